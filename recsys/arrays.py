@@ -1,0 +1,94 @@
+"""Array types, and rows of unequal length."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+I8 = npt.NDArray[np.int8]
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+Array = npt.NDArray[Any]
+
+
+class Ragged(NamedTuple):
+    """Rows of unequal length: row r is `values[offsets[r]:offsets[r + 1]]`.
+
+    offsets: int64 (rows + 1,), starting at 0 and never falling; values: int32 (nnz,).
+    """
+
+    offsets: I64
+    values: I32
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int] | Array]) -> Self:
+        """From a list of lists. For tests and single requests; whole data sets use `from_pairs`."""
+        lengths = [len(row) for row in rows]
+        flat = [np.asarray(row, dtype=np.int32) for row in rows]
+        return cls(offsets_of(np.asarray(lengths, np.int64)), np.concatenate([np.empty(0, np.int32), *flat]))
+
+    @classmethod
+    def empty(cls, rows: int) -> Self:
+        return cls(np.zeros(rows + 1, np.int64), np.empty(0, np.int32))
+
+    @classmethod
+    def from_pairs(cls, rows: Array, values: Array, n_rows: int) -> Self:
+        """From parallel arrays (nnz,) of row and value; within a row the given order is kept."""
+        order = np.argsort(rows, kind="stable")
+        return cls(offsets_of(np.bincount(rows, minlength=n_rows)), values[order].astype(np.int32))
+
+    @property
+    def rows(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> I64:
+        return np.diff(self.offsets)
+
+    def row(self, index: int) -> I32:
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def row_of_value(self) -> I64:
+        """(nnz,): the row that each value stands in."""
+        return np.repeat(np.arange(self.rows), self.lengths)
+
+    def positions(self, rows: Array) -> I64:
+        """Where the values of these rows stand in `values`, row after row: also indexes arrays parallel to it."""
+        lengths = self.lengths[rows]
+        ends = np.cumsum(lengths)
+        return np.arange(ends[-1] if len(ends) else 0) + np.repeat(self.offsets[:-1][rows] - (ends - lengths), lengths)
+
+    def take(self, rows: Array) -> "Ragged":
+        """The rows with these numbers (n,), in this order."""
+        return Ragged(offsets_of(self.lengths[rows]), self.values[self.positions(rows)])
+
+    def keep(self, mask: Bool) -> "Ragged":
+        """Only the values (nnz,) where `mask` is true; the number of rows stays."""
+        kept = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
+        return Ragged(kept[self.offsets], self.values[mask])
+
+
+def offsets_of(lengths: Array) -> I64:
+    """int64 (rows + 1,) from the length of each row (rows,)."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def beside(*parts: Ragged) -> Ragged:
+    """Row r of the result holds row r of every part, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    rows = np.concatenate([part.row_of_value() for part in parts])
+    values = np.concatenate([part.values for part in parts])
+    return Ragged.from_pairs(rows, values, parts[0].rows)
+
+
+def distinct(ragged: Ragged, n_values: int) -> Ragged:
+    """Each row sorted and without duplicates; values are below `n_values`."""
+    keys = np.unique(ragged.row_of_value() * n_values + ragged.values)
+    return Ragged(offsets_of(np.bincount(keys // n_values, minlength=ragged.rows)), (keys % n_values).astype(np.int32))

@@ -1,0 +1,66 @@
+"""A data set: interactions, the ids behind their indices, and what is known of the items."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+import pyarrow as pa
+
+from recsys.arrays import Array
+from recsys.data.interactions import Interactions
+from recsys.ids import IdMap
+
+ITEM_COLUMNS = {"title": pa.string(), "domain": pa.string(), "categories": pa.list_(pa.string())}
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """A split that came with the data: which events are to train on, to tune on and to judge on.
+
+    part: int8 (n,) parallel to the interactions, one of TRAIN, VALIDATION, TEST.
+    """
+
+    part: Array
+    name: str
+
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Interactions with their ids and item table.
+
+    items: Arrow table, row i describes item i; columns of ITEM_COLUMNS, absent ones left out.
+    """
+
+    name: str
+    interactions: Interactions
+    user_ids: IdMap
+    item_ids: IdMap
+    items: pa.Table
+    published: Published | None = None
+
+    @property
+    def n_users(self) -> int:
+        return self.interactions.n_users
+
+    @property
+    def n_items(self) -> int:
+        return self.interactions.n_items
+
+    def having(self, interactions: Interactions) -> "Dataset":
+        """The same ids and items with other interactions (a part of them, after a split)."""
+        return replace(self, interactions=interactions, published=None)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over ids and events: names the data of a run."""
+        events = self.interactions
+        digest = sha256(f"{self.n_users} {self.n_items} {len(events)} {events.event_names}".encode())
+        for array in (events.user, events.item, events.time, events.weight, events.event):
+            digest.update(b"none" if array is None else np.ascontiguousarray(array).data)
+        for ids in (self.user_ids, self.item_ids):
+            digest.update(ids.digest())
+        return digest.hexdigest()

@@ -1,0 +1,129 @@
+"""Who did what, when: frozen, time-ordered arrays."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+
+from recsys.arrays import F32, I8, I32, I64, Array, Ragged
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Events in the order in which they happened; without times, in the order of the file.
+
+    user, item: int32 (n,), below `n_users` and `n_items`. time: int64 (n,) unix seconds UTC, or None.
+    weight: float32 (n,) or None (every event counts 1). event: int8 (n,) index into `event_names`, or None.
+    Build with `ordered`, which sorts.
+    """
+
+    user: I32
+    item: I32
+    n_users: int
+    n_items: int
+    time: I64 | None = None
+    weight: F32 | None = None
+    event: I8 | None = None
+    event_names: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def ordered(
+        cls,
+        user: Array,
+        item: Array,
+        *,
+        n_users: int,
+        n_items: int,
+        time: Array | None = None,
+        weight: Array | None = None,
+        event: Array | None = None,
+        event_names: tuple[str, ...] = (),
+    ) -> "Interactions":
+        """Sorted by time; events of the same second keep their order."""
+        order = slice(None) if time is None else np.argsort(time, kind="stable")
+        return cls(
+            user[order].astype(np.int32),
+            item[order].astype(np.int32),
+            n_users,
+            n_items,
+            None if time is None else time[order].astype(np.int64),
+            None if weight is None else weight[order].astype(np.float32),
+            None if event is None else event[order].astype(np.int8),
+            event_names,
+        )
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def where(self, chosen: Array) -> "Interactions":
+        """The events that a mask (n,) or a slice chooses, in the same order and with the same counts."""
+        return Interactions(
+            self.user[chosen],
+            self.item[chosen],
+            self.n_users,
+            self.n_items,
+            None if self.time is None else self.time[chosen],
+            None if self.weight is None else self.weight[chosen],
+            None if self.event is None else self.event[chosen],
+            self.event_names,
+        )
+
+    @cached_property
+    def weights(self) -> F32:
+        """float32 (n,): the weight of each event, 1 where none is given."""
+        return np.ones(len(self), np.float32) if self.weight is None else self.weight
+
+    def matrix(self) -> sparse.csr_array:
+        """float32 (n_users, n_items): the sum of a pair's weights, items ascending within a row. Built once."""
+        return self._matrix
+
+    @cached_property
+    def _matrix(self) -> sparse.csr_array:
+        shape = (self.n_users, self.n_items)
+        matrix = sparse.coo_array((self.weights, (self.user, self.item)), shape=shape).tocsr()
+        matrix.sum_duplicates()
+        return matrix
+
+    def histories(self, length: int | None = None) -> "Histories":
+        """Each user's events, oldest first; of the last `length` if given."""
+        order = np.argsort(self.user, kind="stable")
+        ends = np.cumsum(np.bincount(self.user, minlength=self.n_users))
+        if length is not None:
+            order = order[np.arange(len(order)) >= ends[self.user[order]] - length]
+        events = self.where(order)
+        return Histories(
+            Ragged.from_pairs(events.user, events.item, self.n_users), events.time, events.weight, events.event
+        )
+
+    def item_counts(self, since: int | None = None) -> I64:
+        """int64 (n_items,): events of each item, from unix second `since` on."""
+        chosen = self.item if since is None else self.item[self._times(since)]
+        return np.bincount(chosen, minlength=self.n_items)
+
+    def _times(self, since: int) -> slice:
+        if self.time is None:
+            raise ValueError("these interactions have no times")
+        return slice(int(np.searchsorted(self.time, since)), None)
+
+    def summary(self) -> Mapping[str, int | None]:
+        """Counts and the first and last second."""
+        known = self.time is not None and len(self) > 0
+        return {
+            "events": len(self),
+            "users": int(np.count_nonzero(np.bincount(self.user, minlength=1))),
+            "items": int(np.count_nonzero(np.bincount(self.item, minlength=1))),
+            "first": int(self.time[0]) if known and self.time is not None else None,
+            "last": int(self.time[-1]) if known and self.time is not None else None,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Histories:
+    """One row of events for each user, oldest first; the other arrays are parallel to `items.values`."""
+
+    items: Ragged
+    time: I64 | None = None
+    weight: F32 | None = None
+    event: I8 | None = None

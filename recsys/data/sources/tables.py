@@ -1,0 +1,154 @@
+"""From a table of events (CSV, Parquet or a DataFrame, by named columns) and a table of items to a `Dataset`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.arrays import I32, I64, Array
+from recsys.data import schema
+from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published
+from recsys.data.interactions import Interactions
+from recsys.errors import DataError
+from recsys.ids import IdMap
+
+SUFFIXES = (".parquet", ".csv", ".csv.gz")
+
+
+def read_table(source: Any, text_columns: Sequence[str] = ()) -> pa.Table:
+    """A file or pandas DataFrame as an Arrow table; `text_columns` of a CSV stay text (`007` is not 7, `NA` is an id)."""
+    if isinstance(source, str | Path):
+        return _read_file(Path(source), text_columns)
+    if type(source).__module__.startswith("pandas"):
+        return pa.Table.from_pandas(source, preserve_index=False)
+    if isinstance(source, pa.Table):
+        return source
+    raise DataError(f"a table must be a path, a pandas DataFrame or an Arrow table, got {type(source).__name__}.")
+
+
+def _read_file(path: Path, text_columns: Sequence[str]) -> pa.Table:
+    from pyarrow import csv, parquet
+
+    if not path.is_file():
+        raise DataError(
+            f"{path} is {'a folder' if path.is_dir() else 'not there'}; name a {' or '.join(SUFFIXES)} file."
+        )
+    if not path.name.endswith(SUFFIXES):
+        raise DataError(f"{path} must end in {', '.join(SUFFIXES)}; rename or convert it.")
+    try:
+        if path.suffix == ".parquet":
+            return parquet.read_table(path)
+        types = dict.fromkeys(text_columns, pa.string())
+        return csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=False))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} cannot be read: {str(error).splitlines()[0]} Check that it is what its name says."
+        ) from None
+
+
+def dataset_of(
+    events: Any,
+    items: Any = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    name: str = "events",
+    part: Array | None = None,
+    part_name: str = "",
+) -> Dataset:
+    """A data set from a table of events and, optionally, one of items.
+
+    events, items: path, DataFrame or Arrow table. columns: the user's own names, as in {"user_id": "visitor"}.
+    part: int8 (n,) of a published split, parallel to the rows. Raises DataError that names column, count, first row, fix.
+    """
+    names = {role: (columns or {}).get(role, role) for role in schema.EVENT_COLUMNS}
+    where = str(events) if isinstance(events, str | Path) else name
+    table = read_table(events, [names["user_id"], names["item_id"], names["event"]])
+    found = schema.named_columns(table.column_names, columns or {}, where)
+    if not len(table):
+        raise DataError(f"{where} has no rows; a data set needs at least one event.")
+    described, item_ids = _items(items)
+    user, user_ids = _indexed(schema.id_text(table[found["user_id"]], found["user_id"], where), None)
+    item, item_ids = _indexed(schema.id_text(table[found["item_id"]], found["item_id"], where), item_ids)
+    time = schema.unix_seconds(table[found["timestamp"]], found["timestamp"], where) if "timestamp" in found else None
+    weight = schema.positive_weights(table[found["weight"]], found["weight"], where) if "weight" in found else None
+    event, event_names = (
+        schema.event_codes(table[found["event"]], found["event"], where) if "event" in found else (None, ())
+    )
+    if time is None and "pos" in table.column_names:  # published sequences: the place of each event, no time
+        order = np.argsort(table["pos"].to_numpy(), kind="stable")
+    else:
+        order = np.arange(len(table)) if time is None else np.argsort(time, kind="stable")
+
+    def ordered(array: Array | None) -> Array | None:
+        return None if array is None else array[order]
+
+    interactions = Interactions(
+        user[order],
+        item[order],
+        len(user_ids),
+        len(item_ids),
+        ordered(time),
+        ordered(weight),
+        ordered(event),
+        event_names,
+    )
+    published = None if part is None else Published(part[order], part_name)
+    return Dataset(name, interactions, user_ids, item_ids, _filled(described, len(item_ids)), published)
+
+
+def _indexed(ids: pa.DictionaryArray, known: IdMap | None) -> tuple[I32, IdMap]:
+    """int32 (n,) of each row, and the map: known ids first, then the new ones as they first occur."""
+    distinct = ids.dictionary.to_pylist()
+    mapped = IdMap.of(distinct) if known is None else known.extended(distinct)
+    codes: I64 = mapped.indices(distinct)[ids.indices.to_numpy()]
+    return codes.astype(np.int32), mapped
+
+
+def _items(source: Any) -> tuple[pa.Table, IdMap | None]:
+    """The described items, standard columns only, and the map of their ids; (no columns, None) without a table."""
+    if source is None:
+        return pa.table({}), None
+    where = str(source) if isinstance(source, str | Path) else "items"
+    table = read_table(source, ["item_id"])
+    if "item_id" not in table.column_names:
+        raise DataError(f"{where} has no column 'item_id'; its columns are {', '.join(table.column_names)}.")
+    ids = schema.id_text(table["item_id"], "item_id", where)
+    if len(ids.dictionary) != len(ids):
+        counts = np.bincount(ids.indices.to_numpy())
+        twice = ids.dictionary[int(counts.argmax())].as_py()
+        raise DataError(
+            f"{where} must describe each item once; item {twice!r} has {counts.max()} rows. Drop the others."
+        )
+    columns = {}
+    for name, aliases in {"title": (), "domain": ("domain_name",), "categories": ("genres",)}.items():
+        present = [alias for alias in (*aliases, name) if alias in table.column_names]
+        if present:
+            columns[name] = _conformed(table[present[0]], name, present[0])
+    return pa.table(columns), IdMap.of(ids.dictionary.to_pylist())
+
+
+def _conformed(column: pa.ChunkedArray, name: str, own_name: str) -> pa.ChunkedArray:
+    """A column of the type that ITEM_COLUMNS asks for; text with separators becomes a list of categories."""
+    wanted = ITEM_COLUMNS[name]
+    if name == "categories" and not pa.types.is_list(column.type):
+        text = pc.fill_null(column.cast(pa.string()), "")
+        marks = ("|", ",", " ") if own_name == "genres" else ("|", ",")
+        mark = next((mark for mark in marks if pc.any(pc.match_substring(text, mark)).as_py()), "|")
+        return pc.split_pattern(pc.replace_substring(text, mark + " ", mark) if mark == "," else text, mark)
+    return column.cast(wanted)
+
+
+def _filled(items: pa.Table, n: int) -> pa.Table:
+    """The table with a null row for each item that was not described, n rows in all."""
+    missing = n - len(items) if items.column_names else 0
+    if not missing:
+        return items
+    return pa.table(
+        {
+            name: pa.chunked_array([*items[name].chunks, pa.nulls(missing, items[name].type)])
+            for name in items.column_names
+        }
+    )

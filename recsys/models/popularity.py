@@ -1,0 +1,52 @@
+"""Popularity: the same list for everyone. The row that every table carries, and the fallback of every service."""
+
+import numpy as np
+from pydantic import Field
+
+from recsys.arrays import F32, I32, I64
+from recsys.config import Settings
+from recsys.data.dataset import Dataset
+from recsys.data.interactions import Interactions
+from recsys.errors import ModelError
+from recsys.progress import Progress, Step, silent
+from recsys.retrieval.encoders import Constant
+from recsys.retrieval.ranker import Embeddings, order_of
+
+DAY_S = 86_400
+
+
+class PopularitySettings(Settings):
+    """Settings of Popularity."""
+
+    days: float | None = Field(None, gt=0, description="count the last so many days of the training events; none = all")
+
+
+class Popularity:
+    """Scores an item by its number of training events, as vectors of dim 1."""
+
+    Settings = PopularitySettings
+
+    def __init__(self, settings: PopularitySettings | None = None) -> None:
+        self.settings = settings or PopularitySettings()
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent) -> Embeddings:
+        """Item vectors (n_items, 1) that hold the counts. Raises ModelError on `days` without timestamps."""
+        counts = recent_counts(train.interactions, self.settings.days)
+        progress(Step("counting events", 1, 1))
+        return Embeddings(counts[:, None].astype(np.float32), Constant(np.ones(1, np.float32)))
+
+
+def recent_counts(events: Interactions, days: float | None) -> I64:
+    """int64 (n_items,): events of each item in the last `days` before the last event, or in all time."""
+    if days is None:
+        return events.item_counts()
+    if events.time is None:
+        raise ModelError("popularity with days needs timestamps, and these events have none; leave days unset.")
+    return events.item_counts(since=int(events.time[-1] - days * DAY_S) if len(events) else 0)
+
+
+def fallback_order(events: Interactions, days: float | None) -> I32:
+    """int32 (n_items,): every item, by events in the last `days`, then by all events, then by index."""
+    recent = recent_counts(events, days if events.time is not None else None)
+    all_time: F32 = events.item_counts() / (len(events) + 1)  # below 1: breaks ties only
+    return order_of(recent + all_time)

@@ -1,0 +1,34 @@
+"""The learners by name. A name leads to "module:Class", so that listing them imports none."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from recsys.errors import SettingError
+from recsys.models.base import Model
+
+MODELS: dict[str, str] = {
+    "als": "recsys.models.als:ALS",
+    "popularity": "recsys.models.popularity:Popularity",
+}
+
+
+def model_class(name: str) -> Any:
+    """The class behind a registered name, or behind any "module:Class" of the user's own."""
+    if name not in MODELS and ":" not in name:
+        near = get_close_matches(name, MODELS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known ones are {', '.join(sorted(MODELS))}."
+        raise SettingError(f"model {name!r} is unknown; {hint}")
+    module, _, attribute = MODELS.get(name, name).partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise SettingError(f"model {name!r} cannot be loaded from {module}:{attribute}: {error}.") from None
+
+
+def make_model(name: str, settings: Mapping[str, Any], *, where: str = "model settings") -> Model:
+    """A learner with checked settings."""
+    cls = model_class(name)
+    model: Model = cls(cls.Settings.build(settings, where=where))
+    return model

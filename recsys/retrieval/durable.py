@@ -1,0 +1,61 @@
+"""The few file operations that publishing needs, in the order that survives a crash.
+
+A folder appears whole or not at all: it is written under a temporary name, every file and folder of it is fsynced, it is
+renamed, and only then does the pointer change, by a rename of its own.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PARTIAL = ".partial"
+
+
+def write(path: Path, writer: Callable[[Path], object]) -> None:
+    """Lets `writer` write one file."""
+    writer(path)
+
+
+def fsync(path: Path) -> None:
+    """Waits until a file's bytes, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Moves within a folder, atomically, and waits until the folder remembers it."""
+    os.replace(source, target)
+    fsync(target.parent)
+
+
+def sync_tree(folder: Path) -> None:
+    """`fsync` of everything in a folder, files first, each folder after what it holds."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in sorted(names):
+            fsync(Path(parent, name))
+        fsync(Path(parent))
+
+
+def write_pointer(pointer: Path, text: str) -> None:
+    """Replaces a small text file, so that a reader sees the old text or the new one."""
+    partial = pointer.with_name(pointer.name + PARTIAL)
+    write(partial, lambda path: path.write_text(text, encoding="utf-8"))
+    fsync(partial)
+    rename(partial, pointer)
+
+
+@contextmanager
+def publishing(root: Path) -> Iterator[None]:
+    """Holds the folder's lock (which dies with the process) and sweeps away what killed writers left behind."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in root.glob(f"*{PARTIAL}"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield

@@ -1,0 +1,225 @@
+"""User encoders: from what is known of a user to a vector of the item space. numpy only, so that they serve.
+
+An encoder is saved in a folder of its own: `encoder.json` and one `.npy` for each array.
+"""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+
+from recsys.arrays import F32, Array, Bool, I64
+from recsys.errors import BundleError
+from recsys.retrieval.users import Users
+
+_BLOCK_BYTES = 64 << 20
+
+
+class Encoder(Protocol):
+    """Turns users into vectors whose inner product with an item vector is the score.
+
+    kind: its name in a manifest. dim: width of its vectors. space_id: digest of what determines its output; vectors and
+    index of another space are refused. folds_in: whether a history alone is enough.
+    """
+
+    kind: ClassVar[str]
+    folds_in: ClassVar[bool]
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def space_id(self) -> str: ...
+
+    def encode(self, users: Users) -> tuple[F32, Bool]:
+        """User vectors float32 (n, dim), and (n,) whether each could be encoded; where not, the row is zeros."""
+
+    def contributions(self, user: Users, vectors: F32) -> F32 | None:
+        """How much each event of one user's history adds to the scores of `vectors` (k, dim): float32 (k, history).
+
+        The row of an item sums to its score. None where the encoder cannot say this exactly.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Writes the encoder into an existing empty folder."""
+
+    @classmethod
+    def load(cls, folder: Path, items: F32) -> Self:
+        """Reads it back; `items` (n_items, dim) are the bundle's vectors, stored once and shared."""
+
+
+class Constant:
+    """The same vector for everyone: popularity is this with dim 1 and the counts as item vectors."""
+
+    kind: ClassVar[str] = "constant"
+    folds_in: ClassVar[bool] = False
+
+    def __init__(self, vector: F32) -> None:
+        self.vector = vector
+        self.space_id = space_id_of(self.kind, {}, {"vector": vector})
+
+    @property
+    def dim(self) -> int:
+        return len(self.vector)
+
+    def encode(self, users: Users) -> tuple[F32, Bool]:
+        return np.repeat(self.vector[None], len(users), axis=0), np.ones(len(users), bool)
+
+    def contributions(self, user: Users, vectors: F32) -> F32 | None:
+        return None
+
+    def save(self, folder: Path) -> None:
+        _write(folder, self, {}, {"vector": self.vector})
+
+    @classmethod
+    def load(cls, folder: Path, items: F32) -> Self:
+        _, arrays = _read(folder)
+        return cls(arrays["vector"])
+
+
+class Solve:
+    """The user vector that ridge regression on the history gives: the user's half-step of implicit ALS.
+
+    With input vectors y of the history, weights w and n the sum of the weights, it solves
+    `(unobserved_weight * gram + sum w y y' + regularization * (n + unobserved_weight * n_items) ** exponent * I) x = sum w y`.
+
+    inputs: float32 (n_items, dim), zero rows are unknown to the encoder and ignored. gram: float32 (dim, dim), `Y'Y` of
+    training. table: float32 (n_users, dim), the solved rows of known users, or None.
+
+    Source: Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008; the scaled
+    regularisation: Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022.
+    """
+
+    kind: ClassVar[str] = "solve"
+    folds_in: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        inputs: F32,
+        gram: F32,
+        table: F32 | None,
+        *,
+        regularization: float,
+        unobserved_weight: float,
+        exponent: float,
+        space_id: str | None = None,
+    ) -> None:
+        self.inputs, self.gram, self.table = inputs, gram, table
+        self.regularization, self.unobserved_weight, self.exponent = regularization, unobserved_weight, exponent
+        self.space_id = space_id or space_id_of(self.kind, self._parameters(), {"inputs": inputs, "gram": gram})
+
+    def _parameters(self) -> dict[str, Any]:
+        return {
+            "regularization": self.regularization,
+            "unobserved_weight": self.unobserved_weight,
+            "exponent": self.exponent,
+        }
+
+    @property
+    def dim(self) -> int:
+        return self.gram.shape[0]
+
+    def encode(self, users: Users) -> tuple[F32, Bool]:
+        vectors = np.zeros((len(users), self.dim), np.float32)
+        by_table = np.zeros(len(users), bool)
+        if self.table is not None:
+            rows = np.flatnonzero(users.index >= 0)
+            vectors[rows] = self.table[users.index[rows]]
+            by_table[rows] = vectors[rows].any(axis=1)
+        rest = np.flatnonzero(~by_table)
+        rest = rest[np.argsort(users.history.lengths[rest], kind="stable")]  # alike lengths together: little padding
+        for block in _blocks(users.history.lengths[rest], self.dim):
+            vectors[rest[block]] = self._solved(users.take(rest[block]))
+        return vectors, vectors.any(axis=1)
+
+    def _solved(self, users: Users) -> F32:
+        inputs, weights = self._padded(users)
+        matrices = self._matrices(inputs, weights)
+        right = np.matmul(weights[:, None, :], inputs)[:, 0]  # (n, dim)
+        solved: F32 = np.linalg.solve(matrices, right[..., None])[..., 0]
+        return solved
+
+    def _padded(self, users: Users) -> tuple[F32, F32]:
+        """The histories' input vectors (n, longest, dim) and weights (n, longest), 0 where there is no event."""
+        history = users.history
+        weights = np.zeros((len(users), max(1, int(history.lengths.max(initial=0)))), np.float32)
+        items = np.zeros(weights.shape, np.int64)
+        at = (history.row_of_value(), np.arange(len(history.values)) - np.repeat(history.offsets[:-1], history.lengths))
+        items[at] = history.values
+        weights[at] = 1.0 if users.weight is None else users.weight
+        inputs = self.inputs[items]
+        weights *= inputs.any(axis=2)
+        return inputs, weights
+
+    def _matrices(self, inputs: F32, weights: F32) -> F32:
+        """The left-hand sides (n, dim, dim)."""
+        observed = np.matmul((inputs * weights[..., None]).transpose(0, 2, 1), inputs)
+        total = weights.sum(axis=1) + np.float32(self.unobserved_weight * len(self.inputs))
+        ridge = (self.regularization * total**self.exponent).astype(np.float32)
+        diagonal = ridge[:, None, None] * np.eye(self.dim, dtype=np.float32)
+        matrices: F32 = np.float32(self.unobserved_weight) * self.gram + observed + diagonal
+        return matrices
+
+    def contributions(self, user: Users, vectors: F32) -> F32 | None:
+        inputs, weights = self._padded(user)
+        solved = np.linalg.solve(self._matrices(inputs, weights)[0], vectors.T)  # (dim, k)
+        parts: F32 = (solved.T @ inputs[0].T) * weights[0]
+        return parts[:, : len(user.history.values)]
+
+    def save(self, folder: Path) -> None:
+        arrays = {"gram": self.gram} | ({} if self.table is None else {"table": self.table})
+        _write(folder, self, self._parameters(), arrays)
+
+    @classmethod
+    def load(cls, folder: Path, items: F32) -> Self:
+        parameters, arrays = _read(folder)
+        return cls(items, arrays["gram"], arrays.get("table"), **parameters)
+
+
+KINDS: dict[str, type[Encoder]] = {encoder.kind: encoder for encoder in (Constant, Solve)}
+
+
+def load_encoder(folder: Path, items: F32) -> Encoder:
+    """The encoder saved in `folder`, whatever its kind."""
+    kind = json.loads((folder / "encoder.json").read_text())["kind"]
+    if kind not in KINDS:
+        raise BundleError(f"{folder} holds an encoder of kind {kind!r}; this version knows {', '.join(sorted(KINDS))}.")
+    return KINDS[kind].load(folder, items)
+
+
+def space_id_of(kind: str, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
+    """Digest of what determines an encoder's output."""
+    digest = sha256(json.dumps([kind, parameters], sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
+def _blocks(lengths: I64, dim: int) -> list[slice]:
+    """Cuts rows of rising length so that the padded arrays of one block stay within `_BLOCK_BYTES`."""
+    blocks, start = [], 0
+    while start < len(lengths):
+        longest = int(lengths[min(start + 255, len(lengths) - 1)])
+        stop = start + max(1, min(256, _BLOCK_BYTES // (8 * dim * (longest + dim))))
+        blocks.append(slice(start, stop))
+        start = stop
+    return blocks
+
+
+def _write(folder: Path, encoder: Encoder, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    described = {"kind": encoder.kind, "space_id": encoder.space_id, "parameters": dict(parameters)}
+    described["arrays"] = sorted(arrays)
+    (folder / "encoder.json").write_text(json.dumps(described, indent=1) + "\n")
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The keyword arguments of an encoder and its arrays, memory-mapped."""
+    described = json.loads((folder / "encoder.json").read_text())
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in described["arrays"]}
+    return described["parameters"] | {"space_id": described["space_id"]}, arrays

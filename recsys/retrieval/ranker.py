@@ -1,0 +1,159 @@
+"""From users to the best items: the contract of rankers, and the one that works on vectors."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import faiss
+import numpy as np
+
+from recsys.arrays import F32, I8, I64, Bool, I32, Ragged
+from recsys.errors import ModelError
+from recsys.retrieval.encoders import Encoder
+from recsys.retrieval.topk import top_k
+from recsys.retrieval.users import Users
+
+USER_ROW, HISTORY, FEATURES, FALLBACK = 0, 1, 2, 3
+SOURCES = ("known", "history", "features", "fallback")
+
+_BLOCK_SCORES = 4 << 20  # scores computed at a time: 16 MiB of float32
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """ids: int64 (n, k); scores: float32 (n, k), best first; source: int8 (n,), index into SOURCES.
+
+    -1 and -inf pad the rows for which fewer than k items are allowed.
+    """
+
+    ids: I64
+    scores: F32
+    source: I8
+
+
+class Ranker(Protocol):
+    """Ranks items for users."""
+
+    @property
+    def n_items(self) -> int: ...
+
+    @property
+    def folds_in(self) -> bool:
+        """Whether a history alone is enough to rank."""
+
+    def top(
+        self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
+    ) -> Answer:
+        """The k best items of each user: exactly k where k are allowed, ties to the lower index.
+
+        forbid: rows of items never to answer. among: if given, rows of the only items to answer. available: (n_items,)
+        false for items that nobody gets. A user about whom the ranker cannot say anything gets source FALLBACK and -1s.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """What learning ends in: item vectors float32 (n_items, dim), C-contiguous, and an encoder into the same space.
+
+    An item whose row is all zeros has no place in the space (it was never trained) and is never retrieved.
+    """
+
+    items: F32
+    encoder: Encoder
+
+    def __post_init__(self) -> None:
+        if self.items.ndim != 2 or self.items.shape[1] != self.encoder.dim:
+            raise ModelError(
+                f"item vectors of shape {self.items.shape} do not fit an encoder of dim {self.encoder.dim}."
+            )
+        if not np.isfinite(self.items).all():
+            row = int(np.argmax(~np.isfinite(self.items).all(axis=1)))
+            raise ModelError(
+                f"item vectors must be finite; row {row} is not. Training diverged: raise the regularization."
+            )
+
+    @property
+    def trained(self) -> Bool:
+        """(n_items,): which items have a vector."""
+        trained: Bool = self.items.any(axis=1)
+        return trained
+
+
+class VectorRanker:
+    """Ranks by the inner product of user and item vectors.
+
+    Without `index` the scan is exact and works on whole blocks of users: the way of evaluation and batches. With a FAISS
+    index, each user is one filtered search: the way of the service. A flat index gives the same answers.
+    """
+
+    def __init__(self, embeddings: Embeddings, index: Any = None) -> None:
+        self.items, self.encoder, self.index = embeddings.items, embeddings.encoder, index
+        if index is not None and (index.ntotal, index.d) != self.items.shape:
+            raise ModelError(f"the index holds {index.ntotal} x {index.d}, the item vectors are {self.items.shape}.")
+
+    @property
+    def n_items(self) -> int:
+        return len(self.items)
+
+    @property
+    def folds_in(self) -> bool:
+        return self.encoder.folds_in
+
+    def top(
+        self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
+    ) -> Answer:
+        vectors, known = self.encoder.encode(users)
+        source = np.where(users.index >= 0, USER_ROW, HISTORY).astype(np.int8)
+        source[~known] = FALLBACK
+        ids = np.full((len(users), k), -1, np.int64)
+        scores = np.full((len(users), k), -np.inf, np.float32)
+        rows = np.flatnonzero(known)
+        size = max(1, _BLOCK_SCORES // max(1, self.n_items)) if self.index is None else 1
+        for start in range(0, len(rows), size):
+            block = rows[start : start + size]
+            search = self._scan if self.index is None else self._search
+            part_among = None if among is None else among.take(block)
+            ids[block], scores[block] = search(vectors[block], k, forbid.take(block), part_among, available)
+        return Answer(ids, scores, source)
+
+    def _scan(
+        self, vectors: F32, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None
+    ) -> tuple[I64, F32]:
+        return best_allowed(vectors @ self.items.T, k, forbid, among, available)
+
+    def _search(
+        self, vector: F32, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None
+    ) -> tuple[I64, F32]:
+        """One row through the index. One more than k is fetched: a tie across the cut needs the exact scan."""
+        allowed = np.ones(self.n_items, bool) if among is None else np.zeros(self.n_items, bool)
+        if among is not None:
+            allowed[among.values] = True
+        if available is not None:
+            allowed &= available
+        allowed[forbid.values] = False
+        selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        fetch = min(k + 1, self.n_items)
+        scores, ids = self.index.search(vector, fetch, params=faiss.SearchParameters(sel=selector))
+        if fetch > k and ids[0, k] >= 0 and scores[0, k] == scores[0, k - 1]:
+            return self._scan(vector, k, forbid, among, available)
+        order = np.lexsort((ids[0], ids[0] < 0, -scores[0]))[:k]
+        padded = np.full((1, k), -1, np.int64), np.full((1, k), -np.inf, np.float32)
+        padded[0][0, : len(order)], padded[1][0, : len(order)] = ids[0, order], scores[0, order]
+        padded[1][padded[0] < 0] = -np.inf
+        return padded
+
+
+def best_allowed(scores: F32, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None) -> tuple[I64, F32]:
+    """`top_k` of float32 (n, n_items) scores after the rules; writes -inf into `scores` where they forbid an item."""
+    if available is not None:
+        scores[:, ~available] = -np.inf
+    if among is not None:
+        outside = np.ones(scores.shape, bool)
+        outside[among.row_of_value(), among.values] = False
+        scores[outside] = -np.inf
+    scores[forbid.row_of_value(), forbid.values] = -np.inf
+    return top_k(scores, k)
+
+
+def order_of(scores: I64 | F32) -> I32:
+    """int32 (n,): indices by falling score, ties to the lower index."""
+    return np.argsort(-scores, kind="stable").astype(np.int32)

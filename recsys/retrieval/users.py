@@ -1,0 +1,61 @@
+"""What is known of the users that a question is about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recsys.arrays import F32, I8, I32, I64, Array, Ragged
+
+
+@dataclass(frozen=True, eq=False)
+class Users:
+    """n users: who they are, as far as known, and what they did.
+
+    index: int32 (n,), the row of a known user in the encoder's table; -1 = unknown, encode from the rest.
+    history: items oldest first, already merged from stored and new events.
+    time (unix seconds), weight, event: parallel to `history.values`, or None. now: int64 (n,) unix seconds, or None.
+    features: raw columns (n, ...), transformed by the encoder.
+    """
+
+    index: I32
+    history: Ragged
+    time: I64 | None = None
+    weight: F32 | None = None
+    event: I8 | None = None
+    now: I64 | None = None
+    features: Mapping[str, Array | Ragged] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.history.rows != len(self.index):
+            raise ValueError(f"Users: index has {len(self.index)} rows, history has {self.history.rows}")
+
+    @classmethod
+    def known(cls, index: Array, history: Ragged) -> "Users":
+        """Users of the training set, with what they have seen."""
+        return cls(np.asarray(index, np.int32), history)
+
+    @classmethod
+    def unknown(cls, history: Ragged) -> "Users":
+        """Users known by their histories alone."""
+        return cls(np.full(history.rows, -1, np.int32), history)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, rows: Array) -> "Users":
+        """The users at these rows (m,), in this order."""
+        at = self.history.positions(rows)
+
+        def beside_history(array: Array | None) -> Array | None:
+            return None if array is None else array[at]
+
+        return Users(
+            self.index[rows],
+            self.history.take(rows),
+            beside_history(self.time),
+            beside_history(self.weight),
+            beside_history(self.event),
+            None if self.now is None else self.now[rows],
+            {name: c.take(rows) if isinstance(c, Ragged) else c[rows] for name, c in self.features.items()},
+        )
