@@ -1,4 +1,4 @@
-"""The planted-truth world: a data set drawn from known probabilities, so that every ranker can be held against the best.
+"""The planted-truth world: data drawn from known probabilities, so that every ranker can be held against the best.
 
 Two domains (films and books) share one taste space whose clusters are the categories. A user's next event is a
 multinomial logit over the items that exist and that the user has not had; see `Truth`. The shares of the oracle and of
@@ -26,7 +26,7 @@ START = 1_735_689_600  # 2025-01-01 00:00 UTC
 DAY_S = 86_400
 WEEK_S = 7 * DAY_S
 
-_SPREAD = 1.0  # standard deviation of a user's log event count: a few users are ten times as busy as the median
+_SPREAD = 0.8  # standard deviation of a user's log rate: a few users are ten times as busy as others
 _BLOCKS = 20  # reports of progress while drawing
 
 
@@ -48,7 +48,9 @@ class WorldSettings(Settings):
     new_boost: float = Field(1.5, ge=0, le=10, description="nats that an item gains at birth: new is hot")
     new_days: float = Field(30.0, gt=0, le=1e5, description="days until 1/e of that gain is left")
     wave: float = Field(0.7, ge=0, le=5, description="nats, mean height of each item's slow wave of fashion")
-    wave_days: float = Field(240.0, gt=0, le=1e5, description="mean days from crest to crest; slower than a month")
+    wave_days: float = Field(
+        365.0, gt=0, le=1e5, description="mean days from crest to crest; fashions turn within the log"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +58,8 @@ class Truth:
     """What the world knows and the log does not say.
 
     The next event of user u at time t is item i with probability proportional to
-    `exp(log_appeal[week(t), i] + taste * <user_vectors[u], item_vectors[i]>)` over the items that u has not had; drawing
-    without replacement from a multinomial logit is the Plackett-Luce model (Luce 1959, Plackett 1975).
+    `exp(log_appeal[week(t), i] + taste * <user_vectors[u], item_vectors[i]>)` over the items that u has not had.
+    Drawing without replacement from a multinomial logit is the Plackett-Luce model (Luce 1959, Plackett 1975).
 
     user_vectors: float32 (n_users, rank), standard normal. item_vectors: float32 (n_items, rank), mean zero and mean
     squared length 1, so that the inner product has variance 1 over pairs. log_appeal: float32 (weeks, n_items), log of
@@ -99,15 +101,17 @@ def make_world(settings: WorldSettings, progress: Progress = silent) -> World:
     drawing. Memory grows with events and with weeks * items, never with users * items; time with users * items.
     """
     truth, second_category = _truth(settings)
-    schedule = _schedule(settings, np.count_nonzero(truth.born == START))
+    schedule = _schedule(settings, int(np.count_nonzero(truth.born == START)))
     item = _draw(truth, schedule, settings.seed, progress)
     user = np.repeat(np.arange(settings.users, dtype=np.int32), np.diff(schedule.offsets))
     events = Interactions.ordered(user, item, n_users=settings.users, n_items=settings.items, time=schedule.time)
+    counts = np.bincount(truth.domain, minlength=len(DOMAINS)).tolist()
+    item_ids = [id_ for name, count in zip(DOMAINS, counts, strict=True) for id_ in _ids(f"{name[:-1]}-", count, 4)]
     dataset = Dataset(
         f"world-{settings.users}x{settings.items}-seed{settings.seed}",
         events,
-        _numbered("u", settings.users, 5),
-        IdMap.of([id_ for d, name in enumerate(DOMAINS) for id_ in _item_ids(name, truth.domain == d)]),
+        IdMap.of(_ids("u", settings.users, 5)),
+        IdMap.of(item_ids),
         _item_table(truth, second_category, settings.seed),
     )
     return World(settings, dataset, truth)
@@ -144,7 +148,7 @@ def _appeal(settings: WorldSettings) -> tuple[F32, I64]:
     if weeks > 1:
         new = random.permutation(n)[: int(settings.new_share * n)]
         birth[new] = random.integers(1, weeks, size=len(new))
-    height = settings.wave * random.standard_exponential(n).clip(max=4)
+    height = settings.wave * random.uniform(0.0, 2.0, n)
     turns, phase = 7 / (settings.wave_days * random.uniform(0.5, 1.5, n)), random.random(n)
     log_appeal = np.empty((weeks, n), np.float32)
     for week, row in enumerate(log_appeal):
@@ -162,24 +166,24 @@ class _Schedule(NamedTuple):
 
 
 def _schedule(settings: WorldSettings, first_items: int) -> _Schedule:
-    """Event counts (log-normal, at least 1), and times uniform over the interval in which the user is active."""
+    """Each user comes, stays and goes, acting at a log-normal rate of his own; as many come as go on any day."""
     n, end = settings.users, float(settings.days * DAY_S)
     random = generator(settings.seed, "world times")
-    mean_log = np.log(settings.events_per_user) - _SPREAD**2 / 2
-    counts = np.rint(random.lognormal(mean_log, _SPREAD, n)).clip(1, max(1, first_items // 2)).astype(np.int64)
     stay = random.exponential(settings.active_days * DAY_S, n)
-    arrival = random.random(n) * (end + stay) - stay  # as many come as go: activity is level from first day to last
+    arrival = random.random(n) * (end + stay) - stay
     leave = np.minimum(arrival + stay, end)
     arrival = np.minimum(np.maximum(arrival, 0.0), leave)
-    offsets = offsets_of(counts)
+    expected = (leave - arrival) * random.lognormal(0.0, _SPREAD, n)
+    expected *= settings.events_per_user / expected.mean()
+    counts = np.rint(expected).clip(1, max(1, first_items // 2)).astype(np.int64)
     time = np.repeat(leave - arrival, counts)
     time *= _ascending_uniforms(counts, random)
     time += np.repeat(arrival, counts)
-    return _Schedule(offsets, START + np.minimum(time, end - 1).astype(np.int64))
+    return _Schedule(offsets_of(counts), START + np.minimum(time, end - 1).astype(np.int64))
 
 
 def _ascending_uniforms(counts: I64, random: np.random.Generator) -> F64:
-    """(sum of counts,): for each row as many uniforms as it counts, ascending: sums of exponential gaps over their total."""
+    """(sum of counts,): as many uniforms a row as it counts, ascending: sums of exponential gaps over their total."""
     gaps = random.standard_exponential(int(counts.sum()) + len(counts))  # one more than events in each row
     ends = np.cumsum(counts + 1)
     reached = np.cumsum(gaps)
@@ -187,7 +191,8 @@ def _ascending_uniforms(counts: I64, random: np.random.Generator) -> F64:
     total = reached[ends - 1] - before
     inner = np.ones(len(gaps), np.bool_)
     inner[ends - 1] = False
-    return np.clip((reached[inner] - np.repeat(before, counts)) / np.repeat(total, counts), 0.0, 1.0)
+    fractions: F64 = (reached[inner] - np.repeat(before, counts)) / np.repeat(total, counts)
+    return fractions.clip(0.0, 1.0)
 
 
 def _draw(truth: Truth, schedule: _Schedule, seed: int, progress: Progress) -> I32:
@@ -212,5 +217,21 @@ def _draw(truth: Truth, schedule: _Schedule, seed: int, progress: Progress) -> I
     return item
 
 
-def _item_ids(domain: str, members: np.ndarray) -> list[str]:
-    return list(_numbered(f"{domain.removesuffix('s')}-", int(members.sum()), 4))
+def _ids(prefix: str, count: int, width: int) -> list[str]:
+    width = max(width, len(str(count - 1)))
+    return [f"{prefix}{number:0{width}d}" for number in range(count)]
+
+
+def _item_table(truth: Truth, second: I32, seed: int) -> pa.Table:
+    """Title, domain and one or two categories (its own first) of each item; columns of ITEM_COLUMNS."""
+    names = titles(truth.domain, truth.category, generator(seed, "world titles"))
+    both = np.stack([truth.category, second], axis=1)
+    categories = pa.ListArray.from_arrays(
+        offsets_of((both >= 0).sum(axis=1)).astype(np.int32), pa.array(CATEGORIES).take(pa.array(both[both >= 0]))
+    )
+    columns = {
+        "title": pa.array(names, pa.string()),
+        "domain": pa.array(DOMAINS).take(pa.array(truth.domain)),
+        "categories": categories,
+    }
+    return pa.table(columns, schema=pa.schema(ITEM_COLUMNS))

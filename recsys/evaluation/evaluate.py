@@ -61,7 +61,7 @@ def evaluate(
         rows = np.arange(start, min(start + _BLOCK, len(users)))
         answer = recommender.recommend(users.take(rows), k, among=None if among is None else among.take(rows))
         wanted = targets.take(rows)
-        hits = hits_of(answer.ids, wanted, recommender.n_items)
+        hits = hits_of(answer.ids, wanted)
         for name, (metric, cut) in parsed.items():
             values[name][rows] = metric(hits[:, :cut], wanted.lengths)
         source[rows] = answer.source

@@ -53,12 +53,10 @@ def parse(name: str) -> tuple[Metric, int]:
     return METRICS[kind], int(cut)
 
 
-def hits_of(ids: I64, targets: Ragged, n_items: int) -> Bool:
+def hits_of(ids: I64, targets: Ragged) -> Bool:
     """bool (n, k): which of the answered ids (n, k), -1 for none, are in the user's row of `targets`."""
-    keys = np.sort(targets.row_of_value() * n_items + targets.values)
-    asked = np.arange(len(ids))[:, None] * n_items + ids
-    if not len(keys):
-        return np.zeros(ids.shape, bool)
-    at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-    found: Bool = (keys[at] == asked) & (ids >= 0)
+    base = 1 + max(int(ids.max(initial=0)), int(targets.values.max(initial=0)))
+    keys = np.sort(targets.row_of_value() * base + targets.values)
+    asked = np.where(ids < 0, -1, np.arange(len(ids))[:, None] * base + ids)
+    found: Bool = np.isin(asked, keys)
     return found

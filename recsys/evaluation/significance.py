@@ -41,17 +41,18 @@ class Comparison(NamedTuple):
     """Whether the first of two systems is better, over the same users.
 
     difference: mean of first minus second with its interval. p: two-sided, paired, before correction. p_holm: after it.
+    warm: how many of the users the systems could tell apart; under FEW_USERS nothing is concluded.
     """
 
     difference: Interval
     p: float
     p_holm: float
-    users: int
+    warm: int
 
     @property
     def verdict(self) -> str:
         """In words, at the 5 % level after correction."""
-        if self.users < FEW_USERS:
+        if self.warm < FEW_USERS:
             return "too few to compare"
         if self.p_holm >= 0.05:
             return "no difference shown"
@@ -74,7 +75,7 @@ def paired_p(first: F64, second: F64) -> float:
     return float(2 * stats.t.sf(abs(difference.mean()) / spread, len(difference) - 1))
 
 
-def compare(first: F64, others: Mapping[str, F64], *, seed: int = 0) -> dict[str, Comparison]:
+def compare(first: F64, others: Mapping[str, F64], *, warm: int, seed: int = 0) -> dict[str, Comparison]:
     """`first` against each of `others`, one value per user (n,) each, with Holm's correction over all of them.
 
     Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 1979.
@@ -86,6 +87,6 @@ def compare(first: F64, others: Mapping[str, F64], *, seed: int = 0) -> dict[str
         running = max(running, min(1.0, p[name] * (len(p) - rank)))
         corrected[name] = running
     return {
-        name: Comparison(bootstrap(first - other, seed=seed), p[name], corrected[name], len(first))
+        name: Comparison(bootstrap(first - other, seed=seed), p[name], corrected[name], warm)
         for name, other in others.items()
     }

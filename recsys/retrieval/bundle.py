@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -72,6 +73,12 @@ class Bundle:
         bundle_id: str = self.manifest["bundle_id"]
         return bundle_id
 
+    @cached_property
+    def norms(self) -> F32:
+        """float32 (n_items,): the length of each item vector, 0 for items without one."""
+        norms: F32 = np.linalg.norm(self.item_vectors, axis=1)
+        return norms
+
 
 def recommender_of(embeddings: Embeddings, fallback: I32, seen: str, index: Any = None) -> Recommender:
     """The recommender of evaluation (no index) and of a loaded bundle (its FAISS index): the same rules around both."""
@@ -83,17 +90,23 @@ def publish(root: Path, content: Content) -> Path:
 
     Killed at any moment, it leaves the previous bundle current and whole; the next call sweeps the remains away.
     """
-    with durable.publishing(root):
-        folder = _write(root, content)
-        point_to(root, folder.name)
+    folder = write(root, content)
+    point_to(root, folder.name)
     return folder
+
+
+def write(root: Path, content: Content) -> Path:
+    """Writes a bundle below `root`, complete and durable, and returns its folder; the pointer stays where it is."""
+    with durable.publishing(root):
+        return _write(root, content)
 
 
 def point_to(root: Path, bundle_id: str) -> None:
     """Makes a bundle of this root the current one: the way forward and the way back."""
     if not (root / bundle_id / _MANIFEST).is_file():
         raise BundleError(f"{root} holds no bundle {bundle_id!r}.")
-    durable.write_pointer(root / POINTER, bundle_id + "\n")
+    with durable.publishing(root):
+        durable.write_pointer(root / POINTER, bundle_id + "\n")
 
 
 def copy_into(root: Path, source: Path) -> Path:
@@ -110,7 +123,7 @@ def copy_into(root: Path, source: Path) -> Path:
                     durable.write(target, _copier(path))
             durable.sync_tree(partial)
             durable.rename(partial, root / bundle_id)
-        point_to(root, bundle_id)
+    point_to(root, bundle_id)
     return root / bundle_id
 
 

@@ -5,6 +5,7 @@ An encoder is saved in a folder of its own: `encoder.json` and one `.npy` for ea
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -13,6 +14,7 @@ import numpy as np
 
 from recsys.arrays import F32, Array, Bool, I64
 from recsys.errors import BundleError
+from recsys.retrieval import durable
 from recsys.retrieval.users import Users
 
 _BLOCK_BYTES = 64 << 20
@@ -213,9 +215,10 @@ def _blocks(lengths: I64, dim: int) -> list[slice]:
 def _write(folder: Path, encoder: Encoder, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     described = {"kind": encoder.kind, "space_id": encoder.space_id, "parameters": dict(parameters)}
     described["arrays"] = sorted(arrays)
-    (folder / "encoder.json").write_text(json.dumps(described, indent=1) + "\n")
+    text = json.dumps(described, indent=1) + "\n"
+    durable.write(folder / "encoder.json", lambda path: path.write_text(text))
     for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        durable.write(folder / f"{name}.npy", partial(np.save, arr=array, allow_pickle=False))
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Array]]:

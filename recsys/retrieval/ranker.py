@@ -49,6 +49,12 @@ class Ranker(Protocol):
         false for items that nobody gets. A user about whom the ranker cannot say anything gets source FALLBACK and -1s.
         """
 
+    def contributions(self, user: Users, ids: I64) -> F32 | None:
+        """How much each event of one user's history adds to the scores of items `ids` (k,): float32 (k, history).
+
+        None where the ranker cannot say this exactly.
+        """
+
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
@@ -81,8 +87,9 @@ class Embeddings:
 class VectorRanker:
     """Ranks by the inner product of user and item vectors.
 
-    Without `index` the scan is exact and works on whole blocks of users: the way of evaluation and batches. With a FAISS
-    index, each user is one filtered search: the way of the service. A flat index gives the same answers.
+    Several users at once are scanned exactly, in blocks of one matrix product each: the way of evaluation and batches.
+    A single user is one filtered search of the FAISS index, if there is one: the way of the service. The index is flat,
+    so both give the same answers.
     """
 
     def __init__(self, embeddings: Embeddings, index: Any = None) -> None:
@@ -107,13 +114,16 @@ class VectorRanker:
         ids = np.full((len(users), k), -1, np.int64)
         scores = np.full((len(users), k), -np.inf, np.float32)
         rows = np.flatnonzero(known)
-        size = max(1, _BLOCK_SCORES // max(1, self.n_items)) if self.index is None else 1
+        size = max(1, _BLOCK_SCORES // max(1, self.n_items))
+        search = self._scan if self.index is None or len(rows) > 1 else self._search
         for start in range(0, len(rows), size):
             block = rows[start : start + size]
-            search = self._scan if self.index is None else self._search
             part_among = None if among is None else among.take(block)
             ids[block], scores[block] = search(vectors[block], k, forbid.take(block), part_among, available)
         return Answer(ids, scores, source)
+
+    def contributions(self, user: Users, ids: I64) -> F32 | None:
+        return self.encoder.contributions(user, self.items[ids])
 
     def _scan(
         self, vectors: F32, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None

@@ -1,0 +1,61 @@
+"""What a person sees: progress bars on standard error, tables and steps on standard output."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from recsys.progress import Progress, Step
+
+
+class Steps:
+    """Names each step of a command, times it, and draws a bar for what reports progress inside.
+
+    seconds: name -> seconds of the finished steps. curves: task -> figures of each of its steps, in order.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.seconds: dict[str, float] = {}
+        self.curves: dict[str, list[Mapping[str, float]]] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Progress]:
+        """Times a step; what it yields is the progress to hand to long work."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        started = time.perf_counter()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Bars(*columns, console=Console(stderr=True), transient=True, disable=self.quiet) as bars:
+            tasks: dict[str, Any] = {}
+
+            def report(step: Step) -> None:
+                if step.task not in tasks:
+                    tasks[step.task] = bars.add_task(step.task, total=step.total)
+                bars.update(tasks[step.task], completed=step.done)
+                if step.values:
+                    self.curves.setdefault(step.task, []).append(step.values)
+
+            bars.add_task(name, total=None) if not self.quiet else None
+            yield report
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 2)
+
+    def say(self, text: str = "") -> None:
+        """A line for the person, unless only the machine listens."""
+        if not self.quiet:
+            print(text, flush=True)
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with aligned columns; all columns but the first are right-aligned."""
+    widths = [max(len(row[at]) for row in [header, *rows]) for at in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        first = cells[0].ljust(widths[0])
+        rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        return "| " + " | ".join([first, *rest]) + " |"
+
+    rule = "|" + "|".join("-" * (width + 1) + (":" if at else "-") for at, width in enumerate(widths)) + "|"
+    return "\n".join([line(header), rule, *(line(row) for row in rows)])

@@ -1,0 +1,116 @@
+"""The whole line in one command: data -> learn -> evaluate -> MLflow -> bundle -> service -> an answer with titles."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines import tracking
+from pipelines.console import Steps, text_table
+from pipelines.service import ask, running
+from pipelines.settings import RunSettings
+from pipelines.train import Prepared, Trained, comparisons_of, metrics_of, prepare, train
+from recsys.data.split import Holdout
+from recsys.evaluation.attainable import attainable_gain, sample_rows, truths
+from recsys.retrieval.bundle import copy_into
+
+_METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10")
+_CLICKS = 3
+
+
+def demo(settings: RunSettings, steps: Steps) -> dict[str, Any]:
+    """Runs the line, prints what a person wants to see, and returns the same as plain data."""
+    steps.say(f"Data: {settings.data}")
+    prepared = prepare(settings, steps)
+    summary = prepared.data.interactions.summary()
+    steps.say(f"  {summary['events']:,} events of {summary['users']:,} users on {summary['items']:,} items\n")
+    trained = train(settings, steps, prepared)
+    steps.say(trained.table + "\n")
+    attainable = _attainable(settings, prepared, trained, steps)
+    root = tracking.store() / "bundles"
+    with steps.step("export"):
+        folder = copy_into(root, trained.bundle)
+    with steps.step("serve and ask"), running(root) as url:
+        answers = [(person, body, ask(url, body)) for person, body in people(prepared.holdout).items()]
+    for person, body, answer in answers:
+        _show(person, body, answer, prepared, steps)
+    _farewell(root, trained, steps)
+    return {
+        "seconds": steps.seconds,
+        "metrics": metrics_of(trained.measured),
+        "comparisons": comparisons_of(trained.measured),
+        "attainable": attainable,
+        "bundle": str(folder),
+        "run_id": trained.run_id,
+        "recommendations": {
+            person: {"request": body, "source": answer["source"], "why": answer["why"], "items": answer["items"]}
+            for person, body, answer in answers
+        },
+    }
+
+
+def _attainable(settings: RunSettings, prepared: Prepared, trained: Trained, steps: Steps) -> dict[str, Any] | None:
+    """What the rankers that know the planted truth reach on a sample of users, and the model's share of it."""
+    if prepared.world is None or prepared.holdout.now is None:
+        return None
+    rows = sample_rows(prepared.holdout, settings.seed)
+    with steps.step("oracle and informed") as progress:
+        known = truths(prepared.world, prepared.holdout, rows, _METRICS, progress)
+    measured = trained.measured
+    values = {name: report.values["ndcg_at_10"][rows] for name, report in measured.reports.items()}
+    best = max((name for name in values if name != measured.name), key=lambda name: values[name].mean())
+    gain = attainable_gain(values[measured.name], values[best], known["informed"].values["ndcg_at_10"])
+    means = {name: float(value.mean()) for name, value in values.items()}
+    means |= {name: report.interval("ndcg_at_10").mean for name, report in known.items()}
+    shown = ["oracle", "informed", measured.name, *sorted(set(values) - {measured.name}, key=means.__getitem__)[::-1]]
+    steps.say(f"What could be learned: ndcg_at_10 on {len(rows):,} sampled warm users.\n")
+    steps.say(text_table(["ranker", "ndcg_at_10"], [[name, f"{means[name]:.4f}"] for name in shown]))
+    steps.say(
+        f"\nAttainable gain of {measured.name}: {gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}]"
+        f" = ({measured.name} - {best}) / (informed - {best})\n"
+    )
+    return {"gain": gain._asdict(), "over": best, "users": len(rows), "ndcg_at_10": means}
+
+
+def people(holdout: Holdout) -> dict[str, dict[str, Any]]:
+    """Three requests: a regular of the training set, a newcomer with three clicks, and a stranger.
+
+    The newcomer's clicks are the last ones of a real user, sent without a user id.
+    """
+    data = holdout.train
+    counts = np.bincount(data.interactions.user, minlength=data.n_users)
+    warm = np.flatnonzero(counts >= _CLICKS)
+    regular, other = warm[len(warm) // 3], warm[2 * len(warm) // 3]
+    clicks = data.interactions.item[data.interactions.user == other][-_CLICKS:]
+    return {
+        "a regular": {"user_id": data.user_ids[int(regular)], "k": 10},
+        "a newcomer with three clicks": {
+            "history": [{"item_id": data.item_ids[int(item)]} for item in clicks],
+            "k": 10,
+        },
+        "a stranger": {"user_id": "never-seen-before", "k": 10},
+    }
+
+
+def _show(person: str, body: dict[str, Any], answer: dict[str, Any], prepared: Prepared, steps: Steps) -> None:
+    steps.say(f"For {person} ({answer['source']}): {answer['why']}.")
+    data = prepared.data
+    for event in body.get("history", []):
+        index = data.item_ids.index(event["item_id"])
+        title = data.items["title"][index].as_py() if "title" in data.items.column_names else None
+        steps.say(f"  clicked: {title or event['item_id']}")
+    rows = [
+        [item["title"] or item["item_id"], item["reason"] or "", f"{item['score']:.3f}"] for item in answer["items"]
+    ]
+    steps.say(text_table(["title", "reason", "score"], rows) + "\n")
+
+
+def _farewell(root: Path, trained: Trained, steps: Steps) -> None:
+    body = json.dumps({"history": [{"item_id": "..."}], "k": 10})
+    steps.say("The same by hand:")
+    steps.say(f"  recsys serve {root} --port 8000")
+    steps.say(f"  curl -s localhost:8000/v1/recommend -H 'content-type: application/json' -d '{body}'")
+    steps.say(f"The run {trained.run_id} in the MLflow UI (then open http://127.0.0.1:5000):")
+    steps.say(f"  mlflow ui --backend-store-uri {tracking.tracking_uri()}")
+    steps.say("Seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps.seconds.items()))

@@ -1,0 +1,81 @@
+"""The settings of a run: what a config file in `pipelines/configs` or a key=value on the command line may say."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from recsys.config import Settings, overridden, read_toml
+from recsys.data.schema import EVENT_COLUMNS
+from recsys.data.split import SplitSettings
+from recsys.data.world import WorldSettings
+from recsys.errors import SettingError
+from recsys.evaluation.evaluate import DEFAULT_METRICS
+from recsys.evaluation.metrics import parse
+from recsys.models.registry import make_model
+
+CONFIGS = Path(__file__).parent / "configs"
+WORLD = "world"
+
+
+class RunSettings(Settings):
+    """Settings of a training run."""
+
+    data: str = Field(WORLD, description="`world`, a named data set, or the path of a folder or a file of events")
+    columns: dict[str, str] = Field({}, description="the user's own column names by role, e.g. user_id = 'visitor'")
+    world: WorldSettings = Field(WorldSettings(), description="size and nature of the planted world; for data = world")
+    split: SplitSettings = Field(SplitSettings(), description="how the events are cut into learning and judging")
+    model: dict[str, Any] = Field({"name": "als"}, description="`name` of a model, and its own settings beside it")
+    judge: Literal["test", "validation"] = Field("test", description="the part to judge on; tune on validation only")
+    metrics: tuple[str, ...] = Field(DEFAULT_METRICS, description="metrics to compute, as in ndcg_at_10")
+    baselines_days: tuple[float, ...] = Field(
+        (7, 30, 365), description="windows of the popularity rows beside all time"
+    )
+    fallback_days: float | None = Field(
+        30, gt=0, description="window of the popularity fallback; ignored without times"
+    )
+    seen: Literal["exclude", "allow"] = Field("exclude", description="may an answer hold what the user had before?")
+    seed: int = Field(1, ge=0, description="the one seed of the run")
+    threads: int = Field(0, ge=0, description="threads for numba, BLAS and faiss; 0 = all cores of this process")
+    experiment: str = Field("recsys", description="the MLflow experiment that the run is logged under")
+
+    @property
+    def model_name(self) -> str:
+        return str(self.model["name"])
+
+    @property
+    def model_settings(self) -> dict[str, Any]:
+        return {key: value for key, value in self.model.items() if key != "name"}
+
+
+def load_settings(config: str | None, assignments: Sequence[str], **values: Any) -> RunSettings:
+    """Defaults < config file < `values` < key=value, all checked: a wrong one is a SettingError before work starts.
+
+    config: a path, or the name of a file in `pipelines/configs`.
+    """
+    table: Mapping[str, Any] = read_toml(_config_path(config)) if config else {}
+    table = overridden({**table, **values}, assignments)
+    model = table.get("model", {})
+    if isinstance(model, Mapping):  # model.dim=32 alone keeps the default name
+        table["model"] = {"name": "als", **model}
+    where = "settings" if config is None else config
+    settings = RunSettings.build(table, where=where)
+    make_model(settings.model_name, settings.model_settings, where=f"model {settings.model_name!r} of {where}")
+    for metric in settings.metrics:
+        parse(metric)
+    unknown = set(settings.columns) - set(EVENT_COLUMNS)
+    if unknown:
+        raise SettingError(f"columns.{min(unknown)} is unknown; roles are {', '.join(EVENT_COLUMNS)}.")
+    return settings
+
+
+def _config_path(config: str) -> Path:
+    path = Path(config)
+    named = CONFIGS / f"{config}.toml"
+    if path.is_file():
+        return path
+    if named.is_file():
+        return named
+    known = ", ".join(sorted(found.stem for found in CONFIGS.glob("*.toml")))
+    raise SettingError(f"config {config!r} is neither a file nor one of {known}.")

@@ -1,0 +1,203 @@
+"""One question of one person, in outside terms, to one answer with titles and reasons.
+
+The service, `recsys recommend` and the demo all answer through `respond`: ids are translated here and nowhere else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from recsys.arrays import F32, I32, Array, Ragged
+from recsys.errors import RequestError
+from recsys.retrieval.bundle import Bundle
+from recsys.retrieval.ranker import FALLBACK, HISTORY, SOURCES, USER_ROW, best_allowed
+from recsys.retrieval.users import Users
+
+MAX_K = 1_000
+
+
+Reason = tuple[str | None, str | None]  # the sentence, and the id of the item that it names
+
+
+class Event(NamedTuple):
+    """Something the person did: an item, and when, in unix seconds, if that is known."""
+
+    item_id: str
+    timestamp: int | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """Who asks, and for what. deny, allow: item ids to leave out, or the only ones to consider. domain: likewise."""
+
+    user_id: str | None = None
+    history: Sequence[Event] = ()
+    k: int = 10
+    domain: str | None = None
+    deny: Sequence[str] = ()
+    allow: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """An item to show. reason: a sentence, or None where there is no true one; because: the item that it names."""
+
+    item_id: str
+    score: float
+    title: str | None
+    reason: str | None
+    because: str | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """source: known, history, features or fallback; why: the same in a sentence; ignored: ids that the bundle lacks."""
+
+    source: str
+    why: str
+    items: list[Suggestion]
+    ignored: list[str] = field(default_factory=list)
+
+
+def respond(bundle: Bundle, question: Question) -> Reply:
+    """The answer to a question. Raises RequestError on an unknown domain or a k out of range; nobody is unknown."""
+    if not 1 <= question.k <= MAX_K:
+        raise RequestError(f"k must be between 1 and {MAX_K}, got {question.k}.")
+    ignored: list[str] = []
+    brought = _translated(bundle, [event.item_id for event in question.history], ignored)
+    users, stored = _person(bundle, question, brought)
+    deny = Ragged.of([[item for item in _translated(bundle, question.deny, []) if item >= 0]])
+    answer = bundle.recommender.recommend(users, question.k, deny=deny, among=_among(bundle, question, ignored))
+    ids, source = answer.ids[0][answer.ids[0] >= 0], int(answer.source[0])
+    popular = source == FALLBACK or bundle.manifest["kind"] == "constant"
+    reasons = [_popular(bundle, item, source) for item in ids] if popular else _causes(bundle, users, ids)
+    items = [
+        Suggestion(bundle.item_ids[item], float(score), bundle.catalogue.title(int(item)), *reason)
+        for item, score, reason in zip(ids, answer.scores[0], reasons, strict=False)
+    ]
+    return Reply(SOURCES[source], _why(bundle, question, stored, int((brought >= 0).sum()), source), items, ignored)
+
+
+def similar(bundle: Bundle, item_id: str, k: int) -> list[Suggestion]:
+    """The k items whose vectors point most nearly the same way (cosine). Raises RequestError without a vector."""
+    if not 1 <= k <= MAX_K:
+        raise RequestError(f"k must be between 1 and {MAX_K}, got {k}.")
+    item = bundle.item_ids.index(item_id)
+    if item < 0 or not bundle.norms[item]:
+        raise RequestError(
+            f"item {item_id!r} has no vector in bundle {bundle.bundle_id}; ask for one it was trained on."
+        )
+    if bundle.manifest["kind"] == "constant":
+        raise RequestError(
+            f"bundle {bundle.bundle_id} holds popularity, which has no similar items; serve another model."
+        )
+    norms = np.where(bundle.norms > 0, bundle.norms, np.inf)
+    cosines = (bundle.item_vectors @ bundle.item_vectors[item] / (norms * bundle.norms[item]))[None]
+    itself = Ragged.of([[item]])
+    ids, scores = best_allowed(cosines, k, itself, None, bundle.recommender.available)
+    return [
+        Suggestion(bundle.item_ids[other], float(score), bundle.catalogue.title(int(other)), None)
+        for other, score in zip(ids[0], scores[0], strict=True)
+        if other >= 0
+    ]
+
+
+def _translated(bundle: Bundle, ids: Sequence[str], ignored: list[str]) -> I32:
+    """int32 (n,) indices; the ids without one are added to `ignored`."""
+    found = bundle.item_ids.indices(ids)
+    ignored.extend(id_ for id_, index in zip(ids, found, strict=True) if index < 0)
+    return found
+
+
+def _person(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, int]:
+    """The person as one row of Users, and how many stored events he has.
+
+    Stored and brought events are merged by time, the same event once. Whoever brings events is encoded from his history, so that fresh clicks count; else from the row that he has in the model.
+    """
+    index = bundle.user_ids.index(question.user_id) if question.user_id is not None else -1
+    old = bundle.histories.row(index) if index >= 0 else np.empty(0, np.int32)
+    items, times = np.asarray(old), _stored_times(bundle, index, len(old))
+    fresh = brought >= 0
+    if fresh.any():
+        last = times.max(initial=0)  # events without a time happened after everything that has one
+        asked = np.array([last if event.timestamp is None else event.timestamp for event in question.history])
+        items, times = _merged(np.concatenate([items, brought[fresh]]), np.concatenate([times, asked[fresh]]))
+    row = -1 if fresh.any() and bundle.recommender.ranker.folds_in else index
+    time = None if bundle.history_time is None else times
+    return Users(np.array([row], np.int32), Ragged.of([items]), time=time), len(old)
+
+
+def _stored_times(bundle: Bundle, index: int, n: int) -> Array:
+    if bundle.history_time is None or index < 0:
+        return np.zeros(n, np.int64)
+    start = bundle.histories.offsets[index]
+    return np.asarray(bundle.history_time[start : start + n])
+
+
+def _merged(items: Array, times: Array) -> tuple[Array, Array]:
+    """Oldest first, an item at a time only once; events of the same second stay in the order given."""
+    pairs = np.stack([items.astype(np.int64), times], axis=1)
+    _, first = np.unique(pairs, axis=0, return_index=True)
+    kept = np.sort(first)
+    kept = kept[np.argsort(times[kept], kind="stable")]
+    return items[kept], times[kept]
+
+
+def _among(bundle: Bundle, question: Question, ignored: list[str]) -> Ragged | None:
+    """The only items to consider, or None for all."""
+    allowed: Array | None = None
+    if question.allow is not None:
+        found = _translated(bundle, question.allow, ignored)
+        allowed = np.unique(found[found >= 0])
+    if question.domain is not None:
+        domains = bundle.catalogue.domains
+        if question.domain not in domains:
+            known = ", ".join(sorted(domains)) or "none"
+            raise RequestError(f"domain {question.domain!r} is not in this bundle; its domains are: {known}.")
+        inside = domains[question.domain]
+        allowed = inside if allowed is None else np.intersect1d(allowed, inside)
+    return None if allowed is None else Ragged.of([allowed])
+
+
+def _causes(bundle: Bundle, users: Users, ids: Array) -> list[Reason]:
+    """For each answered item the one of the history that adds most to its score; nothing where none adds anything."""
+    nothing: list[Reason] = [(None, None)] * len(ids)
+    if not len(users.history.values) or not len(ids):
+        return nothing
+    parts: F32 | None = bundle.recommender.ranker.contributions(users, ids)
+    if parts is None:
+        return nothing
+    best = parts.argmax(axis=1)
+    return [
+        _because(bundle, int(users.history.values[at])) if parts[row, at] > 0 else (None, None)
+        for row, at in enumerate(best)
+    ]
+
+
+def _because(bundle: Bundle, item: int) -> Reason:
+    return f"because of {bundle.catalogue.title(item) or bundle.item_ids[item]}", bundle.item_ids[item]
+
+
+def _popular(bundle: Bundle, item: int, source: int) -> Reason:
+    recent = source == FALLBACK and bundle.manifest["fallback"]["days"] is not None
+    domain = bundle.catalogue.domain(int(item))
+    return ("popular now" if recent else "popular") + (f" in {domain}" if domain else ""), None
+
+
+def _why(bundle: Bundle, question: Question, stored: int, brought: int, source: int) -> str:
+    """One sentence on where the answer comes from."""
+    if question.user_id is None:
+        person = "no user id"
+    elif bundle.user_ids.index(question.user_id) < 0:
+        person = f"user {question.user_id!r} is not in this bundle"
+    else:
+        person = f"user {question.user_id!r} has {stored} stored events"
+    if source == USER_ROW:
+        return f"{person}: answered from the vector learned for this user"
+    if source == HISTORY:
+        return f"{person}: answered from a history of {stored + brought} events, {brought} of them in the request"
+    days = bundle.manifest["fallback"]["days"]
+    window = f"of the last {days:g} days" if days is not None else "of all time"
+    return f"{person} and no usable history: answered with what is most popular {window}"
