@@ -72,7 +72,7 @@ def _draw_user(
         chosen = -1
         for _ in range(_TRIALS):
             state = _next(state)
-            i = min(np.searchsorted(reached, _uniform(state) * total, "right"), n_items - 1)
+            i = min(int(np.searchsorted(reached, _uniform(state) * total, "right")), n_items - 1)
             if seen[i]:
                 continue
             state = _next(state)
