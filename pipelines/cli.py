@@ -56,14 +56,14 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--data", help="`world`, a named data set, or a folder or file of events.")
+@click.option("--data", default="world", show_default=True, help="`world`, a named data set, or a folder or file.")
 @run_options
 @stage
-def demo(data: str | None, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool) -> Any:
+def demo(data: str, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool) -> Any:
     """The whole line: learn, measure, log, export, serve, and recommend to three people."""
     from pipelines.settings import load_settings
 
-    settings = load_settings(config or _config_for(data), assignments, **({"data": data} if data else {}))
+    settings = load_settings(config or _config_for(data), assignments, data=data)
     if dry_run:
         return _shown(settings, as_json)
     from pipelines.console import Steps
@@ -119,7 +119,10 @@ def train(
 @run_options
 @stage
 def evaluate(bundle: Path, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool) -> Any:
-    """Judge BUNDLE (or a folder of bundles) on the data and split of its own run, or on others: data=... split.kind=..."""
+    """Judge BUNDLE (or a folder of bundles) on the data and split of its own run.
+
+    Others by settings: data=... split.kind=...
+    """
     from pipelines.evaluate import evaluate_bundle, report_table, settings_of
     from pipelines.settings import load_settings
     from recsys.retrieval.bundle import current, load
@@ -175,7 +178,7 @@ def recommend(bundle: Path, user: str | None, history: str | None, domain: str |
         from pipelines.console import text_table
 
         rows = [[i.item_id, i.title or "", i.reason or "", f"{i.score:.3f}"] for i in reply.items]
-        click.echo(f"{reply.source}: {reply.why}.")
+        click.echo(f"{reply.source}: {reply.why}")
         if reply.ignored:
             click.echo(f"ignored, not in the bundle: {', '.join(reply.ignored)}")
         click.echo(text_table(["item", "title", "reason", "score"], rows))
@@ -214,11 +217,11 @@ def models(as_json: bool) -> Any:
     return listed
 
 
-def _config_for(data: str | None) -> str | None:
+def _config_for(data: str) -> str | None:
     """The config that is named like the data set, if there is one."""
     from pipelines.settings import CONFIGS
 
-    return data if data and (CONFIGS / f"{data}.toml").is_file() else None
+    return data if (CONFIGS / f"{data}.toml").is_file() else None
 
 
 def _shown(settings: Any, as_json: bool) -> Any:

@@ -28,7 +28,8 @@ class Steps:
 
         started = time.perf_counter()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Bars(*columns, console=Console(stderr=True), transient=True, disable=self.quiet) as bars:
+        console = Console(stderr=True)
+        with Bars(*columns, console=console, transient=True, disable=self.quiet or not console.is_terminal) as bars:
             tasks: dict[str, Any] = {}
 
             def report(step: Step) -> None:
@@ -38,9 +39,12 @@ class Steps:
                 if step.values:
                     self.curves.setdefault(step.task, []).append(step.values)
 
-            bars.add_task(name, total=None) if not self.quiet else None
+            bars.add_task(name, total=None)
             yield report
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 2)
+        seconds = time.perf_counter() - started
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 2)
+        if not self.quiet:
+            console.print(f"{name}: {seconds:.1f} s", style="dim", highlight=False)
 
     def say(self, text: str = "") -> None:
         """A line for the person, unless only the machine listens."""
@@ -49,13 +53,14 @@ class Steps:
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with aligned columns; all columns but the first are right-aligned."""
-    widths = [max(len(row[at]) for row in [header, *rows]) for at in range(len(header))]
+    """A Markdown table with aligned columns: figures to the right, words to the left."""
+    columns = list(range(len(header)))
+    widths = [max(len(row[at]) for row in [header, *rows]) for at in columns]
+    figures = [all(row[at][:1] in set("+-0123456789") for row in rows) for at in columns]
 
     def line(cells: Sequence[str]) -> str:
-        first = cells[0].ljust(widths[0])
-        rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-        return "| " + " | ".join([first, *rest]) + " |"
+        padded = [(cell.rjust if figures[at] else cell.ljust)(widths[at]) for at, cell in enumerate(cells)]
+        return "| " + " | ".join(padded) + " |"
 
-    rule = "|" + "|".join("-" * (width + 1) + (":" if at else "-") for at, width in enumerate(widths)) + "|"
+    rule = "|" + "|".join("-" * (widths[at] + 1) + (":" if figures[at] else "-") for at in columns) + "|"
     return "\n".join([line(header), rule, *(line(row) for row in rows)])

@@ -17,6 +17,7 @@ from recsys.retrieval.bundle import copy_into
 
 _METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10")
 _CLICKS = 3
+_REGULAR = 20  # events: enough to know a taste, few enough to follow the reasons
 
 
 def demo(settings: RunSettings, steps: Steps) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def demo(settings: RunSettings, steps: Steps) -> dict[str, Any]:
         answers = [(person, body, ask(url, body)) for person, body in people(prepared.holdout).items()]
     for person, body, answer in answers:
         _show(person, body, answer, prepared, steps)
-    _farewell(root, trained, steps)
+    _farewell(root, trained, answers[1][1], steps)
     return {
         "seconds": steps.seconds,
         "metrics": metrics_of(trained.measured),
@@ -76,12 +77,12 @@ def _attainable(settings: RunSettings, prepared: Prepared, trained: Trained, ste
 def people(holdout: Holdout) -> dict[str, dict[str, Any]]:
     """Three requests: a regular of the training set, a newcomer with three clicks, and a stranger.
 
-    The newcomer's clicks are the last ones of a real user, sent without a user id.
+    The regular is the first user with nearly _REGULAR events. The newcomer's clicks are the last ones of the next such
+    user, sent without a user id.
     """
     data = holdout.train
     counts = np.bincount(data.interactions.user, minlength=data.n_users)
-    warm = np.flatnonzero(counts >= _CLICKS)
-    regular, other = warm[len(warm) // 3], warm[2 * len(warm) // 3]
+    regular, other = np.argsort(np.abs(counts - _REGULAR), kind="stable")[:2]
     clicks = data.interactions.item[data.interactions.user == other][-_CLICKS:]
     return {
         "a regular": {"user_id": data.user_ids[int(regular)], "k": 10},
@@ -94,7 +95,7 @@ def people(holdout: Holdout) -> dict[str, dict[str, Any]]:
 
 
 def _show(person: str, body: dict[str, Any], answer: dict[str, Any], prepared: Prepared, steps: Steps) -> None:
-    steps.say(f"For {person} ({answer['source']}): {answer['why']}.")
+    steps.say(f"For {person} ({answer['source']}): {answer['why']}")
     data = prepared.data
     for event in body.get("history", []):
         index = data.item_ids.index(event["item_id"])
@@ -106,8 +107,8 @@ def _show(person: str, body: dict[str, Any], answer: dict[str, Any], prepared: P
     steps.say(text_table(["title", "reason", "score"], rows) + "\n")
 
 
-def _farewell(root: Path, trained: Trained, steps: Steps) -> None:
-    body = json.dumps({"history": [{"item_id": "..."}], "k": 10})
+def _farewell(root: Path, trained: Trained, request: dict[str, Any], steps: Steps) -> None:
+    body = json.dumps(request)
     steps.say("The same by hand:")
     steps.say(f"  recsys serve {root} --port 8000")
     steps.say(f"  curl -s localhost:8000/v1/recommend -H 'content-type: application/json' -d '{body}'")

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.console import Steps, text_table
 from pipelines.settings import RunSettings
-from recsys.arrays import Bool, I32
+from recsys.arrays import I32, Bool
 from recsys.data.split import Holdout
 from recsys.evaluation.evaluate import Report, evaluate
 from recsys.evaluation.significance import FEW_USERS, Comparison, compare

@@ -30,4 +30,8 @@ class BundleError(RecsysError):
 
 
 class RequestError(RecsysError):
-    """A request asks for something that no answer can meet."""
+    """A request asks for something that no answer can meet. code: stable, for machines; the service sends it on."""
+
+    def __init__(self, message: str, *, code: str = "invalid_request") -> None:
+        super().__init__(message)
+        self.code = code

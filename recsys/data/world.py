@@ -44,10 +44,10 @@ class WorldSettings(Settings):
     active_days: float = Field(120.0, gt=0, le=1e5, description="mean days that a user stays; people come and go")
     categories: int = Field(12, ge=1, le=len(CATEGORIES), description="categories in each domain, the same names")
     category_share: float = Field(0.6, ge=0, lt=1, description="share of item variance between categories")
-    new_share: float = Field(0.25, ge=0, lt=1, description="share of items born after the start, evenly by week")
-    new_boost: float = Field(1.5, ge=0, le=10, description="nats that an item gains at birth: new is hot")
+    new_share: float = Field(0.15, ge=0, lt=1, description="share of items born after the start, evenly by week")
+    new_boost: float = Field(1.0, ge=0, le=10, description="nats that an item gains at birth: new is hot")
     new_days: float = Field(30.0, gt=0, le=1e5, description="days until 1/e of that gain is left")
-    wave: float = Field(0.7, ge=0, le=5, description="nats, mean height of each item's slow wave of fashion")
+    wave: float = Field(0.3, ge=0, le=5, description="nats, mean height of each item's slow wave of fashion")
     wave_days: float = Field(
         365.0, gt=0, le=1e5, description="mean days from crest to crest; fashions turn within the log"
     )

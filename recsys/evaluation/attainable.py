@@ -1,8 +1,8 @@
 """How much of what can be learned a model has learned: rankers that know the truth of a planted world.
 
-The oracle ranks by the world's true next-event probabilities; no learner can know as much. The informed ranker knows the
-items' true vectors and appeal, and fits each user to the same history by the world's exact likelihood: the best that a
-learner with endless data on the items could do. **Attainable gain** = (model - popularity) / (informed - popularity).
+The oracle ranks by the world's true next-event probabilities; no learner can know as much. The informed ranker knows
+the items' true vectors and appeal, and fits each user to the same history by the world's exact likelihood: the best that
+a learner with endless data on the items could do. **Attainable gain** = (model - popularity) / (informed - popularity).
 """
 
 from collections.abc import Callable

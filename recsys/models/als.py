@@ -17,7 +17,7 @@ from recsys.seeding import generator
 
 
 class ALSSettings(Settings):
-    """Settings of ALS. The defaults are good untuned on catalogues of thousands of items; tune the two weights first."""
+    """Settings of ALS. Tune `unobserved_weight` and `regularization` first, on a log grid."""
 
     dim: int = Field(64, ge=1, description="width of the vectors; more is better up to about 1,000, and dearer")
     epochs: int = Field(16, ge=1, description="sweeps over users and items; 8 to 16 converge")
@@ -34,14 +34,15 @@ class ALS:
     """Factors the 0/1 matrix of who did what, with every pair in the objective:
 
     `sum_observed w (x_u y_i - 1)^2 + a sum_all (x_u y_i)^2 + sum_u r_u |x_u|^2 + sum_i r_i |y_i|^2`, where a is
-    `unobserved_weight`, w the summed event weights of the pair, and `r_u = regularization * (sum w + a n_items) ** exponent`.
+    `unobserved_weight`, w the summed event weights of the pair, and r_u is
+    `regularization * (sum w + a n_items) ** exponent`.
 
     The user rows of the result are the exact solution for their histories, so a user folded in from the same history at
     request time gets the same vector (`recsys.retrieval.encoders.Solve`).
 
     Sources: Hu, Koren, Volinsky, ICDM 2008; Takacs, Pilaszy, Tikk, RecSys 2011 (conjugate gradient); Rendle et al.,
     "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022 (frequency scaling).
-    Relations: one exact user half-step on fixed item vectors is the encoder; SVD of the matrix is the limit a -> 1, w -> 0.
+    Relations: one exact user half-step on fixed item vectors is the encoder.
     """
 
     Settings = ALSSettings
@@ -97,7 +98,7 @@ class ALS:
         if exactly or self.settings.solver == "exact":
             als_sweeps.solve_exactly(*arguments)
         else:
-            als_sweeps.solve_by_gradients(*arguments, self.settings.cg_steps)
+            als_sweeps.solve_by_gradients(*arguments, self.settings.cg_steps)  # type: ignore[call-arg]
 
     def _ridge(self, matrix: sparse.csr_array, n_other: int) -> F32:
         total = matrix.sum(axis=1) + np.float32(self.settings.unobserved_weight * n_other)
@@ -112,7 +113,8 @@ class ALS:
         everything = np.sum((users.T @ users).astype(np.float64) * (items.T @ items))
         penalty = self._ridge(by_user, len(items)) @ np.square(users).sum(1, dtype=np.float64)
         penalty += self._ridge(by_item, len(users)) @ np.square(items).sum(1, dtype=np.float64)
-        return float(observed + self.settings.unobserved_weight * everything + penalty) / by_user.nnz
+        total = float(observed + self.settings.unobserved_weight * everything + penalty)
+        return total / int(by_user.nnz)
 
 
 def _checked(train: Dataset) -> sparse.csr_array:

@@ -1,22 +1,20 @@
 """The inner loops of implicit ALS: one half-step for one side, compiled.
 
 Users are taken in blocks, so that the dense part of every product is one BLAS call; numba spreads the blocks over
-threads (BLAS itself is held at one), and an iteration writes only rows that it owns, so the bytes do not depend on timing.
+threads (BLAS itself is held at one), and an iteration writes only rows that it owns: the bytes do not depend on timing.
 """
 
 import numba
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  numba's BLAS: loaded here, so that a limit on threads finds it
 
-from recsys.arrays import F32, I32, I64
+from recsys.arrays import F32, F64, I32, I64
 
 _BLOCK = 256
 
 
 @numba.njit(parallel=True, fastmath=True, cache=True)
-def solve_exactly(
-    indptr: I64, indices: I32, weights: F32, other: F32, base: F32, ridge: F32, rows: F32
-) -> None:  # pragma: no cover - compiled
+def solve_exactly(indptr: I64, indices: I32, weights: F32, other: F32, base: F32, ridge: F32, rows: F32) -> None:
     """rows[u] = (base + sum w y y' + ridge[u] I)^-1 sum w y, by Cholesky. Rows without events become zeros."""
     dim = other.shape[1]
     for u in numba.prange(len(rows)):
@@ -55,7 +53,7 @@ def solve_exactly(
 @numba.njit(parallel=True, fastmath=True, cache=True)
 def solve_by_gradients(
     indptr: I64, indices: I32, weights: F32, other: F32, base: F32, ridge: F32, rows: F32, steps: int
-) -> None:  # pragma: no cover - compiled
+) -> None:
     """The same system, improved from the present rows by `steps` of conjugate gradient."""
     n, dim = rows.shape
     for block in numba.prange((n + _BLOCK - 1) // _BLOCK):
@@ -116,7 +114,7 @@ def solve_by_gradients(
 
 
 @numba.njit(parallel=True, fastmath=True, cache=True)
-def squared_gaps(indptr: I64, indices: I32, weights: F32, users: F32, items: F32) -> np.ndarray:  # type: ignore[type-arg]  # pragma: no cover - compiled
+def squared_gaps(indptr: I64, indices: I32, weights: F32, users: F32, items: F32) -> F64:
     """float64 (n_users,): each user's sum of w (score - 1)^2 over his items."""
     sums = np.zeros(len(users), np.float64)
     for u in numba.prange(len(users)):

@@ -3,7 +3,7 @@
 import numpy as np
 from pydantic import Field
 
-from recsys.arrays import F32, I32, I64
+from recsys.arrays import F64, I32, I64
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
@@ -48,5 +48,5 @@ def recent_counts(events: Interactions, days: float | None) -> I64:
 def fallback_order(events: Interactions, days: float | None) -> I32:
     """int32 (n_items,): every item, by events in the last `days`, then by all events, then by index."""
     recent = recent_counts(events, days if events.time is not None else None)
-    all_time: F32 = events.item_counts() / (len(events) + 1)  # below 1: breaks ties only
+    all_time: F64 = events.item_counts() / (len(events) + 1)  # below 1: breaks ties only
     return order_of(recent + all_time)

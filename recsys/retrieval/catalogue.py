@@ -17,10 +17,14 @@ class Catalogue:
         self._table = table
         self.domains: dict[str, I32] = {}  # the items of each domain, ascending
         if "domain" in table.column_names:
-            encoded = table["domain"].combine_chunks().dictionary_encode()
-            codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            encoded = table["domain"].combine_chunks().dictionary_encode(null_encoding="encode")
+            codes = np.from_dlpack(encoded.indices)  # `to_numpy` and `fill_null` import pandas where it is installed
             names = encoded.dictionary.to_pylist()
-            self.domains = {name: np.flatnonzero(codes == code).astype(np.int32) for code, name in enumerate(names)}
+            self.domains = {
+                name: np.flatnonzero(codes == code).astype(np.int32)
+                for code, name in enumerate(names)
+                if name is not None
+            }
 
     def _cell(self, column: str, item: int) -> Any:
         return self._table[column][item].as_py() if column in self._table.column_names else None

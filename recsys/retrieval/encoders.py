@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from recsys.arrays import F32, Array, Bool, I64
+from recsys.arrays import F32, I64, Array, Bool
 from recsys.errors import BundleError
 from recsys.retrieval import durable
 from recsys.retrieval.users import Users
@@ -85,8 +85,8 @@ class Constant:
 class Solve:
     """The user vector that ridge regression on the history gives: the user's half-step of implicit ALS.
 
-    With input vectors y of the history, weights w and n the sum of the weights, it solves
-    `(unobserved_weight * gram + sum w y y' + regularization * (n + unobserved_weight * n_items) ** exponent * I) x = sum w y`.
+    With input vectors y of the history, weights w, n the sum of the weights and a the `unobserved_weight`, it solves
+    `(a * gram + sum w y y' + regularization * (n + a * n_items) ** exponent * I) x = sum w y`.
 
     inputs: float32 (n_items, dim), zero rows are unknown to the encoder and ignored. gram: float32 (dim, dim), `Y'Y` of
     training. table: float32 (n_users, dim), the solved rows of known users, or None.
@@ -122,7 +122,7 @@ class Solve:
 
     @property
     def dim(self) -> int:
-        return self.gram.shape[0]
+        return len(self.gram)
 
     def encode(self, users: Users) -> tuple[F32, Bool]:
         vectors = np.zeros((len(users), self.dim), np.float32)
@@ -135,7 +135,7 @@ class Solve:
         rest = rest[np.argsort(users.history.lengths[rest], kind="stable")]  # alike lengths together: little padding
         for block in _blocks(users.history.lengths[rest], self.dim):
             vectors[rest[block]] = self._solved(users.take(rest[block]))
-        return vectors, vectors.any(axis=1)
+        return vectors, np.asarray(vectors.any(axis=1))
 
     def _solved(self, users: Users) -> F32:
         inputs, weights = self._padded(users)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import faiss
 import numpy as np
 
-from recsys.arrays import F32, I8, I64, Bool, I32, Ragged
+from recsys.arrays import F32, F64, I8, I32, I64, Bool, Ragged
 from recsys.errors import ModelError
 from recsys.retrieval.encoders import Encoder
 from recsys.retrieval.topk import top_k
@@ -80,7 +80,7 @@ class Embeddings:
     @property
     def trained(self) -> Bool:
         """(n_items,): which items have a vector."""
-        trained: Bool = self.items.any(axis=1)
+        trained: Bool = np.asarray(self.items.any(axis=1))
         return trained
 
 
@@ -164,6 +164,6 @@ def best_allowed(scores: F32, k: int, forbid: Ragged, among: Ragged | None, avai
     return top_k(scores, k)
 
 
-def order_of(scores: I64 | F32) -> I32:
+def order_of(scores: I64 | F32 | F64) -> I32:
     """int32 (n,): indices by falling score, ties to the lower index."""
     return np.argsort(-scores, kind="stable").astype(np.int32)

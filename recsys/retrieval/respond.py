@@ -87,11 +87,13 @@ def similar(bundle: Bundle, item_id: str, k: int) -> list[Suggestion]:
     item = bundle.item_ids.index(item_id)
     if item < 0 or not bundle.norms[item]:
         raise RequestError(
-            f"item {item_id!r} has no vector in bundle {bundle.bundle_id}; ask for one it was trained on."
+            f"item {item_id!r} has no vector in bundle {bundle.bundle_id}; ask for one it was trained on.",
+            code="unknown_item",
         )
     if bundle.manifest["kind"] == "constant":
         raise RequestError(
-            f"bundle {bundle.bundle_id} holds popularity, which has no similar items; serve another model."
+            f"bundle {bundle.bundle_id} holds popularity, which has no similar items; serve another model.",
+            code="no_similar_items",
         )
     norms = np.where(bundle.norms > 0, bundle.norms, np.inf)
     cosines = (bundle.item_vectors @ bundle.item_vectors[item] / (norms * bundle.norms[item]))[None]
@@ -114,7 +116,8 @@ def _translated(bundle: Bundle, ids: Sequence[str], ignored: list[str]) -> I32:
 def _person(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, int]:
     """The person as one row of Users, and how many stored events he has.
 
-    Stored and brought events are merged by time, the same event once. Whoever brings events is encoded from his history, so that fresh clicks count; else from the row that he has in the model.
+    Stored and brought events are merged by time, the same event once. Whoever brings events is encoded from his
+    history, so that fresh clicks count; else from the row that he has in the model.
     """
     index = bundle.user_ids.index(question.user_id) if question.user_id is not None else -1
     old = bundle.histories.row(index) if index >= 0 else np.empty(0, np.int32)
@@ -155,7 +158,9 @@ def _among(bundle: Bundle, question: Question, ignored: list[str]) -> Ragged | N
         domains = bundle.catalogue.domains
         if question.domain not in domains:
             known = ", ".join(sorted(domains)) or "none"
-            raise RequestError(f"domain {question.domain!r} is not in this bundle; its domains are: {known}.")
+            raise RequestError(
+                f"domain {question.domain!r} is not in this bundle; its domains are: {known}.", code="unknown_domain"
+            )
         inside = domains[question.domain]
         allowed = inside if allowed is None else np.intersect1d(allowed, inside)
     return None if allowed is None else Ragged.of([allowed])
@@ -189,15 +194,17 @@ def _popular(bundle: Bundle, item: int, source: int) -> Reason:
 def _why(bundle: Bundle, question: Question, stored: int, brought: int, source: int) -> str:
     """One sentence on where the answer comes from."""
     if question.user_id is None:
-        person = "no user id"
+        person = "No user id"
     elif bundle.user_ids.index(question.user_id) < 0:
-        person = f"user {question.user_id!r} is not in this bundle"
+        person = f"User {question.user_id!r} is not in this bundle"
     else:
-        person = f"user {question.user_id!r} has {stored} stored events"
+        person = f"User {question.user_id!r} has {stored} stored events"
+    if source == FALLBACK:
+        days = bundle.manifest["fallback"]["days"]
+        window = f"in the last {days:g} days" if days is not None else "of all time"
+        return f"{person}, and there is no usable history: these are the most popular items {window}."
+    if bundle.manifest["kind"] == "constant":
+        return f"{person}: this bundle holds popularity, the same list for everyone."
     if source == USER_ROW:
-        return f"{person}: answered from the vector learned for this user"
-    if source == HISTORY:
-        return f"{person}: answered from a history of {stored + brought} events, {brought} of them in the request"
-    days = bundle.manifest["fallback"]["days"]
-    window = f"of the last {days:g} days" if days is not None else "of all time"
-    return f"{person} and no usable history: answered with what is most popular {window}"
+        return f"{person}: answered from the vector learned for this user."
+    return f"{person}: answered from a history of {stored + brought} events, {brought} of them in the request."

@@ -1,0 +1,52 @@
+# Python 3.11 and make are all that is needed. `make help` lists the targets.
+PYTHON ?= python3.11
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint types format ui bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@echo
+	@echo "TORCH_INDEX=https://download.pytorch.org/whl/cpu installs torch without CUDA."
+
+install: $(STAMP) ## Build .venv from pyproject.toml and constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[train,serve,dev]'
+	touch $(STAMP)
+
+demo: install ## From a planted world to recommendations with titles and reasons, in a minute
+	$(BIN)/recsys demo
+
+test: install ## All tests
+	$(BIN)/python -m pytest
+
+check: install lint types ## Lint, types and the fast tests, in under a minute
+	$(BIN)/python -m pytest -q -m "not slow"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+format: install ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ui: install ## Open the runs in the MLflow UI, at http://127.0.0.1:5000
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db
+
+bench: install ## The short form of every benchmark
+	$(BIN)/python -m benchmarks.quality --quick
+	$(BIN)/python -m benchmarks.crash_safety --quick
+
+clean: ## Remove the environment and caches; mlruns stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -1,0 +1,130 @@
+"""The FastAPI app: routes and their description. Built from arguments; its resources live as long as its lifespan."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path, Query, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.convertors import Convertor, register_url_convertor
+
+from recsys import __version__
+from recsys.retrieval.respond import MAX_K
+from serving import body, problems, schemas
+from serving.service import Service
+from serving.settings import ServingSettings
+from serving.state import Started
+
+_REFERENCE = "#/components/schemas/{model}"
+
+
+class _AnyId(Convertor[str]):
+    """An item id in a path: anything, slashes and line breaks included."""
+
+    regex = r"(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("anyid", _AnyId())
+
+
+def create_app(path: FilePath, settings: ServingSettings, started: Started = lambda outcome: None) -> FastAPI:
+    """The service of a bundle, or of a folder of bundles and its pointer.
+
+    started: called once, from a thread, with the first bundle when it is served, else with what stands in the way.
+    """
+    service = Service(path, settings, started)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="recsys",
+        version=__version__,
+        description="Recommendations and similar items from one bundle. Every refusal is a problem document.",
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    problems.install(app)
+
+    @app.post("/v1/recommend", **_described(schemas.RecommendAnswer, schemas.RecommendRequest))
+    async def recommend(request: Request) -> Response:
+        """The k best items for a person, known or not; the list goes into the exposure log."""
+        return _json(await service.in_thread(service.recommend, await body.read(request, settings.read_s)))
+
+    @app.post("/v1/recommend:batch", **_described(schemas.BatchAnswer, schemas.BatchRequest))
+    async def recommend_batch(request: Request) -> Response:
+        """Several requests of the kind of /v1/recommend, answered from one bundle, all or none."""
+        return _json(await service.in_thread(service.recommend_batch, await body.read(request, settings.read_s)))
+
+    @app.get("/v1/items/{item_id:anyid}/similar", **_described(schemas.SimilarAnswer))
+    async def similar(
+        item_id: Annotated[str, Path(description="percent-encoded; slashes need not be")],
+        k: Annotated[int, Query(ge=1, le=MAX_K)] = 10,
+    ) -> Response:
+        """The items whose vectors point most nearly the same way."""
+        return _json(await service.in_thread(service.similar, item_id, k))
+
+    @app.get("/v1/health/live", **_described(schemas.Live))
+    async def live() -> Response:
+        """200 as long as the process answers."""
+        return _json(b'{"status":"live"}')
+
+    @app.get("/v1/health/ready", **_described(schemas.Ready))
+    async def ready() -> Response:
+        """200 once a bundle is served, 503 before; and how the exposure log fares."""
+        return _json(service.ready())
+
+    @app.get("/v1/model", **_described(schemas.ModelAnswer))
+    async def model() -> Response:
+        """What is served, where it comes from, and how the last swap went."""
+        return _json(service.model())
+
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _json(content: bytes) -> Response:
+    return Response(content, media_type="application/json")
+
+
+def _described(answer: type[BaseModel], asked: type[BaseModel] | None = None) -> dict[str, Any]:
+    """What OpenAPI says of a route. Nothing of it runs with a request: bodies are read, and answers written, by us."""
+    problem = {problems.MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model=schemas.ProblemDocument.__name__)}}}
+    described: dict[str, Any] = {
+        "response_model": None,
+        "response_class": JSONResponse,
+        "responses": {
+            200: {"model": answer},
+            "4XX": {"description": "Refused; `code` says why", "content": problem},
+            "5XX": {"description": "Not ready, overloaded, or a fault", "content": problem},
+        },
+    }
+    if asked is not None:
+        schema = {"schema": {"$ref": _REFERENCE.format(model=asked.__name__)}}
+        described["openapi_extra"] = {"requestBody": {"required": True, "content": {"application/json": schema}}}
+    return described
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The document, with the models that FastAPI does not see because it neither reads nor writes them."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        unseen: list[type[BaseModel]] = [schemas.RecommendRequest, schemas.BatchRequest, schemas.ProblemDocument]
+        _, models = models_json_schema([(model, "validation") for model in unseen], ref_template=_REFERENCE)
+        document["components"]["schemas"].update(models["$defs"])
+        app.openapi_schema = document
+    return app.openapi_schema

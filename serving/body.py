@@ -1,0 +1,88 @@
+"""Request bodies: read within limits, then parsed as strictly as JSON is defined."""
+
+import asyncio
+import json
+import re
+from collections import Counter
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+
+from serving.problems import Problem
+from serving.schemas import MAX_BODY_BYTES
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_MAX_DIGITS = 20
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+async def read(request: Request, seconds: float) -> bytes:
+    """The whole body; a Problem where it is not declared as JSON, too large (chunked or not), or too slow."""
+    media, _, parameters = request.headers.get("content-type", "").partition(";")
+    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
+    encoding = request.headers.get("content-encoding", "identity")
+    if media.strip().lower() != "application/json" or charset not in ("", "utf-8", "utf8") or encoding != "identity":
+        raise Problem(
+            "unsupported_media_type", "Send uncompressed UTF-8 with the header `Content-Type: application/json`."
+        )
+    too_large = Problem("body_too_large", f"The body may have {MAX_BODY_BYTES} bytes; send fewer requests at once.")
+    length = request.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise too_large
+    except (TimeoutError, ClientDisconnect):
+        raise Problem(
+            "body_timeout", f"The body must arrive within {seconds:g} s.", headers={"Connection": "close"}
+        ) from None
+    return bytes(body)
+
+
+def parsed(body: bytes, model: type[Model]) -> Model:
+    """The request in the body; a Problem says what is wrong with it."""
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_distinct, parse_int=_integer, parse_constant=_no_constant)
+        if _SURROGATE.search(body):
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise Problem("too_deep", "The body nests arrays or objects hundreds of levels deep.") from None
+    except UnicodeEncodeError:
+        raise Problem(
+            "invalid_text", "The body holds a lone surrogate (\\ud800 ... \\udfff), which is no text."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise Problem("invalid_json", f"The body is not UTF-8: byte {error.start} {error.reason}.") from None
+    except ValueError as error:
+        raise Problem("invalid_json", f"The body is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise Problem("invalid_request", f"The body must be a JSON object, got {type(value).__name__}.")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise Problem.invalid(error.errors(include_url=False, include_context=False)) from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise Problem("duplicate_key", f"The key {twice!r} occurs twice in one object; which one counts is unclear.")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits is too long")
+    return int(text)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")

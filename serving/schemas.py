@@ -1,0 +1,193 @@
+"""Requests and answers: requests are checked against these models, answers are only described by them (OpenAPI)."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from recsys.retrieval.respond import MAX_K, Event, Question
+
+MAX_HISTORY = 1_000
+MAX_BATCH = 100
+MAX_BODY_BYTES = 1 << 20
+MAX_ID_CHARACTERS = 1_000
+_LAST_SECOND = 253_402_300_799  # of the year 9999; a timestamp in milliseconds lies beyond
+
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class HistoryEvent(_Asked):
+    """Something the person did that the bundle does not know of yet."""
+
+    item_id: Id
+    timestamp: int | None = Field(None, ge=0, le=_LAST_SECOND, description="unix seconds; absent = just now")
+    event: str | None = Field(None, max_length=100, description="its type (view, click ...); no encoder uses it so far")
+
+
+class RecommendRequest(_Asked):
+    """Who asks, and for what. Nothing is required: a stranger gets what is popular."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"user_id": "42", "history": [{"item_id": "50", "timestamp": 893286638}], "k": 3}]
+        }
+    )
+
+    user_id: Id | None = Field(None, description="any text; a user whom the bundle does not know is no error")
+    history: list[HistoryEvent] | None = Field(None, max_length=MAX_HISTORY, description="merged with what is stored")
+    k: int = Field(10, ge=1, le=MAX_K, description="items wanted; fewer come only where fewer are allowed")
+    domain: str | None = Field(None, description="answer with items of this domain only")
+    deny: list[Id] | None = Field(None, description="items to leave out")
+    allow: list[Id] | None = Field(None, description="the only items to consider; an empty list allows none")
+    features: dict[str, Any] | None = Field(None, description="of the person; no encoder uses them so far")
+
+    def question(self) -> Question:
+        """The same for `recsys.retrieval.respond`."""
+        history = [Event(event.item_id, event.timestamp) for event in self.history or ()]
+        return Question(self.user_id, history, self.k, self.domain, self.deny or (), self.allow)
+
+
+class BatchRequest(_Asked):
+    """Several requests at once, answered from one bundle, all or none."""
+
+    requests: list[RecommendRequest] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class SimilarItem(BaseModel):
+    """score: cosine of the two items' vectors."""
+
+    item_id: str
+    score: float
+    title: str | None
+
+
+class RecommendedItem(BaseModel):
+    """score: higher is better; comparable within one answer only."""
+
+    item_id: str
+    score: float
+    title: str | None
+    reason: str | None = Field(description="a true sentence, or null where there is none")
+    because: str | None = Field(description="the item of the history that adds most to this score")
+
+
+class RecommendAnswer(BaseModel):
+    """The best items, best first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "request_id": "0f8fad5bd9cb469fa16570867728950e",
+                    "bundle_id": "20260101T120000000000Z-1a2b3c4d",
+                    "source": "known",
+                    "why": "user '42' has 31 stored events: answered from the vector learned for this user",
+                    "items": [
+                        {
+                            "item_id": "181",
+                            "score": 0.91,
+                            "title": "Return of the Jedi (1983)",
+                            "reason": "because of Star Wars (1977)",
+                            "because": "50",
+                        }
+                    ],
+                    "ignored": [],
+                }
+            ]
+        }
+    )
+
+    request_id: str
+    bundle_id: str
+    source: str = Field(description="known (learned vector), history, features or fallback (popularity)")
+    why: str
+    items: list[RecommendedItem]
+    ignored: list[str] = Field(description="item ids of history and allow that the bundle does not know")
+
+
+class BatchAnswer(BaseModel):
+    """One answer for each request, in their order."""
+
+    answers: list[RecommendAnswer]
+
+
+class SimilarAnswer(BaseModel):
+    """The items whose vectors point most nearly the same way, best first."""
+
+    bundle_id: str
+    item_id: str
+    items: list[SimilarItem]
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    status: str
+
+
+class Exposures(BaseModel):
+    """The exposure log: lines written and lost since the start, and what is wrong with it now."""
+
+    written: int
+    lost: int
+    error: str | None
+
+
+class Ready(BaseModel):
+    """A bundle is loaded and answers are given."""
+
+    status: str
+    bundle_id: str
+    exposures: Exposures
+
+
+class Swap(BaseModel):
+    """The last attempt to load a bundle: loading, serving or failed; which, since when (unix seconds), and why not."""
+
+    state: str
+    bundle_id: str | None
+    since: int
+    error: str | None
+
+
+class ModelAnswer(BaseModel):
+    """What is served: the essentials of the bundle's manifest, and the last swap."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    bundle_id: str
+    space_id: str
+    name: str
+    kind: str
+    dim: int
+    metric: str
+    counts: dict[str, int]
+    domains: list[str]
+    index: dict[str, Any]
+    seen: str
+    fallback: dict[str, Any]
+    created: str
+    versions: dict[str, str]
+    lineage: dict[str, Any]
+    swap: Swap
+
+
+class FieldError(BaseModel):
+    """Which field breaks which rule."""
+
+    field: str
+    message: str
+
+
+class ProblemDocument(BaseModel):
+    """A refusal (RFC 9457). `code` is stable; `detail` is for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldError] | None = None

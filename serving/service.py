@@ -1,0 +1,149 @@
+"""What the routes do: bounded work in threads, from the bytes of a request to the bytes of its answer."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import faiss
+
+from recsys.config import home
+from recsys.errors import RequestError, SettingError
+from recsys.retrieval.bundle import Bundle
+from recsys.retrieval.respond import Reply, respond, similar
+from serving.body import parsed
+from serving.exposure import SCHEMA, ExposureLog
+from serving.problems import Problem
+from serving.schemas import BatchRequest, RecommendRequest
+from serving.settings import ServingSettings
+from serving.state import Started, Store
+
+_MODEL_KEYS = ("bundle_id", "space_id", "name", "kind", "dim", "metric", "counts", "index", "seen", "fallback")
+_LATER_KEYS = ("created", "versions", "lineage")
+
+
+class Service:
+    """The bundle, the exposure log and the threads; `start` and `close` bound their lives.
+
+    started: called once, with the first bundle when it is served, else with what stands in the way.
+    """
+
+    def __init__(self, path: Path, settings: ServingSettings, started: Started) -> None:
+        self._settings, self._started = settings, started
+        self._store = Store(path, settings.poll_s, started)
+        self._exposures: ExposureLog | None = None
+        self._threads = settings.threads or len(os.sched_getaffinity(0))
+        self._busy = 0
+
+    def start(self) -> None:
+        # OpenMP keeps its thread count for each thread, so every one of the pool sets it.
+        self._pool = ThreadPoolExecutor(self._threads, "search", faiss.omp_set_num_threads, (1,))
+        try:
+            self._exposures = ExposureLog(home() / self._settings.exposures)
+        except SettingError as error:
+            self._started(error)
+        else:
+            self._store.start()
+
+    def close(self) -> None:
+        """Running requests end first, then the log is synced to the disk."""
+        self._pool.shutdown()
+        if self._exposures is not None:
+            self._store.close()
+            self._exposures.close()
+
+    async def in_thread(self, work: Callable[..., bytes], *arguments: Any) -> bytes:
+        """The result of `work` in a thread of the pool; a Problem where too many requests wait already."""
+        if self._busy >= self._threads + self._settings.waiting:
+            detail = f"{self._busy} requests are being answered or wait; try again in a second."
+            raise Problem("overloaded", detail, headers={"Retry-After": "1"})
+        self._busy += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+        finally:
+            self._busy -= 1
+
+    def recommend(self, body: bytes) -> bytes:
+        asked = parsed(body, RecommendRequest)
+        bundle = self._bundle()
+        return _encoded(self._served(bundle, asked, self._reply(bundle, asked)))
+
+    def recommend_batch(self, body: bytes) -> bytes:
+        asked = parsed(body, BatchRequest).requests
+        bundle = self._bundle()
+        replies = [self._reply(bundle, one, f"requests[{at}]: ") for at, one in enumerate(asked)]
+        answers = [self._served(bundle, one, reply) for one, reply in zip(asked, replies, strict=True)]
+        return _encoded({"answers": answers})
+
+    def similar(self, item_id: str, k: int) -> bytes:
+        bundle = self._bundle()
+        try:
+            found = similar(bundle, item_id, k)
+        except RequestError as error:
+            raise Problem.of(error) from None
+        items = [{"item_id": item.item_id, "score": item.score, "title": item.title} for item in found]
+        return _encoded({"bundle_id": bundle.bundle_id, "item_id": item_id, "items": items})
+
+    def model(self) -> bytes:
+        bundle = self._bundle()
+        essentials = {key: bundle.manifest[key] for key in (*_MODEL_KEYS, *_LATER_KEYS)}
+        return _encoded({**essentials, "domains": sorted(bundle.catalogue.domains), "swap": asdict(self._store.swap)})
+
+    def ready(self) -> bytes:
+        bundle = self._bundle()
+        assert self._exposures is not None  # a bundle is loaded only after the log is open
+        tally = asdict(self._exposures.tally)
+        return _encoded({"status": "ready", "bundle_id": bundle.bundle_id, "exposures": tally})
+
+    def _bundle(self) -> Bundle:
+        """The bundle to answer from; whoever holds it may go on with it while another is swapped in."""
+        bundle = self._store.bundle
+        if bundle is None:
+            error = self._store.swap.error
+            detail = f"No bundle is loaded: {error}" if error else "The first bundle is being verified; try again."
+            raise Problem("not_ready", detail, headers={"Retry-After": "1"})
+        return bundle
+
+    def _reply(self, bundle: Bundle, asked: RecommendRequest, where: str = "") -> Reply:
+        try:
+            return respond(bundle, asked.question())
+        except RequestError as error:
+            raise Problem.of(error, where) from None
+
+    def _served(self, bundle: Bundle, asked: RecommendRequest, reply: Reply) -> dict[str, Any]:
+        """The answer, after its line is in the exposure log."""
+        request_id = uuid4().hex
+        line = {
+            "schema": SCHEMA,
+            "event_id": uuid4().hex,
+            "request_id": request_id,
+            "time_ms": time.time_ns() // 1_000_000,
+            "user_id": asked.user_id,
+            "experiment": None,
+            "arm": None,
+            "bundle_id": bundle.bundle_id,
+            "source": reply.source,
+            "items": [item.item_id for item in reply.items],
+            "scores": [item.score for item in reply.items],
+            "propensity": None,
+        }
+        assert self._exposures is not None
+        self._exposures.append(_encoded(line) + b"\n")
+        return {
+            "request_id": request_id,
+            "bundle_id": bundle.bundle_id,
+            "source": reply.source,
+            "why": reply.why,
+            "items": [vars(item) for item in reply.items],
+            "ignored": reply.ignored,
+        }
+
+
+def _encoded(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

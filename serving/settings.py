@@ -1,0 +1,28 @@
+"""What an operator can set; each field is an option of `python -m serving`."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from recsys.config import Settings
+
+
+class ServingSettings(Settings):
+    """Settings of the service. What a client may rely on (k, history, body, batch) is fixed in serving/schemas.py."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; loopback, since the service asks for no password")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one and prints it")
+    poll_s: float = Field(1.0, gt=0, description="seconds between looks at the pointer; one small read, so it is cheap")
+    exposures: Path = Field(
+        Path("mlruns/exposures.jsonl"), description="file to append served lists to; relative to RECSYS_HOME, else here"
+    )
+    threads: int = Field(0, ge=0, description="requests searched at a time; 0 = one for each core, a search fills one")
+    waiting: int = Field(
+        64, ge=0, description="requests that may wait for a thread; more get 503, since long queues take seconds"
+    )
+    read_s: float = Field(10.0, gt=0, description="seconds in which a body must arrive; frees what a dead client holds")
+    keep_alive_s: int = Field(75, ge=1, description="seconds an idle connection stays; longer than proxies keep theirs")
+    drain_s: float = Field(
+        0.5, ge=0, description="seconds after a stop signal in which open connections are still answered, then closed"
+    )
+    stop_s: int = Field(10, ge=1, description="seconds after which a request that still runs is given up at the end")
