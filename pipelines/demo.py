@@ -1,7 +1,10 @@
 """The whole line in one command: data -> learn -> evaluate -> MLflow -> bundle -> service -> an answer with titles."""
 
 import json
+import os
+import sys
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import numpy as np
@@ -108,10 +111,15 @@ def _show(person: str, body: dict[str, Any], answer: dict[str, Any], prepared: P
 
 
 def _farewell(root: Path, trained: Trained, request: dict[str, Any], steps: Steps) -> None:
-    body = json.dumps(request)
+    body, commands = json.dumps(request), _commands()
     steps.say("The same by hand:")
-    steps.say(f"  recsys serve {root} --port 8000")
+    steps.say(f"  {commands}recsys serve {root} --port 8000")
     steps.say(f"  curl -s localhost:8000/v1/recommend -H 'content-type: application/json' -d '{body}'")
     steps.say(f"The run {trained.run_id} in the MLflow UI (then open http://127.0.0.1:5000):")
-    steps.say(f"  mlflow ui --backend-store-uri {tracking.tracking_uri()}")
+    steps.say(f"  {commands}mlflow ui --backend-store-uri {tracking.tracking_uri()}")
     steps.say("Seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps.seconds.items()))
+
+
+def _commands() -> str:
+    """What to write before a command of this environment: nothing where the shell finds it."""
+    return "" if which("recsys") else os.path.relpath(Path(sys.executable).parent) + "/"

@@ -60,7 +60,9 @@ class Ragged(NamedTuple):
         """Where the values of these rows stand in `values`, row after row: also indexes arrays parallel to it."""
         lengths = self.lengths[rows]
         ends = np.cumsum(lengths)
-        return np.arange(ends[-1] if len(ends) else 0) + np.repeat(self.offsets[:-1][rows] - (ends - lengths), lengths)
+        places: I64 = np.repeat(self.offsets[:-1][rows] - (ends - lengths), lengths)
+        places += np.arange(len(places))
+        return places
 
     def take(self, rows: Array) -> "Ragged":
         """The rows with these numbers (n,), in this order."""

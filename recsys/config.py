@@ -3,6 +3,7 @@
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
@@ -57,7 +58,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def overridden(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """`values` with each `a.b=value` of the command line set; the value is read as TOML, else as plain text."""
-    result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    result = deepcopy(dict(values))
     for assignment in assignments:
         key, sign, text = assignment.partition("=")
         if not sign or not key:
@@ -74,9 +75,10 @@ def overridden(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[st
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    return table["value"] if len(table) == 1 else text
 
 
 def home() -> Path:

@@ -76,9 +76,7 @@ class IdMap:
 
     def index(self, id_: str) -> int:
         """The index of an id, -1 for one that is not in the map."""
-        if _surrogate(id_):
-            return -1
-        encoded = id_.encode()
+        encoded = id_.encode(errors="surrogatepass")  # a lone surrogate is in no map, and no error here
         hash_ = np.uint64(_hash_one(encoded))
         at = int(np.searchsorted(self._hashes, hash_))
         while at < len(self) and self._hashes[at] == hash_:
@@ -92,7 +90,7 @@ class IdMap:
         """int32 (n,): `index` of each id, found for all at once."""
         if not len(ids) or not len(self):
             return np.full(len(ids), -1, np.int32)
-        text, offsets = _encoded(ids)
+        text, offsets = _encoded(ids, "surrogatepass")
         hashes = _hash_all(text, offsets)
         at = np.minimum(np.searchsorted(self._hashes, hashes), len(self) - 1)
         found = np.where(self._hashes[at] == hashes, self._order[at], -1)
@@ -104,7 +102,7 @@ class IdMap:
     def _same(self, text: U8, offsets: I64, rows: I64, candidates: I32) -> Bool:
         """(n,): whether string `rows[i]` of the given ones is the id `candidates[i]`, byte by byte."""
         asked, own = Ragged(offsets, text), Ragged(self._offsets, self._text)  # type: ignore[arg-type]
-        same = asked.lengths[rows] == own.lengths[candidates]
+        same: Bool = asked.lengths[rows] == own.lengths[candidates]
         alike = np.flatnonzero(same)
         differ = text[asked.positions(rows[alike])] != self._text[own.positions(candidates[alike])]
         same[alike[asked.take(rows[alike]).row_of_value()[differ]]] = False
@@ -137,22 +135,24 @@ class IdMap:
         if bytes(raw[:head]) != _MAGIC or len(raw) < head + 16:
             raise BundleError(f"{path} is not an id map of this version; export the bundle again.")
         n, n_text = (int(value) for value in raw[head : head + 16].view(np.int64))
-        parts, at = [], head + 16
         layout: list[tuple[Any, int]] = [(np.int64, n + 1), (np.uint64, n), (np.int32, n), (np.uint8, n_text)]
-        for dtype, count in layout:
-            size = count * np.dtype(dtype).itemsize
+        sizes = [count * np.dtype(dtype).itemsize for dtype, count in layout]
+        if min(n, n_text) < 0 or head + 16 + sum(sizes) != len(raw):
+            raise BundleError(
+                f"{path} has {len(raw)} bytes where its header asks for {head + 16 + sum(sizes)}; export the bundle again."
+            )
+        parts, at = [], head + 16
+        for (dtype, _), size in zip(layout, sizes, strict=True):
             parts.append(raw[at : at + size].view(dtype))
             at += size
-        if at != len(raw):
-            raise BundleError(f"{path} has {len(raw)} bytes where its header asks for {at}; export the bundle again.")
         offsets, hashes, order, text = parts
         return cls(text, offsets, hashes, order)
 
 
-def _encoded(ids: Sequence[str]) -> tuple[U8, I64]:
+def _encoded(ids: Sequence[str], errors: str = "strict") -> tuple[U8, I64]:
     """The ids' UTF-8 bytes, one after the other, and their offsets (n + 1,)."""
     try:
-        encoded = [id_.encode() for id_ in ids]
+        encoded = [id_.encode(errors=errors) for id_ in ids]
     except (AttributeError, UnicodeEncodeError):
         bad = next(id_ for id_ in ids if not isinstance(id_, str) or _surrogate(id_))
         raise DataError(f"an id must be valid text, got {bad!r}; convert ids to strings first.") from None

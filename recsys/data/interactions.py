@@ -57,7 +57,7 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.user)
 
-    def where(self, chosen: Array) -> "Interactions":
+    def where(self, chosen: Array | slice) -> "Interactions":
         """The events that a mask (n,) or a slice chooses, in the same order and with the same counts."""
         return Interactions(
             self.user[chosen],

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from recsys.arrays import I32, I64, Array, Ragged, distinct
 from recsys.config import Settings
@@ -29,6 +29,14 @@ class SplitSettings(Settings):
     test: float = Field(0.1, gt=0, lt=1, description="global_time: share of events, the latest, to judge on")
     cut: float = Field(0.6, gt=0, lt=1, description="later_half: share of events, the earliest, to learn from")
     repeats: bool = Field(False, description="count targets that the user had before; goes with seen = allow")
+
+    @field_validator("test")
+    @classmethod
+    def _leaves_something(cls, test: float, info: ValidationInfo) -> float:
+        validation = info.data.get("validation", 0.0)
+        if test + validation >= 1:
+            raise ValueError(f"with validation = {validation} nothing is left to learn from; their sum must be below 1")
+        return test
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +99,7 @@ def _global_time(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     """Cut at two moments: targets are what happened after, the history is what happened before."""
     events = data.interactions
     assert events.time is not None
+    _refuse_empty(data)
     at_test = _moment(events, 1 - settings.test)
     at_validation = _moment(events, 1 - settings.test - settings.validation)
     if not events.time[0] < at_validation < at_test <= events.time[-1]:
@@ -104,6 +113,11 @@ def _global_time(data: Dataset, settings: SplitSettings, seed: int) -> Split:
         _after(data, before, between, at_validation, settings.repeats),
         _after(data, slice(None, between.stop), slice(between.stop, None), at_test, settings.repeats),
     )
+
+
+def _refuse_empty(data: Dataset) -> None:
+    if not len(data.interactions):
+        raise DataError(f"{data.name} has no events to split.")
 
 
 def _moment(events: Interactions, share: float) -> int:
@@ -129,7 +143,10 @@ def _holdout(
         pairs = pairs.keep(~np.isin(keys, old_keys, assume_unique=True))
     user = np.flatnonzero(pairs.lengths).astype(np.int32)
     if not len(user):
-        raise DataError(f"{train.name}: no user has a target after the cut. Choose an earlier cut, or more data.")
+        raise DataError(
+            f"{train.name}: no user has anything to be asked for{'' if repeats else ' that is new to him'}. "
+            "Choose an earlier cut, count repeats, or bring more data."
+        )
     histories = past.histories()
     at = histories.items.positions(user)
     trained = np.bincount(train.interactions.user, minlength=train.n_users) > 0 if known is None else known
@@ -150,9 +167,12 @@ def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     Half of these users tune, half judge. All count as unknown to the model: they are encoded from their history.
     """
     events = data.interactions
-    cut = _moment(events, settings.cut)
     assert events.time is not None
+    _refuse_empty(data)
+    cut = _moment(events, settings.cut)
     first = int(np.searchsorted(events.time, cut))
+    if not first:
+        raise DataError(f"{data.name} has no event before the cut at {settings.cut:.0%} of events. Choose a later cut.")
     train = data.having(events.where(slice(None, first)))
     later = events.where(slice(first, None))
     order = np.argsort(later.user, kind="stable")

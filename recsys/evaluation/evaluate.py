@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.arrays import F64, I8, Bool, Ragged
-from recsys.errors import DataError
+from recsys.errors import DataError, SettingError
 from recsys.evaluation.metrics import hits_of, parse
 from recsys.evaluation.significance import Interval, bootstrap
 from recsys.progress import Progress, Step, silent
@@ -54,6 +54,8 @@ def evaluate(
     if targets.rows != len(users) or (targets.lengths == 0).any():
         raise DataError(f"evaluation needs a target for each of {len(users)} users; drop users without any.")
     parsed = {name: parse(name) for name in metrics}
+    if not parsed:
+        raise SettingError("evaluation needs at least one metric, as in ndcg_at_10.")
     k = min(max(cut for _, cut in parsed.values()), recommender.n_items)
     values = {name: np.zeros(len(users)) for name in metrics}
     source = np.zeros(len(users), np.int8)

@@ -16,12 +16,14 @@ Metric = Callable[[Bool, I64], F64]
 
 def recall(hits: Bool, targets: I64) -> F64:
     """Hits over all targets of the user (not over min(k, targets)): the denominator of the LightGCN tables."""
-    return hits.sum(axis=1) / targets
+    found: F64 = hits.sum(axis=1) / targets
+    return found
 
 
 def hit_rate(hits: Bool, targets: I64) -> F64:
     """1 where any target is among the k, else 0."""
-    return hits.any(axis=1).astype(np.float64)
+    found: F64 = np.asarray(hits.any(axis=1), np.float64)
+    return found
 
 
 def mrr(hits: Bool, targets: I64) -> F64:
@@ -47,7 +49,7 @@ METRICS: dict[str, Metric] = {"recall": recall, "ndcg": ndcg, "mrr": mrr, "hit_r
 def parse(name: str) -> tuple[Metric, int]:
     """The metric and the cut that a name such as "recall_at_20" stands for."""
     kind, separator, cut = name.rpartition("_at_")
-    if not separator or kind not in METRICS or not cut.isdigit() or int(cut) < 1:
+    if not separator or kind not in METRICS or not cut.isdecimal() or int(cut) < 1:
         known = ", ".join(f"{known}_at_10" for known in METRICS)
         raise SettingError(f"metric {name!r} is unknown; metrics are written like {known}.")
     return METRICS[kind], int(cut)

@@ -3,7 +3,7 @@
 import numpy as np
 from pydantic import Field
 
-from recsys.arrays import F64, I32, I64
+from recsys.arrays import F64, I32
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
@@ -30,23 +30,27 @@ class Popularity:
         self.settings = settings or PopularitySettings()
 
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent) -> Embeddings:
-        """Item vectors (n_items, 1) that hold the counts. Raises ModelError on `days` without timestamps."""
-        counts = recent_counts(train.interactions, self.settings.days)
+        """Item vectors (n_items, 1) that hold the scores. Raises ModelError on `days` without timestamps."""
+        scores = popularity_scores(train.interactions, self.settings.days)
         progress(Step("counting events", 1, 1))
-        return Embeddings(counts[:, None].astype(np.float32), Constant(np.ones(1, np.float32)))
+        return Embeddings(scores[:, None].astype(np.float32), Constant(np.ones(1, np.float32)))
 
 
-def recent_counts(events: Interactions, days: float | None) -> I64:
-    """int64 (n_items,): events of each item in the last `days` before the last event, or in all time."""
+def popularity_scores(events: Interactions, days: float | None) -> F64:
+    """float64 (n_items,): an item's events in the last `days` before the last event, ties by its events in all time.
+
+    The latter count as a fraction below one, so an item with any event at all scores above an item with none.
+    """
+    all_time = events.item_counts()
     if days is None:
-        return events.item_counts()
+        return all_time.astype(np.float64)
     if events.time is None:
         raise ModelError("popularity with days needs timestamps, and these events have none; leave days unset.")
-    return events.item_counts(since=int(events.time[-1] - days * DAY_S) if len(events) else 0)
+    recent = events.item_counts(since=int(events.time[-1] - days * DAY_S) if len(events) else 0)
+    scores: F64 = recent + all_time / (len(events) + 1)
+    return scores
 
 
 def fallback_order(events: Interactions, days: float | None) -> I32:
-    """int32 (n_items,): every item, by events in the last `days`, then by all events, then by index."""
-    recent = recent_counts(events, days if events.time is not None else None)
-    all_time: F64 = events.item_counts() / (len(events) + 1)  # below 1: breaks ties only
-    return order_of(recent + all_time)
+    """int32 (n_items,): every item by `popularity_scores`, of all time where there are no timestamps."""
+    return order_of(popularity_scores(events, days if events.time is not None else None))

@@ -8,17 +8,18 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import faiss
 import numpy as np
 
 from recsys.arrays import F32, I32, I64, Ragged
-from recsys.errors import BundleError
+from recsys.errors import BundleError, ModelError
 from recsys.ids import IdMap
 from recsys.retrieval import durable
 from recsys.retrieval.catalogue import Catalogue
@@ -37,8 +38,8 @@ class Content:
     """What goes into a bundle.
 
     histories: what each known user has seen, oldest first, with `history_time` beside it (unix seconds) or None.
-    fallback: int32 (n_items,), best first. fallback_days: the window of its counts, None = all time. lineage: where it all
-    comes from (run_id, data digest, time range, git, seed, threads, settings).
+    fallback: int32 (n_items,), every item, best first. fallback_days: the window of its counts, None = all time.
+    lineage: where it all comes from (run_id, data digest, time range, git, seed, threads, settings).
     """
 
     name: str
@@ -52,6 +53,19 @@ class Content:
     fallback_days: float | None
     seen: str
     lineage: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        n_items, n_users, n_events = len(self.embeddings.items), len(self.user_ids), len(self.histories.values)
+        time = self.history_time
+        for name, found, expected in (
+            ("item_ids", len(self.item_ids), n_items),
+            ("catalogue", len(self.catalogue), n_items),
+            ("fallback", len(np.unique(self.fallback)), n_items),
+            ("histories", self.histories.rows, n_users),
+            ("history_time", n_events if time is None else len(time), n_events),
+        ):
+            if found != expected:
+                raise ModelError(f"a bundle needs one row of {name} for each of {expected}, got {found} distinct ones.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +102,12 @@ def recommender_of(embeddings: Embeddings, fallback: I32, seen: str, index: Any 
 def publish(root: Path, content: Content) -> Path:
     """Writes a bundle below `root`, makes it the current one and returns its folder.
 
-    Killed at any moment, it leaves the previous bundle current and whole; the next call sweeps the remains away.
+    Killed at any moment, it leaves the previous bundle current and whole; the next call sweeps the remains away. Two
+    callers take turns. Raises BundleError where the disk refuses, or where the bundle does not load as it should.
     """
-    folder = write(root, content)
-    point_to(root, folder.name)
+    with durable.publishing(root):
+        folder = _write(root, content)
+        _point(root, folder.name)
     return folder
 
 
@@ -102,76 +118,76 @@ def write(root: Path, content: Content) -> Path:
 
 
 def point_to(root: Path, bundle_id: str) -> None:
-    """Makes a bundle of this root the current one: the way forward and the way back."""
-    if not (root / bundle_id / _MANIFEST).is_file():
+    """Makes a bundle of this root, after verifying it, the current one: the way forward and the way back."""
+    if Path(bundle_id).name != bundle_id or not (root / bundle_id).is_dir():
         raise BundleError(f"{root} holds no bundle {bundle_id!r}.")
+    verify(root / bundle_id)
     with durable.publishing(root):
-        durable.write_pointer(root / POINTER, bundle_id + "\n")
+        _point(root, bundle_id)
 
 
 def copy_into(root: Path, source: Path) -> Path:
-    """Publishes a bundle that lies elsewhere (a run's artefact) below `root`, after verifying it, and returns its folder."""
-    bundle_id = read_manifest(source)["bundle_id"]
-    verify(source)
+    """Publishes a bundle that lies elsewhere (a run's artefact) below `root`, verifying both ends; returns its folder."""
+    manifest = verify(source)
+    folder = root / manifest["bundle_id"]
     with durable.publishing(root):
-        if not (root / bundle_id).exists():
-            partial = root / (bundle_id + durable.PARTIAL)
-            for path in sorted(source.rglob("*")):
-                target = partial / path.relative_to(source)
-                if path.is_file():
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    durable.write(target, _copier(path))
-            durable.sync_tree(partial)
-            durable.rename(partial, root / bundle_id)
-    point_to(root, bundle_id)
-    return root / bundle_id
+        if folder.exists():
+            verify(folder)
+        else:
+            aside = folder.with_name(folder.name + durable.PARTIAL)
+            for name in (*manifest["files"], _MANIFEST, _SEAL):
+                (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                durable.write(aside / name, partial(copyfile, source / name))
+            durable.sync_tree(aside)
+            verify(aside)
+            durable.rename(aside, folder)
+        _point(root, folder.name)
+    return folder
 
 
-def _copier(source: Path) -> Callable[[Path], object]:
-    from shutil import copyfile
-
-    return lambda target: copyfile(source, target)
+def _point(root: Path, bundle_id: str) -> None:
+    durable.write_pointer(root / POINTER, bundle_id + "\n")
 
 
 def _write(root: Path, content: Content) -> Path:
-    """The folder of a new bundle, complete and durable, under its own name."""
+    """The folder of a new bundle under its own name: complete, durable, and loaded once to see that it answers."""
     created = datetime.now(UTC)
     stamp = created.strftime("%Y%m%dT%H%M%S%fZ")
-    partial = root / (stamp + durable.PARTIAL)
-    (partial / "encoder").mkdir(parents=True)
+    aside = root / (stamp + durable.PARTIAL)
+    (aside / "encoder").mkdir(parents=True)
     for name, writer in _writers(content).items():
-        durable.write(partial / name, writer)
-    content.embeddings.encoder.save(partial / "encoder")
-    files = {str(path.relative_to(partial)): _described(path) for path in sorted(partial.rglob("*")) if path.is_file()}
+        durable.write(aside / name, writer)
+    content.embeddings.encoder.save(aside / "encoder")
+    files = {path.relative_to(aside).as_posix(): _described(path) for path in sorted(aside.rglob("*.*"))}
     bundle_id = f"{stamp}-{sha256(json.dumps(files).encode()).hexdigest()[:8]}"
     manifest = json.dumps(_manifest(content, bundle_id, created, files), indent=1).encode() + b"\n"
-    durable.write(partial / _MANIFEST, lambda path: path.write_bytes(manifest))
-    durable.write(partial / _SEAL, lambda path: path.write_bytes(_seal(manifest)))
-    durable.sync_tree(partial)
-    durable.rename(partial, root / bundle_id)
+    durable.write(aside / _MANIFEST, lambda path: path.write_bytes(manifest))
+    durable.write(aside / _SEAL, lambda path: path.write_bytes(_seal(manifest)))
+    durable.sync_tree(aside)
+    load(aside)
+    durable.rename(aside, root / bundle_id)
     return root / bundle_id
 
 
 def _writers(content: Content) -> dict[str, Callable[[Path], object]]:
     """What writes each file, manifest and encoder apart."""
-    embeddings, histories = content.embeddings, content.histories
-    index = faiss.IndexFlatIP(embeddings.items.shape[1])
-    index.add(embeddings.items)
-    exact = recommender_of(embeddings, content.fallback, content.seen)
+    histories = content.histories
+    exact = recommender_of(content.embeddings, content.fallback, content.seen)
     golden = json.dumps(make_golden(exact, histories)).encode()
-    writers: dict[str, Callable[[Path], object]] = {
+    arrays = {
+        "vectors.npy": np.ascontiguousarray(content.embeddings.items, np.float32),
+        "histories.offsets.npy": histories.offsets,
+        "histories.items.npy": histories.values,
+        "fallback.npy": content.fallback,
+    }
+    if content.history_time is not None:
+        arrays["histories.time.npy"] = content.history_time
+    return {
         "items.ids": content.item_ids.save,
         "users.ids": content.user_ids.save,
         "items.arrow": content.catalogue.save,
-        "index.faiss": lambda path: faiss.write_index(index, str(path)),
-        "histories.offsets.npy": lambda path: np.save(path, histories.offsets),
-        "histories.items.npy": lambda path: np.save(path, histories.values),
-        "fallback.npy": lambda path: np.save(path, content.fallback),
         "golden.json": lambda path: path.write_bytes(golden),
-    }
-    if content.history_time is not None:
-        writers["histories.time.npy"] = lambda path: np.save(path, content.history_time)  # type: ignore[arg-type]
-    return writers
+    } | {name: partial(np.save, arr=array, allow_pickle=False) for name, array in arrays.items()}
 
 
 def _manifest(content: Content, bundle_id: str, created: datetime, files: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,12 +220,17 @@ def current(root: Path) -> Path:
     """The folder of a root's current bundle; a folder that is a bundle itself stands for itself."""
     if (root / _MANIFEST).is_file():
         return root
+    pointer = root / POINTER
     try:
-        return root / (root / POINTER).read_text(encoding="utf-8").strip()
-    except OSError:
+        bundle_id = pointer.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
         raise BundleError(
-            f"{root} is neither a bundle nor a folder of bundles. Make one with `recsys export`."
+            f"{root} is neither a bundle nor a folder of bundles ({POINTER}: {error.strerror}). "
+            "Make one with `recsys export`."
         ) from None
+    if not bundle_id or Path(bundle_id).name != bundle_id or not (root / bundle_id).is_dir():
+        raise BundleError(f"{pointer} names {bundle_id!r}, and {root} holds no such bundle. Export one again.")
+    return root / bundle_id
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -221,11 +242,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if seal != _seal(raw):
         raise BundleError(f"{folder / _MANIFEST} does not match {_SEAL}: one of them was changed. Export it again.")
     manifest: dict[str, Any] = json.loads(raw)
-    if manifest["format"] != FORMAT:
+    if manifest.get("format") != FORMAT:
         raise BundleError(
-            f"{folder} has bundle format {manifest['format']}, this version reads {FORMAT}. "
+            f"{folder} has bundle format {manifest.get('format')}, this version reads {FORMAT}. "
             "Export it again, or install the version that wrote it."
         )
+    for name in (manifest["bundle_id"], *manifest["files"]):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BundleError(f"{folder / _MANIFEST} names {name!r}, outside the bundle. Do not trust its sender.")
     return manifest
 
 
@@ -244,28 +268,47 @@ def verify(folder: Path) -> dict[str, Any]:
 def load(folder: Path) -> Bundle:
     """A verified bundle whose golden queries give the answers that they gave when it was written."""
     manifest = verify(folder)
-    index = faiss.read_index(str(folder / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
-    vectors = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d)
+    try:
+        bundle, golden = _opened(folder, manifest), json.loads((folder / "golden.json").read_bytes())
+    except (OSError, ValueError, KeyError, ModelError) as error:
+        raise BundleError(f"{folder} cannot be opened: {error}. Export the bundle again.") from error
+    check_golden(bundle.recommender, golden, folder)
+    return bundle
+
+
+def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
+    vectors = _mapped(folder / "vectors.npy")
     encoder = load_encoder(folder / "encoder", vectors)
     if encoder.space_id != manifest["space_id"]:
         raise BundleError(
-            f"{folder}: the encoder belongs to space {encoder.space_id}, the index to {manifest['space_id']}. "
-            "Vectors of two trainings do not mix; export the bundle again."
+            f"{folder}: the encoder belongs to space {encoder.space_id}, the vectors to {manifest['space_id']}. "
+            "Two trainings do not mix; export the bundle again."
         )
-    time = folder / "histories.time.npy"
-    bundle = Bundle(
+    embeddings = Embeddings(vectors, encoder)
+    return Bundle(
         folder,
         manifest,
-        recommender_of(Embeddings(vectors, encoder), np.load(folder / "fallback.npy"), manifest["seen"], index),
+        recommender_of(embeddings, _mapped(folder / "fallback.npy"), manifest["seen"], _index_over(vectors)),
         vectors,
         IdMap.load(folder / "users.ids"),
         IdMap.load(folder / "items.ids"),
         Catalogue.load(folder / "items.arrow"),
         Ragged(_mapped(folder / "histories.offsets.npy"), _mapped(folder / "histories.items.npy")),
-        _mapped(time) if time.is_file() else None,
+        _mapped(folder / "histories.time.npy") if "histories.time.npy" in manifest["files"] else None,
     )
-    check_golden(bundle.recommender, json.loads((folder / "golden.json").read_bytes()), folder)
-    return bundle
+
+
+def _index_over(vectors: F32) -> Any:
+    """The exact FAISS index whose storage is the mapped vectors (n, dim) themselves: nothing is copied or read."""
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    bytes_ = vectors.reshape(-1).view(np.uint8)
+    nobody = faiss.MaybeOwnedVectorUInt8().owner
+    index.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(bytes_), bytes_.nbytes, nobody)
+    index.ntotal = len(vectors)
+    index.referenced_objects = (
+        bytes_,
+    )  # FAISS holds a bare pointer; this keeps the mapping alive as long as the index
+    return index
 
 
 def _mapped(path: Path) -> Any:

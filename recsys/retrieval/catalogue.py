@@ -26,6 +26,10 @@ class Catalogue:
                 if name is not None
             }
 
+    def __len__(self) -> int:
+        rows: int = self._table.num_rows
+        return rows
+
     def _cell(self, column: str, item: int) -> Any:
         return self._table[column][item].as_py() if column in self._table.column_names else None
 

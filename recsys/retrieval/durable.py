@@ -1,7 +1,7 @@
 """The few file operations that publishing needs, in the order that survives a crash.
 
 A folder appears whole or not at all: it is written under a temporary name, every file and folder of it is fsynced, it is
-renamed, and only then does the pointer change, by a rename of its own.
+renamed, and only then does the pointer change, by a rename of its own. A disk that refuses is a BundleError.
 """
 
 import fcntl
@@ -11,26 +11,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from recsys.errors import BundleError
+
 PARTIAL = ".partial"
 
 
 def write(path: Path, writer: Callable[[Path], object]) -> None:
     """Lets `writer` write one file."""
-    writer(path)
+    with _naming(path):
+        writer(path)
 
 
 def fsync(path: Path) -> None:
     """Waits until a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with _naming(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def rename(source: Path, target: Path) -> None:
     """Moves within a folder, atomically, and waits until the folder remembers it."""
-    os.replace(source, target)
+    with _naming(target):
+        os.replace(source, target)
     fsync(target.parent)
 
 
@@ -52,10 +57,37 @@ def write_pointer(pointer: Path, text: str) -> None:
 
 @contextmanager
 def publishing(root: Path) -> Iterator[None]:
-    """Holds the folder's lock (which dies with the process) and sweeps away what killed writers left behind."""
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in root.glob(f"*{PARTIAL}"):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    """Holds the folder's lock, which dies with the process; what writers leave unfinished is swept away on both ends."""
+    with _naming(root):
+        _make(root)
+        with (root / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _sweep(root)
+            try:
+                yield
+            finally:
+                _sweep(root)
+
+
+def _make(folder: Path) -> None:
+    """Creates a folder with its parents, each remembered by the one that holds it."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        fsync(path.parent)
+
+
+def _sweep(root: Path) -> None:
+    """Removes partial files and folders. One that resists is no reason to fail: nobody reads it."""
+    for left in root.glob(f"*{PARTIAL}"):
+        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turns the refusal of the disk into a BundleError that names the path (the error's own, where it has one)."""
+    try:
         yield
+    except OSError as error:
+        reason = f"{error.filename or path} cannot be written: {error.strerror or error}"
+        raise BundleError(f"{reason}. Free space or mend access, then publish again.") from error

@@ -12,7 +12,7 @@ import numpy as np
 from recsys.arrays import F32, I32, Array, Ragged
 from recsys.errors import RequestError
 from recsys.retrieval.bundle import Bundle
-from recsys.retrieval.ranker import FALLBACK, HISTORY, SOURCES, USER_ROW, best_allowed
+from recsys.retrieval.ranker import FALLBACK, SOURCES, USER_ROW, best_allowed
 from recsys.retrieval.users import Users
 
 MAX_K = 1_000

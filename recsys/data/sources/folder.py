@@ -5,6 +5,7 @@ and perhaps `items`. Each is a .parquet, .csv or .csv.gz file. Parts that carry 
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import pyarrow.compute as pc
 from recsys.arrays import I8
 from recsys.config import data_folders
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
+from recsys.data.schema import EVENT_COLUMNS, named_columns
 from recsys.data.sources.tables import SUFFIXES, dataset_of, read_table
 from recsys.errors import DataError
 
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 _SPLIT_VALUES = {"train": TRAIN, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
-_IDS = ("user_id", "item_id")
+_TEXT = ("user_id", "item_id", "event")
 
 
 def load_dataset(name: str, columns: Mapping[str, str] | None = None) -> Dataset:
@@ -34,8 +36,9 @@ def load_dataset(name: str, columns: Mapping[str, str] | None = None) -> Dataset
 def find(name: str) -> Path:
     """The folder or file that a name or path stands for; a DataError says where it was looked for."""
     for path in [Path(name), *(folder / name for folder in data_folders())]:
-        if path.exists():
-            return path
+        with suppress(OSError):  # a name too long for a file is none
+            if name and path.exists():
+                return path
     known = sorted(
         path.name for folder in data_folders() if folder.is_dir() for path in folder.iterdir() if path.is_dir()
     )
@@ -48,7 +51,7 @@ def find(name: str) -> Path:
 
 
 def _load_folder(folder: Path, columns: Mapping[str, str]) -> Dataset:
-    text = [columns.get(role, role) for role in _IDS]
+    text = [columns.get(role, role) for role in _TEXT]
     items = _table(folder, "items")
     single = _table(folder, "events") or _table(folder, "interactions")
     if single is not None:
@@ -59,14 +62,20 @@ def _load_folder(folder: Path, columns: Mapping[str, str]) -> Dataset:
     if not {"train", "test"} <= set(paths):
         raise DataError(
             f"{folder} must hold a table `events` or `interactions`, or both `train` and `test` "
-            f"({', '.join(SUFFIXES)}); it holds {', '.join(sorted(path.name for path in folder.iterdir())) or 'nothing'}."
+            f"({', '.join(SUFFIXES)}); it holds {', '.join(path.name for path in sorted(folder.iterdir())) or 'nothing'}."
         )
     tables = {name: read_table(path, text) for name, path in paths.items()}
-    time = columns.get("timestamp", "timestamp")
-    dated = all(time in table.column_names for table in tables.values())
+    for name, table in tables.items():
+        named_columns(table.column_names, columns, str(paths[name]))
     part = np.concatenate([_part_of(name, table) for name, table in tables.items()])
-    kept = [columns.get(role, role) for role in (*_IDS, *(["timestamp"] if dated else []))]
-    joined = pa.concat_tables([table.select(kept) for table in tables.values()], promote_options="permissive")
+    wanted = [columns.get(role, role) for role in EVENT_COLUMNS]
+    kept = [name for name in wanted if all(name in table.column_names for table in tables.values())]
+    try:
+        joined = pa.concat_tables([table.select(kept) for table in tables.values()], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataError(
+            f"the tables of {folder} differ in type: {error}. Give a column the same type in each."
+        ) from None
     return dataset_of(joined, items, columns=columns, name=folder.name, part=part, part_name=" and ".join(paths))
 
 
@@ -84,7 +93,8 @@ def _split_column(table: pa.Table, path: Path) -> I8:
         raise DataError(
             f"column 'split' of {path} must hold train, valid or test; it holds {(unknown or [None])[0]!r}."
         )
-    return np.array([_SPLIT_VALUES[name] for name in names], np.int8)[encoded.indices.to_numpy()]
+    codes: I8 = np.array([_SPLIT_VALUES[name] for name in names], np.int8)[encoded.indices.to_numpy()]
+    return codes
 
 
 def _part_of(name: str, table: pa.Table) -> I8:

@@ -1,5 +1,6 @@
 """From a table of events (CSV, Parquet or a DataFrame, by named columns) and a table of items to a `Dataset`."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,33 @@ from recsys.errors import DataError
 from recsys.ids import IdMap
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
+_ALIASES = {"domain": "domain_name", "categories": "genres"}  # how published item tables call what we call so
 
 
 def read_table(source: Any, text_columns: Sequence[str] = ()) -> pa.Table:
-    """A file or pandas DataFrame as an Arrow table; `text_columns` of a CSV stay text (`007` is not 7, `NA` is an id)."""
+    """A file or DataFrame as an Arrow table; `text_columns` of a CSV stay text (`007` is not 7, `NA` is an id)."""
     if isinstance(source, str | Path):
-        return _read_file(Path(source), text_columns)
-    if type(source).__module__.startswith("pandas"):
-        return pa.Table.from_pandas(source, preserve_index=False)
-    if isinstance(source, pa.Table):
-        return source
-    raise DataError(f"a table must be a path, a pandas DataFrame or an Arrow table, got {type(source).__name__}.")
+        table = _read_file(Path(source), text_columns)
+    elif type(source).__module__.startswith("pandas"):
+        table = _from_pandas(source)
+    elif isinstance(source, pa.Table):
+        table = source
+    else:
+        raise DataError(f"a table must be a path, a pandas DataFrame or an Arrow table, got {type(source).__name__}.")
+    if twice := sorted({name for name in table.column_names if table.column_names.count(name) > 1}):
+        raise DataError(f"a table must name each column once; {twice[0]!r} occurs more than once. Rename or drop one.")
+    return table
+
+
+def _from_pandas(frame: Any) -> pa.Table:
+    try:
+        with warnings.catch_warnings():  # pyarrow 25 reads times with a zone in a way that pandas 3.1 deprecates
+            warnings.filterwarnings("ignore", "Series.values returning", DeprecationWarning)
+            warnings.filterwarnings("ignore", "Series.values returning", FutureWarning)
+            return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        reason = ": ".join(map(str, error.args)) if isinstance(error, pa.ArrowException) else str(error)
+        raise DataError(f"the DataFrame cannot become a table: {reason}. Give each column one type and name.") from None
 
 
 def _read_file(path: Path, text_columns: Sequence[str]) -> pa.Table:
@@ -45,7 +62,7 @@ def _read_file(path: Path, text_columns: Sequence[str]) -> pa.Table:
         return csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=False))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path} cannot be read: {str(error).splitlines()[0]} Check that it is what its name says."
+            f"{path} cannot be read: {str(error).splitlines()[0].rstrip('.')}. Check that it is what its name says."
         ) from None
 
 
@@ -61,7 +78,7 @@ def dataset_of(
     """A data set from a table of events and, optionally, one of items.
 
     events, items: path, DataFrame or Arrow table. columns: the user's own names, as in {"user_id": "visitor"}.
-    part: int8 (n,) of a published split, parallel to the rows. Raises DataError that names column, count, first row, fix.
+    part: int8 (n,) of a published split, parallel to the rows. Raises DataError: column, count, first row, next step.
     """
     names = {role: (columns or {}).get(role, role) for role in schema.EVENT_COLUMNS}
     where = str(events) if isinstance(events, str | Path) else name
@@ -78,7 +95,7 @@ def dataset_of(
         schema.event_codes(table[found["event"]], found["event"], where) if "event" in found else (None, ())
     )
     if time is None and "pos" in table.column_names:  # published sequences: the place of each event, no time
-        order = np.argsort(table["pos"].to_numpy(), kind="stable")
+        order = np.argsort(_whole_numbers(table["pos"], "pos", where), kind="stable")
     else:
         order = np.arange(len(table)) if time is None else np.argsort(time, kind="stable")
 
@@ -99,6 +116,14 @@ def dataset_of(
     return Dataset(name, interactions, user_ids, item_ids, _filled(described, len(item_ids)), published)
 
 
+def _whole_numbers(column: pa.ChunkedArray, name: str, where: str) -> I64:
+    if not pa.types.is_integer(column.type) or column.null_count:
+        raise DataError(
+            f"column {name!r} of {where} must hold whole numbers; it holds {column.type}. Mend or rename it."
+        )
+    return np.asarray(column.to_numpy(), np.int64)
+
+
 def _indexed(ids: pa.DictionaryArray, known: IdMap | None) -> tuple[I32, IdMap]:
     """int32 (n,) of each row, and the map: known ids first, then the new ones as they first occur."""
     distinct = ids.dictionary.to_pylist()
@@ -112,7 +137,7 @@ def _items(source: Any) -> tuple[pa.Table, IdMap | None]:
     if source is None:
         return pa.table({}), None
     where = str(source) if isinstance(source, str | Path) else "items"
-    table = read_table(source, ["item_id"])
+    table = read_table(source, ["item_id", *ITEM_COLUMNS, *(alias for alias in _ALIASES.values())])
     if "item_id" not in table.column_names:
         raise DataError(f"{where} has no column 'item_id'; its columns are {', '.join(table.column_names)}.")
     ids = schema.id_text(table["item_id"], "item_id", where)
@@ -123,22 +148,27 @@ def _items(source: Any) -> tuple[pa.Table, IdMap | None]:
             f"{where} must describe each item once; item {twice!r} has {counts.max()} rows. Drop the others."
         )
     columns = {}
-    for name, aliases in {"title": (), "domain": ("domain_name",), "categories": ("genres",)}.items():
-        present = [alias for alias in (*aliases, name) if alias in table.column_names]
+    for name in ITEM_COLUMNS:
+        present = [own for own in (_ALIASES.get(name, name), name) if own in table.column_names]
         if present:
-            columns[name] = _conformed(table[present[0]], name, present[0])
+            columns[name] = _conformed(table[present[0]], name, present[0], where)
     return pa.table(columns), IdMap.of(ids.dictionary.to_pylist())
 
 
-def _conformed(column: pa.ChunkedArray, name: str, own_name: str) -> pa.ChunkedArray:
+def _conformed(column: pa.ChunkedArray, name: str, own_name: str, where: str) -> pa.ChunkedArray:
     """A column of the type that ITEM_COLUMNS asks for; text with separators becomes a list of categories."""
-    wanted = ITEM_COLUMNS[name]
-    if name == "categories" and not pa.types.is_list(column.type):
-        text = pc.fill_null(column.cast(pa.string()), "")
-        marks = ("|", ",", " ") if own_name == "genres" else ("|", ",")
-        mark = next((mark for mark in marks if pc.any(pc.match_substring(text, mark)).as_py()), "|")
-        return pc.split_pattern(pc.replace_substring(text, mark + " ", mark) if mark == "," else text, mark)
-    return column.cast(wanted)
+    try:
+        if name != "categories" or pa.types.is_nested(column.type):
+            return column.cast(ITEM_COLUMNS[name])
+        text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    except pa.ArrowException:
+        raise DataError(
+            f"column {own_name!r} of {where} holds {column.type}, which cannot be read as {name}. Convert it to text."
+        ) from None
+    text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)  # no category is not one without a name
+    marks = ("|", ",", " ") if own_name == "genres" else ("|", ",")
+    mark = next((mark for mark in marks if pc.any(pc.match_substring(text, mark)).as_py()), "|")
+    return pc.split_pattern_regex(text, r"\s+" if mark == " " else rf"\s*[{mark}]\s*")
 
 
 def _filled(items: pa.Table, n: int) -> pa.Table:
