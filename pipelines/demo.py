@@ -101,8 +101,7 @@ def _show(person: str, body: dict[str, Any], answer: dict[str, Any], prepared: P
     steps.say(f"For {person} ({answer['source']}): {answer['why']}")
     data = prepared.data
     for event in body.get("history", []):
-        index = data.item_ids.index(event["item_id"])
-        title = data.items["title"][index].as_py() if "title" in data.items.column_names else None
+        title = data.items["title"][data.item_ids.index(event["item_id"])].as_py()
         steps.say(f"  clicked: {title or event['item_id']}")
     rows = [
         [item["title"] or item["item_id"], item["reason"] or "", f"{item['score']:.3f}"] for item in answer["items"]

@@ -15,7 +15,7 @@ from serving.schemas import MAX_BODY_BYTES
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_MAX_DIGITS = 20
+_MAX_DIGITS = 1_000
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 

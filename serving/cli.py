@@ -83,13 +83,16 @@ def run(path: Path, settings: ServingSettings, *, until_stdin_closes: bool) -> N
 def _listener(settings: ServingSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise SettingError(
             f"cannot listen on {settings.host} port {settings.port}: {why}. "
             "Choose another with --port, or --port 0 for a free one."
         ) from None
+    # Inherited by every connection. Without it head and body of an answer, written apart, wait 40 ms for each other.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _read_to_end(then: Callable[[], None]) -> None:

@@ -128,7 +128,8 @@ def running(path: Path, exposures: Path, *options: str, **popen: Any) -> Iterato
         env={**os.environ, "PYTHONWARNINGS": "error,ignore::DeprecationWarning:importlib._bootstrap"},
         **popen,
     )
-    assert process.stdout and process.stderr
+    assert process.stdout
+    assert process.stderr
     try:
         line = process.stdout.readline()
         assert line, process.stderr.read()

@@ -32,7 +32,8 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 class Dataset:
     """Interactions with their ids and item table.
 
-    items: Arrow table, row i describes item i; columns of ITEM_COLUMNS, absent ones left out.
+    items: Arrow table, row i describes item i; a title, null where none is known, and
+    perhaps the other columns of ITEM_COLUMNS.
     """
 
     name: str

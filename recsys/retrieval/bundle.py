@@ -15,22 +15,23 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
-import faiss
 import numpy as np
 
-from recsys.arrays import F32, I32, I64, Ragged
+from recsys.arrays import F32, I32, I64, Array, Ragged
 from recsys.errors import BundleError, ModelError
 from recsys.ids import IdMap
 from recsys.retrieval import durable
 from recsys.retrieval.catalogue import Catalogue
 from recsys.retrieval.encoders import load_encoder
+from recsys.retrieval.flat import index_over
 from recsys.retrieval.golden import check_golden, make_golden
+from recsys.retrieval.manifest import FORMAT, MANIFEST, SEAL, describe, seal_of
+from recsys.retrieval.manifest import read_manifest as read_manifest  # callers find it here, beside `verify`
+from recsys.retrieval.manifest import verify as verify
 from recsys.retrieval.ranker import Embeddings, VectorRanker
 from recsys.retrieval.recommender import Recommender
 
-FORMAT = 1
 POINTER = "current"
-_MANIFEST, _SEAL = "manifest.json", "manifest.sha256"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class Content:
         for name, found, expected in (
             ("item_ids", len(self.item_ids), n_items),
             ("catalogue", len(self.catalogue), n_items),
-            ("fallback", len(np.unique(self.fallback)), n_items),
+            ("fallback", len(np.intersect1d(self.fallback, np.arange(n_items))), n_items),
             ("histories", self.histories.rows, n_users),
             ("history_time", n_events if time is None else len(time), n_events),
         ):
@@ -119,7 +120,7 @@ def write(root: Path, content: Content) -> Path:
 
 def point_to(root: Path, bundle_id: str) -> None:
     """Makes a bundle of this root, after verifying it, the current one: the way forward and the way back."""
-    if Path(bundle_id).name != bundle_id or not (root / bundle_id).is_dir():
+    if not _holds(root, bundle_id):
         raise BundleError(f"{root} holds no bundle {bundle_id!r}.")
     verify(root / bundle_id)
     with durable.publishing(root):
@@ -127,15 +128,15 @@ def point_to(root: Path, bundle_id: str) -> None:
 
 
 def copy_into(root: Path, source: Path) -> Path:
-    """Publishes a bundle that lies elsewhere (a run's artefact) below `root`, verifying both ends; returns its folder."""
+    """Publishes a bundle that lies elsewhere (a run's artefact) below `root`, verified at both ends."""
     manifest = verify(source)
-    folder = root / manifest["bundle_id"]
+    folder = root / str(manifest["bundle_id"])
     with durable.publishing(root):
         if folder.exists():
             verify(folder)
         else:
             aside = folder.with_name(folder.name + durable.PARTIAL)
-            for name in (*manifest["files"], _MANIFEST, _SEAL):
+            for name in (*manifest["files"], MANIFEST, SEAL):
                 (aside / name).parent.mkdir(parents=True, exist_ok=True)
                 durable.write(aside / name, partial(copyfile, source / name))
             durable.sync_tree(aside)
@@ -158,11 +159,16 @@ def _write(root: Path, content: Content) -> Path:
     for name, writer in _writers(content).items():
         durable.write(aside / name, writer)
     content.embeddings.encoder.save(aside / "encoder")
-    files = {path.relative_to(aside).as_posix(): _described(path) for path in sorted(aside.rglob("*.*"))}
+    for path in (aside / "encoder").glob("*.npy"):
+        if not np.isfinite(_mapped(path)).all():
+            raise ModelError(
+                f"{path.stem} of the encoder holds NaN or infinity. Training diverged: raise the regularization."
+            )
+    files = {path.relative_to(aside).as_posix(): describe(path) for path in sorted(aside.rglob("*")) if path.is_file()}
     bundle_id = f"{stamp}-{sha256(json.dumps(files).encode()).hexdigest()[:8]}"
     manifest = json.dumps(_manifest(content, bundle_id, created, files), indent=1).encode() + b"\n"
-    durable.write(aside / _MANIFEST, lambda path: path.write_bytes(manifest))
-    durable.write(aside / _SEAL, lambda path: path.write_bytes(_seal(manifest)))
+    durable.write(aside / MANIFEST, lambda path: path.write_bytes(manifest))
+    durable.write(aside / SEAL, lambda path: path.write_bytes(seal_of(manifest)))
     durable.sync_tree(aside)
     load(aside)
     durable.rename(aside, root / bundle_id)
@@ -174,7 +180,7 @@ def _writers(content: Content) -> dict[str, Callable[[Path], object]]:
     histories = content.histories
     exact = recommender_of(content.embeddings, content.fallback, content.seen)
     golden = json.dumps(make_golden(exact, histories)).encode()
-    arrays = {
+    arrays: dict[str, Array] = {
         "vectors.npy": np.ascontiguousarray(content.embeddings.items, np.float32),
         "histories.offsets.npy": histories.offsets,
         "histories.items.npy": histories.values,
@@ -218,7 +224,7 @@ def _manifest(content: Content, bundle_id: str, created: datetime, files: Mappin
 
 def current(root: Path) -> Path:
     """The folder of a root's current bundle; a folder that is a bundle itself stands for itself."""
-    if (root / _MANIFEST).is_file():
+    if (root / MANIFEST).is_file():
         return root
     pointer = root / POINTER
     try:
@@ -228,41 +234,14 @@ def current(root: Path) -> Path:
             f"{root} is neither a bundle nor a folder of bundles ({POINTER}: {error.strerror}). "
             "Make one with `recsys export`."
         ) from None
-    if not bundle_id or Path(bundle_id).name != bundle_id or not (root / bundle_id).is_dir():
+    if not _holds(root, bundle_id):
         raise BundleError(f"{pointer} names {bundle_id!r}, and {root} holds no such bundle. Export one again.")
     return root / bundle_id
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest, checked against its seal and for a format that this version reads."""
-    try:
-        raw, seal = (folder / _MANIFEST).read_bytes(), (folder / _SEAL).read_bytes()
-    except OSError as error:
-        raise BundleError(f"{error.filename} cannot be read: {error.strerror}. Export the bundle again.") from None
-    if seal != _seal(raw):
-        raise BundleError(f"{folder / _MANIFEST} does not match {_SEAL}: one of them was changed. Export it again.")
-    manifest: dict[str, Any] = json.loads(raw)
-    if manifest.get("format") != FORMAT:
-        raise BundleError(
-            f"{folder} has bundle format {manifest.get('format')}, this version reads {FORMAT}. "
-            "Export it again, or install the version that wrote it."
-        )
-    for name in (manifest["bundle_id"], *manifest["files"]):
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise BundleError(f"{folder / _MANIFEST} names {name!r}, outside the bundle. Do not trust its sender.")
-    return manifest
-
-
-def verify(folder: Path) -> dict[str, Any]:
-    """The manifest, after every file has been compared with its size and SHA-256 there."""
-    manifest = read_manifest(folder)
-    for name, expected in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
-            raise BundleError(f"{path} is missing. Export the bundle again.")
-        if _described(path) != expected:
-            raise BundleError(f"{path} is damaged: its bytes do not match the manifest. Export the bundle again.")
-    return manifest
+def _holds(root: Path, bundle_id: str) -> bool:
+    """Whether a name is that of a folder directly below the root, and not one that leads elsewhere."""
+    return bundle_id not in ("", "..") and Path(bundle_id).name == bundle_id and (root / bundle_id).is_dir()
 
 
 def load(folder: Path) -> Bundle:
@@ -288,7 +267,7 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
     return Bundle(
         folder,
         manifest,
-        recommender_of(embeddings, _mapped(folder / "fallback.npy"), manifest["seen"], _index_over(vectors)),
+        recommender_of(embeddings, _mapped(folder / "fallback.npy"), manifest["seen"], index_over(vectors)),
         vectors,
         IdMap.load(folder / "users.ids"),
         IdMap.load(folder / "items.ids"),
@@ -298,31 +277,5 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
     )
 
 
-def _index_over(vectors: F32) -> Any:
-    """The exact FAISS index whose storage is the mapped vectors (n, dim) themselves: nothing is copied or read."""
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    bytes_ = vectors.reshape(-1).view(np.uint8)
-    nobody = faiss.MaybeOwnedVectorUInt8().owner
-    index.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(bytes_), bytes_.nbytes, nobody)
-    index.ntotal = len(vectors)
-    index.referenced_objects = (
-        bytes_,
-    )  # FAISS holds a bare pointer; this keeps the mapping alive as long as the index
-    return index
-
-
 def _mapped(path: Path) -> Any:
     return np.load(path, mmap_mode="r")
-
-
-def _described(path: Path) -> dict[str, Any]:
-    digest = sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
-
-
-def _seal(manifest: bytes) -> bytes:
-    """The line that `sha256sum --check` understands."""
-    return f"{sha256(manifest).hexdigest()}  {_MANIFEST}\n".encode()

@@ -1,7 +1,7 @@
 """The few file operations that publishing needs, in the order that survives a crash.
 
-A folder appears whole or not at all: it is written under a temporary name, every file and folder of it is fsynced, it is
-renamed, and only then does the pointer change, by a rename of its own. A disk that refuses is a BundleError.
+A folder appears whole or not at all: it is written under a temporary name, every file and folder of it is fsynced, it
+is renamed, and only then does the pointer change, by a rename of its own. A disk that refuses is a BundleError.
 """
 
 import fcntl
@@ -57,7 +57,7 @@ def write_pointer(pointer: Path, text: str) -> None:
 
 @contextmanager
 def publishing(root: Path) -> Iterator[None]:
-    """Holds the folder's lock, which dies with the process; what writers leave unfinished is swept away on both ends."""
+    """Holds the folder's lock, which dies with the process; sweeps away what is unfinished, before and after."""
     with _naming(root):
         _make(root)
         with (root / ".lock").open("w") as lock:

@@ -40,7 +40,7 @@ def _answered(recommender: Recommender, index: int, history: Sequence[int]) -> d
 
 
 def check_golden(recommender: Recommender, golden: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Raises BundleError where an answer differs by more than rounding: scores by 1e-4, or ids that are not near-ties."""
+    """Raises BundleError where an answer differs by more than rounding: scores by 1e-4, ids that are not near-ties."""
     for number, expected in enumerate(golden):
         found = _answered(recommender, expected["index"], expected["history"])
         if not _agree(expected, found):

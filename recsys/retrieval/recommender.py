@@ -11,13 +11,15 @@ from recsys.retrieval.users import Users
 
 SEEN_POLICIES = ("exclude", "allow")
 
+_BLOCK_SCORES = 4 << 20  # fallback scores at a time: 16 MiB of float32, however many users and items
+
 
 @dataclass(frozen=True, eq=False)
 class Recommender:
     """A ranker with the rules around it.
 
-    fallback: int32 (n_items,), every item, best first: the answer where the ranker cannot say. seen: "exclude" keeps the
-    items of a user's history out of his answer, "allow" does not. available: (n_items,), false for items that nobody
+    fallback: int32 (n_items,), every item, best first: the answer where the ranker cannot say. seen: "exclude" keeps
+    the items of a user's history out of his answer, "allow" does not. available: (n_items,), false for items that nobody
     gets (never trained, deleted, out of stock), or None.
     """
 
@@ -47,10 +49,13 @@ class Recommender:
         forbid = self._forbidden(users, deny)
         answer = self.ranker.top(users, k, forbid=forbid, among=among, available=self.available)
         rows = np.flatnonzero(answer.source == FALLBACK)
-        if len(rows):
-            part = None if among is None else among.take(rows)
-            scores = np.repeat(self._fallback_scores()[None], len(rows), axis=0)
-            answer.ids[rows], answer.scores[rows] = best_allowed(scores, k, forbid.take(rows), part, self.available)
+        order = self._fallback_scores() if len(rows) else np.empty(0, np.float32)
+        size = max(1, _BLOCK_SCORES // max(1, self.n_items))
+        for start in range(0, len(rows), size):
+            block = rows[start : start + size]
+            part = None if among is None else among.take(block)
+            scores = np.repeat(order[None], len(block), axis=0)
+            answer.ids[block], answer.scores[block] = best_allowed(scores, k, forbid.take(block), part, self.available)
         return answer
 
     def _forbidden(self, users: Users, deny: Ragged | None) -> Ragged:

@@ -172,13 +172,9 @@ def _conformed(column: pa.ChunkedArray, name: str, own_name: str, where: str) ->
 
 
 def _filled(items: pa.Table, n: int) -> pa.Table:
-    """The table with a null row for each item that was not described, n rows in all."""
-    missing = n - len(items) if items.column_names else 0
-    if not missing:
-        return items
-    return pa.table(
-        {
-            name: pa.chunked_array([*items[name].chunks, pa.nulls(missing, items[name].type)])
-            for name in items.column_names
-        }
-    )
+    """The table with a null row for each item that was not described, n rows in all, and a title column in any case."""
+    if not items.column_names:
+        return pa.table({"title": pa.nulls(n, pa.string())})
+    absent = pa.table({name: pa.nulls(n - len(items), items[name].type) for name in items.column_names})
+    filled = pa.concat_tables([items, absent])
+    return filled if "title" in filled.column_names else filled.append_column("title", pa.nulls(n, pa.string()))

@@ -1,0 +1,36 @@
+"""From a recommender to a DataFrame, for notebooks and batch jobs."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recsys.data.dataset import Dataset
+from recsys.retrieval.ranker import SOURCES
+from recsys.retrieval.recommender import Recommender
+from recsys.retrieval.users import Users
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def recommend_all(recommender: Recommender, data: Dataset, k: int) -> "pd.DataFrame":
+    """The k best items of every user of a data set, by the path that evaluation and service take.
+
+    Columns user_id, rank (from 1), item_id, score, source; a user for whom fewer than k items are allowed has fewer rows.
+    """
+    import pandas as pd
+
+    histories = data.interactions.histories()
+    users = Users(np.arange(data.n_users, dtype=np.int32), histories.items, histories.time, histories.weight)
+    answer = recommender.recommend(users, k)
+    user, rank = np.nonzero(answer.ids >= 0)
+    item = answer.ids[user, rank]
+    return pd.DataFrame(
+        {
+            "user_id": np.array(list(data.user_ids), object)[user],
+            "rank": rank + 1,
+            "item_id": np.array(list(data.item_ids), object)[item],
+            "score": answer.scores[user, rank],
+            "source": np.array(SOURCES)[answer.source][user],
+        }
+    )

@@ -1,0 +1,67 @@
+"""What a bundle states about itself and its files, and the check that it is true."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from recsys.errors import BundleError
+
+FORMAT = 1
+MANIFEST, SEAL = "manifest.json", "manifest.sha256"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, checked against its seal and for a format that this version reads."""
+    raw = _read(folder / MANIFEST)
+    if _read(folder / SEAL) != seal_of(raw):
+        raise BundleError(f"{folder / MANIFEST} does not match {SEAL}: one of them was changed. Export it again.")
+    manifest: dict[str, Any] = json.loads(raw)
+    if manifest.get("format") != FORMAT:
+        raise BundleError(
+            f"{folder} has bundle format {manifest.get('format')}, this version reads {FORMAT}. "
+            "Export it again, or install the version that wrote it."
+        )
+    for name in (manifest["bundle_id"], *manifest["files"]):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BundleError(f"{folder / MANIFEST} names {name!r}, outside the bundle. Do not trust its sender.")
+    return manifest
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """The manifest, after every file has been compared with its size and SHA-256 there."""
+    manifest = read_manifest(folder)
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        try:
+            found = describe(path)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        if found != expected:
+            raise BundleError(f"{path} is damaged: its bytes do not match the manifest. Export the bundle again.")
+    return manifest
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """A file's entry in the manifest: its size and SHA-256."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def seal_of(manifest: bytes) -> bytes:
+    """The line that `sha256sum --check` understands."""
+    return f"{sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(f"{path} cannot be read: {error.strerror}. Export the bundle again.")

@@ -1,0 +1,492 @@
+"""The bundle: what is read back answers as what was written, and nothing damaged or mixed is ever loaded."""
+
+import gc
+import hashlib
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Barrier
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from bundle_maker import content, popularity
+
+from recsys.arrays import Ragged
+from recsys.errors import BundleError, ModelError
+from recsys.ids import IdMap
+from recsys.retrieval import bundle, durable
+from recsys.retrieval.encoders import Constant, Solve
+from recsys.retrieval.ranker import FALLBACK, HISTORY, USER_ROW, Embeddings
+from recsys.retrieval.users import Users
+
+MADE = content()
+SEAL = ("manifest.json", "manifest.sha256")
+FILES = {
+    *SEAL,
+    "items.ids",
+    "users.ids",
+    "items.arrow",
+    "vectors.npy",
+    "histories.offsets.npy",
+    "histories.items.npy",
+    "histories.time.npy",
+    "fallback.npy",
+    "golden.json",
+    "encoder/encoder.json",
+    "encoder/gram.npy",
+    "encoder/table.npy",
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A bundle that no test may change."""
+    return bundle.publish(tmp_path_factory.mktemp("written"), MADE)
+
+
+@pytest.fixture
+def copied(written, tmp_path):
+    """The same, for a test to damage."""
+    return Path(shutil.copytree(written, tmp_path / "copied"))
+
+
+def exact(made):
+    return bundle.recommender_of(made.embeddings, made.fallback, made.seen)
+
+
+def single(recommender, users, k, deny=None, among=None):
+    """Each user alone: the way of the service, through FAISS where there is an index."""
+    answers = []
+    for row in range(len(users)):
+        rows = np.array([row])
+        mine = [None if rules is None else rules.take(rows) for rules in (deny, among)]
+        answers.append(recommender.recommend(users.take(rows), k, deny=mine[0], among=mine[1]))
+    return np.concatenate([a.ids for a in answers]), np.concatenate([a.scores for a in answers])
+
+
+def resealed(folder, **changes):
+    """Makes the manifest true to the files again, by hand, as only somebody who means it would."""
+    manifest = json.loads((folder / "manifest.json").read_bytes()) | changes
+    for name in manifest["files"]:
+        raw = (folder / name).read_bytes()
+        manifest["files"][name] = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    raw = json.dumps(manifest).encode()
+    (folder / "manifest.json").write_bytes(raw)
+    (folder / "manifest.sha256").write_text(f"{hashlib.sha256(raw).hexdigest()}  manifest.json\n")
+    return folder
+
+
+# What is loaded answers as what was written
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known users", "histories alone"])
+def test_a_loaded_bundle_answers_as_the_exact_recommender(written, known):
+    users = Users(np.arange(30, dtype=np.int32) if known else np.full(30, -1, np.int32), MADE.histories)
+    expected = exact(MADE).recommend(users, 12)
+    loaded = bundle.load(written)
+    batch = loaded.recommender.recommend(users, 12)
+    ids, scores = single(loaded.recommender, users, 12)
+    assert (expected.source == (USER_ROW if known else HISTORY)).all()
+    for found_ids, found_scores in ((batch.ids, batch.scores), (ids, scores)):
+        np.testing.assert_array_equal(found_ids, expected.ids)
+        np.testing.assert_allclose(found_scores, expected.scores, rtol=1e-4)
+
+
+def test_everything_else_comes_back(written):
+    loaded = bundle.load(written)
+    assert list(loaded.user_ids) == [f"u{user}" for user in range(30)]
+    assert list(loaded.item_ids) == [f"i{item}" for item in range(40)]
+    np.testing.assert_array_equal(loaded.histories.offsets, MADE.histories.offsets)
+    np.testing.assert_array_equal(loaded.histories.values, MADE.histories.values)
+    np.testing.assert_array_equal(loaded.history_time, MADE.history_time)
+    np.testing.assert_array_equal(loaded.recommender.fallback, MADE.fallback)
+    np.testing.assert_array_equal(loaded.item_vectors, MADE.embeddings.items)
+    np.testing.assert_allclose(loaded.norms, np.sqrt((MADE.embeddings.items**2).sum(1)), rtol=1e-6)
+    assert [loaded.catalogue.title(item) for item in (0, 1)] == ["Title 0", None]
+    assert [loaded.catalogue.domain(item) for item in (0, 1)] == ["films", "books"]
+    assert loaded.catalogue.domains["books"].tolist() == list(range(1, 40, 2))
+    assert loaded.catalogue.categories(0) == []  # a column that the data did not have
+    assert loaded.bundle_id == written.name
+    assert loaded.recommender.seen == "exclude"
+
+
+def test_a_bundle_without_times_has_none(tmp_path):
+    assert bundle.load(bundle.publish(tmp_path, content(timed=False))).history_time is None
+
+
+def test_an_unlisted_file_is_not_read(tmp_path):
+    folder = bundle.publish(tmp_path, content(timed=False))
+    np.save(folder / "histories.time.npy", np.zeros(180, np.int64))
+    assert bundle.load(folder).history_time is None
+
+
+def test_a_bundle_of_users_without_events_answers_the_fallback(tmp_path):
+    loaded = bundle.load(bundle.publish(tmp_path, content(events=0)))
+    answer = loaded.recommender.recommend(Users.known(np.array([3]), Ragged.empty(1)), 5)
+    assert answer.source[0] == FALLBACK
+    assert answer.ids[0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_vectors_in_fortran_order_are_stored_row_by_row(tmp_path):
+    items = np.asfortranarray(MADE.embeddings.items)
+    loaded = bundle.load(bundle.publish(tmp_path, replace(MADE, embeddings=Embeddings(items, MADE.embeddings.encoder))))
+    np.testing.assert_array_equal(loaded.item_vectors, items)
+    users = Users.unknown(MADE.histories)
+    np.testing.assert_array_equal(single(loaded.recommender, users, 9)[0], exact(MADE).recommend(users, 9).ids)
+
+
+# Exactly k, under every rule, ties to the lower index
+
+
+def tied(rng, n_items, dim):
+    """Vectors of small whole numbers: float32 adds them without rounding, so equal scores are equal exactly."""
+    items = rng.integers(-1, 2, (n_items, dim)).astype(np.float32)
+    items[n_items // 2] = items[0]  # duplicates, however the dice fell
+    items[-1] = 0
+    return Embeddings(items, Constant(np.ones(dim, np.float32)))
+
+
+def by_hand(embeddings, k, forbidden, allowed):
+    """The k best in plain Python: by score, then by index; items without a vector do not exist."""
+    scores = {i: float(row.sum()) for i, row in enumerate(embeddings.items) if row.any()}
+    usable = [i for i in scores if i not in forbidden and (allowed is None or i in allowed)]
+    best = sorted(usable, key=lambda i: (-scores[i], i))[:k]
+    pads = k - len(best)
+    return best + [-1] * pads, [scores[i] for i in best] + [-np.inf] * pads
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_exactly_k_under_seen_deny_and_among_with_ties(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    made = content(n_items=60, embeddings=tied(rng, 60, dim=3), seed=seed)
+    loaded = bundle.load(bundle.publish(tmp_path, made))
+    users = Users.known(np.arange(30), made.histories)
+    deny = Ragged.of([rng.permutation(60)[: rng.integers(40)] for _ in range(30)])
+    among = Ragged.of([np.sort(rng.permutation(60)[: rng.integers(1, 60)]) for _ in range(30)])
+    for k in (1, 5, 30, 60, 90):
+        for rules in (None, among):
+            ids, scores = single(loaded.recommender, users, k, deny, rules)
+            batch = loaded.recommender.recommend(users, k, deny=deny, among=rules)
+            for row in range(30):
+                forbidden = {*made.histories.row(row).tolist(), *deny.row(row).tolist()}
+                allowed = None if rules is None else set(rules.row(row).tolist())
+                expected = by_hand(made.embeddings, k, forbidden, allowed)
+                assert (ids[row].tolist(), scores[row].tolist()) == expected
+                assert (batch.ids[row].tolist(), batch.scores[row].tolist()) == expected
+
+
+def test_popularity_of_dim_one_gives_ties_to_the_lower_index(tmp_path):
+    counts = np.array([2.0, 5, 5, 0, 5, 2, 5, 1])
+    made = content(n_users=3, n_items=8, events=0, embeddings=popularity(counts))
+    loaded = bundle.load(bundle.publish(tmp_path, made))
+    stranger = Users.unknown(Ragged.empty(1))
+    for k in range(1, 8):
+        answer = loaded.recommender.recommend(stranger, k)
+        assert answer.ids[0].tolist() == [1, 2, 4, 6, 0, 5, 7][:k]
+        assert answer.scores[0].tolist() == [5.0, 5, 5, 5, 2, 2, 1][:k]
+
+
+def test_more_than_there_is_pads_and_never_answers_an_item_without_vector(written):
+    recommender = bundle.load(written).recommender
+    users = Users.known(np.arange(30), MADE.histories)
+    ids, scores = single(recommender, users, 100)
+    for row in range(30):
+        answered = set(ids[row, :33].tolist())
+        assert answered == set(range(39)) - set(MADE.histories.row(row).tolist())  # 40 items, one without vector
+        assert (ids[row, 33:] == -1).all()
+        assert np.isneginf(scores[row, 33:]).all()
+    stranger = recommender.recommend(Users.unknown(Ragged.empty(1)), 100)
+    assert stranger.source[0] == FALLBACK
+    assert sorted(stranger.ids[0, :39].tolist()) == list(range(39))
+
+
+def test_seen_items_come_back_where_the_policy_allows_them(tmp_path):
+    made = content(seen="allow")
+    loaded = bundle.load(bundle.publish(tmp_path, made))
+    ids, _ = single(loaded.recommender, Users.known(np.arange(30), made.histories), 39)
+    assert all(set(ids[row].tolist()) == set(range(39)) for row in range(30))
+
+
+# What is refused before it is written
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_vectors_that_are_not_finite_are_refused(tmp_path, bad):
+    items = MADE.embeddings.items.copy()
+    items[7, 2] = bad
+    with pytest.raises(ModelError, match="row 7"):
+        Embeddings(items, MADE.embeddings.encoder)
+    solver = MADE.embeddings.encoder
+    table = np.asarray(solver.table).copy()
+    table[11, 0] = bad  # a user of whom no golden query asks
+    broken = Solve(solver.inputs, solver.gram, table, **solver._parameters())
+    with pytest.raises(ModelError, match="table"):
+        bundle.publish(tmp_path, replace(MADE, embeddings=Embeddings(MADE.embeddings.items, broken)))
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"item_ids": IdMap.of(["only", "two"])},
+        {"user_ids": IdMap.of(["only", "two"])},
+        {"catalogue": type(MADE.catalogue)(pa.table({"title": ["only", "two"]}))},
+        {"history_time": np.zeros(3, np.int64)},
+        {"fallback": np.zeros(40, np.int32)},
+        {"histories": Ragged.empty(2)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_parts_of_different_sizes_are_refused(change):
+    with pytest.raises(ModelError, match=next(iter(change)).replace("user_ids", "histories")):
+        replace(MADE, **change)
+
+
+# Damage
+
+
+def test_these_are_all_the_files(written):
+    assert {p.relative_to(written).as_posix() for p in written.rglob("*") if p.is_file()} == FILES
+    assert set(bundle.read_manifest(written)["files"]) == FILES - set(SEAL)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_one_changed_byte_is_refused_and_the_file_named(copied, name, place):
+    raw = bytearray((copied / name).read_bytes())
+    raw[{"first": 0, "middle": len(raw) // 2, "last": -1}[place]] ^= 1
+    (copied / name).write_bytes(raw)
+    with pytest.raises(BundleError, match=Path(name).name):
+        bundle.load(copied)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+@pytest.mark.parametrize("length", ["none", "half", "one more"])
+def test_another_length_is_refused_and_the_file_named(copied, name, length):
+    raw = (copied / name).read_bytes()
+    (copied / name).write_bytes({"none": b"", "half": raw[: len(raw) // 2], "one more": raw + b"\0"}[length])
+    with pytest.raises(BundleError, match=Path(name).name):
+        bundle.load(copied)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_missing_file_is_named(copied, name):
+    (copied / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} cannot be read"):
+        bundle.load(copied)
+
+
+# Mixing
+
+
+def test_an_encoder_of_another_training_is_refused(copied, tmp_path):
+    other = bundle.publish(tmp_path / "other", content(seed=2))
+    shutil.rmtree(copied / "encoder")
+    shutil.copytree(other / "encoder", copied / "encoder")
+    with pytest.raises(BundleError, match="the encoder belongs to space"):
+        bundle.load(resealed(copied))
+
+
+@pytest.mark.parametrize("name", ["vectors.npy", "encoder/gram.npy", "encoder/table.npy"])
+def test_arrays_of_another_training_fail_the_golden_queries(copied, tmp_path, name):
+    other = bundle.publish(tmp_path / "other", content(seed=2))
+    shutil.copy(other / name, copied / name)
+    with pytest.raises(BundleError, match="golden query"):
+        bundle.load(resealed(copied))
+
+
+def test_a_changed_golden_answer_is_refused_and_a_near_tie_is_not(copied):
+    path = copied / "golden.json"
+    golden = json.loads(path.read_bytes())
+    golden[0]["scores"] = [score * (1 + 1e-5) for score in golden[0]["scores"]]
+    path.write_text(json.dumps(golden))
+    bundle.load(resealed(copied))
+    golden[0]["ids"][:2] = golden[0]["ids"][1::-1]
+    path.write_text(json.dumps(golden))
+    with pytest.raises(BundleError, match="golden query 0"):
+        bundle.load(resealed(copied))
+
+
+@pytest.mark.parametrize("number", [0, 2, None, "1"])
+def test_another_format_is_refused(copied, number):
+    with pytest.raises(BundleError, match="format"):
+        bundle.load(resealed(copied, format=number))
+
+
+@pytest.mark.parametrize("bundle_id", ["../outside", "/outside"])
+def test_a_manifest_that_leaves_its_folder_is_refused(copied, tmp_path, bundle_id):
+    with pytest.raises(BundleError, match="outside the bundle"):
+        bundle.copy_into(tmp_path / "root", resealed(copied, bundle_id=bundle_id))
+
+
+def test_an_array_that_does_not_fit_is_a_bundle_error(copied):
+    np.save(copied / "vectors.npy", np.ones((40, 3), np.float32))
+    with pytest.raises(BundleError, match="cannot be opened"):
+        bundle.load(resealed(copied))
+
+
+# What the folder holds
+
+
+def test_the_manifest_tells_where_the_bundle_comes_from(written):
+    manifest = bundle.read_manifest(written)
+    assert manifest["format"] == 1
+    assert manifest["bundle_id"] == written.name
+    assert manifest["space_id"] == MADE.embeddings.encoder.space_id
+    assert (manifest["kind"], manifest["dim"], manifest["metric"]) == ("solve", 8, "inner_product")
+    assert manifest["counts"] == {"items": 40, "items_with_vector": 39, "users": 30, "events": 180}
+    assert manifest["index"] == {"factory": "Flat", "recall": 1.0}
+    assert manifest["seen"] == "exclude"
+    assert manifest["lineage"] == {"seed": 1, "data": "made by hand"}
+    assert set(manifest["versions"]) == {"recsys", "numpy", "faiss-cpu", "pyarrow"}
+    assert manifest["created"].endswith("+00:00")
+
+
+def test_nothing_in_a_bundle_is_a_pickle(written):
+    for path in written.rglob("*.npy"):
+        assert np.load(path, allow_pickle=False).dtype.kind in "fi"
+
+
+def test_the_vectors_are_stored_once_and_shared_by_all_who_use_them(written):
+    stored = MADE.embeddings.items.tobytes()
+    assert [p.name for p in written.rglob("*") if p.is_file() and stored in p.read_bytes()] == ["vectors.npy"]
+    loaded = bundle.load(written)
+    address = loaded.item_vectors.ctypes.data
+    ranker = loaded.recommender.ranker
+    assert int(ranker.index.get_xb()) == address
+    assert ranker.encoder.inputs.ctypes.data == address
+    assert ranker.items.ctypes.data == address
+
+
+def test_large_arrays_are_mapped_and_aligned(written):
+    before = pa.total_allocated_bytes()
+    loaded = bundle.load(written)
+    mapped = [
+        loaded.item_vectors,
+        loaded.recommender.ranker.encoder.table,
+        loaded.recommender.fallback,
+        loaded.histories.offsets,
+        loaded.histories.values,
+        loaded.history_time,
+    ]
+    for array in mapped:
+        assert isinstance(array, np.memmap)
+        assert array.flags.aligned  # else numpy copies the whole array for every product
+        assert not array.flags.writeable
+    assert loaded.catalogue.title(0) == "Title 0"
+    assert pa.total_allocated_bytes() == before
+
+
+def test_parts_outlive_the_bundle_and_the_folder(written, tmp_path):
+    folder = Path(shutil.copytree(written, tmp_path / "gone"))
+    users = Users.known(np.arange(30), MADE.histories)
+    expected = exact(MADE).recommend(users, 12).ids
+    loaded = bundle.load(folder)
+    index, vectors = loaded.recommender.ranker.index, bundle.load(folder).item_vectors
+    shutil.rmtree(folder)
+    np.testing.assert_array_equal(single(loaded.recommender, users, 12)[0], expected)
+    assert (loaded.item_ids[3], loaded.catalogue.title(3)) == ("i3", "Title 3")
+    del loaded
+    gc.collect()
+    np.testing.assert_array_equal(vectors, MADE.embeddings.items)
+    everything = np.argsort(-(MADE.embeddings.items @ MADE.embeddings.items[5]), kind="stable")
+    assert index.search(MADE.embeddings.items[5:6].copy(), 5)[1][0].tolist() == everything[:5].tolist()
+
+
+# The pointer
+
+
+def test_the_pointer_goes_forward_and_back(tmp_path):
+    first = bundle.publish(tmp_path, content(seed=1))
+    second = bundle.publish(tmp_path, content(seed=2))
+    assert bundle.current(tmp_path) == second
+    bundle.point_to(tmp_path, first.name)
+    assert bundle.current(tmp_path) == first
+    third = bundle.write(tmp_path, content(seed=3))
+    assert bundle.current(tmp_path) == first
+    bundle.point_to(tmp_path, third.name)
+    assert bundle.load(bundle.current(tmp_path)).bundle_id == third.name
+
+
+def test_the_pointer_never_names_what_is_not_a_whole_bundle(tmp_path):
+    first = bundle.publish(tmp_path, content(seed=1))
+    second = bundle.publish(tmp_path, content(seed=2))
+    (first / "fallback.npy").write_bytes(b"damaged")
+    for bundle_id in (first.name, "absent", "", ".", f"../{tmp_path.name}/{second.name}", str(second)):
+        with pytest.raises(BundleError):
+            bundle.point_to(tmp_path, bundle_id)
+    assert bundle.current(tmp_path) == second
+
+
+def test_current_of_a_bundle_is_itself(written):
+    assert bundle.current(written) == written
+    assert bundle.current(written.parent) == written
+
+
+@pytest.mark.parametrize("text", [None, "", "\n", "absent\n", "..\n", b"\xff\xfe"])
+def test_current_of_nothing_says_what_to_do(tmp_path, text):
+    if text is not None:
+        (tmp_path / "current").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(BundleError, match=r"recsys export|Export one"):
+        bundle.current(tmp_path)
+    with pytest.raises(BundleError, match="recsys export"):
+        bundle.current(tmp_path / "absent")
+
+
+# Publishing beside others
+
+
+def test_copying_publishes_a_verified_copy(written, tmp_path):
+    folder = bundle.copy_into(tmp_path, written)
+    assert folder == tmp_path / written.name
+    assert bundle.current(tmp_path) == folder
+    for name in FILES:
+        assert (folder / name).read_bytes() == (written / name).read_bytes()
+    assert bundle.copy_into(tmp_path, written) == folder  # again: nothing to do
+
+
+def test_copying_refuses_a_damaged_source_and_a_damaged_copy(copied, tmp_path):
+    root = tmp_path / "root"
+    folder = bundle.copy_into(root, copied)
+    newer = bundle.publish(root, content(seed=2))
+    (folder / "items.ids").write_bytes(b"damaged")
+    with pytest.raises(BundleError, match=r"items\.ids is damaged"):
+        bundle.copy_into(root, copied)
+    (copied / "fallback.npy").write_bytes(b"damaged")
+    with pytest.raises(BundleError, match=r"fallback\.npy is damaged"):
+        bundle.copy_into(root, copied)
+    assert bundle.current(root) == newer
+
+
+def test_copying_takes_only_what_the_manifest_lists(copied, tmp_path):
+    (copied / "notes.txt").write_text("not part of it")
+    assert not (bundle.copy_into(tmp_path / "root", copied) / "notes.txt").exists()
+
+
+def test_publishers_take_turns(tmp_path):
+    together = Barrier(4)
+
+    def publish(seed):
+        together.wait()
+        return bundle.publish(tmp_path, content(seed=seed))
+
+    with ThreadPoolExecutor(4) as pool:
+        folders = list(pool.map(publish, range(4)))
+    assert len(set(folders)) == 4
+    for seed, folder in enumerate(folders):
+        assert bundle.load(folder).manifest["lineage"]["seed"] == seed
+    assert bundle.current(tmp_path) == max(folders)  # names begin with the time: the last to write points last
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path):
+    first = bundle.publish(tmp_path, MADE)
+    left = tmp_path / f"20200101T000000000000Z{durable.PARTIAL}"
+    shutil.copytree(first, left)
+    (tmp_path / f"current{durable.PARTIAL}").write_text("half")
+    (tmp_path / "notes").mkdir()
+    second = bundle.publish(tmp_path, content(seed=2))
+    assert {path.name for path in tmp_path.iterdir()} == {first.name, second.name, "notes", "current", ".lock"}
+    assert bundle.load(first).bundle_id == first.name
