@@ -108,7 +108,10 @@ def test_a_domain_is_read_by_its_name() -> None:
         ({"item_id": ["x", ""]}, "column 'item_id' of items: 1 of 2 rows have an empty id, first row 2"),
         ({"item_id": [1.0]}, "column 'item_id' of items holds ids as floating-point"),
         ({"item_id": ["x"], "title": [["t"]]}, "column 'title' of items holds list<.*cannot be read as title"),
-        ({"item_id": ["x"], "genres": [b"\xff"]}, "column 'genres' of items holds binary.*cannot be read as categories"),
+        (
+            {"item_id": ["x"], "genres": [b"\xff"]},
+            "column 'genres' of items holds binary.*cannot be read as categories",
+        ),
     ],
 )
 def test_wrong_item_tables_are_refused_by_column(items: dict[str, Any], message: str) -> None:
@@ -118,7 +121,9 @@ def test_wrong_item_tables_are_refused_by_column(items: dict[str, Any], message:
 
 @pytest.mark.parametrize("name", ["events", "interactions"])
 def test_a_folder_of_one_table_is_read_with_its_items(name: str, tmp_path: Path) -> None:
-    folder = write(tmp_path / "shop", **{name: {**EVENTS, "timestamp": [3, 1, 2]}}, items={"item_id": ["z"], "title": ["Z"]})
+    folder = write(
+        tmp_path / "shop", **{name: {**EVENTS, "timestamp": [3, 1, 2]}}, items={"item_id": ["z"], "title": ["Z"]}
+    )
     data = load_dataset(folder)
     assert (data.name, list(data.item_ids), data.published) == ("shop", ["z", "x", "y"], None)
     assert data.interactions.time is not None
@@ -170,7 +175,12 @@ def test_validation_rows_marked_inside_train_are_told_apart(tmp_path: Path) -> N
 
 
 def test_a_split_column_gives_the_parts_and_pos_the_order(tmp_path: Path) -> None:
-    table = {"user_id": ["u"] * 4, "item_id": list("wxyz"), "split": ["test", "train", "valid", "train"], "pos": [10, 2, 9, 1]}
+    table = {
+        "user_id": ["u"] * 4,
+        "item_id": list("wxyz"),
+        "split": ["test", "train", "valid", "train"],
+        "pos": [10, 2, 9, 1],
+    }
     data = load_dataset(write(tmp_path / "seq", interactions=table))
     assert parts_of(data) == [("u", "z", TRAIN), ("u", "x", TRAIN), ("u", "y", VALIDATION), ("u", "w", TEST)]
     assert data.interactions.time is None
@@ -188,7 +198,9 @@ def test_times_overrule_pos(tmp_path: Path) -> None:
     assert data.interactions.time.tolist() == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("values", "named"), [(["train", "tset", "test"], "'tset'"), (["train", None, "test"], "None")])
+@pytest.mark.parametrize(
+    ("values", "named"), [(["train", "tset", "test"], "'tset'"), (["train", None, "test"], "None")]
+)
 def test_a_wrong_split_value_is_named(values: list[Any], named: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"column 'split' of .*interactions.parquet must hold .*; it holds {named}"):
         load_dataset(write(tmp_path / "seq", interactions={**EVENTS, "split": values}))

@@ -20,7 +20,23 @@ GOLDEN = {  # saved maps hold these hashes: they must never change
     b"\0" * 16: 0x2C5211BE1E63044,
     bytes(range(40)): 0xAA0FAFAE712081BA,
 }
-AWKWARD = ["007", "7", "NA", "null", " ", "a b", "\n", "\0", "é", "e\u0301", "日本", "🎬", "x" * 10_000, "x" * 9_999, "-1"]
+AWKWARD = [
+    "007",
+    "7",
+    "NA",
+    "null",
+    " ",
+    "a b",
+    "\n",
+    "\0",
+    "é",
+    "e\u0301",
+    "日本",
+    "🎬",
+    "x" * 10_000,
+    "x" * 9_999,
+    "-1",
+]
 LONE = "\ud800"
 
 

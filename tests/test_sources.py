@@ -259,7 +259,9 @@ def test_a_column_named_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     path.write_text("user_id,item_id,item_id\na,b,c\n")
     assert "'item_id' occurs more than once" in refusal(path)
-    assert "Duplicate column names" in refusal(pd.DataFrame([["a", "b", "c"]], columns=["user_id", "item_id", "item_id"]))
+    assert "Duplicate column names" in refusal(
+        pd.DataFrame([["a", "b", "c"]], columns=["user_id", "item_id", "item_id"])
+    )
 
 
 @pytest.mark.parametrize("name", ["events.csv", "events.csv.gz", "events.parquet"])

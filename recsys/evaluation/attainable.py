@@ -1,8 +1,9 @@
 """How much of what can be learned a model has learned: rankers that know the truth of a planted world.
 
 The oracle ranks by the world's true next-event probabilities; no learner can know as much. The informed ranker knows
-the items' true vectors and appeal, and fits each user to the same history by the world's exact likelihood: the best that
-a learner with endless data on the items could do. **Attainable gain** = (model - popularity) / (informed - popularity).
+the items' true vectors and appeal, and fits each user to the same history by the world's exact likelihood: the best
+that a learner with endless data on the items could do.
+**Attainable gain** = (model - popularity) / (informed - popularity).
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from recsys.data.split import Holdout
 from recsys.data.world import World
 from recsys.data.world_truth import informed_scores, oracle_scores
 from recsys.evaluation.evaluate import Report, evaluate
-from recsys.evaluation.significance import DRAWS, Interval
+from recsys.evaluation.significance import Interval, resamples
 from recsys.progress import Progress, silent
 from recsys.retrieval.ranker import HISTORY, Answer, best_allowed
 from recsys.retrieval.recommender import Recommender
@@ -77,9 +78,7 @@ def truths(
 
 def attainable_gain(model: F64, popularity: F64, informed: F64, *, seed: int = 0) -> Interval:
     """(model - popularity) / (informed - popularity) of means over the same users (n,), with a bootstrap interval."""
-    n = len(model)
-    counts = generator(seed, "attainable gain").multinomial(n, np.full(n, 1.0 / n), size=DRAWS)
-    gains = (counts @ (model - popularity)) / (counts @ (informed - popularity))
+    gained, room = model - popularity, informed - popularity
+    gains = [gained[rows].mean() / room[rows].mean() for rows in resamples(len(model), seed)]
     low, high = np.percentile(gains, [2.5, 97.5])
-    gain = (model.mean() - popularity.mean()) / (informed.mean() - popularity.mean())
-    return Interval(float(gain), float(low), float(high))
+    return Interval(float(gained.mean() / room.mean()), float(low), float(high))

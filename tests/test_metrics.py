@@ -1,0 +1,129 @@
+"""Metrics against slow, obvious second versions, and against rows typed by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from recsys.arrays import Ragged
+from recsys.errors import SettingError
+from recsys.evaluation.metrics import METRICS, hits_of, hit_rate, mrr, ndcg, parse, recall
+
+
+def slow_recall(answer: list[int], targets: list[int], k: int) -> float:
+    return len(set(answer[:k]) & set(targets)) / len(targets)
+
+
+def slow_hit_rate(answer: list[int], targets: list[int], k: int) -> float:
+    return 1.0 if any(item in targets for item in answer[:k]) else 0.0
+
+
+def slow_mrr(answer: list[int], targets: list[int], k: int) -> float:
+    return next((1 / rank for rank, item in enumerate(answer[:k], start=1) if item in targets), 0.0)
+
+
+def slow_ndcg(answer: list[int], targets: list[int], k: int) -> float:
+    gain = sum(1 / math.log2(rank + 1) for rank, item in enumerate(answer[:k], start=1) if item in targets)
+    return gain / sum(1 / math.log2(rank + 1) for rank in range(1, min(k, len(targets)) + 1))
+
+
+SLOW = {"recall": slow_recall, "hit_rate": slow_hit_rate, "mrr": slow_mrr, "ndcg": slow_ndcg}
+
+
+def test_every_metric_has_a_second_version_here() -> None:
+    assert set(SLOW) == set(METRICS)
+
+
+@pytest.mark.parametrize("name", list(SLOW))
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_a_metric_equals_its_slow_version_on_random_answers(name: str, k: int) -> None:
+    rng = np.random.default_rng(k)
+    n, items = 300, 25
+    ids = np.array([rng.permutation(items)[:10] for _ in range(n)])
+    for row in range(0, n, 3):  # short answers, padded
+        ids[row, rng.integers(0, 11) :] = -1
+    targets = [rng.choice(items, rng.integers(1, 20), replace=False).tolist() for _ in range(n)]
+    ragged = Ragged.of(targets)
+    metric, cut = parse(f"{name}_at_{k}")
+    values = metric(hits_of(ids, ragged)[:, :cut], ragged.lengths)
+    expected = [
+        SLOW[name]([item for item in row if item >= 0], wanted, k) for row, wanted in zip(ids, targets, strict=True)
+    ]
+    assert values.dtype == np.float64
+    assert values.shape == (n,)
+    np.testing.assert_allclose(values, expected, rtol=1e-12)
+    assert 0 < values.mean() < 1
+
+
+HITS = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 1]], bool)
+TARGETS = np.array([2, 3, 1, 4, 10])
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        (recall, [1.0, 1 / 3, 0.0, 1.0, 0.1]),
+        (hit_rate, [1.0, 1.0, 0.0, 1.0, 1.0]),
+        (mrr, [1.0, 0.5, 0.0, 1.0, 0.25]),
+        # 1.5 / 1.63093, 0.63093 / 2.13093, ..., 0.43068 / 2.56161
+        (ndcg, [0.9197207891, 0.2960819109, 0.0, 1.0, 0.1681275363]),
+    ],
+)
+def test_rows_typed_by_hand(metric: object, expected: list[float]) -> None:
+    assert callable(metric)
+    np.testing.assert_allclose(metric(HITS, TARGETS), expected, atol=1e-9)
+
+
+def test_recall_divides_by_all_targets_and_ndcg_by_the_best_list_of_k() -> None:
+    hits, targets = np.ones((1, 2), bool), np.array([5])
+    assert recall(hits, targets).tolist() == [0.4]
+    assert ndcg(hits, targets).tolist() == [1.0]
+
+
+def test_hits_are_found_by_user_and_never_across_users() -> None:
+    ids = np.array([[0, 1, 2], [0, 1, 2], [7, -1, -1], [0, 3, 7]])
+    hits = hits_of(ids, Ragged.of([[0, 2], [], [7, 0], [3]]))
+    assert hits.tolist() == [[True, False, True], [False] * 3, [True, False, False], [False, True, False]]
+
+
+def test_a_pad_is_never_a_hit_and_item_zero_can_be_one() -> None:
+    assert hits_of(np.array([[-1, -1], [0, -1]]), Ragged.of([[0], [0]])).tolist() == [[False, False], [True, False]]
+    assert hits_of(np.full((2, 1), -1), Ragged.of([[5], [9]])).tolist() == [[False], [False]]
+
+
+def test_a_target_beyond_every_answer_stays_out_of_the_hits() -> None:
+    hits = hits_of(np.array([[1, 2], [1, 2]]), Ragged.of([[1_000_000], [1]]))
+    assert hits.tolist() == [[False, False], [True, False]]
+
+
+def test_keys_do_not_wrap_for_many_users_and_items() -> None:
+    n, item = 3_000, 2_000_000_000
+    ids = np.full((n, 1), item)
+    assert hits_of(ids, Ragged.of([[item]] * n)).all()
+    assert not hits_of(ids, Ragged.of([[item - 1]] * n)).any()
+
+
+def test_names_parse_into_metric_and_cut() -> None:
+    assert parse("recall_at_20") == (recall, 20)
+    assert parse("hit_rate_at_1") == (hit_rate, 1)
+    assert parse("ndcg_at_100") == (ndcg, 100)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "recall@20",
+        "recall",
+        "recall_at_",
+        "recall_at_0",
+        "recall_at_-1",
+        "recall_at_ten",
+        "recall_at_²",
+        "at_5",
+        "map_at_5",
+        "",
+    ],
+)
+def test_a_name_that_is_no_metric_is_refused_with_an_example(name: str) -> None:
+    with pytest.raises(SettingError, match="is unknown; metrics are written like recall_at_10, ndcg_at_10"):
+        parse(name)

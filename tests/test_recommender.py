@@ -1,0 +1,270 @@
+"""The one path from users to items: exactly k, every rule obeyed, the same alone, in a batch and in evaluation."""
+
+from typing import Any, ClassVar
+
+import faiss
+import numpy as np
+import pytest
+
+from recsys.arrays import F32, Bool, Ragged
+from recsys.errors import DataError, ModelError, RequestError, SettingError
+from recsys.evaluation.evaluate import DEFAULT_METRICS, evaluate
+from recsys.retrieval import ranker as ranker_module
+from recsys.retrieval import recommender as recommender_module
+from recsys.retrieval.ranker import FALLBACK, HISTORY, USER_ROW, Embeddings, VectorRanker, order_of
+from recsys.retrieval.recommender import Recommender
+from recsys.retrieval.users import Users
+
+N_USERS, N_ITEMS, DIM = 40, 90, 6
+
+
+class Mean:
+    """A known user's row, else the mean of his history's vectors, else nothing."""
+
+    kind: ClassVar[str] = "mean"
+    folds_in: ClassVar[bool] = True
+    space_id = "toy"
+
+    def __init__(self, table: F32, items: F32) -> None:
+        self.table, self.items, self.dim = table, items, table.shape[1]
+
+    def encode(self, users: Users) -> tuple[F32, Bool]:
+        vectors = np.zeros((len(users), self.dim), np.float32)
+        for row in range(len(users)):
+            if users.index[row] >= 0:
+                vectors[row] = self.table[users.index[row]]
+            elif len(users.history.row(row)):
+                vectors[row] = self.items[users.history.row(row)].mean(axis=0)
+        return vectors, (users.index >= 0) | (users.history.lengths > 0)
+
+
+def embeddings_of(items: F32, table: F32) -> Embeddings:
+    encoder: Any = Mean(table, items)
+    return Embeddings(items, encoder)
+
+
+RNG = np.random.default_rng(0)
+ITEMS = RNG.normal(size=(N_ITEMS, DIM)).astype(np.float32)
+TABLE = RNG.normal(size=(N_USERS, DIM)).astype(np.float32)
+FALLBACK_ORDER = RNG.permutation(N_ITEMS).astype(np.int32)
+SEEN = [RNG.choice(N_ITEMS, RNG.integers(1, 30), replace=False).tolist() for _ in range(N_USERS)]
+INDEX = np.where(RNG.random(N_USERS) < 0.4, -1, np.arange(N_USERS))
+SEEN[3], INDEX[3] = [], -1  # a stranger
+SEEN[4], INDEX[4] = [], 4
+SEEN[5], INDEX[5] = list(range(N_ITEMS)), 5  # has seen everything
+SEEN[6], INDEX[6] = list(range(N_ITEMS)), -1
+USERS = Users(INDEX.astype(np.int32), Ragged.of(SEEN))
+
+
+def flat(items: F32) -> Any:
+    index = faiss.IndexFlatIP(items.shape[1])
+    index.add(items)
+    return index
+
+
+def recommender(index: Any = None, **rules: Any) -> Recommender:
+    return Recommender(VectorRanker(embeddings_of(ITEMS, TABLE), index), FALLBACK_ORDER, **rules)
+
+
+def slowly(row: int, k: int, forbidden: set[int], among: set[int] | None = None) -> tuple[list[int], int]:
+    """Ids, padded, and source of one user's answer."""
+    allowed = [i for i in range(N_ITEMS) if i not in forbidden and (among is None or i in among)]
+    if INDEX[row] < 0 and not SEEN[row]:
+        ranked = [int(item) for item in FALLBACK_ORDER if item in set(allowed)]
+        return (ranked + [-1] * k)[:k], FALLBACK
+    vector = TABLE[INDEX[row]] if INDEX[row] >= 0 else ITEMS[SEEN[row]].mean(axis=0)
+    scores = ITEMS.astype(np.float64) @ vector
+    ranked = sorted(allowed, key=lambda item: (-scores[item], item))
+    return (ranked + [-1] * k)[:k], USER_ROW if INDEX[row] >= 0 else HISTORY
+
+
+def random_rows(seed: int, most: int) -> list[list[int]]:
+    rng = np.random.default_rng(seed)
+    return [rng.choice(N_ITEMS, rng.integers(0, most), replace=False).tolist() for _ in range(N_USERS)]
+
+
+DENY, AMONG = random_rows(1, 20), random_rows(2, 40)
+AVAILABLE = np.random.default_rng(3).random(N_ITEMS) < 0.8
+RULES = [
+    {},
+    {"seen": "allow"},
+    {"available": True},
+    {"deny": True},
+    {"among": True},
+    {"deny": True, "among": True, "available": True},
+    {"deny": True, "among": True, "available": True, "seen": "allow"},
+]
+
+
+@pytest.mark.parametrize("rules", RULES, ids=lambda rules: " ".join(rules) or "plain")
+@pytest.mark.parametrize("k", [1, 10, N_ITEMS, N_ITEMS + 7])
+@pytest.mark.parametrize("alone", [False, True], ids=["batch", "alone"])
+def test_answers_equal_slow_ones_under_every_rule(rules: dict[str, Any], k: int, alone: bool) -> None:
+    seen = rules.get("seen", "exclude")
+    available = AVAILABLE if "available" in rules else None
+    deny = Ragged.of(DENY) if "deny" in rules else None
+    among = Ragged.of(AMONG) if "among" in rules else None
+    engine = recommender(flat(ITEMS) if alone else None, seen=seen, available=available)
+    if alone:  # a user at a time, through the index: the way of the service
+        parts = [np.array([row]) for row in range(N_USERS)]
+    else:
+        parts = [np.arange(N_USERS)]
+    for rows in parts:
+        answer = engine.recommend(USERS.take(rows), k, deny=deny and deny.take(rows), among=among and among.take(rows))
+        assert answer.ids.shape == answer.scores.shape == (len(rows), k)
+        assert (answer.ids.dtype, answer.scores.dtype, answer.source.dtype) == (np.int64, np.float32, np.int8)
+        for at, row in enumerate(rows):
+            forbidden = set(SEEN[row]) if seen == "exclude" else set()
+            forbidden |= set(DENY[row]) if deny else set()
+            forbidden |= set(np.flatnonzero(~AVAILABLE).tolist()) if available is not None else set()
+            ids, source = slowly(row, k, forbidden, set(AMONG[row]) if among else None)
+            assert (answer.ids[at].tolist(), answer.source[at]) == (ids, source)
+            assert (np.isneginf(answer.scores[at]) == (answer.ids[at] < 0)).all()
+            assert (np.sort(-answer.scores[at], kind="stable") == -answer.scores[at]).all()
+
+
+def test_a_user_who_has_seen_everything_gets_pads_and_never_a_seen_item() -> None:
+    answer = recommender().recommend(USERS, 3)
+    assert answer.ids[5].tolist() == answer.ids[6].tolist() == [-1, -1, -1]
+    assert (answer.source[5], answer.source[6]) == (USER_ROW, HISTORY)
+
+
+def test_a_stranger_gets_the_fallback_in_its_order_with_falling_scores() -> None:
+    answer = recommender().recommend(USERS, N_ITEMS)
+    assert answer.ids[3].tolist() == FALLBACK_ORDER.tolist()
+    np.testing.assert_allclose(answer.scores[3], 1 / np.arange(1, N_ITEMS + 1), rtol=1e-6)
+
+
+def test_index_zero_is_an_item_like_any_other() -> None:
+    items = np.eye(4, dtype=np.float32)
+    engine = Recommender(VectorRanker(embeddings_of(items, np.zeros((1, 4), np.float32))), np.arange(4, dtype=np.int32))
+    fan, stranger = Users.unknown(Ragged.of([[0]])), Users.unknown(Ragged.of([[]]))
+    assert 0 not in engine.recommend(fan, 4).ids
+    allowed = Recommender(engine.ranker, engine.fallback, "allow").recommend(fan, 4)
+    assert allowed.ids[0].tolist() == [0, 1, 2, 3]
+    assert engine.recommend(stranger, 2).ids[0].tolist() == [0, 1]
+    assert engine.recommend(stranger, 2, deny=Ragged.of([[0]])).ids[0].tolist() == [1, 2]
+    assert engine.recommend(stranger, 2, among=Ragged.of([[0]])).ids[0].tolist() == [0, -1]
+
+
+@pytest.mark.parametrize("index", [False, True])
+@pytest.mark.parametrize("k", [1, 5, 12, 29, 30, 31])
+def test_ties_go_to_the_lower_index_also_across_the_cut(index: bool, k: int) -> None:
+    items = np.tile(np.array([[1.0], [2.0], [1.0]], np.float32), (10, 1))
+    engine = Recommender(
+        VectorRanker(embeddings_of(items, np.ones((1, 1), np.float32)), flat(items) if index else None),
+        np.arange(30, dtype=np.int32),
+    )
+    deny = [4, 0]
+    answer = engine.recommend(Users.known([0], Ragged.of([[]])), k, deny=Ragged.of([deny]))
+    best = [item for item in [*range(1, 30, 3), *(i for i in range(30) if i % 3 != 1)] if item not in deny]
+    assert answer.ids[0].tolist() == (best + [-1] * k)[:k]
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    strangers = Users(np.where(np.arange(N_USERS) % 2, INDEX, -1).astype(np.int32), Ragged.of([[]] * N_USERS))
+    deny, among = Ragged.of(DENY), Ragged.of(AMONG)
+    whole = recommender().recommend(strangers, 9, deny=deny, among=among)
+    monkeypatch.setattr(ranker_module, "_BLOCK_SCORES", N_ITEMS * 3)
+    monkeypatch.setattr(recommender_module, "_BLOCK_SCORES", N_ITEMS * 3)
+    blocks = recommender().recommend(strangers, 9, deny=deny, among=among)
+    assert (whole.source == FALLBACK).sum() >= N_USERS // 2
+    assert blocks.ids.tolist() == whole.ids.tolist()
+    np.testing.assert_allclose(blocks.scores, whole.scores, rtol=1e-5)
+
+
+def test_nobody_asked_is_nobody_answered() -> None:
+    answer = recommender().recommend(USERS.take(np.array([], np.int64)), 5)
+    assert (answer.ids.shape, answer.source.shape) == ((0, 5), (0,))
+
+
+def test_what_cannot_be_asked_or_built_is_refused() -> None:
+    with pytest.raises(RequestError, match="k must be at least 1, got 0"):
+        recommender().recommend(USERS, 0)
+    with pytest.raises(ValueError, match="seen must be one of"):
+        recommender(seen="never")
+    with pytest.raises(ValueError, match="fallback orders 3 items, the ranker has 90"):
+        Recommender(recommender().ranker, np.arange(3, dtype=np.int32))
+    with pytest.raises(ModelError, match="index holds 10 x 6"):
+        VectorRanker(embeddings_of(ITEMS, TABLE), flat(ITEMS[:10]))
+    with pytest.raises(ModelError, match="do not fit an encoder of dim 5"):
+        embeddings_of(ITEMS, TABLE[:, :5])
+    broken = ITEMS.copy()
+    broken[7, 2] = np.nan
+    with pytest.raises(ModelError, match="must be finite; row 7 is not"):
+        embeddings_of(broken, TABLE)
+    with pytest.raises(ValueError, match="index has 2 rows, history has 1"):
+        Users.known([0, 1], Ragged.of([[]]))
+
+
+def test_an_order_goes_from_high_to_low_and_ties_to_the_lower_index() -> None:
+    assert order_of(np.array([1, 5, 5, 0, 7])).tolist() == [4, 1, 2, 0, 3]
+    assert order_of(np.array([], np.int64)).tolist() == []
+
+
+TARGETS = [RNG.choice(N_ITEMS, RNG.integers(1, 12), replace=False).tolist() for _ in range(N_USERS)]
+
+
+@pytest.mark.parametrize("among", [None, AMONG], ids=["full ranking", "published candidates"])
+def test_evaluation_judges_what_is_recommended(among: list[list[int]] | None) -> None:
+    candidates = Ragged.of(among) if among else None
+    report = evaluate(
+        recommender(), USERS, Ragged.of(TARGETS), metrics=("recall_at_5", "recall_at_50", "mrr_at_5"), among=candidates
+    )
+    for row in range(N_USERS):
+        ids, source = slowly(row, 50, set(SEEN[row]), set(among[row]) if among else None)
+        wanted = set(TARGETS[row])
+        assert report.values["recall_at_5"][row] == pytest.approx(len(wanted & set(ids[:5])) / len(wanted))
+        assert report.values["recall_at_50"][row] == pytest.approx(len(wanted & set(ids)) / len(wanted))
+        first = [1 / rank for rank, item in enumerate(ids[:5], start=1) if item in wanted]
+        assert report.values["mrr_at_5"][row] == pytest.approx(first[0] if first else 0.0)
+        assert report.source[row] == source
+    counted = {"known": int((INDEX >= 0).sum()), "history": int((INDEX < 0).sum()) - 1, "fallback": 1}
+    assert report.sources() == counted
+    interval = report.interval("recall_at_50")
+    assert interval.mean == pytest.approx(report.values["recall_at_50"].mean())
+    some = INDEX < 0
+    assert report.interval("recall_at_50", some).mean == pytest.approx(report.values["recall_at_50"][some].mean())
+
+
+def test_a_target_that_cannot_be_recommended_stays_in_the_denominator() -> None:
+    items = np.array([[3.0], [2.0], [1.0]], np.float32)
+    engine = Recommender(
+        VectorRanker(embeddings_of(items, np.ones((1, 1), np.float32))),
+        np.arange(3, dtype=np.int32),
+        available=np.array([True, True, False]),
+    )
+    users = Users.known([0], Ragged.of([[0]]))
+    report = evaluate(engine, users, Ragged.of([[1, 2]]), metrics=("recall_at_2", "ndcg_at_2", "hit_rate_at_1"))
+    assert report.values["recall_at_2"].tolist() == [0.5]
+    assert report.values["ndcg_at_2"] == pytest.approx([1 / (1 + 1 / np.log2(3))])
+    assert report.values["hit_rate_at_1"].tolist() == [1.0]
+
+
+def test_a_cut_beyond_the_catalogue_judges_the_whole_catalogue() -> None:
+    report = evaluate(recommender(seen="allow"), USERS, Ragged.of(TARGETS), metrics=("recall_at_1000", "ndcg_at_1000"))
+    assert report.values["recall_at_1000"].tolist() == [1.0] * N_USERS
+    assert (report.values["ndcg_at_1000"] < 1).all()
+
+
+def test_evaluation_in_blocks_is_the_same_and_tells_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evaluate(recommender(), USERS, Ragged.of(TARGETS), among=Ragged.of(AMONG))
+    monkeypatch.setattr("recsys.evaluation.evaluate._BLOCK", 7)
+    steps: list[Any] = []
+    blocks = evaluate(recommender(), USERS, Ragged.of(TARGETS), among=Ragged.of(AMONG), progress=steps.append)
+    assert set(whole.values) == set(DEFAULT_METRICS)
+    for name, values in whole.values.items():
+        np.testing.assert_allclose(blocks.values[name], values)
+    assert blocks.source.tolist() == whole.source.tolist()
+    assert [step.done for step in steps] == [7, 14, 21, 28, 35, 40]
+
+
+def test_evaluation_without_targets_or_metrics_is_refused() -> None:
+    with pytest.raises(DataError, match="needs a target for each of 40 users; drop users without any"):
+        evaluate(recommender(), USERS, Ragged.of([*TARGETS[:-1], []]))
+    with pytest.raises(DataError, match="needs a target for each"):
+        evaluate(recommender(), USERS, Ragged.of(TARGETS[:-1]))
+    with pytest.raises(SettingError, match="at least one metric"):
+        evaluate(recommender(), USERS, Ragged.of(TARGETS), metrics=())
+    with pytest.raises(SettingError, match="'recall@5' is unknown"):
+        evaluate(recommender(), USERS, Ragged.of(TARGETS), metrics=("recall@5",))

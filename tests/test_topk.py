@@ -1,0 +1,105 @@
+"""The k best columns, against a slow sort."""
+
+import numpy as np
+import pytest
+
+from recsys.retrieval.topk import top_k
+
+
+def slowly(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sort each row by falling score, then by column; forbidden columns never, -1 and -inf as pads."""
+    ids, best = np.full((len(scores), k), -1), np.full((len(scores), k), -np.inf)
+    for row, values in enumerate(scores.tolist()):
+        allowed = [column for column, value in enumerate(values) if value != -np.inf]
+        for rank, column in enumerate(sorted(allowed, key=lambda column: (-values[column], column))[:k]):
+            ids[row, rank], best[row, rank] = column, values[column]
+    return ids, best
+
+
+def check(scores: np.ndarray, k: int) -> None:
+    before = scores.copy()
+    ids, best = top_k(scores, k)
+    expected_ids, expected_best = slowly(scores, k)
+    assert ids.tolist() == expected_ids.tolist()
+    assert best.tolist() == expected_best.tolist()
+    assert (ids.dtype, best.dtype) == (np.int64, np.float32)
+    assert np.array_equal(scores, before)
+
+
+@pytest.mark.parametrize("m", [1, 2, 7, 63, 64, 257, 1_001, 5_000])
+@pytest.mark.parametrize("k", [1, 2, 10, 64, 100])
+def test_distinct_scores(m: int, k: int) -> None:
+    check(np.random.default_rng(m).normal(size=(7, m)).astype(np.float32), k)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 5, 50])
+@pytest.mark.parametrize("m", [5, 300, 2_000])
+@pytest.mark.parametrize("k", [1, 10, 40])
+def test_ties_go_to_the_lower_column(levels: int, m: int, k: int) -> None:
+    check(np.random.default_rng(levels).integers(-levels, levels, (6, m)).astype(np.float32), k)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.99, 1.0])
+@pytest.mark.parametrize("k", [1, 10, 500])
+def test_forbidden_columns_are_never_returned(share: float, k: int) -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 30, (20, 400)).astype(np.float32)
+    scores[rng.random(scores.shape) < share] = -np.inf
+    check(scores, k)
+
+
+def test_rows_with_different_numbers_of_allowed_columns_do_not_disturb_each_other() -> None:
+    scores = np.full((4, 300), -np.inf, np.float32)
+    scores[1] = 1.0
+    scores[2, 299] = -5.0
+    scores[3, ::2] = np.arange(150)
+    check(scores, 20)
+
+
+def test_k_beyond_the_columns_pads() -> None:
+    ids, best = top_k(np.array([[1.0, 3.0, 2.0]], np.float32), 5)
+    assert ids.tolist() == [[1, 2, 0, -1, -1]]
+    assert best.tolist() == [[3.0, 2.0, 1.0, -np.inf, -np.inf]]
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.int8, np.float64])
+@pytest.mark.parametrize("k", [3, 400])
+def test_scores_of_other_types_are_ranked_alike(kind: type, k: int) -> None:
+    check(np.random.default_rng(1).integers(-50, 50, (5, 300)).astype(kind), k)
+
+
+def test_extreme_values_are_scores_like_any_other() -> None:
+    low, high = np.finfo(np.float32).min, np.finfo(np.float32).max
+    row = np.array([[low, 0.0, -0.0, high, np.inf, -np.inf, 1e-45, -1e-45]], np.float32)
+    check(row, 3)
+    check(row, 8)
+    check(np.repeat(row, 50, axis=1), 60)
+
+
+def test_a_wide_row_is_exact() -> None:
+    rng = np.random.default_rng(9)
+    scores = rng.normal(size=(2, 2_000_000)).astype(np.float32)
+    scores[1, rng.integers(0, 2_000_000, 50)] = 9.0
+    ids, best = top_k(scores, 100)
+    for row in range(2):
+        expected = np.argsort(-scores[row], kind="stable")[:100]
+        assert ids[row].tolist() == expected.tolist()
+        assert best[row].tolist() == scores[row, expected].tolist()
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0)])
+def test_nothing_to_rank_gives_pads(shape: tuple[int, int]) -> None:
+    ids, best = top_k(np.zeros(shape, np.float32), 4)
+    assert ids.tolist() == [[-1] * 4] * shape[0]
+    assert best.tolist() == [[-np.inf] * 4] * shape[0]
+
+
+def test_k_of_zero_gives_no_columns() -> None:
+    assert top_k(np.zeros((2, 3), np.float32), 0)[0].shape == (2, 0)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_memory_layout_does_not_matter(order: str) -> None:
+    scores = np.random.default_rng(4).normal(size=(9, 800)).astype(np.float32)
+    check(np.array(scores, order=order), 10)
+    check(scores[::2, ::3], 10)
