@@ -74,7 +74,13 @@ def attainable_rows(prepared: Prepared, reports: dict[str, Report], settings: Ru
     gain = attainable_gain(values[model], values[best], known["informed"].values["ndcg_at_10"])
     name = f"{prepared.data.name}, {len(rows)} sampled warm users"
     shares: list[Row] = [
-        {"data": name, "model": f"{model}, over {best}", "metric": "attainable_gain", **gain._asdict(), "published": None},
+        {
+            "data": name,
+            "model": f"{model}, over {best}",
+            "metric": "attainable_gain",
+            **gain._asdict(),
+            "published": None,
+        },
         {
             "data": name,
             "model": f"{best} / oracle",

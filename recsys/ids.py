@@ -137,11 +137,12 @@ class IdMap:
         n, n_text = (int(value) for value in raw[head : head + 16].view(np.int64))
         layout: list[tuple[Any, int]] = [(np.int64, n + 1), (np.uint64, n), (np.int32, n), (np.uint8, n_text)]
         sizes = [count * np.dtype(dtype).itemsize for dtype, count in layout]
-        if min(n, n_text) < 0 or head + 16 + sum(sizes) != len(raw):
-            raise BundleError(
-                f"{path} has {len(raw)} bytes where its header asks for {head + 16 + sum(sizes)}; export the bundle again."
-            )
         parts, at = [], head + 16
+        asked = at + sum(sizes)
+        if min(n, n_text) < 0 or asked != len(raw):
+            raise BundleError(
+                f"{path} has {len(raw)} bytes where its header asks for {asked}; export the bundle again."
+            )
         for (dtype, _), size in zip(layout, sizes, strict=True):
             parts.append(raw[at : at + size].view(dtype))
             at += size

@@ -1,5 +1,7 @@
 """Rows of unequal length, against lists of lists."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ CASES = {
 def rows_of(ragged: Ragged) -> list[list[int]]:
     """Back to lists, by the definition of the offsets."""
     offsets, values = ragged.offsets.tolist(), ragged.values.tolist()
-    return [values[start:end] for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [values[start:end] for start, end in pairwise(offsets)]
 
 
 def random_rows(seed: int) -> list[list[int]]:

@@ -188,7 +188,7 @@ def test_a_split_column_gives_the_parts_and_pos_the_order(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("pos", [["2", "10", "1"], [1, None, 2], [0.5, 1.5, 2.5]])
 def test_a_pos_that_is_no_whole_number_is_refused(pos: list[Any], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="column 'pos' of .* must hold whole numbers"):
+    with pytest.raises(DataError, match=r"column 'pos' of .* must hold whole numbers"):
         load_dataset(write(tmp_path / "seq", interactions={**EVENTS, "pos": pos}))
 
 
@@ -207,7 +207,7 @@ def test_a_wrong_split_value_is_named(values: list[Any], named: str, tmp_path: P
 
 
 def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="differ in type: .*Give a column the same type in each"):
+    with pytest.raises(DataError, match=r"differ in type: .*Give a column the same type in each"):
         load_dataset(write(tmp_path / "a", train=EVENTS, test={"user_id": [1], "item_id": ["x"]}))
     with pytest.raises(DataError, match=r"test.parquet has no column 'item_id' for the item_id"):
         load_dataset(write(tmp_path / "b", train=EVENTS, test={"user_id": ["u"], "item": ["x"]}))
@@ -220,7 +220,7 @@ def test_a_folder_without_tables_says_what_it_holds(tmp_path: Path) -> None:
         load_dataset(str(tmp_path))
     (tmp_path / "train.csv").write_text("user_id,item_id\nu,x\n")
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(DataError, match="both `train` and `test` .*; it holds notes.txt, train.csv"):
+    with pytest.raises(DataError, match=r"both `train` and `test` .*; it holds notes.txt, train.csv"):
         load_dataset(str(tmp_path))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from recsys.arrays import Ragged
 from recsys.errors import SettingError
-from recsys.evaluation.metrics import METRICS, hits_of, hit_rate, mrr, ndcg, parse, recall
+from recsys.evaluation.metrics import METRICS, hit_rate, hits_of, mrr, ndcg, parse, recall
 
 
 def slow_recall(answer: list[int], targets: list[int], k: int) -> float:

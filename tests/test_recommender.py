@@ -105,10 +105,8 @@ def test_answers_equal_slow_ones_under_every_rule(rules: dict[str, Any], k: int,
     deny = Ragged.of(DENY) if "deny" in rules else None
     among = Ragged.of(AMONG) if "among" in rules else None
     engine = recommender(flat(ITEMS) if alone else None, seen=seen, available=available)
-    if alone:  # a user at a time, through the index: the way of the service
-        parts = [np.array([row]) for row in range(N_USERS)]
-    else:
-        parts = [np.arange(N_USERS)]
+    # alone: a user at a time, through the index, the way of the service
+    parts = [np.array([row]) for row in range(N_USERS)] if alone else [np.arange(N_USERS)]
     for rows in parts:
         answer = engine.recommend(USERS.take(rows), k, deny=deny and deny.take(rows), among=among and among.take(rows))
         assert answer.ids.shape == answer.scores.shape == (len(rows), k)

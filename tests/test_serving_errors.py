@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from serving_toys import UNTRAINED, Answer, Running, content, published, running
+from serving_toys import REPOSITORY, UNTRAINED, Answer, Running, content, published, running
 
 from recsys.retrieval.bundle import publish
+from serving.problems import CODES
+from serving.settings import ServingSettings
 
 MIB = 1 << 20
 
@@ -160,3 +162,12 @@ def test_too_many_requests_are_told_to_come_back(tmp_path: Path) -> None:
             refused(answer, 503, "overloaded")
             assert answer.headers["retry-after"] == "1"
         assert service.ask("GET", "/v1/health/live").status == 200
+
+
+def test_the_operators_page_names_every_code_and_option() -> None:
+    page = (REPOSITORY / "docs" / "serving.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\| (\d{3}) \| `(\w+)` \|", page)) == {(str(s), code) for code, (s, _) in CODES.items()}
+    options = {
+        f"--{name.replace('_', '-')}": str(field.default) for name, field in ServingSettings.model_fields.items()
+    }
+    assert dict(re.findall(r"\| `(--[\w-]+)` \| ([^|]+) \|", page)) == options

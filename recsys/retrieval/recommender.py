@@ -19,8 +19,8 @@ class Recommender:
     """A ranker with the rules around it.
 
     fallback: int32 (n_items,), every item, best first: the answer where the ranker cannot say. seen: "exclude" keeps
-    the items of a user's history out of his answer, "allow" does not. available: (n_items,), false for items that nobody
-    gets (never trained, deleted, out of stock), or None.
+    the items of a user's history out of his answer, "allow" does not. available: (n_items,), false for items that
+    nobody gets (never trained, deleted, out of stock), or None.
     """
 
     ranker: Ranker

@@ -60,9 +60,10 @@ def _load_folder(folder: Path, columns: Mapping[str, str]) -> Dataset:
         return dataset_of(table, items, columns=columns, name=folder.name, part=part, part_name="column split")
     paths = {name: path for name in _PARTS if (path := _table(folder, name)) is not None}
     if not {"train", "test"} <= set(paths):
+        held = ", ".join(path.name for path in sorted(folder.iterdir())) or "nothing"
         raise DataError(
             f"{folder} must hold a table `events` or `interactions`, or both `train` and `test` "
-            f"({', '.join(SUFFIXES)}); it holds {', '.join(path.name for path in sorted(folder.iterdir())) or 'nothing'}."
+            f"({', '.join(SUFFIXES)}); it holds {held}."
         )
     tables = {name: read_table(path, text) for name, path in paths.items()}
     for name, table in tables.items():
