@@ -10,7 +10,8 @@ def set_threads(threads: int) -> int:
     from threadpoolctl import threadpool_limits
 
     count = min(threads or os.cpu_count() or 1, len(os.sched_getaffinity(0)))
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    numba.set_num_threads(min(count, most))
     faiss.omp_set_num_threads(count)
     threadpool_limits(count, user_api="blas")
     return count

@@ -143,7 +143,7 @@ def _track(
     steps: Steps,
     folder: Path,
 ) -> str:
-    figures = {}
+    figures: dict[str, float] = {}
     for name, rows in metrics_of(measured).items():
         for metric, interval in rows.items():
             prefix = metric if name == measured.name else f"{name}.{metric}"

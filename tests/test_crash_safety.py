@@ -293,6 +293,28 @@ def test_a_root_that_cannot_be_made_is_named(tmp_path):
         bundle.publish(tmp_path / "file" / "root", content())
 
 
+def test_a_new_root_is_on_the_disk_before_anything_is_in_it(tmp_path, monkeypatch):
+    synced: list[Path] = []
+    monkeypatch.setattr(durable, "fsync", synced.append)
+    with durable.publishing(tmp_path / "outer" / "root"):
+        assert {tmp_path, tmp_path / "outer"} <= set(synced)
+
+
+def test_a_file_that_was_cut_without_a_word_never_becomes_a_bundle(tmp_path, monkeypatch):
+    first, write = bundle.publish(tmp_path, small(1)), durable.write
+
+    def cutting(path, writer):
+        write(path, writer)
+        if path.name == "vectors.npy":
+            os.truncate(path, path.stat().st_size - 100)
+
+    monkeypatch.setattr(durable, "write", cutting)
+    with pytest.raises(BundleError, match="cannot be opened"):
+        bundle.publish(tmp_path, small(2))
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [first]
+    assert bundle.current(tmp_path) == first
+
+
 if __name__ == "__main__":
     os.fsync = lambda descriptor: None
     verb, folder, *rest = sys.argv[1:]

@@ -94,6 +94,7 @@ def test_a_pad_is_never_a_hit_and_item_zero_can_be_one() -> None:
 def test_a_target_beyond_every_answer_stays_out_of_the_hits() -> None:
     hits = hits_of(np.array([[1, 2], [1, 2]]), Ragged.of([[1_000_000], [1]]))
     assert hits.tolist() == [[False, False], [True, False]]
+    assert hits_of(np.array([[1, 2], [1, 2]]), Ragged.of([[4], [2]])).tolist() == [[False, False], [False, True]]
 
 
 def test_keys_do_not_wrap_for_many_users_and_items() -> None:

@@ -138,6 +138,7 @@ def test_index_zero_is_an_item_like_any_other() -> None:
     engine = Recommender(VectorRanker(embeddings_of(items, np.zeros((1, 4), np.float32))), np.arange(4, dtype=np.int32))
     fan, stranger = Users.unknown(Ragged.of([[0]])), Users.unknown(Ragged.of([[]]))
     assert 0 not in engine.recommend(fan, 4).ids
+    assert engine.recommend(Users.known([0], Ragged.of([[]])), 4).source.tolist() == [USER_ROW]
     allowed = Recommender(engine.ranker, engine.fallback, "allow").recommend(fan, 4)
     assert allowed.ids[0].tolist() == [0, 1, 2, 3]
     assert engine.recommend(stranger, 2).ids[0].tolist() == [0, 1]
@@ -169,6 +170,25 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (whole.source == FALLBACK).sum() >= N_USERS // 2
     assert blocks.ids.tolist() == whole.ids.tolist()
     np.testing.assert_allclose(blocks.scores, whole.scores, rtol=1e-5)
+
+
+def test_taking_users_takes_all_that_belongs_to_them() -> None:
+    history, beside = Ragged.of([[1, 2], [], [3, 4, 5]]), np.arange(5)
+    features = {"age": np.array([[30], [40], [50]]), "tags": Ragged.of([[7], [8, 9], []])}
+    index, now = np.array([5, -1, 0], np.int32), np.array([1, 2, 3])
+    taken = Users(index, history, beside, beside + 0.5, beside + 10, now, features).take(np.array([2, 0, 2]))
+    assert taken.index.tolist() == [0, 5, 0]
+    assert [taken.history.row(row).tolist() for row in range(3)] == [[3, 4, 5], [1, 2], [3, 4, 5]]
+    for found, offset in ((taken.time, 0), (taken.weight, 0.5), (taken.event, 10)):
+        assert found is not None
+        assert found.tolist() == [at + offset for at in (2, 3, 4, 0, 1, 2, 3, 4)]
+    assert taken.now is not None
+    assert taken.now.tolist() == [3, 1, 3]
+    age, tags = taken.features["age"], taken.features["tags"]
+    assert isinstance(tags, Ragged)
+    assert not isinstance(age, Ragged)
+    assert age.tolist() == [[50], [30], [50]]
+    assert [tags.row(row).tolist() for row in range(3)] == [[], [7], []]
 
 
 def test_nobody_asked_is_nobody_answered() -> None:

@@ -99,6 +99,7 @@ def test_events_of_the_moment_of_the_cut_are_judged_and_never_learned() -> None:
     assert cut.test.history.lengths.tolist() == [3, 0, 0]
     assert cut.test.known.tolist() == [True, False, False]
     assert cut.test.targets.values.tolist() == [7, 8, 9]
+    assert cut.test.take(np.array([2, 0])).known.tolist() == [False, True]
 
 
 def test_taking_rows_of_a_holdout_keeps_what_belongs_together() -> None:

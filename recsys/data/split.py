@@ -164,7 +164,8 @@ def _holdout(
 def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     """Learn before the cut; each later user brings the first half of his later events and is asked for the rest.
 
-    Half of these users tune, half judge. All count as unknown to the model: they are encoded from their history.
+    What he did before the cut stands in his history as well: it is his, and no target may repeat it. Half of
+    these users tune, half judge. All count as unknown to the model: they are encoded from their history.
     """
     events = data.interactions
     assert events.time is not None
@@ -185,8 +186,8 @@ def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     whole = _holdout(train, events.where(brought), later.where(asked), None, settings.repeats, nobody)
     tunes = generator(seed, "later half").permutation(len(whole.user)) < len(whole.user) // 2
     return Split(
-        f"later-half split: items learned before the cut at {settings.cut:.0%} of events, later users encoded from the "
-        "first half of their later events",
+        f"later-half split: learned before {settings.cut:.0%} of events, later users encoded from what they did up to the "
+        "first half of their later events, asked for the rest",
         whole.take(np.flatnonzero(tunes)),
         whole.take(np.flatnonzero(~tunes)),
     )
