@@ -3,8 +3,8 @@
     python -m benchmarks.quality            all rows
     python -m benchmarks.quality --quick    without the gowalla tables and the further worlds
 
-Settings come from pipelines/configs, tuned on validation parts; the test parts are read here, once a run. `published` is
-the figure of the literature for the same data, split and metric, where there is one (see PUBLISHED).
+Settings come from pipelines/configs, tuned on validation parts; the test parts are read here, once a run. `published`
+is the figure of the literature for the same data, split and metric, where there is one (see PUBLISHED).
 """
 
 import click

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def recommend_all(recommender: Recommender, data: Dataset, k: int) -> "pd.DataFrame":
     """The k best items of every user of a data set, by the path that evaluation and service take.
 
-    Columns user_id, rank (from 1), item_id, score, source; a user for whom fewer than k items are allowed has fewer rows.
+    Columns user_id, rank (from 1), item_id, score, source; a user for whom fewer than k items are allowed has fewer
+    rows.
     """
     import pandas as pd
 

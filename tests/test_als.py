@@ -1,5 +1,7 @@
 """What implicit ALS promises beyond the contract: the objective, the solvers, the fold-in and its reasons."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from toys import dataset, random_log
@@ -69,7 +71,7 @@ def test_the_objective_falls_in_every_epoch(solver: str) -> None:
     settings = ALSSettings(dim=8, epochs=15, solver=solver, unobserved_weight=A, regularization=REG)
     ALS(settings).fit(weighted(), seed=1, progress=steps.append)
     objective = [step.values["objective"] for step in steps]
-    assert all(later <= earlier * (1 + 1e-6) for earlier, later in zip(objective, objective[1:], strict=False))
+    assert all(later <= earlier * (1 + 1e-6) for earlier, later in pairwise(objective))
     assert objective[-1] < 0.9 * objective[0]
 
 

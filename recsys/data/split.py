@@ -186,8 +186,8 @@ def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     whole = _holdout(train, events.where(brought), later.where(asked), None, settings.repeats, nobody)
     tunes = generator(seed, "later half").permutation(len(whole.user)) < len(whole.user) // 2
     return Split(
-        f"later-half split: learned before {settings.cut:.0%} of events, later users encoded from what they did up to the "
-        "first half of their later events, asked for the rest",
+        f"later-half split: learned before {settings.cut:.0%} of events, later users encoded from what they did up to "
+        "the first half of their later events, asked for the rest",
         whole.take(np.flatnonzero(tunes)),
         whole.take(np.flatnonzero(~tunes)),
     )
