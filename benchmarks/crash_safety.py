@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +53,7 @@ def main(quick: bool, as_json: bool) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"  # the exporters are forked, and threads do not survive that
     sys.path.append(str(Path(__file__).parents[1] / "tests"))
-    from bundle_maker import content
+    content = import_module("bundle_maker").content
 
     size = 40_000 if quick else 400_000
     total = 20 if quick else 50
@@ -105,7 +106,7 @@ def campaign(root: Path, made: Any, total: int) -> tuple[list[dict[str, Any]], f
     bundle.publish(root, made)
     if left := [path.name for path in root.iterdir() if path.name.endswith(".partial")]:
         raise SystemExit(f"the last, undisturbed export did not sweep away {left}.")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "what": what,
             "kills": kills[what],
@@ -222,7 +223,7 @@ def exporter(root: Path, made: Any, announce: Callable[[str], object]) -> None:
         time.sleep(random.uniform(0, LONGEST_NAP_S))
 
     random.seed()
-    os.replace = replace_with_naps
+    os.replace = replace_with_naps  # type: ignore[assignment]
     durable.write = hooked("write", durable.write)
     durable.fsync = hooked("fsync", durable.fsync)
     durable.rename = hooked("rename", durable.rename)

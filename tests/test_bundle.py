@@ -97,6 +97,7 @@ def test_vectors_in_fortran_order_are_stored_row_by_row(tmp_path):
     items = np.asfortranarray(MADE.embeddings.items)
     loaded = bundle.load(bundle.publish(tmp_path, replace(MADE, embeddings=Embeddings(items, MADE.embeddings.encoder))))
     np.testing.assert_array_equal(loaded.item_vectors, items)
+    assert loaded.item_vectors.flags.c_contiguous
     users = Users.unknown(MADE.histories)
     np.testing.assert_array_equal(single(loaded.recommender, users, 9)[0], exact(MADE).recommend(users, 9).ids)
 

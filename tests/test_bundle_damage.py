@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -116,6 +117,10 @@ def test_a_changed_golden_answer_is_refused_and_a_near_tie_is_not(copied):
     golden[0]["scores"] = [score * (1 + 1e-5) for score in golden[0]["scores"]]
     path.write_text(json.dumps(golden))
     bundle.load(resealed(copied))
+    wrong = [golden[0] | {"scores": [score * (1 + 1e-3) for score in golden[0]["scores"]]}, *golden[1:]]
+    path.write_text(json.dumps(wrong))
+    with pytest.raises(BundleError, match="golden query 0"):
+        bundle.load(resealed(copied))
     golden[0]["ids"][:2] = golden[0]["ids"][1::-1]
     path.write_text(json.dumps(golden))
     with pytest.raises(BundleError, match="golden query 0"):
@@ -165,6 +170,20 @@ def test_copying_refuses_a_damaged_source_and_a_damaged_copy(copied, tmp_path):
     assert bundle.current(root) == newer
 
 
+def test_a_copy_that_was_cut_without_a_word_is_refused(copied, tmp_path, monkeypatch):
+    write = durable.write
+
+    def cutting(path, writer):
+        write(path, writer)
+        if path.name == "items.ids":
+            os.truncate(path, path.stat().st_size - 1)
+
+    monkeypatch.setattr(durable, "write", cutting)
+    with pytest.raises(BundleError, match=r"items\.ids is damaged"):
+        bundle.copy_into(tmp_path / "root", copied)
+    assert [path.name for path in (tmp_path / "root").iterdir()] == [".lock"]
+
+
 def test_copying_takes_only_what_the_manifest_lists(copied, tmp_path):
     (copied / "notes.txt").write_text("not part of it")
     assert not (bundle.copy_into(tmp_path / "root", copied) / "notes.txt").exists()
@@ -191,6 +210,8 @@ def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path):
     shutil.copytree(first, left)
     (tmp_path / f"current{durable.PARTIAL}").write_text("half")
     (tmp_path / "notes").mkdir()
+    with durable.publishing(tmp_path):  # before the next one needs the space
+        assert not left.exists()
     second = bundle.publish(tmp_path, content(seed=2))
     assert {path.name for path in tmp_path.iterdir()} == {first.name, second.name, "notes", "current", ".lock"}
     assert bundle.load(first).bundle_id == first.name
