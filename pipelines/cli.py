@@ -104,7 +104,8 @@ def train(
     steps = Steps(quiet=as_json)
     trained = run_train(settings, steps)
     steps.say(trained.table)
-    steps.say(f"\nRun {trained.run_id} is logged. Next: recsys export {trained.run_id}")
+    logged = trained.bundle if trained.run_id is None else trained.run_id
+    steps.say(f"\nRun {trained.run_id or 'not logged'}. Next: recsys export {logged}")
     return {
         "run_id": trained.run_id,
         "bundle": str(trained.bundle),
@@ -140,22 +141,22 @@ def evaluate(bundle: Path, config: str | None, dry_run: bool, assignments: tuple
 
 
 @main.command()
-@click.argument("run_id")
+@click.argument("run")
 @click.option("--to", type=click.Path(path_type=Path), help="Folder of bundles; default mlruns/bundles.")
 @stage
-def export(run_id: str, to: Path | None, as_json: bool) -> Any:
-    """Publish the bundle of RUN_ID (or `last`) into a folder of bundles and make it the current one."""
+def export(run: str, to: Path | None, as_json: bool) -> Any:
+    """Publish the bundle of RUN (an id, `last`, or a bundle's folder) into a folder of bundles; make it current."""
     from pipelines import tracking
     from pipelines.settings import RunSettings
     from recsys.retrieval.bundle import copy_into
 
-    if run_id == "last":
-        run_id = tracking.last_run(RunSettings.model_fields["experiment"].default)
+    if run == "last":
+        run = tracking.last_run(RunSettings.model_fields["experiment"].default)
     root = to or tracking.store() / "bundles"
-    folder = copy_into(root, tracking.bundle_of(run_id))
+    folder = copy_into(root, Path(run) if Path(run).is_dir() else tracking.bundle_of(run))
     if not as_json:
         click.echo(f"{folder} is the current bundle of {root}. Next: recsys serve {root}")
-    return {"bundle": str(folder), "root": str(root), "run_id": run_id}
+    return {"bundle": str(folder), "root": str(root), "run": run}
 
 
 @main.command()

@@ -1,5 +1,6 @@
 """What a person sees: progress bars on standard error, tables and steps on standard output."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,10 @@ class Steps:
         self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 2)
         if not self.quiet:
             console.print(f"{name}: {seconds:.1f} s", style="dim", highlight=False)
+
+    def warn(self, text: str) -> None:
+        """A line that must not be missed, on standard error."""
+        print(f"recsys: warning: {text}", file=sys.stderr, flush=True)
 
     def say(self, text: str = "") -> None:
         """A line for the person, unless only the machine listens."""

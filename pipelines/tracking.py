@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.config import home
-from recsys.errors import RecsysError
+from recsys.errors import RecsysError, TrackingError
 
 BUNDLE = "bundle"
 
@@ -28,8 +28,22 @@ def tracking_uri() -> str:
 
 @contextmanager
 def _client() -> Iterator[Any]:
-    """An MLflow client, its database made under a file lock: two first users at once would destroy it."""
+    """An MLflow client, its database made under a file lock: two first users at once would destroy it.
+
+    Whatever the store refuses, inside the block too, is a TrackingError.
+    """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a dead server is said at once, not in minutes
+    try:
+        yield _opened()
+    except RecsysError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TrackingError(f"{tracking_uri()} refused: {reason}") from error
+
+
+def _opened() -> Any:
     store().mkdir(parents=True, exist_ok=True)
     with (store() / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -39,31 +53,35 @@ def _client() -> Iterator[Any]:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         client = mlflow.MlflowClient(tracking_uri=tracking_uri(), registry_uri=tracking_uri())
         client.search_experiments(max_results=1)
-    yield client
+    return client
 
 
-def log_run(
-    experiment: str,
+def start_run(experiment: str, name: str) -> str:
+    """Opens a run and returns its id, so that the bundle can name it."""
+    with _client() as client:
+        run = client.create_run(_experiment(client, experiment), run_name=name)
+        return str(run.info.run_id)
+
+
+def finish_run(
+    run_id: str,
     *,
-    name: str,
     settings: Mapping[str, Any],
     tags: Mapping[str, Any],
     metrics: Mapping[str, float],
     curves: Mapping[str, Sequence[Mapping[str, float]]],
     texts: Mapping[str, str],
     bundle: Path,
-) -> str:
-    """Writes one finished run, the bundle as artefact, and returns its id.
+) -> None:
+    """Writes what a run found, the bundle as artefact, and closes it.
 
     settings: nested, logged flat as parameters. curves: task -> figures of each step. texts: file name -> content.
     """
     with _client() as client:
         from mlflow.entities import Metric, Param, RunTag
 
-        run = client.create_run(_experiment(client, experiment), run_name=name)
-        run_id: str = run.info.run_id
         try:
-            now = run.info.start_time
+            now = client.get_run(run_id).info.start_time
             measured = [Metric(key, value, now, 0) for key, value in metrics.items()]
             measured += [
                 Metric(f"{task.replace(' ', '_')}.{key}", value, now, step)
@@ -85,7 +103,6 @@ def log_run(
         except BaseException:
             client.set_terminated(run_id, "FAILED")
             raise
-    return run_id
 
 
 def _experiment(client: Any, name: str) -> str:
@@ -101,14 +118,9 @@ def bundle_of(run_id: str) -> Path:
     """A local folder with the bundle that a run logged."""
     with _client() as client:
         from mlflow.artifacts import download_artifacts
-        from mlflow.exceptions import MlflowException
 
-        try:
-            uri = client.get_run(run_id).info.artifact_uri
-            return Path(download_artifacts(artifact_uri=f"{uri}/{BUNDLE}", tracking_uri=tracking_uri()))
-        except (MlflowException, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise RecsysError(f"run {run_id!r} has no bundle in {tracking_uri()}: {reason}") from None
+        uri = client.get_run(run_id).info.artifact_uri
+        return Path(download_artifacts(artifact_uri=f"{uri}/{BUNDLE}", tracking_uri=tracking_uri()))
 
 
 def last_run(experiment: str) -> str:
@@ -122,7 +134,9 @@ def last_run(experiment: str) -> str:
             max_results=1,
         )
         if not runs:
-            raise RecsysError(f"experiment {experiment!r} has no finished run in {tracking_uri()}. Run `recsys train`.")
+            raise TrackingError(
+                f"experiment {experiment!r} has no finished run in {tracking_uri()}. Run `recsys train`."
+            )
         return str(runs[0].info.run_id)
 
 

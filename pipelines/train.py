@@ -16,6 +16,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.sources.folder import load_dataset
 from recsys.data.split import Holdout, split
 from recsys.data.world import World, make_world
+from recsys.errors import TrackingError
 from recsys.progress import Progress
 from recsys.retrieval import bundle
 from recsys.retrieval.catalogue import Catalogue
@@ -36,11 +37,11 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A finished run: its figures, its table in words, its id and its bundle."""
+    """A finished run: its figures, its table in words, its id (None where it could not be tracked) and its bundle."""
 
     measured: Measured
     table: str
-    run_id: str
+    run_id: str | None
     bundle: Path
 
 
@@ -63,17 +64,34 @@ def _load(settings: RunSettings, progress: Progress) -> tuple[World | None, Data
 
 
 def train(settings: RunSettings, steps: Steps, prepared: Prepared | None = None) -> Trained:
-    """Learns, judges, writes the bundle and the MLflow run. The bundle is on disk before the record is attempted."""
+    """Learns, judges, writes the bundle and the MLflow run.
+
+    The bundle is on disk before the record is attempted: where tracking fails, it stays in `mlruns/trained`, and a
+    warning says so.
+    """
     prepared = prepared or prepare(settings, steps)
     measured = measure(settings, prepared.holdout, steps)
     text = table(prepared.title, measured)
-    lineage = _lineage(settings, prepared)
+    run_id: str | None = None
+    try:
+        with steps.step("track"):
+            run_id = tracking.start_run(settings.experiment, f"{settings.model_name} on {prepared.data.name}")
+    except TrackingError as error:
+        steps.warn(f"no MLflow run: {error}")
+    lineage = _lineage(settings, prepared) | {"run_id": run_id}
     with steps.step("bundle"):
         folder = bundle.write(tracking.store() / "trained", _content(settings, prepared, measured, lineage))
-    with steps.step("track"):
-        run_id = _track(settings, prepared, measured, text, lineage, steps, folder)
+    if run_id is None:
+        return Trained(measured, text, None, folder)
+    try:
+        with steps.step("track"):
+            _track(run_id, settings, prepared, measured, text, lineage, steps, folder)
+            logged = tracking.bundle_of(run_id)
+    except TrackingError as error:
+        steps.warn(f"MLflow run {run_id} is incomplete, the bundle is safe in {folder}: {error}")
+        return Trained(measured, text, run_id, folder)
     shutil.rmtree(folder)
-    return Trained(measured, text, run_id, tracking.bundle_of(run_id))
+    return Trained(measured, text, run_id, logged)
 
 
 def _lineage(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
@@ -135,6 +153,7 @@ def comparisons_of(measured: Measured) -> list[dict[str, Any]]:
 
 
 def _track(
+    run_id: str,
     settings: RunSettings,
     prepared: Prepared,
     measured: Measured,
@@ -142,7 +161,7 @@ def _track(
     lineage: dict[str, Any],
     steps: Steps,
     folder: Path,
-) -> str:
+) -> None:
     figures: dict[str, float] = {}
     for name, rows in metrics_of(measured).items():
         for metric, interval in rows.items():
@@ -150,9 +169,8 @@ def _track(
             figures |= {prefix: interval["mean"], f"{prefix}_low": interval["low"], f"{prefix}_high": interval["high"]}
     settings_json = settings.model_dump(mode="json")
     tags = {key: value for key, value in tracking.flat(lineage).items() if not key.startswith("settings.")}
-    return tracking.log_run(
-        settings.experiment,
-        name=f"{settings.model_name} on {prepared.data.name}",
+    tracking.finish_run(
+        run_id,
         settings=settings_json,
         tags=tags | {"split": prepared.title, "bundle_id": folder.name},
         metrics=figures,

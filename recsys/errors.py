@@ -5,6 +5,7 @@ RecsysError                 the user's or the environment's fault: exit status 2
 ├── DataError               a file, a column or a row breaks a rule
 ├── ModelError              a model cannot learn from these data, or cannot do what it is asked
 ├── BundleError             a bundle is missing, damaged, or made by an incompatible version
+├── TrackingError           the tracking store does not take or give what is asked
 └── RequestError            a request asks for something that no answer can meet
 """
 
@@ -27,6 +28,10 @@ class ModelError(RecsysError):
 
 class BundleError(RecsysError):
     """A bundle is missing, damaged, or made by an incompatible version."""
+
+
+class TrackingError(RecsysError):
+    """The tracking store does not take or give what is asked."""
 
 
 class RequestError(RecsysError):

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -233,10 +234,11 @@ def test_nothing_in_a_bundle_is_a_pickle(written):
 
 def test_the_vectors_are_stored_once_and_shared_by_all_who_use_them(written):
     stored = MADE.embeddings.items.tobytes()
-    assert [p.name for p in written.rglob("*") if p.is_file() and stored in p.read_bytes()] == ["vectors.npy"]
+    assert [p.name for p in written.rglob("*") if p.is_file() and stored in p.read_bytes()] == ["index.faiss"]
     loaded = bundle.load(written)
     address = loaded.item_vectors.ctypes.data
     ranker = loaded.recommender.ranker
+    assert faiss.read_index(str(written / "index.faiss")).ntotal == len(loaded.item_vectors)
     assert int(ranker.index.get_xb()) == address
     assert ranker.encoder.inputs.ctypes.data == address
     assert ranker.items.ctypes.data == address
@@ -246,7 +248,6 @@ def test_large_arrays_are_mapped_and_aligned(written):
     before = pa.total_allocated_bytes()
     loaded = bundle.load(written)
     mapped = [
-        loaded.item_vectors,
         loaded.recommender.ranker.encoder.table,
         loaded.recommender.fallback,
         loaded.histories.offsets,
@@ -255,8 +256,9 @@ def test_large_arrays_are_mapped_and_aligned(written):
     ]
     for array in mapped:
         assert isinstance(array, np.memmap)
-        assert array.flags.aligned  # else numpy copies the whole array for every product
         assert not array.flags.writeable
+    assert loaded.item_vectors.flags.aligned  # else numpy copies the whole array for every product
+    assert not loaded.item_vectors.flags.writeable
     assert loaded.catalogue.title(0) == "Title 0"
     assert pa.total_allocated_bytes() == before
 

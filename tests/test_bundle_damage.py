@@ -14,6 +14,7 @@ from bundle_maker import content
 
 from recsys.errors import BundleError
 from recsys.retrieval import bundle, durable
+from recsys.retrieval.index import write_index
 
 MADE = content()
 SEAL = ("manifest.json", "manifest.sha256")
@@ -22,7 +23,7 @@ FILES = {
     "items.ids",
     "users.ids",
     "items.arrow",
-    "vectors.npy",
+    "index.faiss",
     "histories.offsets.npy",
     "histories.items.npy",
     "histories.time.npy",
@@ -103,7 +104,7 @@ def test_an_encoder_of_another_training_is_refused(copied, tmp_path):
         bundle.load(resealed(copied))
 
 
-@pytest.mark.parametrize("name", ["vectors.npy", "encoder/gram.npy", "encoder/table.npy"])
+@pytest.mark.parametrize("name", ["index.faiss", "encoder/gram.npy", "encoder/table.npy"])
 def test_arrays_of_another_training_fail_the_golden_queries(copied, tmp_path, name):
     other = bundle.publish(tmp_path / "other", content(seed=2))
     shutil.copy(other / name, copied / name)
@@ -140,7 +141,7 @@ def test_a_manifest_that_leaves_its_folder_is_refused(copied, tmp_path, bundle_i
 
 
 def test_an_array_that_does_not_fit_is_a_bundle_error(copied):
-    np.save(copied / "vectors.npy", np.ones((40, 3), np.float32))
+    write_index(np.ones((40, 3), np.float32), copied / "index.faiss")
     with pytest.raises(BundleError, match="cannot be opened"):
         bundle.load(resealed(copied))
 

@@ -218,7 +218,7 @@ def test_each_write_fsync_and_replace_is_a_point(interruptions):
     points = {tuple(row["point"]) for row in rows}
     files = {"current"}
     if task != "point_to":
-        made = {"items.arrow", "items.ids", "users.ids", "vectors.npy", "fallback.npy", "golden.json"}
+        made = {"items.arrow", "items.ids", "users.ids", "index.faiss", "fallback.npy", "golden.json"}
         made |= {"manifest.json", "manifest.sha256", "histories.offsets.npy", "histories.items.npy"}
         made |= {"histories.time.npy", "encoder/encoder.json", "encoder/gram.npy", "encoder/table.npy"}
         files |= {f"FOLDER/{name}" for name in made}
@@ -305,11 +305,11 @@ def test_a_file_that_was_cut_without_a_word_never_becomes_a_bundle(tmp_path, mon
 
     def cutting(path, writer):
         write(path, writer)
-        if path.name == "vectors.npy":
+        if path.name == "index.faiss":
             os.truncate(path, path.stat().st_size - 100)
 
     monkeypatch.setattr(durable, "write", cutting)
-    with pytest.raises(BundleError, match="cannot be opened"):
+    with pytest.raises(BundleError, match="is not a FAISS index"):
         bundle.publish(tmp_path, small(2))
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [first]
     assert bundle.current(tmp_path) == first

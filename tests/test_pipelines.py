@@ -21,11 +21,12 @@ TINY = ["model.dim=8", "model.epochs=3"]
 pytestmark = pytest.mark.slow
 
 
-def recsys(home: Path, *arguments: str, rc: int = 0) -> subprocess.CompletedProcess[str]:
+def recsys(home: Path, *arguments: str, rc: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line as a person would, in its own process and home."""
     command = [sys.executable, "-W", "ignore", "-m", "pipelines.cli", *arguments]
     environment = {**os.environ, "RECSYS_HOME": str(home)}
     environment.pop("MLFLOW_TRACKING_URI", None)
+    environment |= variables
     root = Path(__file__).parent.parent
     said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=root)
     assert said.returncode == rc, said.stdout + said.stderr
@@ -103,6 +104,7 @@ def test_the_same_settings_give_the_same_figures_and_space(home: Path, clicks: P
     assert again["metrics"] == trained["metrics"]
     first, second = (json.loads(Path(run["bundle"], "manifest.json").read_text()) for run in (trained, again))
     assert first["space_id"] == second["space_id"]
+    assert (first["lineage"]["run_id"], second["lineage"]["run_id"]) == (trained["run_id"], again["run_id"])
     for name in ("index.faiss", "encoder/table.npy", "items.ids", "histories.items.npy"):
         assert first["files"][name] == second["files"][name]
 
@@ -173,6 +175,15 @@ def test_two_first_runs_at_once_share_one_database(tmp_path: Path, clicks: Path)
     assert finished == (2,)
 
 
+def test_a_dead_tracking_server_loses_no_model(tmp_path: Path, clicks: Path) -> None:
+    columns = ["--user-col", "visitor", "--item-col", "article", "--time-col", "at"]
+    said = recsys(tmp_path, "train", str(clicks), *columns, *TINY, "--json", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert "warning: no MLflow run" in said.stderr
+    assert answer(said)["run_id"] is None
+    exported = answer(recsys(tmp_path, "export", answer(said)["bundle"], "--json"))
+    assert answer(recsys(tmp_path, "recommend", exported["root"], "--user", "007", "--json"))["source"] == "known"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -185,7 +196,7 @@ def test_two_first_runs_at_once_share_one_database(tmp_path: Path, clicks: Path)
         (["train", "world", "sed=3"], "did you mean 'seed'"),
         (["train", "world", "-c", "nothing.toml"], "neither a file nor one of"),
         (["train", "world", "nonsense"], "form key=value"),
-        (["export", "0123456789abcdef0123456789abcdef"], "has no bundle in"),
+        (["export", "0123456789abcdef0123456789abcdef"], "refused: Run"),
         (["recommend", "{home}"], "neither a bundle nor a folder of bundles"),
         (["evaluate", "{clicks}"], "neither a bundle nor a folder of bundles"),
     ],

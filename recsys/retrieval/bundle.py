@@ -23,8 +23,8 @@ from recsys.ids import IdMap
 from recsys.retrieval import durable
 from recsys.retrieval.catalogue import Catalogue
 from recsys.retrieval.encoders import load_encoder
-from recsys.retrieval.flat import index_over
 from recsys.retrieval.golden import check_golden, make_golden
+from recsys.retrieval.index import read_index, vectors_of, write_index
 from recsys.retrieval.manifest import FORMAT, MANIFEST, SEAL, describe, seal_of
 from recsys.retrieval.manifest import read_manifest as read_manifest  # callers find it here, beside `verify`
 from recsys.retrieval.manifest import verify as verify
@@ -71,7 +71,7 @@ class Content:
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A verified bundle, ready to answer. Large arrays are memory-mapped."""
+    """A verified bundle, ready to answer. All but the index is memory-mapped, shared by all processes that load it."""
 
     path: Path
     manifest: Mapping[str, Any]
@@ -181,19 +181,20 @@ def _writers(content: Content) -> dict[str, Callable[[Path], object]]:
     exact = recommender_of(content.embeddings, content.fallback, content.seen)
     golden = json.dumps(make_golden(exact, histories)).encode()
     arrays: dict[str, Array] = {
-        "vectors.npy": np.ascontiguousarray(content.embeddings.items, np.float32),
         "histories.offsets.npy": histories.offsets,
         "histories.items.npy": histories.values,
         "fallback.npy": content.fallback,
     }
     if content.history_time is not None:
         arrays["histories.time.npy"] = content.history_time
-    return {
+    writers: dict[str, Callable[[Path], object]] = {
         "items.ids": content.item_ids.save,
         "users.ids": content.user_ids.save,
         "items.arrow": content.catalogue.save,
+        "index.faiss": partial(write_index, content.embeddings.items),
         "golden.json": lambda path: path.write_bytes(golden),
-    } | {name: partial(np.save, arr=array, allow_pickle=False) for name, array in arrays.items()}
+    }
+    return writers | {name: partial(np.save, arr=array, allow_pickle=False) for name, array in arrays.items()}
 
 
 def _manifest(content: Content, bundle_id: str, created: datetime, files: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,18 +257,19 @@ def load(folder: Path) -> Bundle:
 
 
 def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
-    vectors = _mapped(folder / "vectors.npy")
+    index = read_index(folder / "index.faiss")
+    vectors = vectors_of(index)
     encoder = load_encoder(folder / "encoder", vectors)
     if encoder.space_id != manifest["space_id"]:
         raise BundleError(
-            f"{folder}: the encoder belongs to space {encoder.space_id}, the vectors to {manifest['space_id']}. "
+            f"{folder}: the encoder belongs to space {encoder.space_id}, the index to {manifest['space_id']}. "
             "Two trainings do not mix; export the bundle again."
         )
     embeddings = Embeddings(vectors, encoder)
     return Bundle(
         folder,
         manifest,
-        recommender_of(embeddings, _mapped(folder / "fallback.npy"), manifest["seen"], index_over(vectors)),
+        recommender_of(embeddings, _mapped(folder / "fallback.npy"), manifest["seen"], index),
         vectors,
         IdMap.load(folder / "users.ids"),
         IdMap.load(folder / "items.ids"),

@@ -77,7 +77,7 @@ def respond(bundle: Bundle, question: Question) -> Reply:
         Suggestion(bundle.item_ids[item], float(score), bundle.catalogue.title(int(item)), *reason)
         for item, score, reason in zip(ids, answer.scores[0], reasons, strict=False)
     ]
-    return Reply(SOURCES[source], _why(bundle, question, stored, int((brought >= 0).sum()), source), items, ignored)
+    return Reply(SOURCES[source], _why(bundle, question, stored, len(users.history.values), source), items, ignored)
 
 
 def similar(bundle: Bundle, item_id: str, k: int) -> list[Suggestion]:
@@ -124,7 +124,8 @@ def _person(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, in
     items, times = np.asarray(old), _stored_times(bundle, index, len(old))
     fresh = brought >= 0
     if fresh.any():
-        last = times.max(initial=0)  # events without a time happened after everything that has one
+        dated = [event.timestamp for event in question.history if event.timestamp is not None]
+        last = max([int(times.max(initial=0)), *dated])  # events without a time happened after all that have one
         asked = np.array([last if event.timestamp is None else event.timestamp for event in question.history])
         items, times = _merged(np.concatenate([items, brought[fresh]]), np.concatenate([times, asked[fresh]]))
     row = -1 if fresh.any() and bundle.recommender.ranker.folds_in else index
@@ -191,7 +192,7 @@ def _popular(bundle: Bundle, item: int, source: int) -> Reason:
     return ("popular now" if recent else "popular") + (f" in {domain}" if domain else ""), None
 
 
-def _why(bundle: Bundle, question: Question, stored: int, brought: int, source: int) -> str:
+def _why(bundle: Bundle, question: Question, stored: int, used: int, source: int) -> str:
     """One sentence on where the answer comes from."""
     if question.user_id is None:
         person = "No user id"
@@ -207,4 +208,4 @@ def _why(bundle: Bundle, question: Question, stored: int, brought: int, source: 
         return f"{person}: this bundle holds popularity, the same list for everyone."
     if source == USER_ROW:
         return f"{person}: answered from the vector learned for this user."
-    return f"{person}: answered from a history of {stored + brought} events, {brought} of them in the request."
+    return f"{person}: answered from a history of {used} events, those of the request among them."
