@@ -17,7 +17,7 @@ from recsys.retrieval.bundle import recommender_of
 from recsys.retrieval.ranker import Embeddings
 from recsys.retrieval.users import Users
 
-TABLE_METRICS = ("ndcg_at_10", "recall_at_20", "recall_at_100", "mrr_at_10", "hit_rate_at_10")
+TABLE_METRICS = ("ndcg_at_10", "recall_at_20", "recall_at_100")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ def _row_name(settings: RunSettings) -> str:
 
 def table(title: str, measured: Measured) -> str:
     """The table of a run: what was judged, a row per model with 95 % intervals, and the paired tests below."""
-    metrics = [name for name in TABLE_METRICS if name in measured.report.values] or list(measured.report.values)[:5]
+    metrics = [name for name in TABLE_METRICS if name in measured.report.values] or list(measured.report.values)[:3]
     rows = [[name, *(_cell(report, metric) for metric in metrics)] for name, report in measured.reports.items()]
     users, warm = len(measured.warm), int(measured.warm.sum())
     sources = ", ".join(f"{count:,} {name}" for name, count in measured.report.sources().items())
