@@ -1,0 +1,64 @@
+"""Commands that publish and answer: export, recommend, serve."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.command import stage
+
+
+@click.command()
+@click.argument("run")
+@click.option("--to", type=click.Path(path_type=Path), help="Folder of bundles; default mlruns/bundles.")
+@stage
+def export(run: str, to: Path | None, as_json: bool) -> Any:
+    """Publish the bundle of RUN (an id, `last`, or a bundle's folder) into a folder of bundles; make it current."""
+    from pipelines import tracking
+    from pipelines.settings import RunSettings
+    from recsys.retrieval.bundle import copy_into
+
+    if run == "last":
+        run = tracking.last_run(RunSettings.model_fields["experiment"].default)
+    root = to or tracking.store() / "bundles"
+    folder = copy_into(root, Path(run) if Path(run).is_dir() else tracking.bundle_of(run))
+    if not as_json:
+        click.echo(f"{folder} is the current bundle of {root}. Next: recsys serve {root}")
+    return {"bundle": str(folder), "root": str(root), "run": run}
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--user", help="A user id.")
+@click.option("--history", help="Item ids, comma-separated, oldest first.")
+@click.option("--domain", help="Only items of this domain.")
+@click.option("-k", default=10, show_default=True, help="How many items.")
+@stage
+def recommend(bundle: Path, user: str | None, history: str | None, domain: str | None, k: int, as_json: bool) -> Any:
+    """Recommend from BUNDLE (or a folder of bundles), by the same code as the service."""
+    from dataclasses import asdict
+
+    from recsys.retrieval.bundle import current, load
+    from recsys.retrieval.respond import Event, Question, respond
+
+    events = [Event(item_id.strip()) for item_id in history.split(",")] if history else []
+    reply = respond(load(current(bundle)), Question(user, events, k, domain))
+    if not as_json:
+        from pipelines.console import text_table
+
+        rows = [[i.item_id, i.title or "", i.reason or "", f"{i.score:.3f}"] for i in reply.items]
+        click.echo(f"{reply.source}: {reply.why}")
+        if reply.ignored:
+            click.echo(f"ignored, not in the bundle: {', '.join(reply.ignored)}")
+        click.echo(text_table(["item", "title", "reason", "score"], rows))
+    return asdict(reply)
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def serve(arguments: tuple[str, ...]) -> None:
+    """Serve a bundle over HTTP: starts `python -m serving` with the same arguments; see `recsys serve --help`."""
+    import os
+
+    os.execv(sys.executable, [sys.executable, "-m", "serving", *arguments])
