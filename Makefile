@@ -47,6 +47,8 @@ ui: install ## Open the runs in the MLflow UI, at http://127.0.0.1:5000
 bench: install ## The short form of every benchmark
 	$(BIN)/python -m benchmarks.quality --quick
 	$(BIN)/python -m benchmarks.crash_safety --quick
+	$(BIN)/python -m benchmarks.doctor --quick
+	$(BIN)/python -m benchmarks.customer_run --quick
 
 clean: ## Remove the environment and caches; mlruns stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -2,7 +2,11 @@
 
 import click
 
+from pipelines.commands.data import data
+from pipelines.commands.doctor import doctor
+from pipelines.commands.explain import similar, why
 from pipelines.commands.learning import demo, evaluate, models, train
+from pipelines.commands.runs import promote, runs, track
 from pipelines.commands.serving import export, recommend, serve
 from recsys import __version__
 
@@ -16,7 +20,22 @@ def main() -> None:
     """
 
 
-for command in (demo, train, evaluate, export, recommend, serve, models):
+for command in (
+    demo,
+    train,
+    evaluate,
+    export,
+    recommend,
+    serve,
+    models,
+    data,
+    runs,
+    promote,
+    track,
+    why,
+    similar,
+    doctor,
+):
     main.add_command(command)
 
 

@@ -36,6 +36,8 @@ class Steps:
             def report(step: Step) -> None:
                 if step.task not in tasks:
                     tasks[step.task] = bars.add_task(step.task, total=step.total)
+                    if not step.done and not self.quiet:  # said before it begins: what it is about to take
+                        console.print(step.task, style="dim", highlight=False)
                 bars.update(tasks[step.task], completed=step.done)
                 if step.values:
                     self.curves.setdefault(step.task, []).append(step.values)

@@ -15,6 +15,7 @@ from pipelines.service import ask, running
 from pipelines.settings import RunSettings
 from pipelines.train import Prepared, Trained, comparisons_of, metrics_of, prepare, train
 from recsys.data.split import Holdout
+from recsys.errors import ModelError
 from recsys.evaluation.attainable import attainable_gain, sample_rows, truths
 from recsys.retrieval.bundle import copy_into
 
@@ -31,6 +32,8 @@ def demo(settings: RunSettings, steps: Steps) -> dict[str, Any]:
     steps.say(f"  {summary['events']:,} events of {summary['users']:,} users on {summary['items']:,} items\n")
     trained = train(settings, steps, prepared)
     steps.say(trained.table + "\n")
+    if trained.bundle is None:
+        raise ModelError(trained.without)
     attainable = _attainable(settings, prepared, trained, steps)
     root = tracking.store() / "bundles"
     with steps.step("export"):

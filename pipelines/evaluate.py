@@ -1,18 +1,23 @@
 """Judges a finished bundle on a data set, through the recommender that the service builds from it."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from pipelines.console import Steps, text_table
-from pipelines.measure import users_of
+from pipelines.measure import judge
+from pipelines.reports import segments_table
 from pipelines.settings import RunSettings
 from pipelines.train import prepare
 from recsys.arrays import I32, Ragged
-from recsys.data.split import Holdout
-from recsys.evaluation.evaluate import Report, evaluate
+from recsys.data.dataset import Dataset
+from recsys.evaluation.evaluate import Report
+from recsys.evaluation.facts import facts_of
 from recsys.ids import IdMap
 from recsys.retrieval.bundle import Bundle
+from recsys.retrieval.ranker import Answer
 from recsys.retrieval.users import Users
 
 
@@ -25,26 +30,75 @@ def settings_of(bundle: Bundle) -> dict[str, Any]:
 def evaluate_bundle(bundle: Bundle, settings: RunSettings, steps: Steps) -> tuple[str, Report]:
     """A title and the report of a bundle on the judged part of the settings' data and split."""
     prepared = prepare(settings, steps)
-    users, targets = translated(prepared.holdout, bundle)
+    holdout = prepared.holdout
     with steps.step("evaluate") as progress:
-        report = evaluate(bundle.recommender, users, targets, metrics=settings.metrics, progress=progress)
+        served = Translated(bundle, holdout.train)
+        report = judge(served, holdout, settings, facts_of(holdout.train), progress)
     return f"bundle {bundle.bundle_id} on {prepared.title}", report
 
 
-def translated(holdout: Holdout, bundle: Bundle) -> tuple[Users, Ragged]:
-    """A holdout in the bundle's numbering. Targets that it lacks get numbers beyond its items: they stay misses."""
-    data, users = holdout.train, users_of(holdout)
-    item = _mapping(data.item_ids, bundle.item_ids)
-    absent = np.flatnonzero(item < 0)
-    beyond = item.copy()
-    beyond[absent] = len(bundle.item_ids) + np.arange(len(absent), dtype=np.int32)
-    known = item[users.history.values] >= 0
-    history = users.history.keep(known)
-    person = _mapping(data.user_ids, bundle.user_ids)
-    index = np.where(users.index >= 0, person[users.index], -1).astype(np.int32)
-    time = None if users.time is None else users.time[known]
-    mapped = Users(index, Ragged(history.offsets, item[history.values]), time=time)
-    return mapped, Ragged(holdout.targets.offsets, beyond[holdout.targets.values])
+@dataclass(frozen=True, eq=False)
+class Translated:
+    """A bundle that is asked and answers in the numbering of a data set.
+
+    What of a user's history the bundle does not know is left out of the question; an item of its answer that the data
+    do not know becomes the number of the data's items: it keeps its place and is never a hit.
+    """
+
+    bundle: Bundle
+    data: Dataset
+
+    @property
+    def n_items(self) -> int:
+        return self.bundle.recommender.n_items
+
+    @cached_property
+    def item(self) -> I32:
+        """int32 (n_items of the data,): the bundle's index of each item, -1 where it has none."""
+        return _mapping(self.data.item_ids, self.bundle.item_ids)
+
+    @cached_property
+    def back(self) -> I32:
+        """int32 (n_items of the bundle + 1,): the data's index of each item; the last place is for the pad, -1."""
+        back = np.full(len(self.bundle.item_ids) + 1, self.data.n_items, np.int32)
+        known = np.flatnonzero(self.item >= 0)
+        back[self.item[known]] = known
+        back[-1] = -1
+        return back
+
+    @cached_property
+    def person(self) -> I32:
+        """int32 (n_users of the data,): the bundle's index of each user, -1 where it has none."""
+        return _mapping(self.data.user_ids, self.bundle.user_ids)
+
+    @cached_property
+    def event(self) -> I32:
+        """int32: the bundle's code of each event type of the data, -1 for one that it does not know; the last = -1."""
+        names = self.bundle.event_names
+        own = self.data.interactions.event_names
+        return np.array([*(names.index(name) if name in names else -1 for name in own), -1], np.int32)
+
+    def recommend(self, users: Users, k: int, *, among: Ragged | None = None) -> Answer:
+        answer = self.bundle.recommender.recommend(
+            self.translated(users), k, among=None if among is None else self._items(among)
+        )
+        return Answer(self.back[answer.ids].astype(np.int64), answer.scores, answer.source)
+
+    def translated(self, users: Users) -> Users:
+        """The users in the bundle's numbering."""
+        known = self.item[users.history.values] >= 0
+        index = np.where(users.index >= 0, self.person[users.index], -1).astype(np.int32)
+        return Users(
+            index,
+            self._items(users.history),
+            time=None if users.time is None else users.time[known],
+            event=None if users.event is None else self.event[users.event[known]].astype(np.int8),
+            now=users.now,
+        )
+
+    def _items(self, rows: Ragged) -> Ragged:
+        items = self.item[rows.values]
+        return Ragged(rows.offsets, items).keep(items >= 0)
 
 
 def _mapping(source: IdMap, target: IdMap) -> I32:
@@ -53,10 +107,12 @@ def _mapping(source: IdMap, target: IdMap) -> I32:
 
 
 def report_table(title: str, report: Report) -> str:
-    """Each metric with its interval."""
+    """Each metric with its interval, those of the whole system without, and the segments."""
     rows = []
     for metric in report.values:
         interval = report.interval(metric)
         rows.append([metric, f"{interval.mean:.4f}", f"{interval.low:.4f}", f"{interval.high:.4f}"])
+    rows += [[metric, f"{value:.4f}", "-", "-"] for metric, value in report.system.items()]
     sources = ", ".join(f"{count:,} {name}" for name, count in report.sources().items())
-    return f"{title}. Answered from: {sources}.\n\n" + text_table(["metric", "mean", "low", "high"], rows)
+    table = text_table(["metric", "mean", "low", "high"], rows)
+    return f"{title}. Answered from: {sources}.\n\n{table}\n\n{segments_table({'bundle': report})}"

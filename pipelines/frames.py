@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 def recommend_all(recommender: Recommender, data: Dataset, k: int) -> "pd.DataFrame":
     """The k best items of every user of a data set, by the path that evaluation and service take.
 
+    A seen policy that counts days looks at the second of the last event.
+
     Columns user_id, rank (from 1), item_id, score, source; a user for whom fewer than k items are allowed has fewer
     rows.
     """
     import pandas as pd
 
     histories = data.interactions.histories()
-    users = Users(np.arange(data.n_users, dtype=np.int32), histories.items, histories.time, histories.weight)
+    index, events = np.arange(data.n_users, dtype=np.int32), data.interactions
+    now = None if events.time is None else np.full(data.n_users, events.time.max(initial=0), np.int64)
+    users = Users(index, histories.items, histories.time, histories.weight, histories.event, now)
     answer = recommender.recommend(users, k)
     user, rank = np.nonzero(answer.ids >= 0)
     item = answer.ids[user, rank]

@@ -7,13 +7,15 @@ from typing import Any, Literal
 from pydantic import Field
 
 from recsys.config import Settings, overridden, read_toml
+from recsys.data.prepare import PrepareSettings
 from recsys.data.schema import EVENT_COLUMNS
 from recsys.data.split import SplitSettings
 from recsys.data.world import WorldSettings
 from recsys.errors import SettingError
-from recsys.evaluation.evaluate import DEFAULT_METRICS
-from recsys.evaluation.metrics import parse
+from recsys.evaluation.evaluate import RUN_METRICS
+from recsys.evaluation.names import resolve_all
 from recsys.models.registry import make_model
+from recsys.retrieval.seen import SeenSettings
 
 CONFIGS = Path(__file__).parent / "configs"
 WORLD = "world"
@@ -25,17 +27,27 @@ class RunSettings(Settings):
     data: str = Field(WORLD, description="`world`, a named data set, or the path of a folder or a file of events")
     columns: dict[str, str] = Field({}, description="the user's own column names by role, e.g. user_id = 'visitor'")
     world: WorldSettings = Field(WorldSettings(), description="size and nature of the planted world; for data = world")
+    prepare: PrepareSettings = Field(
+        PrepareSettings(), description="rating threshold, event weights, duplicates, k-core: before the split"
+    )
     split: SplitSettings = Field(SplitSettings(), description="how the events are cut into learning and judging")
     model: dict[str, Any] = Field({"name": "als"}, description="`name` of a model, and its own settings beside it")
     judge: Literal["test", "validation"] = Field("test", description="the part to judge on; tune on validation only")
-    metrics: tuple[str, ...] = Field(DEFAULT_METRICS, description="metrics to compute, as in ndcg_at_10")
+    evaluate_users: int | None = Field(
+        None, ge=1, description="judge on so many users of the part, drawn by the seed; none = all of them"
+    )
+    metrics: tuple[str, ...] = Field(
+        RUN_METRICS, description="metrics to compute, as in ndcg_at_10, or your own as module:function"
+    )
     baselines_days: tuple[float, ...] = Field(
         (7, 30, 365), description="windows of the popularity rows beside all time"
     )
     fallback_days: float | None = Field(
         30, gt=0, description="window of the popularity fallback; ignored without times"
     )
-    seen: Literal["exclude", "allow"] = Field("exclude", description="may an answer hold what the user had before?")
+    seen: SeenSettings = Field(
+        SeenSettings(), description="may an answer hold what the user had before? exclude | allow | a table [seen]"
+    )
     seed: int = Field(1, ge=0, description="the one seed of the run")
     threads: int = Field(0, ge=0, description="threads for numba, BLAS and faiss; 0 = all cores of this process")
     experiment: str = Field("recsys", description="the MLflow experiment that the run is logged under")
@@ -62,8 +74,7 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
     where = "settings" if config is None else config
     settings = RunSettings.build(table, where=where)
     make_model(settings.model_name, settings.model_settings, where=f"model {settings.model_name!r} of {where}")
-    for metric in settings.metrics:
-        parse(metric)
+    resolve_all(settings.metrics)
     unknown = set(settings.columns) - set(EVENT_COLUMNS)
     if unknown:
         raise SettingError(f"columns.{min(unknown)} is unknown; roles are {', '.join(EVENT_COLUMNS)}.")

@@ -1,10 +1,27 @@
 """The one place that sets thread counts; libraries never do it at import."""
 
+import atexit
 import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+def writable_numba_cache() -> None:
+    """Lets numba keep compiled code in a folder of this process where neither this package nor the home can be written.
+
+    To be called before numba is imported; NUMBA_CACHE_DIR of the user's own wins.
+    """
+    package, cache = Path(__file__).parent, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    known = next(path for path in (cache, *cache.parents) if path.exists())
+    if not os.access(package, os.W_OK) and not os.access(known, os.W_OK) and "NUMBA_CACHE_DIR" not in os.environ:
+        os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="recsys-numba-")
+        atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
 
 
 def set_threads(threads: int) -> int:
     """Sets numba, BLAS and faiss to `threads` (0 = all cores of this process) and returns the number in force."""
+    writable_numba_cache()
     import faiss
     import numba
     from threadpoolctl import threadpool_limits

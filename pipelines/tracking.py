@@ -4,16 +4,17 @@ import fcntl
 import logging
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recsys.config import home
-from recsys.errors import RecsysError, TrackingError
+from recsys.errors import ModelError, RecsysError, TrackingError
 
-BUNDLE = "bundle"
+BUNDLE, WITHOUT_BUNDLE = "bundle", "without_bundle"  # the latter: a tag, the reason why a run has none
+ALIASES = ("champion", "challenger")
 
 
 def store() -> Path:
@@ -70,12 +71,12 @@ def finish_run(
     tags: Mapping[str, Any],
     metrics: Mapping[str, float],
     curves: Mapping[str, Sequence[Mapping[str, float]]],
-    texts: Mapping[str, str],
-    bundle: Path,
+    files: Path | None,
+    bundle: Path | None,
 ) -> None:
-    """Writes what a run found, the bundle as artefact, and closes it.
+    """Writes what a run found, the bundle (if it has one) as artefact, and closes it; once more changes nothing.
 
-    settings: nested, logged flat as parameters. curves: task -> figures of each step. texts: file name -> content.
+    settings: nested, logged flat as parameters. curves: task -> figures of each step. files: a folder of artefacts.
     """
     with _client() as client:
         from mlflow.entities import Metric, Param, RunTag
@@ -91,18 +92,32 @@ def finish_run(
             ]
             params = [Param(key, str(value)) for key, value in flat(settings).items()]
             labels = [RunTag(key, str(value)) for key, value in tags.items()]
-            for start in range(0, max(len(measured), len(params)), 100):
+            for start in range(0, max(len(measured), len(params), 1), 100):
                 part = slice(start, start + 100)
                 client.log_batch(run_id, measured[part], params[part], labels if start == 0 else [])
-            with tempfile.TemporaryDirectory() as folder:
-                for file, text in texts.items():
-                    Path(folder, file).write_text(text, encoding="utf-8")
-                client.log_artifacts(run_id, folder)
-            client.log_artifacts(run_id, str(bundle), BUNDLE)
+            if files is not None:
+                client.log_artifacts(run_id, str(files))
+            if bundle is not None:
+                client.log_artifacts(run_id, str(bundle), BUNDLE)
             client.set_terminated(run_id)
         except BaseException:
-            client.set_terminated(run_id, "FAILED")
+            with suppress(Exception):  # the store that refused may refuse this too: the first refusal is the one to say
+                client.set_terminated(run_id, "FAILED")
             raise
+
+
+def has_run(run_id: str) -> bool:
+    """Whether the store knows a run."""
+    with _client() as client:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return True
 
 
 def _experiment(client: Any, name: str) -> str:
@@ -116,11 +131,131 @@ def _experiment(client: Any, name: str) -> str:
 
 def bundle_of(run_id: str) -> Path:
     """A local folder with the bundle that a run logged."""
+    if reason := run_of(run_id).tags.get(WITHOUT_BUNDLE):
+        raise ModelError(reason)
+    return artifact_of(run_id, BUNDLE)
+
+
+def artifact_of(run_id: str, name: str) -> Path:
+    """A local copy, or the place itself, of a file or folder that a run logged."""
     with _client() as client:
         from mlflow.artifacts import download_artifacts
 
         uri = client.get_run(run_id).info.artifact_uri
-        return Path(download_artifacts(artifact_uri=f"{uri}/{BUNDLE}", tracking_uri=tracking_uri()))
+        return Path(download_artifacts(artifact_uri=f"{uri}/{name}", tracking_uri=tracking_uri()))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the store has it. started: unix seconds. metrics: the last value of each."""
+
+    run_id: str
+    experiment: str
+    name: str
+    status: str
+    started: float
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    aliases: tuple[str, ...]
+
+
+def runs(experiment: str | None = None, limit: int = 20) -> list[Run]:
+    """The newest runs, newest first, of one experiment or of all; an experiment that nobody made is a TrackingError."""
+    with _client() as client:
+        experiments = {found.experiment_id: found.name for found in client.search_experiments()}
+        if experiment is not None and experiment not in experiments.values():
+            known = ", ".join(sorted(experiments.values()))
+            raise TrackingError(f"experiment {experiment!r} is not in {tracking_uri()}; its experiments: {known}.")
+        chosen = [key for key, name in experiments.items() if experiment in (None, name)]
+        found = client.search_runs(chosen, order_by=["attributes.start_time DESC"], max_results=limit)
+        aliases = _aliases(client)
+        return [_run(run, experiments[run.info.experiment_id], aliases) for run in found]
+
+
+def run_of(run_id: str) -> Run:
+    """One run."""
+    with _client() as client:
+        found = client.get_run(run_id)
+        return _run(found, client.get_experiment(found.info.experiment_id).name, _aliases(client))
+
+
+def _run(found: Any, experiment: str, aliases: Mapping[str, tuple[str, ...]]) -> Run:
+    info, data = found.info, found.data
+    return Run(
+        info.run_id,
+        experiment,
+        info.run_name,
+        info.status,
+        info.start_time / 1000,
+        dict(data.tags),
+        dict(data.params),
+        dict(data.metrics),
+        aliases.get(info.run_id, ()),
+    )
+
+
+def _aliases(client: Any) -> dict[str, tuple[str, ...]]:
+    """run id -> the aliases that the registry gives it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for model in client.search_registered_models():
+        for alias, version in (model.aliases or {}).items():
+            run_id = client.get_model_version(model.name, version).run_id
+            found[run_id] = (*found.get(run_id, ()), alias)
+    return found
+
+
+def promote(run_id: str, alias: str) -> str:
+    """Registers a run's bundle, by its path, as a version of the model named like the experiment; returns the version.
+
+    The alias moves to it; a run that is registered already keeps its version.
+    """
+    with _client() as client:
+        from mlflow.exceptions import MlflowException
+
+        run = client.get_run(run_id)
+        if not client.list_artifacts(run_id, BUNDLE):
+            raise TrackingError(f"run {run_id} has no bundle to promote. Log it with `recsys track BUNDLE` first.")
+        model = client.get_experiment(run.info.experiment_id).name
+        try:
+            client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        versions = [found for found in client.search_model_versions(f"name = '{model}'") if found.run_id == run_id]
+        made = versions or [client.create_model_version(model, f"{run.info.artifact_uri}/{BUNDLE}", run_id)]
+        client.set_registered_model_alias(model, alias, made[0].version)
+        return str(made[0].version)
+
+
+def resolve(reference: str, experiment: str) -> str:
+    """The run id behind `last`, `champion`, `challenger`, an id or the beginning of one.
+
+    `shop/champion` asks the experiment `shop`, a plain word asks `experiment`.
+    """
+    place, _, word = reference.rpartition("/")
+    place = place or experiment
+    if word == "last":
+        return last_run(place)
+    if word in ALIASES:
+        with _client() as client:
+            from mlflow.exceptions import MlflowException
+
+            try:
+                return str(client.get_model_version_by_alias(place, word).run_id)
+            except MlflowException as error:
+                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    raise
+                raise TrackingError(
+                    f"experiment {place!r} has no {word} in {tracking_uri()}. Name one: recsys promote RUN --as {word}"
+                ) from None
+    if 4 <= len(reference) < 32:
+        known = [run.run_id for run in runs(limit=1000) if run.run_id.startswith(reference)]
+        if len(known) == 1:
+            return known[0]
+        if known:
+            raise TrackingError(f"{len(known)} runs begin with {reference!r}; write more of the id.")
+    return reference
 
 
 def last_run(experiment: str) -> str:

@@ -1,25 +1,30 @@
 """The training run: data -> split -> learn -> evaluate -> bundle -> MLflow."""
 
 import json
-import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipelines import tracking
+import numpy as np
+
+from pipelines import record, tracking
 from pipelines.console import Steps
 from pipelines.measure import Measured, measure, table
+from pipelines.plots import draw
 from pipelines.settings import WORLD, RunSettings
 from pipelines.threads import set_threads
 from recsys.data.dataset import Dataset
+from recsys.data.prepare import prepared as prepared_data
 from recsys.data.sources.folder import load_dataset
 from recsys.data.split import Holdout, split
 from recsys.data.world import World, make_world
-from recsys.errors import TrackingError
+from recsys.errors import ModelError, TrackingError
 from recsys.progress import Progress
 from recsys.retrieval import bundle
 from recsys.retrieval.catalogue import Catalogue
+from recsys.retrieval.ranker import Embeddings, embeddings_of
+from recsys.seeding import generator
 
 _VERSIONS = ("recsys", "numpy", "scipy", "numba", "torch", "faiss-cpu", "pandas", "mlflow-skinny")
 
@@ -37,37 +42,52 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A finished run: its figures, its table in words, its id (None where it could not be tracked) and its bundle."""
+    """A finished run: its figures, its table in words, its id (None where it could not be tracked) and its bundle.
+
+    without: why there is no bundle, where the model learns no vectors; then `bundle` is None.
+    """
 
     measured: Measured
     table: str
     run_id: str | None
-    bundle: Path
+    bundle: Path | None
+    without: str | None = None
 
 
 def prepare(settings: RunSettings, steps: Steps) -> Prepared:
     """Reads and splits the data of a run."""
     threads = set_threads(settings.threads)
     with steps.step("data") as progress:
-        world, data = _load(settings, progress)
+        world, data, notes = _load(settings, progress)
+    for note in notes:
+        steps.say(note)
     with steps.step("split"):
         parts = split(data, settings.split, seed=settings.seed)
-        holdout = getattr(parts, settings.judge)
+        holdout = _sampled(getattr(parts, settings.judge), settings)
     return Prepared(data, holdout, f"{data.name}, {settings.judge} part, {parts.title}", world, threads)
 
 
-def _load(settings: RunSettings, progress: Progress) -> tuple[World | None, Dataset]:
-    if settings.data == WORLD:
-        world = make_world(settings.world, progress)
-        return world, world.dataset
-    return None, load_dataset(settings.data, settings.columns)
+def _sampled(holdout: Holdout, settings: RunSettings) -> Holdout:
+    """The holdout, or its question about `evaluate_users` of its users, the same ones for the same seed."""
+    n, asked = len(holdout.user), settings.evaluate_users
+    if asked is None or asked >= n:
+        return holdout
+    return holdout.take(np.sort(generator(settings.seed, "evaluated users").choice(n, asked, replace=False)))
+
+
+def _load(settings: RunSettings, progress: Progress) -> tuple[World | None, Dataset, list[str]]:
+    """The data after the rules of `settings.prepare`, which keep the places of a world's users and items."""
+    world = make_world(settings.world, progress) if settings.data == WORLD else None
+    data = load_dataset(settings.data, settings.columns) if world is None else world.dataset
+    data, notes = prepared_data(data, settings.prepare, compact=world is None)
+    return world, data, notes
 
 
 def train(settings: RunSettings, steps: Steps, prepared: Prepared | None = None) -> Trained:
     """Learns, judges, writes the bundle and the MLflow run.
 
-    The bundle is on disk before the record is attempted: where tracking fails, it stays in `mlruns/trained`, and a
-    warning says so.
+    The bundle is on disk before the record is attempted, and the record before the store is asked: where either fails,
+    the bundle stays in `mlruns/trained`, a warning says so, and `recsys track` finishes the run later.
     """
     prepared = prepared or prepare(settings, steps)
     measured = measure(settings, prepared.holdout, steps)
@@ -75,23 +95,59 @@ def train(settings: RunSettings, steps: Steps, prepared: Prepared | None = None)
     run_id: str | None = None
     try:
         with steps.step("track"):
-            run_id = tracking.start_run(settings.experiment, f"{settings.model_name} on {prepared.data.name}")
+            run_id = tracking.start_run(settings.experiment, _name(settings, prepared))
     except TrackingError as error:
         steps.warn(f"no MLflow run: {error}")
     lineage = _lineage(settings, prepared) | {"run_id": run_id}
-    with steps.step("bundle"):
-        folder = bundle.write(tracking.store() / "trained", _content(settings, prepared, measured, lineage))
-    if run_id is None:
-        return Trained(measured, text, None, folder)
     try:
+        embeddings = embeddings_of(settings.model_name, measured.learned)
+    except ModelError as error:
+        return _without_bundle(settings, prepared, measured, text, lineage, steps, str(error))
+    with steps.step("bundle"):
+        content = _content(settings, prepared, measured, embeddings, lineage)
+        folder = bundle.write(tracking.store() / "trained", content)
+    try:
+        with steps.step("record"):
+            _record(settings, prepared, measured, text, lineage, steps, folder)
+        if run_id is None:
+            steps.warn(f"the bundle is safe in {folder}. Log it later: `recsys track {folder}`.")
+            return Trained(measured, text, None, folder)
         with steps.step("track"):
-            _track(run_id, settings, prepared, measured, text, lineage, steps, folder)
-            logged = tracking.bundle_of(run_id)
-    except TrackingError as error:
-        steps.warn(f"MLflow run {run_id} is incomplete, the bundle is safe in {folder}: {error}")
+            _, logged = record.track(folder, run_id)
+    except (TrackingError, OSError) as error:
+        what = f"MLflow run {run_id}" if run_id else "the record of the run"
+        later = f"Log it later: `recsys track {folder}`."
+        steps.warn(f"{what} is incomplete, the bundle is safe in {folder}: {error} {later}")
         return Trained(measured, text, run_id, folder)
-    shutil.rmtree(folder)
     return Trained(measured, text, run_id, logged)
+
+
+def _without_bundle(
+    settings: RunSettings,
+    prepared: Prepared,
+    measured: Measured,
+    text: str,
+    lineage: dict[str, Any],
+    steps: Steps,
+    reason: str,
+) -> Trained:
+    """The record of a model that learns no vectors, logged without a bundle."""
+    run_id = lineage["run_id"]
+    steps.say(f"No bundle: {reason}")
+    place = tracking.store() / "trained" / f"{run_id or 'run'}-without-bundle"
+    try:
+        with steps.step("record"):
+            _record(settings, prepared, measured, text, lineage | {tracking.WITHOUT_BUNDLE: reason}, steps, place)
+        if run_id is not None:
+            with steps.step("track"):
+                record.track_alone(place, run_id)
+    except (TrackingError, OSError) as error:
+        steps.warn(f"MLflow run {run_id} is incomplete: {error}")
+    return Trained(measured, text, run_id, None, reason)
+
+
+def _name(settings: RunSettings, prepared: Prepared) -> str:
+    return f"{settings.model_name} on {prepared.data.name}"
 
 
 def _lineage(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
@@ -108,12 +164,14 @@ def _lineage(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _content(settings: RunSettings, prepared: Prepared, measured: Measured, lineage: dict[str, Any]) -> bundle.Content:
+def _content(
+    settings: RunSettings, prepared: Prepared, measured: Measured, embeddings: Embeddings, lineage: dict[str, Any]
+) -> bundle.Content:
     train = prepared.holdout.train
     histories = train.interactions.histories()
     return bundle.Content(
         settings.model_name,
-        measured.embeddings,
+        embeddings,
         train.user_ids,
         train.item_ids,
         Catalogue(train.items),
@@ -123,6 +181,8 @@ def _content(settings: RunSettings, prepared: Prepared, measured: Measured, line
         settings.fallback_days if histories.time is not None else None,
         settings.seen,
         lineage,
+        histories.event,
+        train.interactions.event_names,
     )
 
 
@@ -152,8 +212,7 @@ def comparisons_of(measured: Measured) -> list[dict[str, Any]]:
     ]
 
 
-def _track(
-    run_id: str,
+def _record(
     settings: RunSettings,
     prepared: Prepared,
     measured: Measured,
@@ -162,23 +221,34 @@ def _track(
     steps: Steps,
     folder: Path,
 ) -> None:
+    """Writes the record of the run beside its bundle, plots included."""
     figures: dict[str, float] = {}
     for name, rows in metrics_of(measured).items():
         for metric, interval in rows.items():
             prefix = metric if name == measured.name else f"{name}.{metric}"
             figures |= {prefix: interval["mean"], f"{prefix}_low": interval["low"], f"{prefix}_high": interval["high"]}
+    for name, report in measured.reports.items():
+        prefix = "" if name == measured.name else f"{name}."
+        figures |= {f"{prefix}{metric}": value for metric, value in report.system.items() if value == value}
     settings_json = settings.model_dump(mode="json")
-    tags = {key: value for key, value in tracking.flat(lineage).items() if not key.startswith("settings.")}
-    tracking.finish_run(
-        run_id,
-        settings=settings_json,
-        tags=tags | {"split": prepared.title, "bundle_id": folder.name},
-        metrics=figures,
-        curves=steps.curves,
-        texts={
+    question = {
+        "split": prepared.title,
+        "bundle_id": folder.name,
+        "holdout": record.holdout_digest(prepared.holdout, prepared.data.digest),
+        "users": len(prepared.holdout.user),
+    }
+    found = record.Record(
+        _name(settings, prepared),
+        settings.experiment,
+        settings_json,
+        record.tags_of(lineage) | question,
+        figures,
+        steps.curves,
+        {
             "settings.json": json.dumps(settings_json, indent=1),
             "table.md": text + "\n",
             "comparisons.json": json.dumps(comparisons_of(measured), indent=1),
         },
-        bundle=folder,
     )
+    files = record.write(folder, found, measured.report, prepared.holdout)
+    draw(files, measured, prepared.holdout, steps.curves)

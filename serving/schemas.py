@@ -24,7 +24,9 @@ class HistoryEvent(_Asked):
 
     item_id: Id
     timestamp: int | None = Field(None, ge=0, le=_LAST_SECOND, description="unix seconds; absent = just now")
-    event: str | None = Field(None, max_length=100, description="its type (view, click ...); no encoder uses it so far")
+    event: str | None = Field(
+        None, max_length=100, description="its type (view, click ...); a seen policy may ask for it"
+    )
 
 
 class RecommendRequest(_Asked):
@@ -46,7 +48,7 @@ class RecommendRequest(_Asked):
 
     def question(self) -> Question:
         """The same for `recsys.retrieval.respond`."""
-        history = [Event(event.item_id, event.timestamp) for event in self.history or ()]
+        history = [Event(event.item_id, event.timestamp, event.event) for event in self.history or ()]
         return Question(self.user_id, history, self.k, self.domain, self.deny or (), self.allow)
 
 
@@ -167,7 +169,7 @@ class ModelAnswer(BaseModel):
     counts: dict[str, int]
     domains: list[str]
     index: dict[str, Any]
-    seen: str
+    seen: str | dict[str, Any]
     fallback: dict[str, Any]
     created: str
     versions: dict[str, str]

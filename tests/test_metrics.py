@@ -7,7 +7,9 @@ import pytest
 
 from recsys.arrays import Ragged
 from recsys.errors import SettingError
-from recsys.evaluation.metrics import METRICS, hit_rate, hits_of, mrr, ndcg, parse, recall
+from recsys.evaluation.lists import LIST_METRICS, SYSTEM_METRICS, gini
+from recsys.evaluation.metrics import METRICS, hit_rate, hits_of, mean_average_precision, mrr, ndcg, precision, recall
+from recsys.evaluation.names import PerSystem, PerUser, resolve, resolve_all
 
 
 def slow_recall(answer: list[int], targets: list[int], k: int) -> float:
@@ -27,7 +29,24 @@ def slow_ndcg(answer: list[int], targets: list[int], k: int) -> float:
     return gain / sum(1 / math.log2(rank + 1) for rank in range(1, min(k, len(targets)) + 1))
 
 
-SLOW = {"recall": slow_recall, "hit_rate": slow_hit_rate, "mrr": slow_mrr, "ndcg": slow_ndcg}
+def slow_precision(answer: list[int], targets: list[int], k: int) -> float:
+    return len([item for item in answer[:k] if item in targets]) / k
+
+
+def slow_map(answer: list[int], targets: list[int], k: int) -> float:
+    precisions = [slow_precision(answer, targets, rank) for rank in range(1, k + 1) if answer[rank - 1 : rank]]
+    hit = [value for value, item in zip(precisions, answer, strict=False) if item in targets]
+    return sum(hit) / min(k, len(targets))
+
+
+SLOW = {
+    "recall": slow_recall,
+    "hit_rate": slow_hit_rate,
+    "mrr": slow_mrr,
+    "ndcg": slow_ndcg,
+    "precision": slow_precision,
+    "map": slow_map,
+}
 
 
 def test_every_metric_has_a_second_version_here() -> None:
@@ -44,8 +63,7 @@ def test_a_metric_equals_its_slow_version_on_random_answers(name: str, k: int) -
         ids[row, rng.integers(0, 11) :] = -1
     targets = [rng.choice(items, rng.integers(1, 20), replace=False).tolist() for _ in range(n)]
     ragged = Ragged.of(targets)
-    metric, cut = parse(f"{name}_at_{k}")
-    values = metric(hits_of(ids, ragged)[:, :cut], ragged.lengths)
+    values = METRICS[name](hits_of(ids, ragged)[:, :k], ragged.lengths)
     expected = [
         SLOW[name]([item for item in row if item >= 0], wanted, k) for row, wanted in zip(ids, targets, strict=True)
     ]
@@ -65,6 +83,9 @@ TARGETS = np.array([2, 3, 1, 4, 10])
         (recall, [1.0, 1 / 3, 0.0, 1.0, 0.1]),
         (hit_rate, [1.0, 1.0, 0.0, 1.0, 1.0]),
         (mrr, [1.0, 0.5, 0.0, 1.0, 0.25]),
+        (precision, [0.5, 0.25, 0.0, 1.0, 0.25]),
+        # (1 + 2/3) / 2, (1/2) / 3, 0, 1, (1/4) / 4
+        (mean_average_precision, [5 / 6, 1 / 6, 0.0, 1.0, 1 / 16]),
         # 1.5 / 1.63093, 0.63093 / 2.13093, ..., 0.43068 / 2.56161
         (ndcg, [0.9197207891, 0.2960819109, 0.0, 1.0, 0.1681275363]),
     ],
@@ -104,10 +125,42 @@ def test_keys_do_not_wrap_for_many_users_and_items() -> None:
     assert not hits_of(ids, Ragged.of([[item - 1]] * n)).any()
 
 
-def test_names_parse_into_metric_and_cut() -> None:
-    assert parse("recall_at_20") == (recall, 20)
-    assert parse("hit_rate_at_1") == (hit_rate, 1)
-    assert parse("ndcg_at_100") == (ndcg, 100)
+def test_hits_equal_a_slow_version_where_the_marks_collide() -> None:
+    """More keys than the table of marks can tell apart, and items far beyond it."""
+    rng = np.random.default_rng(0)
+    targets = [rng.choice(10**9, 40, replace=False).tolist() for _ in range(2_000)]
+    ids = rng.integers(0, 10**9, (2_000, 20))
+    ids[:, 3] = [row[0] for row in targets]
+    ids[::2, 7] = [row[5] for row in targets[1::2]]  # another user's target
+    slow = [[item in set(wanted) for item in row] for row, wanted in zip(ids.tolist(), targets, strict=True)]
+    assert hits_of(ids, Ragged.of(targets)).tolist() == slow
+
+
+def test_names_resolve_into_metric_and_cut() -> None:
+    recall_20, coverage = resolve("recall_at_20"), resolve("item_coverage_at_5")
+    assert isinstance(recall_20, PerUser)
+    assert (recall_20.name, recall_20.cut, recall_20.hits_only) == ("recall_at_20", 20, True)
+    assert isinstance(coverage, PerSystem)
+    assert (coverage.name, coverage.cut) == ("item_coverage_at_5", 5)
+    assert resolve("gini_at_3").function is gini
+    for name in LIST_METRICS:
+        found = resolve(f"{name}_at_100")
+        assert isinstance(found, PerUser)
+        assert (found.cut, found.hits_only) == (100, False)
+    assert len(METRICS) + len(LIST_METRICS) + len(SYSTEM_METRICS) == 12
+
+
+def test_a_function_is_a_metric_under_its_own_name_and_sees_the_cut_that_it_says() -> None:
+    def clicks_at_7(lists: object) -> np.ndarray: ...
+
+    def clicks(lists: object) -> np.ndarray: ...
+
+    assert [(found.name, found.cut) for found in resolve_all([clicks_at_7, clicks])] == [
+        ("clicks_at_7", 7),
+        ("clicks", 10),
+    ]
+    ours = resolve("statistics:fmean")
+    assert (ours.name, ours.cut) == ("fmean", 10)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +174,25 @@ def test_names_parse_into_metric_and_cut() -> None:
         "recall_at_ten",
         "recall_at_²",
         "at_5",
-        "map_at_5",
+        "map_at_x",
         "",
     ],
 )
 def test_a_name_that_is_no_metric_is_refused_with_an_example(name: str) -> None:
     with pytest.raises(SettingError, match="is unknown; metrics are written like recall_at_10, ndcg_at_10"):
-        parse(name)
+        resolve(name)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["ncdg_at_10"], "did you mean ndcg_at_10"),
+        (["no.such.module:f"], "cannot be imported"),
+        (["statistics:nothing"], "has no function 'nothing'"),
+        (["ndcg_at_5", "ndcg_at_5"], "named more than once"),
+        ([], "at least one metric"),
+    ],
+)
+def test_what_cannot_be_computed_is_refused(names: list[str], said: str) -> None:
+    with pytest.raises(SettingError, match=said):
+        resolve_all(names)

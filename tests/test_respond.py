@@ -24,7 +24,8 @@ class Spy:
     """A recommender that keeps what it was asked."""
 
     def __init__(self, recommender):
-        self.ranker, self.available, self._recommender = recommender.ranker, recommender.available, recommender
+        self.ranker, self.available, self.seen = recommender.ranker, recommender.available, recommender.seen
+        self._recommender = recommender
         self.users = None
 
     def recommend(self, users, k, **rules):
@@ -99,15 +100,20 @@ def test_a_known_user_is_answered_as_one_folded_in_from_the_same_history(loaded)
         (Question("u4", k=30), STORED),
         (Question("u4", [Event("i7"), Event("i11")], k=30), [*STORED, "i7", "i11"]),
         (Question("never seen", [Event("i2"), Event("i5"), Event("i8")], k=30), ["i2", "i5", "i8"]),
+        (
+            Question("never seen", [Event(id_, START + at) for at, id_ in enumerate(["i2", "i5", "i2", "i2"])], k=30),
+            ["i2", "i5", "i2", "i2"],
+        ),
     ],
-    ids=["known", "known with clicks", "newcomer"],
+    ids=["known", "known with clicks", "newcomer", "newcomer who came back to an item"],
 )
 def test_the_reason_names_the_event_that_adds_most_and_the_parts_make_the_score(loaded, question, history):
     _, shares = fold_in(history)
     named = set()
     for item in respond(loaded, question).items:
-        parts = shares @ MADE.embeddings.items[int(item.item_id[1:])].astype(np.float64)
-        assert item.score == pytest.approx(parts.sum(), rel=1e-3, abs=1e-5)
+        events = shares @ MADE.embeddings.items[int(item.item_id[1:])].astype(np.float64)
+        parts = np.array([events[[other == id_ for other in history]].sum() for id_ in history])  # repeats add up
+        assert item.score == pytest.approx(events.sum(), rel=1e-3, abs=1e-5)
         if parts.max() <= 0:
             assert (item.reason, item.because) == (None, None)
             continue

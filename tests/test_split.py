@@ -1,6 +1,6 @@
 """Splits, against slow second versions: what may be learned from, who is asked, and for what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ import pytest
 
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from recsys.data.interactions import Interactions
+from recsys.data.protocols import SPLITS
 from recsys.data.sources.folder import load_dataset
 from recsys.data.sources.tables import dataset_of
 from recsys.data.split import Holdout, Split, SplitSettings, split
@@ -221,6 +222,24 @@ def test_what_cannot_be_split_is_refused_with_the_reason() -> None:
     for kind in ("global_time", "later_half"):
         assert "shop has no events to split" in refusal(nothing, kind=kind)
     assert len(split(dataset_of(same), SplitSettings(repeats=True), seed=1).test.user) == 1
+
+
+def test_a_split_that_leaks_where_it_promises_not_to_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random split that calls itself one by time."""
+    data = random_data(0)
+    assert data.interactions.time is not None
+
+    def leaking(data: Dataset, settings: SplitSettings, seed: int) -> Split:
+        honest = SPLITS["later_half"](data, settings, seed)
+        moment = int(np.median(honest.test.train.interactions.time))  # type: ignore[arg-type]
+        return Split("by time", *(replace(part, now=moment) for part in (honest.validation, honest.test)))
+
+    monkeypatch.setitem(SPLITS, "global_time", leaking)
+    said = refusal(data, kind="global_time")
+    assert "a time after the cut" in said
+    assert "allow_leaks=true" in said
+    allowed = split(data, SplitSettings(kind="global_time", allow_leaks=True), seed=1)
+    assert allowed.title == "by time"
 
 
 def test_a_published_split_needs_both_sides() -> None:

@@ -103,3 +103,25 @@ def test_the_memory_layout_does_not_matter(order: str) -> None:
     scores = np.random.default_rng(4).normal(size=(9, 800)).astype(np.float32)
     check(np.array(scores, order=order), 10)
     check(scores[::2, ::3], 10)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_threads_do_not_change_an_answer(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(threads)
+    scores = rng.integers(-3, 4, (23, 300)).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.4] = -np.inf
+    scores[5] = -np.inf
+    alone = top_k(scores, 20)
+    monkeypatch.setattr("recsys.retrieval.topk._WORTH_A_THREAD", 1)
+    monkeypatch.setattr("faiss.omp_get_max_threads", lambda: threads)
+    shared = top_k(scores, 20)
+    assert shared[0].tolist() == alone[0].tolist()
+    assert shared[1].tolist() == alone[1].tolist()
+
+
+def test_both_zeros_tie_and_what_is_no_number_is_never_answered() -> None:
+    scores = np.array([[np.nan, -0.0, 0.0, 1e-45, -1e-45, np.inf, -0.0]], np.float32)
+    ids, best = top_k(scores, 7)
+    assert ids.tolist() == [[5, 3, 1, 2, 6, 4, -1]]
+    assert best[0, 0] == np.inf
+    assert best[0, 6] == -np.inf

@@ -1,6 +1,6 @@
 """The planted-truth world: its draws follow its truth, and its reference rankers use all of it."""
 
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numba
 import numpy as np
@@ -8,9 +8,10 @@ import pytest
 from scipy.stats import chisquare
 
 from recsys.arrays import Ragged
-from recsys.data import world_truth
+from recsys.data import world, world_clusters, world_truth
 from recsys.data.dataset import ITEM_COLUMNS
 from recsys.data.world import START, WEEK_S, World, WorldSettings, make_world
+from recsys.data.world_clusters import clusters_of, draw_places
 from recsys.data.world_kernels import draw_events
 from recsys.data.world_names import _WORDS, CATEGORIES, DOMAINS, titles
 from recsys.data.world_truth import fitted_tastes, informed_scores, oracle_scores
@@ -45,6 +46,47 @@ def test_same_seed_same_bytes_and_another_seed_another_world():
         assert getattr(first.truth, name).tobytes() != getattr(other.truth, name).tobytes()
 
 
+@pytest.fixture
+def by_cluster(monkeypatch):
+    """Small worlds drawn as the largest are, from clusters of about eight items."""
+    monkeypatch.setattr(world, "_LARGE", 1)
+    monkeypatch.setattr(world_clusters, "_ALIKE", 8)
+
+
+def test_worlds_are_drawn_by_cluster_from_a_size_on(monkeypatch):
+    expected = make_world(TINY).dataset.digest
+    monkeypatch.setattr(world, "_LARGE", TINY.items + 1)
+    assert make_world(TINY).dataset.digest == expected
+    monkeypatch.setattr(world, "_LARGE", TINY.items)
+    assert make_world(TINY).dataset.digest != expected
+
+
+def test_the_number_of_threads_changes_no_byte_of_a_large_world(by_cluster):
+    worlds, before = [], numba.get_num_threads()
+    try:
+        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(threads)
+            worlds.append(make_world(SMALL).dataset.digest)
+    finally:
+        numba.set_num_threads(before)
+    assert worlds[0] == worlds[1]
+
+
+def test_clusters_hold_each_item_once_within_their_radius():
+    random = np.random.default_rng(3)
+    vectors, peak = random.standard_normal((700, 3)).astype(np.float32), random.normal(0, 3, 700).astype(np.float32)
+    clusters = clusters_of(vectors, peak, random)
+    assert 8 <= len(clusters.radii) <= 14  # of about 48 items each
+    assert sorted(clusters.order) == list(range(700))
+    for c, (first, last) in enumerate(pairwise(clusters.starts)):
+        own = clusters.order[first:last]
+        distance = np.sqrt(((vectors[own] - clusters.centres[:, c]) ** 2).sum(axis=1))
+        assert distance.max() <= clusters.radii[c] <= distance.max() + 1e-6
+        np.testing.assert_array_equal(clusters.vectors[first:last], vectors[own])
+        weights = np.diff(clusters.reached[first:last], prepend=0.0)
+        np.testing.assert_allclose(weights, np.exp(peak[own].astype(float) - peak.max()), rtol=1e-6)
+
+
 def test_the_number_of_threads_changes_no_byte(small):
     items, time = histories(small)
     worlds, tastes, before = [], [], numba.get_num_threads()
@@ -69,7 +111,10 @@ def test_the_number_of_threads_changes_no_byte(small):
         WorldSettings(users=40, items=7, rank=1, categories=1, taste=0, new_share=0, active_days=1e-3, days=8),
     ],
 )
-def test_no_item_twice_none_before_its_birth_and_all_within_the_log(settings):
+@pytest.mark.parametrize("how", ["by item", "by cluster"])
+def test_no_item_twice_none_before_its_birth_and_all_within_the_log(settings, how, request):
+    if how == "by cluster":
+        request.getfixturevalue("by_cluster")
     world = make_world(settings)
     events = world.dataset.interactions
     pairs = events.user.astype(np.int64) * settings.items + events.item
@@ -109,12 +154,23 @@ def test_items_of_a_category_are_near_each_other_in_both_domains(medium):
     assert ((films @ books.T).argmax(axis=1) == np.arange(12)).all()
 
 
+def place_events(offsets, week, tastes, factors, peak, share_of_peak, keys, item):
+    """`draw_events` by three clusters of the items."""
+    random = np.random.default_rng(1)
+    clusters = clusters_of(np.ascontiguousarray(factors.T), peak, random)
+    assert 2 <= len(clusters.radii) <= 3
+    draw_places(offsets, week, tastes, *clusters[1:], share_of_peak[:, clusters.order], keys, item)
+    item[:] = clusters.order[item]
+
+
+@pytest.mark.parametrize("draw", [draw_events, place_events], ids=["by item", "by cluster"])
 @pytest.mark.parametrize("lead", [0.0, 12.0], ids=["proposals", "exact pass"])
-def test_sequences_come_with_their_exact_probabilities(lead):
+def test_sequences_come_with_their_exact_probabilities(lead, draw, monkeypatch):
     """20,000 users of one taste draw three events each; every possible sequence is counted.
 
     With the lead, one item takes nearly all proposals and is soon seen: the rest is drawn by the exact pass.
     """
+    monkeypatch.setattr(world_clusters, "_ALIKE", 5 / 3)
     n, n_items, rank = 20_000, 5, 2
     random = np.random.default_rng(0)
     factors = random.standard_normal((rank, n_items)).astype(np.float32)
@@ -127,7 +183,7 @@ def test_sequences_come_with_their_exact_probabilities(lead):
     peak = appeal.max(axis=0)
     keys = random.integers(2**64, size=n, dtype=np.uint64)
     tastes = np.tile(taste, (n, 1))
-    draw_events(np.arange(n + 1) * 3, np.tile(week, n), tastes, factors, peak, np.exp(appeal - peak), keys, item)
+    draw(np.arange(n + 1) * 3, np.tile(week, n), tastes, factors, peak, np.exp(appeal - peak), keys, item)
 
     sequences = list(permutations(range(n_items), 3))
     expected = []
@@ -149,8 +205,11 @@ def test_sequences_come_with_their_exact_probabilities(lead):
     assert chisquare(found, expected * n / expected.sum()).pvalue > 0.01
 
 
-def test_first_events_of_whole_worlds_follow_the_oracle():
+@pytest.mark.parametrize("how", ["by item", "by cluster"])
+def test_first_events_of_whole_worlds_follow_the_oracle(how, request):
     """Each user's first event against the oracle's probabilities at its time, summed over users."""
+    if how == "by cluster":
+        request.getfixturevalue("by_cluster")
     world = make_world(WorldSettings(users=4_000, items=40, days=60, active_days=20, events_per_user=3))
     items, time = histories(world)
     expected, found = np.zeros(40), np.zeros(40)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipelines.command import config_for, run_options, shown, stage
+from pipelines.command import column_options, config_for, run_options, shown, stage
 
 
 @click.command()
@@ -28,16 +28,12 @@ def demo(data: str, config: str | None, dry_run: bool, assignments: tuple[str, .
 
 @click.command()
 @click.argument("data")
-@click.option("--user-col", help="Your name for the column user_id.")
-@click.option("--item-col", help="Your name for the column item_id.")
-@click.option("--time-col", help="Your name for the column timestamp.")
+@column_options
 @run_options
 @stage
 def train(
     data: str,
-    user_col: str | None,
-    item_col: str | None,
-    time_col: str | None,
+    columns: dict[str, str],
     config: str | None,
     dry_run: bool,
     assignments: tuple[str, ...],
@@ -46,12 +42,12 @@ def train(
     """Learn from DATA (`world`, a named data set, a folder or a file), judge, and log the run with its bundle."""
     from pipelines.settings import load_settings
 
-    named = {"user_id": user_col, "item_id": item_col, "timestamp": time_col}
-    columns = {f"columns.{role}={json.dumps(column)}" for role, column in named.items() if column}
-    settings = load_settings(config or config_for(data), [*sorted(columns), *assignments], data=data)
+    named = [f"columns.{role}={json.dumps(column, ensure_ascii=False)}" for role, column in columns.items()]
+    settings = load_settings(config or config_for(data), [*named, *assignments], data=data)
     if dry_run:
         return shown(settings, as_json)
     from pipelines.console import Steps
+    from pipelines.reports import report_data
     from pipelines.train import comparisons_of, metrics_of
     from pipelines.train import train as run_train
 
@@ -59,39 +55,75 @@ def train(
     trained = run_train(settings, steps)
     steps.say(trained.table)
     logged = trained.bundle if trained.run_id is None else trained.run_id
-    steps.say(f"\nRun {trained.run_id or 'not logged'}. Next: recsys export {logged}")
+    following = "It has no bundle to export." if trained.bundle is None else f"Next: recsys export {logged}"
+    steps.say(f"\nRun {trained.run_id or 'not logged'}. {following}")
     return {
         "run_id": trained.run_id,
-        "bundle": str(trained.bundle),
+        "bundle": None if trained.bundle is None else str(trained.bundle),
         "metrics": metrics_of(trained.measured),
+        "system": {name: report.system for name, report in trained.measured.reports.items()},
+        "segments": report_data(trained.measured.report)["segments"],
         "comparisons": comparisons_of(trained.measured),
         "seconds": steps.seconds,
     }
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", required=False)
+@click.option(
+    "--candidates",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Lists of any system: a table of user_id, item_id, and rank or score. Repeat to compare several.",
+)
 @run_options
 @stage
-def evaluate(bundle: Path, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool) -> Any:
-    """Judge BUNDLE (or a folder of bundles) on the data and split of its own run.
+def evaluate(
+    bundle: str | None,
+    candidates: tuple[Path, ...],
+    config: str | None,
+    dry_run: bool,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> Any:
+    """Judge BUNDLE (or a folder of bundles) on the data and split of its own run, or the lists of any other system.
 
     Others by settings: data=... split.kind=...
+
+    With --candidates, the lists stand beside popularity, each other, and BUNDLE if one is named:
+    recsys evaluate --candidates FILE.parquet data=ml-100k
     """
     from pipelines.evaluate import evaluate_bundle, report_table, settings_of
     from pipelines.settings import load_settings
+    from recsys.errors import SettingError
     from recsys.retrieval.bundle import current, load
 
-    loaded = load(current(bundle))
-    settings = load_settings(config, assignments, **({} if config else settings_of(loaded)))
+    if bundle is not None and "=" in bundle and not Path(bundle).exists():  # the first setting, and no bundle
+        assignments, bundle = (bundle, *assignments), None
+    if bundle is None and not candidates:
+        raise SettingError("evaluate needs a BUNDLE or --candidates FILE; name what is to be judged.")
+    loaded = None if bundle is None else load(current(Path(bundle)))
+    data = next((value for key, _, value in (text.partition("=") for text in assignments) if key == "data"), None)
+    if loaded is not None and not config:
+        settings = load_settings(config, assignments, **settings_of(loaded))
+    else:
+        settings = load_settings(config or (data and config_for(data)), assignments)
     if dry_run:
         return shown(settings, as_json)
     from pipelines.console import Steps
+    from pipelines.reports import report_data
 
     steps = Steps(quiet=as_json)
+    if candidates:
+        from pipelines.candidates import evaluate_candidates, judged_data, judged_table
+
+        judged = evaluate_candidates(candidates, settings, steps, loaded)
+        steps.say(judged_table(judged))
+        return judged_data(judged)
+    assert loaded is not None
     title, report = evaluate_bundle(loaded, settings, steps)
     steps.say(report_table(title, report))
-    return {"bundle_id": loaded.bundle_id, "metrics": {name: report.interval(name)._asdict() for name in report.values}}
+    return {"bundle_id": loaded.bundle_id, **report_data(report)}
 
 
 @click.command()

@@ -14,13 +14,16 @@ from pipelines.command import stage
 @click.option("--to", type=click.Path(path_type=Path), help="Folder of bundles; default mlruns/bundles.")
 @stage
 def export(run: str, to: Path | None, as_json: bool) -> Any:
-    """Publish the bundle of RUN (an id, `last`, or a bundle's folder) into a folder of bundles; make it current."""
+    """Publish the bundle of RUN into a folder of bundles and make it current.
+
+    RUN: an id or its beginning, `last`, `champion`, `challenger` (`shop/champion` in experiment `shop`), or a bundle.
+    """
     from pipelines import tracking
     from pipelines.settings import RunSettings
     from recsys.retrieval.bundle import copy_into
 
-    if run == "last":
-        run = tracking.last_run(RunSettings.model_fields["experiment"].default)
+    if not Path(run).is_dir():
+        run = tracking.resolve(run, RunSettings.model_fields["experiment"].default)
     root = to or tracking.store() / "bundles"
     folder = copy_into(root, Path(run) if Path(run).is_dir() else tracking.bundle_of(run))
     if not as_json:
@@ -33,10 +36,25 @@ def export(run: str, to: Path | None, as_json: bool) -> Any:
 @click.option("--user", help="A user id.")
 @click.option("--history", help="Item ids, comma-separated, oldest first.")
 @click.option("--domain", help="Only items of this domain.")
-@click.option("-k", default=10, show_default=True, help="How many items.")
+@click.option("-k", "--k", default=10, show_default=True, help="How many items.")
+@click.option("--all-users", is_flag=True, help="Every user of the bundle, as Parquet files in --out; resumable.")
+@click.option("--out", type=click.Path(path_type=Path), help="With --all-users: an empty folder, or one to go on with.")
 @stage
-def recommend(bundle: Path, user: str | None, history: str | None, domain: str | None, k: int, as_json: bool) -> Any:
+def recommend(
+    bundle: Path,
+    user: str | None,
+    history: str | None,
+    domain: str | None,
+    k: int,
+    all_users: bool,
+    out: Path | None,
+    as_json: bool,
+) -> Any:
     """Recommend from BUNDLE (or a folder of bundles), by the same code as the service."""
+    if all_users or out is not None:
+        from pipelines.batch import command
+
+        return command(bundle, k, out, all_users, bool(user or history or domain), as_json)
     from dataclasses import asdict
 
     from recsys.retrieval.bundle import current, load
@@ -61,4 +79,4 @@ def serve(arguments: tuple[str, ...]) -> None:
     """Serve a bundle over HTTP: starts `python -m serving` with the same arguments; see `recsys serve --help`."""
     import os
 
-    os.execv(sys.executable, [sys.executable, "-m", "serving", *arguments])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "serving", *arguments])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +19,13 @@ ITEM_COLUMNS = {"title": pa.string(), "domain": pa.string(), "categories": pa.li
 class Published:
     """A split that came with the data: which events are to train on, to tune on and to judge on.
 
-    part: int8 (n,) parallel to the interactions, one of TRAIN, VALIDATION, TEST.
+    part: int8 (n,) parallel to the interactions, one of TRAIN, VALIDATION, TEST. negatives: the table of candidates
+    that was published for each user to judge, read only when a split asks for them.
     """
 
     part: Array
     name: str
+    negatives: Path | None = None
 
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -33,7 +36,7 @@ class Dataset:
     """Interactions with their ids and item table.
 
     items: Arrow table, row i describes item i; a title, null where none is known, and
-    perhaps the other columns of ITEM_COLUMNS.
+    perhaps the other columns of ITEM_COLUMNS. target_event: the only event type that a split asks for; None = all.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Dataset:
     item_ids: IdMap
     items: pa.Table
     published: Published | None = None
+    target_event: str | None = None
 
     @property
     def n_users(self) -> int:

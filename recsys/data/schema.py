@@ -1,22 +1,43 @@
-"""The columns of an event table, and the checks that every table passes before its rows become arrays."""
+"""The columns of an event table, and the rules that every row obeys before it becomes part of an array.
+
+Each `parse_*` function returns arrays and findings and raises nothing, so that a check can report every bad row; the
+functions that readers call raise the first of these findings.
+"""
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.arrays import F32, I8, I64, Array
+from recsys.arrays import F32, I8, I32, I64, Array, Bool
+from recsys.data.findings import Finding, refuse, rows, whole
 from recsys.errors import DataError
 
 EVENT_COLUMNS = ("user_id", "item_id", "timestamp", "event", "weight")
 REQUIRED = ("user_id", "item_id")
+MAX_EVENT_TYPES = 100
+LATEST_SECOND = 10**11  # the year 5138: beyond it a number counts milliseconds or less
 
-_LATEST_SECOND = 10**11  # the year 5138: beyond it a number counts milliseconds or less
 _LOOKS_LIKE_TIME = r"^\s*(-?\d+(\.\d*)?|\d{4}-\d\d-\d\d.*)\s*$"
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+class Codes(NamedTuple):
+    """A column of text: row i is `names[code[i]]`; names in the order in which they first occur, code -1 = missing."""
+
+    code: I32
+    names: pa.Array
+
+
+class Times(NamedTuple):
+    """seconds: int64 (n,) unix seconds UTC, 0 where not `ok`. naive: the column had dates without a time zone."""
+
+    seconds: I64
+    ok: Bool
+    naive: bool = False
 
 
 def named_columns(present: list[str], names: Mapping[str, str], where: str) -> dict[str, str]:
@@ -34,81 +55,171 @@ def named_columns(present: list[str], names: Mapping[str, str], where: str) -> d
     return {role: column for role, column in chosen.items() if column in present}
 
 
-def id_text(column: pa.ChunkedArray, name: str, where: str, what: str = "id") -> pa.Array:
+def id_text(column: pa.ChunkedArray, name: str, where: str, what: str = "id") -> pa.DictionaryArray:
     """Ids as a dictionary-encoded string array without nulls or empty strings. Whole numbers become their digits.
 
     what: the thing that the column holds, for errors.
     """
-    column = _plain(column)
-    if pa.types.is_floating(column.type):
-        raise DataError(
-            f"column {name!r} of {where} holds {what}s as floating-point numbers (missing ones make pandas do that); "
-            f"drop the rows without {what} and convert the column to integers or text."
-        )
-    text = _cast(column, pa.string(), name, where, f"{what}s")
-    missing = pc.fill_null(pc.equal(text, ""), True)
-    _refuse(missing, name, where, f"an empty {what}", "Drop or fill these rows.")
-    return text.combine_chunks().dictionary_encode()
+    codes, findings = parse_ids(column, name, what)
+    refuse(findings, where)
+    assert codes is not None
+    return pa.DictionaryArray.from_arrays(codes.code, codes.names)
+
+
+def parse_ids(column: pa.ChunkedArray, name: str, what: str = "id") -> tuple[Codes | None, list[Finding]]:
+    """Each row's id as a code, and what is wrong; None where the column holds nothing that can be an id."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    kind_of = what.replace(" ", "_")
+    if pa.types.is_floating(kind):
+        said = f"holds {what}s as floating-point numbers (missing ones make pandas do that)"
+        fix = f"Drop the rows without {what} and convert the column to integers or text."
+        return None, [whole("error", f"float_{kind_of}", name, said, fix)]
+    try:
+        encoded = one_dictionary(column)
+        text = encoded.dictionary.cast(pa.string())
+    except pa.ArrowException:
+        wrong = _uncastable(column, pa.string())
+        said = f"{kind} that cannot be read as {what}s"
+        return None, rows("error", f"unreadable_{kind_of}", name, wrong, said, "Mend or drop these rows.")
+    code = encoded.indices.fill_null(-1).to_numpy().astype(np.int32)
+    empty = pc.equal(text, "").to_numpy(zero_copy_only=False)
+    if empty.any():
+        code[np.append(empty, False)[code]] = -1
+    found = rows("error", f"missing_{kind_of}", name, code < 0, f"an empty {what}", "Drop or fill these rows.")
+    return Codes(code, text), found
+
+
+def one_dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """The column with one dictionary of the values that occur, in the order in which they first do."""
+    if not pa.types.is_dictionary(column.type):
+        return _joined(column.dictionary_encode())
+    merged = _joined(column.unify_dictionaries())
+    again = merged.indices.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(again.indices, merged.dictionary.take(again.dictionary))
+
+
+def _joined(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """The chunks as one array; all have the same dictionary."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    if not column.num_chunks:
+        return pa.array([], column.type)
+    indices = pa.concat_arrays([chunk.indices for chunk in column.chunks])
+    return pa.DictionaryArray.from_arrays(indices, column.chunk(0).dictionary)
 
 
 def unix_seconds(column: pa.ChunkedArray, name: str, where: str) -> I64:
     """int64 (n,) unix seconds UTC. Dates with a time zone are converted, naive ones read as UTC with a warning."""
+    times, findings = parse_times(column, name)
+    refuse(findings, where)
+    assert times is not None
+    if times.naive:
+        warnings.warn(f"column {name!r} of {where} has no time zone; its times are read as UTC.", stacklevel=2)
+    return times.seconds
+
+
+def parse_times(column: pa.ChunkedArray, name: str) -> tuple[Times | None, list[Finding]]:
+    """Each row's time, and what is wrong; None where the column holds nothing that can be a time."""
     column = _plain(column)
+    drop = "Drop these rows, or leave the whole column out."
+    found = rows("error", "missing_time", name, _mask(column.is_null()), "no time", drop)
+    ok = ~_mask(column.is_null())
+    if _is_text(column.type):
+        odd = ok & ~_mask(pc.fill_null(pc.match_substring_regex(column.cast(pa.string()), _LOOKS_LIKE_TIME), False))
+        found += _text_times(column, name, odd if odd.any() else ok)
+        converted = _converted(column, odd) if odd.any() else None
+        if converted is None:
+            return None, found
+        column, ok = converted, ok & ~odd
     kind = column.type
-    _refuse(column.is_null(), name, where, "no time", "Drop these rows, or leave the whole column out.")
-    if _is_text(kind):
-        _refuse_text_times(column, name, where)
     if pa.types.is_date(kind):
         column, kind = column.cast(pa.timestamp("s")), pa.timestamp("s", "UTC")
     if pa.types.is_timestamp(kind):
-        if kind.tz is None:
-            warnings.warn(f"column {name!r} of {where} has no time zone; its times are read as UTC.", stacklevel=2)
-        seconds: Array = column.cast(pa.int64()).to_numpy() // _UNITS[kind.unit]
+        seconds: Array = column.cast(pa.int64()).fill_null(0).to_numpy() // _UNITS[kind.unit]
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        seconds = column.fill_null(0).to_numpy()
+        unknown = np.isnan(seconds) if pa.types.is_floating(kind) else np.zeros(len(seconds), bool)
+        found += rows("error", "missing_time", name, unknown, "no time", drop)
+        ok &= ~unknown
     else:
-        seconds = column.to_numpy()
-        if not np.issubdtype(seconds.dtype, np.number):
-            raise DataError(f"column {name!r} of {where} must hold unix seconds or dates; it holds {kind}. Convert it.")
-        _refuse(np.isnan(seconds), name, where, "no time", "Drop these rows, or leave the whole column out.")
-    _refuse(seconds < 0, name, where, "a time before 1970", "Times are unix seconds; mend these rows.")
-    late = seconds > _LATEST_SECOND
-    _refuse(late, name, where, "a time after the year 5000", "Times are unix seconds; divide milliseconds by 1000.")
-    return np.floor(seconds).astype(np.int64)
+        said = f"must hold unix seconds or dates; it holds {kind}"
+        return None, [*found, whole("error", "no_time_column", name, said, "Convert it.")]
+    early, late = ok & (seconds < 0), ok & (seconds > LATEST_SECOND)
+    found += rows(
+        "error", "negative_time", name, early, "a time before 1970", "Times are unix seconds; mend these rows."
+    )
+    fix = "Times are unix seconds; divide milliseconds by 1000."
+    found += rows("error", "time_unit", name, late, "a time after the year 5000", fix)
+    ok &= ~(early | late)
+    whole_seconds = np.where(ok, np.floor(seconds), 0) if seconds.dtype.kind == "f" else np.where(ok, seconds, 0)
+    return Times(whole_seconds.astype(np.int64), ok, pa.types.is_timestamp(kind) and kind.tz is None), found
 
 
-def _refuse_text_times(column: pa.ChunkedArray, name: str, where: str) -> None:
-    """Raises a DataError about the rows that made the column text: one such row is enough to do that to a CSV."""
-    text = column.cast(pa.string())
-    odd = pc.invert(pc.fill_null(pc.match_substring_regex(text, _LOOKS_LIKE_TIME), False)).to_numpy()
-    wrong = odd if odd.any() else np.ones(len(text), bool)
-    found = text[int(np.argmax(wrong))].as_py()
+def _text_times(column: pa.ChunkedArray, name: str, wrong: Bool) -> list[Finding]:
+    """A finding about the rows that made the column text: one such row is enough to do that to a CSV."""
+    if not wrong.any():
+        return []
+    shown = column[int(np.argmax(wrong))].as_py()
     fix = (
         "Write unix seconds or dates like 2026-01-31T12:00:00Z; convert the text of a DataFrame by pandas.to_datetime."
     )
-    _refuse(wrong, name, where, f"text such as {found!r} for a time", fix)
+    return rows("error", "text_time", name, wrong, f"text such as {shown!r} for a time", fix)
+
+
+def _converted(column: pa.ChunkedArray, odd: Bool) -> pa.ChunkedArray | None:
+    """The rows that are not odd as numbers, or as dates, the odd ones null; None where they are a mixture."""
+    text = pc.if_else(pa.array(odd), pa.scalar(None, pa.string()), pc.utf8_trim_whitespace(column.cast(pa.string())))
+    for kind in (pa.float64(), pa.timestamp("s", "UTC"), pa.timestamp("s")):
+        try:
+            return text.cast(kind)
+        except pa.ArrowException:
+            continue
+    return None
 
 
 def positive_weights(column: pa.ChunkedArray, name: str, where: str) -> F32:
     """float32 (n,) event weights, finite and above 0."""
-    numbers = _cast(_plain(column), pa.float64(), name, where, "weights", safe=False).to_numpy()
+    weights, findings = parse_weights(column, name)
+    refuse(findings, where)
+    assert weights is not None
+    return weights
+
+
+def parse_weights(column: pa.ChunkedArray, name: str) -> tuple[F32 | None, list[Finding]]:
+    """float32 (n,) weights, NaN where there is none, and what is wrong; None where the column holds no numbers."""
+    column = _plain(column)
+    try:
+        numbers = column.cast(pa.float64(), safe=False).to_numpy()
+    except pa.ArrowException:
+        wrong = _uncastable(column, pa.float64(), safe=False)
+        said = f"{column.type} that cannot be read as weights"
+        return None, rows("error", "unreadable_weight", name, wrong, said, "Mend or drop these rows.")
     with np.errstate(over="ignore"):
         weights: F32 = numbers.astype(np.float32)
     wrong = ~(np.isfinite(weights) & (weights > 0))
-    _refuse(wrong, name, where, "a weight that is not above 0", "Drop these rows or mend their weights.")
-    return weights
+    fix = "Drop these rows or mend their weights."
+    return weights, rows("error", "weight_not_positive", name, wrong, "a weight that is not above 0", fix)
 
 
 def event_codes(column: pa.ChunkedArray, name: str, where: str) -> tuple[I8, tuple[str, ...]]:
     """int8 (n,) codes and the event types that they stand for, in alphabetical order."""
-    encoded = id_text(column, name, where, "event type")
-    names = encoded.dictionary.to_pylist()
-    if len(names) > 100:
-        raise DataError(
-            f"column {name!r} of {where} has {len(names)} event types; 100 are possible. Is it the right one?"
-        )
+    codes, findings = parse_events(column, name)
+    refuse(findings, where)
+    assert codes is not None
+    names = codes.names.to_pylist()
     order = sorted(range(len(names)), key=names.__getitem__)
-    codes = np.empty(len(names), np.int8)
-    codes[order] = np.arange(len(names))
-    return codes[encoded.indices.to_numpy()], tuple(names[at] for at in order)
+    alphabetical = np.empty(len(names), np.int8)
+    alphabetical[order] = np.arange(len(names))
+    return alphabetical[codes.code], tuple(names[at] for at in order)
+
+
+def parse_events(column: pa.ChunkedArray, name: str) -> tuple[Codes | None, list[Finding]]:
+    """Each row's event type as a code, and what is wrong."""
+    codes, found = parse_ids(column, name, "event type")
+    if codes is not None and len(codes.names) > MAX_EVENT_TYPES:
+        said = f"has {len(codes.names)} event types; {MAX_EVENT_TYPES} are possible"
+        found.append(whole("error", "many_event_types", name, said, "Is it the right one?"))
+    return codes, found
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -116,34 +227,29 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
+def _mask(flags: Any) -> Bool:
+    return np.asarray(flags.to_numpy() if isinstance(flags, pa.ChunkedArray) else flags.to_numpy(zero_copy_only=False))
+
+
 def _is_text(kind: Any) -> bool:
     return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
-def _cast(column: pa.ChunkedArray, kind: Any, name: str, where: str, what: str, safe: bool = True) -> pa.ChunkedArray:
-    """The column as another type, or a DataError with the first row that cannot be read so."""
+def _uncastable(column: pa.ChunkedArray, kind: Any, safe: bool = True) -> Bool:
+    """(n,): the rows that cannot be read as another type, value by value: only after all together could not."""
     try:
-        return column.cast(kind, safe=safe)
-    except pa.ArrowException:
-        wrong = np.array([not _casts(column[at : at + 1], kind, safe) for at in range(len(column))], bool)
-    _refuse(wrong, name, where, f"{column.type} that cannot be read as {what}", "Mend or drop these rows.")
-    raise AssertionError("a cast failed for the whole column, but for none of its rows")
+        encoded = one_dictionary(column)
+    except pa.ArrowException:  # lists and the like
+        return np.array([not _casts(column[at : at + 1], kind, safe) for at in range(len(column))], bool)
+    values = encoded.dictionary
+    wrong = np.array([not _casts(values[at : at + 1], kind, safe) for at in range(len(values))], bool)
+    flags: Bool = np.append(wrong, False)[encoded.indices.fill_null(-1).to_numpy()]
+    return flags
 
 
-def _casts(column: pa.ChunkedArray, kind: Any, safe: bool) -> bool:
+def _casts(column: Any, kind: Any, safe: bool) -> bool:
     try:
         column.cast(kind, safe=safe)
     except pa.ArrowException:
         return False
     return True
-
-
-def _refuse(wrong: Any, name: str, where: str, fault: str, fix: str) -> None:
-    """Raises a DataError that counts the true values of `wrong` and names the first row, if there are any."""
-    flags = np.asarray(wrong if isinstance(wrong, np.ndarray) else wrong.to_numpy())
-    count = int(np.count_nonzero(flags))
-    if count:
-        first = int(np.argmax(flags)) + 1
-        raise DataError(
-            f"column {name!r} of {where}: {count:,} of {len(flags):,} rows have {fault}, first row {first}. {fix}"
-        )

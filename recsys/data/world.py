@@ -5,6 +5,7 @@ multinomial logit over the items that exist and that the user has not had; see `
 the informed ranker (`recsys.data.world_truth`) then say how much of what can be learned a model has learned.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from recsys.arrays import F32, F64, I32, I64, offsets_of
+from recsys.arrays import F32, F64, I32, I64, Array, offsets_of
 from recsys.config import Settings
 from recsys.data.dataset import ITEM_COLUMNS, Dataset
 from recsys.data.interactions import Interactions
@@ -28,6 +29,7 @@ WEEK_S = 7 * DAY_S
 
 _SPREAD = 0.8  # standard deviation of a user's log rate: a few users are ten times as busy as others
 _BLOCKS = 20  # reports of progress while drawing
+_LARGE = 20_000  # items from which a world is drawn by clusters; smaller ones, the frozen default too, keep their bytes
 
 
 class WorldSettings(Settings):
@@ -98,7 +100,8 @@ def make_world(settings: WorldSettings, progress: Progress = silent) -> World:
     """Draws a world: same settings, same bytes, whatever the number of threads.
 
     Users never get an item twice, nor before its birth. Events of one user that share a second stand in the order of
-    drawing. Memory grows with events and with weeks * items, never with users * items; time with users * items.
+    drawing. Memory grows with events and with weeks * items, never with users * items. Time grows with users * items
+    below 20,000 items; from there on, where each user is drawn by clusters of items, with users * clusters and events.
     """
     truth, second_category = _truth(settings)
     schedule = _schedule(settings, int(np.count_nonzero(truth.born == START)))
@@ -197,24 +200,51 @@ def _ascending_uniforms(counts: I64, random: np.random.Generator) -> F64:
 
 def _draw(truth: Truth, schedule: _Schedule, seed: int, progress: Progress) -> I32:
     """int32 (nnz,): the item of each event, drawn one after the other from the exact probabilities."""
-    from recsys.data.world_kernels import draw_events  # numba: loaded where used
-
-    n_users = len(truth.user_vectors)
+    n_users, n_items = len(truth.user_vectors), len(truth.item_vectors)
     item = np.empty(len(schedule.time), np.int32)
     week = truth.week(schedule.time)
-    peak = truth.log_appeal.max(axis=0)
-    share_of_peak = np.exp(truth.log_appeal - peak)
-    factors = np.ascontiguousarray(truth.item_vectors.T)
     keys = generator(seed, "world events").integers(2**64, size=n_users, dtype=np.uint64)
+    draw = _by_cluster(truth, seed) if n_items >= _LARGE else _by_item(truth)
     step = max(256, -(-n_users // _BLOCKS))
     for first in range(0, n_users, step):
         last = min(first + step, n_users)
         tastes = np.float32(truth.taste) * truth.user_vectors[first:last]
-        draw_events(
-            schedule.offsets[first : last + 1], week, tastes, factors, peak, share_of_peak, keys[first:last], item
-        )
+        draw(schedule.offsets[first : last + 1], week, tastes, keys[first:last], item)
         progress(Step("making the world", last, n_users))
     return item
+
+
+_Draw = Callable[[I64, I64, F32, Array, I32], None]  # offsets, week, tastes, keys of some users; fills their items
+
+
+def _by_item(truth: Truth) -> _Draw:
+    """Draws with a table of every item's weight for each user."""
+    from recsys.data.world_kernels import draw_events  # numba: loaded where used
+
+    peak = truth.log_appeal.max(axis=0)
+    share_of_peak = np.exp(truth.log_appeal - peak)
+    factors = np.ascontiguousarray(truth.item_vectors.T)
+
+    def draw(offsets: I64, week: I64, tastes: F32, keys: Array, item: I32) -> None:
+        draw_events(offsets, week, tastes, factors, peak, share_of_peak, keys, item)
+
+    return draw
+
+
+def _by_cluster(truth: Truth, seed: int) -> _Draw:
+    """Draws with a table of every cluster's weight for each user; other bytes, the same distribution."""
+    from recsys.data.world_clusters import clusters_of, draw_places
+
+    peak = truth.log_appeal.max(axis=0)
+    clusters = clusters_of(truth.item_vectors, peak, generator(seed, "world clusters"))
+    share_of_peak = np.exp(truth.log_appeal - peak)[:, clusters.order]
+
+    def draw(offsets: I64, week: I64, tastes: F32, keys: Array, item: I32) -> None:
+        draw_places(offsets, week, tastes, *clusters[1:], share_of_peak, keys, item)
+        own = item[offsets[0] : offsets[-1]]
+        own[:] = clusters.order[own]
+
+    return draw
 
 
 def _ids(prefix: str, count: int, width: int) -> list[str]:

@@ -1,34 +1,73 @@
-"""Full-ranking evaluation through the very `Recommender` that serves."""
+"""Full-ranking evaluation through the very `Recommender` that serves: one pass over the users, every metric in it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
-from recsys.arrays import F64, I8, Bool, Ragged
+from recsys.arrays import F64, I8, Array, Bool, Ragged
 from recsys.errors import DataError, SettingError
-from recsys.evaluation.metrics import hits_of, parse
+from recsys.evaluation.facts import ItemFacts
+from recsys.evaluation.lists import Lists
+from recsys.evaluation.metrics import hits_of
+from recsys.evaluation.names import Named, PerSystem, PerUser, resolve_all
 from recsys.evaluation.significance import Interval, bootstrap
 from recsys.progress import Progress, Step, silent
-from recsys.retrieval.ranker import SOURCES
-from recsys.retrieval.recommender import Recommender
+from recsys.retrieval.ranker import SOURCES, Answer
 from recsys.retrieval.users import Users
 
-DEFAULT_METRICS = tuple(f"{name}_at_{k}" for k in (10, 20, 100) for name in ("ndcg", "recall", "mrr", "hit_rate"))
+DEFAULT_METRICS = (
+    *(f"{name}_at_{k}" for k in (10, 20, 100) for name in ("ndcg", "recall", "mrr", "hit_rate")),
+    "precision_at_10",
+    "map_at_10",
+)
+LIST_DEFAULTS = ("novelty_at_10", "mean_popularity_at_10", "diversity_at_10", "item_coverage_at_10", "gini_at_10")
+RUN_METRICS = DEFAULT_METRICS + LIST_DEFAULTS  # those of a run, which knows the facts of its items
+
 _BLOCK = 4_096
+_CALIBRATION = "miscalibration"
+_MOST_DOMAINS = 8  # rows of their own; with more, domains are left to the user's own metric
+
+
+class Recommends(Protocol):
+    """What can be judged: a `Recommender`, or a system that answers in its place."""
+
+    @property
+    def n_items(self) -> int: ...
+
+    def recommend(self, users: Users, k: int, *, among: Ragged | None = None) -> Answer: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """values: float64 (n,) per metric, a value per user. source: int8 (n,), where each answer came from."""
+    """What an evaluation found.
+
+    values: float64 (n,) per metric, a value per user, NaN where it does not apply to him. source: int8 (n,), where each
+    answer came from. system: one value per metric of the whole system. segments: name -> metric -> float64 (n,), the
+    metrics of hits among a part of the users (cold, warm: without and with a history) or with regard to a part of the
+    items alone (head, tail, each domain: only targets there count, NaN for users without one).
+    """
 
     values: Mapping[str, F64]
     source: I8
+    system: Mapping[str, float] = field(default_factory=dict)
+    segments: Mapping[str, Mapping[str, F64]] = field(default_factory=dict)
+    _intervals: dict[tuple[str, str | None], Interval] = field(default_factory=dict, init=False, repr=False)
 
-    def interval(self, metric: str, where: Bool | None = None) -> Interval:
-        """Mean and 95 % interval of a metric, over all users or those of a mask (n,)."""
-        values = self.values[metric]
-        return bootstrap(values if where is None else values[where])
+    def interval(self, metric: str, where: Bool | None = None, *, segment: str | None = None) -> Interval:
+        """Mean and 95 % interval of a metric over the users to whom it applies, all or those of a mask (n,).
+
+        Drawn once and remembered, for tables, records and plots ask for the same ones; a mask is drawn anew.
+        """
+        if where is None and (metric, segment) in self._intervals:
+            return self._intervals[metric, segment]
+        values = self.values[metric] if segment is None else self.segments[segment][metric]
+        chosen = values if where is None else values[where]
+        found = bootstrap(chosen[~np.isnan(chosen)])
+        if where is None:
+            self._intervals[metric, segment] = found
+        return found
 
     def sources(self) -> dict[str, int]:
         """How many users each source answered."""
@@ -38,34 +77,121 @@ class Report:
 
 
 def evaluate(
-    recommender: Recommender,
+    recommender: Recommends,
     users: Users,
     targets: Ragged,
     *,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[Named] = DEFAULT_METRICS,
     among: Ragged | None = None,
+    facts: ItemFacts | None = None,
     progress: Progress = silent,
 ) -> Report:
     """One value per user and metric, over all items that the recommender may answer.
 
     targets: rows of distinct items, one for each user and none empty; an item that cannot be recommended stays in the
-    denominator. among: rows of published candidates, if only these are to be ranked.
+    denominator. metrics: names, or own functions from `Lists` to a value per user. among: rows of published or drawn
+    candidates, if only these are to be ranked; there a tie goes against the target, for a short list of candidates
+    would otherwise reward a model that gives everything the same score. facts: of the items (`facts_of(train)`), for
+    the metrics of lists and the segments by item.
     """
     if targets.rows != len(users) or (targets.lengths == 0).any():
         raise DataError(f"evaluation needs a target for each of {len(users)} users; drop users without any.")
-    parsed = {name: parse(name) for name in metrics}
-    if not parsed:
-        raise SettingError("evaluation needs at least one metric, as in ndcg_at_10.")
-    k = min(max(cut for _, cut in parsed.values()), recommender.n_items)
-    values = {name: np.zeros(len(users)) for name in metrics}
-    source = np.zeros(len(users), np.int8)
+    asked = resolve_all(metrics)
+    _refuse_without_facts(asked, facts)
+    deepest = max(metric.cut for metric in asked)
+    if among is not None:
+        deepest = max(deepest, int(among.lengths.max(initial=1)))
+    k = min(deepest, recommender.n_items)
+    pass_ = _Pass(asked, len(users), facts, users.history.lengths == 0)
     for start in range(0, len(users), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(users)))
-        answer = recommender.recommend(users.take(rows), k, among=None if among is None else among.take(rows))
+        part = users.take(rows)
+        answer = recommender.recommend(part, k, among=None if among is None else among.take(rows))
         wanted = targets.take(rows)
-        hits = hits_of(answer.ids, wanted)
-        for name, (metric, cut) in parsed.items():
-            values[name][rows] = metric(hits[:, :cut], wanted.lengths)
-        source[rows] = answer.source
+        ids, hits = answer.ids, hits_of(answer.ids, wanted)
+        if among is not None:
+            ids, hits = _against_targets(answer, hits)
+        pass_.add(rows, Lists(ids, hits, wanted, part.history, facts), answer.source)
         progress(Step("evaluating", int(rows[-1]) + 1, len(users)))
-    return Report(values, source)
+    return pass_.report()
+
+
+def _refuse_without_facts(asked: Sequence[PerUser | PerSystem], facts: ItemFacts | None) -> None:
+    for metric in asked:
+        kind = metric.name.rpartition("_at_")[0]
+        if facts is None and (
+            isinstance(metric, PerSystem) or f"{kind}_at_10" in LIST_DEFAULTS or kind == _CALIBRATION
+        ):
+            raise SettingError(
+                f"metric {metric.name!r} needs facts on the items: evaluate(..., facts=facts_of(train))."
+            )
+        if facts is not None and kind == _CALIBRATION and facts.categories is None:
+            raise SettingError(
+                f"metric {metric.name!r} needs categories in the item table, which has none. Leave it out."
+            )
+
+
+def _against_targets(answer: Answer, hits: Bool) -> tuple[Array, Bool]:
+    """The answer's ids and hits with targets behind whatever has the same score."""
+    order = np.lexsort((hits, -answer.scores), axis=1)
+    return np.take_along_axis(answer.ids, order, axis=1), np.take_along_axis(hits, order, axis=1)
+
+
+class _Pass:
+    """Collects, block by block, the values of every metric."""
+
+    def __init__(self, asked: Sequence[PerUser | PerSystem], n: int, facts: ItemFacts | None, cold: Bool) -> None:
+        self.per_user = [metric for metric in asked if isinstance(metric, PerUser)]
+        self.per_system = [metric for metric in asked if isinstance(metric, PerSystem)]
+        self.by_hits = [metric for metric in self.per_user if metric.hits_only]
+        self.cold = cold
+        self.parts = {} if facts is None else _parts(facts)
+        self.values = {metric.name: np.zeros(n) for metric in self.per_user}
+        self.source = np.zeros(n, np.int8)
+        self.inside = {
+            name: {metric.name: np.full(n, np.nan) for metric in self.by_hits} for name in self.parts if self.by_hits
+        }
+        n_items = 0 if facts is None else facts.n_items
+        self.exposures = {metric.cut: np.zeros(n_items, np.int64) for metric in self.per_system}
+
+    def add(self, rows: Array, lists: Lists, source: I8) -> None:
+        cuts = {metric.cut: lists.at(metric.cut) for metric in self.per_user}
+        for metric in self.per_user:
+            self.values[metric.name][rows] = metric.function(cuts[metric.cut])
+        for name, values in self.inside.items():
+            _add_part(values, self.by_hits, rows, lists, self.parts[name])
+        for cut, exposures in self.exposures.items():
+            shown = lists.at(cut)
+            exposures += np.bincount(shown.ids[shown.known], minlength=len(exposures))
+        self.source[rows] = source
+
+    def report(self) -> Report:
+        system = {metric.name: metric.function(self.exposures[metric.cut]) for metric in self.per_system}
+        segments: dict[str, Mapping[str, F64]] = {
+            name: {metric.name: np.where(mask, self.values[metric.name], np.nan) for metric in self.by_hits}
+            for name, mask in (("cold", self.cold), ("warm", ~self.cold))
+        }
+        return Report(self.values, self.source, system, segments | self.inside)
+
+
+def _parts(facts: ItemFacts) -> dict[str, Bool]:
+    """(n_items,) masks of the parts of the catalogue that get rows of their own."""
+    parts = {"head": facts.head, "tail": ~facts.head}
+    if 1 < len(facts.domains) <= _MOST_DOMAINS:
+        parts |= {f"domain {name}": facts.domain == at for at, name in enumerate(facts.domains)}
+    return parts
+
+
+def _add_part(values: Mapping[str, F64], metrics: Sequence[PerUser], rows: Array, lists: Lists, part: Bool) -> None:
+    """The metrics of hits for the users with a target in a part of the catalogue, other targets forgotten."""
+    known = lists.targets.values < len(part)
+    inside = np.zeros(len(known), bool)
+    inside[known] = part[lists.targets.values[known]]
+    targets = lists.targets.keep(inside)
+    asked = np.flatnonzero(targets.lengths)
+    row, place = np.nonzero(lists.hits)
+    hits = np.zeros_like(lists.hits)
+    hits[row, place] = part[lists.ids[row, place]]
+    chosen = replace(lists, ids=lists.ids[asked], hits=hits[asked], targets=targets.take(asked))
+    for metric in metrics:
+        values[metric.name][rows[asked]] = metric.function(chosen.at(metric.cut))

@@ -1,4 +1,4 @@
-"""Ranking metrics: arrays in, one float64 value per user out; higher is better.
+"""Ranking metrics that need hits only: arrays in, one float64 value per user out; higher is better.
 
 hits: bool (n, k), whether the item at each rank is one of the user's targets, best rank first; a padded rank is no hit.
 targets: int64 (n,), how many distinct targets the user has, at least 1, recommendable or not.
@@ -8,15 +8,22 @@ from collections.abc import Callable
 
 import numpy as np
 
-from recsys.arrays import F64, I64, Bool, Ragged
-from recsys.errors import SettingError
+from recsys.arrays import F64, I64, Array, Bool, Ragged
 
 Metric = Callable[[Bool, I64], F64]
+
+_MARKS = 1 << 22
 
 
 def recall(hits: Bool, targets: I64) -> F64:
     """Hits over all targets of the user (not over min(k, targets)): the denominator of the LightGCN tables."""
     found: F64 = hits.sum(axis=1) / targets
+    return found
+
+
+def precision(hits: Bool, targets: I64) -> F64:
+    """Hits over k. A list shorter than k is not forgiven: what is missing from it counts as a miss."""
+    found: F64 = hits.sum(axis=1) / hits.shape[1]
     return found
 
 
@@ -31,6 +38,18 @@ def mrr(hits: Bool, targets: I64) -> F64:
     return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)
 
 
+def mean_average_precision(hits: Bool, targets: I64) -> F64:
+    """The precision at the rank of each hit, summed, over min(k, targets): 1 for the best list of k; 0 without a hit.
+
+    Source: Buckley and Voorhees, "Evaluating Evaluation Measure Stability", SIGIR 2000; cut at k, so that the
+    denominator is what a list of k can hold (others divide by all targets).
+    """
+    k = hits.shape[1]
+    at_rank = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
+    summed: F64 = np.sum(at_rank, axis=1, where=hits)
+    return summed / np.minimum(targets, k)
+
+
 def ndcg(hits: Bool, targets: I64) -> F64:
     """Discounted gain, 1 / log2(rank + 1) a hit, over that of the best list: min(k, targets) hits on top.
 
@@ -43,22 +62,31 @@ def ndcg(hits: Bool, targets: I64) -> F64:
     return gained
 
 
-METRICS: dict[str, Metric] = {"recall": recall, "ndcg": ndcg, "mrr": mrr, "hit_rate": hit_rate}
-
-
-def parse(name: str) -> tuple[Metric, int]:
-    """The metric and the cut that a name such as "recall_at_20" stands for."""
-    kind, separator, cut = name.rpartition("_at_")
-    if not separator or kind not in METRICS or not cut.isdecimal() or int(cut) < 1:
-        known = ", ".join(f"{known}_at_10" for known in METRICS)
-        raise SettingError(f"metric {name!r} is unknown; metrics are written like {known}.")
-    return METRICS[kind], int(cut)
+METRICS: dict[str, Metric] = {
+    "recall": recall,
+    "ndcg": ndcg,
+    "mrr": mrr,
+    "hit_rate": hit_rate,
+    "precision": precision,
+    "map": mean_average_precision,
+}
 
 
 def hits_of(ids: I64, targets: Ragged) -> Bool:
-    """bool (n, k): which of the answered ids (n, k), -1 for none, are in the user's row of `targets`."""
+    """bool (n, k): which of the answered ids (n, k), -1 for none, are in the user's row of `targets`.
+
+    Most answers are no hit, so a table of marks sorts them out by the low bits of their key; the few that pass are
+    looked up among the sorted keys.
+    """
+    found = np.zeros(ids.shape, bool)
+    if not len(targets.values):
+        return found
     base = 1 + max(int(ids.max(initial=0)), int(targets.values.max(initial=0)))
-    keys = np.sort(targets.row_of_value() * base + targets.values)
+    keys: Array = np.sort(targets.row_of_value() * base + targets.values)
     asked = np.where(ids < 0, -1, np.arange(len(ids))[:, None] * base + ids)
-    found: Bool = np.isin(asked, keys)
+    marks = np.zeros(_MARKS, bool)
+    marks[keys & (_MARKS - 1)] = True
+    at = np.nonzero(marks[asked & (_MARKS - 1)])
+    maybe = asked[at]
+    found[at] = keys[np.minimum(np.searchsorted(keys, maybe), len(keys) - 1)] == maybe
     return found

@@ -1,7 +1,7 @@
 """How sure a figure is: bootstrap intervals over users, a paired test, and Holm's correction for several."""
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from recsys.seeding import generator
 
 DRAWS = 1_000
 FEW_USERS = 200
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Interval(NamedTuple):
@@ -77,18 +78,45 @@ def paired_p(first: F64, second: F64) -> float:
     return float(2 * stats.t.sf(abs(difference.mean()) / spread, len(difference) - 1))
 
 
-def compare(first: F64, others: Mapping[str, F64], *, warm: int, seed: int = 0) -> dict[str, Comparison]:
-    """`first` against each of `others`, one value per user (n,) each, with Holm's correction over all of them.
+def holm(p: Mapping[Key, float]) -> dict[Key, float]:
+    """Each p-value after correction for all of them together.
 
     Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 1979.
     """
-    p = {name: paired_p(first, other) for name, other in others.items()}
-    corrected: dict[str, float] = {}
+    corrected: dict[Key, float] = {}
     running = 0.0
-    for rank, name in enumerate(sorted(p, key=p.__getitem__)):
-        running = max(running, min(1.0, p[name] * (len(p) - rank)))
-        corrected[name] = running
+    for rank, key in enumerate(sorted(p, key=p.__getitem__)):
+        running = max(running, min(1.0, p[key] * (len(p) - rank)))
+        corrected[key] = running
+    return corrected
+
+
+def compare(first: F64, others: Mapping[str, F64], *, warm: int, seed: int = 0) -> dict[str, Comparison]:
+    """`first` against each of `others`, one value per user (n,) each, with Holm's correction over all of them."""
+    values = {("first", ""): first, **{("other", name): other for name, other in others.items()}}
+    pairs = [(("first", ""), ("other", name)) for name in others]
+    found = compare_pairs(values, pairs, warm=dict.fromkeys(pairs, warm), seed=seed)
+    return {name: found[pair] for name, pair in zip(others, pairs, strict=True)}
+
+
+def compare_pairs(
+    values: Mapping[Key, F64],
+    pairs: Sequence[tuple[Key, Key]],
+    *,
+    warm: Mapping[tuple[Key, Key], int],
+    seed: int = 0,
+) -> dict[tuple[Key, Key], Comparison]:
+    """The first of each pair against the second, with Holm's correction over all pairs.
+
+    values: one per user (n,), the same users for all; users to whom the metric does not apply (NaN) in either of a
+    pair are left out of it. warm: of each pair, as in `Comparison`.
+    """
+    both = {pair: ~np.isnan(values[pair[0]] + values[pair[1]]) for pair in pairs}
+    p = {(a, b): paired_p(values[a][both[a, b]], values[b][both[a, b]]) for a, b in pairs}
+    corrected = holm(p)
     return {
-        name: Comparison(bootstrap(first - other, seed=seed), p[name], corrected[name], warm)
-        for name, other in others.items()
+        (a, b): Comparison(
+            bootstrap((values[a] - values[b])[both[a, b]], seed=seed), p[a, b], corrected[a, b], warm[a, b]
+        )
+        for a, b in pairs
     }

@@ -5,19 +5,20 @@ from typing import Protocol
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.progress import Progress, silent
-from recsys.retrieval.ranker import Embeddings
+from recsys.retrieval.ranker import Embeddings, TrainedRanker
 
 
 class Model(Protocol):
-    """Learns a space from a data set.
+    """Learns from a data set how to rank its items for a user.
 
     A model holds settings and nothing else: `fit` may be called any number of times, on any data, and never remembers.
     """
 
     settings: Settings
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent) -> Embeddings:
-        """Item vectors (n_items, dim) with a user encoder into the same space.
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent) -> Embeddings | TrainedRanker:
+        """Item vectors (n_items, dim) with a user encoder into the same space; or, where the model has no vectors, a
+        ranker (`ItemWeights`, for one), which is evaluated in the same way and cannot be exported.
 
         The same seed, versions and thread count give the same bytes. Raises ModelError where the data cannot be learned
         from, with what to change.

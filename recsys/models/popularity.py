@@ -22,7 +22,11 @@ class PopularitySettings(Settings):
 
 
 class Popularity:
-    """Scores an item by its number of training events, as vectors of dim 1."""
+    """Orders items by their number of training events, as vectors of dim 1.
+
+    A vector holds the item's place from below (n_items for the most popular) and not the count: places are exact in
+    float32, where the fractions that break ties between counts would drown.
+    """
 
     Settings = PopularitySettings
 
@@ -30,10 +34,13 @@ class Popularity:
         self.settings = settings or PopularitySettings()
 
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent) -> Embeddings:
-        """Item vectors (n_items, 1) that hold the scores. Raises ModelError on `days` without timestamps."""
+        """Item vectors (n_items, 1), zero for items without events. Raises ModelError on `days` without timestamps."""
         scores = popularity_scores(train.interactions, self.settings.days)
+        places = np.zeros((train.n_items, 1), np.float32)
+        places[order_of(scores), 0] = np.arange(train.n_items, 0, -1)
+        places[scores == 0] = 0
         progress(Step("counting events", 1, 1))
-        return Embeddings(scores[:, None].astype(np.float32), Constant(np.ones(1, np.float32)))
+        return Embeddings(places, Constant(np.ones(1, np.float32)))
 
 
 def popularity_scores(events: Interactions, days: float | None) -> F64:

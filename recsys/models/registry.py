@@ -10,6 +10,9 @@ from recsys.models.base import Model
 
 MODELS: dict[str, str] = {
     "als": "recsys.models.als:ALS",
+    "ease": "recsys.models.ease:EASE",
+    "item_knn": "recsys.models.item_knn:ItemKNN",
+    "own_history": "recsys.models.own_history:OwnHistory",
     "popularity": "recsys.models.popularity:Popularity",
 }
 

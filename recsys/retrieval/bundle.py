@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
 import numpy as np
 
-from recsys.arrays import F32, I32, I64, Array, Ragged
+from recsys.arrays import F32, I8, I32, I64, Array, Ragged
 from recsys.errors import BundleError, ModelError
 from recsys.ids import IdMap
 from recsys.retrieval import durable
@@ -25,11 +24,13 @@ from recsys.retrieval.catalogue import Catalogue
 from recsys.retrieval.encoders import load_encoder
 from recsys.retrieval.golden import check_golden, make_golden
 from recsys.retrieval.index import read_index, vectors_of, write_index
-from recsys.retrieval.manifest import FORMAT, MANIFEST, SEAL, describe, seal_of
+from recsys.retrieval.manifest import MANIFEST, SEAL, describe, manifest_of, seal_of
 from recsys.retrieval.manifest import read_manifest as read_manifest  # callers find it here, beside `verify`
 from recsys.retrieval.manifest import verify as verify
-from recsys.retrieval.ranker import Embeddings, VectorRanker
+from recsys.retrieval.ranker import Embeddings, TrainedRanker, ranker_of
 from recsys.retrieval.recommender import Recommender
+from recsys.retrieval.seen import SeenSettings, seen_policy
+from recsys.retrieval.users import Users
 
 POINTER = "current"
 
@@ -38,7 +39,8 @@ POINTER = "current"
 class Content:
     """What goes into a bundle.
 
-    histories: what each known user has seen, oldest first, with `history_time` beside it (unix seconds) or None.
+    histories: what each known user has seen, oldest first, with `history_time` (unix seconds) and `history_event`
+    (codes into `event_names`) beside it, or None. seen: the seen policy, in a word or as settings.
     fallback: int32 (n_items,), every item, best first. fallback_days: the window of its counts, None = all time.
     lineage: where it all comes from (run_id, data digest, time range, git, seed, threads, settings).
     """
@@ -52,18 +54,21 @@ class Content:
     history_time: I64 | None
     fallback: I32
     fallback_days: float | None
-    seen: str
+    seen: str | SeenSettings
     lineage: Mapping[str, Any]
+    history_event: I8 | None = None
+    event_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n_items, n_users, n_events = len(self.embeddings.items), len(self.user_ids), len(self.histories.values)
-        time = self.history_time
+        time, event = self.history_time, self.history_event
         for name, found, expected in (
             ("item_ids", len(self.item_ids), n_items),
             ("catalogue", len(self.catalogue), n_items),
             ("fallback", len(np.intersect1d(self.fallback, np.arange(n_items))), n_items),
             ("histories", self.histories.rows, n_users),
             ("history_time", n_events if time is None else len(time), n_events),
+            ("history_event", n_events if event is None else len(event), n_events),
         ):
             if found != expected:
                 raise ModelError(f"a bundle needs one row of {name} for each of {expected}, got {found} distinct ones.")
@@ -82,6 +87,12 @@ class Bundle:
     catalogue: Catalogue
     histories: Ragged
     history_time: I64 | None
+    history_event: I8 | None = None
+
+    @property
+    def event_names(self) -> tuple[str, ...]:
+        """The event types that the codes of `history_event` stand for; none where the data had none."""
+        return tuple(self.manifest.get("event_names", ()))
 
     @property
     def bundle_id(self) -> str:
@@ -95,9 +106,21 @@ class Bundle:
         return norms
 
 
-def recommender_of(embeddings: Embeddings, fallback: I32, seen: str, index: Any = None) -> Recommender:
-    """The recommender of evaluation (no index) and of a loaded bundle (its FAISS index): the same rules around both."""
-    return Recommender(VectorRanker(embeddings, index), fallback, seen, embeddings.trained)
+def recommender_of(
+    learned: Embeddings | TrainedRanker,
+    fallback: I32,
+    seen: str | Mapping[str, Any] | SeenSettings,
+    index: Any = None,
+    *,
+    event_names: tuple[str, ...] = (),
+    domains: Mapping[str, I32] | None = None,
+) -> Recommender:
+    """The recommender of evaluation (no index) and of a loaded bundle (its FAISS index): the same rules around both.
+
+    event_names, domains: the event types and the items by domain that a seen policy may name.
+    """
+    policy = seen_policy(seen, len(fallback), event_names, domains)
+    return Recommender(ranker_of(learned, index), fallback, policy, learned.trained)
 
 
 def publish(root: Path, content: Content) -> Path:
@@ -166,7 +189,7 @@ def _write(root: Path, content: Content) -> Path:
             )
     files = {path.relative_to(aside).as_posix(): describe(path) for path in sorted(aside.rglob("*")) if path.is_file()}
     bundle_id = f"{stamp}-{sha256(json.dumps(files).encode()).hexdigest()[:8]}"
-    manifest = json.dumps(_manifest(content, bundle_id, created, files), indent=1).encode() + b"\n"
+    manifest = json.dumps(manifest_of(content, bundle_id, created, files), indent=1).encode() + b"\n"
     durable.write(aside / MANIFEST, lambda path: path.write_bytes(manifest))
     durable.write(aside / SEAL, lambda path: path.write_bytes(seal_of(manifest)))
     durable.sync_tree(aside)
@@ -178,8 +201,10 @@ def _write(root: Path, content: Content) -> Path:
 def _writers(content: Content) -> dict[str, Callable[[Path], object]]:
     """What writes each file, manifest and encoder apart."""
     histories = content.histories
-    exact = recommender_of(content.embeddings, content.fallback, content.seen)
-    golden = json.dumps(make_golden(exact, histories)).encode()
+    known: Any = {"event_names": content.event_names, "domains": content.catalogue.domains}
+    exact = recommender_of(content.embeddings, content.fallback, content.seen, **known)
+    everyone = Users.known(np.arange(histories.rows), histories, content.history_time, content.history_event)
+    golden = json.dumps(make_golden(exact, everyone)).encode()
     arrays: dict[str, Array] = {
         "histories.offsets.npy": histories.offsets,
         "histories.items.npy": histories.values,
@@ -187,6 +212,8 @@ def _writers(content: Content) -> dict[str, Callable[[Path], object]]:
     }
     if content.history_time is not None:
         arrays["histories.time.npy"] = content.history_time
+    if content.history_event is not None:
+        arrays["histories.event.npy"] = content.history_event
     writers: dict[str, Callable[[Path], object]] = {
         "items.ids": content.item_ids.save,
         "users.ids": content.user_ids.save,
@@ -195,32 +222,6 @@ def _writers(content: Content) -> dict[str, Callable[[Path], object]]:
         "golden.json": lambda path: path.write_bytes(golden),
     }
     return writers | {name: partial(np.save, arr=array, allow_pickle=False) for name, array in arrays.items()}
-
-
-def _manifest(content: Content, bundle_id: str, created: datetime, files: Mapping[str, Any]) -> dict[str, Any]:
-    encoder, (n_items, dim) = content.embeddings.encoder, content.embeddings.items.shape
-    return {
-        "format": FORMAT,
-        "bundle_id": bundle_id,
-        "space_id": encoder.space_id,
-        "created": created.isoformat(timespec="seconds"),
-        "versions": {name: version(name) for name in ("recsys", "numpy", "faiss-cpu", "pyarrow")},
-        "name": content.name,
-        "kind": encoder.kind,
-        "dim": dim,
-        "metric": "inner_product",
-        "counts": {
-            "items": n_items,
-            "items_with_vector": int(content.embeddings.trained.sum()),
-            "users": len(content.user_ids),
-            "events": len(content.histories.values),
-        },
-        "index": {"factory": "Flat", "recall": 1.0},
-        "seen": content.seen,
-        "fallback": {"days": content.fallback_days},
-        "files": files,
-        "lineage": dict(content.lineage),
-    }
 
 
 def current(root: Path) -> Path:
@@ -265,17 +266,22 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
             f"{folder}: the encoder belongs to space {encoder.space_id}, the index to {manifest['space_id']}. "
             "Two trainings do not mix; export the bundle again."
         )
-    embeddings = Embeddings(vectors, encoder)
+    catalogue, fallback = Catalogue.load(folder / "items.arrow"), _mapped(folder / "fallback.npy")
+    known: Any = {"event_names": tuple(manifest.get("event_names", ())), "domains": catalogue.domains}
+    recommender = recommender_of(Embeddings(vectors, encoder), fallback, manifest["seen"], index, **known)
+    files = (f"histories.{name}.npy" for name in ("time", "event"))
+    time, event = (_mapped(folder / name) if name in manifest["files"] else None for name in files)
     return Bundle(
         folder,
         manifest,
-        recommender_of(embeddings, _mapped(folder / "fallback.npy"), manifest["seen"], index),
+        recommender,
         vectors,
         IdMap.load(folder / "users.ids"),
         IdMap.load(folder / "items.ids"),
-        Catalogue.load(folder / "items.arrow"),
+        catalogue,
         Ragged(_mapped(folder / "histories.offsets.npy"), _mapped(folder / "histories.items.npy")),
-        _mapped(folder / "histories.time.npy") if "histories.time.npy" in manifest["files"] else None,
+        time,
+        event,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from recsys.arrays import Ragged
 from recsys.errors import BundleError
 from recsys.retrieval.recommender import Recommender
+from recsys.retrieval.seen import SeenPolicy
 from recsys.retrieval.users import Users
 
 _K = 10
@@ -17,22 +18,43 @@ _LONGEST = 50
 _RELATIVE = 1e-4
 
 
-def make_golden(recommender: Recommender, histories: Ragged) -> list[dict[str, Any]]:
-    """Known users, the same people as unknown ones with a history, and a stranger, with their answers."""
+def make_golden(recommender: Recommender, everyone: Users) -> list[dict[str, Any]]:
+    """Known users, the same people as unknown ones with a history, and a stranger, with their answers.
+
+    everyone: the known users, row by row. Where the seen policy looks at times and events, they are part of the
+    question, asked at the last second of all histories.
+    """
+    histories = everyone.history
     active = np.flatnonzero(histories.lengths)
     people = active[np.linspace(0, len(active) - 1, min(_PEOPLE, len(active))).astype(int)] if len(active) else []
-    asked = [(int(row), histories.row(row)[-_LONGEST:].tolist()) for row in people]
-    questions = asked + [(-1, history) for _, history in asked] + [(-1, [])]
-    return [_answered(recommender, index, history) for index, history in questions]
+    policy = isinstance(recommender.seen, SeenPolicy)
+    last = 0 if everyone.time is None else int(everyone.time.max(initial=0))
+    asked: list[dict[str, Any]] = []
+    for row in people:
+        one = everyone.take(np.array([row]))
+        question: dict[str, Any] = {"index": int(row), "history": one.history.values[-_LONGEST:].tolist()}
+        if policy:
+            question |= {} if one.time is None else {"time": one.time[-_LONGEST:].tolist(), "now": last}
+            question |= {} if one.event is None else {"event": one.event[-_LONGEST:].tolist()}
+        asked.append(question)
+    stranger = {"index": -1, "history": []} | ({"time": [], "now": last} if policy else {})
+    questions = asked + [question | {"index": -1} for question in asked] + [stranger]
+    return [_answered(recommender, question) for question in questions]
 
 
-def _answered(recommender: Recommender, index: int, history: Sequence[int]) -> dict[str, Any]:
-    users = Users(np.array([index], np.int32), Ragged.of([history]))
+def _answered(recommender: Recommender, question: Mapping[str, Any]) -> dict[str, Any]:
+    """The question with its answer; keys of an earlier answer in it are replaced."""
+    users = Users(
+        np.array([question["index"]], np.int32),
+        Ragged.of([question["history"]]),
+        time=np.array(question["time"], np.int64) if "time" in question else None,
+        event=np.array(question["event"], np.int8) if "event" in question else None,
+        now=np.array([question["now"]], np.int64) if "now" in question else None,
+    )
     answer = recommender.recommend(users, min(_K, recommender.n_items))
     found = answer.ids[0] >= 0
     return {
-        "index": index,
-        "history": list(history),
+        **question,
         "source": int(answer.source[0]),
         "ids": answer.ids[0][found].tolist(),
         "scores": answer.scores[0][found].tolist(),
@@ -42,7 +64,7 @@ def _answered(recommender: Recommender, index: int, history: Sequence[int]) -> d
 def check_golden(recommender: Recommender, golden: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Raises BundleError where an answer differs by more than rounding: scores by 1e-4, ids that are not near-ties."""
     for number, expected in enumerate(golden):
-        found = _answered(recommender, expected["index"], expected["history"])
+        found = _answered(recommender, expected)
         if not _agree(expected, found):
             raise BundleError(
                 f"{folder}: golden query {number} answers items {found['ids']}, not {expected['ids']} as when it was "

@@ -1,14 +1,50 @@
 """What a bundle states about itself and its files, and the check that it is true."""
 
 import json
+from collections.abc import Mapping
+from datetime import datetime
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recsys.errors import BundleError
+from recsys.retrieval.seen import SeenSettings
+
+if TYPE_CHECKING:
+    from recsys.retrieval.bundle import Content
 
 FORMAT = 1
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
+
+
+def manifest_of(
+    content: "Content", bundle_id: str, created: datetime, files: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What the manifest of a bundle with this content says; keys of features that are not used are left out."""
+    encoder, (n_items, dim) = content.embeddings.encoder, content.embeddings.items.shape
+    return {
+        "format": FORMAT,
+        "bundle_id": bundle_id,
+        "space_id": encoder.space_id,
+        "created": created.isoformat(timespec="seconds"),
+        "versions": {name: version(name) for name in ("recsys", "numpy", "faiss-cpu", "pyarrow")},
+        "name": content.name,
+        "kind": encoder.kind,
+        "dim": dim,
+        "metric": "inner_product",
+        "counts": {
+            "items": n_items,
+            "items_with_vector": int(content.embeddings.trained.sum()),
+            "users": len(content.user_ids),
+            "events": len(content.histories.values),
+        },
+        "index": {"factory": "Flat", "recall": 1.0},
+        "seen": SeenSettings.of(content.seen).stated,
+        "fallback": {"days": content.fallback_days},
+        "files": files,
+        "lineage": dict(content.lineage),
+    } | ({"event_names": list(content.event_names)} if content.history_event is not None else {})
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

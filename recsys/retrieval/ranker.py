@@ -1,5 +1,6 @@
 """From users to the best items: the contract of rankers, and the one that works on vectors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,6 +55,14 @@ class Ranker(Protocol):
 
         None where the ranker cannot say this exactly.
         """
+
+
+class TrainedRanker(Ranker, Protocol):
+    """A Ranker that a learner ends in where it has no vectors: evaluated like any other, not exportable."""
+
+    @property
+    def trained(self) -> Bool:
+        """(n_items,): which items it can rank."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +159,46 @@ class VectorRanker:
         padded[0][0, : len(order)], padded[1][0, : len(order)] = ids[0, order], scores[0, order]
         padded[1][padded[0] < 0] = -np.inf
         return padded
+
+
+def embeddings_of(name: str, learned: Embeddings | TrainedRanker) -> Embeddings:
+    """What a bundle can hold of what the model `name` learned. Raises ModelError where there are no vectors."""
+    if not isinstance(learned, Embeddings):
+        raise ModelError(
+            f"{name} learns no vectors, so it can be judged but not exported or served; train a model that does: als."
+        )
+    return learned
+
+
+def ranker_of(learned: Embeddings | TrainedRanker, index: Any = None) -> Ranker:
+    """The Ranker of what a learner ended in: its vectors with the FAISS index, if there is one, or itself."""
+    return VectorRanker(learned, index) if isinstance(learned, Embeddings) else learned
+
+
+def rank_in_blocks(
+    scores_of: Callable[[Users], F32],
+    users: Users,
+    source: I8,
+    k: int,
+    n_items: int,
+    forbid: Ragged,
+    among: Ragged | None,
+    available: Bool | None,
+) -> Answer:
+    """The answer of a ranker that computes all scores float32 (n, n_items) of a few users at a time.
+
+    source: int8 (n,); the users whose source is FALLBACK are not scored.
+    """
+    ids = np.full((len(users), k), -1, np.int64)
+    scores = np.full((len(users), k), -np.inf, np.float32)
+    rows = np.flatnonzero(source != FALLBACK)
+    size = max(1, _BLOCK_SCORES // max(1, n_items))
+    for start in range(0, len(rows), size):
+        block = rows[start : start + size]
+        part = None if among is None else among.take(block)
+        found = best_allowed(scores_of(users.take(block)), k, forbid.take(block), part, available)
+        ids[block], scores[block] = found
+    return Answer(ids, scores, source)
 
 
 def best_allowed(scores: F32, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None) -> tuple[I64, F32]:

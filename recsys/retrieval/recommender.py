@@ -7,6 +7,7 @@ import numpy as np
 from recsys.arrays import F32, I32, Bool, Ragged, beside
 from recsys.errors import RequestError
 from recsys.retrieval.ranker import FALLBACK, Answer, Ranker, best_allowed
+from recsys.retrieval.seen import SeenPolicy
 from recsys.retrieval.users import Users
 
 SEEN_POLICIES = ("exclude", "allow")
@@ -19,17 +20,17 @@ class Recommender:
     """A ranker with the rules around it.
 
     fallback: int32 (n_items,), every item, best first: the answer where the ranker cannot say. seen: "exclude" keeps
-    the items of a user's history out of his answer, "allow" does not. available: (n_items,), false for items that
-    nobody gets (never trained, deleted, out of stock), or None.
+    the items of a user's history out of his answer, "allow" does not, a SeenPolicy decides by time, event type and
+    domain. available: (n_items,), false for items that nobody gets (never trained, deleted, out of stock), or None.
     """
 
     ranker: Ranker
     fallback: I32
-    seen: str = "exclude"
+    seen: str | SeenPolicy = "exclude"
     available: Bool | None = None
 
     def __post_init__(self) -> None:
-        if self.seen not in SEEN_POLICIES:
+        if not isinstance(self.seen, SeenPolicy) and self.seen not in SEEN_POLICIES:
             raise ValueError(f"seen must be one of {SEEN_POLICIES}, got {self.seen!r}")
         if len(self.fallback) != self.ranker.n_items:
             raise ValueError(f"fallback orders {len(self.fallback)} items, the ranker has {self.ranker.n_items}")
@@ -59,7 +60,11 @@ class Recommender:
         return answer
 
     def _forbidden(self, users: Users, deny: Ragged | None) -> Ragged:
-        parts = ([users.history] if self.seen == "exclude" else []) + ([] if deny is None else [deny])
+        parts = [] if deny is None else [deny]
+        if isinstance(self.seen, SeenPolicy):
+            parts.append(self.seen.forbidden(users))
+        elif self.seen == "exclude":
+            parts.append(users.history)
         return beside(*parts) if parts else Ragged.empty(len(users))
 
     def _fallback_scores(self) -> F32:

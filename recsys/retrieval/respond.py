@@ -3,6 +3,7 @@
 The service, `recsys recommend` and the demo all answer through `respond`: ids are translated here and nowhere else.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from recsys.arrays import F32, I32, Array, Ragged
 from recsys.errors import RequestError
 from recsys.retrieval.bundle import Bundle
 from recsys.retrieval.ranker import FALLBACK, SOURCES, USER_ROW, best_allowed
+from recsys.retrieval.seen import SeenPolicy
 from recsys.retrieval.users import Users
 
 MAX_K = 1_000
@@ -22,15 +24,19 @@ Reason = tuple[str | None, str | None]  # the sentence, and the id of the item t
 
 
 class Event(NamedTuple):
-    """Something the person did: an item, and when, in unix seconds, if that is known."""
+    """Something the person did: an item, when (unix seconds), and of what type (view, buy ...), as far as known."""
 
     item_id: str
     timestamp: int | None = None
+    event: str | None = None
 
 
 @dataclass(frozen=True)
 class Question:
-    """Who asks, and for what. deny, allow: item ids to leave out, or the only ones to consider. domain: likewise."""
+    """Who asks, and for what. deny, allow: item ids to leave out, or the only ones to consider. domain: likewise.
+
+    now: unix seconds at which a seen policy that counts days looks; None = the clock.
+    """
 
     user_id: str | None = None
     history: Sequence[Event] = ()
@@ -38,6 +44,7 @@ class Question:
     domain: str | None = None
     deny: Sequence[str] = ()
     allow: Sequence[str] | None = None
+    now: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ def respond(bundle: Bundle, question: Question) -> Reply:
     if not 1 <= question.k <= MAX_K:
         raise RequestError(f"k must be between 1 and {MAX_K}, got {question.k}.")
     ignored: list[str] = []
-    brought = _translated(bundle, [event.item_id for event in question.history], ignored)
+    brought = _usable(bundle, [event.item_id for event in question.history], ignored)
     users, stored = _person(bundle, question, brought)
     deny = Ragged.of([[item for item in _translated(bundle, question.deny, []) if item >= 0]])
     answer = bundle.recommender.recommend(users, question.k, deny=deny, among=_among(bundle, question, ignored))
@@ -113,40 +120,73 @@ def _translated(bundle: Bundle, ids: Sequence[str], ignored: list[str]) -> I32:
     return found
 
 
+def _usable(bundle: Bundle, ids: Sequence[str], ignored: list[str]) -> I32:
+    """`_translated`, where an item that was never trained counts as unknown: no encoder can use it."""
+    found = _translated(bundle, ids, ignored)
+    if bundle.recommender.available is not None:
+        idle = (found >= 0) & ~bundle.recommender.available[found]
+        ignored.extend(ids[int(row)] for row in np.flatnonzero(idle))
+        found[idle] = -1
+    return found
+
+
 def _person(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, int]:
     """The person as one row of Users, and how many stored events he has.
 
-    Stored and brought events are merged by time, the same event once. Whoever brings events is encoded from his
-    history, so that fresh clicks count; else from the row that he has in the model.
+    Stored and brought events are merged by time; a brought event that is stored already does not count again. Whoever
+    brings events is encoded from his history, so that fresh clicks count; else from the row that he has in the model.
     """
     index = bundle.user_ids.index(question.user_id) if question.user_id is not None else -1
     old = bundle.histories.row(index) if index >= 0 else np.empty(0, np.int32)
-    items, times = np.asarray(old), _stored_times(bundle, index, len(old))
+    items, times = np.asarray(old), _stored(bundle, bundle.history_time, index, len(old), -1)
+    codes = _stored(bundle, bundle.history_event, index, len(old), -1)
+    now = int(time.time()) if question.now is None else question.now
     fresh = brought >= 0
     if fresh.any():
         dated = [event.timestamp for event in question.history if event.timestamp is not None]
         last = max([int(times.max(initial=0)), *dated])  # events without a time happened after all that have one
-        asked = np.array([last if event.timestamp is None else event.timestamp for event in question.history])
-        items, times = _merged(np.concatenate([items, brought[fresh]]), np.concatenate([times, asked[fresh]]))
+        undated = max(last, now) if isinstance(bundle.recommender.seen, SeenPolicy) else last
+        asked = np.array([undated if event.timestamp is None else event.timestamp for event in question.history])
+        types = {name: code for code, name in enumerate(bundle.event_names)}
+        said = np.array([types.get(event.event or "", -1) for event in question.history], np.int8)
+        items, times, codes = _merged(
+            np.concatenate([items, brought[fresh]]),
+            np.concatenate([times, asked[fresh]]),
+            np.concatenate([codes, said[fresh]]),
+            len(old),
+        )
     row = -1 if fresh.any() and bundle.recommender.ranker.folds_in else index
-    time = None if bundle.history_time is None else times
-    return Users(np.array([row], np.int32), Ragged.of([items]), time=time), len(old)
+    person = Users(
+        np.array([row], np.int32),
+        Ragged.of([items]),
+        time=None if bundle.history_time is None else times,
+        event=None if bundle.history_event is None else codes,
+        now=np.array([now], np.int64),
+    )
+    return person, len(old)
 
 
-def _stored_times(bundle: Bundle, index: int, n: int) -> Array:
-    if bundle.history_time is None or index < 0:
-        return np.zeros(n, np.int64)
+def _stored(bundle: Bundle, column: Array | None, index: int, n: int, absent: int) -> Array:
+    """(n,): a user's row of an array beside the histories; `absent` n times where there is none."""
+    if column is None or index < 0:
+        return np.full(n, absent)
     start = bundle.histories.offsets[index]
-    return np.asarray(bundle.history_time[start : start + n])
+    return np.asarray(column[start : start + n])
 
 
-def _merged(items: Array, times: Array) -> tuple[Array, Array]:
-    """Oldest first, an item at a time only once; events of the same second stay in the order given."""
-    pairs = np.stack([items.astype(np.int64), times], axis=1)
-    _, first = np.unique(pairs, axis=0, return_index=True)
-    kept = np.sort(first)
+def _merged(items: Array, times: Array, codes: Array, stored: int) -> tuple[Array, Array, Array]:
+    """Oldest first; events of the same second stay in the order given. The first `stored` of them all count.
+
+    Of the others, an item at a time counts once for each type of event; one of unknown type is the same as any there.
+    """
+    triples = np.stack([items.astype(np.int64), times, codes], axis=1)
+    _, pair = np.unique(triples[:, :2], axis=0, return_inverse=True)
+    typed = np.bincount(pair.ravel(), codes >= 0) > 0
+    _, each = np.unique(triples, axis=0, return_index=True)
+    kept = np.sort(np.where(typed[pair.ravel()[each]] & (codes[each] < 0), -1, each))
+    kept = np.union1d(np.arange(stored), kept[kept >= 0])
     kept = kept[np.argsort(times[kept], kind="stable")]
-    return items[kept], times[kept]
+    return items[kept], times[kept], codes[kept]
 
 
 def _among(bundle: Bundle, question: Question, ignored: list[str]) -> Ragged | None:
@@ -175,11 +215,11 @@ def _causes(bundle: Bundle, users: Users, ids: Array) -> list[Reason]:
     parts: F32 | None = bundle.recommender.ranker.contributions(users, ids)
     if parts is None:
         return nothing
-    best = parts.argmax(axis=1)
-    return [
-        _because(bundle, int(users.history.values[at])) if parts[row, at] > 0 else (None, None)
-        for row, at in enumerate(best)
-    ]
+    items, event = np.unique(users.history.values, return_inverse=True)
+    summed = np.zeros((len(items), len(ids)), np.float32)
+    np.add.at(summed, event, parts.T)  # an item that was had twice speaks with both
+    best = summed.argmax(axis=0)
+    return [_because(bundle, int(items[at])) if summed[at, row] > 0 else (None, None) for row, at in enumerate(best)]
 
 
 def _because(bundle: Bundle, item: int) -> Reason:

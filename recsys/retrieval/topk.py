@@ -1,38 +1,70 @@
 """The k best columns of each row: exact, vectorised, ties to the lower index."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import faiss
 import numpy as np
 
 from recsys.arrays import F32, I64
 
 _WIDEST = 64
+_WORTH_A_THREAD = 1 << 19  # scores: below, starting a thread costs more than it saves
+_LAST = np.iinfo(np.int64).max
 
 
 def top_k(scores: F32, k: int) -> tuple[I64, F32]:
     """The k highest scores of each row and their columns.
 
-    scores: float32 (n, m); -inf marks a forbidden column, which is never returned.
+    scores: float32 (n, m); -inf marks a forbidden column, which is never returned, nor is NaN.
     Returns ids int64 (n, k) and scores float32 (n, k), best first, equal scores by column; -1 and -inf pad short rows.
 
     The columns are cut into strided groups, and the k-th highest of the group maxima bounds the k-th highest score
     from below; only the few columns at or above the bound are sorted. That costs one pass over the scores, where a
-    partition of each whole row costs several.
+    partition of each whole row costs several. Large blocks are shared by threads, row by row, as many
+    as entry points allow faiss: the result is the same.
     """
+    scores = np.asarray(scores, np.float32)
     n, m = scores.shape
     ids = np.full((n, k), -1, np.int64)
     best = np.full((n, k), -np.inf, np.float32)
     if not n or not m or not k:
         return ids, best
+
+    def fill(rows: slice) -> None:
+        _fill(scores[rows], ids[rows], best[rows])
+
+    threads = min(faiss.omp_get_max_threads(), n, scores.size // _WORTH_A_THREAD)
+    if threads < 2:
+        fill(slice(None))
+    else:
+        edges = np.linspace(0, n, threads + 1).astype(int)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, map(slice, edges[:-1], edges[1:])))
+    return ids, best
+
+
+def _fill(scores: F32, ids: I64, best: F32) -> None:
+    """Writes the best of each row into `ids` and `best` (n, k), which hold the pads."""
+    n, m = scores.shape
+    k = ids.shape[1]
     bound = np.maximum(_bound(scores, k), np.finfo(np.float32).min)  # never -inf: what is forbidden stays out
     rows, columns = np.divmod(np.flatnonzero(scores >= bound[:, None]), m)
-    values = scores[rows, columns]
-    order = np.lexsort((columns, -values, rows))
-    rows, columns, values = rows[order], columns[order], values[order]
-    starts = np.searchsorted(rows, np.arange(n))
-    rank = np.arange(len(rows)) - starts[rows]
-    kept = rank < k
-    ids[rows[kept], rank[kept]] = columns[kept]
-    best[rows[kept], rank[kept]] = values[kept]
-    return ids, best
+    counts = np.bincount(rows, minlength=n)
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    keys = np.full((n, max(k, int(counts.max()))), _LAST)
+    keys[rows, place] = _falling(scores[rows, columns]) << 32 | columns
+    keys.sort(axis=1)
+    keys = keys[:, :k]
+    there = keys != _LAST
+    ids[there] = keys[there] & 0xFFFFFFFF
+    at = np.nonzero(there)
+    best[at] = scores[at[0], ids[at]]
+
+
+def _falling(values: F32) -> I64:
+    """int64 in 32 bits, smaller the higher the value, equal for equal values: floats order like sign and magnitude."""
+    bits = (values + np.float32(0)).view(np.int32).astype(np.int64)  # + 0: a negative zero equals a positive one
+    return np.where(bits < 0, bits & 0x7FFFFFFF, ~bits)
 
 
 def _bound(scores: F32, k: int) -> F32:

@@ -31,9 +31,9 @@ class Users:
             raise ValueError(f"Users: index has {len(self.index)} rows, history has {self.history.rows}")
 
     @classmethod
-    def known(cls, index: Array, history: Ragged) -> "Users":
+    def known(cls, index: Array, history: Ragged, time: I64 | None = None, event: I8 | None = None) -> "Users":
         """Users of the training set, with what they have seen."""
-        return cls(np.asarray(index, np.int32), history)
+        return cls(np.asarray(index, np.int32), history, time=time, event=event)
 
     @classmethod
     def unknown(cls, history: Ragged) -> "Users":

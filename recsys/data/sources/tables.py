@@ -1,7 +1,6 @@
-"""From a table of events (CSV, Parquet or a DataFrame, by named columns) and a table of items to a `Dataset`."""
+"""From a table of events (files, DataFrame or Arrow, by named columns) and a table of items to a `Dataset`."""
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,57 +12,12 @@ from recsys.arrays import I32, I64, Array
 from recsys.data import schema
 from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published
 from recsys.data.interactions import Interactions
+from recsys.data.sources.files import Skipped, column_names, read_table
 from recsys.errors import DataError
 from recsys.ids import IdMap
 
-SUFFIXES = (".parquet", ".csv", ".csv.gz")
+PLACE = "pos"  # published sequences: the place of each event, where there is no time
 _ALIASES = {"domain": "domain_name", "categories": "genres"}  # how published item tables call what we call so
-
-
-def read_table(source: Any, text_columns: Sequence[str] = ()) -> pa.Table:
-    """A file or DataFrame as an Arrow table; `text_columns` of a CSV stay text (`007` is not 7, `NA` is an id)."""
-    if isinstance(source, str | Path):
-        table = _read_file(Path(source), text_columns)
-    elif type(source).__module__.startswith("pandas"):
-        table = _from_pandas(source)
-    elif isinstance(source, pa.Table):
-        table = source
-    else:
-        raise DataError(f"a table must be a path, a pandas DataFrame or an Arrow table, got {type(source).__name__}.")
-    if twice := sorted({name for name in table.column_names if table.column_names.count(name) > 1}):
-        raise DataError(f"a table must name each column once; {twice[0]!r} occurs more than once. Rename or drop one.")
-    return table
-
-
-def _from_pandas(frame: Any) -> pa.Table:
-    try:
-        with warnings.catch_warnings():  # pyarrow 25 reads times with a zone in a way that pandas 3.1 deprecates
-            warnings.filterwarnings("ignore", "Series.values returning", DeprecationWarning)
-            warnings.filterwarnings("ignore", "Series.values returning", FutureWarning)
-            return pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        reason = ": ".join(map(str, error.args)) if isinstance(error, pa.ArrowException) else str(error)
-        raise DataError(f"the DataFrame cannot become a table: {reason}. Give each column one type and name.") from None
-
-
-def _read_file(path: Path, text_columns: Sequence[str]) -> pa.Table:
-    from pyarrow import csv, parquet
-
-    if not path.is_file():
-        raise DataError(
-            f"{path} is {'a folder' if path.is_dir() else 'not there'}; name a {' or '.join(SUFFIXES)} file."
-        )
-    if not path.name.endswith(SUFFIXES):
-        raise DataError(f"{path} must end in {', '.join(SUFFIXES)}; rename or convert it.")
-    try:
-        if path.suffix == ".parquet":
-            return parquet.read_table(path)
-        types = dict.fromkeys(text_columns, pa.string())
-        return csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=False))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read: {str(error).splitlines()[0].rstrip('.')}. Check that it is what its name says."
-        ) from None
 
 
 def dataset_of(
@@ -80,10 +34,8 @@ def dataset_of(
     events, items: path, DataFrame or Arrow table. columns: the user's own names, as in {"user_id": "visitor"}.
     part: int8 (n,) of a published split, parallel to the rows. Raises DataError: column, count, first row, next step.
     """
-    names = {role: (columns or {}).get(role, role) for role in schema.EVENT_COLUMNS}
     where = str(events) if isinstance(events, str | Path) else name
-    table = read_table(events, [names["user_id"], names["item_id"], names["event"]])
-    found = schema.named_columns(table.column_names, columns or {}, where)
+    table, found = event_columns(events, columns or {}, where)
     if not len(table):
         raise DataError(f"{where} has no rows; a data set needs at least one event.")
     described, item_ids = _items(items)
@@ -94,10 +46,13 @@ def dataset_of(
     event, event_names = (
         schema.event_codes(table[found["event"]], found["event"], where) if "event" in found else (None, ())
     )
-    if time is None and "pos" in table.column_names:  # published sequences: the place of each event, no time
-        order = np.argsort(_whole_numbers(table["pos"], "pos", where), kind="stable")
+    place = time
+    if time is None and PLACE in table.column_names:
+        place = _whole_numbers(table[PLACE], PLACE, where)
+    if place is None or (np.diff(place) >= 0).all():  # in order already: no copies
+        order: Array | slice = slice(None)
     else:
-        order = np.arange(len(table)) if time is None else np.argsort(time, kind="stable")
+        order = np.argsort(place, kind="stable")
 
     def ordered(array: Array | None) -> Array | None:
         return None if array is None else array[order]
@@ -114,6 +69,18 @@ def dataset_of(
     )
     published = None if part is None else Published(part[order], part_name)
     return Dataset(name, interactions, user_ids, item_ids, _filled(described, len(item_ids)), published)
+
+
+def event_columns(
+    source: Any, columns: Mapping[str, str], where: str, skipped: list[Skipped] | None = None
+) -> tuple[pa.Table, dict[str, str]]:
+    """The columns of an event table that matter here, and which of them holds which role."""
+    names = {role: columns.get(role, role) for role in schema.EVENT_COLUMNS}
+    text = [names[role] for role in ("user_id", "item_id", "event")]
+    table = read_table(source, text, [*names.values(), PLACE], skipped)
+    named = {names[role] for role in (*schema.REQUIRED, *columns) if role in names}
+    present = table.column_names if named <= set(table.column_names) else column_names(source)
+    return table, schema.named_columns(present, columns, where)
 
 
 def _whole_numbers(column: pa.ChunkedArray, name: str, where: str) -> I64:

@@ -1,0 +1,161 @@
+"""Recommendations for every user of a bundle, as Parquet files: resumable, in bounded memory, by the serving path.
+
+The folder holds `part-00000.parquet` ... (user_id, rank from 1, item_id, score, source, bundle_id) and
+`recommendations.json`, which names the bundle, k, the moment of the question and the finished parts. A part is written
+aside, fsynced, renamed, and only then listed: killed at any moment, the next call makes what is missing, nothing twice.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.console import Steps
+from recsys.arrays import Array
+from recsys.errors import BundleError, RequestError
+from recsys.progress import Progress, Step, silent
+from recsys.retrieval import durable
+from recsys.retrieval.bundle import Bundle, current, load
+from recsys.retrieval.explain import stored_users
+from recsys.retrieval.ranker import SOURCES
+
+STATE = "recommendations.json"
+_PART_ROWS = 1 << 20  # rows of a part, padding included: about 60 MiB in memory
+_BLOCK_USERS = 1_024
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a call did. users: those it answered itself; total: all of the bundle; parts: in the folder now."""
+
+    folder: Path
+    users: int
+    total: int
+    parts: int
+    seconds: float
+
+    @property
+    def users_per_second(self) -> float:
+        return self.users / self.seconds if self.seconds else 0.0
+
+
+def recommend_all(
+    bundle: Bundle, k: int, folder: Path, *, part_users: int | None = None, progress: Progress = silent
+) -> Batch:
+    """Writes the k best items of every user into `folder`, or what is missing of them.
+
+    part_users: users in a part; None = as many as make about a million rows. Raises BundleError where the folder holds
+    the recommendations of another bundle or another k, or anything else, and where the disk refuses.
+    """
+    if not 1 <= k <= bundle.recommender.n_items:
+        raise RequestError(f"k must be between 1 and the {bundle.recommender.n_items:,} items of the bundle, got {k}.")
+    total = len(bundle.user_ids)
+    wanted = {"bundle_id": bundle.bundle_id, "k": k, "users": total}
+    with durable.publishing(folder):
+        state = _state(folder, wanted, part_users or max(1, _PART_ROWS // k))
+        size, done = state["part_users"], set(state["parts"])
+        items = pa.array(list(bundle.item_ids), pa.string())
+        started, answered = time.perf_counter(), 0
+        for number, start in enumerate(range(0, total, size)):
+            rows, name = np.arange(start, min(start + size, total)), f"part-{number:05}.parquet"
+            if name in done and (folder / name).is_file():
+                continue
+            table = _answers(bundle, rows, k, state["now"], items, partial(_advance, progress, start, total))
+            _write(folder / name, table)
+            answered += len(rows)
+            done.add(name)
+            _save(folder, state | {"parts": sorted(done)})
+        seconds = time.perf_counter() - started
+    return Batch(folder, answered, total, len(done), seconds)
+
+
+def _advance(progress: Progress, start: int, total: int, done: int) -> None:
+    progress(Step("recommending", start + done, total))
+
+
+def _state(folder: Path, wanted: dict[str, Any], part_users: int) -> dict[str, Any]:
+    """What an earlier call left, if it was about the same; else a fresh state, in an empty folder only."""
+    path = folder / STATE
+    if not path.exists():
+        strange = [found.name for found in folder.iterdir() if found.name != ".lock"]
+        if strange:
+            raise BundleError(f"{folder} is not empty ({min(strange)}) and holds no {STATE}. Name an empty folder.")
+        state = {**wanted, "part_users": part_users, "now": int(time.time()), "parts": []}
+        _save(folder, state)
+        return state
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        found = {key: state[key] for key in (*wanted, "part_users", "now", "parts")}
+    except (ValueError, KeyError, TypeError):
+        raise BundleError(f"{path} cannot be read as the state of a batch. Name an empty folder.") from None
+    for key, value in wanted.items():
+        if found[key] != value:
+            raise BundleError(
+                f"{folder} holds recommendations of {key} {found[key]}, and this call asks for {value}. "
+                "Name an empty folder, or ask for the same."
+            )
+    return found
+
+
+def _save(folder: Path, state: dict[str, Any]) -> None:
+    durable.write_pointer(folder / STATE, json.dumps(state, indent=1) + "\n")
+
+
+def _answers(bundle: Bundle, rows: Array, k: int, now: int, items: pa.Array, done: Any) -> pa.Table:
+    """The rows of a part. Users go through the recommender a block at a time, exactly as a request with their id."""
+    tables = []
+    for start in range(0, len(rows), _BLOCK_USERS):
+        block = rows[start : start + _BLOCK_USERS]
+        answer = bundle.recommender.recommend(stored_users(bundle, block, now), k)
+        user, rank = np.nonzero(answer.ids >= 0)
+        people = pa.array([bundle.user_ids[int(row)] for row in block], pa.string())
+        source = pa.DictionaryArray.from_arrays(pa.array(answer.source[user]), pa.array(SOURCES))
+        made_by = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(user), np.int8)), pa.array([bundle.bundle_id]))
+        columns = {
+            "user_id": people.take(pa.array(user)),
+            "rank": pa.array((rank + 1).astype(np.int32)),
+            "item_id": items.take(pa.array(answer.ids[user, rank])),
+            "score": pa.array(answer.scores[user, rank]),
+            "source": source,
+            "bundle_id": made_by,
+        }
+        tables.append(pa.table(columns))
+        done(start + len(block))
+    return pa.concat_tables(tables)
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    aside = path.with_name(path.name + durable.PARTIAL)
+    durable.write(aside, lambda target: pq.write_table(table, target, compression="zstd"))
+    durable.fsync(aside)
+    durable.rename(aside, path)
+
+
+def command(bundle: Path, k: int, out: Path | None, all_users: bool, personal: bool, as_json: bool) -> dict[str, Any]:
+    """`recsys recommend --all-users`: checks the options, shows a bar, says how fast it went."""
+    if out is None or not all_users or personal:
+        raise RequestError("--all-users and --out go together, and with neither --user, --history nor --domain.")
+    from pipelines.threads import set_threads
+
+    set_threads(0)
+    steps = Steps(quiet=as_json)
+    with steps.step("recommend") as progress:
+        batch = recommend_all(load(current(bundle)), k, out, progress=progress)
+    steps.say(
+        f"{batch.folder} holds {batch.total:,} users in {batch.parts} parts; {batch.users:,} of them answered now, "
+        f"{batch.users_per_second:,.0f} users a second."
+    )
+    return {
+        "folder": str(batch.folder),
+        "users": batch.users,
+        "total_users": batch.total,
+        "parts": batch.parts,
+        "seconds": round(batch.seconds, 2),
+        "users_per_second": round(batch.users_per_second, 1),
+    }

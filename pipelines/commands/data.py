@@ -1,0 +1,119 @@
+"""Commands about data: what is wrong with a table, what leaks between two, and public sets to download."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.command import Negative, column_options, stage
+
+
+@click.group()
+def data() -> None:
+    """Check events, audit splits, download public sets."""
+
+
+@data.command()
+@click.argument("source", metavar="FILE")
+@column_options
+@click.option("--items", type=click.Path(path_type=Path), help="The item table, to hold the ids against.")
+@stage
+def check(source: str, columns: dict[str, str], items: Path | None, as_json: bool) -> Any:
+    """Say everything that is wrong with the events of FILE: a file, folder, pattern or named data set.
+
+    Exit status 1 where there are errors, 0 with warnings alone.
+    """
+    from recsys.data.check import check as run_check
+
+    checked = run_check(source, columns, items=items)
+    result = {
+        "where": checked.where,
+        "facts": dict(checked.facts),
+        "errors": checked.errors,
+        "warnings": len(checked.findings) - checked.errors,
+        "findings": [finding.plain() for finding in checked.findings],
+    }
+    if not as_json:
+        click.echo(f"{checked.where}: {_facts(checked.facts)}")
+        _say(checked.findings, checked.where)
+    return Negative(result) if checked.errors else result
+
+
+@data.command()
+@click.argument("train", required=False)
+@click.argument("test", required=False)
+@column_options
+@click.option("--repeats", is_flag=True, help="Items that the user had before are asked for on purpose.")
+@click.option("--world", is_flag=True, help="Instead: how much a random split invents on the planted world.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A setting for --world: world.seed=2.")
+@stage
+def audit(
+    train: str | None,
+    test: str | None,
+    columns: dict[str, str],
+    repeats: bool,
+    world: bool,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> Any:
+    """Say what leaks from the events of TEST into those of TRAIN. Exit status 1 where something does."""
+    if world:
+        from pipelines.audit_world import audit_world
+        from pipelines.console import Steps
+        from pipelines.settings import load_settings
+
+        return audit_world(load_settings("world", assignments), Steps(quiet=as_json))
+    if train is None or test is None:
+        raise click.UsageError("name both tables, TRAIN and TEST, or ask for --world")
+    from recsys.data.audit import audit_tables, verdict
+    from recsys.data.check import events_path
+    from recsys.data.findings import errors
+    from recsys.data.sources.folder import find
+
+    findings = audit_tables(events_path(find(train)), events_path(find(test)), columns, repeats=repeats)
+    if not as_json:
+        _say(findings, f"{train} against {test}")
+        click.echo(verdict(findings))
+    result = {"leaks": len(errors(findings)), "findings": [finding.plain() for finding in findings]}
+    return Negative(result) if result["leaks"] else result
+
+
+@data.command()
+@click.argument("name", required=False)
+@click.option("--mirror", help="Address of a folder that holds the files, instead of GroupLens.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where to put the file; the cache by default.")
+@stage
+def download(name: str | None, mirror: str | None, folder: Path | None, as_json: bool) -> Any:
+    """Download the MovieLens set NAME into the cache, verified; without NAME, list them."""
+    from recsys.data.sources.download import GROUPLENS, REMOTES
+    from recsys.data.sources.download import download as fetch
+
+    if name is None:
+        listed = {key: {"note": remote.note, "md5": remote.md5} for key, remote in REMOTES.items()}
+        if not as_json:
+            for key, remote in REMOTES.items():
+                click.echo(f"{key}: {remote.note}{'' if remote.md5 else ', so it cannot be verified'}")
+        return listed
+    from pipelines.console import Steps
+
+    steps = Steps(quiet=as_json)
+    with steps.step("download") as progress:
+        path = fetch(name, base=mirror or GROUPLENS, folder=folder, progress=progress)
+    verified = REMOTES[name].md5 is not None
+    if not verified:
+        steps.warn(f"{name} changes over time, so no digest could be held against it.")
+    steps.say(f"{path}. Next: recsys data check {path if folder else name}")
+    return {"path": str(path), "verified": verified}
+
+
+def _facts(facts: Mapping[str, int | str | None]) -> str:
+    told = [f"{value:,} {name}" if isinstance(value, int) else f"{name} {value}" for name, value in facts.items()]
+    return ", ".join(told).replace("_", " ")
+
+
+def _say(findings: Any, where: str) -> None:
+    for finding in findings:
+        click.echo(f"{finding.level}: {finding.sentence(where)}")
+    if not findings:
+        click.echo("nothing to report")

@@ -1,0 +1,62 @@
+"""Commands that look into a bundle: why, similar."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.command import stage
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("user")
+@click.argument("item")
+@click.option("-n", "--limit", default=10, show_default=True, help="How many items of the history to print.")
+@stage
+def why(bundle: Path, user: str, item: str, limit: int, as_json: bool) -> Any:
+    """Say why USER gets ITEM from BUNDLE: its rank and what of the history spoke for it, or what keeps it out."""
+    from dataclasses import asdict
+
+    from recsys.retrieval.bundle import current, load
+    from recsys.retrieval.explain import explain
+
+    found = explain(load(current(bundle)), user, item)
+    if not as_json:
+        from pipelines.console import text_table
+
+        click.echo(found.why)
+        if found.shares:
+            total = sum(share.share for share in found.shares)
+            shown, rest = found.shares[:limit], found.shares[limit:]
+            rows = [[one.item_id, one.title or "", str(one.times), f"{one.share:+.4f}"] for one in shown]
+            if rest:
+                rows.append(["", f"{len(rest)} others", "", f"{sum(one.share for one in rest):+.4f}"])
+            rows.append(["", "the score", "", f"{total:+.4f}"])
+            click.echo(text_table(["history item", "title", "times", "share"], rows))
+        elif found.rank is not None:
+            click.echo("The history has no part in this score.")
+    return asdict(found)
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("item")
+@click.option("-k", "--k", default=10, show_default=True, help="How many items.")
+@stage
+def similar(bundle: Path, item: str, k: int, as_json: bool) -> Any:
+    """List the items of BUNDLE whose vectors point most nearly the way of ITEM's (cosine), with titles."""
+    from recsys.retrieval.bundle import current, load
+    from recsys.retrieval.respond import similar as nearest
+
+    loaded = load(current(bundle))
+    found = nearest(loaded, item, k)
+    title = loaded.catalogue.title(loaded.item_ids.index(item))
+    if not as_json:
+        from pipelines.console import text_table
+
+        click.echo(f"Similar to {title or item}:")
+        rows = [[one.item_id, one.title or "", f"{one.score:.3f}"] for one in found]
+        click.echo(text_table(["item", "title", "cosine"], rows))
+    items = [{"item_id": one.item_id, "title": one.title, "cosine": one.score} for one in found]
+    return {"item_id": item, "title": title, "items": items}

@@ -1,0 +1,243 @@
+"""What leaks from the part that is judged on into the part that is learned from.
+
+A leak is an error: a figure measured on such a split is that of another, easier question. What merely limits a figure
+(items that nobody can have learned) is a warning.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from recsys.arrays import I64, Array, Bool, Ragged
+from recsys.data import schema
+from recsys.data.findings import Finding, Level, errors, rows, whole
+from recsys.data.sources.tables import event_columns
+from recsys.data.split import Holdout, Split
+from recsys.errors import DataError
+
+_FIX_FUTURE = "Cut at one moment for everybody: split.kind=global_time."
+_BLOCK = 1 << 22  # keys that are looked up at a time
+_COLD = "No model of ids can find them; the share bounds every recall."
+_FIX_REPEATS = "Ask only for what is new to the user, or count repeats: split.repeats=true with seen=allow."
+
+
+def audit_split(split: Split, *, repeats: bool = False) -> list[Finding]:
+    """What leaks in a split: the findings of its validation and of its test part.
+
+    repeats: targets that the user had before are asked for on purpose. A protocol without a moment of asking (published
+    parts, later half, leave last out) is not judged by time: it is asked for by name, and its title says what it leaks.
+    """
+    return [
+        finding
+        for part, holdout in (("validation", split.validation), ("test", split.test))
+        for finding in audit_holdout(holdout, part, repeats=repeats)
+    ]
+
+
+def audit_holdout(holdout: Holdout, part: str, *, repeats: bool = False) -> list[Finding]:
+    """What leaks in one question: the future in train or in a history, a target in train or in a history."""
+    train, now = holdout.train.interactions, holdout.now
+    findings: list[Finding] = []
+    if now is not None and train.time is not None:
+        late = train.time >= now
+        findings += rows(
+            "error", "future_in_train", f"{part}.train.timestamp", late, "a time after the cut", _FIX_FUTURE
+        )
+        first = _first(train.item.astype(np.int64), train.time, train.n_items)
+        born = (first >= now) & (train.item_counts() > 0)
+        findings += _of(
+            "error",
+            "item_from_the_future",
+            f"{part}.train.item_id",
+            born,
+            "items of train are first seen after the cut",
+        )
+    if now is not None and holdout.history_time is not None:
+        late = holdout.history_time >= now
+        findings += rows(
+            "error", "future_in_history", f"{part}.history.timestamp", late, "a time after the cut", _FIX_FUTURE
+        )
+    if not repeats:
+        n_items = train.n_items
+        asked = _keys(holdout.targets, n_items)
+        brought = _held(asked, _keys(holdout.history, n_items))
+        said = "a target that stands in the user's history"
+        findings += rows("error", "target_in_history", f"{part}.targets.item_id", brought, said, _FIX_REPEATS)
+        row = np.full(train.n_users, -1, np.int64)
+        row[holdout.user] = np.arange(len(holdout.user))
+        learned = _held(asked, row[train.user] * n_items + train.item)
+        said = "a target that the model learns from as an event of the same user"
+        findings += rows("error", "target_in_train", f"{part}.targets.item_id", learned & ~brought, said, _FIX_REPEATS)
+    cold = np.bincount(train.item, minlength=train.n_items)[holdout.targets.values] == 0
+    return findings + rows(
+        "warning", "cold_item", f"{part}.targets.item_id", cold, "an item that train has never seen", _COLD
+    )
+
+
+def refuse_leaks(split: Split, *, repeats: bool = False, allow: bool = False) -> list[Finding]:
+    """The findings about a split; a DataError with the first leak unless `allow`."""
+    findings = audit_split(split, repeats=repeats)
+    leaks = errors(findings)
+    if leaks and not allow:
+        more = f" ({len(leaks)} kinds of leak in all)" if len(leaks) > 1 else ""
+        raise DataError(
+            f"{leaks[0].sentence(f'the split {split.title!r}')}{more} Judge it all the same: split.allow_leaks=true."
+        )
+    return findings
+
+
+@dataclass(frozen=True, eq=False)
+class _Log:
+    """Events in the order of their file, numbered as those of the other table are. time: None where there is none."""
+
+    name: str
+    user: I64
+    item: I64
+    n_users: int
+    n_items: int
+    time: I64 | None
+
+    def finding(
+        self, level: Level, kind: str, role: str, wrong: Array, said: str, fix: str = _FIX_FUTURE
+    ) -> list[Finding]:
+        return rows(level, kind, f"{self.name}.{role}", wrong, said, fix)
+
+    def had(self) -> Bool:
+        """(n_items,): whether the table has the item."""
+        return np.bincount(self.item, minlength=self.n_items) > 0
+
+
+def audit_tables(
+    train: Any, test: Any, columns: Mapping[str, str] | None = None, *, repeats: bool = False
+) -> list[Finding]:
+    """What leaks from a table of events to judge on into one to learn from; both by the same column names."""
+    learned, judged = _logs(train, test, columns or {})
+    return _by_time(learned, judged) + _across(learned, judged, repeats) + _cold(learned, judged)
+
+
+def _logs(train: Any, test: Any, columns: Mapping[str, str]) -> tuple[_Log, _Log]:
+    """Both tables under the same numbers for users and items."""
+    tables, names = [], []
+    for source, where in ((train, "train"), (test, "test")):
+        where = str(source) if isinstance(source, str | Path) else where
+        table, found = event_columns(source, columns, where)
+        if not len(table):
+            raise DataError(f"{where} has no rows; an audit needs events on both sides.")
+        tables.append(table)
+        names.append(found)
+    users, items = (
+        schema.one_dictionary(
+            pa.chunked_array(
+                [
+                    schema.id_text(table[found[role]], found[role], where)
+                    for table, found, where in zip(tables, names, ("train", "test"), strict=True)
+                ]
+            )
+        )
+        for role in ("user_id", "item_id")
+    )
+    logs, first = [], 0
+    for table, found, name in zip(tables, names, ("train", "test"), strict=True):
+        part = slice(first, first + len(table))
+        first = part.stop
+        column = found.get("timestamp")
+        logs.append(
+            _Log(
+                name,
+                users.indices.to_numpy()[part].astype(np.int64),
+                items.indices.to_numpy()[part].astype(np.int64),
+                len(users.dictionary),
+                len(items.dictionary),
+                None if column is None else schema.unix_seconds(table[column], column, name),
+            )
+        )
+    return logs[0], logs[1]
+
+
+def _by_time(train: _Log, test: _Log) -> list[Finding]:
+    if train.time is None or test.time is None:
+        said, fix = (
+            "cannot be judged by time",
+            "Give both tables a time column: without it the worst leak is invisible.",
+        )
+        return [whole("warning", "no_times", "", said, fix)]
+    cut = int(test.time.min())
+    findings = train.finding(
+        "error", "future_in_train", "timestamp", train.time > cut, "a time after the first test event"
+    )
+    first = _first(test.user, test.time, test.n_users)
+    said = "a time after the same user's first test event"
+    findings += train.finding("error", "own_future_in_train", "timestamp", train.time > first[train.user], said)
+    born = (_first(train.item, train.time, train.n_items) > cut) & train.had()
+    return findings + _of("error", "item_from_the_future", "train.item_id", born, "items are first seen after the cut")
+
+
+def _across(train: _Log, test: _Log, repeats: bool) -> list[Finding]:
+    """Rows of test that train holds as well, and pairs of user and item that it holds at another time."""
+    learned, asked = (log.user * log.n_items + log.item for log in (train, test))
+    pair = np.isin(asked, learned)
+    same = pair.copy()
+    if train.time is not None and test.time is not None:
+        at, near = np.flatnonzero(pair), np.flatnonzero(np.isin(learned, asked[pair]))
+        _, keys = np.unique(np.concatenate([learned[near], asked[at]]), return_inverse=True)
+        seconds = np.concatenate([train.time[near], test.time[at]])
+        moments, place = np.unique(seconds, return_inverse=True)
+        keys = keys.astype(np.int64) * len(moments) + place
+        same[at] = np.isin(keys[len(near) :], keys[: len(near)])
+    said, fix = "the same user, item and time as a row of train", "Take these rows out of train."
+    findings = test.finding("error", "duplicate_across", "item_id", same, said, fix)
+    said = "an item that stands in the user's history in train"
+    level: Level = "warning" if repeats else "error"
+    return findings + test.finding(level, "target_in_history", "item_id", pair & ~same, said, _FIX_REPEATS)
+
+
+def _cold(train: _Log, test: _Log) -> list[Finding]:
+    new_user = np.bincount(train.user, minlength=train.n_users) == 0
+    findings = test.finding(
+        "warning", "cold_item", "item_id", ~train.had()[test.item], "an item that train has never seen", _COLD
+    )
+    said, fix = "a user whom train has never seen", "They are answered by the fallback: report them beside the others."
+    return findings + test.finding("warning", "cold_user", "user_id", new_user[test.user], said, fix)
+
+
+def _first(who: I64, time: I64, n: int) -> I64:
+    """int64 (n,): the second of the first event of each, the largest number where there is none."""
+    first = np.full(n, np.iinfo(np.int64).max)
+    np.minimum.at(first, who, time)
+    return first
+
+
+def _keys(ragged: Ragged, n_values: int) -> I64:
+    keys: I64 = ragged.row_of_value() * n_values + ragged.values
+    return keys
+
+
+def _held(asked: I64, keys: I64) -> Bool:
+    """(n,): which of the keys asked for occur among others; these are looked up in blocks, so that memory is theirs."""
+    order = np.argsort(asked, kind="stable")
+    ascending, found = asked[order], np.zeros(len(asked) + 1, bool)
+    for start in range(0, len(keys), _BLOCK):
+        block = keys[start : start + _BLOCK]
+        place = np.searchsorted(ascending, block)
+        hit = np.append(ascending, -1)[place] == block  # asked keys are never negative
+        found[place[hit & (block >= 0)]] = True
+    held = np.empty(len(asked), bool)
+    held[order] = found[:-1]
+    return held
+
+
+def _of(level: Level, kind: str, column: str, wrong: Bool, said: str) -> list[Finding]:
+    """A finding that counts items."""
+    if not wrong.any():
+        return []
+    return [Finding(level, kind, column, int(wrong.sum()), len(wrong), None, said, _FIX_FUTURE)]
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """The findings in one line."""
+    leaks = errors(findings)
+    return f"{len(leaks)} kinds of leak: {', '.join(finding.kind for finding in leaks)}" if leaks else "no leak found"

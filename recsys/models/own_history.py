@@ -1,0 +1,76 @@
+"""Own most frequent: each user is answered what he had most often. The row to beat wherever people come back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.arrays import F32, I32, I64, Bool, Ragged
+from recsys.config import Settings
+from recsys.data.dataset import Dataset
+from recsys.models.popularity import popularity_scores
+from recsys.progress import Progress, Step, silent
+from recsys.retrieval.ranker import FALLBACK, HISTORY, Answer, order_of, rank_in_blocks
+from recsys.retrieval.users import Users
+
+
+class OwnHistorySettings(Settings):
+    """OwnHistory has nothing to set."""
+
+
+class OwnHistory:
+    """Ranks a user's own items by how often he had them, then the last one first, then the rest by popularity.
+
+    It goes with the seen policies `allow` and `cooldown_days`; under `exclude` nothing but popularity is left of it.
+    """
+
+    Settings = OwnHistorySettings
+
+    def __init__(self, settings: OwnHistorySettings | None = None) -> None:
+        self.settings = settings or OwnHistorySettings()
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent) -> "OwnHistoryRanker":
+        """A ranker that needs the history alone, and the popularity of the training events for the rest."""
+        scores = popularity_scores(train.interactions, None)
+        progress(Step("counting events", 1, 1))
+        return OwnHistoryRanker(order_of(scores), np.asarray(scores > 0))
+
+
+@dataclass(frozen=True, eq=False)
+class OwnHistoryRanker:
+    """order: int32 (n_items,), every item by popularity. trained: (n_items,), the items with events.
+
+    A score says the place, not a probability: 1 to m for the m items of the user's own, below 1 for the others.
+    """
+
+    order: I32
+    trained: Bool
+
+    @property
+    def n_items(self) -> int:
+        return len(self.order)
+
+    @property
+    def folds_in(self) -> bool:
+        return True
+
+    def top(
+        self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
+    ) -> Answer:
+        source = np.where(users.history.lengths > 0, HISTORY, FALLBACK).astype(np.int8)
+        return rank_in_blocks(self._scores, users, source, k, self.n_items, forbid, among, available)
+
+    def _scores(self, users: Users) -> F32:
+        rest = np.empty(self.n_items, np.float32)
+        rest[self.order] = 1.0 / np.arange(2, self.n_items + 2)
+        scores = np.repeat(rest[None], len(users), axis=0)
+        events = users.history.row_of_value() * self.n_items + users.history.values
+        pairs, reversed_last, counts = np.unique(events[::-1], return_index=True, return_counts=True)
+        row = pairs // self.n_items
+        order = np.lexsort((-reversed_last, counts, row))  # within a row: rarest first, of equals the oldest first
+        starts = np.searchsorted(row[order], row[order])
+        scores.ravel()[pairs[order]] = 1 + np.arange(len(pairs)) - starts
+        return scores
+
+    def contributions(self, user: Users, ids: I64) -> F32 | None:
+        """None: a place in an order is not a sum."""
+        return None

@@ -1,0 +1,220 @@
+"""What is done to events before the split, against hand-typed rows and slow second versions."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from pipelines.cli import main
+from pipelines.console import Steps
+from pipelines.settings import RunSettings, load_settings
+from pipelines.train import prepare
+from recsys.data.dataset import TEST, TRAIN, Dataset
+from recsys.data.prepare import PrepareSettings, prepared
+from recsys.data.sources.tables import dataset_of
+from recsys.data.split import SplitSettings, split
+from recsys.errors import DataError
+
+Row = tuple[str, str, int, float, str]
+ROWS: list[Row] = [
+    ("u", "x", 1, 1.0, "view"),
+    ("u", "x", 2, 2.0, "view"),
+    ("u", "x", 3, 4.0, "buy"),
+    ("v", "x", 4, 5.0, "view"),
+    ("u", "y", 5, 3.5, "view"),
+    ("u", "x", 6, 0.5, "view"),
+]
+COLUMNS = ["user_id", "item_id", "timestamp", "weight", "event"]
+
+
+def data_of(rows: list[Row], part: Any = None) -> Dataset:
+    return dataset_of(pd.DataFrame(rows, columns=COLUMNS), part=part, part_name="drawn", name="toy")
+
+
+def rows_of(data: Dataset) -> list[Row]:
+    events = data.interactions
+    assert events.time is not None
+    assert events.event is not None
+    return [
+        (data.user_ids[u], data.item_ids[i], t, w, events.event_names[e])
+        for u, i, t, w, e in zip(
+            events.user, events.item, events.time.tolist(), events.weights.tolist(), events.event, strict=True
+        )
+    ]
+
+
+def after(rows: list[Row], **settings: Any) -> list[Row]:
+    return rows_of(prepared(data_of(rows), PrepareSettings(**settings))[0])
+
+
+def test_nothing_is_done_unless_asked() -> None:
+    data = data_of(ROWS)
+    same, notes = prepared(data, PrepareSettings())
+    assert same is data
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("all", ROWS),
+        ("first", [ROWS[0], ROWS[2], ROWS[3], ROWS[4]]),
+        ("last", [ROWS[2], ROWS[3], ROWS[4], ROWS[5]]),
+        ("sum", [ROWS[2], ROWS[3], ROWS[4], ("u", "x", 6, 3.5, "view")]),
+    ],
+)
+def test_duplicates_of_a_user_item_and_type(policy: str, expected: list[Row]) -> None:
+    assert after(ROWS, duplicates=policy) == expected
+
+
+def test_a_rating_threshold_keeps_what_was_liked_and_lets_it_count_one() -> None:
+    assert after(ROWS, min_rating=3.5) == [(u, i, t, 1.0, e) for u, i, t, w, e in ROWS if w >= 3.5]
+    data, notes = prepared(data_of(ROWS), PrepareSettings(min_rating=3.5))
+    assert notes == ["prepare.min_rating = 3.5: 3 of 6 events are left out"]
+    assert len(data.interactions) == 3
+
+
+def test_event_weights_multiply_and_zero_leaves_a_type_out() -> None:
+    weighed = after(ROWS, event_weights={"buy": 10})
+    assert [row[3] for row in weighed] == [1.0, 2.0, 40.0, 5.0, 3.5, 0.5]
+    assert after(ROWS, event_weights={"view": 0.0, "buy": 0.5}) == [("u", "x", 3, 2.0, "buy")]
+
+
+def slow_core(rows: list[Row], least_user: int, least_item: int) -> list[Row]:
+    while True:
+        users, items = Counter(row[0] for row in rows), Counter(row[1] for row in rows)
+        kept = [row for row in rows if users[row[0]] >= least_user and items[row[1]] >= least_item]
+        if kept == rows:
+            return rows
+        rows = kept
+
+
+@pytest.mark.parametrize("least", [(2, 2), (3, 5), (5, 3), (0, 6), (6, 0)])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_core_is_that_of_a_slow_second_version(seed: int, least: tuple[int, int]) -> None:
+    random = np.random.default_rng(seed)
+    users, items = (random.zipf(1.6, 400) % 60).astype(str), (random.zipf(1.5, 400) % 80).astype(str)
+    rows: list[Row] = [(u, i, t, 1.0, "view") for t, (u, i) in enumerate(zip(users, items, strict=True))]
+    expected = slow_core(rows, *least)
+    data, notes = prepared(data_of(rows), PrepareSettings(min_user_events=least[0], min_item_events=least[1]))
+    assert rows_of(data) == expected
+    assert 0 < len(expected) < len(rows)
+    assert set(data.user_ids) == {row[0] for row in expected}
+    assert set(data.item_ids) == {row[1] for row in expected}
+    assert len(data.items) == data.n_items
+    assert "judged future" in notes[0]
+
+
+def test_titles_stay_with_their_items_and_a_world_keeps_its_places() -> None:
+    rows = pd.DataFrame({"user_id": list("aabbc"), "item_id": list("xyxyz")})
+    titles = pd.DataFrame({"item_id": list("zyx"), "title": ["Z", "Y", "X"]})
+    data = dataset_of(rows, titles)
+    core, _ = prepared(data, PrepareSettings(min_user_events=2))
+    assert dict(zip(core.item_ids, core.items["title"].to_pylist(), strict=True)) == {"y": "Y", "x": "X"}
+    kept, _ = prepared(data, PrepareSettings(min_user_events=2), compact=False)
+    assert list(kept.item_ids) == list(data.item_ids)
+    assert kept.interactions.n_users == 3
+    assert len(kept.interactions) == len(core.interactions) == 4
+
+
+def test_the_published_part_goes_with_its_events_and_parts_are_never_merged() -> None:
+    part = np.array([TRAIN, TRAIN, TRAIN, TEST, TRAIN, TEST], np.int8)
+    data, _ = prepared(data_of(ROWS, part), PrepareSettings(duplicates="first"))
+    assert data.published is not None
+    assert list(zip([row[2] for row in rows_of(data)], data.published.part.tolist(), strict=True)) == [
+        (1, TRAIN),
+        (3, TRAIN),
+        (4, TEST),
+        (5, TRAIN),
+        (6, TEST),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"event_weights": {"click": 2}}, r"toy has no event type 'click'; its types are buy, view"),
+        ({"event_weights": {"buy": -1}}, r"prepare\.event_weights\.buy must be 0 or more and finite, got -1"),
+        ({"target_event": "click"}, r"prepare\.target_event: toy has no event type 'click'"),
+        ({"min_rating": 9}, r"prepare\.min_rating = 9 leaves no event; choose a milder rule"),
+        ({"min_user_events": 99}, r"leaves no event"),
+    ],
+)
+def test_rules_that_do_not_fit_the_data_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        prepared(data_of(ROWS), PrepareSettings(**settings))
+
+
+def test_a_threshold_without_ratings_is_refused() -> None:
+    plain = dataset_of(pd.DataFrame({"user_id": ["a"], "item_id": ["b"]}))
+    with pytest.raises(DataError, match=r"needs ratings, and events has no weight column; name it by --weight-col"):
+        prepared(plain, PrepareSettings(min_rating=4))
+    with pytest.raises(DataError, match="it has no event column; name it by --event-col"):
+        prepared(plain, PrepareSettings(target_event="buy"))
+
+
+@pytest.mark.parametrize("kind", ["global_time", "later_half"])
+def test_only_the_target_event_is_asked_for_and_all_are_learned_from(kind: str) -> None:
+    random = np.random.default_rng(4)
+    n = 1_500
+    frame = pd.DataFrame(
+        {
+            "user_id": random.integers(0, 40, n).astype(str),
+            "item_id": random.integers(0, 400, n).astype(str),
+            "timestamp": np.arange(n),
+            "event": random.choice(["view", "buy"], n, p=[0.7, 0.3]),
+        }
+    )
+    data, _ = prepared(dataset_of(frame), PrepareSettings(target_event="buy"))
+    test = split(data, SplitSettings(kind=kind), seed=1).test
+    assert test.train.interactions.event is not None
+    assert set(test.train.interactions.event.tolist()) == {0, 1}
+    bought = set(zip(frame.user_id[frame.event == "buy"], frame.item_id[frame.event == "buy"], strict=True))
+    asked = [
+        (data.user_ids[user], data.item_ids[item])
+        for row, user in enumerate(test.user.tolist())
+        for item in test.targets.row(row).tolist()
+    ]
+    assert set(asked) <= bought
+    everything = split(dataset_of(frame), SplitSettings(kind=kind), seed=1).test
+    assert 0 < len(asked) < len(everything.targets.values)
+
+
+def test_the_settings_of_a_run_are_applied_before_its_split(tmp_path: Path) -> None:
+    frame = pd.DataFrame(ROWS * 40, columns=["who", "what", "at", "stars", "type"])
+    frame["at"] = np.arange(len(frame)) * 1_000
+    frame["who"] = np.char.add("u", (np.arange(len(frame)) // 3).astype(str))
+    frame.loc[frame.index[-2], "who"] = "once"
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    names = [
+        word for role in ("user who", "item what", "time at", "event type", "weight stars") for word in role.split()
+    ]
+    options = [f"--{word}-col" if at % 2 == 0 else word for at, word in enumerate(names)]
+    rules = ["prepare.min_user_events=2", "prepare.min_rating=1", "split.repeats=true"]
+    said = CliRunner().invoke(main, ["train", str(tmp_path / "log.csv"), *options, *rules, "--dry-run", "--json"])
+    assert said.exit_code == 0, said.output
+    shown = json.loads(said.stdout)
+    roles = {"user_id": "who", "item_id": "what", "timestamp": "at", "event": "type", "weight": "stars"}
+    assert (shown["columns"], shown["prepare"]["min_user_events"]) == (roles, 2)
+    settings = RunSettings.build(shown, where="test")
+    found = prepare(settings, Steps(quiet=True))
+    expected = frame[frame.stars >= 1]
+    expected = expected[expected.groupby("who").who.transform("size") >= 2]
+    assert len(found.data.interactions) == len(expected) < len(frame[frame.stars >= 1])
+    assert set(found.data.user_ids) == set(expected.who)
+    assert "core of 2 events a user" in found.title
+
+
+def test_a_world_keeps_the_places_of_its_users_and_items() -> None:
+    settings = load_settings("world", ["world.users=300", "world.items=60", "prepare.min_user_events=9"])
+    found = prepare(settings, Steps(quiet=True))
+    assert found.world is not None
+    assert (found.data.n_users, found.data.n_items) == (300, 60)
+    counts = np.bincount(found.data.interactions.user, minlength=300)
+    assert (counts == 0).any()
+    assert counts[counts > 0].min() >= 9
