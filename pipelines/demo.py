@@ -15,7 +15,7 @@ from pipelines.service import ask, running
 from pipelines.settings import RunSettings
 from pipelines.train import Prepared, Trained, comparisons_of, metrics_of, prepare, train
 from recsys.data.split import Holdout
-from recsys.errors import ModelError
+from recsys.errors import DataError, ModelError
 from recsys.evaluation.attainable import attainable_gain, sample_rows, truths
 from recsys.retrieval.bundle import copy_into
 
@@ -59,7 +59,7 @@ def demo(settings: RunSettings, steps: Steps) -> dict[str, Any]:
 
 def _attainable(settings: RunSettings, prepared: Prepared, trained: Trained, steps: Steps) -> dict[str, Any] | None:
     """What the rankers that know the planted truth reach on a sample of users, and the model's share of it."""
-    if prepared.world is None or prepared.holdout.now is None:
+    if prepared.world is None or prepared.holdout.now is None or "ndcg_at_10" not in trained.measured.report.values:
         return None
     rows = sample_rows(prepared.holdout, settings.seed)
     with steps.step("oracle and informed") as progress:
@@ -88,6 +88,8 @@ def people(holdout: Holdout) -> dict[str, dict[str, Any]]:
     """
     data = holdout.train
     counts = np.bincount(data.interactions.user, minlength=data.n_users)
+    if len(counts) < 2:
+        raise DataError(f"{data.name} has one user; the demo asks for three people and needs two to choose from.")
     regular, other = np.argsort(np.abs(counts - _REGULAR), kind="stable")[:2]
     clicks = data.interactions.item[data.interactions.user == other][-_CLICKS:]
     return {

@@ -13,6 +13,8 @@ from pipelines.settings import RunSettings
 from pipelines.train import prepare
 from recsys.arrays import I32, Ragged
 from recsys.data.dataset import Dataset
+from recsys.data.split import Holdout
+from recsys.errors import DataError
 from recsys.evaluation.evaluate import Report
 from recsys.evaluation.facts import facts_of
 from recsys.ids import IdMap
@@ -28,13 +30,39 @@ def settings_of(bundle: Bundle) -> dict[str, Any]:
 
 
 def evaluate_bundle(bundle: Bundle, settings: RunSettings, steps: Steps) -> tuple[str, Report]:
-    """A title and the report of a bundle on the judged part of the settings' data and split."""
+    """A title and the report of a bundle on the judged part of the settings' data and split.
+
+    Raises DataError where the bundle was trained on the answers, unless the settings allow leaks.
+    """
     prepared = prepare(settings, steps)
     holdout = prepared.holdout
+    if not settings.split.allow_leaks:
+        _refuse_known_answers(bundle, settings, holdout)
     with steps.step("evaluate") as progress:
         served = Translated(bundle, holdout.train)
         report = judge(served, holdout, settings, facts_of(holdout.train), progress)
     return f"bundle {bundle.bundle_id} on {prepared.title}", report
+
+
+def _refuse_known_answers(bundle: Bundle, settings: RunSettings, holdout: Holdout) -> None:
+    """Raises DataError where what is asked may have been trained on: by time, else by the settings of the split."""
+    lineage = bundle.manifest["lineage"]
+    last = lineage["train"]["last"]
+    advice = "Judge it on the split of its own run, or set split.allow_leaks=true to see by how much it flatters."
+    if holdout.now is not None and last is not None:
+        if last >= holdout.now:
+            raise DataError(
+                f"bundle {bundle.bundle_id} was trained on events up to second {last}, and is asked about what "
+                f"followed second {holdout.now}: it has seen the answers. {advice}"
+            )
+        return
+    own, asked = settings_of(bundle), settings.model_dump(mode="json")
+    for name in ("data", "prepare", "split", "judge", "seed"):
+        if own[name] != asked[name]:
+            raise DataError(
+                f"bundle {bundle.bundle_id} was judged with {name} = {own[name]!r}, not {asked[name]!r}, and a split "
+                f"that is not by time cannot tell which answers it has seen. {advice}"
+            )
 
 
 @dataclass(frozen=True, eq=False)

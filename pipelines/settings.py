@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -39,7 +39,7 @@ class RunSettings(Settings):
     metrics: tuple[str, ...] = Field(
         RUN_METRICS, description="metrics to compute, as in ndcg_at_10, or your own as module:function"
     )
-    baselines_days: tuple[float, ...] = Field(
+    baselines_days: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (7, 30, 365), description="windows of the popularity rows beside all time"
     )
     fallback_days: float | None = Field(

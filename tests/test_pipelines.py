@@ -258,3 +258,16 @@ def test_threads_are_set_where_they_are_asked_for() -> None:
     assert numba.get_num_threads() == 1
     assert set_threads(0) == len(os.sched_getaffinity(0))
     assert np.isfinite(before)
+
+
+def test_a_bundle_that_has_seen_the_answers_is_not_judged_on_them(home: Path, exported: Path) -> None:
+    for leak in (["judge=validation"], ["split.test=0.4"]):
+        said = recsys(home, "evaluate", str(exported), *leak, rc=2)
+        assert "it has seen the answers" in said.stderr
+        assert answer(recsys(home, "evaluate", str(exported), *leak, "split.allow_leaks=true", "--json"))["metrics"]
+
+
+def test_a_wrong_split_is_refused_before_any_work(tmp_path: Path) -> None:
+    said = recsys(tmp_path, "train", "world", "--dry-run", "split.kind=nonsense", rc=2)
+    assert "later_half" in said.stderr
+    assert not list(tmp_path.iterdir())

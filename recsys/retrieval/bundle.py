@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys.arrays import F32, I8, I32, I64, Array, Ragged
+from recsys.arrays import F32, I8, I32, I64, Array, Bool, Ragged
 from recsys.errors import BundleError, ModelError
 from recsys.ids import IdMap
 from recsys.retrieval import durable
@@ -98,6 +98,15 @@ class Bundle:
     def bundle_id(self) -> str:
         bundle_id: str = self.manifest["bundle_id"]
         return bundle_id
+
+    @cached_property
+    def popular_now(self) -> Bool:
+        """bool (n_items,): which items anybody had in the days that the fallback counts, before the last event."""
+        days, recent = self.manifest["fallback"]["days"], np.zeros(len(self.item_vectors), bool)
+        if days is not None and self.history_time is not None and len(self.history_time):
+            since = self.history_time.max() - days * 86_400
+            recent[self.histories.values[np.flatnonzero(self.history_time >= since)]] = True
+        return recent
 
     @cached_property
     def norms(self) -> F32:

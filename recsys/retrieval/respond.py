@@ -227,7 +227,7 @@ def _because(bundle: Bundle, item: int) -> Reason:
 
 
 def _popular(bundle: Bundle, item: int, source: int) -> Reason:
-    recent = source == FALLBACK and bundle.manifest["fallback"]["days"] is not None
+    recent = source == FALLBACK and bool(bundle.popular_now[item])
     domain = bundle.catalogue.domain(int(item))
     return ("popular now" if recent else "popular") + (f" in {domain}" if domain else ""), None
 
