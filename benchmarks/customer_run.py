@@ -94,7 +94,9 @@ def line(folder: Path, size: Size) -> tuple[list[dict[str, Any]], dict[str, Any]
     megabytes = sum(path.stat().st_size for path in bundles.rglob("*") if path.is_file()) / 1e6
     rows.append(exported.row(f"a bundle of {megabytes:,.0f} MB"))
     rows += _served(bundles, folder, counts["people"])
-    figures = {name: float(value) for name, value in _FIGURE.findall(trained.output)}
+    figures: dict[str, float] = {}
+    for name, value in _FIGURE.findall(trained.output):
+        figures.setdefault(name, float(value))  # the first table: ndcg_at_10
     return rows, {"events": counts["events"], "ndcg_at_10": figures}
 
 
