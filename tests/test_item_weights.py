@@ -118,6 +118,7 @@ def test_ease_rebuilds_better_than_any_weights_near_it() -> None:
 def test_ease_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = EASE().fit(weighted_log(4), seed=1).matrix
     monkeypatch.setattr(ease_module, "_BLOCK", 7)
+    monkeypatch.setattr(ease_module, "_SWEPT", 5)
     np.testing.assert_allclose(EASE().fit(weighted_log(4), seed=1).matrix, whole, rtol=1e-5, atol=1e-8)
 
 
@@ -130,6 +131,7 @@ def test_ease_takes_the_memory_of_one_matrix(monkeypatch: pytest.MonkeyPatch) ->
     data = dataset(rng.integers(500, size=9_000), rng.integers(n, size=9_000), 500, n)
     data.interactions.matrix()
     monkeypatch.setattr(ease_module, "_BLOCK", 16)
+    monkeypatch.setattr(ease_module, "_SWEPT", 16)
     tracemalloc.start()
     learned = EASE().fit(data, seed=1)
     _, peak = tracemalloc.get_traced_memory()
