@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def recommend_all(recommender: Recommender, data: Dataset, k: int) -> "pd.DataFrame":
+def recommend_frame(recommender: Recommender, data: Dataset, k: int) -> "pd.DataFrame":
     """The k best items of every user of a data set, by the path that evaluation and service take.
 
     A seen policy that counts days looks at the second of the last event.
