@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types format ui bench clean
+.PHONY: help install demo test check smoke lint types format docs ui bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ test: install ## All tests
 check: install lint types ## Lint, types and the fast tests, in under a minute
 	$(BIN)/python -m pytest -q -m "not slow"
 
+smoke: install ## The README's own commands, from an empty environment to an answered request, in two minutes
+	$(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)) $(BIN)/python .ci/smoke.py
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,6 +43,11 @@ types: install
 format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install ## Write docs/commands.md, and what the cells of the quick start give
+	$(BIN)/python docs/reference.py > docs/commands.md.new
+	mv docs/commands.md.new docs/commands.md
+	$(BIN)/python docs/notebook.py --write docs/quickstart.ipynb
 
 ui: install ## Open the runs in the MLflow UI, at http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db

@@ -57,6 +57,8 @@ def recommend_all(
         raise RequestError(f"k must be between 1 and the {bundle.recommender.n_items:,} items of the bundle, got {k}.")
     total = len(bundle.user_ids)
     wanted = {"bundle_id": bundle.bundle_id, "k": k, "users": total}
+    if folder.is_dir():
+        _refuse_strange(folder)  # before the lock is laid into it
     with durable.publishing(folder):
         state = _state(folder, wanted, part_users or max(1, _PART_ROWS // k))
         size, done = state["part_users"], set(state["parts"])
@@ -83,9 +85,7 @@ def _state(folder: Path, wanted: dict[str, Any], part_users: int) -> dict[str, A
     """What an earlier call left, if it was about the same; else a fresh state, in an empty folder only."""
     path = folder / STATE
     if not path.exists():
-        strange = [found.name for found in folder.iterdir() if found.name != ".lock"]
-        if strange:
-            raise BundleError(f"{folder} is not empty ({min(strange)}) and holds no {STATE}. Name an empty folder.")
+        _refuse_strange(folder)
         state = {**wanted, "part_users": part_users, "now": int(time.time()), "parts": []}
         _save(folder, state)
         return state
@@ -101,6 +101,13 @@ def _state(folder: Path, wanted: dict[str, Any], part_users: int) -> dict[str, A
                 "Name an empty folder, or ask for the same."
             )
     return found
+
+
+def _refuse_strange(folder: Path) -> None:
+    """Raises BundleError where a folder holds anything, and no state of a batch."""
+    strange = [found.name for found in folder.iterdir() if found.name != ".lock"]
+    if strange and STATE not in strange and not all(name.endswith(durable.PARTIAL) for name in strange):
+        raise BundleError(f"{folder} is not empty ({min(strange)}) and holds no {STATE}. Name an empty folder.")
 
 
 def _save(folder: Path, state: dict[str, Any]) -> None:

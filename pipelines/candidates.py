@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.console import Steps
-from pipelines.evaluate import Translated
+from pipelines.evaluate import Translated, refuse_known_answers
 from pipelines.measure import baselines, judge, recommender_for
 from pipelines.reports import against, comparison_data, lists_table, main_table, report_data, segments_table
 from pipelines.settings import RunSettings
@@ -68,10 +68,15 @@ class Judged:
 def evaluate_candidates(
     files: Sequence[Path], settings: RunSettings, steps: Steps, bundle: Bundle | None = None
 ) -> Judged:
-    """Judges each file of lists, and a bundle if one is given, on the judged part of the settings' data and split."""
+    """Judges each file of lists, and a bundle if one is given, on the judged part of the settings' data and split.
+
+    Raises DataError where the bundle was trained on the answers, unless the settings allow leaks.
+    """
     names = _names(files)
     prepared = prepare(settings, steps)
     holdout, train = prepared.holdout, prepared.holdout.train
+    if bundle is not None and not settings.split.allow_leaks:
+        refuse_known_answers(bundle, settings, holdout)
     with steps.step("read lists"):
         listed = {
             name: read_ranked(path, train.user_ids, train.item_ids, settings.columns)

@@ -1,7 +1,13 @@
 """The command line: a thin skin over the stages. Heavy libraries are loaded by the command that needs them."""
 
+import sys
+from collections.abc import Sequence
+from typing import Any
+
 import click
 
+from pipelines.command import EXIT_INTERRUPTED, leave_unread, say_fault
+from pipelines.commands.bundles import bundles
 from pipelines.commands.data import data
 from pipelines.commands.doctor import doctor
 from pipelines.commands.explain import similar, why
@@ -11,7 +17,39 @@ from pipelines.commands.serving import export, recommend, serve
 from recsys import __version__
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class OneSentence(click.Group):
+    """A group that says a wrong option or argument as it says every other fault: in one sentence, exit status 2."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        called = super().main
+        if not standalone_mode:
+            return called(args, prog_name, complete_var, False, **extra)
+        try:
+            sys.exit(called(args, prog_name, complete_var, False, **extra) or 0)
+        except click.ClickException as error:
+            if isinstance(error, click.exceptions.NoArgsIsHelpError):
+                error.show()
+            else:
+                context = getattr(error, "ctx", None)
+                path = context.command_path if context else "recsys"
+                said = error.format_message()
+                say_fault(f"{said}{'' if said.endswith(('.', '?')) else '.'} See `{path} --help`.")
+            sys.exit(error.exit_code)
+        except BrokenPipeError:
+            leave_unread()
+        except click.Abort:
+            say_fault("interrupted")
+            sys.exit(EXIT_INTERRUPTED)
+
+
+@click.group(cls=OneSentence, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="recsys")
 def main() -> None:
     """From a log of clicks to a measured index that answers requests.
@@ -31,6 +69,7 @@ for command in (
     data,
     runs,
     promote,
+    bundles,
     track,
     why,
     similar,
@@ -40,4 +79,4 @@ for command in (
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="recsys")

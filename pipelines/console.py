@@ -8,9 +8,16 @@ from typing import Any
 
 from recsys.progress import Progress, Step
 
+WIDEST = 100  # characters of a cell
+LOG_EVERY_S = 30.0  # seconds between the lines about a long step, where standard error is no terminal
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
 
 class Steps:
-    """Names each step of a command, times it, and draws a bar for what reports progress inside.
+    """Names each step of a command, times it, and draws a bar for what reports progress inside; a log gets lines.
 
     seconds: name -> seconds of the finished steps. curves: task -> figures of each of its steps, in order.
     """
@@ -30,15 +37,23 @@ class Steps:
         started = time.perf_counter()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         console = Console(stderr=True)
-        with Bars(*columns, console=console, transient=True, disable=self.quiet or not console.is_terminal) as bars:
+        plain = not self.quiet and not console.is_terminal  # a log: no bars, a line now and then
+        if plain:
+            _log(f"{name} ...")
+        with Bars(*columns, console=console, transient=True, disable=self.quiet or plain) as bars:
             tasks: dict[str, Any] = {}
+            said = started
 
             def report(step: Step) -> None:
+                nonlocal said
                 if step.task not in tasks:
                     tasks[step.task] = bars.add_task(step.task, total=step.total)
                     if not step.done and not self.quiet:  # said before it begins: what it is about to take
                         console.print(step.task, style="dim", highlight=False)
                 bars.update(tasks[step.task], completed=step.done)
+                if plain and time.perf_counter() - said >= LOG_EVERY_S:
+                    said = time.perf_counter()
+                    _log(f"{step.task}: {step.done:,} of {step.total:,}")
                 if step.values:
                     self.curves.setdefault(step.task, []).append(step.values)
 
@@ -59,8 +74,19 @@ class Steps:
             print(text, flush=True)
 
 
+def one_line(text: str) -> str:
+    """Text of the user's data, fit for a terminal: on one line, without control characters, cut after WIDEST."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text).strip()
+    return shown if len(shown) <= WIDEST else shown[: WIDEST - 1].rstrip() + "…"
+
+
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with aligned columns: figures to the right, words to the left."""
+    """A Markdown table with aligned columns: figures to the right, words to the left.
+
+    Whatever the cells hold, a row stays one row: bars are escaped, line breaks and control characters are blanks, and
+    text beyond WIDEST characters is cut.
+    """
+    header, *rows = ([one_line(text).replace("|", "\\|") for text in row] for row in [header, *rows])
     columns = list(range(len(header)))
     widths = [max(len(row[at]) for row in [header, *rows]) for at in columns]
     figures = [all(row[at][:1] in set("+-0123456789") for row in rows) for at in columns]

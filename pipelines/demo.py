@@ -1,6 +1,7 @@
 """The whole line in one command: data -> learn -> evaluate -> MLflow -> bundle -> service -> an answer with titles."""
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import Any
 import numpy as np
 
 from pipelines import tracking
-from pipelines.console import Steps, text_table
+from pipelines.console import Steps, one_line, text_table
+from pipelines.home import tracking_uri
+from pipelines.reports import plain_interval
 from pipelines.service import ask, running
 from pipelines.settings import RunSettings
 from pipelines.train import Prepared, Trained, comparisons_of, metrics_of, prepare, train
 from recsys.data.split import Holdout
 from recsys.errors import DataError, ModelError
 from recsys.evaluation.attainable import attainable_gain, sample_rows, truths
+from recsys.evaluation.significance import Interval
 from recsys.retrieval.bundle import copy_into
 
 _METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10")
@@ -73,11 +77,21 @@ def _attainable(settings: RunSettings, prepared: Prepared, trained: Trained, ste
     shown = ["oracle", "informed", measured.name, *sorted(set(values) - {measured.name}, key=means.__getitem__)[::-1]]
     steps.say(f"What could be learned: ndcg_at_10 on {len(rows):,} sampled warm users.\n")
     steps.say(text_table(["ranker", "ndcg_at_10"], [[name, f"{means[name]:.4f}"] for name in shown]))
-    steps.say(
-        f"\nAttainable gain of {measured.name}: {gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}]"
-        f" = ({measured.name} - {best}) / (informed - {best})\n"
+    steps.say("\n" + gain_said(measured.name, best, gain) + "\n")
+    return {"gain": plain_interval(gain), "over": best, "users": len(rows), "ndcg_at_10": means}
+
+
+def gain_said(model: str, best: str, gain: Interval) -> str:
+    """The attainable gain in one sentence."""
+    if math.isnan(gain.mean):
+        return (
+            f"Attainable gain of {model}: none to measure, for here the informed ranker is no better than {best}: "
+            "tastes that popularity does not tell (world.taste) are what there is to gain."
+        )
+    return (
+        f"Attainable gain of {model}: {gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}]"
+        f" = ({model} - {best}) / (informed - {best})"
     )
-    return {"gain": gain._asdict(), "over": best, "users": len(rows), "ndcg_at_10": means}
 
 
 def people(holdout: Holdout) -> dict[str, dict[str, Any]]:
@@ -107,7 +121,7 @@ def _show(person: str, body: dict[str, Any], answer: dict[str, Any], prepared: P
     data = prepared.data
     for event in body.get("history", []):
         title = data.items["title"][data.item_ids.index(event["item_id"])].as_py()
-        steps.say(f"  clicked: {title or event['item_id']}")
+        steps.say(f"  clicked: {one_line(title or event['item_id'])}")
     rows = [
         [item["title"] or item["item_id"], item["reason"] or "", f"{item['score']:.3f}"] for item in answer["items"]
     ]
@@ -120,7 +134,7 @@ def _farewell(root: Path, trained: Trained, request: dict[str, Any], steps: Step
     steps.say(f"  {commands}recsys serve {root} --port 8000")
     steps.say(f"  curl -s localhost:8000/v1/recommend -H 'content-type: application/json' -d '{body}'")
     steps.say(f"The run {trained.run_id} in the MLflow UI (then open http://127.0.0.1:5000):")
-    steps.say(f"  {commands}mlflow ui --backend-store-uri {tracking.tracking_uri()}")
+    steps.say(f"  {commands}mlflow ui --backend-store-uri {tracking_uri()}")
     steps.say("Seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps.seconds.items()))
 
 

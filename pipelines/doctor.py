@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines import tracking
 from pipelines.console import text_table
-from pipelines.settings import WORLD, RunSettings
+from pipelines.settings import WORLD
 from recsys.evaluation.doctor import AILMENTS, Diagnosis, examine
 from recsys.retrieval.bundle import Bundle, current, load
 
@@ -15,7 +15,7 @@ def opened(reference: str) -> Bundle:
     """The bundle of a folder, or of a run (an id or its beginning, `last`, `champion`, `challenger`)."""
     if Path(reference).exists():
         return load(current(Path(reference)))
-    run_id = tracking.resolve(reference, str(RunSettings.model_fields["experiment"].default))
+    run_id = tracking.resolve(reference)
     return load(tracking.bundle_of(run_id))
 
 

@@ -11,8 +11,9 @@ from pipelines.measure import judge
 from pipelines.reports import segments_table
 from pipelines.settings import RunSettings
 from pipelines.train import prepare
-from recsys.arrays import I32, Ragged
+from recsys.arrays import I32, Histories, Ragged
 from recsys.data.dataset import Dataset
+from recsys.data.sources.folder import located
 from recsys.data.split import Holdout
 from recsys.errors import DataError
 from recsys.evaluation.evaluate import Report
@@ -24,8 +25,8 @@ from recsys.retrieval.users import Users
 
 
 def settings_of(bundle: Bundle) -> dict[str, Any]:
-    """The settings of the run that made a bundle, as it states them."""
-    settings: dict[str, Any] = bundle.manifest["lineage"]["settings"]
+    """The settings of the run that made a bundle, as it states them; none where it was written without a run."""
+    settings: dict[str, Any] = bundle.manifest["lineage"].get("settings", {})
     return settings
 
 
@@ -37,17 +38,24 @@ def evaluate_bundle(bundle: Bundle, settings: RunSettings, steps: Steps) -> tupl
     prepared = prepare(settings, steps)
     holdout = prepared.holdout
     if not settings.split.allow_leaks:
-        _refuse_known_answers(bundle, settings, holdout)
+        refuse_known_answers(bundle, settings, holdout)
     with steps.step("evaluate") as progress:
         served = Translated(bundle, holdout.train)
         report = judge(served, holdout, settings, facts_of(holdout.train), progress)
     return f"bundle {bundle.bundle_id} on {prepared.title}", report
 
 
-def _refuse_known_answers(bundle: Bundle, settings: RunSettings, holdout: Holdout) -> None:
+def refuse_known_answers(bundle: Bundle, settings: RunSettings, holdout: Holdout) -> None:
     """Raises DataError where what is asked may have been trained on: by time, else by the settings of the split."""
     lineage = bundle.manifest["lineage"]
-    last = lineage["train"]["last"]
+    last = lineage.get("train", {}).get("last")
+    if lineage.get("refit") and (holdout.now is None or last is None or last >= holdout.now):
+        raise DataError(
+            f"bundle {bundle.bundle_id} learned again from all events of its run (refit=true), the judged ones among "
+            "them: it has seen the answers. Its run has the figures of the same model without them. Judge a bundle of "
+            "refit=false, or this one on events after its last (split.kind=global_time), or set split.allow_leaks=true "
+            "to see by how much it flatters."
+        )
     advice = "Judge it on the split of its own run, or set split.allow_leaks=true to see by how much it flatters."
     if holdout.now is not None and last is not None:
         if last >= holdout.now:
@@ -57,6 +65,13 @@ def _refuse_known_answers(bundle: Bundle, settings: RunSettings, holdout: Holdou
             )
         return
     own, asked = settings_of(bundle), settings.model_dump(mode="json")
+    if not own:
+        raise DataError(
+            f"bundle {bundle.bundle_id} was written without a run: it does not say how its data were split, nor can a "
+            "split that is not by time tell which answers it has seen. Judge it on a split by time, or set "
+            "split.allow_leaks=true."
+        )
+    own = {**own, "data": located(own["data"])}  # bundles of old say a path as it was typed
     for name in ("data", "prepare", "split", "judge", "seed"):
         if own[name] != asked[name]:
             raise DataError(
@@ -113,16 +128,12 @@ class Translated:
         return Answer(self.back[answer.ids].astype(np.int64), answer.scores, answer.source)
 
     def translated(self, users: Users) -> Users:
-        """The users in the bundle's numbering."""
-        known = self.item[users.history.values] >= 0
-        index = np.where(users.index >= 0, self.person[users.index], -1).astype(np.int32)
-        return Users(
-            index,
-            self._items(users.history),
-            time=None if users.time is None else users.time[known],
-            event=None if users.event is None else self.event[users.event[known]].astype(np.int8),
-            now=users.now,
-        )
+        """The users in the bundle's numbering, with weights only where it serves by weights."""
+        items = Ragged(users.history.offsets, self.item[users.history.values])
+        event = None if users.event is None else self.event[users.event].astype(np.int8)
+        weight = users.weight if self.bundle.weighted else None
+        past = Histories(items, users.time, weight, event).keep(items.values >= 0)
+        return Users.of(np.where(users.index >= 0, self.person[users.index], -1), past, users.now)
 
     def _items(self, rows: Ragged) -> Ragged:
         items = self.item[rows.values]

@@ -1,6 +1,6 @@
-"""From a recommender to a DataFrame, for notebooks and batch jobs."""
+"""From a recommender or a data set to DataFrames, for notebooks and batch jobs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,3 +39,31 @@ def recommend_frame(recommender: Recommender, data: Dataset, k: int) -> "pd.Data
             "source": np.array(SOURCES)[answer.source][user],
         }
     )
+
+
+def events_frame(data: Dataset) -> "pd.DataFrame":
+    """The events of a data set, a row each in their order: what `dataset_of` reads.
+
+    Columns user_id and item_id, and where the data have them timestamp (UTC), event and weight.
+    """
+    import pandas as pd
+
+    events = data.interactions
+    columns: dict[str, Any] = {
+        "user_id": np.array(list(data.user_ids), object)[events.user],
+        "item_id": np.array(list(data.item_ids), object)[events.item],
+    }
+    if events.time is not None:
+        columns["timestamp"] = pd.to_datetime(events.time, unit="s", utc=True)
+    if events.event is not None:
+        columns["event"] = np.array(events.event_names, object)[events.event]
+    if events.weight is not None:
+        columns["weight"] = events.weight
+    return pd.DataFrame(columns)
+
+
+def items_frame(data: Dataset) -> "pd.DataFrame":
+    """The items of a data set: item_id, title, and domain and categories where the data have them."""
+    import pandas as pd
+
+    return pd.DataFrame({"item_id": list(data.item_ids), **data.items.to_pydict()})

@@ -3,16 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from pipelines.console import Steps
 from pipelines.reports import against, lists_table, main_table, segments_table
 from pipelines.settings import RunSettings
 from recsys.arrays import I32, Bool
 from recsys.data.dataset import Dataset
 from recsys.data.split import Holdout
-from recsys.evaluation.evaluate import Recommends, Report, evaluate
+from recsys.evaluation.evaluate import Recommends, Report
 from recsys.evaluation.facts import ItemFacts, facts_of
+from recsys.evaluation.holdout import evaluate_on
 from recsys.evaluation.names import Named
 from recsys.evaluation.significance import FEW_USERS, Comparison, compare
 from recsys.models.own_history import OwnHistory
@@ -23,18 +22,16 @@ from recsys.retrieval.bundle import recommender_of
 from recsys.retrieval.catalogue import Catalogue
 from recsys.retrieval.ranker import Embeddings, TrainedRanker
 from recsys.retrieval.recommender import Recommender
-from recsys.retrieval.users import Users
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What the model learned, the fallback, a report per row of the table, and the model against each other row.
+    """What the model learned, a report per row of the table, and the model against each other row.
 
     warm: (n,) users who bring a history; the others get the fallback from every model."""
 
     name: str
     learned: Embeddings | TrainedRanker
-    fallback: I32
     reports: Mapping[str, Report]
     comparisons: Mapping[str, Comparison]
     warm: Bool
@@ -43,21 +40,6 @@ class Measured:
     @property
     def report(self) -> Report:
         return self.reports[self.name]
-
-
-def users_of(holdout: Holdout) -> Users:
-    """The people of a holdout as the recommender sees them: those whom the learner saw by their row.
-
-    They ask at the moment of the split, or, where it has none, right after their last event.
-    """
-    index = np.where(holdout.known, holdout.user, -1).astype(np.int32)
-    time, now = holdout.history_time, None
-    if holdout.now is not None:
-        now = np.full(len(index), holdout.now, np.int64)
-    elif time is not None and len(time):
-        last = holdout.history.offsets[1:] - 1
-        now = np.where(holdout.history.lengths > 0, time[last], 0)
-    return Users(index, holdout.history, time=time, event=holdout.history_event, now=now)
 
 
 def baselines(settings: RunSettings, train: Dataset) -> dict[str, Embeddings | TrainedRanker]:
@@ -91,15 +73,8 @@ def judge(
     metrics: Sequence[Named] | None = None,
 ) -> Report:
     """The report of anything that recommends, on the question of a run: same users, targets, candidates and metrics."""
-    return evaluate(
-        recommender,
-        users_of(holdout),
-        holdout.targets,
-        metrics=metrics or settings.metrics,
-        among=holdout.among,
-        facts=facts,
-        progress=progress,
-    )
+    chosen = metrics or settings.metrics
+    return evaluate_on(recommender, holdout, metrics=chosen, facts=facts, progress=progress)
 
 
 def measure(settings: RunSettings, holdout: Holdout, steps: Steps) -> Measured:
@@ -120,7 +95,7 @@ def measure(settings: RunSettings, holdout: Holdout, steps: Steps) -> Measured:
         judged = next(iter(reports[own].values))
         other_values = {name: reports[name].values[judged] for name in others}
         comparisons = compare(reports[own].values[judged], other_values, warm=int(warm.sum()))
-    return Measured(own, learned, fallback, reports, comparisons, warm, len(holdout.targets.values))
+    return Measured(own, learned, reports, comparisons, warm, len(holdout.targets.values))
 
 
 def _row_name(settings: RunSettings) -> str:

@@ -13,8 +13,8 @@ from pipelines.measure import Measured
 from recsys.arrays import F64, I64, Bool
 from recsys.data.split import Holdout
 from recsys.evaluation.evaluate import Report
+from recsys.evaluation.holdout import users_of
 from recsys.retrieval.ranker import Embeddings
-from recsys.retrieval.users import Users
 
 MODEL, GREYS, INK = "#1f5fa8", ("#444444", "#b07020", "#888888", "#7a9a60"), "#333333"
 DASHES = ("-", "--", ":", "-.")
@@ -125,8 +125,7 @@ def popularity_against_score(space: Embeddings, holdout: Holdout) -> Any:
     A thin rising band is a model that has learned popularity; a tall one tells people apart.
     """
     rows = _spread_over(len(holdout.user), _USERS)
-    index = np.where(holdout.known, holdout.user, -1).astype(np.int32)
-    users = Users(index, holdout.history, time=holdout.history_time).take(rows)
+    users = users_of(holdout).take(rows)
     vectors, known = space.encoder.encode(users)
     counts = holdout.train.interactions.item_counts()
     trained = np.flatnonzero(space.trained & (counts > 0))
@@ -166,6 +165,45 @@ def training_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Any:
         panel.plot(np.arange(1, len(values) + 1), values, color=MODEL, marker="o", markersize=3)
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.set(title=name, xlabel="step")
+    return figure
+
+
+def by_setting(metric: str, fields: Mapping[str, bool], rows: Sequence[Mapping[str, Any]], best: int) -> Any:
+    """A panel for each field of a search: the metric of every trial by the field's value, the best one ringed.
+
+    fields: field -> whether its axis is logarithmic. rows: values by field, and the figure under `metric`.
+    """
+    figure, panels = _panels(len(fields))
+    figures = [row[metric] for row in rows]
+    for panel, (field, logarithmic) in zip(panels, fields.items(), strict=True):
+        values = [row[field] if isinstance(row[field], int | float) else str(row[field]) for row in rows]
+        panel.plot(values, figures, "o", color=MODEL, markersize=4, alpha=0.7)
+        panel.plot(
+            values[best : best + 1], figures[best : best + 1], "o", color=GREYS[1], markersize=10, fillstyle="none"
+        )
+        panel.set(xlabel=field, ylabel=metric)
+        if logarithmic:
+            panel.set_xscale("log")
+    return figure
+
+
+def by_dim(
+    metric: str, dims: Sequence[int], means: Sequence[float], errors: Sequence[float], ms: Sequence[float], advised: int
+) -> Any:
+    """The metric by dim, each with one standard error of its difference to the best, beside the time of one query."""
+    figure, (quality, cost) = _panels(2)
+    best = int(np.argmax(means))
+    quality.axhspan(means[best] - errors[advised], means[best], color=GREYS[2], alpha=0.2, linewidth=0)
+    quality.errorbar(dims, means, errors, color=MODEL, marker="o", markersize=4, capsize=3)
+    cost.plot(dims, ms, "-o", color=MODEL, markersize=4)
+    for panel, values in ((quality, means), (cost, ms)):
+        panel.plot(dims[advised], values[advised], "o", color=GREYS[1], markersize=11, fillstyle="none")
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(dims, [str(dim) for dim in dims])
+        panel.minorticks_off()
+        panel.set(xlabel="dim")
+    quality.set(title=f"{metric}, one standard error of the difference to the best")
+    cost.set(title="one exact query, one thread", ylabel="milliseconds", ylim=(0, None))
     return figure
 
 

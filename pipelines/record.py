@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipelines import tracking
+from pipelines.lineage import flat
 from recsys.data.split import Holdout
 from recsys.evaluation.evaluate import Report
 from recsys.retrieval.bundle import read_manifest
@@ -99,8 +100,8 @@ def _from_lineage(bundle_id: str, lineage: Mapping[str, Any]) -> dict[str, Any]:
 
 def tags_of(lineage: Mapping[str, Any]) -> dict[str, Any]:
     """The lineage flat, without the settings, which are parameters, and without what is unknown."""
-    flat = tracking.flat(lineage)
-    return {key: value for key, value in flat.items() if not key.startswith("settings.") and value is not None}
+    named = flat(lineage)
+    return {key: value for key, value in named.items() if not key.startswith("settings.") and value is not None}
 
 
 def holdout_digest(holdout: Holdout, data_digest: str) -> str:

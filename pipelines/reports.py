@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.console import text_table
 from recsys.evaluation.evaluate import Report
-from recsys.evaluation.significance import Comparison, Interval
+from recsys.evaluation.significance import Comparison, Interval, compare, p_text
 
 TABLE_METRICS = ("ndcg_at_10", "recall_at_20", "recall_at_100")
 
@@ -24,12 +24,12 @@ def report_data(report: Report) -> dict[str, Any]:
     What does not apply to anybody is null.
     """
     return {
-        "metrics": {name: _plain(report.interval(name)) for name in report.values},
+        "metrics": {name: plain_interval(report.interval(name)) for name in report.values},
         "system": {name: _number(value) for name, value in report.system.items()},
         "segments": {
             name: {"users": _users(report, name)}
             | {
-                metric: _plain(report.interval(metric, segment=name))
+                metric: plain_interval(report.interval(metric, segment=name))
                 for metric in shown_metrics(report)
                 if metric in of
             }
@@ -38,7 +38,8 @@ def report_data(report: Report) -> dict[str, Any]:
     }
 
 
-def _plain(interval: Interval) -> dict[str, float | None]:
+def plain_interval(interval: Interval) -> dict[str, float | None]:
+    """An interval as plain data, null where there is none."""
     return {name: _number(value) for name, value in interval._asdict().items()}
 
 
@@ -104,8 +105,16 @@ def against(comparison: Comparison) -> str:
     difference = comparison.difference
     return (
         f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}], "
-        f"p = {comparison.p_holm:.2g}: {comparison.verdict}"
+        f"{p_text(comparison.p_holm)}: {comparison.verdict}"
     )
+
+
+def compared_lines(reports: Mapping[str, Report], name: str) -> str:
+    """A line for each other system: the paired test on the first metric of the table, Holm-corrected."""
+    metric = shown_metrics(reports[name])[0]
+    values = {other: report.values[metric] for other, report in reports.items() if other != name}
+    found = compare(reports[name].values[metric], values, warm=_users(reports[name], "warm"))
+    return "\n".join(f"{name} against {other}: {against(comparison)}" for other, comparison in found.items())
 
 
 def comparison_data(first: str, second: str, metric: str, comparison: Comparison) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pipelines.record import VALUES
 from pipelines.tracking import Run
 from recsys.arrays import F64, Bool
 from recsys.errors import TrackingError
-from recsys.evaluation.significance import FEW_USERS, Interval, bootstrap, compare
+from recsys.evaluation.significance import FEW_USERS, Interval, bootstrap, compare, p_text
 
 
 class Judged(NamedTuple):
@@ -67,8 +67,8 @@ def _band(run: Run, metric: str) -> str:
     return "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"
 
 
-def judged(reference: str, experiment: str) -> Judged:
-    """A run with its values per user. A TrackingError where it has none, with what to do."""
+def judged(reference: str, experiment: str | None) -> Judged:
+    """A run with its values per user; `experiment` as in `resolve`. A TrackingError where it has none."""
     run = tracking.run_of(tracking.resolve(reference, experiment))
     if "holdout" not in run.tags:
         raise TrackingError(f"run {run.run_id} ({run.name}) has no values per user to compare. Train it again.")
@@ -117,7 +117,7 @@ def compared(runs: Sequence[Judged], metric: str | None = None) -> tuple[str, di
         difference = found.difference
         lines.append(
             f"- {names[0]} against {name}: {difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}], "
-            f"p = {found.p_holm:.2g}: {found.verdict}"
+            f"{p_text(found.p_holm)}: {found.verdict}"
         )
         tests.append(
             {

@@ -9,6 +9,7 @@ from pydantic import Field
 from recsys.config import Settings, overridden, read_toml
 from recsys.data.prepare import PrepareSettings
 from recsys.data.schema import EVENT_COLUMNS
+from recsys.data.sources.folder import located
 from recsys.data.split import SplitSettings
 from recsys.data.world import WorldSettings
 from recsys.errors import SettingError
@@ -19,6 +20,7 @@ from recsys.retrieval.seen import SeenSettings
 
 CONFIGS = Path(__file__).parent / "configs"
 WORLD = "world"
+DEFAULT_EXPERIMENT = "recsys"
 
 
 class RunSettings(Settings):
@@ -33,6 +35,11 @@ class RunSettings(Settings):
     split: SplitSettings = Field(SplitSettings(), description="how the events are cut into learning and judging")
     model: dict[str, Any] = Field({"name": "als"}, description="`name` of a model, and its own settings beside it")
     judge: Literal["test", "validation"] = Field("test", description="the part to judge on; tune on validation only")
+    refit: bool = Field(
+        False,
+        description="after judging, learn again from all events, the judged ones too, for the bundle: twice the time; "
+        "the figures stay those of the model that was judged",
+    )
     evaluate_users: int | None = Field(
         None, ge=1, description="judge on so many users of the part, drawn by the seed; none = all of them"
     )
@@ -46,11 +53,13 @@ class RunSettings(Settings):
         30, gt=0, description="window of the popularity fallback; ignored without times"
     )
     seen: SeenSettings = Field(
-        SeenSettings(), description="may an answer hold what the user had before? exclude | allow | a table [seen]"
+        SeenSettings(),
+        description="may an answer hold what the user had before? exclude | allow | a table [seen]; default: exclude, "
+        "with prepare.target_event only what he had by that event",
     )
     seed: int = Field(1, ge=0, description="the one seed of the run")
     threads: int = Field(0, ge=0, description="threads for numba, BLAS and faiss; 0 = all cores of this process")
-    experiment: str = Field("recsys", description="the MLflow experiment that the run is logged under")
+    experiment: str = Field(DEFAULT_EXPERIMENT, description="the MLflow experiment that the run is logged under")
 
     @property
     def model_name(self) -> str:
@@ -68,6 +77,12 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
     """
     table: Mapping[str, Any] = read_toml(_config_path(config)) if config else {}
     table = overridden({**table, **values}, assignments)
+    if isinstance(data := table.get("data"), str) and data != WORLD:
+        table["data"] = located(data)
+    prepare = table.get("prepare", {})
+    target = prepare.get("target_event") if isinstance(prepare, Mapping) else None
+    if target is not None and "seen" not in table:  # what was only viewed may still be bought
+        table["seen"] = {"events": [target]}
     model = table.get("model", {})
     if isinstance(model, Mapping):  # model.dim=32 alone keeps the default name
         table["model"] = {"name": "als", **model}

@@ -3,36 +3,32 @@
 import fcntl
 import logging
 import os
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys.config import home
+from pipelines.home import database, remove_false_folder, tracking_uri, whole_database
+from pipelines.home import store as store  # callers find it here, beside what is in it
+from pipelines.lineage import flat
+from pipelines.settings import DEFAULT_EXPERIMENT
 from recsys.errors import ModelError, RecsysError, TrackingError
 
 BUNDLE, WITHOUT_BUNDLE = "bundle", "without_bundle"  # the latter: a tag, the reason why a run has none
 ALIASES = ("champion", "challenger")
-
-
-def store() -> Path:
-    """The folder of the tracking database and the artefacts."""
-    return home() / "mlruns"
-
-
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, else the SQLite database in the store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store() / 'mlflow.db'}"
+MAX_RUNS = 50_000  # MLflow's own limit
+TRIALS = "/trials"  # ends the name of the experiment that holds the trials of a search for another one's settings
 
 
 @contextmanager
-def _client() -> Iterator[Any]:
+def _client(*, making: bool = False) -> Iterator[Any]:
     """An MLflow client, its database made under a file lock: two first users at once would destroy it.
 
-    Whatever the store refuses, inside the block too, is a TrackingError.
+    making: a missing database is made, else it is a TrackingError, as is whatever the store refuses, in the block too.
     """
+    if not making and nothing_yet():
+        raise TrackingError(f"{store()} has no runs yet. Run `recsys train`, or set RECSYS_HOME to their folder.")
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a dead server is said at once, not in minutes
     try:
@@ -40,28 +36,60 @@ def _client() -> Iterator[Any]:
     except RecsysError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TrackingError(f"{tracking_uri()} refused: {reason}") from error
+        if isinstance(error, ModuleNotFoundError) and error.name == "mlflow":
+            raise TrackingError(f"{error}. Tracking needs the extra `train`, as in: pip install '.[train]'.") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+        named = os.environ.get("MLFLOW_TRACKING_URI")
+        fix = "Mend MLFLOW_TRACKING_URI, or start its server." if named else "It needs space and access to its folder."
+        raise TrackingError(f"{tracking_uri()} refused: {reason.rstrip('.')}. {fix}") from error
+    finally:
+        remove_false_folder()
+
+
+def nothing_yet() -> bool:
+    """Whether no run was ever logged here, and no other store is named."""
+    return not os.environ.get("MLFLOW_TRACKING_URI") and not database().exists()
 
 
 def _opened() -> Any:
-    store().mkdir(parents=True, exist_ok=True)
-    with (store() / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+    with ExitStack() as held:
+        if tracking_uri().startswith("sqlite:"):
+            store().mkdir(parents=True, exist_ok=True)
+            fcntl.flock(held.enter_context((store() / ".lock").open("w")), fcntl.LOCK_EX)
+            held.enter_context(whole_database())
         import mlflow
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         client = mlflow.MlflowClient(tracking_uri=tracking_uri(), registry_uri=tracking_uri())
         client.search_experiments(max_results=1)
     return client
 
 
-def start_run(experiment: str, name: str) -> str:
-    """Opens a run and returns its id, so that the bundle can name it."""
-    with _client() as client:
-        run = client.create_run(_experiment(client, experiment), run_name=name)
-        return str(run.info.run_id)
+def _found(client: Any, run_id: str) -> Any | None:
+    """A run as MLflow has it, None where it has none of this id."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
+
+
+def _known(client: Any, run_id: str) -> Any:
+    """A run as MLflow has it; an id that it does not know is a TrackingError with what to do."""
+    if (found := _found(client, run_id)) is None:
+        raise TrackingError(f"run {run_id!r} is not in {tracking_uri()}. `recsys runs` lists those that are.")
+    return found
+
+
+def start_run(experiment: str, name: str, parent: str | None = None) -> str:
+    """Opens a run, nested in another where there is a `parent`, and returns its id, so that the bundle can name it."""
+    with _client(making=True) as client:
+        tags = None if parent is None else {"mlflow.parentRunId": parent}
+        return str(client.create_run(_experiment(client, experiment), tags=tags, run_name=name).info.run_id)
 
 
 def finish_run(
@@ -73,6 +101,7 @@ def finish_run(
     curves: Mapping[str, Sequence[Mapping[str, float]]],
     files: Path | None,
     bundle: Path | None,
+    status: str = "FINISHED",
 ) -> None:
     """Writes what a run found, the bundle (if it has one) as artefact, and closes it; once more changes nothing.
 
@@ -82,7 +111,7 @@ def finish_run(
         from mlflow.entities import Metric, Param, RunTag
 
         try:
-            now = client.get_run(run_id).info.start_time
+            now = _known(client, run_id).info.start_time
             measured = [Metric(key, value, now, 0) for key, value in metrics.items()]
             measured += [
                 Metric(f"{task.replace(' ', '_')}.{key}", value, now, step)
@@ -99,7 +128,7 @@ def finish_run(
                 client.log_artifacts(run_id, str(files))
             if bundle is not None:
                 client.log_artifacts(run_id, str(bundle), BUNDLE)
-            client.set_terminated(run_id)
+            client.set_terminated(run_id, status)
         except BaseException:
             with suppress(Exception):  # the store that refused may refuse this too: the first refusal is the one to say
                 client.set_terminated(run_id, "FAILED")
@@ -108,16 +137,10 @@ def finish_run(
 
 def has_run(run_id: str) -> bool:
     """Whether the store knows a run."""
+    if nothing_yet():
+        return False
     with _client() as client:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return False
-        return True
+        return _found(client, run_id) is not None
 
 
 def _experiment(client: Any, name: str) -> str:
@@ -141,7 +164,7 @@ def artifact_of(run_id: str, name: str) -> Path:
     with _client() as client:
         from mlflow.artifacts import download_artifacts
 
-        uri = client.get_run(run_id).info.artifact_uri
+        uri = _known(client, run_id).info.artifact_uri
         return Path(download_artifacts(artifact_uri=f"{uri}/{name}", tracking_uri=tracking_uri()))
 
 
@@ -161,13 +184,17 @@ class Run:
 
 
 def runs(experiment: str | None = None, limit: int = 20) -> list[Run]:
-    """The newest runs, newest first, of one experiment or of all; an experiment that nobody made is a TrackingError."""
+    """The newest runs, newest first, of one experiment or of all but trials; one never made is a TrackingError."""
+    if not 1 <= limit <= MAX_RUNS:
+        raise TrackingError(f"limit must be between 1 and {MAX_RUNS:,} runs, got {limit}.")
+    if experiment is None and nothing_yet():
+        return []
     with _client() as client:
         experiments = {found.experiment_id: found.name for found in client.search_experiments()}
         if experiment is not None and experiment not in experiments.values():
             known = ", ".join(sorted(experiments.values()))
             raise TrackingError(f"experiment {experiment!r} is not in {tracking_uri()}; its experiments: {known}.")
-        chosen = [key for key, name in experiments.items() if experiment in (None, name)]
+        chosen = [key for key, name in experiments.items() if _asked(name, experiment)]
         found = client.search_runs(chosen, order_by=["attributes.start_time DESC"], max_results=limit)
         aliases = _aliases(client)
         return [_run(run, experiments[run.info.experiment_id], aliases) for run in found]
@@ -176,23 +203,18 @@ def runs(experiment: str | None = None, limit: int = 20) -> list[Run]:
 def run_of(run_id: str) -> Run:
     """One run."""
     with _client() as client:
-        found = client.get_run(run_id)
+        found = _known(client, run_id)
         return _run(found, client.get_experiment(found.info.experiment_id).name, _aliases(client))
 
 
+def _asked(name: str, experiment: str | None) -> bool:
+    return name == experiment or (experiment is None and not name.endswith(TRIALS))
+
+
 def _run(found: Any, experiment: str, aliases: Mapping[str, tuple[str, ...]]) -> Run:
-    info, data = found.info, found.data
-    return Run(
-        info.run_id,
-        experiment,
-        info.run_name,
-        info.status,
-        info.start_time / 1000,
-        dict(data.tags),
-        dict(data.params),
-        dict(data.metrics),
-        aliases.get(info.run_id, ()),
-    )
+    info, data, own = found.info, found.data, aliases.get(found.info.run_id, ())
+    known = dict(data.tags), dict(data.params), dict(data.metrics)
+    return Run(info.run_id, experiment, info.run_name, info.status, info.start_time / 1000, *known, own)
 
 
 def _aliases(client: Any) -> dict[str, tuple[str, ...]]:
@@ -213,7 +235,7 @@ def promote(run_id: str, alias: str) -> str:
     with _client() as client:
         from mlflow.exceptions import MlflowException
 
-        run = client.get_run(run_id)
+        run = _known(client, run_id)
         if not client.list_artifacts(run_id, BUNDLE):
             raise TrackingError(f"run {run_id} has no bundle to promote. Log it with `recsys track BUNDLE` first.")
         model = client.get_experiment(run.info.experiment_id).name
@@ -228,15 +250,16 @@ def promote(run_id: str, alias: str) -> str:
         return str(made[0].version)
 
 
-def resolve(reference: str, experiment: str) -> str:
+def resolve(reference: str, experiment: str | None = None) -> str:
     """The run id behind `last`, `champion`, `challenger`, an id or the beginning of one.
 
-    `shop/champion` asks the experiment `shop`, a plain word asks `experiment`.
+    `shop/champion` asks the experiment `shop`, a plain word asks `experiment`; without one, `last` is the last run of
+    any, and an alias that of the experiment `recsys`.
     """
     place, _, word = reference.rpartition("/")
-    place = place or experiment
     if word == "last":
-        return last_run(place)
+        return last_run(place or experiment)
+    place = place or experiment or DEFAULT_EXPERIMENT
     if word in ALIASES:
         with _client() as client:
             from mlflow.exceptions import MlflowException
@@ -258,41 +281,17 @@ def resolve(reference: str, experiment: str) -> str:
     return reference
 
 
-def last_run(experiment: str) -> str:
-    """The id of the newest finished run of an experiment."""
+def last_run(experiment: str | None) -> str:
+    """The id of the newest finished run of an experiment, or of all but trials."""
     with _client() as client:
-        found = client.get_experiment_by_name(experiment)
-        runs = found and client.search_runs(
-            [found.experiment_id],
+        experiments = [one for one in client.search_experiments() if _asked(one.name, experiment)]
+        runs = experiments and client.search_runs(
+            [one.experiment_id for one in experiments],
             "attributes.status = 'FINISHED'",
             order_by=["attributes.start_time DESC"],
             max_results=1,
         )
         if not runs:
-            raise TrackingError(
-                f"experiment {experiment!r} has no finished run in {tracking_uri()}. Run `recsys train`."
-            )
+            what = "no experiment has a" if experiment is None else f"experiment {experiment!r} has no"
+            raise TrackingError(f"{what} finished run in {tracking_uri()}. Run `recsys train`.")
         return str(runs[0].info.run_id)
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"model": {"dim": 64}} as {"model.dim": 64}."""
-    result: dict[str, Any] = {}
-    for key, value in settings.items():
-        result |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return result
-
-
-def git_commit() -> str:
-    """The commit of the working directory, marked where files differ from it; "none" outside a repository."""
-    try:
-        said = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "none"
-    return said.stdout.strip() or "none"

@@ -10,20 +10,24 @@ import numpy as np
 
 from pipelines import record, tracking
 from pipelines.console import Steps
+from pipelines.home import refuse_without_room
+from pipelines.lineage import git_commit
 from pipelines.measure import Measured, measure, table
 from pipelines.plots import draw
 from pipelines.settings import WORLD, RunSettings
 from pipelines.threads import set_threads
 from recsys.data.dataset import Dataset
 from recsys.data.prepare import prepared as prepared_data
+from recsys.data.prepare import refuse_one_sided
 from recsys.data.sources.folder import load_dataset
 from recsys.data.split import Holdout, split
 from recsys.data.world import World, make_world
 from recsys.errors import ModelError, TrackingError
+from recsys.models.content import content_of
+from recsys.models.registry import make_model
 from recsys.progress import Progress
 from recsys.retrieval import bundle
-from recsys.retrieval.catalogue import Catalogue
-from recsys.retrieval.ranker import Embeddings, embeddings_of
+from recsys.retrieval.ranker import Embeddings, TrainedRanker, embeddings_of
 from recsys.seeding import generator
 
 _VERSIONS = ("recsys", "numpy", "scipy", "numba", "torch", "faiss-cpu", "pandas", "mlflow-skinny")
@@ -80,6 +84,7 @@ def _load(settings: RunSettings, progress: Progress) -> tuple[World | None, Data
     world = make_world(settings.world, progress) if settings.data == WORLD else None
     data = load_dataset(settings.data, settings.columns) if world is None else world.dataset
     data, notes = prepared_data(data, settings.prepare, compact=world is None)
+    refuse_one_sided(data)
     return world, data, notes
 
 
@@ -90,21 +95,37 @@ def train(settings: RunSettings, steps: Steps, prepared: Prepared | None = None)
     the bundle stays in `mlruns/trained`, a warning says so, and `recsys track` finishes the run later.
     """
     prepared = prepared or prepare(settings, steps)
+    refuse_without_room(settings, prepared.data)
     measured = measure(settings, prepared.holdout, steps)
-    text = table(prepared.title, measured)
+    text, source, learned = table(prepared.title, measured), prepared.holdout.train, measured.learned
+    if settings.refit and isinstance(learned, Embeddings):
+        judged, source = source, prepared.data.having(prepared.data.interactions)
+        learned = _learned_again(settings, source, steps)
+        text += (
+            f"\n\nRefit: the bundle's model learned again, from all {len(source.interactions):,} events. The figures "
+            f"are those of the model that learned from {len(judged.interactions):,}."
+        )
     run_id: str | None = None
     try:
-        with steps.step("track"):
+        with steps.step("open run"):
             run_id = tracking.start_run(settings.experiment, _name(settings, prepared))
     except TrackingError as error:
         steps.warn(f"no MLflow run: {error}")
-    lineage = _lineage(settings, prepared) | {"run_id": run_id}
+    lineage = _lineage(settings, prepared, source) | {"run_id": run_id}
     try:
-        embeddings = embeddings_of(settings.model_name, measured.learned)
+        embeddings = embeddings_of(settings.model_name, learned)
     except ModelError as error:
         return _without_bundle(settings, prepared, measured, text, lineage, steps, str(error))
     with steps.step("bundle"):
-        content = _content(settings, prepared, measured, embeddings, lineage)
+        content = content_of(
+            settings.model_name,
+            embeddings,
+            source,
+            seen=settings.seen,
+            fallback_days=settings.fallback_days,
+            lineage=lineage,
+            prepare=settings.prepare,
+        )
         folder = bundle.write(tracking.store() / "trained", content)
     try:
         with steps.step("record"):
@@ -120,6 +141,17 @@ def train(settings: RunSettings, steps: Steps, prepared: Prepared | None = None)
         steps.warn(f"{what} is incomplete, the bundle is safe in {folder}: {error} {later}")
         return Trained(measured, text, run_id, folder)
     return Trained(measured, text, run_id, logged)
+
+
+def _learned_again(settings: RunSettings, everything: Dataset, steps: Steps) -> Embeddings | TrainedRanker:
+    """What the model of the run learns from all events, by the same settings and seed; its curves have a name apart."""
+    model = make_model(settings.model_name, settings.model_settings)
+    with steps.step("learn again") as progress:
+        return model.fit(
+            everything,
+            seed=settings.seed,
+            progress=lambda step: progress(step._replace(task=f"{step.task} again")),
+        )
 
 
 def _without_bundle(
@@ -150,40 +182,21 @@ def _name(settings: RunSettings, prepared: Prepared) -> str:
     return f"{settings.model_name} on {prepared.data.name}"
 
 
-def _lineage(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
-    """Where a bundle comes from, as its manifest states it."""
+def _lineage(settings: RunSettings, prepared: Prepared, source: Dataset) -> dict[str, Any]:
+    """Where a bundle comes from, as its manifest states it. source: what its model learned from."""
+    judged = prepared.holdout.train
+    refit = {"refit": True, "measured": {"train": dict(judged.interactions.summary())}} if source is not judged else {}
     return {
         "data": prepared.data.name,
         "data_digest": prepared.data.digest,
-        "train": dict(prepared.holdout.train.interactions.summary()),
-        "git": tracking.git_commit(),
+        "train": dict(source.interactions.summary()),
+        **refit,
+        "git": git_commit(),
         "seed": settings.seed,
         "threads": prepared.threads,
         "settings": settings.model_dump(mode="json"),
         "versions": {name: version(name) for name in _VERSIONS},
     }
-
-
-def _content(
-    settings: RunSettings, prepared: Prepared, measured: Measured, embeddings: Embeddings, lineage: dict[str, Any]
-) -> bundle.Content:
-    train = prepared.holdout.train
-    histories = train.interactions.histories()
-    return bundle.Content(
-        settings.model_name,
-        embeddings,
-        train.user_ids,
-        train.item_ids,
-        Catalogue(train.items),
-        histories.items,
-        histories.time,
-        measured.fallback,
-        settings.fallback_days if histories.time is not None else None,
-        settings.seen,
-        lineage,
-        histories.event,
-        train.interactions.event_names,
-    )
 
 
 def metrics_of(measured: Measured) -> dict[str, dict[str, dict[str, float]]]:

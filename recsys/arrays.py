@@ -1,6 +1,7 @@
-"""Array types, and rows of unequal length."""
+"""Array types, rows of unequal length, and histories."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -58,7 +59,7 @@ class Ragged(NamedTuple):
 
     def positions(self, rows: Array) -> I64:
         """Where the values of these rows stand in `values`, row after row: also indexes arrays parallel to it."""
-        lengths = self.lengths[rows]
+        lengths = self._lengths_of(rows)
         ends = np.cumsum(lengths)
         places: I64 = np.repeat(self.offsets[:-1][rows] - (ends - lengths), lengths)
         places += np.arange(len(places))
@@ -66,12 +67,47 @@ class Ragged(NamedTuple):
 
     def take(self, rows: Array) -> "Ragged":
         """The rows with these numbers (n,), in this order."""
-        return Ragged(offsets_of(self.lengths[rows]), self.values[self.positions(rows)])
+        return Ragged(offsets_of(self._lengths_of(rows)), self.values[self.positions(rows)])
+
+    def _lengths_of(self, rows: Array) -> I64:
+        """int64 (n,): the lengths of these rows, at no cost for the others."""
+        lengths: I64 = self.offsets[1:][rows] - self.offsets[:-1][rows]
+        return lengths
 
     def keep(self, mask: Bool) -> "Ragged":
         """Only the values (nnz,) where `mask` is true; the number of rows stays."""
         kept = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
         return Ragged(kept[self.offsets], self.values[mask])
+
+
+@dataclass(frozen=True, eq=False)
+class Histories:
+    """One row of events for each user, oldest first, and what stands beside it.
+
+    time: int64 (nnz,) unix seconds. weight: float32 (nnz,); None = every event counts 1. event: int8 (nnz,) codes of
+    event types. Each is parallel to `items.values`, or None.
+    """
+
+    items: Ragged
+    time: I64 | None = None
+    weight: F32 | None = None
+    event: I8 | None = None
+
+    def take(self, rows: Array) -> "Histories":
+        """The rows with these numbers (n,), in this order."""
+        return self._at(self.items.take(rows), self.items.positions(rows))
+
+    def keep(self, mask: Bool) -> "Histories":
+        """Only the events (nnz,) where `mask` is true; the number of rows stays."""
+        return self._at(self.items.keep(mask), mask)
+
+    def _at(self, items: Ragged, chosen: Array) -> "Histories":
+        return Histories(
+            items,
+            None if self.time is None else self.time[chosen],
+            None if self.weight is None else self.weight[chosen],
+            None if self.event is None else self.event[chosen],
+        )
 
 
 def offsets_of(lengths: Array) -> I64:

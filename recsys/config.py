@@ -69,11 +69,12 @@ def overridden(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[st
             table = table.setdefault(parent, {})
             if not isinstance(table, dict):
                 raise SettingError(f"setting {key!r} on the command line: {parent!r} is a value, not a table.")
-        table[name] = _value(text)
+        table[name] = toml_value(text)
     return result
 
 
-def _value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """The value that a text says in TOML; the text itself where it says none."""
     try:
         table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -82,8 +83,11 @@ def _value(text: str) -> Any:
 
 
 def home() -> Path:
-    """The folder that holds `mlruns/`: RECSYS_HOME, else the working directory."""
-    return Path(os.environ.get("RECSYS_HOME") or ".").resolve()
+    """The folder that holds `mlruns/`: RECSYS_HOME, which must be there, else the working directory."""
+    named = Path(os.environ.get("RECSYS_HOME") or ".").resolve()
+    if not named.is_dir():
+        raise SettingError(f"RECSYS_HOME is {named}, which is no folder. Make it, or unset it for the current folder.")
+    return named
 
 
 def data_folders() -> list[Path]:

@@ -20,6 +20,8 @@ from recsys.errors import BundleError, DataError
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 
+MAX_ID_CHARACTERS = 1_000  # what a request may send; longer ones are whole texts in the wrong column
+
 _MAGIC = b"recsys-ids-1\n\0\0\0"
 _MASK = (1 << 64) - 1
 _PRIME = 0x9E3779B97F4A7C15
@@ -113,6 +115,11 @@ class IdMap:
         distinct = list(dict.fromkeys(ids))
         fresh = [distinct[row] for row in np.flatnonzero(self.indices(distinct) < 0)]
         return IdMap.of([*self, *fresh]) if fresh else self
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the four arrays, in memory and on disk."""
+        return sum(array.nbytes for array in (self._text, self._offsets, self._hashes, self._order))
 
     def digest(self) -> bytes:
         """SHA-256 of the ids in their order."""

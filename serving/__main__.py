@@ -1,9 +1,14 @@
 """Entry point of `python -m serving`; sets the thread counts that must be set before numpy is imported."""
 
 import os
+import sys
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one thread a request: threads of threads only wait for each other
 
-from serving.cli import main
+try:
+    from serving.cli import main
+except ModuleNotFoundError as error:
+    print(f"Error: {error}. The service needs the extra `serve`, as in: pip install '.[serve]'.", file=sys.stderr)
+    sys.exit(2)
 
 main(prog_name="python -m serving")

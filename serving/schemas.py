@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recsys.ids import MAX_ID_CHARACTERS
 from recsys.retrieval.respond import MAX_K, Event, Question
 
 MAX_HISTORY = 1_000
 MAX_BATCH = 100
 MAX_BODY_BYTES = 1 << 20
-MAX_ID_CHARACTERS = 1_000
 _LAST_SECOND = 253_402_300_799  # of the year 9999; a timestamp in milliseconds lies beyond
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
@@ -25,7 +25,7 @@ class HistoryEvent(_Asked):
     item_id: Id
     timestamp: int | None = Field(None, ge=0, le=_LAST_SECOND, description="unix seconds; absent = just now")
     event: str | None = Field(
-        None, max_length=100, description="its type (view, click ...); a seen policy may ask for it"
+        None, max_length=100, description="its type (view, click ...): it weighs by this, and a seen policy may ask"
     )
 
 

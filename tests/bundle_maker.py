@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from recsys.arrays import F32, I64, Ragged, offsets_of
+from recsys.arrays import F32, I64, Histories, Ragged, offsets_of
 from recsys.ids import IdMap
 from recsys.retrieval.bundle import Content
 from recsys.retrieval.catalogue import Catalogue
@@ -27,19 +27,23 @@ def content(
     embeddings: Embeddings | None = None,
     fallback_days: float | None = 30.0,
     seen: str = "exclude",
+    weighted: bool = False,
 ) -> Content:
     """Users u0 ... with `events` distinct items each, an hour apart; items i0 ... in two domains.
 
     The last item has no vector and item 1 has no title. solved: the rows of known users are the exact solutions for
     their histories; else random ones, which is what large sizes can afford. embeddings: in place of the random ones.
+    weighted: every second event is a "buy" that weighs 5, the others are "view"s.
     """
     rng = np.random.default_rng(seed)
     first = rng.integers(n_items - 1, size=(n_users, 1))
     seen_items = (first + np.arange(events) * max(1, (n_items - 1) // max(events, 1))) % (n_items - 1)
     histories = Ragged(offsets_of(np.full(n_users, events)), seen_items.ravel().astype(np.int32))
     time: I64 = np.tile(START + 3600 * np.arange(events), n_users).astype(np.int64)
+    event = (np.arange(n_users * events) % 2).astype(np.int8)
+    weight = np.where(event, 5, 1).astype(np.float32) if weighted else None
     if embeddings is None:
-        embeddings = _solving(rng, histories, n_items, dim, solved)
+        embeddings = _solving(rng, Histories(histories, weight=weight), n_items, dim, solved)
     titles = [None if item == 1 else f"Title {item}" for item in range(n_items)]
     domains = ["books" if item % 2 else "films" for item in range(n_items)]
     return Content(
@@ -54,6 +58,10 @@ def content(
         fallback_days=fallback_days,
         seen=seen,
         lineage={"seed": seed, "data": "made by hand"},
+        history_event=event if weighted else None,
+        event_names=("view", "buy") if weighted else (),
+        history_weight=weight,
+        event_weights={"buy": 5.0} if weighted else {},
     )
 
 
@@ -62,12 +70,12 @@ def popularity(counts: F32) -> Embeddings:
     return Embeddings(counts[:, None].astype(np.float32), Constant(np.ones(1, np.float32)))
 
 
-def _solving(rng: np.random.Generator, histories: Ragged, n_items: int, dim: int, solved: bool) -> Embeddings:
+def _solving(rng: np.random.Generator, histories: Histories, n_items: int, dim: int, solved: bool) -> Embeddings:
     items = rng.normal(0, dim**-0.5, (n_items, dim)).astype(np.float32)
     items[-1] = 0
     gram = items.T @ items
     if solved:
         table, _ = Solve(items, gram, None, **WEIGHTS).encode(Users.unknown(histories))
     else:
-        table = rng.standard_normal((histories.rows, dim), np.float32)
+        table = rng.standard_normal((histories.items.rows, dim), np.float32)
     return Embeddings(items, Solve(items, gram, table, **WEIGHTS))

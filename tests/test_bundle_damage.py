@@ -16,7 +16,7 @@ from recsys.errors import BundleError
 from recsys.retrieval import bundle, durable
 from recsys.retrieval.index import write_index
 
-MADE = content()
+MADE = content(weighted=True)
 SEAL = ("manifest.json", "manifest.sha256")
 FILES = {
     *SEAL,
@@ -27,6 +27,8 @@ FILES = {
     "histories.offsets.npy",
     "histories.items.npy",
     "histories.time.npy",
+    "histories.event.npy",
+    "histories.weight.npy",
     "fallback.npy",
     "golden.json",
     "encoder/encoder.json",
@@ -106,7 +108,7 @@ def test_an_encoder_of_another_training_is_refused(copied, tmp_path):
 
 @pytest.mark.parametrize("name", ["index.faiss", "encoder/gram.npy", "encoder/table.npy"])
 def test_arrays_of_another_training_fail_the_golden_queries(copied, tmp_path, name):
-    other = bundle.publish(tmp_path / "other", content(seed=2))
+    other = bundle.publish(tmp_path / "other", content(seed=2, weighted=True))
     shutil.copy(other / name, copied / name)
     with pytest.raises(BundleError, match="golden query"):
         bundle.load(resealed(copied))

@@ -13,12 +13,13 @@ from toys import random_log
 from pipelines.candidates import Judged, evaluate_candidates, judged_data, judged_table
 from pipelines.cli import main
 from pipelines.console import Steps
-from pipelines.measure import baselines, judge, recommender_for, users_of
+from pipelines.measure import baselines, judge, recommender_for
 from pipelines.settings import RunSettings, load_settings
 from pipelines.train import prepare
 from recsys.data.sources.ranked import read_ranked
 from recsys.errors import DataError, SettingError
 from recsys.evaluation.facts import facts_of
+from recsys.evaluation.holdout import users_of
 from recsys.ids import IdMap
 from recsys.models.popularity import fallback_order
 
@@ -271,7 +272,7 @@ def test_a_bundle_stands_beside_the_lists_with_the_figures_of_its_run(settings: 
         fallback_order(train.interactions, 30),
         30,
         "exclude",
-        {"settings": settings.model_dump(mode="json")},
+        {"settings": settings.model_dump(mode="json"), "train": dict(train.interactions.summary())},
     )
     bundle = load(current(publish(tmp_path / "bundles", content).parent))
     shuffled = pd.read_csv(settings.data, dtype=str).sample(frac=1, random_state=3)
@@ -287,4 +288,7 @@ def test_a_bundle_stands_beside_the_lists_with_the_figures_of_its_run(settings: 
         atol=0.02,
     )
     assert found.comparisons["theirs", "bundle"].p_holm > 0.05
+    late = other.model_copy(update={"judge": "validation"})
+    with pytest.raises(DataError, match="has seen the answers"):
+        evaluate_candidates([tmp_path / "theirs.parquet"], late, QUIET, bundle)
     json.dumps(judged_data(found), allow_nan=False)

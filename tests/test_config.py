@@ -148,6 +148,9 @@ def test_folders_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path / "sets"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))
+    with pytest.raises(SettingError, match="home, which is no folder"):
+        home()
+    (tmp_path / "home").mkdir()
     assert data_folders() == [tmp_path / "sets", tmp_path / "cache" / "recsys" / "data"]
     assert home() == (tmp_path / "home").resolve()
     monkeypatch.delenv("RECSYS_DATA")

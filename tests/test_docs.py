@@ -1,16 +1,52 @@
-"""What the documents promise is run."""
+"""What the documents promise is run, parsed, or held against the code."""
 
 import doctest
+import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from pipelines.cli import main
+from pipelines.settings import load_settings
+from recsys.config import read_toml
+from serving.cli import main as serving
+
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GENERATED = ROOT / "docs/commands.md"
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+SETTINGS_OF = ("train", "evaluate", "demo")
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def code_of(page: Path) -> tuple[list[str], list[str]]:
+    """The lines of a page's code blocks, fenced or indented, and the code inside its sentences."""
+    lines, inline, fenced = [], [], False
+    for line in page.read_text().splitlines():
+        if line.startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith("    "):
+            lines.append(line.strip().removeprefix("$ "))
+        else:
+            inline += re.findall(r"`([^`]+)`", line)
+    return lines, inline
+
+
+def quoted_commands() -> list[tuple[str, str, bool]]:
+    """(page, command line, whole) of every `recsys ...` that a page quotes; in sentences arguments may be left out."""
+    found = []
+    for page in PAGES:
+        if page != GENERATED:
+            for whole, quoted in zip((True, False), code_of(page), strict=True):
+                found += [(page.name, line, whole) for line in quoted if re.match(r"(\.venv/bin/)?recsys [a-z-]", line)]
+    return found
+
+
+COMMANDS = quoted_commands()
 
 
 @every_page
@@ -23,20 +59,99 @@ def test_python_in_a_page_gives_what_it_shows(page: Path) -> None:
 
 @every_page
 def test_links_in_a_page_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for target, _, heading in (link.partition("#") for link in re.findall(r"\]\((?!https?:)([^)]+)", page.read_text())):
+        goal = page.parent / target if target else page
+        assert goal.exists(), f"{page.name} links to {target}"
+        if heading:
+            named = [re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()) for line in goal.read_text().splitlines()]
+            assert heading.replace("-", " ") in [name.replace("-", " ") for name in named], f"{target}#{heading}"
+
+
+def test_the_notebook_links_to_what_is_there() -> None:
+    text = (ROOT / "docs/quickstart.ipynb").read_text()
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert len(links) > 5
+    assert all((ROOT / "docs" / target).exists() for target in links)
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached = set(re.findall(r"\]\(docs/([^)#]+)", (ROOT / "README.md").read_text()))
+    assert {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")} <= reached
+
+
+@pytest.mark.parametrize(("page", "line", "whole"), COMMANDS, ids=[f"{page}: {line}" for page, line, _ in COMMANDS])
+def test_a_quoted_command_is_one_that_the_program_takes(page: str, line: str, whole: bool) -> None:
+    words = shlex.split(line.removeprefix(".venv/bin/"), comments=True)[1:]
+    command: click.Command = main
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"{page}: no command {words[0]}"
+        command = command.commands[words.pop(0)]
+    if isinstance(command, click.Group):
+        return
+    command = serving if command.name == "serve" else command
+    try:
+        if whole:
+            command.make_context(line, list(words))
+        else:
+            found, *_ = command.make_parser(click.Context(command, info_name=line)).parse_args(list(words))
+            needed = [one.name for one in command.params if isinstance(one, click.Argument) and one.required]
+            assert sum(isinstance(found[name], str) for name in needed) in (0, len(needed)), f"{page}: {line}"
+    except click.exceptions.Exit:  # --help
+        return
+    except click.UsageError as error:
+        pytest.fail(f"{page}: {line}: {error.message}")
+    settings = [word for word in words if re.match(r"[a-z_.]+=", word) and "..." not in word and "NAME" not in word]
+    if settings and command.name in SETTINGS_OF:
+        load_settings(None, [word for word in settings if "mine:" not in word])
+
+
+def test_quoted_commands_are_found() -> None:
+    pages = {page for page, *_ in COMMANDS}
+    assert {"README.md", "your-own-data.md", "splits.md", "judge-your-system.md", "runs.md", "serving.md"} <= pages
+    assert any("--user-col visitor" in line for _, line, _ in COMMANDS)
+    assert any("split.repeats=true" in line for _, line, _ in COMMANDS)
 
 
 @every_page
-def test_commands_in_a_page_exist(page: Path) -> None:
-    from pipelines.cli import main
-
-    lines = page.read_text().splitlines()
-    named = {word for line in lines for word in re.findall(r"^(?:\.venv/bin/)?recsys ([a-z]+)", line.strip())}
-    assert named <= set(main.commands)
-    targets = {word for line in lines for word in re.findall(r"^make ([a-z]+)", line.strip())}
+def test_other_programs_in_a_page_exist(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
-    assert all(f"\n{target}:" in makefile for target in targets)
+    lines, inline = code_of(page)
+    for line in (*lines, *inline):
+        if found := re.match(r"make ([a-z]+)", line):
+            assert f"\n{found[1]}:" in makefile, line
+        if found := re.match(r"(?:\S*/)?python -m ([a-z_.]+)", line):
+            file = ROOT / f"{found[1].replace('.', '/')}.py"
+            assert file.exists() or importlib.util.find_spec(found[1].split(".")[0]) is not None, line
+
+
+@every_page
+def test_settings_files_in_a_page_are_taken(page: Path, tmp_path: Path) -> None:
+    for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
+        path = tmp_path / "settings.toml"
+        path.write_text(block)
+        assert read_toml(path)
+        load_settings(str(path), [])
+
+
+def test_the_page_of_commands_is_what_the_code_says() -> None:
+    said = subprocess.run(
+        [sys.executable, "docs/reference.py"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    assert GENERATED.read_text() == said, "docs/commands.md is not what the code says. Write it again: make docs"
+    for promised in ("recsys data check", "--until-stdin-closes", "`model.unobserved_weight`", "`world.new_boost`"):
+        assert promised in said
+
+
+def test_every_command_but_serve_takes_json_and_debug_and_every_option_has_a_meaning() -> None:
+    groups: list[click.Group] = [main]
+    while groups:
+        for name, command in groups.pop().commands.items():
+            if isinstance(command, click.Group):
+                groups.append(command)
+                continue
+            assert name == "serve" or {"as_json", "debug"} <= {one.name for one in command.params}, name
+            options = [one for one in command.params if isinstance(one, click.Option)]
+            assert all(one.help for one in options), name
 
 
 def test_docstring_examples_run() -> None:
@@ -49,7 +164,7 @@ def test_docstring_examples_run() -> None:
 
 def test_make_help_lists_every_documented_target() -> None:
     said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("install", "demo", "test", "check", "ui", "bench"):
+    for target in ("install", "demo", "test", "check", "smoke", "docs", "ui", "bench"):
         assert re.search(rf"^{target}\s+\S", said, re.MULTILINE)
 
 

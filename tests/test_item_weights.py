@@ -195,6 +195,39 @@ def test_a_score_is_the_history_row_times_the_matrix(kind: str, half_life: float
             assert (answer.ids[row] == -1).all()
 
 
+@pytest.mark.parametrize("half_life", [None, 3.0])
+def test_an_item_of_the_history_counts_what_it_counted_in_learning(half_life: float | None) -> None:
+    """Item-kNN learns from summed weights to a power; a history with repeats and weights is scored by the same."""
+    data = weighted_log(8)
+    settings = ItemKNNSettings(neighbours=30, repeat_exponent=0.4, half_life=half_life)
+    ranker, histories = ItemKNN(settings).fit(data, seed=1), data.interactions.histories()
+    matrix, x = ranker.matrix.toarray(), dense(data)
+    users = Users.unknown(histories)
+    answer = ranker.top(users, 30, forbid=no_rules(40))
+    for row in range(40):
+        at = histories.items.positions(np.array([row]))
+        expected = np.zeros(30)
+        for place, event in enumerate(at):
+            item, weight = histories.items.values[event], histories.weight[event]
+            age = 1.0 if half_life is None else 0.5 ** ((len(at) - 1 - place) / half_life)
+            expected += age * weight * x[row, item] ** (0.4 - 1) * matrix[item]
+        if half_life is None:
+            np.testing.assert_allclose(expected, x[row] ** 0.4 @ matrix, rtol=1e-5)
+        ids = answer.ids[row][answer.ids[row] >= 0]
+        np.testing.assert_allclose(answer.scores[row][: len(ids)], expected[ids], rtol=1e-4)
+        parts = ranker.contributions(users.take(np.array([row])), ids)
+        np.testing.assert_allclose(parts.sum(axis=1), expected[ids], rtol=1e-4)
+
+
+def test_ease_scores_a_weighted_history_by_the_row_that_it_learned_from() -> None:
+    data = weighted_log(9)
+    ranker = EASE(EASESettings(regularization=5.0)).fit(data, seed=1)
+    answer = ranker.top(Users.unknown(data.interactions.histories()), 29, forbid=no_rules(40))
+    expected = dense(data) @ ranker.matrix
+    for row in range(40):
+        np.testing.assert_allclose(answer.scores[row], expected[row, answer.ids[row]], rtol=1e-4, atol=1e-5)
+
+
 def test_broken_weights_are_refused() -> None:
     trained = np.ones(3, bool)
     with pytest.raises(ModelError, match=r"must be float32 \(3, 3\), got float64 \(3, 3\)"):
@@ -226,6 +259,13 @@ def test_own_items_come_by_count_then_the_latest_then_popularity() -> None:
         mine = sorted(own, key=lambda item: (-own[item], -last[item]))
         rest = sorted(set(range(30)) - set(mine), key=lambda item: (-counts[item], item))
         assert answer.ids[row].tolist() == mine + rest
+
+
+def test_own_items_that_were_merged_into_one_event_still_say_how_often() -> None:
+    data = dataset(np.array([0, 0, 0]), np.array([1, 2, 3]), 1, 5, time=np.arange(3), weight=np.array([4.0, 9.0, 1.0]))
+    ranker = OwnHistory().fit(data, seed=1)
+    answer = ranker.top(Users.unknown(data.interactions.histories()), 3, forbid=no_rules(1))
+    assert answer.ids[0].tolist() == [2, 1, 3]
 
 
 def test_who_has_no_history_of_his_own_gets_the_fallback() -> None:

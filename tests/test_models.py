@@ -19,10 +19,19 @@ from recsys.retrieval.ranker import FALLBACK, Embeddings, ranker_of
 from recsys.retrieval.recommender import Recommender
 from recsys.retrieval.users import Users
 
-SMALL = {"als": {"dim": 16, "epochs": 12}, "ease": {"regularization": 5.0}}  # settings that fit toys
+SMALL = {  # settings that fit toys
+    "als": {"dim": 16, "epochs": 12},
+    "bpr": {"dim": 8, "epochs": 30, "batch_size": 64},
+    "ease": {"regularization": 5.0},
+    "mixture": {"parts": [{"name": "als", "dim": 8}, {"name": "spectral", "dim": 4}]},
+    "softmax": {"dim": 8, "epochs": 20, "batch_size": 8},
+    "spectral": {"dim": 4},
+}
 VARIANTS = [(name, SMALL.get(name, {})) for name in MODELS] + [
     ("als", {"dim": 16, "epochs": 12, "solver": "exact"}),
     ("popularity", {"days": 30}),
+    ("softmax", SMALL["softmax"] | {"similarity": "dot", "temperature": 1.0, "propagation": 0.1, "initial": "random"}),
+    ("softmax", SMALL["softmax"] | {"negatives": 4, "precision": "float32"}),
     ("item_knn", {"neighbours": 4, "shrinkage": 1.0, "amplification": 1.0, "half_life": None}),
 ]
 IMPERSONAL = {"popularity", "own_history"}  # they know nothing of which items go together

@@ -184,34 +184,6 @@ def test_a_dead_tracking_server_loses_no_model(tmp_path: Path, clicks: Path) -> 
     assert answer(recsys(tmp_path, "recommend", exported["root"], "--user", "007", "--json"))["source"] == "known"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["train", "nowhere"], "neither a path nor in"),
-        (["train", "{clicks}"], "has no column 'user_id'"),
-        (["train", "world", "model.dimm=3"], "did you mean 'dim'"),
-        (["train", "world", "model.name=alls"], "did you mean 'als'"),
-        (["train", "world", "model.dim=0"], "greater than or equal to 1"),
-        (["train", "world", "metrics=['ndcg@10']"], "ndcg_at_10"),
-        (["train", "world", "sed=3"], "did you mean 'seed'"),
-        (["train", "world", "-c", "nothing.toml"], "neither a file nor one of"),
-        (["train", "world", "nonsense"], "form key=value"),
-        (["export", "0123456789abcdef0123456789abcdef"], "refused: Run"),
-        (["recommend", "{home}"], "neither a bundle nor a folder of bundles"),
-        (["evaluate", "{clicks}"], "neither a bundle nor a folder of bundles"),
-    ],
-)
-def test_a_fault_of_the_user_is_one_sentence_and_exit_2(
-    home: Path, clicks: Path, arguments: list[str], said: str
-) -> None:
-    filled = [argument.format(clicks=clicks, home=home) for argument in arguments]
-    result = recsys(home, *filled, rc=2)
-    assert said in result.stderr
-    assert "Traceback" not in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert "Traceback" in recsys(home, *filled, "--debug", rc=2).stderr
-
-
 def test_a_dry_run_checks_and_writes_nothing(tmp_path: Path) -> None:
     settings = answer(recsys(tmp_path, "train", "ml-100k", "--dry-run", "--json", "model.dim=7"))
     assert (settings["model"]["dim"], settings["split"]["kind"]) == (7, "later_half")

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from recsys.data.dataset import Dataset
-from recsys.data.sources import files
+from recsys.data.sources import formats
 from recsys.data.sources.files import column_names, read_table
 from recsys.data.sources.folder import load_dataset
 from recsys.data.sources.tables import dataset_of
@@ -51,7 +51,7 @@ def test_many_parquet_files_are_one_table(where: str, tmp_path: Path, monkeypatc
         parquet.write_table(pa.table(part), inner / f"part-{number:04}.parquet", row_group_size=70)
     (inner / "_SUCCESS").touch()
     (inner / ".hidden.parquet").write_bytes(b"junk")
-    monkeypatch.setattr(files, "_ROWS", 64)
+    monkeypatch.setattr(formats, "_ROWS", 64)
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
     source = {"pattern": f"{folder}/part-*.parquet", "named": "shop"}.get(where, str(folder))
     assert rows_of(load_dataset(source, OWN)) == expected(columns)
@@ -61,7 +61,7 @@ def test_numbers_as_ids_are_the_same_in_every_batch(tmp_path: Path, monkeypatch:
     random = np.random.default_rng(2)
     user, item = random.integers(0, 40, 900), random.integers(0, 9, 900)
     parquet.write_table(pa.table({"user_id": user, "item_id": item}), tmp_path / "events.parquet")
-    monkeypatch.setattr(files, "_ROWS", 100)
+    monkeypatch.setattr(formats, "_ROWS", 100)
     data = dataset_of(tmp_path / "events.parquet")
     assert [int(data.user_ids[at]) for at in data.interactions.user] == user.tolist()
     assert [int(data.item_ids[at]) for at in data.interactions.item] == item.tolist()

@@ -164,8 +164,8 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     strangers = Users(np.where(np.arange(N_USERS) % 2, INDEX, -1).astype(np.int32), Ragged.of([[]] * N_USERS))
     deny, among = Ragged.of(DENY), Ragged.of(AMONG)
     whole = recommender().recommend(strangers, 9, deny=deny, among=among)
-    monkeypatch.setattr(ranker_module, "_BLOCK_SCORES", N_ITEMS * 3)
-    monkeypatch.setattr(recommender_module, "_BLOCK_SCORES", N_ITEMS * 3)
+    monkeypatch.setattr(ranker_module, "block_rows", lambda n_items: 3)
+    monkeypatch.setattr(recommender_module, "block_rows", lambda n_items: 3)
     blocks = recommender().recommend(strangers, 9, deny=deny, among=among)
     assert (whole.source == FALLBACK).sum() >= N_USERS // 2
     assert blocks.ids.tolist() == whole.ids.tolist()

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from serving_inside import in_process
-from serving_toys import REPOSITORY, Running, command, content, published, running
+from serving_toys import REPOSITORY, Running, content, published, running
 
 from recsys.retrieval.bundle import Bundle, point_to, publish
 from serving.app import create_app
@@ -241,41 +241,3 @@ def test_forbidden_libraries_stay_out_through_a_whole_life(tmp_path: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"answered": 22, "threads_of_openmp": 1, "present": []}
-
-
-@pytest.mark.slow
-def test_a_fresh_install_of_the_service_answers(tmp_path: Path) -> None:
-    published(tmp_path / "bundles")
-    copy = tmp_path / "source"
-    shutil.copytree(
-        REPOSITORY,
-        copy,
-        ignore=shutil.ignore_patterns(".git", ".venv", "mlruns", "tests", "build", "*.egg-info", ".*_cache"),
-    )
-    environment = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-    python = str(environment / "bin" / "python")
-    pins = ["-c", "constraints.txt"] if (REPOSITORY / "constraints.txt").is_file() else []
-    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", ".[serve]", *pins]
-    subprocess.run(install, check=True, cwd=copy)
-    listed = json.loads(subprocess.check_output([python, "-m", "pip", "list", "--format", "json"]))
-    names = {package["name"].lower() for package in listed}
-    assert not names & {*FORBIDDEN, "scikit-learn"}
-    assert "fastapi" in names
-    outside = tmp_path / "elsewhere"
-    outside.mkdir()
-    process = subprocess.Popen(
-        [python, *command(tmp_path / "bundles", "--port", "0", "--exposures", str(tmp_path / "log"))[1:]],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=outside,
-    )
-    assert process.stdout
-    try:
-        service = Running(process, exposures=tmp_path / "log", **json.loads(process.stdout.readline()))
-        assert service.recommend(user_id="u1")["source"] == "known"
-        assert len(service.lines()) == 1
-    finally:
-        process.terminate()
-        assert process.wait(10) == 0
-        process.stdout.close()

@@ -210,7 +210,7 @@ def test_what_cannot_be_split_is_refused_with_the_reason() -> None:
     timeless = dataset_of(pd.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "y"]}), name="shop")
     at_once = dataset_of(pd.DataFrame({"user_id": ["a"] * 9, "item_id": ["x"] * 9, "timestamp": [5] * 9}), name="shop")
     same = pd.DataFrame({"user_id": ["a"] * 20, "item_id": ["x"] * 20, "timestamp": range(20)})
-    assert "shop has neither timestamps nor a published split. Add" in refusal(timeless)
+    assert "shop has neither timestamps nor a published split. Name" in refusal(timeless)
     assert "'global_time' needs timestamps, and shop has none" in refusal(timeless, kind="global_time")
     assert "'later_half' needs timestamps, and shop has none" in refusal(timeless, kind="later_half")
     with pytest.raises(SettingError, match="'global_time', 'later_half'"):

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
+from recsys.arrays import Ragged
+from recsys.retrieval import topk
+from recsys.retrieval.encoders import Constant
+from recsys.retrieval.ranker import Embeddings, VectorRanker, block_rows
 from recsys.retrieval.topk import top_k
+from recsys.retrieval.users import Users
 
 
 def slowly(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -125,3 +130,55 @@ def test_both_zeros_tie_and_what_is_no_number_is_never_answered() -> None:
     assert ids.tolist() == [[5, 3, 1, 2, 6, 4, -1]]
     assert best[0, 0] == np.inf
     assert best[0, 6] == -np.inf
+
+
+@pytest.mark.parametrize("m", [1, 7, 300, 2_000])
+@pytest.mark.parametrize("k", [1, 10, 400])
+@pytest.mark.parametrize("longest", [0, 5, 500])
+def test_rows_that_share_their_scores_get_what_a_scan_of_each_gives(
+    m: int, k: int, longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(m + k + longest)
+    scores = rng.integers(-3, 3, m).astype(np.float32)
+    scores[rng.random(m) < 0.1] = -np.inf
+    forbid = Ragged.of([rng.integers(0, m, rng.integers(0, longest + 1)).tolist() for _ in range(40)])
+    each = np.repeat(scores[None], 40, axis=0)
+    each[forbid.row_of_value(), forbid.values] = -np.inf
+    expected_ids, expected_best = slowly(each, k)
+    for rows, places in ((256, 1 << 22), (7, 1 << 22), (256, 50)):
+        monkeypatch.setattr(topk, "_ROWS", rows)
+        monkeypatch.setattr(topk, "_SHARED", places)
+        ids, best = topk.top_shared(topk.falling(scores), scores, k, forbid)
+        assert ids.tolist() == expected_ids.tolist()
+        assert best.tolist() == expected_best.tolist()
+
+
+def test_the_columns_by_falling_score_leave_out_what_is_no_score() -> None:
+    scores = np.array([1, np.nan, -np.inf, 2, 2, -0.0, 0.0], np.float32)
+    assert topk.falling(scores).tolist() == [3, 4, 0, 5, 6]
+
+
+def test_enough_users_are_scored_at_once_within_the_stated_memory() -> None:
+    assert [block_rows(n_items) for n_items in (1, 5_000, 65_536, 300_000, 10_000_000, 10**9)] == [
+        4 << 20, 838, 64, 64, 3, 1
+    ]  # fmt: skip
+    assert all(block_rows(n_items) * n_items * 4 <= 128 << 20 for n_items in range(1, 10_000_000, 99_999))
+
+
+@pytest.mark.parametrize("n", [2, 15, 16, 90])
+def test_everybody_gets_the_popular_items_that_he_has_not_had(n: int) -> None:
+    rng = np.random.default_rng(n)
+    counts = rng.integers(0, 9, 70).astype(np.float32)
+    ranker = VectorRanker(Embeddings(counts[:, None], Constant(np.ones(1, np.float32))))
+    available = rng.random(70) < 0.8
+    forbid = Ragged.of([rng.integers(0, 70, 12).tolist() for _ in range(n)])
+    users = Users(np.full(n, -1, np.int32), forbid)
+    answer = ranker.top(users, 10, forbid=forbid, available=available)
+    each = np.repeat(np.where(available, counts, -np.inf)[None], n, axis=0)
+    each[forbid.row_of_value(), forbid.values] = -np.inf
+    assert answer.ids.tolist() == slowly(each, 10)[0].tolist()
+    among = Ragged.of([rng.permutation(70)[:20].tolist() for _ in range(n)])
+    outside = np.ones((n, 70), bool)
+    outside[among.row_of_value(), among.values] = False
+    answer = ranker.top(users, 10, forbid=forbid, available=available, among=among)
+    assert answer.ids.tolist() == slowly(np.where(outside, -np.inf, each), 10)[0].tolist()

@@ -15,6 +15,7 @@ from scipy import stats
 from test_pipelines import TINY, answer, recsys
 from toys import random_log
 
+from pipelines import tracking
 from pipelines.record import holdout_digest
 from pipelines.runs import Judged, compared
 from pipelines.tracking import Run
@@ -141,6 +142,7 @@ def test_runs_are_listed_compared_promoted_and_exported(home: Path, runs: list[s
     manifest = json.loads((Path(exported["bundle"]) / "manifest.json").read_text())
     assert manifest["lineage"]["run_id"] == runs[0]
     assert "has no champion" in recsys(home, "export", "shop/champion", rc=2).stderr
+    assert "`recsys runs` lists those that are" in recsys(home, "promote", "0" * 32, rc=2).stderr
 
 
 @pytest.mark.slow
@@ -170,11 +172,11 @@ def test_a_store_that_fails_in_the_middle_is_finished_later(tmp_path: Path, clic
 
 @pytest.mark.slow
 def test_a_full_disk_loses_no_model(tmp_path: Path, clicks: Path) -> None:
-    """No file may pass 200 kB: the bundle of this log fits, the tracking database does not."""
+    """No file may pass 600 kB: the bundle of this log fits, and compiled code; the tracking database does not."""
     command = [sys.executable, "-W", "ignore", "-m", "pipelines.cli", "train", str(clicks), *COLUMNS, *TINY, "--json"]
     environment = {**os.environ, "RECSYS_HOME": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "numba")}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    limit = (200_000, 200_000)
+    limit = (600_000, 600_000)
     said = subprocess.run(
         command,
         cwd=ROOT,
@@ -189,9 +191,28 @@ def test_a_full_disk_loses_no_model(tmp_path: Path, clicks: Path) -> None:
     assert "warning" in said.stderr
     trained = json.loads(said.stdout.splitlines()[-1])
     assert Path(trained["bundle"]).parent == tmp_path / "mlruns/trained"
-    (tmp_path / "mlruns/mlflow.db").unlink(missing_ok=True)
+    assert not (tmp_path / "mlruns/mlflow.db").exists()  # half a database would refuse what comes
     tracked = answer(recsys(tmp_path, "track", trained["bundle"], "--json"))
     _is_complete(tmp_path, tracked["run_id"], trained)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+@pytest.mark.parametrize("name", ["what? #1, 50%20off ü日"])
+def test_a_home_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, kept = tmp_path / name, tmp_path / "kept"
+    for folder in (home, kept):
+        folder.mkdir()
+    (kept / "table.md").write_text("figures")
+    monkeypatch.setenv("RECSYS_HOME", str(home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run_id = tracking.start_run("shop", "als on clicks")
+    found: dict[str, Any] = {"settings": {"dim": 8}, "tags": {}, "metrics": {"ndcg_at_10": 0.5}, "curves": {}}
+    tracking.finish_run(run_id, **found, files=kept, bundle=None)
+    assert tracking.artifact_of(run_id, "table.md").read_text() == "figures"
+    assert [run.metrics for run in tracking.runs("shop")] == [{"ndcg_at_10": 0.5}]
+    assert (home / "mlruns/mlflow.db").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["kept", name])
 
 
 def _is_complete(home: Path, run_id: str, trained: Any) -> None:

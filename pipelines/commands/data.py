@@ -67,11 +67,10 @@ def audit(
     if train is None or test is None:
         raise click.UsageError("name both tables, TRAIN and TEST, or ask for --world")
     from recsys.data.audit import audit_tables, verdict
-    from recsys.data.check import events_path
     from recsys.data.findings import errors
     from recsys.data.sources.folder import find
 
-    findings = audit_tables(events_path(find(train)), events_path(find(test)), columns, repeats=repeats)
+    findings = audit_tables(find(train), find(test), columns, repeats=repeats)
     if not as_json:
         _say(findings, f"{train} against {test}")
         click.echo(verdict(findings))

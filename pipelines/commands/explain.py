@@ -53,9 +53,9 @@ def similar(bundle: Path, item: str, k: int, as_json: bool) -> Any:
     found = nearest(loaded, item, k)
     title = loaded.catalogue.title(loaded.item_ids.index(item))
     if not as_json:
-        from pipelines.console import text_table
+        from pipelines.console import one_line, text_table
 
-        click.echo(f"Similar to {title or item}:")
+        click.echo(f"Similar to {one_line(title or item)}:")
         rows = [[one.item_id, one.title or "", f"{one.score:.3f}"] for one in found]
         click.echo(text_table(["item", "title", "cosine"], rows))
     items = [{"item_id": one.item_id, "title": one.title, "cosine": one.score} for one in found]

@@ -104,6 +104,10 @@ def evaluate(
         raise SettingError("evaluate needs a BUNDLE or --candidates FILE; name what is to be judged.")
     loaded = None if bundle is None else load(current(Path(bundle)))
     data = next((value for key, _, value in (text.partition("=") for text in assignments) if key == "data"), None)
+    if loaded is not None and not (config or data or settings_of(loaded)):
+        raise SettingError(
+            f"bundle {loaded.bundle_id} was written without a run and does not say what to judge it on: data=..."
+        )
     if loaded is not None and not config:
         settings = load_settings(config, assignments, **settings_of(loaded))
     else:

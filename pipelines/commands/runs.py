@@ -5,19 +5,19 @@ from typing import Any
 
 import click
 
-from pipelines.command import stage
+from pipelines.command import EXPERIMENT, stage
 
 
 @click.command()
 @click.argument("chosen", nargs=-1, metavar="[RUN]...")
-@click.option("--experiment", help="Only this experiment; default: all in the list, `recsys` for names such as `last`.")
+@EXPERIMENT
 @click.option("--metric", help="The metric of the paired test; default: the first that all runs have.")
 @click.option("-n", "--limit", default=20, show_default=True, help="How many runs to list.")
 @stage
 def runs(chosen: tuple[str, ...], experiment: str | None, metric: str | None, limit: int, as_json: bool) -> Any:
     """List runs, or compare the first RUN with the others, user by user, on the holdout that they share.
 
-    RUN: an id or its beginning, `last`, `champion` or `challenger`.
+    RUN: an id or its beginning, `last`, `champion` or `challenger`; `shop/last` is that of experiment `shop`.
     """
     from pipelines.runs import compared, judged, listed
     from recsys.errors import TrackingError
@@ -28,8 +28,7 @@ def runs(chosen: tuple[str, ...], experiment: str | None, metric: str | None, li
     elif len(chosen) == 1:
         raise TrackingError(f"`recsys runs {chosen[0]}` names one run; name a second one to compare it with.")
     else:
-        place = experiment or default_experiment()
-        text, result = compared([judged(reference, place) for reference in chosen], metric)
+        text, result = compared([judged(reference, experiment) for reference in chosen], metric)
     if not as_json:
         click.echo(text)
     return result
@@ -37,17 +36,28 @@ def runs(chosen: tuple[str, ...], experiment: str | None, metric: str | None, li
 
 @click.command()
 @click.argument("run")
-@click.option("--as", "alias", type=click.Choice(["champion", "challenger"]), default="champion", show_default=True)
+@EXPERIMENT
+@click.option(
+    "--as",
+    "alias",
+    type=click.Choice(["champion", "challenger"]),
+    default="champion",
+    show_default=True,
+    help="The name that it gets.",
+)
 @stage
-def promote(run: str, alias: str, as_json: bool) -> Any:
+def promote(run: str, experiment: str | None, alias: str, as_json: bool) -> Any:
     """Name RUN's bundle the champion or the challenger of its experiment, in the MLflow model registry."""
     from pipelines import tracking
+    from pipelines.settings import DEFAULT_EXPERIMENT
 
-    run_id = tracking.resolve(run, default_experiment())
+    run_id = tracking.resolve(run, experiment)
     version = tracking.promote(run_id, alias)
+    place = tracking.run_of(run_id).experiment
     if not as_json:
-        click.echo(f"Run {run_id} is the {alias}, version {version}. Next: recsys export {alias}")
-    return {"run_id": run_id, "alias": alias, "version": version}
+        named = alias if place == DEFAULT_EXPERIMENT else f"{place}/{alias}"
+        click.echo(f"Run {run_id} is the {alias} of {place}, version {version}. Next: recsys export {named}")
+    return {"run_id": run_id, "experiment": place, "alias": alias, "version": version}
 
 
 @click.command()
@@ -64,10 +74,3 @@ def track(bundle: Path, as_json: bool) -> Any:
     if not as_json:
         click.echo(f"Run {run_id} is complete; its bundle is {logged}. Next: recsys export {run_id}")
     return {"run_id": run_id, "bundle": str(logged)}
-
-
-def default_experiment() -> str:
-    """Where names such as `last` are looked up."""
-    from pipelines.settings import RunSettings
-
-    return str(RunSettings.model_fields["experiment"].default)

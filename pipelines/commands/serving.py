@@ -6,35 +6,45 @@ from typing import Any
 
 import click
 
-from pipelines.command import stage
+from pipelines.command import EXPERIMENT, stage
 
 
 @click.command()
 @click.argument("run")
+@EXPERIMENT
 @click.option("--to", type=click.Path(path_type=Path), help="Folder of bundles; default mlruns/bundles.")
 @stage
-def export(run: str, to: Path | None, as_json: bool) -> Any:
+def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> Any:
     """Publish the bundle of RUN into a folder of bundles and make it current.
 
     RUN: an id or its beginning, `last`, `champion`, `challenger` (`shop/champion` in experiment `shop`), or a bundle.
     """
     from pipelines import tracking
-    from pipelines.settings import RunSettings
-    from recsys.retrieval.bundle import copy_into
+    from recsys.retrieval.bundle import copy_into, current
 
-    if not Path(run).is_dir():
-        run = tracking.resolve(run, RunSettings.model_fields["experiment"].default)
+    place, told = None, run
+    if Path(run).is_dir():
+        source = current(Path(run))
+    else:
+        run = tracking.resolve(run, experiment)
+        found = tracking.run_of(run)
+        place, told = found.experiment, f"{found.name}, run {run} of experiment {found.experiment}"
+        source = tracking.bundle_of(run)
     root = to or tracking.store() / "bundles"
-    folder = copy_into(root, Path(run) if Path(run).is_dir() else tracking.bundle_of(run))
+    folder = copy_into(root, source)
     if not as_json:
-        click.echo(f"{folder} is the current bundle of {root}. Next: recsys serve {root}")
-    return {"bundle": str(folder), "root": str(root), "run": run}
+        click.echo(f"{folder} ({told}) is the current bundle of {root}. Next: recsys serve {root}")
+    return {"bundle": str(folder), "root": str(root), "run": run, "experiment": place}
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--user", help="A user id.")
-@click.option("--history", help="Item ids, comma-separated, oldest first.")
+@click.option(
+    "--history",
+    multiple=True,
+    help="Item ids, oldest first, separated by commas, or repeated; one with a comma in quotes, as in '\"a,b\",c'.",
+)
 @click.option("--domain", help="Only items of this domain.")
 @click.option("-k", "--k", default=10, show_default=True, help="How many items.")
 @click.option("--all-users", is_flag=True, help="Every user of the bundle, as Parquet files in --out; resumable.")
@@ -43,7 +53,7 @@ def export(run: str, to: Path | None, as_json: bool) -> Any:
 def recommend(
     bundle: Path,
     user: str | None,
-    history: str | None,
+    history: tuple[str, ...],
     domain: str | None,
     k: int,
     all_users: bool,
@@ -60,7 +70,7 @@ def recommend(
     from recsys.retrieval.bundle import current, load
     from recsys.retrieval.respond import Event, Question, respond
 
-    events = [Event(item_id.strip()) for item_id in history.split(",")] if history else []
+    events = [Event(item_id) for item_id in _ids(history)]
     reply = respond(load(current(bundle)), Question(user, events, k, domain))
     if not as_json:
         from pipelines.console import text_table
@@ -71,6 +81,22 @@ def recommend(
             click.echo(f"ignored, not in the bundle: {', '.join(reply.ignored)}")
         click.echo(text_table(["item", "title", "reason", "score"], rows))
     return asdict(reply)
+
+
+def _ids(lines: tuple[str, ...]) -> list[str]:
+    """The ids in lines of comma-separated values; blanks around an id and empty places are left out."""
+    import csv
+
+    from recsys.errors import RequestError
+
+    try:
+        rows = [row for line in lines for row in csv.reader([line], skipinitialspace=True, strict=True)]
+    except csv.Error as error:
+        raise RequestError(
+            f"--history {' '.join(lines)!r} is no list of ids ({error}). Separate ids by commas, and put one with a "
+            "comma or a quote into double quotes, a quote inside it twice."
+        ) from None
+    return [field.strip() for row in rows for field in row if field.strip()]
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

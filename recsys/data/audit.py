@@ -4,6 +4,7 @@ A leak is an error: a figure measured on such a split is that of another, easier
 (items that nobody can have learned) is a warning.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ import pyarrow as pa
 
 from recsys.arrays import I64, Array, Bool, Ragged
 from recsys.data import schema
-from recsys.data.findings import Finding, Level, errors, rows, whole
-from recsys.data.sources.tables import event_columns
+from recsys.data.findings import Finding, Level, errors, refuse, rows, whole
+from recsys.data.sources.events import EventTable, event_table
+from recsys.data.sources.folder import read_events
 from recsys.data.split import Holdout, Split
 from recsys.errors import DataError
 
@@ -64,12 +66,13 @@ def audit_holdout(holdout: Holdout, part: str, *, repeats: bool = False) -> list
     if not repeats:
         n_items = train.n_items
         asked = _keys(holdout.targets, n_items)
-        brought = _held(asked, _keys(holdout.history, n_items))
+        brought = _held(asked, _keys(holdout.had, n_items))
         said = "a target that stands in the user's history"
         findings += rows("error", "target_in_history", f"{part}.targets.item_id", brought, said, _FIX_REPEATS)
         row = np.full(train.n_users, -1, np.int64)
         row[holdout.user] = np.arange(len(holdout.user))
-        learned = _held(asked, row[train.user] * n_items + train.item)
+        own = holdout.train.judged(train)
+        learned = _held(asked, row[own.user] * n_items + own.item)
         said = "a target that the model learns from as an event of the same user"
         findings += rows("error", "target_in_train", f"{part}.targets.item_id", learned & ~brought, said, _FIX_REPEATS)
     cold = np.bincount(train.item, minlength=train.n_items)[holdout.targets.values] == 0
@@ -121,30 +124,17 @@ def audit_tables(
 
 def _logs(train: Any, test: Any, columns: Mapping[str, str]) -> tuple[_Log, _Log]:
     """Both tables under the same numbers for users and items."""
-    tables, names = [], []
-    for source, where in ((train, "train"), (test, "test")):
-        where = str(source) if isinstance(source, str | Path) else where
-        table, found = event_columns(source, columns, where)
-        if not len(table):
-            raise DataError(f"{where} has no rows; an audit needs events on both sides.")
-        tables.append(table)
-        names.append(found)
+    read = [_read(source, columns, name) for source, name in ((train, "train"), (test, "test"))]
     users, items = (
         schema.one_dictionary(
-            pa.chunked_array(
-                [
-                    schema.id_text(table[found[role]], found[role], where)
-                    for table, found, where in zip(tables, names, ("train", "test"), strict=True)
-                ]
-            )
+            pa.chunked_array([schema.id_text(one.table[one.roles[role]], one.roles[role], one.where) for one in read])
         )
         for role in ("user_id", "item_id")
     )
     logs, first = [], 0
-    for table, found, name in zip(tables, names, ("train", "test"), strict=True):
-        part = slice(first, first + len(table))
+    for one, name, seconds in zip(read, ("train", "test"), _seconds(read), strict=True):
+        part = slice(first, first + len(one.table))
         first = part.stop
-        column = found.get("timestamp")
         logs.append(
             _Log(
                 name,
@@ -152,10 +142,39 @@ def _logs(train: Any, test: Any, columns: Mapping[str, str]) -> tuple[_Log, _Log
                 items.indices.to_numpy()[part].astype(np.int64),
                 len(users.dictionary),
                 len(items.dictionary),
-                None if column is None else schema.unix_seconds(table[column], column, name),
+                seconds,
             )
         )
     return logs[0], logs[1]
+
+
+def _read(source: Any, columns: Mapping[str, str], name: str) -> EventTable:
+    if isinstance(source, str | Path):
+        read = read_events(Path(source), columns)
+    else:
+        read = event_table(source, columns, name=name)
+    if not len(read.table):
+        raise DataError(f"{read.where} has no rows; an audit needs events on both sides.")
+    return read
+
+
+def _seconds(read: Sequence[EventTable]) -> list[I64 | None]:
+    """The times of each table, None where it has none. That times have no zone is said once for both."""
+    seconds: list[I64 | None] = []
+    naive = []
+    for one in read:
+        if (column := one.roles.get("timestamp")) is None:
+            seconds.append(None)
+            continue
+        times, findings = schema.parse_times(one.table[column], column)
+        refuse(findings, one.where)
+        assert times is not None
+        seconds.append(times.seconds)
+        if times.naive:
+            naive.append(f"{column!r} of {one.where}")
+    if naive:
+        warnings.warn(f"column {' and '.join(naive)}: no time zone; the times are read as UTC.", stacklevel=4)
+    return seconds
 
 
 def _by_time(train: _Log, test: _Log) -> list[Finding]:

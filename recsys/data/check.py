@@ -7,7 +7,7 @@ rules are judged on the rows that are left.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ from recsys.data import schema
 from recsys.data.check_patterns import bots, jumps, lonely, swapped
 from recsys.data.findings import Finding, errors, rows, whole
 from recsys.data.schema import Codes
-from recsys.data.sources.files import Skipped, read_table
-from recsys.data.sources.folder import find
+from recsys.data.sources.events import SPLIT, EventTable, event_table, parse_split
+from recsys.data.sources.files import read_table
+from recsys.data.sources.folder import find, read_events
+from recsys.data.sources.formats import Skipped
 from recsys.data.sources.movielens import is_movielens, read_movielens
-from recsys.data.sources.tables import event_columns
-from recsys.errors import DataError
+from recsys.data.sources.tables import item_id_column
 
 _EARLY_SECOND = 631_152_000  # 1990: no log of clicks is older, so smaller numbers count something else
 _HASH = np.uint64(0x9E3779B97F4A7C15)
@@ -62,60 +63,67 @@ def check(
 ) -> Checked:
     """Everything that is wrong with a file, folder, pattern, DataFrame or Arrow table of events.
 
+    The parts of a published split, train and test, are held to the rules of rows one by one, to the patterns together.
     Raises DataError for what is no table of events at all: an unreadable file, a column that is not there.
-    columns: the user's own names by role. items: a table with a column item_id, to hold the ids against. now: unix
-    second that counts as the present; None = the clock. Memory: about 100
-    bytes an event at the peak.
+    columns: the user's own names by role. items: a table with a column item_id, or called as in the events, to hold the
+    ids against. now: unix second that counts as the present; None = the clock. Memory: about 100 bytes an event at the
+    peak.
     """
-    where = str(source) if isinstance(source, str | Path) else "events"
     skipped: list[Skipped] = []
-    table, found = _table(source, columns or {}, where, skipped)
-    ragged = [
-        Finding(
-            "error", "ragged_row", "", len(skipped), len(table) + len(skipped), skipped[0].row,
-            f"rows have another number of fields than the header, as in {skipped[0].text[:80]!r}",
-            "Quote the fields that hold the separator.",
-        )
-    ] if skipped else []  # fmt: skip
+    read = _read(source, columns or {}, skipped)
+    table, found = read.table, read.roles
+    ragged = _ragged(skipped, len(table), len(read.where.parts) > 1)
     if not len(table):
-        return Checked(where, {"rows": 0}, [*ragged, whole("error", "no_rows", "", "has no rows", "Is it the file?")])
-    events, findings = _parsed(table, found, None if items is None else read_table(items, ["item_id"], ["item_id"]))
-    findings = [*ragged, *findings]
-    facts: dict[str, int | str | None] = {"rows": len(table)}
+        empty = whole("error", "no_rows", "", "has no rows", "Is it the file?")
+        return Checked(read.where, {"rows": 0}, [*ragged, empty])
+    findings, first = [], 0
+    for part, count in read.pieces.items() or [(None, len(table))]:
+        piece = table.slice(first, count)
+        findings += [_moved(finding, first, part) for finding in _rules(piece, found)]
+        first += count
+    findings = list(dict.fromkeys(findings))  # what is wrong with a whole column is said once
+    events, known = _parsed(table, found)
+    if items is not None and known is not None:
+        findings += _described(*known, read_table(items, [found["item_id"], "item_id"]), found)
+    facts: dict[str, int | str | None] = {"rows": len(table), **read.pieces}
     if events is not None and len(events.user):
         findings += _patterns(events, found, time.time() if now is None else now)
         facts |= _facts(events)
-    return Checked(where, facts, sorted(findings, key=lambda finding: finding.level != "error"))
+    placed = [*ragged, *(finding.placed(read.where) for finding in findings)]
+    return Checked(read.where, facts, sorted(placed, key=lambda finding: finding.level != "error"))
 
 
-def _table(
-    source: Any, columns: Mapping[str, str], where: str, skipped: list[Skipped]
-) -> tuple[pa.Table, dict[str, str]]:
+def _read(source: Any, columns: Mapping[str, str], skipped: list[Skipped]) -> EventTable:
     if isinstance(source, str | Path):
         path = find(str(source))
-        source = read_movielens(path)[0] if not columns and is_movielens(path) else events_path(path)
-    return event_columns(source, columns, where, skipped)
+        if columns or not is_movielens(path):
+            return read_events(path, columns, skipped)
+        source = read_movielens(path)[0]
+        return event_table(source, columns, name=str(path))
+    return event_table(source, columns, skipped=skipped)
 
 
-def events_path(path: Path) -> Path:
-    """The table of events in a folder that also holds others; the folder itself where it is all one table."""
-    if path.is_dir():
-        for stem in ("events", "interactions"):
-            if held := sorted(path.glob(f"{stem}*")):
-                return held[0]
-        if any(path.glob("train.*")):
-            raise DataError(f"{path} holds a table for each part; check them one by one, as in {path}/train.parquet.")
-    return path
+def _ragged(skipped: list[Skipped], read: int, many: bool) -> list[Finding]:
+    """A finding about the rows that do not fit their header; its row counts in the file already."""
+    if not skipped:
+        return []
+    said = f"rows have another number of fields than the header, as in {skipped[0].text[:80]!r}"
+    fix, file = "Quote the fields that hold the separator.", skipped[0].file if many else None
+    return [Finding("error", "ragged_row", "", len(skipped), read + len(skipped), skipped[0].row, said, fix, file)]
 
 
-def _parsed(table: pa.Table, found: Mapping[str, str], items: pa.Table | None) -> tuple[Events | None, list[Finding]]:
-    """The rows that can be read, and a finding for each rule that the others break."""
+def _moved(finding: Finding, first: int, part: str | None) -> Finding:
+    """A finding about a part that begins after `first` rows, its row counted in the whole table."""
+    row = finding.first_row
+    return replace(finding, part=part if finding.count else None, first_row=None if row is None else row + first)
+
+
+def _rules(table: pa.Table, found: Mapping[str, str]) -> list[Finding]:
+    """A finding for each rule that rows break which a reader would refuse, or that the columns do."""
     findings: list[Finding] = []
-    codes: dict[str, Codes | None] = {}
     for role in schema.REQUIRED:
-        codes[role], wrong = schema.parse_ids(table[found[role]], found[role])
-        findings += wrong + _spaces(codes[role], found[role])
-    times = event = None
+        codes, wrong = schema.parse_ids(table[found[role]], found[role])
+        findings += wrong + _spaces(codes, found[role])
     if "timestamp" in found:
         times, wrong = schema.parse_times(table[found["timestamp"]], found["timestamp"])
         findings += wrong
@@ -126,15 +134,21 @@ def _parsed(table: pa.Table, found: Mapping[str, str], items: pa.Table | None) -
         said, fix = "has no times", "Name the column by --time-col: without times nothing can be judged on the future."
         findings.append(whole("warning", "no_times", "", said, fix))
     if "event" in found:
-        event, wrong = schema.parse_events(table[found["event"]], found["event"])
-        findings += wrong
+        findings += schema.parse_events(table[found["event"]], found["event"])[1]
     if "weight" in found:
         findings += schema.parse_weights(table[found["weight"]], found["weight"])[1]
-    user, item = codes["user_id"], codes["item_id"]
+    if SPLIT in table.column_names and SPLIT not in found.values():
+        findings += parse_split(table[SPLIT])[1]
+    return findings
+
+
+def _parsed(table: pa.Table, found: Mapping[str, str]) -> tuple[Events | None, tuple[pa.Array, pa.Array] | None]:
+    """The rows that can be read, and the distinct ids of users and items; None where a column holds no ids at all."""
+    user, item = (schema.parse_ids(table[found[role]], found[role])[0] for role in schema.REQUIRED)
     if user is None or item is None:
-        return None, findings
-    if items is not None:
-        findings += _described(user.names, item.names, items, found)
+        return None, None
+    times = schema.parse_times(table[found["timestamp"]], found["timestamp"])[0] if "timestamp" in found else None
+    event = schema.parse_events(table[found["event"]], found["event"])[0] if "event" in found else None
     good: Bool = (user.code >= 0) & (item.code >= 0)
     if times is not None:
         good &= times.ok
@@ -147,7 +161,7 @@ def _parsed(table: pa.Table, found: Mapping[str, str], items: pa.Table | None) -
         row,
         None if times is None else times.seconds[row],
         None if event is None else event.code[row],
-    ), findings
+    ), (user.names, item.names)
 
 
 def _spaces(codes: Codes | None, name: str) -> list[Finding]:
@@ -163,11 +177,11 @@ def _spaces(codes: Codes | None, name: str) -> list[Finding]:
 
 def _described(users: pa.Array, items: pa.Array, table: pa.Table, found: Mapping[str, str]) -> list[Finding]:
     """The ids of the events held against those of the item table."""
-    if "item_id" not in table.column_names:
-        return [
-            whole("error", "item_table", "", "is checked against an item table without item_id", "Name it item_id.")
-        ]
-    known, wrong = schema.parse_ids(table["item_id"], "item_id")
+    column = item_id_column(table, found["item_id"])
+    if column is None:
+        said, fix = "is checked against an item table without its ids", f"Name their column {found['item_id']}."
+        return [whole("error", "item_table", "", said, fix)]
+    known, wrong = schema.parse_ids(table[column], column)
     if known is None:
         return wrong
     as_items, as_users = (pc.is_in(names, known.names).to_numpy(zero_copy_only=False) for names in (items, users))

@@ -36,7 +36,8 @@ class Dataset:
     """Interactions with their ids and item table.
 
     items: Arrow table, row i describes item i; a title, null where none is known, and
-    perhaps the other columns of ITEM_COLUMNS. target_event: the only event type that a split asks for; None = all.
+    perhaps the other columns of ITEM_COLUMNS. target_event: the only event type that a split asks for, and that
+    counts as having had an item; None = all.
     """
 
     name: str
@@ -58,6 +59,12 @@ class Dataset:
     def having(self, interactions: Interactions) -> "Dataset":
         """The same ids and items with other interactions (a part of them, after a split)."""
         return replace(self, interactions=interactions, published=None)
+
+    def judged(self, events: Interactions) -> Interactions:
+        """Those of its events that count as targets, or as having had an item: of the target event's type."""
+        if self.target_event is None or events.event is None:
+            return events
+        return events.where(events.event == events.event_names.index(self.target_event))
 
     @cached_property
     def digest(self) -> str:

@@ -1,8 +1,8 @@
 """What is wrong with data: one finding for each fault, in the same words whether it is reported or raised."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,13 +12,45 @@ from recsys.errors import DataError
 Level = Literal["error", "warning"]
 
 
+class Part(NamedTuple):
+    """A file of a table. rows: how many of its rows the table has. skipped: the others, by their numbers in the file,
+    from 1, ascending.
+    """
+
+    file: str
+    rows: int
+    skipped: Sequence[int] = ()
+
+
+class Where(str):
+    """What a table is called in sentences, and which file each of its rows stands in, where it was read from files."""
+
+    parts: tuple[Part, ...]
+
+    def __new__(cls, name: str, parts: Sequence[Part] = ()) -> "Where":
+        where = super().__new__(cls, name)
+        where.parts = tuple(parts)
+        return where
+
+    def place(self, row: int) -> tuple[str | None, int]:
+        """The file of a row (from 1; None where there is but one) and its number in it."""
+        for part in self.parts:
+            if row <= part.rows:
+                for skipped in part.skipped:
+                    row += skipped <= row
+                return part.file if len(self.parts) > 1 else None, row
+            row -= part.rows
+        return None, row
+
+
 @dataclass(frozen=True)
 class Finding:
     """One fault of one column, or of the whole table.
 
     kind: a stable name, for machines. column: the user's own name, empty for the table. count of `of`: what is
     affected (rows, unless `said` names something else), 0 where the fault is that of the whole column. first_row: the
-    first affected row, from 1 and without the header, None where no row shows it.
+    first affected row, from 1 and without the header, None where no row shows it. file: that row's file, where the
+    table has several, and first_row counts in it. part: the part of a published split that was counted alone.
     """
 
     level: Level
@@ -29,13 +61,24 @@ class Finding:
     first_row: int | None
     said: str
     fix: str
+    file: str | None = None
+    part: str | None = None
+
+    def placed(self, where: str) -> "Finding":
+        """The same, its first row counted in the file that it stands in, as `where` knows it."""
+        if self.first_row is None or not isinstance(where, Where):
+            return self
+        file, row = where.place(self.first_row)
+        return replace(self, file=file, first_row=row)
 
     def sentence(self, where: str) -> str:
         """Owner, rule, count, first row, and what to do."""
         owner = f"column {self.column!r} of {where}" if self.column else where
+        owner += f", part {self.part}" if self.part else ""
         if not self.count:
             return f"{owner} {self.said}. {self.fix}"
         first = "" if self.first_row is None else f", first row {self.first_row}"
+        first += f" of {self.file}" if self.file else ""
         return f"{owner}: {self.count:,} of {self.of:,} {self.said}{first}. {self.fix}"
 
     def plain(self) -> dict[str, Any]:
@@ -60,7 +103,7 @@ def refuse(findings: Iterable[Finding], where: str) -> None:
     """Raises the first error among the findings as a DataError."""
     for finding in findings:
         if finding.level == "error":
-            raise DataError(finding.sentence(where))
+            raise DataError(finding.placed(where).sentence(where))
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from recsys.arrays import F32, I8, I32, I64, Array, Ragged
+from recsys.arrays import F32, I8, I32, I64, Array, Histories, Ragged
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class Interactions:
         matrix.sum_duplicates()
         return matrix
 
-    def histories(self, length: int | None = None) -> "Histories":
+    def histories(self, length: int | None = None) -> Histories:
         """Each user's events, oldest first; of the last `length` if given."""
         order = np.argsort(self.user, kind="stable")
         ends = np.cumsum(np.bincount(self.user, minlength=self.n_users))
@@ -96,6 +96,15 @@ class Interactions:
         return Histories(
             Ragged.from_pairs(events.user, events.item, self.n_users), events.time, events.weight, events.event
         )
+
+    def type_weights(self) -> dict[str, float]:
+        """The weight of each event type all of whose events weigh the same; types without events are left out."""
+        if self.event is None or self.weight is None:
+            return {}
+        low, high = (np.full(len(self.event_names), limit, np.float32) for limit in (np.inf, -np.inf))
+        np.minimum.at(low, self.event, self.weight)
+        np.maximum.at(high, self.event, self.weight)
+        return {name: float(low[code]) for code, name in enumerate(self.event_names) if low[code] == high[code]}
 
     def item_counts(self, since: int | None = None) -> I64:
         """int64 (n_items,): events of each item, from unix second `since` on."""
@@ -117,13 +126,3 @@ class Interactions:
             "first": int(self.time[0]) if known and self.time is not None else None,
             "last": int(self.time[-1]) if known and self.time is not None else None,
         }
-
-
-@dataclass(frozen=True, eq=False)
-class Histories:
-    """One row of events for each user, oldest first; the other arrays are parallel to `items.values`."""
-
-    items: Ragged
-    time: I64 | None = None
-    weight: F32 | None = None
-    event: I8 | None = None

@@ -70,6 +70,15 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
     return data, notes
 
 
+def refuse_one_sided(data: Dataset) -> None:
+    """Raises DataError where all events are of one user or of one item: there is nothing to tell apart."""
+    for what, column in (("user", data.interactions.user), ("item", data.interactions.item)):
+        if len(column) and (column == column[0]).all():
+            raise DataError(
+                f"{data.name} has events of one {what} alone; learning whom what suits takes two. Add others."
+            )
+
+
 def _chosen(data: Dataset, chosen: Array, weight: F32 | None = None) -> Dataset:
     """The events of a mask or of ascending places, with other weights if given; the published part goes with them."""
     events = data.interactions.where(chosen)

@@ -55,14 +55,14 @@ def _holdout(
     train: Dataset, past: Interactions, future: Interactions, now: int | None, repeats: bool, known: Array | None
 ) -> Holdout:
     """Users with at least one target; `past` is what they bring, `known` (n_users,) who has a row in the model."""
-    if train.target_event is not None and future.event is not None:
-        future = future.where(future.event == future.event_names.index(train.target_event))
+    future = train.judged(future)
     asked = np.zeros(past.n_users, np.bool_)
     asked[future.user] = True
     past = past.where(asked[past.user])  # the past of nobody else is needed: a quarter of it at 30M events of a year
     pairs = distinct(Ragged.from_pairs(future.user, future.item, future.n_users), future.n_items)
     if not repeats:
-        old = distinct(Ragged.from_pairs(past.user, past.item, past.n_users), past.n_items)
+        had = train.judged(past)
+        old = distinct(Ragged.from_pairs(had.user, had.item, past.n_users), past.n_items)
         keys, old_keys = (part.row_of_value() * past.n_items + part.values for part in (pairs, old))
         pairs = pairs.keep(~np.isin(keys, old_keys, assume_unique=True))
     user = np.flatnonzero(pairs.lengths).astype(np.int32)
@@ -71,18 +71,18 @@ def _holdout(
             f"{train.name}: no user has anything to be asked for{'' if repeats else ' that is new to him'}. "
             "Choose an earlier cut, count repeats, or bring more data."
         )
-    histories = past.histories()
-    at = histories.items.positions(user)
+    brought = past.histories().take(user)
     trained = np.bincount(train.interactions.user, minlength=train.n_users) > 0 if known is None else known
     return Holdout(
         train,
         user,
-        histories.items.take(user),
-        None if histories.time is None else histories.time[at],
+        brought.items,
+        brought.time,
         trained[user],
         pairs.take(user),
         now,
-        history_event=None if histories.event is None else histories.event[at],
+        history_event=brought.event,
+        history_weight=brought.weight,
     )
 
 
@@ -155,7 +155,7 @@ def _published_candidates(data: Dataset, settings: SplitSettings, seed: int) -> 
     return Split(
         f"{found.title}; ranked among {count:,} published candidates and not all items: compare within this protocol "
         "only",
-        replace(tune, among=drawn_candidates(data, tune.history, tune.targets, count, seed=seed)),
+        replace(tune, among=drawn_candidates(data, tune.had, tune.targets, count, seed=seed)),
         replace(test, among=among),
     )
 

@@ -4,6 +4,7 @@ Each `parse_*` function returns arrays and findings and raises nothing, so that 
 functions that readers call raise the first of these findings.
 """
 
+import time
 import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,14 +15,20 @@ import pyarrow.compute as pc
 
 from recsys.arrays import F32, I8, I32, I64, Array, Bool
 from recsys.data.findings import Finding, refuse, rows, whole
+from recsys.data.text_times import times_of_text
 from recsys.errors import DataError
+from recsys.ids import MAX_ID_CHARACTERS
 
 EVENT_COLUMNS = ("user_id", "item_id", "timestamp", "event", "weight")
 REQUIRED = ("user_id", "item_id")
+OPTIONS = dict(
+    zip(EVENT_COLUMNS, ("--user-col", "--item-col", "--time-col", "--event-col", "--weight-col"), strict=True)
+)
 MAX_EVENT_TYPES = 100
 LATEST_SECOND = 10**11  # the year 5138: beyond it a number counts milliseconds or less
 
-_LOOKS_LIKE_TIME = r"^\s*(-?\d+(\.\d*)?|\d{4}-\d\d-\d\d.*)\s*$"
+_LOOKS_LIKE_NUMBER = r"(?i)^\s*[-+]?((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|inf(inity)?|nan)\s*$"
+_LONG = f"of more than {MAX_ID_CHARACTERS:,} characters"
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -50,7 +57,7 @@ def named_columns(present: list[str], names: Mapping[str, str], where: str) -> d
         if column not in present and (role in REQUIRED or role in names):
             raise DataError(
                 f"{where} has no column {column!r} for the {role}; its columns are {', '.join(present)}. "
-                f"Name the right one ({role}=...)."
+                f"Name yours: {OPTIONS[role]} NAME, or columns.{role}=NAME as a setting."
             )
     return {role: column for role, column in chosen.items() if column in present}
 
@@ -76,23 +83,40 @@ def parse_ids(column: pa.ChunkedArray, name: str, what: str = "id") -> tuple[Cod
         return None, [whole("error", f"float_{kind_of}", name, said, fix)]
     try:
         encoded = one_dictionary(column)
-        text = encoded.dictionary.cast(pa.string())
+        text = encoded.dictionary.cast(pa.large_string())
     except pa.ArrowException:
-        wrong = _uncastable(column, pa.string())
+        wrong = _uncastable(column, pa.large_string())
         said = f"{kind} that cannot be read as {what}s"
         return None, rows("error", f"unreadable_{kind_of}", name, wrong, said, "Mend or drop these rows.")
     code = encoded.indices.fill_null(-1).to_numpy().astype(np.int32)
-    empty = pc.equal(text, "").to_numpy(zero_copy_only=False)
-    if empty.any():
-        code[np.append(empty, False)[code]] = -1
-    found = rows("error", f"missing_{kind_of}", name, code < 0, f"an empty {what}", "Drop or fill these rows.")
+    found, refused = list[Finding](), np.zeros(len(text), bool)
+    for fault, flags, said, fix in (
+        ("missing", pc.equal(text, ""), f"an empty {what}", "Drop or fill these rows."),
+        ("long", pc.greater(pc.utf8_length(text), MAX_ID_CHARACTERS), f"an {what} {_LONG}", "Is it the right column?"),
+        ("binary", pc.match_substring(text, "\0"), f"an {what} with NUL bytes", "Strip them, or save it as text."),
+    ):
+        wrong = flags.to_numpy(zero_copy_only=False)
+        at = np.append(wrong, fault == "missing")[code]
+        found += rows("error", f"{fault}_{kind_of}", name, at, said, fix)
+        refused |= wrong
+    code[np.append(refused, False)[code]] = -1
     return Codes(code, text), found
 
 
 def one_dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """The column with one dictionary of the values that occur, in the order in which they first do."""
+    """The column with one dictionary of the values that occur, in the order in which they first do.
+
+    Text has 64-bit offsets in it: distinct ids may be more than 2 GiB together.
+    """
     if not pa.types.is_dictionary(column.type):
-        return _joined(column.dictionary_encode())
+        return _joined((column.cast(pa.large_string()) if _is_text(column.type) else column).dictionary_encode())
+    if _is_text(column.type.value_type):
+        kind = pa.dictionary(column.type.index_type, pa.large_string())
+        wide = [
+            pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(pa.large_string()))
+            for chunk in column.chunks
+        ]
+        column = pa.chunked_array(wide, kind)
     merged = _joined(column.unify_dictionaries())
     again = merged.indices.dictionary_encode()
     return pa.DictionaryArray.from_arrays(again.indices, merged.dictionary.take(again.dictionary))
@@ -113,6 +137,8 @@ def unix_seconds(column: pa.ChunkedArray, name: str, where: str) -> I64:
     times, findings = parse_times(column, name)
     refuse(findings, where)
     assert times is not None
+    ahead = times.seconds > time.time() + 86_400
+    refuse(rows("error", "future_time", name, ahead, "a time in the future", "Mend the clock or the unit."), where)
     if times.naive:
         warnings.warn(f"column {name!r} of {where} has no time zone; its times are read as UTC.", stacklevel=2)
     return times.seconds
@@ -122,15 +148,12 @@ def parse_times(column: pa.ChunkedArray, name: str) -> tuple[Times | None, list[
     """Each row's time, and what is wrong; None where the column holds nothing that can be a time."""
     column = _plain(column)
     drop = "Drop these rows, or leave the whole column out."
-    found = rows("error", "missing_time", name, _mask(column.is_null()), "no time", drop)
-    ok = ~_mask(column.is_null())
+    missing = _mask(column.is_null())
+    odd: list[Finding] = []
     if _is_text(column.type):
-        odd = ok & ~_mask(pc.fill_null(pc.match_substring_regex(column.cast(pa.string()), _LOOKS_LIKE_TIME), False))
-        found += _text_times(column, name, odd if odd.any() else ok)
-        converted = _converted(column, odd) if odd.any() else None
-        if converted is None:
-            return None, found
-        column, ok = converted, ok & ~odd
+        column, missing, odd = times_of_text(column, name)
+    found = rows("error", "missing_time", name, missing, "no time", drop) + odd
+    ok = ~_mask(column.is_null())
     kind = column.type
     if pa.types.is_date(kind):
         column, kind = column.cast(pa.timestamp("s")), pa.timestamp("s", "UTC")
@@ -148,33 +171,11 @@ def parse_times(column: pa.ChunkedArray, name: str) -> tuple[Times | None, list[
     found += rows(
         "error", "negative_time", name, early, "a time before 1970", "Times are unix seconds; mend these rows."
     )
-    fix = "Times are unix seconds; divide milliseconds by 1000."
+    fix = "Times are unix seconds; divide milliseconds by 1000, nanoseconds by 10**9."
     found += rows("error", "time_unit", name, late, "a time after the year 5000", fix)
     ok &= ~(early | late)
     whole_seconds = np.where(ok, np.floor(seconds), 0) if seconds.dtype.kind == "f" else np.where(ok, seconds, 0)
     return Times(whole_seconds.astype(np.int64), ok, pa.types.is_timestamp(kind) and kind.tz is None), found
-
-
-def _text_times(column: pa.ChunkedArray, name: str, wrong: Bool) -> list[Finding]:
-    """A finding about the rows that made the column text: one such row is enough to do that to a CSV."""
-    if not wrong.any():
-        return []
-    shown = column[int(np.argmax(wrong))].as_py()
-    fix = (
-        "Write unix seconds or dates like 2026-01-31T12:00:00Z; convert the text of a DataFrame by pandas.to_datetime."
-    )
-    return rows("error", "text_time", name, wrong, f"text such as {shown!r} for a time", fix)
-
-
-def _converted(column: pa.ChunkedArray, odd: Bool) -> pa.ChunkedArray | None:
-    """The rows that are not odd as numbers, or as dates, the odd ones null; None where they are a mixture."""
-    text = pc.if_else(pa.array(odd), pa.scalar(None, pa.string()), pc.utf8_trim_whitespace(column.cast(pa.string())))
-    for kind in (pa.float64(), pa.timestamp("s", "UTC"), pa.timestamp("s")):
-        try:
-            return text.cast(kind)
-        except pa.ArrowException:
-            continue
-    return None
 
 
 def positive_weights(column: pa.ChunkedArray, name: str, where: str) -> F32:
@@ -236,15 +237,42 @@ def _is_text(kind: Any) -> bool:
 
 
 def _uncastable(column: pa.ChunkedArray, kind: Any, safe: bool = True) -> Bool:
-    """(n,): the rows that cannot be read as another type, value by value: only after all together could not."""
+    """(n,): the rows that cannot be read as another type: only after all together could not."""
     try:
         encoded = one_dictionary(column)
     except pa.ArrowException:  # lists and the like
-        return np.array([not _casts(column[at : at + 1], kind, safe) for at in range(len(column))], bool)
-    values = encoded.dictionary
-    wrong = np.array([not _casts(values[at : at + 1], kind, safe) for at in range(len(values))], bool)
-    flags: Bool = np.append(wrong, False)[encoded.indices.fill_null(-1).to_numpy()]
+        return _stubborn(column, kind, safe)
+    flags: Bool = np.append(_stubborn(encoded.dictionary, kind, safe), False)[encoded.indices.fill_null(-1).to_numpy()]
     return flags
+
+
+def _stubborn(values: Any, kind: Any, safe: bool) -> Bool:
+    """(n,): the values that do not cast. What is no number or no UTF-8 is seen at once, the rest found by halves: a few
+    bad ones among n cost a few times log n casts."""
+    wrong = np.zeros(len(values), bool)
+    if not _casts(values[:0], kind, safe):  # the type itself does not
+        return ~wrong
+    if _is_text(values.type):
+        wrong = ~_mask(pc.fill_null(pc.match_substring_regex(values, _LOOKS_LIKE_NUMBER), True))
+    elif pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        wrong = np.array([value is not None and not _is_utf8(value) for value in values.to_pylist()], bool)
+    rest = np.flatnonzero(~wrong)
+    values, parts = values.take(pa.array(rest)), [(0, len(rest))]
+    while parts:
+        start, stop = parts.pop()
+        if start < stop and not _casts(values[start:stop], kind, safe):
+            middle = (start + stop) // 2
+            wrong[rest[start]] = middle == start
+            parts += [] if middle == start else [(start, middle), (middle, stop)]
+    return wrong
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _casts(column: Any, kind: Any, safe: bool) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from recsys.arrays import I8, I32, I64, Array, Ragged
+from recsys.arrays import F32, I8, I32, I64, Array, Histories, Ragged
 from recsys.config import Settings
 from recsys.data.candidates import drawn_candidates
 from recsys.data.dataset import Dataset
@@ -49,9 +49,9 @@ class Holdout:
     """One question with its answer: learn from `train`, recommend to users with this history, compare with `targets`.
 
     user: int32 (n,) users in the data set's numbering. history: rows of all their earlier events, oldest first, with
-    `history_time` and `history_event` beside it (or None). known: (n,) whether the learner saw the user. targets: rows
-    of distinct items. now: unix second at which the question is asked, or None without times. among: rows of the only
-    items to rank, or None where all items are ranked.
+    `history_time`, `history_event` and `history_weight` beside it (or None). known: (n,) whether the learner saw the
+    user. targets: rows of distinct items. now: unix second at which the question is asked, or None without times.
+    among: rows of the only items to rank, or None where all items are ranked.
     """
 
     train: Dataset
@@ -63,20 +63,34 @@ class Holdout:
     now: int | None
     among: Ragged | None = None
     history_event: I8 | None = None
+    history_weight: F32 | None = None
+
+    @property
+    def had(self) -> Ragged:
+        """Rows of what a target must not repeat: the histories, without events of another type than is asked for."""
+        target, names = self.train.target_event, self.train.interactions.event_names
+        if target is None or self.history_event is None:
+            return self.history
+        return self.history.keep(self.history_event == names.index(target))
+
+    @property
+    def past(self) -> Histories:
+        """The histories with what stands beside them."""
+        return Histories(self.history, self.history_time, self.history_weight, self.history_event)
 
     def take(self, rows: Array) -> "Holdout":
         """The same question about some of the users."""
-        at = self.history.positions(rows)
-        return Holdout(
-            self.train,
-            self.user[rows],
-            self.history.take(rows),
-            None if self.history_time is None else self.history_time[at],
-            self.known[rows],
-            self.targets.take(rows),
-            self.now,
-            None if self.among is None else self.among.take(rows),
-            None if self.history_event is None else self.history_event[at],
+        past = self.past.take(rows)
+        return replace(
+            self,
+            user=self.user[rows],
+            history=past.items,
+            history_time=past.time,
+            history_event=past.event,
+            history_weight=past.weight,
+            known=self.known[rows],
+            targets=self.targets.take(rows),
+            among=None if self.among is None else self.among.take(rows),
         )
 
 
@@ -103,7 +117,9 @@ def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
         kind = "global_time" if data.interactions.time is not None else "published"
     if kind.startswith("published") and data.published is None:
         raise DataError(
-            f"{data.name} has neither timestamps nor a published split. Add a timestamp column, or a column `split`."
+            f"{data.name} has neither timestamps nor a published split. Name its column of times (--time-col), or add "
+            "a column `split` (train, valid, test); where the order of the rows is that of the events, use "
+            "split.kind=leave_last_out."
         )
     if kind in ("global_time", "later_half") and data.interactions.time is None:
         raise DataError(
@@ -119,7 +135,7 @@ def _among_drawn(found: Split, data: Dataset, count: int, seed: int) -> Split:
     """The same questions, asked among drawn items only."""
 
     def drawn(holdout: Holdout) -> Holdout:
-        return replace(holdout, among=drawn_candidates(data, holdout.history, holdout.targets, count, seed=seed))
+        return replace(holdout, among=drawn_candidates(data, holdout.had, holdout.targets, count, seed=seed))
 
     return Split(
         f"{found.title}; ranked among {count:,} drawn unseen items and not all: compare within this protocol only",

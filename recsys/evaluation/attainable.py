@@ -77,8 +77,14 @@ def truths(
 
 
 def attainable_gain(model: F64, popularity: F64, informed: F64, *, seed: int = 0) -> Interval:
-    """(model - popularity) / (informed - popularity) of means over the same users (n,), with a bootstrap interval."""
+    """(model - popularity) / (informed - popularity) of means over the same users (n,), with a bootstrap interval.
+
+    NaN where the informed ranker is not above popularity, by a 95 % interval: then there is nothing to have a share of.
+    """
     gained, room = model - popularity, informed - popularity
-    gains = [gained[rows].mean() / room[rows].mean() for rows in resamples(len(model), seed)]
-    low, high = np.percentile(gains, [2.5, 97.5])
+    draws = np.array([(gained[rows].mean(), room[rows].mean()) for rows in resamples(len(model), seed)])
+    if not len(model) or np.percentile(draws[:, 1], 2.5) <= 0:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    with np.errstate(divide="ignore", invalid="ignore"):  # fewer than 25 draws may still be without room
+        low, high = np.percentile(draws[:, 0] / draws[:, 1], [2.5, 97.5])
     return Interval(float(gained.mean() / room.mean()), float(low), float(high))

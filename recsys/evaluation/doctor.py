@@ -78,7 +78,8 @@ AILMENTS = {
         False,
         "For {value:.0%} of the users the vector that training gave is not the one that their stored history gives: "
         "they were learned with other events or weights than are served.",
-        "Train on the histories that are stored, without weights that the service does not know.",
+        "Train and export again, so that the bundle holds the events and weights it was learned from; bundles of older "
+        "versions hold no weights.",
     ),
     "fallback_skew": Ailment(
         0.9,
@@ -150,7 +151,7 @@ def _note(bundle: Bundle, constant: bool) -> str:
 def unfiltered(bundle: Bundle, rows: I64) -> I64:
     """int64 (n, 10): the best items of these users where nothing is left out as seen; -1 pads."""
     ranker, available = bundle.recommender.ranker, bundle.recommender.available
-    users = Users.known(rows, bundle.histories.take(rows))
+    users = Users.known(rows, bundle.past.take(rows))
     k = min(_K, ranker.n_items)
     return ranker.top(users, k, forbid=Ragged.empty(len(rows)), available=available).ids
 
@@ -164,7 +165,7 @@ def lists_alike(ids: I64) -> float:
 def _directions(bundle: Bundle, rows: I64) -> float | None:
     """`directions` of the bundle's vectors; None without two of each."""
     encoder = bundle.recommender.ranker.encoder  # type: ignore[attr-defined]
-    users, known = encoder.encode(Users.known(rows, bundle.histories.take(rows)))
+    users, known = encoder.encode(Users.known(rows, bundle.past.take(rows)))
     items = bundle.item_vectors[np.flatnonzero(bundle.norms)]
     return directions(users[known], items) if len(items) > 1 and known.sum() > 1 and items.shape[1] > 1 else None
 
@@ -197,7 +198,7 @@ def users_off(bundle: Bundle, rows: I64) -> float | None:
     encoder = bundle.recommender.ranker.encoder  # type: ignore[attr-defined]
     if not isinstance(encoder, Solve) or encoder.table is None:
         return None
-    solved, _ = encoder.encode(Users.unknown(bundle.histories.take(rows)))
+    solved, _ = encoder.encode(Users.unknown(bundle.past.take(rows)))
     rows_of_training = np.asarray(encoder.table[rows])
     length = np.maximum(np.linalg.norm(rows_of_training, axis=1), np.linalg.norm(solved, axis=1))
     off = np.linalg.norm(solved - rows_of_training, axis=1) > _OFF * length

@@ -10,6 +10,7 @@ from recsys.seeding import generator
 
 DRAWS = 1_000
 FEW_USERS = 200
+SMALLEST_P = 1e-300
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -60,6 +61,11 @@ class Comparison(NamedTuple):
         if self.p_holm >= 0.05:
             return "no difference shown"
         return "better" if self.difference.mean > 0 else "worse"
+
+
+def p_text(p: float) -> str:
+    """A p-value in words; what is below the smallest number that a float holds well is not said to be 0."""
+    return f"p = {p:.2g}" if p >= SMALLEST_P else f"p < {SMALLEST_P:g}"
 
 
 def paired_p(first: F64, second: F64) -> float:

@@ -6,6 +6,7 @@ from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.progress import Progress, silent
 from recsys.retrieval.ranker import Embeddings, TrainedRanker
+from recsys.training.loop import ALONE, Aids
 
 
 class Model(Protocol):
@@ -16,9 +17,14 @@ class Model(Protocol):
 
     settings: Settings
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent) -> Embeddings | TrainedRanker:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings | TrainedRanker:
         """Item vectors (n_items, dim) with a user encoder into the same space; or, where the model has no vectors, a
         ranker (`ItemWeights`, for one), which is evaluated in the same way and cannot be exported.
+
+        aids: what looks on after each epoch, saves the state, or is there to start from; learners without epochs have
+        no use for it.
 
         The same seed, versions and thread count give the same bytes. Raises ModelError where the data cannot be learned
         from, with what to change.

@@ -11,6 +11,7 @@ from recsys.errors import ModelError
 from recsys.models.item_weights import ItemWeights, learnable
 from recsys.models.memory import available_bytes
 from recsys.progress import Progress, Step, silent
+from recsys.training.loop import ALONE, Aids
 
 _BLOCK = 1_024  # rows at a time, beside the one big matrix
 _SWEPT = 256  # rows swept at a time: products deep enough for BLAS, and blocks of a few per cent of the matrix
@@ -49,7 +50,7 @@ class EASE:
     def __init__(self, settings: EASESettings | None = None) -> None:
         self.settings = settings or EASESettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent) -> ItemWeights:
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> ItemWeights:
         """Dense weights float32 (n_items, n_items); rows and columns of items without events are zero.
 
         Raises ModelError on no events, and where the matrix does not fit into the memory that is free.

@@ -11,6 +11,7 @@ from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.models.item_weights import ItemWeights, learnable
 from recsys.progress import Progress, Step, silent
+from recsys.training.loop import ALONE, Aids
 
 _BLOCK_PAIRS = 4 << 20  # pairs of items at a time: some 200 MiB while they are sorted
 
@@ -36,6 +37,8 @@ class ItemKNNSettings(Settings):
 class ItemKNN:
     """Scores an item by its cosines with the items of a history, each raised to a power, over its nearest neighbours.
 
+    An item of the history counts its x, as below, and less the longer ago its events are, by `half_life`.
+
     The cosine of items i and j is `sum_u w_u x_ui x_uj / (|i| |j| + shrinkage)`, the norms weighted alike, where x is
     a pair's summed event weight to the power of `repeat_exponent` and w_u the total of user u's summed weights to the
     power of minus `user_exponent`.
@@ -53,7 +56,7 @@ class ItemKNN:
     def __init__(self, settings: ItemKNNSettings | None = None) -> None:
         self.settings = settings or ItemKNNSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent) -> ItemWeights:
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> ItemWeights:
         """Sparse weights (n_items, n_items), column j the neighbours of item j. Raises ModelError on no events."""
         by_user = self._scaled(learnable("item_knn", train))
         by_item = by_user.T.tocsr()
@@ -69,7 +72,8 @@ class ItemKNN:
             progress(Step("learning item_knn", done, len(starts)))
         weights = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
         matrix = sparse.coo_array(weights, shape=(n_items, n_items)).tocsr()
-        return ItemWeights(matrix, train.interactions.item_counts() > 0, self.settings.half_life)
+        had = train.interactions.item_counts() > 0
+        return ItemWeights(matrix, had, self.settings.half_life, self.settings.repeat_exponent)
 
     def _scaled(self, by_user: sparse.csr_array) -> sparse.csr_array:
         """The matrix with each row times the root of its user's weight, for products of columns to carry the weight."""

@@ -19,12 +19,14 @@ class ItemWeights:
 
     matrix: float32 (n_items, n_items), a CSR array or a dense one; `matrix[i, j]` is what an event of item i adds to
     the score of item j. trained: (n_items,), which items had events; the others are never answered. half_life: an event
-    counts half as much as one so many events later in the same history; None = all alike.
+    counts half as much as one so many events later in the same history; None = all alike. repeat_exponent: an item
+    counts its summed weight in the history to this power, as it did in learning; its events share that by their weight.
     """
 
     matrix: sparse.csr_array | F32
     trained: Bool
     half_life: float | None = None
+    repeat_exponent: float = 1.0
 
     def __post_init__(self) -> None:
         n_items = len(self.trained)
@@ -66,12 +68,16 @@ class ItemWeights:
 
     def _weights(self, users: Users) -> F32:
         """float32 (nnz,): what each event of the histories counts."""
-        history, weights = users.history, users.weight
-        if self.half_life is None:
-            return np.ones(len(history.values), np.float32) if weights is None else weights
-        later = np.repeat(history.offsets[1:], history.lengths) - 1 - np.arange(len(history.values))
-        counted: F32 = np.exp2(-later / self.half_life).astype(np.float32)
-        return counted if weights is None else counted * weights
+        history = users.history
+        counted: F32 = np.ones(len(history.values), np.float32) if users.weight is None else users.weight
+        if self.repeat_exponent != 1:
+            _, pair = np.unique(history.row_of_value() * self.n_items + history.values, return_inverse=True)
+            total = np.maximum(np.bincount(pair.ravel(), counted), np.finfo(np.float32).tiny)
+            counted = counted * (total ** (self.repeat_exponent - 1)).astype(np.float32)[pair.ravel()]
+        if self.half_life is not None:
+            later = np.repeat(history.offsets[1:], history.lengths) - 1 - np.arange(len(history.values))
+            counted = counted * np.exp2(-later / self.half_life).astype(np.float32)
+        return counted
 
 
 def learnable(name: str, train: Dataset) -> sparse.csr_array:

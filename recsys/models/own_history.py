@@ -11,6 +11,7 @@ from recsys.models.popularity import popularity_scores
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.ranker import FALLBACK, HISTORY, Answer, order_of, rank_in_blocks
 from recsys.retrieval.users import Users
+from recsys.training.loop import ALONE, Aids
 
 
 class OwnHistorySettings(Settings):
@@ -20,6 +21,8 @@ class OwnHistorySettings(Settings):
 class OwnHistory:
     """Ranks a user's own items by how often he had them, then the last one first, then the rest by popularity.
 
+    Weighted events count with their weights, as they do for every learner: duplicates that were merged into one event
+    with their sum still say how often.
     It goes with the seen policies `allow` and `cooldown_days`; under `exclude` nothing but popularity is left of it.
     """
 
@@ -28,7 +31,7 @@ class OwnHistory:
     def __init__(self, settings: OwnHistorySettings | None = None) -> None:
         self.settings = settings or OwnHistorySettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent) -> "OwnHistoryRanker":
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> "OwnHistoryRanker":
         """A ranker that needs the history alone, and the popularity of the training events for the rest."""
         scores = popularity_scores(train.interactions, None)
         progress(Step("counting events", 1, 1))
@@ -64,9 +67,10 @@ class OwnHistoryRanker:
         rest[self.order] = 1.0 / np.arange(2, self.n_items + 2)
         scores = np.repeat(rest[None], len(users), axis=0)
         events = users.history.row_of_value() * self.n_items + users.history.values
-        pairs, reversed_last, counts = np.unique(events[::-1], return_index=True, return_counts=True)
+        pairs, reversed_last, pair = np.unique(events[::-1], return_index=True, return_inverse=True)
+        counts = np.bincount(pair.ravel(), None if users.weight is None else users.weight[::-1], len(pairs))
         row = pairs // self.n_items
-        order = np.lexsort((-reversed_last, counts, row))  # within a row: rarest first, of equals the oldest first
+        order = np.lexsort((-reversed_last, counts, row))  # within a row: least first, of equals the oldest first
         starts = np.searchsorted(row[order], row[order])
         scores.ravel()[pairs[order]] = 1 + np.arange(len(pairs)) - starts
         return scores

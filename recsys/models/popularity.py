@@ -11,6 +11,7 @@ from recsys.errors import ModelError
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.encoders import Constant
 from recsys.retrieval.ranker import Embeddings, order_of
+from recsys.training.loop import ALONE, Aids
 
 DAY_S = 86_400
 
@@ -33,7 +34,7 @@ class Popularity:
     def __init__(self, settings: PopularitySettings | None = None) -> None:
         self.settings = settings or PopularitySettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent) -> Embeddings:
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors (n_items, 1), zero for items without events. Raises ModelError on `days` without timestamps."""
         scores = popularity_scores(train.interactions, self.settings.days)
         places = np.zeros((train.n_items, 1), np.float32)

@@ -10,10 +10,14 @@ from recsys.models.base import Model
 
 MODELS: dict[str, str] = {
     "als": "recsys.models.als:ALS",
+    "bpr": "recsys.models.bpr:BPR",
     "ease": "recsys.models.ease:EASE",
     "item_knn": "recsys.models.item_knn:ItemKNN",
+    "mixture": "recsys.models.mixture:Mixture",
     "own_history": "recsys.models.own_history:OwnHistory",
     "popularity": "recsys.models.popularity:Popularity",
+    "softmax": "recsys.models.softmax:SoftmaxMF",
+    "spectral": "recsys.models.spectral:Spectral",
 }
 
 

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from recsys.arrays import F32, I8, I32, I64, Array, Bool, Ragged
+from recsys.arrays import F32, I8, I32, I64, Array, Bool, Histories, Ragged
 from recsys.errors import BundleError, ModelError
 from recsys.ids import IdMap
 from recsys.retrieval import durable
 from recsys.retrieval.catalogue import Catalogue
+from recsys.retrieval.content import Content as Content  # callers find it here, beside `publish`
 from recsys.retrieval.encoders import load_encoder
 from recsys.retrieval.golden import check_golden, make_golden
 from recsys.retrieval.index import read_index, vectors_of, write_index
@@ -33,45 +34,6 @@ from recsys.retrieval.seen import SeenSettings, seen_policy
 from recsys.retrieval.users import Users
 
 POINTER = "current"
-
-
-@dataclass(frozen=True, eq=False)
-class Content:
-    """What goes into a bundle.
-
-    histories: what each known user has seen, oldest first, with `history_time` (unix seconds) and `history_event`
-    (codes into `event_names`) beside it, or None. seen: the seen policy, in a word or as settings.
-    fallback: int32 (n_items,), every item, best first. fallback_days: the window of its counts, None = all time.
-    lineage: where it all comes from (run_id, data digest, time range, git, seed, threads, settings).
-    """
-
-    name: str
-    embeddings: Embeddings
-    user_ids: IdMap
-    item_ids: IdMap
-    catalogue: Catalogue
-    histories: Ragged
-    history_time: I64 | None
-    fallback: I32
-    fallback_days: float | None
-    seen: str | SeenSettings
-    lineage: Mapping[str, Any]
-    history_event: I8 | None = None
-    event_names: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        n_items, n_users, n_events = len(self.embeddings.items), len(self.user_ids), len(self.histories.values)
-        time, event = self.history_time, self.history_event
-        for name, found, expected in (
-            ("item_ids", len(self.item_ids), n_items),
-            ("catalogue", len(self.catalogue), n_items),
-            ("fallback", len(np.intersect1d(self.fallback, np.arange(n_items))), n_items),
-            ("histories", self.histories.rows, n_users),
-            ("history_time", n_events if time is None else len(time), n_events),
-            ("history_event", n_events if event is None else len(event), n_events),
-        ):
-            if found != expected:
-                raise ModelError(f"a bundle needs one row of {name} for each of {expected}, got {found} distinct ones.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +50,33 @@ class Bundle:
     histories: Ragged
     history_time: I64 | None
     history_event: I8 | None = None
+    history_weight: F32 | None = None
+
+    @property
+    def past(self) -> Histories:
+        """The histories with what stands beside them."""
+        return Histories(self.histories, self.history_time, self.history_weight, self.history_event)
 
     @property
     def event_names(self) -> tuple[str, ...]:
         """The event types that the codes of `history_event` stand for; none where the data had none."""
         return tuple(self.manifest.get("event_names", ()))
+
+    @property
+    def event_weights(self) -> Mapping[str, float]:
+        """What an event of a type weighs that comes with a request; a type not named weighs 1."""
+        weights: Mapping[str, float] = self.manifest.get("event_weights", {})
+        return weights
+
+    @property
+    def weighted(self) -> bool:
+        """Whether events count by weights here; else each counts 1, whatever its type."""
+        return self.history_weight is not None or bool(self.event_weights)
+
+    @property
+    def duplicates(self) -> str:
+        """Which events of one user, item and type were learned from: all, first, last, or one with their sum."""
+        return str(self.manifest.get("duplicates", "all"))
 
     @property
     def bundle_id(self) -> str:
@@ -191,7 +175,7 @@ def _write(root: Path, content: Content) -> Path:
     for name, writer in _writers(content).items():
         durable.write(aside / name, writer)
     content.embeddings.encoder.save(aside / "encoder")
-    for path in (aside / "encoder").glob("*.npy"):
+    for path in (aside / "encoder").rglob("*.npy"):
         if not np.isfinite(_mapped(path)).all():
             raise ModelError(
                 f"{path.stem} of the encoder holds NaN or infinity. Training diverged: raise the regularization."
@@ -209,20 +193,17 @@ def _write(root: Path, content: Content) -> Path:
 
 def _writers(content: Content) -> dict[str, Callable[[Path], object]]:
     """What writes each file, manifest and encoder apart."""
-    histories = content.histories
+    past = content.past
     known: Any = {"event_names": content.event_names, "domains": content.catalogue.domains}
     exact = recommender_of(content.embeddings, content.fallback, content.seen, **known)
-    everyone = Users.known(np.arange(histories.rows), histories, content.history_time, content.history_event)
-    golden = json.dumps(make_golden(exact, everyone)).encode()
+    golden = json.dumps(make_golden(exact, Users.known(np.arange(past.items.rows), past))).encode()
     arrays: dict[str, Array] = {
-        "histories.offsets.npy": histories.offsets,
-        "histories.items.npy": histories.values,
+        "histories.offsets.npy": past.items.offsets,
+        "histories.items.npy": past.items.values,
         "fallback.npy": content.fallback,
     }
-    if content.history_time is not None:
-        arrays["histories.time.npy"] = content.history_time
-    if content.history_event is not None:
-        arrays["histories.event.npy"] = content.history_event
+    beside = {"time": past.time, "event": past.event, "weight": past.weight}
+    arrays |= {f"histories.{name}.npy": array for name, array in beside.items() if array is not None}
     writers: dict[str, Callable[[Path], object]] = {
         "items.ids": content.item_ids.save,
         "users.ids": content.user_ids.save,
@@ -278,8 +259,8 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
     catalogue, fallback = Catalogue.load(folder / "items.arrow"), _mapped(folder / "fallback.npy")
     known: Any = {"event_names": tuple(manifest.get("event_names", ())), "domains": catalogue.domains}
     recommender = recommender_of(Embeddings(vectors, encoder), fallback, manifest["seen"], index, **known)
-    files = (f"histories.{name}.npy" for name in ("time", "event"))
-    time, event = (_mapped(folder / name) if name in manifest["files"] else None for name in files)
+    files = (f"histories.{name}.npy" for name in ("time", "event", "weight"))
+    beside = [_mapped(folder / name) if name in manifest["files"] else None for name in files]
     return Bundle(
         folder,
         manifest,
@@ -289,8 +270,7 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
         IdMap.load(folder / "items.ids"),
         catalogue,
         Ragged(_mapped(folder / "histories.offsets.npy"), _mapped(folder / "histories.items.npy")),
-        time,
-        event,
+        *beside,
     )
 
 

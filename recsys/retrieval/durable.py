@@ -72,6 +72,8 @@ def publishing(root: Path) -> Iterator[None]:
 def _make(folder: Path) -> None:
     """Creates a folder with its parents, each remembered by the one that holds it."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    if not missing and not folder.is_dir():
+        raise BundleError(f"{folder} is a file, and must be a folder. Name another place.")
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         fsync(path.parent)
@@ -89,5 +91,6 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = f"{error.filename or path} cannot be written: {error.strerror or error}"
+        target = error.filename2 or error.filename or path  # the second name: a copy that fails names its source first
+        reason = f"{target} cannot be written: {error.strerror or error}"
         raise BundleError(f"{reason}. Free space or mend access, then publish again.") from error

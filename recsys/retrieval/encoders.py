@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -28,7 +29,9 @@ class Encoder(Protocol):
     """
 
     kind: ClassVar[str]
-    folds_in: ClassVar[bool]
+
+    @property
+    def folds_in(self) -> bool: ...
 
     @property
     def dim(self) -> int: ...
@@ -74,11 +77,11 @@ class Constant:
         return None
 
     def save(self, folder: Path) -> None:
-        _write(folder, self, {}, {"vector": self.vector})
+        write_encoder(folder, self, {}, {"vector": self.vector})
 
     @classmethod
     def load(cls, folder: Path, items: F32) -> Self:
-        _, arrays = _read(folder)
+        _, arrays = read_encoder(folder)
         return cls(arrays["vector"])
 
 
@@ -173,15 +176,21 @@ class Solve:
 
     def save(self, folder: Path) -> None:
         arrays = {"gram": self.gram} | ({} if self.table is None else {"table": self.table})
-        _write(folder, self, self._parameters(), arrays)
+        write_encoder(folder, self, self._parameters(), arrays)
 
     @classmethod
     def load(cls, folder: Path, items: F32) -> Self:
-        parameters, arrays = _read(folder)
+        parameters, arrays = read_encoder(folder)
         return cls(items, arrays["gram"], arrays.get("table"), **parameters)
 
 
-KINDS: dict[str, type[Encoder]] = {encoder.kind: encoder for encoder in (Constant, Solve)}
+# By kind, as "module:Class", so that a bundle loads the code of its own encoder alone.
+KINDS: dict[str, str] = {
+    "bag": "recsys.retrieval.bag:Bag",
+    "concat": "recsys.retrieval.concat:Concat",
+    "constant": "recsys.retrieval.encoders:Constant",
+    "solve": "recsys.retrieval.encoders:Solve",
+}
 
 
 def load_encoder(folder: Path, items: F32) -> Encoder:
@@ -189,7 +198,9 @@ def load_encoder(folder: Path, items: F32) -> Encoder:
     kind = json.loads((folder / "encoder.json").read_text())["kind"]
     if kind not in KINDS:
         raise BundleError(f"{folder} holds an encoder of kind {kind!r}; this version knows {', '.join(sorted(KINDS))}.")
-    return KINDS[kind].load(folder, items)
+    module, _, name = KINDS[kind].partition(":")
+    encoder: Encoder = getattr(import_module(module), name).load(folder, items)
+    return encoder
 
 
 def space_id_of(kind: str, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
@@ -212,7 +223,8 @@ def _blocks(lengths: I64, dim: int) -> list[slice]:
     return blocks
 
 
-def _write(folder: Path, encoder: Encoder, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+def write_encoder(folder: Path, encoder: Encoder, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    """Saves what `read_encoder` gives back."""
     described = {"kind": encoder.kind, "space_id": encoder.space_id, "parameters": dict(parameters)}
     described["arrays"] = sorted(arrays)
     text = json.dumps(described, indent=1) + "\n"
@@ -221,7 +233,7 @@ def _write(folder: Path, encoder: Encoder, parameters: Mapping[str, Any], arrays
         durable.write(folder / f"{name}.npy", partial(np.save, arr=array, allow_pickle=False))
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+def read_encoder(folder: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     """The keyword arguments of an encoder and its arrays, memory-mapped."""
     described = json.loads((folder / "encoder.json").read_text())
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in described["arrays"]}

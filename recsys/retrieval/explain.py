@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recsys.arrays import F32, Array, Ragged
+from recsys.arrays import F32, Array, Histories, Ragged
 from recsys.retrieval.bundle import Bundle
 from recsys.retrieval.ranker import FALLBACK, SOURCES
 from recsys.retrieval.users import Users
@@ -47,16 +47,8 @@ def stored_users(bundle: Bundle, rows: Array, now: int | None = None) -> Users:
 
     now: unix seconds for a seen policy that counts days; None = the clock.
     """
-    history = bundle.histories.take(rows)
-    at = bundle.histories.positions(rows)
     moment = int(time.time()) if now is None else now
-    return Users(
-        np.asarray(rows, np.int32),
-        history,
-        time=None if bundle.history_time is None else np.asarray(bundle.history_time[at]),
-        event=None if bundle.history_event is None else np.asarray(bundle.history_event[at]),
-        now=np.full(len(history.offsets) - 1, moment, np.int64),
-    )
+    return Users.of(rows, bundle.past.take(rows), np.full(len(rows), moment, np.int64))
 
 
 def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = None) -> Explanation:
@@ -68,10 +60,8 @@ def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = Non
     users = (
         stored_users(bundle, np.array([row]), now)
         if row >= 0
-        else Users(np.array([-1], np.int32), Ragged.empty(1), now=np.zeros(1, np.int64))
+        else Users.of(np.array([-1]), Histories(Ragged.empty(1), np.empty(0, np.int64)), np.zeros(1, np.int64))
     )
-    if row < 0 and bundle.history_time is not None:
-        users = Users(users.index, users.history, time=np.empty(0, np.int64), now=users.now)
     answer = bundle.recommender.recommend(users, bundle.recommender.n_items)
     source, ranked = int(answer.source[0]), int((answer.ids[0] >= 0).sum())
     found = np.flatnonzero(answer.ids[0] == item) if item >= 0 else np.empty(0, np.int64)

@@ -21,8 +21,8 @@ _RELATIVE = 1e-4
 def make_golden(recommender: Recommender, everyone: Users) -> list[dict[str, Any]]:
     """Known users, the same people as unknown ones with a history, and a stranger, with their answers.
 
-    everyone: the known users, row by row. Where the seen policy looks at times and events, they are part of the
-    question, asked at the last second of all histories.
+    everyone: the known users, row by row. Weights, where they have any, are part of the question; so are times and
+    events where the seen policy looks at them, and then it is asked at the last second of all histories.
     """
     histories = everyone.history
     active = np.flatnonzero(histories.lengths)
@@ -33,6 +33,7 @@ def make_golden(recommender: Recommender, everyone: Users) -> list[dict[str, Any
     for row in people:
         one = everyone.take(np.array([row]))
         question: dict[str, Any] = {"index": int(row), "history": one.history.values[-_LONGEST:].tolist()}
+        question |= {} if one.weight is None else {"weight": one.weight[-_LONGEST:].tolist()}
         if policy:
             question |= {} if one.time is None else {"time": one.time[-_LONGEST:].tolist(), "now": last}
             question |= {} if one.event is None else {"event": one.event[-_LONGEST:].tolist()}
@@ -48,6 +49,7 @@ def _answered(recommender: Recommender, question: Mapping[str, Any]) -> dict[str
         np.array([question["index"]], np.int32),
         Ragged.of([question["history"]]),
         time=np.array(question["time"], np.int64) if "time" in question else None,
+        weight=np.array(question["weight"], np.float32) if "weight" in question else None,
         event=np.array(question["event"], np.int8) if "event" in question else None,
         now=np.array([question["now"]], np.int64) if "now" in question else None,
     )

@@ -12,7 +12,7 @@ from recsys.errors import BundleError
 from recsys.retrieval.seen import SeenSettings
 
 if TYPE_CHECKING:
-    from recsys.retrieval.bundle import Content
+    from recsys.retrieval.content import Content
 
 FORMAT = 1
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
@@ -23,6 +23,13 @@ def manifest_of(
 ) -> dict[str, Any]:
     """What the manifest of a bundle with this content says; keys of features that are not used are left out."""
     encoder, (n_items, dim) = content.embeddings.encoder, content.embeddings.items.shape
+    weights, used = dict(content.event_weights), dict[str, Any]()
+    if content.history_event is not None:
+        used["event_names"] = list(content.event_names)
+    if any(weight != 1 for weight in weights.values()):
+        used["event_weights"] = weights
+    if content.duplicates != "all":
+        used["duplicates"] = content.duplicates
     return {
         "format": FORMAT,
         "bundle_id": bundle_id,
@@ -44,7 +51,7 @@ def manifest_of(
         "fallback": {"days": content.fallback_days},
         "files": files,
         "lineage": dict(content.lineage),
-    } | ({"event_names": list(content.event_names)} if content.history_event is not None else {})
+    } | used
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -52,12 +59,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     raw = _read(folder / MANIFEST)
     if _read(folder / SEAL) != seal_of(raw):
         raise BundleError(f"{folder / MANIFEST} does not match {SEAL}: one of them was changed. Export it again.")
-    manifest: dict[str, Any] = json.loads(raw)
+    try:
+        manifest: dict[str, Any] = dict(json.loads(raw))
+    except (ValueError, TypeError):
+        raise BundleError(f"{folder / MANIFEST} is not the manifest of a bundle. Export the bundle again.") from None
     if manifest.get("format") != FORMAT:
         raise BundleError(
             f"{folder} has bundle format {manifest.get('format')}, this version reads {FORMAT}. "
             "Export it again, or install the version that wrote it."
         )
+    if lacking := [key for key in ("bundle_id", "files") if key not in manifest]:
+        raise BundleError(f"{folder / MANIFEST} has no {lacking[0]!r}. Export the bundle again.")
     for name in (manifest["bundle_id"], *manifest["files"]):
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise BundleError(f"{folder / MANIFEST} names {name!r}, outside the bundle. Do not trust its sender.")

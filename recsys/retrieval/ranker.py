@@ -9,14 +9,22 @@ import numpy as np
 
 from recsys.arrays import F32, F64, I8, I32, I64, Bool, Ragged
 from recsys.errors import ModelError
-from recsys.retrieval.encoders import Encoder
-from recsys.retrieval.topk import top_k
+from recsys.retrieval.encoders import Constant, Encoder
+from recsys.retrieval.topk import falling, top_k, top_shared
 from recsys.retrieval.users import Users
 
 USER_ROW, HISTORY, FEATURES, FALLBACK = 0, 1, 2, 3
 SOURCES = ("known", "history", "features", "fallback")
 
 _BLOCK_SCORES = 4 << 20  # scores computed at a time: 16 MiB of float32
+_LEAST_ROWS, _MOST_SCORES = 64, 32 << 20  # but of 64 users at least, which a product needs to be fast, within 128 MiB
+_WORTH_SORTING = 16  # users with one vector: below, sorting all items costs more than scanning them for each
+
+
+def block_rows(n_items: int) -> int:
+    """How many users are scored at a time over all items."""
+    n_items = max(1, n_items)
+    return max(1, _BLOCK_SCORES // n_items, min(_LEAST_ROWS, _MOST_SCORES // n_items))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +131,10 @@ class VectorRanker:
         ids = np.full((len(users), k), -1, np.int64)
         scores = np.full((len(users), k), -np.inf, np.float32)
         rows = np.flatnonzero(known)
-        size = max(1, _BLOCK_SCORES // max(1, self.n_items))
+        if isinstance(self.encoder, Constant) and among is None and len(rows) >= _WORTH_SORTING:
+            ids[rows], scores[rows] = self._shared(k, forbid.take(rows), available)
+            return Answer(ids, scores, source)
+        size = block_rows(self.n_items)
         search = self._scan if self.index is None or len(rows) > 1 else self._search
         for start in range(0, len(rows), size):
             block = rows[start : start + size]
@@ -133,6 +144,14 @@ class VectorRanker:
 
     def contributions(self, user: Users, ids: I64) -> F32 | None:
         return self.encoder.contributions(user, self.items[ids])
+
+    def _shared(self, k: int, forbid: Ragged, available: Bool | None) -> tuple[I64, F32]:
+        """One scan for everybody, where everybody has the same vector."""
+        assert isinstance(self.encoder, Constant)
+        scores = self.items @ self.encoder.vector
+        if available is not None:
+            scores[~available] = -np.inf
+        return top_shared(falling(scores), scores, k, forbid)
 
     def _scan(
         self, vectors: F32, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None
@@ -192,7 +211,7 @@ def rank_in_blocks(
     ids = np.full((len(users), k), -1, np.int64)
     scores = np.full((len(users), k), -np.inf, np.float32)
     rows = np.flatnonzero(source != FALLBACK)
-    size = max(1, _BLOCK_SCORES // max(1, n_items))
+    size = block_rows(n_items)
     for start in range(0, len(rows), size):
         block = rows[start : start + size]
         part = None if among is None else among.take(block)

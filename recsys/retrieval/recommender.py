@@ -6,13 +6,12 @@ import numpy as np
 
 from recsys.arrays import F32, I32, Bool, Ragged, beside
 from recsys.errors import RequestError
-from recsys.retrieval.ranker import FALLBACK, Answer, Ranker, best_allowed
+from recsys.retrieval.ranker import FALLBACK, Answer, Ranker, best_allowed, block_rows
 from recsys.retrieval.seen import SeenPolicy
+from recsys.retrieval.topk import top_shared
 from recsys.retrieval.users import Users
 
 SEEN_POLICIES = ("exclude", "allow")
-
-_BLOCK_SCORES = 4 << 20  # fallback scores at a time: 16 MiB of float32, however many users and items
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +49,19 @@ class Recommender:
         forbid = self._forbidden(users, deny)
         answer = self.ranker.top(users, k, forbid=forbid, among=among, available=self.available)
         rows = np.flatnonzero(answer.source == FALLBACK)
-        order = self._fallback_scores() if len(rows) else np.empty(0, np.float32)
-        size = max(1, _BLOCK_SCORES // max(1, self.n_items))
+        if not len(rows):
+            return answer
+        scores = self._fallback_scores()
+        if among is None:
+            order = self.fallback if self.available is None else self.fallback[self.available[self.fallback]]
+            answer.ids[rows], answer.scores[rows] = top_shared(order, scores, k, forbid.take(rows))
+            return answer
+        size = block_rows(self.n_items)
         for start in range(0, len(rows), size):
             block = rows[start : start + size]
-            part = None if among is None else among.take(block)
-            scores = np.repeat(order[None], len(block), axis=0)
-            answer.ids[block], answer.scores[block] = best_allowed(scores, k, forbid.take(block), part, self.available)
+            alike = np.repeat(scores[None], len(block), axis=0)
+            found = best_allowed(alike, k, forbid.take(block), among.take(block), self.available)
+            answer.ids[block], answer.scores[block] = found
         return answer
 
     def _forbidden(self, users: Users, deny: Ragged | None) -> Ragged:

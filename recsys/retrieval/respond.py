@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recsys.arrays import F32, I32, Array, Ragged
+from recsys.arrays import F32, I32, Array, Histories, Ragged
 from recsys.errors import RequestError
 from recsys.retrieval.bundle import Bundle
+from recsys.retrieval.merge import merged
 from recsys.retrieval.ranker import FALLBACK, SOURCES, USER_ROW, best_allowed
 from recsys.retrieval.seen import SeenPolicy
 from recsys.retrieval.users import Users
@@ -60,7 +61,10 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Reply:
-    """source: known, history, features or fallback; why: the same in a sentence; ignored: ids that the bundle lacks."""
+    """source: known, history, features or fallback; why: the same in a sentence.
+
+    ignored: ids that the bundle lacks or never learned, and those of brought events of a type that training left out.
+    """
 
     source: str
     why: str
@@ -73,7 +77,7 @@ def respond(bundle: Bundle, question: Question) -> Reply:
     if not 1 <= question.k <= MAX_K:
         raise RequestError(f"k must be between 1 and {MAX_K}, got {question.k}.")
     ignored: list[str] = []
-    brought = _usable(bundle, [event.item_id for event in question.history], ignored)
+    brought = _usable(bundle, question.history, ignored)
     users, stored = _person(bundle, question, brought)
     deny = Ragged.of([[item for item in _translated(bundle, question.deny, []) if item >= 0]])
     answer = bundle.recommender.recommend(users, question.k, deny=deny, among=_among(bundle, question, ignored))
@@ -120,13 +124,18 @@ def _translated(bundle: Bundle, ids: Sequence[str], ignored: list[str]) -> I32:
     return found
 
 
-def _usable(bundle: Bundle, ids: Sequence[str], ignored: list[str]) -> I32:
-    """`_translated`, where an item that was never trained counts as unknown: no encoder can use it."""
-    found = _translated(bundle, ids, ignored)
+def _usable(bundle: Bundle, events: Sequence[Event], ignored: list[str]) -> I32:
+    """int32 (n,) the items of the events, -1 for what no encoder can use; the ids of those are added to `ignored`.
+
+    That is an item without index or vector, and an event of a type that training left out.
+    """
+    found = _translated(bundle, [event.item_id for event in events], ignored)
+    idle = np.array([bundle.event_weights.get(event.event or "", 1.0) == 0 for event in events], bool)
     if bundle.recommender.available is not None:
-        idle = (found >= 0) & ~bundle.recommender.available[found]
-        ignored.extend(ids[int(row)] for row in np.flatnonzero(idle))
-        found[idle] = -1
+        idle |= ~bundle.recommender.available[found]
+    idle &= found >= 0
+    ignored.extend(events[int(row)].item_id for row in np.flatnonzero(idle))
+    found[idle] = -1
     return found
 
 
@@ -137,56 +146,46 @@ def _person(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, in
     brings events is encoded from his history, so that fresh clicks count; else from the row that he has in the model.
     """
     index = bundle.user_ids.index(question.user_id) if question.user_id is not None else -1
-    old = bundle.histories.row(index) if index >= 0 else np.empty(0, np.int32)
-    items, times = np.asarray(old), _stored(bundle, bundle.history_time, index, len(old), -1)
-    codes = _stored(bundle, bundle.history_event, index, len(old), -1)
+    past = _stored(bundle, index)
+    stored = len(past.items.values)
     now = int(time.time()) if question.now is None else question.now
-    fresh = brought >= 0
-    if fresh.any():
+    fresh = np.flatnonzero(brought >= 0)
+    if len(fresh):
+        assert past.time is not None
+        asked = [question.history[int(at)] for at in fresh]
         dated = [event.timestamp for event in question.history if event.timestamp is not None]
-        last = max([int(times.max(initial=0)), *dated])  # events without a time happened after all that have one
+        last = max([int(past.time.max(initial=0)), *dated])  # events without a time happened after all that have one
         undated = max(last, now) if isinstance(bundle.recommender.seen, SeenPolicy) else last
-        asked = np.array([undated if event.timestamp is None else event.timestamp for event in question.history])
         types = {name: code for code, name in enumerate(bundle.event_names)}
-        said = np.array([types.get(event.event or "", -1) for event in question.history], np.int8)
-        items, times, codes = _merged(
-            np.concatenate([items, brought[fresh]]),
-            np.concatenate([times, asked[fresh]]),
-            np.concatenate([codes, said[fresh]]),
-            len(old),
+        new = Histories(
+            Ragged.of([brought[fresh]]),
+            np.array([undated if event.timestamp is None else event.timestamp for event in asked], np.int64),
+            np.array([bundle.event_weights.get(event.event or "", 1.0) for event in asked], np.float32),
+            np.array([types.get(event.event or "", -1) for event in asked], np.int8),
         )
-    row = -1 if fresh.any() and bundle.recommender.ranker.folds_in else index
+        past = merged(past, new, bundle.duplicates)
+    row = -1 if len(fresh) and bundle.recommender.ranker.folds_in else index
     person = Users(
         np.array([row], np.int32),
-        Ragged.of([items]),
-        time=None if bundle.history_time is None else times,
-        event=None if bundle.history_event is None else codes,
+        past.items,
+        time=None if bundle.history_time is None else past.time,
+        weight=past.weight if bundle.weighted else None,
+        event=None if bundle.history_event is None else past.event,
         now=np.array([now], np.int64),
     )
-    return person, len(old)
+    return person, stored
 
 
-def _stored(bundle: Bundle, column: Array | None, index: int, n: int, absent: int) -> Array:
-    """(n,): a user's row of an array beside the histories; `absent` n times where there is none."""
-    if column is None or index < 0:
-        return np.full(n, absent)
-    start = bundle.histories.offsets[index]
-    return np.asarray(column[start : start + n])
-
-
-def _merged(items: Array, times: Array, codes: Array, stored: int) -> tuple[Array, Array, Array]:
-    """Oldest first; events of the same second stay in the order given. The first `stored` of them all count.
-
-    Of the others, an item at a time counts once for each type of event; one of unknown type is the same as any there.
-    """
-    triples = np.stack([items.astype(np.int64), times, codes], axis=1)
-    _, pair = np.unique(triples[:, :2], axis=0, return_inverse=True)
-    typed = np.bincount(pair.ravel(), codes >= 0) > 0
-    _, each = np.unique(triples, axis=0, return_index=True)
-    kept = np.sort(np.where(typed[pair.ravel()[each]] & (codes[each] < 0), -1, each))
-    kept = np.union1d(np.arange(stored), kept[kept >= 0])
-    kept = kept[np.argsort(times[kept], kind="stable")]
-    return items[kept], times[kept], codes[kept]
+def _stored(bundle: Bundle, index: int) -> Histories:
+    """What the bundle has of a user, one row with every column: time -1, weight 1 and type -1 where it has none."""
+    past = bundle.past.take(np.array([index])) if index >= 0 else Histories(Ragged.empty(1))
+    n = len(past.items.values)
+    return Histories(
+        past.items,
+        np.full(n, -1, np.int64) if past.time is None else past.time,
+        np.ones(n, np.float32) if past.weight is None else past.weight,
+        np.full(n, -1, np.int8) if past.event is None else past.event,
+    )
 
 
 def _among(bundle: Bundle, question: Question, ignored: list[str]) -> Ragged | None:

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import faiss
 import numpy as np
 
-from recsys.arrays import F32, I64
+from recsys.arrays import F32, I64, Array, Ragged
 
 _WIDEST = 64
 _WORTH_A_THREAD = 1 << 19  # scores: below, starting a thread costs more than it saves
+_ROWS, _SHARED = 256, 1 << 22  # rows with shared scores at a time, and the places looked at for them
 _LAST = np.iinfo(np.int64).max
 
 
@@ -40,6 +41,40 @@ def top_k(scores: F32, k: int) -> tuple[I64, F32]:
         edges = np.linspace(0, n, threads + 1).astype(int)
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(fill, map(slice, edges[:-1], edges[1:])))
+    return ids, best
+
+
+def falling(scores: F32) -> I64:
+    """int64: the columns (m,) by falling score, equal ones by column, those with -inf or NaN left out."""
+    order = np.flatnonzero(scores > -np.inf)
+    return order[np.argsort(-scores[order], kind="stable")]
+
+
+def top_shared(order: Array, scores: F32, k: int, forbid: Ragged) -> tuple[I64, F32]:
+    """`top_k` for rows that share their scores float32 (m,) and differ in the columns that are forbidden them.
+
+    order: the columns that are allowed at all, best first. forbid: rows of columns. A row costs k and its forbidden
+    columns, whatever m is.
+    """
+    ids = np.full((forbid.rows, k), -1, np.int64)
+    best = np.full((forbid.rows, k), -np.inf, np.float32)
+    place = np.full(len(scores), len(order))
+    place[order] = np.arange(len(order))
+    by_length = np.argsort(forbid.lengths, kind="stable")  # alike lengths together: little that is looked at in vain
+    start = 0
+    while start < len(by_length):
+        longest = int(forbid.lengths[by_length[min(start + _ROWS, len(by_length)) - 1]])
+        depth = min(len(order), k + longest)
+        rows = by_length[start : start + max(1, min(_ROWS, _SHARED // max(1, depth)))]
+        start += len(rows)
+        part = forbid.take(rows)
+        taken = np.zeros((len(rows), depth), bool)
+        at, row = place[part.values], part.row_of_value()
+        taken[row[at < depth], at[at < depth]] = True
+        rank = np.cumsum(~taken, axis=1)
+        row, column = np.nonzero(~taken & (rank <= k))
+        ids[rows[row], rank[row, column] - 1] = order[column]
+        best[rows[row], rank[row, column] - 1] = scores[order[column]]
     return ids, best
 
 

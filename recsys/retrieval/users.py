@@ -1,11 +1,11 @@
 """What is known of the users that a question is about."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recsys.arrays import F32, I8, I32, I64, Array, Ragged
+from recsys.arrays import F32, I8, I32, I64, Array, Histories, Ragged
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,31 +31,31 @@ class Users:
             raise ValueError(f"Users: index has {len(self.index)} rows, history has {self.history.rows}")
 
     @classmethod
-    def known(cls, index: Array, history: Ragged, time: I64 | None = None, event: I8 | None = None) -> "Users":
-        """Users of the training set, with what they have seen."""
-        return cls(np.asarray(index, np.int32), history, time=time, event=event)
+    def of(cls, index: Array, past: Histories, now: I64 | None = None) -> "Users":
+        """Users with their histories and all that stands beside these."""
+        return cls(np.asarray(index, np.int32), past.items, past.time, past.weight, past.event, now)
 
     @classmethod
-    def unknown(cls, history: Ragged) -> "Users":
+    def known(cls, index: Array, history: Ragged | Histories) -> "Users":
+        """Users of the training set, with what they have seen."""
+        return cls.of(index, history if isinstance(history, Histories) else Histories(history))
+
+    @classmethod
+    def unknown(cls, history: Ragged | Histories) -> "Users":
         """Users known by their histories alone."""
-        return cls(np.full(history.rows, -1, np.int32), history)
+        items = history.items if isinstance(history, Histories) else history
+        return cls.known(np.full(items.rows, -1, np.int32), history)
+
+    @property
+    def past(self) -> Histories:
+        """The histories with what stands beside them."""
+        return Histories(self.history, self.time, self.weight, self.event)
 
     def __len__(self) -> int:
         return len(self.index)
 
     def take(self, rows: Array) -> "Users":
         """The users at these rows (m,), in this order."""
-        at = self.history.positions(rows)
-
-        def beside_history(array: Array | None) -> Array | None:
-            return None if array is None else array[at]
-
-        return Users(
-            self.index[rows],
-            self.history.take(rows),
-            beside_history(self.time),
-            beside_history(self.weight),
-            beside_history(self.event),
-            None if self.now is None else self.now[rows],
-            {name: c.take(rows) if isinstance(c, Ragged) else c[rows] for name, c in self.features.items()},
-        )
+        found = Users.of(self.index[rows], self.past.take(rows), None if self.now is None else self.now[rows])
+        features = {name: c.take(rows) if isinstance(c, Ragged) else c[rows] for name, c in self.features.items()}
+        return replace(found, features=features)

@@ -1,60 +1,73 @@
-"""Tables from files: CSV, Parquet and JSON lines, one file or many, only the columns that are asked for.
+"""Tables from one file or many, from a DataFrame or from Arrow, only the columns that are asked for."""
 
-Parquet is read in batches and text columns are dictionary-encoded as they come, so memory is that of the codes and the
-distinct ids: 30 million events with three columns are about half a gigabyte, whatever else the files hold.
-"""
-
-import csv
 import glob
-import io
 import warnings
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
+from recsys.data.findings import Part, Where
+from recsys.data.sources.formats import Skipped, file_columns, read_file, refuse_twice
 from recsys.errors import DataError
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 
 
-class Skipped(NamedTuple):
-    """A row of a CSV with another number of fields than its header. row: from 1, without the header."""
-
-    row: int
-    text: str
-
-
-_ROWS = 1 << 20  # rows of a Parquet batch: its decoded columns are all that is held besides the codes
-_BLOCK_BYTES = 1 << 23  # bytes of text that are parsed at a time; a line of JSON must fit
-_FAULTS = (pa.ArrowException, OSError, UnicodeDecodeError, EOFError, csv.Error)
-_CODED = pa.dictionary(pa.int32(), pa.string())
-
-
-def read_table(
-    source: Any,
-    text_columns: Sequence[str] = (),
-    only: Sequence[str] | None = None,
-    skipped: list[Skipped] | None = None,
-) -> pa.Table:
+def read_table(source: Any, text_columns: Sequence[str] = (), only: Sequence[str] | None = None) -> pa.Table:
     """A file, a folder or pattern of files, a DataFrame or an Arrow table, as an Arrow table.
 
     text_columns: those that stay text in a CSV (`007` is not 7, `NA` is an id); they come dictionary-encoded. only: the
-    columns to read, where present; None = all. skipped: takes the rows of a CSV that have too many or too few fields;
-    without it such a row is a DataError.
+    columns to read, where present; None = all.
+    """
+    return read_rows(source, text_columns, only)[0]
+
+
+def read_rows(
+    source: Any,
+    text_columns: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    *,
+    name: str = "the table",
+    skipped: list[Skipped] | None = None,
+) -> tuple[pa.Table, Where]:
+    """`read_table`, and where the rows stand, to be named in errors. name: what a table without a path is called.
+
+    skipped: takes the rows of a CSV that have too many or too few fields; without it such a row is a DataError.
     """
     if isinstance(source, str | Path):
-        tables = [_read_file(path, text_columns, only, skipped) for path in files_of(Path(source))]
-        table = concatenated(tables, str(source))
-    elif type(source).__module__.startswith("pandas"):
+        return read_files(files_of(Path(source)), text_columns, only, name=str(source), skipped=skipped)
+    if type(source).__module__.startswith("pandas"):
         table = _from_pandas(source)
     elif isinstance(source, pa.Table):
         table = source
     else:
         raise DataError(f"a table must be a path, a pandas DataFrame or an Arrow table, got {type(source).__name__}.")
-    _refuse_twice(table.column_names)
+    refuse_twice(table.column_names)
+    return _chosen(table, only), Where(name)
+
+
+def read_files(
+    paths: Sequence[Path],
+    text_columns: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    *,
+    name: str,
+    skipped: list[Skipped] | None = None,
+) -> tuple[pa.Table, Where]:
+    """The rows of all files as one table, and where they stand; as `read_rows`."""
+    tables, parts = [], []
+    for path in paths:
+        odd: list[Skipped] | None = None if skipped is None else []
+        tables.append(_chosen(read_file(path, text_columns, only, odd), only))
+        parts.append(Part(str(path), len(tables[-1]), sorted(one.row for one in odd or ())))
+        if skipped is not None:
+            skipped += odd or ()
+    return concatenated(tables, name), Where(name, parts)
+
+
+def _chosen(table: pa.Table, only: Sequence[str] | None) -> pa.Table:
     return table if only is None else table.select([name for name in table.column_names if name in only])
 
 
@@ -62,15 +75,7 @@ def column_names(source: Any) -> list[str]:
     """The names of a table's columns, without reading its rows; those of the first file where there are many."""
     if not isinstance(source, str | Path):
         return list(read_table(source).column_names)
-    path = files_of(Path(source))[0]
-    try:
-        if path.suffix == ".parquet":
-            from pyarrow import parquet
-
-            return list(parquet.read_schema(path).names)
-        return _csv_names(path) if ".csv" in path.suffixes else _json_names(path)
-    except _FAULTS as error:
-        raise _unreadable(path, error) from None
+    return file_columns(files_of(Path(source))[0])
 
 
 def files_of(path: Path) -> list[Path]:
@@ -102,140 +107,6 @@ def _is_part(file: Path, root: Path) -> bool:
     return file.is_file() and not hidden and file.name.endswith(SUFFIXES)
 
 
-def _read_file(path: Path, text: Sequence[str], only: Sequence[str] | None, skipped: list[Skipped] | None) -> pa.Table:
-    try:
-        if path.suffix == ".parquet":
-            return _read_parquet(path, text, only)
-        if ".csv" in path.suffixes:
-            return read_csv(path, _csv_names(path), text, only, skipped)
-        return _read_json(path, text)
-    except _FAULTS as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = str(error).splitlines()[0].rstrip(".")[:200] if str(error) else type(error).__name__
-    reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
-    if isinstance(error, UnicodeDecodeError):
-        reason = "invalid UTF8 data"
-    if "UTF8" in reason and (line := _line_that_is_no_text(path)):
-        return DataError(
-            f"{path} cannot be read: {reason}, first in line {line}. Check that it is what its name says, and save it "
-            "as UTF-8."
-        )
-    return DataError(f"{path} cannot be read: {reason}. Check that it is what its name says.")
-
-
-def _line_that_is_no_text(path: Path) -> int | None:
-    """The number of the first line, from 1, that is no UTF-8; None where the file cannot be opened as lines."""
-    try:
-        with pa.input_stream(str(path)) as stream:
-            for number, line in enumerate(io.BufferedReader(stream), 1):
-                try:
-                    line.decode()
-                except UnicodeDecodeError:
-                    return number
-    except (pa.ArrowException, OSError):
-        pass
-    return None
-
-
-def _read_parquet(path: Path, text: Sequence[str], only: Sequence[str] | None) -> pa.Table:
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path, pre_buffer=False) as file:
-        names = file.schema_arrow.names
-        _refuse_twice(names)
-        wanted = [name for name in names if only is None or name in only]
-        batches = [_coded(batch, text) for batch in file.iter_batches(_ROWS, columns=wanted)] if wanted else []
-        if not batches:
-            return _coded_schema(file.schema_arrow, wanted)
-    return pa.Table.from_batches(batches)
-
-
-def _coded(batch: pa.RecordBatch, text: Sequence[str]) -> pa.RecordBatch:
-    """The batch with its text columns dictionary-encoded, where they hold what can be an id."""
-    columns = [
-        column.dictionary_encode() if name in text and _codable(column.type) else column
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
-
-
-def _codable(kind: Any) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _coded_schema(schema: pa.Schema, wanted: Sequence[str]) -> pa.Table:
-    return pa.schema([schema.field(name) for name in wanted]).empty_table()
-
-
-def _csv_names(path: Path) -> list[str]:
-    """The header, read by itself: rows that do not fit it are another matter."""
-    with pa.input_stream(str(path)) as stream:
-        text = io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8-sig", newline="")
-        header = next(csv.reader(text), None)
-    if not header:
-        raise OSError("it is empty")
-    return header
-
-
-def read_csv(
-    source: Any,
-    names: Sequence[str],
-    text: Sequence[str] = (),
-    only: Sequence[str] | None = None,
-    skipped: list[Skipped] | None = None,
-    **parse: Any,
-) -> pa.Table:
-    """A CSV file (path or open file) whose columns are called `names`; `parse`: options of pyarrow's parser."""
-    from pyarrow import csv as arrow_csv
-
-    def skip(row: Any) -> str:
-        assert skipped is not None
-        skipped.append(Skipped(row.number - 1, row.text))
-        return "skip"
-
-    _refuse_twice(names)
-    chosen = [name for name in names if only is None or name in only]
-    convert = arrow_csv.ConvertOptions(
-        column_types={name: _CODED for name in text if name in names}, strings_can_be_null=False, include_columns=chosen
-    )
-    headless = {"column_names": list(names)} if "delimiter" in parse else {}
-    return arrow_csv.read_csv(
-        source,
-        read_options=arrow_csv.ReadOptions(
-            block_size=_BLOCK_BYTES, use_threads=skipped is None, **headless
-        ),  # rows count
-        parse_options=arrow_csv.ParseOptions(invalid_row_handler=skip if skipped is not None else None, **parse),
-        convert_options=convert,
-    )
-
-
-def _json_names(path: Path) -> list[str]:
-    from pyarrow import json
-
-    with pa.input_stream(str(path)) as stream:
-        lines = b"".join(islice(io.BufferedReader(stream), 1_000))
-    return list(json.read_json(io.BytesIO(lines)).column_names)
-
-
-def _read_json(path: Path, text: Sequence[str]) -> pa.Table:
-    """JSON lines are read whole. Text that looks like dates stays text in `text` columns."""
-    from pyarrow import json
-
-    options = json.ReadOptions(block_size=_BLOCK_BYTES)
-    with pa.input_stream(str(path)) as stream:
-        table = json.read_json(stream, read_options=options)
-    dated = [name for name in text if name in table.column_names and pa.types.is_timestamp(table[name].type)]
-    if dated:
-        schema = pa.schema([(name, pa.string()) for name in dated])
-        with pa.input_stream(str(path)) as stream:
-            parse = json.ParseOptions(explicit_schema=schema)
-            table = json.read_json(stream, read_options=options, parse_options=parse)
-    return table
-
-
 def _from_pandas(frame: Any) -> pa.Table:
     try:
         with warnings.catch_warnings():  # pyarrow 25 reads times with a zone in a way that pandas 3.1 deprecates
@@ -257,13 +128,20 @@ def concatenated(tables: Sequence[pa.Table], where: str) -> pa.Table:
             differ = min(set(table.column_names) ^ set(names))
             raise DataError(f"the files of {where} differ in their columns; {differ!r} is not in all of them.")
     try:
-        return pa.concat_tables([table.select(names) for table in tables], promote_options="permissive")
+        alike = [_at_utc(table.select(names)) for table in tables]
+        return pa.concat_tables(alike, promote_options="permissive")
     except pa.ArrowException as error:
         raise DataError(
             f"the tables of {where} differ in type: {error}. Give a column the same type in each."
         ) from None
 
 
-def _refuse_twice(names: Sequence[str]) -> None:
-    if twice := sorted({name for name in names if list(names).count(name) > 1}):
-        raise DataError(f"a table must name each column once; {twice[0]!r} occurs more than once. Rename or drop one.")
+def _at_utc(table: pa.Table) -> pa.Table:
+    """The table with its zoned times in UTC, the same moments, so that files of several zones go together."""
+    fields = [
+        field.with_type(pa.timestamp(field.type.unit, "UTC"))
+        if pa.types.is_timestamp(field.type) and field.type.tz is not None
+        else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))

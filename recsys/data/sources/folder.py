@@ -6,6 +6,7 @@ to be split by time. A folder with none of these names is a table of events in m
 """
 
 import glob
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from difflib import get_close_matches
@@ -18,17 +19,18 @@ import pyarrow.compute as pc
 from recsys.arrays import I8
 from recsys.config import data_folders
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
+from recsys.data.findings import Where
 from recsys.data.schema import EVENT_COLUMNS, named_columns
-from recsys.data.sources.files import SUFFIXES, column_names, concatenated, parts_of, read_table
+from recsys.data.sources.events import EventTable, event_table, own_columns
+from recsys.data.sources.files import SUFFIXES, column_names, concatenated, parts_of, read_files, read_rows
+from recsys.data.sources.formats import Skipped
 from recsys.data.sources.movielens import is_movielens, read_movielens
 from recsys.data.sources.negatives import with_negatives
-from recsys.data.sources.tables import PLACE, dataset_of
+from recsys.data.sources.tables import dataset_of
 from recsys.errors import DataError
 
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
-_SPLIT_VALUES = {"train": TRAIN, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
-_TEXT = ("user_id", "item_id", "event")
-_MARKS = ("split", "in_lgpp_valid")  # columns that say which part of a published split a row belongs to
+_INSIDE_TRAIN = "in_lgpp_valid"  # how gowalla marks the validation rows inside `train`
 
 
 def load_dataset(name: str, columns: Mapping[str, str] | None = None) -> Dataset:
@@ -37,86 +39,103 @@ def load_dataset(name: str, columns: Mapping[str, str] | None = None) -> Dataset
     if not columns and is_movielens(path):
         events, items = read_movielens(path)
         return dataset_of(events, items, name=path.stem)
+    events = read_events(path, columns or {})
     if not path.is_dir():
-        return dataset_of(path, columns=columns, name=path.name)
-    return with_negatives(_load_folder(path, columns or {}), path)
+        return dataset_of(events, columns=columns, name=path.name)
+    return with_negatives(dataset_of(events, table_of(path, "items"), columns=columns, name=path.name), path)
 
 
 def find(name: str) -> Path:
     """The folder or file that a name or path stands for; a DataError says where it was looked for."""
-    for path in [Path(name), *(folder / name for folder in data_folders())]:
-        with suppress(OSError, ValueError):  # a name too long for a file is none, nor one with a null byte
-            if name and path.exists():
-                return path
-            if name and (archive := path.with_name(f"{path.name}.zip")).is_file():
-                return archive
+    for folder in (Path(), *data_folders()):
+        if (path := _in(folder, name)) is not None:
+            return path
     if glob.has_magic(name):
         return Path(name)
     known = sorted(
         path.name for folder in data_folders() if folder.is_dir() for path in folder.iterdir() if path.is_dir()
     )
-    near = get_close_matches(name, known, n=1)
+    near = get_close_matches(name, known, n=1) or _beside(Path(name))
     looked = ", ".join(str(folder) for folder in data_folders())
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise DataError(
-        f"data set {name!r} is neither a path nor in {looked}.{hint} Set RECSYS_DATA to the folder it is in."
+        f"data set {name!r} is neither a path nor in {looked} (paths begin in {Path.cwd()}).{hint} Set RECSYS_DATA to "
+        "the folder it is in, or mend the path."
     )
 
 
-def _load_folder(folder: Path, columns: Mapping[str, str]) -> Dataset:
-    text = [columns.get(role, role) for role in _TEXT]
-    wanted = [*(columns.get(role, role) for role in EVENT_COLUMNS), PLACE, *_MARKS]
-    items = _table(folder, "items")
-    single = _table(folder, "events") or _table(folder, "interactions")
-    if single is not None:
-        named_columns(column_names(single), columns, str(single))
-        table = read_table(single, text, wanted)
-        part = _split_column(table, single) if "split" in table.column_names else None
-        return dataset_of(table, items, columns=columns, name=folder.name, part=part, part_name="column split")
-    paths = {name: path for name in _PARTS if (path := _table(folder, name)) is not None}
-    if not paths and (files := [file for file in parts_of(folder) if file != items]):
-        named_columns(column_names(files[0]), columns, str(files[0]))
-        pieces = [read_table(file, text, wanted) for file in files]
-        return dataset_of(concatenated(pieces, str(folder)), items, columns=columns, name=folder.name)
+def located(name: str) -> str:
+    """A name that says the same from any working directory: a path or pattern absolute, another name as it is."""
+    return str(Path(name).absolute()) if _in(Path(), name) is not None or glob.has_magic(name) else name
+
+
+def _in(folder: Path, name: str) -> Path | None:
+    """The file or folder of this name, or its zip archive; None where there is neither."""
+    path = folder / name
+    with suppress(OSError, ValueError):  # a name too long for a file is none, nor one with a null byte
+        if name and path.exists():
+            return path
+        if name and (archive := path.with_name(f"{path.name}.zip")).is_file():
+            return archive
+    return None
+
+
+def _beside(path: Path) -> list[str]:
+    """The file that a path was perhaps meant to be: the one in its folder with the most similar name."""
+    with suppress(OSError, ValueError):
+        return [str(path.with_name(near)) for near in get_close_matches(path.name, os.listdir(path.parent), n=1)]
+    return []
+
+
+def read_events(path: Path, columns: Mapping[str, str], skipped: list[Skipped] | None = None) -> EventTable:
+    """The events at a path: a file, a pattern, or a folder of any layout but MovieLens. skipped: as in `read_rows`."""
+    if not path.is_dir():
+        return event_table(path, columns, skipped=skipped)
+    if (single := table_of(path, "events") or table_of(path, "interactions")) is not None:
+        return event_table(single, columns, skipped=skipped)
+    paths = {name: found for name in _PARTS if (found := table_of(path, name)) is not None}
+    items = table_of(path, "items")
+    if not paths and (files := [file for file in parts_of(path) if items not in (file, *file.parents)]):
+        roles = named_columns(column_names(files[0]), columns, str(files[0]))
+        wanted, text = own_columns(columns)
+        table, where = read_files(files, text, wanted, name=str(path), skipped=skipped)
+        return EventTable(table, roles, where, {})
     if not {"train", "test"} <= set(paths):
-        held = ", ".join(path.name for path in sorted(folder.iterdir())) or "nothing"
+        held = ", ".join(found.name for found in sorted(path.iterdir())) or "nothing"
         raise DataError(
-            f"{folder} must hold a table `events` or `interactions`, or both `train` and `test` "
+            f"{path} must hold a table `events` or `interactions`, or both `train` and `test` "
             f"({', '.join(SUFFIXES)}); it holds {held}."
         )
+    return _joined(path, paths, columns, skipped)
+
+
+def _joined(
+    folder: Path, paths: Mapping[str, Path], columns: Mapping[str, str], skipped: list[Skipped] | None
+) -> EventTable:
+    """The published parts as one table with the columns that all of them have."""
     for path in paths.values():
         named_columns(column_names(path), columns, str(path))
-    tables = {name: read_table(path, text, wanted) for name, path in paths.items()}
-    part = np.concatenate([_part_of(name, table) for name, table in tables.items()])
+    wanted, text = own_columns(columns)
+    read = {name: read_rows(path, text, [*wanted, _INSIDE_TRAIN], skipped=skipped) for name, path in paths.items()}
     kept = [
-        name for name in wanted[: len(EVENT_COLUMNS)] if all(name in table.column_names for table in tables.values())
+        name for name in wanted[: len(EVENT_COLUMNS)] if all(name in table.column_names for table, _ in read.values())
     ]
-    joined = concatenated([table.select(kept) for table in tables.values()], str(folder))
-    return dataset_of(joined, items, columns=columns, name=folder.name, part=part, part_name=" and ".join(paths))
+    part = np.concatenate([_part_of(name, table) for name, (table, _) in read.items()])
+    joined = concatenated([table.select(kept) for table, _ in read.values()], str(folder))
+    where = Where(str(folder), [file for _, found in read.values() for file in found.parts])
+    pieces = {name: len(table) for name, (table, _) in read.items()}
+    return EventTable(joined, named_columns(kept, columns, where), where, pieces, part)
 
 
-def _table(folder: Path, stem: str) -> Path | None:
+def table_of(folder: Path, stem: str) -> Path | None:
     """The file of a table in a folder, whichever its format, or the folder of its files."""
     whole = [path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").exists()]
     return whole[0] if whole else path if (path := folder / stem).is_dir() else None
 
 
-def _split_column(table: pa.Table, path: Path) -> I8:
-    """int8 (n,): the part of each row, from the column `split`."""
-    encoded = table["split"].cast(pa.string()).combine_chunks().dictionary_encode()
-    names = encoded.dictionary.to_pylist()
-    unknown = [name for name in names if name not in _SPLIT_VALUES]
-    if unknown or encoded.null_count:
-        raise DataError(
-            f"column 'split' of {path} must hold train, valid or test; it holds {(unknown or [None])[0]!r}."
-        )
-    codes: I8 = np.array([_SPLIT_VALUES[name] for name in names], np.int8)[encoded.indices.to_numpy()]
-    return codes
-
-
 def _part_of(name: str, table: pa.Table) -> I8:
     """int8 (n,): the part of each row of a published file; gowalla marks its validation rows inside `train`."""
     part = np.full(len(table), _PARTS[name], np.int8)
-    if name == "train" and "in_lgpp_valid" in table.column_names:
-        part[pc.fill_null(table["in_lgpp_valid"], False).to_numpy()] = VALIDATION
+    if name == "train" and _INSIDE_TRAIN in table.column_names:
+        part[pc.fill_null(table[_INSIDE_TRAIN], False).to_numpy()] = VALIDATION
     return part

@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 import pyarrow as pa
 
-from recsys.data.sources.files import read_csv
+from recsys.data.sources.formats import read_csv
 from recsys.errors import DataError
 
 _EVENTS = {"userId": "user_id", "movieId": "item_id", "rating": "weight", "timestamp": "timestamp"}

@@ -10,7 +10,7 @@ import pyarrow as pa
 from recsys.arrays import F64, I32, Array, Ragged
 from recsys.data.findings import refuse, rows
 from recsys.data.schema import id_text
-from recsys.data.sources.files import read_table
+from recsys.data.sources.files import read_rows
 from recsys.errors import DataError
 from recsys.ids import IdMap
 
@@ -38,9 +38,9 @@ def read_ranked(path: Path, users: IdMap, items: IdMap, columns: Mapping[str, st
     Equal scores go to the lower index of the item, the rule of this library. columns: the user's own names for user_id
     and item_id. Raises DataError: column, count, first row and next step.
     """
-    where, own = str(path), columns or {}
+    own = columns or {}
     asked = {role: own.get(role, role) for role in ("user_id", "item_id")}
-    table = read_table(path, [*asked.values(), "user_id", "item_id"])
+    table, where = read_rows(path, [*asked.values(), "user_id", "item_id"])
     names = {role: name if name in table.column_names else role for role, name in asked.items()}
     for name in names.values():
         _has(table, [name], where)

@@ -1,7 +1,6 @@
 """From a table of events (files, DataFrame or Arrow, by named columns) and a table of items to a `Dataset`."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,11 @@ from recsys.arrays import I32, I64, Array
 from recsys.data import schema
 from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published
 from recsys.data.interactions import Interactions
-from recsys.data.sources.files import Skipped, column_names, read_table
+from recsys.data.sources.events import PLACE, EventTable, event_table
+from recsys.data.sources.files import column_names, read_rows
 from recsys.errors import DataError
 from recsys.ids import IdMap
 
-PLACE = "pos"  # published sequences: the place of each event, where there is no time
 _ALIASES = {"domain": "domain_name", "categories": "genres"}  # how published item tables call what we call so
 
 
@@ -31,14 +30,16 @@ def dataset_of(
 ) -> Dataset:
     """A data set from a table of events and, optionally, one of items.
 
-    events, items: path, DataFrame or Arrow table. columns: the user's own names, as in {"user_id": "visitor"}.
-    part: int8 (n,) of a published split, parallel to the rows. Raises DataError: column, count, first row, next step.
+    events, items: path, DataFrame or Arrow table; events may also be an `EventTable`. columns: the user's own names, as
+    in {"user_id": "visitor"}; the one for item_id holds in the item table too, where that has such a column.
+    part: int8 (n,) of a published split, parallel to the rows; without it, a column `split` says it.
+    Raises DataError: column, count, first row, next step.
     """
-    where = str(events) if isinstance(events, str | Path) else name
-    table, found = event_columns(events, columns or {}, where)
+    read = events if isinstance(events, EventTable) else event_table(events, columns or {}, name=name)
+    table, found, where = read.table, read.roles, read.where
     if not len(table):
         raise DataError(f"{where} has no rows; a data set needs at least one event.")
-    described, item_ids = _items(items)
+    described, item_ids = _items(items, (columns or {}).get("item_id", "item_id"))
     user, user_ids = _indexed(schema.id_text(table[found["user_id"]], found["user_id"], where), None)
     item, item_ids = _indexed(schema.id_text(table[found["item_id"]], found["item_id"], where), item_ids)
     time = schema.unix_seconds(table[found["timestamp"]], found["timestamp"], where) if "timestamp" in found else None
@@ -46,6 +47,8 @@ def dataset_of(
     event, event_names = (
         schema.event_codes(table[found["event"]], found["event"], where) if "event" in found else (None, ())
     )
+    if part is None:
+        part, part_name = read.published()
     place = time
     if time is None and PLACE in table.column_names:
         place = _whole_numbers(table[PLACE], PLACE, where)
@@ -71,18 +74,6 @@ def dataset_of(
     return Dataset(name, interactions, user_ids, item_ids, _filled(described, len(item_ids)), published)
 
 
-def event_columns(
-    source: Any, columns: Mapping[str, str], where: str, skipped: list[Skipped] | None = None
-) -> tuple[pa.Table, dict[str, str]]:
-    """The columns of an event table that matter here, and which of them holds which role."""
-    names = {role: columns.get(role, role) for role in schema.EVENT_COLUMNS}
-    text = [names[role] for role in ("user_id", "item_id", "event")]
-    table = read_table(source, text, [*names.values(), PLACE], skipped)
-    named = {names[role] for role in (*schema.REQUIRED, *columns) if role in names}
-    present = table.column_names if named <= set(table.column_names) else column_names(source)
-    return table, schema.named_columns(present, columns, where)
-
-
 def _whole_numbers(column: pa.ChunkedArray, name: str, where: str) -> I64:
     if not pa.types.is_integer(column.type) or column.null_count:
         raise DataError(
@@ -99,15 +90,20 @@ def _indexed(ids: pa.DictionaryArray, known: IdMap | None) -> tuple[I32, IdMap]:
     return codes.astype(np.int32), mapped
 
 
-def _items(source: Any) -> tuple[pa.Table, IdMap | None]:
-    """The described items, standard columns only, and the map of their ids; (no columns, None) without a table."""
+def _items(source: Any, own_name: str) -> tuple[pa.Table, IdMap | None]:
+    """The described items, standard columns only, and the map of their ids; (no columns, None) without a table.
+
+    own_name: what the events call item_id; the item table may call it so or by the standard name.
+    """
     if source is None:
         return pa.table({}), None
-    where = str(source) if isinstance(source, str | Path) else "items"
-    table = read_table(source, ["item_id", *ITEM_COLUMNS, *(alias for alias in _ALIASES.values())])
-    if "item_id" not in table.column_names:
-        raise DataError(f"{where} has no column 'item_id'; its columns are {', '.join(table.column_names)}.")
-    ids = schema.id_text(table["item_id"], "item_id", where)
+    text = [own_name, "item_id", *ITEM_COLUMNS, *_ALIASES.values()]
+    table, where = read_rows(source, text, text, name="items")
+    name = item_id_column(table, own_name)
+    if name is None:
+        wanted = " or ".join(repr(one) for one in dict.fromkeys((own_name, "item_id")))
+        raise DataError(f"{where} has no column {wanted}; its columns are {', '.join(column_names(source))}.")
+    ids = schema.id_text(table[name], name, where)
     if len(ids.dictionary) != len(ids):
         counts = np.bincount(ids.indices.to_numpy())
         twice = ids.dictionary[int(counts.argmax())].as_py()
@@ -120,6 +116,11 @@ def _items(source: Any) -> tuple[pa.Table, IdMap | None]:
         if present:
             columns[name] = _conformed(table[present[0]], name, present[0], where)
     return pa.table(columns), IdMap.of(ids.dictionary.to_pylist())
+
+
+def item_id_column(table: pa.Table, own_name: str) -> str | None:
+    """Which column of an item table holds the ids: the one that the events' own name calls, else `item_id`."""
+    return next((name for name in (own_name, "item_id") if name in table.column_names), None)
 
 
 def _conformed(column: pa.ChunkedArray, name: str, own_name: str, where: str) -> pa.ChunkedArray:

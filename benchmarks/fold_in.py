@@ -1,0 +1,121 @@
+"""What a learner knows of people it has never seen: quality against having learned from them, and a request's time.
+
+    RECSYS_DATA=... python -m benchmarks.fold_in [--data gowalla] [--judge validation] [--quick] [--json]
+
+Quality: every fifth user is taken out of the events to learn from, and encoded from just those events. The figure
+beside it is the same learner, seed and users, with their events learned. Speed: one history of 50 events to a user
+vector, in a catalogue of 100,000 items, dim 128, one thread; random arrays, since no learning is needed to time that.
+"""
+
+import time
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.results import report
+from pipelines.console import Steps
+from pipelines.settings import load_settings
+from pipelines.threads import set_threads
+from pipelines.train import prepare
+from recsys.arrays import Ragged
+from recsys.data.split import Holdout
+from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.significance import compare
+from recsys.models.popularity import fallback_order
+from recsys.models.registry import make_model
+from recsys.retrieval.bag import Bag
+from recsys.retrieval.bundle import recommender_of
+from recsys.retrieval.concat import Concat
+from recsys.retrieval.encoders import Encoder, Solve
+from recsys.retrieval.users import Users
+
+SEED, METRIC, EVERY = 1, "ndcg_at_20", 5
+LEARNERS: dict[str, dict[str, Any]] = {
+    "als": {"dim": 64, "unobserved_weight": 0.01, "regularization": 0.003},
+    "spectral": {"dim": 256},
+    "softmax": {"dim": 64},
+    "bpr": {"dim": 64},
+    "mixture": {
+        "parts": [
+            {"name": "als", "dim": 256, "unobserved_weight": 0.01, "regularization": 0.003},
+            {"name": "spectral", "dim": 256},
+        ],
+        "weights": [1.0, 0.1],
+    },
+}
+QUICK = {"als": {"epochs": 2}, "spectral": {"dim": 16}, "softmax": {"epochs": 1}, "bpr": {"epochs": 1}}
+ITEMS, DIM, HISTORY = 100_000, 128, 50
+
+
+def quality_row(name: str, settings: dict[str, Any], holdout: Holdout, steps: Steps) -> dict[str, Any]:
+    """The metric on the users who were taken out, encoded and learned, with the paired difference."""
+    out = np.zeros(holdout.train.n_users, bool)
+    out[::EVERY] = True
+    asked = holdout.take(np.flatnonzero(out[holdout.user] & (holdout.history.lengths > 0)))
+    events = holdout.train.interactions
+    without = holdout.train.having(events.where(~out[events.user]))
+    fallback = fallback_order(events, None)
+    values = {}
+    for way, train in (("learned", holdout.train), ("encoded", without)):
+        with steps.step(f"{name}, {way}") as progress:
+            learned = make_model(name, settings).fit(train, seed=SEED, progress=progress)
+            index = asked.user if way == "learned" else np.full(len(asked.user), -1)
+            users = Users.of(index.astype(np.int32), asked.past, None)
+            engine = recommender_of(learned, fallback, "exclude")
+            values[way] = evaluate(engine, users, asked.targets, metrics=(METRIC,)).values[METRIC]
+    difference = compare(values["encoded"], {"learned": values["learned"]}, warm=len(asked.user))["learned"].difference
+    means = {way: float(value.mean()) for way, value in values.items()}
+    return {
+        "what": name,
+        "users": len(asked.user),
+        **means,
+        "ratio": means["encoded"] / means["learned"],
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+        "median_ms": None,
+    }
+
+
+def speed_rows(requests: int) -> list[dict[str, Any]]:
+    """Milliseconds of one request to a user vector, by kind of encoder."""
+    set_threads(1)
+    rng = np.random.default_rng(SEED)
+    items = rng.standard_normal((ITEMS, DIM), dtype=np.float32)
+    solve = Solve(items, items.T @ items, None, regularization=0.003, unobserved_weight=0.01, exponent=1.0)
+    bag = Bag(items, None, unit=True)
+    encoders: dict[str, Encoder] = {"solve": solve, "bag": bag, "concat": Concat((solve, bag), (1.0, 0.1))}
+    rows = []
+    for name, encoder in encoders.items():
+        seconds = []
+        for _ in range(requests):
+            person = Users.unknown(Ragged.of([rng.choice(ITEMS, HISTORY, replace=False)]))
+            started = time.perf_counter()
+            encoder.encode(person)
+            seconds.append(time.perf_counter() - started)
+        what = f"encoder {name}, {ITEMS:,} items, dim {encoder.dim}, {HISTORY} events"
+        rows.append({"what": what, "median_ms": 1e3 * float(np.median(seconds))})
+    return rows
+
+
+@click.command()
+@click.option("--data", default="gowalla", show_default=True, help="A config of pipelines/configs.")
+@click.option("--judge", type=click.Choice(["test", "validation"]), default="test", show_default=True)
+@click.option("--quick", is_flag=True, help="Nearly no learning; nothing is written.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
+def main(data: str, judge: str, quick: bool, as_json: bool) -> None:
+    """Measure what learners know of people they have never seen."""
+    steps = Steps(quiet=as_json)
+    holdout = prepare(load_settings(data, (f"judge={judge}",)), steps).holdout
+    rows = [
+        quality_row(name, settings | (QUICK.get(name, {}) if quick else {}), holdout, steps)
+        for name, settings in LEARNERS.items()
+        if not (quick and name == "mixture")
+    ]
+    rows += speed_rows(20 if quick else 300)
+    note = f"{data}, {judge} part, {METRIC} of every fifth user; the difference is encoded - learned, 95 % interval."
+    report("fold_in", rows, title="People the model has never seen", note=note, quick=quick, as_json=as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Commands about the bundles that pile up in a folder: list them, delete the old ones."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.command import stage
+
+if TYPE_CHECKING:
+    from recsys.retrieval.prune import Held
+
+_ROOT = click.argument("root", required=False, type=click.Path(path_type=Path))
+
+
+@click.group()
+def bundles() -> None:
+    """List the bundles of a folder (default mlruns/bundles), delete the old ones."""
+
+
+@bundles.command("list")
+@_ROOT
+@stage
+def list_(root: Path | None, as_json: bool) -> Any:
+    """List the bundles of ROOT, the newest first: size, age, and which one is current."""
+    from recsys.retrieval.prune import held
+
+    root = root or _default()
+    found = held(root)
+    if not as_json:
+        click.echo(_table(found) if found else f"{root} holds no bundles. Publish one: recsys export last")
+        click.echo(
+            f"{len(found)} bundles, {_mib(sum(one.size for one in found))} MiB. Next: recsys bundles prune --keep 3"
+        )
+    return {"root": str(root), "bundles": [asdict(one) for one in found]}
+
+
+@bundles.command()
+@_ROOT
+@click.option("--keep", type=click.IntRange(min=1), required=True, help="How many of the newest bundles stay.")
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@stage
+def prune(root: Path | None, keep: int, dry_run: bool, as_json: bool) -> Any:
+    """Delete all but the newest bundles of ROOT. The current one and the one before it always stay."""
+    from recsys.retrieval.prune import prune as run_prune
+
+    root = root or _default()
+    gone = run_prune(root, keep, dry_run=dry_run)
+    if not as_json:
+        if gone:
+            click.echo(_table(gone))
+        freed = f"{len(gone)} bundles, {_mib(sum(one.size for one in gone))} MiB"
+        click.echo(f"Would delete {freed}." if dry_run else f"Deleted {freed}.")
+    return {"root": str(root), "deleted": [asdict(one) for one in gone], "dry_run": dry_run}
+
+
+def _default() -> Path:
+    from pipelines.tracking import store
+
+    return store() / "bundles"
+
+
+def _table(found: Sequence["Held"]) -> str:
+    from pipelines.console import text_table
+
+    rows = [
+        [one.bundle_id, _mib(one.size), _age(time.time() - one.created), "current" if one.current else ""]
+        for one in found
+    ]
+    return text_table(["bundle", "MiB", "age", ""], rows)
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):,.1f}"
+
+
+def _age(seconds: float) -> str:
+    for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{max(0.0, seconds):.0f} seconds"

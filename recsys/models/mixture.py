@@ -1,0 +1,91 @@
+"""Several models as one inner product: their vectors side by side, their scores added."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator
+
+from recsys.config import Settings
+from recsys.data.dataset import Dataset
+from recsys.models.registry import make_model
+from recsys.progress import Progress, silent
+from recsys.retrieval.concat import concat
+from recsys.retrieval.ranker import Embeddings, embeddings_of
+from recsys.retrieval.users import Users
+from recsys.seeding import generator
+from recsys.training.loop import ALONE, Aids
+
+_SAMPLE = 1_000  # users by whose scores the spread of a part is measured
+
+
+class MixtureSettings(Settings):
+    """Settings of Mixture. Choose the weights on validation, zero included."""
+
+    parts: tuple[dict[str, Any], ...] = Field(
+        ({"name": "als", "dim": 256}, {"name": "spectral", "dim": 256}),
+        min_length=1,
+        description="models to learn, each with its `name` and settings",
+    )
+    weights: tuple[float, ...] = Field((1.0, 0.1), description="weight of each part, its scores brought to spread 1")
+
+    @field_validator("parts")
+    @classmethod
+    def _each_a_model(cls, parts: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        for part in parts:
+            if "name" not in part:
+                raise ValueError(f"every part needs the `name` of a model, and {part} has none")
+            part_of(part)
+        return parts
+
+    @field_validator("weights")
+    @classmethod
+    def _one_for_each(cls, weights: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        parts = info.data.get("parts", weights)
+        if len(weights) != len(parts):
+            raise ValueError(f"needs one weight for each of the {len(parts)} parts, got {len(weights)}")
+        if not all(weight >= 0 and np.isfinite(weight) for weight in weights) or not any(weights):
+            raise ValueError(f"weights must be finite, not negative, and not all 0; got {list(weights)}")
+        return weights
+
+
+class Mixture:
+    """Learns each part on its own and puts the vectors side by side: one bundle, one index, one user encoder.
+
+    The scores of a part are divided by their spread (the standard deviation over items, averaged over users), so that
+    a weight means the same whatever the scale of a model. A part of weight 0 is not learned.
+    """
+
+    Settings = MixtureSettings
+
+    def __init__(self, settings: MixtureSettings | None = None) -> None:
+        self.settings = settings or MixtureSettings()
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+        """Item vectors float32 (n_items, sum of the parts' dims) and a Concat encoder.
+
+        Raises ModelError where a part learns no vectors, or cannot learn.
+        """
+        parts, weights = [], []
+        for part, weight in zip(self.settings.parts, self.settings.weights, strict=True):
+            if weight:
+                learned = part_of(part).fit(train, seed=seed, progress=progress)
+                parts.append(embeddings_of(part["name"], learned))
+                weights.append(weight / score_spread(parts[-1], train, seed=seed))
+        return concat(parts, weights)
+
+
+def part_of(settings: Mapping[str, Any]) -> Any:
+    """The learner that a table with `name` and settings stands for."""
+    own = {key: value for key, value in settings.items() if key != "name"}
+    return make_model(settings["name"], own, where=f"part {settings['name']!r} of the mixture")
+
+
+def score_spread(learned: Embeddings, train: Dataset, *, seed: int) -> float:
+    """The standard deviation of a user's scores over all items, averaged over a drawn sample of users."""
+    histories = train.interactions.histories().items
+    active = np.flatnonzero(histories.lengths)
+    drawn = np.sort(generator(seed, "score spread").choice(active, min(_SAMPLE, len(active)), replace=False))
+    users, known = learned.encoder.encode(Users.known(drawn, histories.take(drawn)))
+    deviation = [float((vector @ learned.items.T).std()) for vector in users[known]]
+    return max(float(np.mean(deviation)) if deviation else 0.0, 1e-12)

@@ -1,0 +1,206 @@
+"""Softmax matrix factorization: each user's events against all items at once."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+
+from recsys.arrays import F32, Array
+from recsys.config import Settings
+from recsys.data.dataset import Dataset
+from recsys.models.fold_in import fitted_inputs
+from recsys.models.item_weights import learnable
+from recsys.models.spectral import degree_normalised, spectral_rows
+from recsys.progress import Progress, silent
+from recsys.retrieval.bag import Bag
+from recsys.retrieval.ranker import Embeddings
+from recsys.seeding import generator
+from recsys.training.loop import ALONE, Aids, run_epochs
+
+
+class SoftmaxSettings(Settings):
+    """Settings of SoftmaxMF. Tune `temperature` first, then `learning_rate` with `epochs`."""
+
+    dim: int = Field(64, ge=1, description="width of the vectors")
+    epochs: int = Field(16, ge=1, description="passes over the users; the learning rate falls to 0 over them")
+    batch_size: int = Field(256, ge=1, description="users a step")
+    learning_rate: float = Field(0.03, gt=0, description="Adam's, at the start")
+    temperature: float = Field(0.07, gt=0, description="divides the scores; .05 to .2 for cosine")
+    similarity: Literal["cosine", "dot"] = Field("cosine", description="cosine: vectors of length 1")
+    user_exponent: float = Field(
+        0.5, ge=0, le=1, description="a user weighs his events to the power 1 - this; 0 = all events alike"
+    )
+    negatives: int = Field(0, ge=0, description="items drawn a step to stand for all; 0 = all items, exactly")
+    initial: Literal["spectral", "random"] = Field("spectral", description="vectors to start from")
+    propagation: float = Field(
+        0.0, ge=0, description="weight at which the final item vectors take up the users who had them; 0 = none"
+    )
+    precision: Literal["auto", "bf16", "float32"] = Field(
+        "auto", description="of the large products; auto: bf16 where the processor multiplies in it"
+    )
+
+
+class SoftmaxMF:
+    """A vector for each user and item, such that a softmax of the user's scores over all items gives his events.
+
+    All events of a user share one partition sum, so an epoch costs users x items, and not events x items. `propagation`
+    adds to each item vector, once and after learning, the degree-normalised sum of the vectors of the users who had it.
+
+    A user without a row is encoded by a sum over his history of input vectors, fitted by ridge regression to give the
+    learned users' rows (`recsys.retrieval.bag.Bag`).
+
+    Sources: Rendle et al., "Item Recommendation from Implicit Feedback", 2021; Wu et al., "On the Effectiveness of
+    Sampled Softmax Loss for Item Recommendation", TOIS 2024; He et al., "LightGCN", SIGIR 2020 (propagation).
+    Relations: BPR compares with one item at a time; implicit ALS puts a square in place of the softmax.
+    """
+
+    Settings = SoftmaxSettings
+
+    def __init__(self, settings: SoftmaxSettings | None = None) -> None:
+        self.settings = settings or SoftmaxSettings()
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+        """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows (n_users, dim).
+
+        Items and users without events get zero rows. Raises ModelError on no events, and when learning diverges.
+        """
+        matrix = learnable("softmax", train)
+        learner = _Learner(self.settings, matrix, seed, aids)
+        run_epochs(
+            "learning softmax",
+            self.settings.epochs,
+            learner.epoch,
+            state=learner.state(),
+            learned=learner.learned,
+            aids=aids,
+            progress=progress,
+            cure="Lower learning_rate or raise temperature.",
+        )
+        return learner.learned()
+
+
+class _Learner:
+    """The tables of one fit, and what an epoch does to them."""
+
+    def __init__(self, settings: SoftmaxSettings, matrix: sparse.csr_array, seed: int, aids: Aids) -> None:
+        import torch
+
+        from recsys.training.adam import Adam
+
+        self.settings, self.matrix, self.seed = settings, matrix, seed
+        self.active = np.flatnonzero(np.diff(matrix.indptr) > 0)
+        self.popularity = np.bincount(matrix.indices, minlength=matrix.shape[1])
+        users, items = self._initial(aids)
+        self.users, self.items = Adam(torch.from_numpy(users)), Adam(torch.from_numpy(items))
+        total = matrix.sum(axis=1, dtype=np.float64)
+        weights = np.where(total > 0, np.maximum(total, 1e-12) ** -settings.user_exponent, 0).astype(np.float32)
+        self.user_weights = torch.from_numpy(weights / np.mean(weights[self.active]))
+        self.precision = _precision(settings.precision)
+
+    def _initial(self, aids: Aids) -> tuple[F32, F32]:
+        n_users, n_items = self.matrix.shape
+        dim, rng = self.settings.dim, generator(self.seed, "softmax init")
+        rows = rng.standard_normal((n_users + n_items, dim), dtype=np.float32) / np.float32(math.sqrt(dim))
+        users, items = rows[:n_users], rows[n_users:]
+        if aids.warm is not None:
+            given = (aids.warm.users, aids.warm.items)
+        elif self.settings.initial == "spectral":
+            given = spectral_rows(self.matrix, dim, seed=self.seed)
+        else:
+            return users, items
+        for drawn, start in zip((users, items), given, strict=True):
+            known = start.any(axis=1)
+            drawn[known, : start.shape[1]] = _unit(start[known])
+        return users, items
+
+    def state(self) -> Mapping[str, Array]:
+        return {**self.users.state("users"), **self.items.state("items")}
+
+    def epoch(self, number: int) -> Mapping[str, float]:
+        """One pass over the users in a drawn order; the mean loss of an event."""
+        import torch
+
+        from recsys.training.losses import Positives, softmax, through_norm
+
+        s, rng = self.settings, generator(self.seed, f"softmax epoch {number}")
+        order = rng.permutation(self.active)
+        steps = math.ceil(len(order) / s.batch_size)
+        cosine, loss = s.similarity == "cosine", 0.0
+        for step in range(steps):
+            chosen = np.sort(order[step * s.batch_size : (step + 1) * s.batch_size])
+            rows, part = torch.from_numpy(chosen), self.matrix[chosen]
+            user = torch.from_numpy(np.repeat(np.arange(len(chosen)), np.diff(part.indptr)))
+            positives = Positives(user, torch.from_numpy(part.indices).long(), torch.from_numpy(part.data))
+            users, user_length = _with_length(self.users.table[rows], cosine)
+            items, item_length = _with_length(self.items.table, cosine)
+            found = softmax(
+                users,
+                items,
+                positives,
+                self.user_weights[rows],
+                s.temperature,
+                precision=self.precision,
+                sample=self._sample(rng),
+                bound=1.0 if cosine else None,
+            )
+            loss += found.loss
+            by_user, by_item, touched = found.users, found.items, found.touched
+            if cosine:
+                by_user = through_norm(by_user, users, user_length)
+                at = slice(None) if touched is None else touched
+                by_item = through_norm(by_item, items[at], item_length[at])
+            rate = s.learning_rate * (1 + math.cos(math.pi * (number + step / steps) / s.epochs)) / 2
+            self.users.step(by_user, rate, rows)
+            self.items.step(by_item, rate, touched)
+        return {"loss": loss / float(self.matrix.sum())}
+
+    def _sample(self, rng: np.random.Generator) -> Any:
+        """The items of a step: all that ever occur, or a uniform draw that stands for them."""
+        import torch
+
+        from recsys.training.losses import Sample
+
+        n_items, m = self.matrix.shape[1], self.settings.negatives
+        if m == 0 or m >= n_items:
+            return None
+        drawn = np.sort(rng.choice(n_items, m, replace=False))
+        return Sample(torch.from_numpy(drawn), torch.full((m,), n_items / m))
+
+    def learned(self) -> Embeddings:
+        cosine = self.settings.similarity == "cosine"
+        users = self.users.table.numpy().copy()
+        users[np.diff(self.matrix.indptr) == 0] = 0
+        items = self.items.table.numpy().copy()
+        items[self.popularity == 0] = 0
+        if cosine:
+            users, items = _unit(users), _unit(items)
+        inputs = fitted_inputs(self.matrix, users)
+        if self.settings.propagation:
+            items += np.float32(self.settings.propagation) * (degree_normalised(self.matrix).T @ users)
+        return Embeddings(np.ascontiguousarray(items), Bag(inputs, users, unit=cosine))
+
+
+def _with_length(rows: Any, cosine: bool) -> tuple[Any, Any]:
+    """The rows at length 1 where `cosine`, and their lengths (n, 1)."""
+    if not cosine:
+        return rows, None
+    length = rows.norm(dim=1, keepdim=True).clamp_min_(1e-6)
+    return rows / length, length
+
+
+def _unit(rows: F32) -> F32:
+    """Rows at length 1; rows of zeros stay."""
+    unit: F32 = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+    return unit
+
+
+def _precision(wanted: str) -> Any:
+    import torch
+
+    multiplies = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    if wanted == "bf16" or (wanted == "auto" and multiplies()):
+        return torch.bfloat16
+    return torch.float32

@@ -1,0 +1,89 @@
+"""The encoder that adds up a history: a sum of one vector for each event."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from recsys.arrays import F32, Bool
+from recsys.retrieval.encoders import read_encoder, space_id_of, write_encoder
+from recsys.retrieval.users import Users
+
+_BLOCK_BYTES = 64 << 20
+
+
+class Bag:
+    """The user vector is the sum of `weight * inputs[item]` over the history, at unit length where `unit` is set.
+
+    inputs: float32 (n_items, dim), other than the item vectors; zero rows are unknown to the encoder and add nothing.
+    table: float32 (n_users, dim), the learned rows of known users, or None. unit: divide by the length.
+
+    Relations: Solve weighs the same sum by an inverse of the items' second moments; YouTube DNN's user tower averages
+    such a bag before its layers (Covington et al., RecSys 2016).
+    """
+
+    kind: ClassVar[str] = "bag"
+    folds_in: ClassVar[bool] = True
+
+    def __init__(self, inputs: F32, table: F32 | None, *, unit: bool, space_id: str | None = None) -> None:
+        self.inputs, self.table, self.unit = inputs, table, unit
+        self.space_id = space_id or space_id_of(self.kind, {"unit": unit}, {"inputs": inputs})
+
+    @property
+    def dim(self) -> int:
+        return int(self.inputs.shape[1])
+
+    def encode(self, users: Users) -> tuple[F32, Bool]:
+        vectors = np.zeros((len(users), self.dim), np.float32)
+        by_table = np.zeros(len(users), bool)
+        if self.table is not None:
+            rows = np.flatnonzero(users.index >= 0)
+            vectors[rows] = self.table[users.index[rows]]
+            by_table[rows] = vectors[rows].any(axis=1)
+        rest = np.flatnonzero(~by_table & (users.history.lengths > 0))
+        most = max(1, _BLOCK_BYTES // (4 * self.dim))
+        for block in _within(users.history.lengths[rest], most):
+            vectors[rest[block]] = self._summed(users.take(rest[block]))
+        return vectors, np.asarray(vectors.any(axis=1))
+
+    def _summed(self, users: Users) -> F32:
+        events = self._events(users)
+        summed: F32 = np.add.reduceat(events, users.history.offsets[:-1], axis=0)
+        if self.unit:
+            summed /= np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), np.float32(1e-12))
+        return summed
+
+    def _events(self, users: Users) -> F32:
+        """The weighted input vectors (events, dim)."""
+        events: F32 = self.inputs[users.history.values]
+        if users.weight is not None:
+            events = events * users.weight[:, None].astype(np.float32)
+        return events
+
+    def contributions(self, user: Users, vectors: F32) -> F32 | None:
+        events = self._events(user)
+        if self.unit:
+            events = events / max(float(np.linalg.norm(events.sum(axis=0))), 1e-12)
+        parts: F32 = vectors @ events.T
+        return parts
+
+    def save(self, folder: Path) -> None:
+        arrays: dict[str, Any] = {"inputs": self.inputs} | ({} if self.table is None else {"table": self.table})
+        write_encoder(folder, self, {"unit": self.unit}, arrays)
+
+    @classmethod
+    def load(cls, folder: Path, items: F32) -> Self:
+        parameters, arrays = read_encoder(folder)
+        return cls(arrays["inputs"], arrays.get("table"), **parameters)
+
+
+def _within(lengths: Any, most: int) -> list[slice]:
+    """Cuts rows so that the events of one block stay within `most`, one row at the least."""
+    ends = np.cumsum(lengths)
+    blocks, start = [], 0
+    while start < len(lengths):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
+        blocks.append(slice(start, stop))
+        start = stop
+    return blocks

@@ -1,0 +1,81 @@
+"""The state of a learner on disk after an epoch, so that a killed run goes on from there to the same bytes."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from recsys.arrays import Array
+from recsys.errors import BundleError, ModelError
+from recsys.retrieval import durable
+
+_STATE = "state.json"
+
+
+class Checkpoint:
+    """One folder with the arrays of the last finished epoch that was saved.
+
+    key: what the state depends on (settings, data, seed, threads). A folder that was written under another key is
+    refused and never overwritten: two runs do not mix.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder, self.key = folder, key
+
+    def restore(self, state: Mapping[str, Array]) -> int:
+        """Fills the arrays with those saved and returns the number of epochs behind them; 0 where nothing is saved.
+
+        Raises ModelError where the folder belongs to another run or cannot be read.
+        """
+        if not (self.folder / _STATE).exists():
+            return 0
+        try:
+            described = json.loads((self.folder / _STATE).read_text())
+            self._check(described["key"])
+            epoch, saved = int(described["epochs"]), self.folder / described["arrays"]
+            for name, array in state.items():
+                found = np.load(saved / f"{name}.npy", mmap_mode="r")
+                if (found.shape, found.dtype) != (array.shape, array.dtype):
+                    raise ValueError(f"{name} is {found.dtype} {found.shape}, not {array.dtype} {array.shape}")
+                array[...] = found
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"checkpoint {self.folder} cannot be read: {error}. Remove it to start anew.") from None
+        return epoch
+
+    def save(self, epochs: int, state: Mapping[str, Array]) -> None:
+        """Makes the arrays, after so many epochs, what `restore` gives. Killed within, the earlier ones stay.
+
+        Raises ModelError where the disk refuses, or where the folder belongs to another run.
+        """
+        try:
+            with durable.publishing(self.folder):
+                if (self.folder / _STATE).exists():
+                    self._check(json.loads((self.folder / _STATE).read_text())["key"])
+                aside = self.folder / f"epoch-{epochs}{durable.PARTIAL}"
+                aside.mkdir()
+                for name, array in state.items():
+                    durable.write(aside / f"{name}.npy", lambda path, array=array: np.save(path, array))  # type: ignore[misc]
+                durable.sync_tree(aside)
+                target = self.folder / f"epoch-{epochs}"
+                shutil.rmtree(target, ignore_errors=True)
+                durable.rename(aside, target)
+                described = {"key": self.key, "epochs": epochs, "arrays": target.name}
+                durable.write_pointer(self.folder / _STATE, json.dumps(described) + "\n")
+                for old in self.folder.glob("epoch-*"):
+                    if old.name != target.name:
+                        shutil.rmtree(old, ignore_errors=True)
+        except BundleError as error:
+            raise ModelError(f"the checkpoint could not be saved: {error}") from None
+
+    def remove(self) -> None:
+        """Forgets the state; the run is complete."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _check(self, key: str) -> None:
+        if key != self.key:
+            raise ModelError(
+                f"checkpoint {self.folder} belongs to a run with other settings, data, seed or threads. "
+                "Repeat that run's settings to go on, or remove the folder to start anew."
+            )

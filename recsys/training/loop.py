@@ -1,0 +1,83 @@
+"""The one loop of all learners that go over their data in epochs, and what may help a fit along."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from recsys.arrays import F32, Array
+from recsys.errors import ModelError
+from recsys.progress import Progress, Step
+from recsys.retrieval.ranker import Embeddings
+from recsys.training.checkpoint import Checkpoint
+
+
+class Watch(Protocol):
+    """Looks at a model while it learns: the way of early stopping, of learning curves and of pruned trials."""
+
+    def __call__(self, epoch: int, learned: Callable[[], Embeddings]) -> bool:
+        """Called after each epoch, counted from 1; `learned()` is the model so far. True: stop here."""
+
+
+class Start(NamedTuple):
+    """Vectors of an earlier model to start from, in the numbering of the data to learn from.
+
+    users: float32 (n_users, dim); items: float32 (n_items, dim). Rows of zeros are new: they start from fold-in where
+    the learner has one, else at random. Learners whose user rows follow from the items ignore `users`.
+    """
+
+    users: F32
+    items: F32
+
+
+@dataclass(frozen=True)
+class Aids:
+    """What may help a fit along; a learner without epochs needs none of it and ignores it.
+
+    watch: called after each epoch. warm: vectors to start from. checkpoint: where to save the state, at most once in
+    `checkpoint_s` seconds, and to go on from.
+    """
+
+    watch: Watch | None = None
+    warm: Start | None = None
+    checkpoint: Checkpoint | None = None
+    checkpoint_s: float = 30.0
+
+
+ALONE = Aids()
+
+
+def run_epochs(
+    task: str,
+    epochs: int,
+    epoch: Callable[[int], Mapping[str, float]],
+    *,
+    state: Mapping[str, Array],
+    learned: Callable[[], Embeddings],
+    aids: Aids,
+    progress: Progress,
+    cure: str,
+) -> int:
+    """Runs `epoch(0) ... epoch(epochs - 1)` and returns how many of them the model has behind it.
+
+    epoch: changes the arrays of `state` in place, draws from a generator of its own for each number, and returns
+    figures to report. So a run that goes on from a checkpoint ends in the same bytes as one that was never stopped.
+
+    Raises ModelError, ending in `cure`, as soon as a figure is not finite.
+    """
+    first = aids.checkpoint.restore(state) if aids.checkpoint else 0
+    saved = time.monotonic()
+    for number in range(first, epochs):
+        figures = epoch(number)
+        wrong = [name for name, value in figures.items() if not np.isfinite(value)]
+        if wrong:
+            raise ModelError(f"{task}: the {wrong[0]} left the finite numbers in epoch {number + 1}. {cure}")
+        progress(Step(task, number + 1, epochs, figures))
+        if aids.checkpoint and number + 1 < epochs and time.monotonic() - saved >= aids.checkpoint_s:
+            aids.checkpoint.save(number + 1, state)
+            saved = time.monotonic()
+        if aids.watch and aids.watch(number + 1, learned):
+            return number + 1
+    return epochs

@@ -1,0 +1,131 @@
+"""Losses with their gradients, for a batch of users at a time: matrix products, and no graph of them is kept."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Positives(NamedTuple):
+    """The events of a batch of users, (events,) each: int64 row in the batch, int64 item, float32 weight."""
+
+    user: Tensor
+    item: Tensor
+    weight: Tensor
+
+
+class Sample(NamedTuple):
+    """Items drawn to stand for all: int64 (m,) distinct, and float32 (m,) for how many items each of them stands."""
+
+    items: Tensor
+    counts: Tensor
+
+
+class Gradients(NamedTuple):
+    """loss: summed over the batch. users (batch, dim). items: (n_items, dim), or of the rows `touched` alone."""
+
+    loss: float
+    users: Tensor
+    items: Tensor
+    touched: Tensor | None
+
+
+def softmax(
+    users: Tensor,
+    items: Tensor,
+    positives: Positives,
+    user_weights: Tensor,
+    temperature: float,
+    *,
+    precision: torch.dtype = torch.float32,
+    sample: Sample | None = None,
+    bound: float | None = None,
+) -> Gradients:
+    """Cross-entropy of each user's events under a softmax over all items, or over a sample that stands for them.
+
+    The loss of a user is `w_u sum_i w_ui (log Z_u - s_ui)`, where s are inner products over the temperature and Z_u is
+    shared by all events of the user: one pass over the items each, however many events there are. With a sample, Z_u is
+    the user's own items exactly, plus the others of the sample times their counts: the correction for sampling
+    (log q) stands on the negatives alone, and a drawn positive is no negative.
+
+    users: float32 (batch, dim); items: float32 (n_items, dim); user_weights: (batch,). precision: of the large
+    products. bound: what no inner product exceeds, where that is known (1 for unit vectors): saves a pass.
+
+    Sources: full softmax by user: Wu et al., "On the Effectiveness of Sampled Softmax Loss for Item Recommendation",
+    TOIS 2024; correction: Bengio, Senecal, "Adaptive Importance Sampling", IEEE TNN 2008.
+    """
+    user, item, weight = positives
+    pool = items if sample is None else items[sample.items]
+    narrow_pool = pool.to(precision)
+    mass = torch.mm((users / temperature).to(precision), narrow_pool.t())
+    own = (users[user] * items[item]).sum(1) / temperature
+    if bound is None:
+        peak = torch.maximum(mass.amax(1).float(), _largest(own, user, len(users))).to(precision)
+    else:
+        peak = torch.full((len(users),), bound / temperature).to(precision)
+    mass.sub_(peak[:, None]).exp_()
+    peak = peak.float()
+    total = torch.zeros(len(users)).index_add_(0, user, weight)
+    scale = user_weights * total
+    pull = weight * user_weights[user]
+    if sample is None:
+        partition = mass.sum(1, dtype=torch.float32)
+        share = scale / partition
+    else:
+        mass.mul_(sample.counts.to(precision))
+        mass[_hits(positives, sample)] = 0
+        own_mass = (own - peak[user]).exp_()
+        partition = mass.sum(1, dtype=torch.float32).index_add_(0, user, own_mass)
+        share = scale / partition
+        pull = pull - share[user] * own_mass
+    loss = (scale * (partition.log() + peak)).sum() - (weight * user_weights[user] * own).sum()
+    by_user = share[:, None] * torch.mm(mass, narrow_pool).float()
+    by_user.index_add_(0, user, items[item] * pull[:, None], alpha=-1)
+    by_item = torch.mm(mass.t(), (users * share[:, None]).to(precision)).float()
+    pulled = users[user] * pull[:, None]
+    if sample is None:
+        by_item.index_add_(0, item, pulled, alpha=-1)
+        return Gradients(float(loss), by_user / temperature, by_item / temperature, None)
+    touched, place = torch.unique(torch.cat([sample.items, item]), return_inverse=True)
+    gathered = torch.zeros(len(touched), users.shape[1])
+    gathered.index_add_(0, place[: len(sample.items)], by_item)
+    gathered.index_add_(0, place[len(sample.items) :], pulled, alpha=-1)
+    return Gradients(float(loss), by_user / temperature, gathered / temperature, touched)
+
+
+def bpr(users: Tensor, items: Tensor, positives: Positives, negatives: Tensor) -> Gradients:
+    """Bayesian personalised ranking: `-w log sigmoid(s_ui - s_uj)`, one drawn item j for each event.
+
+    negatives: int64 (events,). Source: Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI
+    2009.
+    """
+    user, item, weight = positives
+    between = items[item] - items[negatives]
+    margin = (users[user] * between).sum(1)
+    loss = (weight * torch.nn.functional.softplus(-margin)).sum()
+    pull = (weight * torch.sigmoid(-margin))[:, None]
+    by_user = torch.zeros_like(users).index_add_(0, user, pull * between, alpha=-1)
+    touched, place = torch.unique(torch.cat([item, negatives]), return_inverse=True)
+    moved = pull * users[user]
+    by_item = torch.zeros(len(touched), users.shape[1])
+    by_item.index_add_(0, place[: len(item)], moved, alpha=-1).index_add_(0, place[len(item) :], moved)
+    return Gradients(float(loss), by_user, by_item, touched)
+
+
+def through_norm(gradient: Tensor, unit: Tensor, length: Tensor) -> Tensor:
+    """The gradient with respect to x, given that with respect to `unit = x / |x|`; length: |x| (n, 1)."""
+    return (gradient - (gradient * unit).sum(1, keepdim=True) * unit) / length
+
+
+def _largest(values: Tensor, user: Tensor, n: int) -> Tensor:
+    """(n,): the largest value of each user, -inf where there is none."""
+    return torch.full((n,), -torch.inf).scatter_reduce_(0, user, values, "amax")
+
+
+def _hits(positives: Positives, sample: Sample) -> tuple[Tensor, Tensor]:
+    """Where, in (batch, m), a drawn item is one that the user had."""
+    order = torch.argsort(sample.items)
+    ranked = sample.items[order]
+    at = torch.searchsorted(ranked, positives.item).clamp_max_(len(ranked) - 1)
+    drawn = ranked[at] == positives.item
+    return positives.user[drawn], order[at[drawn]]

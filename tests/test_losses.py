@@ -1,0 +1,114 @@
+"""Losses against autograd on the obvious formula, Adam against torch's, the sampled softmax against the full one."""
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.training.adam import Adam
+from recsys.training.losses import Positives, Sample, bpr, softmax, through_norm
+
+USERS, ITEMS, DIM, TEMPERATURE = 5, 30, 6, 0.5
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor, Positives, torch.Tensor]:
+    rng = torch.Generator().manual_seed(3)
+    users, items = torch.randn(USERS, DIM, generator=rng), torch.randn(ITEMS, DIM, generator=rng)
+    user = torch.tensor([0, 0, 1, 2, 2, 2, 4, 4])
+    item = torch.tensor([3, 7, 3, 0, 29, 11, 5, 6])
+    weight = torch.tensor([1.0, 2.0, 1.0, 1.0, 0.5, 1.0, 3.0, 1.0])
+    return users, items, Positives(user, item, weight), torch.tensor([1.0, 0.5, 2.0, 1.0, 0.25])
+
+
+def obvious(users: torch.Tensor, items: torch.Tensor, events: Positives, user_weights: torch.Tensor) -> torch.Tensor:
+    """The cross-entropy, one event at a time."""
+    total = torch.zeros(())
+    for user, item, weight in zip(*events, strict=True):
+        scores = items @ users[user] / TEMPERATURE
+        total = total + user_weights[user] * weight * (torch.logsumexp(scores, 0) - scores[item])
+    return total
+
+
+@pytest.mark.parametrize("bound", [None, 40.0])
+def test_the_full_softmax_has_the_loss_and_the_gradients_of_the_obvious_formula(batch: tuple, bound: float) -> None:
+    users, items, events, user_weights = batch
+    found = softmax(users, items, events, user_weights, TEMPERATURE, bound=bound)
+    users, items = users.clone().requires_grad_(), items.clone().requires_grad_()
+    expected = obvious(users, items, events, user_weights)
+    expected.backward()
+    assert found.loss == pytest.approx(float(expected.detach()), rel=1e-4)
+    torch.testing.assert_close(found.users, users.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.items, items.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_a_sample_of_all_items_is_the_full_softmax(batch: tuple) -> None:
+    full = softmax(*batch, TEMPERATURE)
+    every = Sample(torch.randperm(ITEMS, generator=torch.Generator().manual_seed(1)), torch.ones(ITEMS))
+    sampled = softmax(*batch, TEMPERATURE, sample=every)
+    assert sampled.loss == pytest.approx(full.loss, rel=1e-4)
+    torch.testing.assert_close(sampled.users, full.users, rtol=1e-4, atol=1e-4)
+    assert sampled.touched is not None
+    torch.testing.assert_close(sampled.items, full.items[sampled.touched], rtol=1e-4, atol=1e-4)
+
+
+def test_the_gradient_of_a_sample_approaches_that_of_all_items_as_one_over_its_size(batch: tuple) -> None:
+    """The mean over many samples: what is left is the bias of the ratio, which halves when the sample doubles."""
+    full = softmax(*batch, TEMPERATURE).users
+    rng, errors = np.random.default_rng(0), []
+    for size in (5, 20):
+        mean = torch.zeros_like(full)
+        for _ in range(4_000):
+            drawn = torch.from_numpy(rng.choice(ITEMS, size, replace=False))
+            mean += softmax(*batch, TEMPERATURE, sample=Sample(drawn, torch.full((size,), ITEMS / size))).users / 4_000
+        errors.append(float((mean - full).norm() / full.norm()))
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[1] < 0.05
+
+
+def test_bpr_has_the_loss_and_the_gradients_of_the_obvious_formula(batch: tuple) -> None:
+    users, items, events, _ = batch
+    negatives = torch.tensor([1, 2, 0, 7, 7, 3, 20, 21])
+    found = bpr(users, items, events, negatives)
+    users, items = users.clone().requires_grad_(), items.clone().requires_grad_()
+    expected = torch.zeros(())
+    for user, item, weight, negative in zip(*events, negatives, strict=True):
+        expected = expected - weight * torch.log(torch.sigmoid(users[user] @ (items[item] - items[negative])))
+    expected.backward()
+    assert found.loss == pytest.approx(float(expected.detach()), rel=1e-5)
+    torch.testing.assert_close(found.users, users.grad)
+    assert found.touched is not None
+    torch.testing.assert_close(found.items, items.grad[found.touched])
+    assert found.touched.tolist() == sorted({*events.item.tolist(), *negatives.tolist()})
+
+
+def test_through_norm_is_the_gradient_of_normalising() -> None:
+    rows = torch.randn(4, 3, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    length = rows.norm(dim=1, keepdim=True)
+    weights = torch.arange(12.0).reshape(4, 3)
+    (rows / length * weights).sum().backward()
+    found = through_norm(weights, (rows / length).detach(), length.detach())
+    torch.testing.assert_close(found, rows.grad)
+
+
+def test_adam_moves_all_rows_as_torch_does() -> None:
+    rng = torch.Generator().manual_seed(4)
+    table, reference = (torch.ones(3, 2) for _ in range(2))
+    parameter = torch.nn.Parameter(reference)
+    ours, theirs = Adam(table), torch.optim.Adam([parameter], lr=0.1, eps=1e-12)
+    for _ in range(5):
+        gradient = torch.randn(3, 2, generator=rng)
+        ours.step(gradient, 0.1)
+        parameter.grad = gradient.clone()
+        theirs.step()
+    torch.testing.assert_close(table, parameter.detach())
+
+
+def test_adam_on_some_rows_leaves_the_others_and_their_means_alone() -> None:
+    gradient = torch.tensor([[1.0, -2.0]])
+    some, alone = Adam(torch.zeros(3, 2)), Adam(torch.zeros(1, 2))
+    for _ in range(3):
+        some.step(gradient, 0.1, torch.tensor([1]))
+        alone.step(gradient, 0.1)
+    assert not some.table[[0, 2]].any()
+    assert not some.mean[[0, 2]].any()
+    torch.testing.assert_close(some.table[1:2], alone.table)

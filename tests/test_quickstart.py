@@ -1,0 +1,149 @@
+"""The quick start: its cells give in a fresh process what the notebook shows; and the frames that it begins with."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from toys import random_log
+
+from pipelines.cli import main
+from pipelines.frames import events_frame, items_frame
+from pipelines.reports import compared_lines
+from recsys.data.dataset import Dataset
+from recsys.data.interactions import Interactions
+from recsys.data.sources.tables import dataset_of
+from recsys.data.split import SplitSettings, split
+from recsys.evaluation.evaluate import Report
+from recsys.evaluation.significance import compare
+from recsys.models.als import ALS, ALSSettings
+from recsys.models.content import content_of
+from recsys.retrieval.bundle import current, load, publish
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOK = ROOT / "docs/quickstart.ipynb"
+FIX = "After a wanted change: make docs, and look at what it changed."
+_FRACTION = re.compile(r"[+-]?\d+\.\d+(?:e[+-]?\d+)?")
+
+
+def texts(outputs: list[list[dict[str, Any]]]) -> list[str]:
+    """Each cell's outputs, what they show and as what."""
+    return [
+        "\n".join(f"{kind}: {''.join(lines)}" for output in cell for kind, lines in _shown(output)) for cell in outputs
+    ]
+
+
+def _shown(output: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    return [("printed", output["text"])] if "text" in output else sorted(output["data"].items())
+
+
+@pytest.mark.slow
+def test_the_quick_start_prints_what_it_shows() -> None:
+    command = [sys.executable, str(ROOT / "docs/notebook.py"), str(NOTEBOOK)]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert said.returncode == 0, said.stderr
+    assert not said.stderr
+    stored = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
+    shown, found = texts([cell["outputs"] for cell in stored]), texts(json.loads(said.stdout))
+    for number, (old, new) in enumerate(zip(shown, found, strict=True), 1):
+        assert _FRACTION.sub("#", new) == _FRACTION.sub("#", old), f"cell {number}. {FIX}"
+        # Another processor rounds otherwise, by far less than what a figure of another model differs by.
+        figures = [[float(figure) for figure in _FRACTION.findall(text)] for text in (new, old)]
+        np.testing.assert_allclose(*figures, rtol=0, atol=0.002, err_msg=f"cell {number}. {FIX}")
+
+
+def test_the_quick_start_shows_the_whole_line() -> None:
+    shown = "\n".join(
+        texts([cell["outputs"] for cell in json.loads(NOTEBOOK.read_text())["cells"] if "outputs" in cell])
+    )
+    for promised in ("| popularity |", "| als ", "als against popularity", "manifest.json", "because of", "Similar to"):
+        assert promised in shown
+
+
+def test_a_data_set_comes_back_from_its_frames() -> None:
+    log = random_log(3)
+    rng = np.random.default_rng(1)
+    n = len(log.interactions)
+    typed = Interactions.ordered(
+        log.interactions.user,
+        log.interactions.item,
+        n_users=log.n_users,
+        n_items=log.n_items,
+        time=log.interactions.time,
+        weight=rng.random(n).astype(np.float32) + 0.5,
+        event=rng.integers(2, size=n).astype(np.int8),
+        event_names=("buy", "view"),
+    )
+    data = log.having(typed)
+    back = dataset_of(events_frame(data), items_frame(data))
+    assert list(back.item_ids) == list(data.item_ids)
+    assert back.items.equals(data.items)
+    assert back.interactions.event_names == ("buy", "view")
+    for name in ("item", "time", "weight", "event"):
+        np.testing.assert_array_equal(getattr(back.interactions, name), getattr(data.interactions, name))
+    assert names_of(back) == names_of(data)
+
+
+def names_of(data: Dataset) -> list[str]:
+    users = list(data.user_ids)
+    return [users[user] for user in data.interactions.user]
+
+
+def test_the_tests_of_a_system_are_those_of_compare() -> None:
+    rng = np.random.default_rng(0)
+    warm = rng.random(400) < 0.6
+    reports = {
+        name: Report(
+            {"ndcg_at_10": values},
+            np.zeros(400, np.int8),
+            segments={"warm": {"ndcg_at_10": np.where(warm, values, np.nan)}},
+        )
+        for name, values in (("als", rng.random(400) + 0.1), ("popularity", rng.random(400)))
+    }
+    found = compare(
+        reports["als"].values["ndcg_at_10"],
+        {"popularity": reports["popularity"].values["ndcg_at_10"]},
+        warm=int(warm.sum()),
+    )
+    line = compared_lines(reports, "als")
+    assert line.startswith(f"als against popularity: {found['popularity'].difference.mean:+.4f}")
+    assert line.endswith(": better")
+    few = {
+        name: Report(
+            report.values, report.source, segments={"warm": {"ndcg_at_10": np.where(np.arange(400) < 150, 0.0, np.nan)}}
+        )
+        for name, report in reports.items()
+    }
+    assert compared_lines(few, "als").endswith("too few to compare")
+
+
+@pytest.mark.slow
+def test_a_bundle_written_in_python_is_judged_exported_and_refused_where_it_knows_the_answers(tmp_path: Path) -> None:
+    log = random_log(5, n_users=60, n_items=40, n=3000)
+    clicks = tmp_path / "clicks.csv"
+    events_frame(log).to_csv(clicks, index=False)
+    train = split(dataset_of(clicks), SplitSettings(), seed=1).test.train
+    content = content_of("als", ALS(ALSSettings(dim=4, epochs=2)).fit(train, seed=1), train)
+    assert content.fallback_days == 30
+    root = publish(tmp_path / "bundles", content).parent
+
+    def recsys(*arguments: str) -> tuple[int, str]:
+        said = CliRunner().invoke(main, [*arguments])
+        return said.exit_code, said.output
+
+    status, said = recsys("evaluate", str(root), f"data={clicks}", "--json")
+    assert status == 0, said
+    assert 0 < json.loads(said.splitlines()[-1])["metrics"]["ndcg_at_10"]["mean"] < 1
+    status, said = recsys("evaluate", str(root))
+    assert (status, said.count("\n")) == (2, 1)
+    assert "does not say what to judge it on: data=..." in said
+    status, said = recsys("evaluate", str(root), f"data={clicks}", "split.kind=leave_last_out")
+    assert (status, said.splitlines()[-1].count("was written without a run")) == (2, 1)
+    status, said = recsys("export", str(root), "--to", str(tmp_path / "copy"))
+    assert status == 0, said
+    assert load(current(tmp_path / "copy")).bundle_id == current(root).name

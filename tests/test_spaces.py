@@ -1,0 +1,114 @@
+"""Bag and Concat: sums over histories, and several spaces in one inner product."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundle_maker import content
+from toys import random_log
+
+from recsys.arrays import Ragged
+from recsys.errors import ModelError
+from recsys.models.fold_in import fitted_inputs
+from recsys.models.registry import make_model
+from recsys.retrieval.bag import Bag
+from recsys.retrieval.bundle import load, publish
+from recsys.retrieval.concat import concat
+from recsys.retrieval.encoders import Solve
+from recsys.retrieval.ranker import Embeddings
+from recsys.retrieval.users import Users
+
+RNG = np.random.default_rng(5)
+INPUTS = RNG.normal(size=(9, 4)).astype(np.float32)
+WEIGHTED = Users(
+    np.array([-1, -1, -1], np.int32), Ragged.of([[2, 2, 5], [], [8]]), weight=np.array([1, 3, 0.5, 2], np.float32)
+)
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_a_bag_is_the_weighted_sum_of_its_inputs(unit: bool) -> None:
+    vectors, known = Bag(INPUTS, None, unit=unit).encode(WEIGHTED)
+    expected = np.stack([4 * INPUTS[2] + 0.5 * INPUTS[5], np.zeros(4), 2 * INPUTS[8]])
+    if unit:
+        expected[[0, 2]] /= np.linalg.norm(expected[[0, 2]], axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors, expected, rtol=1e-5)
+    assert known.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_what_the_events_of_a_bag_contribute_sums_to_the_score(unit: bool) -> None:
+    bag, items = Bag(INPUTS, None, unit=unit), RNG.normal(size=(6, 4)).astype(np.float32)
+    person = WEIGHTED.take(np.array([0]))
+    parts = bag.contributions(person, items)
+    assert parts is not None
+    assert parts.shape == (6, 3)
+    np.testing.assert_allclose(parts.sum(axis=1), items @ bag.encode(person)[0][0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(parts[:, 1], 3 * parts[:, 0], rtol=1e-5)
+
+
+def test_a_long_list_of_histories_is_encoded_in_blocks_to_the_same_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    histories = Ragged.of([list(RNG.integers(9, size=size)) for size in (3, 0, 7, 1, 5, 2)])
+    together = Bag(INPUTS, None, unit=True).encode(Users.unknown(histories))[0]
+    monkeypatch.setattr("recsys.retrieval.bag._BLOCK_BYTES", 4 * 4 * 6)
+    np.testing.assert_array_equal(Bag(INPUTS, None, unit=True).encode(Users.unknown(histories))[0], together)
+
+
+def two_spaces() -> tuple[Embeddings, Embeddings]:
+    items, other = (RNG.normal(size=(9, dim)).astype(np.float32) for dim in (4, 3))
+    solve = Solve(items, items.T @ items, None, regularization=0.1, unobserved_weight=0.1, exponent=1.0)
+    return Embeddings(items, solve), Embeddings(other, Bag(INPUTS[:, :3].copy(), None, unit=True))
+
+
+def test_the_scores_of_a_concatenation_are_the_weighted_sums_and_so_are_the_reasons() -> None:
+    parts, weights = two_spaces(), (0.5, 2.0)
+    both = concat(parts, weights)
+    users = Users.unknown(Ragged.of([[1, 4], [7]]))
+    scores = [part.encoder.encode(users)[0] @ part.items.T for part in parts]
+    found = both.encoder.encode(users)[0] @ both.items.T
+    np.testing.assert_allclose(found, 0.5 * scores[0] + 2 * scores[1], rtol=1e-4, atol=1e-5)
+    person = users.take(np.array([0]))
+    reasons = both.encoder.contributions(person, both.items)
+    assert reasons is not None
+    np.testing.assert_allclose(reasons.sum(axis=1), found[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_user_is_unknown_to_a_concatenation_only_where_all_parts_say_so() -> None:
+    first, second = two_spaces()
+    first.items[3] = 0  # unknown to Solve, known to the Bag
+    second.encoder.inputs[[3, 5]] = [[1, 1, 1], [0, 0, 0]]  # type: ignore[attr-defined]
+    _, known = concat((first, second), (1, 1)).encoder.encode(Users.unknown(Ragged.of([[3], [5], []])))
+    assert known.tolist() == [True, True, False]
+
+
+def test_models_of_different_items_do_not_concatenate() -> None:
+    first, second = two_spaces()
+    with pytest.raises(ModelError, match="same items"):
+        concat((first, Embeddings(second.items[:5], second.encoder)), (1, 1))
+    with pytest.raises(ModelError, match="a weight for each"):
+        concat((first, second), (1,))
+
+
+def test_fitted_inputs_solve_the_ridge_regression() -> None:
+    data = random_log(3)
+    matrix = data.interactions.matrix()
+    users = RNG.normal(size=(data.n_users, 5)).astype(np.float32)
+    rows = matrix.toarray() / np.sqrt(matrix.toarray().sum(axis=1, keepdims=True))
+    expected = np.linalg.solve(rows.T @ rows + np.eye(data.n_items), rows.T @ users)
+    np.testing.assert_allclose(fitted_inputs(matrix, users), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["spectral", "softmax", "mixture"])
+def test_a_bundle_answers_a_stranger_as_the_model_it_was_made_of(name: str, tmp_path: Path) -> None:
+    settings = (
+        {"dim": 4} if name != "mixture" else {"parts": [{"name": "als", "dim": 4}, {"name": "softmax", "dim": 4}]}
+    )
+    data = random_log(1)
+    learned = make_model(name, settings).fit(data, seed=1)
+    bundle = load(publish(tmp_path, content(data.n_users, data.n_items, embeddings=learned)))
+    users = Users.unknown(Ragged.of([[1, 2, 3], [9]]))
+    vectors = learned.encoder.encode(users)[0]
+    found = bundle.recommender.recommend(users, 5)
+    for row, history in enumerate(([1, 2, 3], [9])):
+        scores = learned.items @ vectors[row]
+        scores[history] = -np.inf
+        np.testing.assert_array_equal(found.ids[row], np.argsort(-scores, kind="stable")[:5])

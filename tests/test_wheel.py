@@ -1,0 +1,93 @@
+"""The wheel: what is in it, and that it serves from an empty environment, outside the repository."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from serving_toys import REPOSITORY, Running, command, published
+
+FORBIDDEN = {"torch", "pandas", "mlflow", "numba", "scipy", "scikit-learn"}
+LEFT_OUT = shutil.ignore_patterns(".*", "venv", "mlruns", "build", "dist", "*.egg-info", "__pycache__")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, so that nothing an earlier build left behind gets in."""
+    copy = tmp_path_factory.mktemp("wheel") / "source"
+    shutil.copytree(REPOSITORY, copy, ignore=LEFT_OUT)
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(copy.parent), str(copy)]
+    done = subprocess.run(build, capture_output=True, text=True, cwd=copy.parent)
+    assert done.returncode == 0, done.stderr
+    return next(copy.parent.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def service_alone(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of an environment that holds the wheel with its extra `serve` and nothing else."""
+    environment = tmp_path_factory.mktemp("serve") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    pins = ["-c", str(REPOSITORY / "constraints.txt")]
+    install = [str(environment / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", *pins]
+    subprocess.run([*install, f"{wheel}[serve]"], check=True)
+    return environment / "bin"
+
+
+def test_the_wheel_holds_the_program_and_nothing_else(wheel: Path) -> None:
+    rooms = ("recsys", "pipelines", "serving")
+    wanted = {path for room in rooms for path in (REPOSITORY / room).rglob("*") if path.suffix in (".py", ".toml")}
+    held = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert held == {path.relative_to(REPOSITORY).as_posix() for path in wanted} | {"recsys/py.typed"}
+    about = ZipFile(wheel).read(next(name for name in ZipFile(wheel).namelist() if name.endswith("entry_points.txt")))
+    assert b"recsys = pipelines.cli:main" in about
+
+
+def test_a_fresh_install_of_the_service_answers(service_alone: Path, tmp_path: Path) -> None:
+    python = str(service_alone / "python")
+    listed = json.loads(subprocess.check_output([python, "-m", "pip", "list", "--format", "json"]))
+    names = {package["name"].lower() for package in listed}
+    assert not names & FORBIDDEN
+    assert "fastapi" in names
+    published(tmp_path / "bundles")
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    where = subprocess.check_output([python, "-c", "import recsys; print(recsys.__file__)"], text=True, cwd=outside)
+    assert where.startswith(str(service_alone.parent))
+    log = tmp_path / "log"
+    arguments = command(tmp_path / "bundles", "--port", "0", "--exposures", str(log))[1:]
+    with subprocess.Popen([python, *arguments], stdout=subprocess.PIPE, text=True, cwd=outside) as process:
+        assert process.stdout
+        try:
+            service = Running(process, exposures=log, **json.loads(process.stdout.readline()))
+            assert service.recommend(user_id="u1")["source"] == "known"
+            assert len(service.lines()) == 1
+        finally:
+            process.terminate()
+            assert process.wait(10) == 0
+
+
+def test_without_an_extra_a_command_says_which_one_it_needs(service_alone: Path, tmp_path: Path) -> None:
+    published(tmp_path / "bundles")
+
+    def said(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path)
+        return done.returncode, done.stderr + done.stdout
+
+    recsys = str(service_alone / "recsys")
+    status, answer = said(recsys, "recommend", "bundles", "--user", "u1", "-k", "1")
+    assert status == 0
+    assert answer.startswith("known: ")
+    for wanting in (["train", "clicks.csv"], ["data", "check", "clicks.csv"], ["runs"], ["models"]):
+        status, answer = said(recsys, *wanting)
+        assert status == 2
+        assert answer.count("\n") == 1
+        assert "No module named" in answer
+        assert "'.[train]'" in answer
+    subprocess.run([str(service_alone / "python"), "-m", "pip", "uninstall", "-q", "-y", "uvicorn"], check=True)
+    status, answer = said(recsys, "serve", "bundles")
+    assert (status, answer.count("\n")) == (2, 1)
+    assert "'.[serve]'" in answer
