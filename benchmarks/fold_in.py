@@ -114,7 +114,14 @@ def main(data: str, judge: str, quick: bool, as_json: bool) -> None:
     ]
     rows += speed_rows(20 if quick else 300)
     note = f"{data}, {judge} part, {METRIC} of every fifth user; the difference is encoded - learned, 95 % interval."
-    report("fold_in", rows, title="People the model has never seen", note=note, quick=quick, as_json=as_json)
+    report(
+        f"fold_in_{data}".replace("-", "_"),
+        rows,
+        title="People the model has never seen",
+        note=note,
+        quick=quick,
+        as_json=as_json,
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pipelines.commands.explain import similar, why
 from pipelines.commands.learning import demo, evaluate, models, train
 from pipelines.commands.runs import promote, runs, track
 from pipelines.commands.serving import export, recommend, serve
+from pipelines.commands.tuning import dims, tune
 from recsys import __version__
 
 
@@ -61,6 +62,8 @@ def main() -> None:
 for command in (
     demo,
     train,
+    tune,
+    dims,
     evaluate,
     export,
     recommend,

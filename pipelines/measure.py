@@ -14,6 +14,7 @@ from recsys.evaluation.facts import ItemFacts, facts_of
 from recsys.evaluation.holdout import evaluate_on
 from recsys.evaluation.names import Named
 from recsys.evaluation.significance import FEW_USERS, Comparison, compare
+from recsys.models.base import fit_with
 from recsys.models.own_history import OwnHistory
 from recsys.models.popularity import Popularity, PopularitySettings, fallback_order
 from recsys.models.registry import make_model
@@ -22,6 +23,7 @@ from recsys.retrieval.bundle import recommender_of
 from recsys.retrieval.catalogue import Catalogue
 from recsys.retrieval.ranker import Embeddings, TrainedRanker
 from recsys.retrieval.recommender import Recommender
+from recsys.training.loop import ALONE, Aids
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +79,14 @@ def judge(
     return evaluate_on(recommender, holdout, metrics=chosen, facts=facts, progress=progress)
 
 
-def measure(settings: RunSettings, holdout: Holdout, steps: Steps) -> Measured:
-    """Fits and judges the model and the popularity rows on one holdout."""
+def measure(settings: RunSettings, holdout: Holdout, steps: Steps, aids: Aids = ALONE) -> Measured:
+    """Fits, with such aids, and judges the model and the popularity rows on one holdout."""
     train = holdout.train
     fallback = fallback_order(train.interactions, settings.fallback_days)
     model = make_model(settings.model_name, settings.model_settings)
     own = _row_name(settings)
     with steps.step("learn") as progress:
-        learned = model.fit(train, seed=settings.seed, progress=progress)
+        learned = fit_with(model, train, seed=settings.seed, progress=progress, aids=aids)
     with steps.step("evaluate") as progress:
         facts, others = facts_of(train), baselines(settings, train)
         reports = {

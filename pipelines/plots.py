@@ -176,7 +176,8 @@ def by_setting(metric: str, fields: Mapping[str, bool], rows: Sequence[Mapping[s
     figure, panels = _panels(len(fields))
     figures = [row[metric] for row in rows]
     for panel, (field, logarithmic) in zip(panels, fields.items(), strict=True):
-        values = [row[field] if isinstance(row[field], int | float) else str(row[field]) for row in rows]
+        figured = all(isinstance(row[field], int | float) for row in rows)
+        values = [row[field] if figured else str(row[field]) for row in rows]
         panel.plot(values, figures, "o", color=MODEL, markersize=4, alpha=0.7)
         panel.plot(
             values[best : best + 1], figures[best : best + 1], "o", color=GREYS[1], markersize=10, fillstyle="none"

@@ -40,6 +40,17 @@ class RunSettings(Settings):
         description="after judging, learn again from all events, the judged ones too, for the bundle: twice the time; "
         "the figures stay those of the model that was judged",
     )
+    warm: str | None = Field(
+        None,
+        description="a bundle, folder of bundles or run to start from: known ids keep their vectors, new ones start "
+        "from fold-in; needs the same model and dim; none = start anew",
+    )
+    checkpoint_s: float = Field(
+        30,
+        ge=0,
+        description="at most so many seconds of learning, or one epoch, are lost in a crash (`recsys train --resume`); "
+        "0 = save after each epoch",
+    )
     evaluate_users: int | None = Field(
         None, ge=1, description="judge on so many users of the part, drawn by the seed; none = all of them"
     )
@@ -58,7 +69,7 @@ class RunSettings(Settings):
         "with prepare.target_event only what he had by that event",
     )
     seed: int = Field(1, ge=0, description="the one seed of the run")
-    threads: int = Field(0, ge=0, description="threads for numba, BLAS and faiss; 0 = all cores of this process")
+    threads: int = Field(0, ge=0, description="threads for numba, BLAS, faiss and torch; 0 = all cores of this process")
     experiment: str = Field(DEFAULT_EXPERIMENT, description="the MLflow experiment that the run is logged under")
 
     @property
@@ -79,6 +90,8 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
     table = overridden({**table, **values}, assignments)
     if isinstance(data := table.get("data"), str) and data != WORLD:
         table["data"] = located(data)
+    if isinstance(warm := table.get("warm"), str) and Path(warm).exists():
+        table["warm"] = str(Path(warm).resolve())
     prepare = table.get("prepare", {})
     target = prepare.get("target_event") if isinstance(prepare, Mapping) else None
     if target is not None and "seen" not in table:  # what was only viewed may still be bought

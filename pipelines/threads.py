@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def writable_numba_cache() -> None:
 
 
 def set_threads(threads: int) -> int:
-    """Sets numba, BLAS and faiss to `threads` (0 = all cores of this process) and returns the number in force."""
+    """Sets numba, BLAS, faiss and torch to `threads` (0 = all cores of this process), returns the number in force."""
     writable_numba_cache()
     import faiss
     import numba
@@ -30,5 +31,9 @@ def set_threads(threads: int) -> int:
     most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     numba.set_num_threads(min(count, most))
     faiss.omp_set_num_threads(count)
-    threadpool_limits(count, user_api="blas")
+    threadpool_limits(count)  # BLAS and OpenMP, whoever brought them
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+    else:
+        os.environ["OMP_NUM_THREADS"] = str(count)  # what torch takes when a learner loads it
     return count

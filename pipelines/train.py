@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines import record, tracking
+from pipelines.checkpoints import Kept, keeping
 from pipelines.console import Steps
 from pipelines.home import refuse_without_room
 from pipelines.lineage import git_commit
@@ -16,6 +17,7 @@ from pipelines.measure import Measured, measure, table
 from pipelines.plots import draw
 from pipelines.settings import WORLD, RunSettings
 from pipelines.threads import set_threads
+from pipelines.warm import earlier_bundle, start_of
 from recsys.data.dataset import Dataset
 from recsys.data.prepare import prepared as prepared_data
 from recsys.data.prepare import refuse_one_sided
@@ -23,12 +25,15 @@ from recsys.data.sources.folder import load_dataset
 from recsys.data.split import Holdout, split
 from recsys.data.world import World, make_world
 from recsys.errors import ModelError, TrackingError
+from recsys.models.base import fit_with
 from recsys.models.content import content_of
 from recsys.models.registry import make_model
 from recsys.progress import Progress
 from recsys.retrieval import bundle
+from recsys.retrieval.bundle import Bundle
 from recsys.retrieval.ranker import Embeddings, TrainedRanker, embeddings_of
 from recsys.seeding import generator
+from recsys.training.loop import Aids, Start
 
 _VERSIONS = ("recsys", "numpy", "scipy", "numba", "torch", "faiss-cpu", "pandas", "mlflow-skinny")
 
@@ -88,19 +93,29 @@ def _load(settings: RunSettings, progress: Progress) -> tuple[World | None, Data
     return world, data, notes
 
 
-def train(settings: RunSettings, steps: Steps, prepared: Prepared | None = None) -> Trained:
+def train(settings: RunSettings, steps: Steps, prepared: Prepared | None = None, *, resume: bool = False) -> Trained:
     """Learns, judges, writes the bundle and the MLflow run.
 
-    The bundle is on disk before the record is attempted, and the record before the store is asked: where either fails,
-    the bundle stays in `mlruns/trained`, a warning says so, and `recsys track` finishes the run later.
+    resume: go on from the checkpoint of an equal run that was killed. The bundle is on disk before the record is
+    attempted, and the record before the store is asked: where either fails, the bundle stays in `mlruns/trained`, a
+    warning says so, and `recsys track` finishes the run later.
     """
     prepared = prepared or prepare(settings, steps)
     refuse_without_room(settings, prepared.data)
-    measured = measure(settings, prepared.holdout, steps)
-    text, source, learned = table(prepared.title, measured), prepared.holdout.train, measured.learned
+    warm = earlier_bundle(settings, prepared.holdout)
+    warm_id = None if warm is None else warm.bundle_id
+    with keeping(settings, prepared.data, prepared.threads, steps, warm=warm_id, resume=resume) as kept:
+        return _trained(settings, steps, prepared, warm, kept)
+
+
+def _trained(settings: RunSettings, steps: Steps, prepared: Prepared, warm: Bundle | None, kept: Kept) -> Trained:
+    """`train`, once all is at hand. warm: the bundle to start from. kept: where the state is saved."""
+    source = prepared.holdout.train
+    measured = measure(settings, prepared.holdout, steps, kept.aids("measured", _start(warm, source, steps)))
+    text, learned = table(prepared.title, measured), measured.learned
     if settings.refit and isinstance(learned, Embeddings):
         judged, source = source, prepared.data.having(prepared.data.interactions)
-        learned = _learned_again(settings, source, steps)
+        learned = _learned_again(settings, source, steps, kept.aids("refit", _start(warm, source, steps)))
         text += (
             f"\n\nRefit: the bundle's model learned again, from all {len(source.interactions):,} events. The figures "
             f"are those of the model that learned from {len(judged.interactions):,}."
@@ -112,9 +127,12 @@ def train(settings: RunSettings, steps: Steps, prepared: Prepared | None = None)
     except TrackingError as error:
         steps.warn(f"no MLflow run: {error}")
     lineage = _lineage(settings, prepared, source) | {"run_id": run_id}
+    if warm is not None:
+        lineage["warm"] = warm.bundle_id
     try:
         embeddings = embeddings_of(settings.model_name, learned)
     except ModelError as error:
+        kept.remove()
         return _without_bundle(settings, prepared, measured, text, lineage, steps, str(error))
     with steps.step("bundle"):
         content = content_of(
@@ -127,6 +145,7 @@ def train(settings: RunSettings, steps: Steps, prepared: Prepared | None = None)
             prepare=settings.prepare,
         )
         folder = bundle.write(tracking.store() / "trained", content)
+    kept.remove()
     try:
         with steps.step("record"):
             _record(settings, prepared, measured, text, lineage, steps, folder)
@@ -143,14 +162,24 @@ def train(settings: RunSettings, steps: Steps, prepared: Prepared | None = None)
     return Trained(measured, text, run_id, logged)
 
 
-def _learned_again(settings: RunSettings, everything: Dataset, steps: Steps) -> Embeddings | TrainedRanker:
+def _start(warm: Bundle | None, source: Dataset, steps: Steps) -> Start | None:
+    """Where learning from `source` starts, if from an earlier bundle."""
+    if warm is None:
+        return None
+    with steps.step("warm start"):
+        return start_of(warm, source)
+
+
+def _learned_again(settings: RunSettings, everything: Dataset, steps: Steps, aids: Aids) -> Embeddings | TrainedRanker:
     """What the model of the run learns from all events, by the same settings and seed; its curves have a name apart."""
     model = make_model(settings.model_name, settings.model_settings)
     with steps.step("learn again") as progress:
-        return model.fit(
+        return fit_with(
+            model,
             everything,
             seed=settings.seed,
             progress=lambda step: progress(step._replace(task=f"{step.task} again")),
+            aids=aids,
         )
 
 

@@ -1,8 +1,8 @@
 """What implicit ALS promises beyond the contract: the objective, the solvers, the fold-in and its reasons."""
 
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -20,6 +20,8 @@ from recsys.progress import Step
 from recsys.retrieval.encoders import Solve
 from recsys.retrieval.ranker import Embeddings
 from recsys.retrieval.users import Users
+from recsys.training.checkpoint import Checkpoint
+from recsys.training.loop import Aids, Start
 
 A, REG = 0.2, 0.05
 
@@ -249,7 +251,7 @@ def test_weights_of_any_size_give_the_right_answer_or_a_clear_error() -> None:
         try:
             embeddings = fit(heavy, exponent=exponent)
         except ModelError as error:
-            assert "als diverged on toy in epoch" in str(error)  # noqa: PT017
+            assert "learning als: the objective left the finite numbers" in str(error)  # noqa: PT017
             assert "scale the weights" in str(error)  # noqa: PT017
             continue
         assert np.isfinite(embeddings.items).all()
@@ -257,8 +259,8 @@ def test_weights_of_any_size_give_the_right_answer_or_a_clear_error() -> None:
 
 
 def test_vectors_beyond_float32_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ALS, "_initial", lambda self, train, items, seed: np.full((30, 16), 1e30, np.float32))
-    with pytest.raises(ModelError, match=r"als diverged on toy in epoch 1: .* Raise regularization"):
+    monkeypatch.setattr(ALS, "_initial", lambda *_: np.full((30, 16), 1e30, np.float32))
+    with pytest.raises(ModelError, match=r"learning als: the objective left .* in epoch 1\. Raise regularization"):
         fit(random_log(1))
 
 
@@ -286,9 +288,8 @@ def test_known_item_rows_start_a_run_and_the_basis_is_theirs() -> None:
     data = weighted()
     before = fit(data, epochs=200, solver="exact", regularization=0.02)
     model = ALS(ALSSettings(dim=8, epochs=1, solver="exact", unobserved_weight=A, regularization=0.02))
-    initial = partial(model._initial, known=before.items)
-    model._initial = initial  # type: ignore[method-assign]
-    after = model.fit(data, seed=2)
+    start = Start(np.zeros((data.n_users, 8), np.float32), before.items)
+    after = model.fit(data, seed=2, aids=Aids(warm=start))
     assert abs(after.items - before.items).max() < 0.02 * abs(before.items).max()
     fresh = before.items.copy()
     fresh[3] = 0
@@ -304,6 +305,41 @@ def test_one_item_one_user_and_dim_above_the_rank_are_learned() -> None:
     assert np.isfinite(fit(one, dim=64).items).all()
     few = dataset(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, 2)
     assert (fit(few, dim=64, solver="exact").encoder.encode(Users.known([0, 1], Ragged.of([[0, 1], [1]])))[1]).all()
+
+
+@pytest.mark.parametrize("solver", ["cg", "exact"])
+def test_who_looks_on_sees_the_model_so_far_may_stop_it_and_changes_nothing(solver: str) -> None:
+    data, seen = weighted(), {}
+
+    def watch(epoch: int, learned: Callable[[], Embeddings]) -> bool:
+        seen[epoch] = learned()
+        return epoch == 3
+
+    model = ALS(ALSSettings(dim=8, epochs=5, solver=solver, unobserved_weight=A, regularization=REG))
+    stopped = model.fit(data, seed=1, aids=Aids(watch=watch))
+    assert sorted(seen) == [1, 2, 3]
+    for epochs, found in {**seen, 4: stopped}.items():
+        alone = fit(data, epochs=min(epochs, 3), solver=solver)
+        np.testing.assert_array_equal(found.items, alone.items)
+        np.testing.assert_array_equal(found.encoder.table, alone.encoder.table)
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    data, settings = weighted(), ALSSettings(dim=8, epochs=6, unobserved_weight=A, regularization=REG)
+    kept = Aids(checkpoint=Checkpoint(tmp_path / "kept", "key"), checkpoint_s=0.0)
+
+    def killed(step: Step) -> None:
+        if step.done == 4 and step.values:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ALS(settings).fit(data, seed=1, progress=killed, aids=kept)
+    steps: list[Step] = []
+    again = ALS(settings).fit(data, seed=1, progress=steps.append, aids=kept)
+    whole = ALS(settings).fit(data, seed=1)
+    assert len([step for step in steps if step.values]) == 6
+    assert again.items.tobytes() == whole.items.tobytes()
+    assert again.encoder.table.tobytes() == whole.encoder.table.tobytes()
 
 
 @pytest.mark.parametrize("solver", ["cg", "exact"])

@@ -29,9 +29,11 @@ SMALL = {  # settings that fit toys
 }
 VARIANTS = [(name, SMALL.get(name, {})) for name in MODELS] + [
     ("als", {"dim": 16, "epochs": 12, "solver": "exact"}),
+    ("als", {"dim": 16, "epochs": 12, "half_life": 5.0}),
     ("popularity", {"days": 30}),
     ("softmax", SMALL["softmax"] | {"similarity": "dot", "temperature": 1.0, "propagation": 0.1, "initial": "random"}),
-    ("softmax", SMALL["softmax"] | {"negatives": 4, "precision": "float32"}),
+    ("softmax", SMALL["softmax"] | {"negatives": 4, "precision": "float32", "half_life": 5.0}),
+    ("spectral", SMALL["spectral"] | {"filter": 1.0, "half_life": 5.0}),
     ("item_knn", {"neighbours": 4, "shrinkage": 1.0, "amplification": 1.0, "half_life": None}),
 ]
 IMPERSONAL = {"popularity", "own_history"}  # they know nothing of which items go together

@@ -232,6 +232,12 @@ def test_threads_are_set_where_they_are_asked_for() -> None:
     assert np.isfinite(before)
 
 
+@pytest.mark.parametrize("order", ["set_threads(1); import torch", "import torch; set_threads(1)"])
+def test_torch_keeps_to_the_threads_of_a_run_whenever_it_is_loaded(order: str) -> None:
+    code = f"from pipelines.threads import set_threads; {order}; print(torch.get_num_threads())"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "1"
+
+
 def test_a_bundle_that_has_seen_the_answers_is_not_judged_on_them(home: Path, exported: Path) -> None:
     for leak in (["judge=validation"], ["split.test=0.4"]):
         said = recsys(home, "evaluate", str(exported), *leak, rc=2)

@@ -23,6 +23,7 @@ class Mean:
 
     kind: ClassVar[str] = "mean"
     folds_in: ClassVar[bool] = True
+    knows_users: ClassVar[bool] = True
     space_id = "toy"
 
     def __init__(self, table: F32, items: F32) -> None:

@@ -46,6 +46,25 @@ def test_what_the_events_of_a_bag_contribute_sums_to_the_score(unit: bool) -> No
     np.testing.assert_allclose(parts[:, 1], 3 * parts[:, 0], rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["bag", "solve"])
+def test_with_a_half_life_an_event_counts_half_so_many_events_later(kind: str) -> None:
+    ridge = {"regularization": 0.1, "unobserved_weight": 0.1, "exponent": 1.0}
+
+    def encoder(half_life: float | None) -> Bag | Solve:
+        if kind == "bag":
+            return Bag(INPUTS, None, unit=False, half_life=half_life)
+        return Solve(INPUTS, INPUTS.T @ INPUTS, None, **ridge, half_life=half_life)
+
+    history = Ragged.of([[1, 2, 3, 4, 5]])
+    decayed = Users(
+        np.array([-1], np.int32), history, weight=np.array([0.25, 0.25**0.75, 0.5, 0.5**0.5, 1], np.float32)
+    )
+    np.testing.assert_allclose(
+        encoder(2.0).encode(Users.unknown(history))[0], encoder(None).encode(decayed)[0], rtol=1e-4, atol=1e-6
+    )
+    assert encoder(2.0).space_id != encoder(None).space_id
+
+
 def test_a_long_list_of_histories_is_encoded_in_blocks_to_the_same_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     histories = Ragged.of([list(RNG.integers(9, size=size)) for size in (3, 0, 7, 1, 5, 2)])
     together = Bag(INPUTS, None, unit=True).encode(Users.unknown(histories))[0]

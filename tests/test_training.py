@@ -9,8 +9,10 @@ import pytest
 from toys import checkerboard
 
 from recsys.errors import ModelError
+from recsys.models.base import fit_with
 from recsys.models.registry import make_model
 from recsys.progress import silent
+from recsys.retrieval import durable
 from recsys.retrieval.ranker import Embeddings
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.loop import Aids, Start, run_epochs
@@ -29,10 +31,22 @@ class KilledError(Exception):
     """Stands for a kill between two epochs."""
 
 
+def learned_epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Gets the number of every epoch that is saved from now on, which with checkpoint_s=0 is every one learned."""
+    found, save = [], Checkpoint.save
+
+    def saved(self, figures, state) -> None:
+        found.append(len(figures))
+        save(self, figures, state)
+
+    monkeypatch.setattr(Checkpoint, "save", saved)
+    return found
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("last", [1, 5, 9])
 def test_a_run_that_goes_on_ends_in_the_bytes_of_one_that_was_never_stopped(
-    name: str, last: int, tmp_path: Path
+    name: str, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, data = make_model(name, SETTINGS[name]), checkerboard(20)
     aids = Aids(checkpoint=Checkpoint(tmp_path / "state", "key"), checkpoint_s=0)
@@ -43,10 +57,15 @@ def test_a_run_that_goes_on_ends_in_the_bytes_of_one_that_was_never_stopped(
 
     with pytest.raises(KilledError):
         model.fit(data, seed=1, progress=dies, aids=aids)
-    steps: list[int] = []
-    resumed = model.fit(data, seed=1, progress=lambda step: steps.append(step.done), aids=aids)
-    assert steps == list(range(last + 1, 11))
-    assert everything(resumed) == everything(model.fit(data, seed=1))
+    steps: dict[str, list[object]] = {"resumed": [], "whole": []}
+    learned = learned_epochs(monkeypatch)
+    resumed = model.fit(data, seed=1, progress=steps["resumed"].append, aids=aids)
+    assert learned == list(range(last + 1, 11))
+    assert everything(resumed) == everything(model.fit(data, seed=1, progress=steps["whole"].append))
+    assert steps["resumed"] == steps["whole"]
+    learned.clear()
+    again = model.fit(data, seed=1, aids=aids)
+    assert (learned, everything(again)) == ([], everything(resumed))
 
 
 CHILD = """
@@ -82,30 +101,50 @@ def test_a_killed_process_leaves_a_state_to_go_on_from(tmp_path: Path) -> None:
 
 def test_a_checkpoint_gives_back_what_it_was_given_and_keeps_one_epoch(tmp_path: Path) -> None:
     checkpoint, state = Checkpoint(tmp_path, "key"), {"rows": np.arange(6.0).reshape(2, 3)}
-    assert checkpoint.restore(state) == 0
-    checkpoint.save(1, state)
-    checkpoint.save(2, {"rows": state["rows"] + 1})
-    assert checkpoint.restore(state) == 2
+    figures = [{"loss": np.float32(0.1)}, {"loss": 1 / 3}]
+    assert checkpoint.restore(state) == ()
+    checkpoint.save(figures[:1], state)
+    checkpoint.save(figures, {"rows": state["rows"] + 1})
+    assert checkpoint.restore(state) == tuple(figures)
     np.testing.assert_array_equal(state["rows"], np.arange(6.0).reshape(2, 3) + 1)
     assert [path.name for path in tmp_path.glob("epoch-*")] == ["epoch-2"]
     checkpoint.remove()
-    assert checkpoint.restore(state) == 0
+    assert checkpoint.restore(state) == ()
 
 
 def test_a_checkpoint_of_another_run_is_refused_and_not_overwritten(tmp_path: Path) -> None:
     state = {"rows": np.ones(3)}
-    Checkpoint(tmp_path, "one").save(4, state)
+    Checkpoint(tmp_path, "one").save([{}] * 4, state)
     other = Checkpoint(tmp_path, "two")
-    for act in (lambda: other.restore(state), lambda: other.save(1, state)):
+    for act in (lambda: other.restore(state), lambda: other.save([{}], state)):
         with pytest.raises(ModelError, match="belongs to a run with other settings"):
             act()
-    assert Checkpoint(tmp_path, "one").restore(state) == 4
+    assert len(Checkpoint(tmp_path, "one").restore(state)) == 4
+
+
+def test_what_is_killed_while_it_saves_leaves_the_state_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, state = Checkpoint(tmp_path, "key"), {"rows": np.zeros(3)}
+    checkpoint.save([{}], state)
+
+    def dies(*arguments: object) -> None:
+        raise KilledError
+
+    for step in ("write", "sync_tree", "rename", "write_pointer"):
+        with monkeypatch.context() as broken:
+            broken.setattr(durable, step, dies)
+            with pytest.raises(KilledError):
+                checkpoint.save([{}, {}], {"rows": np.ones(3)})
+        state["rows"][:] = 7
+        assert (len(checkpoint.restore(state)), state["rows"].tolist()) == (1, [0, 0, 0]), step
+    checkpoint.save([{}, {}], {"rows": np.ones(3)})
+    assert (len(checkpoint.restore(state)), state["rows"].tolist()) == (2, [1, 1, 1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "epoch-2", "state.json"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "shape", "junk"])
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, damage: str) -> None:
     checkpoint, state = Checkpoint(tmp_path, "key"), {"rows": np.ones((4, 4))}
-    checkpoint.save(3, state)
+    checkpoint.save([{"loss": 1.0}] * 3, state)
     array = tmp_path / "epoch-3" / "rows.npy"
     if damage == "cut":
         array.write_bytes(array.read_bytes()[:-9])
@@ -119,7 +158,8 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, damage: str) ->
         checkpoint.restore(state)
 
 
-def test_a_figure_that_is_not_finite_stops_the_run_and_says_what_to_change() -> None:
+def test_a_figure_that_is_not_finite_stops_the_run_and_says_what_to_change(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "state", "key")
     with pytest.raises(ModelError, match=r"loss left the finite numbers in epoch 2\. Lower it\."):
         run_epochs(
             "learning",
@@ -127,10 +167,34 @@ def test_a_figure_that_is_not_finite_stops_the_run_and_says_what_to_change() -> 
             lambda number: {"loss": [1.0, float("nan")][number]},
             state={},
             learned=lambda: pytest.fail("not asked for"),
-            aids=Aids(),
+            aids=Aids(checkpoint=checkpoint, checkpoint_s=0),
             progress=silent,
             cure="Lower it.",
         )
+    assert not checkpoint.folder.exists()
+
+
+def test_the_state_is_saved_as_often_as_asked_and_at_the_end_where_that_took_a_second(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    saved, clock = learned_epochs(monkeypatch), [0.0]
+    monkeypatch.setattr("recsys.training.loop.time.monotonic", lambda: clock[0])
+
+    def run(seconds: float, folder: str) -> list[int]:
+        def epoch(number: int) -> dict[str, float]:
+            clock[0] += seconds
+            return {}
+
+        saved.clear()
+        checkpoint = Checkpoint(tmp_path / folder, "key")
+        aids = Aids(checkpoint=checkpoint, checkpoint_s=30)
+        told = {"learned": lambda: pytest.fail("not asked for"), "progress": silent, "cure": ""}
+        assert run_epochs("learning", 8, epoch, state={}, aids=aids, **told) == 8
+        return list(saved)
+
+    assert run(12, "slow") == [3, 6, 8]
+    assert run(0.2, "fast") == [8]
+    assert run(0.1, "at once") == []
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -168,3 +232,51 @@ def test_a_warm_start_begins_at_the_given_rows_and_draws_the_new_ones(name: str)
     np.testing.assert_allclose(learned.items[known], items[known], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(learned.encoder.table, users, rtol=1e-4, atol=1e-5)
     assert learned.items[7].any()
+
+
+PARTS = (
+    {"name": "softmax", "dim": 8, "epochs": 4, "batch_size": 8},
+    {"name": "popularity"},
+    {"name": "spectral", "dim": 4},
+    {"name": "bpr", "dim": 8, "epochs": 4, "batch_size": 64},
+)
+
+
+def test_a_mixture_goes_on_in_the_part_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model("mixture", {"parts": PARTS, "weights": (1.0, 0.0, 0.5, 0.7)})
+    data, seen = checkerboard(20), []
+    aids = Aids(
+        watch=lambda epoch, learned: seen.append(learned()), checkpoint=Checkpoint(tmp_path, "key"), checkpoint_s=0
+    )
+
+    def dies(step: object) -> None:
+        if step.task == "learning bpr" and step.done == 3:  # type: ignore[attr-defined]
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        model.fit(data, seed=1, progress=dies, aids=aids)
+    learned = learned_epochs(monkeypatch)
+    resumed, whole = model.fit(data, seed=1, aids=aids), model.fit(data, seed=1)
+    assert learned == [3, 4]
+    assert seen == [resumed]
+    assert resumed.items.tobytes() == whole.items.tobytes()
+    assert resumed.encoder.space_id == whole.encoder.space_id
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part-0", "part-2"]
+
+
+def test_each_part_of_a_mixture_starts_at_its_own_vectors() -> None:
+    data, rng = checkerboard(20), np.random.default_rng(0)
+    still = [part | {"epochs": 1, "learning_rate": 1e-12} for part in (PARTS[0], PARTS[3])]
+    starts = [Start(*(rng.normal(size=(20, 8)).astype(np.float32) for _ in range(2))) for _ in range(2)]
+    warm = Start(np.zeros((20, 0), np.float32), np.zeros((20, 0), np.float32), tuple(starts))
+    learned = make_model("mixture", {"parts": still, "weights": (1, 1)}).fit(data, seed=1, aids=Aids(warm=warm))
+    unit = starts[0].items / np.linalg.norm(starts[0].items, axis=1, keepdims=True)
+    np.testing.assert_allclose(learned.items, np.hstack([unit, starts[1].items]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_learner_of_the_users_own_need_not_take_aids() -> None:
+    class Own:
+        def fit(self, train: object, *, seed: int, progress: object = silent) -> str:
+            return f"learned by {seed}"
+
+    assert fit_with(Own(), checkerboard(4), seed=3, aids=Aids()) == "learned by 3"

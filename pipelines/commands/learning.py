@@ -28,12 +28,14 @@ def demo(data: str, config: str | None, dry_run: bool, assignments: tuple[str, .
 
 @click.command()
 @click.argument("data")
+@click.option("--resume", is_flag=True, help="Go on where an equal run was killed: it ends in the same bytes.")
 @column_options
 @run_options
 @stage
 def train(
     data: str,
     columns: dict[str, str],
+    resume: bool,
     config: str | None,
     dry_run: bool,
     assignments: tuple[str, ...],
@@ -52,7 +54,7 @@ def train(
     from pipelines.train import train as run_train
 
     steps = Steps(quiet=as_json)
-    trained = run_train(settings, steps)
+    trained = run_train(settings, steps, resume=resume)
     steps.say(trained.table)
     logged = trained.bundle if trained.run_id is None else trained.run_id
     following = "It has no bundle to export." if trained.bundle is None else f"Next: recsys export {logged}"

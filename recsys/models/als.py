@@ -15,13 +15,14 @@ from recsys.progress import Progress, Step, silent
 from recsys.retrieval.encoders import Solve
 from recsys.retrieval.ranker import Embeddings
 from recsys.seeding import generator
+from recsys.training.loop import ALONE, Aids, run_epochs
 
 if TYPE_CHECKING:
-    from recsys.models.als_sides import Side
+    from recsys.models.als_sides import Alternation, Side
 
 LANES = 16  # floats of a vector register: the width of the rows is a multiple
 _BLOCK = 1 << 16  # rows drawn at a time
-_POWER = 0.75  # of an item's frequency, in the length of the row that it starts from
+_POWER = 0.5  # of an item's frequency, in the length of the row that it starts from
 _ROW_BYTES = 40  # a row's offsets, order, ridge and share of the objective
 _EVENT_BYTES = 24  # an event in the matrix of either side, and while they are made
 _GRAM_BYTES = 160  # an entry of the Gram matrix, whose parts are summed in float64
@@ -38,6 +39,9 @@ class ALSSettings(Settings):
     exponent: float = Field(1.0, ge=0, le=1, description="power of the frequency in the ridge; 1 suits most data")
     solver: Literal["cg", "exact"] = Field(
         "cg", description="cg: conjugate gradient from the last rows, but exact for short rows; exact: Cholesky"
+    )
+    half_life: float | None = Field(
+        None, gt=0, description="events after which one of the history counts half; none = the learned row answers"
     )
     cg_steps: int = Field(3, ge=1, description="conjugate gradient steps in each half-step")
 
@@ -68,46 +72,48 @@ class ALS:
     def __init__(self, settings: ALSSettings | None = None) -> None:
         self.settings = settings or ALSSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent) -> Embeddings:
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Solve encoder with the users' rows (n_users, dim).
 
-        Items and users without events get zero rows. Raises ModelError on no events, on weights that are not positive,
-        where the memory does not suffice, and when the objective diverges.
+        Items and users without events get zero rows. A warm start takes the item vectors alone, for the users' follow
+        from them, and keeps their basis. Raises ModelError on no events, on weights that are not positive, where the
+        memory does not suffice, and when the objective diverges.
         """
-        from threadpoolctl import threadpool_limits
-
-        from recsys.models import als_sides
+        from recsys.models.als_sides import Alternation
 
         _check(train)
-        self._state_memory(train, progress)
+        self._state_memory(train, progress, 1 if aids.watch is None else 2)
         users, items = self._sides(train)
-        item_rows = self._initial(train, items, seed)
+        item_rows = self._initial(train, items, seed, aids.warm.items if aids.warm else None)
         user_rows = np.zeros((train.n_users, item_rows.shape[1]), np.float32)
-        solver = als_sides.Alternation(users, items, user_rows, item_rows, self.settings)
-        with threadpool_limits(1, user_api="blas"):
-            for epoch in range(self.settings.epochs):
-                solver.solve_users()
-                objective = solver.solve_items() / len(users.indices)
-                if not np.isfinite(objective):
-                    raise ModelError(
-                        f"als diverged on {train.name} in epoch {epoch + 1}: its vectors left the range of float32. "
-                        "Raise regularization or unobserved_weight, or scale the weights of the events down."
-                    )
-                progress(Step("learning als", epoch + 1, self.settings.epochs, {"objective": objective}))
-            solver.finish()
-        dim = self.settings.dim
-        vectors, table = (np.ascontiguousarray(rows[:, :dim]) for rows in (item_rows, user_rows))
-        return Embeddings(
-            vectors,
-            Solve(
-                vectors,
-                vectors.T @ vectors,
-                table,
-                regularization=self.settings.regularization,
-                unobserved_weight=self.settings.unobserved_weight,
-                exponent=self.settings.exponent,
-            ),
+        learner = Alternation(users, items, user_rows, item_rows, self.settings)
+        run_epochs(
+            "learning als",
+            self.settings.epochs,
+            lambda number: {"objective": learner.epoch()},
+            state=learner.state(),
+            learned=lambda: self._learned(learner.copy()),
+            aids=aids,
+            progress=progress,
+            cure="Raise regularization or unobserved_weight, or scale the weights of the events down.",
         )
+        return self._learned(learner)
+
+    def _learned(self, learner: "Alternation") -> Embeddings:
+        """The result of a learner, which is at its end."""
+        learner.finish()
+        dim = self.settings.dim
+        table, vectors = (np.ascontiguousarray(rows[:, :dim]) for rows in (learner.user_rows, learner.item_rows))
+        encoder = Solve(
+            vectors,
+            vectors.T @ vectors,
+            table if self.settings.half_life is None else None,
+            regularization=self.settings.regularization,
+            unobserved_weight=self.settings.unobserved_weight,
+            exponent=self.settings.exponent,
+            half_life=self.settings.half_life,
+        )
+        return Embeddings(vectors, encoder)
 
     def _sides(self, train: Dataset) -> tuple["Side", "Side"]:
         """The observations of the users and of the items, with their ridges."""
@@ -129,7 +135,7 @@ class ALS:
         the rest is zero: `known` (n_items, dim), and random rows where those are zeros or not given.
 
         Random rows are longer where an item is more frequent: on gowalla the objective is then after 8 epochs about
-        where rows of equal length bring it after 11. Items without events start, and stay, at zero.
+        where rows of equal length bring it after 10. Items without events start, and stay, at zero.
         """
         dim, rng = self.settings.dim, generator(seed, "als init")
         counts = np.diff(items.indptr)
@@ -145,13 +151,13 @@ class ALS:
         rows[counts == 0] = 0
         return rows
 
-    def _state_memory(self, train: Dataset, progress: Progress) -> None:
+    def _state_memory(self, train: Dataset, progress: Progress, copies: int) -> None:
         """Reports the bytes that learning takes before any is taken; raises ModelError where they are not free."""
-        needed, free = self._bytes(train, self.settings.dim), available_bytes()
+        needed, free = self._bytes(train, self.settings.dim, copies), available_bytes()
         progress(Step(f"als takes {needed / 2**30:.2f} GiB", 1, 1))
         if free is None or needed <= free:
             return
-        fitting = [dim for dim in range(LANES, self.settings.dim, LANES) if self._bytes(train, dim) <= free]
+        fitting = [dim for dim in range(LANES, self.settings.dim, LANES) if self._bytes(train, dim, copies) <= free]
         cure = f"Set dim to {fitting[-1]} or less" if fitting else "Drop users and items with few events (k-core)"
         raise ModelError(
             f"als needs {needed / 2**30:.1f} GiB for dim={self.settings.dim} on the {train.n_users:,} users, "
@@ -159,11 +165,17 @@ class ALS:
             f"{free / 2**30:.1f} GiB are free. {cure}."
         )
 
-    def _bytes(self, train: Dataset, dim: int) -> int:
-        """What learning holds at its peak, the data set itself left out."""
+    def _bytes(self, train: Dataset, dim: int, copies: int) -> int:
+        """What learning holds at its peak beside the data set. copies: of the rows; 2 where somebody looks on."""
         rows, width = train.n_users + train.n_items, _width(dim)
         table = 4 * width * rows + (4 * dim * rows if width > dim else 0)
-        return table + _ROW_BYTES * rows + _EVENT_BYTES * len(train.interactions) + _GRAM_BYTES * width**2 + _SPACE
+        return (
+            copies * table
+            + _ROW_BYTES * rows
+            + _EVENT_BYTES * len(train.interactions)
+            + _GRAM_BYTES * width**2
+            + _SPACE
+        )
 
 
 def _width(dim: int) -> int:

@@ -1,12 +1,13 @@
 """The two sides of implicit ALS: who has which observations, in what order rows are solved, and the shared basis."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numba
 import numpy as np
 from scipy import sparse
 
-from recsys.arrays import F32, F64, I32, I64
+from recsys.arrays import F32, F64, I32, I64, Array
 from recsys.models import als_exact, als_single
 from recsys.models.als_vectors import threaded
 
@@ -86,37 +87,51 @@ def _run(solve: Any, order: I64, first: int, last: int, more: Any) -> None:
 
 
 class Alternation:
-    """Both sides' rows, float32 (n, width), which it solves in turn and in place."""
+    """Solves both sides' rows, float32 (n, width), in turn and in place. BLAS, which our threads call, has one."""
 
     def __init__(self, users: Side, items: Side, user_rows: F32, item_rows: F32, settings: "ALSSettings") -> None:
-        self._users, self._items = (users, user_rows), (items, item_rows)
-        self._dim, self._weight = settings.dim, settings.unobserved_weight
-        self._steps = settings.cg_steps if settings.solver == "cg" else None
+        from threadpoolctl import ThreadpoolController
+
+        self.users, self.items, self.settings = users, items, settings
+        self.user_rows, self.item_rows = user_rows, item_rows
         self._turned = np.eye(user_rows.shape[1])  # all turns of the basis so far
+        self._blas = ThreadpoolController()
 
-    def solve_users(self) -> float:
-        """The objective after it."""
-        return self._solve(self._users, self._items, self._steps)
+    def state(self) -> Mapping[str, Array]:
+        """All that an epoch changes."""
+        return {"users": self.user_rows, "items": self.item_rows, "turned": self._turned}
 
-    def solve_items(self) -> float:
-        """The objective after it; not finite where the rows have left the range of float32."""
-        return self._solve(self._items, self._users, self._steps)
+    def copy(self) -> "Alternation":
+        other = Alternation(self.users, self.items, self.user_rows.copy(), self.item_rows.copy(), self.settings)
+        other._turned[:] = self._turned
+        return other
+
+    def epoch(self) -> float:
+        """Solves the users, then the items. The objective, as a mean over the observations; not finite where the rows
+        have left the range of float32."""
+        steps = self.settings.cg_steps if self.settings.solver == "cg" else None
+        with self._blas.limit(limits=1, user_api="blas"):
+            self._solve(self.users, self.user_rows, self.items, self.item_rows, steps)
+            objective = self._solve(self.items, self.item_rows, self.users, self.user_rows, steps)
+        return objective / len(self.users.indices)
 
     def finish(self) -> None:
         """Solves the users' rows exactly, and turns both sides back to the basis of the start."""
-        self._solve(self._users, self._items, None)
-        back = np.ascontiguousarray(self._turned.T, np.float32)
-        for _, rows in (self._users, self._items):
-            turn(rows, back)
+        with self._blas.limit(limits=1, user_api="blas"):
+            self._solve(self.users, self.user_rows, self.items, self.item_rows, None)
+            back = np.ascontiguousarray(self._turned.T, np.float32)
+            for rows in (self.user_rows, self.item_rows):
+                turn(rows, back)
 
-    def _solve(self, solved: tuple[Side, F32], fixed: tuple[Side, F32], steps: int | None) -> float:
-        gram, penalty = gram_and_penalty(fixed[1], fixed[0].ridge)
+    def _solve(self, side: Side, rows: F32, fixed: Side, other: F32, steps: int | None) -> float:
+        """Solves the rows of one side, the other's being fixed; the objective after it."""
+        gram, penalty = gram_and_penalty(other, fixed.ridge)
         if not np.isfinite(gram).all():
             return np.nan
-        basis = Basis.of(gram, self._dim, self._weight)
-        turn(fixed[1], basis.vectors)
-        self._turned @= basis.vectors
-        return float(half_step(solved[0], fixed[1], basis, solved[1], steps).sum(dtype=np.float64) + penalty)
+        basis = Basis.of(gram, self.settings.dim, self.settings.unobserved_weight)
+        turn(other, basis.vectors)
+        self._turned[:] = self._turned @ basis.vectors
+        return float(half_step(side, other, basis, rows, steps).sum(dtype=np.float64) + penalty)
 
 
 @threaded

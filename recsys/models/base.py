@@ -1,6 +1,7 @@
 """The contract of every learner."""
 
-from typing import Protocol
+from inspect import signature
+from typing import Any, Protocol
 
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
@@ -29,3 +30,16 @@ class Model(Protocol):
         The same seed, versions and thread count give the same bytes. Raises ModelError where the data cannot be learned
         from, with what to change.
         """
+
+
+def takes_aids(model: Model) -> bool:
+    """Whether `fit` takes aids; a learner of the user's own that has no use for them need not."""
+    return "aids" in signature(model.fit).parameters
+
+
+def fit_with(
+    model: Model, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+) -> Embeddings | TrainedRanker:
+    """`model.fit`, with the aids where it takes them."""
+    given: Any = {"aids": aids} if takes_aids(model) else {}
+    return model.fit(train, seed=seed, progress=progress, **given)

@@ -10,7 +10,7 @@ from recsys.arrays import F32, I64, Bool, Ragged
 from recsys.data.dataset import Dataset
 from recsys.errors import ModelError
 from recsys.retrieval.ranker import FALLBACK, HISTORY, Answer, rank_in_blocks
-from recsys.retrieval.users import Users
+from recsys.retrieval.users import Users, recency
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +69,12 @@ class ItemWeights:
     def _weights(self, users: Users) -> F32:
         """float32 (nnz,): what each event of the histories counts."""
         history = users.history
-        counted: F32 = np.ones(len(history.values), np.float32) if users.weight is None else users.weight
+        counted = users.counted()
         if self.repeat_exponent != 1:
             _, pair = np.unique(history.row_of_value() * self.n_items + history.values, return_inverse=True)
             total = np.maximum(np.bincount(pair.ravel(), counted), np.finfo(np.float32).tiny)
             counted = counted * (total ** (self.repeat_exponent - 1)).astype(np.float32)[pair.ravel()]
-        if self.half_life is not None:
-            later = np.repeat(history.offsets[1:], history.lengths) - 1 - np.arange(len(history.values))
-            counted = counted * np.exp2(-later / self.half_life).astype(np.float32)
-        return counted
+        return counted if self.half_life is None else counted * recency(history, self.half_life)
 
 
 def learnable(name: str, train: Dataset) -> sparse.csr_array:

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
+from recsys.models.base import fit_with
 from recsys.models.registry import make_model
 from recsys.progress import Progress, silent
 from recsys.retrieval.concat import concat
@@ -64,15 +65,21 @@ class Mixture:
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, sum of the parts' dims) and a Concat encoder.
 
-        Raises ModelError where a part learns no vectors, or cannot learn.
+        Each part has its own checkpoint and start, and one that is complete is not learned again; a watch sees the
+        whole, once. Raises ModelError where a part learns no vectors, or cannot learn.
         """
-        parts, weights = [], []
+        parts: list[Embeddings] = []
+        weights: list[float] = []
         for part, weight in zip(self.settings.parts, self.settings.weights, strict=True):
             if weight:
-                learned = part_of(part).fit(train, seed=seed, progress=progress)
+                own = aids.for_part(len(parts))
+                learned = fit_with(part_of(part), train, seed=seed, progress=progress, aids=own)
                 parts.append(embeddings_of(part["name"], learned))
                 weights.append(weight / score_spread(parts[-1], train, seed=seed))
-        return concat(parts, weights)
+        whole = concat(parts, weights)
+        if aids.watch is not None:
+            aids.watch(1, lambda: whole)
+        return whole
 
 
 def part_of(settings: Mapping[str, Any]) -> Any:

@@ -29,7 +29,12 @@ class SoftmaxSettings(Settings):
     batch_size: int = Field(256, ge=1, description="users a step")
     learning_rate: float = Field(0.03, gt=0, description="Adam's, at the start")
     temperature: float = Field(0.07, gt=0, description="divides the scores; .05 to .2 for cosine")
-    similarity: Literal["cosine", "dot"] = Field("cosine", description="cosine: vectors of length 1")
+    similarity: Literal["cosine", "dot"] = Field(
+        "cosine", description="cosine: vectors of length 1; dot: with temperature 1 and a regularization"
+    )
+    regularization: float = Field(
+        0.0, ge=0, description="ridge on the rows; 0 for cosine, about 10 for dot; log grid, factor 3"
+    )
     user_exponent: float = Field(
         0.5, ge=0, le=1, description="a user weighs his events to the power 1 - this; 0 = all events alike"
     )
@@ -37,6 +42,9 @@ class SoftmaxSettings(Settings):
     initial: Literal["spectral", "random"] = Field("spectral", description="vectors to start from")
     propagation: float = Field(
         0.0, ge=0, description="weight at which the final item vectors take up the users who had them; 0 = none"
+    )
+    half_life: float | None = Field(
+        None, gt=0, description="events after which one of the history counts half; none = the learned row answers"
     )
     precision: Literal["auto", "bf16", "float32"] = Field(
         "auto", description="of the large products; auto: bf16 where the processor multiplies in it"
@@ -152,6 +160,9 @@ class _Learner:
                 by_user = through_norm(by_user, users, user_length)
                 at = slice(None) if touched is None else touched
                 by_item = through_norm(by_item, items[at], item_length[at])
+            by_user = by_user + s.regularization * self.users.table[rows]
+            shrunk = self.items.table if touched is None else self.items.table[touched]
+            by_item = by_item + s.regularization * len(rows) / len(order) * shrunk
             rate = s.learning_rate * (1 + math.cos(math.pi * (number + step / steps) / s.epochs)) / 2
             self.users.step(by_user, rate, rows)
             self.items.step(by_item, rate, touched)
@@ -180,7 +191,9 @@ class _Learner:
         inputs = fitted_inputs(self.matrix, users)
         if self.settings.propagation:
             items += np.float32(self.settings.propagation) * (degree_normalised(self.matrix).T @ users)
-        return Embeddings(np.ascontiguousarray(items), Bag(inputs, users, unit=cosine))
+        half_life = self.settings.half_life
+        encoder = Bag(inputs, users if half_life is None else None, unit=cosine, half_life=half_life)
+        return Embeddings(np.ascontiguousarray(items), encoder)
 
 
 def _with_length(rows: Any, cosine: bool) -> tuple[Any, Any]:

@@ -23,6 +23,9 @@ class SpectralSettings(Settings):
         0.5, ge=0, le=1, description="power of the degrees that the matrix is divided by, on both sides"
     )
     filter: float = Field(0.0, ge=0, description="power of the singular values that the directions weigh by; 0 = alike")
+    half_life: float | None = Field(
+        None, gt=0, description="events after which one of the history counts half; none = all count alike"
+    )
     sweeps: int = Field(4, ge=1, description="passes of the randomized decomposition; more is exacter")
 
 
@@ -59,7 +62,7 @@ class Spectral:
         items = np.ascontiguousarray(filtered * degrees**s.exponent, np.float32)
         inputs = np.ascontiguousarray(filtered * degrees**-s.exponent, np.float32)
         progress(Step(task, 1, 1))
-        return Embeddings(items, Bag(inputs, None, unit=False))
+        return Embeddings(items, Bag(inputs, None, unit=False, half_life=s.half_life))
 
 
 def degree_normalised(matrix: sparse.csr_array, exponent: float = 0.5) -> sparse.csr_array:

@@ -17,6 +17,7 @@ class Bag:
 
     inputs: float32 (n_items, dim), other than the item vectors; zero rows are unknown to the encoder and add nothing.
     table: float32 (n_users, dim), the learned rows of known users, or None. unit: divide by the length.
+    half_life: so many events later in the history an event weighs half; None = all alike.
 
     Relations: Solve weighs the same sum by an inverse of the items' second moments; YouTube DNN's user tower averages
     such a bag before its layers (Covington et al., RecSys 2016).
@@ -25,9 +26,25 @@ class Bag:
     kind: ClassVar[str] = "bag"
     folds_in: ClassVar[bool] = True
 
-    def __init__(self, inputs: F32, table: F32 | None, *, unit: bool, space_id: str | None = None) -> None:
-        self.inputs, self.table, self.unit = inputs, table, unit
-        self.space_id = space_id or space_id_of(self.kind, {"unit": unit}, {"inputs": inputs})
+    def __init__(
+        self,
+        inputs: F32,
+        table: F32 | None,
+        *,
+        unit: bool,
+        half_life: float | None = None,
+        space_id: str | None = None,
+    ) -> None:
+        self.inputs, self.table, self.unit, self.half_life = inputs, table, unit, half_life
+        self.space_id = space_id or space_id_of(self.kind, self._parameters(), {"inputs": inputs})
+
+    def _parameters(self) -> dict[str, Any]:
+        parameters: dict[str, Any] = {"unit": self.unit}
+        return parameters if self.half_life is None else parameters | {"half_life": self.half_life}
+
+    @property
+    def knows_users(self) -> bool:
+        return self.table is not None
 
     @property
     def dim(self) -> int:
@@ -56,8 +73,8 @@ class Bag:
     def _events(self, users: Users) -> F32:
         """The weighted input vectors (events, dim)."""
         events: F32 = self.inputs[users.history.values]
-        if users.weight is not None:
-            events = events * users.weight[:, None].astype(np.float32)
+        if users.weight is not None or self.half_life is not None:
+            events = events * users.counted(self.half_life)[:, None]
         return events
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
@@ -69,7 +86,7 @@ class Bag:
 
     def save(self, folder: Path) -> None:
         arrays: dict[str, Any] = {"inputs": self.inputs} | ({} if self.table is None else {"table": self.table})
-        write_encoder(folder, self, {"unit": self.unit}, arrays)
+        write_encoder(folder, self, self._parameters(), arrays)
 
     @classmethod
     def load(cls, folder: Path, items: F32) -> Self:

@@ -35,6 +35,11 @@ class Concat:
         return all(part.folds_in for part in self.parts)
 
     @property
+    def knows_users(self) -> bool:
+        """Whether any part has rows for them."""
+        return any(part.knows_users for part in self.parts)
+
+    @property
     def dim(self) -> int:
         return sum(part.dim for part in self.parts)
 

@@ -25,13 +25,17 @@ class Encoder(Protocol):
     """Turns users into vectors whose inner product with an item vector is the score.
 
     kind: its name in a manifest. dim: width of its vectors. space_id: digest of what determines its output; vectors and
-    index of another space are refused. folds_in: whether a history alone is enough.
+    index of another space are refused. folds_in: whether a history alone is enough. knows_users: whether known users
+    have rows of their own; without, they are encoded from their histories like anybody else.
     """
 
     kind: ClassVar[str]
 
     @property
     def folds_in(self) -> bool: ...
+
+    @property
+    def knows_users(self) -> bool: ...
 
     @property
     def dim(self) -> int: ...
@@ -61,6 +65,7 @@ class Constant:
 
     kind: ClassVar[str] = "constant"
     folds_in: ClassVar[bool] = False
+    knows_users: ClassVar[bool] = True
 
     def __init__(self, vector: F32) -> None:
         self.vector = vector
@@ -92,7 +97,8 @@ class Solve:
     `(a * gram + sum w y y' + regularization * (n + a * n_items) ** exponent * I) x = sum w y`.
 
     inputs: float32 (n_items, dim), zero rows are unknown to the encoder and ignored. gram: float32 (dim, dim), `Y'Y` of
-    training. table: float32 (n_users, dim), the solved rows of known users, or None.
+    training. table: float32 (n_users, dim), the solved rows of known users, or None. half_life: so many events later in
+    the history an event weighs half; None = all alike.
 
     Source: Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008; the scaled
     regularisation: Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022.
@@ -110,18 +116,24 @@ class Solve:
         regularization: float,
         unobserved_weight: float,
         exponent: float,
+        half_life: float | None = None,
         space_id: str | None = None,
     ) -> None:
-        self.inputs, self.gram, self.table = inputs, gram, table
+        self.inputs, self.gram, self.table, self.half_life = inputs, gram, table, half_life
         self.regularization, self.unobserved_weight, self.exponent = regularization, unobserved_weight, exponent
         self.space_id = space_id or space_id_of(self.kind, self._parameters(), {"inputs": inputs, "gram": gram})
 
     def _parameters(self) -> dict[str, Any]:
-        return {
+        parameters = {
             "regularization": self.regularization,
             "unobserved_weight": self.unobserved_weight,
             "exponent": self.exponent,
         }
+        return parameters if self.half_life is None else parameters | {"half_life": self.half_life}
+
+    @property
+    def knows_users(self) -> bool:
+        return self.table is not None
 
     @property
     def dim(self) -> int:
@@ -154,7 +166,7 @@ class Solve:
         items = np.zeros(weights.shape, np.int64)
         at = (history.row_of_value(), np.arange(len(history.values)) - np.repeat(history.offsets[:-1], history.lengths))
         items[at] = history.values
-        weights[at] = 1.0 if users.weight is None else users.weight
+        weights[at] = users.counted(self.half_life)
         inputs = self.inputs[items]
         weights *= inputs.any(axis=2)
         return inputs, weights

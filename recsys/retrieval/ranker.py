@@ -126,7 +126,7 @@ class VectorRanker:
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
     ) -> Answer:
         vectors, known = self.encoder.encode(users)
-        source = np.where(users.index >= 0, USER_ROW, HISTORY).astype(np.int8)
+        source = np.where((users.index >= 0) & self.encoder.knows_users, USER_ROW, HISTORY).astype(np.int8)
         source[~known] = FALLBACK
         ids = np.full((len(users), k), -1, np.int64)
         scores = np.full((len(users), k), -np.inf, np.float32)

@@ -247,4 +247,5 @@ def _why(bundle: Bundle, question: Question, stored: int, used: int, source: int
         return f"{person}: this bundle holds popularity, the same list for everyone."
     if source == USER_ROW:
         return f"{person}: answered from the vector learned for this user."
-    return f"{person}: answered from a history of {used} events, those of the request among them."
+    brought = ", those of the request among them" if question.history else ""
+    return f"{person}: answered from a history of {used} events{brought}."

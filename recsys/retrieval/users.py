@@ -54,8 +54,22 @@ class Users:
     def __len__(self) -> int:
         return len(self.index)
 
+    def counted(self, half_life: float | None = None) -> F32:
+        """float32 (nnz,): what each event of the histories counts: its weight, 1 where there is none.
+
+        half_life: so many events later in the same history it counts half; None = all alike.
+        """
+        counted: F32 = np.ones(len(self.history.values), np.float32) if self.weight is None else self.weight
+        return counted if half_life is None else counted * recency(self.history, half_life)
+
     def take(self, rows: Array) -> "Users":
         """The users at these rows (m,), in this order."""
         found = Users.of(self.index[rows], self.past.take(rows), None if self.now is None else self.now[rows])
         features = {name: c.take(rows) if isinstance(c, Ragged) else c[rows] for name, c in self.features.items()}
         return replace(found, features=features)
+
+
+def recency(history: Ragged, half_life: float) -> F32:
+    """float32 (nnz,): 1 for the last event of each history, and half as much with each `half_life` events before it."""
+    later = np.repeat(history.offsets[1:], history.lengths) - 1 - np.arange(len(history.values))
+    return np.exp2(-later / half_life).astype(np.float32)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,12 @@ from recsys.arrays import Array
 from recsys.errors import BundleError, ModelError
 from recsys.retrieval import durable
 
-_STATE = "state.json"
+STATE = "state.json"
+Figures = Mapping[str, float]
 
 
 class Checkpoint:
-    """One folder with the arrays of the last finished epoch that was saved.
+    """One folder with the arrays of the last finished epoch that was saved, and the figures of all epochs so far.
 
     key: what the state depends on (settings, data, seed, threads). A folder that was written under another key is
     refused and never overwritten: two runs do not mix.
@@ -24,45 +25,50 @@ class Checkpoint:
     def __init__(self, folder: Path, key: str) -> None:
         self.folder, self.key = folder, key
 
-    def restore(self, state: Mapping[str, Array]) -> int:
-        """Fills the arrays with those saved and returns the number of epochs behind them; 0 where nothing is saved.
+    def part(self, name: str) -> "Checkpoint":
+        """That of a part of the learner (one model of a mixture), in a folder within this one."""
+        return Checkpoint(self.folder / name, self.key)
+
+    def restore(self, state: Mapping[str, Array]) -> tuple[Figures, ...]:
+        """Fills the arrays with those saved and returns the figures of each epoch behind them; none where none is.
 
         Raises ModelError where the folder belongs to another run or cannot be read.
         """
-        if not (self.folder / _STATE).exists():
-            return 0
+        if not (self.folder / STATE).exists():
+            return ()
         try:
-            described = json.loads((self.folder / _STATE).read_text())
+            described = json.loads((self.folder / STATE).read_text())
             self._check(described["key"])
-            epoch, saved = int(described["epochs"]), self.folder / described["arrays"]
+            figures, saved = tuple(described["figures"]), self.folder / described["arrays"]
             for name, array in state.items():
                 found = np.load(saved / f"{name}.npy", mmap_mode="r")
                 if (found.shape, found.dtype) != (array.shape, array.dtype):
                     raise ValueError(f"{name} is {found.dtype} {found.shape}, not {array.dtype} {array.shape}")
                 array[...] = found
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"checkpoint {self.folder} cannot be read: {error}. Remove it to start anew.") from None
-        return epoch
+        return figures
 
-    def save(self, epochs: int, state: Mapping[str, Array]) -> None:
-        """Makes the arrays, after so many epochs, what `restore` gives. Killed within, the earlier ones stay.
+    def save(self, figures: Sequence[Figures], state: Mapping[str, Array]) -> None:
+        """Makes the arrays, after the epochs with these figures, what `restore` gives. Killed within, the earlier ones
+        stay.
 
         Raises ModelError where the disk refuses, or where the folder belongs to another run.
         """
         try:
             with durable.publishing(self.folder):
-                if (self.folder / _STATE).exists():
-                    self._check(json.loads((self.folder / _STATE).read_text())["key"])
-                aside = self.folder / f"epoch-{epochs}{durable.PARTIAL}"
+                if (self.folder / STATE).exists():
+                    self._check(json.loads((self.folder / STATE).read_text())["key"])
+                aside = self.folder / f"epoch-{len(figures)}{durable.PARTIAL}"
                 aside.mkdir()
                 for name, array in state.items():
                     durable.write(aside / f"{name}.npy", lambda path, array=array: np.save(path, array))  # type: ignore[misc]
                 durable.sync_tree(aside)
-                target = self.folder / f"epoch-{epochs}"
+                target = self.folder / f"epoch-{len(figures)}"
                 shutil.rmtree(target, ignore_errors=True)
                 durable.rename(aside, target)
-                described = {"key": self.key, "epochs": epochs, "arrays": target.name}
-                durable.write_pointer(self.folder / _STATE, json.dumps(described) + "\n")
+                described = {"key": self.key, "arrays": target.name, "figures": list(map(_plain, figures))}
+                durable.write_pointer(self.folder / STATE, json.dumps(described) + "\n")
                 for old in self.folder.glob("epoch-*"):
                     if old.name != target.name:
                         shutil.rmtree(old, ignore_errors=True)
@@ -79,3 +85,7 @@ class Checkpoint:
                 f"checkpoint {self.folder} belongs to a run with other settings, data, seed or threads. "
                 "Repeat that run's settings to go on, or remove the folder to start anew."
             )
+
+
+def _plain(figures: Figures) -> dict[str, float]:
+    return {name: float(value) for name, value in figures.items()}

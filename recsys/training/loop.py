@@ -13,6 +13,8 @@ from recsys.progress import Progress, Step
 from recsys.retrieval.ranker import Embeddings
 from recsys.training.checkpoint import Checkpoint
 
+_WORTH_S = 1.0  # a model that was learned faster is not worth the disk
+
 
 class Watch(Protocol):
     """Looks at a model while it learns: the way of early stopping, of learning curves and of pruned trials."""
@@ -26,10 +28,14 @@ class Start(NamedTuple):
 
     users: float32 (n_users, dim); items: float32 (n_items, dim). Rows of zeros are new: they start from fold-in where
     the learner has one, else at random. Learners whose user rows follow from the items ignore `users`.
+
+    parts: for a mixture one for each model that it learns, None for a model that cannot start so; `users` and `items`
+    then have no columns.
     """
 
     users: F32
     items: F32
+    parts: "tuple[Start | None, ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,19 @@ class Aids:
     """What may help a fit along; a learner without epochs needs none of it and ignores it.
 
     watch: called after each epoch. warm: vectors to start from. checkpoint: where to save the state, at most once in
-    `checkpoint_s` seconds, and to go on from.
+    `checkpoint_s` seconds and after the last epoch, and to go on from; what a watch remembers is not in it.
     """
 
     watch: Watch | None = None
     warm: Start | None = None
     checkpoint: Checkpoint | None = None
     checkpoint_s: float = 30.0
+
+    def for_part(self, number: int) -> "Aids":
+        """Those of a model of a mixture, which are counted from 0 as they are learned. Nobody watches a part alone."""
+        checkpoint = None if self.checkpoint is None else self.checkpoint.part(f"part-{number}")
+        warm = None if self.warm is None else self.warm.parts[number]
+        return Aids(None, warm, checkpoint, self.checkpoint_s)
 
 
 ALONE = Aids()
@@ -63,21 +75,28 @@ def run_epochs(
     """Runs `epoch(0) ... epoch(epochs - 1)` and returns how many of them the model has behind it.
 
     epoch: changes the arrays of `state` in place, draws from a generator of its own for each number, and returns
-    figures to report. So a run that goes on from a checkpoint ends in the same bytes as one that was never stopped.
+    figures to report. So a run that goes on from a checkpoint ends in the same bytes as one that was never stopped; it
+    reports the figures of the epochs before once more, and has its whole curve.
 
-    Raises ModelError, ending in `cure`, as soon as a figure is not finite.
+    Raises ModelError, ending in `cure`, as soon as a figure is not finite; then no checkpoint stays.
     """
-    first = aids.checkpoint.restore(state) if aids.checkpoint else 0
-    saved = time.monotonic()
-    for number in range(first, epochs):
-        figures = epoch(number)
-        wrong = [name for name, value in figures.items() if not np.isfinite(value)]
+    figures = list(aids.checkpoint.restore(state)) if aids.checkpoint else []
+    for number, known in enumerate(figures):
+        progress(Step(task, number + 1, epochs, known))
+    began = saved = time.monotonic()
+    for number in range(len(figures), epochs):
+        figures.append(epoch(number))
+        wrong = [name for name, value in figures[-1].items() if not np.isfinite(value)]
         if wrong:
+            if aids.checkpoint:
+                aids.checkpoint.remove()
             raise ModelError(f"{task}: the {wrong[0]} left the finite numbers in epoch {number + 1}. {cure}")
-        progress(Step(task, number + 1, epochs, figures))
-        if aids.checkpoint and number + 1 < epochs and time.monotonic() - saved >= aids.checkpoint_s:
-            aids.checkpoint.save(number + 1, state)
-            saved = time.monotonic()
+        progress(Step(task, number + 1, epochs, figures[-1]))
         if aids.watch and aids.watch(number + 1, learned):
             return number + 1
+        now, last = time.monotonic(), number + 1 == epochs
+        worth = now - began >= min(aids.checkpoint_s, _WORTH_S) if last else now - saved >= aids.checkpoint_s
+        if aids.checkpoint and worth:
+            aids.checkpoint.save(figures, state)
+            saved = time.monotonic()
     return epochs

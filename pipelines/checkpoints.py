@@ -1,0 +1,156 @@
+"""Where a run keeps its state while it learns, so that one that was killed goes on: `recsys train ... --resume`.
+
+`mlruns/checkpoints/<key>/` holds a folder for each fit (`measured`, `refit`), and in it one for each part of a mixture.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Literal
+
+from pipelines.console import Steps
+from pipelines.home import bundle_bytes, store
+from pipelines.settings import RunSettings
+from recsys.data.dataset import Dataset
+from recsys.errors import SettingError
+from recsys.models.registry import make_model
+from recsys.training.checkpoint import STATE, Checkpoint
+from recsys.training.loop import Aids, Start
+
+_VERSIONS = ("recsys", "numpy", "torch", "numba")
+_ARRAYS = 3  # of a row: its vector, and the two running means of Adam
+_COPIES = 2  # the state, and the one before it while it is saved
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The checkpoints of one run. folder: None = it keeps none."""
+
+    folder: Path | None
+    key: str
+    checkpoint_s: float
+
+    def aids(self, fit: Literal["measured", "refit"], warm: Start | None) -> Aids:
+        """What helps a fit of the run along."""
+        checkpoint = None if self.folder is None else Checkpoint(self.folder / fit, self.key)
+        return Aids(warm=warm, checkpoint=checkpoint, checkpoint_s=self.checkpoint_s)
+
+    def remove(self) -> None:
+        """Forgets the states: what was learned is safe."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def keeping(
+    settings: RunSettings, data: Dataset, threads: int, steps: Steps, *, warm: str | None, resume: bool
+) -> Iterator[Kept]:
+    """The checkpoints of a run, for the run alone: a second process with equal settings keeps none.
+
+    resume: go on from what a killed run left; else that is said and removed. warm: the id of the bundle that the run
+    starts from. What the run leaves when it fails stays for `--resume`; a run that saved nothing leaves nothing.
+    """
+    key = key_of(settings, data, threads, warm)
+    folder = store() / "checkpoints" / key[:16]
+    lock = _locked(folder / ".lock")
+    if lock is None:
+        if resume:
+            raise SettingError("--resume: a run with these settings is still learning. Wait for it, or end it first.")
+        steps.warn("another run with these settings is learning now, so this one keeps no checkpoint.")
+        yield Kept(None, key, settings.checkpoint_s)
+        return
+    with lock:
+        try:
+            _begin(folder, settings, data, steps, resume)
+            yield Kept(folder if _has_room(folder, settings, data, steps) else None, key, settings.checkpoint_s)
+        except BaseException:
+            if saved(folder):
+                steps.warn("what was learned so far is kept: the same command with --resume goes on from it.")
+            raise
+        finally:
+            if not saved(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # both only where nothing else is in them
+                folder.parent.rmdir()
+                store().rmdir()
+
+
+def key_of(settings: RunSettings, data: Dataset, threads: int, warm: str | None) -> str:
+    """Digest of all that the bytes of a run depend on: only a run with the same one may go on from its state."""
+    stated = settings.model_dump(mode="json", exclude={"checkpoint_s", "warm"})
+    versions = {name: version(name) for name in _VERSIONS}
+    text = json.dumps([stated, data.digest, threads, versions, warm], sort_keys=True)
+    return sha256(text.encode()).hexdigest()
+
+
+def saved(folder: Path) -> dict[str, int]:
+    """The fits and parts of them that have a state, by name, each with the epochs behind it; 0 = not to be read."""
+    found: dict[str, int] = {}
+    for path in sorted(folder.rglob(STATE)):
+        name = path.parent.relative_to(folder).as_posix()
+        try:
+            found[name] = len(json.loads(path.read_text())["figures"])
+        except (OSError, ValueError, KeyError, TypeError):
+            found[name] = 0
+    return found
+
+
+def _begin(folder: Path, settings: RunSettings, data: Dataset, steps: Steps, resume: bool) -> None:
+    """Says what lies there already, and removes it where it is not wanted."""
+    found = saved(folder)
+    said = ", ".join(f"{name} after epoch {epochs}" for name, epochs in found.items())
+    if resume and found:
+        steps.say(f"Going on from {folder}: {said}.")
+    elif resume:
+        steps.say(
+            f"--resume: no checkpoint of a run of {settings.model_name} on {data.name} with these settings, data, seed "
+            "and threads; it starts from the beginning."
+        )
+    elif found:
+        steps.warn(
+            f"an equal run was stopped ({said}); this one starts from the beginning. --resume would have gone on."
+        )
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _has_room(folder: Path, settings: RunSettings, data: Dataset, steps: Steps) -> bool:
+    """Whether the states fit on the disk beside the bundle. A run needs its bundle, and can do without them."""
+    dim = getattr(make_model(settings.model_name, settings.model_settings).settings, "dim", 0)
+    states = 4 * dim * (data.n_users + data.n_items) * _ARRAYS * (_COPIES + settings.refit)
+    needed, free = states + 2 * bundle_bytes(settings, data), shutil.disk_usage(folder).free
+    if needed <= free or saved(folder):
+        return True
+    steps.warn(
+        f"{folder} has {free / 1e6:,.0f} MB free, and checkpoints need about {states / 1e6:,.0f} MB beside the bundle: "
+        "none is kept, and a run that is killed starts from the beginning."
+    )
+    return False
+
+
+def _locked(path: Path) -> IO[str] | None:
+    """The lock file of a run, held by this process until it is closed or the process dies; None: another holds it."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.open("w")
+        except FileNotFoundError:  # removed in this moment by a run that ended
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
+        except BlockingIOError:
+            lock.close()
+            return None
+        except FileNotFoundError:
+            pass
+        lock.close()

@@ -1,0 +1,193 @@
+"""Commands that choose settings on the validation part: tune, dims."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from pipelines.command import column_options, config_for, run_options, stage
+
+
+def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What both commands take."""
+    command = click.option(
+        "--metric", default="ndcg_at_20", show_default=True, help="What is to be as high as can be."
+    )(command)
+    command = click.option("--model", help="The model; a config of another one lends no settings to it.")(command)
+    return click.option(
+        "--space",
+        multiple=True,
+        metavar="FIELD=LOW:HIGH[:log]",
+        help="A range to search instead of the declared one; FIELD=A,B: choices; FIELD=VALUE: not searched.",
+    )(command)
+
+
+@click.command()
+@click.argument("data")
+@click.option(
+    "--trials", default=30, show_default=True, type=click.IntRange(1), help="Trials in all, earlier ones too."
+)
+@click.option("--timeout", type=click.FloatRange(0), help="Seconds after which no further trial begins.")
+@click.option("--no-prune", is_flag=True, help="Learn every trial to its end.")
+@click.option("--anew", is_flag=True, help="Forget the trials of this search and begin again.")
+@search_options
+@column_options
+@run_options
+@stage
+def tune(
+    data: str,
+    trials: int,
+    timeout: float | None,
+    no_prune: bool,
+    anew: bool,
+    space: tuple[str, ...],
+    model: str | None,
+    metric: str,
+    columns: dict[str, str],
+    config: str | None,
+    dry_run: bool,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> Any:
+    """Search the settings of a model on the validation part of DATA, and write the best as a config for `train`.
+
+    Stopped or killed at any moment, the same command goes on. The test part is not read.
+    """
+    from pipelines.console import Steps
+    from pipelines.space import said, searched
+    from pipelines.trial import checked_metric
+
+    settings = _settings(data, model, columns, config, assignments)
+    checked_metric(metric)
+    found = searched(settings.model_name, settings.model_settings, space)
+    if dry_run:
+        shown = {"space": said(found.space), "settings": settings.model_dump(mode="json")}
+        if not as_json:
+            click.echo(json.dumps(shown, indent=2))
+        return shown
+    from pipelines.search_report import train_command
+    from pipelines.tune import Asked
+    from pipelines.tune import tune as run_tune
+
+    steps = Steps(quiet=as_json)
+    asked = Asked(trials, timeout, metric, not no_prune, anew, _typed("tune"))
+    tuned = run_tune(settings, found, asked, steps)
+    steps.say(f"\n{tuned.text}\n\nNext: {train_command(data, tuned.config)}")
+    return {
+        "search": tuned.name,
+        "run_id": tuned.run_id,
+        "config": str(tuned.config),
+        "model": dict(tuned.model),
+        "figures": {key: tuned.figures[key] for key in ("mean", "low", "high", "epochs")},
+        "best": tuned.best._asdict(),
+        "at_edge": list(tuned.edges),
+        "trials": [trial._asdict() for trial in tuned.trials],
+    }
+
+
+@click.command()
+@click.argument("data")
+@click.option("--dims", default="16,32,64,128,256", show_default=True, help="The dims to weigh.")
+@click.option("--retune", default=0, show_default=True, type=click.IntRange(0), help="Trials of a search for each dim.")
+@search_options
+@column_options
+@run_options
+@stage
+def dims(
+    data: str,
+    dims: str,
+    retune: int,
+    space: tuple[str, ...],
+    model: str | None,
+    metric: str,
+    columns: dict[str, str],
+    config: str | None,
+    dry_run: bool,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> Any:
+    """Weigh what each dim of a model gives and costs on the validation part of DATA, and advise the smallest that is
+    within one standard error of the best.
+
+    With --retune, every dim has the settings that a search of so many trials finds for it.
+    """
+    from pipelines.console import Steps
+    from pipelines.dims import checked_dims
+    from pipelines.space import Searched, searched
+    from pipelines.trial import checked_metric
+    from recsys.errors import SettingError
+
+    settings = _settings(data, model, columns, config, assignments)
+    checked_metric(metric)
+    try:
+        wanted = [int(word) for word in dims.split(",")]
+    except ValueError:
+        raise SettingError(f"--dims {dims!r} must be whole numbers with commas between them, as in 16,32,64.") from None
+    name, own = settings.model_name, settings.model_settings
+    wanted = checked_dims(wanted, name, own)
+    if space and not retune:
+        raise SettingError("--space says what --retune searches; say how many trials, as in --retune 10.")
+    fixed = {dim: [*space, f"dim={dim}"] for dim in wanted}
+    spaces: dict[int, Searched] = {dim: searched(name, own, fixed[dim]) for dim in wanted} if retune else {}
+    if dry_run:
+        shown = {"dims": wanted, "settings": settings.model_dump(mode="json")}
+        if not as_json:
+            click.echo(json.dumps(shown, indent=2))
+        return shown
+    from pipelines.dims import advise
+    from pipelines.search_report import train_command
+    from pipelines.tune import Asked
+
+    steps = Steps(quiet=as_json)
+    typed = _typed("dims")
+    search = (lambda dim: (spaces[dim], Asked(retune, metric=metric, command=typed))) if retune else None
+    advice = advise(settings, wanted, metric, steps, search=search, command=typed)
+    steps.say(f"\n{advice.text}\n\nNext: {train_command(data, advice.config)}")
+    return {
+        "advised": advice.advised,
+        "best": advice.best,
+        "run_id": advice.run_id,
+        "config": str(advice.config),
+        "dims": [
+            {
+                "dim": one.dim,
+                "model": dict(one.model),
+                "reason": one.reason,
+                **(
+                    {
+                        **one.interval._asdict(),
+                        "difference": advice.differences[one.dim][0],
+                        "standard_error": advice.differences[one.dim][1],
+                        "megabytes": one.megabytes,
+                        "query_ms": one.query_ms,
+                        "seconds": one.seconds,
+                    }
+                    if one.reason is None
+                    else {}
+                ),
+            }
+            for one in advice.weighed
+        ],
+    }
+
+
+def _settings(
+    data: str, model: str | None, columns: dict[str, str], config: str | None, assignments: tuple[str, ...]
+) -> Any:
+    from pipelines.settings import load_settings
+    from pipelines.tune import validation_of
+
+    named = [f"columns.{role}={json.dumps(column, ensure_ascii=False)}" for role, column in columns.items()]
+    config = config or config_for(data)
+    other = model is not None and load_settings(config, named, data=data).model_name != model
+    chosen = {"model": {"name": model}} if other else {}
+    settings = load_settings(config, [*named, *assignments], data=data, **chosen)
+    return validation_of(settings, assignments)
+
+
+def _typed(command: str) -> str:
+    """The command as it was typed."""
+    return shlex.join(["recsys", command, *sys.argv[2:]])
