@@ -16,6 +16,8 @@ from crash_process import DIED, POINTER, TASKS, WAYS, small
 from recsys.errors import BundleError
 from recsys.retrieval import bundle, durable
 
+pytestmark = pytest.mark.slow
+
 
 def started(*arguments: object) -> "subprocess.Popen[str]":
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

@@ -19,6 +19,8 @@ from recsys.errors import DataError, TrackingError
 from recsys.retrieval.bundle import Bundle, load
 from recsys.retrieval.respond import Question, respond
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["model.dim=6", "model.epochs=3", "baselines_days=[]"]
 KINDS = ["global_time", "later_half", "leave_last_out", "published"]
 START, N = 1_700_000_000, 1_500
@@ -146,7 +148,6 @@ def test_a_model_without_vectors_does_not_learn_again_for_nothing(home: Path, un
     assert "Refit" not in trained.table
 
 
-@pytest.mark.slow
 def test_the_run_says_in_a_tag_what_its_bundle_learned_from(home: Path) -> None:
     path = written(home, "global_time")
     run = answer(recsys(home, "train", str(path), *SMALL, "split.kind=global_time", "refit=true", "--json"))

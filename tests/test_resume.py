@@ -23,6 +23,8 @@ from recsys.errors import BundleError, ModelError, SettingError, TrackingError
 from recsys.retrieval import bundle
 from recsys.training.checkpoint import STATE, Checkpoint
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 WORLD = ["world.users=120", "world.items=60", "world.events_per_user=15", "baselines_days=[]", "checkpoint_s=0"]
 SOFTMAX = ["model.name=softmax", "model.dim=8", "model.epochs=10", "model.batch_size=16"]
@@ -237,7 +239,6 @@ def killed(home: Path, place: str, epoch: int, *assignments: str) -> None:
     assert not list((home / "mlruns").glob("trained/*")), "it was over before it was killed"
 
 
-@pytest.mark.slow
 def test_a_killed_train_command_ends_in_the_same_bytes_when_it_is_resumed(
     home: Path, learned: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

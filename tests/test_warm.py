@@ -22,6 +22,8 @@ from recsys.models.registry import make_model
 from recsys.retrieval.bundle import Bundle, load, write
 from recsys.retrieval.ranker import Embeddings
 
+pytestmark = pytest.mark.slow
+
 MODELS: dict[str, dict[str, Any]] = {
     "als": {"dim": 8, "epochs": 4},
     "bpr": {"dim": 8, "epochs": 20, "batch_size": 64},
