@@ -33,6 +33,7 @@ VARIANTS = [(name, SMALL.get(name, {})) for name in MODELS] + [
     ("popularity", {"days": 30}),
     ("softmax", SMALL["softmax"] | {"similarity": "dot", "temperature": 1.0, "propagation": 0.1, "initial": "random"}),
     ("softmax", SMALL["softmax"] | {"negatives": 4, "precision": "float32", "half_life": 5.0}),
+    ("softmax", SMALL["softmax"] | {"user_rows": False}),
     ("spectral", SMALL["spectral"] | {"filter": 1.0, "half_life": 5.0}),
     ("item_knn", {"neighbours": 4, "shrinkage": 1.0, "amplification": 1.0, "half_life": None}),
 ]

@@ -112,8 +112,8 @@ def test_fitted_inputs_solve_the_ridge_regression() -> None:
     matrix = data.interactions.matrix()
     users = RNG.normal(size=(data.n_users, 5)).astype(np.float32)
     rows = matrix.toarray() / np.sqrt(matrix.toarray().sum(axis=1, keepdims=True))
-    expected = np.linalg.solve(rows.T @ rows + np.eye(data.n_items), rows.T @ users)
-    np.testing.assert_allclose(fitted_inputs(matrix, users), expected, rtol=1e-3, atol=1e-4)
+    expected = np.linalg.solve(rows.T @ rows + 3 * np.eye(data.n_items), rows.T @ users)
+    np.testing.assert_allclose(fitted_inputs(matrix, users, 3.0), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["spectral", "softmax", "mixture"])

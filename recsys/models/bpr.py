@@ -29,6 +29,9 @@ class BPRSettings(Settings):
     batch_size: int = Field(8_192, ge=1, description="events a step, each with one drawn negative")
     learning_rate: float = Field(0.01, gt=0, description="Adam's, at the start")
     regularization: float = Field(0.01, ge=0, description="ridge on the rows of each event")
+    fold_in_ridge: float = Field(
+        10.0, gt=0, description="ridge of the inputs that encode a history; log grid from 1 to 100"
+    )
 
 
 class BPR:
@@ -131,4 +134,4 @@ class _Learner:
         users, items = (adam.table.numpy().copy() for adam in (self.users, self.items))
         users[np.diff(self.matrix.indptr) == 0] = 0
         items[np.bincount(self.matrix.indices, minlength=len(items)) == 0] = 0
-        return Embeddings(items, Bag(fitted_inputs(self.matrix, users), users, unit=False))
+        return Embeddings(items, Bag(fitted_inputs(self.matrix, users, self.settings.fold_in_ridge), users, unit=False))

@@ -5,10 +5,10 @@ from scipy import sparse
 
 from recsys.arrays import F32
 
-_RIDGE, _STEPS = 1.0, 30
+_STEPS = 30
 
 
-def fitted_inputs(matrix: sparse.csr_array, users: F32) -> F32:
+def fitted_inputs(matrix: sparse.csr_array, users: F32, ridge: float) -> F32:
     """float32 (n_items, dim) inputs B for a Bag: ridge regression of the users' rows on their histories.
 
     Minimises `sum_u |sum_i x_ui B_i / sqrt(n_u) - y_u|^2 + ridge |B|^2`, n_u the sum of the user's weights, by
@@ -24,7 +24,7 @@ def fitted_inputs(matrix: sparse.csr_array, users: F32) -> F32:
     residual = columns @ users
     direction, size = residual.copy(), (residual**2).sum(axis=0)
     for _ in range(_STEPS):
-        product = columns @ (rows @ direction) + np.float32(_RIDGE) * direction
+        product = columns @ (rows @ direction) + np.float32(ridge) * direction
         step = size / np.maximum((direction * product).sum(axis=0), 1e-30)
         found += step * direction
         residual -= step * product

@@ -46,6 +46,13 @@ class SoftmaxSettings(Settings):
     half_life: float | None = Field(
         None, gt=0, description="events after which one of the history counts half; none = the learned row answers"
     )
+    fold_in_ridge: float = Field(
+        10.0, gt=0, description="ridge of the inputs that encode a history; log grid from 1 to 100"
+    )
+    user_rows: bool = Field(
+        True,
+        description="known users are answered from their learned rows; false: from their histories, like all",
+    )
     precision: Literal["auto", "bf16", "float32"] = Field(
         "auto", description="of the large products; auto: bf16 where the processor multiplies in it"
     )
@@ -188,11 +195,12 @@ class _Learner:
         items[self.popularity == 0] = 0
         if cosine:
             users, items = _unit(users), _unit(items)
-        inputs = fitted_inputs(self.matrix, users)
+        inputs = fitted_inputs(self.matrix, users, self.settings.fold_in_ridge)
         if self.settings.propagation:
             items += np.float32(self.settings.propagation) * (degree_normalised(self.matrix).T @ users)
         half_life = self.settings.half_life
-        encoder = Bag(inputs, users if half_life is None else None, unit=cosine, half_life=half_life)
+        table = users if half_life is None and self.settings.user_rows else None
+        encoder = Bag(inputs, table, unit=cosine, half_life=half_life)
         return Embeddings(np.ascontiguousarray(items), encoder)
 
 
