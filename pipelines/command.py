@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from pipelines import interrupt
 from recsys.errors import RecsysError, SettingError
 
 EXIT_NEGATIVE, EXIT_FAULT, EXIT_INTERRUPTED, EXIT_UNREAD = 1, 2, 130, 141
@@ -34,6 +35,7 @@ def stage(command: Callable[..., Any]) -> Callable[..., None]:
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @wraps(command)
     def run(*args: Any, as_json: bool, debug: bool, **kwargs: Any) -> None:
+        interrupt.listen()
         try:
             _refuse_what_is_no_text(kwargs)
             result = command(*args, as_json=as_json, **kwargs)
@@ -48,7 +50,9 @@ def stage(command: Callable[..., Any]) -> Callable[..., None]:
                 traceback.print_exc()
             say_fault(sentence_of(error))
             sys.exit(EXIT_FAULT)
-        except KeyboardInterrupt:
+        except (Exception, KeyboardInterrupt) as error:
+            if not (interrupt.asked() or isinstance(error, KeyboardInterrupt)):
+                raise
             click.echo("recsys: interrupted", err=True)
             sys.exit(EXIT_INTERRUPTED)
         if isinstance(result, Negative):

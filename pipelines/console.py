@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from pipelines import interrupt
 from recsys.progress import Progress, Step
 
 WIDEST = 100  # characters of a cell
@@ -46,6 +47,7 @@ class Steps:
 
             def report(step: Step) -> None:
                 nonlocal said
+                interrupt.stop_if_asked()
                 if step.task not in tasks:
                     tasks[step.task] = bars.add_task(step.task, total=step.total)
                     if not step.done and not self.quiet:  # said before it begins: what it is about to take
