@@ -25,6 +25,8 @@ from serving.exposure import ExposureLog
 from serving.settings import ServingSettings
 from serving.state import Store
 
+pytestmark = pytest.mark.slow
+
 FORBIDDEN = ("torch", "pandas", "mlflow", "numba", "scipy", "sklearn")
 
 
