@@ -27,7 +27,7 @@ demo: install ## From a planted world to recommendations with titles and reasons
 test: install ## All tests
 	$(BIN)/python -m pytest
 
-check: install lint types ## Lint, types and the fast tests, in under a minute
+check: install lint types ## Lint, types and the fast tests, in about a minute
 	$(BIN)/python -m pytest -q -m "not slow"
 
 smoke: install ## The README's own commands, from an empty environment to an answered request, in two minutes

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from recsys.evaluation.facts import facts_of
 from recsys.evaluation.lists import LIST_METRICS
 from recsys.evaluation.names import PerUser, resolve
 from recsys.evaluation.significance import Interval, bootstrap
+from recsys.models.base import takes_aids
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import make_model
 from recsys.progress import Progress, Step, silent
@@ -99,7 +99,7 @@ class Judge:
                 curves.setdefault(step.task, []).append(step.values)
 
         looks = _Looks(self, epochs or 1, hopeless)
-        if watched and epochs and "aids" in signature(learner.fit).parameters:
+        if watched and epochs and takes_aids(learner):
             aided: Any = learner
             learned = aided.fit(self.train, seed=self.settings.seed, progress=report, aids=Aids(watch=looks))
             if looks.given_up:

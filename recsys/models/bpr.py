@@ -40,7 +40,7 @@ class BPR:
     A user without a row is encoded by a fitted sum over his history, as in softmax matrix factorization.
 
     Source: Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009.
-    Relations: SoftmaxMF compares with all items at once, and is the stronger of the two wherever both were measured.
+    Relations: SoftmaxMF compares with all items at once; which of the two is stronger depends on the data.
     """
 
     Settings = BPRSettings

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from recsys.arrays import F32, Bool
-from recsys.retrieval.encoders import read_encoder, space_id_of, write_encoder
+from recsys.retrieval.encoders import learned_rows, read_encoder, space_id_of, write_encoder
 from recsys.retrieval.users import Users
 
 _BLOCK_BYTES = 64 << 20
@@ -51,12 +51,7 @@ class Bag:
         return int(self.inputs.shape[1])
 
     def encode(self, users: Users) -> tuple[F32, Bool]:
-        vectors = np.zeros((len(users), self.dim), np.float32)
-        by_table = np.zeros(len(users), bool)
-        if self.table is not None:
-            rows = np.flatnonzero(users.index >= 0)
-            vectors[rows] = self.table[users.index[rows]]
-            by_table[rows] = vectors[rows].any(axis=1)
+        vectors, by_table = learned_rows(self.table, users, self.dim)
         rest = np.flatnonzero(~by_table & (users.history.lengths > 0))
         most = max(1, _BLOCK_BYTES // (4 * self.dim))
         for block in _within(users.history.lengths[rest], most):

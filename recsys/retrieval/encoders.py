@@ -140,12 +140,7 @@ class Solve:
         return len(self.gram)
 
     def encode(self, users: Users) -> tuple[F32, Bool]:
-        vectors = np.zeros((len(users), self.dim), np.float32)
-        by_table = np.zeros(len(users), bool)
-        if self.table is not None:
-            rows = np.flatnonzero(users.index >= 0)
-            vectors[rows] = self.table[users.index[rows]]
-            by_table[rows] = vectors[rows].any(axis=1)
+        vectors, by_table = learned_rows(self.table, users, self.dim)
         rest = np.flatnonzero(~by_table)
         rest = rest[np.argsort(users.history.lengths[rest], kind="stable")]  # alike lengths together: little padding
         for block in _blocks(users.history.lengths[rest], self.dim):
@@ -194,6 +189,15 @@ class Solve:
     def load(cls, folder: Path, items: F32) -> Self:
         parameters, arrays = read_encoder(folder)
         return cls(items, arrays["gram"], arrays.get("table"), **parameters)
+
+
+def learned_rows(table: F32 | None, users: Users, dim: int) -> tuple[F32, Bool]:
+    """float32 (n, dim): the rows of known users in a table, zeros elsewhere; and (n,) for whom there is one."""
+    vectors = np.zeros((len(users), dim), np.float32)
+    if table is not None:
+        rows = np.flatnonzero(users.index >= 0)
+        vectors[rows] = table[users.index[rows]]
+    return vectors, np.asarray(vectors.any(axis=1))
 
 
 # By kind, as "module:Class", so that a bundle loads the code of its own encoder alone.
