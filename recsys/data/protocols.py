@@ -7,6 +7,7 @@ import numpy as np
 
 from recsys.arrays import I64, Array, Ragged, distinct
 from recsys.data.candidates import drawn_candidates, published_candidates
+from recsys.data.clumped import clumped
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout, Split, SplitSettings
@@ -167,7 +168,12 @@ def _published(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     train, validation, test = (published.part == part for part in (TRAIN, VALIDATION, TEST))
     if not (train.any() and test.any()):
         raise DataError(f"{data.name}: the published split needs events to train on and to judge on.")
-    if not validation.any():  # none was published: a tenth of train, drawn
+    if settings.clumped:
+        learned = np.flatnonzero(train | validation)
+        validation = np.zeros(len(train), bool)
+        validation[learned] = clumped(data.interactions.where(learned), settings.clumped, seed=seed)
+        train = (published.part != TEST) & ~validation
+    elif not validation.any():  # none was published: a tenth of train, drawn
         validation = train & (generator(seed, "published validation").random(len(train)) < 0.1)
         train = train & ~validation
 

@@ -29,6 +29,13 @@ class SplitSettings(Settings):
     )
     test: float = Field(0.1, gt=0, lt=1, description="global_time: share of events, the latest, to judge on")
     cut: float = Field(0.6, gt=0, lt=1, description="later_half: share of events, the earliest, to learn from")
+    clumped: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="published: tune on this share of each user's training events, drawn in clumps like a stretch of time; "
+        "0 = on the published part, or on a tenth drawn at random",
+    )
     candidates: int = Field(
         0, ge=0, description="rank targets among so many drawn unseen items of their domain; 0 = among all items"
     )

@@ -11,9 +11,10 @@ from scipy import sparse
 from recsys.arrays import F32, Array
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
+from recsys.data.spectrum import degree_normalised
 from recsys.models.fold_in import fitted_inputs
 from recsys.models.item_weights import learnable
-from recsys.models.spectral import degree_normalised, spectral_rows
+from recsys.models.spectral import spectral_rows
 from recsys.progress import Progress, silent
 from recsys.retrieval.bag import Bag
 from recsys.retrieval.ranker import Embeddings

@@ -7,11 +7,11 @@ from scipy import sparse
 from recsys.arrays import F32
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
+from recsys.data.spectrum import decomposed, degree_normalised
 from recsys.models.item_weights import learnable
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.bag import Bag
 from recsys.retrieval.ranker import Embeddings
-from recsys.seeding import generator
 from recsys.training.loop import ALONE, Aids
 
 
@@ -63,30 +63,6 @@ class Spectral:
         inputs = np.ascontiguousarray(filtered * degrees**-s.exponent, np.float32)
         progress(Step(task, 1, 1))
         return Embeddings(items, Bag(inputs, None, unit=False, half_life=s.half_life))
-
-
-def degree_normalised(matrix: sparse.csr_array, exponent: float = 0.5) -> sparse.csr_array:
-    """float32: each entry divided by the powers of the sums of its row and of its column; empty ones stay empty."""
-    normalised = sparse.csr_array(matrix, dtype=np.float32, copy=True)
-    by_user, by_item = (np.maximum(matrix.sum(axis=axis, dtype=np.float64), 1e-12) for axis in (1, 0))
-    scale = np.repeat(by_user, np.diff(matrix.indptr)) * by_item[matrix.indices]
-    normalised.data *= (scale**-exponent).astype(np.float32)
-    return normalised
-
-
-def decomposed(matrix: sparse.csr_array, dim: int, *, seed: int, sweeps: int = 4) -> tuple[F32, F32, F32]:
-    """The leading singular triplets, U (n_users, k), values (k,), V (n_items, k), where k = dim or the smaller side."""
-    from sklearn.utils.extmath import randomized_svd
-
-    k = min(dim, *matrix.shape)
-    left, values, right = randomized_svd(
-        matrix,
-        n_components=k,
-        n_iter=sweeps,
-        power_iteration_normalizer="QR",
-        random_state=int(generator(seed, "spectral").integers(2**31)),
-    )
-    return left.astype(np.float32), values.astype(np.float32), np.ascontiguousarray(right.T, np.float32)
 
 
 def spectral_rows(matrix: sparse.csr_array, dim: int, *, seed: int) -> tuple[F32, F32]:
