@@ -33,8 +33,8 @@ class SplitSettings(Settings):
         0.0,
         ge=0,
         lt=1,
-        description="published: tune on this share of each user's training events, drawn in clumps like a stretch of time; "
-        "0 = on the published part, or on a tenth drawn at random",
+        description="published: tune on this share of each user's training events, drawn in clumps like a stretch of "
+        "time; 0 = on the published part, or on a tenth drawn at random",
     )
     candidates: int = Field(
         0, ge=0, description="rank targets among so many drawn unseen items of their domain; 0 = among all items"
