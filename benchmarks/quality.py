@@ -2,16 +2,19 @@
 
     python -m benchmarks.quality            all rows but the long one
     python -m benchmarks.quality --quick    the rows that take seconds
+    python -m benchmarks.quality --only gowalla --only world    these configs; the other rows of the table stay
     python -m benchmarks.quality --long     EASE on gowalla beside what was published: 7 GB, ten minutes; its own file
 
 The runs are listed in benchmarks/quality_jobs.py, their settings tuned on validation parts; the test parts are read
 here, once a run. `published` is the figure of the literature for the same data, split and metric, where there is one.
 """
 
+from collections.abc import Sequence
+
 import click
 
 from benchmarks.quality_jobs import FACTORIZATIONS, LONG, PUBLISHED, QUICK, WORLDS, Job
-from benchmarks.results import report
+from benchmarks.results import report, written
 from pipelines.console import Steps
 from pipelines.measure import measure
 from pipelines.settings import RunSettings, load_settings
@@ -94,14 +97,29 @@ def attainable_rows(prepared: Prepared, reports: dict[str, Report], settings: Ru
     return rows_of(name, known, ("ndcg_at_10",)) + shares
 
 
+def replaced(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+    """The old rows, with all those on the data of the new ones replaced by these, in the place of the first."""
+    fresh = {row["data"] for row in new}
+    at = next((place for place, row in enumerate(old) if row["data"] in fresh), len(old))
+    kept_before, kept_after = ([row for row in part if row["data"] not in fresh] for part in (old[:at], old[at:]))
+    return [*kept_before, *new, *kept_after]
+
+
 @click.command()
 @click.option("--quick", is_flag=True, help="Only the rows that take seconds.")
 @click.option("--long", is_flag=True, help="Only EASE on gowalla: 7 GB, about ten minutes.")
+@click.option(
+    "--only", multiple=True, metavar="CONFIG", help="Only this config; the table's other rows stay. Repeatable."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
-def main(quick: bool, long: bool, as_json: bool) -> None:
+def main(quick: bool, long: bool, only: tuple[str, ...], as_json: bool) -> None:
     """Measure the ranking quality of every model on every data set."""
     steps = Steps(quiet=as_json)
     jobs = LONG if long else QUICK if quick else (*QUICK, *WORLDS, *FACTORIZATIONS)
+    if only:
+        jobs = tuple(job for job in jobs if job.config in only)
+        if unknown := set(only) - {job.config for job in jobs}:
+            raise click.UsageError(f"no row is of config {', '.join(sorted(unknown))}")
     rows: list[Row] = []
     for job in jobs:
         steps.say(f"{job.config} {' '.join(job.assignments)}")
@@ -109,6 +127,8 @@ def main(quick: bool, long: bool, as_json: bool) -> None:
     name, title = "quality", "Ranking quality on held-out parts"
     if long:
         name, title = "quality_long", "EASE on the published gowalla split"
+    if only and not quick:
+        rows = replaced(written(name), rows)
     report(name, rows, title=title, quick=quick, as_json=as_json)
 
 

@@ -42,6 +42,12 @@ def report(
     print(json.dumps(summary), flush=True)
 
 
+def written(name: str) -> list[dict[str, Any]]:
+    """The rows of the last full run; none where there was none."""
+    path = RESULTS / f"{name}.json"
+    return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []
+
+
 def table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
     """A Markdown table. Numbers stand to the right; an absent value is an empty cell."""
     numeric = [all(isinstance(row.get(key) or 0, int | float) for row in rows) for key in columns]
