@@ -168,9 +168,10 @@ class _Learner:
                 by_user = through_norm(by_user, users, user_length)
                 at = slice(None) if touched is None else touched
                 by_item = through_norm(by_item, items[at], item_length[at])
-            by_user = by_user + s.regularization * self.users.table[rows]
-            shrunk = self.items.table if touched is None else self.items.table[touched]
-            by_item = by_item + s.regularization * len(rows) / len(order) * shrunk
+            if s.regularization:
+                by_user += s.regularization * self.users.table[rows]
+                shrunk = self.items.table if touched is None else self.items.table[touched]
+                by_item += s.regularization * len(rows) / len(order) * shrunk
             rate = s.learning_rate * (1 + math.cos(math.pi * (number + step / steps) / s.epochs)) / 2
             self.users.step(by_user, rate, rows)
             self.items.step(by_item, rate, touched)

