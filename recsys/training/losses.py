@@ -125,7 +125,7 @@ def _row_sums(mass: Tensor) -> Tensor:
     if mass.dtype == torch.float32:
         return mass.sum(1)
     width = mass.shape[1] // _PIECES
-    pieces = mass[:, : _PIECES * width].unflatten(1, (_PIECES, width)).sum(2) if width else mass[:, :0]
+    pieces = mass[:, : _PIECES * width].reshape(len(mass), _PIECES, width).sum(2) if width else mass[:, :0]
     return pieces.float().sum(1) + mass[:, _PIECES * width :].float().sum(1)
 
 
