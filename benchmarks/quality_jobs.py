@@ -50,8 +50,11 @@ _WIDE = (
     '{name="spectral", dim=1024, exponent=0.6, filter=1.0}], weights=[1.0, 0.15, 0.05]'
 )
 _WIDE_LABEL = "softmax 128 + als 512 + spectral 1024"
+_PLACES = 'name="softmax", dim=128, temperature=0.15, propagation=0.5, half_life=20.0, fold_in_ridge=30.0'
 _WORLD_ALS = 'name="als", dim=32, unobserved_weight=0.02, regularization=0.03'
-_DOT = 'name="softmax", similarity="dot", temperature=1.0, user_exponent=0.0, regularization=12.0, dim=16, epochs=16'
+_DOT = (
+    'name="softmax", similarity="dot", temperature=1.0, user_exponent=0.0, regularization=12.0, dim=16, propagation=0.2'
+)
 _WORLD = f'name="mixture", parts=[{{{_WORLD_ALS}}}, {{{_DOT}}}], weights=[1.0, 1.0]'
 
 # How they were tuned: docs/experiments.md. gowalla on a part in clumps (`split.clumped=0.2`), all else on the
@@ -66,12 +69,12 @@ QUICK = (
     other("ml-100k", 'name="ease", regularization=1000.0'),
     other("ml-100k", 'name="als", dim=32, unobserved_weight=3.0, regularization=0.003', "als, all events alike"),
     other("ml-100k", 'name="spectral", dim=32, filter=1.0, half_life=4.0'),
-    other("ml-100k", 'name="softmax", dim=64, epochs=20, temperature=0.15, half_life=4.0, fold_in_ridge=1.0'),
-    other("ml-100k", 'name="bpr", epochs=20, fold_in_ridge=1.0'),
+    other("ml-100k", 'name="softmax", dim=64, epochs=20, temperature=0.15, propagation=0.2, half_life=4.0'),
+    other("ml-100k", 'name="bpr", epochs=20, fold_in_ridge=30.0'),
     Job("poi-gowalla"),
     other("poi-gowalla", 'name="item_knn"'),
     other("poi-gowalla", 'name="spectral", dim=256'),
-    other("poi-gowalla", 'name="softmax", dim=64'),
+    other("poi-gowalla", _PLACES),
     other("poi-gowalla", 'name="bpr"'),
     Job("poi-gowalla", ("split.repeats=true", "seen=allow")),
     Job("ml-latest-small"),

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 LANES = 16  # floats of a vector register: the width of the rows is a multiple
 _BLOCK = 1 << 16  # rows drawn at a time
-_POWER = 0.5  # of an item's frequency, in the length of the row that it starts from
 _ROW_BYTES = 40  # a row's offsets, order, ridge and share of the objective
 _EVENT_BYTES = 24  # an event in the matrix of either side, and while they are made
 _GRAM_BYTES = 160  # an entry of the Gram matrix, whose parts are summed in float64
@@ -134,21 +133,18 @@ class ALS:
         """Item rows to start from, float32 (n_items, width), where width is the dim rounded up to full registers and
         the rest is zero: `known` (n_items, dim), and random rows where those are zeros or not given.
 
-        Random rows are longer where an item is more frequent: on gowalla the objective is then after 8 epochs about
-        where rows of equal length bring it after 10. Items without events start, and stay, at zero.
+        Items without events start, and stay, at zero.
         """
         dim, rng = self.settings.dim, generator(seed, "als init")
-        counts = np.diff(items.indptr)
-        scale = (0.1 / np.sqrt(dim) * (counts / counts.mean()) ** _POWER).astype(np.float32)
         rows = np.zeros((train.n_items, _width(dim)), np.float32)
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK, :dim]
             block[:] = rng.standard_normal(block.shape, dtype=np.float32)
-            block *= scale[start : start + _BLOCK, None]
+            block *= np.float32(0.1 / np.sqrt(dim))
             if known is not None:
                 given = known[start : start + _BLOCK]
                 np.copyto(block, given, where=np.asarray(given.any(axis=1))[:, None])
-        rows[counts == 0] = 0
+        rows[np.diff(items.indptr) == 0] = 0
         return rows
 
     def _state_memory(self, train: Dataset, progress: Progress, copies: int) -> None:

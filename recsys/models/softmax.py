@@ -29,7 +29,7 @@ class SoftmaxSettings(Settings):
     epochs: int = Field(16, ge=1, description="passes over the users; the learning rate falls to 0 over them")
     batch_size: int = Field(256, ge=1, description="users a step")
     learning_rate: float = Field(0.03, gt=0, description="Adam's, at the start")
-    temperature: float = Field(0.07, gt=0, description="divides the scores; .05 to .2 for cosine")
+    temperature: float = Field(0.1, gt=0, description="divides the scores; .05 to .2 for cosine")
     similarity: Literal["cosine", "dot"] = Field(
         "cosine", description="cosine: vectors of length 1; dot: with temperature 1 and a regularization"
     )
@@ -42,7 +42,7 @@ class SoftmaxSettings(Settings):
     negatives: int = Field(0, ge=0, description="items drawn a step to stand for all; 0 = all items, exactly")
     initial: Literal["spectral", "random"] = Field("spectral", description="vectors to start from")
     propagation: float = Field(
-        0.0, ge=0, description="weight at which the final item vectors take up the users who had them; 0 = none"
+        0.3, ge=0, description="weight at which the final item vectors take up the users who had them; 0 = none"
     )
     half_life: float | None = Field(
         None, gt=0, description="events after which one of the history counts half; none = the learned row answers"
