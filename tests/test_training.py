@@ -17,6 +17,7 @@ from recsys.retrieval.ranker import Embeddings
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.loop import Aids, Start, run_epochs
 
+STILL = {"epochs": 1, "learning_rate": 1e-12}
 SETTINGS = {
     "bpr": {"dim": 8, "epochs": 10, "batch_size": 64},
     "softmax": {"dim": 8, "epochs": 10, "batch_size": 8},
@@ -224,7 +225,8 @@ def test_a_warm_start_begins_at_the_given_rows_and_draws_the_new_ones(name: str)
     rng = np.random.default_rng(0)
     users, items = (rng.normal(size=(20, 8)).astype(np.float32) for _ in range(2))
     items[7] = 0
-    still = make_model(name, SETTINGS[name] | {"epochs": 1, "learning_rate": 1e-12})
+    plain = {"propagation": 0} if name == "softmax" else {}
+    still = make_model(name, SETTINGS[name] | STILL | plain)
     learned = still.fit(data, seed=1, aids=Aids(warm=Start(users, items)))
     if name == "softmax":
         users, items = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9) for rows in (users, items))
@@ -232,6 +234,17 @@ def test_a_warm_start_begins_at_the_given_rows_and_draws_the_new_ones(name: str)
     np.testing.assert_allclose(learned.items[known], items[known], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(learned.encoder.table, users, rtol=1e-4, atol=1e-5)
     assert learned.items[7].any()
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_warm_start_on_the_same_events_begins_where_learning_ended(name: str) -> None:
+    """What propagation added to the items is taken off before it is added again."""
+    data = checkerboard(20)
+    first = make_model(name, SETTINGS[name]).fit(data, seed=1)
+    still = make_model(name, SETTINGS[name] | STILL)
+    again = still.fit(data, seed=2, aids=Aids(warm=Start(first.encoder.table, first.items)))
+    np.testing.assert_allclose(again.items, first.items, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(again.encoder.table, first.encoder.table, rtol=1e-4, atol=1e-5)
 
 
 PARTS = (
@@ -266,7 +279,7 @@ def test_a_mixture_goes_on_in_the_part_where_it_was_stopped(tmp_path: Path, monk
 
 def test_each_part_of_a_mixture_starts_at_its_own_vectors() -> None:
     data, rng = checkerboard(20), np.random.default_rng(0)
-    still = [part | {"epochs": 1, "learning_rate": 1e-12} for part in (PARTS[0], PARTS[3])]
+    still = [part | STILL for part in (PARTS[0] | {"propagation": 0}, PARTS[3])]
     starts = [Start(*(rng.normal(size=(20, 8)).astype(np.float32) for _ in range(2))) for _ in range(2)]
     warm = Start(np.zeros((20, 0), np.float32), np.zeros((20, 0), np.float32), tuple(starts))
     learned = make_model("mixture", {"parts": still, "weights": (1, 1)}).fit(data, seed=1, aids=Aids(warm=warm))

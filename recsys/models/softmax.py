@@ -122,7 +122,7 @@ class _Learner:
         rows = rng.standard_normal((n_users + n_items, dim), dtype=np.float32) / np.float32(math.sqrt(dim))
         users, items = rows[:n_users], rows[n_users:]
         if aids.warm is not None:
-            given = (aids.warm.users, aids.warm.items)
+            given = (aids.warm.users, self._unsmoothed(aids.warm.users, aids.warm.items))
         elif self.settings.initial == "spectral":
             given = spectral_rows(self.matrix, dim, seed=self.seed)
         else:
@@ -131,6 +131,18 @@ class _Learner:
             known = start.any(axis=1)
             drawn[known, : start.shape[1]] = _unit(start[known])
         return users, items
+
+    def _unsmoothed(self, users: F32, items: F32) -> F32:
+        """The items of a finished model as they were before propagation, as far as the events are the same."""
+        if not self.settings.propagation:
+            return items
+        known = np.asarray(items.any(axis=1))[:, None]
+        return np.where(known, items - self._propagated(users), np.float32(0))
+
+    def _propagated(self, users: F32) -> F32:
+        """float32 (n_items, dim): what the items take up of the users who had them."""
+        taken: F32 = np.float32(self.settings.propagation) * (degree_normalised(self.matrix).T @ users)
+        return taken
 
     def state(self) -> Mapping[str, Array]:
         return {**self.users.state("users"), **self.items.state("items")}
@@ -199,7 +211,7 @@ class _Learner:
             users, items = _unit(users), _unit(items)
         inputs = fitted_inputs(self.matrix, users, self.settings.fold_in_ridge)
         if self.settings.propagation:
-            items += np.float32(self.settings.propagation) * (degree_normalised(self.matrix).T @ users)
+            items += self._propagated(users)
         half_life = self.settings.half_life
         table = users if half_life is None and self.settings.user_rows else None
         encoder = Bag(inputs, table, unit=cosine, half_life=half_life)
