@@ -8,6 +8,7 @@
 Parts: `seconds` an iteration, by data, dim and solver; `scale`, seconds and memory from 1M to 30M events; `quality`,
 seconds to a peer's final NDCG on gowalla's validation part. Every fit is a process of its own (`mf_worker`), the
 libraries in turn; what the folder holds already is not measured again, so a run can be broken off and gone on with.
+Rows of the last table stay where nothing newer was measured.
 """
 
 import json
@@ -25,7 +26,7 @@ import numpy as np
 
 from benchmarks.mf_data import make, objective
 from benchmarks.mf_quality import seconds_to_ndcg
-from benchmarks.results import report
+from benchmarks.results import report, written
 
 PEERS = {"implicit": "implicit==0.7.3", "irspack": "irspack==0.5.2"}
 LIBRARIES = ("recsys", *PEERS)
@@ -157,6 +158,8 @@ def _set_up(work: Path) -> None:
 def _report(rows: Measured, quick: bool, as_json: bool) -> None:
     said = {"quick": quick, "as_json": as_json}
     if table := _seconds_table(rows):
+        fresh = {_case(row) for row in table}
+        table += [] if quick else [row for row in written("mf_speed") if _case(row) not in fresh]
         report("mf_speed", table, title="Seconds of one ALS iteration", columns=SECONDS, note=NOTE, **said)
     scale = [
         {
@@ -176,6 +179,10 @@ def _report(rows: Measured, quick: bool, as_json: bool) -> None:
     if last:
         title = "Seconds to a peer's final NDCG at 20"
         report("mf_quality", list(last.values()), title=title, columns=QUALITY, note=QUALITY_NOTE, **said)
+
+
+def _case(row: Row) -> tuple[str, str, int]:
+    return row["data"], row["solver"], row["dim"]
 
 
 def _seconds_table(rows: Measured) -> list[Row]:

@@ -45,6 +45,7 @@ SEARCH: dict[str, Space] = {
         "temperature": Span(0.02, 0.5, log=True),
         "learning_rate": Span(3e-3, 0.3, log=True),
         "user_exponent": Span(0.0, 1.0),
+        "propagation": Span(0.0, 1.0),
     },
     "spectral": {"dim": Span(16, 512, log=True), "exponent": Span(0.2, 0.8), "filter": Span(0.0, 2.0)},
 }
