@@ -168,12 +168,14 @@ def _parsed(field: str, text: str) -> Span | Choices:
 
 
 def _stretched(one: Span | Choices, fixed: Mapping[str, Any], field: str) -> Span | Choices:
-    """A declared range, as wide as it takes to hold the settings as given."""
+    """A declared range or choice, as wide as it takes to hold the settings as given."""
     try:
         start = value_at(fixed, field)
     except KeyError:
         return one
-    if not isinstance(one, Span) or not _number(start) or (one.log and start <= 0):
+    if isinstance(one, Choices):
+        return one if start in one.values else Choices((*one.values, start))
+    if not _number(start) or (one.log and start <= 0):
         return one
     return Span(min(one.low, start), max(one.high, start), one.log)
 

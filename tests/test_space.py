@@ -25,8 +25,7 @@ def test_a_declared_space_fits_its_model_and_holds_the_defaults(name: str) -> No
     found = searched(name, {})
     assert found.start is not None or name == "popularity"  # all time is no number of days
     for field, span in found.space.items():
-        assert isinstance(span, Span)
-        for end in (span.low, span.high):
+        for end in span.values if isinstance(span, Choices) else (span.low, span.high):
             make_model(name, found.settings({field: end}))
 
 
@@ -38,7 +37,9 @@ def test_every_model_with_settings_of_its_own_can_be_searched() -> None:
 
 def test_what_is_asked_for_replaces_adds_and_fixes() -> None:
     found = searched("als", {"dim": 8}, ["regularization=0.01:0.1", "solver=cg,exact", "unobserved_weight=0.5"])
-    assert found.space == {"regularization": Span(0.01, 0.1), "solver": Choices(("cg", "exact"))}
+    half_life = SEARCH["als"]["half_life"]
+    asked = {"regularization": Span(0.01, 0.1), "solver": Choices(("cg", "exact"))}
+    assert found.space == {"half_life": half_life} | asked
     assert (found.fixed["unobserved_weight"], found.fixed["dim"]) == (0.5, 8)
     assert found.start is None  # the default regularization lies outside
     optional = searched("ease", {}, ["half_life=none,5,20.0"])
@@ -46,16 +47,22 @@ def test_what_is_asked_for_replaces_adds_and_fixes() -> None:
     assert optional.start == {"regularization": 300.0, "half_life": None}
     assert said(optional.space)["half_life"] == "none,5,20.0"
     assert found.settings({"regularization": 0.02, "solver": "exact"})["solver"] == "exact"
-    assert said(found.space) == {"regularization": "0.01:0.1", "solver": "cg,exact"}
+    words = {"half_life": "none,4.0,12.0,40.0", "regularization": "0.01:0.1", "solver": "cg,exact"}
+    assert said(found.space) == words
     ends = searched("als", {}, ["dim=8:64:log", "exponent=0:1"]).space
     assert isinstance(ends["dim"].low, int)  # whole where the setting is, not where the ends happen to be
     assert isinstance(ends["exponent"].high, float)
 
 
 def test_a_declared_range_is_stretched_to_the_settings_as_given_and_one_of_the_users_own_is_not() -> None:
-    found = searched("als", {"regularization": 2.5, "unobserved_weight": 1e-5})
-    assert found.space == {"regularization": Span(3e-4, 2.5, log=True), "unobserved_weight": Span(1e-5, 10.0, log=True)}
-    assert found.start == {"regularization": 2.5, "unobserved_weight": 1e-5}
+    given = {"regularization": 2.5, "unobserved_weight": 1e-5, "half_life": 7.0}
+    found = searched("als", given)
+    assert found.space == {
+        "regularization": Span(3e-4, 2.5, log=True),
+        "unobserved_weight": Span(1e-5, 10.0, log=True),
+        "half_life": Choices((None, 4.0, 12.0, 40.0, 7.0)),
+    }
+    assert found.start == given
     assert searched("als", {"regularization": 2.5}, ["regularization=0.1:1"]).start is None
 
 

@@ -29,8 +29,14 @@ class Choices:
 
 Space = Mapping[str, Span | Choices]
 
+_HALF_LIFE = Choices((None, 4.0, 12.0, 40.0))
+
 SEARCH: dict[str, Space] = {
-    "als": {"regularization": Span(3e-4, 0.3, log=True), "unobserved_weight": Span(1e-3, 10.0, log=True)},
+    "als": {
+        "regularization": Span(3e-4, 0.3, log=True),
+        "unobserved_weight": Span(1e-3, 10.0, log=True),
+        "half_life": _HALF_LIFE,
+    },
     "bpr": {"learning_rate": Span(1e-3, 0.1, log=True), "regularization": Span(1e-4, 0.3, log=True)},
     "ease": {"regularization": Span(10.0, 10_000.0, log=True)},
     "item_knn": {
@@ -46,8 +52,14 @@ SEARCH: dict[str, Space] = {
         "learning_rate": Span(3e-3, 0.3, log=True),
         "user_exponent": Span(0.0, 1.0),
         "propagation": Span(0.0, 1.0),
+        "half_life": _HALF_LIFE,
     },
-    "spectral": {"dim": Span(16, 512, log=True), "exponent": Span(0.2, 0.8), "filter": Span(0.0, 2.0)},
+    "spectral": {
+        "dim": Span(16, 512, log=True),
+        "exponent": Span(0.2, 0.8),
+        "filter": Span(0.0, 2.0),
+        "half_life": _HALF_LIFE,
+    },
 }
 
 
