@@ -78,6 +78,7 @@ def test_it_takes_the_place_of_the_published_part_and_leaves_the_test_part_alone
     data = replace(journeys, published=Published(part.astype(np.int8), "drawn"))
     plain = split(data, SplitSettings(), seed=1)
     found = split(data, SplitSettings(clumped=0.2), seed=1)
+    assert found.title == plain.title + "; tuned on 20% of train in clumps"
     refit, judged = found.test.train.interactions, found.test.targets
     assert (refit.user.tolist(), refit.item.tolist()) == (
         plain.test.train.interactions.user.tolist(),

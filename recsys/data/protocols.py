@@ -182,7 +182,8 @@ def _published(data: Dataset, settings: SplitSettings, seed: int) -> Split:
         return _holdout(learned, learned.interactions, data.interactions.where(future), None, settings.repeats, None)
 
     return Split(
-        f"published split ({published.name}), not by time: it leaks the future of other users",
+        f"published split ({published.name}), not by time: it leaks the future of other users"
+        + (f"; tuned on {settings.clumped:.0%} of train in clumps" if settings.clumped else ""),
         ask(train, validation),
         ask(train | validation, test),
     )
