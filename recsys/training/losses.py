@@ -120,8 +120,8 @@ def through_norm(gradient: Tensor, unit: Tensor, length: Tensor) -> Tensor:
 
 
 def _row_sums(mass: Tensor) -> Tensor:
-    """float32 (n,). In bf16, 256 pieces of each row are added up in float32 and rounded before they meet: within .001,
-    and thirty times faster than a sum with another `dtype`, which goes element by element."""
+    """float32 (n,). In bf16, 256 pieces of each row are added up, rounded to bf16, and added in float32: within .001,
+    and twenty-five times faster (256 x 40,981) than a sum with another `dtype`."""
     if mass.dtype == torch.float32:
         return mass.sum(1)
     width = mass.shape[1] // _PIECES
