@@ -46,6 +46,32 @@ def test_what_the_events_of_a_bag_contribute_sums_to_the_score(unit: bool) -> No
     np.testing.assert_allclose(parts[:, 1], 3 * parts[:, 0], rtol=1e-5)
 
 
+def test_a_bag_divides_by_the_root_of_the_weights_and_ends_in_its_level_and_keeps_both_in_a_bundle(
+    tmp_path: Path,
+) -> None:
+    table = np.zeros((2, 4), np.float32)
+    table[1] = 7
+    bag, items = Bag(INPUTS, table, unit=False, root=True, level=10.0), RNG.normal(size=(6, 5)).astype(np.float32)
+    bag.save(tmp_path)
+    for one in (bag, Bag.load(tmp_path, items)):
+        vectors, known = one.encode(WEIGHTED)
+        first = (4 * INPUTS[2] + 0.5 * INPUTS[5]) / np.sqrt(4.5)
+        expected = np.stack([first, np.zeros(4), np.sqrt(2) * INPUTS[8]])
+        np.testing.assert_allclose(vectors, np.hstack([expected, [[10], [0], [10]]]), rtol=1e-5)
+        assert known.tolist() == [True, False, True]
+        row, _ = one.encode(Users(np.array([1], np.int32), Ragged.of([[2]])))
+        assert row.tolist() == [[7, 7, 7, 7, 10]]
+        assert one.dim == 5
+    person = WEIGHTED.take(np.array([0]))
+    parts = bag.contributions(person, items)
+    assert parts is not None
+    np.testing.assert_allclose(parts.sum(axis=1), items @ vectors[0], rtol=1e-4, atol=1e-5)
+    assert (
+        len({bag.space_id, Bag(INPUTS, None, unit=False).space_id, Bag(INPUTS, None, unit=False, root=True).space_id})
+        == 3
+    )
+
+
 @pytest.mark.parametrize("kind", ["bag", "solve"])
 def test_with_a_half_life_an_event_counts_half_so_many_events_later(kind: str) -> None:
     ridge = {"regularization": 0.1, "unobserved_weight": 0.1, "exponent": 1.0}

@@ -105,6 +105,7 @@ class _Learner:
         import torch
 
         from recsys.training.adam import Adam
+        from recsys.training.losses import large_products
 
         self.settings, self.matrix, self.seed = settings, matrix, seed
         self.active = np.flatnonzero(np.diff(matrix.indptr) > 0)
@@ -114,7 +115,7 @@ class _Learner:
         total = matrix.sum(axis=1, dtype=np.float64)
         weights = np.where(total > 0, np.maximum(total, 1e-12) ** -settings.user_exponent, 0).astype(np.float32)
         self.user_weights = torch.from_numpy(weights / np.mean(weights[self.active]))
-        self.precision = _precision(settings.precision)
+        self.precision = large_products(settings.precision)
 
     def _initial(self, aids: Aids) -> tuple[F32, F32]:
         n_users, n_items = self.matrix.shape
@@ -230,12 +231,3 @@ def _unit(rows: F32) -> F32:
     """Rows at length 1; rows of zeros stay."""
     unit: F32 = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
     return unit
-
-
-def _precision(wanted: str) -> Any:
-    import torch
-
-    multiplies = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    if wanted == "bf16" or (wanted == "auto" and multiplies()):
-        return torch.bfloat16
-    return torch.float32
