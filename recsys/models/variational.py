@@ -80,7 +80,8 @@ class VariationalMF:
         """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows (n_users, dim - 1).
 
         Items and users without events get zero rows. No state is saved: a resumed run learns from its start,
-        for going on from an epoch did not end in the same bytes. Raises ModelError on no events, and when learning diverges.
+        for going on from an epoch did not end in the same bytes. Raises ModelError on no events, and when
+        learning diverges.
         """
         learner = _Learner(self.settings, learnable("variational", train), seed, aids)
         run_epochs(

@@ -75,7 +75,8 @@ class Bag:
         return vectors, known
 
     def _summed(self, users: Users) -> F32:
-        summed: F32 = np.add.reduceat(self._events(users), users.history.offsets[:-1], axis=0)
+        events = self._events(users)
+        summed: F32 = np.add.reduceat(events, users.history.offsets[:-1], axis=0)
         if self.unit:
             summed /= np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), np.float32(1e-12))
         return summed
@@ -84,10 +85,12 @@ class Bag:
         """The weighted input vectors (events, width), over the root of the user's summed weights where asked."""
         events: F32 = self.inputs[users.history.values]
         if users.weight is not None or self.half_life is not None or self.root:
-            counted = users.counted(self.half_life)
+            counted: F32 = users.counted(self.half_life)
             if self.root:
-                total = np.bincount(users.history.row_of_value(), counted, minlength=len(users))
-                counted = counted / np.sqrt(np.maximum(total, 1e-12))[users.history.row_of_value()].astype(np.float32)
+                rows = users.history.row_of_value()
+                total = np.bincount(rows, counted, minlength=len(users))
+                root: F32 = np.sqrt(np.maximum(total, 1e-12)).astype(np.float32)
+                counted = counted / root[rows]
             events = events * counted[:, None]
         return events
 
