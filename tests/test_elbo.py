@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from toys import dataset
+from toys import checkerboard, dataset
 
+from recsys.errors import ModelError
 from recsys.models.variational import VariationalMF, VariationalSettings
 from recsys.training.elbo import Tastes, divergence, visit
 
@@ -63,9 +64,9 @@ def test_visits_climb_to_where_no_gradient_is_left(events: tuple) -> None:
     start, _ = bound(at_first().mean, at_first().variance, items, bias, counts)
     assert float(top.detach()) > float(start)
     assert (tastes.variance < 1).all()
-    assert divergence(tastes) == pytest.approx(
-        float(0.5 * (tastes.mean**2 + tastes.variance - tastes.variance.log() - 1).sum()), rel=1e-6
-    )
+    normal = torch.distributions.Normal
+    apart = torch.distributions.kl_divergence(normal(tastes.mean, tastes.variance.sqrt()), normal(0.0, 1.0))
+    assert divergence(tastes) == pytest.approx(float(apart.sum()), rel=1e-5)
 
 
 def test_the_bound_lies_under_the_log_probability_with_the_tastes_integrated_out_and_near_it(events: tuple) -> None:
@@ -115,3 +116,9 @@ def test_the_bias_holds_what_is_popular_with_all_and_hardly_enters_similarity() 
     counts = np.bincount(item, minlength=30)
     assert np.corrcoef(learned.items[:, -1], np.log(counts))[0, 1] > 0.95
     assert np.abs(learned.items[:, -1]).max() < 0.1
+
+
+def test_a_rate_out_of_range_diverges_with_a_sentence() -> None:
+    model = VariationalMF(VariationalSettings(dim=8, epochs=10, batch_size=8, learning_rate=1e38))
+    with pytest.raises(ModelError, match="Lower learning_rate"):
+        model.fit(checkerboard(20), seed=1)

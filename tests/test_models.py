@@ -36,6 +36,10 @@ VARIANTS = [(name, SMALL.get(name, {})) for name in MODELS] + [
     ("softmax", SMALL["softmax"] | {"user_rows": False}),
     ("spectral", SMALL["spectral"] | {"filter": 1.0, "half_life": 5.0}),
     ("recsys.models.variational:VariationalMF", {"dim": 8, "epochs": 30, "batch_size": 8, "regularization": 0.1}),
+    (
+        "recsys.models.variational:VariationalMF",
+        {"dim": 8, "epochs": 30, "batch_size": 8, "regularization": 0.1, "negatives": 10, "half_life": 5.0},
+    ),
     ("item_knn", {"neighbours": 4, "shrinkage": 1.0, "amplification": 1.0, "half_life": None}),
 ]
 IMPERSONAL = {"popularity", "own_history"}  # they know nothing of which items go together

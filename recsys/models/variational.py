@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from recsys.arrays import F32, Array
+from recsys.arrays import F32
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.data.spectrum import degree_normalised
@@ -79,16 +79,16 @@ class VariationalMF:
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows (n_users, dim - 1).
 
-        Items and users without events get zero rows. No state is saved: a resumed run learns from its start,
-        for going on from an epoch did not end in the same bytes. Raises ModelError on no events, and when
+        Items and users without events get zero rows. No state is saved, and no start is taken: a resumed run learns
+        anew, for going on from an epoch did not end in the same bytes. Raises ModelError on no events, and when
         learning diverges.
         """
-        learner = _Learner(self.settings, learnable("variational", train), seed, aids)
+        learner = _Learner(self.settings, learnable("variational", train), seed)
         run_epochs(
             "learning variational",
             self.settings.epochs,
             learner.epoch,
-            state=learner.state(),
+            state={},
             learned=learner.learned,
             aids=replace(aids, checkpoint=None),
             progress=progress,
@@ -102,7 +102,7 @@ class VariationalMF:
 class _Learner:
     """The tables of one fit, and what an epoch does to them."""
 
-    def __init__(self, settings: VariationalSettings, matrix: sparse.csr_array, seed: int, aids: Aids) -> None:
+    def __init__(self, settings: VariationalSettings, matrix: sparse.csr_array, seed: int) -> None:
         import torch
 
         from recsys.training.adam import Adam
@@ -117,29 +117,16 @@ class _Learner:
         n_users, width = matrix.shape[0], settings.dim - 1
         log_counts = np.log(np.maximum(self.counts, 0.5), dtype=np.float32)[:, None]
         self.bias_start = torch.from_numpy(log_counts - log_counts.mean())
-        self.items, self.bias = Adam(torch.from_numpy(self._initial(aids))), Adam(self.bias_start.clone())
-        means = torch.zeros(n_users, width)
-        if aids.warm is not None:
-            means = torch.from_numpy(np.ascontiguousarray(aids.warm.users[:, :width]))
-        self.tastes = Tastes(
-            means,
-            torch.ones(n_users, width),
-            torch.zeros(n_users, width),
-            torch.zeros(n_users, width),
-            torch.zeros(n_users, 1),
-        )
+        self.items, self.bias = Adam(torch.from_numpy(self._initial())), Adam(self.bias_start.clone())
+        zeros = torch.zeros(3, n_users, width)
+        self.tastes = Tastes(zeros[0], torch.ones(n_users, width), zeros[1], zeros[2], torch.zeros(n_users, 1))
         self.precision = large_products(settings.precision)
 
-    def _initial(self, aids: Aids) -> F32:
-        """float32 (n_items, dim - 1): directions of the spectrum and a little noise, or rows of an earlier model."""
+    def _initial(self) -> F32:
+        """float32 (n_items, dim - 1): directions of the spectrum and a little noise."""
         n_items, width = self.matrix.shape[1], self.settings.dim - 1
         items = generator(self.seed, "variational init").standard_normal((n_items, width), dtype=np.float32)
         items *= np.float32(_NOISE)
-        if aids.warm is not None:
-            users, start = aids.warm.users[:, :width], aids.warm.items[:, :width]
-            known = start.any(axis=1)
-            items[known] = (start - self._propagated(users))[known]
-            return items
         _, start = spectral_rows(self.matrix, width, seed=self.seed)
         length = np.linalg.norm(start, axis=1, keepdims=True)
         items[:, : start.shape[1]] += start / np.maximum(length, np.float32(1e-12))
@@ -149,10 +136,6 @@ class _Learner:
         """float32 (n_items, dim - 1): what the items take up of the users who had them."""
         taken: F32 = np.float32(self.settings.propagation) * (degree_normalised(self.matrix).T @ users)
         return taken
-
-    def state(self) -> Mapping[str, Array]:
-        tastes = {f"tastes_{name}": table.numpy() for name, table in self.tastes._asdict().items()}
-        return {**self.items.state("items"), **self.bias.state("bias"), **tastes}
 
     def epoch(self, number: int) -> Mapping[str, float]:
         """One pass over the users in a drawn order; the bound on the nats of an event."""
@@ -167,28 +150,27 @@ class _Learner:
             chosen = np.sort(order[step * s.batch_size : (step + 1) * s.batch_size])
             drawn, stands_for = self._drawn(rng)
             rows, part = torch.from_numpy(chosen), self.informing[chosen]
-            before = self._take(rows)
-            found = self._visited(rows, part, drawn, stands_for)
+            before, had = self._take(rows), torch.from_numpy(part @ self.items.table.numpy())
+            found = self._visited(rows, part, had, drawn, stands_for)
             by_items, by_bias = self._pulled(part, before.mean)
             by_items[drawn] += found.items
             by_bias[drawn] += found.bias
-            nats += found.nats + divergence(before) - float((part @ self.bias.table.numpy()).sum())
-            nats -= float((before.mean * torch.from_numpy(part @ self.items.table.numpy())).sum())
+            bias = torch.from_numpy(part @ self.bias.table.numpy())
+            nats += found.nats + divergence(before) - float(bias.sum() + (before.mean * had).sum())
             share = len(chosen) / len(order)
             rate = s.learning_rate * (1 + math.cos(math.pi * (number + step / steps) / s.epochs)) / 2
             self.items.step(by_items.add_(self.items.table, alpha=s.regularization * share), rate)
             self.bias.step(by_bias.add_(self.bias.table - self.bias_start, alpha=share), rate)
         return {"loss": nats / float(self.informing.sum())}
 
-    def _visited(self, rows: Any, part: sparse.csr_array, drawn: Any, stands_for: Any) -> Any:
+    def _visited(self, rows: Any, part: sparse.csr_array, had: Any, drawn: Any, stands_for: Any) -> Any:
         """A step for the tastes of some users, kept in the tables."""
         import torch
 
         from recsys.training.elbo import visit
 
         items, bias = self.items.table, self.bias.table
-        had = torch.from_numpy(part @ items.numpy()).clone()
-        weight = torch.from_numpy(part.sum(axis=1))[:, None].clone()
+        weight = torch.from_numpy(part.sum(axis=1))[:, None]
         found = visit(self._take(rows), had, weight, items[drawn], bias[drawn] + stands_for, precision=self.precision)
         for table, moved in zip(self.tastes, found.tastes, strict=True):
             table[rows] = moved
@@ -223,7 +205,9 @@ class _Learner:
 
         for first in range(0, len(self.active), self.settings.batch_size):
             chosen = self.active[first : first + self.settings.batch_size]
-            self._visited(torch.from_numpy(chosen), self.informing[chosen], slice(None), 0.0)
+            part = self.informing[chosen]
+            had = torch.from_numpy(part @ self.items.table.numpy())
+            self._visited(torch.from_numpy(chosen), part, had, slice(None), 0.0)
 
     def learned(self) -> Embeddings:
         s, means = self.settings, self.tastes.mean.numpy().copy()

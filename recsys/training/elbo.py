@@ -7,9 +7,7 @@ from torch import Tensor
 
 from recsys.training.losses import row_sums
 
-_FARTHEST = (
-    1.0  # that a mean moves in a direction of taste, in standard deviations of the prior: a first step overshoots
-)
+_FARTHEST = 1.0  # that a visit moves a mean along an axis, in standard deviations of the prior
 _TINY = 1e-12
 
 
