@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from recsys.arrays import F32
+from recsys.arrays import F32, Array
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.data.spectrum import degree_normalised
@@ -79,18 +78,17 @@ class VariationalMF:
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows (n_users, dim - 1).
 
-        Items and users without events get zero rows. No state is saved, and no start is taken: a resumed run learns
-        anew, for going on from an epoch did not end in the same bytes. Raises ModelError on no events, and when
-        learning diverges.
+        Items and users without events get zero rows. It takes no vectors to start from. Raises ModelError on
+        no events, and when learning diverges.
         """
         learner = _Learner(self.settings, learnable("variational", train), seed)
         run_epochs(
             "learning variational",
             self.settings.epochs,
             learner.epoch,
-            state={},
+            state=learner.state(),
             learned=learner.learned,
-            aids=replace(aids, checkpoint=None),
+            aids=aids,
             progress=progress,
             cure="Lower learning_rate or raise regularization.",
         )
@@ -112,6 +110,7 @@ class _Learner:
         self.settings, self.seed, self.matrix = settings, seed, matrix
         total = np.maximum(matrix.sum(axis=1, dtype=np.float64), 1e-12)
         self.informing = sparse.diags_array(total**-settings.user_exponent).astype(np.float32).tocsr() @ matrix
+        self.informing.sort_indices()  # or scipy does so after the first epoch, and later sums round otherwise
         self.counts = matrix.sum(axis=0, dtype=np.float64)
         self.active = np.flatnonzero(np.diff(matrix.indptr) > 0)
         n_users, width = matrix.shape[0], settings.dim - 1
@@ -136,6 +135,10 @@ class _Learner:
         """float32 (n_items, dim - 1): what the items take up of the users who had them."""
         taken: F32 = np.float32(self.settings.propagation) * (degree_normalised(self.matrix).T @ users)
         return taken
+
+    def state(self) -> Mapping[str, Array]:
+        tastes = {f"tastes_{name}": table.numpy() for name, table in self.tastes._asdict().items()}
+        return {**self.items.state("items"), **self.bias.state("bias"), **tastes}
 
     def epoch(self, number: int) -> Mapping[str, float]:
         """One pass over the users in a drawn order; the bound on the nats of an event."""
