@@ -55,6 +55,8 @@ _WORLD_ALS = 'name="als", dim=32, unobserved_weight=0.02, regularization=0.03'
 _DOT = (
     'name="softmax", similarity="dot", temperature=1.0, user_exponent=0.0, regularization=12.0, dim=16, propagation=0.2'
 )
+_TASTES = 'name="variational", dim=9, epochs=32, regularization=2.0, trend_days=15.0'
+_VARIATIONAL = 'name="variational", dim=64, epochs=32, regularization=8.0, user_exponent=0.05, propagation=0.04'
 _WORLD = f'name="mixture", parts=[{{{_WORLD_ALS}}}, {{{_DOT}}}], weights=[1.0, 1.0]'
 
 # How they were tuned: docs/experiments.md. gowalla on a part in clumps (`split.clumped=0.2`), all else on the
@@ -62,6 +64,7 @@ _WORLD = f'name="mixture", parts=[{{{_WORLD_ALS}}}, {{{_DOT}}}], weights=[1.0, 1
 QUICK = (
     Job("world"),
     other("world", _WORLD, "als + softmax"),
+    other("world", _TASTES),
     Job("ml-100k"),
     other("ml-100k", 'name="item_knn", amplification=2.0, shrinkage=0.1, half_life=5.0'),
     other("ml-100k", 'name="item_knn", amplification=2.0, shrinkage=0.1, half_life=1e9', "item_knn, all events alike"),
@@ -86,6 +89,7 @@ WORLDS = tuple(
     for job in (
         Job("world", (f"world.seed={seed}",)),
         other("world", _WORLD, "als + softmax", TIMED, f"world.seed={seed}"),
+        other("world", _TASTES, None, TIMED, f"world.seed={seed}"),
     )
 )
 FACTORIZATIONS = (
@@ -93,6 +97,7 @@ FACTORIZATIONS = (
     gowalla('name="bpr", dim=64', "bpr, dim 64"),
     gowalla(_SPECTRAL, "spectral, dim 512"),
     *(gowalla(_SOFTMAX, "softmax, dim 64", seed) for seed in (1, 2, 3)),
+    *(gowalla(_VARIATIONAL, "variational, dim 64", seed) for seed in (1, 2, 3)),
     *(gowalla(_WIDE, _WIDE_LABEL, seed) for seed in (1, 2, 3)),
 )
 # `regularization` from the validation rows of the 9,000 most frequent items (50 to 1,000).

@@ -14,13 +14,19 @@ from recsys.errors import DataError, RecsysError, SettingError
 from recsys.models.base import Model, takes_aids
 from recsys.models.mixture import Mixture, part_of
 from recsys.models.registry import make_model
+from recsys.retrieval.bag import Bag
 from recsys.retrieval.bundle import Bundle
 from recsys.retrieval.concat import Concat
 from recsys.retrieval.encoders import Encoder
 from recsys.retrieval.users import Users
 from recsys.training.loop import Start
 
-_KINDS = {"als": "solve", "bpr": "bag", "softmax": "bag"}  # the encoder that a learner ends in, and may start from
+_KINDS = {
+    "als": "solve",
+    "bpr": "bag",
+    "softmax": "bag",
+    "variational": "bag",
+}  # the encoder that a learner ends in, and may start from
 _STARTS = {*_KINDS.values(), Concat.kind}
 
 
@@ -105,7 +111,7 @@ def start_of(bundle: Bundle, train: Dataset) -> Start:
 
     Ids that the bundle knows keep their rows. A new user's row is the bundle's fold-in of what he had of its items, a
     new item's the mean of the rows of those who had it, brought to the length of the other items' rows. What has no
-    such relation to the bundle has zeros.
+    such relation to the bundle has zeros. A column that all users end in alike is left out: its learner finds it anew.
     """
     from pipelines.evaluate import Translated
 
@@ -125,7 +131,9 @@ def _start(encoder: Encoder, vectors: F32, users: Users, item: I32, train: Datas
         users_of_none, items_of_none = (np.zeros((count, 0), np.float32) for count in (train.n_users, train.n_items))
         return Start(users_of_none, items_of_none, parts)
     rows, _ = encoder.encode(users)
-    items = np.zeros((train.n_items, encoder.dim), np.float32)
+    if isinstance(encoder, Bag):  # a level is no taste
+        rows, vectors = rows[:, : encoder.width], vectors[:, : encoder.width]
+    items = np.zeros((train.n_items, rows.shape[1]), np.float32)
     items[item >= 0] = vectors[item[item >= 0]]
     return Start(rows, _with_new(items, rows, train))
 

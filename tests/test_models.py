@@ -26,6 +26,7 @@ SMALL = {  # settings that fit toys
     "mixture": {"parts": [{"name": "als", "dim": 8}, {"name": "spectral", "dim": 4}]},
     "softmax": {"dim": 8, "epochs": 20, "batch_size": 8},
     "spectral": {"dim": 4},
+    "variational": {"dim": 8, "epochs": 30, "batch_size": 8, "regularization": 0.1},
 }
 VARIANTS = [(name, SMALL.get(name, {})) for name in MODELS] + [
     ("als", {"dim": 16, "epochs": 12, "solver": "exact"}),
@@ -35,11 +36,7 @@ VARIANTS = [(name, SMALL.get(name, {})) for name in MODELS] + [
     ("softmax", SMALL["softmax"] | {"negatives": 4, "precision": "float32", "half_life": 5.0}),
     ("softmax", SMALL["softmax"] | {"user_rows": False}),
     ("spectral", SMALL["spectral"] | {"filter": 1.0, "half_life": 5.0}),
-    ("recsys.models.variational:VariationalMF", {"dim": 8, "epochs": 30, "batch_size": 8, "regularization": 0.1}),
-    (
-        "recsys.models.variational:VariationalMF",
-        {"dim": 8, "epochs": 30, "batch_size": 8, "regularization": 0.1, "negatives": 10, "half_life": 5.0},
-    ),
+    ("variational", SMALL["variational"] | {"negatives": 10, "half_life": 5.0}),
     ("item_knn", {"neighbours": 4, "shrinkage": 1.0, "amplification": 1.0, "half_life": None}),
 ]
 IMPERSONAL = {"popularity", "own_history"}  # they know nothing of which items go together

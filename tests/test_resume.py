@@ -92,9 +92,9 @@ def checkpoints(home: Path) -> Path:
     return home / "mlruns/checkpoints"
 
 
-@pytest.mark.parametrize("model", ["softmax", "als"])
+@pytest.mark.parametrize("model", ["softmax", "als", "variational"])
 def test_a_stopped_run_goes_on_to_the_same_bundle_figures_and_curve(home: Path, learned: list[Any], model: str) -> None:
-    named = () if model == "softmax" else ('model={name="als", dim=8, epochs=10}',)
+    named = () if model == "softmax" else (f'model={{name="{model}", dim=8, epochs=10}}',)
     whole, told = run(*named)
     assert learned == [("measured", epoch) for epoch in range(1, 11)]
     assert not checkpoints(home).exists()

@@ -3,7 +3,7 @@
 import numpy as np
 from pydantic import Field
 
-from recsys.arrays import F64, I32
+from recsys.arrays import F32, F64, I32
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
@@ -14,6 +14,7 @@ from recsys.retrieval.ranker import Embeddings, order_of
 from recsys.training.loop import ALONE, Aids
 
 DAY_S = 86_400
+_STEADY = 3.0  # events that every item is taken to have had as ever, besides those counted
 
 
 class PopularitySettings(Settings):
@@ -57,6 +58,23 @@ def popularity_scores(events: Interactions, days: float | None) -> F64:
     recent = events.item_counts(since=int(events.time[-1] - days * DAY_S) if len(events) else 0)
     scores: F64 = recent + all_time / (len(events) + 1)
     return scores
+
+
+def trend(events: Interactions, half_life_days: float | None) -> F32:
+    """float32 (n_items,): the logarithm of how much more popular an item is at the last event than in all time.
+
+    Events count half for every `half_life_days` before the last one, and so does the share of them that the item would
+    have by its count of all time; a few events are added to both. None: zeros. Raises ModelError without timestamps.
+    """
+    if half_life_days is None:
+        return np.zeros(events.n_items, np.float32)
+    if events.time is None:
+        raise ModelError("trend_days needs timestamps, and these events have none; leave it unset.")
+    age = (events.time[-1:] - events.time) / (half_life_days * DAY_S)
+    recent = np.bincount(events.item, 0.5**age, minlength=events.n_items)
+    expected = events.item_counts() * (recent.sum() / max(len(events), 1))
+    rising: F32 = np.log((recent + _STEADY) / (expected + _STEADY)).astype(np.float32)
+    return rising
 
 
 def fallback_order(events: Interactions, days: float | None) -> I32:

@@ -18,6 +18,7 @@ MODELS: dict[str, str] = {
     "popularity": "recsys.models.popularity:Popularity",
     "softmax": "recsys.models.softmax:SoftmaxMF",
     "spectral": "recsys.models.spectral:Spectral",
+    "variational": "recsys.models.variational:VariationalMF",
 }
 
 

@@ -60,6 +60,13 @@ SEARCH: dict[str, Space] = {
         "filter": Span(0.0, 2.0),
         "half_life": _HALF_LIFE,
     },
+    "variational": {
+        "dim": Span(8, 128, log=True),
+        "regularization": Span(0.5, 32.0, log=True),
+        "user_exponent": Span(0.0, 0.5),
+        "propagation": Span(0.0, 0.2),
+        "half_life": _HALF_LIFE,
+    },
 }
 
 

@@ -14,16 +14,17 @@ from recsys.data.dataset import Dataset
 from recsys.data.spectrum import degree_normalised
 from recsys.models.fold_in import fitted_inputs
 from recsys.models.item_weights import learnable
+from recsys.models.popularity import trend
 from recsys.models.spectral import spectral_rows
 from recsys.progress import Progress, silent
 from recsys.retrieval.bag import Bag
 from recsys.retrieval.ranker import Embeddings
 from recsys.seeding import generator
-from recsys.training.loop import ALONE, Aids, run_epochs
+from recsys.training.loop import ALONE, Aids, Start, run_epochs
 
 _LEVEL = 100.0  # of the users' last column: what items hold there is small, and hardly counts in their similarity
 _NOISE = 0.05  # added to the spectral start, so that directions beyond the rank of the data may learn
-_SETTLING = 2  # visits to each user after the last epoch, when the items stand still
+_SETTLING = 2  # visits to each user beside the last epoch, when the items stand still
 
 
 class VariationalSettings(Settings):
@@ -43,6 +44,11 @@ class VariationalSettings(Settings):
     propagation: float = Field(
         0.05, ge=0, description="weight at which the final item vectors take up the users who had them; 0 = none"
     )
+    trend_days: float | None = Field(
+        None,
+        gt=0,
+        description="half-life in days of what counts in how popular an item is now; none = all of time alike",
+    )
     half_life: float | None = Field(
         None, gt=0, description="events after which one of the history counts half; none = the learned row answers"
     )
@@ -60,7 +66,7 @@ class VariationalMF:
     Where SoftmaxMF takes the one vector that fits a user's few events best, here all that fit count, each as far as it
     fits: item vectors are learned by raising a lower bound on the probability of the events with the tastes integrated
     out. An item's score is `<mean taste, item> + bias`, the bias what is popular with everyone; the average variance of
-    users is in it. One inner product holds both: user vectors end in a constant.
+    users is in it, and the item's trend where asked. One inner product holds both: user vectors end in a constant.
 
     A user without a row is encoded by a sum over his history of input vectors, fitted by ridge regression to give the
     learned users' means (`recsys.retrieval.bag.Bag`).
@@ -78,10 +84,11 @@ class VariationalMF:
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows (n_users, dim - 1).
 
-        Items and users without events get zero rows. It takes no vectors to start from. Raises ModelError on
-        no events, and when learning diverges.
+        Items and users without events get zero rows. A warm start has dim - 1 columns: the biases are learned anew.
+        Raises ModelError on no events, on `trend_days` without timestamps, and when learning diverges.
         """
-        learner = _Learner(self.settings, learnable("variational", train), seed)
+        rising = trend(train.interactions, self.settings.trend_days)
+        learner = _Learner(self.settings, learnable("variational", train), rising, seed, aids.warm)
         run_epochs(
             "learning variational",
             self.settings.epochs,
@@ -92,22 +99,22 @@ class VariationalMF:
             progress=progress,
             cure="Lower learning_rate or raise regularization.",
         )
-        for _ in range(_SETTLING):
-            learner.settle()
         return learner.learned()
 
 
 class _Learner:
     """The tables of one fit, and what an epoch does to them."""
 
-    def __init__(self, settings: VariationalSettings, matrix: sparse.csr_array, seed: int) -> None:
+    def __init__(
+        self, settings: VariationalSettings, matrix: sparse.csr_array, rising: F32, seed: int, warm: Start | None
+    ) -> None:
         import torch
 
         from recsys.training.adam import Adam
         from recsys.training.elbo import Tastes
         from recsys.training.losses import large_products
 
-        self.settings, self.seed, self.matrix = settings, seed, matrix
+        self.settings, self.seed, self.matrix, self.rising = settings, seed, matrix, rising
         total = np.maximum(matrix.sum(axis=1, dtype=np.float64), 1e-12)
         self.informing = sparse.diags_array(total**-settings.user_exponent).astype(np.float32).tocsr() @ matrix
         self.informing.sort_indices()  # or scipy does so after the first epoch, and later sums round otherwise
@@ -116,19 +123,24 @@ class _Learner:
         n_users, width = matrix.shape[0], settings.dim - 1
         log_counts = np.log(np.maximum(self.counts, 0.5), dtype=np.float32)[:, None]
         self.bias_start = torch.from_numpy(log_counts - log_counts.mean())
-        self.items, self.bias = Adam(torch.from_numpy(self._initial())), Adam(self.bias_start.clone())
+        self.items, self.bias = Adam(torch.from_numpy(self._initial(warm))), Adam(self.bias_start.clone())
         zeros = torch.zeros(3, n_users, width)
-        self.tastes = Tastes(zeros[0], torch.ones(n_users, width), zeros[1], zeros[2], torch.zeros(n_users, 1))
+        means = zeros[0] if warm is None else torch.from_numpy(warm.users.copy())
+        self.tastes = Tastes(means, torch.ones(n_users, width), zeros[1], zeros[2], torch.zeros(n_users, 1))
         self.precision = large_products(settings.precision)
 
-    def _initial(self) -> F32:
-        """float32 (n_items, dim - 1): directions of the spectrum and a little noise."""
+    def _initial(self, warm: Start | None) -> F32:
+        """float32 (n_items, dim - 1): directions of the spectrum and a little noise; of a warm start what it knows."""
         n_items, width = self.matrix.shape[1], self.settings.dim - 1
         items = generator(self.seed, "variational init").standard_normal((n_items, width), dtype=np.float32)
         items *= np.float32(_NOISE)
         _, start = spectral_rows(self.matrix, width, seed=self.seed)
         length = np.linalg.norm(start, axis=1, keepdims=True)
         items[:, : start.shape[1]] += start / np.maximum(length, np.float32(1e-12))
+        if warm is not None:
+            given = warm.items - self._propagated(warm.users) if self.settings.propagation else warm.items
+            known = np.asarray(warm.items.any(axis=1))
+            items[known] = given[known]
         return items
 
     def _propagated(self, users: F32) -> F32:
@@ -144,7 +156,7 @@ class _Learner:
         """One pass over the users in a drawn order; the bound on the nats of an event."""
         import torch
 
-        from recsys.training.elbo import divergence
+        from recsys.training.elbo import divergence, taken
 
         s, rng = self.settings, generator(self.seed, f"variational epoch {number}")
         order = rng.permutation(self.active)
@@ -153,8 +165,8 @@ class _Learner:
             chosen = np.sort(order[step * s.batch_size : (step + 1) * s.batch_size])
             drawn, stands_for = self._drawn(rng)
             rows, part = torch.from_numpy(chosen), self.informing[chosen]
-            before, had = self._take(rows), torch.from_numpy(part @ self.items.table.numpy())
-            found = self._visited(rows, part, had, drawn, stands_for)
+            before, had = taken(self.tastes, rows), torch.from_numpy(part @ self.items.table.numpy())
+            found = self._visited(self.tastes, rows, part, had, drawn, stands_for)
             by_items, by_bias = self._pulled(part, before.mean)
             by_items[drawn] += found.items
             by_bias[drawn] += found.bias
@@ -166,21 +178,20 @@ class _Learner:
             self.bias.step(by_bias.add_(self.bias.table - self.bias_start, alpha=share), rate)
         return {"loss": nats / float(self.informing.sum())}
 
-    def _visited(self, rows: Any, part: sparse.csr_array, had: Any, drawn: Any, stands_for: Any) -> Any:
-        """A step for the tastes of some users, kept in the tables."""
+    def _visited(self, tastes: Any, rows: Any, part: sparse.csr_array, had: Any, drawn: Any, stands_for: Any) -> Any:
+        """A step for the tastes of some users, kept in their tables."""
         import torch
 
-        from recsys.training.elbo import visit
+        from recsys.training.elbo import taken, visit
 
         items, bias = self.items.table, self.bias.table
         weight = torch.from_numpy(part.sum(axis=1))[:, None]
-        found = visit(self._take(rows), had, weight, items[drawn], bias[drawn] + stands_for, precision=self.precision)
-        for table, moved in zip(self.tastes, found.tastes, strict=True):
+        found = visit(
+            taken(tastes, rows), had, weight, items[drawn], bias[drawn] + stands_for, precision=self.precision
+        )
+        for table, moved in zip(tastes, found.tastes, strict=True):
             table[rows] = moved
         return found
-
-    def _take(self, rows: Any) -> Any:
-        return type(self.tastes)(*(table[rows] for table in self.tastes))
 
     def _pulled(self, part: sparse.csr_array, means: Any) -> tuple[Any, Any]:
         """Minus what the events of some users add to the gradients of all items (n_items, dim - 1) and biases."""
@@ -202,22 +213,26 @@ class _Learner:
             np.log(times / (m * chance[drawn])).astype(np.float32)[:, None]
         )
 
-    def settle(self) -> None:
-        """A visit to each user while the items stand still."""
+    def _settled(self) -> Any:
+        """The tastes after some more visits to each user while the items stand still."""
         import torch
 
-        for first in range(0, len(self.active), self.settings.batch_size):
-            chosen = self.active[first : first + self.settings.batch_size]
-            part = self.informing[chosen]
-            had = torch.from_numpy(part @ self.items.table.numpy())
-            self._visited(torch.from_numpy(chosen), part, had, slice(None), 0.0)
+        tastes = type(self.tastes)(*(table.clone() for table in self.tastes))
+        for _ in range(_SETTLING):
+            for first in range(0, len(self.active), self.settings.batch_size):
+                chosen = self.active[first : first + self.settings.batch_size]
+                part = self.informing[chosen]
+                had = torch.from_numpy(part @ self.items.table.numpy())
+                self._visited(tastes, torch.from_numpy(chosen), part, had, slice(None), 0.0)
+        return tastes
 
     def learned(self) -> Embeddings:
-        s, means = self.settings, self.tastes.mean.numpy().copy()
+        s, tastes = self.settings, self._settled()
+        means = tastes.mean.numpy()
         means[np.diff(self.matrix.indptr) == 0] = 0
         directions = self.items.table.numpy()
-        variance = self.tastes.variance.numpy()[self.active].mean(axis=0)
-        bias = self.bias.table.numpy() + (directions**2 @ variance)[:, None] / 2
+        variance = tastes.variance.numpy()[self.active].mean(axis=0)
+        bias = self.bias.table.numpy() + (directions**2 @ variance / 2 + self.rising)[:, None]
         bias = (bias - bias[self.counts > 0].mean()) / np.float32(_LEVEL)
         items = np.hstack([directions + self._propagated(means) if s.propagation else directions, bias])
         items[self.counts == 0] = 0

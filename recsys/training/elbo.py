@@ -24,6 +24,11 @@ class Tastes(NamedTuple):
     slope: Tensor
 
 
+def taken(tastes: Tastes, rows: Tensor) -> Tastes:
+    """Those of some users."""
+    return Tastes(*(table[rows] for table in tastes))
+
+
 class Visit(NamedTuple):
     """nats: the expected logarithm of the partition sum, bounded from above, times the events' weight, summed over the
     batch. tastes: after the step. items (pool, width), bias (pool, 1): gradients of the nats."""
