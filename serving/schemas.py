@@ -44,12 +44,14 @@ class RecommendRequest(_Asked):
     domain: str | None = Field(None, description="answer with items of this domain only")
     deny: list[Id] | None = Field(None, description="items to leave out")
     allow: list[Id] | None = Field(None, description="the only items to consider; an empty list allows none")
-    features: dict[str, Any] | None = Field(None, description="of the person; no encoder uses them so far")
+    features: dict[str, Any] | None = Field(
+        None, description="of the person, in place of what is stored: {column: value}; only a two-tower model uses them"
+    )
 
     def question(self) -> Question:
         """The same for `recsys.retrieval.respond`."""
         history = [Event(event.item_id, event.timestamp, event.event) for event in self.history or ()]
-        return Question(self.user_id, history, self.k, self.domain, self.deny or (), self.allow)
+        return Question(self.user_id, history, self.k, self.domain, self.deny or (), self.allow, features=self.features)
 
 
 class BatchRequest(_Asked):

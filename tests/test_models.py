@@ -26,6 +26,7 @@ SMALL = {  # settings that fit toys
     "mixture": {"parts": [{"name": "als", "dim": 8}, {"name": "spectral", "dim": 4}]},
     "softmax": {"dim": 8, "epochs": 20, "batch_size": 8},
     "spectral": {"dim": 4},
+    "two_tower": {"dim": 8, "epochs": 30, "batch_size": 256, "learning_rate": 0.03, "history": "others"},
     "variational": {"dim": 8, "epochs": 30, "batch_size": 8, "regularization": 0.1},
 }
 VARIANTS = [(name, SMALL.get(name, {})) for name in MODELS] + [
@@ -36,6 +37,8 @@ VARIANTS = [(name, SMALL.get(name, {})) for name in MODELS] + [
     ("softmax", SMALL["softmax"] | {"negatives": 4, "precision": "float32", "half_life": 5.0}),
     ("softmax", SMALL["softmax"] | {"user_rows": False}),
     ("spectral", SMALL["spectral"] | {"filter": 1.0, "half_life": 5.0}),
+    ("two_tower", SMALL["two_tower"] | {"user_ids": False, "sampler": "uniform", "negatives": 20}),
+    ("two_tower", SMALL["two_tower"] | {"sampler": "all", "propagation": 0.1, "learn_temperature": True}),
     ("variational", SMALL["variational"] | {"negatives": 10, "half_life": 5.0}),
     ("item_knn", {"neighbours": 4, "shrinkage": 1.0, "amplification": 1.0, "half_life": None}),
 ]

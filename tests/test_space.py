@@ -31,7 +31,17 @@ def test_a_declared_space_fits_its_model_and_holds_the_defaults(name: str) -> No
 
 def test_every_model_with_settings_of_its_own_can_be_searched() -> None:
     without = {name for name in MODELS if not space_of(name)}
-    assert {"als", "bpr", "softmax", "ease", "item_knn", "spectral", "mixture", "variational"} & without == set()
+    assert {
+        "als",
+        "bpr",
+        "softmax",
+        "ease",
+        "item_knn",
+        "spectral",
+        "mixture",
+        "variational",
+        "two_tower",
+    } & without == set()
     assert "own_history" in without
 
 

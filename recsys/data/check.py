@@ -26,7 +26,7 @@ from recsys.data.sources.files import read_table
 from recsys.data.sources.folder import find, read_events
 from recsys.data.sources.formats import Skipped
 from recsys.data.sources.movielens import is_movielens, read_movielens
-from recsys.data.sources.tables import item_id_column
+from recsys.data.sources.tables import id_column
 
 _EARLY_SECOND = 631_152_000  # 1990: no log of clicks is older, so smaller numbers count something else
 _HASH = np.uint64(0x9E3779B97F4A7C15)
@@ -177,7 +177,7 @@ def _spaces(codes: Codes | None, name: str) -> list[Finding]:
 
 def _described(users: pa.Array, items: pa.Array, table: pa.Table, found: Mapping[str, str]) -> list[Finding]:
     """The ids of the events held against those of the item table."""
-    column = item_id_column(table, found["item_id"])
+    column = id_column(table, found["item_id"], "item_id")
     if column is None:
         said, fix = "is checked against an item table without its ids", f"Name their column {found['item_id']}."
         return [whole("error", "item_table", "", said, fix)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.ipc
 
 from recsys.arrays import Array
 from recsys.data.interactions import Interactions
@@ -37,7 +38,8 @@ class Dataset:
 
     items: Arrow table, row i describes item i; a title, null where none is known, and
     perhaps the other columns of ITEM_COLUMNS. target_event: the only event type that a split asks for, and that
-    counts as having had an item; None = all.
+    counts as having had an item; None = all. item_features, user_features: whatever other columns the tables of items
+    and users had, row i describing item or user i; null where one is not described.
     """
 
     name: str
@@ -47,6 +49,18 @@ class Dataset:
     items: pa.Table
     published: Published | None = None
     target_event: str | None = None
+    item_features: pa.Table | None = None
+    user_features: pa.Table | None = None
+
+    @property
+    def described_items(self) -> pa.Table:
+        """All that is known of the items: ids, titles and the like, and features."""
+        return _columns(self.item_ids, "item_id", self.items, self.item_features)
+
+    @property
+    def described_users(self) -> pa.Table:
+        """All that is known of the users: ids and features."""
+        return _columns(self.user_ids, "user_id", self.user_features)
 
     @property
     def n_users(self) -> int:
@@ -75,4 +89,24 @@ class Dataset:
             digest.update(b"none" if array is None else np.ascontiguousarray(array).data)
         for ids in (self.user_ids, self.item_ids):
             digest.update(ids.digest())
+        for table in (self.item_features, self.user_features):
+            if table is not None:
+                digest.update(_bytes(table))
         return digest.hexdigest()
+
+
+def _columns(ids: IdMap, name: str, *tables: pa.Table | None) -> pa.Table:
+    columns = {name: pa.array(list(ids), pa.large_string())}
+    for table in tables:
+        if table is not None:
+            columns |= {column: table[column] for column in table.column_names}
+    return pa.table(columns)
+
+
+def _bytes(table: pa.Table) -> bytes:
+    """The same for equal tables, however they are chunked."""
+    sink = pa.BufferOutputStream()
+    whole = table.combine_chunks()
+    with pa.ipc.new_stream(sink, whole.schema) as writer:
+        writer.write_table(whole)
+    return sha256(sink.getvalue()).digest()

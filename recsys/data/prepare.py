@@ -181,4 +181,6 @@ def _compacted(data: Dataset) -> Dataset:
         user_ids=IdMap.of([data.user_ids[at] for at in user.tolist()]),
         item_ids=IdMap.of([data.item_ids[at] for at in item.tolist()]),
         items=data.items.take(item),
+        item_features=None if data.item_features is None else data.item_features.take(item),
+        user_features=None if data.user_features is None else data.user_features.take(user),
     )

@@ -18,10 +18,17 @@ def fitted_inputs(matrix: sparse.csr_array, users: F32, ridge: float) -> F32:
     item factors.
     """
     total = np.maximum(matrix.sum(axis=1, dtype=np.float64), 1e-12)
-    rows = sparse.diags_array(total**-0.5).astype(np.float32).tocsr() @ matrix
+    return ridge_rows(sparse.diags_array(total**-0.5).astype(np.float32).tocsr() @ matrix, users, ridge)
+
+
+def ridge_rows(rows: sparse.csr_array, targets: F32, ridge: float) -> F32:
+    """float32 (n_columns, dim) B that minimises `|rows B - targets|^2 + ridge |B|^2`, by conjugate gradient.
+
+    rows: float32 (n, n_columns); targets: float32 (n, dim).
+    """
     columns = rows.T.tocsr()
-    found = np.zeros((matrix.shape[1], users.shape[1]), np.float32)
-    residual = columns @ users
+    found = np.zeros((rows.shape[1], targets.shape[1]), np.float32)
+    residual = columns @ targets
     direction, size = residual.copy(), (residual**2).sum(axis=0)
     for _ in range(_STEPS):
         product = columns @ (rows @ direction) + np.float32(ridge) * direction

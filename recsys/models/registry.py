@@ -18,6 +18,7 @@ MODELS: dict[str, str] = {
     "popularity": "recsys.models.popularity:Popularity",
     "softmax": "recsys.models.softmax:SoftmaxMF",
     "spectral": "recsys.models.spectral:Spectral",
+    "two_tower": "recsys.models.two_tower:TwoTower",
     "variational": "recsys.models.variational:VariationalMF",
 }
 

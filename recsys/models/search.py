@@ -60,6 +60,11 @@ SEARCH: dict[str, Space] = {
         "filter": Span(0.0, 2.0),
         "half_life": _HALF_LIFE,
     },
+    "two_tower": {
+        "temperature": Span(0.02, 0.5, log=True),
+        "learning_rate": Span(1e-3, 0.1, log=True),
+        "id_dropout": Span(0.0, 0.9),
+    },
     "variational": {
         "dim": Span(8, 128, log=True),
         "regularization": Span(0.5, 32.0, log=True),

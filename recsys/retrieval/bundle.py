@@ -28,7 +28,7 @@ from recsys.retrieval.index import read_index, vectors_of, write_index
 from recsys.retrieval.manifest import MANIFEST, SEAL, describe, manifest_of, seal_of
 from recsys.retrieval.manifest import read_manifest as read_manifest  # callers find it here, beside `verify`
 from recsys.retrieval.manifest import verify as verify
-from recsys.retrieval.ranker import Embeddings, TrainedRanker, ranker_of
+from recsys.retrieval.ranker import Embeddings, ItemEncoder, TrainedRanker, ranker_of
 from recsys.retrieval.recommender import Recommender
 from recsys.retrieval.seen import SeenSettings, seen_policy
 from recsys.retrieval.users import Users
@@ -82,6 +82,20 @@ class Bundle:
     def bundle_id(self) -> str:
         bundle_id: str = self.manifest["bundle_id"]
         return bundle_id
+
+    @property
+    def replaces_row(self) -> bool:
+        """Whether a fresh history is encoded in the place of a known user's row, and not together with it."""
+        ranker: Any = self.recommender.ranker
+        return bool(ranker.replaces_row)
+
+    @cached_property
+    def item_encoder(self) -> ItemEncoder | None:
+        """What gives brand-new items their vectors; None where the model has no such part."""
+        from recsys.retrieval.tower import ItemTower
+
+        folder = self.path / "item_encoder"
+        return ItemTower.load(folder) if folder.is_dir() else None
 
     @cached_property
     def popular_now(self) -> Bool:
@@ -175,7 +189,10 @@ def _write(root: Path, content: Content) -> Path:
     for name, writer in _writers(content).items():
         durable.write(aside / name, writer)
     content.embeddings.encoder.save(aside / "encoder")
-    for path in (aside / "encoder").rglob("*.npy"):
+    if content.embeddings.item_encoder is not None:
+        (aside / "item_encoder").mkdir()
+        content.embeddings.item_encoder.save(aside / "item_encoder")
+    for path in [*(aside / "encoder").rglob("*.npy"), *aside.glob("item_encoder/*.npy")]:
         if not np.isfinite(_mapped(path)).all():
             raise ModelError(
                 f"{path.stem} of the encoder holds NaN or infinity. Training diverged: raise the regularization."

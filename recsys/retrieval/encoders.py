@@ -206,6 +206,7 @@ KINDS: dict[str, str] = {
     "concat": "recsys.retrieval.concat:Concat",
     "constant": "recsys.retrieval.encoders:Constant",
     "solve": "recsys.retrieval.encoders:Solve",
+    "tower": "recsys.retrieval.user_tower:UserTower",
 }
 
 

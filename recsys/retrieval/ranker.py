@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import faiss
 import numpy as np
+import pyarrow as pa
 
 from recsys.arrays import F32, F64, I8, I32, I64, Bool, Ragged
 from recsys.errors import ModelError
@@ -65,6 +67,16 @@ class Ranker(Protocol):
         """
 
 
+class ItemEncoder(Protocol):
+    """Gives items that training did not know their vectors."""
+
+    def encode(self, features: pa.Table) -> F32:
+        """float32 (n, dim) for n items with these raw columns; what is missing or unknown is as training learned it."""
+
+    def save(self, folder: Path) -> None:
+        """Writes it into an existing empty folder."""
+
+
 class TrainedRanker(Ranker, Protocol):
     """A Ranker that a learner ends in where it has no vectors: evaluated like any other, not exportable."""
 
@@ -78,10 +90,12 @@ class Embeddings:
     """What learning ends in: item vectors float32 (n_items, dim), C-contiguous, and an encoder into the same space.
 
     An item whose row is all zeros has no place in the space (it was never trained) and is never retrieved.
+    item_encoder: what gives a brand-new item its vector from its features, where the model has that.
     """
 
     items: F32
     encoder: Encoder
+    item_encoder: "ItemEncoder | None" = None
 
     def __post_init__(self) -> None:
         if self.items.ndim != 2 or self.items.shape[1] != self.encoder.dim:
@@ -122,11 +136,18 @@ class VectorRanker:
     def folds_in(self) -> bool:
         return self.encoder.folds_in
 
+    @property
+    def replaces_row(self) -> bool:
+        """Whether a fresh history is encoded in the place of a known user's row, and not together with it."""
+        return self.encoder.folds_in and not getattr(self.encoder, "joins", False)
+
     def top(
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
     ) -> Answer:
         vectors, known = self.encoder.encode(users)
         source = np.where((users.index >= 0) & self.encoder.knows_users, USER_ROW, HISTORY).astype(np.int8)
+        if users.features is not None:
+            source[(users.index < 0) & (users.history.lengths == 0)] = FEATURES
         source[~known] = FALLBACK
         ids = np.full((len(users), k), -1, np.int64)
         scores = np.full((len(users), k), -np.inf, np.float32)

@@ -4,17 +4,18 @@ The service, `recsys recommend` and the demo all answer through `respond`: ids a
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from recsys.arrays import F32, I32, Array, Histories, Ragged
-from recsys.errors import RequestError
+from recsys.errors import DataError, RequestError
 from recsys.retrieval.bundle import Bundle
 from recsys.retrieval.merge import merged
-from recsys.retrieval.ranker import FALLBACK, SOURCES, USER_ROW, best_allowed
+from recsys.retrieval.ranker import FALLBACK, FEATURES, SOURCES, USER_ROW, best_allowed
 from recsys.retrieval.seen import SeenPolicy
 from recsys.retrieval.users import Users
 
@@ -36,6 +37,8 @@ class Event(NamedTuple):
 class Question:
     """Who asks, and for what. deny, allow: item ids to leave out, or the only ones to consider. domain: likewise.
 
+    features: what is known of the person now, by the names of the columns that the model learned from, in place of what
+    is stored; other names, and models without such columns, ignore it.
     now: unix seconds at which a seen policy that counts days looks; None = the clock.
     """
 
@@ -46,6 +49,7 @@ class Question:
     deny: Sequence[str] = ()
     allow: Sequence[str] | None = None
     now: int | None = None
+    features: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,14 +77,18 @@ class Reply:
 
 
 def respond(bundle: Bundle, question: Question) -> Reply:
-    """The answer to a question. Raises RequestError on an unknown domain or a k out of range; nobody is unknown."""
+    """The answer to a question. Nobody is unknown. Raises RequestError on an unknown domain, a k out of range, or a
+    feature that is not what the model learned from."""
     if not 1 <= question.k <= MAX_K:
         raise RequestError(f"k must be between 1 and {MAX_K}, got {question.k}.")
     ignored: list[str] = []
     brought = _usable(bundle, question.history, ignored)
     users, stored = _person(bundle, question, brought)
     deny = Ragged.of([[item for item in _translated(bundle, question.deny, []) if item >= 0]])
-    answer = bundle.recommender.recommend(users, question.k, deny=deny, among=_among(bundle, question, ignored))
+    try:
+        answer = bundle.recommender.recommend(users, question.k, deny=deny, among=_among(bundle, question, ignored))
+    except DataError as error:  # of the features: all else is checked
+        raise RequestError(str(error)) from None
     ids, source = answer.ids[0][answer.ids[0] >= 0], int(answer.source[0])
     popular = source == FALLBACK or bundle.manifest["kind"] == "constant"
     reasons = [_popular(bundle, item, source) for item in ids] if popular else _causes(bundle, users, ids)
@@ -164,7 +172,7 @@ def _person(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, in
             np.array([types.get(event.event or "", -1) for event in asked], np.int8),
         )
         past = merged(past, new, bundle.duplicates)
-    row = -1 if len(fresh) and bundle.recommender.ranker.folds_in else index
+    row = -1 if len(fresh) and bundle.replaces_row else index
     person = Users(
         np.array([row], np.int32),
         past.items,
@@ -172,8 +180,19 @@ def _person(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, in
         weight=past.weight if bundle.weighted else None,
         event=None if bundle.history_event is None else past.event,
         now=np.array([now], np.int64),
+        features=_features(question),
     )
     return person, stored
+
+
+def _features(question: Question) -> pa.Table | None:
+    """One row of what the question says of the person."""
+    if not question.features:
+        return None
+    try:
+        return pa.table({name: pa.array([value]) for name, value in question.features.items()})
+    except pa.ArrowException as error:
+        raise RequestError(f"features cannot be read: {error}. Send numbers, texts, or lists of one of them.") from None
 
 
 def _stored(bundle: Bundle, index: int) -> Histories:
@@ -245,7 +264,11 @@ def _why(bundle: Bundle, question: Question, stored: int, used: int, source: int
         return f"{person}, and there is no usable history: these are the most popular items {window}."
     if bundle.manifest["kind"] == "constant":
         return f"{person}: this bundle holds popularity, the same list for everyone."
-    if source == USER_ROW:
-        return f"{person}: answered from the vector learned for this user."
+    if source == FEATURES:
+        return f"{person}: answered from what is known of the person."
     brought = ", those of the request among them" if question.history else ""
+    if source == USER_ROW and not (brought and used > stored):
+        return f"{person}: answered from the vector learned for this user."
+    if source == USER_ROW:
+        return f"{person}: answered from the vector learned for this user and a history of {used} events{brought}."
     return f"{person}: answered from a history of {used} events{brought}."

@@ -1,9 +1,9 @@
 """What is known of the users that a question is about."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 
 from recsys.arrays import F32, I8, I32, I64, Array, Histories, Ragged
 
@@ -15,7 +15,7 @@ class Users:
     index: int32 (n,), the row of a known user in the encoder's table; -1 = unknown, encode from the rest.
     history: items oldest first, already merged from stored and new events.
     time (unix seconds), weight, event: parallel to `history.values`, or None. now: int64 (n,) unix seconds, or None.
-    features: raw columns (n, ...), transformed by the encoder.
+    features: what is known of them, raw columns of n rows, transformed by the encoder; None = what the encoder knows.
     """
 
     index: I32
@@ -24,7 +24,7 @@ class Users:
     weight: F32 | None = None
     event: I8 | None = None
     now: I64 | None = None
-    features: Mapping[str, Array | Ragged] = field(default_factory=dict)
+    features: pa.Table | None = None
 
     def __post_init__(self) -> None:
         if self.history.rows != len(self.index):
@@ -65,8 +65,7 @@ class Users:
     def take(self, rows: Array) -> "Users":
         """The users at these rows (m,), in this order."""
         found = Users.of(self.index[rows], self.past.take(rows), None if self.now is None else self.now[rows])
-        features = {name: c.take(rows) if isinstance(c, Ragged) else c[rows] for name, c in self.features.items()}
-        return replace(found, features=features)
+        return found if self.features is None else replace(found, features=self.features.take(pa.array(rows)))
 
 
 def recency(history: Ragged, half_life: float) -> F32:

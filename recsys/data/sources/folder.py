@@ -1,8 +1,8 @@
 """A data set by name or path: a folder of tables, a single file or pattern of files of events, or a MovieLens zip.
 
 A folder holds `events` or `interactions` (one table), or the published parts `train`, `test` and perhaps `validation`;
-and perhaps `items`. Each is a file of `files.SUFFIXES`, or a folder of such files. Parts that carry times are joined,
-to be split by time. A folder with none of these names is a table of events in many files.
+and perhaps `items` and `users`. Each is a file of `files.SUFFIXES`, or a folder of such files. Parts that carry times
+are joined, to be split by time. A folder with none of these names is a table of events in many files.
 """
 
 import glob
@@ -42,7 +42,8 @@ def load_dataset(name: str, columns: Mapping[str, str] | None = None) -> Dataset
     events = read_events(path, columns or {})
     if not path.is_dir():
         return dataset_of(events, columns=columns, name=path.name)
-    return with_negatives(dataset_of(events, table_of(path, "items"), columns=columns, name=path.name), path)
+    items, users = table_of(path, "items"), table_of(path, "users")
+    return with_negatives(dataset_of(events, items, users, columns=columns, name=path.name), path)
 
 
 def find(name: str) -> Path:
@@ -94,8 +95,8 @@ def read_events(path: Path, columns: Mapping[str, str], skipped: list[Skipped] |
     if (single := table_of(path, "events") or table_of(path, "interactions")) is not None:
         return event_table(single, columns, skipped=skipped)
     paths = {name: found for name in _PARTS if (found := table_of(path, name)) is not None}
-    items = table_of(path, "items")
-    if not paths and (files := [file for file in parts_of(path) if items not in (file, *file.parents)]):
+    others = {table for name in ("items", "users") if (table := table_of(path, name)) is not None}
+    if not paths and (files := [file for file in parts_of(path) if not others & {file, *file.parents}]):
         roles = named_columns(column_names(files[0]), columns, str(files[0]))
         wanted, text = own_columns(columns)
         table, where = read_files(files, text, wanted, name=str(path), skipped=skipped)

@@ -1,7 +1,7 @@
 """From a table of events (files, DataFrame or Arrow, by named columns) and a table of items to a `Dataset`."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,16 +22,18 @@ _ALIASES = {"domain": "domain_name", "categories": "genres"}  # how published it
 def dataset_of(
     events: Any,
     items: Any = None,
+    users: Any = None,
     *,
     columns: Mapping[str, str] | None = None,
     name: str = "events",
     part: Array | None = None,
     part_name: str = "",
 ) -> Dataset:
-    """A data set from a table of events and, optionally, one of items.
+    """A data set from a table of events and, optionally, one of items and one of users.
 
-    events, items: path, DataFrame or Arrow table; events may also be an `EventTable`. columns: the user's own names, as
-    in {"user_id": "visitor"}; the one for item_id holds in the item table too, where that has such a column.
+    events, items, users: path, DataFrame or Arrow table; events may also be an `EventTable`. columns: the user's own
+    names, as in {"user_id": "visitor"}; those for item_id and user_id hold in the other tables too, where these have
+    such columns. What else these tables hold can be learned from as features; users without events follow those with.
     part: int8 (n,) of a published split, parallel to the rows; without it, a column `split` says it.
     Raises DataError: column, count, first row, next step.
     """
@@ -39,9 +41,12 @@ def dataset_of(
     table, found, where = read.table, read.roles, read.where
     if not len(table):
         raise DataError(f"{where} has no rows; a data set needs at least one event.")
-    described, item_ids = _items(items, (columns or {}).get("item_id", "item_id"))
+    known = _described(items, "item", (columns or {}).get("item_id", "item_id"))
+    described, item_ids, item_features = _items(known)
     user, user_ids = _indexed(schema.id_text(table[found["user_id"]], found["user_id"], where), None)
     item, item_ids = _indexed(schema.id_text(table[found["item_id"]], found["item_id"], where), item_ids)
+    people = _described(users, "user", (columns or {}).get("user_id", "user_id"))
+    user_ids, user_features = _users(people, user_ids)
     time = schema.unix_seconds(table[found["timestamp"]], found["timestamp"], where) if "timestamp" in found else None
     weight = schema.positive_weights(table[found["weight"]], found["weight"], where) if "weight" in found else None
     event, event_names = (
@@ -71,7 +76,16 @@ def dataset_of(
         event_names,
     )
     published = None if part is None else Published(part[order], part_name)
-    return Dataset(name, interactions, user_ids, item_ids, _filled(described, len(item_ids)), published)
+    return Dataset(
+        name,
+        interactions,
+        user_ids,
+        item_ids,
+        _filled(described, len(item_ids)),
+        published,
+        item_features=None if item_features is None else _lengthened(item_features, len(item_ids)),
+        user_features=user_features,
+    )
 
 
 def _whole_numbers(column: pa.ChunkedArray, name: str, where: str) -> I64:
@@ -90,37 +104,66 @@ def _indexed(ids: pa.DictionaryArray, known: IdMap | None) -> tuple[I32, IdMap]:
     return codes.astype(np.int32), mapped
 
 
-def _items(source: Any, own_name: str) -> tuple[pa.Table, IdMap | None]:
-    """The described items, standard columns only, and the map of their ids; (no columns, None) without a table.
+class _Known(NamedTuple):
+    """A table of items or users without its ids, and these. where: its name, for errors."""
 
-    own_name: what the events call item_id; the item table may call it so or by the standard name.
+    table: pa.Table
+    ids: list[str]
+    where: Any
+
+
+def _described(source: Any, what: str, own_name: str) -> _Known | None:
+    """What a table says of each item or user; None without a table.
+
+    own_name: what the events call the id; the table may call it so or by the standard name.
     """
     if source is None:
-        return pa.table({}), None
-    text = [own_name, "item_id", *ITEM_COLUMNS, *_ALIASES.values()]
-    table, where = read_rows(source, text, text, name="items")
-    name = item_id_column(table, own_name)
+        return None
+    standard = f"{what}_id"
+    text = [own_name, standard, *ITEM_COLUMNS, *_ALIASES.values()]
+    table, where = read_rows(source, text, name=f"{what}s")
+    name = id_column(table, own_name, standard)
     if name is None:
-        wanted = " or ".join(repr(one) for one in dict.fromkeys((own_name, "item_id")))
+        wanted = " or ".join(repr(one) for one in dict.fromkeys((own_name, standard)))
         raise DataError(f"{where} has no column {wanted}; its columns are {', '.join(column_names(source))}.")
     ids = schema.id_text(table[name], name, where)
     if len(ids.dictionary) != len(ids):
         counts = np.bincount(ids.indices.to_numpy())
         twice = ids.dictionary[int(counts.argmax())].as_py()
         raise DataError(
-            f"{where} must describe each item once; item {twice!r} has {counts.max()} rows. Drop the others."
+            f"{where} must describe each {what} once; {what} {twice!r} has {counts.max()} rows. Drop the others."
         )
-    columns = {}
+    return _Known(table.drop_columns([name]), ids.dictionary.to_pylist(), where)
+
+
+def _items(known: _Known | None) -> tuple[pa.Table, IdMap | None, pa.Table | None]:
+    """The standard columns, the map of the ids, and the other columns, if there are any."""
+    if known is None:
+        return pa.table({}), None, None
+    columns, taken = {}, list[str]()
     for name in ITEM_COLUMNS:
-        present = [own for own in (_ALIASES.get(name, name), name) if own in table.column_names]
+        present = [own for own in (_ALIASES.get(name, name), name) if own in known.table.column_names]
         if present:
-            columns[name] = _conformed(table[present[0]], name, present[0], where)
-    return pa.table(columns), IdMap.of(ids.dictionary.to_pylist())
+            columns[name] = _conformed(known.table[present[0]], name, present[0], known.where)
+            taken.append(present[0])
+    others = known.table.drop_columns(taken)
+    return pa.table(columns), IdMap.of(known.ids), others if others.num_columns else None
 
 
-def item_id_column(table: pa.Table, own_name: str) -> str | None:
-    """Which column of an item table holds the ids: the one that the events' own name calls, else `item_id`."""
-    return next((name for name in (own_name, "item_id") if name in table.column_names), None)
+def _users(known: _Known | None, ids: IdMap) -> tuple[IdMap, pa.Table | None]:
+    """The map with the described users that had no events at its end, and the columns in its order."""
+    if known is None or not known.table.num_columns:
+        return ids, None
+    ids = ids.extended(known.ids)
+    row = np.full(len(ids), -1, np.int64)
+    row[ids.indices(known.ids)] = np.arange(len(known.ids))
+    return ids, known.table.take(pa.array(row, mask=row < 0))
+
+
+def id_column(table: pa.Table, own_name: str, standard: str) -> str | None:
+    """Which column of a table of items or users holds the ids: the one that the events' own name calls, else the
+    standard one."""
+    return next((name for name in (own_name, standard) if name in table.column_names), None)
 
 
 def _conformed(column: pa.ChunkedArray, name: str, own_name: str, where: str) -> pa.ChunkedArray:
@@ -143,6 +186,11 @@ def _filled(items: pa.Table, n: int) -> pa.Table:
     """The table with a null row for each item that was not described, n rows in all, and a title column in any case."""
     if not items.column_names:
         return pa.table({"title": pa.nulls(n, pa.string())})
-    absent = pa.table({name: pa.nulls(n - len(items), items[name].type) for name in items.column_names})
-    filled = pa.concat_tables([items, absent])
+    filled = _lengthened(items, n)
     return filled if "title" in filled.column_names else filled.append_column("title", pa.nulls(n, pa.string()))
+
+
+def _lengthened(table: pa.Table, n: int) -> pa.Table:
+    """n rows: nulls after those that are there."""
+    absent = {name: pa.nulls(n - len(table), table[name].type) for name in table.column_names}
+    return pa.concat_tables([table, pa.table(absent, schema=table.schema)])

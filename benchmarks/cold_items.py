@@ -1,0 +1,123 @@
+"""Do new items find their people by their features? Items taken out of training, attributes known, among all items.
+
+    RECSYS_DATA=... python -m benchmarks.cold_items [--seeds 1,2,3] [--quick] [--json]
+
+s3rec-beauty: a drawn tenth of the items and each user's last event are taken out of training. cold: the events on items
+taken out, for the users who have events left; warm: the last events on the other items. Beside the two-tower model with
+attributes: the same by ids alone, and content kNN, the cosine of attributes weighted by their rarity, summed over the
+user's items. All rank the whole catalogue but what the user had. Settings were tuned on the items drawn with seed 1.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+import numpy as np
+from scipy import sparse
+
+from benchmarks.results import report
+from pipelines.console import Steps
+from recsys.arrays import F32, F64, Bool, Ragged
+from recsys.data.dataset import Dataset
+from recsys.data.interactions import Interactions
+from recsys.data.sources.folder import load_dataset
+from recsys.evaluation.attainable import ScoreRanker
+from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.significance import compare
+from recsys.models.popularity import fallback_order
+from recsys.models.registry import make_model
+from recsys.retrieval.bundle import recommender_of
+from recsys.retrieval.recommender import Recommender
+from recsys.retrieval.users import Users
+from recsys.seeding import generator
+
+DATA, COLUMN, METRIC, SHARE = "s3rec-beauty", "attribute_ids", "recall_at_20", 0.1
+BY_IDS: dict[str, Any] = {"user_ids": False, "epochs": 5, "temperature": 0.1}
+BY_FEATURES = BY_IDS | {"id_dropout": 0.3, "item_features": [{"column": COLUMN, "kind": "categories"}]}
+
+
+def parts_of(data: Dataset, seed: int) -> tuple[Dataset, dict[str, Interactions]]:
+    """What to learn from, and the events to ask for."""
+    events, cold = data.interactions, np.zeros(data.n_items, bool)
+    cold[generator(seed, "cold items").permutation(data.n_items)[: int(SHARE * data.n_items)]] = True
+    last = np.zeros(len(events), bool)
+    last[np.unique(events.user[::-1], return_index=True)[1]] = True
+    last = last[::-1]
+    out = cold[events.item]
+    return data.having(events.where(~out & ~last)), {"cold": events.where(out), "warm": events.where(last & ~out)}
+
+
+def content_knn(data: Dataset) -> ScoreRanker:
+    """Scores by attributes alone."""
+    lists = data.described_items[COLUMN].to_pylist()
+    pairs = [(item, attribute) for item, row in enumerate(lists) for attribute in row or ()]
+    item, attribute = (np.array(column) for column in zip(*pairs, strict=True))
+    has = sparse.csr_array((np.ones(len(item), np.float32), (item, attribute)))
+    has.resize((data.n_items, has.shape[1]))
+    rarity = np.log(data.n_items / np.maximum(has.sum(axis=0), 1))
+    weighted = has @ sparse.diags_array(rarity)
+    length = np.sqrt(weighted.multiply(weighted).sum(axis=1))
+    unit = (sparse.diags_array(1 / np.maximum(length, 1e-9)) @ weighted).tocsr()
+
+    def score(users: Users) -> F32:
+        ones = np.ones(len(users.history.values), np.float32)
+        had = sparse.csr_array((ones, users.history.values, users.history.offsets), (len(users), data.n_items))
+        found: F32 = ((had @ unit) @ unit.T).toarray().astype(np.float32)
+        return found
+
+    return ScoreRanker(score, data.n_items)
+
+
+def judged(engine: Recommender, train: Dataset, asked: Interactions, has_history: Bool) -> F64:
+    """The metric of each user who is asked for, who are the same for every engine."""
+    users = np.unique(asked.user)
+    users = users[has_history[users]]
+    targets = Ragged.from_pairs(asked.user, asked.item, train.n_users).take(users)
+    people = Users.known(users, train.interactions.histories().take(users))
+    return evaluate(engine, people, targets, metrics=(METRIC,)).values[METRIC]
+
+
+def rows_of(data: Dataset, seed: int, changes: dict[str, Any], steps: Steps) -> list[dict[str, Any]]:
+    train, asked = parts_of(data, seed)
+    fallback = fallback_order(train.interactions, None)
+    has_history = train.interactions.histories().items.lengths > 0
+    engines: dict[str, Callable[[], Recommender]] = {"content kNN": lambda: Recommender(content_knn(data), fallback)}
+    for name, settings in (("ids alone", BY_IDS), ("ids and attributes", BY_FEATURES)):
+
+        def learned(settings: dict[str, Any] = settings, name: str = name) -> Recommender:
+            with steps.step(f"seed {seed}, {name}") as progress:
+                model = make_model("two_tower", settings | changes)
+                return recommender_of(model.fit(train, seed=seed, progress=progress), fallback, "exclude")
+
+        engines[f"two_tower, {name}"] = learned
+    found = {}
+    for name, made in engines.items():
+        engine = made()
+        found[name] = {part: judged(engine, train, events, has_history) for part, events in asked.items()}
+    rows = []
+    for part in asked:
+        ours = found["two_tower, ids and attributes"][part]
+        for name, values in found.items():
+            row = {"items drawn by": seed, "part": part, "what": name, "users": len(ours), METRIC: values[part].mean()}
+            if values[part] is not ours:
+                other = compare(ours, {name: values[part]}, warm=len(ours))[name].difference
+                row |= {"attributes less this": other.mean, "low": other.low, "high": other.high}
+            rows.append(row)
+    return rows
+
+
+@click.command()
+@click.option("--seeds", default="1,2,3", show_default=True, help="Draws of the items taken out.")
+@click.option("--quick", is_flag=True, help="One epoch, one draw; nothing is written.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
+def main(seeds: str, quick: bool, as_json: bool) -> None:
+    """Measure what features do for items without a past."""
+    steps, data = Steps(quiet=as_json), load_dataset(DATA)
+    drawn = [1] if quick else [int(seed) for seed in seeds.split(",")]
+    changes = {"epochs": 1} if quick else {}
+    rows = [row for seed in drawn for row in rows_of(data, seed, changes, steps)]
+    report("cold_items", rows, title="Items without a past", note=f"{DATA}, {METRIC}.", quick=quick, as_json=as_json)
+
+
+if __name__ == "__main__":
+    main()

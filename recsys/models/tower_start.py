@@ -1,0 +1,111 @@
+"""Where the two-tower model starts: what features say of users and items, and the tables at the spectrum."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from scipy import sparse
+
+from recsys.arrays import F32, Array, Bool
+from recsys.data.dataset import Dataset
+from recsys.models.fold_in import ridge_rows
+from recsys.retrieval.features import Encoded, Features, FeatureSettings
+from recsys.retrieval.user_tower import UserLayout
+
+_START = 0.1  # length of rows that nothing is known of
+_RIDGE = 1.0  # of what features can tell of the spectrum
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """The declared features and what they say of the users or items of training; None where none are declared."""
+
+    features: Features | None
+    known: Encoded | None
+
+    @property
+    def rows(self) -> int:
+        """Table rows that they take."""
+        return 0 if self.features is None else self.features.n_rows
+
+    @property
+    def numbers(self) -> int:
+        return 0 if self.features is None else self.features.n_dense
+
+    def take(self, which: Array) -> Encoded | None:
+        return None if self.known is None else self.known.take(which)
+
+    def matrix(self) -> sparse.csr_array:
+        """float32 (n, rows): what each row weighs in an entity."""
+        assert self.known is not None
+        rows = self.known.rows
+        return sparse.csr_array((self.known.weight, rows.values, rows.offsets), shape=(rows.rows, self.rows))
+
+
+def described_items(columns: Sequence[FeatureSettings], train: Dataset) -> Described:
+    if not columns:
+        return Described(None, None)
+    features = Features.fitted(columns, train.described_items, "item")
+    return Described(features, features.encoded(train.described_items, train.n_items))
+
+
+def described_users(columns: Sequence[FeatureSettings], train: Dataset) -> Described:
+    """Of all users, and last of someone of whom nothing is known."""
+    if not columns:
+        return Described(None, None)
+    table = train.described_users
+    nobody = pa.table({name: pa.nulls(1, table[name].type) for name in table.column_names})
+    features = Features.fitted(columns, table, "user")
+    return Described(features, features.encoded(pa.concat_tables([table, nobody]), len(table) + 1))
+
+
+def first_tables(
+    layout: UserLayout,
+    trained: Bool,
+    of_users: Described,
+    of_items: Described,
+    dim: int,
+    spectrum: tuple[F32, F32] | None,
+    rng: np.random.Generator,
+) -> tuple[F32, F32, sparse.csr_array | None]:
+    """The tables of users and of items, float32 (rows, dim), and what rows of the first are built of.
+
+    Ids start small and drawn, or at the directions of the spectrum, of which the features of items take what they can
+    explain: so a new item starts where items like it are. The items of histories count with their features, which stand
+    behind those of users. trained: (n_items,) with events; the others' ids stay at zero.
+    """
+    n_items, behind = len(trained), of_items.rows if layout.n_items else 0
+    users = np.zeros((layout.features_at + of_users.rows + behind, dim), np.float32)
+    items = np.zeros((n_items + 1 + of_items.rows, dim), np.float32)
+    had = users[layout.items_at : layout.items_at + layout.n_items]
+    for rows in (users[: layout.n_users], had, items[:n_items]):
+        rows += rng.standard_normal(rows.shape, dtype=np.float32) * np.float32(_START / math.sqrt(dim))
+    if spectrum is not None:
+        by_user, by_item = map(_unit, spectrum)
+        k = by_item.shape[1]
+        if of_items.rows:
+            described = of_items.matrix()
+            explained = ridge_rows(described[trained], by_item[trained], _RIDGE)
+            items[n_items + 1 :, :k] = explained
+            users[len(users) - behind :, :k] = explained[:behind]
+            by_item = by_item - described @ explained
+        items[:n_items, :k] += by_item
+        users[: layout.n_users, :k] += by_user[: layout.n_users]
+        had[:, :k] += by_item[: layout.n_items]
+    items[:n_items][~trained] = 0
+    had[~trained[: layout.n_items]] = 0
+    return users, items, _built(len(users), layout.items_at, of_items.matrix()) if behind else None
+
+
+def _built(size: int, items_at: int, described: sparse.csr_array) -> sparse.csr_array:
+    """float32 (size, size): the rows of items count with those of their features, which are the last."""
+    cells = described.tocoo()
+    row, column = items_at + cells.row, size - described.shape[1] + cells.col
+    return sparse.csr_array((cells.data, (row, column)), shape=(size, size))
+
+
+def _unit(rows: F32) -> F32:
+    unit: F32 = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+    return unit

@@ -1,0 +1,248 @@
+"""The two-tower model: users from who they are, what they did and what is known of them; items from id and features."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from recsys.arrays import F32, I64, Array, Bool
+from recsys.config import Settings
+from recsys.data.dataset import Dataset
+from recsys.data.spectrum import degree_normalised
+from recsys.errors import SettingError
+from recsys.models.item_weights import learnable
+from recsys.models.spectral import spectral_rows
+from recsys.models.tower_start import described_items, described_users, first_tables
+from recsys.progress import Progress, silent
+from recsys.retrieval.features import FeatureSettings
+from recsys.retrieval.ranker import Embeddings
+from recsys.retrieval.tower import ItemTower, item_inputs
+from recsys.retrieval.user_tower import UserLayout, UserTower
+from recsys.retrieval.users import Users
+from recsys.seeding import generator
+from recsys.training.events import PastOfEvents
+from recsys.training.loop import ALONE, Aids, run_epochs
+from recsys.training.sampling import Kind, Sampler
+
+_ENCODED = 1 << 14  # users or items encoded at a time
+
+
+class TwoTowerSettings(Settings):
+    """Settings of TwoTower. Tune `temperature`, `learning_rate` and `epochs` first, then what goes into the towers."""
+
+    dim: int = Field(64, ge=2, description="width of the vectors")
+    epochs: int = Field(10, ge=1, description="passes over the events; the learning rate falls to 0 over them")
+    batch_size: int = Field(4096, ge=1, description="events a step")
+    learning_rate: float = Field(0.01, gt=0, description="Adam's, at the start")
+    temperature: float = Field(0.1, gt=0, description="of the softmax over cosines, where it starts or stays")
+    learn_temperature: bool = Field(False, description="whether the temperature is learned too")
+    item_features: tuple[FeatureSettings, ...] = Field((), description="columns of the item table to learn from")
+    user_features: tuple[FeatureSettings, ...] = Field((), description="columns of the user table to learn from")
+    user_ids: bool = Field(True, description="whether known users have a row of their own")
+    history: Literal["none", "before", "others"] = Field(
+        "before",
+        description="what else he is known by: strictly earlier events, all others where order says nothing, or none",
+    )
+    longest_history: int = Field(100, ge=1, description="events of a history that count, from its end")
+    hidden: int = Field(0, ge=0, description="width of a layer after the sums, in both towers; 0 = none")
+    sampler: Kind = Field(
+        "mixed", description="where negatives come from; all = an exact softmax, for small catalogues"
+    )
+    negatives: int = Field(1024, ge=1, description="draws a step of uniform, popularity and mixed")
+    log_q: bool = Field(
+        True, description="correct for how likely an item was to be drawn; off only to see what it does"
+    )
+    id_dropout: float = Field(
+        0.1, ge=0, lt=1, description="share of ids hidden in a step, so that features and history learn to do without"
+    )
+    initial: Literal["spectral", "random"] = Field("spectral", description="where the rows of ids start")
+    propagation: float = Field(
+        0.0,
+        ge=0,
+        description="weight at which the final item vectors take up the users who had them; 0 = none",
+    )
+
+
+class TwoTower:
+    """A tower for users, a tower for items, and the cosine of what they give.
+
+    A vector is the sum of table rows (the id's, those that features name, for users those of the history) and of
+    numbers times a matrix, perhaps a layer, brought to length 1. It is learned from events one by one: each user, by
+    what came before, shall find his item among sampled others. Items without events have a vector where they have
+    features.
+
+    Sources: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016; Yi et al.,
+    "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019 (the correction);
+    Volkovs et al., "DropoutNet", NeurIPS 2017 (hidden ids).
+    Relations: SoftmaxMF is this by ids alone, by user and not by event.
+    """
+
+    Settings = TwoTowerSettings
+
+    def __init__(self, settings: TwoTowerSettings | None = None) -> None:
+        self.settings = settings or TwoTowerSettings()
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+        """Item vectors float32 (n_items, dim), a UserTower, and an ItemTower where items have features.
+
+        It takes no vectors to start from. Raises ModelError on no events, SettingError on a feature that the data lack
+        or where nothing says who a user is, DataError on a value that is not of its declared kind.
+        """
+        learner = _Learner(self.settings, train, seed)
+        run_epochs(
+            "learning two_tower",
+            self.settings.epochs,
+            learner.epoch,
+            state=learner.state(),
+            learned=learner.learned,
+            aids=aids,
+            progress=progress,
+            cure="Lower learning_rate or raise temperature.",
+        )
+        return learner.learned()
+
+
+class _Learner:
+    """The towers of one fit, and what an epoch does to them."""
+
+    def __init__(self, settings: TwoTowerSettings, train: Dataset, seed: int) -> None:
+        import torch
+
+        from recsys.training.adam import Adam
+        from recsys.training.tower import Tower
+
+        if not settings.user_ids and settings.history == "none" and not settings.user_features:
+            raise SettingError("two_tower: with user_ids off, history none and no user_features nobody has a vector.")
+        self.settings, self.seed, self.train = settings, seed, train
+        self.matrix = learnable("two_tower", train)
+        self.events = PastOfEvents.of(train.interactions.histories(), settings.history, settings.longest_history)
+        counts: Array = np.bincount(train.interactions.item, train.interactions.weights, train.n_items)
+        self.trained = counts > 0
+        self.has_row = np.diff(self.matrix.indptr) > 0
+        self.sampler = Sampler(settings.sampler, settings.negatives, counts, settings.batch_size)
+        self.of_items = described_items(settings.item_features, train)
+        self.of_users = described_users(settings.user_features, train)
+        self.layout = UserLayout(
+            train.n_users if settings.user_ids else 0,
+            train.n_items if settings.history != "none" else 0,
+            settings.history == "before",
+            settings.longest_history,
+        )
+        spectrum = spectral_rows(self.matrix, settings.dim, seed=seed) if settings.initial == "spectral" else None
+        rng = generator(seed, "two_tower init")
+        users, items, built = first_tables(
+            self.layout, self.trained, self.of_users, self.of_items, settings.dim, spectrum, rng
+        )
+        self.user_tower = Tower(users, self.of_users.numbers, settings.hidden, rng, built)
+        self.item_tower = Tower(items, self.of_items.numbers, settings.hidden, rng)
+        self.heat = Adam(torch.tensor([[math.log(settings.temperature)]]))
+
+    def state(self) -> Mapping[str, Array]:
+        return {**self.user_tower.state("users"), **self.item_tower.state("items"), **self.heat.state("heat")}
+
+    def epoch(self, number: int) -> Mapping[str, float]:
+        """One pass over the events in a drawn order; the mean loss of an event, in nats."""
+        s, rng = self.settings, generator(self.seed, f"two_tower epoch {number}")
+        order = rng.permutation(len(self.events.item))
+        steps, loss = math.ceil(len(order) / s.batch_size), 0.0
+        for step in range(steps):
+            at = np.sort(order[step * s.batch_size : (step + 1) * s.batch_size])
+            rate = s.learning_rate * (1 + math.cos(math.pi * (number + step / steps) / s.epochs)) / 2
+            loss += self._stepped(at, rate, rng)
+        return {"loss": loss / float(self.events.weight.sum()), "temperature": math.exp(float(self.heat.table))}
+
+    def _stepped(self, at: Array, rate: float, rng: np.random.Generator) -> float:
+        """A step on the events `at`; its loss."""
+        import torch
+
+        from recsys.training.losses import Positives, Sample, softmax
+
+        s, events = self.settings, self.events
+        item = events.item[at]
+        drawn = self.sampler.drawn(item, rng)
+        pool = np.union1d(item, drawn.items)
+        users = self.user_tower.forward(self._users(at, rng))
+        items = self.item_tower.forward(self._items(pool, rng))
+        stands_for = 1 / drawn.chance if s.log_q else np.ones(len(drawn.items))
+        found = softmax(
+            users,
+            items,
+            Positives(
+                torch.arange(len(at)),
+                torch.from_numpy(np.searchsorted(pool, item)),
+                torch.from_numpy(events.weight[at]),
+            ),
+            torch.ones(len(at)),
+            math.exp(float(self.heat.table)),
+            sample=Sample(
+                torch.from_numpy(np.searchsorted(pool, drawn.items)), torch.from_numpy(stands_for.astype(np.float32))
+            ),
+            bound=1.0,
+        )
+        if s.learn_temperature:
+            self.heat.step(-(users * found.users).sum().reshape(1, 1), rate)
+        self.user_tower.step(found.users, rate)
+        self.item_tower.step(found.items, rate)
+        return found.loss
+
+    def _users(self, at: Array, rng: np.random.Generator) -> Any:
+        """What the user tower takes of some events, some ids hidden."""
+        user = self.events.user[at]
+        history, weight = self.events.histories(at)
+        hidden = rng.random(len(at)) < self.settings.id_dropout
+        features = self.of_users.take(user)
+        return self.layout.inputs(np.where(hidden, -1, user), history, weight, features)
+
+    def _items(self, items: I64, rng: np.random.Generator | None = None) -> Any:
+        """What the item tower takes of some items; in training some ids are hidden where features can stand in."""
+        row = np.where(self.trained[items], items, -1)
+        if self.of_items.known is None:
+            return item_inputs(row, self.train.n_items, None)
+        if rng is not None:
+            row[rng.random(len(items)) < self.settings.id_dropout] = -1
+        return item_inputs(row, self.train.n_items, self.of_items.take(items))
+
+    def learned(self) -> Embeddings:
+        tower = self.user_tower.served()
+        encoder = UserTower(
+            tower,
+            self.layout,
+            self._usable(tower.table),
+            self.has_row if self.settings.user_ids else np.zeros(0, bool),
+            self.of_users.features,
+            self.of_users.known,
+        )
+        tower, n_items = self.item_tower.served(), self.train.n_items
+        vectors = np.concatenate(
+            [
+                tower.vectors(self._items(np.arange(start, min(start + _ENCODED, n_items))))
+                for start in range(0, n_items, _ENCODED)
+            ]
+        )
+        if self.settings.propagation:
+            vectors += np.float32(self.settings.propagation) * (
+                degree_normalised(self.matrix).T @ self._everybody(encoder)
+            )
+        if self.of_items.features is None:
+            vectors[~self.trained] = 0
+            return Embeddings(vectors, encoder)
+        return Embeddings(
+            vectors, encoder, ItemTower(self.item_tower.served(slice(n_items, None)), self.of_items.features)
+        )
+
+    def _usable(self, table: F32) -> Bool:
+        """(n_items,): the items that a history may hold: with events or features."""
+        if self.of_items.features is None or not self.layout.n_items:
+            return self.trained
+        usable: Bool = np.asarray(table[self.layout.items_at : self.layout.items_at + self.train.n_items].any(axis=1))
+        return usable
+
+    def _everybody(self, encoder: UserTower) -> F32:
+        """float32 (n_users, dim): the vectors of the users of training, by all that they had."""
+        past = self.train.interactions.histories()
+        blocks = (
+            np.arange(at, min(at + _ENCODED, self.train.n_users)) for at in range(0, self.train.n_users, _ENCODED)
+        )
+        return np.concatenate([encoder.encode(Users.known(block, past.take(block)))[0] for block in blocks])

@@ -1,0 +1,180 @@
+"""Towers without torch: weighted sums of table rows in numpy, and what follows them by onnxruntime."""
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+
+from recsys.arrays import F32, I8, I32, Array, Ragged, offsets_of
+from recsys.errors import BundleError
+from recsys.retrieval import durable
+from recsys.retrieval.features import Encoded, Features
+
+FADING = 16  # powers of two of places from the end of a history: a weight is learned for each
+_PLAIN = -1
+_BLOCK = 1 << 16  # table rows summed at a time
+
+
+class Inputs(NamedTuple):
+    """What a tower takes of n entities. rows: of its table; weight: float32 and place: int8, both (nnz,) beside them;
+    dense: float32 (n, numbers).
+
+    place: -1 for what weighs `weight`; of events of a history the power of two of their places from its end, for which
+    a weight is learned. The weights of a history are then divided by the root of their sum."""
+
+    rows: Ragged
+    weight: F32
+    place: I8
+    dense: F32
+
+    def take(self, which: slice) -> "Inputs":
+        """Those of a slice of the entities."""
+        offsets = self.rows.offsets[which.start : which.stop + 1]
+        inside = slice(int(offsets[0]), int(offsets[-1]))
+        rows = Ragged(offsets - offsets[0], self.rows.values[inside])
+        return Inputs(rows, self.weight[inside], self.place[inside], self.dense[which])
+
+
+def together(parts: Sequence[tuple[Ragged, F32, I8]], dense: F32) -> Inputs:
+    """The rows of all parts, entity by entity."""
+    if len(parts) == 1:
+        return Inputs(*parts[0], dense)
+    entity = np.concatenate([rows.row_of_value() for rows, _, _ in parts])
+    order = np.argsort(entity, kind="stable")
+    values, weight, place = (
+        np.concatenate(one)[order] for one in zip(*((r.values, w, p) for r, w, p in parts), strict=True)
+    )
+    return Inputs(Ragged(offsets_of(np.bincount(entity, minlength=len(dense))), values), weight, place, dense)
+
+
+def plain(rows: Ragged, weight: F32 | None = None) -> tuple[Ragged, F32, I8]:
+    """Rows that weigh what they weigh."""
+    n = len(rows.values)
+    return rows, np.ones(n, np.float32) if weight is None else weight, np.full(n, _PLAIN, np.int8)
+
+
+def single(values: Array) -> Ragged:
+    """One value for each entity."""
+    return Ragged(np.arange(len(values) + 1, dtype=np.int64), np.asarray(values, np.int32))
+
+
+class Net:
+    """What follows the sums: an ONNX model from `summed` (n, width) to `vectors` (n, width) of length 1. One thread: a
+    service answers many at once."""
+
+    def __init__(self, model: bytes) -> None:
+        self.model = model
+
+    @cached_property
+    def _session(self) -> Any:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise BundleError("a two-tower model needs onnxruntime: pip install 'recsys[serve]'.") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, summed: F32) -> F32:
+        vectors: F32 = self._session.run(["vectors"], {"summed": summed})[0]
+        return vectors
+
+
+class Tower:
+    """From `Inputs` to vectors float32 (n, width): a sum of weighted rows and of numbers times a matrix, then a net.
+
+    table: float32 (rows, width). matrix: float32 (numbers, width). fading: float32 (FADING,), logarithms of the weights
+    by place in a history. linear: whether the net does no more than bring to length 1.
+    """
+
+    def __init__(self, table: F32, matrix: F32, fading: F32, net: Net, *, linear: bool) -> None:
+        self.table, self.matrix, self.fading, self.net, self.linear = table, matrix, fading, net, linear
+
+    @property
+    def width(self) -> int:
+        return int(self.table.shape[1])
+
+    def weights(self, inputs: Inputs) -> F32:
+        """float32 (nnz,): what each row counts."""
+        weight = inputs.weight
+        of_history = np.flatnonzero(inputs.place >= 0)
+        if len(of_history):
+            entity = inputs.rows.row_of_value()[of_history]
+            counted = weight[of_history] * np.exp(self.fading[inputs.place[of_history]])
+            total = np.bincount(entity, counted, minlength=inputs.rows.rows)[entity]
+            weight = weight.copy()
+            weight[of_history] = counted / np.sqrt(np.maximum(total, 1e-12))
+        return weight
+
+    def summed(self, inputs: Inputs) -> F32:
+        """float32 (n, width)."""
+        found: F32 = inputs.dense @ self.matrix
+        some = np.flatnonzero(inputs.rows.lengths)
+        if len(some):
+            added = self.table[inputs.rows.values] * self.weights(inputs)[:, None]
+            found[some] += np.add.reduceat(added, inputs.rows.offsets[some], axis=0)
+        return found
+
+    def vectors(self, inputs: Inputs) -> F32:
+        """float32 (n, width), a block of entities at a time."""
+        n, offsets = inputs.rows.rows, inputs.rows.offsets
+        if offsets[-1] <= _BLOCK:
+            return self.net(self.summed(inputs))
+        blocks, start = list[F32](), 0
+        while start < n:
+            stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _BLOCK, side="right")) - 1)
+            blocks.append(self.net(self.summed(inputs.take(slice(start, stop)))))
+            start = stop
+        return np.concatenate(blocks)
+
+    def arrays(self) -> dict[str, Any]:
+        return {"table": self.table, "matrix": self.matrix, "fading": self.fading}
+
+    def digest_arrays(self) -> dict[str, Any]:
+        return self.arrays() | {"net": np.frombuffer(self.net.model, np.uint8)}
+
+    @classmethod
+    def of(cls, folder: Path, arrays: dict[str, Any], *, linear: bool) -> Self:
+        net = Net((folder / "net.onnx").read_bytes())
+        return cls(arrays["table"], arrays["matrix"], arrays["fading"], net, linear=linear)
+
+
+class ItemTower:
+    """The item encoder of the two-tower model: a brand-new item gets its vector from its features.
+
+    tower: its table holds the row of the unknown id, then those of features.
+    """
+
+    def __init__(self, tower: Tower, features: Features) -> None:
+        self.tower, self.features = tower, features
+
+    def encode(self, features: pa.Table) -> F32:
+        """float32 (n, dim) for items with these raw columns, as `Features.encoded` reads them."""
+        n = features.num_rows
+        return self.tower.vectors(item_inputs(np.full(n, -1, np.int32), 0, self.features.encoded(features, n)))
+
+    def save(self, folder: Path) -> None:
+        """Writes it into an existing empty folder."""
+        for name, array in self.tower.arrays().items():
+            durable.write(folder / f"{name}.npy", partial(np.save, arr=array, allow_pickle=False))
+        durable.write(folder / "net.onnx", lambda path: path.write_bytes(self.tower.net.model))
+        self.features.save(folder, "features")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("table", "matrix", "fading")}
+        return cls(Tower.of(folder, arrays, linear=False), Features.load(folder, "features"))
+
+
+def item_inputs(row: I32, n_items: int, features: Encoded | None) -> Inputs:
+    """What the item tower takes. row: int32 (n,), -1 for what has no row; its table: items, the unknown, features."""
+    parts = [plain(single(np.where(row >= 0, row, n_items)))]
+    dense = np.zeros((len(row), 0), np.float32)
+    if features is not None:
+        shifted = Ragged(features.rows.offsets, features.rows.values + np.int32(n_items + 1))
+        parts.append(plain(shifted, features.weight))
+        dense = features.dense
+    return together(parts, dense)

@@ -1,0 +1,142 @@
+"""A tower that learns: rows of a table, numbers and a history go in, vectors come out, gradients come back.
+
+What a step costs is what it touches: the rows that a batch names are gathered, moved and put back.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from recsys.arrays import F32, Array
+from recsys.retrieval.tower import FADING, Inputs, Net
+from recsys.retrieval.tower import Tower as Served
+from recsys.training.adam import Adam
+
+_TINY = 1e-12
+
+
+class Tower:
+    """The learning twin of `recsys.retrieval.tower.Tower`, of the same numbers.
+
+    With `hidden` layers wide, `relu(x W1 + b) W2` is added to the sum x before it is brought to length 1; W2 starts at
+    zero, so that learning begins at what the table says.
+    """
+
+    def __init__(
+        self, table: F32, numbers: int, hidden: int, rng: np.random.Generator, built: sparse.csr_array | None = None
+    ) -> None:
+        """table: float32 (rows, width), where it starts. numbers: how many go in. built: float32 (rows, rows), which
+        rows count as more than themselves: those of the columns, so often, are added to them."""
+        width = table.shape[1]
+        self.built = built
+        self.table = Adam(torch.from_numpy(table))
+        self.whole = {"matrix": _zeros(numbers, width), "fading": _zeros(FADING, 1)}
+        if hidden:
+            first = rng.standard_normal((width, hidden), dtype=np.float32) * np.float32((2 / width) ** 0.5)
+            self.whole |= {"first": torch.from_numpy(first), "bias": _zeros(1, hidden), "second": _zeros(hidden, width)}
+        self._moves = {name: Adam(tensor) for name, tensor in self.whole.items()}
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """float32 (n, width) of length 1; remembered for `step`."""
+        named, place = np.unique(inputs.rows.values, return_inverse=True)
+        values = self._values(named)
+        self._free = {name: tensor.clone().requires_grad_() for name, tensor in self.whole.items()}
+        weight = self._weights(inputs)
+        offsets = torch.from_numpy(inputs.rows.offsets[:-1].copy())
+        summed = torch.nn.functional.embedding_bag(
+            torch.from_numpy(place), values, offsets, mode="sum", per_sample_weights=weight
+        )
+        if inputs.dense.shape[1]:
+            summed = summed + torch.from_numpy(inputs.dense) @ self._free["matrix"]
+        if "first" in self._free:
+            summed = summed + torch.relu(summed @ self._free["first"] + self._free["bias"]) @ self._free["second"]
+        self._out = summed / summed.norm(dim=1, keepdim=True).clamp_min(_TINY)
+        vectors: Tensor = self._out.detach()
+        return vectors
+
+    def _values(self, named: Array) -> Tensor:
+        """(m, width): the rows named, of int64 (m,) ascending, each with what it is built of."""
+        if self.built is None:
+            self._touched = torch.from_numpy(named.astype(np.int64))
+            self._leaves = self.table.table[self._touched].requires_grad_()
+            return self._leaves
+        parts = self.built[named]
+        touched = np.union1d(named, parts.indices)
+        self._touched = torch.from_numpy(touched.astype(np.int64))
+        self._leaves = self.table.table[self._touched].requires_grad_()
+        offsets = torch.from_numpy(parts.indptr[:-1].astype(np.int64))
+        column = torch.from_numpy(np.searchsorted(touched, parts.indices))
+        added = torch.nn.functional.embedding_bag(
+            column, self._leaves, offsets, mode="sum", per_sample_weights=torch.from_numpy(parts.data)
+        )
+        return self._leaves[torch.from_numpy(np.searchsorted(touched, named))] + added
+
+    def _weights(self, inputs: Inputs) -> Tensor:
+        weight = torch.from_numpy(inputs.weight)
+        of_history = np.flatnonzero(inputs.place >= 0)
+        if not len(of_history):
+            return weight
+        at = torch.from_numpy(of_history)
+        entity = torch.from_numpy(inputs.rows.row_of_value()[of_history])
+        place = torch.from_numpy(inputs.place[of_history].astype(np.int64))
+        counted = weight[at] * self._free["fading"][place, 0].exp()
+        total = torch.zeros(inputs.rows.rows).index_add(0, entity, counted)
+        return weight.index_copy(0, at, counted / total[entity].clamp_min(_TINY).sqrt())
+
+    def step(self, gradient: Tensor, learning_rate: float) -> None:
+        """Moves all that the last `forward` used against the gradient (n, width) of the loss in its vectors."""
+        self._out.backward(gradient)
+        assert self._leaves.grad is not None
+        self.table.step(self._leaves.grad, learning_rate, self._touched)
+        for name, tensor in self._free.items():
+            if tensor.grad is not None:
+                self._moves[name].step(tensor.grad, learning_rate)
+
+    def state(self, name: str) -> Mapping[str, Array]:
+        found = dict(self.table.state(name))
+        for part, moves in self._moves.items():
+            found |= moves.state(f"{name}_{part}")
+        return found
+
+    def served(self, rows: slice = slice(None)) -> Served:
+        """The same without torch; `rows` of the table alone, each with what it is built of."""
+        table, matrix, fading = (t.numpy() for t in (self.table.table, self.whole["matrix"], self.whole["fading"]))
+        whole = table[rows].copy() if self.built is None else table[rows] + self.built[rows] @ table
+        linear = "first" not in self.whole
+        return Served(whole, matrix.copy(), fading[:, 0].copy(), Net(self._onnx()), linear=linear)
+
+    def _onnx(self) -> bytes:
+        """The net after the sums."""
+        from onnx import TensorProto, checker, helper, numpy_helper
+
+        width = self.table.table.shape[1]
+        weights = [numpy_helper.from_array(np.array(_TINY, np.float32), "tiny")]
+        nodes, last = [], "summed"
+        if "first" in self.whole:
+            weights += [numpy_helper.from_array(self.whole[n].numpy(), n) for n in ("first", "bias", "second")]
+            nodes += [
+                helper.make_node("MatMul", ["summed", "first"], ["widened"]),
+                helper.make_node("Add", ["widened", "bias"], ["shifted"]),
+                helper.make_node("Relu", ["shifted"], ["kept"]),
+                helper.make_node("MatMul", ["kept", "second"], ["more"]),
+                helper.make_node("Add", ["summed", "more"], ["added"]),
+            ]
+            last = "added"
+        nodes += [
+            helper.make_node("ReduceL2", [last], ["length"], axes=[1], keepdims=1),
+            helper.make_node("Max", ["length", "tiny"], ["longer"]),
+            helper.make_node("Div", [last, "longer"], ["vectors"]),
+        ]
+        ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", width]) for n in ("summed", "vectors")]
+        graph = helper.make_graph(nodes, "tower", [ends[0]], [ends[1]], weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        checker.check_model(model)
+        data: bytes = model.SerializeToString(deterministic=True)
+        return data
+
+
+def _zeros(rows: int, columns: int) -> Tensor:
+    return torch.zeros(rows, columns)

@@ -1,0 +1,220 @@
+"""The two-tower model: training and service agree, new items have a place, histories hold what came before."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from toys import checkerboard, dataset, random_log
+
+from recsys.arrays import Histories, Ragged
+from recsys.data.dataset import Dataset
+from recsys.errors import DataError, RequestError, SettingError
+from recsys.models.content import content_of
+from recsys.models.registry import make_model
+from recsys.models.two_tower import TwoTower, TwoTowerSettings, _Learner
+from recsys.retrieval.bundle import Bundle, load, write
+from recsys.retrieval.encoders import load_encoder
+from recsys.retrieval.ranker import FALLBACK, FEATURES, HISTORY, USER_ROW, VectorRanker
+from recsys.retrieval.respond import Event, Question, respond
+from recsys.retrieval.users import Users
+from recsys.training.checkpoint import Checkpoint
+from recsys.training.events import PastOfEvents
+from recsys.training.loop import Aids
+
+SMALL = {"dim": 8, "epochs": 30, "batch_size": 256, "learning_rate": 0.03, "history": "others"}
+COLOUR = [{"column": "colour"}]
+BOTH = {"item_features": COLOUR, "user_features": [{"column": "likes"}, {"column": "age", "kind": "number"}]}
+
+
+def coloured(cold: int = 0) -> Dataset:
+    """The checkerboard, where the colour of an item says for which users it is, and so does what a user says he likes;
+    the last `cold` items have no events."""
+    data = checkerboard(40)
+    events = data.interactions.where(data.interactions.item < 40 - cold)
+    colour, likes = (pa.array(["even", "odd"] * 20) for _ in range(2))
+    return dataclasses.replace(
+        data.having(events),
+        item_features=pa.table({"colour": colour}),
+        user_features=pa.table({"likes": likes, "age": [float(user) for user in range(40)]}),
+    )
+
+
+def fitted(data: Dataset, **settings: Any) -> Any:
+    return make_model("two_tower", SMALL | settings).fit(data, seed=1)
+
+
+def bundled(folder: Path, data: Dataset, **settings: Any) -> Bundle:
+    return load(write(folder, content_of("two_tower", fitted(data, **settings), data)))
+
+
+def everyone(data: Dataset) -> Users:
+    return Users.known(np.arange(data.n_users), data.interactions.histories())
+
+
+@pytest.mark.parametrize("hidden", [0, 12])
+def test_what_serves_gives_the_vectors_that_were_learned(hidden: int, tmp_path: Path) -> None:
+    """The net by onnxruntime and the sums by numpy against torch, on the inputs of training and after a reload."""
+    data = coloured()
+    learner = _Learner(TwoTowerSettings(**(SMALL | BOTH | {"hidden": hidden, "history": "before"})), data, 1)
+    for number in range(3):
+        learner.epoch(number)
+    at, rng = np.arange(0, len(learner.events.item), 7), np.random.default_rng(0)
+    users, items = learner._users(at, rng), learner._items(np.arange(data.n_items), rng)
+    for tower, inputs in ((learner.user_tower, users), (learner.item_tower, items)):
+        np.testing.assert_allclose(tower.served().vectors(inputs), tower.forward(inputs).numpy(), atol=1e-5)
+    learned = learner.learned()
+    learned.encoder.save(tmp_path)
+    loaded = load_encoder(tmp_path, learned.items)
+    for users in (everyone(data), Users.unknown(everyone(data).history)):
+        np.testing.assert_array_equal(loaded.encode(users)[0], learned.encoder.encode(users)[0])
+    assert loaded.space_id == learned.encoder.space_id
+    assert np.abs(learner.user_tower.whole["fading"].numpy()).max() > 0.01
+
+
+@pytest.mark.parametrize("hidden", [0, 6])
+def test_a_step_follows_the_gradient_of_all_that_it_uses(hidden: int) -> None:
+    """Against the loss at shifted tables: rows, numbers, weights by place, and the layer."""
+    learner = _Learner(TwoTowerSettings(**(SMALL | BOTH | {"hidden": hidden, "history": "before"})), coloured(), 1)
+    tower, rng = learner.user_tower, np.random.default_rng(0)
+    for tensor in tower.whole.values():
+        tensor += 0.3 * torch.from_numpy(rng.standard_normal(tensor.shape).astype(np.float32))
+    inputs = learner._users(np.arange(50, 70), rng)
+    pull = torch.from_numpy(rng.standard_normal((20, 8)).astype(np.float32))
+    tower.forward(inputs)
+    tower._out.backward(pull)
+    table = torch.zeros_like(tower.table.table)
+    table[tower._touched] = tower._leaves.grad
+    grads = {"table": table} | {name: tensor.grad for name, tensor in tower._free.items()}
+    for name, grad in grads.items():
+        tensor = tower.table.table if name == "table" else tower.whole[name]
+        way = torch.from_numpy(rng.standard_normal(tensor.shape).astype(np.float32))
+        at, ends = tensor.clone(), []
+        for step in (2e-3, -2e-3):
+            tensor.copy_(at + step * way)
+            ends.append(float((tower.forward(inputs).double() * pull).sum()))
+        tensor.copy_(at)
+        assert (ends[0] - ends[1]) / 4e-3 == pytest.approx(float((grad * way).sum()), rel=0.02, abs=0.02), name
+
+
+def test_a_new_item_is_found_by_its_features() -> None:
+    data = coloured(cold=6)
+    learned = fitted(data, item_features=COLOUR, id_dropout=0.5, user_ids=False)
+    assert learned.trained.all()
+    vectors, _ = learned.encoder.encode(everyone(data))
+    scores = vectors @ learned.items[34:].T
+    right = (np.arange(40)[:, None] + np.arange(34, 40)) % 2 == 0
+    assert scores[right].min() > scores[~right].max()
+    again = learned.item_encoder.encode(pa.table({"colour": ["even", "odd"]}))
+    np.testing.assert_allclose(again, learned.items[[34, 35]], atol=1e-6)
+    bare = fitted(data)
+    assert not bare.trained[34:].any()
+    assert bare.item_encoder is None
+
+
+def test_a_bundle_keeps_the_item_encoder_and_answers_from_features(tmp_path: Path) -> None:
+    data = coloured()
+    learned = fitted(data, **BOTH, history="none", id_dropout=0.5)
+    bundle = load(write(tmp_path, content_of("two_tower", learned, data)))
+    colours = pa.table({"colour": ["odd", None, "pink"]})
+    assert bundle.item_encoder is not None
+    np.testing.assert_array_equal(bundle.item_encoder.encode(colours), learned.item_encoder.encode(colours))
+    for likes, parity in (("even", 0), ("odd", 1)):
+        reply = respond(bundle, Question("a stranger", k=5, features={"likes": likes, "age": 20, "shoe": 44}))
+        assert (reply.source, reply.why) == (
+            "features",
+            "User 'a stranger' is not in this bundle: answered from what is known of the person.",
+        )
+        assert {int(item.item_id[1:]) % 2 for item in reply.items} == {parity}
+    assert respond(bundle, Question("a stranger")).source == "fallback"
+    with pytest.raises(RequestError, match=r"'age' must hold a number in every row; row 0 holds 'old'"):
+        respond(bundle, Question("u1", features={"age": "old"}))
+    with pytest.raises(RequestError, match="features cannot be read"):
+        respond(bundle, Question("u1", features={"age": [1, "b"]}))
+
+
+def test_fresh_clicks_of_a_known_user_join_what_is_known_of_him(tmp_path: Path) -> None:
+    bundle = bundled(tmp_path, random_log(1), history="before")
+    before = respond(bundle, Question("u1", k=30))
+    after = respond(bundle, Question("u1", [Event("i3"), Event("i4")], k=30))
+    assert (before.source, after.source) == ("known", "known")
+    assert "and a history of" in after.why
+    assert [item.score for item in before.items] != [item.score for item in after.items]
+    assert bundle.replaces_row is False
+
+
+def test_where_an_answer_comes_from() -> None:
+    data = coloured()
+    learned = fitted(data, **BOTH)
+    history = Ragged.of([[0, 2], [], [0], []])
+    users = Users(np.array([1, 2, -1, -1], np.int32), history)
+    source = VectorRanker(learned).top(users, 1, forbid=Ragged.empty(4)).source
+    assert source.tolist() == [USER_ROW, USER_ROW, HISTORY, FALLBACK]
+    said = dataclasses.replace(users, features=pa.table({"likes": ["odd"] * 4}))
+    source = VectorRanker(learned).top(said, 1, forbid=Ragged.empty(4)).source
+    assert source.tolist() == [USER_ROW, USER_ROW, HISTORY, FEATURES]
+
+
+def test_a_history_holds_strictly_earlier_events_without_the_item_itself() -> None:
+    items = Ragged.of([[5, 6, 5, 7], [8, 9]])
+    past = Histories(items, time=np.array([1, 2, 2, 3, 4, 4]), weight=np.arange(6, dtype=np.float32))
+
+    def found(history: str, longest: int = 9, timed: bool = True) -> list[list[int]]:
+        given = past if timed else Histories(items, weight=past.weight)
+        events = PastOfEvents.of(given, history, longest)
+        assert events.user.tolist() == [0, 0, 0, 0, 1, 1]
+        ragged, weight = events.histories(np.arange(6))
+        assert len(weight) == len(ragged.values)
+        return [ragged.row(row).tolist() for row in range(6)]
+
+    assert found("before") == [[], [5], [], [5, 6, 5], [], []]
+    assert found("before", timed=False) == [[], [5], [6], [5, 6, 5], [], [8]]
+    assert found("before", longest=1, timed=False) == [[], [5], [6], [5], [], [8]]
+    assert found("others") == [[6, 7], [5, 5, 7], [6, 7], [5, 6, 5], [9], [8]]
+    assert found("none") == [[]] * 6
+    _, weight = PastOfEvents.of(past, "before", 9).histories(np.array([3, 1]))
+    assert weight.tolist() == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("last", [1, 5, 9])
+def test_a_run_that_goes_on_ends_in_the_same_bytes(last: int, tmp_path: Path) -> None:
+    settings = SMALL | BOTH | {"epochs": 10, "hidden": 6, "learn_temperature": True}
+    model, data = make_model("two_tower", settings), coloured()
+    aids = Aids(checkpoint=Checkpoint(tmp_path, "key"), checkpoint_s=0)
+
+    def dies(step: Any) -> None:
+        if step.done == last + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(data, seed=1, progress=dies, aids=aids)
+    resumed, whole = model.fit(data, seed=1, aids=aids), model.fit(data, seed=1)
+    assert resumed.items.tobytes() == whole.items.tobytes()  # type: ignore[union-attr]
+    assert resumed.encoder.space_id == whole.encoder.space_id  # type: ignore[union-attr]
+
+
+def test_a_learned_temperature_moves_and_a_fixed_one_stays() -> None:
+    for learn in (True, False):
+        learner = _Learner(TwoTowerSettings(**(SMALL | {"learn_temperature": learn})), checkerboard(20), 1)
+        assert (learner.epoch(0)["temperature"] == pytest.approx(0.1, rel=1e-6)) is not learn
+
+
+def test_what_cannot_be_learned_from_is_refused() -> None:
+    for settings, error, said in (
+        ({"user_ids": False, "history": "none"}, SettingError, "nobody has a vector"),
+        ({"item_features": [{"column": "size"}]}, SettingError, "item feature 'size' is no column of the item table"),
+        ({"user_features": [{"column": "likes", "kind": "number"}]}, DataError, "'likes' must hold a number"),
+    ):
+        with pytest.raises(error, match=said):
+            TwoTower(TwoTowerSettings(**(SMALL | settings))).fit(coloured(), seed=1)
+
+
+def test_ids_themselves_can_be_read_as_text() -> None:
+    """FastText's idea: an id that training did not know has a vector by its parts."""
+    data = dataset(np.repeat(np.arange(20), 10), np.tile(np.arange(10), 20), 20, 10)
+    learned = fitted(data, item_features=[{"column": "item_id", "kind": "text"}])
+    vectors = learned.item_encoder.encode(pa.table({"item_id": ["i1", "zzz"]}))
+    assert np.abs(vectors[0] - vectors[1]).max() > 0.05
