@@ -1,0 +1,116 @@
+"""What the two-tower model costs: a request, a step by the size of the catalogue, a million items encoded.
+
+    python -m benchmarks.tower_speed [--quick] [--json]
+
+One thread, random tables, since no learning is needed to time them. A request is a dict of 200 events of a catalogue of
+100,000 items, with two features, to the user vector. A step is 8,192 events with histories of 30, 1,024 uniform
+negatives over the whole table, dim 64, both towers moved and their Adam state updated, in CPU-seconds.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.results import report
+from pipelines.threads import set_threads
+from recsys.arrays import Ragged
+from recsys.retrieval.features import Features, FeatureSettings
+from recsys.retrieval.tower import item_inputs
+from recsys.retrieval.user_tower import UserLayout, UserTower
+from recsys.retrieval.users import Users
+from recsys.training.losses import Positives, Sample, softmax
+from recsys.training.sampling import Sampler
+from recsys.training.tower import Tower
+
+DIM, BATCH, NEGATIVES, HISTORY, USERS = 64, 8_192, 1_024, 30, 100_000
+rng = np.random.default_rng(1)
+
+
+def drawn(rows: int) -> Any:
+    return rng.standard_normal((rows, DIM), dtype=np.float32)
+
+
+def median(act: Callable[[], object], times: int, clock: Callable[[], float]) -> float:
+    seconds = []
+    for _ in range(times):
+        started = clock()
+        act()
+        seconds.append(clock() - started)
+    return float(np.median(seconds[times // 5 :]))
+
+
+def request_row(times: int) -> dict[str, Any]:
+    items, columns = 100_000, [FeatureSettings(column="country"), FeatureSettings(column="age", kind="number")]
+    people = pa.table({"country": ["NO", "DE"] * 500, "age": [float(age) for age in range(1_000)]})
+    features = Features.fitted(columns, people, "user")
+    layout = UserLayout(1_000, items, True, 200)
+    tower = Tower(drawn(layout.features_at + features.n_rows), features.n_dense, 128, rng).served()
+    nobody = features.encoded(pa.table({"country": [None], "age": [None]}), 1)
+    encoder = UserTower(tower, layout, np.ones(items, bool), np.ones(1_000, bool), features, nobody)
+
+    def asked() -> None:
+        request = {"history": rng.integers(items, size=200).tolist(), "features": {"country": "NO", "age": 44}}
+        said = pa.table({name: [value] for name, value in request["features"].items()})
+        users = Users(np.array([-1], np.int32), Ragged.of([request["history"]]), features=said)
+        encoder.encode(users)
+
+    return {"what": "request of 200 events and 2 features, ms", "median": 1e3 * median(asked, times, time.perf_counter)}
+
+
+def step_seconds(n_items: int, times: int) -> float:
+    layout = UserLayout(USERS, 100_000, True, HISTORY)
+    users, items = Tower(drawn(layout.features_at), 0, 0, rng), Tower(drawn(n_items + 1), 0, 0, rng)
+    sampler = Sampler("uniform", NEGATIVES, np.ones(n_items), BATCH)
+
+    def step() -> None:
+        import torch
+
+        item = rng.integers(n_items, size=BATCH)
+        history = Ragged(np.arange(BATCH + 1) * HISTORY, rng.integers(100_000, size=BATCH * HISTORY, dtype=np.int32))
+        person = rng.integers(USERS, size=BATCH).astype(np.int32)
+        found = sampler.drawn(item, rng)
+        pool = np.union1d(item, found.items)
+        ours = users.forward(layout.inputs(person, history, np.ones(len(history.values), np.float32), None))
+        theirs = items.forward(item_inputs(pool.astype(np.int32), n_items, None))
+        at = torch.from_numpy(np.searchsorted(pool, item))
+        positives = Positives(torch.arange(BATCH), at, torch.ones(BATCH))
+        counts = torch.from_numpy((1 / found.chance).astype(np.float32))
+        sample = Sample(torch.from_numpy(np.searchsorted(pool, found.items)), counts)
+        moved = softmax(ours, theirs, positives, torch.ones(BATCH), 0.1, sample=sample, bound=1.0)
+        users.step(moved.users, 0.01)
+        items.step(moved.items, 0.01)
+
+    return median(step, times, time.process_time)
+
+
+def encode_seconds(n_items: int) -> float:
+    tower = Tower(drawn(n_items + 1), 0, 128, rng).served()
+    started = time.perf_counter()
+    for start in range(0, n_items, 1 << 14):
+        tower.vectors(item_inputs(np.arange(start, min(start + (1 << 14), n_items), dtype=np.int32), n_items, None))
+    return time.perf_counter() - started
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Small tables, few repeats; nothing is written.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
+def main(quick: bool, as_json: bool) -> None:
+    """Time the two-tower model."""
+    set_threads(1)
+    rows, seconds = [request_row(20 if quick else 1_000)], list[float]()
+    sizes = (1_000, 10_000) if quick else (100_000, 1_000_000, 10_000_000)
+    for size in sizes:
+        seconds.append(step_seconds(size, 2 if quick else 15))
+        rows.append({"what": f"step over {size:,} items, CPU-seconds", "median": seconds[-1]})
+        rows[-1] |= {"against the smallest": seconds[-1] / seconds[0]}
+    count = 10_000 if quick else 1_000_000
+    rows.append({"what": f"encode {count:,} items through a layer of 128, seconds", "median": encode_seconds(count)})
+    report("tower_speed", rows, title="What the two-tower model costs", quick=quick, as_json=as_json)
+
+
+if __name__ == "__main__":
+    main()
