@@ -92,7 +92,7 @@ def checkpoints(home: Path) -> Path:
     return home / "mlruns/checkpoints"
 
 
-@pytest.mark.parametrize("model", ["softmax", "als", "variational"])
+@pytest.mark.parametrize("model", ["softmax", "als", "variational", "two_tower"])
 def test_a_stopped_run_goes_on_to_the_same_bundle_figures_and_curve(home: Path, learned: list[Any], model: str) -> None:
     named = () if model == "softmax" else (f'model={{name="{model}", dim=8, epochs=10}}',)
     whole, told = run(*named)

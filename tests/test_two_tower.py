@@ -12,7 +12,7 @@ from toys import checkerboard, dataset, random_log
 
 from recsys.arrays import Histories, Ragged
 from recsys.data.dataset import Dataset
-from recsys.errors import DataError, RequestError, SettingError
+from recsys.errors import DataError, ModelError, RequestError, SettingError
 from recsys.models.content import content_of
 from recsys.models.registry import make_model
 from recsys.models.two_tower import TwoTower, TwoTowerSettings, _Learner
@@ -200,6 +200,11 @@ def test_a_learned_temperature_moves_and_a_fixed_one_stays() -> None:
     for learn in (True, False):
         learner = _Learner(TwoTowerSettings(**(SMALL | {"learn_temperature": learn})), checkerboard(20), 1)
         assert (learner.epoch(0)["temperature"] == pytest.approx(0.1, rel=1e-6)) is not learn
+
+
+def test_a_rate_out_of_range_diverges_with_a_sentence() -> None:
+    with pytest.raises(ModelError, match="Lower learning_rate"):
+        fitted(coloured(), learning_rate=1e38, **BOTH)
 
 
 def test_what_cannot_be_learned_from_is_refused() -> None:

@@ -205,19 +205,18 @@ class _Learner:
         return item_inputs(row, self.train.n_items, self.of_items.take(items))
 
     def learned(self) -> Embeddings:
-        tower = self.user_tower.served()
+        of_users, of_items, n_items = self.user_tower.served(), self.item_tower.served(), self.train.n_items
         encoder = UserTower(
-            tower,
+            of_users,
             self.layout,
-            self._usable(tower.table),
+            self._usable(of_users.table),
             self.has_row if self.settings.user_ids else np.zeros(0, bool),
             self.of_users.features,
             self.of_users.known,
         )
-        tower, n_items = self.item_tower.served(), self.train.n_items
         vectors = np.concatenate(
             [
-                tower.vectors(self._items(np.arange(start, min(start + _ENCODED, n_items))))
+                of_items.vectors(self._items(np.arange(start, min(start + _ENCODED, n_items))))
                 for start in range(0, n_items, _ENCODED)
             ]
         )
