@@ -112,6 +112,13 @@ def test_a_value_of_another_kind_is_refused_by_name_and_row(column: str, kind: s
         of((column, kind)).encoded(pa.table({column: [value]}), 1)
 
 
+def test_a_column_of_rare_values_alone_knows_none() -> None:
+    features = of(("title", "category"), least=3)
+    assert features.n_rows == 2
+    assert rows(features, TABLE) == [[UNKNOWN], [UNKNOWN], [MISSING], [UNKNOWN], [UNKNOWN], [UNKNOWN]]
+    assert features.encoded(TABLE.slice(0, 0), 0).rows.rows == 0
+
+
 def test_declarations_that_cannot_be_are_refused() -> None:
     with pytest.raises(
         SettingError, match=r"item feature 'size' is no column of the item table; its columns are colour"

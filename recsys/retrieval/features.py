@@ -151,8 +151,7 @@ class Features:
             lists = [list(_values(row, column)) for row in raw]
             lengths = np.array([max(1, len(row)) for row in lists], np.int64)
             flat = [value for row in lists for value in (row or ("",))]
-            value = self.vocabularies[column.column].indices(flat).astype(np.int64) + 2
-            value[value == 1] = UNKNOWN
+            value = self.vocabularies[column.column].indices(flat).astype(np.int64) + 2  # and -1, none, is UNKNOWN
             value[np.fromiter((text == "" for text in flat), bool, len(flat))] = MISSING
         row = np.repeat(np.arange(len(raw)), lengths)
         return row, value, np.repeat(lengths**-0.5, lengths)
