@@ -81,15 +81,24 @@ from recsys.training.checkpoint import Checkpoint
 from recsys.training.loop import Aids
 aids = Aids(checkpoint=Checkpoint(Path(sys.argv[1]), "key"), checkpoint_s=0)
 say = lambda step: print(step.done, flush=True)
-make_model("softmax", {"dim": 8, "epochs": 10, "batch_size": 8}).fit(checkerboard(20), seed=1, progress=say, aids=aids)
+settings = {"dim": 8, "epochs": 10, "batch_size": 8}
+make_model(sys.argv[2], settings).fit(checkerboard(20), seed=1, progress=say, aids=aids)
 """
 
 
+def digest(learned: Embeddings) -> tuple[bytes, ...]:
+    rows = getattr(learned.encoder, "table", np.zeros(0))  # which the space of a bag does not cover
+    return learned.items.tobytes(), learned.encoder.space_id.encode(), rows.tobytes()
+
+
 @pytest.mark.slow
-def test_a_killed_process_leaves_a_state_to_go_on_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["softmax", "two_tower"])
+def test_a_killed_process_leaves_a_state_to_go_on_from(name: str, tmp_path: Path) -> None:
+    model, data = make_model(name, SETTINGS["softmax"]), checkerboard(20)
+    whole = digest(model.fit(data, seed=1))
     for epoch in range(1, 10):
         folder = tmp_path / str(epoch)
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder)], stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder), name], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         for line in child.stdout:
             if int(line) == epoch:
@@ -97,9 +106,8 @@ def test_a_killed_process_leaves_a_state_to_go_on_from(tmp_path: Path) -> None:
         child.kill()
         child.wait()
         child.stdout.close()
-        model, data = make_model("softmax", SETTINGS["softmax"]), checkerboard(20)
         resumed = model.fit(data, seed=1, aids=Aids(checkpoint=Checkpoint(folder, "key"), checkpoint_s=0))
-        assert everything(resumed) == everything(model.fit(data, seed=1)), epoch
+        assert digest(resumed) == whole, epoch
 
 
 def test_a_checkpoint_gives_back_what_it_was_given_and_keeps_one_epoch(tmp_path: Path) -> None:
