@@ -156,6 +156,20 @@ def test_where_an_answer_comes_from() -> None:
     said = dataclasses.replace(users, features=pa.table({"likes": ["odd"] * 4}))
     source = VectorRanker(learned).top(said, 1, forbid=Ragged.empty(4)).source
     assert source.tolist() == [USER_ROW, USER_ROW, HISTORY, FEATURES]
+    popularity = make_model("popularity", {}).fit(data, seed=1)
+    source = VectorRanker(popularity).top(said, 1, forbid=Ragged.empty(4)).source
+    assert FEATURES not in source.tolist()
+
+
+def test_a_described_user_without_events_is_answered_from_his_features(tmp_path: Path) -> None:
+    data = coloured()
+    data = data.having(data.interactions.where(data.interactions.user < 38))
+    bundle = bundled(tmp_path, data, **BOTH)
+    reply = respond(bundle, Question("u39"))
+    assert (reply.source, reply.why) == (
+        "features",
+        "User 'u39' has 0 stored events: answered from what is known of the person.",
+    )
 
 
 def test_a_history_holds_strictly_earlier_events_without_the_item_itself() -> None:

@@ -131,13 +131,12 @@ class Features:
             rows.append(row)
             values.append(value + start)
             weights.append(weight)
+        blocks = np.hstack(dense) if dense else np.zeros((n, 0), np.float32)
         if not rows:
-            blocks = np.hstack(dense) if dense else np.zeros((n, 0), np.float32)
             return Encoded(Ragged.empty(n), np.zeros(0, np.float32), blocks)
         row = np.concatenate(rows)
         order = np.argsort(row, kind="stable")
         ragged = Ragged(offsets_of(np.bincount(row, minlength=n)), np.concatenate(values)[order].astype(np.int32))
-        blocks = np.hstack(dense) if dense else np.zeros((n, 0), np.float32)
         return Encoded(ragged, np.concatenate(weights)[order].astype(np.float32), blocks)
 
     def _named(self, raw: list[Any], column: FeatureSettings) -> tuple[Array, Array, Array]:
@@ -214,7 +213,9 @@ def _values(value: Any, column: FeatureSettings) -> Iterator[str]:
     for cell in cells:
         if _is_missing(cell):
             continue
-        whole = int(cell) if isinstance(cell, float) and cell.is_integer() else cell  # pandas makes 3 of None, 3 to 3.0
+        whole = (
+            int(cell) if isinstance(cell, float) and cell.is_integer() else cell
+        )  # pandas has 3.0 where others are missing
         text = str(whole).strip()
         if text and text not in seen:
             seen.add(text)

@@ -13,6 +13,7 @@ from recsys.arrays import F32, F64, I8, I32, I64, Bool, Ragged
 from recsys.errors import ModelError
 from recsys.retrieval.encoders import Constant, Encoder
 from recsys.retrieval.topk import falling, top_k, top_shared
+from recsys.retrieval.user_tower import UserTower
 from recsys.retrieval.users import Users
 
 USER_ROW, HISTORY, FEATURES, FALLBACK = 0, 1, 2, 3
@@ -95,7 +96,7 @@ class Embeddings:
 
     items: F32
     encoder: Encoder
-    item_encoder: "ItemEncoder | None" = None
+    item_encoder: ItemEncoder | None = None
 
     def __post_init__(self) -> None:
         if self.items.ndim != 2 or self.items.shape[1] != self.encoder.dim:
@@ -139,16 +140,13 @@ class VectorRanker:
     @property
     def replaces_row(self) -> bool:
         """Whether a fresh history is encoded in the place of a known user's row, and not together with it."""
-        return self.encoder.folds_in and not getattr(self.encoder, "joins", False)
+        return self.encoder.folds_in and not isinstance(self.encoder, UserTower)
 
     def top(
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
     ) -> Answer:
         vectors, known = self.encoder.encode(users)
-        source = np.where((users.index >= 0) & self.encoder.knows_users, USER_ROW, HISTORY).astype(np.int8)
-        if users.features is not None:
-            source[(users.index < 0) & (users.history.lengths == 0)] = FEATURES
-        source[~known] = FALLBACK
+        source = np.where(known, self._source(users), FALLBACK).astype(np.int8)
         ids = np.full((len(users), k), -1, np.int64)
         scores = np.full((len(users), k), -np.inf, np.float32)
         rows = np.flatnonzero(known)
@@ -165,6 +163,13 @@ class VectorRanker:
 
     def contributions(self, user: Users, ids: I64) -> F32 | None:
         return self.encoder.contributions(user, self.items[ids])
+
+    def _source(self, users: Users) -> I8:
+        """int8 (n,): what the vectors of users who have one come from."""
+        if not isinstance(self.encoder, UserTower):
+            return np.where((users.index >= 0) & self.encoder.knows_users, USER_ROW, HISTORY)
+        has_row, has_history = self.encoder.has(users)
+        return np.where(has_row, USER_ROW, np.where(has_history, HISTORY, FEATURES))
 
     def _shared(self, k: int, forbid: Ragged, available: Bool | None) -> tuple[I64, F32]:
         """One scan for everybody, where everybody has the same vector."""

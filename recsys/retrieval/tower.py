@@ -1,6 +1,5 @@
 """Towers without torch: weighted sums of table rows in numpy, and what follows them by onnxruntime."""
 
-from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -38,8 +37,12 @@ class Inputs(NamedTuple):
         return Inputs(rows, self.weight[inside], self.place[inside], self.dense[which])
 
 
-def together(parts: Sequence[tuple[Ragged, F32, I8]], dense: F32) -> Inputs:
-    """The rows of all parts, entity by entity."""
+def together(parts: list[tuple[Ragged, F32, I8]], features: Encoded | None, features_at: int) -> Inputs:
+    """The rows of all parts, entity by entity; those of the features stand from `features_at` on in the table."""
+    dense = np.zeros((parts[0][0].rows, 0), np.float32)
+    if features is not None:
+        shifted = Ragged(features.rows.offsets, features.rows.values + np.int32(features_at))
+        parts, dense = [*parts, plain(shifted, features.weight)], features.dense
     if len(parts) == 1:
         return Inputs(*parts[0], dense)
     entity = np.concatenate([rows.row_of_value() for rows, _, _ in parts])
@@ -171,10 +174,4 @@ class ItemTower:
 
 def item_inputs(row: I32, n_items: int, features: Encoded | None) -> Inputs:
     """What the item tower takes. row: int32 (n,), -1 for what has no row; its table: items, the unknown, features."""
-    parts = [plain(single(np.where(row >= 0, row, n_items)))]
-    dense = np.zeros((len(row), 0), np.float32)
-    if features is not None:
-        shifted = Ragged(features.rows.offsets, features.rows.values + np.int32(n_items + 1))
-        parts.append(plain(shifted, features.weight))
-        dense = features.dense
-    return together(parts, dense)
+    return together([plain(single(np.where(row >= 0, row, n_items)))], features, n_items + 1)

@@ -46,12 +46,7 @@ class UserLayout(NamedTuple):
             empty = np.flatnonzero(history.lengths == 0)
             nothing = np.full(len(empty), self.items_at + self.n_items, np.int32)
             parts.append(plain(Ragged.from_pairs(empty, nothing, n)))
-        dense = np.zeros((n, 0), np.float32)
-        if features is not None:
-            shifted = Ragged(features.rows.offsets, features.rows.values + np.int32(self.features_at))
-            parts.append(plain(shifted, features.weight))
-            dense = features.dense
-        return together(parts, dense)
+        return together(parts, features, self.features_at)
 
 
 class UserTower:
@@ -66,7 +61,6 @@ class UserTower:
     """
 
     kind: ClassVar[str] = "tower"
-    joins: ClassVar[bool] = True  # a row and a history count together
 
     def __init__(
         self,
@@ -98,22 +92,23 @@ class UserTower:
     def knows_users(self) -> bool:
         return self.layout.n_users > 0
 
+    def has(self, users: Users) -> tuple[Bool, Bool]:
+        """(n,) who has a row of his own, and who has a history that counts."""
+        row = (users.index >= 0) & (users.index < len(self.has_row))
+        row[row] = self.has_row[users.index[row]]
+        history = users.history.keep(self.trained[users.history.values])
+        return row, (history.lengths > 0) & self.folds_in
+
     def inputs(self, users: Users) -> tuple[Inputs, Bool]:
         """What the tower takes of them, and (n,) of whom there is anything at all."""
-        history, counted = users.history, users.counted()
-        kept = self.trained[history.values]
-        if not kept.all():
-            history, counted = history.keep(kept), counted[kept]
-        inside = (users.index >= 0) & (users.index < len(self.has_row))
-        inside[inside] = self.has_row[users.index[inside]]
-        known = inside & self.knows_users
-        if self.folds_in:
-            known |= history.lengths > 0
-        encoded = None
+        row, past = self.has(users)
+        kept = self.trained[users.history.values]
+        history, counted = users.history.keep(kept), users.counted()[kept]
+        encoded, known = None, row | past
         if self.features is not None:
             encoded, described = self._described(users)
             known |= described
-        return self.layout.inputs(np.where(inside, users.index, -1), history, counted, encoded), known
+        return self.layout.inputs(np.where(row, users.index, -1), history, counted, encoded), known
 
     def _described(self, users: Users) -> tuple[Encoded, Bool]:
         """The features of the users, and (n,) of whom any are known."""
