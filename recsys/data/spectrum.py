@@ -16,6 +16,21 @@ def degree_normalised(matrix: sparse.csr_array, exponent: float = 0.5) -> sparse
     return normalised
 
 
+def propagated(matrix: sparse.csr_array, users: F32, weight: float) -> F32:
+    """float32 (n_items, dim): what item vectors take up of the users who had them, in one step over the graph of both.
+
+    matrix: float32 (n_users, n_items); users: float32 (n_users, dim). Source: He et al., "LightGCN", SIGIR 2020.
+    """
+    taken: F32 = np.float32(weight) * (degree_normalised(matrix).T @ users)
+    return taken
+
+
+def unit(rows: F32) -> F32:
+    """Rows (n, dim) at length 1; rows of zeros stay."""
+    found: F32 = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+    return found
+
+
 def decomposed(matrix: sparse.csr_array, dim: int, *, seed: int, sweeps: int = 4) -> tuple[F32, F32, F32]:
     """The leading singular triplets, U (n_users, k), values (k,), V (n_items, k), where k = dim or the smaller side.
 

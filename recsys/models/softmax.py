@@ -11,7 +11,7 @@ from scipy import sparse
 from recsys.arrays import F32, Array
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
-from recsys.data.spectrum import degree_normalised
+from recsys.data.spectrum import propagated, unit
 from recsys.models.fold_in import fitted_inputs
 from recsys.models.item_weights import learnable
 from recsys.models.spectral import spectral_rows
@@ -130,7 +130,7 @@ class _Learner:
             return users, items
         for drawn, start in zip((users, items), given, strict=True):
             known = start.any(axis=1)
-            drawn[known, : start.shape[1]] = _unit(start[known])
+            drawn[known, : start.shape[1]] = unit(start[known])
         return users, items
 
     def _unsmoothed(self, users: F32, items: F32) -> F32:
@@ -138,12 +138,7 @@ class _Learner:
         if not self.settings.propagation:
             return items
         known = np.asarray(items.any(axis=1))[:, None]
-        return np.where(known, items - self._propagated(users), np.float32(0))
-
-    def _propagated(self, users: F32) -> F32:
-        """float32 (n_items, dim): what the items take up of the users who had them."""
-        taken: F32 = np.float32(self.settings.propagation) * (degree_normalised(self.matrix).T @ users)
-        return taken
+        return np.where(known, items - propagated(self.matrix, users, self.settings.propagation), np.float32(0))
 
     def state(self) -> Mapping[str, Array]:
         return {**self.users.state("users"), **self.items.state("items")}
@@ -209,10 +204,10 @@ class _Learner:
         items = self.items.table.numpy().copy()
         items[self.popularity == 0] = 0
         if cosine:
-            users, items = _unit(users), _unit(items)
+            users, items = unit(users), unit(items)
         inputs = fitted_inputs(self.matrix, users, self.settings.fold_in_ridge)
         if self.settings.propagation:
-            items += self._propagated(users)
+            items += propagated(self.matrix, users, self.settings.propagation)
         half_life = self.settings.half_life
         table = users if half_life is None and self.settings.user_rows else None
         encoder = Bag(inputs, table, unit=cosine, half_life=half_life)
@@ -225,9 +220,3 @@ def _with_length(rows: Any, cosine: bool) -> tuple[Any, Any]:
         return rows, None
     length = rows.norm(dim=1, keepdim=True).clamp_min_(1e-6)
     return rows / length, length
-
-
-def _unit(rows: F32) -> F32:
-    """Rows at length 1; rows of zeros stay."""
-    unit: F32 = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
-    return unit

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from recsys.arrays import F32, Array, Bool
 from recsys.data.dataset import Dataset
+from recsys.data.spectrum import unit
 from recsys.models.fold_in import ridge_rows
 from recsys.retrieval.features import Encoded, Features, FeatureSettings
 from recsys.retrieval.user_tower import UserLayout
@@ -83,7 +84,7 @@ def first_tables(
     for rows in (users[: layout.n_users], had, items[:n_items]):
         rows += rng.standard_normal(rows.shape, dtype=np.float32) * np.float32(_START / math.sqrt(dim))
     if spectrum is not None:
-        by_user, by_item = map(_unit, spectrum)
+        by_user, by_item = map(unit, spectrum)
         k = by_item.shape[1]
         if of_items.rows:
             described = of_items.matrix()
@@ -104,8 +105,3 @@ def _built(size: int, items_at: int, described: sparse.csr_array) -> sparse.csr_
     cells = described.tocoo()
     row, column = items_at + cells.row, size - described.shape[1] + cells.col
     return sparse.csr_array((cells.data, (row, column)), shape=(size, size))
-
-
-def _unit(rows: F32) -> F32:
-    unit: F32 = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
-    return unit

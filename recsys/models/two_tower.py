@@ -10,7 +10,7 @@ from pydantic import Field
 from recsys.arrays import F32, I64, Array, Bool
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
-from recsys.data.spectrum import degree_normalised
+from recsys.data.spectrum import propagated
 from recsys.errors import SettingError
 from recsys.models.item_weights import learnable
 from recsys.models.spectral import spectral_rows
@@ -221,9 +221,7 @@ class _Learner:
             ]
         )
         if self.settings.propagation:
-            vectors += np.float32(self.settings.propagation) * (
-                degree_normalised(self.matrix).T @ self._everybody(encoder)
-            )
+            vectors += propagated(self.matrix, self._everybody(encoder), self.settings.propagation)
         if self.of_items.features is None:
             vectors[~self.trained] = 0
             return Embeddings(vectors, encoder)

@@ -11,7 +11,7 @@ from scipy import sparse
 from recsys.arrays import F32, Array
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
-from recsys.data.spectrum import degree_normalised
+from recsys.data.spectrum import propagated
 from recsys.models.fold_in import fitted_inputs
 from recsys.models.item_weights import learnable
 from recsys.models.popularity import trend
@@ -138,15 +138,10 @@ class _Learner:
         length = np.linalg.norm(start, axis=1, keepdims=True)
         items[:, : start.shape[1]] += start / np.maximum(length, np.float32(1e-12))
         if warm is not None:
-            given = warm.items - self._propagated(warm.users) if self.settings.propagation else warm.items
+            given = warm.items - propagated(self.matrix, warm.users, self.settings.propagation)
             known = np.asarray(warm.items.any(axis=1))
             items[known] = given[known]
         return items
-
-    def _propagated(self, users: F32) -> F32:
-        """float32 (n_items, dim - 1): what the items take up of the users who had them."""
-        taken: F32 = np.float32(self.settings.propagation) * (degree_normalised(self.matrix).T @ users)
-        return taken
 
     def state(self) -> Mapping[str, Array]:
         tastes = {f"tastes_{name}": table.numpy() for name, table in self.tastes._asdict().items()}
@@ -234,7 +229,7 @@ class _Learner:
         variance = tastes.variance.numpy()[self.active].mean(axis=0)
         bias = self.bias.table.numpy() + (directions**2 @ variance / 2 + self.rising)[:, None]
         bias = (bias - bias[self.counts > 0].mean()) / np.float32(_LEVEL)
-        items = np.hstack([directions + self._propagated(means) if s.propagation else directions, bias])
+        items = np.hstack([directions + propagated(self.matrix, means, s.propagation), bias])
         items[self.counts == 0] = 0
         inputs = fitted_inputs(self.matrix, means, s.fold_in_ridge)
         table = means if s.half_life is None else None

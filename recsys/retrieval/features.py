@@ -213,10 +213,9 @@ def _values(value: Any, column: FeatureSettings) -> Iterator[str]:
     for cell in cells:
         if _is_missing(cell):
             continue
-        whole = (
-            int(cell) if isinstance(cell, float) and cell.is_integer() else cell
-        )  # pandas has 3.0 where others are missing
-        text = str(whole).strip()
+        if isinstance(cell, float) and cell.is_integer():  # pandas has 3.0 for 3 where others are missing
+            cell = int(cell)
+        text = str(cell).strip()
         if text and text not in seen:
             seen.add(text)
             yield text
