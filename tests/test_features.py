@@ -68,6 +68,8 @@ def test_an_unknown_word_shares_rows_with_words_alike() -> None:
     assert len(toy & near) >= 2
     assert not toy & far
     assert rows(features, pa.table({"title": [None, "!?"]})) == [[MISSING], [MISSING]]
+    listed, said = (rows(features, pa.table({"title": [cell]})) for cell in (["Toy", "Heat"], "Toy Heat"))
+    assert listed == said
 
 
 def test_features_stand_side_by_side_and_load_as_saved(tmp_path: Path) -> None:

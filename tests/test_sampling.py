@@ -24,7 +24,7 @@ def batch_of(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_item_is_drawn_as_often_as_its_chance_says(kind: str) -> None:
     counts, rng = popular(), np.random.default_rng(0)
-    sampler, times, said = Sampler(kind, 100, counts, BATCH), np.zeros(N_ITEMS), np.zeros(N_ITEMS)  # type: ignore[arg-type]
+    sampler, times, said = Sampler(kind, 100, counts, BATCH), np.zeros(N_ITEMS), np.zeros(N_ITEMS)
     for _ in range(4_000):
         drawn = sampler.drawn(batch_of(counts, rng), rng)
         assert (np.diff(drawn.items) > 0).all()
@@ -53,7 +53,7 @@ def error(kind: str, m: int, log_q: bool, draws: int) -> float:
     users, items = (torch.from_numpy(rows / np.linalg.norm(rows, axis=1, keepdims=True)) for rows in (users, items))
     positive = torch.from_numpy(batch_of(counts, rng))
     events = Positives(torch.arange(BATCH), positive, torch.ones(BATCH))
-    sampler = Sampler(kind, m, counts, BATCH)  # type: ignore[arg-type]
+    sampler = Sampler(kind, m, counts, BATCH)
     pool = torch.from_numpy(sampler.items)
     full = Sample(pool, torch.ones(len(pool)))
     weights = torch.ones(BATCH)

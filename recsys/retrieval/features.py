@@ -142,8 +142,9 @@ class Features:
     def _named(self, raw: list[Any], column: FeatureSettings) -> tuple[Array, Array, Array]:
         """Parallel (nnz,): row, table row within the feature, weight; the weights of a row have length 1."""
         if column.kind == "text":
-            known: dict[Any, list[int]] = {}
-            places = [known[text] if text in known else known.setdefault(text, _hashed(text, column)) for text in raw]
+            texts = [None if _is_missing(cell) else str(cell) for cell in raw]
+            known = {text: _hashed(text, column) for text in set(texts)}
+            places = [known[text] for text in texts]
             lengths = np.array([len(place) for place in places], np.int64)
             value = np.fromiter((at for place in places for at in place), np.int64, int(lengths.sum()))
         else:
@@ -221,11 +222,9 @@ def _values(value: Any, column: FeatureSettings) -> Iterator[str]:
             yield text
 
 
-def _hashed(text: Any, column: FeatureSettings) -> list[int]:
+def _hashed(text: str | None, column: FeatureSettings) -> list[int]:
     """Rows within the feature of the words of a text and of their parts, each once."""
-    if _is_missing(text):
-        return [MISSING]
-    parts = dict.fromkeys(part for word in _WORD.findall(str(text).lower()) for part in _parts(word))
+    parts = dict.fromkeys(part for word in _WORD.findall((text or "").lower()) for part in _parts(word))
     return [2 + crc32(part.encode()) % column.buckets for part in parts] or [MISSING]
 
 

@@ -191,7 +191,7 @@ def _features(question: Question) -> pa.Table | None:
         return None
     try:
         return pa.table({name: pa.array([value]) for name, value in question.features.items()})
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OverflowError) as error:
         raise RequestError(f"features cannot be read: {error}. Send numbers, texts, or lists of one of them.") from None
 
 

@@ -33,10 +33,14 @@ class Tower:
         width = table.shape[1]
         self.built = built
         self.table = Adam(torch.from_numpy(table))
-        self.whole = {"matrix": _zeros(numbers, width), "fading": _zeros(FADING, 1)}
+        self.whole = {"matrix": torch.zeros(numbers, width), "fading": torch.zeros(FADING, 1)}
         if hidden:
             first = rng.standard_normal((width, hidden), dtype=np.float32) * np.float32((2 / width) ** 0.5)
-            self.whole |= {"first": torch.from_numpy(first), "bias": _zeros(1, hidden), "second": _zeros(hidden, width)}
+            self.whole |= {
+                "first": torch.from_numpy(first),
+                "bias": torch.zeros(1, hidden),
+                "second": torch.zeros(hidden, width),
+            }
         self._moves = {name: Adam(tensor) for name, tensor in self.whole.items()}
 
     def forward(self, inputs: Inputs) -> Tensor:
@@ -136,7 +140,3 @@ class Tower:
         checker.check_model(model)
         data: bytes = model.SerializeToString(deterministic=True)
         return data
-
-
-def _zeros(rows: int, columns: int) -> Tensor:
-    return torch.zeros(rows, columns)
