@@ -69,7 +69,7 @@ def recommend_all(
             if name in done and (folder / name).is_file():
                 continue
             table = _answers(bundle, rows, k, state["now"], items, partial(_advance, progress, start, total))
-            _write(folder / name, table)
+            durable.write_whole(folder / name, partial(pq.write_table, table, compression="zstd"))
             answered += len(rows)
             done.add(name)
             _save(folder, state | {"parts": sorted(done)})
@@ -135,13 +135,6 @@ def _answers(bundle: Bundle, rows: Array, k: int, now: int, items: pa.Array, don
         tables.append(pa.table(columns))
         done(start + len(block))
     return pa.concat_tables(tables)
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    aside = path.with_name(path.name + durable.PARTIAL)
-    durable.write(aside, lambda target: pq.write_table(table, target, compression="zstd"))
-    durable.fsync(aside)
-    durable.rename(aside, path)
 
 
 def command(bundle: Path, k: int, out: Path | None, all_users: bool, personal: bool, as_json: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pipelines.commands.bundles import bundles
 from pipelines.commands.data import data
 from pipelines.commands.doctor import doctor
 from pipelines.commands.explain import similar, why
+from pipelines.commands.items import items
 from pipelines.commands.learning import demo, evaluate, models, train
 from pipelines.commands.runs import promote, runs, track
 from pipelines.commands.serving import export, recommend, serve
@@ -73,6 +74,7 @@ for command in (
     runs,
     promote,
     bundles,
+    items,
     track,
     why,
     similar,

@@ -78,6 +78,11 @@ def create_app(path: FilePath, settings: ServingSettings, started: Started = lam
         """The items whose vectors point most nearly the same way."""
         return _json(await service.in_thread(service.similar, item_id, k))
 
+    @app.post("/v1/items:encode", **_described(schemas.EncodeAnswer, schemas.EncodeRequest))
+    async def encode(request: Request) -> Response:
+        """The vectors of brand-new items from their features, and the known items nearest to each."""
+        return _json(await service.in_thread(service.encode, await body.read(request, settings.read_s)))
+
     @app.get("/v1/health/live", **_described(schemas.Live))
     async def live() -> Response:
         """200 as long as the process answers."""
@@ -123,7 +128,12 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     """The document, with the models that FastAPI does not see because it neither reads nor writes them."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        unseen: list[type[BaseModel]] = [schemas.RecommendRequest, schemas.BatchRequest, schemas.ProblemDocument]
+        unseen: list[type[BaseModel]] = [
+            schemas.RecommendRequest,
+            schemas.BatchRequest,
+            schemas.EncodeRequest,
+            schemas.ProblemDocument,
+        ]
         _, models = models_json_schema([(model, "validation") for model in unseen], ref_template=_REFERENCE)
         document["components"]["schemas"].update(models["$defs"])
         app.openapi_schema = document

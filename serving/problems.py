@@ -20,6 +20,7 @@ CODES: dict[str, tuple[int, str]] = {
     "unknown_route": (404, "There is nothing at this address"),
     "unknown_item": (404, "The item has no vector"),
     "no_similar_items": (404, "The model knows no similar items"),
+    "no_item_encoder": (404, "The model cannot place new items"),
     "method_not_allowed": (405, "The address does not take this method"),
     "body_timeout": (408, "The body did not arrive in time"),
     "body_too_large": (413, "The body is too large"),

@@ -60,6 +60,24 @@ class BatchRequest(_Asked):
     requests: list[RecommendRequest] = Field(min_length=1, max_length=MAX_BATCH)
 
 
+class NewItem(_Asked):
+    """An item that the bundle does not know, by what is known of it."""
+
+    item_id: Id | None = Field(None, description="sent back with the answer; not looked up")
+    features: dict[str, Any] = Field(description="{column: value}; an absent column is missing")
+
+
+class EncodeRequest(_Asked):
+    """New items to place among the known ones, all or none."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"items": [{"item_id": "new", "features": {"colour": "even"}}], "k": 2}]}
+    )
+
+    items: list[NewItem] = Field(min_length=1, max_length=MAX_BATCH)
+    k: int = Field(0, ge=0, le=MAX_K, description="the nearest known items of each, so many; 0 = none")
+
+
 class SimilarItem(BaseModel):
     """score: cosine of the two items' vectors."""
 
@@ -124,6 +142,22 @@ class SimilarAnswer(BaseModel):
     bundle_id: str
     item_id: str
     items: list[SimilarItem]
+
+
+class EncodedItem(BaseModel):
+    """vector: in the space of the bundle's item vectors; similar: the nearest known items, best first."""
+
+    item_id: str | None
+    vector: list[float]
+    similar: list[SimilarItem]
+
+
+class EncodeAnswer(BaseModel):
+    """The new items, in their order. Vectors of one space_id may be compared; others may not."""
+
+    bundle_id: str
+    space_id: str
+    items: list[EncodedItem]
 
 
 class Live(BaseModel):

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -15,12 +15,13 @@ import faiss
 
 from recsys.config import home
 from recsys.errors import RequestError, SettingError
+from recsys.retrieval.additions import placed
 from recsys.retrieval.bundle import Bundle
-from recsys.retrieval.respond import Reply, respond, similar
+from recsys.retrieval.respond import Reply, Suggestion, respond, similar
 from serving.body import parsed
 from serving.exposure import SCHEMA, ExposureLog
 from serving.problems import Problem
-from serving.schemas import BatchRequest, RecommendRequest
+from serving.schemas import BatchRequest, EncodeRequest, RecommendRequest
 from serving.settings import ServingSettings
 from serving.state import Started, Store
 
@@ -87,8 +88,20 @@ class Service:
             found = similar(bundle, item_id, k)
         except RequestError as error:
             raise Problem.of(error) from None
-        items = [{"item_id": item.item_id, "score": item.score, "title": item.title} for item in found]
-        return _encoded({"bundle_id": bundle.bundle_id, "item_id": item_id, "items": items})
+        return _encoded({"bundle_id": bundle.bundle_id, "item_id": item_id, "items": _shown(found)})
+
+    def encode(self, body: bytes) -> bytes:
+        asked = parsed(body, EncodeRequest)
+        bundle = self._bundle()
+        try:
+            found = placed(bundle, [item.features for item in asked.items], asked.k)
+        except RequestError as error:
+            raise Problem.of(error) from None
+        items = [
+            {"item_id": item.item_id, "vector": at.vector.tolist(), "similar": _shown(at.similar)}
+            for item, at in zip(asked.items, found, strict=True)
+        ]
+        return _encoded({"bundle_id": bundle.bundle_id, "space_id": bundle.manifest["space_id"], "items": items})
 
     def model(self) -> bytes:
         bundle = self._bundle()
@@ -143,6 +156,10 @@ class Service:
             "items": [vars(item) for item in reply.items],
             "ignored": reply.ignored,
         }
+
+
+def _shown(items: Sequence[Suggestion]) -> list[dict[str, Any]]:
+    return [{"item_id": item.item_id, "score": item.score, "title": item.title} for item in items]
 
 
 def _encoded(value: Any) -> bytes:

@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from tower_toys import BOTH, COLOUR, SMALL, bundled, coloured, everyone, fitted
 from toys import checkerboard, dataset, random_log
 
 from recsys.arrays import Histories, Ragged
-from recsys.data.dataset import Dataset
 from recsys.errors import DataError, ModelError, RequestError, SettingError
 from recsys.models.content import content_of
 from recsys.models.registry import make_model
 from recsys.models.two_tower import TwoTower, TwoTowerSettings, _Learner
-from recsys.retrieval.bundle import Bundle, load, write
+from recsys.retrieval.bundle import load, write
 from recsys.retrieval.encoders import load_encoder
 from recsys.retrieval.ranker import FALLBACK, FEATURES, HISTORY, USER_ROW, VectorRanker
 from recsys.retrieval.respond import Event, Question, respond
@@ -24,35 +24,6 @@ from recsys.retrieval.users import Users
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.events import PastOfEvents
 from recsys.training.loop import Aids
-
-SMALL = {"dim": 8, "epochs": 30, "batch_size": 256, "learning_rate": 0.03, "history": "others"}
-COLOUR = [{"column": "colour"}]
-BOTH = {"item_features": COLOUR, "user_features": [{"column": "likes"}, {"column": "age", "kind": "number"}]}
-
-
-def coloured(cold: int = 0) -> Dataset:
-    """The checkerboard, where the colour of an item says for which users it is, and so does what a user says he likes;
-    the last `cold` items have no events."""
-    data = checkerboard(40)
-    events = data.interactions.where(data.interactions.item < 40 - cold)
-    colour, likes = (pa.array(["even", "odd"] * 20) for _ in range(2))
-    return dataclasses.replace(
-        data.having(events),
-        item_features=pa.table({"colour": colour}),
-        user_features=pa.table({"likes": likes, "age": [float(user) for user in range(40)]}),
-    )
-
-
-def fitted(data: Dataset, **settings: Any) -> Any:
-    return make_model("two_tower", SMALL | settings).fit(data, seed=1)
-
-
-def bundled(folder: Path, data: Dataset, **settings: Any) -> Bundle:
-    return load(write(folder, content_of("two_tower", fitted(data, **settings), data)))
-
-
-def everyone(data: Dataset) -> Users:
-    return Users.known(np.arange(data.n_users), data.interactions.histories())
 
 
 @pytest.mark.parametrize("hidden", [0, 12])

@@ -55,12 +55,12 @@ class Dataset:
     @property
     def described_items(self) -> pa.Table:
         """All that is known of the items: ids, titles and the like, and features."""
-        return _columns(self.item_ids, "item_id", self.items, self.item_features)
+        return columns_of(self.item_ids, "item_id", self.items, self.item_features)
 
     @property
     def described_users(self) -> pa.Table:
         """All that is known of the users: ids and features."""
-        return _columns(self.user_ids, "user_id", self.user_features)
+        return columns_of(self.user_ids, "user_id", self.user_features)
 
     @property
     def n_users(self) -> int:
@@ -95,7 +95,8 @@ class Dataset:
         return digest.hexdigest()
 
 
-def _columns(ids: IdMap, name: str, *tables: pa.Table | None) -> pa.Table:
+def columns_of(ids: IdMap, name: str, *tables: pa.Table | None) -> pa.Table:
+    """The ids, as a column of this name, and beside them the columns of the tables that there are."""
     columns = {name: pa.array(list(ids), pa.large_string())}
     for table in tables:
         if table is not None:

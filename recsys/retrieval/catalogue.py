@@ -44,6 +44,10 @@ class Catalogue:
     def categories(self, item: int) -> list[str]:
         return self._cell("categories", item) or []
 
+    def followed_by(self, table: pa.Table) -> "Catalogue":
+        """With further items at its end; what one of the two does not say of its items is null."""
+        return Catalogue(pa.concat_tables([self._table, table], promote_options="default"))
+
     def save(self, path: Path) -> None:
         with ipc.new_file(str(path), self._table.schema) as writer:
             writer.write_table(self._table)

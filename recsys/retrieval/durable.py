@@ -47,12 +47,17 @@ def sync_tree(folder: Path) -> None:
         fsync(Path(parent))
 
 
+def write_whole(path: Path, writer: Callable[[Path], object]) -> None:
+    """Lets `writer` write one file that appears whole, in the place of what stood there."""
+    aside = path.with_name(path.name + PARTIAL)
+    write(aside, writer)
+    fsync(aside)
+    rename(aside, path)
+
+
 def write_pointer(pointer: Path, text: str) -> None:
     """Replaces a small text file, so that a reader sees the old text or the new one."""
-    partial = pointer.with_name(pointer.name + PARTIAL)
-    write(partial, lambda path: path.write_text(text, encoding="utf-8"))
-    fsync(partial)
-    rename(partial, pointer)
+    write_whole(pointer, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 @contextmanager

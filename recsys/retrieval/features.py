@@ -21,7 +21,7 @@ from pydantic import Field
 
 from recsys.arrays import F32, I32, Array, Ragged, offsets_of
 from recsys.config import Settings
-from recsys.errors import DataError, SettingError
+from recsys.errors import DataError, RequestError, SettingError
 from recsys.ids import IdMap
 from recsys.retrieval import durable
 
@@ -194,6 +194,15 @@ class Features:
             if (path := folder / f"{stem}.{number}.ids").exists()
         }
         return cls(columns, words, {name: np.array(s, np.float32) for name, s in described["scales"].items()})
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Raw columns from rows of a request, each {column: value}. Raises RequestError on values of mixed kinds."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    try:
+        return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+    except (pa.ArrowException, OverflowError) as error:
+        raise RequestError(f"features cannot be read: {error}. Send numbers, texts, or lists of one of them.") from None
 
 
 def _is_missing(value: Any) -> bool:

@@ -71,6 +71,10 @@ class Ranker(Protocol):
 class ItemEncoder(Protocol):
     """Gives items that training did not know their vectors."""
 
+    @property
+    def columns(self) -> list[str]:
+        """The columns that it learned from."""
+
     def encode(self, features: pa.Table) -> F32:
         """float32 (n, dim) for n items with these raw columns; what is missing or unknown is as training learned it."""
 

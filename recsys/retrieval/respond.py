@@ -14,6 +14,7 @@ import pyarrow as pa
 from recsys.arrays import F32, I32, Array, Histories, Ragged
 from recsys.errors import DataError, RequestError
 from recsys.retrieval.bundle import Bundle
+from recsys.retrieval.features import table_of
 from recsys.retrieval.merge import merged
 from recsys.retrieval.ranker import FALLBACK, FEATURES, SOURCES, USER_ROW, best_allowed
 from recsys.retrieval.seen import SeenPolicy
@@ -114,10 +115,14 @@ def similar(bundle: Bundle, item_id: str, k: int) -> list[Suggestion]:
             f"bundle {bundle.bundle_id} holds popularity, which has no similar items; serve another model.",
             code="no_similar_items",
         )
-    norms = np.where(bundle.norms > 0, bundle.norms, np.inf)
-    cosines = (bundle.item_vectors @ bundle.item_vectors[item] / (norms * bundle.norms[item]))[None]
-    itself = Ragged.of([[item]])
-    ids, scores = best_allowed(cosines, k, itself, None, bundle.recommender.available)
+    return nearest(bundle, bundle.item_vectors[item], k, [item])
+
+
+def nearest(bundle: Bundle, vector: F32, k: int, without: Sequence[int] = ()) -> list[Suggestion]:
+    """The k items whose vectors point most nearly the way of `vector` float32 (dim,), by cosine."""
+    unit = vector / np.float32(max(float(np.linalg.norm(vector)), 1e-12))
+    cosines = (bundle.item_vectors @ unit / np.where(bundle.norms > 0, bundle.norms, np.inf))[None]
+    ids, scores = best_allowed(cosines, k, Ragged.of([without]), None, bundle.recommender.available)
     return [
         Suggestion(bundle.item_ids[other], float(score), bundle.catalogue.title(int(other)), None)
         for other, score in zip(ids[0], scores[0], strict=True)
@@ -187,12 +192,7 @@ def _person(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, in
 
 def _features(question: Question) -> pa.Table | None:
     """One row of what the question says of the person."""
-    if not question.features:
-        return None
-    try:
-        return pa.table({name: pa.array([value]) for name, value in question.features.items()})
-    except (pa.ArrowException, OverflowError) as error:
-        raise RequestError(f"features cannot be read: {error}. Send numbers, texts, or lists of one of them.") from None
+    return table_of([question.features]) if question.features else None
 
 
 def _stored(bundle: Bundle, index: int) -> Histories:

@@ -154,6 +154,10 @@ class ItemTower:
     def __init__(self, tower: Tower, features: Features) -> None:
         self.tower, self.features = tower, features
 
+    @property
+    def columns(self) -> list[str]:
+        return [column.column for column in self.features.columns]
+
     def encode(self, features: pa.Table) -> F32:
         """float32 (n, dim) for items with these raw columns, as `Features.encoded` reads them."""
         n = features.num_rows

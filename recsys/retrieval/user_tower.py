@@ -92,6 +92,13 @@ class UserTower:
     def knows_users(self) -> bool:
         return self.layout.n_users > 0
 
+    def for_items(self, n_items: int) -> "UserTower":
+        """The same beside a longer catalogue, whose further items histories do not hold yet."""
+        trained = np.concatenate([self.trained, np.zeros(n_items - len(self.trained), bool)])
+        return UserTower(
+            self.tower, self.layout, trained, self.has_row, self.features, self.known, space_id=self.space_id
+        )
+
     def has(self, users: Users) -> tuple[Bool, Bool]:
         """(n,) who has a row of his own, and who has a history that counts."""
         row = (users.index >= 0) & (users.index < len(self.has_row))

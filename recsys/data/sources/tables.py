@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from recsys.arrays import I32, I64, Array
 from recsys.data import schema
-from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published
+from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published, columns_of
 from recsys.data.interactions import Interactions
 from recsys.data.sources.events import PLACE, EventTable, event_table
 from recsys.data.sources.files import column_names, read_rows
@@ -102,6 +102,24 @@ def _indexed(ids: pa.DictionaryArray, known: IdMap | None) -> tuple[I32, IdMap]:
     mapped = IdMap.of(distinct) if known is None else known.extended(distinct)
     codes: I64 = mapped.indices(distinct)[ids.indices.to_numpy()]
     return codes.astype(np.int32), mapped
+
+
+class ItemTable(NamedTuple):
+    """A table of items by itself. shown: the columns of ITEM_COLUMNS, as far as it has them; described: all columns."""
+
+    ids: list[str]
+    shown: pa.Table
+    described: pa.Table
+
+
+def read_items(source: Any, own_name: str = "item_id") -> ItemTable:
+    """A table of items, read as that of a data set is. Raises DataError as `dataset_of`."""
+    known = _described(source, "item", own_name)
+    assert known is not None
+    shown, ids, features = _items(known)
+    assert ids is not None
+    shown = _filled(shown, len(ids))
+    return ItemTable(known.ids, shown, columns_of(ids, "item_id", shown, features))
 
 
 class _Known(NamedTuple):

@@ -1,0 +1,84 @@
+"""Commands about items that came after training: encode, add."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.command import stage
+
+_BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
+_FILE = click.argument("file", type=click.Path(path_type=Path))
+_ID = click.option("--item", "own_name", default="item_id", show_default=True, help="Column with the item ids.")
+
+
+@click.group()
+def items() -> None:
+    """Give brand-new items their vectors from their features (a two_tower model with item_features)."""
+
+
+@items.command()
+@_BUNDLE
+@_FILE
+@_ID
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Parquet file: item_id, vector.")
+@stage
+def encode(bundle: Path, file: Path, own_name: str, out: Path, as_json: bool) -> Any:
+    """Write the vectors of the items in FILE, in the space of BUNDLE (or of a folder's current one)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pipelines.console import Steps
+    from recsys.data.sources.tables import read_items
+    from recsys.errors import SettingError
+    from recsys.retrieval import durable
+    from recsys.retrieval.additions import encoded_items
+    from recsys.retrieval.bundle import current, load
+
+    steps = Steps(quiet=as_json)
+    if not out.parent.is_dir():
+        raise SettingError(f"--out {out}: there is no folder {out.parent}; make it first.")
+    table, loaded = read_items(file, own_name), load(current(bundle))
+    with steps.step(f"encode {len(table.ids):,} items") as progress:
+        vectors = encoded_items(loaded, table.described, progress)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    space = str(loaded.manifest["space_id"])
+    written = pa.table({"item_id": table.ids, "vector": column}).replace_schema_metadata({"space_id": space})
+    durable.write_whole(out, lambda path: pq.write_table(written, path, compression="zstd"))
+    steps.say(f"{out} holds {len(vectors):,} vectors of dim {vectors.shape[1]} in space {space}.")
+    return {"out": str(out), "items": len(vectors), "dim": vectors.shape[1], "space_id": space}
+
+
+@items.command()
+@_BUNDLE
+@_FILE
+@_ID
+@click.option("--to", type=click.Path(path_type=Path), help="Folder of bundles to publish in; default BUNDLE itself.")
+@stage
+def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool) -> Any:
+    """Publish BUNDLE (a folder of bundles) with the new items of FILE; a running service swaps to it.
+
+    FILE may be the whole table of items: those that the bundle knows stay as they are.
+    """
+    from pipelines.console import Steps
+    from recsys.data.sources.tables import read_items
+    from recsys.errors import BundleError, RequestError
+    from recsys.retrieval.additions import with_items
+    from recsys.retrieval.bundle import current, load, publish
+
+    steps, source = Steps(quiet=as_json), current(bundle)
+    root = to or bundle
+    if root == source:
+        raise BundleError(f"{bundle} is one bundle, which is never changed; name a folder of bundles with --to.")
+    table, loaded = read_items(file, own_name), load(source)
+    with steps.step(f"encode the new ones of {len(table.ids):,} items") as progress:
+        found = with_items(loaded, table.ids, table.shown, table.described, progress)
+    if not found.added:
+        raise RequestError(f"{file} has no item that bundle {loaded.bundle_id} does not know; nothing was published.")
+    if to is None and current(root) != source:
+        raise BundleError(f"{root} points to another bundle since this began; run it again, to add to that one.")
+    folder = publish(root, found.content)
+    steps.say(
+        f"{folder} has {found.added:,} new items beside {len(loaded.item_ids):,} and is the current one of {root}."
+    )
+    return {"bundle": str(folder), "root": str(root), "added": found.added, "kept": found.kept}
