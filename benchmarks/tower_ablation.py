@@ -26,6 +26,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     'sampler = "uniform"': {"sampler": "uniform"},
     'sampler = "popularity"': {"sampler": "popularity"},
     'sampler = "popularity", log_q = false': {"sampler": "popularity", "log_q": False},
+    "hard = 0.25": {"hard": 0.25},
     "id_dropout = 0": {"id_dropout": 0.0},
     'initial = "random"': {"initial": "random"},
     'history = "none", user_ids = true': {"history": "none", "user_ids": True},

@@ -182,6 +182,20 @@ def test_a_run_that_goes_on_ends_in_the_same_bytes(last: int, tmp_path: Path) ->
     assert resumed.encoder.space_id == whole.encoder.space_id
 
 
+def test_hard_negatives_are_what_the_model_would_answer_now_but_never_what_a_user_had() -> None:
+    data = random_log(3)
+    learner = _Learner(TwoTowerSettings(**(SMALL | {"hard": 0.5, "hard_from": 5, "negatives": 10})), data, 1)
+    learner.epoch(0)
+    assert learner.sampler.hard == 0
+    expected = VectorRanker(learner.learned()).top(everyone(data), 5, forbid=data.interactions.histories().items)
+    learner.epoch(1)
+    assert (learner.sampler.count, learner.sampler.hard) == (5, 5)
+    items = np.where(learner.sampler._near >= 0, learner.sampler.items[learner.sampler._near], -1)
+    np.testing.assert_array_equal(items, expected.ids)
+    had = [set(row) for row in (data.interactions.histories().items.row(user).tolist() for user in range(40))]
+    assert not any(had[user] & set(items[user].tolist()) for user in range(40))
+
+
 def test_a_learned_temperature_moves_and_a_fixed_one_stays() -> None:
     for learn in (True, False):
         learner = _Learner(TwoTowerSettings(**(SMALL | {"learn_temperature": learn})), checkerboard(20), 1)

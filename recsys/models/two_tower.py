@@ -17,7 +17,7 @@ from recsys.models.spectral import spectral_rows
 from recsys.models.tower_start import described_items, described_users, first_tables
 from recsys.progress import Progress, silent
 from recsys.retrieval.features import FeatureSettings
-from recsys.retrieval.ranker import Embeddings
+from recsys.retrieval.ranker import Embeddings, VectorRanker
 from recsys.retrieval.tower import ItemTower, item_inputs
 from recsys.retrieval.user_tower import UserLayout, UserTower
 from recsys.retrieval.users import Users
@@ -51,6 +51,14 @@ class TwoTowerSettings(Settings):
         "mixed", description="where negatives come from; all = an exact softmax, for small catalogues"
     )
     negatives: int = Field(1024, ge=1, description="draws a step of uniform, popularity and mixed")
+    hard: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of `negatives` drawn, from the second epoch on, among the items that the model then ranks "
+        "highest for the users of a step",
+    )
+    hard_from: int = Field(100, ge=1, description="how many of these each user has")
     log_q: bool = Field(
         True, description="correct for how likely an item was to be drawn; off only to see what it does"
     )
@@ -118,10 +126,10 @@ class _Learner:
         self.settings, self.seed, self.train = settings, seed, train
         self.matrix = learnable("two_tower", train)
         self.events = PastOfEvents.of(train.interactions.histories(), settings.history, settings.longest_history)
-        counts: Array = np.bincount(train.interactions.item, train.interactions.weights, train.n_items)
+        counts: Array = np.bincount(train.interactions.item, minlength=train.n_items)
         self.trained = counts > 0
         self.has_row = np.diff(self.matrix.indptr) > 0
-        self.sampler = Sampler(settings.sampler, settings.negatives, counts, settings.batch_size)
+        self.sampler = Sampler(settings.sampler, settings.negatives, counts, settings.batch_size, settings.hard)
         self.of_items = described_items(settings.item_features, train)
         self.of_users = described_users(settings.user_features, train)
         self.layout = UserLayout(
@@ -145,6 +153,8 @@ class _Learner:
     def epoch(self, number: int) -> Mapping[str, float]:
         """One pass over the events in a drawn order; the mean loss of an event, in nats."""
         s, rng = self.settings, generator(self.seed, f"two_tower epoch {number}")
+        if s.hard and number:
+            self._look_near()
         order = rng.permutation(len(self.events.item))
         steps, loss = math.ceil(len(order) / s.batch_size), 0.0
         for step in range(steps):
@@ -161,7 +171,7 @@ class _Learner:
 
         s, events = self.settings, self.events
         item = events.item[at]
-        drawn = self.sampler.drawn(item, rng)
+        drawn = self.sampler.drawn(item, rng, events.user[at])
         pool = np.union1d(item, drawn.items)
         users = self.user_tower.forward(self._users(at, rng))
         items = self.item_tower.forward(self._items(pool, rng))
@@ -186,6 +196,14 @@ class _Learner:
         self.user_tower.step(found.users, rate)
         self.item_tower.step(found.items, rate)
         return found.loss
+
+    def _look_near(self) -> None:
+        """Hands the sampler what each user would be recommended now, of the items with events that he did not have."""
+        past, n_users = self.train.interactions.histories(), self.train.n_users
+        people = Users.known(np.arange(n_users), past)
+        ranker = VectorRanker(self.learned())
+        found = ranker.top(people, self.settings.hard_from, forbid=past.items, available=self.trained)
+        self.sampler.look_near(found.ids, np.bincount(self.events.user, minlength=n_users) / len(self.events.user))
 
     def _users(self, at: Array, rng: np.random.Generator) -> Any:
         """What the user tower takes of some events, some ids hidden."""

@@ -121,7 +121,9 @@ def similar(bundle: Bundle, item_id: str, k: int) -> list[Suggestion]:
 def nearest(bundle: Bundle, vector: F32, k: int, without: Sequence[int] = ()) -> list[Suggestion]:
     """The k items whose vectors point most nearly the way of `vector` float32 (dim,), by cosine."""
     unit = vector / np.float32(max(float(np.linalg.norm(vector)), 1e-12))
-    cosines = (bundle.item_vectors @ unit / np.where(bundle.norms > 0, bundle.norms, np.inf))[None]
+    lengths = bundle.norms.copy()
+    lengths[lengths == 0] = np.inf
+    cosines = np.asarray(bundle.item_vectors @ unit / lengths, np.float32)[None]
     ids, scores = best_allowed(cosines, k, Ragged.of([without]), None, bundle.recommender.available)
     return [
         Suggestion(bundle.item_ids[other], float(score), bundle.catalogue.title(int(other)), None)
