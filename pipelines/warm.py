@@ -25,6 +25,7 @@ _KINDS = {
     "als": "solve",
     "bpr": "bag",
     "softmax": "bag",
+    "two_tower": "tower",
     "variational": "bag",
 }  # the encoder that a learner ends in, and may start from
 _STARTS = {*_KINDS.values(), Concat.kind}

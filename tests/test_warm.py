@@ -19,8 +19,11 @@ from recsys.errors import SettingError, TrackingError
 from recsys.ids import IdMap
 from recsys.models.content import content_of
 from recsys.models.registry import make_model
+from recsys.models.two_tower import TwoTowerSettings
+from recsys.models.two_tower import _Learner as TwoTowerLearner
 from recsys.retrieval.bundle import Bundle, load, write
 from recsys.retrieval.ranker import Embeddings
+from recsys.retrieval.users import Users
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +31,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "als": {"dim": 8, "epochs": 4},
     "bpr": {"dim": 8, "epochs": 20, "batch_size": 64},
     "softmax": {"dim": 8, "epochs": 8, "batch_size": 8},
+    "two_tower": {"dim": 8, "epochs": 8, "batch_size": 64, "history": "others"},
     "variational": {"dim": 9, "epochs": 8, "batch_size": 8},
 }
 N_OLD, N_NEW = 40, 44  # users and items, before and after
@@ -82,7 +86,8 @@ def test_old_ids_keep_their_rows_and_new_ones_begin_where_their_taste_is(tmp_pat
     users, items = start.users[::-1], start.items[::-1]  # numbered again as `before` numbers them
     assert users.shape == items.shape == (N_NEW, 8)
     np.testing.assert_array_equal(items[:N_OLD], learned.items[:, :8])
-    np.testing.assert_array_equal(users[:N_OLD], learned.encoder.table)  # type: ignore[attr-defined]
+    known, _ = learned.encoder.encode(Users.known(np.arange(N_OLD), before().interactions.histories()))
+    np.testing.assert_allclose(users[:N_OLD], known[:, :8], atol=1e-6)
     for new in range(N_OLD, N_NEW):
         alike = np.arange(new % 2, N_OLD, 2)
         other = np.arange(1 - new % 2, N_OLD, 2)
@@ -111,6 +116,21 @@ def test_a_mixture_starts_part_by_part_and_what_cannot_start_has_no_start(tmp_pa
     np.testing.assert_array_equal(softmax.items[::-1][:N_OLD], learned.items[:, :8])
     np.testing.assert_array_equal(bpr.items[::-1][:N_OLD], learned.items[:, 9:])
     np.testing.assert_array_equal(bpr.users[::-1][:N_OLD], learned.encoder.parts[2].table)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_a_tower_begins_at_the_space_of_the_bundle_and_not_at_the_spectrum(tmp_path: Path, features: bool) -> None:
+    """Before any step its vectors of users and items are those that it starts from, features or none."""
+    settings = MODELS["two_tower"] | {"propagation": 0.2}
+    data = later()
+    if features:
+        settings |= {"item_features": [{"column": "item_id"}]}
+    _, bundle = bundled(tmp_path, "two_tower", MODELS["two_tower"] | {"propagation": 0.2}, before())
+    start = start_of(bundle, data)
+    learned = TwoTowerLearner(TwoTowerSettings(**settings), data, 1, start).learned()
+    users, _ = learned.encoder.encode(Users.known(np.arange(N_NEW), data.interactions.histories()))
+    assert np.median(cosine(users, start.users)) > 0.95
+    assert np.median(cosine(learned.items, start.items)) > 0.95
 
 
 WORLD = ["world.users=300", "world.items=120", "baselines_days=[]"]

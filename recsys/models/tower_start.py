@@ -68,14 +68,14 @@ def first_tables(
     of_users: Described,
     of_items: Described,
     dim: int,
-    spectrum: tuple[F32, F32] | None,
+    start: tuple[F32, F32] | None,
     rng: np.random.Generator,
 ) -> tuple[F32, F32, sparse.csr_array | None]:
     """The tables of users and of items, float32 (rows, dim), and what rows of the first are built of.
 
-    Ids start small and drawn, or at the directions of the spectrum, of which the features of items take what they can
-    explain: so a new item starts where items like it are. The items of histories count with their features, which stand
-    behind those of users. trained: (n_items,) with events; the others' ids stay at zero.
+    Ids start small and drawn, or at the directions of `start`, rows of users and of items, of which the features of
+    items take what they can explain: so a new item starts where items like it are. The items of histories count with
+    their features, which stand behind those of users. trained: (n_items,) with events; the others' ids stay at zero.
     """
     n_items, behind = len(trained), of_items.rows if layout.n_items else 0
     users = np.zeros((layout.features_at + of_users.rows + behind, dim), np.float32)
@@ -83,8 +83,8 @@ def first_tables(
     had = users[layout.items_at : layout.items_at + layout.n_items]
     for rows in (users[: layout.n_users], had, items[:n_items]):
         rows += rng.standard_normal(rows.shape, dtype=np.float32) * np.float32(_START / math.sqrt(dim))
-    if spectrum is not None:
-        by_user, by_item = map(unit, spectrum)
+    if start is not None:
+        by_user, by_item = map(unit, start)
         k = by_item.shape[1]
         if of_items.rows:
             described = of_items.matrix()

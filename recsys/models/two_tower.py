@@ -23,7 +23,7 @@ from recsys.retrieval.user_tower import UserLayout, UserTower
 from recsys.retrieval.users import Users
 from recsys.seeding import generator
 from recsys.training.events import PastOfEvents
-from recsys.training.loop import ALONE, Aids, run_epochs
+from recsys.training.loop import ALONE, Aids, Start, run_epochs
 from recsys.training.sampling import Kind, Sampler
 
 _ENCODED = 1 << 14  # users or items encoded at a time
@@ -95,10 +95,11 @@ class TwoTower:
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, dim), a UserTower, and an ItemTower where items have features.
 
-        It takes no vectors to start from. Raises ModelError on no events, SettingError on a feature that the data lack
+        A warm start stands in the place of the spectrum: ids, and what features explain of them, begin at the vectors
+        that are there. Raises ModelError on no events, SettingError on a feature that the data lack
         or where nothing says who a user is, DataError on a value that is not of its declared kind.
         """
-        learner = _Learner(self.settings, train, seed)
+        learner = _Learner(self.settings, train, seed, aids.warm)
         run_epochs(
             "learning two_tower",
             self.settings.epochs,
@@ -115,7 +116,7 @@ class TwoTower:
 class _Learner:
     """The towers of one fit, and what an epoch does to them."""
 
-    def __init__(self, settings: TwoTowerSettings, train: Dataset, seed: int) -> None:
+    def __init__(self, settings: TwoTowerSettings, train: Dataset, seed: int, warm: Start | None = None) -> None:
         import torch
 
         from recsys.training.adam import Adam
@@ -138,14 +139,22 @@ class _Learner:
             settings.history == "before",
             settings.longest_history,
         )
-        spectrum = spectral_rows(self.matrix, settings.dim, seed=seed) if settings.initial == "spectral" else None
-        rng = generator(seed, "two_tower init")
+        rng, start = generator(seed, "two_tower init"), self._start(warm)
         users, items, built = first_tables(
-            self.layout, self.trained, self.of_users, self.of_items, settings.dim, spectrum, rng
+            self.layout, self.trained, self.of_users, self.of_items, settings.dim, start, rng
         )
         self.user_tower = Tower(users, self.of_users.numbers, settings.hidden, rng, built)
         self.item_tower = Tower(items, self.of_items.numbers, settings.hidden, rng)
         self.heat = Adam(torch.tensor([[math.log(settings.temperature)]]))
+
+    def _start(self, warm: Start | None) -> tuple[F32, F32] | None:
+        """Directions of users and items to begin at, zero where there is none."""
+        s = self.settings
+        if warm is not None:
+            known = np.asarray(warm.items.any(axis=1))[:, None]
+            alone = warm.items - propagated(self.matrix, warm.users, s.propagation) if s.propagation else warm.items
+            return warm.users, np.where(known, alone, np.float32(0))
+        return spectral_rows(self.matrix, s.dim, seed=self.seed) if s.initial == "spectral" else None
 
     def state(self) -> Mapping[str, Array]:
         return {**self.user_tower.state("users"), **self.item_tower.state("items"), **self.heat.state("heat")}
