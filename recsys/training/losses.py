@@ -1,11 +1,13 @@
 """Losses with their gradients, for a batch of users at a time: matrix products, and no graph of them is kept."""
 
+import threading
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 _PIECES = 256
+_rooms = threading.local()
 
 
 class Positives(NamedTuple):
@@ -59,7 +61,7 @@ def softmax(
     user, item, weight = positives
     pool = items if sample is None else items[sample.items]
     narrow_pool = pool.to(precision)
-    mass = torch.mm((users / temperature).to(precision), narrow_pool.t())
+    mass = _product((users / temperature).to(precision), narrow_pool)
     own = (users[user] * items[item]).sum(1) / temperature
     if bound is None:
         peak = torch.maximum(mass.amax(1).float(), _largest(own, user, len(users))).to(precision)
@@ -112,6 +114,16 @@ def bpr(users: Tensor, items: Tensor, positives: Positives, negatives: Tensor) -
     by_item = torch.zeros(len(touched), users.shape[1])
     by_item.index_add_(0, place[: len(item)], moved, alpha=-1).index_add_(0, place[len(item) :], moved)
     return Gradients(float(loss), by_user, by_item, touched)
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """`left @ right.T`, in memory that the next call of this thread takes again: fresh pages cost more than the
+    product."""
+    size = len(left) * len(right)
+    room = getattr(_rooms, "room", None)
+    if room is None or room.dtype != left.dtype or room.numel() < size:
+        _rooms.room = room = torch.empty(size, dtype=left.dtype)
+    return torch.mm(left, right.t(), out=room[:size].view(len(left), len(right)))
 
 
 def through_norm(gradient: Tensor, unit: Tensor, length: Tensor) -> Tensor:
