@@ -24,6 +24,7 @@ from recsys.models.registry import make_model
 from recsys.training.checkpoint import STATE, Checkpoint
 from recsys.training.loop import Aids, Start
 
+Fit = Literal["measured", "refit"]
 _VERSIONS = ("recsys", "numpy", "torch", "numba")
 _ARRAYS = 3  # of a row: its vector, and the two running means of Adam
 _COPIES = 2  # the state, and the one before it while it is saved
@@ -31,15 +32,18 @@ _COPIES = 2  # the state, and the one before it while it is saved
 
 @dataclass(frozen=True)
 class Kept:
-    """The checkpoints of one run. folder: None = it keeps none."""
+    """The checkpoints of one run. folder: None = it keeps none. reads_only: another process keeps them."""
 
     folder: Path | None
     key: str
     checkpoint_s: float
+    reads_only: bool = False
 
-    def aids(self, fit: Literal["measured", "refit"], warm: Start | None) -> Aids:
+    def aids(self, fit: Fit, warm: Start | None) -> Aids:
         """What helps a fit of the run along."""
-        checkpoint = None if self.folder is None else Checkpoint(self.folder / fit, self.key)
+        checkpoint = (
+            None if self.folder is None else Checkpoint(self.folder / fit, self.key, reads_only=self.reads_only)
+        )
         return Aids(warm=warm, checkpoint=checkpoint, checkpoint_s=self.checkpoint_s)
 
     def remove(self) -> None:

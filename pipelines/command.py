@@ -39,7 +39,7 @@ def stage(command: Callable[..., Any]) -> Callable[..., None]:
         try:
             _refuse_what_is_no_text(kwargs)
             result = command(*args, as_json=as_json, **kwargs)
-            if as_json:
+            if as_json and result is not None:
                 click.echo(json.dumps(result.result if isinstance(result, Negative) else result))
         except BrokenPipeError:
             leave_unread()

@@ -21,13 +21,17 @@ def writable_numba_cache() -> None:
 
 
 def set_threads(threads: int) -> int:
-    """Sets numba, BLAS, faiss and torch to `threads` (0 = all cores of this process), returns the number in force."""
+    """Sets numba, BLAS, faiss and torch to `threads`, returns the number in force.
+
+    0 = all cores of this process, shared with the others that torchrun started on this machine.
+    """
     writable_numba_cache()
     import faiss
     import numba
     from threadpoolctl import threadpool_limits
 
-    count = min(threads or os.cpu_count() or 1, len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0))
+    count = min(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))), cores)
     most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     numba.set_num_threads(min(count, most))
     faiss.omp_set_num_threads(count)

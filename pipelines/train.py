@@ -16,6 +16,7 @@ from pipelines.lineage import git_commit
 from pipelines.measure import Measured, measure, table
 from pipelines.plots import draw
 from pipelines.settings import WORLD, RunSettings
+from pipelines.several import meet, refuse_alone
 from pipelines.threads import set_threads
 from pipelines.warm import earlier_bundle, start_of
 from recsys.data.dataset import Dataset
@@ -100,11 +101,13 @@ def train(settings: RunSettings, steps: Steps, prepared: Prepared | None = None,
     attempted, and the record before the store is asked: where either fails, the bundle stays in `mlruns/trained`, a
     warning says so, and `recsys track` finishes the run later.
     """
+    refuse_alone(settings)
     prepared = prepared or prepare(settings, steps)
     refuse_without_room(settings, prepared.data)
     warm = earlier_bundle(settings, prepared.holdout)
     warm_id = None if warm is None else warm.bundle_id
     with keeping(settings, prepared.data, prepared.threads, steps, warm=warm_id, resume=resume) as kept:
+        meet()
         return _trained(settings, steps, prepared, warm, kept)
 
 

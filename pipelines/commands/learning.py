@@ -41,7 +41,11 @@ def train(
     assignments: tuple[str, ...],
     as_json: bool,
 ) -> Any:
-    """Learn from DATA (`world`, a named data set, a folder or a file), judge, and log the run with its bundle."""
+    """Learn from DATA (`world`, a named data set, a folder or a file), judge, and log the run with its bundle.
+
+    Under torchrun several processes share the batches of a two_tower model: torchrun --nproc-per-node 2 -m
+    pipelines.cli train DATA 'model={name="two_tower"}'
+    """
     from pipelines.settings import load_settings
 
     named = [f"columns.{role}={json.dumps(column, ensure_ascii=False)}" for role, column in columns.items()]
@@ -50,10 +54,14 @@ def train(
         return shown(settings, as_json)
     from pipelines.console import Steps
     from pipelines.reports import report_data
-    from pipelines.train import comparisons_of, metrics_of
+    from pipelines.several import assist, assists
+    from pipelines.train import comparisons_of, metrics_of, prepare
     from pipelines.train import train as run_train
 
-    steps = Steps(quiet=as_json)
+    steps = Steps(quiet=as_json or assists())
+    if assists():
+        assist(settings, prepare(settings, steps))
+        return None
     trained = run_train(settings, steps, resume=resume)
     steps.say(trained.table)
     logged = trained.bundle if trained.run_id is None else trained.run_id

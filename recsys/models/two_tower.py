@@ -176,21 +176,23 @@ class _Learner:
         """A step on the events `at`; its loss."""
         import torch
 
+        from recsys.training.group import group
         from recsys.training.losses import Positives, Sample, softmax
 
-        s, events = self.settings, self.events
-        item = events.item[at]
-        drawn = self.sampler.drawn(item, rng, events.user[at])
-        pool = np.union1d(item, drawn.items)
-        users = self.user_tower.forward(self._users(at, rng))
-        items = self.item_tower.forward(self._items(pool, rng))
+        s, events, together = self.settings, self.events, group()
+        drawn = self.sampler.drawn(events.item[at], rng, events.user[at])
+        pool = np.union1d(events.item[at], drawn.items)
+        ours, of_pool = together.part(len(at)), together.part(len(pool))
+        users = self.user_tower.forward(self._users(at, rng).take(ours))
+        items = together.joined(self.item_tower.forward(self._items(pool, rng).take(of_pool)))
+        at = at[ours]
         stands_for = 1 / drawn.chance if s.log_q else np.ones(len(drawn.items))
         found = softmax(
             users,
             items,
             Positives(
                 torch.arange(len(at)),
-                torch.from_numpy(np.searchsorted(pool, item)),
+                torch.from_numpy(np.searchsorted(pool, events.item[at])),
                 torch.from_numpy(events.weight[at]),
             ),
             torch.ones(len(at)),
@@ -201,10 +203,12 @@ class _Learner:
             bound=1.0,
         )
         if s.learn_temperature:
-            self.heat.step(-(users * found.users).sum().reshape(1, 1), rate)
+            self.heat.step(together.summed(-(users * found.users).sum().reshape(1, 1)), rate)
         self.user_tower.step(found.users, rate)
-        self.item_tower.step(found.items, rate)
-        return found.loss
+        assert found.touched is not None
+        by_item = torch.zeros_like(items).index_copy_(0, found.touched, found.items)
+        self.item_tower.step(together.summed(by_item)[of_pool], rate)
+        return float(together.summed(torch.tensor(found.loss, dtype=torch.float64)))
 
     def _look_near(self) -> None:
         """Hands the sampler what each user would be recommended now, of the items with events that he did not have."""

@@ -19,15 +19,15 @@ class Checkpoint:
     """One folder with the arrays of the last finished epoch that was saved, and the figures of all epochs so far.
 
     key: what the state depends on (settings, data, seed, threads). A folder that was written under another key is
-    refused and never overwritten: two runs do not mix.
+    refused and never overwritten: two runs do not mix. reads_only: another process saves and removes it.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self.folder, self.key = folder, key
+    def __init__(self, folder: Path, key: str, *, reads_only: bool = False) -> None:
+        self.folder, self.key, self.reads_only = folder, key, reads_only
 
     def part(self, name: str) -> "Checkpoint":
         """That of a part of the learner (one model of a mixture), in a folder within this one."""
-        return Checkpoint(self.folder / name, self.key)
+        return Checkpoint(self.folder / name, self.key, reads_only=self.reads_only)
 
     def restore(self, state: Mapping[str, Array]) -> tuple[Figures, ...]:
         """Fills the arrays with those saved and returns the figures of each epoch behind them; none where none is.
@@ -55,6 +55,8 @@ class Checkpoint:
 
         Raises ModelError where the disk refuses, or where the folder belongs to another run.
         """
+        if self.reads_only:
+            return
         try:
             with durable.publishing(self.folder):
                 if (self.folder / STATE).exists():
@@ -77,6 +79,8 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Forgets the state; the run is complete."""
+        if self.reads_only:
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _check(self, key: str) -> None:

@@ -14,6 +14,7 @@ from recsys.arrays import F32, Array
 from recsys.retrieval.tower import FADING, Inputs, Net
 from recsys.retrieval.tower import Tower as Served
 from recsys.training.adam import Adam
+from recsys.training.group import group
 
 _TINY = 1e-12
 
@@ -91,13 +92,17 @@ class Tower:
         return weight.index_copy(0, at, counted / total[entity].clamp_min(_TINY).sqrt())
 
     def step(self, gradient: Tensor, learning_rate: float) -> None:
-        """Moves all that the last `forward` used against the gradient (n, width) of the loss in its vectors."""
+        """Moves all that the last `forward` used, in any process of the group, against the gradient (n, width) of the
+        loss in its vectors."""
         self._out.backward(gradient)
         assert self._leaves.grad is not None
-        self.table.step(self._leaves.grad, learning_rate, self._touched)
+        together = group()
+        rows, pull = together.summed_rows(self._touched, self._leaves.grad)
+        self.table.step(pull, learning_rate, rows)
         for name, tensor in self._free.items():
-            if tensor.grad is not None:
-                self._moves[name].step(tensor.grad, learning_rate)
+            if tensor.grad is not None or together.size > 1:
+                own = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+                self._moves[name].step(together.summed(own), learning_rate)
 
     def state(self, name: str) -> Mapping[str, Array]:
         found = dict(self.table.state(name))
