@@ -26,11 +26,14 @@ from recsys.training.events import PastOfEvents
 from recsys.training.loop import Aids
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("hidden", [0, 12])
-def test_what_serves_gives_the_vectors_that_were_learned(hidden: int, tmp_path: Path) -> None:
+def test_what_serves_gives_the_vectors_that_were_learned(hidden: int, similarity: str, tmp_path: Path) -> None:
     """The net by onnxruntime and the sums by numpy against torch, on the inputs of training and after a reload."""
     data = coloured()
-    learner = _Learner(TwoTowerSettings(**(SMALL | BOTH | {"hidden": hidden, "history": "before"})), data, 1)
+    learner = _Learner(
+        TwoTowerSettings(**(SMALL | BOTH | {"hidden": hidden, "history": "before", "similarity": similarity})), data, 1
+    )
     for number in range(3):
         learner.epoch(number)
     at, rng = np.arange(0, len(learner.events.item), 7), np.random.default_rng(0)
@@ -46,10 +49,15 @@ def test_what_serves_gives_the_vectors_that_were_learned(hidden: int, tmp_path: 
     assert np.abs(learner.user_tower.whole["fading"].numpy()).max() > 0.01
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("hidden", [0, 6])
-def test_a_step_follows_the_gradient_of_all_that_it_uses(hidden: int) -> None:
+def test_a_step_follows_the_gradient_of_all_that_it_uses(hidden: int, similarity: str) -> None:
     """Against the loss at shifted tables: rows, numbers, weights by place, and the layer."""
-    learner = _Learner(TwoTowerSettings(**(SMALL | BOTH | {"hidden": hidden, "history": "before"})), coloured(), 1)
+    learner = _Learner(
+        TwoTowerSettings(**(SMALL | BOTH | {"hidden": hidden, "history": "before", "similarity": similarity})),
+        coloured(),
+        1,
+    )
     tower, rng = learner.user_tower, np.random.default_rng(0)
     for tensor in tower.whole.values():
         tensor += 0.3 * torch.from_numpy(rng.standard_normal(tensor.shape).astype(np.float32))
@@ -84,6 +92,17 @@ def test_a_new_item_is_found_by_its_features() -> None:
     bare = fitted(data)
     assert not bare.trained[34:].any()
     assert bare.item_encoder is None
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_what_the_events_of_a_history_add_is_the_whole_score(similarity: str) -> None:
+    data = coloured()
+    learned = fitted(data, **BOTH, history="before", similarity=similarity, epochs=3)
+    user = Users.known(np.array([3]), data.interactions.histories().take(np.array([3])))
+    vectors, _ = learned.encoder.encode(user)
+    shares = learned.encoder.contributions(user, learned.items[:7])
+    np.testing.assert_allclose(shares.sum(axis=1), learned.items[:7] @ vectors[0], atol=1e-5)
+    assert shares.std(axis=1).min() > 1e-4
 
 
 def test_a_bundle_keeps_the_item_encoder_and_answers_from_features(tmp_path: Path) -> None:

@@ -36,7 +36,10 @@ class TwoTowerSettings(Settings):
     epochs: int = Field(10, ge=1, description="passes over the events; the learning rate falls to 0 over them")
     batch_size: int = Field(4096, ge=1, description="events a step")
     learning_rate: float = Field(0.01, gt=0, description="Adam's, at the start")
-    temperature: float = Field(0.1, gt=0, description="of the softmax over cosines, where it starts or stays")
+    temperature: float = Field(0.1, gt=0, description="divides the scores, where it starts or stays; about 1 for dot")
+    similarity: Literal["cosine", "dot"] = Field(
+        "cosine", description="cosine: vectors of length 1; dot: their lengths count, where choices are a softmax"
+    )
     learn_temperature: bool = Field(False, description="whether the temperature is learned too")
     item_features: tuple[FeatureSettings, ...] = Field((), description="columns of the item table to learn from")
     user_features: tuple[FeatureSettings, ...] = Field((), description="columns of the user table to learn from")
@@ -74,12 +77,12 @@ class TwoTowerSettings(Settings):
 
 
 class TwoTower:
-    """A tower for users, a tower for items, and the cosine of what they give.
+    """A tower for users, a tower for items, and the cosine, or the inner product, of what they give.
 
     A vector is the sum of table rows (the id's, those that features name, for users those of the history) and of
-    numbers times a matrix, perhaps a layer, brought to length 1. It is learned from events one by one: each user, by
-    what came before, shall find his item among sampled others. Items without events have a vector where they have
-    features.
+    numbers times a matrix, perhaps a layer, for cosine brought to length 1. It is learned from events one by one: each
+    user, by what came before, shall find his item among sampled others. Items without events have a vector where they
+    have features.
 
     Sources: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016; Yi et al.,
     "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019 (the correction);
@@ -143,8 +146,9 @@ class _Learner:
         users, items, built = first_tables(
             self.layout, self.trained, self.of_users, self.of_items, settings.dim, start, rng
         )
-        self.user_tower = Tower(users, self.of_users.numbers, settings.hidden, rng, built)
-        self.item_tower = Tower(items, self.of_items.numbers, settings.hidden, rng)
+        unit, hidden = settings.similarity == "cosine", settings.hidden
+        self.user_tower = Tower(users, self.of_users.numbers, hidden, rng, built, unit=unit)
+        self.item_tower = Tower(items, self.of_items.numbers, hidden, rng, unit=unit)
         self.heat = Adam(torch.tensor([[math.log(settings.temperature)]]))
 
     def _start(self, warm: Start | None) -> tuple[F32, F32] | None:
@@ -200,7 +204,7 @@ class _Learner:
             sample=Sample(
                 torch.from_numpy(np.searchsorted(pool, drawn.items)), torch.from_numpy(stands_for.astype(np.float32))
             ),
-            bound=1.0,
+            bound=1.0 if s.similarity == "cosine" else None,
         )
         if s.learn_temperature:
             self.heat.step(together.summed(-(users * found.users).sum().reshape(1, 1)), rate)

@@ -65,8 +65,8 @@ def single(values: Array) -> Ragged:
 
 
 class Net:
-    """What follows the sums: an ONNX model from `summed` (n, width) to `vectors` (n, width) of length 1. One thread: a
-    service answers many at once."""
+    """What follows the sums: an ONNX model from `summed` (n, width) to `vectors` (n, width). One thread: a service
+    answers many at once."""
 
     def __init__(self, model: bytes) -> None:
         self.model = model
@@ -90,11 +90,12 @@ class Tower:
     """From `Inputs` to vectors float32 (n, width): a sum of weighted rows and of numbers times a matrix, then a net.
 
     table: float32 (rows, width). matrix: float32 (numbers, width). fading: float32 (FADING,), logarithms of the weights
-    by place in a history. linear: whether the net does no more than bring to length 1.
+    by place in a history. linear: whether the net does no more than bring to length 1; unit: whether it does that.
     """
 
-    def __init__(self, table: F32, matrix: F32, fading: F32, net: Net, *, linear: bool) -> None:
-        self.table, self.matrix, self.fading, self.net, self.linear = table, matrix, fading, net, linear
+    def __init__(self, table: F32, matrix: F32, fading: F32, net: Net, *, linear: bool, unit: bool = True) -> None:
+        self.table, self.matrix, self.fading, self.net = table, matrix, fading, net
+        self.linear, self.unit = linear, unit
 
     @property
     def width(self) -> int:
@@ -140,9 +141,9 @@ class Tower:
         return self.arrays() | {"net": np.frombuffer(self.net.model, np.uint8)}
 
     @classmethod
-    def of(cls, folder: Path, arrays: dict[str, Any], *, linear: bool) -> Self:
+    def of(cls, folder: Path, arrays: dict[str, Any], *, linear: bool, unit: bool = True) -> Self:
         net = Net((folder / "net.onnx").read_bytes())
-        return cls(arrays["table"], arrays["matrix"], arrays["fading"], net, linear=linear)
+        return cls(arrays["table"], arrays["matrix"], arrays["fading"], net, linear=linear, unit=unit)
 
 
 class ItemTower:

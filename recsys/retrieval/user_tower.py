@@ -78,7 +78,8 @@ class UserTower:
         self.space_id = space_id or space_id_of(self.kind, said, tower.digest_arrays())
 
     def _parameters(self) -> dict[str, Any]:
-        return {"layout": self.layout._asdict(), "linear": self.tower.linear}
+        free = {} if self.tower.unit else {"unit": False}
+        return {"layout": self.layout._asdict(), "linear": self.tower.linear} | free
 
     @property
     def dim(self) -> int:
@@ -139,7 +140,7 @@ class UserTower:
             return None
         inputs, _ = self.inputs(user)
         summed = self.tower.summed(inputs)[0]
-        length = max(float(np.linalg.norm(summed)), 1e-12)
+        length = max(float(np.linalg.norm(summed)), 1e-12) if self.tower.unit else 1.0
         at = np.flatnonzero(inputs.place >= 0)
         events = self.tower.table[inputs.rows.values[at]] * (self.tower.weights(inputs)[at] / length)[:, None]
         parts = np.zeros((len(vectors), len(user.history.values)), np.float32)
@@ -167,6 +168,6 @@ class UserTower:
             features = Features.load(folder, "features")
             rows = Ragged(arrays["known_offsets"], arrays["known_rows"])
             known = Encoded(rows, arrays["known_weight"], arrays["known_dense"])
-        tower = Tower.of(folder, arrays, linear=parameters["linear"])
+        tower = Tower.of(folder, arrays, linear=parameters["linear"], unit=parameters.get("unit", True))
         layout = UserLayout(**parameters["layout"])
         return cls(tower, layout, arrays["trained"], arrays["has_row"], features, known, parameters["space_id"])

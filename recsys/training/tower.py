@@ -22,17 +22,25 @@ _TINY = 1e-12
 class Tower:
     """The learning twin of `recsys.retrieval.tower.Tower`, of the same numbers.
 
-    With `hidden` layers wide, `relu(x W1 + b) W2` is added to the sum x before it is brought to length 1; W2 starts at
-    zero, so that learning begins at what the table says.
+    With `hidden` layers wide, `relu(x W1 + b) W2` is added to the sum x before it is brought to length 1, if it is; W2
+    starts at zero, so that learning begins at what the table says.
     """
 
     def __init__(
-        self, table: F32, numbers: int, hidden: int, rng: np.random.Generator, built: sparse.csr_array | None = None
+        self,
+        table: F32,
+        numbers: int,
+        hidden: int,
+        rng: np.random.Generator,
+        built: sparse.csr_array | None = None,
+        *,
+        unit: bool = True,
     ) -> None:
         """table: float32 (rows, width), where it starts. numbers: how many go in. built: float32 (rows, rows), which
-        rows count as more than themselves: those of the columns, so often, are added to them."""
+        rows count as more than themselves: those of the columns, so often, are added to them. unit: whether vectors
+        are brought to length 1."""
         width = table.shape[1]
-        self.built = built
+        self.built, self.unit = built, unit
         self.table = Adam(torch.from_numpy(table))
         self.whole = {"matrix": torch.zeros(numbers, width), "fading": torch.zeros(FADING, 1)}
         if hidden:
@@ -45,7 +53,7 @@ class Tower:
         self._moves = {name: Adam(tensor) for name, tensor in self.whole.items()}
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """float32 (n, width) of length 1; remembered for `step`."""
+        """float32 (n, width); remembered for `step`."""
         named, place = np.unique(inputs.rows.values, return_inverse=True)
         values = self._values(named)
         self._free = {name: tensor.clone().requires_grad_() for name, tensor in self.whole.items()}
@@ -58,7 +66,7 @@ class Tower:
             summed = summed + torch.from_numpy(inputs.dense) @ self._free["matrix"]
         if "first" in self._free:
             summed = summed + torch.relu(summed @ self._free["first"] + self._free["bias"]) @ self._free["second"]
-        self._out = summed / summed.norm(dim=1, keepdim=True).clamp_min(_TINY)
+        self._out = summed / summed.norm(dim=1, keepdim=True).clamp_min(_TINY) if self.unit else summed
         vectors: Tensor = self._out.detach()
         return vectors
 
@@ -115,17 +123,16 @@ class Tower:
         table, matrix, fading = (t.numpy() for t in (self.table.table, self.whole["matrix"], self.whole["fading"]))
         whole = table[rows].copy() if self.built is None else table[rows] + self.built[rows] @ table
         linear = "first" not in self.whole
-        return Served(whole, matrix.copy(), fading[:, 0].copy(), Net(self._onnx()), linear=linear)
+        return Served(whole, matrix.copy(), fading[:, 0].copy(), Net(self._onnx()), linear=linear, unit=self.unit)
 
     def _onnx(self) -> bytes:
         """The net after the sums."""
         from onnx import TensorProto, checker, helper, numpy_helper
 
         width = self.table.table.shape[1]
-        weights = [numpy_helper.from_array(np.array(_TINY, np.float32), "tiny")]
-        nodes, last = [], "summed"
+        weights, nodes, last = [], [], "summed"
         if "first" in self.whole:
-            weights += [numpy_helper.from_array(self.whole[n].numpy(), n) for n in ("first", "bias", "second")]
+            weights = [numpy_helper.from_array(self.whole[n].numpy(), n) for n in ("first", "bias", "second")]
             nodes += [
                 helper.make_node("MatMul", ["summed", "first"], ["widened"]),
                 helper.make_node("Add", ["widened", "bias"], ["shifted"]),
@@ -134,11 +141,15 @@ class Tower:
                 helper.make_node("Add", ["summed", "more"], ["added"]),
             ]
             last = "added"
-        nodes += [
-            helper.make_node("ReduceL2", [last], ["length"], axes=[1], keepdims=1),
-            helper.make_node("Max", ["length", "tiny"], ["longer"]),
-            helper.make_node("Div", [last, "longer"], ["vectors"]),
-        ]
+        if self.unit:
+            weights.append(numpy_helper.from_array(np.array(_TINY, np.float32), "tiny"))
+            nodes += [
+                helper.make_node("ReduceL2", [last], ["length"], axes=[1], keepdims=1),
+                helper.make_node("Max", ["length", "tiny"], ["longer"]),
+                helper.make_node("Div", [last, "longer"], ["vectors"]),
+            ]
+        else:
+            nodes.append(helper.make_node("Identity", [last], ["vectors"]))
         ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", width]) for n in ("summed", "vectors")]
         graph = helper.make_graph(nodes, "tower", [ends[0]], [ends[1]], weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
