@@ -95,7 +95,7 @@ class Tower:
         at = torch.from_numpy(of_history)
         entity = torch.from_numpy(inputs.rows.row_of_value()[of_history])
         place = torch.from_numpy(inputs.place[of_history].astype(np.int64))
-        counted = weight[at] * self._free["fading"][place, 0].exp()
+        counted = weight[at] * self._free["fading"][:, 0].exp().index_select(0, place)
         total = torch.zeros(inputs.rows.rows).index_add(0, entity, counted)
         return weight.index_copy(0, at, counted / total[entity].clamp_min(_TINY).sqrt())
 
