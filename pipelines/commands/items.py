@@ -62,7 +62,7 @@ def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool)
     """
     from pipelines.console import Steps
     from recsys.data.sources.tables import read_items
-    from recsys.errors import BundleError, RequestError
+    from recsys.errors import BundleError
     from recsys.retrieval.additions import with_items
     from recsys.retrieval.bundle import current, load, publish
 
@@ -74,7 +74,8 @@ def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool)
     with steps.step(f"encode the new ones of {len(table.ids):,} items") as progress:
         found = with_items(loaded, table.ids, table.shown, table.described, progress)
     if not found.added:
-        raise RequestError(f"{file} has no item that bundle {loaded.bundle_id} does not know; nothing was published.")
+        steps.say(f"{file} has no item that bundle {loaded.bundle_id} does not know: nothing was published.")
+        return {"bundle": str(source), "root": str(root), "added": 0, "kept": found.kept}
     if to is None and current(root) != source:
         raise BundleError(f"{root} points to another bundle since this began; run it again, to add to that one.")
     folder = publish(root, found.content)
