@@ -41,6 +41,20 @@ def test_the_full_softmax_has_the_loss_and_the_gradients_of_the_obvious_formula(
     torch.testing.assert_close(found.items, items.grad, rtol=1e-4, atol=1e-4)
 
 
+def test_one_batch_leaves_nothing_of_itself_in_the_next(batch: tuple) -> None:
+    """The scores' memory is taken again, whatever their number and type."""
+    users, items, events, user_weights = batch
+    first = softmax(users, items, events, user_weights, TEMPERATURE)
+    kept = first.users.clone()
+    for precision in (torch.float32, torch.bfloat16):
+        softmax(3 * users[:2], items[:9], Positives(*(part[:3] for part in events)), user_weights[:2], 1.0)
+        softmax(users.repeat(4, 1), items, events, user_weights.repeat(4), 2.0, precision=precision)
+    again = softmax(users, items, events, user_weights, TEMPERATURE)
+    assert torch.equal(again.users, kept)
+    assert torch.equal(first.users, kept)
+    assert torch.equal(again.items, first.items)
+
+
 def test_a_sample_of_all_items_is_the_full_softmax(batch: tuple) -> None:
     full = softmax(*batch, TEMPERATURE)
     every = Sample(torch.randperm(ITEMS, generator=torch.Generator().manual_seed(1)), torch.ones(ITEMS))
