@@ -63,9 +63,10 @@ def searched(name: str, settings: Mapping[str, Any], changes: Sequence[str] = ()
 
 
 def full_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a model as plain data, those of the parts of a mixture too."""
+    """All settings of a model as plain data, those of the models within it too: the parts of a mixture, say."""
     found: dict[str, Any] = make_model(name, settings, where=f"model {name!r}").settings.model_dump(mode="json")
-    for part in found.get("parts", ()):
+    inner = [part for part in found.values() if isinstance(part, dict) and "name" in part]
+    for part in (*found.get("parts", ()), *inner):
         part |= full_settings(part["name"], {key: value for key, value in part.items() if key != "name"})
     return found
 

@@ -24,6 +24,10 @@ SMALL = {  # settings that fit toys
     "bpr": {"dim": 8, "epochs": 30, "batch_size": 64},
     "ease": {"regularization": 5.0},
     "mixture": {"parts": [{"name": "als", "dim": 8}, {"name": "spectral", "dim": 4}]},
+    "narrowed": {
+        "wide": {"name": "als", "dim": 12},
+        "narrow": {"name": "softmax", "dim": 8, "epochs": 20, "batch_size": 8},
+    },
     "softmax": {"dim": 8, "epochs": 20, "batch_size": 8},
     "spectral": {"dim": 4},
     "two_tower": {"dim": 8, "epochs": 30, "batch_size": 256, "learning_rate": 0.03, "history": "others"},

@@ -39,6 +39,7 @@ def test_every_model_with_settings_of_its_own_can_be_searched() -> None:
         "item_knn",
         "spectral",
         "mixture",
+        "narrowed",
         "variational",
         "two_tower",
     } & without == set()

@@ -290,6 +290,26 @@ def test_a_mixture_goes_on_in_the_part_where_it_was_stopped(tmp_path: Path, monk
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part-0", "part-2"]
 
 
+def test_a_narrowed_model_goes_on_in_the_part_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model("narrowed", {"wide": PARTS[3], "narrow": PARTS[0] | {"dim": 4}})
+    data, seen = checkerboard(20), list[int]()
+    aids = Aids(watch=lambda epoch, learned: seen.append(epoch), checkpoint=Checkpoint(tmp_path, "key"), checkpoint_s=0)
+
+    def dies(step: object) -> None:
+        if step.task == "learning softmax" and step.done == 3:  # type: ignore[attr-defined]
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        model.fit(data, seed=1, progress=dies, aids=aids)
+    learned = learned_epochs(monkeypatch)
+    resumed, whole = model.fit(data, seed=1, aids=aids), model.fit(data, seed=1)
+    assert learned == [3, 4]
+    assert seen == [1, 2, 3, 4]
+    assert resumed.items.tobytes() == whole.items.tobytes()
+
+
 def test_each_part_of_a_mixture_starts_at_its_own_vectors() -> None:
     data, rng = checkerboard(20), np.random.default_rng(0)
     still = [part | STILL for part in (PARTS[0] | {"propagation": 0}, PARTS[3])]

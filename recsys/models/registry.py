@@ -14,6 +14,7 @@ MODELS: dict[str, str] = {
     "ease": "recsys.models.ease:EASE",
     "item_knn": "recsys.models.item_knn:ItemKNN",
     "mixture": "recsys.models.mixture:Mixture",
+    "narrowed": "recsys.models.narrowed:Narrowed",
     "own_history": "recsys.models.own_history:OwnHistory",
     "popularity": "recsys.models.popularity:Popularity",
     "softmax": "recsys.models.softmax:SoftmaxMF",

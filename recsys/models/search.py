@@ -46,6 +46,11 @@ SEARCH: dict[str, Space] = {
         "half_life": Span(2.0, 200.0, log=True),
     },
     "mixture": {"weights.1": Span(0.0, 1.0)},
+    "narrowed": {
+        "narrow.temperature": Span(0.02, 0.5, log=True),
+        "narrow.learning_rate": Span(3e-3, 0.3, log=True),
+        "narrow.propagation": Span(0.0, 1.0),
+    },
     "popularity": {"days": Span(1.0, 1_000.0, log=True)},
     "softmax": {
         "temperature": Span(0.02, 0.5, log=True),

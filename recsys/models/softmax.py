@@ -19,7 +19,7 @@ from recsys.progress import Progress, silent
 from recsys.retrieval.bag import Bag
 from recsys.retrieval.ranker import Embeddings
 from recsys.seeding import generator
-from recsys.training.loop import ALONE, Aids, run_epochs
+from recsys.training.loop import ALONE, Aids, Start, run_epochs
 
 
 class SoftmaxSettings(Settings):
@@ -123,7 +123,7 @@ class _Learner:
         rows = rng.standard_normal((n_users + n_items, dim), dtype=np.float32) / np.float32(math.sqrt(dim))
         users, items = rows[:n_users], rows[n_users:]
         if aids.warm is not None:
-            given = (aids.warm.users, self._unsmoothed(aids.warm.users, aids.warm.items))
+            given = (aids.warm.users, self._unsmoothed(aids.warm))
         elif self.settings.initial == "spectral":
             given = spectral_rows(self.matrix, dim, seed=self.seed)
         else:
@@ -133,12 +133,13 @@ class _Learner:
             drawn[known, : start.shape[1]] = unit(start[known])
         return users, items
 
-    def _unsmoothed(self, users: F32, items: F32) -> F32:
+    def _unsmoothed(self, warm: Start) -> F32:
         """The items of a finished model as they were before propagation, as far as the events are the same."""
-        if not self.settings.propagation:
-            return items
-        known = np.asarray(items.any(axis=1))[:, None]
-        return np.where(known, items - propagated(self.matrix, users, self.settings.propagation), np.float32(0))
+        if not self.settings.propagation or not warm.finished:
+            return warm.items
+        known = np.asarray(warm.items.any(axis=1))[:, None]
+        taken_up = propagated(self.matrix, warm.users, self.settings.propagation)
+        return np.where(known, warm.items - taken_up, np.float32(0))
 
     def state(self) -> Mapping[str, Array]:
         return {**self.users.state("users"), **self.items.state("items")}

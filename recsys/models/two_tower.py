@@ -155,9 +155,11 @@ class _Learner:
         """Directions of users and items to begin at, zero where there is none."""
         s = self.settings
         if warm is not None:
+            if not s.propagation or not warm.finished:
+                return warm.users, warm.items
             known = np.asarray(warm.items.any(axis=1))[:, None]
-            alone = warm.items - propagated(self.matrix, warm.users, s.propagation) if s.propagation else warm.items
-            return warm.users, np.where(known, alone, np.float32(0))
+            taken_up = propagated(self.matrix, warm.users, s.propagation)
+            return warm.users, np.where(known, warm.items - taken_up, np.float32(0))
         return spectral_rows(self.matrix, s.dim, seed=self.seed) if s.initial == "spectral" else None
 
     def state(self) -> Mapping[str, Array]:

@@ -30,12 +30,14 @@ class Start(NamedTuple):
     the learner has one, else at random. Learners whose user rows follow from the items ignore `users`.
 
     parts: for a mixture one for each model that it learns, None for a model that cannot start so; `users` and `items`
-    then have no columns.
+    then have no columns. finished: whether the items are as such a learner serves them, taken up (`propagation`) and
+    all; else as it learns them.
     """
 
     users: F32
     items: F32
     parts: "tuple[Start | None, ...]" = ()
+    finished: bool = True
 
 
 @dataclass(frozen=True)
