@@ -28,8 +28,8 @@ def encoded_items(bundle: Bundle, described: pa.Table, progress: Progress = sile
     encoder = bundle.item_encoder
     if encoder is None:
         raise RequestError(
-            f"bundle {bundle.bundle_id} ({bundle.manifest['name']}) cannot place new items: it learned from ids alone. "
-            "Train model.name=two_tower with model.item_features.",
+            f"bundle {bundle.bundle_id} ({bundle.manifest['name']}) has no item encoder and cannot place new items. "
+            "Serve a two_tower model with item_features; in a mixture it has none.",
             code="no_item_encoder",
         )
     if not set(encoder.columns) & set(described.column_names):
