@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -268,46 +269,40 @@ PARTS = (
 )
 
 
-def test_a_mixture_goes_on_in_the_part_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make_model("mixture", {"parts": PARTS, "weights": (1.0, 0.0, 0.5, 0.7)})
-    data, seen = checkerboard(20), []
-    aids = Aids(
-        watch=lambda epoch, learned: seen.append(learned()), checkpoint=Checkpoint(tmp_path, "key"), checkpoint_s=0
-    )
+def stopped_and_resumed(
+    model: Any, task: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[int], list[Any], Any]:
+    """Killed as the third epoch of `task` ends, and gone on with: the epochs learned then, what a watch was shown in
+    both, and the model, which is that of a fit that was never stopped."""
+    data, seen = checkerboard(20), list[Any]()
+    aids = Aids(watch=lambda _, learned: seen.append(learned()), checkpoint=Checkpoint(folder, "key"), checkpoint_s=0)
 
-    def dies(step: object) -> None:
-        if step.task == "learning bpr" and step.done == 3:  # type: ignore[attr-defined]
+    def dies(step: Any) -> None:
+        if step.task == task and step.done == 3:
             raise KilledError
 
     with pytest.raises(KilledError):
         model.fit(data, seed=1, progress=dies, aids=aids)
     learned = learned_epochs(monkeypatch)
     resumed, whole = model.fit(data, seed=1, aids=aids), model.fit(data, seed=1)
-    assert learned == [3, 4]
-    assert seen == [resumed]
     assert resumed.items.tobytes() == whole.items.tobytes()
     assert resumed.encoder.space_id == whole.encoder.space_id
+    return learned, seen, resumed
+
+
+def test_a_mixture_goes_on_in_the_part_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model("mixture", {"parts": PARTS, "weights": (1.0, 0.0, 0.5, 0.7)})
+    learned, seen, resumed = stopped_and_resumed(model, "learning bpr", tmp_path, monkeypatch)
+    assert learned == [3, 4]
+    assert seen == [resumed]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part-0", "part-2"]
 
 
-def test_a_narrowed_model_goes_on_in_the_part_where_it_was_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_narrowed_model_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model("narrowed", {"wide": PARTS[3], "narrow": PARTS[0] | {"dim": 4}})
-    data, seen = checkerboard(20), list[int]()
-    aids = Aids(watch=lambda epoch, learned: seen.append(epoch), checkpoint=Checkpoint(tmp_path, "key"), checkpoint_s=0)
-
-    def dies(step: object) -> None:
-        if step.task == "learning softmax" and step.done == 3:  # type: ignore[attr-defined]
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        model.fit(data, seed=1, progress=dies, aids=aids)
-    learned = learned_epochs(monkeypatch)
-    resumed, whole = model.fit(data, seed=1, aids=aids), model.fit(data, seed=1)
+    learned, seen, _ = stopped_and_resumed(model, "learning softmax", tmp_path, monkeypatch)
     assert learned == [3, 4]
-    assert seen == [1, 2, 3, 4]
-    assert resumed.items.tobytes() == whole.items.tobytes()
+    assert len(seen) == 4
 
 
 def test_each_part_of_a_mixture_starts_at_its_own_vectors() -> None:
