@@ -1,5 +1,7 @@
 """The loop and its checkpoints: what is saved, what is refused, and that a stopped run ends in the same bytes."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -72,7 +74,9 @@ def test_a_run_that_goes_on_ends_in_the_bytes_of_one_that_was_never_stopped(
     assert (learned, everything(again)) == ([], everything(resumed))
 
 
-CHILD = """
+CHILDREN = """
+import os
+import signal
 import sys
 from pathlib import Path
 sys.path.insert(0, "tests")
@@ -80,10 +84,20 @@ from toys import checkerboard
 from recsys.models.registry import make_model
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.loop import Aids
-aids = Aids(checkpoint=Checkpoint(Path(sys.argv[1]), "key"), checkpoint_s=0)
-say = lambda step: print(step.done, flush=True)
-settings = {"dim": 8, "epochs": 10, "batch_size": 8}
-make_model(sys.argv[2], settings).fit(checkerboard(20), seed=1, progress=say, aids=aids)
+from recsys.training.tower import Tower
+folder, name = Path(sys.argv[1]), sys.argv[2]
+for epoch in range(1, 10):
+    if os.fork():
+        continue
+    def say(step):
+        if step.done == epoch:
+            print(epoch, os.getpid(), flush=True)
+            signal.pause()
+    aids = Aids(checkpoint=Checkpoint(folder / str(epoch), "key"), checkpoint_s=0)
+    settings = {"dim": 8, "epochs": 10, "batch_size": 8}
+    make_model(name, settings).fit(checkerboard(20), seed=1, progress=say, aids=aids)
+    os._exit(1)
+signal.pause()
 """
 
 
@@ -96,17 +110,19 @@ def digest(learned: Embeddings) -> tuple[bytes, ...]:
 @pytest.mark.parametrize("name", ["softmax", "two_tower"])
 def test_a_killed_process_leaves_a_state_to_go_on_from(name: str, tmp_path: Path) -> None:
     model, data = make_model(name, SETTINGS["softmax"]), checkerboard(20)
+    command = [sys.executable, "-c", CHILDREN, str(tmp_path), name]
+    one_thread = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # nine processes spin for two cores else
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | one_thread)
+    assert parent.stdout is not None
     whole = digest(model.fit(data, seed=1))
-    for epoch in range(1, 10):
+    stopped = dict(map(int, parent.stdout.readline().split()) for _ in range(9))
+    for child in (*stopped.values(), parent.pid):
+        os.kill(child, signal.SIGKILL)
+    parent.communicate()
+    assert sorted(stopped) == list(range(1, 10))
+    for epoch in stopped:
         folder = tmp_path / str(epoch)
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder), name], stdout=subprocess.PIPE, text=True)
-        assert child.stdout is not None
-        for line in child.stdout:
-            if int(line) == epoch:
-                break
-        child.kill()
-        child.wait()
-        child.stdout.close()
+        assert epoch == 1 or (folder / "state.json").exists()
         resumed = model.fit(data, seed=1, aids=Aids(checkpoint=Checkpoint(folder, "key"), checkpoint_s=0))
         assert digest(resumed) == whole, epoch
 
