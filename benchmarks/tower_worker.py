@@ -62,7 +62,7 @@ def _recsys(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> A
         history="none",
         sampler="batch",
         id_dropout=0.0,
-        initial="random",
+        propagation=asked.get("propagation", 0.0),
     )
     learner, seconds = _Learner(settings, data, asked["seed"]), []
     for number in range(asked["epochs"]):
