@@ -104,14 +104,15 @@ def _set_up(work: Path) -> None:
 
 def _fit(case: Case, work: Path, data: Path, epochs: int) -> tuple[Any, tuple[Any, Any] | None]:
     """What a worker prints, and its vectors of users and items, where it leaves any."""
-    library, out = case["library"], work / "out"
+    library, out = case["library"], work.resolve() / "out"
     out.mkdir(exist_ok=True)
     for path in out.glob("*.npy"):
         path.unlink()
-    python = sys.executable if library == "recsys" else str(work / library / "bin" / "python")
-    asked = {"data": str(data), "out": str(out), "dim": DIM, "epochs": epochs, "threads": THREADS, "seed": 1}
+    python = sys.executable if library == "recsys" else str(work.absolute() / library / "bin" / "python")
+    asked = {"data": str(data.resolve()), "out": str(out), "dim": DIM, "epochs": epochs, "threads": THREADS, "seed": 1}
     command = [python, str(Path(__file__).with_name("tower_worker.py")), json.dumps(asked | case)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": str(THREADS)})
+    environment = os.environ | {"OMP_NUM_THREADS": str(THREADS)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=out)  # some leave logs there
     if done.returncode:
         raise SystemExit(f"{library} failed on {case}:\n{done.stderr[-3000:]}")
     paths = [out / f"{side}.npy" for side in ("users", "items")]
