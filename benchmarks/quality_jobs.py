@@ -107,7 +107,7 @@ FACTORIZATIONS = (
     *(gowalla(_SOFTMAX, "softmax, dim 64", seed) for seed in (1, 2, 3)),
     *(gowalla(_VARIATIONAL, "variational, dim 64", seed) for seed in (1, 2, 3)),
     *(gowalla(_TOWERS, "two_tower, ids only, dim 64", seed) for seed in (1, 2)),
-    *(gowalla(_NARROWED, "narrowed, dim 64", seed) for seed in (1, 2)),
+    *(gowalla(_NARROWED, "narrowed, dim 64", seed) for seed in (1, 2, 3)),
     *(gowalla(_WIDE, _WIDE_LABEL, seed) for seed in (1, 2, 3)),
 )
 # `regularization` from the validation rows of the 9,000 most frequent items (50 to 1,000).
