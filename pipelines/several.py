@@ -1,7 +1,8 @@
 """A run in several processes, started by torchrun: the first does all of a run, the others learn along with it."""
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pipelines.checkpoints import Fit, Kept, key_of
 from pipelines.home import store
@@ -11,16 +12,12 @@ from recsys.data.dataset import Dataset
 from recsys.errors import SettingError
 from recsys.models.base import fit_with
 from recsys.models.registry import make_model
+from recsys.training.loop import processes
 
 if TYPE_CHECKING:
     from pipelines.train import Prepared
 
 _TOGETHER = "two_tower"  # the learner that shares its batches out
-
-
-def processes() -> int:
-    """How many processes torchrun started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 def assists() -> bool:
@@ -30,12 +27,18 @@ def assists() -> bool:
 
 def refuse_alone(settings: RunSettings) -> None:
     """Raises SettingError where torchrun started several processes and the model learns in one."""
-    names = [settings.model_name, *(part.get("name") for part in settings.model_settings.get("parts", ()))]
-    if processes() > 1 and _TOGETHER not in names:
+    if processes() > 1 and not _learns_together(settings.model):
         raise SettingError(
             f"torchrun started {processes()} processes, and {settings.model_name} learns in one; {_TOGETHER} shares "
             "its batches among several. Run it without torchrun."
         )
+
+
+def _learns_together(model: Any) -> bool:
+    """Whether it is the learner that does, or a model with such a one within: a mixture, a narrowed model."""
+    if isinstance(model, Mapping):
+        return model.get("name") == _TOGETHER or any(map(_learns_together, model.values()))
+    return isinstance(model, list | tuple) and any(map(_learns_together, model))
 
 
 def meet() -> None:

@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from tower_toys import BOTH, SMALL, coloured, everyone
 
 from pipelines.cli import main
+from pipelines.settings import RunSettings
+from pipelines.several import refuse_alone
 from recsys.models.registry import make_model
 from recsys.retrieval.bundle import load
 
@@ -90,4 +92,7 @@ def test_a_model_that_learns_alone_says_so(tmp_path: Path, monkeypatch: pytest.M
     said = CliRunner().invoke(main, ["train", "world", "model.name=als"])
     assert said.exit_code == 2
     assert "als learns in one; two_tower shares its batches" in said.output
+    mixture = {"name": "mixture", "parts": [{"name": "als"}, {"name": "two_tower"}]}
+    for model in (mixture, {"name": "narrowed", "wide": {"name": "als"}, "narrow": {"name": "two_tower"}}):
+        refuse_alone(RunSettings(model=model))
     assert not (tmp_path / "mlruns").exists()

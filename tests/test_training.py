@@ -91,7 +91,7 @@ for epoch in range(1, 10):
         continue
     def say(step):
         if step.done == epoch:
-            print(epoch, os.getpid(), flush=True)
+            os.write(1, f"{epoch}\\n".encode())  # at once, so that no two share a line
             signal.pause()
     aids = Aids(checkpoint=Checkpoint(folder / str(epoch), "key"), checkpoint_s=0)
     settings = {"dim": 8, "epochs": 10, "batch_size": 8}
@@ -112,13 +112,16 @@ def test_a_killed_process_leaves_a_state_to_go_on_from(name: str, tmp_path: Path
     model, data = make_model(name, SETTINGS["softmax"]), checkerboard(20)
     command = [sys.executable, "-c", CHILDREN, str(tmp_path), name]
     one_thread = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # nine processes spin for two cores else
-    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | one_thread)
+    parent = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | one_thread, start_new_session=True
+    )
     assert parent.stdout is not None
+    try:
+        stopped = [int(parent.stdout.readline()) for _ in range(9)]
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)
+        parent.communicate()
     whole = digest(model.fit(data, seed=1))
-    stopped = dict(map(int, parent.stdout.readline().split()) for _ in range(9))
-    for child in (*stopped.values(), parent.pid):
-        os.kill(child, signal.SIGKILL)
-    parent.communicate()
     assert sorted(stopped) == list(range(1, 10))
     for epoch in stopped:
         folder = tmp_path / str(epoch)

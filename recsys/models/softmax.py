@@ -15,11 +15,12 @@ from recsys.data.spectrum import propagated, unit
 from recsys.models.fold_in import fitted_inputs
 from recsys.models.item_weights import learnable
 from recsys.models.spectral import spectral_rows
+from recsys.models.unpropagated import unpropagated
 from recsys.progress import Progress, silent
 from recsys.retrieval.bag import Bag
 from recsys.retrieval.ranker import Embeddings
 from recsys.seeding import generator
-from recsys.training.loop import ALONE, Aids, Start, run_epochs
+from recsys.training.loop import ALONE, Aids, run_epochs
 
 
 class SoftmaxSettings(Settings):
@@ -123,7 +124,7 @@ class _Learner:
         rows = rng.standard_normal((n_users + n_items, dim), dtype=np.float32) / np.float32(math.sqrt(dim))
         users, items = rows[:n_users], rows[n_users:]
         if aids.warm is not None:
-            given = (aids.warm.users, self._unsmoothed(aids.warm))
+            given = unpropagated(self.matrix, aids.warm, self.settings.propagation)
         elif self.settings.initial == "spectral":
             given = spectral_rows(self.matrix, dim, seed=self.seed)
         else:
@@ -132,14 +133,6 @@ class _Learner:
             known = start.any(axis=1)
             drawn[known, : start.shape[1]] = unit(start[known])
         return users, items
-
-    def _unsmoothed(self, warm: Start) -> F32:
-        """The items of a finished model as they were before propagation, as far as the events are the same."""
-        if not self.settings.propagation or not warm.finished:
-            return warm.items
-        known = np.asarray(warm.items.any(axis=1))[:, None]
-        taken_up = propagated(self.matrix, warm.users, self.settings.propagation)
-        return np.where(known, warm.items - taken_up, np.float32(0))
 
     def state(self) -> Mapping[str, Array]:
         return {**self.users.state("users"), **self.items.state("items")}

@@ -15,6 +15,7 @@ from recsys.errors import SettingError
 from recsys.models.item_weights import learnable
 from recsys.models.spectral import spectral_rows
 from recsys.models.tower_start import described_items, described_users, first_tables
+from recsys.models.unpropagated import unpropagated
 from recsys.progress import Progress, silent
 from recsys.retrieval.features import FeatureSettings
 from recsys.retrieval.ranker import Embeddings, VectorRanker
@@ -155,11 +156,7 @@ class _Learner:
         """Directions of users and items to begin at, zero where there is none."""
         s = self.settings
         if warm is not None:
-            if not s.propagation or not warm.finished:
-                return warm.users, warm.items
-            known = np.asarray(warm.items.any(axis=1))[:, None]
-            taken_up = propagated(self.matrix, warm.users, s.propagation)
-            return warm.users, np.where(known, warm.items - taken_up, np.float32(0))
+            return unpropagated(self.matrix, warm, s.propagation)
         return spectral_rows(self.matrix, s.dim, seed=self.seed) if s.initial == "spectral" else None
 
     def state(self) -> Mapping[str, Array]:

@@ -4,13 +4,14 @@ Each holds the whole tables, and after each step the same ones: gradients are ga
 added up alike by all of them.
 """
 
-import os
 from datetime import timedelta
 from functools import cache
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from recsys.training.loop import processes
 
 _PATIENCE = timedelta(days=1)  # the first process judges between two fits, and the others wait
 
@@ -58,13 +59,8 @@ class Group:
 @cache
 def group() -> Group:
     """The group that torchrun started this process in; a group of one without it."""
-    size = world_size()
+    size = processes()
     if size == 1:
         return Group(0, 1)
     dist.init_process_group("gloo", timeout=_PATIENCE)
     return Group(dist.get_rank(), size)
-
-
-def world_size() -> int:
-    """How many processes torchrun started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1

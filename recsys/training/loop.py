@@ -1,5 +1,6 @@
 """The one loop of all learners that go over their data in epochs, and what may help a fit along."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ class Start(NamedTuple):
     items: F32
     parts: "tuple[Start | None, ...]" = ()
     finished: bool = True
+
+
+def processes() -> int:
+    """How many processes torchrun started to learn together; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 @dataclass(frozen=True)
