@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from benchmarks.results import report
 from pipelines.console import Steps
+from pipelines.prepared import Prepared, prepare
 from pipelines.settings import load_settings
-from pipelines.train import Prepared, prepare
 from recsys.arrays import F32, F64, I64, Ragged
 from recsys.data.dataset import Dataset
 from recsys.data.world import World

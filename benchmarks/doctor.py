@@ -21,8 +21,8 @@ import numpy as np
 
 from benchmarks.results import report
 from pipelines.console import Steps
+from pipelines.prepared import prepare
 from pipelines.settings import load_settings
-from pipelines.train import prepare
 from recsys.arrays import F32, Ragged
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions

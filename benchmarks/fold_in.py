@@ -15,9 +15,9 @@ import numpy as np
 
 from benchmarks.results import report
 from pipelines.console import Steps
+from pipelines.prepared import prepare
 from pipelines.settings import load_settings
 from pipelines.threads import set_threads
-from pipelines.train import prepare
 from recsys.arrays import Ragged
 from recsys.data.split import Holdout
 from recsys.evaluation.evaluate import evaluate

@@ -17,8 +17,8 @@ from benchmarks.quality_jobs import FACTORIZATIONS, LONG, PUBLISHED, QUICK, WORL
 from benchmarks.results import report, written
 from pipelines.console import Steps
 from pipelines.measure import measure
+from pipelines.prepared import Prepared, prepare
 from pipelines.settings import RunSettings, load_settings
-from pipelines.train import Prepared, prepare
 from recsys.evaluation.attainable import attainable_gain, sample_rows, truths
 from recsys.evaluation.evaluate import Report
 

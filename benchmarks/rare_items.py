@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks.results import report
 from pipelines.console import Steps
+from pipelines.prepared import prepare
 from pipelines.settings import load_settings
-from pipelines.train import prepare
 from recsys.evaluation.holdout import evaluate_on
 from recsys.evaluation.significance import compare
 from recsys.models.popularity import fallback_order

@@ -11,9 +11,9 @@ import numpy as np
 from pipelines.console import Steps
 from pipelines.evaluate import Translated, refuse_known_answers
 from pipelines.measure import baselines, judge, recommender_for
+from pipelines.prepared import prepare
 from pipelines.reports import against, comparison_data, lists_table, main_table, report_data, segments_table
 from pipelines.settings import RunSettings
-from pipelines.train import prepare
 from recsys.arrays import F64
 from recsys.data.sources.ranked import RankedLists, read_ranked
 from recsys.data.split import Holdout

@@ -13,10 +13,11 @@ import numpy as np
 from pipelines import tracking
 from pipelines.console import Steps, one_line, text_table
 from pipelines.home import tracking_uri
+from pipelines.prepared import Prepared, prepare
 from pipelines.reports import plain_interval
 from pipelines.service import ask, running
 from pipelines.settings import RunSettings
-from pipelines.train import Prepared, Trained, comparisons_of, metrics_of, prepare, train
+from pipelines.train import Trained, comparisons_of, metrics_of, train
 from recsys.data.split import Holdout
 from recsys.errors import DataError, ModelError
 from recsys.evaluation.attainable import attainable_gain, sample_rows, truths

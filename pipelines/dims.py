@@ -15,10 +15,10 @@ from pipelines.console import Steps, text_table
 from pipelines.home import store
 from pipelines.lineage import flat
 from pipelines.nested import Nested
+from pipelines.prepared import Prepared, prepare
 from pipelines.search_report import band, train_command
 from pipelines.settings import RunSettings
 from pipelines.space import Searched, full_settings
-from pipelines.train import Prepared, prepare
 from pipelines.trial import Judge, Tried, checked_metric
 from pipelines.tune import Asked, name_of, tune, validation_of
 from pipelines.tuned import config_text, write_config

@@ -8,9 +8,9 @@ import numpy as np
 
 from pipelines.console import Steps, text_table
 from pipelines.measure import judge
+from pipelines.prepared import prepare
 from pipelines.reports import segments_table
 from pipelines.settings import RunSettings
-from pipelines.train import prepare
 from recsys.arrays import I32, Histories, Ragged
 from recsys.data.dataset import Dataset
 from recsys.data.sources.folder import located

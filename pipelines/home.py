@@ -23,6 +23,16 @@ def store() -> Path:
     return home() / "mlruns"
 
 
+def place_for_events() -> Path:
+    """The folder below which a log that is larger than memory is kept while a run lasts: in files without names, which
+    are gone with the process. Raises TrackingError where it cannot be made."""
+    try:
+        store().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrackingError(f"{store()} cannot be made: {error.strerror}. Mend access, or set RECSYS_HOME.") from None
+    return store()
+
+
 def database() -> Path:
     """The tracking database, where MLFLOW_TRACKING_URI names no other store."""
     return store() / "mlflow.db"

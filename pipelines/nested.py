@@ -10,9 +10,9 @@ import numpy as np
 from pipelines import tracking
 from pipelines.console import Steps
 from pipelines.lineage import git_commit
+from pipelines.prepared import Prepared
 from pipelines.record import VALUES, holdout_digest
 from pipelines.settings import RunSettings
-from pipelines.train import Prepared
 from recsys.arrays import F64
 from recsys.errors import TrackingError
 

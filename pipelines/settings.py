@@ -28,6 +28,11 @@ class RunSettings(Settings):
 
     data: str = Field(WORLD, description="`world`, a named data set, or the path of a folder or a file of events")
     columns: dict[str, str] = Field({}, description="the user's own column names by role, e.g. user_id = 'visitor'")
+    on_disk: bool = Field(
+        False,
+        description="keep the events in files below mlruns/ while the run lasts, not in memory: for a log in Parquet "
+        "that is larger than it, and two_tower",
+    )
     world: WorldSettings = Field(WorldSettings(), description="size and nature of the planted world; for data = world")
     prepare: PrepareSettings = Field(
         PrepareSettings(), description="rating threshold, event weights, duplicates, k-core: before the split"

@@ -15,7 +15,7 @@ from recsys.models.registry import make_model
 from recsys.training.loop import processes
 
 if TYPE_CHECKING:
-    from pipelines.train import Prepared
+    from pipelines.prepared import Prepared
 
 _TOGETHER = "two_tower"  # the learner that shares its batches out
 

@@ -6,8 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipelines import record, tracking
 from pipelines.checkpoints import Kept, keeping
 from pipelines.console import Steps
@@ -15,39 +13,21 @@ from pipelines.home import refuse_without_room
 from pipelines.lineage import git_commit
 from pipelines.measure import Measured, measure, table
 from pipelines.plots import draw
-from pipelines.settings import WORLD, RunSettings
+from pipelines.prepared import Prepared, prepare
+from pipelines.settings import RunSettings
 from pipelines.several import meet, refuse_alone
-from pipelines.threads import set_threads
 from pipelines.warm import earlier_bundle, start_of
 from recsys.data.dataset import Dataset
-from recsys.data.prepare import prepared as prepared_data
-from recsys.data.prepare import refuse_one_sided
-from recsys.data.sources.folder import load_dataset
-from recsys.data.split import Holdout, split
-from recsys.data.world import World, make_world
 from recsys.errors import ModelError, TrackingError
 from recsys.models.base import fit_with
 from recsys.models.content import content_of
 from recsys.models.registry import make_model
-from recsys.progress import Progress
 from recsys.retrieval import bundle
 from recsys.retrieval.bundle import Bundle
 from recsys.retrieval.ranker import Embeddings, TrainedRanker, embeddings_of
-from recsys.seeding import generator
 from recsys.training.loop import Aids, Start
 
 _VERSIONS = ("recsys", "numpy", "scipy", "numba", "torch", "faiss-cpu", "pandas", "mlflow-skinny")
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """What a run is about: the data, the holdout to judge on, and the world where the data are planted."""
-
-    data: Dataset
-    holdout: Holdout
-    title: str
-    world: World | None
-    threads: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,36 +42,6 @@ class Trained:
     run_id: str | None
     bundle: Path | None
     without: str | None = None
-
-
-def prepare(settings: RunSettings, steps: Steps) -> Prepared:
-    """Reads and splits the data of a run."""
-    threads = set_threads(settings.threads)
-    with steps.step("data") as progress:
-        world, data, notes = _load(settings, progress)
-    for note in notes:
-        steps.say(note)
-    with steps.step("split"):
-        parts = split(data, settings.split, seed=settings.seed)
-        holdout = _sampled(getattr(parts, settings.judge), settings)
-    return Prepared(data, holdout, f"{data.name}, {settings.judge} part, {parts.title}", world, threads)
-
-
-def _sampled(holdout: Holdout, settings: RunSettings) -> Holdout:
-    """The holdout, or its question about `evaluate_users` of its users, the same ones for the same seed."""
-    n, asked = len(holdout.user), settings.evaluate_users
-    if asked is None or asked >= n:
-        return holdout
-    return holdout.take(np.sort(generator(settings.seed, "evaluated users").choice(n, asked, replace=False)))
-
-
-def _load(settings: RunSettings, progress: Progress) -> tuple[World | None, Dataset, list[str]]:
-    """The data after the rules of `settings.prepare`, which keep the places of a world's users and items."""
-    world = make_world(settings.world, progress) if settings.data == WORLD else None
-    data = load_dataset(settings.data, settings.columns) if world is None else world.dataset
-    data, notes = prepared_data(data, settings.prepare, compact=world is None)
-    refuse_one_sided(data)
-    return world, data, notes
 
 
 def train(settings: RunSettings, steps: Steps, prepared: Prepared | None = None, *, resume: bool = False) -> Trained:

@@ -14,12 +14,12 @@ from numpy.linalg import LinAlgError
 from pipelines.console import Steps
 from pipelines.home import store
 from pipelines.nested import Nested
+from pipelines.prepared import Prepared, prepare
 from pipelines.record import holdout_digest
 from pipelines.search_report import against_start, band, config_head, report_text, short, write_artefacts
 from pipelines.settings import RunSettings
 from pipelines.space import Searched, edges
 from pipelines.study import Begun, Study, Trial, opened
-from pipelines.train import Prepared, prepare
 from pipelines.trial import Dropped, Judge, Tried, checked_metric
 from pipelines.tuned import config_text, write_config
 from recsys import __version__

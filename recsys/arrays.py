@@ -117,6 +117,18 @@ def offsets_of(lengths: Array) -> I64:
     return offsets
 
 
+def blocks_of(lengths: Array, most: int) -> list[slice]:
+    """Rows of these lengths (rows,) in their order, in blocks of at most so many values, or of one row."""
+    ends = np.cumsum(lengths)
+    blocks, start = [], 0
+    while start < len(lengths):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
+        blocks.append(slice(start, stop))
+        start = stop
+    return blocks
+
+
 def beside(*parts: Ragged) -> Ragged:
     """Row r of the result holds row r of every part, one after the other."""
     if len(parts) == 1:

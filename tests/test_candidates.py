@@ -14,8 +14,8 @@ from pipelines.candidates import Judged, evaluate_candidates, judged_data, judge
 from pipelines.cli import main
 from pipelines.console import Steps
 from pipelines.measure import baselines, judge, recommender_for
+from pipelines.prepared import prepare
 from pipelines.settings import RunSettings, load_settings
-from pipelines.train import prepare
 from recsys.data.sources.ranked import read_ranked
 from recsys.errors import DataError, SettingError
 from recsys.evaluation.facts import facts_of

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipelines.console import Steps
+from pipelines.prepared import prepare
 from pipelines.settings import load_settings
-from pipelines.train import prepare
 from recsys.errors import SettingError
 
 WORLD = ["world.users=400", "world.items=100"]

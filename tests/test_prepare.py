@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from pipelines.cli import main
 from pipelines.console import Steps
+from pipelines.prepared import prepare
 from pipelines.settings import RunSettings, load_settings
-from pipelines.train import prepare
 from recsys.data.dataset import TEST, TRAIN, Dataset
 from recsys.data.prepare import PrepareSettings, prepared
 from recsys.data.sources.tables import dataset_of

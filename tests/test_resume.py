@@ -17,8 +17,9 @@ from test_pipelines import answer, recsys
 from pipelines import tracking
 from pipelines.checkpoints import keeping, key_of
 from pipelines.console import Steps
+from pipelines.prepared import prepare
 from pipelines.settings import RunSettings, load_settings
-from pipelines.train import Trained, prepare, train
+from pipelines.train import Trained, train
 from recsys.errors import BundleError, ModelError, SettingError, TrackingError
 from recsys.retrieval import bundle
 from recsys.training.checkpoint import STATE, Checkpoint

@@ -169,8 +169,8 @@ def test_a_history_holds_strictly_earlier_events_without_the_item_itself() -> No
 
     def found(history: str, longest: int = 9, timed: bool = True) -> list[list[int]]:
         given = past if timed else Histories(items, weight=past.weight)
-        events = PastOfEvents.of(given, history, longest)
-        assert events.user.tolist() == [0, 0, 0, 0, 1, 1]
+        events = PastOfEvents(given, history, longest)
+        assert events.user(np.arange(6)).tolist() == [0, 0, 0, 0, 1, 1]
         ragged, weight = events.histories(np.arange(6))
         assert len(weight) == len(ragged.values)
         return [ragged.row(row).tolist() for row in range(6)]
@@ -180,7 +180,7 @@ def test_a_history_holds_strictly_earlier_events_without_the_item_itself() -> No
     assert found("before", longest=1, timed=False) == [[], [5], [6], [5], [], [8]]
     assert found("others") == [[6, 7], [5, 5, 7], [6, 7], [5, 6, 5], [9], [8]]
     assert found("none") == [[]] * 6
-    _, weight = PastOfEvents.of(past, "before", 9).histories(np.array([3, 1]))
+    _, weight = PastOfEvents(past, "before", 9).histories(np.array([3, 1]))
     assert weight.tolist() == [0, 1, 2, 0]
 
 

@@ -53,9 +53,10 @@ def train(
     if dry_run:
         return shown(settings, as_json)
     from pipelines.console import Steps
+    from pipelines.prepared import prepare
     from pipelines.reports import report_data
     from pipelines.several import assist, assists
-    from pipelines.train import comparisons_of, metrics_of, prepare
+    from pipelines.train import comparisons_of, metrics_of
     from pipelines.train import train as run_train
 
     steps = Steps(quiet=as_json or assists())

@@ -5,7 +5,7 @@ A leak is an error: a figure measured on such a split is that of another, easier
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from recsys.arrays import I64, Array, Bool, Ragged
+from recsys.arrays import I64, Array, Bool, Ragged, blocks_of
 from recsys.data import schema
 from recsys.data.findings import Finding, Level, errors, refuse, rows, whole
+from recsys.data.on_disk import CHUNK, chunks
 from recsys.data.sources.events import EventTable, event_table
 from recsys.data.sources.folder import read_events
 from recsys.data.split import Holdout, Split
 from recsys.errors import DataError
 
 _FIX_FUTURE = "Cut at one moment for everybody: split.kind=global_time."
-_BLOCK = 1 << 22  # keys that are looked up at a time
 _COLD = "No model of ids can find them; the share bounds every recall."
 _FIX_REPEATS = "Ask only for what is new to the user, or count repeats: split.repeats=true with seen=allow."
 
@@ -45,11 +45,8 @@ def audit_holdout(holdout: Holdout, part: str, *, repeats: bool = False) -> list
     train, now = holdout.train.interactions, holdout.now
     findings: list[Finding] = []
     if now is not None and train.time is not None:
-        late = train.time >= now
-        findings += rows(
-            "error", "future_in_train", f"{part}.train.timestamp", late, "a time after the cut", _FIX_FUTURE
-        )
-        first = _first(train.item.astype(np.int64), train.time, train.n_items)
+        findings += _late("future_in_train", f"{part}.train.timestamp", train.time, now)
+        first = _first(train.item, train.time, train.n_items)
         born = (first >= now) & (train.item_counts() > 0)
         findings += _of(
             "error",
@@ -59,26 +56,30 @@ def audit_holdout(holdout: Holdout, part: str, *, repeats: bool = False) -> list
             "items of train are first seen after the cut",
         )
     if now is not None and holdout.history_time is not None:
-        late = holdout.history_time >= now
-        findings += rows(
-            "error", "future_in_history", f"{part}.history.timestamp", late, "a time after the cut", _FIX_FUTURE
-        )
+        findings += _late("future_in_history", f"{part}.history.timestamp", holdout.history_time, now)
     if not repeats:
         n_items = train.n_items
         asked = _keys(holdout.targets, n_items)
-        brought = _held(asked, _keys(holdout.had, n_items))
+        brought = _held(asked, _key_blocks(holdout.had, n_items))
         said = "a target that stands in the user's history"
         findings += rows("error", "target_in_history", f"{part}.targets.item_id", brought, said, _FIX_REPEATS)
         row = np.full(train.n_users, -1, np.int64)
         row[holdout.user] = np.arange(len(holdout.user))
         own = holdout.train.judged(train)
-        learned = _held(asked, row[own.user] * n_items + own.item)
+        learned = _held(asked, (row[own.user[at]] * n_items + own.item[at] for at in chunks(len(own))))
         said = "a target that the model learns from as an event of the same user"
         findings += rows("error", "target_in_train", f"{part}.targets.item_id", learned & ~brought, said, _FIX_REPEATS)
     cold = np.bincount(train.item, minlength=train.n_items)[holdout.targets.values] == 0
     return findings + rows(
         "warning", "cold_item", f"{part}.targets.item_id", cold, "an item that train has never seen", _COLD
     )
+
+
+def _late(kind: str, column: str, time: I64, now: int) -> list[Finding]:
+    """Times of the moment of asking or after it; without any, no array of them is made."""
+    if not len(time) or time.max() < now:
+        return []
+    return rows("error", kind, column, time >= now, "a time after the cut", _FIX_FUTURE)
 
 
 def refuse_leaks(split: Split, *, repeats: bool = False, allow: bool = False) -> list[Finding]:
@@ -223,10 +224,11 @@ def _cold(train: _Log, test: _Log) -> list[Finding]:
     return findings + test.finding("warning", "cold_user", "user_id", new_user[test.user], said, fix)
 
 
-def _first(who: I64, time: I64, n: int) -> I64:
+def _first(who: Array, time: I64, n: int) -> I64:
     """int64 (n,): the second of the first event of each, the largest number where there is none."""
     first = np.full(n, np.iinfo(np.int64).max)
-    np.minimum.at(first, who, time)
+    for part in chunks(len(who)):
+        np.minimum.at(first, who[part], time[part])
     return first
 
 
@@ -235,12 +237,19 @@ def _keys(ragged: Ragged, n_values: int) -> I64:
     return keys
 
 
-def _held(asked: I64, keys: I64) -> Bool:
-    """(n,): which of the keys asked for occur among others; these are looked up in blocks, so that memory is theirs."""
+def _key_blocks(ragged: Ragged, n_values: int) -> Iterator[I64]:
+    """`_keys`, those of some rows at a time."""
+    for block in blocks_of(ragged.lengths, CHUNK):
+        users: I64 = np.arange(block.start, block.stop)
+        part = ragged.take(users)
+        yield users[part.row_of_value()] * n_values + part.values
+
+
+def _held(asked: I64, blocks: Iterable[I64]) -> Bool:
+    """(n,): which of the keys asked for occur among others; these come in blocks, so that memory is theirs."""
     order = np.argsort(asked, kind="stable")
     ascending, found = asked[order], np.zeros(len(asked) + 1, bool)
-    for start in range(0, len(keys), _BLOCK):
-        block = keys[start : start + _BLOCK]
+    for block in blocks:
         place = np.searchsorted(ascending, block)
         hit = np.append(ascending, -1)[place] == block  # asked keys are never negative
         found[place[hit & (block >= 0)]] = True

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
-from recsys.arrays import Array
+from recsys.arrays import Array, Histories, Ragged
 from recsys.data.interactions import Interactions
 from recsys.ids import IdMap
 
@@ -79,6 +79,12 @@ class Dataset:
         if self.target_event is None or events.event is None:
             return events
         return events.where(events.event == events.event_names.index(self.target_event))
+
+    def judged_items(self, past: Histories) -> Ragged:
+        """The same of histories: the items that count as had."""
+        if self.target_event is None or past.event is None:
+            return past.items
+        return past.items.keep(past.event == self.interactions.event_names.index(self.target_event))
 
     @cached_property
     def digest(self) -> str:

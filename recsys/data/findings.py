@@ -23,17 +23,22 @@ class Part(NamedTuple):
 
 
 class Where(str):
-    """What a table is called in sentences, and which file each of its rows stands in, where it was read from files."""
+    """What a table is called in sentences, and which file each of its rows stands in, where it was read from files.
+
+    before: how many rows of the files come before the first of the table, where it is read by and by.
+    """
 
     parts: tuple[Part, ...]
+    before: int
 
-    def __new__(cls, name: str, parts: Sequence[Part] = ()) -> "Where":
+    def __new__(cls, name: str, parts: Sequence[Part] = (), before: int = 0) -> "Where":
         where = super().__new__(cls, name)
-        where.parts = tuple(parts)
+        where.parts, where.before = tuple(parts), before
         return where
 
     def place(self, row: int) -> tuple[str | None, int]:
         """The file of a row (from 1; None where there is but one) and its number in it."""
+        row += self.before
         for part in self.parts:
             if row <= part.rows:
                 for skipped in part.skipped:

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
 from recsys.arrays import F32, I8, I32, I64, Array, Histories, Ragged
+from recsys.data import on_disk
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +18,8 @@ class Interactions:
 
     user, item: int32 (n,), below `n_users` and `n_items`. time: int64 (n,) unix seconds UTC, or None.
     weight: float32 (n,) or None (every event counts 1). event: int8 (n,) index into `event_names`, or None.
-    Build with `ordered`, which sorts.
+    folder: where what is made of the events is kept too, where they lie on disk (`recsys.data.on_disk`); None = in
+    memory. Build with `ordered`, which sorts.
     """
 
     user: I32
@@ -27,6 +30,7 @@ class Interactions:
     weight: F32 | None = None
     event: I8 | None = None
     event_names: tuple[str, ...] = field(default=())
+    folder: Path | None = None
 
     @classmethod
     def ordered(
@@ -59,16 +63,20 @@ class Interactions:
 
     def where(self, chosen: Array | slice) -> "Interactions":
         """The events that a mask (n,) or a slice chooses, in the same order and with the same counts."""
-        return Interactions(
-            self.user[chosen],
-            self.item[chosen],
-            self.n_users,
-            self.n_items,
-            None if self.time is None else self.time[chosen],
-            None if self.weight is None else self.weight[chosen],
-            None if self.event is None else self.event[chosen],
-            self.event_names,
-        )
+        if self.folder is None or isinstance(chosen, slice):
+            user, item, time, weight, event = (None if one is None else one[chosen] for one in self._columns)
+        else:
+            folder = self.folder
+            user, item, time, weight, event = (
+                None if one is None else on_disk.chosen(folder, one, chosen) for one in self._columns
+            )
+        assert user is not None
+        assert item is not None
+        return Interactions(user, item, self.n_users, self.n_items, time, weight, event, self.event_names, self.folder)
+
+    @property
+    def _columns(self) -> tuple[Array | None, ...]:
+        return self.user, self.item, self.time, self.weight, self.event
 
     @cached_property
     def weights(self) -> F32:
@@ -81,13 +89,31 @@ class Interactions:
 
     @cached_property
     def _matrix(self) -> sparse.csr_array:
+        if self.folder is not None:
+            past = self.histories()
+            return on_disk.matrix(self.folder, past.items, past.weight, self.n_items)
         shape = (self.n_users, self.n_items)
         matrix = sparse.coo_array((self.weights, (self.user, self.item)), shape=shape).tocsr()
         matrix.sum_duplicates()
         return matrix
 
     def histories(self, length: int | None = None) -> Histories:
-        """Each user's events, oldest first; of the last `length` if given."""
+        """Each user's events, oldest first; of the last `length` if given. All of them are sorted once."""
+        if length is None:
+            return self._histories
+        return self._sorted(length)
+
+    @cached_property
+    def _histories(self) -> Histories:
+        if self.folder is None:
+            return self._sorted()
+        user, *columns = (one for one in self._columns if one is not None)
+        offsets, (items, *beside) = on_disk.by_row(self.folder, user, self.n_users, columns)
+        left = iter(beside)
+        time, weight, event = (None if one is None else next(left) for one in self._columns[2:])
+        return Histories(Ragged(offsets, items), time, weight, event)
+
+    def _sorted(self, length: int | None = None) -> Histories:
         order = np.argsort(self.user, kind="stable")
         ends = np.cumsum(np.bincount(self.user, minlength=self.n_users))
         if length is not None:
@@ -102,14 +128,18 @@ class Interactions:
         if self.event is None or self.weight is None:
             return {}
         low, high = (np.full(len(self.event_names), limit, np.float32) for limit in (np.inf, -np.inf))
-        np.minimum.at(low, self.event, self.weight)
-        np.maximum.at(high, self.event, self.weight)
+        for part in on_disk.chunks(len(self)):
+            np.minimum.at(low, self.event[part], self.weight[part])
+            np.maximum.at(high, self.event[part], self.weight[part])
         return {name: float(low[code]) for code, name in enumerate(self.event_names) if low[code] == high[code]}
 
     def item_counts(self, since: int | None = None) -> I64:
         """int64 (n_items,): events of each item, from unix second `since` on."""
-        chosen = self.item if since is None else self.item[self._times(since)]
-        return np.bincount(chosen, minlength=self.n_items)
+        return on_disk.counted(self.item if since is None else self.item[self._times(since)], self.n_items)
+
+    def user_counts(self) -> I64:
+        """int64 (n_users,): events of each user."""
+        return on_disk.counted(self.user, self.n_users)
 
     def _times(self, since: int) -> slice:
         if self.time is None:
@@ -121,8 +151,8 @@ class Interactions:
         known = self.time is not None and len(self) > 0
         return {
             "events": len(self),
-            "users": int(np.count_nonzero(np.bincount(self.user, minlength=1))),
-            "items": int(np.count_nonzero(np.bincount(self.item, minlength=1))),
+            "users": int(np.count_nonzero(self.user_counts())),
+            "items": int(np.count_nonzero(self.item_counts())),
             "first": int(self.time[0]) if known and self.time is not None else None,
             "last": int(self.time[-1]) if known and self.time is not None else None,
         }

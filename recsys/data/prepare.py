@@ -15,6 +15,7 @@ from recsys.arrays import F32, I64, Array, Bool
 from recsys.config import Settings
 from recsys.data.dataset import Dataset, Published
 from recsys.data.interactions import Interactions
+from recsys.data.on_disk import chosen, made
 from recsys.errors import DataError
 from recsys.ids import IdMap
 
@@ -52,13 +53,17 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
             raise DataError(f"{data.name}: {rule} leaves no event; choose a milder rule.")
         return after
 
+    core_asked = max(settings.min_user_events, settings.min_item_events) > 1
+    if data.interactions.folder is not None and (settings.duplicates != "all" or core_asked):
+        what = "a k-core" if core_asked else f"prepare.duplicates = {settings.duplicates!r}"
+        raise DataError(f"{data.name}: {what} looks at all events at once, in memory. Leave it or on_disk out.")
     if settings.min_rating is not None:
         data = note(data, _rated(data, settings.min_rating), f"prepare.min_rating = {settings.min_rating:g}")
     if settings.event_weights:
         data = note(data, _weighted(data, settings.event_weights), "prepare.event_weights")
     if settings.duplicates != "all":
         data = note(data, _single(data, settings.duplicates), f"prepare.duplicates = {settings.duplicates!r}")
-    if settings.min_user_events > 1 or settings.min_item_events > 1:
+    if core_asked:
         core = f"core of {settings.min_user_events} events a user and {settings.min_item_events} an item"
         cored = _core(data, settings.min_user_events, settings.min_item_events)
         data = note(data, cored, f"{core}, chosen with the judged future in view")
@@ -73,21 +78,21 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
 def refuse_one_sided(data: Dataset) -> None:
     """Raises DataError where all events are of one user or of one item: there is nothing to tell apart."""
     for what, column in (("user", data.interactions.user), ("item", data.interactions.item)):
-        if len(column) and (column == column[0]).all():
+        if len(column) and column.min() == column.max():
             raise DataError(
                 f"{data.name} has events of one {what} alone; learning whom what suits takes two. Add others."
             )
 
 
-def _chosen(data: Dataset, chosen: Array, weight: F32 | None = None) -> Dataset:
+def _chosen(data: Dataset, kept: Array, weight: F32 | None = None) -> Dataset:
     """The events of a mask or of ascending places, with other weights if given; the published part goes with them."""
-    events = data.interactions.where(chosen)
+    events = data.interactions.where(kept)
     events = events if weight is None else replace(events, weight=weight)
     published = data.published
     return replace(
         data,
         interactions=events,
-        published=None if published is None else Published(published.part[chosen], published.name),
+        published=None if published is None else Published(published.part[kept], published.name),
     )
 
 
@@ -98,8 +103,9 @@ def _rated(data: Dataset, least: float) -> Dataset:
             f"prepare.min_rating = {least:g} needs ratings, and {data.name} has no weight column; "
             "name it by --weight-col."
         )
-    kept = events.weight >= np.float32(least)
-    return _chosen(data, kept, np.ones(int(kept.sum()), np.float32))
+    folder, weight = events.folder, events.weight
+    kept = made(folder, len(events), bool, lambda at: weight[at] >= np.float32(least))
+    return _chosen(data, kept, made(folder, int(np.count_nonzero(kept)), np.float32, lambda at: 1))
 
 
 def _code_of(data: Dataset, name: str, setting: str) -> int:
@@ -117,10 +123,16 @@ def _weighted(data: Dataset, weights: dict[str, float]) -> Dataset:
         if not (np.isfinite(factor) and factor >= 0):
             raise DataError(f"prepare.event_weights.{name} must be 0 or more and finite, got {factor}.")
         by_code[_code_of(data, name, "prepare.event_weights")] = factor
-    assert events.event is not None
-    weight = events.weights * by_code[events.event]
-    kept = weight > 0
-    return _chosen(data, kept, weight[kept])
+    codes, own = events.event, events.weight
+    assert codes is not None
+
+    def of_type(at: slice) -> Array:
+        factor: Array = by_code[codes[at]]
+        return factor if own is None else own[at] * factor
+
+    weight = made(events.folder, len(events), np.float32, of_type)
+    kept = made(events.folder, len(events), bool, lambda at: weight[at] > 0)
+    return _chosen(data, kept, weight[kept] if events.folder is None else chosen(events.folder, weight, kept))
 
 
 def _single(data: Dataset, policy: str) -> Dataset:

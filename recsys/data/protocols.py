@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from recsys.arrays import I64, Array, Ragged, distinct
+from recsys.arrays import I64, Array, Histories, Ragged, blocks_of, distinct, offsets_of
+from recsys.data import on_disk
 from recsys.data.candidates import drawn_candidates, published_candidates
 from recsys.data.clumped import clumped
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
@@ -13,6 +14,8 @@ from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout, Split, SplitSettings
 from recsys.errors import DataError
 from recsys.seeding import generator
+
+_TOGETHER = 1 << 22  # events whose users are asked about at a time
 
 
 def _global_time(data: Dataset, settings: SplitSettings, seed: int) -> Split:
@@ -43,7 +46,9 @@ def _refuse_empty(data: Dataset) -> None:
 def _moment(events: Interactions, share: float) -> int:
     """The unix second before which this share of the events lies."""
     assert events.time is not None
-    return int(np.ceil(np.quantile(events.time, share)))
+    place = (len(events) - 1) * share
+    below = int(place)
+    return int(np.ceil(np.quantile(events.time[below : below + 2], place - below)))
 
 
 def _after(data: Dataset, past: slice, future: slice, now: int | None, repeats: bool) -> Holdout:
@@ -57,23 +62,20 @@ def _holdout(
 ) -> Holdout:
     """Users with at least one target; `past` is what they bring, `known` (n_users,) who has a row in the model."""
     future = train.judged(future)
-    asked = np.zeros(past.n_users, np.bool_)
-    asked[future.user] = True
-    past = past.where(asked[past.user])  # the past of nobody else is needed: a quarter of it at 30M events of a year
-    pairs = distinct(Ragged.from_pairs(future.user, future.item, future.n_users), future.n_items)
-    if not repeats:
-        had = train.judged(past)
-        old = distinct(Ragged.from_pairs(had.user, had.item, past.n_users), past.n_items)
-        keys, old_keys = (part.row_of_value() * past.n_items + part.values for part in (pairs, old))
-        pairs = pairs.keep(~np.isin(keys, old_keys, assume_unique=True))
+    if past.folder is None:  # the past of nobody else is needed: a quarter of it at 30M events of a year
+        asked = np.zeros(past.n_users, np.bool_)
+        asked[future.user] = True
+        past = past.where(asked[past.user])
+    pasts, later = past.histories(), future.histories().items
+    pairs = _targets(train, pasts, later, repeats)
     user = np.flatnonzero(pairs.lengths).astype(np.int32)
     if not len(user):
         raise DataError(
             f"{train.name}: no user has anything to be asked for{'' if repeats else ' that is new to him'}. "
             "Choose an earlier cut, count repeats, or bring more data."
         )
-    brought = past.histories().take(user)
-    trained = np.bincount(train.interactions.user, minlength=train.n_users) > 0 if known is None else known
+    brought = pasts.take(user) if past.folder is None else on_disk.taken(past.folder, pasts, user)
+    trained = train.interactions.user_counts() > 0 if known is None else known
     return Holdout(
         train,
         user,
@@ -85,6 +87,22 @@ def _holdout(
         history_event=brought.event,
         history_weight=brought.weight,
     )
+
+
+def _targets(train: Dataset, past: Histories, later: Ragged, repeats: bool) -> Ragged:
+    """Rows of the distinct items that each user had later, without those of his past unless they count again; with so
+    many users in memory at a time as have a few million events."""
+    found = []
+    for block in blocks_of(later.lengths + past.items.lengths, _TOGETHER):
+        users = np.arange(block.start, block.stop)
+        pairs = distinct(later.take(users), train.n_items)
+        if not repeats:
+            old = distinct(train.judged_items(past.take(users)), train.n_items)
+            keys, old_keys = (part.row_of_value() * train.n_items + part.values for part in (pairs, old))
+            pairs = pairs.keep(~np.isin(keys, old_keys, assume_unique=True))
+        found.append(pairs)
+    lengths, values = (np.concatenate([getattr(part, name) for part in found]) for name in ("lengths", "values"))
+    return Ragged(offsets_of(lengths), values)
 
 
 def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:

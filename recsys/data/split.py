@@ -75,10 +75,7 @@ class Holdout:
     @property
     def had(self) -> Ragged:
         """Rows of what a target must not repeat: the histories, without events of another type than is asked for."""
-        target, names = self.train.target_event, self.train.interactions.event_names
-        if target is None or self.history_event is None:
-            return self.history
-        return self.history.keep(self.history_event == names.index(target))
+        return self.train.judged_items(self.past)
 
     @property
     def past(self) -> Histories:

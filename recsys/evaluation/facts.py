@@ -1,5 +1,6 @@
 """What is known of the items before anything is recommended: how many had them, their kinds, how alike they are."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from recsys.arrays import F32, F64, I32, I64, Bool, Ragged, distinct
+from recsys.arrays import F32, F64, I32, I64, Bool, Ragged, blocks_of
 from recsys.data.dataset import Dataset
+from recsys.data.on_disk import CHUNK, counted
 from recsys.seeding import generator
 
 _DIRECTIONS, _AT_A_TIME = 128, 16
@@ -42,7 +44,7 @@ class ItemFacts:
     @cached_property
     def users(self) -> I64:
         """int64 (n_items,): how many users had each item."""
-        return np.bincount(self.had.values, minlength=self.n_items)
+        return counted(self.had.values, self.n_items)
 
     @cached_property
     def head(self) -> Bool:
@@ -71,20 +73,31 @@ class ItemFacts:
             lengths = np.sqrt(squared_lengths(self.categories))
             scale = np.divide(1.0, lengths, out=np.zeros(self.n_items), where=lengths > 0)
             return sparse.csr_array(sparse.diags_array(scale) @ self.categories)
-        values = np.sqrt(1.0 / np.maximum(self.users, 1)).astype(np.float32)[self.had.values]
-        shape = (self.had.rows, self.n_items)
-        by_user = sparse.csr_array((values, self.had.values, self.had.offsets), shape=shape)
-        common = by_user.sum(axis=1)
+        each = np.sqrt(1.0 / np.maximum(self.users, 1)).astype(np.float32)[:, None]
+        common = np.concatenate([part @ each for _, part in self._by_user()])
         common /= max(float(np.linalg.norm(common)), np.finfo(np.float32).tiny)
-        by_item = by_user.T.tocsr()
         features = np.empty((self.n_items, 1 + _DIRECTIONS), np.float32)
-        features[:, 0] = by_item @ common
+        features[:, :1] = each * self._of_users(common)
         rng = generator(0, "random directions")
         for start in range(1, 1 + _DIRECTIONS, _AT_A_TIME):
             signs = (2 * rng.integers(0, 2, (self.had.rows, _AT_A_TIME), np.int8) - 1).astype(np.float32)
-            rest = by_item @ signs - np.outer(features[:, 0], common @ signs)
+            rest = each * self._of_users(signs) - features[:, :1] * (common.T @ signs)
             features[:, start : start + _AT_A_TIME] = rest / np.float32(np.sqrt(_DIRECTIONS))
         return features
+
+    def _by_user(self) -> Iterator[tuple[slice, sparse.csr_array]]:
+        """Some users at a time, and float32 (users, n_items) in which what they had is 1."""
+        for block in blocks_of(self.had.lengths, CHUNK):
+            part = self.had.take(np.arange(block.start, block.stop))
+            ones = np.ones(len(part.values), np.float32)
+            yield block, sparse.csr_array((ones, part.values, part.offsets), shape=(part.rows, self.n_items))
+
+    def _of_users(self, values: F32) -> F32:
+        """float32 (n_items, d): the sum of the values (n_users, d) of those who had an item."""
+        summed = np.zeros((self.n_items, values.shape[1]), np.float32)
+        for block, part in self._by_user():
+            summed += part.T @ values[block]
+        return summed
 
     @cached_property
     def feature_norms(self) -> F64:
@@ -107,7 +120,8 @@ def squared_lengths(rows: Any) -> F64:
 def facts_of(train: Dataset) -> ItemFacts:
     """The facts of a data set's items; its events are those to learn from, never those to judge on."""
     events = train.interactions
-    had = distinct(Ragged.from_pairs(events.user, events.item, events.n_users), events.n_items)
+    matrix = events.matrix()
+    had = Ragged(matrix.indptr.astype(np.int64), matrix.indices)
     names: tuple[str, ...] = ()
     domain = np.full(train.n_items, -1, np.int32)
     if "domain" in train.items.column_names:

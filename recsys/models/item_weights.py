@@ -79,6 +79,11 @@ class ItemWeights:
 
 def learnable(name: str, train: Dataset) -> sparse.csr_array:
     """The user-item matrix, float32 (n_users, n_items). Raises ModelError on no events."""
+    refuse_nothing(name, train)
+    return train.interactions.matrix()
+
+
+def refuse_nothing(name: str, train: Dataset) -> None:
+    """Raises ModelError where there are no events to learn from."""
     if not len(train.interactions):
         raise ModelError(f"{name} cannot learn from {train.name}: it has no events.")
-    return train.interactions.matrix()

@@ -1,5 +1,7 @@
 """Spectral embeddings: the singular vectors of the degree-normalised matrix, filtered; a model in seconds."""
 
+from pathlib import Path
+
 import numpy as np
 from pydantic import Field
 from scipy import sparse
@@ -7,7 +9,7 @@ from scipy import sparse
 from recsys.arrays import F32
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
-from recsys.data.spectrum import decomposed, degree_normalised
+from recsys.data.spectrum import decomposed, degree_normalised, degrees
 from recsys.models.item_weights import learnable
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.bag import Bag
@@ -54,20 +56,21 @@ class Spectral:
         s, matrix = self.settings, learnable("spectral", train)
         task = "decomposing"
         progress(Step(task, 0, 1))
-        degrees = np.maximum(matrix.sum(axis=0, dtype=np.float64), 1e-12)[:, None]
-        _, values, right = decomposed(degree_normalised(matrix, s.exponent), s.dim, seed=seed, sweeps=s.sweeps)
+        by_item = np.maximum(degrees(matrix)[1], 1e-12)[:, None]
+        normalised = degree_normalised(matrix, s.exponent, folder=train.interactions.folder)
+        _, values, right = decomposed(normalised, s.dim, seed=seed, sweeps=s.sweeps)
         filtered = np.zeros((train.n_items, s.dim), np.float64)
         filtered[:, : len(values)] = right * values ** (s.filter / 2)
         filtered[np.bincount(matrix.indices, minlength=train.n_items) == 0] = 0
-        items = np.ascontiguousarray(filtered * degrees**s.exponent, np.float32)
-        inputs = np.ascontiguousarray(filtered * degrees**-s.exponent, np.float32)
+        items = np.ascontiguousarray(filtered * by_item**s.exponent, np.float32)
+        inputs = np.ascontiguousarray(filtered * by_item**-s.exponent, np.float32)
         progress(Step(task, 1, 1))
         return Embeddings(items, Bag(inputs, None, unit=False, half_life=s.half_life))
 
 
-def spectral_rows(matrix: sparse.csr_array, dim: int, *, seed: int) -> tuple[F32, F32]:
+def spectral_rows(matrix: sparse.csr_array, dim: int, *, seed: int, folder: Path | None = None) -> tuple[F32, F32]:
     """User rows (n_users, k) and item rows (n_items, k) whose inner products rebuild the normalised matrix: a start for
-    other learners. k is `dim`, or the smaller side of the matrix."""
-    left, values, right = decomposed(degree_normalised(matrix), dim, seed=seed)
+    other learners. k is `dim`, or the smaller side of the matrix. folder: as in `degree_normalised`."""
+    left, values, right = decomposed(degree_normalised(matrix, folder=folder), dim, seed=seed)
     root = np.sqrt(values)
     return left * root, right * root

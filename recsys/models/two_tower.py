@@ -12,7 +12,7 @@ from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.data.spectrum import propagated
 from recsys.errors import SettingError
-from recsys.models.item_weights import learnable
+from recsys.models.item_weights import refuse_nothing
 from recsys.models.spectral import spectral_rows
 from recsys.models.tower_start import described_items, described_users, first_tables
 from recsys.models.unpropagated import unpropagated
@@ -129,11 +129,11 @@ class _Learner:
         if not settings.user_ids and settings.history == "none" and not settings.user_features:
             raise SettingError("two_tower: with user_ids off, history none and no user_features nobody has a vector.")
         self.settings, self.seed, self.train = settings, seed, train
-        self.matrix = learnable("two_tower", train)
-        self.events = PastOfEvents.of(train.interactions.histories(), settings.history, settings.longest_history)
-        counts: Array = np.bincount(train.interactions.item, minlength=train.n_items)
+        refuse_nothing("two_tower", train)
+        self.events = PastOfEvents(train.interactions.histories(), settings.history, settings.longest_history)
+        counts = train.interactions.item_counts()
         self.trained = counts > 0
-        self.has_row = np.diff(self.matrix.indptr) > 0
+        self.has_row = self.events.past.items.lengths > 0
         self.sampler = Sampler(settings.sampler, settings.negatives, counts, settings.batch_size, settings.hard)
         self.of_items = described_items(settings.item_features, train)
         self.of_users = described_users(settings.user_features, train)
@@ -156,8 +156,11 @@ class _Learner:
         """Directions of users and items to begin at, zero where there is none."""
         s = self.settings
         if warm is not None:
-            return unpropagated(self.matrix, warm, s.propagation)
-        return spectral_rows(self.matrix, s.dim, seed=self.seed) if s.initial == "spectral" else None
+            return unpropagated(self.train.interactions.matrix(), warm, s.propagation)
+        if s.initial != "spectral":
+            return None
+        events = self.train.interactions
+        return spectral_rows(events.matrix(), s.dim, seed=self.seed, folder=events.folder)
 
     def state(self) -> Mapping[str, Array]:
         return {**self.user_tower.state("users"), **self.item_tower.state("items"), **self.heat.state("heat")}
@@ -167,13 +170,11 @@ class _Learner:
         s, rng = self.settings, generator(self.seed, f"two_tower epoch {number}")
         if s.hard and number:
             self._look_near()
-        order = rng.permutation(len(self.events.item))
-        steps, loss = math.ceil(len(order) / s.batch_size), 0.0
-        for step in range(steps):
-            at = np.sort(order[step * s.batch_size : (step + 1) * s.batch_size])
+        steps, loss = math.ceil(len(self.events) / s.batch_size), 0.0
+        for step, at in enumerate(self.events.batches(s.batch_size, rng)):
             rate = s.learning_rate * (1 + math.cos(math.pi * (number + step / steps) / s.epochs)) / 2
             loss += self._stepped(at, rate, rng)
-        return {"loss": loss / float(self.events.weight.sum()), "temperature": math.exp(float(self.heat.table))}
+        return {"loss": loss / self.events.total_weight, "temperature": math.exp(float(self.heat.table))}
 
     def _stepped(self, at: Array, rate: float, rng: np.random.Generator) -> float:
         """A step on the events `at`; its loss."""
@@ -183,20 +184,21 @@ class _Learner:
         from recsys.training.losses import Positives, Sample, softmax
 
         s, events, together = self.settings, self.events, group()
-        drawn = self.sampler.drawn(events.item[at], rng, events.user[at])
-        pool = np.union1d(events.item[at], drawn.items)
+        item = events.item[at]
+        drawn = self.sampler.drawn(item, rng, events.user(at))
+        pool = np.union1d(item, drawn.items)
         ours, of_pool = together.part(len(at)), together.part(len(pool))
         users = self.user_tower.forward(self._users(at, rng).take(ours))
         items = together.joined(self.item_tower.forward(self._items(pool, rng).take(of_pool)))
-        at = at[ours]
+        at, item = at[ours], item[ours]
         stands_for = 1 / drawn.chance if s.log_q else np.ones(len(drawn.items))
         found = softmax(
             users,
             items,
             Positives(
                 torch.arange(len(at)),
-                torch.from_numpy(np.searchsorted(pool, events.item[at])),
-                torch.from_numpy(events.weight[at]),
+                torch.from_numpy(np.searchsorted(pool, item)),
+                torch.from_numpy(events.weight(at)),
             ),
             torch.ones(len(at)),
             math.exp(float(self.heat.table)),
@@ -215,15 +217,15 @@ class _Learner:
 
     def _look_near(self) -> None:
         """Hands the sampler what each user would be recommended now, of the items with events that he did not have."""
-        past, n_users = self.train.interactions.histories(), self.train.n_users
-        people = Users.known(np.arange(n_users), past)
+        past = self.events.past
+        people = Users.known(np.arange(past.items.rows), past)
         ranker = VectorRanker(self.learned())
         found = ranker.top(people, self.settings.hard_from, forbid=past.items, available=self.trained)
-        self.sampler.look_near(found.ids, np.bincount(self.events.user, minlength=n_users) / len(self.events.user))
+        self.sampler.look_near(found.ids, past.items.lengths / len(self.events))
 
     def _users(self, at: Array, rng: np.random.Generator) -> Any:
         """What the user tower takes of some events, some ids hidden."""
-        user = self.events.user[at]
+        user = self.events.user(at)
         history, weight = self.events.histories(at)
         hidden = rng.random(len(at)) < self.settings.id_dropout
         features = self.of_users.take(user)
@@ -255,7 +257,7 @@ class _Learner:
             ]
         )
         if self.settings.propagation:
-            vectors += propagated(self.matrix, self._everybody(encoder), self.settings.propagation)
+            vectors += propagated(self.train.interactions.matrix(), self._everybody(encoder), self.settings.propagation)
         if self.of_items.features is None:
             vectors[~self.trained] = 0
             return Embeddings(vectors, encoder)
@@ -272,7 +274,7 @@ class _Learner:
 
     def _everybody(self, encoder: UserTower) -> F32:
         """float32 (n_users, dim): the vectors of the users of training, by all that they had."""
-        past = self.train.interactions.histories()
+        past = self.events.past
         blocks = (
             np.arange(at, min(at + _ENCODED, self.train.n_users)) for at in range(0, self.train.n_users, _ENCODED)
         )

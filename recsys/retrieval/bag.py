@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, Bool
+from recsys.arrays import F32, Bool, blocks_of
 from recsys.retrieval.encoders import learned_rows, read_encoder, space_id_of, write_encoder
 from recsys.retrieval.users import Users
 
@@ -65,7 +65,7 @@ class Bag:
         vectors, by_table = learned_rows(self.table, users, self.width)
         rest = np.flatnonzero(~by_table & (users.history.lengths > 0))
         most = max(1, _BLOCK_BYTES // (4 * self.width))
-        for block in _within(users.history.lengths[rest], most):
+        for block in blocks_of(users.history.lengths[rest], most):
             vectors[rest[block]] = self._summed(users.take(rest[block]))
         known = np.asarray(vectors.any(axis=1))
         if self.level is not None:
@@ -112,15 +112,3 @@ class Bag:
     def load(cls, folder: Path, items: F32) -> Self:
         parameters, arrays = read_encoder(folder)
         return cls(arrays["inputs"], arrays.get("table"), **parameters)
-
-
-def _within(lengths: Any, most: int) -> list[slice]:
-    """Cuts rows so that the events of one block stay within `most`, one row at the least."""
-    ends = np.cumsum(lengths)
-    blocks, start = [], 0
-    while start < len(lengths):
-        before = int(ends[start - 1]) if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
-        blocks.append(slice(start, stop))
-        start = stop
-    return blocks

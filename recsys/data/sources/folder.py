@@ -22,20 +22,35 @@ from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from recsys.data.findings import Where
 from recsys.data.schema import EVENT_COLUMNS, named_columns
 from recsys.data.sources.events import EventTable, event_table, own_columns
-from recsys.data.sources.files import SUFFIXES, column_names, concatenated, parts_of, read_files, read_rows
+from recsys.data.sources.files import SUFFIXES, column_names, concatenated, files_of, parts_of, read_files, read_rows
 from recsys.data.sources.formats import Skipped
 from recsys.data.sources.movielens import is_movielens, read_movielens
 from recsys.data.sources.negatives import with_negatives
+from recsys.data.sources.streamed import streamed
 from recsys.data.sources.tables import dataset_of
 from recsys.errors import DataError
+from recsys.progress import Progress, silent
 
 _PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 _INSIDE_TRAIN = "in_lgpp_valid"  # how gowalla marks the validation rows inside `train`
 
 
-def load_dataset(name: str, columns: Mapping[str, str] | None = None) -> Dataset:
-    """The data set at a path, or of this name in one of the data folders. `columns`: the user's own column names."""
+def load_dataset(
+    name: str,
+    columns: Mapping[str, str] | None = None,
+    *,
+    on_disk: Path | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """The data set at a path, or of this name in one of the data folders. `columns`: the user's own column names.
+
+    on_disk: the folder in which the events are kept, for a log in Parquet that is larger than memory; None = in memory.
+    """
     path = find(name)
+    if on_disk is not None:
+        log = streamed(log_files(path), columns or {}, str(path), on_disk, progress)
+        items, users = (table_of(path, table) if path.is_dir() else None for table in ("items", "users"))
+        return dataset_of(log, items, users, columns=columns, name=path.name)
     if not columns and is_movielens(path):
         events, items = read_movielens(path)
         return dataset_of(events, items, name=path.stem)
@@ -95,8 +110,7 @@ def read_events(path: Path, columns: Mapping[str, str], skipped: list[Skipped] |
     if (single := table_of(path, "events") or table_of(path, "interactions")) is not None:
         return event_table(single, columns, skipped=skipped)
     paths = {name: found for name in _PARTS if (found := table_of(path, name)) is not None}
-    others = {table for name in ("items", "users") if (table := table_of(path, name)) is not None}
-    if not paths and (files := [file for file in parts_of(path) if not others & {file, *file.parents}]):
+    if not paths and (files := _unnamed(path)):
         roles = named_columns(column_names(files[0]), columns, str(files[0]))
         wanted, text = own_columns(columns)
         table, where = read_files(files, text, wanted, name=str(path), skipped=skipped)
@@ -108,6 +122,25 @@ def read_events(path: Path, columns: Mapping[str, str], skipped: list[Skipped] |
             f"({', '.join(SUFFIXES)}); it holds {held}."
         )
     return _joined(path, paths, columns, skipped)
+
+
+def log_files(path: Path) -> list[Path]:
+    """The files of one log of events: of a file, a pattern, or a folder that holds no published split."""
+    if not path.is_dir():
+        return files_of(path)
+    if (single := table_of(path, "events") or table_of(path, "interactions")) is not None:
+        return files_of(single)
+    if parts := [name for name in _PARTS if table_of(path, name) is not None]:
+        raise DataError(
+            f"{path} holds a published split ({', '.join(parts)}), which is read into memory; leave on_disk out."
+        )
+    return _unnamed(path) or files_of(path)
+
+
+def _unnamed(folder: Path) -> list[Path]:
+    """The tables below a folder, but those of items and users."""
+    others = {table for name in ("items", "users") if (table := table_of(folder, name)) is not None}
+    return [file for file in parts_of(folder) if not others & {file, *file.parents}]
 
 
 def _joined(

@@ -6,7 +6,7 @@ distinct ids: 30 million events with three columns are about half a gigabyte, wh
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,14 +88,40 @@ def _line_that_is_no_text(path: Path) -> int | None:
 def _read_parquet(path: Path, text: Sequence[str], only: Sequence[str] | None) -> pa.Table:
     from pyarrow import parquet
 
+    if batches := list(_batches(path, text, only)):
+        return pa.Table.from_batches(batches)
+    schema = parquet.read_schema(path)
+    return pa.schema([field for field in schema if only is None or field.name in only]).empty_table()
+
+
+def parquet_batches(path: Path, text: Sequence[str], only: Sequence[str]) -> Iterator[pa.Table]:
+    """The rows of a Parquet file, so many at a time as fit in memory; arguments and errors as in `read_file`."""
+    try:
+        for batch in _batches(path, text, only):
+            yield pa.Table.from_batches([batch])
+    except _FAULTS as error:
+        raise _unreadable(path, error) from None
+
+
+def parquet_rows(path: Path) -> int:
+    """How many rows a Parquet file has, without reading them."""
+    from pyarrow import parquet
+
+    try:
+        return int(parquet.read_metadata(path).num_rows)
+    except _FAULTS as error:
+        raise _unreadable(path, error) from None
+
+
+def _batches(path: Path, text: Sequence[str], only: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    from pyarrow import parquet
+
     with parquet.ParquetFile(path, pre_buffer=False) as file:
         names = file.schema_arrow.names
         refuse_twice(names)
         wanted = [name for name in names if only is None or name in only]
-        batches = [_coded(batch, text) for batch in file.iter_batches(_ROWS, columns=wanted)] if wanted else []
-        if not batches:
-            return _coded_schema(file.schema_arrow, wanted)
-    return pa.Table.from_batches(batches)
+        for batch in file.iter_batches(_ROWS, columns=wanted) if wanted else ():
+            yield _coded(batch, text)
 
 
 def _coded(batch: pa.RecordBatch, text: Sequence[str]) -> pa.RecordBatch:
@@ -109,10 +135,6 @@ def _coded(batch: pa.RecordBatch, text: Sequence[str]) -> pa.RecordBatch:
 
 def _codable(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _coded_schema(schema: pa.Schema, wanted: Sequence[str]) -> pa.Table:
-    return pa.schema([schema.field(name) for name in wanted]).empty_table()
 
 
 def _csv_header(path: Path) -> tuple[list[str], str]:

@@ -1,18 +1,19 @@
 """From a table of events (files, DataFrame or Arrow, by named columns) and a table of items to a `Dataset`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.arrays import I32, I64, Array
+from recsys.arrays import Array
 from recsys.data import schema
 from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published, columns_of
-from recsys.data.interactions import Interactions
-from recsys.data.sources.events import PLACE, EventTable, event_table
+from recsys.data.sources.events import EventTable, event_table
 from recsys.data.sources.files import column_names, read_rows
+from recsys.data.sources.log import Log, log_of
 from recsys.errors import DataError
 from recsys.ids import IdMap
 
@@ -31,51 +32,23 @@ def dataset_of(
 ) -> Dataset:
     """A data set from a table of events and, optionally, one of items and one of users.
 
-    events, items, users: path, DataFrame or Arrow table; events may also be an `EventTable`. columns: the user's own
-    names, as in {"user_id": "visitor"}; those for item_id and user_id hold in the other tables too, where these have
-    such columns. What else these tables hold can be learned from as features; users without events follow those with.
-    part: int8 (n,) of a published split, parallel to the rows; without it, a column `split` says it.
+    events, items, users: path, DataFrame or Arrow table; events may also be an `EventTable` or a `Log`. columns: the
+    user's own names, as in {"user_id": "visitor"}; those for item_id and user_id hold in the other tables too, where
+    these have such columns. What else these tables hold can be learned from as features; users without events
+    follow those with. part: int8 (n,) of a published split, parallel to the rows; without it, a column `split` says it.
     Raises DataError: column, count, first row, next step.
     """
-    read = events if isinstance(events, EventTable) else event_table(events, columns or {}, name=name)
-    table, found, where = read.table, read.roles, read.where
-    if not len(table):
-        raise DataError(f"{where} has no rows; a data set needs at least one event.")
+    log = events if isinstance(events, Log) else log_of(_read(events, columns or {}, name))
+    if part is not None:
+        log = replace(log, part=part, part_name=part_name)
     known = _described(items, "item", (columns or {}).get("item_id", "item_id"))
     described, item_ids, item_features = _items(known)
-    user, user_ids = _indexed(schema.id_text(table[found["user_id"]], found["user_id"], where), None)
-    item, item_ids = _indexed(schema.id_text(table[found["item_id"]], found["item_id"], where), item_ids)
+    user_ids = IdMap.of(log.users)
+    item_ids = IdMap.of(log.items) if item_ids is None else item_ids.extended(log.items)
     people = _described(users, "user", (columns or {}).get("user_id", "user_id"))
     user_ids, user_features = _users(people, user_ids)
-    time = schema.unix_seconds(table[found["timestamp"]], found["timestamp"], where) if "timestamp" in found else None
-    weight = schema.positive_weights(table[found["weight"]], found["weight"], where) if "weight" in found else None
-    event, event_names = (
-        schema.event_codes(table[found["event"]], found["event"], where) if "event" in found else (None, ())
-    )
-    if part is None:
-        part, part_name = read.published()
-    place = time
-    if time is None and PLACE in table.column_names:
-        place = _whole_numbers(table[PLACE], PLACE, where)
-    if place is None or (np.diff(place) >= 0).all():  # in order already: no copies
-        order: Array | slice = slice(None)
-    else:
-        order = np.argsort(place, kind="stable")
-
-    def ordered(array: Array | None) -> Array | None:
-        return None if array is None else array[order]
-
-    interactions = Interactions(
-        user[order],
-        item[order],
-        len(user_ids),
-        len(item_ids),
-        ordered(time),
-        ordered(weight),
-        ordered(event),
-        event_names,
-    )
-    published = None if part is None else Published(part[order], part_name)
+    interactions, part = log.numbered(user_ids, item_ids)
+    published = None if part is None else Published(part, log.part_name)
     return Dataset(
         name,
         interactions,
@@ -88,20 +61,8 @@ def dataset_of(
     )
 
 
-def _whole_numbers(column: pa.ChunkedArray, name: str, where: str) -> I64:
-    if not pa.types.is_integer(column.type) or column.null_count:
-        raise DataError(
-            f"column {name!r} of {where} must hold whole numbers; it holds {column.type}. Mend or rename it."
-        )
-    return np.asarray(column.to_numpy(), np.int64)
-
-
-def _indexed(ids: pa.DictionaryArray, known: IdMap | None) -> tuple[I32, IdMap]:
-    """int32 (n,) of each row, and the map: known ids first, then the new ones as they first occur."""
-    distinct = ids.dictionary.to_pylist()
-    mapped = IdMap.of(distinct) if known is None else known.extended(distinct)
-    codes: I64 = mapped.indices(distinct)[ids.indices.to_numpy()]
-    return codes.astype(np.int32), mapped
+def _read(events: Any, columns: Mapping[str, str], name: str) -> EventTable:
+    return events if isinstance(events, EventTable) else event_table(events, columns, name=name)
 
 
 class ItemTable(NamedTuple):
