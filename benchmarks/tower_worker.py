@@ -60,7 +60,8 @@ def _recsys(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> A
         learning_rate=asked["rate"],
         temperature=asked["temperature"],
         history="none",
-        sampler="batch",
+        sampler=asked.get("sampler", "batch"),
+        negatives=asked.get("negatives", 1_024),
         id_dropout=0.0,
         propagation=asked.get("propagation", 0.0),
     )
