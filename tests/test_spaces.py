@@ -133,13 +133,27 @@ def test_models_of_different_items_do_not_concatenate() -> None:
         concat((first, second), (1,))
 
 
-def test_fitted_inputs_solve_the_ridge_regression() -> None:
+@pytest.mark.parametrize("hidden", [0.0, 0.25])
+def test_fitted_inputs_solve_the_ridge_regression(hidden: float) -> None:
     data = random_log(3)
     matrix = data.interactions.matrix()
     users = RNG.normal(size=(data.n_users, 5)).astype(np.float32)
     rows = matrix.toarray() / np.sqrt(matrix.toarray().sum(axis=1, keepdims=True))
-    expected = np.linalg.solve(rows.T @ rows + 3 * np.eye(data.n_items), rows.T @ users)
-    np.testing.assert_allclose(fitted_inputs(matrix, users, 3.0), expected, rtol=1e-3, atol=1e-4)
+    ridge = 3 * np.eye(data.n_items) + hidden / (1 - hidden) * np.diag((rows**2).sum(axis=0))
+    expected = np.linalg.solve(rows.T @ rows + ridge, rows.T @ users)
+    np.testing.assert_allclose(fitted_inputs(matrix, users, 3.0, hidden=hidden), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_fitted_inputs_are_those_of_histories_with_events_hidden() -> None:
+    data = random_log(3)
+    rows = data.interactions.matrix().toarray()
+    rows /= np.sqrt(rows.sum(axis=1, keepdims=True))
+    users = RNG.normal(size=(data.n_users, 5)).astype(np.float32)
+    left = np.tile(rows, (3_000, 1)) * (RNG.random((3_000 * len(rows), data.n_items)) < 0.5)
+    gram, pull = left.T @ left / 3_000, left.T @ np.tile(users, (3_000, 1)) / 3_000
+    # inputs for histories left by half are twice those for whole ones, and so is what the ridge weighs of them
+    expected = np.linalg.solve(gram + 3 / 4 * np.eye(data.n_items), pull) / 2
+    np.testing.assert_allclose(fitted_inputs(data.interactions.matrix(), users, 3.0), expected, atol=0.02)
 
 
 @pytest.mark.parametrize("name", ["spectral", "softmax", "mixture"])

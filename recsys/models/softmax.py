@@ -67,7 +67,7 @@ class SoftmaxMF:
     adds to each item vector, once and after learning, the degree-normalised sum of the vectors of the users who had it.
 
     A user without a row is encoded by a sum over his history of input vectors, fitted by ridge regression to give the
-    learned users' rows (`recsys.retrieval.bag.Bag`).
+    learned users' rows from parts of their histories (`recsys.retrieval.bag.Bag`).
 
     Sources: Rendle et al., "Item Recommendation from Implicit Feedback", 2021; Wu et al., "On the Effectiveness of
     Sampled Softmax Loss for Item Recommendation", TOIS 2024; He et al., "LightGCN", SIGIR 2020 (propagation).

@@ -231,7 +231,7 @@ class _Learner:
         bias = (bias - bias[self.counts > 0].mean()) / np.float32(_LEVEL)
         items = np.hstack([directions + propagated(self.matrix, means, s.propagation), bias])
         items[self.counts == 0] = 0
-        inputs = fitted_inputs(self.matrix, means, s.fold_in_ridge)
+        inputs = fitted_inputs(self.matrix, means, s.fold_in_ridge, hidden=0.0)
         table = means if s.half_life is None else None
         encoder = Bag(inputs, table, unit=False, root=True, half_life=s.half_life, level=_LEVEL)
         return Embeddings(np.ascontiguousarray(items, np.float32), encoder)
