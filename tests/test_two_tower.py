@@ -64,9 +64,8 @@ def test_a_step_follows_the_gradient_of_all_that_it_uses(hidden: int, similarity
     inputs = learner._users(np.arange(50, 70), rng)
     pull = torch.from_numpy(rng.standard_normal((20, 8)).astype(np.float32))
     tower.forward(inputs)
-    tower._out.backward(pull)
     table = torch.zeros_like(tower.table.table)
-    table[tower._touched] = tower._leaves.grad
+    table[tower._touched] = tower._backward(pull)
     grads = {"table": table} | {name: tensor.grad for name, tensor in tower._free.items()}
     for name, grad in grads.items():
         tensor = tower.table.table if name == "table" else tower.whole[name]

@@ -14,6 +14,7 @@ from recsys.arrays import F32, Array
 from recsys.retrieval.tower import FADING, Inputs, Net
 from recsys.retrieval.tower import Tower as Served
 from recsys.training.adam import Adam
+from recsys.training.bags import Bags
 from recsys.training.group import group
 
 _TINY = 1e-12
@@ -54,14 +55,12 @@ class Tower:
 
     def forward(self, inputs: Inputs) -> Tensor:
         """float32 (n, width); remembered for `step`."""
-        named, place = np.unique(inputs.rows.values, return_inverse=True)
-        values = self._values(named)
+        self._bags = Bags.of(inputs.rows)
+        self._values = self._rows(self._bags.rows)
         self._free = {name: tensor.clone().requires_grad_() for name, tensor in self.whole.items()}
-        weight = self._weights(inputs)
-        offsets = torch.from_numpy(inputs.rows.offsets[:-1].copy())
-        summed = torch.nn.functional.embedding_bag(
-            torch.from_numpy(place), values, offsets, mode="sum", per_sample_weights=weight
-        )
+        self._weight = self._weights(inputs)
+        sums = self._bags.sums(self._values.numpy(), self._weight.detach().numpy())
+        self._summed = summed = torch.from_numpy(sums).requires_grad_()
         if inputs.dense.shape[1]:
             summed = summed + torch.from_numpy(inputs.dense) @ self._free["matrix"]
         if "first" in self._free:
@@ -70,22 +69,19 @@ class Tower:
         vectors: Tensor = self._out.detach()
         return vectors
 
-    def _values(self, named: Array) -> Tensor:
+    def _rows(self, named: Array) -> Tensor:
         """(m, width): the rows named, of int64 (m,) ascending, each with what it is built of."""
         if self.built is None:
-            self._touched = torch.from_numpy(named.astype(np.int64))
-            self._leaves = self.table.table[self._touched].requires_grad_()
-            return self._leaves
+            self._touched = torch.from_numpy(named)
+            return self.table.table[self._touched]
         parts = self.built[named]
         touched = np.union1d(named, parts.indices)
-        self._touched = torch.from_numpy(touched.astype(np.int64))
-        self._leaves = self.table.table[self._touched].requires_grad_()
-        offsets = torch.from_numpy(parts.indptr[:-1].astype(np.int64))
-        column = torch.from_numpy(np.searchsorted(touched, parts.indices))
-        added = torch.nn.functional.embedding_bag(
-            column, self._leaves, offsets, mode="sum", per_sample_weights=torch.from_numpy(parts.data)
-        )
-        return self._leaves[torch.from_numpy(np.searchsorted(touched, named))] + added
+        self._touched = torch.from_numpy(touched)
+        columns = np.concatenate([np.searchsorted(touched, rows) for rows in (named, parts.indices)])
+        entries = np.concatenate([np.ones(len(named), np.float32), parts.data])
+        rows = np.concatenate([np.arange(len(named)), np.repeat(np.arange(len(named)), np.diff(parts.indptr))])
+        self._made = sparse.coo_array((entries, (rows, columns)), shape=(len(named), len(touched))).tocsr()
+        return torch.from_numpy(self._made @ self.table.table[self._touched].numpy())
 
     def _weights(self, inputs: Inputs) -> Tensor:
         weight = torch.from_numpy(inputs.weight)
@@ -102,15 +98,23 @@ class Tower:
     def step(self, gradient: Tensor, learning_rate: float) -> None:
         """Moves all that the last `forward` used, in any process of the group, against the gradient (n, width) of the
         loss in its vectors."""
-        self._out.backward(gradient)
-        assert self._leaves.grad is not None
         together = group()
-        rows, pull = together.summed_rows(self._touched, self._leaves.grad)
+        rows, pull = together.summed_rows(self._touched, self._backward(gradient))
         self.table.step(pull, learning_rate, rows)
         for name, tensor in self._free.items():
             if tensor.grad is not None or together.size > 1:
                 own = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
                 self._moves[name].step(together.summed(own), learning_rate)
+
+    def _backward(self, gradient: Tensor) -> Tensor:
+        """The gradient of the table rows that the last `forward` touched; what is free keeps its own."""
+        self._out.backward(gradient)
+        assert self._summed.grad is not None
+        of_sums, values, weight = (t.detach().numpy() for t in (self._summed.grad, self._values, self._weight))
+        of_values, of_weight = self._bags.gradients(of_sums, values, weight)
+        if self._weight.requires_grad:
+            torch.autograd.backward(self._weight, torch.from_numpy(of_weight))
+        return torch.from_numpy(of_values if self.built is None else self._made.T @ of_values)
 
     def state(self, name: str) -> Mapping[str, Array]:
         found = dict(self.table.state(name))

@@ -1,0 +1,69 @@
+"""Weighted sums of table rows, and the gradients of what was summed: the bottom of a tower."""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from recsys.arrays import F32, I64, Ragged
+
+_LOW = (1 << 32) - 1
+
+
+class Bags(NamedTuple):
+    """n sums of nnz rows. rows: int64 (m,), the distinct ones, ascending. place: int64 (nnz,), which of them a summand
+    is; entity: int64 (nnz,), which sum it goes into. order, starts: the summands row by row, and where each row's
+    begin, int64 (nnz,) and (m + 1,). offsets: int64 (n + 1,), where each sum's begin."""
+
+    rows: I64
+    place: I64
+    entity: I64
+    order: I64
+    starts: I64
+    offsets: I64
+
+    @classmethod
+    def of(cls, summed: Ragged) -> "Bags":
+        """summed: for each sum the rows that go into it. Costs what they are, however many rows there may be."""
+        key = summed.values.astype(np.int64) << 32
+        key += np.arange(len(key))
+        key.sort()
+        order, row = key & _LOW, key >> 32
+        first = np.flatnonzero(np.diff(row, prepend=-1))
+        starts = np.append(first, len(row))
+        place = np.empty(len(row), np.int64)
+        place[order] = np.repeat(np.arange(len(first)), np.diff(starts))
+        return cls(row[first], place, summed.row_of_value(), order, starts, summed.offsets)
+
+    def sums(self, values: F32, weight: F32) -> F32:
+        """float32 (n, width): values (m, width) of the distinct rows, weighted (nnz,) and added up."""
+        return _sums(values, self.place, weight, self.offsets)
+
+    def gradients(self, gradient: F32, values: F32, weight: F32) -> tuple[F32, F32]:
+        """Given that of the sums (n, width): float32 (m, width) of the values and (nnz,) of the weights."""
+        return _gradients(gradient, values, weight, self.entity, self.order, self.starts)
+
+
+@numba.njit(parallel=True, cache=True, fastmath={"reassoc", "contract"})
+def _sums(values: F32, place: I64, weight: F32, offsets: I64) -> F32:
+    n, width = len(offsets) - 1, values.shape[1]
+    found = np.zeros((n, width), np.float32)
+    for row in numba.prange(n):
+        for at in range(offsets[row], offsets[row + 1]):
+            for d in range(width):
+                found[row, d] += weight[at] * values[place[at], d]
+    return found
+
+
+@numba.njit(parallel=True, cache=True, fastmath={"reassoc", "contract"})
+def _gradients(gradient: F32, values: F32, weight: F32, entity: I64, order: I64, starts: I64) -> tuple[F32, F32]:
+    of_values = np.zeros(values.shape, np.float32)
+    of_weight = np.empty(len(weight), np.float32)
+    for row in numba.prange(len(values)):
+        for at in order[starts[row] : starts[row + 1]]:
+            pull, product = gradient[entity[at]], np.float32(0)
+            for d in range(values.shape[1]):
+                of_values[row, d] += weight[at] * pull[d]
+                product += pull[d] * values[row, d]
+            of_weight[at] = product
+    return of_values, of_weight
