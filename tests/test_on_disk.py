@@ -20,7 +20,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.prepare import PrepareSettings, prepared
 from recsys.data.sources.folder import load_dataset
 from recsys.data.split import SplitSettings, split
-from recsys.errors import DataError, RecsysError
+from recsys.errors import DataError, RecsysError, SettingError
 from recsys.evaluation.facts import facts_of
 from recsys.models.registry import make_model
 from recsys.retrieval.bundle import load
@@ -243,6 +243,11 @@ def test_what_cannot_be_read_by_and_by_is_said(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(DataError, match=said):
             load_dataset(str(tmp_path / name), on_disk=tmp_path)
+
+
+def test_a_world_is_not_kept_on_disk() -> None:
+    with pytest.raises(SettingError, match="data = world is made in memory"):
+        load_settings(None, ["on_disk=true"])
 
 
 def test_a_bad_row_is_named_by_its_file_and_number(log: Path) -> None:
