@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundle_maker import content
-from toys import random_log
+from toys import dataset, random_log
 
 from recsys.arrays import Ragged
 from recsys.errors import ModelError
@@ -171,3 +171,26 @@ def test_a_bundle_answers_a_stranger_as_the_model_it_was_made_of(name: str, tmp_
         scores = learned.items @ vectors[row]
         scores[history] = -np.inf
         np.testing.assert_array_equal(found.ids[row], np.argsort(-scores, kind="stable")[:5])
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_inputs_learned_on_find_the_rest_of_a_history_better(similarity: str) -> None:
+    """Events of two circles of items, of which half of a history says which: by the softmax over all items."""
+    rng = np.random.default_rng(8)
+    user = np.repeat(np.arange(60), 12)
+    item = rng.integers(20, size=len(user)) + 20 * (user % 2)
+    data = dataset(user, item, 60, 40)
+    fixed = {"dim": 4, "epochs": 6, "similarity": similarity, "propagation": 0.0, "fold_in_ridge": 300.0}
+    fixed |= {"temperature": 0.1 if similarity == "cosine" else 1.0, "regularization": 0.0}
+    half = data.interactions.where(rng.random(len(user)) < 0.5).histories().items
+
+    def loss(epochs: int) -> float:
+        learned = make_model("softmax", fixed | {"fold_in_epochs": epochs}).fit(data, seed=1)
+        vectors, _ = learned.encoder.encode(Users.unknown(half))  # type: ignore[union-attr]
+        scores = vectors @ learned.items.T / fixed["temperature"]  # type: ignore[union-attr]
+        chances = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        return -float((data.interactions.matrix().toarray() * chances).sum() / len(user))
+
+    losses = [loss(epochs) for epochs in (0, 40)]
+    assert losses[1] < losses[0] - 0.05, losses
+    assert losses == [loss(epochs) for epochs in (0, 40)]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -50,6 +50,9 @@ class SoftmaxSettings(Settings):
     )
     fold_in_ridge: float = Field(
         10.0, gt=0, description="ridge of the inputs that encode a history; log grid from 1 to 100"
+    )
+    fold_in_epochs: int = Field(
+        0, ge=0, description="passes in which these inputs are learned on, by the softmax; 2 where history is all alike"
     )
     user_rows: bool = Field(
         True,
@@ -141,7 +144,7 @@ class _Learner:
         """One pass over the users in a drawn order; the mean loss of an event."""
         import torch
 
-        from recsys.training.losses import Positives, softmax, through_norm
+        from recsys.training.losses import Positives, softmax, through_norm, uniform_sample, with_length
 
         s, rng = self.settings, generator(self.seed, f"softmax epoch {number}")
         order = rng.permutation(self.active)
@@ -152,8 +155,8 @@ class _Learner:
             rows, part = torch.from_numpy(chosen), self.matrix[chosen]
             user = torch.from_numpy(np.repeat(np.arange(len(chosen)), np.diff(part.indptr)))
             positives = Positives(user, torch.from_numpy(part.indices).long(), torch.from_numpy(part.data))
-            users, user_length = _with_length(self.users.table[rows], cosine)
-            items, item_length = _with_length(self.items.table, cosine)
+            users, user_length = with_length(self.users.table[rows], cosine)
+            items, item_length = with_length(self.items.table, cosine)
             found = softmax(
                 users,
                 items,
@@ -161,12 +164,12 @@ class _Learner:
                 self.user_weights[rows],
                 s.temperature,
                 precision=self.precision,
-                sample=self._sample(rng),
+                sample=uniform_sample(self.matrix.shape[1], s.negatives, rng),
                 bound=1.0 if cosine else None,
             )
             loss += found.loss
             by_user, by_item, touched = found.users, found.items, found.touched
-            if cosine:
+            if user_length is not None and item_length is not None:
                 by_user = through_norm(by_user, users, user_length)
                 at = slice(None) if touched is None else touched
                 by_item = through_norm(by_item, items[at], item_length[at])
@@ -179,17 +182,24 @@ class _Learner:
             self.items.step(by_item, rate, touched)
         return {"loss": loss / float(self.matrix.sum())}
 
-    def _sample(self, rng: np.random.Generator) -> Any:
-        """The items of a step: all that ever occur, or a uniform draw that stands for them."""
-        import torch
+    def _inputs(self, users: F32, items: F32) -> F32:
+        """float32 (n_items, dim): what the events of a history add to its user's vector."""
+        s, inputs = self.settings, fitted_inputs(self.matrix, users, self.settings.fold_in_ridge)
+        if not s.fold_in_epochs:
+            return inputs
+        from recsys.training.inputs import refined_inputs
 
-        from recsys.training.losses import Sample
-
-        n_items, m = self.matrix.shape[1], self.settings.negatives
-        if m == 0 or m >= n_items:
-            return None
-        drawn = np.sort(rng.choice(n_items, m, replace=False))
-        return Sample(torch.from_numpy(drawn), torch.full((m,), n_items / m))
+        return refined_inputs(
+            self.matrix,
+            inputs,
+            items,
+            self.user_weights,
+            s.temperature,
+            epochs=s.fold_in_epochs,
+            unit=s.similarity == "cosine",
+            rng=generator(self.seed, "softmax inputs"),
+            precision=self.precision,
+        )
 
     def learned(self) -> Embeddings:
         cosine = self.settings.similarity == "cosine"
@@ -199,18 +209,10 @@ class _Learner:
         items[self.popularity == 0] = 0
         if cosine:
             users, items = unit(users), unit(items)
-        inputs = fitted_inputs(self.matrix, users, self.settings.fold_in_ridge)
+        inputs = self._inputs(users, items)
         if self.settings.propagation:
             items += propagated(self.matrix, users, self.settings.propagation)
         half_life = self.settings.half_life
         table = users if half_life is None and self.settings.user_rows else None
         encoder = Bag(inputs, table, unit=cosine, half_life=half_life)
         return Embeddings(np.ascontiguousarray(items), encoder)
-
-
-def _with_length(rows: Any, cosine: bool) -> tuple[Any, Any]:
-    """The rows at length 1 where `cosine`, and their lengths (n, 1)."""
-    if not cosine:
-        return rows, None
-    length = rows.norm(dim=1, keepdim=True).clamp_min_(1e-6)
-    return rows / length, length

@@ -3,6 +3,7 @@
 import threading
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -124,6 +125,22 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
     if room is None or room.dtype != left.dtype or room.numel() < size:
         _rooms.room = room = torch.empty(size, dtype=left.dtype)
     return torch.mm(left, right.t(), out=room[:size].view(len(left), len(right)))
+
+
+def uniform_sample(n_items: int, m: int, rng: np.random.Generator) -> Sample | None:
+    """m of all items, drawn alike, that stand for all; None where m is 0 or not fewer: all items themselves."""
+    if m == 0 or m >= n_items:
+        return None
+    drawn = np.sort(rng.choice(n_items, m, replace=False))
+    return Sample(torch.from_numpy(drawn), torch.full((m,), n_items / m))
+
+
+def with_length(rows: Tensor, unit: bool) -> tuple[Tensor, Tensor | None]:
+    """The rows at length 1 where `unit`, and their lengths (n, 1)."""
+    if not unit:
+        return rows, None
+    length = rows.norm(dim=1, keepdim=True).clamp_min_(1e-6)
+    return rows / length, length
 
 
 def through_norm(gradient: Tensor, unit: Tensor, length: Tensor) -> Tensor:
