@@ -10,8 +10,9 @@ RecBole's DSSM and Cornac's GMF learn pointwise, with one drawn negative for eac
 each event with 256 drawn for the whole batch. The towers of RecTools' DSSM take rows as wide as the catalogue, of which
 some steps are timed. ndcg@20 is that of the vectors after `EPOCHS` epochs, over the validation rows of all users; rates
 were tried there for ours (.001 to .03) and TensorFlow Recommenders (Adam .003, .01; Adagrad .1, .3), so it says whether
-the speeds are of like quality, and no more. Ours starts at the spectrum and takes up the users at the end, which both
-cost seconds once. Each fit is a process of its own, the libraries in turn; of Cornac and RecTools there is one.
+the speeds are of like quality, and no more. What compiles a step, or loads it compiled, comes before the clock runs;
+ours also starts at the spectrum and takes up the users at the end, which both cost seconds once. Each fit is a process
+of its own, the libraries in turn; of Cornac and RecTools there is one.
 """
 
 import json
@@ -80,7 +81,7 @@ def main(work: Path, set_up: bool, quick: bool, as_json: bool) -> None:
         for name, case in cases.items():
             if repeat >= case.get("fits", REPEATS):
                 continue
-            found, vectors = _fit(case, work, data, epochs=1 if repeat or quick else EPOCHS)
+            found, vectors = _fit(case, work, data, epochs=1 if quick else EPOCHS)
             speeds[name] += [found["events"] / one for one in found["epochs_s"]]
             if not repeat and vectors is not None and not quick:
                 figures[name] = _ndcg(*vectors)

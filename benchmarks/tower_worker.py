@@ -65,6 +65,8 @@ def _recsys(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> A
         id_dropout=0.0,
         propagation=asked.get("propagation", 0.0),
     )
+    some = data.having(events.where(slice(None, 4 * asked["batch"])))
+    _Learner(settings, some, asked["seed"]).epoch(0)  # loads the compiled step
     learner, seconds = _Learner(settings, data, asked["seed"]), []
     for number in range(asked["epochs"]):
         started = time.perf_counter()
