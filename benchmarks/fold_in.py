@@ -33,21 +33,27 @@ from recsys.retrieval.encoders import Encoder, Solve
 from recsys.retrieval.users import Users
 
 SEED, METRIC, EVERY = 1, "ndcg_at_20", 5
+_ALS = {"unobserved_weight": 0.01, "regularization": 0.003}
+
+
+def _mixture(dim: int, weight: float) -> dict[str, Any]:
+    """iALS of this dim, and spectral at this weight."""
+    parts = [{"name": "als", "dim": dim, **_ALS}, {"name": "spectral", "dim": 256}]
+    return {"parts": parts, "weights": [1.0, weight]}
+
+
 LEARNERS: dict[str, dict[str, Any]] = {
-    "als": {"dim": 64, "unobserved_weight": 0.01, "regularization": 0.003},
+    "als": {"dim": 64, **_ALS},
     "spectral": {"dim": 256},
     "softmax": {"dim": 64},
     "bpr": {"dim": 64},
-    "mixture": {
-        "parts": [
-            {"name": "als", "dim": 256, "unobserved_weight": 0.01, "regularization": 0.003},
-            {"name": "spectral", "dim": 256},
-        ],
-        "weights": [1.0, 0.1],
-    },
+    "mixture": _mixture(256, 0.1),
 }
 # What a part of the training events asks for: docs/experiments.md, 2026-11-25.
-TUNED = {"gowalla": {"softmax": {"fold_in_ridge": 1.0, "fold_in_epochs": 2}, "bpr": {"fold_in_ridge": 1.0}}}
+TUNED: dict[str, dict[str, dict[str, Any]]] = {
+    "gowalla": {"softmax": {"fold_in_ridge": 1.0, "fold_in_epochs": 2}, "bpr": {"fold_in_ridge": 1.0}},
+    "poi-gowalla": {"mixture": _mixture(128, 0.2)},
+}
 QUICK = {"als": {"epochs": 2}, "spectral": {"dim": 16}, "softmax": {"epochs": 1}, "bpr": {"epochs": 1}}
 ITEMS, DIM, HISTORY = 100_000, 128, 50
 
