@@ -6,7 +6,7 @@ s3rec-beauty: a drawn tenth of the items and each user's last event are taken ou
 taken out, for the users who have events left; warm: the last events on the other items. Beside the two-tower model with
 attributes: the same by ids alone, and content kNN, the cosine of attributes weighted by their rarity, summed over the
 user's items. All rank the whole catalogue but what the user had; "cold among cold" ranks the items taken out alone.
-Settings were tuned on another draw.
+Settings were tuned on other draws.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from recsys.retrieval.users import Users
 from recsys.seeding import generator
 
 DATA, COLUMN, METRIC, SHARE = "s3rec-beauty", "attribute_ids", "recall_at_20", 0.1
-BY_IDS: dict[str, Any] = {"user_ids": False, "epochs": 5, "temperature": 0.1}
+BY_IDS: dict[str, Any] = {"user_ids": False, "epochs": 5, "temperature": 0.12, "learning_rate": 0.02}
 BY_FEATURES = BY_IDS | {"id_dropout": 0.3, "item_features": [{"column": COLUMN, "kind": "categories"}]}
 
 
