@@ -31,7 +31,8 @@ def room(folder: Path | None, n: int, dtype: Any) -> Array:
     if folder is None or not n:
         return np.zeros(n, kind)
     with _writing(folder), tempfile.TemporaryFile(dir=folder) as file:
-        os.posix_fallocate(file.fileno(), 0, n * kind.itemsize)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, n * kind.itemsize)
         return np.memmap(file, kind, "r+", shape=(n,))
 
 
@@ -76,10 +77,10 @@ def chunks(n: int) -> list[slice]:
 
 
 def counted(column: Array, n: int) -> I64:
-    """int64 (n,): how often each of 0 ... n - 1 occurs, with a chunk of the column in memory at a time."""
-    found = np.zeros(n, np.int64)
-    for part in chunks(len(column)):
-        found += np.bincount(column[part], minlength=n)
+    """int64 (n,): how often each of 0 ... n - 1 occurs, with some of the column in memory at a time."""
+    found, size = np.zeros(n, np.int64), max(CHUNK, n)
+    for start in range(0, len(column), size):
+        found += np.bincount(column[start : start + size], minlength=n)
     return found
 
 
