@@ -14,6 +14,7 @@ from recsys.data.prepare import refuse_one_sided
 from recsys.data.sources.folder import load_dataset
 from recsys.data.split import Holdout, split
 from recsys.data.world import World, make_world
+from recsys.errors import SettingError
 from recsys.progress import Progress
 from recsys.seeding import generator
 
@@ -52,6 +53,8 @@ def _sampled(holdout: Holdout, settings: RunSettings) -> Holdout:
 
 def _load(settings: RunSettings, progress: Progress) -> tuple[World | None, Dataset, list[str]]:
     """The data after the rules of `settings.prepare`, which keep the places of a world's users and items."""
+    if settings.on_disk and settings.data == WORLD:
+        raise SettingError("on_disk keeps a log read from Parquet; data = world is made in memory. Leave on_disk out.")
     world = make_world(settings.world, progress) if settings.data == WORLD else None
     if world is None:
         folder = place_for_events() if settings.on_disk else None

@@ -108,8 +108,6 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
     settings = RunSettings.build(table, where=where)
     make_model(settings.model_name, settings.model_settings, where=f"model {settings.model_name!r} of {where}")
     resolve_all(settings.metrics)
-    if settings.on_disk and settings.data == WORLD:
-        raise SettingError("on_disk keeps a log read from Parquet; data = world is made in memory. Leave on_disk out.")
     unknown = set(settings.columns) - set(EVENT_COLUMNS)
     if unknown:
         raise SettingError(f"columns.{min(unknown)} is unknown; roles are {', '.join(EVENT_COLUMNS)}.")

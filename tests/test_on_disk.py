@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from pipelines.console import Steps
+from pipelines.prepared import prepare
 from pipelines.settings import load_settings
 from pipelines.train import train
 from recsys.arrays import Histories, Ragged
@@ -247,7 +248,7 @@ def test_what_cannot_be_read_by_and_by_is_said(tmp_path: Path) -> None:
 
 def test_a_world_is_not_kept_on_disk() -> None:
     with pytest.raises(SettingError, match="data = world is made in memory"):
-        load_settings(None, ["on_disk=true"])
+        prepare(load_settings(None, ["on_disk=true"]), Steps(quiet=True))
 
 
 def test_a_bad_row_is_named_by_its_file_and_number(log: Path) -> None:

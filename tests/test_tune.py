@@ -16,7 +16,7 @@ import tuned_toys
 from click.testing import CliRunner
 from test_pipelines import answer
 
-from pipelines import tracking, train
+from pipelines import prepared, tracking
 from pipelines.cli import main
 from pipelines.console import Steps
 from pipelines.settings import load_settings
@@ -87,7 +87,7 @@ def test_the_config_is_taken_and_gives_the_figure_that_it_states(tuned: Tuned) -
     assert "# Command: recsys train world -c " in head
     assert f"{tuned.figures['mean']:.4f}" in head
     on_validation = settings.model_copy(update={"judge": "validation"})
-    holdout = train.prepare(on_validation, Steps(quiet=True)).holdout
+    holdout = prepared.prepare(on_validation, Steps(quiet=True)).holdout
     found = Judge(on_validation, holdout, "ndcg_at_20").tried(tuned.model)
     assert found.interval.mean == pytest.approx(tuned.figures["mean"], abs=1e-12)
 
@@ -212,14 +212,14 @@ def test_the_test_part_is_not_touched(home: Path, tmp_path: Path, monkeypatch: p
         sealed.__dict__.update(title=parts.title, validation=parts.validation)
         return sealed
 
-    split = train.split
-    monkeypatch.setattr(train, "split", sealed)
+    split = prepared.split
+    monkeypatch.setattr(prepared, "split", sealed)
     found = [search("x=0:9", data=str(tmp_path / f"{name}.csv"), trials=4) for name in ("one", "other")]
     first, second = ([(trial.values, trial.mean) for trial in one.trials] for one in found)
     assert first == second
     assert found[0].name != found[1].name  # other data, another search
     with pytest.raises(AssertionError, match="reads the test part"):
-        train.prepare(load_settings(None, [], data=str(tmp_path / "one.csv")), Steps(quiet=True))
+        prepared.prepare(load_settings(None, [], data=str(tmp_path / "one.csv")), Steps(quiet=True))
 
 
 def test_a_database_that_refuses_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
