@@ -4,11 +4,9 @@ import sys
 import threading
 from pathlib import Path
 
-import numba  # noqa: F401
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from scipy import sparse  # noqa: F401
 
 from recsys.data import on_disk, protocols
 from recsys.data.sources import formats

@@ -1,6 +1,7 @@
 """Bag and Concat: sums over histories, and several spaces in one inner product."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,9 +186,9 @@ def test_inputs_learned_on_find_the_rest_of_a_history_better(similarity: str) ->
     half = data.interactions.where(rng.random(len(user)) < 0.5).histories().items
 
     def loss(epochs: int) -> float:
-        learned = make_model("softmax", fixed | {"fold_in_epochs": epochs}).fit(data, seed=1)
-        vectors, _ = learned.encoder.encode(Users.unknown(half))  # type: ignore[union-attr]
-        scores = vectors @ learned.items.T / fixed["temperature"]  # type: ignore[union-attr]
+        learned: Any = make_model("softmax", fixed | {"fold_in_epochs": epochs}).fit(data, seed=1)
+        vectors, _ = learned.encoder.encode(Users.unknown(half))
+        scores = vectors @ learned.items.T / fixed["temperature"]
         chances = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
         return -float((data.interactions.matrix().toarray() * chances).sum() / len(user))
 

@@ -185,7 +185,7 @@ class _Learner:
 
         s, events, together = self.settings, self.events, group()
         item = events.item[at]
-        drawn = self.sampler.drawn(item, rng, events.user(at))
+        drawn = self.sampler.drawn(item, rng, events.user(at) if s.hard else None)
         pool = np.union1d(item, drawn.items)
         ours, of_pool = together.part(len(at)), together.part(len(pool))
         users = self.user_tower.forward(self._users(at, rng).take(ours))
