@@ -44,12 +44,12 @@ def gowalla(text: str, label: str, seed: int = 1) -> Job:
 
 _SOFTMAX = 'name="softmax", dim=64, epochs=40, temperature=0.1, propagation=0.35'
 _SPECTRAL = 'name="spectral", dim=512, exponent=0.65, filter=1.0'
-_TOWERS = 'name="two_tower", dim=64, epochs=8, batch_size=8192, learning_rate=0.02, history="others", propagation=0.35'
+TOWERS = 'name="two_tower", dim=64, epochs=8, batch_size=8192, learning_rate=0.02, history="others", propagation=0.35'
 _NARROWED = (
     'name="narrowed", wide={name="mixture", weights=[1.0, 1.0], parts=[{'
-    + _TOWERS.replace("dim=64", "dim=128")
+    + TOWERS.replace("dim=64", "dim=128")
     + '}, {name="variational", dim=64, epochs=32, regularization=8.0, user_exponent=0.05, propagation=0.04}]}, narrow={'
-    + _TOWERS
+    + TOWERS
     + "}"
 )
 _WIDE = (
@@ -106,7 +106,7 @@ FACTORIZATIONS = (
     gowalla(_SPECTRAL, "spectral, dim 512"),
     *(gowalla(_SOFTMAX, "softmax, dim 64", seed) for seed in (1, 2, 3)),
     *(gowalla(_VARIATIONAL, "variational, dim 64", seed) for seed in (1, 2, 3)),
-    *(gowalla(_TOWERS, "two_tower, ids only, dim 64", seed) for seed in (1, 2)),
+    *(gowalla(TOWERS, "two_tower, ids only, dim 64", seed) for seed in (1, 2)),
     *(gowalla(_NARROWED, "narrowed, dim 64", seed) for seed in (1, 2, 3)),
     *(gowalla(_WIDE, _WIDE_LABEL, seed) for seed in (1, 2, 3)),
 )

@@ -1,11 +1,13 @@
 """What the two-tower model costs: a request, a step by the size of the catalogue, a million items encoded.
 
-    python -m benchmarks.tower_speed [--quick] [--json]
+    RECSYS_DATA=... python -m benchmarks.tower_speed [--quick] [--json]
 
-One thread, random tables, since no learning is needed to time them. A request is a dict of 200 events of a catalogue of
-100,000 items, with two features, to the user vector. A step is 8,192 events with histories of 30, 1,024 uniform
-negatives over the whole table, dim 64, both towers moved and their Adam state updated, in CPU-seconds. The bundle has
-1M items, 1M events of 100,000 users.
+One thread, but for learning. A request is a question with 200 events by their ids, to the user vector: to the bundles of the towers of
+the quality rows, learned here (gowalla by ids; s3rec-beauty, whose items count with their attributes; ml-1m-ncf, by who
+the user is), and to random tables of 100,000 items, 200 events of which count, with two features and a layer of 128.
+A step is 8,192 events with histories of 30, 1,024 uniform negatives over the whole table, dim 64, both towers moved and
+their Adam state updated, in CPU-seconds, and the bundle has 1M items, 1M events of 100,000 users: on random tables too,
+since no learning is needed to time them.
 """
 
 import time
@@ -18,16 +20,22 @@ import click
 import numpy as np
 import pyarrow as pa
 
+from benchmarks import cold_items, rare_items
+from benchmarks.quality_jobs import TOWERS
 from benchmarks.results import report
+from pipelines.settings import load_settings
 from pipelines.threads import set_threads
 from recsys.arrays import Ragged
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
+from recsys.data.sources.folder import load_dataset
 from recsys.ids import IdMap
 from recsys.models.content import content_of
-from recsys.retrieval.bundle import write
+from recsys.models.two_tower import TwoTower, TwoTowerSettings
+from recsys.retrieval.bundle import load, write
 from recsys.retrieval.features import Features, FeatureSettings
 from recsys.retrieval.ranker import Embeddings
+from recsys.retrieval.respond import Event, Question, _person, _usable
 from recsys.retrieval.tower import item_inputs
 from recsys.retrieval.user_tower import UserLayout, UserTower
 from recsys.retrieval.users import Users
@@ -52,6 +60,41 @@ def median(act: Callable[[], object], times: int, clock: Callable[[], float]) ->
     return float(np.median(seconds[times // 5 :]))
 
 
+def quality_towers() -> dict[str, tuple[str, dict[str, Any], dict[str, Any]]]:
+    """By name: the data, the settings, and what a request says of the person."""
+    by_ids = load_settings("gowalla", (f"model={{{TOWERS}}}",)).model
+    person = {"gender": "F", "age": 25, "occupation": 4}
+    return {
+        "gowalla, ids": ("gowalla", by_ids, {}),
+        "s3rec-beauty, attributes": ("s3rec-beauty", cold_items.BY_FEATURES, {}),
+        "ml-1m-ncf, genres and people": ("ml-1m-ncf", rare_items.TOWERS, person),
+    }
+
+
+def learned_request_row(name: str, times: int, epochs: int | None) -> dict[str, Any]:
+    """A request to a bundle of the tower that has a row in the tables of quality."""
+    source, stated, features = quality_towers()[name]
+    settings = {key: value for key, value in stated.items() if key != "name"}
+    data = load_dataset(source)
+    set_threads(0)
+    learned = TwoTower(TwoTowerSettings(**settings | ({} if epochs is None else {"epochs": epochs}))).fit(data, seed=1)
+    set_threads(1)
+    with TemporaryDirectory() as folder:
+        bundle = load(write(Path(folder), content_of("two_tower", learned, data)))
+        known, questions = np.flatnonzero(learned.trained), []
+        for _ in range(times):
+            clicks = [Event(data.item_ids[int(item)]) for item in rng.choice(known, 200, replace=False)]
+            questions.append(Question(history=clicks, features=features))
+
+        def asked() -> None:
+            question = questions.pop()
+            users, _ = _person(bundle, question, _usable(bundle, question.history, []))
+            bundle.encoder.encode(users)
+
+        row = {"what": f"request of 200 events to the tower of {name}, ms"}
+        return row | {"median": 1e3 * median(asked, times, time.perf_counter)}
+
+
 def request_row(times: int) -> dict[str, Any]:
     items, columns = 100_000, [FeatureSettings(column="country"), FeatureSettings(column="age", kind="number")]
     people = pa.table({"country": ["NO", "DE"] * 500, "age": [float(age) for age in range(1_000)]})
@@ -67,7 +110,10 @@ def request_row(times: int) -> dict[str, Any]:
         users = Users(np.array([-1], np.int32), Ragged.of([request["history"]]), features=said)
         encoder.encode(users)
 
-    return {"what": "request of 200 events and 2 features, ms", "median": 1e3 * median(asked, times, time.perf_counter)}
+    return {
+        "what": "request of 200 events and 2 features to random tables, ms",
+        "median": 1e3 * median(asked, times, time.perf_counter),
+    }
 
 
 def step_seconds(n_items: int, times: int) -> float:
@@ -125,6 +171,7 @@ def main(quick: bool, as_json: bool) -> None:
     """Time the two-tower model."""
     set_threads(1)
     rows, seconds = [request_row(20 if quick else 1_000)], list[float]()
+    rows += [learned_request_row(name, *((20, 1) if quick else (1_000, None))) for name in quality_towers()]
     sizes = (1_000, 10_000) if quick else (100_000, 1_000_000, 10_000_000)
     for size in sizes:
         seconds.append(step_seconds(size, 2 if quick else 15))

@@ -50,7 +50,7 @@ def earlier_bundle(settings: RunSettings, holdout: Holdout) -> Bundle | None:
         bundle = opened(settings.warm)
     except RecsysError as error:
         raise SettingError(f"setting 'warm': {error}") from None
-    _refuse_other(settings.model_name, model, encoder_of(bundle), bundle)
+    _refuse_other(settings.model_name, model, bundle.encoder, bundle)
     if not settings.split.allow_leaks:
         from pipelines.evaluate import refuse_known_answers
 
@@ -59,13 +59,6 @@ def earlier_bundle(settings: RunSettings, holdout: Holdout) -> Bundle | None:
         except DataError as error:
             raise SettingError(f"warm = {settings.warm!r} would flatter the figures of this run: {error}") from None
     return bundle
-
-
-def encoder_of(bundle: Bundle) -> Encoder:
-    """The user encoder of a bundle."""
-    ranker: Any = bundle.recommender.ranker
-    encoder: Encoder = ranker.encoder
-    return encoder
 
 
 def _can_start(name: str, model: Model) -> bool:
@@ -118,7 +111,7 @@ def start_of(bundle: Bundle, train: Dataset) -> Start:
 
     asked = Translated(bundle, train)
     everybody = Users.known(np.arange(train.n_users), train.interactions.histories())
-    return _start(encoder_of(bundle), bundle.item_vectors, asked.translated(everybody), asked.item, train)
+    return _start(bundle.encoder, bundle.item_vectors, asked.translated(everybody), asked.item, train)
 
 
 def _start(encoder: Encoder, vectors: F32, users: Users, item: I32, train: Dataset) -> Start:

@@ -26,6 +26,7 @@ _MAGIC = b"recsys-ids-1\n\0\0\0"
 _MASK = (1 << 64) - 1
 _PRIME = 0x9E3779B97F4A7C15
 _WORD = 8
+_FEW = 16  # ids that are found faster one by one
 
 
 class IdMap:
@@ -92,6 +93,8 @@ class IdMap:
         """int32 (n,): `index` of each id, found for all at once."""
         if not len(ids) or not len(self):
             return np.full(len(ids), -1, np.int32)
+        if len(ids) <= _FEW:
+            return np.array([self.index(each) for each in ids], np.int32)
         text, offsets = _encoded(ids, "surrogatepass")
         hashes = _hash_all(text, offsets)
         at = np.minimum(np.searchsorted(self._hashes, hashes), len(self) - 1)

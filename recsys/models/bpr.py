@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from recsys.arrays import I64, Array
+from recsys.arrays import I64
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.models.fold_in import fitted_inputs
@@ -16,6 +16,7 @@ from recsys.progress import Progress, silent
 from recsys.retrieval.bag import Bag
 from recsys.retrieval.ranker import Embeddings
 from recsys.seeding import generator
+from recsys.training.checkpoint import State
 from recsys.training.loop import ALONE, Aids, run_epochs
 
 _REDRAWS = 8  # of a negative that the user had; then it stands
@@ -88,7 +89,7 @@ class _Learner:
                 drawn[known] = start[known]
         self.users, self.items = Adam(torch.from_numpy(users)), Adam(torch.from_numpy(items))
 
-    def state(self) -> Mapping[str, Array]:
+    def state(self) -> State:
         return {**self.users.state("users"), **self.items.state("items")}
 
     def epoch(self, number: int) -> Mapping[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from recsys.arrays import F32, Array
+from recsys.arrays import F32
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.data.spectrum import propagated, unit
@@ -20,6 +20,7 @@ from recsys.progress import Progress, silent
 from recsys.retrieval.bag import Bag
 from recsys.retrieval.ranker import Embeddings
 from recsys.seeding import generator
+from recsys.training.checkpoint import State
 from recsys.training.loop import ALONE, Aids, run_epochs
 
 
@@ -137,7 +138,7 @@ class _Learner:
             drawn[known, : start.shape[1]] = unit(start[known])
         return users, items
 
-    def state(self) -> Mapping[str, Array]:
+    def state(self) -> State:
         return {**self.users.state("users"), **self.items.state("items")}
 
     def epoch(self, number: int) -> Mapping[str, float]:

@@ -71,7 +71,7 @@ def first_tables(
     start: tuple[F32, F32] | None,
     rng: np.random.Generator,
 ) -> tuple[F32, F32, sparse.csr_array | None]:
-    """The tables of users and of items, float32 (rows, dim), and what rows of the first are built of.
+    """The tables of users and of items, float32 (rows, dim), and what rows of the first count as.
 
     Ids start small and drawn, or at the directions of `start`, rows of users and of items, of which the features of
     items take what they can explain: so a new item starts where items like it are. The items of histories count with
@@ -101,7 +101,8 @@ def first_tables(
 
 
 def _built(size: int, items_at: int, described: sparse.csr_array) -> sparse.csr_array:
-    """float32 (size, size): the rows of items count with those of their features, which are the last."""
+    """float32 (size, size): all rows count as themselves, those of items with those of their features, the last."""
     cells = described.tocoo()
     row, column = items_at + cells.row, size - described.shape[1] + cells.col
-    return sparse.csr_array((cells.data, (row, column)), shape=(size, size))
+    more = sparse.csr_array((cells.data, (row, column)), shape=(size, size))
+    return (sparse.eye_array(size, dtype=np.float32, format="csr") + more).tocsr()

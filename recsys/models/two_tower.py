@@ -23,6 +23,7 @@ from recsys.retrieval.tower import ItemTower, item_inputs
 from recsys.retrieval.user_tower import UserLayout, UserTower
 from recsys.retrieval.users import Users
 from recsys.seeding import generator
+from recsys.training.checkpoint import State
 from recsys.training.events import PastOfEvents
 from recsys.training.loop import ALONE, Aids, Start, run_epochs
 from recsys.training.sampling import Kind, Sampler
@@ -75,6 +76,9 @@ class TwoTowerSettings(Settings):
         ge=0,
         description="weight at which the final item vectors take up the users who had them; 0 = none",
     )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where to learn; auto = a GPU where there is one"
+    )
 
 
 class TwoTower:
@@ -124,6 +128,7 @@ class _Learner:
         import torch
 
         from recsys.training.adam import Adam
+        from recsys.training.device import device
         from recsys.training.tower import Tower
 
         if not settings.user_ids and settings.history == "none" and not settings.user_features:
@@ -147,9 +152,9 @@ class _Learner:
         users, items, built = first_tables(
             self.layout, self.trained, self.of_users, self.of_items, settings.dim, start, rng
         )
-        unit, hidden = settings.similarity == "cosine", settings.hidden
-        self.user_tower = Tower(users, self.of_users.numbers, hidden, rng, built, unit=unit)
-        self.item_tower = Tower(items, self.of_items.numbers, hidden, rng, unit=unit)
+        unit, hidden, where = settings.similarity == "cosine", settings.hidden, device(settings.device)
+        self.user_tower = Tower(users, self.of_users.numbers, hidden, rng, built, unit=unit, device=where)
+        self.item_tower = Tower(items, self.of_items.numbers, hidden, rng, unit=unit, device=where)
         self.heat = Adam(torch.tensor([[math.log(settings.temperature)]]))
 
     def _start(self, warm: Start | None) -> tuple[F32, F32] | None:
@@ -162,7 +167,7 @@ class _Learner:
         events = self.train.interactions
         return spectral_rows(events.matrix(), s.dim, seed=self.seed, folder=events.folder)
 
-    def state(self) -> Mapping[str, Array]:
+    def state(self) -> State:
         return {**self.user_tower.state("users"), **self.item_tower.state("items"), **self.heat.state("heat")}
 
     def epoch(self, number: int) -> Mapping[str, float]:
@@ -183,7 +188,7 @@ class _Learner:
         from recsys.training.group import group
         from recsys.training.losses import Positives, Sample, softmax
 
-        s, events, together = self.settings, self.events, group()
+        s, events, together, placed = self.settings, self.events, group(), self.user_tower.placed
         item = events.item[at]
         drawn = self.sampler.drawn(item, rng, events.user(at) if s.hard else None)
         pool = np.union1d(item, drawn.items)
@@ -191,24 +196,22 @@ class _Learner:
         users = self.user_tower.forward(self._users(at, rng).take(ours))
         items = together.joined(self.item_tower.forward(self._items(pool, rng).take(of_pool)))
         at, item = at[ours], item[ours]
-        stands_for = 1 / drawn.chance if s.log_q else np.ones(len(drawn.items))
+        stands_for = (1 / drawn.chance if s.log_q else np.ones(len(drawn.items))).astype(np.float32)
         found = softmax(
             users,
             items,
             Positives(
-                torch.arange(len(at)),
-                torch.from_numpy(np.searchsorted(pool, item)),
-                torch.from_numpy(events.weight(at)),
+                placed(np.arange(len(at))),
+                placed(np.searchsorted(pool, item)),
+                placed(events.weight(at)),
             ),
-            torch.ones(len(at)),
+            users.new_ones(len(at)),
             math.exp(float(self.heat.table)),
-            sample=Sample(
-                torch.from_numpy(np.searchsorted(pool, drawn.items)), torch.from_numpy(stands_for.astype(np.float32))
-            ),
+            sample=Sample(placed(np.searchsorted(pool, drawn.items)), placed(stands_for)),
             bound=1.0 if s.similarity == "cosine" else None,
         )
         if s.learn_temperature:
-            self.heat.step(together.summed(-(users * found.users).sum().reshape(1, 1)), rate)
+            self.heat.step(together.summed(-(users * found.users).sum().reshape(1, 1)).cpu(), rate)
         self.user_tower.step(found.users, rate)
         assert found.touched is not None
         by_item = torch.zeros_like(items).index_copy_(0, found.touched, found.items)

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from recsys.arrays import F32, Array
+from recsys.arrays import F32
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.data.spectrum import propagated
@@ -20,6 +20,7 @@ from recsys.progress import Progress, silent
 from recsys.retrieval.bag import Bag
 from recsys.retrieval.ranker import Embeddings
 from recsys.seeding import generator
+from recsys.training.checkpoint import State
 from recsys.training.loop import ALONE, Aids, Start, run_epochs
 
 _LEVEL = 100.0  # of the users' last column: what items hold there is small, and hardly counts in their similarity
@@ -143,7 +144,7 @@ class _Learner:
             items[known] = given[known]
         return items
 
-    def state(self) -> Mapping[str, Array]:
+    def state(self) -> State:
         tastes = {f"tastes_{name}": table.numpy() for name, table in self.tastes._asdict().items()}
         return {**self.items.state("items"), **self.bias.state("bias"), **tastes}
 

@@ -15,6 +15,7 @@ from recsys.retrieval.features import table_of
 from recsys.retrieval.ranker import Embeddings
 from recsys.retrieval.respond import MAX_K, Suggestion, nearest
 from recsys.retrieval.seen import SeenSettings
+from recsys.retrieval.user_tower import UserTower
 
 _BLOCK = 1 << 14  # items encoded at a time
 
@@ -91,7 +92,8 @@ def with_items(
     """
     fresh = np.flatnonzero(bundle.item_ids.indices(ids) < 0)
     vectors = encoded_items(bundle, described.take(pa.array(fresh)), progress)
-    manifest, past, encoder = bundle.manifest, bundle.past, _encoder(bundle)
+    manifest, past, encoder = bundle.manifest, bundle.past, bundle.encoder
+    assert isinstance(encoder, UserTower)  # whose bundles have an item encoder
     items = np.concatenate([bundle.item_vectors, vectors])
     new = np.arange(len(bundle.item_vectors), len(items), dtype=np.int32)
     lineage = dict(manifest["lineage"])
@@ -115,9 +117,3 @@ def with_items(
         bundle.duplicates,
     )
     return Extended(content, len(new), len(ids) - len(new))
-
-
-def _encoder(bundle: Bundle) -> Any:
-    """The user encoder of a bundle with an item encoder: a UserTower."""
-    ranker: Any = bundle.recommender.ranker
-    return ranker.encoder

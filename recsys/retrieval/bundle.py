@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from shutil import copyfile
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,15 +22,16 @@ from recsys.ids import IdMap
 from recsys.retrieval import durable
 from recsys.retrieval.catalogue import Catalogue
 from recsys.retrieval.content import Content as Content  # callers find it here, beside `publish`
-from recsys.retrieval.encoders import load_encoder
+from recsys.retrieval.encoders import Encoder, load_encoder
 from recsys.retrieval.golden import check_golden, make_golden
 from recsys.retrieval.index import read_index, vectors_of, write_index
 from recsys.retrieval.manifest import MANIFEST, SEAL, describe, manifest_of, seal_of
 from recsys.retrieval.manifest import read_manifest as read_manifest  # callers find it here, beside `verify`
 from recsys.retrieval.manifest import verify as verify
-from recsys.retrieval.ranker import Embeddings, ItemEncoder, TrainedRanker, ranker_of
+from recsys.retrieval.ranker import Embeddings, ItemEncoder, TrainedRanker, VectorRanker, ranker_of
 from recsys.retrieval.recommender import Recommender
 from recsys.retrieval.seen import SeenSettings, seen_policy
+from recsys.retrieval.user_tower import UserTower
 from recsys.retrieval.users import Users
 
 POINTER = "current"
@@ -84,10 +85,14 @@ class Bundle:
         return bundle_id
 
     @property
+    def encoder(self) -> Encoder:
+        """What gives users their vectors."""
+        return cast(VectorRanker, self.recommender.ranker).encoder
+
+    @property
     def replaces_row(self) -> bool:
         """Whether a fresh history is encoded in the place of a known user's row, and not together with it."""
-        ranker: Any = self.recommender.ranker
-        return bool(ranker.replaces_row)
+        return self.encoder.folds_in and not isinstance(self.encoder, UserTower)
 
     @cached_property
     def item_encoder(self) -> ItemEncoder | None:

@@ -141,11 +141,6 @@ class VectorRanker:
     def folds_in(self) -> bool:
         return self.encoder.folds_in
 
-    @property
-    def replaces_row(self) -> bool:
-        """Whether a fresh history is encoded in the place of a known user's row, and not together with it."""
-        return self.encoder.folds_in and not isinstance(self.encoder, UserTower)
-
     def top(
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
     ) -> Answer:

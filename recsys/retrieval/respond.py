@@ -145,7 +145,8 @@ def _usable(bundle: Bundle, events: Sequence[Event], ignored: list[str]) -> I32:
     That is an item without index or vector, and an event of a type that training left out.
     """
     found = _translated(bundle, [event.item_id for event in events], ignored)
-    idle = np.array([bundle.event_weights.get(event.event or "", 1.0) == 0 for event in events], bool)
+    weights = bundle.event_weights
+    idle = np.array([weights.get(event.event or "", 1.0) == 0 for event in events], bool)
     if bundle.recommender.available is not None:
         idle |= ~bundle.recommender.available[found]
     idle &= found >= 0
@@ -171,11 +172,11 @@ def _person(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, in
         dated = [event.timestamp for event in question.history if event.timestamp is not None]
         last = max([int(past.time.max(initial=0)), *dated])  # events without a time happened after all that have one
         undated = max(last, now) if isinstance(bundle.recommender.seen, SeenPolicy) else last
-        types = {name: code for code, name in enumerate(bundle.event_names)}
+        types, weights = {name: code for code, name in enumerate(bundle.event_names)}, bundle.event_weights
         new = Histories(
             Ragged.of([brought[fresh]]),
             np.array([undated if event.timestamp is None else event.timestamp for event in asked], np.int64),
-            np.array([bundle.event_weights.get(event.event or "", 1.0) for event in asked], np.float32),
+            np.array([weights.get(event.event or "", 1.0) for event in asked], np.float32),
             np.array([types.get(event.event or "", -1) for event in asked], np.int8),
         )
         past = merged(past, new, bundle.duplicates)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.arrays import F32, I64, Array
+from recsys.arrays import F32, I64
 
 _MEAN, _SQUARE, _FLOOR = 0.9, 0.999, 1e-12
 
@@ -23,7 +23,7 @@ class Adam:
     def __init__(self, table: Tensor) -> None:
         self.table = table
         self.mean, self.square = torch.zeros_like(table), torch.zeros_like(table)
-        self.steps = torch.zeros(len(table), 1)
+        self.steps = table.new_zeros(len(table), 1)
 
     def step(self, gradient: Tensor, learning_rate: float, rows: Tensor | None = None) -> None:
         """rows: int64 (m,), distinct, those that `gradient` (m, dim) is for; None = all of them."""
@@ -33,17 +33,25 @@ class Adam:
             self.square.mul_(_SQUARE).addcmul_(gradient, gradient, value=1 - _SQUARE)
             self.table.sub_(self._move(self.mean, self.square, self.steps), alpha=learning_rate)
             return
-        table, mean, square, steps = (t.numpy() for t in (self.table, self.mean, self.square, self.steps))
-        _move_rows(table, mean, square, steps, gradient.numpy(), rows.numpy(), np.float32(learning_rate))
+        if self.table.device.type == "cpu":
+            tables = self.table.numpy(), self.mean.numpy(), self.square.numpy(), self.steps.numpy()
+            _move_rows(*tables, gradient.numpy(), rows.numpy(), np.float32(learning_rate))
+            return
+        steps = self.steps[rows] + 1
+        mean = self.mean[rows].mul_(_MEAN).add_(gradient, alpha=1 - _MEAN)
+        square = self.square[rows].mul_(_SQUARE).addcmul_(gradient, gradient, value=1 - _SQUARE)
+        self.table.index_add_(0, rows, self._move(mean, square, steps), alpha=-learning_rate)
+        for kept, moved in ((self.mean, mean), (self.square, square), (self.steps, steps)):
+            kept.index_copy_(0, rows, moved)
 
     def _move(self, mean: Tensor, square: Tensor, steps: Tensor) -> Tensor:
         size = (square / (1 - _SQUARE**steps)).sqrt_().add_(_FLOOR)
         return mean.div(size).div_(1 - _MEAN**steps)
 
-    def state(self, name: str) -> Mapping[str, Array]:
-        """The arrays that a checkpoint must hold, shared with the tensors."""
+    def state(self, name: str) -> Mapping[str, Tensor]:
+        """What a checkpoint must hold."""
         tensors = {"": self.table, "_mean": self.mean, "_square": self.square, "_steps": self.steps}
-        return {name + suffix: tensor.numpy() for suffix, tensor in tensors.items()}
+        return {name + suffix: tensor for suffix, tensor in tensors.items()}
 
 
 @numba.njit(parallel=True, error_model="numpy", cache=True)

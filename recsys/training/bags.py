@@ -1,9 +1,12 @@
 """Weighted sums of table rows, and the gradients of what was summed: the bottom of a tower."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from recsys.arrays import F32, I64, Ragged
 
@@ -42,6 +45,29 @@ class Bags(NamedTuple):
     def gradients(self, gradient: F32, values: F32, weight: F32) -> tuple[F32, F32]:
         """Given that of the sums (n, width): float32 (m, width) of the values and (nnz,) of the weights."""
         return _gradients(gradient, values, weight, self.entity, self.order, self.starts)
+
+
+def bag_sums(bags: Bags, values: Tensor, weight: Tensor) -> Tensor:
+    """`Bags.sums` of tensors on any device, with their gradients."""
+    if values.device.type == "cpu":
+        found: Tensor = _Compiled.apply(values, weight, bags)  # type: ignore[no-untyped-call]
+        return found
+    place, offsets = (torch.from_numpy(part).to(values.device) for part in (bags.place, bags.offsets))
+    return embedding_bag(place, values, offsets, mode="sum", per_sample_weights=weight, include_last_offset=True)
+
+
+class _Compiled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bags: Bags) -> Tensor:
+        ctx.bags = bags
+        ctx.save_for_backward(values, weight)
+        return torch.from_numpy(bags.sums(values.detach().numpy(), weight.detach().numpy()))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        values, weight = (tensor.detach().numpy() for tensor in ctx.saved_tensors)
+        of_values, of_weight = ctx.bags.gradients(gradient.contiguous().numpy(), values, weight)
+        return torch.from_numpy(of_values), torch.from_numpy(of_weight), None
 
 
 @numba.njit(parallel=True, cache=True, fastmath={"reassoc", "contract"})

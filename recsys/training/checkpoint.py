@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,8 +12,12 @@ from recsys.arrays import Array
 from recsys.errors import BundleError, ModelError
 from recsys.retrieval import durable
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 STATE = "state.json"
 Figures = Mapping[str, float]
+State = Mapping[str, "Array | Tensor"]  # tensors on any device
 
 
 class Checkpoint:
@@ -29,7 +34,7 @@ class Checkpoint:
         """That of a part of the learner (one model of a mixture), in a folder within this one."""
         return Checkpoint(self.folder / name, self.key, reads_only=self.reads_only)
 
-    def restore(self, state: Mapping[str, Array]) -> tuple[Figures, ...]:
+    def restore(self, state: State) -> tuple[Figures, ...]:
         """Fills the arrays with those saved and returns the figures of each epoch behind them; none where none is.
 
         Raises ModelError where the folder belongs to another run or cannot be read.
@@ -40,18 +45,18 @@ class Checkpoint:
             described = json.loads((self.folder / STATE).read_text())
             self._check(described["key"])
             figures, saved = tuple(described["figures"]), self.folder / described["arrays"]
-            for name, array in state.items():
-                found = np.load(saved / f"{name}.npy", mmap_mode="r")
+            for name, kept in state.items():
+                found, array = np.load(saved / f"{name}.npy", mmap_mode="r"), _array(kept)
                 if (found.shape, found.dtype) != (array.shape, array.dtype):
                     raise ValueError(f"{name} is {found.dtype} {found.shape}, not {array.dtype} {array.shape}")
-                array[...] = found
+                _fill(kept, found)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"checkpoint {self.folder} cannot be read: {error}. Remove it to start anew.") from None
         return figures
 
-    def save(self, figures: Sequence[Figures], state: Mapping[str, Array]) -> None:
-        """Makes the arrays, after the epochs with these figures, what `restore` gives. Killed within, the earlier ones
-        stay.
+    def save(self, figures: Sequence[Figures], state: State) -> None:
+        """Makes what the state holds, after the epochs with these figures, what `restore` gives. Killed within, the
+        earlier one stays.
 
         Raises ModelError where the disk refuses, or where the folder belongs to another run.
         """
@@ -63,7 +68,8 @@ class Checkpoint:
                     self._check(json.loads((self.folder / STATE).read_text())["key"])
                 aside = self.folder / f"epoch-{len(figures)}{durable.PARTIAL}"
                 aside.mkdir()
-                for name, array in state.items():
+                for name, kept in state.items():
+                    array = _array(kept)
                     durable.write(aside / f"{name}.npy", lambda path, array=array: np.save(path, array))  # type: ignore[misc]
                 durable.sync_tree(aside)
                 target = self.folder / f"epoch-{len(figures)}"
@@ -89,6 +95,20 @@ class Checkpoint:
                 f"checkpoint {self.folder} belongs to a run with other settings, data, seed or threads. "
                 "Repeat that run's settings to go on, or remove the folder to start anew."
             )
+
+
+def _array(kept: "Array | Tensor") -> Array:
+    """The same memory where it is that of the host."""
+    return kept if isinstance(kept, np.ndarray) else kept.cpu().numpy()
+
+
+def _fill(kept: "Array | Tensor", found: Array) -> None:
+    if isinstance(kept, np.ndarray):
+        kept[...] = found
+        return
+    from torch import from_numpy
+
+    kept.copy_(from_numpy(np.array(found)))
 
 
 def _plain(figures: Figures) -> dict[str, float]:

@@ -32,9 +32,10 @@ class Group:
             dist.barrier()
 
     def joined(self, rows: Tensor) -> Tensor:
-        """The rows (n, width) of all processes, those of the first first; n may differ."""
+        """The rows (n, width) of all processes, those of the first first; n may differ. They stay on their device."""
         if self.size == 1:
             return rows
+        device, rows = rows.device, rows.cpu()
         counts = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
         dist.all_gather(counts, torch.tensor([len(rows)]))
         most = int(max(counts))
@@ -42,7 +43,7 @@ class Group:
         padded[: len(rows)] = rows
         found = [torch.empty_like(padded) for _ in range(self.size)]
         dist.all_gather(found, padded)
-        return torch.cat([part[: int(count)] for part, count in zip(found, counts, strict=True)])
+        return torch.cat([part[: int(count)] for part, count in zip(found, counts, strict=True)]).to(device)
 
     def summed(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, in their order."""
@@ -53,7 +54,8 @@ class Group:
         if self.size == 1:
             return rows, gradient
         touched, place = torch.unique(self.joined(rows), return_inverse=True)
-        return touched, torch.zeros(len(touched), gradient.shape[1]).index_add_(0, place, self.joined(gradient))
+        total = gradient.new_zeros(len(touched), gradient.shape[1])
+        return touched, total.index_add_(0, place, self.joined(gradient))
 
 
 @cache

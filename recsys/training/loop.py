@@ -8,11 +8,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from recsys.arrays import F32, Array
+from recsys.arrays import F32
 from recsys.errors import ModelError
 from recsys.progress import Progress, Step
 from recsys.retrieval.ranker import Embeddings
-from recsys.training.checkpoint import Checkpoint
+from recsys.training.checkpoint import Checkpoint, State
 
 _WORTH_S = 1.0  # a model that was learned faster is not worth the disk
 
@@ -74,7 +74,7 @@ def run_epochs(
     epochs: int,
     epoch: Callable[[int], Mapping[str, float]],
     *,
-    state: Mapping[str, Array],
+    state: State,
     learned: Callable[[], Embeddings],
     aids: Aids,
     progress: Progress,
@@ -82,7 +82,7 @@ def run_epochs(
 ) -> int:
     """Runs `epoch(0) ... epoch(epochs - 1)` and returns how many of them the model has behind it.
 
-    epoch: changes the arrays of `state` in place, draws from a generator of its own for each number, and returns
+    epoch: changes what `state` holds in place, draws from a generator of its own for each number, and returns
     figures to report. So a run that goes on from a checkpoint ends in the same bytes as one that was never stopped; it
     reports the figures of the epochs before once more, and has its whole curve.
 

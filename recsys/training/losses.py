@@ -67,10 +67,10 @@ def softmax(
     if bound is None:
         peak = torch.maximum(mass.amax(1).float(), _largest(own, user, len(users))).to(precision)
     else:
-        peak = torch.full((len(users),), bound / temperature).to(precision)
+        peak = users.new_full((len(users),), bound / temperature).to(precision)
     mass.sub_(peak[:, None]).exp_()
     peak = peak.float()
-    total = torch.zeros(len(users)).index_add_(0, user, weight)
+    total = users.new_zeros(len(users)).index_add_(0, user, weight)
     scale = user_weights * total
     pull = weight * user_weights[user]
     if sample is None:
@@ -92,7 +92,7 @@ def softmax(
         by_item.index_add_(0, item, pulled, alpha=-1)
         return Gradients(float(loss), by_user / temperature, by_item / temperature, None)
     touched, place = torch.unique(torch.cat([sample.items, item]), return_inverse=True)
-    gathered = torch.zeros(len(touched), users.shape[1])
+    gathered = users.new_zeros(len(touched), users.shape[1])
     gathered.index_add_(0, place[: len(sample.items)], by_item)
     gathered.index_add_(0, place[len(sample.items) :], pulled, alpha=-1)
     return Gradients(float(loss), by_user / temperature, gathered / temperature, touched)
@@ -122,8 +122,8 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
     product."""
     size = len(left) * len(right)
     room = getattr(_rooms, "room", None)
-    if room is None or room.dtype != left.dtype or room.numel() < size:
-        _rooms.room = room = torch.empty(size, dtype=left.dtype)
+    if room is None or (room.dtype, room.device) != (left.dtype, left.device) or room.numel() < size:
+        _rooms.room = room = left.new_empty(size)
     return torch.mm(left, right.t(), out=room[:size].view(len(left), len(right)))
 
 
@@ -166,7 +166,7 @@ def row_sums(mass: Tensor) -> Tensor:
 
 def _largest(values: Tensor, user: Tensor, n: int) -> Tensor:
     """(n,): the largest value of each user, -inf where there is none."""
-    return torch.full((n,), -torch.inf).scatter_reduce_(0, user, values, "amax")
+    return values.new_full((n,), -torch.inf).scatter_reduce_(0, user, values, "amax")
 
 
 def _hits(positives: Positives, sample: Sample) -> tuple[Tensor, Tensor]:

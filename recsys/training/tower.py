@@ -10,11 +10,12 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from recsys.arrays import F32, Array
+from recsys.arrays import F32, I64, Array, Ragged
 from recsys.retrieval.tower import FADING, Inputs, Net
 from recsys.retrieval.tower import Tower as Served
 from recsys.training.adam import Adam
-from recsys.training.bags import Bags
+from recsys.training.bags import Bags, bag_sums
+from recsys.training.device import CPU
 from recsys.training.group import group
 
 _TINY = 1e-12
@@ -36,13 +37,14 @@ class Tower:
         built: sparse.csr_array | None = None,
         *,
         unit: bool = True,
+        device: torch.device = CPU,
     ) -> None:
-        """table: float32 (rows, width), where it starts. numbers: how many go in. built: float32 (rows, rows), which
-        rows count as more than themselves: those of the columns, so often, are added to them. unit: whether vectors
-        are brought to length 1."""
+        """table: float32 (rows, width), where it starts. numbers: how many go in. built: float32 (rows, rows), what
+        each row counts as where it is named: the weighted sum of those of the columns. unit: whether vectors are
+        brought to length 1. device: where all of it stands and is computed."""
         width = table.shape[1]
-        self.built, self.unit = built, unit
-        self.table = Adam(torch.from_numpy(table))
+        self.built, self.unit, self.device = built, unit, device
+        self.table = Adam(self.placed(table))
         self.whole = {"matrix": torch.zeros(numbers, width), "fading": torch.zeros(FADING, 1)}
         if hidden:
             first = rng.standard_normal((width, hidden), dtype=np.float32) * np.float32((2 / width) ** 0.5)
@@ -51,92 +53,91 @@ class Tower:
                 "bias": torch.zeros(1, hidden),
                 "second": torch.zeros(hidden, width),
             }
+        self.whole = {name: tensor.to(device) for name, tensor in self.whole.items()}
         self._moves = {name: Adam(tensor) for name, tensor in self.whole.items()}
 
+    def placed(self, array: Array) -> Tensor:
+        """The array, on the device."""
+        return torch.from_numpy(array).to(self.device)
+
     def forward(self, inputs: Inputs) -> Tensor:
-        """float32 (n, width); remembered for `step`."""
-        self._bags = Bags.of(inputs.rows)
-        self._values = self._rows(self._bags.rows)
+        """float32 (n, width), on the device; remembered for `step`."""
+        bags = Bags.of(inputs.rows)
         self._free = {name: tensor.clone().requires_grad_() for name, tensor in self.whole.items()}
-        self._weight = self._weights(inputs)
-        sums = self._bags.sums(self._values.numpy(), self._weight.detach().numpy())
-        self._summed = summed = torch.from_numpy(sums).requires_grad_()
+        summed = bag_sums(bags, self._rows(bags.rows), self._weights(inputs))
         if inputs.dense.shape[1]:
-            summed = summed + torch.from_numpy(inputs.dense) @ self._free["matrix"]
+            summed = summed + self.placed(inputs.dense) @ self._free["matrix"]
         if "first" in self._free:
             summed = summed + torch.relu(summed @ self._free["first"] + self._free["bias"]) @ self._free["second"]
         self._out = summed / summed.norm(dim=1, keepdim=True).clamp_min(_TINY) if self.unit else summed
         vectors: Tensor = self._out.detach()
         return vectors
 
-    def _rows(self, named: Array) -> Tensor:
-        """(m, width): the rows named, of int64 (m,) ascending, each with what it is built of."""
+    def _rows(self, named: I64) -> Tensor:
+        """(m, width): what the rows named, int64 (m,) ascending, count as."""
         if self.built is None:
-            self._touched = torch.from_numpy(named)
-            return self.table.table[self._touched]
+            return self._gathered(named)
         parts = self.built[named]
-        touched = np.union1d(named, parts.indices)
-        self._touched = torch.from_numpy(touched)
-        columns = np.concatenate([np.searchsorted(touched, rows) for rows in (named, parts.indices)])
-        entries = np.concatenate([np.ones(len(named), np.float32), parts.data])
-        rows = np.concatenate([np.arange(len(named)), np.repeat(np.arange(len(named)), np.diff(parts.indptr))])
-        self._made = sparse.coo_array((entries, (rows, columns)), shape=(len(named), len(touched))).tocsr()
-        return torch.from_numpy(self._made @ self.table.table[self._touched].numpy())
+        made = Bags.of(Ragged(parts.indptr.astype(np.int64), parts.indices))
+        return bag_sums(made, self._gathered(made.rows), self.placed(parts.data))
+
+    def _gathered(self, rows: I64) -> Tensor:
+        self._touched = self.placed(rows)
+        self._values = self.table.table[self._touched].requires_grad_()
+        return self._values
 
     def _weights(self, inputs: Inputs) -> Tensor:
-        weight = torch.from_numpy(inputs.weight)
+        weight = self.placed(inputs.weight)
         of_history = np.flatnonzero(inputs.place >= 0)
         if not len(of_history):
             return weight
-        at = torch.from_numpy(of_history)
-        entity = torch.from_numpy(inputs.rows.row_of_value()[of_history])
-        place = torch.from_numpy(inputs.place[of_history].astype(np.int64))
+        at = self.placed(of_history)
+        entity = self.placed(inputs.rows.row_of_value()[of_history])
+        place = self.placed(inputs.place[of_history].astype(np.int64))
         counted = weight[at] * self._free["fading"][:, 0].exp().index_select(0, place)
-        total = torch.zeros(inputs.rows.rows).index_add(0, entity, counted)
+        total = weight.new_zeros(inputs.rows.rows).index_add(0, entity, counted)
         return weight.index_copy(0, at, counted / total[entity].clamp_min(_TINY).sqrt())
 
     def step(self, gradient: Tensor, learning_rate: float) -> None:
         """Moves all that the last `forward` used, in any process of the group, against the gradient (n, width) of the
         loss in its vectors."""
         together = group()
-        rows, pull = together.summed_rows(self._touched, self._backward(gradient))
+        self._out.backward(gradient)
+        assert self._values.grad is not None
+        rows, pull = together.summed_rows(self._touched, self._values.grad)
         self.table.step(pull, learning_rate, rows)
         for name, tensor in self._free.items():
             if tensor.grad is not None or together.size > 1:
                 own = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
                 self._moves[name].step(together.summed(own), learning_rate)
 
-    def _backward(self, gradient: Tensor) -> Tensor:
-        """The gradient of the table rows that the last `forward` touched; what is free keeps its own."""
-        self._out.backward(gradient)
-        assert self._summed.grad is not None
-        of_sums, values, weight = (t.detach().numpy() for t in (self._summed.grad, self._values, self._weight))
-        of_values, of_weight = self._bags.gradients(of_sums, values, weight)
-        if self._weight.requires_grad:
-            torch.autograd.backward(self._weight, torch.from_numpy(of_weight))
-        return torch.from_numpy(of_values if self.built is None else self._made.T @ of_values)
-
-    def state(self, name: str) -> Mapping[str, Array]:
+    def state(self, name: str) -> Mapping[str, Tensor]:
         found = dict(self.table.state(name))
         for part, moves in self._moves.items():
             found |= moves.state(f"{name}_{part}")
         return found
 
     def served(self, rows: slice = slice(None)) -> Served:
-        """The same without torch; `rows` of the table alone, each with what it is built of."""
-        table, matrix, fading = (t.numpy() for t in (self.table.table, self.whole["matrix"], self.whole["fading"]))
-        whole = table[rows].copy() if self.built is None else table[rows] + self.built[rows] @ table
-        linear = "first" not in self.whole
-        return Served(whole, matrix.copy(), fading[:, 0].copy(), Net(self._onnx()), linear=linear, unit=self.unit)
+        """The same without torch; `rows` of the table alone, as what they count as."""
+        table, whole = self.table.table.cpu().numpy(), {name: t.cpu().numpy() for name, t in self.whole.items()}
+        counted = table[rows].copy() if self.built is None else self.built[rows] @ table
+        return Served(
+            counted,
+            whole["matrix"].copy(),
+            whole["fading"][:, 0].copy(),
+            Net(self._onnx(whole)),
+            linear="first" not in whole,
+            unit=self.unit,
+        )
 
-    def _onnx(self) -> bytes:
+    def _onnx(self, whole: Mapping[str, F32]) -> bytes:
         """The net after the sums."""
         from onnx import TensorProto, checker, helper, numpy_helper
 
         width = self.table.table.shape[1]
         weights, nodes, last = [], [], "summed"
-        if "first" in self.whole:
-            weights = [numpy_helper.from_array(self.whole[n].numpy(), n) for n in ("first", "bias", "second")]
+        if "first" in whole:
+            weights = [numpy_helper.from_array(whole[n], n) for n in ("first", "bias", "second")]
             nodes += [
                 helper.make_node("MatMul", ["summed", "first"], ["widened"]),
                 helper.make_node("Add", ["widened", "bias"], ["shifted"]),
