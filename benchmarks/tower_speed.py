@@ -2,9 +2,10 @@
 
     RECSYS_DATA=... python -m benchmarks.tower_speed [--quick] [--json]
 
-One thread, but for learning. A request is a question with 200 events by their ids, to the user vector: to the bundles of the towers of
-the quality rows, learned here (gowalla by ids; s3rec-beauty, whose items count with their attributes; ml-1m-ncf, by who
-the user is), and to random tables of 100,000 items, 200 events of which count, with two features and a layer of 128.
+One thread, but for learning. A request is a question with 200 events by their ids, to the user vector: to the bundles
+of the towers of the quality rows, learned here (gowalla by ids; s3rec-beauty, whose items count with their attributes;
+ml-1m-ncf, by who the user is), and to random tables of 100,000 items, all events counting, with two features and a
+layer of 128.
 A step is 8,192 events with histories of 30, 1,024 uniform negatives over the whole table, dim 64, both towers moved and
 their Adam state updated, in CPU-seconds, and the bundle has 1M items, 1M events of 100,000 users: on random tables too,
 since no learning is needed to time them.
