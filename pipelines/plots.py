@@ -51,7 +51,7 @@ def metrics_by_k(name: str, reports: Mapping[str, Report]) -> Any:
     shown = list(dict.fromkeys(shown))[:4]
     if not shown:
         return None
-    figure, panels = _panels(len(shown))
+    figure, panels = figure_of(len(shown))
     for panel, kind in zip(panels, shown, strict=True):
         ks = sorted(cuts[kind])
         for row, color, dashes in _styled(name, reports):
@@ -103,7 +103,7 @@ def _beside(name: str, reports: Mapping[str, Report], metric: str) -> list[str]:
 
 def _bars(title: str, labels: Sequence[str], values: Mapping[str, Sequence[F64]]) -> Any:
     """A group of bars for each label, one for each row of `values`, with 95 % intervals."""
-    figure, (panel,) = _panels(1)
+    figure, (panel,) = figure_of(1)
     if len(labels) > 5:
         figure.set_figwidth(10)
     width = 0.8 / len(values)
@@ -134,7 +134,7 @@ def popularity_against_score(space: Embeddings, holdout: Holdout) -> Any:
     items = trained[np.argsort(counts[trained], kind="stable")][_spread_over(len(trained), _ITEMS)]
     scores = vectors[known] @ space.items[items].T  # (users, items)
     low, high = np.percentile(scores, [5, 95], axis=0)
-    figure, (panel,) = _panels(1)
+    figure, (panel,) = figure_of(1)
     panel.vlines(counts[items], low, high, color=MODEL, alpha=0.22, linewidth=1.2, label="nine users in ten")
     panel.plot(counts[items], scores.mean(axis=0), ".", color=MODEL, markersize=4, label="mean")
     panel.set(
@@ -160,7 +160,7 @@ def training_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Any:
         for key in (points[0] if points else ())
     }
     series = dict(list(series.items())[:6])
-    figure, panels = _panels(len(series))
+    figure, panels = figure_of(len(series))
     for panel, (name, values) in zip(panels, series.items(), strict=True):
         panel.plot(np.arange(1, len(values) + 1), values, color=MODEL, marker="o", markersize=3)
         panel.xaxis.get_major_locator().set_params(integer=True)
@@ -173,7 +173,7 @@ def by_setting(metric: str, fields: Mapping[str, bool], rows: Sequence[Mapping[s
 
     fields: field -> whether its axis is logarithmic. rows: values by field, and the figure under `metric`.
     """
-    figure, panels = _panels(len(fields))
+    figure, panels = figure_of(len(fields))
     figures = [row[metric] for row in rows]
     for panel, (field, logarithmic) in zip(panels, fields.items(), strict=True):
         figured = all(isinstance(row[field], int | float) for row in rows)
@@ -192,7 +192,7 @@ def by_dim(
     metric: str, dims: Sequence[int], means: Sequence[float], errors: Sequence[float], ms: Sequence[float], advised: int
 ) -> Any:
     """The metric by dim, each with one standard error of its difference to the best, beside the time of one query."""
-    figure, (quality, cost) = _panels(2)
+    figure, (quality, cost) = figure_of(2)
     best = int(np.argmax(means))
     quality.axhspan(means[best] - errors[advised], means[best], color=GREYS[2], alpha=0.2, linewidth=0)
     quality.errorbar(dims, means, errors, color=MODEL, marker="o", markersize=4, capsize=3)
@@ -208,7 +208,7 @@ def by_dim(
     return figure
 
 
-def _panels(count: int) -> tuple[Any, list[Any]]:
+def figure_of(count: int) -> tuple[Any, list[Any]]:
     """A figure with panels in one or two columns, axes in grey, a light grid."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
