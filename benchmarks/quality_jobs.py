@@ -58,6 +58,11 @@ _WIDE = (
     '{name="spectral", dim=1024, exponent=0.6, filter=1.0}], weights=[1.0, 0.15, 0.05]'
 )
 _WIDE_LABEL = "softmax 128 + als 512 + spectral 1024"
+_NCF_LABEL = "softmax + als + two_tower"
+_NCF_FACTORS = (
+    'name="mixture", weights=[1.0, 1.0], parts=[{name="softmax", dim=192, temperature=0.15, propagation=0.0}, '
+    '{name="als", dim=192, unobserved_weight=1.0, regularization=0.003}]'
+)
 _PLACES = 'name="softmax", dim=128, temperature=0.15, propagation=0.5, half_life=20.0, fold_in_ridge=30.0'
 _WORLD_ALS = 'name="als", dim=32, unobserved_weight=0.02, regularization=0.03'
 _DOT = (
@@ -89,7 +94,9 @@ QUICK = (
     other("poi-gowalla", 'name="bpr"'),
     Job("poi-gowalla", ("split.repeats=true", "seen=allow")),
     Job("ml-latest-small"),
-    Job("ml-1m-ncf", metrics=NCF),
+    Job("ml-1m-ncf", label=_NCF_LABEL, metrics=NCF),
+    *(Job("ml-1m-ncf", (f"seed={seed}",), f"{_NCF_LABEL}, seed {seed}", NCF, alone=True) for seed in (2, 3)),
+    other("ml-1m-ncf", _NCF_FACTORS, "softmax + als", NCF),
 )
 WORLDS = tuple(
     job

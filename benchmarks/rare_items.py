@@ -3,7 +3,7 @@
     RECSYS_DATA=... python -m benchmarks.rare_items [--seeds 1,2,3] [--quick] [--json]
 
 The published leave-one-out split. rare: the users whose item has at most ten events in training. Beside each other: the
-best factorization (the config, softmax and iALS of 192 dims), the two-tower model with genres, gender, age and
+best factorization (that of the config, softmax and iALS of 192 dims), the two-tower model with genres, gender, age and
 occupation, without the correction for popularity, which it gives up to reach rare items; and both in one inner product,
 so that neither is given up. Values of a user are means over the seeds. Settings and the weight were tuned on events
 drawn from training.
@@ -41,11 +41,13 @@ FACTORIZATION, FEATURES, BOTH = "softmax + als", "two_tower with features", "all
 
 def models(config: dict[str, Any], quick: bool) -> dict[str, dict[str, Any]]:
     """Settings by the name of their row."""
-    parts, towers = config["parts"], TOWERS
+    weighed = zip(config["parts"], config["weights"], strict=True)
+    parts, weights = zip(*((part, weight) for part, weight in weighed if part["name"] != "two_tower"), strict=True)
+    towers = TOWERS
     if quick:
-        parts, towers = [part | {"dim": 16, "epochs": 1} for part in parts], TOWERS | {"dim": 16, "epochs": 1}
-    mixture = {"name": "mixture", "parts": parts, "weights": config["weights"]}
-    everything = {"name": "mixture", "parts": [*parts, towers], "weights": [*config["weights"], WEIGHT]}
+        parts, towers = tuple(part | {"dim": 16, "epochs": 1} for part in parts), TOWERS | {"dim": 16, "epochs": 1}
+    mixture = {"name": "mixture", "parts": parts, "weights": weights}
+    everything = {"name": "mixture", "parts": [*parts, towers], "weights": [*weights, WEIGHT]}
     return {FACTORIZATION: mixture, FEATURES: towers, BOTH: everything}
 
 
