@@ -19,7 +19,7 @@ from recsys.models.two_tower import TwoTower, TwoTowerSettings, _Learner
 from recsys.retrieval.bundle import load, write
 from recsys.retrieval.encoders import load_encoder
 from recsys.retrieval.ranker import FALLBACK, FEATURES, HISTORY, USER_ROW, VectorRanker
-from recsys.retrieval.respond import Event, Question, respond
+from recsys.retrieval.respond import Event, Question, _person, _usable, respond
 from recsys.retrieval.users import Users
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.events import PastOfEvents
@@ -134,7 +134,27 @@ def test_fresh_clicks_of_a_known_user_join_what_is_known_of_him(tmp_path: Path) 
     assert (before.source, after.source) == ("known", "known")
     assert "and a history of" in after.why
     assert [item.score for item in before.items] != [item.score for item in after.items]
-    assert bundle.replaces_row is False
+
+
+def test_within_a_mixture_a_tower_keeps_the_row_to_which_fresh_clicks_come(tmp_path: Path) -> None:
+    """iALS folds the clicks in, in place of its row; towers without history keep theirs; and both give reasons."""
+    data = coloured()
+    tower = {"name": "two_tower", **SMALL, **BOTH, "history": "none"}
+    settings = {"parts": [{"name": "als", "dim": 4}, tower], "weights": [1.0, 0.5]}
+    learned = make_model("mixture", settings).fit(data, seed=1)
+    bundle = load(write(tmp_path, content_of("mixture", learned, data)))
+    parts = []
+    for clicks in ([], [Event("i3"), Event("i5")]):
+        question = Question("u2", clicks)
+        users, _ = _person(bundle, question, _usable(bundle, clicks, []))
+        vector = bundle.encoder.encode(users)[0][0]
+        parts.append((vector[:4], vector[4:]))
+    (row, tower_row), (folded, kept) = parts
+    np.testing.assert_array_equal(kept, tower_row)
+    assert np.abs(folded - row).max() > 0.01
+    assert np.abs(kept).max() > 0.01
+    reply = respond(bundle, Question("u2", clicks, k=5))
+    assert (reply.source, {item.reason is None for item in reply.items}) == ("history", {False})
 
 
 def test_where_an_answer_comes_from() -> None:

@@ -31,7 +31,6 @@ from recsys.retrieval.manifest import verify as verify
 from recsys.retrieval.ranker import Embeddings, ItemEncoder, TrainedRanker, VectorRanker, ranker_of
 from recsys.retrieval.recommender import Recommender
 from recsys.retrieval.seen import SeenSettings, seen_policy
-from recsys.retrieval.user_tower import UserTower
 from recsys.retrieval.users import Users
 
 POINTER = "current"
@@ -88,11 +87,6 @@ class Bundle:
     def encoder(self) -> Encoder:
         """What gives users their vectors."""
         return cast(VectorRanker, self.recommender.ranker).encoder
-
-    @property
-    def replaces_row(self) -> bool:
-        """Whether a fresh history is encoded in the place of a known user's row, and not together with it."""
-        return self.encoder.folds_in and not isinstance(self.encoder, UserTower)
 
     @cached_property
     def item_encoder(self) -> ItemEncoder | None:

@@ -192,10 +192,10 @@ class Solve:
 
 
 def learned_rows(table: F32 | None, users: Users, dim: int) -> tuple[F32, Bool]:
-    """float32 (n, dim): the rows of known users in a table, zeros elsewhere; and (n,) for whom there is one."""
+    """float32 (n, dim): the rows in a table of the users who are known by them, zeros elsewhere; and (n,) of whom."""
     vectors = np.zeros((len(users), dim), np.float32)
     if table is not None:
-        rows = np.flatnonzero(users.index >= 0)
+        rows = np.flatnonzero(users.by_row)
         vectors[rows] = table[users.index[rows]]
     return vectors, np.asarray(vectors.any(axis=1))
 

@@ -166,7 +166,7 @@ class VectorRanker:
     def _source(self, users: Users) -> I8:
         """int8 (n,): what the vectors of users who have one come from."""
         if not isinstance(self.encoder, UserTower):
-            return np.where((users.index >= 0) & self.encoder.knows_users, USER_ROW, HISTORY)
+            return np.where(users.by_row & self.encoder.knows_users, USER_ROW, HISTORY)
         has_row, has_history = self.encoder.has(users)
         return np.where(has_row, USER_ROW, np.where(has_history, HISTORY, FEATURES))
 

@@ -159,7 +159,7 @@ def _person(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, in
     """The person as one row of Users, and how many stored events he has.
 
     Stored and brought events are merged by time; a brought event that is stored already does not count again. Whoever
-    brings events is encoded from his history, so that fresh clicks count; else from the row that he has in the model.
+    brings events is marked as fresh, so that they count.
     """
     index = bundle.user_ids.index(question.user_id) if question.user_id is not None else -1
     past = _stored(bundle, index)
@@ -180,15 +180,15 @@ def _person(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, in
             np.array([types.get(event.event or "", -1) for event in asked], np.int8),
         )
         past = merged(past, new, bundle.duplicates)
-    row = -1 if len(fresh) and bundle.replaces_row else index
     person = Users(
-        np.array([row], np.int32),
+        np.array([index], np.int32),
         past.items,
         time=None if bundle.history_time is None else past.time,
         weight=past.weight if bundle.weighted else None,
         event=None if bundle.history_event is None else past.event,
         now=np.array([now], np.int64),
         features=_features(question),
+        fresh=np.array([len(fresh) > 0]),
     )
     return person, stored
 

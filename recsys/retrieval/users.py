@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from recsys.arrays import F32, I8, I32, I64, Array, Histories, Ragged
+from recsys.arrays import F32, I8, I32, I64, Array, Bool, Histories, Ragged
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,6 +13,8 @@ class Users:
     """n users: who they are, as far as known, and what they did.
 
     index: int32 (n,), the row of a known user in the encoder's table; -1 = unknown, encode from the rest.
+    fresh: (n,) whose history holds more than that row has learned from, so that an encoder that folds in takes the
+    history in its place; None = nobody's.
     history: items oldest first, already merged from stored and new events.
     time (unix seconds), weight, event: parallel to `history.values`, or None. now: int64 (n,) unix seconds, or None.
     features: what is known of them, raw columns of n rows, transformed by the encoder; None = what the encoder knows.
@@ -25,6 +27,7 @@ class Users:
     event: I8 | None = None
     now: I64 | None = None
     features: pa.Table | None = None
+    fresh: Bool | None = None
 
     def __post_init__(self) -> None:
         if self.history.rows != len(self.index):
@@ -47,6 +50,12 @@ class Users:
         return cls.known(np.full(items.rows, -1, np.int32), history)
 
     @property
+    def by_row(self) -> Bool:
+        """(n,): whom the row of the table says enough of."""
+        known = self.index >= 0
+        return known if self.fresh is None else known & ~self.fresh
+
+    @property
     def past(self) -> Histories:
         """The histories with what stands beside them."""
         return Histories(self.history, self.time, self.weight, self.event)
@@ -65,7 +74,8 @@ class Users:
     def take(self, rows: Array) -> "Users":
         """The users at these rows (m,), in this order."""
         found = Users.of(self.index[rows], self.past.take(rows), None if self.now is None else self.now[rows])
-        return found if self.features is None else replace(found, features=self.features.take(pa.array(rows)))
+        features = None if self.features is None else self.features.take(pa.array(rows))
+        return replace(found, features=features, fresh=None if self.fresh is None else self.fresh[rows])
 
 
 def recency(history: Ragged, half_life: float) -> F32:
