@@ -45,10 +45,13 @@ def gowalla(text: str, label: str, seed: int = 1) -> Job:
 _SOFTMAX = 'name="softmax", dim=64, epochs=40, temperature=0.1, propagation=0.35'
 _SPECTRAL = 'name="spectral", dim=512, exponent=0.65, filter=1.0'
 TOWERS = 'name="two_tower", dim=64, epochs=8, batch_size=8192, learning_rate=0.02, history="others", propagation=0.35'
+_VARIATIONAL = 'name="variational", dim=64, epochs=32, regularization=8.0, user_exponent=0.05, propagation=0.04'
 _NARROWED = (
     'name="narrowed", wide={name="mixture", weights=[1.0, 1.0], parts=[{'
     + TOWERS.replace("dim=64", "dim=128")
-    + '}, {name="variational", dim=64, epochs=32, regularization=8.0, user_exponent=0.05, propagation=0.04}]}, narrow={'
+    + "}, {"
+    + _VARIATIONAL
+    + "}]}, narrow={"
     + TOWERS
     + "}"
 )
@@ -69,7 +72,6 @@ _DOT = (
     'name="softmax", similarity="dot", temperature=1.0, user_exponent=0.0, regularization=12.0, dim=16, propagation=0.2'
 )
 _TASTES = 'name="variational", dim=9, epochs=32, regularization=2.0, trend_days=15.0'
-_VARIATIONAL = 'name="variational", dim=64, epochs=32, regularization=8.0, user_exponent=0.05, propagation=0.04'
 _WORLD = f'name="mixture", parts=[{{{_WORLD_ALS}}}, {{{_DOT}}}], weights=[1.0, 1.0]'
 
 # How they were tuned: docs/experiments.md. gowalla on a part in clumps (`split.clumped=0.2`), all else on the
