@@ -1,12 +1,12 @@
 """Do new items find their people by their features? Items taken out of training, attributes known, among all items.
 
-    RECSYS_DATA=... python -m benchmarks.cold_items [--seeds 1,2,3] [--quick] [--json]
+    RECSYS_DATA=... python -m benchmarks.cold_items [--seeds 4,5,6] [--quick] [--json]
 
 s3rec-beauty: a drawn tenth of the items and each user's last event are taken out of training. cold: the events on items
 taken out, for the users who have events left; warm: the last events on the other items. Beside the two-tower model with
 attributes: the same by ids alone, and content kNN, the cosine of attributes weighted by their rarity, summed over the
 user's items. All rank the whole catalogue but what the user had; "cold among cold" ranks the items taken out alone.
-Settings were tuned on other draws.
+Settings were tuned on draws 11 to 13; draws 1 to 3 were read with earlier ones.
 """
 
 from collections.abc import Callable
@@ -33,8 +33,8 @@ from recsys.retrieval.users import Users
 from recsys.seeding import generator
 
 DATA, COLUMN, METRIC, SHARE = "s3rec-beauty", "attribute_ids", "recall_at_20", 0.1
-BY_IDS: dict[str, Any] = {"user_ids": False, "epochs": 5, "temperature": 0.12, "learning_rate": 0.02}
-BY_FEATURES = BY_IDS | {"id_dropout": 0.3, "item_features": [{"column": COLUMN, "kind": "categories"}]}
+BY_IDS: dict[str, Any] = {"user_ids": False, "epochs": 5, "temperature": 0.13, "learning_rate": 0.03}
+BY_FEATURES = BY_IDS | {"id_dropout": 0.05, "item_features": [{"column": COLUMN, "kind": "categories"}]}
 
 
 def parts_of(data: Dataset, seed: int) -> tuple[Dataset, dict[str, Interactions]]:
@@ -113,7 +113,7 @@ def rows_of(data: Dataset, seed: int, changes: dict[str, Any], steps: Steps) -> 
 
 
 @click.command()
-@click.option("--seeds", default="1,2,3", show_default=True, help="Draws of the items taken out.")
+@click.option("--seeds", default="4,5,6", show_default=True, help="Draws of the items taken out.")
 @click.option("--quick", is_flag=True, help="One epoch, one draw; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
 def main(seeds: str, quick: bool, as_json: bool) -> None:
