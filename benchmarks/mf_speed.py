@@ -28,7 +28,7 @@ from benchmarks.mf_data import make, objective
 from benchmarks.mf_quality import seconds_to_ndcg
 from benchmarks.mf_tables import LIBRARIES, write_tables
 
-PEERS = {"implicit": "implicit==0.7.3", "irspack": "irspack==0.5.2"}  # LIBRARIES but our own
+PEERS = dict(zip(LIBRARIES[1:], ("implicit==0.7.3", "irspack==0.5.2"), strict=True))
 COMMON = {"regularization": 1.0, "unobserved_weight": 0.01, "exponent": 0.0, "cg_steps": 3, "threads": 2, "seed": 1}
 REPEATS, EPOCHS = 5, 15
 LONG_S = 60.0  # a fit longer than this is not repeated, and neither is that of a peer which is slower than the other
