@@ -13,6 +13,7 @@ import numpy as np
 
 from recsys.arrays import F32, F64, I32, I64
 from recsys.data.world_kernels import U64, _next, _scan, _uniform
+from recsys.matrix.compiled import kernel
 
 _ALIKE = 48  # items a cluster: fewer bound tighter (fewer rejections), and cost each user more clusters to weigh
 _SWEEPS = 5  # of k-means; more hardly shrink the clusters
@@ -58,7 +59,7 @@ def clusters_of(vectors: F32, peak: F32, random: np.random.Generator) -> Cluster
     return Clusters(order, starts, np.ascontiguousarray(centres.T), radii, vectors[order], reached)
 
 
-@numba.njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def _nearest(vectors: F32, centres: F32, cluster: I32) -> None:  # pragma: no cover - compiled
     """cluster[i] = the nearest centre of each item; centres: (rank, clusters)."""
     rank, n_clusters = centres.shape
@@ -190,7 +191,7 @@ def _draw_user(
         place[e] = chosen
 
 
-@numba.njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def draw_places(
     offsets: I64,
     week: I64,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.arrays import F32, F64, I32, I64, Bool
+from recsys.matrix.compiled import kernel
 
 U64 = npt.NDArray[np.uint64]
 
@@ -86,7 +87,7 @@ def _draw_user(
         item[e] = chosen
 
 
-@numba.njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def draw_events(
     offsets: I64,
     week: I64,
@@ -222,7 +223,7 @@ def _fit_user(
     return False
 
 
-@numba.njit(parallel=True, cache=True)
+@kernel(parallel=True)
 def fit_tastes(
     offsets: I64,
     items: I32,

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from recsys.matrix.compiled import SavedKernel
 
 LANES = 16
 TILE = 4  # rows and columns of sums that stay in registers
@@ -25,12 +27,11 @@ _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _floats, _integers, _place = types.Array(types.float32, 1, "C"), types.Array(types.int64, 1, "C"), types.int64
 
 
-def threaded(function: Callable[_P, _R]) -> Callable[_P, _R]:
+def threaded(function: Callable[_P, _R]) -> SavedKernel[_P, _R]:
     """Compiled, with the loops over `prange`, and nothing else, spread over threads: to look for more takes long."""
     others = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
     spread: Any = {"prange": True} | dict.fromkeys(others, False)
-    compiled: Callable[_P, _R] = njit(parallel=spread, fastmath=True, cache=True)(function)
-    return compiled
+    return SavedKernel(function, parallel=spread, fastmath=True)
 
 
 def _products(typing: Any, source: Any, first: Any, second: Any, step: Any, count: Any, into: Any) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recsys.arrays import F32, I64
+from recsys.matrix.compiled import kernel
 
 _MEAN, _SQUARE, _FLOOR = 0.9, 0.999, 1e-12
 
@@ -54,7 +55,7 @@ class Adam:
         return {name + suffix: tensor for suffix, tensor in tensors.items()}
 
 
-@numba.njit(parallel=True, error_model="numpy", cache=True)
+@kernel(parallel=True, error_model="numpy")
 def _move_rows(table: F32, mean: F32, square: F32, steps: F32, gradient: F32, rows: I64, rate: np.float32) -> None:
     """`Adam.step` on some rows in one pass over them: five times faster than gathering them and putting them back."""
     for at in numba.prange(len(rows)):

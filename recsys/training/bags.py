@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from recsys.arrays import F32, I64, Ragged
+from recsys.matrix.compiled import kernel
 
 _LOW = (1 << 32) - 1
 
@@ -70,7 +71,7 @@ class _Compiled(torch.autograd.Function):
         return torch.from_numpy(of_values), torch.from_numpy(of_weight), None
 
 
-@numba.njit(parallel=True, cache=True, fastmath={"reassoc", "contract"})
+@kernel(parallel=True, fastmath={"reassoc", "contract"})
 def _sums(values: F32, place: I64, weight: F32, offsets: I64) -> F32:
     n, width = len(offsets) - 1, values.shape[1]
     found = np.zeros((n, width), np.float32)
@@ -81,7 +82,7 @@ def _sums(values: F32, place: I64, weight: F32, offsets: I64) -> F32:
     return found
 
 
-@numba.njit(parallel=True, cache=True, fastmath={"reassoc", "contract"})
+@kernel(parallel=True, fastmath={"reassoc", "contract"})
 def _gradients(gradient: F32, values: F32, weight: F32, entity: I64, order: I64, starts: I64) -> tuple[F32, F32]:
     of_values = np.zeros(values.shape, np.float32)
     of_weight = np.empty(len(weight), np.float32)
