@@ -21,17 +21,18 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.results import report
-from pipelines.threads import set_threads
 from recsys.arrays import Array, Bool
 from recsys.data.dataset import TEST, TRAIN, Dataset, Published
 from recsys.data.interactions import Interactions
-from recsys.data.sources.folder import load_dataset
-from recsys.data.split import SplitSettings, split
+from recsys.data.read.load import load_dataset
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
+from recsys.encoders.users import Users
 from recsys.evaluation.evaluate import evaluate
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import make_model
-from recsys.retrieval.bundle import recommender_of
-from recsys.retrieval.users import Users
+from recsys.pipelines.threads import set_threads
+from recsys.retrieval.recommender import recommender_of
 
 METRIC, SHARE, AT_LEAST, POPULAR = "ndcg_at_20", 0.2, 10, 64
 TRUE = "earliest fifth"

@@ -17,19 +17,18 @@ import numpy as np
 from scipy import sparse
 
 from benchmarks.results import report
-from pipelines.console import Steps
 from recsys.arrays import F32, F64, Array, Bool, Ragged
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
-from recsys.data.sources.folder import load_dataset
-from recsys.evaluation.attainable import ScoreRanker
+from recsys.data.read.load import load_dataset
+from recsys.encoders.users import Users
 from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.planted import ScoreRanker
 from recsys.evaluation.significance import compare
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import make_model
-from recsys.retrieval.bundle import recommender_of
-from recsys.retrieval.recommender import Recommender
-from recsys.retrieval.users import Users
+from recsys.pipelines.console import Steps
+from recsys.retrieval.recommender import Recommender, recommender_of
 from recsys.seeding import generator
 
 DATA, COLUMN, METRIC, SHARE = "s3rec-beauty", "attribute_ids", "recall_at_20", 0.1

@@ -20,20 +20,19 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.results import report
-from pipelines.console import Steps
-from pipelines.prepared import Prepared, prepare
-from pipelines.settings import load_settings
 from recsys.arrays import F32, F64, I64, Ragged
 from recsys.data.dataset import Dataset
-from recsys.data.world import World
-from recsys.data.world_truth import fitted_tastes
-from recsys.evaluation.attainable import ScoreRanker, attainable_gain
+from recsys.data.planted.truth import fitted_tastes
+from recsys.data.planted.world import World
+from recsys.encoders.users import Users
 from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.planted import ScoreRanker, attainable_gain
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import make_model
-from recsys.retrieval.bundle import recommender_of
-from recsys.retrieval.recommender import Recommender
-from recsys.retrieval.users import Users
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import Prepared, prepare
+from recsys.pipelines.run.settings import load_settings
+from recsys.retrieval.recommender import Recommender, recommender_of
 from recsys.seeding import generator
 
 METRIC, SHARE, NUMBERS, NOISE, MOST = "ndcg_at_10", 0.1, 16, 0.1, 3_000

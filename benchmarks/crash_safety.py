@@ -79,11 +79,13 @@ def main(quick: bool, as_json: bool) -> None:
 
 def campaign(root: Path, made: Any, total: int) -> tuple[list[dict[str, Any]], float]:
     """Kills until each phase was hit five times and the four together `total` times; a row for each, and the sum."""
-    from recsys.retrieval import bundle
+    from recsys.bundle.manifest import read_manifest
+    from recsys.bundle.root import current
+    from recsys.bundle.write import publish
 
     export(root, made, None)  # the first one is slower than those that follow
     operations, _ = export(root, made, None)
-    megabytes = sum(entry["bytes"] for entry in bundle.read_manifest(bundle.current(root))["files"].values()) / 1e6
+    megabytes = sum(entry["bytes"] for entry in read_manifest(current(root))["files"].values()) / 1e6
     kills: Counter[str] = Counter()
     outcomes: Counter[tuple[str, str]] = Counter()
     tries = 0
@@ -91,7 +93,7 @@ def campaign(root: Path, made: Any, total: int) -> tuple[list[dict[str, Any]], f
         bar = progress.add_task(f"killing exports of {megabytes:.0f} MB", total=total)
         while (inside := kills.total() - kills[BETWEEN]) < total or min(kills[phase] for phase in PHASES) < 5:
             progress.update(bar, completed=inside)
-            previous = bundle.current(root)
+            previous = current(root)
             phase = PHASES[tries % len(PHASES)]
             tries += 1
             if tries > 5 * total:
@@ -101,9 +103,9 @@ def campaign(root: Path, made: Any, total: int) -> tuple[list[dict[str, Any]], f
                 where, renamed = died
                 kills[where] += 1
                 outcomes[where, outcome(root, previous, where, renamed)] += 1
-            keep_only(root, bundle.current(root))
+            keep_only(root, current(root))
         progress.update(bar, completed=total)
-    bundle.publish(root, made)
+    publish(root, made)
     if left := [path.name for path in root.iterdir() if path.name.endswith(".partial")]:
         raise SystemExit(f"the last, undisturbed export did not sweep away {left}.")
     rows: list[dict[str, Any]] = [
@@ -134,11 +136,12 @@ def aimed_at(operations: list[Operation], phase: str) -> tuple[str, int, float]:
 
 def outcome(root: Path, previous: Path, where: str, renamed: bool) -> str:
     """Which bundle is current and loads in full; lost where none does, or not the one that it must be by now."""
+    from recsys.bundle.bundle import load
+    from recsys.bundle.root import current
     from recsys.errors import BundleError
-    from recsys.retrieval import bundle
 
     try:
-        loaded = bundle.load(bundle.current(root))
+        loaded = load(current(root))
     except BundleError as error:
         click.echo(f"lost: {error}", err=True)
         return "lost"
@@ -147,10 +150,10 @@ def outcome(root: Path, previous: Path, where: str, renamed: bool) -> str:
     return "lost" if renamed else "previous"
 
 
-def keep_only(root: Path, current: Path) -> None:
+def keep_only(root: Path, whole: Path) -> None:
     """Deletes the other whole bundles, lest the disk fill; what is partial is left for the next export to sweep."""
     for path in root.iterdir():
-        if path.is_dir() and path != current and not path.name.endswith(".partial"):
+        if path.is_dir() and path != whole and not path.name.endswith(".partial"):
             shutil.rmtree(path)
 
 
@@ -192,7 +195,8 @@ def export(
 
 def exporter(root: Path, made: Any, announce: Callable[[str], object]) -> None:
     """The forked process: exports, announcing each operation when it begins and when it ends."""
-    from recsys.retrieval import bundle, durable
+    from recsys import durable
+    from recsys.bundle.write import publish
 
     inside: list[str] = []
 
@@ -229,7 +233,7 @@ def exporter(root: Path, made: Any, announce: Callable[[str], object]) -> None:
     durable.rename = hooked("rename", durable.rename)
     durable.write_pointer = hooked("pointer", durable.write_pointer)
     try:
-        bundle.publish(root, made)
+        publish(root, made)
     except BaseException as error:
         click.echo(repr(error), err=True)
         os._exit(1)

@@ -139,7 +139,7 @@ class Ran(NamedTuple):
 
 
 def _recsys(*arguments: object) -> list[str]:
-    return ["-m", "pipelines.cli", *map(str, arguments)]
+    return ["-m", "recsys.pipelines.cli", *map(str, arguments)]
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -204,7 +204,7 @@ def _peak_gib(pid: int) -> float:
 
 def _served(bundles: Path, folder: Path, people: Sequence[str]) -> list[dict[str, Any]]:
     """Two workers on one bundle: seconds to ready, and the memory that each adds."""
-    rows, serving = [], ["-m", "serving", str(bundles), "--port", "0", "--until-stdin-closes"]
+    rows, serving = [], ["-m", "recsys.serving", str(bundles), "--port", "0", "--until-stdin-closes"]
     with ExitStack() as stack:
         workers = []
         for number in ("first", "second"):
@@ -272,7 +272,7 @@ def write_world(folder: Path, size: Size) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    from recsys.data.world import WorldSettings, make_world
+    from recsys.data.planted.world import WorldSettings, make_world
 
     folder.mkdir(parents=True, exist_ok=True)
     data = make_world(WorldSettings(users=size.users, items=size.items, events_per_user=size.events)).dataset

@@ -20,21 +20,24 @@ import click
 import numpy as np
 
 from benchmarks.results import report
-from pipelines.console import Steps
-from pipelines.prepared import prepare
-from pipelines.settings import load_settings
 from recsys.arrays import F32, Ragged
+from recsys.bundle import bundle
+from recsys.bundle.catalogue import Catalogue
+from recsys.bundle.content import Content
+from recsys.bundle.write import write
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
+from recsys.encoders.solve import Solve
+from recsys.encoders.users import Users
 from recsys.evaluation.doctor import Diagnosis, examine
+from recsys.history import DAY_S
 from recsys.ids import IdMap
-from recsys.models.popularity import DAY_S, fallback_order
+from recsys.models.popularity import fallback_order
 from recsys.models.registry import make_model
-from recsys.retrieval import bundle
-from recsys.retrieval.catalogue import Catalogue
-from recsys.retrieval.encoders import Solve
-from recsys.retrieval.ranker import Embeddings
-from recsys.retrieval.users import Users
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.settings import load_settings
+from recsys.retrieval.embeddings import Embeddings
 from recsys.seeding import generator
 
 DAYS = 30.0
@@ -71,10 +74,10 @@ def judged(train: Dataset, space: Embeddings, *, stored: Dataset | None = None, 
     fallback = fallback_order((stored or train).interactions, DAYS)
     items = Catalogue(train.items)
     ids = (train.user_ids, train.item_ids)
-    content = bundle.Content("als", space, *ids, items, histories.items, histories.time, fallback, days, "exclude", {})
+    content = Content("als", space, *ids, items, histories.items, histories.time, fallback, days, "exclude", {})
     now = None if histories.time is None else int(histories.time.max() + age_days * DAY_S)
     with tempfile.TemporaryDirectory() as root:
-        return examine(bundle.load(bundle.write(Path(root), content)), now=now)
+        return examine(bundle.load(write(Path(root), content)), now=now)
 
 
 def solver(space: Embeddings) -> Solve:

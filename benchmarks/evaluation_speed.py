@@ -14,15 +14,16 @@ import time
 import numpy as np
 
 from benchmarks.results import report
-from pipelines.threads import set_threads
-from recsys.data.sources.folder import load_dataset
-from recsys.data.split import SplitSettings, split
+from recsys.data.read.load import load_dataset
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
+from recsys.encoders.users import Users
 from recsys.evaluation.evaluate import RUN_METRICS, evaluate
-from recsys.evaluation.facts import facts_of
-from recsys.models.als import ALS, ALSSettings
+from recsys.evaluation.metrics.item_facts import facts_of
+from recsys.models.als.als import ALS, ALSSettings
 from recsys.models.popularity import fallback_order
-from recsys.retrieval.bundle import recommender_of
-from recsys.retrieval.users import Users
+from recsys.pipelines.threads import set_threads
+from recsys.retrieval.recommender import recommender_of
 
 METRICS = (*RUN_METRICS, "recall_at_500", "ndcg_at_500", "map_at_20", "precision_at_20", "item_coverage_at_100")
 REPEATS = 3

@@ -15,22 +15,23 @@ import click
 import numpy as np
 
 from benchmarks.results import report
-from pipelines.console import Steps
-from pipelines.prepared import prepare
-from pipelines.settings import load_settings
-from pipelines.threads import set_threads
 from recsys.arrays import F64, Array, Ragged
 from recsys.data.dataset import Dataset
-from recsys.data.split import Holdout
+from recsys.data.split.holdout import Holdout
+from recsys.encoders.bag import Bag
+from recsys.encoders.concat import Concat
+from recsys.encoders.encoder import Encoder
+from recsys.encoders.solve import Solve
+from recsys.encoders.users import Users
 from recsys.evaluation.evaluate import evaluate
 from recsys.evaluation.significance import compare
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import make_model
-from recsys.retrieval.bag import Bag
-from recsys.retrieval.bundle import recommender_of
-from recsys.retrieval.concat import Concat
-from recsys.retrieval.encoders import Encoder, Solve
-from recsys.retrieval.users import Users
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.threads import set_threads
+from recsys.retrieval.recommender import recommender_of
 
 SEED, METRIC, EVERY = 1, "ndcg_at_20", 5
 _ALS = {"unobserved_weight": 0.01, "regularization": 0.003}

@@ -71,7 +71,7 @@ def write_log(path: Path, n: int) -> None:
 def _trained(path: Path, on_disk: bool, home: Path) -> dict[str, Any]:
     """Seconds and the most megabytes of a run."""
     settings = [f"on_disk={str(on_disk).lower()}", "evaluate_users=2000", "baselines_days=[30]", "threads=2", TOWERS]
-    command = [sys.executable, "-m", "pipelines.cli", "train", str(path), *settings]
+    command = [sys.executable, "-m", "recsys.pipelines.cli", "train", str(path), *settings]
     started, peak = time.perf_counter(), 0
     environment = os.environ | {"RECSYS_HOME": str(home)}
     with TemporaryFile("w+") as said, subprocess.Popen(command, env=environment, stdout=said, stderr=said) as process:

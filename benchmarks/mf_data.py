@@ -38,7 +38,7 @@ def make(name: str, root: Path) -> Path:
 
 def _gowalla() -> tuple[I32, I32, int, int]:
     from recsys.data.dataset import TRAIN
-    from recsys.data.sources.folder import load_dataset
+    from recsys.data.read.load import load_dataset
 
     data = load_dataset("gowalla")
     assert data.published is not None

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys.data.sources.folder import load_dataset
-from recsys.data.split import SplitSettings, split
+from recsys.data.read.load import load_dataset
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
+from recsys.encoders.solve import Solve
+from recsys.encoders.users import Users
 from recsys.evaluation.evaluate import evaluate
 from recsys.models.popularity import fallback_order
-from recsys.retrieval.bundle import recommender_of
-from recsys.retrieval.encoders import Solve
-from recsys.retrieval.ranker import Embeddings
-from recsys.retrieval.users import Users
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.recommender import recommender_of
 
 if TYPE_CHECKING:
     from benchmarks.mf_speed import Measured

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.mf_data import make
 from benchmarks.results import RESULTS, machine, report, written
-from pipelines.plots import GREYS, MODEL, figure_of
+from recsys.pipelines.tracking.plots import GREYS, MODEL, figure_of
 
 if TYPE_CHECKING:
     from benchmarks.mf_speed import Measured

@@ -71,12 +71,12 @@ def _recsys(asked: dict[str, Any]) -> Any:
     sys.path.insert(0, str(Path(__file__).parents[1]))
     import pyarrow as pa
 
-    from pipelines.threads import set_threads
     from recsys.data.dataset import Dataset
     from recsys.data.interactions import Interactions
     from recsys.ids import IdMap
-    from recsys.models import als_sides  # noqa: F401  numba and the compiled code, as the peers' imports bring theirs
-    from recsys.models.als import ALS, ALSSettings
+    from recsys.models.als import alternation  # noqa: F401  numba and the compiled code, as the peers' imports bring theirs
+    from recsys.models.als.als import ALS, ALSSettings
+    from recsys.pipelines.threads import set_threads
 
     set_threads(asked["threads"])
     names = ("dim", "solver", "regularization", "unobserved_weight", "exponent", "cg_steps")

@@ -15,12 +15,12 @@ import click
 
 from benchmarks.quality_jobs import FACTORIZATIONS, LONG, PUBLISHED, QUICK, WORLDS, Job
 from benchmarks.results import report, written
-from pipelines.console import Steps
-from pipelines.measure import measure
-from pipelines.prepared import Prepared, prepare
-from pipelines.settings import RunSettings, load_settings
-from recsys.evaluation.attainable import attainable_gain, sample_rows, truths
 from recsys.evaluation.evaluate import Report
+from recsys.evaluation.planted import attainable_gain, sample_rows, truths
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.measure import measure
+from recsys.pipelines.run.question import Prepared, prepare
+from recsys.pipelines.run.settings import RunSettings, load_settings
 
 Row = dict[str, str | float | int | None]
 

@@ -15,14 +15,14 @@ import click
 import numpy as np
 
 from benchmarks.results import report
-from pipelines.console import Steps
-from pipelines.prepared import prepare
-from pipelines.settings import load_settings
-from recsys.evaluation.holdout import evaluate_on
+from recsys.evaluation.evaluate import evaluate_on
 from recsys.evaluation.significance import compare
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import make_model
-from recsys.retrieval.bundle import recommender_of
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.settings import load_settings
+from recsys.retrieval.recommender import recommender_of
 
 MOST_EVENTS, METRICS = 10, ("hit_rate_at_10", "ndcg_at_10")
 TOWERS: dict[str, Any] = {

@@ -8,8 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from recsys import __version__
+
 RESULTS = Path(__file__).parent / "results"
-LIBRARIES = ("recsys", "numpy", "faiss-cpu", "pyarrow", "scipy", "numba", "torch", "pandas", "scikit-learn")
+LIBRARIES = ("numpy", "faiss-cpu", "pyarrow", "scipy", "numba", "torch", "pandas", "scikit-learn")
 
 Row = Mapping[str, Any]
 
@@ -70,7 +72,7 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory / 2**30, 1),
         "python": platform.python_version(),
-        "versions": {library: found for library in LIBRARIES if (found := _version(library))},
+        "versions": {"recsys": __version__} | {library: found for library in LIBRARIES if (found := _version(library))},
     }
 
 

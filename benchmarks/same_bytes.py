@@ -18,15 +18,15 @@ from typing import Any
 import click
 import numpy as np
 
-from pipelines.console import Steps
-from pipelines.measure import recommender_for
-from pipelines.prepared import prepare
-from pipelines.settings import load_settings
-from recsys.evaluation.holdout import users_of
+from recsys.evaluation.evaluate import users_of
 from recsys.models.base import fit_with
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import MODELS, make_model
-from recsys.retrieval.ranker import Embeddings
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.measure import recommender_for
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.settings import load_settings
+from recsys.retrieval.embeddings import Embeddings
 
 PEOPLE = 1_000
 TITLES = {"column": "title", "kind": "text"}

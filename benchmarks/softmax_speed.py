@@ -13,10 +13,11 @@ import time
 from dataclasses import dataclass, field
 
 from benchmarks.results import report
-from pipelines.threads import set_threads
-from recsys.data.sources.folder import load_dataset
-from recsys.data.split import SplitSettings, split
-from recsys.models.softmax import SoftmaxMF, SoftmaxSettings
+from recsys.data.read.load import load_dataset
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
+from recsys.models.factors.softmax import SoftmaxMF, SoftmaxSettings
+from recsys.pipelines.threads import set_threads
 from recsys.progress import Step
 
 BARS = {64: (8.0, 4.0)}  # must, aim: seconds

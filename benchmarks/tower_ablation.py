@@ -12,12 +12,12 @@ import click
 
 from benchmarks.cold_items import BY_FEATURES, DATA, METRIC, judged, parts_of
 from benchmarks.results import report
-from pipelines.console import Steps
-from recsys.data.sources.folder import load_dataset
+from recsys.data.read.load import load_dataset
 from recsys.evaluation.significance import compare
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import make_model
-from recsys.retrieval.bundle import recommender_of
+from recsys.pipelines.console import Steps
+from recsys.retrieval.recommender import recommender_of
 
 CHANGES: dict[str, dict[str, Any]] = {
     "full": {},

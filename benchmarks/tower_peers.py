@@ -31,12 +31,12 @@ from benchmarks.mf_data import make
 from benchmarks.results import report
 from recsys.arrays import Ragged
 from recsys.data.dataset import TRAIN, VALIDATION
-from recsys.data.sources.folder import load_dataset
-from recsys.evaluation.attainable import ScoreRanker
+from recsys.data.read.load import load_dataset
+from recsys.encoders.users import Users
 from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.planted import ScoreRanker
 from recsys.models.popularity import fallback_order
 from recsys.retrieval.recommender import Recommender
-from recsys.retrieval.users import Users
 
 PEERS = {
     "tfrs": ["tensorflow-cpu", "tf-keras", "tensorflow-recommenders==0.7.7"],

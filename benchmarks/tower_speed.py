@@ -24,22 +24,24 @@ import pyarrow as pa
 from benchmarks import cold_items, rare_items
 from benchmarks.quality_jobs import TOWERS
 from benchmarks.results import report
-from pipelines.settings import load_settings
-from pipelines.threads import set_threads
+from recsys.answers.person import person_of, usable_items
+from recsys.answers.question import Event, Question
 from recsys.arrays import Ragged
+from recsys.bundle.bundle import load
+from recsys.bundle.write import write
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
-from recsys.data.sources.folder import load_dataset
+from recsys.data.read.load import load_dataset
+from recsys.encoders.features import Features, FeatureSettings
+from recsys.encoders.item_tower import item_inputs
+from recsys.encoders.user_tower import UserLayout, UserTower
+from recsys.encoders.users import Users
 from recsys.ids import IdMap
-from recsys.models.content import content_of
+from recsys.models.export import content_of
 from recsys.models.two_tower import TwoTower, TwoTowerSettings
-from recsys.retrieval.bundle import load, write
-from recsys.retrieval.features import Features, FeatureSettings
-from recsys.retrieval.ranker import Embeddings
-from recsys.retrieval.respond import Event, Question, _person, _usable
-from recsys.retrieval.tower import item_inputs
-from recsys.retrieval.user_tower import UserLayout, UserTower
-from recsys.retrieval.users import Users
+from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.threads import set_threads
+from recsys.retrieval.embeddings import Embeddings
 from recsys.training.losses import Positives, Sample, softmax
 from recsys.training.sampling import Sampler
 from recsys.training.tower import Tower
@@ -89,7 +91,7 @@ def learned_request_row(name: str, times: int, epochs: int | None) -> dict[str, 
 
         def asked() -> None:
             question = questions.pop()
-            users, _ = _person(bundle, question, _usable(bundle, question.history, []))
+            users, _ = person_of(bundle, question, usable_items(bundle, question.history, []))
             bundle.encoder.encode(users)
 
         row = {"what": f"request of 200 events to the tower of {name}, ms"}

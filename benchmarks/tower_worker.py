@@ -42,12 +42,12 @@ def _recsys(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> A
     import pyarrow as pa
     import torch  # noqa: F401  so that set_threads finds it
 
-    from pipelines.threads import set_threads
     from recsys.data.dataset import Dataset
     from recsys.data.interactions import Interactions
+    from recsys.encoders.users import Users
     from recsys.ids import IdMap
     from recsys.models.two_tower import TwoTowerSettings, _Learner
-    from recsys.retrieval.users import Users
+    from recsys.pipelines.threads import set_threads
 
     set_threads(asked["threads"])
     user_ids, item_ids = (IdMap.of([str(row) for row in range(n)]) for n in (n_users, n_items))

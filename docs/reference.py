@@ -11,12 +11,12 @@ from typing import Any, Literal, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
-from pipelines.cli import main as recsys
-from pipelines.command import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_NEGATIVE, EXIT_UNREAD
-from pipelines.settings import CONFIGS, RunSettings
 from recsys.config import Settings
 from recsys.models.registry import MODELS, model_class
-from serving.cli import main as serving
+from recsys.pipelines.cli import main as recsys
+from recsys.pipelines.commands.stage import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_NEGATIVE, EXIT_UNREAD
+from recsys.pipelines.run.settings import CONFIGS, RunSettings
+from recsys.serving.cli import main as serving
 
 _COMMON = {"--json", "--debug"}
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}

@@ -16,13 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.console import Steps
+from recsys import durable
+from recsys.answers.person import stored_users
 from recsys.arrays import Array
+from recsys.bundle.bundle import Bundle, load
+from recsys.bundle.root import current
 from recsys.errors import BundleError, RequestError
+from recsys.pipelines.console import Steps
 from recsys.progress import Progress, Step, silent
-from recsys.retrieval import durable
-from recsys.retrieval.bundle import Bundle, current, load
-from recsys.retrieval.explain import stored_users
 from recsys.retrieval.ranker import SOURCES
 
 STATE = "recommendations.json"
@@ -141,7 +142,7 @@ def command(bundle: Path, k: int, out: Path | None, all_users: bool, personal: b
     """`recsys recommend --all-users`: checks the options, shows a bar, says how fast it went."""
     if out is None or not all_users or personal:
         raise RequestError("--all-users and --out go together, and with neither --user, --history nor --domain.")
-    from pipelines.threads import set_threads
+    from recsys.pipelines.threads import set_threads
 
     set_threads(0)
     steps = Steps(quiet=as_json)

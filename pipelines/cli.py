@@ -6,17 +6,17 @@ from typing import Any
 
 import click
 
-from pipelines.command import EXIT_INTERRUPTED, leave_unread, say_fault
-from pipelines.commands.bundles import bundles
-from pipelines.commands.data import data
-from pipelines.commands.doctor import doctor
-from pipelines.commands.explain import similar, why
-from pipelines.commands.items import items
-from pipelines.commands.learning import demo, evaluate, models, train
-from pipelines.commands.runs import promote, runs, track
-from pipelines.commands.serving import export, recommend, serve
-from pipelines.commands.tuning import dims, tune
 from recsys import __version__
+from recsys.pipelines.commands.bundles import bundles
+from recsys.pipelines.commands.data import data
+from recsys.pipelines.commands.doctor import doctor
+from recsys.pipelines.commands.explain import similar, why
+from recsys.pipelines.commands.items import items
+from recsys.pipelines.commands.learning import demo, evaluate, models, train
+from recsys.pipelines.commands.runs import promote, runs, track
+from recsys.pipelines.commands.serving import export, recommend, serve
+from recsys.pipelines.commands.stage import EXIT_INTERRUPTED, leave_unread, say_fault
+from recsys.pipelines.commands.tuning import dims, tune
 
 
 class OneSentence(click.Group):

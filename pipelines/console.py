@@ -2,14 +2,13 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from pipelines import interrupt
+from recsys.pipelines.commands import interrupt
 from recsys.progress import Progress, Step
 
-WIDEST = 100  # characters of a cell
 LOG_EVERY_S = 30.0  # seconds between the lines about a long step, where standard error is no terminal
 
 
@@ -74,28 +73,3 @@ class Steps:
         """A line for the person, unless only the machine listens."""
         if not self.quiet:
             print(text, flush=True)
-
-
-def one_line(text: str) -> str:
-    """Text of the user's data, fit for a terminal: on one line, without control characters, cut after WIDEST."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in text).strip()
-    return shown if len(shown) <= WIDEST else shown[: WIDEST - 1].rstrip() + "…"
-
-
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with aligned columns: figures to the right, words to the left.
-
-    Whatever the cells hold, a row stays one row: bars are escaped, line breaks and control characters are blanks, and
-    text beyond WIDEST characters is cut.
-    """
-    header, *rows = ([one_line(text).replace("|", "\\|") for text in row] for row in [header, *rows])
-    columns = list(range(len(header)))
-    widths = [max(len(row[at]) for row in [header, *rows]) for at in columns]
-    figures = [all(row[at][:1] in set("+-0123456789") for row in rows) for at in columns]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [(cell.rjust if figures[at] else cell.ljust)(widths[at]) for at, cell in enumerate(cells)]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = "|" + "|".join("-" * (widths[at] + 1) + (":" if figures[at] else "-") for at in columns) + "|"
-    return "\n".join([line(header), rule, *(line(row) for row in rows)])

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import tracking
-from pipelines.console import Steps, one_line, text_table
-from pipelines.home import tracking_uri
-from pipelines.prepared import Prepared, prepare
-from pipelines.reports import plain_interval
-from pipelines.service import ask, running
-from pipelines.settings import RunSettings
-from pipelines.train import Trained, comparisons_of, metrics_of, train
-from recsys.data.split import Holdout
+from recsys.bundle.root import copy_into
+from recsys.data.split.holdout import Holdout
 from recsys.errors import DataError, ModelError
-from recsys.evaluation.attainable import attainable_gain, sample_rows, truths
+from recsys.evaluation.planted import attainable_gain, sample_rows, truths
 from recsys.evaluation.significance import Interval
-from recsys.retrieval.bundle import copy_into
+from recsys.evaluation.tables import plain_interval
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import Prepared, prepare
+from recsys.pipelines.run.settings import RunSettings
+from recsys.pipelines.run.train import Trained, comparisons_of, metrics_of, train
+from recsys.pipelines.service import ask, running
+from recsys.pipelines.tracking.store import store, tracking_uri
+from recsys.text import one_line, text_table
 
 _METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10")
 _CLICKS = 3
@@ -40,7 +40,7 @@ def demo(settings: RunSettings, steps: Steps) -> dict[str, Any]:
     if trained.bundle is None:
         raise ModelError(trained.without)
     attainable = _attainable(settings, prepared, trained, steps)
-    root = tracking.store() / "bundles"
+    root = store() / "bundles"
     with steps.step("export"):
         folder = copy_into(root, trained.bundle)
     with steps.step("serve and ask"), running(root) as url:

@@ -4,19 +4,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipelines import tracking
-from pipelines.console import text_table
-from pipelines.settings import WORLD
+from recsys.bundle.bundle import Bundle, load
+from recsys.bundle.root import current
 from recsys.evaluation.doctor import AILMENTS, Diagnosis, examine
-from recsys.retrieval.bundle import Bundle, current, load
+from recsys.pipelines.run.settings import WORLD
+from recsys.pipelines.tracking import client
+from recsys.text import text_table
 
 
 def opened(reference: str) -> Bundle:
     """The bundle of a folder, or of a run (an id or its beginning, `last`, `champion`, `challenger`)."""
     if Path(reference).exists():
         return load(current(Path(reference)))
-    run_id = tracking.resolve(reference)
-    return load(tracking.bundle_of(run_id))
+    run_id = client.resolve(reference)
+    return load(client.bundle_of(run_id))
 
 
 def diagnose(bundle: Bundle, now: int | None) -> Diagnosis:

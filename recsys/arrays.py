@@ -1,7 +1,6 @@
 """Array types, rows of unequal length, and histories."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -78,36 +77,6 @@ class Ragged(NamedTuple):
         """Only the values (nnz,) where `mask` is true; the number of rows stays."""
         kept = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
         return Ragged(kept[self.offsets], self.values[mask])
-
-
-@dataclass(frozen=True, eq=False)
-class Histories:
-    """One row of events for each user, oldest first, and what stands beside it.
-
-    time: int64 (nnz,) unix seconds. weight: float32 (nnz,); None = every event counts 1. event: int8 (nnz,) codes of
-    event types. Each is parallel to `items.values`, or None.
-    """
-
-    items: Ragged
-    time: I64 | None = None
-    weight: F32 | None = None
-    event: I8 | None = None
-
-    def take(self, rows: Array) -> "Histories":
-        """The rows with these numbers (n,), in this order."""
-        return self._at(self.items.take(rows), self.items.positions(rows))
-
-    def keep(self, mask: Bool) -> "Histories":
-        """Only the events (nnz,) where `mask` is true; the number of rows stays."""
-        return self._at(self.items.keep(mask), mask)
-
-    def _at(self, items: Ragged, chosen: Array) -> "Histories":
-        return Histories(
-            items,
-            None if self.time is None else self.time[chosen],
-            None if self.weight is None else self.weight[chosen],
-            None if self.event is None else self.event[chosen],
-        )
 
 
 def offsets_of(lengths: Array) -> I64:

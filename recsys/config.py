@@ -4,13 +4,13 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import SettingError
+from recsys.text import did_you_mean
 
 
 class Settings(BaseModel):
@@ -31,9 +31,7 @@ def _sentence(cls: type[BaseModel], problem: Any, where: str) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = _names(cls, problem["loc"][:-1])
-        near = get_close_matches(str(problem["loc"][-1]), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known ones are {', '.join(sorted(known))}."
-        return f"setting {path!r} in {where} is unknown; {hint}"
+        return f"setting {path!r} in {where} is unknown; {did_you_mean(str(problem['loc'][-1]), known)}"
     return f"setting {path!r} in {where}: {problem['msg']}, got {problem['input']!r}."
 
 

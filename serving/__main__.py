@@ -1,4 +1,4 @@
-"""Entry point of `python -m serving`; sets the thread counts that must be set before numpy is imported."""
+"""Entry point of `python -m recsys.serving`; sets the thread counts that must be set before numpy is imported."""
 
 import os
 import sys
@@ -6,9 +6,9 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one thread a request: threads of threads only wait for each other
 
 try:
-    from serving.cli import main
+    from recsys.serving.cli import main
 except ModuleNotFoundError as error:
     print(f"Error: {error}. The service needs the extra `serve`, as in: pip install '.[serve]'.", file=sys.stderr)
     sys.exit(2)
 
-main(prog_name="python -m serving")
+main(prog_name="python -m recsys.serving")

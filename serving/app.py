@@ -13,11 +13,11 @@ from pydantic.json_schema import models_json_schema
 from starlette.convertors import Convertor, register_url_convertor
 
 from recsys import __version__
-from recsys.retrieval.respond import MAX_K
-from serving import body, problems, schemas
-from serving.service import Service
-from serving.settings import ServingSettings
-from serving.state import Started
+from recsys.answers.question import MAX_K
+from recsys.serving import body, problems, schemas
+from recsys.serving.service import Service
+from recsys.serving.settings import ServingSettings
+from recsys.serving.state import Started
 
 _REFERENCE = "#/components/schemas/{model}"
 

@@ -10,8 +10,8 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from serving.problems import Problem
-from serving.schemas import MAX_BODY_BYTES
+from recsys.serving.problems import Problem
+from recsys.serving.schemas import MAX_BODY_BYTES
 
 Model = TypeVar("Model", bound=BaseModel)
 

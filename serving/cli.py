@@ -16,10 +16,10 @@ from typing import Any
 import click
 import uvicorn
 
+from recsys.bundle.bundle import Bundle
 from recsys.errors import RecsysError, SettingError
-from recsys.retrieval.bundle import Bundle
-from serving.app import create_app
-from serving.settings import ServingSettings
+from recsys.serving.app import create_app
+from recsys.serving.settings import ServingSettings
 
 
 class _Server(uvicorn.Server):

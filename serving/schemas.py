@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recsys.answers.question import MAX_K, Event, Question
 from recsys.ids import MAX_ID_CHARACTERS
-from recsys.retrieval.respond import MAX_K, Event, Question
 
 MAX_HISTORY = 1_000
 MAX_BATCH = 100
@@ -49,7 +49,7 @@ class RecommendRequest(_Asked):
     )
 
     def question(self) -> Question:
-        """The same for `recsys.retrieval.respond`."""
+        """The same for `recsys.answers.respond`."""
         history = [Event(event.item_id, event.timestamp, event.event) for event in self.history or ()]
         return Question(self.user_id, history, self.k, self.domain, self.deny or (), self.allow, features=self.features)
 

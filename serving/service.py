@@ -13,17 +13,19 @@ from uuid import uuid4
 
 import faiss
 
+from recsys.answers.new_items import placed
+from recsys.answers.question import Reply, Suggestion
+from recsys.answers.respond import respond
+from recsys.answers.similar import similar
+from recsys.bundle.bundle import Bundle
 from recsys.config import home
 from recsys.errors import RequestError, SettingError
-from recsys.retrieval.additions import placed
-from recsys.retrieval.bundle import Bundle
-from recsys.retrieval.respond import Reply, Suggestion, respond, similar
-from serving.body import parsed
-from serving.exposure import SCHEMA, ExposureLog
-from serving.problems import Problem
-from serving.schemas import BatchRequest, EncodeRequest, RecommendRequest
-from serving.settings import ServingSettings
-from serving.state import Started, Store
+from recsys.serving.body import parsed
+from recsys.serving.exposure import SCHEMA, ExposureLog
+from recsys.serving.problems import Problem
+from recsys.serving.schemas import BatchRequest, EncodeRequest, RecommendRequest
+from recsys.serving.settings import ServingSettings
+from recsys.serving.state import Started, Store
 
 _MODEL_KEYS = ("bundle_id", "space_id", "name", "kind", "dim", "metric", "counts", "index", "seen", "fallback")
 _LATER_KEYS = ("created", "versions", "lineage")

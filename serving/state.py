@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recsys.bundle.bundle import Bundle, load
+from recsys.bundle.root import POINTER, current
 from recsys.errors import BundleError
-from recsys.retrieval.bundle import POINTER, Bundle, current, load
 
 _log = logging.getLogger("serving")
 _PATIENCE_S = 1.0

@@ -3,13 +3,16 @@
 import numpy as np
 import pyarrow as pa
 
-from recsys.arrays import F32, I64, Histories, Ragged, offsets_of
+from recsys.arrays import F32, I64, Ragged, offsets_of
+from recsys.bundle.catalogue import Catalogue
+from recsys.bundle.content import Content
+from recsys.encoders.encoder import Constant
+from recsys.encoders.solve import Solve
+from recsys.encoders.users import Users
+from recsys.history import Histories
 from recsys.ids import IdMap
-from recsys.retrieval.bundle import Content
-from recsys.retrieval.catalogue import Catalogue
-from recsys.retrieval.encoders import Constant, Solve
-from recsys.retrieval.ranker import Embeddings, order_of
-from recsys.retrieval.users import Users
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.ranker import order_of
 
 WEIGHTS = {"regularization": 0.01, "unobserved_weight": 0.1, "exponent": 1.0}
 START = 1_700_000_000

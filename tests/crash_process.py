@@ -20,8 +20,13 @@ from pathlib import Path
 
 from bundle_maker import content
 
+from recsys import durable
+from recsys.bundle import bundle
+from recsys.bundle.content import Content
+from recsys.bundle.manifest import verify
+from recsys.bundle.root import copy_into, current, point_to
+from recsys.bundle.write import publish, write
 from recsys.errors import BundleError
-from recsys.retrieval import bundle, durable
 
 DIED = 77
 POINTER = ("replace", "current")
@@ -80,7 +85,7 @@ def forked(work: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def small(seed: int) -> bundle.Content:
+def small(seed: int) -> Content:
     return content(n_users=3, n_items=12, events=3, dim=64, seed=seed)
 
 
@@ -88,15 +93,15 @@ def fresh(folder: Path, name: str) -> tuple[Path, Path, Callable[[], object]]:
     """A root with a current bundle, that bundle, and the task to interrupt: it makes another one current."""
     model = folder / "model"
     if not model.exists():
-        bundle.publish(model, small(1))
-        bundle.write(folder / "made", small(2)).rename(folder / "elsewhere")
+        publish(model, small(1))
+        write(folder / "made", small(2)).rename(folder / "elsewhere")
     root = Path(shutil.copytree(model, folder / "root"))
-    first = bundle.current(root)
+    first = current(root)
     if name == "publish":
-        return root, first, partial(bundle.publish, root, small(2))
+        return root, first, partial(publish, root, small(2))
     if name == "copy_into":
-        return root, first, partial(bundle.copy_into, root, folder / "elsewhere")
-    return root, first, partial(bundle.point_to, root, bundle.write(root, small(2)).name)
+        return root, first, partial(copy_into, root, folder / "elsewhere")
+    return root, first, partial(point_to, root, write(root, small(2)).name)
 
 
 def interrupt(folder: Path, name: str, how: str) -> None:
@@ -143,14 +148,14 @@ def interrupt(folder: Path, name: str, how: str) -> None:
 def aftermath(root: Path, first: Path) -> dict[str, object]:
     """What a stranger finds after the interruption, and what the next publication makes of it."""
     left = sorted(path.name for path in root.iterdir() if path.name.endswith(durable.PARTIAL))
-    loaded = bundle.load(bundle.current(root))
-    bundle.verify(first)
-    following = bundle.publish(root, small(3))
+    loaded = bundle.load(current(root))
+    verify(first)
+    following = publish(root, small(3))
     return {
         "left": len(left),
         "previous": loaded.path == first,
         "seed": loaded.manifest["lineage"]["seed"],
-        "next": bundle.current(root) == following,
+        "next": current(root) == following,
         "swept": not any(path.name.endswith(durable.PARTIAL) for path in root.iterdir()),
     }
 

@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from recsys.data import on_disk, protocols
-from recsys.data.sources import formats
-from recsys.data.sources.folder import load_dataset
-from recsys.data.split import SplitSettings, split
+from recsys.data.read import formats
+from recsys.data.read.load import load_dataset
+from recsys.data.split import protocols
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
+from recsys.matrix import on_disk
 from recsys.training import events
 from recsys.training.events import PastOfEvents
 

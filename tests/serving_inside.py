@@ -48,10 +48,10 @@ def live(root: Path, log: Path, bundles: list[str]) -> tuple[int, int]:
     """Answers every route from each bundle in turn; the number of answers and OpenMP's threads in a search."""
     import faiss
 
-    from recsys.retrieval.bundle import point_to
-    from serving import service
-    from serving.app import create_app
-    from serving.settings import ServingSettings
+    from recsys.bundle.root import point_to
+    from recsys.serving import service
+    from recsys.serving.app import create_app
+    from recsys.serving.settings import ServingSettings
 
     openmp, respond = set(), service.respond
 

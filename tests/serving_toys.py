@@ -16,11 +16,14 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.arrays import Ragged
+from recsys.bundle.catalogue import Catalogue
+from recsys.bundle.content import Content
+from recsys.bundle.write import publish
+from recsys.encoders.encoder import Constant
+from recsys.encoders.solve import Solve
 from recsys.ids import IdMap
-from recsys.retrieval.bundle import Content, publish
-from recsys.retrieval.catalogue import Catalogue
-from recsys.retrieval.encoders import Constant, Solve
-from recsys.retrieval.ranker import Embeddings, order_of
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.ranker import order_of
 
 REPOSITORY = Path(__file__).parents[1]
 ODD_IDS = ["a/b", "/lead/", "ü é", "100%", "x/similar", "two\nlines", "?q#f", "007", "日本", "%2F"]
@@ -113,7 +116,7 @@ class Running:
 
 
 def command(path: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "serving", str(path), *options]
+    return [sys.executable, "-m", "recsys.serving", str(path), *options]
 
 
 @contextmanager

@@ -12,11 +12,14 @@ from click.testing import CliRunner
 from serving_toys import Running, running
 from tower_toys import COLOUR, bundled, coloured, everyone
 
-from pipelines.cli import main
+from recsys.answers.new_items import encoded_items, placed, with_items
+from recsys.answers.question import Event, Question
+from recsys.answers.respond import respond
+from recsys.bundle.bundle import Bundle, load
+from recsys.bundle.root import current
+from recsys.bundle.write import publish
 from recsys.errors import DataError, RequestError
-from recsys.retrieval.additions import encoded_items, placed, with_items
-from recsys.retrieval.bundle import Bundle, current, load, publish
-from recsys.retrieval.respond import Event, Question, respond
+from recsys.pipelines.cli import main
 
 BY_COLOUR: dict[str, Any] = {"item_features": COLOUR, "id_dropout": 0.5, "user_ids": False}
 NEW = "item_id,title,colour\nnew even,An even one,even\ni3,Known already,even\nnew odd,An odd one,odd\n"

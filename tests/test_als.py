@@ -12,14 +12,14 @@ from toys import dataset, random_log
 
 from recsys.arrays import Ragged
 from recsys.data.dataset import Dataset
+from recsys.encoders.solve import Solve
+from recsys.encoders.users import Users
 from recsys.errors import ModelError
-from recsys.models import als, als_exact, als_single
-from recsys.models.als import ALS, ALSSettings
-from recsys.models.als_sides import Basis, Side
+from recsys.models.als import als, exact, single
+from recsys.models.als.als import ALS, ALSSettings
+from recsys.models.als.alternation import Basis, Side
 from recsys.progress import Step
-from recsys.retrieval.encoders import Solve
-from recsys.retrieval.ranker import Embeddings
-from recsys.retrieval.users import Users
+from recsys.retrieval.embeddings import Embeddings
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.loop import Aids, Start
 
@@ -109,7 +109,7 @@ def ridge_rows(lengths: np.ndarray, m: int, width: int) -> tuple[Side, np.ndarra
 
 
 @pytest.mark.parametrize("width", [16, 64, 272])
-@pytest.mark.parametrize("solver", [als_exact.solve_short, als_exact.solve_long, als_single.solve_alone])
+@pytest.mark.parametrize("solver", [exact.solve_short, exact.solve_long, single.solve_alone])
 def test_every_exact_solver_agrees_with_an_obvious_solve(solver: Callable[..., None], width: int) -> None:
     lengths = np.array([0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 33, 63, 64, 65, 66, 100, 129, 300, *range(20, 40)])
     side, y, expected = ridge_rows(lengths, 320, width)
@@ -140,7 +140,7 @@ def test_conjugate_gradient_comes_to_the_obvious_solution_and_knows_its_objectiv
     def after(steps: int) -> tuple[np.ndarray, np.ndarray]:
         rows, value = start.copy(), np.zeros(len(start), np.float32)
         shared = (side.order, 1, len(rows), *side[:3], y @ basis.vectors, basis.spectrum, side.ridge, rows, value)
-        als_single.improve(*shared, 1, basis.vectors, steps)
+        single.improve(*shared, 1, basis.vectors, steps)
         return rows @ basis.vectors.T, value
 
     for steps in (1, 2, 60):
@@ -361,7 +361,7 @@ def test_bytes_do_not_depend_on_what_ran_before(tmp_path: object) -> None:
     import sys
 
     program = (
-        "import sys; sys.path.insert(0, 'tests'); from toys import random_log; from recsys.models.als import ALS\n"
+        "import sys; sys.path.insert(0, 'tests'); from toys import random_log; from recsys.models.als.als import ALS\n"
         "data = random_log(1, 400, 300, 9000)\n"
         "first, second = (ALS().fit(data, seed=1).items.tobytes() for _ in range(2))\n"
         "assert first == second"

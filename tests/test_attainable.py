@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from recsys.data.split import SplitSettings, split
-from recsys.data.world import WorldSettings, make_world
-from recsys.data.world_truth import oracle_scores
-from recsys.evaluation.attainable import attainable_gain, sample_rows, truths
+from recsys.data.planted.truth import oracle_scores
+from recsys.data.planted.world import WorldSettings, make_world
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
+from recsys.evaluation.planted import attainable_gain, sample_rows, truths
 
 
 def test_the_gain_is_zero_at_popularity_one_when_informed_and_linear_between() -> None:

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from pipelines.cli import main
-from recsys.data.audit import audit_split, audit_tables, refuse_leaks
-from recsys.data.findings import errors
-from recsys.data.split import Split, SplitSettings, split
+from recsys.data.check.findings import errors
+from recsys.data.split.audit import audit_split, audit_tables, refuse_leaks
+from recsys.data.split.holdout import Split, SplitSettings
+from recsys.data.split.split import split
 from recsys.errors import DataError
+from recsys.pipelines.cli import main
 from tests.toys import random_log
 
 
@@ -164,9 +165,9 @@ def test_the_command_exits_1_on_a_leak(tmp_path: Path) -> None:
 
 
 def test_a_random_split_invents_on_the_world_what_the_past_alone_cannot_give() -> None:
-    from pipelines.audit_world import ROWS, audit_world
-    from pipelines.console import Steps
-    from pipelines.settings import load_settings
+    from recsys.pipelines.console import Steps
+    from recsys.pipelines.run.audit_world import ROWS, audit_world
+    from recsys.pipelines.run.settings import load_settings
 
     settings = load_settings("world", ["world.users=1500", "world.items=400", "model.dim=8"])
     result = audit_world(settings, Steps(quiet=True))

@@ -22,8 +22,8 @@ from click.testing import CliRunner
 from pyarrow import parquet
 from serving_toys import Running, published, running
 
-from pipelines.cli import main
-from recsys.retrieval import bundle
+from recsys.bundle.write import publish
+from recsys.pipelines.cli import main
 
 ROOT = Path(__file__).parent.parent
 START = 1_700_000_000
@@ -62,7 +62,7 @@ def arrow(cut: int | None = None, **columns: Any) -> Made:
 
 
 def bundles(folder: Path) -> Path:
-    return bundle.publish(folder / "bundles", content())
+    return publish(folder / "bundles", content())
 
 
 def pointer(text: bytes) -> Made:

@@ -19,17 +19,18 @@ from click.testing import CliRunner
 from test_bad_input import GOOD, ROOT, bundles, file, refused, snapshot
 from toys import random_log
 
-from pipelines import home
-from pipelines.cli import main
-from pipelines.settings import load_settings
+from recsys import durable
+from recsys.bundle.write import publish
 from recsys.errors import TrackingError
-from recsys.models.als import ALS, ALSSettings
-from recsys.models.content import content_of
-from recsys.retrieval import bundle, durable
+from recsys.models.als.als import ALS, ALSSettings
+from recsys.models.export import content_of
+from recsys.pipelines.cli import main
+from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.tracking import store
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-W", "ignore", "-m", "pipelines.cli", *arguments]
+    return [sys.executable, "-W", "ignore", "-m", "recsys.pipelines.cli", *arguments]
 
 
 def child(folder: Path, *arguments: str, **popen: Any) -> subprocess.CompletedProcess[str]:
@@ -99,7 +100,9 @@ def test_a_package_that_is_not_installed_is_named_with_the_extra(module: str, tm
     (tmp_path / "mlruns").mkdir()
     file("", "mlruns/mlflow.db")(tmp_path)
     before = snapshot(tmp_path)
-    program = f"import sys; sys.modules[{module!r}] = None; from pipelines.cli import main; main(prog_name='recsys')"
+    program = (
+        f"import sys; sys.modules[{module!r}] = None; from recsys.pipelines.cli import main; main(prog_name='recsys')"
+    )
     arguments = ["runs"] if module == "mlflow" else ["train", "c.csv"]
     said = subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -165,19 +168,17 @@ def test_room_for_the_bundle_is_asked_for_before_learning(
     data = random_log(3, n_users=2_000, n_items=500, n=40_000)
     settings = load_settings(None, ["model.dim=16", "model.epochs=1"])
     learned = ALS(ALSSettings(dim=16, epochs=1)).fit(data, seed=1)
-    made = bundle.publish(
-        tmp_path / "b", content_of("als", learned, data, seen=settings.seen, fallback_days=30, lineage={})
-    )
+    made = publish(tmp_path / "b", content_of("als", learned, data, seen=settings.seen, fallback_days=30, lineage={}))
     size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
-    assert home.bundle_bytes(settings, data) == pytest.approx(size, rel=0.2)
-    needed = 2 * home.bundle_bytes(settings, data) + (16 << 20)
+    assert store.bundle_bytes(settings, data) == pytest.approx(size, rel=0.2)
+    needed = 2 * store.bundle_bytes(settings, data) + (16 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, int(needed * factor)))
     before = snapshot(tmp_path)
     if factor > 1:
-        home.refuse_without_room(settings, data)
+        store.refuse_without_room(settings, data)
     else:
         with pytest.raises(TrackingError, match=rf"{needed * factor / 1e6:,.0f} MB free.*about {needed / 1e6:,.0f} MB"):
-            home.refuse_without_room(settings, data)
+            store.refuse_without_room(settings, data)
     assert snapshot(tmp_path) == before
 
 
@@ -186,13 +187,13 @@ def test_half_a_database_is_emptied_and_removed_and_a_whole_one_stays(
 ) -> None:
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    home.store().mkdir()
+    store.store().mkdir()
 
     def full(*names: str) -> None:
-        with home.whole_database():
+        with store.whole_database():
             for name in names:
-                (home.store() / name).write_bytes(b"half")
-            opened.append(home.database().open("rb"))
+                (store.store() / name).write_bytes(b"half")
+            opened.append(store.database().open("rb"))
             raise OSError("full")
 
     opened: list[Any] = []
@@ -200,9 +201,9 @@ def test_half_a_database_is_emptied_and_removed_and_a_whole_one_stays(
         full("mlflow.db", "mlflow.db-journal")
     with opened[0] as held:
         assert held.read() == b""  # its space is free although it is open still
-    assert not list(home.store().iterdir())
-    home.database().write_bytes(b"whole")
+    assert not list(store.store().iterdir())
+    store.database().write_bytes(b"whole")
     with pytest.raises(OSError, match="full"):
         full()
     opened[1].close()
-    assert home.database().read_bytes() == b"whole"
+    assert store.database().read_bytes() == b"whole"

@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.batch import STATE, recommend_all
+from recsys.answers.question import Question
+from recsys.answers.respond import respond
+from recsys.bundle.bundle import Bundle, load
+from recsys.bundle.write import write
 from recsys.errors import BundleError, RequestError
+from recsys.pipelines.batch import STATE, recommend_all
 from recsys.progress import Step
-from recsys.retrieval.bundle import Bundle, load, write
 from recsys.retrieval.ranker import SOURCES
-from recsys.retrieval.respond import Question, respond
 
 USERS, K, PART = 230, 7, 50
 
@@ -60,8 +62,8 @@ def test_short_rows_are_short_and_not_padded(bundle: Bundle, tmp_path: Path) -> 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipelines.batch import recommend_all
-from recsys.retrieval.bundle import load
+from recsys.pipelines.batch import recommend_all
+from recsys.bundle.bundle import load
 
 def kill(step):
     if step.done >= 120:
@@ -122,9 +124,9 @@ def test_another_bundle_another_k_or_a_strange_folder_is_refused(bundle: Bundle,
 FULL = """
 import sys
 from pathlib import Path
-from pipelines.batch import recommend_all
+from recsys.pipelines.batch import recommend_all
 from recsys.errors import BundleError
-from recsys.retrieval.bundle import load
+from recsys.bundle.bundle import load
 try:
     recommend_all(load(Path(sys.argv[1])), 39, Path(sys.argv[2]), part_users=200)
 except BundleError as error:

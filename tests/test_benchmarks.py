@@ -3,8 +3,8 @@
 import pytest
 
 from benchmarks.quality_jobs import FACTORIZATIONS, LONG, QUICK, WORLDS, Job
-from pipelines.settings import load_settings
-from recsys.evaluation.names import resolve_all
+from recsys.evaluation.metrics.names import resolve_all
+from recsys.pipelines.run.settings import load_settings
 
 
 @pytest.mark.parametrize("job", [*QUICK, *WORLDS, *FACTORIZATIONS, *LONG], ids=lambda job: f"{job.config} {job.label}")

@@ -8,12 +8,16 @@ import pytest
 from bundle_maker import content, popularity
 
 from recsys.arrays import Ragged
+from recsys.bundle import bundle
+from recsys.bundle.write import publish
+from recsys.encoders.encoder import Constant
+from recsys.encoders.solve import Solve
+from recsys.encoders.users import Users
 from recsys.errors import ModelError
 from recsys.ids import IdMap
-from recsys.retrieval import bundle
-from recsys.retrieval.encoders import Constant, Solve
-from recsys.retrieval.ranker import FALLBACK, HISTORY, USER_ROW, Embeddings
-from recsys.retrieval.users import Users
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.ranker import FALLBACK, HISTORY, USER_ROW
+from recsys.retrieval.recommender import recommender_of
 
 MADE = content()
 
@@ -21,11 +25,11 @@ MADE = content()
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A bundle that no test may change."""
-    return bundle.publish(tmp_path_factory.mktemp("written"), MADE)
+    return publish(tmp_path_factory.mktemp("written"), MADE)
 
 
 def exact(made):
-    return bundle.recommender_of(made.embeddings, made.fallback, made.seen)
+    return recommender_of(made.embeddings, made.fallback, made.seen)
 
 
 def single(recommender, users, k, deny=None, among=None):
@@ -73,17 +77,17 @@ def test_everything_else_comes_back(written):
 
 
 def test_a_bundle_without_times_has_none(tmp_path):
-    assert bundle.load(bundle.publish(tmp_path, content(timed=False))).history_time is None
+    assert bundle.load(publish(tmp_path, content(timed=False))).history_time is None
 
 
 def test_an_unlisted_file_is_not_read(tmp_path):
-    folder = bundle.publish(tmp_path, content(timed=False))
+    folder = publish(tmp_path, content(timed=False))
     np.save(folder / "histories.time.npy", np.zeros(180, np.int64))
     assert bundle.load(folder).history_time is None
 
 
 def test_a_bundle_of_users_without_events_answers_the_fallback(tmp_path):
-    loaded = bundle.load(bundle.publish(tmp_path, content(events=0)))
+    loaded = bundle.load(publish(tmp_path, content(events=0)))
     answer = loaded.recommender.recommend(Users.known(np.array([3]), Ragged.empty(1)), 5)
     assert answer.source[0] == FALLBACK
     assert answer.ids[0].tolist() == [0, 1, 2, 3, 4]
@@ -91,7 +95,7 @@ def test_a_bundle_of_users_without_events_answers_the_fallback(tmp_path):
 
 def test_vectors_in_fortran_order_are_stored_row_by_row(tmp_path):
     items = np.asfortranarray(MADE.embeddings.items)
-    loaded = bundle.load(bundle.publish(tmp_path, replace(MADE, embeddings=Embeddings(items, MADE.embeddings.encoder))))
+    loaded = bundle.load(publish(tmp_path, replace(MADE, embeddings=Embeddings(items, MADE.embeddings.encoder))))
     np.testing.assert_array_equal(loaded.item_vectors, items)
     assert loaded.item_vectors.flags.c_contiguous
     users = Users.unknown(MADE.histories)
@@ -122,7 +126,7 @@ def by_hand(embeddings, k, forbidden, allowed):
 def test_exactly_k_under_seen_deny_and_among_with_ties(tmp_path, seed):
     rng = np.random.default_rng(seed)
     made = content(n_items=60, embeddings=tied(rng, 60, dim=3), seed=seed)
-    loaded = bundle.load(bundle.publish(tmp_path, made))
+    loaded = bundle.load(publish(tmp_path, made))
     users = Users.known(np.arange(30), made.histories)
     deny = Ragged.of([rng.permutation(60)[: rng.integers(40)] for _ in range(30)])
     among = Ragged.of([np.sort(rng.permutation(60)[: rng.integers(1, 60)]) for _ in range(30)])
@@ -141,7 +145,7 @@ def test_exactly_k_under_seen_deny_and_among_with_ties(tmp_path, seed):
 def test_popularity_of_dim_one_gives_ties_to_the_lower_index(tmp_path):
     counts = np.array([2.0, 5, 5, 0, 5, 2, 5, 1])
     made = content(n_users=3, n_items=8, events=0, embeddings=popularity(counts))
-    loaded = bundle.load(bundle.publish(tmp_path, made))
+    loaded = bundle.load(publish(tmp_path, made))
     stranger = Users.unknown(Ragged.empty(1))
     for k in range(1, 8):
         answer = loaded.recommender.recommend(stranger, k)
@@ -165,7 +169,7 @@ def test_more_than_there_is_pads_and_never_answers_an_item_without_vector(writte
 
 def test_seen_items_come_back_where_the_policy_allows_them(tmp_path):
     made = content(seen="allow")
-    loaded = bundle.load(bundle.publish(tmp_path, made))
+    loaded = bundle.load(publish(tmp_path, made))
     ids, _ = single(loaded.recommender, Users.known(np.arange(30), made.histories), 39)
     assert all(set(ids[row].tolist()) == set(range(39)) for row in range(30))
 
@@ -184,7 +188,7 @@ def test_vectors_that_are_not_finite_are_refused(tmp_path, bad):
     table[11, 0] = bad  # a user of whom no golden query asks
     broken = Solve(solver.inputs, solver.gram, table, **solver._parameters())
     with pytest.raises(ModelError, match="table"):
-        bundle.publish(tmp_path, replace(MADE, embeddings=Embeddings(MADE.embeddings.items, broken)))
+        publish(tmp_path, replace(MADE, embeddings=Embeddings(MADE.embeddings.items, broken)))
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 

@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 from bundle_maker import content
 
+from recsys import durable
+from recsys.bundle import bundle
+from recsys.bundle.manifest import read_manifest
+from recsys.bundle.root import copy_into, current
+from recsys.bundle.write import publish
 from recsys.errors import BundleError
-from recsys.retrieval import bundle, durable
 from recsys.retrieval.index import write_index
 
 MADE = content(weighted=True)
@@ -40,7 +44,7 @@ FILES = {
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A bundle that no test may change."""
-    return bundle.publish(tmp_path_factory.mktemp("written"), MADE)
+    return publish(tmp_path_factory.mktemp("written"), MADE)
 
 
 @pytest.fixture
@@ -66,7 +70,7 @@ def resealed(folder, **changes):
 
 def test_these_are_all_the_files(written):
     assert {p.relative_to(written).as_posix() for p in written.rglob("*") if p.is_file()} == FILES
-    assert set(bundle.read_manifest(written)["files"]) == FILES - set(SEAL)
+    assert set(read_manifest(written)["files"]) == FILES - set(SEAL)
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
@@ -99,7 +103,7 @@ def test_a_missing_file_is_named(copied, name):
 
 
 def test_an_encoder_of_another_training_is_refused(copied, tmp_path):
-    other = bundle.publish(tmp_path / "other", content(seed=2))
+    other = publish(tmp_path / "other", content(seed=2))
     shutil.rmtree(copied / "encoder")
     shutil.copytree(other / "encoder", copied / "encoder")
     with pytest.raises(BundleError, match="the encoder belongs to space"):
@@ -108,7 +112,7 @@ def test_an_encoder_of_another_training_is_refused(copied, tmp_path):
 
 @pytest.mark.parametrize("name", ["index.faiss", "encoder/gram.npy", "encoder/table.npy"])
 def test_arrays_of_another_training_fail_the_golden_queries(copied, tmp_path, name):
-    other = bundle.publish(tmp_path / "other", content(seed=2, weighted=True))
+    other = publish(tmp_path / "other", content(seed=2, weighted=True))
     shutil.copy(other / name, copied / name)
     with pytest.raises(BundleError, match="golden query"):
         bundle.load(resealed(copied))
@@ -139,7 +143,7 @@ def test_another_format_is_refused(copied, number):
 @pytest.mark.parametrize("bundle_id", ["../outside", "/outside"])
 def test_a_manifest_that_leaves_its_folder_is_refused(copied, tmp_path, bundle_id):
     with pytest.raises(BundleError, match="outside the bundle"):
-        bundle.copy_into(tmp_path / "root", resealed(copied, bundle_id=bundle_id))
+        copy_into(tmp_path / "root", resealed(copied, bundle_id=bundle_id))
 
 
 def test_an_array_that_does_not_fit_is_a_bundle_error(copied):
@@ -152,25 +156,25 @@ def test_an_array_that_does_not_fit_is_a_bundle_error(copied):
 
 
 def test_copying_publishes_a_verified_copy(written, tmp_path):
-    folder = bundle.copy_into(tmp_path, written)
+    folder = copy_into(tmp_path, written)
     assert folder == tmp_path / written.name
-    assert bundle.current(tmp_path) == folder
+    assert current(tmp_path) == folder
     for name in FILES:
         assert (folder / name).read_bytes() == (written / name).read_bytes()
-    assert bundle.copy_into(tmp_path, written) == folder  # again: nothing to do
+    assert copy_into(tmp_path, written) == folder  # again: nothing to do
 
 
 def test_copying_refuses_a_damaged_source_and_a_damaged_copy(copied, tmp_path):
     root = tmp_path / "root"
-    folder = bundle.copy_into(root, copied)
-    newer = bundle.publish(root, content(seed=2))
+    folder = copy_into(root, copied)
+    newer = publish(root, content(seed=2))
     (folder / "items.ids").write_bytes(b"damaged")
     with pytest.raises(BundleError, match=r"items\.ids is damaged"):
-        bundle.copy_into(root, copied)
+        copy_into(root, copied)
     (copied / "fallback.npy").write_bytes(b"damaged")
     with pytest.raises(BundleError, match=r"fallback\.npy is damaged"):
-        bundle.copy_into(root, copied)
-    assert bundle.current(root) == newer
+        copy_into(root, copied)
+    assert current(root) == newer
 
 
 def test_a_copy_that_was_cut_without_a_word_is_refused(copied, tmp_path, monkeypatch):
@@ -183,38 +187,38 @@ def test_a_copy_that_was_cut_without_a_word_is_refused(copied, tmp_path, monkeyp
 
     monkeypatch.setattr(durable, "write", cutting)
     with pytest.raises(BundleError, match=r"items\.ids is damaged"):
-        bundle.copy_into(tmp_path / "root", copied)
+        copy_into(tmp_path / "root", copied)
     assert [path.name for path in (tmp_path / "root").iterdir()] == [".lock"]
 
 
 def test_copying_takes_only_what_the_manifest_lists(copied, tmp_path):
     (copied / "notes.txt").write_text("not part of it")
-    assert not (bundle.copy_into(tmp_path / "root", copied) / "notes.txt").exists()
+    assert not (copy_into(tmp_path / "root", copied) / "notes.txt").exists()
 
 
 def test_publishers_take_turns(tmp_path):
     together = Barrier(4)
 
-    def publish(seed):
+    def publish_at_once(seed):
         together.wait()
-        return bundle.publish(tmp_path, content(seed=seed))
+        return publish(tmp_path, content(seed=seed))
 
     with ThreadPoolExecutor(4) as pool:
-        folders = list(pool.map(publish, range(4)))
+        folders = list(pool.map(publish_at_once, range(4)))
     assert len(set(folders)) == 4
     for seed, folder in enumerate(folders):
         assert bundle.load(folder).manifest["lineage"]["seed"] == seed
-    assert bundle.current(tmp_path) == max(folders)  # names begin with the time: the last to write points last
+    assert current(tmp_path) == max(folders)  # names begin with the time: the last to write points last
 
 
 def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path):
-    first = bundle.publish(tmp_path, MADE)
+    first = publish(tmp_path, MADE)
     left = tmp_path / f"20200101T000000000000Z{durable.PARTIAL}"
     shutil.copytree(first, left)
     (tmp_path / f"current{durable.PARTIAL}").write_text("half")
     (tmp_path / "notes").mkdir()
     with durable.publishing(tmp_path):  # before the next one needs the space
         assert not left.exists()
-    second = bundle.publish(tmp_path, content(seed=2))
+    second = publish(tmp_path, content(seed=2))
     assert {path.name for path in tmp_path.iterdir()} == {first.name, second.name, "notes", "current", ".lock"}
     assert bundle.load(first).bundle_id == first.name

@@ -14,9 +14,12 @@ import pytest
 from bundle_maker import START, content
 from test_bundle import exact, single
 
+from recsys.bundle import bundle
+from recsys.bundle.manifest import read_manifest
+from recsys.bundle.root import current, point_to
+from recsys.bundle.write import publish, write
+from recsys.encoders.users import Users
 from recsys.errors import BundleError
-from recsys.retrieval import bundle
-from recsys.retrieval.users import Users
 
 MADE = content()
 OLD = Path(__file__).parent / "bundles"  # format 1, written before a bundle could hold weights
@@ -25,7 +28,7 @@ OLD = Path(__file__).parent / "bundles"  # format 1, written before a bundle cou
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A bundle that no test may change."""
-    return bundle.publish(tmp_path_factory.mktemp("written"), MADE)
+    return publish(tmp_path_factory.mktemp("written"), MADE)
 
 
 # What the folder holds
@@ -44,10 +47,10 @@ def test_a_bundle_of_an_earlier_version_loads_and_weighs_every_event_alike(name)
 
 def test_a_bundle_without_weights_is_written_as_it_was_before_there_were_any(tmp_path):
     made = content(12, 20, 4, events=4)
-    old, new = OLD / "before_weights_plain", bundle.publish(tmp_path, made)
+    old, new = OLD / "before_weights_plain", publish(tmp_path, made)
     ones = replace(made, history_weight=np.ones(48, np.float32), event_weights={"buy": 1.0})
-    for folder in (new, bundle.publish(tmp_path, ones)):
-        before, after = bundle.read_manifest(old), bundle.read_manifest(folder)
+    for folder in (new, publish(tmp_path, ones)):
+        before, after = read_manifest(old), read_manifest(folder)
         assert list(before) == list(after)
         assert list(before["files"]) == list(after["files"])
         questions = [json.loads((path / "golden.json").read_bytes()) for path in (old, folder)]
@@ -58,7 +61,7 @@ def test_a_bundle_without_weights_is_written_as_it_was_before_there_were_any(tmp
 
 
 def test_the_manifest_tells_where_the_bundle_comes_from(written):
-    manifest = bundle.read_manifest(written)
+    manifest = read_manifest(written)
     assert manifest["format"] == 1
     assert manifest["bundle_id"] == written.name
     assert manifest["space_id"] == MADE.embeddings.encoder.space_id
@@ -127,30 +130,30 @@ def test_parts_outlive_the_bundle_and_the_folder(written, tmp_path):
 
 
 def test_the_pointer_goes_forward_and_back(tmp_path):
-    first = bundle.publish(tmp_path, content(seed=1))
-    second = bundle.publish(tmp_path, content(seed=2))
-    assert bundle.current(tmp_path) == second
-    bundle.point_to(tmp_path, first.name)
-    assert bundle.current(tmp_path) == first
-    third = bundle.write(tmp_path, content(seed=3))
-    assert bundle.current(tmp_path) == first
-    bundle.point_to(tmp_path, third.name)
-    assert bundle.load(bundle.current(tmp_path)).bundle_id == third.name
+    first = publish(tmp_path, content(seed=1))
+    second = publish(tmp_path, content(seed=2))
+    assert current(tmp_path) == second
+    point_to(tmp_path, first.name)
+    assert current(tmp_path) == first
+    third = write(tmp_path, content(seed=3))
+    assert current(tmp_path) == first
+    point_to(tmp_path, third.name)
+    assert bundle.load(current(tmp_path)).bundle_id == third.name
 
 
 def test_the_pointer_never_names_what_is_not_a_whole_bundle(tmp_path):
-    first = bundle.publish(tmp_path, content(seed=1))
-    second = bundle.publish(tmp_path, content(seed=2))
+    first = publish(tmp_path, content(seed=1))
+    second = publish(tmp_path, content(seed=2))
     (first / "fallback.npy").write_bytes(b"damaged")
     for bundle_id in (first.name, "absent", "", ".", f"../{tmp_path.name}/{second.name}", str(second)):
         with pytest.raises(BundleError):
-            bundle.point_to(tmp_path, bundle_id)
-    assert bundle.current(tmp_path) == second
+            point_to(tmp_path, bundle_id)
+    assert current(tmp_path) == second
 
 
 def test_current_of_a_bundle_is_itself(written):
-    assert bundle.current(written) == written
-    assert bundle.current(written.parent) == written
+    assert current(written) == written
+    assert current(written.parent) == written
 
 
 @pytest.mark.parametrize("text", [None, "", "\n", "absent\n", "..\n", b"\xff\xfe"])
@@ -158,9 +161,9 @@ def test_current_of_nothing_says_what_to_do(tmp_path, text):
     if text is not None:
         (tmp_path / "current").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(BundleError, match=r"recsys export|Export one"):
-        bundle.current(tmp_path)
+        current(tmp_path)
     with pytest.raises(BundleError, match="recsys export"):
-        bundle.current(tmp_path / "absent")
+        current(tmp_path / "absent")
 
 
 # The page about it
@@ -178,7 +181,7 @@ def test_the_page_is_enough_to_read_a_bundle_without_our_code(written):
 
 def test_the_page_names_every_file_and_every_key(tmp_path):
     page = (Path(__file__).parents[1] / "docs/bundle.md").read_text()
-    manifest = bundle.read_manifest(bundle.publish(tmp_path, replace(content(weighted=True), duplicates="sum")))
+    manifest = read_manifest(publish(tmp_path, replace(content(weighted=True), duplicates="sum")))
     files = [name for name in manifest["files"] if not (name.startswith("encoder/") and name.endswith(".npy"))]
     for name in (*files, *manifest, *manifest["counts"], "gram", "table"):
         assert f"`{name}`" in page, name

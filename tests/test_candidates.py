@@ -10,18 +10,18 @@ import pytest
 from click.testing import CliRunner
 from toys import random_log
 
-from pipelines.candidates import Judged, evaluate_candidates, judged_data, judged_table
-from pipelines.cli import main
-from pipelines.console import Steps
-from pipelines.measure import baselines, judge, recommender_for
-from pipelines.prepared import prepare
-from pipelines.settings import RunSettings, load_settings
-from recsys.data.sources.ranked import read_ranked
+from recsys.data.read.ranked_lists import read_ranked
 from recsys.errors import DataError, SettingError
-from recsys.evaluation.facts import facts_of
-from recsys.evaluation.holdout import users_of
+from recsys.evaluation.evaluate import users_of
+from recsys.evaluation.metrics.item_facts import facts_of
 from recsys.ids import IdMap
 from recsys.models.popularity import fallback_order
+from recsys.pipelines.cli import main
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.candidates import Judged, evaluate_candidates, judged_data, judged_table
+from recsys.pipelines.run.measure import baselines, judge, recommender_for
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.settings import RunSettings, load_settings
 
 QUIET = Steps(quiet=True)
 
@@ -254,9 +254,12 @@ def test_the_report_of_lists_is_that_of_the_judge(settings: RunSettings, tmp_pat
 @pytest.mark.slow
 def test_a_bundle_stands_beside_the_lists_with_the_figures_of_its_run(settings: RunSettings, tmp_path: Path) -> None:
     """Asked by data in another numbering (other order of events, an item more), the bundle answers the same."""
+    from recsys.bundle.bundle import load
+    from recsys.bundle.catalogue import Catalogue
+    from recsys.bundle.content import Content
+    from recsys.bundle.root import current
+    from recsys.bundle.write import publish
     from recsys.models.popularity import Popularity
-    from recsys.retrieval.bundle import Content, current, load, publish
-    from recsys.retrieval.catalogue import Catalogue
 
     holdout = prepare(settings, QUIET).holdout
     train = holdout.train

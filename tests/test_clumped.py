@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recsys.data.clumped import clumped
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset, Published
 from recsys.data.interactions import Interactions
-from recsys.data.split import SplitSettings, split
+from recsys.data.split.clumped import clumped
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
 from tests.toys import dataset
 
 PLACES, TOWNS, PEOPLE = 40, 5, 400

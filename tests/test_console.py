@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines import console
-from pipelines.console import Steps
+from recsys.pipelines import console
+from recsys.pipelines.console import Steps
 from recsys.progress import Step
 
 

@@ -13,8 +13,10 @@ import pytest
 from bundle_maker import content
 from crash_process import DIED, POINTER, TASKS, WAYS, small
 
+from recsys import durable
+from recsys.bundle.root import current
+from recsys.bundle.write import publish
 from recsys.errors import BundleError
-from recsys.retrieval import bundle, durable
 
 pytestmark = pytest.mark.slow
 
@@ -124,7 +126,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path):
 def test_a_root_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BundleError, match="file"):
-        bundle.publish(tmp_path / "file" / "root", content())
+        publish(tmp_path / "file" / "root", content())
 
 
 def test_a_new_root_is_on_the_disk_before_anything_is_in_it(tmp_path, monkeypatch):
@@ -135,7 +137,7 @@ def test_a_new_root_is_on_the_disk_before_anything_is_in_it(tmp_path, monkeypatc
 
 
 def test_a_file_that_was_cut_without_a_word_never_becomes_a_bundle(tmp_path, monkeypatch):
-    first, write = bundle.publish(tmp_path, small(1)), durable.write
+    first, write = publish(tmp_path, small(1)), durable.write
 
     def cutting(path, writer):
         write(path, writer)
@@ -144,6 +146,6 @@ def test_a_file_that_was_cut_without_a_word_never_becomes_a_bundle(tmp_path, mon
 
     monkeypatch.setattr(durable, "write", cutting)
     with pytest.raises(BundleError, match="is not a FAISS index"):
-        bundle.publish(tmp_path, small(2))
+        publish(tmp_path, small(2))
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [first]
-    assert bundle.current(tmp_path) == first
+    assert current(tmp_path) == first

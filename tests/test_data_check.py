@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from pipelines.cli import main
-from recsys.data.check import Checked, check, repeats
-from recsys.data.check_patterns import burstiness
-from recsys.data.findings import Finding
+from recsys.data.check.check import Checked, check, repeats
+from recsys.data.check.findings import Finding
+from recsys.data.check.patterns import burstiness
 from recsys.errors import DataError
+from recsys.pipelines.cli import main
 
 NOW = 1_800_000_000
 START = 1_700_000_000

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import plots, tracking
-from pipelines.console import Steps
-from pipelines.dims import Advice, advise, advised_dim, query_ms
-from pipelines.settings import load_settings
-from pipelines.space import searched
-from pipelines.tune import Asked
 from recsys.errors import ModelError
+from recsys.evaluation.significance import advised_dim
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.search.dims import Advice, advise, query_ms
+from recsys.pipelines.search.space import searched
+from recsys.pipelines.search.tune import Asked
+from recsys.pipelines.tracking import client, plots
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
 WORLD = ["world.users=400", "world.items=120", "model.epochs=4"]
@@ -102,11 +103,11 @@ def test_the_advice_is_written_logged_and_taken(advice: Advice) -> None:
     assert settings.model == {"name": "als", "dim": advice.advised, "epochs": 4}
     assert advice.run_id is not None
     for suffix, start in ((".png", b"\x89PNG"), (".md", b"world"), (".json", b"[")):
-        logged = tracking.artifact_of(advice.run_id, advice.config.with_suffix(suffix).name)
+        logged = client.artifact_of(advice.run_id, advice.config.with_suffix(suffix).name)
         assert logged.read_bytes().startswith(start)
     rows = json.loads(Path(advice.config.with_suffix(".json")).read_text())
     assert [row["dim"] for row in rows] == [2, 8, 32]
-    nested = [run for run in tracking.runs("recsys/trials", 50) if "mlflow.parentRunId" in run.tags]
+    nested = [run for run in client.runs("recsys/trials", 50) if "mlflow.parentRunId" in run.tags]
     assert {run.tags["mlflow.parentRunId"] for run in nested} == {advice.run_id}
     assert {run.params["model.dim"] for run in nested} == {"2", "8", "32"}
 
@@ -129,7 +130,7 @@ def test_every_dim_may_have_settings_of_its_own(advice: Advice) -> None:
 def test_a_dim_that_cannot_be_learned_is_left_out(
     advice: Advice, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from recsys.models.als import ALS
+    from recsys.models.als.als import ALS
 
     fit = ALS.fit
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 import pytest
 
-from pipelines.cli import main
-from pipelines.settings import load_settings
 from recsys.config import read_toml
-from serving.cli import main as serving
+from recsys.pipelines.cli import main
+from recsys.pipelines.run.settings import load_settings
+from recsys.serving.cli import main as serving
 
 ROOT = Path(__file__).parent.parent
 GENERATED = ROOT / "docs/commands.md"
@@ -177,6 +177,10 @@ def test_the_design_page_names_every_module_of_the_base() -> None:
 
 def test_the_package_says_its_version() -> None:
     said = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "--version"], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-m", "recsys.pipelines.cli", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
     )
     assert re.search(r"recsys, version \d+\.\d+\.\d+", said.stdout)

@@ -9,7 +9,12 @@ import pytest
 from toys import dataset
 
 from recsys.arrays import Ragged, offsets_of
-from recsys.data.world import WorldSettings, make_world
+from recsys.bundle.bundle import load
+from recsys.bundle.catalogue import Catalogue
+from recsys.bundle.content import Content
+from recsys.bundle.write import write
+from recsys.data.planted.world import WorldSettings, make_world
+from recsys.encoders.solve import Solve
 from recsys.evaluation.doctor import (
     Diagnosis,
     burstiness,
@@ -21,12 +26,9 @@ from recsys.evaluation.doctor import (
     shared_ids,
 )
 from recsys.ids import IdMap
-from recsys.models.als import ALS, ALSSettings
+from recsys.models.als.als import ALS, ALSSettings
 from recsys.models.popularity import DAY_S, Popularity, fallback_order
-from recsys.retrieval.bundle import Content, load, write
-from recsys.retrieval.catalogue import Catalogue
-from recsys.retrieval.encoders import Solve
-from recsys.retrieval.ranker import Embeddings
+from recsys.retrieval.embeddings import Embeddings
 
 RNG = np.random.default_rng(1)
 

@@ -6,8 +6,8 @@ import torch
 from toys import checkerboard, dataset
 
 from recsys.errors import ModelError
-from recsys.models.variational import VariationalMF, VariationalSettings
-from recsys.training.elbo import Tastes, divergence, visit
+from recsys.models.factors.elbo import Tastes, divergence, visit
+from recsys.models.factors.variational import VariationalMF, VariationalSettings
 
 USERS, ITEMS, WIDTH = 4, 12, 3
 

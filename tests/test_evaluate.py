@@ -6,16 +6,15 @@ from toys import dataset, random_log
 
 from recsys.arrays import F64, Ragged
 from recsys.data.dataset import Dataset
+from recsys.encoders.users import Users
 from recsys.errors import SettingError
-from recsys.evaluation.attainable import ScoreRanker
-from recsys.evaluation.candidates import ListRanker
 from recsys.evaluation.evaluate import LIST_DEFAULTS, RUN_METRICS, Report, evaluate
-from recsys.evaluation.facts import facts_of
-from recsys.evaluation.lists import Lists
+from recsys.evaluation.metrics.item_facts import facts_of
+from recsys.evaluation.metrics.lists import Lists
+from recsys.evaluation.outside_lists import ListRanker
+from recsys.evaluation.planted import ScoreRanker
 from recsys.models.popularity import Popularity, fallback_order
-from recsys.retrieval.bundle import recommender_of
-from recsys.retrieval.recommender import Recommender
-from recsys.retrieval.users import Users
+from recsys.retrieval.recommender import Recommender, recommender_of
 
 # item 0 and 2 are books, 1 and 3 films; item 0 took most events and is the head
 DATA = dataset(np.array([0, 1, 2, 3, 0, 1, 2]), np.array([0, 0, 0, 0, 1, 2, 3]), 4, 4)

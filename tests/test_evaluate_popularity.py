@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from recsys.data.sources.folder import load_dataset
-from recsys.data.split import SplitSettings, split
+from recsys.data.read.load import load_dataset
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
+from recsys.encoders.users import Users
 from recsys.evaluation.evaluate import evaluate
 from recsys.models.popularity import Popularity, fallback_order
-from recsys.retrieval.bundle import recommender_of
-from recsys.retrieval.users import Users
+from recsys.retrieval.recommender import recommender_of
 
 
 @pytest.mark.data

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pipelines.console import Steps
-from pipelines.prepared import prepare
-from pipelines.settings import load_settings
 from recsys.errors import SettingError
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.settings import load_settings
 
 WORLD = ["world.users=400", "world.items=100"]
 

@@ -7,10 +7,13 @@ import bundle_maker
 import numpy as np
 import pytest
 
+from recsys.answers.explain import explain
+from recsys.answers.person import stored_users
+from recsys.answers.question import Question
+from recsys.answers.respond import respond
 from recsys.arrays import Ragged
-from recsys.retrieval.bundle import Bundle, load, write
-from recsys.retrieval.explain import explain, stored_users
-from recsys.retrieval.respond import Question, respond
+from recsys.bundle.bundle import Bundle, load
+from recsys.bundle.write import write
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from recsys.encoders.features import MISSING, UNKNOWN, Features, FeatureSettings
 from recsys.errors import DataError, SettingError
-from recsys.retrieval.features import MISSING, UNKNOWN, Features, FeatureSettings
 
 TABLE = pa.table(
     {

@@ -10,8 +10,8 @@ import pytest
 from pyarrow import parquet
 
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
-from recsys.data.sources.folder import find, load_dataset
-from recsys.data.sources.tables import dataset_of
+from recsys.data.read.load import find, load_dataset
+from recsys.data.read.tables import dataset_of
 from recsys.errors import DataError
 
 EVENTS = {"user_id": ["u", "v", "u"], "item_id": ["x", "y", "z"]}

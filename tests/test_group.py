@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 from tower_toys import BOTH, SMALL, coloured, everyone
 
-from pipelines.cli import main
-from pipelines.settings import RunSettings
-from pipelines.several import refuse_alone
+from recsys.bundle.bundle import load
 from recsys.models.registry import make_model
-from recsys.retrieval.bundle import load
+from recsys.pipelines.cli import main
+from recsys.pipelines.run.distributed import refuse_alone
+from recsys.pipelines.run.settings import RunSettings
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +70,7 @@ def test_a_run_under_torchrun_ends_in_one_run_and_one_bundle(tmp_path: Path, mon
         (tmp_path / name).mkdir()
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "alone"))
     outputs = {"alone": CliRunner().invoke(main, small).stdout}
-    done = torchrun(2, "-m", "pipelines.cli", *small, RECSYS_HOME=str(tmp_path / "both"))
+    done = torchrun(2, "-m", "recsys.pipelines.cli", *small, RECSYS_HOME=str(tmp_path / "both"))
     assert done.returncode == 0, done.stderr[-3000:]
     outputs["both"] = done.stdout
     found, ndcg = {}, {}

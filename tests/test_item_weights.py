@@ -10,17 +10,18 @@ from toys import checkerboard, dataset, random_log
 
 from recsys.arrays import Ragged
 from recsys.data.dataset import Dataset
+from recsys.encoders.users import Users
 from recsys.errors import ModelError
-from recsys.models import ease as ease_module
-from recsys.models import item_knn as knn_module
 from recsys.models import memory
-from recsys.models.ease import EASE, EASESettings
-from recsys.models.item_knn import ItemKNN, ItemKNNSettings
-from recsys.models.item_weights import ItemWeights
+from recsys.models.neighbours import ease as ease_module
+from recsys.models.neighbours import item_knn as knn_module
+from recsys.models.neighbours.ease import EASE, EASESettings
+from recsys.models.neighbours.item_knn import ItemKNN, ItemKNNSettings
+from recsys.models.neighbours.item_weights import ItemWeights
 from recsys.models.own_history import OwnHistory
 from recsys.progress import Step
-from recsys.retrieval.ranker import FALLBACK, HISTORY, embeddings_of
-from recsys.retrieval.users import Users
+from recsys.retrieval.embeddings import embeddings_of
+from recsys.retrieval.ranker import FALLBACK, HISTORY
 
 
 def weighted_log(seed: int) -> Dataset:

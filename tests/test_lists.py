@@ -9,8 +9,16 @@ from toys import dataset, random_log
 
 from recsys.arrays import Ragged
 from recsys.data.dataset import Dataset
-from recsys.evaluation.facts import facts_of
-from recsys.evaluation.lists import Lists, diversity, gini, item_coverage, mean_popularity, miscalibration, novelty
+from recsys.evaluation.metrics.item_facts import facts_of
+from recsys.evaluation.metrics.lists import (
+    Lists,
+    diversity,
+    gini,
+    item_coverage,
+    mean_popularity,
+    miscalibration,
+    novelty,
+)
 
 
 def with_categories(data: Dataset, categories: list[list[str] | None]) -> Dataset:

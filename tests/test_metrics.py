@@ -7,9 +7,18 @@ import pytest
 
 from recsys.arrays import Ragged
 from recsys.errors import SettingError
-from recsys.evaluation.lists import LIST_METRICS, SYSTEM_METRICS, gini
-from recsys.evaluation.metrics import METRICS, hit_rate, hits_of, mean_average_precision, mrr, ndcg, precision, recall
-from recsys.evaluation.names import PerSystem, PerUser, resolve, resolve_all
+from recsys.evaluation.metrics.hits import (
+    METRICS,
+    hit_rate,
+    hits_of,
+    mean_average_precision,
+    mrr,
+    ndcg,
+    precision,
+    recall,
+)
+from recsys.evaluation.metrics.lists import LIST_METRICS, SYSTEM_METRICS, gini
+from recsys.evaluation.metrics.names import PerSystem, PerUser, resolve, resolve_all
 
 
 def slow_recall(answer: list[int], targets: list[int], k: int) -> float:

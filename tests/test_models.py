@@ -9,15 +9,16 @@ from toys import checkerboard, dataset, random_log
 
 from recsys.arrays import Ragged
 from recsys.data.dataset import Dataset
+from recsys.encoders.encoder import load_encoder
+from recsys.encoders.users import Users
 from recsys.errors import ModelError, SettingError
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import MODELS, make_model, model_class
 from recsys.progress import Step
-from recsys.retrieval.bundle import recommender_of
-from recsys.retrieval.encoders import load_encoder
-from recsys.retrieval.ranker import FALLBACK, Embeddings, ranker_of
-from recsys.retrieval.recommender import Recommender
-from recsys.retrieval.users import Users
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.ranker import FALLBACK
+from recsys.retrieval.recommender import Recommender, recommender_of
+from recsys.retrieval.vector_ranker import ranker_of
 
 SMALL = {  # settings that fit toys
     "als": {"dim": 16, "epochs": 12},
@@ -242,7 +243,7 @@ def test_unknown_models_and_settings_are_refused_with_the_nearest_name() -> None
 
 
 def test_a_learner_of_the_users_own_is_named_by_module_and_class() -> None:
-    assert model_class("recsys.models.als:ALS") is model_class("als")
+    assert model_class("recsys.models.als.als:ALS") is model_class("als")
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pipelines.cli import main
 from recsys.data.dataset import Dataset
-from recsys.data.sources import download as downloads
-from recsys.data.sources.download import Remote, download
-from recsys.data.sources.folder import load_dataset
+from recsys.data.read import download as downloads
+from recsys.data.read.download import Remote, download
+from recsys.data.read.load import load_dataset
+from recsys.durable import locked
 from recsys.errors import DataError
+from recsys.pipelines.cli import main
 from recsys.progress import Step
 
 FLAGS = "|".join(["0"] * 19)
@@ -274,10 +275,8 @@ def test_wrong_names_addresses_and_absent_files_are_refused(server: Server, tmp_
 
 
 def test_two_at_once_do_not_write_one_file(server: Server, tmp_path: Path) -> None:
-    import fcntl
-
-    with open(tmp_path / "ml-1m.zip.part", "ab") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match="is being downloaded by another process"):
-            download("ml-1m", base=server.address, folder=tmp_path)
-    assert (tmp_path / "ml-1m.zip.part").exists()
+    left = tmp_path / "ml-1m.zip.part"
+    left.write_bytes(b"half")
+    with locked(tmp_path / ".ml-1m.zip.lock"), pytest.raises(DataError, match="is being downloaded by another process"):
+        download("ml-1m", base=server.address, folder=tmp_path)
+    assert left.read_bytes() == b"half"

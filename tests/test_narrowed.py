@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from toys import random_log
 
+from recsys.encoders.users import Users
 from recsys.errors import ModelError, SettingError
 from recsys.models.narrowed import narrowed
 from recsys.models.registry import make_model
-from recsys.retrieval.users import Users
 from recsys.training.loop import Aids
 
 WIDE: dict[str, Any] = {

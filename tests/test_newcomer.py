@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipelines.cli import main
-from recsys.data.check import check
-from recsys.data.sources.folder import find
-from recsys.data.sources.tables import dataset_of
-from recsys.data.split import SplitSettings, split
+from recsys.data.check.check import check
+from recsys.data.read.load import find
+from recsys.data.read.tables import dataset_of
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
 from recsys.errors import DataError
+from recsys.pipelines.cli import main
 
 COLUMNS = {"user_id": "visitor", "item_id": "article", "timestamp": "at"}
 ROWS = [
@@ -82,7 +83,7 @@ def test_a_log_without_times_names_the_option(tmp_path: Path) -> None:
 
 
 def test_a_library_that_is_not_installed_is_one_sentence() -> None:
-    script = "import sys; sys.modules['scipy'] = None; from pipelines.cli import main; main(['models'])"
+    script = "import sys; sys.modules['scipy'] = None; from recsys.pipelines.cli import main; main(['models'])"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert said.returncode == 2
     assert not said.stdout

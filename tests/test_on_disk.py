@@ -10,22 +10,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.console import Steps
-from pipelines.prepared import prepare
-from pipelines.settings import load_settings
-from pipelines.train import train
-from recsys.arrays import Histories, Ragged
-from recsys.data import on_disk
-from recsys.data.audit import audit_split
+from recsys.arrays import Ragged
+from recsys.bundle.bundle import load
 from recsys.data.dataset import Dataset
 from recsys.data.prepare import PrepareSettings, prepared
-from recsys.data.sources.folder import load_dataset
-from recsys.data.sources.tables import dataset_of
-from recsys.data.split import SplitSettings, split
+from recsys.data.read.load import load_dataset
+from recsys.data.read.tables import dataset_of
+from recsys.data.split.audit import audit_split
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
 from recsys.errors import DataError, RecsysError, SettingError
-from recsys.evaluation.facts import facts_of
+from recsys.evaluation.metrics.item_facts import facts_of
+from recsys.history import Histories
+from recsys.matrix import on_disk
 from recsys.models.registry import make_model
-from recsys.retrieval.bundle import load
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.run.train import train
 from recsys.training import events as training_events
 from recsys.training.events import PastOfEvents
 
@@ -36,13 +38,13 @@ USERS, ITEMS = 40, 30
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes by pieces goes by many in these small logs."""
     for name, size in {
-        "recsys.data.on_disk.CHUNK": 64,
-        "recsys.data.on_disk._PART": 150,
-        "recsys.data.sources.formats._ROWS": 100,
-        "recsys.data.protocols._TOGETHER": 200,
-        "recsys.data.spectrum.CHUNK": 90,
-        "recsys.data.audit.CHUNK": 90,
-        "recsys.evaluation.facts.CHUNK": 90,
+        "recsys.matrix.on_disk.CHUNK": 64,
+        "recsys.matrix.on_disk._PART": 150,
+        "recsys.data.read.formats._ROWS": 100,
+        "recsys.data.split.protocols._TOGETHER": 200,
+        "recsys.matrix.spectrum.CHUNK": 90,
+        "recsys.data.split.audit.CHUNK": 90,
+        "recsys.evaluation.metrics.item_facts.CHUNK": 90,
     }.items():
         monkeypatch.setattr(name, size)
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from toys import random_log
 
-from pipelines.settings import CONFIGS, load_settings
 from recsys.errors import SettingError
 from recsys.models.registry import MODELS
+from recsys.pipelines.run.settings import CONFIGS, load_settings
 
 COMMANDS = ["demo", "train", "evaluate", "export", "recommend", "serve", "models"]
 TINY = ["model.dim=8", "model.epochs=3"]
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 def recsys(home: Path, *arguments: str, rc: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line as a person would, in its own process and home."""
-    command = [sys.executable, "-W", "ignore", "-m", "pipelines.cli", *arguments]
+    command = [sys.executable, "-W", "ignore", "-m", "recsys.pipelines.cli", *arguments]
     environment = {**os.environ, "RECSYS_HOME": str(home)}
     environment.pop("MLFLOW_TRACKING_URI", None)
     environment |= variables
@@ -155,7 +155,7 @@ def test_the_demo_on_another_world_runs_the_whole_line(home: Path) -> None:
 
 
 def test_two_first_runs_at_once_share_one_database(tmp_path: Path, clicks: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "pipelines.cli", "train", str(clicks), "--json", *TINY]
+    command = [sys.executable, "-W", "ignore", "-m", "recsys.pipelines.cli", "train", str(clicks), "--json", *TINY]
     columns = ["--user-col", "visitor", "--item-col", "article", "--time-col", "at"]
     environment = {**os.environ, "RECSYS_HOME": str(tmp_path)}
     root = Path(__file__).parent.parent
@@ -223,7 +223,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_defaults() -> Non
 def test_threads_are_set_where_they_are_asked_for() -> None:
     import numba
 
-    from pipelines.threads import set_threads
+    from recsys.pipelines.threads import set_threads
 
     before = numba.get_num_threads()
     assert set_threads(1) == 1
@@ -234,7 +234,7 @@ def test_threads_are_set_where_they_are_asked_for() -> None:
 
 @pytest.mark.parametrize("order", ["set_threads(1); import torch", "import torch; set_threads(1)"])
 def test_torch_keeps_to_the_threads_of_a_run_whenever_it_is_loaded(order: str) -> None:
-    code = f"from pipelines.threads import set_threads; {order}; print(torch.get_num_threads())"
+    code = f"from recsys.pipelines.threads import set_threads; {order}; print(torch.get_num_threads())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "1"
 
 

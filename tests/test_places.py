@@ -10,16 +10,17 @@ import pytest
 from click.testing import CliRunner
 from pyarrow import parquet
 
-from pipelines.cli import main
-from recsys.data.check import check
+from recsys.data.check.check import check
+from recsys.data.check.findings import Finding, Part, Where
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
-from recsys.data.findings import Finding, Part, Where
-from recsys.data.sources.folder import load_dataset
-from recsys.data.sources.ranked import read_ranked
-from recsys.data.sources.tables import dataset_of
-from recsys.data.split import SplitSettings, split
+from recsys.data.read.load import load_dataset
+from recsys.data.read.ranked_lists import read_ranked
+from recsys.data.read.tables import dataset_of
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
 from recsys.errors import DataError
 from recsys.ids import IdMap
+from recsys.pipelines.cli import main
 
 NOW, START = 1_800_000_000, 1_700_000_000
 

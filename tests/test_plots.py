@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from toys import random_log
 
-from pipelines import plots
-from recsys.data.split import Holdout, SplitSettings, split
+from recsys.data.split.holdout import Holdout, SplitSettings
+from recsys.data.split.split import split
 from recsys.evaluation.evaluate import Report
-from recsys.models.als import ALS, ALSSettings
+from recsys.models.als.als import ALS, ALSSettings
 from recsys.models.popularity import Popularity
+from recsys.pipelines.tracking import plots
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # matplotlib's own, which change from version to version
 

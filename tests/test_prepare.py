@@ -10,15 +10,16 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from pipelines.cli import main
-from pipelines.console import Steps
-from pipelines.prepared import prepare
-from pipelines.settings import RunSettings, load_settings
 from recsys.data.dataset import TEST, TRAIN, Dataset
 from recsys.data.prepare import PrepareSettings, prepared
-from recsys.data.sources.tables import dataset_of
-from recsys.data.split import SplitSettings, split
+from recsys.data.read.tables import dataset_of
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
 from recsys.errors import DataError
+from recsys.pipelines.cli import main
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.settings import RunSettings, load_settings
 
 Row = tuple[str, str, int, float, str]
 ROWS: list[Row] = [

@@ -8,14 +8,15 @@ import pytest
 from test_split import check, random_data, refusal, rows_of, slowly
 from toys import random_log
 
-from recsys.data.sources.folder import load_dataset
-from recsys.data.sources.tables import dataset_of
-from recsys.data.split import SplitSettings, split
+from recsys.data.read.load import load_dataset
+from recsys.data.read.tables import dataset_of
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
+from recsys.encoders.users import Users
 from recsys.errors import DataError
 from recsys.evaluation.evaluate import evaluate
 from recsys.models.popularity import Popularity, fallback_order
-from recsys.retrieval.bundle import recommender_of
-from recsys.retrieval.users import Users
+from recsys.retrieval.recommender import recommender_of
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -11,17 +11,20 @@ import pytest
 from bundle_maker import content
 from click.testing import CliRunner
 
-from pipelines.cli import main
+from recsys.bundle import bundle
+from recsys.bundle.manifest import verify
+from recsys.bundle.prune import held, prune
+from recsys.bundle.root import current, point_to
+from recsys.bundle.write import publish
 from recsys.errors import BundleError
-from recsys.retrieval import bundle
-from recsys.retrieval.prune import held, prune
+from recsys.pipelines.cli import main
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bundles")
     for seed in range(5):
-        bundle.publish(root, content(seed=seed))
+        publish(root, content(seed=seed))
     (root / "notes").mkdir()
     (root / "20260101T000000000000Z-zzzzzzzz").mkdir()  # no name of a bundle: not ours to delete
     return root
@@ -37,7 +40,7 @@ def names(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("current", "keep", "left"),
+    ("rolled_to", "keep", "left"),
     [
         (0, 1, [0, 1]),  # the newest is current: it and the one before it
         (0, 3, [0, 1, 2]),
@@ -47,16 +50,16 @@ def names(root: Path) -> list[str]:
         (3, 2, [0, 1, 3, 4]),
     ],
 )
-def test_the_newest_the_current_and_the_one_before_stay(root: Path, current: int, keep: int, left: list[int]) -> None:
+def test_the_newest_the_current_and_the_one_before_stay(root: Path, rolled_to: int, keep: int, left: list[int]) -> None:
     before = held(root)
     assert [one.bundle_id for one in before] == sorted((one.bundle_id for one in before), reverse=True)
-    bundle.point_to(root, before[current].bundle_id)
+    point_to(root, before[rolled_to].bundle_id)
     would = prune(root, keep, dry_run=True)
     assert len(names(root)) == 5
     gone = prune(root, keep)
     assert [one.bundle_id for one in gone] == [one.bundle_id for one in would]
     assert names(root) == [before[at].bundle_id for at in left]
-    assert bundle.load(bundle.current(root)).bundle_id == before[current].bundle_id
+    assert bundle.load(current(root)).bundle_id == before[rolled_to].bundle_id
     assert {path.name for path in root.iterdir() if path.is_dir()} - set(names(root)) == {
         "notes",
         "20260101T000000000000Z-zzzzzzzz",
@@ -89,7 +92,8 @@ def test_a_bundle_that_is_open_answers_on_after_it_is_deleted(root: Path) -> Non
 DIES = """
 import os, shutil, sys
 from pathlib import Path
-from recsys.retrieval import durable, prune
+from recsys import durable
+from recsys.bundle import prune
 root, point, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 calls = [0]
 def dying(name, real):
@@ -112,14 +116,14 @@ prune.prune(root, 1)
 @pytest.mark.parametrize("at", [1, 3])
 @pytest.mark.parametrize("point", ["replace before", "replace after", "rmtree half", "rmtree after"])
 def test_killed_at_any_moment_it_leaves_whole_bundles_and_can_be_called_again(root: Path, point: str, at: int) -> None:
-    before, current = names(root), bundle.current(root)
+    before, stays = names(root), current(root)
     died = subprocess.run([sys.executable, "-c", DIES, str(root), point, str(at)], check=False, timeout=60)
     assert died.returncode == 77
     left = names(root)
     assert left[:2] == before[:2]
     for name in left:
-        bundle.verify(root / name)
-    assert bundle.current(root) == current
+        verify(root / name)
+    assert current(root) == stays
     prune(root, 1)
     assert names(root) == before[:2]
     assert not list(root.glob("*.partial"))

@@ -12,18 +12,21 @@ import pytest
 from click.testing import CliRunner
 from toys import random_log
 
-from pipelines.cli import main
-from pipelines.frames import events_frame, items_frame
-from pipelines.reports import compared_lines
+from recsys.bundle.bundle import load
+from recsys.bundle.root import current
+from recsys.bundle.write import publish
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
-from recsys.data.sources.tables import dataset_of
-from recsys.data.split import SplitSettings, split
+from recsys.data.read.tables import dataset_of
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
 from recsys.evaluation.evaluate import Report
+from recsys.evaluation.frames import events_frame, items_frame
 from recsys.evaluation.significance import compare
-from recsys.models.als import ALS, ALSSettings
-from recsys.models.content import content_of
-from recsys.retrieval.bundle import current, load, publish
+from recsys.evaluation.tables import compared_lines
+from recsys.models.als.als import ALS, ALSSettings
+from recsys.models.export import content_of
+from recsys.pipelines.cli import main
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "docs/quickstart.ipynb"

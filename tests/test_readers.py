@@ -11,10 +11,10 @@ import pytest
 from pyarrow import parquet
 
 from recsys.data.dataset import Dataset
-from recsys.data.sources import formats
-from recsys.data.sources.files import column_names, read_table
-from recsys.data.sources.folder import load_dataset
-from recsys.data.sources.tables import dataset_of
+from recsys.data.read import formats
+from recsys.data.read.files import column_names, read_table
+from recsys.data.read.load import load_dataset
+from recsys.data.read.tables import dataset_of
 from recsys.errors import DataError
 
 OWN = {"user_id": "visitor", "item_id": "article", "timestamp": "at"}

@@ -8,13 +8,15 @@ import pyarrow as pa
 import pytest
 
 from recsys.arrays import F32, Bool, Ragged
+from recsys.encoders.users import Users
 from recsys.errors import DataError, ModelError, RequestError, SettingError
 from recsys.evaluation.evaluate import DEFAULT_METRICS, evaluate
 from recsys.retrieval import ranker as ranker_module
 from recsys.retrieval import recommender as recommender_module
-from recsys.retrieval.ranker import FALLBACK, HISTORY, USER_ROW, Embeddings, VectorRanker, order_of
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.ranker import FALLBACK, HISTORY, USER_ROW, order_of
 from recsys.retrieval.recommender import Recommender
-from recsys.retrieval.users import Users
+from recsys.retrieval.vector_ranker import VectorRanker
 
 N_USERS, N_ITEMS, DIM = 40, 90, 6
 

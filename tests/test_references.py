@@ -9,12 +9,12 @@ from bundle_maker import content
 from click.testing import CliRunner
 from toys import random_log
 
-from pipelines import tracking
-from pipelines.cli import main
-from pipelines.settings import load_settings
-from recsys.data.sources.folder import load_dataset
+from recsys.bundle.write import write
+from recsys.data.read.load import load_dataset
 from recsys.errors import DataError, TrackingError
-from recsys.retrieval import bundle
+from recsys.pipelines.cli import main
+from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.tracking import client
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of MLflow and what it stands on, here in our own process
 CLICKS = "user_id,item_id,timestamp\nu,x,1700000000\nv,y,1700000001\n"
@@ -29,13 +29,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         found = {"home": str(home)}
         for at, (name, experiment) in enumerate((("first", "recsys"), ("middle", "shop"), ("later", "recsys"))):
-            found[name] = tracking.start_run(experiment, name)
-            folder = bundle.write(home / "made", content(seed=at))
+            found[name] = client.start_run(experiment, name)
+            folder = write(home / "made", content(seed=at))
             nothing: dict[str, float] = {}
-            tracking.finish_run(
-                found[name], settings={}, tags={}, metrics=nothing, curves={}, files=None, bundle=folder
-            )
-        found["running"] = tracking.start_run("shop", "never finished")
+            client.finish_run(found[name], settings={}, tags={}, metrics=nothing, curves={}, files=None, bundle=folder)
+        found["running"] = client.start_run("shop", "never finished")
     return found
 
 
@@ -48,12 +46,12 @@ def home(runs: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 def test_last_is_that_of_any_experiment_unless_one_is_named(runs: dict[str, str], home: Path) -> None:
-    assert tracking.resolve("last") == runs["later"]
-    assert tracking.resolve("last", "shop") == tracking.resolve("shop/last") == runs["middle"]
-    assert tracking.resolve("shop/last", "recsys") == runs["middle"]
-    assert tracking.resolve(runs["middle"][:6]) == runs["middle"]
+    assert client.resolve("last") == runs["later"]
+    assert client.resolve("last", "shop") == client.resolve("shop/last") == runs["middle"]
+    assert client.resolve("shop/last", "recsys") == runs["middle"]
+    assert client.resolve(runs["middle"][:6]) == runs["middle"]
     with pytest.raises(TrackingError, match="experiment 'none' has no finished run"):
-        tracking.resolve("last", "none")
+        client.resolve("last", "none")
 
 
 @pytest.mark.slow

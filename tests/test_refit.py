@@ -9,15 +9,16 @@ import pandas as pd
 import pytest
 from test_pipelines import answer, recsys
 
-from pipelines import tracking
-from pipelines.console import Steps
-from pipelines.doctor import diagnose, told
-from pipelines.evaluate import evaluate_bundle
-from pipelines.settings import RunSettings, load_settings
-from pipelines.train import Trained, metrics_of, train
+from recsys.answers.question import Question
+from recsys.answers.respond import respond
+from recsys.bundle.bundle import Bundle, load
 from recsys.errors import DataError, TrackingError
-from recsys.retrieval.bundle import Bundle, load
-from recsys.retrieval.respond import Question, respond
+from recsys.pipelines.console import Steps
+from recsys.pipelines.doctor import diagnose, told
+from recsys.pipelines.run.evaluate import evaluate_bundle
+from recsys.pipelines.run.settings import RunSettings, load_settings
+from recsys.pipelines.run.train import Trained, metrics_of, train
+from recsys.pipelines.tracking import client
 
 pytestmark = pytest.mark.slow
 
@@ -39,8 +40,8 @@ def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> str:
         raise TrackingError("no store here.")
 
-    monkeypatch.setattr(tracking, "start_run", refuse)
-    monkeypatch.setattr("pipelines.train.draw", lambda *arguments: None)
+    monkeypatch.setattr(client, "start_run", refuse)
+    monkeypatch.setattr("recsys.pipelines.run.train.draw", lambda *arguments: None)
 
 
 def written(folder: Path, kind: str, more: int = 0) -> Path:

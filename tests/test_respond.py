@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from bundle_maker import START, WEIGHTS, content, popularity
 
+from recsys.answers.question import Event, Question
+from recsys.answers.respond import respond
+from recsys.answers.similar import similar
+from recsys.bundle import bundle
+from recsys.bundle.write import publish
 from recsys.errors import RequestError
-from recsys.retrieval import bundle
-from recsys.retrieval.respond import Event, Question, respond, similar
 
 MADE = content()
 STORED = [f"i{item}" for item in MADE.histories.row(4)]
@@ -17,7 +20,7 @@ HOUR = 3600
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-    return bundle.load(bundle.publish(tmp_path_factory.mktemp("root"), MADE))
+    return bundle.load(publish(tmp_path_factory.mktemp("root"), MADE))
 
 
 class Spy:
@@ -144,7 +147,7 @@ def test_a_stranger_gets_what_is_popular_and_is_told_so(loaded):
 
 def test_popularity_of_all_time_does_not_say_now(tmp_path):
     made = content(embeddings=popularity(np.arange(40.0)), fallback_days=None)
-    reply = respond(bundle.load(bundle.publish(tmp_path, made)), Question("u4", [Event("i39")], k=3))
+    reply = respond(bundle.load(publish(tmp_path, made)), Question("u4", [Event("i39")], k=3))
     assert [item.item_id for item in reply.items if item.item_id not in STORED]
     assert {item.reason.split(" in ")[0] for item in reply.items} == {"popular"}
     assert "i39" not in [item.item_id for item in reply.items]

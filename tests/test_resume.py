@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from test_pipelines import answer, recsys
 
-from pipelines import tracking
-from pipelines.checkpoints import keeping, key_of
-from pipelines.console import Steps
-from pipelines.prepared import prepare
-from pipelines.settings import RunSettings, load_settings
-from pipelines.train import Trained, train
+from recsys.bundle import bundle
 from recsys.errors import BundleError, ModelError, SettingError, TrackingError
-from recsys.retrieval import bundle
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.checkpoints import keeping, key_of
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.settings import RunSettings, load_settings
+from recsys.pipelines.run.train import Trained, train
+from recsys.pipelines.tracking import client
 from recsys.training.checkpoint import STATE, Checkpoint
 
 pytestmark = pytest.mark.slow
@@ -45,8 +45,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
-    monkeypatch.setattr(tracking, "start_run", refuse)
-    monkeypatch.setattr("pipelines.train.draw", lambda *arguments: None)
+    monkeypatch.setattr(client, "start_run", refuse)
+    monkeypatch.setattr("recsys.pipelines.run.train.draw", lambda *arguments: None)
     return tmp_path
 
 
@@ -222,7 +222,17 @@ def test_where_there_is_no_room_a_run_keeps_none_and_says_so(
 
 def killed(home: Path, place: str, epoch: int, *assignments: str) -> None:
     """Starts the real command and kills it with SIGKILL as soon as the state after that epoch is on the disk."""
-    command = [sys.executable, "-W", "ignore", "-m", "pipelines.cli", "train", "world", "-c", str(home / "s.toml")]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "recsys.pipelines.cli",
+        "train",
+        "world",
+        "-c",
+        str(home / "s.toml"),
+    ]
     environment = {**os.environ, "RECSYS_HOME": str(home)}
     (home / "s.toml").write_text("")
     process = subprocess.Popen(

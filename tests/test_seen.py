@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from bundle_maker import START, content
 
+from recsys.answers.question import Event, Question
+from recsys.answers.respond import respond
 from recsys.arrays import Ragged
+from recsys.bundle import bundle
+from recsys.bundle.content import Content
+from recsys.bundle.write import publish
+from recsys.encoders.users import Users
 from recsys.errors import ModelError, SettingError
-from recsys.retrieval import bundle
-from recsys.retrieval.respond import Event, Question, respond
+from recsys.retrieval.recommender import recommender_of
 from recsys.retrieval.seen import SeenSettings, seen_policy
-from recsys.retrieval.users import Users
 
 DAY = 86_400
 NOW = 1_700_000_000
@@ -147,7 +151,7 @@ def test_days_need_times_and_a_moment() -> None:
 STATED = {"policy": "cooldown_days", "days": 1, "events": ["buy", "view"], "domains": {"books": {"events": ["buy"]}}}
 
 
-def made(seen: Any) -> bundle.Content:
+def made(seen: Any) -> Content:
     whole = content(seen=seen)
     event = np.random.default_rng(5).integers(3, size=len(whole.histories.values)).astype(np.int8)
     return replace(whole, history_event=event, event_names=NAMES)
@@ -155,7 +159,7 @@ def made(seen: Any) -> bundle.Content:
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> bundle.Bundle:
-    return bundle.load(bundle.publish(tmp_path_factory.mktemp("root"), made(STATED)))
+    return bundle.load(publish(tmp_path_factory.mktemp("root"), made(STATED)))
 
 
 def test_a_bundle_keeps_policy_events_and_names(loaded: bundle.Bundle) -> None:
@@ -167,14 +171,14 @@ def test_a_bundle_keeps_policy_events_and_names(loaded: bundle.Bundle) -> None:
 
 
 def test_a_bundle_of_data_without_event_types_has_neither_file_nor_names(tmp_path: Any) -> None:
-    plain = bundle.load(bundle.publish(tmp_path, content()))
+    plain = bundle.load(publish(tmp_path, content()))
     assert plain.history_event is None
     assert plain.event_names == ()
     assert "event_names" not in plain.manifest
     assert not (plain.path / "histories.event.npy").exists()
 
 
-def counts_at_the_end(whole: bundle.Content) -> np.ndarray:
+def counts_at_the_end(whole: Content) -> np.ndarray:
     """int (30,): how many items are left to each user when all cooldowns are over."""
     books = whole.catalogue.domains["books"]
     events = zip(whole.histories.row_of_value(), whole.histories.values, whole.history_event, strict=True)  # type: ignore[arg-type]
@@ -193,7 +197,7 @@ def test_the_service_keeps_out_what_evaluation_keeps_out(loaded: bundle.Bundle, 
         event=whole.history_event,
         now=np.full(30, now),
     )
-    offline = bundle.recommender_of(
+    offline = recommender_of(
         whole.embeddings, whole.fallback, STATED, event_names=NAMES, domains=whole.catalogue.domains
     ).recommend(everyone, 40)
     for user in range(30):

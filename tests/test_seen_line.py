@@ -11,7 +11,8 @@ from serving_toys import running
 from test_pipelines import TINY, answer, recsys
 from test_seen import DAY, NAMES, STATED, made
 
-from recsys.retrieval import bundle
+from recsys.bundle.manifest import read_manifest
+from recsys.bundle.write import publish
 
 pytestmark = pytest.mark.slow
 SEEN = '{policy="cooldown_days", days=3, events=["buy"]}'
@@ -42,7 +43,7 @@ def test_a_run_with_a_policy_by_event_type_has_the_own_row_and_states_it_in_its_
     means = {name: row["ndcg_at_10"]["mean"] for name, row in said["metrics"].items()}
     assert max(means, key=means.__getitem__) in ("own_history", "als")
     assert means["own_history"] > 5 * means["popularity"]
-    manifest = bundle.read_manifest(Path(said["bundle"]))
+    manifest = read_manifest(Path(said["bundle"]))
     assert manifest["seen"] == {"policy": "cooldown_days", "days": 3.0, "events": ["buy"]}
     assert sorted(manifest["event_names"]) == ["buy", "view"]
     again = answer(recsys(home, "evaluate", said["bundle"], "--json"))  # the same policy, from the manifest
@@ -69,7 +70,7 @@ def test_a_policy_that_the_data_cannot_keep_is_refused_before_anything_is_writte
 
 
 def test_a_service_keeps_the_policy_by_type_and_time(tmp_path: Path) -> None:
-    bundle.publish(tmp_path / "root", made(STATED))
+    publish(tmp_path / "root", made(STATED))
     import time
 
     now = int(time.time())

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from serving_toys import REPOSITORY, UNTRAINED, Answer, Running, content, published, running
 
-from recsys.retrieval.bundle import publish
-from serving.problems import CODES
+from recsys.bundle.write import publish
+from recsys.serving.problems import CODES
 
 MIB = 1 << 20
 

@@ -19,11 +19,13 @@ import pytest
 from serving_inside import in_process
 from serving_toys import REPOSITORY, Running, content, published, running
 
-from recsys.retrieval.bundle import Bundle, point_to, publish
-from serving.app import create_app
-from serving.exposure import ExposureLog
-from serving.settings import ServingSettings
-from serving.state import Store
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.root import point_to
+from recsys.bundle.write import publish
+from recsys.serving.app import create_app
+from recsys.serving.exposure import ExposureLog
+from recsys.serving.settings import ServingSettings
+from recsys.serving.state import Store
 
 pytestmark = pytest.mark.slow
 
@@ -207,7 +209,7 @@ def test_the_service_ends_with_its_standard_input(tmp_path: Path) -> None:
 
 def failure(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "serving", *arguments], capture_output=True, text=True, cwd=REPOSITORY, timeout=30
+        [sys.executable, "-m", "recsys.serving", *arguments], capture_output=True, text=True, cwd=REPOSITORY, timeout=30
     )
     assert done.returncode == 2
     assert not done.stdout

@@ -12,8 +12,8 @@ import pytest
 from pyarrow import parquet
 
 from recsys.data.dataset import Dataset
-from recsys.data.sources.folder import load_dataset
-from recsys.data.sources.tables import dataset_of
+from recsys.data.read.load import load_dataset
+from recsys.data.read.tables import dataset_of
 from recsys.errors import DataError
 
 OWN = {"user_id": "visitor", "item_id": "product", "timestamp": "at", "event": "what", "weight": "stars"}

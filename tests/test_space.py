@@ -4,13 +4,13 @@ import tomllib
 
 import pytest
 
-from pipelines.settings import RunSettings
-from pipelines.space import edges, placed, said, searched
-from pipelines.tuned import config_text, toml_text
 from recsys.errors import SettingError
-from recsys.models.als import ALS
+from recsys.models.als.als import ALS
 from recsys.models.registry import MODELS, make_model
 from recsys.models.search import SEARCH, Choices, Span, space_of
+from recsys.pipelines.run.settings import RunSettings
+from recsys.pipelines.search.config_file import config_text, toml_text
+from recsys.pipelines.search.space import edges, placed, said, searched
 
 TOY = "tuned_toys:Peak"
 

@@ -9,15 +9,15 @@ from bundle_maker import content
 from toys import dataset, random_log
 
 from recsys.arrays import Ragged
+from recsys.bundle.bundle import load
+from recsys.bundle.write import publish
+from recsys.encoders.bag import Bag
+from recsys.encoders.solve import Solve
+from recsys.encoders.users import Users
 from recsys.errors import ModelError
-from recsys.models.fold_in import fitted_inputs
+from recsys.matrix.ridge import fitted_inputs
 from recsys.models.registry import make_model
-from recsys.retrieval.bag import Bag
-from recsys.retrieval.bundle import load, publish
-from recsys.retrieval.concat import concat
-from recsys.retrieval.encoders import Solve
-from recsys.retrieval.ranker import Embeddings
-from recsys.retrieval.users import Users
+from recsys.retrieval.embeddings import Embeddings, concat
 
 RNG = np.random.default_rng(5)
 INPUTS = RNG.normal(size=(9, 4)).astype(np.float32)
@@ -95,7 +95,7 @@ def test_with_a_half_life_an_event_counts_half_so_many_events_later(kind: str) -
 def test_a_long_list_of_histories_is_encoded_in_blocks_to_the_same_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     histories = Ragged.of([list(RNG.integers(9, size=size)) for size in (3, 0, 7, 1, 5, 2)])
     together = Bag(INPUTS, None, unit=True).encode(Users.unknown(histories))[0]
-    monkeypatch.setattr("recsys.retrieval.bag._BLOCK_BYTES", 4 * 4 * 6)
+    monkeypatch.setattr("recsys.encoders.bag._BLOCK_BYTES", 4 * 4 * 6)
     np.testing.assert_array_equal(Bag(INPUTS, None, unit=True).encode(Users.unknown(histories))[0], together)
 
 

@@ -8,10 +8,11 @@ import pytest
 
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from recsys.data.interactions import Interactions
-from recsys.data.protocols import SPLITS
-from recsys.data.sources.folder import load_dataset
-from recsys.data.sources.tables import dataset_of
-from recsys.data.split import Holdout, Split, SplitSettings, split
+from recsys.data.read.load import load_dataset
+from recsys.data.read.tables import dataset_of
+from recsys.data.split.holdout import Holdout, Split, SplitSettings
+from recsys.data.split.protocols import SPLITS
+from recsys.data.split.split import split
 from recsys.errors import DataError, SettingError
 
 Row = tuple[int, int, int]  # user, item, time

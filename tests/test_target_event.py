@@ -4,17 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.measure import recommender_for
-from pipelines.settings import load_settings
 from recsys.arrays import I32, Array
-from recsys.data.audit import audit_holdout
 from recsys.data.dataset import Dataset
 from recsys.data.prepare import PrepareSettings, prepared
-from recsys.data.sources.tables import dataset_of
-from recsys.data.split import Holdout, SplitSettings, split
-from recsys.evaluation.holdout import evaluate_on
+from recsys.data.read.tables import dataset_of
+from recsys.data.split.audit import audit_holdout
+from recsys.data.split.holdout import Holdout, SplitSettings
+from recsys.data.split.split import split
+from recsys.evaluation.evaluate import evaluate_on
 from recsys.models.own_history import OwnHistory
 from recsys.models.popularity import fallback_order
+from recsys.pipelines.run.measure import recommender_for
+from recsys.pipelines.run.settings import load_settings
 
 BUY = PrepareSettings(target_event="buy")
 

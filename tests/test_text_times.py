@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from recsys.data.schema import parse_times
-from recsys.data.sources.folder import load_dataset
-from recsys.data.sources.tables import dataset_of
-from recsys.data.text_times import times_of_text
+from recsys.data.read.columns import parse_times
+from recsys.data.read.load import load_dataset
+from recsys.data.read.tables import dataset_of
+from recsys.data.read.times import times_of_text
 from recsys.errors import DataError
 
 MOMENT = dt.datetime(2026, 1, 31, 12, 30, 15, 250_000, dt.UTC)

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from recsys.arrays import Ragged
+from recsys.encoders.encoder import Constant
+from recsys.encoders.users import Users
 from recsys.retrieval import topk
-from recsys.retrieval.encoders import Constant
-from recsys.retrieval.ranker import Embeddings, VectorRanker, block_rows
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.ranker import block_rows
 from recsys.retrieval.topk import top_k
-from recsys.retrieval.users import Users
+from recsys.retrieval.vector_ranker import VectorRanker
 
 
 def slowly(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

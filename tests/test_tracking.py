@@ -15,12 +15,13 @@ from scipy import stats
 from test_pipelines import TINY, answer, recsys
 from toys import random_log
 
-from pipelines import tracking
-from pipelines.record import holdout_digest
-from pipelines.runs import Judged, compared
-from pipelines.tracking import Run
-from recsys.data.split import SplitSettings, split
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
 from recsys.errors import TrackingError
+from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking.client import Run
+from recsys.pipelines.tracking.record import holdout_digest
+from recsys.pipelines.tracking.runs import Judged, compared
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = ["--user-col", "visitor", "--item-col", "article", "--time-col", "at"]
@@ -173,7 +174,18 @@ def test_a_store_that_fails_in_the_middle_is_finished_later(tmp_path: Path, clic
 @pytest.mark.slow
 def test_a_full_disk_loses_no_model(tmp_path: Path, clicks: Path) -> None:
     """No file may pass 600 kB: the bundle of this log fits, and compiled code; the tracking database does not."""
-    command = [sys.executable, "-W", "ignore", "-m", "pipelines.cli", "train", str(clicks), *COLUMNS, *TINY, "--json"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "recsys.pipelines.cli",
+        "train",
+        str(clicks),
+        *COLUMNS,
+        *TINY,
+        "--json",
+    ]
     environment = {**os.environ, "RECSYS_HOME": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "numba")}
     environment.pop("MLFLOW_TRACKING_URI", None)
     limit = (600_000, 600_000)
@@ -206,11 +218,11 @@ def test_a_home_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest
     (kept / "table.md").write_text("figures")
     monkeypatch.setenv("RECSYS_HOME", str(home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    run_id = tracking.start_run("shop", "als on clicks")
+    run_id = client.start_run("shop", "als on clicks")
     found: dict[str, Any] = {"settings": {"dim": 8}, "tags": {}, "metrics": {"ndcg_at_10": 0.5}, "curves": {}}
-    tracking.finish_run(run_id, **found, files=kept, bundle=None)
-    assert tracking.artifact_of(run_id, "table.md").read_text() == "figures"
-    assert [run.metrics for run in tracking.runs("shop")] == [{"ndcg_at_10": 0.5}]
+    client.finish_run(run_id, **found, files=kept, bundle=None)
+    assert client.artifact_of(run_id, "table.md").read_text() == "figures"
+    assert [run.metrics for run in client.runs("shop")] == [{"ndcg_at_10": 0.5}]
     assert (home / "mlruns/mlflow.db").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["kept", name])
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from toys import checkerboard
 
+from recsys import durable
 from recsys.errors import ModelError
 from recsys.models.base import fit_with
 from recsys.models.registry import make_model
 from recsys.progress import silent
-from recsys.retrieval import durable
-from recsys.retrieval.ranker import Embeddings
+from recsys.retrieval.embeddings import Embeddings
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.loop import Aids, Start, run_epochs
 

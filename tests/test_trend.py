@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from toys import dataset, random_log
 
+from recsys.encoders.users import Users
 from recsys.errors import ModelError
 from recsys.models.popularity import trend
 from recsys.models.registry import make_model
-from recsys.retrieval.users import Users
 
 
 def test_trend_is_the_gain_over_all_time_of_what_was_had_lately() -> None:

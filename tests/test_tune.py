@@ -16,16 +16,17 @@ import tuned_toys
 from click.testing import CliRunner
 from test_pipelines import answer
 
-from pipelines import prepared, tracking
-from pipelines.cli import main
-from pipelines.console import Steps
-from pipelines.settings import load_settings
-from pipelines.space import searched
-from pipelines.study import opened
-from pipelines.trial import Judge
-from pipelines.tune import Asked, Tuned, tune
-from recsys.data.split import Split
+from recsys.data.split.holdout import Split
 from recsys.errors import ModelError, SettingError, TrackingError
+from recsys.pipelines.cli import main
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run import question
+from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.search.space import searched
+from recsys.pipelines.search.study import opened
+from recsys.pipelines.search.trial import Judge
+from recsys.pipelines.search.tune import Asked, Tuned, tune
+from recsys.pipelines.tracking import client
 
 ROOT = Path(__file__).parent.parent
 TOY = "tuned_toys:Peak"
@@ -69,7 +70,7 @@ def test_the_search_finds_what_is_good(tuned: Tuned) -> None:
     assert (tuned.trials[0].values, tuned.trials[0].facts["start"]) == ({"x": 8.0}, True)
     assert not any(trial.facts["start"] for trial in tuned.trials[1:])
     kept = [
-        np.load(tracking.artifact_of(trial.facts["run_id"], "values.npz"))["ndcg_at_20"]
+        np.load(client.artifact_of(trial.facts["run_id"], "values.npz"))["ndcg_at_20"]
         for trial in (tuned.best, tuned.trials[0])
     ]
     gap = kept[0] - kept[1]
@@ -87,15 +88,15 @@ def test_the_config_is_taken_and_gives_the_figure_that_it_states(tuned: Tuned) -
     assert "# Command: recsys train world -c " in head
     assert f"{tuned.figures['mean']:.4f}" in head
     on_validation = settings.model_copy(update={"judge": "validation"})
-    holdout = prepared.prepare(on_validation, Steps(quiet=True)).holdout
+    holdout = question.prepare(on_validation, Steps(quiet=True)).holdout
     found = Judge(on_validation, holdout, "ndcg_at_20").tried(tuned.model)
     assert found.interval.mean == pytest.approx(tuned.figures["mean"], abs=1e-12)
 
 
 @pytest.mark.slow
 def test_trials_are_runs_nested_in_one_and_apart_from_those_of_training(tuned: Tuned) -> None:
-    assert tracking.runs() == []  # `last` and the list are those of training
-    runs = {run.run_id: run for run in tracking.runs("recsys/trials", 100)}
+    assert client.runs() == []  # `last` and the list are those of training
+    runs = {run.run_id: run for run in client.runs("recsys/trials", 100)}
     nested = [run for run in runs.values() if run.tags.get("mlflow.parentRunId") == tuned.run_id]
     assert len(nested) == len(tuned.trials) == 14
     for trial in tuned.trials:
@@ -104,8 +105,8 @@ def test_trials_are_runs_nested_in_one_and_apart_from_those_of_training(tuned: T
         assert (run.metrics["ndcg_at_20_low"], run.metrics["epochs"]) == (trial.facts["low"], 8)
         assert float(run.params["model.x"]) == trial.values["x"]
     for name in (tuned.config.name, tuned.config.with_suffix(".png").name, tuned.config.with_suffix(".md").name):
-        assert tracking.artifact_of(str(tuned.run_id), name).stat().st_size > 100
-    with np.load(tracking.artifact_of(tuned.best.facts["run_id"], "values.npz")) as stored:
+        assert client.artifact_of(str(tuned.run_id), name).stat().st_size > 100
+    with np.load(client.artifact_of(tuned.best.facts["run_id"], "values.npz")) as stored:
         assert stored["ndcg_at_20"].mean() == pytest.approx(tuned.best.mean)
 
 
@@ -146,7 +147,7 @@ def test_a_trial_that_cannot_learn_is_a_failed_one_with_its_reason(home: Path) -
     assert all("diverged" in trial.facts["reason"] for trial in failed)
     assert len(found.trials) == 6
     assert "diverged" in found.text
-    assert tracking.run_of(failed[0].facts["run_id"]).status == "FAILED"
+    assert client.run_of(failed[0].facts["run_id"]).status == "FAILED"
     with pytest.raises(ModelError, match=r"no trial .* diverged at x"):
         search("x=9.6:9.9", model={"x": 9.7, "epochs": 3}, trials=2)
 
@@ -212,14 +213,14 @@ def test_the_test_part_is_not_touched(home: Path, tmp_path: Path, monkeypatch: p
         sealed.__dict__.update(title=parts.title, validation=parts.validation)
         return sealed
 
-    split = prepared.split
-    monkeypatch.setattr(prepared, "split", sealed)
+    split = question.split
+    monkeypatch.setattr(question, "split", sealed)
     found = [search("x=0:9", data=str(tmp_path / f"{name}.csv"), trials=4) for name in ("one", "other")]
     first, second = ([(trial.values, trial.mean) for trial in one.trials] for one in found)
     assert first == second
     assert found[0].name != found[1].name  # other data, another search
     with pytest.raises(AssertionError, match="reads the test part"):
-        prepared.prepare(load_settings(None, [], data=str(tmp_path / "one.csv")), Steps(quiet=True))
+        question.prepare(load_settings(None, [], data=str(tmp_path / "one.csv")), Steps(quiet=True))
 
 
 def test_a_database_that_refuses_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +256,18 @@ def test_a_store_that_refuses_costs_the_runs_and_not_the_search(
 
 
 def command(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-W", "ignore", "-m", "pipelines.cli", "tune", "world", *WORLD, "--json", *arguments]
+    words = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "recsys.pipelines.cli",
+        "tune",
+        "world",
+        *WORLD,
+        "--json",
+        *arguments,
+    ]
     environment = {**os.environ, "RECSYS_HOME": str(home), "PYTHONPATH": str(ROOT / "tests")}
     environment.pop("MLFLOW_TRACKING_URI", None)
     return subprocess.Popen(words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -11,16 +11,21 @@ import torch
 from tower_toys import BOTH, COLOUR, SMALL, bundled, coloured, everyone, fitted
 from toys import checkerboard, dataset, random_log
 
-from recsys.arrays import Histories, Ragged
+from recsys.answers.person import person_of, usable_items
+from recsys.answers.question import Event, Question
+from recsys.answers.respond import respond
+from recsys.arrays import Ragged
+from recsys.bundle.bundle import load
+from recsys.bundle.write import write
+from recsys.encoders.encoder import load_encoder
+from recsys.encoders.users import Users
 from recsys.errors import DataError, ModelError, RequestError, SettingError
-from recsys.models.content import content_of
+from recsys.history import Histories
+from recsys.models.export import content_of
 from recsys.models.registry import make_model
 from recsys.models.two_tower import TwoTower, TwoTowerSettings, _Learner
-from recsys.retrieval.bundle import load, write
-from recsys.retrieval.encoders import load_encoder
-from recsys.retrieval.ranker import FALLBACK, FEATURES, HISTORY, USER_ROW, VectorRanker
-from recsys.retrieval.respond import Event, Question, _person, _usable, respond
-from recsys.retrieval.users import Users
+from recsys.retrieval.ranker import FALLBACK, FEATURES, HISTORY, USER_ROW
+from recsys.retrieval.vector_ranker import VectorRanker
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.events import PastOfEvents
 from recsys.training.loop import Aids
@@ -146,7 +151,7 @@ def test_within_a_mixture_a_tower_keeps_the_row_to_which_fresh_clicks_come(tmp_p
     parts = []
     for clicks in ([], [Event("i3"), Event("i5")]):
         question = Question("u2", clicks)
-        users, _ = _person(bundle, question, _usable(bundle, clicks, []))
+        users, _ = person_of(bundle, question, usable_items(bundle, clicks, []))
         vector = bundle.encoder.encode(users)[0][0]
         parts.append((vector[:4], vector[4:]))
     (row, tower_row), (folded, kept) = parts

@@ -8,22 +8,23 @@ import numpy as np
 import pytest
 from toys import dataset
 
-from pipelines import tracking
-from pipelines.console import Steps
-from pipelines.settings import load_settings
-from pipelines.train import Trained, train
-from pipelines.warm import start_of
 from recsys.arrays import F32
+from recsys.bundle.bundle import Bundle, load
+from recsys.bundle.write import write
 from recsys.data.dataset import Dataset
+from recsys.encoders.users import Users
 from recsys.errors import SettingError, TrackingError
 from recsys.ids import IdMap
-from recsys.models.content import content_of
+from recsys.models.export import content_of
 from recsys.models.registry import make_model
 from recsys.models.two_tower import TwoTowerSettings
 from recsys.models.two_tower import _Learner as TwoTowerLearner
-from recsys.retrieval.bundle import Bundle, load, write
-from recsys.retrieval.ranker import Embeddings
-from recsys.retrieval.users import Users
+from recsys.models.warm_start import start_of
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.run.train import Trained, train
+from recsys.pipelines.tracking import client
+from recsys.retrieval.embeddings import Embeddings
 
 pytestmark = pytest.mark.slow
 
@@ -45,8 +46,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise TrackingError("no store here.")
 
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
-    monkeypatch.setattr(tracking, "start_run", refuse)
-    monkeypatch.setattr("pipelines.train.draw", lambda *arguments: None)
+    monkeypatch.setattr(client, "start_run", refuse)
+    monkeypatch.setattr("recsys.pipelines.run.train.draw", lambda *arguments: None)
     return tmp_path
 
 
@@ -147,8 +148,8 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("earlier")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("RECSYS_HOME", str(root))
-        patched.setattr("pipelines.train.draw", lambda *arguments: None)
-        patched.setattr(tracking, "start_run", lambda *arguments: (_ for _ in ()).throw(TrackingError("none.")))
+        patched.setattr("recsys.pipelines.run.train.draw", lambda *arguments: None)
+        patched.setattr(client, "start_run", lambda *arguments: (_ for _ in ()).throw(TrackingError("none.")))
         found = ran(*SOFTMAX, "judge=validation").bundle
     assert found is not None
     return found

@@ -9,20 +9,24 @@ import pytest
 from bundle_maker import START, content
 from toys import dataset
 
-from pipelines.evaluate import Translated
-from recsys.arrays import Histories, Ragged
+from recsys.answers.explain import explain
+from recsys.answers.person import stored_users
+from recsys.answers.question import Event, Question
+from recsys.answers.respond import respond
+from recsys.arrays import Ragged
+from recsys.bundle.bundle import Bundle, load
+from recsys.bundle.write import write
 from recsys.data.dataset import Dataset
 from recsys.data.prepare import PrepareSettings, prepared
-from recsys.data.split import SplitSettings, split
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.split import split
+from recsys.encoders.users import Users
 from recsys.evaluation.doctor import examine
-from recsys.evaluation.holdout import users_of
-from recsys.models.als import ALS, ALSSettings
-from recsys.models.content import content_of
-from recsys.retrieval.bundle import Bundle, load, write
-from recsys.retrieval.explain import explain, stored_users
-from recsys.retrieval.merge import merged
-from recsys.retrieval.respond import Event, Question, respond
-from recsys.retrieval.users import Users
+from recsys.evaluation.evaluate import users_of
+from recsys.evaluation.foreign import BundleInDataIds
+from recsys.history import Histories, merged
+from recsys.models.als.als import ALS, ALSSettings
+from recsys.models.export import content_of
 
 NAMES = ("view", "cart", "buy")
 WEIGHTS = {"view": 0.5, "buy": 6.0}
@@ -188,11 +192,11 @@ def test_a_bundle_is_judged_with_the_weights_of_the_data(tmp_path: Path) -> None
         event_names=NAMES,
     )
     bundle, asked = bundle_of(known, PrepareSettings(), tmp_path), log(7, own=True)
-    found = Translated(bundle, asked).translated(Users.unknown(asked.interactions.histories())).past
+    found = BundleInDataIds(bundle, asked).translated(Users.unknown(asked.interactions.histories())).past
     for column, expected in zip(columns_of(found), columns_of(bundle.past), strict=True):
         np.testing.assert_array_equal(column, expected)
     plain = replace(bundle, history_weight=None)  # one of an earlier version serves without weights, and is judged so
-    assert Translated(plain, asked).translated(Users.unknown(asked.interactions.histories())).weight is None
+    assert BundleInDataIds(plain, asked).translated(Users.unknown(asked.interactions.histories())).weight is None
 
 
 def columns_of(past: Histories) -> list[Any]:

@@ -43,7 +43,7 @@ def test_the_wheel_holds_the_program_and_nothing_else(wheel: Path) -> None:
     held = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == {path.relative_to(REPOSITORY).as_posix() for path in wanted} | {"recsys/py.typed"}
     about = ZipFile(wheel).read(next(name for name in ZipFile(wheel).namelist() if name.endswith("entry_points.txt")))
-    assert b"recsys = pipelines.cli:main" in about
+    assert b"recsys = recsys.pipelines.cli:main" in about
 
 
 def test_a_fresh_install_of_the_service_answers(service_alone: Path, tmp_path: Path) -> None:

@@ -10,15 +10,15 @@ import pytest
 from bundle_maker import content
 from click.testing import CliRunner
 
-from pipelines.cli import main
-from pipelines.console import WIDEST, text_table
-from pipelines.demo import gain_said
-from pipelines.reports import against, plain_interval
-from recsys.evaluation.attainable import attainable_gain
+from recsys.bundle.catalogue import Catalogue
+from recsys.bundle.write import publish
+from recsys.evaluation.planted import attainable_gain
 from recsys.evaluation.significance import compare, p_text
+from recsys.evaluation.tables import against, plain_interval
 from recsys.ids import IdMap
-from recsys.retrieval import bundle
-from recsys.retrieval.catalogue import Catalogue
+from recsys.pipelines.cli import main
+from recsys.pipelines.demo import gain_said
+from recsys.text import WIDEST, text_table
 
 NASTY = ["a|b", "two\nlines\r\nof\ttext", "x" * 5_000, "\x1b[31mred\x1b[0m", "back\\|slash", "", "Amélie ☕"]
 
@@ -83,7 +83,7 @@ def odd_ids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids = [f"red, {item}" if item < 20 else f'the "{item}"' for item in range(40)]
     titles = pa.table({"title": [f"T|{item}\nx" for item in range(40)]})
     root = tmp_path_factory.mktemp("odd")
-    bundle.publish(root, replace(made, item_ids=IdMap.of(ids), catalogue=Catalogue(titles)))
+    publish(root, replace(made, item_ids=IdMap.of(ids), catalogue=Catalogue(titles)))
     return root
 
 

@@ -8,11 +8,11 @@ import pytest
 from scipy.stats import chisquare
 from worlds import SMALL, TINY, histories, medium_world, small_world
 
-from recsys.data import world, world_clusters
-from recsys.data.world import START, WEEK_S, World, WorldSettings, make_world
-from recsys.data.world_clusters import clusters_of, draw_places
-from recsys.data.world_kernels import draw_events
-from recsys.data.world_truth import fitted_tastes, oracle_scores
+from recsys.data.planted import clusters, world
+from recsys.data.planted.clusters import clusters_of, draw_places
+from recsys.data.planted.kernels import draw_events
+from recsys.data.planted.truth import fitted_tastes, oracle_scores
+from recsys.data.planted.world import START, WEEK_S, World, WorldSettings, make_world
 from recsys.errors import SettingError
 
 
@@ -39,7 +39,7 @@ def test_same_seed_same_bytes_and_another_seed_another_world():
 def by_cluster(monkeypatch):
     """Small worlds drawn as the largest are, from clusters of about eight items."""
     monkeypatch.setattr(world, "_LARGE", 1)
-    monkeypatch.setattr(world_clusters, "_ALIKE", 8)
+    monkeypatch.setattr(clusters, "_ALIKE", 8)
 
 
 def test_worlds_are_drawn_by_cluster_from_a_size_on(monkeypatch):
@@ -159,7 +159,7 @@ def test_sequences_come_with_their_exact_probabilities(lead, draw, monkeypatch):
 
     With the lead, one item takes nearly all proposals and is soon seen: the rest is drawn by the exact pass.
     """
-    monkeypatch.setattr(world_clusters, "_ALIKE", 5 / 3)
+    monkeypatch.setattr(clusters, "_ALIKE", 5 / 3)
     n, n_items, rank = 20_000, 5, 2
     random = np.random.default_rng(0)
     factors = random.standard_normal((rank, n_items)).astype(np.float32)

@@ -5,8 +5,8 @@ import pytest
 from worlds import medium_world, small_world
 
 from recsys.data.dataset import ITEM_COLUMNS
-from recsys.data.world import World
-from recsys.data.world_names import _WORDS, CATEGORIES, DOMAINS, titles
+from recsys.data.planted.names import _WORDS, CATEGORIES, DOMAINS, titles
+from recsys.data.planted.world import World
 from recsys.seeding import generator
 
 

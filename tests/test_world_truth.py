@@ -5,9 +5,9 @@ import pytest
 from worlds import SMALL, TINY, histories, medium_world, small_world
 
 from recsys.arrays import Ragged
-from recsys.data import world_truth
-from recsys.data.world import START, WEEK_S, World, make_world
-from recsys.data.world_truth import fitted_tastes, informed_scores, oracle_scores
+from recsys.data.planted import truth
+from recsys.data.planted.truth import fitted_tastes, informed_scores, oracle_scores
+from recsys.data.planted.world import START, WEEK_S, World, make_world
 from recsys.errors import DataError, ModelError
 
 
@@ -127,7 +127,7 @@ def test_histories_that_the_world_cannot_have_drawn_are_refused(small):
 
 
 def test_a_fit_that_does_not_converge_is_an_error(small, monkeypatch):
-    monkeypatch.setattr(world_truth, "_TOLERANCE", -1.0)
+    monkeypatch.setattr(truth, "_TOLERANCE", -1.0)
     items, time = histories(small)
     chosen = np.array([4])
     with pytest.raises(ModelError, match="1 users did not converge"):

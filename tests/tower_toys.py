@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 from toys import checkerboard
 
+from recsys.bundle.bundle import Bundle, load
+from recsys.bundle.write import publish
 from recsys.data.dataset import Dataset
-from recsys.models.content import content_of
+from recsys.encoders.users import Users
+from recsys.models.export import content_of
 from recsys.models.registry import make_model
-from recsys.retrieval.bundle import Bundle, load, publish
-from recsys.retrieval.users import Users
 
 SMALL = {"dim": 8, "epochs": 30, "batch_size": 256, "learning_rate": 0.03, "history": "others"}
 COLOUR = [{"column": "colour"}]

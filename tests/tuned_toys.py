@@ -7,11 +7,11 @@ import numpy as np
 from pydantic import Field
 
 from recsys.config import Settings
+from recsys.encoders.encoder import Constant
 from recsys.errors import ModelError
 from recsys.models.search import Span
 from recsys.progress import silent
-from recsys.retrieval.encoders import Constant
-from recsys.retrieval.ranker import Embeddings
+from recsys.retrieval.embeddings import Embeddings
 from recsys.training.loop import ALONE
 
 EPOCHS_SEEN: list[tuple[float, int]] = []  # (x, epoch) of every epoch that was learned in this process

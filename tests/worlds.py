@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from recsys.data.world import World, WorldSettings, make_world
+from recsys.data.planted.world import World, WorldSettings, make_world
 
 TINY = WorldSettings(users=50, items=40)
 SMALL = WorldSettings(users=600, items=300)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.command import stage
+from recsys.history import DAY_S
+from recsys.pipelines.commands.stage import stage
 
 if TYPE_CHECKING:
-    from recsys.retrieval.prune import Held
+    from recsys.bundle.prune import Held
 
 _ROOT = click.argument("root", required=False, type=click.Path(path_type=Path))
 
@@ -26,7 +27,7 @@ def bundles() -> None:
 @stage
 def list_(root: Path | None, as_json: bool) -> Any:
     """List the bundles of ROOT, the newest first: size, age, and which one is current."""
-    from recsys.retrieval.prune import held
+    from recsys.bundle.prune import held
 
     root = root or _default()
     found = held(root)
@@ -45,7 +46,7 @@ def list_(root: Path | None, as_json: bool) -> Any:
 @stage
 def prune(root: Path | None, keep: int, dry_run: bool, as_json: bool) -> Any:
     """Delete all but the newest bundles of ROOT. The current one and the one before it always stay."""
-    from recsys.retrieval.prune import prune as run_prune
+    from recsys.bundle.prune import prune as run_prune
 
     root = root or _default()
     gone = run_prune(root, keep, dry_run=dry_run)
@@ -58,13 +59,13 @@ def prune(root: Path | None, keep: int, dry_run: bool, as_json: bool) -> Any:
 
 
 def _default() -> Path:
-    from pipelines.tracking import store
+    from recsys.pipelines.tracking.store import store
 
     return store() / "bundles"
 
 
 def _table(found: Sequence["Held"]) -> str:
-    from pipelines.console import text_table
+    from recsys.text import text_table
 
     rows = [
         [one.bundle_id, _mib(one.size), _age(time.time() - one.created), "current" if one.current else ""]
@@ -78,7 +79,7 @@ def _mib(size: int) -> str:
 
 
 def _age(seconds: float) -> str:
-    for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+    for unit, name in ((DAY_S, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {name}"
     return f"{max(0.0, seconds):.0f} seconds"

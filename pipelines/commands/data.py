@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipelines.command import Negative, column_options, stage
+from recsys.pipelines.commands.stage import Negative, column_options, stage
 
 
 @click.group()
@@ -24,7 +24,7 @@ def check(source: str, columns: dict[str, str], items: Path | None, as_json: boo
 
     Exit status 1 where there are errors, 0 with warnings alone.
     """
-    from recsys.data.check import check as run_check
+    from recsys.data.check.check import check as run_check
 
     checked = run_check(source, columns, items=items)
     result = {
@@ -59,16 +59,16 @@ def audit(
 ) -> Any:
     """Say what leaks from the events of TEST into those of TRAIN. Exit status 1 where something does."""
     if world:
-        from pipelines.audit_world import audit_world
-        from pipelines.console import Steps
-        from pipelines.settings import load_settings
+        from recsys.pipelines.console import Steps
+        from recsys.pipelines.run.audit_world import audit_world
+        from recsys.pipelines.run.settings import load_settings
 
         return audit_world(load_settings("world", assignments), Steps(quiet=as_json))
     if train is None or test is None:
         raise click.UsageError("name both tables, TRAIN and TEST, or ask for --world")
-    from recsys.data.audit import audit_tables, verdict
-    from recsys.data.findings import errors
-    from recsys.data.sources.folder import find
+    from recsys.data.check.findings import errors
+    from recsys.data.read.load import find
+    from recsys.data.split.audit import audit_tables, verdict
 
     findings = audit_tables(find(train), find(test), columns, repeats=repeats)
     if not as_json:
@@ -85,8 +85,8 @@ def audit(
 @stage
 def download(name: str | None, mirror: str | None, folder: Path | None, as_json: bool) -> Any:
     """Download the MovieLens set NAME into the cache, verified; without NAME, list them."""
-    from recsys.data.sources.download import GROUPLENS, REMOTES
-    from recsys.data.sources.download import download as fetch
+    from recsys.data.read.download import GROUPLENS, REMOTES
+    from recsys.data.read.download import download as fetch
 
     if name is None:
         listed = {key: {"note": remote.note, "md5": remote.md5} for key, remote in REMOTES.items()}
@@ -94,7 +94,7 @@ def download(name: str | None, mirror: str | None, folder: Path | None, as_json:
             for key, remote in REMOTES.items():
                 click.echo(f"{key}: {remote.note}{'' if remote.md5 else ', so it cannot be verified'}")
         return listed
-    from pipelines.console import Steps
+    from recsys.pipelines.console import Steps
 
     steps = Steps(quiet=as_json)
     with steps.step("download") as progress:

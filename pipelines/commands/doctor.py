@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from pipelines.command import Negative, stage
+from recsys.pipelines.commands.stage import Negative, stage
 
 
 @click.command()
@@ -17,7 +17,7 @@ def doctor(reference: str, now: int | None, as_json: bool) -> Any:
     Everyone gets the same list, a collapsed space, norms that only encode popularity, swapped columns, stale data,
     and training that differs from serving.
     """
-    from pipelines.doctor import diagnose, opened, plain, told
+    from recsys.pipelines.doctor import diagnose, opened, plain, told
 
     bundle = opened(reference)
     diagnosis = diagnose(bundle, now)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from pipelines.command import stage
+from recsys.pipelines.commands.stage import stage
 
 
 @click.command()
@@ -18,12 +18,13 @@ def why(bundle: Path, user: str, item: str, limit: int, as_json: bool) -> Any:
     """Say why USER gets ITEM from BUNDLE: its rank and what of the history spoke for it, or what keeps it out."""
     from dataclasses import asdict
 
-    from recsys.retrieval.bundle import current, load
-    from recsys.retrieval.explain import explain
+    from recsys.answers.explain import explain
+    from recsys.bundle.bundle import load
+    from recsys.bundle.root import current
 
     found = explain(load(current(bundle)), user, item)
     if not as_json:
-        from pipelines.console import text_table
+        from recsys.text import text_table
 
         click.echo(found.why)
         if found.shares:
@@ -46,14 +47,15 @@ def why(bundle: Path, user: str, item: str, limit: int, as_json: bool) -> Any:
 @stage
 def similar(bundle: Path, item: str, k: int, as_json: bool) -> Any:
     """List the items of BUNDLE whose vectors point most nearly the way of ITEM's (cosine), with titles."""
-    from recsys.retrieval.bundle import current, load
-    from recsys.retrieval.respond import similar as nearest
+    from recsys.answers.similar import similar as nearest
+    from recsys.bundle.bundle import load
+    from recsys.bundle.root import current
 
     loaded = load(current(bundle))
     found = nearest(loaded, item, k)
     title = loaded.catalogue.title(loaded.item_ids.index(item))
     if not as_json:
-        from pipelines.console import one_line, text_table
+        from recsys.text import one_line, text_table
 
         click.echo(f"Similar to {one_line(title or item)}:")
         rows = [[one.item_id, one.title or "", f"{one.score:.3f}"] for one in found]

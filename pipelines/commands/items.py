@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from pipelines.command import stage
+from recsys.pipelines.commands.stage import stage
 
 _BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
 _FILE = click.argument("file", type=click.Path(path_type=Path))
@@ -28,12 +28,13 @@ def encode(bundle: Path, file: Path, own_name: str, out: Path, as_json: bool) ->
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from pipelines.console import Steps
-    from recsys.data.sources.tables import read_items
+    from recsys import durable
+    from recsys.answers.new_items import encoded_items
+    from recsys.bundle.bundle import load
+    from recsys.bundle.root import current
+    from recsys.data.read.tables import read_items
     from recsys.errors import SettingError
-    from recsys.retrieval import durable
-    from recsys.retrieval.additions import encoded_items
-    from recsys.retrieval.bundle import current, load
+    from recsys.pipelines.console import Steps
 
     steps = Steps(quiet=as_json)
     if not out.parent.is_dir():
@@ -60,11 +61,13 @@ def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool)
 
     FILE may be the whole table of items: those that the bundle knows stay as they are.
     """
-    from pipelines.console import Steps
-    from recsys.data.sources.tables import read_items
+    from recsys.answers.new_items import with_items
+    from recsys.bundle.bundle import load
+    from recsys.bundle.root import current
+    from recsys.bundle.write import publish
+    from recsys.data.read.tables import read_items
     from recsys.errors import BundleError
-    from recsys.retrieval.additions import with_items
-    from recsys.retrieval.bundle import current, load, publish
+    from recsys.pipelines.console import Steps
 
     steps, source = Steps(quiet=as_json), current(bundle)
     root = to or bundle

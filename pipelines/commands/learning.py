@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipelines.command import column_options, config_for, run_options, shown, stage
+from recsys.pipelines.commands.stage import column_options, config_for, run_options, shown, stage
 
 
 @click.command()
@@ -15,13 +15,13 @@ from pipelines.command import column_options, config_for, run_options, shown, st
 @stage
 def demo(data: str, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool) -> Any:
     """The whole line: learn, measure, log, export, serve, and recommend to three people."""
-    from pipelines.settings import load_settings
+    from recsys.pipelines.run.settings import load_settings
 
     settings = load_settings(config or config_for(data), assignments, data=data)
     if dry_run:
         return shown(settings, as_json)
-    from pipelines.console import Steps
-    from pipelines.demo import demo as run_demo
+    from recsys.pipelines.console import Steps
+    from recsys.pipelines.demo import demo as run_demo
 
     return run_demo(settings, Steps(quiet=as_json))
 
@@ -44,20 +44,20 @@ def train(
     """Learn from DATA (`world`, a named data set, a folder or a file), judge, and log the run with its bundle.
 
     Under torchrun several processes share the batches of a two_tower model: torchrun --nproc-per-node 2 -m
-    pipelines.cli train DATA 'model={name="two_tower"}'
+    recsys.pipelines.cli train DATA 'model={name="two_tower"}'
     """
-    from pipelines.settings import load_settings
+    from recsys.pipelines.run.settings import load_settings
 
     named = [f"columns.{role}={json.dumps(column, ensure_ascii=False)}" for role, column in columns.items()]
     settings = load_settings(config or config_for(data), [*named, *assignments], data=data)
     if dry_run:
         return shown(settings, as_json)
-    from pipelines.console import Steps
-    from pipelines.prepared import prepare
-    from pipelines.reports import report_data
-    from pipelines.several import assist, assists
-    from pipelines.train import comparisons_of, metrics_of
-    from pipelines.train import train as run_train
+    from recsys.evaluation.tables import report_data
+    from recsys.pipelines.console import Steps
+    from recsys.pipelines.run.distributed import assist, assists
+    from recsys.pipelines.run.question import prepare
+    from recsys.pipelines.run.train import comparisons_of, metrics_of
+    from recsys.pipelines.run.train import train as run_train
 
     steps = Steps(quiet=as_json or assists())
     if assists():
@@ -104,10 +104,11 @@ def evaluate(
     With --candidates, the lists stand beside popularity, each other, and BUNDLE if one is named:
     recsys evaluate --candidates FILE.parquet data=ml-100k
     """
-    from pipelines.evaluate import evaluate_bundle, report_table, settings_of
-    from pipelines.settings import load_settings
+    from recsys.bundle.bundle import load
+    from recsys.bundle.root import current
     from recsys.errors import SettingError
-    from recsys.retrieval.bundle import current, load
+    from recsys.pipelines.run.evaluate import evaluate_bundle, report_table, settings_of
+    from recsys.pipelines.run.settings import load_settings
 
     if bundle is not None and "=" in bundle and not Path(bundle).exists():  # the first setting, and no bundle
         assignments, bundle = (bundle, *assignments), None
@@ -125,12 +126,12 @@ def evaluate(
         settings = load_settings(config or (data and config_for(data)), assignments)
     if dry_run:
         return shown(settings, as_json)
-    from pipelines.console import Steps
-    from pipelines.reports import report_data
+    from recsys.evaluation.tables import report_data
+    from recsys.pipelines.console import Steps
 
     steps = Steps(quiet=as_json)
     if candidates:
-        from pipelines.candidates import evaluate_candidates, judged_data, judged_table
+        from recsys.pipelines.run.candidates import evaluate_candidates, judged_data, judged_table
 
         judged = evaluate_candidates(candidates, settings, steps, loaded)
         steps.say(judged_table(judged))

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from pipelines.command import EXPERIMENT, stage
+from recsys.pipelines.commands.stage import EXPERIMENT, stage
 
 
 @click.command()
@@ -19,8 +19,8 @@ def runs(chosen: tuple[str, ...], experiment: str | None, metric: str | None, li
 
     RUN: an id or its beginning, `last`, `champion` or `challenger`; `shop/last` is that of experiment `shop`.
     """
-    from pipelines.runs import compared, judged, listed
     from recsys.errors import TrackingError
+    from recsys.pipelines.tracking.runs import compared, judged, listed
 
     if not chosen:
         text, found = listed(experiment, limit)
@@ -48,12 +48,12 @@ def runs(chosen: tuple[str, ...], experiment: str | None, metric: str | None, li
 @stage
 def promote(run: str, experiment: str | None, alias: str, as_json: bool) -> Any:
     """Name RUN's bundle the champion or the challenger of its experiment, in the MLflow model registry."""
-    from pipelines import tracking
-    from pipelines.settings import DEFAULT_EXPERIMENT
+    from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT
+    from recsys.pipelines.tracking import client
 
-    run_id = tracking.resolve(run, experiment)
-    version = tracking.promote(run_id, alias)
-    place = tracking.run_of(run_id).experiment
+    run_id = client.resolve(run, experiment)
+    version = client.promote(run_id, alias)
+    place = client.run_of(run_id).experiment
     if not as_json:
         named = alias if place == DEFAULT_EXPERIMENT else f"{place}/{alias}"
         click.echo(f"Run {run_id} is the {alias} of {place}, version {version}. Next: recsys export {named}")
@@ -65,8 +65,9 @@ def promote(run: str, experiment: str | None, alias: str, as_json: bool) -> Any:
 @stage
 def track(bundle: Path, as_json: bool) -> Any:
     """Log BUNDLE, which could not be logged when it was trained (`recsys train` said so), with all its figures."""
-    from pipelines import record
-    from recsys.retrieval.bundle import current, verify
+    from recsys.bundle.manifest import verify
+    from recsys.bundle.root import current
+    from recsys.pipelines.tracking import record
 
     folder = current(bundle)
     verify(folder)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipelines.command import EXPERIMENT, stage
+from recsys.pipelines.commands.stage import EXPERIMENT, stage
 
 
 @click.command()
@@ -19,18 +19,19 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
 
     RUN: an id or its beginning, `last`, `champion`, `challenger` (`shop/champion` in experiment `shop`), or a bundle.
     """
-    from pipelines import tracking
-    from recsys.retrieval.bundle import copy_into, current
+    from recsys.bundle.root import copy_into, current
+    from recsys.pipelines.tracking import client
+    from recsys.pipelines.tracking.store import store
 
     place, told = None, run
     if Path(run).is_dir():
         source = current(Path(run))
     else:
-        run = tracking.resolve(run, experiment)
-        found = tracking.run_of(run)
+        run = client.resolve(run, experiment)
+        found = client.run_of(run)
         place, told = found.experiment, f"{found.name}, run {run} of experiment {found.experiment}"
-        source = tracking.bundle_of(run)
-    root = to or tracking.store() / "bundles"
+        source = client.bundle_of(run)
+    root = to or store() / "bundles"
     folder = copy_into(root, source)
     if not as_json:
         click.echo(f"{folder} ({told}) is the current bundle of {root}. Next: recsys serve {root}")
@@ -62,18 +63,20 @@ def recommend(
 ) -> Any:
     """Recommend from BUNDLE (or a folder of bundles), by the same code as the service."""
     if all_users or out is not None:
-        from pipelines.batch import command
+        from recsys.pipelines.batch import command
 
         return command(bundle, k, out, all_users, bool(user or history or domain), as_json)
     from dataclasses import asdict
 
-    from recsys.retrieval.bundle import current, load
-    from recsys.retrieval.respond import Event, Question, respond
+    from recsys.answers.question import Event, Question
+    from recsys.answers.respond import respond
+    from recsys.bundle.bundle import load
+    from recsys.bundle.root import current
 
     events = [Event(item_id) for item_id in _ids(history)]
     reply = respond(load(current(bundle)), Question(user, events, k, domain))
     if not as_json:
-        from pipelines.console import text_table
+        from recsys.text import text_table
 
         rows = [[i.item_id, i.title or "", i.reason or "", f"{i.score:.3f}"] for i in reply.items]
         click.echo(f"{reply.source}: {reply.why}")
@@ -105,4 +108,4 @@ def serve(arguments: tuple[str, ...]) -> None:
     """Serve a bundle over HTTP: starts `python -m serving` with the same arguments; see `recsys serve --help`."""
     import os
 
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "serving", *arguments])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "recsys.serving", *arguments])

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipelines.command import column_options, config_for, run_options, stage
+from recsys.pipelines.commands.stage import column_options, config_for, run_options, stage
 
 
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,9 +56,9 @@ def tune(
 
     Stopped or killed at any moment, the same command goes on. The test part is not read.
     """
-    from pipelines.console import Steps
-    from pipelines.space import said, searched
-    from pipelines.trial import checked_metric
+    from recsys.pipelines.console import Steps
+    from recsys.pipelines.search.space import said, searched
+    from recsys.pipelines.search.trial import checked_metric
 
     settings = _settings(data, model, columns, config, assignments)
     checked_metric(metric)
@@ -68,9 +68,9 @@ def tune(
         if not as_json:
             click.echo(json.dumps(shown, indent=2))
         return shown
-    from pipelines.search_report import train_command
-    from pipelines.tune import Asked
-    from pipelines.tune import tune as run_tune
+    from recsys.pipelines.search.report import train_command
+    from recsys.pipelines.search.tune import Asked
+    from recsys.pipelines.search.tune import tune as run_tune
 
     steps = Steps(quiet=as_json)
     asked = Asked(trials, timeout, metric, not no_prune, anew, _typed("tune"))
@@ -114,11 +114,11 @@ def dims(
 
     With --retune, every dim has the settings that a search of so many trials finds for it.
     """
-    from pipelines.console import Steps
-    from pipelines.dims import checked_dims
-    from pipelines.space import Searched, searched
-    from pipelines.trial import checked_metric
     from recsys.errors import SettingError
+    from recsys.pipelines.console import Steps
+    from recsys.pipelines.search.dims import checked_dims
+    from recsys.pipelines.search.space import Searched, searched
+    from recsys.pipelines.search.trial import checked_metric
 
     settings = _settings(data, model, columns, config, assignments)
     checked_metric(metric)
@@ -137,9 +137,9 @@ def dims(
         if not as_json:
             click.echo(json.dumps(shown, indent=2))
         return shown
-    from pipelines.dims import advise
-    from pipelines.search_report import train_command
-    from pipelines.tune import Asked
+    from recsys.pipelines.search.dims import advise
+    from recsys.pipelines.search.report import train_command
+    from recsys.pipelines.search.tune import Asked
 
     steps = Steps(quiet=as_json)
     typed = _typed("dims")
@@ -177,8 +177,8 @@ def dims(
 def _settings(
     data: str, model: str | None, columns: dict[str, str], config: str | None, assignments: tuple[str, ...]
 ) -> Any:
-    from pipelines.settings import load_settings
-    from pipelines.tune import validation_of
+    from recsys.pipelines.run.settings import load_settings
+    from recsys.pipelines.search.tune import validation_of
 
     named = [f"columns.{role}={json.dumps(column, ensure_ascii=False)}" for role, column in columns.items()]
     config = config or config_for(data)

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
-from recsys.arrays import Array, Histories, Ragged
+from recsys.arrays import Array, Ragged
 from recsys.data.interactions import Interactions
+from recsys.history import Histories
 from recsys.ids import IdMap
 
 ITEM_COLUMNS = {"title": pa.string(), "domain": pa.string(), "categories": pa.list_(pa.string())}

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from recsys.arrays import F32, I8, I32, I64, Array, Histories, Ragged
-from recsys.data import on_disk
+from recsys.arrays import F32, I8, I32, I64, Array, Ragged
+from recsys.history import Histories
+from recsys.matrix import on_disk
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +19,7 @@ class Interactions:
 
     user, item: int32 (n,), below `n_users` and `n_items`. time: int64 (n,) unix seconds UTC, or None.
     weight: float32 (n,) or None (every event counts 1). event: int8 (n,) index into `event_names`, or None.
-    folder: where what is made of the events is kept too, where they lie on disk (`recsys.data.on_disk`); None = in
+    folder: where what is made of the events is kept too, where they lie on disk (`recsys.matrix.on_disk`); None = in
     memory. Build with `ordered`, which sorts.
     """
 

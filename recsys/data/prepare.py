@@ -15,9 +15,10 @@ from recsys.arrays import F32, I64, Array, Bool
 from recsys.config import Settings
 from recsys.data.dataset import Dataset, Published
 from recsys.data.interactions import Interactions
-from recsys.data.on_disk import chosen, made
 from recsys.errors import DataError
+from recsys.history import counted_events
 from recsys.ids import IdMap
+from recsys.matrix.on_disk import chosen, made
 
 
 class PrepareSettings(Settings):
@@ -144,16 +145,8 @@ def _single(data: Dataset, policy: str) -> Dataset:
         key = key * kinds + events.event
     if data.published is not None:  # an event to learn from never stands for one to judge on
         key = key * 3 + data.published.part
-    order = np.argsort(key, kind="stable")  # in time within a key
-    new = np.append(True, np.diff(key[order]) != 0)
-    starts = np.flatnonzero(new)
-    ends = np.append(starts[1:], len(order)) - 1
-    at = order[starts if policy == "first" else ends]
-    back = np.argsort(at)
-    if policy != "sum":
-        return _chosen(data, at[back])
-    total = np.add.reduceat(events.weights[order].astype(np.float64), starts).astype(np.float32)
-    return _chosen(data, at[back], total[back])
+    places, total = counted_events(key, policy, events.weights if policy == "sum" else None)
+    return _chosen(data, places, total)
 
 
 def _core(data: Dataset, least_user: int, least_item: int) -> Dataset:

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from recsys.arrays import F32, I64, Array, Ragged
-from recsys.models.popularity import DAY_S
-from recsys.retrieval.bundle import Bundle
-from recsys.retrieval.encoders import Solve
+from recsys.bundle.bundle import Bundle
+from recsys.encoders.solve import Solve
+from recsys.encoders.users import Users
+from recsys.history import DAY_S
 from recsys.retrieval.ranker import order_of
-from recsys.retrieval.users import Users
 from recsys.seeding import generator
 
 _SAMPLE = 1_000  # users looked at

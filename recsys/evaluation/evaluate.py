@@ -7,15 +7,16 @@ from typing import Protocol
 import numpy as np
 
 from recsys.arrays import F64, I8, Array, Bool, Ragged
+from recsys.data.split.holdout import Holdout
+from recsys.encoders.users import Users
 from recsys.errors import DataError, SettingError
-from recsys.evaluation.facts import ItemFacts
-from recsys.evaluation.lists import Lists
-from recsys.evaluation.metrics import hits_of
-from recsys.evaluation.names import Named, PerSystem, PerUser, resolve_all
+from recsys.evaluation.metrics.hits import hits_of
+from recsys.evaluation.metrics.item_facts import ItemFacts, facts_of
+from recsys.evaluation.metrics.lists import Lists
+from recsys.evaluation.metrics.names import Named, PerSystem, PerUser, resolve_all
 from recsys.evaluation.significance import Interval, bootstrap
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.ranker import SOURCES, Answer
-from recsys.retrieval.users import Users
 
 DEFAULT_METRICS = (
     *(f"{name}_at_{k}" for k in (10, 20, 100) for name in ("ndcg", "recall", "mrr", "hit_rate")),
@@ -24,7 +25,6 @@ DEFAULT_METRICS = (
 )
 LIST_DEFAULTS = ("novelty_at_10", "mean_popularity_at_10", "diversity_at_10", "item_coverage_at_10", "gini_at_10")
 RUN_METRICS = DEFAULT_METRICS + LIST_DEFAULTS  # those of a run, which knows the facts of its items
-
 _BLOCK = 4_096
 _CALIBRATION = "miscalibration"
 _MOST_DOMAINS = 8  # rows of their own; with more, domains are left to the user's own metric
@@ -195,3 +195,42 @@ def _add_part(values: Mapping[str, F64], metrics: Sequence[PerUser], rows: Array
     chosen = replace(lists, ids=lists.ids[asked], hits=hits[asked], targets=targets.take(asked))
     for metric in metrics:
         values[metric.name][rows[asked]] = metric.function(chosen.at(metric.cut))
+
+
+def users_of(holdout: Holdout) -> Users:
+    """The people of a holdout as the recommender sees them: those whom the learner saw by their row.
+
+    They ask at the moment of the split, or, where it has none, right after their last event.
+    """
+    index = np.where(holdout.known, holdout.user, -1).astype(np.int32)
+    time, now = holdout.history_time, None
+    if holdout.now is not None:
+        now = np.full(len(index), holdout.now, np.int64)
+    elif time is not None and len(time):
+        last = holdout.history.offsets[1:] - 1
+        now = np.where(holdout.history.lengths > 0, time[last], 0)
+    return Users.of(index, holdout.past, now)
+
+
+def evaluate_on(
+    recommender: Recommends,
+    holdout: Holdout,
+    *,
+    metrics: Sequence[Named] = RUN_METRICS,
+    facts: ItemFacts | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """The report of anything that recommends on the question of a holdout: its users, targets and candidates.
+
+    facts: of the items; None = those of the events to learn from, counted here. Whoever judges several systems on one
+    holdout counts them once, with `facts_of(holdout.train)`.
+    """
+    return evaluate(
+        recommender,
+        users_of(holdout),
+        holdout.targets,
+        metrics=metrics,
+        among=holdout.among,
+        facts=facts or facts_of(holdout.train),
+        progress=progress,
+    )

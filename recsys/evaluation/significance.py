@@ -126,3 +126,23 @@ def compare_pairs(
         )
         for a, b in pairs
     }
+
+
+def advised_dim(values: Mapping[int, F64]) -> tuple[int, int, dict[int, tuple[float, float]]]:
+    """The best dim, the smallest within one standard error of it, and the differences: dim -> (mean, standard error).
+
+    values: dim -> float64 (n,), one per user and the same users for all; who lacks a value in one is left out of all.
+    The error is that of the paired difference to the best: users are hard or easy for every dim alike, and only what
+    differs within a user counts.
+
+    Source: Breiman et al., "Classification and Regression Trees", 1984 (the rule of one standard error).
+    """
+    table = np.array(list(values.values()))
+    table = table[:, ~np.isnan(table).any(axis=0)]
+    dims = list(values)
+    best = dims[int(np.argmax(table.mean(axis=1)))]
+    gaps = table - table[dims.index(best)]
+    errors = gaps.std(axis=1, ddof=1) / np.sqrt(table.shape[1])
+    means = gaps.mean(axis=1)
+    differences = {dim: (float(mean), float(error)) for dim, mean, error in zip(dims, means, errors, strict=True)}
+    return best, min(dim for dim, (mean, error) in differences.items() if -mean <= error), differences

@@ -30,6 +30,7 @@ class SavedKernel(Generic[_P, _R]):
         """options: of `numba.njit`; `cache` is always on."""
         self.dispatcher: Any = numba.njit(cache=True, **options)(function)
         self._loaded: set[Any] = set()
+        self.name = function.__name__
         update_wrapper(self, function)
 
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -38,7 +39,7 @@ class SavedKernel(Generic[_P, _R]):
         types = tuple(map(numba.typeof, args))
         if types not in self._loaded:
             if not self._is_saved(types):
-                _compile_elsewhere(self.__module__, self.__name__, types)
+                _compile_elsewhere(self.__module__, self.name, types)
             self._loaded.add(types)
         result: _R = self.dispatcher(*args)
         return result

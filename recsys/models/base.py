@@ -3,10 +3,14 @@
 from inspect import signature
 from typing import Any, Protocol
 
+from scipy import sparse
+
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
+from recsys.errors import ModelError
 from recsys.progress import Progress, silent
-from recsys.retrieval.ranker import Embeddings, TrainedRanker
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.ranker import TrainedRanker
 from recsys.training.loop import ALONE, Aids
 
 
@@ -43,3 +47,15 @@ def fit_with(
     """`model.fit`, with the aids where it takes them."""
     given: Any = {"aids": aids} if takes_aids(model) else {}
     return model.fit(train, seed=seed, progress=progress, **given)
+
+
+def matrix_to_learn(name: str, train: Dataset) -> sparse.csr_array:
+    """The user-item matrix, float32 (n_users, n_items). Raises ModelError on no events."""
+    refuse_no_events(name, train)
+    return train.interactions.matrix()
+
+
+def refuse_no_events(name: str, train: Dataset) -> None:
+    """Raises ModelError where there are no events to learn from."""
+    if not len(train.interactions):
+        raise ModelError(f"{name} cannot learn from {train.name}: it has no events.")

@@ -8,12 +8,11 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
+from recsys.encoders.users import Users
 from recsys.models.base import fit_with
 from recsys.models.registry import make_model
 from recsys.progress import Progress, silent
-from recsys.retrieval.concat import concat
-from recsys.retrieval.ranker import Embeddings, embeddings_of
-from recsys.retrieval.users import Users
+from recsys.retrieval.embeddings import Embeddings, concat, embeddings_of
 from recsys.seeding import generator
 from recsys.training.loop import ALONE, Aids
 

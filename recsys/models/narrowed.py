@@ -9,11 +9,11 @@ from pydantic import Field, field_validator
 from recsys.arrays import F32, F64
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
+from recsys.encoders.users import Users
 from recsys.models.base import fit_with
 from recsys.models.mixture import part_of
 from recsys.progress import Progress, silent
-from recsys.retrieval.ranker import Embeddings, embeddings_of
-from recsys.retrieval.users import Users
+from recsys.retrieval.embeddings import Embeddings, embeddings_of
 from recsys.training.loop import ALONE, Aids, Start
 
 _ENCODED = 1 << 14  # users encoded at a time

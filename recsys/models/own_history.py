@@ -7,10 +7,10 @@ import numpy as np
 from recsys.arrays import F32, I32, I64, Bool, Ragged
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
+from recsys.encoders.users import Users
 from recsys.models.popularity import popularity_scores
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.ranker import FALLBACK, HISTORY, Answer, order_of, rank_in_blocks
-from recsys.retrieval.users import Users
 from recsys.training.loop import ALONE, Aids
 
 

@@ -7,13 +7,14 @@ from recsys.arrays import F32, F64, I32
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
+from recsys.encoders.encoder import Constant
 from recsys.errors import ModelError
+from recsys.history import DAY_S
 from recsys.progress import Progress, Step, silent
-from recsys.retrieval.encoders import Constant
-from recsys.retrieval.ranker import Embeddings, order_of
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.ranker import order_of
 from recsys.training.loop import ALONE, Aids
 
-DAY_S = 86_400
 _STEADY = 3.0  # events that every item is taken to have had as ever, besides those counted
 
 

@@ -10,10 +10,10 @@ from scipy import sparse
 
 from recsys.arrays import F32, Array, Bool
 from recsys.data.dataset import Dataset
-from recsys.data.spectrum import unit
-from recsys.models.fold_in import ridge_rows
-from recsys.retrieval.features import Encoded, Features, FeatureSettings
-from recsys.retrieval.user_tower import UserLayout
+from recsys.encoders.features import Encoded, Features, FeatureSettings
+from recsys.encoders.user_tower import UserLayout
+from recsys.matrix.ridge import ridge_rows
+from recsys.matrix.spectrum import unit
 
 _START = 0.1  # length of rows that nothing is known of
 _RIDGE = 1.0  # of what features can tell of the spectrum

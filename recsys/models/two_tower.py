@@ -10,23 +10,24 @@ from pydantic import Field
 from recsys.arrays import F32, I64, Array, Bool
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
-from recsys.data.spectrum import propagated
+from recsys.encoders.features import FeatureSettings
+from recsys.encoders.item_tower import ItemTower, item_inputs
+from recsys.encoders.user_tower import UserLayout, UserTower
+from recsys.encoders.users import Users
 from recsys.errors import SettingError
-from recsys.models.item_weights import refuse_nothing
-from recsys.models.spectral import spectral_rows
+from recsys.matrix.spectrum import propagated
+from recsys.models.base import refuse_no_events
+from recsys.models.factors.spectral import spectral_rows
 from recsys.models.tower_start import described_items, described_users, first_tables
-from recsys.models.unpropagated import unpropagated
 from recsys.progress import Progress, silent
-from recsys.retrieval.features import FeatureSettings
-from recsys.retrieval.ranker import Embeddings, VectorRanker
-from recsys.retrieval.tower import ItemTower, item_inputs
-from recsys.retrieval.user_tower import UserLayout, UserTower
-from recsys.retrieval.users import Users
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.vector_ranker import VectorRanker
 from recsys.seeding import generator
 from recsys.training.checkpoint import State
 from recsys.training.events import PastOfEvents
 from recsys.training.loop import ALONE, Aids, Start, run_epochs
 from recsys.training.sampling import Kind, Sampler
+from recsys.training.schedule import cosine_rate
 
 _ENCODED = 1 << 14  # users or items encoded at a time
 
@@ -134,7 +135,7 @@ class _Learner:
         if not settings.user_ids and settings.history == "none" and not settings.user_features:
             raise SettingError("two_tower: with user_ids off, history none and no user_features nobody has a vector.")
         self.settings, self.seed, self.train = settings, seed, train
-        refuse_nothing("two_tower", train)
+        refuse_no_events("two_tower", train)
         self.events = PastOfEvents(train.interactions.histories(), settings.history, settings.longest_history)
         counts = train.interactions.item_counts()
         self.trained = counts > 0
@@ -161,7 +162,7 @@ class _Learner:
         """Directions of users and items to begin at, zero where there is none."""
         s = self.settings
         if warm is not None:
-            return unpropagated(self.train.interactions.matrix(), warm, s.propagation)
+            return warm.before_propagation(self.train.interactions.matrix(), s.propagation)
         if s.initial != "spectral":
             return None
         events = self.train.interactions
@@ -177,7 +178,7 @@ class _Learner:
             self._look_near()
         steps, loss = math.ceil(len(self.events) / s.batch_size), 0.0
         for step, at in enumerate(self.events.batches(s.batch_size, rng)):
-            rate = s.learning_rate * (1 + math.cos(math.pi * (number + step / steps) / s.epochs)) / 2
+            rate = cosine_rate(s.learning_rate, number, step, steps, s.epochs)
             loss += self._stepped(at, rate, rng)
         return {"loss": loss / self.events.total_weight, "temperature": math.exp(float(self.heat.table))}
 

@@ -1,15 +1,19 @@
 """The one path from users to items: offline evaluation and the service both build exactly this."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from recsys.arrays import F32, I32, Bool, Ragged, beside
+from recsys.encoders.users import Users
 from recsys.errors import RequestError
-from recsys.retrieval.ranker import FALLBACK, Answer, Ranker, best_allowed, block_rows
-from recsys.retrieval.seen import SeenPolicy
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.ranker import FALLBACK, Answer, Ranker, TrainedRanker, best_allowed, block_rows
+from recsys.retrieval.seen import SeenPolicy, SeenSettings, seen_policy
 from recsys.retrieval.topk import top_shared
-from recsys.retrieval.users import Users
+from recsys.retrieval.vector_ranker import ranker_of
 
 SEEN_POLICIES = ("exclude", "allow")
 
@@ -77,3 +81,20 @@ class Recommender:
         scores = np.empty(self.n_items, np.float32)
         scores[self.fallback] = 1.0 / np.arange(1, self.n_items + 1)
         return scores
+
+
+def recommender_of(
+    learned: Embeddings | TrainedRanker,
+    fallback: I32,
+    seen: str | Mapping[str, Any] | SeenSettings,
+    index: Any = None,
+    *,
+    event_names: tuple[str, ...] = (),
+    domains: Mapping[str, I32] | None = None,
+) -> Recommender:
+    """The recommender of evaluation (no index) and of a loaded bundle (its FAISS index): the same rules around both.
+
+    event_names, domains: the event types and the items by domain that a seen policy may name.
+    """
+    policy = seen_policy(seen, len(fallback), event_names, domains)
+    return Recommender(ranker_of(learned, index), fallback, policy, learned.trained)

@@ -10,10 +10,10 @@ from pydantic import Field, model_validator
 
 from recsys.arrays import I32, I64, Ragged
 from recsys.config import Settings
+from recsys.encoders.users import Users
 from recsys.errors import ModelError, SettingError
-from recsys.retrieval.users import Users
+from recsys.history import DAY_S
 
-DAY_S = 86_400
 _FOREVER, _NEVER = np.iinfo(np.int64).max, np.iinfo(np.int64).min  # seconds after an event until it is forgotten
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recsys import durable
 from recsys.arrays import Array
 from recsys.errors import BundleError, ModelError
-from recsys.retrieval import durable
 
 if TYPE_CHECKING:
     from torch import Tensor

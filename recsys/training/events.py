@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from recsys.arrays import F32, I32, I64, Array, Histories, Ragged, offsets_of
+from recsys.arrays import F32, I32, I64, Array, Ragged, offsets_of
+from recsys.history import Histories
 
 _POOL = 1 << 22  # events that are put in a drawn order at a time
 _BLOCK = 1 << 10  # neighbours of a larger log that come into the same pool

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from scipy import sparse
 
 from recsys.arrays import F32
 from recsys.errors import ModelError
+from recsys.matrix.spectrum import without_propagation
 from recsys.progress import Progress, Step
-from recsys.retrieval.ranker import Embeddings
+from recsys.retrieval.embeddings import Embeddings
 from recsys.training.checkpoint import Checkpoint, State
 
 _WORTH_S = 1.0  # a model that was learned faster is not worth the disk
@@ -39,6 +41,12 @@ class Start(NamedTuple):
     items: F32
     parts: "tuple[Start | None, ...]" = ()
     finished: bool = True
+
+    def before_propagation(self, matrix: sparse.csr_array, weight: float) -> tuple[F32, F32]:
+        """Users and items as they were learned: without what `propagation` of this weight adds to finished items."""
+        if not weight or not self.finished:
+            return self.users, self.items
+        return self.users, without_propagation(matrix, self.users, self.items, weight)
 
 
 def processes() -> int:

@@ -11,8 +11,8 @@ from scipy import sparse
 from torch import Tensor
 
 from recsys.arrays import F32, I64, Array, Ragged
-from recsys.retrieval.tower import FADING, Inputs, Net
-from recsys.retrieval.tower import Tower as Served
+from recsys.encoders.tower import FADING, Inputs, Net
+from recsys.encoders.tower import Tower as Served
 from recsys.training.adam import Adam
 from recsys.training.bags import Bags, bag_sums
 from recsys.training.device import CPU
@@ -22,7 +22,7 @@ _TINY = 1e-12
 
 
 class Tower:
-    """The learning twin of `recsys.retrieval.tower.Tower`, of the same numbers.
+    """The learning twin of `recsys.encoders.tower.Tower`, of the same numbers.
 
     With `hidden` layers wide, `relu(x W1 + b) W2` is added to the sum x before it is brought to length 1, if it is; W2
     starts at zero, so that learning begins at what the table says.

@@ -1,0 +1,65 @@
+"""A run in several processes, started by torchrun: the first does all of a run, the others learn along with it."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from recsys.data.dataset import Dataset
+from recsys.errors import SettingError
+from recsys.models.base import fit_with
+from recsys.models.registry import make_model
+from recsys.models.warm_start import start_of
+from recsys.pipelines.run.checkpoints import Fit, Kept, key_of
+from recsys.pipelines.run.settings import RunSettings
+from recsys.pipelines.run.warm_start import earlier_bundle
+from recsys.pipelines.tracking.store import store
+from recsys.training.loop import processes
+
+if TYPE_CHECKING:
+    from recsys.pipelines.run.question import Prepared
+
+_TOGETHER = "two_tower"  # the learner that shares its batches out
+
+
+def assists() -> bool:
+    """Whether this process is not the first of several."""
+    return processes() > 1 and os.environ["RANK"] != "0"
+
+
+def refuse_alone(settings: RunSettings) -> None:
+    """Raises SettingError where torchrun started several processes and the model learns in one."""
+    if processes() > 1 and not _learns_together(settings.model):
+        raise SettingError(
+            f"torchrun started {processes()} processes, and {settings.model_name} learns in one; {_TOGETHER} shares "
+            "its batches among several. Run it without torchrun."
+        )
+
+
+def _learns_together(model: Any) -> bool:
+    """Whether it is the learner that does, or a model with such a one within: a mixture, a narrowed model."""
+    if isinstance(model, Mapping):
+        return model.get("name") == _TOGETHER or any(map(_learns_together, model.values()))
+    return isinstance(model, list | tuple) and any(map(_learns_together, model))
+
+
+def meet() -> None:
+    """Waits for the other processes: the checkpoint that all go on from is as it should be."""
+    if processes() > 1:
+        from recsys.training.group import group
+
+        group().wait()
+
+
+def assist(settings: RunSettings, prepared: "Prepared") -> None:
+    """Learns along with the first process, and leaves nothing behind."""
+    warm, data = earlier_bundle(settings, prepared.holdout), prepared.data
+    key = key_of(settings, data, prepared.threads, None if warm is None else warm.bundle_id)
+    kept = Kept(store() / "checkpoints" / key[:16], key, settings.checkpoint_s, reads_only=True)
+    meet()
+    fits: list[tuple[Fit, Dataset]] = [("measured", prepared.holdout.train)]
+    if settings.refit:
+        fits.append(("refit", data.having(data.interactions)))
+    for fit, source in fits:
+        start = None if warm is None else start_of(warm, source)
+        model = make_model(settings.model_name, settings.model_settings)
+        fit_with(model, source, seed=settings.seed, aids=kept.aids(fit, start))

@@ -1,0 +1,85 @@
+"""Judges a finished bundle on a data set, through the recommender that the service builds from it."""
+
+from typing import Any
+
+from recsys.bundle.bundle import Bundle
+from recsys.data.read.load import located
+from recsys.data.split.holdout import Holdout
+from recsys.errors import DataError
+from recsys.evaluation.evaluate import Report
+from recsys.evaluation.foreign import BundleInDataIds
+from recsys.evaluation.metrics.item_facts import facts_of
+from recsys.evaluation.tables import segments_table
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.measure import judge
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.settings import RunSettings
+from recsys.text import text_table
+
+
+def settings_of(bundle: Bundle) -> dict[str, Any]:
+    """The settings of the run that made a bundle, as it states them; none where it was written without a run."""
+    settings: dict[str, Any] = bundle.manifest["lineage"].get("settings", {})
+    return settings
+
+
+def evaluate_bundle(bundle: Bundle, settings: RunSettings, steps: Steps) -> tuple[str, Report]:
+    """A title and the report of a bundle on the judged part of the settings' data and split.
+
+    Raises DataError where the bundle was trained on the answers, unless the settings allow leaks.
+    """
+    prepared = prepare(settings, steps)
+    holdout = prepared.holdout
+    if not settings.split.allow_leaks:
+        refuse_known_answers(bundle, settings, holdout)
+    with steps.step("evaluate") as progress:
+        served = BundleInDataIds(bundle, holdout.train)
+        report = judge(served, holdout, settings, facts_of(holdout.train), progress)
+    return f"bundle {bundle.bundle_id} on {prepared.title}", report
+
+
+def refuse_known_answers(bundle: Bundle, settings: RunSettings, holdout: Holdout) -> None:
+    """Raises DataError where what is asked may have been trained on: by time, else by the settings of the split."""
+    lineage = bundle.manifest["lineage"]
+    last = lineage.get("train", {}).get("last")
+    if lineage.get("refit") and (holdout.now is None or last is None or last >= holdout.now):
+        raise DataError(
+            f"bundle {bundle.bundle_id} learned again from all events of its run (refit=true), the judged ones among "
+            "them: it has seen the answers. Its run has the figures of the same model without them. Judge a bundle of "
+            "refit=false, or this one on events after its last (split.kind=global_time), or set split.allow_leaks=true "
+            "to see by how much it flatters."
+        )
+    advice = "Judge it on the split of its own run, or set split.allow_leaks=true to see by how much it flatters."
+    if holdout.now is not None and last is not None:
+        if last >= holdout.now:
+            raise DataError(
+                f"bundle {bundle.bundle_id} was trained on events up to second {last}, and is asked about what "
+                f"followed second {holdout.now}: it has seen the answers. {advice}"
+            )
+        return
+    own, asked = settings_of(bundle), settings.model_dump(mode="json")
+    if not own:
+        raise DataError(
+            f"bundle {bundle.bundle_id} was written without a run: it does not say how its data were split, nor can a "
+            "split that is not by time tell which answers it has seen. Judge it on a split by time, or set "
+            "split.allow_leaks=true."
+        )
+    own = {**own, "data": located(own["data"])}  # bundles of old say a path as it was typed
+    for name in ("data", "prepare", "split", "judge", "seed"):
+        if own[name] != asked[name]:
+            raise DataError(
+                f"bundle {bundle.bundle_id} was judged with {name} = {own[name]!r}, not {asked[name]!r}, and a split "
+                f"that is not by time cannot tell which answers it has seen. {advice}"
+            )
+
+
+def report_table(title: str, report: Report) -> str:
+    """Each metric with its interval, those of the whole system without, and the segments."""
+    rows = []
+    for metric in report.values:
+        interval = report.interval(metric)
+        rows.append([metric, f"{interval.mean:.4f}", f"{interval.low:.4f}", f"{interval.high:.4f}"])
+    rows += [[metric, f"{value:.4f}", "-", "-"] for metric, value in report.system.items()]
+    sources = ", ".join(f"{count:,} {name}" for name, count in report.sources().items())
+    table = text_table(["metric", "mean", "low", "high"], rows)
+    return f"{title}. Answered from: {sources}.\n\n{table}\n\n{segments_table({'bundle': report})}"

@@ -1,0 +1,124 @@
+"""Fit, evaluate and compare: the model of a run beside the popularity rows that stand in every table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from recsys.arrays import I32, Bool
+from recsys.bundle.catalogue import Catalogue
+from recsys.data.dataset import Dataset
+from recsys.data.split.holdout import Holdout
+from recsys.evaluation.evaluate import Recommends, Report, evaluate_on
+from recsys.evaluation.metrics.item_facts import ItemFacts, facts_of
+from recsys.evaluation.metrics.names import Named
+from recsys.evaluation.significance import FEW_USERS, Comparison, compare
+from recsys.evaluation.tables import against, lists_table, main_table, segments_table
+from recsys.models.base import fit_with
+from recsys.models.own_history import OwnHistory
+from recsys.models.popularity import Popularity, PopularitySettings, fallback_order
+from recsys.models.registry import make_model
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.settings import RunSettings
+from recsys.progress import Progress
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.ranker import TrainedRanker
+from recsys.retrieval.recommender import Recommender, recommender_of
+from recsys.training.loop import ALONE, Aids
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What the model learned, a report per row of the table, and the model against each other row.
+
+    warm: (n,) users who bring a history; the others get the fallback from every model."""
+
+    name: str
+    learned: Embeddings | TrainedRanker
+    reports: Mapping[str, Report]
+    comparisons: Mapping[str, Comparison]
+    warm: Bool
+    targets: int
+
+    @property
+    def report(self) -> Report:
+        return self.reports[self.name]
+
+
+def baselines(settings: RunSettings, train: Dataset) -> dict[str, Embeddings | TrainedRanker]:
+    """The rows that stand in every table: popularity of all time and of the last days, and where what the user had may
+    come again, his own most frequent items, the row to beat there."""
+    rows = {"popularity": PopularitySettings()}
+    if train.interactions.time is not None:
+        rows |= {f"popularity_{days:g}_days": PopularitySettings(days=days) for days in settings.baselines_days}
+    learned: dict[str, Embeddings | TrainedRanker] = {
+        name: Popularity(row).fit(train, seed=settings.seed) for name, row in rows.items()
+    }
+    if settings.seen.stated != "exclude":
+        learned |= {"own_history": OwnHistory().fit(train, seed=settings.seed)}
+    return learned
+
+
+def recommender_for(
+    learned: Embeddings | TrainedRanker, fallback: I32, settings: RunSettings, train: Dataset
+) -> Recommender:
+    """The recommender of what was learned, with the rules of the run around it."""
+    names, domains = train.interactions.event_names, Catalogue(train.items).domains
+    return recommender_of(learned, fallback, settings.seen, event_names=names, domains=domains)
+
+
+def judge(
+    recommender: Recommends,
+    holdout: Holdout,
+    settings: RunSettings,
+    facts: ItemFacts,
+    progress: Progress,
+    metrics: Sequence[Named] | None = None,
+) -> Report:
+    """The report of anything that recommends, on the question of a run: same users, targets, candidates and metrics."""
+    chosen = metrics or settings.metrics
+    return evaluate_on(recommender, holdout, metrics=chosen, facts=facts, progress=progress)
+
+
+def measure(settings: RunSettings, holdout: Holdout, steps: Steps, aids: Aids = ALONE) -> Measured:
+    """Fits, with such aids, and judges the model and the popularity rows on one holdout."""
+    train = holdout.train
+    fallback = fallback_order(train.interactions, settings.fallback_days)
+    model = make_model(settings.model_name, settings.model_settings)
+    own = _row_name(settings)
+    with steps.step("learn") as progress:
+        learned = fit_with(model, train, seed=settings.seed, progress=progress, aids=aids)
+    with steps.step("evaluate") as progress:
+        facts, others = facts_of(train), baselines(settings, train)
+        reports = {
+            name: judge(recommender_for(one, fallback, settings, train), holdout, settings, facts, progress)
+            for name, one in (*others.items(), (own, learned))
+        }
+        warm = holdout.history.lengths > 0
+        judged = next(iter(reports[own].values))
+        other_values = {name: reports[name].values[judged] for name in others}
+        comparisons = compare(reports[own].values[judged], other_values, warm=int(warm.sum()))
+    return Measured(own, learned, reports, comparisons, warm, len(holdout.targets.values))
+
+
+def _row_name(settings: RunSettings) -> str:
+    """The model's name in the table; a baseline under trial must not hide the row of the same name."""
+    name = settings.model_name
+    return f"{name}_tried" if name in ("popularity", "own_history") else name
+
+
+def table(title: str, measured: Measured) -> str:
+    """The table of a run: what was judged, a row per model with intervals, its lists, segments, and paired tests."""
+    users, warm = len(measured.warm), int(measured.warm.sum())
+    sources = ", ".join(f"{count:,} {name}" for name, count in measured.report.sources().items())
+    few = f"; under {FEW_USERS} warm users: too few to compare" if warm < FEW_USERS else ""
+    parts = [main_table(measured.reports), lists_table(measured.reports)]
+    parts.append(segments_table({name: measured.reports[name] for name in (measured.name, "popularity")}))
+    lines = [
+        f"{title}. {users:,} users ({warm:,} warm), {measured.targets:,} targets; answered from: {sources}{few}.",
+        "",
+        "\n\n".join(part for part in parts if part),
+        "",
+        "Mean over users, 95 % bootstrap interval. Paired t-test on "
+        f"{next(iter(measured.report.values))}, Holm-corrected:",
+    ]
+    lines += [f"- {measured.name} against {name}: {against(c)}" for name, c in measured.comparisons.items()]
+    return "\n".join(lines)

@@ -1,0 +1,67 @@
+"""What a run is about, read and split: the first stage of every pipeline."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.data.dataset import Dataset
+from recsys.data.planted.world import World, make_world
+from recsys.data.prepare import prepared as prepared_data
+from recsys.data.prepare import refuse_one_sided
+from recsys.data.read.load import load_dataset
+from recsys.data.split.holdout import Holdout
+from recsys.data.split.split import split
+from recsys.errors import SettingError
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.settings import WORLD, RunSettings
+from recsys.pipelines.threads import set_threads
+from recsys.pipelines.tracking.store import place_for_events
+from recsys.progress import Progress
+from recsys.seeding import generator
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a run is about: the data, the holdout to judge on, and the world where the data are planted."""
+
+    data: Dataset
+    holdout: Holdout
+    title: str
+    world: World | None
+    threads: int
+
+
+def prepare(settings: RunSettings, steps: Steps) -> Prepared:
+    """Reads and splits the data of a run."""
+    threads = set_threads(settings.threads)
+    with steps.step("data") as progress:
+        world, data, notes = _load(settings, progress)
+    for note in notes:
+        steps.say(note)
+    with steps.step("split"):
+        parts = split(data, settings.split, seed=settings.seed)
+        holdout = _sampled(getattr(parts, settings.judge), settings)
+    return Prepared(data, holdout, f"{data.name}, {settings.judge} part, {parts.title}", world, threads)
+
+
+def _sampled(holdout: Holdout, settings: RunSettings) -> Holdout:
+    """The holdout, or its question about `evaluate_users` of its users, the same ones for the same seed."""
+    n, asked = len(holdout.user), settings.evaluate_users
+    if asked is None or asked >= n:
+        return holdout
+    return holdout.take(np.sort(generator(settings.seed, "evaluated users").choice(n, asked, replace=False)))
+
+
+def _load(settings: RunSettings, progress: Progress) -> tuple[World | None, Dataset, list[str]]:
+    """The data after the rules of `settings.prepare`, which keep the places of a world's users and items."""
+    if settings.on_disk and settings.data == WORLD:
+        raise SettingError("on_disk keeps a log read from Parquet; data = world is made in memory. Leave on_disk out.")
+    world = make_world(settings.world, progress) if settings.data == WORLD else None
+    if world is None:
+        folder = place_for_events() if settings.on_disk else None
+        data = load_dataset(settings.data, settings.columns, on_disk=folder, progress=progress)
+    else:
+        data = world.dataset
+    data, notes = prepared_data(data, settings.prepare, compact=world is None)
+    refuse_one_sided(data)
+    return world, data, notes

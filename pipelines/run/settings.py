@@ -1,0 +1,125 @@
+"""The settings of a run: what a config file in `pipelines/configs` or a key=value on the command line may say."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from recsys.config import Settings, overridden, read_toml
+from recsys.data.planted.world import WorldSettings
+from recsys.data.prepare import PrepareSettings
+from recsys.data.read.columns import EVENT_COLUMNS
+from recsys.data.read.load import located
+from recsys.data.split.holdout import SplitSettings
+from recsys.errors import SettingError
+from recsys.evaluation.evaluate import RUN_METRICS
+from recsys.evaluation.metrics.names import resolve_all
+from recsys.models.registry import make_model
+from recsys.retrieval.seen import SeenSettings
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+WORLD = "world"
+DEFAULT_EXPERIMENT = "recsys"
+
+
+class RunSettings(Settings):
+    """Settings of a training run."""
+
+    data: str = Field(WORLD, description="`world`, a named data set, or the path of a folder or a file of events")
+    columns: dict[str, str] = Field({}, description="the user's own column names by role, e.g. user_id = 'visitor'")
+    on_disk: bool = Field(
+        False,
+        description="keep the events in files below mlruns/ while the run lasts, not in memory: for a log in Parquet "
+        "that is larger than it, and two_tower",
+    )
+    world: WorldSettings = Field(WorldSettings(), description="size and nature of the planted world; for data = world")
+    prepare: PrepareSettings = Field(
+        PrepareSettings(), description="rating threshold, event weights, duplicates, k-core: before the split"
+    )
+    split: SplitSettings = Field(SplitSettings(), description="how the events are cut into learning and judging")
+    model: dict[str, Any] = Field({"name": "als"}, description="`name` of a model, and its own settings beside it")
+    judge: Literal["test", "validation"] = Field("test", description="the part to judge on; tune on validation only")
+    refit: bool = Field(
+        False,
+        description="after judging, learn again from all events, the judged ones too, for the bundle: twice the time; "
+        "the figures stay those of the model that was judged",
+    )
+    warm: str | None = Field(
+        None,
+        description="a bundle, folder of bundles or run to start from: known ids keep their vectors, new ones start "
+        "from fold-in; needs the same model and dim; none = start anew",
+    )
+    checkpoint_s: float = Field(
+        30,
+        ge=0,
+        description="at most so many seconds of learning, or one epoch, are lost in a crash (`recsys train --resume`); "
+        "0 = save after each epoch",
+    )
+    evaluate_users: int | None = Field(
+        None, ge=1, description="judge on so many users of the part, drawn by the seed; none = all of them"
+    )
+    metrics: tuple[str, ...] = Field(
+        RUN_METRICS, description="metrics to compute, as in ndcg_at_10, or your own as module:function"
+    )
+    baselines_days: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (7, 30, 365), description="windows of the popularity rows beside all time"
+    )
+    fallback_days: float | None = Field(
+        30, gt=0, description="window of the popularity fallback; ignored without times"
+    )
+    seen: SeenSettings = Field(
+        SeenSettings(),
+        description="may an answer hold what the user had before? exclude | allow | a table [seen]; default: exclude, "
+        "with prepare.target_event only what he had by that event",
+    )
+    seed: int = Field(1, ge=0, description="the one seed of the run")
+    threads: int = Field(0, ge=0, description="threads for numba, BLAS, faiss and torch; 0 = all cores of this process")
+    experiment: str = Field(DEFAULT_EXPERIMENT, description="the MLflow experiment that the run is logged under")
+
+    @property
+    def model_name(self) -> str:
+        return str(self.model["name"])
+
+    @property
+    def model_settings(self) -> dict[str, Any]:
+        return {key: value for key, value in self.model.items() if key != "name"}
+
+
+def load_settings(config: str | None, assignments: Sequence[str], **values: Any) -> RunSettings:
+    """Defaults < config file < `values` < key=value, all checked: a wrong one is a SettingError before work starts.
+
+    config: a path, or the name of a file in `pipelines/configs`.
+    """
+    table: Mapping[str, Any] = read_toml(_config_path(config)) if config else {}
+    table = overridden({**table, **values}, assignments)
+    if isinstance(data := table.get("data"), str) and data != WORLD:
+        table["data"] = located(data)
+    if isinstance(warm := table.get("warm"), str) and Path(warm).exists():
+        table["warm"] = str(Path(warm).resolve())
+    prepare = table.get("prepare", {})
+    target = prepare.get("target_event") if isinstance(prepare, Mapping) else None
+    if target is not None and "seen" not in table:  # what was only viewed may still be bought
+        table["seen"] = {"events": [target]}
+    model = table.get("model", {})
+    if isinstance(model, Mapping):  # model.dim=32 alone keeps the default name
+        table["model"] = {"name": "als", **model}
+    where = "settings" if config is None else config
+    settings = RunSettings.build(table, where=where)
+    make_model(settings.model_name, settings.model_settings, where=f"model {settings.model_name!r} of {where}")
+    resolve_all(settings.metrics)
+    unknown = set(settings.columns) - set(EVENT_COLUMNS)
+    if unknown:
+        raise SettingError(f"columns.{min(unknown)} is unknown; roles are {', '.join(EVENT_COLUMNS)}.")
+    return settings
+
+
+def _config_path(config: str) -> Path:
+    path = Path(config)
+    named = CONFIGS / f"{config}.toml"
+    if path.is_file():
+        return path
+    if named.is_file():
+        return named
+    known = ", ".join(sorted(found.stem for found in CONFIGS.glob("*.toml")))
+    raise SettingError(f"config {config!r} is neither a file nor one of {known}.")

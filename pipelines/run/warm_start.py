@@ -1,0 +1,85 @@
+"""The warm start: a run that begins at the vectors of an earlier bundle."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from recsys.bundle.bundle import Bundle
+from recsys.data.split.holdout import Holdout
+from recsys.encoders.concat import Concat
+from recsys.encoders.encoder import Encoder
+from recsys.errors import DataError, RecsysError, SettingError
+from recsys.models.base import Model, takes_aids
+from recsys.models.mixture import Mixture, part_of
+from recsys.models.registry import make_model
+from recsys.models.warm_start import STARTS_FROM
+from recsys.pipelines.doctor import opened
+from recsys.pipelines.run.settings import RunSettings
+
+
+def earlier_bundle(settings: RunSettings, holdout: Holdout) -> Bundle | None:
+    """The bundle that `settings.warm` names, where its vectors are such that the run can start from them.
+
+    Raises SettingError where they are not: a model that does not learn step by step, another kind or dim, or a bundle
+    that has seen what the run is judged on.
+    """
+    if settings.warm is None:
+        return None
+    model = make_model(settings.model_name, settings.model_settings)
+    if not _can_start(settings.model_name, model):
+        fit = ", ".join([*sorted(STARTS_FROM), "mixture"])
+        raise SettingError(
+            f"setting 'warm': {settings.model_name} does not learn in steps from vectors to start at; {fit} do. Leave "
+            "warm out."
+        )
+    try:
+        bundle = opened(settings.warm)
+    except RecsysError as error:
+        raise SettingError(f"setting 'warm': {error}") from None
+    _refuse_other(settings.model_name, model, bundle.encoder, bundle)
+    if not settings.split.allow_leaks:
+        from recsys.pipelines.run.evaluate import refuse_known_answers
+
+        try:
+            refuse_known_answers(bundle, settings, holdout)
+        except DataError as error:
+            raise SettingError(f"warm = {settings.warm!r} would flatter the figures of this run: {error}") from None
+    return bundle
+
+
+def _can_start(name: str, model: Model) -> bool:
+    """Whether learning, or that of a part, may begin at vectors that are there."""
+    if isinstance(model, Mixture):
+        return any(_can_start(part["name"], part_of(part)) for part in _learned(model))
+    return name in STARTS_FROM and takes_aids(model)
+
+
+def _learned(mixture: Mixture) -> list[Mapping[str, Any]]:
+    """The parts that have a weight."""
+    both = zip(mixture.settings.parts, mixture.settings.weights, strict=True)
+    return [part for part, weight in both if weight]
+
+
+def _refuse_other(name: str, model: Any, encoder: Encoder, bundle: Bundle) -> None:
+    """Raises SettingError where the vectors of the bundle are not those of such a model."""
+    which, leave = f"setting 'warm': bundle {bundle.bundle_id}", "or leave warm out to start cold"
+    if isinstance(model, Mixture):
+        parts = _learned(model)
+        if not isinstance(encoder, Concat) or len(encoder.parts) != len(parts):
+            raise SettingError(
+                f"{which} ({bundle.manifest['name']}) is no mixture of {len(parts)} models. Name one of the same "
+                f"parts, {leave}."
+            )
+        for part, own in zip(parts, encoder.parts, strict=True):
+            if _can_start(part["name"], made := part_of(part)):
+                _refuse_other(part["name"], made, own, bundle)
+        return
+    if encoder.kind != STARTS_FROM[name]:
+        raise SettingError(
+            f"{which} ({bundle.manifest['name']}) has an encoder of kind {encoder.kind!r}, and {name} starts from "
+            f"{STARTS_FROM[name]!r}. Name a bundle of {name}, {leave}."
+        )
+    if encoder.dim != model.settings.dim:
+        raise SettingError(
+            f"{which} holds vectors of dim {encoder.dim} for {name}, whose dim is {model.settings.dim}. Set dim to "
+            f"{encoder.dim}, {leave}."
+        )

@@ -1,0 +1,238 @@
+"""The dimension adviser: what each dim gives and costs, and the smallest that is as good as the best."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys.arrays import F32, F64
+from recsys.data.split.holdout import Holdout
+from recsys.errors import ModelError, SettingError
+from recsys.evaluation.evaluate import users_of
+from recsys.evaluation.significance import Interval, advised_dim
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import Prepared, prepare
+from recsys.pipelines.run.settings import RunSettings
+from recsys.pipelines.search.config_file import config_text, write_config
+from recsys.pipelines.search.report import band, train_command
+from recsys.pipelines.search.space import Searched, full_settings
+from recsys.pipelines.search.trial import Judge, Tried, checked_metric
+from recsys.pipelines.search.tune import Asked, name_of, tune, validation_of
+from recsys.pipelines.tracking import plots
+from recsys.pipelines.tracking.lineage import flat
+from recsys.pipelines.tracking.store import store
+from recsys.pipelines.tracking.trial_runs import Nested
+from recsys.retrieval.embeddings import Embeddings
+from recsys.text import text_table
+
+DIMS = (16, 32, 64, 128, 256)
+_QUERIES, _K = 200, 20
+
+
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """A dim with what it gives and costs. values: float64 (n,) per user. model: the full settings.
+
+    megabytes: of the item vectors in float32. query_ms: median of one exact search in FAISS, on one thread. reason: why
+    there is no model of this dim; then only `dim` is known.
+    """
+
+    dim: int
+    model: Mapping[str, Any]
+    values: F64
+    interval: Interval
+    megabytes: float
+    query_ms: float
+    seconds: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Advice:
+    """advised, best: dims. differences: dim -> mean and standard error of the paired difference to the best."""
+
+    metric: str
+    weighed: Sequence[Weighed]
+    differences: Mapping[int, tuple[float, float]]
+    best: int
+    advised: int
+    config: Path
+    run_id: str | None
+    text: str
+
+
+def checked_dims(dims: Sequence[int], name: str, settings: Mapping[str, Any]) -> list[int]:
+    """The dims, rising. Raises SettingError for a model without dim, for one dim alone and for what is no dim."""
+    if "dim" not in full_settings(name, settings):
+        raise SettingError(f"model {name!r} has no setting `dim` to weigh; name one that has: --model als.")
+    rising = sorted(set(dims))
+    if len(rising) < 2:
+        raise SettingError(f"dims {list(dims)} leave nothing to compare; name two or more, as in --dims 16,64.")
+    for dim in rising:
+        full_settings(name, {**settings, "dim": dim})
+    return rising
+
+
+def advise(
+    settings: RunSettings,
+    dims: Sequence[int],
+    metric: str,
+    steps: Steps,
+    *,
+    search: Callable[[int], tuple[Searched, Asked]] | None = None,
+    command: str = "recsys dims",
+) -> Advice:
+    """Learns and judges every dim on the validation part, and advises one.
+
+    search: what to search, and how, for each dim; None = the same other settings for all. A dim whose model cannot be
+    learned stays in the table with the reason. Raises ModelError where that leaves fewer than two.
+    """
+    settings, label = validation_of(settings), checked_metric(metric)
+    dims = checked_dims(dims, settings.model_name, settings.model_settings)
+    prepared = prepare(settings, steps)
+    judge, nested = Judge(settings, prepared.holdout, metric), Nested(settings, prepared, steps)
+    run_id = nested.open(f"dims of {settings.model_name} on {prepared.data.name}")
+    weighed = []
+    for dim in dims:
+        model = full_settings(settings.model_name, {**settings.model_settings, "dim": dim})
+        if search is not None:
+            steps.say(f"dim {dim}: search")
+            model = dict(tune(settings, *search(dim), steps, prepared).model)
+        weighed.append(_weighed(dim, model, judge, nested, steps))
+    judged = [one for one in weighed if one.reason is None]
+    if len(judged) < 2:
+        raise ModelError(f"fewer than two of the dims could be learned; the last reason: {weighed[-1].reason}")
+    best, advised, differences = advised_dim({one.dim: one.values for one in judged})
+    chosen = next(one for one in judged if one.dim == advised)
+    text = _text(prepared, label, weighed, differences, best, advised)
+    stated, means = settings.model_dump(mode="json") | {"metrics": [label]}, chosen.interval
+    key = {**stated, "dims": dims}
+    name = f"{name_of(prepared.data.name, settings.model_name, label, key)}-dims"
+    config = store() / "tuned" / f"{name}.toml"
+    files = _write(config, settings, prepared, chosen, text, label, judged, differences, command)
+    nested.end(
+        run_id,
+        settings={name: value for name, value in flat(stated).items() if name != "model.dim"},
+        tags={"command": command, "advised": advised},
+        metrics={label: means.mean, f"{label}_low": means.low, f"{label}_high": means.high},
+        files=files,
+    )
+    return Advice(label, weighed, differences, best, advised, config, run_id, text)
+
+
+def query_ms(items: F32, queries: F32) -> float:
+    """The median of milliseconds that one exact search takes, over the queries (n, dim), on one thread."""
+    import faiss
+
+    index = faiss.IndexFlatIP(items.shape[1])
+    index.add(np.ascontiguousarray(items))
+    threads, taken = faiss.omp_get_max_threads(), []
+    faiss.omp_set_num_threads(1)
+    try:
+        for query in queries:
+            started = time.perf_counter()
+            index.search(query[None], min(_K, len(items)))
+            taken.append(time.perf_counter() - started)
+    finally:
+        faiss.omp_set_num_threads(threads)
+    return 1e3 * float(np.median(taken))
+
+
+def _weighed(dim: int, model: Mapping[str, Any], judge: Judge, nested: Nested, steps: Steps) -> Weighed:
+    run_id = nested.begin(f"dim {dim}")
+    described = {"model": {"name": judge.settings.model_name, **model}, "metrics": (judge.label,)}
+    try:
+        with steps.step(f"dim {dim}") as progress:
+            tried = judge.tried(model, progress, watched=False)
+            assert isinstance(tried, Tried)
+            if not isinstance(tried.learned, Embeddings):
+                raise ModelError(f"{judge.settings.model_name} learns no vectors, so no dim of them can be advised.")
+            ms = query_ms(tried.learned.items, _queries(tried.learned, judge.holdout))
+    except (ModelError, MemoryError) as error:
+        reason = str(error) or type(error).__name__
+        nested.end(run_id, settings=described, tags={"reason": reason[:500]}, status="FAILED")
+        steps.warn(f"dim {dim} is left out: {reason}")
+        nothing = float("nan")
+        return Weighed(dim, model, np.empty(0), Interval(nothing, nothing, nothing), nothing, nothing, 0.0, reason)
+    interval, megabytes = tried.interval, tried.learned.items.nbytes / 1e6
+    found = Weighed(dim, model, tried.values, interval, megabytes, ms, tried.seconds)
+    figures = {judge.label: interval.mean, f"{judge.label}_low": interval.low, f"{judge.label}_high": interval.high}
+    costs = {"megabytes": megabytes, "query_ms": ms, "seconds": tried.seconds}
+    values = (judge.label, tried.values)
+    nested.end(run_id, settings=described, metrics=figures | costs, curves=tried.curves, values=values)
+    return found
+
+
+def _queries(learned: Embeddings, holdout: Holdout) -> F32:
+    """float32 (n, dim): the vectors of some users of the holdout, in its order."""
+    users = users_of(holdout)
+    vectors, known = learned.encoder.encode(users.take(np.arange(min(_QUERIES, len(users)))))
+    return np.ascontiguousarray(vectors[known] if known.any() else learned.items[:1])
+
+
+def _text(
+    prepared: Prepared,
+    metric: str,
+    weighed: Sequence[Weighed],
+    differences: Mapping[int, tuple[float, float]],
+    best: int,
+    advised: int,
+) -> str:
+    rows = []
+    for one in weighed:
+        if one.reason is not None:
+            rows.append([str(one.dim), "not learned", "-", "-", "-", "-"])
+            continue
+        mean, error = differences[one.dim]
+        costs = [f"{one.megabytes:.2f}", f"{one.query_ms:.3f}", f"{one.seconds:.1f}"]
+        against = "the best" if one.dim == best else f"{mean:+.4f} ± {error:.4f}"
+        rows.append([str(one.dim), band(one.interval._asdict()), against, *costs])
+    header = ["dim", metric, "to the best ± one error", "MB of vectors", "ms a query", "seconds"]
+    mean, error = differences[advised]
+    within = f": {-mean:.4f} below dim {best}, within one standard error, {error:.4f}, of the paired difference"
+    users = f"{len(prepared.holdout.user):,} users, {prepared.data.n_items:,} items"
+    top = best == max(one.dim for one in weighed if one.reason is None)
+    lines = [f"{prepared.title}. {users}.", "", text_table(header, rows), ""]
+    lines.append(f"Advised: dim {advised}{within if advised != best else ', the best itself'}.")
+    if top:
+        lines.append(f"The best, {best}, is the largest that was learned: a larger one may be better still.")
+    return "\n".join(lines)
+
+
+def _write(
+    config: Path,
+    settings: RunSettings,
+    prepared: Prepared,
+    chosen: Weighed,
+    text: str,
+    metric: str,
+    judged: Sequence[Weighed],
+    differences: Mapping[int, tuple[float, float]],
+    command: str,
+) -> list[Path]:
+    """Writes config, table, figures and picture, and returns their paths."""
+    config.parent.mkdir(parents=True, exist_ok=True)
+    files = [config, *(config.with_suffix(suffix) for suffix in (".md", ".json", ".png"))]
+    head = [
+        f"Purpose: {settings.model_name} on {prepared.data.name} in the smallest dim that is as good as the best.",
+        f"Command: {train_command(settings.data, config)}",
+        f"Found by: {command}",
+        f"There {metric} was {band(chosen.interval._asdict())}.",
+    ]
+    write_config(config, config_text(settings, chosen.model, ["dim"], head))
+    files[1].write_text(text + "\n", encoding="utf-8")
+    rows = [
+        {key: value for key, value in dataclasses.asdict(one).items() if key not in ("values", "model", "reason")}
+        | {"difference": differences[one.dim]}
+        for one in judged
+    ]
+    files[2].write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    means, errors = [one.interval.mean for one in judged], [differences[one.dim][1] for one in judged]
+    dims, ms = [one.dim for one in judged], [one.query_ms for one in judged]
+    plots.by_dim(metric, dims, means, errors, ms, dims.index(chosen.dim)).savefig(files[3], dpi=130)
+    return files

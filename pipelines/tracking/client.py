@@ -1,0 +1,297 @@
+"""The only file that talks to MLflow: one run for each training, in a SQLite store inside `mlruns/`."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys.durable import locked
+from recsys.errors import ModelError, RecsysError, TrackingError
+from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT
+from recsys.pipelines.tracking.lineage import flat
+from recsys.pipelines.tracking.store import database, remove_false_folder, tracking_uri, whole_database
+from recsys.pipelines.tracking.store import store as store
+
+BUNDLE, WITHOUT_BUNDLE = "bundle", "without_bundle"  # the latter: a tag, the reason why a run has none
+ALIASES = ("champion", "challenger")
+MAX_RUNS = 50_000  # MLflow's own limit
+TRIALS = "/trials"  # ends the name of the experiment that holds the trials of a search for another one's settings
+
+
+@contextmanager
+def _client(*, making: bool = False) -> Iterator[Any]:
+    """An MLflow client, its database made under a file lock: two first users at once would destroy it.
+
+    making: a missing database is made, else it is a TrackingError, as is whatever the store refuses, in the block too.
+    """
+    if not making and nothing_yet():
+        raise TrackingError(f"{store()} has no runs yet. Run `recsys train`, or set RECSYS_HOME to their folder.")
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a dead server is said at once, not in minutes
+    try:
+        yield _opened()
+    except RecsysError:
+        raise
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "mlflow":
+            raise TrackingError(f"{error}. Tracking needs the extra `train`, as in: pip install '.[train]'.") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+        named = os.environ.get("MLFLOW_TRACKING_URI")
+        fix = "Mend MLFLOW_TRACKING_URI, or start its server." if named else "It needs space and access to its folder."
+        raise TrackingError(f"{tracking_uri()} refused: {reason.rstrip('.')}. {fix}") from error
+    finally:
+        remove_false_folder()
+
+
+def nothing_yet() -> bool:
+    """Whether no run was ever logged here, and no other store is named."""
+    return not os.environ.get("MLFLOW_TRACKING_URI") and not database().exists()
+
+
+def _opened() -> Any:
+    with ExitStack() as held:
+        if tracking_uri().startswith("sqlite:"):
+            store().mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(store() / ".lock"))
+            held.enter_context(whole_database())
+        import mlflow
+
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        client = mlflow.MlflowClient(tracking_uri=tracking_uri(), registry_uri=tracking_uri())
+        client.search_experiments(max_results=1)
+    return client
+
+
+def _found(client: Any, run_id: str) -> Any | None:
+    """A run as MLflow has it, None where it has none of this id."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
+
+
+def _known(client: Any, run_id: str) -> Any:
+    """A run as MLflow has it; an id that it does not know is a TrackingError with what to do."""
+    if (found := _found(client, run_id)) is None:
+        raise TrackingError(f"run {run_id!r} is not in {tracking_uri()}. `recsys runs` lists those that are.")
+    return found
+
+
+def start_run(experiment: str, name: str, parent: str | None = None) -> str:
+    """Opens a run, nested in another where there is a `parent`, and returns its id, so that the bundle can name it."""
+    with _client(making=True) as client:
+        tags = None if parent is None else {"mlflow.parentRunId": parent}
+        return str(client.create_run(_experiment(client, experiment), tags=tags, run_name=name).info.run_id)
+
+
+def finish_run(
+    run_id: str,
+    *,
+    settings: Mapping[str, Any],
+    tags: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    curves: Mapping[str, Sequence[Mapping[str, float]]],
+    files: Path | None,
+    bundle: Path | None,
+    status: str = "FINISHED",
+) -> None:
+    """Writes what a run found, the bundle (if it has one) as artefact, and closes it; once more changes nothing.
+
+    settings: nested, logged flat as parameters. curves: task -> figures of each step. files: a folder of artefacts.
+    """
+    with _client() as client:
+        from mlflow.entities import Metric, Param, RunTag
+
+        try:
+            now = _known(client, run_id).info.start_time
+            measured = [Metric(key, value, now, 0) for key, value in metrics.items()]
+            measured += [
+                Metric(f"{task.replace(' ', '_')}.{key}", value, now, step)
+                for task, points in curves.items()
+                for step, point in enumerate(points)
+                for key, value in point.items()
+            ]
+            params = [Param(key, str(value)) for key, value in flat(settings).items()]
+            labels = [RunTag(key, str(value)) for key, value in tags.items()]
+            for start in range(0, max(len(measured), len(params), 1), 100):
+                part = slice(start, start + 100)
+                client.log_batch(run_id, measured[part], params[part], labels if start == 0 else [])
+            if files is not None:
+                client.log_artifacts(run_id, str(files))
+            if bundle is not None:
+                client.log_artifacts(run_id, str(bundle), BUNDLE)
+            client.set_terminated(run_id, status)
+        except BaseException:
+            with suppress(Exception):  # the store that refused may refuse this too: the first refusal is the one to say
+                client.set_terminated(run_id, "FAILED")
+            raise
+
+
+def has_run(run_id: str) -> bool:
+    """Whether the store knows a run."""
+    if nothing_yet():
+        return False
+    with _client() as client:
+        return _found(client, run_id) is not None
+
+
+def _experiment(client: Any, name: str) -> str:
+    """The id of an experiment, made with its artefacts beside the database."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    location = None if os.environ.get("MLFLOW_TRACKING_URI") else (store() / "artifacts").as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def bundle_of(run_id: str) -> Path:
+    """A local folder with the bundle that a run logged."""
+    if reason := run_of(run_id).tags.get(WITHOUT_BUNDLE):
+        raise ModelError(reason)
+    return artifact_of(run_id, BUNDLE)
+
+
+def artifact_of(run_id: str, name: str) -> Path:
+    """A local copy, or the place itself, of a file or folder that a run logged."""
+    with _client() as client:
+        from mlflow.artifacts import download_artifacts
+
+        uri = _known(client, run_id).info.artifact_uri
+        return Path(download_artifacts(artifact_uri=f"{uri}/{name}", tracking_uri=tracking_uri()))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the store has it. started: unix seconds. metrics: the last value of each."""
+
+    run_id: str
+    experiment: str
+    name: str
+    status: str
+    started: float
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    aliases: tuple[str, ...]
+
+
+def runs(experiment: str | None = None, limit: int = 20) -> list[Run]:
+    """The newest runs, newest first, of one experiment or of all but trials; one never made is a TrackingError."""
+    if not 1 <= limit <= MAX_RUNS:
+        raise TrackingError(f"limit must be between 1 and {MAX_RUNS:,} runs, got {limit}.")
+    if experiment is None and nothing_yet():
+        return []
+    with _client() as client:
+        experiments = {found.experiment_id: found.name for found in client.search_experiments()}
+        if experiment is not None and experiment not in experiments.values():
+            known = ", ".join(sorted(experiments.values()))
+            raise TrackingError(f"experiment {experiment!r} is not in {tracking_uri()}; its experiments: {known}.")
+        chosen = [key for key, name in experiments.items() if _asked(name, experiment)]
+        found = client.search_runs(chosen, order_by=["attributes.start_time DESC"], max_results=limit)
+        aliases = _aliases(client)
+        return [_run(run, experiments[run.info.experiment_id], aliases) for run in found]
+
+
+def run_of(run_id: str) -> Run:
+    """One run."""
+    with _client() as client:
+        found = _known(client, run_id)
+        return _run(found, client.get_experiment(found.info.experiment_id).name, _aliases(client))
+
+
+def _asked(name: str, experiment: str | None) -> bool:
+    return name == experiment or (experiment is None and not name.endswith(TRIALS))
+
+
+def _run(found: Any, experiment: str, aliases: Mapping[str, tuple[str, ...]]) -> Run:
+    info, data, own = found.info, found.data, aliases.get(found.info.run_id, ())
+    known = dict(data.tags), dict(data.params), dict(data.metrics)
+    return Run(info.run_id, experiment, info.run_name, info.status, info.start_time / 1000, *known, own)
+
+
+def _aliases(client: Any) -> dict[str, tuple[str, ...]]:
+    """run id -> the aliases that the registry gives it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for model in client.search_registered_models():
+        for alias, version in (model.aliases or {}).items():
+            run_id = client.get_model_version(model.name, version).run_id
+            found[run_id] = (*found.get(run_id, ()), alias)
+    return found
+
+
+def promote(run_id: str, alias: str) -> str:
+    """Registers a run's bundle, by its path, as a version of the model named like the experiment; returns the version.
+
+    The alias moves to it; a run that is registered already keeps its version.
+    """
+    with _client() as client:
+        from mlflow.exceptions import MlflowException
+
+        run = _known(client, run_id)
+        if not client.list_artifacts(run_id, BUNDLE):
+            raise TrackingError(f"run {run_id} has no bundle to promote. Log it with `recsys track BUNDLE` first.")
+        model = client.get_experiment(run.info.experiment_id).name
+        try:
+            client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        versions = [found for found in client.search_model_versions(f"name = '{model}'") if found.run_id == run_id]
+        made = versions or [client.create_model_version(model, f"{run.info.artifact_uri}/{BUNDLE}", run_id)]
+        client.set_registered_model_alias(model, alias, made[0].version)
+        return str(made[0].version)
+
+
+def resolve(reference: str, experiment: str | None = None) -> str:
+    """The run id behind `last`, `champion`, `challenger`, an id or the beginning of one.
+
+    `shop/champion` asks the experiment `shop`, a plain word asks `experiment`; without one, `last` is the last run of
+    any, and an alias that of the experiment `recsys`.
+    """
+    place, _, word = reference.rpartition("/")
+    if word == "last":
+        return last_run(place or experiment)
+    place = place or experiment or DEFAULT_EXPERIMENT
+    if word in ALIASES:
+        with _client() as client:
+            from mlflow.exceptions import MlflowException
+
+            try:
+                return str(client.get_model_version_by_alias(place, word).run_id)
+            except MlflowException as error:
+                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    raise
+                raise TrackingError(
+                    f"experiment {place!r} has no {word} in {tracking_uri()}. Name one: recsys promote RUN --as {word}"
+                ) from None
+    if 4 <= len(reference) < 32:
+        known = [run.run_id for run in runs(limit=1000) if run.run_id.startswith(reference)]
+        if len(known) == 1:
+            return known[0]
+        if known:
+            raise TrackingError(f"{len(known)} runs begin with {reference!r}; write more of the id.")
+    return reference
+
+
+def last_run(experiment: str | None) -> str:
+    """The id of the newest finished run of an experiment, or of all but trials."""
+    with _client() as client:
+        experiments = [one for one in client.search_experiments() if _asked(one.name, experiment)]
+        runs = experiments and client.search_runs(
+            [one.experiment_id for one in experiments],
+            "attributes.status = 'FINISHED'",
+            order_by=["attributes.start_time DESC"],
+            max_results=1,
+        )
+        if not runs:
+            what = "no experiment has a" if experiment is None else f"experiment {experiment!r} has no"
+            raise TrackingError(f"{what} finished run in {tracking_uri()}. Run `recsys train`.")
+        return str(runs[0].info.run_id)

@@ -1,0 +1,113 @@
+"""The record of a run, on disk beside its bundle before any store is asked: what `recsys track` can log later.
+
+`<bundle>.record/` holds `record.json` (name, settings, tags, figures, curves) and `files/`, the artefacts: the table,
+the settings, the paired tests, the plots, and `values.npz` with the judged metrics of every user.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recsys.bundle.manifest import read_manifest
+from recsys.data.split.holdout import Holdout
+from recsys.evaluation.evaluate import Report
+from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking.lineage import flat
+from recsys.pipelines.tracking.store import store
+
+VALUES = "values.npz"
+_RECORD, _FILES, _SUFFIX = "record.json", "files", ".record"
+
+
+class Record(NamedTuple):
+    """What a run found. settings: nested. curves: task -> figures of each step. texts: file name -> content."""
+
+    name: str
+    experiment: str
+    settings: Mapping[str, Any]
+    tags: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    curves: Mapping[str, Sequence[Mapping[str, float]]]
+    texts: Mapping[str, str]
+
+
+def folder_of(bundle: Path) -> Path:
+    """Where the record of a bundle lies."""
+    return bundle.with_name(bundle.name + _SUFFIX)
+
+
+def write(bundle: Path, record: Record, report: Report, holdout: Holdout) -> Path:
+    """Writes the record, whole or not at all, and returns the folder of its artefacts, to which plots may be added."""
+    aside, folder = bundle.with_name(bundle.name + _SUFFIX + ".partial"), folder_of(bundle)
+    files = aside / _FILES
+    files.mkdir(parents=True)
+    for name, text in record.texts.items():
+        (files / name).write_text(text, encoding="utf-8")
+    np.savez_compressed(files / VALUES, user=holdout.user, warm=holdout.history.lengths > 0, **report.values)  # type: ignore[arg-type]
+    plain = {key: value for key, value in record._asdict().items() if key != "texts"}
+    (aside / _RECORD).write_text(json.dumps(plain), encoding="utf-8")
+    os.replace(aside, folder)
+    return folder / _FILES
+
+
+def track(bundle: Path, run_id: str | None = None) -> tuple[str, Path]:
+    """Logs a bundle with its record; returns the run's id and where the bundle lies now.
+
+    run_id: a run opened for it; else the one that the bundle names, where the store knows it, else a new one. What lies
+    in `mlruns/trained` is removed once the store has it. Without a record (a bundle from elsewhere) the run has its
+    settings and lineage, and no figures.
+    """
+    lineage = read_manifest(bundle)["lineage"]
+    kept = folder_of(bundle) / _RECORD
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else _from_lineage(bundle.name, lineage)
+    named = run_id or lineage.get("run_id")
+    if named is None or (run_id is None and not client.has_run(named)):
+        named = client.start_run(known["experiment"], known["name"])
+    arguments = {key: known[key] for key in ("settings", "tags", "metrics", "curves")}
+    client.finish_run(named, **arguments, files=kept.parent / _FILES if kept.is_file() else None, bundle=bundle)
+    logged = client.bundle_of(named)
+    if bundle.parent.resolve() == (store() / "trained").resolve():
+        shutil.rmtree(bundle)
+        shutil.rmtree(kept.parent, ignore_errors=True)
+    return named, logged
+
+
+def track_alone(place: Path, run_id: str) -> None:
+    """Logs the record that lies beside `place`, where there is no bundle: that of a model without vectors."""
+    folder = folder_of(place)
+    known = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    arguments = {key: known[key] for key in ("settings", "tags", "metrics", "curves")}
+    client.finish_run(run_id, **arguments, files=folder / _FILES, bundle=None)
+    shutil.rmtree(folder)
+
+
+def _from_lineage(bundle_id: str, lineage: Mapping[str, Any]) -> dict[str, Any]:
+    settings = lineage.get("settings", {})
+    return {
+        "name": f"{settings.get('model', {}).get('name', 'bundle')} on {lineage.get('data', 'unknown data')}",
+        "experiment": settings.get("experiment", "recsys"),
+        "settings": settings,
+        "tags": tags_of(lineage) | {"bundle_id": bundle_id},
+        "metrics": {},
+        "curves": {},
+    }
+
+
+def tags_of(lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """The lineage flat, without the settings, which are parameters, and without what is unknown."""
+    named = flat(lineage)
+    return {key: value for key, value in named.items() if not key.startswith("settings.") and value is not None}
+
+
+def holdout_digest(holdout: Holdout, data_digest: str) -> str:
+    """Names a question: the data, the users asked, their histories and their targets. Equal ones may be compared."""
+    digest = sha256(data_digest.encode())
+    for array in (holdout.user, *holdout.history, *holdout.targets):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

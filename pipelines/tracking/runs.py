@@ -1,0 +1,161 @@
+"""Lists runs, and compares runs on one holdout: means with intervals and a paired test over the same users."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recsys.arrays import F64, Bool
+from recsys.errors import TrackingError
+from recsys.evaluation.significance import FEW_USERS, Interval, bootstrap, compare, p_text
+from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking.client import Run
+from recsys.pipelines.tracking.record import VALUES
+from recsys.text import text_table
+
+
+class Judged(NamedTuple):
+    """A run with its judged metrics: one value per user (n,) each, in the order of the holdout. warm: bool (n,)."""
+
+    run: Run
+    values: Mapping[str, F64]
+    warm: Bool
+
+
+def listed(experiment: str | None, limit: int) -> tuple[str, list[dict[str, Any]]]:
+    """The newest runs as a table and as plain data. Figures of different holdouts stand side by side: do not compare.
+
+    The column `holdout` tells which may be: runs with the same eight letters have the same data, users and targets.
+    """
+    found = client.runs(experiment, limit)
+    rows, plain = [], []
+    for run in found:
+        metric = _first_metric(run)
+        started = datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M")
+        figure = f"{metric} {run.metrics[metric]:.4f}{_band(run, metric)}" if metric else ""
+        holdout = run.tags.get("holdout", "")
+        rows.append(
+            [run.run_id[:8], started, run.name, run.status.lower(), holdout[:8], figure, ", ".join(run.aliases)]
+        )
+        plain.append(
+            {
+                "run_id": run.run_id,
+                "experiment": run.experiment,
+                "name": run.name,
+                "status": run.status,
+                "started": run.started,
+                "holdout": holdout or None,
+                "data_digest": run.tags.get("data_digest"),
+                "bundle_id": run.tags.get("bundle_id"),
+                "aliases": list(run.aliases),
+                "metrics": dict(run.metrics),
+            }
+        )
+    header = ["run", "started (UTC)", "name", "status", "holdout", "first metric", "alias"]
+    return (text_table(header, rows) if rows else "No runs yet. Run `recsys train world`."), plain
+
+
+def _first_metric(run: Run) -> str | None:
+    """The metric that a run was judged by: the first of its setting, else the first of those it has."""
+    named = [word.strip("'\" ") for word in run.params.get("metrics", "").strip("()[]").split(",")]
+    return next((metric for metric in (*named, *sorted(run.metrics)) if metric in run.metrics), None)
+
+
+def _band(run: Run, metric: str) -> str:
+    low, high = run.metrics.get(f"{metric}_low"), run.metrics.get(f"{metric}_high")
+    return "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"
+
+
+def judged(reference: str, experiment: str | None) -> Judged:
+    """A run with its values per user; `experiment` as in `resolve`. A TrackingError where it has none."""
+    run = client.run_of(client.resolve(reference, experiment))
+    if "holdout" not in run.tags:
+        raise TrackingError(f"run {run.run_id} ({run.name}) has no values per user to compare. Train it again.")
+    with np.load(client.artifact_of(run.run_id, VALUES), allow_pickle=False) as stored:
+        values = {name: stored[name] for name in stored.files if name not in ("user", "warm")}
+        return Judged(run, values, stored["warm"])
+
+
+def compared(runs: Sequence[Judged], metric: str | None = None) -> tuple[str, dict[str, Any]]:
+    """The first run against each other one, as a table and as plain data; Holm's correction over all tests.
+
+    metric: what the paired test is on; the first metric that all have, where none is named. Raises TrackingError where
+    the runs were judged on different holdouts (other data, users or targets), or have no such metric.
+    """
+    first, *others = runs
+    for other in others:
+        _refuse_another_question(first.run, other.run)
+    common = [name for name in first.values if all(name in other.values for other in others)]
+    if metric is None and common:
+        metric = common[0]
+    if metric is None or metric not in common:
+        raise TrackingError(f"metric {metric!r} is not in all of these runs; they share {', '.join(common) or 'none'}.")
+    warm = int(first.warm.sum())
+    names = [f"{one.run.run_id[:8]} {one.run.name}" for one in runs]
+    against = compare(
+        first.values[metric], dict(zip(names[1:], (other.values[metric] for other in others), strict=True)), warm=warm
+    )
+    shown = [metric, *(name for name in common if name != metric)][:4]
+    intervals = [{name: _interval(one.values[name]) for name in common} for one in runs]
+    rows = [
+        [name, *(f"{found[m].mean:.4f} [{found[m].low:.4f}, {found[m].high:.4f}]" for m in shown)]
+        for name, found in zip(names, intervals, strict=True)
+    ]
+    few = f" Under {FEW_USERS} warm users: too few to compare." if warm < FEW_USERS else ""
+    lines = [
+        f"{first.run.tags.get('data', '')}: {first.run.tags.get('split', '')}. "
+        f"{len(first.warm):,} users ({warm:,} warm).{few}",
+        "",
+        text_table(["run", *shown], rows),
+        "",
+        f"Mean over users, 95 % bootstrap interval. Paired t-test on {metric}, Holm-corrected over {len(others)}:",
+    ]
+    tests = []
+    for other, name in zip(others, names[1:], strict=True):
+        found = against[name]
+        difference = found.difference
+        lines.append(
+            f"- {names[0]} against {name}: {difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}], "
+            f"{p_text(found.p_holm)}: {found.verdict}"
+        )
+        tests.append(
+            {
+                "first": first.run.run_id,
+                "second": other.run.run_id,
+                "metric": metric,
+                **difference._asdict(),
+                "p": found.p,
+                "p_holm": found.p_holm,
+                "warm_users": warm,
+                "verdict": found.verdict,
+            }
+        )
+    metrics = {
+        one.run.run_id: {name: interval._asdict() for name, interval in found.items()}
+        for one, found in zip(runs, intervals, strict=True)
+    }
+    return "\n".join(lines), {"metrics": metrics, "comparisons": tests}
+
+
+def _interval(values: F64) -> Interval:
+    """Mean and interval over the users (n,) to whom the metric applies; NaN stands for the others."""
+    return bootstrap(values[~np.isnan(values)])
+
+
+def _refuse_another_question(first: Run, other: Run) -> None:
+    """Raises TrackingError, with what differs, unless both runs were asked about the same users and targets."""
+    if first.tags["holdout"] == other.tags["holdout"]:
+        return
+    pair = f"runs {first.run_id[:8]} and {other.run_id[:8]}"
+    for tag, what in (("data_digest", "data"), ("split", "splits")):
+        if first.tags.get(tag) != other.tags.get(tag):
+            said = [run.tags.get("data" if tag == "data_digest" else tag, "unknown") for run in (first, other)]
+            raise TrackingError(
+                f"{pair} were judged on different {what} ({said[0]!r} and {said[1]!r}): their figures answer different "
+                "questions. Train one of them again on the other's."
+            )
+    raise TrackingError(
+        f"{pair} were judged on different holdouts (other users or targets): their figures answer different questions. "
+        "Give both the same split and seed."
+    )

@@ -1,0 +1,121 @@
+"""Where runs are kept: `mlruns/` and its tracking database; and whether there is room for one, before it learns."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from recsys.config import home
+from recsys.data.dataset import Dataset
+from recsys.errors import TrackingError
+from recsys.models.registry import make_model
+from recsys.pipelines.run.settings import RunSettings
+
+_COPIES = 2  # the bundle, and the store's copy of it before the first is removed
+_REST_BYTES = 16 << 20  # tracking database, record and pictures
+
+
+def store() -> Path:
+    """The folder of the tracking database and the artefacts."""
+    return home() / "mlruns"
+
+
+def place_for_events() -> Path:
+    """The folder below which a log that is larger than memory is kept while a run lasts: in files without names, which
+    are gone with the process. Raises TrackingError where it cannot be made."""
+    try:
+        store().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrackingError(f"{store()} cannot be made: {error.strerror}. Mend access, or set RECSYS_HOME.") from None
+    return store()
+
+
+def database() -> Path:
+    """The tracking database, where MLFLOW_TRACKING_URI names no other store."""
+    return store() / "mlflow.db"
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, else the SQLite database in the store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(database())
+
+
+def sqlite_uri(file: Path) -> str:
+    """A SQLite database in the words of SQLAlchemy.
+
+    It decodes a path since 2.1 and cuts it at `?`, so these two are encoded; before, `?` cannot be said at all.
+    """
+    path = str(file)
+    if not {"%", "?"} & set(path):
+        return f"sqlite:///{path}"
+    if tuple(int(part) for part in version("sqlalchemy").split(".")[:2]) >= (2, 1):
+        return "sqlite:///" + path.replace("%", "%25").replace("?", "%3F")
+    if "?" in path:
+        raise TrackingError(f"{path}: SQLAlchemy below 2.1 takes no `?` in a path. Set RECSYS_HOME to another folder.")
+    return f"sqlite:///{path}"
+
+
+@contextmanager
+def whole_database() -> Iterator[None]:
+    """Makes a new database whole or not at all: what a full disk leaves of one would refuse every later run.
+
+    It is emptied before it is removed, since MLflow holds it open: the bundle that comes next needs the space.
+    """
+    fresh = not os.environ.get("MLFLOW_TRACKING_URI") and not database().exists()
+    try:
+        yield
+    except BaseException:
+        for left in store().glob(f"{database().name}*") if fresh else ():
+            with suppress(OSError):
+                os.truncate(left, 0)
+                left.unlink()
+        raise
+
+
+def remove_false_folder() -> None:
+    """Removes the empty folder that MLflow makes by the encoded name of a database whose path holds `%` or `?`."""
+    false = Path(tracking_uri().removeprefix("sqlite:///")).parent
+    if not os.environ.get("MLFLOW_TRACKING_URI") and false != store():
+        with suppress(OSError):
+            os.removedirs(false)  # up to the first that holds something
+
+
+def refuse_without_room(settings: RunSettings, learned_from: Dataset) -> None:
+    """Raises TrackingError where what a run will write could not be kept: no folder, no right to write, no space.
+
+    The space is that of the bundle, by `bundle_bytes`, twice: the store copies it. Nothing is left in the folder.
+    """
+    folder = store() / "trained"
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(bytes(4096))
+            probe.flush()
+            os.fsync(probe.fileno())
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        raise TrackingError(
+            f"{place}, where runs are kept, cannot be written: {error.strerror}. Mend access or free space, or set "
+            "RECSYS_HOME to another folder."
+        ) from None
+    needed = _COPIES * bundle_bytes(settings, learned_from) + _REST_BYTES
+    if free < needed:
+        raise TrackingError(
+            f"{place}, where runs are kept, has {free / 1e6:,.0f} MB free, and this run needs about "
+            f"{needed / 1e6:,.0f} MB. Free space, or set RECSYS_HOME to another folder."
+        )
+
+
+def bundle_bytes(settings: RunSettings, data: Dataset) -> int:
+    """About how many bytes a bundle of this model and these data has; 0 for a model that learns no vectors of a dim."""
+    dim: int | None = getattr(make_model(settings.model_name, settings.model_settings).settings, "dim", None)
+    if dim is None:
+        return 0
+    events = data.interactions
+    vectors = 4 * dim * (data.n_users + data.n_items)
+    event = 4 + 8 * (events.time is not None) + 4 * (events.weight is not None) + (events.event is not None)
+    described: int = data.items.nbytes
+    return vectors + event * len(events) + data.user_ids.nbytes + data.item_ids.nbytes + described

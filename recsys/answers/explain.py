@@ -1,0 +1,107 @@
+"""Why a user gets an item, or does not: its rank, its score, and what of the history spoke for it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recsys.answers.person import stored_users
+from recsys.arrays import F32, Ragged
+from recsys.bundle.bundle import Bundle
+from recsys.encoders.users import Users
+from recsys.history import Histories
+from recsys.retrieval.ranker import FALLBACK, SOURCES
+
+
+@dataclass(frozen=True)
+class Share:
+    """An item of the history and how much it adds to the score; times: how often it stands in the history."""
+
+    item_id: str
+    title: str | None
+    share: float
+    times: int
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A user and an item.
+
+    rank: from 1, among `ranked` items that the rules allow this user, or None with `not_because` in a word (`unknown`,
+    `no vector`, `seen`, `rules`) and `why` in a sentence. score: None where the model gives none.
+    shares: biggest first, summing to the score; empty where the model cannot say.
+    """
+
+    user_id: str
+    item_id: str
+    title: str | None
+    source: str
+    rank: int | None
+    ranked: int
+    score: float | None
+    not_because: str | None
+    why: str
+    shares: list[Share] = field(default_factory=list)
+
+
+def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = None) -> Explanation:
+    """Why this user gets this item. A user or an item that the bundle lacks is an answer, not an error.
+
+    The rank is the place in the whole list that `recommend` gives, so it costs one sort of the catalogue.
+    """
+    row, item = bundle.user_ids.index(user_id), bundle.item_ids.index(item_id)
+    users = (
+        stored_users(bundle, np.array([row]), now)
+        if row >= 0
+        else Users.of(np.array([-1]), Histories(Ragged.empty(1), np.empty(0, np.int64)), np.zeros(1, np.int64))
+    )
+    answer = bundle.recommender.recommend(users, bundle.recommender.n_items)
+    source, ranked = int(answer.source[0]), int((answer.ids[0] >= 0).sum())
+    found = np.flatnonzero(answer.ids[0] == item) if item >= 0 else np.empty(0, np.int64)
+    rank = int(found[0]) + 1 if len(found) else None
+    shares, score = _shares(bundle, users, item, source)
+    if rank is not None:
+        score = float(answer.scores[0, rank - 1])
+    word, why = _said(bundle, users, user_id, item_id, item, rank, ranked, source)
+    title = bundle.catalogue.title(item) if item >= 0 else None
+    return Explanation(user_id, item_id, title, SOURCES[source], rank, ranked, score, word, why, shares)
+
+
+def _shares(bundle: Bundle, users: Users, item: int, source: int) -> tuple[list[Share], float | None]:
+    """What each distinct item of the history adds, biggest first, and their sum; nothing where the model cannot say."""
+    history = users.history.values
+    if item < 0 or source == FALLBACK or not len(history) or not bundle.norms[item]:
+        return [], None
+    parts: F32 | None = bundle.recommender.ranker.contributions(users, np.array([item]))
+    if parts is None:
+        return [], None
+    distinct, place, times = np.unique(history, return_inverse=True, return_counts=True)
+    summed = np.bincount(place.ravel(), parts[0], minlength=len(distinct))
+    order = np.argsort(-summed, kind="stable")
+    shares = [
+        Share(bundle.item_ids[int(one)], bundle.catalogue.title(int(one)), float(share), int(count))
+        for one, share, count in zip(distinct[order], summed[order], times[order], strict=True)
+    ]
+    return shares, float(summed.sum())
+
+
+def _said(
+    bundle: Bundle, users: Users, user_id: str, item_id: str, item: int, rank: int | None, ranked: int, source: int
+) -> tuple[str | None, str]:
+    """The word for what stands in the way, or None, and a sentence."""
+    if item < 0:
+        return "unknown", f"Item {item_id!r} is not in this bundle: train on data that hold it, and export again."
+    name = bundle.catalogue.title(item) or item_id
+    available = bundle.recommender.available
+    if rank is None and available is not None and not available[item]:
+        return "no vector", f"{name} has no vector: nobody had it in the training data, so nobody gets it."
+    if rank is None and item in users.history.values:
+        return "seen", f"{name} is in the history of user {user_id!r}, and the seen policy keeps it out."
+    if rank is None:
+        return "rules", f"{name} is kept out by the rules of this bundle."
+    place = f"{name} is number {rank:,} of the {ranked:,} items that user {user_id!r} may get"
+    if source == FALLBACK:
+        cause = "is not in this bundle" if users.index[0] < 0 else "has no usable history"
+        return None, f"{place}, by popularity: the user {cause}."
+    if bundle.manifest["kind"] == "constant":
+        return None, f"{place}, by popularity: this bundle holds the same list for everyone."
+    return None, f"{place}."

@@ -1,0 +1,120 @@
+"""Items that came after training: their vectors from their features, and a bundle in which they are retrieved."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from recsys.answers.question import MAX_K, Suggestion
+from recsys.answers.similar import nearest
+from recsys.arrays import F32
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.content import Content
+from recsys.encoders.features import table_of
+from recsys.encoders.user_tower import UserTower
+from recsys.errors import DataError, RequestError
+from recsys.progress import Progress, Step, silent
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.seen import SeenSettings
+
+_BLOCK = 1 << 14  # items encoded at a time
+
+
+def encoded_items(bundle: Bundle, described: pa.Table, progress: Progress = silent) -> F32:
+    """float32 (n, dim), in the space of the bundle's item vectors, for items with these columns (docs/features.md).
+
+    Raises RequestError where the model has no item encoder or learned from none of the columns, DataError on a value
+    that is not of its declared kind.
+    """
+    encoder = bundle.item_encoder
+    if encoder is None:
+        raise RequestError(
+            f"bundle {bundle.bundle_id} ({bundle.manifest['name']}) has no item encoder and cannot place new items. "
+            "Serve a two_tower model with item_features; in a mixture it has none.",
+            code="no_item_encoder",
+        )
+    if not set(encoder.columns) & set(described.column_names):
+        raise RequestError(
+            f"new items need at least one of the columns that the model learned from ({', '.join(encoder.columns)}); "
+            f"there are {', '.join(described.column_names) or 'none'}."
+        )
+    n = described.num_rows
+    vectors = np.zeros((n, bundle.item_vectors.shape[1]), np.float32)
+    for start in range(0, n, _BLOCK):
+        block = described.slice(start, _BLOCK)
+        try:
+            vectors[start : start + len(block)] = encoder.encode(block)
+        except DataError:
+            if start:
+                encoder.encode(described)  # names the row as the caller counts them
+            raise
+        progress(Step("encoding items", start + len(block), n))
+    return vectors
+
+
+class Placed(NamedTuple):
+    """A new item's vector, float32 (dim,), and the known items nearest to it."""
+
+    vector: F32
+    similar: list[Suggestion]
+
+
+def placed(bundle: Bundle, rows: Sequence[Mapping[str, Any]], k: int = 0) -> list[Placed]:
+    """Where items with these features, each {column: value}, stand among those that the bundle has.
+
+    Raises RequestError as `encoded_items`, on values that cannot be read, and on a k out of range.
+    """
+    if not 0 <= k <= MAX_K:
+        raise RequestError(f"k must be between 0 and {MAX_K}, got {k}.")
+    try:
+        vectors = encoded_items(bundle, table_of(rows))
+    except DataError as error:
+        raise RequestError(str(error)) from None
+    return [Placed(vector, nearest(bundle, vector, k) if k else []) for vector in vectors]
+
+
+class Extended(NamedTuple):
+    """content: of the bundle with more items. added: how many are new; kept: how many it had and keeps as they are."""
+
+    content: Content
+    added: int
+    kept: int
+
+
+def with_items(
+    bundle: Bundle, ids: Sequence[str], catalogue: pa.Table, described: pa.Table, progress: Progress = silent
+) -> Extended:
+    """The content of `bundle` with further items, each at the place that its features give it.
+
+    ids: n distinct. catalogue: n rows to show and filter by (title, domain, categories). described: n rows to encode.
+    The space, its users and their encoder stay the same: a click on a new item counts once it is learned from. In the
+    popularity fallback the new ones stand last. Raises as `encoded_items`.
+    """
+    fresh = np.flatnonzero(bundle.item_ids.indices(ids) < 0)
+    vectors = encoded_items(bundle, described.take(pa.array(fresh)), progress)
+    manifest, past, encoder = bundle.manifest, bundle.past, bundle.encoder
+    assert isinstance(encoder, UserTower)  # whose bundles have an item encoder
+    items = np.concatenate([bundle.item_vectors, vectors])
+    new = np.arange(len(bundle.item_vectors), len(items), dtype=np.int32)
+    lineage = dict(manifest["lineage"])
+    lineage["added_items"] = [*lineage.get("added_items", []), {"to": bundle.bundle_id, "count": len(new)}]
+    content = Content(
+        str(manifest["name"]),
+        Embeddings(items, encoder.for_items(len(items)), bundle.item_encoder),
+        bundle.user_ids,
+        bundle.item_ids.extended([ids[int(row)] for row in fresh]),
+        bundle.catalogue.followed_by(catalogue.take(pa.array(fresh))),
+        past.items,
+        past.time,
+        np.concatenate([bundle.recommender.fallback, new]),
+        manifest["fallback"]["days"],
+        SeenSettings.of(manifest["seen"]),
+        lineage,
+        past.event,
+        bundle.event_names,
+        past.weight,
+        bundle.event_weights,
+        bundle.duplicates,
+    )
+    return Extended(content, len(new), len(ids) - len(new))

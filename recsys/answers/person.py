@@ -1,0 +1,121 @@
+"""The person behind a question as a row of users: stored and brought events as one history, rules as rows of items."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from recsys.answers.question import Event, Question
+from recsys.arrays import I32, Array, Ragged
+from recsys.bundle.bundle import Bundle
+from recsys.encoders.features import table_of
+from recsys.encoders.users import Users
+from recsys.errors import RequestError
+from recsys.history import Histories, merged
+from recsys.retrieval.seen import SeenPolicy
+
+
+def stored_users(bundle: Bundle, rows: Array, now: int | None = None) -> Users:
+    """The known users of these rows (n,) as a request with nothing but their id would see them.
+
+    now: unix seconds for a seen policy that counts days; None = the clock.
+    """
+    moment = int(time.time()) if now is None else now
+    return Users.of(rows, bundle.past.take(rows), np.full(len(rows), moment, np.int64))
+
+
+def indices_of(bundle: Bundle, ids: Sequence[str], ignored: list[str]) -> I32:
+    """int32 (n,) indices; the ids without one are added to `ignored`."""
+    found = bundle.item_ids.indices(ids)
+    ignored.extend(id_ for id_, index in zip(ids, found, strict=True) if index < 0)
+    return found
+
+
+def usable_items(bundle: Bundle, events: Sequence[Event], ignored: list[str]) -> I32:
+    """int32 (n,) the items of the events, -1 for what no encoder can use; the ids of those are added to `ignored`.
+
+    That is an item without index or vector, and an event of a type that training left out.
+    """
+    found = indices_of(bundle, [event.item_id for event in events], ignored)
+    weights = bundle.event_weights
+    idle = np.array([weights.get(event.event or "", 1.0) == 0 for event in events], bool)
+    if bundle.recommender.available is not None:
+        idle |= ~bundle.recommender.available[found]
+    idle &= found >= 0
+    ignored.extend(events[int(row)].item_id for row in np.flatnonzero(idle))
+    found[idle] = -1
+    return found
+
+
+def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, int]:
+    """The person as one row of Users, and how many stored events he has.
+
+    Stored and brought events are merged by time; a brought event that is stored already does not count again. Whoever
+    brings events is marked as fresh, so that they count.
+    """
+    index = bundle.user_ids.index(question.user_id) if question.user_id is not None else -1
+    past = _stored(bundle, index)
+    stored = len(past.items.values)
+    now = int(time.time()) if question.now is None else question.now
+    fresh = np.flatnonzero(brought >= 0)
+    if len(fresh):
+        assert past.time is not None
+        asked = [question.history[int(at)] for at in fresh]
+        dated = [event.timestamp for event in question.history if event.timestamp is not None]
+        last = max([int(past.time.max(initial=0)), *dated])  # events without a time happened after all that have one
+        undated = max(last, now) if isinstance(bundle.recommender.seen, SeenPolicy) else last
+        types, weights = {name: code for code, name in enumerate(bundle.event_names)}, bundle.event_weights
+        new = Histories(
+            Ragged.of([brought[fresh]]),
+            np.array([undated if event.timestamp is None else event.timestamp for event in asked], np.int64),
+            np.array([weights.get(event.event or "", 1.0) for event in asked], np.float32),
+            np.array([types.get(event.event or "", -1) for event in asked], np.int8),
+        )
+        past = merged(past, new, bundle.duplicates)
+    person = Users(
+        np.array([index], np.int32),
+        past.items,
+        time=None if bundle.history_time is None else past.time,
+        weight=past.weight if bundle.weighted else None,
+        event=None if bundle.history_event is None else past.event,
+        now=np.array([now], np.int64),
+        features=_features(question),
+        fresh=np.array([len(fresh) > 0]),
+    )
+    return person, stored
+
+
+def _features(question: Question) -> pa.Table | None:
+    """One row of what the question says of the person."""
+    return table_of([question.features]) if question.features else None
+
+
+def _stored(bundle: Bundle, index: int) -> Histories:
+    """What the bundle has of a user, one row with every column: time -1, weight 1 and type -1 where it has none."""
+    past = bundle.past.take(np.array([index])) if index >= 0 else Histories(Ragged.empty(1))
+    n = len(past.items.values)
+    return Histories(
+        past.items,
+        np.full(n, -1, np.int64) if past.time is None else past.time,
+        np.ones(n, np.float32) if past.weight is None else past.weight,
+        np.full(n, -1, np.int8) if past.event is None else past.event,
+    )
+
+
+def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) -> Ragged | None:
+    """The only items to consider, or None for all."""
+    allowed: Array | None = None
+    if question.allow is not None:
+        found = indices_of(bundle, question.allow, ignored)
+        allowed = np.unique(found[found >= 0])
+    if question.domain is not None:
+        domains = bundle.catalogue.domains
+        if question.domain not in domains:
+            known = ", ".join(sorted(domains)) or "none"
+            raise RequestError(
+                f"domain {question.domain!r} is not in this bundle; its domains are: {known}.", code="unknown_domain"
+            )
+        inside = domains[question.domain]
+        allowed = inside if allowed is None else np.intersect1d(allowed, inside)
+    return None if allowed is None else Ragged.of([allowed])

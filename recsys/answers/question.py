@@ -1,0 +1,58 @@
+"""What may be asked and what is answered, in outside terms: ids, titles, reasons."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+MAX_K = 1_000
+
+
+class Event(NamedTuple):
+    """Something the person did: an item, when (unix seconds), and of what type (view, buy ...), as far as known."""
+
+    item_id: str
+    timestamp: int | None = None
+    event: str | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """Who asks, and for what. deny, allow: item ids to leave out, or the only ones to consider. domain: likewise.
+
+    features: what is known of the person now, by the names of the columns that the model learned from, in place of what
+    is stored; other names, and models without such columns, ignore it.
+    now: unix seconds at which a seen policy that counts days looks; None = the clock.
+    """
+
+    user_id: str | None = None
+    history: Sequence[Event] = ()
+    k: int = 10
+    domain: str | None = None
+    deny: Sequence[str] = ()
+    allow: Sequence[str] | None = None
+    now: int | None = None
+    features: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """An item to show. reason: a sentence, or None where there is no true one; because: the item that it names."""
+
+    item_id: str
+    score: float
+    title: str | None
+    reason: str | None
+    because: str | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """source: known, history, features or fallback; why: the same in a sentence.
+
+    ignored: ids that the bundle lacks or never learned, and those of brought events of a type that training left out.
+    """
+
+    source: str
+    why: str
+    items: list[Suggestion]
+    ignored: list[str] = field(default_factory=list)

@@ -1,0 +1,89 @@
+"""One question of one person, in outside terms, to one answer with titles and reasons.
+
+The service, `recsys recommend` and the demo all answer through `respond`: ids are translated here and nowhere else.
+"""
+
+import numpy as np
+
+from recsys.answers.person import indices_of, items_to_consider, person_of, usable_items
+from recsys.answers.question import MAX_K, Question, Reply, Suggestion
+from recsys.arrays import F32, Array, Ragged
+from recsys.bundle.bundle import Bundle
+from recsys.encoders.users import Users
+from recsys.errors import DataError, RequestError
+from recsys.retrieval.ranker import FALLBACK, FEATURES, SOURCES, USER_ROW
+
+Reason = tuple[str | None, str | None]  # the sentence, and the id of the item that it names
+
+
+def respond(bundle: Bundle, question: Question) -> Reply:
+    """The answer to a question. Nobody is unknown. Raises RequestError on an unknown domain, a k out of range, or a
+    feature that is not what the model learned from."""
+    if not 1 <= question.k <= MAX_K:
+        raise RequestError(f"k must be between 1 and {MAX_K}, got {question.k}.")
+    ignored: list[str] = []
+    brought = usable_items(bundle, question.history, ignored)
+    users, stored = person_of(bundle, question, brought)
+    deny = Ragged.of([[item for item in indices_of(bundle, question.deny, []) if item >= 0]])
+    try:
+        among = items_to_consider(bundle, question, ignored)
+        answer = bundle.recommender.recommend(users, question.k, deny=deny, among=among)
+    except DataError as error:  # of the features: all else is checked
+        raise RequestError(str(error)) from None
+    ids, source = answer.ids[0][answer.ids[0] >= 0], int(answer.source[0])
+    popular = source == FALLBACK or bundle.manifest["kind"] == "constant"
+    reasons = [_popular(bundle, item, source) for item in ids] if popular else _causes(bundle, users, ids)
+    items = [
+        Suggestion(bundle.item_ids[item], float(score), bundle.catalogue.title(int(item)), *reason)
+        for item, score, reason in zip(ids, answer.scores[0], reasons, strict=False)
+    ]
+    return Reply(SOURCES[source], _why(bundle, question, stored, len(users.history.values), source), items, ignored)
+
+
+def _causes(bundle: Bundle, users: Users, ids: Array) -> list[Reason]:
+    """For each answered item the one of the history that adds most to its score; nothing where none adds anything."""
+    nothing: list[Reason] = [(None, None)] * len(ids)
+    if not len(users.history.values) or not len(ids):
+        return nothing
+    parts: F32 | None = bundle.recommender.ranker.contributions(users, ids)
+    if parts is None:
+        return nothing
+    items, event = np.unique(users.history.values, return_inverse=True)
+    summed = np.zeros((len(items), len(ids)), np.float32)
+    np.add.at(summed, event, parts.T)  # an item that was had twice speaks with both
+    best = summed.argmax(axis=0)
+    return [_because(bundle, int(items[at])) if summed[at, row] > 0 else (None, None) for row, at in enumerate(best)]
+
+
+def _because(bundle: Bundle, item: int) -> Reason:
+    return f"because of {bundle.catalogue.title(item) or bundle.item_ids[item]}", bundle.item_ids[item]
+
+
+def _popular(bundle: Bundle, item: int, source: int) -> Reason:
+    recent = source == FALLBACK and bool(bundle.popular_now[item])
+    domain = bundle.catalogue.domain(int(item))
+    return ("popular now" if recent else "popular") + (f" in {domain}" if domain else ""), None
+
+
+def _why(bundle: Bundle, question: Question, stored: int, used: int, source: int) -> str:
+    """One sentence on where the answer comes from."""
+    if question.user_id is None:
+        person = "No user id"
+    elif bundle.user_ids.index(question.user_id) < 0:
+        person = f"User {question.user_id!r} is not in this bundle"
+    else:
+        person = f"User {question.user_id!r} has {stored} stored events"
+    if source == FALLBACK:
+        days = bundle.manifest["fallback"]["days"]
+        window = f"in the last {days:g} days" if days is not None else "of all time"
+        return f"{person}, and there is no usable history: these are the most popular items {window}."
+    if bundle.manifest["kind"] == "constant":
+        return f"{person}: this bundle holds popularity, the same list for everyone."
+    if source == FEATURES:
+        return f"{person}: answered from what is known of the person."
+    brought = ", those of the request among them" if question.history else ""
+    if source == USER_ROW and not (brought and used > stored):
+        return f"{person}: answered from the vector learned for this user."
+    if source == USER_ROW:
+        return f"{person}: answered from the vector learned for this user and a history of {used} events{brought}."
+    return f"{person}: answered from a history of {used} events{brought}."

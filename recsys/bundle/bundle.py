@@ -1,0 +1,147 @@
+"""The bundle: the immutable folder in which offline and online meet, opened and verified.
+
+`load` verifies every byte and replays the golden queries before anything is served. The format is described in
+docs/bundle.md; `recsys.bundle.write` makes bundles, `recsys.bundle.root` holds several of them.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from recsys.arrays import F32, I8, I64, Bool, Ragged
+from recsys.bundle.catalogue import Catalogue
+from recsys.bundle.content import Content as Content
+from recsys.bundle.golden import check_golden
+from recsys.bundle.manifest import read_manifest as read_manifest
+from recsys.bundle.manifest import verify as verify
+from recsys.encoders.encoder import Encoder, ItemEncoder, load_encoder
+from recsys.errors import BundleError, ModelError
+from recsys.history import DAY_S, Histories
+from recsys.ids import IdMap
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.index import read_index, vectors_of
+from recsys.retrieval.recommender import Recommender, recommender_of
+from recsys.retrieval.vector_ranker import VectorRanker
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A verified bundle, ready to answer. All but the index is memory-mapped, shared by all processes that load it."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    recommender: Recommender
+    item_vectors: F32
+    user_ids: IdMap
+    item_ids: IdMap
+    catalogue: Catalogue
+    histories: Ragged
+    history_time: I64 | None
+    history_event: I8 | None = None
+    history_weight: F32 | None = None
+
+    @property
+    def past(self) -> Histories:
+        """The histories with what stands beside them."""
+        return Histories(self.histories, self.history_time, self.history_weight, self.history_event)
+
+    @property
+    def event_names(self) -> tuple[str, ...]:
+        """The event types that the codes of `history_event` stand for; none where the data had none."""
+        return tuple(self.manifest.get("event_names", ()))
+
+    @property
+    def event_weights(self) -> Mapping[str, float]:
+        """What an event of a type weighs that comes with a request; a type not named weighs 1."""
+        weights: Mapping[str, float] = self.manifest.get("event_weights", {})
+        return weights
+
+    @property
+    def weighted(self) -> bool:
+        """Whether events count by weights here; else each counts 1, whatever its type."""
+        return self.history_weight is not None or bool(self.event_weights)
+
+    @property
+    def duplicates(self) -> str:
+        """Which events of one user, item and type were learned from: all, first, last, or one with their sum."""
+        return str(self.manifest.get("duplicates", "all"))
+
+    @property
+    def bundle_id(self) -> str:
+        bundle_id: str = self.manifest["bundle_id"]
+        return bundle_id
+
+    @property
+    def encoder(self) -> Encoder:
+        """What gives users their vectors."""
+        return cast(VectorRanker, self.recommender.ranker).encoder
+
+    @cached_property
+    def item_encoder(self) -> ItemEncoder | None:
+        """What gives brand-new items their vectors; None where the model has no such part."""
+        from recsys.encoders.item_tower import ItemTower
+
+        folder = self.path / "item_encoder"
+        return ItemTower.load(folder) if folder.is_dir() else None
+
+    @cached_property
+    def popular_now(self) -> Bool:
+        """bool (n_items,): which items anybody had in the days that the fallback counts, before the last event."""
+        days, recent = self.manifest["fallback"]["days"], np.zeros(len(self.item_vectors), bool)
+        if days is not None and self.history_time is not None and len(self.history_time):
+            since = self.history_time.max() - days * DAY_S
+            recent[self.histories.values[np.flatnonzero(self.history_time >= since)]] = True
+        return recent
+
+    @cached_property
+    def norms(self) -> F32:
+        """float32 (n_items,): the length of each item vector, 0 for items without one."""
+        norms: F32 = np.linalg.norm(self.item_vectors, axis=1)
+        return norms
+
+
+def load(folder: Path) -> Bundle:
+    """A verified bundle whose golden queries give the answers that they gave when it was written."""
+    manifest = verify(folder)
+    try:
+        bundle, golden = _opened(folder, manifest), json.loads((folder / "golden.json").read_bytes())
+    except (OSError, ValueError, KeyError, ModelError) as error:
+        raise BundleError(f"{folder} cannot be opened: {error}. Export the bundle again.") from error
+    check_golden(bundle.recommender, golden, folder)
+    return bundle
+
+
+def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
+    index = read_index(folder / "index.faiss")
+    vectors = vectors_of(index)
+    encoder = load_encoder(folder / "encoder", vectors)
+    if encoder.space_id != manifest["space_id"]:
+        raise BundleError(
+            f"{folder}: the encoder belongs to space {encoder.space_id}, the index to {manifest['space_id']}. "
+            "Two trainings do not mix; export the bundle again."
+        )
+    catalogue, fallback = Catalogue.load(folder / "items.arrow"), map_array(folder / "fallback.npy")
+    known: Any = {"event_names": tuple(manifest.get("event_names", ())), "domains": catalogue.domains}
+    recommender = recommender_of(Embeddings(vectors, encoder), fallback, manifest["seen"], index, **known)
+    files = (f"histories.{name}.npy" for name in ("time", "event", "weight"))
+    beside = [map_array(folder / name) if name in manifest["files"] else None for name in files]
+    return Bundle(
+        folder,
+        manifest,
+        recommender,
+        vectors,
+        IdMap.load(folder / "users.ids"),
+        IdMap.load(folder / "items.ids"),
+        catalogue,
+        Ragged(map_array(folder / "histories.offsets.npy"), map_array(folder / "histories.items.npy")),
+        *beside,
+    )
+
+
+def map_array(path: Path) -> Any:
+    return np.load(path, mmap_mode="r")

@@ -1,0 +1,86 @@
+"""Golden queries: a few questions whose answers are written into a bundle by the exact scan and replayed at load."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys.arrays import Ragged
+from recsys.encoders.users import Users
+from recsys.errors import BundleError
+from recsys.retrieval.recommender import Recommender
+from recsys.retrieval.seen import SeenPolicy
+
+_K = 10
+_PEOPLE = 8
+_LONGEST = 50
+_RELATIVE = 1e-4
+
+
+def make_golden(recommender: Recommender, everyone: Users) -> list[dict[str, Any]]:
+    """Known users, the same people as unknown ones with a history, and a stranger, with their answers.
+
+    everyone: the known users, row by row. Weights, where they have any, are part of the question; so are times and
+    events where the seen policy looks at them, and then it is asked at the last second of all histories.
+    """
+    histories = everyone.history
+    active = np.flatnonzero(histories.lengths)
+    people = active[np.linspace(0, len(active) - 1, min(_PEOPLE, len(active))).astype(int)] if len(active) else []
+    policy = isinstance(recommender.seen, SeenPolicy)
+    last = 0 if everyone.time is None else int(everyone.time.max(initial=0))
+    asked: list[dict[str, Any]] = []
+    for row in people:
+        one = everyone.take(np.array([row]))
+        question: dict[str, Any] = {"index": int(row), "history": one.history.values[-_LONGEST:].tolist()}
+        question |= {} if one.weight is None else {"weight": one.weight[-_LONGEST:].tolist()}
+        if policy:
+            question |= {} if one.time is None else {"time": one.time[-_LONGEST:].tolist(), "now": last}
+            question |= {} if one.event is None else {"event": one.event[-_LONGEST:].tolist()}
+        asked.append(question)
+    stranger = {"index": -1, "history": []} | ({"time": [], "now": last} if policy else {})
+    questions = asked + [question | {"index": -1} for question in asked] + [stranger]
+    return [_answered(recommender, question) for question in questions]
+
+
+def _answered(recommender: Recommender, question: Mapping[str, Any]) -> dict[str, Any]:
+    """The question with its answer; keys of an earlier answer in it are replaced."""
+    users = Users(
+        np.array([question["index"]], np.int32),
+        Ragged.of([question["history"]]),
+        time=np.array(question["time"], np.int64) if "time" in question else None,
+        weight=np.array(question["weight"], np.float32) if "weight" in question else None,
+        event=np.array(question["event"], np.int8) if "event" in question else None,
+        now=np.array([question["now"]], np.int64) if "now" in question else None,
+    )
+    answer = recommender.recommend(users, min(_K, recommender.n_items))
+    found = answer.ids[0] >= 0
+    return {
+        **question,
+        "source": int(answer.source[0]),
+        "ids": answer.ids[0][found].tolist(),
+        "scores": answer.scores[0][found].tolist(),
+    }
+
+
+def check_golden(recommender: Recommender, golden: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Raises BundleError where an answer differs by more than rounding: scores by 1e-4, ids that are not near-ties."""
+    for number, expected in enumerate(golden):
+        found = _answered(recommender, expected)
+        if not _agree(expected, found):
+            raise BundleError(
+                f"{folder}: golden query {number} answers items {found['ids']}, not {expected['ids']} as when it was "
+                "written. This machine computes differently; export the bundle again with its library versions."
+            )
+
+
+def _agree(expected: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    if expected["source"] != found["source"] or len(expected["ids"]) != len(found["ids"]):
+        return False
+    wanted, got = np.array(expected["scores"]), np.array(found["scores"])
+    if not np.allclose(wanted, got, rtol=_RELATIVE, atol=1e-6):
+        return False
+    moved = np.flatnonzero(np.array(expected["ids"]) != np.array(found["ids"]))
+    near = np.isclose(wanted[:-1], wanted[1:], rtol=2 * _RELATIVE, atol=2e-6)  # rank r is tied with rank r + 1
+    tied = np.concatenate([near, [True]]) | np.concatenate([[False], near])
+    return bool(tied[moved].all())

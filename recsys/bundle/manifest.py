@@ -1,0 +1,116 @@
+"""What a bundle states about itself and its files, and the check that it is true."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recsys import __version__
+from recsys.errors import BundleError
+from recsys.retrieval.seen import SeenSettings
+
+if TYPE_CHECKING:
+    from recsys.bundle.content import Content
+
+FORMAT = 1
+MANIFEST, SEAL = "manifest.json", "manifest.sha256"
+
+
+def manifest_of(
+    content: "Content", bundle_id: str, created: datetime, files: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What the manifest of a bundle with this content says; keys of features that are not used are left out."""
+    encoder, (n_items, dim) = content.embeddings.encoder, content.embeddings.items.shape
+    weights, used = dict(content.event_weights), dict[str, Any]()
+    if content.history_event is not None:
+        used["event_names"] = list(content.event_names)
+    if any(weight != 1 for weight in weights.values()):
+        used["event_weights"] = weights
+    if content.duplicates != "all":
+        used["duplicates"] = content.duplicates
+    return {
+        "format": FORMAT,
+        "bundle_id": bundle_id,
+        "space_id": encoder.space_id,
+        "created": created.isoformat(timespec="seconds"),
+        "versions": {"recsys": __version__} | {name: version(name) for name in ("numpy", "faiss-cpu", "pyarrow")},
+        "name": content.name,
+        "kind": encoder.kind,
+        "dim": dim,
+        "metric": "inner_product",
+        "counts": {
+            "items": n_items,
+            "items_with_vector": int(content.embeddings.trained.sum()),
+            "users": len(content.user_ids),
+            "events": len(content.histories.values),
+        },
+        "index": {"factory": "Flat", "recall": 1.0},
+        "seen": SeenSettings.of(content.seen).stated,
+        "fallback": {"days": content.fallback_days},
+        "files": files,
+        "lineage": dict(content.lineage),
+    } | used
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, checked against its seal and for a format that this version reads."""
+    raw = _read(folder / MANIFEST)
+    if _read(folder / SEAL) != seal_of(raw):
+        raise BundleError(f"{folder / MANIFEST} does not match {SEAL}: one of them was changed. Export it again.")
+    try:
+        manifest: dict[str, Any] = dict(json.loads(raw))
+    except (ValueError, TypeError):
+        raise BundleError(f"{folder / MANIFEST} is not the manifest of a bundle. Export the bundle again.") from None
+    if manifest.get("format") != FORMAT:
+        raise BundleError(
+            f"{folder} has bundle format {manifest.get('format')}, this version reads {FORMAT}. "
+            "Export it again, or install the version that wrote it."
+        )
+    if lacking := [key for key in ("bundle_id", "files") if key not in manifest]:
+        raise BundleError(f"{folder / MANIFEST} has no {lacking[0]!r}. Export the bundle again.")
+    for name in (manifest["bundle_id"], *manifest["files"]):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BundleError(f"{folder / MANIFEST} names {name!r}, outside the bundle. Do not trust its sender.")
+    return manifest
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """The manifest, after every file has been compared with its size and SHA-256 there."""
+    manifest = read_manifest(folder)
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        try:
+            found = describe(path)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        if found != expected:
+            raise BundleError(f"{path} is damaged: its bytes do not match the manifest. Export the bundle again.")
+    return manifest
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """A file's entry in the manifest: its size and SHA-256."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def seal_of(manifest: bytes) -> bytes:
+    """The line that `sha256sum --check` understands."""
+    return f"{sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(f"{path} cannot be read: {error.strerror}. Export the bundle again.")

@@ -1,0 +1,92 @@
+"""How well one can rank in a planted-truth world: by the truth itself, and by all that a history tells of it.
+
+The oracle knows each user's taste. The informed ranker knows everything but the tastes and fits them to the histories:
+no model that learns from the log can be expected to beat it, so it marks the gain that can be attained.
+"""
+
+import numpy as np
+
+from recsys.arrays import F32, F64, I32, I64, Array, Ragged
+from recsys.data.planted.world import World
+from recsys.errors import DataError, ModelError
+from recsys.progress import Progress, Step, silent
+
+_TOLERANCE = 1e-8  # twice the log density left to gain before the last Newton step, which squares what is left
+_BLOCK = 128  # users between two reports of progress
+
+
+def oracle_scores(world: World, users: I32, now: int) -> F32:
+    """float32 (n, n_items): log weights, up to a constant a row, of each user's next event at unix second `now`.
+
+    Items not yet born score -inf; those that the user has seen are the caller's to mask. `users`: (n,) indices.
+    """
+    return _scores(world, world.truth.user_vectors[users], now)
+
+
+def informed_scores(world: World, history: Ragged, time: I64, now: int, progress: Progress = silent) -> F32:
+    """float32 (n, n_items): as `oracle_scores`, with the tastes that `fitted_tastes` finds in the histories.
+
+    A row without events gets taste zero: popularity of the moment.
+    """
+    return _scores(world, fitted_tastes(world, history, time, progress).astype(np.float32), now)
+
+
+def fitted_tastes(world: World, history: Ragged, time: I64, progress: Progress = silent) -> F64:
+    """float64 (n, rank): the mode of each user's posterior, given all of the truth but the users.
+
+    Prior: standard normal, as users are made. Likelihood: exactly the world's, draw by draw without replacement; the
+    normaliser of an event sums over the items born by its week that stand not earlier in the history. The log density
+    is strictly concave, and Newton's method with halved steps finds its only maximum.
+
+    Parameters
+    ----------
+    history : items of each user, oldest first, none twice and none before its birth; else a DataError
+    time : int64 (nnz,) unix seconds parallel to `history.values`
+
+    A ModelError tells of users whose fit did not converge.
+    """
+    from recsys.data.planted.kernels import fit_tastes  # numba: loaded where used
+
+    truth = world.truth
+    weeks = truth.week(time)
+    _check(world, history, time, weeks)
+    vectors = truth.taste * truth.item_vectors.astype(np.float64)
+    n_items, rank = vectors.shape
+    row, column = np.triu_indices(rank)
+    moments = np.concatenate([np.ones((n_items, 1)), vectors, vectors[:, row] * vectors[:, column]], axis=1)
+    appeal = np.exp(np.ascontiguousarray(truth.log_appeal.T, np.float64))
+    modes, done = np.zeros((history.rows, rank)), np.zeros(history.rows, np.bool_)
+    for first in range(0, history.rows, _BLOCK):
+        part = slice(first, min(first + _BLOCK, history.rows))
+        offsets = history.offsets[first : part.stop + 1]
+        fit_tastes(offsets, history.values, weeks, vectors, moments, appeal, _TOLERANCE, modes[part], done[part])
+        progress(Step("fitting tastes", part.stop, history.rows))
+    if not done.all():
+        failed = np.flatnonzero(~done)
+        raise ModelError(
+            f"the taste of {len(failed)} users did not converge, the first in row {failed[0]}; "
+            "a world with less extreme taste or popularity_exponent helps."
+        )
+    return modes
+
+
+def _scores(world: World, user_vectors: F32, now: int) -> F32:
+    truth = world.truth
+    scores: F32 = np.matmul(np.float32(truth.taste) * user_vectors, truth.item_vectors.T)
+    scores += truth.log_appeal[truth.week(np.array([now]))[0]]
+    return scores
+
+
+def _check(world: World, history: Ragged, time: Array, weeks: I64) -> None:
+    """A DataError on a history that this world cannot have drawn."""
+    rows = history.row_of_value()
+    if len(time) != len(rows):
+        raise DataError(f"a world's history needs one time for each item; got {len(time)} for {len(rows)}.")
+    if ((np.diff(time) < 0) & (np.diff(rows) == 0)).any():
+        raise DataError("a world's history must be oldest first within each row; sort it by time.")
+    unborn = np.isneginf(world.truth.log_appeal[weeks, history.values])
+    if unborn.any():
+        raise DataError(f"item {history.values[unborn.argmax()]} of the history was not born at its time; wrong world?")
+    keys = np.sort(rows * world.dataset.n_items + history.values)
+    if (np.diff(keys) == 0).any():
+        raise DataError("a world's history must not hold an item twice in one row; keep the first event of each.")

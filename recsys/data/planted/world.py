@@ -1,0 +1,267 @@
+"""The planted-truth world: data drawn from known probabilities, so that every ranker can be held against the best.
+
+Two domains (films and books) share one taste space whose clusters are the categories. A user's next event is a
+multinomial logit over the items that exist and that the user has not had; see `Truth`. The shares of the oracle and of
+the informed ranker (`recsys.data.planted.truth`) then say how much of what can be learned a model has learned.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from recsys.arrays import F32, F64, I32, I64, Array, offsets_of
+from recsys.config import Settings
+from recsys.data.dataset import ITEM_COLUMNS, Dataset
+from recsys.data.interactions import Interactions
+from recsys.data.planted.names import CATEGORIES, DOMAINS, titles
+from recsys.errors import DataError
+from recsys.history import DAY_S
+from recsys.ids import IdMap
+from recsys.progress import Progress, Step, silent
+from recsys.seeding import generator
+
+START = 1_735_689_600  # 2025-01-01 00:00 UTC
+WEEK_S = 7 * DAY_S
+
+_SPREAD = 0.8  # standard deviation of a user's log rate: a few users are ten times as busy as others
+_BLOCKS = 20  # reports of progress while drawing
+_LARGE = 20_000  # items from which a world is drawn by clusters; smaller ones, the frozen default too, keep their bytes
+
+
+class WorldSettings(Settings):
+    """Size and character of a world. The defaults are frozen: bars are measured on them, other sizes are options."""
+
+    users: int = Field(20_000, ge=1, description="users; large enough for warm users in thousands after a time split")
+    items: int = Field(5_000, ge=2, description="items, half films and half books; fits the demo's minute")
+    rank: int = Field(8, ge=1, le=64, description="dimensions of taste; below the dim of any model worth training")
+    taste: float = Field(2.0, ge=0, le=20, description="nats per standard deviation of <user, item>; 0 = all alike")
+    popularity_exponent: float = Field(0.7, ge=0, le=5, description="weight falls as rank^-exponent, as in real logs")
+    events_per_user: float = Field(30.0, ge=1, le=1e5, description="mean events; at most half of the first items each")
+    seed: int = Field(1, ge=0, description="another seed is another world of the same character")
+    days: int = Field(365, ge=1, le=36_500, description="length of the log in days; a year shows drift and new items")
+    active_days: float = Field(120.0, gt=0, le=1e5, description="mean days that a user stays; people come and go")
+    categories: int = Field(12, ge=1, le=len(CATEGORIES), description="categories in each domain, the same names")
+    category_share: float = Field(0.6, ge=0, lt=1, description="share of item variance between categories")
+    new_share: float = Field(0.15, ge=0, lt=1, description="share of items born after the start, evenly by week")
+    new_boost: float = Field(1.0, ge=0, le=10, description="nats that an item gains at birth: new is hot")
+    new_days: float = Field(30.0, gt=0, le=1e5, description="days until 1/e of that gain is left")
+    wave: float = Field(0.3, ge=0, le=5, description="nats, mean height of each item's slow wave of fashion")
+    wave_days: float = Field(
+        365.0, gt=0, le=1e5, description="mean days from crest to crest; fashions turn within the log"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What the world knows and the log does not say.
+
+    The next event of user u at time t is item i with probability proportional to
+    `exp(log_appeal[week(t), i] + taste * <user_vectors[u], item_vectors[i]>)` over the items that u has not had.
+    Drawing without replacement from a multinomial logit is the Plackett-Luce model (Luce 1959, Plackett 1975).
+
+    user_vectors: float32 (n_users, rank), standard normal. item_vectors: float32 (n_items, rank), mean zero and mean
+    squared length 1, so that the inner product has variance 1 over pairs. log_appeal: float32 (weeks, n_items), log of
+    base popularity plus trend in nats, -inf before birth. born: int64 (n_items,) unix seconds, the start of a week.
+    category: int32 (n_items,) index into CATEGORIES. domain: int32 (n_items,) index into DOMAINS.
+    """
+
+    user_vectors: F32
+    item_vectors: F32
+    log_appeal: F32
+    born: I64
+    category: I32
+    domain: I32
+    taste: float
+
+    def week(self, time: I64) -> I64:
+        """int64 (n,): the row of `log_appeal` that holds at each unix second; the last one also after the end.
+
+        A DataError for times before the start of the world.
+        """
+        if len(time) and time.min() < START:
+            raise DataError(f"time {time.min()} lies before the start of the world, {START}; give unix seconds.")
+        return np.minimum((time - START) // WEEK_S, len(self.log_appeal) - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """A data set as any other, and the truth behind it."""
+
+    settings: WorldSettings
+    dataset: Dataset
+    truth: Truth
+
+
+def make_world(settings: WorldSettings, progress: Progress = silent) -> World:
+    """Draws a world: same settings, same bytes, whatever the number of threads.
+
+    Users never get an item twice, nor before its birth. Events of one user that share a second stand in the order of
+    drawing. Memory grows with events and with weeks * items, never with users * items. Time grows with users * items
+    below 20,000 items; from there on, where each user is drawn by clusters of items, with users * clusters and events.
+    """
+    truth, second_category = _truth(settings)
+    schedule = _schedule(settings, int(np.count_nonzero(truth.born == START)))
+    item = _draw(truth, schedule, settings.seed, progress)
+    user = np.repeat(np.arange(settings.users, dtype=np.int32), np.diff(schedule.offsets))
+    events = Interactions.ordered(user, item, n_users=settings.users, n_items=settings.items, time=schedule.time)
+    counts = np.bincount(truth.domain, minlength=len(DOMAINS)).tolist()
+    item_ids = [id_ for name, count in zip(DOMAINS, counts, strict=True) for id_ in _ids(f"{name[:-1]}-", count, 4)]
+    dataset = Dataset(
+        f"world-{settings.users}x{settings.items}-seed{settings.seed}",
+        events,
+        IdMap.of(_ids("u", settings.users, 5)),
+        IdMap.of(item_ids),
+        _item_table(truth, second_category, settings.seed),
+    )
+    return World(settings, dataset, truth)
+
+
+def _truth(settings: WorldSettings) -> tuple[Truth, I32]:
+    """The truth, and for each item the category that it leans to besides its own, -1 for none."""
+    n, random = settings.items, generator(settings.seed, "world items")
+    domain = (np.arange(n) * len(DOMAINS) // n).astype(np.int32)
+    category = random.integers(settings.categories, size=n, dtype=np.int32)
+    centres = random.standard_normal((settings.categories, settings.rank))
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    noise = random.standard_normal((n, settings.rank)) / np.sqrt(settings.rank)
+    vectors = np.sqrt(settings.category_share) * centres[category] + np.sqrt(1 - settings.category_share) * noise
+    nearness = vectors @ centres.T  # (n, categories)
+    own = nearness[np.arange(n), category]
+    nearness[np.arange(n), category] = -np.inf
+    second = nearness.argmax(axis=1)
+    second = np.where(nearness[np.arange(n), second] > np.maximum(own, 0.0), second, -1).astype(np.int32)
+    vectors -= vectors.mean(axis=0)
+    vectors /= np.sqrt((vectors**2).sum(axis=1).mean())
+    users = generator(settings.seed, "world users").standard_normal((settings.users, settings.rank), dtype=np.float32)
+    log_appeal, birth_week = _appeal(settings)
+    born = START + birth_week * WEEK_S
+    return Truth(users, vectors.astype(np.float32), log_appeal, born, category, domain, settings.taste), second
+
+
+def _appeal(settings: WorldSettings) -> tuple[F32, I64]:
+    """float32 (weeks, n_items) of log base popularity + trend, -inf before birth; int64 (n_items,) week of birth."""
+    n, weeks = settings.items, -(-settings.days // 7)
+    random = generator(settings.seed, "world popularity")
+    base = -settings.popularity_exponent * np.log(random.permutation(n) + 1.0)
+    birth = np.zeros(n, np.int64)
+    if weeks > 1:
+        new = random.permutation(n)[: int(settings.new_share * n)]
+        birth[new] = random.integers(1, weeks, size=len(new))
+    height = settings.wave * random.uniform(0.0, 2.0, n)
+    turns, phase = 7 / (settings.wave_days * random.uniform(0.5, 1.5, n)), random.random(n)
+    log_appeal = np.empty((weeks, n), np.float32)
+    for week, row in enumerate(log_appeal):
+        age_days = 7.0 * (week - birth)
+        boost = np.where(birth > 0, settings.new_boost * np.exp(-np.maximum(age_days, 0) / settings.new_days), 0.0)
+        row[:] = np.where(age_days >= 0, base + boost + height * np.sin(2 * np.pi * (turns * week + phase)), -np.inf)
+    return log_appeal, birth
+
+
+class _Schedule(NamedTuple):
+    """When each user acts: row u of `time` (nnz,), ascending, lies between offsets u and u + 1."""
+
+    offsets: I64
+    time: I64
+
+
+def _schedule(settings: WorldSettings, first_items: int) -> _Schedule:
+    """Each user comes, stays and goes, acting at a log-normal rate of his own; as many come as go on any day."""
+    n, end = settings.users, float(settings.days * DAY_S)
+    random = generator(settings.seed, "world times")
+    stay = random.exponential(settings.active_days * DAY_S, n)
+    arrival = random.random(n) * (end + stay) - stay
+    leave = np.minimum(arrival + stay, end)
+    arrival = np.minimum(np.maximum(arrival, 0.0), leave)
+    expected = (leave - arrival) * random.lognormal(0.0, _SPREAD, n)
+    expected *= settings.events_per_user / expected.mean()
+    counts = np.rint(expected).clip(1, max(1, first_items // 2)).astype(np.int64)
+    time = np.repeat(leave - arrival, counts)
+    time *= _ascending_uniforms(counts, random)
+    time += np.repeat(arrival, counts)
+    return _Schedule(offsets_of(counts), START + np.minimum(time, end - 1).astype(np.int64))
+
+
+def _ascending_uniforms(counts: I64, random: np.random.Generator) -> F64:
+    """(sum of counts,): as many uniforms a row as it counts, ascending: sums of exponential gaps over their total."""
+    gaps = random.standard_exponential(int(counts.sum()) + len(counts))  # one more than events in each row
+    ends = np.cumsum(counts + 1)
+    reached = np.cumsum(gaps)
+    before = reached[ends - 1 - counts] - gaps[ends - 1 - counts]
+    total = reached[ends - 1] - before
+    inner = np.ones(len(gaps), np.bool_)
+    inner[ends - 1] = False
+    fractions: F64 = (reached[inner] - np.repeat(before, counts)) / np.repeat(total, counts)
+    return fractions.clip(0.0, 1.0)
+
+
+def _draw(truth: Truth, schedule: _Schedule, seed: int, progress: Progress) -> I32:
+    """int32 (nnz,): the item of each event, drawn one after the other from the exact probabilities."""
+    n_users, n_items = len(truth.user_vectors), len(truth.item_vectors)
+    item = np.empty(len(schedule.time), np.int32)
+    week = truth.week(schedule.time)
+    keys = generator(seed, "world events").integers(2**64, size=n_users, dtype=np.uint64)
+    draw = _by_cluster(truth, seed) if n_items >= _LARGE else _by_item(truth)
+    step = max(256, -(-n_users // _BLOCKS))
+    for first in range(0, n_users, step):
+        last = min(first + step, n_users)
+        tastes = np.float32(truth.taste) * truth.user_vectors[first:last]
+        draw(schedule.offsets[first : last + 1], week, tastes, keys[first:last], item)
+        progress(Step("making the world", last, n_users))
+    return item
+
+
+_Draw = Callable[[I64, I64, F32, Array, I32], None]  # offsets, week, tastes, keys of some users; fills their items
+
+
+def _by_item(truth: Truth) -> _Draw:
+    """Draws with a table of every item's weight for each user."""
+    from recsys.data.planted.kernels import draw_events  # numba: loaded where used
+
+    peak = truth.log_appeal.max(axis=0)
+    share_of_peak = np.exp(truth.log_appeal - peak)
+    factors = np.ascontiguousarray(truth.item_vectors.T)
+
+    def draw(offsets: I64, week: I64, tastes: F32, keys: Array, item: I32) -> None:
+        draw_events(offsets, week, tastes, factors, peak, share_of_peak, keys, item)
+
+    return draw
+
+
+def _by_cluster(truth: Truth, seed: int) -> _Draw:
+    """Draws with a table of every cluster's weight for each user; other bytes, the same distribution."""
+    from recsys.data.planted.clusters import clusters_of, draw_places
+
+    peak = truth.log_appeal.max(axis=0)
+    clusters = clusters_of(truth.item_vectors, peak, generator(seed, "world clusters"))
+    share_of_peak = np.exp(truth.log_appeal - peak)[:, clusters.order]
+
+    def draw(offsets: I64, week: I64, tastes: F32, keys: Array, item: I32) -> None:
+        draw_places(offsets, week, tastes, *clusters[1:], share_of_peak, keys, item)
+        own = item[offsets[0] : offsets[-1]]
+        own[:] = clusters.order[own]
+
+    return draw
+
+
+def _ids(prefix: str, count: int, width: int) -> list[str]:
+    width = max(width, len(str(count - 1)))
+    return [f"{prefix}{number:0{width}d}" for number in range(count)]
+
+
+def _item_table(truth: Truth, second: I32, seed: int) -> pa.Table:
+    """Title, domain and one or two categories (its own first) of each item; columns of ITEM_COLUMNS."""
+    names = titles(truth.domain, truth.category, generator(seed, "world titles"))
+    both = np.stack([truth.category, second], axis=1)
+    categories = pa.ListArray.from_arrays(
+        offsets_of((both >= 0).sum(axis=1)).astype(np.int32), pa.array(CATEGORIES).take(pa.array(both[both >= 0]))
+    )
+    columns = {
+        "title": pa.array(names, pa.string()),
+        "domain": pa.array(DOMAINS).take(pa.array(truth.domain)),
+        "categories": categories,
+    }
+    return pa.table(columns, schema=pa.schema(ITEM_COLUMNS))

@@ -1,0 +1,130 @@
+"""A log as arrays: what a table of events says of each event, before users and items have their final numbers."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from recsys.arrays import F32, I8, I32, I64, Array
+from recsys.data.interactions import Interactions
+from recsys.data.read.columns import REQUIRED, event_codes, id_text, positive_weights, unix_seconds
+from recsys.data.read.event_table import PLACE, EventTable
+from recsys.errors import DataError
+from recsys.ids import IdMap
+from recsys.matrix import on_disk
+
+
+@dataclass(frozen=True, eq=False)
+class Log:
+    """n events in the order of their file.
+
+    user, item: int32 (n,) codes, index into `users` and `items`, the ids in the order in which they first occur.
+    time, weight, event, event_names: as in `Interactions`. place: int64 (n,), what the events are to be ordered by
+    where that is not the time. part: int8 (n,) of a published split, and what says so. folder: as in `Interactions`.
+    """
+
+    user: I32
+    item: I32
+    users: list[str]
+    items: list[str]
+    time: I64 | None
+    weight: F32 | None
+    event: I8 | None
+    event_names: tuple[str, ...]
+    place: I64 | None = None
+    part: Array | None = None
+    part_name: str = ""
+    folder: Path | None = None
+
+    def numbered(self, user_ids: IdMap, item_ids: IdMap) -> tuple[Interactions, Array | None]:
+        """The events in their order by the numbers of two maps, and the part of each."""
+        log = replace(
+            self,
+            user=self._renumbered(self.user, self.users, user_ids),
+            item=self._renumbered(self.item, self.items, item_ids),
+        )._in_order()
+        events = Interactions(
+            log.user,
+            log.item,
+            len(user_ids),
+            len(item_ids),
+            log.time,
+            log.weight,
+            log.event,
+            log.event_names,
+            log.folder,
+        )
+        return events, log.part
+
+    def _renumbered(self, codes: I32, names: list[str], ids: IdMap) -> I32:
+        number = ids.indices(names)
+        if self.folder is None:
+            return number[codes]
+        if (number != np.arange(len(number))).any():
+            for part in on_disk.chunks(len(codes)):
+                codes[part] = number[codes[part]]
+        return codes
+
+    def _in_order(self) -> "Log":
+        place = self.time if self.time is not None else self.place
+        if place is None or all((np.diff(place[part]) >= 0).all() for part in _overlapping(len(place))):
+            return self  # in order already: no copies
+        every = ("user", "item", "time", "weight", "event", "part")
+        columns: dict[str, Any] = {name: column for name in every if (column := getattr(self, name)) is not None}
+        if self.folder is not None:
+            ordered: list[Any] = on_disk.by_time(self.folder, place, list(columns.values()))
+        else:
+            order = np.argsort(place, kind="stable")
+            ordered = [column[order] for column in columns.values()]
+        changed: Any = dict(zip(columns, ordered, strict=True))
+        return replace(self, **changed)
+
+
+def _overlapping(n: int) -> list[slice]:
+    """Chunks of which each begins with the last value of the one before."""
+    return [slice(max(part.start - 1, 0), part.stop) for part in on_disk.chunks(n)]
+
+
+def log_of(read: EventTable) -> Log:
+    """The events of a table. Raises DataError: column, count, first row, next step."""
+    table, roles, where = read.table, read.roles, read.where
+    if not len(table):
+        raise DataError(f"{where} has no rows; a data set needs at least one event.")
+    user, item = (id_text(table[roles[role]], roles[role], where) for role in REQUIRED)
+    time, weight, event, event_names = values_of(read)
+    part, part_name = read.published()
+    place = None
+    if time is None and PLACE in table.column_names:
+        place = _whole_numbers(table[PLACE], PLACE, where)
+    return Log(
+        user.indices.to_numpy(),
+        item.indices.to_numpy(),
+        user.dictionary.to_pylist(),
+        item.dictionary.to_pylist(),
+        time,
+        weight,
+        event,
+        event_names,
+        place,
+        part,
+        part_name,
+    )
+
+
+def values_of(read: EventTable) -> tuple[I64 | None, F32 | None, I8 | None, tuple[str, ...]]:
+    """Times, weights and types of events, and the names of these, as far as the table has them."""
+    table, roles, where = read.table, read.roles, read.where
+    time = unix_seconds(table[roles["timestamp"]], roles["timestamp"], where) if "timestamp" in roles else None
+    weight = positive_weights(table[roles["weight"]], roles["weight"], where) if "weight" in roles else None
+    event, names = event_codes(table[roles["event"]], roles["event"], where) if "event" in roles else (None, ())
+    return time, weight, event, names
+
+
+def _whole_numbers(column: pa.ChunkedArray, name: str, where: str) -> I64:
+    if not pa.types.is_integer(column.type) or column.null_count:
+        raise DataError(
+            f"column {name!r} of {where} must hold whole numbers; it holds {column.type}. Mend or rename it."
+        )
+    return np.asarray(column.to_numpy(), np.int64)

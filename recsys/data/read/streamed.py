@@ -1,0 +1,109 @@
+"""A log read from Parquet by and by into files: one that is larger than memory (`recsys.matrix.on_disk`)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys.arrays import Array
+from recsys.data.check.findings import Part, Where
+from recsys.data.read.columns import MAX_EVENT_TYPES, id_text, named_columns
+from recsys.data.read.event_log import Log, values_of
+from recsys.data.read.event_table import PLACE, SPLIT, EventTable, own_columns
+from recsys.data.read.formats import file_columns, parquet_batches, parquet_rows
+from recsys.errors import DataError
+from recsys.matrix.on_disk import Growing, chunks
+from recsys.progress import Progress, Step, silent
+
+_COLUMNS: dict[str, tuple[str, Any]] = {
+    "user": ("user_id", np.int32),
+    "item": ("item_id", np.int32),
+    "time": ("timestamp", np.int64),
+    "weight": ("weight", np.float32),
+    "event": ("event", np.int8),
+}
+
+
+def streamed(
+    files: Sequence[Path], columns: Mapping[str, str], name: str, folder: Path, progress: Progress = silent
+) -> Log:
+    """The events of Parquet files, the same as `log_of` all of them, kept in files below `folder`.
+
+    What is held in memory is the ids, and some rows at a time. columns: the user's own names. Raises DataError where a
+    file is no Parquet, is read by places or has a published split, and for a bad row as `log_of` does.
+    """
+    roles = _roles(files, columns, name)
+    known: dict[str, dict[str, int]] = {"user_id": {}, "item_id": {}, "event": {}}
+    with ExitStack() as stack:
+        grown = {
+            column: stack.enter_context(closing(Growing(folder, kind)))
+            for column, (role, kind) in _COLUMNS.items()
+            if role in roles
+        }
+        for batch in _batches(files, columns, roles, name, progress):
+            for column, role in (("user", "user_id"), ("item", "item_id")):
+                ids = id_text(batch.table[roles[role]], roles[role], batch.where)
+                grown[column].add(_codes(known[role], ids.dictionary.to_pylist())[ids.indices.to_numpy()])
+            time, weight, event, names = values_of(batch)
+            if event is not None:
+                event = _codes(known["event"], names)[event]
+            for column, values in (("time", time), ("weight", weight), ("event", event)):
+                if values is not None:
+                    grown[column].add(values)
+        whole: dict[str, Any] = {column: grown[column].whole() if column in grown else None for column in _COLUMNS}
+    if not len(whole["user"]):
+        raise DataError(f"{name} has no rows; a data set needs at least one event.")
+    names = _alphabetical(whole["event"], list(known["event"]))
+    return Log(**whole, users=list(known["user_id"]), items=list(known["item_id"]), event_names=names, folder=folder)
+
+
+def _roles(files: Sequence[Path], columns: Mapping[str, str], name: str) -> dict[str, str]:
+    """Which column holds what, in all files alike."""
+    found: dict[str, str] = {}
+    for file in files:
+        if file.suffix != ".parquet":
+            raise DataError(f"on_disk reads Parquet, and {file} is none. Convert it, or leave on_disk out.")
+        present = file_columns(file)
+        for odd, why in ((SPLIT, "a published split"), (PLACE, "places in the stead of times")):
+            if odd in present and odd not in columns.values() and (odd == SPLIT or "timestamp" not in present):
+                raise DataError(f"{file} has a column {odd!r}: {why} is read into memory. Leave on_disk out.")
+        roles = named_columns(present, columns, str(file))
+        if found and roles != found:
+            missing = min(set(found.values()) ^ set(roles.values()))
+            raise DataError(f"{name}: all files must have the same columns; {missing!r} is not in all of them.")
+        found = roles
+    return found
+
+
+def _batches(
+    files: Sequence[Path], columns: Mapping[str, str], roles: Mapping[str, str], name: str, progress: Progress
+) -> Iterator[EventTable]:
+    wanted, text = own_columns(columns)
+    sizes = [parquet_rows(file) for file in files]
+    parts, done = [Part(str(file), size) for file, size in zip(files, sizes, strict=True)], 0
+    for file in files:
+        for table in parquet_batches(file, text, wanted):
+            yield EventTable(table, roles, Where(name, parts, done), {})
+            done += len(table)
+            progress(Step("reading events", done, sum(sizes)))
+
+
+def _codes(known: dict[str, int], names: Sequence[str]) -> Array:
+    """int32: the number of each name, new ones after those that are known."""
+    return np.array([known.setdefault(name, len(known)) for name in names], np.int32)
+
+
+def _alphabetical(events: Array | None, names: list[str]) -> tuple[str, ...]:
+    """The names of event types in their final order; the codes (n,) are changed to it in place."""
+    if events is None:
+        return ()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    if len(names) > MAX_EVENT_TYPES:
+        raise DataError(f"{len(names)} event types are too many; {MAX_EVENT_TYPES} are possible.")
+    final = np.empty(len(names), np.int8)
+    final[order] = np.arange(len(names))
+    for part in chunks(len(events)):
+        events[part] = final[events[part]]
+    return tuple(names[at] for at in order)

@@ -1,0 +1,175 @@
+"""From a table of events (files, DataFrame or Arrow, by named columns) and a table of items to a `Dataset`."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.arrays import Array
+from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published, columns_of
+from recsys.data.read.columns import id_text
+from recsys.data.read.event_log import Log, log_of
+from recsys.data.read.event_table import EventTable, event_table
+from recsys.data.read.files import column_names, read_rows
+from recsys.errors import DataError
+from recsys.ids import IdMap
+
+_ALIASES = {"domain": "domain_name", "categories": "genres"}  # how published item tables call what we call so
+
+
+def dataset_of(
+    events: Any,
+    items: Any = None,
+    users: Any = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    name: str = "events",
+    part: Array | None = None,
+    part_name: str = "",
+) -> Dataset:
+    """A data set from a table of events and, optionally, one of items and one of users.
+
+    events, items, users: path, DataFrame or Arrow table; events may also be an `EventTable` or a `Log`. columns: the
+    user's own names, as in {"user_id": "visitor"}; those for item_id and user_id hold in the other tables too, where
+    these have such columns. What else these tables hold can be learned from as features; users without events
+    follow those with. part: int8 (n,) of a published split, parallel to the rows; without it, a column `split` says it.
+    Raises DataError: column, count, first row, next step.
+    """
+    log = events if isinstance(events, Log) else log_of(_read(events, columns or {}, name))
+    if part is not None:
+        log = replace(log, part=part, part_name=part_name)
+    known = _described(items, "item", (columns or {}).get("item_id", "item_id"))
+    described, item_ids, item_features = _items(known)
+    user_ids = IdMap.of(log.users)
+    item_ids = IdMap.of(log.items) if item_ids is None else item_ids.extended(log.items)
+    people = _described(users, "user", (columns or {}).get("user_id", "user_id"))
+    user_ids, user_features = _users(people, user_ids)
+    interactions, part = log.numbered(user_ids, item_ids)
+    published = None if part is None else Published(part, log.part_name)
+    return Dataset(
+        name,
+        interactions,
+        user_ids,
+        item_ids,
+        _filled(described, len(item_ids)),
+        published,
+        item_features=None if item_features is None else _lengthened(item_features, len(item_ids)),
+        user_features=user_features,
+    )
+
+
+def _read(events: Any, columns: Mapping[str, str], name: str) -> EventTable:
+    return events if isinstance(events, EventTable) else event_table(events, columns, name=name)
+
+
+class ItemTable(NamedTuple):
+    """A table of items by itself. shown: the columns of ITEM_COLUMNS, as far as it has them; described: all columns."""
+
+    ids: list[str]
+    shown: pa.Table
+    described: pa.Table
+
+
+def read_items(source: Any, own_name: str = "item_id") -> ItemTable:
+    """A table of items, read as that of a data set is. Raises DataError as `dataset_of`."""
+    known = _described(source, "item", own_name)
+    assert known is not None
+    shown, ids, features = _items(known)
+    assert ids is not None
+    shown = _filled(shown, len(ids))
+    return ItemTable(known.ids, shown, columns_of(ids, "item_id", shown, features))
+
+
+class _Known(NamedTuple):
+    """A table of items or users without its ids, and these. where: its name, for errors."""
+
+    table: pa.Table
+    ids: list[str]
+    where: Any
+
+
+def _described(source: Any, what: str, own_name: str) -> _Known | None:
+    """What a table says of each item or user; None without a table.
+
+    own_name: what the events call the id; the table may call it so or by the standard name.
+    """
+    if source is None:
+        return None
+    standard = f"{what}_id"
+    text = [own_name, standard, *ITEM_COLUMNS, *_ALIASES.values()]
+    table, where = read_rows(source, text, name=f"{what}s")
+    name = id_column(table, own_name, standard)
+    if name is None:
+        wanted = " or ".join(repr(one) for one in dict.fromkeys((own_name, standard)))
+        raise DataError(f"{where} has no column {wanted}; its columns are {', '.join(column_names(source))}.")
+    ids = id_text(table[name], name, where)
+    if len(ids.dictionary) != len(ids):
+        counts = np.bincount(ids.indices.to_numpy())
+        twice = ids.dictionary[int(counts.argmax())].as_py()
+        raise DataError(
+            f"{where} must describe each {what} once; {what} {twice!r} has {counts.max()} rows. Drop the others."
+        )
+    return _Known(table.drop_columns([name]), ids.dictionary.to_pylist(), where)
+
+
+def _items(known: _Known | None) -> tuple[pa.Table, IdMap | None, pa.Table | None]:
+    """The standard columns, the map of the ids, and the other columns, if there are any."""
+    if known is None:
+        return pa.table({}), None, None
+    columns, taken = {}, list[str]()
+    for name in ITEM_COLUMNS:
+        present = [own for own in (_ALIASES.get(name, name), name) if own in known.table.column_names]
+        if present:
+            columns[name] = _conformed(known.table[present[0]], name, present[0], known.where)
+            taken.append(present[0])
+    others = known.table.drop_columns(taken)
+    return pa.table(columns), IdMap.of(known.ids), others if others.num_columns else None
+
+
+def _users(known: _Known | None, ids: IdMap) -> tuple[IdMap, pa.Table | None]:
+    """The map with the described users that had no events at its end, and the columns in its order."""
+    if known is None or not known.table.num_columns:
+        return ids, None
+    ids = ids.extended(known.ids)
+    row = np.full(len(ids), -1, np.int64)
+    row[ids.indices(known.ids)] = np.arange(len(known.ids))
+    return ids, known.table.take(pa.array(row, mask=row < 0))
+
+
+def id_column(table: pa.Table, own_name: str, standard: str) -> str | None:
+    """Which column of a table of items or users holds the ids: the one that the events' own name calls, else the
+    standard one."""
+    return next((name for name in (own_name, standard) if name in table.column_names), None)
+
+
+def _conformed(column: pa.ChunkedArray, name: str, own_name: str, where: str) -> pa.ChunkedArray:
+    """A column of the type that ITEM_COLUMNS asks for; text with separators becomes a list of categories."""
+    try:
+        if name != "categories" or pa.types.is_nested(column.type):
+            return column.cast(ITEM_COLUMNS[name])
+        text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    except pa.ArrowException:
+        raise DataError(
+            f"column {own_name!r} of {where} holds {column.type}, which cannot be read as {name}. Convert it to text."
+        ) from None
+    text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)  # no category is not one without a name
+    marks = ("|", ",", " ") if own_name == "genres" else ("|", ",")
+    mark = next((mark for mark in marks if pc.any(pc.match_substring(text, mark)).as_py()), "|")
+    return pc.split_pattern_regex(text, r"\s+" if mark == " " else rf"\s*[{mark}]\s*")
+
+
+def _filled(items: pa.Table, n: int) -> pa.Table:
+    """The table with a null row for each item that was not described, n rows in all, and a title column in any case."""
+    if not items.column_names:
+        return pa.table({"title": pa.nulls(n, pa.string())})
+    filled = _lengthened(items, n)
+    return filled if "title" in filled.column_names else filled.append_column("title", pa.nulls(n, pa.string()))
+
+
+def _lengthened(table: pa.Table, n: int) -> pa.Table:
+    """n rows: nulls after those that are there."""
+    absent = {name: pa.nulls(n - len(table), table[name].type) for name in table.column_names}
+    return pa.concat_tables([table, pa.table(absent, schema=table.schema)])

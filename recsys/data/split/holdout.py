@@ -1,0 +1,103 @@
+"""The question that a split asks: what is learned from, what is judged on, and what each user had done before."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from recsys.arrays import F32, I8, I32, I64, Array, Ragged
+from recsys.config import Settings
+from recsys.data.dataset import Dataset
+from recsys.history import Histories
+
+KINDS = ("global_time", "later_half", "leave_last_out", "published", "published_candidates")
+Kind = Literal["auto", "global_time", "later_half", "leave_last_out", "published", "published_candidates"]
+
+
+class SplitSettings(Settings):
+    """Settings of a split."""
+
+    kind: Kind = Field(
+        "auto", description="auto | " + " | ".join(KINDS) + "; auto: by time where there are times, else as published"
+    )
+    validation: float = Field(
+        0.1, gt=0, lt=1, description="global_time: share of events before the test part to tune on"
+    )
+    test: float = Field(0.1, gt=0, lt=1, description="global_time: share of events, the latest, to judge on")
+    cut: float = Field(0.6, gt=0, lt=1, description="later_half: share of events, the earliest, to learn from")
+    clumped: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="published: tune on this share of each user's training events, drawn in clumps like a stretch of "
+        "time; 0 = on the published part, or on a tenth drawn at random",
+    )
+    candidates: int = Field(
+        0, ge=0, description="rank targets among so many drawn unseen items of their domain; 0 = among all items"
+    )
+    allow_leaks: bool = Field(False, description="go on where the audit of the split finds that it leaks")
+    repeats: bool = Field(False, description="count targets that the user had before; goes with seen = allow")
+
+    @field_validator("test")
+    @classmethod
+    def _leaves_something(cls, test: float, info: ValidationInfo) -> float:
+        validation = info.data.get("validation", 0.0)
+        if test + validation >= 1:
+            raise ValueError(f"with validation = {validation} nothing is left to learn from; their sum must be below 1")
+        return test
+
+
+@dataclass(frozen=True, eq=False)
+class Holdout:
+    """One question with its answer: learn from `train`, recommend to users with this history, compare with `targets`.
+
+    user: int32 (n,) users in the data set's numbering. history: rows of all their earlier events, oldest first, with
+    `history_time`, `history_event` and `history_weight` beside it (or None). known: (n,) whether the learner saw the
+    user. targets: rows of distinct items. now: unix second at which the question is asked, or None without times.
+    among: rows of the only items to rank, or None where all items are ranked.
+    """
+
+    train: Dataset
+    user: I32
+    history: Ragged
+    history_time: I64 | None
+    known: Array
+    targets: Ragged
+    now: int | None
+    among: Ragged | None = None
+    history_event: I8 | None = None
+    history_weight: F32 | None = None
+
+    @property
+    def had(self) -> Ragged:
+        """Rows of what a target must not repeat: the histories, without events of another type than is asked for."""
+        return self.train.judged_items(self.past)
+
+    @property
+    def past(self) -> Histories:
+        """The histories with what stands beside them."""
+        return Histories(self.history, self.history_time, self.history_weight, self.history_event)
+
+    def take(self, rows: Array) -> "Holdout":
+        """The same question about some of the users."""
+        past = self.past.take(rows)
+        return replace(
+            self,
+            user=self.user[rows],
+            history=past.items,
+            history_time=past.time,
+            history_event=past.event,
+            history_weight=past.weight,
+            known=self.known[rows],
+            targets=self.targets.take(rows),
+            among=None if self.among is None else self.among.take(rows),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A holdout to tune on and one to judge on, once. title: says which protocol this is, and what it leaks."""
+
+    title: str
+    validation: Holdout
+    test: Holdout

@@ -1,0 +1,217 @@
+"""The protocols by name: how each cuts the events, and what it leaks."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from recsys.arrays import I64, Array, Ragged, blocks_of, distinct, offsets_of
+from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
+from recsys.data.interactions import Interactions
+from recsys.data.split.candidates import drawn_candidates, published_candidates
+from recsys.data.split.clumped import clumped
+from recsys.data.split.holdout import Holdout, Split, SplitSettings
+from recsys.errors import DataError
+from recsys.history import Histories
+from recsys.matrix import on_disk
+from recsys.seeding import generator
+
+_TOGETHER = 1 << 22  # events whose users are asked about at a time
+
+
+def _global_time(data: Dataset, settings: SplitSettings, seed: int) -> Split:
+    """Cut at two moments: targets are what happened after, the history is what happened before."""
+    events = data.interactions
+    assert events.time is not None
+    _refuse_empty(data)
+    at_test = _moment(events, 1 - settings.test)
+    at_validation = _moment(events, 1 - settings.test - settings.validation)
+    if not events.time[0] < at_validation < at_test <= events.time[-1]:
+        raise DataError(f"{data.name} is too small or too short in time to cut twice; it has {len(events)} events.")
+    before = slice(None, int(np.searchsorted(events.time, at_validation)))
+    between = slice(before.stop, int(np.searchsorted(events.time, at_test)))
+    return Split(
+        "global time split: learned before, judged after, no leak, items new to the user"
+        if not settings.repeats
+        else "global time split: learned before, judged after, no leak, repeats count",
+        _after(data, before, between, at_validation, settings.repeats),
+        _after(data, slice(None, between.stop), slice(between.stop, None), at_test, settings.repeats),
+    )
+
+
+def _refuse_empty(data: Dataset) -> None:
+    if not len(data.interactions):
+        raise DataError(f"{data.name} has no events to split.")
+
+
+def _moment(events: Interactions, share: float) -> int:
+    """The unix second before which this share of the events lies."""
+    assert events.time is not None
+    place = (len(events) - 1) * share
+    below = int(place)
+    return int(np.ceil(np.quantile(events.time[below : below + 2], place - below)))
+
+
+def _after(data: Dataset, past: slice, future: slice, now: int | None, repeats: bool) -> Holdout:
+    """The holdout that learns from one part of the events and asks for another."""
+    train = data.having(data.interactions.where(past))
+    return _holdout(train, train.interactions, data.interactions.where(future), now, repeats, None)
+
+
+def _holdout(
+    train: Dataset, past: Interactions, future: Interactions, now: int | None, repeats: bool, known: Array | None
+) -> Holdout:
+    """Users with at least one target; `past` is what they bring, `known` (n_users,) who has a row in the model."""
+    future = train.judged(future)
+    if past.folder is None:  # the past of nobody else is needed: a quarter of it at 30M events of a year
+        asked = np.zeros(past.n_users, np.bool_)
+        asked[future.user] = True
+        past = past.where(asked[past.user])
+    pasts, later = past.histories(), future.histories().items
+    pairs = _targets(train, pasts, later, repeats)
+    user = np.flatnonzero(pairs.lengths).astype(np.int32)
+    if not len(user):
+        raise DataError(
+            f"{train.name}: no user has anything to be asked for{'' if repeats else ' that is new to him'}. "
+            "Choose an earlier cut, count repeats, or bring more data."
+        )
+    brought = pasts.take(user) if past.folder is None else on_disk.taken(past.folder, pasts, user)
+    trained = train.interactions.user_counts() > 0 if known is None else known
+    return Holdout(
+        train,
+        user,
+        brought.items,
+        brought.time,
+        trained[user],
+        pairs.take(user),
+        now,
+        history_event=brought.event,
+        history_weight=brought.weight,
+    )
+
+
+def _targets(train: Dataset, past: Histories, later: Ragged, repeats: bool) -> Ragged:
+    """Rows of the distinct items that each user had later, without those of his past unless they count again; with so
+    many users in memory at a time as have a few million events."""
+    found = []
+    for block in blocks_of(later.lengths + past.items.lengths, _TOGETHER):
+        users = np.arange(block.start, block.stop)
+        pairs = distinct(later.take(users), train.n_items)
+        if not repeats:
+            old = distinct(train.judged_items(past.take(users)), train.n_items)
+            keys, old_keys = (part.row_of_value() * train.n_items + part.values for part in (pairs, old))
+            pairs = pairs.keep(~np.isin(keys, old_keys, assume_unique=True))
+        found.append(pairs)
+    lengths, values = (np.concatenate([getattr(part, name) for part in found]) for name in ("lengths", "values"))
+    return Ragged(offsets_of(lengths), values)
+
+
+def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
+    """Learn before the cut; each later user brings the first half of his later events and is asked for the rest.
+
+    What he did before the cut stands in his history as well: it is his, and no target may repeat it. Half of
+    these users tune, half judge. All count as unknown to the model: they are encoded from their history.
+    """
+    events = data.interactions
+    assert events.time is not None
+    _refuse_empty(data)
+    cut = _moment(events, settings.cut)
+    first = int(np.searchsorted(events.time, cut))
+    if not first:
+        raise DataError(f"{data.name} has no event before the cut at {settings.cut:.0%} of events. Choose a later cut.")
+    train = data.having(events.where(slice(None, first)))
+    later = events.where(slice(first, None))
+    rank, count = _places(later)
+    asked = rank >= (count + 1) // 2
+    brought = np.concatenate([np.ones(first, bool), ~asked])
+    nobody = np.zeros(data.n_users, bool)
+    whole = _holdout(train, events.where(brought), later.where(asked), None, settings.repeats, nobody)
+    tunes = generator(seed, "later half").permutation(len(whole.user)) < len(whole.user) // 2
+    return Split(
+        f"later-half split: learned before {settings.cut:.0%} of events, later users encoded from what they did up to "
+        "the first half of their later events, asked for the rest; no leak into what is learned",
+        whole.take(np.flatnonzero(tunes)),
+        whole.take(np.flatnonzero(~tunes)),
+    )
+
+
+def _places(events: Interactions) -> tuple[I64, I64]:
+    """int64 (n,) each: the place of an event among those of its user, oldest 0, and how many events he has."""
+    order = np.argsort(events.user, kind="stable")
+    counts = np.bincount(events.user, minlength=events.n_users)
+    rank = np.empty(len(events), np.int64)
+    rank[order] = np.arange(len(events)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rank, counts[events.user]
+
+
+def _leave_last_out(data: Dataset, settings: SplitSettings, seed: int) -> Split:
+    """Each user's last event is asked for, and the last but one to tune on; a user keeps at least one event to learn.
+
+    The protocol of the tables on sequences. Without times the order of the rows is taken for that of the events.
+    """
+    _refuse_empty(data)
+    events = data.interactions
+    rank, count = _places(events)
+    judged = (rank == count - 1) & (count > 1)
+    tuned = (rank == count - 2) & (count > 2)
+
+    def ask(past: Array, future: Array) -> Holdout:
+        train = data.having(events.where(past))
+        return _holdout(train, train.interactions, events.where(future), None, settings.repeats, None)
+
+    return Split(
+        "leave-last-out split, not by time: it leaks the future of other users",
+        ask(~judged & ~tuned, tuned),
+        ask(~judged, judged),
+    )
+
+
+def _published_candidates(data: Dataset, settings: SplitSettings, seed: int) -> Split:
+    """The published split, ranked among the published candidates; on validation among as many drawn ones."""
+    found = _published(data, settings, seed)
+    test, tune = found.test, found.validation
+    among = published_candidates(data, test.user, test.targets)
+    count = int((among.lengths - test.targets.lengths).max())
+    return Split(
+        f"{found.title}; ranked among {count:,} published candidates and not all items: compare within this protocol "
+        "only",
+        replace(tune, among=drawn_candidates(data, tune.had, tune.targets, count, seed=seed)),
+        replace(test, among=among),
+    )
+
+
+def _published(data: Dataset, settings: SplitSettings, seed: int) -> Split:
+    """The split that came with the data. It is not by time: the model has seen the future of other users."""
+    published = data.published
+    assert published is not None
+    train, validation, test = (published.part == part for part in (TRAIN, VALIDATION, TEST))
+    if not (train.any() and test.any()):
+        raise DataError(f"{data.name}: the published split needs events to train on and to judge on.")
+    if settings.clumped:
+        learned = np.flatnonzero(train | validation)
+        validation = np.zeros(len(train), bool)
+        validation[learned] = clumped(data.interactions.where(learned), settings.clumped, seed=seed)
+        train = (published.part != TEST) & ~validation
+    elif not validation.any():  # none was published: a tenth of train, drawn
+        validation = train & (generator(seed, "published validation").random(len(train)) < 0.1)
+        train = train & ~validation
+
+    def ask(past: Array, future: Array) -> Holdout:
+        learned = data.having(data.interactions.where(past))
+        return _holdout(learned, learned.interactions, data.interactions.where(future), None, settings.repeats, None)
+
+    return Split(
+        f"published split ({published.name}), not by time: it leaks the future of other users"
+        + (f"; tuned on {settings.clumped:.0%} of train in clumps" if settings.clumped else ""),
+        ask(train, validation),
+        ask(train | validation, test),
+    )
+
+
+SPLITS: dict[str, Callable[[Dataset, SplitSettings, int], Split]] = {
+    "global_time": _global_time,
+    "later_half": _later_half,
+    "leave_last_out": _leave_last_out,
+    "published": _published,
+    "published_candidates": _published_candidates,
+}

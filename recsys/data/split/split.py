@@ -1,0 +1,52 @@
+"""Splits the events of a data set into a part to learn from and parts to judge on, by the protocol that is asked for.
+
+The global time split is the default: it asks everybody for the future from the past alone.
+"""
+
+from dataclasses import replace
+
+from recsys.data.dataset import Dataset
+from recsys.data.split.candidates import drawn_candidates
+from recsys.data.split.holdout import Holdout, Split, SplitSettings
+from recsys.errors import DataError
+
+
+def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
+    """The split that the settings ask for, audited: a leak is an error unless `allow_leaks`.
+
+    A protocol that is not by time leaks by its nature, as its title says, and is not judged by time. Raises DataError
+    where the data cannot be split so, with the reason.
+    """
+    from recsys.data.split.audit import refuse_leaks
+    from recsys.data.split.protocols import SPLITS
+
+    kind = settings.kind
+    if kind == "auto":
+        kind = "global_time" if data.interactions.time is not None else "published"
+    if kind.startswith("published") and data.published is None:
+        raise DataError(
+            f"{data.name} has neither timestamps nor a published split. Name its column of times (--time-col), or add "
+            "a column `split` (train, valid, test); where the order of the rows is that of the events, use "
+            "split.kind=leave_last_out."
+        )
+    if kind in ("global_time", "later_half") and data.interactions.time is None:
+        raise DataError(
+            f"split kind {kind!r} needs timestamps, and {data.name} has none. Use split.kind=published, or "
+            "leave_last_out where the order of the rows is that of the events."
+        )
+    found = SPLITS[kind](data, settings, seed)
+    refuse_leaks(found, repeats=settings.repeats, allow=settings.allow_leaks)
+    return _among_drawn(found, data, settings.candidates, seed) if settings.candidates else found
+
+
+def _among_drawn(found: Split, data: Dataset, count: int, seed: int) -> Split:
+    """The same questions, asked among drawn items only."""
+
+    def drawn(holdout: Holdout) -> Holdout:
+        return replace(holdout, among=drawn_candidates(data, holdout.had, holdout.targets, count, seed=seed))
+
+    return Split(
+        f"{found.title}; ranked among {count:,} drawn unseen items and not all: compare within this protocol only",
+        drawn(found.validation),
+        drawn(found.test),
+    )

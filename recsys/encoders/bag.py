@@ -1,0 +1,114 @@
+"""The encoder that adds up a history: a sum of one vector for each event."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from recsys.arrays import F32, Bool, blocks_of
+from recsys.encoders.encoder import learned_rows, read_encoder, space_id_of, write_encoder
+from recsys.encoders.users import Users
+
+_BLOCK_BYTES = 64 << 20
+
+
+class Bag:
+    """The user vector is the sum of `weight * inputs[item]` over the history, scaled as asked.
+
+    inputs: float32 (n_items, width), other than the item vectors; zero rows are unknown to the encoder and add nothing.
+    table: float32 (n_users, width), the learned rows of known users, or None. unit: divide by the length; root: divide
+    by the square root of the summed weights. half_life: so many events later in the history an event weighs half; None
+    = all alike. level: a last column of this value for everyone who can be encoded, by which the item vectors may hold
+    what is the same for all users; None = no such column, and dim is the width.
+
+    Relations: Solve weighs the same sum by an inverse of the items' second moments; YouTube DNN's user tower averages
+    such a bag before its layers (Covington et al., RecSys 2016).
+    """
+
+    kind: ClassVar[str] = "bag"
+    folds_in: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        inputs: F32,
+        table: F32 | None,
+        *,
+        unit: bool,
+        root: bool = False,
+        half_life: float | None = None,
+        level: float | None = None,
+        space_id: str | None = None,
+    ) -> None:
+        self.inputs, self.table, self.unit, self.half_life = inputs, table, unit, half_life
+        self.root, self.level = root, level
+        self.space_id = space_id or space_id_of(self.kind, self._parameters(), {"inputs": inputs})
+
+    def _parameters(self) -> dict[str, Any]:
+        parameters: dict[str, Any] = {"unit": self.unit} | ({"root": True} if self.root else {})
+        optional = {"half_life": self.half_life, "level": self.level}
+        return parameters | {name: value for name, value in optional.items() if value is not None}
+
+    @property
+    def knows_users(self) -> bool:
+        return self.table is not None
+
+    @property
+    def dim(self) -> int:
+        return self.width + (self.level is not None)
+
+    @property
+    def width(self) -> int:
+        """Columns of the inputs."""
+        return int(self.inputs.shape[1])
+
+    def encode(self, users: Users) -> tuple[F32, Bool]:
+        vectors, by_table = learned_rows(self.table, users, self.width)
+        rest = np.flatnonzero(~by_table & (users.history.lengths > 0))
+        most = max(1, _BLOCK_BYTES // (4 * self.width))
+        for block in blocks_of(users.history.lengths[rest], most):
+            vectors[rest[block]] = self._summed(users.take(rest[block]))
+        known = np.asarray(vectors.any(axis=1))
+        if self.level is not None:
+            wide: F32 = np.zeros((len(users), self.dim), np.float32)
+            wide[:, : self.width], wide[known, self.width] = vectors, self.level
+            return wide, known
+        return vectors, known
+
+    def _summed(self, users: Users) -> F32:
+        events = self._events(users)
+        summed: F32 = np.add.reduceat(events, users.history.offsets[:-1], axis=0)
+        if self.unit:
+            summed /= np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), np.float32(1e-12))
+        return summed
+
+    def _events(self, users: Users) -> F32:
+        """The weighted input vectors (events, width), over the root of the user's summed weights where asked."""
+        events: F32 = self.inputs[users.history.values]
+        if users.weight is not None or self.half_life is not None or self.root:
+            counted: F32 = users.counted(self.half_life)
+            if self.root:
+                rows = users.history.row_of_value()
+                total = np.bincount(rows, counted, minlength=len(users))
+                root: F32 = np.sqrt(np.maximum(total, 1e-12)).astype(np.float32)
+                counted = counted / root[rows]
+            events = events * counted[:, None]
+        return events
+
+    def contributions(self, user: Users, vectors: F32) -> F32 | None:
+        """What the items hold for everyone alike is shared out evenly among the events."""
+        events = self._events(user)
+        if self.unit:
+            events = events / max(float(np.linalg.norm(events.sum(axis=0))), 1e-12)
+        parts: F32 = vectors[:, : self.width] @ events.T
+        if self.level is not None and len(events):
+            parts += vectors[:, self.width :] * np.float32(self.level / len(events))
+        return parts
+
+    def save(self, folder: Path) -> None:
+        arrays: dict[str, Any] = {"inputs": self.inputs} | ({} if self.table is None else {"table": self.table})
+        write_encoder(folder, self, self._parameters(), arrays)
+
+    @classmethod
+    def load(cls, folder: Path, items: F32) -> Self:
+        parameters, arrays = read_encoder(folder)
+        return cls(arrays["inputs"], arrays.get("table"), **parameters)

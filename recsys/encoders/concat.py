@@ -1,0 +1,81 @@
+"""Several spaces in one: vectors side by side, so that scores add."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+
+from recsys.arrays import F32, Bool
+from recsys.encoders.encoder import Encoder, load_encoder, read_encoder, space_id_of, write_encoder
+from recsys.encoders.users import Users
+from recsys.errors import ModelError
+
+
+class Concat:
+    """The user vectors of several encoders side by side, each times its weight: the score is the weighted sum.
+
+    The item vectors stand side by side as they are, in the same order. A part that cannot encode a user gives zeros;
+    the user is unknown only where all parts say so.
+    """
+
+    kind: ClassVar[str] = "concat"
+
+    def __init__(self, parts: Sequence[Encoder], weights: Sequence[float], *, space_id: str | None = None) -> None:
+        if len(parts) != len(weights) or not parts:
+            raise ModelError(f"a concatenation needs a weight for each of its parts, got {len(weights)}, {len(parts)}.")
+        self.parts, self.weights = tuple(parts), tuple(float(weight) for weight in weights)
+        described = {"parts": [part.space_id for part in self.parts], "weights": self.weights}
+        self.space_id = space_id or space_id_of(self.kind, described, {})
+
+    @property
+    def folds_in(self) -> bool:
+        """Whether a history is enough for every part."""
+        return all(part.folds_in for part in self.parts)
+
+    @property
+    def knows_users(self) -> bool:
+        """Whether any part has rows for them."""
+        return any(part.knows_users for part in self.parts)
+
+    @property
+    def dim(self) -> int:
+        return sum(part.dim for part in self.parts)
+
+    def encode(self, users: Users) -> tuple[F32, Bool]:
+        vectors = np.zeros((len(users), self.dim), np.float32)
+        known = np.zeros(len(users), bool)
+        for part, weight, columns in zip(self.parts, self.weights, self._columns(), strict=True):
+            found, able = part.encode(users)
+            vectors[:, columns] = np.float32(weight) * found
+            known |= able
+        return vectors, known
+
+    def contributions(self, user: Users, vectors: F32) -> F32 | None:
+        total = np.zeros((len(vectors), len(user.history.values)), np.float32)
+        for part, weight, columns in zip(self.parts, self.weights, self._columns(), strict=True):
+            parts = part.contributions(user, vectors[:, columns])
+            if parts is None:
+                return None
+            total += np.float32(weight) * parts
+        return total
+
+    def _columns(self) -> list[slice]:
+        """Where the vectors of each part stand."""
+        ends = np.cumsum([part.dim for part in self.parts])
+        return [slice(int(end) - part.dim, int(end)) for part, end in zip(self.parts, ends, strict=True)]
+
+    def save(self, folder: Path) -> None:
+        dims = [part.dim for part in self.parts]
+        write_encoder(folder, self, {"weights": list(self.weights), "dims": dims}, {})
+        for number, part in enumerate(self.parts):
+            (folder / f"part-{number}").mkdir()
+            part.save(folder / f"part-{number}")
+
+    @classmethod
+    def load(cls, folder: Path, items: F32) -> Self:
+        parameters, _ = read_encoder(folder)
+        ends = np.cumsum(parameters.pop("dims"))
+        spans = zip([0, *ends[:-1]], ends, strict=True)
+        parts = [load_encoder(folder / f"part-{at}", items[:, start:end]) for at, (start, end) in enumerate(spans)]
+        return cls(parts, **parameters)

@@ -1,0 +1,158 @@
+"""User encoders: from what is known of a user to a vector of the item space. numpy only, so that they serve.
+
+An encoder is saved in a folder of its own: `encoder.json` and one `.npy` for each array.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import pyarrow as pa
+
+from recsys import durable
+from recsys.arrays import F32, Array, Bool
+from recsys.encoders.users import Users
+from recsys.errors import BundleError
+
+
+class Encoder(Protocol):
+    """Turns users into vectors whose inner product with an item vector is the score.
+
+    kind: its name in a manifest. dim: width of its vectors. space_id: digest of what determines its output; vectors and
+    index of another space are refused. folds_in: whether a history alone is enough. knows_users: whether known users
+    have rows of their own; without, they are encoded from their histories like anybody else.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def folds_in(self) -> bool: ...
+
+    @property
+    def knows_users(self) -> bool: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def space_id(self) -> str: ...
+
+    def encode(self, users: Users) -> tuple[F32, Bool]:
+        """User vectors float32 (n, dim), and (n,) whether each could be encoded; where not, the row is zeros."""
+
+    def contributions(self, user: Users, vectors: F32) -> F32 | None:
+        """How much each event of one user's history adds to the scores of `vectors` (k, dim): float32 (k, history).
+
+        The row of an item sums to its score. None where the encoder cannot say this exactly.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Writes the encoder into an existing empty folder."""
+
+    @classmethod
+    def load(cls, folder: Path, items: F32) -> Self:
+        """Reads it back; `items` (n_items, dim) are the bundle's vectors, stored once and shared."""
+
+
+class Constant:
+    """The same vector for everyone: popularity is this with dim 1 and the counts as item vectors."""
+
+    kind: ClassVar[str] = "constant"
+    folds_in: ClassVar[bool] = False
+    knows_users: ClassVar[bool] = True
+
+    def __init__(self, vector: F32) -> None:
+        self.vector = vector
+        self.space_id = space_id_of(self.kind, {}, {"vector": vector})
+
+    @property
+    def dim(self) -> int:
+        return len(self.vector)
+
+    def encode(self, users: Users) -> tuple[F32, Bool]:
+        return np.repeat(self.vector[None], len(users), axis=0), np.ones(len(users), bool)
+
+    def contributions(self, user: Users, vectors: F32) -> F32 | None:
+        return None
+
+    def save(self, folder: Path) -> None:
+        write_encoder(folder, self, {}, {"vector": self.vector})
+
+    @classmethod
+    def load(cls, folder: Path, items: F32) -> Self:
+        _, arrays = read_encoder(folder)
+        return cls(arrays["vector"])
+
+
+def learned_rows(table: F32 | None, users: Users, dim: int) -> tuple[F32, Bool]:
+    """float32 (n, dim): the rows in a table of the users who are known by them, zeros elsewhere; and (n,) of whom."""
+    vectors = np.zeros((len(users), dim), np.float32)
+    if table is not None:
+        rows = np.flatnonzero(users.by_row)
+        vectors[rows] = table[users.index[rows]]
+    return vectors, np.asarray(vectors.any(axis=1))
+
+
+# By kind, as "module:Class", so that a bundle loads the code of its own encoder alone.
+KINDS: dict[str, str] = {
+    "bag": "recsys.encoders.bag:Bag",
+    "concat": "recsys.encoders.concat:Concat",
+    "constant": "recsys.encoders.encoder:Constant",
+    "solve": "recsys.encoders.solve:Solve",
+    "tower": "recsys.encoders.user_tower:UserTower",
+}
+
+
+def load_encoder(folder: Path, items: F32) -> Encoder:
+    """The encoder saved in `folder`, whatever its kind."""
+    kind = json.loads((folder / "encoder.json").read_text())["kind"]
+    if kind not in KINDS:
+        raise BundleError(f"{folder} holds an encoder of kind {kind!r}; this version knows {', '.join(sorted(KINDS))}.")
+    module, _, name = KINDS[kind].partition(":")
+    encoder: Encoder = getattr(import_module(module), name).load(folder, items)
+    return encoder
+
+
+def space_id_of(kind: str, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
+    """Digest of what determines an encoder's output."""
+    digest = sha256(json.dumps([kind, parameters], sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
+def write_encoder(folder: Path, encoder: Encoder, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    """Saves what `read_encoder` gives back."""
+    described = {"kind": encoder.kind, "space_id": encoder.space_id, "parameters": dict(parameters)}
+    described["arrays"] = sorted(arrays)
+    text = json.dumps(described, indent=1) + "\n"
+    durable.write(folder / "encoder.json", lambda path: path.write_text(text))
+    for name, array in arrays.items():
+        durable.write(folder / f"{name}.npy", partial(np.save, arr=array, allow_pickle=False))
+
+
+def read_encoder(folder: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The keyword arguments of an encoder and its arrays, memory-mapped."""
+    described = json.loads((folder / "encoder.json").read_text())
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in described["arrays"]}
+    return described["parameters"] | {"space_id": described["space_id"]}, arrays
+
+
+class ItemEncoder(Protocol):
+    """Gives items that training did not know their vectors."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that it learned from."""
+
+    def encode(self, features: pa.Table) -> F32:
+        """float32 (n, dim) for n items with these raw columns; what is missing or unknown is as training learned it."""
+
+    def save(self, folder: Path) -> None:
+        """Writes it into an existing empty folder."""

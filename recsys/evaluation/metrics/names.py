@@ -1,0 +1,115 @@
+"""Which metric a name stands for: recall_at_20, novelty_at_10, or a user's own function as "module:function"."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys.arrays import F64
+from recsys.errors import SettingError
+from recsys.evaluation.metrics.hits import METRICS
+from recsys.evaluation.metrics.lists import LIST_METRICS, SYSTEM_METRICS, Lists, SystemMetric
+from recsys.text import nearest_name
+
+OWN_CUT = 10  # what a user's own function sees of each list where its name does not say
+Named = str | Callable[[Lists], F64]
+
+
+@dataclass(frozen=True)
+class PerUser:
+    """A metric with one value per user, of the first `cut` of each list. hits_only: it judges hits alone."""
+
+    name: str
+    cut: int
+    function: Callable[[Lists], F64]
+    hits_only: bool = False
+
+
+@dataclass(frozen=True)
+class PerSystem:
+    """A metric with one value for all lists together, from how often each item stands among the first `cut`."""
+
+    name: str
+    cut: int
+    function: SystemMetric
+
+
+def resolve(metric: Named) -> PerUser | PerSystem:
+    """The metric that a name or function stands for; a SettingError names the nearest known one.
+
+    A user's own function takes `Lists` and returns a float64 value per user, NaN where it does not apply. It sees the
+    first 10 of each list, or the first k where its name ends in `_at_k`.
+    """
+    if callable(metric):
+        return _own(getattr(metric, "__name__", type(metric).__name__), metric)
+    if ":" in metric:
+        module, _, name = metric.partition(":")
+        return _own(name, _imported(module, name, metric))
+    kind, cut = _cut(metric)
+    if cut and kind in METRICS:
+        return PerUser(metric, cut, _of_hits(kind), hits_only=True)
+    if cut and kind in LIST_METRICS:
+        return PerUser(metric, cut, LIST_METRICS[kind])
+    if cut and kind in SYSTEM_METRICS:
+        return PerSystem(metric, cut, SYSTEM_METRICS[kind])
+    known = [*METRICS, *LIST_METRICS, *SYSTEM_METRICS]
+    near = nearest_name(kind or metric, known)
+    hint = f"; did you mean {near}_at_{cut or 10}?" if near and near != kind else "."
+    listed = ", ".join(f"{name}_at_10" for name in known)
+    raise SettingError(f"metric {metric!r} is unknown; metrics are written like {listed}, or module:function{hint}")
+
+
+def resolve_all(metrics: Sequence[Named]) -> list[PerUser | PerSystem]:
+    """Each metric, in order; at least one, and no name twice."""
+    found = [resolve(metric) for metric in metrics]
+    names = [metric.name for metric in found]
+    if not found:
+        raise SettingError("evaluation needs at least one metric, as in ndcg_at_10.")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SettingError(f"metric {twice[0]!r} is named more than once; name each once.")
+    return found
+
+
+def _cut(name: str) -> tuple[str, int]:
+    """("recall", 20) of recall_at_20; a cut of 0 where the name does not say one."""
+    kind, separator, cut = name.rpartition("_at_")
+    whole = bool(separator) and cut.isascii() and cut.isdecimal()
+    return (kind, int(cut)) if whole else (name, 0)
+
+
+def _of_hits(kind: str) -> Callable[[Lists], F64]:
+    return lambda lists: METRICS[kind](lists.hits, lists.targets.lengths)
+
+
+def _own(name: str, function: Any) -> PerUser:
+    def checked(lists: Lists) -> F64:
+        values = np.asarray(function(lists))
+        if values.shape != (len(lists),) or values.dtype.kind not in "fiub" or np.isinf(values).any():
+            raise SettingError(
+                f"metric function {name!r} must return one finite number (or NaN) per user, shape ({len(lists)},); "
+                f"it returned {values.dtype} of shape {values.shape}. Reduce over axis 1, the places of the list."
+            )
+        return values.astype(np.float64)
+
+    return PerUser(name, _cut(name)[1] or OWN_CUT, checked)
+
+
+def _imported(module: str, name: str, metric: str) -> Any:
+    """The function of a module on the import path or in the working directory."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        found = getattr(import_module(module), name, None)
+    except ImportError as error:
+        raise SettingError(
+            f"metric {metric!r}: module {module!r} cannot be imported: {error}. Run from its folder or install it."
+        ) from None
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise SettingError(f"metric {metric!r}: module {module!r} has no function {name!r}. Check the spelling.")
+    return found

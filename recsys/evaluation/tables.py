@@ -1,0 +1,131 @@
+"""Reports as plain data and as tables."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from recsys.evaluation.evaluate import Report
+from recsys.evaluation.significance import Comparison, Interval, compare, p_text
+from recsys.text import text_table
+
+TABLE_METRICS = ("ndcg_at_10", "recall_at_20", "recall_at_100")
+
+
+def shown_metrics(report: Report) -> list[str]:
+    """The three metrics that fit a table: the usual ones, or the first asked for."""
+    return [name for name in TABLE_METRICS if name in report.values] or list(report.values)[:3]
+
+
+def report_data(report: Report) -> dict[str, Any]:
+    """metrics: name -> mean, low, high; system: name -> value; segments: name -> users and the metrics of the table.
+
+    What does not apply to anybody is null.
+    """
+    return {
+        "metrics": {name: plain_interval(report.interval(name)) for name in report.values},
+        "system": {name: _number(value) for name, value in report.system.items()},
+        "segments": {
+            name: {"users": _users(report, name)}
+            | {
+                metric: plain_interval(report.interval(metric, segment=name))
+                for metric in shown_metrics(report)
+                if metric in of
+            }
+            for name, of in report.segments.items()
+        },
+    }
+
+
+def plain_interval(interval: Interval) -> dict[str, float | None]:
+    """An interval as plain data, null where there is none."""
+    return {name: _number(value) for name, value in interval._asdict().items()}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _users(report: Report, segment: str) -> int:
+    """How many users a segment is about."""
+    values = next(iter(report.segments[segment].values()), np.empty(0))
+    return int(np.count_nonzero(~np.isnan(values)))
+
+
+def cell(interval: Interval) -> str:
+    """A mean with its interval, empty where there is none."""
+    if math.isnan(interval.mean):
+        return ""
+    return f"{interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+
+
+def main_table(reports: Mapping[str, Report]) -> str:
+    """A row per system: the metrics of hits with their intervals."""
+    metrics = shown_metrics(next(iter(reports.values())))
+    rows = [[name, *(cell(report.interval(metric)) for metric in metrics)] for name, report in reports.items()]
+    return text_table(["model", *metrics], rows)
+
+
+def lists_table(reports: Mapping[str, Report]) -> str:
+    """A row per system: what its lists are like beside right or wrong; empty text where nothing of it was asked for."""
+    first = next(iter(reports.values()))
+    hits = next(iter(first.segments.values()), first.values)
+    metrics = [name for name in first.values if name not in hits]
+    if not (metrics or first.system):
+        return ""
+    rows = [
+        [name, *(f"{_mean(report, metric):.4f}" for metric in metrics), *(f"{x:.4f}" for x in report.system.values())]
+        for name, report in reports.items()
+    ]
+    return text_table(["model", *metrics, *first.system], rows)
+
+
+def _mean(report: Report, metric: str) -> float:
+    values = report.values[metric]
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def segments_table(reports: Mapping[str, Report]) -> str:
+    """A row per segment with users in it, a column per system: the first metric of the table."""
+    first = next(iter(reports.values()))
+    metric = shown_metrics(first)[0]
+    rows = [
+        [f"{name} ({_users(first, name):,} users)"]
+        + [cell(report.interval(metric, segment=name)) for report in reports.values()]
+        for name, of in first.segments.items()
+        if metric in of and _users(first, name)
+    ]
+    return text_table([f"{metric} by segment", *reports], rows) if rows else ""
+
+
+def against(comparison: Comparison) -> str:
+    """A comparison in words."""
+    difference = comparison.difference
+    return (
+        f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}], "
+        f"{p_text(comparison.p_holm)}: {comparison.verdict}"
+    )
+
+
+def compared_lines(reports: Mapping[str, Report], name: str) -> str:
+    """A line for each other system: the paired test on the first metric of the table, Holm-corrected."""
+    metric = shown_metrics(reports[name])[0]
+    values = {other: report.values[metric] for other, report in reports.items() if other != name}
+    found = compare(reports[name].values[metric], values, warm=_users(reports[name], "warm"))
+    return "\n".join(f"{name} against {other}: {against(comparison)}" for other, comparison in found.items())
+
+
+def comparison_data(first: str, second: str, metric: str, comparison: Comparison) -> dict[str, Any]:
+    """A comparison as plain data."""
+    return {
+        "first": first,
+        "second": second,
+        "metric": metric,
+        **comparison.difference._asdict(),
+        "p": comparison.p,
+        "p_holm": comparison.p_holm,
+        "warm_users": comparison.warm,
+        "verdict": comparison.verdict,
+    }

@@ -1,0 +1,139 @@
+"""BPR matrix factorization: an item that the user had against one that he had not."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+
+from recsys.arrays import I64
+from recsys.config import Settings
+from recsys.data.dataset import Dataset
+from recsys.encoders.bag import Bag
+from recsys.matrix.ridge import fitted_inputs
+from recsys.models.base import matrix_to_learn
+from recsys.progress import Progress, silent
+from recsys.retrieval.embeddings import Embeddings
+from recsys.seeding import generator
+from recsys.training.checkpoint import State
+from recsys.training.loop import ALONE, Aids, run_epochs
+from recsys.training.schedule import cosine_rate
+
+_REDRAWS = 8  # of a negative that the user had; then it stands
+
+
+class BPRSettings(Settings):
+    """Settings of BPR. Tune `regularization` and `learning_rate` first."""
+
+    dim: int = Field(64, ge=1, description="width of the vectors")
+    epochs: int = Field(40, ge=1, description="passes over the events; the learning rate falls to 0 over them")
+    batch_size: int = Field(8_192, ge=1, description="events a step, each with one drawn negative")
+    learning_rate: float = Field(0.01, gt=0, description="Adam's, at the start")
+    regularization: float = Field(0.01, ge=0, description="ridge on the rows of each event")
+    fold_in_ridge: float = Field(
+        10.0, gt=0, description="ridge of the inputs that encode a history; log grid from 1 to 100"
+    )
+
+
+class BPR:
+    """A vector for each user and item, such that items the user had score above uniformly drawn ones he had not.
+
+    A user without a row is encoded by a fitted sum over his history, as in softmax matrix factorization.
+
+    Source: Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009.
+    Relations: SoftmaxMF compares with all items at once; which of the two is stronger depends on the data.
+    """
+
+    Settings = BPRSettings
+
+    def __init__(self, settings: BPRSettings | None = None) -> None:
+        self.settings = settings or BPRSettings()
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+        """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows (n_users, dim).
+
+        Items and users without events get zero rows. Raises ModelError on no events, and when learning diverges.
+        """
+        learner = _Learner(self.settings, matrix_to_learn("bpr", train), seed, aids)
+        run_epochs(
+            "learning bpr",
+            self.settings.epochs,
+            learner.epoch,
+            state=learner.state(),
+            learned=learner.learned,
+            aids=aids,
+            progress=progress,
+            cure="Lower learning_rate or raise regularization.",
+        )
+        return learner.learned()
+
+
+class _Learner:
+    """The tables of one fit, and what an epoch does to them."""
+
+    def __init__(self, settings: BPRSettings, matrix: sparse.csr_array, seed: int, aids: Aids) -> None:
+        import torch
+
+        from recsys.training.adam import Adam
+
+        self.settings, self.matrix, self.seed = settings, matrix, seed
+        n_users, n_items = matrix.shape
+        self.user = np.repeat(np.arange(n_users), np.diff(matrix.indptr))
+        self.pairs = self.user * n_items + matrix.indices  # rising, since indices are sorted within rows
+        rows = generator(seed, "bpr init").standard_normal((n_users + n_items, settings.dim), dtype=np.float32)
+        rows *= np.float32(0.1 / math.sqrt(settings.dim))
+        users, items = rows[:n_users], rows[n_users:]
+        if aids.warm is not None:
+            for drawn, start in ((users, aids.warm.users), (items, aids.warm.items)):
+                known = start.any(axis=1)
+                drawn[known] = start[known]
+        self.users, self.items = Adam(torch.from_numpy(users)), Adam(torch.from_numpy(items))
+
+    def state(self) -> State:
+        return {**self.users.state("users"), **self.items.state("items")}
+
+    def epoch(self, number: int) -> Mapping[str, float]:
+        """One pass over the events in a drawn order; the mean loss of an event."""
+        import torch
+
+        from recsys.training.losses import Positives, bpr
+
+        s, rng = self.settings, generator(self.seed, f"bpr epoch {number}")
+        order, loss = rng.permutation(len(self.user)), 0.0
+        steps = math.ceil(len(order) / s.batch_size)
+        for step in range(steps):
+            events = order[step * s.batch_size : (step + 1) * s.batch_size]
+            chosen, place = np.unique(self.user[events], return_inverse=True)
+            tensors = (place, self.matrix.indices[events], self.matrix.data[events])
+            positives = Positives(*(torch.from_numpy(array) for array in tensors))
+            positives = positives._replace(item=positives.item.long())
+            rows, negatives = torch.from_numpy(chosen), torch.from_numpy(self._negatives(events, rng))
+            users, items = self.users.table[rows], self.items.table
+            found = bpr(users, items, positives, negatives)
+            loss += found.loss
+            mass = torch.zeros(len(rows), 1).index_add_(0, positives.user, positives.weight[:, None])
+            rate = cosine_rate(s.learning_rate, number, step, steps, s.epochs)
+            self.users.step(found.users + s.regularization * mass * users, rate, rows)
+            by_item = found.items + s.regularization * items[found.touched]
+            self.items.step(by_item, rate, found.touched)
+        return {"loss": loss / float(self.matrix.sum())}
+
+    def _negatives(self, events: I64, rng: np.random.Generator) -> I64:
+        """int64 (events,): a uniform item for each event, drawn again where the user had it."""
+        n_items = self.matrix.shape[1]
+        drawn = rng.integers(n_items, size=len(events))
+        for _ in range(_REDRAWS):
+            pairs = self.user[events] * n_items + drawn
+            at = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)
+            had = np.flatnonzero(self.pairs[at] == pairs)
+            if not len(had):
+                break
+            drawn[had] = rng.integers(n_items, size=len(had))
+        return drawn
+
+    def learned(self) -> Embeddings:
+        users, items = (adam.table.numpy().copy() for adam in (self.users, self.items))
+        users[np.diff(self.matrix.indptr) == 0] = 0
+        items[np.bincount(self.matrix.indices, minlength=len(items)) == 0] = 0
+        return Embeddings(items, Bag(fitted_inputs(self.matrix, users, self.settings.fold_in_ridge), users, unit=False))

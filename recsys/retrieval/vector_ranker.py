@@ -1,0 +1,117 @@
+"""The ranker that works on vectors: exact scans for many users, one search of the index for a single one."""
+
+from typing import Any
+
+import faiss
+import numpy as np
+
+from recsys.arrays import F32, I8, I64, Bool, Ragged
+from recsys.encoders.encoder import Constant
+from recsys.encoders.user_tower import UserTower
+from recsys.encoders.users import Users
+from recsys.errors import ModelError
+from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.ranker import (
+    FALLBACK,
+    FEATURES,
+    HISTORY,
+    USER_ROW,
+    Answer,
+    Ranker,
+    TrainedRanker,
+    best_allowed,
+    block_rows,
+)
+from recsys.retrieval.topk import falling, top_shared
+
+_WORTH_SORTING = 16  # users with one vector: below, sorting all items costs more than scanning them for each
+
+
+class VectorRanker:
+    """Ranks by the inner product of user and item vectors.
+
+    Several users at once are scanned exactly, in blocks of one matrix product each: the way of evaluation and batches.
+    A single user is one filtered search of the FAISS index, if there is one: the way of the service. The index is flat,
+    so both give the same answers.
+    """
+
+    def __init__(self, embeddings: Embeddings, index: Any = None) -> None:
+        self.items, self.encoder, self.index = embeddings.items, embeddings.encoder, index
+        if index is not None and (index.ntotal, index.d) != self.items.shape:
+            raise ModelError(f"the index holds {index.ntotal} x {index.d}, the item vectors are {self.items.shape}.")
+
+    @property
+    def n_items(self) -> int:
+        return len(self.items)
+
+    @property
+    def folds_in(self) -> bool:
+        return self.encoder.folds_in
+
+    def top(
+        self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
+    ) -> Answer:
+        vectors, known = self.encoder.encode(users)
+        source = np.where(known, self._source(users), FALLBACK).astype(np.int8)
+        ids = np.full((len(users), k), -1, np.int64)
+        scores = np.full((len(users), k), -np.inf, np.float32)
+        rows = np.flatnonzero(known)
+        if isinstance(self.encoder, Constant) and among is None and len(rows) >= _WORTH_SORTING:
+            ids[rows], scores[rows] = self._shared(k, forbid.take(rows), available)
+            return Answer(ids, scores, source)
+        size = block_rows(self.n_items)
+        search = self._scan if self.index is None or len(rows) > 1 else self._search
+        for start in range(0, len(rows), size):
+            block = rows[start : start + size]
+            part_among = None if among is None else among.take(block)
+            ids[block], scores[block] = search(vectors[block], k, forbid.take(block), part_among, available)
+        return Answer(ids, scores, source)
+
+    def contributions(self, user: Users, ids: I64) -> F32 | None:
+        return self.encoder.contributions(user, self.items[ids])
+
+    def _source(self, users: Users) -> I8:
+        """int8 (n,): what the vectors of users who have one come from."""
+        if not isinstance(self.encoder, UserTower):
+            return np.where(users.by_row & self.encoder.knows_users, USER_ROW, HISTORY)
+        has_row, has_history = self.encoder.has(users)
+        return np.where(has_row, USER_ROW, np.where(has_history, HISTORY, FEATURES))
+
+    def _shared(self, k: int, forbid: Ragged, available: Bool | None) -> tuple[I64, F32]:
+        """One scan for everybody, where everybody has the same vector."""
+        assert isinstance(self.encoder, Constant)
+        scores = self.items @ self.encoder.vector
+        if available is not None:
+            scores[~available] = -np.inf
+        return top_shared(falling(scores), scores, k, forbid)
+
+    def _scan(
+        self, vectors: F32, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None
+    ) -> tuple[I64, F32]:
+        return best_allowed(vectors @ self.items.T, k, forbid, among, available)
+
+    def _search(
+        self, vector: F32, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None
+    ) -> tuple[I64, F32]:
+        """One row through the index. One more than k is fetched: a tie across the cut needs the exact scan."""
+        allowed = np.ones(self.n_items, bool) if among is None else np.zeros(self.n_items, bool)
+        if among is not None:
+            allowed[among.values] = True
+        if available is not None:
+            allowed &= available
+        allowed[forbid.values] = False
+        selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        fetch = min(k + 1, self.n_items)
+        scores, ids = self.index.search(vector, fetch, params=faiss.SearchParameters(sel=selector))
+        if fetch > k and ids[0, k] >= 0 and scores[0, k] == scores[0, k - 1]:
+            return self._scan(vector, k, forbid, among, available)
+        order = np.lexsort((ids[0], ids[0] < 0, -scores[0]))[:k]
+        padded = np.full((1, k), -1, np.int64), np.full((1, k), -np.inf, np.float32)
+        padded[0][0, : len(order)], padded[1][0, : len(order)] = ids[0, order], scores[0, order]
+        padded[1][padded[0] < 0] = -np.inf
+        return padded
+
+
+def ranker_of(learned: Embeddings | TrainedRanker, index: Any = None) -> Ranker:
+    """The Ranker of what a learner ended in: its vectors with the FAISS index, if there is one, or itself."""
+    return VectorRanker(learned, index) if isinstance(learned, Embeddings) else learned

@@ -1,0 +1,43 @@
+"""Text for people: tables that keep their shape whatever the cells hold, and what somebody may have meant."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+WIDEST = 100  # characters of a cell
+
+
+def one_line(text: str) -> str:
+    """Text of the user's data, fit for a terminal: on one line, without control characters, cut after WIDEST."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text).strip()
+    return shown if len(shown) <= WIDEST else shown[: WIDEST - 1].rstrip() + "…"
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with aligned columns: figures to the right, words to the left.
+
+    Whatever the cells hold, a row stays one row: bars are escaped, line breaks and control characters are blanks, and
+    text beyond WIDEST characters is cut.
+    """
+    header, *rows = ([one_line(text).replace("|", "\\|") for text in row] for row in [header, *rows])
+    columns = list(range(len(header)))
+    widths = [max(len(row[at]) for row in [header, *rows]) for at in columns]
+    figures = [all(row[at][:1] in set("+-0123456789") for row in rows) for at in columns]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [(cell.rjust if figures[at] else cell.ljust)(widths[at]) for at, cell in enumerate(cells)]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "|" + "|".join("-" * (widths[at] + 1) + (":" if figures[at] else "-") for at in columns) + "|"
+    return "\n".join([line(header), rule, *(line(row) for row in rows)])
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Which of the known names somebody may have meant by one that is not among them; None where none is alike."""
+    return next(iter(get_close_matches(name, list(known), n=1)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest known one as a question, else all that are known."""
+    names = list(known)
+    near = nearest_name(name, names)
+    return f"did you mean {near!r}?" if near else f"known ones are {', '.join(sorted(names)) or 'none'}."
