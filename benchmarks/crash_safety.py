@@ -18,13 +18,11 @@ import os
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,8 +50,7 @@ class Operation(NamedTuple):
 def main(quick: bool, as_json: bool) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"  # the exporters are forked, and threads do not survive that
-    sys.path.append(str(Path(__file__).parents[1] / "tests"))
-    content = import_module("bundle_maker").content
+    from tests.helpers.bundles import content
 
     size = 40_000 if quick else 400_000
     total = 20 if quick else 50

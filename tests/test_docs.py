@@ -16,7 +16,7 @@ from recsys.pipelines.cli import main
 from recsys.pipelines.run.settings import load_settings
 from recsys.serving.cli import main as serving
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 GENERATED = ROOT / "docs/commands.md"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 SETTINGS_OF = ("train", "evaluate", "demo")

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from toys import random_log
 
 from recsys.bundle.bundle import load
 from recsys.bundle.root import current
@@ -27,8 +26,9 @@ from recsys.evaluation.tables import compared_lines
 from recsys.models.als.als import ALS, ALSSettings
 from recsys.models.export import content_of
 from recsys.pipelines.cli import main
+from recsys.testing.toys import random_log
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "docs/quickstart.ipynb"
 FIX = "After a wanted change: make docs, and look at what it changed."
 _FRACTION = re.compile(r"[+-]?\d+\.\d+(?:e[+-]?\d+)?")

@@ -8,7 +8,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from serving_toys import REPOSITORY, Running, command, published
+
+from tests.helpers.service import REPOSITORY, Running, command, published
 
 FORBIDDEN = {"torch", "pandas", "mlflow", "numba", "scipy", "scikit-learn"}
 LEFT_OUT = shutil.ignore_patterns(".*", "venv", "mlruns", "build", "dist", "*.egg-info", "__pycache__")

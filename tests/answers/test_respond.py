@@ -1,0 +1,198 @@
+"""One question to one answer: whose history counts, which rules hold, and whether the reasons are true."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from recsys.answers.question import Event, Question
+from recsys.answers.respond import respond
+from recsys.answers.similar import similar
+from recsys.bundle import bundle
+from recsys.bundle.write import publish
+from recsys.errors import RequestError
+from tests.helpers.bundles import START, WEIGHTS, content, popularity
+
+MADE = content()
+STORED = [f"i{item}" for item in MADE.histories.row(4)]
+HOUR = 3600
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    return bundle.load(publish(tmp_path_factory.mktemp("root"), MADE))
+
+
+class Spy:
+    """A recommender that keeps what it was asked."""
+
+    def __init__(self, recommender):
+        self.ranker, self.available, self.seen = recommender.ranker, recommender.available, recommender.seen
+        self._recommender = recommender
+        self.users = None
+
+    def recommend(self, users, k, **rules):
+        self.users = users
+        return self._recommender.recommend(users, k, **rules)
+
+
+def history_of(loaded, question):
+    """The merged history, as (item id, unix seconds), that a question leads to, and the reply."""
+    spy = Spy(loaded.recommender)
+    reply = respond(replace(loaded, recommender=spy), question)
+    values = spy.users.history.values
+    return [(f"i{item}", int(time)) for item, time in zip(values, spy.users.time, strict=True)], reply
+
+
+def fold_in(history):
+    """The user vector and each event's share of it, by hand, in float64: float64 (dim,), (events, dim)."""
+    vectors = MADE.embeddings.items.astype(np.float64)
+    y = vectors[[int(id_[1:]) for id_ in history]]
+    a = WEIGHTS["unobserved_weight"]
+    ridge = WEIGHTS["regularization"] * (len(y) + a * len(vectors))
+    shares = np.linalg.solve(a * vectors.T @ vectors + y.T @ y + ridge * np.eye(8), y.T).T
+    return shares.sum(axis=0), shares
+
+
+def test_stored_and_brought_events_become_one_history_oldest_first(loaded):
+    stored = [(id_, START + hour * HOUR) for hour, id_ in enumerate(STORED)]
+    fresh = [Event("i7", START + 90), Event("i0", START - 5)]
+    found, reply = history_of(loaded, Question("u4", fresh))
+    assert found == sorted([*stored, ("i7", START + 90), ("i0", START - 5)], key=lambda event: event[1])
+    assert reply.source == "history"
+
+
+def test_the_same_event_counts_once_and_another_time_counts_again(loaded):
+    stored = [(id_, START + hour * HOUR) for hour, id_ in enumerate(STORED)]
+    again = [Event(STORED[2], START + 2 * HOUR), Event("i7", START), Event("i7", START), Event("i7", START + 1)]
+    found, _ = history_of(loaded, Question("u4", again))
+    assert found == [stored[0], ("i7", START), ("i7", START + 1), *stored[1:]]
+
+
+def test_events_of_one_second_stay_in_the_order_given(loaded):
+    given = [Event(id_, START) for id_ in ("i9", "i3", "i5", "i3")]
+    found, _ = history_of(loaded, Question(None, given))
+    assert [id_ for id_, _ in found] == ["i9", "i3", "i5"]
+
+
+def test_an_event_without_time_comes_after_the_stored_ones(loaded):
+    found, _ = history_of(loaded, Question("u4", [Event("i7"), Event("i3")]))
+    assert [id_ for id_, _ in found] == [*STORED, "i7", "i3"]
+
+
+def test_unknown_items_are_reported_and_change_nothing_else(loaded):
+    plain = respond(loaded, Question("u4", [Event("i7", START)]))
+    odd = respond(loaded, Question("u4", [Event("nope", START), Event("i7", START), Event("I7")], deny=["absent"]))
+    assert odd.items == plain.items
+    assert odd.ignored == ["nope", "I7"]
+    assert plain.ignored == []
+
+
+def test_a_known_user_is_answered_as_one_folded_in_from_the_same_history(loaded):
+    known = respond(loaded, Question("u4", k=20))
+    brought = respond(loaded, Question(None, [Event(id_) for id_ in STORED], k=20))
+    assert (known.source, brought.source) == ("known", "history")
+    assert [item.item_id for item in known.items] == [item.item_id for item in brought.items]
+    assert [item.because for item in known.items] == [item.because for item in brought.items]
+    np.testing.assert_allclose([i.score for i in known.items], [i.score for i in brought.items], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("question", "history"),
+    [
+        (Question("u4", k=30), STORED),
+        (Question("u4", [Event("i7"), Event("i11")], k=30), [*STORED, "i7", "i11"]),
+        (Question("never seen", [Event("i2"), Event("i5"), Event("i8")], k=30), ["i2", "i5", "i8"]),
+        (
+            Question("never seen", [Event(id_, START + at) for at, id_ in enumerate(["i2", "i5", "i2", "i2"])], k=30),
+            ["i2", "i5", "i2", "i2"],
+        ),
+    ],
+    ids=["known", "known with clicks", "newcomer", "newcomer who came back to an item"],
+)
+def test_the_reason_names_the_event_that_adds_most_and_the_parts_make_the_score(loaded, question, history):
+    _, shares = fold_in(history)
+    named = set()
+    for item in respond(loaded, question).items:
+        events = shares @ MADE.embeddings.items[int(item.item_id[1:])].astype(np.float64)
+        parts = np.array([events[[other == id_ for other in history]].sum() for id_ in history])  # repeats add up
+        assert item.score == pytest.approx(events.sum(), rel=1e-3, abs=1e-5)
+        if parts.max() <= 0:
+            assert (item.reason, item.because) == (None, None)
+            continue
+        assert item.because == history[int(parts.argmax())]
+        named.add(item.because)
+        assert item.reason == f"because of {'i1' if item.because == 'i1' else 'Title ' + item.because[1:]}"
+    assert len(named) > 1
+
+
+def test_the_contributions_of_the_encoder_sum_to_the_score(loaded):
+    spy = Spy(loaded.recommender)
+    reply = respond(replace(loaded, recommender=spy), Question("u4", k=30))
+    parts = loaded.recommender.ranker.contributions(spy.users, np.array([int(i.item_id[1:]) for i in reply.items]))
+    assert parts.shape == (30, len(STORED))
+    np.testing.assert_allclose(parts.sum(axis=1), [item.score for item in reply.items], rtol=1e-3, atol=1e-5)
+
+
+def test_a_stranger_gets_what_is_popular_and_is_told_so(loaded):
+    reply = respond(loaded, Question("never seen", k=4))
+    best = MADE.fallback[MADE.fallback != 39][:4]
+    assert reply.source == "fallback"
+    assert "30 days" in reply.why
+    assert [item.item_id for item in reply.items] == [f"i{item}" for item in best]
+    for item in reply.items:
+        domain = "books" if int(item.item_id[1:]) % 2 else "films"
+        assert (item.reason, item.because) == (f"popular now in {domain}", None)
+
+
+def test_popularity_of_all_time_does_not_say_now(tmp_path):
+    made = content(embeddings=popularity(np.arange(40.0)), fallback_days=None)
+    reply = respond(bundle.load(publish(tmp_path, made)), Question("u4", [Event("i39")], k=3))
+    assert [item.item_id for item in reply.items if item.item_id not in STORED]
+    assert {item.reason.split(" in ")[0] for item in reply.items} == {"popular"}
+    assert "i39" not in [item.item_id for item in reply.items]
+
+
+def test_domain_allow_and_deny_hold_together(loaded):
+    wide = respond(loaded, Question("u4", k=39))
+    ids = [item.item_id for item in wide.items]
+    assert set(ids) == {f"i{item}" for item in range(39)} - set(STORED)
+
+    def asked(**rules):
+        return [item.item_id for item in respond(loaded, Question("u4", k=39, **rules)).items]
+
+    odd = [id_ for id_ in ids if int(id_[1:]) % 2]
+    assert asked(domain="books") == odd
+    assert asked(deny=ids[:3]) == ids[3:]
+    assert asked(allow=[ids[5], ids[2], ids[2], STORED[0], "i39"]) == [ids[2], ids[5]]
+    assert asked(domain="books", allow=ids[:10], deny=odd[:1]) == [id_ for id_ in ids[:10] if id_ in odd][1:]
+    assert asked(allow=[]) == []
+    stranger = respond(loaded, Question(None, k=39, domain="films", deny=["i0"]))
+    assert {int(item.item_id[1:]) for item in stranger.items} == set(range(2, 39, 2))
+
+
+def test_unknown_allowed_items_are_reported(loaded):
+    reply = respond(loaded, Question("u4", allow=["i3", "nope"]))
+    assert reply.ignored == ["nope"]
+
+
+def test_what_no_answer_can_meet_is_an_error(loaded):
+    for k in (0, -1, 1001):
+        with pytest.raises(RequestError, match="k must be"):
+            respond(loaded, Question("u4", k=k))
+    with pytest.raises(RequestError, match="books, films") as error:
+        respond(loaded, Question("u4", domain="music"))
+    assert error.value.code == "unknown_domain"
+
+
+def test_similar_items_are_those_of_the_highest_cosine(loaded):
+    vectors = MADE.embeddings.items.astype(np.float64)[:-1]
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = units @ units[6]
+    cosines[6] = -np.inf
+    found = similar(loaded, "i6", 100)
+    assert [item.item_id for item in found] == [f"i{item}" for item in np.argsort(-cosines)[:38]]
+    np.testing.assert_allclose([item.score for item in found], np.sort(cosines)[::-1][:38], rtol=1e-4, atol=1e-6)
+    for item_id in ("i39", "nope"):
+        with pytest.raises(RequestError, match="has no vector"):
+            similar(loaded, item_id, 5)

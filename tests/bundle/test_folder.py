@@ -1,0 +1,186 @@
+"""The folder of a bundle: what it holds, what may be done to it, which one is current, and the page about it."""
+
+import gc
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recsys.bundle import bundle
+from recsys.bundle.manifest import read_manifest
+from recsys.bundle.root import current, point_to
+from recsys.bundle.write import publish, write
+from recsys.encoders.users import Users
+from recsys.errors import BundleError
+from tests.helpers.bundles import START, content, exact, single
+
+MADE = content()
+OLD = Path(__file__).parents[1] / "bundles"  # format 1, written before a bundle could hold weights
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A bundle that no test may change."""
+    return publish(tmp_path_factory.mktemp("written"), MADE)
+
+
+# What the folder holds
+
+
+@pytest.mark.parametrize("name", ["before_weights_plain", "before_weights_typed"])
+def test_a_bundle_of_an_earlier_version_loads_and_weighs_every_event_alike(name):
+    loaded = bundle.load(OLD / name)
+    assert loaded.history_weight is None
+    assert (dict(loaded.event_weights), loaded.duplicates) == ({}, "all")
+    assert loaded.event_names == (("view", "buy") if name.endswith("typed") else ())
+    users = Users.unknown(loaded.past)
+    ids, _ = single(loaded.recommender, replace(users, now=np.full(12, START)), 5)
+    assert (ids >= 0).all()
+
+
+def test_a_bundle_without_weights_is_written_as_it_was_before_there_were_any(tmp_path):
+    made = content(12, 20, 4, events=4)
+    old, new = OLD / "before_weights_plain", publish(tmp_path, made)
+    ones = replace(made, history_weight=np.ones(48, np.float32), event_weights={"buy": 1.0})
+    for folder in (new, publish(tmp_path, ones)):
+        before, after = read_manifest(old), read_manifest(folder)
+        assert list(before) == list(after)
+        assert list(before["files"]) == list(after["files"])
+        questions = [json.loads((path / "golden.json").read_bytes()) for path in (old, folder)]
+        asked = [[{**one, "scores": None} for one in golden] for golden in questions]
+        assert asked[0] == asked[1]
+        for file in ("histories.items.npy", "histories.offsets.npy", "histories.time.npy", "users.ids", "fallback.npy"):
+            assert before["files"][file] == after["files"][file]
+
+
+def test_the_manifest_tells_where_the_bundle_comes_from(written):
+    manifest = read_manifest(written)
+    assert manifest["format"] == 1
+    assert manifest["bundle_id"] == written.name
+    assert manifest["space_id"] == MADE.embeddings.encoder.space_id
+    assert (manifest["kind"], manifest["dim"], manifest["metric"]) == ("solve", 8, "inner_product")
+    assert manifest["counts"] == {"items": 40, "items_with_vector": 39, "users": 30, "events": 180}
+    assert manifest["index"] == {"factory": "Flat", "recall": 1.0}
+    assert manifest["seen"] == "exclude"
+    assert manifest["lineage"] == {"seed": 1, "data": "made by hand"}
+    assert set(manifest["versions"]) == {"recsys", "numpy", "faiss-cpu", "pyarrow"}
+    assert manifest["created"].endswith("+00:00")
+
+
+def test_nothing_in_a_bundle_is_a_pickle(written):
+    for path in written.rglob("*.npy"):
+        assert np.load(path, allow_pickle=False).dtype.kind in "fi"
+
+
+def test_the_vectors_are_stored_once_and_shared_by_all_who_use_them(written):
+    stored = MADE.embeddings.items.tobytes()
+    assert [p.name for p in written.rglob("*") if p.is_file() and stored in p.read_bytes()] == ["index.faiss"]
+    loaded = bundle.load(written)
+    address = loaded.item_vectors.ctypes.data
+    ranker = loaded.recommender.ranker
+    assert faiss.read_index(str(written / "index.faiss")).ntotal == len(loaded.item_vectors)
+    assert int(ranker.index.get_xb()) == address
+    assert ranker.encoder.inputs.ctypes.data == address
+    assert ranker.items.ctypes.data == address
+
+
+def test_large_arrays_are_mapped_and_aligned(written):
+    before = pa.total_allocated_bytes()
+    loaded = bundle.load(written)
+    mapped = [
+        loaded.recommender.ranker.encoder.table,
+        loaded.recommender.fallback,
+        loaded.histories.offsets,
+        loaded.histories.values,
+        loaded.history_time,
+    ]
+    for array in mapped:
+        assert isinstance(array, np.memmap)
+        assert not array.flags.writeable
+    assert loaded.item_vectors.flags.aligned  # else numpy copies the whole array for every product
+    assert not loaded.item_vectors.flags.writeable
+    assert loaded.catalogue.title(0) == "Title 0"
+    assert pa.total_allocated_bytes() == before
+
+
+def test_parts_outlive_the_bundle_and_the_folder(written, tmp_path):
+    folder = Path(shutil.copytree(written, tmp_path / "gone"))
+    users = Users.known(np.arange(30), MADE.histories)
+    expected = exact(MADE).recommend(users, 12).ids
+    loaded = bundle.load(folder)
+    index, vectors = loaded.recommender.ranker.index, bundle.load(folder).item_vectors
+    shutil.rmtree(folder)
+    np.testing.assert_array_equal(single(loaded.recommender, users, 12)[0], expected)
+    assert (loaded.item_ids[3], loaded.catalogue.title(3)) == ("i3", "Title 3")
+    del loaded
+    gc.collect()
+    np.testing.assert_array_equal(vectors, MADE.embeddings.items)
+    everything = np.argsort(-(MADE.embeddings.items @ MADE.embeddings.items[5]), kind="stable")
+    assert index.search(MADE.embeddings.items[5:6].copy(), 5)[1][0].tolist() == everything[:5].tolist()
+
+
+# The pointer
+
+
+def test_the_pointer_goes_forward_and_back(tmp_path):
+    first = publish(tmp_path, content(seed=1))
+    second = publish(tmp_path, content(seed=2))
+    assert current(tmp_path) == second
+    point_to(tmp_path, first.name)
+    assert current(tmp_path) == first
+    third = write(tmp_path, content(seed=3))
+    assert current(tmp_path) == first
+    point_to(tmp_path, third.name)
+    assert bundle.load(current(tmp_path)).bundle_id == third.name
+
+
+def test_the_pointer_never_names_what_is_not_a_whole_bundle(tmp_path):
+    first = publish(tmp_path, content(seed=1))
+    second = publish(tmp_path, content(seed=2))
+    (first / "fallback.npy").write_bytes(b"damaged")
+    for bundle_id in (first.name, "absent", "", ".", f"../{tmp_path.name}/{second.name}", str(second)):
+        with pytest.raises(BundleError):
+            point_to(tmp_path, bundle_id)
+    assert current(tmp_path) == second
+
+
+def test_current_of_a_bundle_is_itself(written):
+    assert current(written) == written
+    assert current(written.parent) == written
+
+
+@pytest.mark.parametrize("text", [None, "", "\n", "absent\n", "..\n", b"\xff\xfe"])
+def test_current_of_nothing_says_what_to_do(tmp_path, text):
+    if text is not None:
+        (tmp_path / "current").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(BundleError, match=r"recsys export|Export one"):
+        current(tmp_path)
+    with pytest.raises(BundleError, match="recsys export"):
+        current(tmp_path / "absent")
+
+
+# The page about it
+
+
+def test_the_page_is_enough_to_read_a_bundle_without_our_code(written):
+    page = (Path(__file__).parents[2] / "docs/bundle.md").read_text()
+    names = {"folder": written}
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], names)
+    answer = bundle.load(written).recommender.recommend(Users.known(np.array([0]), MADE.histories.take([0])), 10)
+    assert [id_ for id_, _, _ in names["answer"]] == [f"i{item}" for item in answer.ids[0]]
+    assert [title for _, title, _ in names["answer"]] == [MADE.catalogue.title(int(item)) for item in answer.ids[0]]
+    np.testing.assert_allclose([score for _, _, score in names["answer"]], answer.scores[0], rtol=1e-4)
+
+
+def test_the_page_names_every_file_and_every_key(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/bundle.md").read_text()
+    manifest = read_manifest(publish(tmp_path, replace(content(weighted=True), duplicates="sum")))
+    files = [name for name in manifest["files"] if not (name.startswith("encoder/") and name.endswith(".npy"))]
+    for name in (*files, *manifest, *manifest["counts"], "gram", "table"):
+        assert f"`{name}`" in page, name

@@ -1,0 +1,19 @@
+"""A small bundle whose seen policy looks at time, type and domain."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from recsys.bundle.content import Content
+from tests.helpers.bundles import content
+
+DAY = 86_400
+NAMES = ("view", "buy", "rate")
+STATED = {"policy": "cooldown_days", "days": 1, "events": ["buy", "view"], "domains": {"books": {"events": ["buy"]}}}
+
+
+def made(seen: Any) -> Content:
+    whole = content(seen=seen)
+    event = np.random.default_rng(5).integers(3, size=len(whole.histories.values)).astype(np.int8)
+    return replace(whole, history_event=event, event_names=NAMES)

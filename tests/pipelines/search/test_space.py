@@ -1,0 +1,146 @@
+"""The space of a search: what is declared fits its model, what is asked for is checked, edges are said."""
+
+import tomllib
+
+import pytest
+
+from recsys.errors import SettingError
+from recsys.models.als.als import ALS
+from recsys.models.registry import MODELS, make_model
+from recsys.models.search import SEARCH, Choices, Span, space_of
+from recsys.pipelines.run.settings import RunSettings
+from recsys.pipelines.search.config_file import config_text, toml_text
+from recsys.pipelines.search.space import edges, placed, said, searched
+
+TOY = "tests.helpers.tuned:Peak"
+
+
+class Misspelt(ALS):
+    search = {"regularisation": Span(0.1, 1.0)}  # noqa: RUF012
+
+
+@pytest.mark.parametrize("name", sorted(SEARCH))
+def test_a_declared_space_fits_its_model_and_holds_the_defaults(name: str) -> None:
+    assert name in MODELS
+    found = searched(name, {})
+    assert found.start is not None or name == "popularity"  # all time is no number of days
+    for field, span in found.space.items():
+        for end in span.values if isinstance(span, Choices) else (span.low, span.high):
+            make_model(name, found.settings({field: end}))
+
+
+def test_every_model_with_settings_of_its_own_can_be_searched() -> None:
+    without = {name for name in MODELS if not space_of(name)}
+    assert {
+        "als",
+        "bpr",
+        "softmax",
+        "ease",
+        "item_knn",
+        "spectral",
+        "mixture",
+        "narrowed",
+        "variational",
+        "two_tower",
+    } & without == set()
+    assert "own_history" in without
+
+
+def test_what_is_asked_for_replaces_adds_and_fixes() -> None:
+    found = searched("als", {"dim": 8}, ["regularization=0.01:0.1", "solver=cg,exact", "unobserved_weight=0.5"])
+    half_life = SEARCH["als"]["half_life"]
+    asked = {"regularization": Span(0.01, 0.1), "solver": Choices(("cg", "exact"))}
+    assert found.space == {"half_life": half_life} | asked
+    assert (found.fixed["unobserved_weight"], found.fixed["dim"]) == (0.5, 8)
+    assert found.start is None  # the default regularization lies outside
+    optional = searched("ease", {}, ["half_life=none,5,20.0"])
+    assert optional.space["half_life"] == Choices((None, 5, 20.0))
+    assert optional.start == {"regularization": 300.0, "half_life": None}
+    assert said(optional.space)["half_life"] == "none,5,20.0"
+    assert found.settings({"regularization": 0.02, "solver": "exact"})["solver"] == "exact"
+    words = {"half_life": "none,4.0,12.0,40.0", "regularization": "0.01:0.1", "solver": "cg,exact"}
+    assert said(found.space) == words
+    ends = searched("als", {}, ["dim=8:64:log", "exponent=0:1"]).space
+    assert isinstance(ends["dim"].low, int)  # whole where the setting is, not where the ends happen to be
+    assert isinstance(ends["exponent"].high, float)
+
+
+def test_a_declared_range_is_stretched_to_the_settings_as_given_and_one_of_the_users_own_is_not() -> None:
+    given = {"regularization": 2.5, "unobserved_weight": 1e-5, "half_life": 7.0}
+    found = searched("als", given)
+    assert found.space == {
+        "regularization": Span(3e-4, 2.5, log=True),
+        "unobserved_weight": Span(1e-5, 10.0, log=True),
+        "half_life": Choices((None, 4.0, 12.0, 40.0, 7.0)),
+    }
+    assert found.start == given
+    assert searched("als", {"regularization": 2.5}, ["regularization=0.1:1"]).start is None
+
+
+def test_places_inside_lists_are_reached() -> None:
+    found = searched("mixture", {}, ["parts.0.regularization=0.001:0.1:log"])
+    model = found.settings({"weights.1": 0.4, "parts.0.regularization": 0.02})
+    assert model["weights"] == [1.0, 0.4]
+    assert model["parts"][0]["regularization"] == 0.02
+    assert found.fixed["weights"] == [1.0, 0.1], "the settings as given stay as they are"
+    make_model("mixture", model)
+    assert placed({"a": [1, {"b": 2}]}, "a.1.b", 3) == {"a": [1, {"b": 3}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("als", "regularisation=0.1:1", ("'regularisation'", "did you mean 'regularization'")),
+        ("test_space:Misspelt", "", ("'regularisation'", "no setting of model")),
+        ("als", "weights.1=0:1", ("'weights.1'", "no setting of model 'als'")),
+        ("als", "regularization=1:0.1", ("regularization", "is empty", "comes first")),
+        ("als", "regularization=1:1", ("is empty",)),
+        ("als", "exponent=0:1:log", ("begins at 0", "above 0")),
+        ("als", "regularization=0:1", ("regularization", "greater than 0", "got 0")),
+        ("als", "exponent=0:2", ("exponent", "less than or equal to 1")),
+        ("als", "dim=8.5:16", ("dim", "whole numbers")),
+        ("als", "dim=8:many", ("LOW:HIGH",)),
+        ("als", "dim=8:16:lin", ("LOW:HIGH:log",)),
+        ("als", "regularization=nan:1", ("LOW:HIGH",)),
+        ("als", "solver=1:2", ("solver", "'cg'", "solver=A,B")),
+        ("als", "solver=cg,lu", ("solver", "'lu'")),
+        ("als", "solver=cg,cg", ("twice",)),
+        ("als", "solver", ("FIELD=LOW:HIGH",)),
+        ("als", "=1:2", ("FIELD=LOW:HIGH",)),
+        ("own_history", "", ("own_history", "nothing to search")),
+        (TOY, "x=5", ("nothing to search",)),
+    ],
+)
+def test_a_wrong_space_is_a_sentence(name: str, change: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(SettingError) as raised:
+        searched(name, {}, [change] if change else [])
+    for word in words:
+        assert word in str(raised.value)
+
+
+def test_an_edge_is_said_with_the_way_on_unless_the_setting_ends_there() -> None:
+    found = searched("als", {}, ["regularization=0.001:0.1:log", "exponent=0:1", "dim=8:64"])
+    inside = {"regularization": 0.01, "exponent": 0.5, "dim": 32, "unobserved_weight": 0.05}
+    assert edges(found, inside) == []
+    (low,) = edges(found, {**inside, "regularization": 0.00101})
+    assert "lower edge" in low
+    assert "--space regularization=0.0001:0.1:log" in low
+    (high,) = edges(found, {**inside, "dim": 64})
+    assert "--space dim=8:120" in high
+    assert edges(found, {**inside, "exponent": 1.0}) == []
+
+
+def test_a_config_is_read_back_as_it_was() -> None:
+    text = 'quote " back \\ ü \n \x7f'
+    odd = {"a": 1, "b": 1e-05, "c": text, "d": [1.5, [True, "x"]], "t": {"k y": {"deep": 0.1}, "z": {}}}
+    assert tomllib.loads(toml_text({**odd, "nothing": None})) == odd
+    settings = RunSettings(data="c.csv", seed=7, judge="validation", model={"name": "mixture"})
+    model = searched("mixture", {}).settings({"weights.1": 0.25})
+    text = config_text(settings, model, ["weights.1"], ["Purpose: a\ntest."])
+    read = tomllib.loads(text)
+    assert text.startswith("# Purpose: a?test.\n")
+    assert "judge" not in read
+    assert (read["data"], read["seed"], read["model"]["weights"]) == ("c.csv", 7, [1.0, 0.25])
+    make_model("mixture", {key: value for key, value in read["model"].items() if key != "name"})
+    usual = settings.model_copy(update={"model": {"name": "als"}})
+    assert tomllib.loads(config_text(usual, searched("als", {}).fixed, [], []))["model"] == {"name": "als"}

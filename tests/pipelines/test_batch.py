@@ -1,0 +1,152 @@
+"""Recommendations for everyone: the same as one by one, whole after a kill, and never mixed."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys.answers.question import Question
+from recsys.answers.respond import respond
+from recsys.bundle.bundle import Bundle, load
+from recsys.bundle.write import write
+from recsys.errors import BundleError, RequestError
+from recsys.pipelines.batch import STATE, recommend_all
+from recsys.progress import Step
+from recsys.retrieval.ranker import SOURCES
+from tests.helpers import bundles
+
+USERS, K, PART = 230, 7, 50
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return load(write(tmp_path_factory.mktemp("bundles"), bundles.content(n_users=USERS)))
+
+
+def rows_of(folder: Path) -> pa.Table:
+    return pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob("part-*.parquet"))])
+
+
+def test_everyone_gets_what_a_single_request_gets(bundle: Bundle, tmp_path: Path) -> None:
+    steps: list[Step] = []
+    batch = recommend_all(bundle, K, tmp_path / "out", part_users=PART, progress=steps.append)
+    assert (batch.users, batch.total, batch.parts) == (USERS, USERS, 5)
+    assert batch.users_per_second > 0
+    assert (steps[-1].done, steps[-1].total) == (USERS, USERS)
+    found: dict[str, list[dict[str, object]]] = {}
+    for row in rows_of(tmp_path / "out").to_pylist():
+        found.setdefault(row["user_id"], []).append(row)
+    assert list(found) == list(bundle.user_ids)
+    for user, rows in found.items():
+        single = respond(bundle, Question(user, k=K))
+        assert [row["item_id"] for row in rows] == [item.item_id for item in single.items]
+        assert [row["score"] for row in rows] == pytest.approx([item.score for item in single.items], rel=1e-4)
+        assert [row["rank"] for row in rows] == list(range(1, K + 1))
+        assert {row["source"] for row in rows} == {single.source}
+        assert {row["bundle_id"] for row in rows} == {bundle.bundle_id}
+
+
+def test_short_rows_are_short_and_not_padded(bundle: Bundle, tmp_path: Path) -> None:
+    recommend_all(bundle, 40, tmp_path / "out")
+    table = rows_of(tmp_path / "out")
+    assert table.num_rows == USERS * (39 - 6)  # 39 items have a vector, six of them are in each history
+    assert set(table["source"].to_pylist()) <= set(SOURCES)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from recsys.pipelines.batch import recommend_all
+from recsys.bundle.bundle import load
+
+def kill(step):
+    if step.done >= 120:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+recommend_all(load(Path(sys.argv[1])), 7, Path(sys.argv[2]), part_users=50, progress=kill)
+"""
+
+
+def test_killed_in_the_middle_it_goes_on_where_it_was(bundle: Bundle, tmp_path: Path) -> None:
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    command = [sys.executable, "-c", KILLED, str(bundle.path), str(out)]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[2], timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    first = {path.name: path.stat().st_ino for path in out.glob("part-*.parquet")}
+    assert sorted(first) == ["part-00000.parquet", "part-00001.parquet"]
+    (out / "part-00002.parquet.partial").write_bytes(b"what a kill while writing leaves")
+    batch = recommend_all(bundle, K, out)
+    assert (batch.users, batch.parts) == (USERS - 2 * PART, 5)
+    assert {name: (out / name).stat().st_ino for name in first} == first
+    recommend_all(bundle, K, whole, part_users=PART)
+    assert rows_of(out).equals(rows_of(whole))
+    assert sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) == [
+        *(f"part-{number:05}.parquet" for number in range(5)),
+        STATE,
+    ]
+    assert recommend_all(bundle, K, out).users == 0
+
+
+def test_a_lost_part_is_made_again(bundle: Bundle, tmp_path: Path) -> None:
+    recommend_all(bundle, K, tmp_path, part_users=PART)
+    (tmp_path / "part-00003.parquet").unlink()
+    assert recommend_all(bundle, K, tmp_path).users == PART
+    assert rows_of(tmp_path).num_rows == USERS * K
+
+
+def test_another_bundle_another_k_or_a_strange_folder_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    recommend_all(bundle, K, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(BundleError, match="holds recommendations of k 7, and this call asks for 8"):
+        recommend_all(bundle, 8, out)
+    other = load(write(tmp_path / "other", bundles.content(n_users=USERS, seed=2)))
+    with pytest.raises(BundleError, match="holds recommendations of bundle_id"):
+        recommend_all(other, K, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match=r"is not empty \(thesis.txt\)"):
+        recommend_all(bundle, K, tmp_path / "mine")
+    (out / STATE).write_text("{")
+    with pytest.raises(BundleError, match="cannot be read as the state"):
+        recommend_all(bundle, K, out)
+    with pytest.raises(RequestError, match="k must be between 1 and the 40 items"):
+        recommend_all(bundle, 41, tmp_path / "new")
+
+
+FULL = """
+import sys
+from pathlib import Path
+from recsys.pipelines.batch import recommend_all
+from recsys.errors import BundleError
+from recsys.bundle.bundle import load
+try:
+    recommend_all(load(Path(sys.argv[1])), 39, Path(sys.argv[2]), part_users=200)
+except BundleError as error:
+    sys.exit(f"refused: {error}")
+"""
+
+
+def test_a_full_disk_is_one_sentence_and_the_rest_is_made_later(bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    said = subprocess.run(
+        [sys.executable, "-c", FULL, str(bundle.path), str(out)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "refused:" in said.stderr
+    assert "part-00000.parquet" in said.stderr
+    assert not list(out.glob("part-*"))
+    assert recommend_all(bundle, 39, out).users == USERS

@@ -1,0 +1,235 @@
+"""The seen policy: when what a user had may come again, by time, event type and domain, offline and served alike."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys.answers.question import Event, Question
+from recsys.answers.respond import respond
+from recsys.arrays import Ragged
+from recsys.bundle import bundle
+from recsys.bundle.content import Content
+from recsys.bundle.write import publish
+from recsys.encoders.users import Users
+from recsys.errors import ModelError, SettingError
+from recsys.retrieval.recommender import recommender_of
+from recsys.retrieval.seen import SeenSettings, seen_policy
+from tests.helpers.bundles import START, content
+from tests.helpers.seen import DAY, NAMES, STATED, made
+
+NOW = 1_700_000_000
+N_ITEMS = 30
+DOMAINS = {"films": np.arange(0, 30, 3, dtype=np.int32), "books": np.arange(1, 30, 3, dtype=np.int32)}  # a third: none
+
+
+def users(seed: int, n: int = 25) -> Users:
+    """People with events of the last 40 days, some of unknown type, one in the future, and one without any."""
+    rng = np.random.default_rng(seed)
+    lengths = np.r_[0, rng.integers(1, 20, n - 1)]
+    history = Ragged.of([rng.integers(N_ITEMS, size=length) for length in lengths])
+    time = NOW - rng.integers(-DAY, 40 * DAY, len(history.values))
+    event = rng.integers(-1, 3, len(history.values)).astype(np.int8)
+    now = NOW + rng.integers(0, DAY, n)
+    return Users(np.full(n, -1, np.int32), history, time=time, event=event, now=now)
+
+
+def slowly(stated: Any, people: Users) -> list[list[int]]:
+    """Event by event, from the plain words of the settings."""
+
+    def keeps_out(rule: dict, age: int) -> bool:
+        policy = rule.get("policy", "exclude")
+        return policy == "exclude" or (policy == "cooldown_days" and age < rule["days"] * DAY)
+
+    def as_rule(given: Any) -> dict:
+        return {"policy": given} if isinstance(given, str) else given
+
+    def of_type(rule: dict, name: str, age: int) -> bool:
+        events = rule.get("events", ())
+        if isinstance(events, dict):
+            return keeps_out(as_rule(events.get(name, rule)), age)
+        return (not events or name in events) and keeps_out(rule, age)
+
+    general = as_rule(stated)
+    forbidden: list[list[int]] = []
+    for row in range(len(people)):
+        forbidden.append([])
+        start = people.history.offsets[row]
+        for at, item in enumerate(people.history.row(row)):
+            domain = next((name for name, items in DOMAINS.items() if item in items), None)
+            rule = as_rule(general.get("domains", {}).get(domain, general))
+            age = int(people.now[row] - people.time[start + at])
+            code = people.event[start + at]
+            types = NAMES if code < 0 else [NAMES[code]]  # of unknown type: as bad as the worst
+            if any(of_type(rule, name, age) for name in types):
+                forbidden[-1].append(int(item))
+    return forbidden
+
+
+POLICIES: list[Any] = [
+    {"policy": "cooldown_days", "days": 10},
+    {"policy": "cooldown_days", "days": 0.5},
+    {"policy": "exclude", "events": ["buy"]},
+    {"policy": "cooldown_days", "days": 7, "events": ["buy", "rate"]},
+    {"policy": "allow", "events": {"buy": "exclude", "view": {"policy": "cooldown_days", "days": 3}}},
+    {"policy": "exclude", "domains": {"films": "allow", "books": {"policy": "cooldown_days", "days": 20}}},
+    {"policy": "allow", "domains": {"books": {"policy": "exclude", "events": ["rate"]}}},
+    {"policy": "cooldown_days", "days": 5, "domains": {"films": {"policy": "exclude", "events": {"view": "allow"}}}},
+]
+
+
+@pytest.mark.parametrize("stated", POLICIES, ids=json.dumps)
+def test_forbidden_items_are_those_of_a_slow_reading_of_the_settings(stated: dict) -> None:
+    policy = seen_policy(stated, N_ITEMS, NAMES, DOMAINS)
+    people = users(1)
+    assert not isinstance(policy, str)
+    found = policy.forbidden(people)
+    assert [found.row(row).tolist() for row in range(len(people))] == slowly(stated, people)
+    assert 0 < len(found.values) < len(people.history.values)
+
+
+@pytest.mark.parametrize("word", ["exclude", "allow"])
+def test_a_word_is_a_policy_and_stays_a_word(word: str) -> None:
+    assert seen_policy(word, N_ITEMS) == seen_policy({"policy": word}, N_ITEMS) == word
+    assert SeenSettings.of(word).stated == word
+
+
+@pytest.mark.parametrize("stated", POLICIES, ids=json.dumps)
+def test_what_is_stated_reads_back(stated: dict) -> None:
+    settings = SeenSettings.of(stated)
+    assert SeenSettings.of(json.loads(json.dumps(settings.stated))) == settings
+
+
+def test_a_cooldown_ends_to_the_second() -> None:
+    policy = seen_policy({"policy": "cooldown_days", "days": 2}, N_ITEMS)
+    assert not isinstance(policy, str)
+    for age, kept_out in ((2 * DAY - 1, [4]), (2 * DAY, [])):
+        one = Users(np.array([-1]), Ragged.of([[4]]), time=np.array([NOW - age]), now=np.array([NOW]))
+        assert policy.forbidden(one).values.tolist() == kept_out
+
+
+def test_an_item_had_twice_is_kept_out_by_the_later_time() -> None:
+    policy = seen_policy({"policy": "cooldown_days", "days": 2}, N_ITEMS)
+    assert not isinstance(policy, str)
+    time = np.array([NOW - 9 * DAY, NOW - DAY])
+    one = Users(np.array([-1]), Ragged.of([[4, 4]]), time=time, now=np.array([NOW]))
+    assert policy.forbidden(one).values.tolist() == [4]
+
+
+def test_wrong_policies_are_refused_in_a_sentence() -> None:
+    for stated, sentence in (
+        ("never", "Input should be 'exclude', 'allow' or 'cooldown_days'"),
+        ({"policy": "cooldown_days"}, "days goes with policy = 'cooldown_days'"),
+        ({"policy": "exclude", "days": 3}, "days goes with policy = 'cooldown_days'"),
+        ({"policy": "cooldown_days", "days": 0}, "greater than 0"),
+        ({"polcy": "allow"}, "did you mean 'policy'"),
+    ):
+        with pytest.raises(SettingError, match=sentence):
+            SeenSettings.of(stated)
+    with pytest.raises(SettingError, match=r"seen.events names 'purchase'.*theirs are: view, buy, rate"):
+        seen_policy({"events": ["purchase"]}, N_ITEMS, NAMES)
+    with pytest.raises(SettingError, match=r"seen.events names 'buy'.*theirs are: none"):
+        seen_policy({"events": {"buy": "allow"}}, N_ITEMS)
+    with pytest.raises(SettingError, match=r"seen.domains names 'music'.*theirs are: books, films"):
+        seen_policy({"domains": {"music": "allow"}}, N_ITEMS, domains=DOMAINS)
+
+
+def test_days_need_times_and_a_moment() -> None:
+    policy = seen_policy({"policy": "cooldown_days", "days": 2}, N_ITEMS)
+    assert not isinstance(policy, str)
+    with pytest.raises(ModelError, match="needs `now`"):
+        policy.forbidden(replace(users(1), now=None))
+    with pytest.raises(ModelError, match="needs the times of the history"):
+        policy.forbidden(replace(users(1), time=None))
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> bundle.Bundle:
+    return bundle.load(publish(tmp_path_factory.mktemp("root"), made(STATED)))
+
+
+def test_a_bundle_keeps_policy_events_and_names(loaded: bundle.Bundle) -> None:
+    assert loaded.manifest["seen"] == SeenSettings.of(STATED).stated
+    assert loaded.event_names == NAMES
+    np.testing.assert_array_equal(loaded.history_event, made(STATED).history_event)
+    golden = json.loads((loaded.path / "golden.json").read_text())
+    assert {"time", "event", "now"} <= set(golden[0])
+
+
+def test_a_bundle_of_data_without_event_types_has_neither_file_nor_names(tmp_path: Any) -> None:
+    plain = bundle.load(publish(tmp_path, content()))
+    assert plain.history_event is None
+    assert plain.event_names == ()
+    assert "event_names" not in plain.manifest
+    assert not (plain.path / "histories.event.npy").exists()
+
+
+def counts_at_the_end(whole: Content) -> np.ndarray:
+    """int (30,): how many items are left to each user when all cooldowns are over."""
+    books = whole.catalogue.domains["books"]
+    events = zip(whole.histories.row_of_value(), whole.histories.values, whole.history_event, strict=True)  # type: ignore[arg-type]
+    bought = {(user, item) for user, item, code in events if NAMES[code] == "buy" and item in books}
+    return 39 - np.bincount([user for user, _ in bought], minlength=30)
+
+
+@pytest.mark.parametrize("hours", [0, 5, 20, 24.5, 26.5, 28.1, 40])
+def test_the_service_keeps_out_what_evaluation_keeps_out(loaded: bundle.Bundle, hours: float) -> None:
+    whole = made(STATED)
+    now = START + int(hours * 3600)
+    everyone = Users(
+        np.arange(30, dtype=np.int32),
+        whole.histories,
+        time=whole.history_time,
+        event=whole.history_event,
+        now=np.full(30, now),
+    )
+    offline = recommender_of(
+        whole.embeddings, whole.fallback, STATED, event_names=NAMES, domains=whole.catalogue.domains
+    ).recommend(everyone, 40)
+    for user in range(30):
+        reply = respond(loaded, Question(f"u{user}", k=40, now=now))
+        served = [item.item_id for item in reply.items]
+        assert served == [f"i{item}" for item in offline.ids[user] if item >= 0]
+    counts = (offline.ids >= 0).sum(axis=1)
+    assert (offline.ids != 39).all()  # never trained
+    last = counts_at_the_end(whole)
+    assert (counts <= last).all()
+    assert (counts == last).all() == (hours >= 29)  # a day after the last event only bought books are kept out
+
+
+def test_an_event_of_the_request_counts_by_its_type_and_time(loaded: bundle.Bundle) -> None:
+    now = START + 100 * DAY
+
+    def keeps_out(item: str, **event: Any) -> bool:
+        reply = respond(loaded, Question(None, [Event(item, **event)], k=40, now=now))
+        return item not in [found.item_id for found in reply.items]
+
+    film, book = "i6", "i7"
+    assert keeps_out(film, timestamp=now - 60, event="view")
+    assert not keeps_out(film, timestamp=now - 60, event="rate")
+    assert not keeps_out(film, timestamp=now - 2 * DAY, event="buy")
+    assert keeps_out(film)  # just now, of unknown type
+    assert keeps_out(film, event="no such type")
+    assert not keeps_out(book, event="view")
+    assert keeps_out(book, timestamp=now - 200 * DAY, event="buy")  # for books a purchase is for ever
+
+
+def test_the_clock_is_now_where_nothing_else_is_said(loaded: bundle.Bundle) -> None:
+    reply = respond(loaded, Question("u4", k=40))  # the stored events are years old: only bought books stay away
+    books = {f"i{item}" for item in loaded.catalogue.domains["books"]}
+    kept_out = {f"i{item}" for item in range(39)} - {item.item_id for item in reply.items}
+    start = loaded.histories.offsets[4]
+    codes = loaded.history_event[start : start + 6]  # type: ignore[index]
+    bought = {f"i{item}" for item, code in zip(loaded.histories.row(4), codes, strict=True) if code == 1}
+    assert kept_out == bought & books
+
+
+def test_a_stored_event_sent_again_counts_once_also_without_its_type(loaded: bundle.Bundle) -> None:
+    stored = loaded.histories.row(4)
+    time = loaded.history_time[loaded.histories.offsets[4]]  # type: ignore[index]
+    again = [Event(f"i{stored[0]}", int(time)), Event(f"i{stored[0]}", int(time), "no such type")]
+    brought, plain = (respond(loaded, Question("u4", events, k=40, now=START)) for events in (again, []))
+    assert "6 events" in brought.why
+    assert [item.item_id for item in brought.items] == [item.item_id for item in plain.items]
