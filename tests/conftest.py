@@ -1,10 +1,49 @@
-"""Tests marked `data` read real data sets: skipped only where RECSYS_DATA is unset; where it is set, a gap fails."""
+"""What all tests share: real data where they are at hand, and certain answers for many seeds, processors and threads.
+
+A test that takes `certain_seed` says what is right for any seed: three of them here, `--seeds 20` in `make soak`, which
+also goes through `--bf16 on` and `off` and `--threads 1` and `2`.
+"""
 
 import os
 
 import pytest
 
+pytest.register_assert_rewrite("recsys.testing", "tests.helpers")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("recsys")
+    group.addoption("--seeds", type=int, default=3, help="seeds of each test with a certain answer")
+    group.addoption("--bf16", choices=("auto", "on", "off"), default="auto", help="large products in bf16")
+    group.addoption("--threads", type=int, default=0, help="threads of numba, BLAS, faiss and torch; 0: as they come")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "certain: its answer is right for every seed; `-m certain` chooses these")
+    if config.getoption("--bf16") != "auto":
+        import torch
+
+        torch.cpu._is_avx512_bf16_supported = lambda: config.getoption("--bf16") == "on"
+    if config.getoption("--threads"):
+        import torch
+
+        from recsys.pipelines.threads import set_threads
+
+        set_threads(config.getoption("--threads"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "certain_seed" in metafunc.fixturenames and metafunc.cls is None:  # a contract sees to its own
+        metafunc.parametrize("certain_seed", range(1, metafunc.config.getoption("--seeds") + 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "certain_seed" in getattr(item, "fixturenames", ()):
+            item.add_marker("certain")
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `data` read real data sets: skipped where RECSYS_DATA is unset; where it is set, a gap fails."""
     if item.get_closest_marker("data") and not os.environ.get("RECSYS_DATA"):
         pytest.skip("RECSYS_DATA is unset: name the folder that holds the real data sets")

@@ -26,12 +26,13 @@ ROOMS = (
     "pipelines",
 )
 SERVED = {"encoders", "retrieval", "bundle", "answers"}  # the rooms that the service imports
-NOT_BELOW = dict.fromkeys(SERVED, {"matrix", "data"}) | {"serving": set(ROOMS) - SERVED}
+NOT_BELOW = {room: {"matrix", "data"} for room in SERVED} | {"serving": set(ROOMS) - SERVED}
 HEAVY = {"torch", "pandas", "mlflow", "numba", "scipy", "sklearn"}
 LEAST, MOST, SHORT = 3, 12, 60  # modules of a folder; lines under which a helper of a single sibling is part of it
 APART = {
     "recsys.data.split.clumped": "a subject of its own, with its source and a benchmark",
     "recsys.pipelines.service": "a subject of its own: a process, and HTTP; benchmarks start it too",
+    "recsys.testing.toys": "for suites of learners and of all else",
 }
 
 

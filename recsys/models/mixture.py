@@ -89,8 +89,8 @@ def part_of(settings: Mapping[str, Any]) -> Any:
 
 def score_spread(learned: Embeddings, train: Dataset, *, seed: int) -> float:
     """The standard deviation of a user's scores over all items, averaged over a drawn sample of users."""
-    histories = train.interactions.histories().items
-    active = np.flatnonzero(histories.lengths)
+    histories = train.interactions.histories()
+    active = np.flatnonzero(histories.items.lengths)
     drawn = np.sort(generator(seed, "score spread").choice(active, min(_SAMPLE, len(active)), replace=False))
     users, known = learned.encoder.encode(Users.known(drawn, histories.take(drawn)))
     deviation = [float((vector @ learned.items.T).std()) for vector in users[known]]

@@ -45,9 +45,7 @@ def vectors(more: dict[str, Any]) -> tuple[Any, Any]:
 
 def torchrun(size: int, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=os.environ | environment
-    )
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=os.environ | environment)
 
 
 def test_several_processes_learn_what_one_does(tmp_path: Path) -> None:

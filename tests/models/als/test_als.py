@@ -361,7 +361,7 @@ def test_bytes_do_not_depend_on_what_ran_before(tmp_path: object) -> None:
     import sys
 
     program = (
-        "import sys; sys.path.insert(0, 'tests'); from toys import random_log; from recsys.models.als.als import ALS\n"
+        "from recsys.models.als.als import ALS; from recsys.testing.toys import random_log\n"
         "data = random_log(1, 400, 300, 9000)\n"
         "first, second = (ALS().fit(data, seed=1).items.tobytes() for _ in range(2))\n"
         "assert first == second"

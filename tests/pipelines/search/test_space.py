@@ -91,7 +91,7 @@ def test_places_inside_lists_are_reached() -> None:
     ("name", "change", "words"),
     [
         ("als", "regularisation=0.1:1", ("'regularisation'", "did you mean 'regularization'")),
-        ("test_space:Misspelt", "", ("'regularisation'", "no setting of model")),
+        (f"{__name__}:Misspelt", "", ("'regularisation'", "no setting of model")),
         ("als", "weights.1=0:1", ("'weights.1'", "no setting of model 'als'")),
         ("als", "regularization=1:0.1", ("regularization", "is empty", "comes first")),
         ("als", "regularization=1:1", ("is empty",)),

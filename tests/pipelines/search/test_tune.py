@@ -25,8 +25,8 @@ from recsys.pipelines.search.study import opened
 from recsys.pipelines.search.trial import Judge
 from recsys.pipelines.search.tune import Asked, Tuned, tune
 from recsys.pipelines.tracking import client
-from tests.helpers.tuned import EPOCHS_SEEN
 from tests.helpers.command_line import answer
+from tests.helpers.tuned import EPOCHS_SEEN
 
 ROOT = Path(__file__).parents[3]
 TOY = "tests.helpers.tuned:Peak"

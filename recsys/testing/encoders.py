@@ -1,0 +1,77 @@
+"""What every user encoder keeps, as tests for a suite of your own. Needs pytest.
+
+Inherit, and make an encoder with the item vectors of its space, and users whom it knows something of:
+
+    class TestMine(EncoderContract):
+        def made(self) -> EncoderCase:
+            return EncoderCase(MyEncoder(...), items, users)
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from recsys.arrays import F32
+from recsys.encoders.encoder import Encoder
+from recsys.encoders.users import Users
+
+
+class EncoderCase(NamedTuple):
+    """encoder: the one to test. items: float32 (n_items, dim), of its space. users: whom it can encode, all of them."""
+
+    encoder: Encoder
+    items: F32
+    users: Users
+
+
+class EncoderContract:
+    """What every encoder promises."""
+
+    def made(self) -> EncoderCase:
+        """The encoder to test, made anew."""
+        raise NotImplementedError("a test of an encoder makes one: def made(self) -> EncoderCase")
+
+    def test_it_gives_float32_vectors_of_its_dim_and_says_whom_it_could_encode(self) -> None:
+        encoder, items, users = self.made()
+        vectors, known = encoder.encode(users)
+        assert (vectors.shape, vectors.dtype) == ((len(users), encoder.dim), np.float32)
+        assert items.shape[1] == encoder.dim
+        assert np.isfinite(vectors).all()
+        assert known.dtype == bool
+        assert known.all()
+
+    def test_one_user_at_a_time_gets_the_vector_that_all_get_together(self) -> None:
+        encoder, _, users = self.made()
+        together, _ = encoder.encode(users)
+        rounding = 1e-5 * float(np.abs(together).max())
+        for row in range(len(users)):
+            alone, _ = encoder.encode(users.take(np.array([row])))
+            np.testing.assert_allclose(alone[0], together[row], rtol=1e-4, atol=rounding)
+
+    def test_a_history_is_enough_where_it_says_so(self) -> None:
+        encoder, _, users = self.made()
+        strangers = Users.unknown(users.history)
+        assert encoder.encode(strangers)[1].all() or not encoder.folds_in
+
+    def test_saved_and_loaded_it_encodes_to_the_same_bytes(self, tmp_path: Path) -> None:
+        encoder, items, users = self.made()
+        encoder.save(tmp_path)
+        loaded = type(encoder).load(tmp_path, items)
+        assert (loaded.kind, loaded.dim, loaded.space_id) == (encoder.kind, encoder.dim, encoder.space_id)
+        np.testing.assert_array_equal(loaded.encode(users)[0], encoder.encode(users)[0])
+
+    def test_its_space_is_that_of_its_numbers(self) -> None:
+        assert self.made().encoder.space_id == self.made().encoder.space_id
+
+    def test_what_each_event_adds_is_the_score_or_nothing_is_said(self) -> None:
+        encoder, items, users = self.made()
+        strangers = Users.unknown(users.history)
+        vectors, known = encoder.encode(strangers)
+        rounding = 1e-4 * float(np.abs(vectors @ items.T).max())
+        for row in np.flatnonzero(known):
+            one = strangers.take(np.array([row]))
+            parts = encoder.contributions(one, items)
+            if parts is not None:
+                assert parts.shape == (len(items), len(one.history.values))
+                np.testing.assert_allclose(parts.sum(axis=1), items @ vectors[row], rtol=1e-3, atol=rounding)
