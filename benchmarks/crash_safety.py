@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +51,7 @@ class Operation(NamedTuple):
 def main(quick: bool, as_json: bool) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"  # the exporters are forked, and threads do not survive that
-    from tests.helpers.bundles import content
+    content = import_module("tests.helpers.bundles").content
 
     size = 40_000 if quick else 400_000
     total = 20 if quick else 50

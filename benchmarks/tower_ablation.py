@@ -25,15 +25,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     'sampler = "batch"': {"sampler": "batch"},
     'sampler = "uniform"': {"sampler": "uniform"},
     'sampler = "popularity"': {"sampler": "popularity"},
-    'sampler = "popularity", log_q = false': {"sampler": "popularity", "log_q": False},
-    "hard = 0.25": {"hard": 0.25},
     "id_dropout = 0": {"id_dropout": 0.0},
     "id_dropout = 0.3": {"id_dropout": 0.3},
     'initial = "random"': {"initial": "random"},
     'history = "none", user_ids = true': {"history": "none", "user_ids": True},
     "user_ids = true": {"user_ids": True},
     "hidden = 64": {"hidden": 64},
-    "learn_temperature = true": {"learn_temperature": True},
 }
 
 

@@ -30,7 +30,6 @@ from recsys.pipelines.tracking.trial_runs import Nested
 from recsys.retrieval.embeddings import Embeddings
 from recsys.text import text_table
 
-DIMS = (16, 32, 64, 128, 256)
 _QUERIES, _K = 200, 20
 
 

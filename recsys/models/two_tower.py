@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recsys.arrays import F32, I64, Array, Bool
 from recsys.config import Settings
@@ -21,7 +21,6 @@ from recsys.models.factors.spectral import spectral_rows
 from recsys.models.tower_start import described_items, described_users, first_tables
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
-from recsys.retrieval.vector_ranker import VectorRanker
 from recsys.seeding import generator
 from recsys.training.checkpoint import State
 from recsys.training.events import PastOfEvents
@@ -39,11 +38,10 @@ class TwoTowerSettings(Settings):
     epochs: int = Field(10, ge=1, description="passes over the events; the learning rate falls to 0 over them")
     batch_size: int = Field(4096, ge=1, description="events a step")
     learning_rate: float = Field(0.01, gt=0, description="Adam's, at the start")
-    temperature: float = Field(0.1, gt=0, description="divides the scores, where it starts or stays; about 1 for dot")
+    temperature: float = Field(0.1, gt=0, description="divides the scores; about 1 for dot")
     similarity: Literal["cosine", "dot"] = Field(
         "cosine", description="cosine: vectors of length 1; dot: their lengths count, where choices are a softmax"
     )
-    learn_temperature: bool = Field(False, description="whether the temperature is learned too")
     item_features: tuple[FeatureSettings, ...] = Field((), description="columns of the item table to learn from")
     user_features: tuple[FeatureSettings, ...] = Field((), description="columns of the user table to learn from")
     user_ids: bool = Field(True, description="whether known users have a row of their own")
@@ -57,14 +55,6 @@ class TwoTowerSettings(Settings):
         "mixed", description="where negatives come from; all = an exact softmax, for small catalogues"
     )
     negatives: int = Field(1024, ge=1, description="draws a step of uniform, popularity and mixed")
-    hard: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of `negatives` drawn, from the second epoch on, among the items that the model then ranks "
-        "highest for the users of a step",
-    )
-    hard_from: int = Field(100, ge=1, description="how many of these each user has")
     log_q: bool = Field(
         True, description="correct for how likely an item was to be drawn; off only to see what it does"
     )
@@ -80,6 +70,12 @@ class TwoTowerSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where to learn; auto = a GPU where there is one"
     )
+
+    @model_validator(mode="after")
+    def _corrected(self) -> Self:
+        if self.sampler == "popularity" and not self.log_q:
+            raise ValueError("sampler = popularity needs log_q = true; uncorrected, it punishes what is popular")
+        return self
 
 
 class TwoTower:
@@ -126,9 +122,6 @@ class _Learner:
     """The towers of one fit, and what an epoch does to them."""
 
     def __init__(self, settings: TwoTowerSettings, train: Dataset, seed: int, warm: Start | None = None) -> None:
-        import torch
-
-        from recsys.training.adam import Adam
         from recsys.training.device import device
         from recsys.training.tower import Tower
 
@@ -140,7 +133,7 @@ class _Learner:
         counts = train.interactions.item_counts()
         self.trained = counts > 0
         self.has_row = self.events.past.items.lengths > 0
-        self.sampler = Sampler(settings.sampler, settings.negatives, counts, settings.batch_size, settings.hard)
+        self.sampler = Sampler(settings.sampler, settings.negatives, counts, settings.batch_size)
         self.of_items = described_items(settings.item_features, train)
         self.of_users = described_users(settings.user_features, train)
         self.layout = UserLayout(
@@ -156,7 +149,8 @@ class _Learner:
         unit, hidden, where = settings.similarity == "cosine", settings.hidden, device(settings.device)
         self.user_tower = Tower(users, self.of_users.numbers, hidden, rng, built, unit=unit, device=where)
         self.item_tower = Tower(items, self.of_items.numbers, hidden, rng, unit=unit, device=where)
-        self.heat = Adam(torch.tensor([[math.log(settings.temperature)]]))
+        # as float32 rounded its logarithm when it could be learned: models keep their bytes
+        self.temperature = math.exp(np.float32(math.log(settings.temperature)))
 
     def _start(self, warm: Start | None) -> tuple[F32, F32] | None:
         """Directions of users and items to begin at, zero where there is none."""
@@ -169,18 +163,16 @@ class _Learner:
         return spectral_rows(events.matrix(), s.dim, seed=self.seed, folder=events.folder)
 
     def state(self) -> State:
-        return {**self.user_tower.state("users"), **self.item_tower.state("items"), **self.heat.state("heat")}
+        return {**self.user_tower.state("users"), **self.item_tower.state("items")}
 
     def epoch(self, number: int) -> Mapping[str, float]:
         """One pass over the events in a drawn order; the mean loss of an event, in nats."""
         s, rng = self.settings, generator(self.seed, f"two_tower epoch {number}")
-        if s.hard and number:
-            self._look_near()
         steps, loss = math.ceil(len(self.events) / s.batch_size), 0.0
         for step, at in enumerate(self.events.batches(s.batch_size, rng)):
             rate = cosine_rate(s.learning_rate, number, step, steps, s.epochs)
             loss += self._stepped(at, rate, rng)
-        return {"loss": loss / self.events.total_weight, "temperature": math.exp(float(self.heat.table))}
+        return {"loss": loss / self.events.total_weight}
 
     def _stepped(self, at: Array, rate: float, rng: np.random.Generator) -> float:
         """A step on the events `at`; its loss."""
@@ -191,7 +183,7 @@ class _Learner:
 
         s, events, together, placed = self.settings, self.events, group(), self.user_tower.placed
         item = events.item[at]
-        drawn = self.sampler.drawn(item, rng, events.user(at) if s.hard else None)
+        drawn = self.sampler.drawn(item, rng)
         pool = np.union1d(item, drawn.items)
         ours, of_pool = together.part(len(at)), together.part(len(pool))
         users = self.user_tower.forward(self._users(at, rng).take(ours))
@@ -207,25 +199,15 @@ class _Learner:
                 placed(events.weight(at)),
             ),
             users.new_ones(len(at)),
-            math.exp(float(self.heat.table)),
+            self.temperature,
             sample=Sample(placed(np.searchsorted(pool, drawn.items)), placed(stands_for)),
             bound=1.0 if s.similarity == "cosine" else None,
         )
-        if s.learn_temperature:
-            self.heat.step(together.summed(-(users * found.users).sum().reshape(1, 1)).cpu(), rate)
         self.user_tower.step(found.users, rate)
         assert found.touched is not None
         by_item = torch.zeros_like(items).index_copy_(0, found.touched, found.items)
         self.item_tower.step(together.summed(by_item)[of_pool], rate)
         return float(together.summed(torch.tensor(found.loss, dtype=torch.float64)))
-
-    def _look_near(self) -> None:
-        """Hands the sampler what each user would be recommended now, of the items with events that he did not have."""
-        past = self.events.past
-        people = Users.known(np.arange(past.items.rows), past)
-        ranker = VectorRanker(self.learned())
-        found = ranker.top(people, self.settings.hard_from, forbid=past.items, available=self.trained)
-        self.sampler.look_near(found.ids, past.items.lengths / len(self.events))
 
     def _users(self, at: Array, rng: np.random.Generator) -> Any:
         """What the user tower takes of some events, some ids hidden."""

@@ -35,7 +35,8 @@ class EncoderContract:
     def test_it_gives_float32_vectors_of_its_dim_and_says_whom_it_could_encode(self) -> None:
         encoder, items, users = self.made()
         vectors, known = encoder.encode(users)
-        assert (vectors.shape, vectors.dtype) == ((len(users), encoder.dim), np.float32)
+        assert vectors.shape == (len(users), encoder.dim)
+        assert vectors.dtype == np.float32
         assert items.shape[1] == encoder.dim
         assert np.isfinite(vectors).all()
         assert known.dtype == bool

@@ -156,7 +156,11 @@ class LearnerContract(_Contract):
 
     def test_progress_ends_at_its_total(self, learner: Case) -> None:
         steps: list[Step] = []
-        make_model(learner.name, learner.settings).fit(random_log(1), seed=1, progress=steps.append)
+
+        def report(step: Step) -> None:
+            steps.append(step)
+
+        make_model(learner.name, learner.settings).fit(random_log(1), seed=1, progress=report)
         assert steps
         assert steps[-1].done == steps[-1].total
 

@@ -1,5 +1,7 @@
 """Small data sets whose right answers are known."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
@@ -9,8 +11,11 @@ from recsys.data.interactions import Interactions
 from recsys.ids import IdMap
 
 
-def dataset(user: Array, item: Array, n_users: int, n_items: int, **events: Array) -> Dataset:
-    """A data set of these events with ids u0, u1 ... and i0, i1 ..., titles and two domains."""
+def dataset(user: Array, item: Array, n_users: int, n_items: int, **events: Any) -> Dataset:
+    """A data set of these events with ids u0, u1 ... and i0, i1 ..., titles and two domains.
+
+    events: `time`, `weight`, `event` and `event_names`, as `Interactions.ordered` takes them.
+    """
     items = pa.table(
         {
             "title": [f"Title {item}" for item in range(n_items)],

@@ -87,8 +87,8 @@ def run_epochs(
     aids: Aids,
     progress: Progress,
     cure: str,
-) -> int:
-    """Runs `epoch(0) ... epoch(epochs - 1)` and returns how many of them the model has behind it.
+) -> None:
+    """Runs `epoch(0) ... epoch(epochs - 1)`, or fewer where a watch says that it is enough.
 
     epoch: changes what `state` holds in place, draws from a generator of its own for each number, and returns
     figures to report. So a run that goes on from a checkpoint ends in the same bytes as one that was never stopped; it
@@ -109,10 +109,9 @@ def run_epochs(
             raise ModelError(f"{task}: the {wrong[0]} left the finite numbers in epoch {number + 1}. {cure}")
         progress(Step(task, number + 1, epochs, figures[-1]))
         if aids.watch and aids.watch(number + 1, learned):
-            return number + 1
+            return
         now, last = time.monotonic(), number + 1 == epochs
         worth = now - began >= min(aids.checkpoint_s, _WORTH_S) if last else now - saved >= aids.checkpoint_s
         if aids.checkpoint and worth:
             aids.checkpoint.save(figures, state)
             saved = time.monotonic()
-    return epochs

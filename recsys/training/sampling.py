@@ -23,38 +23,21 @@ class Sampler:
     replacement, each item alike or by its events. mixed: batch and uniform together (Yang et al., "Mixed Negative
     Sampling for Learning Two-tower Neural Networks in Recommendations", WWW 2020 Companion).
 
-    hard: this share of `count` is drawn, once `look_near` has been called, from what lies near the users of the step's
-    events (Huang et al., "Embedding-based Retrieval in Facebook Search", KDD 2020). An item's chance counts them over
-    all users, so the items that a step's own users would confuse come more often than corrected for.
-
     An item without events is no negative: what has never been on offer has not been passed over, and a new item's
     features would learn to be avoided.
     """
 
-    def __init__(self, kind: Kind, count: int, events: Array, batch_size: int, hard: float = 0.0) -> None:
+    def __init__(self, kind: Kind, count: int, events: Array, batch_size: int) -> None:
         """events: (n_items,) how many each item has."""
-        self.kind, self.batch_size = kind, batch_size
-        self.count, self.hard = count, 0
-        self._split = count - round(hard * count), round(hard * count)
-        self._near: I64 = np.zeros((0, 0), np.int64)
-        self._hardness: Array = np.zeros(0)
+        self.kind, self.count, self.batch_size = kind, count, batch_size
         self.items = np.flatnonzero(events > 0)
         self.share = events[self.items] / events.sum()
         self._ends = np.cumsum(self.share)
         self._place = np.full(len(events), -1, np.int64)
         self._place[self.items] = np.arange(len(self.items))
 
-    def look_near(self, lists: I64, share: Array) -> None:
-        """From now on some negatives are hard. lists: int64 (n_users, r), the items near each user but those that he
-        had, -1 for none; share: (n_users,) of the events that are his."""
-        self.count, self.hard = self._split
-        found = lists >= 0
-        self._near = np.where(found, self._place[lists], -1)
-        each = np.broadcast_to((share / lists.shape[1])[:, None], lists.shape)[found]
-        self._hardness = np.bincount(self._near[found], each, len(self.items))
-
-    def drawn(self, batch: Array, rng: np.random.Generator, users: Array | None = None) -> Drawn:
-        """batch: (b,) the items of the step's events. users: (b,) whose they are, where some negatives are hard."""
+    def drawn(self, batch: Array, rng: np.random.Generator) -> Drawn:
+        """batch: (b,) the items of the step's events."""
         n = len(self.items)
         if self.kind == "all":
             return Drawn(self.items, np.ones(n))
@@ -63,10 +46,6 @@ class Sampler:
             found.append(rng.integers(n, size=self.count))
         elif self.kind == "popularity":
             found.append(np.searchsorted(self._ends, rng.random(self.count), side="right").clip(max=n - 1))
-        if self.hard:
-            assert users is not None
-            near = self._near[rng.choice(users, self.hard), rng.integers(self._near.shape[1], size=self.hard)]
-            found.append(near[near >= 0])
         place = np.unique(np.concatenate(found))
         return Drawn(self.items[place], self._chance(place))
 
@@ -78,6 +57,4 @@ class Sampler:
             absent *= (1 - 1 / len(self.items)) ** self.count
         if self.kind == "popularity":
             absent *= (1 - self.share[place]) ** self.count
-        if self.hard:
-            absent *= (1 - self._hardness[place]) ** self.hard
         return 1 - absent

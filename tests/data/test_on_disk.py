@@ -158,7 +158,7 @@ def test_a_leak_is_found_on_disk_too(log: Path) -> None:
 @pytest.mark.parametrize("start", [{"initial": "random"}, {"initial": "spectral", "propagation": 0.3}])
 @pytest.mark.parametrize("history", ["before", "others", "none"])
 def test_two_towers_learn_the_same_from_disk(log: Path, start: dict[str, Any], history: str) -> None:
-    settings = {"dim": 8, "epochs": 2, "batch_size": 128, "history": history, "hard": 0.25} | start
+    settings = {"dim": 8, "epochs": 2, "batch_size": 128, "history": history} | start
     learned: Any = [make_model("two_tower", settings).fit(data, seed=2) for data in both(log)]
     assert np.array_equal(learned[0].items, learned[1].items)
     assert learned[0].encoder.space_id == learned[1].encoder.space_id

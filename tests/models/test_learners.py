@@ -42,7 +42,7 @@ VARIANTS = [Case(name, SMALL.get(name, {})) for name in MODELS] + [
     Case("softmax", SMALL["softmax"] | {"user_rows": False}),
     Case("spectral", SMALL["spectral"] | {"filter": 1.0, "half_life": 5.0}),
     Case("two_tower", SMALL["two_tower"] | {"user_ids": False, "sampler": "uniform", "negatives": 20}),
-    Case("two_tower", SMALL["two_tower"] | {"sampler": "all", "propagation": 0.1, "learn_temperature": True}),
+    Case("two_tower", SMALL["two_tower"] | {"sampler": "all", "propagation": 0.1}),
     Case("variational", SMALL["variational"] | {"negatives": 10, "half_life": 5.0}),
     Case("item_knn", {"neighbours": 4, "shrinkage": 1.0, "amplification": 1.0, "half_life": None}),
 ]

@@ -24,7 +24,7 @@ from recsys.models.registry import make_model
 from recsys.models.two_tower import TwoTower, TwoTowerSettings, _Learner
 from recsys.retrieval.ranker import FALLBACK, FEATURES, HISTORY, USER_ROW
 from recsys.retrieval.vector_ranker import VectorRanker
-from recsys.testing.toys import checkerboard, dataset, random_log
+from recsys.testing.toys import dataset, random_log
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.events import PastOfEvents
 from recsys.training.loop import Aids
@@ -211,7 +211,7 @@ def test_a_history_holds_strictly_earlier_events_without_the_item_itself() -> No
 
 @pytest.mark.parametrize("last", [1, 5, 9])
 def test_a_run_that_goes_on_ends_in_the_same_bytes(last: int, tmp_path: Path) -> None:
-    settings = SMALL | BOTH | {"epochs": 10, "hidden": 6, "learn_temperature": True}
+    settings = SMALL | BOTH | {"epochs": 10, "hidden": 6}
     model, data = make_model("two_tower", settings), coloured()
     aids = Aids(checkpoint=Checkpoint(tmp_path, "key"), checkpoint_s=0)
 
@@ -224,26 +224,6 @@ def test_a_run_that_goes_on_ends_in_the_same_bytes(last: int, tmp_path: Path) ->
     resumed, whole = model.fit(data, seed=1, aids=aids), model.fit(data, seed=1)
     assert resumed.items.tobytes() == whole.items.tobytes()
     assert resumed.encoder.space_id == whole.encoder.space_id
-
-
-def test_hard_negatives_are_what_the_model_would_answer_now_but_never_what_a_user_had() -> None:
-    data = random_log(3)
-    learner = _Learner(TwoTowerSettings(**(SMALL | {"hard": 0.5, "hard_from": 5, "negatives": 10})), data, 1)
-    learner.epoch(0)
-    assert learner.sampler.hard == 0
-    expected = VectorRanker(learner.learned()).top(everyone(data), 5, forbid=data.interactions.histories().items)
-    learner.epoch(1)
-    assert (learner.sampler.count, learner.sampler.hard) == (5, 5)
-    items = np.where(learner.sampler._near >= 0, learner.sampler.items[learner.sampler._near], -1)
-    np.testing.assert_array_equal(items, expected.ids)
-    had = [set(row) for row in (data.interactions.histories().items.row(user).tolist() for user in range(40))]
-    assert not any(had[user] & set(items[user].tolist()) for user in range(40))
-
-
-def test_a_learned_temperature_moves_and_a_fixed_one_stays() -> None:
-    for learn in (True, False):
-        learner = _Learner(TwoTowerSettings(**(SMALL | {"learn_temperature": learn})), checkerboard(20), 1)
-        assert (learner.epoch(0)["temperature"] == pytest.approx(0.1, rel=1e-6)) is not learn
 
 
 def test_a_rate_out_of_range_diverges_with_a_sentence() -> None:
@@ -259,6 +239,11 @@ def test_what_cannot_be_learned_from_is_refused() -> None:
     ):
         with pytest.raises(error, match=said):
             TwoTower(TwoTowerSettings(**(SMALL | settings))).fit(coloured(), seed=1)
+
+
+def test_a_popularity_sample_without_its_correction_is_refused() -> None:
+    with pytest.raises(SettingError, match="needs log_q = true"):
+        make_model("two_tower", {"sampler": "popularity", "log_q": False})
 
 
 def test_ids_themselves_can_be_read_as_text() -> None:

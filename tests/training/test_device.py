@@ -49,11 +49,11 @@ def test_the_second_device_keeps_its_tensors_apart() -> None:
     "settings",
     [
         {},
-        {"learn_temperature": True, "similarity": "dot", "temperature": 1.0},
-        {"hard": 0.5, "negatives": 12, "sampler": "uniform", "propagation": 0.5, "log_q": False},
+        {"similarity": "dot", "temperature": 1.0},
+        {"negatives": 12, "sampler": "uniform", "propagation": 0.5, "log_q": False},
         {"sampler": "all", "history": "none", "item_features": ()},
     ],
-    ids=["cosine", "dot", "hard", "all"],
+    ids=["cosine", "dot", "uniform", "all"],
 )
 def test_a_model_learned_elsewhere_is_the_one_learned_here(settings: dict[str, Any], other: torch.device) -> None:
     data = coloured()

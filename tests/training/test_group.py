@@ -49,7 +49,7 @@ def torchrun(size: int, *arguments: str, **environment: str) -> "subprocess.Comp
 
 
 def test_several_processes_learn_what_one_does(tmp_path: Path) -> None:
-    size, more = 3, {"hard": 0.3, "negatives": 20, "learn_temperature": True}
+    size, more = 3, {"negatives": 20}
     script = tmp_path / "toy.py"
     script.write_text(TOY.format(root=str(ROOT), out=str(tmp_path / "rank"), more=more))
     done = torchrun(size, str(script))

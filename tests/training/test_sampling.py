@@ -36,30 +36,6 @@ def test_an_item_is_drawn_as_often_as_its_chance_says(kind: str) -> None:
     assert np.abs(off).max() < 5
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_hard_negatives_have_their_chance_too_and_come_of_the_users_of_the_step(kind: str) -> None:
-    """Users of the step are drawn as often as they have events, as a step of learning draws them."""
-    counts, rng = popular(), np.random.default_rng(0)
-    share = np.array([0.5, 0.3, 0.15, 0.05])
-    lists = np.flatnonzero(counts)[rng.permutation(len(np.flatnonzero(counts)))[:12]].reshape(4, 3)
-    lists[2, 1:] = -1
-    sampler, times, said = Sampler(kind, 100, counts, BATCH, hard=0.2), np.zeros(N_ITEMS), np.zeros(N_ITEMS)
-    assert sampler.hard == 0
-    sampler.look_near(lists, share)
-    sampler.look_near(lists, share)  # every epoch anew
-    assert (sampler.count, sampler.hard) == (80, 20)
-    for _ in range(4_000):
-        drawn = sampler.drawn(batch_of(counts, rng), rng, rng.choice(4, 4_096, p=share))
-        times[drawn.items] += 1
-        said[drawn.items] = drawn.chance
-    near = np.unique(lists[lists >= 0])
-    off = (times[near] / 4_000 - said[near]) / np.sqrt(said[near] * (1 - said[near] + 1e-9) / 4_000)
-    assert np.abs(off).max() < 5
-    assert times[lists[0]].min() > 1_000
-    alone = sampler.drawn(np.array([near[0]]), rng, np.array([3])).items
-    assert not set(near) - set(lists[3]) - {near[0]} <= set(alone)
-
-
 def test_all_is_every_item_with_events() -> None:
     counts = popular()
     drawn = Sampler("all", 7, counts, BATCH).drawn(np.array([1]), np.random.default_rng(0))

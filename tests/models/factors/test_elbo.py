@@ -91,7 +91,7 @@ def test_a_sample_that_stands_for_items_in_its_bias_is_those_items(events: tuple
     torch.testing.assert_close(one.items, other.items[:ITEMS] + other.items[ITEMS:])
 
 
-def test_a_user_of_few_events_is_left_nearer_to_the_mean_and_less_certain() -> None:
+def test_a_user_of_few_events_is_left_nearer_to_the_mean(certain_seed: int) -> None:
     """Two tastes in two blocks of items; of user 0 one event is known, of his like thirty."""
     rng = np.random.default_rng(1)
     user, item = [0], [0]
@@ -99,12 +99,14 @@ def test_a_user_of_few_events_is_left_nearer_to_the_mean_and_less_certain() -> N
         user += [one] * 30
         item += rng.choice(np.arange(one % 2 * 40, one % 2 * 40 + 40), 30, replace=False).tolist()
     data = dataset(np.array(user), np.array(item), 60, 80)
-    learned = VariationalMF(VariationalSettings(dim=2, regularization=0.5, propagation=0)).fit(data, seed=1)
+    learned = VariationalMF(VariationalSettings(dim=2, epochs=100, regularization=0.5, propagation=0)).fit(
+        data, seed=certain_seed
+    )
     table = learned.encoder.table[:, 0]  # type: ignore[attr-defined]
     like, unlike = table[2::2], table[1::2]
     assert np.sign(like[0]) * (like.min() if like[0] > 0 else like.max()) > 0
     assert np.sign(like[0]) != np.sign(unlike[0])
-    assert 0 < table[0] / np.median(like) < 0.9
+    assert 0.1 < table[0] / np.median(like) < 0.4
 
 
 def test_the_bias_holds_what_is_popular_with_all_and_hardly_enters_similarity() -> None:
