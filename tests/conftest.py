@@ -15,11 +15,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("recsys")
     group.addoption("--seeds", type=int, default=3, help="seeds of each test with a certain answer")
     group.addoption("--bf16", choices=("auto", "on", "off"), default="auto", help="large products in bf16")
+    group.addoption("--seed-shift", type=int, default=0, help="other streams for every seed; not -m own_seeds")
     group.addoption("--threads", type=int, default=0, help="threads of numba, BLAS, faiss and torch; 0: as they come")
+
+
+def shift_seeds(shift: int) -> None:
+    """Draws other streams than the seeds of the tests name: what holds for luck alone fails."""
+    import numpy as np
+
+    from recsys import seeding
+
+    drawn = seeding.generator
+
+    def shifted(seed: int, purpose: str) -> np.random.Generator:
+        return drawn(seed + 1_000 * shift, purpose)
+
+    seeding.generator = shifted
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "certain: its answer is right for every seed; `-m certain` chooses these")
+    if config.getoption("--seed-shift"):
+        shift_seeds(config.getoption("--seed-shift"))
     if config.getoption("--bf16") != "auto":
         import torch
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[2]
 TINY = ["model.dim=8", "model.epochs=3"]
 
 
@@ -16,8 +17,7 @@ def recsys(home: Path, *arguments: str, rc: int = 0, **variables: str) -> subpro
     environment = {**os.environ, "RECSYS_HOME": str(home)}
     environment.pop("MLFLOW_TRACKING_URI", None)
     environment |= variables
-    root = Path(__file__).parents[2]
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=root)
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert said.returncode == rc, said.stdout + said.stderr
     return said
 

@@ -66,6 +66,8 @@ def test_a_step_follows_the_gradient_of_all_that_it_uses(hidden: int, similarity
     tower, rng = learner.user_tower, np.random.default_rng(0)
     for tensor in tower.whole.values():
         tensor += 0.3 * torch.from_numpy(rng.standard_normal(tensor.shape).astype(np.float32))
+    if hidden:  # units that are on and units that are off, all far from where the slope changes
+        tower.whole["bias"] += torch.tensor([9.0, -9.0] * (hidden // 2))
     inputs = learner._users(np.arange(50, 70), rng)
     pull = torch.from_numpy(rng.standard_normal((20, 8)).astype(np.float32))
     tower.forward(inputs)

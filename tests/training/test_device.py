@@ -49,7 +49,7 @@ def test_the_second_device_keeps_its_tensors_apart() -> None:
     "settings",
     [
         {},
-        {"similarity": "dot", "temperature": 1.0},
+        {"similarity": "dot", "temperature": 1.0, "hidden": 0},
         {"negatives": 12, "sampler": "uniform", "propagation": 0.5, "log_q": False},
         {"sampler": "all", "history": "none", "item_features": ()},
     ],

@@ -79,8 +79,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-sys.path.insert(0, "tests")
-from toys import checkerboard
+from recsys.testing.toys import checkerboard
 from recsys.models.registry import make_model
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.loop import Aids

@@ -84,7 +84,8 @@ def test_every_unseen_item_is_drawn_where_there_are_not_enough() -> None:
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
     """Two users with a published split and candidates."""
-    pd.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [10, 11, 10, 12]}).to_parquet(tmp_path / "train.parquet")
+    pd.DataFrame({"user_id": [1, 2, 3], "item_id": [10, 10, 11]}).to_parquet(tmp_path / "train.parquet")
+    pd.DataFrame({"user_id": [1, 2], "item_id": [11, 12]}).to_parquet(tmp_path / "validation.parquet")
     pd.DataFrame({"user_id": [1, 2], "item_id": [12, 13]}).to_parquet(tmp_path / "test.parquet")
     pd.DataFrame({"item_id": [10, 11, 12, 13, 14]}).to_parquet(tmp_path / "items.parquet")
     pd.DataFrame({"user_id": [2, 1], "negatives": [[14, 11], [13, 14]]}).to_parquet(tmp_path / "test_negatives.parquet")
