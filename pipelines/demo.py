@@ -89,10 +89,7 @@ def gain_said(model: str, best: str, gain: Interval) -> str:
             f"Attainable gain of {model}: none to measure, for here the informed ranker is no better than {best}: "
             "tastes that popularity does not tell (world.taste) are what there is to gain."
         )
-    return (
-        f"Attainable gain of {model}: {gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}]"
-        f" = ({model} - {best}) / (informed - {best})"
-    )
+    return f"Attainable gain of {model}: {gain.text('.3f')} = ({model} - {best}) / (informed - {best})"
 
 
 def people(holdout: Holdout) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from recsys.data.dataset import TEST, TRAIN, Dataset, Published
 from recsys.data.planted.world import make_world
 from recsys.data.split.holdout import Holdout, SplitSettings
 from recsys.data.split.split import split
-from recsys.evaluation.significance import bootstrap
+from recsys.evaluation.significance import Interval, bootstrap
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.measure import Measured, measure
 from recsys.pipelines.run.settings import RunSettings
@@ -81,14 +81,11 @@ def _judged_on(data: Dataset, test: Array, kept: Array, seed: int) -> Holdout:
 
 
 def _words(result: Mapping[str, Any], measured: Mapping[str, Measured], model: str) -> str:
-    rows = []
-    for name, found in measured.items():
-        cells = []
-        for row in (model, "popularity"):
-            interval = found.reports[row].interval(METRIC)
-            cells.append(f"{interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]")
-        rows.append([name, f"{len(found.warm):,}", *cells])
-    gap = result["leak_difference"]
+    rows = [
+        [name, f"{len(found.warm):,}", *(found.reports[row].interval(METRIC).text() for row in (model, "popularity"))]
+        for name, found in measured.items()
+    ]
+    gap = Interval(**result["leak_difference"])
     return "\n".join(
         [
             f"{result['world']}, {METRIC}",
@@ -97,7 +94,7 @@ def _words(result: Mapping[str, Any], measured: Mapping[str, Measured], model: s
             "",
             f"As the two protocols are used, the random split shows {result['headline_gain']:+.0%} for {model}, and "
             f"a lead over popularity of {result['lead'][1]:+.0%} instead of {result['lead'][0]:+.0%}.",
-            f"On the same users and targets, seeing the future around them adds {gap['mean']:+.4f} "
-            f"[{gap['low']:+.4f}, {gap['high']:+.4f}] ({result['leak_gain']:+.0%}): none of it can be had in service.",
+            f"On the same users and targets, seeing the future around them adds "
+            f"{gap.text('+.4f')} ({result['leak_gain']:+.0%}): none of it can be had in service.",
         ]
     )

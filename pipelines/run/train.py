@@ -11,6 +11,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.write import write
 from recsys.data.dataset import Dataset
 from recsys.errors import ModelError, TrackingError
+from recsys.evaluation.tables import comparison_data
 from recsys.models.base import fit_with
 from recsys.models.export import content_of
 from recsys.models.registry import make_model
@@ -195,19 +196,7 @@ def metrics_of(measured: Measured) -> dict[str, dict[str, dict[str, float]]]:
 def comparisons_of(measured: Measured) -> list[dict[str, Any]]:
     """The paired tests as plain data."""
     metric = next(iter(measured.report.values))
-    return [
-        {
-            "first": measured.name,
-            "second": name,
-            "metric": metric,
-            **comparison.difference._asdict(),
-            "p": comparison.p,
-            "p_holm": comparison.p_holm,
-            "warm_users": comparison.warm,
-            "verdict": comparison.verdict,
-        }
-        for name, comparison in measured.comparisons.items()
-    ]
+    return [comparison_data(measured.name, name, metric, one) for name, one in measured.comparisons.items()]
 
 
 def _record(

@@ -19,7 +19,7 @@ from recsys.pipelines.console import Steps
 from recsys.pipelines.run.question import Prepared, prepare
 from recsys.pipelines.run.settings import RunSettings
 from recsys.pipelines.search.config_file import config_text, write_config
-from recsys.pipelines.search.report import band, train_command
+from recsys.pipelines.search.report import train_command
 from recsys.pipelines.search.space import Searched, full_settings
 from recsys.pipelines.search.trial import Judge, Tried, checked_metric
 from recsys.pipelines.search.tune import Asked, name_of, tune, validation_of
@@ -190,7 +190,7 @@ def _text(
         mean, error = differences[one.dim]
         costs = [f"{one.megabytes:.2f}", f"{one.query_ms:.3f}", f"{one.seconds:.1f}"]
         against = "the best" if one.dim == best else f"{mean:+.4f} ± {error:.4f}"
-        rows.append([str(one.dim), band(one.interval._asdict()), against, *costs])
+        rows.append([str(one.dim), one.interval.text(), against, *costs])
     header = ["dim", metric, "to the best ± one error", "MB of vectors", "ms a query", "seconds"]
     mean, error = differences[advised]
     within = f": {-mean:.4f} below dim {best}, within one standard error, {error:.4f}, of the paired difference"
@@ -221,7 +221,7 @@ def _write(
         f"Purpose: {settings.model_name} on {prepared.data.name} in the smallest dim that is as good as the best.",
         f"Command: {train_command(settings.data, config)}",
         f"Found by: {command}",
-        f"There {metric} was {band(chosen.interval._asdict())}.",
+        f"There {metric} was {chosen.interval.text()}.",
     ]
     write_config(config, config_text(settings, chosen.model, ["dim"], head))
     files[1].write_text(text + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from recsys.arrays import F64
+from recsys.evaluation.significance import Interval, paired_gap
 from recsys.models.search import Span
 from recsys.pipelines.search.space import Searched, said
 from recsys.pipelines.search.study import Trial
@@ -69,13 +70,9 @@ def against_start(trials: Sequence[Trial], best: Trial, values_of: Callable[[Tri
     first, second = values_of(best), values_of(start)
     if first is None or second is None or len(first) != len(second):
         return ""
-    gap = first - second
-    gap = gap[~np.isnan(gap)]
-    error = float(gap.std(ddof=1) / np.sqrt(len(gap)))
-    chance = (
-        "more than two of them" if gap.mean() > 2 * error else f"the best of {len(trials)} may be that far by chance"
-    )
-    return f"Above the settings as given by {gap.mean():.4f}, standard error {error:.4f}, paired: {chance}."
+    gap, error = paired_gap(first, second)
+    chance = "more than two of them" if gap > 2 * error else f"the best of {len(trials)} may be that far by chance"
+    return f"Above the settings as given by {gap:.4f}, standard error {error:.4f}, paired: {chance}."
 
 
 def config_head(
@@ -113,7 +110,7 @@ def write_artefacts(
 
 def band(facts: Mapping[str, Any]) -> str:
     """Mean, low and high in words."""
-    return f"{facts['mean']:.4f} [{facts['low']:.4f}, {facts['high']:.4f}]"
+    return Interval(facts["mean"], facts["low"], facts["high"]).text()
 
 
 def short(value: Any) -> str:

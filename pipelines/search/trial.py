@@ -22,11 +22,10 @@ from recsys.progress import Progress, Step, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.ranker import TrainedRanker
 from recsys.seeding import generator
+from recsys.training.early_stopping import EarlyStopping
 from recsys.training.loop import Aids
 
 LOOKED_AT = 2_000  # users by whom a model is judged while it learns
-_LOOKS = 8  # at most, while one model learns: a look costs about what an epoch does
-_PATIENCE = 3  # looks without a better one, after which learning ends
 
 
 class Dropped(NamedTuple):
@@ -74,6 +73,11 @@ class Judge:
         report = measure.judge(recommender, question, self.settings, self.facts, progress, [self.metric])
         return next(iter(report.values.values()))
 
+    def _figure(self, model: Embeddings) -> float:
+        """The mean of the metric over the sample of users, 0 where it applies to nobody."""
+        values = self.values(model, self.sample)
+        return float(np.nanmean(values)) if not np.isnan(values).all() else 0.0
+
     def tried(
         self,
         model: Mapping[str, Any],
@@ -99,7 +103,7 @@ class Judge:
             if step.values:
                 curves.setdefault(step.task, []).append(step.values)
 
-        looks = _Looks(self, epochs or 1, hopeless)
+        looks = EarlyStopping(self._figure, epochs or 1, hopeless)
         if watched and epochs and takes_aids(learner):
             aided: Any = learner
             learned = aided.fit(self.train, seed=self.settings.seed, progress=report, aids=Aids(watch=looks))
@@ -113,30 +117,6 @@ class Judge:
         values = self.values(learned, progress=progress)
         seconds = time.perf_counter() - started
         return Tried(learned, values, reached, epochs, looks.seen, curves, seconds)
-
-
-class _Looks:
-    """Looks at a model while it learns, at even distances, and keeps the best: epochs, figure, model."""
-
-    def __init__(self, judge: Judge, epochs: int, hopeless: Callable[[int, float], bool]) -> None:
-        self._judge, self._epochs, self._hopeless = judge, epochs, hopeless
-        self._every = -(-epochs // _LOOKS)
-        self.seen: list[tuple[int, float]] = []
-        self.best: tuple[int, float, Embeddings] | None = None
-        self.given_up = False
-
-    def __call__(self, epoch: int, learned: Callable[[], Embeddings]) -> bool:
-        if epoch % self._every and epoch != self._epochs:
-            return False
-        model = learned()
-        values = self._judge.values(model, self._judge.sample)
-        figure = float(np.nanmean(values)) if not np.isnan(values).all() else 0.0
-        self.seen.append((epoch, figure))
-        if self.best is None or figure > self.best[1]:
-            self.best = epoch, figure, model
-        if self._epochs <= 2 * epoch < 2 * self._epochs:
-            self.given_up = self._hopeless(epoch, figure)
-        return self.given_up or epoch - self.best[0] >= _PATIENCE * self._every
 
 
 def checked_metric(metric: str) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from recsys.arrays import F64, I64, Bool
+from recsys.arrays import I64, Bool
 from recsys.data.split.holdout import Holdout
 from recsys.evaluation.evaluate import Report, users_of
+from recsys.evaluation.significance import Interval
 from recsys.pipelines.run.measure import Measured
 from recsys.retrieval.embeddings import Embeddings
 
@@ -54,7 +55,7 @@ def metrics_by_k(name: str, reports: Mapping[str, Report]) -> Any:
     for panel, kind in zip(panels, shown, strict=True):
         ks = sorted(cuts[kind])
         for row, color, dashes in _styled(name, reports):
-            found = np.array([_interval(reports[row].values[f"{kind}_at_{k}"]) for k in ks])  # (ks, 3)
+            found = np.array([reports[row].interval(f"{kind}_at_{k}") for k in ks])  # (ks, 3)
             panel.plot(ks, found[:, 0], dashes, color=color, marker="o", markersize=3.5, label=row)
             panel.fill_between(ks, found[:, 1], found[:, 2], color=color, alpha=0.15, linewidth=0)
         panel.set_xscale("log")
@@ -75,10 +76,9 @@ def by_history(name: str, reports: Mapping[str, Report], holdout: Holdout) -> An
     ]
     groups = [(label, where) for label, where in groups if where.any()]
     labels = [f"{label}\n{int(where.sum()):,} users" for label, where in groups]
-    values = {
-        row: [reports[row].values[metric][where] for _, where in groups] for row in _beside(name, reports, metric)
-    }
-    return _bars(f"{metric} by the events a user brings", labels, values)
+    rows = _beside(name, reports, metric)
+    intervals = {row: [reports[row].interval(metric, where) for _, where in groups] for row in rows}
+    return _bars(f"{metric} by the events a user brings", labels, intervals)
 
 
 def by_segment(name: str, reports: Mapping[str, Report]) -> Any:
@@ -90,8 +90,8 @@ def by_segment(name: str, reports: Mapping[str, Report]) -> Any:
         return None
     labels = [f"{part}\n{int((~np.isnan(found[part][metric])).sum()):,} users" for part in segments]
     rows = [row for row in _beside(name, reports, metric) if set(segments) <= set(reports[row].segments)]
-    values = {row: [reports[row].segments[part][metric] for part in segments] for row in rows}
-    return _bars(f"{metric} by segment", labels, values)
+    intervals = {row: [reports[row].interval(metric, segment=part) for part in segments] for row in rows}
+    return _bars(f"{metric} by segment", labels, intervals)
 
 
 def _beside(name: str, reports: Mapping[str, Report], metric: str) -> list[str]:
@@ -100,15 +100,15 @@ def _beside(name: str, reports: Mapping[str, Report], metric: str) -> list[str]:
     return [name, *sorted(others, key=lambda row: -float(np.nanmean(reports[row].values[metric])))[:1]]
 
 
-def _bars(title: str, labels: Sequence[str], values: Mapping[str, Sequence[F64]]) -> Any:
-    """A group of bars for each label, one for each row of `values`, with 95 % intervals."""
+def _bars(title: str, labels: Sequence[str], intervals: Mapping[str, Sequence[Interval]]) -> Any:
+    """A group of bars for each label, one for each row of `intervals`."""
     figure, (panel,) = figure_of(1)
     if len(labels) > 5:
         figure.set_figwidth(10)
-    width = 0.8 / len(values)
-    for at, (row, groups) in enumerate(values.items()):
-        found = np.array([_interval(one) for one in groups])
-        place = np.arange(len(labels)) + (at - (len(values) - 1) / 2) * width
+    width = 0.8 / len(intervals)
+    for at, (row, groups) in enumerate(intervals.items()):
+        found = np.array(groups)
+        place = np.arange(len(labels)) + (at - (len(intervals) - 1) / 2) * width
         panel.bar(place, found[:, 0], width * 0.92, color=MODEL if at == 0 else GREYS[2], label=row)
         errors = np.abs(found[:, 1:].T - found[:, 0])
         panel.errorbar(place, found[:, 0], errors, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
@@ -234,16 +234,3 @@ def _styled(name: str, reports: Mapping[str, Report]) -> list[tuple[str, str, st
         *((row, GREYS[at % len(GREYS)], DASHES[at % len(DASHES)]) for at, row in enumerate(others)),
         (name, MODEL, "-"),
     ]
-
-
-def _interval(values: F64) -> tuple[float, float, float]:
-    """Mean with the normal 95 % interval: near the bootstrap's, and free, which is enough for a picture.
-
-    Users to whom the metric does not apply (NaN) are left out; all three are NaN where that is everyone.
-    """
-    applies = values[~np.isnan(values)]
-    if not len(applies):
-        return np.nan, np.nan, np.nan
-    mean = float(applies.mean())
-    spread = 1.96 * float(applies.std()) / np.sqrt(len(applies))
-    return mean, mean - spread, mean + spread

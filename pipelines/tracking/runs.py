@@ -8,7 +8,9 @@ import numpy as np
 
 from recsys.arrays import F64, Bool
 from recsys.errors import TrackingError
-from recsys.evaluation.significance import FEW_USERS, Interval, bootstrap, compare, p_text
+from recsys.evaluation.significance import FEW_USERS, Interval, bootstrap, compare
+from recsys.evaluation.tables import against as against_text
+from recsys.evaluation.tables import comparison_data
 from recsys.pipelines.tracking import client
 from recsys.pipelines.tracking.client import Run
 from recsys.pipelines.tracking.record import VALUES
@@ -33,7 +35,7 @@ def listed(experiment: str | None, limit: int) -> tuple[str, list[dict[str, Any]
     for run in found:
         metric = _first_metric(run)
         started = datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M")
-        figure = f"{metric} {run.metrics[metric]:.4f}{_band(run, metric)}" if metric else ""
+        figure = f"{metric} {_figure(run, metric)}" if metric else ""
         holdout = run.tags.get("holdout", "")
         rows.append(
             [run.run_id[:8], started, run.name, run.status.lower(), holdout[:8], figure, ", ".join(run.aliases)]
@@ -62,9 +64,11 @@ def _first_metric(run: Run) -> str | None:
     return next((metric for metric in (*named, *sorted(run.metrics)) if metric in run.metrics), None)
 
 
-def _band(run: Run, metric: str) -> str:
-    low, high = run.metrics.get(f"{metric}_low"), run.metrics.get(f"{metric}_high")
-    return "" if low is None or high is None else f" [{low:.4f}, {high:.4f}]"
+def _figure(run: Run, metric: str) -> str:
+    """The metric of a run, with its interval where it has one."""
+    low, high = (run.metrics.get(f"{metric}_{end}") for end in ("low", "high"))
+    mean = run.metrics[metric]
+    return f"{mean:.4f}" if low is None or high is None else Interval(mean, low, high).text()
 
 
 def judged(reference: str, experiment: str | None) -> Judged:
@@ -98,10 +102,7 @@ def compared(runs: Sequence[Judged], metric: str | None = None) -> tuple[str, di
     )
     shown = [metric, *(name for name in common if name != metric)][:4]
     intervals = [{name: _interval(one.values[name]) for name in common} for one in runs]
-    rows = [
-        [name, *(f"{found[m].mean:.4f} [{found[m].low:.4f}, {found[m].high:.4f}]" for m in shown)]
-        for name, found in zip(names, intervals, strict=True)
-    ]
+    rows = [[name, *(found[m].text() for m in shown)] for name, found in zip(names, intervals, strict=True)]
     few = f" Under {FEW_USERS} warm users: too few to compare." if warm < FEW_USERS else ""
     lines = [
         f"{first.run.tags.get('data', '')}: {first.run.tags.get('split', '')}. "
@@ -113,24 +114,8 @@ def compared(runs: Sequence[Judged], metric: str | None = None) -> tuple[str, di
     ]
     tests = []
     for other, name in zip(others, names[1:], strict=True):
-        found = against[name]
-        difference = found.difference
-        lines.append(
-            f"- {names[0]} against {name}: {difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}], "
-            f"{p_text(found.p_holm)}: {found.verdict}"
-        )
-        tests.append(
-            {
-                "first": first.run.run_id,
-                "second": other.run.run_id,
-                "metric": metric,
-                **difference._asdict(),
-                "p": found.p,
-                "p_holm": found.p_holm,
-                "warm_users": warm,
-                "verdict": found.verdict,
-            }
-        )
+        lines.append(f"- {names[0]} against {name}: {against_text(against[name])}")
+        tests.append(comparison_data(first.run.run_id, other.run.run_id, metric, against[name]))
     metrics = {
         one.run.run_id: {name: interval._asdict() for name, interval in found.items()}
         for one, found in zip(runs, intervals, strict=True)

@@ -15,11 +15,17 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Interval(NamedTuple):
-    """A mean over users and its 95 % interval."""
+    """A mean over users and its 95 % interval; all three are NaN where there are no users."""
 
     mean: float
     low: float
     high: float
+
+    def text(self, form: str = ".4f") -> str:
+        """As in tables: `0.1234 [0.1200, 0.1268]`, empty where there is no mean; form: of each figure, `+.4f` say."""
+        if np.isnan(self.mean):
+            return ""
+        return f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
 
 def bootstrap(values: F64, *, seed: int = 0) -> Interval:
@@ -78,10 +84,9 @@ def paired_p(first: F64, second: F64) -> float:
     difference = first - second
     if len(difference) < 2 or not difference.any():
         return 1.0
-    spread = difference.std(ddof=1) / np.sqrt(len(difference))
-    if spread == 0:
+    if np.ptp(difference) <= 1e-12 * abs(difference.mean()):  # all users differ by the same
         return 0.0
-    return float(2 * stats.t.sf(abs(difference.mean()) / spread, len(difference) - 1))
+    return float(stats.ttest_rel(first, second).pvalue)
 
 
 def holm(p: Mapping[Key, float]) -> dict[Key, float]:
@@ -128,12 +133,21 @@ def compare_pairs(
     }
 
 
+def paired_gap(first: F64, second: F64) -> tuple[float, float]:
+    """The mean of first minus second over users (n,), and its standard error; users with NaN in either are left out.
+
+    Users are hard or easy for both alike, and only what differs within a user counts.
+    """
+    gap = first - second
+    gap = gap[~np.isnan(gap)]
+    return float(gap.mean()), float(gap.std(ddof=1) / np.sqrt(len(gap)))
+
+
 def advised_dim(values: Mapping[int, F64]) -> tuple[int, int, dict[int, tuple[float, float]]]:
     """The best dim, the smallest within one standard error of it, and the differences: dim -> (mean, standard error).
 
     values: dim -> float64 (n,), one per user and the same users for all; who lacks a value in one is left out of all.
-    The error is that of the paired difference to the best: users are hard or easy for every dim alike, and only what
-    differs within a user counts.
+    The error is that of `paired_gap` to the best.
 
     Source: Breiman et al., "Classification and Regression Trees", 1984 (the rule of one standard error).
     """
@@ -141,8 +155,5 @@ def advised_dim(values: Mapping[int, F64]) -> tuple[int, int, dict[int, tuple[fl
     table = table[:, ~np.isnan(table).any(axis=0)]
     dims = list(values)
     best = dims[int(np.argmax(table.mean(axis=1)))]
-    gaps = table - table[dims.index(best)]
-    errors = gaps.std(axis=1, ddof=1) / np.sqrt(table.shape[1])
-    means = gaps.mean(axis=1)
-    differences = {dim: (float(mean), float(error)) for dim, mean, error in zip(dims, means, errors, strict=True)}
+    differences = {dim: paired_gap(row, table[dims.index(best)]) for dim, row in zip(dims, table, strict=True)}
     return best, min(dim for dim, (mean, error) in differences.items() if -mean <= error), differences

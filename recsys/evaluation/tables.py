@@ -53,17 +53,10 @@ def _users(report: Report, segment: str) -> int:
     return int(np.count_nonzero(~np.isnan(values)))
 
 
-def cell(interval: Interval) -> str:
-    """A mean with its interval, empty where there is none."""
-    if math.isnan(interval.mean):
-        return ""
-    return f"{interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
-
-
 def main_table(reports: Mapping[str, Report]) -> str:
     """A row per system: the metrics of hits with their intervals."""
     metrics = shown_metrics(next(iter(reports.values())))
-    rows = [[name, *(cell(report.interval(metric)) for metric in metrics)] for name, report in reports.items()]
+    rows = [[name, *(report.interval(metric).text() for metric in metrics)] for name, report in reports.items()]
     return text_table(["model", *metrics], rows)
 
 
@@ -93,7 +86,7 @@ def segments_table(reports: Mapping[str, Report]) -> str:
     metric = shown_metrics(first)[0]
     rows = [
         [f"{name} ({_users(first, name):,} users)"]
-        + [cell(report.interval(metric, segment=name)) for report in reports.values()]
+        + [report.interval(metric, segment=name).text() for report in reports.values()]
         for name, of in first.segments.items()
         if metric in of and _users(first, name)
     ]
@@ -102,11 +95,7 @@ def segments_table(reports: Mapping[str, Report]) -> str:
 
 def against(comparison: Comparison) -> str:
     """A comparison in words."""
-    difference = comparison.difference
-    return (
-        f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}], "
-        f"{p_text(comparison.p_holm)}: {comparison.verdict}"
-    )
+    return f"{comparison.difference.text('+.4f')}, {p_text(comparison.p_holm)}: {comparison.verdict}"
 
 
 def compared_lines(reports: Mapping[str, Report], name: str) -> str:
