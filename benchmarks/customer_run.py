@@ -4,9 +4,9 @@
 
 A planted world is written as Parquet; then the commands that a customer would type run one after the other, each in a
 process of its own: `recsys data check`, `recsys train` (read, split, iALS, judged on 50,000 users, bundle, tracking),
-`recsys export`, and two processes of `python -m serving`. Peak memory is the kernel's high-water mark of the resident
-set, mapped files included; within `recsys train` it is reset at the end of each step. A service's own memory is its
-Pss, where a page that two processes share counts half for each.
+`recsys export`, and two processes of `python -m recsys.serving`. Peak memory is the kernel's high-water mark of the
+resident set, mapped files included; within `recsys train` it is reset at the end of each step. A service's own memory
+is its Pss, where a page that two processes share counts half for each.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""`python -m serving`: listens, says so in one line on standard output, and stops without dropping a request."""
+"""`python -m recsys.serving`: listens, says so in one line on standard output, and stops without dropping a request."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What an operator can set; each field is an option of `python -m serving`."""
+"""What an operator can set; each field is an option of `python -m recsys.serving`."""
 
 from pathlib import Path
 

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, so that nothing an earlier build left behind gets in."""
     copy = tmp_path_factory.mktemp("wheel") / "source"
-    shutil.copytree(REPOSITORY, copy, ignore=LEFT_OUT)
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(copy.parent), str(copy)]
+    shutil.copytree(REPOSITORY, copy, ignore=LEFT_OUT, symlinks=True)
+    build = [sys.executable, "-m", "build", "--outdir", str(copy.parent), str(copy)]  # sdist, and the wheel from it
     done = subprocess.run(build, capture_output=True, text=True, cwd=copy.parent)
     assert done.returncode == 0, done.stderr
     return next(copy.parent.glob("*.whl"))
@@ -39,12 +39,18 @@ def service_alone(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_the_wheel_holds_the_program_and_nothing_else(wheel: Path) -> None:
-    rooms = ("recsys", "pipelines", "serving")
-    wanted = {path for room in rooms for path in (REPOSITORY / room).rglob("*") if path.suffix in (".py", ".toml")}
+    tops = {"recsys": "recsys", "pipelines": "recsys/pipelines", "serving": "recsys/serving"}
+    wanted = {
+        f"{inside}/{path.relative_to(REPOSITORY / top).as_posix()}"
+        for top, inside in tops.items()
+        for path in (REPOSITORY / top).rglob("*")
+        if path.suffix in (".py", ".toml") and not any(parent.is_symlink() for parent in path.parents)
+    }
     held = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert held == {path.relative_to(REPOSITORY).as_posix() for path in wanted} | {"recsys/py.typed"}
+    assert held == wanted | {"recsys/py.typed"}
     about = ZipFile(wheel).read(next(name for name in ZipFile(wheel).namelist() if name.endswith("entry_points.txt")))
     assert b"recsys = recsys.pipelines.cli:main" in about
+    assert wheel.name.startswith("recsys_embeddings-")  # `recsys` is somebody else's on the public registry
 
 
 def test_a_fresh_install_of_the_service_answers(service_alone: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commands about the bundles that pile up in a folder: list them, delete the old ones."""
+"""Commands about the bundles of a folder: list them, choose the current one, delete the old ones."""
 
 import time
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _ROOT = click.argument("root", required=False, type=click.Path(path_type=Path))
 
 @click.group()
 def bundles() -> None:
-    """List the bundles of a folder (default mlruns/bundles), delete the old ones."""
+    """List the bundles of a folder (default mlruns/bundles), choose the current one, delete the old ones."""
 
 
 @bundles.command("list")
@@ -37,6 +37,26 @@ def list_(root: Path | None, as_json: bool) -> Any:
             f"{len(found)} bundles, {_mib(sum(one.size for one in found))} MiB. Next: recsys bundles prune --keep 3"
         )
     return {"root": str(root), "bundles": [asdict(one) for one in found]}
+
+
+@bundles.command()
+@click.argument("bundle_id", metavar="ID")
+@_ROOT
+@stage
+def use(bundle_id: str, root: Path | None, as_json: bool) -> Any:
+    """Make bundle ID of ROOT the current one, after verifying it: the way back, and forward again.
+
+    A running service swaps to it by itself.
+    """
+    from recsys.bundle.root import current, point_to
+
+    root = root or _default()
+    before = current(root).name
+    point_to(root, bundle_id)
+    if not as_json:
+        same = before == bundle_id
+        click.echo(f"{bundle_id} is the current bundle of {root}{', as before' if same else f', after {before}'}.")
+    return {"root": str(root), "current": bundle_id, "before": before}
 
 
 @bundles.command()

@@ -105,7 +105,7 @@ def _ids(lines: tuple[str, ...]) -> list[str]:
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def serve(arguments: tuple[str, ...]) -> None:
-    """Serve a bundle over HTTP: starts `python -m serving` with the same arguments; see `recsys serve --help`."""
+    """Serve a bundle over HTTP: starts `python -m recsys.serving`, whose options it takes."""
     import os
 
     os.execv(sys.executable, [sys.executable, "-P", "-m", "recsys.serving", *arguments])

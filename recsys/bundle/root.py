@@ -8,6 +8,7 @@ from recsys import durable
 from recsys.bundle.manifest import MANIFEST, SEAL
 from recsys.bundle.manifest import verify as verify
 from recsys.errors import BundleError
+from recsys.text import did_you_mean
 
 POINTER = "current"
 
@@ -15,7 +16,8 @@ POINTER = "current"
 def point_to(root: Path, bundle_id: str) -> None:
     """Makes a bundle of this root, after verifying it, the current one: the way forward and the way back."""
     if not _holds(root, bundle_id):
-        raise BundleError(f"{root} holds no bundle {bundle_id!r}.")
+        held = [path.parent.name for path in sorted(root.glob(f"*/{MANIFEST}"))]
+        raise BundleError(f"{root} holds no bundle {bundle_id!r}; {did_you_mean(bundle_id, held)}")
     verify(root / bundle_id)
     with durable.publishing(root):
         set_pointer(root, bundle_id)

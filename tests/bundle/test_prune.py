@@ -147,3 +147,21 @@ def test_the_command_lists_and_prunes(root: Path) -> None:
     assert CliRunner().invoke(main, ["bundles", "prune", str(root), "--keep", "0"]).exit_code == 2
     nowhere = CliRunner().invoke(main, ["bundles", "list", os.fspath(root / "notes" / "none")])
     assert (nowhere.exit_code, "cannot be listed" in nowhere.output) == (2, True)
+
+
+def test_the_command_goes_back_to_an_earlier_bundle_and_refuses_what_is_none(root: Path) -> None:
+    newest, earlier = names(root)[:2]
+    said = CliRunner().invoke(main, ["bundles", "use", earlier, str(root)])
+    assert said.exit_code == 0
+    assert said.stdout == f"{earlier} is the current bundle of {root}, after {newest}.\n"
+    assert current(root).name == earlier
+    for wrong in (earlier[:-1] + "x", "../elsewhere"):
+        refused = CliRunner().invoke(main, ["bundles", "use", wrong, str(root)])
+        assert refused.exit_code == 2
+        assert f"holds no bundle '{wrong}'" in refused.stderr
+    assert "did you mean" in CliRunner().invoke(main, ["bundles", "use", earlier[:-1] + "x", str(root)]).stderr
+    (root / newest / "fallback.npy").write_bytes(b"x")
+    damaged = CliRunner().invoke(main, ["bundles", "use", newest, str(root)])
+    assert damaged.exit_code == 2
+    assert "fallback.npy is damaged" in damaged.stderr
+    assert current(root).name == earlier
