@@ -6,6 +6,7 @@ from typing import Any
 
 from recsys.errors import SettingError
 from recsys.models.base import Model
+from recsys.plugins import load_attribute
 from recsys.text import did_you_mean
 
 MODELS: dict[str, str] = {
@@ -26,13 +27,12 @@ MODELS: dict[str, str] = {
 
 def model_class(name: str) -> Any:
     """The class behind a registered name, or behind any "module:Class" of the user's own."""
-    if name not in MODELS and ":" not in name:
-        raise SettingError(f"model {name!r} is unknown; {did_you_mean(name, MODELS)}")
-    module, _, attribute = MODELS.get(name, name).partition(":")
-    try:
+    if name in MODELS:
+        module, _, attribute = MODELS[name].partition(":")
         return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise SettingError(f"model {name!r} cannot be loaded from {module}:{attribute}: {error}.") from None
+    if ":" in name:
+        return load_attribute(name, "model")
+    raise SettingError(f"model {name!r} is unknown; {did_you_mean(name, MODELS)}")
 
 
 def make_model(name: str, settings: Mapping[str, Any], *, where: str = "model settings") -> Model:

@@ -1,10 +1,7 @@
 """Which metric a name stands for: recall_at_20, novelty_at_10, or a user's own function as "module:function"."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +10,7 @@ from recsys.arrays import F64
 from recsys.errors import SettingError
 from recsys.evaluation.metrics.hits import METRICS
 from recsys.evaluation.metrics.lists import LIST_METRICS, SYSTEM_METRICS, Lists, SystemMetric
+from recsys.plugins import load_attribute
 from recsys.text import nearest_name
 
 OWN_CUT = 10  # what a user's own function sees of each list where its name does not say
@@ -47,8 +45,7 @@ def resolve(metric: Named) -> PerUser | PerSystem:
     if callable(metric):
         return _own(getattr(metric, "__name__", type(metric).__name__), metric)
     if ":" in metric:
-        module, _, name = metric.partition(":")
-        return _own(name, _imported(module, name, metric))
+        return _own(metric.partition(":")[2], load_attribute(metric, "metric"))
     kind, cut = _cut(metric)
     if cut and kind in METRICS:
         return PerUser(metric, cut, _of_hits(kind), hits_only=True)
@@ -96,20 +93,3 @@ def _own(name: str, function: Any) -> PerUser:
         return values.astype(np.float64)
 
     return PerUser(name, _cut(name)[1] or OWN_CUT, checked)
-
-
-def _imported(module: str, name: str, metric: str) -> Any:
-    """The function of a module on the import path or in the working directory."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        found = getattr(import_module(module), name, None)
-    except ImportError as error:
-        raise SettingError(
-            f"metric {metric!r}: module {module!r} cannot be imported: {error}. Run from its folder or install it."
-        ) from None
-    finally:
-        sys.path.remove(here)
-    if not callable(found):
-        raise SettingError(f"metric {metric!r}: module {module!r} has no function {name!r}. Check the spelling.")
-    return found

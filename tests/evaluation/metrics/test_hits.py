@@ -197,7 +197,7 @@ def test_a_name_that_is_no_metric_is_refused_with_an_example(name: str) -> None:
     [
         (["ncdg_at_10"], "did you mean ndcg_at_10"),
         (["no.such.module:f"], "cannot be imported"),
-        (["statistics:nothing"], "has no function 'nothing'"),
+        (["statistics:nothing"], "has no 'nothing' to call"),
         (["ndcg_at_5", "ndcg_at_5"], "named more than once"),
         ([], "at least one metric"),
     ],
