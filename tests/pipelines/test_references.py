@@ -16,7 +16,7 @@ from recsys.pipelines.tracking import client
 from recsys.testing.toys import random_log
 from tests.helpers.bundles import content
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # those of MLflow and what it stands on, here in our own process
+pytestmark = pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic|optuna).*")
 CLICKS = "user_id,item_id,timestamp\nu,x,1700000000\nv,y,1700000001\n"
 
 

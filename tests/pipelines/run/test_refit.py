@@ -2,7 +2,6 @@
 
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +10,12 @@ import pytest
 from recsys.answers.question import Question
 from recsys.answers.respond import respond
 from recsys.bundle.bundle import Bundle, load
-from recsys.errors import DataError, TrackingError
+from recsys.errors import DataError
 from recsys.pipelines.console import Steps
 from recsys.pipelines.doctor import diagnose, told
 from recsys.pipelines.run.evaluate import evaluate_bundle
 from recsys.pipelines.run.settings import RunSettings, load_settings
 from recsys.pipelines.run.train import Trained, metrics_of, train
-from recsys.pipelines.tracking import client
 from tests.helpers.command_line import answer, recsys
 
 pytestmark = pytest.mark.slow
@@ -31,17 +29,6 @@ START, N = 1_700_000_000, 1_500
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
     return tmp_path
-
-
-@pytest.fixture
-def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No MLflow, no pictures: the bundle stays in `mlruns/trained`."""
-
-    def refuse(*arguments: Any) -> str:
-        raise TrackingError("no store here.")
-
-    monkeypatch.setattr(client, "start_run", refuse)
-    monkeypatch.setattr("recsys.pipelines.run.train.draw", lambda *arguments: None)
 
 
 def written(folder: Path, kind: str, more: int = 0) -> Path:

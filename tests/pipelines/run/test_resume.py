@@ -13,14 +13,12 @@ from typing import Any
 
 import pytest
 
-from recsys.bundle import bundle
-from recsys.errors import BundleError, ModelError, SettingError, TrackingError
+from recsys.errors import BundleError, ModelError, SettingError
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.checkpoints import keeping, key_of
 from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.settings import RunSettings, load_settings
 from recsys.pipelines.run.train import Trained, train
-from recsys.pipelines.tracking import client
 from recsys.training.checkpoint import STATE, Checkpoint
 from tests.helpers.command_line import answer, recsys
 
@@ -34,20 +32,10 @@ EPOCHS = [1, 9]  # to kill after, beside the one that the command itself resumes
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, without MLflow or pictures: the bundle stays in `mlruns/trained`.
-
-    fsync only pretends, which no killed process can notice; the real commands below have the real one.
-    """
-
-    def refuse(*arguments: Any) -> str:
-        raise TrackingError("no store here.")
-
+def home(untracked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """fsync only pretends, which no killed process can notice; the real commands below have the real one."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
-    monkeypatch.setattr(client, "start_run", refuse)
-    monkeypatch.setattr("recsys.pipelines.run.train.draw", lambda *arguments: None)
-    return tmp_path
+    return untracked
 
 
 @pytest.fixture
@@ -157,7 +145,7 @@ def test_a_bundle_that_could_not_be_written_is_made_later_without_learning_again
         raise BundleError("no space left.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(bundle, "write", full)
+        broken.setattr("recsys.pipelines.run.train.write", full)
         with pytest.raises(BundleError):
             run()
     learned.clear()

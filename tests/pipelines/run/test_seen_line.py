@@ -1,7 +1,6 @@
 """The seen policy and the models without vectors along the whole line: run, table, bundle, service, refusal."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -85,5 +84,10 @@ def test_a_service_keeps_the_policy_by_type_and_time(tmp_path: Path) -> None:
         assert answered(timestamp=now - 2 * DAY, event="view")
         assert not answered()
         model = service.ask("GET", "/v1/model").json
-    assert model["seen"] == json.loads(json.dumps(STATED | {"days": 1.0}))
+    assert model["seen"] == {
+        "policy": "cooldown_days",
+        "days": 1.0,
+        "events": ["buy", "view"],
+        "domains": {"books": {"events": ["buy"]}},
+    }
     assert NAMES == ("view", "buy", "rate")

@@ -12,7 +12,7 @@ from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.write import write
 from recsys.data.dataset import Dataset
 from recsys.encoders.users import Users
-from recsys.errors import SettingError, TrackingError
+from recsys.errors import SettingError
 from recsys.ids import IdMap
 from recsys.models.export import content_of
 from recsys.models.registry import make_model
@@ -22,9 +22,9 @@ from recsys.models.warm_start import start_of
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.run.train import Trained, train
-from recsys.pipelines.tracking import client
 from recsys.retrieval.embeddings import Embeddings
 from recsys.testing.toys import dataset
+from tests.pipelines.run.conftest import untracked_in
 
 pytestmark = pytest.mark.slow
 
@@ -39,16 +39,8 @@ N_OLD, N_NEW = 40, 44  # users and items, before and after
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, without MLflow or pictures: the bundle stays in `mlruns/trained`."""
-
-    def refuse(*arguments: Any) -> str:
-        raise TrackingError("no store here.")
-
-    monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
-    monkeypatch.setattr(client, "start_run", refuse)
-    monkeypatch.setattr("recsys.pipelines.run.train.draw", lambda *arguments: None)
-    return tmp_path
+def home(untracked: Path) -> Path:
+    return untracked
 
 
 def later(turned: bool = True) -> Dataset:
@@ -145,11 +137,7 @@ def ran(*assignments: str) -> Trained:
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a softmax run on the first 80 % of a world's events."""
-    root = tmp_path_factory.mktemp("earlier")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("RECSYS_HOME", str(root))
-        patched.setattr("recsys.pipelines.run.train.draw", lambda *arguments: None)
-        patched.setattr(client, "start_run", lambda *arguments: (_ for _ in ()).throw(TrackingError("none.")))
+    with untracked_in(tmp_path_factory.mktemp("earlier")):
         found = ran(*SOFTMAX, "judge=validation").bundle
     assert found is not None
     return found

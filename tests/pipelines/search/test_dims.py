@@ -15,7 +15,7 @@ from recsys.pipelines.search.space import searched
 from recsys.pipelines.search.tune import Asked
 from recsys.pipelines.tracking import client, plots
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
+pytestmark = pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic|optuna).*")
 WORLD = ["world.users=400", "world.items=120", "model.epochs=4"]
 
 

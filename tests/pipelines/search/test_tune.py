@@ -31,7 +31,7 @@ from tests.helpers.tuned import EPOCHS_SEEN
 ROOT = Path(__file__).parents[3]
 TOY = "tests.helpers.tuned:Peak"
 WORLD = ["world.users=300", "world.items=80"]
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
+pytestmark = pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic|optuna).*")
 
 
 @pytest.fixture(scope="module")

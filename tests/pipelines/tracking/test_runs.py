@@ -209,7 +209,7 @@ def test_a_full_disk_loses_no_model(tmp_path: Path, clicks: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MLflow's own
+@pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic|optuna).*")
 @pytest.mark.parametrize("name", ["what? #1, 50%20off ü日"])
 def test_a_home_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, kept = tmp_path / name, tmp_path / "kept"
