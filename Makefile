@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check smoke lint types format docs ui bench clean
+.PHONY: help install demo test check soak smoke lint types format docs ui bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ test: install ## All tests
 check: install lint types ## Lint, types and the fast tests, in about a minute
 	$(BIN)/python -m pytest -q -m "not slow"
 
+soak: install ## What takes hours: certain answers for 20 seeds and all processors, other seeds, the lowest versions
+	PYTHON=$(PYTHON) $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)) bash .ci/soak
+
 smoke: install ## The README's own commands, from an empty environment to an answered request, in two minutes
 	$(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)) $(BIN)/python .ci/smoke.py
 
@@ -44,9 +47,11 @@ format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: install ## Write docs/commands.md, and what the cells of the quick start give
+docs: install ## Write docs/commands.md, the public names, and what the cells of the quick start give
 	$(BIN)/python docs/reference.py > docs/commands.md.new
 	mv docs/commands.md.new docs/commands.md
+	$(BIN)/python docs/public_names.py > docs/public-names.txt.new
+	mv docs/public-names.txt.new docs/public-names.txt
 	$(BIN)/python docs/notebook.py --write docs/quickstart.ipynb
 
 ui: install ## Open the runs in the MLflow UI, at http://127.0.0.1:5000
@@ -59,4 +64,4 @@ bench: install ## The short form of every benchmark
 	$(BIN)/python -m benchmarks.customer_run --quick
 
 clean: ## Remove the environment and caches; mlruns stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(VENV) .venv-lowest .mypy_cache .ruff_cache .pytest_cache build *.egg-info

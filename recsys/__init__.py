@@ -1,3 +1,3 @@
 """Recommendation engine built on ID embeddings."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

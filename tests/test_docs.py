@@ -172,13 +172,6 @@ def test_make_help_lists_every_documented_target() -> None:
         assert re.search(rf"^{target}\s+\S", said, re.MULTILINE)
 
 
-def test_the_design_page_names_every_module_of_the_base() -> None:
-    page = (ROOT / "docs/design.md").read_text()
-    for path in (ROOT / "recsys").glob("*.py"):
-        if path.name != "__init__.py":
-            assert path.stem in page
-
-
 def test_the_package_says_its_version() -> None:
     said = subprocess.run(
         [sys.executable, "-m", "recsys.pipelines.cli", "--version"],

@@ -144,6 +144,26 @@ def test_every_room_is_in_the_table() -> None:
     assert {room_of(module) for module in MODULES} - {"ground"} == {*ROOMS, "serving"}
 
 
+def listed_in_the_design() -> dict[str, set[str]]:
+    """folder -> modules, as the list in docs/design.md says."""
+    block = (ROOT / "docs/design.md").read_text().split("## 2. Layout")[1].split("```")[1]
+    found: dict[str, set[str]] = {}
+    parents: list[str] = []
+    for line in filter(None, block.splitlines()):
+        depth = (len(line) - len(line.lstrip())) // 2
+        name, rest = line.strip().split("/", 1)
+        parents = [*parents[:depth], name]
+        path = ".".join(parents if parents[0] == "recsys" else ["recsys", *parents])
+        found[path] = set(rest.strip().split("  ")[0].split())
+    return found
+
+
+def test_the_list_of_the_design_page_is_the_tree() -> None:
+    tree = {folder: {name.rpartition(".")[2] for name in names} for folder, names in folders().items()}
+    tree["recsys.serving"].remove("__main__")
+    assert listed_in_the_design() == tree
+
+
 def test_parallel_functions_run_from_the_code_on_disk() -> None:
     """`numba.njit(parallel=...)` runs other code in the process that compiles it (`recsys.matrix.compiled`)."""
     plain = {
