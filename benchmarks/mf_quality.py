@@ -3,10 +3,11 @@
 import itertools
 import statistics
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks.mf_measured import Measured
 from recsys.data.read.load import load_dataset
 from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
@@ -17,9 +18,6 @@ from recsys.models.popularity import fallback_order
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.recommender import recommender_of
 
-if TYPE_CHECKING:
-    from benchmarks.mf_speed import Measured
-
 DIM, EPOCHS, METRIC = 64, 15, "ndcg_at_20"
 UNOBSERVED = (0.003, 0.01, 0.03)
 RIDGE = {1.0: (0.001, 0.003, 0.01), 0.0: (0.3, 1.0, 3.0)}  # by exponent; implicit has no other than 0
@@ -27,7 +25,7 @@ RIDGE = {1.0: (0.001, 0.003, 0.01), 0.0: (0.3, 1.0, 3.0)}  # by exponent; implic
 Row = dict[str, Any]
 
 
-def seconds_to_ndcg(rows: "Measured", repeats: int) -> Iterator[Row]:
+def seconds_to_ndcg(rows: Measured, repeats: int) -> Iterator[Row]:
     """A row for each peer: its best point of the grid, its NDCG and seconds; and our first fit that is as good.
 
     Seconds are those of the whole fit, preparation included and compilation not; medians of `repeats` in turn.
@@ -65,7 +63,7 @@ def _said(point: Row) -> str:
 class _Judge:
     """Fits on the part that validation trains on, and judges by the validation rows, never by the test rows."""
 
-    def __init__(self, rows: "Measured") -> None:
+    def __init__(self, rows: Measured) -> None:
         self._rows = rows
         self._holdout = split(load_dataset("gowalla"), SplitSettings(), seed=1).validation
         assert self._holdout is not None

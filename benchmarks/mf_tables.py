@@ -3,23 +3,20 @@
 import json
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.mf_data import make
+from benchmarks.mf_measured import LIBRARIES, Measured
 from benchmarks.results import RESULTS, machine, report, written
 from recsys.pipelines.tracking.plots import GREYS, MODEL, figure_of
 
-if TYPE_CHECKING:
-    from benchmarks.mf_speed import Measured
-
-LIBRARIES = ("recsys", "implicit", "irspack")
 BARS = {("cg", 64): (1.4, 2.0), ("cg", 128): (1.4, 2.0), ("cg", 256): (1.8, 2.5)}  # must, aim: times faster
 EXACT_BAR = (2.0, 4.0)
 
 Row = dict[str, Any]
 
 
-def write_tables(rows: "Measured", quick: bool, as_json: bool) -> None:
+def write_tables(rows: Measured, quick: bool, as_json: bool) -> None:
     """Writes a table of each part that has rows."""
     said = {"quick": quick, "as_json": as_json}
     if table := _seconds_table(rows):
@@ -67,7 +64,7 @@ def _case(row: Row) -> tuple[str, str, int]:
     return row["data"], row["solver"], row["dim"]
 
 
-def _seconds_table(rows: "Measured") -> list[Row]:
+def _seconds_table(rows: Measured) -> list[Row]:
     """A row for each data set, solver and dim that all libraries have been fitted to."""
     keys = {(row["data"], row["solver"], row["dim"]): None for row in rows.having(kind="seconds")}
     table = []
