@@ -31,7 +31,7 @@ def main() -> None:
     *commands, serve = line.replace("8000", port).strip().splitlines()
     with tempfile.TemporaryDirectory() as folder:
         source, outside = Path(folder) / "source", Path(folder) / "elsewhere"
-        shutil.copytree(ROOT, source, ignore=LEFT_OUT)
+        shutil.copytree(ROOT, source, ignore=LEFT_OUT, symlinks=True)
         outside.mkdir()
         write_clicks(outside / "clicks.csv")
         script = [

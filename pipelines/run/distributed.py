@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recsys.data.dataset import Dataset
 from recsys.errors import SettingError
@@ -10,13 +10,11 @@ from recsys.models.base import fit_with
 from recsys.models.registry import make_model
 from recsys.models.warm_start import start_of
 from recsys.pipelines.run.checkpoints import Fit, Kept, key_of
+from recsys.pipelines.run.question import Prepared
 from recsys.pipelines.run.settings import RunSettings
 from recsys.pipelines.run.warm_start import earlier_bundle
 from recsys.pipelines.tracking.store import store
 from recsys.training.loop import processes
-
-if TYPE_CHECKING:
-    from recsys.pipelines.run.question import Prepared
 
 _TOGETHER = "two_tower"  # the learner that shares its batches out
 
@@ -50,7 +48,7 @@ def meet() -> None:
         group().wait()
 
 
-def assist(settings: RunSettings, prepared: "Prepared") -> None:
+def assist(settings: RunSettings, prepared: Prepared) -> None:
     """Learns along with the first process, and leaves nothing behind."""
     warm, data = earlier_bundle(settings, prepared.holdout), prepared.data
     key = key_of(settings, data, prepared.threads, None if warm is None else warm.bundle_id)

@@ -12,8 +12,7 @@ from recsys.durable import locked
 from recsys.errors import ModelError, RecsysError, TrackingError
 from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT
 from recsys.pipelines.tracking.lineage import flat
-from recsys.pipelines.tracking.store import database, remove_false_folder, tracking_uri, whole_database
-from recsys.pipelines.tracking.store import store as store
+from recsys.pipelines.tracking.store import database, remove_false_folder, store, tracking_uri, whole_database
 
 BUNDLE, WITHOUT_BUNDLE = "bundle", "without_bundle"  # the latter: a tag, the reason why a run has none
 ALIASES = ("champion", "challenger")

@@ -15,11 +15,10 @@ import numpy as np
 
 from recsys.arrays import F32, I8, I64, Bool, Ragged
 from recsys.bundle.catalogue import Catalogue
-from recsys.bundle.content import Content as Content
 from recsys.bundle.golden import check_golden
-from recsys.bundle.manifest import read_manifest as read_manifest
-from recsys.bundle.manifest import verify as verify
+from recsys.bundle.manifest import verify
 from recsys.encoders.encoder import Encoder, ItemEncoder, load_encoder
+from recsys.encoders.item_tower import ItemTower
 from recsys.errors import BundleError, ModelError
 from recsys.history import DAY_S, Histories
 from recsys.ids import IdMap
@@ -84,8 +83,6 @@ class Bundle:
     @cached_property
     def item_encoder(self) -> ItemEncoder | None:
         """What gives brand-new items their vectors; None where the model has no such part."""
-        from recsys.encoders.item_tower import ItemTower
-
         folder = self.path / "item_encoder"
         return ItemTower.load(folder) if folder.is_dir() else None
 

@@ -6,21 +6,19 @@ from datetime import datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recsys import __version__
+from recsys.bundle.content import Content
 from recsys.errors import BundleError
 from recsys.retrieval.seen import SeenSettings
-
-if TYPE_CHECKING:
-    from recsys.bundle.content import Content
 
 FORMAT = 1
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
 
 
 def manifest_of(
-    content: "Content", bundle_id: str, created: datetime, files: Mapping[str, Mapping[str, Any]]
+    content: Content, bundle_id: str, created: datetime, files: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """What the manifest of a bundle with this content says; keys of features that are not used are left out."""
     encoder, (n_items, dim) = content.embeddings.encoder, content.embeddings.items.shape

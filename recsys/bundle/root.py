@@ -5,8 +5,7 @@ from pathlib import Path
 from shutil import copyfile
 
 from recsys import durable
-from recsys.bundle.manifest import MANIFEST, SEAL
-from recsys.bundle.manifest import verify as verify
+from recsys.bundle.manifest import MANIFEST, SEAL, verify
 from recsys.errors import BundleError
 from recsys.text import did_you_mean
 

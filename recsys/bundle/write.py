@@ -13,7 +13,7 @@ import numpy as np
 from recsys import durable
 from recsys.arrays import Array
 from recsys.bundle.bundle import load, map_array
-from recsys.bundle.content import Content as Content
+from recsys.bundle.content import Content
 from recsys.bundle.golden import make_golden
 from recsys.bundle.manifest import MANIFEST, SEAL, describe, manifest_of, seal_of
 from recsys.bundle.root import set_pointer

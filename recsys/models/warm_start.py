@@ -9,6 +9,7 @@ from recsys.encoders.bag import Bag
 from recsys.encoders.concat import Concat
 from recsys.encoders.encoder import Encoder
 from recsys.encoders.users import Users
+from recsys.evaluation.foreign import BundleInDataIds
 from recsys.training.loop import Start
 
 STARTS_FROM = {
@@ -28,8 +29,6 @@ def start_of(bundle: Bundle, train: Dataset) -> Start:
     new item's the mean of the rows of those who had it, brought to the length of the other items' rows. What has no
     such relation to the bundle has zeros. A column that all users end in alike is left out: its learner finds it anew.
     """
-    from recsys.evaluation.foreign import BundleInDataIds
-
     asked = BundleInDataIds(bundle, train)
     everybody = Users.known(np.arange(train.n_users), train.interactions.histories())
     return _start(bundle.encoder, bundle.item_vectors, asked.translated(everybody), asked.item, train)

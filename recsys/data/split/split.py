@@ -6,8 +6,10 @@ The global time split is the default: it asks everybody for the future from the 
 from dataclasses import replace
 
 from recsys.data.dataset import Dataset
+from recsys.data.split.audit import refuse_leaks
 from recsys.data.split.candidates import drawn_candidates
 from recsys.data.split.holdout import Holdout, Split, SplitSettings
+from recsys.data.split.protocols import SPLITS
 from recsys.errors import DataError
 
 
@@ -17,9 +19,6 @@ def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
     A protocol that is not by time leaks by its nature, as its title says, and is not judged by time. Raises DataError
     where the data cannot be split so, with the reason.
     """
-    from recsys.data.split.audit import refuse_leaks
-    from recsys.data.split.protocols import SPLITS
-
     kind = settings.kind
     if kind == "auto":
         kind = "global_time" if data.interactions.time is not None else "published"
