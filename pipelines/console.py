@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from recsys.pipelines.commands import interrupt
@@ -40,7 +40,8 @@ class Steps:
         plain = not self.quiet and not console.is_terminal  # a log: no bars, a line now and then
         if plain:
             _log(f"{name} ...")
-        with Bars(*columns, console=console, transient=True, disable=self.quiet or plain) as bars:
+        drawn = console.is_terminal and not self.quiet
+        with Bars(*columns, console=console, transient=True) if drawn else nullcontext() as bars:
             tasks: dict[str, Any] = {}
             said = started
 
@@ -48,17 +49,19 @@ class Steps:
                 nonlocal said
                 interrupt.stop_if_asked()
                 if step.task not in tasks:
-                    tasks[step.task] = bars.add_task(step.task, total=step.total)
+                    tasks[step.task] = bars.add_task(step.task, total=step.total) if bars else None
                     if not step.done and not self.quiet:  # said before it begins: what it is about to take
                         console.print(step.task, style="dim", highlight=False)
-                bars.update(tasks[step.task], completed=step.done)
+                if bars:
+                    bars.update(tasks[step.task], completed=step.done)
                 if plain and time.perf_counter() - said >= LOG_EVERY_S:
                     said = time.perf_counter()
                     _log(f"{step.task}: {step.done:,} of {step.total:,}")
                 if step.values:
                     self.curves.setdefault(step.task, []).append(step.values)
 
-            bars.add_task(name, total=None)
+            if bars:
+                bars.add_task(name, total=None)
             yield report
         seconds = time.perf_counter() - started
         self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 2)

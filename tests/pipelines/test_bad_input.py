@@ -157,7 +157,7 @@ SETTINGS = [
     Bad("unknown config", "train world -c nothing", ("'nothing'", "neither a file nor one of", "world")),
     Bad("broken TOML", "train world -c b.toml", ("b.toml", "line 1"), file("dim = = 3\n", "b.toml")),
     Bad("unknown key in a file", "train world -c b.toml", ("b.toml", "did you mean 'seed'"), file("sed = 3", "b.toml")),
-    Bad("unknown option", "train c.csv --userz x", ("--userz", "'--user-col'", "recsys train --help"), file(GOOD)),
+    Bad("unknown option", "train c.csv --userz x", ("--userz", "--user-col", "recsys train --help"), file(GOOD)),
     Bad("no argument", "train", ("'DATA'", "--help")),
     Bad("unknown command", "trian world", ("'trian'", "--help")),
     Bad("no Unicode", "recommend bundles --history \udcff", ("history", "no UTF-8", "Write it in UTF-8"), bundles),
