@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -98,3 +99,16 @@ def test_without_an_extra_a_command_says_which_one_it_needs(service_alone: Path,
     status, answer = said(recsys, "serve", "bundles")
     assert (status, answer.count("\n")) == (2, 1)
     assert "'.[serve]'" in answer
+
+
+def test_the_lowest_versions_that_are_pinned_are_those_that_are_stated() -> None:
+    """`make soak` installs these pins: a bound that nobody runs is a guess."""
+    pins = dict(
+        line.split("==") for line in (REPOSITORY / "constraints-lowest.txt").read_text().splitlines() if "==" in line
+    )
+    stated = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    for group in (stated["dependencies"], *stated["optional-dependencies"].values()):
+        for line in group:
+            name, bound = line.split(">=")
+            pinned = pins[name.lower()].split(".")
+            assert pinned[: len(bound.split("."))] == bound.split("."), line
