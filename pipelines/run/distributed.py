@@ -7,7 +7,7 @@ from typing import Any
 from recsys.data.dataset import Dataset
 from recsys.errors import SettingError
 from recsys.models.base import fit_with
-from recsys.models.registry import make_model
+from recsys.models.registry import make_model, model_class
 from recsys.models.warm_start import start_of
 from recsys.pipelines.run.checkpoints import Fit, Kept, key_of
 from recsys.pipelines.run.question import Prepared
@@ -15,8 +15,6 @@ from recsys.pipelines.run.settings import RunSettings
 from recsys.pipelines.run.warm_start import earlier_bundle
 from recsys.pipelines.tracking.store import store
 from recsys.training.loop import processes
-
-_TOGETHER = "two_tower"  # the learner that shares its batches out
 
 
 def assists() -> bool:
@@ -28,15 +26,16 @@ def refuse_alone(settings: RunSettings) -> None:
     """Raises SettingError where torchrun started several processes and the model learns in one."""
     if processes() > 1 and not _learns_together(settings.model):
         raise SettingError(
-            f"torchrun started {processes()} processes, and {settings.model_name} learns in one; {_TOGETHER} shares "
-            "its batches among several. Run it without torchrun."
+            f"torchrun started {processes()} processes, and {settings.model_name} learns in one; two_tower shares its "
+            "batches among several. Run it without torchrun."
         )
 
 
 def _learns_together(model: Any) -> bool:
     """Whether it is the learner that does, or a model with such a one within: a mixture, a narrowed model."""
     if isinstance(model, Mapping):
-        return model.get("name") == _TOGETHER or any(map(_learns_together, model.values()))
+        shares = "name" in model and getattr(model_class(str(model["name"])), "shares_batches", False)
+        return bool(shares) or any(map(_learns_together, model.values()))
     return isinstance(model, list | tuple) and any(map(_learns_together, model))
 
 

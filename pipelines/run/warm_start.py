@@ -10,8 +10,7 @@ from recsys.encoders.encoder import Encoder
 from recsys.errors import DataError, RecsysError, SettingError
 from recsys.models.base import Model, takes_aids
 from recsys.models.mixture import Mixture, part_of
-from recsys.models.registry import make_model
-from recsys.models.warm_start import STARTS_FROM
+from recsys.models.registry import MODELS, make_model, model_class
 from recsys.pipelines.doctor import opened
 from recsys.pipelines.run.settings import RunSettings
 
@@ -26,7 +25,7 @@ def earlier_bundle(settings: RunSettings, holdout: Holdout) -> Bundle | None:
         return None
     model = make_model(settings.model_name, settings.model_settings)
     if not _can_start(settings.model_name, model):
-        fit = ", ".join([*sorted(STARTS_FROM), "mixture"])
+        fit = ", ".join(sorted(other for other in MODELS if model_class(other).starts_from))
         raise SettingError(
             f"setting 'warm': {settings.model_name} does not learn in steps from vectors to start at; {fit} do. Leave "
             "warm out."
@@ -50,7 +49,13 @@ def _can_start(name: str, model: Model) -> bool:
     """Whether learning, or that of a part, may begin at vectors that are there."""
     if isinstance(model, Mixture):
         return any(_can_start(part["name"], part_of(part)) for part in _learned(model))
-    return name in STARTS_FROM and takes_aids(model)
+    return _starts_from(name) is not None and takes_aids(model)
+
+
+def _starts_from(name: str) -> str | None:
+    """The kind of encoder that a learner may start from."""
+    kind: str | None = getattr(model_class(name), "starts_from", None)
+    return kind
 
 
 def _learned(mixture: Mixture) -> list[Mapping[str, Any]]:
@@ -73,10 +78,10 @@ def _refuse_other(name: str, model: Any, encoder: Encoder, bundle: Bundle) -> No
             if _can_start(part["name"], made := part_of(part)):
                 _refuse_other(part["name"], made, own, bundle)
         return
-    if encoder.kind != STARTS_FROM[name]:
+    if encoder.kind != _starts_from(name):
         raise SettingError(
             f"{which} ({bundle.manifest['name']}) has an encoder of kind {encoder.kind!r}, and {name} starts from "
-            f"{STARTS_FROM[name]!r}. Name a bundle of {name}, {leave}."
+            f"{_starts_from(name)!r}. Name a bundle of {name}, {leave}."
         )
     if encoder.dim != model.settings.dim:
         raise SettingError(

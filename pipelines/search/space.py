@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from recsys.config import toml_value
 from recsys.errors import SettingError
-from recsys.models.registry import make_model
-from recsys.models.search import Choices, Space, Span, space_of
+from recsys.models.registry import make_model, space_of
+from recsys.models.search import Choices, Space, Span
 from recsys.text import did_you_mean
 
 _EDGE = 0.02  # of a range, from either end

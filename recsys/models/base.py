@@ -1,13 +1,14 @@
 """The contract of every learner."""
 
 from inspect import signature
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from scipy import sparse
 
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.errors import ModelError
+from recsys.models.search import Space
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.ranker import TrainedRanker
@@ -34,6 +35,23 @@ class Model(Protocol):
         The same seed, versions and thread count give the same bytes. Raises ModelError where the data cannot be learned
         from, with what to change.
         """
+
+
+class Learner:
+    """What is true of a learner, as class attributes with their usual values: ours inherit them, and so may yours.
+
+    search: what of its settings is worth searching, and where. starts_from: the kind of encoder whose vectors it may
+    start from (`warm`), None = it has nothing to start. starts_narrow: whether it may be the narrow model of
+    `narrowed`. shares_batches: whether processes of torchrun share its batches. keeps_vectors: whether it ends in
+    vectors, which a bundle can hold. knows_taste: whether it knows which items go together.
+    """
+
+    search: ClassVar[Space] = {}
+    starts_from: ClassVar[str | None] = None
+    starts_narrow: ClassVar[bool] = False
+    shares_batches: ClassVar[bool] = False
+    keeps_vectors: ClassVar[bool] = True
+    knows_taste: ClassVar[bool] = True
 
 
 def takes_aids(model: Model) -> bool:

@@ -1,7 +1,7 @@
 """Several models as one inner product: their vectors side by side, their scores added."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
@@ -9,8 +9,9 @@ from pydantic import Field, ValidationInfo, field_validator
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.users import Users
-from recsys.models.base import fit_with
+from recsys.models.base import Learner, fit_with
 from recsys.models.registry import make_model
+from recsys.models.search import Space, Span
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings, concat, embeddings_of
 from recsys.seeding import generator
@@ -49,7 +50,7 @@ class MixtureSettings(Settings):
         return weights
 
 
-class Mixture:
+class Mixture(Learner):
     """Learns each part on its own and puts the vectors side by side: one bundle, one index, one user encoder.
 
     The scores of a part are divided by their spread (the standard deviation over items, averaged over users), so that
@@ -57,6 +58,8 @@ class Mixture:
     """
 
     Settings = MixtureSettings
+    search: ClassVar[Space] = {"weights.1": Span(0.0, 1.0)}
+    starts_from: ClassVar[str | None] = "concat"
 
     def __init__(self, settings: MixtureSettings | None = None) -> None:
         self.settings = settings or MixtureSettings()

@@ -1,7 +1,7 @@
 """A wide model learned first, then a narrow one that starts from the best that its width can hold of it."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -10,15 +10,16 @@ from recsys.arrays import F32, F64
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.users import Users
-from recsys.models.base import fit_with
+from recsys.models.base import Learner, fit_with
 from recsys.models.mixture import part_of
+from recsys.models.registry import model_class
+from recsys.models.search import Space, Span
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings, embeddings_of
 from recsys.training.loop import ALONE, Aids, Start
 
 _ENCODED = 1 << 14  # users encoded at a time
 _FLOOR = 1e-9  # of the largest eigenvalue: below, a direction is noise
-_NARROW = ("softmax", "two_tower")
 
 
 class NarrowedSettings(Settings):
@@ -44,12 +45,12 @@ class NarrowedSettings(Settings):
     @field_validator("narrow")
     @classmethod
     def _one_that_starts(cls, part: dict[str, Any]) -> dict[str, Any]:
-        if part["name"] not in _NARROW:
-            raise ValueError(f"{part['name']} does not start from vectors of others; {' and '.join(_NARROW)} do")
+        if not getattr(model_class(part["name"]), "starts_narrow", False):
+            raise ValueError(f"{part['name']} does not start from vectors of others; softmax and two_tower do")
         return part
 
 
-class Narrowed:
+class Narrowed(Learner):
     """What a wide model or a mixture knows, in vectors that are cheap to keep and to search.
 
     Of the scores of all users over all items by the wide model, the nearest matrix of the narrow rank is where the
@@ -60,6 +61,11 @@ class Narrowed:
     """
 
     Settings = NarrowedSettings
+    search: ClassVar[Space] = {
+        "narrow.temperature": Span(0.02, 0.5, log=True),
+        "narrow.learning_rate": Span(3e-3, 0.3, log=True),
+        "narrow.propagation": Span(0.0, 1.0),
+    }
 
     def __init__(self, settings: NarrowedSettings | None = None) -> None:
         self.settings = settings or NarrowedSettings()

@@ -1,6 +1,7 @@
 """Own most frequent: each user is answered what he had most often. The row to beat wherever people come back."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from recsys.arrays import F32, I32, I64, Bool, Ragged
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.users import Users
+from recsys.models.base import Learner
 from recsys.models.popularity import popularity_scores
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.ranker import FALLBACK, HISTORY, Answer, order_of, rank_in_blocks
@@ -18,7 +20,7 @@ class OwnHistorySettings(Settings):
     """OwnHistory has nothing to set."""
 
 
-class OwnHistory:
+class OwnHistory(Learner):
     """Ranks a user's own items by how often he had them, then the last one first, then the rest by popularity.
 
     Weighted events count with their weights, as they do for every learner: duplicates that were merged into one event
@@ -27,6 +29,8 @@ class OwnHistory:
     """
 
     Settings = OwnHistorySettings
+    keeps_vectors: ClassVar[bool] = False
+    knows_taste: ClassVar[bool] = False
 
     def __init__(self, settings: OwnHistorySettings | None = None) -> None:
         self.settings = settings or OwnHistorySettings()

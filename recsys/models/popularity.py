@@ -1,5 +1,7 @@
 """Popularity: the same list for everyone. The row that every table carries, and the fallback of every service."""
 
+from typing import ClassVar
+
 import numpy as np
 from pydantic import Field
 
@@ -10,6 +12,8 @@ from recsys.data.interactions import Interactions
 from recsys.encoders.encoder import Constant
 from recsys.errors import ModelError
 from recsys.history import DAY_S
+from recsys.models.base import Learner
+from recsys.models.search import Space, Span
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.ranker import order_of
@@ -24,7 +28,7 @@ class PopularitySettings(Settings):
     days: float | None = Field(None, gt=0, description="count the last so many days of the training events; none = all")
 
 
-class Popularity:
+class Popularity(Learner):
     """Orders items by their number of training events, as vectors of dim 1.
 
     A vector holds the item's place from below (n_items for the most popular) and not the count: places are exact in
@@ -32,6 +36,8 @@ class Popularity:
     """
 
     Settings = PopularitySettings
+    search: ClassVar[Space] = {"days": Span(1.0, 1_000.0, log=True)}
+    knows_taste: ClassVar[bool] = False
 
     def __init__(self, settings: PopularitySettings | None = None) -> None:
         self.settings = settings or PopularitySettings()

@@ -6,6 +6,7 @@ from typing import Any
 
 from recsys.errors import SettingError
 from recsys.models.base import Model
+from recsys.models.search import Space
 from recsys.plugins import load_attribute
 from recsys.text import did_you_mean
 
@@ -33,6 +34,12 @@ def model_class(name: str) -> Any:
     if ":" in name:
         return load_attribute(name, "model")
     raise SettingError(f"model {name!r} is unknown; {did_you_mean(name, MODELS)}")
+
+
+def space_of(name: str) -> Space:
+    """What a learner says is worth searching; empty where it says nothing."""
+    space: Space = getattr(model_class(name), "search", {})
+    return space
 
 
 def make_model(name: str, settings: Mapping[str, Any], *, where: str = "model settings") -> Model:

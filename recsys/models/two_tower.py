@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -16,8 +16,9 @@ from recsys.encoders.user_tower import UserLayout, UserTower
 from recsys.encoders.users import Users
 from recsys.errors import SettingError
 from recsys.matrix.spectrum import propagated
-from recsys.models.base import refuse_no_events
+from recsys.models.base import Learner, refuse_no_events
 from recsys.models.factors.spectral import spectral_rows
+from recsys.models.search import Space, Span
 from recsys.models.tower_start import described_items, described_users, first_tables
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
@@ -78,7 +79,7 @@ class TwoTowerSettings(Settings):
         return self
 
 
-class TwoTower:
+class TwoTower(Learner):
     """A tower for users, a tower for items, and the cosine, or the inner product, of what they give.
 
     A vector is the sum of table rows (the id's, those that features name, for users those of the history) and of
@@ -93,6 +94,14 @@ class TwoTower:
     """
 
     Settings = TwoTowerSettings
+    search: ClassVar[Space] = {
+        "temperature": Span(0.02, 0.5, log=True),
+        "learning_rate": Span(1e-3, 0.1, log=True),
+        "id_dropout": Span(0.0, 0.9),
+    }
+    starts_from: ClassVar[str | None] = "tower"
+    starts_narrow: ClassVar[bool] = True
+    shares_batches: ClassVar[bool] = True
 
     def __init__(self, settings: TwoTowerSettings | None = None) -> None:
         self.settings = settings or TwoTowerSettings()

@@ -12,14 +12,7 @@ from recsys.encoders.users import Users
 from recsys.evaluation.foreign import BundleInDataIds
 from recsys.training.loop import Start
 
-STARTS_FROM = {
-    "als": "solve",
-    "bpr": "bag",
-    "softmax": "bag",
-    "two_tower": "tower",
-    "variational": "bag",
-}  # the encoder that a learner ends in, and may start from
-_STARTS = {*STARTS_FROM.values(), Concat.kind}
+_STARTS = ("bag", "concat", "solve", "tower")  # kinds of encoder that hold vectors to start from
 
 
 def start_of(bundle: Bundle, train: Dataset) -> Start:

@@ -46,8 +46,6 @@ VARIANTS = [Case(name, SMALL.get(name, {})) for name in MODELS] + [
     Case("variational", SMALL["variational"] | {"negatives": 10, "half_life": 5.0}),
     Case("item_knn", {"neighbours": 4, "shrinkage": 1.0, "amplification": 1.0, "half_life": None}),
 ]
-IMPERSONAL = {"popularity", "own_history"}  # they know nothing of which items go together
-WITHOUT_VECTORS = {"ease", "item_knn", "own_history"}
 
 
 def over(cases: list[Case]) -> Any:
@@ -61,18 +59,18 @@ class TestEveryLearner(LearnerContract):
 
     def test_it_ends_in_vectors_or_in_a_ranker(self, learner: Case) -> None:
         learned = learner.fit(random_log(1))
-        assert isinstance(learned, Embeddings) == (learner.name not in WITHOUT_VECTORS)
+        assert isinstance(learned, Embeddings) == model_class(learner.name).keeps_vectors
         assert ranker_of(learned).folds_in == (learner.name != "popularity")
 
 
 class TestLearnersOfTaste(TasteContract, ReasonContract):
-    @over([case for case in VARIANTS if case.name not in IMPERSONAL])
+    @over([case for case in VARIANTS if model_class(case.name).knows_taste])
     def learner(self, request: pytest.FixtureRequest) -> Case:
         return request.param
 
 
 class TestLearnersOfVectors(VectorContract):
-    @over([case for case in VARIANTS if case.name not in WITHOUT_VECTORS])
+    @over([case for case in VARIANTS if model_class(case.name).keeps_vectors])
     def learner(self, request: pytest.FixtureRequest) -> Case:
         return request.param
 
@@ -93,7 +91,7 @@ def test_a_learner_of_the_users_own_is_named_by_module_and_class() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_no_events_is_an_error_or_knows_no_item(name: str) -> None:
     empty = dataset(np.empty(0, int), np.empty(0, int), 2, 3)
-    if name in IMPERSONAL:
+    if not model_class(name).knows_taste:
         assert not Case(name).fit(empty).trained.any()
     else:
         with pytest.raises(ModelError, match="no events"):

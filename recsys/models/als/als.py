@@ -1,6 +1,6 @@
 """Implicit ALS: matrix factorization by alternating ridge regressions over all user-item pairs."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -11,8 +11,9 @@ from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.solve import Solve
 from recsys.errors import ModelError
-from recsys.models.base import refuse_no_events
+from recsys.models.base import Learner, refuse_no_events
 from recsys.models.memory import available_bytes
+from recsys.models.search import HALF_LIVES, Space, Span
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.seeding import generator
@@ -46,7 +47,7 @@ class ALSSettings(Settings):
     cg_steps: int = Field(3, ge=1, description="conjugate gradient steps in each half-step")
 
 
-class ALS:
+class ALS(Learner):
     """Factors the 0/1 matrix of who did what, with every pair in the objective:
 
     `sum_observed w (x_u y_i - 1)^2 + a sum_all (x_u y_i)^2 + sum_u r_u |x_u|^2 + sum_i r_i |y_i|^2`, where a is
@@ -59,8 +60,8 @@ class ALS:
     How it is fast: before each half-step both sides are turned into the basis of the fixed side's eigenvectors, in
     which `a Y'Y` is diagonal (the objective does not change, and the result is turned back). A row with fewer
     observations than dimensions is then the solution of a system as large as their number (Woodbury), sixteen rows are
-    solved at once in the lanes of the vector registers (`als_exact`), and conjugate gradient needs no dense product
-    (`als_single`). The objective after an epoch falls out of the half-step on the items.
+    solved at once in the lanes of the vector registers (`exact`), and conjugate gradient needs no dense product
+    (`single`). The objective after an epoch falls out of the half-step on the items.
 
     Sources: Hu, Koren, Volinsky, ICDM 2008; Takacs, Pilaszy, Tikk, RecSys 2011 (conjugate gradient); Rendle et al.,
     "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022 (frequency scaling).
@@ -68,6 +69,12 @@ class ALS:
     """
 
     Settings = ALSSettings
+    search: ClassVar[Space] = {
+        "regularization": Span(3e-4, 0.3, log=True),
+        "unobserved_weight": Span(1e-3, 10.0, log=True),
+        "half_life": HALF_LIVES,
+    }
+    starts_from: ClassVar[str | None] = "solve"
 
     def __init__(self, settings: ALSSettings | None = None) -> None:
         self.settings = settings or ALSSettings()

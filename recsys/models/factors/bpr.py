@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -12,7 +13,8 @@ from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
 from recsys.matrix.ridge import fitted_inputs
-from recsys.models.base import matrix_to_learn
+from recsys.models.base import Learner, matrix_to_learn
+from recsys.models.search import Space, Span
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.seeding import generator
@@ -36,7 +38,7 @@ class BPRSettings(Settings):
     )
 
 
-class BPR:
+class BPR(Learner):
     """A vector for each user and item, such that items the user had score above uniformly drawn ones he had not.
 
     A user without a row is encoded by a fitted sum over his history, as in softmax matrix factorization.
@@ -46,6 +48,8 @@ class BPR:
     """
 
     Settings = BPRSettings
+    search: ClassVar[Space] = {"learning_rate": Span(1e-3, 0.1, log=True), "regularization": Span(1e-4, 0.3, log=True)}
+    starts_from: ClassVar[str | None] = "bag"
 
     def __init__(self, settings: BPRSettings | None = None) -> None:
         self.settings = settings or BPRSettings()

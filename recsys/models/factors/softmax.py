@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,8 +14,9 @@ from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
 from recsys.matrix.ridge import fitted_inputs
 from recsys.matrix.spectrum import propagated, unit
-from recsys.models.base import matrix_to_learn
+from recsys.models.base import Learner, matrix_to_learn
 from recsys.models.factors.spectral import spectral_rows
+from recsys.models.search import HALF_LIVES, Space, Span
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.seeding import generator
@@ -64,7 +65,7 @@ class SoftmaxSettings(Settings):
     )
 
 
-class SoftmaxMF:
+class SoftmaxMF(Learner):
     """A vector for each user and item, such that a softmax of the user's scores over all items gives his events.
 
     All events of a user share one partition sum, so an epoch costs users x items, and not events x items. `propagation`
@@ -79,6 +80,15 @@ class SoftmaxMF:
     """
 
     Settings = SoftmaxSettings
+    search: ClassVar[Space] = {
+        "temperature": Span(0.02, 0.5, log=True),
+        "learning_rate": Span(3e-3, 0.3, log=True),
+        "user_exponent": Span(0.0, 1.0),
+        "propagation": Span(0.0, 1.0),
+        "half_life": HALF_LIVES,
+    }
+    starts_from: ClassVar[str | None] = "bag"
+    starts_narrow: ClassVar[bool] = True
 
     def __init__(self, settings: SoftmaxSettings | None = None) -> None:
         self.settings = settings or SoftmaxSettings()

@@ -1,6 +1,7 @@
 """Spectral embeddings: the singular vectors of the degree-normalised matrix, filtered; a model in seconds."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -11,7 +12,8 @@ from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
 from recsys.matrix.spectrum import decomposed, degree_normalised, degrees
-from recsys.models.base import matrix_to_learn
+from recsys.models.base import Learner, matrix_to_learn
+from recsys.models.search import HALF_LIVES, Space, Span
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.training.loop import ALONE, Aids
@@ -31,7 +33,7 @@ class SpectralSettings(Settings):
     sweeps: int = Field(4, ge=1, description="passes of the randomized decomposition; more is exacter")
 
 
-class Spectral:
+class Spectral(Learner):
     """The user's history through a low-pass filter: `x D^-e V S^f V' D^e`, X normalised by the powers of its degrees.
 
     V and S are the leading singular vectors and values of `D_u^-e X D_i^-e`. Item vectors are `D^e V S^(f/2)`, and the
@@ -44,6 +46,12 @@ class Spectral:
     """
 
     Settings = SpectralSettings
+    search: ClassVar[Space] = {
+        "dim": Span(16, 512, log=True),
+        "exponent": Span(0.2, 0.8),
+        "filter": Span(0.0, 2.0),
+        "half_life": HALF_LIVES,
+    }
 
     def __init__(self, settings: SpectralSettings | None = None) -> None:
         self.settings = settings or SpectralSettings()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,9 +14,10 @@ from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
 from recsys.matrix.ridge import fitted_inputs
 from recsys.matrix.spectrum import propagated
-from recsys.models.base import matrix_to_learn
+from recsys.models.base import Learner, matrix_to_learn
 from recsys.models.factors.spectral import spectral_rows
 from recsys.models.popularity import trend
+from recsys.models.search import HALF_LIVES, Space, Span
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.seeding import generator
@@ -62,7 +63,7 @@ class VariationalSettings(Settings):
     )
 
 
-class VariationalMF:
+class VariationalMF(Learner):
     """Softmax factorization with users whose taste is a distribution: a mean, and a variance in each direction.
 
     Where SoftmaxMF takes the one vector that fits a user's few events best, here all that fit count, each as far as it
@@ -79,6 +80,14 @@ class VariationalMF:
     """
 
     Settings = VariationalSettings
+    search: ClassVar[Space] = {
+        "dim": Span(8, 128, log=True),
+        "regularization": Span(0.5, 32.0, log=True),
+        "user_exponent": Span(0.0, 0.5),
+        "propagation": Span(0.0, 0.2),
+        "half_life": HALF_LIVES,
+    }
+    starts_from: ClassVar[str | None] = "bag"
 
     def __init__(self, settings: VariationalSettings | None = None) -> None:
         self.settings = settings or VariationalSettings()

@@ -1,5 +1,7 @@
 """EASE: the item-to-item weights that best rebuild each user's row from itself, in closed form."""
 
+from typing import ClassVar
+
 import numpy as np
 from pydantic import Field
 from scipy import sparse
@@ -8,9 +10,10 @@ from recsys.arrays import F32
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.errors import ModelError
-from recsys.models.base import matrix_to_learn
+from recsys.models.base import Learner, matrix_to_learn
 from recsys.models.memory import available_bytes
 from recsys.models.neighbours.item_weights import ItemWeights
+from recsys.models.search import Space, Span
 from recsys.progress import Progress, Step, silent
 from recsys.training.loop import ALONE, Aids
 
@@ -32,7 +35,7 @@ class EASESettings(Settings):
     )
 
 
-class EASE:
+class EASE(Learner):
     """Ridge regression of the user-item matrix X on itself with a zero diagonal.
 
     The weights are `B = I - P / diag(P)`, column by column, where P is the inverse of `X'X + regularization I`.
@@ -47,6 +50,8 @@ class EASE:
     """
 
     Settings = EASESettings
+    search: ClassVar[Space] = {"regularization": Span(10.0, 10_000.0, log=True)}
+    keeps_vectors: ClassVar[bool] = False
 
     def __init__(self, settings: EASESettings | None = None) -> None:
         self.settings = settings or EASESettings()

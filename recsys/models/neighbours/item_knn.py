@@ -1,6 +1,7 @@
 """Item-kNN: items are alike that the same users had; a user is answered the neighbours of what he had."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -9,8 +10,9 @@ from scipy import sparse
 from recsys.arrays import F32, I32
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
-from recsys.models.base import matrix_to_learn
+from recsys.models.base import Learner, matrix_to_learn
 from recsys.models.neighbours.item_weights import ItemWeights
+from recsys.models.search import Space, Span
 from recsys.progress import Progress, Step, silent
 from recsys.training.loop import ALONE, Aids
 
@@ -35,7 +37,7 @@ class ItemKNNSettings(Settings):
     )
 
 
-class ItemKNN:
+class ItemKNN(Learner):
     """Scores an item by its cosines with the items of a history, each raised to a power, over its nearest neighbours.
 
     An item of the history counts its x, as below, and less the longer ago its events are, by `half_life`.
@@ -53,6 +55,13 @@ class ItemKNN:
     """
 
     Settings = ItemKNNSettings
+    search: ClassVar[Space] = {
+        "shrinkage": Span(0.1, 100.0, log=True),
+        "amplification": Span(0.5, 3.0),
+        "user_exponent": Span(0.0, 1.0),
+        "half_life": Span(2.0, 200.0, log=True),
+    }
+    keeps_vectors: ClassVar[bool] = False
 
     def __init__(self, settings: ItemKNNSettings | None = None) -> None:
         self.settings = settings or ItemKNNSettings()
