@@ -64,7 +64,8 @@ def digests(config: str) -> Iterator[tuple[str, dict[str, str]]]:
             found = {}
             if isinstance(learned, Embeddings):
                 found["items"] = digest(learned.items)
-                found["people"] = digest(*learned.encoder.encode(people))
+                encoded = learned.encoder.encode(people)
+                found["people"] = digest(encoded.vectors, encoded.known)
                 found["space_id"] = learned.encoder.space_id
             answer = recommender_for(learned, fallback, settings, train).recommend(people, 100)
             found["lists"] = digest(answer.ids, answer.scores, answer.source)

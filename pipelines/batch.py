@@ -21,10 +21,10 @@ from recsys.answers.person import stored_users
 from recsys.arrays import Array
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.root import current
+from recsys.encoders.encoder import SOURCES
 from recsys.errors import BundleError, RequestError
 from recsys.pipelines.console import Steps
 from recsys.progress import Progress, Step, silent
-from recsys.retrieval.ranker import SOURCES
 
 STATE = "recommendations.json"
 _PART_ROWS = 1 << 20  # rows of a part, padding included: about 60 MiB in memory

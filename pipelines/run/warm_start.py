@@ -5,7 +5,7 @@ from typing import Any
 
 from recsys.bundle.bundle import Bundle
 from recsys.data.split.holdout import Holdout
-from recsys.encoders.concat import Concat
+from recsys.encoders.concat import parts_of
 from recsys.encoders.encoder import Encoder
 from recsys.errors import DataError, RecsysError, SettingError
 from recsys.models.base import Model, takes_aids
@@ -69,19 +69,19 @@ def _refuse_other(name: str, model: Any, encoder: Encoder, bundle: Bundle) -> No
     which, leave = f"setting 'warm': bundle {bundle.bundle_id}", "or leave warm out to start cold"
     if isinstance(model, Mixture):
         parts = _learned(model)
-        if not isinstance(encoder, Concat) or len(encoder.parts) != len(parts):
+        if len(parts_of(encoder)) != len(parts):
             raise SettingError(
                 f"{which} ({bundle.manifest['name']}) is no mixture of {len(parts)} models. Name one of the same "
                 f"parts, {leave}."
             )
-        for part, own in zip(parts, encoder.parts, strict=True):
+        for part, own in zip(parts, parts_of(encoder), strict=True):
             if _can_start(part["name"], made := part_of(part)):
                 _refuse_other(part["name"], made, own, bundle)
         return
-    if encoder.kind != _starts_from(name):
+    if encoder.encoder_kind != _starts_from(name):
         raise SettingError(
-            f"{which} ({bundle.manifest['name']}) has an encoder of kind {encoder.kind!r}, and {name} starts from "
-            f"{_starts_from(name)!r}. Name a bundle of {name}, {leave}."
+            f"{which} ({bundle.manifest['name']}) has an encoder of kind {encoder.encoder_kind!r}, and {name} starts "
+            f"from {_starts_from(name)!r}. Name a bundle of {name}, {leave}."
         )
     if encoder.dim != model.settings.dim:
         raise SettingError(

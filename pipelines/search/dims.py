@@ -170,7 +170,8 @@ def _weighed(dim: int, model: Mapping[str, Any], judge: Judge, nested: Nested, s
 def _queries(learned: Embeddings, holdout: Holdout) -> F32:
     """float32 (n, dim): the vectors of some users of the holdout, in its order."""
     users = users_of(holdout)
-    vectors, known = learned.encoder.encode(users.take(np.arange(min(_QUERIES, len(users)))))
+    encoded = learned.encoder.encode(users.take(np.arange(min(_QUERIES, len(users)))))
+    vectors, known = encoded.vectors, encoded.known
     return np.ascontiguousarray(vectors[known] if known.any() else learned.items[:1])
 
 

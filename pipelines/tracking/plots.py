@@ -31,7 +31,7 @@ def draw(
     pictures["by_history.png"] = by_history(measured.name, measured.reports, holdout)
     pictures["by_segment.png"] = by_segment(measured.name, measured.reports)
     space = measured.learned
-    if isinstance(space, Embeddings) and space.encoder.kind != "constant":
+    if isinstance(space, Embeddings) and space.encoder.personal:
         pictures["popularity_against_score.png"] = popularity_against_score(space, holdout)
     if any(points for points in curves.values()):
         pictures["curves.png"] = training_curves(curves)
@@ -125,7 +125,8 @@ def popularity_against_score(space: Embeddings, holdout: Holdout) -> Any:
     """
     rows = _spread_over(len(holdout.user), _USERS)
     users = users_of(holdout).take(rows)
-    vectors, known = space.encoder.encode(users)
+    encoded = space.encoder.encode(users)
+    vectors, known = encoded.vectors, encoded.known
     counts = holdout.train.interactions.item_counts()
     trained = np.flatnonzero(space.trained & (counts > 0))
     if not known.any() or not len(trained):

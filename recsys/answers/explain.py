@@ -7,9 +7,9 @@ import numpy as np
 from recsys.answers.person import stored_users
 from recsys.arrays import F32, Ragged
 from recsys.bundle.bundle import Bundle
+from recsys.encoders.encoder import FALLBACK, SOURCES
 from recsys.encoders.users import Users
 from recsys.history import Histories
-from recsys.retrieval.ranker import FALLBACK, SOURCES
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,6 @@ def _said(
     if source == FALLBACK:
         cause = "is not in this bundle" if users.index[0] < 0 else "has no usable history"
         return None, f"{place}, by popularity: the user {cause}."
-    if bundle.manifest["kind"] == "constant":
+    if not bundle.encoder.personal:
         return None, f"{place}, by popularity: this bundle holds the same list for everyone."
     return None, f"{place}."

@@ -12,7 +12,6 @@ from recsys.arrays import F32
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.content import Content
 from recsys.encoders.features import table_of
-from recsys.encoders.user_tower import UserTower
 from recsys.errors import DataError, RequestError
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.embeddings import Embeddings
@@ -94,14 +93,13 @@ def with_items(
     fresh = np.flatnonzero(bundle.item_ids.indices(ids) < 0)
     vectors = encoded_items(bundle, described.take(pa.array(fresh)), progress)
     manifest, past, encoder = bundle.manifest, bundle.past, bundle.encoder
-    assert isinstance(encoder, UserTower)  # whose bundles have an item encoder
     items = np.concatenate([bundle.item_vectors, vectors])
     new = np.arange(len(bundle.item_vectors), len(items), dtype=np.int32)
     lineage = dict(manifest["lineage"])
     lineage["added_items"] = [*lineage.get("added_items", []), {"to": bundle.bundle_id, "count": len(new)}]
     content = Content(
         str(manifest["name"]),
-        Embeddings(items, encoder.for_items(len(items)), bundle.item_encoder),
+        Embeddings(items, encoder, bundle.item_encoder),
         bundle.user_ids,
         bundle.item_ids.extended([ids[int(row)] for row in fresh]),
         bundle.catalogue.followed_by(catalogue.take(pa.array(fresh))),

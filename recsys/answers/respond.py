@@ -9,9 +9,9 @@ from recsys.answers.person import indices_of, items_to_consider, person_of, usab
 from recsys.answers.question import MAX_K, Question, Reply, Suggestion
 from recsys.arrays import F32, Array, Ragged
 from recsys.bundle.bundle import Bundle
+from recsys.encoders.encoder import FALLBACK, FEATURES, SOURCES, USER_ROW
 from recsys.encoders.users import Users
 from recsys.errors import DataError, RequestError
-from recsys.retrieval.ranker import FALLBACK, FEATURES, SOURCES, USER_ROW
 
 Reason = tuple[str | None, str | None]  # the sentence, and the id of the item that it names
 
@@ -31,7 +31,7 @@ def respond(bundle: Bundle, question: Question) -> Reply:
     except DataError as error:  # of the features: all else is checked
         raise RequestError(str(error)) from None
     ids, source = answer.ids[0][answer.ids[0] >= 0], int(answer.source[0])
-    popular = source == FALLBACK or bundle.manifest["kind"] == "constant"
+    popular = source == FALLBACK or not bundle.encoder.personal
     reasons = [_popular(bundle, item, source) for item in ids] if popular else _causes(bundle, users, ids)
     items = [
         Suggestion(bundle.item_ids[item], float(score), bundle.catalogue.title(int(item)), *reason)
@@ -77,7 +77,7 @@ def _why(bundle: Bundle, question: Question, stored: int, used: int, source: int
         days = bundle.manifest["fallback"]["days"]
         window = f"in the last {days:g} days" if days is not None else "of all time"
         return f"{person}, and there is no usable history: these are the most popular items {window}."
-    if bundle.manifest["kind"] == "constant":
+    if not bundle.encoder.personal:
         return f"{person}: this bundle holds popularity, the same list for everyone."
     if source == FEATURES:
         return f"{person}: answered from what is known of the person."

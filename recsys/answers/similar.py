@@ -21,7 +21,7 @@ def similar(bundle: Bundle, item_id: str, k: int) -> list[Suggestion]:
             f"item {item_id!r} has no vector in bundle {bundle.bundle_id}; ask for one it was trained on.",
             code="unknown_item",
         )
-    if bundle.manifest["kind"] == "constant":
+    if not bundle.encoder.personal:
         raise RequestError(
             f"bundle {bundle.bundle_id} holds popularity, which has no similar items; serve another model.",
             code="no_similar_items",

@@ -36,7 +36,7 @@ def manifest_of(
         "created": created.isoformat(timespec="seconds"),
         "versions": {"recsys": __version__} | {name: version(name) for name in ("numpy", "faiss-cpu", "pyarrow")},
         "name": content.name,
-        "kind": encoder.kind,
+        "kind": encoder.encoder_kind,
         "dim": dim,
         "metric": "inner_product",
         "counts": {

@@ -5,8 +5,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, Bool, blocks_of
-from recsys.encoders.encoder import learned_rows, read_encoder, space_id_of, write_encoder
+from recsys.arrays import F32, blocks_of
+from recsys.encoders.encoder import (
+    Encoded,
+    StartRows,
+    beside_events,
+    encoded,
+    learned_rows,
+    read_encoder,
+    space_id_of,
+    write_encoder,
+)
 from recsys.encoders.users import Users
 
 _BLOCK_BYTES = 64 << 20
@@ -25,8 +34,12 @@ class Bag:
     such a bag before its layers (Covington et al., RecSys 2016).
     """
 
-    kind: ClassVar[str] = "bag"
+    encoder_kind: ClassVar[str] = "bag"
     folds_in: ClassVar[bool] = True
+    personal: ClassVar[bool] = True
+    explains: ClassVar[bool] = True
+    rows_are_fold_ins: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset({"weight"})
 
     def __init__(
         self,
@@ -41,7 +54,7 @@ class Bag:
     ) -> None:
         self.inputs, self.table, self.unit, self.half_life = inputs, table, unit, half_life
         self.root, self.level = root, level
-        self.space_id = space_id or space_id_of(self.kind, self._parameters(), {"inputs": inputs})
+        self.space_id = space_id or space_id_of(self.encoder_kind, self._parameters(), {"inputs": inputs})
 
     def _parameters(self) -> dict[str, Any]:
         parameters: dict[str, Any] = {"unit": self.unit} | ({"root": True} if self.root else {})
@@ -61,18 +74,19 @@ class Bag:
         """Columns of the inputs."""
         return int(self.inputs.shape[1])
 
-    def encode(self, users: Users) -> tuple[F32, Bool]:
+    def encode(self, users: Users) -> Encoded:
+        users = users.of_items(len(self.inputs))
         vectors, by_table = learned_rows(self.table, users, self.width)
         rest = np.flatnonzero(~by_table & (users.history.lengths > 0))
         most = max(1, _BLOCK_BYTES // (4 * self.width))
         for block in blocks_of(users.history.lengths[rest], most):
             vectors[rest[block]] = self._summed(users.take(rest[block]))
-        known = np.asarray(vectors.any(axis=1))
-        if self.level is not None:
-            wide: F32 = np.zeros((len(users), self.dim), np.float32)
-            wide[:, : self.width], wide[known, self.width] = vectors, self.level
-            return wide, known
-        return vectors, known
+        found = encoded(vectors, by_table)
+        if self.level is None:
+            return found
+        wide: F32 = np.zeros((len(users), self.dim), np.float32)
+        wide[:, : self.width], wide[found.known, self.width] = vectors, self.level
+        return found._replace(vectors=wide)
 
     def _summed(self, users: Users) -> F32:
         events = self._events(users)
@@ -96,13 +110,16 @@ class Bag:
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
         """What the items hold for everyone alike is shared out evenly among the events."""
-        events = self._events(user)
+        events = self._events(user.of_items(len(self.inputs)))
         if self.unit:
             events = events / max(float(np.linalg.norm(events.sum(axis=0))), 1e-12)
         parts: F32 = vectors[:, : self.width] @ events.T
         if self.level is not None and len(events):
             parts += vectors[:, self.width :] * np.float32(self.level / len(events))
-        return parts
+        return beside_events(parts, user, len(self.inputs))
+
+    def start_rows(self, users: Users, items: F32) -> StartRows | None:
+        return StartRows(self.encode(users).vectors[:, : self.width], items[:, : self.width])
 
     def save(self, folder: Path) -> None:
         arrays: dict[str, Any] = {"inputs": self.inputs} | ({} if self.table is None else {"table": self.table})

@@ -6,8 +6,17 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, Bool
-from recsys.encoders.encoder import Encoder, load_encoder, read_encoder, space_id_of, write_encoder
+from recsys.arrays import F32
+from recsys.encoders.encoder import (
+    FALLBACK,
+    Encoded,
+    Encoder,
+    StartRows,
+    load_encoder,
+    read_encoder,
+    space_id_of,
+    write_encoder,
+)
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
 
@@ -19,14 +28,16 @@ class Concat:
     the user is unknown only where all parts say so.
     """
 
-    kind: ClassVar[str] = "concat"
+    encoder_kind: ClassVar[str] = "concat"
+    personal: ClassVar[bool] = True
+    rows_are_fold_ins: ClassVar[bool] = False
 
     def __init__(self, parts: Sequence[Encoder], weights: Sequence[float], *, space_id: str | None = None) -> None:
         if len(parts) != len(weights) or not parts:
             raise ModelError(f"a concatenation needs a weight for each of its parts, got {len(weights)}, {len(parts)}.")
         self.parts, self.weights = tuple(parts), tuple(float(weight) for weight in weights)
         described = {"parts": [part.space_id for part in self.parts], "weights": self.weights}
-        self.space_id = space_id or space_id_of(self.kind, described, {})
+        self.space_id = space_id or space_id_of(self.encoder_kind, described, {})
 
     @property
     def folds_in(self) -> bool:
@@ -39,26 +50,41 @@ class Concat:
         return any(part.knows_users for part in self.parts)
 
     @property
+    def explains(self) -> bool:
+        """Whether every part does."""
+        return all(part.explains for part in self.parts)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset().union(*(part.needs for part in self.parts))
+
+    @property
     def dim(self) -> int:
         return sum(part.dim for part in self.parts)
 
-    def encode(self, users: Users) -> tuple[F32, Bool]:
+    def encode(self, users: Users) -> Encoded:
         vectors = np.zeros((len(users), self.dim), np.float32)
-        known = np.zeros(len(users), bool)
+        source = np.full(len(users), FALLBACK, np.int8)
         for part, weight, columns in zip(self.parts, self.weights, self._columns(), strict=True):
-            found, able = part.encode(users)
-            vectors[:, columns] = np.float32(weight) * found
-            known |= able
-        return vectors, known
+            found = part.encode(users)
+            vectors[:, columns] = np.float32(weight) * found.vectors
+            if weight and part.personal:
+                source = np.minimum(source, found.source)
+        return Encoded(vectors, source)
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
-        total = np.zeros((len(vectors), len(user.history.values)), np.float32)
+        """The sum over the parts that can say, None where none can."""
+        total: F32 | None = None
         for part, weight, columns in zip(self.parts, self.weights, self._columns(), strict=True):
             parts = part.contributions(user, vectors[:, columns])
-            if parts is None:
-                return None
-            total += np.float32(weight) * parts
+            if parts is not None:
+                total = np.float32(weight) * parts if total is None else total + np.float32(weight) * parts
         return total
+
+    def start_rows(self, users: Users, items: F32) -> StartRows | None:
+        both = zip(self.parts, self._columns(), strict=True)
+        parts = tuple(part.start_rows(users, items[:, columns]) for part, columns in both)
+        return StartRows(np.zeros((len(users), 0), np.float32), np.zeros((len(items), 0), np.float32), parts)
 
     def _columns(self) -> list[slice]:
         """Where the vectors of each part stand."""
@@ -79,3 +105,8 @@ class Concat:
         spans = zip([0, *ends[:-1]], ends, strict=True)
         parts = [load_encoder(folder / f"part-{at}", items[:, start:end]) for at, (start, end) in enumerate(spans)]
         return cls(parts, **parameters)
+
+
+def parts_of(encoder: Encoder) -> tuple[Encoder, ...]:
+    """The encoders that a concatenation is made of; of any other none."""
+    return encoder.parts if isinstance(encoder, Concat) else ()

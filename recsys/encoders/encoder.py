@@ -9,26 +9,69 @@ from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
 
 from recsys import durable
-from recsys.arrays import F32, Array, Bool
+from recsys.arrays import F32, I8, Array, Bool
 from recsys.encoders.users import Users
 from recsys.errors import BundleError
+
+USER_ROW, HISTORY, FEATURES, FALLBACK = 0, 1, 2, 3  # what an answer comes from, the most personal first
+SOURCES = ("known", "history", "features", "fallback")
+
+
+class Encoded(NamedTuple):
+    """What an encoder made of n users, and of what. vectors: float32 (n, dim), zeros where it can say nothing. source:
+    int8 (n,), an index into SOURCES: the most personal thing that went into the vector, FALLBACK where nothing did."""
+
+    vectors: F32
+    source: I8
+
+    @property
+    def known(self) -> Bool:
+        """(n,): who has a vector."""
+        known: Bool = self.source != FALLBACK
+        return known
+
+
+class StartRows(NamedTuple):
+    """Rows of an earlier model that a learner may start from: users float32 (n, dim) and items float32 (n_items, dim).
+
+    parts: of a concatenation, one for each part, None for one without such rows; then the others have no columns.
+    """
+
+    users: F32
+    items: F32
+    parts: "tuple[StartRows | None, ...]" = ()
 
 
 class Encoder(Protocol):
     """Turns users into vectors whose inner product with an item vector is the score.
 
-    kind: its name in a manifest. dim: width of its vectors. space_id: digest of what determines its output; vectors and
-    index of another space are refused. folds_in: whether a history alone is enough. knows_users: whether known users
-    have rows of their own; without, they are encoded from their histories like anybody else.
+    encoder_kind: its name in a manifest. dim: width of its vectors. space_id: digest of what determines its output;
+    vectors and index of another space are refused. folds_in: whether a history alone is enough. knows_users: whether
+    known users have rows of their own; without, they are encoded from their histories like anybody else. personal:
+    whether two users ever get different vectors. explains: whether `contributions` are exact shares of the score.
+    rows_are_fold_ins: whether a known user's row is what their history gives. needs: what of users it looks at beside
+    index and history items: some of `time`, `event`, `weight`, `now`, `features`.
     """
 
-    kind: ClassVar[str]
+    encoder_kind: ClassVar[str]
+
+    @property
+    def personal(self) -> bool: ...
+
+    @property
+    def explains(self) -> bool: ...
+
+    @property
+    def rows_are_fold_ins(self) -> bool: ...
+
+    @property
+    def needs(self) -> frozenset[str]: ...
 
     @property
     def folds_in(self) -> bool: ...
@@ -42,14 +85,18 @@ class Encoder(Protocol):
     @property
     def space_id(self) -> str: ...
 
-    def encode(self, users: Users) -> tuple[F32, Bool]:
-        """User vectors float32 (n, dim), and (n,) whether each could be encoded; where not, the row is zeros."""
+    def encode(self, users: Users) -> Encoded:
+        """The users' vectors, and what each comes from. Items of a history beyond its inputs count for nothing."""
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
         """How much each event of one user's history adds to the scores of `vectors` (k, dim): float32 (k, history).
 
-        The row of an item sums to its score. None where the encoder cannot say this exactly.
+        The row of an item sums to its score where the encoder `explains`; else it is a part of it, or there is None.
         """
+
+    def start_rows(self, users: Users, items: F32) -> StartRows | None:
+        """What a learner starts from: these users' rows, and `items` (n_items, dim) of the same space, both without
+        columns that say the same of everybody. None where there is nothing of a taste in them."""
 
     def save(self, folder: Path) -> None:
         """Writes the encoder into an existing empty folder."""
@@ -62,22 +109,30 @@ class Encoder(Protocol):
 class Constant:
     """The same vector for everyone: popularity is this with dim 1 and the counts as item vectors."""
 
-    kind: ClassVar[str] = "constant"
+    encoder_kind: ClassVar[str] = "constant"
     folds_in: ClassVar[bool] = False
     knows_users: ClassVar[bool] = True
+    personal: ClassVar[bool] = False
+    explains: ClassVar[bool] = False
+    rows_are_fold_ins: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, vector: F32) -> None:
         self.vector = vector
-        self.space_id = space_id_of(self.kind, {}, {"vector": vector})
+        self.space_id = space_id_of(self.encoder_kind, {}, {"vector": vector})
 
     @property
     def dim(self) -> int:
         return len(self.vector)
 
-    def encode(self, users: Users) -> tuple[F32, Bool]:
-        return np.repeat(self.vector[None], len(users), axis=0), np.ones(len(users), bool)
+    def encode(self, users: Users) -> Encoded:
+        source = np.where(users.by_row, USER_ROW, HISTORY).astype(np.int8)
+        return Encoded(np.repeat(self.vector[None], len(users), axis=0), source)
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
+        return None
+
+    def start_rows(self, users: Users, items: F32) -> StartRows | None:
         return None
 
     def save(self, folder: Path) -> None:
@@ -96,6 +151,22 @@ def learned_rows(table: F32 | None, users: Users, dim: int) -> tuple[F32, Bool]:
         rows = np.flatnonzero(users.by_row)
         vectors[rows] = table[users.index[rows]]
     return vectors, np.asarray(vectors.any(axis=1))
+
+
+def encoded(vectors: F32, by_row: Bool) -> Encoded:
+    """What an encoder made that answers from a row, else from a history. by_row: (n,) whose vector is their row."""
+    source = np.where(by_row, USER_ROW, np.where(vectors.any(axis=1), HISTORY, FALLBACK))
+    return Encoded(vectors, source.astype(np.int8))
+
+
+def beside_events(parts: F32, user: Users, n_items: int) -> F32:
+    """float32 (k, history): the parts (k, those of items below `n_items`) at their events, 0 at the others."""
+    inside = user.history.values < n_items
+    if inside.all():
+        return parts
+    whole = np.zeros((len(parts), len(inside)), np.float32)
+    whole[:, inside] = parts
+    return whole
 
 
 # By kind, as "module:Class", so that a bundle loads the code of its own encoder alone.
@@ -129,7 +200,7 @@ def space_id_of(kind: str, parameters: Mapping[str, Any], arrays: Mapping[str, A
 
 def write_encoder(folder: Path, encoder: Encoder, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     """Saves what `read_encoder` gives back."""
-    described = {"kind": encoder.kind, "space_id": encoder.space_id, "parameters": dict(parameters)}
+    described = {"kind": encoder.encoder_kind, "space_id": encoder.space_id, "parameters": dict(parameters)}
     described["arrays"] = sorted(arrays)
     text = json.dumps(described, indent=1) + "\n"
     durable.write(folder / "encoder.json", lambda path: path.write_text(text))

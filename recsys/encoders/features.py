@@ -48,7 +48,7 @@ class FeatureSettings(Settings):
     buckets: int = Field(1 << 14, ge=2, description="rows that the words of a text are hashed into")
 
 
-class Encoded(NamedTuple):
+class FeatureRows(NamedTuple):
     """n entities as a tower takes them. rows: of a table, row by row; weight: float32 (nnz,) beside them; dense:
     float32 (n, numbers)."""
 
@@ -56,8 +56,8 @@ class Encoded(NamedTuple):
     weight: F32
     dense: F32
 
-    def take(self, which: Array) -> "Encoded":
-        return Encoded(self.rows.take(which), self.weight[self.rows.positions(which)], self.dense[which])
+    def take(self, which: Array) -> "FeatureRows":
+        return FeatureRows(self.rows.take(which), self.weight[self.rows.positions(which)], self.dense[which])
 
 
 class Features:
@@ -116,7 +116,7 @@ class Features:
                 vocabularies[column.column] = IdMap.of(sorted(v for v, n in counts.items() if n >= column.least))
         return cls(columns, vocabularies, scales)
 
-    def encoded(self, table: pa.Table, n: int) -> Encoded:
+    def encoded(self, table: pa.Table, n: int) -> FeatureRows:
         """n rows of raw columns; columns that the table lacks are missing in every row.
 
         Raises DataError naming the column and the first row where a value is not of the declared kind.
@@ -133,11 +133,11 @@ class Features:
             weights.append(weight)
         blocks = np.hstack(dense) if dense else np.zeros((n, 0), np.float32)
         if not rows:
-            return Encoded(Ragged.empty(n), np.zeros(0, np.float32), blocks)
+            return FeatureRows(Ragged.empty(n), np.zeros(0, np.float32), blocks)
         row = np.concatenate(rows)
         order = np.argsort(row, kind="stable")
         ragged = Ragged(offsets_of(np.bincount(row, minlength=n)), np.concatenate(values)[order].astype(np.int32))
-        return Encoded(ragged, np.concatenate(weights)[order].astype(np.float32), blocks)
+        return FeatureRows(ragged, np.concatenate(weights)[order].astype(np.float32), blocks)
 
     def _named(self, raw: list[Any], column: FeatureSettings) -> tuple[Array, Array, Array]:
         """Parallel (nnz,): row, table row within the feature, weight; the weights of a row have length 1."""

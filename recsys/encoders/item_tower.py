@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from recsys import durable
 from recsys.arrays import F32, I32
-from recsys.encoders.features import Encoded, Features
+from recsys.encoders.features import FeatureRows, Features
 from recsys.encoders.tower import Inputs, Tower, plain, single, together
 
 
@@ -44,6 +44,6 @@ class ItemTower:
         return cls(Tower.of(folder, arrays, linear=False), Features.load(folder, "features"))
 
 
-def item_inputs(row: I32, n_items: int, features: Encoded | None) -> Inputs:
+def item_inputs(row: I32, n_items: int, features: FeatureRows | None) -> Inputs:
     """What the item tower takes. row: int32 (n,), -1 for what has no row; its table: items, the unknown, features."""
     return together([plain(single(np.where(row >= 0, row, n_items)))], features, n_items + 1)

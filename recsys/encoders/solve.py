@@ -5,8 +5,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, I64, Bool
-from recsys.encoders.encoder import learned_rows, read_encoder, space_id_of, write_encoder
+from recsys.arrays import F32, I64
+from recsys.encoders.encoder import (
+    Encoded,
+    StartRows,
+    beside_events,
+    encoded,
+    learned_rows,
+    read_encoder,
+    space_id_of,
+    write_encoder,
+)
 from recsys.encoders.users import Users
 
 _BLOCK_BYTES = 64 << 20
@@ -26,8 +35,11 @@ class Solve:
     regularisation: Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022.
     """
 
-    kind: ClassVar[str] = "solve"
+    encoder_kind: ClassVar[str] = "solve"
     folds_in: ClassVar[bool] = True
+    personal: ClassVar[bool] = True
+    explains: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"weight"})
 
     def __init__(
         self,
@@ -43,7 +55,7 @@ class Solve:
     ) -> None:
         self.inputs, self.gram, self.table, self.half_life = inputs, gram, table, half_life
         self.regularization, self.unobserved_weight, self.exponent = regularization, unobserved_weight, exponent
-        self.space_id = space_id or space_id_of(self.kind, self._parameters(), {"inputs": inputs, "gram": gram})
+        self.space_id = space_id or space_id_of(self.encoder_kind, self._parameters(), {"inputs": inputs, "gram": gram})
 
     def _parameters(self) -> dict[str, Any]:
         parameters = {
@@ -61,13 +73,18 @@ class Solve:
     def dim(self) -> int:
         return len(self.gram)
 
-    def encode(self, users: Users) -> tuple[F32, Bool]:
+    @property
+    def rows_are_fold_ins(self) -> bool:
+        return self.table is not None
+
+    def encode(self, users: Users) -> Encoded:
+        users = users.of_items(len(self.inputs))
         vectors, by_table = learned_rows(self.table, users, self.dim)
         rest = np.flatnonzero(~by_table)
         rest = rest[np.argsort(users.history.lengths[rest], kind="stable")]  # alike lengths together: little padding
         for block in _blocks(users.history.lengths[rest], self.dim):
             vectors[rest[block]] = self._solved(users.take(rest[block]))
-        return vectors, np.asarray(vectors.any(axis=1))
+        return encoded(vectors, by_table)
 
     def _solved(self, users: Users) -> F32:
         inputs, weights = self._padded(users)
@@ -98,10 +115,14 @@ class Solve:
         return matrices
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
-        inputs, weights = self._padded(user)
+        inside = user.of_items(len(self.inputs))
+        inputs, weights = self._padded(inside)
         solved = np.linalg.solve(self._matrices(inputs, weights)[0], vectors.T)  # (dim, k)
         parts: F32 = (solved.T @ inputs[0].T) * weights[0]
-        return parts[:, : len(user.history.values)]
+        return beside_events(parts[:, : len(inside.history.values)], user, len(self.inputs))
+
+    def start_rows(self, users: Users, items: F32) -> StartRows | None:
+        return StartRows(self.encode(users).vectors, items)
 
     def save(self, folder: Path) -> None:
         arrays = {"gram": self.gram} | ({} if self.table is None else {"table": self.table})

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from recsys.arrays import F32, I8, Array, Ragged, offsets_of
-from recsys.encoders.features import Encoded
+from recsys.encoders.features import FeatureRows
 from recsys.errors import BundleError
 
 FADING = 16  # powers of two of places from the end of a history: a weight is learned for each
@@ -35,7 +35,7 @@ class Inputs(NamedTuple):
         return Inputs(rows, self.weight[inside], self.place[inside], self.dense[which])
 
 
-def together(parts: list[tuple[Ragged, F32, I8]], features: Encoded | None, features_at: int) -> Inputs:
+def together(parts: list[tuple[Ragged, F32, I8]], features: FeatureRows | None, features_at: int) -> Inputs:
     """The rows of all parts, entity by entity; those of the features stand from `features_at` on in the table."""
     dense = np.zeros((parts[0][0].rows, 0), np.float32)
     if features is not None:

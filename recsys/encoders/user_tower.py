@@ -6,9 +6,20 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from recsys import durable
-from recsys.arrays import F32, I32, Bool, Ragged
-from recsys.encoders.encoder import read_encoder, space_id_of, write_encoder
-from recsys.encoders.features import Encoded, Features
+from recsys.arrays import F32, I8, I32, Bool, Ragged
+from recsys.encoders.encoder import (
+    FALLBACK,
+    FEATURES,
+    HISTORY,
+    USER_ROW,
+    Encoded,
+    StartRows,
+    beside_events,
+    read_encoder,
+    space_id_of,
+    write_encoder,
+)
+from recsys.encoders.features import FeatureRows, Features
 from recsys.encoders.tower import Inputs, Tower, plain, single, together
 from recsys.encoders.users import Users
 
@@ -32,7 +43,7 @@ class UserLayout(NamedTuple):
     def features_at(self) -> int:
         return self.items_at + self.n_items + 1
 
-    def inputs(self, row: I32, history: Ragged, counted: F32, features: Encoded | None) -> Inputs:
+    def inputs(self, row: I32, history: Ragged, counted: F32, features: FeatureRows | None) -> Inputs:
         """row: int32 (n,), -1 for the unknown. history: of known items; counted: float32 (nnz,), their weights."""
         n = len(row)
         parts = [plain(single(np.where((row >= 0) & (row < self.n_users), row, self.n_users)))]
@@ -60,7 +71,9 @@ class UserTower:
     Source: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016 (the bag of a history).
     """
 
-    kind: ClassVar[str] = "tower"
+    encoder_kind: ClassVar[str] = "tower"
+    personal: ClassVar[bool] = True
+    rows_are_fold_ins: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -69,13 +82,13 @@ class UserTower:
         trained: Bool,
         has_row: Bool,
         features: Features | None = None,
-        known: Encoded | None = None,
+        known: FeatureRows | None = None,
         space_id: str | None = None,
     ) -> None:
         self.tower, self.layout, self.trained, self.has_row = tower, layout, trained, has_row
         self.features, self.known = features, known
         said = self._parameters() | {"features": features.digest() if features else None}
-        self.space_id = space_id or space_id_of(self.kind, said, tower.digest_arrays())
+        self.space_id = space_id or space_id_of(self.encoder_kind, said, tower.digest_arrays())
 
     def _parameters(self) -> dict[str, Any]:
         free = {} if self.tower.unit else {"unit": False}
@@ -86,6 +99,15 @@ class UserTower:
         return self.tower.width
 
     @property
+    def explains(self) -> bool:
+        """Not where layers follow the sums."""
+        return self.tower.linear
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"weight"} | ({"features"} if self.features is not None else set()))
+
+    @property
     def folds_in(self) -> bool:
         return self.layout.n_items > 0
 
@@ -93,32 +115,26 @@ class UserTower:
     def knows_users(self) -> bool:
         return self.layout.n_users > 0
 
-    def for_items(self, n_items: int) -> "UserTower":
-        """The same beside a longer catalogue, whose further items histories do not hold yet."""
-        trained = np.concatenate([self.trained, np.zeros(n_items - len(self.trained), bool)])
-        return UserTower(
-            self.tower, self.layout, trained, self.has_row, self.features, self.known, space_id=self.space_id
-        )
-
-    def has(self, users: Users) -> tuple[Bool, Bool]:
-        """(n,) who has a row of his own, and who has a history that counts."""
+    def _has(self, users: Users) -> tuple[Bool, Bool]:
+        """(n,) who has a row of their own, and who has a history that counts."""
         row = (users.index >= 0) & (users.index < len(self.has_row))
         row[row] = self.has_row[users.index[row]]
         history = users.history.keep(self.trained[users.history.values])
         return row, (history.lengths > 0) & self.folds_in
 
-    def inputs(self, users: Users) -> tuple[Inputs, Bool]:
-        """What the tower takes of them, and (n,) of whom there is anything at all."""
-        row, past = self.has(users)
+    def inputs(self, users: Users) -> tuple[Inputs, I8]:
+        """What the tower takes of them, and int8 (n,) the most personal source of it."""
+        users = users.of_items(len(self.trained))
+        row, past = self._has(users)
         kept = self.trained[users.history.values]
         history, counted = users.history.keep(kept), users.counted()[kept]
-        encoded, known = None, row | past
+        rows, source = None, np.where(row, USER_ROW, np.where(past, HISTORY, FALLBACK)).astype(np.int8)
         if self.features is not None:
-            encoded, described = self._described(users)
-            known |= described
-        return self.layout.inputs(np.where(row, users.index, -1), history, counted, encoded), known
+            rows, described = self._described(users)
+            source[described & (source == FALLBACK)] = FEATURES
+        return self.layout.inputs(np.where(row, users.index, -1), history, counted, rows), source
 
-    def _described(self, users: Users) -> tuple[Encoded, Bool]:
+    def _described(self, users: Users) -> tuple[FeatureRows, Bool]:
         """The features of the users, and (n,) of whom any are known."""
         assert self.features is not None
         assert self.known is not None
@@ -128,27 +144,31 @@ class UserTower:
         which = np.where((users.index >= 0) & (users.index < nobody), users.index, nobody)
         return self.known.take(which), which < nobody
 
-    def encode(self, users: Users) -> tuple[F32, Bool]:
-        inputs, known = self.inputs(users)
+    def encode(self, users: Users) -> Encoded:
+        inputs, source = self.inputs(users)
         vectors = self.tower.vectors(inputs)
-        vectors[~known] = 0
-        return vectors, known
+        vectors[source == FALLBACK] = 0
+        return Encoded(vectors, source)
+
+    def start_rows(self, users: Users, items: F32) -> StartRows | None:
+        return StartRows(self.encode(users).vectors, items)
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
         """None where layers follow the sums; what is not of the history is shared out evenly among its events."""
         if not self.tower.linear:
             return None
-        inputs, _ = self.inputs(user)
+        inside = user.of_items(len(self.trained))
+        inputs, _ = self.inputs(inside)
         summed = self.tower.summed(inputs)[0]
         length = max(float(np.linalg.norm(summed)), 1e-12) if self.tower.unit else 1.0
         at = np.flatnonzero(inputs.place >= 0)
         events = self.tower.table[inputs.rows.values[at]] * (self.tower.weights(inputs)[at] / length)[:, None]
-        parts = np.zeros((len(vectors), len(user.history.values)), np.float32)
-        usable = np.flatnonzero(self.trained[user.history.values])
+        parts = np.zeros((len(vectors), len(inside.history.values)), np.float32)
+        usable = np.flatnonzero(self.trained[inside.history.values])
         if len(at):
             rest = vectors @ (summed / length - events.sum(axis=0)) / len(at)
             parts[:, usable[len(usable) - len(at) :]] = vectors @ events.T + rest[:, None]
-        return parts
+        return beside_events(parts, user, len(self.trained))
 
     def save(self, folder: Path) -> None:
         arrays = self.tower.arrays() | {"trained": self.trained, "has_row": self.has_row}
@@ -167,7 +187,7 @@ class UserTower:
         if "known_offsets" in arrays:
             features = Features.load(folder, "features")
             rows = Ragged(arrays["known_offsets"], arrays["known_rows"])
-            known = Encoded(rows, arrays["known_weight"], arrays["known_dense"])
+            known = FeatureRows(rows, arrays["known_weight"], arrays["known_dense"])
         tower = Tower.of(folder, arrays, linear=parameters["linear"], unit=parameters.get("unit", True))
         layout = UserLayout(**parameters["layout"])
         return cls(tower, layout, arrays["trained"], arrays["has_row"], features, known, parameters["space_id"])

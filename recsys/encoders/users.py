@@ -61,6 +61,14 @@ class Users:
         """The histories with what stands beside them."""
         return Histories(self.history, self.time, self.weight, self.event)
 
+    def of_items(self, n_items: int) -> "Users":
+        """The same users without events of items from `n_items` on: an encoder that learned from fewer ignores them."""
+        inside = self.history.values < n_items
+        if inside.all():
+            return self
+        past = self.past.keep(inside)
+        return replace(self, history=past.items, time=past.time, weight=past.weight, event=past.event)
+
     def __len__(self) -> int:
         return len(self.index)
 

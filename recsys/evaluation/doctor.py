@@ -11,7 +11,6 @@ import numpy as np
 
 from recsys.arrays import F32, I64, Array, Ragged
 from recsys.bundle.bundle import Bundle
-from recsys.encoders.solve import Solve
 from recsys.encoders.users import Users
 from recsys.history import DAY_S
 from recsys.retrieval.ranker import order_of
@@ -119,8 +118,7 @@ def examine(bundle: Bundle, *, now: int | None, seed: int = 1) -> Diagnosis:
     measures: dict[str, float | None] = dict.fromkeys(AILMENTS)
     active = np.flatnonzero(bundle.histories.lengths)
     rows = np.sort(generator(seed, "doctor").permutation(active)[:_SAMPLE])
-    constant = bundle.manifest["kind"] == "constant"
-    if len(rows) > 1 and not constant:
+    if len(rows) > 1 and bundle.encoder.personal:
         lists = unfiltered(bundle, rows)
         measures["same_list"] = lists_alike(lists)
         measures["collapsed_space"] = _directions(bundle, rows)
@@ -138,10 +136,10 @@ def examine(bundle: Bundle, *, now: int | None, seed: int = 1) -> Diagnosis:
         threshold = ailment.threshold
         if value is not None and (value < threshold if ailment.low else value > threshold):
             findings.append(Finding(code, value, threshold, ailment.cause.format(value=value), ailment.fix))
-    return Diagnosis(findings, measures, _note(bundle, constant))
+    return Diagnosis(findings, measures, _note(bundle, constant=not bundle.encoder.personal))
 
 
-def _note(bundle: Bundle, constant: bool) -> str:
+def _note(bundle: Bundle, *, constant: bool) -> str:
     if constant:
         return "This bundle holds popularity: the same list for everyone, by design. Its data were examined."
     counts = bundle.manifest["counts"]
@@ -164,8 +162,8 @@ def lists_alike(ids: I64) -> float:
 
 def _directions(bundle: Bundle, rows: I64) -> float | None:
     """`directions` of the bundle's vectors; None without two of each."""
-    encoder = bundle.recommender.ranker.encoder  # type: ignore[attr-defined]
-    users, known = encoder.encode(Users.known(rows, bundle.past.take(rows)))
+    encoded = bundle.encoder.encode(Users.known(rows, bundle.past.take(rows)))
+    users, known = encoded.vectors, encoded.known
     items = bundle.item_vectors[np.flatnonzero(bundle.norms)]
     return directions(users[known], items) if len(items) > 1 and known.sum() > 1 and items.shape[1] > 1 else None
 
@@ -195,11 +193,11 @@ def longest_share(ids: I64, norms: F32) -> float:
 
 def users_off(bundle: Bundle, rows: I64) -> float | None:
     """The share of these users whose row of the table is not what the service solves from their stored history."""
-    encoder = bundle.recommender.ranker.encoder  # type: ignore[attr-defined]
-    if not isinstance(encoder, Solve) or encoder.table is None:
+    if not bundle.encoder.rows_are_fold_ins:
         return None
-    solved, _ = encoder.encode(Users.unknown(bundle.past.take(rows)))
-    rows_of_training = np.asarray(encoder.table[rows])
+    past = bundle.past.take(rows)
+    asked = Users.unknown(past), Users.known(rows, past)
+    solved, rows_of_training = (bundle.encoder.encode(users).vectors for users in asked)
     length = np.maximum(np.linalg.norm(rows_of_training, axis=1), np.linalg.norm(solved, axis=1))
     off = np.linalg.norm(solved - rows_of_training, axis=1) > _OFF * length
     return float(off.mean())

@@ -8,6 +8,7 @@ import numpy as np
 
 from recsys.arrays import F64, I8, Array, Bool, Ragged
 from recsys.data.split.holdout import Holdout
+from recsys.encoders.encoder import SOURCES
 from recsys.encoders.users import Users
 from recsys.errors import DataError, SettingError
 from recsys.evaluation.metrics.hits import hits_of
@@ -16,7 +17,7 @@ from recsys.evaluation.metrics.lists import Lists
 from recsys.evaluation.metrics.names import Named, PerSystem, PerUser, resolve_all
 from recsys.evaluation.significance import Interval, bootstrap
 from recsys.progress import Progress, Step, silent
-from recsys.retrieval.ranker import SOURCES, Answer
+from recsys.retrieval.ranker import Answer
 
 DEFAULT_METRICS = (
     *(f"{name}_at_{k}" for k in (10, 20, 100) for name in ("ndcg", "recall", "mrr", "hit_rate")),

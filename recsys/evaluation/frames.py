@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys.data.dataset import Dataset
+from recsys.encoders.encoder import SOURCES
 from recsys.encoders.users import Users
-from recsys.retrieval.ranker import SOURCES
 from recsys.retrieval.recommender import Recommender
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.arrays import F32, I64, Bool, Ragged
+from recsys.encoders.encoder import USER_ROW
 from recsys.encoders.users import Users
-from recsys.retrieval.ranker import USER_ROW, Answer
+from recsys.retrieval.ranker import Answer
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,11 +15,12 @@ from recsys.arrays import F32, F64, I64, Bool, Ragged
 from recsys.data.planted.truth import informed_scores, oracle_scores
 from recsys.data.planted.world import World
 from recsys.data.split.holdout import Holdout
+from recsys.encoders.encoder import HISTORY
 from recsys.encoders.users import Users
 from recsys.evaluation.evaluate import Report, evaluate
 from recsys.evaluation.significance import Interval, resamples
 from recsys.progress import Progress, silent
-from recsys.retrieval.ranker import HISTORY, Answer, best_allowed
+from recsys.retrieval.ranker import Answer, best_allowed
 from recsys.retrieval.recommender import Recommender
 from recsys.seeding import generator
 

@@ -95,6 +95,6 @@ def score_spread(learned: Embeddings, train: Dataset, *, seed: int) -> float:
     histories = train.interactions.histories()
     active = np.flatnonzero(histories.items.lengths)
     drawn = np.sort(generator(seed, "score spread").choice(active, min(_SAMPLE, len(active)), replace=False))
-    users, known = learned.encoder.encode(Users.known(drawn, histories.take(drawn)))
-    deviation = [float((vector @ learned.items.T).std()) for vector in users[known]]
+    encoded = learned.encoder.encode(Users.known(drawn, histories.take(drawn)))
+    deviation = [float((vector @ learned.items.T).std()) for vector in encoded.vectors[encoded.known]]
     return max(float(np.mean(deviation)) if deviation else 0.0, 1e-12)

@@ -91,7 +91,7 @@ def narrowed(wide: Embeddings, train: Dataset, dim: int) -> Start:
     """
     past, n_users = train.interactions.histories(), train.n_users
     blocks = (np.arange(at, min(at + _ENCODED, n_users)) for at in range(0, n_users, _ENCODED))
-    users = np.concatenate([wide.encoder.encode(Users.known(block, past.take(block)))[0] for block in blocks])
+    users = np.concatenate([wide.encoder.encode(Users.known(block, past.take(block))).vectors for block in blocks])
     root, inverse = _roots(_gram(users))
     spectrum, directions = np.linalg.eigh(root @ _gram(wide.items) @ root)
     kept = np.argsort(-spectrum)[:dim]

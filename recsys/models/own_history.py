@@ -8,11 +8,12 @@ import numpy as np
 from recsys.arrays import F32, I32, I64, Bool, Ragged
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
+from recsys.encoders.encoder import FALLBACK, HISTORY
 from recsys.encoders.users import Users
 from recsys.models.base import Learner
 from recsys.models.popularity import popularity_scores
 from recsys.progress import Progress, Step, silent
-from recsys.retrieval.ranker import FALLBACK, HISTORY, Answer, order_of, rank_in_blocks
+from recsys.retrieval.ranker import Answer, order_of, rank_in_blocks
 from recsys.training.loop import ALONE, Aids
 
 

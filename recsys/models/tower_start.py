@@ -10,7 +10,7 @@ from scipy import sparse
 
 from recsys.arrays import F32, Array, Bool
 from recsys.data.dataset import Dataset
-from recsys.encoders.features import Encoded, Features, FeatureSettings
+from recsys.encoders.features import FeatureRows, Features, FeatureSettings
 from recsys.encoders.user_tower import UserLayout
 from recsys.matrix.ridge import ridge_rows
 from recsys.matrix.spectrum import unit
@@ -24,7 +24,7 @@ class Described:
     """The declared features and what they say of the users or items of training; None where none are declared."""
 
     features: Features | None
-    known: Encoded | None
+    known: FeatureRows | None
 
     @property
     def rows(self) -> int:
@@ -35,7 +35,7 @@ class Described:
     def numbers(self) -> int:
         return 0 if self.features is None else self.features.n_dense
 
-    def take(self, which: Array) -> Encoded | None:
+    def take(self, which: Array) -> FeatureRows | None:
         return None if self.known is None else self.known.take(which)
 
     def matrix(self) -> sparse.csr_array:

@@ -273,4 +273,4 @@ class _Learner:
         blocks = (
             np.arange(at, min(at + _ENCODED, self.train.n_users)) for at in range(0, self.train.n_users, _ENCODED)
         )
-        return np.concatenate([encoder.encode(Users.known(block, past.take(block)))[0] for block in blocks])
+        return np.concatenate([encoder.encode(Users.known(block, past.take(block))).vectors for block in blocks])

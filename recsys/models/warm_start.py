@@ -5,14 +5,11 @@ import numpy as np
 from recsys.arrays import F32, I32, Bool
 from recsys.bundle.bundle import Bundle
 from recsys.data.dataset import Dataset
-from recsys.encoders.bag import Bag
-from recsys.encoders.concat import Concat
-from recsys.encoders.encoder import Encoder
+from recsys.encoders.encoder import StartRows
 from recsys.encoders.users import Users
+from recsys.errors import ModelError
 from recsys.evaluation.foreign import BundleInDataIds
 from recsys.training.loop import Start
-
-_STARTS = ("bag", "concat", "solve", "tower")  # kinds of encoder that hold vectors to start from
 
 
 def start_of(bundle: Bundle, train: Dataset) -> Start:
@@ -24,25 +21,20 @@ def start_of(bundle: Bundle, train: Dataset) -> Start:
     """
     asked = BundleInDataIds(bundle, train)
     everybody = Users.known(np.arange(train.n_users), train.interactions.histories())
-    return _start(bundle.encoder, bundle.item_vectors, asked.translated(everybody), asked.item, train)
+    found = bundle.encoder.start_rows(asked.translated(everybody), bundle.item_vectors)
+    if found is None:
+        raise ModelError(f"bundle {bundle.bundle_id} holds nothing of a taste that learning could start from.")
+    return _start(found, asked.item, train)
 
 
-def _start(encoder: Encoder, vectors: F32, users: Users, item: I32, train: Dataset) -> Start:
-    """vectors: (n_items of the bundle, dim). users, item: those of the data, in the bundle's numbering."""
-    if isinstance(encoder, Concat):
-        ends = np.cumsum([part.dim for part in encoder.parts])
-        parts = tuple(
-            _start(part, vectors[:, end - part.dim : end], users, item, train) if part.kind in _STARTS else None
-            for part, end in zip(encoder.parts, ends, strict=True)
-        )
-        users_of_none, items_of_none = (np.zeros((count, 0), np.float32) for count in (train.n_users, train.n_items))
-        return Start(users_of_none, items_of_none, parts)
-    rows, _ = encoder.encode(users)
-    if isinstance(encoder, Bag):  # a level is no taste
-        rows, vectors = rows[:, : encoder.width], vectors[:, : encoder.width]
-    items = np.zeros((train.n_items, rows.shape[1]), np.float32)
-    items[item >= 0] = vectors[item[item >= 0]]
-    return Start(rows, _with_new(items, rows, train))
+def _start(found: StartRows, item: I32, train: Dataset) -> Start:
+    """Rows whose items have the numbers of the bundle as a start. item: int32 (n_items of the data,), or -1."""
+    if found.parts:
+        parts = tuple(None if part is None else _start(part, item, train) for part in found.parts)
+        return Start(found.users, np.zeros((train.n_items, 0), np.float32), parts)
+    items = np.zeros((train.n_items, found.users.shape[1]), np.float32)
+    items[item >= 0] = found.items[item[item >= 0]]
+    return Start(found.users, _with_new(items, found.users, train))
 
 
 def _with_new(items: F32, users: F32, train: Dataset) -> F32:

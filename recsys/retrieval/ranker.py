@@ -7,11 +7,10 @@ from typing import Protocol
 import numpy as np
 
 from recsys.arrays import F32, F64, I8, I32, I64, Bool, Ragged
+from recsys.encoders.encoder import FALLBACK
 from recsys.encoders.users import Users
 from recsys.retrieval.topk import top_k
 
-USER_ROW, HISTORY, FEATURES, FALLBACK = 0, 1, 2, 3
-SOURCES = ("known", "history", "features", "fallback")
 _BLOCK_SCORES = 4 << 20  # scores computed at a time: 16 MiB of float32
 _LEAST_ROWS, _MOST_SCORES = 64, 32 << 20  # but of 64 users at least, which a product needs to be fast, within 128 MiB
 

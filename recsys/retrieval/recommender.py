@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from recsys.arrays import F32, I32, Bool, Ragged, beside
+from recsys.encoders.encoder import FALLBACK
 from recsys.encoders.users import Users
 from recsys.errors import RequestError
 from recsys.retrieval.embeddings import Embeddings
-from recsys.retrieval.ranker import FALLBACK, Answer, Ranker, TrainedRanker, best_allowed, block_rows
+from recsys.retrieval.ranker import Answer, Ranker, TrainedRanker, best_allowed, block_rows
 from recsys.retrieval.seen import SeenPolicy, SeenSettings, seen_policy
 from recsys.retrieval.topk import top_shared
 from recsys.retrieval.vector_ranker import ranker_of

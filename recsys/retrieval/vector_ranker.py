@@ -5,23 +5,12 @@ from typing import Any
 import faiss
 import numpy as np
 
-from recsys.arrays import F32, I8, I64, Bool, Ragged
-from recsys.encoders.encoder import Constant
-from recsys.encoders.user_tower import UserTower
+from recsys.arrays import F32, I64, Bool, Ragged
+from recsys.encoders.encoder import FALLBACK
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
 from recsys.retrieval.embeddings import Embeddings
-from recsys.retrieval.ranker import (
-    FALLBACK,
-    FEATURES,
-    HISTORY,
-    USER_ROW,
-    Answer,
-    Ranker,
-    TrainedRanker,
-    best_allowed,
-    block_rows,
-)
+from recsys.retrieval.ranker import Answer, Ranker, TrainedRanker, best_allowed, block_rows
 from recsys.retrieval.topk import falling, top_shared
 
 _WORTH_SORTING = 16  # users with one vector: below, sorting all items costs more than scanning them for each
@@ -51,13 +40,12 @@ class VectorRanker:
     def top(
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
     ) -> Answer:
-        vectors, known = self.encoder.encode(users)
-        source = np.where(known, self._source(users), FALLBACK).astype(np.int8)
+        vectors, source = self.encoder.encode(users)
         ids = np.full((len(users), k), -1, np.int64)
         scores = np.full((len(users), k), -np.inf, np.float32)
-        rows = np.flatnonzero(known)
-        if isinstance(self.encoder, Constant) and among is None and len(rows) >= _WORTH_SORTING:
-            ids[rows], scores[rows] = self._shared(k, forbid.take(rows), available)
+        rows = np.flatnonzero(source != FALLBACK)
+        if not self.encoder.personal and among is None and len(rows) >= _WORTH_SORTING:
+            ids[rows], scores[rows] = self._shared(vectors[rows[0]], k, forbid.take(rows), available)
             return Answer(ids, scores, source)
         size = block_rows(self.n_items)
         search = self._scan if self.index is None or len(rows) > 1 else self._search
@@ -70,17 +58,9 @@ class VectorRanker:
     def contributions(self, user: Users, ids: I64) -> F32 | None:
         return self.encoder.contributions(user, self.items[ids])
 
-    def _source(self, users: Users) -> I8:
-        """int8 (n,): what the vectors of users who have one come from."""
-        if not isinstance(self.encoder, UserTower):
-            return np.where(users.by_row & self.encoder.knows_users, USER_ROW, HISTORY)
-        has_row, has_history = self.encoder.has(users)
-        return np.where(has_row, USER_ROW, np.where(has_history, HISTORY, FEATURES))
-
-    def _shared(self, k: int, forbid: Ragged, available: Bool | None) -> tuple[I64, F32]:
+    def _shared(self, vector: F32, k: int, forbid: Ragged, available: Bool | None) -> tuple[I64, F32]:
         """One scan for everybody, where everybody has the same vector."""
-        assert isinstance(self.encoder, Constant)
-        scores = self.items @ self.encoder.vector
+        scores = self.items @ vector
         if available is not None:
             scores[~available] = -np.inf
         return top_shared(falling(scores), scores, k, forbid)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recsys.arrays import F32
-from recsys.encoders.encoder import Encoder
+from recsys.encoders.encoder import FALLBACK, HISTORY, Encoder
 from recsys.encoders.users import Users
 
 
@@ -34,13 +34,13 @@ class EncoderContract:
 
     def test_it_gives_float32_vectors_of_its_dim_and_says_whom_it_could_encode(self) -> None:
         encoder, items, users = self.made()
-        vectors, known = encoder.encode(users)
+        vectors, source = encoder.encode(users)
         assert vectors.shape == (len(users), encoder.dim)
         assert vectors.dtype == np.float32
         assert items.shape[1] == encoder.dim
         assert np.isfinite(vectors).all()
-        assert known.dtype == bool
-        assert known.all()
+        assert source.dtype == np.int8
+        assert (source < FALLBACK).all()
 
     def test_one_user_at_a_time_gets_the_vector_that_all_get_together(self) -> None:
         encoder, _, users = self.made()
@@ -53,26 +53,33 @@ class EncoderContract:
     def test_a_history_is_enough_where_it_says_so(self) -> None:
         encoder, _, users = self.made()
         strangers = Users.unknown(users.history)
-        assert encoder.encode(strangers)[1].all() or not encoder.folds_in
+        found = encoder.encode(strangers)
+        if encoder.folds_in:
+            assert (found.source == HISTORY).all()
+        else:
+            assert not (found.source == HISTORY).any() or not encoder.personal
 
     def test_saved_and_loaded_it_encodes_to_the_same_bytes(self, tmp_path: Path) -> None:
         encoder, items, users = self.made()
         encoder.save(tmp_path)
         loaded = type(encoder).load(tmp_path, items)
-        assert (loaded.kind, loaded.dim, loaded.space_id) == (encoder.kind, encoder.dim, encoder.space_id)
+        for trait in ("encoder_kind", "dim", "space_id", "folds_in", "personal", "explains", "needs"):
+            assert getattr(loaded, trait) == getattr(encoder, trait)
         np.testing.assert_array_equal(loaded.encode(users)[0], encoder.encode(users)[0])
 
     def test_its_space_is_that_of_its_numbers(self) -> None:
         assert self.made().encoder.space_id == self.made().encoder.space_id
 
-    def test_what_each_event_adds_is_the_score_or_nothing_is_said(self) -> None:
+    def test_what_each_event_adds_is_the_score_where_it_explains(self) -> None:
         encoder, items, users = self.made()
         strangers = Users.unknown(users.history)
-        vectors, known = encoder.encode(strangers)
+        encoded = encoder.encode(strangers)
+        vectors, known = encoded.vectors, encoded.known
         rounding = 1e-4 * float(np.abs(vectors @ items.T).max())
         for row in np.flatnonzero(known):
             one = strangers.take(np.array([row]))
             parts = encoder.contributions(one, items)
-            if parts is not None:
+            assert parts is not None or not encoder.explains
+            if parts is not None and encoder.explains:
                 assert parts.shape == (len(items), len(one.history.values))
                 np.testing.assert_allclose(parts.sum(axis=1), items @ vectors[row], rtol=1e-3, atol=rounding)

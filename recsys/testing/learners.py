@@ -17,14 +17,14 @@ import pytest
 
 from recsys.arrays import F32, Array, Ragged
 from recsys.data.dataset import Dataset
-from recsys.encoders.encoder import load_encoder
+from recsys.encoders.encoder import FALLBACK, load_encoder
 from recsys.encoders.users import Users
 from recsys.models.base import fit_with
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import make_model
 from recsys.progress import Step, silent
 from recsys.retrieval.embeddings import Embeddings
-from recsys.retrieval.ranker import FALLBACK, TrainedRanker
+from recsys.retrieval.ranker import TrainedRanker
 from recsys.retrieval.recommender import Recommender, recommender_of
 from recsys.retrieval.vector_ranker import ranker_of
 from recsys.testing.toys import checkerboard, dataset, random_log
@@ -201,9 +201,9 @@ class VectorContract(_Contract):
         assert embeddings.items.dtype == np.float32
         assert embeddings.items.flags.c_contiguous
         assert embeddings.items.shape == (data.n_items, embeddings.encoder.dim)
-        vectors, known = embeddings.encoder.encode(everyone(data))
-        assert (vectors.shape, vectors.dtype) == ((data.n_users, embeddings.encoder.dim), np.float32)
-        assert known.all()
+        encoded = embeddings.encoder.encode(everyone(data))
+        assert (encoded.vectors.shape, encoded.vectors.dtype) == ((data.n_users, embeddings.encoder.dim), np.float32)
+        assert encoded.known.all()
 
     def test_the_space_depends_on_data_and_seed_alone(self, learner: Case) -> None:
         model = make_model(learner.name, learner.settings)

@@ -9,13 +9,12 @@ import pytest
 from recsys.arrays import Ragged
 from recsys.bundle import bundle
 from recsys.bundle.write import publish
-from recsys.encoders.encoder import Constant
+from recsys.encoders.encoder import FALLBACK, HISTORY, USER_ROW, Constant
 from recsys.encoders.solve import Solve
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
 from recsys.ids import IdMap
 from recsys.retrieval.embeddings import Embeddings
-from recsys.retrieval.ranker import FALLBACK, HISTORY, USER_ROW
 from tests.helpers.bundles import content, exact, popularity, single
 
 MADE = content()

@@ -28,7 +28,8 @@ WEIGHTED = Users(
 
 @pytest.mark.parametrize("unit", [False, True])
 def test_a_bag_is_the_weighted_sum_of_its_inputs(unit: bool) -> None:
-    vectors, known = Bag(INPUTS, None, unit=unit).encode(WEIGHTED)
+    encoded = Bag(INPUTS, None, unit=unit).encode(WEIGHTED)
+    vectors, known = encoded.vectors, encoded.known
     expected = np.stack([4 * INPUTS[2] + 0.5 * INPUTS[5], np.zeros(4), 2 * INPUTS[8]])
     if unit:
         expected[[0, 2]] /= np.linalg.norm(expected[[0, 2]], axis=1, keepdims=True)
@@ -55,7 +56,8 @@ def test_a_bag_divides_by_the_root_of_the_weights_and_ends_in_its_level_and_keep
     bag, items = Bag(INPUTS, table, unit=False, root=True, level=10.0), RNG.normal(size=(6, 5)).astype(np.float32)
     bag.save(tmp_path)
     for one in (bag, Bag.load(tmp_path, items)):
-        vectors, known = one.encode(WEIGHTED)
+        encoded = one.encode(WEIGHTED)
+        vectors, known = encoded.vectors, encoded.known
         first = (4 * INPUTS[2] + 0.5 * INPUTS[5]) / np.sqrt(4.5)
         expected = np.stack([first, np.zeros(4), np.sqrt(2) * INPUTS[8]])
         np.testing.assert_allclose(vectors, np.hstack([expected, [[10], [0], [10]]]), rtol=1e-5)
@@ -122,7 +124,7 @@ def test_a_user_is_unknown_to_a_concatenation_only_where_all_parts_say_so() -> N
     first, second = two_spaces()
     first.items[3] = 0  # unknown to Solve, known to the Bag
     second.encoder.inputs[[3, 5]] = [[1, 1, 1], [0, 0, 0]]  # type: ignore[attr-defined]
-    _, known = concat((first, second), (1, 1)).encoder.encode(Users.unknown(Ragged.of([[3], [5], []])))
+    known = concat((first, second), (1, 1)).encoder.encode(Users.unknown(Ragged.of([[3], [5], []]))).known
     assert known.tolist() == [True, True, False]
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from recsys.arrays import Ragged
+from recsys.encoders.encoder import FALLBACK
 from recsys.encoders.users import Users
 from recsys.errors import ModelError, SettingError
 from recsys.history import DAY_S
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import MODELS, make_model, model_class
 from recsys.retrieval.embeddings import Embeddings
-from recsys.retrieval.ranker import FALLBACK
 from recsys.retrieval.recommender import recommender_of
 from recsys.retrieval.vector_ranker import ranker_of
 from recsys.testing.learners import Case, LearnerContract, ReasonContract, TasteContract, VectorContract

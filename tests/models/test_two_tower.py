@@ -15,14 +15,13 @@ from recsys.answers.respond import respond
 from recsys.arrays import Ragged
 from recsys.bundle.bundle import load
 from recsys.bundle.write import write
-from recsys.encoders.encoder import load_encoder
+from recsys.encoders.encoder import FALLBACK, FEATURES, HISTORY, USER_ROW, load_encoder
 from recsys.encoders.users import Users
 from recsys.errors import DataError, ModelError, RequestError, SettingError
 from recsys.history import Histories
 from recsys.models.export import content_of
 from recsys.models.registry import make_model
 from recsys.models.two_tower import TwoTower, TwoTowerSettings, _Learner
-from recsys.retrieval.ranker import FALLBACK, FEATURES, HISTORY, USER_ROW
 from recsys.retrieval.vector_ranker import VectorRanker
 from recsys.testing.toys import dataset, random_log
 from recsys.training.checkpoint import Checkpoint
@@ -161,7 +160,7 @@ def test_within_a_mixture_a_tower_keeps_the_row_to_which_fresh_clicks_come(tmp_p
     assert np.abs(folded - row).max() > 0.01
     assert np.abs(kept).max() > 0.01
     reply = respond(bundle, Question("u2", clicks, k=5))
-    assert (reply.source, {item.reason is None for item in reply.items}) == ("history", {False})
+    assert (reply.source, {item.reason is None for item in reply.items}) == ("known", {False})
 
 
 def test_where_an_answer_comes_from() -> None:

@@ -15,10 +15,10 @@ from recsys.answers.question import Question
 from recsys.answers.respond import respond
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.write import write
+from recsys.encoders.encoder import SOURCES
 from recsys.errors import BundleError, RequestError
 from recsys.pipelines.batch import STATE, recommend_all
 from recsys.progress import Step
-from recsys.retrieval.ranker import SOURCES
 from tests.helpers import bundles
 
 USERS, K, PART = 230, 7, 50

@@ -7,14 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys.arrays import F32, Bool, Ragged
+from recsys.arrays import F32, Ragged
+from recsys.encoders.encoder import FALLBACK, HISTORY, USER_ROW, Encoded
 from recsys.encoders.users import Users
 from recsys.errors import DataError, ModelError, RequestError, SettingError
 from recsys.evaluation.evaluate import DEFAULT_METRICS, evaluate
 from recsys.retrieval import ranker as ranker_module
 from recsys.retrieval import recommender as recommender_module
 from recsys.retrieval.embeddings import Embeddings
-from recsys.retrieval.ranker import FALLBACK, HISTORY, USER_ROW, order_of
+from recsys.retrieval.ranker import order_of
 from recsys.retrieval.recommender import Recommender
 from recsys.retrieval.vector_ranker import VectorRanker
 
@@ -24,7 +25,8 @@ N_USERS, N_ITEMS, DIM = 40, 90, 6
 class Mean:
     """A known user's row, else the mean of his history's vectors, else nothing."""
 
-    kind: ClassVar[str] = "mean"
+    encoder_kind: ClassVar[str] = "mean"
+    personal: ClassVar[bool] = True
     folds_in: ClassVar[bool] = True
     knows_users: ClassVar[bool] = True
     space_id = "toy"
@@ -32,14 +34,15 @@ class Mean:
     def __init__(self, table: F32, items: F32) -> None:
         self.table, self.items, self.dim = table, items, table.shape[1]
 
-    def encode(self, users: Users) -> tuple[F32, Bool]:
+    def encode(self, users: Users) -> Encoded:
         vectors = np.zeros((len(users), self.dim), np.float32)
         for row in range(len(users)):
             if users.index[row] >= 0:
                 vectors[row] = self.table[users.index[row]]
             elif len(users.history.row(row)):
                 vectors[row] = self.items[users.history.row(row)].mean(axis=0)
-        return vectors, (users.index >= 0) | (users.history.lengths > 0)
+        source = np.where(users.index >= 0, USER_ROW, np.where(users.history.lengths > 0, HISTORY, FALLBACK))
+        return Encoded(vectors, source.astype(np.int8))
 
 
 def embeddings_of(items: F32, table: F32) -> Embeddings:

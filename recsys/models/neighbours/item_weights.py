@@ -7,9 +7,10 @@ import numpy as np
 from scipy import sparse
 
 from recsys.arrays import F32, I64, Bool, Ragged
+from recsys.encoders.encoder import FALLBACK, HISTORY
 from recsys.encoders.users import Users, recency
 from recsys.errors import ModelError
-from recsys.retrieval.ranker import FALLBACK, HISTORY, Answer, rank_in_blocks
+from recsys.retrieval.ranker import Answer, rank_in_blocks
 
 
 @dataclass(frozen=True, eq=False)

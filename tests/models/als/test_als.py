@@ -184,7 +184,8 @@ def test_a_user_folded_in_from_the_same_events_gets_the_vector_of_training() -> 
     embeddings = fit(data)
     histories = data.interactions.histories()
     stranger = Users(np.full(data.n_users, -1, np.int32), histories.items, weight=histories.weight)
-    vectors, known = embeddings.encoder.encode(stranger)
+    encoded = embeddings.encoder.encode(stranger)
+    vectors, known = encoded.vectors, encoded.known
     assert known.all()
     np.testing.assert_allclose(vectors, embeddings.encoder.table, rtol=1e-3, atol=1e-5)
 
@@ -202,7 +203,8 @@ def test_contributions_of_the_history_sum_to_the_score() -> None:
 def test_history_items_without_a_vector_are_ignored() -> None:
     data = dataset(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 2]), 2, 5)
     encoder = fit(data).encoder
-    with_unknown, known = encoder.encode(Users.unknown(Ragged.of([[0, 3, 4], [3, 4]])))
+    encoded = encoder.encode(Users.unknown(Ragged.of([[0, 3, 4], [3, 4]])))
+    with_unknown, known = encoded.vectors, encoded.known
     alone, _ = encoder.encode(Users.unknown(Ragged.of([[0]])))
     np.testing.assert_allclose(with_unknown[0], alone[0], rtol=1e-5)
     assert list(known) == [True, False]
@@ -213,7 +215,8 @@ def test_long_and_short_histories_encode_alike_alone_and_together() -> None:
     items = rng.normal(size=(500, 16)).astype(np.float32)
     encoder = Solve(items, items.T @ items, None, regularization=0.1, unobserved_weight=0.1, exponent=1.0)
     rows = [rng.integers(500, size=n) for n in [0, 1, 2, 400, 3, 7, *rng.integers(1, 60, size=600)]]
-    together, known = encoder.encode(Users.unknown(Ragged.of(rows)))
+    encoded = encoder.encode(Users.unknown(Ragged.of(rows)))
+    together, known = encoded.vectors, encoded.known
     assert not known[0]
     for row in range(1, 30):
         alone, _ = encoder.encode(Users.unknown(Ragged.of([rows[row]])))
@@ -304,7 +307,7 @@ def test_one_item_one_user_and_dim_above_the_rank_are_learned() -> None:
     one = dataset(np.array([0]), np.array([0]), 1, 1)
     assert np.isfinite(fit(one, dim=64).items).all()
     few = dataset(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, 2)
-    assert (fit(few, dim=64, solver="exact").encoder.encode(Users.known([0, 1], Ragged.of([[0, 1], [1]])))[1]).all()
+    assert (fit(few, dim=64, solver="exact").encoder.encode(Users.known([0, 1], Ragged.of([[0, 1], [1]]))).known).all()
 
 
 @pytest.mark.parametrize("solver", ["cg", "exact"])

@@ -9,6 +9,7 @@ from scipy import sparse
 
 from recsys.arrays import Ragged
 from recsys.data.dataset import Dataset
+from recsys.encoders.encoder import FALLBACK, HISTORY
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
 from recsys.models import memory
@@ -20,7 +21,6 @@ from recsys.models.neighbours.item_weights import ItemWeights
 from recsys.models.own_history import OwnHistory
 from recsys.progress import Step
 from recsys.retrieval.embeddings import embeddings_of
-from recsys.retrieval.ranker import FALLBACK, HISTORY
 from recsys.testing.toys import checkerboard, dataset, random_log
 
 
