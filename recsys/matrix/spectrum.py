@@ -7,7 +7,8 @@ import numpy as np
 from scipy import sparse
 
 from recsys.arrays import F32, F64, blocks_of
-from recsys.matrix.on_disk import CHUNK, room
+from recsys.matrix import on_disk
+from recsys.matrix.on_disk import room
 from recsys.seeding import generator
 
 
@@ -39,7 +40,7 @@ def degree_normalised(
 
 def _blocks(matrix: sparse.csr_array) -> Iterator[tuple[slice, slice]]:
     """Rows of about so many entries as are in memory at a time, and where these stand."""
-    for block in blocks_of(np.diff(matrix.indptr), CHUNK):
+    for block in blocks_of(np.diff(matrix.indptr), on_disk.CHUNK):
         yield block, slice(int(matrix.indptr[block.start]), int(matrix.indptr[block.stop]))
 
 

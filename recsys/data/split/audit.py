@@ -20,7 +20,8 @@ from recsys.data.read.event_table import EventTable, event_table
 from recsys.data.read.load import read_events
 from recsys.data.split.holdout import Holdout, Split
 from recsys.errors import DataError
-from recsys.matrix.on_disk import CHUNK, chunks
+from recsys.matrix import on_disk
+from recsys.matrix.on_disk import chunks
 
 _FIX_FUTURE = "Cut at one moment for everybody: split.kind=global_time."
 _COLD = "No model of ids can find them; the share bounds every recall."
@@ -239,7 +240,7 @@ def _keys(ragged: Ragged, n_values: int) -> I64:
 
 def _key_blocks(ragged: Ragged, n_values: int) -> Iterator[I64]:
     """`_keys`, those of some rows at a time."""
-    for block in blocks_of(ragged.lengths, CHUNK):
+    for block in blocks_of(ragged.lengths, on_disk.CHUNK):
         users: I64 = np.arange(block.start, block.stop)
         part = ragged.take(users)
         yield users[part.row_of_value()] * n_values + part.values

@@ -11,7 +11,8 @@ from scipy import sparse
 
 from recsys.arrays import F32, F64, I32, I64, Bool, Ragged, blocks_of
 from recsys.data.dataset import Dataset
-from recsys.matrix.on_disk import CHUNK, counted
+from recsys.matrix import on_disk
+from recsys.matrix.on_disk import counted
 from recsys.seeding import generator
 
 _DIRECTIONS, _AT_A_TIME = 128, 16
@@ -87,7 +88,7 @@ class ItemFacts:
 
     def _by_user(self) -> Iterator[tuple[slice, sparse.csr_array]]:
         """Some users at a time, and float32 (users, n_items) in which what they had is 1."""
-        for block in blocks_of(self.had.lengths, CHUNK):
+        for block in blocks_of(self.had.lengths, on_disk.CHUNK):
             part = self.had.take(np.arange(block.start, block.stop))
             ones = np.ones(len(part.values), np.float32)
             yield block, sparse.csr_array((ones, part.values, part.offsets), shape=(part.rows, self.n_items))
