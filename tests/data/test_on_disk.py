@@ -42,9 +42,6 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         "recsys.matrix.on_disk._PART": 150,
         "recsys.data.read.formats._ROWS": 100,
         "recsys.data.split.protocols._TOGETHER": 200,
-        "recsys.matrix.spectrum.CHUNK": 90,
-        "recsys.data.split.audit.CHUNK": 90,
-        "recsys.evaluation.metrics.item_facts.CHUNK": 90,
     }.items():
         monkeypatch.setattr(name, size)
 
