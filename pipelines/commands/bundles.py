@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recsys.history import DAY_S
 from recsys.pipelines.commands.stage import stage
 
 if TYPE_CHECKING:
@@ -99,6 +98,8 @@ def _mib(size: int) -> str:
 
 
 def _age(seconds: float) -> str:
+    from recsys.history import DAY_S
+
     for unit, name in ((DAY_S, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {name}"
