@@ -49,7 +49,7 @@ def usable_items(bundle: Bundle, events: Sequence[Event], ignored: list[str]) ->
 
 
 def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, int]:
-    """The person as one row of Users, and how many stored events he has.
+    """The person as one row of Users, and how many stored events they have.
 
     Stored and brought events are merged by time; a brought event that is stored already does not count again. Whoever
     brings events is marked as fresh, so that they count.
