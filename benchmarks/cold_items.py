@@ -60,8 +60,8 @@ def content_knn(data: Dataset) -> ScoreRanker:
     unit = (sparse.diags_array(1 / np.maximum(length, 1e-9)) @ weighted).tocsr()
 
     def score(users: Users) -> F32:
-        ones = np.ones(len(users.history.values), np.float32)
-        had = sparse.csr_array((ones, users.history.values, users.history.offsets), (len(users), data.n_items))
+        offsets, items = users.history.items
+        had = sparse.csr_array((np.ones(len(items), np.float32), items, offsets), (len(users), data.n_items))
         found: F32 = ((had @ unit) @ unit.T).toarray().astype(np.float32)
         return found
 

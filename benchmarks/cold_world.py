@@ -55,7 +55,7 @@ class Asked:
         self.world: World = prepared.world
         holdout, truth, n = prepared.holdout, prepared.world.truth, prepared.data.n_items
         assert holdout.now is not None
-        assert holdout.history_time is not None
+        assert holdout.history.time is not None
         self.now = holdout.now
         drawn = generator(seed, "cold items").permutation(np.flatnonzero(truth.born <= self.now))
         self.cold = np.zeros(n, bool)
@@ -65,11 +65,10 @@ class Asked:
             holdout.train.having(events.where(~self.cold[events.item])),
             item_features=pa.table({"content": list(self._content(seed))}),
         )
-        kept = ~self.cold[holdout.history.values]
-        history, time = holdout.history.keep(kept), holdout.history_time[kept]
+        history = holdout.history.keep(~self.cold[holdout.history.items.values])
         targets = holdout.targets.keep(self.cold[holdout.targets.values])
         rows = np.flatnonzero((targets.lengths > 0) & (history.lengths > 0))[:MOST]
-        self.users = Users(holdout.user[rows], history.take(rows), time[history.positions(rows)])
+        self.users = Users(holdout.user[rows], history.take(rows))
         self.targets = targets.take(rows)
 
     def _content(self, seed: int) -> F32:
@@ -87,10 +86,7 @@ class Asked:
         """The rankers that know the truth, by what they know of the items taken out."""
         truth = self.world.truth
         row = {int(user): at for at, user in enumerate(self.users.index)}
-        assert self.users.time is not None
-        tastes = np.float32(truth.taste) * fitted_tastes(self.world, self.users.history, self.users.time).astype(
-            np.float32
-        )
+        tastes = np.float32(truth.taste) * fitted_tastes(self.world, self.users.history).astype(np.float32)
         appeal = truth.log_appeal[truth.week(np.array([self.now]))[0]]
         alike = appeal.copy()
         alike[self.cold] = np.log(np.exp(appeal[self.cold]).mean())
@@ -112,8 +108,8 @@ class Asked:
         """Inner products with the mean content of each user's items."""
         content = np.stack(self.train.described_items["content"].to_numpy())
         content = content - content.mean(axis=0)
-        offsets: I64 = users.history.offsets
-        means = np.add.reduceat(content[users.history.values], offsets[:-1]) / users.history.lengths[:, None]
+        offsets: I64 = users.history.items.offsets
+        means = np.add.reduceat(content[users.history.items.values], offsets[:-1]) / users.history.lengths[:, None]
         found: F32 = (means @ content.T).astype(np.float32)
         return found
 

@@ -30,7 +30,7 @@ from recsys.data.interactions import Interactions
 from recsys.encoders.solve import Solve
 from recsys.encoders.users import Users
 from recsys.evaluation.doctor import Diagnosis, examine
-from recsys.history import DAY_S
+from recsys.history import DAY_S, Histories
 from recsys.ids import IdMap
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import make_model
@@ -73,8 +73,18 @@ def judged(train: Dataset, space: Embeddings, *, stored: Dataset | None = None, 
     days = None if histories.time is None else DAYS
     fallback = fallback_order((stored or train).interactions, DAYS)
     items = Catalogue(train.items)
-    ids = (train.user_ids, train.item_ids)
-    content = Content("als", space, *ids, items, histories.items, histories.time, fallback, days, "exclude", {})
+    content = Content(
+        name="als",
+        embeddings=space,
+        user_ids=train.user_ids,
+        item_ids=train.item_ids,
+        catalogue=items,
+        histories=Histories(histories.items, time=histories.time),
+        fallback=fallback,
+        fallback_days=days,
+        seen="exclude",
+        lineage={},
+    )
     now = None if histories.time is None else int(histories.time.max() + age_days * DAY_S)
     with tempfile.TemporaryDirectory() as root:
         return examine(bundle.load(write(Path(root), content)), now=now)

@@ -68,7 +68,7 @@ def quality_row(name: str, settings: dict[str, Any], holdout: Holdout, folds: in
         with steps.step(f"{name}, {way}") as progress:
             learned = make_model(name, settings).fit(train, seed=SEED, progress=progress)
             index = asked.user if known else np.full(len(asked.user), -1)
-            users = Users.of(index.astype(np.int32), asked.past, None)
+            users = Users.known(index, asked.history)
             engine = recommender_of(learned, fallback, "exclude")
             return evaluate(engine, users, asked.targets, metrics=(METRIC,)).values[METRIC]
 

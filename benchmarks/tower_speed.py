@@ -36,6 +36,7 @@ from recsys.encoders.features import Features, FeatureSettings
 from recsys.encoders.item_tower import item_inputs
 from recsys.encoders.user_tower import UserLayout, UserTower
 from recsys.encoders.users import Users
+from recsys.history import Histories
 from recsys.ids import IdMap
 from recsys.models.export import content_of
 from recsys.models.two_tower import TwoTower, TwoTowerSettings
@@ -110,7 +111,7 @@ def request_row(times: int) -> dict[str, Any]:
     def asked() -> None:
         request = {"history": rng.integers(items, size=200).tolist(), "features": {"country": "NO", "age": 44}}
         said = pa.table({name: [value] for name, value in request["features"].items()})
-        users = Users(np.array([-1], np.int32), Ragged.of([request["history"]]), features=said)
+        users = Users(np.array([-1], np.int32), Histories(Ragged.of([request["history"]])), features=said)
         encoder.encode(users)
 
     return {

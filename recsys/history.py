@@ -1,6 +1,8 @@
-"""What people did: events of each user in their order, and two sources of them as one."""
+"""What people did: events of each user in their order, the columns that events have, and two sources as one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,54 +12,98 @@ DAY_S = 86_400  # seconds
 DUPLICATES = ("all", "first", "last", "sum")
 
 
-@dataclass(frozen=True, eq=False)
-class Histories:
-    """One row of events for each user, oldest first, and what stands beside it.
+DTYPES: dict[str, Any] = {"time": np.int64, "weight": np.float32, "event": np.int8}  # in the order of digests
+_UNKNOWN = {"time": -1, "weight": 1, "event": -1}
 
-    time: int64 (nnz,) unix seconds. weight: float32 (nnz,); None = every event counts 1. event: int8 (nnz,) codes of
-    event types. Each is parallel to `items.values`, or None.
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EventColumns:
+    """What is known of n events beside their users and items; None where it is known of none of them.
+
+    time: int64 (n,) unix seconds UTC. weight: float32 (n,), 1 where there is none; an event of weight 0 was had but is
+    not learned from. event: int8 (n,) codes of event types, -1 = of unknown type.
     """
 
-    items: Ragged
     time: I64 | None = None
     weight: F32 | None = None
     event: I8 | None = None
 
+    def columns(self) -> dict[str, Any]:
+        """The columns that there are, by name."""
+        return {name: column for name in DTYPES if (column := getattr(self, name)) is not None}
+
+    def map_columns(self, change: Callable[[Array], Array]) -> dict[str, Any]:
+        """What a function makes of each column that there is, by name: the keyword arguments of another object."""
+        return {name: change(column) for name, column in self.columns().items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Histories(EventColumns):
+    """The events of n users, one row for each, oldest first; the columns are parallel to `items.values`."""
+
+    items: Ragged
+
+    def __post_init__(self) -> None:
+        for name, column in self.columns().items():
+            if len(column) != len(self.items.values):
+                raise ValueError(f"histories of {len(self.items.values)} events have {len(column)} values of {name}")
+
+    @property
+    def rows(self) -> int:
+        """How many users there are."""
+        return self.items.rows
+
+    @property
+    def lengths(self) -> I64:
+        """int64 (rows,): how many events each user has."""
+        return self.items.lengths
+
+    def __len__(self) -> int:
+        """How many events there are."""
+        return len(self.items.values)
+
     def take(self, rows: Array) -> "Histories":
         """The rows with these numbers (n,), in this order."""
-        return self._at(self.items.take(rows), self.items.positions(rows))
+        at = self.items.positions(rows)
+        return Histories(self.items.take(rows), **self.map_columns(lambda column: column[at]))
 
     def keep(self, mask: Bool) -> "Histories":
         """Only the events (nnz,) where `mask` is true; the number of rows stays."""
-        return self._at(self.items.keep(mask), mask)
+        return Histories(self.items.keep(mask), **self.map_columns(lambda column: column[mask]))
 
-    def _at(self, items: Ragged, chosen: Array) -> "Histories":
-        return Histories(
-            items,
-            None if self.time is None else self.time[chosen],
-            None if self.weight is None else self.weight[chosen],
-            None if self.event is None else self.event[chosen],
-        )
+    def learnable(self, n_items: int) -> Bool:
+        """(nnz,): the events that may be learned from: of weight, and of an item below `n_items`."""
+        inside: Bool = self.items.values < n_items
+        return inside if self.weight is None else inside & (self.weight != 0)
+
+    def empty(self, rows: int) -> "Histories":
+        """So many rows without events, with the same columns."""
+        return Histories(Ragged.empty(rows), **self.map_columns(lambda column: column[:0]))
 
 
 def merged(stored: Histories, brought: Histories, duplicates: str = "all") -> Histories:
     """One row, oldest first, of one person's stored events and those of the brought ones that are new.
 
-    Both have one row and every column; event type -1 is an unknown one. Events of the same second stay in the order
-    given, the stored ones first. Of the brought events, an item at a time counts once for each type of event; one of
-    unknown type is the same as any there. duplicates: which events of one item and type were learned from; the merged
-    history keeps the same ones: `first`, `last`, or, under `sum`, no brought one that a stored sum holds already.
+    Both have one row. The result has the columns of the stored events, and weights where either has any. Events of the
+    same second stay in the order given, the stored ones first; those without a time come before all others. Of the
+    brought events, an item at a time counts once for each type of event; one of unknown type is the same as any there.
+    duplicates: which events of one item and type were learned from; the merged history keeps the same ones: `first`,
+    `last`, or, under `sum`, no brought one that a stored sum holds already.
     """
-    one, other = stored.items.values, brought.items.values
-    items, n = np.concatenate([one, other]), len(one)
-    times, weights, types = (
-        np.concatenate([getattr(stored, name), getattr(brought, name)]) for name in ("time", "weight", "event")
-    )
-    kept = _new(items, times, types, n)
-    kept = kept[np.argsort(times[kept], kind="stable")]
+    items, n = np.concatenate([stored.items.values, brought.items.values]), len(stored)
+    whole = {name: np.concatenate([_filled(one, name) for one in (stored, brought)]) for name in DTYPES}
+    kept = _new(items, whole["time"], whole["event"], n)
+    kept = kept[np.argsort(whole["time"][kept], kind="stable")]
     if duplicates != "all":
-        kept = kept[_learned(items[kept], times[kept], types[kept], kept < n, duplicates)]
-    return Histories(Ragged.of([items[kept]]), times[kept], weights[kept], types[kept])
+        kept = kept[_learned(items[kept], whole["time"][kept], whole["event"][kept], kept < n, duplicates)]
+    names = [*stored.columns(), *(["weight"] if stored.weight is None and brought.weight is not None else [])]
+    return Histories(Ragged.of([items[kept]]), **{name: whole[name][kept] for name in names})
+
+
+def _filled(one: Histories, name: str) -> Array:
+    """A column (n,) of histories, with the value that stands for unknown where there is none."""
+    column: Array | None = getattr(one, name)
+    return np.full(len(one), _UNKNOWN[name], DTYPES[name]) if column is None else column
 
 
 def _new(items: Array, times: Array, types: Array, stored: int) -> Array:

@@ -108,6 +108,6 @@ def tags_of(lineage: Mapping[str, Any]) -> dict[str, Any]:
 def holdout_digest(holdout: Holdout, data_digest: str) -> str:
     """Names a question: the data, the users asked, their histories and their targets. Equal ones may be compared."""
     digest = sha256(data_digest.encode())
-    for array in (holdout.user, *holdout.history, *holdout.targets):
+    for array in (holdout.user, *holdout.history.items, *holdout.targets):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

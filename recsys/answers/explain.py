@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recsys.answers.person import stored_users
-from recsys.arrays import F32, Ragged
+from recsys.arrays import F32
 from recsys.bundle.bundle import Bundle
 from recsys.encoders.encoder import FALLBACK, SOURCES
 from recsys.encoders.users import Users
-from recsys.history import Histories
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = Non
     users = (
         stored_users(bundle, np.array([row]), now)
         if row >= 0
-        else Users.of(np.array([-1]), Histories(Ragged.empty(1), np.empty(0, np.int64)), np.zeros(1, np.int64))
+        else Users.unknown(bundle.histories.empty(1), np.zeros(1, np.int64))
     )
     answer = bundle.recommender.recommend(users, bundle.recommender.n_items)
     source, ranked = int(answer.source[0]), int((answer.ids[0] >= 0).sum())
@@ -68,7 +67,7 @@ def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = Non
 
 def _shares(bundle: Bundle, users: Users, item: int, source: int) -> tuple[list[Share], float | None]:
     """What each distinct item of the history adds, biggest first, and their sum; nothing where the model cannot say."""
-    history = users.history.values
+    history = users.history.items.values
     if item < 0 or source == FALLBACK or not len(history) or not bundle.norms[item]:
         return [], None
     parts: F32 | None = bundle.recommender.ranker.contributions(users, np.array([item]))
@@ -94,7 +93,7 @@ def _said(
     available = bundle.recommender.available
     if rank is None and available is not None and not available[item]:
         return "no vector", f"{name} has no vector: nobody had it in the training data, so nobody gets it."
-    if rank is None and item in users.history.values:
+    if rank is None and item in users.history.items.values:
         return "seen", f"{name} is in the history of user {user_id!r}, and the seen policy keeps it out."
     if rank is None:
         return "rules", f"{name} is kept out by the rules of this bundle."

@@ -30,7 +30,7 @@ def encoded_items(bundle: Bundle, described: pa.Table, progress: Progress = sile
     if encoder is None:
         raise RequestError(
             f"bundle {bundle.bundle_id} ({bundle.manifest['name']}) has no item encoder and cannot place new items. "
-            "Serve a two_tower model with item_features; in a mixture it has none.",
+            "Serve a two_tower model with item_features, alone or as a part of a mixture.",
             code="no_item_encoder",
         )
     if not set(encoder.columns) & set(described.column_names):
@@ -92,27 +92,24 @@ def with_items(
     """
     fresh = np.flatnonzero(bundle.item_ids.indices(ids) < 0)
     vectors = encoded_items(bundle, described.take(pa.array(fresh)), progress)
-    manifest, past, encoder = bundle.manifest, bundle.past, bundle.encoder
+    manifest = bundle.manifest
     items = np.concatenate([bundle.item_vectors, vectors])
     new = np.arange(len(bundle.item_vectors), len(items), dtype=np.int32)
     lineage = dict(manifest["lineage"])
     lineage["added_items"] = [*lineage.get("added_items", []), {"to": bundle.bundle_id, "count": len(new)}]
     content = Content(
-        str(manifest["name"]),
-        Embeddings(items, encoder, bundle.item_encoder),
-        bundle.user_ids,
-        bundle.item_ids.extended([ids[int(row)] for row in fresh]),
-        bundle.catalogue.followed_by(catalogue.take(pa.array(fresh))),
-        past.items,
-        past.time,
-        np.concatenate([bundle.recommender.fallback, new]),
-        manifest["fallback"]["days"],
-        SeenSettings.of(manifest["seen"]),
-        lineage,
-        past.event,
-        bundle.event_names,
-        past.weight,
-        bundle.event_weights,
-        bundle.duplicates,
+        name=str(manifest["name"]),
+        embeddings=Embeddings(items, bundle.encoder, bundle.item_encoder),
+        user_ids=bundle.user_ids,
+        item_ids=bundle.item_ids.extended([ids[int(row)] for row in fresh]),
+        catalogue=bundle.catalogue.followed_by(catalogue.take(pa.array(fresh))),
+        histories=bundle.histories,
+        event_names=bundle.event_names,
+        event_weights=bundle.event_weights,
+        duplicates=bundle.duplicates,
+        fallback=np.concatenate([bundle.recommender.fallback, new]),
+        fallback_days=manifest["fallback"]["days"],
+        seen=SeenSettings.of(manifest["seen"]),
+        lineage=lineage,
     )
     return Extended(content, len(new), len(ids) - len(new))

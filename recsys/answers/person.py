@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.answers.question import Event, Question
-from recsys.arrays import I32, Array, Ragged
+from recsys.arrays import I32, I64, Array, Ragged
 from recsys.bundle.bundle import Bundle
 from recsys.encoders.features import table_of
 from recsys.encoders.users import Users
@@ -22,7 +22,7 @@ def stored_users(bundle: Bundle, rows: Array, now: int | None = None) -> Users:
     now: unix seconds for a seen policy that counts days; None = the clock.
     """
     moment = int(time.time()) if now is None else now
-    return Users.of(rows, bundle.past.take(rows), np.full(len(rows), moment, np.int64))
+    return Users.known(rows, bundle.histories.take(rows), np.full(len(rows), moment, np.int64))
 
 
 def indices_of(bundle: Bundle, ids: Sequence[str], ignored: list[str]) -> I32:
@@ -55,35 +55,49 @@ def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, 
     brings events is marked as fresh, so that they count.
     """
     index = bundle.user_ids.index(question.user_id) if question.user_id is not None else -1
-    past = _stored(bundle, index)
-    stored = len(past.items.values)
+    past = bundle.histories.take(np.array([index])) if index >= 0 else bundle.histories.empty(1)
+    stored = len(past)
     now = int(time.time()) if question.now is None else question.now
-    fresh = np.flatnonzero(brought >= 0)
-    if len(fresh):
-        assert past.time is not None
-        asked = [question.history[int(at)] for at in fresh]
-        dated = [event.timestamp for event in question.history if event.timestamp is not None]
-        last = max([int(past.time.max(initial=0)), *dated])  # events without a time happened after all that have one
-        undated = max(last, now) if isinstance(bundle.recommender.seen, SeenPolicy) else last
-        types, weights = {name: code for code, name in enumerate(bundle.event_names)}, bundle.event_weights
-        new = Histories(
-            Ragged.of([brought[fresh]]),
-            np.array([undated if event.timestamp is None else event.timestamp for event in asked], np.int64),
-            np.array([weights.get(event.event or "", 1.0) for event in asked], np.float32),
-            np.array([types.get(event.event or "", -1) for event in asked], np.int8),
-        )
-        past = merged(past, new, bundle.duplicates)
+    usable = np.flatnonzero(brought >= 0)
+    if len(usable):
+        past = merged(past, _brought(bundle, question, brought, usable, past, now), bundle.duplicates)
     person = Users(
         np.array([index], np.int32),
-        past.items,
-        time=None if bundle.history_time is None else past.time,
-        weight=past.weight if bundle.weighted else None,
-        event=None if bundle.history_event is None else past.event,
-        now=np.array([now], np.int64),
-        features=_features(question),
-        fresh=np.array([len(fresh) > 0]),
+        past,
+        np.array([now], np.int64),
+        _features(question),
+        _domain(bundle, question),
+        fresh=np.array([len(usable) > 0]),
     )
     return person, stored
+
+
+def unlearned_items(bundle: Bundle, users: Users, brought: I32) -> list[str]:
+    """The ids of brought items (n,) that the encoder does not look at, such as those that were added after training."""
+    if not len(brought):
+        return []
+    items, usable = users.history.items.values, bundle.encoder.usable(users.history)
+    return [bundle.item_ids[int(item)] for item in np.intersect1d(brought, np.setdiff1d(items, items[usable]))]
+
+
+def _brought(bundle: Bundle, question: Question, items: I32, usable: I64, past: Histories, now: int) -> Histories:
+    """One row of the events of the question that are `usable`; items: int32 (n,), the item of each of its events.
+
+    Those without a time happened after all that have one; under a seen policy that counts days not before now.
+    """
+    dated = [event.timestamp for event in question.history if event.timestamp is not None]
+    last = max([0 if past.time is None else int(past.time.max(initial=0)), *dated, 0])
+    undated = max(last, now) if isinstance(bundle.recommender.seen, SeenPolicy) else last
+    types, weights = {name: code for code, name in enumerate(bundle.event_names)}, bundle.event_weights
+    events = [question.history[int(at)] for at in usable]
+    return Histories(
+        Ragged.of([items[usable]]),
+        time=np.array([undated if event.timestamp is None else event.timestamp for event in events], np.int64),
+        weight=np.array([weights.get(event.event or "", 1.0) for event in events], np.float32)
+        if bundle.weighted
+        else None,
+        event=np.array([types.get(event.event or "", -1) for event in events], np.int8),
+    )
 
 
 def _features(question: Question) -> pa.Table | None:
@@ -91,16 +105,16 @@ def _features(question: Question) -> pa.Table | None:
     return table_of([question.features]) if question.features else None
 
 
-def _stored(bundle: Bundle, index: int) -> Histories:
-    """What the bundle has of a user, one row with every column: time -1, weight 1 and type -1 where it has none."""
-    past = bundle.past.take(np.array([index])) if index >= 0 else Histories(Ragged.empty(1))
-    n = len(past.items.values)
-    return Histories(
-        past.items,
-        np.full(n, -1, np.int64) if past.time is None else past.time,
-        np.ones(n, np.float32) if past.weight is None else past.weight,
-        np.full(n, -1, np.int8) if past.event is None else past.event,
-    )
+def _domain(bundle: Bundle, question: Question) -> I32 | None:
+    """int32 (1,): the code of the domain asked for. Raises RequestError where the bundle does not have it."""
+    if question.domain is None:
+        return None
+    if question.domain not in bundle.domains:
+        known = ", ".join(sorted(bundle.domains)) or "none"
+        raise RequestError(
+            f"domain {question.domain!r} is not in this bundle; its domains are: {known}.", code="unknown_domain"
+        )
+    return np.array([bundle.domains.index(question.domain)], np.int32)
 
 
 def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) -> Ragged | None:
@@ -110,12 +124,6 @@ def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) ->
         found = indices_of(bundle, question.allow, ignored)
         allowed = np.unique(found[found >= 0])
     if question.domain is not None:
-        domains = bundle.catalogue.domains
-        if question.domain not in domains:
-            known = ", ".join(sorted(domains)) or "none"
-            raise RequestError(
-                f"domain {question.domain!r} is not in this bundle; its domains are: {known}.", code="unknown_domain"
-            )
-        inside = domains[question.domain]
+        inside = bundle.catalogue.domains[question.domain]
         allowed = inside if allowed is None else np.intersect1d(allowed, inside)
     return None if allowed is None else Ragged.of([allowed])

@@ -5,7 +5,7 @@ The service, `recsys recommend` and the demo all answer through `respond`: ids a
 
 import numpy as np
 
-from recsys.answers.person import indices_of, items_to_consider, person_of, usable_items
+from recsys.answers.person import indices_of, items_to_consider, person_of, unlearned_items, usable_items
 from recsys.answers.question import MAX_K, Question, Reply, Suggestion
 from recsys.arrays import F32, Array, Ragged
 from recsys.bundle.bundle import Bundle
@@ -24,6 +24,7 @@ def respond(bundle: Bundle, question: Question) -> Reply:
     ignored: list[str] = []
     brought = usable_items(bundle, question.history, ignored)
     users, stored = person_of(bundle, question, brought)
+    ignored += unlearned_items(bundle, users, brought)
     deny = Ragged.of([[item for item in indices_of(bundle, question.deny, []) if item >= 0]])
     try:
         among = items_to_consider(bundle, question, ignored)
@@ -37,18 +38,18 @@ def respond(bundle: Bundle, question: Question) -> Reply:
         Suggestion(bundle.item_ids[item], float(score), bundle.catalogue.title(int(item)), *reason)
         for item, score, reason in zip(ids, answer.scores[0], reasons, strict=False)
     ]
-    return Reply(SOURCES[source], _why(bundle, question, stored, len(users.history.values), source), items, ignored)
+    return Reply(SOURCES[source], _why(bundle, question, stored, len(users.history), source), items, ignored)
 
 
 def _causes(bundle: Bundle, users: Users, ids: Array) -> list[Reason]:
     """For each answered item the one of the history that adds most to its score; nothing where none adds anything."""
     nothing: list[Reason] = [(None, None)] * len(ids)
-    if not len(users.history.values) or not len(ids):
+    if not len(users.history) or not len(ids):
         return nothing
     parts: F32 | None = bundle.recommender.ranker.contributions(users, ids)
     if parts is None:
         return nothing
-    items, event = np.unique(users.history.values, return_inverse=True)
+    items, event = np.unique(users.history.items.values, return_inverse=True)
     summed = np.zeros((len(items), len(ids)), np.float32)
     np.add.at(summed, event, parts.T)  # an item that was had twice speaks with both
     best = summed.argmax(axis=0)

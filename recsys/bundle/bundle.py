@@ -13,14 +13,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from recsys.arrays import F32, I8, I64, Bool, Ragged
+from recsys.arrays import F32, Bool, Ragged
 from recsys.bundle.catalogue import Catalogue
 from recsys.bundle.golden import check_golden
 from recsys.bundle.manifest import verify
-from recsys.encoders.encoder import Encoder, ItemEncoder, load_encoder
-from recsys.encoders.item_tower import ItemTower
+from recsys.encoders.encoder import Encoder, ItemEncoder, load_encoder, load_item_encoder
 from recsys.errors import BundleError, ModelError
-from recsys.history import DAY_S, Histories
+from recsys.history import DAY_S, DTYPES, Histories
 from recsys.ids import IdMap
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.index import read_index, vectors_of
@@ -39,20 +38,17 @@ class Bundle:
     user_ids: IdMap
     item_ids: IdMap
     catalogue: Catalogue
-    histories: Ragged
-    history_time: I64 | None
-    history_event: I8 | None = None
-    history_weight: F32 | None = None
-
-    @property
-    def past(self) -> Histories:
-        """The histories with what stands beside them."""
-        return Histories(self.histories, self.history_time, self.history_weight, self.history_event)
+    histories: Histories
 
     @property
     def event_names(self) -> tuple[str, ...]:
-        """The event types that the codes of `history_event` stand for; none where the data had none."""
+        """The event types that the codes in the histories stand for; none where the data had none."""
         return tuple(self.manifest.get("event_names", ()))
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains of the items in the order of their codes (`Users.domain`)."""
+        return tuple(self.manifest.get("domains", self.catalogue.domains))
 
     @property
     def event_weights(self) -> Mapping[str, float]:
@@ -63,7 +59,7 @@ class Bundle:
     @property
     def weighted(self) -> bool:
         """Whether events count by weights here; else each counts 1, whatever its type."""
-        return self.history_weight is not None or bool(self.event_weights)
+        return self.histories.weight is not None or bool(self.event_weights)
 
     @property
     def duplicates(self) -> str:
@@ -84,15 +80,15 @@ class Bundle:
     def item_encoder(self) -> ItemEncoder | None:
         """What gives brand-new items their vectors; None where the model has no such part."""
         folder = self.path / "item_encoder"
-        return ItemTower.load(folder) if folder.is_dir() else None
+        return load_item_encoder(folder, self.item_vectors) if folder.is_dir() else None
 
     @cached_property
     def popular_now(self) -> Bool:
         """bool (n_items,): which items anybody had in the days that the fallback counts, before the last event."""
         days, recent = self.manifest["fallback"]["days"], np.zeros(len(self.item_vectors), bool)
-        if days is not None and self.history_time is not None and len(self.history_time):
-            since = self.history_time.max() - days * DAY_S
-            recent[self.histories.values[np.flatnonzero(self.history_time >= since)]] = True
+        time = self.histories.time
+        if days is not None and time is not None and len(time):
+            recent[self.histories.items.values[np.flatnonzero(time >= time.max() - days * DAY_S)]] = True
         return recent
 
     @cached_property
@@ -125,8 +121,9 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
     catalogue, fallback = Catalogue.load(folder / "items.arrow"), map_array(folder / "fallback.npy")
     known: Any = {"event_names": tuple(manifest.get("event_names", ())), "domains": catalogue.domains}
     recommender = recommender_of(Embeddings(vectors, encoder), fallback, manifest["seen"], index, **known)
-    files = (f"histories.{name}.npy" for name in ("time", "event", "weight"))
-    beside = [map_array(folder / name) if name in manifest["files"] else None for name in files]
+    files = {name: f"histories.{name}.npy" for name in DTYPES}
+    beside = {name: map_array(folder / file) for name, file in files.items() if file in manifest["files"]}
+    items = Ragged(map_array(folder / "histories.offsets.npy"), map_array(folder / "histories.items.npy"))
     return Bundle(
         folder,
         manifest,
@@ -135,8 +132,7 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
         IdMap.load(folder / "users.ids"),
         IdMap.load(folder / "items.ids"),
         catalogue,
-        Ragged(map_array(folder / "histories.offsets.npy"), map_array(folder / "histories.items.npy")),
-        *beside,
+        Histories(items, **beside),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from recsys.arrays import Ragged
 from recsys.encoders.users import Users
 from recsys.errors import BundleError
+from recsys.history import DTYPES, Histories
 from recsys.retrieval.recommender import Recommender
 from recsys.retrieval.seen import SeenPolicy
 
@@ -28,15 +29,15 @@ def make_golden(recommender: Recommender, everyone: Users) -> list[dict[str, Any
     active = np.flatnonzero(histories.lengths)
     people = active[np.linspace(0, len(active) - 1, min(_PEOPLE, len(active))).astype(int)] if len(active) else []
     policy = isinstance(recommender.seen, SeenPolicy)
-    last = 0 if everyone.time is None else int(everyone.time.max(initial=0))
+    last = 0 if histories.time is None else int(histories.time.max(initial=0))
+    columns = set(DTYPES) if policy else {"weight"}
     asked: list[dict[str, Any]] = []
     for row in people:
-        one = everyone.take(np.array([row]))
-        question: dict[str, Any] = {"index": int(row), "history": one.history.values[-_LONGEST:].tolist()}
-        question |= {} if one.weight is None else {"weight": one.weight[-_LONGEST:].tolist()}
-        if policy:
-            question |= {} if one.time is None else {"time": one.time[-_LONGEST:].tolist(), "now": last}
-            question |= {} if one.event is None else {"event": one.event[-_LONGEST:].tolist()}
+        one = histories.take(np.array([row]))
+        question: dict[str, Any] = {"index": int(row), "history": one.items.values[-_LONGEST:].tolist()}
+        beside = one.map_columns(lambda column: column[-_LONGEST:].tolist())
+        question |= {name: values for name, values in beside.items() if name in columns}
+        question |= {"now": last} if "time" in question else {}
         asked.append(question)
     stranger = {"index": -1, "history": []} | ({"time": [], "now": last} if policy else {})
     questions = asked + [question | {"index": -1} for question in asked] + [stranger]
@@ -45,13 +46,11 @@ def make_golden(recommender: Recommender, everyone: Users) -> list[dict[str, Any
 
 def _answered(recommender: Recommender, question: Mapping[str, Any]) -> dict[str, Any]:
     """The question with its answer; keys of an earlier answer in it are replaced."""
+    beside = {name: np.array(question[name], kind) for name, kind in DTYPES.items() if name in question}
     users = Users(
         np.array([question["index"]], np.int32),
-        Ragged.of([question["history"]]),
-        time=np.array(question["time"], np.int64) if "time" in question else None,
-        weight=np.array(question["weight"], np.float32) if "weight" in question else None,
-        event=np.array(question["event"], np.int8) if "event" in question else None,
-        now=np.array([question["now"]], np.int64) if "now" in question else None,
+        Histories(Ragged.of([question["history"]]), **beside),
+        np.array([question["now"]], np.int64) if "now" in question else None,
     )
     answer = recommender.recommend(users, min(_K, recommender.n_items))
     found = answer.ids[0] >= 0

@@ -23,8 +23,10 @@ def manifest_of(
     """What the manifest of a bundle with this content says; keys of features that are not used are left out."""
     encoder, (n_items, dim) = content.embeddings.encoder, content.embeddings.items.shape
     weights, used = dict(content.event_weights), dict[str, Any]()
-    if content.history_event is not None:
+    if content.histories.event is not None:
         used["event_names"] = list(content.event_names)
+    if content.catalogue.domains:
+        used["domains"] = list(content.catalogue.domains)
     if any(weight != 1 for weight in weights.values()):
         used["event_weights"] = weights
     if content.duplicates != "all":
@@ -43,7 +45,7 @@ def manifest_of(
             "items": n_items,
             "items_with_vector": int(content.embeddings.trained.sum()),
             "users": len(content.user_ids),
-            "events": len(content.histories.values),
+            "events": len(content.histories),
         },
         "index": {"factory": "Flat", "recall": 1.0},
         "seen": SeenSettings.of(content.seen).stated,

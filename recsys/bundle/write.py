@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
@@ -53,7 +54,7 @@ def _write(root: Path, content: Content) -> Path:
     if content.embeddings.item_encoder is not None:
         (aside / "item_encoder").mkdir()
         content.embeddings.item_encoder.save(aside / "item_encoder")
-    for path in [*(aside / "encoder").rglob("*.npy"), *aside.glob("item_encoder/*.npy")]:
+    for path in [*(aside / "encoder").rglob("*.npy"), *(aside / "item_encoder").rglob("*.npy")]:
         if not np.isfinite(map_array(path)).all():
             raise ModelError(
                 f"{path.stem} of the encoder holds NaN or infinity. Training diverged: raise the regularization."
@@ -71,7 +72,9 @@ def _write(root: Path, content: Content) -> Path:
 
 def _writers(content: Content) -> dict[str, Callable[[Path], object]]:
     """What writes each file, manifest and encoder apart."""
-    past = content.past
+    past = content.histories
+    if past.weight is not None and (past.weight == 1).all():
+        past = replace(past, weight=None)  # as if there were none
     known: Any = {"event_names": content.event_names, "domains": content.catalogue.domains}
     exact = recommender_of(content.embeddings, content.fallback, content.seen, **known)
     golden = json.dumps(make_golden(exact, Users.known(np.arange(past.items.rows), past))).encode()
@@ -80,8 +83,7 @@ def _writers(content: Content) -> dict[str, Callable[[Path], object]]:
         "histories.items.npy": past.items.values,
         "fallback.npy": content.fallback,
     }
-    beside = {"time": past.time, "event": past.event, "weight": past.weight}
-    arrays |= {f"histories.{name}.npy": array for name, array in beside.items() if array is not None}
+    arrays |= {f"histories.{name}.npy": array for name, array in past.columns().items()}
     writers: dict[str, Callable[[Path], object]] = {
         "items.ids": content.item_ids.save,
         "users.ids": content.user_ids.save,

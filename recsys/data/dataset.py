@@ -11,7 +11,7 @@ import pyarrow.ipc
 
 from recsys.arrays import Array, Ragged
 from recsys.data.interactions import Interactions
-from recsys.history import Histories
+from recsys.history import DTYPES, Histories
 from recsys.ids import IdMap
 
 ITEM_COLUMNS = {"title": pa.string(), "domain": pa.string(), "categories": pa.list_(pa.string())}
@@ -92,7 +92,7 @@ class Dataset:
         """SHA-256 over ids and events: names the data of a run."""
         events = self.interactions
         digest = sha256(f"{self.n_users} {self.n_items} {len(events)} {events.event_names}".encode())
-        for array in (events.user, events.item, events.time, events.weight, events.event):
+        for array in (events.user, events.item, *(getattr(events, name) for name in DTYPES)):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).data)
         for ids in (self.user_ids, self.item_ids):
             digest.update(ids.digest())

@@ -1,35 +1,32 @@
 """Who did what, when: frozen, time-ordered arrays."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from recsys.arrays import F32, I8, I32, I64, Array, Ragged
-from recsys.history import Histories
+from recsys.arrays import F32, I32, I64, Array, Ragged
+from recsys.history import DTYPES, EventColumns, Histories
 from recsys.matrix import on_disk
 
 
 @dataclass(frozen=True, eq=False)
-class Interactions:
+class Interactions(EventColumns):
     """Events in the order in which they happened; without times, in the order of the file.
 
-    user, item: int32 (n,), below `n_users` and `n_items`. time: int64 (n,) unix seconds UTC, or None.
-    weight: float32 (n,) or None (every event counts 1). event: int8 (n,) index into `event_names`, or None.
-    folder: where what is made of the events is kept too, where they lie on disk (`recsys.matrix.on_disk`); None = in
-    memory. Build with `ordered`, which sorts.
+    user, item: int32 (n,), below `n_users` and `n_items`; beside them the columns of events, whose codes of types index
+    `event_names`. folder: where what is made of the events is kept too, where they lie on disk
+    (`recsys.matrix.on_disk`); None = in memory. Build with `ordered`, which sorts.
     """
 
     user: I32
     item: I32
     n_users: int
     n_items: int
-    time: I64 | None = None
-    weight: F32 | None = None
-    event: I8 | None = None
     event_names: tuple[str, ...] = field(default=())
     folder: Path | None = None
 
@@ -41,43 +38,28 @@ class Interactions:
         *,
         n_users: int,
         n_items: int,
-        time: Array | None = None,
-        weight: Array | None = None,
-        event: Array | None = None,
         event_names: tuple[str, ...] = (),
+        **columns: Array | None,
     ) -> "Interactions":
-        """Sorted by time; events of the same second keep their order."""
+        """Sorted by time; events of the same second keep their order. columns: those of `EventColumns`, by name."""
+        time = columns.get("time")
         order = slice(None) if time is None else np.argsort(time, kind="stable")
-        return cls(
-            user[order].astype(np.int32),
-            item[order].astype(np.int32),
-            n_users,
-            n_items,
-            None if time is None else time[order].astype(np.int64),
-            None if weight is None else weight[order].astype(np.float32),
-            None if event is None else event[order].astype(np.int8),
-            event_names,
-        )
+        ordered: Any = {name: None if one is None else one[order].astype(DTYPES[name]) for name, one in columns.items()}
+        return cls(user[order].astype(np.int32), item[order].astype(np.int32), n_users, n_items, event_names, **ordered)
 
     def __len__(self) -> int:
         return len(self.user)
 
     def where(self, chosen: Array | slice) -> "Interactions":
         """The events that a mask (n,) or a slice chooses, in the same order and with the same counts."""
-        if self.folder is None or isinstance(chosen, slice):
-            user, item, time, weight, event = (None if one is None else one[chosen] for one in self._columns)
-        else:
-            folder = self.folder
-            user, item, time, weight, event = (
-                None if one is None else on_disk.chosen(folder, one, chosen) for one in self._columns
-            )
-        assert user is not None
-        assert item is not None
-        return Interactions(user, item, self.n_users, self.n_items, time, weight, event, self.event_names, self.folder)
+        folder = self.folder
 
-    @property
-    def _columns(self) -> tuple[Array | None, ...]:
-        return self.user, self.item, self.time, self.weight, self.event
+        def choose(column: Array) -> Array:
+            if folder is None or isinstance(chosen, slice):
+                return column[chosen]
+            return on_disk.chosen(folder, column, chosen)
+
+        return replace(self, user=choose(self.user), item=choose(self.item), **self.map_columns(choose))
 
     @cached_property
     def weights(self) -> F32:
@@ -108,11 +90,9 @@ class Interactions:
     def _histories(self) -> Histories:
         if self.folder is None:
             return self._sorted()
-        user, *columns = (one for one in self._columns if one is not None)
-        offsets, (items, *beside) = on_disk.by_row(self.folder, user, self.n_users, columns)
-        left = iter(beside)
-        time, weight, event = (None if one is None else next(left) for one in self._columns[2:])
-        return Histories(Ragged(offsets, items), time, weight, event)
+        columns = self.columns()
+        offsets, (items, *beside) = on_disk.by_row(self.folder, self.user, self.n_users, [self.item, *columns.values()])
+        return Histories(Ragged(offsets, items), **dict(zip(columns, beside, strict=True)))
 
     def _sorted(self, length: int | None = None) -> Histories:
         order = np.argsort(self.user, kind="stable")
@@ -120,9 +100,7 @@ class Interactions:
         if length is not None:
             order = order[np.arange(len(order)) >= ends[self.user[order]] - length]
         events = self.where(order)
-        return Histories(
-            Ragged.from_pairs(events.user, events.item, self.n_users), events.time, events.weight, events.event
-        )
+        return Histories(Ragged.from_pairs(events.user, events.item, self.n_users), **events.columns())
 
     def type_weights(self) -> dict[str, float]:
         """The weight of each event type all of whose events weigh the same; types without events are left out."""

@@ -14,7 +14,6 @@ from pydantic import Field
 from recsys.arrays import F32, I64, Array, Bool
 from recsys.config import Settings
 from recsys.data.dataset import Dataset, Published
-from recsys.data.interactions import Interactions
 from recsys.errors import DataError
 from recsys.history import counted_events
 from recsys.ids import IdMap
@@ -124,7 +123,8 @@ def _weighted(data: Dataset, weights: dict[str, float]) -> Dataset:
         if not (np.isfinite(factor) and factor >= 0):
             raise DataError(f"prepare.event_weights.{name} must be 0 or more and finite, got {factor}.")
         by_code[_code_of(data, name, "prepare.event_weights")] = factor
-    codes, own = events.event, events.weight
+    codes = events.event
+    own = events.weight
     assert codes is not None
 
     def of_type(at: slice) -> Array:
@@ -173,15 +173,12 @@ def _compacted(data: Dataset) -> Dataset:
         return data
     return replace(
         data,
-        interactions=Interactions(
-            np.searchsorted(user, events.user).astype(np.int32),
-            np.searchsorted(item, events.item).astype(np.int32),
-            len(user),
-            len(item),
-            events.time,
-            events.weight,
-            events.event,
-            events.event_names,
+        interactions=replace(
+            events,
+            user=np.searchsorted(user, events.user).astype(np.int32),
+            item=np.searchsorted(item, events.item).astype(np.int32),
+            n_users=len(user),
+            n_items=len(item),
         ),
         user_ids=IdMap.of([data.user_ids[at] for at in user.tolist()]),
         item_ids=IdMap.of([data.item_ids[at] for at in item.tolist()]),

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, blocks_of
+from recsys.arrays import F32, Bool, blocks_of
 from recsys.encoders.encoder import (
     Encoded,
     StartRows,
@@ -17,6 +17,7 @@ from recsys.encoders.encoder import (
     write_encoder,
 )
 from recsys.encoders.users import Users
+from recsys.history import Histories
 
 _BLOCK_BYTES = 64 << 20
 
@@ -74,8 +75,11 @@ class Bag:
         """Columns of the inputs."""
         return int(self.inputs.shape[1])
 
+    def usable(self, histories: Histories) -> Bool:
+        return histories.learnable(len(self.inputs))
+
     def encode(self, users: Users) -> Encoded:
-        users = users.of_items(len(self.inputs))
+        users = users.with_events(self.usable(users.history))
         vectors, by_table = learned_rows(self.table, users, self.width)
         rest = np.flatnonzero(~by_table & (users.history.lengths > 0))
         most = max(1, _BLOCK_BYTES // (4 * self.width))
@@ -90,18 +94,18 @@ class Bag:
 
     def _summed(self, users: Users) -> F32:
         events = self._events(users)
-        summed: F32 = np.add.reduceat(events, users.history.offsets[:-1], axis=0)
+        summed: F32 = np.add.reduceat(events, users.history.items.offsets[:-1], axis=0)
         if self.unit:
             summed /= np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), np.float32(1e-12))
         return summed
 
     def _events(self, users: Users) -> F32:
         """The weighted input vectors (events, width), over the root of the user's summed weights where asked."""
-        events: F32 = self.inputs[users.history.values]
-        if users.weight is not None or self.half_life is not None or self.root:
+        events: F32 = self.inputs[users.history.items.values]
+        if users.history.weight is not None or self.half_life is not None or self.root:
             counted: F32 = users.counted(self.half_life)
             if self.root:
-                rows = users.history.row_of_value()
+                rows = users.history.items.row_of_value()
                 total = np.bincount(rows, counted, minlength=len(users))
                 root: F32 = np.sqrt(np.maximum(total, 1e-12)).astype(np.float32)
                 counted = counted / root[rows]
@@ -110,13 +114,14 @@ class Bag:
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
         """What the items hold for everyone alike is shared out evenly among the events."""
-        events = self._events(user.of_items(len(self.inputs)))
+        usable = self.usable(user.history)
+        events = self._events(user.with_events(usable))
         if self.unit:
             events = events / max(float(np.linalg.norm(events.sum(axis=0))), 1e-12)
         parts: F32 = vectors[:, : self.width] @ events.T
         if self.level is not None and len(events):
             parts += vectors[:, self.width :] * np.float32(self.level / len(events))
-        return beside_events(parts, user, len(self.inputs))
+        return beside_events(parts, usable)
 
     def start_rows(self, users: Users, items: F32) -> StartRows | None:
         return StartRows(self.encode(users).vectors[:, : self.width], items[:, : self.width])

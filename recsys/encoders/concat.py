@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32
+from recsys.arrays import F32, Bool
 from recsys.encoders.encoder import (
     FALLBACK,
     Encoded,
@@ -19,6 +19,7 @@ from recsys.encoders.encoder import (
 )
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
+from recsys.history import Histories
 
 
 class Concat:
@@ -61,6 +62,11 @@ class Concat:
     @property
     def dim(self) -> int:
         return sum(part.dim for part in self.parts)
+
+    def usable(self, histories: Histories) -> Bool:
+        """What any part with a weight looks at."""
+        usable = [part.usable(histories) for part, weight in zip(self.parts, self.weights, strict=True) if weight]
+        return np.any(usable, axis=0) if usable else np.zeros(len(histories), bool)
 
     def encode(self, users: Users) -> Encoded:
         vectors = np.zeros((len(users), self.dim), np.float32)

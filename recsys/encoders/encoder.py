@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
@@ -18,6 +19,7 @@ from recsys import durable
 from recsys.arrays import F32, I8, Array, Bool
 from recsys.encoders.users import Users
 from recsys.errors import BundleError
+from recsys.history import Histories
 
 USER_ROW, HISTORY, FEATURES, FALLBACK = 0, 1, 2, 3  # what an answer comes from, the most personal first
 SOURCES = ("known", "history", "features", "fallback")
@@ -56,7 +58,7 @@ class Encoder(Protocol):
     known users have rows of their own; without, they are encoded from their histories like anybody else. personal:
     whether two users ever get different vectors. explains: whether `contributions` are exact shares of the score.
     rows_are_fold_ins: whether a known user's row is what their history gives. needs: what of users it looks at beside
-    index and history items: some of `time`, `event`, `weight`, `now`, `features`.
+    index and history items: some of `time`, `event`, `weight`, `now`, `features`, `domain`.
     """
 
     encoder_kind: ClassVar[str]
@@ -85,8 +87,11 @@ class Encoder(Protocol):
     @property
     def space_id(self) -> str: ...
 
+    def usable(self, histories: Histories) -> Bool:
+        """(nnz,): which events it looks at: not those of weight 0, nor of items that it did not learn."""
+
     def encode(self, users: Users) -> Encoded:
-        """The users' vectors, and what each comes from. Items of a history beyond its inputs count for nothing."""
+        """The users' vectors, and what each comes from."""
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
         """How much each event of one user's history adds to the scores of `vectors` (k, dim): float32 (k, history).
@@ -125,6 +130,9 @@ class Constant:
     def dim(self) -> int:
         return len(self.vector)
 
+    def usable(self, histories: Histories) -> Bool:
+        return np.ones(len(histories), bool)  # none is left out of what is the same for everyone
+
     def encode(self, users: Users) -> Encoded:
         source = np.where(users.by_row, USER_ROW, HISTORY).astype(np.int8)
         return Encoded(np.repeat(self.vector[None], len(users), axis=0), source)
@@ -159,34 +167,73 @@ def encoded(vectors: F32, by_row: Bool) -> Encoded:
     return Encoded(vectors, source.astype(np.int8))
 
 
-def beside_events(parts: F32, user: Users, n_items: int) -> F32:
-    """float32 (k, history): the parts (k, those of items below `n_items`) at their events, 0 at the others."""
-    inside = user.history.values < n_items
-    if inside.all():
+def beside_events(parts: F32, usable: Bool) -> F32:
+    """float32 (k, history): the parts (k, usable events) at their events, 0 at the others."""
+    if usable.all():
         return parts
-    whole = np.zeros((len(parts), len(inside)), np.float32)
-    whole[:, inside] = parts
+    whole = np.zeros((len(parts), len(usable)), np.float32)
+    whole[:, usable] = parts
     return whole
 
 
-# By kind, as "module:Class", so that a bundle loads the code of its own encoder alone.
+class ItemEncoder(Protocol):
+    """Gives items that training did not know their vectors. encoder_kind: its name on disk."""
+
+    encoder_kind: ClassVar[str]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that it learned from."""
+
+    def encode(self, features: pa.Table) -> F32:
+        """float32 (n, dim) for n items with these raw columns; what is missing or unknown is as training learned it."""
+
+    def save(self, folder: Path) -> None:
+        """Writes it into an existing empty folder, its kind into `encoder.json`."""
+
+    @classmethod
+    def load(cls, folder: Path, items: F32) -> Self:
+        """Reads it back; `items` (n_items, dim) are the bundle's vectors, of items added after training too."""
+
+
+# Encoders of users and of items by kind, as "module:Class", so that a bundle loads the code of its own alone.
 KINDS: dict[str, str] = {
     "bag": "recsys.encoders.bag:Bag",
     "concat": "recsys.encoders.concat:Concat",
     "constant": "recsys.encoders.encoder:Constant",
+    "item_concat": "recsys.encoders.item_concat:ItemConcat",
+    "item_tower": "recsys.encoders.item_tower:ItemTower",
     "solve": "recsys.encoders.solve:Solve",
     "tower": "recsys.encoders.user_tower:UserTower",
 }
+ENTRY_POINTS = "recsys.encoders"  # the group in which an installed package names encoders of its own, by kind
 
 
 def load_encoder(folder: Path, items: F32) -> Encoder:
-    """The encoder saved in `folder`, whatever its kind."""
-    kind = json.loads((folder / "encoder.json").read_text())["kind"]
-    if kind not in KINDS:
-        raise BundleError(f"{folder} holds an encoder of kind {kind!r}; this version knows {', '.join(sorted(KINDS))}.")
-    module, _, name = KINDS[kind].partition(":")
-    encoder: Encoder = getattr(import_module(module), name).load(folder, items)
+    """The user encoder saved in `folder`, whatever its kind."""
+    encoder: Encoder = _class_of(json.loads((folder / "encoder.json").read_text())["kind"], folder).load(folder, items)
     return encoder
+
+
+def load_item_encoder(folder: Path, items: F32) -> ItemEncoder:
+    """The item encoder saved in `folder`; one that does not state its kind was written when there was one alone."""
+    stated = folder / "encoder.json"
+    kind = json.loads(stated.read_text())["kind"] if stated.exists() else "item_tower"
+    encoder: ItemEncoder = _class_of(kind, folder).load(folder, items)
+    return encoder
+
+
+def _class_of(kind: str, folder: Path) -> Any:
+    """The class of a kind of encoder: one of ours, else that of an installed package. No file ever names code."""
+    if kind in KINDS:
+        module, _, name = KINDS[kind].partition(":")
+        return getattr(import_module(module), name)
+    for point in entry_points(group=ENTRY_POINTS, name=kind):
+        return point.load()
+    raise BundleError(
+        f"{folder} holds an encoder of kind {kind!r}; this version knows {', '.join(sorted(KINDS))}, and no installed "
+        f"package has an entry point {kind!r} in the group {ENTRY_POINTS!r}. Install the package that made it."
+    )
 
 
 def space_id_of(kind: str, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
@@ -213,17 +260,3 @@ def read_encoder(folder: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     described = json.loads((folder / "encoder.json").read_text())
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in described["arrays"]}
     return described["parameters"] | {"space_id": described["space_id"]}, arrays
-
-
-class ItemEncoder(Protocol):
-    """Gives items that training did not know their vectors."""
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that it learned from."""
-
-    def encode(self, features: pa.Table) -> F32:
-        """float32 (n, dim) for n items with these raw columns; what is missing or unknown is as training learned it."""
-
-    def save(self, folder: Path) -> None:
-        """Writes it into an existing empty folder."""

@@ -1,8 +1,9 @@
 """The item encoder of the two-tower model: brand-new items from their features."""
 
+import json
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,8 @@ class ItemTower:
     tower: its table holds the row of the unknown id, then those of features.
     """
 
+    encoder_kind: ClassVar[str] = "item_tower"
+
     def __init__(self, tower: Tower, features: Features) -> None:
         self.tower, self.features = tower, features
 
@@ -32,14 +35,15 @@ class ItemTower:
         return self.tower.vectors(item_inputs(np.full(n, -1, np.int32), 0, self.features.encoded(features, n)))
 
     def save(self, folder: Path) -> None:
-        """Writes it into an existing empty folder."""
+        text = json.dumps({"kind": self.encoder_kind}) + "\n"
+        durable.write(folder / "encoder.json", lambda path: path.write_text(text))
         for name, array in self.tower.arrays().items():
             durable.write(folder / f"{name}.npy", partial(np.save, arr=array, allow_pickle=False))
         durable.write(folder / "net.onnx", lambda path: path.write_bytes(self.tower.net.model))
         self.features.save(folder, "features")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, items: F32) -> Self:
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("table", "matrix", "fading")}
         return cls(Tower.of(folder, arrays, linear=False), Features.load(folder, "features"))
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, I64
+from recsys.arrays import F32, I64, Bool
 from recsys.encoders.encoder import (
     Encoded,
     StartRows,
@@ -17,6 +17,7 @@ from recsys.encoders.encoder import (
     write_encoder,
 )
 from recsys.encoders.users import Users
+from recsys.history import Histories
 
 _BLOCK_BYTES = 64 << 20
 
@@ -77,8 +78,11 @@ class Solve:
     def rows_are_fold_ins(self) -> bool:
         return self.table is not None
 
+    def usable(self, histories: Histories) -> Bool:
+        return histories.learnable(len(self.inputs))
+
     def encode(self, users: Users) -> Encoded:
-        users = users.of_items(len(self.inputs))
+        users = users.with_events(self.usable(users.history))
         vectors, by_table = learned_rows(self.table, users, self.dim)
         rest = np.flatnonzero(~by_table)
         rest = rest[np.argsort(users.history.lengths[rest], kind="stable")]  # alike lengths together: little padding
@@ -95,7 +99,7 @@ class Solve:
 
     def _padded(self, users: Users) -> tuple[F32, F32]:
         """The histories' input vectors (n, longest, dim) and weights (n, longest), 0 where there is no event."""
-        history = users.history
+        history = users.history.items
         weights = np.zeros((len(users), max(1, int(history.lengths.max(initial=0)))), np.float32)
         items = np.zeros(weights.shape, np.int64)
         at = (history.row_of_value(), np.arange(len(history.values)) - np.repeat(history.offsets[:-1], history.lengths))
@@ -115,23 +119,25 @@ class Solve:
         return matrices
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
-        inside = user.of_items(len(self.inputs))
+        usable = self.usable(user.history)
+        inside = user.with_events(usable)
         inputs, weights = self._padded(inside)
         solved = np.linalg.solve(self._matrices(inputs, weights)[0], vectors.T)  # (dim, k)
         parts: F32 = (solved.T @ inputs[0].T) * weights[0]
-        return beside_events(parts[:, : len(inside.history.values)], user, len(self.inputs))
+        return beside_events(parts[:, : len(inside.history)], usable)
 
     def start_rows(self, users: Users, items: F32) -> StartRows | None:
         return StartRows(self.encode(users).vectors, items)
 
     def save(self, folder: Path) -> None:
         arrays = {"gram": self.gram} | ({} if self.table is None else {"table": self.table})
-        write_encoder(folder, self, self._parameters(), arrays)
+        write_encoder(folder, self, self._parameters() | {"n_items": len(self.inputs)}, arrays)
 
     @classmethod
     def load(cls, folder: Path, items: F32) -> Self:
         parameters, arrays = read_encoder(folder)
-        return cls(items, arrays["gram"], arrays.get("table"), **parameters)
+        learned = items[: parameters.pop("n_items", len(items))]  # older bundles hold no others
+        return cls(learned, arrays["gram"], arrays.get("table"), **parameters)
 
 
 def _blocks(lengths: I64, dim: int) -> list[slice]:

@@ -22,6 +22,7 @@ from recsys.encoders.encoder import (
 from recsys.encoders.features import FeatureRows, Features
 from recsys.encoders.tower import Inputs, Tower, plain, single, together
 from recsys.encoders.users import Users
+from recsys.history import Histories
 
 
 class UserLayout(NamedTuple):
@@ -115,24 +116,26 @@ class UserTower:
     def knows_users(self) -> bool:
         return self.layout.n_users > 0
 
-    def _has(self, users: Users) -> tuple[Bool, Bool]:
-        """(n,) who has a row of their own, and who has a history that counts."""
+    def usable(self, histories: Histories) -> Bool:
+        usable = histories.learnable(len(self.trained))
+        usable[usable] = self.trained[histories.items.values[usable]]
+        return usable
+
+    def _has_row(self, users: Users) -> Bool:
+        """(n,): who has a row of their own."""
         row = (users.index >= 0) & (users.index < len(self.has_row))
         row[row] = self.has_row[users.index[row]]
-        history = users.history.keep(self.trained[users.history.values])
-        return row, (history.lengths > 0) & self.folds_in
+        return row
 
     def inputs(self, users: Users) -> tuple[Inputs, I8]:
         """What the tower takes of them, and int8 (n,) the most personal source of it."""
-        users = users.of_items(len(self.trained))
-        row, past = self._has(users)
-        kept = self.trained[users.history.values]
-        history, counted = users.history.keep(kept), users.counted()[kept]
+        users = users.with_events(self.usable(users.history))
+        row, past = self._has_row(users), (users.history.lengths > 0) & self.folds_in
         rows, source = None, np.where(row, USER_ROW, np.where(past, HISTORY, FALLBACK)).astype(np.int8)
         if self.features is not None:
             rows, described = self._described(users)
             source[described & (source == FALLBACK)] = FEATURES
-        return self.layout.inputs(np.where(row, users.index, -1), history, counted, rows), source
+        return self.layout.inputs(np.where(row, users.index, -1), users.history.items, users.counted(), rows), source
 
     def _described(self, users: Users) -> tuple[FeatureRows, Bool]:
         """The features of the users, and (n,) of whom any are known."""
@@ -157,18 +160,17 @@ class UserTower:
         """None where layers follow the sums; what is not of the history is shared out evenly among its events."""
         if not self.tower.linear:
             return None
-        inside = user.of_items(len(self.trained))
-        inputs, _ = self.inputs(inside)
+        usable = self.usable(user.history)
+        inputs, _ = self.inputs(user)
         summed = self.tower.summed(inputs)[0]
         length = max(float(np.linalg.norm(summed)), 1e-12) if self.tower.unit else 1.0
         at = np.flatnonzero(inputs.place >= 0)
         events = self.tower.table[inputs.rows.values[at]] * (self.tower.weights(inputs)[at] / length)[:, None]
-        parts = np.zeros((len(vectors), len(inside.history.values)), np.float32)
-        usable = np.flatnonzero(self.trained[inside.history.values])
+        parts = np.zeros((len(vectors), int(usable.sum())), np.float32)
         if len(at):
             rest = vectors @ (summed / length - events.sum(axis=0)) / len(at)
-            parts[:, usable[len(usable) - len(at) :]] = vectors @ events.T + rest[:, None]
-        return beside_events(parts, user, len(self.trained))
+            parts[:, parts.shape[1] - len(at) :] = vectors @ events.T + rest[:, None]
+        return beside_events(parts, usable)
 
     def save(self, folder: Path) -> None:
         arrays = self.tower.arrays() | {"trained": self.trained, "has_row": self.has_row}

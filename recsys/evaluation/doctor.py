@@ -124,7 +124,7 @@ def examine(bundle: Bundle, *, now: int | None, seed: int = 1) -> Diagnosis:
         measures["collapsed_space"] = _directions(bundle, rows)
         measures["norms_are_popularity"] = longest_share(lists, bundle.norms)
         measures["train_serve_skew"] = users_off(bundle, rows)
-    if bundle.history_time is not None and len(active):
+    if bundle.histories.time is not None and len(active):
         measures["swapped_columns"] = _sessions(bundle, seed)
         if now is not None:
             measures["stale_data"] = _age(bundle, now)
@@ -149,7 +149,7 @@ def _note(bundle: Bundle, *, constant: bool) -> str:
 def unfiltered(bundle: Bundle, rows: I64) -> I64:
     """int64 (n, 10): the best items of these users where nothing is left out as seen; -1 pads."""
     ranker, available = bundle.recommender.ranker, bundle.recommender.available
-    users = Users.known(rows, bundle.past.take(rows))
+    users = Users.known(rows, bundle.histories.take(rows))
     k = min(_K, ranker.n_items)
     return ranker.top(users, k, forbid=Ragged.empty(len(rows)), available=available).ids
 
@@ -162,7 +162,7 @@ def lists_alike(ids: I64) -> float:
 
 def _directions(bundle: Bundle, rows: I64) -> float | None:
     """`directions` of the bundle's vectors; None without two of each."""
-    encoded = bundle.encoder.encode(Users.known(rows, bundle.past.take(rows)))
+    encoded = bundle.encoder.encode(Users.known(rows, bundle.histories.take(rows)))
     users, known = encoded.vectors, encoded.known
     items = bundle.item_vectors[np.flatnonzero(bundle.norms)]
     return directions(users[known], items) if len(items) > 1 and known.sum() > 1 and items.shape[1] > 1 else None
@@ -195,7 +195,7 @@ def users_off(bundle: Bundle, rows: I64) -> float | None:
     """The share of these users whose row of the table is not what the service solves from their stored history."""
     if not bundle.encoder.rows_are_fold_ins:
         return None
-    past = bundle.past.take(rows)
+    past = bundle.histories.take(rows)
     asked = Users.unknown(past), Users.known(rows, past)
     solved, rows_of_training = (bundle.encoder.encode(users).vectors for users in asked)
     length = np.maximum(np.linalg.norm(rows_of_training, axis=1), np.linalg.norm(solved, axis=1))
@@ -205,12 +205,12 @@ def users_off(bundle: Bundle, rows: I64) -> float | None:
 
 def _sessions(bundle: Bundle, seed: int) -> float:
     """How much more the events of an item come in bursts than those of a user, in nats; sessions make it negative."""
-    assert bundle.history_time is not None
+    assert bundle.histories.time is not None
     everyone = generator(seed, "doctor events").permutation(bundle.histories.rows)
     last = int(np.searchsorted(np.cumsum(bundle.histories.lengths[everyone]), _EVENTS)) + 1
     rows = everyone[:last]
-    at = bundle.histories.positions(rows)
-    time, item = np.asarray(bundle.history_time[at]), np.asarray(bundle.histories.values[at])
+    at = bundle.histories.items.positions(rows)
+    time, item = np.asarray(bundle.histories.time[at]), np.asarray(bundle.histories.items.values[at])
     user = np.repeat(rows, bundle.histories.lengths[rows])
     return burstiness(user, time, seed) - burstiness(item, time, seed)
 
@@ -231,9 +231,9 @@ def _mean_log_gap(row: Array, time: I64) -> float:
 
 def _age(bundle: Bundle, now: int) -> float:
     """The age of the newest event over the age that the fallback's window allows."""
-    assert bundle.history_time is not None
+    assert bundle.histories.time is not None
     days = bundle.manifest["fallback"]["days"] or _STALE_DAYS
-    return max(0.0, (now - int(bundle.history_time.max())) / (DAY_S * max(days, _STALE_DAYS)))
+    return max(0.0, (now - int(bundle.histories.time.max())) / (DAY_S * max(days, _STALE_DAYS)))
 
 
 def shared_ids(users: list[str], items: list[str]) -> float | None:
@@ -247,13 +247,13 @@ def fallback_agreement(bundle: Bundle) -> float | None:
 
     Popular: most events in the fallback's window before the last event, ties by all time, as the fallback is built.
     """
-    items, days = bundle.histories.values, bundle.manifest["fallback"]["days"]
+    items, days = bundle.histories.items.values, bundle.manifest["fallback"]["days"]
     if not len(items):
         return None
     n_items = bundle.recommender.n_items
     counts = np.bincount(items, minlength=n_items).astype(np.float64)
-    if days is not None and bundle.history_time is not None:
-        recent = bundle.history_time >= int(bundle.history_time.max() - days * DAY_S)
+    if days is not None and bundle.histories.time is not None:
+        recent = bundle.histories.time >= int(bundle.histories.time.max() - days * DAY_S)
         counts = np.bincount(items[recent], minlength=n_items) + counts / (len(items) + 1)
     head = min(_HEAD, int(np.count_nonzero(counts)))
     return len(np.intersect1d(order_of(counts)[:head], bundle.recommender.fallback[:head])) / head

@@ -112,7 +112,7 @@ def evaluate(
         ids, hits = answer.ids, hits_of(answer.ids, wanted)
         if among is not None:
             ids, hits = _against_targets(answer, hits)
-        pass_.add(rows, Lists(ids, hits, wanted, part.history, facts), answer.source)
+        pass_.add(rows, Lists(ids, hits, wanted, part.history.items, facts), answer.source)
         progress(Step("evaluating", int(rows[-1]) + 1, len(users)))
     return pass_.report()
 
@@ -204,13 +204,13 @@ def users_of(holdout: Holdout) -> Users:
     They ask at the moment of the split, or, where it has none, right after their last event.
     """
     index = np.where(holdout.known, holdout.user, -1).astype(np.int32)
-    time, now = holdout.history_time, None
+    time, now = holdout.history.time, None
     if holdout.now is not None:
         now = np.full(len(index), holdout.now, np.int64)
     elif time is not None and len(time):
-        last = holdout.history.offsets[1:] - 1
+        last = holdout.history.items.offsets[1:] - 1
         now = np.where(holdout.history.lengths > 0, time[last], 0)
-    return Users.of(index, holdout.past, now)
+    return Users.known(index, holdout.history, now)
 
 
 def evaluate_on(

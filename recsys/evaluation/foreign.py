@@ -1,6 +1,6 @@
 """A bundle that is asked and answers in the numbering of a data set other than its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -9,7 +9,6 @@ from recsys.arrays import I32, Ragged
 from recsys.bundle.bundle import Bundle
 from recsys.data.dataset import Dataset
 from recsys.encoders.users import Users
-from recsys.history import Histories
 from recsys.ids import IdMap
 from recsys.retrieval.ranker import Answer
 
@@ -63,11 +62,13 @@ class BundleInDataIds:
 
     def translated(self, users: Users) -> Users:
         """The users in the bundle's numbering, with weights only where it serves by weights."""
-        items = Ragged(users.history.offsets, self.item[users.history.values])
-        event = None if users.event is None else self.event[users.event].astype(np.int8)
-        weight = users.weight if self.bundle.weighted else None
-        past = Histories(items, users.time, weight, event).keep(items.values >= 0)
-        return Users.of(np.where(users.index >= 0, self.person[users.index], -1), past, users.now)
+        past = users.history
+        items = Ragged(past.items.offsets, self.item[past.items.values])
+        past = replace(past, items=items) if self.bundle.weighted else replace(past, items=items, weight=None)
+        if past.event is not None:
+            past = replace(past, event=self.event[past.event].astype(np.int8))
+        known = np.where(users.index >= 0, self.person[users.index], -1)
+        return Users.known(known, past.keep(items.values >= 0), users.now)
 
     def _items(self, rows: Ragged) -> Ragged:
         items = self.item[rows.values]

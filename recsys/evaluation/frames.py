@@ -26,7 +26,7 @@ def recommend_frame(recommender: Recommender, data: Dataset, k: int) -> "pd.Data
     histories = data.interactions.histories()
     index, events = np.arange(data.n_users, dtype=np.int32), data.interactions
     now = None if events.time is None else np.full(data.n_users, events.time.max(initial=0), np.int64)
-    users = Users(index, histories.items, histories.time, histories.weight, histories.event, now)
+    users = Users.known(index, histories, now)
     answer = recommender.recommend(users, k)
     user, rank = np.nonzero(answer.ids >= 0)
     item = answer.ids[user, rank]

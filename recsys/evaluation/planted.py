@@ -57,17 +57,16 @@ def truths(
 ) -> dict[str, Report]:
     """Reports of the oracle and of the informed ranker for these rows of a holdout by time."""
     part = holdout.take(rows)
-    if part.now is None or part.history_time is None:
+    if part.now is None or part.history.time is None:
         raise ValueError("the truth of a world is asked at a moment; use a split by time")
     now = part.now
-    people = Users(part.user, part.history, part.history_time)
+    people = Users(part.user, part.history)
 
     def oracle(users: Users) -> F32:
         return oracle_scores(world, users.index, now)
 
     def informed(users: Users) -> F32:
-        assert users.time is not None
-        return informed_scores(world, users.history, users.time, now, progress)
+        return informed_scores(world, users.history, now, progress)
 
     reports = {}
     for name, score in (("oracle", oracle), ("informed", informed)):

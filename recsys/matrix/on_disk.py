@@ -153,15 +153,14 @@ def taken(folder: Path, past: Histories, rows: Array) -> Histories:
     """The rows with these numbers (n,), in this order."""
     lengths = past.items.lengths[rows]
     offsets = offsets_of(lengths)
-    columns = (past.items.values, past.time, past.weight, past.event)
-    items, *beside = (None if one is None else room(folder, int(offsets[-1]), one.dtype) for one in columns)
+    items = room(folder, int(offsets[-1]), np.int32)
+    beside = past.map_columns(lambda column: room(folder, int(offsets[-1]), column.dtype))
     for block in blocks_of(lengths, CHUNK):
         part, at = past.take(rows[block]), slice(offsets[block.start], offsets[block.stop])
-        for into, values in zip((items, *beside), (part.items.values, part.time, part.weight, part.event), strict=True):
-            if into is not None:
-                into[at] = values
-    assert items is not None
-    return Histories(Ragged(offsets, items), *beside)
+        items[at] = part.items.values
+        for name, values in part.columns().items():
+            beside[name][at] = values
+    return Histories(Ragged(offsets, items), **beside)
 
 
 def matrix(folder: Path, rows: Ragged, weight: F32 | None, n_columns: int) -> sparse.csr_array:

@@ -35,22 +35,19 @@ def content_of(
     weights = {} if prepare.duplicates == "sum" else train.interactions.type_weights()  # a sum is no type's weight
     histories = train.interactions.histories()
     return Content(
-        name,
-        embeddings,
-        train.user_ids,
-        train.item_ids,
-        Catalogue(train.items),
-        histories.items,
-        histories.time,
-        fallback_order(train.interactions, fallback_days) if fallback is None else fallback,
-        fallback_days if histories.time is not None else None,
-        seen,
-        lineage_of(train) if lineage is None else lineage,
-        histories.event,
-        train.interactions.event_names,
-        histories.weight,
-        weights | prepare.event_weights,
-        prepare.duplicates,
+        name=name,
+        embeddings=embeddings,
+        user_ids=train.user_ids,
+        item_ids=train.item_ids,
+        catalogue=Catalogue(train.items),
+        histories=histories,
+        event_names=train.interactions.event_names,
+        event_weights=weights | prepare.event_weights,
+        duplicates=prepare.duplicates,
+        fallback=fallback_order(train.interactions, fallback_days) if fallback is None else fallback,
+        fallback_days=fallback_days if histories.time is not None else None,
+        seen=seen,
+        lineage=lineage_of(train) if lineage is None else lineage,
     )
 
 

@@ -64,6 +64,7 @@ class OwnHistoryRanker:
     def top(
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
     ) -> Answer:
+        users = users.with_events(users.history.learnable(self.n_items))
         source = np.where(users.history.lengths > 0, HISTORY, FALLBACK).astype(np.int8)
         return rank_in_blocks(self._scores, users, source, k, self.n_items, forbid, among, available)
 
@@ -71,9 +72,10 @@ class OwnHistoryRanker:
         rest = np.empty(self.n_items, np.float32)
         rest[self.order] = 1.0 / np.arange(2, self.n_items + 2)
         scores = np.repeat(rest[None], len(users), axis=0)
-        events = users.history.row_of_value() * self.n_items + users.history.values
+        past = users.history
+        events = past.items.row_of_value() * self.n_items + past.items.values
         pairs, reversed_last, pair = np.unique(events[::-1], return_index=True, return_inverse=True)
-        counts = np.bincount(pair.ravel(), None if users.weight is None else users.weight[::-1], len(pairs))
+        counts = np.bincount(pair.ravel(), None if past.weight is None else past.weight[::-1], len(pairs))
         row = pairs // self.n_items
         order = np.lexsort((-reversed_last, counts, row))  # within a row: least first, of equals the oldest first
         starts = np.searchsorted(row[order], row[order])

@@ -8,6 +8,7 @@ import numpy as np
 from recsys.arrays import F32, Bool
 from recsys.encoders.concat import Concat
 from recsys.encoders.encoder import Encoder, ItemEncoder
+from recsys.encoders.item_concat import ItemConcat
 from recsys.errors import ModelError
 from recsys.retrieval.ranker import TrainedRanker
 
@@ -54,9 +55,13 @@ def embeddings_of(name: str, learned: Embeddings | TrainedRanker) -> Embeddings:
 def concat(parts: Sequence[Embeddings], weights: Sequence[float]) -> Embeddings:
     """Models of the same items as one: its score is the weighted sum of theirs.
 
-    An item that any of them knows has a place. Raises ModelError where the parts have different items.
+    An item that any of them knows has a place, and a brand-new one where any part has an item encoder.
+    Raises ModelError where the parts have different items.
     """
     if len({len(part.items) for part in parts}) != 1:
         raise ModelError(f"only models of the same items concatenate, got {[len(part.items) for part in parts]} items.")
     items = np.ascontiguousarray(np.hstack([part.items for part in parts]))
-    return Embeddings(items, Concat([part.encoder for part in parts], weights))
+    encoder, of_items = Concat([part.encoder for part in parts], weights), [part.item_encoder for part in parts]
+    if all(one is None for one in of_items):
+        return Embeddings(items, encoder)
+    return Embeddings(items, encoder, ItemConcat(of_items, items, [part.encoder.dim for part in parts]))

@@ -74,7 +74,7 @@ class Recommender:
         if isinstance(self.seen, SeenPolicy):
             parts.append(self.seen.forbidden(users))
         elif self.seen == "exclude":
-            parts.append(users.history)
+            parts.append(users.history.items)
         return beside(*parts) if parts else Ragged.empty(len(users))
 
     def _fallback_scores(self) -> F32:

@@ -105,16 +105,17 @@ class SeenPolicy:
         An event of unknown type counts as the type with the longest limit; one later than now counts. Raises
         ModelError where a limit is in days and the events have no times, or it is not said when the question is asked.
         """
-        untyped = users.event is None or self.limits_s.shape[1] == 1
-        event = np.full(len(users.history.values), -1) if untyped else users.event
-        limits = self.limits_s[self.domain[users.history.values], event]
+        past = users.history
+        untyped = past.event is None or self.limits_s.shape[1] == 1
+        event = np.full(len(past), -1) if untyped else past.event
+        limits = self.limits_s[self.domain[past.items.values], event]
         if not self._by_time:
-            return users.history.keep(limits == _FOREVER)
-        if users.time is None or users.now is None:
-            missing = "the times of the history" if users.time is None else "`now`"
+            return past.items.keep(limits == _FOREVER)
+        if past.time is None or users.now is None:
+            missing = "the times of the history" if past.time is None else "`now`"
             raise ModelError(f"the seen policy counts days and needs {missing}; give them, or set seen to exclude.")
-        age = users.now[users.history.row_of_value()] - users.time
-        return users.history.keep(age < limits)
+        age = users.now[past.items.row_of_value()] - past.time
+        return past.items.keep(age < limits)
 
     @cached_property
     def _by_time(self) -> bool:

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recsys.arrays import F32
+from recsys.arrays import F32, Ragged
 from recsys.encoders.encoder import FALLBACK, HISTORY, Encoder
 from recsys.encoders.users import Users
+from recsys.history import Histories
 
 
 class EncoderCase(NamedTuple):
@@ -23,6 +24,19 @@ class EncoderCase(NamedTuple):
     encoder: Encoder
     items: F32
     users: Users
+
+
+def _with_idle_events(histories: Histories, n_items: int) -> tuple[Histories, Histories]:
+    """The histories with an event before each of theirs: of the same item at weight 0; of an item that nobody knows."""
+    items, weight = histories.items, histories.weight
+    twice = Ragged(2 * items.offsets, np.repeat(items.values, 2))
+    ones = np.ones(len(histories), np.float32) if weight is None else weight
+    weights, values = np.repeat(ones, 2), twice.values.copy()
+    values[::2] = n_items
+    foreign = Histories(Ragged(twice.offsets, values), weight=None if weight is None else weights)
+    weights = weights.copy()
+    weights[::2] = 0
+    return Histories(twice, weight=weights), foreign
 
 
 class EncoderContract:
@@ -59,6 +73,23 @@ class EncoderContract:
         else:
             assert not (found.source == HISTORY).any() or not encoder.personal
 
+    def test_events_that_it_cannot_use_count_for_nothing(self) -> None:
+        """Events of weight 0, which were had but are not to be learned from, and those of items that it never saw."""
+        encoder, items, users = self.made()
+        strangers = Users.unknown(users.history)
+        idle, foreign = _with_idle_events(strangers.history, len(items))
+        for spoilt in (idle, foreign):
+            usable = encoder.usable(spoilt)
+            assert usable.shape == (len(spoilt),)
+            found, expected = (encoder.encode(Users.unknown(one)) for one in (spoilt, strangers.history))
+            np.testing.assert_array_equal(found.source, expected.source)
+            np.testing.assert_allclose(found.vectors, expected.vectors, rtol=1e-5, atol=1e-6)
+            for row in range(3):
+                one = Users.unknown(spoilt.take(np.array([row])))
+                parts = encoder.contributions(one, items)
+                if parts is not None:
+                    assert not parts[:, ~encoder.usable(one.history)].any()
+
     def test_saved_and_loaded_it_encodes_to_the_same_bytes(self, tmp_path: Path) -> None:
         encoder, items, users = self.made()
         encoder.save(tmp_path)
@@ -81,5 +112,5 @@ class EncoderContract:
             parts = encoder.contributions(one, items)
             assert parts is not None or not encoder.explains
             if parts is not None and encoder.explains:
-                assert parts.shape == (len(items), len(one.history.values))
+                assert parts.shape == (len(items), len(one.history.items.values))
                 np.testing.assert_allclose(parts.sum(axis=1), items @ vectors[row], rtol=1e-3, atol=rounding)

@@ -235,5 +235,5 @@ class ReasonContract(_Contract):
             one = users.take(np.array([row]))
             parts = ranker.contributions(one, answer.ids[row])
             assert parts is not None
-            assert parts.shape == (7, len(one.history.values))
+            assert parts.shape == (7, len(one.history.items.values))
             np.testing.assert_allclose(parts.sum(axis=1), answer.scores[row], rtol=1e-3, atol=rounding)

@@ -13,6 +13,7 @@ from recsys.answers.respond import respond
 from recsys.arrays import Ragged
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.write import write
+from recsys.history import Histories
 from tests.helpers import bundles
 
 
@@ -23,7 +24,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def test_the_rank_is_the_place_among_all_allowed_items(bundle: Bundle) -> None:
     for user in (0, 7, 29):
-        had = set(bundle.histories.row(user).tolist())
+        had = set(bundle.histories.items.row(user).tolist())
         scores = bundle.item_vectors @ bundle.recommender.ranker.encoder.table[user]  # type: ignore[attr-defined]
         allowed = [item for item in range(39) if item not in had]  # item 39 has no vector
         order = sorted(allowed, key=lambda item: (-scores[item], item))
@@ -37,7 +38,7 @@ def test_the_shares_are_those_of_the_history_and_sum_to_the_score(bundle: Bundle
     """Each share is the score that is lost when the right-hand side of the user's equation lacks that event."""
     encoder = bundle.recommender.ranker.encoder  # type: ignore[attr-defined]
     found = explain(bundle, "u3", "i20")
-    history = bundle.histories.row(3)
+    history = bundle.histories.items.row(3)
     y = encoder.inputs[history].astype(np.float64)
     total = len(history) + encoder.unobserved_weight * 40
     left = encoder.unobserved_weight * encoder.gram + y.T @ y + encoder.regularization * total * np.eye(8)
@@ -53,15 +54,17 @@ def test_the_shares_are_those_of_the_history_and_sum_to_the_score(bundle: Bundle
 
 def test_an_item_that_stands_twice_in_a_history_has_one_share(tmp_path: Path) -> None:
     content = bundles.content(events=4, solved=False)
-    twice = content.histories.values.copy()
+    twice = content.histories.items.values.copy()
     twice[1] = twice[0]
-    bundle = load(write(tmp_path, replace(content, histories=Ragged(content.histories.offsets, twice))))
+    bundle = load(
+        write(tmp_path, replace(content, histories=Histories(Ragged(content.histories.items.offsets, twice))))
+    )
     found = explain(bundle, "u0", "i25")
     assert sorted(share.times for share in found.shares) == [1, 1, 2]
 
 
 def test_what_cannot_be_recommended_says_why(bundle: Bundle) -> None:
-    seen = bundle.item_ids[int(bundle.histories.row(5)[0])]
+    seen = bundle.item_ids[int(bundle.histories.items.row(5)[0])]
     for item, word, said in (
         (seen, "seen", "history"),
         ("i39", "no vector", "no vector"),

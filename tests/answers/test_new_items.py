@@ -65,7 +65,10 @@ def test_new_items_reach_those_whose_taste_they_are(root: Path, tmp_path: Path) 
         best = respond(new, asked).items[0]
         assert best.item_id == ("new odd" if user % 2 else "new even")
         assert best.title == ("An odd one" if user % 2 else "An even one")
-    assert respond(new, Question(history=[Event("new odd")])).source == "fallback"  # not learned from yet
+    clicks = [Event("new odd"), Event("i3")]
+    only, both = (respond(new, Question(history=events)) for events in (clicks[:1], clicks))
+    assert (only.source, only.ignored) == ("fallback", ["new odd"])  # not learned from yet
+    assert (both.source, both.ignored) == ("history", ["new odd"])
 
 
 def test_a_bundle_can_grow_twice_and_says_so(root: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from recsys.errors import RequestError
 from tests.helpers.bundles import START, WEIGHTS, content, popularity
 
 MADE = content()
-STORED = [f"i{item}" for item in MADE.histories.row(4)]
+STORED = [f"i{item}" for item in MADE.histories.items.row(4)]
 HOUR = 3600
 
 
@@ -40,8 +40,8 @@ def history_of(loaded, question):
     """The merged history, as (item id, unix seconds), that a question leads to, and the reply."""
     spy = Spy(loaded.recommender)
     reply = respond(replace(loaded, recommender=spy), question)
-    values = spy.users.history.values
-    return [(f"i{item}", int(time)) for item, time in zip(values, spy.users.time, strict=True)], reply
+    values = spy.users.history.items.values
+    return [(f"i{item}", int(time)) for item, time in zip(values, spy.users.history.time, strict=True)], reply
 
 
 def fold_in(history):
@@ -196,3 +196,15 @@ def test_similar_items_are_those_of_the_highest_cosine(loaded):
     for item_id in ("i39", "nope"):
         with pytest.raises(RequestError, match="has no vector"):
             similar(loaded, item_id, 5)
+
+
+def test_the_domain_asked_for_reaches_the_encoder_by_its_code(loaded):
+    assert loaded.manifest["domains"] == list(loaded.domains) == ["films", "books"]
+    spy = Spy(loaded.recommender)
+    for domain, code in (("books", [1]), ("films", [0])):
+        respond(replace(loaded, recommender=spy), Question("u4", domain=domain))
+        assert spy.users.domain.tolist() == code
+    respond(replace(loaded, recommender=spy), Question("u4"))
+    assert spy.users.domain is None
+    older = replace(loaded, manifest={key: value for key, value in loaded.manifest.items() if key != "domains"})
+    assert older.domains == loaded.domains

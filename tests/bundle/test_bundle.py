@@ -13,6 +13,7 @@ from recsys.encoders.encoder import FALLBACK, HISTORY, USER_ROW, Constant
 from recsys.encoders.solve import Solve
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
+from recsys.history import Histories
 from recsys.ids import IdMap
 from recsys.retrieval.embeddings import Embeddings
 from tests.helpers.bundles import content, exact, popularity, single
@@ -43,9 +44,9 @@ def test_everything_else_comes_back(written):
     loaded = bundle.load(written)
     assert list(loaded.user_ids) == [f"u{user}" for user in range(30)]
     assert list(loaded.item_ids) == [f"i{item}" for item in range(40)]
-    np.testing.assert_array_equal(loaded.histories.offsets, MADE.histories.offsets)
-    np.testing.assert_array_equal(loaded.histories.values, MADE.histories.values)
-    np.testing.assert_array_equal(loaded.history_time, MADE.history_time)
+    np.testing.assert_array_equal(loaded.histories.items.offsets, MADE.histories.items.offsets)
+    np.testing.assert_array_equal(loaded.histories.items.values, MADE.histories.items.values)
+    np.testing.assert_array_equal(loaded.histories.time, MADE.histories.time)
     np.testing.assert_array_equal(loaded.recommender.fallback, MADE.fallback)
     np.testing.assert_array_equal(loaded.item_vectors, MADE.embeddings.items)
     np.testing.assert_allclose(loaded.norms, np.sqrt((MADE.embeddings.items**2).sum(1)), rtol=1e-6)
@@ -58,13 +59,13 @@ def test_everything_else_comes_back(written):
 
 
 def test_a_bundle_without_times_has_none(tmp_path):
-    assert bundle.load(publish(tmp_path, content(timed=False))).history_time is None
+    assert bundle.load(publish(tmp_path, content(timed=False))).histories.time is None
 
 
 def test_an_unlisted_file_is_not_read(tmp_path):
     folder = publish(tmp_path, content(timed=False))
     np.save(folder / "histories.time.npy", np.zeros(180, np.int64))
-    assert bundle.load(folder).history_time is None
+    assert bundle.load(folder).histories.time is None
 
 
 def test_a_bundle_of_users_without_events_answers_the_fallback(tmp_path):
@@ -113,7 +114,7 @@ def test_exactly_k_under_seen_deny_and_among_with_ties(tmp_path, seed):
             ids, scores = single(loaded.recommender, users, k, deny, rules)
             batch = loaded.recommender.recommend(users, k, deny=deny, among=rules)
             for row in range(30):
-                forbidden = {*made.histories.row(row).tolist(), *deny.row(row).tolist()}
+                forbidden = {*made.histories.items.row(row).tolist(), *deny.row(row).tolist()}
                 allowed = None if rules is None else set(rules.row(row).tolist())
                 expected = by_hand(made.embeddings, k, forbidden, allowed)
                 assert (ids[row].tolist(), scores[row].tolist()) == expected
@@ -137,7 +138,7 @@ def test_more_than_there_is_pads_and_never_answers_an_item_without_vector(writte
     ids, scores = single(recommender, users, 100)
     for row in range(30):
         answered = set(ids[row, :33].tolist())
-        assert answered == set(range(39)) - set(MADE.histories.row(row).tolist())  # 40 items, one without vector
+        assert answered == set(range(39)) - set(MADE.histories.items.row(row).tolist())  # 40 items, one without vector
         assert (ids[row, 33:] == -1).all()
         assert np.isneginf(scores[row, 33:]).all()
     stranger = recommender.recommend(Users.unknown(Ragged.empty(1)), 100)
@@ -173,11 +174,9 @@ def test_vectors_that_are_not_finite_are_refused(tmp_path, bad):
         {"item_ids": IdMap.of(["only", "two"])},
         {"user_ids": IdMap.of(["only", "two"])},
         {"catalogue": type(MADE.catalogue)(pa.table({"title": ["only", "two"]}))},
-        {"history_time": np.zeros(3, np.int64)},
-        {"history_weight": np.zeros(3, np.float32)},
         {"duplicates": "never"},
         {"fallback": np.zeros(40, np.int32)},
-        {"histories": Ragged.empty(2)},
+        {"histories": Histories(Ragged.empty(2))},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -86,7 +86,7 @@ def test_a_bundle_that_is_open_answers_on_after_it_is_deleted(root: Path) -> Non
     assert oldest in {one.bundle_id for one in prune(root, 1)}
     assert not (root / oldest).exists()
     assert opened.item_ids[3] == "i3"
-    assert len(opened.histories.row(2)) == 6
+    assert len(opened.histories.items.row(2)) == 6
 
 
 DIES = """

@@ -128,7 +128,7 @@ def test_the_split_of_a_log_on_disk_asks_the_same(log: Path, settings: dict[str,
     ours, theirs = (split(data, SplitSettings(**settings), seed=4) for data in (disk, memory))
     for part in ("validation", "test"):
         one, other = getattr(ours, part), getattr(theirs, part)
-        assert same_histories(one.past, other.past)
+        assert same_histories(one.history, other.history)
         assert same(one.user, other.user)
         assert same(one.known, other.known)
         assert one.now == other.now
@@ -144,7 +144,7 @@ def test_a_leak_is_found_on_disk_too(log: Path) -> None:
         cut = split(data, SplitSettings(), seed=4)
         assert cut.test.now is not None
         values = cut.test.targets.values.copy()
-        values[0] = cut.test.history.row(0)[0]
+        values[0] = cut.test.history.items.row(0)[0]
         targets = Ragged(cut.test.targets.offsets, values)
         found.append(audit_split(replace(cut, test=replace(cut.test, now=cut.test.now - 9_000, targets=targets))))
     assert found[0] == found[1]
@@ -172,7 +172,7 @@ def test_a_run_on_disk_ends_in_the_same_figures_and_bundle(
     assert np.array_equal(first["ndcg_at_10"], second["ndcg_at_10"])
     bundles = [load(run.bundle) for run in runs if run.bundle]
     assert np.array_equal(bundles[0].item_vectors, bundles[1].item_vectors)
-    assert same_histories(bundles[0].past, bundles[1].past)
+    assert same_histories(bundles[0].histories, bundles[1].histories)
     left = {path.name for path in (tmp_path / "mlruns").iterdir()}
     assert left <= {".lock", "mlflow.db", "artifacts", "trained", "checkpoints"}
 

@@ -54,7 +54,7 @@ def test_buys_are_asked_for_though_viewed_unless_they_were_bought_before(repeats
     viewed = set(zip(log.user_id[log.timestamp < holdout.now], log.item_id[log.timestamp < holdout.now], strict=True))
     assert len(slow & viewed) > len(slow) / 2
     assert holdout.train.interactions.event_names == ("buy", "view")
-    assert len(holdout.history.values) > len(holdout.had.values) > 0
+    assert len(holdout.history.items.values) > len(holdout.had.values) > 0
     assert {one.kind for one in audit_holdout(holdout, "test", repeats=repeats) if one.level == "error"} == set()
 
 
@@ -81,7 +81,7 @@ def test_drawn_candidates_may_have_been_viewed_as_targets_may() -> None:
 def _rows(holdout: Holdout) -> list[tuple[Array, I32]]:
     assert holdout.among is not None
     drawn = [np.setdiff1d(holdout.among.row(row), holdout.targets.row(row)) for row in range(len(holdout.user))]
-    return [(row, holdout.history.row(at)) for at, row in enumerate(drawn)]
+    return [(row, holdout.history.items.row(at)) for at, row in enumerate(drawn)]
 
 
 def test_the_default_policy_of_a_run_keeps_out_what_was_bought_alone() -> None:
@@ -102,7 +102,8 @@ def test_the_default_policy_of_a_run_keeps_out_what_was_bought_alone() -> None:
         for name, more in (("default", []), ("exclude", ["seen=exclude"]))
     }  # fmt: skip
     viewed = sum(
-        len(np.intersect1d(holdout.history.row(row), holdout.targets.row(row))) for row in range(len(holdout.user))
+        len(np.intersect1d(holdout.history.items.row(row), holdout.targets.row(row)))
+        for row in range(len(holdout.user))
     )
     assert viewed > 0
     assert found["default"] == pytest.approx(1.0)  # all 40 items but those bought before may be answered

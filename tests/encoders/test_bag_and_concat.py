@@ -13,6 +13,7 @@ from recsys.encoders.bag import Bag
 from recsys.encoders.solve import Solve
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
+from recsys.history import Histories
 from recsys.matrix.ridge import fitted_inputs
 from recsys.models.registry import make_model
 from recsys.retrieval.embeddings import Embeddings, concat
@@ -21,9 +22,7 @@ from tests.helpers.bundles import content
 
 RNG = np.random.default_rng(5)
 INPUTS = RNG.normal(size=(9, 4)).astype(np.float32)
-WEIGHTED = Users(
-    np.array([-1, -1, -1], np.int32), Ragged.of([[2, 2, 5], [], [8]]), weight=np.array([1, 3, 0.5, 2], np.float32)
-)
+WEIGHTED = Users.unknown(Histories(Ragged.of([[2, 2, 5], [], [8]]), weight=np.array([1, 3, 0.5, 2], np.float32)))
 
 
 @pytest.mark.parametrize("unit", [False, True])
@@ -62,7 +61,7 @@ def test_a_bag_divides_by_the_root_of_the_weights_and_ends_in_its_level_and_keep
         expected = np.stack([first, np.zeros(4), np.sqrt(2) * INPUTS[8]])
         np.testing.assert_allclose(vectors, np.hstack([expected, [[10], [0], [10]]]), rtol=1e-5)
         assert known.tolist() == [True, False, True]
-        row, _ = one.encode(Users(np.array([1], np.int32), Ragged.of([[2]])))
+        row, _ = one.encode(Users.known(np.array([1]), Ragged.of([[2]])))
         assert row.tolist() == [[7, 7, 7, 7, 10]]
         assert one.dim == 5
     person = WEIGHTED.take(np.array([0]))
@@ -85,9 +84,7 @@ def test_with_a_half_life_an_event_counts_half_so_many_events_later(kind: str) -
         return Solve(INPUTS, INPUTS.T @ INPUTS, None, **ridge, half_life=half_life)
 
     history = Ragged.of([[1, 2, 3, 4, 5]])
-    decayed = Users(
-        np.array([-1], np.int32), history, weight=np.array([0.25, 0.25**0.75, 0.5, 0.5**0.5, 1], np.float32)
-    )
+    decayed = Users.unknown(Histories(history, weight=np.array([0.25, 0.25**0.75, 0.5, 0.5**0.5, 1], np.float32)))
     np.testing.assert_allclose(
         encoder(2.0).encode(Users.unknown(history))[0], encoder(None).encode(decayed)[0], rtol=1e-4, atol=1e-6
     )

@@ -67,10 +67,10 @@ def test_the_source_is_the_most_personal_thing_that_went_into_the_vector() -> No
     data = coloured()
     encoder = make_model("two_tower", SMALL | BOTH | {"epochs": 1}).fit(data, seed=1).encoder
     index, history = np.array([3, -1, -1], np.int32), Ragged.of([[1], [1], []])
-    assert encoder.encode(Users(index, history)).source.tolist() == [USER_ROW, HISTORY, FALLBACK]
+    assert encoder.encode(Users.known(index, history)).source.tolist() == [USER_ROW, HISTORY, FALLBACK]
     described = make_model("two_tower", SMALL | BOTH | {"epochs": 1, "user_ids": False, "history": "none"})
     by_features = described.fit(data, seed=1).encoder
-    assert by_features.encode(Users(index, history)).source.tolist() == [FEATURES, FALLBACK, FALLBACK]
+    assert by_features.encode(Users.known(index, history)).source.tolist() == [FEATURES, FALLBACK, FALLBACK]
 
 
 def test_a_concatenation_says_what_its_most_personal_part_with_a_weight_says() -> None:
@@ -99,7 +99,7 @@ def test_items_beyond_the_inputs_of_an_encoder_count_for_nothing(kind: str) -> N
 
 
 def test_nobody_outside_the_room_asks_for_the_class_or_the_kind_of_an_encoder() -> None:
-    classes = {"Constant", "Solve", "Bag", "Concat", "UserTower", "ItemTower"}
+    classes = {"Constant", "Solve", "Bag", "Concat", "UserTower", "ItemTower", "ItemConcat"}
     asked = []
     for path in (*ROOT.glob("recsys/**/*.py"), *ROOT.glob("pipelines/**/*.py"), *ROOT.glob("serving/*.py")):
         if {"encoders", "testing"} & set(path.parts):

@@ -65,7 +65,7 @@ def scores(bundle: Bundle, question: Question) -> dict[str, float]:
 
 def events_of(bundle: Bundle, row: int) -> list[Event]:
     """What a user's client would send: everything that the bundle stores of him, but the weights."""
-    one = bundle.past.take(np.array([row]))
+    one = bundle.histories.take(np.array([row]))
     assert one.time is not None
     assert one.event is not None
     columns = zip(one.items.values.tolist(), one.time.tolist(), one.event.tolist(), strict=True)
@@ -77,9 +77,9 @@ def events_of(bundle: Bundle, row: int) -> list[Event]:
 def test_a_learned_row_is_the_fold_in_of_the_same_weighted_history(tmp_path: Path, own: bool, duplicates: str) -> None:
     bundle = made(tmp_path, own=own, duplicates=duplicates)
     known = bundle.recommender.recommend(stored_users(bundle, np.arange(40), START), 30)
-    folded = bundle.recommender.recommend(Users.unknown(bundle.past), 30)
+    folded = bundle.recommender.recommend(Users.unknown(bundle.histories), 30)
     np.testing.assert_allclose(np.sort(folded.scores), np.sort(known.scores), atol=1e-4)
-    plain = bundle.recommender.recommend(Users.unknown(bundle.histories), 30)
+    plain = bundle.recommender.recommend(Users.unknown(bundle.histories.items), 30)
     assert np.abs(np.sort(plain.scores) - np.sort(known.scores)).max() > 0.01  # weights matter here
     assert examine(bundle, now=START).measures["train_serve_skew"] == 0
     for row in PEOPLE:  # over respond: events that are stored already make nothing of their own
@@ -153,9 +153,9 @@ def test_a_rating_is_a_weight_without_types(tmp_path: Path) -> None:
     data = dataset(user[had], item[had], 30, 25, weight=rng.integers(1, 6, had.sum()))
     bundle = bundle_of(data, PrepareSettings(), tmp_path)
     assert "event_weights" not in bundle.manifest
-    assert (bundle.history_time, bundle.history_event) == (None, None)
+    assert (bundle.histories.time, bundle.histories.event) == (None, None)
     for row in range(5):
-        stored = Event(bundle.item_ids[int(bundle.histories.row(row)[0])], -1)  # times are unknown: as if stored
+        stored = Event(bundle.item_ids[int(bundle.histories.items.row(row)[0])], -1)  # times are unknown: as if stored
         again = respond(bundle, Question(f"u{row}", [stored], k=25))
         found = {item.item_id: item.score for item in again.items}
         assert found == pytest.approx(scores(bundle, Question(f"u{row}")), abs=1e-4)
@@ -172,9 +172,9 @@ def test_a_holdout_brings_the_weights_of_its_histories(kind: str) -> None:
     found = split(data, SplitSettings(kind=kind), seed=1)  # type: ignore[arg-type]
     for holdout in (found.validation, found.test, found.test.take(np.array([2, 0]))):
         users = users_of(holdout)
-        assert holdout.history_time is not None
-        assert users.weight is not None
-        assert users.weight.tolist() == [weight[time] for time in holdout.history_time.tolist()]
+        assert holdout.history.time is not None
+        assert users.history.weight is not None
+        assert users.history.weight.tolist() == [weight[time] for time in holdout.history.time.tolist()]
 
 
 def test_a_bundle_is_judged_with_the_weights_of_the_data(tmp_path: Path) -> None:
@@ -192,11 +192,15 @@ def test_a_bundle_is_judged_with_the_weights_of_the_data(tmp_path: Path) -> None
         event_names=NAMES,
     )
     bundle, asked = bundle_of(known, PrepareSettings(), tmp_path), log(7, own=True)
-    found = BundleInDataIds(bundle, asked).translated(Users.unknown(asked.interactions.histories())).past
-    for column, expected in zip(columns_of(found), columns_of(bundle.past), strict=True):
+    found = BundleInDataIds(bundle, asked).translated(Users.unknown(asked.interactions.histories())).history
+    for column, expected in zip(columns_of(found), columns_of(bundle.histories), strict=True):
         np.testing.assert_array_equal(column, expected)
-    plain = replace(bundle, history_weight=None)  # one of an earlier version serves without weights, and is judged so
-    assert BundleInDataIds(plain, asked).translated(Users.unknown(asked.interactions.histories())).weight is None
+    plain = replace(
+        bundle, histories=replace(bundle.histories, weight=None)
+    )  # one of an earlier version serves without weights, and is judged so
+    assert (
+        BundleInDataIds(plain, asked).translated(Users.unknown(asked.interactions.histories())).history.weight is None
+    )
 
 
 def columns_of(past: Histories) -> list[Any]:
@@ -204,8 +208,13 @@ def columns_of(past: Histories) -> list[Any]:
 
 
 def test_merging_keeps_the_columns_of_an_event_together() -> None:
-    stored = Histories(Ragged.of([[4, 5]]), np.array([10, 30]), np.float32([2, 3]), np.int8([0, 1]))
-    brought = Histories(Ragged.of([[6, 5, 4]]), np.array([20, 30, 40]), np.float32([7, 8, 9]), np.int8([1, -1, 0]))
+    stored = Histories(Ragged.of([[4, 5]]), time=np.array([10, 30]), weight=np.float32([2, 3]), event=np.int8([0, 1]))
+    brought = Histories(
+        Ragged.of([[6, 5, 4]]),
+        time=np.array([20, 30, 40]),
+        weight=np.float32([7, 8, 9]),
+        event=np.int8([1, -1, 0]),
+    )
     found = merged(stored, brought)
     rows = zip(found.items.values, found.time, found.weight, found.event, strict=True)  # type: ignore[arg-type]
     assert [tuple(map(float, row)) for row in rows] == [(4, 10, 2, 0), (6, 20, 7, 1), (5, 30, 3, 1), (4, 40, 9, 0)]
@@ -221,7 +230,7 @@ def test_a_bundle_with_weights_states_them_and_asks_with_them(tmp_path: Path) ->
     """Its golden queries hold the weights, so that a reader that knows none refuses it and does not serve it skewed."""
     bundle = load(write(tmp_path, content(weighted=True)))
     assert bundle.manifest["event_weights"] == {"buy": 5.0}
-    np.testing.assert_array_equal(bundle.history_weight, content(weighted=True).history_weight)
+    np.testing.assert_array_equal(bundle.histories.weight, content(weighted=True).histories.weight)
     golden = (bundle.path / "golden.json").read_text()
     assert '"weight": [1.0, 5.0' in golden
     known, unknown = (bundle.recommender.recommend(users, 8) for users in both(bundle))
@@ -229,4 +238,4 @@ def test_a_bundle_with_weights_states_them_and_asks_with_them(tmp_path: Path) ->
 
 
 def both(bundle: Bundle) -> tuple[Users, Users]:
-    return stored_users(bundle, np.arange(30), START), Users.unknown(bundle.past)
+    return stored_users(bundle, np.arange(30), START), Users.unknown(bundle.histories)

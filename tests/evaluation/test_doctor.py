@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.arrays import Ragged, offsets_of
 from recsys.bundle.bundle import load
 from recsys.bundle.catalogue import Catalogue
 from recsys.bundle.content import Content
@@ -77,17 +76,16 @@ def content_of(days: float | None = 30.0, dim: int = 16, swap: bool = False, reg
     settings = ALSSettings(dim=dim, unobserved_weight=0.02, regularization=regularization)
     histories = world.interactions.histories()
     return Content(
-        "als",
-        ALS(settings).fit(world, seed=1),
-        world.user_ids,
-        world.item_ids,
-        Catalogue(world.items),
-        histories.items,
-        histories.time,
-        fallback_order(world.interactions, days),
-        days,
-        "exclude",
-        {},
+        name="als",
+        embeddings=ALS(settings).fit(world, seed=1),
+        user_ids=world.user_ids,
+        item_ids=world.item_ids,
+        catalogue=Catalogue(world.items),
+        histories=histories,
+        fallback=fallback_order(world.interactions, days),
+        fallback_days=days,
+        seen="exclude",
+        lineage={},
     )
 
 
@@ -97,8 +95,8 @@ def healthy() -> Content:
 
 
 def word(content: Content, folder: Path, age_days: float = 1.0) -> Diagnosis:
-    assert content.history_time is not None
-    return examine(load(write(folder, content)), now=int(content.history_time.max() + age_days * DAY_S))
+    assert content.histories.time is not None
+    return examine(load(write(folder, content)), now=int(content.histories.time.max() + age_days * DAY_S))
 
 
 def codes(content: Content, folder: Path, age_days: float = 1.0) -> set[str]:
@@ -129,13 +127,11 @@ def test_too_much_regularization_is_one_list_for_all(tmp_path: Path) -> None:
 
 def test_histories_that_training_did_not_see_are_skew(healthy: Content, tmp_path: Path) -> None:
     """A tenth of the users lose the older half of their events."""
-    old, time = healthy.histories, healthy.history_time
-    assert time is not None
+    old = healthy.histories.items
     lost = np.where(np.arange(old.rows) % 10 == 0, old.lengths // 2, 0)
     rank = np.arange(len(old.values)) - np.repeat(old.offsets[:-1], old.lengths)
     kept = rank >= np.repeat(lost, old.lengths)
-    histories = Ragged(offsets_of(old.lengths - lost), old.values[kept])
-    found = word(replace(healthy, histories=histories, history_time=time[kept]), tmp_path)
+    found = word(replace(healthy, histories=healthy.histories.keep(kept)), tmp_path)
     assert {finding.code for finding in found.findings} == {"train_serve_skew"}
     assert found.measures["train_serve_skew"] == pytest.approx(0.1, abs=0.02)
 
@@ -152,7 +148,7 @@ def test_ids_of_both_kinds_are_mixed(healthy: Content, tmp_path: Path) -> None:
 
 
 def test_vectors_scaled_by_popularity_are_found(healthy: Content, tmp_path: Path) -> None:
-    counts = np.bincount(healthy.histories.values, minlength=200)
+    counts = np.bincount(healthy.histories.items.values, minlength=200)
     items = (healthy.embeddings.items * np.maximum(counts, 1)[:, None] ** 2.0 / 1e4).astype(np.float32)
     old = healthy.embeddings.encoder
     assert isinstance(old, Solve)

@@ -38,9 +38,9 @@ def test_the_truths_are_judged_on_the_sampled_users_and_never_answer_what_was_se
     scores = oracle_scores(world, part.user, part.now)
     expected = []
     for row in range(len(rows)):  # the slow, obvious way
-        ranked = [item for item in np.argsort(-scores[row], kind="stable") if item not in set(part.history.row(row))][
-            :10
-        ]
+        ranked = [
+            item for item in np.argsort(-scores[row], kind="stable") if item not in set(part.history.items.row(row))
+        ][:10]
         wanted = set(part.targets.row(row).tolist())
         gained = sum(1 / np.log2(rank + 2) for rank, item in enumerate(ranked) if item in wanted)
         expected.append(gained / sum(1 / np.log2(rank + 2) for rank in range(min(10, len(wanted)))))

@@ -1,4 +1,4 @@
-"""Somebody else's learner and metric keep the contracts and go the whole line, the package untouched."""
+"""Somebody else's learner, metric and encoder keep the contracts and go the whole line, the package untouched."""
 
 import os
 import subprocess
@@ -6,11 +6,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from recsys.answers.question import Event, Question
+from recsys.answers.respond import respond
+from recsys.bundle.bundle import load
+from recsys.bundle.write import write
+from recsys.encoders.users import Users
+from recsys.errors import BundleError
+from recsys.models.export import content_of
 from recsys.pipelines.service import ask, running
+from recsys.retrieval.embeddings import Embeddings
+from recsys.testing.encoders import EncoderCase, EncoderContract
 from recsys.testing.learners import Case, LearnerContract, ReasonContract, TasteContract, VectorContract
 from recsys.testing.toys import random_log
+from tests.extending.lastclick import LastClick
 from tests.helpers.command_line import answer
 
 THEIRS = Path(__file__).parent
@@ -68,3 +79,35 @@ def test_what_is_misspelt_is_said_with_the_way_out(trained: tuple[Path, Any]) ->
         assert words in done.stderr
     done = recsys(home, "train", str(home / "clicks.csv"), *COLUMNS, 'model={name="covisits:CoVisits", dims=3}')
     assert "did you mean 'dim'?" in done.stderr
+
+
+def theirs() -> Embeddings:
+    items = np.random.default_rng(3).normal(size=(40, 6)).astype(np.float32)
+    return Embeddings(items, LastClick(items))
+
+
+class TestLastClick(EncoderContract):
+    def made(self) -> EncoderCase:
+        data = random_log(5, n_users=60, n_items=40, n=3_000)
+        return EncoderCase(theirs().encoder, theirs().items, Users.unknown(data.interactions.histories()))
+
+
+def test_an_encoder_of_theirs_is_loaded_by_the_entry_point_of_its_package_and_by_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundle says `lastclick`, never where its code is; an installed package says what that is."""
+    data = random_log(5, n_users=60, n_items=40, n=3_000)
+    content = content_of("last click", theirs(), data)
+    with pytest.raises(BundleError, match=r"kind 'lastclick'.*no installed package.*'recsys\.encoders'.*Install"):
+        write(tmp_path / "bundles", content)
+    installed = tmp_path / "site" / "lastclick-1.0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: lastclick\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[recsys.encoders]\nlastclick = tests.extending.lastclick:LastClick\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    bundle = load(write(tmp_path / "bundles", content))
+    assert isinstance(bundle.encoder, LastClick)
+    assert bundle.manifest["kind"] == "lastclick"
+    assert "tests.extending" not in (bundle.path / "encoder" / "encoder.json").read_text()
+    reply = respond(bundle, Question(None, [Event(data.item_ids[7]), Event(data.item_ids[3])], k=5))
+    assert (reply.source, {one.because for one in reply.items} <= {data.item_ids[3], None}) == ("history", True)

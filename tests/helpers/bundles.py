@@ -42,12 +42,13 @@ def content(
     rng = np.random.default_rng(seed)
     first = rng.integers(n_items - 1, size=(n_users, 1))
     seen_items = (first + np.arange(events) * max(1, (n_items - 1) // max(events, 1))) % (n_items - 1)
-    histories = Ragged(offsets_of(np.full(n_users, events)), seen_items.ravel().astype(np.int32))
+    items = Ragged(offsets_of(np.full(n_users, events)), seen_items.ravel().astype(np.int32))
     time: I64 = np.tile(START + 3600 * np.arange(events), n_users).astype(np.int64)
     event = (np.arange(n_users * events) % 2).astype(np.int8)
     weight = np.where(event, 5, 1).astype(np.float32) if weighted else None
+    histories = Histories(items, time=time if timed else None, weight=weight, event=event if weighted else None)
     if embeddings is None:
-        embeddings = _solving(rng, Histories(histories, weight=weight), n_items, dim, solved)
+        embeddings = _solving(rng, Histories(items, weight=weight), n_items, dim, solved)
     titles = [None if item == 1 else f"Title {item}" for item in range(n_items)]
     domains = ["books" if item % 2 else "films" for item in range(n_items)]
     return Content(
@@ -57,14 +58,11 @@ def content(
         item_ids=IdMap.of([f"i{item}" for item in range(n_items)]),
         catalogue=Catalogue(pa.table({"title": titles, "domain": domains})),
         histories=histories,
-        history_time=time if timed else None,
-        fallback=order_of(np.bincount(histories.values, minlength=n_items)),
+        fallback=order_of(np.bincount(items.values, minlength=n_items)),
         fallback_days=fallback_days,
         seen=seen,
         lineage={"seed": seed, "data": "made by hand"},
-        history_event=event if weighted else None,
         event_names=("view", "buy") if weighted else (),
-        history_weight=weight,
         event_weights={"buy": 5.0} if weighted else {},
     )
 

@@ -15,5 +15,5 @@ STATED = {"policy": "cooldown_days", "days": 1, "events": ["buy", "view"], "doma
 
 def made(seen: Any) -> Content:
     whole = content(seen=seen)
-    event = np.random.default_rng(5).integers(3, size=len(whole.histories.values)).astype(np.int8)
-    return replace(whole, history_event=event, event_names=NAMES)
+    event = np.random.default_rng(5).integers(3, size=len(whole.histories)).astype(np.int8)
+    return replace(whole, histories=replace(whole.histories, event=event), event_names=NAMES)

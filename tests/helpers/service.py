@@ -21,6 +21,7 @@ from recsys.bundle.content import Content
 from recsys.bundle.write import publish
 from recsys.encoders.encoder import Constant
 from recsys.encoders.solve import Solve
+from recsys.history import Histories
 from recsys.ids import IdMap
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.ranker import order_of
@@ -52,8 +53,7 @@ def content(seed: int = 1, *, popular: bool = False) -> Content:
         user_ids=IdMap.of(USERS),
         item_ids=IdMap.of(ITEMS),
         catalogue=Catalogue(pa.table({"title": titles, "domain": domains})),
-        histories=histories,
-        history_time=np.tile(np.arange(6) * 100, len(USERS)).astype(np.int64),
+        histories=Histories(histories, time=np.tile(np.arange(6) * 100, len(USERS)).astype(np.int64)),
         fallback=order_of(counts),
         fallback_days=30.0,
         seen="exclude",

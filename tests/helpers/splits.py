@@ -56,7 +56,9 @@ def check(holdout: Holdout, expected: Expected, trained: set[int] | None) -> Non
     assert users == sorted(expected.targets)
     assert [set(holdout.targets.row(row).tolist()) for row in range(len(users))] == [expected.targets[u] for u in users]
     assert holdout.targets.lengths.tolist() == [len(expected.targets[user]) for user in users]
-    assert [holdout.history.row(row).tolist() for row in range(len(users))] == [expected.history[u] for u in users]
+    assert [holdout.history.items.row(row).tolist() for row in range(len(users))] == [
+        expected.history[u] for u in users
+    ]
     seen = set(holdout.train.interactions.user.tolist()) if trained is None else trained
     assert holdout.known.tolist() == [user in seen for user in users]
 

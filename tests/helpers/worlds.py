@@ -19,6 +19,5 @@ def medium_world() -> World:
 
 
 def histories(world: World):
-    """Each user's items, oldest first, and the times beside them."""
-    rows = world.dataset.interactions.histories()
-    return rows.items, rows.time
+    """Each user's events, oldest first."""
+    return world.dataset.interactions.histories()

@@ -167,7 +167,7 @@ def test_where_an_answer_comes_from() -> None:
     data = coloured()
     learned = fitted(data, **BOTH)
     history = Ragged.of([[0, 2], [], [0], []])
-    users = Users(np.array([1, 2, -1, -1], np.int32), history)
+    users = Users.known(np.array([1, 2, -1, -1]), history)
     source = VectorRanker(learned).top(users, 1, forbid=Ragged.empty(4)).source
     assert source.tolist() == [USER_ROW, USER_ROW, HISTORY, FALLBACK]
     said = dataclasses.replace(users, features=pa.table({"likes": ["odd"] * 4}))

@@ -12,6 +12,7 @@ from recsys.encoders.encoder import FALLBACK, HISTORY, USER_ROW, Encoded
 from recsys.encoders.users import Users
 from recsys.errors import DataError, ModelError, RequestError, SettingError
 from recsys.evaluation.evaluate import DEFAULT_METRICS, evaluate
+from recsys.history import Histories
 from recsys.retrieval import ranker as ranker_module
 from recsys.retrieval import recommender as recommender_module
 from recsys.retrieval.embeddings import Embeddings
@@ -39,8 +40,8 @@ class Mean:
         for row in range(len(users)):
             if users.index[row] >= 0:
                 vectors[row] = self.table[users.index[row]]
-            elif len(users.history.row(row)):
-                vectors[row] = self.items[users.history.row(row)].mean(axis=0)
+            elif len(users.history.items.row(row)):
+                vectors[row] = self.items[users.history.items.row(row)].mean(axis=0)
         source = np.where(users.index >= 0, USER_ROW, np.where(users.history.lengths > 0, HISTORY, FALLBACK))
         return Encoded(vectors, source.astype(np.int8))
 
@@ -60,7 +61,7 @@ SEEN[3], INDEX[3] = [], -1  # a stranger
 SEEN[4], INDEX[4] = [], 4
 SEEN[5], INDEX[5] = list(range(N_ITEMS)), 5  # has seen everything
 SEEN[6], INDEX[6] = list(range(N_ITEMS)), -1
-USERS = Users(INDEX.astype(np.int32), Ragged.of(SEEN))
+USERS = Users.known(INDEX, Ragged.of(SEEN))
 
 
 def flat(items: F32) -> Any:
@@ -168,7 +169,7 @@ def test_ties_go_to_the_lower_index_also_across_the_cut(index: bool, k: int) -> 
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    strangers = Users(np.where(np.arange(N_USERS) % 2, INDEX, -1).astype(np.int32), Ragged.of([[]] * N_USERS))
+    strangers = Users.known(np.where(np.arange(N_USERS) % 2, INDEX, -1), Ragged.of([[]] * N_USERS))
     deny, among = Ragged.of(DENY), Ragged.of(AMONG)
     whole = recommender().recommend(strangers, 9, deny=deny, among=among)
     monkeypatch.setattr(ranker_module, "block_rows", lambda n_items: 3)
@@ -180,15 +181,15 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_taking_users_takes_all_that_belongs_to_them() -> None:
-    history, beside = Ragged.of([[1, 2], [], [3, 4, 5]]), np.arange(5)
+    items, beside = Ragged.of([[1, 2], [], [3, 4, 5]]), np.arange(5)
+    history = Histories(items, time=beside, weight=beside + 0.5, event=beside + 10)
     features = pa.table({"age": [30, 40, 50], "tags": [[7], [8, 9], []]})
     index, now = np.array([5, -1, 0], np.int32), np.array([1, 2, 3])
-    taken = Users(index, history, beside, beside + 0.5, beside + 10, now, features).take(np.array([2, 0, 2]))
+    taken = Users(index, history, now, features).take(np.array([2, 0, 2]))
     assert taken.index.tolist() == [0, 5, 0]
-    assert [taken.history.row(row).tolist() for row in range(3)] == [[3, 4, 5], [1, 2], [3, 4, 5]]
-    for found, offset in ((taken.time, 0), (taken.weight, 0.5), (taken.event, 10)):
-        assert found is not None
-        assert found.tolist() == [at + offset for at in (2, 3, 4, 0, 1, 2, 3, 4)]
+    assert [taken.history.items.row(row).tolist() for row in range(3)] == [[3, 4, 5], [1, 2], [3, 4, 5]]
+    for name, offset in (("time", 0), ("weight", 0.5), ("event", 10)):
+        assert taken.history.columns()[name].tolist() == [at + offset for at in (2, 3, 4, 0, 1, 2, 3, 4)]
     assert taken.now is not None
     assert taken.now.tolist() == [3, 1, 3]
     assert taken.features is not None

@@ -15,6 +15,7 @@ from recsys.bundle.content import Content
 from recsys.bundle.write import publish
 from recsys.encoders.users import Users
 from recsys.errors import ModelError, SettingError
+from recsys.history import Histories
 from recsys.retrieval.recommender import recommender_of
 from recsys.retrieval.seen import SeenSettings, seen_policy
 from tests.helpers.bundles import START, content
@@ -33,7 +34,7 @@ def users(seed: int, n: int = 25) -> Users:
     time = NOW - rng.integers(-DAY, 40 * DAY, len(history.values))
     event = rng.integers(-1, 3, len(history.values)).astype(np.int8)
     now = NOW + rng.integers(0, DAY, n)
-    return Users(np.full(n, -1, np.int32), history, time=time, event=event, now=now)
+    return Users.unknown(Histories(history, time=time, event=event), now)
 
 
 def slowly(stated: Any, people: Users) -> list[list[int]]:
@@ -56,12 +57,12 @@ def slowly(stated: Any, people: Users) -> list[list[int]]:
     forbidden: list[list[int]] = []
     for row in range(len(people)):
         forbidden.append([])
-        start = people.history.offsets[row]
-        for at, item in enumerate(people.history.row(row)):
+        start = people.history.items.offsets[row]
+        for at, item in enumerate(people.history.items.row(row)):
             domain = next((name for name, items in DOMAINS.items() if item in items), None)
             rule = as_rule(general.get("domains", {}).get(domain, general))
-            age = int(people.now[row] - people.time[start + at])
-            code = people.event[start + at]
+            age = int(people.now[row] - people.history.time[start + at])
+            code = people.history.event[start + at]
             types = NAMES if code < 0 else [NAMES[code]]  # of unknown type: as bad as the worst
             if any(of_type(rule, name, age) for name in types):
                 forbidden[-1].append(int(item))
@@ -87,7 +88,7 @@ def test_forbidden_items_are_those_of_a_slow_reading_of_the_settings(stated: dic
     assert not isinstance(policy, str)
     found = policy.forbidden(people)
     assert [found.row(row).tolist() for row in range(len(people))] == slowly(stated, people)
-    assert 0 < len(found.values) < len(people.history.values)
+    assert 0 < len(found.values) < len(people.history.items.values)
 
 
 @pytest.mark.parametrize("word", ["exclude", "allow"])
@@ -106,7 +107,7 @@ def test_a_cooldown_ends_to_the_second() -> None:
     policy = seen_policy({"policy": "cooldown_days", "days": 2}, N_ITEMS)
     assert not isinstance(policy, str)
     for age, kept_out in ((2 * DAY - 1, [4]), (2 * DAY, [])):
-        one = Users(np.array([-1]), Ragged.of([[4]]), time=np.array([NOW - age]), now=np.array([NOW]))
+        one = Users.unknown(Histories(Ragged.of([[4]]), time=np.array([NOW - age])), np.array([NOW]))
         assert policy.forbidden(one).values.tolist() == kept_out
 
 
@@ -114,7 +115,7 @@ def test_an_item_had_twice_is_kept_out_by_the_later_time() -> None:
     policy = seen_policy({"policy": "cooldown_days", "days": 2}, N_ITEMS)
     assert not isinstance(policy, str)
     time = np.array([NOW - 9 * DAY, NOW - DAY])
-    one = Users(np.array([-1]), Ragged.of([[4, 4]]), time=time, now=np.array([NOW]))
+    one = Users.unknown(Histories(Ragged.of([[4, 4]]), time=time), np.array([NOW]))
     assert policy.forbidden(one).values.tolist() == [4]
 
 
@@ -142,7 +143,7 @@ def test_days_need_times_and_a_moment() -> None:
     with pytest.raises(ModelError, match="needs `now`"):
         policy.forbidden(replace(users(1), now=None))
     with pytest.raises(ModelError, match="needs the times of the history"):
-        policy.forbidden(replace(users(1), time=None))
+        policy.forbidden(Users.unknown(replace(users(1).history, time=None), users(1).now))
 
 
 @pytest.fixture(scope="module")
@@ -153,14 +154,14 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> bundle.Bundle:
 def test_a_bundle_keeps_policy_events_and_names(loaded: bundle.Bundle) -> None:
     assert loaded.manifest["seen"] == SeenSettings.of(STATED).stated
     assert loaded.event_names == NAMES
-    np.testing.assert_array_equal(loaded.history_event, made(STATED).history_event)
+    np.testing.assert_array_equal(loaded.histories.event, made(STATED).histories.event)
     golden = json.loads((loaded.path / "golden.json").read_text())
     assert {"time", "event", "now"} <= set(golden[0])
 
 
 def test_a_bundle_of_data_without_event_types_has_neither_file_nor_names(tmp_path: Any) -> None:
     plain = bundle.load(publish(tmp_path, content()))
-    assert plain.history_event is None
+    assert plain.histories.event is None
     assert plain.event_names == ()
     assert "event_names" not in plain.manifest
     assert not (plain.path / "histories.event.npy").exists()
@@ -169,7 +170,7 @@ def test_a_bundle_of_data_without_event_types_has_neither_file_nor_names(tmp_pat
 def counts_at_the_end(whole: Content) -> np.ndarray:
     """int (30,): how many items are left to each user when all cooldowns are over."""
     books = whole.catalogue.domains["books"]
-    events = zip(whole.histories.row_of_value(), whole.histories.values, whole.history_event, strict=True)  # type: ignore[arg-type]
+    events = zip(whole.histories.items.row_of_value(), whole.histories.items.values, whole.histories.event, strict=True)  # type: ignore[arg-type]
     bought = {(user, item) for user, item, code in events if NAMES[code] == "buy" and item in books}
     return 39 - np.bincount([user for user, _ in bought], minlength=30)
 
@@ -178,13 +179,7 @@ def counts_at_the_end(whole: Content) -> np.ndarray:
 def test_the_service_keeps_out_what_evaluation_keeps_out(loaded: bundle.Bundle, hours: float) -> None:
     whole = made(STATED)
     now = START + int(hours * 3600)
-    everyone = Users(
-        np.arange(30, dtype=np.int32),
-        whole.histories,
-        time=whole.history_time,
-        event=whole.history_event,
-        now=np.full(30, now),
-    )
+    everyone = Users.known(np.arange(30), whole.histories, np.full(30, now))
     offline = recommender_of(
         whole.embeddings, whole.fallback, STATED, event_names=NAMES, domains=whole.catalogue.domains
     ).recommend(everyone, 40)
@@ -220,15 +215,15 @@ def test_the_clock_is_now_where_nothing_else_is_said(loaded: bundle.Bundle) -> N
     reply = respond(loaded, Question("u4", k=40))  # the stored events are years old: only bought books stay away
     books = {f"i{item}" for item in loaded.catalogue.domains["books"]}
     kept_out = {f"i{item}" for item in range(39)} - {item.item_id for item in reply.items}
-    start = loaded.histories.offsets[4]
-    codes = loaded.history_event[start : start + 6]  # type: ignore[index]
-    bought = {f"i{item}" for item, code in zip(loaded.histories.row(4), codes, strict=True) if code == 1}
+    start = loaded.histories.items.offsets[4]
+    codes = loaded.histories.event[start : start + 6]  # type: ignore[index]
+    bought = {f"i{item}" for item, code in zip(loaded.histories.items.row(4), codes, strict=True) if code == 1}
     assert kept_out == bought & books
 
 
 def test_a_stored_event_sent_again_counts_once_also_without_its_type(loaded: bundle.Bundle) -> None:
-    stored = loaded.histories.row(4)
-    time = loaded.history_time[loaded.histories.offsets[4]]  # type: ignore[index]
+    stored = loaded.histories.items.row(4)
+    time = loaded.histories.time[loaded.histories.items.offsets[4]]  # type: ignore[index]
     again = [Event(f"i{stored[0]}", int(time)), Event(f"i{stored[0]}", int(time), "no such type")]
     brought, plain = (respond(loaded, Question("u4", events, k=40, now=START)) for events in (again, []))
     assert "6 events" in brought.why

@@ -174,7 +174,7 @@ def test_everybody_gets_the_popular_items_that_he_has_not_had(n: int) -> None:
     ranker = VectorRanker(Embeddings(counts[:, None], Constant(np.ones(1, np.float32))))
     available = rng.random(70) < 0.8
     forbid = Ragged.of([rng.integers(0, 70, 12).tolist() for _ in range(n)])
-    users = Users(np.full(n, -1, np.int32), forbid)
+    users = Users.unknown(forbid)
     answer = ranker.top(users, 10, forbid=forbid, available=available)
     each = np.repeat(np.where(available, counts, -np.inf)[None], n, axis=0)
     each[forbid.row_of_value(), forbid.values] = -np.inf

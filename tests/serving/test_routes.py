@@ -27,7 +27,7 @@ def test_a_known_user_is_answered_from_the_learned_vector(service: Running) -> N
     answer = service.recommend(user_id="u1", k=5)
     toy = content()
     scores = toy.embeddings.encoder.table[1] @ toy.embeddings.items.T  # type: ignore[attr-defined]
-    scores[toy.histories.row(1)] = -np.inf
+    scores[toy.histories.items.row(1)] = -np.inf
     scores[-1] = -np.inf
     assert ids(answer) == [ITEMS[item] for item in np.argsort(-scores)[:5]]
     assert answer["source"] == "known"

@@ -47,7 +47,10 @@ class Checked:
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """The rows of a table that could be read. row: int64 (n,) their numbers from 0. time, event: parallel, or None."""
+    """The rows of a table that could be read.
+
+    row: int64 (n,) their numbers from 0. time, kind (the code of the event type): parallel, or None.
+    """
 
     user: I32
     item: I32
@@ -55,7 +58,7 @@ class Events:
     n_items: int
     row: I64
     time: I64 | None
-    event: I32 | None
+    kind: I32 | None
 
 
 def check(
@@ -248,7 +251,7 @@ def _at_rows(events: Events, level: Any, kind: str, name: str, wrong: Bool, said
 
 def _duplicates(events: Events) -> list[Finding]:
     """Rows that repeat an earlier one in user, item, type and time."""
-    repeated = repeats(events.user, events.item, events.n_items, events.time, events.event)
+    repeated = repeats(events.user, events.item, events.n_items, events.time, events.kind)
     what = "user, item and time" if events.time is not None else "user and item"
     fix = "Was the file joined or exported twice? prepare.duplicates=first keeps one event of each user and item."
     return _at_rows(events, "warning", "duplicate", "", repeated, f"the same {what} as an earlier row", fix)

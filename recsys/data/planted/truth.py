@@ -9,6 +9,7 @@ import numpy as np
 from recsys.arrays import F32, F64, I32, I64, Array, Ragged
 from recsys.data.planted.world import World
 from recsys.errors import DataError, ModelError
+from recsys.history import Histories
 from recsys.progress import Progress, Step, silent
 
 _TOLERANCE = 1e-8  # twice the log density left to gain before the last Newton step, which squares what is left
@@ -23,33 +24,31 @@ def oracle_scores(world: World, users: I32, now: int) -> F32:
     return _scores(world, world.truth.user_vectors[users], now)
 
 
-def informed_scores(world: World, history: Ragged, time: I64, now: int, progress: Progress = silent) -> F32:
+def informed_scores(world: World, histories: Histories, now: int, progress: Progress = silent) -> F32:
     """float32 (n, n_items): as `oracle_scores`, with the tastes that `fitted_tastes` finds in the histories.
 
     A row without events gets taste zero: popularity of the moment.
     """
-    return _scores(world, fitted_tastes(world, history, time, progress).astype(np.float32), now)
+    return _scores(world, fitted_tastes(world, histories, progress).astype(np.float32), now)
 
 
-def fitted_tastes(world: World, history: Ragged, time: I64, progress: Progress = silent) -> F64:
+def fitted_tastes(world: World, histories: Histories, progress: Progress = silent) -> F64:
     """float64 (n, rank): the mode of each user's posterior, given all of the truth but the users.
 
     Prior: standard normal, as users are made. Likelihood: exactly the world's, draw by draw without replacement; the
     normaliser of an event sums over the items born by its week that stand not earlier in the history. The log density
     is strictly concave, and Newton's method with halved steps finds its only maximum.
 
-    Parameters
-    ----------
-    history : items of each user, oldest first, none twice and none before its birth; else a DataError
-    time : int64 (nnz,) unix seconds parallel to `history.values`
-
-    A ModelError tells of users whose fit did not converge.
+    histories: with times; oldest first, no item twice and none before its birth, else a DataError. A ModelError tells
+    of users whose fit did not converge.
     """
     from recsys.data.planted.kernels import fit_tastes  # numba: loaded where used
 
-    truth = world.truth
-    weeks = truth.week(time)
-    _check(world, history, time, weeks)
+    truth, history = world.truth, histories.items
+    if histories.time is None:
+        raise DataError("a world's history needs the time of each event; it has none.")
+    weeks = truth.week(histories.time)
+    _check(world, history, histories.time, weeks)
     vectors = truth.taste * truth.item_vectors.astype(np.float64)
     n_items, rank = vectors.shape
     row, column = np.triu_indices(rank)
@@ -80,8 +79,6 @@ def _scores(world: World, user_vectors: F32, now: int) -> F32:
 def _check(world: World, history: Ragged, time: Array, weeks: I64) -> None:
     """A DataError on a history that this world cannot have drawn."""
     rows = history.row_of_value()
-    if len(time) != len(rows):
-        raise DataError(f"a world's history needs one time for each item; got {len(time)} for {len(rows)}.")
     if ((np.diff(time) < 0) & (np.diff(rows) == 0)).any():
         raise DataError("a world's history must be oldest first within each row; sort it by time.")
     unborn = np.isneginf(world.truth.log_appeal[weeks, history.values])

@@ -7,31 +7,29 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from recsys.arrays import F32, I8, I32, I64, Array
+from recsys.arrays import I32, I64, Array
 from recsys.data.interactions import Interactions
 from recsys.data.read.columns import REQUIRED, event_codes, id_text, positive_weights, unix_seconds
 from recsys.data.read.event_table import PLACE, EventTable
 from recsys.errors import DataError
+from recsys.history import EventColumns
 from recsys.ids import IdMap
 from recsys.matrix import on_disk
 
 
 @dataclass(frozen=True, eq=False)
-class Log:
+class Log(EventColumns):
     """n events in the order of their file.
 
-    user, item: int32 (n,) codes, index into `users` and `items`, the ids in the order in which they first occur.
-    time, weight, event, event_names: as in `Interactions`. place: int64 (n,), what the events are to be ordered by
-    where that is not the time. part: int8 (n,) of a published split, and what says so. folder: as in `Interactions`.
+    user, item: int32 (n,) codes, index into `users` and `items`, the ids in the order in which they first occur; beside
+    them the columns of events. event_names: as in `Interactions`. place: int64 (n,), what the events are to be ordered
+    by where that is not the time. part: int8 (n,) of a published split, and what says so. folder: as in `Interactions`.
     """
 
     user: I32
     item: I32
     users: list[str]
     items: list[str]
-    time: I64 | None
-    weight: F32 | None
-    event: I8 | None
     event_names: tuple[str, ...]
     place: I64 | None = None
     part: Array | None = None
@@ -50,11 +48,9 @@ class Log:
             log.item,
             len(user_ids),
             len(item_ids),
-            log.time,
-            log.weight,
-            log.event,
             log.event_names,
             log.folder,
+            **log.columns(),
         )
         return events, log.part
 
@@ -71,8 +67,8 @@ class Log:
         place = self.time if self.time is not None else self.place
         if place is None or all((np.diff(place[part]) >= 0).all() for part in _overlapping(len(place))):
             return self  # in order already: no copies
-        every = ("user", "item", "time", "weight", "event", "part")
-        columns: dict[str, Any] = {name: column for name in every if (column := getattr(self, name)) is not None}
+        columns: dict[str, Any] = {"user": self.user, "item": self.item, **self.columns()}
+        columns |= {} if self.part is None else {"part": self.part}
         if self.folder is not None:
             ordered: list[Any] = on_disk.by_time(self.folder, place, list(columns.values()))
         else:
@@ -93,33 +89,31 @@ def log_of(read: EventTable) -> Log:
     if not len(table):
         raise DataError(f"{where} has no rows; a data set needs at least one event.")
     user, item = (id_text(table[roles[role]], roles[role], where) for role in REQUIRED)
-    time, weight, event, event_names = values_of(read)
+    columns, event_names = values_of(read)
     part, part_name = read.published()
     place = None
-    if time is None and PLACE in table.column_names:
+    if columns.time is None and PLACE in table.column_names:
         place = _whole_numbers(table[PLACE], PLACE, where)
     return Log(
         user.indices.to_numpy(),
         item.indices.to_numpy(),
         user.dictionary.to_pylist(),
         item.dictionary.to_pylist(),
-        time,
-        weight,
-        event,
         event_names,
         place,
         part,
         part_name,
+        **columns.columns(),
     )
 
 
-def values_of(read: EventTable) -> tuple[I64 | None, F32 | None, I8 | None, tuple[str, ...]]:
-    """Times, weights and types of events, and the names of these, as far as the table has them."""
+def values_of(read: EventTable) -> tuple[EventColumns, tuple[str, ...]]:
+    """Times, weights and types of events, as far as the table has them, and the names of the types."""
     table, roles, where = read.table, read.roles, read.where
     time = unix_seconds(table[roles["timestamp"]], roles["timestamp"], where) if "timestamp" in roles else None
     weight = positive_weights(table[roles["weight"]], roles["weight"], where) if "weight" in roles else None
     event, names = event_codes(table[roles["event"]], roles["event"], where) if "event" in roles else (None, ())
-    return time, weight, event, names
+    return EventColumns(time=time, weight=weight, event=event), names
 
 
 def _whole_numbers(column: pa.ChunkedArray, name: str, where: str) -> I64:

@@ -14,16 +14,12 @@ from recsys.data.read.event_log import Log, values_of
 from recsys.data.read.event_table import PLACE, SPLIT, EventTable, own_columns
 from recsys.data.read.formats import file_columns, parquet_batches, parquet_rows
 from recsys.errors import DataError
+from recsys.history import DTYPES
 from recsys.matrix.on_disk import Growing, chunks
 from recsys.progress import Progress, Step, silent
 
-_COLUMNS: dict[str, tuple[str, Any]] = {
-    "user": ("user_id", np.int32),
-    "item": ("item_id", np.int32),
-    "time": ("timestamp", np.int64),
-    "weight": ("weight", np.float32),
-    "event": ("event", np.int8),
-}
+_KINDS: dict[str, Any] = {"user": np.int32, "item": np.int32} | DTYPES
+_ROLES = {"user": "user_id", "item": "item_id", "time": "timestamp"}  # the others are called the same
 
 
 def streamed(
@@ -39,23 +35,20 @@ def streamed(
     with ExitStack() as stack:
         grown = {
             column: stack.enter_context(closing(Growing(folder, kind)))
-            for column, (role, kind) in _COLUMNS.items()
-            if role in roles
+            for column, kind in _KINDS.items()
+            if _ROLES.get(column, column) in roles
         }
         for batch in _batches(files, columns, roles, name, progress):
             for column, role in (("user", "user_id"), ("item", "item_id")):
                 ids = id_text(batch.table[roles[role]], roles[role], batch.where)
                 grown[column].add(_codes(known[role], ids.dictionary.to_pylist())[ids.indices.to_numpy()])
-            time, weight, event, names = values_of(batch)
-            if event is not None:
-                event = _codes(known["event"], names)[event]
-            for column, values in (("time", time), ("weight", weight), ("event", event)):
-                if values is not None:
-                    grown[column].add(values)
-        whole: dict[str, Any] = {column: grown[column].whole() if column in grown else None for column in _COLUMNS}
+            beside, names = values_of(batch)
+            for column, values in beside.columns().items():
+                grown[column].add(_codes(known["event"], names)[values] if column == "event" else values)
+        whole: dict[str, Any] = {column: one.whole() for column, one in grown.items()}
     if not len(whole["user"]):
         raise DataError(f"{name} has no rows; a data set needs at least one event.")
-    names = _alphabetical(whole["event"], list(known["event"]))
+    names = _alphabetical(whole.get("event"), list(known["event"]))
     return Log(**whole, users=list(known["user_id"]), items=list(known["item_id"]), event_names=names, folder=folder)
 
 

@@ -56,8 +56,8 @@ def audit_holdout(holdout: Holdout, part: str, *, repeats: bool = False) -> list
             born,
             "items of train are first seen after the cut",
         )
-    if now is not None and holdout.history_time is not None:
-        findings += _late("future_in_history", f"{part}.history.timestamp", holdout.history_time, now)
+    if now is not None and holdout.history.time is not None:
+        findings += _late("future_in_history", f"{part}.history.timestamp", holdout.history.time, now)
     if not repeats:
         n_items = train.n_items
         asked = _keys(holdout.targets, n_items)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from recsys.arrays import F32, I8, I32, I64, Array, Ragged
+from recsys.arrays import I32, Array, Ragged
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.history import Histories
@@ -51,43 +51,30 @@ class SplitSettings(Settings):
 class Holdout:
     """One question with its answer: learn from `train`, recommend to users with this history, compare with `targets`.
 
-    user: int32 (n,) users in the data set's numbering. history: rows of all their earlier events, oldest first, with
-    `history_time`, `history_event` and `history_weight` beside it (or None). known: (n,) whether the learner saw the
-    user. targets: rows of distinct items. now: unix second at which the question is asked, or None without times.
-    among: rows of the only items to rank, or None where all items are ranked.
+    user: int32 (n,) users in the data set's numbering. history: n rows of all their earlier events. known: (n,) whether
+    the learner saw the user. targets: rows of distinct items. now: unix second at which the question is asked, or None
+    without times. among: rows of the only items to rank, or None where all items are ranked.
     """
 
     train: Dataset
     user: I32
-    history: Ragged
-    history_time: I64 | None
+    history: Histories
     known: Array
     targets: Ragged
     now: int | None
     among: Ragged | None = None
-    history_event: I8 | None = None
-    history_weight: F32 | None = None
 
     @property
     def had(self) -> Ragged:
         """Rows of what a target must not repeat: the histories, without events of another type than is asked for."""
-        return self.train.judged_items(self.past)
-
-    @property
-    def past(self) -> Histories:
-        """The histories with what stands beside them."""
-        return Histories(self.history, self.history_time, self.history_weight, self.history_event)
+        return self.train.judged_items(self.history)
 
     def take(self, rows: Array) -> "Holdout":
         """The same question about some of the users."""
-        past = self.past.take(rows)
         return replace(
             self,
             user=self.user[rows],
-            history=past.items,
-            history_time=past.time,
-            history_event=past.event,
-            history_weight=past.weight,
+            history=self.history.take(rows),
             known=self.known[rows],
             targets=self.targets.take(rows),
             among=None if self.among is None else self.among.take(rows),

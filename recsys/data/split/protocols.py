@@ -77,17 +77,7 @@ def _holdout(
         )
     brought = pasts.take(user) if past.folder is None else on_disk.taken(past.folder, pasts, user)
     trained = train.interactions.user_counts() > 0 if known is None else known
-    return Holdout(
-        train,
-        user,
-        brought.items,
-        brought.time,
-        trained[user],
-        pairs.take(user),
-        now,
-        history_event=brought.event,
-        history_weight=brought.weight,
-    )
+    return Holdout(train, user, brought, trained[user], pairs.take(user), now)
 
 
 def _targets(train: Dataset, past: Histories, later: Ragged, repeats: bool) -> Ragged:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from recsys.arrays import F32, I64, Bool, Ragged
-from recsys.encoders.encoder import FALLBACK, HISTORY
+from recsys.encoders.encoder import FALLBACK, HISTORY, beside_events
 from recsys.encoders.users import Users, recency
 from recsys.errors import ModelError
 from recsys.retrieval.ranker import Answer, rank_in_blocks
@@ -50,25 +50,28 @@ class ItemWeights:
     def top(
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
     ) -> Answer:
-        known = users.history.keep(self.trained[users.history.values]).lengths > 0
+        users = users.with_events(users.history.learnable(self.n_items))
+        known = users.history.keep(self.trained[users.history.items.values]).lengths > 0
         source = np.where(known, HISTORY, FALLBACK).astype(np.int8)
         return rank_in_blocks(self._scores, users, source, k, self.n_items, forbid, among, available)
 
     def _scores(self, users: Users) -> F32:
-        history = users.history
+        history = users.history.items
         shape = (len(users), self.n_items)
         scores = sparse.csr_array((self._weights(users), history.values, history.offsets), shape=shape) @ self.matrix
         dense: F32 = scores.toarray() if sparse.issparse(scores) else scores
         return dense
 
     def contributions(self, user: Users, ids: I64) -> F32 | None:
-        rows: Any = self.matrix[user.history.values][:, ids]
+        usable = user.history.learnable(self.n_items)
+        user = user.with_events(usable)
+        rows: Any = self.matrix[user.history.items.values][:, ids]
         dense: F32 = rows.toarray() if sparse.issparse(rows) else rows
-        return np.ascontiguousarray(dense.T) * self._weights(user)
+        return beside_events(np.ascontiguousarray(dense.T) * self._weights(user), usable)
 
     def _weights(self, users: Users) -> F32:
         """float32 (nnz,): what each event of the histories counts."""
-        history = users.history
+        history = users.history.items
         counted = users.counted()
         if self.repeat_exponent != 1:
             _, pair = np.unique(history.row_of_value() * self.n_items + history.values, return_inverse=True)

@@ -8,6 +8,7 @@ from recsys.data.planted import truth
 from recsys.data.planted.truth import fitted_tastes, informed_scores, oracle_scores
 from recsys.data.planted.world import START, WEEK_S, World, make_world
 from recsys.errors import DataError, ModelError
+from recsys.history import Histories
 from tests.helpers.worlds import SMALL, TINY, histories, medium_world, small_world
 
 
@@ -38,8 +39,8 @@ def slow_log_posterior(world: World, taste, items, times) -> float:
 
 def test_the_fit_is_the_maximum_of_the_exact_likelihood():
     world = make_world(TINY)
-    items, time = histories(world)
-    tastes = fitted_tastes(world, items, time)
+    whole = histories(world)
+    items, time, tastes = whole.items, whole.time, fitted_tastes(world, whole)
     step = 1e-4
     for user in np.argsort(items.lengths)[[0, 20, 35, 49]]:
         own = slice(items.offsets[user], items.offsets[user + 1])
@@ -56,16 +57,16 @@ def test_the_fit_is_the_maximum_of_the_exact_likelihood():
 
 
 def test_long_histories_reveal_the_planted_taste(medium):
-    items, time = histories(medium)
-    users = np.flatnonzero(items.lengths >= 100)
-    tastes = fitted_tastes(medium, items.take(users), time[items.positions(users)])
+    whole = histories(medium)
+    users = np.flatnonzero(whole.lengths >= 100)
+    tastes = fitted_tastes(medium, whole.take(users))
     planted = medium.truth.user_vectors[users]
     assert np.corrcoef(tastes.ravel(), planted.ravel())[0, 1] > 0.9
     assert np.polyfit(planted.ravel(), tastes.ravel(), 1)[0] == pytest.approx(1, abs=0.15)
 
 
 def test_a_user_without_history_is_fitted_to_the_prior_mean(small):
-    scores = informed_scores(small, Ragged.empty(2), np.empty(0, np.int64), START + 10 * WEEK_S)
+    scores = informed_scores(small, histories(small).empty(2), START + 10 * WEEK_S)
     assert scores.dtype == np.float32
     np.testing.assert_array_equal(scores, np.tile(small.truth.log_appeal[10], (2, 1)))
 
@@ -90,21 +91,20 @@ def test_oracle_beats_informed_beats_popularity(medium):
     counts = np.bincount(before.user, minlength=n), np.bincount(after.user, minlength=n)
     users = np.flatnonzero((counts[0] > 0) & (counts[1] > 0)).astype(np.int32)
     past, future = before.histories(), after.histories()
-    history, targets = past.items.take(users), future.items.take(users)
-    time = past.time[past.items.positions(users)]
+    history, targets = past.take(users), future.items.take(users)
     relevant = np.zeros((len(users), events.n_items), np.bool_)
     relevant[targets.row_of_value(), targets.values] = True
     discount = 1 / np.log2(np.arange(2, 12))
 
     def ndcg(scores):
         masked = np.array(scores, np.float32)
-        masked[history.row_of_value(), history.values] = -np.inf
+        masked[history.items.row_of_value(), history.items.values] = -np.inf
         top = np.argsort(-masked, axis=1, kind="stable")[:, :10]
         gains = np.take_along_axis(relevant, top, axis=1) @ discount
         return (gains / np.cumsum(discount)[np.minimum(targets.lengths, 10) - 1]).mean()
 
     oracle = ndcg(oracle_scores(medium, users, now))
-    informed = ndcg(informed_scores(medium, history, time, now))
+    informed = ndcg(informed_scores(medium, history, now))
     popularity = ndcg(np.broadcast_to(before.item_counts(), relevant.shape))
     assert oracle > 1.05 * informed
     assert informed > 1.5 * popularity
@@ -119,16 +119,14 @@ def test_histories_that_the_world_cannot_have_drawn_are_refused(small):
         ([first, unborn], day, "not born"),
         ([first, first], day, "twice"),
         ([first, first + 1], day[::-1].copy(), "oldest first"),
-        ([first], day, "one time for each item"),
+        ([first], None, "needs the time of each event"),
         ([first], day[:1] - 7 * 86_400, "before the start"),
     ]:
         with pytest.raises(DataError, match=message):
-            fitted_tastes(small, Ragged.of([row]), time)
+            fitted_tastes(small, Histories(Ragged.of([row]), time=time))
 
 
 def test_a_fit_that_does_not_converge_is_an_error(small, monkeypatch):
     monkeypatch.setattr(truth, "_TOLERANCE", -1.0)
-    items, time = histories(small)
-    chosen = np.array([4])
     with pytest.raises(ModelError, match="1 users did not converge"):
-        fitted_tastes(small, items.take(chosen), time[items.positions(chosen)])
+        fitted_tastes(small, histories(small).take(np.array([4])))

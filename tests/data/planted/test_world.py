@@ -77,13 +77,13 @@ def test_clusters_hold_each_item_once_within_their_radius():
 
 
 def test_the_number_of_threads_changes_no_byte(small):
-    items, time = histories(small)
+    whole = histories(small)
     worlds, tastes, before = [], [], numba.get_num_threads()
     try:
         for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
             numba.set_num_threads(threads)
             worlds.append(make_world(SMALL).dataset.digest)
-            tastes.append(fitted_tastes(small, items, time).tobytes())
+            tastes.append(fitted_tastes(small, whole).tobytes())
     finally:
         numba.set_num_threads(before)
     assert worlds[0] == worlds[1] == small.dataset.digest
@@ -200,7 +200,8 @@ def test_first_events_of_whole_worlds_follow_the_oracle(how, request):
     if how == "by cluster":
         request.getfixturevalue("by_cluster")
     world = make_world(WorldSettings(users=4_000, items=40, days=60, active_days=20, events_per_user=3))
-    items, time = histories(world)
+    whole = histories(world)
+    items, time = whole.items, whole.time
     expected, found = np.zeros(40), np.zeros(40)
     first, when = items.values[items.offsets[:-1]], world.truth.week(time[items.offsets[:-1]])
     for week in np.unique(when):
@@ -215,8 +216,8 @@ def test_first_events_of_whole_worlds_follow_the_oracle(how, request):
 def test_progress_reaches_its_total(small):
     steps = []
     make_world(TINY, steps.append)
-    items, time = histories(small)
-    fitted_tastes(small, items, time, steps.append)
+    whole = histories(small)
+    fitted_tastes(small, whole, steps.append)
     last = {step.task: (step.done, step.total) for step in steps}
     assert last == {"making the world": (50, 50), "fitting tastes": (600, 600)}
 

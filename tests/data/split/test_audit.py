@@ -137,14 +137,14 @@ def test_a_target_in_a_history_and_a_history_from_the_future_are_leaks() -> None
     found = honest()
     history, targets = found.test.history, found.test.targets
     row = int(np.flatnonzero(history.lengths)[0])
-    values = history.values.copy()
-    values[history.offsets[row]] = targets.row(row)[0]
-    spoilt = with_test(found, history=history._replace(values=values))
+    values = history.items.values.copy()
+    values[history.items.offsets[row]] = targets.row(row)[0]
+    spoilt = with_test(found, history=replace(history, items=history.items._replace(values=values)))
     assert [(one.kind, one.count) for one in errors(audit_split(spoilt))] == [("target_in_history", 1)]
-    assert found.test.history_time is not None
-    later = found.test.history_time.copy()
+    assert found.test.history.time is not None
+    later = found.test.history.time.copy()
     later[5] = found.test.now
-    spoilt = with_test(found, history_time=later)
+    spoilt = with_test(found, history=replace(found.test.history, time=later))
     assert [(one.kind, one.first_row) for one in errors(audit_split(spoilt))] == [("future_in_history", 6)]
 
 

@@ -61,7 +61,7 @@ def test_drawn_candidates_are_the_targets_and_unseen_items_of_their_domains() ->
         assert len(among) == len(set(among)) == 21
         assert target in among
         assert {item % 2 for item in among} == {target % 2}
-        assert not set(among) & set(cut.history.row(row).tolist())
+        assert not set(among) & set(cut.history.items.row(row).tolist())
     drawn = np.bincount(cut.among.values, minlength=200)
     assert drawn.max() < 20  # spread over the catalogue, not the same items for all
     assert "ranked among 20 drawn unseen items and not all" in split(data, settings, seed=1).title
@@ -76,7 +76,7 @@ def test_every_unseen_item_is_drawn_where_there_are_not_enough() -> None:
     assert cut.among is not None
     for row in range(len(cut.user)):
         domains = {item % 2 for item in cut.targets.row(row)}
-        seen = set(cut.history.row(row).tolist())
+        seen = set(cut.history.items.row(row).tolist())
         unseen = {item for item in range(12) if item % 2 in domains and item not in seen}
         assert set(cut.among.row(row).tolist()) == unseen | set(cut.targets.row(row).tolist())
 

@@ -31,10 +31,10 @@ def test_the_global_time_split_equals_a_slow_one(seed: int, repeats: bool) -> No
         assert rows_of(holdout.train.interactions) == past
         assert holdout.now == moment
         check(holdout, slowly(past, future, repeats), None)
-        assert holdout.history_time is not None
-        assert holdout.history_time.max() < moment
+        assert holdout.history.time is not None
+        assert holdout.history.time.max() < moment
         own = {user: [time for who, _, time in past if who == user] for user in holdout.user.tolist()}
-        assert holdout.history_time.tolist() == [time for user in holdout.user.tolist() for time in own[user]]
+        assert holdout.history.time.tolist() == [time for user in holdout.user.tolist() for time in own[user]]
     assert "global time split" in cut.title
     assert ("repeats count" in cut.title) == repeats
 
@@ -61,16 +61,16 @@ def test_taking_rows_of_a_holdout_keeps_what_belongs_together() -> None:
     whole = split(random_data(1), SplitSettings(), seed=1).test
     rows = np.array([3, 0, 5])
     part = whole.take(rows)
-    assert whole.history_time is not None
-    assert part.history_time is not None
+    assert whole.history.time is not None
+    assert part.history.time is not None
     for at, row in enumerate(rows):
         assert part.user[at] == whole.user[row]
         assert part.known[at] == whole.known[row]
-        assert part.history.row(at).tolist() == whole.history.row(row).tolist()
+        assert part.history.items.row(at).tolist() == whole.history.items.row(row).tolist()
         assert part.targets.row(at).tolist() == whole.targets.row(row).tolist()
-        start, end = whole.history.offsets[row : row + 2]
-        mine = slice(*part.history.offsets[at : at + 2])
-        assert part.history_time[mine].tolist() == whole.history_time[start:end].tolist()
+        start, end = whole.history.items.offsets[row : row + 2]
+        mine = slice(*part.history.items.offsets[at : at + 2])
+        assert part.history.time[mine].tolist() == whole.history.time[start:end].tolist()
     assert part.now == whole.now
 
 
@@ -106,7 +106,7 @@ def test_the_first_half_of_later_events_is_brought_and_the_odd_one_too() -> None
     frame["timestamp"] = range(20)
     both = split(dataset_of(frame), SplitSettings(kind="later_half", cut=0.6), seed=1)
     asked = [
-        (holdout.train.user_ids[user], holdout.history.row(row).tolist(), holdout.targets.row(row).tolist())
+        (holdout.train.user_ids[user], holdout.history.items.row(row).tolist(), holdout.targets.row(row).tolist())
         for holdout in (both.validation, both.test)
         for row, user in enumerate(holdout.user)
     ]
@@ -134,7 +134,7 @@ def test_published_parts_are_respected_and_validation_joins_the_refit() -> None:
     check(cut.validation, slowly(learned, validation, False), None)
     check(cut.test, slowly(refit, judged, False), None)
     assert "published split (drawn), not by time: it leaks" in cut.title
-    assert (cut.test.now, cut.test.history_time) == (None, None)
+    assert (cut.test.now, cut.test.history.time) == (None, None)
 
 
 def test_where_no_validation_was_published_a_tenth_of_train_is_drawn() -> None:

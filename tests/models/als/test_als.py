@@ -182,8 +182,7 @@ def test_user_rows_are_the_exact_solution_for_the_item_vectors(solver: str) -> N
 def test_a_user_folded_in_from_the_same_events_gets_the_vector_of_training() -> None:
     data = weighted()
     embeddings = fit(data)
-    histories = data.interactions.histories()
-    stranger = Users(np.full(data.n_users, -1, np.int32), histories.items, weight=histories.weight)
+    stranger = Users.unknown(data.interactions.histories())
     encoded = embeddings.encoder.encode(stranger)
     vectors, known = encoded.vectors, encoded.known
     assert known.all()

@@ -12,6 +12,7 @@ from recsys.data.dataset import Dataset
 from recsys.encoders.encoder import FALLBACK, HISTORY
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
+from recsys.history import Histories
 from recsys.models import memory
 from recsys.models.neighbours import ease as ease_module
 from recsys.models.neighbours import item_knn as knn_module
@@ -178,8 +179,8 @@ def test_a_score_is_the_history_row_times_the_matrix(kind: str, half_life: float
     trained = np.arange(12) != 11
     weights = ItemWeights(sparse.csr_array(matrix) if kind == "sparse" else matrix, trained, half_life)
     histories = [[3, 0, 3, 7], [5], [], [11], [11, 2]]
-    event_weight = rng.random(9).astype(np.float32)
-    users = Users(np.array([0, -1, 2, 3, -1]), Ragged.of(histories), weight=event_weight)
+    event_weight = rng.random(8).astype(np.float32)
+    users = Users.known(np.array([0, -1, 2, 3, -1]), Histories(Ragged.of(histories), weight=event_weight))
     answer = weights.top(users, 12, forbid=no_rules(5))
     assert answer.source.tolist() == [HISTORY, HISTORY, FALLBACK, FALLBACK, HISTORY]
     at = 0

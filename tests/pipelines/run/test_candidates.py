@@ -91,7 +91,7 @@ def test_what_is_odd_in_a_file_is_counted_and_told(settings: RunSettings, tmp_pa
     holdout = prepare(settings, QUIET).holdout
     train = holdout.train
     ids = [train.user_ids[int(user)] for user in holdout.user]
-    seen = [[train.item_ids[int(item)] for item in holdout.history.row(row)] for row in range(3)]
+    seen = [[train.item_ids[int(item)] for item in holdout.history.items.row(row)] for row in range(3)]
     targets = [[train.item_ids[int(item)] for item in holdout.targets.row(row)] for row in range(3)]
     assert all(seen)
     rows = [(ids[0], "alien", 1), (ids[0], targets[0][0], 2), (ids[0], seen[0][0], 3)]
@@ -263,19 +263,17 @@ def test_a_bundle_stands_beside_the_lists_with_the_figures_of_its_run(settings: 
 
     holdout = prepare(settings, QUIET).holdout
     train = holdout.train
-    histories = train.interactions.histories()
     content = Content(
-        "popularity",
-        Popularity().fit(train, seed=1),
-        train.user_ids,
-        train.item_ids,
-        Catalogue(train.items),
-        histories.items,
-        histories.time,
-        fallback_order(train.interactions, 30),
-        30,
-        "exclude",
-        {"settings": settings.model_dump(mode="json"), "train": dict(train.interactions.summary())},
+        name="popularity",
+        embeddings=Popularity().fit(train, seed=1),
+        user_ids=train.user_ids,
+        item_ids=train.item_ids,
+        catalogue=Catalogue(train.items),
+        histories=train.interactions.histories(),
+        fallback=fallback_order(train.interactions, 30),
+        fallback_days=30,
+        seen="exclude",
+        lineage={"settings": settings.model_dump(mode="json"), "train": dict(train.interactions.summary())},
     )
     bundle = load(current(publish(tmp_path / "bundles", content).parent))
     shuffled = pd.read_csv(settings.data, dtype=str).sample(frac=1, random_state=3)

@@ -23,7 +23,7 @@ def test_a_sample_asks_the_same_question_of_fewer_people():
     np.testing.assert_array_equal(part.user, whole.user[rows])
     for row, at in enumerate(rows):
         np.testing.assert_array_equal(part.targets.row(row), whole.targets.row(at))
-        np.testing.assert_array_equal(part.history.row(row), whole.history.row(at))
+        np.testing.assert_array_equal(part.history.items.row(row), whole.history.items.row(at))
     assert len(part.train.interactions) == len(whole.train.interactions)  # learned from everyone
 
 
