@@ -4,6 +4,8 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check soak smoke lint types format docs ui bench clean
@@ -24,17 +26,17 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install ## From a planted world to recommendations with titles and reasons, in a minute
 	$(BIN)/recsys demo
 
-test: install ## All tests
-	$(BIN)/python -m pytest
+test: install ## All tests, by two processes; WORKERS=0 for one
+	$(PYTEST)
 
 check: install lint types ## Lint, types and the fast tests, in about a minute
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -q -m "not slow"
 
 soak: install ## What takes hours: certain answers for 20 seeds and all processors, other seeds, the lowest versions
 	PYTHON=$(PYTHON) $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)) bash .ci/soak
 
-smoke: install ## The README's own commands, from an empty environment to an answered request, in two minutes
-	$(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)) $(BIN)/python .ci/smoke.py
+smoke: ## The README's own commands, from an empty environment to an answered request, in two minutes
+	$(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)) $(PYTHON) .ci/smoke.py
 
 lint: install
 	$(BIN)/ruff check .

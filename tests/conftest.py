@@ -34,6 +34,8 @@ def shift_seeds(shift: int) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:  # a core each; set before any library reads it
+        os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     config.addinivalue_line("markers", "certain: its answer is right for every seed; `-m certain` chooses these")
     if config.getoption("--seed-shift"):
         shift_seeds(config.getoption("--seed-shift"))

@@ -14,9 +14,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache, update_wrapper
+from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import numba
+
+from recsys.durable import locked
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -51,6 +54,13 @@ class SavedKernel(Generic[_P, _R]):
         context = self.dispatcher.targetdescr.target_context
         context.refresh()  # what the saved code leans on must be known before it is loaded
         return self.dispatcher._cache.load_overload(types, context) is not None
+
+    def save(self, types: tuple[Any, ...]) -> None:
+        """Compiles and saves, or loads what another process saves meanwhile: two at once would mix up numba's files."""
+        folder = Path(self.dispatcher._cache.cache_path)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / ".compiling"):
+            self.dispatcher.compile(types)
 
 
 def kernel(**options: Any) -> Callable[[Callable[_P, _R]], SavedKernel[_P, _R]]:
@@ -90,6 +100,6 @@ def serve_parent() -> None:
             module, name, types = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        getattr(importlib.import_module(module), name).dispatcher.compile(types)
+        getattr(importlib.import_module(module), name).save(types)
         sys.stdout.buffer.write(b"\n")
         sys.stdout.buffer.flush()

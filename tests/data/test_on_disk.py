@@ -180,7 +180,7 @@ def test_a_run_on_disk_ends_in_the_same_figures_and_bundle(
 def test_memory_hardly_grows_with_a_log_on_disk(tmp_path: Path) -> None:
     """Reading, splitting, and going through all batches with their histories."""
     peaks, rng = dict[tuple[str, int], int](), np.random.default_rng(1)
-    for kept, n in (("disk", 300_000), ("disk", 2_400_000), ("memory", 2_400_000)):
+    for kept, n in (("disk", 150_000), ("disk", 1_200_000), ("memory", 1_200_000)):
         columns = {"user_id": rng.integers(20_000, size=n), "item_id": rng.integers(5_000, size=n)}
         events = pd.DataFrame(columns | {"timestamp": 1_700_000_000 + rng.integers(10**7, size=n)})
         path = tmp_path / f"{n}.parquet"
@@ -189,8 +189,8 @@ def test_memory_hardly_grows_with_a_log_on_disk(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         peaks[kept, n] = int(done.stdout) << 10
-    assert peaks["disk", 2_400_000] - peaks["disk", 300_000] < 20 * 2_100_000
-    assert peaks["memory", 2_400_000] - peaks["disk", 2_400_000] > 60 * 2_400_000
+    assert peaks["disk", 1_200_000] - peaks["disk", 150_000] < 20 * 1_050_000
+    assert peaks["memory", 1_200_000] - peaks["disk", 1_200_000] > 60 * 1_200_000
 
 
 @pytest.mark.parametrize("pool", [1 << 22, 256])

@@ -58,7 +58,7 @@ class TestEveryLearner(LearnerContract):
         return request.param
 
     def test_it_ends_in_vectors_or_in_a_ranker(self, learner: Case) -> None:
-        learned = learner.fit(random_log(1))
+        learned = learner.learned(random_log(1))
         assert isinstance(learned, Embeddings) == model_class(learner.name).keeps_vectors
         assert ranker_of(learned).folds_in == (learner.name != "popularity")
 

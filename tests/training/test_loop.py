@@ -84,7 +84,8 @@ from recsys.models.registry import make_model
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.loop import Aids
 from recsys.training.tower import Tower
-folder, name = Path(sys.argv[1]), sys.argv[2]
+import sklearn.utils.extmath  # here and not in each child, which would take a second for it
+folder, name, data = Path(sys.argv[1]), sys.argv[2], checkerboard(20)
 for epoch in range(1, 10):
     if os.fork():
         continue
@@ -94,7 +95,7 @@ for epoch in range(1, 10):
             signal.pause()
     aids = Aids(checkpoint=Checkpoint(folder / str(epoch), "key"), checkpoint_s=0)
     settings = {"dim": 8, "epochs": 10, "batch_size": 8}
-    make_model(name, settings).fit(checkerboard(20), seed=1, progress=say, aids=aids)
+    make_model(name, settings).fit(data, seed=1, progress=say, aids=aids)
     os._exit(1)
 signal.pause()
 """
