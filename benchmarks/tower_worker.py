@@ -46,7 +46,7 @@ def _recsys(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> A
     from recsys.data.interactions import Interactions
     from recsys.encoders.users import Users
     from recsys.ids import IdMap
-    from recsys.models.two_tower import TwoTowerSettings, _Learner
+    from recsys.models.two_tower import TwoTowerFit, TwoTowerSettings
     from recsys.pipelines.threads import set_threads
 
     set_threads(asked["threads"])
@@ -66,13 +66,13 @@ def _recsys(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> A
         propagation=asked.get("propagation", 0.0),
     )
     some = data.having(events.where(slice(None, 4 * asked["batch"])))
-    _Learner(settings, some, asked["seed"]).epoch(0)  # loads the compiled step
-    learner, seconds = _Learner(settings, data, asked["seed"]), []
+    TwoTowerFit(settings, some, asked["seed"]).epoch(0)  # loads the compiled step
+    learner, seconds = TwoTowerFit(settings, data, asked["seed"]), []
     for number in range(asked["epochs"]):
         started = time.perf_counter()
         learner.epoch(number)
         seconds.append(time.perf_counter() - started)
-    learned = learner.learned()
+    learned = learner.finish()
     users, _ = learned.encoder.encode(Users.known(np.arange(n_users), events.histories()))
     return seconds, len(user), users, learned.items
 

@@ -36,7 +36,7 @@ ROOMS = {
     "retrieval.": "embeddings ranker vector_ranker recommender seen",
     "bundle.": "bundle content write root manifest catalogue prune",
     "answers.": "question respond similar explain new_items",
-    "training.": "loop early_stopping",
+    "training.": "loop epochs early_stopping",
     "models.": "base registry search export warm_start",
     "evaluation.": "evaluate significance planted foreign outside_lists tables frames",
     "evaluation.metrics.": "hits lists names item_facts",

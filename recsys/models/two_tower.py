@@ -1,7 +1,6 @@
 """The two-tower model: users from who they are, what they did and what is known of them; items from id and features."""
 
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -24,10 +23,10 @@ from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.seeding import generator
 from recsys.training.checkpoint import State
+from recsys.training.epochs import EpochFit
 from recsys.training.events import PastOfEvents
-from recsys.training.loop import ALONE, Aids, Start, run_epochs
+from recsys.training.loop import ALONE, Aids, Start
 from recsys.training.sampling import Kind, Sampler
-from recsys.training.schedule import cosine_rate
 
 _ENCODED = 1 << 14  # users or items encoded at a time
 
@@ -113,22 +112,13 @@ class TwoTower(Learner):
         that are there. Raises ModelError on no events, SettingError on a feature that the data lack
         or where nothing says who a user is, DataError on a value that is not of its declared kind.
         """
-        learner = _Learner(self.settings, train, seed, aids.warm)
-        run_epochs(
-            "learning two_tower",
-            self.settings.epochs,
-            learner.epoch,
-            state=learner.state(),
-            learned=learner.learned,
-            aids=aids,
-            progress=progress,
-            cure="Lower learning_rate or raise temperature.",
-        )
-        return learner.learned()
+        return TwoTowerFit(self.settings, train, seed, aids.warm).run(progress, aids)
 
 
-class _Learner:
-    """The towers of one fit, and what an epoch does to them."""
+class TwoTowerFit(EpochFit):
+    """A tower of users and one of items; an epoch goes over the events."""
+
+    name, cure = "two_tower", "Lower learning_rate or raise temperature."
 
     def __init__(self, settings: TwoTowerSettings, train: Dataset, seed: int, warm: Start | None = None) -> None:
         from recsys.training.device import device
@@ -139,6 +129,7 @@ class _Learner:
         self.settings, self.seed, self.train = settings, seed, train
         refuse_no_events("two_tower", train)
         self.events = PastOfEvents(train.interactions.histories(), settings.history, settings.longest_history)
+        super().__init__(settings, seed, self.events, self.events.total_weight)
         counts = train.interactions.item_counts()
         self.trained = counts > 0
         self.has_row = self.events.past.items.lengths > 0
@@ -174,30 +165,20 @@ class _Learner:
     def state(self) -> State:
         return {**self.user_tower.state("users"), **self.item_tower.state("items")}
 
-    def epoch(self, number: int) -> Mapping[str, float]:
-        """One pass over the events in a drawn order; the mean loss of an event, in nats."""
-        s, rng = self.settings, generator(self.seed, f"two_tower epoch {number}")
-        steps, loss = math.ceil(len(self.events) / s.batch_size), 0.0
-        for step, at in enumerate(self.events.batches(s.batch_size, rng)):
-            rate = cosine_rate(s.learning_rate, number, step, steps, s.epochs)
-            loss += self._stepped(at, rate, rng)
-        return {"loss": loss / self.events.total_weight}
-
-    def _stepped(self, at: Array, rate: float, rng: np.random.Generator) -> float:
-        """A step on the events `at`; its loss."""
+    def step(self, batch: Array, rate: float, rng: np.random.Generator) -> float:
         import torch
 
         from recsys.training.group import group
         from recsys.training.losses import Positives, Sample, softmax
 
         s, events, together, placed = self.settings, self.events, group(), self.user_tower.placed
-        item = events.item[at]
+        item = events.item[batch]
         drawn = self.sampler.drawn(item, rng)
         pool = np.union1d(item, drawn.items)
-        ours, of_pool = together.part(len(at)), together.part(len(pool))
-        users = self.user_tower.forward(self._users(at, rng).take(ours))
+        ours, of_pool = together.part(len(batch)), together.part(len(pool))
+        users = self.user_tower.forward(self._users(batch, rng).take(ours))
         items = together.joined(self.item_tower.forward(self._items(pool, rng).take(of_pool)))
-        at, item = at[ours], item[ours]
+        at, item = batch[ours], item[ours]
         stands_for = (1 / drawn.chance if s.log_q else np.ones(len(drawn.items))).astype(np.float32)
         found = softmax(
             users,
@@ -235,7 +216,7 @@ class _Learner:
             row[rng.random(len(items)) < self.settings.id_dropout] = -1
         return item_inputs(row, self.train.n_items, self.of_items.take(items))
 
-    def learned(self) -> Embeddings:
+    def finish(self) -> Embeddings:
         of_users, of_items, n_items = self.user_tower.served(), self.item_tower.served(), self.train.n_items
         encoder = UserTower(
             of_users,

@@ -21,7 +21,7 @@ from recsys.errors import DataError, ModelError, RequestError, SettingError
 from recsys.history import Histories
 from recsys.models.export import content_of
 from recsys.models.registry import make_model
-from recsys.models.two_tower import TwoTower, TwoTowerSettings, _Learner
+from recsys.models.two_tower import TwoTower, TwoTowerFit, TwoTowerSettings
 from recsys.retrieval.vector_ranker import VectorRanker
 from recsys.testing.toys import dataset, random_log
 from recsys.training.checkpoint import Checkpoint
@@ -35,7 +35,7 @@ from tests.helpers.towers import BOTH, COLOUR, SMALL, bundled, coloured, everyon
 def test_what_serves_gives_the_vectors_that_were_learned(hidden: int, similarity: str, tmp_path: Path) -> None:
     """The net by onnxruntime and the sums by numpy against torch, on the inputs of training and after a reload."""
     data = coloured()
-    learner = _Learner(
+    learner = TwoTowerFit(
         TwoTowerSettings(**(SMALL | BOTH | {"hidden": hidden, "history": "before", "similarity": similarity})), data, 1
     )
     for number in range(3):
@@ -44,7 +44,7 @@ def test_what_serves_gives_the_vectors_that_were_learned(hidden: int, similarity
     users, items = learner._users(at, rng), learner._items(np.arange(data.n_items), rng)
     for tower, inputs in ((learner.user_tower, users), (learner.item_tower, items)):
         np.testing.assert_allclose(tower.served().vectors(inputs), tower.forward(inputs).numpy(), atol=1e-5)
-    learned = learner.learned()
+    learned = learner.finish()
     learned.encoder.save(tmp_path)
     loaded = load_encoder(tmp_path, learned.items)
     for users in (everyone(data), Users.unknown(everyone(data).history)):
@@ -57,7 +57,7 @@ def test_what_serves_gives_the_vectors_that_were_learned(hidden: int, similarity
 @pytest.mark.parametrize("hidden", [0, 6])
 def test_a_step_follows_the_gradient_of_all_that_it_uses(hidden: int, similarity: str) -> None:
     """Against the loss at shifted tables: rows, numbers, weights by place, and the layer."""
-    learner = _Learner(
+    learner = TwoTowerFit(
         TwoTowerSettings(**(SMALL | BOTH | {"hidden": hidden, "history": "before", "similarity": similarity})),
         coloured(),
         1,

@@ -1,14 +1,12 @@
 """BPR matrix factorization: an item that the user had against one that he had not."""
 
 import math
-from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
-from scipy import sparse
 
-from recsys.arrays import I64
+from recsys.arrays import I64, Array
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
@@ -19,8 +17,8 @@ from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.seeding import generator
 from recsys.training.checkpoint import State
-from recsys.training.loop import ALONE, Aids, run_epochs
-from recsys.training.schedule import cosine_rate
+from recsys.training.epochs import EpochFit, Rows
+from recsys.training.loop import ALONE, Aids, Start
 
 _REDRAWS = 8  # of a negative that the user had; then it stands
 
@@ -59,37 +57,29 @@ class BPR(Learner):
 
         Items and users without events get zero rows. Raises ModelError on no events, and when learning diverges.
         """
-        learner = _Learner(self.settings, matrix_to_learn("bpr", train), seed, aids)
-        run_epochs(
-            "learning bpr",
-            self.settings.epochs,
-            learner.epoch,
-            state=learner.state(),
-            learned=learner.learned,
-            aids=aids,
-            progress=progress,
-            cure="Lower learning_rate or raise regularization.",
-        )
-        return learner.learned()
+        return BPRFit(self.settings, train, seed, aids.warm).run(progress, aids)
 
 
-class _Learner:
-    """The tables of one fit, and what an epoch does to them."""
+class BPRFit(EpochFit):
+    """A table of users and one of items; an epoch goes over the events."""
 
-    def __init__(self, settings: BPRSettings, matrix: sparse.csr_array, seed: int, aids: Aids) -> None:
+    name, cure = "bpr", "Lower learning_rate or raise regularization."
+
+    def __init__(self, settings: BPRSettings, train: Dataset, seed: int, warm: Start | None) -> None:
         import torch
 
         from recsys.training.adam import Adam
 
-        self.settings, self.matrix, self.seed = settings, matrix, seed
-        n_users, n_items = matrix.shape
-        self.user = np.repeat(np.arange(n_users), np.diff(matrix.indptr))
-        self.pairs = self.user * n_items + matrix.indices  # rising, since indices are sorted within rows
+        self.settings, self.matrix = settings, matrix_to_learn("bpr", train)
+        n_users, n_items = self.matrix.shape
+        self.user = np.repeat(np.arange(n_users), np.diff(self.matrix.indptr))
+        self.pairs = self.user * n_items + self.matrix.indices  # rising, since indices are sorted within rows
+        super().__init__(settings, seed, Rows(np.arange(len(self.user))), float(self.matrix.sum()))
         rows = generator(seed, "bpr init").standard_normal((n_users + n_items, settings.dim), dtype=np.float32)
         rows *= np.float32(0.1 / math.sqrt(settings.dim))
         users, items = rows[:n_users], rows[n_users:]
-        if aids.warm is not None:
-            for drawn, start in ((users, aids.warm.users), (items, aids.warm.items)):
+        if warm is not None:
+            for drawn, start in ((users, warm.users), (items, warm.items)):
                 known = start.any(axis=1)
                 drawn[known] = start[known]
         self.users, self.items = Adam(torch.from_numpy(users)), Adam(torch.from_numpy(items))
@@ -97,31 +87,23 @@ class _Learner:
     def state(self) -> State:
         return {**self.users.state("users"), **self.items.state("items")}
 
-    def epoch(self, number: int) -> Mapping[str, float]:
-        """One pass over the events in a drawn order; the mean loss of an event."""
+    def step(self, batch: Array, rate: float, rng: np.random.Generator) -> float:
         import torch
 
         from recsys.training.losses import Positives, bpr
 
-        s, rng = self.settings, generator(self.seed, f"bpr epoch {number}")
-        order, loss = rng.permutation(len(self.user)), 0.0
-        steps = math.ceil(len(order) / s.batch_size)
-        for step in range(steps):
-            events = order[step * s.batch_size : (step + 1) * s.batch_size]
-            chosen, place = np.unique(self.user[events], return_inverse=True)
-            tensors = (place, self.matrix.indices[events], self.matrix.data[events])
-            positives = Positives(*(torch.from_numpy(array) for array in tensors))
-            positives = positives._replace(item=positives.item.long())
-            rows, negatives = torch.from_numpy(chosen), torch.from_numpy(self._negatives(events, rng))
-            users, items = self.users.table[rows], self.items.table
-            found = bpr(users, items, positives, negatives)
-            loss += found.loss
-            mass = torch.zeros(len(rows), 1).index_add_(0, positives.user, positives.weight[:, None])
-            rate = cosine_rate(s.learning_rate, number, step, steps, s.epochs)
-            self.users.step(found.users + s.regularization * mass * users, rate, rows)
-            by_item = found.items + s.regularization * items[found.touched]
-            self.items.step(by_item, rate, found.touched)
-        return {"loss": loss / float(self.matrix.sum())}
+        ridge = self.settings.regularization
+        chosen, place = np.unique(self.user[batch], return_inverse=True)
+        tensors = (place, self.matrix.indices[batch], self.matrix.data[batch])
+        positives = Positives(*(torch.from_numpy(array) for array in tensors))
+        positives = positives._replace(item=positives.item.long())
+        rows, negatives = torch.from_numpy(chosen), torch.from_numpy(self._negatives(batch, rng))
+        users, items = self.users.table[rows], self.items.table
+        found = bpr(users, items, positives, negatives)
+        mass = torch.zeros(len(rows), 1).index_add_(0, positives.user, positives.weight[:, None])
+        self.users.step(found.users + ridge * mass * users, rate, rows)
+        self.items.step(found.items + ridge * items[found.touched], rate, found.touched)
+        return found.loss
 
     def _negatives(self, events: I64, rng: np.random.Generator) -> I64:
         """int64 (events,): a uniform item for each event, drawn again where the user had it."""
@@ -136,7 +118,7 @@ class _Learner:
             drawn[had] = rng.integers(n_items, size=len(had))
         return drawn
 
-    def learned(self) -> Embeddings:
+    def finish(self) -> Embeddings:
         users, items = (adam.table.numpy().copy() for adam in (self.users, self.items))
         users[np.diff(self.matrix.indptr) == 0] = 0
         items[np.bincount(self.matrix.indices, minlength=len(items)) == 0] = 0

@@ -10,8 +10,8 @@ from torch import Tensor
 from recsys.arrays import F32, Ragged
 from recsys.training.adam import Adam
 from recsys.training.bags import Bags
+from recsys.training.epochs import Rows, cosine_rate
 from recsys.training.losses import Positives, softmax, through_norm, uniform_sample, with_length
-from recsys.training.schedule import cosine_rate
 
 _BATCH, _NEGATIVES, _RATE = 256, 4_096, 0.01
 _GIVEN = 0.5  # the share of a history that a user is encoded from, to be asked for all of it
@@ -37,12 +37,11 @@ def refined_inputs(
     """
     scale = np.float32(math.sqrt((inputs**2).sum(axis=1).mean())) if unit else np.float32(1)
     table, fixed = Adam(torch.from_numpy(inputs / max(scale, np.float32(1e-12)))), torch.from_numpy(items)
-    active = np.flatnonzero(np.diff(matrix.indptr) > 1)
+    active = Rows(np.flatnonzero(np.diff(matrix.indptr) > 1))
     steps = math.ceil(len(active) / _BATCH)
     for epoch in range(epochs):
-        order = rng.permutation(active)
-        for step in range(steps):
-            chosen = np.sort(order[step * _BATCH : (step + 1) * _BATCH])
+        for step, batch in enumerate(active.batches(_BATCH, rng)):
+            chosen = np.sort(batch)
             part = matrix[chosen]
             history = Ragged(part.indptr.astype(np.int64), part.indices)
             given = rng.random(part.nnz) < _GIVEN
@@ -62,7 +61,7 @@ def refined_inputs(
             )
             by_user = found.users if length is None else through_norm(found.users, users, length)
             pull, _ = bags.gradients(by_user.numpy(), values, weight)
-            rate = cosine_rate(_RATE, epoch, step, steps, epochs)
+            rate = cosine_rate(_RATE, epoch + step / steps, epochs)
             table.step(torch.from_numpy(pull), rate, torch.from_numpy(bags.rows))
     learned: F32 = table.table.numpy()
     return learned

@@ -1,14 +1,12 @@
 """Softmax matrix factorization: each user's events against all items at once."""
 
 import math
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy import sparse
 
-from recsys.arrays import F32
+from recsys.arrays import F32, Array
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
@@ -21,8 +19,8 @@ from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.seeding import generator
 from recsys.training.checkpoint import State
-from recsys.training.loop import ALONE, Aids, run_epochs
-from recsys.training.schedule import cosine_rate
+from recsys.training.epochs import EpochFit, Rows
+from recsys.training.loop import ALONE, Aids, Start
 
 
 class SoftmaxSettings(Settings):
@@ -98,47 +96,39 @@ class SoftmaxMF(Learner):
 
         Items and users without events get zero rows. Raises ModelError on no events, and when learning diverges.
         """
-        matrix = matrix_to_learn("softmax", train)
-        learner = _Learner(self.settings, matrix, seed, aids)
-        run_epochs(
-            "learning softmax",
-            self.settings.epochs,
-            learner.epoch,
-            state=learner.state(),
-            learned=learner.learned,
-            aids=aids,
-            progress=progress,
-            cure="Lower learning_rate or raise temperature.",
-        )
-        return learner.learned()
+        return SoftmaxFit(self.settings, train, seed, aids.warm).run(progress, aids)
 
 
-class _Learner:
-    """The tables of one fit, and what an epoch does to them."""
+class SoftmaxFit(EpochFit):
+    """A table of users and one of items; an epoch goes over the users with events."""
 
-    def __init__(self, settings: SoftmaxSettings, matrix: sparse.csr_array, seed: int, aids: Aids) -> None:
+    name, cure = "softmax", "Lower learning_rate or raise temperature."
+
+    def __init__(self, settings: SoftmaxSettings, train: Dataset, seed: int, warm: Start | None) -> None:
         import torch
 
         from recsys.training.adam import Adam
         from recsys.training.losses import large_products
 
+        matrix = matrix_to_learn("softmax", train)
         self.settings, self.matrix, self.seed = settings, matrix, seed
         self.active = np.flatnonzero(np.diff(matrix.indptr) > 0)
         self.popularity = np.bincount(matrix.indices, minlength=matrix.shape[1])
-        users, items = self._initial(aids)
+        super().__init__(settings, seed, Rows(self.active), float(matrix.sum()))
+        users, items = self._initial(warm)
         self.users, self.items = Adam(torch.from_numpy(users)), Adam(torch.from_numpy(items))
         total = matrix.sum(axis=1, dtype=np.float64)
         weights = np.where(total > 0, np.maximum(total, 1e-12) ** -settings.user_exponent, 0).astype(np.float32)
         self.user_weights = torch.from_numpy(weights / np.mean(weights[self.active]))
         self.precision = large_products(settings.precision)
 
-    def _initial(self, aids: Aids) -> tuple[F32, F32]:
+    def _initial(self, warm: Start | None) -> tuple[F32, F32]:
         n_users, n_items = self.matrix.shape
         dim, rng = self.settings.dim, generator(self.seed, "softmax init")
         rows = rng.standard_normal((n_users + n_items, dim), dtype=np.float32) / np.float32(math.sqrt(dim))
         users, items = rows[:n_users], rows[n_users:]
-        if aids.warm is not None:
-            given = aids.warm.before_propagation(self.matrix, self.settings.propagation)
+        if warm is not None:
+            given = warm.before_propagation(self.matrix, self.settings.propagation)
         elif self.settings.initial == "spectral":
             given = spectral_rows(self.matrix, dim, seed=self.seed)
         else:
@@ -151,47 +141,39 @@ class _Learner:
     def state(self) -> State:
         return {**self.users.state("users"), **self.items.state("items")}
 
-    def epoch(self, number: int) -> Mapping[str, float]:
-        """One pass over the users in a drawn order; the mean loss of an event."""
+    def step(self, batch: Array, rate: float, rng: np.random.Generator) -> float:
         import torch
 
         from recsys.training.losses import Positives, softmax, through_norm, uniform_sample, with_length
 
-        s, rng = self.settings, generator(self.seed, f"softmax epoch {number}")
-        order = rng.permutation(self.active)
-        steps = math.ceil(len(order) / s.batch_size)
-        cosine, loss = s.similarity == "cosine", 0.0
-        for step in range(steps):
-            chosen = np.sort(order[step * s.batch_size : (step + 1) * s.batch_size])
-            rows, part = torch.from_numpy(chosen), self.matrix[chosen]
-            user = torch.from_numpy(np.repeat(np.arange(len(chosen)), np.diff(part.indptr)))
-            positives = Positives(user, torch.from_numpy(part.indices).long(), torch.from_numpy(part.data))
-            users, user_length = with_length(self.users.table[rows], cosine)
-            items, item_length = with_length(self.items.table, cosine)
-            found = softmax(
-                users,
-                items,
-                positives,
-                self.user_weights[rows],
-                s.temperature,
-                precision=self.precision,
-                sample=uniform_sample(self.matrix.shape[1], s.negatives, rng),
-                bound=1.0 if cosine else None,
-            )
-            loss += found.loss
-            by_user, by_item, touched = found.users, found.items, found.touched
-            if user_length is not None and item_length is not None:
-                by_user = through_norm(by_user, users, user_length)
-                at = slice(None) if touched is None else touched
-                by_item = through_norm(by_item, items[at], item_length[at])
-            if s.regularization:
-                by_user += s.regularization * self.users.table[rows]
-                shrunk = self.items.table if touched is None else self.items.table[touched]
-                by_item += s.regularization * len(rows) / len(order) * shrunk
-            rate = cosine_rate(s.learning_rate, number, step, steps, s.epochs)
-            self.users.step(by_user, rate, rows)
-            self.items.step(by_item, rate, touched)
-        return {"loss": loss / float(self.matrix.sum())}
+        s, cosine, chosen = self.settings, self.settings.similarity == "cosine", np.sort(batch)
+        rows, part = torch.from_numpy(chosen), self.matrix[chosen]
+        user = torch.from_numpy(np.repeat(np.arange(len(chosen)), np.diff(part.indptr)))
+        positives = Positives(user, torch.from_numpy(part.indices).long(), torch.from_numpy(part.data))
+        users, user_length = with_length(self.users.table[rows], cosine)
+        items, item_length = with_length(self.items.table, cosine)
+        found = softmax(
+            users,
+            items,
+            positives,
+            self.user_weights[rows],
+            s.temperature,
+            precision=self.precision,
+            sample=uniform_sample(self.matrix.shape[1], s.negatives, rng),
+            bound=1.0 if cosine else None,
+        )
+        by_user, by_item, touched = found.users, found.items, found.touched
+        if user_length is not None and item_length is not None:
+            by_user = through_norm(by_user, users, user_length)
+            at = slice(None) if touched is None else touched
+            by_item = through_norm(by_item, items[at], item_length[at])
+        if s.regularization:
+            by_user += s.regularization * self.users.table[rows]
+            shrunk = self.items.table if touched is None else self.items.table[touched]
+            by_item += s.regularization * len(rows) / len(self.active) * shrunk
+        self.users.step(by_user, rate, rows)
+        self.items.step(by_item, rate, touched)
+        return found.loss
 
     def _inputs(self, users: F32, items: F32) -> F32:
         """float32 (n_items, dim): what the events of a history add to its user's vector."""
@@ -212,7 +194,7 @@ class _Learner:
             precision=self.precision,
         )
 
-    def learned(self) -> Embeddings:
+    def finish(self) -> Embeddings:
         cosine = self.settings.similarity == "cosine"
         users = self.users.table.numpy().copy()
         users[np.diff(self.matrix.indptr) == 0] = 0

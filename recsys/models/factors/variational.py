@@ -1,14 +1,12 @@
 """Variational softmax factorization: what a few events do not tell of a taste is averaged over, and not guessed."""
 
-import math
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from recsys.arrays import F32
+from recsys.arrays import F32, Array
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
@@ -22,8 +20,8 @@ from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.seeding import generator
 from recsys.training.checkpoint import State
-from recsys.training.loop import ALONE, Aids, Start, run_epochs
-from recsys.training.schedule import cosine_rate
+from recsys.training.epochs import EpochFit, Rows
+from recsys.training.loop import ALONE, Aids, Start
 
 _LEVEL = 100.0  # of the users' last column: what items hold there is small, and hardly counts in their similarity
 _NOISE = 0.05  # added to the spectral start, so that directions beyond the rank of the data may learn
@@ -98,39 +96,30 @@ class VariationalMF(Learner):
         Items and users without events get zero rows. A warm start has dim - 1 columns: the biases are learned anew.
         Raises ModelError on no events, on `trend_days` without timestamps, and when learning diverges.
         """
-        rising = trend(train.interactions, self.settings.trend_days)
-        learner = _Learner(self.settings, matrix_to_learn("variational", train), rising, seed, aids.warm)
-        run_epochs(
-            "learning variational",
-            self.settings.epochs,
-            learner.epoch,
-            state=learner.state(),
-            learned=learner.learned,
-            aids=aids,
-            progress=progress,
-            cure="Lower learning_rate or raise regularization.",
-        )
-        return learner.learned()
+        return VariationalFit(self.settings, train, seed, aids.warm).run(progress, aids)
 
 
-class _Learner:
-    """The tables of one fit, and what an epoch does to them."""
+class VariationalFit(EpochFit):
+    """The tastes of users, and the directions and biases of items; an epoch goes over the users with events."""
 
-    def __init__(
-        self, settings: VariationalSettings, matrix: sparse.csr_array, rising: F32, seed: int, warm: Start | None
-    ) -> None:
+    name, cure = "variational", "Lower learning_rate or raise regularization."
+
+    def __init__(self, settings: VariationalSettings, train: Dataset, seed: int, warm: Start | None) -> None:
         import torch
 
         from recsys.models.factors.elbo import Tastes
         from recsys.training.adam import Adam
         from recsys.training.losses import large_products
 
-        self.settings, self.seed, self.matrix, self.rising = settings, seed, matrix, rising
+        self.rising = trend(train.interactions, settings.trend_days)
+        matrix = matrix_to_learn("variational", train)
+        self.settings, self.seed, self.matrix = settings, seed, matrix
         total = np.maximum(matrix.sum(axis=1, dtype=np.float64), 1e-12)
         self.informing = sparse.diags_array(total**-settings.user_exponent).astype(np.float32).tocsr() @ matrix
         self.informing.sort_indices()  # or scipy does so after the first epoch, and later sums round otherwise
         self.counts = matrix.sum(axis=0, dtype=np.float64)
         self.active = np.flatnonzero(np.diff(matrix.indptr) > 0)
+        super().__init__(settings, seed, Rows(self.active), float(self.informing.sum()))
         n_users, width = matrix.shape[0], settings.dim - 1
         log_counts = np.log(np.maximum(self.counts, 0.5), dtype=np.float32)[:, None]
         self.bias_start = torch.from_numpy(log_counts - log_counts.mean())
@@ -158,31 +147,25 @@ class _Learner:
         tastes = {f"tastes_{name}": table.numpy() for name, table in self.tastes._asdict().items()}
         return {**self.items.state("items"), **self.bias.state("bias"), **tastes}
 
-    def epoch(self, number: int) -> Mapping[str, float]:
-        """One pass over the users in a drawn order; the bound on the nats of an event."""
+    def step(self, batch: Array, rate: float, rng: np.random.Generator) -> float:
+        """Its loss is the bound on the nats of the events."""
         import torch
 
         from recsys.models.factors.elbo import divergence, taken
 
-        s, rng = self.settings, generator(self.seed, f"variational epoch {number}")
-        order = rng.permutation(self.active)
-        steps, nats = math.ceil(len(order) / s.batch_size), 0.0
-        for step in range(steps):
-            chosen = np.sort(order[step * s.batch_size : (step + 1) * s.batch_size])
-            drawn, stands_for = self._drawn(rng)
-            rows, part = torch.from_numpy(chosen), self.informing[chosen]
-            before, had = taken(self.tastes, rows), torch.from_numpy(part @ self.items.table.numpy())
-            found = self._visited(self.tastes, rows, part, had, drawn, stands_for)
-            by_items, by_bias = self._pulled(part, before.mean)
-            by_items[drawn] += found.items
-            by_bias[drawn] += found.bias
-            bias = torch.from_numpy(part @ self.bias.table.numpy())
-            nats += found.nats + divergence(before) - float(bias.sum() + (before.mean * had).sum())
-            share = len(chosen) / len(order)
-            rate = cosine_rate(s.learning_rate, number, step, steps, s.epochs)
-            self.items.step(by_items.add_(self.items.table, alpha=s.regularization * share), rate)
-            self.bias.step(by_bias.add_(self.bias.table - self.bias_start, alpha=share), rate)
-        return {"loss": nats / float(self.informing.sum())}
+        chosen, share = np.sort(batch), len(batch) / len(self.active)
+        drawn, stands_for = self._drawn(rng)
+        rows, part = torch.from_numpy(chosen), self.informing[chosen]
+        before, had = taken(self.tastes, rows), torch.from_numpy(part @ self.items.table.numpy())
+        found = self._visited(self.tastes, rows, part, had, drawn, stands_for)
+        by_items, by_bias = self._pulled(part, before.mean)
+        by_items[drawn] += found.items
+        by_bias[drawn] += found.bias
+        bias = torch.from_numpy(part @ self.bias.table.numpy())
+        nats = found.nats + divergence(before) - float(bias.sum() + (before.mean * had).sum())
+        self.items.step(by_items.add_(self.items.table, alpha=self.settings.regularization * share), rate)
+        self.bias.step(by_bias.add_(self.bias.table - self.bias_start, alpha=share), rate)
+        return float(nats)
 
     def _visited(self, tastes: Any, rows: Any, part: sparse.csr_array, had: Any, drawn: Any, stands_for: Any) -> Any:
         """A step for the tastes of some users, kept in their tables."""
@@ -232,7 +215,7 @@ class _Learner:
                 self._visited(tastes, torch.from_numpy(chosen), part, had, slice(None), 0.0)
         return tastes
 
-    def learned(self) -> Embeddings:
+    def finish(self) -> Embeddings:
         s, tastes = self.settings, self._settled()
         means = tastes.mean.numpy()
         means[np.diff(self.matrix.indptr) == 0] = 0

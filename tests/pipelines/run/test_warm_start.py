@@ -16,8 +16,7 @@ from recsys.errors import SettingError
 from recsys.ids import IdMap
 from recsys.models.export import content_of
 from recsys.models.registry import make_model
-from recsys.models.two_tower import TwoTowerSettings
-from recsys.models.two_tower import _Learner as TwoTowerLearner
+from recsys.models.two_tower import TwoTowerFit, TwoTowerSettings
 from recsys.models.warm_start import start_of
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.settings import load_settings
@@ -120,7 +119,7 @@ def test_a_tower_begins_at_the_space_of_the_bundle_and_not_at_the_spectrum(tmp_p
         settings |= {"item_features": [{"column": "item_id"}]}
     _, bundle = bundled(tmp_path, "two_tower", MODELS["two_tower"] | {"propagation": 0.2}, before())
     start = start_of(bundle, data)
-    learned = TwoTowerLearner(TwoTowerSettings(**settings), data, 1, start).learned()
+    learned = TwoTowerFit(TwoTowerSettings(**settings), data, 1, start).finish()
     users, _ = learned.encoder.encode(Users.known(np.arange(N_NEW), data.interactions.histories()))
     assert np.median(cosine(users, start.users)) > 0.95
     assert np.median(cosine(learned.items, start.items)) > 0.95
