@@ -17,16 +17,18 @@ def data() -> None:
 @data.command()
 @click.argument("source", metavar="FILE")
 @column_options
-@click.option("--items", type=click.Path(path_type=Path), help="The item table, to hold the ids against.")
+@click.option("--items", type=click.Path(path_type=Path), help="The item table; default: that of the folder.")
+@click.option("--users", type=click.Path(path_type=Path), help="The user table; default: that of the folder.")
 @stage
-def check(source: str, columns: dict[str, str], items: Path | None, as_json: bool) -> Any:
+def check(source: str, columns: dict[str, str], items: Path | None, users: Path | None, as_json: bool) -> Any:
     """Say everything that is wrong with the events of FILE: a file, folder, pattern or named data set.
 
-    Exit status 1 where there are errors, 0 with warnings alone.
+    The tables of items and users beside them are read as well. Exit status 1 where there are errors, 0 with warnings
+    alone: then `recsys train` does not refuse the data.
     """
     from recsys.data.check.check import check as run_check
 
-    checked = run_check(source, columns, items=items)
+    checked = run_check(source, columns, items=items, users=users)
     result = {
         "where": checked.where,
         "facts": dict(checked.facts),

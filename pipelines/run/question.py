@@ -36,6 +36,8 @@ def prepare(settings: RunSettings, steps: Steps) -> Prepared:
     threads = set_threads(settings.threads)
     with steps.step("data") as progress:
         world, data, notes = _load(settings, progress)
+    for warning in data.warnings:
+        steps.warn(warning)
     for note in notes:
         steps.say(note)
     with steps.step("split"):

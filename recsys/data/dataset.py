@@ -40,7 +40,8 @@ class Dataset:
     items: Arrow table, row i describes item i; a title, null where none is known, and
     perhaps the other columns of ITEM_COLUMNS. target_event: the only event type that a split asks for, and that
     counts as having had an item; None = all. item_features, user_features: whatever other columns the tables of items
-    and users had, row i describing item or user i; null where one is not described.
+    and users had, row i describing item or user i; null where one is not described. warnings: what reading noticed and
+    does not refuse, in sentences: ids that a tool has spoilt, tables that share no id.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Dataset:
     target_event: str | None = None
     item_features: pa.Table | None = None
     user_features: pa.Table | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def described_items(self) -> pa.Table:

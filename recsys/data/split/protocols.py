@@ -21,21 +21,59 @@ _TOGETHER = 1 << 22  # events whose users are asked about at a time
 
 def _global_time(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     """Cut at two moments: targets are what happened after, the history is what happened before."""
-    events = data.interactions
-    assert events.time is not None
-    _refuse_empty(data)
-    at_test = _moment(events, 1 - settings.test)
-    at_validation = _moment(events, 1 - settings.test - settings.validation)
-    if not events.time[0] < at_validation < at_test <= events.time[-1]:
-        raise DataError(f"{data.name} is too small or too short in time to cut twice; it has {len(events)} events.")
-    before = slice(None, int(np.searchsorted(events.time, at_validation)))
-    between = slice(before.stop, int(np.searchsorted(events.time, at_test)))
+    at_validation, at_test, before, between = _cut_twice(data, settings)
     return Split(
         "global time split: learned before, judged after, no leak, items new to the user"
         if not settings.repeats
         else "global time split: learned before, judged after, no leak, repeats count",
         _after(data, before, between, at_validation, settings.repeats),
         _after(data, slice(None, between.stop), slice(between.stop, None), at_test, settings.repeats),
+    )
+
+
+def _cut_twice(data: Dataset, settings: SplitSettings) -> tuple[int, int, slice, slice]:
+    """The two moments, and the places of the events before the first and between them."""
+    events = data.interactions
+    assert events.time is not None
+    _refuse_empty(data)
+    at_test = _moment(events, 1 - settings.test)
+    at_validation = _moment(events, 1 - settings.test - settings.validation)
+    if not events.time[0] < at_validation < at_test <= events.time[-1]:
+        span = int(events.time[-1] - events.time[0])
+        raise DataError(
+            f"{data.name} is too small or too short in time to cut twice: {len(events):,} events in {span:,} seconds. "
+            "Bring more, or choose larger parts (split.test, split.validation)."
+        )
+    before = slice(None, int(np.searchsorted(events.time, at_validation)))
+    return at_validation, at_test, before, slice(before.stop, int(np.searchsorted(events.time, at_test)))
+
+
+def refuse_global_time(data: Dataset) -> None:
+    """Raises the DataError that the default split would raise, much sooner than it splits."""
+    settings, events = SplitSettings(), data.interactions
+    _, _, before, between = _cut_twice(data, settings)
+    for past, future in ((before, between), (slice(None, between.stop), slice(between.stop, None))):
+        if not _asks_for_something_new(events.where(past), events.where(future)):
+            raise DataError(_nothing_asked(data, settings.repeats))
+
+
+def _asks_for_something_new(past: Interactions, future: Interactions) -> bool:
+    """Whether anybody has an item later that they had not before; a few of the later events mostly tell."""
+    for some in (slice(None, 1_000), slice(1_000, None)):
+        user, item = future.user[some], future.item[some]
+        asked = np.zeros(past.n_users, bool)
+        asked[user] = True
+        own = np.flatnonzero(asked[past.user])
+        had = past.user[own].astype(np.int64) * past.n_items + past.item[own]
+        if not np.isin(user.astype(np.int64) * past.n_items + item, had).all():
+            return True
+    return False
+
+
+def _nothing_asked(data: Dataset, repeats: bool) -> str:
+    return (
+        f"{data.name}: no user has anything to be asked for{'' if repeats else ' that is new to them'}. "
+        "Choose an earlier cut, count repeats, or bring more data."
     )
 
 
@@ -71,10 +109,7 @@ def _holdout(
     pairs = _targets(train, pasts, later, repeats)
     user = np.flatnonzero(pairs.lengths).astype(np.int32)
     if not len(user):
-        raise DataError(
-            f"{train.name}: no user has anything to be asked for{'' if repeats else ' that is new to him'}. "
-            "Choose an earlier cut, count repeats, or bring more data."
-        )
+        raise DataError(_nothing_asked(train, repeats))
     brought = pasts.take(user) if past.folder is None else on_disk.taken(past.folder, pasts, user)
     trained = train.interactions.user_counts() > 0 if known is None else known
     return Holdout(train, user, brought, trained[user], pairs.take(user), now)

@@ -164,9 +164,9 @@ def test_what_cannot_be_split_is_refused_with_the_reason() -> None:
     with pytest.raises(SettingError, match="'global_time', 'later_half'"):
         SplitSettings.build({"kind": "random"}, where="test")
     assert "shop has neither timestamps nor" not in refusal(at_once)
-    assert "shop is too small or too short in time to cut twice; it has 9 events" in refusal(at_once)
+    assert "shop is too small or too short in time to cut twice: 9 events in 0 seconds" in refusal(at_once)
     assert "shop has no event before the cut at 60%" in refusal(at_once, kind="later_half")
-    assert "no user has anything to be asked for that is new to him" in refusal(dataset_of(same))
+    assert "no user has anything to be asked for that is new to them" in refusal(dataset_of(same))
     nothing = at_once.having(at_once.interactions.where(slice(0)))
     for kind in ("global_time", "later_half"):
         assert "shop has no events to split" in refusal(nothing, kind=kind)
