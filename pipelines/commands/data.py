@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import Negative, column_options, stage
+from recsys.pipelines.commands.stage import (
+    Negative,
+    column_options,
+    config_for,
+    data_options,
+    run_options,
+    shown,
+    stage,
+)
 
 
 @click.group()
@@ -16,19 +24,40 @@ def data() -> None:
 
 @data.command()
 @click.argument("source", metavar="FILE")
-@column_options
 @click.option("--items", type=click.Path(path_type=Path), help="The item table; default: that of the folder.")
 @click.option("--users", type=click.Path(path_type=Path), help="The user table; default: that of the folder.")
+@data_options
+@run_options
 @stage
-def check(source: str, columns: dict[str, str], items: Path | None, users: Path | None, as_json: bool) -> Any:
+def check(
+    source: str,
+    items: Path | None,
+    users: Path | None,
+    config: str | None,
+    dry_run: bool,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> Any:
     """Say everything that is wrong with the events of FILE: a file, folder, pattern or named data set.
 
     The tables of items and users beside them are read as well. Exit status 1 where there are errors, 0 with warnings
-    alone: then `recsys train` does not refuse the data.
+    alone: then `recsys train` with the same settings does not refuse the data.
     """
-    from recsys.data.check.check import check as run_check
+    from recsys.config import overridden
 
-    checked = run_check(source, columns, items=items, users=users)
+    named = [text for text in assignments if text.split("=")[0].split(".")[0] == "columns"]
+    if config or dry_run or len(named) < len(assignments):
+        from recsys.pipelines.run.check import check_for
+        from recsys.pipelines.run.settings import load_settings
+
+        settings = load_settings(config or config_for(source), assignments, data=source)
+        if dry_run:
+            return shown(settings, as_json)
+        checked = check_for(settings, items=items, users=users)
+    else:  # no settings are read, and nothing of the training extra is needed
+        from recsys.data.check.check import check as run_check
+
+        checked = run_check(source, overridden({}, named).get("columns"), items=items, users=users)
     result = {
         "where": checked.where,
         "facts": dict(checked.facts),

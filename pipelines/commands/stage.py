@@ -126,8 +126,28 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, columns={role: name for role, name in named.items() if name}, **kwargs)
 
     for short, role in reversed(ROLES.items()):
-        run = click.option(f"--{short}-col", help=f"Your name for the column {role}.")(run)
+        run = click.option(f"--{short}-col", help=f"Your name for the column {role}; columns.{role}=NAME.")(run)
     return run
+
+
+def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --user-col and its like and --model, each another spelling of a setting: they stand before `assignments`."""
+
+    @wraps(command)
+    def run(*args: Any, columns: Mapping[str, str], model: str | None, **kwargs: Any) -> Any:
+        chosen = [] if model is None else [f"model={quoted(model)}"]
+        own = [f"columns.{role}={quoted(name)}" for role, name in columns.items()]
+        return command(*args, **kwargs | {"assignments": (*own, *chosen, *kwargs["assignments"])})
+
+    model = click.option(
+        "--model", help="The model, by name; model=NAME. A config of another one lends it no settings."
+    )
+    return model(column_options(run))
+
+
+def quoted(value: str) -> str:
+    """Text as a setting on the command line that is read as this text, whatever it looks like."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def config_for(data: str) -> str | None:

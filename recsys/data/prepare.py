@@ -185,4 +185,6 @@ def _compacted(data: Dataset) -> Dataset:
         items=data.items.take(item),
         item_features=None if data.item_features is None else data.item_features.take(item),
         user_features=None if data.user_features is None else data.user_features.take(user),
+        item_rows=None if data.item_rows is None else data.item_rows._replace(row=data.item_rows.row[item]),
+        user_rows=None if data.user_rows is None else data.user_rows._replace(row=data.user_rows.row[user]),
     )

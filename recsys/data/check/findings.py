@@ -49,15 +49,20 @@ class Where(str):
         return where
 
     def place(self, row: int) -> tuple[str | None, int]:
-        """The file of a row (from 1; None where there is but one) and its number in it."""
+        """The file of a row (from 1; None where the table is called by it) and its number in it."""
         row += self.before
         for part in self.parts:
             if row <= part.rows:
                 for skipped in part.skipped:
                     row += skipped <= row
-                return part.file if len(self.parts) > 1 else None, row
+                return part.file if part.file != self else None, row
             row -= part.rows
         return None, row
+
+    def row(self, row: int) -> str:
+        """A row (from 1) as a sentence calls it, with its file."""
+        file, row = self.place(row)
+        return f"row {row} of {file or self}"
 
 
 @dataclass(frozen=True)

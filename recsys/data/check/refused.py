@@ -1,7 +1,7 @@
 """What is wrong with data whose rows are all right: parts that do not meet, events of one user alone, no split.
 
-A run finds these out when it reads and splits; a check must not take as long. A log with times is asked the questions of
-the default split alone, without maps of ids and histories; a log without times is read and split as in a run.
+A run finds these out when it reads and splits; a check must not take as long. A log with times is asked what the
+default split asks, without maps of ids and histories; a log without times is read and split as in a run.
 """
 
 from collections.abc import Mapping

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.arrays import Array
+from recsys.arrays import I32, Array
 from recsys.data.check.findings import Finding, Where, refuse
 from recsys.data.check.ids import described_twice, odd_ids, unmet, unmet_parts
-from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published, columns_of
+from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published, TableRows, columns_of
 from recsys.data.read.columns import id_text
 from recsys.data.read.event_log import Log, log_of
 from recsys.data.read.event_table import EventTable, event_table
@@ -49,7 +49,7 @@ def dataset_of(
     user_ids = IdMap.of(log.users)
     item_ids = IdMap.of(log.items) if item_ids is None else item_ids.extended(log.items)
     people = _described(users, "user", (columns or {}).get("user_id", "user_id"))
-    user_ids, user_features = _users(people, user_ids)
+    user_ids, user_features, user_row = _users(people, user_ids)
     found = _doubts(log, known, people, columns or {}, Where(name) if read is None else read.where)
     interactions, part = log.numbered(user_ids, item_ids)
     published = None if part is None else Published(part, log.part_name)
@@ -63,6 +63,8 @@ def dataset_of(
         item_features=None if item_features is None else _lengthened(item_features, len(item_ids)),
         user_features=user_features,
         warnings=found,
+        item_rows=None if known is None else TableRows(known.where, _item_row(len(known.ids), len(item_ids))),
+        user_rows=None if people is None or user_row is None else TableRows(people.where, user_row),
     )
 
 
@@ -86,11 +88,13 @@ def _read(events: Any, columns: Mapping[str, str], name: str) -> EventTable:
 
 
 class ItemTable(NamedTuple):
-    """A table of items by itself. shown: the columns of ITEM_COLUMNS, as far as it has them; described: all columns."""
+    """A table of items by itself. shown: the columns of ITEM_COLUMNS, as far as it has them; described: all columns.
+    where: what it is called, and which file a row stands in."""
 
     ids: list[str]
     shown: pa.Table
     described: pa.Table
+    where: Where
 
 
 def read_items(source: Any, own_name: str = "item_id") -> ItemTable:
@@ -100,7 +104,7 @@ def read_items(source: Any, own_name: str = "item_id") -> ItemTable:
     shown, ids, features = _items(known)
     assert ids is not None
     shown = _filled(shown, len(ids))
-    return ItemTable(known.ids, shown, columns_of(ids, "item_id", shown, features))
+    return ItemTable(known.ids, shown, columns_of(ids, "item_id", shown, features), known.where)
 
 
 class _Known(NamedTuple):
@@ -108,7 +112,7 @@ class _Known(NamedTuple):
 
     table: pa.Table
     ids: list[str]
-    where: Any
+    where: Where
 
 
 def _described(source: Any, what: str, own_name: str) -> _Known | None:
@@ -144,14 +148,21 @@ def _items(known: _Known | None) -> tuple[pa.Table, IdMap | None, pa.Table | Non
     return pa.table(columns), IdMap.of(known.ids), others if others.num_columns else None
 
 
-def _users(known: _Known | None, ids: IdMap) -> tuple[IdMap, pa.Table | None]:
-    """The map with the described users that had no events at its end, and the columns in its order."""
+def _item_row(described: int, n: int) -> I32:
+    """int32 (n,): the row of each item in the table of the described ones, which come first."""
+    row = np.arange(n, dtype=np.int32)
+    row[described:] = -1
+    return row
+
+
+def _users(known: _Known | None, ids: IdMap) -> tuple[IdMap, pa.Table | None, I32 | None]:
+    """The map with the described users that had no events at its end, the columns in its order, and their rows."""
     if known is None or not known.table.num_columns:
-        return ids, None
+        return ids, None, None
     ids = ids.extended(known.ids)
-    row = np.full(len(ids), -1, np.int64)
+    row = np.full(len(ids), -1, np.int32)
     row[ids.indices(known.ids)] = np.arange(len(known.ids))
-    return ids, known.table.take(pa.array(row, mask=row < 0))
+    return ids, known.table.take(pa.array(row, mask=row < 0)), row
 
 
 def id_column(table: pa.Table, own_name: str, standard: str) -> str | None:

@@ -199,7 +199,9 @@ def test_a_published_split_needs_both_sides() -> None:
 
 
 def test_shares_that_leave_nothing_to_learn_from_are_refused_before_work_starts() -> None:
-    with pytest.raises(SettingError, match=r"'test' in run\.toml: .*nothing is left to learn from.*got 0\.5"):
+    with pytest.raises(
+        SettingError, match=r"'test' in run\.toml is refused: .*nothing is left to learn from.*got 0\.5"
+    ):
         SplitSettings.build({"validation": 0.5, "test": 0.5}, where="run.toml")
     with pytest.raises(SettingError, match="'cut'"):
         SplitSettings.build({"cut": 1.0}, where="run.toml")
