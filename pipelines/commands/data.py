@@ -126,6 +126,7 @@ def download(name: str | None, mirror: str | None, folder: Path | None, as_json:
                 click.echo(f"{key}: {remote.note}{'' if remote.md5 else ', so it cannot be verified'}")
         return listed
     from recsys.pipelines.console import Steps
+    from recsys.text import command_line
 
     steps = Steps(quiet=as_json)
     with steps.step("download") as progress:
@@ -133,7 +134,7 @@ def download(name: str | None, mirror: str | None, folder: Path | None, as_json:
     verified = REMOTES[name].md5 is not None
     if not verified:
         steps.warn(f"{name} changes over time, so no digest could be held against it.")
-    steps.say(f"{path}. Next: recsys data check {path if folder else name}")
+    steps.say(f"{path}. Next: {command_line('recsys data check', path if folder else name)}")
     return {"path": str(path), "verified": verified}
 
 

@@ -56,6 +56,7 @@ def train(
     from recsys.pipelines.run.question import prepare
     from recsys.pipelines.run.train import comparisons_of, metrics_of
     from recsys.pipelines.run.train import train as run_train
+    from recsys.text import command_line
 
     steps = Steps(quiet=as_json or assists())
     if assists():
@@ -64,7 +65,8 @@ def train(
     trained = run_train(settings, steps, resume=resume)
     steps.say(trained.table)
     logged = trained.bundle if trained.run_id is None else trained.run_id
-    following = "It has no bundle to export." if trained.bundle is None else f"Next: recsys export {logged}"
+    exporting = f"Next: {command_line('recsys export', logged)}"
+    following = "It has no bundle to export." if trained.bundle is None else exporting
     steps.say(f"\nRun {trained.run_id or 'not logged'}. {following}")
     return {
         "run_id": trained.run_id,

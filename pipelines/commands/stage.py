@@ -15,7 +15,7 @@ import click
 from recsys.errors import RecsysError, SettingError
 from recsys.pipelines.commands import interrupt
 
-EXIT_NEGATIVE, EXIT_FAULT, EXIT_INTERRUPTED, EXIT_UNREAD = 1, 2, 130, 141
+EXIT_NEGATIVE, EXIT_FAULT, EXIT_OURS, EXIT_INTERRUPTED, EXIT_UNREAD = 1, 2, 70, 130, 141
 _OWN = ("recsys", "pipelines", "serving")
 _LONGEST = 2_000  # characters of a sentence: a value that somebody gave may be a whole file
 ROLES = {"user": "user_id", "item": "item_id", "time": "timestamp", "event": "event", "weight": "weight"}

@@ -196,10 +196,11 @@ def _published_candidates(data: Dataset, settings: SplitSettings, seed: int) -> 
     found = _published(data, settings, seed)
     test, tune = found.test, found.validation
     among = published_candidates(data, test.user, test.targets)
-    count = int((among.lengths - test.targets.lengths).max())
+    listed = among.lengths - test.targets.lengths
+    least, count = int(listed.min()), int(listed.max())
+    said = f"{count:,}" if least == count else f"{least:,} to {count:,}"
     return Split(
-        f"{found.title}; ranked among {count:,} published candidates and not all items: compare within this protocol "
-        "only",
+        f"{found.title}; ranked among {said} published candidates and not all items: compare within this protocol only",
         replace(tune, among=drawn_candidates(data, tune.had, tune.targets, count, seed=seed)),
         replace(test, among=among),
     )
