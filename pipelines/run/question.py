@@ -65,5 +65,5 @@ def read_data(settings: RunSettings, progress: Progress) -> tuple[World | None, 
     else:
         data = world.dataset
     data, notes = prepared_data(data, settings.prepare, compact=world is None)
-    refuse_one_sided(data)
+    refuse_one_sided(data.name, data.interactions.user, data.interactions.item)
     return world, data, notes

@@ -17,13 +17,19 @@ import numpy as np
 from recsys.arrays import Array, Bool
 from recsys.data.check.described import check_described
 from recsys.data.check.events import Events, parse_table
-from recsys.data.check.findings import Finding, errors, ragged_rows, whole
+from recsys.data.check.findings import Finding, errors, ragged_rows, refusal, whole
+from recsys.data.check.ids import unmet_parts
 from recsys.data.check.patterns import bots, jumps, lonely, swapped
-from recsys.data.check.refused import refused_by_a_run
+from recsys.data.prepare import refuse_one_sided
 from recsys.data.read.event_table import EventTable, event_table
 from recsys.data.read.formats import Skipped
 from recsys.data.read.load import find, read_events, table_of
 from recsys.data.read.movielens import is_movielens, read_movielens
+from recsys.data.read.tables import dataset_of
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.protocols import refuse_global_time
+from recsys.data.split.split import split as split_data
+from recsys.errors import DataError
 from recsys.history import DAY_S
 
 _EARLY_SECOND = 631_152_000  # 1990: no log of clicks is older, so smaller numbers count something else
@@ -64,7 +70,7 @@ def check(
     skipped: list[Skipped] = []
     read, own = _read(source, columns or {}, skipped)
     table, found = read.table, read.roles
-    ragged = ragged_rows(skipped, len(table), len(read.where.parts) > 1)
+    ragged = ragged_rows(skipped, len(table), read.where)
     others = {who: own.get(who) if given is None else given for who, given in (("item", items), ("user", users))}
     if not len(table):
         empty = whole("error", "no_rows", "", "has no rows", "Is it the file?")
@@ -85,7 +91,7 @@ def check(
         findings += _patterns(events, found, time.time() if now is None else now)
         facts |= _facts(events)
         if not errors([*ragged, *findings]):
-            findings += refused_by_a_run(read, events, others, columns or {}, split)
+            findings += _refused_by_a_run(read, events, others, columns or {}, split)
     placed = [*ragged, *(finding.placed(read.where) for finding in findings)]
     return Checked(read.where, facts, sorted(placed, key=lambda finding: finding.level != "error"))
 
@@ -106,6 +112,32 @@ def _moved(finding: Finding, first: int, part: str | None) -> Finding:
     """A finding about a part that begins after `first` rows, its row counted in the whole table."""
     row = finding.first_row
     return replace(finding, part=part if finding.count else None, first_row=None if row is None else row + first)
+
+
+def _refused_by_a_run(
+    read: EventTable, events: Events, tables: Mapping[str, Any], columns: Mapping[str, str], split: bool
+) -> list[Finding]:
+    """How the parts of a published split meet, and what a run refuses of a table whose rows can all be read.
+
+    tables: of items and users, by "item" and "user". columns: the user's own names. split: also what the split refuses
+    that a run makes by default: of a log with times its questions alone, without maps of ids and histories.
+    """
+    part = read.published()[0]
+    findings: list[Finding] = []
+    if part is not None:
+        findings += unmet_parts(events.user, events.users, part, read.roles["user_id"], "user")
+        findings += unmet_parts(events.item, events.items, part, read.roles["item_id"], "item")
+    try:
+        refuse_one_sided(str(read.where), events.user, events.item)
+        if events.time is None:
+            data = dataset_of(read, tables["item"], tables["user"], columns=columns, name=str(read.where))
+            if split:
+                split_data(data, SplitSettings(), seed=1)
+        elif split:
+            refuse_global_time(str(read.where), events.user, events.item, events.time)
+    except DataError as error:
+        findings.append(refusal(error))
+    return findings
 
 
 def _patterns(events: Events, found: Mapping[str, str], now: float) -> list[Finding]:

@@ -34,7 +34,7 @@ def check_described(source: Any, who: str, events: Events, roles: Mapping[str, s
         table, where = read_rows(source, text, name=f"{who}s", skipped=skipped)
     except DataError as error:
         return [refusal(error)]
-    findings = ragged_rows(skipped, len(table), len(where.parts) > 1)
+    findings = ragged_rows(skipped, len(table), where)
     own, codes = id_column(table, column, standard), None
     if own is None:
         said = f"is no table of {who}s: it has no column {column!r}; its columns are {', '.join(table.column_names)}"

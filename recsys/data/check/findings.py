@@ -130,15 +130,15 @@ def whole(level: Level, kind: str, column: str, said: str, fix: str) -> Finding:
     return Finding(level, kind, column, 0, 0, None, said, fix)
 
 
-def ragged_rows(skipped: Sequence["SkippedRow"], read: int, many: bool) -> list[Finding]:
+def ragged_rows(skipped: Sequence["SkippedRow"], read: int, where: str) -> list[Finding]:
     """A finding about the rows of a CSV that do not fit its header; its row counts in the file already.
 
-    read: how many rows do fit. many: the table has several files, so that the first row's is named.
+    read: how many rows do fit. where: what the table is called.
     """
     if not skipped:
         return []
     said = f"rows have another number of fields than the header, as in {skipped[0].text[:80]!r}"
-    fix, file = "Quote the fields that hold the separator.", skipped[0].file if many else None
+    fix, file = "Quote the fields that hold the separator.", skipped[0].file if skipped[0].file != where else None
     return [Finding("error", "ragged_row", "", len(skipped), read + len(skipped), skipped[0].row, said, fix, file)]
 
 
