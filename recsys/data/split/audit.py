@@ -247,7 +247,7 @@ def _key_blocks(ragged: Ragged, n_values: int) -> Iterator[I64]:
 
 
 def held(asked: I64, blocks: Iterable[I64]) -> Bool:
-    """(n,): which of the keys asked for occur among others; these come in blocks, so that memory is theirs."""
+    """(n,): which of the distinct keys asked for occur among others, which come in blocks, so that memory is theirs."""
     order = np.argsort(asked, kind="stable")
     ascending, found = asked[order], np.zeros(len(asked) + 1, bool)
     for block in blocks:

@@ -81,7 +81,7 @@ def _asks_for_something_new(user: I32, item: I32, past: Bool, future: I64) -> bo
         who[user[some]] = True
         own = np.flatnonzero(past & who[user])
         asked, had = (user[at].astype(np.int64) * n_items + item[at] for at in (some, own))
-        if not held(asked, [had]).all():
+        if not held(np.unique(asked), [had]).all():
             return True
     return False
 
