@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from recsys.config import Settings
 from recsys.models.registry import MODELS, model_class
 from recsys.pipelines.cli import main as recsys
-from recsys.pipelines.commands.stage import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_NEGATIVE, EXIT_UNREAD
+from recsys.pipelines.commands.stage import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_NEGATIVE, EXIT_OURS, EXIT_UNREAD
 from recsys.pipelines.run.settings import CONFIGS, RunSettings
 from recsys.serving.cli import main as serving
 
@@ -32,6 +32,7 @@ and `--help`; `recsys serve` takes `--help` alone, and prints a JSON line once i
 | 0 | done |
 | {EXIT_NEGATIVE} | done, and the verdict is negative: `data check`, `data audit` or `doctor` found something wrong |
 | {EXIT_FAULT} | not done: a wrong option, setting, file or environment; a sentence on standard error says what to do |
+| {EXIT_OURS} | a fault of recsys itself: the traceback is printed, to be reported |
 | {EXIT_INTERRUPTED} | interrupted |
 | {EXIT_UNREAD} | nobody read the output to its end, as after `\\| head` |
 

@@ -1,6 +1,7 @@
 """The command line: a thin skin over the stages. Heavy libraries are loaded by the command that needs them."""
 
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from recsys.pipelines.commands.items import items
 from recsys.pipelines.commands.learning import demo, evaluate, models, train
 from recsys.pipelines.commands.runs import promote, runs, track
 from recsys.pipelines.commands.serving import export, recommend, serve
-from recsys.pipelines.commands.stage import EXIT_INTERRUPTED, leave_unread, say_fault
+from recsys.pipelines.commands.stage import EXIT_INTERRUPTED, EXIT_OURS, leave_unread, say_fault
 from recsys.pipelines.commands.tuning import dims, tune
 
 
@@ -42,6 +43,8 @@ class OneSentence(click.Group):
                 context = getattr(error, "ctx", None)
                 path = context.command_path if context else "recsys"
                 said = error.format_message()
+                if isinstance(error, click.NoSuchOption):
+                    said += f" An id or a file that begins with a dash stands behind --, as in `{path} -- -1`."
                 say_fault(f"{said}{'' if said.endswith(('.', '?')) else '.'} See `{path} --help`.")
             sys.exit(error.exit_code)
         except BrokenPipeError:
@@ -49,6 +52,11 @@ class OneSentence(click.Group):
         except click.Abort:
             say_fault("interrupted")
             sys.exit(EXIT_INTERRUPTED)
+        except Exception as error:  # not 1, which is the verdict of a check
+            traceback.print_exc()
+            said = f"{type(error).__name__}: {error}".rstrip(".")
+            say_fault(f"this is a fault of recsys and not yours ({said}). Please report it with the lines above.")
+            sys.exit(EXIT_OURS)
 
 
 @click.group(cls=OneSentence, context_settings={"help_option_names": ["-h", "--help"]})

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 from shutil import which
 from typing import Any
 
@@ -22,7 +23,7 @@ from recsys.pipelines.run.settings import RunSettings
 from recsys.pipelines.run.train import Trained, comparisons_of, metrics_of, train
 from recsys.pipelines.service import ask, running
 from recsys.pipelines.tracking.store import store, tracking_uri
-from recsys.text import one_line, text_table
+from recsys.text import command_line, one_line, text_table
 
 _METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10")
 _CLICKS = 3
@@ -129,10 +130,10 @@ def _show(person: str, body: dict[str, Any], answer: dict[str, Any], prepared: P
 def _farewell(root: Path, trained: Trained, request: dict[str, Any], steps: Steps) -> None:
     body, commands = json.dumps(request), _commands()
     steps.say("The same by hand:")
-    steps.say(f"  {commands}recsys serve {root} --port 8000")
-    steps.say(f"  curl -s localhost:8000/v1/recommend -H 'content-type: application/json' -d '{body}'")
+    steps.say(f"  {commands}{command_line('recsys serve', root, port=8000)}")
+    steps.say(f"  curl -s localhost:8000/v1/recommend -H 'content-type: application/json' -d {quote(body)}")
     steps.say(f"The run {trained.run_id} in the MLflow UI (then open http://127.0.0.1:5000):")
-    steps.say(f"  {commands}mlflow ui --backend-store-uri {tracking_uri()}")
+    steps.say(f"  {commands}mlflow ui --backend-store-uri {quote(tracking_uri())}")
     steps.say("Seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps.seconds.items()))
 
 

@@ -4,8 +4,10 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Self
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,29 +21,107 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     @classmethod
-    def build(cls, values: Mapping[str, Any], *, where: str) -> Self:
-        """Validated settings; `where` says in errors which file or command line the values came from."""
+    def build(cls, values: Mapping[str, Any], *, where: str, path: str = "") -> Self:
+        """Validated settings.
+
+        where: which file or command line the values came from, for errors. path: what stands before the name of a
+        field, where these settings are a part of others.
+        """
         try:
             return cls(**values)
         except ValidationError as error:
-            raise SettingError("; ".join(_sentence(cls, problem, where) for problem in error.errors())) from None
+            raise SettingError(_sentences(cls, error.errors(), where, path)) from None
 
 
-def _sentence(cls: type[BaseModel], problem: Any, where: str) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = _names(cls, problem["loc"][:-1])
-        return f"setting {path!r} in {where} is unknown; {did_you_mean(str(problem['loc'][-1]), known)}"
-    return f"setting {path!r} in {where}: {problem['msg']}, got {problem['input']!r}."
+_RULES = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "bool": "must be true or false",
+    "string": "must be text, in quotes where it looks like a number",
+    "tuple": "must be a list, as in [value, value]",
+    "list": "must be a list, as in [value, value]",
+    "dict": "must be a table, as in {name = value}",
+    "model": "must be a table of settings, as in {name = value}",
+}
 
 
-def _names(cls: type[BaseModel], path: Sequence[Any]) -> list[str]:
-    """The field names of the settings class that `path` leads to."""
-    current: Any = cls
-    for part in path:
-        field = getattr(current, "model_fields", {}).get(part)
-        current = field.annotation if field else None
-    return list(getattr(current, "model_fields", {}))
+class _Fault(NamedTuple):
+    """What is wrong with a setting. path: the fields, keys and places that lead to it. end: that of the sentence."""
+
+    path: tuple[str | int, ...]
+    rule: str
+    end: str
+
+
+def _sentences(cls: type[BaseModel], problems: Sequence[Any], where: str, path: str) -> str:
+    """A sentence for each wrong setting. One that may be of several types has a fault for each, of which those count
+    that went farthest."""
+    faults = [_fault(cls, problem) for problem in problems]
+    by_setting: dict[str, list[_Fault]] = {}
+    for fault in faults:
+        if not any(len(other.path) > len(fault.path) == _common(fault.path, other.path) for other in faults):
+            name = ".".join([path, *map(str, fault.path)] if path else map(str, fault.path))
+            by_setting.setdefault(f"setting {name!r} in {where}", []).append(fault)
+    return " ".join(
+        f"{owner} {' or '.join(dict.fromkeys(fault.rule for fault in found))}{found[0].end}"
+        for owner, found in by_setting.items()
+    )
+
+
+def _fault(cls: type[BaseModel], problem: Any) -> _Fault:
+    kind, value = problem["type"], problem["input"]
+    path, kinds = _walked(cls, problem["loc"], named=kind == "extra_forbidden")
+    if kind == "extra_forbidden":
+        fields = [name for one in kinds for name in getattr(one, "model_fields", {})]
+        return _Fault(path, f"is unknown; {did_you_mean(str(path[-1]), fields)}", "")
+    if kind == "missing":
+        return _Fault(path, "is missing, and has no default", ".")
+    rule = _RULES.get(kind.partition("_")[0]) if kind.endswith(("_type", "_parsing", "_from_float")) else None
+    said = problem["msg"].replace("Input should be ", "must be ").replace("Value error, ", "is refused: ")
+    return _Fault(path, rule or said, f", got {value!r}.")
+
+
+def _walked(cls: type[BaseModel], loc: Sequence[str | int], *, named: bool) -> tuple[tuple[str | int, ...], list[Any]]:
+    """The place of a fault without pydantic's own names of types, and the types of what holds it.
+
+    named: the last part is the name of a field that is not there.
+    """
+    path: list[str | int] = []
+    holders: list[Any] = [cls]
+    kinds: list[Any] = [cls]
+    for at, part in enumerate(loc):
+        inner = [kind for one in kinds for kind in _inside(one, part)]
+        if inner or len(kinds) == 1 or (named and at == len(loc) - 1):  # else it says which of several types was tried
+            path.append(part)
+            holders, kinds = kinds, inner
+    return tuple(path), holders
+
+
+def _inside(kind: Any, part: str | int) -> list[Any]:
+    """The types that a field, key or place of a type may have; none where the type has no such part."""
+    if field := getattr(kind, "model_fields", {}).get(part):
+        return _members(field.annotation)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if isinstance(part, int) and origin in (list, tuple):
+        return _members(arguments[0])
+    if isinstance(part, str) and origin is dict and "[" not in part:
+        return _members(arguments[1])
+    return []
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The types of a union, or the one type that it is."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _members(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [kind for one in get_args(annotation) for kind in _members(one)]
+    return [annotation]
+
+
+def _common(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """How many parts two paths begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def read_toml(path: Path) -> dict[str, Any]:

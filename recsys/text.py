@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from shlex import join
 
 WIDEST = 100  # characters of a cell
 
@@ -29,6 +30,25 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = "|" + "|".join("-" * (widths[at] + 1) + (":" if figures[at] else "-") for at in columns) + "|"
     return "\n".join([line(header), rule, *(line(row) for row in rows)])
+
+
+def command_line(command: str, *arguments: object, **options: object) -> str:
+    """A command to be pasted into a shell: quoted, and with -- before arguments of which one begins with a dash.
+
+    command: as it is typed, such as "recsys export". options: by their names without dashes.
+    """
+    words = list(map(str, arguments))
+    named = [word for name, value in options.items() for word in _option(name.replace("_", "-"), str(value))]
+    if any(word.startswith("-") for word in words):
+        return join([*command.split(), *named, "--", *words])
+    return join([*command.split(), *words, *named])
+
+
+def _option(name: str, value: str) -> list[str]:
+    """An option with its value, joined where the value would look like an option."""
+    if len(name) == 1:
+        return [f"-{name}{value}"] if value.startswith("-") else [f"-{name}", value]
+    return [f"--{name}={value}"] if value.startswith("-") else [f"--{name}", value]
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:

@@ -27,14 +27,17 @@ def bundles() -> None:
 def list_(root: Path | None, as_json: bool) -> Any:
     """List the bundles of ROOT, the newest first: size, age, and which one is current."""
     from recsys.bundle.prune import held
+    from recsys.text import command_line
 
     root = root or _default()
     found = held(root)
     if not as_json:
-        click.echo(_table(found) if found else f"{root} holds no bundles. Publish one: recsys export last")
-        click.echo(
-            f"{len(found)} bundles, {_mib(sum(one.size for one in found))} MiB. Next: recsys bundles prune --keep 3"
+        publish, prune_ = (
+            command_line("recsys export", "last", to=root),
+            command_line("recsys bundles prune", root, keep=3),
         )
+        click.echo(_table(found) if found else f"{root} holds no bundles. Publish one: {publish}")
+        click.echo(f"{len(found)} bundles, {_mib(sum(one.size for one in found))} MiB. Next: {prune_}")
     return {"root": str(root), "bundles": [asdict(one) for one in found]}
 
 

@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import Negative, column_options, stage
+from recsys.pipelines.commands.stage import (
+    Negative,
+    column_options,
+    config_for,
+    data_options,
+    run_options,
+    shown,
+    stage,
+)
 
 
 @click.group()
@@ -16,17 +24,40 @@ def data() -> None:
 
 @data.command()
 @click.argument("source", metavar="FILE")
-@column_options
-@click.option("--items", type=click.Path(path_type=Path), help="The item table, to hold the ids against.")
+@click.option("--items", type=click.Path(path_type=Path), help="The item table; default: that of the folder.")
+@click.option("--users", type=click.Path(path_type=Path), help="The user table; default: that of the folder.")
+@data_options
+@run_options
 @stage
-def check(source: str, columns: dict[str, str], items: Path | None, as_json: bool) -> Any:
+def check(
+    source: str,
+    items: Path | None,
+    users: Path | None,
+    config: str | None,
+    dry_run: bool,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> Any:
     """Say everything that is wrong with the events of FILE: a file, folder, pattern or named data set.
 
-    Exit status 1 where there are errors, 0 with warnings alone.
+    The tables of items and users beside them are read as well. Exit status 1 where there are errors, 0 with warnings
+    alone: then `recsys train` with the same settings does not refuse the data.
     """
-    from recsys.data.check.check import check as run_check
+    from recsys.config import overridden
 
-    checked = run_check(source, columns, items=items)
+    named = [text for text in assignments if text.split("=")[0].split(".")[0] == "columns"]
+    if config or dry_run or len(named) < len(assignments):
+        from recsys.pipelines.run.check import check_for
+        from recsys.pipelines.run.settings import load_settings
+
+        settings = load_settings(config or config_for(source), assignments, data=source)
+        if dry_run:
+            return shown(settings, as_json)
+        checked = check_for(settings, items=items, users=users)
+    else:  # no settings are read, and nothing of the training extra is needed
+        from recsys.data.check.check import check as run_check
+
+        checked = run_check(source, overridden({}, named).get("columns"), items=items, users=users)
     result = {
         "where": checked.where,
         "facts": dict(checked.facts),
@@ -95,6 +126,7 @@ def download(name: str | None, mirror: str | None, folder: Path | None, as_json:
                 click.echo(f"{key}: {remote.note}{'' if remote.md5 else ', so it cannot be verified'}")
         return listed
     from recsys.pipelines.console import Steps
+    from recsys.text import command_line
 
     steps = Steps(quiet=as_json)
     with steps.step("download") as progress:
@@ -102,7 +134,7 @@ def download(name: str | None, mirror: str | None, folder: Path | None, as_json:
     verified = REMOTES[name].md5 is not None
     if not verified:
         steps.warn(f"{name} changes over time, so no digest could be held against it.")
-    steps.say(f"{path}. Next: recsys data check {path if folder else name}")
+    steps.say(f"{path}. Next: {command_line('recsys data check', path if folder else name)}")
     return {"path": str(path), "verified": verified}
 
 

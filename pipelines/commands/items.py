@@ -1,15 +1,20 @@
 """Commands about items that came after training: encode, add."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from recsys.pipelines.commands.stage import stage
 
+if TYPE_CHECKING:
+    from recsys.data.read.tables import ItemTable
+
 _BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
 _FILE = click.argument("file", type=click.Path(path_type=Path))
-_ID = click.option("--item", "own_name", default="item_id", show_default=True, help="Column with the item ids.")
+_ID = click.option("--item-col", "own_name", default="item_id", show_default=True, help="Column with the item ids.")
 
 
 @click.group()
@@ -40,7 +45,7 @@ def encode(bundle: Path, file: Path, own_name: str, out: Path, as_json: bool) ->
     if not out.parent.is_dir():
         raise SettingError(f"--out {out}: there is no folder {out.parent}; make it first.")
     table, loaded = read_items(file, own_name), load(current(bundle))
-    with steps.step(f"encode {len(table.ids):,} items") as progress:
+    with steps.step(f"encode {len(table.ids):,} items") as progress, _placing(table):
         vectors = encoded_items(loaded, table.described, progress)
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     space = str(loaded.manifest["space_id"])
@@ -48,6 +53,17 @@ def encode(bundle: Path, file: Path, own_name: str, out: Path, as_json: bool) ->
     durable.write_whole(out, lambda path: pq.write_table(written, path, compression="zstd"))
     steps.say(f"{out} holds {len(vectors):,} vectors of dim {vectors.shape[1]} in space {space}.")
     return {"out": str(out), "items": len(vectors), "dim": vectors.shape[1], "space_id": space}
+
+
+@contextmanager
+def _placing(table: "ItemTable") -> Iterator[None]:
+    """Says of a wrong value of a feature whose it is, and where it stands."""
+    from recsys.encoders.features import WrongValueError
+
+    try:
+        yield
+    except WrongValueError as error:
+        raise error.at(f"{table.where.row(error.row + 1)} (item {table.ids[error.row]!r})") from None
 
 
 @items.command()
@@ -74,7 +90,7 @@ def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool)
     if root == source:
         raise BundleError(f"{bundle} is one bundle, which is never changed; name a folder of bundles with --to.")
     table, loaded = read_items(file, own_name), load(source)
-    with steps.step(f"encode the new ones of {len(table.ids):,} items") as progress:
+    with steps.step(f"encode the new ones of {len(table.ids):,} items") as progress, _placing(table):
         found = with_items(loaded, table.ids, table.shown, table.described, progress)
     if not found.added:
         steps.say(f"{file} has no item that bundle {loaded.bundle_id} does not know: nothing was published.")

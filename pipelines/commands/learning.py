@@ -1,16 +1,16 @@
 """Commands that learn and judge: demo, train, evaluate, models."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import column_options, config_for, run_options, shown, stage
+from recsys.pipelines.commands.stage import config_for, data_options, quoted, run_options, shown, stage
 
 
 @click.command()
 @click.option("--data", default="world", show_default=True, help="`world`, a named data set, or a folder or file.")
+@data_options
 @run_options
 @stage
 def demo(data: str, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool) -> Any:
@@ -29,12 +29,11 @@ def demo(data: str, config: str | None, dry_run: bool, assignments: tuple[str, .
 @click.command()
 @click.argument("data")
 @click.option("--resume", is_flag=True, help="Go on where an equal run was killed: it ends in the same bytes.")
-@column_options
+@data_options
 @run_options
 @stage
 def train(
     data: str,
-    columns: dict[str, str],
     resume: bool,
     config: str | None,
     dry_run: bool,
@@ -48,8 +47,7 @@ def train(
     """
     from recsys.pipelines.run.settings import load_settings
 
-    named = [f"columns.{role}={json.dumps(column, ensure_ascii=False)}" for role, column in columns.items()]
-    settings = load_settings(config or config_for(data), [*named, *assignments], data=data)
+    settings = load_settings(config or config_for(data), assignments, data=data)
     if dry_run:
         return shown(settings, as_json)
     from recsys.evaluation.tables import report_data
@@ -58,6 +56,7 @@ def train(
     from recsys.pipelines.run.question import prepare
     from recsys.pipelines.run.train import comparisons_of, metrics_of
     from recsys.pipelines.run.train import train as run_train
+    from recsys.text import command_line
 
     steps = Steps(quiet=as_json or assists())
     if assists():
@@ -66,7 +65,8 @@ def train(
     trained = run_train(settings, steps, resume=resume)
     steps.say(trained.table)
     logged = trained.bundle if trained.run_id is None else trained.run_id
-    following = "It has no bundle to export." if trained.bundle is None else f"Next: recsys export {logged}"
+    exporting = f"Next: {command_line('recsys export', logged)}"
+    following = "It has no bundle to export." if trained.bundle is None else exporting
     steps.say(f"\nRun {trained.run_id or 'not logged'}. {following}")
     return {
         "run_id": trained.run_id,
@@ -87,11 +87,14 @@ def train(
     type=click.Path(path_type=Path),
     help="Lists of any system: a table of user_id, item_id, and rank or score. Repeat to compare several.",
 )
+@click.option("--data", help="What to judge on; data=... Default: the data of the bundle's run.")
+@data_options
 @run_options
 @stage
 def evaluate(
     bundle: str | None,
     candidates: tuple[Path, ...],
+    data: str | None,
     config: str | None,
     dry_run: bool,
     assignments: tuple[str, ...],
@@ -99,26 +102,30 @@ def evaluate(
 ) -> Any:
     """Judge BUNDLE (or a folder of bundles) on the data and split of its own run, or the lists of any other system.
 
-    Others by settings: data=... split.kind=...
+    Others by settings: --data shop split.kind=...
 
     With --candidates, the lists stand beside popularity, each other, and BUNDLE if one is named:
-    recsys evaluate --candidates FILE.parquet data=ml-100k
+    recsys evaluate --candidates FILE.parquet --data ml-100k
     """
     from recsys.bundle.bundle import load
     from recsys.bundle.root import current
+    from recsys.config import toml_value
     from recsys.errors import SettingError
     from recsys.pipelines.run.evaluate import evaluate_bundle, report_table, settings_of
     from recsys.pipelines.run.settings import load_settings
 
     if bundle is not None and "=" in bundle and not Path(bundle).exists():  # the first setting, and no bundle
         assignments, bundle = (bundle, *assignments), None
+    assignments = assignments if data is None else (f"data={quoted(data)}", *assignments)
     if bundle is None and not candidates:
         raise SettingError("evaluate needs a BUNDLE or --candidates FILE; name what is to be judged.")
     loaded = None if bundle is None else load(current(Path(bundle)))
-    data = next((value for key, _, value in (text.partition("=") for text in assignments) if key == "data"), None)
+    data = next(
+        (toml_value(value) for key, _, value in (one.partition("=") for one in assignments) if key == "data"), None
+    )
     if loaded is not None and not (config or data or settings_of(loaded)):
         raise SettingError(
-            f"bundle {loaded.bundle_id} was written without a run and does not say what to judge it on: data=..."
+            f"bundle {loaded.bundle_id} was written without a run and does not say what to judge it on: --data DATA"
         )
     if loaded is not None and not config:
         settings = load_settings(config, assignments, **settings_of(loaded))

@@ -26,7 +26,7 @@ def runs(chosen: tuple[str, ...], experiment: str | None, metric: str | None, li
         text, found = listed(experiment, limit)
         result: Any = {"runs": found}
     elif len(chosen) == 1:
-        raise TrackingError(f"`recsys runs {chosen[0]}` names one run; name a second one to compare it with.")
+        raise TrackingError(f"{chosen[0]!r} names one run; name a second one to compare it with.")
     else:
         text, result = compared([judged(reference, experiment) for reference in chosen], metric)
     if not as_json:
@@ -50,13 +50,15 @@ def promote(run: str, experiment: str | None, alias: str, as_json: bool) -> Any:
     """Name RUN's bundle the champion or the challenger of its experiment, in the MLflow model registry."""
     from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT
     from recsys.pipelines.tracking import client
+    from recsys.text import command_line
 
     run_id = client.resolve(run, experiment)
     version = client.promote(run_id, alias)
     place = client.run_of(run_id).experiment
     if not as_json:
         named = alias if place == DEFAULT_EXPERIMENT else f"{place}/{alias}"
-        click.echo(f"Run {run_id} is the {alias} of {place}, version {version}. Next: recsys export {named}")
+        following = command_line("recsys export", named)
+        click.echo(f"Run {run_id} is the {alias} of {place}, version {version}. Next: {following}")
     return {"run_id": run_id, "experiment": place, "alias": alias, "version": version}
 
 

@@ -22,6 +22,7 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
     from recsys.bundle.root import copy_into, current
     from recsys.pipelines.tracking import client
     from recsys.pipelines.tracking.store import store
+    from recsys.text import command_line
 
     place, told = None, run
     if Path(run).is_dir():
@@ -34,7 +35,7 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
     root = to or store() / "bundles"
     folder = copy_into(root, source)
     if not as_json:
-        click.echo(f"{folder} ({told}) is the current bundle of {root}. Next: recsys serve {root}")
+        click.echo(f"{folder} ({told}) is the current bundle of {root}. Next: {command_line('recsys serve', root)}")
     return {"bundle": str(folder), "root": str(root), "run": run, "experiment": place}
 
 

@@ -15,7 +15,7 @@ import click
 from recsys.errors import RecsysError, SettingError
 from recsys.pipelines.commands import interrupt
 
-EXIT_NEGATIVE, EXIT_FAULT, EXIT_INTERRUPTED, EXIT_UNREAD = 1, 2, 130, 141
+EXIT_NEGATIVE, EXIT_FAULT, EXIT_OURS, EXIT_INTERRUPTED, EXIT_UNREAD = 1, 2, 70, 130, 141
 _OWN = ("recsys", "pipelines", "serving")
 _LONGEST = 2_000  # characters of a sentence: a value that somebody gave may be a whole file
 ROLES = {"user": "user_id", "item": "item_id", "time": "timestamp", "event": "event", "weight": "weight"}
@@ -126,8 +126,28 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, columns={role: name for role, name in named.items() if name}, **kwargs)
 
     for short, role in reversed(ROLES.items()):
-        run = click.option(f"--{short}-col", help=f"Your name for the column {role}.")(run)
+        run = click.option(f"--{short}-col", help=f"Your name for the column {role}; columns.{role}=NAME.")(run)
     return run
+
+
+def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --user-col and its like and --model, each another spelling of a setting: they stand before `assignments`."""
+
+    @wraps(command)
+    def run(*args: Any, columns: Mapping[str, str], model: str | None, **kwargs: Any) -> Any:
+        chosen = [] if model is None else [f"model={quoted(model)}"]
+        own = [f"columns.{role}={quoted(name)}" for role, name in columns.items()]
+        return command(*args, **kwargs | {"assignments": (*own, *chosen, *kwargs["assignments"])})
+
+    model = click.option(
+        "--model", help="The model, by name; model=NAME. A config of another one lends it no settings."
+    )
+    return model(column_options(run))
+
+
+def quoted(value: str) -> str:
+    """Text as a setting on the command line that is read as this text, whatever it looks like."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def config_for(data: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import column_options, config_for, run_options, stage
+from recsys.pipelines.commands.stage import config_for, data_options, run_options, stage
 
 
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -16,7 +16,6 @@ def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option(
         "--metric", default="ndcg_at_20", show_default=True, help="What is to be as high as can be."
     )(command)
-    command = click.option("--model", help="The model; a config of another one lends no settings to it.")(command)
     return click.option(
         "--space",
         multiple=True,
@@ -34,7 +33,7 @@ def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--no-prune", is_flag=True, help="Learn every trial to its end.")
 @click.option("--anew", is_flag=True, help="Forget the trials of this search and begin again.")
 @search_options
-@column_options
+@data_options
 @run_options
 @stage
 def tune(
@@ -44,9 +43,7 @@ def tune(
     no_prune: bool,
     anew: bool,
     space: tuple[str, ...],
-    model: str | None,
     metric: str,
-    columns: dict[str, str],
     config: str | None,
     dry_run: bool,
     assignments: tuple[str, ...],
@@ -60,7 +57,7 @@ def tune(
     from recsys.pipelines.search.space import said, searched
     from recsys.pipelines.search.trial import checked_metric
 
-    settings = _settings(data, model, columns, config, assignments)
+    settings = _settings(data, config, assignments)
     checked_metric(metric)
     found = searched(settings.model_name, settings.model_settings, space)
     if dry_run:
@@ -93,7 +90,7 @@ def tune(
 @click.option("--dims", default="16,32,64,128,256", show_default=True, help="The dims to weigh.")
 @click.option("--retune", default=0, show_default=True, type=click.IntRange(0), help="Trials of a search for each dim.")
 @search_options
-@column_options
+@data_options
 @run_options
 @stage
 def dims(
@@ -101,9 +98,7 @@ def dims(
     dims: str,
     retune: int,
     space: tuple[str, ...],
-    model: str | None,
     metric: str,
-    columns: dict[str, str],
     config: str | None,
     dry_run: bool,
     assignments: tuple[str, ...],
@@ -120,7 +115,7 @@ def dims(
     from recsys.pipelines.search.space import Searched, searched
     from recsys.pipelines.search.trial import checked_metric
 
-    settings = _settings(data, model, columns, config, assignments)
+    settings = _settings(data, config, assignments)
     checked_metric(metric)
     try:
         wanted = [int(word) for word in dims.split(",")]
@@ -174,18 +169,11 @@ def dims(
     }
 
 
-def _settings(
-    data: str, model: str | None, columns: dict[str, str], config: str | None, assignments: tuple[str, ...]
-) -> Any:
+def _settings(data: str, config: str | None, assignments: tuple[str, ...]) -> Any:
     from recsys.pipelines.run.settings import load_settings
     from recsys.pipelines.search.tune import validation_of
 
-    named = [f"columns.{role}={json.dumps(column, ensure_ascii=False)}" for role, column in columns.items()]
-    config = config or config_for(data)
-    other = model is not None and load_settings(config, named, data=data).model_name != model
-    chosen = {"model": {"name": model}} if other else {}
-    settings = load_settings(config, [*named, *assignments], data=data, **chosen)
-    return validation_of(settings, assignments)
+    return validation_of(load_settings(config or config_for(data), assignments, data=data), assignments)
 
 
 def _typed(command: str) -> str:

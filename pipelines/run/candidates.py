@@ -23,7 +23,7 @@ from recsys.evaluation.significance import Comparison, compare_pairs
 from recsys.evaluation.tables import against, comparison_data, lists_table, main_table, report_data, segments_table
 from recsys.models.popularity import fallback_order
 from recsys.pipelines.console import Steps
-from recsys.pipelines.run.evaluate import refuse_known_answers
+from recsys.pipelines.run.evaluate import refuse_known_answers, warn_of_strangers
 from recsys.pipelines.run.measure import baselines, judge, recommender_for
 from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.settings import RunSettings
@@ -97,7 +97,8 @@ def evaluate_candidates(
             for name, learned in baselines(settings, train).items()
         }
         if bundle is not None:
-            others["bundle"] = BundleInDataIds(bundle, train)
+            others["bundle"] = served = BundleInDataIds(bundle, train)
+            warn_of_strangers(served, steps)
         reports = {name: judge(other, holdout, settings, facts, progress) for name, other in others.items()}
         notes = {}
         for name, ranked in listed.items():

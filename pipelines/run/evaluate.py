@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from recsys.bundle.bundle import Bundle
 from recsys.data.read.load import located
 from recsys.data.split.holdout import Holdout
@@ -32,10 +34,29 @@ def evaluate_bundle(bundle: Bundle, settings: RunSettings, steps: Steps) -> tupl
     holdout = prepared.holdout
     if not settings.split.allow_leaks:
         refuse_known_answers(bundle, settings, holdout)
+    served = BundleInDataIds(bundle, holdout.train)
+    warn_of_strangers(served, steps)
     with steps.step("evaluate") as progress:
-        served = BundleInDataIds(bundle, holdout.train)
         report = judge(served, holdout, settings, facts_of(holdout.train), progress)
     return f"bundle {bundle.bundle_id} on {prepared.title}", report
+
+
+def warn_of_strangers(served: BundleInDataIds, steps: Steps) -> None:
+    """Says where a bundle and the data share no user or not all items, with one id of each side."""
+    bundle, data = served.bundle, served.data
+    for who, index, ids, own in (
+        ("user", served.person, data.user_ids, bundle.user_ids),
+        ("item", served.item, data.item_ids, bundle.item_ids),
+    ):
+        unknown = np.flatnonzero(index < 0)
+        if not len(unknown) or not len(own) or (who == "user" and len(unknown) < len(index)):  # new users are no fault
+            continue
+        how_many = "none" if len(unknown) == len(index) else f"{len(index) - len(unknown):,}"
+        steps.warn(
+            f"{how_many} of the {len(index):,} {who}s of the data {'is' if how_many == 'none' else 'are'} in bundle "
+            f"{bundle.bundle_id} ({ids[int(unknown[0])]!r} in the data, {own[0]!r} in the bundle). Is it the bundle of "
+            "these data, and are ids written alike?"
+        )
 
 
 def refuse_known_answers(bundle: Bundle, settings: RunSettings, holdout: Holdout) -> None:

@@ -35,7 +35,9 @@ def prepare(settings: RunSettings, steps: Steps) -> Prepared:
     """Reads and splits the data of a run."""
     threads = set_threads(settings.threads)
     with steps.step("data") as progress:
-        world, data, notes = _load(settings, progress)
+        world, data, notes = read_data(settings, progress)
+    for warning in data.warnings:
+        steps.warn(warning)
     for note in notes:
         steps.say(note)
     with steps.step("split"):
@@ -52,7 +54,7 @@ def _sampled(holdout: Holdout, settings: RunSettings) -> Holdout:
     return holdout.take(np.sort(generator(settings.seed, "evaluated users").choice(n, asked, replace=False)))
 
 
-def _load(settings: RunSettings, progress: Progress) -> tuple[World | None, Dataset, list[str]]:
+def read_data(settings: RunSettings, progress: Progress) -> tuple[World | None, Dataset, list[str]]:
     """The data after the rules of `settings.prepare`, which keep the places of a world's users and items."""
     if settings.on_disk and settings.data == WORLD:
         raise SettingError("on_disk keeps a log read from Parquet; data = world is made in memory. Leave on_disk out.")
@@ -63,5 +65,5 @@ def _load(settings: RunSettings, progress: Progress) -> tuple[World | None, Data
     else:
         data = world.dataset
     data, notes = prepared_data(data, settings.prepare, compact=world is None)
-    refuse_one_sided(data)
+    refuse_one_sided(data.name, data.interactions.user, data.interactions.item)
     return world, data, notes

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from recsys.config import Settings, overridden, read_toml
+from recsys.config import Settings, overridden, read_toml, toml_value
 from recsys.data.planted.world import WorldSettings
 from recsys.data.prepare import PrepareSettings
 from recsys.data.read.columns import EVENT_COLUMNS
@@ -91,8 +91,9 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
 
     config: a path, or the name of a file in `pipelines/configs`.
     """
-    table: Mapping[str, Any] = read_toml(_config_path(config)) if config else {}
-    table = overridden({**table, **values}, assignments)
+    table: dict[str, Any] = read_toml(_config_path(config)) if config else {}
+    table, assignments = _with_model({**table, **values}, assignments)
+    table = overridden(table, assignments)
     if isinstance(data := table.get("data"), str) and data != WORLD:
         table["data"] = located(data)
     if isinstance(warm := table.get("warm"), str) and Path(warm).exists():
@@ -106,12 +107,29 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
         table["model"] = {"name": "als", **model}
     where = "settings" if config is None else config
     settings = RunSettings.build(table, where=where)
-    make_model(settings.model_name, settings.model_settings, where=f"model {settings.model_name!r} of {where}")
+    make_model(
+        settings.model_name, settings.model_settings, where=f"model {settings.model_name!r} of {where}", path="model"
+    )
     resolve_all(settings.metrics)
     unknown = set(settings.columns) - set(EVENT_COLUMNS)
     if unknown:
         raise SettingError(f"columns.{min(unknown)} is unknown; roles are {', '.join(EVENT_COLUMNS)}.")
     return settings
+
+
+def _with_model(table: dict[str, Any], assignments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The settings with the model that `model = "als"` or model=als names, and the other assignments.
+
+    Settings of another model, from a config, are not lent to it.
+    """
+    words = [text.partition("=")[2] for text in assignments if text.partition("=")[0] == "model"]
+    named = [name for name in (table.get("model"), *map(toml_value, words)) if isinstance(name, str)]
+    if not named:
+        return table, list(assignments)
+    own = table.get("model")
+    kept = own if isinstance(own, Mapping) and own.get("name", "als") == named[-1] else {}
+    others = [text for text in assignments if not (text.startswith("model=") and isinstance(toml_value(text[6:]), str))]
+    return table | {"model": {**kept, "name": named[-1]}}, others
 
 
 def _config_path(config: str) -> Path:

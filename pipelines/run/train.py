@@ -29,6 +29,7 @@ from recsys.pipelines.tracking.plots import draw
 from recsys.pipelines.tracking.store import refuse_without_room, store
 from recsys.retrieval.embeddings import Embeddings, embeddings_of
 from recsys.retrieval.ranker import TrainedRanker
+from recsys.text import command_line
 from recsys.training.loop import Aids, Start
 
 _VERSIONS = ("numpy", "scipy", "numba", "torch", "faiss-cpu", "pandas", "mlflow-skinny")
@@ -107,13 +108,13 @@ def _trained(settings: RunSettings, steps: Steps, prepared: Prepared, warm: Bund
         with steps.step("record"):
             _record(settings, prepared, measured, text, lineage, steps, folder)
         if run_id is None:
-            steps.warn(f"the bundle is safe in {folder}. Log it later: `recsys track {folder}`.")
+            steps.warn(f"the bundle is safe in {folder}. Log it later: `{command_line('recsys track', folder)}`.")
             return Trained(measured, text, None, folder)
         with steps.step("track"):
             _, logged = record.track(folder, run_id)
     except (TrackingError, OSError) as error:
         what = f"MLflow run {run_id}" if run_id else "the record of the run"
-        later = f"Log it later: `recsys track {folder}`."
+        later = f"Log it later: `{command_line('recsys track', folder)}`."
         steps.warn(f"{what} is incomplete, the bundle is safe in {folder}: {error} {later}")
         return Trained(measured, text, run_id, folder)
     return Trained(measured, text, run_id, logged)

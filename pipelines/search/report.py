@@ -1,7 +1,6 @@
 """What a search says in the end: its table, the head of its config, its trials as data and as a picture."""
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from recsys.models.search import Span
 from recsys.pipelines.search.space import Searched, said
 from recsys.pipelines.search.study import Trial
 from recsys.pipelines.tracking import plots
-from recsys.text import text_table
+from recsys.text import command_line, text_table
 
 _SHOWN = 10  # trials of the table
 
@@ -90,7 +89,7 @@ def config_head(
 def train_command(data: str, config: Path) -> str:
     """What learns by a config; its path as it is from here."""
     place = config.relative_to(Path.cwd()) if config.is_relative_to(Path.cwd()) else config
-    return shlex.join(["recsys", "train", data, "-c", str(place)])
+    return command_line("recsys train", data, c=place)
 
 
 def write_artefacts(

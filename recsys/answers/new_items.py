@@ -11,7 +11,7 @@ from recsys.answers.similar import nearest
 from recsys.arrays import F32
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.content import Content
-from recsys.encoders.features import table_of
+from recsys.encoders.features import WrongValueError, table_of
 from recsys.errors import DataError, RequestError
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.embeddings import Embeddings
@@ -23,8 +23,8 @@ _BLOCK = 1 << 14  # items encoded at a time
 def encoded_items(bundle: Bundle, described: pa.Table, progress: Progress = silent) -> F32:
     """float32 (n, dim), in the space of the bundle's item vectors, for items with these columns (docs/features.md).
 
-    Raises RequestError where the model has no item encoder or learned from none of the columns, DataError on a value
-    that is not of its declared kind.
+    Raises RequestError where the model has no item encoder or learned from none of the columns, WrongValueError on a
+    value that is not of its declared kind.
     """
     encoder = bundle.item_encoder
     if encoder is None:
@@ -44,10 +44,9 @@ def encoded_items(bundle: Bundle, described: pa.Table, progress: Progress = sile
         block = described.slice(start, _BLOCK)
         try:
             vectors[start : start + len(block)] = encoder.encode(block)
-        except DataError:
-            if start:
-                encoder.encode(described)  # names the row as the caller counts them
-            raise
+        except WrongValueError as error:
+            row = start + error.row
+            raise error.at(f"row {row + 1}", row) from None
         progress(Step("encoding items", start + len(block), n))
     return vectors
 
@@ -91,7 +90,11 @@ def with_items(
     popularity fallback the new ones stand last. Raises as `encoded_items`.
     """
     fresh = np.flatnonzero(bundle.item_ids.indices(ids) < 0)
-    vectors = encoded_items(bundle, described.take(pa.array(fresh)), progress)
+    try:
+        vectors = encoded_items(bundle, described.take(pa.array(fresh)), progress)
+    except WrongValueError as error:
+        row = int(fresh[error.row])
+        raise error.at(f"row {row + 1}", row) from None
     manifest = bundle.manifest
     items = np.concatenate([bundle.item_vectors, vectors])
     new = np.arange(len(bundle.item_vectors), len(items), dtype=np.int32)

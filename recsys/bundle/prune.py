@@ -10,6 +10,7 @@ from pathlib import Path
 from recsys import durable
 from recsys.bundle.root import POINTER
 from recsys.errors import BundleError
+from recsys.text import command_line
 
 _NAME = re.compile(r"^(\d{8}T\d{12})Z-[0-9a-f]{8}$")  # when it was made, and the beginning of its digest
 
@@ -65,7 +66,7 @@ def _spare(root: Path, bundles: Sequence[Held], keep: int) -> list[Held]:
             return []
         raise BundleError(
             f"{root} has {len(bundles)} bundles and none of them is current, so that none can be called old. Make one "
-            f"current: recsys export {root / bundles[0].bundle_id} --to {root}"
+            f"current: {command_line('recsys export', root / bundles[0].bundle_id, to=root)}"
         )
     previous = at + 1 if at + 1 < len(bundles) else at - 1
     return [one for place, one in enumerate(bundles) if place >= keep and place not in (at, previous)]

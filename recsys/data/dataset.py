@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
-from recsys.arrays import Array, Ragged
+from recsys.arrays import I32, Array, Ragged
+from recsys.data.check.findings import Where
 from recsys.data.interactions import Interactions
 from recsys.history import DTYPES, Histories
 from recsys.ids import IdMap
@@ -33,6 +35,13 @@ class Published:
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
+class TableRows(NamedTuple):
+    """Where items or users are described. row: int32 (n,) the row of each in the table, from 0; -1 = none."""
+
+    where: Where
+    row: I32
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Interactions with their ids and item table.
@@ -40,7 +49,9 @@ class Dataset:
     items: Arrow table, row i describes item i; a title, null where none is known, and
     perhaps the other columns of ITEM_COLUMNS. target_event: the only event type that a split asks for, and that
     counts as having had an item; None = all. item_features, user_features: whatever other columns the tables of items
-    and users had, row i describing item or user i; null where one is not described.
+    and users had, row i describing item or user i; null where one is not described. warnings: what reading noticed and
+    does not refuse, in sentences: ids that a tool has spoilt, tables that share no id. item_rows, user_rows: where
+    they are described, for errors.
     """
 
     name: str
@@ -52,6 +63,15 @@ class Dataset:
     target_event: str | None = None
     item_features: pa.Table | None = None
     user_features: pa.Table | None = None
+    warnings: tuple[str, ...] = ()
+    item_rows: TableRows | None = None
+    user_rows: TableRows | None = None
+
+    def place(self, who: str, index: int) -> str:
+        """How a sentence calls an item or a user (who: "item", "user"): by id, and the row that describes it."""
+        ids, found = (self.item_ids, self.item_rows) if who == "item" else (self.user_ids, self.user_rows)
+        named = f"{who} {ids[index]!r}"
+        return named if found is None or found.row[index] < 0 else f"{found.where.row(found.row[index] + 1)} ({named})"
 
     @property
     def described_items(self) -> pa.Table:

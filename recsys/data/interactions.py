@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from recsys.arrays import F32, I32, I64, Array, Ragged
 from recsys.history import DTYPES, EventColumns, Histories
 from recsys.matrix import on_disk
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +68,14 @@ class Interactions(EventColumns):
         """float32 (n,): the weight of each event, 1 where none is given."""
         return np.ones(len(self), np.float32) if self.weight is None else self.weight
 
-    def matrix(self) -> sparse.csr_array:
+    def matrix(self) -> "sparse.csr_array":
         """float32 (n_users, n_items): the sum of a pair's weights, items ascending within a row. Built once."""
         return self._matrix
 
     @cached_property
-    def _matrix(self) -> sparse.csr_array:
+    def _matrix(self) -> "sparse.csr_array":
+        from scipy import sparse  # loaded where used: to check data takes no training extra
+
         if self.folder is not None:
             past = self.histories()
             return on_disk.matrix(self.folder, past.items, past.weight, self.n_items)

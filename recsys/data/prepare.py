@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from recsys.arrays import F32, I64, Array, Bool
+from recsys.arrays import F32, I32, I64, Array, Bool
 from recsys.config import Settings
 from recsys.data.dataset import Dataset, Published
 from recsys.errors import DataError
@@ -75,13 +75,11 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
     return data, notes
 
 
-def refuse_one_sided(data: Dataset) -> None:
-    """Raises DataError where all events are of one user or of one item: there is nothing to tell apart."""
-    for what, column in (("user", data.interactions.user), ("item", data.interactions.item)):
+def refuse_one_sided(name: str, user: I32, item: I32) -> None:
+    """Raises DataError where all events, n users and items, are of one: there is nothing to tell apart."""
+    for what, column in (("user", user), ("item", item)):
         if len(column) and column.min() == column.max():
-            raise DataError(
-                f"{data.name} has events of one {what} alone; learning whom what suits takes two. Add others."
-            )
+            raise DataError(f"{name} has events of one {what} alone; learning whom what suits takes two. Add others.")
 
 
 def _chosen(data: Dataset, kept: Array, weight: F32 | None = None) -> Dataset:
@@ -185,4 +183,6 @@ def _compacted(data: Dataset) -> Dataset:
         items=data.items.take(item),
         item_features=None if data.item_features is None else data.item_features.take(item),
         user_features=None if data.user_features is None else data.user_features.take(user),
+        item_rows=None if data.item_rows is None else data.item_rows._replace(row=data.item_rows.row[item]),
+        user_rows=None if data.user_rows is None else data.user_rows._replace(row=data.user_rows.row[user]),
     )

@@ -48,6 +48,21 @@ class FeatureSettings(Settings):
     buckets: int = Field(1 << 14, ge=2, description="rows that the words of a text are hashed into")
 
 
+class WrongValueError(DataError):
+    """A value that is not of its column's declared kind. row: its number in the table, from 0."""
+
+    def __init__(self, column: str, rule: str, row: int, value: Any, place: str = "") -> None:
+        self.column, self.rule, self.row, self.value = column, rule, row, value
+        super().__init__(
+            f"feature {column!r} {rule}; {place or f'row {row + 1}'} holds {repr(value)[:60]}. "
+            "Mend it, or leave it empty where it is not known."
+        )
+
+    def at(self, place: str, row: int | None = None) -> "WrongValueError":
+        """The same, said of a place that a person finds, as a row of a file; `row`: its number in another table."""
+        return WrongValueError(self.column, self.rule, self.row if row is None else row, self.value, place)
+
+
 class FeatureRows(NamedTuple):
     """n entities as a tower takes them. rows: of a table, row by row; weight: float32 (nnz,) beside them; dense:
     float32 (n, numbers)."""
@@ -88,7 +103,7 @@ class Features:
     def fitted(cls, columns: Sequence[FeatureSettings], table: pa.Table, what: str) -> Self:
         """What a table says of the declared columns. what: "item" or "user", for errors.
 
-        Raises SettingError on a column that the table lacks, DataError on values that are not of the declared kind.
+        Raises SettingError on a column that the table lacks, WrongValueError on one that is not of the declared kind.
         """
         names = [column.column for column in columns]
         if len(set(names)) < len(names):
@@ -112,14 +127,14 @@ class Features:
                 scale = np.where(spread > 0, spread, 1.0) * np.ones(seen.shape[1])
                 scales[column.column] = np.stack([centre, scale]).astype(np.float32)
             elif column.kind != "text":
-                counts = Counter(value for row in values for value in _values(row, column))
+                counts = Counter(value for at, row in enumerate(values) for value in _values(row, column, at))
                 vocabularies[column.column] = IdMap.of(sorted(v for v, n in counts.items() if n >= column.least))
         return cls(columns, vocabularies, scales)
 
     def encoded(self, table: pa.Table, n: int) -> FeatureRows:
         """n rows of raw columns; columns that the table lacks are missing in every row.
 
-        Raises DataError naming the column and the first row where a value is not of the declared kind.
+        Raises WrongValueError, naming the column and the first row, where a value is not of the declared kind.
         """
         rows, values, weights, dense = [], [], [], []
         for column, start in zip(self.columns, self.starts.tolist(), strict=False):
@@ -148,7 +163,7 @@ class Features:
             lengths = np.array([len(place) for place in places], np.int64)
             value = np.fromiter((at for place in places for at in place), np.int64, int(lengths.sum()))
         else:
-            lists = [list(_values(row, column)) for row in raw]
+            lists = [list(_values(row, column, at)) for at, row in enumerate(raw)]
             lengths = np.array([max(1, len(row)) for row in lists], np.int64)
             flat = [value for row in lists for value in (row or ("",))]
             value = self.vocabularies[column.column].indices(flat).astype(np.int64) + 2  # and -1, none, is UNKNOWN
@@ -209,14 +224,16 @@ def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _values(value: Any, column: FeatureSettings) -> Iterator[str]:
+def _values(value: Any, column: FeatureSettings, row: int) -> Iterator[str]:
     """The distinct values of a cell as text, in order; none where it is missing."""
     if _is_missing(value):
         return
     if column.kind == "categories":
         cells = value if isinstance(value, list | tuple) else re.split(r"[|,]", str(value))
     elif isinstance(value, list | tuple | dict):
-        raise DataError(f"feature {column.column!r} holds {value!r}; a list is of kind 'categories'.")
+        raise WrongValueError(
+            column.column, "must hold one value in every row (a list is of kind 'categories')", row, value
+        )
     else:
         cells = [value]
     seen = set()
@@ -262,13 +279,10 @@ def _numbers(raw: list[Any], column: FeatureSettings, width: int | None) -> tupl
         except (ValueError, TypeError):
             at = next(i for i, value in enumerate(raw) if not _is_missing(value) and not _fits(value, column, width))
             wanted = "a number" if column.kind == "number" else f"a list of {width} numbers"
-            raise DataError(
-                f"feature {column.column!r} must hold {wanted} in every row; row {at} holds {str(raw[at])[:60]!r}. "
-                "Mend it, or leave it empty where it is not known."
-            ) from None
+            raise WrongValueError(column.column, f"must hold {wanted} in every row", at, raw[at]) from None
         if not np.isfinite(numbers).all():
             at = int(np.argmax(~np.isfinite(numbers).all(axis=1)))
-            raise DataError(f"feature {column.column!r} must be finite; row {at} is not. Mend it or leave it empty.")
+            raise WrongValueError(column.column, "must be finite", at, raw[at])
     return numbers, missing
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from recsys.arrays import F32, I64, Bool, Ragged
 from recsys.encoders.encoder import USER_ROW
 from recsys.encoders.users import Users
+from recsys.errors import DataError
 from recsys.retrieval.ranker import Answer
 
 
@@ -15,12 +16,25 @@ class ListRanker:
     """Ranks each user's items in the order of a list: `lists` has a row for each user, best first.
 
     An item number of `n_items` stands for one that the data do not know: it may be answered, and is never a hit. A user
-    without a list gets nothing, and no fallback: what a system does not answer counts against it.
+    without a list gets nothing, and no fallback: what a system does not answer counts against it. Raises DataError
+    where a list has an item twice.
     """
 
     lists: Ragged
     n_items: int
     folds_in: bool = False
+
+    def __post_init__(self) -> None:
+        row, known = self.lists.row_of_value(), self.lists.values < self.n_items
+        pairs = row[known].astype(np.int64) * self.n_items + self.lists.values[known]
+        ordered = np.argsort(pairs, kind="stable")
+        again = ordered[1:][np.diff(pairs[ordered]) == 0]
+        if len(again):
+            first = np.flatnonzero(known)[again.min()]
+            raise DataError(
+                f"the list of user number {row[first]} has item number {self.lists.values[first]} a second time, which "
+                "would count as a second hit; keep one of them."
+            )
 
     @property
     def trained(self) -> Bool:

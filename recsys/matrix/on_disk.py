@@ -9,14 +9,16 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from recsys.arrays import F32, I64, Array, Ragged, blocks_of, offsets_of
 from recsys.errors import DataError
 from recsys.history import Histories
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 CHUNK = 1 << 20  # values that are in memory at a time
 _PART = 1 << 22  # values that are sorted at a time
@@ -163,8 +165,10 @@ def taken(folder: Path, past: Histories, rows: Array) -> Histories:
     return Histories(Ragged(offsets, items), **beside)
 
 
-def matrix(folder: Path, rows: Ragged, weight: F32 | None, n_columns: int) -> sparse.csr_array:
+def matrix(folder: Path, rows: Ragged, weight: F32 | None, n_columns: int) -> "sparse.csr_array":
     """float32 (rows, n_columns): the sum of a pair's weights (nnz,), 1 where there are none; columns ascending."""
+    from scipy import sparse  # loaded where used: to check data takes no training extra
+
     columns, sums = room(folder, len(rows.values), np.int32), room(folder, len(rows.values), np.float32)
     lengths, end = np.zeros(rows.rows, np.int64), 0
     for block in blocks_of(rows.lengths, _PART):

@@ -42,8 +42,8 @@ def space_of(name: str) -> Space:
     return space
 
 
-def make_model(name: str, settings: Mapping[str, Any], *, where: str = "model settings") -> Model:
-    """A learner with checked settings."""
+def make_model(name: str, settings: Mapping[str, Any], *, where: str = "model settings", path: str = "") -> Model:
+    """A learner with checked settings; where, path: as in `Settings.build`."""
     cls = model_class(name)
-    model: Model = cls(cls.Settings.build(settings, where=where))
+    model: Model = cls(cls.Settings.build(settings, where=where, path=path))
     return model

@@ -1,7 +1,8 @@
 """Where the two-tower model starts: what features say of users and items, and the tables at the spectrum."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import sparse
 
 from recsys.arrays import F32, Array, Bool
 from recsys.data.dataset import Dataset
-from recsys.encoders.features import FeatureRows, Features, FeatureSettings
+from recsys.encoders.features import FeatureRows, Features, FeatureSettings, WrongValueError
 from recsys.encoders.user_tower import UserLayout
 from recsys.matrix.ridge import ridge_rows
 from recsys.matrix.spectrum import unit
@@ -48,8 +49,9 @@ class Described:
 def described_items(columns: Sequence[FeatureSettings], train: Dataset) -> Described:
     if not columns:
         return Described(None, None)
-    features = Features.fitted(columns, train.described_items, "item")
-    return Described(features, features.encoded(train.described_items, train.n_items))
+    with _placing(train, "item"):
+        features = Features.fitted(columns, train.described_items, "item")
+        return Described(features, features.encoded(train.described_items, train.n_items))
 
 
 def described_users(columns: Sequence[FeatureSettings], train: Dataset) -> Described:
@@ -58,8 +60,18 @@ def described_users(columns: Sequence[FeatureSettings], train: Dataset) -> Descr
         return Described(None, None)
     table = train.described_users
     nobody = pa.table({name: pa.nulls(1, table[name].type) for name in table.column_names})
-    features = Features.fitted(columns, table, "user")
-    return Described(features, features.encoded(pa.concat_tables([table, nobody]), len(table) + 1))
+    with _placing(train, "user"):
+        features = Features.fitted(columns, table, "user")
+        return Described(features, features.encoded(pa.concat_tables([table, nobody]), len(table) + 1))
+
+
+@contextmanager
+def _placing(train: Dataset, who: str) -> Iterator[None]:
+    """Says of a wrong value of a feature whose it is, and where it stands."""
+    try:
+        yield
+    except WrongValueError as error:
+        raise error.at(train.place(who, error.row)) from None
 
 
 def first_tables(

@@ -166,4 +166,4 @@ def test_adding_refuses_what_would_lose_something(root: Path, file: Path, tmp_pa
     assert current(root) == before
     file.write_text("item_id,colour\na,odd\na,even\n")
     twice = run.invoke(main, ["items", "encode", str(root), str(file), "--out", str(tmp_path / "v.parquet")])
-    assert (twice.exit_code, "describe each item once" in twice.output) == (2, True)
+    assert (twice.exit_code, "Describe each item once" in twice.output) == (2, True)

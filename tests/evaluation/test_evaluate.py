@@ -6,7 +6,7 @@ import pytest
 from recsys.arrays import F64, Ragged
 from recsys.data.dataset import Dataset
 from recsys.encoders.users import Users
-from recsys.errors import SettingError
+from recsys.errors import DataError, SettingError
 from recsys.evaluation.evaluate import LIST_DEFAULTS, RUN_METRICS, Report, evaluate
 from recsys.evaluation.metrics.item_facts import facts_of
 from recsys.evaluation.metrics.lists import Lists
@@ -145,3 +145,12 @@ def test_finished_lists_are_ranked_by_the_rules_around_them() -> None:
     part = Recommender(ranker, np.arange(12, dtype=np.int32), "allow").recommend(users, 12, among=among)
     for at, row in enumerate(part.ids.tolist()):
         assert [item for item in row if item >= 0] == [item for item in lists[at] if item in among.row(at)]
+
+
+@pytest.mark.parametrize(("lists", "row", "item"), [([[0, 0, 1]], 0, 0), ([[1, 0], [0, 1, 2, 1]], 1, 1)])
+def test_a_list_with_an_item_twice_is_refused_and_gives_no_figure_above_1(
+    lists: list[list[int]], row: int, item: int
+) -> None:
+    with pytest.raises(DataError, match=f"list of user number {row} has item number {item} a second time"):
+        ListRanker(Ragged.of(lists), n_items=3)
+    assert ListRanker(Ragged.of([[3, 0, 3], []]), n_items=3).n_items == 3  # 3: unknown items, which are never a hit

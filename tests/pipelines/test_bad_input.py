@@ -142,13 +142,13 @@ TABLES = [
     Bad("download of nothing", "data download nothing", ("'nothing'", "known ones are ml-100k")),
 ]  # fmt: skip
 SETTINGS = [
-    Bad("unknown setting", "train world model.dimm=3", ("'dimm'", "did you mean 'dim'")),
+    Bad("unknown setting", "train world model.dimm=3", ("'model.dimm'", "did you mean 'dim'")),
     Bad("unknown section", "train world sed=3", ("'sed'", "did you mean 'seed'")),
-    Bad("word for a number", "train world model.dim=many", ("'dim'", "valid integer", "got 'many'")),
-    Bad("number for a table", "train world split=3", ("'split'", "dictionary", "got 3")),
-    Bad("below the least", "train world model.dim=0", ("'dim'", "greater than or equal to 1", "got 0")),
+    Bad("word for a number", "train world model.dim=many", ("'model.dim'", "a whole number", "got 'many'")),
+    Bad("number for a table", "train world split=3", ("'split'", "a table of settings", "got 3")),
+    Bad("below the least", "train world model.dim=0", ("'model.dim'", "greater than or equal to 1", "got 0")),
     Bad("wider than any disk", "train c.csv model.dim=99999999999", ("needs about", "Free space"), file(GOOD)),
-    Bad("not a number", "train world model.regularization=nan", ("'regularization'", "got nan")),
+    Bad("not a number", "train world model.regularization=nan", ("'model.regularization'", "got nan")),
     Bad("no assignment", "train world nonsense", ("'nonsense'", "key=value", "model.dim=64")),
     Bad("unknown model", "train world model.name=alls", ("'alls'", "did you mean 'als'")),
     Bad("a model of no module", "train world model.name=nothing:Here", ("nothing:Here", "No module named")),

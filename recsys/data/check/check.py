@@ -13,19 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from recsys.arrays import I32, I64, Array, Bool
-from recsys.data.check.findings import Finding, errors, rows, whole
+from recsys.arrays import Array, Bool
+from recsys.data.check.described import check_described
+from recsys.data.check.events import Events, parse_table
+from recsys.data.check.findings import Finding, errors, ragged_rows, refusal, whole
+from recsys.data.check.ids import unmet_parts
 from recsys.data.check.patterns import bots, jumps, lonely, swapped
-from recsys.data.read.columns import REQUIRED, Codes, parse_events, parse_ids, parse_times, parse_weights
-from recsys.data.read.event_table import SPLIT, EventTable, event_table, parse_split
-from recsys.data.read.files import read_table
+from recsys.data.prepare import refuse_one_sided
+from recsys.data.read.event_table import EventTable, event_table
 from recsys.data.read.formats import Skipped
-from recsys.data.read.load import find, read_events
+from recsys.data.read.load import find, read_events, table_of
 from recsys.data.read.movielens import is_movielens, read_movielens
-from recsys.data.read.tables import id_column
+from recsys.data.read.tables import dataset_of
+from recsys.data.split.holdout import SplitSettings
+from recsys.data.split.protocols import refuse_global_time
+from recsys.data.split.split import split as split_data
+from recsys.errors import DataError
 from recsys.history import DAY_S
 
 _EARLY_SECOND = 631_152_000  # 1990: no log of clicks is older, so smaller numbers count something else
@@ -45,74 +49,63 @@ class Checked:
         return len(errors(self.findings))
 
 
-@dataclass(frozen=True, eq=False)
-class Events:
-    """The rows of a table that could be read.
-
-    row: int64 (n,) their numbers from 0. time, kind (the code of the event type): parallel, or None.
-    """
-
-    user: I32
-    item: I32
-    n_users: int
-    n_items: int
-    row: I64
-    time: I64 | None
-    kind: I32 | None
-
-
 def check(
-    source: Any, columns: Mapping[str, str] | None = None, *, items: Any = None, now: float | None = None
+    source: Any,
+    columns: Mapping[str, str] | None = None,
+    *,
+    items: Any = None,
+    users: Any = None,
+    split: bool = True,
+    now: float | None = None,
 ) -> Checked:
-    """Everything that is wrong with a file, folder, pattern, DataFrame or Arrow table of events.
+    """Everything that is wrong with a file, folder, pattern, DataFrame or Arrow table of events, and what goes with it.
 
-    The parts of a published split, train and test, are held to the rules of rows one by one, to the patterns together.
-    Raises DataError for what is no table of events at all: an unreadable file, a column that is not there.
-    columns: the user's own names by role. items: a table with a column item_id, or called as in the events, to hold the
-    ids against. now: unix second that counts as the present; None = the clock. Memory: about 100 bytes an event at the
-    peak.
+    Without an error among the findings, a data set of the same source is read and, by the settings that nobody has to
+    name, split. The parts of a published split, train and test, are held to the rules of rows one by one, to the
+    patterns together. Raises DataError for what is no table of events at all: an unreadable file, a column that is not
+    there. columns: the user's own names by role. items, users: tables with a column item_id, or user_id, or called as
+    in the events; None = those of the folder. split: whether what the default split refuses is an error. now: unix
+    second that counts as the present; None = the clock. Memory: about 100 bytes an event at the peak.
     """
     skipped: list[Skipped] = []
-    read = _read(source, columns or {}, skipped)
+    read, own = _read(source, columns or {}, skipped)
     table, found = read.table, read.roles
-    ragged = _ragged(skipped, len(table), len(read.where.parts) > 1)
+    ragged = ragged_rows(skipped, len(table), read.where)
+    others = {who: own.get(who) if given is None else given for who, given in (("item", items), ("user", users))}
     if not len(table):
         empty = whole("error", "no_rows", "", "has no rows", "Is it the file?")
         return Checked(read.where, {"rows": 0}, [*ragged, empty])
-    findings, first = [], 0
-    for part, count in read.pieces.items() or [(None, len(table))]:
-        piece = table.slice(first, count)
-        findings += [_moved(finding, first, part) for finding in _rules(piece, found)]
-        first += count
-    findings = list(dict.fromkeys(findings))  # what is wrong with a whole column is said once
-    events, known = _parsed(table, found)
-    if items is not None and known is not None:
-        findings += _described(*known, read_table(items, [found["item_id"], "item_id"]), found)
+    events, findings = parse_table(table, found)
+    if read.pieces:
+        first, findings = 0, []
+        for part, count in read.pieces.items():
+            wrong = parse_table(table.slice(first, count), found)[1]
+            findings += [_moved(finding, first, part) for finding in wrong]
+            first += count
+        findings = list(dict.fromkeys(findings))  # what is wrong with a whole column is said once
     facts: dict[str, int | str | None] = {"rows": len(table), **read.pieces}
+    if events is not None:
+        for who in ("item", "user"):
+            findings += check_described(others[who], who, events, found)
     if events is not None and len(events.user):
         findings += _patterns(events, found, time.time() if now is None else now)
         facts |= _facts(events)
+        if not errors([*ragged, *findings]):
+            findings += _refused_by_a_run(read, events, others, columns or {}, split)
     placed = [*ragged, *(finding.placed(read.where) for finding in findings)]
     return Checked(read.where, facts, sorted(placed, key=lambda finding: finding.level != "error"))
 
 
-def _read(source: Any, columns: Mapping[str, str], skipped: list[Skipped]) -> EventTable:
-    if isinstance(source, str | Path):
-        path = find(str(source))
-        if columns or not is_movielens(path):
-            return read_events(path, columns, skipped)
-        source = read_movielens(path)[0]
-        return event_table(source, columns, name=str(path))
-    return event_table(source, columns, skipped=skipped)
-
-
-def _ragged(skipped: list[Skipped], read: int, many: bool) -> list[Finding]:
-    """A finding about the rows that do not fit their header; its row counts in the file already."""
-    if not skipped:
-        return []
-    said = f"rows have another number of fields than the header, as in {skipped[0].text[:80]!r}"
-    fix, file = "Quote the fields that hold the separator.", skipped[0].file if many else None
-    return [Finding("error", "ragged_row", "", len(skipped), read + len(skipped), skipped[0].row, said, fix, file)]
+def _read(source: Any, columns: Mapping[str, str], skipped: list[Skipped]) -> tuple[EventTable, dict[str, Any]]:
+    """The events of a source, and the tables of items and users that lie beside them, by "item" and "user"."""
+    if not isinstance(source, str | Path):
+        return event_table(source, columns, skipped=skipped), {}
+    path = find(str(source))
+    if not columns and is_movielens(path):
+        events, items = read_movielens(path)
+        return event_table(events, columns, name=str(path)), {"item": items}
+    beside = {who: table for who in ("item", "user") if path.is_dir() and (table := table_of(path, f"{who}s"))}
+    return read_events(path, columns, skipped), beside
 
 
 def _moved(finding: Finding, first: int, part: str | None) -> Finding:
@@ -121,84 +114,30 @@ def _moved(finding: Finding, first: int, part: str | None) -> Finding:
     return replace(finding, part=part if finding.count else None, first_row=None if row is None else row + first)
 
 
-def _rules(table: pa.Table, found: Mapping[str, str]) -> list[Finding]:
-    """A finding for each rule that rows break which a reader would refuse, or that the columns do."""
+def _refused_by_a_run(
+    read: EventTable, events: Events, tables: Mapping[str, Any], columns: Mapping[str, str], split: bool
+) -> list[Finding]:
+    """How the parts of a published split meet, and what a run refuses of a table whose rows can all be read.
+
+    tables: of items and users, by "item" and "user". columns: the user's own names. split: also what the split refuses
+    that a run makes by default: of a log with times its questions alone, without maps of ids and histories.
+    """
+    part = read.published()[0]
     findings: list[Finding] = []
-    for role in REQUIRED:
-        codes, wrong = parse_ids(table[found[role]], found[role])
-        findings += wrong + _spaces(codes, found[role])
-    if "timestamp" in found:
-        times, wrong = parse_times(table[found["timestamp"]], found["timestamp"])
-        findings += wrong
-        if times is not None and times.naive:
-            said, fix = "has no time zone; its times are read as UTC", "Write the zone, as in 2026-01-31T12:00:00Z."
-            findings.append(whole("warning", "naive_time", found["timestamp"], said, fix))
-    else:
-        said, fix = "has no times", "Name the column by --time-col: without times nothing can be judged on the future."
-        findings.append(whole("warning", "no_times", "", said, fix))
-    if "event" in found:
-        findings += parse_events(table[found["event"]], found["event"])[1]
-    if "weight" in found:
-        findings += parse_weights(table[found["weight"]], found["weight"])[1]
-    if SPLIT in table.column_names and SPLIT not in found.values():
-        findings += parse_split(table[SPLIT])[1]
+    if part is not None:
+        findings += unmet_parts(events.user, events.users, part, read.roles["user_id"], "user")
+        findings += unmet_parts(events.item, events.items, part, read.roles["item_id"], "item")
+    try:
+        refuse_one_sided(str(read.where), events.user, events.item)
+        if events.time is None:
+            data = dataset_of(read, tables["item"], tables["user"], columns=columns, name=str(read.where))
+            if split:
+                split_data(data, SplitSettings(), seed=1)
+        elif split:
+            refuse_global_time(str(read.where), events.user, events.item, events.time)
+    except DataError as error:
+        findings.append(refusal(error))
     return findings
-
-
-def _parsed(table: pa.Table, found: Mapping[str, str]) -> tuple[Events | None, tuple[pa.Array, pa.Array] | None]:
-    """The rows that can be read, and the distinct ids of users and items; None where a column holds no ids at all."""
-    user, item = (parse_ids(table[found[role]], found[role])[0] for role in REQUIRED)
-    if user is None or item is None:
-        return None, None
-    times = parse_times(table[found["timestamp"]], found["timestamp"])[0] if "timestamp" in found else None
-    event = parse_events(table[found["event"]], found["event"])[0] if "event" in found else None
-    good: Bool = (user.code >= 0) & (item.code >= 0)
-    if times is not None:
-        good &= times.ok
-    row = np.flatnonzero(good)
-    return Events(
-        user.code[row],
-        item.code[row],
-        len(user.names),
-        len(item.names),
-        row,
-        None if times is None else times.seconds[row],
-        None if event is None else event.code[row],
-    ), (user.names, item.names)
-
-
-def _spaces(codes: Codes | None, name: str) -> list[Finding]:
-    """Ids that differ from another only by blanks around them, or that have such blanks."""
-    if codes is None or not len(codes.names):
-        return []
-    padded = pc.not_equal(pc.utf8_trim_whitespace(codes.names), codes.names).to_numpy(zero_copy_only=False)
-    if not padded.any():
-        return []
-    fix = "Trim the column: ' 7' and '7' are two ids."
-    return rows("warning", "padded_id", name, np.append(padded, False)[codes.code], "an id with blanks around it", fix)
-
-
-def _described(users: pa.Array, items: pa.Array, table: pa.Table, found: Mapping[str, str]) -> list[Finding]:
-    """The ids of the events held against those of the item table."""
-    column = id_column(table, found["item_id"], "item_id")
-    if column is None:
-        said, fix = "is checked against an item table without its ids", f"Name their column {found['item_id']}."
-        return [whole("error", "item_table", "", said, fix)]
-    known, wrong = parse_ids(table[column], column)
-    if known is None:
-        return wrong
-    as_items, as_users = (pc.is_in(names, known.names).to_numpy(zero_copy_only=False) for names in (items, users))
-    unknown, name = int((~as_items).sum()), found["item_id"]
-    if as_users.mean() > max(as_items.mean(), 0.5):
-        said = f"holds items: {as_users.mean():.0%} of its ids are in the item table, {as_items.mean():.0%} of {name!r}"
-        return [
-            *wrong,
-            whole("error", "swapped_columns", found["user_id"], said, "Exchange --user-col and --item-col."),
-        ]
-    if not unknown:
-        return wrong
-    said, fix = "items are not in the item table", "They have no title; complete the item table."
-    return [*wrong, Finding("warning", "undescribed_item", name, unknown, len(items), None, said, fix)]
 
 
 def _patterns(events: Events, found: Mapping[str, str], now: float) -> list[Finding]:

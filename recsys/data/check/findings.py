@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from recsys.arrays import Array
 from recsys.errors import DataError
 
 Level = Literal["error", "warning"]
+REFUSED = "refused"  # the kind of what a reader, a split or a rule refuses in a sentence of its own
 
 
 class Part(NamedTuple):
@@ -20,6 +21,17 @@ class Part(NamedTuple):
     file: str
     rows: int
     skipped: Sequence[int] = ()
+
+
+class SkippedRow(Protocol):
+    """A row that does not fit the header of its file. row: from 1, without the header."""
+
+    @property
+    def row(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def file(self) -> str: ...
 
 
 class Where(str):
@@ -37,15 +49,20 @@ class Where(str):
         return where
 
     def place(self, row: int) -> tuple[str | None, int]:
-        """The file of a row (from 1; None where there is but one) and its number in it."""
+        """The file of a row (from 1; None where the table is called by it) and its number in it."""
         row += self.before
         for part in self.parts:
             if row <= part.rows:
                 for skipped in part.skipped:
                     row += skipped <= row
-                return part.file if len(self.parts) > 1 else None, row
+                return part.file if part.file != self else None, row
             row -= part.rows
         return None, row
+
+    def row(self, row: int) -> str:
+        """A row (from 1) as a sentence calls it, with its file."""
+        file, row = self.place(row)
+        return f"row {row} of {file or self}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +72,8 @@ class Finding:
     kind: a stable name, for machines. column: the user's own name, empty for the table. count of `of`: what is
     affected (rows, unless `said` names something else), 0 where the fault is that of the whole column. first_row: the
     first affected row, from 1 and without the header, None where no row shows it. file: that row's file, where the
-    table has several, and first_row counts in it. part: the part of a published split that was counted alone.
+    table has several, and first_row counts in it. part: the part of a published split that was counted alone. table:
+    the table that it is about where that is not the one that was checked: the item table, say.
     """
 
     level: Level
@@ -68,17 +86,25 @@ class Finding:
     fix: str
     file: str | None = None
     part: str | None = None
+    table: str | None = None
 
     def placed(self, where: str) -> "Finding":
         """The same, its first row counted in the file that it stands in, as `where` knows it."""
-        if self.first_row is None or not isinstance(where, Where):
+        if self.first_row is None or self.table is not None or not isinstance(where, Where):
             return self
         file, row = where.place(self.first_row)
         return replace(self, file=file, first_row=row)
 
+    def about(self, table: str) -> "Finding":
+        """The same, said of another table than the one that is checked."""
+        return replace(self, table=str(table))
+
     def sentence(self, where: str) -> str:
-        """Owner, rule, count, first row, and what to do."""
-        owner = f"column {self.column!r} of {where}" if self.column else where
+        """Owner, rule, count, first row, and what to do; of a refusal, what it says."""
+        if self.kind == REFUSED:
+            return self.said
+        table = self.table or where
+        owner = f"column {self.column!r} of {table}" if self.column else table
         owner += f", part {self.part}" if self.part else ""
         if not self.count:
             return f"{owner} {self.said}. {self.fix}"
@@ -102,6 +128,23 @@ def rows(level: Level, kind: str, column: str, wrong: Array, said: str, fix: str
 def whole(level: Level, kind: str, column: str, said: str, fix: str) -> Finding:
     """A finding about a whole column or table."""
     return Finding(level, kind, column, 0, 0, None, said, fix)
+
+
+def ragged_rows(skipped: Sequence["SkippedRow"], read: int, where: str) -> list[Finding]:
+    """A finding about the rows of a CSV that do not fit its header; its row counts in the file already.
+
+    read: how many rows do fit. where: what the table is called.
+    """
+    if not skipped:
+        return []
+    said = f"rows have another number of fields than the header, as in {skipped[0].text[:80]!r}"
+    fix, file = "Quote the fields that hold the separator.", skipped[0].file if skipped[0].file != where else None
+    return [Finding("error", "ragged_row", "", len(skipped), read + len(skipped), skipped[0].row, said, fix, file)]
+
+
+def refusal(error: DataError) -> Finding:
+    """What is raised about data, as a finding."""
+    return whole("error", REFUSED, "", str(error), "")
 
 
 def refuse(findings: Iterable[Finding], where: str) -> None:

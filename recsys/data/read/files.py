@@ -44,7 +44,7 @@ def read_rows(
         table = source
     else:
         raise DataError(f"a table must be a path, a pandas DataFrame or an Arrow table, got {type(source).__name__}.")
-    refuse_twice(table.column_names)
+    refuse_twice(table.column_names, name)
     return _chosen(table, only), Where(name)
 
 

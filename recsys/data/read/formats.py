@@ -118,7 +118,7 @@ def _batches(path: Path, text: Sequence[str], only: Sequence[str] | None) -> Ite
 
     with parquet.ParquetFile(path, pre_buffer=False) as file:
         names = file.schema_arrow.names
-        refuse_twice(names)
+        refuse_twice(names, str(path))
         wanted = [name for name in names if only is None or name in only]
         for batch in file.iter_batches(_ROWS, columns=wanted) if wanted else ():
             yield _coded(batch, text)
@@ -172,7 +172,7 @@ def read_csv(
         skipped.append(Skipped(row.number - 1, row.text, str(source)))
         return "skip"
 
-    refuse_twice(names)
+    refuse_twice(names, str(source))
     chosen = [name for name in names if only is None or name in only]
     convert = arrow_csv.ConvertOptions(
         column_types={name: _CODED for name in text if name in names}, strings_can_be_null=False, include_columns=chosen
@@ -214,7 +214,7 @@ def _read_json(path: Path) -> pa.Table:
     return table
 
 
-def refuse_twice(names: Sequence[str]) -> None:
-    """Raises a DataError where a column name occurs more than once."""
+def refuse_twice(names: Sequence[str], where: str) -> None:
+    """Raises a DataError where a column name occurs more than once in a table, as `where` calls it."""
     if twice := sorted({name for name in names if list(names).count(name) > 1}):
-        raise DataError(f"a table must name each column once; {twice[0]!r} occurs more than once. Rename or drop one.")
+        raise DataError(f"{where} must name each column once; {twice[0]!r} occurs more than once. Rename or drop one.")

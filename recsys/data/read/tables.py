@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.arrays import Array
-from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published, columns_of
+from recsys.arrays import I32, Array
+from recsys.data.check.findings import Finding, Where, refuse
+from recsys.data.check.ids import described_twice, odd_ids, unmet, unmet_parts
+from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published, TableRows, columns_of
 from recsys.data.read.columns import id_text
 from recsys.data.read.event_log import Log, log_of
 from recsys.data.read.event_table import EventTable, event_table
@@ -17,7 +19,7 @@ from recsys.data.read.files import column_names, read_rows
 from recsys.errors import DataError
 from recsys.ids import IdMap
 
-_ALIASES = {"domain": "domain_name", "categories": "genres"}  # how published item tables call what we call so
+ALIASES = {"domain": "domain_name", "categories": "genres"}  # how published item tables call what we call so
 
 
 def dataset_of(
@@ -38,7 +40,8 @@ def dataset_of(
     follow those with. part: int8 (n,) of a published split, parallel to the rows; without it, a column `split` says it.
     Raises DataError: column, count, first row, next step.
     """
-    log = events if isinstance(events, Log) else log_of(_read(events, columns or {}, name))
+    read = None if isinstance(events, Log) else _read(events, columns or {}, name)
+    log = events if read is None else log_of(read)
     if part is not None:
         log = replace(log, part=part, part_name=part_name)
     known = _described(items, "item", (columns or {}).get("item_id", "item_id"))
@@ -46,7 +49,8 @@ def dataset_of(
     user_ids = IdMap.of(log.users)
     item_ids = IdMap.of(log.items) if item_ids is None else item_ids.extended(log.items)
     people = _described(users, "user", (columns or {}).get("user_id", "user_id"))
-    user_ids, user_features = _users(people, user_ids)
+    user_ids, user_features, user_row = _users(people, user_ids)
+    found = _doubts(log, known, people, columns or {}, Where(name) if read is None else read.where)
     interactions, part = log.numbered(user_ids, item_ids)
     published = None if part is None else Published(part, log.part_name)
     return Dataset(
@@ -58,7 +62,25 @@ def dataset_of(
         published,
         item_features=None if item_features is None else _lengthened(item_features, len(item_ids)),
         user_features=user_features,
+        warnings=found,
+        item_rows=None if known is None else TableRows(known.where, _item_row(len(known.ids), len(item_ids))),
+        user_rows=None if people is None or user_row is None else TableRows(people.where, user_row),
     )
+
+
+def _doubts(
+    log: Log, items: "_Known | None", users: "_Known | None", columns: Mapping[str, str], where: Where
+) -> tuple[str, ...]:
+    """What is odd about the ids of the events, by themselves and held against the other tables, in sentences."""
+    found: list[Finding] = []
+    for who, code, names, known in (("user", log.user, log.users, users), ("item", log.item, log.items, items)):
+        ids, column = pa.array(names, pa.large_string()), columns.get(f"{who}_id", f"{who}_id")
+        found += odd_ids(code, ids, column, who)
+        if known is not None:
+            found += unmet(ids, pa.array(known.ids, pa.large_string()), column, who, str(known.where))
+        if log.part is not None:
+            found += unmet_parts(code, ids, log.part, column, who)
+    return tuple(finding.placed(where).sentence(where) for finding in found)
 
 
 def _read(events: Any, columns: Mapping[str, str], name: str) -> EventTable:
@@ -66,11 +88,13 @@ def _read(events: Any, columns: Mapping[str, str], name: str) -> EventTable:
 
 
 class ItemTable(NamedTuple):
-    """A table of items by itself. shown: the columns of ITEM_COLUMNS, as far as it has them; described: all columns."""
+    """A table of items by itself. shown: the columns of ITEM_COLUMNS, as far as it has them; described: all columns.
+    where: what it is called, and which file a row stands in."""
 
     ids: list[str]
     shown: pa.Table
     described: pa.Table
+    where: Where
 
 
 def read_items(source: Any, own_name: str = "item_id") -> ItemTable:
@@ -80,7 +104,7 @@ def read_items(source: Any, own_name: str = "item_id") -> ItemTable:
     shown, ids, features = _items(known)
     assert ids is not None
     shown = _filled(shown, len(ids))
-    return ItemTable(known.ids, shown, columns_of(ids, "item_id", shown, features))
+    return ItemTable(known.ids, shown, columns_of(ids, "item_id", shown, features), known.where)
 
 
 class _Known(NamedTuple):
@@ -88,7 +112,7 @@ class _Known(NamedTuple):
 
     table: pa.Table
     ids: list[str]
-    where: Any
+    where: Where
 
 
 def _described(source: Any, what: str, own_name: str) -> _Known | None:
@@ -99,19 +123,14 @@ def _described(source: Any, what: str, own_name: str) -> _Known | None:
     if source is None:
         return None
     standard = f"{what}_id"
-    text = [own_name, standard, *ITEM_COLUMNS, *_ALIASES.values()]
+    text = [own_name, standard, *ITEM_COLUMNS, *ALIASES.values()]
     table, where = read_rows(source, text, name=f"{what}s")
     name = id_column(table, own_name, standard)
     if name is None:
         wanted = " or ".join(repr(one) for one in dict.fromkeys((own_name, standard)))
         raise DataError(f"{where} has no column {wanted}; its columns are {', '.join(column_names(source))}.")
     ids = id_text(table[name], name, where)
-    if len(ids.dictionary) != len(ids):
-        counts = np.bincount(ids.indices.to_numpy())
-        twice = ids.dictionary[int(counts.argmax())].as_py()
-        raise DataError(
-            f"{where} must describe each {what} once; {what} {twice!r} has {counts.max()} rows. Drop the others."
-        )
+    refuse(described_twice(ids.indices.to_numpy(), ids.dictionary, name, what), where)
     return _Known(table.drop_columns([name]), ids.dictionary.to_pylist(), where)
 
 
@@ -121,7 +140,7 @@ def _items(known: _Known | None) -> tuple[pa.Table, IdMap | None, pa.Table | Non
         return pa.table({}), None, None
     columns, taken = {}, list[str]()
     for name in ITEM_COLUMNS:
-        present = [own for own in (_ALIASES.get(name, name), name) if own in known.table.column_names]
+        present = [own for own in (ALIASES.get(name, name), name) if own in known.table.column_names]
         if present:
             columns[name] = _conformed(known.table[present[0]], name, present[0], known.where)
             taken.append(present[0])
@@ -129,14 +148,21 @@ def _items(known: _Known | None) -> tuple[pa.Table, IdMap | None, pa.Table | Non
     return pa.table(columns), IdMap.of(known.ids), others if others.num_columns else None
 
 
-def _users(known: _Known | None, ids: IdMap) -> tuple[IdMap, pa.Table | None]:
-    """The map with the described users that had no events at its end, and the columns in its order."""
+def _item_row(described: int, n: int) -> I32:
+    """int32 (n,): the row of each item in the table of the described ones, which come first."""
+    row = np.arange(n, dtype=np.int32)
+    row[described:] = -1
+    return row
+
+
+def _users(known: _Known | None, ids: IdMap) -> tuple[IdMap, pa.Table | None, I32 | None]:
+    """The map with the described users that had no events at its end, the columns in its order, and their rows."""
     if known is None or not known.table.num_columns:
-        return ids, None
+        return ids, None, None
     ids = ids.extended(known.ids)
-    row = np.full(len(ids), -1, np.int64)
+    row = np.full(len(ids), -1, np.int32)
     row[ids.indices(known.ids)] = np.arange(len(known.ids))
-    return ids, known.table.take(pa.array(row, mask=row < 0))
+    return ids, known.table.take(pa.array(row, mask=row < 0)), row
 
 
 def id_column(table: pa.Table, own_name: str, standard: str) -> str | None:

@@ -61,13 +61,13 @@ def audit_holdout(holdout: Holdout, part: str, *, repeats: bool = False) -> list
     if not repeats:
         n_items = train.n_items
         asked = _keys(holdout.targets, n_items)
-        brought = _held(asked, _key_blocks(holdout.had, n_items))
+        brought = held(asked, _key_blocks(holdout.had, n_items))
         said = "a target that stands in the user's history"
         findings += rows("error", "target_in_history", f"{part}.targets.item_id", brought, said, _FIX_REPEATS)
         row = np.full(train.n_users, -1, np.int64)
         row[holdout.user] = np.arange(len(holdout.user))
         own = holdout.train.judged(train)
-        learned = _held(asked, (row[own.user[at]] * n_items + own.item[at] for at in chunks(len(own))))
+        learned = held(asked, (row[own.user[at]] * n_items + own.item[at] for at in chunks(len(own))))
         said = "a target that the model learns from as an event of the same user"
         findings += rows("error", "target_in_train", f"{part}.targets.item_id", learned & ~brought, said, _FIX_REPEATS)
     cold = np.bincount(train.item, minlength=train.n_items)[holdout.targets.values] == 0
@@ -246,8 +246,8 @@ def _key_blocks(ragged: Ragged, n_values: int) -> Iterator[I64]:
         yield users[part.row_of_value()] * n_values + part.values
 
 
-def _held(asked: I64, blocks: Iterable[I64]) -> Bool:
-    """(n,): which of the keys asked for occur among others; these come in blocks, so that memory is theirs."""
+def held(asked: I64, blocks: Iterable[I64]) -> Bool:
+    """(n,): which of the distinct keys asked for occur among others, which come in blocks, so that memory is theirs."""
     order = np.argsort(asked, kind="stable")
     ascending, found = asked[order], np.zeros(len(asked) + 1, bool)
     for block in blocks:

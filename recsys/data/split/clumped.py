@@ -4,7 +4,6 @@ import numpy as np
 
 from recsys.arrays import F32, I32, Bool
 from recsys.data.interactions import Interactions
-from recsys.matrix.spectrum import decomposed, degree_normalised
 from recsys.seeding import generator
 
 _DIM, _CLUSTER = 64, 40  # the most directions in which items are like each other, and how many items are a cluster
@@ -42,6 +41,8 @@ def clumped(events: Interactions, share: float, *, seed: int) -> Bool:
 def _clusters(events: Interactions, seed: int) -> I32:
     """int32 (n_items,): items that the same users had share a cluster."""
     from sklearn.cluster import MiniBatchKMeans
+
+    from recsys.matrix.spectrum import decomposed, degree_normalised
 
     count = max(1, events.n_items // _CLUSTER)
     _, _, rows = decomposed(degree_normalised(events.matrix()), min(_DIM, count), seed=seed)

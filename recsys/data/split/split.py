@@ -44,8 +44,20 @@ def _among_drawn(found: Split, data: Dataset, count: int, seed: int) -> Split:
     def drawn(holdout: Holdout) -> Holdout:
         return replace(holdout, among=drawn_candidates(data, holdout.had, holdout.targets, count, seed=seed))
 
+    test = drawn(found.test)
     return Split(
-        f"{found.title}; ranked among {count:,} drawn unseen items and not all: compare within this protocol only",
+        f"{found.title}; ranked among {_drawn_said(test, count)} and not all: compare within this protocol only",
         drawn(found.validation),
-        drawn(found.test),
+        test,
     )
+
+
+def _drawn_said(test: Holdout, count: int) -> str:
+    """How many items were drawn for a user, where some have fewer unseen ones than were asked for."""
+    assert test.among is not None
+    found = test.among.lengths - test.targets.lengths
+    least, most = int(found.min()), int(found.max())
+    if least == count:
+        return f"{count:,} drawn unseen items"
+    drawn = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+    return f"{drawn} drawn unseen items ({count:,} were asked for, and there are no more)"

@@ -239,7 +239,7 @@ def run(tmp_path: Path) -> Callable[..., Any]:
 
 def test_the_command_exits_by_its_verdict(run: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / "clicks.csv"
-    path.write_text("who,what,at\n" + "".join(f"u{k % 5},i{k % 3},{START + k}\n" for k in range(40)))
+    path.write_text("who,what,at\n" + "".join(f"u{k % 5},i{k % 39},{START + k}\n" for k in range(40)))
     names = ["--user-col", "who", "--item-col", "what", "--time-col", "at"]
     good = run(str(path), *names, "--json")
     assert (good.exit_code, json.loads(good.stdout)["errors"]) == (0, 0)

@@ -103,7 +103,10 @@ def test_a_domain_is_read_by_its_name() -> None:
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        ({"item_id": ["x", "y", "x"]}, "must describe each item once; item 'x' has 2 rows. Drop the others"),
+        (
+            {"item_id": ["x", "y", "x"]},
+            "1 of 3 rows have an item that an earlier.*'x', first row 3. Describe each item once",
+        ),
         ({"id": ["x"]}, "items has no column 'item_id'; its columns are id"),
         ({"item_id": ["x", ""]}, "column 'item_id' of items: 1 of 2 rows have an empty id, first row 2"),
         ({"item_id": [1.0]}, "column 'item_id' of items holds ids as floating-point"),

@@ -58,7 +58,8 @@ def test_a_row_is_found_in_its_file_behind_the_rows_that_were_skipped() -> None:
     where = Where("log", [Part("a", 4), Part("b", 0), Part("c", 5, (1, 3, 8))])
     slow = [("a", row) for row in range(1, 5)] + [("c", row) for row in range(1, 9) if row not in (1, 3, 8)]
     assert [where.place(row + 1) for row in range(9)] == slow
-    assert Where("one", [Part("a", 4, (2,))]).place(2) == (None, 3)
+    assert Where("a", [Part("a", 4, (2,))]).place(2) == (None, 3)
+    assert Where("folder", [Part("folder/a", 4, (2,))]).place(2) == ("folder/a", 3)
     assert Where("a table").place(7) == (None, 7)
 
 

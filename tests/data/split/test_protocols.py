@@ -137,3 +137,14 @@ def test_popularity_among_the_published_99_gives_the_published_figures() -> None
     report = evaluate(engine, users, cut.targets, metrics=("hit_rate_at_10", "ndcg_at_10"), among=cut.among)
     assert report.interval("hit_rate_at_10").mean == pytest.approx(0.4535, abs=0.001)
     assert report.interval("ndcg_at_10").mean == pytest.approx(0.2543, abs=0.001)
+
+
+def test_the_title_says_how_many_items_were_drawn_where_there_are_no_more() -> None:
+    data = random_log(1, n_users=30, n_items=12, n=150)
+    cut = split(data, SplitSettings(kind="leave_last_out", candidates=99), seed=1)
+    assert cut.test.among is not None
+    drawn = cut.test.among.lengths - cut.test.targets.lengths
+    assert (
+        f"among {drawn.min()} to {drawn.max()} drawn unseen items (99 were asked for, and there are no more)"
+        in cut.title
+    )

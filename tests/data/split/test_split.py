@@ -10,9 +10,10 @@ from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from recsys.data.read.load import load_dataset
 from recsys.data.read.tables import dataset_of
 from recsys.data.split.holdout import Split, SplitSettings
-from recsys.data.split.protocols import SPLITS
+from recsys.data.split.protocols import SPLITS, refuse_global_time
 from recsys.data.split.split import split
-from recsys.errors import SettingError
+from recsys.errors import DataError, SettingError
+from recsys.testing.toys import dataset
 from tests.helpers.splits import Expected, check, random_data, refusal, rows_of, slowly
 
 
@@ -164,9 +165,9 @@ def test_what_cannot_be_split_is_refused_with_the_reason() -> None:
     with pytest.raises(SettingError, match="'global_time', 'later_half'"):
         SplitSettings.build({"kind": "random"}, where="test")
     assert "shop has neither timestamps nor" not in refusal(at_once)
-    assert "shop is too small or too short in time to cut twice; it has 9 events" in refusal(at_once)
+    assert "shop is too small or too short in time to cut twice: 9 events in 0 seconds" in refusal(at_once)
     assert "shop has no event before the cut at 60%" in refusal(at_once, kind="later_half")
-    assert "no user has anything to be asked for that is new to him" in refusal(dataset_of(same))
+    assert "no user has anything to be asked for that is new to them" in refusal(dataset_of(same))
     nothing = at_once.having(at_once.interactions.where(slice(0)))
     for kind in ("global_time", "later_half"):
         assert "shop has no events to split" in refusal(nothing, kind=kind)
@@ -199,7 +200,9 @@ def test_a_published_split_needs_both_sides() -> None:
 
 
 def test_shares_that_leave_nothing_to_learn_from_are_refused_before_work_starts() -> None:
-    with pytest.raises(SettingError, match=r"'test' in run\.toml: .*nothing is left to learn from.*got 0\.5"):
+    with pytest.raises(
+        SettingError, match=r"'test' in run\.toml is refused: .*nothing is left to learn from.*got 0\.5"
+    ):
         SplitSettings.build({"validation": 0.5, "test": 0.5}, where="run.toml")
     with pytest.raises(SettingError, match="'cut'"):
         SplitSettings.build({"cut": 1.0}, where="run.toml")
@@ -236,3 +239,20 @@ def test_published_sequences_without_times_use_their_own_parts() -> None:
     assert "column split" in cut.title
     assert (data.n_users, data.n_items, len(data.interactions)) == (1_090, 3_646, 52_551)
     assert cut.test.targets.lengths.tolist() == [1] * 1_090
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_the_default_split_refuses_is_known_without_it(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    n, users, items = random.integers(3, 90), random.integers(1, 6), random.integers(1, 30)
+    user, item = (random.integers(0, size, n).astype(np.int32) for size in (users, items))
+    time = random.integers(0, random.choice([3, 10, 10**6]), n)
+    data = dataset(user, item, users, items, time=time)
+    said = []
+    for ask in (lambda: split(data, SplitSettings(), seed=1), lambda: refuse_global_time("toy", user, item, time)):
+        try:
+            ask()
+            said.append("")
+        except DataError as error:
+            said.append(str(error))
+    assert said[0] == said[1]
