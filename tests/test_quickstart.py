@@ -144,7 +144,7 @@ def test_a_bundle_written_in_python_is_judged_exported_and_refused_where_it_know
     assert 0 < json.loads(said.splitlines()[-1])["metrics"]["ndcg_at_10"]["mean"] < 1
     status, said = recsys("evaluate", str(root))
     assert (status, said.count("\n")) == (2, 1)
-    assert "does not say what to judge it on: data=..." in said
+    assert "does not say what to judge it on. Name it: --data DATA." in said
     status, said = recsys("evaluate", str(root), f"data={clicks}", "split.kind=leave_last_out")
     assert (status, said.splitlines()[-1].count("was written without a run")) == (2, 1)
     status, said = recsys("export", str(root), "--to", str(tmp_path / "copy"))

@@ -125,7 +125,8 @@ def evaluate(
     )
     if loaded is not None and not (config or data or settings_of(loaded)):
         raise SettingError(
-            f"bundle {loaded.bundle_id} was written without a run and does not say what to judge it on: --data DATA"
+            f"bundle {loaded.bundle_id} was written without a run and does not say what to judge it on. "
+            "Name it: --data DATA."
         )
     if loaded is not None and not config:
         settings = load_settings(config, assignments, **settings_of(loaded))

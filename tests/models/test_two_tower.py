@@ -126,7 +126,7 @@ def test_a_bundle_keeps_the_item_encoder_and_answers_from_features(tmp_path: Pat
         )
         assert {int(item.item_id[1:]) % 2 for item in reply.items} == {parity}
     assert respond(bundle, Question("a stranger")).source == "fallback"
-    with pytest.raises(RequestError, match=r"'age' must hold a number in every row; row 0 holds 'old'"):
+    with pytest.raises(RequestError, match=r"'age' must hold a number in every row; row 1 holds 'old'"):
         respond(bundle, Question("u1", features={"age": "old"}))
     for unreadable in ([1, "b"], 10**30):
         with pytest.raises(RequestError, match="features cannot be read"):
