@@ -89,7 +89,12 @@ def test_without_an_extra_a_command_says_which_one_it_needs(service_alone: Path,
     status, answer = said(recsys, "recommend", "bundles", "--user", "u1", "-k", "1")
     assert status == 0
     assert answer.startswith("known: ")
-    for wanting in (["train", "clicks.csv"], ["data", "check", "clicks.csv"], ["runs"], ["models"]):
+    rows = [f"u{at % 20},i{at % 7},{1_700_000_000 + 3_600 * at}" for at in range(400)]
+    (tmp_path / "clicks.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+    status, answer = said(recsys, "data", "check", "clicks.csv")  # needs none
+    assert status in (0, 1), answer
+    assert "400" in answer
+    for wanting in (["train", "clicks.csv"], ["runs"], ["models"]):
         status, answer = said(recsys, *wanting)
         assert status == 2
         assert answer.count("\n") == 1

@@ -121,7 +121,7 @@ def test_an_item_had_twice_is_kept_out_by_the_later_time() -> None:
 
 def test_wrong_policies_are_refused_in_a_sentence() -> None:
     for stated, sentence in (
-        ("never", "Input should be 'exclude', 'allow' or 'cooldown_days'"),
+        ("never", "must be 'exclude', 'allow' or 'cooldown_days', got 'never'"),
         ({"policy": "cooldown_days"}, "days goes with policy = 'cooldown_days'"),
         ({"policy": "exclude", "days": 3}, "days goes with policy = 'cooldown_days'"),
         ({"policy": "cooldown_days", "days": 0}, "greater than 0"),
