@@ -43,7 +43,7 @@ VERDICTS = ("right", "traceback", "let through", "not named", "false alarm")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a folder. verdict: one of VERDICTS. said: what check said, and what train said or raised."""
+    """What became of a folder. verdict: one of VERDICTS. check, train: what each of them said or raised."""
 
     seed: int
     fault: str

@@ -77,8 +77,8 @@ def _fault(cls: type[BaseModel], problem: Any) -> _Fault:
     if kind == "missing":
         return _Fault(path, "is missing, and has no default", ".")
     rule = _RULES.get(kind.partition("_")[0]) if kind.endswith(("_type", "_parsing", "_from_float")) else None
-    said = problem["msg"].replace("Input should be ", "must be ").replace("Value error, ", "is refused: ")
-    return _Fault(path, rule or said, f", got {value!r}.")
+    message = problem["msg"].replace("Input should be ", "must be ").replace("Value error, ", "is refused: ")
+    return _Fault(path, rule or message, f", got {value!r}.")
 
 
 def _walked(cls: type[BaseModel], loc: Sequence[str | int], *, named: bool) -> tuple[tuple[str | int, ...], list[Any]]:

@@ -127,7 +127,7 @@ class RecommendAnswer(BaseModel):
     source: str = Field(description="known (learned vector), history, features or fallback (popularity)")
     why: str
     items: list[RecommendedItem]
-    ignored: list[str] = Field(description="item ids of history and allow that the bundle does not know")
+    ignored: list[str] = Field(description="ids in history and allow that the bundle does not know or never learned")
 
 
 class BatchAnswer(BaseModel):

@@ -127,9 +127,9 @@ def _with_model(table: dict[str, Any], assignments: Sequence[str]) -> tuple[dict
     if not named:
         return table, list(assignments)
     own = table.get("model")
-    kept = own if isinstance(own, Mapping) and own.get("name", "als") == named[-1] else {}
+    base = own if isinstance(own, Mapping) and own.get("name", "als") == named[-1] else {}
     others = [text for text in assignments if not (text.startswith("model=") and isinstance(toml_value(text[6:]), str))]
-    return table | {"model": {**kept, "name": named[-1]}}, others
+    return table | {"model": {**base, "name": named[-1]}}, others
 
 
 def _config_path(config: str) -> Path:

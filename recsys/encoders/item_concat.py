@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -14,6 +15,7 @@ from recsys.encoders.encoder import ItemEncoder, load_item_encoder
 from recsys.errors import ModelError
 
 _NEIGHBOURS = 20
+_TINY = np.float32(1e-12)
 _BLOCK_BYTES = 1 << 26  # of similarities to known items at a time
 
 
@@ -47,31 +49,35 @@ class ItemConcat:
             if part is not None:
                 vectors[:, columns] = part.encode(features)
         if None in self.parts:
-            known, size = self._directions(self.items), max(1, _BLOCK_BYTES // (4 * len(self.items)))
+            size = max(1, _BLOCK_BYTES // (4 * len(self.items)))
             for start in range(0, len(vectors), size):
-                block = slice(start, start + size)
-                self._place_by_neighbours(vectors[block], self._directions(vectors[block]) @ known.T)
+                self._place_by_neighbours(vectors[start : start + size])
         return vectors
 
-    def _place_by_neighbours(self, vectors: F32, cosine: F32) -> None:
-        """Fills the columns of the parts without an item encoder. cosine: float32 (n, n_items)."""
-        for part, columns in zip(self.parts, self._spans(), strict=True):
-            if part is None:
-                learned = np.flatnonzero(self.items[:, columns].any(axis=1))
-                count = min(self.neighbours, len(learned))
-                nearest = np.argpartition(-cosine[:, learned], count - 1, axis=1)[:, :count] if count else None
-                if nearest is not None:
-                    vectors[:, columns] = self.items[learned[nearest]][:, :, columns].mean(axis=1)
+    def _place_by_neighbours(self, vectors: F32) -> None:
+        """Fills the columns of the parts without an item encoder, of new items (n, dim) that have the others."""
+        similarity = self._similarity(vectors)
+        for part, columns, length in zip(self.parts, self._spans(), self._lengths, strict=True):
+            learned = np.flatnonzero(length)
+            count = min(self.neighbours, len(learned))
+            if part is None and count:
+                nearest = np.argpartition(-similarity[:, learned], count - 1, axis=1)[:, :count]
+                vectors[:, columns] = self.items[:, columns][learned[nearest]].mean(axis=1)
 
-    def _directions(self, vectors: F32) -> F32:
-        """float32 (n, columns of the parts with an item encoder): at length 1 in each part that says anything."""
-        own = []
-        for part, columns in zip(self.parts, self._spans(), strict=True):
+    def _similarity(self, vectors: F32) -> F32:
+        """float32 (n, n_items): to the learned items, the cosines of the parts with an item encoder, summed."""
+        similarity = np.zeros((len(vectors), len(self.items)), np.float32)
+        for part, columns, length in zip(self.parts, self._spans(), self._lengths, strict=True):
             if part is not None:
-                length = np.linalg.norm(vectors[:, columns], axis=1, keepdims=True)
-                own.append(vectors[:, columns] / np.maximum(length, np.float32(1e-12)))
-        directions: F32 = np.hstack(own)
-        return directions
+                own = np.linalg.norm(vectors[:, columns], axis=1, keepdims=True)
+                cosines = (vectors[:, columns] / np.maximum(own, _TINY)) @ self.items[:, columns].T
+                similarity += cosines / np.maximum(length, _TINY)
+        return similarity
+
+    @cached_property
+    def _lengths(self) -> list[F32]:
+        """float32 (n_items,) for each part: the lengths of its columns, 0 for items that it did not learn."""
+        return [np.linalg.norm(self.items[:, columns], axis=1) for columns in self._spans()]
 
     def _spans(self) -> list[slice]:
         """Where the columns of each part stand."""

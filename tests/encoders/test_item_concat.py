@@ -40,7 +40,7 @@ class Numbers:
 def test_a_part_without_an_item_encoder_gets_the_mean_over_the_nearest_learned_items() -> None:
     numbers, other = RNG.normal(size=(30, 4)).astype(np.float32), RNG.normal(size=(30, 3)).astype(np.float32)
     other[:5] = 0  # items that the other part never learned are nobody's neighbours
-    encoder = ItemConcat([None, Numbers()], np.hstack([other, numbers]), [3, 4], neighbours=6)  # type: ignore[list-item]
+    encoder = ItemConcat([None, Numbers()], np.hstack([other, numbers]), [3, 4], neighbours=6)
     content = RNG.normal(size=(7, 4)).astype(np.float32)
     found = encoder.encode(pa.table({"content": list(content)}))
     np.testing.assert_array_equal(found[:, 3:], content)
@@ -53,16 +53,16 @@ def test_a_part_without_an_item_encoder_gets_the_mean_over_the_nearest_learned_i
 def test_fewer_learned_items_than_neighbours_are_all_neighbours_and_none_gives_zeros() -> None:
     items = np.hstack([np.zeros((4, 2), np.float32), np.eye(4, dtype=np.float32)])
     content = pa.table({"content": list(np.eye(4, dtype=np.float32)[:1])})
-    nothing = ItemConcat([None, Numbers()], items, [2, 4]).encode(content)  # type: ignore[list-item]
+    nothing = ItemConcat([None, Numbers()], items, [2, 4]).encode(content)
     assert nothing.tolist() == [[0, 0, 1, 0, 0, 0]]
     items[1:3, :2] = [[2, 0], [0, 4]]
-    assert ItemConcat([None, Numbers()], items, [2, 4]).encode(content)[0, :2].tolist() == [1, 2]  # type: ignore[list-item]
+    assert ItemConcat([None, Numbers()], items, [2, 4]).encode(content)[0, :2].tolist() == [1, 2]
 
 
 def test_parts_that_do_not_fit_the_items_are_refused() -> None:
     for parts, dims in (([None, None], [2, 4]), ([None, Numbers()], [3, 4]), ([Numbers()], [2, 4])):
         with pytest.raises(ModelError, match="does not fit"):
-            ItemConcat(parts, np.ones((4, 6), np.float32), dims)  # type: ignore[arg-type]
+            ItemConcat(parts, np.ones((4, 6), np.float32), dims)
 
 
 def mixture(train: Dataset, seed: int, **tower: Any) -> Any:
@@ -77,11 +77,11 @@ def test_it_is_kept_in_a_bundle_and_stays_that_of_the_learned_items(tmp_path: Pa
     expected = learned.item_encoder.encode(colours)
     bundle = load(write(tmp_path / "one", content_of("mixture", learned, data)))
     assert isinstance(load_item_encoder(bundle.path / "item_encoder", bundle.item_vectors), ItemConcat)
-    np.testing.assert_allclose(bundle.item_encoder.encode(colours), expected, rtol=1e-5, atol=1e-6)  # type: ignore[union-attr]
+    np.testing.assert_allclose(bundle.item_encoder.encode(colours), expected, rtol=1e-5, atol=1e-6)
     more = with_items(bundle, ["a", "b"], pa.table({"title": ["A", "B"]}), colours).content
     again = load(write(tmp_path / "two", more))
     assert len(again.item_vectors) == data.n_items + 2
-    np.testing.assert_allclose(again.item_encoder.encode(colours), expected, rtol=1e-5, atol=1e-6)  # type: ignore[union-attr]
+    np.testing.assert_allclose(again.item_encoder.encode(colours), expected, rtol=1e-5, atol=1e-6)
 
 
 def without_new_items(world: World, seed: int) -> tuple[Dataset, I64, list[Any]]:

@@ -52,7 +52,7 @@ def odd_ids(code: Array, names: pa.Array, column: str, who: str) -> list[Finding
         return []
     decimal, rounded = (pc.match_substring_regex(names, pattern) for pattern in (_DECIMALS, _ROUNDED))
     padded = pc.not_equal(pc.utf8_trim_whitespace(names), names)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for kind, flags, said, fix in (
         ("padded_id", padded, "an id with blanks around it", "Trim the column: ' 7' and '7' are two ids."),
         ("decimal_id", decimal, "a whole number with decimals for an id, such as {0!r}",
@@ -63,8 +63,8 @@ def odd_ids(code: Array, names: pa.Array, column: str, who: str) -> list[Finding
         wrong = _mask(flags)
         if wrong.any():
             example = names[int(np.argmax(wrong))].as_py()
-            found += rows("warning", kind, column, np.append(wrong, False)[code], said.format(example), fix)
-    return found + _nobody(code, names, column, who)
+            findings += rows("warning", kind, column, np.append(wrong, False)[code], said.format(example), fix)
+    return findings + _nobody(code, names, column, who)
 
 
 def _nobody(code: Array, names: pa.Array, column: str, who: str) -> list[Finding]:
@@ -73,7 +73,7 @@ def _nobody(code: Array, names: pa.Array, column: str, who: str) -> list[Finding
     surely, perhaps = (np.flatnonzero(_is_in(lower, pa.array(words))) for words in (_NOBODY, _PERHAPS_NOBODY))
     if len(surely) and pc.sum(pc.match_substring_regex(names, r"^-\d+$")).as_py() > 1:
         surely = surely[[names[int(at)].as_py() != "-1" for at in surely]]  # one of many numbers below 0
-    found = []
+    findings = []
     for at in (*surely.tolist(), *perhaps.tolist()):
         mask = code == at
         count = int(np.count_nonzero(mask))
@@ -81,8 +81,8 @@ def _nobody(code: Array, names: pa.Array, column: str, who: str) -> list[Finding
             continue
         said = f"{names[at].as_py()!r} for an id, which tools write where there is none: they count as one {who}"
         fix = f"Drop these rows, or write the {who} that they belong to."
-        found += rows("warning", "nobody_id", column, mask, said, fix)
-    return found
+        findings += rows("warning", "nobody_id", column, mask, said, fix)
+    return findings
 
 
 def unmet(ids: pa.Array, others: pa.Array, column: str, who: str, table: str) -> list[Finding]:

@@ -78,6 +78,9 @@ def parse_ids(column: pa.ChunkedArray, name: str, what: str = "id") -> tuple[Cod
     """Each row's id as a code, and what is wrong; None where the column holds nothing that can be an id."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     kind_of = what.replace(" ", "_")
+    if pa.types.is_null(kind):
+        empty = np.ones(len(column), bool)
+        return None, rows("error", f"missing_{kind_of}", name, empty, f"an empty {what}", "Is it the right column?")
     if pa.types.is_floating(kind):
         said = f"holds {what}s as floating-point numbers (missing ones make pandas do that)"
         fix = f"Drop the rows without {what} and convert the column to integers or text."

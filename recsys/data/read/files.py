@@ -64,7 +64,7 @@ def read_files(
         parts.append(Part(str(path), len(tables[-1]), sorted(one.row for one in odd or ())))
         if skipped is not None:
             skipped += odd or ()
-    return concatenated(tables, name), Where(name, parts)
+    return concatenated(tables, name, [part.file for part in parts]), Where(name, parts)
 
 
 def _chosen(table: pa.Table, only: Sequence[str] | None) -> pa.Table:
@@ -118,8 +118,11 @@ def _from_pandas(frame: Any) -> pa.Table:
         raise DataError(f"the DataFrame cannot become a table: {reason}. Give each column one type and name.") from None
 
 
-def concatenated(tables: Sequence[pa.Table], where: str) -> pa.Table:
-    """The rows of all files; each must have the columns of the first, with types that go together."""
+def concatenated(tables: Sequence[pa.Table], where: str, files: Sequence[str]) -> pa.Table:
+    """The rows of all tables; each must have the columns of the first, with types that go together.
+
+    files: what each table is called in a DataError, where the types of a column do not.
+    """
     if len(tables) == 1:
         return tables[0]
     names = tables[0].column_names
@@ -127,13 +130,49 @@ def concatenated(tables: Sequence[pa.Table], where: str) -> pa.Table:
         if set(table.column_names) != set(names):
             differ = min(set(table.column_names) ^ set(names))
             raise DataError(f"the files of {where} differ in their columns; {differ!r} is not in all of them.")
+    alike = _times_as_text([_at_utc(table.select(names)) for table in tables])
     try:
-        alike = [_at_utc(table.select(names)) for table in tables]
         return pa.concat_tables(alike, promote_options="permissive")
-    except pa.ArrowException as error:
-        raise DataError(
-            f"the tables of {where} differ in type: {error}. Give a column the same type in each."
-        ) from None
+    except pa.ArrowException:
+        unlike = _unlike_types(alike, files) or f"the tables of {where} differ in type."
+        raise DataError(f"{unlike} Write each column as one type in all files.") from None
+
+
+def _times_as_text(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """The tables with their times as text in columns that are text in another: so a word among times has a row."""
+    fields = [field for table in tables for field in table.schema]
+    text = {field.name for field in fields if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)}
+    mixed = {field.name for field in fields if pa.types.is_timestamp(field.type)} & text
+    if not mixed:
+        return list(tables)
+    kinds = {name: pa.large_string() for name in mixed}
+    return [
+        table.cast(pa.schema([field.with_type(kinds.get(field.name, field.type)) for field in table.schema]))
+        for table in tables
+    ]
+
+
+def _unlike_types(tables: Sequence[pa.Table], files: Sequence[str]) -> str | None:
+    """A sentence on the first column of which two files hold types that do not go together; None where no two do."""
+    for name in tables[0].column_names:
+        kinds: dict[Any, str] = {}
+        for table, file in zip(tables, files, strict=True):
+            kind = table.schema.field(name).type
+            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+            for other, first in kinds.items():
+                if not _go_together(kind, other):
+                    return f"column {name!r} holds {kind} in {file}, but {other} in {first}."
+            kinds.setdefault(kind, file)
+    return None
+
+
+def _go_together(one: Any, other: Any) -> bool:
+    """Whether one column can hold the values of two types."""
+    try:
+        pa.unify_schemas([pa.schema([("values", kind)]) for kind in (one, other)], promote_options="permissive")
+    except pa.ArrowException:
+        return False
+    return True
 
 
 def _at_utc(table: pa.Table) -> pa.Table:

@@ -165,7 +165,9 @@ def _joined(
         name for name in wanted[: len(EVENT_COLUMNS)] if all(name in table.column_names for table, _ in read.values())
     ]
     part = np.concatenate([_part_of(name, table) for name, (table, _) in read.items()])
-    joined = concatenated([table.select(kept) for table, _ in read.values()], str(folder))
+    joined = concatenated(
+        [table.select(kept) for table, _ in read.values()], str(folder), list(map(str, paths.values()))
+    )
     where = Where(str(folder), [file for _, found in read.values() for file in found.parts])
     pieces = {name: len(table) for name, (table, _) in read.items()}
     return EventTable(joined, named_columns(kept, columns, where), where, pieces, part)

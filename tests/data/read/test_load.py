@@ -211,7 +211,7 @@ def test_a_wrong_split_value_is_named(values: list[Any], named: str, tmp_path: P
 
 
 def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"differ in type: .*Give a column the same type in each"):
+    with pytest.raises(DataError, match=r"'user_id' holds int64 in .*test.parquet, but \w+ in .*train.parquet. Write"):
         load_dataset(write(tmp_path / "a", train=EVENTS, test={"user_id": [1], "item_id": ["x"]}))
     with pytest.raises(DataError, match=r"test.parquet has no column 'item_id' for the item_id"):
         load_dataset(write(tmp_path / "b", train=EVENTS, test={"user_id": ["u"], "item": ["x"]}))
@@ -277,3 +277,21 @@ def test_the_matrix_sums_the_weights_of_a_pair() -> None:
     assert events.matrix().toarray().tolist() == [[3.5, 0.0], [0.0, 1.0]]
     assert events.matrix() is events.matrix()
     assert np.all(events.matrix().has_canonical_format)
+
+
+def test_a_column_of_ids_that_is_empty_throughout_is_a_finding_and_no_traceback(tmp_path: Path) -> None:
+    table = pa.table({"user_id": pa.nulls(3), "item_id": ["a", "b", "c"]})
+    for source in (table, write(tmp_path / "d", events=table.to_pydict())):
+        with pytest.raises(DataError, match=r"'user_id' .*3 of 3 rows have an empty id, first row 1"):
+            load_dataset(source) if isinstance(source, Path) else dataset_of(source)
+
+
+def test_a_word_among_times_is_named_by_its_row_though_the_times_of_another_file_are_no_text(tmp_path: Path) -> None:
+    """The parser of a CSV gives the times of a sound file a type of their own, and keeps those of the other as text."""
+    days = [f"2026-01-0{day}T00:00:00Z" for day in range(1, 4)]
+    (tmp_path / "spoilt" / "events").mkdir(parents=True)
+    for name, times in (("a", days), ("b", [days[0], "soon", days[2]])):
+        table = {"user_id": ["u", "v", "w"], "item_id": ["a", "b", "c"], "timestamp": times}
+        pd.DataFrame(table).to_csv(tmp_path / "spoilt" / "events" / f"{name}.csv", index=False)
+    with pytest.raises(DataError, match=r"'timestamp'.*'soon'.*row 2 of .*b\.csv"):
+        load_dataset(tmp_path / "spoilt")
