@@ -35,12 +35,12 @@ ROOMS = {
     "encoders.": "encoder users features solve bag concat user_tower item_tower",
     "retrieval.": "embeddings ranker vector_ranker recommender seen",
     "bundle.": "bundle content write root manifest catalogue prune",
-    "answers.": "question respond similar explain new_items",
+    "answers.": "question respond reasons similar explain new_items",
     "training.": "loop epochs early_stopping",
     "models.": "base registry search export warm_start",
     "evaluation.": "evaluate significance planted foreign outside_lists tables frames",
     "evaluation.metrics.": "hits lists names item_facts",
-    "testing.": "learners encoders toys",
+    "testing.": "epochs learners encoders toys",
 }
 MODULES = [room + module for room, modules in ROOMS.items() for module in modules.split()]
 _INHERITED = {"model_config", "model_fields", "model_computed_fields", "model_post_init"}  # by pydantic

@@ -93,7 +93,11 @@ class RecommendedItem(BaseModel):
     score: float
     title: str | None
     reason: str | None = Field(description="a true sentence, or null where there is none")
+    reason_code: str | None = Field(description="which kind of sentence: because, like, popular or popular_now")
     because: str | None = Field(description="the item of the history that adds most to this score")
+    like: str | None = Field(
+        description="the item of the history that is most like this one, where the model has no exact shares; no cause"
+    )
 
 
 class RecommendAnswer(BaseModel):
@@ -113,7 +117,9 @@ class RecommendAnswer(BaseModel):
                             "score": 0.91,
                             "title": "Return of the Jedi (1983)",
                             "reason": "because of Star Wars (1977)",
+                            "reason_code": "because",
                             "because": "50",
+                            "like": None,
                         }
                     ],
                     "ignored": [],

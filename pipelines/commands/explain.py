@@ -22,9 +22,10 @@ def why(bundle: Path, user: str, item: str, limit: int, as_json: bool) -> Any:
     from recsys.bundle.bundle import load
     from recsys.bundle.root import current
 
-    found = explain(load(current(bundle)), user, item)
+    loaded = load(current(bundle))
+    found = explain(loaded, user, item)
     if not as_json:
-        from recsys.text import text_table
+        from recsys.text import one_line, text_table
 
         click.echo(found.why)
         if found.shares:
@@ -33,9 +34,12 @@ def why(bundle: Path, user: str, item: str, limit: int, as_json: bool) -> Any:
             rows = [[one.item_id, one.title or "", str(one.times), f"{one.share:+.4f}"] for one in shown]
             if rest:
                 rows.append(["", f"{len(rest)} others", "", f"{sum(one.share for one in rest):+.4f}"])
-            rows.append(["", "the score", "", f"{total:+.4f}"])
+            rows.append(["", "the score" if found.exact else "of the parts that can say", "", f"{total:+.4f}"])
             click.echo(text_table(["history item", "title", "times", "share"], rows))
-        elif found.rank is not None:
+        if found.like is not None:
+            like = one_line(loaded.name_of(loaded.item_ids.index(found.like)))
+            click.echo(f"Of the history, {like} is most like it; the model gives no exact shares, so this is no cause.")
+        elif found.rank is not None and not found.shares:
             click.echo("The history has no part in this score.")
     return asdict(found)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recsys.answers.person import stored_users
+from recsys.answers.reasons import most_like
 from recsys.arrays import F32
 from recsys.bundle.bundle import Bundle
 from recsys.encoders.encoder import FALLBACK, SOURCES
@@ -27,7 +28,9 @@ class Explanation:
 
     rank: from 1, among `ranked` items that the rules allow this user, or None with `not_because` in a word (`unknown`,
     `no vector`, `seen`, `rules`) and `why` in a sentence. score: None where the model gives none.
-    shares: biggest first, summing to the score; empty where the model cannot say.
+    shares: biggest first, empty where the model cannot say. exact: whether they sum to the score; else they come from
+    the parts of a mixture that can say. like: where shares are not exact, the item of the history that is most like
+    this one, which is not a cause.
     """
 
     user_id: str
@@ -40,6 +43,8 @@ class Explanation:
     not_because: str | None
     why: str
     shares: list[Share] = field(default_factory=list)
+    exact: bool = False
+    like: str | None = None
 
 
 def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = None) -> Explanation:
@@ -57,30 +62,33 @@ def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = Non
     source, ranked = int(answer.source[0]), int((answer.ids[0] >= 0).sum())
     found = np.flatnonzero(answer.ids[0] == item) if item >= 0 else np.empty(0, np.int64)
     rank = int(found[0]) + 1 if len(found) else None
-    shares, score = _shares(bundle, users, item, source)
+    told = item >= 0 and source != FALLBACK and len(users.history) > 0 and bundle.norms[item] > 0
+    shares = _shares(bundle, users, item) if told else []
+    exact = bool(shares) and bundle.encoder.explains
+    score = sum(share.share for share in shares) if exact else None
     if rank is not None:
         score = float(answer.scores[0, rank - 1])
+    inexact = told and bundle.encoder.personal and not bundle.encoder.explains
+    like = int(most_like(bundle, users, np.array([item]))[0]) if inexact else -1
     word, why = _said(bundle, users, user_id, item_id, item, rank, ranked, source)
     title = bundle.catalogue.title(item) if item >= 0 else None
-    return Explanation(user_id, item_id, title, SOURCES[source], rank, ranked, score, word, why, shares)
+    said = (SOURCES[source], rank, ranked, score, word, why, shares, exact)
+    return Explanation(user_id, item_id, title, *said, bundle.item_ids[like] if like >= 0 else None)
 
 
-def _shares(bundle: Bundle, users: Users, item: int, source: int) -> tuple[list[Share], float | None]:
-    """What each distinct item of the history adds, biggest first, and their sum; nothing where the model cannot say."""
+def _shares(bundle: Bundle, users: Users, item: int) -> list[Share]:
+    """What each distinct item of the history adds, biggest first; nothing where the model cannot say."""
     history = users.history.items.values
-    if item < 0 or source == FALLBACK or not len(history) or not bundle.norms[item]:
-        return [], None
     parts: F32 | None = bundle.recommender.ranker.contributions(users, np.array([item]))
     if parts is None:
-        return [], None
+        return []
     distinct, place, times = np.unique(history, return_inverse=True, return_counts=True)
     summed = np.bincount(place.ravel(), parts[0], minlength=len(distinct))
     order = np.argsort(-summed, kind="stable")
-    shares = [
+    return [
         Share(bundle.item_ids[int(one)], bundle.catalogue.title(int(one)), float(share), int(count))
         for one, share, count in zip(distinct[order], summed[order], times[order], strict=True)
     ]
-    return shares, float(summed.sum())
 
 
 def _said(
@@ -89,7 +97,7 @@ def _said(
     """The word for what stands in the way, or None, and a sentence."""
     if item < 0:
         return "unknown", f"Item {item_id!r} is not in this bundle: train on data that hold it, and export again."
-    name = bundle.catalogue.title(item) or item_id
+    name = bundle.name_of(item)
     available = bundle.recommender.available
     if rank is None and available is not None and not available[item]:
         return "no vector", f"{name} has no vector: nobody had it in the training data, so nobody gets it."

@@ -36,13 +36,20 @@ class Question:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """An item to show. reason: a sentence, or None where there is no true one; because: the item that it names."""
+    """An item to show.
+
+    reason: a sentence, or None where there is no true one. reason_code: what kind of sentence: `because`, `like`,
+    `popular` or `popular_now`. because: the item of the history that adds most to the score, where shares are exact.
+    like: the item of the history that is most like this one, where they are not; it is not a cause.
+    """
 
     item_id: str
     score: float
     title: str | None
-    reason: str | None
+    reason: str | None = None
+    reason_code: str | None = None
     because: str | None = None
+    like: str | None = None
 
 
 @dataclass(frozen=True)

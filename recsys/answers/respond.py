@@ -3,17 +3,13 @@
 The service, `recsys recommend` and the demo all answer through `respond`: ids are translated here and nowhere else.
 """
 
-import numpy as np
-
 from recsys.answers.person import indices_of, items_to_consider, person_of, unlearned_items, usable_items
 from recsys.answers.question import MAX_K, Question, Reply, Suggestion
-from recsys.arrays import F32, Array, Ragged
+from recsys.answers.reasons import reasons_of
+from recsys.arrays import Ragged
 from recsys.bundle.bundle import Bundle
 from recsys.encoders.encoder import FALLBACK, FEATURES, SOURCES, USER_ROW
-from recsys.encoders.users import Users
 from recsys.errors import DataError, RequestError
-
-Reason = tuple[str | None, str | None]  # the sentence, and the id of the item that it names
 
 
 def respond(bundle: Bundle, question: Question) -> Reply:
@@ -32,38 +28,11 @@ def respond(bundle: Bundle, question: Question) -> Reply:
     except DataError as error:  # of the features: all else is checked
         raise RequestError(str(error)) from None
     ids, source = answer.ids[0][answer.ids[0] >= 0], int(answer.source[0])
-    popular = source == FALLBACK or not bundle.encoder.personal
-    reasons = [_popular(bundle, item, source) for item in ids] if popular else _causes(bundle, users, ids)
     items = [
         Suggestion(bundle.item_ids[item], float(score), bundle.catalogue.title(int(item)), *reason)
-        for item, score, reason in zip(ids, answer.scores[0], reasons, strict=False)
+        for item, score, reason in zip(ids, answer.scores[0], reasons_of(bundle, users, ids, source), strict=False)
     ]
     return Reply(SOURCES[source], _why(bundle, question, stored, len(users.history), source), items, ignored)
-
-
-def _causes(bundle: Bundle, users: Users, ids: Array) -> list[Reason]:
-    """For each answered item the one of the history that adds most to its score; nothing where none adds anything."""
-    nothing: list[Reason] = [(None, None)] * len(ids)
-    if not len(users.history) or not len(ids):
-        return nothing
-    parts: F32 | None = bundle.recommender.ranker.contributions(users, ids)
-    if parts is None:
-        return nothing
-    items, event = np.unique(users.history.items.values, return_inverse=True)
-    summed = np.zeros((len(items), len(ids)), np.float32)
-    np.add.at(summed, event, parts.T)  # an item that was had twice speaks with both
-    best = summed.argmax(axis=0)
-    return [_because(bundle, int(items[at])) if summed[at, row] > 0 else (None, None) for row, at in enumerate(best)]
-
-
-def _because(bundle: Bundle, item: int) -> Reason:
-    return f"because of {bundle.catalogue.title(item) or bundle.item_ids[item]}", bundle.item_ids[item]
-
-
-def _popular(bundle: Bundle, item: int, source: int) -> Reason:
-    recent = source == FALLBACK and bool(bundle.popular_now[item])
-    domain = bundle.catalogue.domain(int(item))
-    return ("popular now" if recent else "popular") + (f" in {domain}" if domain else ""), None
 
 
 def _why(bundle: Bundle, question: Question, stored: int, used: int, source: int) -> str:

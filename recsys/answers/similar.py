@@ -37,7 +37,7 @@ def nearest(bundle: Bundle, vector: F32, k: int, without: Sequence[int] = ()) ->
     cosines = np.asarray(bundle.item_vectors @ unit / lengths, np.float32)[None]
     ids, scores = best_allowed(cosines, k, Ragged.of([without]), None, bundle.recommender.available)
     return [
-        Suggestion(bundle.item_ids[other], float(score), bundle.catalogue.title(int(other)), None)
+        Suggestion(bundle.item_ids[other], float(score), bundle.catalogue.title(int(other)))
         for other, score in zip(ids[0], scores[0], strict=True)
         if other >= 0
     ]

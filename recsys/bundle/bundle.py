@@ -97,6 +97,10 @@ class Bundle:
         norms: F32 = np.linalg.norm(self.item_vectors, axis=1)
         return norms
 
+    def name_of(self, item: int) -> str:
+        """What people call an item: its title, or its id where it has none."""
+        return self.catalogue.title(item) or self.item_ids[item]
+
 
 def load(folder: Path) -> Bundle:
     """A verified bundle whose golden queries give the answers that they gave when it was written."""

@@ -23,6 +23,7 @@ class ListRanker:
     lists: Ragged
     n_items: int
     folds_in: bool = False
+    explains: bool = False
 
     def __post_init__(self) -> None:
         row, known = self.lists.row_of_value(), self.lists.values < self.n_items

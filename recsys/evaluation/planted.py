@@ -34,6 +34,7 @@ class ScoreRanker:
     score: Callable[[Users], F32]
     n_items: int
     folds_in: bool = True
+    explains: bool = False
 
     def top(
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None

@@ -61,6 +61,10 @@ class OwnHistoryRanker:
     def folds_in(self) -> bool:
         return True
 
+    @property
+    def explains(self) -> bool:
+        return False
+
     def top(
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
     ) -> Answer:

@@ -43,6 +43,10 @@ class Ranker(Protocol):
     def folds_in(self) -> bool:
         """Whether a history alone is enough to rank."""
 
+    @property
+    def explains(self) -> bool:
+        """Whether `contributions` are exact shares of the scores."""
+
     def top(
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
     ) -> Answer:
@@ -55,7 +59,7 @@ class Ranker(Protocol):
     def contributions(self, user: Users, ids: I64) -> F32 | None:
         """How much each event of one user's history adds to the scores of items `ids` (k,): float32 (k, history).
 
-        None where the ranker cannot say this exactly.
+        The row of an item sums to its score where the ranker `explains`; else it is a part of it, or there is None.
         """
 
 

@@ -37,6 +37,10 @@ class VectorRanker:
     def folds_in(self) -> bool:
         return self.encoder.folds_in
 
+    @property
+    def explains(self) -> bool:
+        return self.encoder.explains
+
     def top(
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
     ) -> Answer:

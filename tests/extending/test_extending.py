@@ -1,4 +1,4 @@
-"""Somebody else's learner, metric and encoder keep the contracts and go the whole line, the package untouched."""
+"""Somebody else's learners, metric and encoder keep the contracts and go the whole line, the package untouched."""
 
 import os
 import subprocess
@@ -19,6 +19,7 @@ from recsys.models.export import content_of
 from recsys.pipelines.service import ask, running
 from recsys.retrieval.embeddings import Embeddings
 from recsys.testing.encoders import EncoderCase, EncoderContract
+from recsys.testing.epochs import EpochContract
 from recsys.testing.learners import Case, LearnerContract, ReasonContract, TasteContract, VectorContract
 from recsys.testing.toys import random_log
 from tests.extending.lastclick import LastClick
@@ -30,6 +31,10 @@ COLUMNS = ["--user-col", "visitor", "--item-col", "article", "--time-col", "at"]
 
 class TestCoVisits(LearnerContract, TasteContract, VectorContract, ReasonContract):
     case = Case("tests.extending.covisits:CoVisits", {"dim": 4})
+
+
+class TestDenoised(LearnerContract, TasteContract, VectorContract, ReasonContract, EpochContract):
+    case = Case("tests.extending.denoised:Denoised", {"dim": 6, "epochs": 20, "batch_size": 4})
 
 
 def recsys(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

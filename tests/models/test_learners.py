@@ -15,6 +15,7 @@ from recsys.models.registry import MODELS, make_model, model_class
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.recommender import recommender_of
 from recsys.retrieval.vector_ranker import ranker_of
+from recsys.testing.epochs import EpochContract
 from recsys.testing.learners import Case, LearnerContract, ReasonContract, TasteContract, VectorContract
 from recsys.testing.toys import dataset, random_log
 
@@ -46,6 +47,7 @@ VARIANTS = [Case(name, SMALL.get(name, {})) for name in MODELS] + [
     Case("variational", SMALL["variational"] | {"negatives": 10, "half_life": 5.0}),
     Case("item_knn", {"neighbours": 4, "shrinkage": 1.0, "amplification": 1.0, "half_life": None}),
 ]
+LAYERED = Case("two_tower", SMALL["two_tower"] | {"hidden": 8})
 
 
 def over(cases: list[Case]) -> Any:
@@ -63,14 +65,30 @@ class TestEveryLearner(LearnerContract):
         assert ranker_of(learned).folds_in == (learner.name != "popularity")
 
 
-class TestLearnersOfTaste(TasteContract, ReasonContract):
+class TestLearnersOfTaste(TasteContract):
     @over([case for case in VARIANTS if model_class(case.name).knows_taste])
     def learner(self, request: pytest.FixtureRequest) -> Case:
         return request.param
 
 
+class TestReasons(ReasonContract):
+    @over([*VARIANTS, LAYERED])
+    def learner(self, request: pytest.FixtureRequest) -> Case:
+        return request.param
+
+    def test_it_explains_unless_layers_follow_the_sums_or_nothing_is_of_the_person(self, learner: Case) -> None:
+        explains = ranker_of(learner.learned(random_log(1))).explains
+        assert explains == (learner.name not in ("popularity", "own_history") and learner != LAYERED)
+
+
 class TestLearnersOfVectors(VectorContract):
     @over([case for case in VARIANTS if model_class(case.name).keeps_vectors])
+    def learner(self, request: pytest.FixtureRequest) -> Case:
+        return request.param
+
+
+class TestLearnersInEpochs(EpochContract):
+    @over([case for case in VARIANTS if "epochs" in model_class(case.name).Settings.model_fields])
     def learner(self, request: pytest.FixtureRequest) -> Case:
         return request.param
 

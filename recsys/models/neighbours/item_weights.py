@@ -47,6 +47,10 @@ class ItemWeights:
     def folds_in(self) -> bool:
         return True
 
+    @property
+    def explains(self) -> bool:
+        return True
+
     def top(
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
     ) -> Answer:
