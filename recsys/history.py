@@ -21,7 +21,8 @@ class EventColumns:
     """What is known of n events beside their users and items; None where it is known of none of them.
 
     time: int64 (n,) unix seconds UTC. weight: float32 (n,), 1 where there is none; an event of weight 0 was had but is
-    not learned from. event: int8 (n,) codes of event types, -1 = of unknown type.
+    not learned from, and one below 0 says "not this": its item is never answered again. event: int8 (n,) codes of event
+    types, -1 = of unknown type.
     """
 
     time: I64 | None = None
@@ -74,7 +75,13 @@ class Histories(EventColumns):
     def learnable(self, n_items: int) -> Bool:
         """(nnz,): the events that may be learned from: of weight, and of an item below `n_items`."""
         inside: Bool = self.items.values < n_items
-        return inside if self.weight is None else inside & (self.weight != 0)
+        return inside if self.weight is None else inside & (self.weight > 0)
+
+    def informed(self, n_items: int) -> Bool:
+        """(rows,): who has an event that may be learned from."""
+        if self.weight is None:
+            return self.lengths > 0
+        return self.items.keep(self.learnable(n_items)).lengths > 0
 
     def empty(self, rows: int) -> "Histories":
         """So many rows without events, with the same columns."""
@@ -88,14 +95,16 @@ def merged(stored: Histories, brought: Histories, duplicates: str = "all") -> Hi
     same second stay in the order given, the stored ones first; those without a time come before all others. Of the
     brought events, an item at a time counts once for each type of event; one of unknown type is the same as any there.
     duplicates: which events of one item and type were learned from; the merged history keeps the same ones: `first`,
-    `last`, or, under `sum`, no brought one that a stored sum holds already.
+    `last`, or, under `sum`, no brought one that a stored sum holds already. Events that are not learned from all stay.
     """
     items, n = np.concatenate([stored.items.values, brought.items.values]), len(stored)
     whole = {name: np.concatenate([_filled(one, name) for one in (stored, brought)]) for name in DTYPES}
     kept = _new(items, whole["time"], whole["event"], n)
     kept = kept[np.argsort(whole["time"][kept], kind="stable")]
     if duplicates != "all":
-        kept = kept[_learned(items[kept], whole["time"][kept], whole["event"][kept], kept < n, duplicates)]
+        own = kept[whole["weight"][kept] > 0]
+        still = _learned(items[own], whole["time"][own], whole["event"][own], own < n, duplicates)
+        kept = kept[~np.isin(kept, own[~still])]
     names = [*stored.columns(), *(["weight"] if stored.weight is None and brought.weight is not None else [])]
     return Histories(Ragged.of([items[kept]]), **{name: whole[name][kept] for name in names})
 

@@ -76,7 +76,7 @@ def _questions(data: Dataset, settings: RunSettings) -> dict[str, Holdout]:
 def _judged_on(data: Dataset, test: Array, kept: Array, seed: int) -> Holdout:
     """The question about the events of `test`, by a learner who sees the others among those that are `kept`."""
     part = np.where(test, TEST, TRAIN).astype(np.int8)[kept]
-    chosen = replace(data, interactions=data.interactions.where(kept), published=Published(part, "drawn"))
+    chosen = replace(data, interactions=data.interactions.where(kept), whole=None, published=Published(part, "drawn"))
     return split(chosen, SplitSettings(kind="published"), seed=seed).test
 
 

@@ -55,7 +55,7 @@ def assist(settings: RunSettings, prepared: Prepared) -> None:
     meet()
     fits: list[tuple[Fit, Dataset]] = [("measured", prepared.holdout.train)]
     if settings.refit:
-        fits.append(("refit", data.having(data.interactions)))
+        fits.append(("refit", data.having(data.interactions, data.whole)))
     for fit, source in fits:
         start = None if warm is None else start_of(warm, source)
         model = make_model(settings.model_name, settings.model_settings)

@@ -92,7 +92,7 @@ def measure(settings: RunSettings, holdout: Holdout, steps: Steps, aids: Aids = 
             name: judge(recommender_for(one, fallback, settings, train), holdout, settings, facts, progress)
             for name, one in (*others.items(), (own, learned))
         }
-        warm = holdout.history.lengths > 0
+        warm = holdout.warm
         judged = next(iter(reports[own].values))
         other_values = {name: reports[name].values[judged] for name in others}
         comparisons = compare(reports[own].values[judged], other_values, warm=int(warm.sum()))

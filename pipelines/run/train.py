@@ -72,7 +72,7 @@ def _trained(settings: RunSettings, steps: Steps, prepared: Prepared, warm: Bund
     measured = measure(settings, prepared.holdout, steps, kept.aids("measured", _start(warm, source, steps)))
     text, learned = table(prepared.title, measured), measured.learned
     if settings.refit and isinstance(learned, Embeddings):
-        judged, source = source, prepared.data.having(prepared.data.interactions)
+        judged, source = source, prepared.data.having(prepared.data.interactions, prepared.data.whole)
         learned = _learned_again(settings, source, steps, kept.aids("refit", _start(warm, source, steps)))
         text += (
             f"\n\nRefit: the bundle's model learned again, from all {len(source.interactions):,} events. The figures "

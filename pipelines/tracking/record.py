@@ -49,7 +49,7 @@ def write(bundle: Path, record: Record, report: Report, holdout: Holdout) -> Pat
     files.mkdir(parents=True)
     for name, text in record.texts.items():
         (files / name).write_text(text, encoding="utf-8")
-    np.savez_compressed(files / VALUES, user=holdout.user, warm=holdout.history.lengths > 0, **report.values)  # type: ignore[arg-type]
+    np.savez_compressed(files / VALUES, user=holdout.user, warm=holdout.warm, **report.values)  # type: ignore[arg-type]
     plain = {key: value for key, value in record._asdict().items() if key != "texts"}
     (aside / _RECORD).write_text(json.dumps(plain), encoding="utf-8")
     os.replace(aside, folder)

@@ -82,7 +82,7 @@ class Nested:
         try:
             with tempfile.TemporaryDirectory() as place:
                 if values is not None:
-                    warm = holdout.history.lengths > 0
+                    warm = holdout.warm
                     arrays: dict[str, Any] = {"user": holdout.user, "warm": warm, values[0]: values[1]}
                     np.savez_compressed(Path(place) / VALUES, **arrays)
                 for file in files:

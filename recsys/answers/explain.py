@@ -78,12 +78,13 @@ def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = Non
 
 def _shares(bundle: Bundle, users: Users, item: int) -> list[Share]:
     """What each distinct item of the history adds, biggest first; nothing where the model cannot say."""
-    history = users.history.items.values
     parts: F32 | None = bundle.recommender.ranker.contributions(users, np.array([item]))
     if parts is None:
         return []
+    used = bundle.encoder.usable(users.history)
+    history = users.history.items.values[used]
     distinct, place, times = np.unique(history, return_inverse=True, return_counts=True)
-    summed = np.bincount(place.ravel(), parts[0], minlength=len(distinct))
+    summed = np.bincount(place.ravel(), parts[0][used], minlength=len(distinct))
     order = np.argsort(-summed, kind="stable")
     return [
         Share(bundle.item_ids[int(one)], bundle.catalogue.title(int(one)), float(share), int(count))

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.answers.question import Event, Question
-from recsys.arrays import I32, I64, Array, Ragged
+from recsys.arrays import F32, I32, I64, Array, Ragged
 from recsys.bundle.bundle import Bundle
 from recsys.encoders.features import table_of
 from recsys.encoders.users import Users
@@ -33,26 +33,30 @@ def indices_of(bundle: Bundle, ids: Sequence[str], ignored: list[str]) -> I32:
 
 
 def usable_items(bundle: Bundle, events: Sequence[Event], ignored: list[str]) -> I32:
-    """int32 (n,) the items of the events, -1 for what no encoder can use; the ids of those are added to `ignored`.
+    """int32 (n,) the items of the events, -1 for those without index or vector.
 
-    That is an item without index or vector, and an event of a type that training left out.
+    The ids of what no encoder can use are added to `ignored`: of those, and of events of a type that training left out,
+    which were had all the same.
     """
     found = indices_of(bundle, [event.item_id for event in events], ignored)
-    weights = bundle.event_weights
-    idle = np.array([weights.get(event.event or "", 1.0) == 0 for event in events], bool)
+    idle, nowhere = _weights(bundle, events) <= 0, np.zeros(len(events), bool)
     if bundle.recommender.available is not None:
-        idle |= ~bundle.recommender.available[found]
-    idle &= found >= 0
-    ignored.extend(events[int(row)].item_id for row in np.flatnonzero(idle))
-    found[idle] = -1
+        nowhere = ~bundle.recommender.available[found]
+    ignored.extend(events[int(row)].item_id for row in np.flatnonzero((idle | nowhere) & (found >= 0)))
+    found[nowhere] = -1
     return found
+
+
+def _weights(bundle: Bundle, events: Sequence[Event]) -> F32:
+    """float32 (n,): what events that come with a request weigh, by their types."""
+    return np.array([bundle.event_weights.get(event.event or "", 1.0) for event in events], np.float32)
 
 
 def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, int]:
     """The person as one row of Users, and how many stored events they have.
 
     Stored and brought events are merged by time; a brought event that is stored already does not count again. Whoever
-    brings events is marked as fresh, so that they count.
+    brings events to learn from is marked as fresh, so that they count.
     """
     index = bundle.user_ids.index(question.user_id) if question.user_id is not None else -1
     past = bundle.histories.take(np.array([index])) if index >= 0 else bundle.histories.empty(1)
@@ -67,7 +71,7 @@ def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, 
         np.array([now], np.int64),
         _features(question),
         _domain(bundle, question),
-        fresh=np.array([len(usable) > 0]),
+        fresh=np.array([bool((_weights(bundle, [question.history[int(at)] for at in usable]) > 0).any())]),
     )
     return person, stored
 
@@ -88,14 +92,12 @@ def _brought(bundle: Bundle, question: Question, items: I32, usable: I64, past: 
     dated = [event.timestamp for event in question.history if event.timestamp is not None]
     last = max([0 if past.time is None else int(past.time.max(initial=0)), *dated, 0])
     undated = max(last, now) if isinstance(bundle.recommender.seen, SeenPolicy) else last
-    types, weights = {name: code for code, name in enumerate(bundle.event_names)}, bundle.event_weights
+    types = {name: code for code, name in enumerate(bundle.event_names)}
     events = [question.history[int(at)] for at in usable]
     return Histories(
         Ragged.of([items[usable]]),
         time=np.array([undated if event.timestamp is None else event.timestamp for event in events], np.int64),
-        weight=np.array([weights.get(event.event or "", 1.0) for event in events], np.float32)
-        if bundle.weighted
-        else None,
+        weight=_weights(bundle, events) if bundle.weighted else None,
         event=np.array([types.get(event.event or "", -1) for event in events], np.int8),
     )
 

@@ -20,19 +20,20 @@ def respond(bundle: Bundle, question: Question) -> Reply:
     ignored: list[str] = []
     brought = usable_items(bundle, question.history, ignored)
     users, stored = person_of(bundle, question, brought)
-    ignored += unlearned_items(bundle, users, brought)
+    ignored += [item for item in unlearned_items(bundle, users, brought) if item not in ignored]
     deny = Ragged.of([[item for item in indices_of(bundle, question.deny, []) if item >= 0]])
     try:
         among = items_to_consider(bundle, question, ignored)
         answer = bundle.recommender.recommend(users, question.k, deny=deny, among=among)
     except DataError as error:  # of the features: all else is checked
         raise RequestError(str(error)) from None
+    used = int(bundle.encoder.usable(users.history).sum())
     ids, source = answer.ids[0][answer.ids[0] >= 0], int(answer.source[0])
     items = [
         Suggestion(bundle.item_ids[item], float(score), bundle.catalogue.title(int(item)), *reason)
         for item, score, reason in zip(ids, answer.scores[0], reasons_of(bundle, users, ids, source), strict=False)
     ]
-    return Reply(SOURCES[source], _why(bundle, question, stored, len(users.history), source), items, ignored)
+    return Reply(SOURCES[source], _why(bundle, question, stored, used, source), items, ignored)
 
 
 def _why(bundle: Bundle, question: Question, stored: int, used: int, source: int) -> str:

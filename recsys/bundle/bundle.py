@@ -88,7 +88,8 @@ class Bundle:
         days, recent = self.manifest["fallback"]["days"], np.zeros(len(self.item_vectors), bool)
         time = self.histories.time
         if days is not None and time is not None and len(time):
-            recent[self.histories.items.values[np.flatnonzero(time >= time.max() - days * DAY_S)]] = True
+            since = time.max() - days * DAY_S
+            recent[self.histories.items.values[(time >= since) & self.histories.learnable(len(recent))]] = True
         return recent
 
     @cached_property

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
-from recsys.arrays import I32, Array, Ragged
+from recsys.arrays import I32, Array, Bool, Ragged
 from recsys.data.check.findings import Where
 from recsys.data.interactions import Interactions
 from recsys.history import DTYPES, Histories
@@ -23,7 +23,7 @@ ITEM_COLUMNS = {"title": pa.string(), "domain": pa.string(), "categories": pa.li
 class Published:
     """A split that came with the data: which events are to train on, to tune on and to judge on.
 
-    part: int8 (n,) parallel to the interactions, one of TRAIN, VALIDATION, TEST. negatives: the table of candidates
+    part: int8 (n,) parallel to `Dataset.had`, one of TRAIN, VALIDATION, TEST. negatives: the table of candidates
     that was published for each user to judge, read only when a split asks for them.
     """
 
@@ -46,6 +46,9 @@ class TableRows(NamedTuple):
 class Dataset:
     """Interactions with their ids and item table.
 
+    interactions: what is learned from and judged on. whole: these and beside them, in one order, the events that were
+    had but are left out of learning, with weight 0 (`recsys.data.prepare`), or below 0 where they say "not this"; None
+    where nothing is left out.
     items: Arrow table, row i describes item i; a title, null where none is known, and
     perhaps the other columns of ITEM_COLUMNS. target_event: the only event type that a split asks for, and that
     counts as having had an item; None = all. item_features, user_features: whatever other columns the tables of items
@@ -66,6 +69,19 @@ class Dataset:
     warnings: tuple[str, ...] = ()
     item_rows: TableRows | None = None
     user_rows: TableRows | None = None
+    whole: Interactions | None = None
+
+    @property
+    def had(self) -> Interactions:
+        """All events that people had, those left out of learning among them."""
+        return self.interactions if self.whole is None else self.whole
+
+    @cached_property
+    def learned(self) -> Bool:
+        """(n,): which of the events that were had are learned from."""
+        if self.whole is None or self.whole.weight is None:
+            return np.ones(len(self.had), bool)
+        return np.asarray(self.whole.weight > 0)
 
     def place(self, who: str, index: int) -> str:
         """How a sentence calls an item or a user (who: "item", "user"): by id, and the row that describes it."""
@@ -91,9 +107,9 @@ class Dataset:
     def n_items(self) -> int:
         return self.interactions.n_items
 
-    def having(self, interactions: Interactions) -> "Dataset":
-        """The same ids and items with other interactions (a part of them, after a split)."""
-        return replace(self, interactions=interactions, published=None)
+    def having(self, interactions: Interactions, whole: Interactions | None = None) -> "Dataset":
+        """The same ids and items with other interactions (a part of them, after a split), and all that were had."""
+        return replace(self, interactions=interactions, whole=whole, published=None)
 
     def judged(self, events: Interactions) -> Interactions:
         """Those of its events that count as targets, or as having had an item: of the target event's type."""
@@ -110,7 +126,7 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over ids and events: names the data of a run."""
-        events = self.interactions
+        events = self.had
         digest = sha256(f"{self.n_users} {self.n_items} {len(events)} {events.event_names}".encode())
         for array in (events.user, events.item, *(getattr(events, name) for name in DTYPES)):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).data)

@@ -1,8 +1,9 @@
-"""What is done to events before they are split: rating threshold, event weights, duplicate policy, k-core.
+"""What is done to events before they are split: rating thresholds, event weights, duplicate policy, k-core.
 
-In this order, each rule over whole arrays; every rule says how many events it took. All but the k-core look at one user
-and item at a time. A k-core over the whole log looks at everybody's future: it keeps the users and items that *will*
-have enough events, so its figures are those of an easier question (the note it leaves says so).
+In this order, each rule over whole arrays; every rule says how many events it took. What a rating threshold or a weight
+of 0 leaves out of learning was had all the same: it stays in `Dataset.whole`, and so in every history. All but the
+k-core look at one user and item at a time. A k-core over the whole log looks at everybody's future: it keeps the users
+and items that *will* have enough events, so its figures are those of an easier question (the note it leaves says so).
 """
 
 from dataclasses import replace
@@ -13,7 +14,8 @@ from pydantic import Field
 
 from recsys.arrays import F32, I32, I64, Array, Bool
 from recsys.config import Settings
-from recsys.data.dataset import Dataset, Published
+from recsys.data.dataset import Dataset
+from recsys.data.interactions import Interactions
 from recsys.errors import DataError
 from recsys.history import counted_events
 from recsys.ids import IdMap
@@ -24,10 +26,17 @@ class PrepareSettings(Settings):
     """Settings of what is done to the events before the split."""
 
     min_rating: float | None = Field(
-        None, description="keep events whose weight is at least this, each then counts 1; for ratings"
+        None,
+        description="learn from events whose weight is at least this, each then counts 1; for ratings. The others "
+        "still count as had",
+    )
+    disliked_rating: float | None = Field(
+        None, description='events whose weight is at most this say "not this": their items are never answered again'
     )
     event_weights: dict[str, float] = Field(
-        {}, description="weight of each event type, times the event's own; 0 leaves a type out; others count 1"
+        {},
+        description="weight of each event type, times the event's own; others count 1; 0 leaves a type out of learning "
+        'and not of what was had; below 0 it says "not this": its items are never answered again',
     )
     target_event: str | None = Field(None, description="judge on events of this type only; all types are learned from")
     duplicates: Literal["all", "first", "last", "sum"] = Field(
@@ -48,7 +57,8 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
     def note(before: Dataset, after: Dataset, rule: str) -> Dataset:
         taken = len(before.interactions) - len(after.interactions)
         if taken:
-            notes.append(f"{rule}: {taken:,} of {len(before.interactions):,} events are left out")
+            still = " of learning; they still count as had" if len(before.had) == len(after.had) else ""
+            notes.append(f"{rule}: {taken:,} of {len(before.interactions):,} events are left out{still}")
         if not len(after.interactions):
             raise DataError(f"{data.name}: {rule} leaves no event; choose a milder rule.")
         return after
@@ -57,6 +67,9 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
     if data.interactions.folder is not None and (settings.duplicates != "all" or core_asked):
         what = "a k-core" if core_asked else f"prepare.duplicates = {settings.duplicates!r}"
         raise DataError(f"{data.name}: {what} looks at all events at once, in memory. Leave it or on_disk out.")
+    if settings.disliked_rating is not None:
+        rule = f"prepare.disliked_rating = {settings.disliked_rating:g}"
+        data = note(data, _disliked(data, settings), rule)
     if settings.min_rating is not None:
         data = note(data, _rated(data, settings.min_rating), f"prepare.min_rating = {settings.min_rating:g}")
     if settings.event_weights:
@@ -83,27 +96,65 @@ def refuse_one_sided(name: str, user: I32, item: I32) -> None:
 
 
 def _chosen(data: Dataset, kept: Array, weight: F32 | None = None) -> Dataset:
-    """The events of a mask or of ascending places, with other weights if given; the published part goes with them."""
+    """The events of a mask or of ascending places, with other weights if given; the published part goes with them.
+
+    The others are gone for good; those that an earlier rule left out of learning stay.
+    """
     events = data.interactions.where(kept)
     events = events if weight is None else replace(events, weight=weight)
-    published = data.published
-    return replace(
-        data,
-        interactions=events,
-        published=None if published is None else Published(published.part[kept], published.name),
-    )
+    staying = ~data.learned
+    staying[np.flatnonzero(data.learned)[kept]] = True
+    whole = None if data.whole is None else _weighed(data.whole.where(staying), data.learned[staying], events.weights)
+    published = None if data.published is None else replace(data.published, part=data.published.part[staying])
+    return replace(data, interactions=events, whole=whole, published=published)
+
+
+def _left_out(data: Dataset, kept: Array, weight: F32) -> Dataset:
+    """The same with these weights (n,) of its events, of which those of a mask (n,) alone are still learned from."""
+    folder = data.interactions.folder
+    learned = weight[kept] if folder is None else chosen(folder, weight, kept)
+    events = replace(data.interactions.where(kept), weight=learned)
+    whole = None if data.whole is None and kept.all() else _weighed(data.had, data.learned, weight)
+    return replace(data, interactions=events, whole=whole)
+
+
+def _weighed(whole: Interactions, learned: Bool, weight: F32) -> Interactions:
+    """All events, those of a mask (n,) with these weights (m,), the others as they are."""
+    filled = 0
+
+    def part(at: slice) -> Array:
+        nonlocal filled
+        mask = learned[at]
+        found = np.ones(len(mask), np.float32) if whole.weight is None else whole.weight[at].copy()
+        found[mask] = weight[filled : filled + int(mask.sum())]
+        filled += int(mask.sum())
+        return found
+
+    return replace(whole, weight=made(whole.folder, len(whole), np.float32, part))
+
+
+def _ratings(data: Dataset, rule: str) -> F32:
+    """float32 (n,): the weights of the events. Raises DataError where there are none."""
+    if data.interactions.weight is None:
+        raise DataError(f"{rule} needs ratings, and {data.name} has no weight column; name it by --weight-col.")
+    return data.interactions.weight
+
+
+def _disliked(data: Dataset, settings: PrepareSettings) -> Dataset:
+    """The same without the events that say "not this", which are left out of learning with weight -1."""
+    most, least = settings.disliked_rating, settings.min_rating
+    assert most is not None
+    if least is not None and most >= least:
+        raise DataError(f"prepare.disliked_rating = {most:g} must be below prepare.min_rating = {least:g}.")
+    folder, rating = data.interactions.folder, _ratings(data, f"prepare.disliked_rating = {most:g}")
+    kept = made(folder, len(rating), bool, lambda at: rating[at] > np.float32(most))
+    return _left_out(data, kept, made(folder, len(rating), np.float32, lambda at: np.where(kept[at], rating[at], -1)))
 
 
 def _rated(data: Dataset, least: float) -> Dataset:
-    events = data.interactions
-    if events.weight is None:
-        raise DataError(
-            f"prepare.min_rating = {least:g} needs ratings, and {data.name} has no weight column; "
-            "name it by --weight-col."
-        )
-    folder, weight = events.folder, events.weight
-    kept = made(folder, len(events), bool, lambda at: weight[at] >= np.float32(least))
-    return _chosen(data, kept, made(folder, int(np.count_nonzero(kept)), np.float32, lambda at: 1))
+    folder, rating = data.interactions.folder, _ratings(data, f"prepare.min_rating = {least:g}")
+    kept = made(folder, len(rating), bool, lambda at: rating[at] >= np.float32(least))
+    return _left_out(data, kept, made(folder, len(rating), np.float32, lambda at: kept[at]))
 
 
 def _code_of(data: Dataset, name: str, setting: str) -> int:
@@ -118,8 +169,8 @@ def _weighted(data: Dataset, weights: dict[str, float]) -> Dataset:
     events = data.interactions
     by_code = np.ones(max(len(events.event_names), 1), np.float32)
     for name, factor in weights.items():
-        if not (np.isfinite(factor) and factor >= 0):
-            raise DataError(f"prepare.event_weights.{name} must be 0 or more and finite, got {factor}.")
+        if not np.isfinite(factor):
+            raise DataError(f"prepare.event_weights.{name} must be finite, got {factor}.")
         by_code[_code_of(data, name, "prepare.event_weights")] = factor
     codes = events.event
     own = events.weight
@@ -131,7 +182,7 @@ def _weighted(data: Dataset, weights: dict[str, float]) -> Dataset:
 
     weight = made(events.folder, len(events), np.float32, of_type)
     kept = made(events.folder, len(events), bool, lambda at: weight[at] > 0)
-    return _chosen(data, kept, weight[kept] if events.folder is None else chosen(events.folder, weight, kept))
+    return _left_out(data, kept, weight)
 
 
 def _single(data: Dataset, policy: str) -> Dataset:
@@ -142,7 +193,7 @@ def _single(data: Dataset, policy: str) -> Dataset:
     if events.event is not None:
         key = key * kinds + events.event
     if data.published is not None:  # an event to learn from never stands for one to judge on
-        key = key * 3 + data.published.part
+        key = key * 3 + data.published.part[data.learned]
     places, total = counted_events(key, policy, events.weights if policy == "sum" else None)
     return _chosen(data, places, total)
 
@@ -161,23 +212,31 @@ def _core(data: Dataset, least_user: int, least_item: int) -> Dataset:
 
 
 def _compacted(data: Dataset) -> Dataset:
-    """Only the users and items that have events, in the same order."""
-    events = data.interactions
-    user, item = (
-        np.flatnonzero(np.bincount(column, minlength=n))
+    """Only the users and items that have events to learn from, in the same order."""
+    events, had = data.interactions, data.had
+    with_user, with_item = (
+        np.bincount(column, minlength=n) > 0
         for column, n in ((events.user, events.n_users), (events.item, events.n_items))
     )
-    if len(user) == data.n_users and len(item) == data.n_items:
+    if with_user.all() and with_item.all():
         return data
-    return replace(
-        data,
-        interactions=replace(
+    user, item = np.flatnonzero(with_user), np.flatnonzero(with_item)
+
+    def renumbered(events: Interactions) -> Interactions:
+        return replace(
             events,
             user=np.searchsorted(user, events.user).astype(np.int32),
             item=np.searchsorted(item, events.item).astype(np.int32),
             n_users=len(user),
             n_items=len(item),
-        ),
+        )
+
+    staying = with_user[had.user] & with_item[had.item]
+    return replace(
+        data,
+        interactions=renumbered(events),
+        whole=None if data.whole is None else renumbered(data.whole.where(staying)),
+        published=None if data.published is None else replace(data.published, part=data.published.part[staying]),
         user_ids=IdMap.of([data.user_ids[at] for at in user.tolist()]),
         item_ids=IdMap.of([data.item_ids[at] for at in item.tolist()]),
         items=data.items.take(item),

@@ -23,8 +23,8 @@ def recommend_frame(recommender: Recommender, data: Dataset, k: int) -> "pd.Data
     """
     import pandas as pd
 
-    histories = data.interactions.histories()
-    index, events = np.arange(data.n_users, dtype=np.int32), data.interactions
+    index, events = np.arange(data.n_users, dtype=np.int32), data.had
+    histories = events.histories()
     now = None if events.time is None else np.full(data.n_users, events.time.max(initial=0), np.int64)
     users = Users.known(index, histories, now)
     answer = recommender.recommend(users, k)

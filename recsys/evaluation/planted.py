@@ -48,7 +48,7 @@ class ScoreRanker:
 
 def sample_rows(holdout: Holdout, seed: int) -> I64:
     """Rows of the fixed sample: SAMPLE of the users who bring a history, or all of them, ascending."""
-    warm = np.flatnonzero(holdout.history.lengths)
+    warm = np.flatnonzero(holdout.warm)
     chosen = generator(seed, "attainable sample").permutation(warm)[:SAMPLE]
     return np.sort(chosen)
 

@@ -33,7 +33,7 @@ def content_of(
     """
     prepare = prepare or PrepareSettings()
     weights = {} if prepare.duplicates == "sum" else train.interactions.type_weights()  # a sum is no type's weight
-    histories = train.interactions.histories()
+    histories = train.had.histories()
     return Content(
         name=name,
         embeddings=embeddings,

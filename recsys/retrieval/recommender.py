@@ -24,8 +24,9 @@ class Recommender:
     """A ranker with the rules around it.
 
     fallback: int32 (n_items,), every item, best first: the answer where the ranker cannot say. seen: "exclude" keeps
-    the items of a user's history out of his answer, "allow" does not, a SeenPolicy decides by time, event type and
-    domain. available: (n_items,), false for items that nobody gets (never trained, deleted, out of stock), or None.
+    the items of a user's history out of their answer, "allow" does not, a SeenPolicy decides by time, event type and
+    domain; an item of an event of weight below 0, which says "not this", never comes. available: (n_items,), false for
+    items that nobody gets (never trained, deleted, out of stock), or None.
     """
 
     ranker: Ranker
@@ -75,6 +76,9 @@ class Recommender:
             parts.append(self.seen.forbidden(users))
         elif self.seen == "exclude":
             parts.append(users.history.items)
+        weight = users.history.weight
+        if self.seen != "exclude" and weight is not None:
+            parts.append(users.history.items.keep(weight < 0))
         return beside(*parts) if parts else Ragged.empty(len(users))
 
     def _fallback_scores(self) -> F32:

@@ -90,7 +90,10 @@ def same_histories(first: Histories, second: Histories) -> bool:
     return all(same(one, other) for one, other in zip(*parts, strict=True))
 
 
-@pytest.mark.parametrize("rules", [{}, {"min_rating": 1.0}, {"event_weights": {"view": 0.5, "buy": 2}}])
+LEFT_OUT = [{"min_rating": 1.0}, {"min_rating": 2.0, "disliked_rating": 0.5, "event_weights": {"view": 0, "buy": 2}}]
+
+
+@pytest.mark.parametrize("rules", [{}, *LEFT_OUT, {"event_weights": {"view": 0.5, "buy": 2}}])
 def test_a_log_read_by_and_by_is_the_same_data_set(log: Path, rules: dict[str, Any]) -> None:
     memory, disk = both(log, **rules)
     assert disk.digest == memory.digest
@@ -99,6 +102,8 @@ def test_a_log_read_by_and_by_is_the_same_data_set(log: Path, rules: dict[str, A
     assert list(disk.item_ids) == list(memory.item_ids)
     ours, theirs = disk.interactions, memory.interactions
     assert same_histories(ours.histories(), theirs.histories())
+    assert same_histories(disk.had.histories(), memory.had.histories())
+    assert (disk.whole is None) == (memory.whole is None) == (rules not in LEFT_OUT)
     assert isinstance(ours.histories().items.values, np.memmap)
     for name in ("data", "indices", "indptr"):
         assert same(getattr(ours.matrix(), name), getattr(theirs.matrix(), name))
@@ -122,9 +127,9 @@ def test_a_log_without_times_types_and_weights_keeps_the_order_of_its_rows(tmp_p
 @pytest.mark.parametrize(
     "settings", [{}, {"repeats": True}, {"kind": "leave_last_out"}, {"kind": "later_half"}, {"test": 0.3}]
 )
-@pytest.mark.parametrize("target", [None, "buy"])
-def test_the_split_of_a_log_on_disk_asks_the_same(log: Path, settings: dict[str, Any], target: str | None) -> None:
-    memory, disk = both(log, target_event=target)
+@pytest.mark.parametrize("rules", [{}, {"target_event": "buy"}, {"min_rating": 1.0}])
+def test_the_split_of_a_log_on_disk_asks_the_same(log: Path, settings: dict[str, Any], rules: dict[str, Any]) -> None:
+    memory, disk = both(log, **rules)
     ours, theirs = (split(data, SplitSettings(**settings), seed=4) for data in (disk, memory))
     for part in ("validation", "test"):
         one, other = getattr(ours, part), getattr(theirs, part)

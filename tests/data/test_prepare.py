@@ -76,8 +76,62 @@ def test_duplicates_of_a_user_item_and_type(policy: str, expected: list[Row]) ->
 def test_a_rating_threshold_keeps_what_was_liked_and_lets_it_count_one() -> None:
     assert after(ROWS, min_rating=3.5) == [(u, i, t, 1.0, e) for u, i, t, w, e in ROWS if w >= 3.5]
     data, notes = prepared(data_of(ROWS), PrepareSettings(min_rating=3.5))
-    assert notes == ["prepare.min_rating = 3.5: 3 of 6 events are left out"]
+    assert notes == ["prepare.min_rating = 3.5: 3 of 6 events are left out of learning; they still count as had"]
     assert len(data.interactions) == 3
+
+
+def whole_of(data: Dataset) -> list[tuple[str, str, int, float]]:
+    assert data.whole is not None
+    assert data.whole.time is not None
+    assert data.whole.weight is not None
+    columns = (data.whole.user, data.whole.item, data.whole.time.tolist(), data.whole.weight.tolist())
+    return [(data.user_ids[u], data.item_ids[i], t, w) for u, i, t, w in zip(*columns, strict=True)]
+
+
+def test_what_is_left_out_of_learning_was_had_and_what_is_disliked_says_so() -> None:
+    data, _ = prepared(data_of(ROWS), PrepareSettings(min_rating=3.5, disliked_rating=1))
+    weights = [-1, 0, 1, 1, 1, -1]
+    assert whole_of(data) == [(u, i, t, w) for (u, i, t, _, _), w in zip(ROWS, weights, strict=True)]
+    data, _ = prepared(data_of(ROWS), PrepareSettings(event_weights={"view": 0}, min_rating=2))
+    assert [row[3] for row in whole_of(data)] == [0, 0, 1, 0, 0, 0]
+    data, _ = prepared(data_of(ROWS), PrepareSettings(event_weights={"buy": -2}))
+    assert [row[3] for row in whole_of(data)] == [1, 2, -8, 5, 3.5, 0.5]
+    assert len(data.interactions) == 5
+    assert prepared(data_of(ROWS), PrepareSettings(min_rating=0.5))[0].whole is None
+
+
+@pytest.mark.parametrize("policy", ["first", "last", "sum"])
+def test_duplicates_are_taken_out_of_what_is_learned_and_what_is_left_out_stays(policy: str) -> None:
+    rules = PrepareSettings(min_rating=2, duplicates=policy)  # type: ignore[arg-type]
+    data, _ = prepared(data_of(ROWS), rules)
+    learned = [(u, i, t, w) for u, i, t, w, _ in rows_of(data)]
+    whole = whole_of(data)
+    assert [row for row in whole if row[3] > 0] == learned
+    assert [row[2] for row in whole if row[3] == 0] == [1, 6]
+    assert [row[2] for row in whole] == sorted(row[2] for row in whole)
+
+
+def test_a_core_takes_the_left_out_events_of_whom_it_takes() -> None:
+    rows: list[Row] = [
+        ("a", "x", 1, 5.0, "view"),
+        ("b", "x", 2, 5.0, "view"),
+        ("a", "y", 3, 5.0, "view"),
+        ("b", "y", 4, 1.0, "view"),
+        ("a", "z", 5, 1.0, "view"),
+        ("c", "x", 6, 1.0, "view"),
+        ("b", "y", 7, 5.0, "view"),
+    ]
+    data, _ = prepared(data_of(rows), PrepareSettings(min_rating=3, min_user_events=2, min_item_events=2))
+    assert [row[:3] for row in whole_of(data)] == [row[:3] for row in rows if row[2] not in (5, 6)]
+    assert list(data.item_ids) == sorted(data.item_ids)
+
+
+def test_the_published_part_of_what_is_left_out_goes_with_it() -> None:
+    part = np.array([TRAIN, TRAIN, TEST, TRAIN, TEST, TEST], np.int8)
+    data, _ = prepared(data_of(ROWS, part), PrepareSettings(min_rating=2, duplicates="first"))
+    assert data.published is not None
+    assert data.published.part.tolist() == [TRAIN, TRAIN, TEST, TRAIN, TEST, TEST]
+    assert data.published.part[data.learned].tolist() == [TRAIN, TEST, TRAIN, TEST]
 
 
 def test_event_weights_multiply_and_zero_leaves_a_type_out() -> None:
@@ -140,7 +194,8 @@ def test_the_published_part_goes_with_its_events_and_parts_are_never_merged() ->
     ("settings", "message"),
     [
         ({"event_weights": {"click": 2}}, r"toy has no event type 'click'; its types are buy, view"),
-        ({"event_weights": {"buy": -1}}, r"prepare\.event_weights\.buy must be 0 or more and finite, got -1"),
+        ({"event_weights": {"buy": float("inf")}}, r"prepare\.event_weights\.buy must be finite, got inf"),
+        ({"min_rating": 2, "disliked_rating": 2}, r"disliked_rating = 2 must be below prepare\.min_rating = 2"),
         ({"target_event": "click"}, r"prepare\.target_event: toy has no event type 'click'"),
         ({"min_rating": 9}, r"prepare\.min_rating = 9 leaves no event; choose a milder rule"),
         ({"min_user_events": 99}, r"leaves no event"),

@@ -49,7 +49,7 @@ def log(seed: int, *, own: bool = False) -> Dataset:
     )
 
 
-def bundle_of(data: Dataset, rules: PrepareSettings, folder: Path, seen: str = "allow") -> Bundle:
+def bundle_of(data: Dataset, rules: PrepareSettings, folder: Path, seen: Any = "allow") -> Bundle:
     learned = ALS(ALSSettings(dim=6, epochs=4, unobserved_weight=0.3)).fit(data, seed=1)
     return load(write(folder, content_of("als", learned, data, seen=seen, prepare=rules)))
 
@@ -123,15 +123,45 @@ def test_stored_and_brought_events_count_as_they_would_have_in_one_log(tmp_path:
         assert found == pytest.approx(wanted, abs=1e-4)
 
 
-def test_an_event_of_a_type_that_training_left_out_is_said_and_counts_nothing(tmp_path: Path) -> None:
+def test_an_event_of_a_type_that_training_left_out_is_said_and_counts_as_had_alone(tmp_path: Path) -> None:
     rules = PrepareSettings(event_weights={"view": 0.0, "buy": 2.0})
     bundle = bundle_of(prepared(log(3), rules)[0], rules, tmp_path, seen="exclude")
     bought = Question(None, [Event("i3", START, "buy")], k=30)
     both = Question(None, [Event("i3", START, "buy"), Event("i9", START + 1, "view")], k=30)
-    assert scores(bundle, both) == scores(bundle, bought)
-    assert respond(bundle, both).ignored == ["i9"]
-    assert "i9" in scores(bundle, both)  # as in evaluation, where such events are not in the history either
-    assert respond(bundle, Question(None, [Event("i9", START, "view")])).source == "fallback"
+    without = scores(bundle, bought)
+    assert without.pop("i9") is not None
+    assert scores(bundle, both) == without
+    reply = respond(bundle, both)
+    assert (reply.ignored, "history of 1 events" in reply.why) == (["i9"], True)
+    viewed = respond(bundle, Question(None, [Event("i9", START, "view")], k=30))
+    assert (viewed.source, viewed.ignored) == ("fallback", ["i9"])
+    assert "i9" not in {item.item_id for item in viewed.items}
+
+
+@pytest.mark.parametrize("seen", ["exclude", "allow", {"policy": "exclude", "events": ["buy"]}])
+def test_an_item_that_was_disliked_never_comes_again_whatever_the_seen_rule(
+    seen: str | dict[str, Any], tmp_path: Path
+) -> None:
+    """By a stored event and by one that comes with the request; what was merely viewed obeys the seen rule."""
+    rules = PrepareSettings(event_weights={"view": 0.0, "cart": -1.0, "buy": 2.0})
+    data, notes = prepared(log(3), rules)
+    assert "still count as had" in notes[0]
+    bundle = bundle_of(data, rules, tmp_path, seen=seen)
+    events = log(3).interactions.histories()
+    assert events.event is not None
+    for row in PEOPLE:
+        at = events.items.positions(np.array([row]))
+        items, types = (f"i{item}" for item in events.items.values[at]), (NAMES[code] for code in events.event[at])
+        pairs = list(zip(items, types, strict=True))
+        had = {name: {item for item, type_ in pairs if type_ == name} for name in NAMES}
+        fresh = next(id_ for id_ in bundle.item_ids if id_ not in set().union(*had.values()))
+        for asked in (Question(f"u{row}", k=30), Question(f"u{row}", [Event(fresh, START, "cart")], k=30)):
+            got = {item.item_id for item in respond(bundle, asked).items}
+            assert not got & had["cart"]
+            assert (fresh in got) == (not asked.history)
+            assert bool(got & (had["buy"] - had["cart"])) == (seen == "allow")
+            viewed = had["view"] - had["cart"] - had["buy"]
+            assert (viewed <= got) == (seen != "exclude")
 
 
 def test_a_type_weighs_what_its_events_weigh_where_that_is_one_number(tmp_path: Path) -> None:
@@ -224,6 +254,15 @@ def test_merging_keeps_the_columns_of_an_event_together() -> None:
         "last": [7, 3, 9],
         "sum": [2, 7, 3, 9],
     }
+
+
+@pytest.mark.parametrize("duplicates", ["first", "last", "sum"])
+def test_what_is_not_learned_from_stands_in_for_no_event_that_is(duplicates: str) -> None:
+    stored = Histories(Ragged.of([[4, 4, 4]]), time=np.array([10, 20, 30]), weight=np.float32([0, 1, 0]))
+    brought = Histories(Ragged.of([[4, 6]]), time=np.array([40, 50]), weight=np.float32([-1, 1]))
+    weight = merged(stored, brought, duplicates).weight
+    assert weight is not None
+    assert weight.tolist() == [0, 1, 0, -1, 1]
 
 
 def test_a_bundle_with_weights_states_them_and_asks_with_them(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from recsys.arrays import I32, Array, Ragged
+from recsys.arrays import I32, Array, Bool, Ragged
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.history import Histories
@@ -51,9 +51,10 @@ class SplitSettings(Settings):
 class Holdout:
     """One question with its answer: learn from `train`, recommend to users with this history, compare with `targets`.
 
-    user: int32 (n,) users in the data set's numbering. history: n rows of all their earlier events. known: (n,) whether
-    the learner saw the user. targets: rows of distinct items. now: unix second at which the question is asked, or None
-    without times. among: rows of the only items to rank, or None where all items are ranked.
+    user: int32 (n,) users in the data set's numbering. history: n rows of all their earlier events, those left out of
+    learning too. known: (n,) whether the learner saw the user. targets: rows of distinct items. now: unix second at
+    which the question is asked, or None without times. among: rows of the only items to rank, or None where all items
+    are ranked.
     """
 
     train: Dataset
@@ -68,6 +69,11 @@ class Holdout:
     def had(self) -> Ragged:
         """Rows of what a target must not repeat: the histories, without events of another type than is asked for."""
         return self.train.judged_items(self.history)
+
+    @property
+    def warm(self) -> Bool:
+        """(n,): who brings a history that something can be said from; the others get the fallback from every model."""
+        return self.history.informed(self.train.n_items)
 
     def take(self, rows: Array) -> "Holdout":
         """The same question about some of the users."""

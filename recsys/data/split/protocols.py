@@ -105,10 +105,42 @@ def _moment(time: I64, share: float) -> int:
     return int(np.ceil(np.quantile(time[below : below + 2], place - below)))
 
 
-def _after(data: Dataset, past: slice, future: slice, now: int | None, repeats: bool) -> Holdout:
+def _after(data: Dataset, past: slice, future: slice, now: int, repeats: bool) -> Holdout:
     """The holdout that learns from one part of the events and asks for another."""
-    train = data.having(data.interactions.where(past))
-    return _holdout(train, train.interactions, data.interactions.where(future), now, repeats, None)
+    whole = None if data.whole is None else _until(data.whole, now)
+    train = data.having(data.interactions.where(past), whole)
+    return _holdout(train, train.had, data.interactions.where(future), now, repeats, None)
+
+
+def _until(whole: Interactions, now: int) -> Interactions:
+    """All events before a moment."""
+    assert whole.time is not None
+    return whole.where(slice(None, int(np.searchsorted(whole.time, now))))
+
+
+def _with_idle(data: Dataset, past: Bool, idle: Callable[[Interactions, I64], Bool]) -> Interactions | None:
+    """The events of a mask (n,) and beside them those that are left out of learning and belong to the same past.
+
+    idle: from all events and the places (n,) among them of those that are learned from to the mask of all in the past.
+    """
+    if data.whole is None:
+        return None
+    places = np.flatnonzero(data.learned)
+    kept = ~data.learned & idle(data.whole, places)
+    kept[places[past]] = True
+    return data.whole.where(kept)
+
+
+def _before_own(asked: Bool) -> Callable[[Interactions, I64], Bool]:
+    """Which events come before the first of their user that is asked for; all where none is. asked: (n,)."""
+
+    def idle(whole: Interactions, places: I64) -> Bool:
+        first = np.full(whole.n_users, len(whole))
+        np.minimum.at(first, whole.user[places[asked]], places[asked])
+        before: Bool = np.arange(len(whole)) < first[whole.user]
+        return before
+
+    return idle
 
 
 def _holdout(
@@ -159,19 +191,19 @@ def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     first = int(np.searchsorted(events.time, cut))
     if not first:
         raise DataError(f"{data.name} has no event before the cut at {settings.cut:.0%} of events. Choose a later cut.")
-    train = data.having(events.where(slice(None, first)))
-    later = events.where(slice(first, None))
-    rank, count = _places(later)
-    asked = rank >= (count + 1) // 2
-    brought = np.concatenate([np.ones(first, bool), ~asked])
+    train = data.having(events.where(slice(None, first)), None if data.whole is None else _until(data.whole, cut))
+    rank, count = _places(events.where(slice(first, None)))
+    asked = np.concatenate([np.zeros(first, bool), rank >= (count + 1) // 2])
+    whole = _with_idle(data, ~asked, _before_own(asked))
+    brought = events.where(~asked) if whole is None else whole
     nobody = np.zeros(data.n_users, bool)
-    whole = _holdout(train, events.where(brought), later.where(asked), None, settings.repeats, nobody)
-    tunes = generator(seed, "later half").permutation(len(whole.user)) < len(whole.user) // 2
+    both = _holdout(train, brought, events.where(asked), None, settings.repeats, nobody)
+    tunes = generator(seed, "later half").permutation(len(both.user)) < len(both.user) // 2
     return Split(
         f"later-half split: learned before {settings.cut:.0%} of events, later users encoded from what they did up to "
         "the first half of their later events, asked for the rest; no leak into what is learned",
-        whole.take(np.flatnonzero(tunes)),
-        whole.take(np.flatnonzero(~tunes)),
+        both.take(np.flatnonzero(tunes)),
+        both.take(np.flatnonzero(~tunes)),
     )
 
 
@@ -195,9 +227,9 @@ def _leave_last_out(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     judged = (rank == count - 1) & (count > 1)
     tuned = (rank == count - 2) & (count > 2)
 
-    def ask(past: Array, future: Array) -> Holdout:
-        train = data.having(events.where(past))
-        return _holdout(train, train.interactions, events.where(future), None, settings.repeats, None)
+    def ask(past: Bool, future: Bool) -> Holdout:
+        train = data.having(events.where(past), _with_idle(data, past, _before_own(future)))
+        return _holdout(train, train.had, events.where(future), None, settings.repeats, None)
 
     return Split(
         "leave-last-out split, not by time: it leaks the future of other users",
@@ -225,27 +257,29 @@ def _published(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     """The split that came with the data. It is not by time: the model has seen the future of other users."""
     published = data.published
     assert published is not None
-    train, validation, test = (published.part == part for part in (TRAIN, VALIDATION, TEST))
+    parts = published.part[data.learned]
+    train, validation, test = (parts == part for part in (TRAIN, VALIDATION, TEST))
     if not (train.any() and test.any()):
         raise DataError(f"{data.name}: the published split needs events to train on and to judge on.")
     if settings.clumped:
         learned = np.flatnonzero(train | validation)
         validation = np.zeros(len(train), bool)
         validation[learned] = clumped(data.interactions.where(learned), settings.clumped, seed=seed)
-        train = (published.part != TEST) & ~validation
+        train = (parts != TEST) & ~validation
     elif not validation.any():  # none was published: a tenth of train, drawn
         validation = train & (generator(seed, "published validation").random(len(train)) < 0.1)
         train = train & ~validation
 
-    def ask(past: Array, future: Array) -> Holdout:
-        learned = data.having(data.interactions.where(past))
-        return _holdout(learned, learned.interactions, data.interactions.where(future), None, settings.repeats, None)
+    def ask(past: Bool, future: Bool, idle: tuple[int, ...]) -> Holdout:
+        whole = _with_idle(data, past, lambda *_: np.isin(published.part, idle))
+        learned = data.having(data.interactions.where(past), whole)
+        return _holdout(learned, learned.had, data.interactions.where(future), None, settings.repeats, None)
 
     return Split(
         f"published split ({published.name}), not by time: it leaks the future of other users"
         + (f"; tuned on {settings.clumped:.0%} of train in clumps" if settings.clumped else ""),
-        ask(train, validation),
-        ask(train | validation, test),
+        ask(train, validation, (TRAIN,)),
+        ask(train | validation, test, (TRAIN, VALIDATION)),
     )
 
 
