@@ -12,6 +12,7 @@ from recsys.pipelines.commands.bundles import bundles
 from recsys.pipelines.commands.data import data
 from recsys.pipelines.commands.doctor import doctor
 from recsys.pipelines.commands.explain import similar, why
+from recsys.pipelines.commands.imports import import_
 from recsys.pipelines.commands.items import items
 from recsys.pipelines.commands.learning import demo, evaluate, models, train
 from recsys.pipelines.commands.runs import promote, runs, track
@@ -83,6 +84,7 @@ for command in (
     promote,
     bundles,
     items,
+    import_,
     track,
     why,
     similar,

@@ -27,9 +27,9 @@ class Bag:
 
     inputs: float32 (n_items, width), other than the item vectors; zero rows are unknown to the encoder and add nothing.
     table: float32 (n_users, width), the learned rows of known users, or None. unit: divide by the length; root: divide
-    by the square root of the summed weights. half_life: so many events later in the history an event weighs half; None
-    = all alike. level: a last column of this value for everyone who can be encoded, by which the item vectors may hold
-    what is the same for all users; None = no such column, and dim is the width.
+    by the square root of the summed weights; mean: by the summed weights. half_life: so many events later in the
+    history an event weighs half; None = all alike. level: a last column of this value for everyone who can be encoded,
+    by which the item vectors may hold what is the same for all users; None = no such column, and dim is the width.
 
     Relations: Solve weighs the same sum by an inverse of the items' second moments; YouTube DNN's user tower averages
     such a bag before its layers (Covington et al., RecSys 2016).
@@ -49,17 +49,18 @@ class Bag:
         *,
         unit: bool,
         root: bool = False,
+        mean: bool = False,
         half_life: float | None = None,
         level: float | None = None,
         space_id: str | None = None,
     ) -> None:
         self.inputs, self.table, self.unit, self.half_life = inputs, table, unit, half_life
-        self.root, self.level = root, level
+        self.root, self.mean, self.level = root, mean, level
         self.space_id = space_id or space_id_of(self.encoder_kind, self._parameters(), {"inputs": inputs})
 
     def _parameters(self) -> dict[str, Any]:
         parameters: dict[str, Any] = {"unit": self.unit} | ({"root": True} if self.root else {})
-        optional = {"half_life": self.half_life, "level": self.level}
+        optional = {"mean": self.mean or None, "half_life": self.half_life, "level": self.level}
         return parameters | {name: value for name, value in optional.items() if value is not None}
 
     @property
@@ -100,15 +101,15 @@ class Bag:
         return summed
 
     def _events(self, users: Users) -> F32:
-        """The weighted input vectors (events, width), over the root of the user's summed weights where asked."""
+        """The weighted input vectors (events, width), over the user's summed weights or their root where asked."""
         events: F32 = self.inputs[users.history.items.values]
-        if users.history.weight is not None or self.half_life is not None or self.root:
+        if users.history.weight is not None or self.half_life is not None or self.root or self.mean:
             counted: F32 = users.counted(self.half_life)
-            if self.root:
+            if self.root or self.mean:
                 rows = users.history.items.row_of_value()
-                total = np.bincount(rows, counted, minlength=len(users))
-                root: F32 = np.sqrt(np.maximum(total, 1e-12)).astype(np.float32)
-                counted = counted / root[rows]
+                total = np.maximum(np.bincount(rows, counted, minlength=len(users)), 1e-12)
+                scale: F32 = (total if self.mean else np.sqrt(total)).astype(np.float32)
+                counted = counted / scale[rows]
             events = events * counted[:, None]
         return events
 

@@ -31,6 +31,9 @@ class Solve:
     inputs: float32 (n_items, dim), zero rows are unknown to the encoder and ignored. gram: float32 (dim, dim), `Y'Y` of
     training. table: float32 (n_users, dim), the solved rows of known users, or None. half_life: so many events later in
     the history an event weighs half; None = all alike.
+    confidence: the older form of Hu et al., in which other libraries learn: an item of the history has the confidence
+    c of so many times its summed weight, and with an a of 1 and an exponent of 0 it solves
+    `(gram + sum (c - 1) y y' + regularization * I) x = sum c y`. None = the above.
 
     Source: Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008; the scaled
     regularisation: Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022.
@@ -52,19 +55,22 @@ class Solve:
         unobserved_weight: float,
         exponent: float,
         half_life: float | None = None,
+        confidence: float | None = None,
         space_id: str | None = None,
     ) -> None:
-        self.inputs, self.gram, self.table, self.half_life = inputs, gram, table, half_life
+        self.inputs, self.gram, self.table = inputs, gram, table
+        self.half_life, self.confidence = half_life, confidence
         self.regularization, self.unobserved_weight, self.exponent = regularization, unobserved_weight, exponent
         self.space_id = space_id or space_id_of(self.encoder_kind, self._parameters(), {"inputs": inputs, "gram": gram})
 
     def _parameters(self) -> dict[str, Any]:
-        parameters = {
+        parameters: dict[str, Any] = {
             "regularization": self.regularization,
             "unobserved_weight": self.unobserved_weight,
             "exponent": self.exponent,
         }
-        return parameters if self.half_life is None else parameters | {"half_life": self.half_life}
+        optional = {"half_life": self.half_life, "confidence": self.confidence}
+        return parameters | {name: value for name, value in optional.items() if value is not None}
 
     @property
     def knows_users(self) -> bool:
@@ -91,14 +97,15 @@ class Solve:
         return encoded(vectors, by_table)
 
     def _solved(self, users: Users) -> F32:
-        inputs, weights = self._padded(users)
-        matrices = self._matrices(inputs, weights)
+        inputs, left, weights = self._padded(users)
+        matrices = self._matrices(inputs, left)
         right = np.matmul(weights[:, None, :], inputs)[:, 0]  # (n, dim)
         solved: F32 = np.linalg.solve(matrices, right[..., None])[..., 0]
         return solved
 
-    def _padded(self, users: Users) -> tuple[F32, F32]:
-        """The histories' input vectors (n, longest, dim) and weights (n, longest), 0 where there is no event."""
+    def _padded(self, users: Users) -> tuple[F32, F32, F32]:
+        """The histories' input vectors (n, longest, dim), and what each weighs on the left-hand side and on the right,
+        (n, longest) each, 0 where there is no event."""
         history = users.history.items
         weights = np.zeros((len(users), max(1, int(history.lengths.max(initial=0)))), np.float32)
         items = np.zeros(weights.shape, np.int64)
@@ -107,7 +114,15 @@ class Solve:
         weights[at] = users.counted(self.half_life)
         inputs = self.inputs[items]
         weights *= inputs.any(axis=2)
-        return inputs, weights
+        if self.confidence is None:
+            return inputs, weights, weights
+        weights *= np.float32(self.confidence)
+        pairs = at[0] * len(self.inputs) + history.values
+        _, pair, times = np.unique(pairs, return_inverse=True, return_counts=True)
+        left = weights.copy()
+        left[at] -= np.float32(1) / times[pair.ravel()]  # of a pair together 1
+        left *= weights != 0
+        return inputs, left, weights
 
     def _matrices(self, inputs: F32, weights: F32) -> F32:
         """The left-hand sides (n, dim, dim)."""
@@ -121,8 +136,8 @@ class Solve:
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
         usable = self.usable(user.history)
         inside = user.with_events(usable)
-        inputs, weights = self._padded(inside)
-        solved = np.linalg.solve(self._matrices(inputs, weights)[0], vectors.T)  # (dim, k)
+        inputs, left, weights = self._padded(inside)
+        solved = np.linalg.solve(self._matrices(inputs, left)[0], vectors.T)  # (dim, k)
         parts: F32 = (solved.T @ inputs[0].T) * weights[0]
         return beside_events(parts[:, : len(inside.history)], usable)
 

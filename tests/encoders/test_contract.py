@@ -43,6 +43,19 @@ class TestBagWithALevel(EncoderContract):
         return learned("variational", dim=8, epochs=2, batch_size=8)
 
 
+class TestSolveByConfidence(EncoderContract):
+    def made(self) -> EncoderCase:
+        items = np.random.default_rng(1).normal(size=(DATA.n_items, 6)).astype(np.float32)
+        ridge: Any = {"regularization": 2.0, "unobserved_weight": 1.0, "exponent": 0.0}
+        return EncoderCase(Solve(items, items.T @ items, None, **ridge, confidence=3.0), items, PEOPLE)
+
+
+class TestBagOfMeans(EncoderContract):
+    def made(self) -> EncoderCase:
+        items = np.random.default_rng(1).normal(size=(DATA.n_items, 6)).astype(np.float32)
+        return EncoderCase(Bag(items[:, :5].copy(), None, unit=False, mean=True, level=1.0), items, PEOPLE)
+
+
 class TestConstant(EncoderContract):
     def made(self) -> EncoderCase:
         return learned("popularity")
