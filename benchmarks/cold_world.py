@@ -30,7 +30,8 @@ from recsys.evaluation.planted import ScoreRanker, attainable_gain
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import make_model
 from recsys.pipelines.console import Steps
-from recsys.pipelines.run.question import Prepared, prepare
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import load_settings
 from recsys.retrieval.recommender import Recommender, recommender_of
 from recsys.seeding import generator
@@ -50,10 +51,10 @@ SETTINGS: dict[str, Any] = {
 class Asked:
     """A world with items taken out, and who is asked for them. train: what to learn from."""
 
-    def __init__(self, prepared: Prepared, seed: int) -> None:
-        assert prepared.world is not None
-        self.world: World = prepared.world
-        holdout, truth, n = prepared.holdout, prepared.world.truth, prepared.data.n_items
+    def __init__(self, run: Run, seed: int) -> None:
+        assert run.world is not None
+        self.world: World = run.world
+        holdout, truth, n = run.holdout, run.world.truth, run.data.n_items
         assert holdout.now is not None
         assert holdout.history.time is not None
         self.now = holdout.now
@@ -116,8 +117,8 @@ class Asked:
 
 def rows_of(seed: int, judge: str, changes: dict[str, Any], steps: Steps) -> list[dict[str, Any]]:
     small = ["world.users=1000", "world.items=300"] if changes else []
-    prepared = prepare(load_settings("world", [f"world.seed={seed}", f"judge={judge}", *small]), steps)
-    asked = Asked(prepared, seed)
+    run = prepare(load_settings("world", [f"world.seed={seed}", f"judge={judge}", *small]), steps)
+    asked = Asked(run, seed)
     with steps.step(f"seed {seed}, two towers") as progress:
         learned = make_model("two_tower", SETTINGS | changes).fit(asked.train, seed=seed, progress=progress)
     with steps.step(f"seed {seed}, the truth"):

@@ -19,8 +19,9 @@ from recsys.evaluation.evaluate import Report
 from recsys.evaluation.planted import attainable_gain, sample_rows, truths
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.measure import measure
-from recsys.pipelines.run.question import Prepared, prepare
-from recsys.pipelines.run.settings import RunSettings, load_settings
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.run import Run
+from recsys.pipelines.run.settings import load_settings
 
 Row = dict[str, str | float | int | None]
 
@@ -43,10 +44,10 @@ def rows_of(data: str, reports: dict[str, Report], metrics: tuple[str, ...]) -> 
 def run(job: Job, steps: Steps) -> list[Row]:
     """The rows of one job, with the paired tests against the baselines as rows of their own."""
     settings, metrics = load_settings(job.config, job.assignments), job.metrics
-    prepared = prepare(settings, steps)
-    measured = measure(settings, prepared.holdout, steps)
+    judged = prepare(settings, steps)
+    measured = measure(judged)
     own = job.label or measured.name
-    name = prepared.data.name + (", repeats counted" if settings.split.repeats else "")
+    name = judged.data.name + (", repeats counted" if settings.split.repeats else "")
     reports = {own if row == measured.name else row: report for row, report in measured.reports.items()}
     rows = rows_of(name, {own: reports[own]} if job.alone else reports, metrics)
     for other, comparison in measured.comparisons.items():
@@ -62,20 +63,20 @@ def run(job: Job, steps: Steps) -> list[Row]:
                 "warm_users": comparison.warm,
             }
         )
-    if prepared.world is not None:
-        rows += attainable_rows(prepared, dict(measured.reports), settings, measured.name)
+    if judged.world is not None:
+        rows += attainable_rows(judged, dict(measured.reports), measured.name)
     return rows
 
 
-def attainable_rows(prepared: Prepared, reports: dict[str, Report], settings: RunSettings, model: str) -> list[Row]:
+def attainable_rows(judged: Run, reports: dict[str, Report], model: str) -> list[Row]:
     """The rankers that know the truth, and the model's share of the attainable gain, on the fixed sample of users."""
-    assert prepared.world is not None
-    rows = sample_rows(prepared.holdout, settings.seed)
-    known = truths(prepared.world, prepared.holdout, rows, ("ndcg_at_10",))
+    assert judged.world is not None
+    rows = sample_rows(judged.holdout, judged.settings.seed)
+    known = truths(judged.world, judged.holdout, rows, ("ndcg_at_10",))
     values = {name: report.values["ndcg_at_10"][rows] for name, report in reports.items()}
     best = max(set(values) - {model}, key=lambda name: float(values[name].mean()))
     gain = attainable_gain(values[model], values[best], known["informed"].values["ndcg_at_10"])
-    name = f"{prepared.data.name}, {len(rows)} sampled warm users"
+    name = f"{judged.data.name}, {len(rows)} sampled warm users"
     shares: list[Row] = [
         {
             "data": name,

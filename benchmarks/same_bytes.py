@@ -20,7 +20,6 @@ import numpy as np
 
 from recsys.evaluation.evaluate import users_of
 from recsys.models.base import fit_with
-from recsys.models.popularity import fallback_order
 from recsys.models.registry import MODELS, make_model
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.measure import recommender_for
@@ -53,11 +52,10 @@ def digest(*arrays: Any) -> str:
 def digests(config: str) -> Iterator[tuple[str, dict[str, str]]]:
     """For each learner its name and settings, and the digests of what it learned from this config's data."""
     settings = load_settings(config, ["model={name='popularity'}", "threads=2"])
-    prepared = prepare(settings, Steps(quiet=True))
-    holdout = prepared.holdout
+    run = prepare(settings, Steps(quiet=True))
+    holdout = run.holdout
     train = holdout.train
     people = users_of(holdout.take(np.arange(min(PEOPLE, len(holdout.user)))))
-    fallback = fallback_order(train.interactions, settings.fallback_days)
     for name in MODELS:
         for variant in VARIANTS.get(name, ({},)):
             learned = fit_with(make_model(name, variant), train, seed=settings.seed)
@@ -67,7 +65,7 @@ def digests(config: str) -> Iterator[tuple[str, dict[str, str]]]:
                 encoded = learned.encoder.encode(people)
                 found["people"] = digest(encoded.vectors, encoded.known)
                 found["space_id"] = learned.encoder.space_id
-            answer = recommender_for(learned, fallback, settings, train).recommend(people, 100)
+            answer = recommender_for(run, learned).recommend(people, 100)
             found["lists"] = digest(answer.ids, answer.scores, answer.source)
             yield f"{config} {name} {json.dumps(variant)}", found
 

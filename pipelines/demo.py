@@ -18,7 +18,9 @@ from recsys.evaluation.planted import attainable_gain, sample_rows, truths
 from recsys.evaluation.significance import Interval
 from recsys.evaluation.tables import plain_interval
 from recsys.pipelines.console import Steps
-from recsys.pipelines.run.question import Prepared, prepare
+from recsys.pipelines.run.distributed import refuse_alone
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import RunSettings
 from recsys.pipelines.run.train import Trained, comparisons_of, metrics_of, train
 from recsys.pipelines.service import ask, running
@@ -32,22 +34,23 @@ _REGULAR = 20  # events: enough to know a taste, few enough to follow the reason
 
 def demo(settings: RunSettings, steps: Steps) -> dict[str, Any]:
     """Runs the line, prints what a person wants to see, and returns the same as plain data."""
+    refuse_alone(settings)
     steps.say(f"Data: {settings.data}")
-    prepared = prepare(settings, steps)
-    summary = prepared.data.interactions.summary()
+    run = prepare(settings, steps)
+    summary = run.data.interactions.summary()
     steps.say(f"  {summary['events']:,} events of {summary['users']:,} users on {summary['items']:,} items\n")
-    trained = train(settings, steps, prepared)
+    trained = train(run)
     steps.say(trained.table + "\n")
     if trained.bundle is None:
         raise ModelError(trained.without)
-    attainable = _attainable(settings, prepared, trained, steps)
+    attainable = _attainable(run, trained)
     root = store() / "bundles"
     with steps.step("export"):
         folder = copy_into(root, trained.bundle)
     with steps.step("serve and ask"), running(root) as url:
-        answers = [(person, body, ask(url, body)) for person, body in people(prepared.holdout).items()]
+        answers = [(person, body, ask(url, body)) for person, body in people(run.holdout).items()]
     for person, body, answer in answers:
-        _show(person, body, answer, prepared, steps)
+        _show(run, person, body, answer)
     _farewell(root, trained, answers[1][1], steps)
     return {
         "seconds": steps.seconds,
@@ -63,13 +66,13 @@ def demo(settings: RunSettings, steps: Steps) -> dict[str, Any]:
     }
 
 
-def _attainable(settings: RunSettings, prepared: Prepared, trained: Trained, steps: Steps) -> dict[str, Any] | None:
+def _attainable(run: Run, trained: Trained) -> dict[str, Any] | None:
     """What the rankers that know the planted truth reach on a sample of users, and the model's share of it."""
-    if prepared.world is None or prepared.holdout.now is None or "ndcg_at_10" not in trained.measured.report.values:
+    if run.world is None or run.holdout.now is None or "ndcg_at_10" not in trained.measured.report.values:
         return None
-    rows = sample_rows(prepared.holdout, settings.seed)
-    with steps.step("oracle and informed") as progress:
-        known = truths(prepared.world, prepared.holdout, rows, _METRICS, progress)
+    rows = sample_rows(run.holdout, run.settings.seed)
+    with run.steps.step("oracle and informed") as progress:
+        known = truths(run.world, run.holdout, rows, _METRICS, progress)
     measured = trained.measured
     values = {name: report.values["ndcg_at_10"][rows] for name, report in measured.reports.items()}
     best = max((name for name in values if name != measured.name), key=lambda name: values[name].mean())
@@ -77,9 +80,9 @@ def _attainable(settings: RunSettings, prepared: Prepared, trained: Trained, ste
     means = {name: float(value.mean()) for name, value in values.items()}
     means |= {name: report.interval("ndcg_at_10").mean for name, report in known.items()}
     shown = ["oracle", "informed", measured.name, *sorted(set(values) - {measured.name}, key=means.__getitem__)[::-1]]
-    steps.say(f"What could be learned: ndcg_at_10 on {len(rows):,} sampled warm users.\n")
-    steps.say(text_table(["ranker", "ndcg_at_10"], [[name, f"{means[name]:.4f}"] for name in shown]))
-    steps.say("\n" + gain_said(measured.name, best, gain) + "\n")
+    run.steps.say(f"What could be learned: ndcg_at_10 on {len(rows):,} sampled warm users.\n")
+    run.steps.say(text_table(["ranker", "ndcg_at_10"], [[name, f"{means[name]:.4f}"] for name in shown]))
+    run.steps.say("\n" + gain_said(measured.name, best, gain) + "\n")
     return {"gain": plain_interval(gain), "over": best, "users": len(rows), "ndcg_at_10": means}
 
 
@@ -115,16 +118,16 @@ def people(holdout: Holdout) -> dict[str, dict[str, Any]]:
     }
 
 
-def _show(person: str, body: dict[str, Any], answer: dict[str, Any], prepared: Prepared, steps: Steps) -> None:
-    steps.say(f"For {person} ({answer['source']}): {answer['why']}")
-    data = prepared.data
+def _show(run: Run, person: str, body: dict[str, Any], answer: dict[str, Any]) -> None:
+    run.steps.say(f"For {person} ({answer['source']}): {answer['why']}")
+    data = run.data
     for event in body.get("history", []):
         title = data.items["title"][data.item_ids.index(event["item_id"])].as_py()
-        steps.say(f"  clicked: {one_line(title or event['item_id'])}")
+        run.steps.say(f"  clicked: {one_line(title or event['item_id'])}")
     rows = [
         [item["title"] or item["item_id"], item["reason"] or "", f"{item['score']:.3f}"] for item in answer["items"]
     ]
-    steps.say(text_table(["title", "reason", "score"], rows) + "\n")
+    run.steps.say(text_table(["title", "reason", "score"], rows) + "\n")
 
 
 def _farewell(root: Path, trained: Trained, request: dict[str, Any], steps: Steps) -> None:

@@ -52,7 +52,7 @@ def train(
         return shown(settings, as_json)
     from recsys.evaluation.tables import report_data
     from recsys.pipelines.console import Steps
-    from recsys.pipelines.run.distributed import assist, assists
+    from recsys.pipelines.run.distributed import assist, assists, refuse_alone
     from recsys.pipelines.run.question import prepare
     from recsys.pipelines.run.train import comparisons_of, metrics_of
     from recsys.pipelines.run.train import train as run_train
@@ -60,9 +60,10 @@ def train(
 
     steps = Steps(quiet=as_json or assists())
     if assists():
-        assist(settings, prepare(settings, steps))
+        assist(prepare(settings, steps))
         return None
-    trained = run_train(settings, steps, resume=resume)
+    refuse_alone(settings)
+    trained = run_train(prepare(settings, steps), resume=resume)
     steps.say(trained.table)
     logged = trained.bundle if trained.run_id is None else trained.run_id
     exporting = f"Next: {command_line('recsys export', logged)}"
@@ -136,16 +137,18 @@ def evaluate(
         return shown(settings, as_json)
     from recsys.evaluation.tables import report_data
     from recsys.pipelines.console import Steps
+    from recsys.pipelines.run.question import prepare
 
     steps = Steps(quiet=as_json)
     if candidates:
-        from recsys.pipelines.run.candidates import evaluate_candidates, judged_data, judged_table
+        from recsys.pipelines.run.candidates import by_name, evaluate_candidates, judged_data, judged_table
 
-        judged = evaluate_candidates(candidates, settings, steps, loaded)
+        files = by_name(candidates)
+        judged = evaluate_candidates(prepare(settings, steps), files, loaded)
         steps.say(judged_table(judged))
         return judged_data(judged)
     assert loaded is not None
-    title, report = evaluate_bundle(loaded, settings, steps)
+    title, report = evaluate_bundle(prepare(settings, steps), loaded)
     steps.say(report_table(title, report))
     return {"bundle_id": loaded.bundle_id, **report_data(report)}
 

@@ -65,13 +65,14 @@ def tune(
         if not as_json:
             click.echo(json.dumps(shown, indent=2))
         return shown
+    from recsys.pipelines.run.question import prepare
     from recsys.pipelines.search.report import train_command
     from recsys.pipelines.search.tune import Asked
     from recsys.pipelines.search.tune import tune as run_tune
 
     steps = Steps(quiet=as_json)
     asked = Asked(trials, timeout, metric, not no_prune, anew, _typed("tune"))
-    tuned = run_tune(settings, found, asked, steps)
+    tuned = run_tune(prepare(settings, steps), found, asked)
     steps.say(f"\n{tuned.text}\n\nNext: {train_command(data, tuned.config)}")
     return {
         "search": tuned.name,
@@ -132,6 +133,7 @@ def dims(
         if not as_json:
             click.echo(json.dumps(shown, indent=2))
         return shown
+    from recsys.pipelines.run.question import prepare
     from recsys.pipelines.search.dims import advise
     from recsys.pipelines.search.report import train_command
     from recsys.pipelines.search.tune import Asked
@@ -139,7 +141,7 @@ def dims(
     steps = Steps(quiet=as_json)
     typed = _typed("dims")
     search = (lambda dim: (spaces[dim], Asked(retune, metric=metric, command=typed))) if retune else None
-    advice = advise(settings, wanted, metric, steps, search=search, command=typed)
+    advice = advise(prepare(settings, steps), wanted, metric, search=search, command=typed)
     steps.say(f"\n{advice.text}\n\nNext: {train_command(data, advice.config)}")
     return {
         "advised": advice.advised,

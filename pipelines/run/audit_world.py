@@ -14,6 +14,7 @@ from recsys.data.split.split import split
 from recsys.evaluation.significance import Interval, bootstrap
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.measure import Measured, measure
+from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import RunSettings
 from recsys.pipelines.threads import set_threads
 from recsys.seeding import generator
@@ -30,11 +31,14 @@ def audit_world(settings: RunSettings, steps: Steps) -> Mapping[str, Any]:
     They ask different users for different items, so the last two isolate the leak: half of what happened after the cut
     is asked for in both, and the other half is hidden or, as in a random split, learned from.
     """
-    set_threads(settings.threads)
+    threads = set_threads(settings.threads)
     settings = settings.model_copy(update={"metrics": (METRIC,), "baselines_days": ()})
     with steps.step("world") as progress:
         data = make_world(settings.world, progress).dataset
-    measured = {name: measure(settings, holdout, steps) for name, holdout in _questions(data, settings).items()}
+    measured = {
+        name: measure(Run(settings, steps, data, holdout, name, threads))
+        for name, holdout in _questions(data, settings).items()
+    }
     model = settings.model_name
     result: dict[str, Any] = {"world": data.name, "metric": METRIC, "model": model, "questions": {}}
     for name, found in measured.items():

@@ -11,24 +11,19 @@ import numpy as np
 from recsys.arrays import F64
 from recsys.bundle.bundle import Bundle
 from recsys.data.read.ranked_lists import RankedLists, read_ranked
-from recsys.data.split.holdout import Holdout
 from recsys.errors import DataError, SettingError
 from recsys.evaluation.evaluate import Recommends, Report
 from recsys.evaluation.foreign import BundleInDataIds
 from recsys.evaluation.metrics.item_facts import ItemFacts, facts_of
 from recsys.evaluation.metrics.lists import Lists
-from recsys.evaluation.metrics.names import resolve_all
+from recsys.evaluation.metrics.names import Named, resolve_all
 from recsys.evaluation.outside_lists import ListRanker
 from recsys.evaluation.significance import Comparison, compare_pairs
 from recsys.evaluation.tables import against, comparison_data, lists_table, main_table, report_data, segments_table
-from recsys.models.popularity import fallback_order
-from recsys.pipelines.console import Steps
 from recsys.pipelines.run.evaluate import refuse_known_answers, warn_of_strangers
 from recsys.pipelines.run.measure import baselines, judge, recommender_for
-from recsys.pipelines.run.question import prepare
-from recsys.pipelines.run.settings import RunSettings
+from recsys.pipelines.run.run import Run
 from recsys.progress import Progress
-from recsys.retrieval.recommender import Recommender
 
 Pair = tuple[str, str]
 
@@ -66,22 +61,18 @@ class Judged:
     targets: int
 
 
-def evaluate_candidates(
-    files: Sequence[Path], settings: RunSettings, steps: Steps, bundle: Bundle | None = None
-) -> Judged:
-    """Judges each file of lists, and a bundle if one is given, on the judged part of the settings' data and split.
+def evaluate_candidates(run: Run, files: Mapping[str, Path], bundle: Bundle | None = None) -> Judged:
+    """Judges each file of lists, by name, and a bundle if one is given, on the question of a run.
 
     Raises DataError where the bundle was trained on the answers, unless the settings allow leaks.
     """
-    names = _names(files)
-    prepared = prepare(settings, steps)
-    holdout, train = prepared.holdout, prepared.holdout.train
-    if bundle is not None and not settings.split.allow_leaks:
-        refuse_known_answers(bundle, settings, holdout)
-    with steps.step("read lists"):
+    names, holdout, train = list(files), run.holdout, run.holdout.train
+    if bundle is not None:
+        refuse_known_answers(run, bundle)
+    with run.steps.step("read lists"):
         listed = {
-            name: read_ranked(path, train.user_ids, train.item_ids, settings.columns)
-            for name, path in zip(names, files, strict=True)
+            name: read_ranked(path, train.user_ids, train.item_ids, run.settings.columns)
+            for name, path in files.items()
         }
         for name, ranked in listed.items():
             if not ranked.lists.lengths[holdout.user].any():
@@ -89,21 +80,18 @@ def evaluate_candidates(
                     f"{name}: none of the {len(holdout.user):,} users to judge has a list in it. Make lists for the "
                     "users of the judged part, or judge on the part they were made for (judge=..., split.kind=...)."
                 )
-    fallback = fallback_order(train.interactions, settings.fallback_days)
-    with steps.step("evaluate") as progress:
+    with run.steps.step("evaluate") as progress:
         facts = facts_of(train)
         others: dict[str, Recommends] = {
-            name: recommender_for(learned, fallback, settings, train)
-            for name, learned in baselines(settings, train).items()
+            name: recommender_for(run, learned) for name, learned in baselines(run).items()
         }
         if bundle is not None:
             others["bundle"] = served = BundleInDataIds(bundle, train)
-            warn_of_strangers(served, steps)
-        reports = {name: judge(other, holdout, settings, facts, progress) for name, other in others.items()}
+            warn_of_strangers(served, run.steps)
+        reports = {name: judge(run, other, facts, progress) for name, other in others.items()}
         notes = {}
         for name, ranked in listed.items():
-            system = recommender_for(ListRanker(ranked.lists, ranked.n_items), fallback, settings, train)
-            reports[name], notes[name] = _judge_lists(system, ranked, holdout, settings, facts, progress)
+            reports[name], notes[name] = _judge_lists(run, ranked, facts, progress)
     metric = next(iter(reports[names[0]].values))
     pairs = [(name, other) for name in names for other in others] + list(combinations(names, 2))
     listed_users = {name: note.users for name, note in notes.items()}
@@ -112,41 +100,35 @@ def evaluate_candidates(
         pairs,
         warm={(a, b): min(listed_users[a], listed_users.get(b, listed_users[a])) for a, b in pairs},
     )
-    deepest = _deepest(settings)
-    return Judged(prepared.title, reports, notes, comparisons, metric, deepest, len(holdout.targets.values))
+    deepest = _deepest(run.settings.metrics)
+    return Judged(run.title, reports, notes, comparisons, metric, deepest, len(holdout.targets.values))
 
 
-def _deepest(settings: RunSettings) -> int:
-    return max(metric.cut for metric in resolve_all(settings.metrics))
+def _deepest(metrics: Sequence[Named]) -> int:
+    return max(metric.cut for metric in resolve_all(metrics))
 
 
-def _names(files: Sequence[Path]) -> list[str]:
-    """What the files are called in the tables: their names without the ending."""
+def by_name(files: Sequence[Path]) -> dict[str, Path]:
+    """The files by what they are called in the tables: their names without the ending."""
     names = [path.name.removesuffix(".gz").rpartition(".")[0] or path.name for path in files]
     taken = [name for name in names if name in ("popularity", "own_history", "bundle") or names.count(name) > 1]
     if taken or any(name.startswith("popularity_") for name in names):
         name = (taken or names)[0]
         raise SettingError(f"two rows of the table would be called {name!r}; give each candidates file its own name.")
-    return names
+    return dict(zip(names, files, strict=True))
 
 
-def _judge_lists(
-    system: Recommender,
-    ranked: RankedLists,
-    holdout: Holdout,
-    settings: RunSettings,
-    facts: ItemFacts,
-    progress: Progress,
-) -> tuple[Report, FileNotes]:
+def _judge_lists(run: Run, ranked: RankedLists, facts: ItemFacts, progress: Progress) -> tuple[Report, FileNotes]:
     """The report of a file's lists; the length of what is left of each list is measured in the same pass."""
 
     def answered(lists: Lists) -> F64:
         return np.asarray((lists.ids >= 0).sum(axis=1), np.float64)
 
-    lengths = ranked.lists.lengths
+    holdout, metrics, lengths = run.holdout, run.settings.metrics, ranked.lists.lengths
     answered.__name__ = f"answered_at_{max(1, int(lengths.max()))}"
     everyone = replace(holdout, known=np.ones(len(holdout.user), bool))  # a list is found by its user's number
-    report = judge(system, everyone, settings, facts, progress, metrics=(*settings.metrics, answered))
+    system = recommender_for(run, ListRanker(ranked.lists, ranked.n_items))
+    report = judge(replace(run, holdout=everyone), system, facts, progress, metrics=(*metrics, answered))
     values = dict(report.values)
     left = values.pop(answered.__name__)
     own = lengths[holdout.user]
@@ -155,7 +137,7 @@ def _judge_lists(
         rows=ranked.rows,
         users=int((own > 0).sum()),
         without_list=int((own == 0).sum()),
-        short=int(((left < min(_deepest(settings), facts.n_items)) & (own > 0)).sum()),
+        short=int(((left < min(_deepest(metrics), facts.n_items)) & (own > 0)).sum()),
         seen=int((inside - left).sum()),
         not_asked=int((lengths > 0).sum() - (own > 0).sum()),
         unknown_users=ranked.unknown_users,

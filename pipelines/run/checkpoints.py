@@ -17,12 +17,11 @@ from recsys import __version__
 from recsys.data.dataset import Dataset
 from recsys.durable import locked
 from recsys.errors import SettingError
-from recsys.models.registry import make_model
-from recsys.pipelines.console import Steps
-from recsys.pipelines.run.settings import RunSettings
+from recsys.models.warm_start import start_of
+from recsys.pipelines.run.run import Run
 from recsys.pipelines.tracking.store import bundle_bytes, store
 from recsys.training.checkpoint import STATE, Checkpoint
-from recsys.training.loop import Aids, Start
+from recsys.training.loop import Aids
 
 Fit = Literal["measured", "refit"]
 _VERSIONS = ("numpy", "torch", "numba")
@@ -34,17 +33,19 @@ _COPIES = 2  # the state, and the one before it while it is saved
 class Kept:
     """The checkpoints of one run. folder: None = it keeps none. reads_only: another process keeps them."""
 
+    run: Run
     folder: Path | None
-    key: str
-    checkpoint_s: float
     reads_only: bool = False
 
-    def aids(self, fit: Fit, warm: Start | None) -> Aids:
-        """What helps a fit of the run along."""
-        checkpoint = (
-            None if self.folder is None else Checkpoint(self.folder / fit, self.key, reads_only=self.reads_only)
-        )
-        return Aids(warm=warm, checkpoint=checkpoint, checkpoint_s=self.checkpoint_s)
+    def aids(self, fit: Fit, source: Dataset) -> Aids:
+        """What helps a fit of the run to `source` along: its checkpoint, and where the run has one, its warm start."""
+        checkpoint = warm = None
+        if self.folder is not None:
+            checkpoint = Checkpoint(self.folder / fit, key_of(self.run), reads_only=self.reads_only)
+        if self.run.start is not None:
+            with self.run.steps.step("warm start"):
+                warm = start_of(self.run.start, source)
+        return Aids(warm=warm, checkpoint=checkpoint, checkpoint_s=self.run.settings.checkpoint_s)
 
     def remove(self) -> None:
         """Forgets the states: what was learned is safe."""
@@ -53,30 +54,27 @@ class Kept:
 
 
 @contextmanager
-def keeping(
-    settings: RunSettings, data: Dataset, threads: int, steps: Steps, *, warm: str | None, resume: bool
-) -> Iterator[Kept]:
+def keeping(run: Run, *, resume: bool) -> Iterator[Kept]:
     """The checkpoints of a run, for the run alone: a second process with equal settings keeps none.
 
-    resume: go on from what a killed run left; else that is said and removed. warm: the id of the bundle that the run
-    starts from. What the run leaves when it fails stays for `--resume`; a run that saved nothing leaves nothing.
+    resume: go on from what a killed run left; else that is said and removed. What the run leaves when it fails stays
+    for `--resume`; a run that saved nothing leaves nothing.
     """
-    key = key_of(settings, data, threads, warm)
-    folder = store() / "checkpoints" / key[:16]
+    folder = folder_of(run)
     lock = _lock_of(folder)
     if lock is None:
         if resume:
             raise SettingError("--resume: a run with these settings is still learning. Wait for it, or end it first.")
-        steps.warn("another run with these settings is learning now, so this one keeps no checkpoint.")
-        yield Kept(None, key, settings.checkpoint_s)
+        run.steps.warn("another run with these settings is learning now, so this one keeps no checkpoint.")
+        yield Kept(run, None)
         return
     with lock:
         try:
-            _begin(folder, settings, data, steps, resume)
-            yield Kept(folder if _has_room(folder, settings, data, steps) else None, key, settings.checkpoint_s)
+            _begin(run, folder, resume)
+            yield Kept(run, folder if _has_room(run, folder) else None)
         except BaseException:
             if saved(folder):
-                steps.warn("what was learned so far is kept: the same command with --resume goes on from it.")
+                run.steps.warn("what was learned so far is kept: the same command with --resume goes on from it.")
             raise
         finally:
             if not saved(folder):
@@ -86,11 +84,17 @@ def keeping(
                 store().rmdir()
 
 
-def key_of(settings: RunSettings, data: Dataset, threads: int, warm: str | None) -> str:
+def folder_of(run: Run) -> Path:
+    """Where the checkpoints of a run lie."""
+    return store() / "checkpoints" / key_of(run)[:16]
+
+
+def key_of(run: Run) -> str:
     """Digest of all that the bytes of a run depend on: only a run with the same one may go on from its state."""
-    stated = settings.model_dump(mode="json", exclude={"checkpoint_s", "warm"})
+    warm = None if run.start is None else run.start.bundle_id
+    stated = run.settings.model_dump(mode="json", exclude={"checkpoint_s", "warm"})
     versions = {"recsys": __version__} | {name: version(name) for name in _VERSIONS}
-    text = json.dumps([stated, data.digest, threads, versions, warm], sort_keys=True)
+    text = json.dumps([stated, run.data.digest, run.threads, versions, warm], sort_keys=True)
     return sha256(text.encode()).hexdigest()
 
 
@@ -106,19 +110,19 @@ def saved(folder: Path) -> dict[str, int]:
     return found
 
 
-def _begin(folder: Path, settings: RunSettings, data: Dataset, steps: Steps, resume: bool) -> None:
+def _begin(run: Run, folder: Path, resume: bool) -> None:
     """Says what lies there already, and removes it where it is not wanted."""
     found = saved(folder)
     said = ", ".join(f"{name} after epoch {epochs}" for name, epochs in found.items())
     if resume and found:
-        steps.say(f"Going on from {folder}: {said}.")
+        run.steps.say(f"Going on from {folder}: {said}.")
     elif resume:
-        steps.say(
-            f"--resume: no checkpoint of a run of {settings.model_name} on {data.name} with these settings, data, seed "
-            "and threads; it starts from the beginning."
+        run.steps.say(
+            f"--resume: no checkpoint of a run of {run.name} with these settings, data, seed and threads; it starts "
+            "from the beginning."
         )
     elif found:
-        steps.warn(
+        run.steps.warn(
             f"an equal run was stopped ({said}); this one starts from the beginning. --resume would have gone on."
         )
         for path in folder.iterdir():
@@ -126,14 +130,14 @@ def _begin(folder: Path, settings: RunSettings, data: Dataset, steps: Steps, res
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _has_room(folder: Path, settings: RunSettings, data: Dataset, steps: Steps) -> bool:
+def _has_room(run: Run, folder: Path) -> bool:
     """Whether the states fit on the disk beside the bundle. A run needs its bundle, and can do without them."""
-    dim = getattr(make_model(settings.model_name, settings.model_settings).settings, "dim", 0)
-    states = 4 * dim * (data.n_users + data.n_items) * _ARRAYS * (_COPIES + settings.refit)
-    needed, free = states + 2 * bundle_bytes(settings, data), shutil.disk_usage(folder).free
+    dim = getattr(run.learner().settings, "dim", 0)
+    states = 4 * dim * (run.data.n_users + run.data.n_items) * _ARRAYS * (_COPIES + run.settings.refit)
+    needed, free = states + 2 * bundle_bytes(run), shutil.disk_usage(folder).free
     if needed <= free or saved(folder):
         return True
-    steps.warn(
+    run.steps.warn(
         f"{folder} has {free / 1e6:,.0f} MB free, and checkpoints need about {states / 1e6:,.0f} MB beside the bundle: "
         "none is kept, and a run that is killed starts from the beginning."
     )

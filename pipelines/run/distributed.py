@@ -7,13 +7,11 @@ from typing import Any
 from recsys.data.dataset import Dataset
 from recsys.errors import SettingError
 from recsys.models.base import fit_with
-from recsys.models.registry import make_model, model_class
-from recsys.models.warm_start import start_of
-from recsys.pipelines.run.checkpoints import Fit, Kept, key_of
-from recsys.pipelines.run.question import Prepared
+from recsys.models.registry import model_class
+from recsys.pipelines.run.checkpoints import Fit, Kept, folder_of
+from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import RunSettings
-from recsys.pipelines.run.warm_start import earlier_bundle
-from recsys.pipelines.tracking.store import store
+from recsys.pipelines.run.warm_start import started
 from recsys.training.loop import processes
 
 
@@ -47,16 +45,13 @@ def meet() -> None:
         group().wait()
 
 
-def assist(settings: RunSettings, prepared: Prepared) -> None:
+def assist(run: Run) -> None:
     """Learns along with the first process, and leaves nothing behind."""
-    warm, data = earlier_bundle(settings, prepared.holdout), prepared.data
-    key = key_of(settings, data, prepared.threads, None if warm is None else warm.bundle_id)
-    kept = Kept(store() / "checkpoints" / key[:16], key, settings.checkpoint_s, reads_only=True)
+    run = started(run)
+    kept = Kept(run, folder_of(run), reads_only=True)
     meet()
-    fits: list[tuple[Fit, Dataset]] = [("measured", prepared.holdout.train)]
-    if settings.refit:
-        fits.append(("refit", data.having(data.interactions, data.whole)))
+    fits: list[tuple[Fit, Dataset]] = [("measured", run.holdout.train)]
+    if run.settings.refit:
+        fits.append(("refit", run.everything()))
     for fit, source in fits:
-        start = None if warm is None else start_of(warm, source)
-        model = make_model(settings.model_name, settings.model_settings)
-        fit_with(model, source, seed=settings.seed, aids=kept.aids(fit, start))
+        fit_with(run.learner(), source, seed=run.settings.seed, aids=kept.aids(fit, source))

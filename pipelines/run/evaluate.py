@@ -6,7 +6,6 @@ import numpy as np
 
 from recsys.bundle.bundle import Bundle
 from recsys.data.read.load import located
-from recsys.data.split.holdout import Holdout
 from recsys.errors import DataError
 from recsys.evaluation.evaluate import Report
 from recsys.evaluation.foreign import BundleInDataIds
@@ -14,8 +13,7 @@ from recsys.evaluation.metrics.item_facts import facts_of
 from recsys.evaluation.tables import segments_table
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.measure import judge
-from recsys.pipelines.run.question import prepare
-from recsys.pipelines.run.settings import RunSettings
+from recsys.pipelines.run.run import Run
 from recsys.text import text_table
 
 
@@ -25,20 +23,17 @@ def settings_of(bundle: Bundle) -> dict[str, Any]:
     return settings
 
 
-def evaluate_bundle(bundle: Bundle, settings: RunSettings, steps: Steps) -> tuple[str, Report]:
-    """A title and the report of a bundle on the judged part of the settings' data and split.
+def evaluate_bundle(run: Run, bundle: Bundle) -> tuple[str, Report]:
+    """A title and the report of a bundle on the question of a run.
 
     Raises DataError where the bundle was trained on the answers, unless the settings allow leaks.
     """
-    prepared = prepare(settings, steps)
-    holdout = prepared.holdout
-    if not settings.split.allow_leaks:
-        refuse_known_answers(bundle, settings, holdout)
-    served = BundleInDataIds(bundle, holdout.train)
-    warn_of_strangers(served, steps)
-    with steps.step("evaluate") as progress:
-        report = judge(served, holdout, settings, facts_of(holdout.train), progress)
-    return f"bundle {bundle.bundle_id} on {prepared.title}", report
+    refuse_known_answers(run, bundle)
+    served = BundleInDataIds(bundle, run.holdout.train)
+    warn_of_strangers(served, run.steps)
+    with run.steps.step("evaluate") as progress:
+        report = judge(run, served, facts_of(run.holdout.train), progress)
+    return f"bundle {bundle.bundle_id} on {run.title}", report
 
 
 def warn_of_strangers(served: BundleInDataIds, steps: Steps) -> None:
@@ -59,9 +54,14 @@ def warn_of_strangers(served: BundleInDataIds, steps: Steps) -> None:
         )
 
 
-def refuse_known_answers(bundle: Bundle, settings: RunSettings, holdout: Holdout) -> None:
-    """Raises DataError where what is asked may have been trained on: by time, else by the settings of the split."""
-    lineage = bundle.manifest["lineage"]
+def refuse_known_answers(run: Run, bundle: Bundle) -> None:
+    """Raises DataError where what is asked may have been trained on: by time, else by the settings of the split.
+
+    Settings that allow leaks refuse nothing.
+    """
+    if run.settings.split.allow_leaks:
+        return
+    lineage, holdout = bundle.manifest["lineage"], run.holdout
     last = lineage.get("train", {}).get("last")
     if lineage.get("refit") and (holdout.now is None or last is None or last >= holdout.now):
         raise DataError(
@@ -78,7 +78,7 @@ def refuse_known_answers(bundle: Bundle, settings: RunSettings, holdout: Holdout
                 f"followed second {holdout.now}: it has seen the answers. {advice}"
             )
         return
-    own, asked = settings_of(bundle), settings.model_dump(mode="json")
+    own, asked = settings_of(bundle), run.settings.model_dump(mode="json")
     if not own:
         raise DataError(
             f"bundle {bundle.bundle_id} was written without a run: it does not say how its data were split, nor can a "

@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from recsys.arrays import I32, Bool
+from recsys.arrays import Bool
 from recsys.bundle.catalogue import Catalogue
-from recsys.data.dataset import Dataset
-from recsys.data.split.holdout import Holdout
 from recsys.evaluation.evaluate import Recommends, Report, evaluate_on
 from recsys.evaluation.metrics.item_facts import ItemFacts, facts_of
 from recsys.evaluation.metrics.names import Named
@@ -14,10 +12,8 @@ from recsys.evaluation.significance import FEW_USERS, Comparison, compare
 from recsys.evaluation.tables import against, lists_table, main_table, segments_table
 from recsys.models.base import fit_with
 from recsys.models.own_history import OwnHistory
-from recsys.models.popularity import Popularity, PopularitySettings, fallback_order
-from recsys.models.registry import make_model
-from recsys.pipelines.console import Steps
-from recsys.pipelines.run.settings import RunSettings
+from recsys.models.popularity import Popularity, PopularitySettings
+from recsys.pipelines.run.run import Run
 from recsys.progress import Progress
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.ranker import TrainedRanker
@@ -43,9 +39,10 @@ class Measured:
         return self.reports[self.name]
 
 
-def baselines(settings: RunSettings, train: Dataset) -> dict[str, Embeddings | TrainedRanker]:
+def baselines(run: Run) -> dict[str, Embeddings | TrainedRanker]:
     """The rows that stand in every table: popularity of all time and of the last days, and where what the user had may
     come again, his own most frequent items, the row to beat there."""
+    settings, train = run.settings, run.holdout.train
     rows = {"popularity": PopularitySettings()}
     if train.interactions.time is not None:
         rows |= {f"popularity_{days:g}_days": PopularitySettings(days=days) for days in settings.baselines_days}
@@ -57,39 +54,30 @@ def baselines(settings: RunSettings, train: Dataset) -> dict[str, Embeddings | T
     return learned
 
 
-def recommender_for(
-    learned: Embeddings | TrainedRanker, fallback: I32, settings: RunSettings, train: Dataset
-) -> Recommender:
+def recommender_for(run: Run, learned: Embeddings | TrainedRanker) -> Recommender:
     """The recommender of what was learned, with the rules of the run around it."""
+    train = run.holdout.train
     names, domains = train.interactions.event_names, Catalogue(train.items).domains
-    return recommender_of(learned, fallback, settings.seen, event_names=names, domains=domains)
+    return recommender_of(learned, run.fallback, run.settings.seen, event_names=names, domains=domains)
 
 
 def judge(
-    recommender: Recommends,
-    holdout: Holdout,
-    settings: RunSettings,
-    facts: ItemFacts,
-    progress: Progress,
-    metrics: Sequence[Named] | None = None,
+    run: Run, recommender: Recommends, facts: ItemFacts, progress: Progress, metrics: Sequence[Named] | None = None
 ) -> Report:
     """The report of anything that recommends, on the question of a run: same users, targets, candidates and metrics."""
-    chosen = metrics or settings.metrics
-    return evaluate_on(recommender, holdout, metrics=chosen, facts=facts, progress=progress)
+    chosen = metrics or run.settings.metrics
+    return evaluate_on(recommender, run.holdout, metrics=chosen, facts=facts, progress=progress)
 
 
-def measure(settings: RunSettings, holdout: Holdout, steps: Steps, aids: Aids = ALONE) -> Measured:
-    """Fits, with such aids, and judges the model and the popularity rows on one holdout."""
-    train = holdout.train
-    fallback = fallback_order(train.interactions, settings.fallback_days)
-    model = make_model(settings.model_name, settings.model_settings)
-    own = _row_name(settings)
-    with steps.step("learn") as progress:
-        learned = fit_with(model, train, seed=settings.seed, progress=progress, aids=aids)
-    with steps.step("evaluate") as progress:
-        facts, others = facts_of(train), baselines(settings, train)
+def measure(run: Run, aids: Aids = ALONE) -> Measured:
+    """Fits, with such aids, and judges the model and the popularity rows on the question of a run."""
+    holdout, own = run.holdout, _row_name(run.settings.model_name)
+    with run.steps.step("learn") as progress:
+        learned = fit_with(run.learner(), holdout.train, seed=run.settings.seed, progress=progress, aids=aids)
+    with run.steps.step("evaluate") as progress:
+        facts, others = facts_of(holdout.train), baselines(run)
         reports = {
-            name: judge(recommender_for(one, fallback, settings, train), holdout, settings, facts, progress)
+            name: judge(run, recommender_for(run, one), facts, progress)
             for name, one in (*others.items(), (own, learned))
         }
         warm = holdout.warm
@@ -99,9 +87,8 @@ def measure(settings: RunSettings, holdout: Holdout, steps: Steps, aids: Aids = 
     return Measured(own, learned, reports, comparisons, warm, len(holdout.targets.values))
 
 
-def _row_name(settings: RunSettings) -> str:
+def _row_name(name: str) -> str:
     """The model's name in the table; a baseline under trial must not hide the row of the same name."""
-    name = settings.model_name
     return f"{name}_tried" if name in ("popularity", "own_history") else name
 
 

@@ -1,7 +1,5 @@
 """What a run is about, read and split: the first stage of every pipeline."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from recsys.data.dataset import Dataset
@@ -13,6 +11,7 @@ from recsys.data.split.holdout import Holdout
 from recsys.data.split.split import split
 from recsys.errors import SettingError
 from recsys.pipelines.console import Steps
+from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import WORLD, RunSettings
 from recsys.pipelines.threads import set_threads
 from recsys.pipelines.tracking.store import place_for_events
@@ -20,19 +19,8 @@ from recsys.progress import Progress
 from recsys.seeding import generator
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """What a run is about: the data, the holdout to judge on, and the world where the data are planted."""
-
-    data: Dataset
-    holdout: Holdout
-    title: str
-    world: World | None
-    threads: int
-
-
-def prepare(settings: RunSettings, steps: Steps) -> Prepared:
-    """Reads and splits the data of a run."""
+def prepare(settings: RunSettings, steps: Steps) -> Run:
+    """Reads and splits the data of a run, and makes it."""
     threads = set_threads(settings.threads)
     with steps.step("data") as progress:
         world, data, notes = read_data(settings, progress)
@@ -43,7 +31,8 @@ def prepare(settings: RunSettings, steps: Steps) -> Prepared:
     with steps.step("split"):
         parts = split(data, settings.split, seed=settings.seed)
         holdout = _sampled(getattr(parts, settings.judge), settings)
-    return Prepared(data, holdout, f"{data.name}, {settings.judge} part, {parts.title}", world, threads)
+    title = f"{data.name}, {settings.judge} part, {parts.title}"
+    return Run(settings, steps, data, holdout, title, threads, world)
 
 
 def _sampled(holdout: Holdout, settings: RunSettings) -> Holdout:

@@ -1,29 +1,30 @@
 """The warm start: a run that begins at the vectors of an earlier bundle."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from recsys.bundle.bundle import Bundle
-from recsys.data.split.holdout import Holdout
 from recsys.encoders.concat import parts_of
 from recsys.encoders.encoder import Encoder
 from recsys.errors import DataError, RecsysError, SettingError
 from recsys.models.base import Model, takes_aids
 from recsys.models.mixture import Mixture, part_of
-from recsys.models.registry import MODELS, make_model, model_class
+from recsys.models.registry import MODELS, model_class
 from recsys.pipelines.doctor import opened
-from recsys.pipelines.run.settings import RunSettings
+from recsys.pipelines.run.evaluate import refuse_known_answers
+from recsys.pipelines.run.run import Run
 
 
-def earlier_bundle(settings: RunSettings, holdout: Holdout) -> Bundle | None:
-    """The bundle that `settings.warm` names, where its vectors are such that the run can start from them.
+def started(run: Run) -> Run:
+    """The run with the bundle that its setting `warm` names, where its vectors are such that it can start from them.
 
     Raises SettingError where they are not: a model that does not learn step by step, another kind or dim, or a bundle
     that has seen what the run is judged on.
     """
+    settings, model = run.settings, run.learner()
     if settings.warm is None:
-        return None
-    model = make_model(settings.model_name, settings.model_settings)
+        return run
     if not _can_start(settings.model_name, model):
         fit = ", ".join(sorted(other for other in MODELS if model_class(other).starts_from))
         raise SettingError(
@@ -35,14 +36,11 @@ def earlier_bundle(settings: RunSettings, holdout: Holdout) -> Bundle | None:
     except RecsysError as error:
         raise SettingError(f"setting 'warm': {error}") from None
     _refuse_other(settings.model_name, model, bundle.encoder, bundle)
-    if not settings.split.allow_leaks:
-        from recsys.pipelines.run.evaluate import refuse_known_answers
-
-        try:
-            refuse_known_answers(bundle, settings, holdout)
-        except DataError as error:
-            raise SettingError(f"warm = {settings.warm!r} would flatter the figures of this run: {error}") from None
-    return bundle
+    try:
+        refuse_known_answers(run, bundle)
+    except DataError as error:
+        raise SettingError(f"warm = {settings.warm!r} would flatter the figures of this run: {error}") from None
+    return replace(run, start=bundle)
 
 
 def _can_start(name: str, model: Model) -> bool:

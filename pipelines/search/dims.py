@@ -15,14 +15,12 @@ from recsys.data.split.holdout import Holdout
 from recsys.errors import ModelError, SettingError
 from recsys.evaluation.evaluate import users_of
 from recsys.evaluation.significance import Interval, advised_dim
-from recsys.pipelines.console import Steps
-from recsys.pipelines.run.question import Prepared, prepare
-from recsys.pipelines.run.settings import RunSettings
+from recsys.pipelines.run.run import Run
 from recsys.pipelines.search.config_file import config_text, write_config
 from recsys.pipelines.search.report import train_command
 from recsys.pipelines.search.space import Searched, full_settings
-from recsys.pipelines.search.trial import Judge, Tried, checked_metric
-from recsys.pipelines.search.tune import Asked, name_of, tune, validation_of
+from recsys.pipelines.search.trial import Judge, Tried
+from recsys.pipelines.search.tune import Asked, name_of, tune
 from recsys.pipelines.tracking import plots
 from recsys.pipelines.tracking.lineage import flat
 from recsys.pipelines.tracking.store import store
@@ -64,6 +62,10 @@ class Advice:
     run_id: str | None
     text: str
 
+    @property
+    def chosen(self) -> Weighed:
+        return next(one for one in self.weighed if one.dim == self.advised)
+
 
 def checked_dims(dims: Sequence[int], name: str, settings: Mapping[str, Any]) -> list[int]:
     """The dims, rising. Raises SettingError for a model without dim, for one dim alone and for what is no dim."""
@@ -78,42 +80,37 @@ def checked_dims(dims: Sequence[int], name: str, settings: Mapping[str, Any]) ->
 
 
 def advise(
-    settings: RunSettings,
+    run: Run,
     dims: Sequence[int],
     metric: str,
-    steps: Steps,
     *,
     search: Callable[[int], tuple[Searched, Asked]] | None = None,
     command: str = "recsys dims",
 ) -> Advice:
-    """Learns and judges every dim on the validation part, and advises one.
+    """Learns and judges every dim of the model of a run on the validation part, and advises one.
 
     search: what to search, and how, for each dim; None = the same other settings for all. A dim whose model cannot be
     learned stays in the table with the reason. Raises ModelError where that leaves fewer than two.
     """
-    settings, label = validation_of(settings), checked_metric(metric)
+    settings, judge, nested = run.settings, Judge(run, metric), Nested(run)
     dims = checked_dims(dims, settings.model_name, settings.model_settings)
-    prepared = prepare(settings, steps)
-    judge, nested = Judge(settings, prepared.holdout, metric), Nested(settings, prepared, steps)
-    run_id = nested.open(f"dims of {settings.model_name} on {prepared.data.name}")
+    run_id, label = nested.open(f"dims of {run.name}"), judge.label
     weighed = []
     for dim in dims:
         model = full_settings(settings.model_name, {**settings.model_settings, "dim": dim})
         if search is not None:
-            steps.say(f"dim {dim}: search")
-            model = dict(tune(settings, *search(dim), steps, prepared).model)
-        weighed.append(_weighed(dim, model, judge, nested, steps))
+            run.steps.say(f"dim {dim}: search")
+            model = dict(tune(run, *search(dim)).model)
+        weighed.append(_weighed(dim, model, judge, nested))
     judged = [one for one in weighed if one.reason is None]
     if len(judged) < 2:
         raise ModelError(f"fewer than two of the dims could be learned; the last reason: {weighed[-1].reason}")
     best, advised, differences = advised_dim({one.dim: one.values for one in judged})
-    chosen = next(one for one in judged if one.dim == advised)
-    text = _text(prepared, label, weighed, differences, best, advised)
-    stated, means = settings.model_dump(mode="json") | {"metrics": [label]}, chosen.interval
-    key = {**stated, "dims": dims}
-    name = f"{name_of(prepared.data.name, settings.model_name, label, key)}-dims"
-    config = store() / "tuned" / f"{name}.toml"
-    files = _write(config, settings, prepared, chosen, text, label, judged, differences, command)
+    stated = settings.model_dump(mode="json") | {"metrics": [label]}
+    config = store() / "tuned" / f"{name_of(run, label, {**stated, 'dims': dims})}-dims.toml"
+    text = _text(run, label, weighed, differences, best, advised)
+    advice = Advice(label, weighed, differences, best, advised, config, run_id, text)
+    files, means = _write(run, advice, command), advice.chosen.interval
     nested.end(
         run_id,
         settings={name: value for name, value in flat(stated).items() if name != "model.dim"},
@@ -121,7 +118,7 @@ def advise(
         metrics={label: means.mean, f"{label}_low": means.low, f"{label}_high": means.high},
         files=files,
     )
-    return Advice(label, weighed, differences, best, advised, config, run_id, text)
+    return advice
 
 
 def query_ms(items: F32, queries: F32) -> float:
@@ -142,20 +139,20 @@ def query_ms(items: F32, queries: F32) -> float:
     return 1e3 * float(np.median(taken))
 
 
-def _weighed(dim: int, model: Mapping[str, Any], judge: Judge, nested: Nested, steps: Steps) -> Weighed:
-    run_id = nested.begin(f"dim {dim}")
-    described = {"model": {"name": judge.settings.model_name, **model}, "metrics": (judge.label,)}
+def _weighed(dim: int, model: Mapping[str, Any], judge: Judge, nested: Nested) -> Weighed:
+    trial = judge.run.trial(model, nested.begin(f"dim {dim}"))
+    described = {"model": trial.settings.model, "metrics": (judge.label,)}
     try:
-        with steps.step(f"dim {dim}") as progress:
-            tried = judge.tried(model, progress, watched=False)
+        with trial.steps.step(f"dim {dim}") as progress:
+            tried = judge.tried(trial, progress, watched=False)
             assert isinstance(tried, Tried)
             if not isinstance(tried.learned, Embeddings):
-                raise ModelError(f"{judge.settings.model_name} learns no vectors, so no dim of them can be advised.")
-            ms = query_ms(tried.learned.items, _queries(tried.learned, judge.holdout))
+                raise ModelError(f"{trial.settings.model_name} learns no vectors, so no dim of them can be advised.")
+            ms = query_ms(tried.learned.items, _queries(tried.learned, trial.holdout))
     except (ModelError, MemoryError) as error:
         reason = str(error) or type(error).__name__
-        nested.end(run_id, settings=described, tags={"reason": reason[:500]}, status="FAILED")
-        steps.warn(f"dim {dim} is left out: {reason}")
+        nested.end(trial.run_id, settings=described, tags={"reason": reason[:500]}, status="FAILED")
+        trial.steps.warn(f"dim {dim} is left out: {reason}")
         nothing = float("nan")
         return Weighed(dim, model, np.empty(0), Interval(nothing, nothing, nothing), nothing, nothing, 0.0, reason)
     interval, megabytes = tried.interval, tried.learned.items.nbytes / 1e6
@@ -163,7 +160,7 @@ def _weighed(dim: int, model: Mapping[str, Any], judge: Judge, nested: Nested, s
     figures = {judge.label: interval.mean, f"{judge.label}_low": interval.low, f"{judge.label}_high": interval.high}
     costs = {"megabytes": megabytes, "query_ms": ms, "seconds": tried.seconds}
     values = (judge.label, tried.values)
-    nested.end(run_id, settings=described, metrics=figures | costs, curves=tried.curves, values=values)
+    nested.end(trial.run_id, settings=described, metrics=figures | costs, curves=tried.curves, values=values)
     return found
 
 
@@ -176,7 +173,7 @@ def _queries(learned: Embeddings, holdout: Holdout) -> F32:
 
 
 def _text(
-    prepared: Prepared,
+    run: Run,
     metric: str,
     weighed: Sequence[Weighed],
     differences: Mapping[int, tuple[float, float]],
@@ -195,37 +192,29 @@ def _text(
     header = ["dim", metric, "to the best ± one error", "MB of vectors", "ms a query", "seconds"]
     mean, error = differences[advised]
     within = f": {-mean:.4f} below dim {best}, within one standard error, {error:.4f}, of the paired difference"
-    users = f"{len(prepared.holdout.user):,} users, {prepared.data.n_items:,} items"
+    users = f"{len(run.holdout.user):,} users, {run.data.n_items:,} items"
     top = best == max(one.dim for one in weighed if one.reason is None)
-    lines = [f"{prepared.title}. {users}.", "", text_table(header, rows), ""]
+    lines = [f"{run.title}. {users}.", "", text_table(header, rows), ""]
     lines.append(f"Advised: dim {advised}{within if advised != best else ', the best itself'}.")
     if top:
         lines.append(f"The best, {best}, is the largest that was learned: a larger one may be better still.")
     return "\n".join(lines)
 
 
-def _write(
-    config: Path,
-    settings: RunSettings,
-    prepared: Prepared,
-    chosen: Weighed,
-    text: str,
-    metric: str,
-    judged: Sequence[Weighed],
-    differences: Mapping[int, tuple[float, float]],
-    command: str,
-) -> list[Path]:
+def _write(run: Run, advice: Advice, command: str) -> list[Path]:
     """Writes config, table, figures and picture, and returns their paths."""
+    config, metric, chosen, differences = advice.config, advice.metric, advice.chosen, advice.differences
+    judged = [one for one in advice.weighed if one.reason is None]
     config.parent.mkdir(parents=True, exist_ok=True)
     files = [config, *(config.with_suffix(suffix) for suffix in (".md", ".json", ".png"))]
     head = [
-        f"Purpose: {settings.model_name} on {prepared.data.name} in the smallest dim that is as good as the best.",
-        f"Command: {train_command(settings.data, config)}",
+        f"Purpose: {run.name} in the smallest dim that is as good as the best.",
+        f"Command: {train_command(run.settings.data, config)}",
         f"Found by: {command}",
         f"There {metric} was {chosen.interval.text()}.",
     ]
-    write_config(config, config_text(settings, chosen.model, ["dim"], head))
-    files[1].write_text(text + "\n", encoding="utf-8")
+    write_config(config, config_text(run.settings, chosen.model, ["dim"], head))
+    files[1].write_text(advice.text + "\n", encoding="utf-8")
     rows = [
         {key: value for key, value in dataclasses.asdict(one).items() if key not in ("values", "model", "reason")}
         | {"difference": differences[one.dim]}

@@ -2,22 +2,20 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from recsys.arrays import F64
-from recsys.data.split.holdout import Holdout
 from recsys.errors import SettingError
 from recsys.evaluation.metrics.item_facts import facts_of
 from recsys.evaluation.metrics.lists import LIST_METRICS
 from recsys.evaluation.metrics.names import PerUser, resolve
 from recsys.evaluation.significance import Interval, bootstrap
 from recsys.models.base import takes_aids
-from recsys.models.popularity import fallback_order
-from recsys.models.registry import make_model
 from recsys.pipelines.run import measure
-from recsys.pipelines.run.settings import RunSettings
+from recsys.pipelines.run.run import Run
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.ranker import TrainedRanker
@@ -25,6 +23,7 @@ from recsys.seeding import generator
 from recsys.training.early_stopping import EarlyStopping
 from recsys.training.loop import Aids
 
+VALIDATION_ONLY = "a search reads the validation part only, else nothing is left to judge it on."
 LOOKED_AT = 2_000  # users by whom a model is judged while it learns
 
 
@@ -53,48 +52,46 @@ class Tried(NamedTuple):
 
 
 class Judge:
-    """Judges models of one kind on one holdout by one metric, through the recommender that serves. label: its name."""
+    """Judges the trials of a run by one metric, through the recommender that serves. label: its name.
 
-    def __init__(self, settings: RunSettings, holdout: Holdout, metric: str) -> None:
-        self.settings, self.holdout, self.metric, self.label = settings, holdout, metric, checked_metric(metric)
-        self.train = holdout.train
-        self.facts = facts_of(self.train)
-        self.fallback = fallback_order(self.train.interactions, settings.fallback_days)
-        n = len(holdout.user)
-        drawn = generator(settings.seed, "looked at").choice(n, min(n, LOOKED_AT), replace=False)
-        self.sample = holdout.take(np.sort(drawn))
+    Raises SettingError where the run asks another part than validation: nothing would be left to judge the best on.
+    """
 
-    def values(
-        self, learned: Embeddings | TrainedRanker, holdout: Holdout | None = None, progress: Progress = silent
-    ) -> F64:
-        """float64 (n,): the metric of each user of a holdout, that of the judge where none is named; NaN: not his."""
-        recommender = measure.recommender_for(learned, self.fallback, self.settings, self.train)
-        question = holdout or self.holdout
-        report = measure.judge(recommender, question, self.settings, self.facts, progress, [self.metric])
+    def __init__(self, run: Run, metric: str) -> None:
+        if run.settings.judge != "validation":
+            raise SettingError(f"judge={run.settings.judge}: {VALIDATION_ONLY}")
+        self.run, self.metric, self.label = run, metric, checked_metric(metric)
+        self.facts, n = facts_of(run.holdout.train), len(run.holdout.user)
+        drawn = generator(run.settings.seed, "looked at").choice(n, min(n, LOOKED_AT), replace=False)
+        self._sample = replace(run, holdout=run.holdout.take(np.sort(drawn)))
+
+    def _values(self, run: Run, learned: Embeddings | TrainedRanker, progress: Progress = silent) -> F64:
+        """float64 (n,): the metric of each user whom the run asks about; NaN: it does not apply to them."""
+        report = measure.judge(run, measure.recommender_for(run, learned), self.facts, progress, [self.metric])
         return next(iter(report.values.values()))
 
     def _figure(self, model: Embeddings) -> float:
         """The mean of the metric over the sample of users, 0 where it applies to nobody."""
-        values = self.values(model, self.sample)
+        values = self._values(self._sample, model)
         return float(np.nanmean(values)) if not np.isnan(values).all() else 0.0
 
     def tried(
         self,
-        model: Mapping[str, Any],
+        trial: Run,
         progress: Progress = silent,
         *,
         watched: bool = True,
         hopeless: Callable[[int, float], bool] = lambda epoch, figure: False,
     ) -> Tried | Dropped:
-        """Learns by full settings of the model and judges on all users.
+        """Learns by the settings of a trial, a run derived from that of the judge, and judges on all users.
 
         watched: a learner with epochs is looked at on the way; it ends where it gets no better, and the model of its
         best look is the one that is judged. hopeless: whether to give up after an epoch with such a figure; asked
-        from half of the epochs on, for before that who learns slowly looks worse than he is.
+        from half of the epochs on, for before that a slow learner looks worse than it is.
         Raises ModelError where the model cannot learn.
         """
         started = time.perf_counter()
-        learner = make_model(self.settings.model_name, model)
+        learner, train, seed = trial.learner(), trial.holdout.train, trial.settings.seed
         epochs: int | None = getattr(learner.settings, "epochs", None)
         curves: dict[str, list[Mapping[str, float]]] = {}
 
@@ -106,15 +103,15 @@ class Judge:
         looks = EarlyStopping(self._figure, epochs or 1, hopeless)
         if watched and epochs and takes_aids(learner):
             aided: Any = learner
-            learned = aided.fit(self.train, seed=self.settings.seed, progress=report, aids=Aids(watch=looks))
+            learned = aided.fit(train, seed=seed, progress=report, aids=Aids(watch=looks))
             if looks.given_up:
                 return Dropped(looks.seen, time.perf_counter() - started)
         else:
-            learned = learner.fit(self.train, seed=self.settings.seed, progress=report)
+            learned = learner.fit(train, seed=seed, progress=report)
         reached = epochs
         if looks.best is not None:
             reached, _, learned = looks.best
-        values = self.values(learned, progress=progress)
+        values = self._values(self.run, learned, progress)
         seconds = time.perf_counter() - started
         return Tried(learned, values, reached, epochs, looks.seen, curves, seconds)
 

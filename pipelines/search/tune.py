@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,17 +12,15 @@ from typing import Any, NamedTuple
 from numpy.linalg import LinAlgError
 
 from recsys import __version__
-from recsys.data.split.holdout import Holdout
 from recsys.errors import ModelError, SettingError
 from recsys.models.search import Choices
-from recsys.pipelines.console import Steps
-from recsys.pipelines.run.question import Prepared, prepare
+from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import RunSettings
 from recsys.pipelines.search.config_file import config_text, write_config
 from recsys.pipelines.search.report import against_start, band, config_head, report_text, short, write_artefacts
 from recsys.pipelines.search.space import Searched, edges
 from recsys.pipelines.search.study import Begun, Study, Trial, opened
-from recsys.pipelines.search.trial import Dropped, Judge, Tried, checked_metric
+from recsys.pipelines.search.trial import VALIDATION_ONLY, Dropped, Judge, Tried
 from recsys.pipelines.tracking.record import holdout_digest
 from recsys.pipelines.tracking.store import store
 from recsys.pipelines.tracking.trial_runs import Nested
@@ -67,37 +65,36 @@ def validation_of(settings: RunSettings, assignments: Sequence[str] = ()) -> Run
     for text in assignments:
         key, _, value = text.partition("=")
         if key == "judge" and value.strip("'\"") != "validation":
-            raise SettingError(f"{text}: a search reads the validation part only, else nothing is left to judge it on.")
+            raise SettingError(f"{text}: {VALIDATION_ONLY}")
     if settings.warm is not None:
         raise SettingError(f"warm={settings.warm}: a search learns every trial anew. Leave `warm` to the training run.")
     return settings.model_copy(update={"judge": "validation"})
 
 
-def tune(settings: RunSettings, found: Searched, asked: Asked, steps: Steps, prepared: Prepared | None = None) -> Tuned:
-    """Goes on with the search of these settings, or begins it, until so many trials are settled.
+def tune(run: Run, found: Searched, asked: Asked) -> Tuned:
+    """Goes on with the search for the settings of a run on the validation part, or begins it, until so many trials are
+    settled.
 
     Raises ModelError where every trial failed, with the reason of the last.
     """
-    settings, metric = validation_of(settings), checked_metric(asked.metric)
-    prepared = prepared or prepare(settings, steps)
-    key = _key(settings, found, asked.metric, prepared.holdout, prepared.data.digest)
-    name = name_of(prepared.data.name, settings.model_name, asked.metric, key)
-    judge = Judge(settings, prepared.holdout, asked.metric)
+    settings, judge = run.settings, Judge(run, asked.metric)
+    metric, key = judge.label, _key(run, found, asked.metric)
+    name = name_of(run, asked.metric, key)
     with opened(name, found.space, seed=settings.seed, prune=asked.prune, anew=asked.anew) as study:
-        nested = Nested(settings, prepared, steps)
-        run_id = nested.open(f"search of {settings.model_name} on {prepared.data.name}", study.note("run_id"))
+        nested = Nested(run)
+        run_id = nested.open(f"search of {run.name}", study.note("run_id"))
         study.note("run_id", run_id)
-        search = _Search(settings, found, asked, judge, study, nested, steps)
+        search = _Search(found, asked, judge, study, nested)
         search.go_on()
         best = search.best()
         model, figures, remark = search.confirmed(best)
         trials = study.trials
         beyond = edges(found, best.values)
-        title = f"{prepared.title}. {len(prepared.holdout.user):,} users"
+        title = f"{run.title}. {len(run.holdout.user):,} users"
         remarks = [against_start(trials, best, lambda trial: nested.values(trial.facts["run_id"], metric)), remark]
         text = report_text(title, found, metric, trials, best, [*remarks, *beyond], bool(beyond))
         config = store() / "tuned" / f"{name}.toml"
-        called = (prepared.data.name, settings.data)
+        called = (run.data.name, settings.data)
         head = config_head(found.name, called, metric, figures, len(trials), asked.command, config)
         write_config(config, config_text(settings, model, list(found.space), head))
         files = [config, *write_artefacts(config, text, found, metric, trials, best)]
@@ -111,43 +108,36 @@ def tune(settings: RunSettings, found: Searched, asked: Asked, steps: Steps, pre
     return Tuned(name, trials, best, model, figures, beyond, config, run_id, text)
 
 
-class _Search:
-    """The trials of one call."""
+class _Search(NamedTuple):
+    """The trials of one call. judge: it has the run that they are derived from."""
 
-    def __init__(
-        self,
-        settings: RunSettings,
-        found: Searched,
-        asked: Asked,
-        judge: Judge,
-        study: Study,
-        nested: Nested,
-        steps: Steps,
-    ) -> None:
-        self._settings, self._found, self._asked = settings, found, asked
-        self._judge, self._study, self._nested, self._steps = judge, study, nested, steps
+    found: Searched
+    asked: Asked
+    judge: Judge
+    study: Study
+    nested: Nested
 
     def go_on(self) -> None:
         """Tries until so many trials are settled or the time is over."""
-        left, known = self._study.interrupted(), len(self._study.trials)
+        left, known = self.study.interrupted(), len(self.study.trials)
         if known or left:
             again = f"; {left} interrupted, tried again" if left else ""
-            self._steps.say(f"Going on after {known} trials{again}.")
-        elif self._found.start is None:
-            self._steps.say("The settings as given lie outside the space and are not tried.")
+            self.judge.run.steps.say(f"Going on after {known} trials{again}.")
+        elif self.found.start is None:
+            self.judge.run.steps.say("The settings as given lie outside the space and are not tried.")
         started = time.monotonic()
-        while (settled := len(self._study.trials)) < self._asked.trials:
-            if self._asked.timeout is not None and settled and time.monotonic() - started >= self._asked.timeout:
-                self._steps.say(f"The time is over: {settled} of {self._asked.trials} trials.")
+        while (settled := len(self.study.trials)) < self.asked.trials:
+            if self.asked.timeout is not None and settled and time.monotonic() - started >= self.asked.timeout:
+                self.judge.run.steps.say(f"The time is over: {settled} of {self.asked.trials} trials.")
                 break
-            self._steps.say(self._line(self._try(settled + 1)))
+            self.judge.run.steps.say(self._line(self._try(settled + 1)))
 
     def best(self) -> Trial:
         """The best trial that is done, the first of equals."""
-        done = [trial for trial in self._study.trials if trial.state == "done"]
+        done = [trial for trial in self.study.trials if trial.state == "done"]
         if done:
             return max(done, key=lambda trial: trial.mean)
-        reason = next((trial.facts["reason"] for trial in self._study.trials[::-1] if trial.state == "failed"), "none")
+        reason = next((trial.facts["reason"] for trial in self.study.trials[::-1] if trial.state == "failed"), "none")
         raise ModelError(f"no trial of the search came to an end; the last reason: {reason}")
 
     def confirmed(self, best: Trial) -> tuple[dict[str, Any], dict[str, Any], str]:
@@ -156,7 +146,7 @@ class _Search:
         A trial that ended at an epoch before the last is learned again with that number: a learning rate that falls
         over the epochs makes it another model. Where that is worse by more than a standard error, all are tried.
         """
-        model = self._found.settings(best.values)
+        model = self.found.settings(best.values)
         if best.facts["epochs"] in (None, model.get("epochs")):
             return model, dict(best.facts), ""
         error = (best.facts["high"] - best.facts["low"]) / _NORMAL
@@ -174,53 +164,57 @@ class _Search:
 
     def _learned_again(self, best: Trial, model: Mapping[str, Any]) -> dict[str, Any]:
         key = f"confirmed {best.place} {model['epochs']}"
-        if (known := self._study.note(key)) is None:
-            with self._steps.step("learn the best again") as progress:
-                tried = self._judge.tried(model, progress, watched=False)
+        if (known := self.study.note(key)) is None:
+            trial = self.judge.run.trial(model)
+            with trial.steps.step("learn the best again") as progress:
+                tried = self.judge.tried(trial, progress, watched=False)
             assert isinstance(tried, Tried)
             known = _facts(tried)
-            run_id = self._nested.begin(f"trial {best.place} again, epochs {model['epochs']}")
-            self._log(run_id, "again", model, tried)
-            self._study.note(key, known)
+            run_id = self.nested.begin(f"trial {best.place} again, epochs {model['epochs']}")
+            self._log(replace(trial, run_id=run_id), "again", tried)
+            self.study.note(key, known)
         return dict(known)
 
     def _try(self, place: int) -> Trial:
-        begun = self._study.begin(self._found.start)
-        run_id = self._nested.begin(f"trial {place}")
-        model = self._found.settings(begun.values)
+        begun = self.study.begin(self.found.start)
+        trial = self.judge.run.trial(self.found.settings(begun.values), self.nested.begin(f"trial {place}"))
         try:
-            with self._steps.step(f"trial {place} of {self._asked.trials}") as progress:
-                tried = self._judge.tried(model, progress, hopeless=begun.hopeless)
+            with trial.steps.step(f"trial {place} of {self.asked.trials}") as progress:
+                tried = self.judge.tried(trial, progress, hopeless=begun.hopeless)
         except Exception as error:  # a fault of another kind is settled too, lest the next call meet it again
             reason = str(error) or type(error).__name__
             tags = {"trial": "failed", "reason": reason[:500]}
-            self._nested.end(run_id, settings={"model": model}, tags=tags, status="FAILED")
-            failed = begun.failed(reason, run_id=run_id)
+            model = trial.settings.model_settings
+            self.nested.end(trial.run_id, settings={"model": model}, tags=tags, status="FAILED")
+            failed = begun.failed(reason, run_id=trial.run_id)
             if not isinstance(error, _OF_SETTINGS):
                 raise
             return failed
         if isinstance(tried, Dropped):
-            return self._pruned(begun, run_id, model, tried)
-        self._log(run_id, "done", model, tried)
-        return begun.done(**_facts(tried), run_id=run_id, start=begun.values == self._found.start)
+            return self._pruned(begun, trial, tried)
+        self._log(trial, "done", tried)
+        return begun.done(**_facts(tried), run_id=trial.run_id, start=begun.values == self.found.start)
 
-    def _pruned(self, begun: Begun, run_id: str | None, model: Mapping[str, Any], dropped: Dropped) -> Trial:
+    def _pruned(self, begun: Begun, trial: Run, dropped: Dropped) -> Trial:
         epochs, figure = dropped.looks[-1]
-        metrics = {"epochs": epochs, "seconds": dropped.seconds}
-        looks = {"looks": [{self._judge.label: one} for _, one in dropped.looks]}
-        self._nested.end(
-            run_id, settings={"model": model}, tags={"trial": "pruned"}, metrics=metrics, curves=looks, status="KILLED"
+        self.nested.end(
+            trial.run_id,
+            settings={"model": trial.settings.model_settings},
+            tags={"trial": "pruned"},
+            metrics={"epochs": epochs, "seconds": dropped.seconds},
+            curves={"looks": [{self.judge.label: one} for _, one in dropped.looks]},
+            status="KILLED",
         )
-        return begun.pruned(run_id=run_id, epochs=epochs, look=figure, seconds=dropped.seconds)
+        return begun.pruned(run_id=trial.run_id, epochs=epochs, look=figure, seconds=dropped.seconds)
 
-    def _log(self, run_id: str | None, state: str, model: Mapping[str, Any], tried: Tried) -> None:
-        metric, interval = self._judge.label, tried.interval
+    def _log(self, trial: Run, state: str, tried: Tried) -> None:
+        metric, interval = self.judge.label, tried.interval
         figures = {metric: interval.mean, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
         if tried.epochs is not None:
             figures["epochs"] = tried.epochs
-        self._nested.end(
-            run_id,
-            settings={"model": {"name": self._settings.model_name, **model}, "metrics": (metric,)},
+        self.nested.end(
+            trial.run_id,
+            settings={"model": trial.settings.model, "metrics": (metric,)},
             tags={"trial": state},
             metrics=figures | {"seconds": tried.seconds},
             curves={**tried.curves, "looks": [{metric: figure} for _, figure in tried.looks]},
@@ -236,26 +230,28 @@ class _Search:
         return f"trial {trial.place}: {band(trial.facts)}, best {self.best().mean:.4f}; {values}"
 
 
-def name_of(data: str, model: str, metric: str, key: Mapping[str, Any]) -> str:
+def name_of(run: Run, metric: str, key: Mapping[str, Any]) -> str:
     """The name of a search, for its study and its files: what one reads, and a digest of all it depends on."""
     digest = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{data[:60]}-{model}-{metric}") + f"-{digest[:8]}"
+    return (
+        re.sub(r"[^A-Za-z0-9._-]+", "-", f"{run.data.name[:60]}-{run.settings.model_name}-{metric}") + f"-{digest[:8]}"
+    )
 
 
-def _key(settings: RunSettings, found: Searched, metric: str, holdout: Holdout, data_digest: str) -> dict[str, Any]:
+def _key(run: Run, found: Searched, metric: str) -> dict[str, Any]:
     """What the figures of a search depend on, but for the ranges, which may be widened on the way."""
     kinds: dict[str, Any] = {
         field: list(one.values) if isinstance(one, Choices) else ("log" if one.log else "linear")
         for field, one in found.space.items()
     }
     fixed = {field: value for field, value in found.fixed.items() if field not in found.space}
-    stated = settings.model_dump(mode="json", include=_STATED)
+    stated = run.settings.model_dump(mode="json", include=_STATED)
     return {
         **stated,
         "model": {"name": found.name, **fixed},
         "searched": kinds,
         "metric": metric,
-        "holdout": holdout_digest(holdout, data_digest),
+        "holdout": holdout_digest(run.holdout, run.data.digest),
         "version": __version__,
     }
 

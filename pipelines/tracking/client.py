@@ -168,7 +168,7 @@ def artifact_of(run_id: str, name: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Run:
+class LoggedRun:
     """A run as the store has it. started: unix seconds. metrics: the last value of each."""
 
     run_id: str
@@ -182,7 +182,7 @@ class Run:
     aliases: tuple[str, ...]
 
 
-def runs(experiment: str | None = None, limit: int = 20) -> list[Run]:
+def runs(experiment: str | None = None, limit: int = 20) -> list[LoggedRun]:
     """The newest runs, newest first, of one experiment or of all but trials; one never made is a TrackingError."""
     if not 1 <= limit <= MAX_RUNS:
         raise TrackingError(f"limit must be between 1 and {MAX_RUNS:,} runs, got {limit}.")
@@ -199,7 +199,7 @@ def runs(experiment: str | None = None, limit: int = 20) -> list[Run]:
         return [_run(run, experiments[run.info.experiment_id], aliases) for run in found]
 
 
-def run_of(run_id: str) -> Run:
+def run_of(run_id: str) -> LoggedRun:
     """One run."""
     with _client() as client:
         found = _known(client, run_id)
@@ -210,10 +210,10 @@ def _asked(name: str, experiment: str | None) -> bool:
     return name == experiment or (experiment is None and not name.endswith(TRIALS))
 
 
-def _run(found: Any, experiment: str, aliases: Mapping[str, tuple[str, ...]]) -> Run:
+def _run(found: Any, experiment: str, aliases: Mapping[str, tuple[str, ...]]) -> LoggedRun:
     info, data, own = found.info, found.data, aliases.get(found.info.run_id, ())
     known = dict(data.tags), dict(data.params), dict(data.metrics)
-    return Run(info.run_id, experiment, info.run_name, info.status, info.start_time / 1000, *known, own)
+    return LoggedRun(info.run_id, experiment, info.run_name, info.status, info.start_time / 1000, *known, own)
 
 
 def _aliases(client: Any) -> dict[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from recsys.evaluation.significance import FEW_USERS, Interval, bootstrap, compa
 from recsys.evaluation.tables import against as against_text
 from recsys.evaluation.tables import comparison_data
 from recsys.pipelines.tracking import client
-from recsys.pipelines.tracking.client import Run
+from recsys.pipelines.tracking.client import LoggedRun
 from recsys.pipelines.tracking.record import VALUES
 from recsys.text import text_table
 
@@ -20,7 +20,7 @@ from recsys.text import text_table
 class Judged(NamedTuple):
     """A run with its judged metrics: one value per user (n,) each, in the order of the holdout. warm: bool (n,)."""
 
-    run: Run
+    run: LoggedRun
     values: Mapping[str, F64]
     warm: Bool
 
@@ -58,13 +58,13 @@ def listed(experiment: str | None, limit: int) -> tuple[str, list[dict[str, Any]
     return (text_table(header, rows) if rows else "No runs yet. Run `recsys train world`."), plain
 
 
-def _first_metric(run: Run) -> str | None:
+def _first_metric(run: LoggedRun) -> str | None:
     """The metric that a run was judged by: the first of its setting, else the first of those it has."""
     named = [word.strip("'\" ") for word in run.params.get("metrics", "").strip("()[]").split(",")]
     return next((metric for metric in (*named, *sorted(run.metrics)) if metric in run.metrics), None)
 
 
-def _figure(run: Run, metric: str) -> str:
+def _figure(run: LoggedRun, metric: str) -> str:
     """The metric of a run, with its interval where it has one."""
     low, high = (run.metrics.get(f"{metric}_{end}") for end in ("low", "high"))
     mean = run.metrics[metric]
@@ -128,7 +128,7 @@ def _interval(values: F64) -> Interval:
     return bootstrap(values[~np.isnan(values)])
 
 
-def _refuse_another_question(first: Run, other: Run) -> None:
+def _refuse_another_question(first: LoggedRun, other: LoggedRun) -> None:
     """Raises TrackingError, with what differs, unless both runs were asked about the same users and targets."""
     if first.tags["holdout"] == other.tags["holdout"]:
         return

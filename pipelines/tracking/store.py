@@ -9,10 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from recsys.config import home
-from recsys.data.dataset import Dataset
 from recsys.errors import TrackingError
-from recsys.models.registry import make_model
-from recsys.pipelines.run.settings import RunSettings
+from recsys.pipelines.run.run import Run
 
 _COPIES = 2  # the bundle, and the store's copy of it before the first is removed
 _REST_BYTES = 16 << 20  # tracking database, record and pictures
@@ -83,7 +81,7 @@ def remove_false_folder() -> None:
             os.removedirs(false)  # up to the first that holds something
 
 
-def refuse_without_room(settings: RunSettings, learned_from: Dataset) -> None:
+def refuse_without_room(run: Run) -> None:
     """Raises TrackingError where what a run will write could not be kept: no folder, no right to write, no space.
 
     The space is that of the bundle, by `bundle_bytes`, twice: the store copies it. Nothing is left in the folder.
@@ -101,7 +99,7 @@ def refuse_without_room(settings: RunSettings, learned_from: Dataset) -> None:
             f"{place}, where runs are kept, cannot be written: {error.strerror}. Mend access or free space, or set "
             "RECSYS_HOME to another folder."
         ) from None
-    needed = _COPIES * bundle_bytes(settings, learned_from) + _REST_BYTES
+    needed = _COPIES * bundle_bytes(run) + _REST_BYTES
     if free < needed:
         raise TrackingError(
             f"{place}, where runs are kept, has {free / 1e6:,.0f} MB free, and this run needs about "
@@ -109,12 +107,12 @@ def refuse_without_room(settings: RunSettings, learned_from: Dataset) -> None:
         )
 
 
-def bundle_bytes(settings: RunSettings, data: Dataset) -> int:
-    """About how many bytes a bundle of this model and these data has; 0 for a model that learns no vectors of a dim."""
-    dim: int | None = getattr(make_model(settings.model_name, settings.model_settings).settings, "dim", None)
+def bundle_bytes(run: Run) -> int:
+    """About how many bytes the bundle of a run has; 0 for a model that learns no vectors of a dim."""
+    dim: int | None = getattr(run.learner().settings, "dim", None)
     if dim is None:
         return 0
-    events = data.interactions
+    data, events = run.data, run.data.interactions
     vectors = 4 * dim * (data.n_users + data.n_items)
     event = 4 + 8 * (events.time is not None) + 4 * (events.weight is not None) + (events.event is not None)
     described: int = data.items.nbytes

@@ -9,9 +9,7 @@ import numpy as np
 
 from recsys.arrays import F64
 from recsys.errors import TrackingError
-from recsys.pipelines.console import Steps
-from recsys.pipelines.run.question import Prepared
-from recsys.pipelines.run.settings import RunSettings
+from recsys.pipelines.run.run import Run
 from recsys.pipelines.tracking import client
 from recsys.pipelines.tracking.lineage import git_commit
 from recsys.pipelines.tracking.record import VALUES, holdout_digest
@@ -22,18 +20,18 @@ _NEWEST = 1_000  # runs among which those of a dead process are looked for
 class Nested:
     """Logs a search. A store that refuses is warned of once, and the search goes on without it."""
 
-    def __init__(self, settings: RunSettings, prepared: Prepared, steps: Steps) -> None:
-        self._prepared, self._steps = prepared, steps
-        self._experiment = settings.experiment + client.TRIALS
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._experiment = run.settings.experiment + client.TRIALS
         self.parent: str | None = None
         self.refused = False
         self._tags = {
-            "data": prepared.data.name,
-            "data_digest": prepared.data.digest,
-            "split": prepared.title,
-            "holdout": holdout_digest(prepared.holdout, prepared.data.digest),
+            "data": run.data.name,
+            "data_digest": run.data.digest,
+            "split": run.title,
+            "holdout": holdout_digest(run.holdout, run.data.digest),
             "git": git_commit(),
-            "threads": prepared.threads,
+            "threads": run.threads,
         }
 
     def open(self, name: str, known: str | None = None) -> str | None:
@@ -44,9 +42,9 @@ class Nested:
         try:
             if known and client.has_run(known):
                 self.parent = known
-                for run in client.runs(self._experiment, _NEWEST):
-                    if run.status == "RUNNING" and run.tags.get("mlflow.parentRunId") == known:
-                        self.end(run.run_id, tags={"trial": "interrupted"}, status="KILLED")
+                for one in client.runs(self._experiment, _NEWEST):
+                    if one.status == "RUNNING" and one.tags.get("mlflow.parentRunId") == known:
+                        self.end(one.run_id, tags={"trial": "interrupted"}, status="KILLED")
             else:
                 self.parent = client.start_run(self._experiment, name)
         except TrackingError as error:
@@ -78,7 +76,7 @@ class Nested:
         """Closes a run with what it found. values: the metric's name and its value of each user of the holdout."""
         if run_id is None or self.refused:
             return
-        holdout = self._prepared.holdout
+        holdout = self._run.holdout
         try:
             with tempfile.TemporaryDirectory() as place:
                 if values is not None:
@@ -113,4 +111,4 @@ class Nested:
 
     def _refused(self, error: TrackingError) -> None:
         self.refused = True
-        self._steps.warn(f"the trials are not logged from here on: {error}")
+        self._run.steps.warn(f"the trials are not logged from here on: {error}")

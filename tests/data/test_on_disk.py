@@ -172,7 +172,7 @@ def test_a_run_on_disk_ends_in_the_same_figures_and_bundle(
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
     values = {"model": {"name": "two_tower", "dim": 8, "epochs": 2}, "metrics": ("ndcg_at_10", "diversity_at_10")}
     settings = [load_settings(None, [f"data={log}", f"on_disk={kept}"], **values) for kept in ("false", "true")]
-    runs = [train(one, Steps(quiet=True)) for one in settings]
+    runs = [train(prepare(one, Steps(quiet=True))) for one in settings]
     first, second = (run.measured.report.values for run in runs)
     assert np.array_equal(first["ndcg_at_10"], second["ndcg_at_10"])
     bundles = [load(run.bundle) for run in runs if run.bundle]

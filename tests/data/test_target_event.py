@@ -13,8 +13,9 @@ from recsys.data.split.holdout import Holdout, SplitSettings
 from recsys.data.split.split import split
 from recsys.evaluation.evaluate import evaluate_on
 from recsys.models.own_history import OwnHistory
-from recsys.models.popularity import fallback_order
+from recsys.pipelines.console import Steps
 from recsys.pipelines.run.measure import recommender_for
+from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import load_settings
 
 BUY = PrepareSettings(target_event="buy")
@@ -87,19 +88,17 @@ def _rows(holdout: Holdout) -> list[tuple[Array, I32]]:
 def test_the_default_policy_of_a_run_keeps_out_what_was_bought_alone() -> None:
     settings = load_settings(None, ["prepare.target_event=buy"])
     assert settings.seen.stated == {"events": ["buy"]}
-    assert load_settings(None, ["prepare.target_event=buy", "seen=exclude"]).seen.stated == "exclude"
+    excluding = load_settings(None, ["prepare.target_event=buy", "seen=exclude"])
+    assert excluding.seen.stated == "exclude"
     assert load_settings(None, []).seen.stated == "exclude"
     data, _ = prepared(dataset_of(shop()), BUY)
     holdout = split(data, SplitSettings(), seed=1).test
-    fallback = fallback_order(holdout.train.interactions, None)
     own = OwnHistory().fit(holdout.train, seed=1)
     found = {
         name: evaluate_on(
-            recommender_for(own, fallback, load_settings(None, ["prepare.target_event=buy", *more]), holdout.train),
-            holdout,
-            metrics=("recall_at_40",),
+            recommender_for(Run(chosen, Steps(), data, holdout, "", 1), own), holdout, metrics=("recall_at_40",)
         ).interval("recall_at_40").mean
-        for name, more in (("default", []), ("exclude", ["seen=exclude"]))
+        for name, chosen in (("default", settings), ("exclude", excluding))
     }  # fmt: skip
     viewed = sum(
         len(np.intersect1d(holdout.history.items.row(row), holdout.targets.row(row)))

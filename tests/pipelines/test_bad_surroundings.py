@@ -19,10 +19,13 @@ from click.testing import CliRunner
 
 from recsys import durable
 from recsys.bundle.write import publish
+from recsys.data.split.split import split
 from recsys.errors import TrackingError
 from recsys.models.als.als import ALS, ALSSettings
 from recsys.models.export import content_of
 from recsys.pipelines.cli import main
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.tracking import store
 from recsys.testing.toys import random_log
@@ -169,16 +172,17 @@ def test_room_for_the_bundle_is_asked_for_before_learning(
     settings = load_settings(None, ["model.dim=16", "model.epochs=1"])
     learned = ALS(ALSSettings(dim=16, epochs=1)).fit(data, seed=1)
     made = publish(tmp_path / "b", content_of("als", learned, data, seen=settings.seen, fallback_days=30, lineage={}))
+    run = Run(settings, Steps(quiet=True), data, split(data, settings.split, seed=1).test, "", 1)
     size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
-    assert store.bundle_bytes(settings, data) == pytest.approx(size, rel=0.2)
-    needed = 2 * store.bundle_bytes(settings, data) + (16 << 20)
+    assert store.bundle_bytes(run) == pytest.approx(size, rel=0.2)
+    needed = 2 * store.bundle_bytes(run) + (16 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, int(needed * factor)))
     before = snapshot(tmp_path)
     if factor > 1:
-        store.refuse_without_room(settings, data)
+        store.refuse_without_room(run)
     else:
         with pytest.raises(TrackingError, match=rf"{needed * factor / 1e6:,.0f} MB free.*about {needed / 1e6:,.0f} MB"):
-            store.refuse_without_room(settings, data)
+            store.refuse_without_room(run)
     assert snapshot(tmp_path) == before
 
 

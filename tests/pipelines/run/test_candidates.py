@@ -17,7 +17,7 @@ from recsys.ids import IdMap
 from recsys.models.popularity import fallback_order
 from recsys.pipelines.cli import main
 from recsys.pipelines.console import Steps
-from recsys.pipelines.run.candidates import Judged, evaluate_candidates, judged_data, judged_table
+from recsys.pipelines.run.candidates import Judged, by_name, evaluate_candidates, judged_data, judged_table
 from recsys.pipelines.run.measure import baselines, judge, recommender_for
 from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.settings import RunSettings, load_settings
@@ -44,10 +44,9 @@ def settings(tmp_path: Path) -> RunSettings:
 
 def lists_of(settings: RunSettings, row: str, k: int) -> pd.DataFrame:
     """The lists that one of our own rows gives the users to judge, as another system would write them."""
-    holdout = prepare(settings, QUIET).holdout
-    train = holdout.train
-    fallback = fallback_order(train.interactions, settings.fallback_days)
-    engine = recommender_for(baselines(settings, train)[row], fallback, settings, train)
+    run = prepare(settings, QUIET)
+    holdout, train = run.holdout, run.holdout.train
+    engine = recommender_for(run, baselines(run)[row])
     answer = engine.recommend(users_of(holdout), k)
     row_of, place = np.nonzero(answer.ids >= 0)
     return pd.DataFrame(
@@ -60,7 +59,7 @@ def lists_of(settings: RunSettings, row: str, k: int) -> pd.DataFrame:
 
 
 def judged(settings: RunSettings, *files: Path) -> Judged:
-    return evaluate_candidates(files, settings, QUIET)
+    return evaluate_candidates(prepare(settings, QUIET), by_name(files))
 
 
 def test_our_own_lists_by_file_get_the_figures_that_they_get_inside(settings: RunSettings, tmp_path: Path) -> None:
@@ -238,13 +237,10 @@ def test_the_command_takes_files_and_settings_without_a_bundle(
 def test_the_report_of_lists_is_that_of_the_judge(settings: RunSettings, tmp_path: Path) -> None:
     """Nothing but the file decides: a half-long file is the same system cut short."""
     lists_of(settings, "popularity", 5).to_parquet(tmp_path / "five.parquet")
-    holdout = prepare(settings, QUIET).holdout
-    train = holdout.train
-    engine = recommender_for(
-        baselines(settings, train)["popularity"], fallback_order(train.interactions, 30), settings, train
-    )
     narrow = settings.model_copy(update={"metrics": ("recall_at_5", "ndcg_at_3", "novelty_at_5")})
-    report = judge(engine, holdout, narrow, facts_of(train), lambda step: None)
+    run = prepare(narrow, QUIET)
+    engine = recommender_for(run, baselines(run)["popularity"])
+    report = judge(run, engine, facts_of(run.holdout.train), lambda step: None)
     found = judged(narrow, tmp_path / "five.parquet")
     for metric, values in report.values.items():
         np.testing.assert_allclose(found.reports["five"].values[metric], values)
@@ -280,7 +276,8 @@ def test_a_bundle_stands_beside_the_lists_with_the_figures_of_its_run(settings: 
     shuffled.to_csv(tmp_path / "shuffled.csv", index=False)
     other = settings.model_copy(update={"data": str(tmp_path / "shuffled.csv")})
     lists_of(other, "popularity", 100).to_parquet(tmp_path / "theirs.parquet")
-    found = evaluate_candidates([tmp_path / "theirs.parquet"], other, QUIET, bundle)
+    theirs = {"theirs": tmp_path / "theirs.parquet"}
+    found = evaluate_candidates(prepare(other, QUIET), theirs, bundle)
     assert prepare(other, QUIET).holdout.train.item_ids[0] != train.item_ids[0]
     assert found.reports["bundle"].sources() == found.reports["popularity"].sources()
     np.testing.assert_allclose(
@@ -291,5 +288,5 @@ def test_a_bundle_stands_beside_the_lists_with_the_figures_of_its_run(settings: 
     assert found.comparisons["theirs", "bundle"].p_holm > 0.05
     late = other.model_copy(update={"judge": "validation"})
     with pytest.raises(DataError, match="has seen the answers"):
-        evaluate_candidates([tmp_path / "theirs.parquet"], late, QUIET, bundle)
+        evaluate_candidates(prepare(late, QUIET), theirs, bundle)
     json.dumps(judged_data(found), allow_nan=False)

@@ -14,6 +14,7 @@ from recsys.errors import DataError
 from recsys.pipelines.console import Steps
 from recsys.pipelines.doctor import diagnose, told
 from recsys.pipelines.run.evaluate import evaluate_bundle
+from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.settings import RunSettings, load_settings
 from recsys.pipelines.run.train import Trained, metrics_of, train
 from tests.helpers.command_line import answer, recsys
@@ -63,7 +64,7 @@ def written(folder: Path, kind: str, more: int = 0) -> Path:
 def ran(path: Path, kind: str, *assignments: str) -> tuple[RunSettings, Trained, Steps]:
     settings = load_settings(None, [*SMALL, f"data={path}", f"split.kind={kind}", *assignments])
     steps = Steps(quiet=True)
-    return settings, train(settings, steps), steps
+    return settings, train(prepare(settings, steps)), steps
 
 
 def opened(trained: Trained) -> Bundle:
@@ -105,10 +106,10 @@ def test_a_refitted_bundle_knows_what_was_judged_and_the_figures_are_those_of_be
     with pytest.raises(
         DataError, match=r"refit=true\), the judged ones among them: it has seen the answers\..*allow_leaks"
     ):
-        evaluate_bundle(after, settings, Steps(quiet=True))
+        evaluate_bundle(prepare(settings, Steps(quiet=True)), after)
     leaking = settings.model_copy(update={"split": settings.split.model_copy(update={"allow_leaks": True})})
-    _, flattered = evaluate_bundle(after, leaking, Steps(quiet=True))
-    _, honest = evaluate_bundle(before, settings, Steps(quiet=True))
+    _, flattered = evaluate_bundle(prepare(leaking, Steps(quiet=True)), after)
+    _, honest = evaluate_bundle(prepare(settings, Steps(quiet=True)), before)
     assert len(flattered.source) == len(honest.source)
     assert honest.interval("ndcg_at_10").mean == once.measured.report.interval("ndcg_at_10").mean
 
@@ -117,20 +118,20 @@ def test_a_refitted_bundle_is_judged_on_what_came_after_its_events(home: Path, u
     _, trained, _ = ran(written(home, "global_time"), "global_time", "refit=true")
     bundle = opened(trained)
     newer = load_settings(None, [*SMALL, f"data={written(home, 'global_time', more=N)}", "split.kind=global_time"])
-    _, report = evaluate_bundle(bundle, newer, Steps(quiet=True))
+    _, report = evaluate_bundle(prepare(newer, Steps(quiet=True)), bundle)
     assert report.interval("ndcg_at_10").mean >= 0
     by_parts = load_settings(
         None, [*SMALL, f"data={written(home, 'global_time', more=N)}", "split.kind=leave_last_out"]
     )
     with pytest.raises(DataError, match="has seen the answers"):
-        evaluate_bundle(bundle, by_parts, Steps(quiet=True))
+        evaluate_bundle(prepare(by_parts, Steps(quiet=True)), bundle)
 
 
 def test_a_model_without_vectors_does_not_learn_again_for_nothing(home: Path, untracked: None) -> None:
     model = ["model.name=item_knn"]
     settings = load_settings(None, [*model, f"data={written(home, 'global_time')}", "refit=true", "baselines_days=[]"])
     steps = Steps(quiet=True)
-    trained = train(settings, steps)
+    trained = train(prepare(settings, steps))
     assert trained.bundle is None
     assert "learn again" not in steps.seconds
     assert "Refit" not in trained.table

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +19,8 @@ from recsys.errors import BundleError, ModelError, SettingError
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.checkpoints import keeping, key_of
 from recsys.pipelines.run.question import prepare
-from recsys.pipelines.run.settings import RunSettings, load_settings
+from recsys.pipelines.run.run import Run
+from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.run.train import Trained, train
 from recsys.training.checkpoint import STATE, Checkpoint
 from tests.helpers.command_line import answer, recsys
@@ -59,7 +62,7 @@ STOPS: list[tuple[str, int]] = []
 
 def run(*assignments: str, resume: bool = False) -> tuple[Trained, Steps]:
     steps = Steps(quiet=True)
-    return train(load_settings(None, [*TINY, *assignments]), steps, resume=resume), steps
+    return train(prepare(load_settings(None, [*TINY, *assignments]), steps), resume=resume), steps
 
 
 def interrupted(*assignments: str, at: tuple[str, int], resume: bool = False) -> None:
@@ -133,7 +136,7 @@ def test_with_nothing_to_resume_that_is_said_and_it_starts_from_the_beginning(
     interrupted(at=("measured", 4))
     learned.clear()
     settings = load_settings(None, [*TINY, "seed=2"])
-    train(settings, Steps(), resume=True)
+    train(prepare(settings, Steps()), resume=True)
     assert "--resume: no checkpoint of a run of softmax on world-120x60-seed1" in capsys.readouterr().out
     assert learned == [("measured", epoch) for epoch in range(1, 11)]
 
@@ -168,42 +171,41 @@ def test_a_run_that_saved_nothing_leaves_nothing(home: Path) -> None:
 @pytest.mark.parametrize("changed", ["seed=2", "model.epochs=11", "split.test=0.2", "world.seed=2", "refit=true"])
 def test_only_an_equal_run_goes_on(changed: str) -> None:
     def key(*assignments: str, threads: int = 2, warm: str | None = None) -> str:
-        settings = load_settings(None, [*TINY, *assignments])
-        return key_of(settings, prepare(settings, Steps(quiet=True)).data, threads, warm)
+        start: Any = warm and SimpleNamespace(bundle_id=warm)
+        return key_of(replace(settled(*assignments), threads=threads, start=start))
 
     assert key() == key("checkpoint_s=7")
     assert len({key(), key(changed), key(threads=1), key(warm="20260728T101500000000Z-0a1b2c3d")}) == 4
 
 
-def settled() -> tuple[RunSettings, Any]:
-    settings = load_settings(None, TINY)
-    return settings, prepare(settings, Steps(quiet=True)).data
+def settled(*assignments: str) -> Run:
+    return replace(prepare(load_settings(None, [*TINY, *assignments]), Steps(quiet=True)), steps=Steps())
 
 
 def test_two_equal_runs_at_once_do_not_share_a_checkpoint(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings, data = settled()
-    with keeping(settings, data, 2, Steps(), warm=None, resume=False) as first:
-        with keeping(settings, data, 2, Steps(), warm=None, resume=False) as second:
+    run = settled()
+    with keeping(run, resume=False) as first:
+        with keeping(run, resume=False) as second:
             assert (first.folder is None, second.folder is None) == (False, True)
         assert "keeps no checkpoint" in capsys.readouterr().err
         with (
             pytest.raises(SettingError, match="still learning"),
-            keeping(settings, data, 2, Steps(), warm=None, resume=True),
+            keeping(run, resume=True),
         ):
             pass
         assert first.folder is not None
         assert first.folder.exists()
-    with keeping(settings, data, 2, Steps(), warm=None, resume=True) as third:
+    with keeping(run, resume=True) as third:
         assert third.folder == first.folder
 
 
 def test_where_there_is_no_room_a_run_keeps_none_and_says_so(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings, data = settled()
+    run = settled()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, 20_000))
-    with keeping(settings, data, 2, Steps(), warm=None, resume=False) as kept:
-        assert kept.aids("measured", None).checkpoint is None
+    with keeping(run, resume=False) as kept:
+        assert kept.aids("measured", run.holdout.train).checkpoint is None
     assert "starts from the beginning" in capsys.readouterr().err
     assert not checkpoints(home).exists()
 

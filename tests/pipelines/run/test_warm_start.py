@@ -19,6 +19,7 @@ from recsys.models.registry import make_model
 from recsys.models.two_tower import TwoTowerFit, TwoTowerSettings
 from recsys.models.warm_start import start_of
 from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.run.train import Trained, train
 from recsys.retrieval.embeddings import Embeddings
@@ -130,7 +131,7 @@ SOFTMAX = ["model.name=softmax", "model.dim=8", "model.batch_size=32"]
 
 
 def ran(*assignments: str) -> Trained:
-    return train(load_settings(None, [*WORLD, *assignments]), Steps(quiet=True))
+    return train(prepare(load_settings(None, [*WORLD, *assignments]), Steps(quiet=True)))
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,12 @@ import pytest
 from recsys.errors import ModelError
 from recsys.evaluation.significance import advised_dim
 from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.search.dims import Advice, advise, query_ms
 from recsys.pipelines.search.space import searched
-from recsys.pipelines.search.tune import Asked
+from recsys.pipelines.search.tune import Asked, validation_of
 from recsys.pipelines.tracking import client, plots
 
 pytestmark = pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic|optuna).*")
@@ -75,12 +77,16 @@ def test_the_pictures_show_the_figures() -> None:
     assert figure.axes[1].lines[0].get_xdata().tolist() == ["None", "5"]
 
 
+def on_validation() -> Run:
+    return prepare(validation_of(load_settings(None, WORLD)), Steps(quiet=True))
+
+
 @pytest.fixture(scope="module")
 def advice(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_HOME", str(tmp_path_factory.mktemp("home")))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        yield advise(load_settings(None, WORLD), [32, 2, 8], "ndcg_at_20", Steps(quiet=True))
+        yield advise(on_validation(), [32, 2, 8], "ndcg_at_20")
 
 
 @pytest.mark.slow
@@ -114,13 +120,13 @@ def test_the_advice_is_written_logged_and_taken(advice: Advice) -> None:
 
 @pytest.mark.slow
 def test_every_dim_may_have_settings_of_its_own(advice: Advice) -> None:
-    settings = load_settings(None, WORLD)
+    run = on_validation()
 
     def search(dim: int):
-        found = searched("als", settings.model_settings, ["regularization=0.001:1:log", f"dim={dim}"])
+        found = searched("als", run.settings.model_settings, ["regularization=0.001:1:log", f"dim={dim}"])
         return found, Asked(trials=3)
 
-    retuned = advise(settings, [2, 8], "ndcg_at_20", Steps(quiet=True), search=search)
+    retuned = advise(run, [2, 8], "ndcg_at_20", search=search)
     for one, plain in zip(retuned.weighed, advice.weighed, strict=False):
         assert one.dim == plain.dim == one.model["dim"]
         assert one.interval.mean >= plain.interval.mean  # the settings as given are among those tried
@@ -140,10 +146,10 @@ def test_a_dim_that_cannot_be_learned_is_left_out(
         return fit(self, *arguments, **named)
 
     monkeypatch.setattr(ALS, "fit", small_only)
-    found = advise(load_settings(None, WORLD), [2, 8, 32], "ndcg_at_20", Steps(quiet=True))
+    found = advise(on_validation(), [2, 8, 32], "ndcg_at_20")
     assert found.weighed[2].reason == "als needs 99 GiB. Set dim to 8 or less."
     assert "not learned" in found.text
     assert set(found.differences) == {2, 8}
     assert "dim 32 is left out" in capsys.readouterr().err
     with pytest.raises(ModelError, match="fewer than two of the dims"):
-        advise(load_settings(None, WORLD), [8, 32], "ndcg_at_20", Steps(quiet=True))
+        advise(on_validation(), [8, 32], "ndcg_at_20")

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from recsys.errors import ModelError, SettingError, TrackingError
 from recsys.pipelines.cli import main
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run import question
+from recsys.pipelines.run.checkpoints import folder_of, key_of
 from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.search.space import searched
 from recsys.pipelines.search.study import opened
 from recsys.pipelines.search.trial import Judge
-from recsys.pipelines.search.tune import Asked, Tuned, tune
+from recsys.pipelines.search.tune import Asked, Tuned, tune, validation_of
 from recsys.pipelines.tracking import client
 from tests.helpers.command_line import answer
 from tests.helpers.tuned import EPOCHS_SEEN
@@ -49,7 +51,8 @@ def search(
     settings = load_settings(
         None, [*(WORLD if data == "world" else ()), *more], data=data, model={"name": TOY, **(model or {})}
     )
-    return tune(settings, searched(TOY, settings.model_settings, space), Asked(**asked), Steps(quiet=True))
+    run = question.prepare(validation_of(settings), Steps(quiet=True))
+    return tune(run, searched(TOY, settings.model_settings, space), Asked(**asked))
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,23 @@ def test_the_search_finds_what_is_good(tuned: Tuned) -> None:
     assert f"Above the settings as given by {gap.mean():.4f}, standard error {error:.4f}" in tuned.text
 
 
+def test_a_search_refuses_a_run_that_asks_the_test_part(home: Path) -> None:
+    run = question.prepare(load_settings(None, WORLD, model={"name": TOY}), Steps(quiet=True))
+    with pytest.raises(SettingError, match="judge=test: a search reads the validation part only"):
+        tune(run, searched(TOY, {}, ()), Asked(trials=1))
+
+
+def test_a_trial_has_a_model_and_an_id_of_its_own_and_leaves_its_run_as_it_was(home: Path) -> None:
+    run = replace(question.prepare(load_settings(None, WORLD), Steps(quiet=True)), run_id="whole")
+    key, before = key_of(run), run.settings.model_dump()
+    trial = run.trial({"dim": 7}, "trial 1")
+    assert (trial.settings.model_name, trial.run_id) == (run.settings.model_name, "trial 1")
+    assert trial.learner().settings.dim == 7
+    assert trial.holdout is run.holdout
+    assert folder_of(trial) != folder_of(run)
+    assert (run.run_id, key_of(run), run.settings.model_dump()) == ("whole", key, before)
+
+
 @pytest.mark.slow
 def test_the_config_is_taken_and_gives_the_figure_that_it_states(tuned: Tuned) -> None:
     settings = load_settings(str(tuned.config), [])
@@ -87,9 +107,8 @@ def test_the_config_is_taken_and_gives_the_figure_that_it_states(tuned: Tuned) -
     head = tuned.config.read_text()
     assert "# Command: recsys train world -c " in head
     assert f"{tuned.figures['mean']:.4f}" in head
-    on_validation = settings.model_copy(update={"judge": "validation"})
-    holdout = question.prepare(on_validation, Steps(quiet=True)).holdout
-    found = Judge(on_validation, holdout, "ndcg_at_20").tried(tuned.model)
+    run = question.prepare(validation_of(settings), Steps(quiet=True))
+    found = Judge(run, "ndcg_at_20").tried(run.trial(tuned.model))
     assert found.interval.mean == pytest.approx(tuned.figures["mean"], abs=1e-12)
 
 

@@ -17,7 +17,7 @@ from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
 from recsys.errors import TrackingError
 from recsys.pipelines.tracking import client
-from recsys.pipelines.tracking.client import Run
+from recsys.pipelines.tracking.client import LoggedRun
 from recsys.pipelines.tracking.record import holdout_digest
 from recsys.pipelines.tracking.runs import Judged, compared
 from recsys.testing.toys import random_log
@@ -29,7 +29,7 @@ COLUMNS = ["--user-col", "visitor", "--item-col", "article", "--time-col", "at"]
 
 def judged(run_id: str, values: dict[str, Any], warm: int = 300, **tags: str) -> Judged:
     named = {"holdout": "h", "data": "toy", "data_digest": "d", "split": "by time", **tags}
-    run = Run(run_id * 32, "recsys", f"model {run_id}", "FINISHED", 0.0, named, {}, {}, ())
+    run = LoggedRun(run_id * 32, "recsys", f"model {run_id}", "FINISHED", 0.0, named, {}, {}, ())
     n = len(next(iter(values.values())))
     return Judged(run, values, np.arange(n) < warm)
 
