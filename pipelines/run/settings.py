@@ -9,7 +9,7 @@ from pydantic import Field
 from recsys.config import Settings, overridden, read_toml, toml_value
 from recsys.data.planted.world import WorldSettings
 from recsys.data.prepare import PrepareSettings
-from recsys.data.read.columns import EVENT_COLUMNS
+from recsys.data.read.cells.wanted import EVENT_COLUMNS
 from recsys.data.read.load import located
 from recsys.data.split.holdout import SplitSettings
 from recsys.errors import SettingError

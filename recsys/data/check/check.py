@@ -22,9 +22,9 @@ from recsys.data.check.ids import unmet_parts
 from recsys.data.check.patterns import bots, jumps, lonely, swapped
 from recsys.data.prepare import refuse_one_sided
 from recsys.data.read.event_table import EventTable, event_table
-from recsys.data.read.formats import Skipped
 from recsys.data.read.load import find, read_events, table_of
 from recsys.data.read.movielens import is_movielens, read_movielens
+from recsys.data.read.storage.delimited import Skipped
 from recsys.data.read.tables import dataset_of
 from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.protocols import refuse_global_time

@@ -14,7 +14,7 @@ from recsys.data.check.ids import described_twice, odd_ids, unmet
 from recsys.data.dataset import ITEM_COLUMNS
 from recsys.data.read.columns import parse_ids
 from recsys.data.read.files import read_rows
-from recsys.data.read.formats import Skipped
+from recsys.data.read.storage.delimited import Skipped
 from recsys.data.read.tables import ALIASES, id_column, read_items
 from recsys.errors import DataError
 

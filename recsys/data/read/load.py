@@ -20,11 +20,13 @@ from recsys.arrays import I8
 from recsys.config import data_folders
 from recsys.data.check.findings import Where
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
-from recsys.data.read.columns import EVENT_COLUMNS, named_columns
-from recsys.data.read.event_table import EventTable, event_table, own_columns
-from recsys.data.read.files import SUFFIXES, column_names, concatenated, files_of, parts_of, read_files, read_rows
-from recsys.data.read.formats import Skipped
+from recsys.data.read.columns import named_columns
+from recsys.data.read.event_table import EventTable, event_table, events_of, wanted_columns
+from recsys.data.read.files import concatenated, files_of, parts_of
+from recsys.data.read.formats import SUFFIXES, Piece, origin_of
 from recsys.data.read.movielens import is_movielens, read_movielens
+from recsys.data.read.storage.delimited import Skipped
+from recsys.data.read.storage.partitions import TableFile, table_file
 from recsys.data.read.streamed import streamed
 from recsys.data.read.tables import dataset_of
 from recsys.errors import DataError
@@ -121,10 +123,7 @@ def read_events(path: Path, columns: Mapping[str, str], skipped: list[Skipped] |
         return event_table(single, columns, skipped=skipped)
     paths = {name: found for name in _PARTS if (found := table_of(path, name)) is not None}
     if not paths and (files := _unnamed(path)):
-        roles = named_columns(column_names(files[0]), columns, str(files[0]))
-        wanted, text = own_columns(columns)
-        table, where = read_files(files, text, wanted, name=str(path), skipped=skipped)
-        return EventTable(table, roles, where, {})
+        return events_of(files, columns, name=str(path), skipped=skipped)
     if not {"train", "test"} <= set(paths):
         held = ", ".join(found.name for found in sorted(path.iterdir())) or "nothing"
         raise DataError(
@@ -134,7 +133,7 @@ def read_events(path: Path, columns: Mapping[str, str], skipped: list[Skipped] |
     return _joined(path, paths, columns, skipped)
 
 
-def log_files(path: Path) -> list[Path]:
+def log_files(path: Path) -> list[TableFile]:
     """The files of one log of events: of a file, a pattern, or a folder that holds no published split."""
     if not path.is_dir():
         return files_of(path)
@@ -147,29 +146,33 @@ def log_files(path: Path) -> list[Path]:
     return _unnamed(path) or files_of(path)
 
 
-def _unnamed(folder: Path) -> list[Path]:
+def _unnamed(folder: Path) -> list[TableFile]:
     """The tables below a folder, but those of items and users."""
     others = {table for name in ("items", "users") if (table := table_of(folder, name)) is not None}
-    return [file for file in parts_of(folder) if not others & {file, *file.parents}]
+    return [table_file(file, folder) for file in parts_of(folder) if not others & {file, *file.parents}]
 
 
 def _joined(
     folder: Path, paths: Mapping[str, Path], columns: Mapping[str, str], skipped: list[Skipped] | None
 ) -> EventTable:
     """The published parts as one table with the columns that all of them have."""
-    for path in paths.values():
-        named_columns(column_names(path), columns, str(path))
-    wanted, text = own_columns(columns)
-    read = {name: read_rows(path, text, [*wanted, _INSIDE_TRAIN], skipped=skipped) for name, path in paths.items()}
-    kept = [
-        name for name in wanted[: len(EVENT_COLUMNS)] if all(name in table.column_names for table, _ in read.values())
+    read = {
+        name: events_of(files_of(path), columns, name=str(path), skipped=skipped, more=[_INSIDE_TRAIN])
+        for name, path in paths.items()
+    }
+    wanted = wanted_columns(columns)
+    tables = [events.table for events in read.values()]
+    kept = [name for name in wanted.names or () if all(name in table.column_names for table in tables)]
+    part = np.concatenate([_part_of(name, events.table) for name, events in read.items()])
+    names = [str(path) for path in paths.values()]
+    joined = concatenated([table.select(kept) for table in tables], names, wanted.text)
+    counted = [
+        Piece(events.table, sum(file.rows for file in events.where.parts), events.where.origin)
+        for events in read.values()
     ]
-    part = np.concatenate([_part_of(name, table) for name, (table, _) in read.items()])
-    joined = concatenated(
-        [table.select(kept) for table, _ in read.values()], str(folder), list(map(str, paths.values()))
-    )
-    where = Where(str(folder), [file for _, found in read.values() for file in found.parts])
-    pieces = {name: len(table) for name, (table, _) in read.items()}
+    parts = [file for events in read.values() for file in events.where.parts]
+    where = Where(str(folder), parts, origin=origin_of(counted))
+    pieces = {name: len(events.table) for name, events in read.items()}
     return EventTable(joined, named_columns(kept, columns, where), where, pieces, part)
 
 

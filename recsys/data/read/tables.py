@@ -12,6 +12,8 @@ from recsys.arrays import I32, Array
 from recsys.data.check.findings import Finding, Where, refuse
 from recsys.data.check.ids import described_twice, odd_ids, unmet, unmet_parts
 from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published, TableRows, columns_of
+from recsys.data.read.cells.lists import lists_of_text
+from recsys.data.read.cells.plain import decoded, is_text
 from recsys.data.read.columns import id_text
 from recsys.data.read.event_log import Log, log_of
 from recsys.data.read.event_table import EventTable, event_table
@@ -144,8 +146,16 @@ def _items(known: _Known | None) -> tuple[pa.Table, IdMap | None, pa.Table | Non
         if present:
             columns[name] = _conformed(known.table[present[0]], name, present[0], known.where)
             taken.append(present[0])
-    others = known.table.drop_columns(taken)
+    others = _with_lists(known.table.drop_columns(taken))
     return pa.table(columns), IdMap.of(known.ids), others if others.num_columns else None
+
+
+def _with_lists(table: pa.Table) -> pa.Table:
+    """The table with lists for the columns of text that hold nothing but lists in brackets."""
+    for at, column in enumerate(table.columns):
+        if is_text(decoded(column[:0]).type) and (lists := lists_of_text(column)) is not None:
+            table = table.set_column(at, table.column_names[at], lists)
+    return table
 
 
 def _item_row(described: int, n: int) -> I32:
@@ -162,7 +172,7 @@ def _users(known: _Known | None, ids: IdMap) -> tuple[IdMap, pa.Table | None, I3
     ids = ids.extended(known.ids)
     row = np.full(len(ids), -1, np.int32)
     row[ids.indices(known.ids)] = np.arange(len(known.ids))
-    return ids, known.table.take(pa.array(row, mask=row < 0)), row
+    return ids, _with_lists(known.table).take(pa.array(row, mask=row < 0)), row
 
 
 def id_column(table: pa.Table, own_name: str, standard: str) -> str | None:
@@ -176,6 +186,8 @@ def _conformed(column: pa.ChunkedArray, name: str, own_name: str, where: str) ->
     try:
         if name != "categories" or pa.types.is_nested(column.type):
             return column.cast(ITEM_COLUMNS[name])
+        if (lists := lists_of_text(column.cast(pa.string()))) is not None:
+            return lists.cast(ITEM_COLUMNS[name])
         text = pc.utf8_trim_whitespace(column.cast(pa.string()))
     except pa.ArrowException:
         raise DataError(

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from recsys.arrays import I64, Array, Bool, Ragged, blocks_of
 from recsys.data.check.findings import Finding, Level, errors, refuse, rows, whole
-from recsys.data.read.columns import id_text, one_dictionary, parse_times
+from recsys.data.read.cells.casts import one_dictionary
+from recsys.data.read.columns import id_text, parse_times
 from recsys.data.read.event_table import EventTable, event_table
 from recsys.data.read.load import read_events
 from recsys.data.split.holdout import Holdout, Split
