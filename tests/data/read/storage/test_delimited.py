@@ -29,7 +29,11 @@ def write(path: Path, n: int, **form: Any) -> Path:
 
 
 def errors(source: Any, columns: dict[str, str] | None = None) -> list[str]:
-    return [finding.kind for finding in check(source, columns, now=START + 10**6).findings if finding.level == "error"]
+    return [
+        finding.kind
+        for finding in check(source, columns, split=False, now=START + 10**6).findings
+        if finding.level == "error"
+    ]
 
 
 def events(source: Any, columns: dict[str, str] | None = None) -> list[tuple[str, str]]:
