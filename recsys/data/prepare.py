@@ -23,8 +23,11 @@ from recsys.matrix.on_disk import chosen, made
 class PrepareSettings(Settings):
     """Settings of what is done to the events before the split."""
 
+    missing_users: Literal["refuse", "drop"] = Field(
+        "refuse", description="events without a user: an error, or left out and counted"
+    )
     min_rating: float | None = Field(
-        None, description="keep events whose weight is at least this, each then counts 1; for ratings"
+        None, description="keep events whose weight is at least this, each then counts 1; for ratings, 0 among them"
     )
     event_weights: dict[str, float] = Field(
         {}, description="weight of each event type, times the event's own; 0 leaves a type out; others count 1"
@@ -43,7 +46,7 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
     compact: after a k-core, users and items without events lose their place in the id maps. Raises DataError where a
     rule needs a column that is not there, names an unknown event type, or leaves nothing.
     """
-    notes: list[str] = []
+    notes = list(data.notes)
 
     def note(before: Dataset, after: Dataset, rule: str) -> Dataset:
         taken = len(before.interactions) - len(after.interactions)

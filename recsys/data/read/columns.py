@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from recsys.arrays import F32, I8, I32, I64, Array, Bool
 from recsys.data.check.findings import Finding, refuse, rows, whole
+from recsys.data.dataset import ITEM_COLUMNS
 from recsys.data.read.cells.casts import casts, one_dictionary, uncastable
 from recsys.data.read.cells.plain import decoded, is_text, plain, text_of
 from recsys.data.read.cells.wanted import EVENT_COLUMNS, UNITS, counts_up, looks_like_value, unit_of
@@ -25,6 +26,11 @@ from recsys.history import DAY_S
 from recsys.ids import MAX_ID_CHARACTERS
 
 REQUIRED = ("user_id", "item_id")
+MISSING_FIXES = {
+    "user_id": "Drop or fill these rows; prepare.missing_users=drop leaves them out.",
+    "item_id": "Drop or fill these rows.",
+}
+COLUMN_ROLES = (*EVENT_COLUMNS, *ITEM_COLUMNS)
 OPTIONS = dict(
     zip(EVENT_COLUMNS, ("--user-col", "--item-col", "--time-col", "--event-col", "--weight-col"), strict=True)
 )
@@ -51,9 +57,9 @@ class Times(NamedTuple):
 
 def named_columns(present: list[str], names: Mapping[str, str], where: str) -> dict[str, str]:
     """Which column of a table holds which part of an event: `names` of the user's own, else the standard ones."""
-    unknown = sorted(set(names) - set(EVENT_COLUMNS))
+    unknown = sorted(set(names) - {*COLUMN_ROLES})
     if unknown:
-        raise DataError(f"column role {unknown[0]!r} is unknown; roles are {', '.join(EVENT_COLUMNS)}.")
+        raise DataError(f"column role {unknown[0]!r} is unknown; roles are {', '.join(COLUMN_ROLES)}.")
     chosen = {role: names.get(role, role) for role in EVENT_COLUMNS}
     for role, column in chosen.items():
         if column not in present and (role in REQUIRED or role in names):
@@ -67,18 +73,22 @@ def named_columns(present: list[str], names: Mapping[str, str], where: str) -> d
     return {role: column for role, column in chosen.items() if column in present}
 
 
-def id_text(column: pa.ChunkedArray, name: str, where: str, what: str = "id") -> pa.DictionaryArray:
+def id_text(
+    column: pa.ChunkedArray, name: str, where: str, what: str = "id", fix: str = MISSING_FIXES["item_id"]
+) -> pa.DictionaryArray:
     """Ids as a dictionary-encoded string array without nulls or empty strings. Whole numbers become their digits.
 
-    what: the thing that the column holds, for errors.
+    what: the thing that the column holds, for errors. fix: what to do about missing ones.
     """
-    codes, findings = parse_ids(column, name, what)
+    codes, findings = parse_ids(column, name, what, fix)
     refuse(findings, where)
     assert codes is not None
     return pa.DictionaryArray.from_arrays(codes.code, codes.names)
 
 
-def parse_ids(column: pa.ChunkedArray, name: str, what: str = "id") -> tuple[Codes | None, list[Finding]]:
+def parse_ids(
+    column: pa.ChunkedArray, name: str, what: str = "id", missing_fix: str = MISSING_FIXES["item_id"]
+) -> tuple[Codes | None, list[Finding]]:
     """Each row's id as a code, and what is wrong; None where the column holds nothing that can be an id."""
     column = plain(column)
     if pa.types.is_null(column.type):
@@ -104,7 +114,7 @@ def parse_ids(column: pa.ChunkedArray, name: str, what: str = "id") -> tuple[Cod
     code = encoded.indices.fill_null(-1).to_numpy().astype(np.int32)
     found, refused = list[Finding](), np.zeros(len(text), bool)
     for fault, flags, said, fix in (
-        ("missing", pc.equal(pc.fill_null(text, ""), ""), f"an empty {what}", "Drop or fill these rows."),
+        ("missing", pc.equal(pc.fill_null(text, ""), ""), f"an empty {what}", missing_fix),
         ("long", pc.greater(pc.utf8_length(text), MAX_ID_CHARACTERS), f"an {what} {_LONG}", "Is it the right column?"),
         ("binary", pc.match_substring(text, "\0"), f"an {what} with NUL bytes", "Strip them, or save it as text."),
     ):
@@ -157,7 +167,8 @@ def parse_times(column: pa.ChunkedArray, name: str) -> tuple[Times | None, list[
     ok = ~_mask(column.is_null())
     kind, unit = column.type, unit_of(name)
     if pa.types.is_decimal(kind):
-        column, kind = column.cast(pa.float64()), pa.float64()
+        column = column.cast(pa.int64() if casts(column, pa.int64(), False) else pa.float64(), safe=False)
+        kind = column.type
     if pa.types.is_date(kind):
         column, kind = column.cast(pa.timestamp("s")), pa.timestamp("s", "UTC")
     if pa.types.is_timestamp(kind):
@@ -184,16 +195,19 @@ def parse_times(column: pa.ChunkedArray, name: str) -> tuple[Times | None, list[
     return Times(whole_seconds.astype(np.int64), ok, pa.types.is_timestamp(kind) and kind.tz is None), found
 
 
-def positive_weights(column: pa.ChunkedArray, name: str, where: str) -> F32:
-    """float32 (n,) event weights, finite and above 0."""
-    weights, findings = parse_weights(column, name)
+def event_weights(column: pa.ChunkedArray, name: str, where: str, *, ratings: bool = False) -> F32:
+    """float32 (n,) event weights, finite and above 0; ratings may be 0 or less."""
+    weights, findings = parse_weights(column, name, ratings=ratings)
     refuse(findings, where)
     assert weights is not None
     return weights
 
 
-def parse_weights(column: pa.ChunkedArray, name: str) -> tuple[F32 | None, list[Finding]]:
-    """float32 (n,) weights, NaN where there is none, and what is wrong; None where the column holds no numbers."""
+def parse_weights(column: pa.ChunkedArray, name: str, *, ratings: bool = False) -> tuple[F32 | None, list[Finding]]:
+    """float32 (n,) weights, NaN where there is none, and what is wrong; None where the column holds no numbers.
+
+    ratings: numbers that are not above 0 are none of it.
+    """
     column = decoded(plain(column))
     if (fix := _way_in(column.type, name)) is not None:
         return None, [whole("error", "unreadable_weight", name, f"holds {column.type}, and no weights", fix)]
@@ -208,9 +222,15 @@ def parse_weights(column: pa.ChunkedArray, name: str) -> tuple[F32 | None, list[
         return None, rows("error", "unreadable_weight", name, wrong, said, "Mend or drop these rows.")
     with np.errstate(over="ignore"):
         weights: F32 = numbers.astype(np.float32)
-    wrong = ~(np.isfinite(weights) & (weights > 0))
-    fix = "Drop these rows or mend their weights."
-    return weights, rows("error", "weight_not_positive", name, wrong, "a weight that is not above 0", fix)
+    finite = np.isfinite(weights)
+    if ratings:
+        return weights, rows("error", "no_weight", name, ~finite, "no rating", "Drop these rows or mend their ratings.")
+    fix = (
+        "Drop these rows or mend their weights; of ratings, prepare.min_rating=R takes those of R and more, each as 1."
+    )
+    return weights, rows(
+        "error", "weight_not_positive", name, ~(finite & (weights > 0)), "a weight that is not above 0", fix
+    )
 
 
 def event_codes(column: pa.ChunkedArray, name: str, where: str) -> tuple[I8, tuple[str, ...]]:

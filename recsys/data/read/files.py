@@ -14,10 +14,10 @@ from recsys.data.read.cells.wanted import Wanted
 from recsys.data.read.formats import SUFFIXES, Piece, file_columns, origin_of, read_file
 from recsys.data.read.storage.delimited import EmptyFileError, Skipped, refuse_twice
 from recsys.data.read.storage.location import files_below, is_remote, matches, path_of
-from recsys.data.read.storage.partitions import TableFile, recent, table_file
+from recsys.data.read.storage.partitions import TableFile, table_file
 from recsys.errors import DataError
 
-_SHOWN = ".parquet, .csv, .tsv, .jsonl, .json or a packed one such as .csv.gz"
+ENDINGS = ".parquet, .csv, .tsv, .jsonl, .json or a packed one such as .csv.gz"
 _ALONE = (".txt", ".data", ".dat")  # endings of delimited text in a file that is named itself
 
 
@@ -107,30 +107,29 @@ def first_columns(files: Sequence[TableFile], wanted: Wanted) -> list[str]:
     return file_columns(files[-1], wanted)
 
 
-def files_of(path: Path, since: str | None = None) -> list[TableFile]:
+def files_of(path: Path) -> list[TableFile]:
     """The files that a path stands for: itself, all tables below a folder, or what a pattern such as *.parquet finds.
 
     Names that start with a dot or an underscore are left out, as Spark and Hive mean them; the order is that of names.
-    since: only the partitions by date that reach so far back from the newest (`partitions.recent`).
     """
-    root = _root(path)
+    root = root_of(path)
     if path.is_file():
         if not path.name.endswith((*SUFFIXES, *_ALONE)):
-            raise DataError(f"{path} must end in {_SHOWN}; rename or convert it.")
+            raise DataError(f"{path} must end in {ENDINGS}; rename or convert it.")
         files = [TableFile(path)]
     elif path.is_dir():
         files = [table_file(part, root) for part in parts_of(path)]
         if not files:
-            raise DataError(f"{path} is a folder without tables; name a {_SHOWN} file.")
+            raise DataError(f"{path} is a folder without tables; name a {ENDINGS} file.")
     else:
         found = matches(path) if glob.has_magic(str(path)) else []
         if not found:
-            raise DataError(f"{path} is not there; name a {_SHOWN} file.")
+            raise DataError(f"{path} is not there; name a {ENDINGS} file.")
         files = [table_file(file.path, root) for match in found for file in files_of(match)]
-    return files if since is None else recent(files, root, since)
+    return files
 
 
-def _root(path: Path) -> Path:
+def root_of(path: Path) -> Path:
     """The folder that the names of partitions are looked for below: the path, without what is a pattern."""
     while glob.has_magic(str(path)) and path != path.parent and not path.exists():
         path = path.parent
@@ -163,7 +162,8 @@ def _from_pandas(frame: Any) -> pa.Table:
 def concatenated(tables: Sequence[pa.Table], names: Sequence[str], text: Sequence[str] = ()) -> pa.Table:
     """The rows of all tables; each must have the columns of the first, with types that go together.
 
-    names: what each is called, for errors. text: the columns that become text where their types differ: ids. A table
+    names: what each is called, for errors. text: the columns that become text where their types differ: ids. Others do
+    where one of them holds text: so a word among times, which a CSV's parser made text of, is found in its row. A table
     without rows says nothing of columns and types.
     """
     filled = [at for at, table in enumerate(tables) if len(table)] or [0]
@@ -186,7 +186,8 @@ def _one_column(parts: Sequence[pa.ChunkedArray], column: str, names: Sequence[s
     if len(set(kinds)) == 1:
         return pa.chunked_array([chunk for part in parts for chunk in part.chunks], kinds[0])
     parts = [_at_utc(part) for part in parts]
-    if text and len({_value_type(part.type) for part in parts}) > 1:
+    values = {_value_type(part.type) for part in parts}
+    if len(values) > 1 and (text or any(map(is_text, values))):
         parts = [_as_text(part) for part in parts]
     tables = [pa.table([part], names=[column]) for part in parts]
     try:
@@ -213,7 +214,7 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Ids of any type as text; floating-point numbers, and what has no text, stay as they are."""
+    """Values of any type as text; floating-point numbers, and what has no text, stay as they are."""
     if is_text(kind := _value_type(column.type)) or pa.types.is_floating(kind) or pa.types.is_null(kind):
         return decoded(column)
     try:

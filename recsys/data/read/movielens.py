@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from recsys.data.read.cells.wanted import Wanted
 from recsys.data.read.storage.delimited import Dialect, parse
+from recsys.data.read.storage.location import is_remote
 from recsys.errors import DataError
 
 _EVENTS = {"userId": "user_id", "movieId": "item_id", "rating": "weight", "timestamp": "timestamp"}
@@ -70,7 +71,7 @@ class _Folder:
 
 def is_movielens(path: Path) -> bool:
     """Whether a folder or zip file holds the ratings and films of a published layout."""
-    return (path.is_dir() or path.suffix == ".zip") and _Folder(path).layout() is not None
+    return not is_remote(path) and (path.is_dir() or path.suffix == ".zip") and _Folder(path).layout() is not None
 
 
 def read_movielens(path: Path) -> tuple[pa.Table, pa.Table]:

@@ -9,9 +9,9 @@ import numpy as np
 
 from recsys.arrays import Array
 from recsys.data.check.findings import Part, Where
-from recsys.data.read.columns import MAX_EVENT_TYPES, id_text, named_columns
+from recsys.data.read.columns import MAX_EVENT_TYPES, MISSING_FIXES, id_text, named_columns
 from recsys.data.read.event_log import Log, values_of
-from recsys.data.read.event_table import PLACE, SPLIT, EventTable, wanted_columns
+from recsys.data.read.event_table import EVERYTHING, PLACE, SPLIT, EventTable, Reading, rows_kept, wanted_columns
 from recsys.data.read.formats import file_columns, parquet_pieces, parquet_rows
 from recsys.data.read.storage.partitions import TableFile
 from recsys.errors import DataError
@@ -24,7 +24,12 @@ _ROLES = {"user": "user_id", "item": "item_id", "time": "timestamp"}  # the othe
 
 
 def streamed(
-    files: Sequence[TableFile], columns: Mapping[str, str], name: str, folder: Path, progress: Progress = silent
+    files: Sequence[TableFile],
+    columns: Mapping[str, str],
+    name: str,
+    folder: Path,
+    reading: Reading = EVERYTHING,
+    progress: Progress = silent,
 ) -> Log:
     """The events of Parquet files, the same as `log_of` all of them, kept in files below `folder`.
 
@@ -37,15 +42,18 @@ def streamed(
     files = [file for file in files if parquet_rows(file.path)] or files[:1]
     roles = _roles(files, columns, name)
     known: dict[str, dict[str, int]] = {"user_id": {}, "item_id": {}, "event": {}}
+    without_user = 0
     with ExitStack() as stack:
         grown = {
             column: stack.enter_context(closing(Growing(folder, kind)))
             for column, kind in _KINDS.items()
             if _ROLES.get(column, column) in roles
         }
-        for batch in _batches(files, columns, roles, name, progress):
+        for every in _batches(files, columns, roles, name, progress):
+            batch = rows_kept(every, reading)
+            without_user += batch.without_user
             for column, role in (("user", "user_id"), ("item", "item_id")):
-                ids = id_text(batch.table[roles[role]], roles[role], batch.where)
+                ids = id_text(batch.table[roles[role]], roles[role], batch.where, fix=MISSING_FIXES[role])
                 grown[column].add(_codes(known[role], ids.dictionary.to_pylist())[ids.indices.to_numpy()])
             beside, names = values_of(batch)
             for column, values in beside.columns().items():
@@ -54,7 +62,8 @@ def streamed(
     if not len(whole["user"]):
         raise DataError(f"{name} has no rows; a data set needs at least one event.")
     names = _alphabetical(whole.get("event"), list(known["event"]))
-    return Log(**whole, users=list(known["user_id"]), items=list(known["item_id"]), event_names=names, folder=folder)
+    ids = {"users": list(known["user_id"]), "items": list(known["item_id"])}
+    return Log(**whole, **ids, event_names=names, folder=folder, without_user=without_user)
 
 
 def _roles(files: Sequence[TableFile], columns: Mapping[str, str], name: str) -> dict[str, str]:

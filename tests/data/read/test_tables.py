@@ -100,7 +100,7 @@ def test_an_empty_id_is_refused_with_column_count_and_row(form: str, role: str, 
     columns[role] = ["a", "", "c", ""]
     message = refusal(table_as(form, columns, tmp_path))
     assert f"column {role!r}" in message
-    assert "2 of 4 rows have an empty id, first row 2. Drop or fill these rows." in message
+    assert "2 of 4 rows have an empty id, first row 2. Drop or fill these rows" in message
 
 
 @pytest.mark.parametrize("form", ["parquet", "frame", "arrow"])

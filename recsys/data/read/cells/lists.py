@@ -21,6 +21,11 @@ _WHOLE = re.compile(r"[-+]?\d+")
 _NOTHING = {"none", "null", "nan"}
 
 
+def in_brackets(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """(n,): whether a text begins and ends as a list does; null where there is none."""
+    return pc.match_substring_regex(text, _BRACKETS)
+
+
 def lists_of_text(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     """A column of lists where every value that a column of text has is a list in brackets; None where one is not.
 
@@ -28,7 +33,7 @@ def lists_of_text(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     """
     text = pc.utf8_trim_whitespace(decoded(column).cast(pa.large_string()))
     empty = pc.equal(text, "")
-    if pc.all(pc.or_(empty, pc.match_substring_regex(text, _BRACKETS))).as_py() is not True:
+    if pc.all(pc.or_(empty, in_brackets(text))).as_py() is not True:
         return None
     if pc.all(pc.fill_null(empty, True)).as_py():
         return None
@@ -45,12 +50,6 @@ def lists_of_text(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
         lists = [None if value is None else [make(element) for element, _ in value] for value in values]
         chunks.append(pa.array(lists, pa.list_(kind)).take(chunk.indices))
     return pa.chunked_array(chunks, pa.list_(kind))
-
-
-def split_text(text: str) -> list[str] | None:
-    """The elements of a list in brackets, as text; None where it is none."""
-    elements = _elements(text.strip()) if re.match(_BRACKETS, text.strip()) else None
-    return None if elements is None else [element for element, _ in elements]
 
 
 def _kind_of(elements: list[tuple[str, bool]]) -> tuple[pa.DataType, Any]:

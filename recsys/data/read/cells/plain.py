@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.arrays import Array
+from recsys.arrays import Array, Bool
 
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 _UUID_BYTES, _UUID_CHARACTERS = 16, 36
@@ -86,6 +86,16 @@ def whole_numbers(values: Any) -> Any:
     numbers = pc.if_else(pc.is_nan(numbers), None, numbers)
     exact = pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), float(_EXACT)))
     return values if pc.all(exact).as_py() is False else numbers.cast(pa.int64())
+
+
+def missing_ids(column: pa.ChunkedArray) -> Bool:
+    """(n,): whether a row has no id: null, or empty text."""
+    missing: Bool = np.asarray(column.is_null().to_numpy(), bool)
+    if is_text(decoded(column[:0]).type):
+        encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        empty = [pc.take(pc.equal(chunk.dictionary, ""), chunk.indices) for chunk in encoded.chunks]
+        missing |= np.concatenate([np.zeros(0, bool), *(pc.fill_null(flags, True).to_numpy(False) for flags in empty)])
+    return missing
 
 
 def _is_printable(values: pa.Array) -> bool:

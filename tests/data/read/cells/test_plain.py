@@ -250,7 +250,7 @@ def test_ids_of_two_types_meet_as_text(tmp_path: Path) -> None:
     ("role", "values"),
     [
         ("user_id", [1.0, 2.0]),
-        ("timestamp", ["soon", "later"]),
+        ("timestamp", [True, False]),
         ("weight", [["a"], ["b"]]),
         ("item_id", [["a"], ["b"]]),
     ],
