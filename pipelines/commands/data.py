@@ -24,15 +24,15 @@ def data() -> None:
 
 @data.command()
 @click.argument("source", metavar="FILE")
-@click.option("--items", type=click.Path(path_type=Path), help="The item table; default: that of the folder.")
-@click.option("--users", type=click.Path(path_type=Path), help="The user table; default: that of the folder.")
+@click.option("--items", help="The item table; default: that of the folder.")
+@click.option("--users", help="The user table; default: that of the folder.")
 @data_options
 @run_options
 @stage
 def check(
     source: str,
-    items: Path | None,
-    users: Path | None,
+    items: str | None,
+    users: str | None,
     config: str | None,
     dry_run: bool,
     assignments: tuple[str, ...],

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from recsys.data.check.check import Checked, check
@@ -16,12 +15,19 @@ from recsys.pipelines.run.settings import RunSettings
 from recsys.progress import silent
 
 
-def check_for(settings: RunSettings, *, items: Path | None = None, users: Path | None = None) -> Checked:
+def check_for(settings: RunSettings, *, items: str | None = None, users: str | None = None) -> Checked:
     """What is wrong with the data of a run: row by row, then as its rules, its split and its features find it.
 
     items, users: tables in place of those of the folder, for the rules of rows.
     """
-    checked = check(settings.data, settings.columns, items=items, users=users, split=False)
+    checked = check(
+        settings.data,
+        settings.columns,
+        items=items or settings.items,
+        users=users or settings.users,
+        reading=settings.reading,
+        split=False,
+    )
     return checked if checked.errors else replace(checked, findings=[*_refused(settings), *checked.findings])
 
 

@@ -50,7 +50,15 @@ def read_data(settings: RunSettings, progress: Progress) -> tuple[World | None, 
     world = make_world(settings.world, progress) if settings.data == WORLD else None
     if world is None:
         folder = place_for_events() if settings.on_disk else None
-        data = load_dataset(settings.data, settings.columns, on_disk=folder, progress=progress)
+        data = load_dataset(
+            settings.data,
+            settings.columns,
+            items=settings.items,
+            users=settings.users,
+            reading=settings.reading,
+            on_disk=folder,
+            progress=progress,
+        )
     else:
         data = world.dataset
     data, notes = prepared_data(data, settings.prepare, compact=world is None)

@@ -9,8 +9,10 @@ from pydantic import Field
 from recsys.config import Settings, overridden, read_toml, toml_value
 from recsys.data.planted.world import WorldSettings
 from recsys.data.prepare import PrepareSettings
-from recsys.data.read.columns import EVENT_COLUMNS
+from recsys.data.read.columns import COLUMN_ROLES
+from recsys.data.read.event_table import Reading
 from recsys.data.read.load import located
+from recsys.data.read.storage.partitions import days_of
 from recsys.data.split.holdout import SplitSettings
 from recsys.errors import SettingError
 from recsys.evaluation.evaluate import RUN_METRICS
@@ -27,7 +29,18 @@ class RunSettings(Settings):
     """Settings of a training run."""
 
     data: str = Field(WORLD, description="`world`, a named data set, or the path of a folder or a file of events")
-    columns: dict[str, str] = Field({}, description="the user's own column names by role, e.g. user_id = 'visitor'")
+    columns: dict[str, str] = Field(
+        {},
+        description="the user's own column names by role, e.g. user_id = 'visitor', title = 'name'; also 'a or b', "
+        "'items[].item_id', 'at:ms', and numbers from 1 for a file without a header",
+    )
+    items: str | None = Field(None, description="the table of items; none = that of the folder")
+    users: str | None = Field(None, description="the table of users; none = that of the folder")
+    since: str | None = Field(
+        None,
+        description="read only the partitions by date of so many days or weeks, as in 180d, back from where the newest "
+        "begins; none = all",
+    )
     on_disk: bool = Field(
         False,
         description="keep the events in files below mlruns/ while the run lasts, not in memory: for a log in Parquet "
@@ -78,6 +91,12 @@ class RunSettings(Settings):
     experiment: str = Field(DEFAULT_EXPERIMENT, description="the MLflow experiment that the run is logged under")
 
     @property
+    def reading(self) -> Reading:
+        """Which events are read, and what they may hold."""
+        drop = self.prepare.missing_users == "drop"
+        return Reading(self.since, drop_missing_users=drop, ratings=self.prepare.rates)
+
+    @property
     def model_name(self) -> str:
         return str(self.model["name"])
 
@@ -94,8 +113,9 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
     table: dict[str, Any] = read_toml(_config_path(config)) if config else {}
     table, assignments = _with_model({**table, **values}, assignments)
     table = overridden(table, assignments)
-    if isinstance(data := table.get("data"), str) and data != WORLD:
-        table["data"] = located(data)
+    for key in ("data", "items", "users"):
+        if isinstance(name := table.get(key), str) and name != WORLD:
+            table[key] = located(name)
     if isinstance(warm := table.get("warm"), str) and Path(warm).exists():
         table["warm"] = str(Path(warm).resolve())
     prepare = table.get("prepare", {})
@@ -111,9 +131,11 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
         settings.model_name, settings.model_settings, where=f"model {settings.model_name!r} of {where}", path="model"
     )
     resolve_all(settings.metrics)
-    unknown = set(settings.columns) - set(EVENT_COLUMNS)
+    if settings.since is not None:
+        days_of(settings.since)
+    unknown = set(settings.columns) - {*COLUMN_ROLES}
     if unknown:
-        raise SettingError(f"columns.{min(unknown)} is unknown; roles are {', '.join(EVENT_COLUMNS)}.")
+        raise SettingError(f"columns.{min(unknown)} is unknown; roles are {', '.join(COLUMN_ROLES)}.")
     return settings
 
 

@@ -54,7 +54,7 @@ class Dataset:
     counts as having had an item; None = all. item_features, user_features: whatever other columns the tables of items
     and users had, row i describing item or user i; null where one is not described. warnings: what reading noticed and
     does not refuse, in sentences: ids that a tool has spoilt, tables that share no id. item_rows, user_rows: where
-    they are described, for errors.
+    they are described, for errors. notes: what of the log was not read, in sentences.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Dataset:
     warnings: tuple[str, ...] = ()
     item_rows: TableRows | None = None
     user_rows: TableRows | None = None
+    notes: tuple[str, ...] = ()
     whole: Interactions | None = None
 
     @property

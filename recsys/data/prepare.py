@@ -25,10 +25,13 @@ from recsys.matrix.on_disk import chosen, made
 class PrepareSettings(Settings):
     """Settings of what is done to the events before the split."""
 
+    missing_users: Literal["refuse", "drop"] = Field(
+        "refuse", description="events without a user: an error, or left out and counted"
+    )
     min_rating: float | None = Field(
         None,
-        description="learn from events whose weight is at least this, each then counts 1; for ratings. The others "
-        "still count as had",
+        description="learn from events whose weight is at least this, each then counts 1; for ratings, 0 among them. "
+        "The others still count as had",
     )
     disliked_rating: float | None = Field(
         None, description='events whose weight is at most this say "not this": their items are never answered again'
@@ -45,6 +48,17 @@ class PrepareSettings(Settings):
     min_user_events: int = Field(0, ge=0, description="k-core: users with fewer events are left out; 0 = keep all")
     min_item_events: int = Field(0, ge=0, description="k-core: items with fewer events are left out; 0 = keep all")
 
+    @property
+    def rates(self) -> bool:
+        """Whether weights are ratings, of which a threshold makes something."""
+        return self.min_rating is not None or self.disliked_rating is not None
+
+    @property
+    def ratings_rule(self) -> str:
+        """The thresholds, as a person sets them."""
+        stated = {"min_rating": self.min_rating, "disliked_rating": self.disliked_rating}
+        return ", ".join(f"prepare.{name} = {value:g}" for name, value in stated.items() if value is not None)
+
 
 def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) -> tuple[Dataset, list[str]]:
     """The data set after all rules, and a sentence for each rule that changed it.
@@ -52,7 +66,7 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
     compact: after a k-core, users and items without events lose their place in the id maps. Raises DataError where a
     rule needs a column that is not there, names an unknown event type, or leaves nothing.
     """
-    notes: list[str] = []
+    notes = list(data.notes)
 
     def note(before: Dataset, after: Dataset, rule: str) -> Dataset:
         taken = len(before.interactions) - len(after.interactions)
@@ -67,11 +81,8 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
     if data.interactions.folder is not None and (settings.duplicates != "all" or core_asked):
         what = "a k-core" if core_asked else f"prepare.duplicates = {settings.duplicates!r}"
         raise DataError(f"{data.name}: {what} looks at all events at once, in memory. Leave it or on_disk out.")
-    if settings.disliked_rating is not None:
-        rule = f"prepare.disliked_rating = {settings.disliked_rating:g}"
-        data = note(data, _disliked(data, settings), rule)
-    if settings.min_rating is not None:
-        data = note(data, _rated(data, settings.min_rating), f"prepare.min_rating = {settings.min_rating:g}")
+    if settings.rates:
+        data = note(data, _rated(data, settings), settings.ratings_rule)
     if settings.event_weights:
         data = note(data, _weighted(data, settings.event_weights), "prepare.event_weights")
     if settings.duplicates != "all":
@@ -133,28 +144,27 @@ def _weighed(whole: Interactions, learned: Bool, weight: F32) -> Interactions:
     return replace(whole, weight=made(whole.folder, len(whole), np.float32, part))
 
 
-def _ratings(data: Dataset, rule: str) -> F32:
-    """float32 (n,): the weights of the events. Raises DataError where there are none."""
-    if data.interactions.weight is None:
-        raise DataError(f"{rule} needs ratings, and {data.name} has no weight column; name it by --weight-col.")
-    return data.interactions.weight
-
-
-def _disliked(data: Dataset, settings: PrepareSettings) -> Dataset:
-    """The same without the events that say "not this", which are left out of learning with weight -1."""
-    most, least = settings.disliked_rating, settings.min_rating
-    assert most is not None
-    if least is not None and most >= least:
+def _rated(data: Dataset, settings: PrepareSettings) -> Dataset:
+    """With a threshold each event that reaches it counts 1, the others 0; without, its rating; what is disliked -1."""
+    least, most, events = settings.min_rating, settings.disliked_rating, data.interactions
+    if events.weight is None:
+        raise DataError(
+            f"{settings.ratings_rule} needs ratings, and {data.name} has no weight column; name it by --weight-col."
+        )
+    if most is not None and most >= (np.inf if least is None else least):
         raise DataError(f"prepare.disliked_rating = {most:g} must be below prepare.min_rating = {least:g}.")
-    folder, rating = data.interactions.folder, _ratings(data, f"prepare.disliked_rating = {most:g}")
-    kept = made(folder, len(rating), bool, lambda at: rating[at] > np.float32(most))
-    return _left_out(data, kept, made(folder, len(rating), np.float32, lambda at: np.where(kept[at], rating[at], -1)))
+    if most is not None and least is None and most < 0:
+        raise DataError(
+            f"prepare.disliked_rating = {most:g} needs prepare.min_rating: weights of 0 and below teach nothing."
+        )
+    folder, rating = events.folder, events.weight
 
+    def weight(at: slice) -> Array:
+        liked = rating[at] if least is None else (rating[at] >= np.float32(least)).astype(np.float32)
+        return liked if most is None else np.where(rating[at] <= np.float32(most), np.float32(-1), liked)
 
-def _rated(data: Dataset, least: float) -> Dataset:
-    folder, rating = data.interactions.folder, _ratings(data, f"prepare.min_rating = {least:g}")
-    kept = made(folder, len(rating), bool, lambda at: rating[at] >= np.float32(least))
-    return _left_out(data, kept, made(folder, len(rating), np.float32, lambda at: kept[at]))
+    weights = made(folder, len(events), np.float32, weight)
+    return _left_out(data, made(folder, len(events), bool, lambda at: weights[at] > 0), weights)
 
 
 def _code_of(data: Dataset, name: str, setting: str) -> int:

@@ -114,8 +114,8 @@ TABLES = [
     Bad("an id of 5 MB", "train c.csv", ("'user_id'", "more than 1,000 characters", "row 150"), file(
         table("u" * 5_000_000 + ",i,1700000000"))),
     Bad("negative time", "train c.csv", ("'timestamp'", "before 1970", "row 150", "mend"), file(table("u,i,-5"))),
-    Bad("milliseconds", "train c.csv", ("'timestamp'", "row 150", "divide"), file(table("u,i,1700000000000"))),
-    Bad("nanoseconds", "train c.csv", ("row 150", "10**9"), file(table("u,i,1700000000000000000"))),
+    Bad("milliseconds", "train c.csv", ("'timestamp'", "row 150", "timestamp:ms"), file(table("u,i,1700000000000"))),
+    Bad("nanoseconds", "train c.csv", ("row 150", "timestamp:ns"), file(table("u,i,1700000000000000000"))),
     Bad("the future", "train c.csv", ("a time in the future", "row 150", "Mend"), file(table("u,i,9000000000"))),
     Bad("text as time", "train c.csv", ("'timestamp'", "'soon'", "row 150", "Write unix"), file(table("u,i,soon"))),
     *[

@@ -21,10 +21,11 @@ from recsys.data.check.findings import Finding, errors, ragged_rows, refusal, wh
 from recsys.data.check.ids import unmet_parts
 from recsys.data.check.patterns import bots, jumps, lonely, swapped
 from recsys.data.prepare import refuse_one_sided
-from recsys.data.read.event_table import EventTable, event_table
-from recsys.data.read.formats import Skipped
+from recsys.data.read.event_table import EVERYTHING, EventTable, Reading, event_table, rows_kept
 from recsys.data.read.load import find, read_events, table_of
 from recsys.data.read.movielens import is_movielens, read_movielens
+from recsys.data.read.storage.delimited import Skipped
+from recsys.data.read.storage.location import is_remote
 from recsys.data.read.tables import dataset_of
 from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.protocols import refuse_global_time
@@ -55,6 +56,7 @@ def check(
     *,
     items: Any = None,
     users: Any = None,
+    reading: Reading = EVERYTHING,
     split: bool = True,
     now: float | None = None,
 ) -> Checked:
@@ -64,29 +66,31 @@ def check(
     name, split. The parts of a published split, train and test, are held to the rules of rows one by one, to the
     patterns together. Raises DataError for what is no table of events at all: an unreadable file, a column that is not
     there. columns: the user's own names by role. items, users: tables with a column item_id, or user_id, or called as
-    in the events; None = those of the folder. split: whether what the default split refuses is an error. now: unix
-    second that counts as the present; None = the clock. Memory: about 100 bytes an event at the peak.
+    in the events; None = those of the folder. reading: which events are read, and what they may hold. split: whether
+    what the default split refuses is an error. now: unix second that counts as the present; None = the clock. Memory:
+    about 100 bytes an event at the peak.
     """
     skipped: list[Skipped] = []
-    read, own = _read(source, columns or {}, skipped)
+    read, own = _read(source, columns or {}, skipped, reading)
     table, found = read.table, read.roles
     ragged = ragged_rows(skipped, len(table), read.where)
     others = {who: own.get(who) if given is None else given for who, given in (("item", items), ("user", users))}
     if not len(table):
         empty = whole("error", "no_rows", "", "has no rows", "Is it the file?")
         return Checked(read.where, {"rows": 0}, [*ragged, empty])
-    events, findings = parse_table(table, found)
+    events, findings = parse_table(table, found, ratings=reading.ratings)
     if read.pieces:
         first, findings = 0, []
         for part, count in read.pieces.items():
-            wrong = parse_table(table.slice(first, count), found)[1]
+            wrong = parse_table(table.slice(first, count), found, ratings=reading.ratings)[1]
             findings += [_moved(finding, first, part) for finding in wrong]
             first += count
         findings = list(dict.fromkeys(findings))  # what is wrong with a whole column is said once
     facts: dict[str, int | str | None] = {"rows": len(table), **read.pieces}
+    facts |= {"rows_without_user": read.without_user} if read.without_user else {}
     if events is not None:
         for who in ("item", "user"):
-            findings += check_described(others[who], who, events, found)
+            findings += check_described(others[who], who, events, found, columns or {})
     if events is not None and len(events.user):
         findings += _patterns(events, found, time.time() if now is None else now)
         facts |= _facts(events)
@@ -96,16 +100,18 @@ def check(
     return Checked(read.where, facts, sorted(placed, key=lambda finding: finding.level != "error"))
 
 
-def _read(source: Any, columns: Mapping[str, str], skipped: list[Skipped]) -> tuple[EventTable, dict[str, Any]]:
+def _read(
+    source: Any, columns: Mapping[str, str], skipped: list[Skipped], reading: Reading
+) -> tuple[EventTable, dict[str, Any]]:
     """The events of a source, and the tables of items and users that lie beside them, by "item" and "user"."""
-    if not isinstance(source, str | Path):
-        return event_table(source, columns, skipped=skipped), {}
+    if not (isinstance(source, str | Path) or is_remote(source)):
+        return rows_kept(event_table(source, columns, skipped=skipped), reading), {}
     path = find(str(source))
     if not columns and is_movielens(path):
         events, items = read_movielens(path)
-        return event_table(events, columns, name=str(path)), {"item": items}
+        return rows_kept(event_table(events, columns, name=str(path)), reading), {"item": items}
     beside = {who: table for who in ("item", "user") if path.is_dir() and (table := table_of(path, f"{who}s"))}
-    return read_events(path, columns, skipped), beside
+    return read_events(path, columns, skipped, reading), beside
 
 
 def _moved(finding: Finding, first: int, part: str | None) -> Finding:

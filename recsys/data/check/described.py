@@ -14,24 +14,29 @@ from recsys.data.check.ids import described_twice, odd_ids, unmet
 from recsys.data.dataset import ITEM_COLUMNS
 from recsys.data.read.columns import parse_ids
 from recsys.data.read.files import read_rows
-from recsys.data.read.formats import Skipped
-from recsys.data.read.tables import ALIASES, id_column, read_items
+from recsys.data.read.storage.delimited import Skipped
+from recsys.data.read.tables import described_text, id_column, read_items
 from recsys.errors import DataError
 
 
-def check_described(source: Any, who: str, events: Events, roles: Mapping[str, str]) -> list[Finding]:
+def check_described(
+    source: Any, who: str, events: Events, roles: Mapping[str, str], columns: Mapping[str, str]
+) -> list[Finding]:
     """The findings about a table of items or users, whether a reader would refuse it or not; none without a table.
 
     who: "item" or "user". roles: which column of the events holds what; the table may call its ids as the events do, or
-    by the standard name.
+    by the standard name. columns: the user's own names, those of titles among them.
     """
+    own_titles = [role for role in columns if role in ITEM_COLUMNS]
+    if source is None and own_titles and who == "item":
+        said, fix = f"has no table of items, which columns.{own_titles[0]} is about", "Name it: items=PATH."
+        return [whole("error", "item_table", "", said, fix)]
     if source is None:
         return []
     skipped: list[Skipped] = []
     column, standard = roles[f"{who}_id"], f"{who}_id"
     try:
-        text = [column, standard, *ITEM_COLUMNS, *ALIASES.values()]
-        table, where = read_rows(source, text, name=f"{who}s", skipped=skipped)
+        table, where = read_rows(source, described_text(column, who, columns), name=f"{who}s", skipped=skipped)
     except DataError as error:
         return [refusal(error)]
     findings = ragged_rows(skipped, len(table), where)
@@ -49,7 +54,7 @@ def check_described(source: Any, who: str, events: Events, roles: Mapping[str, s
         return findings
     if who == "item" and not errors(findings):
         try:
-            read_items(source if isinstance(source, str | Path) else table, column)
+            read_items(source if isinstance(source, str | Path) else table, column, columns)
         except DataError as error:
             findings.append(refusal(error))
     if who == "item" and (exchanged := _exchanged(events, codes.names, roles)):

@@ -9,7 +9,7 @@ import pyarrow as pa
 from recsys.arrays import I32, I64, Bool
 from recsys.data.check.findings import Finding, whole
 from recsys.data.check.ids import odd_ids
-from recsys.data.read.columns import REQUIRED, Codes, parse_events, parse_ids, parse_times, parse_weights
+from recsys.data.read.columns import MISSING_FIXES, REQUIRED, Codes, parse_events, parse_ids, parse_times, parse_weights
 from recsys.data.read.event_table import SPLIT, parse_split
 
 
@@ -38,14 +38,16 @@ class Events:
         return len(self.items)
 
 
-def parse_table(table: pa.Table, found: Mapping[str, str]) -> tuple[Events | None, list[Finding]]:
+def parse_table(
+    table: pa.Table, found: Mapping[str, str], *, ratings: bool = False
+) -> tuple[Events | None, list[Finding]]:
     """The rows that can be read, None where a column holds no ids at all; and a finding for each rule that rows break
-    which a reader would refuse, or that the columns do."""
+    which a reader would refuse, or that the columns do. ratings: as in `event_table.Reading`."""
     findings: list[Finding] = []
     parsed: dict[str, Codes | None] = {}
     times, event = None, None
     for role in REQUIRED:
-        codes, wrong = parse_ids(table[found[role]], found[role])
+        codes, wrong = parse_ids(table[found[role]], found[role], missing_fix=MISSING_FIXES[role])
         parsed[role] = codes
         findings += wrong
         if codes is not None:
@@ -63,7 +65,7 @@ def parse_table(table: pa.Table, found: Mapping[str, str]) -> tuple[Events | Non
         event, wrong = parse_events(table[found["event"]], found["event"])
         findings += wrong
     if "weight" in found:
-        findings += parse_weights(table[found["weight"]], found["weight"])[1]
+        findings += parse_weights(table[found["weight"]], found["weight"], ratings=ratings)[1]
     if SPLIT in table.column_names and SPLIT not in found.values():
         findings += parse_split(table[SPLIT])[1]
     user, item = (parsed[role] for role in REQUIRED)

@@ -10,6 +10,7 @@ from recsys.arrays import Array
 from recsys.errors import DataError
 
 Level = Literal["error", "warning"]
+UNCLOSED_FIX = 'Close it there; a quote within quotes is written twice: "".'
 REFUSED = "refused"  # the kind of what a reader, a split or a rule refuses in a sentence of its own
 
 
@@ -24,7 +25,8 @@ class Part(NamedTuple):
 
 
 class SkippedRow(Protocol):
-    """A row that does not fit the header of its file. row: from 1, without the header."""
+    """A row that does not fit the header of its file. row: from 1, without the header. unclosed: instead, `text` says
+    which quote of the file is never closed."""
 
     @property
     def row(self) -> int: ...
@@ -32,25 +34,29 @@ class SkippedRow(Protocol):
     def text(self) -> str: ...
     @property
     def file(self) -> str: ...
+    @property
+    def unclosed(self) -> bool: ...
 
 
 class Where(str):
     """What a table is called in sentences, and which file each of its rows stands in, where it was read from files.
 
-    before: how many rows of the files come before the first of the table, where it is read by and by.
+    before: how many rows of the files come before the first of the table, where it is read by and by. origin: int64
+    (n,), where lists in the files became rows of the table, the row of the files, from 0, that each comes from.
     """
 
     parts: tuple[Part, ...]
     before: int
+    origin: Array | None
 
-    def __new__(cls, name: str, parts: Sequence[Part] = (), before: int = 0) -> "Where":
+    def __new__(cls, name: str, parts: Sequence[Part] = (), before: int = 0, origin: Array | None = None) -> "Where":
         where = super().__new__(cls, name)
-        where.parts, where.before = tuple(parts), before
+        where.parts, where.before, where.origin = tuple(parts), before, origin
         return where
 
     def place(self, row: int) -> tuple[str | None, int]:
         """The file of a row (from 1; None where the table is called by it) and its number in it."""
-        row += self.before
+        row = self.before + (row if self.origin is None else int(self.origin[row - 1]) + 1)
         for part in self.parts:
             if row <= part.rows:
                 for skipped in part.skipped:
@@ -131,15 +137,19 @@ def whole(level: Level, kind: str, column: str, said: str, fix: str) -> Finding:
 
 
 def ragged_rows(skipped: Sequence["SkippedRow"], read: int, where: str) -> list[Finding]:
-    """A finding about the rows of a CSV that do not fit its header; its row counts in the file already.
+    """Findings about the rows of a CSV that do not fit its header, and quotes that are never closed; their rows count
+    in the file already.
 
     read: how many rows do fit. where: what the table is called.
     """
-    if not skipped:
-        return []
-    said = f"rows have another number of fields than the header, as in {skipped[0].text[:80]!r}"
-    fix, file = "Quote the fields that hold the separator.", skipped[0].file if skipped[0].file != where else None
-    return [Finding("error", "ragged_row", "", len(skipped), read + len(skipped), skipped[0].row, said, fix, file)]
+    found = [whole("error", "unclosed_quote", "", one.text, UNCLOSED_FIX) for one in skipped if one.unclosed]
+    ragged = [one for one in skipped if not one.unclosed]
+    if ragged:
+        said = f"rows have another number of fields than the header, as in {ragged[0].text[:80]!r}"
+        fix, file = "Quote the fields that hold the separator.", ragged[0].file if ragged[0].file != where else None
+        count, of = len(ragged), read + len(ragged)
+        found.append(Finding("error", "ragged_row", "", count, of, ragged[0].row, said, fix, file))
+    return found
 
 
 def refusal(error: DataError) -> Finding:

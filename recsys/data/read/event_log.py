@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from recsys.arrays import I32, I64, Array
 from recsys.data.interactions import Interactions
-from recsys.data.read.columns import REQUIRED, event_codes, id_text, positive_weights, unix_seconds
+from recsys.data.read.columns import MISSING_FIXES, REQUIRED, event_codes, event_weights, id_text, unix_seconds
 from recsys.data.read.event_table import PLACE, EventTable
 from recsys.errors import DataError
 from recsys.history import EventColumns
@@ -24,6 +24,7 @@ class Log(EventColumns):
     user, item: int32 (n,) codes, index into `users` and `items`, the ids in the order in which they first occur; beside
     them the columns of events. event_names: as in `Interactions`. place: int64 (n,), what the events are to be ordered
     by where that is not the time. part: int8 (n,) of a published split, and what says so. folder: as in `Interactions`.
+    without_user: how many rows were left out for want of a user; notes: what else was, in sentences.
     """
 
     user: I32
@@ -35,6 +36,16 @@ class Log(EventColumns):
     part: Array | None = None
     part_name: str = ""
     folder: Path | None = None
+    without_user: int = 0
+    notes: tuple[str, ...] = ()
+
+    def left_out(self) -> tuple[str, ...]:
+        """What was not read, in sentences."""
+        if not self.without_user:
+            return self.notes
+        of = len(self.user) + self.without_user
+        rule = "prepare.missing_users = 'drop'"
+        return (*self.notes, f"{rule}: {self.without_user:,} of {of:,} events have no user and are left out")
 
     def numbered(self, user_ids: IdMap, item_ids: IdMap) -> tuple[Interactions, Array | None]:
         """The events in their order by the numbers of two maps, and the part of each."""
@@ -87,8 +98,9 @@ def log_of(read: EventTable) -> Log:
     """The events of a table. Raises DataError: column, count, first row, next step."""
     table, roles, where = read.table, read.roles, read.where
     if not len(table):
-        raise DataError(f"{where} has no rows; a data set needs at least one event.")
-    user, item = (id_text(table[roles[role]], roles[role], where) for role in REQUIRED)
+        left = f": {read.without_user:,} without a user are left out" if read.without_user else ""
+        raise DataError(f"{where} has no rows{left}; a data set needs at least one event.")
+    user, item = (id_text(table[roles[role]], roles[role], where, fix=MISSING_FIXES[role]) for role in REQUIRED)
     columns, event_names = values_of(read)
     part, part_name = read.published()
     place = None
@@ -103,6 +115,8 @@ def log_of(read: EventTable) -> Log:
         place,
         part,
         part_name,
+        without_user=read.without_user,
+        notes=read.notes,
         **columns.columns(),
     )
 
@@ -111,7 +125,9 @@ def values_of(read: EventTable) -> tuple[EventColumns, tuple[str, ...]]:
     """Times, weights and types of events, as far as the table has them, and the names of the types."""
     table, roles, where = read.table, read.roles, read.where
     time = unix_seconds(table[roles["timestamp"]], roles["timestamp"], where) if "timestamp" in roles else None
-    weight = positive_weights(table[roles["weight"]], roles["weight"], where) if "weight" in roles else None
+    weight = None
+    if "weight" in roles:
+        weight = event_weights(table[roles["weight"]], roles["weight"], where, ratings=read.ratings)
     event, names = event_codes(table[roles["event"]], roles["event"], where) if "event" in roles else (None, ())
     return EventColumns(time=time, weight=weight, event=event), names
 

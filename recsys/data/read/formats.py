@@ -11,51 +11,83 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
+from recsys.arrays import I64
+from recsys.data.read.cells.plain import is_text, plain_table
+from recsys.data.read.cells.wanted import Wanted
+from recsys.data.read.storage.delimited import EmptyFileError, Skipped, dialect_of, read_delimited, refuse_twice
+from recsys.data.read.storage.location import is_remote, open_file, open_text
+from recsys.data.read.storage.partitions import TableFile, with_keys
 from recsys.errors import DataError
 
-
-class Skipped(NamedTuple):
-    """A row of a CSV with another number of fields than its header. row: in its file, from 1, without the header."""
-
-    row: int
-    text: str
-    file: str
-
-
+_PACKED = ("", ".gz", ".bz2", ".zst")
+TEXT, JSON = (".csv", ".tsv"), (".jsonl", ".json", ".ndjson")
+SUFFIXES = (".parquet", *(ending + packing for packing in _PACKED for ending in (*TEXT, *JSON)))
 _ROWS = 1 << 20  # rows of a Parquet batch: its decoded columns are all that is held besides the codes
-_BLOCK_BYTES = 1 << 23  # bytes of text that are parsed at a time; a line of JSON must fit
-_SEPARATORS, _HEADER_CHARACTERS = ",;\t|", 1 << 16
+_BLOCK_BYTES = 1 << 23  # bytes of JSON that are parsed at a time; a line must fit
 _FAULTS = (pa.ArrowException, OSError, UnicodeDecodeError, EOFError, csv.Error)
-_CODED = pa.dictionary(pa.int32(), pa.string())
 
 
-def read_file(
-    path: Path, text: Sequence[str], only: Sequence[str] | None, skipped: list[Skipped] | None = None
-) -> pa.Table:
-    """The table in a file, by its ending; a DataError says what is wrong with it. Arguments as in `read_rows`."""
+class Piece(NamedTuple):
+    """Rows of a file. of: how many rows of the file they are; origin: int64 (n,), where lists became rows, which of
+    these, from 0, each comes from."""
+
+    table: pa.Table
+    of: int
+    origin: I64 | None = None
+
+
+def read_file(file: TableFile, wanted: Wanted, skipped: list[Skipped] | None = None) -> Piece:
+    """The table in a file, by its ending; a DataError says what is wrong with it. skipped: as in `read_rows`."""
     try:
-        if path.suffix == ".parquet":
-            return _read_parquet(path, text, only)
-        if ".csv" in path.suffixes:
-            names, separator = _csv_header(path)
-            return read_csv(path, names, text, only, skipped, separator)
-        return _read_json(path)
+        if file.path.suffix == ".parquet":
+            return _joined(list(_batches(file, wanted))) or _made(_schema(file.path).empty_table(), file, wanted)
+        if _is_json(file.path):
+            return _made(_read_json(file.path), file, wanted)
+        return _made(read_delimited(file.path, wanted, skipped), file, wanted)
     except _FAULTS as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(file.path, error) from None
 
 
-def file_columns(path: Path) -> list[str]:
-    """The names of a file's columns, without reading its rows."""
+def file_columns(file: TableFile, wanted: Wanted) -> list[str]:
+    """The names of a file's columns, without reading its rows; those of `wanted` say whether it has a header."""
     try:
-        if path.suffix == ".parquet":
-            from pyarrow import parquet
-
-            return list(parquet.read_schema(path).names)
-        return _csv_header(path)[0] if ".csv" in path.suffixes else _json_names(path)
+        if file.path.suffix == ".parquet":
+            names = list(_schema(file.path).names)
+        else:
+            names = _json_names(file.path) if _is_json(file.path) else dialect_of(file.path, wanted).names
+        return [*names, *(key for key in file.keys if key not in names)]
     except _FAULTS as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(file.path, error) from None
+
+
+def _is_json(path: Path) -> bool:
+    return any(path.name.endswith(ending + packing) for ending in JSON for packing in _PACKED)
+
+
+def _made(table: pa.Table, file: TableFile, wanted: Wanted) -> Piece:
+    """The wanted columns of a table of the file."""
+    made, origin = wanted.made(with_keys(plain_table(table), file.keys), str(file))
+    return Piece(made, len(table), origin)
+
+
+def _joined(pieces: Sequence[Piece]) -> Piece | None:
+    """All pieces of a file as one; None where there are none."""
+    if len(pieces) < 2:
+        return pieces[0] if pieces else None
+    table = pa.concat_tables([piece.table for piece in pieces])
+    return Piece(table, sum(piece.of for piece in pieces), origin_of(pieces))
+
+
+def origin_of(pieces: Sequence[Piece]) -> I64 | None:
+    """int64 (n,): the row of all pieces, one after the other, that each row comes from; None where it is the same."""
+    if all(piece.origin is None for piece in pieces):
+        return None
+    starts = np.cumsum([0, *(piece.of for piece in pieces)])
+    places = [np.arange(piece.of) if piece.origin is None else piece.origin for piece in pieces]
+    return np.concatenate([start + place for start, place in zip(starts, places, strict=False)])
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
@@ -74,8 +106,8 @@ def _unreadable(path: Path, error: Exception) -> DataError:
 def _line_that_is_no_text(path: Path) -> int | None:
     """The number of the first line, from 1, that is no UTF-8; None where the file cannot be opened as lines."""
     try:
-        with pa.input_stream(str(path)) as stream:
-            for number, line in enumerate(io.BufferedReader(stream), 1):
+        with open_text(path) as stream:
+            for number, line in enumerate(stream, 1):
                 try:
                     line.decode()
                 except UnicodeDecodeError:
@@ -85,22 +117,12 @@ def _line_that_is_no_text(path: Path) -> int | None:
     return None
 
 
-def _read_parquet(path: Path, text: Sequence[str], only: Sequence[str] | None) -> pa.Table:
-    from pyarrow import parquet
-
-    if batches := list(_batches(path, text, only)):
-        return pa.Table.from_batches(batches)
-    schema = parquet.read_schema(path)
-    return pa.schema([field for field in schema if only is None or field.name in only]).empty_table()
-
-
-def parquet_batches(path: Path, text: Sequence[str], only: Sequence[str]) -> Iterator[pa.Table]:
-    """The rows of a Parquet file, so many at a time as fit in memory; arguments and errors as in `read_file`."""
+def parquet_pieces(file: TableFile, wanted: Wanted) -> Iterator[Piece]:
+    """The rows of a Parquet file, so many at a time as fit in memory; errors as in `read_file`."""
     try:
-        for batch in _batches(path, text, only):
-            yield pa.Table.from_batches([batch])
+        yield from _batches(file, wanted)
     except _FAULTS as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(file.path, error) from None
 
 
 def parquet_rows(path: Path) -> int:
@@ -108,93 +130,52 @@ def parquet_rows(path: Path) -> int:
     from pyarrow import parquet
 
     try:
-        return int(parquet.read_metadata(path).num_rows)
+        with open_file(path) as stream:
+            return int(parquet.read_metadata(stream).num_rows)
     except _FAULTS as error:
         raise _unreadable(path, error) from None
 
 
-def _batches(path: Path, text: Sequence[str], only: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+def _schema(path: Path) -> pa.Schema:
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path, pre_buffer=False) as file:
-        names = file.schema_arrow.names
-        refuse_twice(names, str(path))
-        wanted = [name for name in names if only is None or name in only]
-        for batch in file.iter_batches(_ROWS, columns=wanted) if wanted else ():
-            yield _coded(batch, text)
+    with open_file(path) as stream:
+        return parquet.read_schema(stream)
 
 
-def _coded(batch: pa.RecordBatch, text: Sequence[str]) -> pa.RecordBatch:
-    """The batch with its text columns dictionary-encoded, where they hold what can be an id."""
+def _batches(file: TableFile, wanted: Wanted) -> Iterator[Piece]:
+    from pyarrow import parquet
+
+    remote = is_remote(file.path)
+    with open_file(file.path) as stream, parquet.ParquetFile(stream, pre_buffer=remote) as opened:
+        names = opened.schema_arrow.names
+        refuse_twice(names, str(file))
+        columns = [name for name in names if wanted.takes(name)]
+        for batch in opened.iter_batches(_ROWS, columns=columns) if columns else ():
+            piece = _made(pa.Table.from_batches([batch]), file, wanted)
+            yield piece._replace(table=_coded(piece.table, wanted))
+
+
+def _coded(table: pa.Table, wanted: Wanted) -> pa.Table:
+    """The table with its text columns dictionary-encoded, where they hold what can be an id."""
     columns = [
-        column.dictionary_encode() if name in text and _codable(column.type) else column
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        column.dictionary_encode() if name in wanted.text and _codable(column.type) else column
+        for name, column in zip(table.column_names, table.columns, strict=True)
     ]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+    return pa.table(columns, names=table.column_names)
 
 
 def _codable(kind: Any) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _csv_header(path: Path) -> tuple[list[str], str]:
-    """The names of the columns, and which of `_SEPARATORS` stands between them: the one that makes the most names.
-
-    The header is read by itself: rows that do not fit it are another matter.
-    """
-    with pa.input_stream(str(path)) as stream:
-        text = io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8-sig", newline="")
-        start = text.read(_HEADER_CHARACTERS)
-    headers = {mark: next(csv.reader(io.StringIO(start, ""), delimiter=mark), []) for mark in _SEPARATORS}
-    separator = max(headers, key=lambda mark: len(headers[mark]))  # ties go to the first, the comma
-    if not headers[separator]:
-        raise OSError("it is empty")
-    return headers[separator], separator
-
-
-def read_csv(
-    source: Any,
-    names: Sequence[str],
-    text: Sequence[str] = (),
-    only: Sequence[str] | None = None,
-    skipped: list[Skipped] | None = None,
-    separator: str = ",",
-    **parse: Any,
-) -> pa.Table:
-    """A CSV file (path or open file) whose columns are called `names`; `parse`: options of pyarrow's parser.
-
-    separator: that of a file with a header; one that has none names its `delimiter`.
-    """
-    from pyarrow import csv as arrow_csv
-
-    def skip(row: Any) -> str:
-        assert skipped is not None
-        skipped.append(Skipped(row.number - 1, row.text, str(source)))
-        return "skip"
-
-    refuse_twice(names, str(source))
-    chosen = [name for name in names if only is None or name in only]
-    convert = arrow_csv.ConvertOptions(
-        column_types={name: _CODED for name in text if name in names}, strings_can_be_null=False, include_columns=chosen
-    )
-    headless = {"column_names": list(names)} if "delimiter" in parse else {}
-    return arrow_csv.read_csv(
-        source,
-        read_options=arrow_csv.ReadOptions(
-            block_size=_BLOCK_BYTES, use_threads=skipped is None, **headless
-        ),  # rows count
-        parse_options=arrow_csv.ParseOptions(
-            invalid_row_handler=skip if skipped is not None else None, **({"delimiter": separator} | parse)
-        ),
-        convert_options=convert,
-    )
+    return bool(pa.types.is_integer(kind) or is_text(kind))
 
 
 def _json_names(path: Path) -> list[str]:
     from pyarrow import json
 
-    with pa.input_stream(str(path)) as stream:
-        lines = b"".join(islice(io.BufferedReader(stream), 1_000))
+    with open_text(path) as stream:
+        lines = b"".join(islice(stream, 1_000))
+    if not lines.strip():
+        raise EmptyFileError(f"{path} cannot be read: it is empty. Check that it is what its name says.")
     return list(json.read_json(io.BytesIO(lines)).column_names)
 
 
@@ -202,19 +183,17 @@ def _read_json(path: Path) -> pa.Table:
     """JSON lines are read whole. Text that looks like dates stays text: the parser would drop what zone it names."""
     from pyarrow import json
 
-    options = json.ReadOptions(block_size=_BLOCK_BYTES)
-    with pa.input_stream(str(path)) as stream:
+    with open_text(path) as stream:
+        if not (start := stream.peek(1)[:1]):
+            raise EmptyFileError(f"{path} cannot be read: it is empty. Check that it is what its name says.")
+        if start == b"[":
+            raise DataError(f"{path} cannot be read: it holds one array. Write JSON lines, an object in each.")
+        options = json.ReadOptions(block_size=_BLOCK_BYTES)
         table = json.read_json(stream, read_options=options)
     dated = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     if dated:
         schema = pa.schema([(name, pa.string()) for name in dated])
-        with pa.input_stream(str(path)) as stream:
+        with open_text(path) as stream:
             parse = json.ParseOptions(explicit_schema=schema)
             table = json.read_json(stream, read_options=options, parse_options=parse)
     return table
-
-
-def refuse_twice(names: Sequence[str], where: str) -> None:
-    """Raises a DataError where a column name occurs more than once in a table, as `where` calls it."""
-    if twice := sorted({name for name in names if list(names).count(name) > 1}):
-        raise DataError(f"{where} must name each column once; {twice[0]!r} occurs more than once. Rename or drop one.")

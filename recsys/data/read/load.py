@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +21,22 @@ from recsys.arrays import I8
 from recsys.config import data_folders
 from recsys.data.check.findings import Where
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
-from recsys.data.read.columns import EVENT_COLUMNS, named_columns
-from recsys.data.read.event_table import EventTable, event_table, own_columns
-from recsys.data.read.files import SUFFIXES, column_names, concatenated, files_of, parts_of, read_files, read_rows
-from recsys.data.read.formats import Skipped
+from recsys.data.read.columns import named_columns
+from recsys.data.read.event_table import (
+    EVERYTHING,
+    EventTable,
+    Reading,
+    event_table,
+    events_of,
+    rows_kept,
+    wanted_columns,
+)
+from recsys.data.read.files import ENDINGS, concatenated, files_of, parts_of, root_of
+from recsys.data.read.formats import SUFFIXES, Piece, origin_of
 from recsys.data.read.movielens import is_movielens, read_movielens
+from recsys.data.read.storage.delimited import Skipped
+from recsys.data.read.storage.location import is_remote, path_of
+from recsys.data.read.storage.partitions import TableFile, recent, table_file
 from recsys.data.read.streamed import streamed
 from recsys.data.read.tables import dataset_of
 from recsys.errors import DataError
@@ -39,26 +51,41 @@ def load_dataset(
     name: str,
     columns: Mapping[str, str] | None = None,
     *,
+    items: str | Path | None = None,
+    users: str | Path | None = None,
+    reading: Reading = EVERYTHING,
     on_disk: Path | None = None,
     progress: Progress = silent,
 ) -> Dataset:
-    """The data set at a path, or of this name in one of the data folders. `columns`: the user's own column names.
+    """The data set at a path or address, or of this name in one of the data folders.
 
-    on_disk: the folder in which the events are kept, for a log in Parquet that is larger than memory; None = in memory.
+    columns: the user's own column names. items, users: paths of these tables; None = those of the folder. reading:
+    which events are read. on_disk: the folder in which the events are kept, for a log in Parquet that is larger than
+    memory; None = in memory.
     """
     path = find(name)
+    given = {"items": items, "users": users}
+    beside = {table: table_of(path, table) if path.is_dir() else None for table in given}
+    tables: dict[str, Any] = {table: own or beside[table] for table, own in given.items()}
     if on_disk is not None:
-        log = streamed(log_files(path), columns or {}, str(path), on_disk, progress)
-        items, users = (table_of(path, table) if path.is_dir() else None for table in ("items", "users"))
-        return dataset_of(log, items, users, columns=columns, name=path.name)
+        files, notes = log_files(path, reading.since)
+        log = streamed(files, columns or {}, str(path), on_disk, reading, progress)
+        log = replace(log, notes=(*notes, *log.notes))
+        return dataset_of(log, **tables, columns=columns, name=path.name)
     if not columns and is_movielens(path):
-        events, items = read_movielens(path)
-        return dataset_of(events, items, name=path.stem)
-    events = read_events(path, columns or {})
-    if not path.is_dir():
-        return dataset_of(events, columns=columns, name=path.name)
-    items, users = table_of(path, "items"), table_of(path, "users")
-    return _with_candidates(dataset_of(events, items, users, columns=columns, name=path.name), path)
+        events, films = read_movielens(path)
+        read = rows_kept(event_table(_whole(events, path, reading), {}, name=path.stem), reading)
+        return dataset_of(read, tables["items"] or films, tables["users"], name=path.stem)
+    events = read_events(path, columns or {}, reading=reading)
+    data = dataset_of(events, **tables, columns=columns, name=path.name)
+    return _with_candidates(data, path) if path.is_dir() else data
+
+
+def _whole(events: Any, path: Path, reading: Reading) -> Any:
+    """What has no partitions, unless some are asked for: a DataError then."""
+    if reading.since is not None:
+        raise DataError(f"since = {reading.since!r} counts back from the newest partition; {path} has none.")
+    return events
 
 
 def _with_candidates(data: Dataset, folder: Path) -> Dataset:
@@ -72,6 +99,10 @@ def _with_candidates(data: Dataset, folder: Path) -> Dataset:
 
 def find(name: str) -> Path:
     """The folder or file that a name or path stands for; a DataError says where it was looked for."""
+    if is_remote(name):
+        if glob.has_magic(name) or (address := path_of(name)).exists():
+            return path_of(name)
+        raise DataError(f"{address} is not there. Check the address, the keys and the endpoint.")
     for folder in (Path(), *data_folders()):
         if (path := _in(folder, name)) is not None:
             return path
@@ -91,6 +122,8 @@ def find(name: str) -> Path:
 
 def located(name: str) -> str:
     """A name that says the same from any working directory: a path or pattern absolute, another name as it is."""
+    if is_remote(name):
+        return name
     return str(Path(name).absolute()) if _in(Path(), name) is not None or glob.has_magic(name) else name
 
 
@@ -113,63 +146,88 @@ def _beside(path: Path) -> str | None:
     return None
 
 
-def read_events(path: Path, columns: Mapping[str, str], skipped: list[Skipped] | None = None) -> EventTable:
+def read_events(
+    path: Path,
+    columns: Mapping[str, str],
+    skipped: list[Skipped] | None = None,
+    reading: Reading = EVERYTHING,
+) -> EventTable:
     """The events at a path: a file, a pattern, or a folder of any layout but MovieLens. skipped: as in `read_rows`."""
-    if not path.is_dir():
-        return event_table(path, columns, skipped=skipped)
-    if (single := table_of(path, "events") or table_of(path, "interactions")) is not None:
-        return event_table(single, columns, skipped=skipped)
-    paths = {name: found for name in _PARTS if (found := table_of(path, name)) is not None}
-    if not paths and (files := _unnamed(path)):
-        roles = named_columns(column_names(files[0]), columns, str(files[0]))
-        wanted, text = own_columns(columns)
-        table, where = read_files(files, text, wanted, name=str(path), skipped=skipped)
-        return EventTable(table, roles, where, {})
-    if not {"train", "test"} <= set(paths):
-        held = ", ".join(found.name for found in sorted(path.iterdir())) or "nothing"
+    parts = _parts(path)
+    if not parts:
+        files, notes = log_files(path, reading.since)
+        read = replace(events_of(files, columns, name=str(_log(path) or path), skipped=skipped), notes=notes)
+    elif {"train", "test"} <= set(parts):
+        read = _joined(_whole(path, path, reading), parts, columns, skipped)
+    else:
+        held = ", ".join(found.name for found in sorted(path.iterdir()))
         raise DataError(
-            f"{path} must hold a table `events` or `interactions`, or both `train` and `test` "
-            f"({', '.join(SUFFIXES)}); it holds {held}."
+            f"{path} must hold a table `events` or `interactions`, or both `train` and `test` ({ENDINGS}); "
+            f"it holds {held}."
         )
-    return _joined(path, paths, columns, skipped)
+    return rows_kept(read, reading)
 
 
-def log_files(path: Path) -> list[Path]:
-    """The files of one log of events: of a file, a pattern, or a folder that holds no published split."""
-    if not path.is_dir():
-        return files_of(path)
-    if (single := table_of(path, "events") or table_of(path, "interactions")) is not None:
-        return files_of(single)
-    if parts := [name for name in _PARTS if table_of(path, name) is not None]:
+def log_files(path: Path, since: str | None = None) -> tuple[list[TableFile], tuple[str, ...]]:
+    """The files of one log of events, of a file, a pattern, or a folder that holds no published split; and what was
+    left out, in sentences. since: only the newest partitions (`partitions.recent`)."""
+    if parts := _parts(path):
         raise DataError(
             f"{path} holds a published split ({', '.join(parts)}), which is read into memory; leave on_disk out."
         )
-    return _unnamed(path) or files_of(path)
+    single = _log(path)
+    files = _unnamed(path) if single is None else files_of(single)
+    if not files:
+        held = ", ".join(found.name for found in sorted(path.iterdir())) or "nothing"
+        raise DataError(
+            f"{path} must hold a table `events` or `interactions`, or both `train` and `test` ({ENDINGS}); "
+            f"it holds {held}."
+        )
+    if since is None:
+        return files, ()
+    kept = recent(files, root_of(single or path), since)
+    return kept, (f"since = {since!r}: {len(kept):,} of {len(files):,} files are read",)
 
 
-def _unnamed(folder: Path) -> list[Path]:
+def _log(path: Path) -> Path | None:
+    """The one table of a path: itself, or `events` or `interactions` of a folder; None where all its files are one."""
+    return (table_of(path, "events") or table_of(path, "interactions")) if path.is_dir() else path
+
+
+def _parts(path: Path) -> dict[str, Path]:
+    """The published parts that a folder holds, by name; none where it has a table of all events."""
+    if not path.is_dir() or _log(path) is not None:
+        return {}
+    return {name: found for name in _PARTS if (found := table_of(path, name)) is not None}
+
+
+def _unnamed(folder: Path) -> list[TableFile]:
     """The tables below a folder, but those of items and users."""
     others = {table for name in ("items", "users") if (table := table_of(folder, name)) is not None}
-    return [file for file in parts_of(folder) if not others & {file, *file.parents}]
+    return [table_file(file, folder) for file in parts_of(folder) if not others & {file, *file.parents}]
 
 
 def _joined(
     folder: Path, paths: Mapping[str, Path], columns: Mapping[str, str], skipped: list[Skipped] | None
 ) -> EventTable:
     """The published parts as one table with the columns that all of them have."""
-    for path in paths.values():
-        named_columns(column_names(path), columns, str(path))
-    wanted, text = own_columns(columns)
-    read = {name: read_rows(path, text, [*wanted, _INSIDE_TRAIN], skipped=skipped) for name, path in paths.items()}
-    kept = [
-        name for name in wanted[: len(EVENT_COLUMNS)] if all(name in table.column_names for table, _ in read.values())
+    read = {
+        name: events_of(files_of(path), columns, name=str(path), skipped=skipped, more=[_INSIDE_TRAIN])
+        for name, path in paths.items()
+    }
+    wanted = wanted_columns(columns)
+    tables = [events.table for events in read.values()]
+    kept = [name for name in wanted.names or () if all(name in table.column_names for table in tables)]
+    part = np.concatenate([_part_of(name, events.table) for name, events in read.items()])
+    names = [str(path) for path in paths.values()]
+    joined = concatenated([table.select(kept) for table in tables], names, wanted.text)
+    counted = [
+        Piece(events.table, sum(file.rows for file in events.where.parts), events.where.origin)
+        for events in read.values()
     ]
-    part = np.concatenate([_part_of(name, table) for name, (table, _) in read.items()])
-    joined = concatenated(
-        [table.select(kept) for table, _ in read.values()], str(folder), list(map(str, paths.values()))
-    )
-    where = Where(str(folder), [file for _, found in read.values() for file in found.parts])
-    pieces = {name: len(table) for name, (table, _) in read.items()}
+    parts = [file for events in read.values() for file in events.where.parts]
+    where = Where(str(folder), parts, origin=origin_of(counted))
+    pieces = {name: len(events.table) for name, events in read.items()}
     return EventTable(joined, named_columns(kept, columns, where), where, pieces, part)
 
 

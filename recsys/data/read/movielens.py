@@ -13,10 +13,13 @@ from typing import IO, NamedTuple
 
 import pyarrow as pa
 
-from recsys.data.read.formats import read_csv
+from recsys.data.read.cells.wanted import Wanted
+from recsys.data.read.storage.delimited import Dialect, parse
+from recsys.data.read.storage.location import is_remote
 from recsys.errors import DataError
 
 _EVENTS = {"userId": "user_id", "movieId": "item_id", "rating": "weight", "timestamp": "timestamp"}
+_RATINGS = Wanted(list(_EVENTS), ["userId", "movieId"])
 _GENRE_FLAGS = 5  # the column of `u.item` where the flags begin
 
 
@@ -68,7 +71,7 @@ class _Folder:
 
 def is_movielens(path: Path) -> bool:
     """Whether a folder or zip file holds the ratings and films of a published layout."""
-    return (path.is_dir() or path.suffix == ".zip") and _Folder(path).layout() is not None
+    return not is_remote(path) and (path.is_dir() or path.suffix == ".zip") and _Folder(path).layout() is not None
 
 
 def read_movielens(path: Path) -> tuple[pa.Table, pa.Table]:
@@ -97,17 +100,17 @@ def read_movielens(path: Path) -> tuple[pa.Table, pa.Table]:
 
 
 def _ratings_tab(stream: IO[bytes]) -> pa.Table:
-    return read_csv(stream, list(_EVENTS), ("userId", "movieId"), delimiter="\t", quote_char=False)
+    return parse(stream, Dialect(list(_EVENTS), "\t", headless=True, quotes=False), _RATINGS)
 
 
 def _ratings_dat(stream: IO[bytes]) -> pa.Table:
     """`user::item::rating::time`, read as if by `:`, which leaves an empty column between two."""
     names = ["userId", "", "movieId", " ", "rating", "  ", "timestamp"]
-    return read_csv(stream, names, ("userId", "movieId"), list(_EVENTS), delimiter=":", quote_char=False)
+    return parse(stream, Dialect(names, ":", headless=True, quotes=False), _RATINGS)
 
 
 def _ratings_csv(stream: IO[bytes]) -> pa.Table:
-    return read_csv(stream, list(_EVENTS), ("userId", "movieId"), list(_EVENTS))
+    return parse(stream, Dialect(list(_EVENTS)), _RATINGS)
 
 
 def _films_bar(folder: _Folder) -> list[tuple[str, str, list[str]]]:
@@ -132,7 +135,7 @@ def _films_dat(folder: _Folder) -> list[tuple[str, str, list[str]]]:
 
 def _films_csv(folder: _Folder) -> list[tuple[str, str, list[str]]]:
     names = ["movieId", "title", "genres"]
-    table = read_csv(io.BytesIO(folder.text("movies.csv").encode()), names, names, names)
+    table = parse(io.BytesIO(folder.text("movies.csv").encode()), Dialect(names), Wanted(names, names))
     columns = (table[name].cast(pa.string()).to_pylist() for name in names)
     return [(id_, title, _genres(genres)) for id_, title, genres in zip(*columns, strict=True)]
 

@@ -12,6 +12,8 @@ from recsys.arrays import I32, Array
 from recsys.data.check.findings import Finding, Where, refuse
 from recsys.data.check.ids import described_twice, odd_ids, unmet, unmet_parts
 from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published, TableRows, columns_of
+from recsys.data.read.cells.lists import in_brackets, lists_of_text
+from recsys.data.read.cells.plain import decoded, is_text
 from recsys.data.read.columns import id_text
 from recsys.data.read.event_log import Log, log_of
 from recsys.data.read.event_table import EventTable, event_table
@@ -44,11 +46,11 @@ def dataset_of(
     log = events if read is None else log_of(read)
     if part is not None:
         log = replace(log, part=part, part_name=part_name)
-    known = _described(items, "item", (columns or {}).get("item_id", "item_id"))
-    described, item_ids, item_features = _items(known)
+    known = _described(items, "item", columns or {})
+    described, item_ids, item_features = _items(known, columns or {})
     user_ids = IdMap.of(log.users)
     item_ids = IdMap.of(log.items) if item_ids is None else item_ids.extended(log.items)
-    people = _described(users, "user", (columns or {}).get("user_id", "user_id"))
+    people = _described(users, "user", columns or {})
     user_ids, user_features, user_row = _users(people, user_ids)
     found = _doubts(log, known, people, columns or {}, Where(name) if read is None else read.where)
     interactions, part = log.numbered(user_ids, item_ids)
@@ -65,6 +67,7 @@ def dataset_of(
         warnings=found,
         item_rows=None if known is None else TableRows(known.where, _item_row(len(known.ids), len(item_ids))),
         user_rows=None if people is None or user_row is None else TableRows(people.where, user_row),
+        notes=log.left_out(),
     )
 
 
@@ -97,11 +100,12 @@ class ItemTable(NamedTuple):
     where: Where
 
 
-def read_items(source: Any, own_name: str = "item_id") -> ItemTable:
+def read_items(source: Any, own_name: str = "item_id", columns: Mapping[str, str] | None = None) -> ItemTable:
     """A table of items, read as that of a data set is. Raises DataError as `dataset_of`."""
-    known = _described(source, "item", own_name)
+    columns = {"item_id": own_name, **(columns or {})}
+    known = _described(source, "item", columns)
     assert known is not None
-    shown, ids, features = _items(known)
+    shown, ids, features = _items(known, columns)
     assert ids is not None
     shown = _filled(shown, len(ids))
     return ItemTable(known.ids, shown, columns_of(ids, "item_id", shown, features), known.where)
@@ -115,16 +119,22 @@ class _Known(NamedTuple):
     where: Where
 
 
-def _described(source: Any, what: str, own_name: str) -> _Known | None:
+def described_text(own_name: str, what: str, columns: Mapping[str, str]) -> list[str]:
+    """The columns of a table of items or users that stay text: ids, as the events or as we call them, and titles."""
+    own = [name for role, name in columns.items() if role in ITEM_COLUMNS]
+    return [own_name, f"{what}_id", *own, *ITEM_COLUMNS, *ALIASES.values()]
+
+
+def _described(source: Any, what: str, columns: Mapping[str, str]) -> _Known | None:
     """What a table says of each item or user; None without a table.
 
-    own_name: what the events call the id; the table may call it so or by the standard name.
+    columns: the user's own names. What the events call the id, the table may call so or by the standard name.
     """
     if source is None:
         return None
     standard = f"{what}_id"
-    text = [own_name, standard, *ITEM_COLUMNS, *ALIASES.values()]
-    table, where = read_rows(source, text, name=f"{what}s")
+    own_name = columns.get(standard, standard)
+    table, where = read_rows(source, described_text(own_name, what, columns), name=f"{what}s")
     name = id_column(table, own_name, standard)
     if name is None:
         wanted = " or ".join(repr(one) for one in dict.fromkeys((own_name, standard)))
@@ -134,18 +144,38 @@ def _described(source: Any, what: str, own_name: str) -> _Known | None:
     return _Known(table.drop_columns([name]), ids.dictionary.to_pylist(), where)
 
 
-def _items(known: _Known | None) -> tuple[pa.Table, IdMap | None, pa.Table | None]:
-    """The standard columns, the map of the ids, and the other columns, if there are any."""
+def _items(known: _Known | None, names: Mapping[str, str]) -> tuple[pa.Table, IdMap | None, pa.Table | None]:
+    """The standard columns, the map of the ids, and the other columns, if there are any. names: the user's own."""
+    asked = {name: own for name, own in names.items() if name in ITEM_COLUMNS}
     if known is None:
+        if asked:
+            name, own = next(iter(asked.items()))
+            raise DataError(
+                f"columns.{name} = {own!r} is about a table of items, and there is none. Name it: items=PATH."
+            )
         return pa.table({}), None, None
     columns, taken = {}, list[str]()
     for name in ITEM_COLUMNS:
-        present = [own for own in (ALIASES.get(name, name), name) if own in known.table.column_names]
+        if name in asked and asked[name] not in known.table.column_names:
+            raise DataError(
+                f"{known.where} has no column {asked[name]!r} for the {name}; its columns are "
+                f"{', '.join(known.table.column_names)}. Mend columns.{name}."
+            )
+        wanted = [asked[name]] if name in asked else [ALIASES.get(name, name), name]
+        present = [own for own in wanted if own in known.table.column_names]
         if present:
             columns[name] = _conformed(known.table[present[0]], name, present[0], known.where)
             taken.append(present[0])
-    others = known.table.drop_columns(taken)
+    others = _with_lists(known.table.drop_columns(taken))
     return pa.table(columns), IdMap.of(known.ids), others if others.num_columns else None
+
+
+def _with_lists(table: pa.Table) -> pa.Table:
+    """The table with lists for the columns of text that hold nothing but lists in brackets."""
+    for at, column in enumerate(table.columns):
+        if is_text(decoded(column[:0]).type) and (lists := lists_of_text(column)) is not None:
+            table = table.set_column(at, table.column_names[at], lists)
+    return table
 
 
 def _item_row(described: int, n: int) -> I32:
@@ -162,7 +192,7 @@ def _users(known: _Known | None, ids: IdMap) -> tuple[IdMap, pa.Table | None, I3
     ids = ids.extended(known.ids)
     row = np.full(len(ids), -1, np.int32)
     row[ids.indices(known.ids)] = np.arange(len(known.ids))
-    return ids, known.table.take(pa.array(row, mask=row < 0)), row
+    return ids, _with_lists(known.table).take(pa.array(row, mask=row < 0)), row
 
 
 def id_column(table: pa.Table, own_name: str, standard: str) -> str | None:
@@ -176,15 +206,19 @@ def _conformed(column: pa.ChunkedArray, name: str, own_name: str, where: str) ->
     try:
         if name != "categories" or pa.types.is_nested(column.type):
             return column.cast(ITEM_COLUMNS[name])
-        text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+        text = pc.utf8_trim_whitespace(decoded(column).cast(pa.string()))
     except pa.ArrowException:
         raise DataError(
             f"column {own_name!r} of {where} holds {column.type}, which cannot be read as {name}. Convert it to text."
         ) from None
-    text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)  # no category is not one without a name
+    text = pc.if_else(pc.equal(text, ""), None, text)  # no category is not one without a name
+    within = in_brackets(text)
     marks = ("|", ",", " ") if own_name == "genres" else ("|", ",")
-    mark = next((mark for mark in marks if pc.any(pc.match_substring(text, mark)).as_py()), "|")
-    return pc.split_pattern_regex(text, r"\s+" if mark == " " else rf"\s*[{mark}]\s*")
+    plain_text = pc.if_else(within, None, text)
+    mark = next((mark for mark in marks if pc.any(pc.match_substring(plain_text, mark)).as_py()), "|")
+    split = pc.split_pattern_regex(text, r"\s+" if mark == " " else rf"\s*[{mark}]\s*")
+    lists = lists_of_text(pc.if_else(within, text, None))
+    return split if lists is None else pc.if_else(within, lists.cast(split.type), split)
 
 
 def _filled(items: pa.Table, n: int) -> pa.Table:

@@ -8,7 +8,8 @@ from recsys.arrays import Bool
 from recsys.data.check.findings import Finding, rows
 
 _DATE = r"^\d{4}-\d\d-\d\d"
-_FORMS = (r"^-?\d+(\.\d*)?$", _DATE + r"([T ][\d:.]+)?$", _DATE + r"[T ][\d:.]+(Z|[+-]\d\d(:?\d\d)?)$")
+_ZONE = r"(Z|[+-]\d\d(:?\d\d)?)"
+_FORMS = (r"^-?\d+(\.\d*)?$", _DATE + r"([T ][\d:.]+)?$", _DATE + rf"[T ][\d:.]+ ?({_ZONE}|UTC)$")
 _NUMBER, _NAIVE, _ZONED = range(len(_FORMS))
 _FIX = "Write unix seconds or dates like 2026-01-31T12:00:00Z, in all rows alike."
 
@@ -41,8 +42,11 @@ def times_of_text(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, 
 def _converted(text: pa.ChunkedArray, form: int) -> pa.ChunkedArray:
     """Text of one form, cast by the coarsest type that holds it; null where a row is no such time (a 30 February)."""
     zone = "UTC" if form == _ZONED else None
+    if form == _ZONED:  # Snowflake puts a blank before the zone, BigQuery writes its name
+        text = pc.replace_substring_regex(text, " ?UTC$", "Z")
+        text = pc.replace_substring_regex(text, rf" {_ZONE}$", r"\1")
     kinds = {
-        _NUMBER: [pa.float64()],
+        _NUMBER: [pa.int64(), pa.float64()],
         _NAIVE: [pa.date32(), *(pa.timestamp(unit) for unit in ("s", "us", "ns"))],
         _ZONED: [pa.timestamp(unit, zone) for unit in ("s", "us", "ns")],
     }[form]
@@ -52,7 +56,7 @@ def _converted(text: pa.ChunkedArray, form: int) -> pa.ChunkedArray:
         except pa.ArrowException:
             continue
     finest = "ns" if pc.any(pc.match_substring_regex(text, r"\.\d{7}")).as_py() else "us"
-    kind = kinds[0] if form == _NUMBER else pa.timestamp(finest, zone)
+    kind = pa.float64() if form == _NUMBER else pa.timestamp(finest, zone)
     return pa.chunked_array(_halved(text, kind), kind)
 
 

@@ -15,9 +15,11 @@ import pyarrow as pa
 
 from recsys.arrays import I64, Array, Bool, Ragged, blocks_of
 from recsys.data.check.findings import Finding, Level, errors, refuse, rows, whole
-from recsys.data.read.columns import id_text, one_dictionary, parse_times
+from recsys.data.read.cells.casts import one_dictionary
+from recsys.data.read.columns import id_text, parse_times
 from recsys.data.read.event_table import EventTable, event_table
 from recsys.data.read.load import read_events
+from recsys.data.read.storage.location import is_remote, path_of
 from recsys.data.split.holdout import Holdout, Split
 from recsys.errors import DataError
 from recsys.matrix import on_disk
@@ -151,8 +153,8 @@ def _logs(train: Any, test: Any, columns: Mapping[str, str]) -> tuple[_Log, _Log
 
 
 def _read(source: Any, columns: Mapping[str, str], name: str) -> EventTable:
-    if isinstance(source, str | Path):
-        read = read_events(Path(source), columns)
+    if isinstance(source, str | Path) or is_remote(source):
+        read = read_events(path_of(source), columns)
     else:
         read = event_table(source, columns, name=name)
     if not len(read.table):

@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys.data.read import columns
-from recsys.data.read.columns import id_text, one_dictionary, parse_ids, parse_weights
+from recsys.data.read.cells import casts
+from recsys.data.read.cells.casts import one_dictionary
+from recsys.data.read.columns import id_text, parse_ids, parse_weights
 from recsys.ids import MAX_ID_CHARACTERS
 
 
@@ -42,14 +43,14 @@ def test_bad_values_are_all_found_wherever_they_stand(bad: set[int]) -> None:
 
 def test_one_bad_value_among_many_costs_few_casts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Out of range for its type, which no look at the text tells."""
-    casts, real = [], columns._casts
-    monkeypatch.setattr(columns, "_casts", lambda *arguments: casts.append(1) or real(*arguments))
+    calls, real = [], casts.casts
+    monkeypatch.setattr(casts, "casts", lambda *arguments: calls.append(1) or real(*arguments))
     values = pa.chunked_array([pa.array([*range(10_000), 300])])
-    wrong = columns._stubborn(values.combine_chunks().cast(pa.int64()), pa.int16(), True)
+    wrong = casts._stubborn(values.combine_chunks().cast(pa.int64()), pa.int16(), True)
     assert not wrong.any()
-    wrong = columns._stubborn(pa.array([*range(10_000), 70_000]), pa.int16(), True)
+    wrong = casts._stubborn(pa.array([*range(10_000), 70_000]), pa.int16(), True)
     assert wrong.tolist() == [False] * 10_000 + [True]
-    assert len(casts) < 40
+    assert len(calls) < 40
 
 
 def test_ids_that_no_request_can_send_are_refused_and_their_rows_left_out() -> None:

@@ -211,8 +211,8 @@ def test_a_wrong_split_value_is_named(values: list[Any], named: str, tmp_path: P
 
 
 def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'user_id' holds int64 in .*test.parquet, but \w+ in .*train.parquet. Write"):
-        load_dataset(write(tmp_path / "a", train=EVENTS, test={"user_id": [1], "item_id": ["x"]}))
+    with pytest.raises(DataError, match=r"'user_id' holds .*train.*test.*Give it the same type in each"):
+        load_dataset(write(tmp_path / "a", train=EVENTS, test={"user_id": [1.0], "item_id": ["x"]}))
     with pytest.raises(DataError, match=r"test.parquet has no column 'item_id' for the item_id"):
         load_dataset(write(tmp_path / "b", train=EVENTS, test={"user_id": ["u"], "item": ["x"]}))
     with pytest.raises(DataError, match=r"test.parquet has no column 'stars' for the weight"):

@@ -100,7 +100,7 @@ def test_an_empty_id_is_refused_with_column_count_and_row(form: str, role: str, 
     columns[role] = ["a", "", "c", ""]
     message = refusal(table_as(form, columns, tmp_path))
     assert f"column {role!r}" in message
-    assert "2 of 4 rows have an empty id, first row 2. Drop or fill these rows." in message
+    assert "2 of 4 rows have an empty id, first row 2. Drop or fill these rows" in message
 
 
 @pytest.mark.parametrize("form", ["parquet", "frame", "arrow"])
@@ -126,9 +126,8 @@ def test_whole_numbers_and_categories_become_their_digits_and_names() -> None:
     assert "floating-point" in refusal(pd.DataFrame({"user_id": pd.Categorical([1.0]), "item_id": ["a"]}))
 
 
-@pytest.mark.parametrize("bad", [[["a"], ["b"]], [b"a", b"\xff"], [{"x": 1}, {"x": 2}]])
-def test_ids_that_are_no_text_are_refused_by_column(bad: list[Any]) -> None:
-    message = refusal(pa.table({"user_id": bad, "item_id": ["a", "b"]}))
+def test_ids_that_are_no_text_are_refused_by_column() -> None:
+    message = refusal(pa.table({"user_id": [b"a", b"\xff"], "item_id": ["a", "b"]}))
     assert "column 'user_id' of events" in message
     assert "cannot be read as ids, first row" in message
 
@@ -191,8 +190,8 @@ def test_times_of_a_csv_are_parsed(text: str, seconds: int, tmp_path: Path) -> N
     [
         ([5, -1, -2], "2 of 3 rows have a time before 1970, first row 2", "mend these rows"),
         ([5.0, 5.0, -0.5], "1 of 3 rows have a time before 1970, first row 3", "mend these rows"),
-        ([5, 6, 1_700_000_000_000], "1 of 3 rows have a time after the year 5000, first row 3", "divide milliseconds"),
-        ([1e300, 5.0, float("inf")], "2 of 3 rows have a time after the year 5000, first row 1", "divide milliseconds"),
+        ([5, 6, 1_700_000_000_000], "1 of 3 rows have a time after the year 5000, first row 3", "timestamp:ms"),
+        ([1e300, 5.0, float("inf")], "2 of 3 rows have a time after the year 5000, first row 1", "timestamp:ms"),
         ([5.0, float("nan"), 5.0], "1 of 3 rows have no time, first row 2", "Drop these rows"),
         ([5, 6, None], "1 of 3 rows have no time, first row 3", "Drop these rows"),
         (["5", "6", ""], "1 of 3 rows have no time, first row 3", "Drop these rows"),
@@ -282,15 +281,18 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(name: str, content: by
 
 def test_files_that_cannot_be_tables_are_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "header.csv").write_text("user_id,item_id\n")
-    (tmp_path / "events.txt").write_text("user_id,item_id\na,b\n")
+    (tmp_path / "events.xml").write_text("user_id,item_id\na,b\n")
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "latin.csv").write_bytes(b"user_id,item_id\n\xe9a,b\n")
     (tmp_path / "ragged.csv").write_text("user_id,item_id\na,b\na,b,c\n")
     assert "has no rows; a data set needs at least one event" in refusal(tmp_path / "header.csv")
-    message = refusal(tmp_path / "events.txt")
-    assert "must end in .parquet, .csv, .csv.gz, .jsonl, .jsonl.gz; rename or convert it" in message
+    message = refusal(tmp_path / "events.xml")
+    assert (
+        "must end in .parquet, .csv, .tsv, .jsonl, .json or a packed one such as .csv.gz; rename or convert it"
+        in message
+    )
     assert "is a folder without tables; name a .parquet" in refusal(tmp_path / "folder.csv")
     assert "is not there; name a .parquet" in refusal(tmp_path / "none.csv")
     assert "invalid UTF8 data, first in line 2" in refusal(tmp_path / "latin.csv")
     assert "Expected 2 columns, got 3" in refusal(tmp_path / "ragged.csv")
-    assert "a pandas DataFrame or an Arrow table, got list" in refusal([("a", "b")])
+    assert "a DataFrame of pandas or polars, or an Arrow table, got list" in refusal([("a", "b")])
