@@ -1,4 +1,4 @@
-"""Commands about items that came after training: encode, add."""
+"""Commands about items after training: encode and add new ones, hide and show."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,16 +10,20 @@ import click
 from recsys.pipelines.commands.stage import stage
 
 if TYPE_CHECKING:
+    from recsys.bundle.content import Content
     from recsys.data.read.tables import ItemTable
 
 _BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
 _FILE = click.argument("file", type=click.Path(path_type=Path))
 _ID = click.option("--item-col", "own_name", default="item_id", show_default=True, help="Column with the item ids.")
+_TO = click.option(
+    "--to", type=click.Path(path_type=Path), help="Folder of bundles to publish in; default BUNDLE itself."
+)
 
 
 @click.group()
 def items() -> None:
-    """Give brand-new items their vectors from their features (a two_tower model with item_features)."""
+    """Items after training: vectors of brand-new ones (a two_tower model with item_features), hide, show."""
 
 
 @items.command()
@@ -70,7 +74,7 @@ def _placing(table: "ItemTable") -> Iterator[None]:
 @_BUNDLE
 @_FILE
 @_ID
-@click.option("--to", type=click.Path(path_type=Path), help="Folder of bundles to publish in; default BUNDLE itself.")
+@_TO
 @stage
 def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool) -> Any:
     """Publish BUNDLE (a folder of bundles) with the new items of FILE; a running service swaps to it.
@@ -80,7 +84,6 @@ def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool)
     from recsys.answers.new_items import with_items
     from recsys.bundle.bundle import load
     from recsys.bundle.root import current
-    from recsys.bundle.write import publish
     from recsys.data.read.tables import read_items
     from recsys.errors import BundleError
     from recsys.pipelines.console import Steps
@@ -95,10 +98,101 @@ def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool)
     if not found.added:
         steps.say(f"{file} has no item that bundle {loaded.bundle_id} does not know: nothing was published.")
         return {"bundle": str(source), "root": str(root), "added": 0, "kept": found.kept}
-    if to is None and current(root) != source:
-        raise BundleError(f"{root} points to another bundle since this began; run it again, to add to that one.")
-    folder = publish(root, found.content)
+    folder = _published(root, source, to, found.content)
     steps.say(
         f"{folder} has {found.added:,} new items beside {len(loaded.item_ids):,} and is the current one of {root}."
     )
     return {"bundle": str(folder), "root": str(root), "added": found.added, "kept": found.kept}
+
+
+@items.command()
+@_BUNDLE
+@click.argument("ids", nargs=-1)
+@click.option("--file", type=click.Path(path_type=Path), help="Ids, one a line, or a table of items.")
+@_ID
+@_TO
+@stage
+def hide(bundle: Path, ids: tuple[str, ...], file: Path | None, own_name: str, to: Path | None, as_json: bool) -> Any:
+    """Publish BUNDLE (a folder of bundles) with these items hidden: nobody is answered one, whatever asks."""
+    return _show(bundle, ids, file, own_name, to, as_json, shown=False)
+
+
+@items.command()
+@_BUNDLE
+@click.argument("ids", nargs=-1)
+@click.option("--file", type=click.Path(path_type=Path), help="Ids, one a line, or a table of items.")
+@click.option("--only", is_flag=True, help="Hide all others: the list is what there is.")
+@_ID
+@_TO
+@stage
+def show(
+    bundle: Path,
+    ids: tuple[str, ...],
+    file: Path | None,
+    only: bool,
+    own_name: str,
+    to: Path | None,
+    as_json: bool,
+) -> Any:
+    """Publish BUNDLE (a folder of bundles) with these items shown again."""
+    return _show(bundle, ids, file, own_name, to, as_json, shown=True, only=only)
+
+
+def _show(
+    bundle: Path,
+    ids: tuple[str, ...],
+    file: Path | None,
+    own_name: str,
+    to: Path | None,
+    as_json: bool,
+    *,
+    shown: bool,
+    only: bool = False,
+) -> Any:
+    from dataclasses import replace
+
+    import numpy as np
+
+    from recsys.bundle.bundle import load
+    from recsys.bundle.root import current
+    from recsys.errors import BundleError, SettingError
+    from recsys.pipelines.console import Steps
+    from recsys.pipelines.imports import read_ids
+
+    source = current(bundle)
+    root = to or bundle
+    if root == source:
+        raise BundleError(f"{bundle} is one bundle, which is never changed; name a folder of bundles with --to.")
+    if file is not None and not file.is_file():
+        raise SettingError(f"there is no file {file}; check the path.")
+    named = [*ids, *([] if file is None else read_ids(file, "item", own_name))]
+    if not named:
+        raise SettingError("name ids of items, or a file of them: --file FILE.")
+    loaded, steps = load(source), Steps(quiet=as_json)
+    found = loaded.item_ids.indices(named)
+    unknown = [one for one, index in zip(named, found, strict=True) if index < 0]
+    if len(unknown) == len(named):
+        raise SettingError(
+            f"none of the {len(named):,} ids is in bundle {loaded.bundle_id}; the first is {named[0]!r}."
+        )
+    if unknown:
+        steps.warn(f"{len(unknown):,} of {len(named):,} ids are not in the bundle; the first is {unknown[0]!r}.")
+    catalogue = loaded.catalogue.showing(np.arange(len(loaded.item_ids)), False) if only else loaded.catalogue
+    catalogue = catalogue.showing(found[found >= 0], shown)
+    folder = _published(root, source, to, replace(loaded.content(), catalogue=catalogue))
+    assert catalogue.availability is not None
+    assert catalogue.availability.shown is not None
+    hidden = int((~catalogue.availability.shown).sum())
+    steps.say(f"{folder} hides {hidden:,} of {len(loaded.item_ids):,} items and is the current one of {root}.")
+    return {"bundle": str(folder), "root": str(root), "hidden": hidden, "unknown": len(unknown)}
+
+
+def _published(root: Path, source: Path, to: Path | None, content: "Content") -> Path:
+    """Publishes what was made of the bundle `source`, unless another one became current meanwhile."""
+    from recsys.bundle.root import current
+    from recsys.bundle.write import publish
+    from recsys.errors import BundleError
+
+    if to is None and current(root) != source:
+        raise BundleError(f"{root} points to another bundle since this began; run it again, to change that one.")
+    return publish(root, content)

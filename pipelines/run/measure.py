@@ -56,9 +56,15 @@ def baselines(run: Run) -> dict[str, Embeddings | TrainedRanker]:
 
 def recommender_for(run: Run, learned: Embeddings | TrainedRanker) -> Recommender:
     """The recommender of what was learned, with the rules of the run around it."""
-    train = run.holdout.train
-    names, domains = train.interactions.event_names, Catalogue(train.items).domains
-    return recommender_of(learned, run.fallback, run.settings.seen, event_names=names, domains=domains)
+    names, catalogue = run.holdout.train.interactions.event_names, Catalogue(run.holdout.train.items)
+    return recommender_of(
+        learned,
+        run.fallback,
+        run.settings.seen,
+        event_names=names,
+        domains=catalogue.domains,
+        availability=catalogue.availability,
+    )
 
 
 def judge(

@@ -1,5 +1,6 @@
 """Why a user gets an item, or does not: its rank, its score, and what of the history spoke for it."""
 
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,7 +28,7 @@ class Explanation:
     """A user and an item.
 
     rank: from 1, among `ranked` items that the rules allow this user, or None with `not_because` in a word (`unknown`,
-    `no vector`, `seen`, `rules`) and `why` in a sentence. score: None where the model gives none.
+    `no vector`, `unavailable`, `seen`, `rules`) and `why` in a sentence. score: None where the model gives none.
     shares: biggest first, empty where the model cannot say. exact: whether they sum to the score; else they come from
     the parts of a mixture that can say. like: where shares are not exact, the item of the history that is most like
     this one, which is not a cause.
@@ -56,7 +57,7 @@ def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = Non
     users = (
         stored_users(bundle, np.array([row]), now)
         if row >= 0
-        else Users.unknown(bundle.histories.empty(1), np.zeros(1, np.int64))
+        else Users.unknown(bundle.histories.empty(1), np.array([int(time.time()) if now is None else now], np.int64))
     )
     answer = bundle.recommender.recommend(users, bundle.recommender.n_items)
     source, ranked = int(answer.source[0]), int((answer.ids[0] >= 0).sum())
@@ -102,6 +103,10 @@ def _said(
     available = bundle.recommender.available
     if rank is None and available is not None and not available[item]:
         return "no vector", f"{name} has no vector: nobody had it in the training data, so nobody gets it."
+    assert users.now is not None
+    allowed = bundle.recommender.available_at(int(users.now[0]))
+    if rank is None and allowed is not None and not allowed[item]:
+        return "unavailable", f"{name} is hidden, or not to be had now: nobody gets it."
     if rank is None and item in users.history.items.values:
         return "seen", f"{name} is in the history of user {user_id!r}, and the seen policy keeps it out."
     if rank is None:

@@ -1,6 +1,7 @@
 """Items that came after training: their vectors from their features, and a bundle in which they are retrieved."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,6 @@ from recsys.encoders.features import WrongValueError, table_of
 from recsys.errors import DataError, RequestError
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.embeddings import Embeddings
-from recsys.retrieval.seen import SeenSettings
 
 _BLOCK = 1 << 14  # items encoded at a time
 
@@ -95,24 +95,16 @@ def with_items(
     except WrongValueError as error:
         row = int(fresh[error.row])
         raise error.at(f"row {row + 1}", row) from None
-    manifest = bundle.manifest
     items = np.concatenate([bundle.item_vectors, vectors])
     new = np.arange(len(bundle.item_vectors), len(items), dtype=np.int32)
-    lineage = dict(manifest["lineage"])
+    lineage = dict(bundle.manifest["lineage"])
     lineage["added_items"] = [*lineage.get("added_items", []), {"to": bundle.bundle_id, "count": len(new)}]
-    content = Content(
-        name=str(manifest["name"]),
+    content = replace(
+        bundle.content(),
         embeddings=Embeddings(items, bundle.encoder, bundle.item_encoder),
-        user_ids=bundle.user_ids,
         item_ids=bundle.item_ids.extended([ids[int(row)] for row in fresh]),
         catalogue=bundle.catalogue.followed_by(catalogue.take(pa.array(fresh))),
-        histories=bundle.histories,
-        event_names=bundle.event_names,
-        event_weights=bundle.event_weights,
-        duplicates=bundle.duplicates,
         fallback=np.concatenate([bundle.recommender.fallback, new]),
-        fallback_days=manifest["fallback"]["days"],
-        seen=SeenSettings.of(manifest["seen"]),
         lineage=lineage,
     )
     return Extended(content, len(new), len(ids) - len(new))

@@ -1,5 +1,6 @@
 """The items nearest to an item, or to a vector, of a bundle."""
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,7 +36,9 @@ def nearest(bundle: Bundle, vector: F32, k: int, without: Sequence[int] = ()) ->
     lengths = bundle.norms.copy()
     lengths[lengths == 0] = np.inf
     cosines = np.asarray(bundle.item_vectors @ unit / lengths, np.float32)[None]
-    ids, scores = best_allowed(cosines, k, Ragged.of([without]), None, bundle.recommender.available)
+    ids, scores = best_allowed(
+        cosines, k, Ragged.of([without]), None, bundle.recommender.available_at(int(time.time()))
+    )
     return [
         Suggestion(bundle.item_ids[other], float(score), bundle.catalogue.title(int(other)))
         for other, score in zip(ids[0], scores[0], strict=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from recsys.arrays import F32, Bool, Ragged
 from recsys.bundle.catalogue import Catalogue
+from recsys.bundle.content import Content
 from recsys.bundle.golden import check_golden
 from recsys.bundle.manifest import verify
 from recsys.encoders.encoder import Encoder, ItemEncoder, load_encoder, load_item_encoder
@@ -24,6 +25,7 @@ from recsys.ids import IdMap
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.index import read_index, vectors_of
 from recsys.retrieval.recommender import Recommender, recommender_of
+from recsys.retrieval.seen import SeenSettings
 from recsys.retrieval.vector_ranker import VectorRanker
 
 
@@ -102,6 +104,24 @@ class Bundle:
         """What people call an item: its title, or its id where it has none."""
         return self.catalogue.title(item) or self.item_ids[item]
 
+    def content(self) -> Content:
+        """What it holds, to be written again with something else in it."""
+        return Content(
+            name=str(self.manifest["name"]),
+            embeddings=Embeddings(self.item_vectors, self.encoder, self.item_encoder),
+            user_ids=self.user_ids,
+            item_ids=self.item_ids,
+            catalogue=self.catalogue,
+            histories=self.histories,
+            event_names=self.event_names,
+            event_weights=self.event_weights,
+            duplicates=self.duplicates,
+            fallback=self.recommender.fallback,
+            fallback_days=self.manifest["fallback"]["days"],
+            seen=SeenSettings.of(self.manifest["seen"]),
+            lineage=self.manifest["lineage"],
+        )
+
 
 def load(folder: Path) -> Bundle:
     """A verified bundle whose golden queries give the answers that they gave when it was written."""
@@ -125,6 +145,7 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
         )
     catalogue, fallback = Catalogue.load(folder / "items.arrow"), map_array(folder / "fallback.npy")
     known: Any = {"event_names": tuple(manifest.get("event_names", ())), "domains": catalogue.domains}
+    known["availability"] = catalogue.availability
     recommender = recommender_of(Embeddings(vectors, encoder), fallback, manifest["seen"], index, **known)
     files = {name: f"histories.{name}.npy" for name in DTYPES}
     beside = {name: map_array(folder / file) for name, file in files.items() if file in manifest["files"]}

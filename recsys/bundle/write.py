@@ -76,6 +76,7 @@ def _writers(content: Content) -> dict[str, Callable[[Path], object]]:
     if past.weight is not None and (past.weight == 1).all():
         past = replace(past, weight=None)  # as if there were none
     known: Any = {"event_names": content.event_names, "domains": content.catalogue.domains}
+    known["availability"] = content.catalogue.availability
     exact = recommender_of(content.embeddings, content.fallback, content.seen, **known)
     golden = json.dumps(make_golden(exact, Users.known(np.arange(past.items.rows), past))).encode()
     arrays: dict[str, Array] = {

@@ -17,6 +17,7 @@ from recsys.history import DTYPES, Histories
 from recsys.ids import IdMap
 
 ITEM_COLUMNS = {"title": pa.string(), "domain": pa.string(), "categories": pa.list_(pa.string())}
+AVAILABILITY = {"available": pa.bool_(), "available_from": pa.int64(), "available_to": pa.int64()}  # unix seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,8 @@ class Dataset:
     interactions: what is learned from and judged on. whole: these and beside them, in one order, the events that were
     had but are left out of learning, with weight 0 (`recsys.data.prepare`), or below 0 where they say "not this"; None
     where nothing is left out.
-    items: Arrow table, row i describes item i; a title, null where none is known, and
-    perhaps the other columns of ITEM_COLUMNS. target_event: the only event type that a split asks for, and that
+    items: Arrow table, row i describes item i; a title, null where none is known, and perhaps the other columns of
+    ITEM_COLUMNS and AVAILABILITY. target_event: the only event type that a split asks for, and that
     counts as having had an item; None = all. item_features, user_features: whatever other columns the tables of items
     and users had, row i describing item or user i; null where one is not described. warnings: what reading noticed and
     does not refuse, in sentences: ids that a tool has spoilt, tables that share no id. item_rows, user_rows: where

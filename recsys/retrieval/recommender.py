@@ -10,6 +10,7 @@ from recsys.arrays import F32, I32, Bool, Ragged, beside
 from recsys.encoders.encoder import FALLBACK
 from recsys.encoders.users import Users
 from recsys.errors import RequestError
+from recsys.retrieval.availability import Availability
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.ranker import Answer, Ranker, TrainedRanker, best_allowed, block_rows
 from recsys.retrieval.seen import SeenPolicy, SeenSettings, seen_policy
@@ -26,13 +27,15 @@ class Recommender:
     fallback: int32 (n_items,), every item, best first: the answer where the ranker cannot say. seen: "exclude" keeps
     the items of a user's history out of their answer, "allow" does not, a SeenPolicy decides by time, event type and
     domain; an item of an event of weight below 0, which says "not this", never comes. available: (n_items,), false for
-    items that nobody gets (never trained, deleted, out of stock), or None.
+    items that nobody can get for want of a vector, or None. availability: which of the others may be answered, and
+    when; None = all, always.
     """
 
     ranker: Ranker
     fallback: I32
     seen: str | SeenPolicy = "exclude"
     available: Bool | None = None
+    availability: Availability | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.seen, SeenPolicy) and self.seen not in SEEN_POLICIES:
@@ -53,20 +56,41 @@ class Recommender:
         if k < 1:
             raise RequestError(f"k must be at least 1, got {k}.")
         forbid = self._forbidden(users, deny)
-        answer = self.ranker.top(users, k, forbid=forbid, among=among, available=self.available)
+        if self.availability is None:
+            return self._answered(users, k, forbid, among, self.available)
+        shape = (len(users), k)
+        found = Answer(np.empty(shape, np.int64), np.empty(shape, np.float32), np.empty(len(users), np.int8))
+        for rows, available in self.availability.by_moment(users.now, len(users)):
+            part = None if among is None else among.take(rows)
+            answer = self._answered(users.take(rows), k, forbid.take(rows), part, self._with_vector(available))
+            found.ids[rows], found.scores[rows], found.source[rows] = answer.ids, answer.scores, answer.source
+        return found
+
+    def available_at(self, now: int | None) -> Bool | None:
+        """(n_items,): which items anybody may be answered at a unix second; None = all."""
+        return self.available if self.availability is None else self._with_vector(self.availability.at(now))
+
+    def _with_vector(self, available: Bool | None) -> Bool | None:
+        if self.available is None:
+            return available
+        return self.available if available is None else available & self.available
+
+    def _answered(self, users: Users, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None) -> Answer:
+        """The answer under rules that are the same for all these users."""
+        answer = self.ranker.top(users, k, forbid=forbid, among=among, available=available)
         rows = np.flatnonzero(answer.source == FALLBACK)
         if not len(rows):
             return answer
         scores = self._fallback_scores()
         if among is None:
-            order = self.fallback if self.available is None else self.fallback[self.available[self.fallback]]
+            order = self.fallback if available is None else self.fallback[available[self.fallback]]
             answer.ids[rows], answer.scores[rows] = top_shared(order, scores, k, forbid.take(rows))
             return answer
         size = block_rows(self.n_items)
         for start in range(0, len(rows), size):
             block = rows[start : start + size]
             alike = np.repeat(scores[None], len(block), axis=0)
-            found = best_allowed(alike, k, forbid.take(block), among.take(block), self.available)
+            found = best_allowed(alike, k, forbid.take(block), among.take(block), available)
             answer.ids[block], answer.scores[block] = found
         return answer
 
@@ -96,10 +120,12 @@ def recommender_of(
     *,
     event_names: tuple[str, ...] = (),
     domains: Mapping[str, I32] | None = None,
+    availability: Availability | None = None,
 ) -> Recommender:
     """The recommender of evaluation (no index) and of a loaded bundle (its FAISS index): the same rules around both.
 
-    event_names, domains: the event types and the items by domain that a seen policy may name.
+    event_names, domains: the event types and the items by domain that a seen policy may name. availability: which items
+    may be answered, and when.
     """
     policy = seen_policy(seen, len(fallback), event_names, domains)
-    return Recommender(ranker_of(learned, index), fallback, policy, learned.trained)
+    return Recommender(ranker_of(learned, index), fallback, policy, learned.trained, availability)

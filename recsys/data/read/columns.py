@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from recsys.arrays import F32, I8, I32, I64, Array, Bool
 from recsys.data.check.findings import Finding, refuse, rows, whole
-from recsys.data.dataset import ITEM_COLUMNS
+from recsys.data.dataset import AVAILABILITY, ITEM_COLUMNS
 from recsys.data.read.cells.casts import casts, one_dictionary, uncastable
 from recsys.data.read.cells.plain import decoded, is_text, plain, text_of
 from recsys.data.read.cells.wanted import EVENT_COLUMNS, UNITS, counts_up, looks_like_value, unit_of
@@ -30,7 +30,7 @@ MISSING_FIXES = {
     "user_id": "Drop or fill these rows; prepare.missing_users=drop leaves them out.",
     "item_id": "Drop or fill these rows.",
 }
-COLUMN_ROLES = (*EVENT_COLUMNS, *ITEM_COLUMNS)
+COLUMN_ROLES = (*EVENT_COLUMNS, *ITEM_COLUMNS, *AVAILABILITY)
 OPTIONS = dict(
     zip(EVENT_COLUMNS, ("--user-col", "--item-col", "--time-col", "--event-col", "--weight-col"), strict=True)
 )

@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 from recsys.arrays import I32, Array
 from recsys.data.check.findings import Finding, Where, refuse
 from recsys.data.check.ids import described_twice, odd_ids, unmet, unmet_parts
-from recsys.data.dataset import ITEM_COLUMNS, Dataset, Published, TableRows, columns_of
+from recsys.data.dataset import AVAILABILITY, ITEM_COLUMNS, Dataset, Published, TableRows, columns_of
+from recsys.data.read.cells.flags import parse_flags
 from recsys.data.read.cells.lists import in_brackets, lists_of_text
 from recsys.data.read.cells.plain import decoded, is_text
-from recsys.data.read.columns import id_text
+from recsys.data.read.columns import id_text, parse_times
 from recsys.data.read.event_log import Log, log_of
 from recsys.data.read.event_table import EventTable, event_table
 from recsys.data.read.files import column_names, read_rows
@@ -91,8 +92,8 @@ def _read(events: Any, columns: Mapping[str, str], name: str) -> EventTable:
 
 
 class ItemTable(NamedTuple):
-    """A table of items by itself. shown: the columns of ITEM_COLUMNS, as far as it has them; described: all columns.
-    where: what it is called, and which file a row stands in."""
+    """A table of items by itself. shown: those columns of ITEM_COLUMNS and AVAILABILITY that it has; described: all
+    columns. where: what it is called, and which file a row stands in."""
 
     ids: list[str]
     shown: pa.Table
@@ -146,7 +147,7 @@ def _described(source: Any, what: str, columns: Mapping[str, str]) -> _Known | N
 
 def _items(known: _Known | None, names: Mapping[str, str]) -> tuple[pa.Table, IdMap | None, pa.Table | None]:
     """The standard columns, the map of the ids, and the other columns, if there are any. names: the user's own."""
-    asked = {name: own for name, own in names.items() if name in ITEM_COLUMNS}
+    asked = {name: own for name, own in names.items() if name in ITEM_COLUMNS or name in AVAILABILITY}
     if known is None:
         if asked:
             name, own = next(iter(asked.items()))
@@ -155,7 +156,7 @@ def _items(known: _Known | None, names: Mapping[str, str]) -> tuple[pa.Table, Id
             )
         return pa.table({}), None, None
     columns, taken = {}, list[str]()
-    for name in ITEM_COLUMNS:
+    for name in (*ITEM_COLUMNS, *AVAILABILITY):
         if name in asked and asked[name] not in known.table.column_names:
             raise DataError(
                 f"{known.where} has no column {asked[name]!r} for the {name}; its columns are "
@@ -164,7 +165,8 @@ def _items(known: _Known | None, names: Mapping[str, str]) -> tuple[pa.Table, Id
         wanted = [asked[name]] if name in asked else [ALIASES.get(name, name), name]
         present = [own for own in wanted if own in known.table.column_names]
         if present:
-            columns[name] = _conformed(known.table[present[0]], name, present[0], known.where)
+            conformed = _conformed if name in ITEM_COLUMNS else _limits
+            columns[name] = conformed(known.table[present[0]], name, present[0], known.where)
             taken.append(present[0])
     others = _with_lists(known.table.drop_columns(taken))
     return pa.table(columns), IdMap.of(known.ids), others if others.num_columns else None
@@ -219,6 +221,19 @@ def _conformed(column: pa.ChunkedArray, name: str, own_name: str, where: str) ->
     split = pc.split_pattern_regex(text, r"\s+" if mark == " " else rf"\s*[{mark}]\s*")
     lists = lists_of_text(pc.if_else(within, text, None))
     return split if lists is None else pc.if_else(within, lists.cast(split.type), split)
+
+
+def _limits(column: pa.ChunkedArray, name: str, own_name: str, where: Where) -> pa.ChunkedArray:
+    """A column of AVAILABILITY: yes or no, or unix seconds; null where a row says nothing."""
+    if name == "available":
+        flags, found = parse_flags(column, own_name)
+    else:
+        times, found = parse_times(column, own_name)
+        found = [finding for finding in found if finding.kind != "missing_time"]
+        flags = None if times is None else pa.array(times.seconds, pa.int64(), mask=~times.ok)
+    refuse([finding.placed(where) for finding in found], where)
+    assert flags is not None
+    return pa.chunked_array([flags], AVAILABILITY[name])
 
 
 def _filled(items: pa.Table, n: int) -> pa.Table:

@@ -1,0 +1,43 @@
+"""Which items may be answered at all, and when: hidden ones, and those that are not there yet or no more."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.arrays import I64, Bool
+
+
+@dataclass(frozen=True, eq=False)
+class Availability:
+    """What keeps items out of all answers, whoever asks.
+
+    shown: bool (n_items,), false = hidden; None = none is. start, end: int64 (n_items,) unix seconds, an item may be
+    answered from its start on and before its end; None = no such limits.
+    """
+
+    shown: Bool | None = None
+    start: I64 | None = None
+    end: I64 | None = None
+
+    def at(self, now: int | None) -> Bool | None:
+        """(n_items,): which items may be answered at a unix second; without one no limits of time hold. None = all."""
+        found = None if self.shown is None else self.shown.copy()
+        if now is None:
+            return found
+        for inside in (None if self.start is None else self.start <= now, None if self.end is None else now < self.end):
+            if inside is not None:
+                found = inside if found is None else found & inside
+        return found
+
+    def by_moment(self, now: I64 | None, rows: int) -> Iterator[tuple[I64, Bool | None]]:
+        """The rows (n,) of those who ask at moments that are alike for every item, and what they may be answered."""
+        everybody = np.arange(rows)
+        if now is None or (self.start is None and self.end is None) or not rows:
+            yield everybody, self.at(None)
+            return
+        changes = np.unique(np.concatenate([one for one in (self.start, self.end) if one is not None]))
+        between = np.searchsorted(changes, now, side="right")
+        order = np.argsort(between, kind="stable")
+        for part in np.split(order, np.flatnonzero(np.diff(between[order])) + 1):
+            yield np.sort(part), self.at(int(now[part[0]]))
