@@ -37,7 +37,10 @@ def reasons_of(bundle: Bundle, users: Users, ids: I64, source: int) -> list[Reas
         return [NOTHING] * len(ids)
     causes = _adding_most(bundle, users, ids)
     alike = np.full(len(ids), -1) if bundle.encoder.explains else most_like(bundle, users, ids)
-    return [_of_history(bundle, *pair) for pair in zip(causes.tolist(), alike.tolist(), strict=True)]
+    alike[causes >= 0] = -1
+    pairs = list(zip(causes.tolist(), alike.tolist(), strict=True))
+    found = {pair: _of_history(bundle, *pair) for pair in set(pairs)}  # many of one answer have the same
+    return [found[pair] for pair in pairs]
 
 
 def most_like(bundle: Bundle, users: Users, ids: Array) -> I64:
