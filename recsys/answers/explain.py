@@ -28,10 +28,10 @@ class Explanation:
     """A user and an item.
 
     rank: from 1, among `ranked` items that the rules allow this user, or None with `not_because` in a word (`unknown`,
-    `no vector`, `unavailable`, `seen`, `rules`) and `why` in a sentence. score: None where the model gives none.
-    shares: biggest first, empty where the model cannot say. exact: whether they sum to the score; else they come from
-    the parts of a mixture that can say. like: where shares are not exact, the item of the history that is most like
-    this one, which is not a cause.
+    `no vector`, `unavailable`, `disliked`, `seen`, `rules`) and `why` in a sentence. score: None where the model gives
+    none. shares: biggest first, empty where the model cannot say. exact: whether they sum to the score; else they come
+    from the parts of a mixture that can say. like: where shares are not exact, the item of the history that is most
+    like this one, which is not a cause.
     """
 
     user_id: str
@@ -107,6 +107,9 @@ def _said(
     allowed = bundle.recommender.available_at(int(users.now[0]))
     if rank is None and allowed is not None and not allowed[item]:
         return "unavailable", f"{name} is hidden, or not to be had now: nobody gets it."
+    past = users.history
+    if rank is None and past.weight is not None and item in past.items.values[past.weight < 0]:
+        return "disliked", f"User {user_id!r} said that {name} is not for them: it never comes again."
     if rank is None and item in users.history.items.values:
         return "seen", f"{name} is in the history of user {user_id!r}, and the seen policy keeps it out."
     if rank is None:

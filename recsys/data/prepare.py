@@ -82,7 +82,11 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
         what = "a k-core" if core_asked else f"prepare.duplicates = {settings.duplicates!r}"
         raise DataError(f"{data.name}: {what} looks at all events at once, in memory. Leave it or on_disk out.")
     if settings.rates:
-        data = note(data, _rated(data, settings), settings.ratings_rule)
+        before, data = data, note(data, _rated(data, settings), settings.ratings_rule)
+        if len(data.interactions) == len(before.interactions):
+            notes.append(
+                f"{settings.ratings_rule} leaves nothing out: all {len(before.interactions):,} weights are above"
+            )
     if settings.event_weights:
         data = note(data, _weighted(data, settings.event_weights), "prepare.event_weights")
     if settings.duplicates != "all":
@@ -94,6 +98,11 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
         data = replace(_compacted(data) if compact else data, name=f"{data.name} ({core})")
     if settings.target_event is not None:
         _code_of(data, settings.target_event, "prepare.target_event")
+        if settings.event_weights.get(settings.target_event, 1) <= 0:
+            raise DataError(
+                f"prepare.target_event = {settings.target_event!r} would judge on events that prepare.event_weights "
+                "leaves out of learning; give the type a weight above 0."
+            )
         data = replace(data, target_event=settings.target_event)
         notes.append(f"only {settings.target_event!r} events are judged; all types are learned from")
     return data, notes

@@ -97,7 +97,9 @@ def test_what_is_left_out_of_learning_was_had_and_what_is_disliked_says_so() -> 
     data, _ = prepared(data_of(ROWS), PrepareSettings(event_weights={"buy": -2}))
     assert [row[3] for row in whole_of(data)] == [1, 2, -8, 5, 3.5, 0.5]
     assert len(data.interactions) == 5
-    assert prepared(data_of(ROWS), PrepareSettings(min_rating=0.5))[0].whole is None
+    data, notes = prepared(data_of(ROWS), PrepareSettings(min_rating=0.5))
+    assert data.whole is None
+    assert notes == ["prepare.min_rating = 0.5 leaves nothing out: all 6 weights are above"]
 
 
 @pytest.mark.parametrize("policy", ["first", "last", "sum"])
@@ -195,6 +197,8 @@ def test_the_published_part_goes_with_its_events_and_parts_are_never_merged() ->
     [
         ({"event_weights": {"click": 2}}, r"toy has no event type 'click'; its types are buy, view"),
         ({"event_weights": {"buy": float("inf")}}, r"prepare\.event_weights\.buy must be finite, got inf"),
+        ({"event_weights": {"buy": 0}, "target_event": "buy"}, "give the type a weight above 0"),
+        ({"disliked_rating": -1}, "disliked_rating = -1 needs prepare.min_rating"),
         ({"min_rating": 2, "disliked_rating": 2}, r"disliked_rating = 2 must be below prepare\.min_rating = 2"),
         ({"target_event": "click"}, r"prepare\.target_event: toy has no event type 'click'"),
         ({"min_rating": 9}, r"prepare\.min_rating = 9 leaves no event; choose a milder rule"),

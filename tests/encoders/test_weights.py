@@ -158,6 +158,8 @@ def test_an_item_that_was_disliked_never_comes_again_whatever_the_seen_rule(
         for asked in (Question(f"u{row}", k=30), Question(f"u{row}", [Event(fresh, START, "cart")], k=30)):
             got = {item.item_id for item in respond(bundle, asked).items}
             assert not got & had["cart"]
+            for disliked in had["cart"]:
+                assert explain(bundle, f"u{row}", disliked).not_because == "disliked"
             assert (fresh in got) == (not asked.history)
             assert bool(got & (had["buy"] - had["cart"])) == (seen == "allow")
             viewed = had["view"] - had["cart"] - had["buy"]
