@@ -211,7 +211,8 @@ ENTRY_POINTS = "recsys.encoders"  # the group in which an installed package name
 
 def load_encoder(folder: Path, items: F32) -> Encoder:
     """The user encoder saved in `folder`, whatever its kind."""
-    encoder: Encoder = _class_of(json.loads((folder / "encoder.json").read_text())["kind"], folder).load(folder, items)
+    kind = json.loads((folder / "encoder.json").read_text())["kind"]
+    encoder: Encoder = class_of(kind, folder, KINDS, ENTRY_POINTS).load(folder, items)
     return encoder
 
 
@@ -219,20 +220,21 @@ def load_item_encoder(folder: Path, items: F32) -> ItemEncoder:
     """The item encoder saved in `folder`; one that does not state its kind was written when there was one alone."""
     stated = folder / "encoder.json"
     kind = json.loads(stated.read_text())["kind"] if stated.exists() else "item_tower"
-    encoder: ItemEncoder = _class_of(kind, folder).load(folder, items)
+    encoder: ItemEncoder = class_of(kind, folder, KINDS, ENTRY_POINTS).load(folder, items)
     return encoder
 
 
-def _class_of(kind: str, folder: Path) -> Any:
-    """The class of a kind of encoder: one of ours, else that of an installed package. No file ever names code."""
-    if kind in KINDS:
-        module, _, name = KINDS[kind].partition(":")
+def class_of(kind: str, folder: Path, known: Mapping[str, str], group: str, what: str = "an encoder") -> Any:
+    """The class of a kind: one of the known ("module:Class"), else that which an installed package names among the
+    entry points of the group. No file ever names code. what: what `folder` holds of this kind, for the error."""
+    if kind in known:
+        module, _, name = known[kind].partition(":")
         return getattr(import_module(module), name)
-    for point in entry_points(group=ENTRY_POINTS, name=kind):
+    for point in entry_points(group=group, name=kind):
         return point.load()
     raise BundleError(
-        f"{folder} holds an encoder of kind {kind!r}; this version knows {', '.join(sorted(KINDS))}, and no installed "
-        f"package has an entry point {kind!r} in the group {ENTRY_POINTS!r}. Install the package that made it."
+        f"{folder} holds {what} of kind {kind!r}; this version knows {', '.join(sorted(known))}, and no installed "
+        f"package has an entry point {kind!r} in the group {group!r}. Install the package that made it."
     )
 
 

@@ -1,12 +1,13 @@
 """The user side of the two-tower model, without torch."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from recsys import durable
-from recsys.arrays import F32, I8, I32, Bool, Ragged
+from recsys.arrays import F32, I8, Bool, Ragged
 from recsys.encoders.encoder import (
     FALLBACK,
     FEATURES,
@@ -20,56 +21,21 @@ from recsys.encoders.encoder import (
     write_encoder,
 )
 from recsys.encoders.features import FeatureRows, Features
-from recsys.encoders.tower import Inputs, Tower, plain, single, together
+from recsys.encoders.towers.inputs import Inputs, Windows
+from recsys.encoders.towers.layout import UserLayout
+from recsys.encoders.towers.net import Net, load_net
 from recsys.encoders.users import Users
 from recsys.history import Histories
-
-
-class UserLayout(NamedTuple):
-    """Where what stands in the table of the user tower: rows of known users, one for the unknown, items of histories,
-    one for the empty history, features. n_users, n_items: 0 where that part is not used.
-
-    ordered: whether places in a history count. longest: events of a history that count, from its end."""
-
-    n_users: int
-    n_items: int
-    ordered: bool
-    longest: int
-
-    @property
-    def items_at(self) -> int:
-        return self.n_users + 1
-
-    @property
-    def features_at(self) -> int:
-        return self.items_at + self.n_items + 1
-
-    def inputs(self, row: I32, history: Ragged, counted: F32, features: FeatureRows | None) -> Inputs:
-        """row: int32 (n,), -1 for the unknown. history: of known items; counted: float32 (nnz,), their weights."""
-        n = len(row)
-        parts = [plain(single(np.where((row >= 0) & (row < self.n_users), row, self.n_users)))]
-        if self.n_items:
-            later = np.repeat(history.offsets[1:], history.lengths) - 1 - np.arange(len(history.values))
-            if history.lengths.max(initial=0) > self.longest:
-                kept = later < self.longest
-                history, counted, later = history.keep(kept), counted[kept], later[kept]
-            places = np.log2(later + 1).astype(np.int8) if self.ordered else np.zeros(len(later), np.int8)
-            parts.append((Ragged(history.offsets, history.values + np.int32(self.items_at)), counted, places))
-            empty = np.flatnonzero(history.lengths == 0)
-            nothing = np.full(len(empty), self.items_at + self.n_items, np.int32)
-            parts.append(plain(Ragged.from_pairs(empty, nothing, n)))
-        return together(parts, features, self.features_at)
 
 
 class UserTower:
     """The user encoder of the two-tower model: who it is, what he did and what is known of him, into one vector.
 
     Everything counts at once: a known user has his row and his history, an unknown one the row of the unknown and his
-    history. trained: (n_items,) the items of histories that it knows; others are ignored. has_row: (n_users,) who has a
+    history. net: what makes a vector of them, whatever comes first in it; layout: where what stands in its table, and how
+    much of a history it is given. trained: (n_items,) the items of histories that it knows; others are ignored. has_row: (n_users,) who has a
     row. known: the encoded features of the users of training and, last, those of someone of whom nothing is known; a
     question may bring raw ones, which replace them.
-
-    Source: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016 (the bag of a history).
     """
 
     encoder_kind: ClassVar[str] = "tower"
@@ -78,7 +44,7 @@ class UserTower:
 
     def __init__(
         self,
-        tower: Tower,
+        net: Net,
         layout: UserLayout,
         trained: Bool,
         has_row: Bool,
@@ -86,27 +52,27 @@ class UserTower:
         known: FeatureRows | None = None,
         space_id: str | None = None,
     ) -> None:
-        self.tower, self.layout, self.trained, self.has_row = tower, layout, trained, has_row
+        self.net, self.layout, self.trained, self.has_row = net, layout, trained, has_row
         self.features, self.known = features, known
         said = self._parameters() | {"features": features.digest() if features else None}
-        self.space_id = space_id or space_id_of(self.encoder_kind, said, tower.digest_arrays())
+        files = {Path(name).stem: np.frombuffer(data, np.uint8) for name, data in net.files().items()}
+        self.space_id = space_id or space_id_of(self.encoder_kind, said, net.arrays() | files)
 
     def _parameters(self) -> dict[str, Any]:
-        free = {} if self.tower.unit else {"unit": False}
-        return {"layout": self.layout._asdict(), "linear": self.tower.linear} | free
+        kind = {} if self.net.net_kind == "bag" else {"net": self.net.net_kind}
+        return {"layout": self.layout._asdict()} | self.net.parameters() | kind
 
     @property
     def dim(self) -> int:
-        return self.tower.width
+        return self.net.width
 
     @property
     def explains(self) -> bool:
-        """Not where layers follow the sums."""
-        return self.tower.linear
+        return self.net.explains
 
     @property
     def needs(self) -> frozenset[str]:
-        return frozenset({"weight"} | ({"features"} if self.features is not None else set()))
+        return frozenset({"weight"} | self.net.needs | ({"features"} if self.features is not None else set()))
 
     @property
     def folds_in(self) -> bool:
@@ -135,7 +101,9 @@ class UserTower:
         if self.features is not None:
             rows, described = self._described(users)
             source[described & (source == FALLBACK)] = FEATURES
-        return self.layout.inputs(np.where(row, users.index, -1), users.history.items, users.counted(), rows), source
+        own = np.where(row & (users.index < self.layout.n_users), users.index, -1)
+        history = Windows.of(users.history, self.layout.longest) if self.layout.n_items else None
+        return Inputs(own, history, rows, users.now if "now" in self.net.needs else None), source
 
     def _described(self, users: Users) -> tuple[FeatureRows, Bool]:
         """The features of the users, and (n,) of whom any are known."""
@@ -149,7 +117,7 @@ class UserTower:
 
     def encode(self, users: Users) -> Encoded:
         inputs, source = self.inputs(users)
-        vectors = self.tower.vectors(inputs)
+        vectors = self.net.vectors(inputs)
         vectors[source == FALLBACK] = 0
         return Encoded(vectors, source)
 
@@ -157,28 +125,23 @@ class UserTower:
         return StartRows(self.encode(users).vectors, items)
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
-        """None where layers follow the sums; what is not of the history is shared out evenly among its events."""
-        if not self.tower.linear:
+        """None where the net cannot say; what is not of the history is shared out evenly among its events."""
+        shares = self.net.shares(self.inputs(user)[0], vectors)
+        if shares is None:
             return None
         usable = self.usable(user.history)
-        inputs, _ = self.inputs(user)
-        summed = self.tower.summed(inputs)[0]
-        length = max(float(np.linalg.norm(summed)), 1e-12) if self.tower.unit else 1.0
-        at = np.flatnonzero(inputs.place >= 0)
-        events = self.tower.table[inputs.rows.values[at]] * (self.tower.weights(inputs)[at] / length)[:, None]
         parts = np.zeros((len(vectors), int(usable.sum())), np.float32)
-        if len(at):
-            rest = vectors @ (summed / length - events.sum(axis=0)) / len(at)
-            parts[:, parts.shape[1] - len(at) :] = vectors @ events.T + rest[:, None]
+        parts[:, parts.shape[1] - shares.shape[1] :] = shares
         return beside_events(parts, usable)
 
     def save(self, folder: Path) -> None:
-        arrays = self.tower.arrays() | {"trained": self.trained, "has_row": self.has_row}
+        arrays = self.net.arrays() | {"trained": self.trained, "has_row": self.has_row}
         if self.known is not None:
             arrays |= {"known_offsets": self.known.rows.offsets, "known_rows": self.known.rows.values}
             arrays |= {"known_weight": self.known.weight, "known_dense": self.known.dense}
         write_encoder(folder, self, self._parameters(), arrays)
-        durable.write(folder / "net.onnx", lambda path: path.write_bytes(self.tower.net.model))
+        for name, data in self.net.files().items():
+            durable.write(folder / name, partial(Path.write_bytes, data=data))
         if self.features is not None:
             self.features.save(folder, "features")
 
@@ -190,6 +153,6 @@ class UserTower:
             features = Features.load(folder, "features")
             rows = Ragged(arrays["known_offsets"], arrays["known_rows"])
             known = FeatureRows(rows, arrays["known_weight"], arrays["known_dense"])
-        tower = Tower.of(folder, arrays, linear=parameters["linear"], unit=parameters.get("unit", True))
         layout = UserLayout(**parameters["layout"])
-        return cls(tower, layout, arrays["trained"], arrays["has_row"], features, known, parameters["space_id"])
+        net = load_net(folder, layout, parameters, arrays)
+        return cls(net, layout, arrays["trained"], arrays["has_row"], features, known, parameters["space_id"])

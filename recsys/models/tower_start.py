@@ -12,7 +12,7 @@ from scipy import sparse
 from recsys.arrays import F32, Array, Bool
 from recsys.data.dataset import Dataset
 from recsys.encoders.features import FeatureRows, Features, FeatureSettings, WrongValueError
-from recsys.encoders.user_tower import UserLayout
+from recsys.encoders.towers.layout import UserLayout
 from recsys.matrix.ridge import ridge_rows
 from recsys.matrix.spectrum import unit
 

@@ -10,8 +10,10 @@ from recsys.arrays import F32, I64, Array, Bool
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.features import FeatureSettings
-from recsys.encoders.item_tower import ItemTower, item_inputs
-from recsys.encoders.user_tower import UserLayout, UserTower
+from recsys.encoders.item_tower import ItemTower
+from recsys.encoders.towers.inputs import Inputs
+from recsys.encoders.towers.layout import ItemLayout, UserLayout
+from recsys.encoders.user_tower import UserTower
 from recsys.encoders.users import Users
 from recsys.errors import SettingError
 from recsys.matrix.spectrum import propagated
@@ -24,9 +26,9 @@ from recsys.retrieval.embeddings import Embeddings
 from recsys.seeding import generator
 from recsys.training.checkpoint import State
 from recsys.training.epochs import EpochFit
-from recsys.training.events import PastOfEvents
 from recsys.training.loop import ALONE, Aids, Start
 from recsys.training.sampling import Kind, Sampler
+from recsys.training.towers.events import PastOfEvents
 
 _ENCODED = 1 << 14  # users or items encoded at a time
 
@@ -102,8 +104,9 @@ class TwoTower(Learner):
     starts_narrow: ClassVar[bool] = True
     shares_batches: ClassVar[bool] = True
 
-    def __init__(self, settings: TwoTowerSettings | None = None) -> None:
-        self.settings = settings or TwoTowerSettings()
+    def __init__(self, settings: TwoTowerSettings | None = None, net: Any = None) -> None:
+        """net: what joins the parts of a user, a class of `recsys.training.towers.net.LearnedNet`; None = the bag."""
+        self.settings, self.net = settings or TwoTowerSettings(), net
 
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, dim), a UserTower, and an ItemTower where items have features.
@@ -112,7 +115,7 @@ class TwoTower(Learner):
         that are there. Raises ModelError on no events, SettingError on a feature that the data lack
         or where nothing says who a user is, DataError on a value that is not of its declared kind.
         """
-        return TwoTowerFit(self.settings, train, seed, aids.warm).run(progress, aids)
+        return TwoTowerFit(self.settings, train, seed, aids.warm, self.net).run(progress, aids)
 
 
 class TwoTowerFit(EpochFit):
@@ -120,9 +123,11 @@ class TwoTowerFit(EpochFit):
 
     name, cure = "two_tower", "Lower learning_rate or raise temperature."
 
-    def __init__(self, settings: TwoTowerSettings, train: Dataset, seed: int, warm: Start | None = None) -> None:
+    def __init__(
+        self, settings: TwoTowerSettings, train: Dataset, seed: int, warm: Start | None = None, net: Any = None
+    ) -> None:
         from recsys.training.device import device
-        from recsys.training.tower import Tower
+        from recsys.training.towers.bag_net import LearnedBagNet
 
         if not settings.user_ids and settings.history == "none" and not settings.user_features:
             raise SettingError("two_tower: with user_ids off, history none and no user_features nobody has a vector.")
@@ -147,8 +152,11 @@ class TwoTowerFit(EpochFit):
             self.layout, self.trained, self.of_users, self.of_items, settings.dim, start, rng
         )
         unit, hidden, where = settings.similarity == "cosine", settings.hidden, device(settings.device)
-        self.user_tower = Tower(users, self.of_users.numbers, hidden, rng, built, unit=unit, device=where)
-        self.item_tower = Tower(items, self.of_items.numbers, hidden, rng, unit=unit, device=where)
+        of_items = ItemLayout(train.n_items)
+        self.user_tower = (net or LearnedBagNet)(
+            self.layout, users, self.of_users.numbers, hidden, rng, built, unit=unit, device=where
+        )
+        self.item_tower = LearnedBagNet(of_items, items, self.of_items.numbers, hidden, rng, unit=unit, device=where)
         # as float32 rounded its logarithm when it could be learned: models keep their bytes
         self.temperature = math.exp(np.float32(math.log(settings.temperature)))
 
@@ -199,29 +207,30 @@ class TwoTowerFit(EpochFit):
         self.item_tower.step(together.summed(by_item)[of_pool], rate)
         return float(together.summed(torch.tensor(found.loss, dtype=torch.float64)))
 
-    def _users(self, at: Array, rng: np.random.Generator) -> Any:
-        """What the user tower takes of some events, some ids hidden."""
+    def _users(self, at: Array, rng: np.random.Generator) -> Inputs:
+        """What the user tower takes of some events, part by part, some ids hidden."""
         user = self.events.user(at)
-        history, weight = self.events.histories(at)
         hidden = rng.random(len(at)) < self.settings.id_dropout
-        features = self.of_users.take(user)
-        return self.layout.inputs(np.where(hidden, -1, user), history, weight, features)
+        row = np.where(hidden | (user >= self.layout.n_users), -1, user).astype(np.int32)
+        history = self.events.windows(at) if self.layout.n_items else None
+        time = self.events.past.time if "now" in self.user_tower.needs else None
+        return Inputs(row, history, self.of_users.take(user), None if time is None else time[at])
 
-    def _items(self, items: I64, rng: np.random.Generator | None = None) -> Any:
+    def _items(self, items: I64, rng: np.random.Generator | None = None) -> Inputs:
         """What the item tower takes of some items; in training some ids are hidden where features can stand in."""
-        row = np.where(self.trained[items], items, -1)
+        row = np.where(self.trained[items], items, -1).astype(np.int32)
         if self.of_items.known is None:
-            return item_inputs(row, self.train.n_items, None)
+            return Inputs(row)
         if rng is not None:
             row[rng.random(len(items)) < self.settings.id_dropout] = -1
-        return item_inputs(row, self.train.n_items, self.of_items.take(items))
+        return Inputs(row, features=self.of_items.take(items))
 
     def finish(self) -> Embeddings:
         of_users, of_items, n_items = self.user_tower.served(), self.item_tower.served(), self.train.n_items
         encoder = UserTower(
             of_users,
             self.layout,
-            self._usable(of_users.table),
+            self._usable(),
             self.has_row if self.settings.user_ids else np.zeros(0, bool),
             self.of_users.features,
             self.of_users.known,
@@ -237,15 +246,15 @@ class TwoTowerFit(EpochFit):
         if self.of_items.features is None:
             vectors[~self.trained] = 0
             return Embeddings(vectors, encoder)
-        return Embeddings(
-            vectors, encoder, ItemTower(self.item_tower.served(slice(n_items, None)), self.of_items.features)
-        )
+        of_new = self.item_tower.served(slice(n_items, None), ItemLayout(0))
+        return Embeddings(vectors, encoder, ItemTower(of_new, self.of_items.features))
 
-    def _usable(self, table: F32) -> Bool:
+    def _usable(self) -> Bool:
         """(n_items,): the items that a history may hold: with events or features."""
         if self.of_items.features is None or not self.layout.n_items:
             return self.trained
-        usable: Bool = np.asarray(table[self.layout.items_at : self.layout.items_at + self.train.n_items].any(axis=1))
+        at = self.layout.items_at
+        usable: Bool = np.asarray(self.user_tower.counted(slice(at, at + self.train.n_items)).any(axis=1))
         return usable
 
     def _everybody(self, encoder: UserTower) -> F32:

@@ -28,8 +28,8 @@ from recsys.pipelines.console import Steps
 from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.run.train import train
-from recsys.training import events as training_events
-from recsys.training.events import PastOfEvents
+from recsys.training.towers import events as training_events
+from recsys.training.towers.events import PastOfEvents
 
 USERS, ITEMS = 40, 30
 

@@ -14,8 +14,8 @@ from recsys.data.split import protocols
 from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
 from recsys.matrix import on_disk
-from recsys.training import events
-from recsys.training.events import PastOfEvents
+from recsys.training.towers import events
+from recsys.training.towers.events import PastOfEvents
 
 peak, done = 0, threading.Event()
 
@@ -36,7 +36,7 @@ def main(path: Path, kept: str) -> None:
     train = split(data, SplitSettings(), seed=1).test.train.interactions
     past, seen = PastOfEvents(train.histories(), "before", 20), 0
     for batch in past.batches(1 << 13, np.random.default_rng(1)):
-        history, _ = past.histories(batch)
+        history = past.windows(batch).histories()
         assert history.rows == len(batch)
         seen += len(batch)
     assert seen == len(train)

@@ -25,7 +25,7 @@ from recsys.models.two_tower import TwoTower, TwoTowerFit, TwoTowerSettings
 from recsys.retrieval.vector_ranker import VectorRanker
 from recsys.testing.toys import dataset, random_log
 from recsys.training.checkpoint import Checkpoint
-from recsys.training.events import PastOfEvents
+from recsys.training.towers.events import PastOfEvents
 from recsys.training.loop import Aids
 from tests.helpers.towers import BOTH, COLOUR, SMALL, bundled, coloured, everyone, fitted
 
@@ -73,7 +73,7 @@ def test_a_step_follows_the_gradient_of_all_that_it_uses(hidden: int, similarity
     table = torch.zeros_like(tower.table.table)
     tower._out.backward(pull)
     table[tower._touched] = tower._values.grad
-    grads = {"table": table} | {name: tensor.grad for name, tensor in tower._free.items()}
+    grads = {"table": table} | {name: tensor.grad for name, tensor in tower.free.items()}
     for name, grad in grads.items():
         tensor = tower.table.table if name == "table" else tower.whole[name]
         way = torch.from_numpy(rng.standard_normal(tensor.shape).astype(np.float32))
@@ -197,17 +197,17 @@ def test_a_history_holds_strictly_earlier_events_without_the_item_itself() -> No
         given = past if timed else Histories(items, weight=past.weight)
         events = PastOfEvents(given, history, longest)
         assert events.user(np.arange(6)).tolist() == [0, 0, 0, 0, 1, 1]
-        ragged, weight = events.histories(np.arange(6))
-        assert len(weight) == len(ragged.values)
-        return [ragged.row(row).tolist() for row in range(6)]
+        histories = events.windows(np.arange(6)).histories(("time", "weight"))
+        assert (histories.time is not None) == timed
+        return [histories.items.row(row).tolist() for row in range(6)]
 
     assert found("before") == [[], [5], [], [5, 6, 5], [], []]
     assert found("before", timed=False) == [[], [5], [6], [5, 6, 5], [], [8]]
     assert found("before", longest=1, timed=False) == [[], [5], [6], [5], [], [8]]
     assert found("others") == [[6, 7], [5, 5, 7], [6, 7], [5, 6, 5], [9], [8]]
     assert found("none") == [[]] * 6
-    _, weight = PastOfEvents(past, "before", 9).histories(np.array([3, 1]))
-    assert weight.tolist() == [0, 1, 2, 0]
+    both = PastOfEvents(past, "before", 9).windows(np.array([3, 1])).histories(("time", "weight"))
+    assert (both.weight.tolist(), both.time.tolist()) == ([0, 1, 2, 0], [1, 2, 2, 1])
 
 
 @pytest.mark.parametrize("last", [1, 5, 9])

@@ -83,7 +83,7 @@ from recsys.testing.toys import checkerboard
 from recsys.models.registry import make_model
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.loop import Aids
-from recsys.training.tower import Tower
+from recsys.training.towers.bag_net import LearnedBagNet
 import sklearn.utils.extmath  # here and not in each child, which would take a second for it
 folder, name, data = Path(sys.argv[1]), sys.argv[2], checkerboard(20)
 for epoch in range(1, 10):

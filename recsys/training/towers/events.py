@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from recsys.arrays import F32, I32, I64, Array, Ragged, offsets_of
+from recsys.arrays import F32, I32, I64, Array
+from recsys.encoders.towers.inputs import Windows
 from recsys.history import Histories
 
 _POOL = 1 << 22  # events that are put in a drawn order at a time
@@ -70,18 +71,13 @@ class PastOfEvents:
             places = (blocks[start : start + each, None] * _BLOCK + np.arange(_BLOCK)).ravel()
             yield rng.permutation(places[places < n])
 
-    def histories(self, at: Array) -> tuple[Ragged, F32]:
-        """What the users of events `at` had by then, the items of the events themselves left out, and its weights."""
-        first, last = self._spans(at)
-        lengths = last - first
-        ends = np.cumsum(lengths)
-        places = np.repeat(first - (ends - lengths), lengths) + np.arange(int(ends[-1]) if len(ends) else 0)
-        ragged = Ragged(offsets_of(lengths), self.item[places])
-        kept = ragged.values != np.repeat(self.item[at], lengths)
-        return ragged.keep(kept), self.weight(places[kept])
+    def windows(self, at: Array) -> Windows:
+        """What the users of events `at` had by then, the items of the events themselves left out."""
+        start, stop = self._spans(at)
+        return Windows(self.past, start, stop, self.longest, self.item[at])
 
     def _spans(self, at: Array) -> tuple[I64, I64]:
-        """Where the histories of events `at` begin and end."""
+        """Where the histories of events `at` begin and end in the log."""
         user, offsets = self.user(at), self.past.items.offsets
         start = offsets[user]
         if self.history == "none":

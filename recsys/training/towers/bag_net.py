@@ -1,0 +1,99 @@
+"""The net of a bag, as it learns: rows of a table and numbers are added up, a layer may follow."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys.arrays import F32
+from recsys.encoders.towers.bag_net import FADING, BagNet
+from recsys.encoders.towers.inputs import Inputs
+from recsys.encoders.towers.layout import Layout, Summands
+from recsys.encoders.towers.net import Graph
+from recsys.training.bags import Bags, bag_sums
+from recsys.training.towers.net import TINY, LearnedNet
+
+
+class LearnedBagNet(LearnedNet):
+    """The learning twin of `BagNet`, of the same numbers.
+
+    With `hidden` layers wide, `relu(x W1 + b) W2` is added to the sum x before it is brought to length 1, if it is; W2
+    starts at zero, so that learning begins at what the table says.
+    """
+
+    def tensors(self, numbers: int, hidden: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        whole = {"matrix": torch.zeros(numbers, self.width), "fading": torch.zeros(FADING, 1)}
+        if hidden:
+            first = rng.standard_normal((self.width, hidden), dtype=np.float32) * np.float32((2 / self.width) ** 0.5)
+            whole |= {
+                "first": torch.from_numpy(first),
+                "bias": torch.zeros(1, hidden),
+                "second": torch.zeros(hidden, self.width),
+            }
+        return whole
+
+    def summed(self, inputs: Inputs) -> Tensor:
+        summands = self.layout.joined(inputs)
+        bags, free = Bags.of(summands.rows), self.free
+        summed = bag_sums(bags, self.rows(bags.rows), self._weights(summands, bags))
+        if summands.dense.shape[1]:
+            summed = summed + self.placed(summands.dense) @ free["matrix"]
+        if "first" in free:
+            summed = summed + torch.relu(summed @ free["first"] + free["bias"]) @ free["second"]
+        return summed
+
+    def _weights(self, summands: Summands, bags: Bags) -> Tensor:
+        weight = self.placed(summands.weight)
+        of_history = np.flatnonzero(summands.place >= 0)
+        if not len(of_history):
+            return weight
+        at, entity = self.placed(of_history), self.placed(bags.entity[of_history])
+        place = self.placed(summands.place[of_history].astype(np.int64))
+        counted = weight[at] * self.free["fading"][:, 0].exp().index_select(0, place)
+        total = weight.new_zeros(summands.rows.rows).index_add(0, entity, counted)
+        return weight.index_copy(0, at, counted / total[entity].clamp_min(TINY).sqrt())
+
+    def served(self, rows: slice = slice(None), layout: Layout | None = None) -> BagNet:
+        """`rows` of the table alone, which then stand as in `layout`."""
+        whole = self.learned()
+        return BagNet(
+            layout or self.layout,
+            self.counted(rows),
+            whole["matrix"].copy(),
+            whole["fading"][:, 0].copy(),
+            Graph(self._onnx(whole)),
+            linear="first" not in whole,
+            unit=self.unit,
+        )
+
+    def _onnx(self, whole: Mapping[str, F32]) -> bytes:
+        """The graph after the sums."""
+        from onnx import TensorProto, checker, helper, numpy_helper
+
+        weights, nodes, last = [], [], "summed"
+        if "first" in whole:
+            weights = [numpy_helper.from_array(whole[n], n) for n in ("first", "bias", "second")]
+            nodes += [
+                helper.make_node("MatMul", ["summed", "first"], ["widened"]),
+                helper.make_node("Add", ["widened", "bias"], ["shifted"]),
+                helper.make_node("Relu", ["shifted"], ["kept"]),
+                helper.make_node("MatMul", ["kept", "second"], ["more"]),
+                helper.make_node("Add", ["summed", "more"], ["added"]),
+            ]
+            last = "added"
+        if self.unit:
+            weights.append(numpy_helper.from_array(np.array(TINY, np.float32), "tiny"))
+            nodes += [
+                helper.make_node("ReduceL2", [last], ["length"], axes=[1], keepdims=1),
+                helper.make_node("Max", ["length", "tiny"], ["longer"]),
+                helper.make_node("Div", [last, "longer"], ["vectors"]),
+            ]
+        else:
+            nodes.append(helper.make_node("Identity", [last], ["vectors"]))
+        ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", self.width]) for n in ("summed", "vectors")]
+        graph = helper.make_graph(nodes, "tower", [ends[0]], [ends[1]], weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        checker.check_model(model)
+        data: bytes = model.SerializeToString(deterministic=True)
+        return data
