@@ -45,9 +45,7 @@ class Net(Protocol):
         """Other files, by name, as `net.onnx`."""
 
     @classmethod
-    def load(
-        cls, folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]
-    ) -> Self:
+    def load(cls, folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> Self:
         """Reads it back; its files lie in `folder`. layout: where what stands in its table."""
 
 
