@@ -33,8 +33,9 @@ from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.data.read.load import load_dataset
 from recsys.encoders.features import Features, FeatureSettings
-from recsys.encoders.item_tower import item_inputs
-from recsys.encoders.user_tower import UserLayout, UserTower
+from recsys.encoders.towers.inputs import Inputs, Windows
+from recsys.encoders.towers.layout import ItemLayout, UserLayout
+from recsys.encoders.user_tower import UserTower
 from recsys.encoders.users import Users
 from recsys.history import Histories
 from recsys.ids import IdMap
@@ -45,7 +46,7 @@ from recsys.pipelines.threads import set_threads
 from recsys.retrieval.embeddings import Embeddings
 from recsys.training.losses import Positives, Sample, softmax
 from recsys.training.sampling import Sampler
-from recsys.training.tower import Tower
+from recsys.training.towers.bag_net import LearnedBagNet
 
 DIM, BATCH, NEGATIVES, HISTORY, USERS = 64, 8_192, 1_024, 30, 100_000
 rng = np.random.default_rng(1)
@@ -104,9 +105,9 @@ def request_row(times: int) -> dict[str, Any]:
     people = pa.table({"country": ["NO", "DE"] * 500, "age": [float(age) for age in range(1_000)]})
     features = Features.fitted(columns, people, "user")
     layout = UserLayout(1_000, items, True, 200)
-    tower = Tower(drawn(layout.features_at + features.n_rows), features.n_dense, 128, rng).served()
+    net = LearnedBagNet(layout, drawn(layout.features_at + features.n_rows), features.n_dense, 128, rng).served()
     nobody = features.encoded(pa.table({"country": [None], "age": [None]}), 1)
-    encoder = UserTower(tower, layout, np.ones(items, bool), np.ones(1_000, bool), features, nobody)
+    encoder = UserTower(net, layout, np.ones(items, bool), np.ones(1_000, bool), features, nobody)
 
     def asked() -> None:
         request = {"history": rng.integers(items, size=200).tolist(), "features": {"country": "NO", "age": 44}}
@@ -122,7 +123,8 @@ def request_row(times: int) -> dict[str, Any]:
 
 def step_seconds(n_items: int, times: int) -> float:
     layout = UserLayout(USERS, 100_000, True, HISTORY)
-    users, items = Tower(drawn(layout.features_at), 0, 0, rng), Tower(drawn(n_items + 1), 0, 0, rng)
+    users = LearnedBagNet(layout, drawn(layout.features_at), 0, 0, rng)
+    items = LearnedBagNet(ItemLayout(n_items), drawn(n_items + 1), 0, 0, rng)
     sampler = Sampler("uniform", NEGATIVES, np.ones(n_items), BATCH)
 
     def step() -> None:
@@ -133,8 +135,8 @@ def step_seconds(n_items: int, times: int) -> float:
         person = rng.integers(USERS, size=BATCH).astype(np.int32)
         found = sampler.drawn(item, rng)
         pool = np.union1d(item, found.items)
-        ours = users.forward(layout.inputs(person, history, np.ones(len(history.values), np.float32), None))
-        theirs = items.forward(item_inputs(pool.astype(np.int32), n_items, None))
+        ours = users.forward(Inputs(person, Windows.of(Histories(history), HISTORY)))
+        theirs = items.forward(Inputs(pool.astype(np.int32)))
         at = torch.from_numpy(np.searchsorted(pool, item))
         positives = Positives(torch.arange(BATCH), at, torch.ones(BATCH))
         counts = torch.from_numpy((1 / found.chance).astype(np.float32))
@@ -155,13 +157,13 @@ def export_seconds(n_items: int) -> tuple[float, float]:
     users, items = (IdMap.of([f"{kind}{row}" for row in range(n)]) for kind, n in (("u", n_users), ("i", n_items)))
     data = Dataset("random", events, users, items, pa.table({"title": pa.nulls(n_items, pa.string())}))
     layout = UserLayout(n_users, n_items, True, 100)
-    of_users = Tower(drawn(layout.features_at), 0, 128, rng).served()
+    of_users = LearnedBagNet(layout, drawn(layout.features_at), 0, 128, rng).served()
     encoder = UserTower(of_users, layout, np.ones(n_items, bool), np.ones(n_users, bool))
-    tower = Tower(drawn(n_items + 1), 0, 128, rng).served()
+    net = LearnedBagNet(ItemLayout(n_items), drawn(n_items + 1), 0, 128, rng).served()
     started = time.perf_counter()
     starts = range(0, n_items, 1 << 14)
     blocks = (np.arange(start, min(start + (1 << 14), n_items), dtype=np.int32) for start in starts)
-    vectors = np.concatenate([tower.vectors(item_inputs(block, n_items, None)) for block in blocks])
+    vectors = np.concatenate([net.vectors(Inputs(block)) for block in blocks])
     encoded = time.perf_counter() - started
     with TemporaryDirectory() as folder:
         write(Path(folder), content_of("two_tower", Embeddings(vectors, encoder), data))

@@ -19,18 +19,19 @@ _LONGEST = 50
 _RELATIVE = 1e-4
 
 
-def make_golden(recommender: Recommender, everyone: Users) -> list[dict[str, Any]]:
+def make_golden(recommender: Recommender, everyone: Users, needs: frozenset[str]) -> list[dict[str, Any]]:
     """Known users, the same people as unknown ones with a history, and a stranger, with their answers.
 
-    everyone: the known users, row by row. Weights, where they have any, are part of the question; so are times and
-    events where the seen policy looks at them, and then it is asked at the last second of all histories.
+    everyone: the known users, row by row. needs: what the encoder looks at. Weights, where they have any, are part of
+    the question; so are times and events where the encoder or the seen policy looks at them, and then it is asked at
+    the last second of all histories.
     """
     histories = everyone.history
     active = np.flatnonzero(histories.lengths)
     people = active[np.linspace(0, len(active) - 1, min(_PEOPLE, len(active))).astype(int)] if len(active) else []
     policy = isinstance(recommender.seen, SeenPolicy)
     last = 0 if histories.time is None else int(histories.time.max(initial=0))
-    columns = set(DTYPES) if policy else {"weight"}
+    columns = set(DTYPES) if policy else {"weight"} | needs | ({"time"} if "now" in needs else set())
     asked: list[dict[str, Any]] = []
     for row in people:
         one = histories.take(np.array([row]))
@@ -39,7 +40,7 @@ def make_golden(recommender: Recommender, everyone: Users) -> list[dict[str, Any
         question |= {name: values for name, values in beside.items() if name in columns}
         question |= {"now": last} if "time" in question else {}
         asked.append(question)
-    stranger = {"index": -1, "history": []} | ({"time": [], "now": last} if policy else {})
+    stranger = {"index": -1, "history": []} | ({"time": [], "now": last} if "time" in columns else {})
     questions = asked + [question | {"index": -1} for question in asked] + [stranger]
     return [_answered(recommender, question) for question in questions]
 

@@ -78,7 +78,8 @@ def _writers(content: Content) -> dict[str, Callable[[Path], object]]:
     known: Any = {"event_names": content.event_names, "domains": content.catalogue.domains}
     known["availability"] = content.catalogue.availability
     exact = recommender_of(content.embeddings, content.fallback, content.seen, **known)
-    golden = json.dumps(make_golden(exact, Users.known(np.arange(past.items.rows), past))).encode()
+    everyone = Users.known(np.arange(past.items.rows), past)
+    golden = json.dumps(make_golden(exact, everyone, content.embeddings.encoder.needs)).encode()
     arrays: dict[str, Array] = {
         "histories.offsets.npy": past.items.offsets,
         "histories.items.npy": past.items.values,

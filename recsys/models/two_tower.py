@@ -15,7 +15,7 @@ from recsys.encoders.towers.inputs import Inputs
 from recsys.encoders.towers.layout import ItemLayout, UserLayout
 from recsys.encoders.user_tower import UserTower
 from recsys.encoders.users import Users
-from recsys.errors import SettingError
+from recsys.errors import ModelError, SettingError
 from recsys.matrix.spectrum import propagated
 from recsys.models.base import Learner, refuse_no_events
 from recsys.models.factors.spectral import spectral_rows
@@ -156,9 +156,18 @@ class TwoTowerFit(EpochFit):
         self.user_tower = (net or LearnedBagNet)(
             self.layout, users, self.of_users.numbers, hidden, rng, built, unit=unit, device=where
         )
+        self._refuse_missing_columns(self.user_tower.needs)
         self.item_tower = LearnedBagNet(of_items, items, self.of_items.numbers, hidden, rng, unit=unit, device=where)
         # as float32 rounded its logarithm when it could be learned: models keep their bytes
         self.temperature = math.exp(np.float32(math.log(settings.temperature)))
+
+    def _refuse_missing_columns(self, needs: frozenset[str]) -> None:
+        there = {"weight", *self.events.past.columns(), *(["now"] if self.events.past.time is not None else [])}
+        if missing := sorted(needs - there):
+            raise ModelError(
+                f"two_tower: the net needs {', '.join(missing)} of events, and those of {self.train.name} have none. "
+                "Give the data that column, or take another net."
+            )
 
     def _start(self, warm: Start | None) -> tuple[F32, F32] | None:
         """Directions of users and items to begin at, zero where there is none."""

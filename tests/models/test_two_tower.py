@@ -25,8 +25,8 @@ from recsys.models.two_tower import TwoTower, TwoTowerFit, TwoTowerSettings
 from recsys.retrieval.vector_ranker import VectorRanker
 from recsys.testing.toys import dataset, random_log
 from recsys.training.checkpoint import Checkpoint
-from recsys.training.towers.events import PastOfEvents
 from recsys.training.loop import Aids
+from recsys.training.towers.events import PastOfEvents
 from tests.helpers.towers import BOTH, COLOUR, SMALL, bundled, coloured, everyone, fitted
 
 

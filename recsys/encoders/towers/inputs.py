@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.arrays import I32, I64, Array, Bool, Ragged, offsets_of
+from recsys.arrays import I32, I64, Ragged, offsets_of
 from recsys.encoders.features import FeatureRows
 from recsys.history import Histories
 
@@ -43,10 +43,9 @@ class Windows:
         """The events themselves, n rows, with those of the columns `time`, `weight` and `event` that the log has."""
         lengths = self.stop - self.start
         offsets = offsets_of(lengths)
-        at: Array | slice = np.repeat(self.start - offsets[:-1], lengths)
+        at: I64 = np.repeat(self.start - offsets[:-1], lengths)
         at += np.arange(len(at))
         items = Ragged(offsets, self.log.items.values[at])
-        kept: Bool | None = None
         if self.without is not None:
             kept = items.values != np.repeat(self.without, lengths)
             items, at = items.keep(kept), at[kept]

@@ -116,11 +116,12 @@ def _together(parts: list[_Part], inputs: Inputs, features_at: int) -> Summands:
     if len(parts) == 1:
         return Summands(*parts[0], dense)
     offsets = np.sum([rows.offsets for rows, _, _ in parts], axis=0)
-    columns: tuple[Array, ...] = tuple(np.empty(offsets[-1], kind) for kind in (np.int32, np.float32, np.int8))
+    columns: list[Array] = [np.empty(offsets[-1], kind) for kind in (np.int32, np.float32, np.int8)]
     free = offsets[:-1].copy()
     for rows, weight, place in parts:
         at = np.repeat(free - rows.offsets[:-1], rows.lengths) + np.arange(len(rows.values))
         for column, values in zip(columns, (rows.values, weight, place), strict=True):
             column[at] = values
         free += rows.lengths
-    return Summands(Ragged(offsets, columns[0]), *columns[1:], dense)
+    values, weight, place = columns
+    return Summands(Ragged(offsets, values), weight, place, dense)

@@ -1,4 +1,4 @@
-"""Nets that learn: the table and tensors of a tower, and how they move against the gradients of what was made of them."""
+"""Nets that learn: the table and the tensors of a tower, and how they move against a gradient."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
