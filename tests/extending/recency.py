@@ -1,4 +1,4 @@
-"""Somebody else's net for the user tower, in a file of their own: the older an event of a history, the less it counts."""
+"""Somebody else's net for the user tower, in their own file: the older an event of a history, the less it counts."""
 
 from collections.abc import Mapping
 from pathlib import Path
