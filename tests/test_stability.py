@@ -8,14 +8,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_public_names_are_those_that_the_page_promises() -> None:
-    """A change of a line is a change for users: say it in the changelog, then `make docs`."""
+def test_every_public_name_that_the_page_promises_is_there() -> None:
+    """A line that goes or changes is a change for users: say it in the changelog, then `make docs`, which adds new
+    ones too. A new name breaks nobody, so it waits for that."""
     spec = importlib.util.spec_from_file_location("public_names", ROOT / "docs/public_names.py")
     assert spec is not None
     assert spec.loader is not None
     program = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(program)
-    assert (ROOT / "docs/public-names.txt").read_text() == program.page()
+    promised = (ROOT / "docs/public-names.txt").read_text().splitlines()
+    assert len(promised) > 300
+    assert not set(promised) - set(program.page().splitlines())
 
 
 def test_every_old_name_leads_to_a_new_one_that_is_there() -> None:
