@@ -1,6 +1,7 @@
 """The question of a split as files, for a system that is not ours: events to learn from, and whom to answer when."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def write_question(run: Run, out: Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     holdout, train = run.holdout, run.holdout.train
     for name, table in (("train", events_table(train)), ("questions", questions_table(holdout))):
-        durable.write_whole(out / f"{name}.parquet", lambda path, table=table: pq.write_table(table, path))
+        durable.write_whole(out / f"{name}.parquet", partial(pq.write_table, table))
     stated = {
         "title": run.title,
         "moment": None if holdout.now is None else utc_text(holdout.now),
