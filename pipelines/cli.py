@@ -9,7 +9,7 @@ import click
 
 from recsys import __version__
 from recsys.pipelines.commands.bundles import bundles
-from recsys.pipelines.commands.data import data
+from recsys.pipelines.commands.data import data, split
 from recsys.pipelines.commands.doctor import doctor
 from recsys.pipelines.commands.explain import similar, why
 from recsys.pipelines.commands.imports import import_
@@ -80,6 +80,7 @@ for command in (
     serve,
     models,
     data,
+    split,
     runs,
     promote,
     bundles,

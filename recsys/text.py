@@ -1,6 +1,7 @@
 """Text for people: tables that keep their shape whatever the cells hold, and what somebody may have meant."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from shlex import join
 
@@ -11,6 +12,11 @@ def one_line(text: str) -> str:
     """Text of the user's data, fit for a terminal: on one line, without control characters, cut after WIDEST."""
     shown = "".join(letter if letter.isprintable() else " " for letter in text).strip()
     return shown if len(shown) <= WIDEST else shown[: WIDEST - 1].rstrip() + "…"
+
+
+def utc_text(second: int) -> str:
+    """A unix second as people and machines read it: 2026-01-31T12:00:00Z."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

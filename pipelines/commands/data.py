@@ -148,3 +148,40 @@ def _say(findings: Any, where: str) -> None:
         click.echo(f"{finding.level}: {finding.sentence(where)}")
     if not findings:
         click.echo("nothing to report")
+
+
+@click.command()
+@click.argument("data")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A folder that is empty or not there: what is written.",
+)
+@data_options
+@run_options
+@stage
+def split(data: str, out: Path, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool) -> Any:
+    """Write the question that DATA and its split ask, for another system: what to learn from, whom to answer, and when.
+
+    OUT gets train.parquet (events), questions.parquet (user_id, and history: the items had before) and split.json,
+    with the moment of the question. Lists made so are judged by `recsys evaluate --candidates` with the same settings.
+    """
+    from recsys.pipelines.run.settings import load_settings
+
+    settings = load_settings(config or config_for(data), assignments, data=data)
+    if dry_run:
+        return shown(settings, as_json)
+    from recsys.pipelines.console import Steps
+    from recsys.pipelines.questions import write_question
+    from recsys.pipelines.run.question import prepare
+    from recsys.text import command_line
+
+    steps = Steps(quiet=as_json)
+    run = prepare(settings, steps)
+    stated = write_question(run, out)
+    steps.say(f"{stated['title']}. {stated['people']:,} people, {stated['events']:,} events to learn from: {out}.")
+    own = [word for word in assignments if word.split("=")[0] != "data"]
+    judging = command_line("recsys evaluate", f"data={data}", *own, candidates="LISTS.parquet")
+    steps.say(f"Make their lists, user_id, item_id and rank, as LISTS.parquet. Next: {judging}")
+    return stated

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import config_for, data_options, quoted, run_options, shown, stage
+from recsys.pipelines.commands.stage import Negative, config_for, data_options, quoted, run_options, shown, stage
 
 
 @click.command()
@@ -107,6 +107,8 @@ def evaluate(
 
     With --candidates, the lists stand beside popularity, each other, and BUNDLE if one is named:
     recsys evaluate --candidates FILE.parquet --data ml-100k
+
+    Exit status 1 where lists know what the judged part holds and leave it out: they were learned too late.
     """
     from recsys.bundle.bundle import load
     from recsys.bundle.root import current
@@ -114,6 +116,7 @@ def evaluate(
     from recsys.errors import SettingError
     from recsys.pipelines.run.evaluate import evaluate_bundle, report_table, settings_of
     from recsys.pipelines.run.settings import load_settings
+    from recsys.text import utc_text
 
     if bundle is not None and "=" in bundle and not Path(bundle).exists():  # the first setting, and no bundle
         assignments, bundle = (bundle, *assignments), None
@@ -146,11 +149,15 @@ def evaluate(
         files = by_name(candidates)
         judged = evaluate_candidates(prepare(settings, steps), files, loaded)
         steps.say(judged_table(judged))
-        return judged_data(judged)
+        result = judged_data(judged)
+        return Negative(result) if judged.impossible else result
     assert loaded is not None
-    title, report = evaluate_bundle(prepare(settings, steps), loaded)
+    run = prepare(settings, steps)
+    title, report = evaluate_bundle(run, loaded)
+    moment = run.holdout.now
     steps.say(report_table(title, report))
-    return {"bundle_id": loaded.bundle_id, **report_data(report)}
+    asked = {"moment": None if moment is None else utc_text(moment), "moment_s": moment}
+    return {"bundle_id": loaded.bundle_id, "title": title, **asked, **report_data(report)}
 
 
 @click.command()

@@ -14,6 +14,7 @@ from recsys.data.read.ranked_lists import RankedLists, read_ranked
 from recsys.errors import DataError, SettingError
 from recsys.evaluation.evaluate import Recommends, Report
 from recsys.evaluation.foreign import BundleInDataIds
+from recsys.evaluation.hindsight import Hindsight, hindsight
 from recsys.evaluation.metrics.item_facts import ItemFacts, facts_of
 from recsys.evaluation.metrics.lists import Lists
 from recsys.evaluation.metrics.names import Named, resolve_all
@@ -24,6 +25,7 @@ from recsys.pipelines.run.evaluate import refuse_known_answers, warn_of_stranger
 from recsys.pipelines.run.measure import baselines, judge, recommender_for
 from recsys.pipelines.run.run import Run
 from recsys.progress import Progress
+from recsys.text import utc_text
 
 Pair = tuple[str, str]
 
@@ -50,15 +52,26 @@ class FileNotes:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Reports by name, the notes on each file, and the paired tests: (first, second) -> comparison on `metric`."""
+    """Reports by name, the notes on each file, and the paired tests: (first, second) -> comparison on `metric`.
+
+    moment: unix second of the question, None for a split without one. hindsight: of each file, whether its lists leave
+    out what they should predict.
+    """
 
     title: str
+    moment: int | None
     reports: Mapping[str, Report]
     notes: Mapping[str, FileNotes]
     comparisons: Mapping[Pair, Comparison]
     metric: str
     deepest: int
     targets: int
+    hindsight: Mapping[str, Hindsight]
+
+    @property
+    def impossible(self) -> list[str]:
+        """A sentence for each file whose lists know the future and leave it out."""
+        return [_impossible(name, found, self.moment) for name, found in self.hindsight.items() if found.impossible]
 
 
 def evaluate_candidates(run: Run, files: Mapping[str, Path], bundle: Bundle | None = None) -> Judged:
@@ -100,8 +113,18 @@ def evaluate_candidates(run: Run, files: Mapping[str, Path], bundle: Bundle | No
         pairs,
         warm={(a, b): min(listed_users[a], listed_users.get(b, listed_users[a])) for a, b in pairs},
     )
-    deepest = _deepest(run.settings.metrics)
-    return Judged(run.title, reports, notes, comparisons, metric, deepest, len(holdout.targets.values))
+    known = {
+        name: hindsight(
+            ranked.lists.take(holdout.user),
+            holdout.history.items,
+            holdout.targets,
+            train.n_items,
+            domain=facts.domain,
+        )
+        for name, ranked in listed.items()
+    }
+    deepest, targets = _deepest(run.settings.metrics), len(holdout.targets.values)
+    return Judged(run.title, holdout.now, reports, notes, comparisons, metric, deepest, targets, known)
 
 
 def _deepest(metrics: Sequence[Named]) -> int:
@@ -150,6 +173,9 @@ def judged_data(judged: Judged) -> dict[str, Any]:
     """Everything as plain data."""
     return {
         "title": judged.title,
+        "moment": None if judged.moment is None else utc_text(judged.moment),
+        "moment_s": judged.moment,
+        "impossible": {name: found._asdict() for name, found in judged.hindsight.items() if found.impossible},
         "targets": judged.targets,
         "rows": {name: report_data(report) for name, report in judged.reports.items()},
         "files": {name: asdict(notes) for name, notes in judged.notes.items()},
@@ -171,8 +197,19 @@ def judged_table(judged: Judged) -> str:
         f"Mean over users, 95 % bootstrap interval. Paired t-test on {judged.metric}, Holm-corrected:\n"
         + "\n".join(f"- {a} against {b}: {against(found)}" for (a, b), found in judged.comparisons.items()),
         "\n".join(_sentence(name, notes, judged.deepest) for name, notes in judged.notes.items()),
+        "\n".join(judged.impossible),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _impossible(name: str, found: Hindsight, moment: int | None) -> str:
+    until = "the training part alone" if moment is None else f"events before {utc_text(moment)} (second {moment}) alone"
+    return (
+        f"{name} is impossible to judge: {found.hit:,} of {found.people:,} people have a target in their list, where "
+        f"chance alone would give {found.expected:,.0f} (p = {found.p:.1g}). Its lists know what the judged part holds "
+        f"and leave it out as already had: they were learned after the moment of the question. Learn from {until}, "
+        "leave out what was had before it, and make the lists again (`recsys split` writes that part)."
+    )
 
 
 def _sentence(name: str, notes: FileNotes, deepest: int) -> str:

@@ -14,7 +14,8 @@ from recsys.evaluation.tables import segments_table
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.measure import judge
 from recsys.pipelines.run.run import Run
-from recsys.text import text_table
+from recsys.pipelines.run.settings import RunSettings
+from recsys.text import text_table, utc_text
 
 
 def settings_of(bundle: Bundle) -> dict[str, Any]:
@@ -74,8 +75,8 @@ def refuse_known_answers(run: Run, bundle: Bundle) -> None:
     if holdout.now is not None and last is not None:
         if last >= holdout.now:
             raise DataError(
-                f"bundle {bundle.bundle_id} was trained on events up to second {last}, and is asked about what "
-                f"followed second {holdout.now}: it has seen the answers. {advice}"
+                f"bundle {bundle.bundle_id} was trained on events up to {utc_text(last)}, and is asked about what "
+                f"followed {utc_text(holdout.now)}: it has seen the answers. {advice}"
             )
         return
     own, asked = settings_of(bundle), run.settings.model_dump(mode="json")
@@ -85,7 +86,8 @@ def refuse_known_answers(run: Run, bundle: Bundle) -> None:
             "split that is not by time tell which answers it has seen. Judge it on a split by time, or set "
             "split.allow_leaks=true."
         )
-    own = {**own, "data": located(own["data"])}  # bundles of old say a path as it was typed
+    stated = {**own, "data": located(own["data"])}  # bundles of old say a path as it was typed, and fewer settings
+    own = RunSettings.build(stated, where=f"bundle {bundle.bundle_id}").model_dump(mode="json")
     for name in ("data", "prepare", "split", "judge", "seed"):
         if own[name] != asked[name]:
             raise DataError(

@@ -17,6 +17,7 @@ from recsys.pipelines.threads import set_threads
 from recsys.pipelines.tracking.store import place_for_events
 from recsys.progress import Progress
 from recsys.seeding import generator
+from recsys.text import utc_text
 
 
 def prepare(settings: RunSettings, steps: Steps) -> Run:
@@ -31,7 +32,8 @@ def prepare(settings: RunSettings, steps: Steps) -> Run:
     with steps.step("split"):
         parts = split(data, settings.split, seed=settings.seed)
         holdout = _sampled(getattr(parts, settings.judge), settings)
-    title = f"{data.name}, {settings.judge} part, {parts.title}"
+    asked = "" if holdout.now is None else f", asked at {utc_text(holdout.now)}"
+    title = f"{data.name}, {settings.judge} part, {parts.title}{asked}"
     return Run(settings, steps, data, holdout, title, threads, world)
 
 

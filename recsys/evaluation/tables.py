@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys.evaluation.evaluate import Report
+from recsys.evaluation.evaluate import DEFAULT_METRICS, Report
 from recsys.evaluation.significance import Comparison, Interval, compare, p_text
 from recsys.text import text_table
 
@@ -14,12 +14,18 @@ TABLE_METRICS = ("ndcg_at_10", "recall_at_20", "recall_at_100")
 
 
 def shown_metrics(report: Report) -> list[str]:
-    """The three metrics that fit a table: the usual ones, or the first asked for."""
-    return [name for name in TABLE_METRICS if name in report.values] or list(report.values)[:3]
+    """The metrics of the main table: all of hits that were asked for, of the default ones the usual three.
+
+    Where no metric of hits was asked for, all.
+    """
+    hits = next(iter(report.segments.values()), {})
+    named = [name for name in report.values if name in hits] or list(report.values)
+    return list(TABLE_METRICS) if named == list(DEFAULT_METRICS) else named
 
 
 def report_data(report: Report) -> dict[str, Any]:
-    """metrics: name -> mean, low, high; system: name -> value; segments: name -> users and the metrics of the table.
+    """metrics: name -> mean, low, high; system: name -> value; segments: name -> users and the metrics of hits of the
+    table.
 
     What does not apply to anybody is null.
     """
@@ -63,7 +69,7 @@ def main_table(reports: Mapping[str, Report]) -> str:
 def lists_table(reports: Mapping[str, Report]) -> str:
     """A row per system: what its lists are like beside right or wrong; empty text where nothing of it was asked for."""
     first = next(iter(reports.values()))
-    hits = next(iter(first.segments.values()), first.values)
+    hits = next(iter(first.segments.values()), {}) or first.values
     metrics = [name for name in first.values if name not in hits]
     if not (metrics or first.system):
         return ""

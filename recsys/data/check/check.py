@@ -28,7 +28,7 @@ from recsys.data.read.storage.delimited import Skipped
 from recsys.data.read.storage.location import is_remote
 from recsys.data.read.tables import dataset_of
 from recsys.data.split.holdout import SplitSettings
-from recsys.data.split.protocols import refuse_global_time
+from recsys.data.split.moments import refuse_global_time
 from recsys.data.split.split import split as split_data
 from recsys.errors import DataError
 from recsys.history import DAY_S

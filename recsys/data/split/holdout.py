@@ -1,7 +1,8 @@
 """The question that a split asks: what is learned from, what is judged on, and what each user had done before."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -24,6 +25,22 @@ class SplitSettings(Settings):
         0.1, gt=0, lt=1, description="global_time: share of events before the test part to tune on"
     )
     test: float = Field(0.1, gt=0, lt=1, description="global_time: share of events, the latest, to judge on")
+    test_from: datetime | None = Field(
+        None,
+        description="global_time: the moment at which the test part begins, in place of `test`: 2026-01-31, "
+        "2026-01-31T12:00:00Z or unix seconds; UTC where no zone is named",
+    )
+    test_days: float | None = Field(
+        None,
+        gt=0,
+        description="global_time: the test part is the last so many days, or so many from test_from on (what "
+        "follows is left out)",
+    )
+    validation_from: datetime | None = Field(
+        None,
+        description="global_time: the moment at which the part to tune on begins; none = with test_from or test_days, "
+        "`validation` is the share of the events before the test part",
+    )
     cut: float = Field(0.6, gt=0, lt=1, description="later_half: share of events, the earliest, to learn from")
     clumped: float = Field(
         0.0,
@@ -37,6 +54,18 @@ class SplitSettings(Settings):
     )
     allow_leaks: bool = Field(False, description="go on where the audit of the split finds that it leaks")
     repeats: bool = Field(False, description="count targets that the user had before; goes with seen = allow")
+
+    @property
+    def absolute(self) -> bool:
+        """Whether a moment or a number of days is asked for."""
+        return any(one is not None for one in (self.test_from, self.test_days, self.validation_from))
+
+    @field_validator("test_from", "validation_from", mode="after")
+    @classmethod
+    def _at_utc(cls, moment: Any) -> Any:
+        if moment is None:
+            return None
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
     @field_validator("test")
     @classmethod

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from recsys.arrays import I32, I64, Array, Bool, Ragged, blocks_of, distinct, offsets_of
+from recsys.arrays import I64, Array, Bool, Ragged, blocks_of, distinct, offsets_of
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from recsys.data.interactions import Interactions
-from recsys.data.split.audit import held
 from recsys.data.split.candidates import drawn_candidates, published_candidates
 from recsys.data.split.clumped import clumped
 from recsys.data.split.holdout import Holdout, Split, SplitSettings
+from recsys.data.split.moments import moment_of_share, nothing_asked, two_moments
 from recsys.errors import DataError
 from recsys.history import Histories
 from recsys.matrix import on_disk
@@ -22,87 +22,29 @@ _TOGETHER = 1 << 22  # events whose users are asked about at a time
 
 def _global_time(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     """Cut at two moments: targets are what happened after, the history is what happened before."""
-    at_validation, at_test, before, between = _cut_twice(data, settings)
+    at_validation, at_test, before, between, after = _cut_twice(data, settings)
     return Split(
         "global time split: learned before, judged after, no leak, items new to the user"
         if not settings.repeats
         else "global time split: learned before, judged after, no leak, repeats count",
         _after(data, before, between, at_validation, settings.repeats),
-        _after(data, slice(None, between.stop), slice(between.stop, None), at_test, settings.repeats),
+        _after(data, slice(None, between.stop), after, at_test, settings.repeats),
     )
 
 
-def _cut_twice(data: Dataset, settings: SplitSettings) -> tuple[int, int, slice, slice]:
-    """The two moments, and the places of the events before the first and between them."""
+def _cut_twice(data: Dataset, settings: SplitSettings) -> tuple[int, int, slice, slice, slice]:
+    """The two moments, and the places of the events before the first, between them, and of the test part."""
     events = data.interactions
     assert events.time is not None
     _refuse_empty(data)
-    at_validation, at_test = _two_moments(data.name, events.time, settings)
-    before = slice(None, int(np.searchsorted(events.time, at_validation)))
-    return at_validation, at_test, before, slice(before.stop, int(np.searchsorted(events.time, at_test)))
-
-
-def _two_moments(name: str, time: I64, settings: SplitSettings) -> tuple[int, int]:
-    """Where the validation part begins, and the test part. time: ascending at the first, the last, and the cuts."""
-    at_validation, at_test = (_moment(time, share) for share in _shares(settings))
-    if not time[0] < at_validation < at_test <= time[-1]:
-        raise DataError(
-            f"{name} is too small or too short in time to cut twice: {len(time):,} events in "
-            f"{int(time[-1] - time[0]):,} seconds. Bring more, or choose larger parts (split.test, split.validation)."
-        )
-    return at_validation, at_test
-
-
-def _shares(settings: SplitSettings) -> tuple[float, float]:
-    return 1 - settings.test - settings.validation, 1 - settings.test
-
-
-def refuse_global_time(name: str, user: I32, item: I32, time: I64) -> None:
-    """Raises the DataError of the default split of these events, in any order, much sooner than it is made."""
-    settings, last = SplitSettings(), len(time) - 1
-    places = [int(last * share) for share in _shares(settings)]
-    needed = sorted({0, last, *places, *(min(place + 1, last) for place in places)})
-    at_validation, at_test = _two_moments(name, np.partition(time, needed), settings)
-    later = time >= at_test
-    before = time < at_validation
-    for past, future in ((before, ~(before | later)), (~later, later)):
-        if not _asks_for_something_new(user, item, past, np.flatnonzero(future)):
-            raise DataError(_nothing_asked(name, settings.repeats))
-
-
-def _asks_for_something_new(user: I32, item: I32, past: Bool, future: I64) -> bool:
-    """Whether anybody has an item later that they had not before; a few of the later events mostly tell.
-
-    past: (n,) which events are earlier; future: the places of later ones.
-    """
-    n_items = int(item.max()) + 1
-    for some in (future[:100], future[100:]):
-        who = np.zeros(int(user.max()) + 1, bool)
-        who[user[some]] = True
-        own = np.flatnonzero(past & who[user])
-        asked, had = (user[at].astype(np.int64) * n_items + item[at] for at in (some, own))
-        if not held(np.unique(asked), [had]).all():
-            return True
-    return False
-
-
-def _nothing_asked(name: str, repeats: bool) -> str:
-    return (
-        f"{name}: no user has anything to be asked for{'' if repeats else ' that is new to them'}. "
-        "Choose an earlier cut, count repeats, or bring more data."
-    )
+    moments = two_moments(data.name, events.time, settings)
+    ends = [int(np.searchsorted(events.time, moment)) for moment in moments]
+    return *moments[:2], slice(None, ends[0]), slice(ends[0], ends[1]), slice(ends[1], ends[2])
 
 
 def _refuse_empty(data: Dataset) -> None:
     if not len(data.interactions):
         raise DataError(f"{data.name} has no events to split.")
-
-
-def _moment(time: I64, share: float) -> int:
-    """The unix second before which this share of the events lies."""
-    place = (len(time) - 1) * share
-    below = int(place)
-    return int(np.ceil(np.quantile(time[below : below + 2], place - below)))
 
 
 def _after(data: Dataset, past: slice, future: slice, now: int, repeats: bool) -> Holdout:
@@ -156,7 +98,7 @@ def _holdout(
     pairs = _targets(train, pasts, later, repeats)
     user = np.flatnonzero(pairs.lengths).astype(np.int32)
     if not len(user):
-        raise DataError(_nothing_asked(train.name, repeats))
+        raise DataError(nothing_asked(train.name, repeats))
     brought = pasts.take(user) if past.folder is None else on_disk.taken(past.folder, pasts, user)
     trained = train.interactions.user_counts() > 0 if known is None else known
     return Holdout(train, user, brought, trained[user], pairs.take(user), now)
@@ -187,7 +129,7 @@ def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     events = data.interactions
     assert events.time is not None
     _refuse_empty(data)
-    cut = _moment(events.time, settings.cut)
+    cut = moment_of_share(events.time, settings.cut)
     first = int(np.searchsorted(events.time, cut))
     if not first:
         raise DataError(f"{data.name} has no event before the cut at {settings.cut:.0%} of events. Choose a later cut.")

@@ -33,6 +33,11 @@ def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
             f"split kind {kind!r} needs timestamps, and {data.name} has none. Use split.kind=published, or "
             "leave_last_out where the order of the rows is that of the events."
         )
+    if settings.absolute and kind != "global_time":
+        raise DataError(
+            f"split.test_from, split.test_days and split.validation_from are of split.kind=global_time; this split of "
+            f"{data.name} is {kind!r}. Leave them out, or name its column of times and cut by time."
+        )
     found = SPLITS[kind](data, settings, seed)
     refuse_leaks(found, repeats=settings.repeats, allow=settings.allow_leaks)
     return _among_drawn(found, data, settings.candidates, seed) if settings.candidates else found

@@ -290,3 +290,51 @@ def test_a_bundle_stands_beside_the_lists_with_the_figures_of_its_run(settings: 
     with pytest.raises(DataError, match="has seen the answers"):
         evaluate_candidates(prepare(late, QUIET), theirs, bundle)
     json.dumps(judged_data(found), allow_nan=False)
+
+
+def test_lists_of_today_that_leave_out_what_is_asked_are_named_with_the_moment(
+    settings: RunSettings, tmp_path: Path
+) -> None:
+    """Popular items without all that people had up to now: zero hits, which say nothing of the system."""
+    holdout = prepare(settings, QUIET).holdout
+    train = holdout.train
+    had = [
+        {*holdout.history.items.row(row).tolist(), *holdout.targets.row(row).tolist()}
+        for row in range(len(holdout.user))
+    ]
+    order = np.argsort(-train.interactions.item_counts(), kind="stable")
+    rows = [
+        (train.user_ids[int(user)], train.item_ids[int(item)], rank)
+        for user, out in zip(holdout.user, had, strict=True)
+        for rank, item in enumerate([item for item in order if item not in out][:10], 1)
+    ]
+    pd.DataFrame(rows, columns=["user_id", "item_id", "rank"]).to_parquet(tmp_path / "today.parquet")
+    lists_of(settings, "popularity", 10).to_parquet(tmp_path / "then.parquet")
+    arguments = ["evaluate", f"data={settings.data}", "--user-col", "visitor", 'metrics=["recall_at_10"]', "--json"]
+    files = [f"--candidates={tmp_path / name}.parquet" for name in ("today", "then")]
+    said = CliRunner().invoke(main, [*arguments, *files])
+    assert said.exit_code == 1, said.output
+    found = json.loads(said.stdout.splitlines()[-1])
+    assert set(found["impossible"]) == {"today"}
+    assert found["impossible"]["today"]["hit"] == 0
+    assert found["moment_s"] == holdout.now
+    assert pd.Timestamp(found["moment"]) == pd.Timestamp(holdout.now, unit="s", tz="UTC")
+    assert f"asked at {found['moment']}" in found["title"]
+    shown = CliRunner().invoke(main, [*arguments[:-1], files[0]])
+    assert f"today is impossible to judge: 0 of {len(had):,} people" in shown.stdout
+    assert f"Learn from events before {found['moment']} (second {holdout.now}) alone" in shown.stdout
+    honest = CliRunner().invoke(main, [*arguments, files[1]])
+    assert honest.exit_code == 0
+    assert json.loads(honest.stdout.splitlines()[-1])["impossible"] == {}
+
+
+def test_the_table_prints_every_metric_that_was_asked_for(settings: RunSettings, tmp_path: Path) -> None:
+    lists_of(settings, "popularity", 20).to_parquet(tmp_path / "theirs.parquet")
+    asked = ("recall_at_20", "recall_at_5", "mrr_at_3", "hit_rate_at_7", "novelty_at_5", "gini_at_5")
+    found = judged(settings.model_copy(update={"metrics": asked}), tmp_path / "theirs.parquet")
+    text = judged_table(found)
+    (header,) = [line for line in text.splitlines() if line.startswith("| model") and "recall" in line]
+    assert [cell.strip() for cell in header.split("|")[2:-1]] == list(asked[:4])
+    (lists,) = [line for line in text.splitlines() if line.startswith("| model") and "novelty" in line]
+    assert [cell.strip() for cell in lists.split("|")[2:-1]] == list(asked[4:])
+    assert set(judged_data(found)["rows"]["theirs"]["segments"]["warm"]) == {"users", *asked[:4]}
