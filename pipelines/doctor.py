@@ -9,6 +9,7 @@ from recsys.bundle.root import current
 from recsys.evaluation.doctor import AILMENTS, Diagnosis, examine
 from recsys.pipelines.run.settings import WORLD
 from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking.reference import resolve
 from recsys.text import text_table
 
 
@@ -16,7 +17,7 @@ def opened(reference: str) -> Bundle:
     """The bundle of a folder, or of a run (an id or its beginning, `last`, `champion`, `challenger`)."""
     if Path(reference).exists():
         return load(current(Path(reference)))
-    run_id = client.resolve(reference)
+    run_id = resolve(reference)
     return load(client.bundle_of(run_id))
 
 

@@ -5,16 +5,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path, Query, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.convertors import Convertor, register_url_convertor
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from recsys import __version__
 from recsys.answers.question import MAX_K
 from recsys.serving import body, problems, schemas
+from recsys.serving.page import page
 from recsys.serving.service import Service
 from recsys.serving.settings import ServingSettings
 from recsys.serving.state import Started
@@ -55,10 +58,18 @@ def create_app(path: FilePath, settings: ServingSettings, started: Started = lam
         version=__version__,
         description="Recommendations and similar items from one bundle. Every refusal is a problem document.",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(_refuse_unknown_parameters)],
     )
     problems.install(app)
+    app.add_middleware(_AsRouted, root_path=settings.root_path)
+    if settings.cors:
+        origins = [origin.strip() for origin in settings.cors.split(",")]
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["content-type"]
+        )
 
     @app.post("/v1/recommend", **_described(schemas.RecommendAnswer, schemas.RecommendRequest))
     async def recommend(request: Request) -> Response:
@@ -74,9 +85,10 @@ def create_app(path: FilePath, settings: ServingSettings, started: Started = lam
     async def similar(
         item_id: Annotated[str, Path(description="percent-encoded; slashes need not be")],
         k: Annotated[int, Query(ge=1, le=MAX_K)] = 10,
+        domain: Annotated[str | None, Query(description="answer with items of this domain only")] = None,
     ) -> Response:
         """The items whose vectors point most nearly the same way."""
-        return _json(await service.in_thread(service.similar, item_id, k))
+        return _json(await service.in_thread(service.similar, item_id, k, domain))
 
     @app.post("/v1/items:encode", **_described(schemas.EncodeAnswer, schemas.EncodeRequest))
     async def encode(request: Request) -> Response:
@@ -98,8 +110,34 @@ def create_app(path: FilePath, settings: ServingSettings, started: Started = lam
         """What is served, where it comes from, and how the last swap went."""
         return _json(service.model())
 
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """The description for people."""
+        return Response(page(app.openapi(), f"{settings.root_path}/openapi.json"), media_type="text/html")
+
+    app.openapi = lambda: _openapi(app, settings.root_path)  # type: ignore[method-assign]
     return app
+
+
+class _AsRouted:
+    """Answers HEAD as GET is, for the server sends no body with it, and takes paths with or without a proxy's own."""
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app, self._root_path = app, root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            scope = {**scope, "method": method, "root_path": self._root_path}
+        await self._app(scope, receive, send)
+
+
+async def _refuse_unknown_parameters(request: Request) -> None:
+    """Raises a Problem for a query parameter that the route does not have, as for an unknown field of a body."""
+    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    unknown = [{"loc": (name,), "type": "extra_forbidden"} for name in request.query_params if name not in known]
+    if unknown:
+        raise problems.Problem.invalid(unknown)
 
 
 def _json(content: bytes) -> Response:
@@ -124,10 +162,12 @@ def _described(answer: type[BaseModel], asked: type[BaseModel] | None = None) ->
     return described
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
+def _openapi(app: FastAPI, root_path: str) -> dict[str, Any]:
     """The document, with the models that FastAPI does not see because it neither reads nor writes them."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        if root_path:
+            document["servers"] = [{"url": root_path}]
         unseen: list[type[BaseModel]] = [
             schemas.RecommendRequest,
             schemas.BatchRequest,

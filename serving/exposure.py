@@ -12,9 +12,11 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from recsys.config import home
 from recsys.errors import SettingError
 
 SCHEMA = 1
+OFF, STANDARD_OUTPUT = "off", "-"
 _SYNC_S, _SYNC_LINES = 1.0, 32
 _log = logging.getLogger("serving")
 
@@ -31,23 +33,23 @@ class Tally:
 class ExposureLog:
     """An open log. A failing disk never raises: lines are counted as lost and the first loss is logged."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens the file, makes its folder, ends a line that a crash left torn. Raises SettingError where it cannot."""
+    def __init__(self, setting: Path) -> None:
+        """Opens the file, makes its folder, ends a line that a crash left torn. Raises SettingError where it cannot.
+
+        setting: a file, `-` for standard output, or `off` for no log at all.
+        """
         self.tally = Tally()
         self._lock, self._wake, self._pending, self._closing = threading.Lock(), threading.Event(), 0, False
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            self._torn = _ends_torn(self._file)
-        except OSError as error:
-            raise SettingError(
-                f"setting 'exposures': {path} cannot be appended to: {error.strerror}. Name a file on a writable disk."
-            ) from None
+        self._file = _open(setting)
+        self._on_disk = self._file is not None and stat.S_ISREG(os.fstat(self._file).st_mode)
+        self._torn = self._file is not None and self._on_disk and _ends_torn(self._file)
         self._thread = threading.Thread(target=self._sync_until_closed, name="exposures", daemon=True)
         self._thread.start()
 
     def append(self, line: bytes) -> None:
         """Writes one line, given with its newline; it is in the kernel's hands when this returns."""
+        if self._file is None:
+            return
         with self._lock:
             text = b"\n" + line if self._torn else line
             try:
@@ -78,7 +80,7 @@ class ExposureLog:
     def _sync(self) -> None:
         with self._lock:
             pending, self._pending = self._pending, 0
-        if pending:
+        if pending and self._file is not None and self._on_disk:
             try:
                 os.fsync(self._file)
             except OSError as error:
@@ -91,12 +93,28 @@ class ExposureLog:
         self._wake.set()
         self._thread.join()
         self._sync()
-        os.close(self._file)
+        if self._file is not None:
+            os.close(self._file)
+
+
+def _open(setting: Path) -> int | None:
+    """What to append to; None where nothing is logged."""
+    if str(setting) == OFF:
+        return None
+    if str(setting) == STANDARD_OUTPUT:
+        return os.dup(1)
+    path = home() / setting
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise SettingError(
+            f"setting 'exposures': {path} cannot be appended to: {error.strerror}. Name a file on a writable disk, "
+            f"`{STANDARD_OUTPUT}` for standard output, or `{OFF}` for none."
+        ) from None
 
 
 def _ends_torn(file: int) -> bool:
-    """Whether a regular file ends within a line."""
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode) or not status.st_size:
-        return False
-    return os.pread(file, 1, status.st_size - 1) != b"\n"
+    """Whether a file on disk ends within a line."""
+    size = os.fstat(file).st_size
+    return size > 0 and os.pread(file, 1, size - 1) != b"\n"

@@ -101,8 +101,11 @@ def install(app: FastAPI) -> None:
     async def unrouted(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = "method_not_allowed" if error.status_code == 405 else "unknown_route"
+        headers = dict(error.headers or {})
+        if headers.get("Allow") == "GET":
+            headers["Allow"] = "GET, HEAD"
         detail = f"{request.method} {request.url.path} is not served; GET /openapi.json lists what is."
-        return Problem(code, detail, headers=dict(error.headers or {})).response()
+        return Problem(code, detail, headers=headers).response()
 
     async def misread(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

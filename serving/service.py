@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,6 @@ from recsys.answers.question import Reply, Suggestion
 from recsys.answers.respond import respond
 from recsys.answers.similar import similar
 from recsys.bundle.bundle import Bundle
-from recsys.config import home
 from recsys.errors import RequestError, SettingError
 from recsys.serving.body import parsed
 from recsys.serving.exposure import SCHEMA, ExposureLog
@@ -48,7 +47,7 @@ class Service:
         # OpenMP keeps its thread count for each thread, so every one of the pool sets it.
         self._pool = ThreadPoolExecutor(self._threads, "search", faiss.omp_set_num_threads, (1,))
         try:
-            self._exposures = ExposureLog(home() / self._settings.exposures)
+            self._exposures = ExposureLog(self._settings.exposures)
         except SettingError as error:
             self._started(error)
         else:
@@ -84,10 +83,10 @@ class Service:
         answers = [self._served(bundle, one, reply) for one, reply in zip(asked, replies, strict=True)]
         return _encoded({"answers": answers})
 
-    def similar(self, item_id: str, k: int) -> bytes:
+    def similar(self, item_id: str, k: int, domain: str | None) -> bytes:
         bundle = self._bundle()
         try:
-            found = similar(bundle, item_id, k)
+            found = similar(bundle, item_id, k, domain)
         except RequestError as error:
             raise Problem.of(error) from None
         return _encoded({"bundle_id": bundle.bundle_id, "item_id": item_id, "items": _shown(found)})
@@ -108,6 +107,7 @@ class Service:
     def model(self) -> bytes:
         bundle = self._bundle()
         essentials = {key: bundle.manifest[key] for key in (*_MODEL_KEYS, *_LATER_KEYS)}
+        essentials["lineage"] = _without_paths(essentials["lineage"])
         return _encoded({**essentials, "domains": sorted(bundle.catalogue.domains), "swap": asdict(self._store.swap)})
 
     def ready(self) -> bytes:
@@ -158,6 +158,15 @@ class Service:
             "items": [vars(item) for item in reply.items],
             "ignored": reply.ignored,
         }
+
+
+def _without_paths(value: Any) -> Any:
+    """A lineage with the last names of what lay on the machine that trained, in place of its absolute paths."""
+    if isinstance(value, Mapping):
+        return {key: _without_paths(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(one) for one in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _shown(items: Sequence[Suggestion]) -> list[dict[str, Any]]:

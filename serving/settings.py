@@ -14,7 +14,16 @@ class ServingSettings(Settings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one and prints it")
     poll_s: float = Field(1.0, gt=0, description="seconds between looks at the pointer; one small read, so it is cheap")
     exposures: Path = Field(
-        Path("mlruns/exposures.jsonl"), description="file to append served lists to; relative to RECSYS_HOME, else here"
+        Path("mlruns/exposures.jsonl"),
+        description="file to append served lists to, below RECSYS_HOME or here; - = standard output, off = none",
+    )
+    root_path: str = Field(
+        "", pattern=r"^(/[^/?#\s]+)*$", description="path below which a proxy shows the service, as in /recommender"
+    )
+    cors: str = Field(
+        "",
+        pattern=r"^(\*|https?://[^/,\s]+(,\s*https?://[^/,\s]+)*)?$",
+        description="origins whose pages may ask from a browser, separated by commas; * = any, empty = none",
     )
     threads: int = Field(0, ge=0, description="requests searched at a time; 0 = one for each core, a search fills one")
     waiting: int = Field(

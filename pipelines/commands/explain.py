@@ -48,15 +48,16 @@ def why(bundle: Path, user: str, item: str, limit: int, as_json: bool) -> Any:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("item")
 @click.option("-k", "--k", default=10, show_default=True, help="How many items.")
+@click.option("--domain", help="Only items of this domain.")
 @stage
-def similar(bundle: Path, item: str, k: int, as_json: bool) -> Any:
+def similar(bundle: Path, item: str, k: int, domain: str | None, as_json: bool) -> Any:
     """List the items of BUNDLE whose vectors point most nearly the way of ITEM's (cosine), with titles."""
     from recsys.answers.similar import similar as nearest
     from recsys.bundle.bundle import load
     from recsys.bundle.root import current
 
     loaded = load(current(bundle))
-    found = nearest(loaded, item, k)
+    found = nearest(loaded, item, k, domain)
     title = loaded.catalogue.title(loaded.item_ids.index(item))
     if not as_json:
         from recsys.text import one_line, text_table

@@ -50,9 +50,10 @@ def promote(run: str, experiment: str | None, alias: str, as_json: bool) -> Any:
     """Name RUN's bundle the champion or the challenger of its experiment, in the MLflow model registry."""
     from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT
     from recsys.pipelines.tracking import client
+    from recsys.pipelines.tracking.reference import resolve
     from recsys.text import command_line
 
-    run_id = client.resolve(run, experiment)
+    run_id = resolve(run, experiment)
     version = client.promote(run_id, alias)
     place = client.run_of(run_id).experiment
     if not as_json:

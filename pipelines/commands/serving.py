@@ -21,6 +21,7 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
     """
     from recsys.bundle.root import copy_into, current
     from recsys.pipelines.tracking import client
+    from recsys.pipelines.tracking.reference import resolve
     from recsys.pipelines.tracking.store import store
     from recsys.text import command_line
 
@@ -28,7 +29,7 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
     if Path(run).is_dir():
         source = current(Path(run))
     else:
-        run = client.resolve(run, experiment)
+        run = resolve(run, experiment)
         found = client.run_of(run)
         place, told = found.experiment, f"{found.name}, run {run} of experiment {found.experiment}"
         source = client.bundle_of(run)

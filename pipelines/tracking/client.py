@@ -3,29 +3,38 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys.durable import locked
 from recsys.errors import ModelError, RecsysError, TrackingError
-from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT
 from recsys.pipelines.tracking.lineage import flat
-from recsys.pipelines.tracking.store import database, remove_false_folder, store, tracking_uri, whole_database
+from recsys.pipelines.tracking.store import (
+    database,
+    opening_database,
+    place_of_artifacts,
+    refuse_read_only,
+    remove_false_folder,
+    store,
+    tracking_uri,
+)
 
 BUNDLE, WITHOUT_BUNDLE = "bundle", "without_bundle"  # the latter: a tag, the reason why a run has none
 ALIASES = ("champion", "challenger")
 MAX_RUNS = 50_000  # MLflow's own limit
+_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow says that it has no such thing
 TRIALS = "/trials"  # ends the name of the experiment that holds the trials of a search for another one's settings
 
 
 @contextmanager
-def _client(*, making: bool = False) -> Iterator[Any]:
-    """An MLflow client, its database made under a file lock: two first users at once would destroy it.
+def _client(*, making: bool = False, writing: bool = False) -> Iterator[Any]:
+    """An MLflow client. What the store refuses is a TrackingError, in the block too.
 
-    making: a missing database is made, else it is a TrackingError, as is whatever the store refuses, in the block too.
+    making: a missing database is made, else it is a TrackingError. writing: one that may only be read is refused.
     """
+    if making or writing:
+        refuse_read_only()
     if not making and nothing_yet():
         raise TrackingError(f"{store()} has no runs yet. Run `recsys train`, or set RECSYS_HOME to their folder.")
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -51,11 +60,7 @@ def nothing_yet() -> bool:
 
 
 def _opened() -> Any:
-    with ExitStack() as held:
-        if tracking_uri().startswith("sqlite:"):
-            store().mkdir(parents=True, exist_ok=True)
-            held.enter_context(locked(store() / ".lock"))
-            held.enter_context(whole_database())
+    with opening_database():
         import mlflow
 
         for name in ("alembic", "mlflow"):
@@ -72,7 +77,7 @@ def _found(client: Any, run_id: str) -> Any | None:
     try:
         return client.get_run(run_id)
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code not in _UNKNOWN:
             raise
         return None
 
@@ -106,11 +111,12 @@ def finish_run(
 
     settings: nested, logged flat as parameters. curves: task -> figures of each step. files: a folder of artefacts.
     """
-    with _client() as client:
+    with _client(writing=True) as client:
         from mlflow.entities import Metric, Param, RunTag
 
         try:
-            now = _known(client, run_id).info.start_time
+            run = _known(client, run_id)
+            now, artifacts = run.info.start_time, _artifacts_of(run)
             measured = [Metric(key, value, now, 0) for key, value in metrics.items()]
             measured += [
                 Metric(f"{task.replace(' ', '_')}.{key}", value, now, step)
@@ -124,9 +130,9 @@ def finish_run(
                 part = slice(start, start + 100)
                 client.log_batch(run_id, measured[part], params[part], labels if start == 0 else [])
             if files is not None:
-                client.log_artifacts(run_id, str(files))
+                artifacts.log_artifacts(str(files))
             if bundle is not None:
-                client.log_artifacts(run_id, str(bundle), BUNDLE)
+                artifacts.log_artifacts(str(bundle), BUNDLE)
             client.set_terminated(run_id, status)
         except BaseException:
             with suppress(Exception):  # the store that refused may refuse this too: the first refusal is the one to say
@@ -151,20 +157,36 @@ def _experiment(client: Any, name: str) -> str:
     return str(client.create_experiment(name, artifact_location=location))
 
 
+def _artifacts_of(run: Any) -> Any:
+    """MLflow's repository of the artefacts of a run."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return get_artifact_repository(place_of_artifacts(run.info.artifact_uri))
+
+
 def bundle_of(run_id: str) -> Path:
     """A local folder with the bundle that a run logged."""
-    if reason := run_of(run_id).tags.get(WITHOUT_BUNDLE):
-        raise ModelError(reason)
     return artifact_of(run_id, BUNDLE)
 
 
 def artifact_of(run_id: str, name: str) -> Path:
     """A local copy, or the place itself, of a file or folder that a run logged."""
     with _client() as client:
-        from mlflow.artifacts import download_artifacts
+        _refuse_missing(run := _known(client, run_id), name)
+        return Path(_artifacts_of(run).download_artifacts(name))
 
-        uri = _known(client, run_id).info.artifact_uri
-        return Path(download_artifacts(artifact_uri=f"{uri}/{name}", tracking_uri=tracking_uri()))
+
+def _refuse_missing(run: Any, name: str) -> None:
+    """Raises ModelError where a run never had a bundle, TrackingError where an artefact is not where it should be."""
+    if name == BUNDLE and (reason := run.data.tags.get(WITHOUT_BUNDLE)):
+        raise ModelError(reason)
+    if any(found.path == name for found in _artifacts_of(run).list_artifacts()):
+        return
+    if "bundle_id" not in run.data.tags:
+        raise TrackingError(f"run {run.info.run_id} has no {name}: it is a trial, or did not finish. Train it again.")
+    place = place_of_artifacts(run.info.artifact_uri)
+    fix = "Bring it back there, or log its bundle again: recsys track BUNDLE"
+    raise TrackingError(f"run {run.info.run_id} had a {name}, and {place} no longer holds it. {fix}")
 
 
 @dataclass(frozen=True)
@@ -211,9 +233,9 @@ def _asked(name: str, experiment: str | None) -> bool:
 
 
 def _run(found: Any, experiment: str, aliases: Mapping[str, tuple[str, ...]]) -> LoggedRun:
-    info, data, own = found.info, found.data, aliases.get(found.info.run_id, ())
-    known = dict(data.tags), dict(data.params), dict(data.metrics)
-    return LoggedRun(info.run_id, experiment, info.run_name, info.status, info.start_time / 1000, *known, own)
+    info, data = found.info, found.data
+    known = dict(data.tags), dict(data.params), dict(data.metrics), aliases.get(info.run_id, ())
+    return LoggedRun(info.run_id, experiment, info.run_name, info.status, info.start_time / 1000, *known)
 
 
 def _aliases(client: Any) -> dict[str, tuple[str, ...]]:
@@ -231,12 +253,11 @@ def promote(run_id: str, alias: str) -> str:
 
     The alias moves to it; a run that is registered already keeps its version.
     """
-    with _client() as client:
+    with _client(writing=True) as client:
         from mlflow.exceptions import MlflowException
 
         run = _known(client, run_id)
-        if not client.list_artifacts(run_id, BUNDLE):
-            raise TrackingError(f"run {run_id} has no bundle to promote. Log it with `recsys track BUNDLE` first.")
+        _refuse_missing(run, BUNDLE)
         model = client.get_experiment(run.info.experiment_id).name
         try:
             client.create_registered_model(model)
@@ -244,40 +265,23 @@ def promote(run_id: str, alias: str) -> str:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         versions = [found for found in client.search_model_versions(f"name = '{model}'") if found.run_id == run_id]
-        made = versions or [client.create_model_version(model, f"{run.info.artifact_uri}/{BUNDLE}", run_id)]
+        source = f"{place_of_artifacts(run.info.artifact_uri)}/{BUNDLE}"
+        made = versions or [client.create_model_version(model, source, run_id)]
         client.set_registered_model_alias(model, alias, made[0].version)
         return str(made[0].version)
 
 
-def resolve(reference: str, experiment: str | None = None) -> str:
-    """The run id behind `last`, `champion`, `challenger`, an id or the beginning of one.
+def run_named(alias: str, experiment: str) -> str | None:
+    """The id of the run that has an alias in an experiment; None where none has."""
+    with _client() as client:
+        from mlflow.exceptions import MlflowException
 
-    `shop/champion` asks the experiment `shop`, a plain word asks `experiment`; without one, `last` is the last run of
-    any, and an alias that of the experiment `recsys`.
-    """
-    place, _, word = reference.rpartition("/")
-    if word == "last":
-        return last_run(place or experiment)
-    place = place or experiment or DEFAULT_EXPERIMENT
-    if word in ALIASES:
-        with _client() as client:
-            from mlflow.exceptions import MlflowException
-
-            try:
-                return str(client.get_model_version_by_alias(place, word).run_id)
-            except MlflowException as error:
-                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    raise
-                raise TrackingError(
-                    f"experiment {place!r} has no {word} in {tracking_uri()}. Name one: recsys promote RUN --as {word}"
-                ) from None
-    if 4 <= len(reference) < 32:
-        known = [run.run_id for run in runs(limit=1000) if run.run_id.startswith(reference)]
-        if len(known) == 1:
-            return known[0]
-        if known:
-            raise TrackingError(f"{len(known)} runs begin with {reference!r}; write more of the id.")
-    return reference
+        try:
+            return str(client.get_model_version_by_alias(experiment, alias).run_id)
+        except MlflowException as error:
+            if error.error_code not in _UNKNOWN:
+                raise
+            return None
 
 
 def last_run(experiment: str | None) -> str:

@@ -14,6 +14,7 @@ from recsys.evaluation.tables import comparison_data
 from recsys.pipelines.tracking import client
 from recsys.pipelines.tracking.client import LoggedRun
 from recsys.pipelines.tracking.record import VALUES
+from recsys.pipelines.tracking.reference import resolve
 from recsys.text import text_table
 
 
@@ -73,7 +74,7 @@ def _figure(run: LoggedRun, metric: str) -> str:
 
 def judged(reference: str, experiment: str | None) -> Judged:
     """A run with its values per user; `experiment` as in `resolve`. A TrackingError where it has none."""
-    run = client.run_of(client.resolve(reference, experiment))
+    run = client.run_of(resolve(reference, experiment))
     if "holdout" not in run.tags:
         raise TrackingError(f"run {run.run_id} ({run.name}) has no values per user to compare. Train it again.")
     with np.load(client.artifact_of(run.run_id, VALUES), allow_pickle=False) as stored:

@@ -7,18 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import unquote
 
 from recsys.config import home
+from recsys.durable import locked
 from recsys.errors import TrackingError
 from recsys.pipelines.run.run import Run
 
+_NAME = "mlruns"
 _COPIES = 2  # the bundle, and the store's copy of it before the first is removed
 _REST_BYTES = 16 << 20  # tracking database, record and pictures
 
 
 def store() -> Path:
     """The folder of the tracking database and the artefacts."""
-    return home() / "mlruns"
+    return home() / _NAME
 
 
 def place_for_events() -> Path:
@@ -56,21 +59,55 @@ def sqlite_uri(file: Path) -> str:
     return f"sqlite:///{path}"
 
 
-@contextmanager
-def whole_database() -> Iterator[None]:
-    """Makes a new database whole or not at all: what a full disk leaves of one would refuse every later run.
+def place_of_artifacts(recorded: str) -> str:
+    """Where the artefacts of a run lie, as a URI. recorded: where they were when the run was made.
 
-    It is emptied before it is removed, since MLflow holds it open: the bundle that comes next needs the space.
+    MLflow keeps absolute paths, and a home may have been moved, copied or mounted elsewhere since: what lies below
+    `mlruns` is looked for in the home at hand, and never in another one.
     """
-    fresh = not os.environ.get("MLFLOW_TRACKING_URI") and not database().exists()
-    try:
+    if os.environ.get("MLFLOW_TRACKING_URI") or not recorded.startswith(("file:", "/")):
+        return recorded
+    inside = unquote(recorded).rpartition(f"/{_NAME}/")[2]
+    here = store() / inside
+    return here.as_uri() if inside.startswith("artifacts/") or here.exists() else recorded
+
+
+def read_only() -> bool:
+    """Whether the store is there and may only be read, as a mount that others look at."""
+    return store().is_dir() and not os.access(store(), os.W_OK)
+
+
+def refuse_read_only() -> None:
+    """Raises TrackingError where the store may only be read."""
+    if not os.environ.get("MLFLOW_TRACKING_URI") and read_only():
+        raise TrackingError(
+            f"{store()}, where runs are kept, may only be read here. Write where it is at home, or set RECSYS_HOME to "
+            "another folder."
+        )
+
+
+@contextmanager
+def opening_database() -> Iterator[None]:
+    """Holds the lock of the database while MLflow opens it, and makes a new one whole or not at all.
+
+    Two first users at once would destroy it, and what a full disk leaves of one would refuse every later run. It is
+    emptied before it is removed, since MLflow holds it open: the bundle that comes next needs the space. Who may only
+    read takes no lock: nothing is made.
+    """
+    if not tracking_uri().startswith("sqlite:") or (database().exists() and read_only()):
         yield
-    except BaseException:
-        for left in store().glob(f"{database().name}*") if fresh else ():
-            with suppress(OSError):
-                os.truncate(left, 0)
-                left.unlink()
-        raise
+        return
+    store().mkdir(parents=True, exist_ok=True)
+    with locked(store() / ".lock"):
+        fresh = not os.environ.get("MLFLOW_TRACKING_URI") and not database().exists()
+        try:
+            yield
+        except BaseException:
+            for left in store().glob(f"{database().name}*") if fresh else ():
+                with suppress(OSError):
+                    os.truncate(left, 0)
+                    left.unlink()
+            raise
 
 
 def remove_false_folder() -> None:

@@ -111,12 +111,16 @@ def _domain(bundle: Bundle, question: Question) -> I32 | None:
     """int32 (1,): the code of the domain asked for. Raises RequestError where the bundle does not have it."""
     if question.domain is None:
         return None
-    if question.domain not in bundle.domains:
-        known = ", ".join(sorted(bundle.domains)) or "none"
-        raise RequestError(
-            f"domain {question.domain!r} is not in this bundle; its domains are: {known}.", code="unknown_domain"
-        )
+    items_of_domain(bundle, question.domain)
     return np.array([bundle.domains.index(question.domain)], np.int32)
+
+
+def items_of_domain(bundle: Bundle, domain: str) -> I32:
+    """int32, ascending: the items of a domain. Raises RequestError where the bundle does not have it."""
+    if domain not in bundle.domains:
+        known = ", ".join(sorted(bundle.domains)) or "none"
+        raise RequestError(f"domain {domain!r} is not in this bundle; its domains are: {known}.", code="unknown_domain")
+    return bundle.catalogue.domains[domain]
 
 
 def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) -> Ragged | None:
@@ -126,6 +130,6 @@ def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) ->
         found = indices_of(bundle, question.allow, ignored)
         allowed = np.unique(found[found >= 0])
     if question.domain is not None:
-        inside = bundle.catalogue.domains[question.domain]
+        inside = items_of_domain(bundle, question.domain)
         allowed = inside if allowed is None else np.intersect1d(allowed, inside)
     return None if allowed is None else Ragged.of([allowed])

@@ -13,6 +13,7 @@ from recsys.errors import DataError, TrackingError
 from recsys.pipelines.cli import main
 from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking.reference import resolve
 from recsys.testing.toys import random_log
 from tests.helpers.bundles import content
 
@@ -46,12 +47,12 @@ def home(runs: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 def test_last_is_that_of_any_experiment_unless_one_is_named(runs: dict[str, str], home: Path) -> None:
-    assert client.resolve("last") == runs["later"]
-    assert client.resolve("last", "shop") == client.resolve("shop/last") == runs["middle"]
-    assert client.resolve("shop/last", "recsys") == runs["middle"]
-    assert client.resolve(runs["middle"][:6]) == runs["middle"]
+    assert resolve("last") == runs["later"]
+    assert resolve("last", "shop") == resolve("shop/last") == runs["middle"]
+    assert resolve("shop/last", "recsys") == runs["middle"]
+    assert resolve(runs["middle"][:6]) == runs["middle"]
     with pytest.raises(TrackingError, match="experiment 'none' has no finished run"):
-        client.resolve("last", "none")
+        resolve("last", "none")
 
 
 @pytest.mark.slow
