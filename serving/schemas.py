@@ -123,6 +123,7 @@ class RecommendAnswer(BaseModel):
                         }
                     ],
                     "ignored": [],
+                    "ignored_features": [],
                 }
             ]
         }
@@ -134,6 +135,9 @@ class RecommendAnswer(BaseModel):
     why: str
     items: list[RecommendedItem]
     ignored: list[str] = Field(description="ids in history and allow that the bundle does not know or never learned")
+    ignored_features: list[str] = Field(
+        description="names of features that the model did not learn from, or of values that it never saw"
+    )
 
 
 class BatchAnswer(BaseModel):

@@ -57,9 +57,12 @@ class Reply:
     """source: known, history, features or fallback; why: the same in a sentence.
 
     ignored: ids that the bundle lacks or never learned, and those of brought events of a type that training left out.
+    ignored_features: names of what was said of the person that the model makes nothing of: it did not learn from such a
+    column, or never saw such a value.
     """
 
     source: str
     why: str
     items: list[Suggestion]
     ignored: list[str] = field(default_factory=list)
+    ignored_features: list[str] = field(default_factory=list)

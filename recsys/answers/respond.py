@@ -33,7 +33,9 @@ def respond(bundle: Bundle, question: Question) -> Reply:
         Suggestion(bundle.item_ids[item], float(score), bundle.catalogue.title(int(item)), *reason)
         for item, score, reason in zip(ids, answer.scores[0], reasons_of(bundle, users, ids, source), strict=False)
     ]
-    return Reply(SOURCES[source], _why(bundle, question, stored, used, source), items, ignored)
+    why = _why(bundle, question, stored, used, source) + ("" if items else _nothing_left(question))
+    unread = [] if users.features is None else bundle.encoder.unread(users.features)
+    return Reply(SOURCES[source], why, items, ignored, unread)
 
 
 def _why(bundle: Bundle, question: Question, stored: int, used: int, source: int) -> str:
@@ -58,3 +60,14 @@ def _why(bundle: Bundle, question: Question, stored: int, used: int, source: int
     if source == USER_ROW:
         return f"{person}: answered from the vector learned for this user and a history of {used} events{brought}."
     return f"{person}: answered from a history of {used} events{brought}."
+
+
+def _nothing_left(question: Question) -> str:
+    """Why a list is empty."""
+    if question.allow is not None and not question.allow:
+        return " Nothing is answered, for the list of allowed items is empty."
+    among = " of this domain" if question.domain is not None else ""
+    allowed = "allowed " if question.allow is not None else ""
+    return (
+        f" Nothing is left to answer: every {allowed}item{among} was had before, is denied or hidden, or has no vector."
+    )

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pyarrow as pa
 
 from recsys.arrays import F32, Bool, blocks_of
 from recsys.encoders.encoder import (
@@ -78,6 +79,9 @@ class Bag:
 
     def usable(self, histories: Histories) -> Bool:
         return histories.learnable(len(self.inputs))
+
+    def unread(self, described: pa.Table) -> list[str]:
+        return list(described.column_names)
 
     def encode(self, users: Users) -> Encoded:
         users = users.with_events(self.usable(users.history))

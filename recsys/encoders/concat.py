@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
+import pyarrow as pa
 
 from recsys.arrays import F32, Bool
 from recsys.encoders.encoder import (
@@ -67,6 +68,11 @@ class Concat:
         """What any part with a weight looks at."""
         usable = [part.usable(histories) for part, weight in zip(self.parts, self.weights, strict=True) if weight]
         return np.any(usable, axis=0) if usable else np.zeros(len(histories), bool)
+
+    def unread(self, described: pa.Table) -> list[str]:
+        """What no part with a weight makes anything of."""
+        parts = [part.unread(described) for part, weight in zip(self.parts, self.weights, strict=True) if weight]
+        return [name for name in described.column_names if all(name in unread for unread in parts)]
 
     def encode(self, users: Users) -> Encoded:
         vectors = np.zeros((len(users), self.dim), np.float32)

@@ -90,6 +90,9 @@ class Encoder(Protocol):
     def usable(self, histories: Histories) -> Bool:
         """(nnz,): which events it looks at: not those of weight 0, nor of items that it did not learn."""
 
+    def unread(self, described: pa.Table) -> list[str]:
+        """The columns of people's features of which it makes nothing: not learned from, or of values never seen."""
+
     def encode(self, users: Users) -> Encoded:
         """The users' vectors, and what each comes from."""
 
@@ -132,6 +135,9 @@ class Constant:
 
     def usable(self, histories: Histories) -> Bool:
         return np.ones(len(histories), bool)  # none is left out of what is the same for everyone
+
+    def unread(self, described: pa.Table) -> list[str]:
+        return list(described.column_names)
 
     def encode(self, users: Users) -> Encoded:
         source = np.where(users.by_row, USER_ROW, HISTORY).astype(np.int8)

@@ -20,7 +20,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from recsys import durable
-from recsys.arrays import F32, I32, Array, Ragged, offsets_of
+from recsys.arrays import F32, I32, Array, Bool, Ragged, offsets_of
 from recsys.config import Settings
 from recsys.errors import DataError, RequestError, SettingError
 from recsys.ids import IdMap
@@ -153,6 +153,23 @@ class Features:
         order = np.argsort(row, kind="stable")
         ragged = Ragged(offsets_of(np.bincount(row, minlength=n)), np.concatenate(values)[order].astype(np.int32))
         return FeatureRows(ragged, np.concatenate(weights)[order].astype(np.float32), blocks)
+
+    def told(self, table: pa.Table) -> dict[str, Bool]:
+        """(n,) for each column of the table: which rows have a value of which training learned something.
+
+        None in a column that it did not learn from; a category that it never saw is none, a word or a number is one.
+        """
+        found = {name: np.zeros(len(table), bool) for name in table.column_names}
+        for column in self.columns:
+            if column.column not in found:
+                continue
+            raw, known = table[column.column].to_pylist(), self.vocabularies.get(column.column)
+            if known is None:
+                said = [not _is_missing(value) and value not in ("", [], ()) for value in raw]
+            else:
+                said = [any(known.index(one) >= 0 for one in _values(row, column, at)) for at, row in enumerate(raw)]
+            found[column.column] = np.array(said, bool)
+        return found
 
     def _named(self, raw: list[Any], column: FeatureSettings) -> tuple[Array, Array, Array]:
         """Parallel (nnz,): row, table row within the feature, weight; the weights of a row have length 1."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pyarrow as pa
 
 from recsys import durable
 from recsys.arrays import F32, I8, Bool, Ragged
@@ -110,10 +111,16 @@ class UserTower:
         assert self.features is not None
         assert self.known is not None
         if users.features is not None:
-            return self.features.encoded(users.features, len(users)), np.ones(len(users), bool)
+            told = np.any(list(self.features.told(users.features).values()), axis=0)
+            return self.features.encoded(users.features, len(users)), np.broadcast_to(told, len(users))
         nobody = len(self.known.dense) - 1
         which = np.where((users.index >= 0) & (users.index < nobody), users.index, nobody)
         return self.known.take(which), which < nobody
+
+    def unread(self, described: pa.Table) -> list[str]:
+        if self.features is None:
+            return list(described.column_names)
+        return [name for name, told in self.features.told(described).items() if not told.any()]
 
     def encode(self, users: Users) -> Encoded:
         inputs, source = self.inputs(users)

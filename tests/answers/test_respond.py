@@ -208,3 +208,19 @@ def test_the_domain_asked_for_reaches_the_encoder_by_its_code(loaded):
     assert spy.users.domain is None
     older = replace(loaded, manifest={key: value for key, value in loaded.manifest.items() if key != "domains"})
     assert older.domains == loaded.domains
+
+
+def test_an_empty_list_says_why(loaded):
+    for question, said in (
+        (Question("u4", allow=[]), "the list of allowed items is empty"),
+        (Question("u4", allow=STORED), "every allowed item was had before"),
+        (Question("u4", domain="books", deny=[f"i{item}" for item in range(40)]), "every item of this domain was had"),
+    ):
+        reply = respond(loaded, question)
+        assert (reply.items, said in reply.why) == ([], True)
+    assert "Nothing" not in respond(loaded, Question("u4", k=1)).why
+
+
+def test_features_of_a_person_are_named_where_the_model_makes_nothing_of_them(loaded):
+    assert respond(loaded, Question("u4", features={"country": "NO", "age": 3})).ignored_features == ["country", "age"]
+    assert respond(loaded, Question("u4")).ignored_features == []

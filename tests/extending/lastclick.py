@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pyarrow as pa
 
 from recsys.arrays import F32, Bool
 from recsys.encoders.encoder import (
@@ -42,6 +43,9 @@ class LastClick:
 
     def usable(self, histories: Histories) -> Bool:
         return histories.learnable(len(self.items))
+
+    def unread(self, described: pa.Table) -> list[str]:
+        return list(described.column_names)
 
     def encode(self, users: Users) -> Encoded:
         history = users.with_events(self.usable(users.history)).history.items

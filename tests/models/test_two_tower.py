@@ -126,6 +126,11 @@ def test_a_bundle_keeps_the_item_encoder_and_answers_from_features(tmp_path: Pat
         )
         assert {int(item.item_id[1:]) % 2 for item in reply.items} == {parity}
     assert respond(bundle, Question("a stranger")).source == "fallback"
+    for said, unread in (({"lkes": "odd"}, ["lkes"]), ({"likes": "purple"}, ["likes"]), ({"likes": None}, ["likes"])):
+        reply = respond(bundle, Question("a stranger", features=said))
+        assert (reply.source, reply.ignored_features) == ("fallback", unread)
+    reply = respond(bundle, Question("a stranger", features={"likes": "odd", "shoe": 44}))
+    assert (reply.source, reply.ignored_features) == ("features", ["shoe"])
     with pytest.raises(RequestError, match=r"'age' must hold a number in every row; row 1 holds 'old'"):
         respond(bundle, Question("u1", features={"age": "old"}))
     for unreadable in ([1, "b"], 10**30):
