@@ -70,7 +70,7 @@ def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, 
         past,
         np.array([now], np.int64),
         _features(question),
-        _domain(bundle, question),
+        domain_of(bundle, question),
         fresh=np.array([bool((_weights(bundle, [question.history[int(at)] for at in usable]) > 0).any())]),
     )
     return person, stored
@@ -107,7 +107,7 @@ def _features(question: Question) -> pa.Table | None:
     return table_of([question.features]) if question.features else None
 
 
-def _domain(bundle: Bundle, question: Question) -> I32 | None:
+def domain_of(bundle: Bundle, question: Question) -> I32 | None:
     """int32 (1,): the code of the domain asked for. Raises RequestError where the bundle does not have it."""
     if question.domain is None:
         return None
