@@ -7,8 +7,10 @@ aside, fsynced, renamed, and only then listed: killed at any moment, the next ca
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys import durable
-from recsys.answers.person import stored_users
-from recsys.arrays import Array
+from recsys.answers.person import domain_of, items_to_consider, stored_users
+from recsys.answers.question import Question
+from recsys.arrays import Array, Ragged
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.root import current
 from recsys.encoders.encoder import SOURCES
@@ -33,7 +36,7 @@ _BLOCK_USERS = 1_024
 
 @dataclass(frozen=True)
 class Batch:
-    """What a call did. users: those it answered itself; total: all of the bundle; parts: in the folder now."""
+    """What a call did. users: those it answered itself; total: all that are asked for; parts: in the folder now."""
 
     folder: Path
     users: int
@@ -47,17 +50,29 @@ class Batch:
 
 
 def recommend_all(
-    bundle: Bundle, k: int, folder: Path, *, part_users: int | None = None, progress: Progress = silent
+    bundle: Bundle,
+    k: int,
+    folder: Path,
+    *,
+    people: Array | None = None,
+    domain: str | None = None,
+    part_users: int | None = None,
+    progress: Progress = silent,
 ) -> Batch:
     """Writes the k best items of every user into `folder`, or what is missing of them.
 
+    people: ascending rows of the only users to answer; None = all. domain: the only one to answer items of.
     part_users: users in a part; None = as many as make about a million rows. Raises BundleError where the folder holds
-    the recommendations of another bundle or another k, or anything else, and where the disk refuses.
+    the recommendations of another bundle, k, domain or other people, or anything else, and where the disk refuses.
     """
     if not 1 <= k <= bundle.recommender.n_items:
         raise RequestError(f"k must be between 1 and the {bundle.recommender.n_items:,} items of the bundle, got {k}.")
-    total = len(bundle.user_ids)
-    wanted = {"bundle_id": bundle.bundle_id, "k": k, "users": total}
+    everyone = np.arange(len(bundle.user_ids)) if people is None else people
+    total = len(everyone)
+    digest = None if people is None else sha256(people.astype(np.int64).tobytes()).hexdigest()[:16]
+    wanted = {"bundle_id": bundle.bundle_id, "k": k, "users": total, "domain": domain, "people": digest}
+    question = Question(k=k, domain=domain)
+    among = items_to_consider(bundle, question, [])
     if folder.is_dir():
         _refuse_strange(folder)  # before the lock is laid into it
     with durable.publishing(folder):
@@ -66,10 +81,11 @@ def recommend_all(
         items = pa.array(list(bundle.item_ids), pa.string())
         started, answered = time.perf_counter(), 0
         for number, start in enumerate(range(0, total, size)):
-            rows, name = np.arange(start, min(start + size, total)), f"part-{number:05}.parquet"
+            rows, name = everyone[start : start + size], f"part-{number:05}.parquet"
             if name in done and (folder / name).is_file():
                 continue
-            table = _answers(bundle, rows, k, state["now"], items, partial(_advance, progress, start, total))
+            asked = replace(question, now=state["now"])
+            table = _answers(bundle, rows, asked, among, items, partial(_advance, progress, start, total))
             durable.write_whole(folder / name, partial(pq.write_table, table, compression="zstd"))
             answered += len(rows)
             done.add(name)
@@ -92,7 +108,8 @@ def _state(folder: Path, wanted: dict[str, Any], part_users: int) -> dict[str, A
         return state
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        found = {key: state[key] for key in (*wanted, "part_users", "now", "parts")}
+        found = {"domain": None, "people": None} | state  # a state of old says nothing of these two
+        found = {key: found[key] for key in (*wanted, "part_users", "now", "parts")}
     except (ValueError, KeyError, TypeError):
         raise BundleError(f"{path} cannot be read as the state of a batch. Name an empty folder.") from None
     for key, value in wanted.items():
@@ -115,12 +132,20 @@ def _save(folder: Path, state: dict[str, Any]) -> None:
     durable.write_pointer(folder / STATE, json.dumps(state, indent=1) + "\n")
 
 
-def _answers(bundle: Bundle, rows: Array, k: int, now: int, items: pa.Array, done: Any) -> pa.Table:
-    """The rows of a part. Users go through the recommender a block at a time, exactly as a request with their id."""
+def _answers(
+    bundle: Bundle, rows: Array, question: Question, among: Ragged | None, items: pa.Array, done: Any
+) -> pa.Table:
+    """The rows of a part. among: the only items to consider, in one row.
+
+    Users go through the recommender a block at a time, exactly as a request with their id."""
     tables = []
     for start in range(0, len(rows), _BLOCK_USERS):
         block = rows[start : start + _BLOCK_USERS]
-        answer = bundle.recommender.recommend(stored_users(bundle, block, now), k)
+        users = stored_users(bundle, block, question.now)
+        only = None if among is None else among.take(np.zeros(len(block), np.int64))
+        if (domain := domain_of(bundle, question)) is not None:
+            users = replace(users, domain=np.repeat(domain, len(block)))
+        answer = bundle.recommender.recommend(users, question.k, among=only)
         user, rank = np.nonzero(answer.ids >= 0)
         people = pa.array([bundle.user_ids[int(row)] for row in block], pa.string())
         source = pa.DictionaryArray.from_arrays(pa.array(answer.source[user]), pa.array(SOURCES))
@@ -138,16 +163,21 @@ def _answers(bundle: Bundle, rows: Array, k: int, now: int, items: pa.Array, don
     return pa.concat_tables(tables)
 
 
-def command(bundle: Path, k: int, out: Path | None, all_users: bool, personal: bool, as_json: bool) -> dict[str, Any]:
-    """`recsys recommend --all-users`: checks the options, shows a bar, says how fast it went."""
-    if out is None or not all_users or personal:
-        raise RequestError("--all-users and --out go together, and with neither --user, --history nor --domain.")
+def command(
+    bundle: Path, k: int, out: Path | None, chosen: Path | None, domain: str | None, as_json: bool
+) -> dict[str, Any]:
+    """`recsys recommend --all-users` or `--users FILE`: shows a bar, says how fast it went. chosen: the file."""
+    if out is None:
+        raise RequestError("--all-users and --users need --out, the folder for their recommendations.")
+    from recsys.pipelines.imports import read_ids
     from recsys.pipelines.threads import set_threads
 
     set_threads(0)
     steps = Steps(quiet=as_json)
+    loaded = load(current(bundle))
+    people = None if chosen is None else _rows_of(loaded, read_ids(chosen, "user", "user_id"), chosen, steps)
     with steps.step("recommend") as progress:
-        batch = recommend_all(load(current(bundle)), k, out, progress=progress)
+        batch = recommend_all(loaded, k, out, people=people, domain=domain, progress=progress)
     steps.say(
         f"{batch.folder} holds {batch.total:,} users in {batch.parts} parts; {batch.users:,} of them answered now, "
         f"{batch.users_per_second:,.0f} users a second."
@@ -160,3 +190,15 @@ def command(bundle: Path, k: int, out: Path | None, all_users: bool, personal: b
         "seconds": round(batch.seconds, 2),
         "users_per_second": round(batch.users_per_second, 1),
     }
+
+
+def _rows_of(bundle: Bundle, ids: Sequence[str], file: Path, steps: Steps) -> Array:
+    """int64 (n,), ascending: the rows of the users named in a file; those that the bundle lacks are told of."""
+    found = bundle.user_ids.indices(ids)
+    unknown = [one for one, row in zip(ids, found, strict=True) if row < 0]
+    if len(unknown) == len(ids):
+        first = f"; the first is {unknown[0]!r}" if unknown else ""
+        raise RequestError(f"none of the {len(ids):,} users of {file} is in bundle {bundle.bundle_id}{first}.")
+    if unknown:
+        steps.warn(f"{len(unknown):,} of {len(ids):,} users are not in the bundle; the first is {unknown[0]!r}.")
+    return np.unique(found[found >= 0]).astype(np.int64)

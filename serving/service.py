@@ -157,6 +157,7 @@ class Service:
             "why": reply.why,
             "items": [vars(item) for item in reply.items],
             "ignored": reply.ignored,
+            "ignored_features": reply.ignored_features,
         }
 
 

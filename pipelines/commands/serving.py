@@ -19,6 +19,7 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
 
     RUN: an id or its beginning, `last`, `champion`, `challenger` (`shop/champion` in experiment `shop`), or a bundle.
     """
+    from recsys.bundle.manifest import read_manifest
     from recsys.bundle.root import copy_into, current
     from recsys.pipelines.tracking import client
     from recsys.pipelines.tracking.reference import resolve
@@ -35,9 +36,16 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
         source = client.bundle_of(run)
     root = to or store() / "bundles"
     folder = copy_into(root, source)
+    unlearned = read_manifest(folder)["lineage"].get("unlearned")
     if not as_json:
         click.echo(f"{folder} ({told}) is the current bundle of {root}. Next: {command_line('recsys serve', root)}")
-    return {"bundle": str(folder), "root": str(root), "run": run, "experiment": place}
+        if unlearned and unlearned["events"]:
+            days = "" if unlearned["days"] is None else f" of the last {unlearned['days']:,.1f} days"
+            click.echo(
+                f"It has not learned {unlearned['events']:,} events{days}, which its run was judged on or left out: "
+                "train with refit=true to publish what has learned from all."
+            )
+    return {"bundle": str(folder), "root": str(root), "run": run, "experiment": place, "unlearned": unlearned}
 
 
 @click.command()
@@ -51,7 +59,12 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
 @click.option("--domain", help="Only items of this domain.")
 @click.option("-k", "--k", default=10, show_default=True, help="How many items.")
 @click.option("--all-users", is_flag=True, help="Every user of the bundle, as Parquet files in --out; resumable.")
-@click.option("--out", type=click.Path(path_type=Path), help="With --all-users: an empty folder, or one to go on with.")
+@click.option(
+    "--users", type=click.Path(path_type=Path), help="As --all-users, for the ids of a file: one a line, or a table."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="With --all-users or --users: an empty folder, or one to go on with."
+)
 @stage
 def recommend(
     bundle: Path,
@@ -60,14 +73,18 @@ def recommend(
     domain: str | None,
     k: int,
     all_users: bool,
+    users: Path | None,
     out: Path | None,
     as_json: bool,
 ) -> Any:
     """Recommend from BUNDLE (or a folder of bundles), by the same code as the service."""
-    if all_users or out is not None:
+    if all_users or users is not None or out is not None:
+        from recsys.errors import RequestError
         from recsys.pipelines.batch import command
 
-        return command(bundle, k, out, all_users, bool(user or history or domain), as_json)
+        if all_users == (users is not None) or user or history:
+            raise RequestError("--out goes with one of --all-users and --users, and with neither --user nor --history.")
+        return command(bundle, k, out, users, domain, as_json)
     from dataclasses import asdict
 
     from recsys.answers.question import Event, Question

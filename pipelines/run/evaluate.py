@@ -32,6 +32,7 @@ def evaluate_bundle(run: Run, bundle: Bundle) -> tuple[str, Report]:
     refuse_known_answers(run, bundle)
     served = BundleInDataIds(bundle, run.holdout.train)
     warn_of_strangers(served, run.steps)
+    warn_of_other_data(run, bundle)
     with run.steps.step("evaluate") as progress:
         report = judge(run, served, facts_of(run.holdout.train), progress)
     return f"bundle {bundle.bundle_id} on {run.title}", report
@@ -53,6 +54,22 @@ def warn_of_strangers(served: BundleInDataIds, steps: Steps) -> None:
             f"{bundle.bundle_id} ({ids[int(unknown[0])]!r} in the data, {own[0]!r} in the bundle). Is it the bundle of "
             "these data, and are ids written alike?"
         )
+
+
+def warn_of_other_data(run: Run, bundle: Bundle) -> None:
+    """Says where the data of the bundle's own run, read in the same way, are no longer what the bundle was made of."""
+    lineage, own, asked = bundle.manifest["lineage"], settings_of(bundle), run.settings.model_dump(mode="json")
+    if "data_digest" not in lineage or lineage["data_digest"] == run.data.digest or "data" not in own:
+        return
+    own = {**own, "data": located(own["data"])}
+    if any(own.get(name) != asked[name] for name in ("data", "columns", "items", "users", "since", "prepare", "world")):
+        return
+    learned, unlearned = lineage["train"]["events"], lineage.get("unlearned")
+    before = f"{learned:,} of them learned" if unlearned is None else f"{learned + unlearned['events']:,} events"
+    run.steps.warn(
+        f"{run.data.name} is not what bundle {bundle.bundle_id} was made of ({before}; {len(run.data.interactions):,} "
+        "events now): the figures are not those of its run."
+    )
 
 
 def refuse_known_answers(run: Run, bundle: Bundle) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 from recsys import __version__
 from recsys.bundle.write import write
 from recsys.data.dataset import Dataset
+from recsys.data.interactions import Interactions
 from recsys.errors import ModelError, TrackingError
 from recsys.evaluation.tables import comparison_data
+from recsys.history import DAY_S
 from recsys.models.base import fit_with
 from recsys.models.export import content_of
 from recsys.pipelines.run.checkpoints import Kept, keeping
@@ -145,6 +147,7 @@ def _lineage(run: Run, source: Dataset) -> dict[str, Any]:
         "data": run.data.name,
         "data_digest": run.data.digest,
         "train": dict(source.interactions.summary()),
+        "unlearned": _unlearned(run.data.interactions, source.interactions),
         **refit,
         "git": git_commit(),
         "seed": run.settings.seed,
@@ -154,6 +157,15 @@ def _lineage(run: Run, source: Dataset) -> dict[str, Any]:
         "run_id": run.run_id,
         **warm,
     }
+
+
+def _unlearned(data: Interactions, learned: Interactions) -> dict[str, Any]:
+    """How many events of the data were not learned, and how many days these reach beyond the last one that was; None
+    where they do not, as in a split that is not by time."""
+    last, learned_last = data.summary()["last"], learned.summary()["last"]
+    later = last is not None and learned_last is not None and last > learned_last
+    days = (last - learned_last) / DAY_S if later and last is not None and learned_last is not None else None
+    return {"events": len(data) - len(learned), "days": days}
 
 
 def metrics_of(measured: Measured) -> dict[str, dict[str, dict[str, float]]]:

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from recsys.answers.person import table_of
 from recsys.answers.question import MAX_K, Suggestion
 from recsys.answers.similar import nearest
 from recsys.arrays import F32
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.content import Content
-from recsys.encoders.features import WrongValueError, table_of
+from recsys.encoders.features import WrongValueError
 from recsys.errors import DataError, RequestError
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.embeddings import Embeddings
@@ -86,8 +87,9 @@ def with_items(
     """The content of `bundle` with further items, each at the place that its features give it.
 
     ids: n distinct. catalogue: n rows to show and filter by (title, domain, categories). described: n rows to encode.
-    The space, its users and their encoder stay the same: a click on a new item counts once it is learned from. In the
-    popularity fallback the new ones stand last. Raises as `encoded_items`.
+    The space, its users and their encoder stay the same: a click on a new item counts by its own vector where the
+    encoder solves for the person, else as one on the learned item most like it. In the popularity fallback the new ones
+    stand last. Raises as `encoded_items`.
     """
     fresh = np.flatnonzero(bundle.item_ids.indices(ids) < 0)
     try:

@@ -1,7 +1,8 @@
 """The person behind a question as a row of users: stored and brought events as one history, rules as rows of items."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,6 @@ import pyarrow as pa
 from recsys.answers.question import Event, Question
 from recsys.arrays import F32, I32, I64, Array, Ragged
 from recsys.bundle.bundle import Bundle
-from recsys.encoders.features import table_of
 from recsys.encoders.users import Users
 from recsys.errors import RequestError
 from recsys.history import Histories, merged
@@ -70,7 +70,7 @@ def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, 
         past,
         np.array([now], np.int64),
         _features(question),
-        _domain(bundle, question),
+        domain_of(bundle, question),
         fresh=np.array([bool((_weights(bundle, [question.history[int(at)] for at in usable]) > 0).any())]),
     )
     return person, stored
@@ -107,7 +107,7 @@ def _features(question: Question) -> pa.Table | None:
     return table_of([question.features]) if question.features else None
 
 
-def _domain(bundle: Bundle, question: Question) -> I32 | None:
+def domain_of(bundle: Bundle, question: Question) -> I32 | None:
     """int32 (1,): the code of the domain asked for. Raises RequestError where the bundle does not have it."""
     if question.domain is None:
         return None
@@ -133,3 +133,12 @@ def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) ->
         inside = items_of_domain(bundle, question.domain)
         allowed = inside if allowed is None else np.intersect1d(allowed, inside)
     return None if allowed is None else Ragged.of([allowed])
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Raw columns from rows of a request, each {column: value}. Raises RequestError on values of mixed kinds."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    try:
+        return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+    except (pa.ArrowException, OverflowError) as error:
+        raise RequestError(f"features cannot be read: {error}. Send numbers, texts, or lists of one of them.") from None

@@ -17,6 +17,7 @@ from recsys.encoders.encoder import (
     space_id_of,
     write_encoder,
 )
+from recsys.encoders.stand_ins import StandIns
 from recsys.encoders.users import Users
 from recsys.history import Histories
 
@@ -57,6 +58,7 @@ class Bag:
     ) -> None:
         self.inputs, self.table, self.unit, self.half_life = inputs, table, unit, half_life
         self.root, self.mean, self.level = root, mean, level
+        self.stand_ins = StandIns(np.ones(len(inputs), bool))
         self.space_id = space_id or space_id_of(self.encoder_kind, self._parameters(), {"inputs": inputs})
 
     def _parameters(self) -> dict[str, Any]:
@@ -78,7 +80,7 @@ class Bag:
         return int(self.inputs.shape[1])
 
     def usable(self, histories: Histories) -> Bool:
-        return histories.learnable(len(self.inputs))
+        return self.stand_ins.usable(histories)
 
     def unread(self, described: pa.Table) -> list[str]:
         return list(described.column_names)
@@ -106,7 +108,7 @@ class Bag:
 
     def _events(self, users: Users) -> F32:
         """The weighted input vectors (events, width), over the user's summed weights or their root where asked."""
-        events: F32 = self.inputs[users.history.items.values]
+        events: F32 = self.inputs[self.stand_ins.learned_items(users).history.items.values]
         if users.history.weight is not None or self.half_life is not None or self.root or self.mean:
             counted: F32 = users.counted(self.half_life)
             if self.root or self.mean:
@@ -138,4 +140,6 @@ class Bag:
     @classmethod
     def load(cls, folder: Path, items: F32) -> Self:
         parameters, arrays = read_encoder(folder)
-        return cls(arrays["inputs"], arrays.get("table"), **parameters)
+        encoder = cls(arrays["inputs"], arrays.get("table"), **parameters)
+        encoder.stand_ins = StandIns(encoder.stand_ins.learned, items)
+        return encoder

@@ -22,7 +22,7 @@ from pydantic import Field
 from recsys import durable
 from recsys.arrays import F32, I32, Array, Bool, Ragged, offsets_of
 from recsys.config import Settings
-from recsys.errors import DataError, RequestError, SettingError
+from recsys.errors import DataError, SettingError
 from recsys.ids import IdMap
 
 MISSING, UNKNOWN = 0, 1  # the first two rows of a feature with values
@@ -155,10 +155,8 @@ class Features:
         return FeatureRows(ragged, np.concatenate(weights)[order].astype(np.float32), blocks)
 
     def told(self, table: pa.Table) -> dict[str, Bool]:
-        """(n,) for each column of the table: which rows have a value of which training learned something.
-
-        None in a column that it did not learn from; a category that it never saw is none, a word or a number is one.
-        """
+        """(n,) for each column of the table: which rows have a value of which training learned something: none in other
+        columns, and no category that it never saw."""
         found = {name: np.zeros(len(table), bool) for name in table.column_names}
         for column in self.columns:
             if column.column not in found:
@@ -226,15 +224,6 @@ class Features:
             if (path := folder / f"{stem}.{number}.ids").exists()
         }
         return cls(columns, words, {name: np.array(s, np.float32) for name, s in described["scales"].items()})
-
-
-def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Raw columns from rows of a request, each {column: value}. Raises RequestError on values of mixed kinds."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    try:
-        return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
-    except (pa.ArrowException, OverflowError) as error:
-        raise RequestError(f"features cannot be read: {error}. Send numbers, texts, or lists of one of them.") from None
 
 
 def _is_missing(value: Any) -> bool:

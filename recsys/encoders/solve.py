@@ -32,6 +32,7 @@ class Solve:
     inputs: float32 (n_items, dim), zero rows are unknown to the encoder and ignored. gram: float32 (dim, dim), `Y'Y` of
     training. table: float32 (n_users, dim), the solved rows of known users, or None. half_life: so many events later in
     the history an event weighs half; None = all alike.
+    learned: how many of the inputs training knew; items that were added later follow them, and count in a history.
     confidence: the older form of Hu et al., in which other libraries learn: an item of the history has the confidence
     c of so many times its summed weight, and with an a of 1 and an exponent of 0 it solves
     `(gram + sum (c - 1) y y' + regularization * I) x = sum c y`. None = the above.
@@ -57,9 +58,11 @@ class Solve:
         exponent: float,
         half_life: float | None = None,
         confidence: float | None = None,
+        learned: int | None = None,
         space_id: str | None = None,
     ) -> None:
         self.inputs, self.gram, self.table = inputs, gram, table
+        self.learned = len(inputs) if learned is None else learned
         self.half_life, self.confidence = half_life, confidence
         self.regularization, self.unobserved_weight, self.exponent = regularization, unobserved_weight, exponent
         self.space_id = space_id or space_id_of(self.encoder_kind, self._parameters(), {"inputs": inputs, "gram": gram})
@@ -131,7 +134,7 @@ class Solve:
     def _matrices(self, inputs: F32, weights: F32) -> F32:
         """The left-hand sides (n, dim, dim)."""
         observed = np.matmul((inputs * weights[..., None]).transpose(0, 2, 1), inputs)
-        total = weights.sum(axis=1) + np.float32(self.unobserved_weight * len(self.inputs))
+        total = weights.sum(axis=1) + np.float32(self.unobserved_weight * self.learned)
         ridge = (self.regularization * total**self.exponent).astype(np.float32)
         diagonal = ridge[:, None, None] * np.eye(self.dim, dtype=np.float32)
         matrices: F32 = np.float32(self.unobserved_weight) * self.gram + observed + diagonal
@@ -150,13 +153,13 @@ class Solve:
 
     def save(self, folder: Path) -> None:
         arrays = {"gram": self.gram} | ({} if self.table is None else {"table": self.table})
-        write_encoder(folder, self, self._parameters() | {"n_items": len(self.inputs)}, arrays)
+        write_encoder(folder, self, self._parameters() | {"n_items": self.learned}, arrays)
 
     @classmethod
     def load(cls, folder: Path, items: F32) -> Self:
         parameters, arrays = read_encoder(folder)
-        learned = items[: parameters.pop("n_items", len(items))]  # older bundles hold no others
-        return cls(learned, arrays["gram"], arrays.get("table"), **parameters)
+        learned = parameters.pop("n_items", len(items))  # older bundles hold no others
+        return cls(items, arrays["gram"], arrays.get("table"), learned=learned, **parameters)
 
 
 def _blocks(lengths: I64, dim: int) -> list[slice]:

@@ -22,6 +22,7 @@ from recsys.encoders.encoder import (
     write_encoder,
 )
 from recsys.encoders.features import FeatureRows, Features
+from recsys.encoders.stand_ins import StandIns
 from recsys.encoders.towers.inputs import Inputs, Windows
 from recsys.encoders.towers.layout import UserLayout
 from recsys.encoders.towers.net import Net, load_net
@@ -55,6 +56,7 @@ class UserTower:
     ) -> None:
         self.net, self.layout, self.trained, self.has_row = net, layout, trained, has_row
         self.features, self.known = features, known
+        self.stand_ins = StandIns(trained)
         said = self._parameters() | {"features": features.digest() if features else None}
         files = {Path(name).stem: np.frombuffer(data, np.uint8) for name, data in net.files().items()}
         self.space_id = space_id or space_id_of(self.encoder_kind, said, net.arrays() | files)
@@ -84,9 +86,7 @@ class UserTower:
         return self.layout.n_users > 0
 
     def usable(self, histories: Histories) -> Bool:
-        usable = histories.learnable(len(self.trained))
-        usable[usable] = self.trained[histories.items.values[usable]]
-        return usable
+        return self.stand_ins.usable(histories)
 
     def _has_row(self, users: Users) -> Bool:
         """(n,): who has a row of their own."""
@@ -96,7 +96,7 @@ class UserTower:
 
     def inputs(self, users: Users) -> tuple[Inputs, I8]:
         """What the tower takes of them, and int8 (n,) the most personal source of it."""
-        users = users.with_events(self.usable(users.history))
+        users = self.stand_ins.learned_items(users.with_events(self.usable(users.history)))
         row, past = self._has_row(users), (users.history.lengths > 0) & self.folds_in
         rows, source = None, np.where(row, USER_ROW, np.where(past, HISTORY, FALLBACK)).astype(np.int8)
         if self.features is not None:
@@ -162,4 +162,6 @@ class UserTower:
             known = FeatureRows(rows, arrays["known_weight"], arrays["known_dense"])
         layout = UserLayout(**parameters["layout"])
         net = load_net(folder, layout, parameters, arrays)
-        return cls(net, layout, arrays["trained"], arrays["has_row"], features, known, parameters["space_id"])
+        encoder = cls(net, layout, arrays["trained"], arrays["has_row"], features, known, parameters["space_id"])
+        encoder.stand_ins = StandIns(encoder.trained, items)
+        return encoder

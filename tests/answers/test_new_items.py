@@ -67,8 +67,10 @@ def test_new_items_reach_those_whose_taste_they_are(root: Path, tmp_path: Path) 
         assert best.title == ("An odd one" if user % 2 else "An even one")
     clicks = [Event("new odd"), Event("i3")]
     only, both = (respond(new, Question(history=events)) for events in (clicks[:1], clicks))
-    assert (only.source, only.ignored) == ("fallback", ["new odd"])  # not learned from yet
-    assert (both.source, both.ignored) == ("history", ["new odd"])
+    assert (only.source, only.ignored, both.source, both.ignored) == ("history", [], "history", [])
+    assert "new odd" not in {item.item_id for item in only.items}  # it was had
+    odd = {item.item_id for item in only.items[:10]}
+    assert odd <= {"new odd", *(f"i{item}" for item in range(1, 40, 2))}
 
 
 def test_a_bundle_can_grow_twice_and_says_so(root: Path, tmp_path: Path) -> None:

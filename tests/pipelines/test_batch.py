@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from recsys.answers.question import Question
 from recsys.answers.respond import respond
@@ -18,6 +20,7 @@ from recsys.bundle.write import write
 from recsys.encoders.encoder import SOURCES
 from recsys.errors import BundleError, RequestError
 from recsys.pipelines.batch import STATE, recommend_all
+from recsys.pipelines.cli import main
 from recsys.progress import Step
 from tests.helpers import bundles
 
@@ -119,6 +122,49 @@ def test_another_bundle_another_k_or_a_strange_folder_is_refused(bundle: Bundle,
         recommend_all(bundle, K, out)
     with pytest.raises(RequestError, match="k must be between 1 and the 40 items"):
         recommend_all(bundle, 41, tmp_path / "new")
+
+
+def test_a_domain_and_a_list_of_people_get_what_single_requests_get(bundle: Bundle, tmp_path: Path) -> None:
+    people = np.array([3, 60, 61, 229])
+    out = tmp_path / "out"
+    batch = recommend_all(bundle, K, out, people=people, domain="books", part_users=3)
+    assert (batch.users, batch.total, batch.parts) == (4, 4, 2)
+    found: dict[str, list[str]] = {}
+    for row in rows_of(out).to_pylist():
+        found.setdefault(row["user_id"], []).append(row["item_id"])
+    assert found == {
+        bundle.user_ids[int(row)]: [
+            item.item_id for item in respond(bundle, Question(bundle.user_ids[int(row)], k=K, domain="books")).items
+        ]
+        for row in people
+    }
+    assert all(int(item[1:]) % 2 for items in found.values() for item in items)
+    assert recommend_all(bundle, K, out, people=people, domain="books").users == 0
+    with pytest.raises(BundleError, match="holds recommendations of domain books, and this call asks for None"):
+        recommend_all(bundle, K, out, people=people)
+    with pytest.raises(BundleError, match="holds recommendations of people"):
+        recommend_all(bundle, K, out, people=people + np.array([1, 0, 0, 0]), domain="books")
+    with pytest.raises(RequestError, match="'toys' is not in this bundle; its domains are: books, films"):
+        recommend_all(bundle, K, tmp_path / "toys", domain="toys")
+
+
+def test_people_are_named_in_a_file(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text("user_id,segment\nu7,a\nstranger,b\nu2,a\nu7,a\n")
+    (tmp_path / "none.txt").write_text("stranger\n")
+    given = ["recommend", str(bundle.path), "--out", str(tmp_path / "out"), "--users"]
+    said = CliRunner().invoke(main, [*given, str(tmp_path / "few.csv"), "-k", "3", "--domain", "films"])
+    assert said.exit_code == 0, said.output
+    assert "1 of 4 users are not in the bundle; the first is 'stranger'" in said.output
+    assert rows_of(tmp_path / "out")["user_id"].to_pylist() == ["u2"] * 3 + ["u7"] * 3
+    for words, message in (
+        ([*given, str(tmp_path / "none.txt")], "none of the 1 users"),
+        ([*given, str(tmp_path / "few.csv"), "--all-users"], "one of --all-users and --users"),
+        ([*given, str(tmp_path / "few.csv"), "--user", "u1"], "neither --user nor --history"),
+        (["recommend", str(bundle.path), "--all-users"], "need --out"),
+    ):
+        refused = CliRunner().invoke(main, words)
+        assert refused.exit_code == 2
+        assert message in refused.output
 
 
 FULL = """

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from recsys.answers.question import Question
 from recsys.answers.respond import respond
 from recsys.bundle.bundle import Bundle, load
 from recsys.errors import DataError
+from recsys.pipelines.cli import main
 from recsys.pipelines.console import Steps
 from recsys.pipelines.doctor import diagnose, told
 from recsys.pipelines.run.evaluate import evaluate_bundle
@@ -100,6 +102,17 @@ def test_a_refitted_bundle_knows_what_was_judged_and_the_figures_are_those_of_be
     assert lineage["measured"]["train"] == before.manifest["lineage"]["train"]
     assert lineage["measured"]["train"]["events"] < N
     assert not {"refit", "measured"} & set(before.manifest["lineage"])
+    unlearned = before.manifest["lineage"]["unlearned"]
+    assert unlearned["events"] == N + 7 - before.manifest["lineage"]["train"]["events"] > 0
+    assert lineage["unlearned"] == {"events": 0, "days": None}
+    texts = [CliRunner().invoke(main, ["export", str(bundle.path)]).output for bundle in (before, after)]
+    assert f"It has not learned {unlearned['events']:,} events" in texts[0]
+    assert "refit=true" in texts[0]
+    assert "not learned" not in texts[1]
+    if kind == "global_time":
+        last = START + 600 * N - 54
+        assert unlearned["days"] == (last - before.manifest["lineage"]["train"]["last"]) / 86_400
+        assert f"events of the last {unlearned['days']:.1f} days" in texts[0]
     diagnosis = diagnose(after, START + 600 * N)
     assert (diagnosis.measures["train_serve_skew"], diagnosis.measures["fallback_skew"]) == (0, 1)
     assert after.bundle_id in told(after, diagnosis)
@@ -125,6 +138,24 @@ def test_a_refitted_bundle_is_judged_on_what_came_after_its_events(home: Path, u
     )
     with pytest.raises(DataError, match="has seen the answers"):
         evaluate_bundle(prepare(by_parts, Steps(quiet=True)), bundle)
+
+
+def test_a_bundle_is_judged_on_data_that_grew_with_a_warning(
+    home: Path, untracked: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(home, "global_time")
+    settings, trained, _ = ran(path, "global_time")
+    evaluate_bundle(prepare(settings, Steps(quiet=True)), opened(trained))
+    assert "was made of" not in capsys.readouterr().err
+    frame = pd.read_parquet(path)
+    pd.concat([frame, frame.tail(3).assign(timestamp=frame["timestamp"].max() + 60)]).to_parquet(path)
+    evaluate_bundle(prepare(settings, Steps(quiet=True)), opened(trained))
+    said = capsys.readouterr().err
+    wanted = f"{path.name} is not what bundle {opened(trained).bundle_id} was made of (1,507 events; 1,510 events now)"
+    assert wanted in said
+    other = load_settings(None, [*SMALL, f"data={written(home, 'global_time', more=N)}", "split.kind=global_time"])
+    evaluate_bundle(prepare(other, Steps(quiet=True)), opened(trained))  # other data are not what grew
+    assert "was made of" not in capsys.readouterr().err
 
 
 def test_a_model_without_vectors_does_not_learn_again_for_nothing(home: Path, untracked: None) -> None:
