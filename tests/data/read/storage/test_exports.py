@@ -154,8 +154,10 @@ def snowflake_bare(folder: Path) -> dict[str, str]:
 
     for number in range(PARTS):
         lines = ["USER_ID,ITEM_ID,AT,EVENT,PRICE"]
-        for event in part(number):
-            lines.append(f"{escaped(event.user)},{escaped(event.item)},{clock(event.time, '.000')},{event.event},\\N")
+        lines += [
+            f"{escaped(event.user)},{escaped(event.item)},{clock(event.time, '.000')},{event.event},\\N"
+            for event in part(number)
+        ]
         packed = gzip.compress(("\n".join(lines) + "\n").encode())
         (folder / f"data_0_{number}_0.csv.gz").write_bytes(packed)
     return _UPPER
