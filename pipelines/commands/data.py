@@ -56,8 +56,10 @@ def check(
         checked = check_for(settings, items=items, users=users)
     else:  # no settings are read, and nothing of the training extra is needed
         from recsys.data.check.check import check as run_check
+        from recsys.data.read.columns import own_names
 
-        checked = run_check(source, overridden({}, named).get("columns"), items=items, users=users)
+        columns = own_names(overridden({"columns": {}}, named)["columns"])
+        checked = run_check(source, columns, items=items, users=users)
     result = {
         "where": checked.where,
         "facts": dict(checked.facts),

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from recsys.config import Settings, overridden, read_toml, toml_value
 from recsys.data.planted.world import WorldSettings
 from recsys.data.prepare import PrepareSettings
-from recsys.data.read.columns import COLUMN_ROLES
+from recsys.data.read.columns import COLUMN_ROLES, own_names
 from recsys.data.read.event_table import Reading
 from recsys.data.read.load import located
 from recsys.data.read.storage.partitions import days_of
@@ -29,7 +29,7 @@ class RunSettings(Settings):
     """Settings of a training run."""
 
     data: str = Field(WORLD, description="`world`, a named data set, or the path of a folder or a file of events")
-    columns: dict[str, str] = Field(
+    columns: Annotated[dict[str, str], BeforeValidator(own_names)] = Field(
         {},
         description="the user's own column names by role, e.g. user_id = 'visitor', title = 'name'; also 'a or b', "
         "'items[].item_id', 'at:ms', and numbers from 1 for a file without a header",

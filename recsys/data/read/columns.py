@@ -21,7 +21,7 @@ from recsys.data.read.cells.casts import casts, one_dictionary, uncastable
 from recsys.data.read.cells.plain import decoded, is_text, plain, text_of
 from recsys.data.read.cells.wanted import EVENT_COLUMNS, UNITS, counts_up, looks_like_value, unit_of
 from recsys.data.read.times import times_of_text
-from recsys.errors import DataError
+from recsys.errors import DataError, SettingError
 from recsys.history import DAY_S
 from recsys.ids import MAX_ID_CHARACTERS
 
@@ -53,6 +53,19 @@ class Times(NamedTuple):
     seconds: I64
     ok: Bool
     naive: bool = False
+
+
+def own_names(columns: Any) -> dict[str, str]:
+    """The user's own names by role, as settings say them; a number, which TOML takes for none, is a name too.
+
+    Raises SettingError where they are no table of names.
+    """
+    if not isinstance(columns, Mapping):
+        raise SettingError(f"columns must be a table of names, as in columns.user_id=visitor, got {columns!r}.")
+    for role, name in columns.items():
+        if type(name) not in (str, int):
+            raise SettingError(f"columns.{role} must be the name of a column, in quotes, got {name!r}.")
+    return {role: str(name) for role, name in columns.items()}
 
 
 def named_columns(present: list[str], names: Mapping[str, str], where: str) -> dict[str, str]:

@@ -35,7 +35,7 @@ from recsys.data.read.files import ENDINGS, concatenated, files_of, parts_of, ro
 from recsys.data.read.formats import SUFFIXES, Piece, origin_of
 from recsys.data.read.movielens import is_movielens, read_movielens
 from recsys.data.read.storage.delimited import Skipped
-from recsys.data.read.storage.location import is_remote, path_of
+from recsys.data.read.storage.location import is_remote, names_in, path_of
 from recsys.data.read.storage.partitions import TableFile, recent, table_file
 from recsys.data.read.streamed import streamed
 from recsys.data.read.tables import dataset_of
@@ -100,8 +100,9 @@ def _with_candidates(data: Dataset, folder: Path) -> Dataset:
 def find(name: str) -> Path:
     """The folder or file that a name or path stands for; a DataError says where it was looked for."""
     if is_remote(name):
-        if glob.has_magic(name) or (address := path_of(name)).exists():
-            return path_of(name)
+        address = path_of(name)
+        if glob.has_magic(name) or address.exists():
+            return address
         raise DataError(f"{address} is not there. Check the address, the keys and the endpoint.")
     for folder in (Path(), *data_folders()):
         if (path := _in(folder, name)) is not None:
@@ -160,7 +161,7 @@ def read_events(
     elif {"train", "test"} <= set(parts):
         read = _joined(_whole(path, path, reading), parts, columns, skipped)
     else:
-        held = ", ".join(found.name for found in sorted(path.iterdir()))
+        held = ", ".join(names_in(path))
         raise DataError(
             f"{path} must hold a table `events` or `interactions`, or both `train` and `test` ({ENDINGS}); "
             f"it holds {held}."
@@ -178,7 +179,7 @@ def log_files(path: Path, since: str | None = None) -> tuple[list[TableFile], tu
     single = _log(path)
     files = _unnamed(path) if single is None else files_of(single)
     if not files:
-        held = ", ".join(found.name for found in sorted(path.iterdir())) or "nothing"
+        held = ", ".join(names_in(path)) or "nothing"
         raise DataError(
             f"{path} must hold a table `events` or `interactions`, or both `train` and `test` ({ENDINGS}); "
             f"it holds {held}."
@@ -233,8 +234,9 @@ def _joined(
 
 def table_of(folder: Path, stem: str) -> Path | None:
     """The file of a table in a folder, whichever its format, or the folder of its files."""
-    whole = [path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").exists()]
-    return whole[0] if whole else path if (path := folder / stem).is_dir() else None
+    held = set(names_in(folder))
+    whole = [folder / name for suffix in SUFFIXES if (name := f"{stem}{suffix}") in held]
+    return whole[0] if whole else path if stem in held and (path := folder / stem).is_dir() else None
 
 
 def _part_of(name: str, table: pa.Table) -> I8:

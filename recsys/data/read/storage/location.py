@@ -2,6 +2,8 @@
 
 import glob
 import io
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ def path_of(name: str | Path) -> Path:
     """A path on this machine, or in a bucket (s3://, gs://, az://, and what else fsspec knows) with the same methods.
 
     Keys and endpoints are those of the environment, as the libraries s3fs, gcsfs and adlfs read them. Raises DataError
-    where the library of an address is not installed, or there is none.
+    where the library of an address is not installed, there is none, or nothing answers: no network, no rights.
     """
     if not is_remote(name):
         return Path(name)
@@ -30,7 +32,7 @@ def path_of(name: str | Path) -> Path:
         from upath import UPath
 
         path: Any = UPath(name)
-        path.fs  # noqa: B018 - opened here, so that what is missing is said here
+        path.exists()  # asked here, so that what stands in the way is said here
     except ImportError:
         needed = _EXTRAS.get(scheme, "fsspec")
         raise DataError(f"{name} needs {needed}: pip install 'recsys-embeddings[cloud]'.") from None
@@ -68,9 +70,54 @@ def matches(pattern: Path) -> list[Path]:
         raise unreached(pattern, error) from None
 
 
+def names_in(folder: Path) -> list[str]:
+    """The names of what lies in a folder, in their order. A bucket is asked once, whatever is asked of the names."""
+    if not is_remote(folder):
+        return sorted(os.listdir(folder))
+    place: Any = folder
+    try:
+        return sorted(key.rstrip("/").rpartition("/")[2] for key in place.fs.ls(place.path, detail=False))
+    except Exception as error:
+        raise unreached(folder, error) from None
+
+
+class _Remote(io.RawIOBase):
+    """A file in a bucket, whose every trouble is a DataError that names it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = self._done(path.open, "rb")
+
+    def _done(self, action: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return action(*args)
+        except Exception as error:
+            raise unreached(self._path, error) from None
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(self._done(self._file.read, size))
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._done(self._file.seek, place, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
 def open_file(path: Path) -> pa.NativeFile:
     """The bytes of a file as they are, to be read at any place."""
-    return pa.PythonFile(path.open("rb"), mode="r") if is_remote(path) else pa.OSFile(str(path), "rb")
+    return pa.PythonFile(_Remote(path), mode="r") if is_remote(path) else pa.OSFile(str(path), "rb")
 
 
 def open_text(path: Path) -> io.BufferedReader:
