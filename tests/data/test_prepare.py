@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from recsys.data.dataset import TEST, TRAIN, Dataset
 from recsys.data.prepare import PrepareSettings, prepared
+from recsys.data.read.load import load_dataset
 from recsys.data.read.tables import dataset_of
 from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
@@ -100,6 +101,36 @@ def test_what_is_left_out_of_learning_was_had_and_what_is_disliked_says_so() -> 
     data, notes = prepared(data_of(ROWS), PrepareSettings(min_rating=0.5))
     assert data.whole is None
     assert notes == ["prepare.min_rating = 0.5 leaves nothing out: all 6 weights are above"]
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize(
+    ("rules", "weights"),
+    [
+        ({"min_rating": 0}, [0, 0, 1, 1, 1]),
+        ({"min_rating": 0, "disliked_rating": -2}, [-1, 0, 1, 1, 1]),
+        ({"min_rating": -1, "disliked_rating": -1.5}, [-1, 1, 1, 1, 1]),
+        ({"min_rating": 3, "disliked_rating": 0}, [-1, -1, -1, 0, 1]),
+        ({"disliked_rating": 0}, [-1, -1, -1, 0.5, 5]),
+    ],
+)
+def test_ratings_of_0_and_less_are_ratings(
+    rules: dict[str, float], weights: list[float], on_disk: bool, tmp_path: Path
+) -> None:
+    ratings = [-10.0, -1.0, 0.0, 0.5, 5.0]
+    rows = {"user_id": list("uvuvw"), "item_id": list("xxyyz"), "timestamp": [1, 2, 3, 4, 5], "weight": ratings}
+    pd.DataFrame(rows).to_parquet(tmp_path / "rated.parquet")
+    prepare = [f"prepare.{name}={value}" for name, value in rules.items()]
+    settings = load_settings(None, [f"data={tmp_path / 'rated.parquet'}", *prepare])
+    folder = tmp_path if on_disk else None
+    data, _ = prepared(load_dataset(settings.data, reading=settings.reading, on_disk=folder), settings.prepare)
+    assert data.had.weights.tolist() == weights
+    assert data.interactions.weights.tolist() == [weight for weight in weights if weight > 0]
+
+
+def test_weights_of_0_are_refused_where_no_rating_is_asked_for() -> None:
+    with pytest.raises(DataError, match=r"a weight that is not above 0, first row 1.*prepare\.min_rating=R"):
+        data_of([("u", "x", 1, 0.0, "view"), ("v", "y", 2, 1.0, "view")])
 
 
 @pytest.mark.parametrize("policy", ["first", "last", "sum"])

@@ -12,7 +12,8 @@ from recsys.data.check.findings import Part, Where
 from recsys.data.read.cells.plain import decoded, is_text, plain_table, text_of
 from recsys.data.read.cells.wanted import Wanted
 from recsys.data.read.formats import SUFFIXES, Piece, file_columns, origin_of, read_file
-from recsys.data.read.storage.delimited import EmptyFileError, Skipped, refuse_twice
+from recsys.data.read.storage.delimited import Skipped
+from recsys.data.read.storage.dialect import EmptyFileError, refuse_twice
 from recsys.data.read.storage.location import files_below, is_remote, matches, path_of
 from recsys.data.read.storage.partitions import TableFile, table_file
 from recsys.errors import DataError
@@ -163,8 +164,8 @@ def concatenated(tables: Sequence[pa.Table], names: Sequence[str], text: Sequenc
     """The rows of all tables; each must have the columns of the first, with types that go together.
 
     names: what each is called, for errors. text: the columns that become text where their types differ: ids. Others do
-    where one of them holds text: so a word among times, which a CSV's parser made text of, is found in its row. A table
-    without rows says nothing of columns and types.
+    where one of them holds text: so a word among times or weights, which a CSV's parser made text of, is found in its
+    row. A table without rows says nothing of columns and types.
     """
     filled = [at for at, table in enumerate(tables) if len(table)] or [0]
     tables, names = [tables[at] for at in filled], [names[at] for at in filled]
@@ -188,7 +189,7 @@ def _one_column(parts: Sequence[pa.ChunkedArray], column: str, names: Sequence[s
     parts = [_at_utc(part) for part in parts]
     values = {_value_type(part.type) for part in parts}
     if len(values) > 1 and (text or any(map(is_text, values))):
-        parts = [_as_text(part) for part in parts]
+        parts = [_as_text(part, floats=not text) for part in parts]
     tables = [pa.table([part], names=[column]) for part in parts]
     try:
         return pa.concat_tables(tables, promote_options="permissive")[column]
@@ -213,9 +214,11 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Values of any type as text; floating-point numbers, and what has no text, stay as they are."""
-    if is_text(kind := _value_type(column.type)) or pa.types.is_floating(kind) or pa.types.is_null(kind):
+def _as_text(column: pa.ChunkedArray, floats: bool) -> pa.ChunkedArray:
+    """Values of any type as text; what has no text stays as it is, and so do floating-point numbers unless asked for:
+    they are no ids."""
+    kind = _value_type(column.type)
+    if is_text(kind) or pa.types.is_null(kind) or (pa.types.is_floating(kind) and not floats):
         return decoded(column)
     try:
         return pa.chunked_array([text_of(chunk) for chunk in decoded(column).chunks], pa.large_string())

@@ -17,7 +17,8 @@ import pyarrow as pa
 from recsys.arrays import I64
 from recsys.data.read.cells.plain import is_text, plain_table
 from recsys.data.read.cells.wanted import Wanted
-from recsys.data.read.storage.delimited import EmptyFileError, Skipped, dialect_of, read_delimited, refuse_twice
+from recsys.data.read.storage.delimited import Skipped, read_delimited
+from recsys.data.read.storage.dialect import EmptyFileError, dialect_of, refuse_twice
 from recsys.data.read.storage.location import is_remote, open_file, open_text
 from recsys.data.read.storage.partitions import TableFile, with_keys
 from recsys.errors import DataError

@@ -14,7 +14,8 @@ from typing import IO, NamedTuple
 import pyarrow as pa
 
 from recsys.data.read.cells.wanted import Wanted
-from recsys.data.read.storage.delimited import Dialect, parse
+from recsys.data.read.storage.delimited import parse
+from recsys.data.read.storage.dialect import Dialect
 from recsys.data.read.storage.location import is_remote
 from recsys.errors import DataError
 

@@ -295,3 +295,12 @@ def test_a_word_among_times_is_named_by_its_row_though_the_times_of_another_file
         pd.DataFrame(table).to_csv(tmp_path / "spoilt" / "events" / f"{name}.csv", index=False)
     with pytest.raises(DataError, match=r"'timestamp'.*'soon'.*row 2 of .*b\.csv"):
         load_dataset(tmp_path / "spoilt")
+
+
+def test_a_word_among_weights_is_named_by_its_row_though_another_file_holds_numbers(tmp_path: Path) -> None:
+    (tmp_path / "spoilt" / "events").mkdir(parents=True)
+    for name, weights in (("a", ["1", "much", "2.5"]), ("b", ["0.5", "1e-3", "4"])):
+        table = {"user_id": ["u", "v", "w"], "item_id": ["a", "b", "c"], "weight": weights}
+        pd.DataFrame(table).to_csv(tmp_path / "spoilt" / "events" / f"{name}.csv", index=False)
+    with pytest.raises(DataError, match=r"'weight'.*1 of 6 rows.*cannot be read as weights, first row 2 of .*a\.csv"):
+        load_dataset(tmp_path / "spoilt")

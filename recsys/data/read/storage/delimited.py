@@ -4,10 +4,9 @@ Fields may hold line breaks in quotes. Without a header, columns are called by t
 value, as Postgres, MySQL and Snowflake write it.
 """
 
-import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +16,12 @@ import pyarrow.compute as pc
 from recsys.data.check.findings import UNCLOSED_FIX
 from recsys.data.read.cells.plain import is_text
 from recsys.data.read.cells.wanted import EVENT_COLUMNS, Wanted, counts_up, looks_like_value
+from recsys.data.read.storage.dialect import Dialect, dialect_of, refuse_twice
 from recsys.data.read.storage.location import open_text
 from recsys.errors import DataError
 
 _BLOCK_BYTES, _LARGEST_BLOCK = 1 << 23, 1 << 28  # bytes of text that are parsed at a time; a row must fit
-_SEPARATORS, _SAMPLE_BYTES = ",;\t|", 1 << 16
+_TYPED_BYTES = 1 << 20
 _CODED = pa.dictionary(pa.int32(), pa.string())
 _NULL = "\\N"
 _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\\\n", b"r": b"\\\r", b"t": b"\\\t", b"v": b"\v", b"N": rb"\\N"}
@@ -38,58 +38,6 @@ class Skipped(NamedTuple):
     text: str
     file: str
     unclosed: bool = False
-
-
-class EmptyFileError(DataError):
-    """A file without a single row, or header: among other files it is passed over."""
-
-
-class Dialect(NamedTuple):
-    """How a file is written. headless: its first line is a row. quotes: fields may stand in quotes. escapes: a
-    backslash takes the next character as it is, within quotes or, where there are none, everywhere."""
-
-    names: list[str]
-    separator: str = ","
-    headless: bool = False
-    quotes: bool = True
-    escapes: bool = False
-
-
-def dialect_of(path: Path, wanted: Wanted) -> Dialect:
-    """How a file is written, by its first 64 KB.
-
-    Of the separators, the one that makes the most names in the first line. That line is a header, unless columns are
-    asked for by numbers that it does not count up itself, and none by a name that it has.
-    """
-    with open_text(path) as stream:
-        start = stream.read(_SAMPLE_BYTES)
-    text = start.decode("utf-8-sig", "strict" if len(start) < _SAMPLE_BYTES else "ignore").lstrip("\r\n")
-    lines = {mark: next(csv.reader(io.StringIO(text, ""), delimiter=mark), []) for mark in _SEPARATORS}
-    separator = max(lines, key=lambda mark: len(lines[mark]))  # ties go to the first, the comma
-    first = lines[separator]
-    if not first:
-        raise EmptyFileError(f"{path} cannot be read: it is empty. Check that it is what its name says.")
-    quotes, escapes = _escapes(text, re.escape(separator))
-    if escapes:
-        form: Any = {"quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE, "escapechar": "\\"}
-        first = next(csv.reader(io.StringIO(text, ""), delimiter=separator, **form))
-    asked = {*(wanted.names or ()), *wanted.text}
-    headless = (
-        any(wanted.numbered(name) for name in asked)
-        and not counts_up(first)
-        and not any(wanted.takes(name) or wanted.is_text(name) for name in first if not name.isdigit())
-    )
-    names = [str(number) for number in range(1, len(first) + 1)] if headless else first
-    return Dialect(names, separator, headless, quotes, escapes)
-
-
-def _escapes(text: str, mark: str) -> tuple[bool, bool]:
-    """Whether fields stand in quotes, and whether backslashes escape: what the text proves, else as RFC 4180 says."""
-    if re.search(rf'(^|{mark})"', text, re.MULTILINE):
-        return True, bool(re.search(rf'\\"[^"{mark}\r\n]', text))  # as Spark writes a quote within quotes
-    alone = re.search(rf"(^|{mark})\\N({mark}|\r?$)", text, re.MULTILINE)
-    tabbed = mark == "\\\t" and "\\" in text and not re.search(r"\\(?![\\bfnrtvN])", text.replace("\\\\", ""))
-    return (False, True) if alone or tabbed else (True, False)
 
 
 def read_delimited(path: Path, wanted: Wanted, skipped: list[Skipped] | None = None) -> pa.Table:
@@ -141,18 +89,50 @@ def _refuse_a_row_for_header(path: Path, table: pa.Table, dialect: Dialect, want
 def _read(
     path: Path, dialect: Dialect, wanted: Wanted, skipped: list[Skipped] | None, stop: int | None = None
 ) -> tuple[pa.Table | None, int]:
-    """The table, and how many quotes were read; None and 1 where a row is larger than what is parsed at a time."""
-    for block_bytes in (_BLOCK_BYTES, _LARGEST_BLOCK):
+    """The table, and how many quotes were read; None and 1 where a row is larger than what is parsed at a time.
+
+    The file is read as its beginning promises, and once more where a later row breaks the promise: a quote, a value of
+    another type, a row that is longer than a block.
+    """
+    kinds, block_bytes = _first_types(path, dialect, wanted), _BLOCK_BYTES
+    while True:
         with open_text(path) as stream:
             text = _Text(stream, dialect, stop)
             try:
-                return parse(text, dialect, wanted, skipped, str(path), block_bytes), text.quotes
+                table = parse(text, dialect, wanted, skipped, str(path), block_bytes, kinds)
+                if dialect.breaks or not text.quotes:
+                    return table, text.quotes
+                dialect = dialect._replace(breaks=True)
             except pa.ArrowInvalid as error:
-                if "straddling" not in str(error) and "straddles" not in str(error):
+                if text.quotes and not dialect.breaks:
+                    dialect = dialect._replace(breaks=True)
+                elif "straddl" in str(error):
+                    if block_bytes == _LARGEST_BLOCK:
+                        return None, 1
+                    block_bytes = _LARGEST_BLOCK
+                elif kinds:
+                    kinds = {}
+                else:
                     raise
         if skipped is not None:
             skipped.clear()
-    return None, 1
+
+
+def _first_types(path: Path, dialect: Dialect, wanted: Wanted) -> dict[str, pa.DataType]:
+    """The types of the columns that do not stay text, by the first megabyte; none where that is the whole file.
+
+    The parser keeps all text of a column whose type it is not told, for it may have to begin anew.
+    """
+    with open_text(path) as stream:
+        start = _Text(stream, dialect, None).read(_TYPED_BYTES)
+    if len(start) < _TYPED_BYTES // 2:
+        return {}
+    try:
+        table = parse(io.BytesIO(start[: start.rfind(b"\n") + 1]), dialect, wanted, [], str(path))
+    except pa.ArrowInvalid:
+        return {}
+    coded = (pa.types.is_dictionary, pa.types.is_null, is_text)
+    return {field.name: field.type for field in table.schema if not any(one(field.type) for one in coded)}
 
 
 def parse(
@@ -162,8 +142,9 @@ def parse(
     skipped: list[Skipped] | None = None,
     name: str = "",
     block_bytes: int = _BLOCK_BYTES,
+    kinds: Mapping[str, pa.DataType] | None = None,
 ) -> pa.Table:
-    """The table in an open file. Errors are those of pyarrow."""
+    """The table in an open file. kinds: types of columns that are known. Errors are those of pyarrow."""
     from pyarrow import csv as arrow_csv
 
     def skip(row: Any) -> str:
@@ -174,7 +155,7 @@ def parse(
     refuse_twice(dialect.names, name)
     options = arrow_csv.ConvertOptions(strings_can_be_null=False)
     options.null_values = [*options.null_values, _NULL]
-    options.column_types = {column: _CODED for column in dialect.names if wanted.is_text(column)}
+    options.column_types = {**(kinds or {}), **{name: _CODED for name in dialect.names if wanted.is_text(name)}}
     options.include_columns = [column for column in dialect.names if wanted.takes(column)]
     table = arrow_csv.read_csv(
         source,
@@ -187,7 +168,7 @@ def parse(
             delimiter=dialect.separator,
             quote_char='"' if dialect.quotes else False,
             escape_char="\\" if dialect.escapes else False,
-            newlines_in_values=True,
+            newlines_in_values=dialect.breaks,
             invalid_row_handler=skip if skipped is not None else None,
         ),
         convert_options=options,
@@ -267,9 +248,3 @@ def unclosed_quote(path: Path, dialect: Dialect) -> int | None:
                     return opened
                 at += 1
     return opened
-
-
-def refuse_twice(names: Sequence[str], where: str) -> None:
-    """Raises a DataError where a column name occurs more than once in a table, as `where` calls it."""
-    if twice := sorted({name for name in names if list(names).count(name) > 1}):
-        raise DataError(f"{where} must name each column once; {twice[0]!r} occurs more than once. Rename or drop one.")

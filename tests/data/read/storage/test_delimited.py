@@ -2,15 +2,20 @@
 
 import csv
 import gzip
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from recsys.data.check.check import check
+from recsys.data.read.cells.wanted import Wanted
+from recsys.data.read.event_table import event_table
 from recsys.data.read.load import load_dataset
-from recsys.data.read.storage import delimited
+from recsys.data.read.storage import delimited, dialect
 from recsys.data.read.tables import dataset_of
 from recsys.errors import DataError
 
@@ -62,6 +67,69 @@ def path_of_items(folder: Path) -> Path:
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows([["item_id", "title"], *([row[1], row[3]] for row in rows(11))])
     return path
+
+
+@pytest.mark.parametrize("late", ['"a\nb"', '"a, ""b"""', "plain"])
+@pytest.mark.parametrize("time", [f"{START + 300}.5", "2023-11-14T22:18:20Z", f"{START + 300}"])
+@pytest.mark.parametrize("skips", [False, True])
+def test_what_the_beginning_of_a_file_promised_may_change_below(
+    late: str, time: str, skips: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Quotes, and times of another type, that come after all that the reader looked at first."""
+    monkeypatch.setattr(dialect, "_SAMPLE_BYTES", 200)
+    for name, value in (("_TYPED_BYTES", 400), ("_BLOCK_BYTES", 500)):
+        monkeypatch.setattr(delimited, name, value)
+    lines = [f"u{k % 7},i{k % 11},{START + k},note\n" for k in range(300)]
+    odd = "u1,i1,5\n" if skips else ""
+    path = tmp_path / "events.csv"
+    path.write_text(",".join(HEADER) + "\n" + odd + "".join(lines) + f"u8,i12,{time},{late}\n")
+    skipped: list[delimited.Skipped] | None = [] if skips else None
+    table = delimited.read_delimited(path, Wanted([*HEADER], ["user_id", "item_id", "title"]), skipped)
+    assert len(table) == 301
+    assert table["user_id"][-1].as_py() == "u8"
+    assert table["title"][-1].as_py() == next(csv.reader(io.StringIO(late, "")))[0]
+    assert str(table["timestamp"][-1].as_py()) == time
+    assert [one.row for one in skipped or ()] == ([1] if skips else [])
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_quotes_that_come_late_are_read_as_python_reads_them(
+    skips: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks that end within quotes can be taken for whole rows, without an error."""
+    pieces = ["a", "b", "\n", "\n\n", '"', ",", " ", "x,y\nz,w", '","', '\n"']
+    path = tmp_path / "late.csv"
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        names = [f"c{column}" for column in range(1 + seed % 4)]
+        cells = [["".join(random.choice(pieces, random.integers(1, 7))) for _ in names] for _ in range(20)]
+        with open(path, "w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([names, *cells])
+        monkeypatch.setattr(dialect, "_SAMPLE_BYTES", len(",".join(names)) + 1)
+        monkeypatch.setattr(delimited, "_BLOCK_BYTES", int(random.integers(40, 400)))
+        skipped: list[delimited.Skipped] | None = [] if skips else None
+        table = delimited.read_delimited(path, Wanted(names, names), skipped)
+        assert [list(row.values()) for row in table.to_pylist()] == cells
+        assert not skipped
+
+
+@pytest.mark.parametrize("mark", [" ", "\n"])
+def test_text_that_is_not_asked_for_takes_no_memory(mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "_BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(delimited, "_TYPED_BYTES", 1 << 16)
+    path, note = tmp_path / "events.csv", f"many words{mark}" * 100
+    path.write_text(
+        "user_id,item_id,timestamp,note\n" + "".join(f'u{k},i{k},{START + k},"{note}"\n' for k in range(8_000))
+    )
+    before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(pool)
+    try:
+        assert len(event_table(path, {}).table) == 8_000
+    finally:
+        pa.set_memory_pool(before)
+    most = pool.max_memory()
+    assert most is not None
+    assert most < path.stat().st_size / 3
 
 
 def test_a_row_larger_than_a_block_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
