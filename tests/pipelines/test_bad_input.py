@@ -180,7 +180,7 @@ BUNDLES = [
         folder_("m"), file("{}", "m/manifest.json"))),
     Bad("--out a file", "recommend bundles --all-users --out o", ("o is a file",), both(bundles, file("", "o"))),
     Bad("--out not empty", "recommend bundles --all-users --out .", (". is not empty", "Name an empty"), bundles),
-    Bad("--out alone", "recommend bundles --out o", ("--all-users and --out go together",), bundles),
+    Bad("--out alone", "recommend bundles --out o", ("--out goes with one of --all-users and --users",), bundles),
     Bad("--out with k = 0", "recommend bundles --all-users --out o -k 0", ("between 1 and the 40", "got 0"), bundles),
     Bad("--to a file", "export b --to o", ("o is a file", "another"), both(
         lambda folder: shutil.copytree(bundles(folder), folder / "b"), file("", "o"))),

@@ -80,7 +80,7 @@ def test_a_model_by_name_keeps_its_own_settings_and_takes_none_of_another(tmp_pa
         ('baselines_days=["a"]', "'baselines_days.0' in settings must be a number, got 'a'."),
         ("prepare.event_weights={buy='x'}", "'prepare.event_weights.buy' in settings must be a number, got 'x'."),
         ("refit=maybe", "'refit' in settings must be true or false, got 'maybe'."),
-        ("columns.user_id=3", "'columns.user_id' in settings must be text"),
+        ("columns.user_id=[3]", "columns.user_id must be the name of a column, in quotes, got [3]."),
         ("split.test=0.95", "'split.test' in settings is refused: with validation = 0.1 nothing is left"),
         ("model.dimm=3", "setting 'model.dimm' in model 'als' of settings is unknown; did you mean 'dim'?"),
         (
