@@ -116,5 +116,5 @@ def test_the_lowest_versions_that_are_pinned_are_those_that_are_stated() -> None
     for group in (stated["dependencies"], *(extras[name] for name in ("train", "serve", "dev"))):
         for line in group:
             name, bound = line.split(">=")
-            pinned = pins[name.partition("[")[0].lower()].split(".")
+            pinned = pins[name.lower().partition("[")[0]].split(".")
             assert pinned[: len(bound.split("."))] == bound.split("."), line
