@@ -281,3 +281,13 @@ def test_an_export_is_the_flat_table(export: Callable[[Path], dict[str, str]], t
     said = [f"columns.{role}={name}" for role, name in columns.items()]
     result = CliRunner().invoke(main, ["data", "check", str(folder), *said])
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("command", [["data", "check"], ["train", "--dry-run"]])
+@pytest.mark.parametrize(("said", "why"), [("columns=5", "a table of names"), ("columns.user_id=true", "got True")])
+def test_columns_that_are_no_names_are_one_sentence(command: list[str], said: str, why: str, tmp_path: Path) -> None:
+    path = str(write_flat(tmp_path / "flat.csv", part(0)))
+    result = CliRunner().invoke(main, [command[0], *command[1:], path, said])
+    assert (result.exit_code, why in result.output) == (2, True), result.output
+    result = CliRunner().invoke(main, ["train", "--dry-run", path, "columns.user_id=1"])
+    assert result.exit_code == 0, result.output
