@@ -190,9 +190,10 @@ def parse_times(column: pa.ChunkedArray, name: str) -> tuple[Times | None, list[
         seconds = column.fill_null(0).to_numpy()
         if unit is not None:
             seconds = seconds // UNITS[unit]
-        unknown = np.isnan(seconds) if pa.types.is_floating(kind) else np.zeros(len(seconds), bool)
-        found += rows("error", "missing_time", name, unknown, "no time", drop)
-        ok &= ~unknown
+        if pa.types.is_floating(kind):
+            unknown = np.isnan(seconds)
+            found += rows("error", "missing_time", name, unknown, "no time", drop)
+            ok &= ~unknown
     else:
         said, fix = f"must hold unix seconds or dates; it holds {kind}", _way_in(kind, name) or "Convert it."
         return None, [*found, whole("error", "no_time_column", name, said, fix)]
@@ -204,8 +205,9 @@ def parse_times(column: pa.ChunkedArray, name: str) -> tuple[Times | None, list[
     fix = f"Times are unix seconds; name the column {stem}:ms, {stem}:us or {stem}:ns where they are not."
     found += rows("error", "time_unit", name, late, "a time after the year 5000", fix)
     ok &= ~(early | late)
-    whole_seconds = np.where(ok, np.floor(seconds), 0) if seconds.dtype.kind == "f" else np.where(ok, seconds, 0)
-    return Times(whole_seconds.astype(np.int64), ok, pa.types.is_timestamp(kind) and kind.tz is None), found
+    seconds = np.floor(seconds) if seconds.dtype.kind == "f" else seconds
+    seconds = seconds if ok.all() else np.where(ok, seconds, 0)
+    return Times(seconds.astype(np.int64, copy=False), ok, pa.types.is_timestamp(kind) and kind.tz is None), found
 
 
 def event_weights(column: pa.ChunkedArray, name: str, where: str, *, ratings: bool = False) -> F32:

@@ -17,11 +17,12 @@ from recsys.data.check.findings import UNCLOSED_FIX
 from recsys.data.read.cells.plain import is_text
 from recsys.data.read.cells.wanted import EVENT_COLUMNS, Wanted, counts_up, looks_like_value
 from recsys.data.read.storage.dialect import Dialect, dialect_of, refuse_twice
-from recsys.data.read.storage.location import open_text
+from recsys.data.read.storage.location import is_bare, open_text
 from recsys.errors import DataError
 
 _BLOCK_BYTES, _LARGEST_BLOCK = 1 << 23, 1 << 28  # bytes of text that are parsed at a time; a row must fit
 _TYPED_BYTES = 1 << 20
+_LOOKED_AT = 1 << 18  # bytes that are looked at for quotes at a time: more would leave the processor's cache
 _CODED = pa.dictionary(pa.int32(), pa.string())
 _NULL = "\\N"
 _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\\\n", b"r": b"\\\r", b"t": b"\\\t", b"v": b"\v", b"N": rb"\\N"}
@@ -92,16 +93,21 @@ def _read(
     """The table, and how many quotes were read; None and 1 where a row is larger than what is parsed at a time.
 
     The file is read as its beginning promises, and once more where a later row breaks the promise: a quote, a value of
-    another type, a row that is longer than a block.
+    another type, a row that is longer than a block. A file that lies here unpacked is looked through for quotes first,
+    and then read by the parser alone, with no Python between them.
     """
     kinds, block_bytes = _first_types(path, dialect, wanted), _BLOCK_BYTES
+    bare = _marks(path) if stop is None and not dialect.translates and is_bare(path) else None
+    if bare is not None:
+        dialect = dialect._replace(breaks=bare.quotes > 0)
     while True:
         with open_text(path) as stream:
-            text = _Text(stream, dialect, stop)
+            text = bare or _Text(stream, dialect, stop)
+            source: Any = str(path) if bare else text
             try:
-                table = parse(text, dialect, wanted, skipped, str(path), block_bytes, kinds)
+                table = parse(source, dialect, wanted, skipped, str(path), block_bytes, kinds)
                 if dialect.breaks or not text.quotes:
-                    return table, text.quotes
+                    return _without_null_marks(table) if text.backslashes else table, text.quotes
                 dialect = dialect._replace(breaks=True)
             except pa.ArrowInvalid as error:
                 if text.quotes and not dialect.breaks:
@@ -116,6 +122,20 @@ def _read(
                     raise
         if skipped is not None:
             skipped.clear()
+
+
+class _Marks(NamedTuple):
+    """How many quotes a file holds, and whether any backslash."""
+
+    quotes: int
+    backslashes: bool
+
+
+def _marks(path: Path) -> _Marks:
+    with open_text(path) as stream:
+        blocks = iter(lambda: stream.read(_LOOKED_AT), b"")
+        found = [_Marks(block.count(b'"'), b"\\" in block) for block in blocks]
+    return _Marks(sum(one.quotes for one in found), any(one.backslashes for one in found))
 
 
 def _first_types(path: Path, dialect: Dialect, wanted: Wanted) -> dict[str, pa.DataType]:
@@ -157,7 +177,7 @@ def parse(
     options.null_values = [*options.null_values, _NULL]
     options.column_types = {**(kinds or {}), **{name: _CODED for name in dialect.names if wanted.is_text(name)}}
     options.include_columns = [column for column in dialect.names if wanted.takes(column)]
-    table = arrow_csv.read_csv(
+    return arrow_csv.read_csv(
         source,
         read_options=arrow_csv.ReadOptions(
             block_size=block_bytes,
@@ -173,11 +193,14 @@ def parse(
         ),
         convert_options=options,
     )
-    return pa.table([_without_null_marks(column) for column in table.columns], names=table.column_names)
 
 
-def _without_null_marks(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The column with null in place of the text \\N."""
+def _without_null_marks(table: pa.Table) -> pa.Table:
+    """The table with null in place of the text \\N."""
+    return pa.table([_without_null_mark(column) for column in table.columns], names=table.column_names)
+
+
+def _without_null_mark(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         chunks = []
         for chunk in column.chunks:
@@ -191,22 +214,24 @@ def _without_null_marks(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 class _Text:
-    """The bytes of a file as its parser takes them: quotes are counted, and where nothing stands in quotes, escapes of
-    databases become those of the parser. stop: the line, from 1, at which to end."""
+    """The bytes of a file as its parser takes them: where nothing stands in quotes, escapes of databases become those
+    of the parser. quotes: how many were read; backslashes: whether any was. stop: the line, from 1, at which to end."""
 
     closed = False
 
     def __init__(self, stream: io.BufferedReader, dialect: Dialect, stop: int | None) -> None:
         self._lines = None if stop is None else (line for _, line in zip(range(stop - 1), stream, strict=False))
-        self._stream, self.quotes = stream, 0
-        self._translates = dialect.escapes and not dialect.quotes
+        self._stream, self.quotes, self.backslashes = stream, 0, False
+        self._translates = dialect.translates
         self._escape = re.compile(rb"\\(.)", re.DOTALL)
 
     def read(self, size: int) -> bytes:
         if not self._translates:
             block = self._stream.read(size) if self._lines is None else _joined(self._lines, size)
             self.quotes += block.count(b'"')
+            self.backslashes |= b"\\" in block
             return block
+        self.backslashes = True
         text = self._stream.read(size // 2)  # an escape may grow
         while (len(text) - len(text.rstrip(b"\\"))) % 2 and (more := self._stream.read(1)):  # an escape is cut
             text += more

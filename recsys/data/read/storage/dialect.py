@@ -30,6 +30,11 @@ class Dialect(NamedTuple):
     escapes: bool = False
     breaks: bool = True
 
+    @property
+    def translates(self) -> bool:
+        """Whether escapes stand for what the parser does not know: they do where nothing stands in quotes."""
+        return self.escapes and not self.quotes
+
 
 def dialect_of(path: Path, wanted: Wanted) -> Dialect:
     """How a file is written, by its first 64 KB.

@@ -12,6 +12,7 @@ import pyarrow as pa
 from recsys.errors import DataError
 
 _EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
+_PACKINGS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
 def is_remote(path: Any) -> bool:
@@ -120,9 +121,14 @@ def open_file(path: Path) -> pa.NativeFile:
     return pa.PythonFile(_Remote(path), mode="r") if is_remote(path) else pa.OSFile(str(path), "rb")
 
 
+def is_bare(path: Path) -> bool:
+    """Whether a file lies on this machine and is not packed."""
+    return not is_remote(path) and path.suffix not in _PACKINGS
+
+
 def open_text(path: Path) -> io.BufferedReader:
     """The bytes of a file from its beginning, unpacked where its ending says .gz, .bz2 or .zst."""
+    packing = _PACKINGS.get(path.suffix)
     if not is_remote(path):
-        return io.BufferedReader(pa.input_stream(str(path)))
-    packing = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}.get(path.suffix)
+        return io.BufferedReader(pa.input_stream(str(path))) if packing else path.open("rb")
     return io.BufferedReader(pa.CompressedInputStream(open_file(path), packing) if packing else open_file(path))
