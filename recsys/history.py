@@ -77,11 +77,9 @@ class Histories(EventColumns):
         inside: Bool = self.items.values < n_items
         return inside if self.weight is None else inside & (self.weight > 0)
 
-    def informed(self, n_items: int) -> Bool:
-        """(rows,): who has an event that may be learned from."""
-        if self.weight is None:
-            return self.lengths > 0
-        return self.items.keep(self.learnable(n_items)).lengths > 0
+    def counting(self) -> "Histories":
+        """Only the events of weight, whoever's numbers the items have."""
+        return self if self.weight is None else self.keep(self.weight > 0)
 
     def empty(self, rows: int) -> "Histories":
         """So many rows without events, with the same columns."""

@@ -22,6 +22,7 @@ class StandIns:
 
     def __init__(self, learned: Bool, items: F32 | None = None) -> None:
         self.learned, self.items = learned, items
+        self._found: dict[int, int] = {}  # by the number of an item that was added
 
     def usable(self, histories: Histories) -> Bool:
         """(nnz,): the events of weight whose item has an input, or a vector by which another one stands in."""
@@ -56,7 +57,9 @@ class StandIns:
         return lengths
 
     def _most_alike(self, item: int) -> int:
-        assert self.items is not None
-        lengths = self._lengths
-        cosines = self.items[: len(lengths)] @ self.items[item] / np.where(lengths > 0, lengths, np.float32(1))
-        return int(np.where(lengths > 0, cosines, -np.inf).argmax())
+        if item not in self._found:
+            assert self.items is not None
+            lengths = self._lengths
+            cosines = self.items[: len(lengths)] @ self.items[item] / np.where(lengths > 0, lengths, np.float32(1))
+            self._found[item] = int(np.where(lengths > 0, cosines, -np.inf).argmax())
+        return self._found[item]

@@ -103,7 +103,7 @@ def evaluate(
     if among is not None:
         deepest = max(deepest, int(among.lengths.max(initial=1)))
     k = min(deepest, recommender.n_items)
-    pass_ = _Pass(asked, len(users), facts, ~users.history.informed(recommender.n_items))
+    pass_ = _Pass(asked, len(users), facts, users.history.counting().lengths == 0)
     for start in range(0, len(users), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(users)))
         part = users.take(rows)
@@ -112,8 +112,7 @@ def evaluate(
         ids, hits = answer.ids, hits_of(answer.ids, wanted)
         if among is not None:
             ids, hits = _against_targets(answer, hits)
-        learned = part.history.keep(part.history.learnable(recommender.n_items)).items
-        pass_.add(rows, Lists(ids, hits, wanted, learned, facts), answer.source)
+        pass_.add(rows, Lists(ids, hits, wanted, part.history.counting().items, facts), answer.source)
         progress(Step("evaluating", int(rows[-1]) + 1, len(users)))
     return pass_.report()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -32,12 +33,15 @@ class Availability:
 
     def by_moment(self, now: I64 | None, rows: int) -> Iterator[tuple[I64, Bool | None]]:
         """The rows (n,) of those who ask at moments that are alike for every item, and what they may be answered."""
-        everybody = np.arange(rows)
         if now is None or (self.start is None and self.end is None) or not rows:
-            yield everybody, self.at(None)
+            yield np.arange(rows), self.at(None)
             return
-        changes = np.unique(np.concatenate([one for one in (self.start, self.end) if one is not None]))
-        between = np.searchsorted(changes, now, side="right")
+        between = np.searchsorted(self._changes, now, side="right")
         order = np.argsort(between, kind="stable")
         for part in np.split(order, np.flatnonzero(np.diff(between[order])) + 1):
             yield np.sort(part), self.at(int(now[part[0]]))
+
+    @cached_property
+    def _changes(self) -> I64:
+        """int64 (m,), ascending: the seconds at which an item comes or goes."""
+        return np.unique(np.concatenate([one for one in (self.start, self.end) if one is not None]))

@@ -12,6 +12,7 @@ from recsys.evaluation.metrics.item_facts import facts_of
 from recsys.evaluation.metrics.lists import Lists
 from recsys.evaluation.outside_lists import ListRanker
 from recsys.evaluation.planted import ScoreRanker
+from recsys.history import Histories
 from recsys.models.popularity import Popularity, fallback_order
 from recsys.retrieval.recommender import Recommender, recommender_of
 from recsys.testing.toys import dataset, random_log
@@ -105,6 +106,22 @@ def test_among_candidates_a_tie_goes_against_the_target() -> None:
     assert found.values["recall_at_2"].tolist() == [0.0, 0.5, 1.0]
     whole = evaluate(recommender, users, targets, metrics=("mrr_at_4",))
     assert whole.values["mrr_at_4"][0] == 1.0  # over the whole catalogue as served: the lower index
+
+
+def test_a_history_counts_by_its_weights_though_the_recommender_knows_fewer_items() -> None:
+    """As a bundle does that is judged on data with more items; what was had and not learned from warms nobody."""
+    seen = list[list[int]]()
+
+    def noted(lists: Lists) -> F64:
+        seen.extend(lists.history.row(row).tolist() for row in range(lists.history.rows))
+        return np.zeros(len(lists.ids))
+
+    past = Histories(Ragged.of([[9, 1], [8], [0]]), weight=np.float32([1, 0, 0, 1]))
+    users = Users.known(np.arange(3), past)
+    report = evaluate(engine([[0], [1], [1]], 2), users, Ragged.of([[0], [0], [1]]), metrics=["hit_rate_at_1", noted])
+    assert seen == [[9], [], [0]]
+    assert np.isnan(report.segments["cold"]["hit_rate_at_1"]).tolist() == [True, False, True]
+    assert np.isnan(report.segments["warm"]["hit_rate_at_1"]).tolist() == [False, True, False]
 
 
 def test_blocks_do_not_change_a_figure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ class Holdout:
     @property
     def warm(self) -> Bool:
         """(n,): who brings a history that something can be said from; the others get the fallback from every model."""
-        return self.history.informed(self.train.n_items)
+        return self.history.counting().lengths > 0
 
     def take(self, rows: Array) -> "Holdout":
         """The same question about some of the users."""

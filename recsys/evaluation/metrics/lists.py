@@ -25,7 +25,8 @@ class Lists:
 
     ids: int64 (n, k), best first; -1 pads, and an id of `facts.n_items` or more is an item that the data do not know.
     hits: bool (n, k), which of them are targets. targets: rows of distinct items, none empty. history: rows of the
-    items that each user had before, oldest first. facts: of the items, or None where the caller gave none.
+    items that each user had before, oldest first, without what was left out of learning. facts: of the items, or None
+    where the caller gave none.
     """
 
     ids: I64

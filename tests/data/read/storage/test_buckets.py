@@ -11,17 +11,15 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import s3fs
 from click.testing import CliRunner
 from pyarrow import parquet
 
-pytest.importorskip("moto", reason="dev extra")
-s3fs = pytest.importorskip("s3fs", reason="cloud extra")
-
-from recsys.data.read.event_table import Reading  # noqa: E402
-from recsys.data.read.load import load_dataset  # noqa: E402
-from recsys.errors import DataError  # noqa: E402
-from recsys.pipelines.cli import main  # noqa: E402
-from tests.data.read.storage.test_exports import EXPORTS  # noqa: E402
+from recsys.data.read.event_table import Reading
+from recsys.data.read.load import load_dataset
+from recsys.errors import DataError
+from recsys.pipelines.cli import main
+from tests.data.read.storage.test_exports import EXPORTS
 
 WAIT_S = 60
 
