@@ -84,9 +84,7 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
     if settings.rates:
         before, data = data, note(data, _rated(data, settings), settings.ratings_rule)
         if len(data.interactions) == len(before.interactions):
-            notes.append(
-                f"{settings.ratings_rule} leaves nothing out: all {len(before.interactions):,} weights are above"
-            )
+            notes.append(f"{settings.ratings_rule} leaves out none of {len(before.interactions):,} events")
     if settings.event_weights:
         data = note(data, _weighted(data, settings.event_weights), "prepare.event_weights")
     if settings.duplicates != "all":

@@ -100,7 +100,7 @@ def test_what_is_left_out_of_learning_was_had_and_what_is_disliked_says_so() -> 
     assert len(data.interactions) == 5
     data, notes = prepared(data_of(ROWS), PrepareSettings(min_rating=0.5))
     assert data.whole is None
-    assert notes == ["prepare.min_rating = 0.5 leaves nothing out: all 6 weights are above"]
+    assert notes == ["prepare.min_rating = 0.5 leaves out none of 6 events"]
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
