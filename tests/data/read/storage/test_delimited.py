@@ -21,6 +21,7 @@ from recsys.errors import DataError
 
 HEADER = ["user_id", "item_id", "timestamp", "title"]
 START = 1_700_000_000
+POOLS: list[pa.MemoryPool] = []  # they outlive the threads of the parser, which free their memory last
 
 
 def rows(n: int) -> list[list[Any]]:
@@ -115,13 +116,15 @@ def test_quotes_that_come_late_are_read_as_python_reads_them(
 
 @pytest.mark.parametrize("mark", [" ", "\n"])
 def test_text_that_is_not_asked_for_takes_no_memory(mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delimited, "_BLOCK_BYTES", 1 << 13)  # the parser reads some of them ahead
+    """Whole blocks are read ahead, as many as the machine is busy: the file is large against all of them."""
+    monkeypatch.setattr(delimited, "_BLOCK_BYTES", 1 << 13)
     monkeypatch.setattr(delimited, "_TYPED_BYTES", 1 << 16)
-    path, note = tmp_path / "events.csv", f"many words{mark}" * 100
+    path, note = tmp_path / "events.csv", f"many words{mark}" * 600
     path.write_text(
         "user_id,item_id,timestamp,note\n" + "".join(f'u{k},i{k},{START + k},"{note}"\n' for k in range(8_000))
     )
     before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    POOLS.append(pool)
     pa.set_memory_pool(pool)
     try:
         assert len(event_table(path, {}).table) == 8_000
