@@ -68,6 +68,12 @@ class Histories(EventColumns):
         at = self.items.positions(rows)
         return Histories(self.items.take(rows), **self.map_columns(lambda column: column[at]))
 
+    def row(self, row: int) -> "Histories":
+        """One row, without a copy."""
+        start, stop = int(self.items.offsets[row]), int(self.items.offsets[row + 1])
+        items = Ragged(np.array([0, stop - start]), self.items.values[start:stop])
+        return Histories(items, **self.map_columns(lambda column: column[start:stop]))
+
     def keep(self, mask: Bool) -> "Histories":
         """Only the events (nnz,) where `mask` is true; the number of rows stays."""
         return Histories(self.items.keep(mask), **self.map_columns(lambda column: column[mask]))

@@ -14,8 +14,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from recsys.arrays import I32, I64, Bool, Ragged, offsets_of
+from recsys.arrays import I32, I64, Array, Bool, Ragged, offsets_of
 from recsys.errors import BundleError, DataError
+from recsys.texts import Texts
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
@@ -26,7 +27,7 @@ _MAGIC = b"recsys-ids-1\n\0\0\0"
 _MASK = (1 << 64) - 1
 _PRIME = 0x9E3779B97F4A7C15
 _WORD = 8
-_FEW = 16  # ids that are found faster one by one
+_FEW, _MANY = 16, 1 << 12  # ids that are found faster one by one, and that are read at a time
 
 
 class IdMap:
@@ -41,6 +42,7 @@ class IdMap:
 
     def __init__(self, text: U8, offsets: I64, hashes: U64, order: I32) -> None:
         self._text, self._offsets, self._hashes, self._order = text, offsets, hashes, order
+        self._texts = Texts(offsets, text)
 
     @classmethod
     def of(cls, ids: Sequence[str]) -> Self:
@@ -68,8 +70,13 @@ class IdMap:
             raise IndexError(f"index {index} is outside 0 ... {len(self) - 1}")
         return self._bytes(index).decode()
 
+    def take(self, indices: Array) -> list[str]:
+        """The ids of these indices (n,)."""
+        return self._texts.take(indices)
+
     def __iter__(self) -> Iterator[str]:
-        return (self[index] for index in range(len(self)))
+        for start in range(0, len(self), _MANY):
+            yield from self.take(np.arange(start, min(start + _MANY, len(self))))
 
     def __contains__(self, id_: object) -> bool:
         return isinstance(id_, str) and self.index(id_) >= 0
@@ -140,7 +147,7 @@ class IdMap:
     def load(cls, path: Path) -> Self:
         """Opens a saved map without reading it: the arrays are memory-mapped."""
         _little_endian()
-        raw = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+        raw = np.asarray(np.memmap(path, np.uint8, "r")) if path.stat().st_size else np.empty(0, np.uint8)
         head = len(_MAGIC)
         if bytes(raw[:head]) != _MAGIC or len(raw) < head + 16:
             raise BundleError(f"{path} is not an id map of this version; export the bundle again.")

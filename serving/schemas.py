@@ -44,6 +44,7 @@ class RecommendRequest(_Asked):
     domain: str | None = Field(None, description="answer with items of this domain only")
     deny: list[Id] | None = Field(None, description="items to leave out")
     allow: list[Id] | None = Field(None, description="the only items to consider; an empty list allows none")
+    reasons: int = Field(10, ge=0, le=MAX_K, description="how many of the items, from the best on, get a reason")
     features: dict[str, Any] | None = Field(
         None, description="of the person, in place of what is stored: {column: value}; only a two-tower model uses them"
     )
@@ -51,7 +52,8 @@ class RecommendRequest(_Asked):
     def question(self) -> Question:
         """The same for `recsys.answers.respond`."""
         history = [Event(event.item_id, event.timestamp, event.event) for event in self.history or ()]
-        return Question(self.user_id, history, self.k, self.domain, self.deny or (), self.allow, features=self.features)
+        rules: dict[str, Any] = {"domain": self.domain, "deny": self.deny or (), "allow": self.allow}
+        return Question(self.user_id, history, self.k, **rules, features=self.features, reasons=self.reasons)
 
 
 class BatchRequest(_Asked):
@@ -92,7 +94,7 @@ class RecommendedItem(BaseModel):
     item_id: str
     score: float
     title: str | None
-    reason: str | None = Field(description="a true sentence, or null where there is none")
+    reason: str | None = Field(description="a true sentence, or null where there is none or none was asked for")
     reason_code: str | None = Field(description="which kind of sentence: because, like, popular or popular_now")
     because: str | None = Field(description="the item of the history that adds most to this score")
     like: str | None = Field(

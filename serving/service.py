@@ -1,7 +1,6 @@
 """What the routes do: bounded work in threads, from the bytes of a request to the bytes of its answer."""
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +11,11 @@ from typing import Any
 from uuid import uuid4
 
 import faiss
+import orjson
 
 from recsys.answers.new_items import placed
-from recsys.answers.question import Reply, Suggestion
-from recsys.answers.respond import respond
+from recsys.answers.question import Suggestion
+from recsys.answers.respond import Answered, answer
 from recsys.answers.similar import similar
 from recsys.bundle.bundle import Bundle
 from recsys.errors import RequestError, SettingError
@@ -74,13 +74,13 @@ class Service:
     def recommend(self, body: bytes) -> bytes:
         asked = parsed(body, RecommendRequest)
         bundle = self._bundle()
-        return _encoded(self._served(bundle, asked, self._reply(bundle, asked)))
+        return _encoded(self._served(bundle, asked, self._answered(bundle, asked)))
 
     def recommend_batch(self, body: bytes) -> bytes:
         asked = parsed(body, BatchRequest).requests
         bundle = self._bundle()
-        replies = [self._reply(bundle, one, f"requests[{at}]: ") for at, one in enumerate(asked)]
-        answers = [self._served(bundle, one, reply) for one, reply in zip(asked, replies, strict=True)]
+        found = [self._answered(bundle, one, f"requests[{at}]: ") for at, one in enumerate(asked)]
+        answers = [self._served(bundle, one, answered) for one, answered in zip(asked, found, strict=True)]
         return _encoded({"answers": answers})
 
     def similar(self, item_id: str, k: int, domain: str | None) -> bytes:
@@ -125,13 +125,13 @@ class Service:
             raise Problem("not_ready", detail, headers={"Retry-After": "1"})
         return bundle
 
-    def _reply(self, bundle: Bundle, asked: RecommendRequest, where: str = "") -> Reply:
+    def _answered(self, bundle: Bundle, asked: RecommendRequest, where: str = "") -> Answered:
         try:
-            return respond(bundle, asked.question())
+            return answer(bundle, asked.question())
         except RequestError as error:
             raise Problem.of(error, where) from None
 
-    def _served(self, bundle: Bundle, asked: RecommendRequest, reply: Reply) -> dict[str, Any]:
+    def _served(self, bundle: Bundle, asked: RecommendRequest, answered: Answered) -> dict[str, Any]:
         """The answer, after its line is in the exposure log."""
         request_id = uuid4().hex
         line = {
@@ -143,9 +143,9 @@ class Service:
             "experiment": None,
             "arm": None,
             "bundle_id": bundle.bundle_id,
-            "source": reply.source,
-            "items": [item.item_id for item in reply.items],
-            "scores": [item.score for item in reply.items],
+            "source": answered.source,
+            "items": answered.item_ids,
+            "scores": answered.scores,
             "propensity": None,
         }
         assert self._exposures is not None
@@ -153,11 +153,11 @@ class Service:
         return {
             "request_id": request_id,
             "bundle_id": bundle.bundle_id,
-            "source": reply.source,
-            "why": reply.why,
-            "items": [vars(item) for item in reply.items],
-            "ignored": reply.ignored,
-            "ignored_features": reply.ignored_features,
+            "source": answered.source,
+            "why": answered.why,
+            "items": orjson.Fragment(answered.items_json()),
+            "ignored": answered.ignored,
+            "ignored_features": answered.ignored_features,
         }
 
 
@@ -175,4 +175,4 @@ def _shown(items: Sequence[Suggestion]) -> list[dict[str, Any]]:
 
 
 def _encoded(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -33,6 +33,7 @@ NOT_BELOW = {room: {"matrix", "data"} for room in SERVED} | {"serving": set(ROOM
 HEAVY = {"torch", "pandas", "mlflow", "numba", "scipy", "sklearn"}
 LEAST, MOST, SHORT = 3, 12, 60  # modules of a folder; lines under which a helper of a single sibling is part of it
 APART = {
+    "recsys.bundle.format_1": "what is read and never written again stands apart, to be dropped one day",
     "recsys.data.split.clumped": "a subject of its own, with its source and a benchmark",
     "recsys.pipelines.service": "a subject of its own: a process, and HTTP; benchmarks start it too",
     "recsys.testing.toys": "for suites of learners and of all else",

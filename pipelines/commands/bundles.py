@@ -1,4 +1,4 @@
-"""Commands about the bundles of a folder: list them, choose the current one, delete the old ones."""
+"""Commands about the bundles of a folder: list them, choose the current one, upgrade it, delete the old ones."""
 
 import time
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _ROOT = click.argument("root", required=False, type=click.Path(path_type=Path))
 
 @click.group()
 def bundles() -> None:
-    """List the bundles of a folder (default mlruns/bundles), choose the current one, delete the old ones."""
+    """List the bundles of a folder (default mlruns/bundles), choose the current one, upgrade it, delete others."""
 
 
 @bundles.command("list")
@@ -59,6 +59,27 @@ def use(bundle_id: str, root: Path | None, as_json: bool) -> Any:
         same = before == bundle_id
         click.echo(f"{bundle_id} is the current bundle of {root}{', as before' if same else f', after {before}'}.")
     return {"root": str(root), "current": bundle_id, "before": before}
+
+
+@bundles.command()
+@_ROOT
+@stage
+def upgrade(root: Path | None, as_json: bool) -> Any:
+    """Write the current bundle of ROOT anew in the format of this version, with the same answers, and make it current.
+
+    The old one stays beside it.
+    """
+    from recsys.bundle.manifest import FORMAT
+    from recsys.bundle.root import current
+    from recsys.bundle.write import upgrade as run_upgrade
+
+    root = root or _default()
+    before = current(root)
+    after = run_upgrade(root)
+    if not as_json:
+        done = f"upgraded to format {FORMAT}, after {before.name}" if after != before else f"of format {FORMAT} already"
+        click.echo(f"{after.name} is the current bundle of {root}, {done}.")
+    return {"root": str(root), "current": after.name, "before": before.name, "format": FORMAT}
 
 
 @bundles.command()

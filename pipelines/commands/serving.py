@@ -85,15 +85,13 @@ def recommend(
         if all_users == (users is not None) or user or history:
             raise RequestError("--out goes with one of --all-users and --users, and with neither --user nor --history.")
         return command(bundle, k, out, users, domain, as_json)
-    from dataclasses import asdict
-
     from recsys.answers.question import Event, Question
     from recsys.answers.respond import respond
     from recsys.bundle.bundle import load
     from recsys.bundle.root import current
 
     events = [Event(item_id) for item_id in _ids(history)]
-    reply = respond(load(current(bundle)), Question(user, events, k, domain))
+    reply = respond(load(current(bundle)), Question(user, events, k, domain, reasons=k))
     if not as_json:
         from recsys.text import text_table
 
@@ -102,7 +100,7 @@ def recommend(
         if reply.ignored:
             click.echo(f"ignored, not in the bundle: {', '.join(reply.ignored)}")
         click.echo(text_table(["item", "title", "reason", "score"], rows))
-    return asdict(reply)
+    return {**vars(reply), "items": [item._asdict() for item in reply.items]}
 
 
 def _ids(lines: tuple[str, ...]) -> list[str]:

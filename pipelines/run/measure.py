@@ -56,7 +56,7 @@ def baselines(run: Run) -> dict[str, Embeddings | TrainedRanker]:
 
 def recommender_for(run: Run, learned: Embeddings | TrainedRanker) -> Recommender:
     """The recommender of what was learned, with the rules of the run around it."""
-    names, catalogue = run.holdout.train.interactions.event_names, Catalogue(run.holdout.train.items)
+    names, catalogue = run.holdout.train.interactions.event_names, Catalogue.of(run.holdout.train.items)
     return recommender_of(
         learned,
         run.fallback,

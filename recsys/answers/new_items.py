@@ -12,6 +12,7 @@ from recsys.answers.question import MAX_K, Suggestion
 from recsys.answers.similar import nearest
 from recsys.arrays import F32
 from recsys.bundle.bundle import Bundle
+from recsys.bundle.catalogue import Catalogue
 from recsys.bundle.content import Content
 from recsys.encoders.features import WrongValueError
 from recsys.errors import DataError, RequestError
@@ -105,7 +106,7 @@ def with_items(
         bundle.content(),
         embeddings=Embeddings(items, bundle.encoder, bundle.item_encoder),
         item_ids=bundle.item_ids.extended([ids[int(row)] for row in fresh]),
-        catalogue=bundle.catalogue.followed_by(catalogue.take(pa.array(fresh))),
+        catalogue=bundle.catalogue.followed_by(Catalogue.of(catalogue.take(pa.array(fresh)))),
         fallback=np.concatenate([bundle.recommender.fallback, new]),
         lineage=lineage,
     )

@@ -38,6 +38,8 @@ def usable_items(bundle: Bundle, events: Sequence[Event], ignored: list[str]) ->
     The ids of what no encoder can use are added to `ignored`: of those, and of events of a type that training left out,
     which were had all the same.
     """
+    if not events:
+        return np.empty(0, np.int32)
     found = indices_of(bundle, [event.item_id for event in events], ignored)
     idle, nowhere = _weights(bundle, events) <= 0, np.zeros(len(events), bool)
     if bundle.recommender.available is not None:
@@ -59,19 +61,20 @@ def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, 
     brings events to learn from is marked as fresh, so that they count.
     """
     index = bundle.user_ids.index(question.user_id) if question.user_id is not None else -1
-    past = bundle.histories.take(np.array([index])) if index >= 0 else bundle.histories.empty(1)
+    past = bundle.histories.row(index) if index >= 0 else bundle.histories.empty(1)
     stored = len(past)
     now = int(time.time()) if question.now is None else question.now
-    usable = np.flatnonzero(brought >= 0)
+    usable, fresh = np.flatnonzero(brought >= 0), False
     if len(usable):
         past = merged(past, _brought(bundle, question, brought, usable, past, now), bundle.duplicates)
+        fresh = bool((_weights(bundle, [question.history[int(at)] for at in usable]) > 0).any())
     person = Users(
         np.array([index], np.int32),
         past,
         np.array([now], np.int64),
         _features(question),
         domain_of(bundle, question),
-        fresh=np.array([bool((_weights(bundle, [question.history[int(at)] for at in usable]) > 0).any())]),
+        fresh=np.array([fresh]),
     )
     return person, stored
 

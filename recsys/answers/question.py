@@ -19,6 +19,7 @@ class Event(NamedTuple):
 class Question:
     """Who asks, and for what. deny, allow: item ids to leave out, or the only ones to consider. domain: likewise.
 
+    reasons: how many of the answered items, from the best on, get a reason.
     features: what is known of the person now, by the names of the columns that the model learned from, in place of what
     is stored; other names, and models without such columns, ignore it.
     now: unix seconds at which a seen policy that counts days looks; None = the clock.
@@ -32,15 +33,15 @@ class Question:
     allow: Sequence[str] | None = None
     now: int | None = None
     features: Mapping[str, Any] | None = None
+    reasons: int = 10
 
 
-@dataclass(frozen=True)
-class Suggestion:
+class Suggestion(NamedTuple):
     """An item to show.
 
-    reason: a sentence, or None where there is no true one. reason_code: what kind of sentence: `because`, `like`,
-    `popular` or `popular_now`. because: the item of the history that adds most to the score, where shares are exact.
-    like: the item of the history that is most like this one, where they are not; it is not a cause.
+    reason: a sentence, or None where there is no true one or none was asked for. reason_code: what kind of sentence:
+    `because`, `like`, `popular` or `popular_now`. because: the item of the history that adds most to the score, where
+    shares are exact. like: the item of the history that is most like this one, where they are not; it is not a cause.
     """
 
     item_id: str

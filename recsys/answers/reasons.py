@@ -1,5 +1,6 @@
 """Why an item was answered, in a sentence that is true: by a cause where shares are exact, else by what it is like."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -38,9 +39,12 @@ def reasons_of(bundle: Bundle, users: Users, ids: I64, source: int) -> list[Reas
     causes = _adding_most(bundle, users, ids)
     alike = np.full(len(ids), -1) if bundle.encoder.explains else most_like(bundle, users, ids)
     alike[causes >= 0] = -1
-    pairs = list(zip(causes.tolist(), alike.tolist(), strict=True))
-    found = {pair: _of_history(bundle, *pair) for pair in set(pairs)}  # many of one answer have the same
-    return [found[pair] for pair in pairs]
+    named = np.unique(np.concatenate([causes, alike]))  # many of one answer name the same
+    named = named[named >= 0]
+    item_ids, titles = bundle.item_ids.take(named), bundle.catalogue.titles_of(named)
+    names = {item: (id_, title or id_) for item, id_, title in zip(named.tolist(), item_ids, titles, strict=True)}
+    pairs = zip(causes.tolist(), alike.tolist(), strict=True)
+    return [_of_history(names, cause, like) for cause, like in pairs]
 
 
 def most_like(bundle: Bundle, users: Users, ids: Array) -> I64:
@@ -62,18 +66,22 @@ def _adding_most(bundle: Bundle, users: Users, ids: I64) -> I64 | I32:
     parts: F32 | None = bundle.recommender.ranker.contributions(users, ids)
     if parts is None:
         return np.full(len(ids), -1)
-    items, event = np.unique(users.history.items.values, return_inverse=True)
-    summed = np.zeros((len(items), len(ids)), np.float32)
-    np.add.at(summed, event, parts.T)  # an item that was had twice speaks with both
-    best = summed.argmax(axis=0)
-    return np.where(summed[best, np.arange(len(ids))] > 0, items[best], -1)
+    order = np.argsort(users.history.items.values, kind="stable")
+    items = users.history.items.values[order]
+    first = np.flatnonzero(np.diff(items, prepend=-1))
+    summed = np.add.reduceat(parts[:, order], first, axis=1)  # an item that was had twice speaks with both
+    best = summed.argmax(axis=1)
+    return np.where(summed[np.arange(len(ids)), best] > 0, items[first[best]], -1)
 
 
-def _of_history(bundle: Bundle, cause: int, alike: int) -> Reason:
+def _of_history(names: Mapping[int, tuple[str, str]], cause: int, like: int) -> Reason:
+    """names: the id of each item that may be named, and what people call it."""
     if cause >= 0:
-        return Reason(f"because of {bundle.name_of(cause)}", BECAUSE, because=bundle.item_ids[cause])
-    if alike >= 0:
-        return Reason(f"like {bundle.name_of(alike)}", LIKE, like=bundle.item_ids[alike])
+        item_id, name = names[cause]
+        return Reason(f"because of {name}", BECAUSE, because=item_id)
+    if like >= 0:
+        item_id, name = names[like]
+        return Reason(f"like {name}", LIKE, like=item_id)
     return NOTHING
 
 

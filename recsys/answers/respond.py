@@ -3,46 +3,101 @@
 The service, `recsys recommend` and the demo all answer through `respond`: ids are translated here and nowhere else.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import orjson
+
 from recsys.answers.person import indices_of, items_to_consider, person_of, unlearned_items, usable_items
 from recsys.answers.question import MAX_K, Question, Reply, Suggestion
-from recsys.answers.reasons import reasons_of
-from recsys.arrays import Ragged
+from recsys.answers.reasons import NOTHING, Reason, reasons_of
+from recsys.arrays import F32, I32, I64, Ragged
 from recsys.bundle.bundle import Bundle
 from recsys.encoders.encoder import FALLBACK, FEATURES, SOURCES, USER_ROW
+from recsys.encoders.users import Users
 from recsys.errors import DataError, RequestError
+
+_NO_REASON = orjson.dumps(NOTHING._asdict())[1:]
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """An answer before it is put into words or bytes. items: int64 (k,), best first; scores: float32 (k,); reasons: of
+    the first of them; the others as in `Reply`."""
+
+    bundle: Bundle
+    items: I64
+    scores: F32
+    reasons: list[Reason]
+    source: str
+    why: str
+    ignored: list[str]
+    ignored_features: list[str]
+
+    @cached_property
+    def item_ids(self) -> list[str]:
+        return self.bundle.item_ids.take(self.items)
+
+    def reply(self) -> Reply:
+        """The answer as objects."""
+        titles = self.bundle.catalogue.titles_of(self.items)
+        reasons = self.reasons + [NOTHING] * (len(self.items) - len(self.reasons))
+        rows = zip(self.item_ids, self.scores.tolist(), titles, *zip(*reasons, strict=True), strict=True)
+        items = [Suggestion._make(row) for row in rows] if len(self.items) else []
+        return Reply(self.source, self.why, items, self.ignored, self.ignored_features)
+
+    def items_json(self) -> bytes:
+        """The items of `reply`, as a JSON array: ids and titles are encoded in the bundle."""
+        shown, scores = self.bundle.shown.take_bytes(self.items), _texts_of(self.scores)
+        reasons = [orjson.dumps(reason._asdict())[1:] for reason in self.reasons]
+        reasons += [_NO_REASON] * (len(shown) - len(reasons))
+        rows = zip(shown, scores, reasons, strict=True)
+        return b"[" + b",".join([b'%b,"score":%b,%b' % row for row in rows]) + b"]"
+
+
+def _texts_of(scores: F32) -> list[bytes]:
+    """The shortest decimals that stand for these float32s."""
+    return orjson.dumps(scores, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",") if len(scores) else []
 
 
 def respond(bundle: Bundle, question: Question) -> Reply:
     """The answer to a question. Nobody is unknown. Raises RequestError on an unknown domain, a k out of range, or a
     feature that is not what the model learned from."""
+    return answer(bundle, question).reply()
+
+
+def answer(bundle: Bundle, question: Question) -> Answered:
+    """What `respond` says, before it is put into objects; for those who send it as bytes. Raises as `respond`."""
     if not 1 <= question.k <= MAX_K:
         raise RequestError(f"k must be between 1 and {MAX_K}, got {question.k}.")
     ignored: list[str] = []
     brought = usable_items(bundle, question.history, ignored)
     users, stored = person_of(bundle, question, brought)
     ignored += [item for item in unlearned_items(bundle, users, brought) if item not in ignored]
-    deny = Ragged.of([[item for item in indices_of(bundle, question.deny, []) if item >= 0]])
+    deny = Ragged.of([_known(indices_of(bundle, question.deny, []))]) if question.deny else None
     try:
         among = items_to_consider(bundle, question, ignored)
-        answer = bundle.recommender.recommend(users, question.k, deny=deny, among=among)
+        found = bundle.recommender.recommend(users, question.k, deny=deny, among=among)
     except DataError as error:  # of the features: all else is checked
         raise RequestError(str(error)) from None
-    used = int(bundle.encoder.usable(users.history).sum())
-    ids, source = answer.ids[0][answer.ids[0] >= 0], int(answer.source[0])
-    items = [
-        Suggestion(bundle.item_ids[item], float(score), bundle.catalogue.title(int(item)), *reason)
-        for item, score, reason in zip(ids, answer.scores[0], reasons_of(bundle, users, ids, source), strict=False)
-    ]
-    why = _why(bundle, question, stored, used, source) + ("" if items else _nothing_left(question))
+    source, there = int(found.source[0]), int((found.ids[0] >= 0).sum())
+    items, scores = found.ids[0, :there], found.scores[0, :there]
+    reasons = reasons_of(bundle, users, items[: max(0, question.reasons)], source)
+    why = _why(bundle, question, users, stored, source) + ("" if there else _nothing_left(question))
     unread = [] if users.features is None else bundle.encoder.unread(users.features)
-    return Reply(SOURCES[source], why, items, ignored, unread)
+    return Answered(bundle, items, scores, reasons, SOURCES[source], why, ignored, unread)
 
 
-def _why(bundle: Bundle, question: Question, stored: int, used: int, source: int) -> str:
+def _known(items: I32) -> I32:
+    return items[items >= 0]
+
+
+def _why(bundle: Bundle, question: Question, users: Users, stored: int, source: int) -> str:
     """One sentence on where the answer comes from."""
     if question.user_id is None:
         person = "No user id"
-    elif bundle.user_ids.index(question.user_id) < 0:
+    elif users.index[0] < 0:
         person = f"User {question.user_id!r} is not in this bundle"
     else:
         person = f"User {question.user_id!r} has {stored} stored events"
@@ -54,6 +109,7 @@ def _why(bundle: Bundle, question: Question, stored: int, used: int, source: int
         return f"{person}: this bundle holds popularity, the same list for everyone."
     if source == FEATURES:
         return f"{person}: answered from what is known of the person."
+    used = int(np.count_nonzero(bundle.encoder.usable(users.history)))
     brought = ", those of the request among them" if question.history else ""
     if source == USER_ROW and not (brought and used > stored):
         return f"{person}: answered from the vector learned for this user."

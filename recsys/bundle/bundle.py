@@ -14,7 +14,8 @@ from typing import Any, cast
 import numpy as np
 
 from recsys.arrays import F32, Bool, Ragged
-from recsys.bundle.catalogue import Catalogue
+from recsys.bundle import format_1
+from recsys.bundle.catalogue import SHOWN, Catalogue, shown_of
 from recsys.bundle.content import Content
 from recsys.bundle.golden import check_golden
 from recsys.bundle.manifest import verify
@@ -23,15 +24,16 @@ from recsys.errors import BundleError, ModelError
 from recsys.history import DAY_S, DTYPES, Histories
 from recsys.ids import IdMap
 from recsys.retrieval.embeddings import Embeddings
-from recsys.retrieval.index import read_index, vectors_of
+from recsys.retrieval.index import Flat
 from recsys.retrieval.recommender import Recommender, recommender_of
 from recsys.retrieval.seen import SeenSettings
 from recsys.retrieval.vector_ranker import VectorRanker
+from recsys.texts import Texts
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A verified bundle, ready to answer. All but the index is memory-mapped, shared by all processes that load it."""
+    """A verified bundle, ready to answer. Its arrays are memory-mapped, shared by all processes that load it."""
 
     path: Path
     manifest: Mapping[str, Any]
@@ -41,6 +43,7 @@ class Bundle:
     item_ids: IdMap
     catalogue: Catalogue
     histories: Histories
+    shown: Texts  # of each item, its id and title as the beginning of a JSON object
 
     @property
     def event_names(self) -> tuple[str, ...]:
@@ -135,18 +138,20 @@ def load(folder: Path) -> Bundle:
 
 
 def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
-    index = read_index(folder / "index.faiss")
-    vectors = vectors_of(index)
+    old, domains = manifest["format"] == 1, manifest.get("domains", ())
+    vectors = format_1.read_vectors(folder) if old else map_array(folder / "item_vectors.npy")
     encoder = load_encoder(folder / "encoder", vectors)
     if encoder.space_id != manifest["space_id"]:
         raise BundleError(
-            f"{folder}: the encoder belongs to space {encoder.space_id}, the index to {manifest['space_id']}. "
+            f"{folder}: the encoder belongs to space {encoder.space_id}, the items to {manifest['space_id']}. "
             "Two trainings do not mix; export the bundle again."
         )
-    catalogue, fallback = Catalogue.load(folder / "items.arrow"), map_array(folder / "fallback.npy")
+    columns = folder / "columns"
+    catalogue = format_1.read_catalogue(folder) if old else Catalogue.load(columns, len(vectors), domains)
+    item_ids, fallback = IdMap.load(folder / "items.ids"), map_array(folder / "fallback.npy")
     known: Any = {"event_names": tuple(manifest.get("event_names", ())), "domains": catalogue.domains}
     known["availability"] = catalogue.availability
-    recommender = recommender_of(Embeddings(vectors, encoder), fallback, manifest["seen"], index, **known)
+    recommender = recommender_of(Embeddings(vectors, encoder), fallback, manifest["seen"], Flat(vectors), **known)
     files = {name: f"histories.{name}.npy" for name in DTYPES}
     beside = {name: map_array(folder / file) for name, file in files.items() if file in manifest["files"]}
     items = Ragged(map_array(folder / "histories.offsets.npy"), map_array(folder / "histories.items.npy"))
@@ -156,11 +161,13 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
         recommender,
         vectors,
         IdMap.load(folder / "users.ids"),
-        IdMap.load(folder / "items.ids"),
+        item_ids,
         catalogue,
         Histories(items, **beside),
+        shown_of(item_ids, catalogue) if old else Texts.load(columns, SHOWN),
     )
 
 
 def map_array(path: Path) -> Any:
-    return np.load(path, mmap_mode="r")
+    """A memory-mapped array, as a plain one: numpy's class for mapped ones is slow to cut."""
+    return np.asarray(np.load(path, mmap_mode="r"))

@@ -13,7 +13,8 @@ from recsys.bundle.content import Content
 from recsys.errors import BundleError
 from recsys.retrieval.seen import SeenSettings
 
-FORMAT = 1
+FORMAT, OLDEST_FORMAT = 2, 1  # what is written, and from which on it is read
+REQUIREMENTS: frozenset[str] = frozenset()  # what a bundle may require of its reader beyond its format
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
 
 
@@ -25,18 +26,19 @@ def manifest_of(
     weights, used = dict(content.event_weights), dict[str, Any]()
     if content.histories.event is not None:
         used["event_names"] = list(content.event_names)
-    if content.catalogue.domains:
-        used["domains"] = list(content.catalogue.domains)
+    if content.catalogue.domain_names:
+        used["domains"] = list(content.catalogue.domain_names)
     if any(weight != 1 for weight in weights.values()):
         used["event_weights"] = weights
     if content.duplicates != "all":
         used["duplicates"] = content.duplicates
     return {
         "format": FORMAT,
+        "requires": [],
         "bundle_id": bundle_id,
         "space_id": encoder.space_id,
         "created": created.isoformat(timespec="seconds"),
-        "versions": {"recsys": __version__} | {name: version(name) for name in ("numpy", "faiss-cpu", "pyarrow")},
+        "versions": {"recsys": __version__} | {name: version(name) for name in ("numpy", "faiss-cpu")},
         "name": content.name,
         "kind": encoder.encoder_kind,
         "dim": dim,
@@ -64,10 +66,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = dict(json.loads(raw))
     except (ValueError, TypeError):
         raise BundleError(f"{folder / MANIFEST} is not the manifest of a bundle. Export the bundle again.") from None
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") not in range(OLDEST_FORMAT, FORMAT + 1):
         raise BundleError(
-            f"{folder} has bundle format {manifest.get('format')}, this version reads {FORMAT}. "
+            f"{folder} has bundle format {manifest.get('format')}, this version reads {OLDEST_FORMAT} to {FORMAT}. "
             "Export it again, or install the version that wrote it."
+        )
+    if lacking := sorted(set(manifest.get("requires", ())) - REQUIREMENTS):
+        raise BundleError(
+            f"{folder} requires {lacking[0]!r} of whoever reads it, which this version does not know. "
+            "Install the version that wrote it."
         )
     if lacking := [key for key in ("bundle_id", "files") if key not in manifest]:
         raise BundleError(f"{folder / MANIFEST} has no {lacking[0]!r}. Export the bundle again.")

@@ -14,13 +14,13 @@ import numpy as np
 from recsys import durable
 from recsys.arrays import Array
 from recsys.bundle.bundle import load, map_array
+from recsys.bundle.catalogue import SHOWN, shown_of
 from recsys.bundle.content import Content
 from recsys.bundle.golden import make_golden
-from recsys.bundle.manifest import MANIFEST, SEAL, describe, manifest_of, seal_of
-from recsys.bundle.root import set_pointer
+from recsys.bundle.manifest import FORMAT, MANIFEST, SEAL, describe, manifest_of, read_manifest, seal_of
+from recsys.bundle.root import current, set_pointer
 from recsys.encoders.users import Users
-from recsys.errors import ModelError
-from recsys.retrieval.index import write_index
+from recsys.errors import BundleError, ModelError
 from recsys.retrieval.recommender import recommender_of
 
 
@@ -48,6 +48,7 @@ def _write(root: Path, content: Content) -> Path:
     stamp = created.strftime("%Y%m%dT%H%M%S%fZ")
     aside = root / (stamp + durable.PARTIAL)
     (aside / "encoder").mkdir(parents=True)
+    (aside / "columns").mkdir()
     for name, writer in _writers(content).items():
         durable.write(aside / name, writer)
     content.embeddings.encoder.save(aside / "encoder")
@@ -81,16 +82,33 @@ def _writers(content: Content) -> dict[str, Callable[[Path], object]]:
     everyone = Users.known(np.arange(past.items.rows), past)
     golden = json.dumps(make_golden(exact, everyone, content.embeddings.encoder.needs)).encode()
     arrays: dict[str, Array] = {
+        "item_vectors.npy": np.ascontiguousarray(content.embeddings.items),
         "histories.offsets.npy": past.items.offsets,
         "histories.items.npy": past.items.values,
         "fallback.npy": content.fallback,
     }
     arrays |= {f"histories.{name}.npy": array for name, array in past.columns().items()}
+    arrays |= {f"columns/{name}.npy": array for name, array in content.catalogue.arrays().items()}
+    shown = shown_of(content.item_ids, content.catalogue).arrays(SHOWN)
+    arrays |= {f"columns/{name}.npy": array for name, array in shown.items()}
     writers: dict[str, Callable[[Path], object]] = {
         "items.ids": content.item_ids.save,
         "users.ids": content.user_ids.save,
-        "items.arrow": content.catalogue.save,
-        "index.faiss": partial(write_index, content.embeddings.items),
-        "golden.json": lambda path: path.write_bytes(golden),
     }
-    return writers | {name: partial(np.save, arr=array, allow_pickle=False) for name, array in arrays.items()}
+    writers |= {name: partial(np.save, arr=array, allow_pickle=False) for name, array in arrays.items()}
+    return writers | {"golden.json": lambda path: path.write_bytes(golden)}
+
+
+def upgrade(root: Path) -> Path:
+    """Writes the current bundle of `root` anew in the format of this version, makes it current, and returns its folder.
+
+    Its answers, its space and its lineage stay, and so does the old one. One of this format already is returned as it
+    is. Raises BundleError where `root` is a bundle itself.
+    """
+    source = current(root)
+    if source == root:
+        raise BundleError(f"{root} is a bundle, and bundles never change; name the folder that it lies in.")
+    if read_manifest(source)["format"] == FORMAT:
+        return source
+    content = load(source).content()
+    return publish(root, replace(content, lineage={**content.lineage, "upgraded_from": source.name}))

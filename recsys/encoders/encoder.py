@@ -160,17 +160,21 @@ class Constant:
 
 def learned_rows(table: F32 | None, users: Users, dim: int) -> tuple[F32, Bool]:
     """float32 (n, dim): the rows in a table of the users who are known by them, zeros elsewhere; and (n,) of whom."""
-    vectors = np.zeros((len(users), dim), np.float32)
-    if table is not None:
-        rows = np.flatnonzero(users.by_row)
-        vectors[rows] = table[users.index[rows]]
+    if table is not None and (known := users.by_row).all():
+        vectors = table[users.index]
+    else:
+        vectors = np.zeros((len(users), dim), np.float32)
+        if table is not None:
+            vectors[known] = table[users.index[known]]
     return vectors, np.asarray(vectors.any(axis=1))
 
 
 def encoded(vectors: F32, by_row: Bool) -> Encoded:
     """What an encoder made that answers from a row, else from a history. by_row: (n,) whose vector is their row."""
-    source = np.where(by_row, USER_ROW, np.where(vectors.any(axis=1), HISTORY, FALLBACK))
-    return Encoded(vectors, source.astype(np.int8))
+    source = np.zeros(len(vectors), np.int8)  # USER_ROW
+    if not by_row.all():
+        source[~by_row] = np.where(vectors[~by_row].any(axis=1), HISTORY, FALLBACK)
+    return Encoded(vectors, source)
 
 
 def beside_events(parts: F32, usable: Bool) -> F32:
@@ -266,5 +270,5 @@ def write_encoder(folder: Path, encoder: Encoder, parameters: Mapping[str, Any],
 def read_encoder(folder: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     """The keyword arguments of an encoder and its arrays, memory-mapped."""
     described = json.loads((folder / "encoder.json").read_text())
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in described["arrays"]}
+    arrays = {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in described["arrays"]}
     return described["parameters"] | {"space_id": described["space_id"]}, arrays

@@ -97,6 +97,8 @@ class Solve:
     def encode(self, users: Users) -> Encoded:
         users = users.with_events(self.usable(users.history))
         vectors, by_table = learned_rows(self.table, users, self.dim)
+        if by_table.all():
+            return encoded(vectors, by_table)
         rest = np.flatnonzero(~by_table)
         rest = rest[np.argsort(users.history.lengths[rest], kind="stable")]  # alike lengths together: little padding
         for block in _blocks(users.history.lengths[rest], self.dim):

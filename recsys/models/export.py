@@ -39,7 +39,7 @@ def content_of(
         embeddings=embeddings,
         user_ids=train.user_ids,
         item_ids=train.item_ids,
-        catalogue=Catalogue(train.items),
+        catalogue=Catalogue.of(train.items),
         histories=histories,
         event_names=train.interactions.event_names,
         event_weights=weights | prepare.event_weights,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,11 @@ class Availability:
     shown: Bool | None = None
     start: I64 | None = None
     end: I64 | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """What is stated, by the names that data and bundles give the columns."""
+        stated = {"available": self.shown, "available_from": self.start, "available_to": self.end}
+        return {name: column for name, column in stated.items() if column is not None}
 
     def at(self, now: int | None) -> Bool | None:
         """(n_items,): which items may be answered at a unix second; without one no limits of time hold. None = all."""

@@ -1,44 +1,57 @@
-"""The FAISS index of a bundle, which holds its vectors: they are stored once."""
+"""Finding the item vectors of largest inner product with a question: an index is a cache of what the vectors say."""
 
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
-from recsys.arrays import F32
-from recsys.errors import BundleError
+from recsys.arrays import F32, I64
 
-
-def write_index(vectors: F32, path: Path) -> None:
-    """Writes an exact inner-product index over float32 (n, dim) vectors, as `faiss.read_index` reads it."""
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(np.ascontiguousarray(vectors))
-    faiss.serialize_index(index).tofile(path)  # FAISS's own writer hides why a disk refuses
+U8 = npt.NDArray[np.uint8]
 
 
-def read_index(path: Path) -> Any:
-    """An index in memory. Mapped from the file its vectors would lie at odd addresses, where numpy copies them anew
-    for each product."""
-    try:
-        return faiss.read_index(str(path))
-    except RuntimeError as error:
-        raise BundleError(f"{path} is not a FAISS index: {str(error).splitlines()[0]}") from None
+class Index(Protocol):
+    """Finds the rows of `n` vectors whose inner product with a question is largest. exact: whether it finds them all.
+    nbytes: what it holds in memory beside the vectors themselves."""
+
+    exact: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many vectors there are, and their dim."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def search(self, vectors: F32, k: int, allowed: U8 | None = None) -> tuple[F32, I64]:
+        """Scores float32 (n, k) and rows int64 (n, k) for float32 (n, dim) questions, best first; padded with rows -1.
+
+        allowed: uint8 (ceil(n_items / 8),), one bit an item from the lowest on, of those that may be found; None = all.
+        """
 
 
-def vectors_of(index: Any) -> F32:
-    """float32 (n, dim): the vectors of a flat index where they lie. The index lives as long as this array."""
-    return np.asarray(_Storage(index))
+class Flat:
+    """Scans the vectors where they lie, memory-mapped: exact, and nothing is held beside them."""
 
+    exact = True
+    nbytes = 0
 
-class _Storage:
-    """What numpy needs to see a flat index's memory, and holds on to."""
+    def __init__(self, items: F32) -> None:
+        self._items = np.ascontiguousarray(items, np.float32)
+        self._pointer = faiss.swig_ptr(self._items)
 
-    def __init__(self, index: Any) -> None:
-        self._index = index
-        self.__array_interface__ = {
-            "version": 3,
-            "shape": (index.ntotal, index.d),
-            "typestr": "<f4",
-            "data": (int(index.get_xb()), True),  # True = read-only
-        }
+    @property
+    def shape(self) -> tuple[int, int]:
+        n, dim = self._items.shape
+        return n, dim
+
+    def search(self, vectors: F32, k: int, allowed: U8 | None = None) -> tuple[F32, I64]:
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        scores, rows = np.empty((len(vectors), k), np.float32), np.empty((len(vectors), k), np.int64)
+        n, dim = self._items.shape
+        selector = None if allowed is None else faiss.IDSelectorBitmap(allowed)
+        out = (faiss.swig_ptr(scores), faiss.swig_ptr(rows))
+        asked: Any = (faiss.swig_ptr(vectors), self._pointer, dim, len(vectors), n, k)
+        faiss.knn_inner_product(*asked, *out, selector)
+        return scores, rows

@@ -12,6 +12,7 @@ from recsys.encoders.users import Users
 from recsys.errors import RequestError
 from recsys.retrieval.availability import Availability
 from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.index import Index
 from recsys.retrieval.ranker import Answer, Ranker, TrainedRanker, best_allowed, block_rows
 from recsys.retrieval.seen import SeenPolicy, SeenSettings, seen_policy
 from recsys.retrieval.topk import top_shared
@@ -116,13 +117,13 @@ def recommender_of(
     learned: Embeddings | TrainedRanker,
     fallback: I32,
     seen: str | Mapping[str, Any] | SeenSettings,
-    index: Any = None,
+    index: Index | None = None,
     *,
     event_names: tuple[str, ...] = (),
     domains: Mapping[str, I32] | None = None,
     availability: Availability | None = None,
 ) -> Recommender:
-    """The recommender of evaluation (no index) and of a loaded bundle (its FAISS index): the same rules around both.
+    """The recommender of evaluation (no index) and of a loaded bundle (its index): the same rules around both.
 
     event_names, domains: the event types and the items by domain that a seen policy may name. availability: which items
     may be answered, and when.

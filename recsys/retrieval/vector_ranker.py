@@ -1,17 +1,16 @@
 """The ranker that works on vectors: exact scans for many users, one search of the index for a single one."""
 
-from typing import Any
-
-import faiss
 import numpy as np
 
-from recsys.arrays import F32, I64, Bool, Ragged
+from recsys.arrays import F32, I64, Array, Bool, Ragged
 from recsys.encoders.encoder import FALLBACK
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
+from recsys.retrieval.allowed import AllowedItems
 from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.index import Index
 from recsys.retrieval.ranker import Answer, Ranker, TrainedRanker, best_allowed, block_rows
-from recsys.retrieval.topk import falling, top_shared
+from recsys.retrieval.topk import falling, top_k, top_shared
 
 _WORTH_SORTING = 16  # users with one vector: below, sorting all items costs more than scanning them for each
 
@@ -24,10 +23,11 @@ class VectorRanker:
     so both give the same answers.
     """
 
-    def __init__(self, embeddings: Embeddings, index: Any = None) -> None:
+    def __init__(self, embeddings: Embeddings, index: Index | None = None) -> None:
         self.items, self.encoder, self.index = embeddings.items, embeddings.encoder, index
-        if index is not None and (index.ntotal, index.d) != self.items.shape:
-            raise ModelError(f"the index holds {index.ntotal} x {index.d}, the item vectors are {self.items.shape}.")
+        self._allowed = AllowedItems(len(self.items))
+        if index is not None and index.shape != self.items.shape:
+            raise ModelError(f"the index holds {index.shape}, the item vectors are {self.items.shape}.")
 
     @property
     def n_items(self) -> int:
@@ -45,6 +45,8 @@ class VectorRanker:
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
     ) -> Answer:
         vectors, source = self.encoder.encode(users)
+        if self.index is not None and len(users) == 1 and source[0] != FALLBACK:
+            return Answer(*self._search(vectors, k, forbid, among, available), source)
         ids = np.full((len(users), k), -1, np.int64)
         scores = np.full((len(users), k), -np.inf, np.float32)
         rows = np.flatnonzero(source != FALLBACK)
@@ -52,11 +54,10 @@ class VectorRanker:
             ids[rows], scores[rows] = self._shared(vectors[rows[0]], k, forbid.take(rows), available)
             return Answer(ids, scores, source)
         size = block_rows(self.n_items)
-        search = self._scan if self.index is None or len(rows) > 1 else self._search
         for start in range(0, len(rows), size):
             block = rows[start : start + size]
             part_among = None if among is None else among.take(block)
-            ids[block], scores[block] = search(vectors[block], k, forbid.take(block), part_among, available)
+            ids[block], scores[block] = self._scan(vectors[block], k, forbid.take(block), part_among, available)
         return Answer(ids, scores, source)
 
     def contributions(self, user: Users, ids: I64) -> F32 | None:
@@ -77,25 +78,36 @@ class VectorRanker:
     def _search(
         self, vector: F32, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None
     ) -> tuple[I64, F32]:
-        """One row through the index. One more than k is fetched: a tie across the cut needs the exact scan."""
-        allowed = np.ones(self.n_items, bool) if among is None else np.zeros(self.n_items, bool)
-        if among is not None:
-            allowed[among.values] = True
-        if available is not None:
-            allowed &= available
-        allowed[forbid.values] = False
-        selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-        fetch = min(k + 1, self.n_items)
-        scores, ids = self.index.search(vector, fetch, params=faiss.SearchParameters(sel=selector))
+        """One row: through the index, or over the allowed items alone where these are few."""
+        assert self.index is not None
+        allowed = self._allowed.of(available, None if among is None else among.values)
+        if allowed.few is not None:
+            return self._scan_few(vector[0], k, np.setdiff1d(allowed.few, forbid.values, assume_unique=False))
+        bits, fetch = allowed.without(forbid.values), min(k + 1, self.n_items)
+        scores, ids = self.index.search(vector, fetch, bits)
         if fetch > k and ids[0, k] >= 0 and scores[0, k] == scores[0, k - 1]:
-            return self._scan(vector, k, forbid, among, available)
-        order = np.lexsort((ids[0], ids[0] < 0, -scores[0]))[:k]
-        padded = np.full((1, k), -1, np.int64), np.full((1, k), -np.inf, np.float32)
-        padded[0][0, : len(order)], padded[1][0, : len(order)] = ids[0, order], scores[0, order]
-        padded[1][padded[0] < 0] = -np.inf
-        return padded
+            return self._scan(vector, k, forbid, among, available)  # a tie across the cut
+        return _in_order(ids[:, :k], scores[:, :k], k)
+
+    def _scan_few(self, vector: F32, k: int, items: Array) -> tuple[I64, F32]:
+        """One row, over these items alone, ascending."""
+        found, scores = top_k((self.items[items] @ vector)[None], k)
+        there = found >= 0
+        found[there] = items[found[there]]
+        return found, scores
 
 
-def ranker_of(learned: Embeddings | TrainedRanker, index: Any = None) -> Ranker:
-    """The Ranker of what a learner ended in: its vectors with the FAISS index, if there is one, or itself."""
+def _in_order(ids: I64, scores: F32, k: int) -> tuple[I64, F32]:
+    """What an index found of one row, equal scores by item, padded to k with -1 and -inf."""
+    if ids[0, -1] >= 0 and ids.shape[1] == k and not (scores[0, 1:] == scores[0, :-1]).any():
+        return ids, scores
+    order = np.lexsort((ids[0], -scores[0], ids[0] < 0))
+    padded = np.full((1, k), -1, np.int64), np.full((1, k), -np.inf, np.float32)
+    padded[0][0, : len(order)], padded[1][0, : len(order)] = ids[0, order], scores[0, order]
+    padded[1][padded[0] < 0] = -np.inf
+    return padded
+
+
+def ranker_of(learned: Embeddings | TrainedRanker, index: Index | None = None) -> Ranker:
+    """The Ranker of what a learner ended in: its vectors with an index, if there is one, or itself."""
     return VectorRanker(learned, index) if isinstance(learned, Embeddings) else learned

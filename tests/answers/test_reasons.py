@@ -36,9 +36,9 @@ def test_a_net_names_what_an_item_is_most_like_of_the_history(layered: Bundle) -
     named = set()
     history = [layered.item_ids[int(item)] for item in layered.histories.items.row(2)]
     for question, had in (
-        (Question("u2", k=20), history),
-        (Question("u2", [Event("i3"), Event("i4")], k=20), [*history, "i3", "i4"]),
-        (Question(None, [Event("i5"), Event("i6"), Event("i5")], k=20), ["i5", "i6"]),
+        (Question("u2", k=20, reasons=20), history),
+        (Question("u2", [Event("i3"), Event("i4")], k=20, reasons=20), [*history, "i3", "i4"]),
+        (Question(None, [Event("i5"), Event("i6"), Event("i5")], k=20, reasons=20), ["i5", "i6"]),
     ):
         for item in respond(layered, question).items:
             alike = cosines(layered, item.item_id, had)
@@ -55,12 +55,12 @@ def test_a_net_names_what_an_item_is_most_like_of_the_history(layered: Bundle) -
 
 def test_what_was_had_but_not_learned_from_is_nothing_to_be_like(layered: Bundle) -> None:
     """An event of weight 0 and an item added after training: the encoder looks at neither."""
-    likes = {item.like for item in respond(layered, Question("u2", k=20)).items} - {None}
-    most = max(likes, key=lambda one: sum(item.like == one for item in respond(layered, Question("u2", k=20)).items))
+    likes = [item.like for item in respond(layered, Question("u2", k=20, reasons=20)).items]
+    most = max({*likes} - {None}, key=likes.count)
     stored = layered.histories
     weight = np.where(stored.items.values == layered.item_ids.index(most), 0, 1).astype(np.float32)
     idle = replace(layered, histories=Histories(stored.items, time=stored.time, weight=weight, event=stored.event))
-    found = {item.like for item in respond(idle, Question("u2", k=20)).items}
+    found = {item.like for item in respond(idle, Question("u2", k=20, reasons=20)).items}
     assert most not in found
     assert found - {None}
 
@@ -74,7 +74,7 @@ def test_why_says_what_it_is_like_and_that_this_is_no_cause(layered: Bundle) -> 
 
 def test_exact_shares_are_a_cause_and_nothing_is_like(tmp_path: Path) -> None:
     bundle = load(write(tmp_path, bundles.content()))
-    items = respond(bundle, Question("u4", k=30)).items
+    items = respond(bundle, Question("u4", k=30, reasons=30)).items
     assert {(item.reason_code, item.because is not None, item.like) for item in items} <= {
         ("because", True, None),
         (None, False, None),
@@ -90,7 +90,7 @@ def test_a_mixture_gives_causes_of_the_part_that_can_and_else_says_what_it_is_li
     learned = make_model("mixture", {"parts": [{"name": "als", "dim": 4}, tower]}).fit(data, seed=1)
     bundle = load(write(tmp_path, content_of("mixture", learned, data)))
     codes = set()
-    for item in respond(bundle, Question("u2", k=20)).items:
+    for item in respond(bundle, Question("u2", k=20, reasons=20)).items:
         found = explain(bundle, "u2", item.item_id)
         assert not found.exact
         assert found.like is not None

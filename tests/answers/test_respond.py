@@ -14,6 +14,7 @@ from recsys.errors import RequestError
 from tests.helpers.bundles import START, WEIGHTS, content, popularity
 
 MADE = content()
+TWICE = ["i2", "i5", "i2", "i2"]
 STORED = [f"i{item}" for item in MADE.histories.items.row(4)]
 HOUR = 3600
 
@@ -89,8 +90,8 @@ def test_unknown_items_are_reported_and_change_nothing_else(loaded):
 
 
 def test_a_known_user_is_answered_as_one_folded_in_from_the_same_history(loaded):
-    known = respond(loaded, Question("u4", k=20))
-    brought = respond(loaded, Question(None, [Event(id_) for id_ in STORED], k=20))
+    known = respond(loaded, Question("u4", k=20, reasons=20))
+    brought = respond(loaded, Question(None, [Event(id_) for id_ in STORED], k=20, reasons=20))
     assert (known.source, brought.source) == ("known", "history")
     assert [item.item_id for item in known.items] == [item.item_id for item in brought.items]
     assert [item.because for item in known.items] == [item.because for item in brought.items]
@@ -100,12 +101,17 @@ def test_a_known_user_is_answered_as_one_folded_in_from_the_same_history(loaded)
 @pytest.mark.parametrize(
     ("question", "history"),
     [
-        (Question("u4", k=30), STORED),
-        (Question("u4", [Event("i7"), Event("i11")], k=30), [*STORED, "i7", "i11"]),
-        (Question("never seen", [Event("i2"), Event("i5"), Event("i8")], k=30), ["i2", "i5", "i8"]),
+        (Question("u4", k=30, reasons=30), STORED),
+        (Question("u4", [Event("i7"), Event("i11")], k=30, reasons=30), [*STORED, "i7", "i11"]),
+        (Question("never seen", [Event("i2"), Event("i5"), Event("i8")], k=30, reasons=30), ["i2", "i5", "i8"]),
         (
-            Question("never seen", [Event(id_, START + at) for at, id_ in enumerate(["i2", "i5", "i2", "i2"])], k=30),
-            ["i2", "i5", "i2", "i2"],
+            Question(
+                "never seen",
+                [Event(item, START + at) for at, item in enumerate(TWICE)],
+                k=30,
+                reasons=30,
+            ),
+            TWICE,
         ),
     ],
     ids=["known", "known with clicks", "newcomer", "newcomer who came back to an item"],
@@ -128,7 +134,7 @@ def test_the_reason_names_the_event_that_adds_most_and_the_parts_make_the_score(
 
 def test_the_contributions_of_the_encoder_sum_to_the_score(loaded):
     spy = Spy(loaded.recommender)
-    reply = respond(replace(loaded, recommender=spy), Question("u4", k=30))
+    reply = respond(replace(loaded, recommender=spy), Question("u4", k=30, reasons=30))
     parts = loaded.recommender.ranker.contributions(spy.users, np.array([int(i.item_id[1:]) for i in reply.items]))
     assert parts.shape == (30, len(STORED))
     np.testing.assert_allclose(parts.sum(axis=1), [item.score for item in reply.items], rtol=1e-3, atol=1e-5)

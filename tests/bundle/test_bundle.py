@@ -173,7 +173,7 @@ def test_vectors_that_are_not_finite_are_refused(tmp_path, bad):
     [
         {"item_ids": IdMap.of(["only", "two"])},
         {"user_ids": IdMap.of(["only", "two"])},
-        {"catalogue": type(MADE.catalogue)(pa.table({"title": ["only", "two"]}))},
+        {"catalogue": type(MADE.catalogue).of(pa.table({"title": ["only", "two"]}))},
         {"duplicates": "never"},
         {"fallback": np.zeros(40, np.int32)},
         {"histories": Histories(Ragged.empty(2))},

@@ -53,11 +53,13 @@ def test_each_write_fsync_and_replace_is_a_point(interruptions):
     points = {tuple(row["point"]) for row in rows}
     files = {"current"}
     if task != "point_to":
-        made = {"items.arrow", "items.ids", "users.ids", "index.faiss", "fallback.npy", "golden.json"}
+        made = {"items.ids", "users.ids", "item_vectors.npy", "fallback.npy", "golden.json"}
         made |= {"manifest.json", "manifest.sha256", "histories.offsets.npy", "histories.items.npy"}
+        made |= {f"columns/{name}.npy" for name in ("title.offsets", "title.utf8", "domain")}
+        made |= {f"columns/shown.{name}.npy" for name in ("offsets", "utf8")}
         made |= {"histories.time.npy", "encoder/encoder.json", "encoder/gram.npy", "encoder/table.npy"}
         files |= {f"FOLDER/{name}" for name in made}
-    folders = {"."} if task == "point_to" else {".", "FOLDER", "FOLDER/encoder"}
+    folders = {"."} if task == "point_to" else {".", "FOLDER", "FOLDER/encoder", "FOLDER/columns"}
     expected = {("write", name, moment) for name in files for moment in ("before", "during", "after")}
     expected |= {("fsync", name, moment) for name in files | (folders - {"."}) for moment in ("before", "after")}
     expected |= {("fsync", "", moment) for moment in ("before", "after")}
@@ -118,7 +120,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path):
         if "status" in row:
             assert row["status"] == DIED, row
             assert (row["previous"], row["next"], row["swept"], row["left"]) == (True, True, True, 0), row
-    for name in ("items.ids", "items.arrow", "gram.npy"):
+    for name in ("items.ids", "item_vectors.npy", "gram.npy"):
         assert any(name in error for error in errors.values()), errors  # each kind of writer has met the limit
 
 
@@ -140,11 +142,11 @@ def test_a_file_that_was_cut_without_a_word_never_becomes_a_bundle(tmp_path, mon
 
     def cutting(path, writer):
         write(path, writer)
-        if path.name == "index.faiss":
+        if path.name == "item_vectors.npy":
             os.truncate(path, path.stat().st_size - 100)
 
     monkeypatch.setattr(durable, "write", cutting)
-    with pytest.raises(BundleError, match="is not a FAISS index"):
+    with pytest.raises(BundleError, match="cannot be opened"):
         publish(tmp_path, small(2))
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [first]
     assert current(tmp_path) == first

@@ -17,7 +17,6 @@ from recsys.bundle.manifest import read_manifest
 from recsys.bundle.root import copy_into, current
 from recsys.bundle.write import publish
 from recsys.errors import BundleError
-from recsys.retrieval.index import write_index
 from tests.helpers.bundles import content
 
 MADE = content(weighted=True)
@@ -26,8 +25,12 @@ FILES = {
     *SEAL,
     "items.ids",
     "users.ids",
-    "items.arrow",
-    "index.faiss",
+    "item_vectors.npy",
+    "columns/title.offsets.npy",
+    "columns/title.utf8.npy",
+    "columns/domain.npy",
+    "columns/shown.offsets.npy",
+    "columns/shown.utf8.npy",
     "histories.offsets.npy",
     "histories.items.npy",
     "histories.time.npy",
@@ -110,7 +113,7 @@ def test_an_encoder_of_another_training_is_refused(copied, tmp_path):
         bundle.load(resealed(copied))
 
 
-@pytest.mark.parametrize("name", ["index.faiss", "encoder/gram.npy", "encoder/table.npy"])
+@pytest.mark.parametrize("name", ["item_vectors.npy", "encoder/gram.npy", "encoder/table.npy"])
 def test_arrays_of_another_training_fail_the_golden_queries(copied, tmp_path, name):
     other = publish(tmp_path / "other", content(seed=2, weighted=True))
     shutil.copy(other / name, copied / name)
@@ -134,10 +137,16 @@ def test_a_changed_golden_answer_is_refused_and_a_near_tie_is_not(copied):
         bundle.load(resealed(copied))
 
 
-@pytest.mark.parametrize("number", [0, 2, None, "1"])
+@pytest.mark.parametrize("number", [0, 3, None, "1"])
 def test_another_format_is_refused(copied, number):
     with pytest.raises(BundleError, match="format"):
         bundle.load(resealed(copied, format=number))
+
+
+def test_what_a_bundle_requires_and_this_version_does_not_know_is_refused(copied):
+    bundle.load(resealed(copied, requires=[]))
+    with pytest.raises(BundleError, match="requires 'colours' of whoever reads it"):
+        bundle.load(resealed(copied, requires=["colours"]))
 
 
 @pytest.mark.parametrize("bundle_id", ["../outside", "/outside"])
@@ -147,7 +156,7 @@ def test_a_manifest_that_leaves_its_folder_is_refused(copied, tmp_path, bundle_i
 
 
 def test_an_array_that_does_not_fit_is_a_bundle_error(copied):
-    write_index(np.ones((40, 3), np.float32), copied / "index.faiss")
+    np.save(copied / "item_vectors.npy", np.ones((40, 3), np.float32))
     with pytest.raises(BundleError, match="cannot be opened"):
         bundle.load(resealed(copied))
 

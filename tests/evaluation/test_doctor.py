@@ -80,7 +80,7 @@ def content_of(days: float | None = 30.0, dim: int = 16, swap: bool = False, reg
         embeddings=ALS(settings).fit(world, seed=1),
         user_ids=world.user_ids,
         item_ids=world.item_ids,
-        catalogue=Catalogue(world.items),
+        catalogue=Catalogue.of(world.items),
         histories=histories,
         fallback=fallback_order(world.interactions, days),
         fallback_days=days,

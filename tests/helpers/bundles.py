@@ -1,5 +1,8 @@
 """Content for bundles, made by hand: no learning, every size an argument."""
 
+import mmap
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
@@ -56,7 +59,7 @@ def content(
         embeddings=embeddings,
         user_ids=IdMap.of([f"u{user}" for user in range(n_users)]),
         item_ids=IdMap.of([f"i{item}" for item in range(n_items)]),
-        catalogue=Catalogue(pa.table({"title": titles, "domain": domains})),
+        catalogue=Catalogue.of(pa.table({"title": titles, "domain": domains})),
         histories=histories,
         fallback=order_of(np.bincount(items.values, minlength=n_items)),
         fallback_days=fallback_days,
@@ -81,6 +84,13 @@ def _solving(rng: np.random.Generator, histories: Histories, n_items: int, dim: 
     else:
         table = rng.standard_normal((histories.items.rows, dim), np.float32)
     return Embeddings(items, Solve(items, gram, table, **WEIGHTS))
+
+
+def is_mapped(array: Any) -> bool:
+    """Whether its numbers lie in a file."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return isinstance(array, mmap.mmap)
 
 
 def exact(made):

@@ -52,7 +52,7 @@ def content(seed: int = 1, *, popular: bool = False) -> Content:
         embeddings=popularity if popular else Embeddings(items, encoder),
         user_ids=IdMap.of(USERS),
         item_ids=IdMap.of(ITEMS),
-        catalogue=Catalogue(pa.table({"title": titles, "domain": domains})),
+        catalogue=Catalogue.of(pa.table({"title": titles, "domain": domains})),
         histories=Histories(histories, time=np.tile(np.arange(6) * 100, len(USERS)).astype(np.int64)),
         fallback=order_of(counts),
         fallback_days=30.0,

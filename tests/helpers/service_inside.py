@@ -53,13 +53,13 @@ def live(root: Path, log: Path, bundles: list[str]) -> tuple[int, int]:
     from recsys.serving.app import create_app
     from recsys.serving.settings import ServingSettings
 
-    openmp, respond = set(), service.respond
+    openmp, answer = set(), service.answer
 
     def watched(*arguments: object) -> object:
         openmp.add(faiss.omp_get_max_threads())
-        return respond(*arguments)  # type: ignore[arg-type]
+        return answer(*arguments)  # type: ignore[arg-type]
 
-    service.respond = watched  # type: ignore[assignment]
+    service.answer = watched  # type: ignore[assignment]
     answered = 0
     with in_process(create_app(root, ServingSettings(poll_s=0.05, exposures=log))) as ask:
         for bundle in bundles:

@@ -63,7 +63,7 @@ def manifest(**changes: Any) -> Made:
 
 
 def damaged(folder: Path) -> None:
-    path = bundles(folder) / "index.faiss"
+    path = bundles(folder) / "item_vectors.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
 
 
@@ -175,7 +175,7 @@ BUNDLES = [
     Bad("a long pointer", "recommend bundles", ("bundles/xxx", "name too long", "Check"), pointer(b"x" * 5_000)),
     Bad("another bundle format", "recommend bundles", ("format 99", "reads 1", "Export it again"), manifest(format=99)),
     Bad("a manifest without files", "recommend bundles", ("has no 'files'", "Export"), manifest(files=None)),
-    Bad("a damaged bundle", "recommend bundles", ("index.faiss is damaged", "Export the bundle again"), damaged),
+    Bad("a damaged bundle", "recommend bundles", ("item_vectors.npy is damaged", "Export the bundle again"), damaged),
     Bad("an unsealed manifest", "recommend m", ("manifest.sha256", "Export"), both(
         folder_("m"), file("{}", "m/manifest.json"))),
     Bad("--out a file", "recommend bundles --all-users --out o", ("o is a file",), both(bundles, file("", "o"))),

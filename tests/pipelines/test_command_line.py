@@ -88,7 +88,7 @@ def test_the_same_settings_give_the_same_figures_and_space(home: Path, clicks: P
     first, second = (json.loads(Path(run["bundle"], "manifest.json").read_text()) for run in (trained, again))
     assert first["space_id"] == second["space_id"]
     assert (first["lineage"]["run_id"], second["lineage"]["run_id"]) == (trained["run_id"], again["run_id"])
-    for name in ("index.faiss", "encoder/table.npy", "items.ids", "histories.items.npy"):
+    for name in ("item_vectors.npy", "encoder/table.npy", "items.ids", "histories.items.npy"):
         assert first["files"][name] == second["files"][name]
 
 

@@ -83,7 +83,7 @@ def odd_ids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids = [f"red, {item}" if item < 20 else f'the "{item}"' for item in range(40)]
     titles = pa.table({"title": [f"T|{item}\nx" for item in range(40)]})
     root = tmp_path_factory.mktemp("odd")
-    publish(root, replace(made, item_ids=IdMap.of(ids), catalogue=Catalogue(titles)))
+    publish(root, replace(made, item_ids=IdMap.of(ids), catalogue=Catalogue.of(titles)))
     return root
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,6 +15,7 @@ from recsys.history import Histories
 from recsys.retrieval import ranker as ranker_module
 from recsys.retrieval import recommender as recommender_module
 from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.index import Flat
 from recsys.retrieval.ranker import order_of
 from recsys.retrieval.recommender import Recommender
 from recsys.retrieval.vector_ranker import VectorRanker
@@ -64,12 +64,6 @@ SEEN[6], INDEX[6] = list(range(N_ITEMS)), -1
 USERS = Users.known(INDEX, Ragged.of(SEEN))
 
 
-def flat(items: F32) -> Any:
-    index = faiss.IndexFlatIP(items.shape[1])
-    index.add(items)
-    return index
-
-
 def recommender(index: Any = None, **rules: Any) -> Recommender:
     return Recommender(VectorRanker(embeddings_of(ITEMS, TABLE), index), FALLBACK_ORDER, **rules)
 
@@ -112,7 +106,7 @@ def test_answers_equal_slow_ones_under_every_rule(rules: dict[str, Any], k: int,
     available = AVAILABLE if "available" in rules else None
     deny = Ragged.of(DENY) if "deny" in rules else None
     among = Ragged.of(AMONG) if "among" in rules else None
-    engine = recommender(flat(ITEMS) if alone else None, seen=seen, available=available)
+    engine = recommender(Flat(ITEMS) if alone else None, seen=seen, available=available)
     # alone: a user at a time, through the index, the way of the service
     parts = [np.array([row]) for row in range(N_USERS)] if alone else [np.arange(N_USERS)]
     for rows in parts:
@@ -159,7 +153,7 @@ def test_index_zero_is_an_item_like_any_other() -> None:
 def test_ties_go_to_the_lower_index_also_across_the_cut(index: bool, k: int) -> None:
     items = np.tile(np.array([[1.0], [2.0], [1.0]], np.float32), (10, 1))
     engine = Recommender(
-        VectorRanker(embeddings_of(items, np.ones((1, 1), np.float32)), flat(items) if index else None),
+        VectorRanker(embeddings_of(items, np.ones((1, 1), np.float32)), Flat(items) if index else None),
         np.arange(30, dtype=np.int32),
     )
     deny = [4, 0]
@@ -208,8 +202,8 @@ def test_what_cannot_be_asked_or_built_is_refused() -> None:
         recommender(seen="never")
     with pytest.raises(ValueError, match="fallback orders 3 items, the ranker has 90"):
         Recommender(recommender().ranker, np.arange(3, dtype=np.int32))
-    with pytest.raises(ModelError, match="index holds 10 x 6"):
-        VectorRanker(embeddings_of(ITEMS, TABLE), flat(ITEMS[:10]))
+    with pytest.raises(ModelError, match=r"index holds \(10, 6\), the item vectors are \(90, 6\)"):
+        VectorRanker(embeddings_of(ITEMS, TABLE), Flat(ITEMS[:10]))
     with pytest.raises(ModelError, match="do not fit an encoder of dim 5"):
         embeddings_of(ITEMS, TABLE[:, :5])
     broken = ITEMS.copy()

@@ -264,7 +264,7 @@ def test_a_bundle_stands_beside_the_lists_with_the_figures_of_its_run(settings: 
         embeddings=Popularity().fit(train, seed=1),
         user_ids=train.user_ids,
         item_ids=train.item_ids,
-        catalogue=Catalogue(train.items),
+        catalogue=Catalogue.of(train.items),
         histories=train.interactions.histories(),
         fallback=fallback_order(train.interactions, 30),
         fallback_days=30,

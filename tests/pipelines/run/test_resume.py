@@ -76,7 +76,7 @@ def files_of(trained: Trained) -> Any:
     """Size and digest of all files of the bundle: vectors, encoder, ids, histories, fallback and golden answers."""
     assert trained.bundle is not None
     found = json.loads((trained.bundle / "manifest.json").read_text())["files"]
-    assert {"index.faiss", "encoder/table.npy", "encoder/encoder.json"} <= set(found)
+    assert {"item_vectors.npy", "encoder/table.npy", "encoder/encoder.json"} <= set(found)
     return found
 
 

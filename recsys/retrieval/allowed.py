@@ -1,0 +1,72 @@
+"""Which items a question may find, as an index takes them: a bit for each, made once for rules that come again."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.arrays import I32, Array, Bool
+
+U8 = npt.NDArray[np.uint8]
+
+_FEW = 16  # of so many items one at most: those few are scanned by themselves
+_KEPT = 64  # rules that are remembered
+_WORTH_KEEPING = 1 << 12  # items named by a rule: below, it is made anew for each question
+_BIT = (1 << np.arange(8)).astype(np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class Allowed:
+    """bits: uint8 (ceil(n_items / 8),), one bit an item from the lowest on. count: how many are set. few: int32,
+    ascending, the items themselves where they are few, else None."""
+
+    bits: U8
+    count: int
+    few: I32 | None
+
+    def without(self, items: Array) -> U8:
+        """The bits with those of these items cleared."""
+        bits = self.bits.copy()
+        np.bitwise_and.at(bits, items >> 3, ~_BIT[items & 7])
+        return bits
+
+
+class AllowedItems:
+    """Makes them, and remembers those of rules over many items that are asked again by the same arrays: availability,
+    and the items of a domain."""
+
+    def __init__(self, n_items: int) -> None:
+        self._n, self._kept = n_items, OrderedDict[tuple[int, int], tuple[object, object, Allowed]]()
+
+    def of(self, available: Bool | None, among: Array | None) -> Allowed:
+        """available: (n_items,), false for items that nobody gets; None = all. among: the only items to consider."""
+        if among is not None and len(among) < _WORTH_KEEPING:
+            return self._listed(available, among)
+        key = (id(available), id(among))
+        if (found := self._kept.get(key)) is None:
+            found = (available, among, self._made(available, among))  # held, so that no other array gets the same id
+            self._kept[key] = found
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return found[2]
+
+    def _listed(self, available: Bool | None, among: Array) -> Allowed:
+        """Of a short list; where it is not short against all items the bits are used."""
+        items = np.unique(among).astype(np.int32)
+        items = items if available is None else items[available[items]]
+        if len(items) * _FEW <= self._n:
+            return Allowed(np.empty(0, np.uint8), len(items), items)
+        mask = np.zeros(self._n, bool)
+        mask[items] = True
+        return Allowed(np.packbits(mask, bitorder="little"), len(items), None)
+
+    def _made(self, available: Bool | None, among: Array | None) -> Allowed:
+        mask = np.ones(self._n, bool) if available is None else available
+        if among is not None:
+            inside = np.zeros(self._n, bool)
+            inside[among] = True
+            mask = mask & inside
+        count = int(mask.sum())
+        few = np.flatnonzero(mask).astype(np.int32) if count * _FEW <= self._n else None
+        return Allowed(np.packbits(mask, bitorder="little"), count, few)
