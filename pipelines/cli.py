@@ -18,7 +18,7 @@ from recsys.pipelines.commands.learning import demo, evaluate, models, train
 from recsys.pipelines.commands.runs import promote, runs, track
 from recsys.pipelines.commands.serving import export, recommend, serve
 from recsys.pipelines.commands.stage import EXIT_INTERRUPTED, EXIT_OURS, leave_unread, say_fault
-from recsys.pipelines.commands.tuning import dims, tune
+from recsys.pipelines.commands.tuning import dims, index, tune
 
 
 class OneSentence(click.Group):
@@ -84,6 +84,7 @@ for command in (
     runs,
     promote,
     bundles,
+    index,
     items,
     import_,
     track,

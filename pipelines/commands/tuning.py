@@ -1,9 +1,10 @@
-"""Commands that choose settings on the validation part: tune, dims."""
+"""Commands that choose: settings on the validation part (tune, dims), and the index of a bundle (index tune)."""
 
 import json
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -181,3 +182,39 @@ def _settings(data: str, config: str | None, assignments: tuple[str, ...]) -> An
 def _typed(command: str) -> str:
     """The command as it was typed."""
     return shlex.join(["recsys", command, *sys.argv[2:]])
+
+
+@click.group()
+def index() -> None:
+    """Measure which index answers soonest and finds enough, and give it to a bundle."""
+
+
+@index.command("tune")
+@click.argument("root", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option("--target", default=0.99, show_default=True, type=click.FloatRange(0, 1), help="Mean recall at k.")
+@click.option("--target-p5", default=0.9, show_default=True, help="Recall at k that 95 % of people reach.")
+@click.option("-k", "--k", default=100, show_default=True, type=click.IntRange(1, 1_000), help="Items of an answer.")
+@click.option("--people", default=500, show_default=True, type=click.IntRange(1), help="Who chooses; as many judge.")
+@click.option("--seed", default=0, show_default=True, help="Draws the people.")
+@click.option("--only", multiple=True, metavar="FACTORY", help="An index to try beside Flat; repeatable.")
+@click.option("--dry-run", is_flag=True, help="Measure, and publish nothing.")
+@stage
+def tune_index(
+    root: Path,
+    target: float,
+    target_p5: float,
+    k: int,
+    people: int,
+    seed: int,
+    only: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+) -> Any:
+    """Try the indexes of FAISS on BUNDLE by its own people's questions, and publish it with the best.
+
+    An index is taken where it finds enough, for known people, for their histories alone and for three events, and is
+    really faster than the exact scan; else the bundle keeps the scan. The table and the curve go to MLflow.
+    """
+    from recsys.pipelines.index import Wanted, tuned
+
+    return tuned(root, Wanted(k, target, target_p5, people, seed, only, dry_run), as_json)

@@ -15,6 +15,7 @@ from recsys.evaluation.evaluate import Report, users_of
 from recsys.evaluation.significance import Interval
 from recsys.pipelines.run.measure import Measured
 from recsys.retrieval.embeddings import Embeddings
+from recsys.retrieval.tuner import Trial
 
 MODEL, GREYS, INK = "#1f5fa8", ("#444444", "#b07020", "#888888", "#7a9a60"), "#333333"
 DASHES = ("-", "--", ":", "-.")
@@ -205,6 +206,21 @@ def by_dim(
         panel.set(xlabel="dim")
     quality.set(title=f"{metric}, one standard error of the difference to the best")
     cost.set(title="one exact query, one thread", ylabel="milliseconds", ylim=(0, None))
+    return figure
+
+
+def recall_by_time(trials: Sequence[Trial]) -> Any:
+    """Recall by the time of one question, a line for each index with rising effort; the exact scan is the blue dot."""
+    figure, (panel,) = figure_of(1)
+    kinds = dict.fromkeys(trial.settings.factory for trial in trials)
+    for at, kind in enumerate(kinds):
+        mine = [trial for trial in trials if trial.settings.factory == kind]
+        look = {"color": MODEL} if at == 0 else {"color": GREYS[at % len(GREYS)], "ls": DASHES[at % len(DASHES)]}
+        recall = [trial.quality["all"].recall for trial in mine]
+        panel.plot([trial.p50_ms for trial in mine], recall, marker="o", markersize=4, label=kind, **look)
+    panel.axhline(trials[0].settings.target, color=INK, linewidth=0.8)
+    panel.set(xlabel="milliseconds of one question, median", ylabel=f"recall at {trials[0].settings.k}", xlim=(0, None))
+    panel.legend(fontsize=7)
     return figure
 
 

@@ -59,7 +59,7 @@ def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = Non
         if row >= 0
         else Users.unknown(bundle.histories.empty(1), np.array([int(time.time()) if now is None else now], np.int64))
     )
-    answer = bundle.recommender.recommend(users, bundle.recommender.n_items)
+    answer = bundle.recommender.exactly().recommend(users, bundle.recommender.n_items)
     source, ranked = int(answer.source[0]), int((answer.ids[0] >= 0).sum())
     found = np.flatnonzero(answer.ids[0] == item) if item >= 0 else np.empty(0, np.int64)
     rank = int(found[0]) + 1 if len(found) else None

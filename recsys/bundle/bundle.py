@@ -18,13 +18,14 @@ from recsys.bundle import format_1
 from recsys.bundle.catalogue import SHOWN, Catalogue, shown_of
 from recsys.bundle.content import Content
 from recsys.bundle.golden import check_golden
-from recsys.bundle.manifest import verify
+from recsys.bundle.manifest import index_settings, verify
 from recsys.encoders.encoder import Encoder, ItemEncoder, load_encoder, load_item_encoder
 from recsys.errors import BundleError, ModelError
 from recsys.history import DAY_S, DTYPES, Histories
 from recsys.ids import IdMap
+from recsys.retrieval.approximate import Approximate
 from recsys.retrieval.embeddings import Embeddings
-from recsys.retrieval.index import Flat
+from recsys.retrieval.index import Flat, Index
 from recsys.retrieval.recommender import Recommender, recommender_of
 from recsys.retrieval.seen import SeenSettings
 from recsys.retrieval.vector_ranker import VectorRanker
@@ -123,6 +124,7 @@ class Bundle:
             fallback_days=self.manifest["fallback"]["days"],
             seen=SeenSettings.of(self.manifest["seen"]),
             lineage=self.manifest["lineage"],
+            index=index_settings(self.manifest),
         )
 
 
@@ -133,7 +135,8 @@ def load(folder: Path) -> Bundle:
         bundle, golden = _opened(folder, manifest), json.loads((folder / "golden.json").read_bytes())
     except (OSError, ValueError, KeyError, ModelError) as error:
         raise BundleError(f"{folder} cannot be opened: {error}. Export the bundle again.") from error
-    check_golden(bundle.recommender, golden, folder)
+    recall = None if index_settings(manifest).exact else float(manifest["index"]["recall"])
+    check_golden(bundle.recommender, golden, folder, recall)
     return bundle
 
 
@@ -151,7 +154,8 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
     item_ids, fallback = IdMap.load(folder / "items.ids"), map_array(folder / "fallback.npy")
     known: Any = {"event_names": tuple(manifest.get("event_names", ())), "domains": catalogue.domains}
     known["availability"] = catalogue.availability
-    recommender = recommender_of(Embeddings(vectors, encoder), fallback, manifest["seen"], Flat(vectors), **known)
+    index = _index(folder, manifest, vectors)
+    recommender = recommender_of(Embeddings(vectors, encoder), fallback, manifest["seen"], index, **known)
     files = {name: f"histories.{name}.npy" for name in DTYPES}
     beside = {name: map_array(folder / file) for name, file in files.items() if file in manifest["files"]}
     items = Ragged(map_array(folder / "histories.offsets.npy"), map_array(folder / "histories.items.npy"))
@@ -166,6 +170,11 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
         Histories(items, **beside),
         shown_of(item_ids, catalogue) if old else Texts.load(columns, SHOWN),
     )
+
+
+def _index(folder: Path, manifest: Mapping[str, Any], vectors: F32) -> Index:
+    settings = index_settings(manifest)
+    return Flat(vectors) if settings.exact else Approximate.load(folder / "index", vectors, settings)
 
 
 def map_array(path: Path) -> Any:

@@ -11,6 +11,7 @@ from recsys.bundle.catalogue import Catalogue
 from recsys.errors import ModelError
 from recsys.history import DUPLICATES, Histories
 from recsys.ids import IdMap
+from recsys.retrieval.approximate import IndexSettings
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.seen import SeenSettings
 
@@ -22,6 +23,7 @@ class Content:
     histories: what each known user did, weighted as learned from, with types that are codes into `event_names`.
     seen: the seen policy, in a word or as settings. fallback: int32 (n_items,), every item, best first.
     fallback_days: the window of its counts, None = all time.
+    index: the index to make of the item vectors; the default is none beside them, which is exact.
     lineage: where it all comes from (run_id, data digest, time range, git, seed, threads, settings).
     event_weights: what an event of a type weighs that comes with a request; a type not named weighs 1, and one of 0 was
     left out of training. duplicates: which events of one user, item and type were learned from (`recsys.data.prepare`).
@@ -40,6 +42,7 @@ class Content:
     event_names: tuple[str, ...] = ()
     event_weights: Mapping[str, float] = field(default_factory=dict)
     duplicates: str = "all"
+    index: IndexSettings = field(default_factory=IndexSettings)
 
     def __post_init__(self) -> None:
         n_items, n_users = len(self.embeddings.items), len(self.user_ids)

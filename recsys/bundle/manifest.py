@@ -11,7 +11,9 @@ from typing import Any
 from recsys import __version__
 from recsys.bundle.content import Content
 from recsys.errors import BundleError
+from recsys.retrieval.approximate import IndexSettings
 from recsys.retrieval.seen import SeenSettings
+from recsys.retrieval.tuner import Quality
 
 FORMAT, OLDEST_FORMAT = 2, 1  # what is written, and from which on it is read
 REQUIREMENTS: frozenset[str] = frozenset()  # what a bundle may require of its reader beyond its format
@@ -19,9 +21,16 @@ MANIFEST, SEAL = "manifest.json", "manifest.sha256"
 
 
 def manifest_of(
-    content: Content, bundle_id: str, created: datetime, files: Mapping[str, Mapping[str, Any]]
+    content: Content,
+    bundle_id: str,
+    created: datetime,
+    files: Mapping[str, Mapping[str, Any]],
+    quality: Mapping[str, Quality],
 ) -> dict[str, Any]:
-    """What the manifest of a bundle with this content says; keys of features that are not used are left out."""
+    """What the manifest of a bundle with this content says; keys of features that are not used are left out.
+
+    quality: what its index was measured to find, where it is not exact.
+    """
     encoder, (n_items, dim) = content.embeddings.encoder, content.embeddings.items.shape
     weights, used = dict(content.event_weights), dict[str, Any]()
     if content.histories.event is not None:
@@ -49,12 +58,27 @@ def manifest_of(
             "users": len(content.user_ids),
             "events": len(content.histories),
         },
-        "index": {"factory": "Flat", "recall": 1.0},
+        "index": _stated(content.index, quality),
         "seen": SeenSettings.of(content.seen).stated,
         "fallback": {"days": content.fallback_days},
         "files": files,
         "lineage": dict(content.lineage),
     } | used
+
+
+def _stated(index: IndexSettings, quality: Mapping[str, Quality]) -> dict[str, Any]:
+    """The manifest's words on an index: how it is made and asked, and what was measured through it."""
+    if index.exact:
+        return {"factory": index.factory, "recall": 1.0, "ndcg": 1.0}
+    whole = quality["all"]
+    measured = {source: one._asdict() for source, one in quality.items() if source != "all"}
+    return index.model_dump(mode="json") | whole._asdict() | {"by_source": measured}
+
+
+def index_settings(manifest: Mapping[str, Any]) -> IndexSettings:
+    """Which index a manifest says that its bundle has."""
+    stated = {name: value for name, value in manifest["index"].items() if name in IndexSettings.model_fields}
+    return IndexSettings.build(stated, where="the manifest's index")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

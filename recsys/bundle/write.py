@@ -21,7 +21,12 @@ from recsys.bundle.manifest import FORMAT, MANIFEST, SEAL, describe, manifest_of
 from recsys.bundle.root import current, set_pointer
 from recsys.encoders.users import Users
 from recsys.errors import BundleError, ModelError
-from recsys.retrieval.recommender import recommender_of
+from recsys.history import Histories
+from recsys.retrieval.approximate import FILE, Approximate
+from recsys.retrieval.recommender import Recommender, recommender_of
+from recsys.retrieval.tuner import Quality, measured, people_of, reaches
+
+_PEOPLE = 500  # who an index is measured by, each as three
 
 
 def publish(root: Path, content: Content) -> Path:
@@ -49,8 +54,14 @@ def _write(root: Path, content: Content) -> Path:
     aside = root / (stamp + durable.PARTIAL)
     (aside / "encoder").mkdir(parents=True)
     (aside / "columns").mkdir()
-    for name, writer in _writers(content).items():
+    past, exact = _past_of(content), exact_recommender(content)
+    for name, writer in _writers(content, past, exact).items():
         durable.write(aside / name, writer)
+    quality: dict[str, Quality] = {}
+    if not content.index.exact:
+        (aside / "index").mkdir()
+        index, quality = _measured_index(content, past, exact)
+        durable.write(aside / "index" / FILE, index.save)
     content.embeddings.encoder.save(aside / "encoder")
     if content.embeddings.item_encoder is not None:
         (aside / "item_encoder").mkdir()
@@ -62,7 +73,7 @@ def _write(root: Path, content: Content) -> Path:
             )
     files = {path.relative_to(aside).as_posix(): describe(path) for path in sorted(aside.rglob("*")) if path.is_file()}
     bundle_id = f"{stamp}-{sha256(json.dumps(files).encode()).hexdigest()[:8]}"
-    manifest = json.dumps(manifest_of(content, bundle_id, created, files), indent=1).encode() + b"\n"
+    manifest = json.dumps(manifest_of(content, bundle_id, created, files, quality), indent=1).encode() + b"\n"
     durable.write(aside / MANIFEST, lambda path: path.write_bytes(manifest))
     durable.write(aside / SEAL, lambda path: path.write_bytes(seal_of(manifest)))
     durable.sync_tree(aside)
@@ -71,14 +82,36 @@ def _write(root: Path, content: Content) -> Path:
     return root / bundle_id
 
 
-def _writers(content: Content) -> dict[str, Callable[[Path], object]]:
-    """What writes each file, manifest and encoder apart."""
-    past = content.histories
-    if past.weight is not None and (past.weight == 1).all():
-        past = replace(past, weight=None)  # as if there were none
+def exact_recommender(content: Content) -> Recommender:
+    """The recommender of a bundle with this content, without an index."""
     known: Any = {"event_names": content.event_names, "domains": content.catalogue.domains}
     known["availability"] = content.catalogue.availability
-    exact = recommender_of(content.embeddings, content.fallback, content.seen, **known)
+    return recommender_of(content.embeddings, content.fallback, content.seen, **known)
+
+
+def _past_of(content: Content) -> Histories:
+    past = content.histories
+    alike = past.weight is not None and bool((past.weight == 1).all())
+    return replace(past, weight=None) if alike else past  # as if there were none
+
+
+def _measured_index(content: Content, past: Histories, exact: Recommender) -> tuple[Approximate, dict[str, Quality]]:
+    """The index that is asked for, and what it finds for people drawn from the histories. Raises ModelError where that
+    is too little."""
+    index = Approximate.build(content.embeddings.items, content.index)
+    quality, _ = measured(exact, index, people_of(past, _PEOPLE, 0, "measure"), content.index.k)
+    for source, found in quality.items():
+        if not reaches(content.index, found):
+            raise ModelError(
+                f"the index {content.index.factory} finds {found.recall:.4f} of the best {content.index.k} items of "
+                f"people who are {source}, and {found.recall_p5:.2f} for the worst 5 %; {content.index.target} and "
+                f"{content.index.target_p5} are asked for. Tune it for these vectors: recsys index tune."
+            )
+    return index, quality
+
+
+def _writers(content: Content, past: Histories, exact: Recommender) -> dict[str, Callable[[Path], object]]:
+    """What writes each file, manifest, encoder and index apart."""
     everyone = Users.known(np.arange(past.items.rows), past)
     golden = json.dumps(make_golden(exact, everyone, content.embeddings.encoder.needs)).encode()
     arrays: dict[str, Array] = {

@@ -32,6 +32,12 @@ class Allowed:
         return bits
 
 
+def is_set(bits: U8, items: Array) -> Bool:
+    """(n,): whether the bits of these items are set."""
+    found: Bool = (bits[items >> 3] & _BIT[items & 7]) != 0
+    return found
+
+
 class AllowedItems:
     """Makes them, and remembers those of rules over many items that are asked again by the same arrays: availability,
     and the items of a domain."""

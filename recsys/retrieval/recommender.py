@@ -1,7 +1,7 @@
 """The one path from users to items: offline evaluation and the service both build exactly this."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from recsys.retrieval.index import Index
 from recsys.retrieval.ranker import Answer, Ranker, TrainedRanker, best_allowed, block_rows
 from recsys.retrieval.seen import SeenPolicy, SeenSettings, seen_policy
 from recsys.retrieval.topk import top_shared
-from recsys.retrieval.vector_ranker import ranker_of
+from recsys.retrieval.vector_ranker import VectorRanker, ranker_of
 
 SEEN_POLICIES = ("exclude", "allow")
 
@@ -66,6 +66,11 @@ class Recommender:
             answer = self._answered(users.take(rows), k, forbid.take(rows), part, self._with_vector(available))
             found.ids[rows], found.scores[rows], found.source[rows] = answer.ids, answer.scores, answer.source
         return found
+
+    def exactly(self) -> "Recommender":
+        """The same without what an index may miss: for explanations, and for gates."""
+        ranker = self.ranker
+        return replace(self, ranker=ranker.exactly()) if isinstance(ranker, VectorRanker) else self
 
     def available_at(self, now: int | None) -> Bool | None:
         """(n_items,): which items anybody may be answered at a unix second; None = all."""

@@ -1,33 +1,48 @@
 """The ranker that works on vectors: exact scans for many users, one search of the index for a single one."""
 
+from functools import cached_property
+
 import numpy as np
 
 from recsys.arrays import F32, I64, Array, Bool, Ragged
 from recsys.encoders.encoder import FALLBACK
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
-from recsys.retrieval.allowed import AllowedItems
+from recsys.retrieval.allowed import U8, Allowed, AllowedItems, is_set
+from recsys.retrieval.approximate import Approximate
 from recsys.retrieval.embeddings import Embeddings
-from recsys.retrieval.index import Index
+from recsys.retrieval.index import Flat, Index
 from recsys.retrieval.ranker import Answer, Ranker, TrainedRanker, best_allowed, block_rows
 from recsys.retrieval.topk import falling, top_k, top_shared
 
+_DEEPEST = 2  # times as many items as an index was measured for are asked of it; beyond, the exact scan
 _WORTH_SORTING = 16  # users with one vector: below, sorting all items costs more than scanning them for each
 
 
 class VectorRanker:
     """Ranks by the inner product of user and item vectors.
 
-    Several users at once are scanned exactly, in blocks of one matrix product each: the way of evaluation and batches.
-    A single user is one filtered search of the FAISS index, if there is one: the way of the service. The index is flat,
-    so both give the same answers.
+    Several users at once are scanned in blocks of one matrix product each: the way of evaluation and batches. A single
+    user is one filtered search of the index, if there is one: the way of the service. Where the index is exact both
+    give the same answers; where it is not, many go the way of one.
     """
 
     def __init__(self, embeddings: Embeddings, index: Index | None = None) -> None:
-        self.items, self.encoder, self.index = embeddings.items, embeddings.encoder, index
+        self.embeddings, self.index = embeddings, index
+        self.items, self.encoder = embeddings.items, embeddings.encoder
         self._allowed = AllowedItems(len(self.items))
         if index is not None and index.shape != self.items.shape:
             raise ModelError(f"the index holds {index.shape}, the item vectors are {self.items.shape}.")
+
+    @cached_property
+    def _flat(self) -> Flat:
+        return Flat(self.items)
+
+    def exactly(self) -> "VectorRanker":
+        """The same without what an index may miss."""
+        if self.index is None or self.index.exact:
+            return self
+        return VectorRanker(self.embeddings, self._flat)
 
     @property
     def n_items(self) -> int:
@@ -50,6 +65,12 @@ class VectorRanker:
         ids = np.full((len(users), k), -1, np.int64)
         scores = np.full((len(users), k), -np.inf, np.float32)
         rows = np.flatnonzero(source != FALLBACK)
+        if isinstance(self.index, Approximate):  # many go the same way as one: what is measured is what is served
+            for row in rows:
+                one = np.array([row])
+                rules = (forbid.take(one), None if among is None else among.take(one))
+                ids[row], scores[row] = self._search(vectors[one], k, *rules, available)
+            return Answer(ids, scores, source)
         if not self.encoder.personal and among is None and len(rows) >= _WORTH_SORTING:
             ids[rows], scores[rows] = self._shared(vectors[rows[0]], k, forbid.take(rows), available)
             return Answer(ids, scores, source)
@@ -82,12 +103,32 @@ class VectorRanker:
         assert self.index is not None
         allowed = self._allowed.of(available, None if among is None else among.values)
         if allowed.few is not None:
-            return self._scan_few(vector[0], k, np.setdiff1d(allowed.few, forbid.values, assume_unique=False))
+            return self._scan_few(vector[0], k, np.setdiff1d(allowed.few, forbid.values))
         bits, fetch = allowed.without(forbid.values), min(k + 1, self.n_items)
-        scores, ids = self.index.search(vector, fetch, bits)
+        if isinstance(self.index, Approximate):
+            found = self._approximated(self.index, vector, fetch, bits, allowed, forbid)
+            scores, ids = self._flat.search(vector, fetch, bits) if found is None else found
+        else:
+            scores, ids = self.index.search(vector, fetch, bits)
         if fetch > k and ids[0, k] >= 0 and scores[0, k] == scores[0, k - 1]:
             return self._scan(vector, k, forbid, among, available)  # a tie across the cut
         return _in_order(ids[:, :k], scores[:, :k], k)
+
+    def _approximated(
+        self, index: Approximate, vector: F32, k: int, bits: U8, allowed: Allowed, forbid: Ragged
+    ) -> tuple[F32, I64] | None:
+        """What an approximate index finds, or None where the exact scan is the better way: where few items are allowed
+        or many asked for, and where the index found too few or what is not allowed. FAISS ignores a selector in silence
+        in several kinds of index."""
+        if (effort := index.effort_at(allowed.count / self.n_items)) is None or k > _DEEPEST * index.settings.k:
+            return None
+        scores, ids = index.search(vector, k, bits, effort)
+        there = ids[0][ids[0] >= 0]
+        if len(there) < k:
+            left_out = np.unique(forbid.values)
+            if len(there) < min(k, allowed.count - int(is_set(allowed.bits, left_out).sum())):
+                return None
+        return (scores, ids) if is_set(bits, there).all() else None
 
     def _scan_few(self, vector: F32, k: int, items: Array) -> tuple[I64, F32]:
         """One row, over these items alone, ascending."""

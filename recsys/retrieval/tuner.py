@@ -1,0 +1,245 @@
+"""Which index finds enough of what the exact scan finds, and soonest: measured by the questions of real people.
+
+Every way is asked through the recommender, one person at a time, with what they have seen left out: what is measured
+is what is served.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from recsys.arrays import F64, I64, Array
+from recsys.encoders.encoder import FALLBACK
+from recsys.encoders.users import Users
+from recsys.history import Histories
+from recsys.progress import Progress, Step, silent
+from recsys.retrieval.approximate import FLAT, Approximate, IndexSettings, factories
+from recsys.retrieval.index import Flat, Index
+from recsys.retrieval.recommender import Recommender
+from recsys.retrieval.vector_ranker import VectorRanker
+from recsys.seeding import generator
+
+KNOWN, FOLDED_IN, THREE_EVENTS = "known", "fold-in", "three events"
+SHARES = (0.9, 0.5, 0.2, 0.1, 0.05, 0.02)  # of items that a rule allows, at which an effort is sought
+_FASTER = 0.8  # of the scan's time: an index that needs more is not worth what it may miss
+_AT_SHARES = 100  # people who are asked at each share
+_FETCH = {"SQ8": 1.5, "SQfp16": 1.1}  # candidates for each item where vectors are kept in fewer bits
+
+
+class Quality(NamedTuple):
+    """How much of the exact answers is found: mean and 5th percentile of recall at k, and ndcg at k with the exact
+    answer as the ideal one, every item of it worth the same."""
+
+    recall: float
+    recall_p5: float
+    ndcg: float
+    people: int
+
+
+class Trial(NamedTuple):
+    """An index under trial. p50_ms, p99_ms: of one question, by one thread; per_second: questions; build_s: seconds;
+    mib: of the index beside the vectors. quality: by source of the people's vectors, and "all"."""
+
+    settings: IndexSettings
+    quality: dict[str, Quality]
+    p50_ms: float
+    p99_ms: float
+    per_second: float
+    build_s: float
+    mib: float
+
+    @property
+    def meets(self) -> bool:
+        """Whether it finds what the settings ask for, whatever the source."""
+        return all(reaches(self.settings, one) for one in self.quality.values())
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """trials: all, in the order in which they were made. chosen: the settings of the cheapest that finds enough; Flat
+    unless one is really faster. measured: the chosen one by people who had no part in the choice."""
+
+    trials: list[Trial]
+    chosen: IndexSettings
+    measured: dict[str, Quality]
+
+
+def reaches(settings: IndexSettings, quality: Quality) -> bool:
+    return quality.recall >= settings.target and quality.recall_p5 >= settings.target_p5
+
+
+def people_of(histories: Histories, n: int, seed: int, half: str) -> dict[str, Users]:
+    """Up to `n` people who did something, of one half, "tune" or "measure", as those whom a recommender may meet: known
+    by their row, by their history alone, and by its last three events."""
+    active = np.flatnonzero(histories.lengths > 0)
+    order = generator(seed, "index people").permutation(active)
+    mine = np.sort(order[0 if half == "tune" else 1 :: 2][:n])
+    if not len(mine):
+        mine = active[:n]
+    past = histories.take(mine)
+    now = None if past.time is None else np.full(len(mine), past.time.max(initial=0))
+    later = past.items.offsets[1:][past.items.row_of_value()] - np.arange(len(past))
+    return {
+        KNOWN: Users.known(mine, past, now),
+        FOLDED_IN: Users.unknown(past, now),
+        THREE_EVENTS: Users.unknown(past.keep(later <= 3), now),
+    }
+
+
+def with_index(exact: Recommender, index: Index) -> Recommender:
+    """The same recommender through an index."""
+    ranker = exact.ranker
+    assert isinstance(ranker, VectorRanker)
+    return replace(exact, ranker=VectorRanker(ranker.embeddings, index))
+
+
+def measured(exact: Recommender, index: Index, people: Mapping[str, Users], k: int) -> tuple[dict[str, Quality], F64]:
+    """How much of the exact answers an index gives these people, by source and of "all", and float64 (n,), the seconds
+    of each question. Whoever has no vector is not asked; a source of nobody is left out."""
+    through, found, seconds = with_index(exact, index), dict[str, Array](), list[float]()
+    for source, users in people.items():
+        truth = exact.recommend(users, k)
+        rows = np.flatnonzero(truth.source != FALLBACK)
+        if not len(rows):
+            continue
+        scores = []
+        for row in rows:
+            one = users.take(np.array([row]))
+            start = time.perf_counter()
+            ids = through.recommend(one, k).ids[0]
+            seconds.append(time.perf_counter() - start)
+            scores.append(_agreement(truth.ids[row], ids))
+        found[source] = np.array(scores)
+    if found:
+        found["all"] = np.concatenate(list(found.values()))
+    return {source: _quality(scores) for source, scores in found.items()}, np.array(seconds)
+
+
+def _agreement(truth: I64, found: I64) -> tuple[float, float]:
+    """The share of the true items that was found, and the ndcg of the found list by them."""
+    wanted = truth[truth >= 0]
+    if not len(wanted):
+        return 1.0, 1.0
+    hit = np.isin(found, wanted)
+    discounts = 1 / np.log2(np.arange(2, len(found) + 2))
+    return float(hit.sum() / len(wanted)), float(discounts[hit].sum() / discounts[: len(wanted)].sum())
+
+
+def _quality(scores: F64) -> Quality:
+    recall, ndcg = scores[:, 0], scores[:, 1]
+    return Quality(float(recall.mean()), float(np.percentile(recall, 5)), float(ndcg.mean()), len(scores))
+
+
+def tune_index(
+    exact: Recommender,
+    histories: Histories,
+    *,
+    wanted: IndexSettings | None = None,
+    people: int = 500,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> Tuned:
+    """Tries indexes, each with rising effort until it finds enough, and chooses.
+
+    exact: the recommender without an index. histories: of the known users, row by row. wanted: k and targets. people:
+    how many are asked at most, half to choose and half to measure. names: FAISS's names of the indexes; None = those
+    that are worth a trial for so many items. A question is timed with the threads that FAISS has: give it one.
+    """
+    wanted = wanted or IndexSettings()
+    ranker = exact.ranker
+    assert isinstance(ranker, VectorRanker)
+    asked = people_of(histories, people, seed, "tune")
+    names = [FLAT, *(name for name in names or factories(exact.n_items) if name != FLAT)]
+    trials: list[Trial] = []
+    for at, name in enumerate(names):
+        trials += _tried(exact, ranker, wanted, name, asked)
+        progress(Step("trying indexes", at + 1, len(names)))
+    if not trials:  # nobody has a vector
+        return Tuned([], wanted, {})
+    scan = trials[0]
+    enough = [trial for trial in trials[1:] if trial.meets and trial.p50_ms < _FASTER * scan.p50_ms]
+    best = min(enough, key=lambda trial: trial.p50_ms, default=scan).settings
+    if not best.exact:
+        best = _with_shares(exact, ranker, best, asked, seed)
+    index = made(ranker, best)
+    return Tuned(trials, best, measured(exact, index, people_of(histories, people, seed, "measure"), best.k)[0])
+
+
+def made(ranker: VectorRanker, settings: IndexSettings) -> Index:
+    """The index of these settings over the items of a ranker."""
+    return Flat(ranker.items) if settings.exact else Approximate.build(ranker.items, settings)
+
+
+def _tried(
+    exact: Recommender, ranker: VectorRanker, wanted: IndexSettings, name: str, people: Mapping[str, Users]
+) -> list[Trial]:
+    """The trials of one kind of index: one alone where it has no effort, else until it finds enough."""
+    fetch = next((more for codes, more in _FETCH.items() if name.endswith(codes)), 1.0)
+    settings = replace_settings(wanted, factory=name, fetch=fetch)
+    start = time.perf_counter()
+    index, trials = made(ranker, settings), list[Trial]()
+    build_s = time.perf_counter() - start
+    for effort in _efforts(name, settings.k):
+        tried = replace_settings(settings, effort=effort)
+        if isinstance(index, Approximate):
+            index = Approximate(index.items, index.index, with_all_shares(tried))
+        quality, seconds = measured(exact, index, people, settings.k)
+        if not len(seconds):
+            break
+        p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
+        mib = index.nbytes / (1 << 20)
+        trials.append(Trial(tried, quality, float(p50), float(p99), len(seconds) / seconds.sum(), build_s, mib))
+        if trials[-1].meets:
+            break
+    return trials
+
+
+def replace_settings(settings: IndexSettings, **changes: object) -> IndexSettings:
+    return IndexSettings.model_validate(settings.model_dump() | changes)
+
+
+def with_all_shares(settings: IndexSettings) -> IndexSettings:
+    """The same, with its effort for all but the smallest shares of allowed items."""
+    return replace_settings(settings, filtered=((SHARES[-1], settings.effort),))
+
+
+def _efforts(name: str, k: int) -> list[int]:
+    """What to try, rising."""
+    if name.startswith("IVF"):
+        lists = int(name.split(",")[0][3:])
+        steps = (step << power for power in range(lists.bit_length()) for step in (2, 3))
+        return [1, *(step for step in steps if step <= lists)]
+    return (
+        [k * step >> 1 for power in range(7) for step in (2 << power, 3 << power)] if name.startswith("HNSW") else [0]
+    )
+
+
+def _with_shares(
+    exact: Recommender, ranker: VectorRanker, best: IndexSettings, people: Mapping[str, Users], seed: int
+) -> IndexSettings:
+    """The settings with the effort that each share of allowed items needs, as long as that beats the exact scan."""
+    random, filtered, effort = generator(seed, "index shares"), list[tuple[float, int]](), best.effort
+    some = {source: users.take(np.arange(min(len(users), _AT_SHARES))) for source, users in people.items()}
+    scan, built = Flat(ranker.items), made(ranker, best)
+    assert isinstance(built, Approximate)
+    efforts = _efforts(best.factory, best.k)
+    for share in SHARES:
+        mask = random.random(exact.n_items) < share
+        within = replace(exact, available=mask if exact.available is None else mask & exact.available)
+        _, exactly = measured(within, scan, some, best.k)
+        for more in [one for one in efforts if one >= effort]:
+            tried = replace_settings(best, effort=more, filtered=((share / 2, more),))
+            quality, seconds = measured(within, Approximate(built.items, built.index, tried), some, best.k)
+            effort = more
+            if all(reaches(best, one) for one in quality.values()):
+                break
+        else:
+            break
+        if np.median(seconds) > np.median(exactly):
+            break
+        filtered.append((share, effort))
+    return replace_settings(best, filtered=tuple(filtered))
