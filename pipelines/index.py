@@ -91,11 +91,7 @@ def told(bundle: Bundle, found: Tuned) -> str:
     rows = [_row(trial) for trial in found.trials]
     chosen, whole = found.chosen, found.measured["all"]
     name = chosen.factory + (f" at effort {chosen.effort}" if chosen.effort else "")
-    why = (
-        "no other finds enough in less than four fifths of its time"
-        if chosen.exact
-        else "the soonest that finds enough"
-    )
+    why = "for no other finds enough in four fifths of its time" if chosen.exact else "the soonest that finds enough"
     return "\n".join(
         [
             f"bundle {bundle.bundle_id}: {bundle.recommender.n_items:,} items, {whole.people:,} questions, one thread.",

@@ -47,7 +47,8 @@ class Ragged(NamedTuple):
 
     @property
     def lengths(self) -> I64:
-        return np.diff(self.offsets)
+        lengths: I64 = self.offsets[1:] - self.offsets[:-1]  # numpy's diff takes ten times as long for one row
+        return lengths
 
     def row(self, index: int) -> I32:
         return self.values[self.offsets[index] : self.offsets[index + 1]]

@@ -36,15 +36,14 @@ def reasons_of(bundle: Bundle, users: Users, ids: I64, source: int) -> list[Reas
         return [_popular(bundle, int(item), source) for item in ids]
     if not len(users.history) or not len(ids):
         return [NOTHING] * len(ids)
-    causes = _adding_most(bundle, users, ids)
-    alike = np.full(len(ids), -1) if bundle.encoder.explains else most_like(bundle, users, ids)
-    alike[causes >= 0] = -1
-    named = np.unique(np.concatenate([causes, alike]))  # many of one answer name the same
-    named = named[named >= 0]
+    causes: list[int] = _adding_most(bundle, users, ids).tolist()
+    likes = [-1] * len(ids) if bundle.encoder.explains else most_like(bundle, users, ids).tolist()
+    pairs = [(cause, -1 if cause >= 0 else like) for cause, like in zip(causes, likes, strict=True)]
+    named = [item for item in {item for pair in pairs for item in pair} if item >= 0]  # many name the same
     item_ids, titles = bundle.item_ids.take(named), bundle.catalogue.titles_of(named)
-    names = {item: (id_, title or id_) for item, id_, title in zip(named.tolist(), item_ids, titles, strict=True)}
-    pairs = zip(causes.tolist(), alike.tolist(), strict=True)
-    return [_of_history(names, cause, like) for cause, like in pairs]
+    names = {item: (id_, title or id_) for item, id_, title in zip(named, item_ids, titles, strict=True)}
+    found = {pair: _of_history(names, *pair) for pair in {*pairs}}
+    return [found[pair] for pair in pairs]
 
 
 def most_like(bundle: Bundle, users: Users, ids: Array) -> I64:
@@ -66,9 +65,9 @@ def _adding_most(bundle: Bundle, users: Users, ids: I64) -> I64 | I32:
     parts: F32 | None = bundle.recommender.ranker.contributions(users, ids)
     if parts is None:
         return np.full(len(ids), -1)
-    order = np.argsort(users.history.items.values, kind="stable")
+    order = users.history.items.values.argsort(kind="stable")
     items = users.history.items.values[order]
-    first = np.flatnonzero(np.diff(items, prepend=-1))
+    first = np.concatenate([[True], items[1:] != items[:-1]]).nonzero()[0]
     summed = np.add.reduceat(parts[:, order], first, axis=1)  # an item that was had twice speaks with both
     best = summed.argmax(axis=1)
     return np.where(summed[np.arange(len(ids)), best] > 0, items[first[best]], -1)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pyarrow as pa
 
-from recsys.arrays import F32, I64, Bool
+from recsys.arrays import F32, I64, Bool, Ragged
 from recsys.encoders.encoder import (
     Encoded,
     StartRows,
@@ -115,17 +115,17 @@ class Solve:
     def _padded(self, users: Users) -> tuple[F32, F32, F32]:
         """The histories' input vectors (n, longest, dim), and what each weighs on the left-hand side and on the right,
         (n, longest) each, 0 where there is no event."""
-        history = users.history.items
+        history, counted = users.history.items, users.counted(self.half_life)
         weights = np.zeros((len(users), max(1, int(history.lengths.max(initial=0)))), np.float32)
         items = np.zeros(weights.shape, np.int64)
-        at = (history.row_of_value(), np.arange(len(history.values)) - np.repeat(history.offsets[:-1], history.lengths))
-        items[at] = history.values
-        weights[at] = users.counted(self.half_life)
+        at: Any = 0 if len(users) == 1 and len(counted) else _places(history)  # one person needs no padding
+        items[at], weights[at] = history.values, counted
         inputs = self.inputs[items]
         weights *= inputs.any(axis=2)
         if self.confidence is None:
             return inputs, weights, weights
         weights *= np.float32(self.confidence)
+        at = _places(history)
         pairs = at[0] * len(self.inputs) + history.values
         _, pair, times = np.unique(pairs, return_inverse=True, return_counts=True)
         left = weights.copy()
@@ -138,8 +138,9 @@ class Solve:
         observed = np.matmul((inputs * weights[..., None]).transpose(0, 2, 1), inputs)
         total = weights.sum(axis=1) + np.float32(self.unobserved_weight * self.learned)
         ridge = (self.regularization * total**self.exponent).astype(np.float32)
-        diagonal = ridge[:, None, None] * np.eye(self.dim, dtype=np.float32)
-        matrices: F32 = np.float32(self.unobserved_weight) * self.gram + observed + diagonal
+        matrices: F32 = observed
+        matrices += np.float32(self.unobserved_weight) * self.gram
+        matrices.reshape(len(matrices), -1)[:, :: self.dim + 1] += ridge[:, None]
         return matrices
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
@@ -162,6 +163,11 @@ class Solve:
         parameters, arrays = read_encoder(folder)
         learned = parameters.pop("n_items", len(items))  # older bundles hold no others
         return cls(items, arrays["gram"], arrays.get("table"), learned=learned, **parameters)
+
+
+def _places(history: Ragged) -> tuple[I64, I64]:
+    """The row of each value (nnz,), and its place in it."""
+    return history.row_of_value(), np.arange(len(history.values)) - np.repeat(history.offsets[:-1], history.lengths)
 
 
 def _blocks(lengths: I64, dim: int) -> list[slice]:

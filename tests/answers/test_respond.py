@@ -1,12 +1,13 @@
 """One question to one answer: whose history counts, which rules hold, and whether the reasons are true."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from recsys.answers.question import Event, Question
-from recsys.answers.respond import respond
+from recsys.answers.respond import answer, respond
 from recsys.answers.similar import similar
 from recsys.bundle import bundle
 from recsys.bundle.write import publish
@@ -230,3 +231,26 @@ def test_an_empty_list_says_why(loaded):
 def test_features_of_a_person_are_named_where_the_model_makes_nothing_of_them(loaded):
     assert respond(loaded, Question("u4", features={"country": "NO", "age": 3})).ignored_features == ["country", "age"]
     assert respond(loaded, Question("u4")).ignored_features == []
+
+
+@pytest.mark.parametrize("reasons", [0, 3, 10, 500])
+def test_as_many_of_the_items_get_a_reason_as_are_asked_for_from_the_best_on(loaded, reasons):
+    """And the answer is the same whether some get one or all."""
+    whole = respond(loaded, Question("u4", k=30, reasons=30)).items
+    some = respond(loaded, Question("u4", k=30, reasons=reasons)).items
+    assert [item[:3] for item in some] == [item[:3] for item in whole]
+    assert some[:reasons] == whole[:reasons]
+    assert {item[3:] for item in some[reasons:]} <= {(None,) * 4}
+
+
+@pytest.mark.parametrize(
+    "question",
+    [Question("u4", k=39), Question("never seen", k=3), Question("u4", allow=["i3"]), Question("u4", allow=[])],
+    ids=["known", "stranger", "one item", "none"],
+)
+def test_as_bytes_the_answer_is_what_it_is_as_objects(loaded, question):
+    items = json.loads(answer(loaded, question).items_json())
+    expected = [item._asdict() for item in respond(loaded, question).items]
+    for item in items:
+        item["score"] = float(np.float32(item["score"]))  # as the shortest decimal
+    assert items == expected

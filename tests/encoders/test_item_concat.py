@@ -125,7 +125,7 @@ def test_a_brand_new_item_of_a_mixture_finds_its_people_with_a_reason(certain_se
     assert als > 0.8  # which never saw a feature: by the neighbours alone
     assert whole > tower
 
-    answers = [respond(bundle, Question(bundle.user_ids[user], k=20)) for user in range(60)]
+    answers = [respond(bundle, Question(bundle.user_ids[user], k=20, reasons=20)) for user in range(60)]
     given = [one for reply in answers for one in reply.items if one.item_id in ids]
     assert given
     assert all(one.reason is not None and one.reason.startswith("because of ") for one in given)
