@@ -61,7 +61,7 @@ def made(n_items: int, n_users: int, folder: Path) -> Bundle:
     items = random.standard_normal((n_items, DIM), np.float32)
     had = random.integers(n_items, size=n_users * EVENTS).astype(np.int32)
     histories = Histories(Ragged(offsets_of(np.full(n_users, EVENTS)), had), time=np.arange(len(had)))
-    weights = {"regularization": 0.01, "unobserved_weight": 0.1, "exponent": 1.0}
+    weights: dict[str, Any] = {"regularization": 0.01, "unobserved_weight": 0.1, "exponent": 1.0}
     table = random.standard_normal((n_users, DIM), np.float32)
     content = Content(
         name="als",

@@ -70,7 +70,7 @@ class IdMap:
             raise IndexError(f"index {index} is outside 0 ... {len(self) - 1}")
         return self._bytes(index).decode()
 
-    def take(self, indices: Array) -> list[str]:
+    def take(self, indices: Array | Sequence[int]) -> list[str]:
         """The ids of these indices (n,)."""
         return self._texts.take(indices)
 

@@ -26,7 +26,7 @@ KNOWN, FOLDED_IN, THREE_EVENTS = "known", "fold-in", "three events"
 SHARES = (0.9, 0.5, 0.2, 0.1, 0.05, 0.02)  # of items that a rule allows, at which an effort is sought
 _FASTER = 0.8  # of the scan's time: an index that needs more is not worth what it may miss
 _AT_SHARES = 100  # people who are asked at each share
-_FETCH = {"SQ8": 1.5, "SQfp16": 1.1}  # candidates for each item where vectors are kept in fewer bits
+_FETCH = {"SQ8": (1.5,), "SQfp16": (1.1,), "x4fs": (2.0, 4.0)}  # candidates an item where few bits of a number are kept
 
 
 class Quality(NamedTuple):
@@ -153,7 +153,7 @@ def tune_index(
     ranker = exact.ranker
     assert isinstance(ranker, VectorRanker)
     asked = people_of(histories, people, seed, "tune")
-    names = [FLAT, *(name for name in names or factories(exact.n_items) if name != FLAT)]
+    names = [FLAT, *(name for name in names or factories(*ranker.items.shape) if name != FLAT)]
     trials: list[Trial] = []
     for at, name in enumerate(names):
         trials += _tried(exact, ranker, wanted, name, asked)
@@ -177,24 +177,23 @@ def made(ranker: VectorRanker, settings: IndexSettings) -> Index:
 def _tried(
     exact: Recommender, ranker: VectorRanker, wanted: IndexSettings, name: str, people: Mapping[str, Users]
 ) -> list[Trial]:
-    """The trials of one kind of index: one alone where it has no effort, else until it finds enough."""
-    fetch = next((more for codes, more in _FETCH.items() if name.endswith(codes)), 1.0)
-    settings = replace_settings(wanted, factory=name, fetch=fetch)
+    """The trials of one kind of index: with rising effort, where it has any, until it finds enough."""
+    settings = replace_settings(wanted, factory=name)
     start = time.perf_counter()
     index, trials = made(ranker, settings), list[Trial]()
-    build_s = time.perf_counter() - start
-    for effort in _efforts(name, settings.k):
-        tried = replace_settings(settings, effort=effort)
-        if isinstance(index, Approximate):
-            index = Approximate(index.items, index.index, with_all_shares(tried))
-        quality, seconds = measured(exact, index, people, settings.k)
-        if not len(seconds):
-            break
-        p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
-        mib = index.nbytes / (1 << 20)
-        trials.append(Trial(tried, quality, float(p50), float(p99), len(seconds) / seconds.sum(), build_s, mib))
-        if trials[-1].meets:
-            break
+    build_s, mib = time.perf_counter() - start, index.nbytes / (1 << 20)
+    for fetch in fetches_of(name):
+        for effort in efforts_of(name, settings.k):
+            tried = replace_settings(settings, effort=effort, fetch=fetch)
+            if isinstance(index, Approximate):
+                index = Approximate(index.items, index.index, with_all_shares(tried))
+            quality, seconds = measured(exact, index, people, settings.k)
+            if not len(seconds):
+                return trials
+            p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
+            trials.append(Trial(tried, quality, float(p50), float(p99), len(seconds) / seconds.sum(), build_s, mib))
+            if trials[-1].meets:
+                break
     return trials
 
 
@@ -207,7 +206,12 @@ def with_all_shares(settings: IndexSettings) -> IndexSettings:
     return replace_settings(settings, filtered=((SHARES[-1], settings.effort),))
 
 
-def _efforts(name: str, k: int) -> list[int]:
+def fetches_of(name: str) -> Sequence[float]:
+    """How many candidates to try for each item answered."""
+    return next((fetches for codes, fetches in _FETCH.items() if name.endswith(codes)), (1.0,))
+
+
+def efforts_of(name: str, k: int) -> list[int]:
     """What to try, rising."""
     if name.startswith("IVF"):
         lists = int(name.split(",")[0][3:])
@@ -226,7 +230,7 @@ def _with_shares(
     some = {source: users.take(np.arange(min(len(users), _AT_SHARES))) for source, users in people.items()}
     scan, built = Flat(ranker.items), made(ranker, best)
     assert isinstance(built, Approximate)
-    efforts = _efforts(best.factory, best.k)
+    efforts = efforts_of(best.factory, best.k)
     for share in SHARES:
         mask = random.random(exact.n_items) < share
         within = replace(exact, available=mask if exact.available is None else mask & exact.available)

@@ -23,6 +23,8 @@ KINDS = {
     "SQ8": IndexSettings(factory="SQ8", fetch=1.5),
     "IVF16,Flat": IndexSettings(factory="IVF16,Flat", effort=6, filtered=((0.5, 8), (0.2, 12))),
     "IVF16,SQ8": IndexSettings(factory="IVF16,SQ8", effort=6, fetch=1.5, filtered=((0.5, 8), (0.2, 12))),
+    "IVF1,PQ16x4fs": IndexSettings(factory="IVF1,PQ16x4fs", effort=1, fetch=4.0, filtered=((0.05, 1),)),
+    "IVF16,PQ16x4fs": IndexSettings(factory="IVF16,PQ16x4fs", effort=8, fetch=4.0, filtered=((0.2, 12),)),
     "HNSW32": IndexSettings(factory="HNSW32", effort=800, filtered=((0.5, 1_200), (0.2, 2_000))),
     "HNSW32_SQfp16": IndexSettings(factory="HNSW32_SQfp16", effort=800, fetch=1.1, filtered=((0.2, 2_000),)),
 }
@@ -133,7 +135,7 @@ def test_few_items_and_odd_ones_are_found_like_others(n: int, made: str) -> None
     elif made == "twins":
         items[n // 2 :] = items[: n - n // 2]
     table = clustered(4, seed=4)
-    for name in factories(n):
+    for name in factories(n, DIM):
         settings = IndexSettings(factory=name, effort=2, fetch=1.5, filtered=((0.01, 2),))
         index: Index = Flat(items) if settings.exact else Approximate.build(items, settings)
         users = asked(4, Ragged.of([[0], [], [0], []]))

@@ -40,7 +40,7 @@ def test_a_known_user_is_answered_from_the_learned_vector(service: Running) -> N
 def test_so_many_items_get_a_reason_as_are_asked_for(service: Running, reasons: int) -> None:
     items = service.recommend(history=[{"item_id": "i30"}, {"item_id": "i12"}], k=20, reasons=reasons)["items"]
     told = [item["reason"] is not None for item in items]
-    assert sum(told[:reasons]) > reasons // 2
+    assert sum(told[:reasons]) >= reasons / 2
     assert not any(told[reasons:])
     assert all(set(item) == {"item_id", "score", "title", "reason", "reason_code", "because", "like"} for item in items)
 
