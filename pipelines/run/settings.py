@@ -75,6 +75,11 @@ class RunSettings(Settings):
     metrics: tuple[str, ...] = Field(
         RUN_METRICS, description="metrics to compute, as in ndcg_at_10, or your own as module:function"
     )
+    segments: tuple[str, ...] = Field(
+        (),
+        description="columns of the table of users or items, as in gender or item.brand: the metrics stand for each "
+        "value by itself",
+    )
     baselines_days: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (7, 30, 365), description="windows of the popularity rows beside all time"
     )
