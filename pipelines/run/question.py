@@ -10,6 +10,8 @@ from recsys.data.read.load import load_dataset
 from recsys.data.split.holdout import Holdout
 from recsys.data.split.split import split
 from recsys.errors import SettingError
+from recsys.evaluation.metrics.columns import item_columns
+from recsys.evaluation.metrics.names import refuse_worthless, resolve_all
 from recsys.evaluation.segments import resolved_column
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.run import Run
@@ -40,7 +42,9 @@ def prepare(settings: RunSettings, steps: Steps) -> Run:
 
 
 def refuse_columns(data: Dataset, settings: RunSettings) -> None:
-    """Raises SettingError where `segments` names a column that neither users nor items have."""
+    """Raises SettingError where segments or metrics name a column that is not there, DataError where a metric counts
+    one that holds no numbers."""
+    refuse_worthless(resolve_all(settings.metrics), item_columns(data))
     for column in settings.segments:
         resolved_column(data, column)
 

@@ -73,7 +73,9 @@ class RunSettings(Settings):
         None, ge=1, description="judge on so many users of the part, drawn by the seed; none = all of them"
     )
     metrics: tuple[str, ...] = Field(
-        RUN_METRICS, description="metrics to compute, as in ndcg_at_10, or your own as module:function"
+        RUN_METRICS,
+        description="metrics to compute, as in ndcg_at_10, sum_of_price_at_10 of a column of the items, or your own as "
+        "module:function",
     )
     segments: tuple[str, ...] = Field(
         (),

@@ -14,7 +14,7 @@ from recsys.errors import DataError, SettingError
 from recsys.evaluation.metrics.hits import hits_of
 from recsys.evaluation.metrics.item_facts import ItemFacts, facts_of
 from recsys.evaluation.metrics.lists import Lists
-from recsys.evaluation.metrics.names import Named, PerSystem, PerUser, resolve_all
+from recsys.evaluation.metrics.names import Named, PerSystem, PerUser, refuse_worthless, resolve_all
 from recsys.evaluation.segments import NO_SEGMENTS, Segments
 from recsys.evaluation.significance import Interval, bootstrap
 from recsys.progress import Progress, Step, silent
@@ -124,9 +124,7 @@ def evaluate(
 def _refuse_without_facts(asked: Sequence[PerUser | PerSystem], facts: ItemFacts | None) -> None:
     for metric in asked:
         kind = metric.name.rpartition("_at_")[0]
-        if facts is None and (
-            isinstance(metric, PerSystem) or f"{kind}_at_10" in LIST_DEFAULTS or kind == _CALIBRATION
-        ):
+        if facts is None and (isinstance(metric, PerSystem) or metric.describes or metric.column):
             raise SettingError(
                 f"metric {metric.name!r} needs facts on the items: evaluate(..., facts=facts_of(train))."
             )
@@ -134,6 +132,9 @@ def _refuse_without_facts(asked: Sequence[PerUser | PerSystem], facts: ItemFacts
             raise SettingError(
                 f"metric {metric.name!r} needs categories in the item table, which has none. Leave it out."
             )
+
+    if facts is not None:
+        refuse_worthless(asked, facts.table)
 
 
 def _against_targets(answer: Answer, hits: Bool) -> tuple[Array, Bool]:

@@ -9,6 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from recsys.pipelines.cli import main
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.settings import load_settings
 from recsys.testing.toys import random_log
 
 PEOPLE, ITEMS = 300, 30
@@ -58,10 +61,36 @@ def test_segments_stand_beside_the_lists_of_another_system(shop: Path) -> None:
     assert shown.count("| item.brand acme (") == 2  # their lists, and popularity
 
 
+def test_what_is_sold_is_in_the_unit_of_the_column(shop: Path) -> None:
+    """Lists of the dearest items that a person has not had: each figure counted by hand from the question."""
+    metrics = 'metrics=["sum_of_price_at_10", "share_of_price_at_10", "mean_of_price_at_10"]'
+    asked = ["evaluate", "--candidates", str(shop / "dear_first.parquet"), f"data={shop}", metrics]
+    rows = json.loads(recsys(*asked, 'segments=["brand"]', "--json").stdout)["rows"]
+    theirs, popularity = rows["dear_first"]["metrics"], rows["popularity"]["metrics"]
+    holdout = prepare(load_settings(None, [], data=str(shop)), Steps(quiet=True)).holdout
+    price = [int(name) + 1 for name in holdout.train.item_ids]
+    sold, shown = [], []
+    for row in range(len(holdout.user)):
+        allowed = np.setdiff1d(np.arange(ITEMS), holdout.history.items.row(row))
+        dearest = sorted(allowed.tolist(), key=lambda item: -price[item])[:10]
+        shown.append(np.mean([price[item] for item in dearest]))
+        sold.append(sum(price[item] for item in dearest if item in holdout.targets.row(row)))
+    assert theirs["sum_of_price_at_10"]["mean"] == pytest.approx(np.mean(sold))
+    assert theirs["mean_of_price_at_10"]["mean"] == pytest.approx(np.mean(shown))
+    assert theirs["mean_of_price_at_10"]["mean"] > popularity["mean_of_price_at_10"]["mean"]
+    assert 0 < theirs["share_of_price_at_10"]["mean"] < 1
+    assert set(rows["dear_first"]["segments"]["item.brand acme"]) == {
+        "users", "sum_of_price_at_10", "share_of_price_at_10",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("command", [["train"], ["evaluate", "--candidates", "dear_first.parquet"], ["data", "check"]])
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [('segments=["brnad"]', "segments: 'brnad' is no column of the users or items; did you mean 'brand'?")],
+    [
+        ('segments=["brnad"]', "segments: 'brnad' is no column of the users or items; did you mean 'brand'?"),
+        ('metrics=["sum_of_prise_at_10"]', "'sum_of_prise_at_10': 'prise' is no column of the items; did you mean"),
+    ],
 )
 def test_a_misspelt_column_is_refused_before_anything_is_learned(
     shop: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], setting: str, words: str
