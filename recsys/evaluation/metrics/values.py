@@ -62,7 +62,8 @@ def _over_best(lists: Lists, worth: F64, weight: F64) -> F64:
     order = np.lexsort((-each, row))
     rank = np.arange(len(row)) - targets.offsets[row]
     best = np.bincount(row, np.where(rank < k, each[order] * weight[np.minimum(rank, k - 1)], 0.0), targets.rows)
-    return np.divide(gained, best, out=np.full(len(lists), np.nan), where=best > 0)
+    share: F64 = np.divide(gained, best, out=np.full(len(lists), np.nan), where=best > 0)
+    return share
 
 
 VALUE_METRICS: dict[str, ValueMetric] = {"sum_of": sum_of, "share_of": share_of, "ndcg_of": ndcg_of}
