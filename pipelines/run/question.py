@@ -37,7 +37,7 @@ def prepare(settings: RunSettings, steps: Steps) -> Run:
         parts = split(data, settings.split, seed=settings.seed)
         holdout = _sampled(getattr(parts, settings.judge), settings)
     asked = "" if holdout.now is None else f", asked at {utc_text(holdout.now)}"
-    judged = "" if data.target_event is None else f", {data.target_event.text} judged"
+    judged = "" if data.target_event is None else f", judged on {data.target_event.text}"
     title = f"{data.name}, {settings.judge} part, {parts.title}{judged}{asked}"
     return Run(settings, steps, data, holdout, title, threads, world)
 

@@ -30,10 +30,10 @@ class TargetEvents(NamedTuple):
 
     @property
     def text(self) -> str:
-        """In a sentence: `'buy' events`, or `'listen' events in music, all events in other domains`."""
+        """In a sentence: `'buy' events`, or `'listen' events in music and all events in other domains`."""
         parts = [f"{_either(types)} in {domain}" for domain, types in self.by_domain.items()]
         others = "all events in other domains" if self.elsewhere is None else _either(self.elsewhere)
-        return ", ".join([*parts, others])
+        return f"{', '.join(parts)} and {others}" if parts else others
 
     def counted(self, items: pa.Table, event_names: tuple[str, ...]) -> tuple[I32, Bool]:
         """int32 (n_items,): the row of each item; (rows, types + 1): which types count there. The last one, for an

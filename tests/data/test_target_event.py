@@ -103,7 +103,7 @@ def test_they_are_said_in_words() -> None:
         (["buy", "rent"], "'buy' or 'rent' events"),
         (
             {"books": ["buy", "rent"], "music": "listen"},
-            "'buy' or 'rent' events in books, 'listen' events in music, all events in other domains",
+            "'buy' or 'rent' events in books, 'listen' events in music and all events in other domains",
         ),
     ):
         data, _ = prepared(two_domains(), PrepareSettings(target_event=stated))  # type: ignore[arg-type]
@@ -141,6 +141,7 @@ def test_a_type_that_occurs_nowhere_is_refused_with_those_that_do(stated: Any, w
             'prepare.target_event={books = ["buy", "rent"], music = "listen"}',
             {"domains": {"books": {"events": ["buy", "rent"]}, "music": {"events": ["listen"]}}},
         ),
+        ('prepare.target_event={books = "rent"}', {"domains": {"books": {"events": ["rent"]}}}),
     ],
 )
 def test_by_default_what_is_judged_is_what_is_not_answered_again(assignment: str, seen: Any) -> None:
@@ -236,10 +237,10 @@ def test_the_default_policy_of_a_run_keeps_out_what_was_bought_alone() -> None:
 def test_the_title_of_a_run_says_which_events_are_judged(tmp_path: Path) -> None:
     shop().to_csv(tmp_path / "shop.csv", index=False)
     for setting, words in (
-        ("prepare.target_event=buy", ", 'buy' events judged, asked at "),
+        ("prepare.target_event=buy", ", judged on 'buy' events, asked at "),
         ("seed=2", "new to the user, "),
     ):
         settings = load_settings(None, [setting, "threads=1"], data=str(tmp_path / "shop.csv"))
         title = prepare(settings, Steps(quiet=True)).title
         assert words in title
-        assert ("judged, asked at" in title) == ("buy" in setting)
+        assert ("judged on" in title) == ("buy" in setting)
