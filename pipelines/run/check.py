@@ -10,7 +10,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.split.split import split
 from recsys.encoders.features import Features, FeatureSettings, WrongValueError
 from recsys.errors import DataError
-from recsys.pipelines.run.question import read_data
+from recsys.pipelines.run.question import read_data, refuse_columns
 from recsys.pipelines.run.settings import RunSettings
 from recsys.progress import silent
 
@@ -35,6 +35,7 @@ def _refused(settings: RunSettings) -> list[Finding]:
     """What a run with these settings refuses when every row can be read."""
     try:
         _, data, _ = read_data(settings, silent)
+        refuse_columns(data, settings)
         parts = split(data, settings.split, seed=settings.seed)
         train = getattr(parts, settings.judge).train
         for who, columns in _features(settings.model):

@@ -72,7 +72,7 @@ def judge(
 ) -> Report:
     """The report of anything that recommends, on the question of a run: same users, targets, candidates and metrics."""
     chosen = metrics or run.settings.metrics
-    return evaluate_on(recommender, run.holdout, metrics=chosen, facts=facts, progress=progress)
+    return evaluate_on(recommender, run.holdout, metrics=chosen, facts=facts, segments=run.segments, progress=progress)
 
 
 def measure(run: Run, aids: Aids = ALONE) -> Measured:

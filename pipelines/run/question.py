@@ -10,6 +10,9 @@ from recsys.data.read.load import load_dataset
 from recsys.data.split.holdout import Holdout
 from recsys.data.split.split import split
 from recsys.errors import SettingError
+from recsys.evaluation.metrics.columns import item_columns
+from recsys.evaluation.metrics.names import refuse_worthless, resolve_all
+from recsys.evaluation.segments import resolved_column
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import WORLD, RunSettings
@@ -29,12 +32,22 @@ def prepare(settings: RunSettings, steps: Steps) -> Run:
         steps.warn(warning)
     for note in notes:
         steps.say(note)
+    refuse_columns(data, settings)
     with steps.step("split"):
         parts = split(data, settings.split, seed=settings.seed)
         holdout = _sampled(getattr(parts, settings.judge), settings)
     asked = "" if holdout.now is None else f", asked at {utc_text(holdout.now)}"
-    title = f"{data.name}, {settings.judge} part, {parts.title}{asked}"
+    judged = "" if data.target_event is None else f", judged on {data.target_event.text}"
+    title = f"{data.name}, {settings.judge} part, {parts.title}{judged}{asked}"
     return Run(settings, steps, data, holdout, title, threads, world)
+
+
+def refuse_columns(data: Dataset, settings: RunSettings) -> None:
+    """Raises SettingError where segments or metrics name a column that is not there, DataError where a metric counts
+    one that holds no numbers."""
+    refuse_worthless(resolve_all(settings.metrics), item_columns(data))
+    for column in settings.segments:
+        resolved_column(data, column)
 
 
 def _sampled(holdout: Holdout, settings: RunSettings) -> Holdout:

@@ -10,6 +10,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.data.dataset import Dataset
 from recsys.data.planted.world import World
 from recsys.data.split.holdout import Holdout
+from recsys.evaluation.segments import Segments, segments_of
 from recsys.models.base import Model
 from recsys.models.popularity import fallback_order
 from recsys.models.registry import make_model
@@ -44,6 +45,11 @@ class Run:
     def fallback(self) -> I32:
         """The items for those of whom nothing is known, the most popular first."""
         return fallback_order(self.holdout.train.interactions, self.settings.fallback_days)
+
+    @cached_property
+    def segments(self) -> Segments:
+        """The parts of the people and items of the question that the settings name by columns."""
+        return segments_of(self.holdout, self.settings.segments)
 
     def learner(self) -> Model:
         """The model as it is before it learns."""

@@ -73,7 +73,14 @@ class RunSettings(Settings):
         None, ge=1, description="judge on so many users of the part, drawn by the seed; none = all of them"
     )
     metrics: tuple[str, ...] = Field(
-        RUN_METRICS, description="metrics to compute, as in ndcg_at_10, or your own as module:function"
+        RUN_METRICS,
+        description="metrics to compute, as in ndcg_at_10, sum_of_price_at_10 of a column of the items, or your own as "
+        "module:function",
+    )
+    segments: tuple[str, ...] = Field(
+        (),
+        description="columns of the table of users or items, as in gender or item.brand: the metrics stand for each "
+        "value by itself",
     )
     baselines_days: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (7, 30, 365), description="windows of the popularity rows beside all time"
@@ -84,7 +91,7 @@ class RunSettings(Settings):
     seen: SeenSettings = Field(
         SeenSettings(),
         description="may an answer hold what the user had before? exclude | allow | a table [seen]; default: exclude, "
-        "with prepare.target_event only what he had by that event",
+        "with prepare.target_event only what was had by such an event",
     )
     seed: int = Field(1, ge=0, description="the one seed of the run")
     threads: int = Field(0, ge=0, description="threads for numba, BLAS, faiss and torch; 0 = all cores of this process")
@@ -121,7 +128,7 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
     prepare = table.get("prepare", {})
     target = prepare.get("target_event") if isinstance(prepare, Mapping) else None
     if target is not None and "seen" not in table:  # what was only viewed may still be bought
-        table["seen"] = {"events": [target]}
+        table["seen"] = _had_by(target)
     model = table.get("model", {})
     if isinstance(model, Mapping):  # model.dim=32 alone keeps the default name
         table["model"] = {"name": "als", **model}
@@ -137,6 +144,13 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
     if unknown:
         raise SettingError(f"columns.{min(unknown)} is unknown; roles are {', '.join(COLUMN_ROLES)}.")
     return settings
+
+
+def _had_by(target: Any) -> dict[str, Any]:
+    """The seen policy in which only events of the judged types count as had, everywhere or by domain."""
+    if isinstance(target, Mapping):
+        return {"domains": {domain: _had_by(types) for domain, types in target.items()}}
+    return {"events": [target] if isinstance(target, str) else target}
 
 
 def _with_model(table: dict[str, Any], assignments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

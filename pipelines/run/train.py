@@ -11,7 +11,7 @@ from recsys.bundle.write import write
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.errors import ModelError, TrackingError
-from recsys.evaluation.tables import comparison_data
+from recsys.evaluation.tables import comparison_data, report_data
 from recsys.history import DAY_S
 from recsys.models.base import fit_with
 from recsys.models.export import content_of
@@ -211,6 +211,7 @@ def _record(run: Run, trained: Trained, lineage: dict[str, Any], folder: Path) -
             "settings.json": json.dumps(settings_json, indent=1),
             "table.md": trained.table + "\n",
             "comparisons.json": json.dumps(comparisons_of(measured), indent=1),
+            "segments.json": json.dumps(report_data(measured.report)["segments"], indent=1),
         },
     )
     files = record.write(folder, found, measured.report, run.holdout)

@@ -10,8 +10,7 @@ import numpy as np
 from recsys.arrays import F64
 from recsys.errors import SettingError
 from recsys.evaluation.metrics.item_facts import facts_of
-from recsys.evaluation.metrics.lists import LIST_METRICS
-from recsys.evaluation.metrics.names import PerUser, resolve
+from recsys.evaluation.metrics.names import PerUser, refuse_worthless, resolve
 from recsys.evaluation.significance import Interval, bootstrap
 from recsys.models.base import takes_aids
 from recsys.pipelines.run import measure
@@ -62,6 +61,7 @@ class Judge:
             raise SettingError(f"judge={run.settings.judge}: {VALIDATION_ONLY}")
         self.run, self.metric, self.label = run, metric, checked_metric(metric)
         self.facts, n = facts_of(run.holdout.train), len(run.holdout.user)
+        refuse_worthless([resolve(metric)], self.facts.table)
         drawn = generator(run.settings.seed, "looked at").choice(n, min(n, LOOKED_AT), replace=False)
         self._sample = replace(run, holdout=run.holdout.take(np.sort(drawn)))
 
@@ -119,8 +119,7 @@ class Judge:
 def checked_metric(metric: str) -> str:
     """The name of a metric of which more is better; else a SettingError with what to ask for instead."""
     found = resolve(metric)
-    kind = found.name.rpartition("_at_")[0]
-    if not isinstance(found, PerUser) or kind in LIST_METRICS:
+    if not isinstance(found, PerUser) or found.describes:
         raise SettingError(
             f"metric {metric!r} describes lists and is not to be maximised; search by one of hits, as in ndcg_at_20, "
             "or by your own as module:function."

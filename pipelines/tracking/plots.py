@@ -83,10 +83,11 @@ def by_history(name: str, reports: Mapping[str, Report], holdout: Holdout) -> An
 
 
 def by_segment(name: str, reports: Mapping[str, Report]) -> Any:
-    """The first metric in each segment of users or items that the report has, at most eight of them."""
+    """The first metric in each segment of users or items that the report has, at most eight, those of columns first."""
     metric = next(iter(reports[name].values))
     found = reports[name].segments
-    segments = [part for part in found if metric in found[part] and not np.isnan(found[part][metric]).all()][:8]
+    ordered = sorted(found, key=lambda part: part not in reports[name].own)
+    segments = [part for part in ordered if metric in found[part] and not np.isnan(found[part][metric]).all()][:8]
     if not segments:
         return None
     labels = [f"{part}\n{int((~np.isnan(found[part][metric])).sum()):,} users" for part in segments]

@@ -13,8 +13,10 @@ import pyarrow.ipc
 from recsys.arrays import I32, Array, Bool, Ragged
 from recsys.data.check.findings import Where
 from recsys.data.interactions import Interactions
+from recsys.data.targets import TargetEvents
 from recsys.history import DTYPES, Histories
 from recsys.ids import IdMap
+from recsys.matrix import on_disk
 
 ITEM_COLUMNS = {"title": pa.string(), "domain": pa.string(), "categories": pa.list_(pa.string())}
 AVAILABILITY = {"available": pa.bool_(), "available_from": pa.int64(), "available_to": pa.int64()}  # unix seconds
@@ -51,11 +53,11 @@ class Dataset:
     had but are left out of learning, with weight 0 (`recsys.data.prepare`), or below 0 where they say "not this"; None
     where nothing is left out.
     items: Arrow table, row i describes item i; a title, null where none is known, and perhaps the other columns of
-    ITEM_COLUMNS and AVAILABILITY. target_event: the only event type that a split asks for, and that
-    counts as having had an item; None = all. item_features, user_features: whatever other columns the tables of items
-    and users had, row i describing item or user i; null where one is not described. warnings: what reading noticed and
-    does not refuse, in sentences: ids that a tool has spoilt, tables that share no id. item_rows, user_rows: where
-    they are described, for errors. notes: what of the log was not read, in sentences.
+    ITEM_COLUMNS and AVAILABILITY. target_event: the only event types that a split asks for, and that count as having
+    had an item; None = all. item_features, user_features: whatever other columns the tables of items and users had,
+    row i describing item or user i; null where one is not described. warnings: what reading noticed and does not
+    refuse, in sentences: ids that a tool has spoilt, tables that share no id. item_rows, user_rows: where they are
+    described, for errors. notes: what of the log was not read, in sentences.
     """
 
     name: str
@@ -64,7 +66,7 @@ class Dataset:
     item_ids: IdMap
     items: pa.Table
     published: Published | None = None
-    target_event: str | None = None
+    target_event: TargetEvents | None = None
     item_features: pa.Table | None = None
     user_features: pa.Table | None = None
     warnings: tuple[str, ...] = ()
@@ -114,16 +116,29 @@ class Dataset:
         return replace(self, interactions=interactions, whole=whole, published=None)
 
     def judged(self, events: Interactions) -> Interactions:
-        """Those of its events that count as targets, or as having had an item: of the target event's type."""
-        if self.target_event is None or events.event is None:
+        """Those of its events that count as targets, or as having had an item: of the types of `target_event`."""
+        kinds = events.event
+        if self.target_event is None or kinds is None:
             return events
-        return events.where(events.event == events.event_names.index(self.target_event))
+        domain, counts = self._judged_types
+
+        def counted(at: slice) -> Array:
+            return counts[domain[events.item[at]], kinds[at]]
+
+        return events.where(on_disk.made(events.folder, len(events), bool, counted))
 
     def judged_items(self, past: Histories) -> Ragged:
         """The same of histories: the items that count as had."""
         if self.target_event is None or past.event is None:
             return past.items
-        return past.items.keep(past.event == self.interactions.event_names.index(self.target_event))
+        domain, counts = self._judged_types
+        return past.items.keep(counts[domain[past.items.values], past.event])
+
+    @cached_property
+    def _judged_types(self) -> tuple[I32, Bool]:
+        """What `TargetEvents.counted` says of these items and types."""
+        assert self.target_event is not None
+        return self.target_event.counted(self.items, self.interactions.event_names)
 
     @cached_property
     def digest(self) -> str:

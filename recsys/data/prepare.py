@@ -16,6 +16,7 @@ from recsys.arrays import F32, I32, I64, Array, Bool
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
+from recsys.data.targets import Types, target_events
 from recsys.errors import DataError
 from recsys.history import counted_events
 from recsys.ids import IdMap
@@ -41,7 +42,11 @@ class PrepareSettings(Settings):
         description="weight of each event type, times the event's own; others count 1; 0 leaves a type out of learning "
         'and not of what was had; below 0 it says "not this": its items are never answered again',
     )
-    target_event: str | None = Field(None, description="judge on events of this type only; all types are learned from")
+    target_event: Types | dict[str, Types] | None = Field(
+        None,
+        description="judge on events of this type only, on a list of types, or on those that a table names for each "
+        'domain, as in {music = "listen", books = ["buy", "rent"]}; all types are learned from',
+    )
     duplicates: Literal["all", "first", "last", "sum"] = Field(
         "all", description="events of one user, item and type: keep all, the first, the last, or one with their sum"
     )
@@ -95,14 +100,15 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
         data = note(data, cored, f"{core}, chosen with the judged future in view")
         data = replace(_compacted(data) if compact else data, name=f"{data.name} ({core})")
     if settings.target_event is not None:
-        _code_of(data, settings.target_event, "prepare.target_event")
-        if settings.event_weights.get(settings.target_event, 1) <= 0:
-            raise DataError(
-                f"prepare.target_event = {settings.target_event!r} would judge on events that prepare.event_weights "
-                "leaves out of learning; give the type a weight above 0."
-            )
-        data = replace(data, target_event=settings.target_event)
-        notes.append(f"only {settings.target_event!r} events are judged; all types are learned from")
+        targets = target_events(settings.target_event, data.name, data.items, data.had)
+        for name in targets.types:
+            if settings.event_weights.get(name, 1) <= 0:
+                raise DataError(
+                    f"prepare.target_event = {name!r} would judge on events that prepare.event_weights leaves out of "
+                    "learning; give the type a weight above 0."
+                )
+        data = replace(data, target_event=targets)
+        notes.append(f"only {targets.text} are judged; all types are learned from")
     return data, notes
 
 

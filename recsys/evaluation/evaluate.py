@@ -14,7 +14,8 @@ from recsys.errors import DataError, SettingError
 from recsys.evaluation.metrics.hits import hits_of
 from recsys.evaluation.metrics.item_facts import ItemFacts, facts_of
 from recsys.evaluation.metrics.lists import Lists
-from recsys.evaluation.metrics.names import Named, PerSystem, PerUser, resolve_all
+from recsys.evaluation.metrics.names import Named, PerSystem, PerUser, refuse_worthless, resolve_all
+from recsys.evaluation.segments import NO_SEGMENTS, Segments
 from recsys.evaluation.significance import Interval, bootstrap
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.ranker import Answer
@@ -47,13 +48,15 @@ class Report:
     values: float64 (n,) per metric, a value per user, NaN where it does not apply to him. source: int8 (n,), where each
     answer came from. system: one value per metric of the whole system. segments: name -> metric -> float64 (n,), the
     metrics of hits among a part of the users (cold, warm: without and with a history) or with regard to a part of the
-    items alone (head, tail, each domain: only targets there count, NaN for users without one).
+    items alone (head, tail, each domain: only targets there count, NaN for users without one); and those of `own`,
+    which the caller named by columns: of people with every metric, of items with the metrics of hits.
     """
 
     values: Mapping[str, F64]
     source: I8
     system: Mapping[str, float] = field(default_factory=dict)
     segments: Mapping[str, Mapping[str, F64]] = field(default_factory=dict)
+    own: tuple[str, ...] = ()
     _intervals: dict[tuple[str, str | None], Interval] = field(default_factory=dict, init=False, repr=False)
 
     def interval(self, metric: str, where: Bool | None = None, *, segment: str | None = None) -> Interval:
@@ -85,6 +88,7 @@ def evaluate(
     metrics: Sequence[Named] = DEFAULT_METRICS,
     among: Ragged | None = None,
     facts: ItemFacts | None = None,
+    segments: Segments = NO_SEGMENTS,
     progress: Progress = silent,
 ) -> Report:
     """One value per user and metric, over all items that the recommender may answer.
@@ -93,7 +97,7 @@ def evaluate(
     denominator. metrics: names, or own functions from `Lists` to a value per user. among: rows of published or drawn
     candidates, if only these are to be ranked; there a tie goes against the target, for a short list of candidates
     would otherwise reward a model that gives everything the same score. facts: of the items (`facts_of(train)`), for
-    the metrics of lists and the segments by item.
+    the metrics of lists and the segments by item. segments: parts that are judged by themselves (`segments_of`).
     """
     if targets.rows != len(users) or (targets.lengths == 0).any():
         raise DataError(f"evaluation needs a target for each of {len(users)} users; drop users without any.")
@@ -103,7 +107,7 @@ def evaluate(
     if among is not None:
         deepest = max(deepest, int(among.lengths.max(initial=1)))
     k = min(deepest, recommender.n_items)
-    pass_ = _Pass(asked, len(users), facts, users.history.counting().lengths == 0)
+    pass_ = _Pass(asked, len(users), facts, users.history.counting().lengths == 0, segments)
     for start in range(0, len(users), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(users)))
         part = users.take(rows)
@@ -120,9 +124,7 @@ def evaluate(
 def _refuse_without_facts(asked: Sequence[PerUser | PerSystem], facts: ItemFacts | None) -> None:
     for metric in asked:
         kind = metric.name.rpartition("_at_")[0]
-        if facts is None and (
-            isinstance(metric, PerSystem) or f"{kind}_at_10" in LIST_DEFAULTS or kind == _CALIBRATION
-        ):
+        if facts is None and (isinstance(metric, PerSystem) or metric.describes or metric.column):
             raise SettingError(
                 f"metric {metric.name!r} needs facts on the items: evaluate(..., facts=facts_of(train))."
             )
@@ -130,6 +132,9 @@ def _refuse_without_facts(asked: Sequence[PerUser | PerSystem], facts: ItemFacts
             raise SettingError(
                 f"metric {metric.name!r} needs categories in the item table, which has none. Leave it out."
             )
+
+    if facts is not None:
+        refuse_worthless(asked, facts.table)
 
 
 def _against_targets(answer: Answer, hits: Bool) -> tuple[Array, Bool]:
@@ -141,12 +146,14 @@ def _against_targets(answer: Answer, hits: Bool) -> tuple[Array, Bool]:
 class _Pass:
     """Collects, block by block, the values of every metric."""
 
-    def __init__(self, asked: Sequence[PerUser | PerSystem], n: int, facts: ItemFacts | None, cold: Bool) -> None:
+    def __init__(
+        self, asked: Sequence[PerUser | PerSystem], n: int, facts: ItemFacts | None, cold: Bool, own: Segments
+    ) -> None:
         self.per_user = [metric for metric in asked if isinstance(metric, PerUser)]
         self.per_system = [metric for metric in asked if isinstance(metric, PerSystem)]
         self.by_hits = [metric for metric in self.per_user if metric.hits_only]
-        self.cold = cold
-        self.parts = {} if facts is None else _parts(facts)
+        self.cold, self.own = cold, own
+        self.parts = ({} if facts is None else _parts(facts)) | dict(own.items)
         self.values = {metric.name: np.zeros(n) for metric in self.per_user}
         self.source = np.zeros(n, np.int8)
         self.inside = {
@@ -172,7 +179,10 @@ class _Pass:
             name: {metric.name: np.where(mask, self.values[metric.name], np.nan) for metric in self.by_hits}
             for name, mask in (("cold", self.cold), ("warm", ~self.cold))
         }
-        return Report(self.values, self.source, system, segments | self.inside)
+        for name, mask in self.own.people.items():
+            segments[name] = {metric: np.where(mask, values, np.nan) for metric, values in self.values.items()}
+        own = (*self.own.people, *(name for name in self.own.items if name in self.inside))
+        return Report(self.values, self.source, system, segments | self.inside, own)
 
 
 def _parts(facts: ItemFacts) -> dict[str, Bool]:
@@ -219,6 +229,7 @@ def evaluate_on(
     *,
     metrics: Sequence[Named] = RUN_METRICS,
     facts: ItemFacts | None = None,
+    segments: Segments = NO_SEGMENTS,
     progress: Progress = silent,
 ) -> Report:
     """The report of anything that recommends on the question of a holdout: its users, targets and candidates.
@@ -233,5 +244,6 @@ def evaluate_on(
         metrics=metrics,
         among=holdout.among,
         facts=facts or facts_of(holdout.train),
+        segments=segments,
         progress=progress,
     )

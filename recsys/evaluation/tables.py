@@ -25,7 +25,7 @@ def shown_metrics(report: Report) -> list[str]:
 
 def report_data(report: Report) -> dict[str, Any]:
     """metrics: name -> mean, low, high; system: name -> value; segments: name -> users and the metrics of hits of the
-    table.
+    table, and beside them what lists are like for the people of a column's value.
 
     What does not apply to anybody is null.
     """
@@ -36,12 +36,18 @@ def report_data(report: Report) -> dict[str, Any]:
             name: {"users": _users(report, name)}
             | {
                 metric: plain_interval(report.interval(metric, segment=name))
-                for metric in shown_metrics(report)
+                for metric in (*shown_metrics(report), *list_metrics(report))
                 if metric in of
             }
             for name, of in report.segments.items()
         },
     }
+
+
+def list_metrics(report: Report) -> list[str]:
+    """The metrics with a value per user that judge no hits; none where no segment tells them apart."""
+    hits = next(iter(report.segments.values()), {}) or report.values
+    return [name for name in report.values if name not in hits]
 
 
 def plain_interval(interval: Interval) -> dict[str, float | None]:
@@ -55,8 +61,8 @@ def _number(value: float) -> float | None:
 
 def _users(report: Report, segment: str) -> int:
     """How many users a segment is about."""
-    values = next(iter(report.segments[segment].values()), np.empty(0))
-    return int(np.count_nonzero(~np.isnan(values)))
+    values = list(report.segments[segment].values())
+    return int(np.count_nonzero(~np.isnan(values).all(axis=0))) if values else 0
 
 
 def main_table(reports: Mapping[str, Report]) -> str:
@@ -69,8 +75,7 @@ def main_table(reports: Mapping[str, Report]) -> str:
 def lists_table(reports: Mapping[str, Report]) -> str:
     """A row per system: what its lists are like beside right or wrong; empty text where nothing of it was asked for."""
     first = next(iter(reports.values()))
-    hits = next(iter(first.segments.values()), {}) or first.values
-    metrics = [name for name in first.values if name not in hits]
+    metrics = list_metrics(first)
     if not (metrics or first.system):
         return ""
     rows = [
@@ -87,16 +92,35 @@ def _mean(report: Report, metric: str) -> float:
 
 
 def segments_table(reports: Mapping[str, Report]) -> str:
-    """A row per segment with users in it, a column per system: the first metric of the table."""
+    """A row per segment with users in it, a column per system: the first metric of the table. Below it `own_table`."""
     first = next(iter(reports.values()))
     metric = shown_metrics(first)[0]
     rows = [
-        [f"{name} ({_users(first, name):,} users)"]
-        + [report.interval(metric, segment=name).text() for report in reports.values()]
+        [_with_users(first, name)] + [report.interval(metric, segment=name).text() for report in reports.values()]
         for name, of in first.segments.items()
-        if metric in of and _users(first, name)
+        if name not in first.own and metric in of and _users(first, name)
     ]
-    return text_table([f"{metric} by segment", *reports], rows) if rows else ""
+    fixed = text_table([f"{metric} by segment", *reports], rows) if rows else ""
+    return "\n\n".join(table for table in (fixed, own_table(reports)) if table)
+
+
+def own_table(reports: Mapping[str, Report]) -> str:
+    """A row per system for each segment that was named by a column: all metrics of the main table."""
+    first = next(iter(reports.values()))
+    metrics = shown_metrics(first)
+    rows = [
+        [_with_users(first, segment), name]
+        + [report.interval(metric, segment=segment).text() if metric in of else "" for metric in metrics]
+        for segment, of in first.segments.items()
+        if segment in first.own and _users(first, segment)
+        for name, report in reports.items()
+    ]
+    return text_table(["segment", "model", *metrics], rows) if rows else ""
+
+
+def _with_users(report: Report, segment: str) -> str:
+    users = _users(report, segment)
+    return f"{segment} ({users:,} {'user' if users == 1 else 'users'})"
 
 
 def against(comparison: Comparison) -> str:

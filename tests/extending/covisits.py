@@ -50,3 +50,10 @@ class CoVisits:
 def early_hit_at_10(lists: Lists) -> F64:
     """1 where one of the first three items is a hit, for lists of ten."""
     return lists.hits[:, :3].any(axis=1).astype(np.float64)
+
+
+def novel_share_at_10(lists: Lists) -> F64:
+    """The share of the items shown that came out in 2020 or later, by the column `year` of their table of items."""
+    assert lists.facts is not None
+    year = lists.of_places(lists.facts.numbers("year"))
+    return np.mean(year >= 2020, axis=1)

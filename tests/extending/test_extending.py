@@ -51,9 +51,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     events = random_log(5, n_users=60, n_items=40, n=3_000).interactions
     rows = (f"{user},{item},{at}" for user, item, at in zip(events.user, events.item, events.time, strict=True))
     (home / "clicks.csv").write_text("\n".join(["visitor,article,at", *rows]) + "\n")
+    years = "\n".join(f"{item},{2000 + item}" for item in range(40))
+    (home / "articles.csv").write_text(f"article,year\n{years}\n")
     model = 'model={name="covisits:CoVisits", dim=6, scale="log"}'
-    metrics = 'metrics=["ndcg_at_10", "covisits:early_hit_at_10"]'
-    done = recsys(home, "train", str(home / "clicks.csv"), *COLUMNS, model, metrics, "--json")
+    metrics = 'metrics=["ndcg_at_10", "covisits:early_hit_at_10", "covisits:novel_share_at_10", "mean_of_year_at_10"]'
+    items = f"items={home / 'articles.csv'}"
+    done = recsys(home, "train", str(home / "clicks.csv"), *COLUMNS, items, model, metrics, "--json")
     assert done.returncode == 0, done.stderr
     return home, answer(done)
 
@@ -62,8 +65,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 def test_it_is_trained_judged_by_its_own_metric_exported_and_served(trained: tuple[Path, Any]) -> None:
     home, run = trained
     judged = run["metrics"]["covisits:CoVisits"]
-    assert set(judged) == {"ndcg_at_10", "early_hit_at_10"}
+    assert set(judged) == {"ndcg_at_10", "early_hit_at_10", "novel_share_at_10", "mean_of_year_at_10"}
     assert 0 <= judged["early_hit_at_10"]["low"] <= judged["early_hit_at_10"]["high"] <= 1
+    novel, year = judged["novel_share_at_10"]["mean"], judged["mean_of_year_at_10"]["mean"]
+    assert 0 < novel < 1
+    assert (1 - novel) * 2000 + novel * 2020 <= year <= (1 - novel) * 2019 + novel * 2039  # they read the same column
     assert recsys(home, "export", "last").returncode == 0
     with running(home / "mlruns/bundles") as url:
         reply = ask(url, {"user_id": "3", "k": 5})

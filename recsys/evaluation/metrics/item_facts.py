@@ -1,7 +1,7 @@
 """What is known of the items before anything is recommended: how many had them, their kinds, how alike they are."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -11,10 +11,12 @@ from scipy import sparse
 
 from recsys.arrays import F32, F64, I32, I64, Bool, Ragged, blocks_of
 from recsys.data.dataset import Dataset
+from recsys.evaluation.metrics.columns import column_of, item_columns, numbers_of
 from recsys.matrix import on_disk
 from recsys.matrix.on_disk import counted
 from recsys.seeding import generator
 
+_ASKING = "a metric of your own"  # who asks for a column; ours were refused before
 _DIRECTIONS, _AT_A_TIME = 128, 16
 
 
@@ -24,7 +26,8 @@ class ItemFacts:
 
     had: rows of the distinct items of each user, from the events to learn from. events: int64 (n_items,) events of each
     item. domains: the names, and `domain` int32 (n_items,) index into them, -1 where none is known. categories: sparse
-    (n_items, n_categories), each row sums to 1, an empty one where none is known; None where no item has any.
+    (n_items, n_categories), each row sums to 1, an empty one where none is known; None where no item has any. table:
+    all columns of the table of items, row i describes item i.
     """
 
     had: Ragged
@@ -32,6 +35,24 @@ class ItemFacts:
     domains: tuple[str, ...]
     domain: I32
     categories: sparse.csr_array | None
+    table: pa.Table = field(default_factory=lambda: pa.table({}), repr=False)
+    _numbers: dict[str, F64] = field(default_factory=dict, init=False, repr=False)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A column of the table of items: n_items values, null where an item has none.
+
+        Raises SettingError where there is no such column, with the nearest one.
+        """
+        return column_of(self.table, name, _ASKING)
+
+    def numbers(self, name: str) -> F64:
+        """float64 (n_items,): a column of numbers of the table of items, NaN where an item has none; read once.
+
+        Raises SettingError where there is no such column, with the nearest one, DataError where it holds no numbers.
+        """
+        if name not in self._numbers:
+            self._numbers[name] = numbers_of(self.table, name, _ASKING)
+        return self._numbers[name]
 
     @property
     def n_items(self) -> int:
@@ -129,7 +150,7 @@ def facts_of(train: Dataset) -> ItemFacts:
         encoded = _combined(train.items["domain"]).dictionary_encode()
         names = tuple(encoded.dictionary.to_pylist())
         domain = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-    return ItemFacts(had, events.item_counts(), names, domain, _categories(train.items))
+    return ItemFacts(had, events.item_counts(), names, domain, _categories(train.items), item_columns(train))
 
 
 def _combined(column: pa.ChunkedArray) -> pa.Array:

@@ -26,7 +26,7 @@ class Lists:
     ids: int64 (n, k), best first; -1 pads, and an id of `facts.n_items` or more is an item that the data do not know.
     hits: bool (n, k), which of them are targets. targets: rows of distinct items, none empty. history: rows of the
     items that each user had before, oldest first, without what was left out of learning. facts: of the items, or None
-    where the caller gave none.
+    where the caller gave none; `facts.numbers("price")` and `facts.column("brand")` are columns of their table.
     """
 
     ids: I64
@@ -47,6 +47,17 @@ class Lists:
         """(n, k): the places that hold an item of the data."""
         return (self.ids >= 0) & (self.ids < self._facts.n_items)
 
+    def of_places(self, values: Array) -> Array:
+        """(n, k): what each item on a list has of values (n_items,), such as `facts.numbers("price")`.
+
+        Where a place holds no item of the data it is NaN, or of values that are no fractions 0, False or an empty text.
+        """
+        found = np.zeros(self.ids.shape, values.dtype)
+        if values.dtype.kind == "f":
+            found[:] = np.nan
+        found[self.known] = values[self.ids[self.known]]
+        return found
+
     @property
     def _facts(self) -> ItemFacts:
         if self.facts is None:
@@ -64,7 +75,7 @@ def novelty(lists: Lists) -> F64:
     An item that nobody had counts as if one user had. Over the items in the list, not over k; higher is more novel.
     Source: Zhou et al., "Solving the apparent diversity-accuracy dilemma of recommender systems", PNAS 2010.
     """
-    return _mean_of(lists, lists._facts.information)
+    return mean_of(lists, lists._facts.information)
 
 
 def mean_popularity(lists: Lists) -> F64:
@@ -74,13 +85,14 @@ def mean_popularity(lists: Lists) -> F64:
     divided by the number of users, so that data sets compare.
     """
     facts = lists._facts
-    return _mean_of(lists, facts.users / max(facts.n_users, 1))
+    return mean_of(lists, facts.users / max(facts.n_users, 1))
 
 
-def _mean_of(lists: Lists, value: F64) -> F64:
-    known = lists.known
-    summed = np.sum(value[np.where(known, lists.ids, 0)], axis=1, where=known)
-    return _over(summed, known.sum(axis=1))
+def mean_of(lists: Lists, value: F64) -> F64:
+    """The mean value (n_items,) of the items on each list, of those that have one; NaN where none has."""
+    shown = lists.of_places(value)
+    there = ~np.isnan(shown)
+    return _over(np.sum(shown, axis=1, where=there), there.sum(axis=1))
 
 
 def _over(numerator: F64, denominator: Array) -> F64:

@@ -358,6 +358,7 @@ def under_way(home: Path) -> int:
     [
         ("tune world --metric ndcg_at_many", ("ndcg_at_many", "unknown")),
         ("tune world --metric novelty_at_10", ("novelty_at_10", "ndcg_at_20")),
+        ("tune world --metric mean_of_price_at_10", ("mean_of_price_at_10", "ndcg_at_20")),
         ("tune world --metric gini_at_10", ("gini_at_10",)),
         ("tune world judge=test", ("judge=test", "validation part only")),
         ("tune world warm=last", ("warm=last", "learns every trial anew")),
