@@ -1,9 +1,9 @@
 """Recommendations for every user of a bundle, as Parquet files: resumable, in bounded memory, by the serving path.
 
 The folder holds `part-00000.parquet` ... (user_id, rank from 1, item_id, score, source, bundle_id) and
-`_recommendations.json`, which names the bundle, k, the moment of the question and the finished parts; readers of a folder
-of Parquet pass over names with this `_`. A part is written aside, fsynced, renamed, and only then listed: killed at any
-moment, the next call makes what is missing, nothing twice.
+`_recommendations.json`, which names the bundle, k, the moment of the question and the finished parts; who reads a
+folder as one table passes over names with this `_`. A part is written aside, fsynced, renamed, and only then listed:
+killed at any moment, the next call makes what is missing, nothing twice.
 """
 
 import json
@@ -183,7 +183,9 @@ def command(
     loaded = load(current(bundle))
     people = None if chosen is None else _rows_of(loaded, read_ids(chosen, "user", "user_id"), chosen, steps)
     if k > loaded.recommender.n_items:
-        steps.say(f"The bundle has {loaded.recommender.n_items:,} items, fewer than {k:,}: people get all that they may.")
+        steps.say(
+            f"The bundle has {loaded.recommender.n_items:,} items, fewer than {k:,}: people get all that they may."
+        )
     with steps.step("recommend") as progress:
         batch = recommend_all(loaded, k, out, people=people, domain=domain, progress=progress)
     steps.say(
