@@ -130,6 +130,7 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
     make_model(
         settings.model_name, settings.model_settings, where=f"model {settings.model_name!r} of {where}", path="model"
     )
+    _refuse_hopeless_repeats(settings)
     resolve_all(settings.metrics)
     if settings.since is not None:
         days_of(settings.since)
@@ -137,6 +138,16 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
     if unknown:
         raise SettingError(f"columns.{min(unknown)} is unknown; roles are {', '.join(COLUMN_ROLES)}.")
     return settings
+
+
+def _refuse_hopeless_repeats(settings: RunSettings) -> None:
+    """Raises SettingError where repeats are asked for and the seen policy keeps every one of them out of the answers."""
+    rules = (settings.seen, *settings.seen.domains.values())
+    if settings.split.repeats and not any(rule.ever_returns(settings.prepare.target_event) for rule in rules):
+        raise SettingError(
+            "split.repeats = true counts targets that a person had before, and the seen policy keeps all of these out "
+            "of the answers: none can be hit. Allow them (seen=allow, or a cooldown), or leave split.repeats out."
+        )
 
 
 def _with_model(table: dict[str, Any], assignments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
