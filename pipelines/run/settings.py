@@ -141,7 +141,7 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
 
 
 def _refuse_hopeless_repeats(settings: RunSettings) -> None:
-    """Raises SettingError where repeats are asked for and the seen policy keeps every one of them out of the answers."""
+    """Raises SettingError where repeats are asked for and the seen policy keeps all of them out of the answers."""
     rules = (settings.seen, *settings.seen.domains.values())
     if settings.split.repeats and not any(rule.ever_returns(settings.prepare.target_event) for rule in rules):
         raise SettingError(
