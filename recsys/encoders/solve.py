@@ -99,7 +99,8 @@ class Solve:
     def usable(self, histories: Histories) -> Bool:
         if not self.disliked_weight or histories.weight is None:
             return histories.learnable(len(self.inputs))
-        return (histories.items.values < len(self.inputs)) & (histories.weight != 0)
+        usable: Bool = (histories.items.values < len(self.inputs)) & (histories.weight != 0)
+        return usable
 
     def unread(self, described: pa.Table) -> list[str]:
         return list(described.column_names)
