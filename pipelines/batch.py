@@ -1,8 +1,9 @@
 """Recommendations for every user of a bundle, as Parquet files: resumable, in bounded memory, by the serving path.
 
 The folder holds `part-00000.parquet` ... (user_id, rank from 1, item_id, score, source, bundle_id) and
-`recommendations.json`, which names the bundle, k, the moment of the question and the finished parts. A part is written
-aside, fsynced, renamed, and only then listed: killed at any moment, the next call makes what is missing, nothing twice.
+`_recommendations.json`, which names the bundle, k, the moment of the question and the finished parts; who reads a
+folder as one table passes over names with this `_`. A part is written aside, fsynced, renamed, and only then listed:
+killed at any moment, the next call makes what is missing, nothing twice.
 """
 
 import json
@@ -29,7 +30,8 @@ from recsys.errors import BundleError, RequestError
 from recsys.pipelines.console import Steps
 from recsys.progress import Progress, Step, silent
 
-STATE = "recommendations.json"
+STATE = "_recommendations.json"
+_OLD_STATE = "recommendations.json"  # its name in folders that version 0.1 began
 _PART_ROWS = 1 << 20  # rows of a part, padding included: about 60 MiB in memory
 _BLOCK_USERS = 1_024
 
@@ -59,14 +61,15 @@ def recommend_all(
     part_users: int | None = None,
     progress: Progress = silent,
 ) -> Batch:
-    """Writes the k best items of every user into `folder`, or what is missing of them.
+    """Writes the k best items of every user into `folder`, or what is missing of them; all items where k is more.
 
     people: ascending rows of the only users to answer; None = all. domain: the only one to answer items of.
     part_users: users in a part; None = as many as make about a million rows. Raises BundleError where the folder holds
     the recommendations of another bundle, k, domain or other people, or anything else, and where the disk refuses.
     """
-    if not 1 <= k <= bundle.recommender.n_items:
-        raise RequestError(f"k must be between 1 and the {bundle.recommender.n_items:,} items of the bundle, got {k}.")
+    if k < 1:
+        raise RequestError(f"k must be at least 1, got {k}.")
+    k = min(k, bundle.recommender.n_items)
     everyone = np.arange(len(bundle.user_ids)) if people is None else people
     total = len(everyone)
     digest = None if people is None else sha256(people.astype(np.int64).tobytes()).hexdigest()[:16]
@@ -100,8 +103,8 @@ def _advance(progress: Progress, start: int, total: int, done: int) -> None:
 
 def _state(folder: Path, wanted: dict[str, Any], part_users: int) -> dict[str, Any]:
     """What an earlier call left, if it was about the same; else a fresh state, in an empty folder only."""
-    path = folder / STATE
-    if not path.exists():
+    path = next((path for name in (STATE, _OLD_STATE) if (path := folder / name).exists()), None)
+    if path is None:
         _refuse_strange(folder)
         state = {**wanted, "part_users": part_users, "now": int(time.time()), "parts": []}
         _save(folder, state)
@@ -118,13 +121,16 @@ def _state(folder: Path, wanted: dict[str, Any], part_users: int) -> dict[str, A
                 f"{folder} holds recommendations of {key} {found[key]}, and this call asks for {value}. "
                 "Name an empty folder, or ask for the same."
             )
+    if path.name == _OLD_STATE:
+        _save(folder, found)
+    (folder / _OLD_STATE).unlink(missing_ok=True)
     return found
 
 
 def _refuse_strange(folder: Path) -> None:
     """Raises BundleError where a folder holds anything, and no state of a batch."""
     strange = [found.name for found in folder.iterdir() if found.name != ".lock"]
-    if strange and STATE not in strange and not all(name.endswith(durable.PARTIAL) for name in strange):
+    if strange and not {STATE, _OLD_STATE} & {*strange} and not all(name.endswith(durable.PARTIAL) for name in strange):
         raise BundleError(f"{folder} is not empty ({min(strange)}) and holds no {STATE}. Name an empty folder.")
 
 
@@ -176,6 +182,10 @@ def command(
     steps = Steps(quiet=as_json)
     loaded = load(current(bundle))
     people = None if chosen is None else _rows_of(loaded, read_ids(chosen, "user", "user_id"), chosen, steps)
+    if k > loaded.recommender.n_items:
+        steps.say(
+            f"The bundle has {loaded.recommender.n_items:,} items, fewer than {k:,}: people get all that they may."
+        )
     with steps.step("recommend") as progress:
         batch = recommend_all(loaded, k, out, people=people, domain=domain, progress=progress)
     steps.say(

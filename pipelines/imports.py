@@ -91,12 +91,15 @@ def read_rows(path: Path, ids: Path | None, what: str, own_name: str | None = No
 
 
 def read_ids(path: Path, what: str, own_name: str | None = None) -> list[str]:
-    """The ids of rows, in their order: a text file with one a line, an array (`.npy`), or a table."""
+    """The ids of rows, in their order: a text file (`.txt`, `.ids`) with one a line, an array (`.npy`), or a table."""
     if path.suffix == ".npy":
         return [str(one) for one in _array(path).tolist()]
     if path.suffix in (".txt", ".ids"):
         return path.read_text(encoding="utf-8").splitlines()
-    return _ids_of(read_table(path, [own_name or f"{what}_id", f"{what}_id"]), str(path), what, own_name)
+    try:
+        return _ids_of(read_table(path, [own_name or f"{what}_id", f"{what}_id"]), str(path), what, own_name)
+    except DataError as error:
+        raise DataError(f"{error} A file with one id a line is called .txt or .ids.") from None
 
 
 def _ids_of(table: pa.Table, name: str, what: str, own_name: str | None) -> list[str]:

@@ -20,7 +20,11 @@ def import_() -> None:
 @click.option("--items", type=_PATH, help="Vectors of items: a table (item_id, vector, perhaps bias), or a .npy.")
 @click.option("--users", type=_PATH, help="Vectors of users, likewise; without, people are the mean of their history.")
 @click.option("--implicit", type=_PATH, help="In place of both: what `model.save` of implicit's ALS wrote (.npz).")
-@click.option("--item-ids", type=_PATH, help="Ids of the items of a .npy or .npz, in order: a line each, or a table.")
+@click.option(
+    "--item-ids",
+    type=_PATH,
+    help="Ids of the items of a .npy or .npz, in order: a line each (.txt, .ids), a table, or a .npy.",
+)
 @click.option("--user-ids", type=_PATH, help="Ids of its users, likewise.")
 @click.option("--to", type=click.Path(path_type=Path), help="A folder of bundles. [default: mlruns/bundles]")
 @click.option("--name", default="imported", show_default=True, help="What the model is called.")

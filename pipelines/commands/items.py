@@ -108,7 +108,7 @@ def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool)
 @items.command()
 @_BUNDLE
 @click.argument("ids", nargs=-1)
-@click.option("--file", type=click.Path(path_type=Path), help="Ids, one a line, or a table of items.")
+@click.option("--file", type=click.Path(path_type=Path), help="Ids: one a line (.txt, .ids), or a table of items.")
 @_ID
 @_TO
 @stage
@@ -120,7 +120,7 @@ def hide(bundle: Path, ids: tuple[str, ...], file: Path | None, own_name: str, t
 @items.command()
 @_BUNDLE
 @click.argument("ids", nargs=-1)
-@click.option("--file", type=click.Path(path_type=Path), help="Ids, one a line, or a table of items.")
+@click.option("--file", type=click.Path(path_type=Path), help="Ids: one a line (.txt, .ids), or a table of items.")
 @click.option("--only", is_flag=True, help="Hide all others: the list is what there is.")
 @_ID
 @_TO

@@ -60,7 +60,9 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
 @click.option("-k", "--k", default=10, show_default=True, help="How many items.")
 @click.option("--all-users", is_flag=True, help="Every user of the bundle, as Parquet files in --out; resumable.")
 @click.option(
-    "--users", type=click.Path(path_type=Path), help="As --all-users, for the ids of a file: one a line, or a table."
+    "--users",
+    type=click.Path(path_type=Path),
+    help="As --all-users, for the ids of a file: one a line (.txt, .ids), a table with user_id, or an array (.npy).",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="With --all-users or --users: an empty folder, or one to go on with."

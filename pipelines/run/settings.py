@@ -137,6 +137,7 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
     make_model(
         settings.model_name, settings.model_settings, where=f"model {settings.model_name!r} of {where}", path="model"
     )
+    _refuse_hopeless_repeats(settings)
     resolve_all(settings.metrics)
     if settings.since is not None:
         days_of(settings.since)
@@ -151,6 +152,20 @@ def _had_by(target: Any) -> dict[str, Any]:
     if isinstance(target, Mapping):
         return {"domains": {domain: _had_by(types) for domain, types in target.items()}}
     return {"events": [target] if isinstance(target, str) else target}
+
+
+def _refuse_hopeless_repeats(settings: RunSettings) -> None:
+    """Raises SettingError where repeats are asked for and the seen policy keeps all of them out of the answers."""
+    seen, target = settings.seen, settings.prepare.target_event
+    judged = [(rule, target) for rule in (seen, *seen.domains.values())]
+    if isinstance(target, Mapping):
+        judged = [(seen, None), *((seen.domains.get(domain, seen), types) for domain, types in target.items())]
+    asked = [(rule, [types] if isinstance(types, str) or types is None else types) for rule, types in judged]
+    if settings.split.repeats and not any(rule.ever_returns(name) for rule, types in asked for name in types):
+        raise SettingError(
+            "split.repeats = true counts targets that a person had before, and the seen policy keeps all of these out "
+            "of the answers: none can be hit. Allow them (seen=allow, or a cooldown), or leave split.repeats out."
+        )
 
 
 def _with_model(table: dict[str, Any], assignments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.answers.question import Event, Question
-from recsys.arrays import F32, I32, I64, Array, Ragged
+from recsys.arrays import F32, I32, I64, Array, Bool, Ragged
 from recsys.bundle.bundle import Bundle
 from recsys.encoders.users import Users
 from recsys.errors import RequestError
@@ -41,12 +41,18 @@ def usable_items(bundle: Bundle, events: Sequence[Event], ignored: list[str]) ->
     if not events:
         return np.empty(0, np.int32)
     found = indices_of(bundle, [event.item_id for event in events], ignored)
-    idle, nowhere = _weights(bundle, events) <= 0, np.zeros(len(events), bool)
+    idle, nowhere = ~_told(bundle, events), np.zeros(len(events), bool)
     if bundle.recommender.available is not None:
         nowhere = ~bundle.recommender.available[found]
     ignored.extend(events[int(row)].item_id for row in np.flatnonzero((idle | nowhere) & (found >= 0)))
     found[nowhere] = -1
     return found
+
+
+def _told(bundle: Bundle, events: Sequence[Event]) -> Bool:
+    """(n,): which events that come with a request say something of the taste, by the weights of their types."""
+    weights = _weights(bundle, events)
+    return weights != 0 if "dislikes" in bundle.encoder.needs else weights > 0
 
 
 def _weights(bundle: Bundle, events: Sequence[Event]) -> F32:
@@ -67,7 +73,7 @@ def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, 
     usable, fresh = np.flatnonzero(brought >= 0), False
     if len(usable):
         past = merged(past, _brought(bundle, question, brought, usable, past, now), bundle.duplicates)
-        fresh = bool((_weights(bundle, [question.history[int(at)] for at in usable]) > 0).any())
+        fresh = bool(_told(bundle, [question.history[int(at)] for at in usable]).any())
     person = Users(
         np.array([index], np.int32),
         past,

@@ -49,9 +49,10 @@ def reasons_of(bundle: Bundle, users: Users, ids: I64, source: int) -> list[Reas
 def most_like(bundle: Bundle, users: Users, ids: Array) -> I64:
     """int64 (k,): of the history of the one user, the item whose vector points most nearly the way of each of `ids`.
 
-    By cosine; -1 where none has one above 0. Only what the encoder looks at counts.
+    By cosine; -1 where none has one above 0. Only what the encoder looks at counts, and was no "not this".
     """
-    items = np.unique(users.history.items.values[bundle.encoder.usable(users.history)])
+    past = users.history.counting()
+    items = np.unique(past.items.values[bundle.encoder.usable(past)])
     items = items[bundle.norms[items] > 0]
     if not len(items):
         return np.full(len(ids), -1)

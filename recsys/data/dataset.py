@@ -81,6 +81,12 @@ class Dataset:
         return self.interactions if self.whole is None else self.whole
 
     @cached_property
+    def disliked(self) -> Interactions:
+        """The events that say "not this", with their weights below 0."""
+        had = self.had
+        return had.where(slice(0) if had.weight is None else np.asarray(had.weight < 0))
+
+    @cached_property
     def learned(self) -> Bool:
         """(n,): which of the events that were had are learned from."""
         if self.whole is None or self.whole.weight is None:

@@ -58,7 +58,8 @@ class Encoder(Protocol):
     known users have rows of their own; without, they are encoded from their histories like anybody else. personal:
     whether two users ever get different vectors. explains: whether `contributions` are exact shares of the score.
     rows_are_fold_ins: whether a known user's row is what their history gives. needs: what of users it looks at beside
-    index and history items: some of `time`, `event`, `weight`, `now`, `features`, `domain`.
+    index and history items: some of `time`, `event`, `weight`, `now`, `features`, `domain`, and `dislikes`: events of
+    weight below 0, which say "not this".
     """
 
     encoder_kind: ClassVar[str]
@@ -88,7 +89,8 @@ class Encoder(Protocol):
     def space_id(self) -> str: ...
 
     def usable(self, histories: Histories) -> Bool:
-        """(nnz,): which events it looks at: not those of weight 0, nor of items that it did not learn."""
+        """(nnz,): which events it looks at: not those of weight 0, nor of items that it did not learn, and of those
+        below 0 only where it `needs` dislikes."""
 
     def unread(self, described: pa.Table) -> list[str]:
         """The columns of people's features of which it makes nothing: not learned from, or of values never seen."""

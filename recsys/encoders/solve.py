@@ -32,6 +32,9 @@ class Solve:
     inputs: float32 (n_items, dim), zero rows are unknown to the encoder and ignored. gram: float32 (dim, dim), `Y'Y` of
     training. table: float32 (n_users, dim), the solved rows of known users, or None. half_life: so many events later in
     the history an event weighs half; None = all alike.
+    disliked_weight: an event below 0 says "not this": its score shall be 0. It adds v y y' to the left-hand side and v
+    to n, where v is so many times its weight, and nothing on the right. 0 = such events are not looked at. Goes without
+    a `confidence`.
     learned: how many of the inputs training knew; items that were added later follow them, and count in a history.
     confidence: the older form of Hu et al., in which other libraries learn: an item of the history has the confidence
     c of so many times its summed weight, and with an a of 1 and an exponent of 0 it solves
@@ -45,7 +48,6 @@ class Solve:
     folds_in: ClassVar[bool] = True
     personal: ClassVar[bool] = True
     explains: ClassVar[bool] = True
-    needs: ClassVar[frozenset[str]] = frozenset({"weight"})
 
     def __init__(
         self,
@@ -58,12 +60,13 @@ class Solve:
         exponent: float,
         half_life: float | None = None,
         confidence: float | None = None,
+        disliked_weight: float = 0.0,
         learned: int | None = None,
         space_id: str | None = None,
     ) -> None:
         self.inputs, self.gram, self.table = inputs, gram, table
         self.learned = len(inputs) if learned is None else learned
-        self.half_life, self.confidence = half_life, confidence
+        self.half_life, self.confidence, self.disliked_weight = half_life, confidence, disliked_weight
         self.regularization, self.unobserved_weight, self.exponent = regularization, unobserved_weight, exponent
         self.space_id = space_id or space_id_of(self.encoder_kind, self._parameters(), {"inputs": inputs, "gram": gram})
 
@@ -74,7 +77,12 @@ class Solve:
             "exponent": self.exponent,
         }
         optional = {"half_life": self.half_life, "confidence": self.confidence}
+        optional |= {"disliked_weight": self.disliked_weight or None}
         return parameters | {name: value for name, value in optional.items() if value is not None}
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"weight", "dislikes"} if self.disliked_weight else {"weight"})
 
     @property
     def knows_users(self) -> bool:
@@ -89,7 +97,10 @@ class Solve:
         return self.table is not None
 
     def usable(self, histories: Histories) -> Bool:
-        return histories.learnable(len(self.inputs))
+        if not self.disliked_weight or histories.weight is None:
+            return histories.learnable(len(self.inputs))
+        usable: Bool = (histories.items.values < len(self.inputs)) & (histories.weight != 0)
+        return usable
 
     def unread(self, described: pa.Table) -> list[str]:
         return list(described.column_names)
@@ -122,6 +133,9 @@ class Solve:
         items[at], weights[at] = history.values, counted
         inputs = self.inputs[items]
         weights *= inputs.any(axis=2)
+        if self.disliked_weight:
+            left = np.where(weights < 0, -np.float32(self.disliked_weight) * weights, weights)
+            return inputs, left, np.maximum(weights, 0)
         if self.confidence is None:
             return inputs, weights, weights
         weights *= np.float32(self.confidence)

@@ -43,7 +43,8 @@ class Learner:
     search: what of its settings is worth searching, and where. starts_from: the kind of encoder whose vectors it may
     start from (`warm`), None = it has nothing to start. starts_narrow: whether it may be the narrow model of
     `narrowed`. shares_batches: whether processes of torchrun share its batches. keeps_vectors: whether it ends in
-    vectors, which a bundle can hold. knows_taste: whether it knows which items go together.
+    vectors, which a bundle can hold. knows_taste: whether it knows which items go together. learns_dislikes: whether it
+    has a setting `disliked_weight`, by which events that say "not this" are learned from as negatives.
     """
 
     search: ClassVar[Space] = {}
@@ -52,6 +53,7 @@ class Learner:
     shares_batches: ClassVar[bool] = False
     keeps_vectors: ClassVar[bool] = True
     knows_taste: ClassVar[bool] = True
+    learns_dislikes: ClassVar[bool] = False
 
 
 def takes_aids(model: Model) -> bool:
@@ -71,6 +73,15 @@ def matrix_to_learn(name: str, train: Dataset) -> sparse.csr_array:
     """The user-item matrix, float32 (n_users, n_items). Raises ModelError on no events."""
     refuse_no_events(name, train)
     return train.interactions.matrix()
+
+
+def refuse_no_dislikes(name: str, train: Dataset) -> None:
+    """Raises ModelError where nothing says "not this": `disliked_weight` would have no effect."""
+    if not len(train.disliked):
+        raise ModelError(
+            f'{name}: disliked_weight learns from events that say "not this", and {train.name} has none. Say which '
+            "they are by prepare.disliked_rating, or a weight below 0 in prepare.event_weights, or leave it out."
+        )
 
 
 def refuse_no_events(name: str, train: Dataset) -> None:

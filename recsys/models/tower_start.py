@@ -45,6 +45,15 @@ class Described:
         rows = self.known.rows
         return sparse.csr_array((self.known.weight, rows.values, rows.offsets), shape=(rows.rows, self.rows))
 
+    def told_by(self, trained: Bool) -> Bool:
+        """(n,): of which entities the features say anything that one of the trained (n,) has as well. Of the others
+        nothing was learned: their rows of the table are as they were drawn."""
+        assert self.known is not None
+        rows, numbers = self.matrix(), self.known.dense != 0
+        shared = (rows[trained] != 0).sum(axis=0) > 0
+        told: Bool = (rows @ shared.astype(np.float32) > 0) | (numbers & numbers[trained].any(axis=0)).any(axis=1)
+        return told
+
 
 def described_items(columns: Sequence[FeatureSettings], train: Dataset) -> Described:
     if not columns:

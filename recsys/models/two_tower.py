@@ -255,6 +255,7 @@ class TwoTowerFit(EpochFit):
         if self.of_items.features is None:
             vectors[~self.trained] = 0
             return Embeddings(vectors, encoder)
+        vectors[~(self.trained | self.of_items.told_by(self.trained))] = 0
         of_new = self.item_tower.served(slice(n_items, None), ItemLayout(0))
         return Embeddings(vectors, encoder, ItemTower(of_new, self.of_items.features))
 

@@ -31,9 +31,7 @@ _FACTORY = re.compile(r"(SQfp16|SQ8|IVF\d+,(Flat|SQfp16|SQ8|PQ\d+x4fs)|HNSW\d+(_
 class IndexSettings(Settings):
     """Which index a bundle has, how hard it looks, and what it was measured to find."""
 
-    factory: str = Field(
-        FLAT, description="FAISS's name: Flat, SQ8, IVF1024,SQfp16, IVF1,PQ64x4fs, HNSW32 ..."
-    )
+    factory: str = Field(FLAT, description="FAISS's name: Flat, SQ8, IVF1024,SQfp16, IVF1,PQ64x4fs, HNSW32 ...")
     effort: int = Field(0, ge=0, description="lists that are looked at (IVF), or candidates kept (HNSW); else 0")
     fetch: float = Field(1.0, ge=1, description="candidates found for each item answered, before they are scored anew")
     filtered: tuple[tuple[float, int], ...] = Field(

@@ -65,6 +65,14 @@ class DomainRule(SeenRule):
             return self.events.get(name, self).limit_s
         return self.limit_s if not self.events or name in self.events else _NEVER
 
+    def ever_returns(self, event: str | None) -> bool:
+        """Whether an item may be answered again to somebody who had it by an event of this type; None = of any type."""
+        if event is not None:
+            return self._limit_s(event) != _FOREVER
+        named = self.events.values() if isinstance(self.events, dict) else ()
+        only_some = not isinstance(self.events, dict) and bool(self.events)
+        return only_some or any(rule.limit_s != _FOREVER for rule in (self, *named))
+
 
 class SeenSettings(DomainRule):
     """The seen policy of a run, as `seen = "exclude"` or a table `[seen]` states it."""

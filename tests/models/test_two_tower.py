@@ -95,6 +95,11 @@ def test_a_new_item_is_found_by_its_features() -> None:
     assert scores[right].min() > scores[~right].max()
     again = learned.item_encoder.encode(pa.table({"colour": ["even", "odd"]}))
     np.testing.assert_allclose(again, learned.items[[34, 35]], atol=1e-6)
+    foreign = pa.array(
+        ["even", "odd"] * 17 + ["new", "new", None, None, "even", "odd"]
+    )  # nobody had "new", or no colour
+    apart = fitted(dataclasses.replace(data, item_features=pa.table({"colour": foreign})), item_features=COLOUR)
+    assert apart.trained.tolist() == [True] * 34 + [False] * 4 + [True] * 2
     bare = fitted(data)
     assert not bare.trained[34:].any()
     assert bare.item_encoder is None

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +20,7 @@ from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.write import write
 from recsys.encoders.encoder import SOURCES
 from recsys.errors import BundleError, RequestError
-from recsys.pipelines.batch import STATE, recommend_all
+from recsys.pipelines.batch import STATE, command, recommend_all
 from recsys.pipelines.cli import main
 from recsys.progress import Step
 from tests.helpers import bundles
@@ -90,8 +91,8 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(bundle: Bundle, tmp_path: 
     recommend_all(bundle, K, whole, part_users=PART)
     assert rows_of(out).equals(rows_of(whole))
     assert sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) == [
-        *(f"part-{number:05}.parquet" for number in range(5)),
         STATE,
+        *(f"part-{number:05}.parquet" for number in range(5)),
     ]
     assert recommend_all(bundle, K, out).users == 0
 
@@ -120,8 +121,31 @@ def test_another_bundle_another_k_or_a_strange_folder_is_refused(bundle: Bundle,
     (out / STATE).write_text("{")
     with pytest.raises(BundleError, match="cannot be read as the state"):
         recommend_all(bundle, K, out)
-    with pytest.raises(RequestError, match="k must be between 1 and the 40 items"):
-        recommend_all(bundle, 41, tmp_path / "new")
+    with pytest.raises(RequestError, match="k must be at least 1, got 0"):
+        recommend_all(bundle, 0, tmp_path / "new")
+
+
+def test_a_k_above_the_catalogue_gives_all_that_there_is(bundle: Bundle, tmp_path: Path) -> None:
+    recommend_all(bundle, 40, tmp_path / "all")
+    recommend_all(bundle, 1_000, tmp_path / "more")
+    assert rows_of(tmp_path / "more").equals(rows_of(tmp_path / "all"))
+    said = command(bundle.path, 1_000, tmp_path / "more", None, None, as_json=False)
+    assert said["users"] == 0  # nothing is made again: it is the same question
+
+
+def test_the_folder_is_read_as_a_table_by_whoever_reads_parquet(bundle: Bundle, tmp_path: Path) -> None:
+    recommend_all(bundle, K, tmp_path, part_users=PART)
+    read = pd.read_parquet(tmp_path)
+    assert read["user_id"].tolist() == rows_of(tmp_path)["user_id"].to_pylist()
+
+
+def test_a_folder_begun_under_the_old_name_of_its_state_goes_on(bundle: Bundle, tmp_path: Path) -> None:
+    recommend_all(bundle, K, tmp_path, part_users=PART)
+    (tmp_path / STATE).rename(tmp_path / "recommendations.json")
+    (tmp_path / "part-00001.parquet").unlink()
+    assert recommend_all(bundle, K, tmp_path).users == PART
+    assert not (tmp_path / "recommendations.json").exists()
+    assert recommend_all(bundle, K, tmp_path).users == 0
 
 
 def test_a_domain_and_a_list_of_people_get_what_single_requests_get(bundle: Bundle, tmp_path: Path) -> None:

@@ -156,6 +156,11 @@ def few_ids(folder: Path, items: Array) -> list[Any]:
     return [*no_ids(folder, items), "--item-ids", folder / "ids.txt"]
 
 
+def ids_of_another_name(folder: Path, items: Array) -> list[Any]:
+    (folder / "ids.csv").write_text("i1\ni2\n")
+    return [*no_ids(folder, items), "--item-ids", folder / "ids.csv"]
+
+
 def not_finite(folder: Path, items: Array) -> list[Any]:
     items = items.copy()
     items[7, 2] = np.nan
@@ -192,6 +197,7 @@ def another_npz(folder: Path, items: Array) -> list[Any]:
         (nowhere, "there is no file"),
         (no_ids, "--item-ids FILE"),
         (few_ids, "one vector for each of 2 ids"),
+        (ids_of_another_name, "one id a line is called .txt or .ids"),
         (not_finite, "the first is that of 'i7' (row 8)"),
         (twice, "'i1'"),
         (ragged, "of 2 lengths"),

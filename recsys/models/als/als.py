@@ -11,7 +11,7 @@ from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.solve import Solve
 from recsys.errors import ModelError
-from recsys.models.base import Learner, refuse_no_events
+from recsys.models.base import Learner, refuse_no_dislikes, refuse_no_events
 from recsys.models.memory import available_bytes
 from recsys.models.search import HALF_LIVES, Space, Span
 from recsys.progress import Progress, Step, silent
@@ -41,6 +41,12 @@ class ALSSettings(Settings):
     solver: Literal["cg", "exact"] = Field(
         "cg", description="cg: conjugate gradient from the last rows, but exact for short rows; exact: Cholesky"
     )
+    disliked_weight: float = Field(
+        0.0,
+        ge=0,
+        description='an event that says "not this" is learned as a pair that shall score 0, with so many times its '
+        "weight (an unobserved pair has unobserved_weight); 1 to 10; 0 = not learned from",
+    )
     half_life: float | None = Field(
         None, gt=0, description="events after which one of the history counts half; none = the learned row answers"
     )
@@ -52,7 +58,9 @@ class ALS(Learner):
 
     `sum_observed w (x_u y_i - 1)^2 + a sum_all (x_u y_i)^2 + sum_u r_u |x_u|^2 + sum_i r_i |y_i|^2`, where a is
     `unobserved_weight`, w the summed event weights of the pair, and r_u is
-    `regularization * (sum w + a n_items) ** exponent`.
+    `regularization * (sum w + a n_items) ** exponent`. With a `disliked_weight` the pairs that say "not this" add
+    `sum_disliked v (x_u y_i)^2`, v being that times their summed weights, and v counts in the sums of r_u and r_i;
+    those of users or items without any event of weight, whose rows are zeros, are left out.
 
     The user rows of the result are the exact solution for their histories, so a user folded in from the same history at
     request time gets the same vector (`recsys.encoders.solve.Solve`).
@@ -75,6 +83,7 @@ class ALS(Learner):
         "half_life": HALF_LIVES,
     }
     starts_from: ClassVar[str | None] = "solve"
+    learns_dislikes: ClassVar[bool] = True
 
     def __init__(self, settings: ALSSettings | None = None) -> None:
         self.settings = settings or ALSSettings()
@@ -82,16 +91,19 @@ class ALS(Learner):
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Solve encoder with the users' rows (n_users, dim).
 
-        Items and users without events get zero rows. A warm start takes the item vectors alone, for the users' follow
-        from them, and keeps their basis. Raises ModelError on no events, on weights that are not positive, where the
-        memory does not suffice, and when the objective diverges.
+        Items and users without events of weight get zero rows. A warm start takes the item vectors alone, for the
+        users' follow from them, and keeps their basis. Raises ModelError on no events, on weights that are not
+        positive, on a `disliked_weight` where nothing says "not this", where the memory does not suffice, and when the
+        objective diverges.
         """
         from recsys.models.als.alternation import Alternation
 
         _check(train)
+        if self.settings.disliked_weight:
+            refuse_no_dislikes("als", train)
         self._state_memory(train, progress, 1 if aids.watch is None else 2)
         users, items = self._sides(train)
-        item_rows = self._initial(train, items, seed, aids.warm.items if aids.warm else None)
+        item_rows = self._initial(train, seed, aids.warm.items if aids.warm else None)
         user_rows = np.zeros((train.n_users, item_rows.shape[1]), np.float32)
         learner = Alternation(
             users,
@@ -127,6 +139,7 @@ class ALS(Learner):
             unobserved_weight=self.settings.unobserved_weight,
             exponent=self.settings.exponent,
             half_life=self.settings.half_life,
+            disliked_weight=self.settings.disliked_weight,
         )
         return Embeddings(vectors, encoder)
 
@@ -136,20 +149,27 @@ class ALS(Learner):
 
         by_user = train.interactions.matrix()
         by_item = by_user.T.tocsr()
+        if self.settings.disliked_weight:
+            events, others = train.interactions, train.disliked
+            others = others.where((events.user_counts() > 0)[others.user] & (events.item_counts() > 0)[others.item])
+            disliked = others.matrix() * np.float32(self.settings.disliked_weight)
+            by_user, by_item = _beside(by_user, disliked), _beside(by_item, disliked.T.tocsr())
         return Side.of(by_user, self._ridge(by_user, train.n_items)), Side.of(
             by_item, self._ridge(by_item, train.n_users)
         )
 
     def _ridge(self, matrix: sparse.csr_array, n_other: int) -> F32:
+        if self.settings.disliked_weight:  # not by abs(matrix), which would make one of a pair's two entries
+            matrix = sparse.csr_array((np.abs(matrix.data), matrix.indices, matrix.indptr), shape=matrix.shape)
         total = matrix.sum(axis=1, dtype=np.float64) + self.settings.unobserved_weight * n_other
         ridge: F32 = (self.settings.regularization * total**self.settings.exponent).astype(np.float32)
         return ridge
 
-    def _initial(self, train: Dataset, items: "Side", seed: int, known: F32 | None = None) -> F32:
+    def _initial(self, train: Dataset, seed: int, known: F32 | None = None) -> F32:
         """Item rows to start from, float32 (n_items, width), where width is the dim rounded up to full registers and
         the rest is zero: `known` (n_items, dim), and random rows where those are zeros or not given.
 
-        Items without events start, and stay, at zero.
+        Items without events of weight start, and stay, at zero.
         """
         dim, rng = self.settings.dim, generator(seed, "als init")
         rows = np.zeros((train.n_items, _width(dim)), np.float32)
@@ -160,7 +180,7 @@ class ALS(Learner):
             if known is not None:
                 given = known[start : start + _BLOCK]
                 np.copyto(block, given, where=np.asarray(given.any(axis=1))[:, None])
-        rows[np.diff(items.indptr) == 0] = 0
+        rows[train.interactions.item_counts() == 0] = 0
         return rows
 
     def _state_memory(self, train: Dataset, progress: Progress, copies: int) -> None:
@@ -184,10 +204,16 @@ class ALS(Learner):
         return (
             copies * table
             + _ROW_BYTES * rows
-            + _EVENT_BYTES * len(train.interactions)
+            + _EVENT_BYTES * (len(train.interactions) + (len(train.disliked) if self.settings.disliked_weight else 0))
             + _GRAM_BYTES * width**2
             + _SPACE
         )
+
+
+def _beside(matrix: sparse.csr_array, disliked: sparse.csr_array) -> sparse.csr_array:
+    """The entries of both, row by row: those of the second, which are below 0, after those of the first."""
+    both = sparse.hstack([matrix, disliked], format="csr")
+    return sparse.csr_array((both.data, both.indices % matrix.shape[1], both.indptr), shape=matrix.shape)
 
 
 def _width(dim: int) -> int:

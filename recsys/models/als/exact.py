@@ -2,8 +2,9 @@
 
 The other side's vectors come in the basis of their Gram matrix's eigenvectors, so that all that a row's left-hand side
 shares with those of the other rows is diagonal. With s = 1 / sqrt(spectrum + ridge[u]) and Z = sqrt(w) y s, a row is
-`s (I + Z'Z)^-1 Z' sqrt(w)`, and also `s Z' (I + Z Z')^-1 sqrt(w)`: a system as large as the dimension, or as the number
-of the row's observations, whichever is smaller (the Woodbury identity). Either matrix has no eigenvalue below 1.
+`s (I + Z'Z)^-1 Z' t`, and also `s Z' (I + Z Z')^-1 t`: a system as large as the dimension, or as the number of the
+row's observations, whichever is smaller (the Woodbury identity). Either matrix has no eigenvalue below 1. A weight
+above 0 is w, for a score that shall be 1, and t is sqrt(w); one below 0 is -w, for a score that shall be 0, and t is 0.
 
 Rows are solved sixteen at a time, of about the same number of observations, one in each lane of the vector registers.
 Every function takes the rows order[first:last], ordered by their number of observations, none without any; writes
@@ -60,6 +61,7 @@ def solve_short(
         scales = np.empty(dim * LANES, np.float32)
         solved = np.empty(dim * LANES, np.float32)
         roots = np.empty(longest * LANES, np.float32)
+        aims = np.empty(longest * LANES, np.float32)
         right = np.empty(longest * LANES, np.float32)
         starts = np.empty(longest * LANES, np.int64)
         while True:
@@ -73,7 +75,7 @@ def solve_short(
             size = (n + TILE - 1) // TILE * TILE
             for j in range(size):
                 own = slice(j * LANES, (j + 1) * LANES)
-                _observe(order, begin, end, indptr, indices, weights, j, dim, starts[own], roots[own])
+                _observe(order, begin, end, indptr, indices, weights, j, dim, starts[own], roots[own], aims[own])
             for j in range(size):
                 own = slice(j * LANES, (j + 1) * LANES)
                 if j + 1 < size:
@@ -84,7 +86,7 @@ def solve_short(
             lower[: size * size * LANES] = 0.0
             _add_gram(z, dim, dim, lower, size)
             _factor(lower, size)
-            right[: size * LANES] = roots[: size * LANES]
+            right[: size * LANES] = aims[: size * LANES]
             _substitute(lower, right, size)
             solved[:] = 0.0
             for j in range(n):
@@ -96,7 +98,7 @@ def solve_short(
                 u = order[begin + lane]
                 total = np.float32(0.0)
                 for j in range(n):
-                    total += roots[j * LANES + lane] * right[j * LANES + lane]
+                    total += aims[j * LANES + lane] * right[j * LANES + lane]
                 value[u] = total
                 for f in range(dim):
                     rows[u, f] = solved[f * LANES + lane]
@@ -130,6 +132,7 @@ def solve_long(
         solved = np.empty(dim * LANES, np.float32)
         starts = np.empty(LANES, np.int64)
         root = np.empty(LANES, np.float32)
+        aim = np.empty(LANES, np.float32)
         total = np.empty(LANES, np.float32)
         while True:
             batch = batches - 1 - take(taken)
@@ -145,12 +148,12 @@ def solve_long(
             for chunk in range(0, n, _CHUNK):
                 count = min(_CHUNK, n - chunk)
                 for k in range(count):
-                    _observe(order, begin, end, indptr, indices, weights, chunk + k, dim, starts, root)
+                    _observe(order, begin, end, indptr, indices, weights, chunk + k, dim, starts, root, aim)
                     for f in range(0, dim, LANES):
                         gather(flat, starts, f, scales, root, z, (f * _CHUNK + k) * LANES, _CHUNK * LANES)
-                    add_product(total, 0, root, 0, root, 0)
+                    add_product(total, 0, aim, 0, aim, 0)
                     for f in range(dim):
-                        add_product(target, f * LANES, z, (f * _CHUNK + k) * LANES, root, 0)
+                        add_product(target, f * LANES, z, (f * _CHUNK + k) * LANES, aim, 0)
                 _add_gram(z, _CHUNK, count, lower, dim)
             _factor(lower, dim)
             solved[:] = target
@@ -189,16 +192,20 @@ def _observe(
     dim: int,
     starts: I64,
     root: F32,
+    aim: F32,
 ) -> None:
-    """Of each lane's row, observation j: where its vector starts, and the root of its weight; 0 beyond the last."""
+    """Of each lane's row, observation j: where its vector starts, and sqrt(w) and t; 0 beyond the last."""
     for lane in range(LANES):
         starts[lane] = 0
         root[lane] = 0.0
+        aim[lane] = 0.0
         if begin + lane < end:
             at = indptr[order[begin + lane]] + j
             if at < indptr[order[begin + lane] + 1]:
                 starts[lane] = np.int64(indices[at]) * dim
-                root[lane] = np.sqrt(weights[at])
+                root[lane] = np.sqrt(abs(weights[at]))
+                if weights[at] > 0:
+                    aim[lane] = root[lane]
 
 
 @numba.njit(fastmath=True, cache=True)

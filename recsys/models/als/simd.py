@@ -122,20 +122,20 @@ def _sweep(
     weights: Any,
     at: Any,
     query: Any,
-    level: Any,
+    levels: Any,
     slope: Any,
     out: Any,
     into: Any,
     dim: Any,
 ) -> Any:
-    """For the eight rows y = table[starts[at + n]:][:dim]: out[at + n] = weights[at + n] * (level + slope * y'query),
-    and into += sum of out[at + n] * y.
+    """For the eight rows y = table[starts[at + n]:][:dim]: out[at + n] = weights[at + n] * (levels[at + n] +
+    slope * y'query), and into += sum of out[at + n] * y.
 
-    starts: int64; level and slope: float32; dim: a multiple of 16.
+    starts: int64; slope: float32; dim: a multiple of 16.
     """
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        table, starts, weights, at, query, level, slope, out, into, dim = (
+        table, starts, weights, at, query, levels, slope, out, into, dim = (
             _of(context, builder, signature, values, n) for n in range(10)
         )
         rows = _rows(builder, table, starts, at)
@@ -146,7 +146,7 @@ def _sweep(
                 product = builder.fmul(_load(builder, builder.gep(row, [f])), asked, flags=_FAST)
                 following.append(builder.fadd(total, product, flags=_FAST))
         bent = builder.fmul(_spread(builder, slope), _summed(builder, sums), flags=_FAST)
-        bent = builder.fadd(bent, _spread(builder, level), flags=_FAST)
+        bent = builder.fadd(bent, _load(builder, builder.gep(levels, [at]), ROWS), flags=_FAST)
         bent = builder.fmul(bent, _load(builder, builder.gep(weights, [at]), ROWS), flags=_FAST)
         _store(builder, bent, builder.gep(out, [at]))
         wide = [builder.shuffle_vector(bent, bent, _mask([n] * LANES)) for n in range(ROWS)]
@@ -160,7 +160,7 @@ def _sweep(
         return context.get_dummy_value()
 
     single = types.float32
-    kinds = (_floats, _integers, _floats, _place, _floats, single, single, _floats, _floats, _place)
+    kinds = (_floats, _integers, _floats, _place, _floats, _floats, single, _floats, _floats, _place)
     return types.void(*kinds), code
 
 

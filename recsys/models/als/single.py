@@ -31,7 +31,7 @@ def improve(
     basis: F32,
     steps: int,
 ) -> None:
-    """`steps` of conjugate gradient on (I + Z'Z) x = Z' sqrt(w), from the present rows, which are still in the basis
+    """`steps` of conjugate gradient on (I + Z'Z) x = Z' t, from the present rows, which are still in the basis
     before the last change: basis (dim, dim) turns them. value: each row's part of the objective at the end."""
     dim = table.shape[1]
     flat = table.ravel()
@@ -42,6 +42,7 @@ def improve(
     for _ in numba.prange(strands):
         starts = np.zeros(longest, np.int64)
         weight = np.zeros(longest, np.float32)
+        aims, zeros = np.zeros(longest, np.float32), np.zeros(longest, np.float32)
         gaps = np.empty(longest, np.float32)
         scale, x = np.empty(dim, np.float32), np.empty(dim, np.float32)
         query, product = np.empty(dim, np.float32), np.empty(dim, np.float32)
@@ -61,7 +62,8 @@ def improve(
                 n = indptr[u + 1] - indptr[u]
                 for j in range((n + ROWS - 1) // ROWS * ROWS):
                     starts[j] = np.int64(indices[indptr[u] + j]) * dim if j < n else 0
-                    weight[j] = weights[indptr[u] + j] if j < n else zero
+                    weight[j] = abs(weights[indptr[u] + j]) if j < n else zero
+                    aims[j] = one if j < n and weights[indptr[u] + j] > zero else zero
                 for j in range(0, min(n, _AHEAD), ROWS):
                     fetch(flat, starts, j, dim)
                 for f in range(dim):
@@ -72,7 +74,7 @@ def improve(
                 for j in range(0, n, ROWS):
                     if j + _AHEAD < n:
                         fetch(flat, starts, j + _AHEAD, dim)
-                    sweep(flat, starts, weight, j, query, one, -one, gaps, product, dim)
+                    sweep(flat, starts, weight, j, query, aims, -one, gaps, product, dim)
                 total, squared = zero, zero
                 for j in range(n):
                     total += gaps[j] * gaps[j] / weight[j]
@@ -88,7 +90,7 @@ def improve(
                         query[f] = direction[f] * scale[f]
                         product[f] = zero
                     for j in range(0, n, ROWS):
-                        sweep(flat, starts, weight, j, query, zero, one, gaps, product, dim)
+                        sweep(flat, starts, weight, j, query, zeros, one, gaps, product, dim)
                     curvature, fresh = zero, zero
                     for f in range(dim):
                         product[f] = direction[f] + product[f] * scale[f]
@@ -140,32 +142,32 @@ def _alone(indices: I32, weights: F32, table: F32, spectrum: F32, ridge: float) 
     dim = len(spectrum)
     scale = np.float32(1.0) / np.sqrt(spectrum + ridge)
     if len(indices) < dim:
-        z, root = _scaled(indices, weights, table, scale)
-        solved = root.copy()
+        z, aim = _scaled(indices, weights, table, scale)
+        solved = aim.copy()
         _solve(np.dot(z, z.T), solved)
-        return scale * np.dot(solved, z), np.dot(root, solved)
+        return scale * np.dot(solved, z), np.dot(aim, solved)
     matrix = np.zeros((dim, dim), np.float32)
     target = np.zeros(dim, np.float32)
     for start in range(0, len(indices), _CHUNK):
         stop = start + _CHUNK
-        z, root = _scaled(indices[start:stop], weights[start:stop], table, scale)
+        z, aim = _scaled(indices[start:stop], weights[start:stop], table, scale)
         matrix += np.dot(z.T, z)
-        target += np.dot(root, z)
+        target += np.dot(aim, z)
     solved = target.copy()
     _solve(matrix, solved)
-    return scale * solved, weights.sum() - np.dot(target, solved)
+    return scale * solved, np.maximum(weights, np.float32(0.0)).sum() - np.dot(target, solved)
 
 
 @numba.njit(fastmath=True, cache=True)
 def _scaled(indices: I32, weights: F32, table: F32, scale: F32) -> tuple[F32, F32]:
-    """Z (n, dim), and the roots of the weights (n,)."""
-    root = np.sqrt(weights)
+    """Z (n, dim), and t (n,)."""
+    root = np.sqrt(np.abs(weights))
     z = np.empty((len(indices), len(scale)), np.float32)
     for j in range(len(indices)):
         y = table[indices[j]]
         for f in range(len(scale)):
             z[j, f] = y[f] * scale[f] * root[j]
-    return z, root
+    return z, np.where(weights > np.float32(0.0), root, np.float32(0.0))
 
 
 @numba.njit(fastmath=True, cache=True)

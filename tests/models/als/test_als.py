@@ -295,7 +295,7 @@ def test_known_item_rows_start_a_run_and_the_basis_is_theirs() -> None:
     assert abs(after.items - before.items).max() < 0.02 * abs(before.items).max()
     fresh = before.items.copy()
     fresh[3] = 0
-    rows = ALS(model.settings)._initial(data, model._sides(data)[1], 2, fresh)
+    rows = ALS(model.settings)._initial(data, 2, fresh)
     assert rows.shape == (30, 16)
     np.testing.assert_array_equal(np.delete(rows[:, :8], 3, 0), np.delete(before.items, 3, 0))
     assert 0 < abs(rows[3, :8]).max() < 0.5

@@ -9,6 +9,8 @@ import pytest
 
 from recsys.bundle.manifest import read_manifest
 from recsys.bundle.write import publish
+from recsys.errors import SettingError
+from recsys.pipelines.run.settings import load_settings
 from tests.helpers.command_line import TINY, answer, recsys
 from tests.helpers.seen import DAY, NAMES, STATED, made
 from tests.helpers.service import running
@@ -49,6 +51,28 @@ def test_a_run_with_a_policy_by_event_type_has_the_own_row_and_states_it_in_its_
     found = again["metrics"]
     own = found.get("ndcg_at_10") or next(iter(found.values()))["ndcg_at_10"]
     assert own["mean"] == pytest.approx(said["metrics"]["als"]["ndcg_at_10"]["mean"])
+
+
+@pytest.mark.parametrize(
+    ("seen", "hopeless"),
+    [
+        (["seen=exclude"], True),
+        (["prepare.target_event=buy"], True),
+        (["prepare.target_event=buy", 'seen={events=["view"]}'], False),
+        (['seen={events=["view"]}'], False),
+        (['seen={events={buy="allow"}}'], False),
+        (['seen={events={buy="exclude"}}'], True),
+        (['seen={domains={food="allow"}}'], False),
+        ([f"seen={SEEN}"], False),
+    ],
+)
+def test_repeats_that_no_answer_may_hold_are_refused(seen: list[str], hopeless: bool) -> None:
+    assert load_settings(None, seen).split.repeats is False
+    if hopeless:
+        with pytest.raises(SettingError, match="none can be hit"):
+            load_settings(None, [*seen, "split.repeats=true"])
+    else:
+        assert load_settings(None, [*seen, "split.repeats=true"]).split.repeats
 
 
 @pytest.mark.parametrize("model", ["ease", "own_history"])
