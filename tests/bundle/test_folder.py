@@ -93,7 +93,7 @@ def test_the_manifest_tells_where_the_bundle_comes_from(written):
     assert manifest["space_id"] == MADE.embeddings.encoder.space_id
     assert (manifest["kind"], manifest["dim"], manifest["metric"]) == ("solve", 8, "inner_product")
     assert manifest["counts"] == {"items": 40, "items_with_vector": 39, "users": 30, "events": 180}
-    assert manifest["index"] == {"factory": "Flat", "recall": 1.0}
+    assert manifest["index"] == {"factory": "Flat", "recall": 1.0, "ndcg": 1.0}
     assert manifest["seen"] == "exclude"
     assert manifest["lineage"] == {"seed": 1, "data": "made by hand"}
     assert set(manifest["versions"]) == {"recsys", "numpy", "faiss-cpu"}

@@ -286,7 +286,7 @@ def test_the_settings_of_a_run_are_applied_before_its_split(tmp_path: Path) -> N
         word for role in ("user who", "item what", "time at", "event type", "weight stars") for word in role.split()
     ]
     options = [f"--{word}-col" if at % 2 == 0 else word for at, word in enumerate(names)]
-    rules = ["prepare.min_user_events=2", "prepare.min_rating=1", "split.repeats=true"]
+    rules = ["prepare.min_user_events=2", "prepare.min_rating=1", "split.repeats=true", "seen=allow"]
     said = CliRunner().invoke(main, ["train", str(tmp_path / "log.csv"), *options, *rules, "--dry-run", "--json"])
     assert said.exit_code == 0, said.output
     shown = json.loads(said.stdout)
