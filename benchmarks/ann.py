@@ -20,6 +20,7 @@ import click
 import faiss
 import numpy as np
 
+from benchmarks.answer import clusters
 from benchmarks.results import report, written
 from recsys.arrays import F32, I64
 from recsys.encoders.encoder import Constant
@@ -49,11 +50,7 @@ def vectors_of(name: str) -> tuple[F32, F32]:
     """Item vectors, and those of people who ask."""
     random = np.random.default_rng(0)
     if name == "skewed":
-        centres = random.standard_normal((1_000, DIM), np.float32)
-        items = centres[random.integers(1_000, size=1_000_000)] + random.standard_normal((1_000_000, DIM), np.float32)
-        items *= random.lognormal(0, 0.5, (len(items), 1)).astype(np.float32)
-        people = centres[random.integers(1_000, size=QUESTIONS)] + random.standard_normal((QUESTIONS, DIM), np.float32)
-        return items, people
+        return clusters(1_000_000, QUESTIONS)[:2]
     world = ["world.users=60000", "world.items=300000"] if name == "world" else []
     run = prepare(load_settings(None, world, data=name), Steps(quiet=True))
     learned: Any = make_model("als", {"dim": DIM, "epochs": 5}).fit(run.holdout.train, seed=1)

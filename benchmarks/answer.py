@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import faiss
@@ -55,14 +55,16 @@ class Plain(BaseModel):
     items: list[Item]
 
 
-def made(n_items: int, n_users: int, folder: Path) -> Bundle:
-    """A bundle of random vectors, with titles and histories."""
+def made(n_items: int, n_users: int, folder: Path, *, clustered: bool = False) -> Bundle:
+    """A bundle of random vectors, with titles and histories; clustered: as those of `clusters`."""
     random = np.random.default_rng(0)
     items = random.standard_normal((n_items, DIM), np.float32)
+    table = random.standard_normal((n_users, DIM), np.float32)
     had = random.integers(n_items, size=n_users * EVENTS).astype(np.int32)
+    if clustered:
+        items, table, had = clusters(n_items, n_users)
     histories = Histories(Ragged(offsets_of(np.full(n_users, EVENTS)), had), time=np.arange(len(had)))
     weights: dict[str, Any] = {"regularization": 0.01, "unobserved_weight": 0.1, "exponent": 1.0}
-    table = random.standard_normal((n_users, DIM), np.float32)
     content = Content(
         name="als",
         embeddings=Embeddings(items, Solve(items, items.T @ items, table, **weights)),
@@ -76,6 +78,30 @@ def made(n_items: int, n_users: int, folder: Path) -> Bundle:
         lineage={},
     )
     return load(write(folder, content))
+
+
+class Clusters(NamedTuple):
+    """Items in clusters, people near the same centres, and what they had: `EVENTS` items each of their own cluster."""
+
+    items: F32
+    people: F32
+    had: I32
+
+
+def clusters(n_items: int, n_users: int) -> Clusters:
+    """A thousand clusters, half as wide as they are apart, in which the lengths of items are lognormal."""
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((1_000, DIM), np.float32)
+    of_item, of_user = np.sort(random.integers(1_000, size=n_items)), random.integers(1_000, size=n_users)
+    items = centres[of_item] + 0.5 * random.standard_normal((n_items, DIM), np.float32)
+    items *= random.lognormal(0, 0.5, (n_items, 1)).astype(np.float32)
+    people = centres[of_user] + 0.5 * random.standard_normal((n_users, DIM), np.float32)
+    start, stop = (np.searchsorted(of_item, of_user, side)[:, None] for side in ("left", "right"))
+    had = (start + random.random((n_users, EVENTS)) * np.maximum(stop - start, 1)).astype(np.int32)
+    order = random.permutation(n_items)  # items of a cluster lie anywhere
+    place = np.empty(n_items, np.int32)
+    place[order] = np.arange(n_items)
+    return Clusters(items[order], people, place[np.minimum(had, n_items - 1)].ravel())
 
 
 def in_turn(ways: dict[str, Callable[[int], object]]) -> dict[str, float]:

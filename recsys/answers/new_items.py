@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from recsys.answers.person import table_of
 from recsys.answers.question import MAX_K, Suggestion
@@ -19,10 +18,13 @@ from recsys.errors import DataError, RequestError
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.embeddings import Embeddings
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _BLOCK = 1 << 14  # items encoded at a time
 
 
-def encoded_items(bundle: Bundle, described: pa.Table, progress: Progress = silent) -> F32:
+def encoded_items(bundle: Bundle, described: "pa.Table", progress: Progress = silent) -> F32:
     """float32 (n, dim), in the space of the bundle's item vectors, for items with these columns (docs/features.md).
 
     Raises RequestError where the model has no item encoder or learned from none of the columns, WrongValueError on a
@@ -83,7 +85,7 @@ class Extended(NamedTuple):
 
 
 def with_items(
-    bundle: Bundle, ids: Sequence[str], catalogue: pa.Table, described: pa.Table, progress: Progress = silent
+    bundle: Bundle, ids: Sequence[str], catalogue: "pa.Table", described: "pa.Table", progress: Progress = silent
 ) -> Extended:
     """The content of `bundle` with further items, each at the place that its features give it.
 
@@ -94,7 +96,7 @@ def with_items(
     """
     fresh = np.flatnonzero(bundle.item_ids.indices(ids) < 0)
     try:
-        vectors = encoded_items(bundle, described.take(pa.array(fresh)), progress)
+        vectors = encoded_items(bundle, described.take(fresh), progress)
     except WrongValueError as error:
         row = int(fresh[error.row])
         raise error.at(f"row {row + 1}", row) from None
@@ -106,7 +108,7 @@ def with_items(
         bundle.content(),
         embeddings=Embeddings(items, bundle.encoder, bundle.item_encoder),
         item_ids=bundle.item_ids.extended([ids[int(row)] for row in fresh]),
-        catalogue=bundle.catalogue.followed_by(Catalogue.of(catalogue.take(pa.array(fresh)))),
+        catalogue=bundle.catalogue.followed_by(Catalogue.of(catalogue.take(fresh))),
         fallback=np.concatenate([bundle.recommender.fallback, new]),
         lineage=lineage,
     )

@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from recsys.answers.question import Event, Question
 from recsys.arrays import F32, I32, I64, Array, Bool, Ragged
@@ -14,6 +13,9 @@ from recsys.encoders.users import Users
 from recsys.errors import RequestError
 from recsys.history import Histories, merged
 from recsys.retrieval.seen import SeenPolicy
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def stored_users(bundle: Bundle, rows: Array, now: int | None = None) -> Users:
@@ -111,7 +113,7 @@ def _brought(bundle: Bundle, question: Question, items: I32, usable: I64, past: 
     )
 
 
-def _features(question: Question) -> pa.Table | None:
+def _features(question: Question) -> "pa.Table | None":
     """One row of what the question says of the person."""
     return table_of([question.features]) if question.features else None
 
@@ -144,8 +146,10 @@ def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) ->
     return None if allowed is None else Ragged.of([allowed])
 
 
-def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def table_of(rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
     """Raw columns from rows of a request, each {column: value}. Raises RequestError on values of mixed kinds."""
+    import pyarrow as pa  # heavy, and most questions have no features
+
     names = dict.fromkeys(name for row in rows for name in row)
     try:
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})

@@ -1,10 +1,9 @@
 """The encoder that adds up a history: a sum of one vector for each event."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pyarrow as pa
 
 from recsys.arrays import F32, Bool, blocks_of
 from recsys.encoders.encoder import (
@@ -20,6 +19,9 @@ from recsys.encoders.encoder import (
 from recsys.encoders.stand_ins import StandIns
 from recsys.encoders.users import Users
 from recsys.history import Histories
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _BLOCK_BYTES = 64 << 20
 
@@ -82,7 +84,7 @@ class Bag:
     def usable(self, histories: Histories) -> Bool:
         return self.stand_ins.usable(histories)
 
-    def unread(self, described: pa.Table) -> list[str]:
+    def unread(self, described: "pa.Table") -> list[str]:
         return list(described.column_names)
 
     def encode(self, users: Users) -> Encoded:

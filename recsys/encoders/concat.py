@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-import pyarrow as pa
 
 from recsys.arrays import F32, Bool
 from recsys.encoders.encoder import (
@@ -21,6 +20,9 @@ from recsys.encoders.encoder import (
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
 from recsys.history import Histories
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Concat:
@@ -69,7 +71,7 @@ class Concat:
         usable = [part.usable(histories) for part, weight in zip(self.parts, self.weights, strict=True) if weight]
         return np.any(usable, axis=0) if usable else np.zeros(len(histories), bool)
 
-    def unread(self, described: pa.Table) -> list[str]:
+    def unread(self, described: "pa.Table") -> list[str]:
         """What no part with a weight makes anything of."""
         parts = [part.unread(described) for part, weight in zip(self.parts, self.weights, strict=True) if weight]
         return [name for name in described.column_names if all(name in unread for unread in parts)]

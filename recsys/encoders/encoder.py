@@ -10,16 +10,18 @@ from hashlib import sha256
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
-import pyarrow as pa
 
 from recsys import durable
 from recsys.arrays import F32, I8, Array, Bool
 from recsys.encoders.users import Users
 from recsys.errors import BundleError
 from recsys.history import Histories
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 USER_ROW, HISTORY, FEATURES, FALLBACK = 0, 1, 2, 3  # what an answer comes from, the most personal first
 SOURCES = ("known", "history", "features", "fallback")
@@ -92,7 +94,7 @@ class Encoder(Protocol):
         """(nnz,): which events it looks at: not those of weight 0, nor of items that it did not learn, and of those
         below 0 only where it `needs` dislikes."""
 
-    def unread(self, described: pa.Table) -> list[str]:
+    def unread(self, described: "pa.Table") -> list[str]:
         """The columns of people's features of which it makes nothing: not learned from, or of values never seen."""
 
     def encode(self, users: Users) -> Encoded:
@@ -138,7 +140,7 @@ class Constant:
     def usable(self, histories: Histories) -> Bool:
         return np.ones(len(histories), bool)  # none is left out of what is the same for everyone
 
-    def unread(self, described: pa.Table) -> list[str]:
+    def unread(self, described: "pa.Table") -> list[str]:
         return list(described.column_names)
 
     def encode(self, users: Users) -> Encoded:
@@ -197,7 +199,7 @@ class ItemEncoder(Protocol):
     def columns(self) -> list[str]:
         """The columns that it learned from."""
 
-    def encode(self, features: pa.Table) -> F32:
+    def encode(self, features: "pa.Table") -> F32:
         """float32 (n, dim) for n items with these raw columns; what is missing or unknown is as training learned it."""
 
     def save(self, folder: Path) -> None:

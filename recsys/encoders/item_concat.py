@@ -4,15 +4,17 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-import pyarrow as pa
 
 from recsys import durable
 from recsys.arrays import F32, Array
 from recsys.encoders.encoder import ItemEncoder, load_item_encoder
 from recsys.errors import ModelError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _NEIGHBOURS = 20
 _TINY = np.float32(1e-12)
@@ -43,7 +45,7 @@ class ItemConcat:
     def columns(self) -> list[str]:
         return list(dict.fromkeys(column for part in self.parts if part is not None for column in part.columns))
 
-    def encode(self, features: pa.Table) -> F32:
+    def encode(self, features: "pa.Table") -> F32:
         vectors = np.zeros((features.num_rows, self.items.shape[1]), np.float32)
         for part, columns in zip(self.parts, self._spans(), strict=True):
             if part is not None:

@@ -3,10 +3,9 @@
 import json
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-import pyarrow as pa
 
 from recsys import durable
 from recsys.arrays import F32
@@ -14,6 +13,9 @@ from recsys.encoders.features import Features
 from recsys.encoders.towers.bag_net import BagNet
 from recsys.encoders.towers.inputs import Inputs
 from recsys.encoders.towers.layout import ItemLayout
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class ItemTower:
@@ -31,7 +33,7 @@ class ItemTower:
     def columns(self) -> list[str]:
         return [column.column for column in self.features.columns]
 
-    def encode(self, features: pa.Table) -> F32:
+    def encode(self, features: "pa.Table") -> F32:
         """float32 (n, dim) for items with these raw columns, as `Features.encoded` reads them."""
         n = features.num_rows
         return self.net.vectors(Inputs(np.full(n, -1, np.int32), features=self.features.encoded(features, n)))

@@ -1,10 +1,9 @@
 """The encoder of implicit ALS: a user's vector is the ridge regression on their history."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pyarrow as pa
 
 from recsys.arrays import F32, I64, Bool, Ragged
 from recsys.encoders.encoder import (
@@ -19,6 +18,9 @@ from recsys.encoders.encoder import (
 )
 from recsys.encoders.users import Users
 from recsys.history import Histories
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _BLOCK_BYTES = 64 << 20
 
@@ -102,7 +104,7 @@ class Solve:
         usable: Bool = (histories.items.values < len(self.inputs)) & (histories.weight != 0)
         return usable
 
-    def unread(self, described: pa.Table) -> list[str]:
+    def unread(self, described: "pa.Table") -> list[str]:
         return list(described.column_names)
 
     def encode(self, users: Users) -> Encoded:

@@ -2,10 +2,9 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pyarrow as pa
 
 from recsys import durable
 from recsys.arrays import F32, I8, Bool, Ragged
@@ -28,6 +27,9 @@ from recsys.encoders.towers.layout import UserLayout
 from recsys.encoders.towers.net import Net, load_net
 from recsys.encoders.users import Users
 from recsys.history import Histories
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class UserTower:
@@ -117,7 +119,7 @@ class UserTower:
         which = np.where((users.index >= 0) & (users.index < nobody), users.index, nobody)
         return self.known.take(which), which < nobody
 
-    def unread(self, described: pa.Table) -> list[str]:
+    def unread(self, described: "pa.Table") -> list[str]:
         if self.features is None:
             return list(described.column_names)
         return [name for name, told in self.features.told(described).items() if not told.any()]

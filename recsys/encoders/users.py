@@ -1,12 +1,15 @@
 """What is known of the users that a question is about."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from recsys.arrays import F32, I32, I64, Array, Bool, Ragged
 from recsys.history import Histories
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +27,7 @@ class Users:
     index: I32
     history: Histories
     now: I64 | None = None
-    features: pa.Table | None = None
+    features: "pa.Table | None" = None
     domain: I32 | None = None
     fresh: Bool | None = None
 
@@ -71,7 +74,7 @@ class Users:
             self.index[rows],
             self.history.take(rows),
             None if self.now is None else self.now[rows],
-            None if self.features is None else self.features.take(pa.array(rows)),
+            None if self.features is None else self.features.take(rows),
             None if self.domain is None else self.domain[rows],
             None if self.fresh is None else self.fresh[rows],
         )

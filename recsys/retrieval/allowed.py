@@ -25,6 +25,16 @@ class Allowed:
     count: int
     few: I32 | None
 
+    def few_without(self, items: Array) -> I32:
+        """The few without these items."""
+        assert self.few is not None
+        if not len(self.few) or not len(items):
+            return self.few
+        at = np.minimum(self.few.searchsorted(items), len(self.few) - 1)
+        left = np.ones(len(self.few), bool)
+        left[at[self.few[at] == items]] = False
+        return self.few[left]
+
     def without(self, items: Array) -> U8:
         """The bits with those of these items cleared."""
         bits = self.bits.copy()

@@ -26,7 +26,11 @@ KNOWN, FOLDED_IN, THREE_EVENTS = "known", "fold-in", "three events"
 SHARES = (0.9, 0.5, 0.2, 0.1, 0.05, 0.02)  # of items that a rule allows, at which an effort is sought
 _FASTER = 0.8  # of the scan's time: an index that needs more is not worth what it may miss
 _AT_SHARES = 100  # people who are asked at each share
-_FETCH = {"SQ8": (1.5,), "SQfp16": (1.1,), "x4fs": (2.0, 4.0)}  # candidates an item where few bits of a number are kept
+_FETCH = {
+    "SQ8": (1.5,),
+    "SQfp16": (1.1,),
+    "x4fs": (2.0, 4.0, 8.0),
+}  # candidates an item where few bits of a number are kept
 
 
 class Quality(NamedTuple):

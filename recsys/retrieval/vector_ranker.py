@@ -103,7 +103,7 @@ class VectorRanker:
         assert self.index is not None
         allowed = self._allowed.of(available, None if among is None else among.values)
         if allowed.few is not None:
-            return self._scan_few(vector[0], k, np.setdiff1d(allowed.few, forbid.values))
+            return self._scan_few(vector[0], k, allowed.few_without(forbid.values))
         bits, fetch = allowed.without(forbid.values), min(k + 1, self.n_items)
         if isinstance(self.index, Approximate):
             found = self._approximated(self.index, vector, fetch, bits, allowed, forbid)
