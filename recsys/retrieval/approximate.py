@@ -113,13 +113,17 @@ class Approximate:
 
     def search(self, vectors: F32, k: int, allowed: U8 | None = None, effort: int | None = None) -> tuple[F32, I64]:
         """As `Index.search`, most of the best k. effort: in place of that of the settings."""
-        fetch = min(len(self.items), int(np.ceil(k * self.settings.fetch)))
+        fetch = min(len(self.items), self._candidates(k))
         parameters = self._parameters(fetch, allowed, self.settings.effort if effort is None else effort)
         _, rows = self.index.search(np.ascontiguousarray(vectors, np.float32), fetch, params=parameters)
         scores = np.matmul(self.items[rows], vectors[:, :, None])[..., 0]
         scores[rows < 0] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+
+    def _candidates(self, k: int) -> int:
+        """How many to find for k: where few bits of a number are kept never fewer than it was measured with."""
+        return k if self.settings.fetch == 1 else int(np.ceil(max(k, self.settings.k) * self.settings.fetch))
 
     def _parameters(self, fetch: int, allowed: U8 | None, effort: int) -> Any:
         selector = None if allowed is None else faiss.IDSelectorBitmap(allowed)
