@@ -56,7 +56,7 @@ def tuned(n_items: int, people: int, folder: Path) -> Bundle:
     """A bundle of so many items, with the index that the tuner chooses among inverted files."""
     plain = made(n_items, USERS, folder / "plain", clustered=True)
     content = plain.content()
-    names = [name for name in factories(n_items, DIM) if name.startswith("IVF") and not name.endswith("Flat")]
+    names = [name for name in factories(n_items, DIM) if name.startswith("IVF") and not name.endswith("Flat")][::-1]
     found = tune_index(exact_recommender(content), content.histories, people=people, names=names)
     for trial in found.trials:
         print(trial.settings.factory, trial.settings.effort, trial.quality["all"], f"{trial.p50_ms:.3f} ms", flush=True)

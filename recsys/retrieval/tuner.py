@@ -25,6 +25,7 @@ from recsys.seeding import generator
 KNOWN, FOLDED_IN, THREE_EVENTS = "known", "fold-in", "three events"
 SHARES = (0.9, 0.5, 0.2, 0.1, 0.05, 0.02)  # of items that a rule allows, at which an effort is sought
 _FASTER = 0.8  # of the scan's time: an index that needs more is not worth what it may miss
+_HOPELESS = 1.5  # times the soonest that finds enough: what takes longer is not tried with more effort
 _AT_SHARES = 100  # people who are asked at each share
 _FETCH = {
     "SQ8": (1.5,),
@@ -160,7 +161,8 @@ def tune_index(
     names = [FLAT, *(name for name in names or factories(*ranker.items.shape) if name != FLAT)]
     trials: list[Trial] = []
     for at, name in enumerate(names):
-        trials += _tried(exact, ranker, wanted, name, asked)
+        limit = _HOPELESS * min((trial.p50_ms for trial in trials if trial.meets), default=np.inf)
+        trials += _tried(exact, ranker, wanted, name, asked, limit)
         progress(Step("trying indexes", at + 1, len(names)))
     if not trials:  # nobody has a vector
         return Tuned([], wanted, {})
@@ -179,9 +181,14 @@ def made(ranker: VectorRanker, settings: IndexSettings) -> Index:
 
 
 def _tried(
-    exact: Recommender, ranker: VectorRanker, wanted: IndexSettings, name: str, people: Mapping[str, Users]
+    exact: Recommender,
+    ranker: VectorRanker,
+    wanted: IndexSettings,
+    name: str,
+    people: Mapping[str, Users],
+    limit_ms: float,
 ) -> list[Trial]:
-    """The trials of one kind of index: with rising effort, where it has any, until it finds enough."""
+    """The trials of one kind of index: with rising effort, if it has any, until it finds enough or takes too long."""
     settings = replace_settings(wanted, factory=name)
     start = time.perf_counter()
     index, trials = made(ranker, settings), list[Trial]()
@@ -195,8 +202,10 @@ def _tried(
             if not len(seconds):
                 return trials
             p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
-            trials.append(Trial(tried, quality, float(p50), float(p99), len(seconds) / seconds.sum(), build_s, mib))
-            if trials[-1].meets:
+            trials.append(
+                Trial(tried, quality, float(p50), float(p99), len(seconds) / float(seconds.sum()), build_s, mib)
+            )
+            if trials[-1].meets or p50 > limit_ms:
                 break
     return trials
 

@@ -31,6 +31,7 @@ def test_it_publishes_what_it_chose_and_tells_how_it_chose(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tuner, "_FASTER", float("inf"))
+    monkeypatch.setattr(tuner, "_HOPELESS", float("inf"))
     before = current(root)
     found = tuned(root, ASKED, quiet=False)
     after = current(root)
@@ -58,6 +59,7 @@ def test_it_leaves_the_scan_where_nothing_is_faster(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tuner, "_FASTER", 0.0)
+    monkeypatch.setattr(tuner, "_HOPELESS", float("inf"))
     before = current(root)
     tuned(root, ASKED, quiet=False)
     assert current(root) == before

@@ -62,18 +62,21 @@ def test_recall_is_counted_as_a_slow_loop_counts_it() -> None:
 def test_the_scan_stays_where_nothing_is_faster_or_nothing_finds_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = exact_recommender(MADE)
     monkeypatch.setattr(tuner, "_FASTER", 0.0)
+    monkeypatch.setattr(tuner, "_HOPELESS", float("inf"))
     found = tune_index(exact, MADE.histories, people=20, names=["SQfp16", "IVF32,Flat"])
     assert found.chosen.exact
     assert found.measured["all"].recall == 1
     assert [trial.settings.factory for trial in found.trials][:2] == ["Flat", "SQfp16"]
     assert found.trials[-1].meets
     monkeypatch.setattr(tuner, "_FASTER", np.inf)
+    monkeypatch.setattr(tuner, "_HOPELESS", float("inf"))
     monkeypatch.setattr(tuner, "reaches", lambda settings, quality: False)
     assert tune_index(exact, MADE.histories, people=20, names=["SQfp16"]).chosen.exact
 
 
 def test_what_is_taken_finds_enough_for_others_and_its_effort_was_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuner, "_FASTER", np.inf)
+    monkeypatch.setattr(tuner, "_HOPELESS", float("inf"))
     steps: list[Any] = []
     wanted = IndexSettings(k=50, target=0.95, target_p5=0.8)
     found = tune_index(
