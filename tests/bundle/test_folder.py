@@ -20,7 +20,7 @@ from recsys.errors import BundleError
 from tests.helpers.bundles import START, content, exact, is_mapped, single
 
 MADE = content()
-OLD = Path(__file__).parents[1] / "bundles"  # format 1, written before a bundle could hold weights
+OLD = Path(__file__).parents[1] / "bundles"  # as earlier versions wrote them
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,22 @@ def test_a_bundle_of_an_earlier_version_loads_and_weighs_every_event_alike(name)
     users = Users.unknown(loaded.histories)
     ids, _ = single(loaded.recommender, replace(users, now=np.full(12, START)), 5)
     assert (ids >= 0).all()
+
+
+def test_a_bundle_of_format_2_loads_with_its_index_and_says_what_it_said_when_it_was_written():
+    loaded = bundle.load(OLD / "format_2")  # its golden questions are asked
+    assert (loaded.manifest["format"], loaded.manifest["index"]["factory"]) == (2, "IVF16,SQ8")
+    assert not loaded.recommender.ranker.index.exact
+    assert (len(loaded.item_ids), len(loaded.user_ids), len(loaded.histories)) == (700, 12, 48)
+    catalogue = loaded.catalogue
+    assert [catalogue.title(item) for item in (0, 1, 2)] == ["Title 0", None, "Title 2"]
+    assert [catalogue.domain(item) for item in (0, 1)] == ["films", "books"]
+    assert [catalogue.categories(item) for item in (0, 1)] == [[], ["c1"]]
+    assert np.flatnonzero(~catalogue.availability.at(1_900_000_000)).tolist() == [*range(0, 5, 2), 5, *range(6, 700, 2)]
+    assert [loaded.event_names[event] for event in loaded.histories.event[:2]] == ["view", "buy"]
+    assert json.loads(loaded.shown[1] + "}") == {"item_id": "i1", "title": None}
+    answer = loaded.recommender.recommend(Users.known(np.arange(12), loaded.histories, np.full(12, START)), 20)
+    assert (answer.ids >= 0).all()
 
 
 @pytest.mark.parametrize("name", ["before_weights_plain", "before_weights_typed"])
