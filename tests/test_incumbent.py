@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,13 @@ from benchmarks.incumbent import (
     replayed,
     rows_of,
 )
-from benchmarks.incumbent_systems import Searched
+from benchmarks.incumbent_systems import SYSTEMS, TRIALS, Searched
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.errors import DataError
 from recsys.history import DAY_S
 from recsys.pipelines.console import Steps
+from recsys.pipelines.search.space import searched
 from recsys.testing.toys import dataset, random_log
 
 DAYS = 35
@@ -105,6 +107,18 @@ def test_an_event_from_after_the_night_among_what_is_learned_is_refused(log: Dat
         night_of(replace(log, interactions=planted), start, period_s)
 
 
+@pytest.mark.parametrize("make", SYSTEMS, ids=lambda make: make.name)
+@pytest.mark.parametrize("n_items", [1_000, 100_000])
+def test_every_search_is_one_that_its_learner_takes_within_the_trials_of_all(make: Any, n_items: int) -> None:
+    system = make()
+    system.found = [(0.2, {"name": "als"}), (0.1, {"name": "variational"})]
+    stages = list(system.stages(SimpleNamespace(data=SimpleNamespace(n_items=n_items))))
+    for stage in stages:
+        own = {key: value for key, value in stage.model.items() if key != "name"}
+        assert searched(stage.model["name"], own, stage.space).start is not None
+    assert 0 < sum(stage.trials for stage in stages) <= TRIALS
+
+
 class Popular(Searched):
     """A system without a search, which remembers the last second that it learned from."""
 
@@ -133,7 +147,7 @@ def test_a_replay_learns_each_night_once_and_compares_people_with_themselves(log
     means = found.by_person((AT_NIGHT, ALL, GOAL))
     assert np.allclose(means[int(person[0])], value[person == person[0]].mean())
     assert {*night} == {*range(1, NIGHTS + 1)}
-    rows = rows_of("toy", {"ours": found, "our learner": found, "incumbent": again})
+    rows = rows_of("toy", {"ours": found, "our als": found, "incumbent": again})
     assert {row["difference"] for row in rows if not row["what"].startswith("freshness")} == {0.0}
     assert {"new people", "returning people", "domain films", "after 4 clicks"} <= {row["what"] for row in rows}
 
