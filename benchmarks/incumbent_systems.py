@@ -30,7 +30,7 @@ from recsys.models.registry import make_model
 from recsys.models.search import Choices, Space, Span
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.search.space import searched
-from recsys.pipelines.search.tune import Asked, tune
+from recsys.pipelines.search.tune import Asked, Tuned, tune
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.ranker import Answer
@@ -42,7 +42,7 @@ GOAL = "ndcg_at_20"
 SEED = 1
 _WINDOWS = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0, 365.0, None)  # days of popularity that `Ours` chooses from
 _ALIKE = 0.98  # of the items that implicit answers itself; the others are ties within rounding
-_MANY = 10_000  # items
+_MANY = 10_000_000  # pairs of people and items
 _FEW = 50  # new people in the validation part, below whom the window is chosen by everybody
 
 
@@ -176,13 +176,11 @@ class Searched:
             own = {key: value for key, value in stage.model.items() if key != "name"}
             space = searched(str(stage.model["name"]), own, stage.space)
             tuned = tune(replace(run, settings=settings), space, Asked(stage.trials, metric=GOAL))
-            model = {"name": stage.model["name"], **tuned.model}
-            if model.get("weights") == [
-                1.0,
-                0.0,
-            ]:  # a mixture of one is that one, and is judged once and not each epoch
+            mean, values = _lightest(tuned)
+            model = {"name": stage.model["name"], **(tuned.model if values is None else space.settings(values))}
+            if model.get("weights") == [1.0, 0.0]:  # a mixture of one is that one
                 model = model["parts"][0]
-            self.found.append((tuned.figures["mean"], model))
+            self.found.append((mean, model))
             seconds += sum(trial.facts.get("seconds", 0.0) for trial in tuned.trials)
         mean, model = max(self.found, key=lambda one: one[0])
         tried = {str(model["name"]): mean for mean, model in self.found}
@@ -200,6 +198,18 @@ class Searched:
 
     def answer(self, users: Users, k: int) -> Answer:
         return self._recommender.recommend(users, k)
+
+
+def _lightest(tuned: Tuned) -> tuple[float, Mapping[str, Any] | None]:
+    """The mean of the model to take and, of a search for weights, its values: of the mixtures within one standard error
+    of the best, that with the least weight beside the first part. Elsewhere the best, whose values are None."""
+    weights = [field for field in tuned.best.values if field.startswith("weights.")]
+    if not weights:
+        return tuned.figures["mean"], None
+    error = (tuned.best.facts["high"] - tuned.best.facts["low"]) / 3.92  # standard errors in a 95 % interval
+    close = [one for one in tuned.trials if one.state == "done" and one.mean >= tuned.best.mean - error]
+    lightest = min(close, key=lambda one: sum(one.values[field] for field in weights))
+    return lightest.mean, lightest.values
 
 
 class Incumbent(Searched):
@@ -224,21 +234,23 @@ class OurALS(Searched):
 class Ours(OurALS):
     """What an engineer would switch to: our ALS, factors that follow what is on the rise, or a mixture of both with
     what is popular, whichever is best on the validation part; and the window of popularity that is best there for the
-    unknown. No more trials than the incumbent has, and fewer where there are many items, for a fit takes longer."""
+    unknown. As many trials as the incumbent has."""
 
     name = "ours"
 
     def stages(self, run: Run) -> Iterator[Stage]:
         yield from super().stages(run)
-        rising, mixed = (6, 6) if run.data.n_items <= _MANY else (3, 4)
-        trending = {"name": "variational", "dim": 32, "epochs": 8, "trend_days": 30.0}
-        alone = {"name": "mixture", "parts": [trending, {"name": "popularity"}], "weights": [1.0, 0.0]}
-        space = ["weights.1=0.0", "parts.0.trend_days=15,30,90,none", "parts.0.half_life=none,12,40"]
-        yield Stage(alone, rising, space)
+        if run.data.n_users * run.data.n_items <= _MANY:
+            yield Stage({"name": "variational", "trend_days": 30.0}, 6, ["trend_days=15,30,90,none"])
+        else:  # small, and as a mixture of one: that is judged once and not after each epoch
+            trending = {"name": "variational", "dim": 32, "epochs": 8, "trend_days": 30.0}
+            alone = {"name": "mixture", "parts": [trending, {"name": "popularity"}], "weights": [1.0, 0.0]}
+            space = ["weights.1=0.0", "parts.0.trend_days=15,30,90,none", "parts.0.half_life=none,12,40"]
+            yield Stage(alone, 6, space)
         best, other = [model for _, model in sorted(self.found, key=lambda one: -one[0])]
         parts = [best, other, {"name": "popularity", "days": self.days}]
         mixture = {"name": "mixture", "parts": parts, "weights": [1.0, 0.3, 0.1]}
-        yield Stage(mixture, mixed, ["weights.1=0.0:1.5", "weights.2=0.0:0.5"])
+        yield Stage(mixture, 6, ["weights.1=0.0:1.5", "weights.2=0.0:0.5"])
 
     def tune(self, run: Run) -> None:
         super().tune(run)

@@ -112,7 +112,7 @@ def test_an_event_from_after_the_night_among_what_is_learned_is_refused(log: Dat
 def test_every_search_is_one_that_its_learner_takes_within_the_trials_of_all(make: Any, n_items: int) -> None:
     system = make()
     system.found = [(0.2, {"name": "als"}), (0.1, {"name": "variational"})]
-    stages = list(system.stages(SimpleNamespace(data=SimpleNamespace(n_items=n_items))))
+    stages = list(system.stages(SimpleNamespace(data=SimpleNamespace(n_users=1_000, n_items=n_items))))
     for stage in stages:
         own = {key: value for key, value in stage.model.items() if key != "name"}
         assert searched(stage.model["name"], own, stage.space).start is not None
