@@ -48,15 +48,15 @@ both learn anew before each period, from all earlier events, and rank all items 
 it, by what they know of them then: items that are new to the person count, and what the person had is never
 answered. The incumbent: implicit's ALS with the best of 30 trials for factors, regularization, alpha,
 iterations and choice of row or `recalculate_user`, and the popularity of 7 days for whoever it does not
-know. Ours: `recsys tune` of als (18 trials), variational (6) and a mixture of both with popularity (6; of
-those within one standard error of the best, the one that leans least on what is added), the best on the
-validation part, and the window of popularity that is best there. One thread each. A person counts once,
-with the mean of their nights; 95 % bootstrap interval, paired t-test, not corrected for the number of rows.
-`after n clicks`: whoever makes their n-th event in a period, asked right then, folded in by both. `later`:
-halfway through what a person does in a period; freshness is the answer by all that they had done by then,
-against that by what was known at night. Learner, mixing, popularity: our als with the incumbent's
-popularity against the incumbent, and ours against our als. Settings and single nights: [night by
-night](incumbent_nights.md)."""
+know. Ours: `recsys tune` of als (18 trials), variational (6; 3 on the two largest logs) and a mixture of
+both with popularity (6; 4; of those within one standard error of the best, the one that leans least on what
+is added), the best on the validation part, and the window of popularity that is best there. One thread
+each. A person counts once, with the mean of their nights; 95 % bootstrap interval, paired t-test, not
+corrected for the number of rows. `after n clicks`: whoever makes their n-th event in a period, asked right
+then, folded in by both. `later`: halfway through what a person does in a period; freshness is the answer by
+all that they had done by then, against that by what was known at night. Learner, mixing, popularity: our
+als with the incumbent's popularity against the incumbent, and ours against our als. Settings and single
+nights: [night by night](incumbent_nights.md)."""
 _COMMAND = "`RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER`."
 PEER = "implicit==0.7.3"
 ALL = "all"
@@ -353,11 +353,11 @@ def main(work: Path, set_up: bool, only: tuple[str, ...], as_json: bool) -> None
     os.environ["RECSYS_HOME"] = str(work)
     ImplicitALS.python = work / "implicit" / "bin" / "python"
     steps = Steps(quiet=as_json)
-    rows, by_night = written("incumbent"), written("incumbent_nights")
     for log in LOGS:
         if not only or log.name in only:
             found = replay(log, work, steps)
-            rows, by_night = (put(log.name, *both) for both in zip((rows, by_night), found, strict=True))
+            tables = (written(name) for name in ("incumbent", "incumbent_nights"))
+            rows, by_night = (put(log.name, *both) for both in zip(tables, found, strict=True))
             write(rows, by_night, as_json)
 
 

@@ -42,7 +42,7 @@ GOAL = "ndcg_at_20"
 SEED = 1
 _WINDOWS = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0, 365.0, None)  # days of popularity that `Ours` chooses from
 _ALIKE = 0.98  # of the items that implicit answers itself; the others are ties within rounding
-_MANY = 10_000_000  # pairs of people and items
+_SMALL, _MANY = 10_000_000, 50_000_000  # pairs of people and items
 _FEW = 50  # new people in the validation part, below whom the window is chosen by everybody
 
 
@@ -234,23 +234,25 @@ class OurALS(Searched):
 class Ours(OurALS):
     """What an engineer would switch to: our ALS, factors that follow what is on the rise, or a mixture of both with
     what is popular, whichever is best on the validation part; and the window of popularity that is best there for the
-    unknown. As many trials as the incumbent has."""
+    unknown. As many trials as the incumbent has, and fewer where there are many people and items."""
 
     name = "ours"
 
     def stages(self, run: Run) -> Iterator[Stage]:
         yield from super().stages(run)
-        if run.data.n_users * run.data.n_items <= _MANY:
+        pairs = run.data.n_users * run.data.n_items
+        few = pairs > _MANY  # trials: a fit takes a minute
+        if pairs <= _SMALL:
             yield Stage({"name": "variational", "trend_days": 30.0}, 6, ["trend_days=15,30,90,none"])
         else:  # small, and as a mixture of one: that is judged once and not after each epoch
             trending = {"name": "variational", "dim": 32, "epochs": 8, "trend_days": 30.0}
             alone = {"name": "mixture", "parts": [trending, {"name": "popularity"}], "weights": [1.0, 0.0]}
             space = ["weights.1=0.0", "parts.0.trend_days=15,30,90,none", "parts.0.half_life=none,12,40"]
-            yield Stage(alone, 6, space)
+            yield Stage(alone, 3 if few else 6, space)
         best, other = [model for _, model in sorted(self.found, key=lambda one: -one[0])]
         parts = [best, other, {"name": "popularity", "days": self.days}]
         mixture = {"name": "mixture", "parts": parts, "weights": [1.0, 0.3, 0.1]}
-        yield Stage(mixture, 6, ["weights.1=0.0:1.5", "weights.2=0.0:0.5"])
+        yield Stage(mixture, 4 if few else 6, ["weights.1=0.0:1.5", "weights.2=0.0:0.5"])
 
     def tune(self, run: Run) -> None:
         super().tune(run)
