@@ -122,6 +122,11 @@ class VectorRanker:
         in several kinds of index."""
         if (effort := index.effort_at(allowed.count / self.n_items)) is None or k > _DEEPEST * index.settings.k:
             return None
+        if (beside := self.n_items - allowed.count + len(forbid.values)) <= k:  # cheaper than to ask of each item
+            scores, ids = index.search(vector, k + beside, None, effort)
+            kept = np.flatnonzero((ids[0] >= 0) & is_set(bits, ids[0]))[:k]
+            if len(kept) == k:
+                return scores[:, kept], ids[:, kept]
         scores, ids = index.search(vector, k, bits, effort)
         there = ids[0][ids[0] >= 0]
         if len(there) < k:
