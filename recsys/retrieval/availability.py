@@ -9,6 +9,8 @@ import numpy as np
 
 from recsys.arrays import I64, Bool
 
+_KEPT = 8  # intervals between changes whose masks are remembered
+
 
 @dataclass(frozen=True, eq=False)
 class Availability:
@@ -29,12 +31,25 @@ class Availability:
 
     def at(self, now: int | None) -> Bool | None:
         """(n_items,): which items may be answered at a unix second; without one no limits of time hold. None = all."""
-        found = None if self.shown is None else self.shown.copy()
-        if now is None:
-            return found
-        for inside in (None if self.start is None else self.start <= now, None if self.end is None else now < self.end):
+        unlimited = now is None or (self.start is None and self.end is None)
+        interval = -1 if now is None or unlimited else int(np.searchsorted(self._changes, now, side="right"))
+        found = self._masks.get(interval)
+        if found is None and (found := self._made(now)) is not None:
+            for old in list(self._masks)[: max(0, len(self._masks) + 1 - _KEPT)]:
+                self._masks.pop(old, None)
+            self._masks[interval] = found
+        return found
+
+    def _made(self, now: int | None) -> Bool | None:
+        found = None if self.shown is None else np.array(self.shown)
+        for inside in (
+            None if self.start is None or now is None else self.start <= now,
+            None if self.end is None or now is None else now < self.end,
+        ):
             if inside is not None:
                 found = inside if found is None else found & inside
+        if found is not None:
+            found.flags.writeable = False  # whoever asks again gets the same array
         return found
 
     def by_moment(self, now: I64 | None, rows: int) -> Iterator[tuple[I64, Bool | None]]:
@@ -46,6 +61,12 @@ class Availability:
         order = np.argsort(between, kind="stable")
         for part in np.split(order, np.flatnonzero(np.diff(between[order])) + 1):
             yield np.sort(part), self.at(int(now[part[0]]))
+
+    @cached_property
+    def _masks(self) -> dict[int, Bool]:
+        """What may be answered in the last intervals between changes, -1 without limits of time: rules over all items
+        are recognised by their array."""
+        return {}
 
     @cached_property
     def _changes(self) -> I64:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,13 +58,15 @@ class Recommender:
         if k < 1:
             raise RequestError(f"k must be at least 1, got {k}.")
         forbid = self._forbidden(users, deny)
-        if self.availability is None:
+        if self._offered is None:
             return self._answered(users, k, forbid, among, self.available)
         shape = (len(users), k)
         found = Answer(np.empty(shape, np.int64), np.empty(shape, np.float32), np.empty(len(users), np.int8))
-        for rows, available in self.availability.by_moment(users.now, len(users)):
+        for rows, available in self._offered.by_moment(users.now, len(users)):
+            if len(rows) == len(users):
+                return self._answered(users, k, forbid, among, available)
             part = None if among is None else among.take(rows)
-            answer = self._answered(users.take(rows), k, forbid.take(rows), part, self._with_vector(available))
+            answer = self._answered(users.take(rows), k, forbid.take(rows), part, available)
             found.ids[rows], found.scores[rows], found.source[rows] = answer.ids, answer.scores, answer.source
         return found
 
@@ -74,12 +77,15 @@ class Recommender:
 
     def available_at(self, now: int | None) -> Bool | None:
         """(n_items,): which items anybody may be answered at a unix second; None = all."""
-        return self.available if self.availability is None else self._with_vector(self.availability.at(now))
+        return self.available if self._offered is None else self._offered.at(now)
 
-    def _with_vector(self, available: Bool | None) -> Bool | None:
-        if self.available is None:
-            return available
-        return self.available if available is None else available & self.available
+    @cached_property
+    def _offered(self) -> Availability | None:
+        """The availability, in which what has no vector is hidden."""
+        if self.availability is None or self.available is None:
+            return self.availability
+        shown = self.availability.shown
+        return replace(self.availability, shown=self.available if shown is None else shown & self.available)
 
     def _answered(self, users: Users, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None) -> Answer:
         """The answer under rules that are the same for all these users."""

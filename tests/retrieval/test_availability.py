@@ -10,6 +10,7 @@ from recsys.arrays import Ragged
 from recsys.encoders.users import Users
 from recsys.history import Histories
 from recsys.models.registry import make_model
+from recsys.retrieval.allowed import AllowedItems
 from recsys.retrieval.availability import Availability
 from recsys.retrieval.recommender import recommender_of
 from recsys.testing.toys import random_log
@@ -70,3 +71,26 @@ def test_without_a_moment_only_what_is_hidden_is_left_out() -> None:
     assert rules.shown is not None
     for row in range(len(users)):
         assert set(answer.ids[row][answer.ids[row] >= 0].tolist()) == set(np.flatnonzero(rules.shown).tolist())
+
+
+def test_a_rule_that_comes_again_is_the_same_array_and_what_is_remembered_stays_small() -> None:
+    """So that an index makes its bits once: within an interval in which nothing comes or goes."""
+    n = DATA.n_items
+    changes = 100 * np.arange(1, n + 1)
+    rules = Availability(start=changes, end=np.full(n, 1_000_000))
+    engine = recommender_of(LEARNED, FALLBACK, "allow", availability=rules)
+    trained = np.ones(n, bool) if engine.available is None else engine.available
+    for second in (150, 250, 100 * n - 50, 50, 150):
+        mask = engine.available_at(second)
+        assert mask is not None
+        assert mask is engine.available_at(second + 40)
+        assert mask is not engine.available_at(second + 50)
+        np.testing.assert_array_equal(mask, (changes <= second) & trained)
+        assert not mask.flags.writeable
+    for second in changes:
+        engine.available_at(int(second))
+    assert len(engine._offered._masks) <= 8  # type: ignore[union-attr]
+    allowed = AllowedItems(n)
+    assert allowed.of(mask, None) is allowed.of(mask, None)
+    assert allowed.of(mask, None).count == int(mask.sum())
+    assert allowed.of(mask.copy(), None) is not allowed.of(mask, None)
