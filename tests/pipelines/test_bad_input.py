@@ -181,7 +181,7 @@ BUNDLES = [
     Bad("--out a file", "recommend bundles --all-users --out o", ("o is a file",), both(bundles, file("", "o"))),
     Bad("--out not empty", "recommend bundles --all-users --out .", (". is not empty", "Name an empty"), bundles),
     Bad("--out alone", "recommend bundles --out o", ("--out goes with one of --all-users and --users",), bundles),
-    Bad("--out with k = 0", "recommend bundles --all-users --out o -k 0", ("between 1 and the 40", "got 0"), bundles),
+    Bad("--out with k = 0", "recommend bundles --all-users --out o -k 0", ("k must be at least 1", "got 0"), bundles),
     Bad("--to a file", "export b --to o", ("o is a file", "another"), both(
         lambda folder: shutil.copytree(bundles(folder), folder / "b"), file("", "o"))),
     Bad("nothing to judge", "evaluate", ("BUNDLE or --candidates", "name what")),

@@ -5,16 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from recsys.bundle.manifest import read_manifest
 from recsys.bundle.root import current
 from recsys.bundle.write import publish
 from recsys.errors import BundleError, SettingError
+from recsys.pipelines.cli import main
 from recsys.pipelines.index import Wanted, tuned
 from recsys.pipelines.tracking import client
 from recsys.retrieval import tuner
 from tests.helpers.bundles import content
-from tests.helpers.command_line import answer, recsys
 
 MADE = content(n_users=200, n_items=2_000, dim=16, events=12)
 ASKED = Wanted(k=20, target=0.95, target_p5=0.5, people=40, seed=0, only=("IVF32,SQ8",), dry_run=False)
@@ -76,8 +77,10 @@ def test_what_cannot_be_asked_is_said(root: Path) -> None:
 def test_the_command_measures_and_with_dry_run_publishes_nothing(root: Path) -> None:
     before = current(root)
     options = ["--dry-run", "--people", "20", "-k", "10", "--only", "SQfp16", "--json"]
-    found = answer(recsys(root.parent, "index", "tune", str(root), *options))
+    said = CliRunner().invoke(main, ["index", "tune", str(before), *options])
+    assert said.exit_code == 0, said.output
+    found = json.loads(said.stdout.splitlines()[-1])
     assert current(root) == before
+    assert found["bundle"] == str(before)
     assert [trial["settings"]["factory"] for trial in found["trials"]] == ["Flat", "SQfp16"]
     assert found["trials"][0]["quality"]["all"]["recall"] == 1
-    assert answer(recsys(root.parent, "index", "tune", str(before), *options))["bundle"] == str(before)
