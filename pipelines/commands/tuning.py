@@ -194,7 +194,7 @@ def index() -> None:
 @click.option("--target", default=0.99, show_default=True, type=click.FloatRange(0, 1), help="Mean recall at k.")
 @click.option("--target-p5", default=0.9, show_default=True, help="Recall at k that 95 % of people reach.")
 @click.option("-k", "--k", default=100, show_default=True, type=click.IntRange(1, 1_000), help="Items of an answer.")
-@click.option("--people", default=500, show_default=True, type=click.IntRange(1), help="Who chooses; as many judge.")
+@click.option("--people", default=500, show_default=True, type=click.IntRange(1), help="Who choose; 500 others judge.")
 @click.option("--seed", default=0, show_default=True, help="Draws the people.")
 @click.option("--only", multiple=True, metavar="FACTORY", help="An index to try beside Flat; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Measure, and publish nothing.")

@@ -24,9 +24,7 @@ from recsys.errors import BundleError, ModelError
 from recsys.history import Histories
 from recsys.retrieval.approximate import FILE, Approximate
 from recsys.retrieval.recommender import Recommender, recommender_of
-from recsys.retrieval.tuner import Quality, measured, people_of, reaches
-
-_PEOPLE = 500  # who an index is measured by, each as three
+from recsys.retrieval.tuner import PEOPLE, Quality, measured, people_of, reaches
 
 
 def publish(root: Path, content: Content) -> Path:
@@ -99,7 +97,7 @@ def _measured_index(content: Content, past: Histories, exact: Recommender) -> tu
     """The index that is asked for, and what it finds for people drawn from the histories. Raises ModelError where that
     is too little."""
     index = Approximate.build(content.embeddings.items, content.index)
-    quality, _ = measured(exact, index, people_of(past, _PEOPLE, 0, "measure"), content.index.k)
+    quality, _ = measured(exact, index, people_of(past, PEOPLE, 0, "measure"), content.index.k)
     for source, found in quality.items():
         if not reaches(content.index, found):
             raise ModelError(

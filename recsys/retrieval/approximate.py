@@ -77,8 +77,11 @@ class Approximate:
             )
         index = faiss.index_factory(items.shape[1], settings.factory, faiss.METRIC_INNER_PRODUCT)
         items = np.ascontiguousarray(items, np.float32)
-        index.train(items)
-        index.add(items)
+        if lists:
+            _fill_by_distance(index, items)
+        else:
+            index.train(items)
+            index.add(items)
         return cls(items, index, settings)
 
     @classmethod
@@ -132,6 +135,23 @@ class Approximate:
         if self._effort_name == "efSearch":
             return faiss.SearchParametersHNSW(sel=selector, efSearch=max(effort, fetch))
         return faiss.SearchParameters(sel=selector)
+
+
+def _fill_by_distance(index: Any, items: F32) -> None:
+    """Trains and fills an inverted file whose items lie with the nearest centre, while questions go to the centres of
+    largest inner product: long vectors, which answer most questions, then share few lists. By inner products alone the
+    longest centre draws items of every direction."""
+    centres = faiss.Kmeans(items.shape[1], index.nlist, seed=1)
+    centres.train(items)
+    nearest, own = faiss.IndexFlatL2(items.shape[1]), faiss.downcast_index(index.quantizer)
+    for quantizer in (nearest, own):
+        quantizer.add(centres.centroids)
+    index.quantizer = nearest
+    try:
+        index.train(items)
+        index.add(items)
+    finally:
+        index.quantizer = own  # which the index owns
 
 
 def _refuse_foreign(path: Path, index: Any, items: F32, settings: IndexSettings) -> None:

@@ -25,6 +25,7 @@ from recsys.seeding import generator
 KNOWN, FOLDED_IN, THREE_EVENTS = "known", "fold-in", "three events"
 SHARES = (0.9, 0.5, 0.2, 0.1, 0.05, 0.02)  # of items that a rule allows, at which an effort is sought
 _FASTER = 0.8  # of the scan's time: an index that needs more is not worth what it may miss
+PEOPLE = 500  # who judge an index, each as three
 _HOPELESS = 1.5  # times the soonest that finds enough: what takes longer is not tried with more effort
 _AT_SHARES = 100  # people who are asked at each share
 _FETCH = {
@@ -80,8 +81,9 @@ def people_of(histories: Histories, n: int, seed: int, half: str) -> dict[str, U
     """Up to `n` people who did something, of one half, "tune" or "measure", as those whom a recommender may meet: known
     by their row, by their history alone, and by its last three events."""
     active = np.flatnonzero(histories.lengths > 0)
-    order = generator(seed, "index people").permutation(active)
-    mine = np.sort(order[0 if half == "tune" else 1 :: 2][:n])
+    halves = generator(0, "index people").permutation(active)  # the same whoever asks: nobody chooses and judges
+    side = halves[0 if half == "tune" else 1 :: 2]
+    mine = np.sort(generator(seed, "index people").permutation(side)[:n])
     if not len(mine):
         mine = active[:n]
     past = histories.take(mine)
@@ -171,8 +173,23 @@ def tune_index(
     best = min(enough, key=lambda trial: trial.p50_ms, default=scan).settings
     if not best.exact:
         best = _with_shares(exact, ranker, best, asked, seed)
-    index = made(ranker, best)
-    return Tuned(trials, best, measured(exact, index, people_of(histories, people, seed, "measure"), best.k)[0])
+    return Tuned(trials, *_confirmed(exact, ranker, best, people_of(histories, PEOPLE, 0, "measure")))
+
+
+def _confirmed(
+    exact: Recommender, ranker: VectorRanker, best: IndexSettings, people: Mapping[str, Users]
+) -> tuple[IndexSettings, dict[str, Quality]]:
+    """The settings with as much more effort as these people need to find enough, and what they find; else the scan."""
+    built = made(ranker, best)
+    for more in [one for one in efforts_of(best.factory, best.k) if one >= best.effort]:
+        filtered = tuple((share, max(more, effort)) for share, effort in best.filtered)
+        settings = replace_settings(best, effort=more, filtered=filtered)
+        index = Approximate(built.items, built.index, settings) if isinstance(built, Approximate) else built
+        quality, _ = measured(exact, index, people, best.k)
+        if all(reaches(settings, one) for one in quality.values()):
+            return settings, quality
+    flat = replace_settings(best, factory=FLAT, effort=0, fetch=1.0, filtered=())
+    return flat, measured(exact, Flat(ranker.items), people, best.k)[0]
 
 
 def made(ranker: VectorRanker, settings: IndexSettings) -> Index:

@@ -85,7 +85,7 @@ def test_what_is_taken_finds_enough_for_others_and_its_effort_was_needed(monkeyp
     trials = [trial for trial in found.trials if trial.settings.factory == "IVF32,SQ8"]
     assert [trial.meets for trial in trials] == [False] * (len(trials) - 1) + [True]
     assert [trial.settings.effort for trial in trials] == sorted(trial.settings.effort for trial in trials)
-    assert found.measured["all"].people == 180
+    assert found.measured["all"].people == 450
     assert found.measured["all"].recall > 0.94
     assert [(step.done, step.total) for step in steps] == [(1, 2), (2, 2)]
     shares, efforts = zip(*found.chosen.filtered, strict=True) if found.chosen.filtered else ((), ())
@@ -140,3 +140,18 @@ def test_an_index_of_other_vectors_fails_the_golden_questions(tmp_path: Path) ->
     stated = read_manifest(folder)["index"] | {"effort": 2, "fetch": 1.0, "filtered": [[0.5, 2]]}
     with pytest.raises(BundleError, match=r"its index finds \d+ of \d+ items of the golden answers"):
         load(resealed(folder, index=stated))
+
+
+def test_who_judges_may_ask_for_more_effort_than_who_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what was just enough for some would be refused at its publication."""
+    exact = exact_recommender(MADE)
+    ranker: Any = exact.ranker
+    best = IndexSettings(factory="IVF32,Flat", effort=2, filtered=((0.5, 4),), k=20, target=0.9, target_p5=0.5)
+    people = people_of(MADE.histories, 100, 0, "measure")
+    settings, quality = tuner._confirmed(exact, ranker, best, people)
+    assert settings.effort > 2
+    assert settings.filtered == ((0.5, max(4, settings.effort)),)
+    assert all(tuner.reaches(settings, one) for one in quality.values())
+    monkeypatch.setattr(tuner, "reaches", lambda settings, quality: False)
+    settings, quality = tuner._confirmed(exact, ranker, best, people)
+    assert (settings.exact, settings.effort, quality["all"].recall) == (True, 0, 1.0)
