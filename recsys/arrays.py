@@ -11,6 +11,7 @@ F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
 

@@ -14,11 +14,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from recsys.arrays import I32, I64, Array, Bool, Ragged, offsets_of
+from recsys.arrays import I32, I64, U8, Array, Bool, Ragged, offsets_of
 from recsys.errors import BundleError, DataError
 from recsys.texts import Texts
 
-U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 
 MAX_ID_CHARACTERS = 1_000  # what a request may send; longer ones are whole texts in the wrong column

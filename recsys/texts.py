@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from recsys.arrays import I64, Array, offsets_of
-
-U8 = npt.NDArray[np.uint8]
+from recsys.arrays import I64, U8, Array, offsets_of
 
 
 class Texts:

@@ -143,9 +143,9 @@ def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) ->
     if question.domain is not None:
         inside = items_of_domain(bundle, question.domain)
         allowed = inside if allowed is None else np.intersect1d(allowed, inside)
-    return (
-        None if allowed is None else Ragged(np.array([0, len(allowed)]), allowed)
-    )  # no copy: a rule known by its array
+    if allowed is None:
+        return None
+    return Ragged(np.array([0, len(allowed)]), allowed)  # no copy: a rule over many items is known by its array
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> "pa.Table":

@@ -4,11 +4,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from recsys.arrays import I32, Array, Bool
-
-U8 = npt.NDArray[np.uint8]
+from recsys.arrays import I32, U8, Array, Bool
 
 _FEW = 16  # of so many items one at most: those few are scanned by themselves
 _KEPT = 64  # rules that are remembered

@@ -11,14 +11,11 @@ from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from recsys.arrays import F32, I64
+from recsys.arrays import F32, I64, U8
 from recsys.config import Settings
 from recsys.errors import BundleError, SettingError
-
-U8 = npt.NDArray[np.uint8]
 
 FLAT = "Flat"
 FILE = "index.faiss"

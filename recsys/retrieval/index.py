@@ -4,11 +4,8 @@ from typing import Any, Protocol
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
-from recsys.arrays import F32, I64
-
-U8 = npt.NDArray[np.uint8]
+from recsys.arrays import F32, I64, U8
 
 
 class Index(Protocol):

@@ -4,11 +4,11 @@ from functools import cached_property
 
 import numpy as np
 
-from recsys.arrays import F32, I64, Array, Bool, Ragged
+from recsys.arrays import F32, I64, U8, Array, Bool, Ragged
 from recsys.encoders.encoder import FALLBACK
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
-from recsys.retrieval.allowed import U8, Allowed, AllowedItems, is_set
+from recsys.retrieval.allowed import Allowed, AllowedItems, is_set
 from recsys.retrieval.approximate import Approximate
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.index import Flat, Index
