@@ -30,7 +30,7 @@ from recsys.bundle.write import write
 from recsys.errors import RecsysError
 from recsys.models.export import content_of
 from recsys.models.registry import make_model
-from recsys.models.tower_start import described_items, described_users
+from recsys.models.towers.tower_start import described_items, described_users
 from recsys.pipelines.cli import main as recsys
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.question import prepare

@@ -40,7 +40,7 @@ from recsys.encoders.users import Users
 from recsys.history import Histories
 from recsys.ids import IdMap
 from recsys.models.export import content_of
-from recsys.models.two_tower import TwoTower, TwoTowerSettings
+from recsys.models.towers.two_tower import TwoTower, TwoTowerSettings
 from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.threads import set_threads
 from recsys.retrieval.embeddings import Embeddings

@@ -46,7 +46,7 @@ def _recsys(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> A
     from recsys.data.interactions import Interactions
     from recsys.encoders.users import Users
     from recsys.ids import IdMap
-    from recsys.models.two_tower import TwoTowerFit, TwoTowerSettings
+    from recsys.models.towers.two_tower import TwoTowerFit, TwoTowerSettings
     from recsys.pipelines.threads import set_threads
 
     set_threads(asked["threads"])

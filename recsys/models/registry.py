@@ -19,9 +19,10 @@ MODELS: dict[str, str] = {
     "narrowed": "recsys.models.narrowed:Narrowed",
     "own_history": "recsys.models.own_history:OwnHistory",
     "popularity": "recsys.models.popularity:Popularity",
+    "sequence": "recsys.models.towers.sequence:Sequence",
     "softmax": "recsys.models.factors.softmax:SoftmaxMF",
     "spectral": "recsys.models.factors.spectral:Spectral",
-    "two_tower": "recsys.models.two_tower:TwoTower",
+    "two_tower": "recsys.models.towers.two_tower:TwoTower",
     "variational": "recsys.models.factors.variational:VariationalMF",
 }
 

@@ -13,7 +13,7 @@ from recsys.encoders.encoder import load_encoder
 from recsys.encoders.users import Users
 from recsys.errors import BundleError, ModelError
 from recsys.models.export import content_of
-from recsys.models.two_tower import TwoTower, TwoTowerFit, TwoTowerSettings
+from recsys.models.towers.two_tower import TwoTower, TwoTowerFit, TwoTowerSettings
 from recsys.testing.toys import dataset, random_log
 from tests.extending.recency import LearnedRecency, Recency
 

@@ -28,6 +28,7 @@ SMALL = {  # settings that fit toys
         "wide": {"name": "als", "dim": 12},
         "narrow": {"name": "softmax", "dim": 8, "epochs": 20, "batch_size": 8},
     },
+    "sequence": {"dim": 16, "epochs": 6, "batch_size": 256, "learning_rate": 0.01, "dropout": 0.2},
     "softmax": {"dim": 8, "epochs": 20, "batch_size": 8},
     "spectral": {"dim": 4},
     "two_tower": {"dim": 8, "epochs": 15, "batch_size": 256, "history": "others"},
@@ -44,6 +45,7 @@ VARIANTS = [Case(name, SMALL.get(name, {})) for name in MODELS] + [
     Case("spectral", SMALL["spectral"] | {"filter": 1.0, "half_life": 5.0}),
     Case("two_tower", SMALL["two_tower"] | {"user_ids": False, "sampler": "uniform", "negatives": 20}),
     Case("two_tower", SMALL["two_tower"] | {"sampler": "all", "propagation": 0.1}),
+    Case("sequence", SMALL["sequence"] | {"net": "gru", "negatives": 20, "similarity": "cosine", "temperature": 0.1}),
     Case("variational", SMALL["variational"] | {"negatives": 10, "half_life": 5.0}),
     Case("item_knn", {"neighbours": 4, "shrinkage": 1.0, "amplification": 1.0, "half_life": None}),
 ]
@@ -66,7 +68,7 @@ class TestEveryLearner(LearnerContract):
 
 
 class TestLearnersOfTaste(TasteContract):
-    @over([case for case in VARIANTS if model_class(case.name).knows_taste])
+    @over([case for case in VARIANTS if model_class(case.name).knows_taste and not model_class(case.name).knows_order])
     def learner(self, request: pytest.FixtureRequest) -> Case:
         return request.param
 
@@ -78,7 +80,7 @@ class TestReasons(ReasonContract):
 
     def test_it_explains_unless_layers_follow_the_sums_or_nothing_is_of_the_person(self, learner: Case) -> None:
         explains = ranker_of(learner.learned(random_log(1))).explains
-        assert explains == (learner.name not in ("popularity", "own_history") and learner != LAYERED)
+        assert explains == (learner.name not in ("popularity", "own_history", "sequence") and learner != LAYERED)
 
 
 class TestLearnersOfVectors(VectorContract):

@@ -20,7 +20,9 @@ class Net(Protocol):
     """
 
     net_kind: ClassVar[str]
-    needs: ClassVar[frozenset[str]]
+
+    @property
+    def needs(self) -> frozenset[str]: ...
 
     @property
     def width(self) -> int: ...
@@ -71,7 +73,10 @@ class Graph:
 
 
 # Nets by kind, as "module:Class", so that a bundle loads the code of its own alone.
-NETS: dict[str, str] = {"bag": "recsys.encoders.towers.bag_net:BagNet"}
+NETS: dict[str, str] = {
+    "bag": "recsys.encoders.towers.bag_net:BagNet",
+    "sequence": "recsys.encoders.towers.sequence_net:SequenceNet",
+}
 ENTRY_POINTS = "recsys.nets"  # the group in which an installed package names nets of its own, by kind
 
 

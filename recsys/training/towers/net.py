@@ -114,6 +114,10 @@ class LearnedNet(ABC):
             found |= moves.state(f"{name}_{part}")
         return found
 
+    def tables(self, name: str) -> Mapping[str, Tensor]:
+        """What is learned, by names of its own."""
+        return {name: self.table.table} | {f"{name}_{part}": tensor for part, tensor in self.whole.items()}
+
     def counted(self, rows: slice = slice(None)) -> F32:
         """float32 (rows, width): what these rows of the table count as, for the net that serves."""
         table: F32 = self.table.table.cpu().numpy()

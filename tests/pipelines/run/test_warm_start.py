@@ -16,7 +16,7 @@ from recsys.errors import SettingError
 from recsys.ids import IdMap
 from recsys.models.export import content_of
 from recsys.models.registry import make_model
-from recsys.models.two_tower import TwoTowerFit, TwoTowerSettings
+from recsys.models.towers.two_tower import TwoTowerFit, TwoTowerSettings
 from recsys.models.warm_start import start_of
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.question import prepare

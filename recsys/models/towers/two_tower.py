@@ -20,7 +20,7 @@ from recsys.matrix.spectrum import propagated
 from recsys.models.base import Learner, refuse_no_events
 from recsys.models.factors.spectral import spectral_rows
 from recsys.models.search import Space, Span
-from recsys.models.tower_start import described_items, described_users, first_tables
+from recsys.models.towers.tower_start import described_items, described_users, first_tables
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.seeding import generator

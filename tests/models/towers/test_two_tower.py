@@ -21,7 +21,7 @@ from recsys.errors import DataError, ModelError, RequestError, SettingError
 from recsys.history import Histories
 from recsys.models.export import content_of
 from recsys.models.registry import make_model
-from recsys.models.two_tower import TwoTower, TwoTowerFit, TwoTowerSettings
+from recsys.models.towers.two_tower import TwoTower, TwoTowerFit, TwoTowerSettings
 from recsys.retrieval.vector_ranker import VectorRanker
 from recsys.testing.toys import dataset, random_log
 from recsys.training.checkpoint import Checkpoint

@@ -1,0 +1,109 @@
+"""The net of a sequence, without torch: events as rows, and a graph from these to the vector of whoever did them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from recsys.arrays import F32, I64, Array
+from recsys.encoders.towers.inputs import Inputs
+from recsys.encoders.towers.layout import UserLayout
+from recsys.encoders.towers.net import Graph
+from recsys.history import Histories
+
+GAPS = 34  # rows of the table of gaps: one for an unknown gap, one for none, and one for each power of two of seconds
+_TOGETHER = 1 << 13  # events that go through the graph at a time
+
+
+class SequenceNet:
+    """From the events of a history, oldest first, to vectors float32 (n, width).
+
+    What goes in for an event is a row of `items` (n_items, width), that of the item, and, where they are learned, that
+    of its type in `types` (types + 1, width), the first for an unknown type, and in `gaps` (GAPS, width) that of the
+    time until the next event, for the last one until the moment of asking. Histories longer than the layout says lose
+    their oldest events. graph: from `events` (n, length, width), n histories of the same length.
+    """
+
+    net_kind: ClassVar[str] = "sequence"
+    explains: ClassVar[bool] = False
+
+    def __init__(
+        self, layout: UserLayout, items: F32, graph: Graph, *, types: F32 | None = None, gaps: F32 | None = None
+    ) -> None:
+        self.layout, self.items, self.graph, self.types, self.gaps = layout, items, graph, types, gaps
+
+    @property
+    def needs(self) -> frozenset[str]:
+        typed = {"event"} if self.types is not None else set()
+        timed = {"time", "now"} if self.gaps is not None else set()
+        return frozenset({"weight"} | typed | timed)
+
+    @property
+    def width(self) -> int:
+        return int(self.items.shape[1])
+
+    def vectors(self, inputs: Inputs) -> F32:
+        """float32 (n, width), zeros where there is no event. Histories of the same length go through together."""
+        assert inputs.history is not None
+        past = inputs.history.histories(("time", "event"))
+        events = self._events(past, inputs.now)
+        found = np.zeros((len(inputs), self.width), np.float32)
+        lengths, offsets = past.lengths, past.items.offsets
+        for length in np.unique(lengths[lengths > 0]):
+            people = np.flatnonzero(lengths == length)
+            step = max(1, _TOGETHER // int(length))
+            for start in range(0, len(people), step):
+                some = people[start : start + step]
+                found[some] = self.graph(events=events[offsets[some][:, None] + np.arange(length)])
+        return found
+
+    def _events(self, past: Histories, now: I64 | None) -> F32:
+        """float32 (nnz, width): what goes into the graph for each event."""
+        events: F32 = self.items[past.items.values]
+        if self.types is not None:
+            events = events + self.types[0 if past.event is None else past.event.astype(np.int64) + 1]
+        if self.gaps is not None:
+            events = events + self.gaps[gaps_after(past, now)]
+        return events
+
+    def shares(self, person: Inputs, vectors: F32) -> F32 | None:
+        """None: what an event does depends on the others."""
+        return None
+
+    def parameters(self) -> dict[str, Any]:
+        return {}
+
+    def arrays(self) -> dict[str, Array]:
+        optional = {"types": self.types, "gaps": self.gaps}
+        return {"items": self.items} | {name: array for name, array in optional.items() if array is not None}
+
+    def files(self) -> dict[str, bytes]:
+        return {"net.onnx": self.graph.model}
+
+    @classmethod
+    def load(cls, folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> Self:
+        graph = Graph((folder / "net.onnx").read_bytes())
+        return cls(layout, arrays["items"], graph, types=arrays.get("types"), gaps=arrays.get("gaps"))
+
+
+def gaps_after(past: Histories, now: I64 | None) -> I64:
+    """int64 (nnz,): the row of the gap after each event: 0 = unknown, 1 = none, then powers of two of its seconds.
+
+    now: int64 (n,), the moments of asking, which end the last gaps; None = unknown.
+    """
+    found = np.zeros(len(past), np.int64)
+    if past.time is None or not len(past):
+        return found
+    after = np.empty(len(past), np.int64)
+    after[:-1] = past.time[1:]
+    last = past.items.offsets[1:][past.lengths > 0] - 1
+    after[last] = -1 if now is None else now[past.lengths > 0]
+    return gap_rows(past.time, after)
+
+
+def gap_rows(earlier: Array, later: Array) -> I64:
+    """int64: the row of the gap between two moments in unix seconds; 0 where either is below 0, unknown."""
+    gap = np.maximum(later - earlier, 0)
+    rows = 1 + np.ceil(np.log2(gap + 1)).astype(np.int64)  # none 1, a second 2, two or three 3
+    return np.where((earlier < 0) | (later < 0), 0, np.minimum(rows, GAPS - 1))

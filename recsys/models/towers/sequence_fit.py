@@ -1,0 +1,244 @@
+"""How a sequence model learns: all places of all histories, and one vector an item for both ends."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from recsys.arrays import F32, I64, Array
+from recsys.data.dataset import Dataset
+from recsys.encoders.encoder import space_id_of
+from recsys.encoders.item_tower import ItemTower
+from recsys.encoders.towers.inputs import Inputs
+from recsys.encoders.towers.layout import ItemLayout, UserLayout
+from recsys.encoders.towers.sequence_net import gap_rows
+from recsys.encoders.user_tower import UserTower
+from recsys.errors import ModelError
+from recsys.models.base import refuse_no_events
+from recsys.models.towers.sequence_settings import SequenceSettings
+from recsys.models.towers.tower_start import described_items
+from recsys.retrieval.embeddings import Embeddings
+from recsys.seeding import generator
+from recsys.training.checkpoint import State
+from recsys.training.epochs import EpochFit
+from recsys.training.loop import Start
+
+_ENCODED = 1 << 14  # items encoded at a time
+_ALL_ITEMS = 50_000  # with more, a softmax over all of them costs more than it brings
+_SPARSE = 16.0  # events an item, up to which half of all values are hidden
+_FIRST = 0.02  # size of the numbers that items start with
+
+
+class SequenceFit(EpochFit):
+    """A net over sequences and a tower of items; an epoch goes over the events after the first of each history."""
+
+    name, cure = "sequence", "Lower learning_rate."
+
+    def __init__(self, settings: SequenceSettings, train: Dataset, seed: int, warm: Start | None = None) -> None:
+        from recsys.training.averages import Averages
+        from recsys.training.device import device
+        from recsys.training.losses import large_products
+        from recsys.training.sampling import Sampler
+        from recsys.training.towers.bag_net import LearnedBagNet
+        from recsys.training.towers.sequences import WindowedHistories
+
+        self.settings, self.seed, self.train = settings, seed, train
+        refuse_no_events("sequence", train)
+        self.past = train.interactions.histories()
+        lengths, offsets = self.past.lengths, self.past.items.offsets
+        self.first, self.last = np.repeat(offsets[:-1], lengths), np.repeat(offsets[1:], lengths)
+        windows = WindowedHistories(self.past, settings.longest_history)
+        if not len(windows):
+            raise ModelError(
+                f"sequence cannot learn from {train.name}: nobody has two events, so there is no order. Take a model "
+                "that needs none: als."
+            )
+        super().__init__(settings, seed, windows, float(len(windows)))
+        self.layout = UserLayout(0, train.n_items, True, settings.longest_history)
+        counts = train.interactions.item_counts()
+        self.trained, self.of_items = counts > 0, described_items(settings.item_features, train)
+        self.offered = np.flatnonzero(self.trained)
+        wanted = settings.negatives
+        self.negatives = wanted if wanted is not None else 0 if len(self.offered) <= _ALL_ITEMS else 4_096
+        self.sampler = Sampler("uniform" if self.negatives else "all", self.negatives, counts, settings.batch_size)
+        events = len(windows) / len(self.offered)
+        self.hide = settings.dropout if settings.dropout is not None else _by_sparsity(events)
+        rng, where = generator(seed, "sequence init"), device(settings.device)
+        self.precision = large_products(settings.precision)
+        self.item_tower = LearnedBagNet(
+            ItemLayout(train.n_items),
+            self._first_items(warm, rng),
+            self.of_items.numbers,
+            0,
+            rng,
+            unit=settings.similarity == "cosine",
+            device=where,
+        )
+        self.net = self._net(rng, where)
+        self.averages = Averages({**self.item_tower.tables("items"), **self.net.tables("net")})
+
+    def _net(self, rng: np.random.Generator, where: Any) -> Any:
+        from recsys.training.towers.gru import LearnedGRU
+        from recsys.training.towers.transformer import LearnedTransformer
+
+        s, names = self.settings, self.train.interactions.event_names
+        typed = s.event_types and self.past.event is not None and len(names) > 1
+        said: dict[str, Any] = {
+            "types": len(names) if typed else 0,
+            "gaps": s.gaps and self.past.time is not None,
+            "device": where,
+            "precision": self.precision,
+        }
+        if s.net == "gru":
+            return LearnedGRU(s.dim, s.longest_history, s.layers, rng, **said)
+        said |= {"heads": s.heads, "widened": s.widened}
+        return LearnedTransformer(s.dim, s.longest_history, s.layers, rng, **said)
+
+    def _first_items(self, warm: Start | None, rng: np.random.Generator) -> F32:
+        """float32 (rows, dim): the table of the item tower, drawn or of an earlier model; ids without events at 0."""
+        n_items, dim = self.train.n_items, self.settings.dim
+        table = np.zeros((n_items + 1 + self.of_items.rows, dim), np.float32)
+        table[:n_items] = rng.standard_normal((n_items, dim), dtype=np.float32) * np.float32(_FIRST)
+        if warm is not None:
+            known = warm.items.any(axis=1)
+            table[:n_items][known] = warm.items[known]
+        table[:n_items][~self.trained] = 0
+        return table
+
+    def state(self) -> State:
+        return {**self.item_tower.state("items"), **self.net.state("net"), **self.averages.state("mean")}
+
+    def epoch(self, number: int) -> Mapping[str, float]:
+        figures = super().epoch(number)
+        if number + 1 > self.settings.epochs * (1 - self.settings.averaged):
+            self.averages.add()
+        return figures
+
+    def step(self, batch: Array, rate: float, rng: np.random.Generator) -> float:
+        """batch: int64 (m, 2), windows."""
+        import torch
+        from torch.nn.functional import embedding
+
+        from recsys.training.group import group
+        from recsys.training.losses import Positives, Sample, softmax_by_pieces
+        from recsys.training.towers.sequence_net import Hide
+
+        together, placed, items = group(), self.net.placed, self.past.items.values
+        pool, sample = self._pool(batch, rng)
+        of_pool, cosine = together.part(len(pool)), self.settings.similarity == "cosine"
+        vectors = together.joined(self.item_tower.forward(self._items(pool, rng).take(of_pool))).requires_grad_()
+        rng = np.random.default_rng([int(rng.integers(1 << 62)), together.rank])
+        at, inside, way = self._places(batch[together.part(len(batch))], rng)
+        rows = placed(np.searchsorted(pool, items[at]))
+        people = self.net.forward(embedding(rows, vectors), *self._beside(at, rng), way, Hide(self.hide, rng))[
+            placed(inside)
+        ]
+        if cosine:
+            people = people / people.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        person, later, counted = self._later(at[inside], np.broadcast_to(way[:, None], at.shape)[inside])
+        found = softmax_by_pieces(
+            people.detach(),
+            vectors.detach(),
+            Positives(placed(person), placed(np.searchsorted(pool, items[later])), placed(counted)),
+            self.settings.temperature,
+            precision=self.precision,
+            sample=None if sample is None else Sample(placed(sample[0]), placed(sample[1])),
+            bound=1.0 if cosine else None,
+        )
+        people.backward(found.users)
+        self.net.step(rate)
+        pull = found.items if vectors.grad is None else found.items + vectors.grad
+        self.item_tower.step(together.summed(pull)[of_pool], rate)
+        return float(together.summed(torch.tensor(found.loss, dtype=torch.float64)))
+
+    def _places(self, windows: I64, rng: np.random.Generator) -> tuple[I64, Array, I64]:
+        """Where the events of windows (m, 2) stand in the log, int64 (m, length), in the order in which they go in;
+        which are no pads; and int64 (m,): 1 where that order is theirs, -1 where it is turned round."""
+        from recsys.training.towers.sequences import padded_places
+
+        at, inside = padded_places(windows)
+        way = np.where(rng.random(len(at)) < self.settings.backward, -1, 1)
+        back = (windows[:, :1] + windows[:, 1:] - at) * inside + (1 - inside) * at
+        at = np.where(way[:, None] > 0, at, back)
+        if self.settings.event_dropout:
+            gone = (rng.random(at.shape) < self.settings.event_dropout) & inside
+            gone &= inside.sum(axis=1, keepdims=True) - 1 > np.arange(at.shape[1])  # the last stays
+            order = np.argsort(gone | ~inside, axis=1, kind="stable")
+            at = np.take_along_axis(at, order, axis=1)
+            inside = np.take_along_axis(inside & ~gone, order, axis=1)
+        return at, inside, way
+
+    def _later(self, at: I64, way: I64) -> tuple[I64, I64, F32]:
+        """What is to be found after each of the events `at` (n,), on its way: int64 which of them, ascending, int64 the
+        place in the log, and float32 what it counts."""
+        s = self.settings
+        steps = np.arange(1, s.ahead + 1)
+        later = at[:, None] + way[:, None] * steps
+        there = (later >= self.first[at][:, None]) & (later < self.last[at][:, None])
+        weight = np.where(there, s.ahead_decay ** (steps - 1.0), 0)
+        weight /= weight.sum(axis=1, keepdims=True)
+        person = np.ascontiguousarray(np.nonzero(there)[0])
+        later, weight = later[there], weight[there].astype(np.float32)
+        if self.past.weight is not None:
+            weight *= self.past.weight[later]
+        return person, later, weight
+
+    def _pool(self, batch: Array, rng: np.random.Generator) -> tuple[I64, tuple[I64, F32] | None]:
+        """int64 (m,): the items of a step, ascending; and which of them, int64 and float32, stand for so many others,
+        None where all are there."""
+        if not self.negatives:
+            return self.offered, None
+        lengths = batch[:, 1] + 1 - batch[:, 0]
+        ends = np.cumsum(lengths)
+        places = np.arange(ends[-1]) - np.repeat(ends - lengths - batch[:, 0], lengths)
+        drawn = self.sampler.drawn(self.past.items.values[:0], rng)
+        pool = np.union1d(self.past.items.values[places], drawn.items)
+        return pool, (np.searchsorted(pool, drawn.items), (1 / drawn.chance).astype(np.float32))
+
+    def _items(self, items: I64, rng: np.random.Generator | None = None) -> Inputs:
+        """What the item tower takes of some items; in training some ids are hidden where features can stand in."""
+        row = np.where(self.trained[items], items, -1).astype(np.int32)
+        if self.of_items.known is None:
+            return Inputs(row)
+        if rng is not None:
+            row[rng.random(len(items)) < self.settings.id_dropout] = -1
+        return Inputs(row, features=self.of_items.take(items))
+
+    def _beside(self, at: I64, rng: np.random.Generator) -> tuple[I64 | None, I64 | None]:
+        """int64 (n, length) each: the rows of types and of gaps of the events at these places, where they are learned;
+        some gaps are hidden."""
+        past, learned = self.past, self.net.whole
+        types = past.event[at].astype(np.int64) + 1 if "types" in learned and past.event is not None else None
+        if "gaps" not in learned or past.time is None:
+            return types, None
+        gaps = gap_rows(past.time[at], past.time[at + 1])
+        gaps[rng.random(gaps.shape) < self.settings.unknown_now] = 0
+        return types, gaps
+
+    def finish(self) -> Embeddings:
+        n_items, cosine = self.train.n_items, self.settings.similarity == "cosine"
+        with self.averages.in_place():
+            of_items = self.item_tower.served()
+            blocks = (np.arange(at, min(at + _ENCODED, n_items)) for at in range(0, n_items, _ENCODED))
+            vectors = np.concatenate([of_items.vectors(self._items(block)) for block in blocks])
+            features = self.of_items.features
+            known = self.trained if features is None else self.trained | self.of_items.told_by(self.trained)
+            vectors[~known] = 0
+            net = self.net.served(self.layout, vectors, unit=cosine)
+            encoder = UserTower(net, self.layout, known, np.zeros(0, bool), space_id=self._space_id(vectors))
+            if features is None:
+                return Embeddings(vectors, encoder)
+            of_new = self.item_tower.served(slice(n_items, None), ItemLayout(0))
+            return Embeddings(vectors, encoder, ItemTower(of_new, features))
+
+    def _space_id(self, vectors: F32) -> str:
+        """Of the weights, not of a file that an ONNX version writes in its own way."""
+        weights = {name: tensor.cpu().numpy() for name, tensor in self.net.whole.items()}
+        said = {"net": self.settings.net, "heads": self.settings.heads, "similarity": self.settings.similarity}
+        return space_id_of("sequence", said | self.layout._asdict(), weights | {"items": vectors})
+
+
+def _by_sparsity(events: float) -> float:
+    """The share to hide where an item has so many events: .5 up to 16, .1 less with each fourfold, .1 from 4,096 on."""
+    return min(max(0.5 - 0.1 * math.log(max(events, 1) / _SPARSE, 4), 0.1), 0.5)

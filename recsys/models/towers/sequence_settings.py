@@ -1,0 +1,62 @@
+"""The settings of a sequence model."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from recsys.config import Settings
+from recsys.encoders.features import FeatureSettings
+
+
+class SequenceSettings(Settings):
+    """Settings of Sequence. Tune `dropout` and `epochs` first, then `learning_rate` and `longest_history`."""
+
+    net: Literal["transformer", "gru"] = Field("transformer", description="what reads a history")
+    dim: int = Field(64, ge=2, description="width of the vectors")
+    layers: int = Field(2, ge=1, description="blocks of the net, one above the other")
+    heads: int = Field(2, ge=1, description="transformer: parts that look for something of their own; they divide dim")
+    widened: int = Field(256, ge=1, description="transformer: width of the layer in each block")
+    longest_history: int = Field(200, ge=1, description="events that the net reads, the last of a history")
+    epochs: int = Field(40, ge=1, description="passes over the events; the learning rate falls to 0 over them")
+    batch_size: int = Field(2048, ge=1, description="events a step")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start")
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="share of values hidden in learning; none = by the events an item: .5 to .1"
+    )
+    similarity: Literal["cosine", "dot"] = Field(
+        "dot", description="dot: the lengths of the vectors count; cosine: vectors of length 1"
+    )
+    temperature: float = Field(1.0, gt=0, description="divides the scores; 1 for dot, about .05 for cosine")
+    negatives: int | None = Field(
+        None,
+        ge=0,
+        description="items drawn a step to stand for all; 0 = all items, exactly; none = all up to 50,000, else 4,096",
+    )
+    item_features: tuple[FeatureSettings, ...] = Field((), description="columns of the item table to learn from")
+    id_dropout: float = Field(
+        0.1, ge=0, lt=1, description="share of items whose id is hidden in a step, where features can stand in"
+    )
+    backward: float = Field(0.0, ge=0, lt=1, description="share of histories learned from their end to their start")
+    event_dropout: float = Field(0.0, ge=0, lt=1, description="share of events left out of a history in a step")
+    ahead: int = Field(1, ge=1, description="events that are to be found after each: the next, or so many next ones")
+    ahead_decay: float = Field(0.8, gt=0, le=1, description="what each of them counts of the one before")
+    gaps: bool = Field(True, description="whether the net sees the time between events, where events have times")
+    unknown_now: float = Field(
+        0.2, ge=0, le=1, description="share of these gaps hidden, so that it can answer without the time of asking"
+    )
+    event_types: bool = Field(True, description="whether the net sees the types of events, where there are several")
+    averaged: float = Field(
+        0.34, ge=0, lt=1, description="the answer is the mean of the weights after this last share of the epochs"
+    )
+    precision: Literal["auto", "bf16", "float32"] = Field(
+        "auto", description="of the large products; auto: bf16 where the processor multiplies in it"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where to learn; auto = a GPU where there is one"
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.net == "transformer" and self.dim % self.heads:
+            raise ValueError(f"heads = {self.heads} must divide dim = {self.dim}")
+        return self

@@ -1,0 +1,168 @@
+"""Nets over sequences of events, as they learn: what each event of a history says of the next one."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, layer_norm
+
+from recsys.arrays import F32, I64, Array
+from recsys.encoders.towers.layout import UserLayout
+from recsys.encoders.towers.net import Graph
+from recsys.encoders.towers.sequence_net import GAPS, SequenceNet
+from recsys.training.adam import Adam
+from recsys.training.device import CPU
+from recsys.training.group import group
+from recsys.training.towers.onnx_graph import OnnxGraph
+
+
+class Hide:
+    """Dropout: hides a share of values, in steps of 1/256, and makes the others as much larger.
+
+    Source: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014.
+    """
+
+    def __init__(self, share: float, rng: np.random.Generator) -> None:
+        self._hidden, self._rng = min(round(256 * share), 255), rng
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self._hidden:
+            return x
+        drawn = np.frombuffer(self._rng.bytes(x.numel()), np.uint8)  # twelve times as fast as torch draws
+        kept = torch.from_numpy(np.where(drawn >= self._hidden, np.float32(256 / (256 - self._hidden)), np.float32(0)))
+        return x * kept.to(x.device, x.dtype).view(x.shape)
+
+
+NOTHING = Hide(0, np.random.default_rng())
+
+
+class LearnedSequenceNet(ABC):
+    """The learning twin of `SequenceNet`. A subclass writes what lies between the events and the vectors:
+
+    - `arrays`: what it learns.
+    - `body`: from events (n, length, width) to as many vectors, the one at each event of it and those before. Pads
+      stand on the right, where no event looks.
+    - `graph`: the same without torch, for the last event alone.
+
+    free: while `body` runs, its own tensors by name, to compute with. The first and the last thing that is done is to
+    normalise each event.
+
+    Source: Ba et al., "Layer Normalization", 2016.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        longest: int,
+        layers: int,
+        rng: np.random.Generator,
+        *,
+        types: int = 0,
+        gaps: bool = False,
+        device: torch.device = CPU,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        """longest: events of a history. layers: one above the other. types: of events that it sees, 0 = none. gaps:
+        whether it sees the time until the next event. precision: of the products."""
+        self.width, self.longest, self.layers = width, longest, layers
+        self.device, self.precision = device, precision
+        started = {"backward": np.zeros((1, width), np.float32)} | self._ends() | self.arrays(rng)
+        if types:
+            started["types"] = np.zeros((types + 1, width), np.float32)
+        if gaps:
+            started["gaps"] = np.zeros((GAPS, width), np.float32)
+        self.whole = {name: self.placed(array) for name, array in started.items()}
+        self._moves = {name: Adam(tensor) for name, tensor in self.whole.items()}
+
+    @abstractmethod
+    def arrays(self, rng: np.random.Generator) -> dict[str, F32]:
+        """Its own arrays of two dimensions, by the names that they have in a checkpoint, where learning begins."""
+
+    @abstractmethod
+    def body(self, events: Tensor, hide: Hide) -> Tensor:
+        """(n, length, width), from `free`. hide: what hides some values while it learns."""
+
+    @abstractmethod
+    def graph(self, whole: Mapping[str, F32], graph: OnnxGraph, events: str) -> str:
+        """Writes the body, of the arrays `whole`, from `events` (n, length, width): the name of what is (n, 1, width),
+        of the last event."""
+
+    def placed(self, array: Array) -> Tensor:
+        """The array, on the device."""
+        return torch.from_numpy(array).to(self.device)
+
+    def forward(self, events: Tensor, types: I64 | None, gaps: I64 | None, way: I64, hide: Hide) -> Tensor:
+        """float32 (n, length, width), with a graph; its own tensors are remembered for `step`.
+
+        events: (n, length, width), of their items. types, gaps: int64 (n, length), their rows where they are learned.
+        """
+        self.free = {name: tensor.clone().requires_grad_() for name, tensor in self.whole.items()}
+        events = events + (self.placed(way) < 0).float()[:, None, None] * self.free["backward"]
+        return self.computed(events, types, gaps, hide)
+
+    def computed(self, events: Tensor, types: I64 | None, gaps: I64 | None, hide: Hide = NOTHING) -> Tensor:
+        """What `forward` gives, of the tensors in `free`."""
+        for name, rows in (("types", types), ("gaps", gaps)):
+            if rows is not None:
+                events = events + embedding(self.placed(rows), self.free[name])
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            return self.norm(self.body(hide(self.norm(events, "in")), hide), "out").float()
+
+    def step(self, learning_rate: float) -> None:
+        """Moves what the last `forward` used, in any process of the group, against its gradients."""
+        together = group()
+        for name, tensor in self.free.items():
+            if tensor.grad is not None or together.size > 1:
+                own = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+                self._moves[name].step(together.summed(own), learning_rate)
+
+    def state(self, name: str) -> Mapping[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for part, moves in self._moves.items():
+            found |= moves.state(f"{name}_{part}")
+        return found
+
+    def tables(self, name: str) -> Mapping[str, Tensor]:
+        """What is learned, by names of its own."""
+        return {f"{name}_{part}": tensor for part, tensor in self.whole.items()}
+
+    def served(self, layout: UserLayout, items: F32, *, unit: bool) -> SequenceNet:
+        """The net so far without torch. items: float32 (n_items, width), what goes in for each; unit: whether vectors
+        are brought to length 1."""
+        whole = {name: tensor.cpu().numpy().copy() for name, tensor in self.whole.items()}
+        graph = OnnxGraph()
+        last = self.normed(graph, whole, self.graph(whole, graph, self.normed(graph, whole, "events", "in")), "out")
+        last = graph.add("Squeeze", last, graph.ints(1))
+        if unit:
+            length = graph.add("ReduceL2", last, graph.ints(1), keepdims=1)
+            last = graph.add("Div", last, graph.add("Max", length, graph.weight(np.float32(1e-6))))
+        model = graph.model("sequence", "events", ["n", "length", self.width], last, self.width)
+        return SequenceNet(layout, items, Graph(model), types=whole.get("types"), gaps=whole.get("gaps"))
+
+    def norm(self, x: Tensor, name: str) -> Tensor:
+        """Each vector brought to mean 0 and variance 1, then to the gain and shift of this name."""
+        return layer_norm(x, (self.width,), self.free[f"{name}_gain"][0], self.free[f"{name}_shift"][0])
+
+    def normed(self, graph: OnnxGraph, whole: Mapping[str, F32], x: str, name: str) -> str:
+        """`norm` in a graph."""
+        gain, shift = (graph.weight(whole[f"{name}_{part}"][0]) for part in ("gain", "shift"))
+        return graph.add("LayerNormalization", x, gain, shift, axis=-1, epsilon=1e-5)
+
+    def norm_arrays(self, name: str) -> dict[str, F32]:
+        """The arrays of a `norm`, where learning begins."""
+        return {
+            f"{name}_gain": np.ones((1, self.width), np.float32),
+            f"{name}_shift": np.zeros((1, self.width), np.float32),
+        }
+
+    def _ends(self) -> dict[str, F32]:
+        return self.norm_arrays("in") | self.norm_arrays("out")
+
+
+def drawn(rng: np.random.Generator, rows: int, columns: int, gain: float = 1.0) -> F32:
+    """float32 (rows, columns), normal, such that a product with it keeps the size of what is multiplied, times gain."""
+    found: F32 = rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(gain / math.sqrt(rows))
+    return found

@@ -1,0 +1,66 @@
+"""What an epoch of a sequence model goes over: windows of histories, in batches of much the same length."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.arrays import I64, Array, Bool
+from recsys.history import Histories
+
+
+@dataclass(frozen=True, eq=False)
+class WindowedHistories:
+    """The histories of training, cut anew in each epoch into windows of at most `longest` events that go in.
+
+    A window is a pair (start, stop) of places in the log: the events from start to before stop go in, and after each of
+    them the next one is to be found, up to the one at stop. A history of one event teaches nothing.
+    """
+
+    past: Histories
+    longest: int
+
+    def __len__(self) -> int:
+        """How many events are to be found in an epoch."""
+        return int(np.maximum(self.past.lengths - 1, 0).sum())
+
+    def batches(self, size: int, rng: np.random.Generator) -> Iterator[I64]:
+        """int64 (m, 2), all windows once, in a drawn order: so many at a time as fill `size` events, pads counted.
+
+        Windows of much the same length stand together, so that next to nothing is padded; which of them meet is drawn.
+        """
+        windows = self.windows(rng)
+        lengths = windows[:, 1] - windows[:, 0]
+        order = np.lexsort((rng.random(len(windows)), lengths))
+        starts, room, most = [0], 0, 0
+        for at, length in enumerate(lengths[order].tolist()):
+            most, room = length, room + 1  # ascending: the last is the longest
+            if room > 1 and most * room > size:
+                starts.append(at)
+                room = 1
+        parts = np.split(windows[order], starts[1:])
+        for which in rng.permutation(len(parts)):
+            yield parts[which]
+
+    def windows(self, rng: np.random.Generator) -> I64:
+        """int64 (m, 2): a history that is longer than a window is cut at a drawn place and every `longest` events."""
+        first, last = self.past.items.offsets[:-1], self.past.items.offsets[1:] - 1
+        rows = np.flatnonzero(last > first)
+        first, last = first[rows], last[rows]
+        drawn = np.where(last - first > self.longest, rng.integers(1, self.longest + 1, len(rows)), self.longest)
+        ends = np.minimum(first + drawn, last)
+        found = [np.stack([first, ends], axis=1)]
+        while (going := ends < last).any():
+            first, last = ends[going], last[going]
+            ends = np.minimum(first + self.longest, last)
+            found.append(np.stack([first, ends], axis=1))
+        return np.concatenate(found)
+
+
+def padded_places(windows: I64) -> tuple[I64, Bool]:
+    """int64 and bool (m, longest): where the events of windows (m, 2) stand in the log, one row each, padded on the
+    right with places of other events; and which are no pads."""
+    lengths = windows[:, 1] - windows[:, 0]
+    step = np.arange(int(lengths.max(initial=0)))
+    inside: Array = step < lengths[:, None]
+    return np.where(inside, windows[:, :1] + step, windows[:, :1]), inside
