@@ -28,6 +28,11 @@ class Adam:
 
     def step(self, gradient: Tensor, learning_rate: float, rows: Tensor | None = None) -> None:
         """rows: int64 (m,), distinct, those that `gradient` (m, dim) is for; None = all of them."""
+        if rows is None and self.table.device.type == "cpu":
+            tables = self.table.numpy(), self.mean.numpy(), self.square.numpy(), self.steps.numpy()
+            every = np.arange(len(self.table))
+            _move_rows(*tables, gradient.contiguous().numpy(), every, np.float32(learning_rate))
+            return
         if rows is None:
             self.steps += 1
             self.mean.mul_(_MEAN).add_(gradient, alpha=1 - _MEAN)

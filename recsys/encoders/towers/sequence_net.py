@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from recsys.arrays import F32, I64, Array
-from recsys.encoders.towers.inputs import Inputs
+from recsys.encoders.towers.inputs import Inputs, places_from_end
 from recsys.encoders.towers.layout import UserLayout
 from recsys.encoders.towers.net import Graph
 from recsys.history import Histories
@@ -19,19 +19,31 @@ _TOGETHER = 1 << 13  # events that go through the graph at a time
 class SequenceNet:
     """From the events of a history, oldest first, to vectors float32 (n, width).
 
-    What goes in for an event is a row of `items` (n_items, width), that of the item, and, where they are learned, that
-    of its type in `types` (types + 1, width), the first for an unknown type, and in `gaps` (GAPS, width) that of the
-    time until the next event, for the last one until the moment of asking. Histories longer than the layout says lose
-    their oldest events. graph: from `events` (n, length, width), n histories of the same length.
+    What goes in for an event is a row of `items` (n_items, width), that of the item, and, where they are
+    learned, that of its type in `types` (types + 1, width), the first for an unknown type, and in `gaps`
+    (GAPS, width) that of the time until the next event, for the last one until the moment of asking. The last
+    `reads` events go through the graph, from `events` (n, length, width), n histories of the same length, to
+    `vectors` (n, width). What is older, up to what the layout says, is summed up (`recency_sums`), and that
+    sum times `older` (width, width) is added. unit: whether vectors are brought to length 1.
     """
 
     net_kind: ClassVar[str] = "sequence"
     explains: ClassVar[bool] = False
 
     def __init__(
-        self, layout: UserLayout, items: F32, graph: Graph, *, types: F32 | None = None, gaps: F32 | None = None
+        self,
+        layout: UserLayout,
+        items: F32,
+        graph: Graph,
+        *,
+        reads: int,
+        unit: bool = False,
+        older: F32 | None = None,
+        types: F32 | None = None,
+        gaps: F32 | None = None,
     ) -> None:
-        self.layout, self.items, self.graph, self.types, self.gaps = layout, items, graph, types, gaps
+        self.layout, self.items, self.graph, self.reads, self.unit = layout, items, graph, reads, unit
+        self.older, self.types, self.gaps = older, types, gaps
 
     @property
     def needs(self) -> frozenset[str]:
@@ -47,15 +59,23 @@ class SequenceNet:
         """float32 (n, width), zeros where there is no event. Histories of the same length go through together."""
         assert inputs.history is not None
         past = inputs.history.histories(("time", "event"))
-        events = self._events(past, inputs.now)
+        read = past.keep(places_from_end(past.items) < self.reads) if past.lengths.max(initial=0) > self.reads else past
+        events = self._events(read, inputs.now)
         found = np.zeros((len(inputs), self.width), np.float32)
-        lengths, offsets = past.lengths, past.items.offsets
+        lengths, offsets = read.lengths, read.items.offsets
         for length in np.unique(lengths[lengths > 0]):
             people = np.flatnonzero(lengths == length)
             step = max(1, _TOGETHER // int(length))
             for start in range(0, len(people), step):
                 some = people[start : start + step]
                 found[some] = self.graph(events=events[offsets[some][:, None] + np.arange(length)])
+        if self.older is not None and read is not past:
+            ends = past.items.offsets[1:] - lengths
+            long = np.flatnonzero(ends > past.items.offsets[:-1])
+            places = np.stack([past.items.offsets[long], ends[long]], axis=1)
+            found[long] += recency_sums(self.items, past.items.values, places, self.reads) @ self.older
+        if self.unit:
+            found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.float32(1e-6))
         return found
 
     def _events(self, past: Histories, now: I64 | None) -> F32:
@@ -72,10 +92,10 @@ class SequenceNet:
         return None
 
     def parameters(self) -> dict[str, Any]:
-        return {}
+        return {"reads": self.reads, "unit": self.unit}
 
     def arrays(self) -> dict[str, Array]:
-        optional = {"types": self.types, "gaps": self.gaps}
+        optional = {"older": self.older, "types": self.types, "gaps": self.gaps}
         return {"items": self.items} | {name: array for name, array in optional.items() if array is not None}
 
     def files(self) -> dict[str, bytes]:
@@ -84,7 +104,21 @@ class SequenceNet:
     @classmethod
     def load(cls, folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> Self:
         graph = Graph((folder / "net.onnx").read_bytes())
-        return cls(layout, arrays["items"], graph, types=arrays.get("types"), gaps=arrays.get("gaps"))
+        learned = {name: arrays.get(name) for name in ("older", "types", "gaps")}
+        return cls(layout, arrays["items"], graph, reads=parameters["reads"], unit=parameters["unit"], **learned)
+
+
+def recency_sums(vectors: F32, items: Array, places: I64, half_life: float) -> F32:
+    """float32 (m, width): of events between two places (m, 2) in `items`, the vectors of these, summed.
+
+    The last one counts 1, one that many events before it half; the sum is divided by the root of what was counted.
+    """
+    found = np.zeros((len(places), vectors.shape[1]), np.float32)
+    for row, (start, stop) in enumerate(places.tolist()):
+        if stop > start:
+            counted = np.exp2(-np.arange(stop - start, dtype=np.float32)[::-1] / half_life)
+            found[row] = counted @ vectors[items[start:stop]] / np.sqrt(counted.sum())
+    return found
 
 
 def gaps_after(past: Histories, now: I64 | None) -> I64:

@@ -12,7 +12,7 @@ from recsys.encoders.encoder import space_id_of
 from recsys.encoders.item_tower import ItemTower
 from recsys.encoders.towers.inputs import Inputs
 from recsys.encoders.towers.layout import ItemLayout, UserLayout
-from recsys.encoders.towers.sequence_net import gap_rows
+from recsys.encoders.towers.sequence_net import gap_rows, recency_sums
 from recsys.encoders.user_tower import UserTower
 from recsys.errors import ModelError
 from recsys.models.base import refuse_no_events
@@ -55,7 +55,8 @@ class SequenceFit(EpochFit):
                 "that needs none: als."
             )
         super().__init__(settings, seed, windows, float(len(windows)))
-        self.layout = UserLayout(0, train.n_items, True, settings.longest_history)
+        self.layout = UserLayout(0, train.n_items, True, settings.longest_history + settings.older_history)
+        self.has_older = bool(settings.older_history) and self.past.lengths.max() - 1 > settings.longest_history
         counts = train.interactions.item_counts()
         self.trained, self.of_items = counts > 0, described_items(settings.item_features, train)
         self.offered = np.flatnonzero(self.trained)
@@ -85,6 +86,7 @@ class SequenceFit(EpochFit):
         s, names = self.settings, self.train.interactions.event_names
         typed = s.event_types and self.past.event is not None and len(names) > 1
         said: dict[str, Any] = {
+            "older": self.has_older,
             "types": len(names) if typed else 0,
             "gaps": s.gaps and self.past.time is not None,
             "device": where,
@@ -129,9 +131,11 @@ class SequenceFit(EpochFit):
         of_pool, cosine = together.part(len(pool)), self.settings.similarity == "cosine"
         vectors = together.joined(self.item_tower.forward(self._items(pool, rng).take(of_pool))).requires_grad_()
         rng = np.random.default_rng([int(rng.integers(1 << 62)), together.rank])
-        at, inside, way = self._places(batch[together.part(len(batch))], rng)
+        windows = batch[together.part(len(batch))]
+        at, inside, way = self._places(windows, rng)
+        before = self._before(windows, pool, vectors.detach().cpu().numpy())
         rows = placed(np.searchsorted(pool, items[at]))
-        people = self.net.forward(embedding(rows, vectors), *self._beside(at, rng), way, Hide(self.hide, rng))[
+        people = self.net.forward(embedding(rows, vectors), *self._beside(at, rng), way, Hide(self.hide, rng), before)[
             placed(inside)
         ]
         if cosine:
@@ -169,6 +173,22 @@ class SequenceFit(EpochFit):
             inside = np.take_along_axis(inside & ~gone, order, axis=1)
         return at, inside, way
 
+    def _before(self, windows: I64, pool: I64, vectors: F32) -> F32 | None:
+        """float32 (m, dim): sums of what people had done before these windows; vectors: those of the items `pool`."""
+        if not self.has_older:
+            return None
+        places = self._older(windows)
+        events = np.concatenate([np.arange(start, stop) for start, stop in places.tolist()])
+        ends = np.cumsum(places[:, 1] - places[:, 0])
+        starts = ends - (places[:, 1] - places[:, 0])
+        items = np.searchsorted(pool, self.past.items.values[events.astype(np.int64)])
+        return recency_sums(vectors, items, np.stack([starts, ends], axis=1), self.settings.longest_history)
+
+    def _older(self, windows: I64) -> I64:
+        """int64 (m, 2): the places in the log from where to where what is older than each window counts."""
+        start = windows[:, 0]
+        return np.stack([np.maximum(self.first[start], start - self.settings.older_history), start], axis=1)
+
     def _later(self, at: I64, way: I64) -> tuple[I64, I64, F32]:
         """What is to be found after each of the events `at` (n,), on its way: int64 which of them, ascending, int64 the
         place in the log, and float32 what it counts."""
@@ -189,9 +209,10 @@ class SequenceFit(EpochFit):
         None where all are there."""
         if not self.negatives:
             return self.offered, None
-        lengths = batch[:, 1] + 1 - batch[:, 0]
+        first = self._older(batch)[:, 0] if self.has_older else batch[:, 0]
+        lengths = batch[:, 1] + 1 - first
         ends = np.cumsum(lengths)
-        places = np.arange(ends[-1]) - np.repeat(ends - lengths - batch[:, 0], lengths)
+        places = np.arange(ends[-1]) - np.repeat(ends - lengths - first, lengths)
         drawn = self.sampler.drawn(self.past.items.values[:0], rng)
         pool = np.union1d(self.past.items.values[places], drawn.items)
         return pool, (np.searchsorted(pool, drawn.items), (1 / drawn.chance).astype(np.float32))

@@ -17,6 +17,9 @@ class SequenceSettings(Settings):
     heads: int = Field(2, ge=1, description="transformer: parts that look for something of their own; they divide dim")
     widened: int = Field(256, ge=1, description="transformer: width of the layer in each block")
     longest_history: int = Field(200, ge=1, description="events that the net reads, the last of a history")
+    older_history: int = Field(
+        1000, ge=0, description="events before those, whose sum counts too, the later the more; 0 = none"
+    )
     epochs: int = Field(40, ge=1, description="passes over the events; the learning rate falls to 0 over them")
     batch_size: int = Field(2048, ge=1, description="events a step")
     learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start")

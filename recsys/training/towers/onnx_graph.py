@@ -28,10 +28,6 @@ class OnnxGraph:
         """The name of a constant, int64 (n,)."""
         return self.weight(np.array(values, np.int64))
 
-    def scalar(self, value: int) -> str:
-        """The name of a constant, int64 without a dimension."""
-        return self.weight(np.array(value, np.int64))
-
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
         """A node; the name of its first output."""
         from onnx import helper
@@ -39,6 +35,14 @@ class OnnxGraph:
         name = f"{op.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(op, list(inputs), [name], **attributes))
         return name
+
+    def split(self, x: str, count: int) -> list[str]:
+        """The names of equal parts of the last dimension."""
+        from onnx import helper
+
+        names = [f"split_{len(self._nodes)}_{part}" for part in range(count)]
+        self._nodes.append(helper.make_node("Split", [x], names, axis=-1, num_outputs=count))
+        return names
 
     def model(self, name: str, source: str, shape: list[Any], result: str, width: int) -> bytes:
         """The model from the input `source` of a shape to `vectors` (n, width), which `result` is; checked."""

@@ -60,16 +60,20 @@ class LearnedSequenceNet(ABC):
         layers: int,
         rng: np.random.Generator,
         *,
+        older: bool = False,
         types: int = 0,
         gaps: bool = False,
         device: torch.device = CPU,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        """longest: events of a history. layers: one above the other. types: of events that it sees, 0 = none. gaps:
-        whether it sees the time until the next event. precision: of the products."""
+        """longest: events that are read. older: whether those before them count. layers: one above the other.
+        types: of events that it sees, 0 = none. gaps: whether it sees the time until the next event.
+        precision: of the products."""
         self.width, self.longest, self.layers = width, longest, layers
         self.device, self.precision = device, precision
         started = {"backward": np.zeros((1, width), np.float32)} | self._ends() | self.arrays(rng)
+        if older:
+            started["older"] = np.zeros((width, width), np.float32)
         if types:
             started["types"] = np.zeros((types + 1, width), np.float32)
         if gaps:
@@ -94,27 +98,42 @@ class LearnedSequenceNet(ABC):
         """The array, on the device."""
         return torch.from_numpy(array).to(self.device)
 
-    def forward(self, events: Tensor, types: I64 | None, gaps: I64 | None, way: I64, hide: Hide) -> Tensor:
+    def forward(
+        self, events: Tensor, types: I64 | None, gaps: I64 | None, way: I64, hide: Hide, before: F32 | None = None
+    ) -> Tensor:
         """float32 (n, length, width), with a graph; its own tensors are remembered for `step`.
 
         events: (n, length, width), of their items. types, gaps: int64 (n, length), their rows where they are learned.
+        before: float32 (n, width), sums of what is older than these events, where that is learned.
         """
-        self.free = {name: tensor.clone().requires_grad_() for name, tensor in self.whole.items()}
-        events = events + (self.placed(way) < 0).float()[:, None, None] * self.free["backward"]
-        return self.computed(events, types, gaps, hide)
+        self._leaves = {name: tensor.clone().requires_grad_() for name, tensor in self.whole.items()}
+        events = events + (self.placed(way) < 0).float()[:, None, None] * self._leaves["backward"]
+        return self._computed(self._leaves, events, types, gaps, hide, before)
 
-    def computed(self, events: Tensor, types: I64 | None, gaps: I64 | None, hide: Hide = NOTHING) -> Tensor:
-        """What `forward` gives, of the tensors in `free`."""
+    def computed(self, events: Tensor, types: I64 | None = None, gaps: I64 | None = None) -> Tensor:
+        """What `forward` gives, nothing hidden and without what is older."""
+        return self._computed(self.whole, events, types, gaps, NOTHING, None)
+
+    def _computed(
+        self,
+        leaves: Mapping[str, Tensor],
+        events: Tensor,
+        types: I64 | None,
+        gaps: I64 | None,
+        hide: Hide,
+        before: F32 | None,
+    ) -> Tensor:
         for name, rows in (("types", types), ("gaps", gaps)):
             if rows is not None:
-                events = events + embedding(self.placed(rows), self.free[name])
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            return self.norm(self.body(hide(self.norm(events, "in")), hide), "out").float()
+                events = events + embedding(self.placed(rows), leaves[name])
+        self.free = {name: tensor.to(self.precision) for name, tensor in leaves.items()}
+        found = self.norm(self.body(hide(self.norm(events.to(self.precision), "in")), hide), "out").float()
+        return found if before is None else found + (self.placed(before) @ leaves["older"])[:, None]
 
     def step(self, learning_rate: float) -> None:
         """Moves what the last `forward` used, in any process of the group, against its gradients."""
         together = group()
-        for name, tensor in self.free.items():
+        for name, tensor in self._leaves.items():
             if tensor.grad is not None or together.size > 1:
                 own = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
                 self._moves[name].step(together.summed(own), learning_rate)
@@ -136,11 +155,9 @@ class LearnedSequenceNet(ABC):
         graph = OnnxGraph()
         last = self.normed(graph, whole, self.graph(whole, graph, self.normed(graph, whole, "events", "in")), "out")
         last = graph.add("Squeeze", last, graph.ints(1))
-        if unit:
-            length = graph.add("ReduceL2", last, graph.ints(1), keepdims=1)
-            last = graph.add("Div", last, graph.add("Max", length, graph.weight(np.float32(1e-6))))
         model = graph.model("sequence", "events", ["n", "length", self.width], last, self.width)
-        return SequenceNet(layout, items, Graph(model), types=whole.get("types"), gaps=whole.get("gaps"))
+        learned = {name: whole.get(name) for name in ("older", "types", "gaps")}
+        return SequenceNet(layout, items, Graph(model), reads=self.longest, unit=unit, **learned)
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         """Each vector brought to mean 0 and variance 1, then to the gain and shift of this name."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention, silu
+from torch.nn.functional import silu
 
 from recsys.arrays import F32
 from recsys.training.towers.onnx_graph import OnnxGraph
@@ -46,12 +46,14 @@ class LearnedTransformer(LearnedSequenceNet):
         x, free, length = events, self.free, events.shape[1]
         places = torch.arange(length, device=x.device)
         apart = (places[:, None] - places).clamp_min(0)
-        future = torch.full((length, length), -torch.inf, device=x.device).triu(1)
+        future = torch.full((length, length), -torch.inf, device=x.device, dtype=x.dtype).triu(1)
+        scale = (self.width / self.heads) ** -0.5
         for n in range(self.layers):
             q, k, v, gate = (self.norm(x, f"{n}") @ free[f"{n}_attend"]).chunk(4, dim=-1)
             q, k, v = (part.view(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in (q, k, v))
-            bias = (free[f"{n}_distance"][:, apart] + future).to(q.dtype)[None]
-            mixed = scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
+            bias = free[f"{n}_distance"][:, apart] + future
+            share = torch.softmax((q * scale) @ k.transpose(2, 3) + bias, dim=-1)
+            mixed = (share @ v).transpose(1, 2).flatten(2)
             x = x + hide((mixed * torch.sigmoid(gate)) @ free[f"{n}_out"])
             wide, gate = (self.norm(x, f"{n}_widened") @ free[f"{n}_widen"]).chunk(2, dim=-1)
             x = x + hide((silu(gate) * wide) @ free[f"{n}_narrow"])
@@ -59,53 +61,51 @@ class LearnedTransformer(LearnedSequenceNet):
 
     def graph(self, whole: Mapping[str, F32], graph: OnnxGraph, events: str) -> str:
         """Of the last block nothing but the last event is asked, so its query, gate and layer are of that alone."""
-        length = graph.add("Shape", "events", start=1, end=2)
-        places = graph.add("Range", *(graph.scalar(0), graph.add("Squeeze", length), graph.scalar(1)))
-        x = events
+        length = graph.add("Shape", events, start=1, end=2)
+        x, d = events, self.width
         for n in range(self.layers):
             last = n == self.layers - 1
-            a = self.normed(graph, whole, x, f"{n}")
+            a, weights = self.normed(graph, whole, x, f"{n}"), whole[f"{n}_attend"].copy()
+            weights[:, :d] *= (d / self.heads) ** -0.5
             asked = _last(graph, a) if last else a
-            query, key, value, opening = np.split(whole[f"{n}_attend"], 4, axis=1)
-            q, k, v = (
-                self._heads(graph, graph.add("MatMul", rows, graph.weight(weight)), order)
-                for rows, weight, order in (
-                    (asked, query, (0, 2, 1, 3)),
-                    (a, key, (0, 2, 3, 1)),
-                    (a, value, (0, 2, 1, 3)),
-                )
-            )
-            scores = graph.add("MatMul", q, k)
-            scores = graph.add("Mul", scores, graph.weight(np.float32((self.width / self.heads) ** -0.5)))
-            bias = self._bias(graph, whole[f"{n}_distance"], places, length, last)
+            if last:
+                q, opening = _products(graph, asked, weights[:, [*range(d), *range(3 * d, 4 * d)]], 2)
+                k, v = _products(graph, a, weights[:, d : 3 * d], 2)
+            else:
+                q, k, v, opening = _products(graph, a, weights, 4)
+            scores = graph.add("MatMul", self._heads(graph, q, (0, 2, 1, 3)), self._heads(graph, k, (0, 2, 3, 1)))
+            bias = _bias(graph, whole[f"{n}_distance"], length, last)
             share = graph.add("Softmax", graph.add("Add", scores, bias), axis=-1)
-            mixed = graph.add("Transpose", graph.add("MatMul", share, v), perm=(0, 2, 1, 3))
-            mixed = graph.add("Reshape", mixed, graph.ints(0, 0, self.width))
-            opened = graph.add("Sigmoid", graph.add("MatMul", asked, graph.weight(opening)))
-            moved = graph.add("MatMul", graph.add("Mul", mixed, opened), graph.weight(whole[f"{n}_out"]))
+            mixed = graph.add("MatMul", share, self._heads(graph, v, (0, 2, 1, 3)))
+            mixed = graph.add("Reshape", graph.add("Transpose", mixed, perm=(0, 2, 1, 3)), graph.ints(0, 0, d))
+            opened = graph.add("Mul", mixed, graph.add("Sigmoid", opening))
+            moved = graph.add("MatMul", opened, graph.weight(whole[f"{n}_out"]))
             x = graph.add("Add", _last(graph, x) if last else x, moved)
-            b = self.normed(graph, whole, x, f"{n}_widened")
-            wide, gate = (
-                graph.add("MatMul", b, graph.weight(part)) for part in np.split(whole[f"{n}_widen"], 2, axis=1)
-            )
-            opened = graph.add("Mul", gate, graph.add("Sigmoid", gate))
-            narrowed = graph.add("MatMul", graph.add("Mul", opened, wide), graph.weight(whole[f"{n}_narrow"]))
-            x = graph.add("Add", x, narrowed)
+            wide, gate = _products(graph, self.normed(graph, whole, x, f"{n}_widened"), whole[f"{n}_widen"], 2)
+            opened = graph.add("Mul", graph.add("Mul", gate, graph.add("Sigmoid", gate)), wide)
+            x = graph.add("Add", x, graph.add("MatMul", opened, graph.weight(whole[f"{n}_narrow"])))
         return x
 
     def _heads(self, graph: OnnxGraph, x: str, order: tuple[int, ...]) -> str:
         split = graph.add("Reshape", x, graph.ints(0, 0, self.heads, self.width // self.heads))
         return graph.add("Transpose", split, perm=order)
 
-    def _bias(self, graph: OnnxGraph, distance: F32, places: str, length: str, last: bool) -> str:
-        """(heads, length, length) by how far apart events are, the future shut off; for the last (heads, 1, length)."""
-        asked = graph.add("Sub", length, graph.ints(1)) if last else graph.add("Unsqueeze", places, graph.ints(1))
-        apart = graph.add("Sub", asked, places)  # last: (length,), else (length, length)
-        bias = graph.add("Gather", graph.weight(distance), graph.add("Max", apart, graph.scalar(0)), axis=1)
-        if last:
-            return graph.add("Unsqueeze", bias, graph.ints(1))
-        ahead = graph.add("Less", apart, graph.scalar(0))
-        return graph.add("Where", ahead, graph.weight(np.float32(-np.inf)), bias)
+
+def _products(graph: OnnxGraph, x: str, weights: F32, count: int) -> list[str]:
+    """x times each of so many equal parts of the columns of the weights."""
+    return graph.split(graph.add("MatMul", x, graph.weight(weights)), count)
+
+
+def _bias(graph: OnnxGraph, distance: F32, length: str, last: bool) -> str:
+    """(heads, length, length) by how far apart events are, the future shut off; for the last one (heads, 1, length)."""
+    if last:  # from the furthest to itself, and of these the last `length`
+        start, end = graph.add("Neg", length), graph.ints(np.iinfo(np.int64).max)
+        return graph.add("Slice", graph.weight(distance[:, None, ::-1]), start, end, graph.ints(2))
+    places = np.arange(distance.shape[1])
+    apart = places[:, None] - places
+    whole = np.where(apart < 0, np.float32(-np.inf), distance[:, np.maximum(apart, 0)])
+    ends = graph.add("Concat", length, length, axis=0)
+    return graph.add("Slice", graph.weight(whole), graph.ints(0, 0), ends, graph.ints(1, 2))
 
 
 def _last(graph: OnnxGraph, x: str) -> str:

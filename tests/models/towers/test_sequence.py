@@ -135,7 +135,6 @@ def by_torch(fitted: SequenceFit, items: F32, past: Histories) -> F32:
 
     found, gaps = [], gaps_after(past, None)
     with fitted.averages.in_place(), torch.no_grad():
-        fitted.net.free = fitted.net.whole
         for row in range(past.rows):
             at = np.arange(past.items.offsets[row], past.items.offsets[row + 1])[None]
             events = torch.from_numpy(items[past.items.values[at]])
