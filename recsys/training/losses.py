@@ -13,6 +13,7 @@ from recsys.matrix.compiled import kernel
 
 _PIECES = 256
 _SCORES = 1 << 22  # of a piece
+_SAFE = 40.0  # scores within this of zero have exponentials that float32 and bf16 can hold, whichever is the largest
 _rooms = threading.local()
 
 
@@ -105,35 +106,47 @@ def softmax(
 def softmax_by_pieces(
     users: Tensor,
     items: Tensor,
-    positives: Positives,
+    item: Tensor,
+    weight: Tensor,
     temperature: float,
     *,
     precision: torch.dtype = torch.float32,
     sample: Sample | None = None,
     bound: float | None = None,
 ) -> Gradients:
-    """`softmax` of so many users at a time that their scores stay small; all users count alike.
+    """`softmax` of users with one event each, so many at a time that their scores stay small.
 
-    positives: user by user, ascending. The gradient of the items is that of all of them, (n_items, dim).
+    item: int64 (batch,); weight: float32 (batch,). The gradient of the items is that of all of them, (n_items, dim).
     """
-    user, item, weight = positives
-    width = len(items) if sample is None else len(sample.items)
-    step, loss = max(64, _SCORES // width), 0.0
-    by_user, by_item = torch.empty_like(users), torch.zeros_like(items)
-    for start in range(0, len(users), step):
-        part = slice(start, start + step)
-        some = users[part]
-        ends = torch.tensor([start, start + len(some)], device=users.device)
-        own = slice(*torch.searchsorted(user, ends).tolist())
-        positives = Positives(user[own] - start, item[own], weight[own])
-        even = some.new_ones(len(some))
-        found = softmax(some, items, positives, even, temperature, precision=precision, sample=sample, bound=bound)
-        loss += found.loss
-        by_user[part] = found.users
-        if found.touched is None:
-            by_item += found.items
-        else:
+    step = max(64, _SCORES // (len(items) if sample is None else len(sample.items)))
+    pieces = [slice(start, start + step) for start in range(0, len(users), step)]
+    by_user, by_item, loss = torch.empty_like(users), torch.zeros_like(items), 0.0
+    if sample is not None:
+        for part in pieces:
+            some = users[part]
+            positives = Positives(torch.arange(len(some), device=users.device), item[part], weight[part])
+            even = some.new_ones(len(some))
+            found = softmax(some, items, positives, even, temperature, precision=precision, sample=sample, bound=bound)
+            assert found.touched is not None
+            loss, by_user[part] = loss + found.loss, found.users
             by_item.index_add_(0, found.touched, found.items)
+        return Gradients(loss, by_user, by_item, None)
+    narrow, scaled, pull = items.to(precision), (users / temperature).to(precision), (weight / temperature)[:, None]
+    longest = users.norm(dim=1).max() * items.norm(dim=1).max() if bound is None else users.new_tensor(bound)
+    highest = longest / temperature  # what no score exceeds
+    partition = torch.empty_like(weight)
+    for part in pieces:
+        mass = _product(scaled[part], narrow)
+        peak = mass.amax(1) if highest > _SAFE else highest.expand(len(mass))
+        total = _exponentials(mass, peak)
+        share = pull[part] / total[:, None]
+        by_user[part] = torch.mm(mass, narrow) * share
+        by_item += torch.mm(mass.t(), (users[part] * share).to(precision))
+        partition[part] = total.log() + peak.float()
+    own = items[item]
+    loss = float((weight * (partition - (users * own).sum(1) / temperature)).sum())
+    by_user -= own * pull
+    by_item.index_add_(0, item, users * pull, alpha=-1)
     return Gradients(loss, by_user, by_item, None)
 
 

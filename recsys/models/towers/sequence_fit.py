@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys.arrays import F32, I64, Array
+from recsys.arrays import F32, I64, Array, Bool
 from recsys.data.dataset import Dataset
 from recsys.encoders.encoder import space_id_of
 from recsys.encoders.item_tower import ItemTower
@@ -23,6 +23,7 @@ from recsys.seeding import generator
 from recsys.training.checkpoint import State
 from recsys.training.epochs import EpochFit
 from recsys.training.loop import Start
+from recsys.training.towers.sequences import WindowedHistories, padded_places
 
 _ENCODED = 1 << 14  # items encoded at a time
 _ALL_ITEMS = 50_000  # with more, a softmax over all of them costs more than it brings
@@ -41,13 +42,10 @@ class SequenceFit(EpochFit):
         from recsys.training.losses import large_products
         from recsys.training.sampling import Sampler
         from recsys.training.towers.bag_net import LearnedBagNet
-        from recsys.training.towers.sequences import WindowedHistories
 
         self.settings, self.seed, self.train = settings, seed, train
         refuse_no_events("sequence", train)
         self.past = train.interactions.histories()
-        lengths, offsets = self.past.lengths, self.past.items.offsets
-        self.first, self.last = np.repeat(offsets[:-1], lengths), np.repeat(offsets[1:], lengths)
         windows = WindowedHistories(self.past, settings.longest_history)
         if not len(windows):
             raise ModelError(
@@ -123,7 +121,7 @@ class SequenceFit(EpochFit):
         from torch.nn.functional import embedding
 
         from recsys.training.group import group
-        from recsys.training.losses import Positives, Sample, softmax_by_pieces
+        from recsys.training.losses import Sample, softmax_by_pieces
         from recsys.training.towers.sequence_net import Hide
 
         together, placed, items = group(), self.net.placed, self.past.items.values
@@ -132,19 +130,18 @@ class SequenceFit(EpochFit):
         vectors = together.joined(self.item_tower.forward(self._items(pool, rng).take(of_pool))).requires_grad_()
         rng = np.random.default_rng([int(rng.integers(1 << 62)), together.rank])
         windows = batch[together.part(len(batch))]
-        at, inside, way = self._places(windows, rng)
+        at, inside = self._places(windows, rng)
         before = self._before(windows, pool, vectors.detach().cpu().numpy())
-        rows = placed(np.searchsorted(pool, items[at]))
-        people = self.net.forward(embedding(rows, vectors), *self._beside(at, rng), way, Hide(self.hide, rng), before)[
-            placed(inside)
-        ]
+        events = embedding(placed(np.searchsorted(pool, items[at])), vectors)
+        people = self.net.forward(events, *self._beside(at, rng), Hide(self.hide, rng), before).flatten(0, 1)
         if cosine:
             people = people / people.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        person, later, counted = self._later(at[inside], np.broadcast_to(way[:, None], at.shape)[inside])
+        later = (at + inside).ravel()
         found = softmax_by_pieces(
             people.detach(),
             vectors.detach(),
-            Positives(placed(person), placed(np.searchsorted(pool, items[later])), placed(counted)),
+            placed(np.searchsorted(pool, items[later])),
+            placed(self._counted(later) * inside.ravel()),
             self.settings.temperature,
             precision=self.precision,
             sample=None if sample is None else Sample(placed(sample[0]), placed(sample[1])),
@@ -156,22 +153,21 @@ class SequenceFit(EpochFit):
         self.item_tower.step(together.summed(pull)[of_pool], rate)
         return float(together.summed(torch.tensor(found.loss, dtype=torch.float64)))
 
-    def _places(self, windows: I64, rng: np.random.Generator) -> tuple[I64, Array, I64]:
-        """Where the events of windows (m, 2) stand in the log, int64 (m, length), in the order in which they go in;
-        which are no pads; and int64 (m,): 1 where that order is theirs, -1 where it is turned round."""
-        from recsys.training.towers.sequences import padded_places
-
+    def _places(self, windows: I64, rng: np.random.Generator) -> tuple[I64, Bool]:
+        """int64 and bool (m, length): where the events of windows (m, 2) stand in the log, and which are no pads; some
+        events are left out."""
         at, inside = padded_places(windows)
-        way = np.where(rng.random(len(at)) < self.settings.backward, -1, 1)
-        back = (windows[:, :1] + windows[:, 1:] - at) * inside + (1 - inside) * at
-        at = np.where(way[:, None] > 0, at, back)
         if self.settings.event_dropout:
             gone = (rng.random(at.shape) < self.settings.event_dropout) & inside
-            gone &= inside.sum(axis=1, keepdims=True) - 1 > np.arange(at.shape[1])  # the last stays
+            gone[np.arange(len(at)), inside.sum(axis=1) - 1] = False  # the last one stays
             order = np.argsort(gone | ~inside, axis=1, kind="stable")
-            at = np.take_along_axis(at, order, axis=1)
-            inside = np.take_along_axis(inside & ~gone, order, axis=1)
-        return at, inside, way
+            at, inside = np.take_along_axis(at, order, axis=1), np.take_along_axis(inside & ~gone, order, axis=1)
+        return at, inside
+
+    def _counted(self, at: I64) -> F32:
+        """float32: what the events at these places count."""
+        weight = self.past.weight
+        return np.ones(len(at), np.float32) if weight is None else weight[at]
 
     def _before(self, windows: I64, pool: I64, vectors: F32) -> F32 | None:
         """float32 (m, dim): sums of what people had done before these windows; vectors: those of the items `pool`."""
@@ -186,23 +182,9 @@ class SequenceFit(EpochFit):
 
     def _older(self, windows: I64) -> I64:
         """int64 (m, 2): the places in the log from where to where what is older than each window counts."""
-        start = windows[:, 0]
-        return np.stack([np.maximum(self.first[start], start - self.settings.older_history), start], axis=1)
-
-    def _later(self, at: I64, way: I64) -> tuple[I64, I64, F32]:
-        """What is to be found after each of the events `at` (n,), on its way: int64 which of them, ascending, int64 the
-        place in the log, and float32 what it counts."""
-        s = self.settings
-        steps = np.arange(1, s.ahead + 1)
-        later = at[:, None] + way[:, None] * steps
-        there = (later >= self.first[at][:, None]) & (later < self.last[at][:, None])
-        weight = np.where(there, s.ahead_decay ** (steps - 1.0), 0)
-        weight /= weight.sum(axis=1, keepdims=True)
-        person = np.ascontiguousarray(np.nonzero(there)[0])
-        later, weight = later[there], weight[there].astype(np.float32)
-        if self.past.weight is not None:
-            weight *= self.past.weight[later]
-        return person, later, weight
+        start, offsets = windows[:, 0], self.past.items.offsets
+        first = offsets[np.searchsorted(offsets, start, side="right") - 1]
+        return np.stack([np.maximum(first, start - self.settings.older_history), start], axis=1)
 
     def _pool(self, batch: Array, rng: np.random.Generator) -> tuple[I64, tuple[I64, F32] | None]:
         """int64 (m,): the items of a step, ascending; and which of them, int64 and float32, stand for so many others,

@@ -39,10 +39,7 @@ class SequenceSettings(Settings):
     id_dropout: float = Field(
         0.1, ge=0, lt=1, description="share of items whose id is hidden in a step, where features can stand in"
     )
-    backward: float = Field(0.0, ge=0, lt=1, description="share of histories learned from their end to their start")
     event_dropout: float = Field(0.0, ge=0, lt=1, description="share of events left out of a history in a step")
-    ahead: int = Field(1, ge=1, description="events that are to be found after each: the next, or so many next ones")
-    ahead_decay: float = Field(0.8, gt=0, le=1, description="what each of them counts of the one before")
     gaps: bool = Field(True, description="whether the net sees the time between events, where events have times")
     unknown_now: float = Field(
         0.2, ge=0, le=1, description="share of these gaps hidden, so that it can answer without the time of asking"

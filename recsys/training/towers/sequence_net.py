@@ -71,7 +71,7 @@ class LearnedSequenceNet(ABC):
         precision: of the products."""
         self.width, self.longest, self.layers = width, longest, layers
         self.device, self.precision = device, precision
-        started = {"backward": np.zeros((1, width), np.float32)} | self._ends() | self.arrays(rng)
+        started = self._ends() | self.arrays(rng)
         if older:
             started["older"] = np.zeros((width, width), np.float32)
         if types:
@@ -99,7 +99,7 @@ class LearnedSequenceNet(ABC):
         return torch.from_numpy(array).to(self.device)
 
     def forward(
-        self, events: Tensor, types: I64 | None, gaps: I64 | None, way: I64, hide: Hide, before: F32 | None = None
+        self, events: Tensor, types: I64 | None, gaps: I64 | None, hide: Hide, before: F32 | None = None
     ) -> Tensor:
         """float32 (n, length, width), with a graph; its own tensors are remembered for `step`.
 
@@ -107,7 +107,6 @@ class LearnedSequenceNet(ABC):
         before: float32 (n, width), sums of what is older than these events, where that is learned.
         """
         self._leaves = {name: tensor.clone().requires_grad_() for name, tensor in self.whole.items()}
-        events = events + (self.placed(way) < 0).float()[:, None, None] * self._leaves["backward"]
         return self._computed(self._leaves, events, types, gaps, hide, before)
 
     def computed(self, events: Tensor, types: I64 | None = None, gaps: I64 | None = None) -> Tensor:
