@@ -71,6 +71,16 @@ class TestUserTowerWithALayer(EncoderContract):
         return learned("two_tower", dim=8, epochs=1, batch_size=256, hidden=6)
 
 
+class TestSequence(EncoderContract):
+    def made(self) -> EncoderCase:
+        return learned("sequence", dim=8, epochs=1, batch_size=256)
+
+
+class TestSequenceThatAddsUpWhatItDoesNotRead(EncoderContract):
+    def made(self) -> EncoderCase:
+        return learned("sequence", dim=8, epochs=1, batch_size=256, net="gru", longest_history=4, similarity="cosine")
+
+
 class TestConcat(EncoderContract):
     def made(self) -> EncoderCase:
         return learned("mixture", parts=[{"name": "als", "dim": 8, "epochs": 2}, {"name": "spectral", "dim": 4}])

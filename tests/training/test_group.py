@@ -21,6 +21,15 @@ from tests.helpers.towers import BOTH, SMALL, coloured, everyone
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+SEQUENCE = {  # windows of five events, so that many a batch is one window: some processes have none
+    "dim": 8,
+    "epochs": 4,
+    "batch_size": 6,
+    "longest_history": 5,
+    "dropout": 0.0,
+    "item_features": BOTH["item_features"],
+    "precision": "float32",
+}
 TOY = """
 import sys
 import numpy as np
@@ -37,9 +46,13 @@ np.savez({out!r} + f"-{{group().rank}}.npz", items=items, users=users)
 
 
 def vectors(more: dict[str, Any]) -> tuple[Any, Any]:
-    """Of items and users, with features, a layer, places of the history, batches that do not divide by three."""
+    """Of items and users, with features, a layer, places of the history, batches that do not divide by three; of a
+    sequence model, where a net is named."""
+    if "net" in more:
+        learned: Any = make_model("sequence", SEQUENCE | more).fit(coloured(cold=3), seed=1)
+        return learned.items, learned.encoder.encode(everyone(coloured()))[0]
     settings = SMALL | BOTH | {"epochs": 4, "batch_size": 47, "history": "before", "hidden": 6} | more
-    learned: Any = make_model("two_tower", settings).fit(coloured(cold=3), seed=1)
+    learned = make_model("two_tower", settings).fit(coloured(cold=3), seed=1)
     return learned.items, learned.encoder.encode(everyone(coloured()))[0]
 
 
@@ -48,8 +61,9 @@ def torchrun(size: int, *arguments: str, **environment: str) -> "subprocess.Comp
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=os.environ | environment)
 
 
-def test_several_processes_learn_what_one_does(tmp_path: Path) -> None:
-    size, more = 3, {"negatives": 20}
+@pytest.mark.parametrize("more", [{"negatives": 20}, {"net": "transformer"}, {"net": "gru", "negatives": 9}])
+def test_several_processes_learn_what_one_does(more: dict[str, Any], tmp_path: Path) -> None:
+    size = 3
     script = tmp_path / "toy.py"
     script.write_text(TOY.format(root=str(ROOT), out=str(tmp_path / "rank"), more=more))
     done = torchrun(size, str(script))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recsys.training.adam import Adam
-from recsys.training.losses import Positives, Sample, bpr, softmax, through_norm
+from recsys.training.losses import Positives, Sample, _exponentials, bpr, softmax, softmax_by_pieces, through_norm
 
 USERS, ITEMS, DIM, TEMPERATURE = 5, 30, 6, 0.5
 
@@ -39,6 +39,33 @@ def test_the_full_softmax_has_the_loss_and_the_gradients_of_the_obvious_formula(
     assert found.loss == pytest.approx(float(expected.detach()), rel=1e-4)
     torch.testing.assert_close(found.users, users.grad, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.items, items.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 40.0])
+@pytest.mark.parametrize("drawn", [None, Sample(torch.tensor([2, 5, 29]), torch.tensor([3.0, 4.0, 3.0]))])
+def test_by_pieces_is_all_at_once(scale: float, drawn: Sample | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores near zero, where no maximum is asked for, and far from it; one piece is not full."""
+    monkeypatch.setattr("recsys.training.losses._SCORES", 1)
+    rng = torch.Generator().manual_seed(3)
+    users, items = scale * torch.randn(150, DIM, generator=rng), torch.randn(ITEMS, DIM, generator=rng)
+    item, weight = torch.arange(150) % ITEMS, torch.arange(150) % 3 / 1.0
+    once = softmax(users, items, Positives(torch.arange(150), item, weight), torch.ones(150), TEMPERATURE, sample=drawn)
+    found = softmax_by_pieces(users, items, item, weight, TEMPERATURE, sample=drawn)
+    assert found.loss == pytest.approx(once.loss, rel=1e-4)
+    torch.testing.assert_close(found.users, once.users, rtol=1e-4, atol=1e-4)
+    expected = once.items
+    if once.touched is not None:
+        expected = torch.zeros_like(items).index_add_(0, once.touched, once.items)
+    torch.testing.assert_close(found.items, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_exponentials_in_half_precision_are_those_of_the_rounded_scores() -> None:
+    scores = (6 * torch.randn(7, 1000, generator=torch.Generator().manual_seed(3))).to(torch.bfloat16)
+    peak = scores.amax(1)
+    expected = (scores.float() - peak.float()[:, None]).exp()
+    total = _exponentials(scores, peak)
+    torch.testing.assert_close(total, expected.sum(1), rtol=1e-3, atol=0)
+    torch.testing.assert_close(scores.float(), expected, rtol=5e-3, atol=1e-30)
 
 
 def test_one_batch_leaves_nothing_of_itself_in_the_next(batch: tuple) -> None:

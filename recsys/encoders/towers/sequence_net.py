@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, I64, Array
+from recsys.arrays import F32, I64, Array, Ragged
 from recsys.encoders.towers.inputs import Inputs, places_from_end
 from recsys.encoders.towers.layout import UserLayout
 from recsys.encoders.towers.net import Graph
@@ -70,10 +70,8 @@ class SequenceNet:
                 some = people[start : start + step]
                 found[some] = self.graph(events=events[offsets[some][:, None] + np.arange(length)])
         if self.older is not None and read is not past:
-            ends = past.items.offsets[1:] - lengths
-            long = np.flatnonzero(ends > past.items.offsets[:-1])
-            places = np.stack([past.items.offsets[long], ends[long]], axis=1)
-            found[long] += recency_sums(self.items, past.items.values, places, self.reads) @ self.older
+            older = past.items.keep(places_from_end(past.items) >= self.reads)
+            found += recency_sums(self.items, older, self.reads) @ self.older
         if self.unit:
             found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.float32(1e-6))
         return found
@@ -108,16 +106,16 @@ class SequenceNet:
         return cls(layout, arrays["items"], graph, reads=parameters["reads"], unit=parameters["unit"], **learned)
 
 
-def recency_sums(vectors: F32, items: Array, places: I64, half_life: float) -> F32:
-    """float32 (m, width): of events between two places (m, 2) in `items`, the vectors of these, summed.
+def recency_sums(vectors: F32, items: Ragged, half_life: float) -> F32:
+    """float32 (n, width): the vectors of each row of items, summed; zeros where there is none.
 
     The last one counts 1, one that many events before it half; the sum is divided by the root of what was counted.
     """
-    found = np.zeros((len(places), vectors.shape[1]), np.float32)
-    for row, (start, stop) in enumerate(places.tolist()):
-        if stop > start:
-            counted = np.exp2(-np.arange(stop - start, dtype=np.float32)[::-1] / half_life)
-            found[row] = counted @ vectors[items[start:stop]] / np.sqrt(counted.sum())
+    found = np.zeros((items.rows, vectors.shape[1]), np.float32)
+    for row in np.flatnonzero(items.lengths).tolist():
+        named = items.row(row)
+        counted = np.exp2(-np.arange(len(named), dtype=np.float32)[::-1] / half_life)
+        found[row] = counted @ vectors[named] / np.sqrt(counted.sum())
     return found
 
 

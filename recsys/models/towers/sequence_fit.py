@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from recsys.arrays import F32, I64, Array, Bool
+from recsys.arrays import F32, I64, Array, Bool, Ragged
 from recsys.data.dataset import Dataset
 from recsys.encoders.encoder import space_id_of
 from recsys.encoders.item_tower import ItemTower
-from recsys.encoders.towers.inputs import Inputs
+from recsys.encoders.towers.inputs import Inputs, Windows
 from recsys.encoders.towers.layout import ItemLayout, UserLayout
 from recsys.encoders.towers.sequence_net import gap_rows, recency_sums
 from recsys.encoders.user_tower import UserTower
@@ -129,7 +129,8 @@ class SequenceFit(EpochFit):
         of_pool, cosine = together.part(len(pool)), self.settings.similarity == "cosine"
         vectors = together.joined(self.item_tower.forward(self._items(pool, rng).take(of_pool))).requires_grad_()
         rng = np.random.default_rng([int(rng.integers(1 << 62)), together.rank])
-        windows = batch[together.part(len(batch))]
+        ours = batch[together.part(len(batch))]
+        windows = ours if len(ours) else batch[:1]  # with fewer windows than processes, one counts for nothing here
         at, inside = self._places(windows, rng)
         before = self._before(windows, pool, vectors.detach().cpu().numpy())
         events = embedding(placed(np.searchsorted(pool, items[at])), vectors)
@@ -141,7 +142,7 @@ class SequenceFit(EpochFit):
             people.detach(),
             vectors.detach(),
             placed(np.searchsorted(pool, items[later])),
-            placed(self._counted(later) * inside.ravel()),
+            placed(self._counted(later) * (inside.ravel() if len(ours) else 0)),
             self.settings.temperature,
             precision=self.precision,
             sample=None if sample is None else Sample(placed(sample[0]), placed(sample[1])),
@@ -173,30 +174,26 @@ class SequenceFit(EpochFit):
         """float32 (m, dim): sums of what people had done before these windows; vectors: those of the items `pool`."""
         if not self.has_older:
             return None
-        places = self._older(windows)
-        events = np.concatenate([np.arange(start, stop) for start, stop in places.tolist()])
-        ends = np.cumsum(places[:, 1] - places[:, 0])
-        starts = ends - (places[:, 1] - places[:, 0])
-        items = np.searchsorted(pool, self.past.items.values[events.astype(np.int64)])
-        return recency_sums(vectors, items, np.stack([starts, ends], axis=1), self.settings.longest_history)
+        older = self._older(windows)
+        rows = Ragged(older.offsets, np.searchsorted(pool, older.values).astype(np.int32))
+        return recency_sums(vectors, rows, self.settings.longest_history)
 
-    def _older(self, windows: I64) -> I64:
-        """int64 (m, 2): the places in the log from where to where what is older than each window counts."""
+    def _older(self, windows: I64) -> Ragged:
+        """The items of what people had done before these windows, as far as it counts."""
         start, offsets = windows[:, 0], self.past.items.offsets
         first = offsets[np.searchsorted(offsets, start, side="right") - 1]
-        return np.stack([np.maximum(first, start - self.settings.older_history), start], axis=1)
+        first = np.maximum(first, start - self.settings.older_history)
+        return Windows(self.past, first, start, self.settings.older_history).histories(()).items
 
     def _pool(self, batch: Array, rng: np.random.Generator) -> tuple[I64, tuple[I64, F32] | None]:
         """int64 (m,): the items of a step, ascending; and which of them, int64 and float32, stand for so many others,
         None where all are there."""
         if not self.negatives:
             return self.offered, None
-        first = self._older(batch)[:, 0] if self.has_older else batch[:, 0]
-        lengths = batch[:, 1] + 1 - first
-        ends = np.cumsum(lengths)
-        places = np.arange(ends[-1]) - np.repeat(ends - lengths - first, lengths)
+        named = Windows(self.past, batch[:, 0], batch[:, 1] + 1, self.settings.longest_history + 1).histories(()).items
+        older = [self._older(batch).values] if self.has_older else []
         drawn = self.sampler.drawn(self.past.items.values[:0], rng)
-        pool = np.union1d(self.past.items.values[places], drawn.items)
+        pool = np.unique(np.concatenate([named.values, *older, drawn.items]))
         return pool, (np.searchsorted(pool, drawn.items), (1 / drawn.chance).astype(np.float32))
 
     def _items(self, items: I64, rng: np.random.Generator | None = None) -> Inputs:
