@@ -209,7 +209,8 @@ def _add_part(values: Mapping[str, F64], metrics: Sequence[PerUser], rows: Array
 
 
 def users_of(holdout: Holdout) -> Users:
-    """The people of a holdout as the recommender sees them: those whom the learner saw by their row.
+    """The people of a holdout as the recommender sees them: those whom the learner saw by their row, marked as fresh
+    where their history holds more than it learned from.
 
     They ask at the moment of the split, or, where it has none, right after their last event.
     """
@@ -220,7 +221,8 @@ def users_of(holdout: Holdout) -> Users:
     elif time is not None and len(time):
         last = holdout.history.items.offsets[1:] - 1
         now = np.where(holdout.history.lengths > 0, time[last], 0)
-    return Users.known(index, holdout.history, now)
+    fresh = holdout.fresh
+    return Users(index, holdout.history, now, fresh=fresh if fresh.any() else None)
 
 
 def evaluate_on(

@@ -67,8 +67,8 @@ class BundleInDataIds:
         past = replace(past, items=items) if self.bundle.weighted else replace(past, items=items, weight=None)
         if past.event is not None:
             past = replace(past, event=self.event[past.event].astype(np.int8))
-        known = np.where(users.index >= 0, self.person[users.index], -1)
-        return Users.known(known, past.keep(items.values >= 0), users.now)
+        known = np.where(users.index >= 0, self.person[users.index], -1).astype(np.int32)
+        return Users(known, past.keep(items.values >= 0), users.now, fresh=users.fresh)
 
     def _items(self, rows: Ragged) -> Ragged:
         items = self.item[rows.values]

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.arrays import F32, F64, I64, Bool, Ragged
-from recsys.data.planted.truth import informed_scores, oracle_scores
+from recsys.data.planted.truth import informed_scores, oracle_scores, without_drift
 from recsys.data.planted.world import World
 from recsys.data.split.holdout import Holdout
 from recsys.encoders.encoder import HISTORY
 from recsys.encoders.users import Users
-from recsys.evaluation.evaluate import Report, evaluate
+from recsys.evaluation.evaluate import Report, evaluate, users_of
 from recsys.evaluation.significance import Interval, resamples
 from recsys.progress import Progress, silent
 from recsys.retrieval.ranker import Answer, best_allowed
@@ -56,25 +56,36 @@ def sample_rows(holdout: Holdout, seed: int) -> I64:
 def truths(
     world: World, holdout: Holdout, rows: I64, metrics: tuple[str, ...], progress: Progress = silent
 ) -> dict[str, Report]:
-    """Reports of the oracle and of the informed ranker for these rows of a holdout by time."""
+    """Reports of the oracle and of the informed ranker for these rows of a holdout, who all bring a history.
+
+    In a world with a drift also of `unordered`: the informed ranker that knows all but the drift.
+    """
     part = holdout.take(rows)
-    if part.now is None or part.history.time is None:
-        raise ValueError("the truth of a world is asked at a moment; use a split by time")
-    now = part.now
-    people = Users(part.user, part.history)
+    people = Users(part.user, part.history, users_of(part).now)
 
     def oracle(users: Users) -> F32:
-        return oracle_scores(world, users.index, now)
+        return oracle_scores(world, users.index, _moments(users), users.history.items)
 
     def informed(users: Users) -> F32:
-        return informed_scores(world, users.history, now, progress)
+        return informed_scores(world, users.history, _moments(users), progress)
+
+    def unordered(users: Users) -> F32:
+        return informed_scores(without_drift(world), users.history, _moments(users), progress)
 
     reports = {}
-    for name, score in (("oracle", oracle), ("informed", informed)):
+    knowing = {"oracle": oracle, "informed": informed}
+    for name, score in (knowing if world.truth.leads is None else knowing | {"unordered": unordered}).items():
         ranker = ScoreRanker(score, world.dataset.n_items)
         fallback = np.arange(ranker.n_items, dtype=np.int32)
         reports[name] = evaluate(Recommender(ranker, fallback), people, part.targets, metrics=metrics)
     return reports
+
+
+def _moments(users: Users) -> I64:
+    """int64 (n,): when each is asked."""
+    if users.now is None:
+        raise ValueError("the truth of a world is asked at a moment; its events need their times")
+    return users.now
 
 
 def attainable_gain(model: F64, popularity: F64, informed: F64, *, seed: int = 0) -> Interval:

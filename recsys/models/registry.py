@@ -13,6 +13,8 @@ from recsys.text import did_you_mean
 MODELS: dict[str, str] = {
     "als": "recsys.models.als.als:ALS",
     "bpr": "recsys.models.factors.bpr:BPR",
+    "cooccurrence": "recsys.models.neighbours.cooccurrence:Cooccurrence",
+    "cooccurrence_svd": "recsys.models.neighbours.cooccurrence:CooccurrenceSVD",
     "ease": "recsys.models.neighbours.ease:EASE",
     "item_knn": "recsys.models.neighbours.item_knn:ItemKNN",
     "mixture": "recsys.models.mixture:Mixture",

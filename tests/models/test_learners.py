@@ -22,6 +22,8 @@ from recsys.testing.toys import dataset, random_log
 SMALL = {  # settings that fit toys
     "als": {"dim": 16, "epochs": 12},
     "bpr": {"dim": 8, "epochs": 30, "batch_size": 64},
+    "cooccurrence": {"window": 60, "half_life": 20.0},  # as wide as the board, which is in no order
+    "cooccurrence_svd": {"window": 60, "half_life": 20.0, "dim": 16},
     "ease": {"regularization": 5.0},
     "mixture": {"parts": [{"name": "als", "dim": 8}, {"name": "spectral", "dim": 4}]},
     "narrowed": {
@@ -38,6 +40,7 @@ DOT = {"similarity": "dot", "temperature": 1.0, "propagation": 0.1, "initial": "
 VARIANTS = [Case(name, SMALL.get(name, {})) for name in MODELS] + [
     Case("als", {"dim": 16, "epochs": 12, "solver": "exact"}),
     Case("als", {"dim": 16, "epochs": 12, "half_life": 5.0}),
+    Case("cooccurrence_svd", {"window": 60, "half_life": None, "dim": 40, "back": 1.0}),
     Case("popularity", {"days": 30}),
     Case("softmax", SMALL["softmax"] | DOT),
     Case("softmax", SMALL["softmax"] | {"negatives": 4, "precision": "float32", "half_life": 5.0}),

@@ -4,6 +4,8 @@ The oracle knows each user's taste. The informed ranker knows everything but the
 no model that learns from the log can be expected to beat it, so it marks the gain that can be attained.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from recsys.arrays import F32, F64, I32, I64, Array, Ragged
@@ -16,33 +18,40 @@ _TOLERANCE = 1e-8  # twice the log density left to gain before the last Newton s
 _BLOCK = 128  # users between two reports of progress
 
 
-def oracle_scores(world: World, users: I32, now: int) -> F32:
+def oracle_scores(world: World, users: I32, now: int | I64, histories: Ragged | None = None) -> F32:
     """float32 (n, n_items): log weights, up to a constant a row, of each user's next event at unix second `now`.
 
-    Items not yet born score -inf; those that the user has seen are the caller's to mask. `users`: (n,) indices.
+    Items not yet born score -inf; those that the user has seen are the caller's to mask. `users`: (n,) indices. now:
+    one for all, or (n,). histories: n rows, of whose last item a drift needs to know; None = nobody has any.
     """
-    return _scores(world, world.truth.user_vectors[users], now)
+    return _scores(world, world.truth.user_vectors[users], now, histories)
 
 
-def informed_scores(world: World, histories: Histories, now: int, progress: Progress = silent) -> F32:
+def informed_scores(world: World, histories: Histories, now: int | I64, progress: Progress = silent) -> F32:
     """float32 (n, n_items): as `oracle_scores`, with the tastes that `fitted_tastes` finds in the histories.
 
     A row without events gets taste zero: popularity of the moment.
     """
-    return _scores(world, fitted_tastes(world, histories, progress).astype(np.float32), now)
+    return _scores(world, fitted_tastes(world, histories, progress).astype(np.float32), now, histories.items)
+
+
+def without_drift(world: World) -> World:
+    """The world as those believe it to be who know all of the truth but that the last item says what comes next."""
+    return replace(world, truth=replace(world.truth, leads=None))
 
 
 def fitted_tastes(world: World, histories: Histories, progress: Progress = silent) -> F64:
     """float64 (n, rank): the mode of each user's posterior, given all of the truth but the users.
 
-    Prior: standard normal, as users are made. Likelihood: exactly the world's, draw by draw without replacement; the
-    normaliser of an event sums over the items born by its week that stand not earlier in the history. The log density
-    is strictly concave, and Newton's method with halved steps finds its only maximum.
+    Prior: standard normal, as users are made. Likelihood: exactly the world's, draw by draw without replacement, its
+    drift included (which takes longer: the events of a week no longer share their sums); the normaliser of an event
+    sums over the items born by its week that stand not earlier in the history. The log density is strictly concave, and
+    Newton's method with halved steps finds its only maximum.
 
     histories: with times; oldest first, no item twice and none before its birth, else a DataError. A ModelError tells
     of users whose fit did not converge.
     """
-    from recsys.data.planted.kernels import fit_tastes  # numba: loaded where used
+    from recsys.data.planted.fit import fit_tastes  # numba: loaded where used
 
     truth, history = world.truth, histories.items
     if histories.time is None:
@@ -54,11 +63,25 @@ def fitted_tastes(world: World, histories: Histories, progress: Progress = silen
     row, column = np.triu_indices(rank)
     moments = np.concatenate([np.ones((n_items, 1)), vectors, vectors[:, row] * vectors[:, column]], axis=1)
     appeal = np.exp(np.ascontiguousarray(truth.log_appeal.T, np.float64))
+    leads = np.zeros((0, rank)) if truth.leads is None else truth.leads.astype(np.float64)
+    factors = truth.item_vectors.astype(np.float64)
     modes, done = np.zeros((history.rows, rank)), np.zeros(history.rows, np.bool_)
     for first in range(0, history.rows, _BLOCK):
         part = slice(first, min(first + _BLOCK, history.rows))
         offsets = history.offsets[first : part.stop + 1]
-        fit_tastes(offsets, history.values, weeks, vectors, moments, appeal, _TOLERANCE, modes[part], done[part])
+        fit_tastes(
+            offsets,
+            history.values,
+            weeks,
+            vectors,
+            moments,
+            appeal,
+            leads,
+            factors,
+            _TOLERANCE,
+            modes[part],
+            done[part],
+        )
         progress(Step("fitting tastes", part.stop, history.rows))
     if not done.all():
         failed = np.flatnonzero(~done)
@@ -69,10 +92,14 @@ def fitted_tastes(world: World, histories: Histories, progress: Progress = silen
     return modes
 
 
-def _scores(world: World, user_vectors: F32, now: int) -> F32:
+def _scores(world: World, user_vectors: F32, now: int | I64, histories: Ragged | None) -> F32:
     truth = world.truth
-    scores: F32 = np.matmul(np.float32(truth.taste) * user_vectors, truth.item_vectors.T)
-    scores += truth.log_appeal[truth.week(np.array([now]))[0]]
+    pull = np.float32(truth.taste) * user_vectors
+    if truth.leads is not None and histories is not None:
+        rows = np.flatnonzero(histories.lengths)
+        pull[rows] += truth.leads[histories.values[histories.offsets[1:][rows] - 1]]
+    scores: F32 = np.matmul(pull, truth.item_vectors.T)
+    scores += truth.log_appeal[truth.week(np.atleast_1d(now))]
     return scores
 
 

@@ -39,6 +39,9 @@ class WorldSettings(Settings):
     items: int = Field(5_000, ge=2, description="items, half films and half books; fits the demo's minute")
     rank: int = Field(8, ge=1, le=64, description="dimensions of taste; below the dim of any model worth training")
     taste: float = Field(2.0, ge=0, le=20, description="nats per standard deviation of <user, item>; 0 = all alike")
+    drift: float = Field(
+        0.0, ge=0, le=20, description="nats per standard deviation of where the last item leads; 0 = order says nothing"
+    )
     popularity_exponent: float = Field(0.7, ge=0, le=5, description="weight falls as rank^-exponent, as in real logs")
     events_per_user: float = Field(30.0, ge=1, le=1e5, description="mean events; at most half of the first items each")
     seed: int = Field(1, ge=0, description="another seed is another world of the same character")
@@ -62,11 +65,14 @@ class Truth:
     The next event of user u at time t is item i with probability proportional to
     `exp(log_appeal[week(t), i] + taste * <user_vectors[u], item_vectors[i]>)` over the items that u has not had.
     Drawing without replacement from a multinomial logit is the Plackett-Luce model (Luce 1959, Plackett 1975).
+    With a drift, the event after one of item j has `<leads[j], item_vectors[i]>` added in the exponent: a Markov chain,
+    whose steps are not likely the other way round.
 
     user_vectors: float32 (n_users, rank), standard normal. item_vectors: float32 (n_items, rank), mean zero and mean
     squared length 1, so that the inner product has variance 1 over pairs. log_appeal: float32 (weeks, n_items), log of
     base popularity plus trend in nats, -inf before birth. born: int64 (n_items,) unix seconds, the start of a week.
-    category: int32 (n_items,) index into CATEGORIES. domain: int32 (n_items,) index into DOMAINS.
+    category: int32 (n_items,) index into CATEGORIES. domain: int32 (n_items,) index into DOMAINS. leads: float32
+    (n_items, rank), where each item leads, with the strength of the drift; None = no drift.
     """
 
     user_vectors: F32
@@ -76,6 +82,7 @@ class Truth:
     category: I32
     domain: I32
     taste: float
+    leads: F32 | None = None
 
     def week(self, time: I64) -> I64:
         """int64 (n,): the row of `log_appeal` that holds at each unix second; the last one also after the end.
@@ -101,7 +108,8 @@ def make_world(settings: WorldSettings, progress: Progress = silent) -> World:
 
     Users never get an item twice, nor before its birth. Events of one user that share a second stand in the order of
     drawing. Memory grows with events and with weeks * items, never with users * items. Time grows with users * items
-    below 20,000 items; from there on, where each user is drawn by clusters of items, with users * clusters and events.
+    below 20,000 items; from there on, where each user is drawn by clusters of items, with users * clusters and events;
+    with a drift, with events * items.
     """
     truth, second_category = _truth(settings)
     schedule = _schedule(settings, int(np.count_nonzero(truth.born == START)))
@@ -111,7 +119,8 @@ def make_world(settings: WorldSettings, progress: Progress = silent) -> World:
     counts = np.bincount(truth.domain, minlength=len(DOMAINS)).tolist()
     item_ids = [id_ for name, count in zip(DOMAINS, counts, strict=True) for id_ in _ids(f"{name[:-1]}-", count, 4)]
     dataset = Dataset(
-        f"world-{settings.users}x{settings.items}-seed{settings.seed}",
+        f"world-{settings.users}x{settings.items}-seed{settings.seed}"
+        + (f"-drift{settings.drift:g}" if settings.drift else ""),
         events,
         IdMap.of(_ids("u", settings.users, 5)),
         IdMap.of(item_ids),
@@ -139,7 +148,17 @@ def _truth(settings: WorldSettings) -> tuple[Truth, I32]:
     users = generator(settings.seed, "world users").standard_normal((settings.users, settings.rank), dtype=np.float32)
     log_appeal, birth_week = _appeal(settings)
     born = START + birth_week * WEEK_S
-    return Truth(users, vectors.astype(np.float32), log_appeal, born, category, domain, settings.taste), second
+    leads = _leads(settings, vectors) if settings.drift else None
+    return Truth(users, vectors.astype(np.float32), log_appeal, born, category, domain, settings.taste, leads), second
+
+
+def _leads(settings: WorldSettings, vectors: F64) -> F32:
+    """float32 (n_items, rank): the item vectors turned by one rotation for all, so that what an item leads to does not
+    lead back. Their inner products with the item vectors have the drift as standard deviation over pairs."""
+    drawn = generator(settings.seed, "world drift").standard_normal((settings.rank, settings.rank))
+    rotation, _ = np.linalg.qr(drawn)
+    leads: F32 = (settings.drift * np.sqrt(settings.rank) * vectors @ rotation).astype(np.float32)
+    return leads
 
 
 def _appeal(settings: WorldSettings) -> tuple[F32, I64]:
@@ -204,7 +223,8 @@ def _draw(truth: Truth, schedule: _Schedule, seed: int, progress: Progress) -> I
     item = np.empty(len(schedule.time), np.int32)
     week = truth.week(schedule.time)
     keys = generator(seed, "world events").integers(2**64, size=n_users, dtype=np.uint64)
-    draw = _by_cluster(truth, seed) if n_items >= _LARGE else _by_item(truth)
+    large = n_items >= _LARGE and truth.leads is None
+    draw = _by_cluster(truth, seed) if large else _by_item(truth)
     step = max(256, -(-n_users // _BLOCKS))
     for first in range(0, n_users, step):
         last = min(first + step, n_users)
@@ -218,15 +238,18 @@ _Draw = Callable[[I64, I64, F32, Array, I32], None]  # offsets, week, tastes, ke
 
 
 def _by_item(truth: Truth) -> _Draw:
-    """Draws with a table of every item's weight for each user."""
-    from recsys.data.planted.kernels import draw_events  # numba: loaded where used
+    """Draws with a table of every item's weight for each user; with a drift, for each event."""
+    from recsys.data.planted.kernels import draw_chains, draw_events  # numba: loaded where used
 
     peak = truth.log_appeal.max(axis=0)
     share_of_peak = np.exp(truth.log_appeal - peak)
     factors = np.ascontiguousarray(truth.item_vectors.T)
 
     def draw(offsets: I64, week: I64, tastes: F32, keys: Array, item: I32) -> None:
-        draw_events(offsets, week, tastes, factors, peak, share_of_peak, keys, item)
+        if truth.leads is None:
+            draw_events(offsets, week, tastes, factors, peak, share_of_peak, keys, item)
+        else:
+            draw_chains(offsets, week, tastes, truth.leads, factors, peak, share_of_peak, keys, item)
 
     return draw
 

@@ -6,7 +6,7 @@ A leak is an error: a figure measured on such a split is that of another, easier
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,27 @@ from recsys.matrix.on_disk import chunks
 
 _FIX_FUTURE = "Cut at one moment for everybody: split.kind=global_time."
 _COLD = "No model of ids can find them; the share bounds every recall."
+_FIX_VALIDATION = "Let the judged model learn from train alone, or from both: split.learn_validation=true."
 _FIX_REPEATS = "Ask only for what is new to the user, or count repeats: split.repeats=true with seen=allow."
 
 
-def audit_split(split: Split, *, repeats: bool = False) -> list[Finding]:
+def audit_split(split: Split, *, repeats: bool = False, learn_validation: bool = True) -> list[Finding]:
     """What leaks in a split: the findings of its validation and of its test part.
 
-    repeats: targets that the user had before are asked for on purpose. A protocol without a moment of asking (published
+    repeats: targets that the user had before are asked for on purpose. learn_validation: the model that is judged may
+    have learned from the validation part. A protocol without a moment of asking (published
     parts, later half, leave last out) is not judged by time: it is asked for by name, and its title says what it leaks.
     """
-    return [
+    findings = [
         finding
         for part, holdout in (("validation", split.validation), ("test", split.test))
         for finding in audit_holdout(holdout, part, repeats=repeats)
     ]
+    if learn_validation or repeats:
+        return findings
+    asked = replace(split.validation, train=split.test.train)
+    said = "a target of the validation part that the judged model learns from"
+    return findings + rows("error", "validation_in_train", "test.train.item_id", _learned(asked), said, _FIX_VALIDATION)
 
 
 def audit_holdout(holdout: Holdout, part: str, *, repeats: bool = False) -> list[Finding]:
@@ -66,15 +73,23 @@ def audit_holdout(holdout: Holdout, part: str, *, repeats: bool = False) -> list
         brought = held(asked, _key_blocks(holdout.had, n_items))
         said = "a target that stands in the user's history"
         findings += rows("error", "target_in_history", f"{part}.targets.item_id", brought, said, _FIX_REPEATS)
-        row = np.full(train.n_users, -1, np.int64)
-        row[holdout.user] = np.arange(len(holdout.user))
-        own = holdout.train.judged(train)
-        learned = held(asked, (row[own.user[at]] * n_items + own.item[at] for at in chunks(len(own))))
+        learned = _learned(holdout)
         said = "a target that the model learns from as an event of the same user"
         findings += rows("error", "target_in_train", f"{part}.targets.item_id", learned & ~brought, said, _FIX_REPEATS)
     cold = np.bincount(train.item, minlength=train.n_items)[holdout.targets.values] == 0
     return findings + rows(
         "warning", "cold_item", f"{part}.targets.item_id", cold, "an item that train has never seen", _COLD
+    )
+
+
+def _learned(holdout: Holdout) -> Bool:
+    """(nnz,): the targets that stand in train as events of the same user."""
+    n_items = holdout.train.n_items
+    row = np.full(holdout.train.n_users, -1, np.int64)
+    row[holdout.user] = np.arange(len(holdout.user))
+    own = holdout.train.judged(holdout.train.interactions)
+    return held(
+        _keys(holdout.targets, n_items), (row[own.user[at]] * n_items + own.item[at] for at in chunks(len(own)))
     )
 
 
@@ -85,9 +100,11 @@ def _late(kind: str, column: str, time: I64, now: int) -> list[Finding]:
     return rows("error", kind, column, time >= now, "a time after the cut", _FIX_FUTURE)
 
 
-def refuse_leaks(split: Split, *, repeats: bool = False, allow: bool = False) -> list[Finding]:
+def refuse_leaks(
+    split: Split, *, repeats: bool = False, learn_validation: bool = True, allow: bool = False
+) -> list[Finding]:
     """The findings about a split; a DataError with the first leak unless `allow`."""
-    findings = audit_split(split, repeats=repeats)
+    findings = audit_split(split, repeats=repeats, learn_validation=learn_validation)
     leaks = errors(findings)
     if leaks and not allow:
         more = f" ({len(leaks)} kinds of leak in all)" if len(leaks) > 1 else ""

@@ -49,6 +49,11 @@ class SplitSettings(Settings):
         description="published: tune on this share of each user's training events, drawn in clumps like a stretch of "
         "time; 0 = on the published part, or on a tenth drawn at random",
     )
+    learn_validation: bool = Field(
+        True,
+        description="published, leave_last_out: the model that is judged on test has learned from the validation part "
+        "too; false = from train alone, as in published tables, and validation stands in the histories only",
+    )
     candidates: int = Field(
         0, ge=0, description="rank targets among so many drawn unseen items of their domain; 0 = among all items"
     )
@@ -98,6 +103,12 @@ class Holdout:
     def had(self) -> Ragged:
         """Rows of what a target must not repeat: the histories, without events of another type than is asked for."""
         return self.train.judged_items(self.history)
+
+    @property
+    def fresh(self) -> Bool:
+        """(n,): whose history holds more to learn from than the learner saw of them."""
+        fresh: Bool = self.history.counting().lengths > self.train.interactions.user_counts()[self.user]
+        return fresh
 
     @property
     def warm(self) -> Bool:

@@ -169,14 +169,31 @@ def _leave_last_out(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     judged = (rank == count - 1) & (count > 1)
     tuned = (rank == count - 2) & (count > 2)
 
-    def ask(past: Bool, future: Bool) -> Holdout:
-        train = data.having(events.where(past), _with_idle(data, past, _before_own(future)))
-        return _holdout(train, train.had, events.where(future), None, settings.repeats, None)
+    def before(asked: Bool) -> Dataset:
+        return data.having(events.where(~asked), _with_idle(data, ~asked, _before_own(asked)))
 
-    return Split(
+    return _ask_twice(
         "leave-last-out split, not by time: it leaks the future of other users",
-        ask(~judged & ~tuned, tuned),
-        ask(~judged, judged),
+        (before(judged | tuned), events.where(tuned)),
+        (before(judged), events.where(judged)),
+        settings,
+    )
+
+
+def _ask_twice(
+    title: str, tune: tuple[Dataset, Interactions], judge: tuple[Dataset, Interactions], settings: SplitSettings
+) -> Split:
+    """The split that asks for the future (second) from the past (first), once to tune on and once to judge on.
+
+    The judged model has learned from all of its past, or, without `learn_validation`, from no more than the tuned one.
+    """
+    (train, tuned), (past, judged) = tune, judge
+    if not settings.learn_validation:
+        title += "; judged without having learned from the validation part, which stands in the histories"
+    return Split(
+        title,
+        _holdout(train, train.had, tuned, None, settings.repeats, None),
+        _holdout(past if settings.learn_validation else train, past.had, judged, None, settings.repeats, None),
     )
 
 
@@ -212,16 +229,18 @@ def _published(data: Dataset, settings: SplitSettings, seed: int) -> Split:
         validation = train & (generator(seed, "published validation").random(len(train)) < 0.1)
         train = train & ~validation
 
-    def ask(past: Bool, future: Bool, idle: tuple[int, ...]) -> Holdout:
-        whole = _with_idle(data, past, lambda *_: np.isin(published.part, idle))
-        learned = data.having(data.interactions.where(past), whole)
-        return _holdout(learned, learned.had, data.interactions.where(future), None, settings.repeats, None)
+    events = data.interactions
 
-    return Split(
+    def having(past: Bool, idle: tuple[int, ...]) -> Dataset:
+        whole = _with_idle(data, past, lambda *_: np.isin(published.part, idle))
+        return data.having(events.where(past), whole)
+
+    return _ask_twice(
         f"published split ({published.name}), not by time: it leaks the future of other users"
         + (f"; tuned on {settings.clumped:.0%} of train in clumps" if settings.clumped else ""),
-        ask(train, validation, (TRAIN,)),
-        ask(train | validation, test, (TRAIN, VALIDATION)),
+        (having(train, (TRAIN,)), events.where(validation)),
+        (having(train | validation, (TRAIN, VALIDATION)), events.where(test)),
+        settings,
     )
 
 

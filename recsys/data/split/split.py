@@ -38,8 +38,15 @@ def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
             f"split.test_from, split.test_days and split.validation_from are of split.kind=global_time; this split of "
             f"{data.name} is {kind!r}. Leave them out, or name its column of times and cut by time."
         )
+    if not settings.learn_validation and kind in ("global_time", "later_half"):
+        raise DataError(
+            f"split.learn_validation=false is of split.kind=published, published_candidates and leave_last_out; this "
+            f"split of {data.name} is {kind!r}. Leave it out, or name the kind."
+        )
     found = SPLITS[kind](data, settings, seed)
-    refuse_leaks(found, repeats=settings.repeats, allow=settings.allow_leaks)
+    refuse_leaks(
+        found, repeats=settings.repeats, learn_validation=settings.learn_validation, allow=settings.allow_leaks
+    )
     return _among_drawn(found, data, settings.candidates, seed) if settings.candidates else found
 
 

@@ -1,6 +1,7 @@
 """Item-to-item weights: a user's scores are his history times a matrix."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from recsys.retrieval.ranker import Answer, rank_in_blocks
 
 @dataclass(frozen=True, eq=False)
 class ItemWeights:
-    """What item-kNN and EASE learn: a Ranker that is evaluated like any other, and has no vectors to export.
+    """What item-kNN, EASE and co-occurrence learn: a Ranker, evaluated like any other, without vectors to export.
 
     matrix: float32 (n_items, n_items), a CSR array or a dense one; `matrix[i, j]` is what an event of item i adds to
     the score of item j. trained: (n_items,), which items had events; the others are never answered. half_life: an event
@@ -55,9 +56,16 @@ class ItemWeights:
         self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
     ) -> Answer:
         users = users.with_events(users.history.learnable(self.n_items))
-        known = users.history.keep(self.trained[users.history.items.values]).lengths > 0
+        known = users.history.keep(self._telling[users.history.items.values]).lengths > 0
         source = np.where(known, HISTORY, FALLBACK).astype(np.int8)
         return rank_in_blocks(self._scores, users, source, k, self.n_items, forbid, among, available)
+
+    @cached_property
+    def _telling(self) -> Bool:
+        """(n_items,): the trained items of which an event adds to some score."""
+        matrix: Any = self.matrix
+        adds: Bool = np.diff(matrix.indptr) > 0 if sparse.issparse(matrix) else matrix.any(axis=1)
+        return self.trained & adds
 
     def _scores(self, users: Users) -> F32:
         history = users.history.items
