@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from benchmarks.results import report
-from recsys.arrays import F32, I64, Array, Bool, Ragged
+from recsys.arrays import F32, I64, Bool, Ragged
 from recsys.encoders.bag import Bag
 from recsys.encoders.users import Users
 from recsys.history import Histories
@@ -40,9 +40,9 @@ class Watched(VectorRanker):
 
     way = ""
 
-    def _scan_few(self, vector: F32, k: int, items: Array) -> tuple[I64, F32]:
+    def _scan_few(self, *arguments: Any) -> tuple[I64, F32]:
         self.way = FEW
-        return super()._scan_few(vector, k, items)
+        return super()._scan_few(*arguments)
 
     def _approximated(self, *arguments: Any) -> tuple[F32, I64] | None:
         found = super()._approximated(*arguments)

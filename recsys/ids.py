@@ -87,7 +87,7 @@ class IdMap:
         """The index of an id, -1 for one that is not in the map."""
         encoded = id_.encode(errors="surrogatepass")  # a lone surrogate is in no map, and no error here
         hash_ = np.uint64(_hash_one(encoded))
-        at = int(np.searchsorted(self._hashes, hash_))
+        at = int(self._hashes.searchsorted(hash_))
         while at < len(self) and self._hashes[at] == hash_:
             candidate = int(self._order[at])
             if self._bytes(candidate) == encoded:

@@ -41,11 +41,11 @@ class Texts:
         return self.utf8[self.offsets[row] : self.offsets[row + 1]].tobytes().decode()
 
     def take(self, rows: Array | Sequence[int]) -> list[str]:
-        """The texts of these rows (k,)."""
+        """The texts of these rows (k,); an empty one for -1."""
         return [text.decode() for text in self.take_bytes(rows)]
 
     def take_bytes(self, rows: Array | Sequence[int]) -> list[bytes]:
-        """The texts of these rows (k,) in UTF-8."""
+        """The texts of these rows (k,) in UTF-8; an empty one for -1."""
         buffer, start = self._buffer
         at = np.asarray(rows, np.int64)
         starts, ends = (self.offsets[at] + start).tolist(), (self.offsets[at + 1] + start).tolist()

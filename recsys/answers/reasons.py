@@ -1,6 +1,5 @@
 """Why an item was answered, in a sentence that is true: by a cause where shares are exact, else by what it is like."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -36,14 +35,12 @@ def reasons_of(bundle: Bundle, users: Users, ids: I64, source: int) -> list[Reas
         return [_popular(bundle, int(item), source) for item in ids]
     if not len(users.history) or not len(ids):
         return [NOTHING] * len(ids)
-    causes: list[int] = _adding_most(bundle, users, ids).tolist()
-    likes = [-1] * len(ids) if bundle.encoder.explains else most_like(bundle, users, ids).tolist()
-    pairs = [(cause, -1 if cause >= 0 else like) for cause, like in zip(causes, likes, strict=True)]
-    named = [item for item in {item for pair in pairs for item in pair} if item >= 0]  # many name the same
+    named = causes = _adding_most(bundle, users, ids)
+    if not bundle.encoder.explains:
+        named = np.where(causes >= 0, causes, most_like(bundle, users, ids))
     item_ids, titles = bundle.item_ids.take(named), bundle.catalogue.titles_of(named)
-    names = {item: (id_, title or id_) for item, id_, title in zip(named, item_ids, titles, strict=True)}
-    found = {pair: _of_history(names, *pair) for pair in {*pairs}}
-    return [found[pair] for pair in pairs]
+    rows = zip(causes.tolist(), named.tolist(), item_ids, titles, strict=True)
+    return [_of_history(cause, like, id_, title or id_) for cause, like, id_, title in rows]
 
 
 def most_like(bundle: Bundle, users: Users, ids: Array) -> I64:
@@ -68,21 +65,20 @@ def _adding_most(bundle: Bundle, users: Users, ids: I64) -> I64 | I32:
         return np.full(len(ids), -1)
     order = users.history.items.values.argsort(kind="stable")
     items = users.history.items.values[order]
-    first = np.concatenate([[True], items[1:] != items[:-1]]).nonzero()[0]
+    new = np.ones(len(items), bool)
+    np.not_equal(items[1:], items[:-1], out=new[1:])
+    first = new.nonzero()[0]
     summed = np.add.reduceat(parts[:, order], first, axis=1)  # an item that was had twice speaks with both
     best = summed.argmax(axis=1)
     return np.where(summed[np.arange(len(ids)), best] > 0, items[first[best]], -1)
 
 
-def _of_history(names: Mapping[int, tuple[str, str]], cause: int, like: int) -> Reason:
-    """names: the id of each item that may be named, and what people call it."""
+def _of_history(cause: int, named: int, item_id: str, name: str) -> Reason:
+    """cause, named: the item that adds most to the score, and that which is named, -1 = none. item_id, name: its id,
+    and what people call it."""
     if cause >= 0:
-        item_id, name = names[cause]
         return Reason(f"because of {name}", BECAUSE, because=item_id)
-    if like >= 0:
-        item_id, name = names[like]
-        return Reason(f"like {name}", LIKE, like=item_id)
-    return NOTHING
+    return Reason(f"like {name}", LIKE, like=item_id) if named >= 0 else NOTHING
 
 
 def _popular(bundle: Bundle, item: int, source: int) -> Reason:

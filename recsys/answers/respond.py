@@ -49,16 +49,19 @@ class Answered:
 
     def items_json(self) -> bytes:
         """The items of `reply`, as a JSON array: ids and titles are encoded in the bundle."""
-        shown, scores = self.bundle.shown.take_bytes(self.items), _texts_of(self.scores)
-        reasons = [orjson.dumps(reason._asdict())[1:] for reason in self.reasons]
-        reasons += [_NO_REASON] * (len(shown) - len(reasons))
-        rows = zip(shown, scores, reasons, strict=True)
-        return b"[" + b",".join([b'%b,"score":%b,%b' % row for row in rows]) + b"]"
+        n = len(self.items)
+        parts = [_NO_REASON] * (3 * n)
+        parts[0::3], parts[1::3] = self.bundle.shown.take_bytes(self.items), _scores_json(self.scores)
+        parts[2 : 3 * len(self.reasons) : 3] = [orjson.dumps(reason._asdict())[1:] for reason in self.reasons]
+        return b"[" + b",".join(parts) + b"]"
 
 
-def _texts_of(scores: F32) -> list[bytes]:
-    """The shortest decimals that stand for these float32s."""
-    return orjson.dumps(scores, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",") if len(scores) else []
+def _scores_json(scores: F32) -> list[bytes]:
+    """Each as a member of a JSON object, by the shortest decimal that stands for the float32."""
+    if not len(scores):
+        return []
+    texts = orjson.dumps(scores, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    return (b'"score":' + texts.replace(b",", b',"score":')).split(b",")
 
 
 def respond(bundle: Bundle, question: Question) -> Reply:
@@ -81,7 +84,7 @@ def answer(bundle: Bundle, question: Question) -> Answered:
         found = bundle.recommender.recommend(users, question.k, deny=deny, among=among)
     except DataError as error:  # of the features: all else is checked
         raise RequestError(str(error)) from None
-    source, there = int(found.source[0]), int((found.ids[0] >= 0).sum())
+    source, there = int(found.source[0]), np.count_nonzero(found.ids[0] >= 0)
     items, scores = found.ids[0, :there], found.scores[0, :there]
     reasons = reasons_of(bundle, users, items[: max(0, question.reasons)], source)
     why = _why(bundle, question, users, stored, source) + ("" if there else _nothing_left(question))
@@ -109,9 +112,11 @@ def _why(bundle: Bundle, question: Question, users: Users, stored: int, source: 
         return f"{person}: this bundle holds popularity, the same list for everyone."
     if source == FEATURES:
         return f"{person}: answered from what is known of the person."
-    used = int(np.count_nonzero(bundle.encoder.usable(users.history)))
     brought = ", those of the request among them" if question.history else ""
-    if source == USER_ROW and not (brought and used > stored):
+    if source == USER_ROW and not brought:
+        return f"{person}: answered from the vector learned for this user."
+    used = np.count_nonzero(bundle.encoder.usable(users.history))
+    if source == USER_ROW and used <= stored:
         return f"{person}: answered from the vector learned for this user."
     if source == USER_ROW:
         return f"{person}: answered from the vector learned for this user and a history of {used} events{brought}."

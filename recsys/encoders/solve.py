@@ -129,12 +129,15 @@ class Solve:
         """The histories' input vectors (n, longest, dim), and what each weighs on the left-hand side and on the right,
         (n, longest) each, 0 where there is no event."""
         history, counted = users.history.items, users.counted(self.half_life)
-        weights = np.zeros((len(users), max(1, int(history.lengths.max(initial=0)))), np.float32)
-        items = np.zeros(weights.shape, np.int64)
-        at: Any = 0 if len(users) == 1 and len(counted) else _places(history)  # one person needs no padding
-        items[at], weights[at] = history.values, counted
+        if len(users) == 1 and len(counted):  # one person needs no padding
+            items, weights = history.values[None], counted[None]
+        else:
+            weights = np.zeros((len(users), max(1, int(history.lengths.max(initial=0)))), np.float32)
+            items = np.zeros(weights.shape, np.int32)
+            at = _places(history)
+            items[at], weights[at] = history.values, counted
         inputs = self.inputs[items]
-        weights *= inputs.any(axis=2)
+        weights = weights * inputs.any(axis=2)
         if self.disliked_weight:
             left = np.where(weights < 0, -np.float32(self.disliked_weight) * weights, weights)
             return inputs, left, np.maximum(weights, 0)
@@ -151,10 +154,9 @@ class Solve:
 
     def _matrices(self, inputs: F32, weights: F32) -> F32:
         """The left-hand sides (n, dim, dim)."""
-        observed = np.matmul((inputs * weights[..., None]).transpose(0, 2, 1), inputs)
+        matrices: F32 = np.matmul((inputs * weights[..., None]).transpose(0, 2, 1), inputs)
         total = weights.sum(axis=1) + np.float32(self.unobserved_weight * self.learned)
         ridge = (self.regularization * total**self.exponent).astype(np.float32)
-        matrices: F32 = observed
         matrices += np.float32(self.unobserved_weight) * self.gram
         matrices.reshape(len(matrices), -1)[:, :: self.dim + 1] += ridge[:, None]
         return matrices

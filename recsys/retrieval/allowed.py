@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.arrays import I32, U8, Array, Bool
+from recsys.arrays import I64, U8, Array, Bool
 
-_FEW = 16  # of so many items one at most: those few are scanned by themselves
+FEW = 8  # of so many items one at most: those few are scanned by themselves
 _KEPT = 64  # rules that are remembered
 _WORTH_KEEPING = 1 << 12  # items named by a rule: below, it is made anew for each question
 _BIT = (1 << np.arange(8)).astype(np.uint8)
@@ -15,22 +15,21 @@ _BIT = (1 << np.arange(8)).astype(np.uint8)
 
 @dataclass(frozen=True, eq=False)
 class Allowed:
-    """bits: uint8 (ceil(n_items / 8),), one bit an item from the lowest on. count: how many are set. few: int32,
+    """bits: uint8 (ceil(n_items / 8),), one bit an item from the lowest on. count: how many are set. few: int64,
     ascending, the items themselves where they are few, else None."""
 
     bits: U8
     count: int
-    few: I32 | None
+    few: I64 | None
 
-    def few_without(self, items: Array) -> I32:
-        """The few without these items."""
+    def places_of(self, items: Array) -> I64:
+        """Where in the few these items stand, as far as they do."""
         assert self.few is not None
-        if not len(self.few) or not len(items):
+        if not len(self.few):
             return self.few
         at = np.minimum(self.few.searchsorted(items), len(self.few) - 1)
-        left = np.ones(len(self.few), bool)
-        left[at[self.few[at] == items]] = False
-        return self.few[left]
+        there: I64 = at[self.few[at] == items]
+        return there
 
     def without(self, items: Array) -> U8:
         """The bits with those of these items cleared."""
@@ -66,9 +65,9 @@ class AllowedItems:
 
     def _listed(self, available: Bool | None, among: Array) -> Allowed:
         """Of a short list; where it is not short against all items the bits are used."""
-        items = np.unique(among).astype(np.int32)
+        items = np.unique(among).astype(np.int64)
         items = items if available is None else items[available[items]]
-        if len(items) * _FEW <= self._n:
+        if len(items) * FEW <= self._n:
             return Allowed(np.empty(0, np.uint8), len(items), items)
         mask = np.zeros(self._n, bool)
         mask[items] = True
@@ -81,5 +80,5 @@ class AllowedItems:
             inside[among] = True
             mask = mask & inside
         count = int(mask.sum())
-        few = np.flatnonzero(mask).astype(np.int32) if count * _FEW <= self._n else None
+        few = np.flatnonzero(mask) if count * FEW <= self._n else None
         return Allowed(np.packbits(mask, bitorder="little"), count, few)

@@ -52,3 +52,12 @@ class Flat:
         asked: Any = (faiss.swig_ptr(vectors), self._pointer, dim, len(vectors), n, k)
         faiss.knn_inner_product(*asked, *out, selector)
         return scores, rows
+
+    def scores_of(self, vector: F32, rows: I64) -> F32:
+        """float32 (n,): the inner products of one question (dim,) with these rows (n,), read where they lie: a third of
+        the time of a product with a copy of them."""
+        vector, rows = np.ascontiguousarray(vector, np.float32), np.ascontiguousarray(rows, np.int64)
+        scores = np.empty(len(rows), np.float32)
+        asked: Any = (faiss.swig_ptr(vector), self._pointer, faiss.swig_ptr(rows), len(vector), 1, len(rows))
+        faiss.fvec_inner_products_by_idx(faiss.swig_ptr(scores), *asked)
+        return scores

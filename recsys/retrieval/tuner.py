@@ -16,6 +16,7 @@ from recsys.encoders.encoder import FALLBACK
 from recsys.encoders.users import Users
 from recsys.history import Histories
 from recsys.progress import Progress, Step, silent
+from recsys.retrieval.allowed import FEW
 from recsys.retrieval.approximate import FLAT, Approximate, IndexSettings, factories
 from recsys.retrieval.index import Flat, Index
 from recsys.retrieval.recommender import Recommender
@@ -23,7 +24,7 @@ from recsys.retrieval.vector_ranker import VectorRanker
 from recsys.seeding import generator
 
 KNOWN, FOLDED_IN, THREE_EVENTS = "known", "fold-in", "three events"
-SHARES = (0.9, 0.5, 0.2, 0.1, 0.05, 0.02)  # of items that a rule allows, at which an effort is sought
+SHARES = (0.9, 0.7, 0.5, 0.35, 0.25, 0.18, 1 / FEW)  # of items that a rule allows, at which an effort is sought
 _FASTER = 0.8  # of the scan's time: an index that needs more is not worth what it may miss
 PEOPLE = 500  # who judge an index, each as three
 _HOPELESS = 1.5  # times the soonest that finds enough: what takes longer is not tried with more effort
@@ -262,7 +263,7 @@ def _with_shares(
     assert isinstance(built, Approximate)
     efforts = efforts_of(best.factory, best.k)
     for share in SHARES:
-        mask = random.random(exact.n_items) < share
+        mask = random.permutation(exact.n_items) <= share * exact.n_items  # one more than the few
         within = replace(exact, available=mask if exact.available is None else mask & exact.available)
         _, exactly = measured(within, scan, some, best.k)
         for more in [one for one in efforts if one >= effort]:

@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from recsys.arrays import F32, I64, U8, Array, Bool, Ragged
+from recsys.arrays import F32, I64, U8, Bool, Ragged
 from recsys.encoders.encoder import FALLBACK
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
@@ -103,15 +103,19 @@ class VectorRanker:
         assert self.index is not None
         allowed = self._allowed.of(available, None if among is None else among.values)
         if allowed.few is not None:
-            return self._scan_few(vector[0], k, allowed.few_without(forbid.values))
+            return self._scan_few(vector[0], k, allowed.few, allowed.places_of(forbid.values))
         bits, fetch = allowed.without(forbid.values), min(k + 1, self.n_items)
         if isinstance(self.index, Approximate):
             found = self._approximated(self.index, vector, fetch, bits, allowed, forbid)
             scores, ids = self._flat.search(vector, fetch, bits) if found is None else found
         else:
             scores, ids = self.index.search(vector, fetch, bits)
-        if fetch > k and ids[0, k] >= 0 and scores[0, k] == scores[0, k - 1]:
-            return self._scan(vector, k, forbid, among, available)  # a tie across the cut
+        tied = scores[0, 1:] == scores[0, :-1]
+        if fetch > k and ids[0, k] >= 0:
+            if not tied.any():
+                return ids[:, :k], scores[:, :k]
+            if tied[k - 1]:  # across the cut
+                return self._scan(vector, k, forbid, among, available)
         return _in_order(ids[:, :k], scores[:, :k], k)
 
     def _approximated(
@@ -135,9 +139,11 @@ class VectorRanker:
                 return None
         return (scores, ids) if is_set(bits, there).all() else None
 
-    def _scan_few(self, vector: F32, k: int, items: Array) -> tuple[I64, F32]:
-        """One row, over these items alone, ascending."""
-        found, scores = top_k((self.items[items] @ vector)[None], k)
+    def _scan_few(self, vector: F32, k: int, items: I64, left_out: I64) -> tuple[I64, F32]:
+        """One row, over these items alone, ascending, without those at the places left out."""
+        every = self._flat.scores_of(vector, items)
+        every[left_out] = -np.inf
+        found, scores = top_k(every[None], k)
         there = found >= 0
         found[there] = items[found[there]]
         return found, scores
@@ -145,8 +151,6 @@ class VectorRanker:
 
 def _in_order(ids: I64, scores: F32, k: int) -> tuple[I64, F32]:
     """What an index found of one row, equal scores by item, padded to k with -1 and -inf."""
-    if ids[0, -1] >= 0 and ids.shape[1] == k and not (scores[0, 1:] == scores[0, :-1]).any():
-        return ids, scores
     order = np.lexsort((ids[0], -scores[0], ids[0] < 0))
     padded = np.full((1, k), -1, np.int64), np.full((1, k), -np.inf, np.float32)
     padded[0][0, : len(order)], padded[1][0, : len(order)] = ids[0, order], scores[0, order]
