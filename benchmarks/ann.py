@@ -192,8 +192,8 @@ def rows_of(data: str, items: F32, people: F32, skip: Sequence[str]) -> Iterator
 @click.option("--quick", is_flag=True, help="A tenth of the questions; writes no results.")
 @click.option("--json", "as_json", is_flag=True)
 def main(names: Sequence[str], skip: Sequence[str], quick: bool, as_json: bool) -> None:
-    """Writes benchmarks/results/ann.md; data that are not named keep their rows."""
-    rows = [row for row in written("ann") if row["data"] not in names]
+    """Writes benchmarks/results/ann.md; data that are not named, and what is left out, keep their rows."""
+    rows = [row for row in written("ann") if row["data"] not in names or row["index"] in skip]
     for name in names:
         items, people = vectors_of(name)
         items, people = map(np.ascontiguousarray, (items, people[: QUESTIONS // 10 if quick else QUESTIONS]))

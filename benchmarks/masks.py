@@ -10,6 +10,7 @@ medians, one thread. Memory: the proportional share (Pss) of what four processes
 answered 200 people, beside one process alone.
 """
 
+import gc
 import os
 import subprocess
 import sys
@@ -122,6 +123,8 @@ def shares_of_memory(folder: Path) -> dict[str, float]:
     for count in (1, 4):
         command = [sys.executable, "-c", _HOLD, str(folder)]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        gc.collect()
+        assert str(folder) not in Path("/proc/self/maps").read_text()
         held = [subprocess.Popen(command, **pipes, env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(count)]
         for process in held:
             assert process.stdout is not None
@@ -147,8 +150,10 @@ def main(items: int, people: int, quick: bool, as_json: bool) -> None:
     set_threads(1)
     with TemporaryDirectory() as folder:
         bundle = tuned(200_000 if quick else items, people, Path(folder))
-        truth = recall_row(bundle, people)
-        rows, memory = mask_rows(bundle), shares_of_memory(bundle.path)
+        truth, path = recall_row(bundle, people), bundle.path
+        rows = mask_rows(bundle)
+        del bundle  # what this process maps would be shared with it
+        memory = shares_of_memory(path)
     note = (
         f"{truth['factory']} at effort {truth['effort']}: recall@{K} stated {truth['recall']:.4f}, found by others "
         f"{truth['found']:.4f}. Four processes hold {memory['four_mib']:,.0f} MiB, one {memory['one_mib']:,.0f}: "

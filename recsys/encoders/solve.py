@@ -1,5 +1,6 @@
 """The encoder of implicit ALS: a user's vector is the ridge regression on their history."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -155,19 +156,43 @@ class Solve:
     def _matrices(self, inputs: F32, weights: F32) -> F32:
         """The left-hand sides (n, dim, dim)."""
         matrices: F32 = np.matmul((inputs * weights[..., None]).transpose(0, 2, 1), inputs)
-        total = weights.sum(axis=1) + np.float32(self.unobserved_weight * self.learned)
-        ridge = (self.regularization * total**self.exponent).astype(np.float32)
         matrices += np.float32(self.unobserved_weight) * self.gram
-        matrices.reshape(len(matrices), -1)[:, :: self.dim + 1] += ridge[:, None]
+        matrices.reshape(len(matrices), -1)[:, :: self.dim + 1] += self._ridge(weights)[:, None]
         return matrices
+
+    def _ridge(self, weights: F32) -> F32:
+        """float32 (n,): what stands on the diagonal for histories of these weights (n, longest)."""
+        total = weights.sum(axis=1) + np.float32(self.unobserved_weight * self.learned)
+        return np.asarray(self.regularization * total**self.exponent, np.float32)
+
+    @cached_property
+    def _spectrum(self) -> tuple[F32, F32]:
+        """The eigenvalues (dim,) and eigenvectors (dim, dim) of `gram`."""
+        values, basis = np.linalg.eigh(self.gram.astype(np.float64))
+        return values.astype(np.float32), np.ascontiguousarray(basis, np.float32)
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
         usable = self.usable(user.history)
         inside = user.with_events(usable)
         inputs, left, weights = self._padded(inside)
-        solved = np.linalg.solve(self._matrices(inputs, left)[0], vectors.T)  # (dim, k)
-        parts: F32 = (solved.T @ inputs[0].T) * weights[0]
+        if inputs.shape[1] < self.dim:
+            solved = self._solved_by_events(inputs[0], left, vectors)
+        else:
+            solved = inputs[0] @ np.linalg.solve(self._matrices(inputs, left)[0], vectors.T)
+        parts: F32 = solved.T * weights[0]
         return beside_events(parts[:, : len(inside.history)], usable)
+
+    def _solved_by_events(self, inputs: F32, weights: F32, vectors: F32) -> F32:
+        """(events, k): Y M^-1 V' for the input vectors Y of one history (events, dim) and its left-hand side M, by a system
+        as large as the history in place of dim. With the part B of M that is not of the history, and the weights W, it
+        is (I + K W)^-1 Y B^-1 V' where K = Y B^-1 Y' (Woodbury's identity)."""
+        values, basis = self._spectrum
+        turned = inputs @ basis
+        scaled = turned / (np.float32(self.unobserved_weight) * values + self._ridge(weights))
+        system = (scaled @ turned.T) * weights
+        system.ravel()[:: len(system) + 1] += 1
+        solved: F32 = np.linalg.solve(system, scaled @ (vectors @ basis).T)
+        return solved
 
     def start_rows(self, users: Users, items: F32) -> StartRows | None:
         return StartRows(self.encode(users).vectors, items)

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 from recsys.arrays import F32, I64, U8
 from recsys.config import Settings
 from recsys.errors import BundleError, SettingError
+from recsys.retrieval.index import inner_products
 
 FLAT = "Flat"
 FILE = "index.faiss"
@@ -102,7 +103,9 @@ class Approximate:
 
     @property
     def nbytes(self) -> int:
-        return int(faiss.serialize_index(self.index).nbytes)
+        parts: list[int] = []
+        faiss.write_index(self.index, faiss.PyCallbackIOWriter(lambda part: parts.append(len(part))))
+        return sum(parts)
 
     def effort_at(self, share: float) -> int | None:
         """How hard to look where this share of the items is allowed; None where the exact scan is the way."""
@@ -116,10 +119,9 @@ class Approximate:
         fetch = min(len(self.items), self._candidates(k))
         parameters = self._parameters(fetch, allowed, self.settings.effort if effort is None else effort)
         _, rows = self.index.search(np.ascontiguousarray(vectors, np.float32), fetch, params=parameters)
-        scores = np.matmul(self.items[rows], vectors[:, :, None])[..., 0]
-        scores[rows < 0] = -np.inf
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+        scores = inner_products(self.items, vectors, rows)
+        best = np.arange(len(rows))[:, None], np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return scores[best], rows[best]
 
     def _candidates(self, k: int) -> int:
         """How many to find for k: where few bits of a number are kept never fewer than it was measured with."""

@@ -53,11 +53,12 @@ class Flat:
         faiss.knn_inner_product(*asked, *out, selector)
         return scores, rows
 
-    def scores_of(self, vector: F32, rows: I64) -> F32:
-        """float32 (n,): the inner products of one question (dim,) with these rows (n,), read where they lie: a third of
-        the time of a product with a copy of them."""
-        vector, rows = np.ascontiguousarray(vector, np.float32), np.ascontiguousarray(rows, np.int64)
-        scores = np.empty(len(rows), np.float32)
-        asked: Any = (faiss.swig_ptr(vector), self._pointer, faiss.swig_ptr(rows), len(vector), 1, len(rows))
-        faiss.fvec_inner_products_by_idx(faiss.swig_ptr(scores), *asked)
-        return scores
+
+def inner_products(items: F32, vectors: F32, rows: I64) -> F32:
+    """float32 (n, k): of questions (n, dim) with rows (n, k) of the items, -inf for row -1. The items are read where
+    they lie: a third of the time of a product with a copy of their rows."""
+    items, vectors = np.ascontiguousarray(items, np.float32), np.ascontiguousarray(vectors, np.float32)
+    rows, scores = np.ascontiguousarray(rows, np.int64), np.empty(rows.shape, np.float32)
+    asked: Any = [faiss.swig_ptr(array) for array in (scores, vectors, items, rows)]
+    faiss.fvec_inner_products_by_idx(*asked, items.shape[1], *rows.shape)
+    return scores

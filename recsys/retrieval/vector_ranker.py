@@ -1,7 +1,9 @@
 """The ranker that works on vectors: exact scans for many users, one search of the index for a single one."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
+import faiss
 import numpy as np
 
 from recsys.arrays import F32, I64, U8, Bool, Ragged
@@ -11,7 +13,7 @@ from recsys.errors import ModelError
 from recsys.retrieval.allowed import Allowed, AllowedItems, is_set
 from recsys.retrieval.approximate import Approximate
 from recsys.retrieval.embeddings import Embeddings
-from recsys.retrieval.index import Flat, Index
+from recsys.retrieval.index import Flat, Index, inner_products
 from recsys.retrieval.ranker import Answer, Ranker, TrainedRanker, best_allowed, block_rows
 from recsys.retrieval.topk import falling, top_k, top_shared
 
@@ -66,10 +68,14 @@ class VectorRanker:
         scores = np.full((len(users), k), -np.inf, np.float32)
         rows = np.flatnonzero(source != FALLBACK)
         if isinstance(self.index, Approximate):  # many go the same way as one: what is measured is what is served
-            for row in rows:
+
+            def fill(row: int) -> None:
                 one = np.array([row])
                 rules = (forbid.take(one), None if among is None else among.take(one))
                 ids[row], scores[row] = self._search(vectors[one], k, *rules, available)
+
+            with ThreadPoolExecutor(max(1, min(faiss.omp_get_max_threads(), len(rows)))) as pool:
+                list(pool.map(fill, rows))
             return Answer(ids, scores, source)
         if not self.encoder.personal and among is None and len(rows) >= _WORTH_SORTING:
             ids[rows], scores[rows] = self._shared(vectors[rows[0]], k, forbid.take(rows), available)
@@ -103,7 +109,7 @@ class VectorRanker:
         assert self.index is not None
         allowed = self._allowed.of(available, None if among is None else among.values)
         if allowed.few is not None:
-            return self._scan_few(vector[0], k, allowed.few, allowed.places_of(forbid.values))
+            return self._scan_few(vector, k, allowed.few, allowed.places_of(forbid.values))
         bits, fetch = allowed.without(forbid.values), min(k + 1, self.n_items)
         if isinstance(self.index, Approximate):
             found = self._approximated(self.index, vector, fetch, bits, allowed, forbid)
@@ -141,9 +147,9 @@ class VectorRanker:
 
     def _scan_few(self, vector: F32, k: int, items: I64, left_out: I64) -> tuple[I64, F32]:
         """One row, over these items alone, ascending, without those at the places left out."""
-        every = self._flat.scores_of(vector, items)
-        every[left_out] = -np.inf
-        found, scores = top_k(every[None], k)
+        every = inner_products(self.items, vector, items[None])
+        every[0, left_out] = -np.inf
+        found, scores = top_k(every, k)
         there = found >= 0
         found[there] = items[found[there]]
         return found, scores
