@@ -1,10 +1,10 @@
 """How many questions a second an index answers at recall@100 of .99: every FAISS kind of ours, and the peers.
 
     pip install hnswlib usearch voyager scann
-    RECSYS_DATA=... python -m benchmarks.ann [--data gowalla] [--data world] ... [--skip NAME] [--quick]
+    RECSYS_DATA=... python -m benchmarks.ann [--data gowalla] ... [--skip NAME] [--questions 300] [--quick]
 
-One thread, one question at a time, 1,000 questions of people, recall against brute force, each kind with rising effort
-until it reaches the target; the figure is the median of three passes at that effort. `gowalla` and `ml-1m-seq` are
+One thread, one question of a person at a time, recall against brute force, each kind with rising effort until it
+reaches the target; the figure is the median of three passes at that effort. `gowalla` and `ml-1m-seq` are
 vectors that ALS learns there, `world` those of 300,000 planted items, `skewed` a million random ones in 1,000 clusters
 whose lengths are lognormal. Peers that know no inner product with selectors are asked without any, and so is FAISS.
 """
@@ -189,14 +189,15 @@ def rows_of(data: str, items: F32, people: F32, skip: Sequence[str]) -> Iterator
 @click.command()
 @click.option("--data", "names", multiple=True, default=DATA, show_default=True, type=click.Choice(DATA))
 @click.option("--skip", multiple=True, help="An index or a peer to leave out.")
+@click.option("--questions", default=QUESTIONS, show_default=True)
 @click.option("--quick", is_flag=True, help="A tenth of the questions; writes no results.")
 @click.option("--json", "as_json", is_flag=True)
-def main(names: Sequence[str], skip: Sequence[str], quick: bool, as_json: bool) -> None:
+def main(names: Sequence[str], skip: Sequence[str], questions: int, quick: bool, as_json: bool) -> None:
     """Writes benchmarks/results/ann.md; data that are not named, and what is left out, keep their rows."""
     rows = [row for row in written("ann") if row["data"] not in names or row["index"] in skip]
     for name in names:
         items, people = vectors_of(name)
-        items, people = map(np.ascontiguousarray, (items, people[: QUESTIONS // 10 if quick else QUESTIONS]))
+        items, people = map(np.ascontiguousarray, (items, people[: questions // 10 if quick else questions]))
         rows += rows_of(name, items, people, skip)
     rows.sort(key=lambda row: (DATA.index(row["data"]), -row["qps"]))
     note = (

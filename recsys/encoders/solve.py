@@ -183,9 +183,9 @@ class Solve:
         return beside_events(parts[:, : len(inside.history)], usable)
 
     def _solved_by_events(self, inputs: F32, weights: F32, vectors: F32) -> F32:
-        """(events, k): Y M^-1 V' for the input vectors Y of one history (events, dim) and its left-hand side M, by a system
-        as large as the history in place of dim. With the part B of M that is not of the history, and the weights W, it
-        is (I + K W)^-1 Y B^-1 V' where K = Y B^-1 Y' (Woodbury's identity)."""
+        """float32 (events, k): Y M^-1 V' for the input vectors Y of one history (events, dim) and its left-hand side M,
+        by a system as large as the history in place of dim: with the part B of M that is not of the history, and the
+        weights W, it is (I + K W)^-1 Y B^-1 V' where K = Y B^-1 Y' (Woodbury's identity)."""
         values, basis = self._spectrum
         turned = inputs @ basis
         scaled = turned / (np.float32(self.unobserved_weight) * values + self._ridge(weights))

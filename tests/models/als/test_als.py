@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -14,6 +15,7 @@ from recsys.data.dataset import Dataset
 from recsys.encoders.solve import Solve
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
+from recsys.history import Histories
 from recsys.models.als import als, exact, single
 from recsys.models.als.als import ALS, ALSSettings
 from recsys.models.als.alternation import Basis, Side
@@ -197,6 +199,26 @@ def test_contributions_of_the_history_sum_to_the_score() -> None:
     scores = embeddings.items @ embeddings.encoder.encode(user)[0][0]
     assert parts.shape == (data.n_items, 4)
     np.testing.assert_allclose(parts.sum(axis=1), scores, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("events", [1, 5, 8, 12])
+@pytest.mark.parametrize("kind", [{}, {"disliked_weight": 2.0}, {"confidence": 3.0}])
+def test_a_share_is_what_the_event_gives_the_solution_however_long_the_history(kind: Any, events: int) -> None:
+    random, dim = np.random.default_rng(events), 8
+    items, vectors = random.standard_normal((40, dim)).astype(np.float32), random.standard_normal((3, dim))
+    encoder = Solve(items, items.T @ items, None, regularization=0.1, unobserved_weight=0.2, exponent=1.0, **kind)
+    had, weight = random.permutation(40)[:events], random.uniform(0.5, 2, events)
+    if "disliked_weight" in kind:
+        weight[::2] *= -1
+    user = Users.unknown(Histories(Ragged.of([had]), weight=weight.astype(np.float32)))
+    right = np.maximum(weight, 0) * kind.get("confidence", 1)
+    left = right - 1 if "confidence" in kind else np.where(weight < 0, -2 * weight, weight)
+    y = items[had].astype(np.float64)
+    ridge = 0.1 * (left.sum() + 0.2 * 40)
+    matrix = y.T @ (left[:, None] * y) + 0.2 * items.T.astype(np.float64) @ items + ridge * np.eye(dim)
+    wanted = vectors @ np.linalg.solve(matrix, y.T) * right
+    shares = encoder.contributions(user, vectors.astype(np.float32))
+    np.testing.assert_allclose(shares, wanted, rtol=1e-3, atol=1e-5)
 
 
 def test_history_items_without_a_vector_are_ignored() -> None:
