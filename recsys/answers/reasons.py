@@ -70,7 +70,7 @@ def _adding_most(bundle: Bundle, users: Users, ids: I64) -> I64 | I32:
     first = new.nonzero()[0]
     summed = np.add.reduceat(parts[:, order], first, axis=1)  # an item that was had twice speaks with both
     best = summed.argmax(axis=1)
-    return np.where(summed[np.arange(len(ids)), best] > 0, items[first[best]], -1)
+    return np.where(summed.max(axis=1) > 0, items[first[best]], -1)
 
 
 def _of_history(cause: int, named: int, item_id: str, name: str) -> Reason:

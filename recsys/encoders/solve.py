@@ -157,18 +157,18 @@ class Solve:
         """The left-hand sides (n, dim, dim)."""
         matrices: F32 = np.matmul((inputs * weights[..., None]).transpose(0, 2, 1), inputs)
         matrices += np.float32(self.unobserved_weight) * self.gram
-        matrices.reshape(len(matrices), -1)[:, :: self.dim + 1] += self._ridge(weights)[:, None]
+        matrices.reshape(len(matrices), -1)[:, :: self.dim + 1] += self._ridge(weights.sum(axis=1))[:, None]
         return matrices
 
-    def _ridge(self, weights: F32) -> F32:
-        """float32 (n,): what stands on the diagonal for histories of these weights (n, longest)."""
-        total = weights.sum(axis=1) + np.float32(self.unobserved_weight * self.learned)
-        return np.asarray(self.regularization * total**self.exponent, np.float32)
+    def _ridge(self, total: F32) -> F32:
+        """float32: what stands on the diagonal for histories of these summed weights (n,), or for one."""
+        ridge: F32 = self.regularization * (total + np.float32(self.unobserved_weight * self.learned)) ** self.exponent
+        return ridge
 
     @cached_property
     def _spectrum(self) -> tuple[F32, F32]:
-        """The eigenvalues (dim,) and eigenvectors (dim, dim) of `gram`."""
-        values, basis = np.linalg.eigh(self.gram.astype(np.float64))
+        """The eigenvalues (dim,) and eigenvectors (dim, dim) of what all left-hand sides share but for the diagonal."""
+        values, basis = np.linalg.eigh(self.unobserved_weight * self.gram.astype(np.float64))
         return values.astype(np.float32), np.ascontiguousarray(basis, np.float32)
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
@@ -188,7 +188,7 @@ class Solve:
         weights W, it is (I + K W)^-1 Y B^-1 V' where K = Y B^-1 Y' (Woodbury's identity)."""
         values, basis = self._spectrum
         turned = inputs @ basis
-        scaled = turned / (np.float32(self.unobserved_weight) * values + self._ridge(weights))
+        scaled = turned / (values + self._ridge(weights.sum()))
         system = (scaled @ turned.T) * weights
         system.ravel()[:: len(system) + 1] += 1
         solved: F32 = np.linalg.solve(system, scaled @ (vectors @ basis).T)

@@ -63,6 +63,7 @@ class Approximate:
         self.items, self.index, self.settings = items, index, settings
         self._effort_name = next((name for kind, name in _EFFORTS.items() if kind in settings.factory), None)
         self._shares = np.array([share for share, _ in settings.filtered])
+        self._without_rule: dict[tuple[int, ...], Any] = {}  # by effort: made anew they cost as much as two lists
 
     @classmethod
     def build(cls, items: F32, settings: IndexSettings) -> "Approximate":
@@ -120,7 +121,7 @@ class Approximate:
         parameters = self._parameters(fetch, allowed, self.settings.effort if effort is None else effort)
         _, rows = self.index.search(np.ascontiguousarray(vectors, np.float32), fetch, params=parameters)
         scores = inner_products(self.items, vectors, rows)
-        best = np.arange(len(rows))[:, None], np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        best = np.arange(len(rows))[:, None], np.argsort(-scores, axis=1)[:, :k]
         return scores[best], rows[best]
 
     def _candidates(self, k: int) -> int:
@@ -128,12 +129,17 @@ class Approximate:
         return k if self.settings.fetch == 1 else int(np.ceil(max(k, self.settings.k) * self.settings.fetch))
 
     def _parameters(self, fetch: int, allowed: U8 | None, effort: int) -> Any:
-        selector = None if allowed is None else faiss.IDSelectorBitmap(allowed)
+        kind, stated = faiss.SearchParameters, dict[str, int]()
         if self._effort_name == "nprobe":
-            return faiss.SearchParametersIVF(sel=selector, nprobe=min(effort, self.index.nlist))
-        if self._effort_name == "efSearch":
-            return faiss.SearchParametersHNSW(sel=selector, efSearch=max(effort, fetch))
-        return faiss.SearchParameters(sel=selector)
+            kind, stated = faiss.SearchParametersIVF, {"nprobe": min(effort, self.index.nlist)}
+        elif self._effort_name == "efSearch":
+            kind, stated = faiss.SearchParametersHNSW, {"efSearch": max(effort, fetch)}
+        if allowed is not None:
+            return kind(sel=faiss.IDSelectorBitmap(allowed), **stated)
+        key = tuple(stated.values())
+        if key not in self._without_rule:
+            self._without_rule[key] = kind(**stated)
+        return self._without_rule[key]
 
 
 def _fill_by_distance(index: Any, items: F32) -> None:

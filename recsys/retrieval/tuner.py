@@ -25,6 +25,7 @@ from recsys.seeding import generator
 
 KNOWN, FOLDED_IN, THREE_EVENTS = "known", "fold-in", "three events"
 SHARES = (0.9, 0.7, 0.5, 0.35, 0.25, 0.18, 1 / FEW)  # of items that a rule allows, at which an effort is sought
+_WORTH_AN_INDEX = 1_000  # items: below, a scan takes less time than what surrounds it, and the clock would choose
 _FASTER = 0.8  # of the scan's time: an index that needs more is not worth what it may miss
 PEOPLE = 500  # who judge an index, each as three
 _HOPELESS = 1.5  # times the soonest that finds enough: what takes longer is not tried with more effort
@@ -161,7 +162,9 @@ def tune_index(
     ranker = exact.ranker
     assert isinstance(ranker, VectorRanker)
     asked = people_of(histories, people, seed, "tune")
-    names = [FLAT, *(name for name in names or factories(*ranker.items.shape) if name != FLAT)]
+    if names is None:
+        names = factories(*ranker.items.shape) if exact.n_items >= _WORTH_AN_INDEX else []
+    names = [FLAT, *(name for name in names if name != FLAT)]
     trials: list[Trial] = []
     for at, name in enumerate(names):
         limit = _HOPELESS * min((trial.p50_ms for trial in trials if trial.meets), default=np.inf)
