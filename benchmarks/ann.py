@@ -194,11 +194,12 @@ def rows_of(data: str, items: F32, people: F32, skip: Sequence[str]) -> Iterator
 @click.option("--json", "as_json", is_flag=True)
 def main(names: Sequence[str], skip: Sequence[str], questions: int, quick: bool, as_json: bool) -> None:
     """Writes benchmarks/results/ann.md; data that are not named, and what is left out, keep their rows."""
-    rows = [row for row in written("ann") if row["data"] not in names or row["index"] in skip]
+    rows: list[dict[str, Any]] = []
     for name in names:
         items, people = vectors_of(name)
         items, people = map(np.ascontiguousarray, (items, people[: questions // 10 if quick else questions]))
         rows += rows_of(name, items, people, skip)
+    rows += [row for row in written("ann") if row["data"] not in names or row["index"] in skip]
     rows.sort(key=lambda row: (DATA.index(row["data"]), -row["qps"]))
     note = (
         "Questions a CPU-second, one thread, one at a time, at the first effort that reaches recall@100 of .99, or at "
