@@ -65,6 +65,16 @@ def test_a_model_learned_elsewhere_is_the_one_learned_here(settings: dict[str, A
     assert np.abs(untouched.items - here.items).max() > 0.1
 
 
+@pytest.mark.parametrize("more", [{}, {"negatives": 9, "similarity": "cosine"}])
+def test_a_sequence_model_learned_elsewhere_is_the_one_learned_here(more: dict[str, Any], other: torch.device) -> None:
+    settings = {"dim": 8, "epochs": 2, "longest_history": 5, "precision": "float32", "dropout": 0.2} | more
+    data = coloured()
+    here, there = (make_model("sequence", settings | {"device": where}).fit(data, seed=1) for where in ("cpu", "auto"))
+    np.testing.assert_allclose(there.items, here.items, atol=1e-4)
+    users = everyone(data)
+    np.testing.assert_allclose(there.encoder.encode(users)[0], here.encoder.encode(users)[0], atol=1e-3)
+
+
 def test_a_run_elsewhere_goes_on_from_its_checkpoint(tmp_path: Path, other: torch.device) -> None:
     model, data = make_model("two_tower", {"dim": 8, "epochs": 4, "batch_size": 64}), coloured()
     aids, seen = Aids(checkpoint=Checkpoint(tmp_path / "state", "key"), checkpoint_s=0), []
