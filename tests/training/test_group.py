@@ -21,11 +21,11 @@ from tests.helpers.towers import BOTH, SMALL, coloured, everyone
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-SEQUENCE = {  # two windows of five events a batch, so that one of three processes has none
+SEQUENCE = {  # two windows a batch, so that one of three processes has none
     "dim": 8,
     "epochs": 1,
-    "batch_size": 10,
-    "longest_history": 5,
+    "batch_size": 40,
+    "longest_history": 20,
     "dropout": 0.0,
     "item_features": BOTH["item_features"],
     "precision": "float32",

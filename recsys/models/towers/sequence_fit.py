@@ -157,7 +157,7 @@ class SequenceFit(EpochFit):
     def _places(self, windows: I64, rng: np.random.Generator) -> tuple[I64, Bool]:
         """int64 and bool (m, length): where the events of windows (m, 2) stand in the log, and which are no pads; some
         events are left out."""
-        at, inside = padded_places(windows)
+        at, inside = padded_places(windows, self.settings.longest_history)
         if self.settings.event_dropout:
             gone = (rng.random(at.shape) < self.settings.event_dropout) & inside
             gone[np.arange(len(at)), inside.sum(axis=1) - 1] = False  # the last one stays
