@@ -51,7 +51,7 @@ def measured(run: Run, seeds: int) -> OrderReport:
 
 def told(run: Run, found: OrderReport) -> str:
     """What was asked, the table, the differences and the sentence."""
-    by = f"seed {found.seeds[0]}" if len(found.seeds) == 1 else f"the mean of {len(found.seeds)} seeds"
+    by = f"seed {run.settings.seed}" if len(found.by_seed) == 1 else f"the mean of {len(found.by_seed)} seeds"
     return f"{run.settings.model_name}, {run.title}. {len(run.holdout.user):,} users, {by}.\n\n{found.text}"
 
 
@@ -65,7 +65,7 @@ def plain(run: Run, found: OrderReport) -> dict[str, Any]:
         "title": run.title,
         "model": run.settings.model_name,
         "users": len(run.holdout.user),
-        "seeds": list(found.seeds),
+        "gain_by_seed": dict(found.by_seed),
         "rows": rows,
         "gain": comparison_data(IN_ORDER, BOTH, found.metric, found.gain),
         "leaning": comparison_data(IN_ORDER, ASKED, found.metric, found.leaning),
@@ -92,7 +92,7 @@ def _tracked(run: Run, found: OrderReport) -> str:
             settings=run.settings.model_dump(mode="json"),
             tags={
                 "holdout": holdout_digest(run.holdout, run.data.digest),
-                "seeds": len(found.seeds),
+                "seeds": len(found.by_seed),
                 client.WITHOUT_BUNDLE: f"run {run_id} is an order report, without a bundle. See `recsys runs`.",
             },
             metrics=metrics,

@@ -35,14 +35,15 @@ Learned = Embeddings | TrainedRanker
 
 @dataclass(frozen=True, eq=False)
 class OrderReport:
-    """What order is worth. reports: of IN_ORDER, ASKED and BOTH, each person's values the mean over `seeds`. metric:
-    the one that is compared. gain: IN_ORDER minus BOTH. leaning: IN_ORDER minus ASKED."""
+    """What order is worth. reports: of IN_ORDER, ASKED and BOTH, each person's values the mean over seeds. metric:
+    the one that is compared. gain: IN_ORDER minus BOTH. leaning: IN_ORDER minus ASKED. by_seed: the gain of each seed,
+    whose spread is the luck of learning, which the intervals over people do not hold."""
 
     reports: Mapping[str, Report]
     metric: str
     gain: Comparison
     leaning: Comparison
-    seeds: tuple[int, ...]
+    by_seed: Mapping[int, float]
 
     @property
     def sentence(self) -> str:
@@ -63,6 +64,8 @@ class OrderReport:
             f"Gain of order ({IN_ORDER} minus {BOTH}): {against(self.gain)}",
             f"What the model leans on ({IN_ORDER} minus {ASKED}): {against(self.leaning)}",
         ]
+        if len(self.by_seed) > 1:
+            lines.append("Gain by seed: " + ", ".join(f"{gain:+.4f}" for gain in self.by_seed.values()))
         return "\n".join([main_table(self.reports), "", *lines, "", self.sentence])
 
 
@@ -82,18 +85,28 @@ def order_report(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise SettingError(f"the order report needs one seed or several distinct ones, got {list(seeds)}.")
-    found: dict[str, list[Report]] = {IN_ORDER: [], ASKED: [], BOTH: []}
+    train, found = holdout.train, dict[int, dict[str, Report]]()
     for seed in seeds:
-        in_order = engine(fit(holdout.train, seed))
-        found[IN_ORDER].append(judge(in_order))
-        found[ASKED].append(judge(_asked_shuffled(in_order, seed)))
-        shuffled = engine(fit(shuffled_data(holdout.train, generator(seed, "order learned")), seed))
-        found[BOTH].append(judge(_asked_shuffled(shuffled, seed)))
-    reports = {name: _mean(ones) for name, ones in found.items()}
+        in_order = engine(fit(train, seed))
+        reports = {IN_ORDER: judge(in_order), ASKED: judge(_asked_shuffled(in_order, seed))}
+        shuffled = engine(fit(shuffled_data(train, generator(seed, "order learned")), seed))
+        found[seed] = reports | {BOTH: judge(_asked_shuffled(shuffled, seed))}
+    return order_of(found, warm=int(holdout.warm.sum()))
+
+
+def order_of(found: Mapping[int, Mapping[str, Report]], *, warm: int) -> OrderReport:
+    """The order report of the reports by seed of IN_ORDER, ASKED and BOTH, all on the same people.
+
+    warm: how many of them have a history.
+    """
+    reports = {name: _mean([of[name] for of in found.values()]) for name in (IN_ORDER, ASKED, BOTH)}
     metric = shown_metrics(reports[IN_ORDER])[0]
     values = {name: report.values[metric] for name, report in reports.items()}
-    compared = compare(values.pop(IN_ORDER), values, warm=int(holdout.warm.sum()))
-    return OrderReport(reports, metric, compared[BOTH], compared[ASKED], tuple(seeds))
+    compared = compare(values.pop(IN_ORDER), values, warm=warm)
+    by_seed = {
+        seed: float(np.nanmean(of[IN_ORDER].values[metric] - of[BOTH].values[metric])) for seed, of in found.items()
+    }
+    return OrderReport(reports, metric, compared[BOTH], compared[ASKED], by_seed)
 
 
 def _mean(reports: Sequence[Report]) -> Report:
