@@ -1,4 +1,4 @@
-"""Commands that learn and judge: demo, train, evaluate, models."""
+"""Commands that learn and judge: demo, train, evaluate, order, models."""
 
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,33 @@ def evaluate(
     steps.say(report_table(title, report))
     asked = {"moment": None if moment is None else utc_text(moment), "moment_s": moment}
     return {"bundle_id": loaded.bundle_id, "title": title, **asked, **report_data(report)}
+
+
+@click.command()
+@click.argument("data")
+@click.option(
+    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Learn by so many seeds, from seed on."
+)
+@data_options
+@run_options
+@stage
+def order(data: str, seeds: int, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool) -> Any:
+    """Say what the order of histories brings on DATA: the same model learned and asked in order, and shuffled.
+
+    The model is `sequence` unless another one is named, or a config file by -c names its own. It learns twice for each
+    seed. Table, figures and picture go to MLflow; there is no bundle.
+    """
+    from recsys.pipelines.run.settings import load_settings
+
+    named = assignments if config else ("model=sequence", *assignments)
+    settings = load_settings(config or config_for(data), named, data=data)
+    if dry_run:
+        return shown(settings, as_json)
+    from recsys.pipelines.console import Steps
+    from recsys.pipelines.order import order as run_order
+    from recsys.pipelines.run.question import prepare
+
+    return run_order(prepare(settings, Steps(quiet=as_json)), seeds)
 
 
 @click.command()

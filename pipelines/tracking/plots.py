@@ -68,6 +68,12 @@ def metrics_by_k(name: str, reports: Mapping[str, Report]) -> Any:
     return figure
 
 
+def by_row(title: str, reports: Mapping[str, Report], metrics: Sequence[str]) -> Any:
+    """A group of bars for each metric, one for each row of a table."""
+    intervals = {row: [report.interval(metric) for metric in metrics] for row, report in reports.items()}
+    return _bars(title, metrics, intervals)
+
+
 def by_history(name: str, reports: Mapping[str, Report], holdout: Holdout) -> Any:
     """The first metric for users by the number of events they bring: the model beside the best other row."""
     metric = next(iter(reports[name].values))

@@ -1,0 +1,103 @@
+"""The order report at the command line: what order brings on the question of a run, told and tracked."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from recsys.data.dataset import Dataset
+from recsys.errors import SettingError
+from recsys.evaluation.metrics.item_facts import facts_of
+from recsys.evaluation.order import ASKED, BOTH, IN_ORDER, Learned, OrderReport, order_report
+from recsys.evaluation.tables import comparison_data, plain_interval, shown_metrics
+from recsys.models.base import fit_with
+from recsys.pipelines.run.measure import judge, recommender_for
+from recsys.pipelines.run.run import Run
+from recsys.pipelines.tracking import client, plots
+from recsys.pipelines.tracking.record import holdout_digest
+
+EXPERIMENT = "order"
+
+
+def order(run: Run, seeds: int) -> dict[str, Any]:
+    """Learns and asks by so many seeds, tells, and tracks. Raises SettingError on a warm start."""
+    settings = run.settings
+    if settings.warm is not None:
+        raise SettingError(f"warm={settings.warm}: what it starts from has learned in order. Leave `warm` out.")
+    found = measured(run, seeds)
+    run.steps.say(told(run, found))
+    run_id = _tracked(run, found)
+    run.steps.say(f"\nRun {run_id} of the experiment {EXPERIMENT}.")
+    return {"run_id": run_id, **plain(run, found), "seconds": run.steps.seconds}
+
+
+def measured(run: Run, seeds: int) -> OrderReport:
+    """The order report of the model of a run, by seeds from its own on."""
+    train, facts = run.holdout.train, facts_of(run.holdout.train)
+
+    def fit(data: Dataset, seed: int) -> Learned:
+        with run.steps.step(f"learn {'in order' if data is train else 'shuffled'}, seed {seed}") as progress:
+            return fit_with(run.learner(), data, seed=seed, progress=progress)
+
+    with run.steps.step("order report") as progress:
+        return order_report(
+            run.holdout,
+            fit=fit,
+            engine=lambda learned: recommender_for(run, learned),
+            judge=lambda engine: judge(run, engine, facts, progress),
+            seeds=range(run.settings.seed, run.settings.seed + seeds),
+        )
+
+
+def told(run: Run, found: OrderReport) -> str:
+    """What was asked, the table, the differences and the sentence."""
+    by = f"seed {run.settings.seed}" if len(found.by_seed) == 1 else f"the mean of {len(found.by_seed)} seeds"
+    return f"{run.settings.model_name}, {run.title}. {len(run.holdout.user):,} users, {by}.\n\n{found.text}"
+
+
+def plain(run: Run, found: OrderReport) -> dict[str, Any]:
+    """The report for machines."""
+    rows = {
+        name: {metric: plain_interval(report.interval(metric)) for metric in shown_metrics(report)}
+        for name, report in found.reports.items()
+    }
+    return {
+        "title": run.title,
+        "model": run.settings.model_name,
+        "users": len(run.holdout.user),
+        "gain_by_seed": dict(found.by_seed),
+        "rows": rows,
+        "gain": comparison_data(IN_ORDER, BOTH, found.metric, found.gain),
+        "leaning": comparison_data(IN_ORDER, ASKED, found.metric, found.leaning),
+        "sentence": found.sentence,
+    }
+
+
+def _tracked(run: Run, found: OrderReport) -> str:
+    """Writes table, figures and picture into a run of MLflow; its id."""
+    run_id = client.start_run(EXPERIMENT, run.name)
+    metrics = {f"{found.metric}_{name.replace(' ', '_')}": report.interval(found.metric).mean
+               for name, report in found.reports.items()}  # fmt: skip
+    for name, compared in (("gain", found.gain), ("leaning", found.leaning)):
+        mean, low, high = compared.difference
+        metrics |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_p_holm": compared.p_holm}
+    shown = shown_metrics(found.reports[IN_ORDER])
+    with TemporaryDirectory() as folder:
+        files = Path(folder)
+        (files / "order.json").write_text(json.dumps(plain(run, found), indent=1), "utf-8")
+        (files / "table.md").write_text(told(run, found) + "\n", "utf-8")
+        plots.by_row(f"{run.name}, and shuffled", found.reports, shown).savefig(files / "order.png", dpi=130)
+        client.finish_run(
+            run_id,
+            settings=run.settings.model_dump(mode="json"),
+            tags={
+                "holdout": holdout_digest(run.holdout, run.data.digest),
+                "seeds": len(found.by_seed),
+                client.WITHOUT_BUNDLE: f"run {run_id} is an order report, without a bundle. See `recsys runs`.",
+            },
+            metrics=metrics,
+            curves={},
+            files=files,
+            bundle=None,
+        )
+    return run_id
