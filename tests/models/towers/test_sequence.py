@@ -8,12 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from recsys.answers.question import Event, Question
+from recsys.answers.respond import respond
 from recsys.arrays import F32, Array, Ragged
+from recsys.bundle.bundle import load
+from recsys.bundle.write import publish
 from recsys.data.dataset import Dataset
 from recsys.encoders.encoder import FALLBACK, HISTORY, load_encoder
 from recsys.encoders.users import Users
 from recsys.errors import ModelError, SettingError
 from recsys.history import Histories
+from recsys.models.export import content_of
 from recsys.models.registry import make_model
 from recsys.models.towers.sequence_fit import SequenceFit
 from recsys.progress import silent
@@ -233,3 +238,14 @@ def test_each_event_after_the_first_of_a_history_is_found_once_an_epoch(certain_
     first = np.cumsum(lengths) - lengths
     assert sorted(found) == sorted(set(range(int(lengths.sum()))) - set(first.tolist()))
     assert not np.array_equal(np.sort(windows[:, 0]), np.sort(windows_of(lengths, 8, certain_seed + 1)[:, 0]))
+
+
+def test_a_bundle_answers_in_the_order_of_the_clicks_and_says_what_an_item_is_like(tmp_path: Path) -> None:
+    data = circle()
+    bundle = load(publish(tmp_path, content_of("sequence", fit(data), data)))
+    for history, found in (([0, 1, 2], 3), ([3, 2, 1], 0)):
+        clicks = [Event(f"i{item}") for item in history]
+        first = respond(bundle, Question(None, clicks, k=1)).items[0]
+        assert first.item_id == f"i{found}"
+        assert first.reason_code in ("like", None)  # never a cause
+        assert first.because is None
