@@ -49,9 +49,10 @@ DROPOUT = {"ml-1m-seq": 0.2, "s3rec-beauty": 0.5}
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for the environment and data.")
 @click.option("--set-up", is_flag=True, help="Makes the peer's environment in the folder, with pip.")
 @click.option("--data", multiple=True, help="Only this data set. Repeatable.")
+@click.option("--epochs", default=10, show_default=True, help="Of each fit; with fewer, speeds alone are measured.")
 @click.option("--quick", is_flag=True, help="Ours alone, on a small world; keeps the results of the last full run.")
 @click.option("--json", "as_json", is_flag=True, help="Only the JSON line on standard output.")
-def main(work: Path, set_up: bool, data: tuple[str, ...], quick: bool, as_json: bool) -> None:
+def main(work: Path, set_up: bool, data: tuple[str, ...], epochs: int, quick: bool, as_json: bool) -> None:
     work.mkdir(parents=True, exist_ok=True)
     if set_up:
         venv.create(work / "rectools", with_pip=True, clear=True)
@@ -61,7 +62,7 @@ def main(work: Path, set_up: bool, data: tuple[str, ...], quick: bool, as_json: 
         raise click.UsageError(f"{work} has no environment of rectools: run with --set-up first.")
     rows = []
     for name in ["world"] if quick else [one for one in WINDOWS if not data or one in data]:
-        rows += _measured(name, _question(name), work, quick)
+        rows += _measured(name, _question(name), work, 1 if quick else epochs, quick)
     report(
         "sequence_peers",
         rows,
@@ -74,7 +75,7 @@ def main(work: Path, set_up: bool, data: tuple[str, ...], quick: bool, as_json: 
     )
 
 
-def _measured(name: str, question: Holdout, work: Path, quick: bool) -> list[dict[str, Any]]:
+def _measured(name: str, question: Holdout, work: Path, epochs: int, quick: bool) -> list[dict[str, Any]]:
     folder = work / f"sequences-{name}"
     folder.mkdir(exist_ok=True)
     past = question.train.interactions.histories()
@@ -85,7 +86,8 @@ def _measured(name: str, question: Holdout, work: Path, quick: bool) -> list[dic
         if quick and case["library"] != "recsys":
             continue
         shared = {"longest": WINDOWS.get(name, 50), "dropout": DROPOUT.get(name, 0.2), "users_a_batch": 128}
-        found, lists = _fit(shared | case | ({"epochs": 1} if quick else {}), folder, work)
+        asked = shared | case | {"epochs": min(epochs, case["epochs"]), "lists": case["lists"] and epochs >= 10}
+        found, lists = _fit(asked, folder, work)
         epoch = statistics.median(found["epochs_s"])
         row = {"data": name, "what": label, "epoch_s": epoch, "events_a_second": found["events"] / epoch}
         row["ndcg_at_10"] = None if lists is None else _ndcg(lists, question)

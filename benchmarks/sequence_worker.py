@@ -77,6 +77,8 @@ def _recsys(asked: Asked, user: Any, item: Any) -> Any:
         return False
 
     learned = model.fit(data(learn_user, learn_item), seed=asked["seed"], aids=Aids(watch=watch))
+    if not asked["lists"]:
+        return seconds, None
     past = data(user, item).interactions.histories()
     lists = np.zeros((n_users, K), np.int64)
     for start in range(0, n_users, 1_000):
