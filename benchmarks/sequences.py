@@ -102,7 +102,15 @@ def _cooccurrence(data: str) -> list[Row]:
 
 # Chosen by ndcg_at_10 on the validation parts. ml-1m-seq: dropout .15, .2; beauty: batches of 512, 1,024 and 2,048,
 # dims 64 and 128, dot and cosine, one and five next events, events left out 0 and .2, dropout .5 and .6; sports alike.
-_SPARSE = {"dim": 128, "heads": 4, "epochs": 30, "batch_size": 512, "longest_history": 50, "event_dropout": 0.2}
+_SPARSE = {
+    "dim": 128,
+    "heads": 4,
+    "epochs": 20,
+    "batch_size": 512,
+    "longest_history": 50,
+    "event_dropout": 0.2,
+    "initial": "spectral",
+}
 _SEQUENCE: dict[str, dict[str, Any]] = {
     ML: {"epochs": 30, "batch_size": 4096, "dropout": 0.2, "averaged": 0.2},
     BEAUTY: _SPARSE | {"dropout": 0.5, "averaged": 0.3},

@@ -15,7 +15,9 @@ from recsys.encoders.towers.layout import ItemLayout, UserLayout
 from recsys.encoders.towers.sequence_net import gap_rows, recency_sums
 from recsys.encoders.user_tower import UserTower
 from recsys.errors import ModelError
+from recsys.matrix.spectrum import unit
 from recsys.models.base import refuse_no_events
+from recsys.models.factors.spectral import spectral_rows
 from recsys.models.towers.sequence_settings import SequenceSettings
 from recsys.models.towers.tower_start import described_items
 from recsys.retrieval.embeddings import Embeddings
@@ -103,6 +105,10 @@ class SequenceFit(EpochFit):
         if warm is not None:
             known = warm.items.any(axis=1)
             table[:n_items][known] = warm.items[known]
+        elif self.settings.initial == "spectral":
+            events = self.train.interactions
+            _, spectrum = spectral_rows(events.matrix(), dim, seed=self.seed, folder=events.folder)
+            table[:n_items, : spectrum.shape[1]] += unit(spectrum) * np.float32(_FIRST * math.sqrt(dim))
         table[:n_items][~self.trained] = 0
         return table
 

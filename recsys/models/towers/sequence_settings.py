@@ -40,6 +40,10 @@ class SequenceSettings(Settings):
         0.1, ge=0, lt=1, description="share of items whose id is hidden in a step, where features can stand in"
     )
     event_dropout: float = Field(0.0, ge=0, lt=1, description="share of events left out of a history in a step")
+    initial: Literal["spectral", "random"] = Field(
+        "random",
+        description="where the items start; spectral: by who had them, much better where items have few events",
+    )
     gaps: bool = Field(True, description="whether the net sees the time between events, where events have times")
     unknown_now: float = Field(
         0.2, ge=0, le=1, description="share of these gaps hidden, so that it can answer without the time of asking"

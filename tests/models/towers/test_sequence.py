@@ -66,6 +66,19 @@ def test_drawn_items_teach_the_same(certain_seed: int) -> None:
     assert next_item(learned, [3, 2, 1]) == 0
 
 
+def test_items_may_start_at_who_had_them(certain_seed: int) -> None:
+    data, started = circle(), []
+    for initial in ("random", "spectral"):
+        model: Any = make_model("sequence", SMALL | {"initial": initial})
+        started.append(SequenceFit(model.settings, data, certain_seed).item_tower.table.table[:STEPS].numpy())
+    lengths = np.linalg.norm(started[1] - started[0], axis=1)
+    np.testing.assert_allclose(lengths, lengths[0], rtol=1e-4)
+    assert lengths[0] > 0
+    learned = fit(data, certain_seed, initial="spectral")
+    assert next_item(learned, [0, 1, 2]) == 3
+    assert next_item(learned, [3, 2, 1]) == 0
+
+
 def test_lengths_need_not_count(certain_seed: int) -> None:
     learned = fit(circle(), certain_seed, similarity="cosine", temperature=0.05)
     np.testing.assert_allclose(np.linalg.norm(learned.items, axis=1), 1, rtol=1e-5)
