@@ -38,7 +38,7 @@ ROOMS = {
     "answers.": "question respond reasons similar explain new_items",
     "training.": "loop epochs early_stopping",
     "models.": "base registry search export warm_start",
-    "evaluation.": "evaluate significance planted foreign outside_lists tables frames",
+    "evaluation.": "evaluate significance order planted foreign outside_lists tables frames",
     "evaluation.metrics.": "hits lists names item_facts",
     "testing.": "epochs learners encoders toys",
 }
