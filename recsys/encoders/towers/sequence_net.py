@@ -58,7 +58,7 @@ class SequenceNet:
     def vectors(self, inputs: Inputs) -> F32:
         """float32 (n, width), zeros where there is no event. Histories of the same length go through together."""
         assert inputs.history is not None
-        past = inputs.history.histories(("time", "event"))
+        past = inputs.history.histories(self.needs)
         read = past.keep(places_from_end(past.items) < self.reads) if past.lengths.max(initial=0) > self.reads else past
         events = self._events(read, inputs.now)
         found = np.zeros((len(inputs), self.width), np.float32)

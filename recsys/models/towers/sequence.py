@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from recsys.data.dataset import Dataset
 from recsys.models.base import Learner
-from recsys.models.search import Space, Span
+from recsys.models.search import Choices, Space, Span
 from recsys.models.towers.sequence_settings import SequenceSettings
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
@@ -27,7 +27,7 @@ class Sequence(Learner):
 
     Settings = SequenceSettings
     search: ClassVar[Space] = {
-        "dropout": Span(0.05, 0.6),
+        "dropout": Choices((None, 0.1, 0.2, 0.35, 0.5)),
         "learning_rate": Span(3e-4, 3e-3, log=True),
     }
     starts_from: ClassVar[str | None] = "tower"
