@@ -204,12 +204,7 @@ class SequenceFit(EpochFit):
 
     def _items(self, items: I64, rng: np.random.Generator | None = None) -> Inputs:
         """What the item tower takes of some items; in training some ids are hidden where features can stand in."""
-        row = np.where(self.trained[items], items, -1).astype(np.int32)
-        if self.of_items.known is None:
-            return Inputs(row)
-        if rng is not None:
-            row[rng.random(len(items)) < self.settings.id_dropout] = -1
-        return Inputs(row, features=self.of_items.take(items))
+        return self.of_items.inputs(items, self.trained, self.settings.id_dropout, rng)
 
     def _beside(self, at: I64, rng: np.random.Generator) -> tuple[I64 | None, I64 | None]:
         """int64 (n, length) each: the rows of types and of gaps of the events at these places, where they are learned;

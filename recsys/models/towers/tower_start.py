@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from recsys.arrays import F32, Array, Bool
+from recsys.arrays import F32, I64, Array, Bool
 from recsys.data.dataset import Dataset
 from recsys.encoders.features import FeatureRows, Features, FeatureSettings, WrongValueError
+from recsys.encoders.towers.inputs import Inputs
 from recsys.encoders.towers.layout import UserLayout
 from recsys.matrix.ridge import ridge_rows
 from recsys.matrix.spectrum import unit
@@ -38,6 +39,16 @@ class Described:
 
     def take(self, which: Array) -> FeatureRows | None:
         return None if self.known is None else self.known.take(which)
+
+    def inputs(self, which: I64, trained: Bool, id_dropout: float, rng: np.random.Generator | None) -> Inputs:
+        """What a tower takes of some entities: the ids of the trained (n,), and features. With `rng`, in training, a
+        share of the ids is hidden where features can stand in."""
+        row = np.where(trained[which], which, -1).astype(np.int32)
+        if self.known is None:
+            return Inputs(row)
+        if rng is not None:
+            row[rng.random(len(which)) < id_dropout] = -1
+        return Inputs(row, features=self.take(which))
 
     def matrix(self) -> sparse.csr_array:
         """float32 (n, rows): what each row weighs in an entity."""

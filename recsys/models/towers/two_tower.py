@@ -227,12 +227,7 @@ class TwoTowerFit(EpochFit):
 
     def _items(self, items: I64, rng: np.random.Generator | None = None) -> Inputs:
         """What the item tower takes of some items; in training some ids are hidden where features can stand in."""
-        row = np.where(self.trained[items], items, -1).astype(np.int32)
-        if self.of_items.known is None:
-            return Inputs(row)
-        if rng is not None:
-            row[rng.random(len(items)) < self.settings.id_dropout] = -1
-        return Inputs(row, features=self.of_items.take(items))
+        return self.of_items.inputs(items, self.trained, self.settings.id_dropout, rng)
 
     def finish(self) -> Embeddings:
         of_users, of_items, n_items = self.user_tower.served(), self.item_tower.served(), self.train.n_items
