@@ -208,11 +208,11 @@ def _plain(asked: Asked, user: Any, item: Any) -> Any:
     optimizer = torch.optim.Adam(net.parameters(), lr=asked["rate"])
     for _ in range(asked["epochs"]):
         began = time.process_time()
-        for batch in torch.randperm(len(rows)).split(asked["users_a_batch"]):
+        for batch in torch.randperm(len(rows)).split(asked["users_a_batch"]):  # type: ignore[no-untyped-call]
             scores, target = net(rows[batch, :-1]), rows[batch, 1:]
             loss = nn.functional.cross_entropy(scores.flatten(0, 1), target.flatten(), ignore_index=0)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         seconds.append(time.process_time() - began)
     if not asked["lists"]:

@@ -7,6 +7,7 @@ import numba
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from recsys.arrays import F32, Array
 from recsys.matrix.compiled import kernel
@@ -147,6 +148,46 @@ def softmax_by_pieces(
     loss = float((weight * (partition - (users * own).sum(1) / temperature)).sum())
     by_user -= own * pull
     by_item.index_add_(0, item, users * pull, alpha=-1)
+    return Gradients(loss, by_user, by_item, None)
+
+
+def gbce_by_pieces(
+    users: Tensor,
+    items: Tensor,
+    item: Tensor,
+    weight: Tensor,
+    temperature: float,
+    *,
+    sample: Tensor,
+    exponent: float,
+) -> Gradients:
+    """Generalised binary cross-entropy of users with one event each, so many at a time that their scores stay small.
+
+    The loss of a user is `w (-exponent log sigmoid(s_i) - sum_j log sigmoid(-s_j))`, where s are inner products over
+    the temperature, i is the item of the event and j goes over the other items of the sample, (m,) ascending. exponent:
+    of the likelihood of the event; below 1 it undoes that drawn items make scores too high. item: int64 (batch,);
+    weight: float32 (batch,). The gradient of the items is that of all of them, (n_items, dim).
+
+    Source: Petrov, Macdonald, "gSASRec: Reducing Overconfidence in Sequential Recommendation Trained with Negative
+    Sampling", RecSys 2023.
+    """
+    step, pool, loss = max(64, _SCORES // len(sample)), items[sample], 0.0
+    by_user, by_pool = torch.empty_like(users), torch.zeros_like(pool)
+    hit = torch.searchsorted(sample, item).clamp_max_(len(sample) - 1)
+    for start in range(0, len(users), step):
+        part = slice(start, start + step)
+        scores = _product(users[part] / temperature, pool)
+        rows = torch.nonzero(sample[hit[part]] == item[part])[:, 0]
+        scores[rows, hit[part][rows]] = -torch.inf
+        loss += float((softplus(scores).sum(1) * weight[part]).sum())
+        pull = scores.sigmoid_().mul_(weight[part][:, None] / temperature)
+        by_user[part] = pull @ pool
+        by_pool.addmm_(pull.t(), users[part])
+    own = (users * items[item]).sum(1) / temperature
+    loss += exponent * float((softplus(-own) * weight).sum())
+    back = (exponent / temperature * weight * torch.sigmoid(-own))[:, None]
+    by_user -= back * items[item]
+    by_item = torch.zeros_like(items).index_add_(0, sample, by_pool).index_add_(0, item, users * back, alpha=-1)
     return Gradients(loss, by_user, by_item, None)
 
 

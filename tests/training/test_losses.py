@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from recsys.training.adam import Adam
-from recsys.training.losses import Positives, Sample, _exponentials, bpr, softmax, softmax_by_pieces, through_norm
+from recsys.training.losses import (
+    Positives,
+    Sample,
+    _exponentials,
+    bpr,
+    gbce_by_pieces,
+    softmax,
+    softmax_by_pieces,
+    through_norm,
+)
 
 USERS, ITEMS, DIM, TEMPERATURE = 5, 30, 6, 0.5
 
@@ -57,6 +66,27 @@ def test_by_pieces_is_all_at_once(scale: float, drawn: Sample | None, monkeypatc
     if once.touched is not None:
         expected = torch.zeros_like(items).index_add_(0, once.touched, once.items)
     torch.testing.assert_close(found.items, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 0.3])
+def test_generalised_cross_entropy_has_the_gradients_of_the_obvious_formula(
+    exponent: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drawn item that is the event's own is no negative; one piece is not full."""
+    monkeypatch.setattr("recsys.training.losses._SCORES", 1)
+    rng = torch.Generator().manual_seed(3)
+    users, items = torch.randn(150, DIM, generator=rng) / 2, torch.randn(ITEMS, DIM, generator=rng) / 2
+    item, weight, drawn = torch.arange(150) % ITEMS, torch.arange(150) % 3 / 1.0, torch.tensor([2, 5, 17, 28])
+    found = gbce_by_pieces(users, items, item, weight, TEMPERATURE, sample=drawn, exponent=exponent)
+    users, items, expected = users.requires_grad_(), items.requires_grad_(), torch.zeros(())
+    for user, own, counts in zip(users, item, weight, strict=True):
+        scores = torch.sigmoid(items @ user / TEMPERATURE)
+        others = torch.log(1 - scores[drawn[drawn != own]]).sum()
+        expected = expected - counts * (exponent * torch.log(scores[own]) + others)
+    expected.backward()
+    assert found.loss == pytest.approx(float(expected.detach()), rel=1e-4)
+    torch.testing.assert_close(found.users, users.grad, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.items, items.grad, rtol=1e-3, atol=1e-3)
 
 
 def test_exponentials_in_half_precision_are_those_of_the_rounded_scores() -> None:

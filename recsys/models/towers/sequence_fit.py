@@ -29,6 +29,7 @@ from recsys.training.towers.sequences import WindowedHistories, padded_places
 
 _ENCODED = 1 << 14  # items encoded at a time
 _ALL_ITEMS = 50_000  # with more, a softmax over all of them costs more than it brings
+_DRAWN = 4_096  # items, where not all stand for all
 _SPARSE = 16.0  # events an item, up to which half of all values are hidden
 _FIRST = 0.02  # size of the numbers that items start with
 
@@ -60,8 +61,8 @@ class SequenceFit(EpochFit):
         counts = train.interactions.item_counts()
         self.trained, self.of_items = counts > 0, described_items(settings.item_features, train)
         self.offered = np.flatnonzero(self.trained)
-        wanted = settings.negatives
-        self.negatives = wanted if wanted is not None else 0 if len(self.offered) <= _ALL_ITEMS else 4_096
+        few = settings.loss == "softmax" and len(self.offered) <= _ALL_ITEMS
+        self.negatives = settings.negatives if settings.negatives is not None else 0 if few else _DRAWN
         self.sampler = Sampler("uniform" if self.negatives else "all", self.negatives, counts, settings.batch_size)
         events = len(windows) / len(self.offered)
         self.hide = settings.dropout if settings.dropout is not None else _by_sparsity(events)
@@ -81,6 +82,8 @@ class SequenceFit(EpochFit):
 
     def _net(self, rng: np.random.Generator, where: Any) -> Any:
         from recsys.training.towers.gru import LearnedGRU
+        from recsys.training.towers.hstu import LearnedHSTU
+        from recsys.training.towers.masked import LearnedMasked
         from recsys.training.towers.transformer import LearnedTransformer
 
         s, names = self.settings, self.train.interactions.event_names
@@ -94,8 +97,11 @@ class SequenceFit(EpochFit):
         }
         if s.net == "gru":
             return LearnedGRU(s.dim, s.longest_history, s.layers, rng, **said)
-        said |= {"heads": s.heads, "widened": s.widened}
-        return LearnedTransformer(s.dim, s.longest_history, s.layers, rng, **said)
+        said |= {"heads": s.heads}
+        if s.net == "hstu":
+            return LearnedHSTU(s.dim, s.longest_history, s.layers, rng, **said)
+        kind = LearnedMasked if s.net == "masked" else LearnedTransformer
+        return kind(s.dim, s.longest_history, s.layers, rng, widened=s.widened, **said)
 
     def _first_items(self, warm: Start | None, rng: np.random.Generator) -> F32:
         """float32 (rows, dim): the table of the item tower, drawn or of an earlier model; ids without events at 0."""
@@ -127,7 +133,7 @@ class SequenceFit(EpochFit):
         from torch.nn.functional import embedding
 
         from recsys.training.group import group
-        from recsys.training.losses import Sample, softmax_by_pieces
+        from recsys.training.losses import Sample
         from recsys.training.towers.sequence_net import Hide
 
         together, placed, items = group(), self.net.placed, self.past.items.values
@@ -138,21 +144,23 @@ class SequenceFit(EpochFit):
         ours = batch[together.part(len(batch))]
         windows = ours if len(ours) else batch[:1]  # with fewer windows than processes, one counts for nothing here
         at, inside = self._places(windows, rng)
+        masked = self._masked(inside, rng) if self.net.masked else None
         before = self._before(windows, pool, vectors.detach().cpu().numpy())
         events = embedding(placed(np.searchsorted(pool, items[at])), vectors)
-        people = self.net.forward(events, *self._beside(at, rng), Hide(self.hide, rng), before).flatten(0, 1)
+        beside = self._beside(at, windows[:, 1:], masked, rng)
+        people = self.net.forward(events, *beside, Hide(self.hide, rng), before, inside, masked).flatten(0, 1)
+        asked = np.flatnonzero(inside if masked is None else masked)
+        target = at.ravel()[asked] + (masked is None)  # the event after each, or those that are masked
+        people = embedding(placed(asked), people)
         if cosine:
             people = people / people.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        later = (at + inside).ravel()
-        found = softmax_by_pieces(
+        found = self._loss(
             people.detach(),
             vectors.detach(),
-            placed(np.searchsorted(pool, items[later])),
-            placed(self._counted(later) * (inside.ravel() if len(ours) else 0)),
+            placed(np.searchsorted(pool, items[target])),
+            placed(self._counted(target) * np.float32(len(ours) > 0)),
             self.settings.temperature,
-            precision=self.precision,
             sample=None if sample is None else Sample(placed(sample[0]), placed(sample[1])),
-            bound=1.0 if cosine else None,
         )
         people.backward(found.users)
         self.net.step(rate)
@@ -162,14 +170,36 @@ class SequenceFit(EpochFit):
 
     def _places(self, windows: I64, rng: np.random.Generator) -> tuple[I64, Bool]:
         """int64 and bool (m, length): where the events of windows (m, 2) stand in the log, and which are no pads; some
-        events are left out."""
-        at, inside = padded_places(windows, self.settings.longest_history)
+        events are left out. Where events are masked, the one that follows a window is one of it."""
+        longest, more = self.settings.longest_history, int(self.net.masked)  # the last event is masked as well
+        at, inside = padded_places(windows + np.array([0, more]), longest + more)
         if self.settings.event_dropout:
             gone = (rng.random(at.shape) < self.settings.event_dropout) & inside
             gone[np.arange(len(at)), inside.sum(axis=1) - 1] = False  # the last one stays
             order = np.argsort(gone | ~inside, axis=1, kind="stable")
             at, inside = np.take_along_axis(at, order, axis=1), np.take_along_axis(inside & ~gone, order, axis=1)
         return at, inside
+
+    def _masked(self, inside: Bool, rng: np.random.Generator) -> Bool:
+        """bool (m, length): which events are masked: some of all, and the last one of every second history and of those
+        in which no other is."""
+        masked = (rng.random(inside.shape) < self.settings.masked) & inside
+        last = inside.sum(axis=1) - 1
+        masked[np.arange(len(inside)), last] |= (rng.random(len(inside)) < 0.5) | ~masked.any(axis=1)
+        return masked
+
+    def _loss(self, people: Any, vectors: Any, target: Any, weight: Any, temperature: float, *, sample: Any) -> Any:
+        """The loss of people whose next items stand in these places of the vectors, with its gradients."""
+        from recsys.training.losses import gbce_by_pieces, softmax_by_pieces
+
+        if self.settings.loss == "gbce":
+            drawn = len(sample.items) / max(len(self.offered) - 1, 1)
+            exponent = 1 - self.settings.calibration * (1 - min(drawn, 1))
+            return gbce_by_pieces(people, vectors, target, weight, temperature, sample=sample.items, exponent=exponent)
+        bound = 1.0 if self.settings.similarity == "cosine" else None
+        return softmax_by_pieces(
+            people, vectors, target, weight, temperature, precision=self.precision, sample=sample, bound=bound
+        )
 
     def _counted(self, at: I64) -> F32:
         """float32: what the events at these places count."""
@@ -206,15 +236,23 @@ class SequenceFit(EpochFit):
         """What the item tower takes of some items; in training some ids are hidden where features can stand in."""
         return self.of_items.inputs(items, self.trained, self.settings.id_dropout, rng)
 
-    def _beside(self, at: I64, rng: np.random.Generator) -> tuple[I64 | None, I64 | None]:
+    def _beside(
+        self, at: I64, last: I64, masked: Bool | None, rng: np.random.Generator
+    ) -> tuple[I64 | None, I64 | None]:
         """int64 (n, length) each: the rows of types and of gaps of the events at these places, where they are learned;
-        some gaps are hidden."""
+        some gaps are hidden, and of a masked event everything. last: (n, 1), after which no event is known."""
         past, learned = self.past, self.net.whole
         types = past.event[at].astype(np.int64) + 1 if "types" in learned and past.event is not None else None
-        if "gaps" not in learned or past.time is None:
-            return types, None
-        gaps = gap_rows(past.time[at], past.time[at + 1])
-        gaps[rng.random(gaps.shape) < self.settings.unknown_now] = 0
+        gaps = None
+        if "gaps" in learned and past.time is not None:
+            gaps = gap_rows(past.time[at], past.time[np.minimum(at + 1, len(past) - 1)])
+            gaps[rng.random(gaps.shape) < self.settings.unknown_now] = 0
+        if masked is not None:
+            for rows in (types, gaps):
+                if rows is not None:
+                    rows[masked] = 0
+            if gaps is not None:
+                gaps[at == last] = 0
         return types, gaps
 
     def finish(self) -> Embeddings:

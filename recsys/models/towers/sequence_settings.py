@@ -11,11 +11,13 @@ from recsys.encoders.features import FeatureSettings
 class SequenceSettings(Settings):
     """Settings of Sequence. Tune `dropout` and `epochs` first, then `learning_rate` and `longest_history`."""
 
-    net: Literal["transformer", "gru"] = Field("transformer", description="what reads a history")
+    net: Literal["transformer", "masked", "hstu", "gru"] = Field(
+        "transformer", description="what reads a history; masked: a transformer that learns by filling gaps"
+    )
     dim: int = Field(64, ge=2, description="width of the vectors")
     layers: int = Field(2, ge=1, description="blocks of the net, one above the other")
-    heads: int = Field(2, ge=1, description="transformer: parts that look for something of their own; they divide dim")
-    widened: int = Field(256, ge=1, description="transformer: width of the layer in each block")
+    heads: int = Field(2, ge=1, description="all but gru: parts that look for something of their own; they divide dim")
+    widened: int = Field(256, ge=1, description="transformer, masked: width of the layer in each block")
     longest_history: int = Field(200, ge=1, description="events that the net reads, the last of a history")
     older_history: int = Field(
         1000, ge=0, description="events before those, whose sum counts too, the later the more; 0 = none"
@@ -33,7 +35,13 @@ class SequenceSettings(Settings):
     negatives: int | None = Field(
         None,
         ge=0,
-        description="items drawn a step to stand for all; 0 = all items, exactly; none = all up to 50,000, else 4,096",
+        description="items drawn a step for all; 0 = all items, exactly; none = all up to 50,000 (softmax), else 4,096",
+    )
+    loss: Literal["softmax", "gbce"] = Field(
+        "softmax", description="gbce: each item for itself, by drawn ones; softmax learns more where it is affordable"
+    )
+    calibration: float = Field(
+        0.75, ge=0, le=1, description="gbce: 1 undoes all that drawing makes scores too high, 0 nothing"
     )
     item_features: tuple[FeatureSettings, ...] = Field((), description="columns of the item table to learn from")
     id_dropout: float = Field(
@@ -44,6 +52,7 @@ class SequenceSettings(Settings):
         "random",
         description="where the items start; spectral: by who had them, much better where items have few events",
     )
+    masked: float = Field(0.2, gt=0, lt=1, description="masked: share of the events that are masked in a step")
     gaps: bool = Field(True, description="whether the net sees the time between events, where events have times")
     unknown_now: float = Field(
         0.2, ge=0, le=1, description="share of these gaps hidden, so that it can answer without the time of asking"
@@ -60,7 +69,13 @@ class SequenceSettings(Settings):
     )
 
     @model_validator(mode="after")
+    def _drawn(self) -> Self:
+        if self.loss == "gbce" and self.negatives == 0:
+            raise ValueError("loss = gbce learns by drawn items: negatives = 0 leaves it none, take 256 or none")
+        return self
+
+    @model_validator(mode="after")
     def _heads_divide(self) -> Self:
-        if self.net == "transformer" and self.dim % self.heads:
+        if self.net != "gru" and self.dim % self.heads:
             raise ValueError(f"heads = {self.heads} must divide dim = {self.dim}")
         return self

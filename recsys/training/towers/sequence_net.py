@@ -3,13 +3,14 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding, layer_norm
 
-from recsys.arrays import F32, I64, Array
+from recsys.arrays import F32, I64, Array, Bool
 from recsys.encoders.towers.layout import UserLayout
 from recsys.encoders.towers.net import Graph
 from recsys.encoders.towers.sequence_net import GAPS, SequenceNet
@@ -47,11 +48,17 @@ class LearnedSequenceNet(ABC):
       stand on the right, where no event looks.
     - `graph`: the same without torch, for the last event alone.
 
-    free: while `body` runs, its own tensors by name, to compute with. The first and the last thing that is done is to
-    normalise each event.
+    Or it is `masked`: then it learns an array `mask` (1, width), the vector at each event is of those on both sides,
+    and what is to be found stands where events are masked. What comes next is a masked event at the end, which `graph`
+    adds.
+
+    free: while `body` runs, its own tensors by name, to compute with. inside: while it runs, bool (n, length), which
+    events are no pads, None = all. The first and the last thing that is done is to normalise each event.
 
     Source: Ba et al., "Layer Normalization", 2016.
     """
+
+    masked: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -99,19 +106,32 @@ class LearnedSequenceNet(ABC):
         return torch.from_numpy(array).to(self.device)
 
     def forward(
-        self, events: Tensor, types: I64 | None, gaps: I64 | None, hide: Hide, before: F32 | None = None
+        self,
+        events: Tensor,
+        types: I64 | None,
+        gaps: I64 | None,
+        hide: Hide,
+        before: F32 | None = None,
+        inside: Bool | None = None,
+        masked: Bool | None = None,
     ) -> Tensor:
         """float32 (n, length, width), with a graph; its own tensors are remembered for `step`.
 
         events: (n, length, width), of their items. types, gaps: int64 (n, length), their rows where they are learned.
-        before: float32 (n, width), sums of what is older than these events, where that is learned.
+        before: float32 (n, width), sums of what is older than these events, where that is learned. inside: bool (n,
+        length), which events are no pads. masked: bool (n, length), which are masked, where the net has masks.
         """
         self._leaves = {name: tensor.clone().requires_grad_() for name, tensor in self.whole.items()}
-        return self._computed(self._leaves, events, types, gaps, hide, before)
+        return self._computed(self._leaves, events, types, gaps, hide, before, inside, masked)
 
     def computed(self, events: Tensor, types: I64 | None = None, gaps: I64 | None = None) -> Tensor:
-        """What `forward` gives, nothing hidden and without what is older."""
-        return self._computed(self.whole, events, types, gaps, NOTHING, None)
+        """What `forward` gives, nothing hidden and without what is older; of a net with masks, one event more."""
+        if not self.masked:
+            return self._computed(self.whole, events, types, gaps, NOTHING, None)
+        end = np.pad(np.zeros(events.shape[:2], bool), ((0, 0), (0, 1)), constant_values=True)
+        events = torch.nn.functional.pad(events, (0, 0, 0, 1))
+        types, gaps = (None if rows is None else np.pad(rows, ((0, 0), (0, 1))) for rows in (types, gaps))
+        return self._computed(self.whole, events, types, gaps, NOTHING, None, None, end)
 
     def _computed(
         self,
@@ -121,10 +141,15 @@ class LearnedSequenceNet(ABC):
         gaps: I64 | None,
         hide: Hide,
         before: F32 | None,
+        inside: Bool | None = None,
+        masked: Bool | None = None,
     ) -> Tensor:
+        self.inside = inside
         for name, rows in (("types", types), ("gaps", gaps)):
             if rows is not None:
                 events = events + embedding(self.placed(rows), leaves[name])
+        if masked is not None:
+            events = torch.where(self.placed(masked)[:, :, None], leaves["mask"][0], events)
         self.free = {name: tensor.to(self.precision) for name, tensor in leaves.items()}
         found = self.norm(self.body(hide(self.norm(events.to(self.precision), "in")), hide), "out").float()
         return found if before is None else found + (self.placed(before) @ leaves["older"])[:, None]

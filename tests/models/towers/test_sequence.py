@@ -27,7 +27,7 @@ from recsys.testing.toys import dataset, random_log
 from recsys.training.loop import ALONE
 
 SMALL = {"dim": 16, "epochs": 30, "batch_size": 128, "learning_rate": 0.01, "dropout": 0.0, "widened": 32}
-NETS = pytest.mark.parametrize("net", ["transformer", "gru"])
+NETS = pytest.mark.parametrize("net", ["transformer", "masked", "hstu", "gru"])
 STEPS = 6  # items in the circle
 
 
@@ -51,7 +51,7 @@ def next_item(learned: Embeddings, history: list[int], **columns: Any) -> int:
     return int((learned.items @ learned.encoder.encode(Users.unknown(past)).vectors[0]).argmax())
 
 
-@NETS
+@pytest.mark.parametrize("net", ["transformer", "hstu", "gru"])
 def test_it_goes_on_in_the_direction_of_the_last_events(net: str, certain_seed: int) -> None:
     learned = fit(circle(), certain_seed, net=net)
     for at in range(STEPS):
@@ -60,8 +60,17 @@ def test_it_goes_on_in_the_direction_of_the_last_events(net: str, certain_seed: 
         assert next_item(learned, back) == (at - 4) % STEPS
 
 
-def test_drawn_items_teach_the_same(certain_seed: int) -> None:
-    learned = fit(circle(), certain_seed, negatives=3)
+def test_filling_gaps_teaches_what_comes_next(certain_seed: int) -> None:
+    """Everybody goes onward: it takes one event to know what comes next, and a bag of events to know nothing of it."""
+    item = (np.arange(60)[:, None] + np.arange(9)) % STEPS
+    learned = fit(dataset(np.repeat(np.arange(60), 9), item.ravel(), 60, STEPS), certain_seed, net="masked", epochs=100)
+    for at in range(STEPS):
+        assert next_item(learned, [(at + step) % STEPS for step in range(3)]) == (at + 3) % STEPS
+
+
+@pytest.mark.parametrize("loss", ["softmax", "gbce"])
+def test_drawn_items_teach_the_same(loss: str, certain_seed: int) -> None:
+    learned = fit(circle(), certain_seed, negatives=3, loss=loss)
     assert next_item(learned, [0, 1, 2]) == 3
     assert next_item(learned, [3, 2, 1]) == 0
 
@@ -219,7 +228,8 @@ def test_an_item_without_events_has_its_place_by_its_features(certain_seed: int,
 
 @NETS
 def test_half_precision_is_near(net: str) -> None:
-    whole, half = (fit(circle(), net=net, precision=precision) for precision in ("float32", "bf16"))
+    epochs = 200 if net == "masked" else 30
+    whole, half = (fit(circle(), net=net, precision=precision, epochs=epochs) for precision in ("float32", "bf16"))
     for learned in (whole, half):
         assert next_item(learned, [0, 1, 2]) == 3
 
@@ -229,6 +239,8 @@ def test_nobody_with_two_events_and_heads_that_do_not_divide_are_refused() -> No
         fit(dataset(np.arange(5), np.arange(5), 5, 5))
     with pytest.raises(SettingError, match="heads"):
         fit(circle(), heads=3)
+    with pytest.raises(SettingError, match="negatives"):
+        fit(circle(), loss="gbce", negatives=0)
 
 
 def test_the_space_is_that_of_the_weights() -> None:
