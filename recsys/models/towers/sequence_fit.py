@@ -92,6 +92,7 @@ class SequenceFit(EpochFit):
             "older": self.has_older,
             "types": len(names) if typed else 0,
             "gaps": s.gaps and self.past.time is not None,
+            "half_life": s.half_life,
             "device": where,
             "precision": self.precision,
         }
@@ -274,7 +275,12 @@ class SequenceFit(EpochFit):
     def _space_id(self, vectors: F32) -> str:
         """Of the weights, not of a file that an ONNX version writes in its own way."""
         weights = {name: tensor.cpu().numpy() for name, tensor in self.net.whole.items()}
-        said = {"net": self.settings.net, "heads": self.settings.heads, "similarity": self.settings.similarity}
+        said: dict[str, Any] = {
+            "net": self.settings.net,
+            "heads": self.settings.heads,
+            "similarity": self.settings.similarity,
+        }
+        said |= {"half_life": self.settings.half_life} if self.settings.half_life else {}
         return space_id_of("sequence", said | self.layout._asdict(), weights | {"items": vectors})
 
 

@@ -22,6 +22,11 @@ class SequenceSettings(Settings):
     older_history: int = Field(
         1000, ge=0, description="events before those, whose sum counts too, the later the more; 0 = none"
     )
+    half_life: float = Field(
+        0.0,
+        ge=0,
+        description="of a sum of the events beside the net, in events: helps where items have few; 0 = no sum",
+    )
     epochs: int = Field(40, ge=1, description="passes over the events; the learning rate falls to 0 over them")
     batch_size: int = Field(2048, ge=1, description="events a step")
     learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start")
@@ -72,6 +77,14 @@ class SequenceSettings(Settings):
     def _drawn(self) -> Self:
         if self.loss == "gbce" and self.negatives == 0:
             raise ValueError("loss = gbce learns by drawn items: negatives = 0 leaves it none, take 256 or none")
+        return self
+
+    @model_validator(mode="after")
+    def _looks_back(self) -> Self:
+        if self.net == "masked" and self.half_life:
+            raise ValueError(
+                "half_life goes with nets that look back alone; net = masked looks both ways: half_life = 0"
+            )
         return self
 
     @model_validator(mode="after")

@@ -11,8 +11,8 @@ from torch.nn.functional import layer_norm, silu
 
 from recsys.arrays import F32
 from recsys.training.towers.onnx_graph import OnnxGraph
-from recsys.training.towers.sequence_net import Hide, LearnedSequenceNet, drawn
-from recsys.training.towers.transformer import distance_bias, heads_of, last_of, length_of, products, square
+from recsys.training.towers.sequence_net import Hide, LearnedSequenceNet, drawn, length_of
+from recsys.training.towers.transformer import distance_bias, heads_of, last_of, products, square
 
 
 class LearnedHSTU(LearnedSequenceNet):

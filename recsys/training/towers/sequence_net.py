@@ -70,17 +70,21 @@ class LearnedSequenceNet(ABC):
         older: bool = False,
         types: int = 0,
         gaps: bool = False,
+        half_life: float = 0.0,
         device: torch.device = CPU,
         precision: torch.dtype = torch.float32,
     ) -> None:
         """longest: events that are read. older: whether those before them count. layers: one above the other.
         types: of events that it sees, 0 = none. gaps: whether it sees the time until the next event.
+        half_life: of a sum of the events so far, in events, which counts beside the net; 0 = there is none.
         precision: of the products."""
-        self.width, self.longest, self.layers = width, longest, layers
+        self.width, self.longest, self.layers, self.half_life = width, longest, layers, half_life
         self.device, self.precision = device, precision
         started = self._ends() | self.arrays(rng)
         if older:
             started["older"] = np.zeros((width, width), np.float32)
+        if half_life:
+            started["recent"] = np.zeros((width, width), np.float32)
         if types:
             started["types"] = np.zeros((types + 1, width), np.float32)
         if gaps:
@@ -151,7 +155,13 @@ class LearnedSequenceNet(ABC):
         if masked is not None:
             events = torch.where(self.placed(masked)[:, :, None], leaves["mask"][0], events)
         self.free = {name: tensor.to(self.precision) for name, tensor in leaves.items()}
-        found = self.norm(self.body(hide(self.norm(events.to(self.precision), "in")), hide), "out").float()
+        start = self.norm(events.to(self.precision), "in")
+        found = self.norm(self.body(hide(start), hide), "out").float()
+        if self.half_life:
+            ages = torch.arange(events.shape[1], device=events.device)
+            counted = torch.exp2((ages - ages[:, None]) / self.half_life).tril()
+            sums = (counted / counted.sum(1, keepdim=True).sqrt()) @ start.float()
+            found = found + hide(sums) @ leaves["recent"]
         return found if before is None else found + (self.placed(before) @ leaves["older"])[:, None]
 
     def step(self, learning_rate: float) -> None:
@@ -177,11 +187,23 @@ class LearnedSequenceNet(ABC):
         are brought to length 1."""
         whole = {name: tensor.cpu().numpy().copy() for name, tensor in self.whole.items()}
         graph = OnnxGraph()
-        last = self.normed(graph, whole, self.graph(whole, graph, self.normed(graph, whole, "events", "in")), "out")
+        start = self.normed(graph, whole, "events", "in")
+        last = self.normed(graph, whole, self.graph(whole, graph, start), "out")
+        if self.half_life:
+            last = graph.add("Add", last, self._recent(graph, whole["recent"], start))
         last = graph.add("Squeeze", last, graph.ints(1))
         model = graph.model("sequence", "events", ["n", "length", self.width], last, self.width)
         learned = {name: whole.get(name) for name in ("older", "types", "gaps")}
         return SequenceNet(layout, items, Graph(model), reads=self.longest, unit=unit, **learned)
+
+    def _recent(self, graph: OnnxGraph, weights: F32, events: str) -> str:
+        """(n, 1, width): the sum of the events, the later ones counting more, times weights."""
+        ages = np.arange(self.longest, dtype=np.float32)[None, ::-1]
+        start = graph.add("Neg", length_of(graph, events))
+        counted = graph.weight(np.exp2(-ages / np.float32(self.half_life)))
+        counted = graph.add("Slice", counted, start, graph.ints(np.iinfo(np.int64).max), graph.ints(1))
+        total = graph.add("Sqrt", graph.add("ReduceSum", counted, keepdims=1))
+        return graph.add("MatMul", graph.add("MatMul", graph.add("Div", counted, total), events), graph.weight(weights))
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         """Each vector brought to mean 0 and variance 1, then to the gain and shift of this name."""
@@ -201,6 +223,11 @@ class LearnedSequenceNet(ABC):
 
     def _ends(self) -> dict[str, F32]:
         return self.norm_arrays("in") | self.norm_arrays("out")
+
+
+def length_of(graph: OnnxGraph, events: str) -> str:
+    """(1,): how many events each history has."""
+    return graph.add("Shape", events, start=1, end=2)
 
 
 def drawn(rng: np.random.Generator, rows: int, columns: int, gain: float = 1.0) -> F32:

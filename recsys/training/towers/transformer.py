@@ -11,7 +11,7 @@ from torch.nn.functional import silu
 
 from recsys.arrays import F32
 from recsys.training.towers.onnx_graph import OnnxGraph
-from recsys.training.towers.sequence_net import Hide, LearnedSequenceNet, drawn
+from recsys.training.towers.sequence_net import Hide, LearnedSequenceNet, drawn, length_of
 
 
 class LearnedTransformer(LearnedSequenceNet):
@@ -112,11 +112,6 @@ def products(graph: OnnxGraph, x: str, weights: F32, count: int) -> list[str]:
 def heads_of(graph: OnnxGraph, x: str, heads: int, width: int, order: tuple[int, ...]) -> str:
     """(n, length, width) as (n, length, heads, width of each), its dimensions in this order."""
     return graph.add("Transpose", graph.add("Reshape", x, graph.ints(0, 0, heads, width // heads)), perm=order)
-
-
-def length_of(graph: OnnxGraph, events: str) -> str:
-    """(1,): how many events each history has."""
-    return graph.add("Shape", events, start=1, end=2)
 
 
 def distance_bias(graph: OnnxGraph, distance: F32, length: str, last: bool, future: float) -> str:

@@ -136,18 +136,21 @@ def test_the_type_of_an_event_counts(certain_seed: int) -> None:
 @NETS
 @pytest.mark.parametrize("times", [True, False])
 def test_torch_and_the_graph_say_the_same_of_any_mix_of_lengths(net: str, times: bool) -> None:
+    """Without times, where the net allows, a sum of the events counts beside it."""
     rng = np.random.default_rng(3)
     lengths = np.concatenate([[1, 2, 7, 50, 200], rng.integers(1, 201, 20)])
     user = np.repeat(np.arange(len(lengths)), lengths)
     more = {"time": np.sort(rng.integers(1, 10**8, len(user)))} if times else {}
     data = dataset(user, rng.integers(40, size=len(user)), len(lengths), 40, **more)
     settings = SMALL | {"net": net, "epochs": 2, "heads": 4, "precision": "float32"}
+    settings |= {} if times or net == "masked" else {"half_life": 3.0}
     model: Any = make_model("sequence", settings)
     fitted = SequenceFit(model.settings, data, 1)
     learned = fitted.run(silent, ALONE)
     past = data.interactions.histories()
     found = learned.encoder.encode(Users.unknown(past)).vectors
     expected = by_torch(fitted, learned.items, past)
+    assert "half_life" not in settings or fitted.net.whole["recent"].abs().min() > 0
     np.testing.assert_allclose(found, expected, atol=1e-5 * float(np.abs(expected).max()))
     order = rng.permutation(past.rows)
     again = learned.encoder.encode(Users.unknown(past.take(order))).vectors
@@ -239,6 +242,8 @@ def test_nobody_with_two_events_and_heads_that_do_not_divide_are_refused() -> No
         fit(dataset(np.arange(5), np.arange(5), 5, 5))
     with pytest.raises(SettingError, match="heads"):
         fit(circle(), heads=3)
+    with pytest.raises(SettingError, match="half_life"):
+        fit(circle(), net="masked", half_life=3.0)
     with pytest.raises(SettingError, match="negatives"):
         fit(circle(), loss="gbce", negatives=0)
 
