@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow as pa
 
-from recsys.arrays import I32
+from recsys.arrays import I32, offsets_of
+from recsys.data.dataset import ITEM_COLUMNS
+from recsys.seeding import generator
 
 DOMAINS = ("films", "books")
 
@@ -137,3 +140,27 @@ def _sequel(number: int) -> str:
         numeral += sign * (left // value)
         left %= value
     return f" {numeral}"
+
+
+def numbered_ids(prefix: str, count: int, width: int) -> list[str]:
+    """So many ids, all of the same width."""
+    width = max(width, len(str(count - 1)))
+    return [f"{prefix}{number:0{width}d}" for number in range(count)]
+
+
+def item_table(domain: I32, category: I32, second: I32, seed: int) -> pa.Table:
+    """Title, domain and one or two categories (its own first) of each item; columns of ITEM_COLUMNS.
+
+    domain, category: int32 (n,), index into DOMAINS and CATEGORIES. second: another category, -1 = none.
+    """
+    names = titles(domain, category, generator(seed, "world titles"))
+    both = np.stack([category, second], axis=1)
+    categories = pa.ListArray.from_arrays(
+        offsets_of((both >= 0).sum(axis=1)).astype(np.int32), pa.array(CATEGORIES).take(pa.array(both[both >= 0]))
+    )
+    columns = {
+        "title": pa.array(names, pa.string()),
+        "domain": pa.array(DOMAINS).take(pa.array(domain)),
+        "categories": categories,
+    }
+    return pa.table(columns, schema=pa.schema(ITEM_COLUMNS))

@@ -7,6 +7,7 @@ no model that learns from the log can be expected to beat it, so it marks the ga
 from dataclasses import replace
 
 import numpy as np
+from scipy.special import logsumexp
 
 from recsys.arrays import F32, F64, I32, I64, Array, Ragged
 from recsys.data.planted.world import World
@@ -15,6 +16,7 @@ from recsys.history import Histories
 from recsys.progress import Progress, Step, silent
 
 _TOLERANCE = 1e-8  # twice the log density left to gain before the last Newton step, which squares what is left
+_EACH = 2.0  # events of each domain that stand for what was known of a user beforehand
 _BLOCK = 128  # users between two reports of progress
 
 
@@ -24,15 +26,23 @@ def oracle_scores(world: World, users: I32, now: int | I64, histories: Ragged | 
     Items not yet born score -inf; those that the user has seen are the caller's to mask. `users`: (n,) indices. now:
     one for all, or (n,). histories: n rows, of whose last item a drift needs to know; None = nobody has any.
     """
-    return _scores(world, world.truth.user_vectors[users], now, histories)
+    truth = world.truth
+    shares = None if truth.shares is None else truth.shares[users]
+    return _scores(world, truth.user_vectors[users], now, histories, shares)
 
 
 def informed_scores(world: World, histories: Histories, now: int | I64, progress: Progress = silent) -> F32:
     """float32 (n, n_items): as `oracle_scores`, with the tastes that `fitted_tastes` finds in the histories.
 
-    A row without events gets taste zero: popularity of the moment.
+    A row without events gets taste zero: popularity of the moment. Where events are of domains, their shares are
+    guessed from the history.
     """
-    return _scores(world, fitted_tastes(world, histories, progress).astype(np.float32), now, histories.items)
+    tastes, shares = fitted_tastes(world, histories, progress).astype(np.float32), None
+    if world.truth.shares is not None:
+        had = np.zeros((histories.rows, world.truth.shares.shape[1]))
+        np.add.at(had, (histories.items.row_of_value(), world.truth.domain[histories.items.values]), 1)
+        shares = (had + _EACH) / (had.sum(axis=1, keepdims=True) + _EACH * had.shape[1])
+    return _scores(world, tastes, now, histories.items, shares)
 
 
 def without_drift(world: World) -> World:
@@ -56,7 +66,7 @@ def fitted_tastes(world: World, histories: Histories, progress: Progress = silen
     truth, history = world.truth, histories.items
     if histories.time is None:
         raise DataError("a world's history needs the time of each event; it has none.")
-    weeks = truth.week(histories.time)
+    weeks = truth.week(histories.time, truth.domain[history.values])
     _check(world, history, histories.time, weeks)
     vectors = truth.taste * truth.item_vectors.astype(np.float64)
     n_items, rank = vectors.shape
@@ -92,14 +102,27 @@ def fitted_tastes(world: World, histories: Histories, progress: Progress = silen
     return modes
 
 
-def _scores(world: World, user_vectors: F32, now: int | I64, histories: Ragged | None) -> F32:
+def _scores(world: World, user_vectors: F32, now: int | I64, histories: Ragged | None, shares: F64 | None) -> F32:
+    """shares: float64 (n, domains), where an event is of a domain first."""
     truth = world.truth
     pull = np.float32(truth.taste) * user_vectors
     if truth.leads is not None and histories is not None:
         rows = np.flatnonzero(histories.lengths)
         pull[rows] += truth.leads[histories.values[histories.offsets[1:][rows] - 1]]
     scores: F32 = np.matmul(pull, truth.item_vectors.T)
-    scores += truth.log_appeal[truth.week(np.atleast_1d(now))]
+    if shares is None:
+        scores += truth.log_appeal[truth.week(np.atleast_1d(now))]
+        return scores
+    for domain in range(shares.shape[1]):
+        inside = np.flatnonzero(truth.domain == domain)
+        part = scores[:, inside] + truth.log_appeal[truth.week(np.atleast_1d(now), domain)][:, inside]
+        left = part.copy()
+        if histories is not None:
+            had = histories.keep(truth.domain[histories.values] == domain)
+            left[had.row_of_value(), np.searchsorted(inside, had.values)] = -np.inf
+        with np.errstate(divide="ignore"):
+            share = np.log(shares[:, domain, None])
+        scores[:, inside] = part - logsumexp(left, axis=1, keepdims=True) + share
     return scores
 
 

@@ -1,23 +1,23 @@
 """The planted-truth world: data drawn from known probabilities, so that every ranker can be held against the best.
 
-Two domains (films and books) share one taste space whose clusters are the categories. A user's next event is a
-multinomial logit over the items that exist and that the user has not had; see `Truth`. The shares of the oracle and of
-the informed ranker (`recsys.data.planted.truth`) then say how much of what can be learned a model has learned.
+Two domains (films and books) share one taste space whose clusters are the categories, or share it in part, or not at
+all. A user's next event is a multinomial logit over the items that exist and that the user has not had; see `Truth`.
+The shares of the oracle and of the informed ranker (`recsys.data.planted.truth`) then say how much of what can be
+learned a model has learned.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from pydantic import Field
 
-from recsys.arrays import F32, F64, I32, I64, Array, offsets_of
+from recsys.arrays import F32, F64, I32, I64, Array
 from recsys.config import Settings
-from recsys.data.dataset import ITEM_COLUMNS, Dataset
+from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
-from recsys.data.planted.names import CATEGORIES, DOMAINS, titles
+from recsys.data.planted.names import CATEGORIES, DOMAINS, item_table, numbered_ids
+from recsys.data.planted.schedule import Schedule, draw_domains, draw_schedule, draw_shares
 from recsys.errors import DataError
 from recsys.history import DAY_S
 from recsys.ids import IdMap
@@ -27,7 +27,6 @@ from recsys.seeding import generator
 START = 1_735_689_600  # 2025-01-01 00:00 UTC
 WEEK_S = 7 * DAY_S
 
-_SPREAD = 0.8  # standard deviation of a user's log rate: a few users are ten times as busy as others
 _BLOCKS = 20  # reports of progress while drawing
 _LARGE = 20_000  # items from which a world is drawn by clusters; smaller ones, the frozen default too, keep their bytes
 
@@ -41,6 +40,16 @@ class WorldSettings(Settings):
     taste: float = Field(2.0, ge=0, le=20, description="nats per standard deviation of <user, item>; 0 = all alike")
     drift: float = Field(
         0.0, ge=0, le=20, description="nats per standard deviation of where the last item leads; 0 = order says nothing"
+    )
+    shared_taste: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="correlation of a person's taste in the two domains, of which each event is of one or the other by "
+        "their own shares; none = one taste, and one choice over both",
+    )
+    in_both: float = Field(
+        1.0, ge=0, le=1, description="with shared_taste: share of people in both domains; the others are in one"
     )
     popularity_exponent: float = Field(0.7, ge=0, le=5, description="weight falls as rank^-exponent, as in real logs")
     events_per_user: float = Field(30.0, ge=1, le=1e5, description="mean events; at most half of the first items each")
@@ -68,11 +77,17 @@ class Truth:
     With a drift, the event after one of item j has `<leads[j], item_vectors[i]>` added in the exponent: a Markov chain,
     whose steps are not likely the other way round.
 
+    With shares, an event is of a domain by the shares of its user, and the item by the same formula among those of the
+    domain. Then vectors have one half for each domain, of which the items of the second use both, so that their users'
+    tastes in the two domains have the correlation that was asked for; and `log_appeal` has the weeks of each domain one
+    below the other, minus infinity for items of another.
+
     user_vectors: float32 (n_users, rank), standard normal. item_vectors: float32 (n_items, rank), mean zero and mean
     squared length 1, so that the inner product has variance 1 over pairs. log_appeal: float32 (weeks, n_items), log of
     base popularity plus trend in nats, -inf before birth. born: int64 (n_items,) unix seconds, the start of a week.
     category: int32 (n_items,) index into CATEGORIES. domain: int32 (n_items,) index into DOMAINS. leads: float32
-    (n_items, rank), where each item leads, with the strength of the drift; None = no drift.
+    (n_items, rank), where each item leads, with the strength of the drift; None = no drift. shares: float64 (n_users,
+    domains), None = one choice over both domains.
     """
 
     user_vectors: F32
@@ -83,15 +98,20 @@ class Truth:
     domain: I32
     taste: float
     leads: F32 | None = None
+    shares: F64 | None = None
 
-    def week(self, time: I64) -> I64:
+    def week(self, time: I64, domain: Array | int = 0) -> I64:
         """int64 (n,): the row of `log_appeal` that holds at each unix second; the last one also after the end.
 
-        A DataError for times before the start of the world.
+        domain: of each event, where events are of one. A DataError for times before the start of the world.
         """
         if len(time) and time.min() < START:
             raise DataError(f"time {time.min()} lies before the start of the world, {START}; give unix seconds.")
-        return np.minimum((time - START) // WEEK_S, len(self.log_appeal) - 1)
+        if self.shares is None:
+            return np.minimum((time - START) // WEEK_S, len(self.log_appeal) - 1)
+        weeks = len(self.log_appeal) // self.shares.shape[1]
+        row: I64 = np.minimum((time - START) // WEEK_S, weeks - 1) + weeks * np.asarray(domain, np.int64)
+        return row
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,19 +132,33 @@ def make_world(settings: WorldSettings, progress: Progress = silent) -> World:
     with a drift, with events * items.
     """
     truth, second_category = _truth(settings)
-    schedule = _schedule(settings, int(np.count_nonzero(truth.born == START)))
-    item = _draw(truth, schedule, settings.seed, progress)
+    first = truth.born == START
+    by_domain = np.bincount(truth.domain[first], minlength=len(DOMAINS))
+    most = int(by_domain.sum() if truth.shares is None else by_domain.min()) // 2
+    offsets, seconds = draw_schedule(
+        settings.users,
+        settings.days,
+        active_days=settings.active_days,
+        events_per_user=settings.events_per_user,
+        most=most,
+        seed=settings.seed,
+    )
+    schedule = Schedule(offsets, START + seconds)
     user = np.repeat(np.arange(settings.users, dtype=np.int32), np.diff(schedule.offsets))
+    item = _draw(truth, schedule, user, settings.seed, progress)
     events = Interactions.ordered(user, item, n_users=settings.users, n_items=settings.items, time=schedule.time)
     counts = np.bincount(truth.domain, minlength=len(DOMAINS)).tolist()
-    item_ids = [id_ for name, count in zip(DOMAINS, counts, strict=True) for id_ in _ids(f"{name[:-1]}-", count, 4)]
+    named = zip(DOMAINS, counts, strict=True)
+    item_ids = [item_id for name, count in named for item_id in numbered_ids(f"{name[:-1]}-", count, 4)]
     dataset = Dataset(
         f"world-{settings.users}x{settings.items}-seed{settings.seed}"
-        + (f"-drift{settings.drift:g}" if settings.drift else ""),
+        + (f"-drift{settings.drift:g}" if settings.drift else "")
+        + (f"-shared{settings.shared_taste:g}" if settings.shared_taste is not None else "")
+        + (f"-both{settings.in_both:g}" if settings.shared_taste is not None and settings.in_both < 1 else ""),
         events,
-        IdMap.of(_ids("u", settings.users, 5)),
+        IdMap.of(numbered_ids("u", settings.users, 5)),
         IdMap.of(item_ids),
-        _item_table(truth, second_category, settings.seed),
+        item_table(truth.domain, truth.category, second_category, settings.seed),
     )
     return World(settings, dataset, truth)
 
@@ -145,11 +179,25 @@ def _truth(settings: WorldSettings) -> tuple[Truth, I32]:
     second = np.where(nearness[np.arange(n), second] > np.maximum(own, 0.0), second, -1).astype(np.int32)
     vectors -= vectors.mean(axis=0)
     vectors /= np.sqrt((vectors**2).sum(axis=1).mean())
-    users = generator(settings.seed, "world users").standard_normal((settings.users, settings.rank), dtype=np.float32)
     log_appeal, birth_week = _appeal(settings)
-    born = START + birth_week * WEEK_S
+    born, shares = START + birth_week * WEEK_S, None
     leads = _leads(settings, vectors) if settings.drift else None
-    return Truth(users, vectors.astype(np.float32), log_appeal, born, category, domain, settings.taste, leads), second
+    if settings.shared_taste is not None:
+        shares = draw_shares(settings.users, settings.in_both, settings.seed)
+        log_appeal = np.concatenate([np.where(domain == at, log_appeal, -np.inf) for at in range(len(DOMAINS))])
+        vectors = _halves(vectors, domain, settings.shared_taste)
+        leads = None if leads is None else np.hstack([leads, np.zeros_like(leads)])
+    rank = vectors.shape[1]
+    users = generator(settings.seed, "world users").standard_normal((settings.users, rank), dtype=np.float32)
+    found = vectors.astype(np.float32)
+    return Truth(users, found, log_appeal, born, category, domain, settings.taste, leads, shares), second
+
+
+def _halves(vectors: F64, domain: I32, shared: float) -> F64:
+    """float64 (n_items, 2 * rank): the vectors of the first domain in the first half, those of the second in both."""
+    second = domain[:, None] == 1
+    ours = np.where(second, shared, 1.0) * vectors
+    return np.hstack([ours, np.where(second, np.sqrt(1 - shared**2), 0.0) * vectors])
 
 
 def _leads(settings: WorldSettings, vectors: F64) -> F32:
@@ -180,48 +228,14 @@ def _appeal(settings: WorldSettings) -> tuple[F32, I64]:
     return log_appeal, birth
 
 
-class _Schedule(NamedTuple):
-    """When each user acts: row u of `time` (nnz,), ascending, lies between offsets u and u + 1."""
-
-    offsets: I64
-    time: I64
-
-
-def _schedule(settings: WorldSettings, first_items: int) -> _Schedule:
-    """Each user comes, stays and goes, acting at a log-normal rate of his own; as many come as go on any day."""
-    n, end = settings.users, float(settings.days * DAY_S)
-    random = generator(settings.seed, "world times")
-    stay = random.exponential(settings.active_days * DAY_S, n)
-    arrival = random.random(n) * (end + stay) - stay
-    leave = np.minimum(arrival + stay, end)
-    arrival = np.minimum(np.maximum(arrival, 0.0), leave)
-    expected = (leave - arrival) * random.lognormal(0.0, _SPREAD, n)
-    expected *= settings.events_per_user / expected.mean()
-    counts = np.rint(expected).clip(1, max(1, first_items // 2)).astype(np.int64)
-    time = np.repeat(leave - arrival, counts)
-    time *= _ascending_uniforms(counts, random)
-    time += np.repeat(arrival, counts)
-    return _Schedule(offsets_of(counts), START + np.minimum(time, end - 1).astype(np.int64))
-
-
-def _ascending_uniforms(counts: I64, random: np.random.Generator) -> F64:
-    """(sum of counts,): as many uniforms a row as it counts, ascending: sums of exponential gaps over their total."""
-    gaps = random.standard_exponential(int(counts.sum()) + len(counts))  # one more than events in each row
-    ends = np.cumsum(counts + 1)
-    reached = np.cumsum(gaps)
-    before = reached[ends - 1 - counts] - gaps[ends - 1 - counts]
-    total = reached[ends - 1] - before
-    inner = np.ones(len(gaps), np.bool_)
-    inner[ends - 1] = False
-    fractions: F64 = (reached[inner] - np.repeat(before, counts)) / np.repeat(total, counts)
-    return fractions.clip(0.0, 1.0)
-
-
-def _draw(truth: Truth, schedule: _Schedule, seed: int, progress: Progress) -> I32:
+def _draw(truth: Truth, schedule: Schedule, user: I32, seed: int, progress: Progress) -> I32:
     """int32 (nnz,): the item of each event, drawn one after the other from the exact probabilities."""
     n_users, n_items = len(truth.user_vectors), len(truth.item_vectors)
     item = np.empty(len(schedule.time), np.int32)
-    week = truth.week(schedule.time)
+    domain: Array | int = 0
+    if truth.shares is not None:
+        domain = draw_domains(truth.shares, user, seed)
+    week = truth.week(schedule.time, domain)
     keys = generator(seed, "world events").integers(2**64, size=n_users, dtype=np.uint64)
     large = n_items >= _LARGE and truth.leads is None
     draw = _by_cluster(truth, seed) if large else _by_item(truth)
@@ -268,23 +282,3 @@ def _by_cluster(truth: Truth, seed: int) -> _Draw:
         own[:] = clusters.order[own]
 
     return draw
-
-
-def _ids(prefix: str, count: int, width: int) -> list[str]:
-    width = max(width, len(str(count - 1)))
-    return [f"{prefix}{number:0{width}d}" for number in range(count)]
-
-
-def _item_table(truth: Truth, second: I32, seed: int) -> pa.Table:
-    """Title, domain and one or two categories (its own first) of each item; columns of ITEM_COLUMNS."""
-    names = titles(truth.domain, truth.category, generator(seed, "world titles"))
-    both = np.stack([truth.category, second], axis=1)
-    categories = pa.ListArray.from_arrays(
-        offsets_of((both >= 0).sum(axis=1)).astype(np.int32), pa.array(CATEGORIES).take(pa.array(both[both >= 0]))
-    )
-    columns = {
-        "title": pa.array(names, pa.string()),
-        "domain": pa.array(DOMAINS).take(pa.array(truth.domain)),
-        "categories": categories,
-    }
-    return pa.table(columns, schema=pa.schema(ITEM_COLUMNS))
