@@ -99,6 +99,15 @@ class Dataset:
         named = f"{who} {ids[index]!r}"
         return named if found is None or found.row[index] < 0 else f"{found.where.row(found.row[index] + 1)} ({named})"
 
+    @cached_property
+    def domains(self) -> tuple[tuple[str, ...], I32]:
+        """The domains of the items in the order of their codes, and int32 (n_items,) the code of each, -1 = none."""
+        if "domain" not in self.items.column_names:
+            return (), np.full(self.n_items, -1, np.int32)
+        encoded = columns_combined(self.items["domain"]).dictionary_encode()
+        codes: I32 = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        return tuple(encoded.dictionary.to_pylist()), codes
+
     @property
     def described_items(self) -> pa.Table:
         """All that is known of the items: ids, titles and the like, and features."""
@@ -177,3 +186,9 @@ def _bytes(table: pa.Table) -> bytes:
     with pa.ipc.new_stream(sink, whole.schema) as writer:
         writer.write_table(whole)
     return sha256(sink.getvalue()).digest()
+
+
+def columns_combined(column: pa.ChunkedArray) -> pa.Array:
+    """The column in one piece."""
+    combined = column.combine_chunks()
+    return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined

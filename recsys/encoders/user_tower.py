@@ -106,7 +106,8 @@ class UserTower:
             source[described & (source == FALLBACK)] = FEATURES
         own = np.where(row & (users.index < self.layout.n_users), users.index, -1)
         history = Windows.of(users.history, self.layout.longest) if self.layout.n_items else None
-        return Inputs(own, history, rows, users.now if "now" in self.net.needs else None), source
+        now, domain = (getattr(users, name) if name in self.net.needs else None for name in ("now", "domain"))
+        return Inputs(own, history, rows, now, domain), source
 
     def _described(self, users: Users) -> tuple[FeatureRows, Bool]:
         """The features of the users, and (n,) of whom any are known."""

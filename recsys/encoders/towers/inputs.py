@@ -71,13 +71,15 @@ class Inputs:
     items by their numbers, with all columns of the log; None where the tower takes none. features: the rows that their
     features name, counted from the first feature's, their weights, and numbers; None where there are none. now: int64
     (n,) unix seconds, the moment that each is asked about, in training that of the event to be found; None where it is
-    not known, or where the net does not need it.
+    not known, or where the net does not need it. domain: int32 (n,), the code of the domain that each asks for, -1 =
+    none; None where nobody asks for one, or where the net does not need it.
     """
 
     row: I32
     history: Windows | None = None
     features: FeatureRows | None = None
     now: I64 | None = None
+    domain: I32 | None = None
 
     def __len__(self) -> int:
         return len(self.row)
@@ -88,4 +90,5 @@ class Inputs:
             return self
         history = None if self.history is None else self.history.take(which)
         features = None if self.features is None else self.features.take(np.arange(len(self))[which])
-        return Inputs(self.row[which], history, features, None if self.now is None else self.now[which])
+        now = None if self.now is None else self.now[which]
+        return Inputs(self.row[which], history, features, now, None if self.domain is None else self.domain[which])

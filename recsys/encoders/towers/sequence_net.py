@@ -6,13 +6,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, I64, Array, Ragged
+from recsys.arrays import F32, I32, I64, Array, Ragged
 from recsys.encoders.towers.inputs import Inputs, places_from_end
 from recsys.encoders.towers.layout import UserLayout
 from recsys.encoders.towers.net import Graph
 from recsys.history import Histories
 
 GAPS = 34  # rows of the table of gaps: one for an unknown gap, one for none, and one for each power of two of seconds
+_OPTIONAL = ("older", "types", "gaps", "domains", "domain", "down", "up")
 _TOGETHER = 1 << 13  # events that go through the graph at a time
 
 
@@ -25,6 +26,10 @@ class SequenceNet:
     `reads` events go through the graph, from `events` (n, length, width), n histories of the same length, to
     `vectors` (n, width). What is older, up to what the layout says, is summed up (`recency_sums`), and that
     sum times `older` (width, width) is added. unit: whether vectors are brought to length 1.
+
+    Where domains are learned, the row of the domain of an item in `domains` (domains + 1, width), the first for none,
+    goes in as well; domain: int32 (n_items,), the code of each. And the vector v of whoever asks for one becomes `v + v
+    down up`, with the rows of that domain in `down` (domains * width, rank) and `up` (domains * rank, width).
     """
 
     net_kind: ClassVar[str] = "sequence"
@@ -41,15 +46,21 @@ class SequenceNet:
         older: F32 | None = None,
         types: F32 | None = None,
         gaps: F32 | None = None,
+        domains: F32 | None = None,
+        domain: I32 | None = None,
+        down: F32 | None = None,
+        up: F32 | None = None,
     ) -> None:
         self.layout, self.items, self.graph, self.reads, self.unit = layout, items, graph, reads, unit
         self.older, self.types, self.gaps = older, types, gaps
+        self.domains, self.domain, self.down, self.up = domains, domain, down, up
 
     @property
     def needs(self) -> frozenset[str]:
         typed = {"event"} if self.types is not None else set()
         timed = {"time", "now"} if self.gaps is not None else set()
-        return frozenset({"weight"} | typed | timed)
+        asked = {"domain"} if self.down is not None else set()
+        return frozenset({"weight"} | typed | timed | asked)
 
     @property
     def width(self) -> int:
@@ -72,13 +83,27 @@ class SequenceNet:
         if self.older is not None and read is not past:
             older = past.items.keep(places_from_end(past.items) >= self.reads)
             found += recency_sums(self.items, older, self.reads) @ self.older
+        if self.down is not None and inputs.domain is not None:
+            found = found + self._adaptations(found, inputs.domain)
         if self.unit:
             found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.float32(1e-6))
+        return found
+
+    def _adaptations(self, vectors: F32, domain: I32) -> F32:
+        """float32 (n, width): what is added to the vectors of those who ask for these domains (n,), -1 = none."""
+        assert self.down is not None
+        assert self.up is not None
+        found, down = np.zeros_like(vectors), self.down.reshape(-1, self.width, self.down.shape[1])
+        for code in np.unique(domain[domain >= 0]).tolist():
+            rows = domain == code
+            found[rows] = vectors[rows] @ down[code] @ self.up.reshape(len(down), -1, self.width)[code]
         return found
 
     def _events(self, past: Histories, now: I64 | None) -> F32:
         """float32 (nnz, width): what goes into the graph for each event."""
         events: F32 = self.items[past.items.values]
+        if self.domains is not None and self.domain is not None:
+            events = events + self.domains[self.domain[past.items.values] + 1]
         if self.types is not None:
             events = events + self.types[0 if past.event is None else past.event.astype(np.int64) + 1]
         if self.gaps is not None:
@@ -93,7 +118,7 @@ class SequenceNet:
         return {"reads": self.reads, "unit": self.unit}
 
     def arrays(self) -> dict[str, Array]:
-        optional = {"older": self.older, "types": self.types, "gaps": self.gaps}
+        optional = {name: getattr(self, name) for name in _OPTIONAL}
         return {"items": self.items} | {name: array for name, array in optional.items() if array is not None}
 
     def files(self) -> dict[str, bytes]:
@@ -102,7 +127,7 @@ class SequenceNet:
     @classmethod
     def load(cls, folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> Self:
         graph = Graph((folder / "net.onnx").read_bytes())
-        learned = {name: arrays.get(name) for name in ("older", "types", "gaps")}
+        learned: dict[str, Any] = {name: arrays.get(name) for name in _OPTIONAL}
         return cls(layout, arrays["items"], graph, reads=parameters["reads"], unit=parameters["unit"], **learned)
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from recsys.arrays import F32, F64, I32, I64, Bool, Ragged, blocks_of
-from recsys.data.dataset import Dataset
+from recsys.data.dataset import Dataset, columns_combined
 from recsys.evaluation.metrics.columns import column_of, item_columns, numbers_of
 from recsys.matrix import on_disk
 from recsys.matrix.on_disk import counted
@@ -144,18 +144,8 @@ def facts_of(train: Dataset) -> ItemFacts:
     events = train.interactions
     matrix = events.matrix()
     had = Ragged(matrix.indptr.astype(np.int64), matrix.indices)
-    names: tuple[str, ...] = ()
-    domain = np.full(train.n_items, -1, np.int32)
-    if "domain" in train.items.column_names:
-        encoded = _combined(train.items["domain"]).dictionary_encode()
-        names = tuple(encoded.dictionary.to_pylist())
-        domain = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    names, domain = train.domains
     return ItemFacts(had, events.item_counts(), names, domain, _categories(train.items), item_columns(train))
-
-
-def _combined(column: pa.ChunkedArray) -> pa.Array:
-    combined = column.combine_chunks()
-    return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
 
 
 def _categories(items: pa.Table) -> sparse.csr_array | None:
@@ -163,9 +153,9 @@ def _categories(items: pa.Table) -> sparse.csr_array | None:
         return None
     import pyarrow.compute as pc
 
-    column = _combined(items["categories"])
+    column = columns_combined(items["categories"])
     rows = pc.list_parent_indices(column).to_numpy()
-    encoded = _combined(pa.chunked_array([pc.list_flatten(column)])).dictionary_encode()
+    encoded = columns_combined(pa.chunked_array([pc.list_flatten(column)])).dictionary_encode()
     known = encoded.is_valid().to_numpy(zero_copy_only=False)
     if not known.any():
         return None

@@ -18,6 +18,7 @@ from recsys.errors import ModelError
 from recsys.matrix.spectrum import unit
 from recsys.models.base import refuse_no_events
 from recsys.models.factors.spectral import spectral_rows
+from recsys.models.towers.sequence_domains import SequenceDomains
 from recsys.models.towers.sequence_settings import SequenceSettings
 from recsys.models.towers.tower_start import described_items
 from recsys.retrieval.embeddings import Embeddings
@@ -40,6 +41,7 @@ class SequenceFit(EpochFit):
     name, cure = "sequence", "Lower learning_rate."
 
     def __init__(self, settings: SequenceSettings, train: Dataset, seed: int, warm: Start | None = None) -> None:
+        from recsys.models.towers.sequence_loss import SequenceLoss
         from recsys.training.averages import Averages
         from recsys.training.device import device
         from recsys.training.losses import large_products
@@ -66,6 +68,10 @@ class SequenceFit(EpochFit):
         self.sampler = Sampler("uniform" if self.negatives else "all", self.negatives, counts, settings.batch_size)
         events = len(windows) / len(self.offered)
         self.hide = settings.dropout if settings.dropout is not None else _by_sparsity(events)
+        names, codes = train.domains
+        far = not self.negatives  # where items are drawn, those of a window are among them and no others for certain
+        several = settings.domains and len(names) > 1
+        self.domains = SequenceDomains(self.past, codes, len(names), far=far) if several else None
         rng, where = generator(seed, "sequence init"), device(settings.device)
         self.precision = large_products(settings.precision)
         self.item_tower = LearnedBagNet(
@@ -78,6 +84,7 @@ class SequenceFit(EpochFit):
             device=where,
         )
         self.net = self._net(rng, where)
+        self.loss = SequenceLoss(settings, len(self.offered), self.domains, self.net.placed, self.precision)
         self.averages = Averages({**self.item_tower.tables("items"), **self.net.tables("net")})
 
     def _net(self, rng: np.random.Generator, where: Any) -> Any:
@@ -93,6 +100,8 @@ class SequenceFit(EpochFit):
             "types": len(names) if typed else 0,
             "gaps": s.gaps and self.past.time is not None,
             "half_life": s.half_life,
+            "domains": 0 if self.domains is None else self.domains.count,
+            "rank": s.domain_rank,
             "device": where,
             "precision": self.precision,
         }
@@ -134,7 +143,6 @@ class SequenceFit(EpochFit):
         from torch.nn.functional import embedding
 
         from recsys.training.group import group
-        from recsys.training.losses import Sample
         from recsys.training.towers.sequence_net import Hide
 
         together, placed, items = group(), self.net.placed, self.past.items.values
@@ -149,20 +157,17 @@ class SequenceFit(EpochFit):
         before = self._before(windows, pool, vectors.detach().cpu().numpy())
         events = embedding(placed(np.searchsorted(pool, items[at])), vectors)
         beside = self._beside(at, windows[:, 1:], masked, rng)
-        people = self.net.forward(events, *beside, Hide(self.hide, rng), before, inside, masked).flatten(0, 1)
-        asked = np.flatnonzero(inside if masked is None else masked)
-        target = at.ravel()[asked] + (masked is None)  # the event after each, or those that are masked
-        people = embedding(placed(asked), people)
+        people = self.net.forward(events, beside, Hide(self.hide, rng), before, inside, masked).flatten(0, 1)
+        which = np.flatnonzero(inside if masked is None else masked)
+        place, stop = at.ravel()[which], windows[which // at.shape[1], 1]
+        asked, target = self._asked(place, stop, masked is not None, rng)
+        people = embedding(placed(which), people)
+        if self.domains is not None:
+            people = self.net.adapted(people, asked)
         if cosine:
             people = people / people.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        found = self._loss(
-            people.detach(),
-            vectors.detach(),
-            placed(np.searchsorted(pool, items[target])),
-            placed(self._counted(target) * np.float32(len(ours) > 0)),
-            self.settings.temperature,
-            sample=None if sample is None else Sample(placed(sample[0]), placed(sample[1])),
-        )
+        weight = placed(self._counted(target) * np.float32(len(ours) > 0))
+        found = self.loss.of(people.detach(), vectors.detach(), pool, items[target], weight, asked, sample)
         people.backward(found.users)
         self.net.step(rate)
         pull = found.items if vectors.grad is None else found.items + vectors.grad
@@ -174,9 +179,14 @@ class SequenceFit(EpochFit):
         events are left out. Where events are masked, the one that follows a window is one of it."""
         longest, more = self.settings.longest_history, int(self.net.masked)  # the last event is masked as well
         at, inside = padded_places(windows + np.array([0, more]), longest + more)
+        gone = np.zeros(at.shape, bool)
         if self.settings.event_dropout:
             gone = (rng.random(at.shape) < self.settings.event_dropout) & inside
             gone[np.arange(len(at)), inside.sum(axis=1) - 1] = False  # the last one stays
+        if self.domains is not None and self.settings.domain_dropout:
+            left = self.domains.left_out(at, inside & ~gone, self.settings.domain_dropout, rng)
+            gone |= left
+        if gone.any():
             order = np.argsort(gone | ~inside, axis=1, kind="stable")
             at, inside = np.take_along_axis(at, order, axis=1), np.take_along_axis(inside & ~gone, order, axis=1)
         return at, inside
@@ -189,18 +199,13 @@ class SequenceFit(EpochFit):
         masked[np.arange(len(inside)), last] |= (rng.random(len(inside)) < 0.5) | ~masked.any(axis=1)
         return masked
 
-    def _loss(self, people: Any, vectors: Any, target: Any, weight: Any, temperature: float, *, sample: Any) -> Any:
-        """The loss of people whose next items stand in these places of the vectors, with its gradients."""
-        from recsys.training.losses import gbce_by_pieces, softmax_by_pieces
-
-        if self.settings.loss == "gbce":
-            drawn = len(sample.items) / max(len(self.offered) - 1, 1)
-            exponent = 1 - self.settings.calibration * (1 - min(drawn, 1))
-            return gbce_by_pieces(people, vectors, target, weight, temperature, sample=sample.items, exponent=exponent)
-        bound = 1.0 if self.settings.similarity == "cosine" else None
-        return softmax_by_pieces(
-            people, vectors, target, weight, temperature, precision=self.precision, sample=sample, bound=bound
-        )
+    def _asked(self, place: I64, stop: I64, masked: bool, rng: np.random.Generator) -> tuple[I64, I64]:
+        """int64 (n,) each: the domain that is asked for at these places, -1 = all; and where what is to be found stands
+        in the log: the event after each, or, where events are masked, they themselves."""
+        nowhere = np.full(len(place), -1)
+        if masked:
+            return nowhere if self.domains is None else self.domains.of_masked(place, rng), place
+        return (nowhere, place + 1) if self.domains is None else self.domains.asked(place, stop, rng)
 
     def _counted(self, at: I64) -> F32:
         """float32: what the events at these places count."""
@@ -237,24 +242,19 @@ class SequenceFit(EpochFit):
         """What the item tower takes of some items; in training some ids are hidden where features can stand in."""
         return self.of_items.inputs(items, self.trained, self.settings.id_dropout, rng)
 
-    def _beside(
-        self, at: I64, last: I64, masked: Bool | None, rng: np.random.Generator
-    ) -> tuple[I64 | None, I64 | None]:
-        """int64 (n, length) each: the rows of types and of gaps of the events at these places, where they are learned;
-        some gaps are hidden, and of a masked event everything. last: (n, 1), after which no event is known."""
-        past, learned = self.past, self.net.whole
-        types = past.event[at].astype(np.int64) + 1 if "types" in learned and past.event is not None else None
-        gaps = None
+    def _beside(self, at: I64, last: I64, masked: Bool | None, rng: np.random.Generator) -> dict[str, I64]:
+        """int64 (n, length) each: the rows of what counts beside the items of the events at these places, as far as it
+        is learned; some gaps are hidden, and of a masked event everything. last: (n, 1), after which none is known."""
+        past, learned, found = self.past, self.net.whole, dict[str, I64]()
+        if "types" in learned and past.event is not None:
+            found["types"] = past.event[at].astype(np.int64) + 1
+        if self.domains is not None:
+            found["domains"] = self.domains.domain[past.items.values[at]].astype(np.int64) + 1
         if "gaps" in learned and past.time is not None:
             gaps = gap_rows(past.time[at], past.time[np.minimum(at + 1, len(past) - 1)])
             gaps[rng.random(gaps.shape) < self.settings.unknown_now] = 0
-        if masked is not None:
-            for rows in (types, gaps):
-                if rows is not None:
-                    rows[masked] = 0
-            if gaps is not None:
-                gaps[at == last] = 0
-        return types, gaps
+            found["gaps"] = gaps if masked is None else np.where(at == last, 0, gaps)
+        return found if masked is None else {name: np.where(masked, 0, rows) for name, rows in found.items()}
 
     def finish(self) -> Embeddings:
         n_items, cosine = self.train.n_items, self.settings.similarity == "cosine"
@@ -265,7 +265,8 @@ class SequenceFit(EpochFit):
             features = self.of_items.features
             known = self.trained if features is None else self.trained | self.of_items.told_by(self.trained)
             vectors[~known] = 0
-            net = self.net.served(self.layout, vectors, unit=cosine)
+            domain = None if self.domains is None else self.domains.domain
+            net = self.net.served(self.layout, vectors, unit=cosine, domain=domain)
             encoder = UserTower(net, self.layout, known, np.zeros(0, bool), space_id=self._space_id(vectors))
             if features is None:
                 return Embeddings(vectors, encoder)

@@ -63,6 +63,17 @@ class SequenceSettings(Settings):
         0.2, ge=0, le=1, description="share of these gaps hidden, so that it can answer without the time of asking"
     )
     event_types: bool = Field(True, description="whether the net sees the types of events, where there are several")
+    domains: bool = Field(
+        True,
+        description="whether the net sees the domains of items and adapts to the one that is asked for",
+    )
+    domain_rank: int = Field(8, ge=1, description="dimensions in which a person's vector is adapted to a domain")
+    domain_dropout: float = Field(
+        0.3, ge=0, lt=1, description="share of histories from which the events of a domain are left out in a step"
+    )
+    within_domain: bool = Field(
+        True, description="whether what is looked for in a domain is compared with the items of that domain alone"
+    )
     averaged: float = Field(
         0.34, ge=0, lt=1, description="the answer is the mean of the weights after this last share of the epochs"
     )

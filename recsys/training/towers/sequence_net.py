@@ -3,14 +3,14 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding, layer_norm
 
-from recsys.arrays import F32, I64, Array, Bool
+from recsys.arrays import F32, I32, I64, Array, Bool
 from recsys.encoders.towers.layout import UserLayout
 from recsys.encoders.towers.net import Graph
 from recsys.encoders.towers.sequence_net import GAPS, SequenceNet
@@ -71,11 +71,14 @@ class LearnedSequenceNet(ABC):
         types: int = 0,
         gaps: bool = False,
         half_life: float = 0.0,
+        domains: int = 0,
+        rank: int = 0,
         device: torch.device = CPU,
         precision: torch.dtype = torch.float32,
     ) -> None:
         """longest: events that are read. older: whether those before them count. layers: one above the other.
         types: of events that it sees, 0 = none. gaps: whether it sees the time until the next event.
+        domains: of items that it sees, 0 = none; rank: of what adapts vectors to the one that is asked for.
         half_life: of a sum of the events so far, in events, which counts beside the net; 0 = there is none.
         precision: of the products."""
         self.width, self.longest, self.layers, self.half_life = width, longest, layers, half_life
@@ -83,6 +86,10 @@ class LearnedSequenceNet(ABC):
         started = self._ends() | self.arrays(rng)
         if older:
             started["older"] = np.zeros((width, width), np.float32)
+        if domains:
+            started["domains"] = np.zeros((domains + 1, width), np.float32)
+            started["down"] = drawn(rng, domains * width, rank, math.sqrt(domains))
+            started["up"] = np.zeros((domains * rank, width), np.float32)
         if half_life:
             started["recent"] = np.zeros((width, width), np.float32)
         if types:
@@ -112,8 +119,7 @@ class LearnedSequenceNet(ABC):
     def forward(
         self,
         events: Tensor,
-        types: I64 | None,
-        gaps: I64 | None,
+        beside: Mapping[str, I64],
         hide: Hide,
         before: F32 | None = None,
         inside: Bool | None = None,
@@ -121,37 +127,36 @@ class LearnedSequenceNet(ABC):
     ) -> Tensor:
         """float32 (n, length, width), with a graph; its own tensors are remembered for `step`.
 
-        events: (n, length, width), of their items. types, gaps: int64 (n, length), their rows where they are learned.
-        before: float32 (n, width), sums of what is older than these events, where that is learned. inside: bool (n,
-        length), which events are no pads. masked: bool (n, length), which are masked, where the net has masks.
+        events: (n, length, width), of their items. beside: int64 (n, length), their rows in each table that counts
+        beside the items: `types`, `gaps`, `domains`, as far as they are learned. before: float32 (n, width), sums of
+        what is older than these events, where that is learned. inside: bool (n, length), which events are no pads.
+        masked: bool (n, length), which are masked, where the net has masks.
         """
         self._leaves = {name: tensor.clone().requires_grad_() for name, tensor in self.whole.items()}
-        return self._computed(self._leaves, events, types, gaps, hide, before, inside, masked)
+        return self._computed(self._leaves, events, beside, hide, before, inside, masked)
 
-    def computed(self, events: Tensor, types: I64 | None = None, gaps: I64 | None = None) -> Tensor:
+    def computed(self, events: Tensor, beside: Mapping[str, I64]) -> Tensor:
         """What `forward` gives, nothing hidden and without what is older; of a net with masks, one event more."""
         if not self.masked:
-            return self._computed(self.whole, events, types, gaps, NOTHING, None)
+            return self._computed(self.whole, events, beside, NOTHING, None)
         end = np.pad(np.zeros(events.shape[:2], bool), ((0, 0), (0, 1)), constant_values=True)
         events = torch.nn.functional.pad(events, (0, 0, 0, 1))
-        types, gaps = (None if rows is None else np.pad(rows, ((0, 0), (0, 1))) for rows in (types, gaps))
-        return self._computed(self.whole, events, types, gaps, NOTHING, None, None, end)
+        beside = {name: np.pad(rows, ((0, 0), (0, 1))) for name, rows in beside.items()}
+        return self._computed(self.whole, events, beside, NOTHING, None, None, end)
 
     def _computed(
         self,
         leaves: Mapping[str, Tensor],
         events: Tensor,
-        types: I64 | None,
-        gaps: I64 | None,
+        beside: Mapping[str, I64],
         hide: Hide,
         before: F32 | None,
         inside: Bool | None = None,
         masked: Bool | None = None,
     ) -> Tensor:
         self.inside = inside
-        for name, rows in (("types", types), ("gaps", gaps)):
-            if rows is not None:
-                events = events + embedding(self.placed(rows), leaves[name])
+        for name, rows in beside.items():
+            events = events + embedding(self.placed(rows), leaves[name])
         if masked is not None:
             events = torch.where(self.placed(masked)[:, :, None], leaves["mask"][0], events)
         self.free = {name: tensor.to(self.precision) for name, tensor in leaves.items()}
@@ -163,6 +168,16 @@ class LearnedSequenceNet(ABC):
             sums = (counted / counted.sum(1, keepdim=True).sqrt()) @ start.float()
             found = found + hide(sums) @ leaves["recent"]
         return found if before is None else found + (self.placed(before) @ leaves["older"])[:, None]
+
+    def adapted(self, vectors: Tensor, domain: I64) -> Tensor:
+        """float32 (m, width): vectors of the last `forward`, adapted to the domains (m,) asked for, -1 = none."""
+        parts, down = [vectors], self._leaves["down"].view(-1, self.width, self.whole["down"].shape[1])
+        up = self._leaves["up"].view(len(down), -1, self.width)
+        for code in np.unique(domain[domain >= 0]).tolist():
+            rows = self.placed(np.flatnonzero(domain == code))
+            moved = embedding(rows, vectors) @ down[code] @ up[code]
+            parts.append(torch.zeros_like(vectors).index_add(0, rows, moved))
+        return torch.stack(parts).sum(0)
 
     def step(self, learning_rate: float) -> None:
         """Moves what the last `forward` used, in any process of the group, against its gradients."""
@@ -182,9 +197,9 @@ class LearnedSequenceNet(ABC):
         """What is learned, by names of its own."""
         return {f"{name}_{part}": tensor for part, tensor in self.whole.items()}
 
-    def served(self, layout: UserLayout, items: F32, *, unit: bool) -> SequenceNet:
+    def served(self, layout: UserLayout, items: F32, *, unit: bool, domain: I32 | None = None) -> SequenceNet:
         """The net so far without torch. items: float32 (n_items, width), what goes in for each; unit: whether vectors
-        are brought to length 1."""
+        are brought to length 1; domain: int32 (n_items,), the code of the domain of each, where they are learned."""
         whole = {name: tensor.cpu().numpy().copy() for name, tensor in self.whole.items()}
         graph = OnnxGraph()
         start = self.normed(graph, whole, "events", "in")
@@ -193,8 +208,10 @@ class LearnedSequenceNet(ABC):
             last = graph.add("Add", last, self._recent(graph, whole["recent"], start))
         last = graph.add("Squeeze", last, graph.ints(1))
         model = graph.model("sequence", "events", ["n", "length", self.width], last, self.width)
-        learned = {name: whole.get(name) for name in ("older", "types", "gaps")}
-        return SequenceNet(layout, items, Graph(model), reads=self.longest, unit=unit, **learned)
+        learned: dict[str, Any] = {
+            name: whole.get(name) for name in ("older", "types", "gaps", "domains", "down", "up")
+        }
+        return SequenceNet(layout, items, Graph(model), reads=self.longest, unit=unit, domain=domain, **learned)
 
     def _recent(self, graph: OnnxGraph, weights: F32, events: str) -> str:
         """(n, 1, width): the sum of the events, the later ones counting more, times weights."""

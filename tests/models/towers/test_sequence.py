@@ -63,7 +63,8 @@ def test_it_goes_on_in_the_direction_of_the_last_events(net: str, certain_seed: 
 def test_filling_gaps_teaches_what_comes_next(certain_seed: int) -> None:
     """Everybody goes onward: it takes one event to know what comes next, and a bag of events to know nothing of it."""
     item = (np.arange(60)[:, None] + np.arange(9)) % STEPS
-    learned = fit(dataset(np.repeat(np.arange(60), 9), item.ravel(), 60, STEPS), certain_seed, net="masked", epochs=100)
+    data = dataset(np.repeat(np.arange(60), 9), item.ravel(), 60, STEPS)
+    learned = fit(data, certain_seed, net="masked", epochs=100, domains=False)
     for at in range(STEPS):
         assert next_item(learned, [(at + step) % STEPS for step in range(3)]) == (at + 3) % STEPS
 
@@ -184,8 +185,10 @@ def by_torch(fitted: SequenceFit, items: F32, past: Histories) -> F32:
         for row in range(past.rows):
             at = np.arange(past.items.offsets[row], past.items.offsets[row + 1])[None]
             events = torch.from_numpy(items[past.items.values[at]])
-            rows = gaps[at] if "gaps" in fitted.net.whole else None
-            found.append(fitted.net.computed(events, None, rows)[0, -1].numpy())
+            rows = {"gaps": gaps[at]} if "gaps" in fitted.net.whole else {}
+            if fitted.domains is not None:
+                rows["domains"] = fitted.domains.domain[past.items.values[at]].astype(np.int64) + 1
+            found.append(fitted.net.computed(events, rows)[0, -1].numpy())
     return np.stack(found)
 
 
