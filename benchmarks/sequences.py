@@ -101,8 +101,8 @@ def _cooccurrence(data: str) -> list[Row]:
 
 
 # Chosen by ndcg_at_10 on the validation parts. ml-1m-seq: dropout .15, .2; beauty: batches of 512, 1,024 and 2,048,
-# dims 64 and 128, dot and cosine, one and five next events, events left out 0 and .2, dropout .5 and .6; sports: batches
-# of 256 and 512, dropout .5 and .6, one and two layers, dot and cosine; both: a sum of half-life 0, 2, 5 and, sports, 20.
+# dims 64 and 128, dot and cosine, one and five next events, events left out 0 and .2, dropout .5 and .6; sports:
+# batches of 256 and 512, dropout .5 and .6, one and two layers, dot and cosine; both: half_life 0, 2, 5; sports: 20.
 _SPARSE = {
     "dim": 128,
     "heads": 4,
@@ -111,11 +111,12 @@ _SPARSE = {
     "longest_history": 50,
     "event_dropout": 0.2,
     "initial": "spectral",
+    "half_life": 2.0,
 }
 _SEQUENCE: dict[str, dict[str, Any]] = {
     ML: {"epochs": 30, "batch_size": 4096, "dropout": 0.2, "averaged": 0.2},
-    BEAUTY: _SPARSE | {"dropout": 0.5, "averaged": 0.3, "half_life": 5.0},
-    SPORTS: _SPARSE | {"dropout": 0.5, "averaged": 0.3, "half_life": 2.0},
+    BEAUTY: _SPARSE | {"dropout": 0.5, "averaged": 0.3},
+    SPORTS: _SPARSE | {"dropout": 0.5, "averaged": 0.3},
 }
 _ALS: dict[str, dict[str, Any]] = {
     ML: {"dim": 128, "unobserved_weight": 0.1, "regularization": 0.003, "half_life": 10.0},

@@ -14,7 +14,7 @@ from recsys.pipelines.commands.doctor import doctor
 from recsys.pipelines.commands.explain import similar, why
 from recsys.pipelines.commands.imports import import_
 from recsys.pipelines.commands.items import items
-from recsys.pipelines.commands.learning import demo, evaluate, models, order, train
+from recsys.pipelines.commands.learning import demo, evaluate, models, order, train, transfer
 from recsys.pipelines.commands.runs import promote, runs, track
 from recsys.pipelines.commands.serving import export, recommend, serve
 from recsys.pipelines.commands.stage import EXIT_INTERRUPTED, EXIT_OURS, leave_unread, say_fault
@@ -76,6 +76,7 @@ for command in (
     dims,
     evaluate,
     order,
+    transfer,
     export,
     recommend,
     serve,

@@ -188,6 +188,52 @@ def order(data: str, seeds: int, config: str | None, dry_run: bool, assignments:
 
 
 @click.command()
+@click.argument("data")
+@click.option(
+    "--joined",
+    multiple=True,
+    type=click.FloatRange(0, 1),
+    help="Share of people who are one person in all domains; the others are split, one for each. Repeatable; 1 and .1.",
+)
+@click.option(
+    "--trials", default=1, show_default=True, type=click.IntRange(1), help="Settings to try, for each model alike."
+)
+@click.option(
+    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Learn by so many seeds, from seed on."
+)
+@data_options
+@run_options
+@stage
+def transfer(
+    data: str,
+    joined: tuple[float, ...],
+    trials: int,
+    seeds: int,
+    config: str | None,
+    dry_run: bool,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> Any:
+    """Say what the domains of DATA bring to each other: a model of all of them against one of each domain alone.
+
+    The model is `sequence` unless another one is named, or a config file by -c names its own. Table and figures go to
+    MLflow; a config is written that trains both side by side, by weights of the validation part.
+    """
+    from recsys.pipelines.run.settings import load_settings
+
+    named = assignments if config else ("model=sequence", *assignments)
+    settings = load_settings(config or config_for(data), named, data=data)
+    if dry_run:
+        return shown(settings, as_json)
+    from recsys.pipelines.console import Steps
+    from recsys.pipelines.run.question import prepare
+    from recsys.pipelines.transfer import transfer as run_transfer
+
+    shares = tuple(dict.fromkeys((1.0, *joined))) if joined else (1.0, 0.1)
+    return run_transfer(prepare(settings, Steps(quiet=as_json)), joined=shares, trials=trials, seeds=seeds)
+
+
+@click.command()
 @stage
 def models(as_json: bool) -> Any:
     """List the models with their settings, defaults and reasons."""

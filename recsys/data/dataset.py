@@ -14,6 +14,7 @@ from recsys.arrays import I32, Array, Bool, Ragged
 from recsys.data.check.findings import Where
 from recsys.data.interactions import Interactions
 from recsys.data.targets import TargetEvents
+from recsys.errors import DataError
 from recsys.history import DTYPES, Histories
 from recsys.ids import IdMap
 from recsys.matrix import on_disk
@@ -107,6 +108,16 @@ class Dataset:
         encoded = columns_combined(self.items["domain"]).dictionary_encode()
         codes: I32 = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
         return tuple(encoded.dictionary.to_pylist()), codes
+
+    def in_domain(self, name: str) -> "Dataset":
+        """The same users and items with the events of one domain alone. Raises DataError where the data lack it."""
+        names, codes = self.domains
+        if name not in names:
+            known = ", ".join(names) or "none; give `items` a column `domain`"
+            raise DataError(f"{self.name} has no domain {name!r}; its domains are: {known}.")
+        code, had = names.index(name), self.whole
+        whole = None if had is None else had.where(codes[had.item] == code)
+        return self.having(self.interactions.where(codes[self.interactions.item] == code), whole)
 
     @property
     def described_items(self) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -66,33 +66,46 @@ class Concat:
     def dim(self) -> int:
         return sum(part.dim for part in self.parts)
 
+    @property
+    def used(self) -> Bool:
+        """(parts,): which of them anybody's vector is made of."""
+        used: Bool = np.array(self.weights) != 0
+        return used
+
+    def row_weights(self, users: Users) -> F32:
+        """float32 (n, parts): the weight of each part for each user."""
+        return np.tile(np.array(self.weights, np.float32), (len(users), 1))
+
     def usable(self, histories: Histories) -> Bool:
         """What any part with a weight looks at."""
-        usable = [part.usable(histories) for part, weight in zip(self.parts, self.weights, strict=True) if weight]
+        usable = [part.usable(histories) for part, used in zip(self.parts, self.used, strict=True) if used]
         return np.any(usable, axis=0) if usable else np.zeros(len(histories), bool)
 
     def unread(self, described: "pa.Table") -> list[str]:
         """What no part with a weight makes anything of."""
-        parts = [part.unread(described) for part, weight in zip(self.parts, self.weights, strict=True) if weight]
+        parts = [part.unread(described) for part, used in zip(self.parts, self.used, strict=True) if used]
         return [name for name in described.column_names if all(name in unread for unread in parts)]
 
     def encode(self, users: Users) -> Encoded:
         vectors = np.zeros((len(users), self.dim), np.float32)
         source = np.full(len(users), FALLBACK, np.int8)
-        for part, weight, columns in zip(self.parts, self.weights, self._columns(), strict=True):
+        weights = self.row_weights(users)
+        for part, weight, columns in zip(self.parts, weights.T, self._columns(), strict=True):
+            if not weight.any():
+                continue
             found = part.encode(users)
-            vectors[:, columns] = np.float32(weight) * found.vectors
-            if weight and part.personal:
-                source = np.minimum(source, found.source)
+            vectors[:, columns] = weight[:, None] * found.vectors
+            if part.personal:
+                source = np.where(weight != 0, np.minimum(source, found.source), source)
         return Encoded(vectors, source)
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
         """The sum over the parts that can say, None where none can."""
         total: F32 | None = None
-        for part, weight, columns in zip(self.parts, self.weights, self._columns(), strict=True):
+        for part, weight, columns in zip(self.parts, self.row_weights(user)[0], self._columns(), strict=True):
             parts = part.contributions(user, vectors[:, columns])
             if parts is not None:
-                total = np.float32(weight) * parts if total is None else total + np.float32(weight) * parts
+                total = weight * parts if total is None else total + weight * parts
         return total
 
     def start_rows(self, users: Users, items: F32) -> StartRows | None:
@@ -105,9 +118,14 @@ class Concat:
         ends = np.cumsum([part.dim for part in self.parts])
         return [slice(int(end) - part.dim, int(end)) for part, end in zip(self.parts, ends, strict=True)]
 
+    def _parameters(self) -> dict[str, Any]:
+        return {"weights": list(self.weights), "dims": [part.dim for part in self.parts]}
+
+    def _arrays(self) -> dict[str, Any]:
+        return {}
+
     def save(self, folder: Path) -> None:
-        dims = [part.dim for part in self.parts]
-        write_encoder(folder, self, {"weights": list(self.weights), "dims": dims}, {})
+        write_encoder(folder, self, self._parameters(), self._arrays())
         for number, part in enumerate(self.parts):
             (folder / f"part-{number}").mkdir()
             part.save(folder / f"part-{number}")
@@ -115,10 +133,14 @@ class Concat:
     @classmethod
     def load(cls, folder: Path, items: F32) -> Self:
         parameters, _ = read_encoder(folder)
-        ends = np.cumsum(parameters.pop("dims"))
-        spans = zip([0, *ends[:-1]], ends, strict=True)
-        parts = [load_encoder(folder / f"part-{at}", items[:, start:end]) for at, (start, end) in enumerate(spans)]
-        return cls(parts, **parameters)
+        return cls(load_parts(folder, items, parameters.pop("dims")), **parameters)
+
+
+def load_parts(folder: Path, items: F32, dims: Sequence[int]) -> list[Encoder]:
+    """The encoders that a concatenation of these dims saved in a folder."""
+    ends = np.cumsum(dims)
+    spans = zip([0, *ends[:-1]], ends, strict=True)
+    return [load_encoder(folder / f"part-{at}", items[:, start:end]) for at, (start, end) in enumerate(spans)]
 
 
 def parts_of(encoder: Encoder) -> tuple[Encoder, ...]:

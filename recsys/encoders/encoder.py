@@ -215,6 +215,7 @@ KINDS: dict[str, str] = {
     "bag": "recsys.encoders.bag:Bag",
     "concat": "recsys.encoders.concat:Concat",
     "constant": "recsys.encoders.encoder:Constant",
+    "guarded": "recsys.encoders.guarded:Guarded",
     "item_concat": "recsys.encoders.item_concat:ItemConcat",
     "item_tower": "recsys.encoders.item_tower:ItemTower",
     "solve": "recsys.encoders.solve:Solve",

@@ -1,13 +1,14 @@
 """What learning ends in: item vectors and an encoder of users into the same space."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.arrays import F32, Bool
+from recsys.arrays import F32, I32, Bool
 from recsys.encoders.concat import Concat
 from recsys.encoders.encoder import Encoder, ItemEncoder
+from recsys.encoders.guarded import Guarded, Weights
 from recsys.encoders.item_concat import ItemConcat
 from recsys.errors import ModelError
 from recsys.retrieval.ranker import TrainedRanker
@@ -52,16 +53,23 @@ def embeddings_of(name: str, learned: Embeddings | TrainedRanker) -> Embeddings:
     return learned
 
 
-def concat(parts: Sequence[Embeddings], weights: Sequence[float]) -> Embeddings:
+def concat(
+    parts: Sequence[Embeddings],
+    weights: Sequence[float],
+    rules: Mapping[int, Weights] | None = None,
+    domain: I32 | None = None,
+) -> Embeddings:
     """Models of the same items as one: its score is the weighted sum of theirs.
 
-    An item that any of them knows has a place, and a brand-new one where any part has an item encoder.
+    An item that any of them knows has a place, and a brand-new one where any part has an item encoder. rules, domain:
+    other weights by the domain that is asked for, as in `Guarded`; None = the same for all.
     Raises ModelError where the parts have different items.
     """
     if len({len(part.items) for part in parts}) != 1:
         raise ModelError(f"only models of the same items concatenate, got {[len(part.items) for part in parts]} items.")
     items = np.ascontiguousarray(np.hstack([part.items for part in parts]))
-    encoder, of_items = Concat([part.encoder for part in parts], weights), [part.item_encoder for part in parts]
+    encoders, of_items = [part.encoder for part in parts], [part.item_encoder for part in parts]
+    encoder = Concat(encoders, weights) if not rules or domain is None else Guarded(encoders, weights, rules, domain)
     if all(one is None for one in of_items):
         return Embeddings(items, encoder)
     return Embeddings(items, encoder, ItemConcat(of_items, items, [part.encoder.dim for part in parts]))

@@ -86,6 +86,12 @@ class TestConcat(EncoderContract):
         return learned("mixture", parts=[{"name": "als", "dim": 8, "epochs": 2}, {"name": "spectral", "dim": 4}])
 
 
+class TestGuarded(EncoderContract):
+    def made(self) -> EncoderCase:
+        parts = [{"name": "als", "dim": 8, "epochs": 2}, {"name": "spectral", "dim": 4, "domain": "films"}]
+        return learned("mixture", parts=parts, weights=[1, 0], by_domain={"films": {"known": [0.5, 1]}})
+
+
 def test_the_source_is_the_most_personal_thing_that_went_into_the_vector() -> None:
     data = coloured()
     encoder = make_model("two_tower", SMALL | BOTH | {"epochs": 1}).fit(data, seed=1).encoder

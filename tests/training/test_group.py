@@ -27,6 +27,7 @@ SEQUENCE = {  # two windows a batch, so that one of three processes has none
     "batch_size": 40,
     "longest_history": 20,
     "dropout": 0.0,
+    "domains": False,  # which domain is asked for is drawn in each process, as dropout is
     "item_features": BOTH["item_features"],
     "precision": "float32",
 }

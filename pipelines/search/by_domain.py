@@ -1,0 +1,145 @@
+"""Settings of a model of all domains and of one for each, tried on validation alike, and what stands beside what."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recsys.arrays import F64
+from recsys.data.dataset import Dataset
+from recsys.encoders.guarded import Weights
+from recsys.evaluation.significance import Comparison, compare_pairs
+from recsys.evaluation.transfer import DomainQuestion, by_domain
+from recsys.models.base import fit_with
+from recsys.models.mixture import score_spread
+from recsys.models.popularity import Popularity
+from recsys.models.registry import make_model
+from recsys.models.search import Choices, Span
+from recsys.pipelines.run.measure import recommender_for
+from recsys.pipelines.run.run import Run
+from recsys.pipelines.search.space import Searched, searched
+from recsys.retrieval.embeddings import Embeddings, concat, embeddings_of
+from recsys.retrieval.recommender import Recommender
+from recsys.seeding import generator
+
+WEIGHTS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)  # of cross beside control
+
+
+class Guard(NamedTuple):
+    """What validation says of a domain. known: the weight of cross beside control for people with events there, 0 = no
+    gain was shown. new: whether cross answers people without. gain: of the best weight over control; gain_new: of cross
+    over what is popular in the domain; None = nobody was there to ask."""
+
+    known: float
+    new: bool
+    gain: Comparison | None
+    gain_new: Comparison | None
+
+
+class Chosen(NamedTuple):
+    """What validation chose: the settings of the model of all domains, those of each domain's own, and the guards."""
+
+    cross: dict[str, Any]
+    controls: dict[str, dict[str, Any]]
+    guards: dict[str, Guard]
+
+    @classmethod
+    def of(cls, run: Run, trials: int) -> "Chosen":
+        """Tries as many settings for all domains as for each one alone, on the validation part."""
+        questions, metric, model = by_domain(run.holdout), metric_of(run), run.settings.model_name
+        own = {key: value for key, value in run.settings.model.items() if key != "name"}
+        tried = candidates(searched(model, own), trials, run.settings.seed)
+
+        def best(label: str, data: Dataset, judged: Mapping[str, DomainQuestion]) -> tuple[dict[str, Any], Embeddings]:
+            scores, learned = [], []
+            for number, settings in enumerate(tried):
+                with run.steps.step(f"{label}, settings {number + 1} of {len(tried)}") as progress:
+                    one = fit_with(
+                        make_model(run.settings.model_name, settings), data, seed=run.settings.seed, progress=progress
+                    )
+                learned.append(embeddings_of(run.settings.model_name, one))
+                engine = recommender_for(run, learned[-1])
+                each = [question.values(engine, metric) for question in judged.values()]
+                scores.append(float(np.mean([values.mean() for values in each])))
+            at = int(np.argmax(scores))
+            return tried[at], learned[at]
+
+        train = run.holdout.train
+        cross, of_all = best("all domains", train, questions)
+        controls, guards = {}, {}
+        for name, question in questions.items():
+            data = train.in_domain(name)
+            controls[name], alone = best(f"{name} alone", data, {name: question})
+            guards[name] = _guard(run, question, of_all, alone, data)
+        return cls(cross, controls, guards)
+
+    @property
+    def rules(self) -> dict[str, Weights]:
+        """The weights of the model of all domains and of each domain's own, by the domain that is asked for."""
+        found = {}
+        for at, (name, guard) in enumerate(self.guards.items()):
+            own = [float(at == place) for place in range(len(self.controls))]
+            found[name] = Weights((guard.known, *own), (float(guard.new), *[0.0] * len(own)))
+        return found
+
+
+def candidates(found: Searched, count: int, seed: int) -> list[dict[str, Any]]:
+    """Settings to try: those as given, and others drawn from the space of the model."""
+    rng, drawn = generator(seed, "transfer trials"), [found.settings({})]
+    for _ in range(count - 1):
+        values = {}
+        for path, one in found.space.items():
+            if isinstance(one, Choices):
+                values[path] = one.values[int(rng.integers(len(one.values)))]
+            else:
+                values[path] = _drawn(one, rng)
+        drawn.append(found.settings(values))
+    return drawn
+
+
+def _drawn(span: Span, rng: np.random.Generator) -> float | int:
+    low, high = (np.log(edge) if span.log else edge for edge in (span.low, span.high))
+    value = rng.uniform(low, high)
+    value = float(np.exp(value) if span.log else value)
+    return round(value) if isinstance(span.low, int) and isinstance(span.high, int) else value
+
+
+def _guard(run: Run, question: DomainQuestion, of_all: Embeddings, own: Embeddings, data: Dataset) -> Guard:
+    """Compares mixtures of both with control among people with events in the domain, and cross with what is popular
+    among those without."""
+    metric, seed = metric_of(run), run.settings.seed
+    sizes = score_spread(of_all, run.holdout.train, seed=seed), score_spread(own, data, seed=seed)
+
+    def values(cross: float, control: float) -> F64:
+        both = concat([of_all, own], [cross / sizes[0], control / sizes[1]])
+        return question.values(recommender_for(run, both), metric)
+
+    known, control = question.events > 0, values(0.0, 1.0)
+    weight, gain, gain_new = 0.0, None, None
+    if known.sum() > 1:
+        tried = {one: values(one, 1.0) for one in WEIGHTS}
+        best = max(tried, key=lambda one: float(tried[one][known].mean()))
+        gain = compared(tried[best][known], control[known])
+        weight = best if gain.verdict == "better" else 0.0
+    if (~known).sum() > 1:
+        cross = values(1.0, 0.0)[~known]
+        popular = question.values(_popular(run, question.name), metric)[~known]
+        gain_new = compared(cross, popular)
+    return Guard(weight, gain_new is None or gain_new.verdict == "better", gain, gain_new)
+
+
+def _popular(run: Run, domain: str) -> Recommender:
+    """What most people had in the domain, for everybody."""
+    return recommender_for(run, Popularity().fit(run.holdout.train.in_domain(domain), seed=run.settings.seed))
+
+
+def compared(first: F64, second: F64) -> Comparison:
+    """The first against the second, one value a person (n,) each."""
+    pair = ("first", "second")
+    return compare_pairs({"first": first, "second": second}, [pair], warm={pair: len(first)})[pair]
+
+
+def metric_of(run: Run) -> str:
+    """The metric that domains are compared by."""
+    named = [name for name in run.settings.metrics if isinstance(name, str)]
+    return "ndcg_at_10" if "ndcg_at_10" in named or not named else named[0]
