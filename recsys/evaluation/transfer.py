@@ -10,7 +10,7 @@ there.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -187,33 +187,33 @@ class TransferReport:
 Values = Mapping[str, F64]  # of CROSS, OWN and CONTROL, one value a person
 
 
+_COMPARED = ((CROSS, CONTROL), (CROSS, OWN), (OWN, CONTROL))
+
+
 def transfer_report(
     questions: Mapping[str, DomainQuestion], found: Mapping[tuple[str, float], Values], metric: str
 ) -> TransferReport:
     """The report of what was measured: found by the name of a domain and the share of people who are joined, each
-    person's values the mean over seeds. p-values are corrected over all comparisons of the report (Holm)."""
-    values, pairs, warm = dict[tuple[str, float, str, str], F64](), list[Any](), dict[Any, int]()
-    for (name, joined), each in found.items():
-        for segment in SEGMENTS:
-            rows = questions[name].segment(segment)
-            if rows.sum() < 2:
-                continue
-            key = (name, joined, segment)
-            values |= {(*key, label): one[rows] for label, one in each.items()}
-            own = [
-                ((*key, first), (*key, second)) for first, second in ((CROSS, CONTROL), (CROSS, OWN), (OWN, CONTROL))
-            ]
-            pairs += own
-            warm |= dict.fromkeys(own, int(rows.sum()))
-    compared = compare_pairs(values, pairs, warm=warm)
-    rows_of_report = []
-    for name, joined, segment in dict.fromkeys(key[:3] for key in values):
-        key = (name, joined, segment)
-        of = {label: values[(*key, label)] for label in (CROSS, OWN, CONTROL)}
-        transfer, history, training = (
-            compared[(*key, first), (*key, second)]
-            for first, second in ((CROSS, CONTROL), (CROSS, OWN), (OWN, CONTROL))
-        )
-        means = {label: float(np.nanmean(one)) for label, one in of.items()}
-        rows_of_report.append(TransferRow(*key, len(of[CROSS]), means, transfer, history, training))
-    return TransferReport(metric, rows_of_report)
+    person's values the mean over seeds.
+
+    p-values are corrected (Holm) over the domains and shares of the same segment and the same difference.
+    """
+    rows = dict[tuple[str, float, str], tuple[dict[str, float], list[Comparison]]]()
+    for segment in SEGMENTS:
+        values, people = dict[tuple[str, float, str], F64](), dict[tuple[str, float], int]()
+        for (name, joined), each in found.items():
+            some = questions[name].segment(segment)
+            if some.sum() > 1:
+                people[name, joined] = int(some.sum())
+                values |= {(name, joined, label): one[some] for label, one in each.items()}
+        for first, second in _COMPARED:
+            pairs = [((*key, first), (*key, second)) for key in people]
+            compared = compare_pairs(values, pairs, warm={pair: people[pair[0][:2]] for pair in pairs})
+            for pair, comparison in compared.items():
+                key = pair[0][:2]
+                means = {label: float(np.nanmean(values[(*key, label)])) for label in (CROSS, OWN, CONTROL)}
+                rows.setdefault((*key, segment), (means, []))[1].append(comparison)
+    listed = [(*key, segment) for key in found for segment in SEGMENTS if (*key, segment) in rows]
+    return TransferReport(
+        metric, [TransferRow(*key, rows[key][1][0].warm, rows[key][0], *rows[key][1]) for key in listed]
+    )

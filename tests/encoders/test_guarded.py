@@ -19,7 +19,7 @@ from recsys.testing.toys import random_log
 DATA = random_log(1)
 NAMES, CODES = DATA.domains
 FILMS, BOOKS = NAMES.index("films"), NAMES.index("books")
-OF_FILMS, OF_BOOKS = (list(map(int, np.flatnonzero(CODES == code)[:3])) for code in (FILMS, BOOKS))
+OF_FILMS, OF_BOOKS = ([at for at in range(20) if CODES[at] == code][:3] for code in (FILMS, BOOKS))
 PARTS = [{"name": "als", "dim": 4, "epochs": 2}, {"name": "als", "dim": 4, "epochs": 2, "domain": "films"}]
 
 
