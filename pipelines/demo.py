@@ -32,8 +32,11 @@ _CLICKS = 3
 _REGULAR = 20  # events: enough to know a taste, few enough to follow the reasons
 
 
-def demo(settings: RunSettings, steps: Steps) -> dict[str, Any]:
-    """Runs the line, prints what a person wants to see, and returns the same as plain data."""
+def demo(settings: RunSettings, steps: Steps, *, domains: bool = False) -> dict[str, Any]:
+    """Runs the line, prints what a person wants to see, and returns the same as plain data.
+
+    domains: whether somebody of one domain asks for things of another, too.
+    """
     refuse_alone(settings)
     steps.say(f"Data: {settings.data}")
     run = prepare(settings, steps)
@@ -44,11 +47,12 @@ def demo(settings: RunSettings, steps: Steps) -> dict[str, Any]:
     if trained.bundle is None:
         raise ModelError(trained.without)
     attainable = _attainable(run, trained)
+    asked = people(run.holdout) | (strangers_to_a_domain(run.holdout) if domains else {})
     root = store() / "bundles"
     with steps.step("export"):
         folder = copy_into(root, trained.bundle)
     with steps.step("serve and ask"), running(root) as url:
-        answers = [(person, body, ask(url, body)) for person, body in people(run.holdout).items()]
+        answers = [(person, body, ask(url, body)) for person, body in asked.items()]
     for person, body, answer in answers:
         _show(run, person, body, answer)
     _farewell(root, trained, answers[1][1], steps)
@@ -116,6 +120,26 @@ def people(holdout: Holdout) -> dict[str, dict[str, Any]]:
         },
         "a stranger": {"user_id": "never-seen-before", "k": 10},
     }
+
+
+def strangers_to_a_domain(holdout: Holdout) -> dict[str, dict[str, Any]]:
+    """A request for each domain, by somebody who has done things in another one alone: their last ones there."""
+    data, found = holdout.train, {}
+    names, codes = data.domains
+    if len(names) < 2:
+        raise DataError(f"{data.name} has {len(names) or 'no'} domains; the demo of domains needs two or more.")
+    events, code = data.interactions, codes[data.interactions.item]
+    for at, name in enumerate(names):
+        had = np.stack([np.bincount(events.user[code == one], minlength=data.n_users) for one in range(len(names))])
+        alone = had.sum(axis=0) * (had[at] == 0)
+        if not alone.any():
+            continue
+        person = int(np.argmin(np.where(alone > 0, np.abs(alone - _REGULAR), len(events) + _REGULAR)))
+        clicks = events.item[events.user == person][-_CLICKS:]
+        elsewhere = names[int(codes[clicks[-1]])]
+        body = {"domain": name, "history": [{"item_id": data.item_ids[int(item)]} for item in clicks], "k": 5}
+        found[f"somebody who knows {elsewhere} alone and asks for {name}"] = body
+    return found
 
 
 def _show(run: Run, person: str, body: dict[str, Any], answer: dict[str, Any]) -> None:

@@ -158,8 +158,13 @@ def _guard_lines(chosen: Chosen, served: Mapping[str, Comparison]) -> list[str]:
             )
         else:
             known = f"no gain shown for people with events there, weight 0 ({against(guard.gain)})"
-        new = "answers people without" if guard.new else "what is popular answers people without, no gain shown"
-        new += "" if guard.gain_new is None else f" ({against(guard.gain_new)})"
+        new = (
+            "the model of all domains answers"
+            if guard.new
+            else "what is popular answers, which is shown to be better for"
+        )
+        new += " people without"
+        new += "" if guard.gain_new is None else f" (against what is popular {against(guard.gain_new)})"
         lines.append(f"Served in {name}: {known}; {new}. On this part against control: {against(served[name])}.")
     return lines
 

@@ -1,4 +1,4 @@
-"""Commands that learn and judge: demo, train, evaluate, order, models."""
+"""Commands that learn and judge: demo, train, evaluate, order, transfer, models."""
 
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,24 @@ from recsys.pipelines.commands.stage import Negative, config_for, data_options, 
 
 @click.command()
 @click.option("--data", default="world", show_default=True, help="`world`, a named data set, or a folder or file.")
+@click.option("--domains", is_flag=True, help="Two domains, and people of one who ask for things of the other.")
 @data_options
 @run_options
 @stage
-def demo(data: str, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool) -> Any:
+def demo(
+    data: str, domains: bool, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool
+) -> Any:
     """The whole line: learn, measure, log, export, serve, and recommend to three people."""
     from recsys.pipelines.run.settings import load_settings
 
-    settings = load_settings(config or config_for(data), assignments, data=data)
+    usual = "domains" if domains and data == "world" else config_for(data)
+    settings = load_settings(config or usual, assignments, data=data)
     if dry_run:
         return shown(settings, as_json)
     from recsys.pipelines.console import Steps
     from recsys.pipelines.demo import demo as run_demo
 
-    return run_demo(settings, Steps(quiet=as_json))
+    return run_demo(settings, Steps(quiet=as_json), domains=domains)
 
 
 @click.command()

@@ -26,9 +26,12 @@ WEIGHTS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)  # of cross beside control
 
 
 class Guard(NamedTuple):
-    """What validation says of a domain. known: the weight of cross beside control for people with events there, 0 = no
-    gain was shown. new: whether cross answers people without. gain: of the best weight over control; gain_new: of cross
-    over what is popular in the domain; None = nobody was there to ask."""
+    """What validation says of a domain.
+
+    known: the weight of cross beside control for people with events there, 0 = no gain was shown. new: whether cross
+    answers people without, which it does unless what is popular there is shown to be better. gain: of the best weight
+    over control; gain_new: of cross over what is popular in the domain; None = nobody was there to ask.
+    """
 
     known: float
     new: bool
@@ -125,7 +128,7 @@ def _guard(run: Run, question: DomainQuestion, of_all: Embeddings, own: Embeddin
         cross = values(1.0, 0.0)[~known]
         popular = question.values(_popular(run, question.name), metric)[~known]
         gain_new = compared(cross, popular)
-    return Guard(weight, gain_new is None or gain_new.verdict == "better", gain, gain_new)
+    return Guard(weight, gain_new is None or gain_new.verdict != "worse", gain, gain_new)
 
 
 def _popular(run: Run, domain: str) -> Recommender:

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recsys.answers.question import Event, Question
+from recsys.answers.respond import respond
+from recsys.bundle.bundle import load
 from recsys.errors import SettingError
 from recsys.models.registry import MODELS
 from recsys.pipelines.run.settings import CONFIGS, load_settings
@@ -135,6 +138,27 @@ def test_the_demo_on_another_world_runs_the_whole_line(home: Path) -> None:
         for item in reply["items"]:
             assert item["title"]
             assert item["reason"].startswith("popular now in " if person == "a stranger" else "because of ")
+
+
+def test_the_demo_of_domains_answers_in_one_by_a_history_of_the_other(home: Path) -> None:
+    """Over HTTP, and as the bundle says it in this process: the same items, to 1e-4 the same scores."""
+    size = ["world.users=800", "world.items=120", "model.epochs=3", "model.dim=16", "threads=1"]
+    result = answer(recsys(home, "demo", "--domains", *size, "--json"))
+    bundle, asked = load(Path(result["bundle"])), 0
+    for person, reply in result["recommendations"].items():
+        if "asks for" not in person:
+            continue
+        asked += 1
+        domain, clicks = reply["request"]["domain"], [event["item_id"] for event in reply["request"]["history"]]
+        prefix = domain[:-1] + "-"
+        assert not any(click.startswith(prefix) for click in clicks)
+        assert reply["source"] == "history"
+        assert all(item["item_id"].startswith(prefix) and item["reason"] for item in reply["items"])
+        here = respond(bundle, Question(k=5, domain=domain, history=[Event(click) for click in clicks]))
+        assert [item.item_id for item in here.items] == [item["item_id"] for item in reply["items"]]
+        for one, other in zip(here.items, reply["items"], strict=True):
+            assert one.score == pytest.approx(other["score"], abs=1e-4)
+    assert asked == 2
 
 
 def test_two_first_runs_at_once_share_one_database(tmp_path: Path, clicks: Path) -> None:
