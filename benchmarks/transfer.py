@@ -1,0 +1,173 @@
+"""What the transfer report says of planted worlds: of domains that share taste, and of domains that share nothing.
+
+    python -m benchmarks.transfer [--world TEXT] [--seeds 41,42,43] [--quick] [--json]
+
+4,000 people, the last event of each left out, films and books. For each world a model of both domains, with all people
+joined and with a tenth of them, and a control for each domain; then the weights that validation would serve. Worlds of
+several seeds are pooled. **Attainable**: (cross - popular) / (informed - popular) of people of whom nothing is shown
+but what they did in the other domain. What was measured is kept by world and seed (`transfer.npz`). Settings of the
+model were chosen on worlds of other seeds.
+"""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.results import RESULTS, report
+from recsys.arrays import F64
+from recsys.data.planted.truth import informed_scores
+from recsys.durable import write_whole
+from recsys.evaluation.planted import ScoreRanker, attainable_gain
+from recsys.evaluation.significance import compare_pairs, p_text
+from recsys.evaluation.transfer import CONTROL, CROSS, by_domain, split_people, within
+from recsys.models.base import fit_with
+from recsys.models.popularity import Popularity
+from recsys.models.registry import make_model
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.measure import recommender_for
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.search.by_domain import Chosen
+from recsys.retrieval.recommender import Recommender
+
+METRIC, KEPT = "ndcg_at_10", RESULTS / "transfer.npz"
+JOINED = (1.0, 0.1)
+SIZE = ("world.users=4000", "world.items=1000", "world.wave=0", "world.new_share=0", "split.kind=leave_last_out",
+        f'metrics=["{METRIC}"]', "threads=1")  # fmt: skip
+MODEL = (
+    "model=sequence",
+    "model.dim=32",
+    "model.epochs=10",
+    "model.layers=1",
+    "model.widened=64",
+    "model.batch_size=1024",
+    "model.learning_rate=3e-3",
+    "model.half_life=20",
+    "model.initial=spectral",
+)
+WORLDS = {"shared": ("world.shared_taste=1",), "independent": ("world.shared_taste=0",)}
+SMALL = ("world.users=300", "world.items=80", "model.epochs=1")
+POPULAR, INFORMED, ELSEWHERE, WEIGHT = "popular", "informed", "elsewhere", "weight"
+
+
+def measured(world: str, seed: int, changes: tuple[str, ...], steps: Steps) -> dict[str, F64]:
+    """Each person's values by the names of a domain and of a row; and the weight of cross in what would be served."""
+    assignments = [*SIZE, *WORLDS[world], *MODEL, f"world.seed={seed}", *changes]
+    run = prepare(load_settings("world", assignments), Steps(quiet=True))
+    validation = prepare(load_settings("world", [*assignments, "judge=validation"]), Steps(quiet=True))
+    train, questions, found = run.holdout.train, by_domain(run.holdout), dict[str, F64]()
+    own = {key: value for key, value in run.settings.model.items() if key != "name"}
+
+    def learned(data: Any) -> Recommender:
+        return recommender_for(run, fit_with(make_model("sequence", own), data, seed=1))
+
+    with steps.step(f"{world}, seed {seed}: what validation would serve"):
+        guards = Chosen.of(validation, 1).guards
+    for joined in JOINED:
+        with steps.step(f"{world}, seed {seed}: {joined:.0%} joined"):
+            engine = learned(split_people(train, joined, seed))
+        for name, question in questions.items():
+            found[f"{name}, {CROSS} {joined:g}"] = question.values(engine, METRIC)
+            if joined == 1:
+                found |= elsewhere(run, name, question, engine)
+    for name, question in questions.items():
+        with steps.step(f"{world}, seed {seed}: {name} alone"):
+            found[f"{name}, {CONTROL}"] = question.values(learned(train.in_domain(name)), METRIC)
+        found[f"{name}, {WEIGHT}"] = np.array([guards[name].known])
+    return found
+
+
+def elsewhere(run: Any, name: str, question: Any, engine: Recommender) -> dict[str, F64]:
+    """Of people of whom nothing is shown but what they did in the other domain: the model, what is popular, and the
+    informed ranker."""
+    past = within(question.holdout.history, ~question.inside)
+    some = np.flatnonzero(past.lengths)[:1_000]
+    asked = replace(question, holdout=replace(question.holdout, history=past).take(some), events=question.events[some])
+    world, n_items = run.world, run.holdout.train.n_items
+    truth = ScoreRanker(lambda users: informed_scores(world, users.history, np.asarray(users.now)), n_items)
+    informed = Recommender(truth, engine.fallback)
+    popular = recommender_for(run, Popularity().fit(run.holdout.train.in_domain(name), seed=1))
+    rows = {ELSEWHERE: engine, INFORMED: informed, POPULAR: popular}
+    return {f"{name}, {label}": asked.values(one, METRIC) for label, one in rows.items()}
+
+
+def rows_of(world: str, kept: dict[str, F64], seeds: list[int]) -> list[dict[str, Any]]:
+    """The rows of a world, its seeds pooled."""
+
+    def pooled(names: tuple[str, ...], label: str) -> F64:
+        return np.concatenate([kept[f"{world} {seed}, {name}, {label}"] for seed in seeds for name in names])
+
+    rows = []
+    for names in (("films",), ("books",), ("films", "books")):
+        control = pooled(names, CONTROL)
+        for joined in JOINED:
+            cross = pooled(names, f"{CROSS} {joined:g}")
+            pair = (CROSS, CONTROL)
+            found = compare_pairs({CROSS: cross, CONTROL: control}, [pair], warm={pair: len(cross)})[pair]
+            low, high = found.difference.low, found.difference.high
+            row = {"world": world, "seeds": len(seeds), "domain": " and ".join(names), "joined": f"{joined:.0%}"}
+            row |= {"people": len(cross), CONTROL: float(control.mean()), CROSS: float(cross.mean())}
+            row |= {
+                "cross - control": found.difference.text("+.4f"),
+                "half-width": (high - low) / 2,
+                "p": p_text(found.p),
+            }
+            if joined == 1:
+                parts = (pooled(names, label) for label in (ELSEWHERE, POPULAR, INFORMED))
+                gain = attainable_gain(*parts)
+                row["attainable by the other's history"] = "" if np.isnan(gain.mean) else gain.text(".2f")
+                row["weight"] = ", ".join(f"{one:g}" for one in pooled(names, WEIGHT))
+            rows.append(row)
+    return rows
+
+
+@click.command()
+@click.option("--world", "text", default="", help="Only worlds whose name holds this text.")
+@click.option("--seeds", default="41,42,43", show_default=True, help="Seeds of worlds, which are pooled.")
+@click.option("--quick", is_flag=True, help="A small world and one epoch; nothing is written.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
+def main(text: str, seeds: str, quick: bool, as_json: bool) -> None:
+    """Measure what the transfer report says of planted worlds; what is measured already is not measured again."""
+    kept = dict[str, F64]()
+    if not quick and KEPT.exists():
+        with np.load(KEPT, allow_pickle=False) as arrays:
+            kept = {name: arrays[name] for name in arrays.files}
+    numbers, rows = [41] if quick else [int(word) for word in seeds.split(",")], []
+    for seed in numbers:
+        for world in [one for one in WORLDS if text in one]:
+            if f"{world} {seed}, seconds" in kept:
+                continue
+            started = process_time()
+            found = measured(world, seed, SMALL if quick else (), Steps(quiet=as_json))
+            kept |= {f"{world} {seed}, {name}": values for name, values in found.items()}
+            kept[f"{world} {seed}, seconds"] = np.array([process_time() - started])
+            if not quick:
+                write_whole(KEPT, partial(_save, kept))
+    for world in WORLDS:
+        done = [seed for seed in range(1, 100) if f"{world} {seed}, seconds" in kept]
+        rows += rows_of(world, kept, done) if done else []
+    report(
+        "transfer",
+        rows,
+        title="What domains bring to each other",
+        note=f"Planted worlds of 4,000 people, {METRIC} of lists within the domain, last event left out, settings as "
+        "given for all models: " + json.dumps(MODEL) + ". Intervals over the people of all seeds. weight: of cross in "
+        "what validation would serve to people with events in the domain, by seed. One thread.",
+        quick=quick,
+        as_json=as_json,
+    )
+
+
+def _save(kept: dict[str, F64], path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, **kept)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()
