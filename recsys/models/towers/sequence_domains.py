@@ -7,6 +7,8 @@ import numpy as np
 from recsys.arrays import I32, I64, Array, Bool
 from recsys.history import Histories
 
+MOST = 32  # domains that are learned apart; a column with more tells something else of the items
+
 
 class SequenceDomains:
     """What the learning of sequences knows of domains.
@@ -36,7 +38,7 @@ class SequenceDomains:
 
         stop: (n,), the last place of each window."""
         drawn = rng.integers(2 * self.count, size=len(place))
-        later = self._next[drawn % self.count, place]
+        later = self._next[drawn % self.count, place].astype(np.int64)
         there = (drawn < self.count) & (later >= 0) & (self.far | (later <= stop))
         return np.where(there, drawn, -1), np.where(there, later, place + 1)
 
@@ -53,11 +55,11 @@ class SequenceDomains:
                 yield rows, np.arange(len(pool)) if code < 0 else np.flatnonzero(of_item == code)
 
 
-def _next_places(of_domain: Bool, ends: I64) -> I64:
-    """int64 (nnz,): the next place after each, of the same person, where the mask is true; -1 = none.
+def _next_places(of_domain: Bool, ends: I64) -> I32:
+    """int32 (nnz,): the next place after each, of the same person, where the mask is true; -1 = none.
 
     ends: where the events of the same person end."""
     n = len(of_domain)
     places = np.where(of_domain, np.arange(n), n)
     after = np.append(np.minimum.accumulate(places[::-1])[::-1][1:], n) if n else places
-    return np.where(after < ends, after, -1)
+    return np.where(after < ends, after, -1).astype(np.int32)

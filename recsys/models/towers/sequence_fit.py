@@ -18,7 +18,7 @@ from recsys.errors import ModelError
 from recsys.matrix.spectrum import unit
 from recsys.models.base import refuse_no_events
 from recsys.models.factors.spectral import spectral_rows
-from recsys.models.towers.sequence_domains import SequenceDomains
+from recsys.models.towers.sequence_domains import MOST, SequenceDomains
 from recsys.models.towers.sequence_settings import SequenceSettings
 from recsys.models.towers.tower_start import described_items
 from recsys.retrieval.embeddings import Embeddings
@@ -70,7 +70,7 @@ class SequenceFit(EpochFit):
         self.hide = settings.dropout if settings.dropout is not None else _by_sparsity(events)
         names, codes = train.domains
         far = not self.negatives  # where items are drawn, those of a window are among them and no others for certain
-        several = settings.domains and len(names) > 1
+        several = settings.domains and 1 < len(names) <= MOST
         self.domains = SequenceDomains(self.past, codes, len(names), far=far) if several else None
         rng, where = generator(seed, "sequence init"), device(settings.device)
         self.precision = large_products(settings.precision)

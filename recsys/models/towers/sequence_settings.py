@@ -65,7 +65,7 @@ class SequenceSettings(Settings):
     event_types: bool = Field(True, description="whether the net sees the types of events, where there are several")
     domains: bool = Field(
         True,
-        description="whether the net sees the domains of items and adapts to the one that is asked for",
+        description="whether the net sees the domains of items, 2 to 32, and adapts to the one that is asked for",
     )
     domain_rank: int = Field(8, ge=1, description="dimensions in which a person's vector is adapted to a domain")
     domain_dropout: float = Field(

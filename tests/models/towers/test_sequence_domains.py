@@ -101,6 +101,9 @@ def test_one_domain_or_none_learns_as_if_there_were_none() -> None:
     one = dataclasses.replace(data, items=data.items.drop(["domain"]).append_column("domain", [["shop"] * 4 * KINDS]))
     np.testing.assert_array_equal(fit(one, epochs=1).items, fit(alone, epochs=1).items)
     assert "domain" not in fit(data, epochs=1, domains=False).encoder.needs
+    many = dataset(np.repeat(np.arange(40), 6), np.arange(240) % 60, 40, 60)
+    table = many.items.drop(["domain"]).append_column("domain", [[f"d{item}" for item in range(60)]])
+    assert "domain" not in fit(dataclasses.replace(many, items=table), epochs=1).encoder.needs
 
 
 def test_torch_and_the_encoder_say_the_same_of_whoever_asks_for_a_domain() -> None:
