@@ -32,7 +32,7 @@ from recsys.pipelines.run.run import Run
 from recsys.pipelines.search.by_domain import Chosen, compared, metric_of
 from recsys.pipelines.search.config_file import config_text, write_config
 from recsys.pipelines.search.tune import validation_of
-from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking import client, plots
 from recsys.pipelines.tracking.record import holdout_digest
 from recsys.pipelines.tracking.store import store
 from recsys.retrieval.embeddings import Embeddings, concat, embeddings_of
@@ -217,6 +217,7 @@ def _track(
         files = Path(folder)
         (files / "transfer.json").write_text(json.dumps(_plain(run, report, chosen, served), indent=1), "utf-8")
         (files / "table.md").write_text(text + "\n", "utf-8")
+        plots.transfer(f"{run.name}: what the other domains bring", report).savefig(files / "transfer.png", dpi=130)
         (files / config.name).write_text(config.read_text("utf-8"), "utf-8")
         client.finish_run(
             run_id,

@@ -13,6 +13,7 @@ from recsys.arrays import I64, Bool
 from recsys.data.split.holdout import Holdout
 from recsys.evaluation.evaluate import Report, users_of
 from recsys.evaluation.significance import Interval
+from recsys.evaluation.transfer import TransferReport
 from recsys.pipelines.run.measure import Measured
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.tuner import Trial
@@ -72,6 +73,31 @@ def by_row(title: str, reports: Mapping[str, Report], metrics: Sequence[str]) ->
     """A group of bars for each metric, one for each row of a table."""
     intervals = {row: [report.interval(metric) for metric in metrics] for row, report in reports.items()}
     return _bars(title, metrics, intervals)
+
+
+def transfer(title: str, report: TransferReport) -> Any:
+    """A panel for each domain: cross - control with its interval, by the events that people bring there, a colour for
+    each share of people who are joined. Above the line of zero the other domains bring something."""
+    domains = list(dict.fromkeys(row.domain for row in report.rows))
+    shares, segments = (
+        list(dict.fromkeys(getattr(row, name) for row in report.rows)) for name in ("joined", "segment")
+    )
+    figure, panels = figure_of(len(domains))
+    for panel, domain in zip(panels, domains, strict=True):
+        for number, share in enumerate(shares):
+            rows = [row for row in report.rows if (row.domain, row.joined) == (domain, share)]
+            at = np.array([segments.index(row.segment) for row in rows]) + 0.12 * (number - (len(shares) - 1) / 2)
+            found = np.array([row.transfer.difference for row in rows])  # (rows, 3): mean, low, high
+            beside = np.abs(found[:, 1:] - found[:, :1]).T
+            panel.errorbar(
+                at, found[:, 0], beside, fmt="o", color=(MODEL, *GREYS)[number % 5], label=f"{share:.0%} joined"
+            )
+        panel.axhline(0, color=INK, linewidth=0.8)
+        panel.set_xticks(range(len(segments)), segments)
+        panel.set(title=domain, xlabel="events there", ylabel=f"{report.metric}: cross - control")
+    figure.suptitle(title)
+    panels[0].legend(frameon=False)
+    return figure
 
 
 def by_history(name: str, reports: Mapping[str, Report], holdout: Holdout) -> Any:

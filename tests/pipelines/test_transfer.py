@@ -40,6 +40,7 @@ def test_the_report_is_told_and_tracked_and_its_mixture_can_be_served(
     films = next(row for row in found["rows"] if row["domain"] == "films" and row["segment"] == "all")
     assert run.metrics["transfer_films_1_all"] == pytest.approx(films["transfer"]["mean"])
     assert json.loads(client.artifact_of(run.run_id, "transfer.json").read_text())["rows"] == found["rows"]
+    assert client.artifact_of(run.run_id, "transfer.png").stat().st_size > 5_000
     assert "Served in films" in client.artifact_of(run.run_id, "table.md").read_text()
     trained = json.loads(invoke("train", "world", "-c", found["config"], *WORLD, "--json").splitlines()[-1])
     assert trained["run_id"]
