@@ -1,0 +1,148 @@
+"""Two domains with everybody in both: Beauty and Electronics of ABXI's files, the last event of each person.
+
+    RECSYS_DATA=... python -m benchmarks.cross_domain [--row TEXT] [--seeds 1,2,3] [--quick] [--json]
+
+`of 999`: the target among 999 drawn items of its domain that the person has not had, as ABXI asks; `all`: among all
+items of the domain that they have not had. The models have learned from train alone, the validation event stands in
+the history. In these files 30 % of the steps share a day with the one before, inside of which items stand by number,
+so figures of the people whose last event has a day of its own stand beside (`untied`). What was measured is kept by
+row and seed.
+
+Source of files and protocol: Bian et al., "ABXI: Invariant Interest Adaptation for Task-Guided Cross-Domain Sequential
+Recommendation", WWW 2025.
+"""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.results import RESULTS, report
+from recsys.arrays import F64
+from recsys.data.split.candidates import drawn_candidates
+from recsys.durable import write_whole
+from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.significance import bootstrap
+from recsys.evaluation.transfer import DomainQuestion, by_domain
+from recsys.history import DAY_S
+from recsys.models.base import fit_with
+from recsys.models.registry import make_model
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.measure import recommender_for
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.run import Run
+from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.threads import set_threads
+from recsys.retrieval.recommender import Recommender
+
+KEPT, METRICS, DRAWN = RESULTS / "cross_domain.npz", ("hit_rate_at_10", "ndcg_at_10"), 999
+# Not tuned on these files: what is best on s3rec-beauty, and the defaults.
+MODELS: dict[str, dict[str, Any]] = {
+    "co-occurrence": {"name": "cooccurrence", "half_life": 1.5},
+    "als": {"name": "als", "dim": 128, "unobserved_weight": 0.01, "regularization": 0.01},
+    "sequence": {
+        "name": "sequence",
+        "dim": 128,
+        "heads": 4,
+        "epochs": 20,
+        "batch_size": 512,
+        "longest_history": 50,
+        "event_dropout": 0.2,
+        "dropout": 0.5,
+        "initial": "spectral",
+        "half_life": 2.0,
+        "averaged": 0.3,
+    },
+}
+
+
+def question(judge: str, quick: bool) -> Run:
+    """The run that asks for the last event of each person."""
+    data = ["world", "world.users=300", "world.items=100", "world.shared_taste=1"] if quick else ["abxi-abe"]
+    assignments = [*data[1:], "split.kind=leave_last_out", "split.learn_validation=false", f"judge={judge}"]
+    return prepare(load_settings(None, assignments, data=data[0]), Steps(quiet=True))
+
+
+def values(run: Run, engine: Recommender, asked: DomainQuestion) -> dict[str, F64]:
+    """Each metric of each person (n,), among all items of the domain and among those drawn."""
+    shown = asked.inside if engine.available is None else engine.available & asked.inside
+    users, targets = asked.users(), asked.holdout.targets
+    found = evaluate(replace(engine, available=shown), users, targets, metrics=METRICS).values
+    drawn = drawn_candidates(run.holdout.train, asked.holdout.had, targets, DRAWN, seed=1)
+    short = evaluate(engine, users, targets, metrics=METRICS, among=drawn).values
+    return {f"all, {name}": one for name, one in found.items()} | {
+        f"of 999, {name}": one for name, one in short.items()
+    }
+
+
+def untied(run: Run, asked: DomainQuestion) -> F64:
+    """(n,): 1 for whom the last event has a day of its own, 0 for others."""
+    events = run.data.interactions
+    if events.time is None:
+        return np.ones(len(asked.holdout.user))
+    histories = events.histories().take(asked.holdout.user)
+    assert histories.time is not None
+    last = histories.items.offsets[1:] - 1
+    days = histories.time // DAY_S
+    apart: F64 = (days[last] != days[np.maximum(last - 1, 0)]).astype(np.float64)
+    return apart
+
+
+@click.command()
+@click.option("--row", "text", default="", help="Only models whose name holds this text.")
+@click.option("--seeds", default="1", show_default=True, help="Of learning.")
+@click.option("--judge", default="test", show_default=True, type=click.Choice(["test", "validation"]))
+@click.option("--quick", is_flag=True, help="Counted and factorized, on a small world; nothing is written.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
+def main(text: str, seeds: str, judge: str, quick: bool, as_json: bool) -> None:
+    """Measure models of two domains; what is measured already is not measured again."""
+    set_threads(0)
+    kept, dry = dict[str, F64](), quick or judge == "validation"
+    if not dry and KEPT.exists():
+        with np.load(KEPT, allow_pickle=False) as arrays:
+            kept = {name: arrays[name] for name in arrays.files}
+    run, steps = question(judge, quick), Steps(quiet=as_json)
+    questions = by_domain(run.holdout)
+    for label, model in MODELS.items():
+        for seed in (int(word) for word in seeds.split(",")):
+            key = f"{label}, seed {seed}, {json.dumps(model, sort_keys=True)}"
+            if text not in label or f"{key}, seconds" in kept or (quick and label == "sequence"):
+                continue
+            own = {name: one for name, one in model.items() if name != "name"}
+            started = monotonic()
+            with steps.step(f"{label}, seed {seed}") as progress:
+                learned = fit_with(make_model(model["name"], own), run.holdout.train, seed=seed, progress=progress)
+            kept[f"{key}, seconds"] = np.array([monotonic() - started])
+            engine = recommender_for(run, learned)
+            for name, asked in questions.items():
+                kept |= {f"{key}, {name}, {metric}": one for metric, one in values(run, engine, asked).items()}
+            if not dry:
+                write_whole(KEPT, partial(_save, kept))
+    apart = {name: untied(run, asked) > 0 for name, asked in questions.items()}
+    rows = []
+    for label, model in MODELS.items():
+        keys = [
+            key[: -len(", seconds")] for key in kept if key.endswith(", seconds") and key.startswith(f"{label}, seed")
+        ]
+        keys = [key for key in keys if key.endswith(json.dumps(model, sort_keys=True))]
+        for name in questions if keys else ():
+            row = {"model": label, "domain": name, "people": len(apart[name]), "seeds": len(keys)}
+            for metric in (f"{among}, {one}" for among in ("of 999", "all") for one in METRICS):
+                each = np.mean([kept[f"{key}, {name}, {metric}"] for key in keys], axis=0)
+                row |= {metric: bootstrap(each).text(".4f"), f"{metric}, untied": float(each[apart[name]].mean())}
+            rows.append(row | {"minutes": float(np.mean([kept[f"{key}, seconds"][0] for key in keys])) / 60})
+    report("cross_domain", rows, title="Two domains, everybody in both", quick=dry, as_json=as_json)
+
+
+def _save(kept: dict[str, F64], path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, **kept)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()
