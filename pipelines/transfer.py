@@ -23,19 +23,17 @@ from recsys.evaluation.transfer import (
     split_people,
     transfer_report,
 )
-from recsys.models.base import fit_with
 from recsys.models.mixture import score_spread
-from recsys.models.registry import make_model
 from recsys.pipelines.run.measure import recommender_for
 from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.run import Run
-from recsys.pipelines.search.by_domain import Chosen, compared, metric_of
+from recsys.pipelines.search.by_domain import Chosen, compared, learn, metric_of
 from recsys.pipelines.search.config_file import config_text, write_config
 from recsys.pipelines.search.tune import validation_of
 from recsys.pipelines.tracking import client, plots
 from recsys.pipelines.tracking.record import holdout_digest
 from recsys.pipelines.tracking.store import store
-from recsys.retrieval.embeddings import Embeddings, concat, embeddings_of
+from recsys.retrieval.embeddings import Embeddings, concat
 
 EXPERIMENT = "transfer"
 
@@ -68,17 +66,16 @@ Fits = dict[tuple[str, float, int], Embeddings]  # by the name of a domain or CR
 def _learned(run: Run, chosen: Chosen, joined: Sequence[float], seeds: int) -> Fits:
     found, train = Fits(), run.holdout.train
 
-    def fit(label: str, data: Dataset, settings: Mapping[str, Any], seed: int) -> Embeddings:
+    def fit(label: str, data: Dataset, model: Mapping[str, Any], seed: int) -> Embeddings:
         with run.steps.step(f"learn {label}, seed {seed}") as progress:
-            one = fit_with(make_model(run.settings.model_name, settings), data, seed=seed, progress=progress)
-        return embeddings_of(run.settings.model_name, one)
+            return learn(model, data, seed, progress)
 
     for seed in range(run.settings.seed, run.settings.seed + seeds):
         for share in joined:
             data = split_people(train, share, run.settings.seed)
             found[CROSS, share, seed] = fit(f"all domains, {share:.0%} joined", data, chosen.cross, seed)
-        for name, settings in chosen.controls.items():
-            found[name, 1.0, seed] = fit(f"{name} alone", train.in_domain(name), settings, seed)
+        for name, model in chosen.controls.items():
+            found[name, 1.0, seed] = fit(f"{name} alone", train.in_domain(name), model, seed)
     return found
 
 
@@ -128,8 +125,7 @@ def mixed(run: Run, learned: Fits, chosen: Chosen) -> Embeddings:
 def _write_mixture(run: Run, chosen: Chosen) -> Path:
     """The config of the mixture to serve."""
     name = run.settings.model_name
-    parts = [{"name": name} | chosen.cross]
-    parts += [{"name": name, "domain": domain} | settings for domain, settings in chosen.controls.items()]
+    parts = [chosen.cross, *(model | {"domain": domain} for domain, model in chosen.controls.items())]
     rules = {domain: {"known": list(rule.known), "new": list(rule.new)} for domain, rule in chosen.rules.items()}
     model = {"parts": parts, "weights": [1.0] + [0.0] * len(chosen.controls), "by_domain": rules}
     path = store() / "tuned" / f"transfer-{run.data.name}-{name}.toml"
@@ -165,7 +161,8 @@ def _guard_lines(chosen: Chosen, served: Mapping[str, Comparison]) -> list[str]:
         )
         new += " people without"
         new += "" if guard.gain_new is None else f" (against what is popular {against(guard.gain_new)})"
-        lines.append(f"Served in {name}: {known}; {new}. On this part against control: {against(served[name])}.")
+        here = f"On this part against control: {against(served[name])}" if name in served else "Nobody is asked here"
+        lines.append(f"Served in {name}: {known}; {new}. {here}.")
     return lines
 
 
@@ -184,14 +181,11 @@ def _plain(run: Run, report: TransferReport, chosen: Chosen, served: Mapping[str
         | {"training": comparison_data(OWN, CONTROL, report.metric, row.training), "sentence": row.sentence}
         for row in report.rows
     ]
-    guards = {
-        name: {
-            "known": guard.known,
-            "new": guard.new,
-            "served": comparison_data("served", CONTROL, report.metric, served[name]),
-        }
-        for name, guard in chosen.guards.items()
+    guards: dict[str, dict[str, Any]] = {
+        name: {"known": guard.known, "new": guard.new} for name, guard in chosen.guards.items()
     }
+    for name, compared_to in served.items():
+        guards[name]["served"] = comparison_data("served", CONTROL, report.metric, compared_to)
     settings = {"cross": chosen.cross, "controls": chosen.controls}
     return {
         "title": run.title,

@@ -1,6 +1,6 @@
 """Settings of a model of all domains and of one for each, tried on validation alike, and what stands beside what."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,8 +8,9 @@ import numpy as np
 from recsys.arrays import F64
 from recsys.data.dataset import Dataset
 from recsys.encoders.guarded import Weights
+from recsys.errors import ModelError
 from recsys.evaluation.significance import Comparison, compare_pairs
-from recsys.evaluation.transfer import DomainQuestion, by_domain
+from recsys.evaluation.transfer import CONTROL, DomainQuestion, by_domain
 from recsys.models.base import fit_with
 from recsys.models.mixture import score_spread
 from recsys.models.popularity import Popularity
@@ -18,6 +19,7 @@ from recsys.models.search import Choices, Span
 from recsys.pipelines.run.measure import recommender_for
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.search.space import Searched, searched
+from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings, concat, embeddings_of
 from recsys.retrieval.recommender import Recommender
 from recsys.seeding import generator
@@ -40,7 +42,7 @@ class Guard(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """What validation chose: the settings of the model of all domains, those of each domain's own, and the guards."""
+    """What validation chose: the model of all domains, that of each alone, each its `name` and settings, and guards."""
 
     cross: dict[str, Any]
     controls: dict[str, dict[str, Any]]
@@ -48,32 +50,36 @@ class Chosen(NamedTuple):
 
     @classmethod
     def of(cls, run: Run, trials: int) -> "Chosen":
-        """Tries as many settings for all domains as for each one alone, on the validation part."""
+        """Tries as many settings for all domains as for each one alone, on the validation part.
+
+        Where a domain alone has too little to learn from, what is popular in it is its control.
+        """
         questions, metric, model = by_domain(run.holdout), metric_of(run), run.settings.model_name
         own = {key: value for key, value in run.settings.model.items() if key != "name"}
-        tried = candidates(searched(model, own), trials, run.settings.seed)
+        tried = [{"name": model} | settings for settings in candidates(searched(model, own), trials, run.settings.seed)]
 
-        def best(label: str, data: Dataset, judged: Mapping[str, DomainQuestion]) -> tuple[dict[str, Any], Embeddings]:
+        def best(label: str, data: Dataset, judged: Sequence[DomainQuestion]) -> tuple[dict[str, Any], Embeddings]:
             scores, learned = [], []
             for number, settings in enumerate(tried):
                 with run.steps.step(f"{label}, settings {number + 1} of {len(tried)}") as progress:
-                    one = fit_with(
-                        make_model(run.settings.model_name, settings), data, seed=run.settings.seed, progress=progress
-                    )
-                learned.append(embeddings_of(run.settings.model_name, one))
+                    learned.append(learn(settings, data, run.settings.seed, progress))
                 engine = recommender_for(run, learned[-1])
-                each = [question.values(engine, metric) for question in judged.values()]
-                scores.append(float(np.mean([values.mean() for values in each])))
+                scores.append(np.mean([question.values(engine, metric).mean() for question in judged] or [0.0]))
             at = int(np.argmax(scores))
             return tried[at], learned[at]
 
         train = run.holdout.train
-        cross, of_all = best("all domains", train, questions)
-        controls, guards = {}, {}
-        for name, question in questions.items():
-            data = train.in_domain(name)
-            controls[name], alone = best(f"{name} alone", data, {name: question})
-            guards[name] = _guard(run, question, of_all, alone, data)
+        cross, of_all = best("all domains", train, list(questions.values()))
+        controls, guards = dict[str, dict[str, Any]](), dict[str, Guard]()
+        for name in train.domains[0]:
+            data, question = train.in_domain(name), questions.get(name)
+            try:
+                controls[name], alone = best(f"{name} alone", data, [] if question is None else [question])
+            except ModelError:
+                controls[name] = {"name": "popularity"}
+                alone = learn(controls[name], data, run.settings.seed)
+            nobody = Guard(0.0, True, None, None)
+            guards[name] = nobody if question is None else _guard(run, question, of_all, alone, data)
         return cls(cross, controls, guards)
 
     @property
@@ -84,6 +90,12 @@ class Chosen(NamedTuple):
             own = [float(at == place) for place in range(len(self.controls))]
             found[name] = Weights((guard.known, *own), (float(guard.new), *[0.0] * len(own)))
         return found
+
+
+def learn(model: Mapping[str, Any], data: Dataset, seed: int, progress: Progress = silent) -> Embeddings:
+    """What a model learns from data. model: its `name` and settings."""
+    own = {key: value for key, value in model.items() if key != "name"}
+    return embeddings_of(model["name"], fit_with(make_model(model["name"], own), data, seed=seed, progress=progress))
 
 
 def candidates(found: Searched, count: int, seed: int) -> list[dict[str, Any]]:
@@ -120,10 +132,12 @@ def _guard(run: Run, question: DomainQuestion, of_all: Embeddings, own: Embeddin
     known, control = question.events > 0, values(0.0, 1.0)
     weight, gain, gain_new = 0.0, None, None
     if known.sum() > 1:
-        tried = {one: values(one, 1.0) for one in WEIGHTS}
-        best = max(tried, key=lambda one: float(tried[one][known].mean()))
-        gain = compared(tried[best][known], control[known])
-        weight = best if gain.verdict == "better" else 0.0
+        tried = {str(one): values(one, 1.0)[known] for one in WEIGHTS}
+        pairs = [(one, CONTROL) for one in tried]
+        found = compare_pairs(tried | {CONTROL: control[known]}, pairs, warm=dict.fromkeys(pairs, int(known.sum())))
+        best = max(tried, key=lambda one: float(tried[one].mean()))
+        gain = found[best, CONTROL]  # its p-value is corrected over all weights
+        weight = float(best) if gain.verdict == "better" else 0.0
     if (~known).sum() > 1:
         cross = values(1.0, 0.0)[~known]
         popular = question.values(_popular(run, question.name), metric)[~known]

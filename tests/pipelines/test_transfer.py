@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -67,3 +68,31 @@ def test_data_without_domains_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     assert found.exit_code != 0
     assert "column `domain`" in found.output
     assert "Traceback" not in found.output
+
+
+def test_a_domain_with_one_item_and_one_that_nobody_is_asked_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gift card is all there is of one domain, so what is popular is its control."""
+    monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
+    folder, rng = tmp_path / "shop", np.random.default_rng(1)
+    folder.mkdir()
+    item = np.stack([rng.permutation(20)[:8] for _ in range(60)])
+    item[::3, 7], item[1::3, 4], item[2::3, 0] = (
+        20,
+        20,
+        21,
+    )  # the gift card last, in between; 21 is early and never last
+    rows = [f"u{user},i{item[user, at]},{1_700_000_000 + 60 * at}" for user in range(60) for at in range(8)]
+    (folder / "interactions.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
+    domain = ["films"] * 10 + ["books"] * 10 + ["cards", "toys"]
+    items = [f"i{number},{name}" for number, name in enumerate(domain)]
+    (folder / "items.csv").write_text("item_id,domain\n" + "\n".join(items) + "\n")
+    settings = ["model.dim=4", "model.epochs=1", "split.kind=leave_last_out", "threads=1"]
+    found = json.loads(invoke("transfer", str(folder), *settings, "--joined", "1", "--json").splitlines()[-1])
+    assert found["controls"]["cards"] == {"name": "popularity"}
+    assert found["controls"]["toys"] == {"name": "popularity"}
+    assert found["controls"]["films"]["name"] == "sequence"
+    assert {"films", "books", "cards"} == {row["domain"] for row in found["rows"]}
+    trained = json.loads(invoke("train", str(folder), "-c", found["config"], "--json").splitlines()[-1])
+    assert trained["run_id"]
