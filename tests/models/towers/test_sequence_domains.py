@@ -26,11 +26,11 @@ from recsys.retrieval.embeddings import Embeddings
 from recsys.testing.toys import dataset
 from recsys.training.loop import ALONE
 
-SMALL = {"dim": 16, "epochs": 60, "batch_size": 128, "learning_rate": 0.01, "dropout": 0.0, "widened": 32}
+SMALL = {"dim": 16, "epochs": 40, "batch_size": 128, "learning_rate": 0.01, "dropout": 0.0, "widened": 32}
 KINDS = 4  # of films, and as many of books: whoever watches films of a kind reads books of that kind
 
 
-def shop(people: int = 120, length: int = 8, seed: int = 1) -> Dataset:
+def shop(people: int = 72, length: int = 8, seed: int = 1) -> Dataset:
     """Films 0 to 7, books 8 to 15, two of each kind. Everybody likes one kind, and has films and books in turn at
     random; a third of the people have films alone."""
     rng = np.random.default_rng(seed)
