@@ -1,9 +1,10 @@
 """The FastAPI app: routes and their description. Built from arguments; its resources live as long as its lifespan."""
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.openapi.utils import get_openapi
@@ -18,6 +19,8 @@ from recsys import __version__
 from recsys.answers.question import MAX_K
 from recsys.serving import body, problems, schemas
 from recsys.serving.page import page
+from recsys.serving.runtime.pool import Pool, wait_s
+from recsys.serving.runtime.protocol import Hot, Work
 from recsys.serving.service import Service
 from recsys.serving.settings import ServingSettings
 from recsys.serving.state import Started
@@ -40,17 +43,35 @@ class _AnyId(Convertor[str]):
 register_url_convertor("anyid", _AnyId())
 
 
+class Parts(NamedTuple):
+    """What a server is made of. hot: what the protocol answers without the app; pool: in whose threads; leave: makes
+    the service say that it is not ready any more."""
+
+    app: FastAPI
+    hot: Hot
+    pool: Pool
+    leave: Callable[[], None]
+
+
 def create_app(path: FilePath, settings: ServingSettings, started: Started = lambda outcome: None) -> FastAPI:
+    """The app of `create_parts`, for another server."""
+    return create_parts(path, settings, started).app
+
+
+def create_parts(path: FilePath, settings: ServingSettings, started: Started) -> Parts:
     """The service of a bundle, or of a folder of bundles and its pointer.
 
     started: called once, from a thread, with the first bundle when it is served, else with what stands in the way.
     """
     service = Service(path, settings, started)
+    pool = Pool(settings.threads or len(os.sched_getaffinity(0)), settings.waiting, settings.deadline_ms / 1e3)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        pool.start()
         service.start()
         yield
+        pool.close()
         service.close()
 
     app = FastAPI(
@@ -71,15 +92,20 @@ def create_app(path: FilePath, settings: ServingSettings, started: Started = lam
             CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["content-type"]
         )
 
+    async def posted(request: Request, work: Work) -> Response:
+        headers = dict(request.headers.raw)
+        text = await body.read(request, settings.read_s)
+        return _json(await pool.run(work, text, headers, wait_s=wait_s(headers)))
+
     @app.post("/v1/recommend", **_described(schemas.RecommendAnswer, schemas.RecommendRequest))
     async def recommend(request: Request) -> Response:
         """The k best items for a person, known or not; the list goes into the exposure log."""
-        return _json(await service.in_thread(service.recommend, await body.read(request, settings.read_s)))
+        return await posted(request, service.recommend)
 
     @app.post("/v1/recommend:batch", **_described(schemas.BatchAnswer, schemas.BatchRequest))
     async def recommend_batch(request: Request) -> Response:
         """Several requests of the kind of /v1/recommend, answered from one bundle, all or none."""
-        return _json(await service.in_thread(service.recommend_batch, await body.read(request, settings.read_s)))
+        return await posted(request, service.recommend_batch)
 
     @app.get("/v1/items/{item_id:anyid}/similar", **_described(schemas.SimilarAnswer))
     async def similar(
@@ -88,12 +114,12 @@ def create_app(path: FilePath, settings: ServingSettings, started: Started = lam
         domain: Annotated[str | None, Query(description="answer with items of this domain only")] = None,
     ) -> Response:
         """The items whose vectors point most nearly the same way."""
-        return _json(await service.in_thread(service.similar, item_id, k, domain))
+        return _json(await pool.run(service.similar, item_id, k, domain))
 
     @app.post("/v1/items:encode", **_described(schemas.EncodeAnswer, schemas.EncodeRequest))
     async def encode(request: Request) -> Response:
         """The vectors of brand-new items from their features, and the known items nearest to each."""
-        return _json(await service.in_thread(service.encode, await body.read(request, settings.read_s)))
+        return await posted(request, service.encode)
 
     @app.get("/v1/health/live", **_described(schemas.Live))
     async def live() -> Response:
@@ -116,7 +142,11 @@ def create_app(path: FilePath, settings: ServingSettings, started: Started = lam
         return Response(page(app.openapi(), f"{settings.root_path}/openapi.json"), media_type="text/html")
 
     app.openapi = lambda: _openapi(app, settings.root_path)  # type: ignore[method-assign]
-    return app
+    hot: dict[str, Work] = {"/v1/recommend": service.recommend, "/v1/recommend:batch": service.recommend_batch}
+    prefixes = {"", settings.root_path}
+    return Parts(
+        app, {(prefix + path).encode(): work for path, work in hot.items() for prefix in prefixes}, pool, service.leave
+    )
 
 
 class _AsRouted:

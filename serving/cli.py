@@ -1,42 +1,21 @@
 """`python -m recsys.serving`: listens, says so in one line on standard output, and stops without dropping a request."""
 
-import asyncio
 import json
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
-import uvicorn
 
 from recsys.bundle.bundle import Bundle
 from recsys.errors import RecsysError, SettingError
-from recsys.serving.app import create_app
+from recsys.serving.app import create_parts
+from recsys.serving.runtime.server import Server
 from recsys.serving.settings import ServingSettings
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, but a stop signal lets open connections end: it would reset those that are idle between two requests."""
-
-    def __init__(self, config: uvicorn.Config, drain_s: float) -> None:
-        super().__init__(config)
-        self._drain_s = drain_s
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
-        deadline = time.monotonic() + self._drain_s
-        while self.server_state.connections and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        await super().shutdown(sockets)
 
 
 def run(path: Path, settings: ServingSettings, *, until_stdin_closes: bool) -> None:
@@ -49,32 +28,14 @@ def run(path: Path, settings: ServingSettings, *, until_stdin_closes: bool) -> N
     def started(outcome: Bundle | Exception) -> None:
         if isinstance(outcome, Exception):
             failures.append(outcome)
-            server.should_exit = True
+            server.stop()
         else:
             print(json.dumps({"url": url, "bundle_id": outcome.bundle_id, "pid": os.getpid()}), flush=True)
 
-    app = create_app(path, settings, started)
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        loop="asyncio",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=settings.stop_s,
-    )
-    server = _Server(config, settings.drain_s)
-
-    def stop(*_: Any) -> None:
-        server.should_exit = True
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    parts = create_parts(path, settings, started)
+    server = Server(parts.app, parts.hot, parts.pool, settings, parts.leave)
     if until_stdin_closes:
-        threading.Thread(target=_read_to_end, args=(stop,), daemon=True).start()
+        threading.Thread(target=_read_to_end, args=(server.stop,), daemon=True).start()
     server.run([listener])
     if failures:
         raise failures[0]

@@ -49,11 +49,12 @@ class RecommendRequest(_Asked):
         None, description="of the person, in place of what is stored: {column: value}; only a two-tower model uses them"
     )
 
-    def question(self) -> Question:
-        """The same for `recsys.answers.respond`."""
+    def question(self, now: int) -> Question:
+        """The same for `recsys.answers.respond`. now: unix seconds."""
         history = [Event(event.item_id, event.timestamp, event.event) for event in self.history or ()]
         rules: dict[str, Any] = {"domain": self.domain, "deny": self.deny or (), "allow": self.allow}
-        return Question(self.user_id, history, self.k, **rules, features=self.features, reasons=self.reasons)
+        told: dict[str, Any] = {"now": now, "features": self.features, "reasons": self.reasons}
+        return Question(self.user_id, history, self.k, **rules, **told)
 
 
 class BatchRequest(_Asked):

@@ -1,37 +1,35 @@
-"""What the routes do: bounded work in threads, from the bytes of a request to the bytes of its answer."""
+"""What the routes do, from the bytes of a request to the bytes of its answer."""
 
-import asyncio
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import Any, NamedTuple
 
-import faiss
 import orjson
 
+from recsys.answers.exposure import Served, exposure_line, uuid7
 from recsys.answers.new_items import placed
-from recsys.answers.question import Suggestion
+from recsys.answers.question import Question, Suggestion
 from recsys.answers.respond import Answered, answer
 from recsys.answers.similar import similar
 from recsys.bundle.bundle import Bundle
 from recsys.errors import RequestError, SettingError
 from recsys.serving.body import parsed
-from recsys.serving.exposure import SCHEMA, ExposureLog
+from recsys.serving.exposure import ExposureLog
 from recsys.serving.problems import Problem
+from recsys.serving.runtime.protocol import Headers
 from recsys.serving.schemas import BatchRequest, EncodeRequest, RecommendRequest
 from recsys.serving.settings import ServingSettings
 from recsys.serving.state import Started, Store
 
+SHADOW = b"x-recsys-shadow"  # the header of a request that shall leave no trace
 _MODEL_KEYS = ("bundle_id", "space_id", "name", "kind", "dim", "metric", "counts", "index", "seen", "fallback")
 _LATER_KEYS = ("created", "versions", "lineage")
 
 
 class Service:
-    """The bundle, the exposure log and the threads; `start` and `close` bound their lives.
+    """The bundle and the exposure log; `start` and `close` bound their lives.
 
     started: called once, with the first bundle when it is served, else with what stands in the way.
     """
@@ -40,12 +38,9 @@ class Service:
         self._settings, self._started = settings, started
         self._store = Store(path, settings.poll_s, started)
         self._exposures: ExposureLog | None = None
-        self._threads = settings.threads or len(os.sched_getaffinity(0))
-        self._busy = 0
+        self._leaving = False
 
     def start(self) -> None:
-        # OpenMP keeps its thread count for each thread, so every one of the pool sets it.
-        self._pool = ThreadPoolExecutor(self._threads, "search", faiss.omp_set_num_threads, (1,))
         try:
             self._exposures = ExposureLog(self._settings.exposures)
         except SettingError as error:
@@ -53,34 +48,31 @@ class Service:
         else:
             self._store.start()
 
+    def leave(self) -> None:
+        """Readiness is refused from now on, so that nobody new comes; who comes is answered."""
+        self._leaving = True
+
     def close(self) -> None:
-        """Running requests end first, then the log is synced to the disk."""
-        self._pool.shutdown()
+        """No request may run any more; the log is synced to the disk."""
         if self._exposures is not None:
             self._store.close()
             self._exposures.close()
 
-    async def in_thread(self, work: Callable[..., bytes], *arguments: Any) -> bytes:
-        """The result of `work` in a thread of the pool; a Problem where too many requests wait already."""
-        if self._busy >= self._threads + self._settings.waiting:
-            detail = f"{self._busy} requests are being answered or wait; try again in a second."
-            raise Problem("overloaded", detail, headers={"Retry-After": "1"})
-        self._busy += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
-        finally:
-            self._busy -= 1
-
-    def recommend(self, body: bytes) -> bytes:
-        asked = parsed(body, RecommendRequest)
+    def recommend(self, body: bytes, headers: Headers) -> bytes:
+        began = time.perf_counter()
+        read, raw = parsed(body, RecommendRequest)
+        asked = _Asked(read.question(int(time.time())), raw.get("history"), began)
         bundle = self._bundle()
-        return _encoded(self._served(bundle, asked, self._answered(bundle, asked)))
+        return _encoded(self._served(bundle, asked, self._answered(bundle, asked), headers))
 
-    def recommend_batch(self, body: bytes) -> bytes:
-        asked = parsed(body, BatchRequest).requests
+    def recommend_batch(self, body: bytes, headers: Headers) -> bytes:
+        began, now = time.perf_counter(), int(time.time())
+        read, raw = parsed(body, BatchRequest)
+        histories = [one.get("history") for one in raw["requests"]]
+        every = [_Asked(one.question(now), told, began) for one, told in zip(read.requests, histories, strict=True)]
         bundle = self._bundle()
-        found = [self._answered(bundle, one, f"requests[{at}]: ") for at, one in enumerate(asked)]
-        answers = [self._served(bundle, one, answered) for one, answered in zip(asked, found, strict=True)]
+        found = [self._answered(bundle, one, f"requests[{at}]: ") for at, one in enumerate(every)]
+        answers = [self._served(bundle, one, answered, headers) for one, answered in zip(every, found, strict=True)]
         return _encoded({"answers": answers})
 
     def similar(self, item_id: str, k: int, domain: str | None) -> bytes:
@@ -91,8 +83,8 @@ class Service:
             raise Problem.of(error) from None
         return _encoded({"bundle_id": bundle.bundle_id, "item_id": item_id, "items": _shown(found)})
 
-    def encode(self, body: bytes) -> bytes:
-        asked = parsed(body, EncodeRequest)
+    def encode(self, body: bytes, headers: Headers) -> bytes:
+        asked, _ = parsed(body, EncodeRequest)
         bundle = self._bundle()
         try:
             found = placed(bundle, [item.features for item in asked.items], asked.k)
@@ -111,6 +103,8 @@ class Service:
         return _encoded({**essentials, "domains": sorted(bundle.catalogue.domains), "swap": asdict(self._store.swap)})
 
     def ready(self) -> bytes:
+        if self._leaving:
+            raise Problem("draining", "The service is about to stop; ask another one.")
         bundle = self._bundle()
         assert self._exposures is not None  # a bundle is loaded only after the log is open
         tally = asdict(self._exposures.tally)
@@ -125,31 +119,22 @@ class Service:
             raise Problem("not_ready", detail, headers={"Retry-After": "1"})
         return bundle
 
-    def _answered(self, bundle: Bundle, asked: RecommendRequest, where: str = "") -> Answered:
+    def _answered(self, bundle: Bundle, asked: "_Asked", where: str = "") -> Answered:
         try:
-            return answer(bundle, asked.question())
+            return answer(bundle, asked.question)
         except RequestError as error:
             raise Problem.of(error, where) from None
 
-    def _served(self, bundle: Bundle, asked: RecommendRequest, answered: Answered) -> dict[str, Any]:
+    def _served(self, bundle: Bundle, asked: "_Asked", answered: Answered, headers: Headers) -> dict[str, Any]:
         """The answer, after its line is in the exposure log."""
-        request_id = uuid4().hex
-        line = {
-            "schema": SCHEMA,
-            "event_id": uuid4().hex,
-            "request_id": request_id,
-            "time_ms": time.time_ns() // 1_000_000,
-            "user_id": asked.user_id,
-            "experiment": None,
-            "arm": None,
-            "bundle_id": bundle.bundle_id,
-            "source": answered.source,
-            "items": answered.item_ids,
-            "scores": answered.scores,
-            "propensity": None,
-        }
+        time_ms = time.time_ns() // 1_000_000
+        request_id = uuid7(time_ms)
         assert self._exposures is not None
-        self._exposures.append(_encoded(line) + b"\n")
+        if SHADOW not in headers and self._exposures.open:
+            ms = round((time.perf_counter() - asked.began) * 1e3, 3)
+            self._exposures.append(
+                lambda seq: exposure_line(Served(seq, request_id, time_ms, ms), asked.question, asked.history, answered)
+            )
         return {
             "request_id": request_id,
             "bundle_id": bundle.bundle_id,
@@ -159,6 +144,14 @@ class Service:
             "ignored": answered.ignored,
             "ignored_features": answered.ignored_features,
         }
+
+
+class _Asked(NamedTuple):
+    """A question with its moment, the brought events as they came, and when its work began (`time.perf_counter`)."""
+
+    question: Question
+    history: Sequence[Mapping[str, Any]] | None
+    began: float
 
 
 def _without_paths(value: Any) -> Any:

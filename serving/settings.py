@@ -27,11 +27,17 @@ class ServingSettings(Settings):
     )
     threads: int = Field(0, ge=0, description="requests searched at a time; 0 = one for each core, a search fills one")
     waiting: int = Field(
-        64, ge=0, description="requests that may wait for a thread; more get 503, since long queues take seconds"
+        16, ge=0, description="requests that may wait for a thread; more get 429, since long queues take seconds"
+    )
+    deadline_ms: int = Field(
+        1_000, ge=1, description="milliseconds a request may wait for a thread; a header of the caller may say less"
     )
     read_s: float = Field(10.0, gt=0, description="seconds in which a body must arrive; frees what a dead client holds")
     keep_alive_s: int = Field(75, ge=1, description="seconds an idle connection stays; longer than proxies keep theirs")
+    lame_duck_s: float = Field(
+        3.0, ge=0, description="seconds after SIGTERM in which readiness is refused and connections are still taken"
+    )
     drain_s: float = Field(
-        0.5, ge=0, description="seconds after a stop signal in which open connections are still answered, then closed"
+        0.5, ge=0, description="seconds after that in which open connections are still answered, then closed"
     )
     stop_s: int = Field(10, ge=1, description="seconds after which a request that still runs is given up at the end")

@@ -150,6 +150,20 @@ def test_not_ready_before_the_first_bundle(tmp_path: Path) -> None:
         wait_for(lambda: ask("GET", "/v1/health/ready")[0] == 200)
 
 
+def test_who_comes_before_balancers_have_turned_away_is_answered(tmp_path: Path) -> None:
+    """For a while after SIGTERM readiness is refused, and new connections are still taken."""
+    published(tmp_path / "bundles")
+    with running(tmp_path / "bundles", tmp_path / "log", "--lame-duck-s", "1.5") as service:
+        os.kill(service.pid, signal.SIGTERM)
+        wait_for(lambda: service.ask("GET", "/v1/health/ready").status == 503, 1)
+        assert service.ask("GET", "/v1/health/ready").json["code"] == "draining"
+        assert service.ask("GET", "/v1/health/live").status == 200
+        assert service.recommend(user_id="u1")["items"]  # on a new connection
+        assert service.process.wait(10) == 0
+        with pytest.raises(ConnectionRefusedError):
+            service.recommend()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_drops_no_request(tmp_path: Path, number: signal.Signals) -> None:
     published(tmp_path / "bundles")
@@ -188,10 +202,10 @@ def test_a_half_written_line_is_lost_alone(tmp_path: Path, monkeypatch: pytest.M
     write = os.write
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda file, text: write(file, text[:3]))
-        log.append(b'{"a": 1}\n')
+        log.append(lambda _: b'{"a": 1}\n')
     assert (log.tally.written, log.tally.lost) == (0, 1)
     assert log.tally.error
-    log.append(b'{"b": 2}\n')
+    log.append(lambda _: b'{"b": 2}\n')
     assert (log.tally.written, log.tally.lost, log.tally.error) == (1, 1, None)
     log.close()
     assert (tmp_path / "deep" / "log").read_text().splitlines() == ['{"a', '{"b": 2}']
