@@ -190,7 +190,7 @@ class Exposures(BaseModel):
 class Ready(BaseModel):
     """A bundle is loaded and answers are given."""
 
-    status: str
+    status: str = Field(description="ready; degraded where a bundle that should serve does not, and others go on")
     bundle_id: str
     exposures: Exposures
 
@@ -202,6 +202,20 @@ class Swap(BaseModel):
     bundle_id: str | None
     since: int
     error: str | None
+
+
+class DeploymentAnswer(BaseModel):
+    """Which bundles answer: the champion, the one before it, the shadow, and those of arms by experiment.
+
+    quarantined: those of them that do not serve, and why. etag: changes with the rest.
+    """
+
+    champion: str
+    previous: str | None
+    shadow: str | None
+    arms: dict[str, dict[str, str]]
+    etag: str
+    quarantined: dict[str, str]
 
 
 class ModelAnswer(BaseModel):
@@ -223,6 +237,7 @@ class ModelAnswer(BaseModel):
     created: str
     versions: dict[str, str]
     lineage: dict[str, Any]
+    deployment: DeploymentAnswer
     swap: Swap
 
 

@@ -21,7 +21,7 @@ from recsys.serving.problems import Problem
 from recsys.serving.runtime.protocol import Headers
 from recsys.serving.schemas import BatchRequest, EncodeRequest, RecommendRequest
 from recsys.serving.settings import ServingSettings
-from recsys.serving.state import Started, Store
+from recsys.serving.state import Live, Started, Store
 
 SHADOW = b"x-recsys-shadow"  # the header of a request that shall leave no trace
 _MODEL_KEYS = ("bundle_id", "space_id", "name", "kind", "dim", "metric", "counts", "index", "seen", "fallback")
@@ -62,7 +62,7 @@ class Service:
         began = time.perf_counter()
         read, raw = parsed(body, RecommendRequest)
         asked = _Asked(read.question(int(time.time())), raw.get("history"), began)
-        bundle = self._bundle()
+        bundle = self._bundle(headers)
         return _encoded(self._served(bundle, asked, self._answered(bundle, asked), headers))
 
     def recommend_batch(self, body: bytes, headers: Headers) -> bytes:
@@ -70,13 +70,13 @@ class Service:
         read, raw = parsed(body, BatchRequest)
         histories = [one.get("history") for one in raw["requests"]]
         every = [_Asked(one.question(now), told, began) for one, told in zip(read.requests, histories, strict=True)]
-        bundle = self._bundle()
+        bundle = self._bundle(headers)
         found = [self._answered(bundle, one, f"requests[{at}]: ") for at, one in enumerate(every)]
         answers = [self._served(bundle, one, answered, headers) for one, answered in zip(every, found, strict=True)]
         return _encoded({"answers": answers})
 
     def similar(self, item_id: str, k: int, domain: str | None) -> bytes:
-        bundle = self._bundle()
+        bundle = self._live().champion
         try:
             found = similar(bundle, item_id, k, domain)
         except RequestError as error:
@@ -85,7 +85,7 @@ class Service:
 
     def encode(self, body: bytes, headers: Headers) -> bytes:
         asked, _ = parsed(body, EncodeRequest)
-        bundle = self._bundle()
+        bundle = self._bundle(headers)
         try:
             found = placed(bundle, [item.features for item in asked.items], asked.k)
         except RequestError as error:
@@ -97,27 +97,37 @@ class Service:
         return _encoded({"bundle_id": bundle.bundle_id, "space_id": bundle.manifest["space_id"], "items": items})
 
     def model(self) -> bytes:
-        bundle = self._bundle()
-        essentials = {key: bundle.manifest[key] for key in (*_MODEL_KEYS, *_LATER_KEYS)}
+        live = self._live()
+        manifest = live.champion.manifest
+        essentials = {key: manifest[key] for key in (*_MODEL_KEYS, *_LATER_KEYS)}
         essentials["lineage"] = _without_paths(essentials["lineage"])
-        return _encoded({**essentials, "domains": sorted(bundle.catalogue.domains), "swap": asdict(self._store.swap)})
+        domains = sorted(live.champion.catalogue.domains)
+        deployment = {**asdict(live.deployment), "etag": live.deployment.etag, "quarantined": live.quarantined}
+        swap = asdict(self._store.swap)
+        return _encoded({**essentials, "domains": domains, "deployment": deployment, "swap": swap})
 
     def ready(self) -> bytes:
         if self._leaving:
             raise Problem("draining", "The service is about to stop; ask another one.")
-        bundle = self._bundle()
+        live = self._live()
         assert self._exposures is not None  # a bundle is loaded only after the log is open
         tally = asdict(self._exposures.tally)
-        return _encoded({"status": "ready", "bundle_id": bundle.bundle_id, "exposures": tally})
+        status = "degraded" if self._store.swap.state == "failed" or live.quarantined else "ready"
+        return _encoded({"status": status, "bundle_id": live.champion.bundle_id, "exposures": tally})
 
-    def _bundle(self) -> Bundle:
-        """The bundle to answer from; whoever holds it may go on with it while another is swapped in."""
-        bundle = self._store.bundle
-        if bundle is None:
+    def _live(self) -> Live:
+        """What is served; whoever takes a bundle from it may go on with it while another is swapped in."""
+        live = self._store.live
+        if live is None:
             error = self._store.swap.error
             detail = f"No bundle is loaded: {error}" if error else "The first bundle is being verified; try again."
             raise Problem("not_ready", detail, headers={"Retry-After": "1"})
-        return bundle
+        return live
+
+    def _bundle(self, headers: Headers) -> Bundle:
+        """The one bundle that answers a request."""
+        live = self._live()
+        return live.shadow if SHADOW in headers else live.champion
 
     def _answered(self, bundle: Bundle, asked: "_Asked", where: str = "") -> Answered:
         try:
