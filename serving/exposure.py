@@ -34,11 +34,12 @@ class Tally:
 class ExposureLog:
     """An open log. A failing disk never raises: lines are counted as lost and the first loss is logged."""
 
-    def __init__(self, setting: Path) -> None:
+    def __init__(self, setting: Path, lost: Callable[[], None] = lambda: None) -> None:
         """Opens the file, makes its folder, ends a line that a crash left torn. Raises SettingError where it cannot.
 
-        setting: a file, `-` for standard output, or `off` for no log at all.
+        setting: a file, `-` for standard output, or `off` for no log at all. lost: called for each line that is lost.
         """
+        self._lost = lost
         self.tally = Tally()
         self._numbers = count(1)
         self._lock, self._wake, self._pending, self._closing = threading.Lock(), threading.Event(), 0, False
@@ -81,6 +82,8 @@ class ExposureLog:
             _log.error("exposure log: %s; answers are still given, lost lines are counted", error.strerror)
         self.tally.error = error.strerror
         self.tally.lost += lost
+        if lost:
+            self._lost()
 
     def _sync_until_closed(self) -> None:
         while not self._closing:

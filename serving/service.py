@@ -1,5 +1,6 @@
 """What the routes do, from the bytes of a request to the bytes of its answer."""
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from recsys.errors import RequestError, SettingError
 from recsys.serving.body import parsed
 from recsys.serving.exposure import ExposureLog
 from recsys.serving.problems import Problem
+from recsys.serving.runtime.metrics import Metrics
 from recsys.serving.runtime.protocol import Headers
 from recsys.serving.schemas import BatchRequest, EncodeRequest, RecommendRequest
 from recsys.serving.settings import ServingSettings
@@ -34,19 +36,30 @@ class Service:
     started: called once, with the first bundle when it is served, else with what stands in the way.
     """
 
-    def __init__(self, path: Path, settings: ServingSettings, started: Started) -> None:
-        self._settings, self._started = settings, started
-        self._store = Store(path, settings.poll_s, started)
+    def __init__(
+        self, path: Path, settings: ServingSettings, started: Started, metrics: Metrics, shared: Path | None
+    ) -> None:
+        self._settings, self._told, self._metrics = settings, started, metrics
+        self._store = Store(path, settings.poll_s, self._started, metrics.count_swap, shared)
+        self._first = threading.Event()
         self._exposures: ExposureLog | None = None
         self._leaving = False
 
     def start(self) -> None:
         try:
-            self._exposures = ExposureLog(self._settings.exposures)
+            self._exposures = ExposureLog(self._settings.exposures, self._metrics.count_lost_line)
         except SettingError as error:
             self._started(error)
         else:
             self._store.start()
+
+    def _started(self, outcome: Bundle | Exception) -> None:
+        self._told(outcome)
+        self._first.set()
+
+    def wait_for_first(self) -> None:
+        """Until the first bundle is served, or something stands in its way."""
+        self._first.wait()
 
     def leave(self) -> None:
         """Readiness is refused from now on, so that nobody new comes; who comes is answered."""
@@ -145,6 +158,7 @@ class Service:
             self._exposures.append(
                 lambda seq: exposure_line(Served(seq, request_id, time_ms, ms), asked.question, asked.history, answered)
             )
+        self._metrics.count_list(answered.source, short=len(answered.items) < asked.question.k)
         return {
             "request_id": request_id,
             "bundle_id": bundle.bundle_id,

@@ -12,6 +12,13 @@ class ServingSettings(Settings):
 
     host: str = Field("127.0.0.1", description="address to listen on; loopback, since the service asks for no password")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one and prints it")
+    workers: int = Field(1, ge=1, le=256, description="processes that answer; SIGHUP replaces them one by one")
+    admin_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="port of GET /metrics, for those who watch it; 0 picks a free one; none if unset",
+    )
     poll_s: float = Field(1.0, gt=0, description="seconds between looks at the pointer; one small read, so it is cheap")
     exposures: Path = Field(
         Path("mlruns/exposures.jsonl"),

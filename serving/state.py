@@ -16,6 +16,7 @@ from pathlib import Path
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.deployment import FILE, Deployment
 from recsys.bundle.root import POINTER, deployment_of
+from recsys.durable import locked
 from recsys.errors import BundleError
 
 _log = logging.getLogger("serving")
@@ -76,13 +77,21 @@ class Store:
 
     A roll back is a deployment that names an earlier bundle. A bundle that failed is tried again when the pointer or
     the deployment is written again. started: called once, after the first attempt, with the champion or what stands in
-    the way.
+    the way. count: told how each attempt went. shared: a folder in which several processes tell each other what they
+    verified, so that it is done once.
     """
 
-    def __init__(self, path: Path, poll_s: float, started: Started) -> None:
+    def __init__(
+        self,
+        path: Path,
+        poll_s: float,
+        started: Started,
+        count: Callable[[str], None] = lambda outcome: None,
+        shared: Path | None = None,
+    ) -> None:
         self.live: Live | None = None
         self.swap = Swap("loading")
-        self._path, self._poll_s, self._started = path, poll_s, started
+        self._path, self._poll_s, self._started, self._count, self._shared = path, poll_s, started, count, shared
         self._seen: object = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="bundles", daemon=True)
@@ -130,16 +139,27 @@ class Store:
         if self.live is None or wanted.champion != self.live.deployment.champion:
             _log.info("serving bundle %s", wanted.champion)
         self.live = Live(wanted, kept, failed)
+        self._count("quarantined" if failed else "serving")
         self.swap = Swap("serving", wanted.champion)
         return None
 
     def _opened(self, folder: Path) -> Bundle:
         """A verified bundle, warm. The first is verified here; later ones aside, while requests are answered."""
         if self.live is not None:
-            _check_aside(folder)
+            self._check(folder)
         bundle = load(folder, verified=self.live is not None)
         _ = bundle.norms  # computed here, not in the first request that needs it
         return bundle
+
+    def _check(self, folder: Path) -> None:
+        if self._shared is None:
+            return _check_aside(folder)
+        done = self._shared / f"{folder.name}.verified"
+        with locked(self._shared / f"{folder.name}.lock"):
+            if not done.exists():
+                _check_aside(folder)
+                done.touch()
+        return None
 
     def _stamp(self) -> list[tuple[int, int]]:
         """Changes whenever the pointer or the deployment is written."""
@@ -148,6 +168,7 @@ class Store:
 
     def _fail(self, bundle_id: str | None, error: Exception, seen: object) -> Exception:
         self._seen, self.swap = seen, Swap("failed", bundle_id, _sentence(error))
+        self._count("failed")
         if self.live is not None:
             _log.error("keeping bundle %s: %s", self.live.deployment.champion, self.swap.error)
         return BundleError(str(self.swap.error))

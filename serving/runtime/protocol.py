@@ -6,6 +6,7 @@ the connection. All others (other routes, queries, chunked or large or slow bodi
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 from starlette.responses import Response
@@ -13,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from recsys.serving.body import refuse_other_media
 from recsys.serving.problems import Problem, fault
+from recsys.serving.runtime.metrics import Metrics
 from recsys.serving.runtime.pool import Pool, wait_s
 from recsys.serving.schemas import MAX_BODY_BYTES
 
@@ -30,19 +32,20 @@ class _NoEvent:
 class _Direct:
     """A request on the short way, as uvicorn's protocol sees those that it answers itself."""
 
-    __slots__ = ("disconnected", "keep_alive", "response_complete")
+    __slots__ = ("disconnected", "keep_alive", "response_complete", "route", "since")
     message_event = _NoEvent()
 
-    def __init__(self, keep_alive: bool) -> None:
-        self.keep_alive, self.response_complete, self.disconnected = keep_alive, False, False
+    def __init__(self, route: str, keep_alive: bool) -> None:
+        self.route, self.keep_alive, self.since = route, keep_alive, perf_counter()
+        self.response_complete = self.disconnected = False
 
 
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, *arguments: Any, hot: Hot, pool: Pool, **named: Any) -> None:
+    def __init__(self, *arguments: Any, hot: Hot, pool: Pool, metrics: Metrics, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._hot, self._pool = hot, pool
+        self._hot, self._pool, self._metrics = hot, pool, metrics
         self._work: Work | None = None  # of the request that is being read, where it may go the short way
         self._body = b""
 
@@ -83,7 +86,7 @@ class Protocol(HttpToolsProtocol):
         if (work := self._work) is None:
             return super().on_message_complete()
         self._work = None
-        cycle: Any = _Direct(self.parser.should_keep_alive())
+        cycle: Any = _Direct(self.url.decode(), self.parser.should_keep_alive())
         self.cycle = cycle
         try:
             refuse_other_media(headers)
@@ -106,10 +109,11 @@ class Protocol(HttpToolsProtocol):
         if isinstance(outcome, bytes):
             status, head = 200, b"content-length: %d\r\ncontent-type: application/json\r\n" % len(outcome)
         else:
-            problem = outcome if isinstance(outcome, Problem) else fault("POST", self.url.decode(), outcome)
+            problem = outcome if isinstance(outcome, Problem) else fault("POST", cycle.route, outcome)
             response: Response = problem.response()
             status, outcome = response.status_code, bytes(response.body)
             head = b"".join(b"%s: %s\r\n" % header for header in response.raw_headers)
+        self._metrics.count_request("POST", cycle.route, status, perf_counter() - cycle.since)
         parts = [STATUS_LINE[status], *(b"%s: %s\r\n" % header for header in self.server_state.default_headers), head]
         if not cycle.keep_alive and _CLOSE not in self.server_state.default_headers:
             parts.append(b"connection: close\r\n")

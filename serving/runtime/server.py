@@ -9,10 +9,9 @@ from functools import partial
 from typing import Any, cast
 
 import uvicorn
-from fastapi import FastAPI
 
-from recsys.serving.runtime.pool import Pool
-from recsys.serving.runtime.protocol import Hot, Protocol
+from recsys.serving.app import Parts
+from recsys.serving.runtime.protocol import Protocol
 from recsys.serving.settings import ServingSettings
 
 _CLOSE = (b"connection", b"close")
@@ -28,15 +27,13 @@ class Server(uvicorn.Server):
     SIGTERM takes all of them; SIGINT, a closed standard input and `stop` leave the first one out.
     """
 
-    def __init__(
-        self, app: FastAPI, hot: Hot, pool: Pool, settings: ServingSettings, leave: Callable[[], None]
-    ) -> None:
+    def __init__(self, parts: Parts, settings: ServingSettings) -> None:
         config = uvicorn.Config(
-            app,
-            http=cast(Any, partial(Protocol, hot=hot, pool=pool)),
+            parts.app,
+            http=cast(Any, partial(Protocol, hot=parts.hot, pool=parts.pool, metrics=parts.metrics)),
             loop="uvloop",
             ws="none",
-            lifespan="on",
+            lifespan="off",  # of the parts, which begin before the door is opened and end after it is closed
             log_config=None,
             access_log=False,
             server_header=False,
@@ -45,7 +42,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=settings.stop_s,
         )
         super().__init__(config)
-        self._leave, self._lame_duck_s, self._drain_s = leave, settings.lame_duck_s, settings.drain_s
+        self._parts, self._settings = parts, settings
         self._at_once = False
 
     def stop(self) -> None:
@@ -58,14 +55,23 @@ class Server(uvicorn.Server):
         else:
             self.stop()
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """One of several workers takes connections once it can answer them; one alone says that it is not ready yet."""
+        self._parts.start()
+        if self._settings.workers > 1:
+            await asyncio.to_thread(self._parts.service.wait_for_first)
+        await super().startup([] if self.should_exit else sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._leave()
-        await self._wait(self._lame_duck_s, lambda: self._at_once)
+        if not self._at_once:
+            self._parts.service.leave()
+            await self._wait(self._settings.lame_duck_s, lambda: self._at_once)
         for server in self.servers:
             server.close()
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
-        await self._wait(self._drain_s, lambda: not self.server_state.connections)
+        await self._wait(self._settings.drain_s, lambda: not self.server_state.connections)
         await super().shutdown(sockets)
+        self._parts.close()
 
     async def _wait(self, seconds: float, over: Callable[[], bool]) -> None:
         deadline = time.monotonic() + seconds

@@ -87,6 +87,7 @@ class Running:
     bundle_id: str
     pid: int
     exposures: Path
+    admin: str | None = None
 
     def connection(self, timeout: float = 20) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(str(urlsplit(self.url).netloc), timeout=timeout)

@@ -32,7 +32,7 @@ def served(folder: Path, **settings: object) -> Iterator[tuple[Server, tuple[str
     ready = threading.Event()
     given = ServingSettings(exposures=folder / "log", lame_duck_s=0, **settings)  # type: ignore[arg-type]
     parts = create_parts(folder / "bundles", given, lambda _: ready.set())
-    server = Server(parts.app, parts.hot, parts.pool, given, parts.leave)
+    server = Server(parts, given)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

@@ -29,7 +29,7 @@ from tests.helpers.service_inside import in_process
 
 pytestmark = pytest.mark.slow
 
-FORBIDDEN = ("torch", "pandas", "mlflow", "numba", "scipy", "sklearn")
+FORBIDDEN = ("torch", "pandas", "mlflow", "numba", "scipy", "sklearn", "pyarrow")
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
