@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import orjson
 
 from recsys.answers.exposure import Served, exposure_line, uuid7
-from recsys.answers.new_items import placed
 from recsys.answers.question import Question, Suggestion
 from recsys.answers.respond import Answered, answer
 from recsys.answers.similar import similar
@@ -97,6 +96,8 @@ class Service:
         return _encoded({"bundle_id": bundle.bundle_id, "item_id": item_id, "items": _shown(found)})
 
     def encode(self, body: bytes, headers: Headers) -> bytes:
+        from recsys.answers.new_items import placed  # pyarrow comes with it, and few services are asked this
+
         asked, _ = parsed(body, EncodeRequest)
         bundle = self._bundle(headers)
         try:
