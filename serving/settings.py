@@ -34,7 +34,7 @@ class ServingSettings(Settings):
     )
     threads: int = Field(0, ge=0, description="requests searched at a time; 0 = one for each core, a search fills one")
     waiting: int = Field(
-        16, ge=0, description="requests that may wait for a thread; more get 429, since long queues take seconds"
+        8, ge=0, description="requests that may wait for a thread; more get 429, since long queues take seconds"
     )
     deadline_ms: int = Field(
         1_000, ge=1, description="milliseconds a request may wait for a thread; a header of the caller may say less"

@@ -12,7 +12,10 @@ import faiss
 from recsys.serving.problems import Problem
 
 Done = Callable[[bytes | Exception], None]
-_RETRY = {"Retry-After": "1"}
+OVERLOADED = Problem(
+    "overloaded", "As many requests as may wait do so already; try again in a second.", headers={"Retry-After": "1"}
+)
+LATE = Problem("overloaded", "The request waited longer than its caller waits.", headers={"Retry-After": "1"})
 _TIMEOUT = b"x-request-timeout-ms"
 
 
@@ -51,14 +54,18 @@ class Pool:
         for thread in self._threads:
             thread.join()
 
+    @property
+    def full(self) -> bool:
+        """Whether one more request would be too many."""
+        return self.busy >= self._limit
+
     def submit(self, done: Done, work: Callable[..., bytes], *arguments: Any, wait_s: float | None = None) -> None:
         """Lets a thread work, whose outcome, or the error in its place, is given to `done` in the running loop.
 
         wait_s: seconds that its caller waits, where it says so. Raises a Problem at once where too many wait.
         """
-        if self.busy >= self._limit:
-            detail = f"{self.busy} requests are being answered or wait; try again in a second."
-            raise Problem("overloaded", detail, headers=_RETRY)
+        if self.full:
+            raise OVERLOADED.with_traceback(None)
         self.busy += 1
         begin_by = time.monotonic() + (self._deadline_s if wait_s is None else min(wait_s, self._deadline_s))
         self._jobs.put(_Job(asyncio.get_running_loop(), done, begin_by, work, arguments))
@@ -83,9 +90,7 @@ class Pool:
         while (job := self._jobs.get()) is not None:
             outcome: bytes | Exception
             try:
-                if time.monotonic() > job.begin_by:
-                    raise Problem("overloaded", "The request waited longer than its caller waits.", headers=_RETRY)
-                outcome = job.work(*job.arguments)
+                outcome = LATE if time.monotonic() > job.begin_by else job.work(*job.arguments)
             except Exception as error:
                 outcome = error
             job.loop.call_soon_threadsafe(self._settle, job.done, outcome)

@@ -9,13 +9,12 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from recsys.serving.body import refuse_other_media
 from recsys.serving.problems import Problem, fault
 from recsys.serving.runtime.metrics import Metrics
-from recsys.serving.runtime.pool import Pool, wait_s
+from recsys.serving.runtime.pool import OVERLOADED, Pool, wait_s
 from recsys.serving.schemas import MAX_BODY_BYTES
 
 Headers = Mapping[bytes, bytes]  # names in lower case; of one that comes twice, the last
@@ -88,6 +87,8 @@ class Protocol(HttpToolsProtocol):
         self._work = None
         cycle: Any = _Direct(self.url.decode(), self.parser.should_keep_alive())
         self.cycle = cycle
+        if self._pool.full:  # said before anything is read
+            return self._answer(cycle, OVERLOADED)
         try:
             refuse_other_media(headers)
             self._pool.submit(partial(self._answer, cycle), work, self._body, headers, wait_s=wait_s(headers))
@@ -110,9 +111,7 @@ class Protocol(HttpToolsProtocol):
             status, head = 200, b"content-length: %d\r\ncontent-type: application/json\r\n" % len(outcome)
         else:
             problem = outcome if isinstance(outcome, Problem) else fault("POST", cycle.route, outcome)
-            response: Response = problem.response()
-            status, outcome = response.status_code, bytes(response.body)
-            head = b"".join(b"%s: %s\r\n" % header for header in response.raw_headers)
+            status, head, outcome = _OVERLOADED if problem is OVERLOADED else _refusal(problem)
         self._metrics.count_request("POST", cycle.route, status, perf_counter() - cycle.since)
         parts = [STATUS_LINE[status], *(b"%s: %s\r\n" % header for header in self.server_state.default_headers), head]
         if not cycle.keep_alive and _CLOSE not in self.server_state.default_headers:
@@ -122,3 +121,13 @@ class Protocol(HttpToolsProtocol):
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+
+def _refusal(problem: Problem) -> tuple[int, bytes, bytes]:
+    """(status, lines of the head, body) of a problem."""
+    response = problem.response()
+    head = b"".join(b"%s: %s\r\n" % header for header in response.raw_headers)
+    return response.status_code, head, bytes(response.body)
+
+
+_OVERLOADED = _refusal(OVERLOADED)  # many are told it at a time
