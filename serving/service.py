@@ -39,7 +39,7 @@ class Service:
         self, path: Path, settings: ServingSettings, started: Started, metrics: Metrics, shared: Path | None
     ) -> None:
         self._settings, self._told, self._metrics = settings, started, metrics
-        self._store = Store(path, settings.poll_s, self._started, metrics.count_swap, shared)
+        self._store = Store(path, settings.poll_s, self._started, metrics.count_swap, shared, settings.idle_check_s)
         self._first = threading.Event()
         self._exposures: ExposureLog | None = None
         self._leaving = False

@@ -20,6 +20,9 @@ class ServingSettings(Settings):
         description="port of GET /metrics, for those who watch it; 0 picks a free one; none if unset",
     )
     poll_s: float = Field(1.0, gt=0, description="seconds between looks at the pointer; one small read, so it is cheap")
+    idle_check_s: float = Field(
+        20.0, ge=0, description="seconds in which a new bundle is verified by the processors' idle time alone"
+    )
     exposures: Path = Field(
         Path("mlruns/exposures.jsonl"),
         description="file to append served lists to, below RECSYS_HOME or here; - = standard output, off = none",

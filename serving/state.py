@@ -24,7 +24,10 @@ _PATIENCE_S = 1.0
 _FAULT = 3  # exit status of a check that found the bundle wanting
 _CHECK = f"""
 import os, sys
-os.nice(5)
+if sys.argv[2] == "idle":
+    os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 from pathlib import Path
 from recsys.bundle.bundle import load
 try:
@@ -78,7 +81,7 @@ class Store:
     A roll back is a deployment that names an earlier bundle. A bundle that failed is tried again when the pointer or
     the deployment is written again. started: called once, after the first attempt, with the champion or what stands in
     the way. count: told how each attempt went. shared: a folder in which several processes tell each other what they
-    verified, so that it is done once.
+    verified, so that it is done once. idle_check_s: seconds in which a bundle is verified by what processors have left.
     """
 
     def __init__(
@@ -88,10 +91,12 @@ class Store:
         started: Started,
         count: Callable[[str], None] = lambda outcome: None,
         shared: Path | None = None,
+        idle_check_s: float = 0.0,
     ) -> None:
         self.live: Live | None = None
         self.swap = Swap("loading")
         self._path, self._poll_s, self._started, self._count, self._shared = path, poll_s, started, count, shared
+        self._idle_check_s = idle_check_s
         self._seen: object = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="bundles", daemon=True)
@@ -153,11 +158,11 @@ class Store:
 
     def _check(self, folder: Path) -> None:
         if self._shared is None:
-            return _check_aside(folder)
+            return _check_aside(folder, self._idle_check_s)
         done = self._shared / f"{folder.name}.verified"
         with locked(self._shared / f"{folder.name}.lock"):
             if not done.exists():
-                _check_aside(folder)
+                _check_aside(folder, self._idle_check_s)
                 done.touch()
         return None
 
@@ -174,14 +179,22 @@ class Store:
         return BundleError(str(self.swap.error))
 
 
-def _check_aside(folder: Path) -> None:
-    """Verifies a bundle and replays its golden queries in a process of low priority, which takes neither the
-    interpreter's lock nor memory of this one, and little of the processors while requests want them."""
-    command = [sys.executable, "-P", "-c", _CHECK, str(folder)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise BundleError(said[-1] if said else f"{folder}: the check ended with status {done.returncode}.")
+def _check_aside(folder: Path, idle_s: float) -> None:
+    """Verifies a bundle and replays its golden queries in a process of its own, which takes neither the interpreter's
+    lock nor memory of this one. For `idle_s` seconds it takes only the time that processors have left; where that does
+    not suffice, it is begun again as a process like any other, so that a busy machine swaps, too."""
+    for claim, patience_s in [("idle", idle_s), ("share", None)][not idle_s :]:
+        command = [sys.executable, "-P", "-c", _CHECK, str(folder), claim]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=patience_s
+            )
+        except subprocess.TimeoutExpired:
+            continue
+        if done.returncode:
+            said = done.stderr.strip().splitlines()
+            raise BundleError(said[-1] if said else f"{folder}: the check ended with status {done.returncode}.")
+        return
 
 
 def _sentence(error: Exception) -> str:

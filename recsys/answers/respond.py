@@ -76,7 +76,10 @@ class Answered:
 
 def _reason_json(reason: Reason) -> bytes:
     """The members of a JSON object that say the reason, and its end."""
-    return _NO_REASON if reason is NOTHING else orjson.dumps(reason._asdict())[1:]
+    if reason is NOTHING:
+        return _NO_REASON
+    text, code, because, like = reason
+    return orjson.dumps({"reason": text, "reason_code": code, "because": because, "like": like})[1:]
 
 
 def respond(bundle: Bundle, question: Question) -> Reply:

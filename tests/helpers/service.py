@@ -26,7 +26,7 @@ from recsys.ids import IdMap
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.ranker import order_of
 
-QUICK = ("--port", "0", "--poll-s", "0.1", "--lame-duck-s", "0.2")
+QUICK = ("--port", "0", "--poll-s", "0.1", "--lame-duck-s", "0.2", "--idle-check-s", "0")
 REPOSITORY = Path(__file__).parents[2]
 ODD_IDS = ["a/b", "/lead/", "ü é", "100%", "x/similar", "two\nlines", "?q#f", "007", "日本", "%2F"]
 ITEMS = ODD_IDS + [f"i{number}" for number in range(len(ODD_IDS), 60)]

@@ -141,7 +141,7 @@ def test_the_old_bundle_goes_with_its_last_request(tmp_path: Path) -> None:
 
 
 def test_not_ready_before_the_first_bundle(tmp_path: Path) -> None:
-    app = create_app(tmp_path / "nothing", ServingSettings(poll_s=0.05, exposures=tmp_path / "log"))
+    app = create_app(tmp_path / "nothing", ServingSettings(poll_s=0.05, exposures=tmp_path / "log", idle_check_s=0))
     with in_process(app) as ask:
         for method, path in (("GET", "/v1/health/ready"), ("GET", "/v1/model"), ("POST", "/v1/recommend")):
             wait_for(lambda method=method, path=path: "neither" in ask(method, path)[1])  # type: ignore[misc]
