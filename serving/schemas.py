@@ -110,7 +110,7 @@ class RecommendAnswer(BaseModel):
         json_schema_extra={
             "examples": [
                 {
-                    "request_id": "0f8fad5bd9cb469fa16570867728950e",
+                    "request_id": "019ab6c1-3f14-7c2e-9d0b-4f7a1c55e2b8",
                     "bundle_id": "20260101T120000000000Z-1a2b3c4d",
                     "source": "known",
                     "why": "user '42' has 31 stored events: answered from the vector learned for this user",
