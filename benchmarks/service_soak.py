@@ -28,11 +28,11 @@ from benchmarks.answer import K, made
 from benchmarks.results import report
 from benchmarks.service_load import Clients, Connection, Process, request, serving
 from recsys.answers.question import Question
+from recsys.answers.replay import find_line, trace
 from recsys.answers.respond import answer
 from recsys.bundle.bundle import load
 from recsys.bundle.root import deployment_of, point_to
 from recsys.bundle.write import write
-from recsys.pipelines.replay import find_line, trace
 
 USERS, CLIENTS = 2_000, 8
 

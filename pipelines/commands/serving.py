@@ -111,9 +111,9 @@ def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -
 
     Exit status 1 where the list or a score is another one now.
     """
+    from recsys.answers import replay as lists
     from recsys.bundle.bundle import load
     from recsys.errors import BundleError
-    from recsys.pipelines import replay as lists
     from recsys.pipelines.tracking.store import store
     from recsys.text import text_table
 
@@ -147,9 +147,9 @@ def replay(log: Path, bundle: Path, limit: int | None, as_json: bool) -> Any:
     Says how much of the lists is the same, whose lists differ, which are short or empty, where answers come from and
     what they cost: over all, and by source, domain, placement, experiment, arm and `segment`.
     """
+    from recsys.answers import replay as lists
     from recsys.bundle.bundle import load
     from recsys.bundle.root import current
-    from recsys.pipelines import replay as lists
     from recsys.pipelines.console import Steps
 
     steps = Steps(quiet=as_json)

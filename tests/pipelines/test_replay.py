@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recsys.answers.replay import find_line, read_log, replay, trace
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.root import assign
 from recsys.bundle.write import write
 from recsys.errors import DataError
-from recsys.pipelines.replay import find_line, read_log, replay, trace
 from tests.helpers.command_line import answer, recsys
 from tests.helpers.service import ITEMS, content, published, running
 
