@@ -32,7 +32,7 @@ test: install ## All tests, by two processes; WORKERS=0 for one
 check: install lint types ## Lint, types and the fast tests, in a minute and a half
 	$(PYTEST) -q -m "not slow"
 
-soak: install ## What takes hours: certain answers for 20 seeds and all processors, other seeds, the lowest versions, drawn data
+soak: install ## What takes hours: certain answers for 20 seeds and all processors, other seeds, the lowest versions, drawn data, the service under faults
 	PYTHON=$(PYTHON) $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)) bash .ci/soak
 
 smoke: ## The README's own commands, from an empty environment to an answered request, in two minutes

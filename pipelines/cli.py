@@ -16,7 +16,7 @@ from recsys.pipelines.commands.imports import import_
 from recsys.pipelines.commands.items import items
 from recsys.pipelines.commands.learning import demo, evaluate, models, order, train, transfer
 from recsys.pipelines.commands.runs import promote, runs, track
-from recsys.pipelines.commands.serving import export, recommend, serve
+from recsys.pipelines.commands.serving import deploy, export, recommend, replay, serve, trace
 from recsys.pipelines.commands.stage import EXIT_INTERRUPTED, EXIT_OURS, leave_unread, say_fault
 from recsys.pipelines.commands.tuning import dims, index, tune
 
@@ -78,8 +78,11 @@ for command in (
     order,
     transfer,
     export,
+    deploy,
     recommend,
     serve,
+    trace,
+    replay,
     models,
     data,
     split,

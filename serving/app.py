@@ -1,9 +1,11 @@
 """The FastAPI app: routes and their description. Built from arguments; its resources live as long as its lifespan."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from time import perf_counter
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.openapi.utils import get_openapi
@@ -12,12 +14,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys import __version__
 from recsys.answers.question import MAX_K
 from recsys.serving import body, problems, schemas
 from recsys.serving.page import page
+from recsys.serving.runtime.metrics import Metrics
+from recsys.serving.runtime.pool import Pool, wait_s
+from recsys.serving.runtime.protocol import Hot, Work
 from recsys.serving.service import Service
 from recsys.serving.settings import ServingSettings
 from recsys.serving.state import Started
@@ -40,18 +45,46 @@ class _AnyId(Convertor[str]):
 register_url_convertor("anyid", _AnyId())
 
 
+class Parts(NamedTuple):
+    """What a server is made of. hot: what the protocol answers without the app; pool: in whose threads."""
+
+    app: FastAPI
+    hot: Hot
+    pool: Pool
+    metrics: Metrics
+    service: Service
+
+    def start(self) -> None:
+        self.pool.start()
+        self.service.start()
+
+    def close(self) -> None:
+        """Running requests end first."""
+        self.pool.close()
+        self.service.close()
+
+
 def create_app(path: FilePath, settings: ServingSettings, started: Started = lambda outcome: None) -> FastAPI:
-    """The service of a bundle, or of a folder of bundles and its pointer.
+    """The app of `create_parts`, for another server."""
+    return create_parts(path, settings, started).app
+
+
+def create_parts(path: FilePath, settings: ServingSettings, started: Started, shared: FilePath | None = None) -> Parts:
+    """The service of a bundle, or of a folder of bundles and what is deployed in it.
+
+    shared: a folder in which several processes tell each other what they verified.
 
     started: called once, from a thread, with the first bundle when it is served, else with what stands in the way.
     """
-    service = Service(path, settings, started)
+    metrics = Metrics()
+    service = Service(path, settings, started, metrics, shared)
+    pool = Pool(settings.threads or len(os.sched_getaffinity(0)), settings.waiting, settings.deadline_ms / 1e3)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.start()
+        parts.start()
         yield
-        service.close()
+        parts.close()
 
     app = FastAPI(
         title="recsys",
@@ -64,22 +97,27 @@ def create_app(path: FilePath, settings: ServingSettings, started: Started = lam
         dependencies=[Depends(_refuse_unknown_parameters)],
     )
     problems.install(app)
-    app.add_middleware(_AsRouted, root_path=settings.root_path)
+    app.add_middleware(_AsRouted, root_path=settings.root_path, metrics=metrics)
     if settings.cors:
         origins = [origin.strip() for origin in settings.cors.split(",")]
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["content-type"]
         )
 
+    async def posted(request: Request, work: Work) -> Response:
+        headers = dict(request.headers.raw)
+        text = await body.read(request, settings.read_s)
+        return _json(await pool.run(work, text, headers, wait_s=wait_s(headers)))
+
     @app.post("/v1/recommend", **_described(schemas.RecommendAnswer, schemas.RecommendRequest))
     async def recommend(request: Request) -> Response:
         """The k best items for a person, known or not; the list goes into the exposure log."""
-        return _json(await service.in_thread(service.recommend, await body.read(request, settings.read_s)))
+        return await posted(request, service.recommend)
 
     @app.post("/v1/recommend:batch", **_described(schemas.BatchAnswer, schemas.BatchRequest))
     async def recommend_batch(request: Request) -> Response:
         """Several requests of the kind of /v1/recommend, answered from one bundle, all or none."""
-        return _json(await service.in_thread(service.recommend_batch, await body.read(request, settings.read_s)))
+        return await posted(request, service.recommend_batch)
 
     @app.get("/v1/items/{item_id:anyid}/similar", **_described(schemas.SimilarAnswer))
     async def similar(
@@ -88,12 +126,12 @@ def create_app(path: FilePath, settings: ServingSettings, started: Started = lam
         domain: Annotated[str | None, Query(description="answer with items of this domain only")] = None,
     ) -> Response:
         """The items whose vectors point most nearly the same way."""
-        return _json(await service.in_thread(service.similar, item_id, k, domain))
+        return _json(await pool.run(service.similar, item_id, k, domain))
 
     @app.post("/v1/items:encode", **_described(schemas.EncodeAnswer, schemas.EncodeRequest))
     async def encode(request: Request) -> Response:
         """The vectors of brand-new items from their features, and the known items nearest to each."""
-        return _json(await service.in_thread(service.encode, await body.read(request, settings.read_s)))
+        return await posted(request, service.encode)
 
     @app.get("/v1/health/live", **_described(schemas.Live))
     async def live() -> Response:
@@ -116,20 +154,33 @@ def create_app(path: FilePath, settings: ServingSettings, started: Started = lam
         return Response(page(app.openapi(), f"{settings.root_path}/openapi.json"), media_type="text/html")
 
     app.openapi = lambda: _openapi(app, settings.root_path)  # type: ignore[method-assign]
-    return app
+    hot: dict[str, Work] = {"/v1/recommend": service.recommend, "/v1/recommend:batch": service.recommend_batch}
+    paths = {prefix + path: work for path, work in hot.items() for prefix in ("", settings.root_path)}
+    parts = Parts(app, {path.encode(): work for path, work in paths.items()}, pool, metrics, service)
+    return parts
 
 
 class _AsRouted:
-    """Answers HEAD as GET is, for the server sends no body with it, and takes paths with or without a proxy's own."""
+    """Answers HEAD as GET is, for the server sends no body with it, takes paths with or without a proxy's own, and
+    counts what is answered."""
 
-    def __init__(self, app: ASGIApp, root_path: str) -> None:
-        self._app, self._root_path = app, root_path
+    def __init__(self, app: ASGIApp, root_path: str, metrics: Metrics) -> None:
+        self._app, self._root_path, self._metrics = app, root_path, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            scope = {**scope, "method": method, "root_path": self._root_path}
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        inner, since = {**scope, "method": method, "root_path": self._root_path}, perf_counter()
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(inner.get("route"), "path", "unknown")
+                known = method if method in ("GET", "POST") else "_OTHER"
+                self._metrics.count_request(known, route, message["status"], perf_counter() - since)
+            await send(message)
+
+        return await self._app(inner, receive, counted)
 
 
 async def _refuse_unknown_parameters(request: Request) -> None:

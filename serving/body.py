@@ -4,8 +4,10 @@ import asyncio
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
@@ -16,20 +18,17 @@ from recsys.serving.schemas import MAX_BODY_BYTES
 Model = TypeVar("Model", bound=BaseModel)
 
 _MAX_DIGITS = 1_000
+_LONG = re.compile(rb"\d{19}")
+_NESTED = (dict, list)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 async def read(request: Request, seconds: float) -> bytes:
     """The whole body; a Problem where it is not declared as JSON, too large (chunked or not), or too slow."""
-    media, _, parameters = request.headers.get("content-type", "").partition(";")
-    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
-    encoding = request.headers.get("content-encoding", "identity")
-    if media.strip().lower() != "application/json" or charset not in ("", "utf-8", "utf8") or encoding != "identity":
-        raise Problem(
-            "unsupported_media_type", "Send uncompressed UTF-8 with the header `Content-Type: application/json`."
-        )
+    headers = dict(request.headers.raw)
+    refuse_other_media(headers)
     too_large = Problem("body_too_large", f"The body may have {MAX_BODY_BYTES} bytes; send fewer requests at once.")
-    length = request.headers.get("content-length", "0")
+    length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
         raise too_large
     body = bytearray()
@@ -46,8 +45,51 @@ async def read(request: Request, seconds: float) -> bytes:
     return bytes(body)
 
 
-def parsed(body: bytes, model: type[Model]) -> Model:
-    """The request in the body; a Problem says what is wrong with it."""
+def refuse_other_media(headers: Mapping[bytes, bytes]) -> None:
+    """Raises a Problem where the headers, names in lower case, do not declare plain JSON in UTF-8."""
+    if headers.get(b"content-type") == b"application/json" and b"content-encoding" not in headers:
+        return
+    media, _, parameters = headers.get(b"content-type", b"").decode("latin-1").partition(";")
+    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
+    encoding = headers.get(b"content-encoding", b"identity")
+    if media.strip().lower() != "application/json" or charset not in ("", "utf-8", "utf8") or encoding != b"identity":
+        detail = "Send uncompressed UTF-8 with the header `Content-Type: application/json`."
+        raise Problem("unsupported_media_type", detail)
+
+
+def parsed(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]:
+    """The request in the body, and the JSON value that it was read from; a Problem says what is wrong with it."""
+    try:
+        value = orjson.loads(body)
+        plain = body.count(b":") == _count_keys(value) and not _may_lose_digits(body)
+    except (ValueError, RecursionError):
+        plain = False
+    if not plain:
+        value = _read_strictly(body)  # which also says what is wrong
+    if not isinstance(value, dict):
+        raise Problem("invalid_request", f"The body must be a JSON object, got {type(value).__name__}.")
+    try:
+        return model.model_validate(value), value
+    except ValidationError as error:
+        raise Problem.invalid(error.errors(include_url=False, include_context=False)) from None
+
+
+def _count_keys(value: Any) -> int:
+    """How many keys the objects of a JSON value have. A key that came twice left one colon over in its text."""
+    if type(value) is dict:
+        return len(value) + sum([_count_keys(one) for one in value.values() if type(one) in _NESTED])
+    if type(value) is list:
+        return sum([_count_keys(one) for one in value if type(one) in _NESTED])
+    return 0
+
+
+def _may_lose_digits(body: bytes) -> bool:
+    """Whether orjson may have made a float of an integer that 64 bits do not hold, where that is not refused anyway."""
+    return (b"features" in body or b"\\u" in body) and _LONG.search(body) is not None
+
+
+def _read_strictly(body: bytes) -> Any:
+    """The JSON value, read slowly: it knows of keys that come twice and of numbers of many digits."""
     try:
         value = json.loads(body.decode(), object_pairs_hook=_distinct, parse_int=_integer, parse_constant=_no_constant)
         if _SURROGATE.search(body):
@@ -62,12 +104,7 @@ def parsed(body: bytes, model: type[Model]) -> Model:
         raise Problem("invalid_json", f"The body is not UTF-8: byte {error.start} {error.reason}.") from None
     except ValueError as error:
         raise Problem("invalid_json", f"The body is not JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise Problem("invalid_request", f"The body must be a JSON object, got {type(value).__name__}.")
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise Problem.invalid(error.errors(include_url=False, include_context=False)) from None
+    return value
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

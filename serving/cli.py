@@ -1,83 +1,39 @@
 """`python -m recsys.serving`: listens, says so in one line on standard output, and stops without dropping a request."""
 
-import asyncio
 import json
-import logging
 import os
 import signal
 import socket
 import sys
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
-import uvicorn
 
-from recsys.bundle.bundle import Bundle
 from recsys.errors import RecsysError, SettingError
-from recsys.serving.app import create_app
+from recsys.serving.runtime.lifeline import log_to_stderr
 from recsys.serving.settings import ServingSettings
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, but a stop signal lets open connections end: it would reset those that are idle between two requests."""
-
-    def __init__(self, config: uvicorn.Config, drain_s: float) -> None:
-        super().__init__(config)
-        self._drain_s = drain_s
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
-        deadline = time.monotonic() + self._drain_s
-        while self.server_state.connections and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        await super().shutdown(sockets)
-
-
 def run(path: Path, settings: ServingSettings, *, until_stdin_closes: bool) -> None:
-    """Serves until a signal. Raises RecsysError where the first bundle, the port or the exposure log cannot be had."""
+    """Serves until a signal. Raises RecsysError where the first bundle, a port or the exposure log cannot be had."""
     listener = _listener(settings)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    failures: list[Exception] = []
 
-    def started(outcome: Bundle | Exception) -> None:
-        if isinstance(outcome, Exception):
-            failures.append(outcome)
-            server.should_exit = True
-        else:
-            print(json.dumps({"url": url, "bundle_id": outcome.bundle_id, "pid": os.getpid()}), flush=True)
+    def say(said: Mapping[str, Any]) -> None:
+        print(json.dumps({"url": url, **said, "pid": os.getpid()}), flush=True)
 
-    app = create_app(path, settings, started)
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        loop="asyncio",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=settings.stop_s,
-    )
-    server = _Server(config, settings.drain_s)
+    if settings.workers > 1:  # the parent of several loads nothing of what answers
+        from recsys.serving.runtime.supervisor import supervise
 
-    def stop(*_: Any) -> None:
-        server.should_exit = True
+        supervise(path, settings, listener, say, until_stdin_closes=until_stdin_closes)
+    else:
+        from recsys.serving.runtime.worker import serve
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    if until_stdin_closes:
-        threading.Thread(target=_read_to_end, args=(stop,), daemon=True).start()
-    server.run([listener])
-    if failures:
-        raise failures[0]
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        serve(path, settings, listener, say, until_stdin_closes=until_stdin_closes)
 
 
 def _listener(settings: ServingSettings) -> socket.socket:
@@ -93,29 +49,6 @@ def _listener(settings: ServingSettings) -> socket.socket:
     # Inherited by every connection. Without it head and body of an answer, written apart, wait 40 ms for each other.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
-
-
-def _read_to_end(then: Callable[[], None]) -> None:
-    while os.read(0, 4096):
-        pass
-    then()
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {"time": round(record.created, 3), "level": record.levelname.lower(), "message": record.getMessage()}
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_JsonLines())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("serving").setLevel(logging.INFO)
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -136,7 +69,7 @@ def main(path: Path, until_stdin_closes: bool, **values: str | None) -> None:
     The first line on standard output is {"url", "bundle_id", "pid"}, once requests are answered. SIGTERM and SIGINT
     stop the service after its running requests.
     """
-    _log_to_stderr()
+    log_to_stderr()
     try:
         given = {name: value for name, value in values.items() if value is not None}
         settings = ServingSettings.build(given, where="the command line")

@@ -9,13 +9,14 @@ import logging
 import os
 import stat
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from recsys.config import home
 from recsys.errors import SettingError
 
-SCHEMA = 1
 OFF, STANDARD_OUTPUT = "off", "-"
 _SYNC_S, _SYNC_LINES = 1.0, 32
 _log = logging.getLogger("serving")
@@ -33,12 +34,14 @@ class Tally:
 class ExposureLog:
     """An open log. A failing disk never raises: lines are counted as lost and the first loss is logged."""
 
-    def __init__(self, setting: Path) -> None:
+    def __init__(self, setting: Path, lost: Callable[[], None] = lambda: None) -> None:
         """Opens the file, makes its folder, ends a line that a crash left torn. Raises SettingError where it cannot.
 
-        setting: a file, `-` for standard output, or `off` for no log at all.
+        setting: a file, `-` for standard output, or `off` for no log at all. lost: called for each line that is lost.
         """
+        self._lost = lost
         self.tally = Tally()
+        self._numbers = count(1)
         self._lock, self._wake, self._pending, self._closing = threading.Lock(), threading.Event(), 0, False
         self._file = _open(setting)
         self._on_disk = self._file is not None and stat.S_ISREG(os.fstat(self._file).st_mode)
@@ -46,15 +49,24 @@ class ExposureLog:
         self._thread = threading.Thread(target=self._sync_until_closed, name="exposures", daemon=True)
         self._thread.start()
 
-    def append(self, line: bytes) -> None:
-        """Writes one line, given with its newline; it is in the kernel's hands when this returns."""
+    @property
+    def open(self) -> bool:
+        """Whether lines are kept at all."""
+        return self._file is not None
+
+    def append(self, made: Callable[[int], bytes]) -> None:
+        """Writes one line; it is in the kernel's hands when this returns.
+
+        made: gives the line with its newline, from its number among all since the start, lost ones counted.
+        """
         if self._file is None:
             return
+        line = made(next(self._numbers))
         with self._lock:
             text = b"\n" + line if self._torn else line
             try:
-                if (count := os.write(self._file, text)) < len(text):
-                    self._torn = count > 0
+                if (written := os.write(self._file, text)) < len(text):
+                    self._torn = written > 0
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError as error:
                 self._failed(error, lost=1)
@@ -62,7 +74,7 @@ class ExposureLog:
             self._torn, self.tally.error = False, None
             self.tally.written += 1
             self._pending += 1
-            if self._pending >= _SYNC_LINES:
+            if self._pending == _SYNC_LINES:
                 self._wake.set()
 
     def _failed(self, error: OSError, lost: int) -> None:
@@ -70,6 +82,8 @@ class ExposureLog:
             _log.error("exposure log: %s; answers are still given, lost lines are counted", error.strerror)
         self.tally.error = error.strerror
         self.tally.lost += lost
+        if lost:
+            self._lost()
 
     def _sync_until_closed(self) -> None:
         while not self._closing:

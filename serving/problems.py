@@ -27,9 +27,10 @@ CODES: dict[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "The body is not declared as plain JSON"),
     "invalid_request": (422, "The request breaks a rule"),
     "unknown_domain": (422, "The bundle has no such domain"),
+    "overloaded": (429, "The service is busy"),
     "internal_error": (500, "The service has a fault"),
     "not_ready": (503, "No bundle is loaded yet"),
-    "overloaded": (503, "The service is busy"),
+    "draining": (503, "The service is about to stop"),
 }
 _SHOWN = 10
 _log = logging.getLogger("serving")
@@ -78,6 +79,12 @@ class Problem(Exception):  # noqa: N818  RFC 9457 calls it so
         return Response(json.dumps(document).encode(), status, self.headers, MEDIA_TYPE)
 
 
+def fault(method: str, path: str, error: Exception) -> Problem:
+    """What is told of an error that nobody foresaw, after the log has it."""
+    _log.error("%s %s failed", method, path, exc_info=error)
+    return Problem("internal_error", "This is a fault of the service, not of the request; its log has it.")
+
+
 def _path(location: tuple[int | str, ...]) -> str:
     """`history[3].item_id`, the way a client would write it."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
@@ -112,10 +119,7 @@ def install(app: FastAPI) -> None:
         return Problem.invalid(error.errors(), within=1).response()
 
     async def failed(request: Request, error: Exception) -> Response:
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return Problem(
-            "internal_error", "This is a fault of the service, not of the request; its log has it."
-        ).response()
+        return fault(request.method, request.url.path, error).response()
 
     app.add_exception_handler(Problem, refused)
     app.add_exception_handler(HTTPException, unrouted)

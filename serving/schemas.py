@@ -49,11 +49,12 @@ class RecommendRequest(_Asked):
         None, description="of the person, in place of what is stored: {column: value}; only a two-tower model uses them"
     )
 
-    def question(self) -> Question:
-        """The same for `recsys.answers.respond`."""
+    def question(self, now: int) -> Question:
+        """The same for `recsys.answers.respond`. now: unix seconds."""
         history = [Event(event.item_id, event.timestamp, event.event) for event in self.history or ()]
         rules: dict[str, Any] = {"domain": self.domain, "deny": self.deny or (), "allow": self.allow}
-        return Question(self.user_id, history, self.k, **rules, features=self.features, reasons=self.reasons)
+        told: dict[str, Any] = {"now": now, "features": self.features, "reasons": self.reasons}
+        return Question(self.user_id, history, self.k, **rules, **told)
 
 
 class BatchRequest(_Asked):
@@ -109,7 +110,7 @@ class RecommendAnswer(BaseModel):
         json_schema_extra={
             "examples": [
                 {
-                    "request_id": "0f8fad5bd9cb469fa16570867728950e",
+                    "request_id": "019ab6c1-3f14-7c2e-9d0b-4f7a1c55e2b8",
                     "bundle_id": "20260101T120000000000Z-1a2b3c4d",
                     "source": "known",
                     "why": "user '42' has 31 stored events: answered from the vector learned for this user",
@@ -189,7 +190,7 @@ class Exposures(BaseModel):
 class Ready(BaseModel):
     """A bundle is loaded and answers are given."""
 
-    status: str
+    status: str = Field(description="ready; degraded where a bundle that should serve does not, and others go on")
     bundle_id: str
     exposures: Exposures
 
@@ -201,6 +202,20 @@ class Swap(BaseModel):
     bundle_id: str | None
     since: int
     error: str | None
+
+
+class DeploymentAnswer(BaseModel):
+    """Which bundles answer: the champion, the one before it, the shadow, and those of arms by experiment.
+
+    quarantined: those of them that do not serve, and why. etag: changes with the rest.
+    """
+
+    champion: str
+    previous: str | None
+    shadow: str | None
+    arms: dict[str, dict[str, str]]
+    etag: str
+    quarantined: dict[str, str]
 
 
 class ModelAnswer(BaseModel):
@@ -222,6 +237,7 @@ class ModelAnswer(BaseModel):
     created: str
     versions: dict[str, str]
     lineage: dict[str, Any]
+    deployment: DeploymentAnswer
     swap: Swap
 
 

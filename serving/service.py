@@ -1,99 +1,105 @@
-"""What the routes do: bounded work in threads, from the bytes of a request to the bytes of its answer."""
+"""What the routes do, from the bytes of a request to the bytes of its answer."""
 
-import asyncio
-import os
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import Any, NamedTuple
 
-import faiss
 import orjson
 
-from recsys.answers.new_items import placed
-from recsys.answers.question import Suggestion
+from recsys.answers.exposure import Served, exposure_line, uuid7
+from recsys.answers.question import Question, Suggestion
 from recsys.answers.respond import Answered, answer
 from recsys.answers.similar import similar
 from recsys.bundle.bundle import Bundle
 from recsys.errors import RequestError, SettingError
 from recsys.serving.body import parsed
-from recsys.serving.exposure import SCHEMA, ExposureLog
+from recsys.serving.exposure import ExposureLog
 from recsys.serving.problems import Problem
+from recsys.serving.runtime.metrics import Metrics
+from recsys.serving.runtime.protocol import Headers
 from recsys.serving.schemas import BatchRequest, EncodeRequest, RecommendRequest
 from recsys.serving.settings import ServingSettings
-from recsys.serving.state import Started, Store
+from recsys.serving.state import Live, Started, Store
 
+SHADOW = b"x-recsys-shadow"  # the header of a request that shall leave no trace
 _MODEL_KEYS = ("bundle_id", "space_id", "name", "kind", "dim", "metric", "counts", "index", "seen", "fallback")
 _LATER_KEYS = ("created", "versions", "lineage")
 
 
 class Service:
-    """The bundle, the exposure log and the threads; `start` and `close` bound their lives.
+    """The bundle and the exposure log; `start` and `close` bound their lives.
 
     started: called once, with the first bundle when it is served, else with what stands in the way.
     """
 
-    def __init__(self, path: Path, settings: ServingSettings, started: Started) -> None:
-        self._settings, self._started = settings, started
-        self._store = Store(path, settings.poll_s, started)
+    def __init__(
+        self, path: Path, settings: ServingSettings, started: Started, metrics: Metrics, shared: Path | None
+    ) -> None:
+        self._settings, self._told, self._metrics = settings, started, metrics
+        self._store = Store(path, settings.poll_s, self._started, metrics.count_swap, shared, settings.idle_check_s)
+        self._first = threading.Event()
         self._exposures: ExposureLog | None = None
-        self._threads = settings.threads or len(os.sched_getaffinity(0))
-        self._busy = 0
+        self._leaving = False
 
     def start(self) -> None:
-        # OpenMP keeps its thread count for each thread, so every one of the pool sets it.
-        self._pool = ThreadPoolExecutor(self._threads, "search", faiss.omp_set_num_threads, (1,))
         try:
-            self._exposures = ExposureLog(self._settings.exposures)
+            self._exposures = ExposureLog(self._settings.exposures, self._metrics.count_lost_line)
         except SettingError as error:
             self._started(error)
         else:
             self._store.start()
 
+    def _started(self, outcome: Bundle | Exception) -> None:
+        self._told(outcome)
+        self._first.set()
+
+    def wait_for_first(self) -> None:
+        """Until the first bundle is served, or something stands in its way."""
+        self._first.wait()
+
+    def leave(self) -> None:
+        """Readiness is refused from now on, so that nobody new comes; who comes is answered."""
+        self._leaving = True
+
     def close(self) -> None:
-        """Running requests end first, then the log is synced to the disk."""
-        self._pool.shutdown()
+        """No request may run any more; the log is synced to the disk."""
         if self._exposures is not None:
             self._store.close()
             self._exposures.close()
 
-    async def in_thread(self, work: Callable[..., bytes], *arguments: Any) -> bytes:
-        """The result of `work` in a thread of the pool; a Problem where too many requests wait already."""
-        if self._busy >= self._threads + self._settings.waiting:
-            detail = f"{self._busy} requests are being answered or wait; try again in a second."
-            raise Problem("overloaded", detail, headers={"Retry-After": "1"})
-        self._busy += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
-        finally:
-            self._busy -= 1
+    def recommend(self, body: bytes, headers: Headers) -> bytes:
+        began = time.perf_counter()
+        read, raw = parsed(body, RecommendRequest)
+        asked = _Asked(read.question(int(time.time())), raw.get("history"), began)
+        bundle = self._bundle(headers)
+        return _encoded(self._served(bundle, asked, self._answered(bundle, asked), headers))
 
-    def recommend(self, body: bytes) -> bytes:
-        asked = parsed(body, RecommendRequest)
-        bundle = self._bundle()
-        return _encoded(self._served(bundle, asked, self._answered(bundle, asked)))
-
-    def recommend_batch(self, body: bytes) -> bytes:
-        asked = parsed(body, BatchRequest).requests
-        bundle = self._bundle()
-        found = [self._answered(bundle, one, f"requests[{at}]: ") for at, one in enumerate(asked)]
-        answers = [self._served(bundle, one, answered) for one, answered in zip(asked, found, strict=True)]
+    def recommend_batch(self, body: bytes, headers: Headers) -> bytes:
+        began, now = time.perf_counter(), int(time.time())
+        read, raw = parsed(body, BatchRequest)
+        histories = [one.get("history") for one in raw["requests"]]
+        every = [_Asked(one.question(now), told, began) for one, told in zip(read.requests, histories, strict=True)]
+        bundle = self._bundle(headers)
+        found = [self._answered(bundle, one, f"requests[{at}]: ") for at, one in enumerate(every)]
+        answers = [self._served(bundle, one, answered, headers) for one, answered in zip(every, found, strict=True)]
         return _encoded({"answers": answers})
 
     def similar(self, item_id: str, k: int, domain: str | None) -> bytes:
-        bundle = self._bundle()
+        bundle = self._live().champion
         try:
             found = similar(bundle, item_id, k, domain)
         except RequestError as error:
             raise Problem.of(error) from None
         return _encoded({"bundle_id": bundle.bundle_id, "item_id": item_id, "items": _shown(found)})
 
-    def encode(self, body: bytes) -> bytes:
-        asked = parsed(body, EncodeRequest)
-        bundle = self._bundle()
+    def encode(self, body: bytes, headers: Headers) -> bytes:
+        from recsys.answers.new_items import placed  # pyarrow comes with it, and few services are asked this
+
+        asked, _ = parsed(body, EncodeRequest)
+        bundle = self._bundle(headers)
         try:
             found = placed(bundle, [item.features for item in asked.items], asked.k)
         except RequestError as error:
@@ -105,51 +111,55 @@ class Service:
         return _encoded({"bundle_id": bundle.bundle_id, "space_id": bundle.manifest["space_id"], "items": items})
 
     def model(self) -> bytes:
-        bundle = self._bundle()
-        essentials = {key: bundle.manifest[key] for key in (*_MODEL_KEYS, *_LATER_KEYS)}
+        live = self._live()
+        manifest = live.champion.manifest
+        essentials = {key: manifest[key] for key in (*_MODEL_KEYS, *_LATER_KEYS)}
         essentials["lineage"] = _without_paths(essentials["lineage"])
-        return _encoded({**essentials, "domains": sorted(bundle.catalogue.domains), "swap": asdict(self._store.swap)})
+        domains = sorted(live.champion.catalogue.domains)
+        deployment = {**asdict(live.deployment), "etag": live.deployment.etag, "quarantined": live.quarantined}
+        swap = asdict(self._store.swap)
+        return _encoded({**essentials, "domains": domains, "deployment": deployment, "swap": swap})
 
     def ready(self) -> bytes:
-        bundle = self._bundle()
+        if self._leaving:
+            raise Problem("draining", "The service is about to stop; ask another one.")
+        live = self._live()
         assert self._exposures is not None  # a bundle is loaded only after the log is open
         tally = asdict(self._exposures.tally)
-        return _encoded({"status": "ready", "bundle_id": bundle.bundle_id, "exposures": tally})
+        status = "degraded" if self._store.swap.state == "failed" or live.quarantined else "ready"
+        return _encoded({"status": status, "bundle_id": live.champion.bundle_id, "exposures": tally})
 
-    def _bundle(self) -> Bundle:
-        """The bundle to answer from; whoever holds it may go on with it while another is swapped in."""
-        bundle = self._store.bundle
-        if bundle is None:
+    def _live(self) -> Live:
+        """What is served; whoever takes a bundle from it may go on with it while another is swapped in."""
+        live = self._store.live
+        if live is None:
             error = self._store.swap.error
             detail = f"No bundle is loaded: {error}" if error else "The first bundle is being verified; try again."
             raise Problem("not_ready", detail, headers={"Retry-After": "1"})
-        return bundle
+        return live
 
-    def _answered(self, bundle: Bundle, asked: RecommendRequest, where: str = "") -> Answered:
+    def _bundle(self, headers: Headers) -> Bundle:
+        """The one bundle that answers a request."""
+        live = self._live()
+        return live.shadow if SHADOW in headers else live.champion
+
+    def _answered(self, bundle: Bundle, asked: "_Asked", where: str = "") -> Answered:
         try:
-            return answer(bundle, asked.question())
+            return answer(bundle, asked.question)
         except RequestError as error:
             raise Problem.of(error, where) from None
 
-    def _served(self, bundle: Bundle, asked: RecommendRequest, answered: Answered) -> dict[str, Any]:
+    def _served(self, bundle: Bundle, asked: "_Asked", answered: Answered, headers: Headers) -> dict[str, Any]:
         """The answer, after its line is in the exposure log."""
-        request_id = uuid4().hex
-        line = {
-            "schema": SCHEMA,
-            "event_id": uuid4().hex,
-            "request_id": request_id,
-            "time_ms": time.time_ns() // 1_000_000,
-            "user_id": asked.user_id,
-            "experiment": None,
-            "arm": None,
-            "bundle_id": bundle.bundle_id,
-            "source": answered.source,
-            "items": answered.item_ids,
-            "scores": answered.scores,
-            "propensity": None,
-        }
+        time_ms = time.time_ns() // 1_000_000
+        request_id = uuid7(time_ms)
         assert self._exposures is not None
-        self._exposures.append(_encoded(line) + b"\n")
+        if SHADOW not in headers and self._exposures.open:
+            ms = round((time.perf_counter() - asked.began) * 1e3, 3)
+            self._exposures.append(
+                lambda seq: exposure_line(Served(seq, request_id, time_ms, ms), asked.question, asked.history, answered)
+            )
+        self._metrics.count_list(answered.source, short=len(answered.items) < asked.question.k)
         return {
             "request_id": request_id,
             "bundle_id": bundle.bundle_id,
@@ -159,6 +169,14 @@ class Service:
             "ignored": answered.ignored,
             "ignored_features": answered.ignored_features,
         }
+
+
+class _Asked(NamedTuple):
+    """A question with its moment, the brought events as they came, and when its work began (`time.perf_counter`)."""
+
+    question: Question
+    history: Sequence[Mapping[str, Any]] | None
+    began: float
 
 
 def _without_paths(value: Any) -> Any:

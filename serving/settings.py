@@ -12,7 +12,17 @@ class ServingSettings(Settings):
 
     host: str = Field("127.0.0.1", description="address to listen on; loopback, since the service asks for no password")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one and prints it")
+    workers: int = Field(1, ge=1, le=256, description="processes that answer; SIGHUP replaces them one by one")
+    admin_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="port of GET /metrics, for those who watch it; 0 picks a free one; none if unset",
+    )
     poll_s: float = Field(1.0, gt=0, description="seconds between looks at the pointer; one small read, so it is cheap")
+    idle_check_s: float = Field(
+        20.0, ge=0, description="seconds in which a new bundle is verified by the processors' idle time alone"
+    )
     exposures: Path = Field(
         Path("mlruns/exposures.jsonl"),
         description="file to append served lists to, below RECSYS_HOME or here; - = standard output, off = none",
@@ -27,11 +37,17 @@ class ServingSettings(Settings):
     )
     threads: int = Field(0, ge=0, description="requests searched at a time; 0 = one for each core, a search fills one")
     waiting: int = Field(
-        64, ge=0, description="requests that may wait for a thread; more get 503, since long queues take seconds"
+        8, ge=0, description="requests that may wait for a thread; more get 429, since long queues take seconds"
+    )
+    deadline_ms: int = Field(
+        1_000, ge=1, description="milliseconds a request may wait for a thread; a header of the caller may say less"
     )
     read_s: float = Field(10.0, gt=0, description="seconds in which a body must arrive; frees what a dead client holds")
     keep_alive_s: int = Field(75, ge=1, description="seconds an idle connection stays; longer than proxies keep theirs")
+    lame_duck_s: float = Field(
+        3.0, ge=0, description="seconds after SIGTERM in which readiness is refused and connections are still taken"
+    )
     drain_s: float = Field(
-        0.5, ge=0, description="seconds after a stop signal in which open connections are still answered, then closed"
+        0.5, ge=0, description="seconds after that in which open connections are still answered, then closed"
     )
     stop_s: int = Field(10, ge=1, description="seconds after which a request that still runs is given up at the end")

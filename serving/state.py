@@ -1,28 +1,48 @@
-"""Which bundle is served: loaded and verified aside, swapped in one assignment, the old one kept where loading fails.
+"""Which bundles are served: verified aside at low priority, opened, warmed, and swapped in by one assignment.
 
-Requests in flight hold the bundle they began with; its memory goes with the last of them.
+A request takes one bundle and answers all from it: encoder, vectors, ids and rules come together, so that no answer is
+mixed. Requests in flight hold the bundle they began with; its memory goes with the last of them.
 """
 
 import logging
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from recsys.bundle.bundle import Bundle, load
-from recsys.bundle.root import POINTER, current
+from recsys.bundle.deployment import FILE, Deployment
+from recsys.bundle.root import POINTER, deployment_of
+from recsys.durable import locked
 from recsys.errors import BundleError
 
 _log = logging.getLogger("serving")
 _PATIENCE_S = 1.0
+_FAULT = 3  # exit status of a check that found the bundle wanting
+_CHECK = f"""
+import os, sys
+if sys.argv[2] == "idle":
+    os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+from pathlib import Path
+from recsys.bundle.bundle import load
+try:
+    load(Path(sys.argv[1]))
+except Exception as error:
+    print(error if type(error).__name__ == "BundleError" else f"{{type(error).__name__}}: {{error}}", file=sys.stderr)
+    os._exit({_FAULT})
+"""
 
 Started = Callable[[Bundle | Exception], None]
 
 
 @dataclass(frozen=True)
 class Swap:
-    """The last attempt to load a bundle. state: loading, serving or failed; since: unix seconds."""
+    """The last attempt to serve another deployment. state: loading, serving or failed; since: unix seconds."""
 
     state: str
     bundle_id: str | None = None
@@ -30,17 +50,53 @@ class Swap:
     since: int = field(default_factory=lambda: int(time.time()))
 
 
-class Store:
-    """Serves the bundle that `path` is, or the one that its pointer names, looked up again every `poll_s` seconds.
+@dataclass(frozen=True, eq=False)
+class Live:
+    """What is served, in one piece. loaded: the bundles that are open, by id: all that answer, and the way back.
 
-    A roll back is a pointer that names an earlier bundle. A bundle that failed is tried again when the pointer is
-    written again. started: called once, after the first attempt, with the bundle or what stands in the way.
+    quarantined: bundles that the deployment names and that do not serve, with the reason.
     """
 
-    def __init__(self, path: Path, poll_s: float, started: Started) -> None:
-        self.bundle: Bundle | None = None
+    deployment: Deployment
+    loaded: Mapping[str, Bundle]
+    quarantined: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def champion(self) -> Bundle:
+        return self.loaded[self.deployment.champion]
+
+    @property
+    def shadow(self) -> Bundle:
+        """What answers requests that leave no trace: the bundle in this role, else the champion."""
+        return self.loaded.get(self.deployment.shadow or "", self.champion)
+
+    def arm(self, experiment: str, arm: str) -> Bundle | None:
+        """The bundle of an arm; None where there is none, or where it is in quarantine."""
+        return self.loaded.get(self.deployment.arms.get(experiment, {}).get(arm, ""))
+
+
+class Store:
+    """Serves the bundle that `path` is, or what is deployed in it, looked up again every `poll_s` seconds.
+
+    A roll back is a deployment that names an earlier bundle. A bundle that failed is tried again when the pointer or
+    the deployment is written again. started: called once, after the first attempt, with the champion or what stands in
+    the way. count: told how each attempt went. shared: a folder in which several processes tell each other what they
+    verified, so that it is done once. idle_check_s: seconds in which a bundle is verified by what processors have left.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        poll_s: float,
+        started: Started,
+        count: Callable[[str], None] = lambda outcome: None,
+        shared: Path | None = None,
+        idle_check_s: float = 0.0,
+    ) -> None:
+        self.live: Live | None = None
         self.swap = Swap("loading")
-        self._path, self._poll_s, self._started = path, poll_s, started
+        self._path, self._poll_s, self._started, self._count, self._shared = path, poll_s, started, count, shared
+        self._idle_check_s = idle_check_s
         self._seen: object = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="bundles", daemon=True)
@@ -54,47 +110,92 @@ class Store:
         self._thread.join(_PATIENCE_S)
 
     def _watch(self) -> None:
-        self._begin()
+        error = self._look()
+        self._started(error if self.live is None and error is not None else self._champion())
         while not self._stop.wait(self._poll_s):
             self._look()
 
-    def _begin(self) -> None:
-        outcome = self._look() or self.bundle
-        assert outcome is not None
-        self._started(outcome)
+    def _champion(self) -> Bundle:
+        assert self.live is not None
+        return self.live.champion
 
     def _look(self) -> Exception | None:
-        """Loads what the path leads to, unless that is served or has been tried already; the error, if any."""
+        """Serves what the path leads to, unless that is served or has been tried already; the error, if any."""
         try:
-            seen = self._stamp(), current(self._path)
+            root, wanted = deployment_of(self._path)
+            seen = self._stamp(), root, wanted
         except (BundleError, OSError, ValueError) as error:
             return None if self._seen == str(error) else self._fail(None, error, str(error))
         if seen == self._seen:
             return None
-        self._seen, folder = seen, seen[1]
-        if self.bundle is None or self.bundle.path != folder:
-            self.swap = Swap("loading", folder.name)
-            try:
-                bundle = load(folder)
-                _ = bundle.norms  # computed here, not in the first request that needs it
-            except Exception as error:  # a damaged file can fail anywhere; the old bundle serves on
-                return self._fail(folder.name, error, seen)
-            self.bundle = bundle
-            _log.info("serving bundle %s", bundle.bundle_id)
-        self.swap = Swap("serving", self.bundle.bundle_id)
+        self._seen, failed = seen, dict[str, str]()
+        held = {} if self.live is None else dict(self.live.loaded)
+        for bundle_id in wanted.live:
+            if bundle_id not in held:
+                self.swap = Swap("loading", bundle_id)
+                try:
+                    held[bundle_id] = self._opened(root / bundle_id)
+                except Exception as error:  # a damaged file can fail anywhere; what is served serves on
+                    failed[bundle_id] = _sentence(error)
+                    if bundle_id == wanted.champion:
+                        return self._fail(bundle_id, error, seen)
+                    _log.error("bundle %s is left out: %s", bundle_id, failed[bundle_id])
+        kept = {bundle_id: bundle for bundle_id, bundle in held.items() if bundle_id in wanted.named}
+        if self.live is None or wanted.champion != self.live.deployment.champion:
+            _log.info("serving bundle %s", wanted.champion)
+        self.live = Live(wanted, kept, failed)
+        self._count("quarantined" if failed else "serving")
+        self.swap = Swap("serving", wanted.champion)
         return None
 
-    def _stamp(self) -> tuple[int, int] | None:
-        """Changes whenever the pointer is written."""
-        pointer = self._path / POINTER
-        if not pointer.is_file():
-            return None
-        status = pointer.stat()
-        return status.st_ino, status.st_mtime_ns
+    def _opened(self, folder: Path) -> Bundle:
+        """A verified bundle, warm. The first is verified here; later ones aside, while requests are answered."""
+        if self.live is not None:
+            self._check(folder)
+        bundle = load(folder, verified=self.live is not None)
+        _ = bundle.norms  # computed here, not in the first request that needs it
+        return bundle
+
+    def _check(self, folder: Path) -> None:
+        if self._shared is None:
+            return _check_aside(folder, self._idle_check_s)
+        done = self._shared / f"{folder.name}.verified"
+        with locked(self._shared / f"{folder.name}.lock"):
+            if not done.exists():
+                _check_aside(folder, self._idle_check_s)
+                done.touch()
+        return None
+
+    def _stamp(self) -> list[tuple[int, int]]:
+        """Changes whenever the pointer or the deployment is written."""
+        found = [path.stat() for name in (POINTER, FILE) if (path := self._path / name).is_file()]
+        return [(status.st_ino, status.st_mtime_ns) for status in found]
 
     def _fail(self, bundle_id: str | None, error: Exception, seen: object) -> Exception:
-        sentence = str(error) if isinstance(error, BundleError) else f"{type(error).__name__}: {error}"
-        self._seen, self.swap = seen, Swap("failed", bundle_id, sentence)
-        if self.bundle is not None:
-            _log.error("keeping bundle %s: %s", self.bundle.bundle_id, sentence)
-        return BundleError(sentence)
+        self._seen, self.swap = seen, Swap("failed", bundle_id, _sentence(error))
+        self._count("failed")
+        if self.live is not None:
+            _log.error("keeping bundle %s: %s", self.live.deployment.champion, self.swap.error)
+        return BundleError(str(self.swap.error))
+
+
+def _check_aside(folder: Path, idle_s: float) -> None:
+    """Verifies a bundle and replays its golden queries in a process of its own, which takes neither the interpreter's
+    lock nor memory of this one. For `idle_s` seconds it takes only the time that processors have left; where that does
+    not suffice, it is begun again as a process like any other, so that a busy machine swaps, too."""
+    for claim, patience_s in [("idle", idle_s), ("share", None)][not idle_s :]:
+        command = [sys.executable, "-P", "-c", _CHECK, str(folder), claim]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=patience_s
+            )
+        except subprocess.TimeoutExpired:
+            continue
+        if done.returncode:
+            said = done.stderr.strip().splitlines()
+            raise BundleError(said[-1] if said else f"{folder}: the check ended with status {done.returncode}.")
+        return
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, BundleError) else f"{type(error).__name__}: {error}"

@@ -202,7 +202,13 @@ def test_nothing_is_imported_that_is_not_declared() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = [declared["dependencies"], *declared["optional-dependencies"].values()]
     names = {"".join(c for c in line.split(">")[0] if c not in "<=! ") for group in groups for line in group}
-    known = {"faiss-cpu": "faiss", "scikit-learn": "sklearn", "tomli-w": "tomli_w", "universal-pathlib": "upath"}
+    known = {
+        "faiss-cpu": "faiss",
+        "scikit-learn": "sklearn",
+        "tomli-w": "tomli_w",
+        "prometheus-client": "prometheus_client",
+        "universal-pathlib": "upath",
+    }
     available = {known.get(name, name) for name in names} | set(sys.stdlib_module_names)
     available |= {"recsys", "starlette", "anyio"}  # the last two: FastAPI's own floor
     used = {name.split(".")[0] for path in CODE for name in imported(path)}

@@ -1,4 +1,4 @@
-"""Commands that publish and answer: export, recommend, serve."""
+"""Commands that publish and answer: export, deploy, recommend, serve, trace, replay."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import EXPERIMENT, stage
+from recsys.pipelines.commands.stage import EXPERIMENT, Negative, stage
 
 
 @click.command()
@@ -46,6 +46,120 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
                 "train with refit=true to publish what has learned from all."
             )
     return {"bundle": str(folder), "root": str(root), "run": run, "experiment": place, "unlearned": unlearned}
+
+
+@click.command()
+@click.argument("run", required=False)
+@EXPERIMENT
+@click.option("--alias", help="In place of RUN: the run that has this alias in the registry, as in --alias champion.")
+@click.option(
+    "--as", "role", default="champion", show_default=True, help="champion, shadow, or an arm: EXPERIMENT/ARM."
+)
+@click.option("--withdraw", is_flag=True, help="Take the role away: shadow, EXPERIMENT/ARM, or all arms by EXPERIMENT.")
+@click.option("--roll-back", is_flag=True, help="Make the champion before this one the champion again.")
+@click.option("--to", type=click.Path(path_type=Path), help="Folder of bundles; default mlruns/bundles.")
+@stage
+def deploy(
+    run: str | None,
+    experiment: str | None,
+    alias: str | None,
+    role: str,
+    withdraw: bool,
+    roll_back: bool,
+    to: Path | None,
+    as_json: bool,
+) -> Any:
+    """Give the bundle of RUN a role in what is served: champion, shadow, or an arm; a running service swaps by itself.
+
+    RUN: as of `recsys export`, or the id of a bundle that the folder holds. What is served stands in deployment.toml.
+    """
+    from recsys.bundle.root import assign, copy_into, deployment_of
+    from recsys.bundle.root import roll_back as run_roll_back
+    from recsys.errors import SettingError
+    from recsys.pipelines.tracking.store import store
+
+    chosen = [bool(run), bool(alias), withdraw, roll_back]
+    if sum(chosen) > 1:
+        raise SettingError("RUN, --alias, --withdraw and --roll-back exclude each other; give one of them.")
+    root = to or store() / "bundles"
+    if roll_back:
+        after = run_roll_back(root)
+    elif withdraw:
+        after = assign(root, role, None)
+    elif not any(chosen):
+        _, after = deployment_of(root)
+    else:
+        bundle_id = run or ""
+        if alias or not (root / bundle_id).is_dir():
+            from recsys.pipelines.tracking import client
+            from recsys.pipelines.tracking.reference import resolve
+
+            bundle_id = copy_into(root, client.bundle_of(resolve(alias or bundle_id, experiment)), pointing=False).name
+        after = assign(root, role, bundle_id)
+    if not as_json:
+        click.echo(after.toml().rstrip())
+    return {"root": str(root), **vars(after), "etag": after.etag}
+
+
+@click.command()
+@click.argument("request_id")
+@click.option("--log", type=click.Path(path_type=Path), help="The exposure log; default mlruns/exposures.jsonl.")
+@click.option("--bundles", "root", type=click.Path(path_type=Path), help="Folder of bundles; default mlruns/bundles.")
+@stage
+def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -> Any:
+    """Rebuild the list that REQUEST_ID was answered with, from the bundle that answered, and compare.
+
+    Exit status 1 where the list or a score is another one now.
+    """
+    from recsys.answers import replay as lists
+    from recsys.bundle.bundle import load
+    from recsys.errors import BundleError
+    from recsys.pipelines.tracking.store import store
+    from recsys.text import text_table
+
+    line = lists.find_line(log or store() / "exposures.jsonl", request_id)
+    folder = (root or store() / "bundles") / line["bundle_id"]
+    if not folder.is_dir():
+        raise BundleError(f"{folder.parent} holds {line['bundle_id']} no more, which answered this request.")
+    traced = lists.trace(load(folder), line)
+    verdict = "identical" if traced.same else "NOT the list that was served"
+    if not as_json:
+        asked = {name: value for name, value in line["question"].items() if value is not None}
+        click.echo(f"User {line['user_id']!r} asked {asked} and got {len(line['items'])} items ({line['source']}):")
+        rows = [[i.item_id, i.title or "", i.reason or "", f"{i.score:.6g}"] for i in traced.items]
+        click.echo(text_table(["item", "title", "reason", "score"], rows))
+        click.echo(f"Asked again of {line['bundle_id']}: {verdict}; scores differ by at most {traced.furthest:.1e}.")
+    result = {"line": line, "identical": traced.identical, "furthest": traced.furthest if traced.identical else None}
+    result["items"] = [item._asdict() for item in traced.items]
+    return result if traced.same else Negative(result)
+
+
+@click.command()
+@click.argument("log", type=click.Path(path_type=Path))
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), required=True, help="The challenger: a bundle, or a folder of them."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Ask the first so many questions alone.")
+@stage
+def replay(log: Path, bundle: Path, limit: int | None, as_json: bool) -> Any:
+    """Put the questions of LOG, an exposure log or that of another system, to a bundle, and compare its lists.
+
+    Says how much of the lists is the same, whose lists differ, which are short or empty, where answers come from and
+    what they cost: over all, and by source, domain, placement, experiment, arm and `segment`.
+    """
+    from recsys.answers import replay as lists
+    from recsys.bundle.bundle import load
+    from recsys.bundle.root import current
+    from recsys.pipelines.console import Steps
+
+    steps = Steps(quiet=as_json)
+    with steps.step("load"):
+        challenger = load(current(bundle))
+    with steps.step("ask") as progress:
+        result = lists.replay(challenger, lists.read_log(log), limit, progress)
+    if not as_json:
+        click.echo(lists.replay_text(result))
+    return result
 
 
 @click.command()

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import orjson
 
 from recsys.arrays import F32, I32, I64, Array
 from recsys.bundle.bundle import Bundle
@@ -23,6 +24,7 @@ class Reason(NamedTuple):
 
 
 NOTHING = Reason()
+_NOBODY: dict[str, str] = {"item_id": "", "title": ""}
 
 
 def reasons_of(bundle: Bundle, users: Users, ids: I64, source: int) -> list[Reason]:
@@ -38,9 +40,10 @@ def reasons_of(bundle: Bundle, users: Users, ids: I64, source: int) -> list[Reas
     named = causes = _adding_most(bundle, users, ids)
     if not bundle.encoder.explains:
         named = np.where(causes >= 0, causes, most_like(bundle, users, ids))
-    item_ids, titles = bundle.item_ids.take(named), bundle.catalogue.titles_of(named)
-    rows = zip(causes.tolist(), named.tolist(), item_ids, titles, strict=True)
-    return [_of_history(cause, like, id_, title or id_) for cause, like, id_, title in rows]
+    texts = bundle.shown.take_bytes(named)
+    shown = [orjson.loads(text + b"}") if text else _NOBODY for text in texts]
+    rows = zip(causes.tolist(), named.tolist(), shown, strict=True)
+    return [_of_history(cause, like, one["item_id"], one["title"] or one["item_id"]) for cause, like, one in rows]
 
 
 def most_like(bundle: Bundle, users: Users, ids: Array) -> I64:
@@ -65,12 +68,12 @@ def _adding_most(bundle: Bundle, users: Users, ids: I64) -> I64 | I32:
         return np.full(len(ids), -1)
     order = users.history.items.values.argsort(kind="stable")
     items = users.history.items.values[order]
-    new = np.ones(len(items), bool)
-    np.not_equal(items[1:], items[:-1], out=new[1:])
-    first = new.nonzero()[0]
-    summed = np.add.reduceat(parts[:, order], first, axis=1)  # an item that was had twice speaks with both
+    summed, again = parts[:, order], items[1:] == items[:-1]
+    if again.any():  # an item that was had twice speaks with both
+        first = np.flatnonzero(np.concatenate([[True], ~again]))
+        summed, items = np.add.reduceat(summed, first, axis=1), items[first]
     best = summed.argmax(axis=1)
-    return np.where(summed.max(axis=1) > 0, items[first[best]], -1)
+    return np.where(summed[np.arange(len(best)), best] > 0, items[best], -1)
 
 
 def _of_history(cause: int, named: int, item_id: str, name: str) -> Reason:

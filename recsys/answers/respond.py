@@ -19,6 +19,7 @@ from recsys.encoders.users import Users
 from recsys.errors import DataError, RequestError
 
 _NO_REASON = orjson.dumps(NOTHING._asdict())[1:]
+_ID, _TITLE = len(b'{"item_id":'), b',"title":'  # between these stands the id; quotes within an id are escaped
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +48,38 @@ class Answered:
         items = [Suggestion._make(row) for row in rows] if len(self.items) else []
         return Reply(self.source, self.why, items, self.ignored, self.ignored_features)
 
+    @cached_property
+    def scores_json(self) -> bytes:
+        """The scores as a JSON array, each by the shortest decimal that stands for the float32."""
+        return orjson.dumps(self.scores, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    @cached_property
+    def ids_json(self) -> bytes:
+        """The ids of the items as a JSON array."""
+        return b"[" + b",".join([text[_ID : text.index(_TITLE)] for text in self._shown]) + b"]"
+
     def items_json(self) -> bytes:
         """The items of `reply`, as a JSON array: ids and titles are encoded in the bundle."""
         n = len(self.items)
+        if not n:
+            return b"[]"
         parts = [_NO_REASON] * (3 * n)
-        parts[0::3], parts[1::3] = self.bundle.shown.take_bytes(self.items), _scores_json(self.scores)
-        parts[2 : 3 * len(self.reasons) : 3] = [orjson.dumps(reason._asdict())[1:] for reason in self.reasons]
+        parts[0::3] = self._shown
+        parts[1::3] = (b'"score":' + self.scores_json[1:-1].replace(b",", b',"score":')).split(b",")
+        parts[2 : 3 * len(self.reasons) : 3] = [_reason_json(reason) for reason in self.reasons]
         return b"[" + b",".join(parts) + b"]"
 
+    @cached_property
+    def _shown(self) -> list[bytes]:
+        return self.bundle.shown.take_bytes(self.items)
 
-def _scores_json(scores: F32) -> list[bytes]:
-    """Each as a member of a JSON object, by the shortest decimal that stands for the float32."""
-    if not len(scores):
-        return []
-    texts = orjson.dumps(scores, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-    return (b'"score":' + texts.replace(b",", b',"score":')).split(b",")
+
+def _reason_json(reason: Reason) -> bytes:
+    """The members of a JSON object that say the reason, and its end."""
+    if reason is NOTHING:
+        return _NO_REASON
+    text, code, because, like = reason
+    return orjson.dumps({"reason": text, "reason_code": code, "because": because, "like": like})[1:]
 
 
 def respond(bundle: Bundle, question: Question) -> Reply:

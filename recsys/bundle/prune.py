@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from recsys import durable
+from recsys.bundle.deployment import read_deployment
 from recsys.bundle.root import POINTER
 from recsys.errors import BundleError
 from recsys.text import command_line
@@ -40,9 +41,10 @@ def held(root: Path) -> list[Held]:
 def prune(root: Path, keep: int, *, dry_run: bool = False) -> list[Held]:
     """Deletes all but the `keep` newest bundles of a root, and returns those that it deleted, the newest first.
 
-    The current bundle stays, and so does the one made before it (the way back), however old they are. Each is renamed
-    aside before it is deleted: killed at any moment, prune leaves only whole bundles under their names, and the next
-    publication, export or prune sweeps the rest away. Whoever has a deleted bundle open keeps it until he closes it.
+    The current bundle stays, so does the one made before it (the way back), and so do all that the deployment names,
+    however old they are. Each is renamed aside before it is deleted: killed at any moment, prune leaves only whole
+    bundles under their names, and the next publication, export or prune sweeps the rest away. Whoever has a deleted
+    bundle open keeps it until they close it.
     dry_run: deletes nothing. Raises BundleError where no bundle is current, for then nobody knows which is served.
     """
     if keep < 1:
@@ -69,7 +71,9 @@ def _spare(root: Path, bundles: Sequence[Held], keep: int) -> list[Held]:
             f"current: {command_line('recsys export', root / bundles[0].bundle_id, to=root)}"
         )
     previous = at + 1 if at + 1 < len(bundles) else at - 1
-    return [one for place, one in enumerate(bundles) if place >= keep and place not in (at, previous)]
+    named = read_deployment(root, bundles[at].bundle_id).named
+    spared = {bundles[at].bundle_id, bundles[previous].bundle_id} | named
+    return [one for place, one in enumerate(bundles) if place >= keep and one.bundle_id not in spared]
 
 
 def _current(root: Path) -> str | None:

@@ -1,10 +1,11 @@
-"""A root folder of bundles, and the pointer in it to the current one."""
+"""A root folder of bundles, the pointer in it to the current one, and what else of it is served."""
 
 from functools import partial
 from pathlib import Path
 from shutil import copyfile
 
 from recsys import durable
+from recsys.bundle.deployment import FILE, Deployment, read_deployment, write_deployment
 from recsys.bundle.manifest import MANIFEST, SEAL, verify
 from recsys.errors import BundleError
 from recsys.text import did_you_mean
@@ -14,16 +15,49 @@ POINTER = "current"
 
 def point_to(root: Path, bundle_id: str) -> None:
     """Makes a bundle of this root, after verifying it, the current one: the way forward and the way back."""
-    if not _holds(root, bundle_id):
-        held = [path.parent.name for path in sorted(root.glob(f"*/{MANIFEST}"))]
-        raise BundleError(f"{root} holds no bundle {bundle_id!r}; {did_you_mean(bundle_id, held)}")
-    verify(root / bundle_id)
+    verify(_held(root, bundle_id))
     with durable.publishing(root):
         set_pointer(root, bundle_id)
 
 
-def copy_into(root: Path, source: Path) -> Path:
-    """Publishes a bundle that lies elsewhere (a run's artefact) below `root`, verified at both ends."""
+def deployment_of(path: Path) -> tuple[Path, Deployment]:
+    """The root, and what is deployed in it; a bundle by itself is the champion of the folder around it.
+
+    Raises BundleError where there is no current bundle, and where the file does not say what it should.
+    """
+    champion = current(path)
+    alone = champion == path
+    return champion.parent, Deployment(champion.name) if alone else read_deployment(path, champion.name)
+
+
+def assign(root: Path, role: str, bundle_id: str | None) -> Deployment:
+    """Gives a bundle of this root, after verifying it, a role (champion, shadow, EXPERIMENT/ARM), or takes it away."""
+    if bundle_id is not None:
+        verify(_held(root, bundle_id))
+    with durable.publishing(root):
+        if bundle_id is not None and role == "champion" and not (root / POINTER).exists():
+            before = Deployment(bundle_id)
+        else:
+            _, before = deployment_of(root)
+        after = before.assigned(role, bundle_id)
+        durable.write_pointer(root / POINTER, after.champion + "\n")
+        write_deployment(root, after)
+    return after
+
+
+def roll_back(root: Path) -> Deployment:
+    """Makes the champion before this one the champion, and this one the way back from it."""
+    _, now = deployment_of(root)
+    if now.previous is None:
+        raise BundleError(f"{root} knows no champion before {now.champion}. Name one: recsys bundles use ID")
+    return assign(root, "champion", now.previous)
+
+
+def copy_into(root: Path, source: Path, *, pointing: bool = True) -> Path:
+    """Publishes a bundle that lies elsewhere (a run's artefact) below `root`, verified at both ends.
+
+    pointing: whether it becomes the current one.
+    """
     manifest = verify(source)
     folder = root / str(manifest["bundle_id"])
     with durable.publishing(root):
@@ -37,12 +71,17 @@ def copy_into(root: Path, source: Path) -> Path:
             durable.sync_tree(aside)
             verify(aside)
             durable.rename(aside, folder)
-        set_pointer(root, folder.name)
+        if pointing:
+            set_pointer(root, folder.name)
     return folder
 
 
 def set_pointer(root: Path, bundle_id: str) -> None:
+    """Makes a bundle the current one, and the champion of the deployment, where there is one; under the lock."""
+    after = read_deployment(root, bundle_id) if (root / FILE).is_file() else None
     durable.write_pointer(root / POINTER, bundle_id + "\n")
+    if after is not None:  # dying before it, readers see the same: the pointer rules
+        write_deployment(root, after)
 
 
 def current(root: Path) -> Path:
@@ -59,6 +98,14 @@ def current(root: Path) -> Path:
         ) from None
     if not _holds(root, bundle_id):
         raise BundleError(f"{pointer} names {bundle_id!r}, and {root} holds no such bundle. Export one again.")
+    return root / bundle_id
+
+
+def _held(root: Path, bundle_id: str) -> Path:
+    """The folder of a bundle of this root; where there is none, a BundleError names the nearest."""
+    if not _holds(root, bundle_id):
+        held = [path.parent.name for path in sorted(root.glob(f"*/{MANIFEST}"))]
+        raise BundleError(f"{root} holds no bundle {bundle_id!r}; {did_you_mean(bundle_id, held)}")
     return root / bundle_id
 
 

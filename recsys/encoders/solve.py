@@ -109,10 +109,10 @@ class Solve:
         return list(described.column_names)
 
     def encode(self, users: Users) -> Encoded:
-        users = users.with_events(self.usable(users.history))
         vectors, by_table = learned_rows(self.table, users, self.dim)
         if by_table.all():
             return encoded(vectors, by_table)
+        users = users.with_events(self.usable(users.history))
         rest = np.flatnonzero(~by_table)
         rest = rest[np.argsort(users.history.lengths[rest], kind="stable")]  # alike lengths together: little padding
         for block in _blocks(users.history.lengths[rest], self.dim):
@@ -138,7 +138,7 @@ class Solve:
             at = _places(history)
             items[at], weights[at] = history.values, counted
         inputs = self.inputs[items]
-        weights = weights * inputs.any(axis=2)
+        weights = weights * self._known[items]
         if self.disliked_weight:
             left = np.where(weights < 0, -np.float32(self.disliked_weight) * weights, weights)
             return inputs, left, np.maximum(weights, 0)
@@ -164,6 +164,11 @@ class Solve:
         """float32: what stands on the diagonal for histories of these summed weights (n,), or for one."""
         ridge: F32 = self.regularization * (total + np.float32(self.unobserved_weight * self.learned)) ** self.exponent
         return ridge
+
+    @cached_property
+    def _known(self) -> Bool:
+        """(n_inputs,): which inputs are no zero rows."""
+        return np.asarray(self.inputs.any(axis=1))
 
     @cached_property
     def _spectrum(self) -> tuple[F32, F32]:

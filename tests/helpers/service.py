@@ -26,6 +26,7 @@ from recsys.ids import IdMap
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.ranker import order_of
 
+QUICK = ("--port", "0", "--poll-s", "0.1", "--lame-duck-s", "0.2", "--idle-check-s", "0")
 REPOSITORY = Path(__file__).parents[2]
 ODD_IDS = ["a/b", "/lead/", "ü é", "100%", "x/similar", "two\nlines", "?q#f", "007", "日本", "%2F"]
 ITEMS = ODD_IDS + [f"i{number}" for number in range(len(ODD_IDS), 60)]
@@ -86,6 +87,7 @@ class Running:
     bundle_id: str
     pid: int
     exposures: Path
+    admin: str | None = None
 
     def connection(self, timeout: float = 20) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(str(urlsplit(self.url).netloc), timeout=timeout)
@@ -123,7 +125,9 @@ def command(path: Path, *options: str) -> list[str]:
 def running(path: Path, exposures: Path, *options: str, **popen: Any) -> Iterator[Running]:
     """A service of `path` on a free port; killed with the block if it still runs."""
     process = subprocess.Popen(
-        command(path, "--port", "0", "--poll-s", "0.1", "--exposures", str(exposures), *options),
+        command(
+            path, "--port", "0", "--poll-s", "0.1", "--lame-duck-s", "0.2", "--exposures", str(exposures), *options
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

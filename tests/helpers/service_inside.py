@@ -61,7 +61,7 @@ def live(root: Path, log: Path, bundles: list[str]) -> tuple[int, int]:
 
     service.answer = watched  # type: ignore[assignment]
     answered = 0
-    with in_process(create_app(root, ServingSettings(poll_s=0.05, exposures=log))) as ask:
+    with in_process(create_app(root, ServingSettings(poll_s=0.05, exposures=log, idle_check_s=0))) as ask:
         for bundle in bundles:
             point_to(root, bundle)
             deadline = time.monotonic() + 15

@@ -115,7 +115,7 @@ def test_too_many_requests_are_told_to_come_back(tmp_path: Path) -> None:
         assert busy
         assert len(busy) < 16
         for answer in busy:
-            refused(answer, 503, "overloaded")
+            refused(answer, 429, "overloaded")
             assert answer.headers["retry-after"] == "1"
         assert service.ask("GET", "/v1/health/live").status == 200
 

@@ -1,7 +1,9 @@
 """The service as a client sees it: a real process, real HTTP, every route, every refusal."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -115,10 +117,69 @@ def test_each_answer_has_its_line_in_the_exposure_log(service: Running) -> None:
         assert line["scores"] == [item["score"] for item in answer["items"]]
         assert line["user_id"] == user
         assert all(line[key] == answer[key] for key in ("request_id", "bundle_id", "source"))
-        assert line["schema"] == 1
+        assert line["schema"] == 2
         assert line["time_ms"] > 1e12
         assert line["experiment"] is line["arm"] is line["propensity"] is None
-    assert len({line["event_id"] for line in service.lines()}) == len(service.lines())
+        assert UUID(line["request_id"]).version == 7
+        assert int(line["request_id"].replace("-", "")[:12], 16) == line["time_ms"]
+    assert [line["seq"] for line in service.lines()] == [*range(1, len(service.lines()) + 1)]
+
+
+def test_the_line_holds_the_question_as_it_was_asked(service: Running) -> None:
+    asked: dict[str, Any] = {
+        "user_id": "u7",
+        "k": 3,
+        "domain": "film",
+        "deny": ["i12"],
+        "allow": ["i14", "i16", "a/b", "?q#f"],
+        "history": [{"item_id": "i30"}, {"item_id": "ü é", "timestamp": 7, "event": "click"}],
+        "features": {"age": 3},
+    }
+    service.recommend(**asked)
+    line = service.lines()[-1]
+    told = {name: asked[name] for name in ("k", "domain", "deny", "allow", "history", "features")}
+    assert line["question"] == {**told, "filter": None}
+    assert line["user_id"] == "u7"
+    assert abs(line["now_s"] - line["time_ms"] / 1e3) < 2
+    assert 0 < line["ms"] < 1e4
+
+
+def test_a_shadow_request_leaves_no_line(service: Running) -> None:
+    before = len(service.lines())
+    answer = service.ask("POST", "/v1/recommend", {"user_id": "u1"}, {"X-Recsys-Shadow": "1"})
+    batch = service.ask("POST", "/v1/recommend:batch", {"requests": [{}]}, {"X-Recsys-Shadow": "1"})
+    assert (answer.status, batch.status) == (200, 200)
+    assert ids(answer.json)
+    assert len(service.lines()) == before
+
+
+BODIES = [
+    b'{"user_id": "u1"}',
+    b'{"user_id": "u1", "k": 0}',
+    b'{"user_id": "a:b", "k": 2}',
+    b'{"k": 1, "k": 2}',
+    b'{"history": [{"item_id": "i3", "item_id": "i4"}]}',
+    b'{"\\u006b": 1, "k": 2}',
+    b'{"k": 1e400}',
+    b'{"k": NaN}',
+    b'{"user_id": "\\ud800"}',
+    b'{"user_id": "\xff"}',
+    b'{"features": {"age": 123456789012345678901234567890}}',
+    b"[" * 100_000,
+    b'{"features": ' + b'{"a":' * 600 + b"1" + b"}" * 601,
+    b"[1]",
+    b"",
+    b'{"domain": "opera"}',
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=[body[:30].decode(errors="replace") for body in BODIES])
+def test_the_short_way_and_the_long_way_answer_alike(service: Running, body: bytes) -> None:
+    """What comes whole is answered without the app; chunks go through it."""
+    short, long = (service.ask("POST", "/v1/recommend", sent) for sent in (body, iter([body[:5], body[5:]])))
+    told = [re.sub(rb'"request_id":"[^"]*"', b"", answer.body) for answer in (short, long)]
+    assert (short.status, told[0]) == (long.status, told[1])
+    assert {**short.headers, "date": ""} | {"content-length": ""} == {**long.headers, "date": "", "content-length": ""}
 
 
 def test_similar_items_by_cosine_for_any_id(service: Running) -> None:

@@ -1,0 +1,100 @@
+"""What was served, as a line of a log. It holds the question, so that its list can be made again.
+
+The form is fixed: fields may be filled that are null today, none is renamed or given another meaning.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from recsys.answers.question import Event, Question
+from recsys.answers.respond import Answered
+from recsys.errors import DataError
+
+SCHEMA = 2
+
+
+class Served(NamedTuple):
+    """The circumstances of one list.
+
+    seq: the number of the line among those of its process, from 1. request_id: a UUID of version 7. time_ms: when, in
+    unix milliseconds. experiment, arm: which of those of the deployment answered. ms: milliseconds that it took.
+    """
+
+    seq: int
+    request_id: str
+    time_ms: int
+    ms: float
+    experiment: str | None = None
+    arm: str | None = None
+
+
+def exposure_line(
+    served: Served, question: Question, history: Sequence[Mapping[str, Any]] | None, answered: Answered
+) -> bytes:
+    """One line of the log, with its newline. history: the brought events as they came; question.now must be set."""
+    return orjson.dumps(
+        {
+            "schema": SCHEMA,
+            "seq": served.seq,
+            "request_id": served.request_id,
+            "time_ms": served.time_ms,
+            "now_s": question.now,
+            "unit_id": None,
+            "user_id": question.user_id,
+            "placement": None,
+            "experiment": served.experiment,
+            "phase": None,
+            "arm": served.arm,
+            "bundle_id": answered.bundle.bundle_id,
+            "state_seq": None,
+            "source": answered.source,
+            "question": {
+                "k": question.k,
+                "domain": question.domain,
+                "filter": None,
+                "deny": question.deny or None,
+                "allow": question.allow,
+                "features": question.features,
+                "history": history or None,
+            },
+            "items": orjson.Fragment(answered.ids_json),
+            "scores": orjson.Fragment(answered.scores_json),
+            "propensity": None,
+            "origin": None,
+            "team": None,
+            "ms": served.ms,
+        },
+        option=orjson.OPT_APPEND_NEWLINE,
+    )
+
+
+def question_of(line: Mapping[str, Any], *, reasons: int = 0) -> Question:
+    """The question of a line that was read. Raises DataError on a line of another schema."""
+    if line.get("schema") != SCHEMA:
+        raise DataError(
+            f"the line of request {line.get('request_id')!r} has schema {line.get('schema')!r}, and only those of "
+            f"schema {SCHEMA} hold the question. Ask for a list that was served since."
+        )
+    asked = line["question"]
+    events = [Event(one["item_id"], one.get("timestamp"), one.get("event")) for one in asked["history"] or ()]
+    rules: dict[str, Any] = {"domain": asked["domain"], "deny": asked["deny"] or (), "allow": asked["allow"]}
+    return Question(
+        line["user_id"],
+        events,
+        asked["k"],
+        **rules,
+        now=line["now_s"],
+        features=asked["features"],
+        reasons=reasons,
+    )
+
+
+def uuid7(time_ms: int) -> str:
+    """A new UUID of version 7 (RFC 9562): it begins with the time, so that ids sort by it."""
+    value = int.from_bytes(os.urandom(10)) | time_ms << 80
+    value = value & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,92 @@
+"""What is counted, by OpenMetrics' names: in this process or, with several workers, in files that outlive them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client.multiprocess import MultiProcessCollector
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """The metrics of one process. Counted before an answer leaves, so that nobody has an answer that is not counted."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Histogram(
+            "http_server_request_duration_seconds",
+            "Requests by route and status, from their last byte to their answer",
+            ("http_request_method", "http_route", "http_response_status_code"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._answers = Counter(
+            "recsys_answers", "Lists answered, by where they come from", ("source",), registry=self.registry
+        )
+        self._short = Counter(
+            "recsys_answers_short", "Lists with fewer items than were asked for", registry=self.registry
+        )
+        self._shed = Counter("recsys_shed_requests", "Requests refused for load", registry=self.registry)
+        self._lost = Counter("recsys_exposures_lost", "Lines that the exposure log lost", registry=self.registry)
+        self._swaps = Counter("recsys_swaps", "Deployments tried", ("outcome",), registry=self.registry)
+        self._children = dict[tuple[str, ...], Any]()
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._child(self._requests, method, route, str(status)).observe(seconds)
+        if status == 429:
+            self._shed.inc()
+
+    def count_list(self, source: str, *, short: bool) -> None:
+        """short: whether it has fewer items than were asked for."""
+        self._child(self._answers, source).inc()
+        if short:
+            self._short.inc()
+
+    def count_lost_line(self) -> None:
+        self._lost.inc()
+
+    def count_swap(self, outcome: str) -> None:
+        self._child(self._swaps, outcome).inc()
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        """`metric.labels`, which is dear, looked up once."""
+        key = (metric._name, *labels)
+        if (child := self._children.get(key)) is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
+
+
+def keep_in_files(slot: int) -> None:
+    """From now on values of this process are kept in the files of a slot, below PROMETHEUS_MULTIPROC_DIR.
+
+    A worker that takes the place of a dead one takes its slot, and goes on counting where it ended. Two that live at
+    the same time must not share one.
+    """
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+
+
+class Workers:
+    """Sums over the files of all workers, dead ones included, and what the parent itself knows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.registry = CollectorRegistry()
+        MultiProcessCollector(self.registry, path=str(folder))  # type: ignore[no-untyped-call]
+        self._alive = Gauge("recsys_workers", "Workers that serve", registry=self.registry)
+        self._restarts = Counter(
+            "recsys_worker_restarts", "Workers that died and were replaced", registry=self.registry
+        )
+
+    def set_alive(self, count: int) -> None:
+        self._alive.set(count)
+
+    def count_restart(self) -> None:
+        self._restarts.inc()
+
+
+def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> Mapping[str, Any]:
+    """Answers GET /metrics on a port of its own, from a thread; its address as {"admin": URL}."""
+    server, _ = prometheus_client.start_http_server(port, host, registry)
+    return {"admin": f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"}

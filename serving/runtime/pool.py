@@ -1,0 +1,111 @@
+"""Bounded work in threads: so many requests at a time, so many that wait, none longer than its caller waits."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, NamedTuple
+
+import faiss
+
+from recsys.serving.problems import Problem
+
+Done = Callable[[bytes | Exception], None]
+OVERLOADED = Problem(
+    "overloaded", "As many requests as may wait do so already; try again in a second.", headers={"Retry-After": "1"}
+)
+LATE = Problem("overloaded", "The request waited longer than its caller waits.", headers={"Retry-After": "1"})
+_TIMEOUT = b"x-request-timeout-ms"
+
+
+class _Job(NamedTuple):
+    """Work of one request, what its outcome is given to in the loop, and the moment of `time.monotonic` by which it
+    must begin."""
+
+    loop: asyncio.AbstractEventLoop
+    done: Done
+    begin_by: float
+    work: Callable[..., bytes]
+    arguments: tuple[Any, ...]
+
+
+class Pool:
+    """Threads that search; `start` and `close` bound their lives.
+
+    threads: requests at a time. waiting: requests that may wait for a thread. deadline_s: the longest that one may
+    wait, in seconds.
+    """
+
+    def __init__(self, threads: int, waiting: int, deadline_s: float) -> None:
+        self.busy = 0  # requests that are being answered or wait
+        self._limit, self._deadline_s = threads + waiting, deadline_s
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._threads = [Thread(target=self._work, name=f"search-{number}", daemon=True) for number in range(threads)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Running requests end first."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def full(self) -> bool:
+        """Whether one more request would be too many."""
+        return self.busy >= self._limit
+
+    def submit(self, done: Done, work: Callable[..., bytes], *arguments: Any, wait_s: float | None = None) -> None:
+        """Lets a thread work, whose outcome, or the error in its place, is given to `done` in the running loop.
+
+        wait_s: seconds that its caller waits, where it says so. Raises a Problem at once where too many wait.
+        """
+        if self.full:
+            raise OVERLOADED.with_traceback(None)
+        self.busy += 1
+        begin_by = time.monotonic() + (self._deadline_s if wait_s is None else min(wait_s, self._deadline_s))
+        self._jobs.put(_Job(asyncio.get_running_loop(), done, begin_by, work, arguments))
+
+    async def run(self, work: Callable[..., bytes], *arguments: Any, wait_s: float | None = None) -> bytes:
+        """The outcome of `submit`, awaited."""
+        result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def settle(outcome: bytes | Exception) -> None:
+            if result.done():  # given up
+                return
+            if isinstance(outcome, Exception):
+                result.set_exception(outcome)
+            else:
+                result.set_result(outcome)
+
+        self.submit(settle, work, *arguments, wait_s=wait_s)
+        return await result
+
+    def _work(self) -> None:
+        faiss.omp_set_num_threads(1)  # OpenMP keeps its count for each thread
+        while (job := self._jobs.get()) is not None:
+            outcome: bytes | Exception
+            try:
+                outcome = LATE if time.monotonic() > job.begin_by else job.work(*job.arguments)
+            except Exception as error:
+                outcome = error
+            job.loop.call_soon_threadsafe(self._settle, job.done, outcome)
+            del job, outcome  # what they hold shall not wait for the next request
+
+    def _settle(self, done: Done, outcome: bytes | Exception) -> None:
+        self.busy -= 1
+        done(outcome)
+
+
+def wait_s(headers: Mapping[bytes, bytes]) -> float | None:
+    """How long the caller waits, by the header X-Request-Timeout-Ms, or None; a Problem where it is no whole number."""
+    milliseconds = headers.get(_TIMEOUT)
+    if milliseconds is None:
+        return None
+    if not milliseconds.isdigit() or len(milliseconds) > 9:
+        raise Problem("invalid_request", "The header X-Request-Timeout-Ms must be a whole number of milliseconds.")
+    return int(milliseconds) / 1e3

@@ -1,0 +1,79 @@
+"""A server that ends without dropping a request: it says so, closes its door, and answers whoever is inside."""
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import uvicorn
+
+from recsys.serving.app import Parts
+from recsys.serving.runtime.protocol import Protocol
+from recsys.serving.settings import ServingSettings
+
+_CLOSE = (b"connection", b"close")
+_LOOK_S = 0.02
+
+
+class Server(uvicorn.Server):
+    """uvicorn, whose end has three steps.
+
+    Lame duck: for `lame_duck_s` seconds readiness is refused (`leave` is called) while new connections are still taken,
+    so that balancers turn away before anybody is refused. Then the door is closed, and for `drain_s` seconds open
+    connections are answered with `Connection: close`. Then those that are idle are closed, and running requests end.
+    SIGTERM takes all of them; SIGINT, a closed standard input and `stop` leave the first one out.
+    """
+
+    def __init__(self, parts: Parts, settings: ServingSettings) -> None:
+        config = uvicorn.Config(
+            parts.app,
+            http=cast(Any, partial(Protocol, hot=parts.hot, pool=parts.pool, metrics=parts.metrics)),
+            loop="uvloop",
+            ws="none",
+            lifespan="off",  # of the parts, which begin before the door is opened and end after it is closed
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=settings.keep_alive_s,
+            timeout_graceful_shutdown=settings.stop_s,
+        )
+        super().__init__(config)
+        self._parts, self._settings = parts, settings
+        self._at_once = False
+
+    def stop(self) -> None:
+        """Ends it without the time for balancers; from any thread."""
+        self._at_once = self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        if sig == signal.SIGTERM and not self.should_exit:
+            self.should_exit = True
+        else:
+            self.stop()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """One of several workers takes connections once it can answer them; one alone says that it is not ready yet."""
+        self._parts.start()
+        if self._settings.workers > 1:
+            await asyncio.to_thread(self._parts.service.wait_for_first)
+        await super().startup([] if self.should_exit else sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if not self._at_once:
+            self._parts.service.leave()
+            await self._wait(self._settings.lame_duck_s, lambda: self._at_once)
+        for server in self.servers:
+            server.close()
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        await self._wait(self._settings.drain_s, lambda: not self.server_state.connections)
+        await super().shutdown(sockets)
+        self._parts.close()
+
+    async def _wait(self, seconds: float, over: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not over():
+            await asyncio.sleep(_LOOK_S)

@@ -1,0 +1,80 @@
+"""One process that serves: the only one, or one of several that a parent starts with its task in JSON."""
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recsys.bundle.bundle import Bundle
+from recsys.errors import BundleError, RecsysError
+from recsys.serving.app import create_parts
+from recsys.serving.runtime.lifeline import log_to_stderr, read_to_end
+from recsys.serving.runtime.metrics import keep_in_files, serve_metrics
+from recsys.serving.runtime.server import Server
+from recsys.serving.settings import ServingSettings
+
+Say = Callable[[Mapping[str, Any]], None]
+
+
+def serve(
+    path: Path,
+    settings: ServingSettings,
+    listener: socket.socket,
+    say: Say,
+    *,
+    until_stdin_closes: bool,
+    shared: Path | None = None,
+) -> None:
+    """Serves until a signal. Raises RecsysError where the first bundle or the exposure log cannot be had.
+
+    say: told once, when answers are given: {"bundle_id"}, and {"admin"} where there is an admin port. shared: as in
+    `create_parts`.
+    """
+    failures: list[Exception] = []
+
+    def started(outcome: Bundle | Exception) -> None:
+        if isinstance(outcome, Exception):
+            failures.append(outcome)
+            server.stop()
+        else:
+            say({"bundle_id": outcome.bundle_id, **admin})
+
+    parts = create_parts(path, settings, started, shared)
+    server = Server(parts, settings)
+    admin: Mapping[str, Any] = {}
+    if settings.admin_port is not None:
+        admin = serve_metrics(parts.metrics.registry, settings.host, settings.admin_port)
+    if until_stdin_closes:
+        threading.Thread(target=read_to_end, args=(server.stop,), daemon=True).start()
+    server.run([listener])
+    if failures:
+        raise failures[0]
+
+
+def main() -> None:
+    """The life of a worker: its task is the first argument, its standard input ends with its parent."""
+    task = json.loads(sys.argv[1])
+    log_to_stderr()
+    keep_in_files(task["slot"])
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the parent waits for its signals with them held back
+    settings = ServingSettings.build({**task["settings"], "admin_port": None}, where="the parent")
+    listener = socket.socket(fileno=task["listener"])
+
+    def say(said: Mapping[str, Any]) -> None:
+        os.write(task["report"], json.dumps(said).encode() + b"\n")
+
+    try:
+        serve(Path(task["path"]), settings, listener, say, until_stdin_closes=True, shared=Path(task["folder"]))
+    except RecsysError as error:
+        say({"error": str(error), "kind": "bundle" if isinstance(error, BundleError) else "setting"})
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

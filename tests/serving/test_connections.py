@@ -1,0 +1,126 @@
+"""Connections, as they come and go: resets, pipelines, bodies in pieces, waits."""
+
+import gc
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from recsys.serving.app import create_parts
+from recsys.serving.runtime.protocol import Protocol
+from recsys.serving.runtime.server import Server
+from recsys.serving.settings import ServingSettings
+from tests.helpers.service import published
+
+HEAD = b"POST /v1/recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%s\r\n"
+
+
+def request(body: bytes = b'{"k": 2}', headers: bytes = b"") -> bytes:
+    return HEAD % (len(body), headers) + body
+
+
+@contextmanager
+def served(folder: Path, **settings: object) -> Iterator[tuple[Server, tuple[str, int]]]:
+    """The server of the command line, within this process."""
+    published(folder / "bundles")
+    ready = threading.Event()
+    given = ServingSettings(exposures=folder / "log", lame_duck_s=0, **settings)  # type: ignore[arg-type]
+    parts = create_parts(folder / "bundles", given, lambda _: ready.set())
+    server = Server(parts, given)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        assert ready.wait(15)
+        yield server, listener.getsockname()[:2]
+    finally:
+        server.stop()
+        thread.join()
+
+
+def read_answer(connection: socket.socket) -> tuple[bytes, bytes]:
+    """(head, body) of the next answer."""
+    text = b""
+    while b"\r\n\r\n" not in text:
+        more = connection.recv(1)
+        assert more
+        text += more
+    length = int(text.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    body = b""
+    while len(body) < length:
+        body += connection.recv(length - len(body))
+    return text, body
+
+
+def test_nothing_is_held_of_a_connection_that_ended_by_a_reset(tmp_path: Path) -> None:
+    with served(tmp_path) as (server, address):
+        for _ in range(50):
+            connection = socket.create_connection(address)
+            connection.sendall(request())
+            read_answer(connection)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+        deadline = time.monotonic() + 5
+        while server.server_state.connections and time.monotonic() < deadline:
+            time.sleep(0.02)
+        gc.collect()
+        held = sum(isinstance(one, Protocol) for one in gc.get_objects())
+    assert held <= 1  # the last one may still be in a frame of the loop
+
+
+def test_requests_in_a_row_are_answered_in_their_order(tmp_path: Path) -> None:
+    with served(tmp_path) as (_, address), socket.create_connection(address) as connection:
+        model = b"GET /v1/health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+        connection.sendall(request(b'{"k": 1}') + request(b'{"k": 2}') + model + request(b'{"k": 3}'))
+        answers = [json.loads(read_answer(connection)[1]) for _ in range(4)]
+    assert [len(answers[at]["items"]) for at in (0, 1, 3)] == [1, 2, 3]
+    assert answers[2] == {"status": "live"}
+
+
+@pytest.mark.parametrize("cut", [5, 60, 150])
+def test_a_request_may_come_in_pieces(tmp_path: Path, cut: int) -> None:
+    with served(tmp_path) as (_, address), socket.create_connection(address) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        whole = request(b'{"k": 1,                                                     "user_id": "u1"}')
+        for piece in (whole[:cut], whole[cut:]):
+            connection.sendall(piece)
+            time.sleep(0.1)
+        assert len(json.loads(read_answer(connection)[1])["items"]) == 1
+        connection.sendall(request(b'{"k": 3}', b"connection: close\r\n"))
+        head, body = read_answer(connection)
+        assert b"connection: close" in head
+        assert len(json.loads(body)["items"]) == 3
+        assert connection.recv(1) == b""
+
+
+def test_a_body_that_does_not_arrive_is_given_up(tmp_path: Path) -> None:
+    with served(tmp_path, read_s=0.3) as (_, address), socket.create_connection(address, timeout=5) as connection:
+        connection.sendall(request(b'{"k": 1}')[:-3])
+        head, body = read_answer(connection)
+        assert b" 408 " in head.splitlines()[0]
+        assert json.loads(body)["code"] == "body_timeout"
+
+
+def test_nobody_waits_longer_than_they_said(tmp_path: Path) -> None:
+    heavy = json.dumps({"requests": [{"user_id": "u1", "k": 1000, "history": [{"item_id": "007"}]}] * 100}).encode()
+    batch = request(heavy).replace(b"/v1/recommend ", b"/v1/recommend:batch ")
+    with (
+        served(tmp_path, threads=1) as (_, address),
+        socket.create_connection(address) as busy,
+        socket.create_connection(address) as hurried,
+    ):
+        busy.sendall(batch)
+        time.sleep(0.01)
+        hurried.sendall(request(headers=b"x-request-timeout-ms: 1\r\n"))
+        head, body = read_answer(hurried)
+        assert b" 429 " in head.splitlines()[0]
+        assert json.loads(body)["code"] == "overloaded"
+        assert b" 200 " in read_answer(busy)[0].splitlines()[0]
+        hurried.sendall(request(headers=b"x-request-timeout-ms: soon\r\n"))
+        assert b" 422 " in read_answer(hurried)[0].splitlines()[0]

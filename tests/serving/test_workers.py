@@ -1,0 +1,118 @@
+"""Several workers behind one port: started, killed, replaced, counted."""
+
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.helpers.service import Running, published, running
+from tests.serving.test_life import Traffic, failure, served, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+def children(service: Running) -> set[int]:
+    """The workers, as processes."""
+    text = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text()
+    return {int(pid) for pid in text.split()}
+
+
+def metrics(service: Running) -> dict[str, float]:
+    assert service.admin is not None
+    text = urlopen(f"{service.admin}/metrics", timeout=10).read().decode()
+    found = re.findall(r"^(\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in found}
+
+
+def answers_counted(service: Running) -> float:
+    return sum(value for name, value in metrics(service).items() if name.startswith("recsys_answers_total"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_to_the_parent_drops_no_request(tmp_path: Path, number: signal.Signals) -> None:
+    published(tmp_path / "bundles")
+    with running(tmp_path / "bundles", tmp_path / "log", "--workers", "2", "--admin-port", "0") as service:
+        workers = children(service)
+        assert len(workers) == 2
+        traffic = Traffic(service)
+        wait_for(lambda: len(traffic.answers) > 100)
+        assert len(traffic.answers) <= answers_counted(service)
+        os.kill(service.pid, number)
+        assert service.process.wait(15) == 0
+        traffic.end()
+        assert not traffic.faults
+        logged = [line["request_id"] for line in service.lines()]
+        assert sorted(logged) == sorted(answer["request_id"] for answer in traffic.answers)
+        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_a_killed_worker_is_replaced_and_the_counts_go_on(tmp_path: Path) -> None:
+    published(tmp_path / "bundles")
+    with running(tmp_path / "bundles", tmp_path / "log", "--workers", "2", "--admin-port", "0") as service:
+        asked = 0
+        for _ in range(3):
+            for _ in range(10):
+                service.recommend(user_id="u1")
+            asked += 10
+            victim = min(children(service))
+            os.kill(victim, signal.SIGKILL)
+            wait_for(lambda: metrics(service)["recsys_workers"] == 1 or len(children(service)) == 2)
+            wait_for(lambda victim=victim: victim not in children(service))  # type: ignore[misc]
+            wait_for(lambda: metrics(service)["recsys_workers"] == 2, 30)
+        assert answers_counted(service) == asked
+        assert metrics(service)["recsys_worker_restarts_total"] == 3
+        counted = metrics(service)
+        name = 'http_server_request_duration_seconds_count{http_request_method="POST",'
+        name += 'http_response_status_code="200",http_route="/v1/recommend"}'
+        assert counted[name] == asked
+
+
+def test_a_hangup_replaces_the_workers_one_by_one_and_nobody_notices(tmp_path: Path) -> None:
+    published(tmp_path / "bundles")
+    with running(tmp_path / "bundles", tmp_path / "log", "--workers", "2", "--admin-port", "0") as service:
+        before = children(service)
+        traffic = Traffic(service)
+        os.kill(service.pid, signal.SIGHUP)
+        deadline = time.monotonic() + 60
+        while children(service) & before:
+            assert time.monotonic() < deadline
+            assert service.recommend(user_id="u1")["items"]  # on a new connection each time
+            assert metrics(service)["recsys_workers"] >= 2
+        wait_for(lambda: len(children(service)) == 2)
+        traffic.end()
+        assert not traffic.faults
+        assert answers_counted(service) == len(service.lines())
+
+
+def test_all_workers_swap_and_verify_once(tmp_path: Path) -> None:
+    root = tmp_path / "bundles"
+    published(root)
+    with running(root, tmp_path / "log", "--workers", "2", "--admin-port", "0") as service:
+        second = published(root, seed=2)
+        wait_for(lambda: {served(service) for _ in range(8)} == {second}, 60)
+        wait_for(lambda: metrics(service)['recsys_swaps_total{outcome="serving"}'] == 4)
+        assert "mlflow" not in Path(f"/proc/{service.pid}/maps").read_text()
+        assert "faiss" not in Path(f"/proc/{service.pid}/maps").read_text()  # the parent loads nothing of what answers
+
+
+def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    published(tmp_path / "bundles")
+    with running(tmp_path / "bundles", tmp_path / "log", "--workers", "2") as service:
+        workers = children(service)
+        os.kill(service.pid, signal.SIGKILL)
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+
+def test_what_stands_in_the_way_of_workers_is_one_sentence(tmp_path: Path) -> None:
+    workers = ("--port", "0", "--workers", "2", "--exposures")
+    assert "neither a bundle nor" in failure(str(tmp_path / "none"), *workers, "off")
+    root = tmp_path / "bundles"
+    bundle = root / published(root)
+    assert "exposures" in failure(str(root), *workers, str(bundle / "manifest.json" / "log"))
+    shutil.copyfile(bundle / "users.ids", bundle / "items.ids")
+    assert "items.ids is damaged" in failure(str(root), *workers, "off")
