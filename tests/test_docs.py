@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from recsys.bundle.deployment import FILE, read_deployment
 from recsys.config import read_toml
 from recsys.pipelines.cli import main
 from recsys.pipelines.run.settings import load_settings
@@ -131,6 +132,10 @@ def test_other_programs_in_a_page_exist(page: Path) -> None:
 @every_page
 def test_settings_files_in_a_page_are_taken(page: Path, tmp_path: Path) -> None:
     for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
+        if block.startswith("champion"):
+            (tmp_path / FILE).write_text(block)
+            assert read_deployment(tmp_path, "another").arms
+            continue
         path = tmp_path / "settings.toml"
         path.write_text(block)
         assert read_toml(path)
