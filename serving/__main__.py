@@ -7,8 +7,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one thread a request: thre
 
 try:
     from recsys.serving.cli import main
+
+    main(prog_name="python -m recsys.serving")
 except ModuleNotFoundError as error:
+    if (error.name or "").startswith("recsys"):
+        raise  # a fault of ours
     print(f"Error: {error}. The service needs the extra `serve`, as in: pip install '.[serve]'.", file=sys.stderr)
     sys.exit(2)
-
-main(prog_name="python -m recsys.serving")
