@@ -68,7 +68,8 @@ class Row:
 
     def settings(self) -> str:
         """All that its figures depend on, as JSON."""
-        parts = {"parts": self.parts} if self.parts else {}
+        rows = {row.label: row for row in ROWS if row.data == self.data} if self.parts else {}
+        parts = {"parts": {label: rows[label].settings() for label in self.parts}} if self.parts else {}
         said = {"model": dict(self.model), "learns_validation": self.learns_validation, **parts}
         return json.dumps(said, sort_keys=True)
 
@@ -111,12 +112,11 @@ _SPARSE = {
     "longest_history": 50,
     "event_dropout": 0.2,
     "initial": "spectral",
-    "half_life": 2.0,
 }
 _SEQUENCE: dict[str, dict[str, Any]] = {
     ML: {"epochs": 30, "batch_size": 4096, "dropout": 0.2, "averaged": 0.2},
     BEAUTY: _SPARSE | {"dropout": 0.5, "averaged": 0.3},
-    SPORTS: _SPARSE | {"dropout": 0.5, "averaged": 0.3},
+    SPORTS: _SPARSE | {"dropout": 0.5, "averaged": 0.3, "half_life": 2.0},
 }
 _ALS: dict[str, dict[str, Any]] = {
     ML: {"dim": 128, "unobserved_weight": 0.1, "regularization": 0.003, "half_life": 10.0},

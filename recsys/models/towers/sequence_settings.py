@@ -25,7 +25,7 @@ class SequenceSettings(Settings):
     half_life: float = Field(
         0.0,
         ge=0,
-        description="of a sum of the events beside the net, in events: helps where items have few; 0 = no sum",
+        description="of a sum of the events beside the net, in events: it learns sooner by it; 0 = no sum",
     )
     epochs: int = Field(40, ge=1, description="passes over the events; the learning rate falls to 0 over them")
     batch_size: int = Field(2048, ge=1, description="events a step")
