@@ -140,8 +140,8 @@ def test_the_line_holds_the_question_as_it_was_asked(service: Running) -> None:
     told = {name: asked[name] for name in ("k", "domain", "deny", "allow", "history", "features")}
     assert line["question"] == {**told, "filter": None}
     assert line["user_id"] == "u7"
-    assert abs(line["now_s"] - line["time_ms"] / 1e3) < 2
-    assert 0 < line["ms"] < 1e4
+    assert line["now_s"] <= line["time_ms"] / 1e3  # asked before it was answered
+    assert line["ms"] > 0
 
 
 def test_a_shadow_request_leaves_no_line(service: Running) -> None:
