@@ -13,6 +13,7 @@ Recommendation", WWW 2025.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,11 @@ import click
 import numpy as np
 
 from benchmarks.results import RESULTS, report
-from recsys.arrays import F64
+from recsys.arrays import F64, Bool
 from recsys.data.split.candidates import drawn_candidates
 from recsys.durable import write_whole
 from recsys.evaluation.evaluate import evaluate
-from recsys.evaluation.significance import bootstrap
+from recsys.evaluation.significance import bootstrap, compare_pairs, p_text
 from recsys.evaluation.transfer import DomainQuestion, by_domain
 from recsys.history import DAY_S
 from recsys.models.base import fit_with
@@ -40,10 +41,11 @@ from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.threads import set_threads
 from recsys.retrieval.recommender import Recommender
 
+BASE = "co-occurrence"
 KEPT, METRICS, DRAWN = RESULTS / "cross_domain.npz", ("hit_rate_at_10", "ndcg_at_10"), 999
 # Not tuned on these files: what is best on s3rec-beauty, and the defaults.
 MODELS: dict[str, dict[str, Any]] = {
-    "co-occurrence": {"name": "cooccurrence", "half_life": 1.5},
+    BASE: {"name": "cooccurrence", "half_life": 1.5},
     "als": {"name": "als", "dim": 128, "unobserved_weight": 0.01, "regularization": 0.01},
     "sequence": {
         "name": "sequence",
@@ -124,19 +126,36 @@ def main(text: str, seeds: str, judge: str, quick: bool, as_json: bool) -> None:
             if not dry:
                 write_whole(KEPT, partial(_save, kept))
     apart = {name: untied(run, asked) > 0 for name, asked in questions.items()}
-    rows = []
+    report("cross_domain", rows_of(kept, apart), title="Two domains, everybody in both", quick=dry, as_json=as_json)
+
+
+def rows_of(kept: Mapping[str, F64], apart: Mapping[str, Bool]) -> list[dict[str, Any]]:
+    """A row for each model and domain, the mean over its seeds, against co-occurrence (Holm over all rows)."""
+    found, counts = dict[tuple[str, str], dict[str, F64]](), dict[str, list[str]]()
     for label, model in MODELS.items():
-        keys = [
-            key[: -len(", seconds")] for key in kept if key.endswith(", seconds") and key.startswith(f"{label}, seed")
-        ]
-        keys = [key for key in keys if key.endswith(json.dumps(model, sort_keys=True))]
-        for name in questions if keys else ():
-            row = {"model": label, "domain": name, "people": len(apart[name]), "seeds": len(keys)}
-            for metric in (f"{among}, {one}" for among in ("of 999", "all") for one in METRICS):
-                each = np.mean([kept[f"{key}, {name}, {metric}"] for key in keys], axis=0)
-                row |= {metric: bootstrap(each).text(".4f"), f"{metric}, untied": float(each[apart[name]].mean())}
-            rows.append(row | {"minutes": float(np.mean([kept[f"{key}, seconds"][0] for key in keys])) / 60})
-    report("cross_domain", rows, title="Two domains, everybody in both", quick=dry, as_json=as_json)
+        named = f", {json.dumps(model, sort_keys=True)}, seconds"
+        counts[label] = [key for key in kept if key.startswith(f"{label}, seed") and key.endswith(named)]
+        keys = [key.removesuffix(", seconds") for key in counts[label]]
+        for name in apart if keys else ():
+            metrics = [f"{among}, {one}" for among in ("of 999", "all") for one in METRICS]
+            found[label, name] = {
+                metric: np.mean([kept[f"{key}, {name}, {metric}"] for key in keys], axis=0) for metric in metrics
+            }
+    first = f"all, {METRICS[0]}"
+    pairs = [(key, (BASE, key[1])) for key in found if key[0] != BASE and (BASE, key[1]) in found]
+    values = {key: of[first] for key, of in found.items()}
+    compared = compare_pairs(values, pairs, warm={pair: len(values[pair[0]]) for pair in pairs})
+    rows = []
+    for (label, name), of in found.items():
+        row = {"model": label, "domain": name, "people": len(apart[name]), "seeds": len(counts[label])}
+        for metric, each in of.items():
+            row |= {metric: bootstrap(each).text(".4f"), f"{metric}, untied": float(each[apart[name]].mean())}
+        if ((label, name), (BASE, name)) in compared:
+            one = compared[(label, name), (BASE, name)]
+            row[f"{first}, against {BASE}"] = f"{one.difference.text('+.4f')}, {p_text(one.p_holm)}"
+        seconds = [float(kept[key][0]) for key in counts[label]]
+        rows.append(row | {"minutes": float(np.mean(seconds)) / 60})
+    return rows
 
 
 def _save(kept: dict[str, F64], path: Path) -> None:
