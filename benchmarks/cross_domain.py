@@ -43,7 +43,7 @@ from recsys.retrieval.recommender import Recommender
 
 BASE = "co-occurrence"
 KEPT, METRICS, DRAWN = RESULTS / "cross_domain.npz", ("hit_rate_at_10", "ndcg_at_10"), 999
-# Not tuned on these files: what is best on s3rec-beauty, and the defaults.
+# Not tuned on these files: those of s3rec-beauty, and for `sequence` a sum of recent events beside the net.
 MODELS: dict[str, dict[str, Any]] = {
     BASE: {"name": "cooccurrence", "half_life": 1.5},
     "als": {"name": "als", "dim": 128, "unobserved_weight": 0.01, "regularization": 0.01},

@@ -124,22 +124,23 @@ def people(holdout: Holdout) -> dict[str, dict[str, Any]]:
 
 def strangers_to_a_domain(holdout: Holdout) -> dict[str, dict[str, Any]]:
     """A request for each domain, by somebody who has done things in another one alone: their last ones there."""
-    data, found = holdout.train, {}
+    data, requests = holdout.train, {}
     names, codes = data.domains
     if len(names) < 2:
         raise DataError(f"{data.name} has {len(names) or 'no'} domains; the demo of domains needs two or more.")
     events, code = data.interactions, codes[data.interactions.item]
-    for at, name in enumerate(names):
-        had = np.stack([np.bincount(events.user[code == one], minlength=data.n_users) for one in range(len(names))])
-        alone = had.sum(axis=0) * (had[at] == 0)
-        if not alone.any():
+    counts = [np.bincount(events.user[code == at], minlength=data.n_users) for at in range(len(names))]
+    total = np.sum(counts, axis=0)
+    for name, there in zip(names, counts, strict=True):
+        elsewhere = np.flatnonzero((there == 0) & (total > 0))
+        if not len(elsewhere):
             continue
-        person = int(np.argmin(np.where(alone > 0, np.abs(alone - _REGULAR), len(events) + _REGULAR)))
+        person = elsewhere[np.abs(total[elsewhere] - _REGULAR).argmin()]
         clicks = events.item[events.user == person][-_CLICKS:]
-        elsewhere = names[int(codes[clicks[-1]])]
-        body = {"domain": name, "history": [{"item_id": data.item_ids[int(item)]} for item in clicks], "k": 5}
-        found[f"somebody who knows {elsewhere} alone and asks for {name}"] = body
-    return found
+        known = names[int(codes[clicks[-1]])]
+        history = [{"item_id": data.item_ids[int(item)]} for item in clicks]
+        requests[f"somebody who knows {known} alone and asks for {name}"] = {"domain": name, "history": history, "k": 5}
+    return requests
 
 
 def _show(run: Run, person: str, body: dict[str, Any], answer: dict[str, Any]) -> None:

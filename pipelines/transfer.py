@@ -1,6 +1,7 @@
 """The transfer report at the command line: what other domains bring to each, told and tracked, and what to serve."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -204,7 +205,7 @@ def _track(
     run_id = client.start_run(EXPERIMENT, run.name)
     metrics = dict[str, float]()
     for row in report.rows:
-        label = f"{row.domain}_{row.joined:g}_{row.segment}".replace(" ", "_")
+        label = re.sub(r"[^\w.-]", "_", f"{row.domain}_{row.joined:g}_{row.segment}")  # MLflow takes no other signs
         mean, low, high = row.transfer.difference
         metrics |= {f"transfer_{label}": mean, f"transfer_{label}_low": low, f"transfer_{label}_high": high}
     with TemporaryDirectory() as folder:

@@ -85,14 +85,15 @@ def test_a_domain_with_one_item_and_one_that_nobody_is_asked_in(
     )  # the gift card last, in between; 21 is early and never last
     rows = [f"u{user},i{item[user, at]},{1_700_000_000 + 60 * at}" for user in range(60) for at in range(8)]
     (folder / "interactions.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
-    domain = ["films"] * 10 + ["books"] * 10 + ["cards", "toys"]
+    domain = ["films & series"] * 10 + ["books"] * 10 + ["cards", "toys"]
     items = [f"i{number},{name}" for number, name in enumerate(domain)]
     (folder / "items.csv").write_text("item_id,domain\n" + "\n".join(items) + "\n")
     settings = ["model.dim=4", "model.epochs=1", "split.kind=leave_last_out", "threads=1"]
     found = json.loads(invoke("transfer", str(folder), *settings, "--joined", "1", "--json").splitlines()[-1])
     assert found["controls"]["cards"] == {"name": "popularity"}
     assert found["controls"]["toys"] == {"name": "popularity"}
-    assert found["controls"]["films"]["name"] == "sequence"
-    assert {"films", "books", "cards"} == {row["domain"] for row in found["rows"]}
+    assert found["controls"]["films & series"]["name"] == "sequence"
+    assert {"films & series", "books", "cards"} == {row["domain"] for row in found["rows"]}
+    assert "transfer_films___series_1_all" in client.runs("transfer")[0].metrics
     trained = json.loads(invoke("train", str(folder), "-c", found["config"], "--json").splitlines()[-1])
     assert trained["run_id"]
