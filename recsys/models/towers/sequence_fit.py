@@ -201,10 +201,13 @@ class SequenceFit(EpochFit):
 
     def _asked(self, place: I64, stop: I64, masked: bool, rng: np.random.Generator) -> tuple[I64, I64]:
         """int64 (n,) each: the domain that is asked for at these places, -1 = all; and where what is to be found stands
-        in the log: the event after each, or, where events are masked, they themselves."""
+        in the log: the event after each, or a drawn one of the next ones up to the end of the window, `stop`, or, where
+        events are masked, they themselves."""
         nowhere = np.full(len(place), -1)
         if masked:
             return nowhere if self.domains is None else self.domains.of_masked(place, rng), place
+        if self.settings.ahead > 1:
+            place = place + (rng.random(len(place)) * np.minimum(self.settings.ahead, stop - place)).astype(np.int64)
         return (nowhere, place + 1) if self.domains is None else self.domains.asked(place, stop, rng)
 
     def _counted(self, at: I64) -> F32:

@@ -57,6 +57,12 @@ class SequenceSettings(Settings):
         "random",
         description="where the items start; spectral: by who had them, much better where items have few events",
     )
+    ahead: int = Field(
+        1,
+        ge=1,
+        description="events after each one of which a drawn one is to be found; 1 = the next; 5 to 50 where the answer "
+        "is for days rather than for the next click",
+    )
     masked: float = Field(0.2, gt=0, lt=1, description="masked: share of the events that are masked in a step")
     gaps: bool = Field(True, description="whether the net sees the time between events, where events have times")
     unknown_now: float = Field(
@@ -96,6 +102,12 @@ class SequenceSettings(Settings):
             raise ValueError(
                 "half_life goes with nets that look back alone; net = masked looks both ways: half_life = 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _looks_ahead(self) -> Self:
+        if self.net == "masked" and self.ahead > 1:
+            raise ValueError("ahead goes with nets that look back alone; net = masked fills gaps: ahead = 1")
         return self
 
     @model_validator(mode="after")

@@ -60,6 +60,20 @@ def test_it_goes_on_in_the_direction_of_the_last_events(net: str, certain_seed: 
         assert next_item(learned, back) == (at - 4) % STEPS
 
 
+def test_looking_ahead_finds_what_comes_soon_and_not_only_next(certain_seed: int) -> None:
+    item = (np.arange(60)[:, None] + np.arange(20)) % STEPS
+    onward = dataset(np.repeat(np.arange(60), 20), item.ravel(), 60, STEPS)
+    apart = []
+    for ahead in (1, 2):
+        learned = fit(onward, certain_seed, ahead=ahead, epochs=10)
+        vectors = learned.encoder.encode(Users.unknown(Histories(Ragged.of([[at] for at in range(STEPS)])))).vectors
+        scores = np.stack([np.roll(of_item, -at) for at, of_item in enumerate(vectors @ learned.items.T)])
+        assert set(scores.argmax(axis=1).tolist()) <= set(range(1, ahead + 1))
+        apart.append(scores[:, 1] - scores[:, 2])
+    assert apart[0].min() > 2
+    assert np.abs(apart[1]).max() < 1
+
+
 def test_filling_gaps_teaches_what_comes_next(certain_seed: int) -> None:
     """Everybody goes onward: it takes one event to know what comes next, and a bag of events to know nothing of it."""
     item = (np.arange(60)[:, None] + np.arange(9)) % STEPS
@@ -244,8 +258,9 @@ def test_nobody_with_two_events_and_heads_that_do_not_divide_are_refused() -> No
         fit(dataset(np.arange(5), np.arange(5), 5, 5))
     with pytest.raises(SettingError, match="heads"):
         fit(circle(), heads=3)
-    with pytest.raises(SettingError, match="half_life"):
-        fit(circle(), net="masked", half_life=3.0)
+    for name, value in (("half_life", 3.0), ("ahead", 2)):
+        with pytest.raises(SettingError, match=f"{name} goes with nets that look back"):
+            fit(circle(), net="masked", **{name: value})
     with pytest.raises(SettingError, match="negatives"):
         fit(circle(), loss="gbce", negatives=0)
 

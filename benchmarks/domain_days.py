@@ -1,0 +1,132 @@
+"""Two domains by day: what people do next in Beauty and in Electronics, by how much they did there before.
+
+    RECSYS_DATA=... python -m benchmarks.domain_days [--judge validation] [--quick] [--json]
+
+The end of the log of ABXI's files is asked for (a split at one moment, as in production), in each domain by lists of
+its items; what a person had is out. All models learn from the merged history of both domains. `als` was tuned on the
+validation part by grid (dim, unobserved_weight, regularization, half_life), `sequence` has the settings that
+`benchmarks.cross_domain` has, and `mixture` is both in one index, by the weight that is best on validation, 0
+included.
+"""
+
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.cross_domain import MODELS
+from benchmarks.results import report
+from benchmarks.visitors import GRID, mixed, sizes
+from recsys.arrays import F64
+from recsys.evaluation.evaluate import users_of
+from recsys.evaluation.significance import bootstrap, compare_pairs, p_text
+from recsys.evaluation.transfer import DomainQuestion, by_domain
+from recsys.models.base import fit_with
+from recsys.models.registry import make_model
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.measure import recommender_for
+from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.run import Run
+from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.threads import set_threads
+
+ALS, MIXTURE, COUNTED = "als", "mixture", "co-occurrence"
+METRIC = "ndcg_at_10"
+TUNED = {"name": "als", "dim": 128, "unobserved_weight": 0.1, "regularization": 0.03, "half_life": 5.0}
+SEGMENTS = {"all": (0, np.inf), "0": (0, 0), "1": (1, 1), "2 to 3": (2, 3), "4 and more": (4, np.inf)}
+
+
+def question(judge: str, quick: bool) -> Run:
+    """The run that asks for the end of the log."""
+    data = ["world", "world.users=300", "world.items=100", "world.shared_taste=1"] if quick else ["abxi-abe"]
+    return prepare(load_settings(None, [*data[1:], f"judge={judge}"], data=data[0]), Steps(quiet=True))
+
+
+def learned(run: Run, models: dict[str, dict[str, Any]], steps: Steps) -> dict[str, Any]:
+    """What each model learns from the merged histories."""
+    found = {}
+    for label, model in models.items():
+        own = {name: one for name, one in model.items() if name != "name"}
+        with steps.step(label) as progress:
+            found[label] = fit_with(make_model(model["name"], own), run.holdout.train, seed=1, progress=progress)
+    return found
+
+
+def both(run: Run, models: dict[str, Any], weight: float) -> Any:
+    """als, and so much of the sequence beside it."""
+    parts = [models[ALS], models["sequence"]]
+    return mixed(parts, sizes(parts, users_of(run.holdout)), weight)
+
+
+def values(run: Run, model: Any) -> dict[str, F64]:
+    """The metric of each person, by the domain that is asked for."""
+    engine = recommender_for(run, model)
+    return {name: one.values(engine, METRIC) for name, one in by_domain(run.holdout).items()}
+
+
+def chosen_weight(run: Run, models: dict[str, Any]) -> float:
+    """The weight of the sequence by which the validation part is answered best, over both domains."""
+    means = {w: np.mean([one.mean() for one in values(run, both(run, models, w)).values()]) for w in GRID}
+    return max(means, key=lambda weight: float(means[weight]))
+
+
+def segment(asked: DomainQuestion, name: str) -> Any:
+    """(n,): who brings as many events in the domain as a segment says."""
+    low, high = SEGMENTS[name]
+    return (asked.events >= low) & (asked.events <= high)
+
+
+def rows_of(judge: str, quick: bool, steps: Steps) -> list[dict[str, Any]]:
+    """Each model in each domain, by what people did in it before, against als (Holm over all that are compared)."""
+    models = {COUNTED: MODELS[COUNTED], ALS: TUNED, "sequence": MODELS["sequence"]}
+    if quick:
+        models["sequence"] = models["sequence"] | {"epochs": 1, "dim": 16}
+    tuning = question("validation", quick)
+    tried = learned(tuning, models, steps)
+    weight = chosen_weight(tuning, tried)
+    run = tuning if judge == "validation" else question(judge, quick)
+    of = tried if run is tuning else learned(run, models, steps)
+    of[MIXTURE] = both(run, of, weight)
+    found = {label: values(run, model) for label, model in of.items()}
+    gains, facts = dict[tuple[str, str, str], F64](), {}
+    for domain, asked in by_domain(run.holdout).items():
+        for name in SEGMENTS:
+            who = segment(asked, name)
+            if who.sum() < 2:
+                continue
+            facts[domain, name] = int(who.sum())
+            gains |= {(domain, name, label): one[domain][who] for label, one in found.items()}
+    pairs = [(key, (*key[:2], ALS)) for key in gains if key[2] != ALS]
+    compared = compare_pairs(gains, pairs, warm={pair: len(gains[pair[0]]) for pair in pairs})
+    rows = []
+    for (domain, name, label), each in gains.items():
+        row = {"domain": domain, "events there before": name, "people": facts[domain, name], "model": label}
+        row[METRIC] = bootstrap(each).text(".4f")
+        if label != ALS:
+            one = compared[(domain, name, label), (domain, name, ALS)]
+            row |= {"against als": one.difference.text("+.4f"), "p": p_text(one.p_holm)}
+        rows.append(row | {"weight": weight if label == MIXTURE else None})
+    return rows
+
+
+@click.command()
+@click.option("--judge", default="test", show_default=True, type=click.Choice(["test", "validation"]))
+@click.option("--quick", is_flag=True, help="On a small planted world; nothing is written.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
+def main(judge: str, quick: bool, as_json: bool) -> None:
+    """Compare models of two domains by day, and by how much is known of a person in the domain asked for."""
+    set_threads(0)
+    report(
+        "domain_days",
+        rows_of(judge, quick, Steps(quiet=as_json)),
+        title="Two domains, by day",
+        note=f"{METRIC} of lists of the domain's items on the {judge} part of ABXI's Beauty and Electronics, split at "
+        "one moment, what a person had is out; one seed. Intervals over people, differences paired, Holm over the "
+        "table. weight: of the sequence beside als, chosen on validation.",
+        quick=quick or judge == "validation",
+        as_json=as_json,
+    )
+
+
+if __name__ == "__main__":
+    main()
