@@ -123,19 +123,31 @@ _ALS: dict[str, dict[str, Any]] = {
     BEAUTY: {"dim": 128, "unobserved_weight": 0.01, "regularization": 0.01},
     SPORTS: {"dim": 128, "unobserved_weight": 0.01, "regularization": 0.01},
 }
+_ATTRIBUTES = {"item_features": [{"column": "attribute_ids", "kind": "categories"}]}  # of items, in both files
 SEQUENCE, SEEDS = "sequence", (1, 2, 3)
+WITH_ATTRIBUTES = f"{SEQUENCE}, with attributes"
 
 
 def _learned_rows(data: str) -> list[Row]:
     """Trained, and side by side with what is counted and factorized."""
     model, dim = {"name": "sequence"} | _SEQUENCE[data], {ML: 512, BEAUTY: 256, SPORTS: 64}[data]
     counted = f"{BASE}, rank {dim}"
-    return [
+    rows = [
         Row(data, SEQUENCE, model, seeds=SEEDS),
         Row(data, f"{SEQUENCE}, learned from validation too", model, learns_validation=True),
         Row(data, "als", {"name": "als"} | _ALS[data]),
-        Row(data, "sequence + co-occurrence + als", {}, SEEDS, SEQUENCE, parts=(SEQUENCE, counted, "als")),
+        _side_by_side(data, SEQUENCE, counted),
     ]
+    if data != ML:
+        rows.append(Row(data, WITH_ATTRIBUTES, model | _ATTRIBUTES, SEEDS, SEQUENCE))
+        rows.append(_side_by_side(data, WITH_ATTRIBUTES, counted))
+    return rows
+
+
+def _side_by_side(data: str, sequence: str, counted: str) -> Row:
+    """A sequence, a counted and a factorized space in one index."""
+    label = f"{sequence} + {BASE} + als"
+    return Row(data, label, {}, SEEDS, sequence, parts=(sequence, counted, "als"))
 
 
 ROWS: tuple[Row, ...] = tuple(

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsys.bundle.bundle import Bundle, load
@@ -13,7 +12,8 @@ from recsys.bundle.write import exact_recommender, publish
 from recsys.errors import BundleError
 from recsys.pipelines.console import Steps
 from recsys.pipelines.threads import set_threads
-from recsys.pipelines.tracking import client, plots
+from recsys.pipelines.tracking import plots
+from recsys.pipelines.tracking.record import track_report
 from recsys.retrieval.approximate import IndexSettings
 from recsys.retrieval.tuner import Trial, Tuned, tune_index
 from recsys.text import text_table
@@ -114,26 +114,22 @@ def _row(trial: Trial) -> Sequence[str]:
 
 def _tracked(bundle: Bundle, wanted: Wanted, found: Tuned) -> str:
     """Writes table, curve and figures into a run of MLflow; its id."""
-    run_id = client.start_run(EXPERIMENT, f"{bundle.bundle_id} {found.chosen.factory}")
     whole = found.measured.get("all")
     metrics = (
         {}
         if whole is None
         else {f"recall_at_{wanted.k}": whole.recall, "recall_p5": whole.recall_p5, "ndcg": whole.ndcg}
     )
-    with TemporaryDirectory() as folder:
-        files = Path(folder)
-        (files / "trials.json").write_text(json.dumps([plain(trial) for trial in found.trials], indent=1), "utf-8")
-        (files / "table.md").write_text(told(bundle, found) + "\n", "utf-8")
-        if found.trials:
-            plots.recall_by_time(found.trials).savefig(files / "recall_by_time.png", dpi=130)
-        client.finish_run(
-            run_id,
-            settings={**asdict(wanted), **found.chosen.model_dump(mode="json")},
-            tags={"bundle_id": bundle.bundle_id},
-            metrics=metrics,
-            curves={},
-            files=files,
-            bundle=None,
-        )
-    return run_id
+    return track_report(
+        EXPERIMENT,
+        f"{bundle.bundle_id} {found.chosen.factory}",
+        "an index report",
+        settings={**asdict(wanted), **found.chosen.model_dump(mode="json")},
+        tags={"bundle_id": bundle.bundle_id},
+        metrics=metrics,
+        texts={
+            "trials.json": json.dumps([plain(trial) for trial in found.trials], indent=1),
+            "table.md": told(bundle, found) + "\n",
+        },
+        pictures={"recall_by_time.png": plots.recall_by_time(found.trials)} if found.trials else {},
+    )

@@ -1,8 +1,6 @@
 """The order report at the command line: what order brings on the question of a run, told and tracked."""
 
 import json
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsys.data.dataset import Dataset
@@ -13,8 +11,8 @@ from recsys.evaluation.tables import comparison_data, plain_interval, shown_metr
 from recsys.models.base import fit_with
 from recsys.pipelines.run.measure import judge, recommender_for
 from recsys.pipelines.run.run import Run
-from recsys.pipelines.tracking import client, plots
-from recsys.pipelines.tracking.record import holdout_digest
+from recsys.pipelines.tracking import plots
+from recsys.pipelines.tracking.record import holdout_digest, track_report
 
 EXPERIMENT = "order"
 
@@ -75,29 +73,19 @@ def plain(run: Run, found: OrderReport) -> dict[str, Any]:
 
 def _tracked(run: Run, found: OrderReport) -> str:
     """Writes table, figures and picture into a run of MLflow; its id."""
-    run_id = client.start_run(EXPERIMENT, run.name)
     metrics = {f"{found.metric}_{name.replace(' ', '_')}": report.interval(found.metric).mean
                for name, report in found.reports.items()}  # fmt: skip
     for name, compared in (("gain", found.gain), ("leaning", found.leaning)):
         mean, low, high = compared.difference
         metrics |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_p_holm": compared.p_holm}
-    shown = shown_metrics(found.reports[IN_ORDER])
-    with TemporaryDirectory() as folder:
-        files = Path(folder)
-        (files / "order.json").write_text(json.dumps(plain(run, found), indent=1), "utf-8")
-        (files / "table.md").write_text(told(run, found) + "\n", "utf-8")
-        plots.by_row(f"{run.name}, and shuffled", found.reports, shown).savefig(files / "order.png", dpi=130)
-        client.finish_run(
-            run_id,
-            settings=run.settings.model_dump(mode="json"),
-            tags={
-                "holdout": holdout_digest(run.holdout, run.data.digest),
-                "seeds": len(found.by_seed),
-                client.WITHOUT_BUNDLE: f"run {run_id} is an order report, without a bundle. See `recsys runs`.",
-            },
-            metrics=metrics,
-            curves={},
-            files=files,
-            bundle=None,
-        )
-    return run_id
+    picture = plots.by_row(f"{run.name}, and shuffled", found.reports, shown_metrics(found.reports[IN_ORDER]))
+    return track_report(
+        EXPERIMENT,
+        run.name,
+        "an order report",
+        settings=run.settings.model_dump(mode="json"),
+        tags={"holdout": holdout_digest(run.holdout, run.data.digest), "seeds": len(found.by_seed)},
+        metrics=metrics,
+        texts={"order.json": json.dumps(plain(run, found), indent=1), "table.md": told(run, found) + "\n"},
+        pictures={"order.png": picture},
+    )

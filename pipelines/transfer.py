@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,8 @@ from recsys.pipelines.run.run import Run
 from recsys.pipelines.search.by_domain import Chosen, compared, learn, metric_of
 from recsys.pipelines.search.config_file import config_text, write_config
 from recsys.pipelines.search.tune import validation_of
-from recsys.pipelines.tracking import client, plots
-from recsys.pipelines.tracking.record import holdout_digest
+from recsys.pipelines.tracking import plots
+from recsys.pipelines.tracking.record import holdout_digest, track_report
 from recsys.pipelines.tracking.store import store
 from recsys.retrieval.embeddings import Embeddings, concat
 
@@ -202,28 +201,23 @@ def _track(
     run: Run, report: TransferReport, text: str, chosen: Chosen, served: Mapping[str, Comparison], config: Path
 ) -> str:
     """Writes table, figures and config into a run of MLflow; its id."""
-    run_id = client.start_run(EXPERIMENT, run.name)
     metrics = dict[str, float]()
     for row in report.rows:
         label = re.sub(r"[^\w.-]", "_", f"{row.domain}_{row.joined:g}_{row.segment}")  # MLflow takes no other signs
         mean, low, high = row.transfer.difference
         metrics |= {f"transfer_{label}": mean, f"transfer_{label}_low": low, f"transfer_{label}_high": high}
-    with TemporaryDirectory() as folder:
-        files = Path(folder)
-        (files / "transfer.json").write_text(json.dumps(_plain(run, report, chosen, served), indent=1), "utf-8")
-        (files / "table.md").write_text(text + "\n", "utf-8")
-        plots.transfer(f"{run.name}: what the other domains bring", report).savefig(files / "transfer.png", dpi=130)
-        (files / config.name).write_text(config.read_text("utf-8"), "utf-8")
-        client.finish_run(
-            run_id,
-            settings=run.settings.model_dump(mode="json"),
-            tags={
-                "holdout": holdout_digest(run.holdout, run.data.digest),
-                client.WITHOUT_BUNDLE: f"run {run_id} is a transfer report, without a bundle. See `recsys runs`.",
-            },
-            metrics=metrics,
-            curves={},
-            files=files,
-            bundle=None,
-        )
-    return run_id
+    figures = _plain(run, report, chosen, served)
+    return track_report(
+        EXPERIMENT,
+        run.name,
+        "a transfer report",
+        settings=run.settings.model_dump(mode="json"),
+        tags={"holdout": holdout_digest(run.holdout, run.data.digest)},
+        metrics=metrics,
+        texts={
+            "transfer.json": json.dumps(figures, indent=1),
+            "table.md": text + "\n",
+            config.name: config.read_text("utf-8"),
+        },
+        pictures={"transfer.png": plots.transfer(f"{run.name}: what the other domains bring", report)},
+    )

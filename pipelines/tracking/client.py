@@ -21,6 +21,7 @@ from recsys.pipelines.tracking.store import (
 )
 
 BUNDLE, WITHOUT_BUNDLE = "bundle", "without_bundle"  # the latter: a tag, the reason why a run has none
+REPORT = "report"  # a tag of a run that measured something and learned no model
 ALIASES = ("champion", "challenger")
 MAX_RUNS = 50_000  # MLflow's own limit
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow says that it has no such thing
@@ -285,16 +286,12 @@ def run_named(alias: str, experiment: str) -> str | None:
 
 
 def last_run(experiment: str | None) -> str:
-    """The id of the newest finished run of an experiment, or of all but trials."""
+    """The id of the newest finished run that learned a model, of an experiment or of all but trials."""
     with _client() as client:
-        experiments = [one for one in client.search_experiments() if _asked(one.name, experiment)]
-        runs = experiments and client.search_runs(
-            [one.experiment_id for one in experiments],
-            "attributes.status = 'FINISHED'",
-            order_by=["attributes.start_time DESC"],
-            max_results=1,
-        )
-        if not runs:
-            what = "no experiment has a" if experiment is None else f"experiment {experiment!r} has no"
-            raise TrackingError(f"{what} finished run in {tracking_uri()}. Run `recsys train`.")
-        return str(runs[0].info.run_id)
+        places = [one.experiment_id for one in client.search_experiments() if _asked(one.name, experiment)]
+        newest, done = ["attributes.start_time DESC"], "attributes.status = 'FINISHED'"
+        for run in client.search_runs(places, done, order_by=newest) if places else ():
+            if REPORT not in run.data.tags:
+                return str(run.info.run_id)
+        what = "no experiment has a" if experiment is None else f"experiment {experiment!r} has no"
+        raise TrackingError(f"{what} finished run in {tracking_uri()}. Run `recsys train`.")

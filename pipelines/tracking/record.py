@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,6 +86,39 @@ def track_alone(place: Path, run_id: str) -> None:
     arguments = {key: known[key] for key in ("settings", "tags", "metrics", "curves")}
     client.finish_run(run_id, **arguments, files=folder / _FILES, bundle=None)
     shutil.rmtree(folder)
+
+
+def track_report(
+    experiment: str,
+    name: str,
+    what: str,
+    *,
+    settings: Mapping[str, Any],
+    tags: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    texts: Mapping[str, str],
+    pictures: Mapping[str, Any],
+) -> str:
+    """Logs what was measured without a bundle as a run, and returns its id. what: "an order report". texts: file name
+    -> content. pictures: file name -> a figure of matplotlib."""
+    run_id = client.start_run(experiment, name)
+    without = f"run {run_id} is {what}, without a bundle. See `recsys runs`."
+    with TemporaryDirectory() as folder:
+        files = Path(folder)
+        for file, text in texts.items():
+            (files / file).write_text(text, "utf-8")
+        for file, picture in pictures.items():
+            picture.savefig(files / file, dpi=130)
+        client.finish_run(
+            run_id,
+            settings=settings,
+            tags={**tags, client.REPORT: what, client.WITHOUT_BUNDLE: without},
+            metrics=metrics,
+            curves={},
+            files=files,
+            bundle=None,
+        )
+    return run_id
 
 
 def _from_lineage(bundle_id: str, lineage: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from recsys.errors import DataError, TrackingError
 from recsys.pipelines.cli import main
 from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking.record import track_report
 from recsys.pipelines.tracking.reference import resolve
 from recsys.testing.toys import random_log
 from tests.helpers.bundles import content
@@ -23,7 +24,8 @@ CLICKS = "user_id,item_id,timestamp\nu,x,1700000000\nv,y,1700000001\n"
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Runs by name in a store of their own, each with its bundle; the last one of `shop` never finished."""
+    """Runs by name in a store of their own, each with its bundle; the last one of `shop` never finished, and
+    the last of all is a report."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_HOME", str(home))
@@ -34,6 +36,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             folder = write(home / "made", content(seed=at))
             nothing: dict[str, float] = {}
             client.finish_run(found[name], settings={}, tags={}, metrics=nothing, curves={}, files=None, bundle=folder)
+        said: dict[str, dict[str, str]] = {"texts": {"table.md": "nothing"}, "pictures": {}}
+        track_report("order", "a report", "an order report", settings={}, tags={}, metrics=nothing, **said)
         found["running"] = client.start_run("shop", "never finished")
     return found
 
@@ -51,6 +55,8 @@ def test_last_is_that_of_any_experiment_unless_one_is_named(runs: dict[str, str]
     assert resolve("last", "shop") == resolve("shop/last") == runs["middle"]
     assert resolve("shop/last", "recsys") == runs["middle"]
     assert resolve(runs["middle"][:6]) == runs["middle"]
+    with pytest.raises(TrackingError, match="experiment 'order' has no finished run"):
+        resolve("order/last")
     with pytest.raises(TrackingError, match="experiment 'none' has no finished run"):
         resolve("last", "none")
 
