@@ -2,11 +2,13 @@
 
     python -m benchmarks.transfer [--world TEXT] [--seeds 41,42,43] [--quick] [--json]
 
-4,000 people, the last event of each left out, films and books. For each world a model of both domains, with all people
-joined and with a tenth of them, and a control for each domain; then the weights that validation would serve. Worlds of
-several seeds are pooled. **Attainable**: (cross - popular) / (informed - popular) of people of whom nothing is shown
-but what they did in the other domain. What was measured is kept by world and seed (`transfer.npz`). Settings of the
-model were chosen on worlds of other seeds.
+4,000 people, the last event of each left out, films and books. For each world a model of both domains (`cross`), with
+all people joined and with a tenth of them, and a control for each domain. `served` is both by the weights that
+validation chooses at that share, 0 where it shows no gain. `twins` are two controls of different seeds side by side:
+what two models bring each other without anything from another domain. Worlds of several seeds are pooled.
+**Attainable**: (cross - popular) / (informed - popular) of people of whom nothing is shown but what they did in the
+other domain. What was measured is kept by world and seed (`transfer.npz`). Settings of the model were chosen on worlds
+of other seeds.
 """
 
 import json
@@ -25,15 +27,16 @@ from recsys.data.planted.truth import informed_scores
 from recsys.durable import write_whole
 from recsys.evaluation.planted import ScoreRanker, attainable_gain
 from recsys.evaluation.significance import compare_pairs, p_text
-from recsys.evaluation.transfer import CONTROL, CROSS, by_domain, split_people, within
-from recsys.models.base import fit_with
+from recsys.evaluation.transfer import CONTROL, CROSS, DomainQuestion, by_domain, split_people, within
 from recsys.models.popularity import Popularity
-from recsys.models.registry import make_model
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.measure import recommender_for
 from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import load_settings
-from recsys.pipelines.search.by_domain import Chosen
+from recsys.pipelines.search.by_domain import Chosen, learn
+from recsys.pipelines.transfer import mixed
+from recsys.retrieval.embeddings import Embeddings, concat
 from recsys.retrieval.recommender import Recommender
 
 METRIC, KEPT = "ndcg_at_10", RESULTS / "transfer.npz"
@@ -54,33 +57,41 @@ MODEL = (
 WORLDS = {"shared": ("world.shared_taste=1",), "independent": ("world.shared_taste=0",)}
 SMALL = ("world.users=300", "world.items=80", "model.epochs=1")
 POPULAR, INFORMED, ELSEWHERE, WEIGHT = "popular", "informed", "elsewhere", "weight"
+SERVED, TWINS = "served", "twins"
 
 
 def measured(world: str, seed: int, changes: tuple[str, ...], steps: Steps) -> dict[str, F64]:
-    """Each person's values by the names of a domain and of a row; and the weight of cross in what would be served."""
+    """Each person's values by the names of a domain and of a row; and the weight of cross in what is served."""
     assignments = [*SIZE, *WORLDS[world], *MODEL, f"world.seed={seed}", *changes]
     run = prepare(load_settings("world", assignments), Steps(quiet=True))
     validation = prepare(load_settings("world", [*assignments, "judge=validation"]), Steps(quiet=True))
     train, questions, found = run.holdout.train, by_domain(run.holdout), dict[str, F64]()
-    own = {key: value for key, value in run.settings.model.items() if key != "name"}
-
-    def learned(data: Any) -> Recommender:
-        return recommender_for(run, fit_with(make_model("sequence", own), data, seed=1))
-
-    with steps.step(f"{world}, seed {seed}: what validation would serve"):
-        guards = Chosen.of(validation, 1).guards
-    for joined in JOINED:
-        with steps.step(f"{world}, seed {seed}: {joined:.0%} joined"):
-            engine = learned(split_people(train, joined, seed))
-        for name, question in questions.items():
-            found[f"{name}, {CROSS} {joined:g}"] = question.values(engine, METRIC)
-            if joined == 1:
-                found |= elsewhere(run, name, question, engine)
-    for name, question in questions.items():
+    model, alone = dict(run.settings.model), dict[str, Embeddings]()
+    for name in questions:
         with steps.step(f"{world}, seed {seed}: {name} alone"):
-            found[f"{name}, {CONTROL}"] = question.values(learned(train.in_domain(name)), METRIC)
-        found[f"{name}, {WEIGHT}"] = np.array([guards[name].known])
+            alone[name], twin = (learn(model, train.in_domain(name), learning) for learning in (1, 2))
+        found |= asked(run, questions[name], {CONTROL: alone[name], TWINS: concat([alone[name], twin], [1.0, 1.0])})
+    for joined in JOINED:
+        part = split_people(validation.holdout.train, joined, seed)
+        with steps.step(f"{world}, seed {seed}: what validation would serve, {joined:.0%} joined"):
+            chosen = Chosen.of(replace(validation, holdout=replace(validation.holdout, train=part)), 1)
+        with steps.step(f"{world}, seed {seed}: {joined:.0%} joined"):
+            cross = learn(model, split_people(train, joined, seed), 1)
+        fits = {(CROSS, 1.0, 1): cross} | {(name, 1.0, 1): one for name, one in alone.items()}
+        served = mixed(replace(run, settings=run.settings.model_copy(update={"seed": 1})), fits, chosen)
+        for name, question in questions.items():
+            found |= asked(run, question, {f"{CROSS} {joined:g}": cross, f"{SERVED} {joined:g}": served})
+            found[f"{name}, {WEIGHT} {joined:g}"] = np.array([chosen.guards[name].known])
+            if joined == 1:
+                found |= elsewhere(run, name, question, recommender_for(run, cross))
     return found
+
+
+def asked(run: Run, question: DomainQuestion, models: dict[str, Embeddings]) -> dict[str, F64]:
+    """Each person's values by the names of the domain and of a model."""
+    return {
+        f"{question.name}, {label}": question.values(recommender_for(run, one), METRIC) for label, one in models.items()
+    }
 
 
 def elsewhere(run: Any, name: str, question: Any, engine: Recommender) -> dict[str, F64]:
@@ -105,24 +116,24 @@ def rows_of(world: str, kept: dict[str, F64], seeds: list[int]) -> list[dict[str
 
     rows = []
     for names in (("films",), ("books",), ("films", "books")):
-        control = pooled(names, CONTROL)
+        control, twins = pooled(names, CONTROL), pooled(names, TWINS)
         for joined in JOINED:
-            cross = pooled(names, f"{CROSS} {joined:g}")
-            pair = (CROSS, CONTROL)
-            found = compare_pairs({CROSS: cross, CONTROL: control}, [pair], warm={pair: len(cross)})[pair]
-            low, high = found.difference.low, found.difference.high
-            row = {"world": world, "seeds": len(seeds), "domain": " and ".join(names), "joined": f"{joined:.0%}"}
-            row |= {"people": len(cross), CONTROL: float(control.mean()), CROSS: float(cross.mean())}
-            row |= {
-                "cross - control": found.difference.text("+.4f"),
-                "half-width": (high - low) / 2,
-                "p": p_text(found.p),
-            }
+            cross, served = (pooled(names, f"{label} {joined:g}") for label in (CROSS, SERVED))
+            values = {CROSS: cross, SERVED: served, CONTROL: control, TWINS: twins}
+            pairs = [(CROSS, CONTROL), (SERVED, CONTROL), (TWINS, CONTROL)]
+            found = compare_pairs(values, pairs, warm=dict.fromkeys(pairs, len(cross)))
+            row: dict[str, Any] = {"world": world, "seeds": len(seeds), "domain": " and ".join(names)}
+            row |= {"joined": f"{joined:.0%}", "people": len(cross), CONTROL: float(control.mean())}
+            for pair in pairs:
+                one = found[pair]
+                row[" - ".join(pair)] = f"{one.difference.text('+.4f')}, {p_text(one.p_holm)}"
+            low, high = found[pairs[0]].difference.low, found[pairs[0]].difference.high
+            row[f"{CROSS}, half-width"] = (high - low) / 2
+            row["weights"] = ", ".join(f"{one:g}" for one in pooled(names, f"{WEIGHT} {joined:g}"))
             if joined == 1:
                 parts = (pooled(names, label) for label in (ELSEWHERE, POPULAR, INFORMED))
                 gain = attainable_gain(*parts)
                 row["attainable by the other's history"] = "" if np.isnan(gain.mean) else gain.text(".2f")
-                row["weight"] = ", ".join(f"{one:g}" for one in pooled(names, WEIGHT))
             rows.append(row)
     return rows
 
@@ -157,8 +168,8 @@ def main(text: str, seeds: str, quick: bool, as_json: bool) -> None:
         rows,
         title="What domains bring to each other",
         note=f"Planted worlds of 4,000 people, {METRIC} of lists within the domain, last event left out, settings as "
-        "given for all models: " + json.dumps(MODEL) + ". Intervals over the people of all seeds. weight: of cross in "
-        "what validation would serve to people with events in the domain, by seed. One thread.",
+        "given for all models: " + json.dumps(MODEL) + ". Intervals over the people of all seeds. served: cross beside "
+        "control by the weights that validation chose, by seed. twins: two controls side by side. One thread.",
         quick=quick,
         as_json=as_json,
     )
