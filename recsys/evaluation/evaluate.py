@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from recsys.arrays import F64, I8, Array, Bool, Ragged
+from recsys.arrays import F64, I8, I32, Array, Bool, Ragged
 from recsys.data.split.holdout import Holdout
 from recsys.encoders.encoder import SOURCES
 from recsys.encoders.users import Users
@@ -212,7 +212,8 @@ def users_of(holdout: Holdout) -> Users:
     """The people of a holdout as the recommender sees them: those whom the learner saw by their row, marked as fresh
     where their history holds more than it learned from.
 
-    They ask at the moment of the split, or, where it has none, right after their last event.
+    They ask at the moment of the split, or, where it has none, right after their last event; and in the domain of the
+    items that they are to rank, where that is one.
     """
     index = np.where(holdout.known, holdout.user, -1).astype(np.int32)
     time, now = holdout.history.time, None
@@ -221,8 +222,20 @@ def users_of(holdout: Holdout) -> Users:
     elif time is not None and len(time):
         last = holdout.history.items.offsets[1:] - 1
         now = np.where(holdout.history.lengths > 0, time[last], 0)
-    fresh = holdout.fresh
-    return Users(index, holdout.history, now, fresh=fresh if fresh.any() else None)
+    fresh = holdout.fresh if holdout.fresh.any() else None
+    return Users(index, holdout.history, now, domain=_asked_domain(holdout), fresh=fresh)
+
+
+def _asked_domain(holdout: Holdout) -> I32 | None:
+    """int32 (n,): the domain that people are asked in, where all items that they are to rank are of one; else -1."""
+    names, codes = holdout.train.domains
+    if holdout.among is None or len(names) < 2:
+        return None
+    of_item, row = codes[holdout.among.values], holdout.among.row_of_value()
+    found = np.full(holdout.among.rows, -1, np.int32)
+    found[row] = of_item
+    found[row[of_item != found[row]]] = -1
+    return found
 
 
 def evaluate_on(

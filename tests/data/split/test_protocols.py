@@ -1,18 +1,20 @@
 """Leave last out, drawn and published candidates, against slow second versions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from recsys.arrays import Ragged
 from recsys.data.read.load import load_dataset
 from recsys.data.read.tables import dataset_of
 from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
 from recsys.encoders.users import Users
 from recsys.errors import DataError
-from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.evaluate import evaluate, users_of
 from recsys.models.popularity import Popularity, fallback_order
 from recsys.retrieval.recommender import recommender_of
 from recsys.testing.toys import random_log
@@ -68,6 +70,22 @@ def test_drawn_candidates_are_the_targets_and_unseen_items_of_their_domains() ->
     part = cut.take(np.array([3, 0]))
     assert part.among is not None
     assert part.among.row(0).tolist() == cut.among.row(3).tolist()
+
+
+def test_people_who_rank_items_of_one_domain_are_asked_in_it() -> None:
+    data = random_log(1, n_users=50, n_items=200, n=1_500)
+    cut = split(data, SplitSettings(kind="leave_last_out", candidates=20), seed=1).test
+    assert cut.among is not None
+    names, codes = data.domains
+    asked = users_of(cut).domain
+    assert asked is not None
+    assert asked.tolist() == codes[cut.targets.values].tolist()
+    assert set(asked) == set(range(len(names)))
+    mixed = Ragged.of([[0, 2, 1], [2], *[[]] * (len(cut.user) - 2)])
+    asked = users_of(replace(cut, among=mixed)).domain
+    assert asked is not None
+    assert asked.tolist() == [-1, codes[2], *[-1] * (len(cut.user) - 2)]
+    assert users_of(replace(cut, among=None)).domain is None
 
 
 def test_every_unseen_item_is_drawn_where_there_are_not_enough() -> None:
