@@ -7,8 +7,8 @@ all people joined and with a tenth of them, and a control for each domain. `serv
 validation chooses at that share, 0 where it shows no gain. `twins` are two controls of different seeds side by side:
 what two models bring each other without anything from another domain. Worlds of several seeds are pooled.
 **Attainable**: (cross - popular) / (informed - popular) of people of whom nothing is shown but what they did in the
-other domain. What was measured is kept by world and seed (`transfer.npz`). Settings of the model were chosen on worlds
-of other seeds.
+other domain; beside it a mapping of vectors (EMCDR) and neighbours in the other domain. What was measured is kept by
+world and seed (`transfer.npz`). Settings of the model were chosen on worlds of other seeds.
 """
 
 import json
@@ -21,6 +21,7 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks.other_domain import mapping, neighbours
 from benchmarks.results import RESULTS, report
 from recsys.arrays import F64
 from recsys.data.planted.truth import informed_scores
@@ -58,6 +59,7 @@ WORLDS = {"shared": ("world.shared_taste=1",), "independent": ("world.shared_tas
 SMALL = ("world.users=300", "world.items=80", "model.epochs=1")
 POPULAR, INFORMED, ELSEWHERE, WEIGHT = "popular", "informed", "elsewhere", "weight"
 SERVED, TWINS = "served", "twins"
+PEERS = {"mapping": mapping, "neighbours": neighbours}
 
 
 def measured(world: str, seed: int, changes: tuple[str, ...], steps: Steps) -> dict[str, F64]:
@@ -95,8 +97,8 @@ def asked(run: Run, question: DomainQuestion, models: dict[str, Embeddings]) -> 
 
 
 def elsewhere(run: Any, name: str, question: Any, engine: Recommender) -> dict[str, F64]:
-    """Of people of whom nothing is shown but what they did in the other domain: the model, what is popular, and the
-    informed ranker."""
+    """Of people of whom nothing is shown but what they did in the other domain: the model, what is popular, what others
+    do, and the informed ranker."""
     past = within(question.holdout.history, ~question.inside)
     some = np.flatnonzero(past.lengths)[:1_000]
     asked = replace(question, holdout=replace(question.holdout, history=past).take(some), events=question.events[some])
@@ -105,6 +107,9 @@ def elsewhere(run: Any, name: str, question: Any, engine: Recommender) -> dict[s
     informed = Recommender(truth, engine.fallback)
     popular = recommender_for(run, Popularity().fit(run.holdout.train.in_domain(name), seed=1))
     rows = {ELSEWHERE: engine, INFORMED: informed, POPULAR: popular}
+    (other,) = (one for one in run.holdout.train.domains[0] if one != name)
+    for label, way in PEERS.items():
+        rows[label] = Recommender(ScoreRanker(way(run.holdout.train, other, name), n_items), engine.fallback)
     return {f"{name}, {label}": asked.values(one, METRIC) for label, one in rows.items()}
 
 
@@ -131,9 +136,10 @@ def rows_of(world: str, kept: dict[str, F64], seeds: list[int]) -> list[dict[str
             row[f"{CROSS}, half-width"] = (high - low) / 2
             row["weights"] = ", ".join(f"{one:g}" for one in pooled(names, f"{WEIGHT} {joined:g}"))
             if joined == 1:
-                parts = (pooled(names, label) for label in (ELSEWHERE, POPULAR, INFORMED))
-                gain = attainable_gain(*parts)
-                row["attainable by the other's history"] = "" if np.isnan(gain.mean) else gain.text(".2f")
+                for label in (ELSEWHERE, *PEERS):
+                    gain = attainable_gain(*(pooled(names, one) for one in (label, POPULAR, INFORMED)))
+                    told = "attainable, by the other's history" + ("" if label == ELSEWHERE else f": {label}")
+                    row[told] = "" if np.isnan(gain.mean) else gain.text(".2f")
             rows.append(row)
     return rows
 
