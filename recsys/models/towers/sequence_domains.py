@@ -6,6 +6,7 @@ import numpy as np
 
 from recsys.arrays import I32, I64, Array, Bool
 from recsys.history import Histories
+from recsys.training.towers.sequences import next_places
 
 MOST = 32  # domains that are learned apart; a column with more tells something else of the items
 
@@ -14,14 +15,15 @@ class SequenceDomains:
     """What the learning of sequences knows of domains.
 
     past: the log, each person's events oldest first. domain: int32 (n_items,), the code of each item, -1 = none. count:
-    of domains. far: whether an event may be looked for beyond the window in which it is asked for.
+    of domains. far: whether an event may be looked for beyond the window in which it is asked for. wanted: bool (nnz,),
+    the events that are to be found.
     """
 
-    def __init__(self, past: Histories, domain: I32, count: int, *, far: bool) -> None:
+    def __init__(self, past: Histories, domain: I32, count: int, *, far: bool, wanted: Bool) -> None:
         self.domain, self.count, self.far = domain, count, far
         self._of_event = domain[past.items.values]
-        ends = np.repeat(past.items.offsets[1:], past.lengths)
-        self._next = np.stack([_next_places(self._of_event == code, ends) for code in range(count)])
+        self._next = np.stack([next_places((self._of_event == code) & wanted, past) for code in range(count)])
+        self._next_of_all = next_places(wanted, past)
 
     def left_out(self, at: I64, inside: Bool, share: float, rng: np.random.Generator) -> Bool:
         """bool (m, length): of a share of the histories the events of one drawn domain, unless there is no other.
@@ -34,13 +36,14 @@ class SequenceDomains:
 
     def asked(self, place: I64, stop: I64, rng: np.random.Generator) -> tuple[I64, I64]:
         """int64 (n,) each: the domain in which the next event is looked for after each place, -1 = in all; and where in
-        the log it is. Every second place asks for a drawn domain, where its person has something of it later.
+        the log it is, -1 = nowhere. Every second place asks for a drawn domain, where its person has something of it
+        later.
 
         stop: (n,), the last place of each window."""
         drawn = rng.integers(2 * self.count, size=len(place))
         later = self._next[drawn % self.count, place].astype(np.int64)
         there = (drawn < self.count) & (later >= 0) & (self.far | (later <= stop))
-        return np.where(there, drawn, -1), np.where(there, later, place + 1)
+        return np.where(there, drawn, -1), np.where(there, later, self._next_of_all[place])
 
     def of_masked(self, place: I64, rng: np.random.Generator) -> I64:
         """int64 (n,): the domain in which masked events are looked for: every second time theirs, else -1, in all."""
@@ -53,13 +56,3 @@ class SequenceDomains:
             rows = np.flatnonzero(asked == code)
             if len(rows):
                 yield rows, np.arange(len(pool)) if code < 0 else np.flatnonzero(of_item == code)
-
-
-def _next_places(of_domain: Bool, ends: I64) -> I32:
-    """int32 (nnz,): the next place after each, of the same person, where the mask is true; -1 = none.
-
-    ends: where the events of the same person end."""
-    n = len(of_domain)
-    places = np.where(of_domain, np.arange(n), n)
-    after = np.append(np.minimum.accumulate(places[::-1])[::-1][1:], n) if n else places
-    return np.where(after < ends, after, -1).astype(np.int32)

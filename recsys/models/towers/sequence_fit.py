@@ -26,7 +26,7 @@ from recsys.seeding import generator
 from recsys.training.checkpoint import State
 from recsys.training.epochs import EpochFit
 from recsys.training.loop import Start
-from recsys.training.towers.sequences import WindowedHistories, padded_places
+from recsys.training.towers.sequences import WindowedHistories, first_times, next_places, padded_places
 
 _ENCODED = 1 << 14  # items encoded at a time
 _ALL_ITEMS = 50_000  # with more, a softmax over all of them costs more than it brings
@@ -52,12 +52,13 @@ class SequenceFit(EpochFit):
         refuse_no_events("sequence", train)
         self.past = train.interactions.histories()
         windows = WindowedHistories(self.past, settings.longest_history)
-        if not len(windows):
-            raise ModelError(
-                f"sequence cannot learn from {train.name}: nobody has two events, so there is no order. Take a model "
-                "that needs none: als."
-            )
-        super().__init__(settings, seed, windows, float(len(windows)))
+        wanted = np.ones(len(self.past), bool) if settings.repeats else first_times(self.past)
+        self.following = next_places(wanted, self.past)
+        if not (to_find := np.count_nonzero(self.following >= 0)):
+            two = "events" if settings.repeats else "different items"
+            said = f"nobody has two {two}, so there is no order. Take a model that needs none: als."
+            raise ModelError(f"sequence cannot learn from {train.name}: {said}")
+        super().__init__(settings, seed, windows, float(to_find))
         self.layout = UserLayout(0, train.n_items, True, settings.longest_history + settings.older_history)
         self.has_older = bool(settings.older_history) and self.past.lengths.max() - 1 > settings.longest_history
         counts = train.interactions.item_counts()
@@ -69,9 +70,9 @@ class SequenceFit(EpochFit):
         events = len(windows) / len(self.offered)
         self.hide = settings.dropout if settings.dropout is not None else _by_sparsity(events)
         names, codes = train.domains
-        far = not self.negatives  # where items are drawn, those of a window are among them and no others for certain
+        self.far = not self.negatives  # where items are drawn, those of a window are among them, others perhaps not
         several = settings.domains and 1 < len(names) <= MOST
-        self.domains = SequenceDomains(self.past, codes, len(names), far=far) if several else None
+        self.domains = SequenceDomains(self.past, codes, len(names), far=self.far, wanted=wanted) if several else None
         rng, where = generator(seed, "sequence init"), device(settings.device)
         self.precision = large_products(settings.precision)
         self.item_tower = LearnedBagNet(
@@ -161,12 +162,15 @@ class SequenceFit(EpochFit):
         which = np.flatnonzero(inside if masked is None else masked)
         place, stop = at.ravel()[which], windows[which // at.shape[1], 1]
         asked, target = self._asked(place, stop, masked is not None, rng)
+        there = (target >= 0) & ((target <= stop) | self.far)
+        some = np.flatnonzero(there) if there.any() else np.zeros(1, np.int64)  # else one that counts for nothing
+        which, asked, target, there = which[some], asked[some], target[some], there[some]
         people = embedding(placed(which), people)
         if self.domains is not None:
             people = self.net.adapted(people, asked)
         if cosine:
             people = people / people.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        weight = placed(self._counted(target) * np.float32(len(ours) > 0))
+        weight = placed(self._counted(target) * there.astype(np.float32) * np.float32(len(ours) > 0))
         found = self.loss.of(people.detach(), vectors.detach(), pool, items[target], weight, asked, sample)
         people.backward(found.users)
         self.net.step(rate)
@@ -201,14 +205,15 @@ class SequenceFit(EpochFit):
 
     def _asked(self, place: I64, stop: I64, masked: bool, rng: np.random.Generator) -> tuple[I64, I64]:
         """int64 (n,) each: the domain that is asked for at these places, -1 = all; and where what is to be found stands
-        in the log: the event after each, or a drawn one of the next ones up to the end of the window, `stop`, or, where
-        events are masked, they themselves."""
+        in the log, -1 = nowhere: the event after each, or a drawn one of the next ones up to the end of the window,
+        `stop`, or, where events are masked, they themselves."""
         nowhere = np.full(len(place), -1)
         if masked:
             return nowhere if self.domains is None else self.domains.of_masked(place, rng), place
         if self.settings.ahead > 1:
             place = place + (rng.random(len(place)) * np.minimum(self.settings.ahead, stop - place)).astype(np.int64)
-        return (nowhere, place + 1) if self.domains is None else self.domains.asked(place, stop, rng)
+        found = nowhere, self.following[place].astype(np.int64)
+        return found if self.domains is None else self.domains.asked(place, stop, rng)
 
     def _counted(self, at: I64) -> F32:
         """float32: what the events at these places count."""

@@ -63,6 +63,11 @@ class SequenceSettings(Settings):
         description="events after each one of which a drawn one is to be found; 1 = the next; 5 to 50 where the answer "
         "is for days rather than for the next click",
     )
+    repeats: bool = Field(
+        True,
+        description="whether what somebody had before is to be found again; false is better where people come back to "
+        "things and answers leave out what they had",
+    )
     masked: float = Field(0.2, gt=0, lt=1, description="masked: share of the events that are masked in a step")
     gaps: bool = Field(True, description="whether the net sees the time between events, where events have times")
     unknown_now: float = Field(
@@ -98,16 +103,10 @@ class SequenceSettings(Settings):
 
     @model_validator(mode="after")
     def _looks_back(self) -> Self:
-        if self.net == "masked" and self.half_life:
-            raise ValueError(
-                "half_life goes with nets that look back alone; net = masked looks both ways: half_life = 0"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _looks_ahead(self) -> Self:
-        if self.net == "masked" and self.ahead > 1:
-            raise ValueError("ahead goes with nets that look back alone; net = masked fills gaps: ahead = 1")
+        others = {"half_life": self.half_life == 0, "ahead": self.ahead == 1, "repeats": self.repeats}
+        for name, plain in others.items() if self.net == "masked" else ():
+            if not plain:
+                raise ValueError(f"{name} goes with nets that look back alone; net = masked fills gaps: leave it out")
         return self
 
     @model_validator(mode="after")

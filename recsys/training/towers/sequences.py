@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.arrays import I64, Array, Bool
+from recsys.arrays import I32, I64, Array, Bool
 from recsys.history import Histories
 
 
@@ -55,6 +55,27 @@ class WindowedHistories:
             ends = np.minimum(first + self.longest, last)
             found.append(np.stack([first, ends], axis=1))
         return np.concatenate(found)
+
+
+def next_places(wanted: Bool, past: Histories) -> I32:
+    """int32 (nnz,): the next place in the log after each, of the same person, that is wanted; -1 = none."""
+    n = len(wanted)
+    places = np.where(wanted, np.arange(n), n)
+    after = np.append(np.minimum.accumulate(places[::-1])[::-1][1:], n) if n else places
+    ends = np.repeat(past.items.offsets[1:], past.lengths)
+    return np.where(after < ends, after, -1).astype(np.int32)
+
+
+def first_times(past: Histories) -> Bool:
+    """bool (nnz,): where somebody has an item for the first time."""
+    items = past.items
+    order = np.lexsort((items.values, items.row_of_value()))  # stable, so the earliest of equals comes first
+    row, item = items.row_of_value()[order], items.values[order]
+    first = np.ones(len(order), bool)
+    first[1:] = (row[1:] != row[:-1]) | (item[1:] != item[:-1])
+    found = np.empty(len(order), bool)
+    found[order] = first
+    return found
 
 
 def padded_places(windows: I64, longest: int) -> tuple[I64, Bool]:

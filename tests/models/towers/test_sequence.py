@@ -60,6 +60,18 @@ def test_it_goes_on_in_the_direction_of_the_last_events(net: str, certain_seed: 
         assert next_item(learned, back) == (at - 4) % STEPS
 
 
+@pytest.mark.parametrize("more", [{}, {"domains": False, "negatives": 5}])
+def test_what_people_come_back_to_is_found_or_what_is_new(more: dict[str, Any], certain_seed: int) -> None:
+    home, item = STEPS, np.full((60, 8), STEPS)  # between two new places of the circle everybody goes home
+    item[:, ::2] = (np.arange(60)[:, None] + np.arange(4)) % STEPS
+    data = dataset(np.repeat(np.arange(60), 8), item.ravel(), 60, STEPS + 1)
+    back, new = (fit(data, certain_seed, repeats=repeats, **more) for repeats in (True, False))
+    for at in range(STEPS):
+        history = [at, home, (at + 1) % STEPS]
+        assert next_item(back, history) == home
+        assert next_item(new, history) == (at + 2) % STEPS
+
+
 def test_looking_ahead_finds_what_comes_soon_and_not_only_next(certain_seed: int) -> None:
     item = (np.arange(60)[:, None] + np.arange(20)) % STEPS
     onward = dataset(np.repeat(np.arange(60), 20), item.ravel(), 60, STEPS)
@@ -258,7 +270,9 @@ def test_nobody_with_two_events_and_heads_that_do_not_divide_are_refused() -> No
         fit(dataset(np.arange(5), np.arange(5), 5, 5))
     with pytest.raises(SettingError, match="heads"):
         fit(circle(), heads=3)
-    for name, value in (("half_life", 3.0), ("ahead", 2)):
+    with pytest.raises(ModelError, match="nobody has two different items"):
+        fit(dataset(np.repeat(np.arange(5), 3), np.repeat(np.arange(5), 3), 5, 5), repeats=False)
+    for name, value in (("half_life", 3.0), ("ahead", 2), ("repeats", False)):
         with pytest.raises(SettingError, match=f"{name} goes with nets that look back"):
             fit(circle(), net="masked", **{name: value})
     with pytest.raises(SettingError, match="negatives"):

@@ -25,6 +25,7 @@ from recsys.progress import silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.testing.toys import dataset
 from recsys.training.loop import ALONE
+from recsys.training.towers.sequences import first_times
 
 SMALL = {"dim": 16, "epochs": 40, "batch_size": 128, "learning_rate": 0.01, "dropout": 0.0, "widened": 32}
 KINDS = 4  # of films, and as many of books: whoever watches films of a kind reads books of that kind
@@ -128,29 +129,36 @@ def test_torch_and_the_encoder_say_the_same_of_whoever_asks_for_a_domain() -> No
         np.testing.assert_allclose(learned.encoder.encode(users).vectors, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_question_is_of_the_next_event_of_its_domain(certain_seed: int) -> None:
+@pytest.mark.parametrize("repeats", [True, False])
+def test_a_question_is_of_the_next_event_of_its_domain(repeats: bool, certain_seed: int) -> None:
     rng = np.random.default_rng(certain_seed)
     lengths = rng.integers(1, 12, 40)
     past = Histories(
         Ragged(np.concatenate([[0], np.cumsum(lengths)]), rng.integers(9, size=lengths.sum()).astype(np.int32))
     )
     domain = np.array([0, 0, 0, 1, 1, 1, 2, -1, -1], np.int32)
-    domains = SequenceDomains(past, domain, 3, far=True)
-    person, ends = past.items.row_of_value(), past.items.offsets[1:]
+    wanted = np.ones(len(past), bool) if repeats else first_times(past)
+    domains = SequenceDomains(past, domain, 3, far=True, wanted=wanted)
+    person, ends, items = past.items.row_of_value(), past.items.offsets[1:], past.items.values
     place = np.flatnonzero(np.arange(len(past)) < ends[person] - 1)  # an event follows
     codes, later = domains.asked(place, ends[person[place]] - 1, rng)
     assert set(codes.tolist()) == {-1, 0, 1, 2}
     for at, code, found in zip(place.tolist(), codes.tolist(), later.tolist(), strict=True):
-        following = range(at + 1, ends[person[at]])
-        assert found == next(one for one in following if code < 0 or domain[past.items.values[one]] == code)
-    near = SequenceDomains(past, domain, 3, far=False)
+        own, start = past.items.row(person[at]), past.items.offsets[person[at]]
+        follow = [
+            one
+            for one in range(at + 1, ends[person[at]])
+            if (code < 0 or domain[items[one]] == code) and (repeats or items[one] not in own[: one - start])
+        ]
+        assert found == (follow[0] if follow else -1)
+    near = SequenceDomains(past, domain, 3, far=False, wanted=wanted)
     codes, later = near.asked(place, place + 1, rng)
-    assert (later == place + 1).all()
+    assert (later[codes >= 0] == place[codes >= 0] + 1).all()
 
 
 def test_the_events_of_a_domain_are_left_out_unless_there_is_no_other() -> None:
     past = Histories(Ragged.of([[0, 3, 1], [0, 1, 2]]))
-    domains = SequenceDomains(past, np.array([0, 0, 0, 1], np.int32), 2, far=True)
+    domains = SequenceDomains(past, np.array([0, 0, 0, 1], np.int32), 2, far=True, wanted=np.ones(len(past), bool))
     at, inside = np.arange(6).reshape(2, 3), np.ones((2, 3), bool)
     found = {
         tuple(map(tuple, domains.left_out(at, inside, 0.9, np.random.default_rng(seed)).tolist())) for seed in range(40)
