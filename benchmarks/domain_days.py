@@ -32,7 +32,7 @@ from recsys.pipelines.threads import set_threads
 
 ALS, MIXTURE, COUNTED = "als", "mixture", "co-occurrence"
 METRIC = "ndcg_at_10"
-TUNED = {"name": "als", "dim": 128, "unobserved_weight": 0.1, "regularization": 0.03, "half_life": 5.0}
+TUNED = {"name": "als", "dim": 128, "unobserved_weight": 0.05, "regularization": 0.01}
 SEGMENTS = {"all": (0, np.inf), "0": (0, 0), "1": (1, 1), "2 to 3": (2, 3), "4 and more": (4, np.inf)}
 
 
