@@ -21,6 +21,7 @@ ROOMS = (
     "encoders",
     "retrieval",
     "bundle",
+    "events",
     "answers",
     "training",
     "evaluation",
@@ -28,7 +29,7 @@ ROOMS = (
     "testing",
     "pipelines",
 )
-SERVED = {"encoders", "retrieval", "bundle", "answers"}  # the rooms that the service imports
+SERVED = {"encoders", "retrieval", "bundle", "events", "answers"}  # the rooms that the service imports
 NOT_BELOW = {room: {"matrix", "data"} for room in SERVED} | {"serving": set(ROOMS) - SERVED}
 HEAVY = {"torch", "pandas", "mlflow", "numba", "scipy", "sklearn"}
 LEAST, MOST, SHORT = 3, 12, 60  # modules of a folder; lines under which a helper of a single sibling is part of it

@@ -1,0 +1,93 @@
+"""A thread that writes what many tell: one transaction for all that wait, so that the disk syncs once for all."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import Condition, Thread
+
+import apsw
+
+from recsys.errors import RecsysError
+from recsys.events.event import StoredEvent
+from recsys.events.store import Appended, EventStore, Exposure
+
+
+class FullError(RecsysError):
+    """More events wait to be written than may. They were not taken; ask again."""
+
+
+@dataclass
+class _Waiting:
+    """What is to be written next. told: batches of events, each with who waits for them."""
+
+    told: list[tuple[Sequence[StoredEvent], "Future[Appended]"]] = field(default_factory=list)
+    events: int = 0
+    exposures: list[Exposure] = field(default_factory=list)
+
+
+class EventWriter:
+    """Events are acknowledged once they are on the disk; exposures are written soon, and counted where they are not."""
+
+    def __init__(self, store: EventStore, most: int = 20_000) -> None:
+        """most: events, and exposures, that may wait."""
+        self.store, self.most, self.lost_exposures = store, most, 0
+        self._waiting, self._closing, self._news = _Waiting(), False, Condition()
+        self._thread = Thread(target=self._write_until_closed, name="events", daemon=True)
+        self._thread.start()
+
+    def tell(self, events: Sequence[StoredEvent]) -> "Future[Appended]":
+        """What becomes of events, known once they are on the disk; it raises what the disk said where it refused.
+
+        Raises FullError, and takes nothing, where too many wait already.
+        """
+        done: Future[Appended] = Future()
+        with self._news:
+            if self._closing or self._waiting.events + len(events) > self.most:
+                raise FullError(f"{self._waiting.events:,} events wait to be written; tell these again in a second.")
+            self._waiting.told.append((events, done))
+            self._waiting.events += len(events)
+            self._news.notify()
+        return done
+
+    def expose(self, exposure: Exposure) -> None:
+        """Has a list that was served written soon; where too many wait, it is counted as lost."""
+        with self._news:
+            if len(self._waiting.exposures) >= self.most:
+                self.lost_exposures += 1
+                return
+            self._waiting.exposures.append(exposure)
+            self._news.notify()
+
+    def _write_until_closed(self) -> None:
+        while True:
+            with self._news:
+                while not (self._waiting.told or self._waiting.exposures or self._closing):
+                    self._news.wait()
+                if self._closing and not (self._waiting.told or self._waiting.exposures):
+                    return
+                now, self._waiting = self._waiting, _Waiting()
+            self._write(now)
+
+    def _write(self, now: _Waiting) -> None:
+        try:
+            if now.told:
+                received_ms = time.time_ns() // 1_000_000
+                found = self.store.append([events for events, _ in now.told], received_ms)
+                for (_, done), one in zip(now.told, found, strict=True):
+                    done.set_result(one)
+        except apsw.Error as error:
+            for _, done in now.told:
+                done.set_exception(error)
+        try:
+            if now.exposures:
+                self.store.expose(now.exposures)
+        except apsw.Error:
+            self.lost_exposures += len(now.exposures)
+
+    def close(self) -> None:
+        """Writes all that waits, and takes nothing more."""
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        self._thread.join()

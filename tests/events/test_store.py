@@ -1,0 +1,124 @@
+"""The event store: numbers in the order of commits, each event once, all ids of a person, and nothing left of one."""
+
+import itertools
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys.errors import DataError
+from recsys.events.event import StoredEvent
+from recsys.events.store import FILE, EventStore, Exposure
+
+NOW_MS = 1_800_000_000_000
+
+
+def event(number: int, user: str | None = "u1", **changes: Any) -> StoredEvent:
+    told = StoredEvent(
+        f"e{number}", "outcome", f"i{number}", "click", user, None, 1_800_000_000 + number, None, None, None, None
+    )
+    return told._replace(**changes)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EventStore:
+    return EventStore(tmp_path / "state")
+
+
+def test_an_event_counts_once_however_often_it_is_told(store: EventStore, tmp_path: Path) -> None:
+    first, second = store.append([[event(1), event(2), event(1)], [event(2), event(3)]], NOW_MS)
+    assert (first.accepted, first.duplicates) == (2, 1)
+    assert (second.accepted, second.duplicates) == (1, 1)
+    assert second.seq == store.last_seq() >= 3
+    other = EventStore(tmp_path / "state")  # another process would see the same
+    assert other.store_id == store.store_id
+    assert other.append([[event(3), event(4)]], NOW_MS)[0][:2] == (1, 1)
+    kept = list(store.events())
+    assert [told for _, _, told in kept] == [event(1), event(2), event(3), event(4)]
+    numbers = [seq for seq, _, _ in kept]
+    assert numbers == sorted(set(numbers))
+    assert list(store.events(after=numbers[0], until=numbers[2])) == [(numbers[1], NOW_MS, event(2)),
+                                                                      (numbers[2], NOW_MS, event(3))]  # fmt: skip
+
+
+def test_a_store_is_read_whole_in_parts(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys.events.store._AT_A_TIME", 3)
+    store.append([[event(number) for number in range(1, 10)]], NOW_MS)
+    store.expose([Exposure(f"r{number}", NOW_MS, "u1", None, b"{}") for number in range(1, 7)])
+    assert [seq for seq, _, _ in store.events()] == list(range(1, 10))
+    assert [seq for seq, _ in store.exposures(after=2)] == [3, 4, 5, 6]
+
+
+def test_the_history_of_a_person_is_of_outcomes_under_all_their_ids(store: EventStore) -> None:
+    store.append([[event(1), event(2, "cookie"), event(3, kind="impression"), event(4, "other"),
+                   event(5, None, unit_id="u1")]], NOW_MS)  # fmt: skip
+    assert [one.item_id for one in store.outcomes("u1")] == ["i1"]
+    store.identify([("cookie", "u1"), ("u1", "u1")], NOW_MS)
+    for id_ in ("u1", "cookie"):
+        assert [one.item_id for one in store.outcomes(id_)] == ["i1", "i2"]
+        assert store.ids_of(id_) == ["cookie", "u1"]
+    store.identify([("u1", "login"), ("login", "cookie")], NOW_MS)  # round in a circle
+    store.append([[event(6, "login")]], NOW_MS)
+    assert [one.item_id for one in store.outcomes("cookie", after=1)] == ["i2", "i6"]
+    assert [one.item_id for one in store.outcomes("other")] == ["i4"]
+
+
+def test_numbers_are_in_the_order_of_commits_from_many_threads_and_connections(tmp_path: Path) -> None:
+    stores = [EventStore(tmp_path) for _ in range(3)]
+    numbers, seen = itertools.count(), list[int]()
+
+    def write(store: EventStore) -> None:
+        for _ in range(30):
+            store.append([[event(next(numbers)), event(next(numbers))]], NOW_MS)
+
+    threads = [threading.Thread(target=write, args=(store,)) for store in (*stores, stores[0])]
+    for thread in threads:
+        thread.start()
+    reader = EventStore(tmp_path)
+    going = True
+    while going:
+        going = any(thread.is_alive() for thread in threads)
+        seen += [seq for seq, _, _ in reader.events(after=seen[-1] if seen else 0)]
+    assert seen == list(range(1, 241))  # nothing came later below a number that was read
+
+
+def test_nothing_is_left_of_a_person_who_is_forgotten(store: EventStore, tmp_path: Path) -> None:
+    secret, cookie = "person-abcdefghijklmnopq", "cookie-zyxwvutsrqponmlkj"
+    store.append([[event(1, secret), event(2, cookie), event(3), event(4, None, unit_id=cookie)]], NOW_MS)
+    store.expose(
+        [
+            Exposure("r1", NOW_MS, secret, None, b'{"user_id":"person-abcdefghijklmnopq"}'),
+            Exposure("r2", NOW_MS, "u1", None, b'{"user_id":"u1"}'),
+        ]
+    )
+    store.identify([(cookie, secret)], NOW_MS)
+    assert any(cookie.encode() in path.read_bytes() for path in (tmp_path / "state").iterdir())
+    assert store.forget(cookie, NOW_MS) == {"events": 3, "exposures": 1, "identities": 1}
+    assert store.forgotten(secret)
+    assert store.forgotten(cookie)
+    assert not store.forgotten("u1")
+    for path in (tmp_path / "state").iterdir():
+        assert secret.encode() not in path.read_bytes(), path
+        assert cookie.encode() not in path.read_bytes(), path
+    assert [told.event_id for _, _, told in store.events()] == ["e3"]
+    assert store.exposure("r1") is None
+    assert store.exposure("r2") == b'{"user_id":"u1"}'
+    store.append([[event(9, secret)]], NOW_MS)  # somebody new, who is numbered after all that was there
+    assert [(one.seq, one.item_id) for one in store.outcomes(secret)] == [(5, "i9")]
+
+
+def test_a_store_of_a_newer_schema_or_no_store_is_refused_by_name(tmp_path: Path) -> None:
+    EventStore(tmp_path).close()
+    with sqlite3.connect(tmp_path / FILE) as database:
+        database.execute("PRAGMA user_version = 2")
+    with pytest.raises(DataError, match=r"events\.db has schema 2, and this version of recsys knows 1"):
+        EventStore(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / FILE).write_text("no database, but text that is long enough to be read as its header" * 9)
+    with pytest.raises(DataError, match="cannot be opened"):
+        EventStore(tmp_path / "other")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be opened"):
+        EventStore(tmp_path / "file")
