@@ -19,6 +19,7 @@ from recsys.pipelines.commands.runs import promote, runs, track
 from recsys.pipelines.commands.serving import deploy, export, recommend, replay, serve, trace
 from recsys.pipelines.commands.stage import EXIT_INTERRUPTED, EXIT_OURS, leave_unread, say_fault
 from recsys.pipelines.commands.tuning import dims, index, tune
+from recsys.pipelines.events.commands import events
 
 
 class OneSentence(click.Group):
@@ -96,6 +97,7 @@ for command in (
     why,
     similar,
     doctor,
+    events,
 ):
     main.add_command(command)
 

@@ -16,12 +16,12 @@ from recsys.models.registry import MODELS
 ROOT = Path(__file__).parents[1]
 # The rooms from the ground up: a room imports the ground floor (the files directly in `recsys`) and the rooms below it.
 ROOMS = (
+    "events",
     "matrix",
     "data",
     "encoders",
     "retrieval",
     "bundle",
-    "events",
     "answers",
     "training",
     "evaluation",

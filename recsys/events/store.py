@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 import apsw
+import orjson
 
 from recsys.errors import DataError
 from recsys.events.event import StoredEvent
@@ -197,6 +198,17 @@ class EventStore:
             ).fetchone()
         return None if row is None else bytes(row[0])
 
+    def shown(self, user_id: str, item_id: str, after_ms: int, until_ms: int) -> tuple[str, int] | None:
+        """The request and place, 1 = top, at which somebody was last served an item between two times; None = never."""
+        sql = f"""{_SAME} SELECT request_id, line FROM same CROSS JOIN exposures ON user_id = id
+            WHERE time_ms >= ?2 AND time_ms <= ?3 ORDER BY time_ms DESC, seq DESC"""
+        with self._lock:
+            for request_id, line in self._database.execute(sql, (user_id, after_ms, until_ms)):
+                items = orjson.loads(line)["items"]
+                if item_id in items:
+                    return str(request_id), items.index(item_id) + 1
+        return None
+
     def identify(self, pairs: Iterable[tuple[str, str]], received_ms: int) -> None:
         """From now on the first id of each pair is the same person as the second."""
         with self._lock, self._writing():
@@ -210,6 +222,22 @@ class EventStore:
         with self._lock:
             rows: list[Any] = self._database.execute(f"{_SAME} SELECT id FROM same", (user_id,)).fetchall()
         return sorted(row[0] for row in rows)
+
+    def people(self) -> dict[str, str]:
+        """The id by which each person of several ids is called: the one that the others became in the end, or the first
+        of them where they go round."""
+        with self._lock:
+            rows: list[Any] = self._database.execute("SELECT old, new FROM identities ORDER BY old").fetchall()
+        became = dict[str, str](rows)
+
+        def end(id_: str) -> str:
+            way: dict[str, None] = {}
+            while id_ in became and id_ not in way:
+                way[id_] = None
+                id_ = became[id_]
+            return min(list(way)[list(way).index(id_) :]) if id_ in way else id_
+
+        return {id_: last for id_ in became if (last := end(id_)) != id_}
 
     def forget(self, user_id: str, received_ms: int) -> dict[str, int]:
         """Deletes all that is kept of a person under any of their ids, overwrites it on the disk, and remembers by a

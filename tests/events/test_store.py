@@ -65,6 +65,13 @@ def test_the_history_of_a_person_is_of_outcomes_under_all_their_ids(store: Event
     assert [one.item_id for one in store.outcomes("other")] == ["i4"]
 
 
+def test_everybody_is_called_by_what_they_became(store: EventStore) -> None:
+    store.identify([("a", "b"), ("b", "c"), ("d", "c"), ("x", "y"), ("y", "z"), ("z", "y")], NOW_MS)
+    assert store.people() == {"a": "c", "b": "c", "d": "c", "x": "y", "z": "y"}
+    for id_, end in store.people().items():
+        assert {id_, end} <= set(store.ids_of(id_))
+
+
 def test_numbers_are_in_the_order_of_commits_from_many_threads_and_connections(tmp_path: Path) -> None:
     stores = [EventStore(tmp_path) for _ in range(3)]
     numbers, seen = itertools.count(), list[int]()

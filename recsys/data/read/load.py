@@ -35,6 +35,7 @@ from recsys.data.read.files import ENDINGS, concatenated, files_of, parts_of, ro
 from recsys.data.read.formats import SUFFIXES, Piece, origin_of
 from recsys.data.read.movielens import is_movielens, read_movielens
 from recsys.data.read.storage.delimited import Skipped
+from recsys.data.read.storage.event_store import is_event_store, outcome_table
 from recsys.data.read.storage.location import is_remote, names_in, path_of
 from recsys.data.read.storage.partitions import TableFile, recent, table_file
 from recsys.data.read.streamed import streamed
@@ -57,12 +58,17 @@ def load_dataset(
     on_disk: Path | None = None,
     progress: Progress = silent,
 ) -> Dataset:
-    """The data set at a path or address, or of this name in one of the data folders.
+    """The data set at a path or address, in an event store (`events:`), or of this name in one of the data folders.
 
     columns: the user's own column names. items, users: paths of these tables; None = those of the folder. reading:
     which events are read. on_disk: the folder in which the events are kept, for a log in Parquet that is larger than
     memory; None = in memory.
     """
+    if is_event_store(name):
+        if columns or on_disk is not None or reading.since is not None:
+            raise DataError(f"{name} has columns of its own and no partitions: leave columns, on_disk and since out.")
+        stored = event_table(outcome_table(name), {}, name=name)
+        return dataset_of(rows_kept(stored, reading), items, users, name="events")
     path = find(name)
     given = {"items": items, "users": users}
     beside = {table: table_of(path, table) if path.is_dir() else None for table in given}

@@ -1,0 +1,104 @@
+"""Commands about the event store: what came back, to learn from it, and what others have kept, into it."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from recsys.pipelines.commands.stage import Negative, stage
+
+_STATE = click.option("--state", type=click.Path(path_type=Path), help="Folder of the store; default mlruns/state.")
+
+
+@click.group()
+def events() -> None:
+    """What people did after an answer: to Parquet, and from other people's tables."""
+
+
+@events.command("export")
+@click.argument("to", type=click.Path(path_type=Path))
+@_STATE
+@stage
+def export_(to: Path, state: Path | None, as_json: bool) -> Any:
+    """Write the store into the folder TO as Parquet by day: outcomes, impressions, exposures.
+
+    Once more writes what came since. `recsys train TO/outcomes` learns from it, as `recsys train events:` does from
+    the store itself.
+    """
+    from recsys.data.read.storage.event_store import open_store
+    from recsys.pipelines.console import Steps
+    from recsys.pipelines.events.export import export
+    from recsys.text import command_line
+
+    store = open_store(state or _default())
+    with Steps(quiet=as_json).step("export") as progress:
+        counts = export(store, to, progress)
+    if not as_json:
+        said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        click.echo(f"{said} since the last export are in {to}. Next: {command_line('recsys train', to / 'outcomes')}")
+    return {"folder": str(to), **counts}
+
+
+@events.command("import")
+@click.argument("files", nargs=-1, required=True)
+@_STATE
+@click.option(
+    "--kind",
+    default="outcome",
+    show_default=True,
+    type=click.Choice(["outcome", "impression"]),
+    help="What all rows are.",
+)
+@click.option("--col", multiple=True, metavar="ROLE=COLUMN", help="Your own name of a column, as user_id=visitor.")
+@click.option(
+    "--window-h",
+    default=24.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Hours before an event without a request_id in which the list was served that it follows; 0 = none is sought.",
+)
+@stage
+def import_(
+    files: Sequence[str], state: Path | None, kind: str, col: Sequence[str], window_h: float, as_json: bool
+) -> Any:
+    """Take the tables FILES (a path, folder, pattern or address each) into the store; the same again change nothing.
+
+    Columns: item_id, timestamp, user_id or unit_id, and perhaps event, event_id, request_id, position, placement and
+    value. Exit status 1 where rows break a rule; the others are in.
+    """
+    from recsys.errors import SettingError
+    from recsys.events.store import EventStore
+    from recsys.pipelines.console import Steps
+    from recsys.pipelines.events.imports import ROLES, import_files
+
+    columns = dict[str, str]()
+    for one in col:
+        role, is_there, name = one.partition("=")
+        if role not in ROLES or not is_there or not name:
+            raise SettingError(f"--col {one} is not ROLE=COLUMN; the roles are {', '.join(ROLES)}.")
+        columns[role] = name
+    store = EventStore(state or _default())
+    with Steps(quiet=as_json).step("import") as progress:
+        now_ms = time.time_ns() // 1_000_000
+        found = import_files(
+            store, files, columns, kind=kind, window_s=int(window_h * 3600), now_ms=now_ms, progress=progress
+        )
+    if not as_json:
+        click.echo(
+            f"{found.rows:,} rows: {found.accepted:,} new events, {found.duplicates:,} known already, "
+            f"{found.rejected.total():,} against a rule; {found.joined:,} found the list that they follow."
+        )
+        for code, count in found.rejected.most_common():
+            click.echo(f"{code}: {count:,} rows, the first {found.first[code]}")
+    plain = {"rows": found.rows, "accepted": found.accepted, "duplicates": found.duplicates, "joined": found.joined}
+    result = plain | {"rejected": dict(found.rejected), "first": found.first}
+    return Negative(result) if found.rejected else result
+
+
+def _default() -> Path:
+    from recsys.config import home
+    from recsys.data.read.storage.event_store import STATE
+
+    return home() / STATE
