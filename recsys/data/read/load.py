@@ -64,7 +64,7 @@ def load_dataset(
     which events are read. on_disk: the folder in which the events are kept, for a log in Parquet that is larger than
     memory; None = in memory.
     """
-    if is_event_store(name):
+    if is_event_store(str(name)):
         if columns or on_disk is not None or reading.since is not None:
             raise DataError(f"{name} has columns of its own and no partitions: leave columns, on_disk and since out.")
         stored = event_table(outcome_table(name), {}, name=name)
