@@ -35,7 +35,8 @@ METRIC, SEED = "ndcg_at_10", 1
 CLICKS = (1, 2, 4, 8)
 GRID = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5)
 ALS, SEQUENCE, MIXTURE = "als", "sequence", "mixture"
-# Chosen by ndcg_at_10 on the validation part.
+# Chosen by ndcg_at_10 on the validation part; poi-gowalla: ahead 1, 10, repeats true and false, epochs 10 and 20,
+# dropout .3 and .4, dim 64 and 128, half_life 5 and 50.
 SEQUENCES: dict[str, dict[str, Any]] = {
     "poi-gowalla": {
         "epochs": 10,
@@ -44,6 +45,8 @@ SEQUENCES: dict[str, dict[str, Any]] = {
         "initial": "spectral",
         "half_life": 5.0,
         "negatives": 2048,
+        "ahead": 10,
+        "repeats": False,
     },
     "ml-100k": {"epochs": 20, "batch_size": 512, "dropout": 0.3, "initial": "spectral", "half_life": 5.0},
 }

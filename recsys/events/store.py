@@ -6,13 +6,16 @@ before it. The library is apsw, which brings an SQLite of its own: those of 3.7.
 of Python 3.11, can damage a database in WAL mode that two processes write.
 """
 
+import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_UN, flock
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
+from weakref import finalize
 
 import apsw
 import orjson
@@ -20,7 +23,7 @@ import orjson
 from recsys.errors import DataError
 from recsys.events.event import StoredEvent
 
-FILE, VERSION = "events.db", 1
+FILE, LOCK, VERSION = "events.db", "events.lock", 1
 _BUSY_MS = 10_000
 _AT_A_TIME = 10_000  # rows read between two looks at the lock
 _SCHEMA = """
@@ -86,6 +89,8 @@ class EventStore:
         self._lock = Lock()
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._turn = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            self._leave = finalize(self, os.close, self._turn)
             self._database = apsw.Connection(str(self.path))
             self._database.set_busy_timeout(_BUSY_MS)
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
@@ -115,15 +120,20 @@ class EventStore:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One transaction, which either is on the disk at its end or has changed nothing."""
-        self._database.execute("BEGIN IMMEDIATE")
+        """One transaction, which either is on the disk at its end or has changed nothing.
+
+        Other processes wait at a lock file, in which the kernel wakes the next: SQLite itself asks again and again."""
+        flock(self._turn, LOCK_EX)
         try:
+            self._database.execute("BEGIN IMMEDIATE")
             yield
             self._database.execute("COMMIT")
         except BaseException:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             raise
+        finally:
+            flock(self._turn, LOCK_UN)
 
     def _one(self, sql: str) -> Any:
         return next(iter(self._database.execute(sql)))
@@ -270,5 +280,7 @@ class EventStore:
         return blake2b(user_id.encode(), key=self._key, digest_size=16).digest()
 
     def close(self) -> None:
+        """Nothing waits to be written: what was told is on the disk."""
         with self._lock:
             self._database.close()
+            self._leave()
