@@ -72,7 +72,7 @@ class Histories(EventColumns):
         """One row, without a copy."""
         start, stop = int(self.items.offsets[row]), int(self.items.offsets[row + 1])
         items = Ragged(np.array([0, stop - start]), self.items.values[start:stop])
-        return Histories(items, **self.map_columns(lambda column: column[start:stop]))
+        return Histories(items, **{name: column[start:stop] for name, column in self.columns().items()})
 
     def keep(self, mask: Bool) -> "Histories":
         """Only the events (nnz,) where `mask` is true; the number of rows stays."""

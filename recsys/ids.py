@@ -6,6 +6,7 @@ the permutation that leads from hash order to index. A hit compares the bytes, s
 """
 
 import sys
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -42,6 +43,7 @@ class IdMap:
     def __init__(self, text: U8, offsets: I64, hashes: U64, order: I32) -> None:
         self._text, self._offsets, self._hashes, self._order = text, offsets, hashes, order
         self._texts = Texts(offsets, text)
+        self._views: tuple[Any, ...] = (text.data, offsets.data, hashes.data, order.data)  # to be read one by one
 
     @classmethod
     def of(cls, ids: Sequence[str]) -> Self:
@@ -81,15 +83,16 @@ class IdMap:
         return isinstance(id_, str) and self.index(id_) >= 0
 
     def _bytes(self, index: int) -> bytes:
-        return self._text[self._offsets[index] : self._offsets[index + 1]].tobytes()
+        text, offsets, _, _ = self._views
+        return bytes(text[offsets[index] : offsets[index + 1]])
 
     def index(self, id_: str) -> int:
         """The index of an id, -1 for one that is not in the map."""
         encoded = id_.encode(errors="surrogatepass")  # a lone surrogate is in no map, and no error here
-        hash_ = np.uint64(_hash_one(encoded))
-        at = int(self._hashes.searchsorted(hash_))
-        while at < len(self) and self._hashes[at] == hash_:
-            candidate = int(self._order[at])
+        hash_, (_, _, hashes, order) = _hash_one(encoded), self._views
+        at = bisect_left(hashes, hash_)
+        while at < len(hashes) and hashes[at] == hash_:
+            candidate = order[at]
             if self._bytes(candidate) == encoded:
                 return candidate
             at += 1

@@ -12,14 +12,17 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
+from recsys.answers.question import MAX_K, Question
+from recsys.ids import MAX_ID_CHARACTERS
 from recsys.serving.problems import Problem
-from recsys.serving.schemas import MAX_BODY_BYTES
+from recsys.serving.schemas import MAX_BODY_BYTES, RecommendRequest
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _MAX_DIGITS = 1_000
 _LONG = re.compile(rb"\d{19}")
 _NESTED = (dict, list)
+_LEAST = {"k": 1, "reasons": 0}  # of the numbers in a short request
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -57,8 +60,31 @@ def refuse_other_media(headers: Mapping[bytes, bytes]) -> None:
         raise Problem("unsupported_media_type", detail)
 
 
+def question_in(body: bytes, now: int) -> tuple[Question, list[dict[str, Any]] | None]:
+    """The question in the body of a request for a list, and the brought events as they came. now: unix seconds.
+
+    What names a person and two numbers at most, as most do, is checked by hand, at a third of the cost. Raises Problem.
+    """
+    value = _object(body)
+    user_id, numbers = value.get("user_id"), {name: value[name] for name in _LEAST if name in value}
+    if (
+        len(value) == len(numbers) + 1
+        and type(user_id) is str
+        and 0 < len(user_id) <= MAX_ID_CHARACTERS
+        and all(type(number) is int and _LEAST[name] <= number <= MAX_K for name, number in numbers.items())
+    ):
+        return Question(user_id, now=now, **numbers), None
+    return _checked(value, RecommendRequest).question(now), value.get("history")
+
+
 def parsed(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]:
     """The request in the body, and the JSON value that it was read from; a Problem says what is wrong with it."""
+    value = _object(body)
+    return _checked(value, model), value
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """The JSON object that the body is."""
     try:
         value = orjson.loads(body)
         plain = body.count(b":") == _count_keys(value) and not _may_lose_digits(body)
@@ -68,8 +94,12 @@ def parsed(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]:
         value = _read_strictly(body)  # which also says what is wrong
     if not isinstance(value, dict):
         raise Problem("invalid_request", f"The body must be a JSON object, got {type(value).__name__}.")
+    return value
+
+
+def _checked(value: dict[str, Any], model: type[Model]) -> Model:
     try:
-        return model.model_validate(value), value
+        return model.model_validate(value)
     except ValidationError as error:
         raise Problem.invalid(error.errors(include_url=False, include_context=False)) from None
 

@@ -1,7 +1,8 @@
 """The exposure log: one JSON line for each list that was served, appended before the answer leaves.
 
 A line is one `write` to a file opened for appending, so killing the process loses none; a thread of its own makes them
-survive the machine, every second or every 32 lines (an fsync for each line would allow a few hundred answers a second).
+survive the machine, every second (an fsync for each line would allow a few hundred answers a second, and one for each
+32 of them costs as much as writing them).
 """
 
 import errno
@@ -18,7 +19,7 @@ from recsys.config import home
 from recsys.errors import SettingError
 
 OFF, STANDARD_OUTPUT = "off", "-"
-_SYNC_S, _SYNC_LINES = 1.0, 32
+_SYNC_S = 1.0
 _log = logging.getLogger("serving")
 
 
@@ -42,7 +43,7 @@ class ExposureLog:
         self._lost = lost
         self.tally = Tally()
         self._numbers = count(1)
-        self._lock, self._wake, self._pending, self._closing = threading.Lock(), threading.Event(), 0, False
+        self._lock, self._closing, self._pending = threading.Lock(), threading.Event(), False
         self._file = _open(setting)
         self._on_disk = self._file is not None and stat.S_ISREG(os.fstat(self._file).st_mode)
         self._torn = self._file is not None and self._on_disk and _ends_torn(self._file)
@@ -73,9 +74,7 @@ class ExposureLog:
                 return
             self._torn, self.tally.error = False, None
             self.tally.written += 1
-            self._pending += 1
-            if self._pending == _SYNC_LINES:
-                self._wake.set()
+            self._pending = True
 
     def _failed(self, error: OSError, lost: int) -> None:
         if self.tally.error is None:
@@ -86,14 +85,12 @@ class ExposureLog:
             self._lost()
 
     def _sync_until_closed(self) -> None:
-        while not self._closing:
-            self._wake.wait(_SYNC_S)
-            self._wake.clear()
+        while not self._closing.wait(_SYNC_S):
             self._sync()
 
     def _sync(self) -> None:
         with self._lock:
-            pending, self._pending = self._pending, 0
+            pending, self._pending = self._pending, False
         if pending and self._file is not None and self._on_disk:
             try:
                 os.fsync(self._file)
@@ -103,8 +100,7 @@ class ExposureLog:
 
     def close(self) -> None:
         """Everything written is on the disk when this returns."""
-        self._closing = True
-        self._wake.set()
+        self._closing.set()
         self._thread.join()
         self._sync()
         if self._file is not None:

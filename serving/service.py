@@ -15,12 +15,12 @@ from recsys.answers.respond import Answered, answer
 from recsys.answers.similar import similar
 from recsys.bundle.bundle import Bundle
 from recsys.errors import RequestError, SettingError
-from recsys.serving.body import parsed
+from recsys.serving.body import parsed, question_in
 from recsys.serving.exposure import ExposureLog
 from recsys.serving.problems import Problem
 from recsys.serving.runtime.metrics import Metrics
 from recsys.serving.runtime.protocol import Headers
-from recsys.serving.schemas import BatchRequest, EncodeRequest, RecommendRequest
+from recsys.serving.schemas import BatchRequest, EncodeRequest
 from recsys.serving.settings import ServingSettings
 from recsys.serving.state import Live, Started, Store
 
@@ -72,8 +72,7 @@ class Service:
 
     def recommend(self, body: bytes, headers: Headers) -> bytes:
         began = time.perf_counter()
-        read, raw = parsed(body, RecommendRequest)
-        asked = _Asked(read.question(int(time.time())), raw.get("history"), began)
+        asked = _Asked(*question_in(body, int(time.time())), began)
         bundle = self._bundle(headers)
         return _encoded(self._served(bundle, asked, self._answered(bundle, asked), headers))
 

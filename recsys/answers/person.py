@@ -72,17 +72,17 @@ def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, 
     past = bundle.histories.row(index) if index >= 0 else bundle.histories.empty(1)
     stored = len(past)
     now = int(time.time()) if question.now is None else question.now
-    fresh = False
+    fresh = None
     if len(brought) and len(usable := np.flatnonzero(brought >= 0)):
         past = merged(past, _brought(bundle, question, brought, usable, past, now), bundle.duplicates)
-        fresh = bool(_told(bundle, [question.history[int(at)] for at in usable]).any())
+        fresh = np.array([_told(bundle, [question.history[int(at)] for at in usable]).any()])
     person = Users(
         np.array([index], np.int32),
         past,
         np.array([now], np.int64),
         _features(question),
         domain_of(bundle, question),
-        fresh=np.array([fresh]),
+        fresh=fresh,
     )
     return person, stored
 

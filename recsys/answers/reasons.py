@@ -1,11 +1,12 @@
 """Why an item was answered, in a sentence that is true: by a cause where shares are exact, else by what it is like."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import orjson
 
-from recsys.arrays import F32, I32, I64, Array
+from recsys.arrays import F32, I64, Array
 from recsys.bundle.bundle import Bundle
 from recsys.encoders.encoder import FALLBACK
 from recsys.encoders.users import Users
@@ -14,8 +15,17 @@ BECAUSE, LIKE, POPULAR, POPULAR_NOW = "because", "like", "popular", "popular_now
 
 
 class Reason(NamedTuple):
-    """reason: a sentence, or None where there is no true one. reason_code: one of `because`, `like`, `popular` and
-    `popular_now`, or None. because, like: the id of the item that the sentence names."""
+    """Why an item is answered, not yet in words. code: one of `because`, `like`, `popular` and `popular_now`, or None
+    where there is no true sentence. item: that of the history which the sentence names, -1 = none. words: the sentence
+    where it names none."""
+
+    code: str | None = None
+    item: int = -1
+    words: str | None = None
+
+
+class Sentence(NamedTuple):
+    """A reason as it is told: the last four fields of a Suggestion."""
 
     reason: str | None = None
     reason_code: str | None = None
@@ -24,7 +34,13 @@ class Reason(NamedTuple):
 
 
 NOTHING = Reason()
-_NOBODY: dict[str, str] = {"item_id": "", "title": ""}
+NOTHING_JSON = orjson.dumps(Sentence()._asdict())[1:]
+_OPENINGS = {BECAUSE: "because of", LIKE: "like"}
+_NAMED = {
+    BECAUSE: b'"reason":"because of %b,"reason_code":"because","because":%b,"like":null}',
+    LIKE: b'"reason":"like %b,"reason_code":"like","because":null,"like":%b}',
+}
+_ID, _TITLE = len(b'{"item_id":'), b',"title":'  # between these stands the id; quotes within an id are escaped
 
 
 def reasons_of(bundle: Bundle, users: Users, ids: I64, source: int) -> list[Reason]:
@@ -37,13 +53,46 @@ def reasons_of(bundle: Bundle, users: Users, ids: I64, source: int) -> list[Reas
         return [_popular(bundle, int(item), source) for item in ids]
     if not len(users.history) or not len(ids):
         return [NOTHING] * len(ids)
-    named = causes = _adding_most(bundle, users, ids)
-    if not bundle.encoder.explains:
-        named = np.where(causes >= 0, causes, most_like(bundle, users, ids))
-    texts = bundle.shown.take_bytes(named)
-    shown = [orjson.loads(text + b"}") if text else _NOBODY for text in texts]
-    rows = zip(causes.tolist(), named.tolist(), shown, strict=True)
-    return [_of_history(cause, like, one["item_id"], one["title"] or one["item_id"]) for cause, like, one in rows]
+    causes = _adding_most(bundle, users, ids)
+    alike = causes if bundle.encoder.explains else most_like(bundle, users, ids).tolist()
+    return [
+        Reason(BECAUSE, cause) if cause >= 0 else Reason(LIKE, like) if like >= 0 else NOTHING
+        for cause, like in zip(causes, alike, strict=True)
+    ]
+
+
+def sentences(bundle: Bundle, reasons: Sequence[Reason]) -> list[Sentence]:
+    """The reasons in words."""
+    return [_sentence(bundle, reason) for reason in reasons]
+
+
+def _sentence(bundle: Bundle, reason: Reason) -> Sentence:
+    if reason.item < 0:
+        return Sentence(reason.words, reason.code)
+    item_id, code = bundle.item_ids[reason.item], str(reason.code)
+    told = f"{_OPENINGS[code]} {bundle.name_of(reason.item)}"
+    return Sentence(told, code, item_id if code == BECAUSE else None, item_id if code == LIKE else None)
+
+
+def sentences_json(reasons: Sequence[Reason], named: Sequence[bytes]) -> list[bytes]:
+    """Of each, the members of a JSON object that say it, and the object's end. named: the items that they name, as the
+    bundle shows them."""
+    return [_sentence_json(reason, text) for reason, text in zip(reasons, named, strict=True)]
+
+
+def _sentence_json(reason: Reason, shown: bytes) -> bytes:
+    """shown: of the item that it names, as in the bundle."""
+    code, _, words = reason
+    if not shown:
+        return NOTHING_JSON if code is None else orjson.dumps(Sentence(words, code)._asdict())[1:]
+    at = shown.index(_TITLE)
+    item_id, title = shown[_ID:at], shown[at + len(_TITLE) :]
+    return _NAMED[str(code)] % ((title if title != b"null" else item_id)[1:], item_id)
+
+
+def ids_json(shown: Sequence[bytes]) -> bytes:
+    """The ids, as a JSON array, of items that are shown like this in their bundle."""
+    return b"[" + b",".join([text[_ID : text.index(_TITLE)] for text in shown]) + b"]"
 
 
 def most_like(bundle: Bundle, users: Users, ids: Array) -> I64:
@@ -61,31 +110,23 @@ def most_like(bundle: Bundle, users: Users, ids: Array) -> I64:
     return np.where(cosines[np.arange(len(ids)), best] > 0, items[best], -1).astype(np.int64)
 
 
-def _adding_most(bundle: Bundle, users: Users, ids: I64) -> I64 | I32:
-    """int (k,): of the history of the one user, the item that adds most to the score of each; -1 where none adds."""
+def _adding_most(bundle: Bundle, users: Users, ids: I64) -> list[int]:
+    """Of the history of the one user, the item that adds most to the score of each of `ids` (k,), -1 = none does."""
     parts: F32 | None = bundle.recommender.ranker.contributions(users, ids)
     if parts is None:
-        return np.full(len(ids), -1)
-    order = users.history.items.values.argsort(kind="stable")
-    items = users.history.items.values[order]
-    summed, again = parts[:, order], items[1:] == items[:-1]
-    if again.any():  # an item that was had twice speaks with both
-        first = np.flatnonzero(np.concatenate([[True], ~again]))
-        summed, items = np.add.reduceat(summed, first, axis=1), items[first]
-    best = summed.argmax(axis=1)
-    return np.where(summed[np.arange(len(best)), best] > 0, items[best], -1)
-
-
-def _of_history(cause: int, named: int, item_id: str, name: str) -> Reason:
-    """cause, named: the item that adds most to the score, and that which is named, -1 = none. item_id, name: its id,
-    and what people call it."""
-    if cause >= 0:
-        return Reason(f"because of {name}", BECAUSE, because=item_id)
-    return Reason(f"like {name}", LIKE, like=item_id) if named >= 0 else NOTHING
+        return [-1] * len(ids)
+    had = users.history.items.values.tolist()
+    if len(set(had)) < len(had):  # an item that was had twice speaks with both
+        items, place = np.unique(had, return_inverse=True)
+        summed = np.zeros((len(ids), len(items)), np.float32)
+        np.add.at(summed.T, place.ravel(), parts.T)
+        had, parts = items.tolist(), summed
+    best, most = parts.argmax(axis=1).tolist(), parts.max(axis=1).tolist()
+    return [had[at] if share > 0 else -1 for at, share in zip(best, most, strict=True)]
 
 
 def _popular(bundle: Bundle, item: int, source: int) -> Reason:
     recent = source == FALLBACK and bool(bundle.popular_now[item])
     domain = bundle.catalogue.domain(item)
     words = ("popular now" if recent else "popular") + (f" in {domain}" if domain else "")
-    return Reason(words, POPULAR_NOW if recent else POPULAR)
+    return Reason(POPULAR_NOW if recent else POPULAR, words=words)

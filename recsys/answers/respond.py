@@ -11,15 +11,20 @@ import orjson
 
 from recsys.answers.person import indices_of, items_to_consider, person_of, unlearned_items, usable_items
 from recsys.answers.question import MAX_K, Question, Reply, Suggestion
-from recsys.answers.reasons import NOTHING, Reason, reasons_of
+from recsys.answers.reasons import (
+    NOTHING_JSON,
+    Reason,
+    Sentence,
+    ids_json,
+    reasons_of,
+    sentences,
+    sentences_json,
+)
 from recsys.arrays import F32, I32, I64, Ragged
 from recsys.bundle.bundle import Bundle
 from recsys.encoders.encoder import FALLBACK, FEATURES, SOURCES, USER_ROW
 from recsys.encoders.users import Users
 from recsys.errors import DataError, RequestError
-
-_NO_REASON = orjson.dumps(NOTHING._asdict())[1:]
-_ID, _TITLE = len(b'{"item_id":'), b',"title":'  # between these stands the id; quotes within an id are escaped
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +48,9 @@ class Answered:
     def reply(self) -> Reply:
         """The answer as objects."""
         titles = self.bundle.catalogue.titles_of(self.items)
-        reasons = self.reasons + [NOTHING] * (len(self.items) - len(self.reasons))
-        rows = zip(self.item_ids, self.scores.tolist(), titles, *zip(*reasons, strict=True), strict=True)
-        items = [Suggestion._make(row) for row in rows] if len(self.items) else []
+        told = sentences(self.bundle, self.reasons) + [Sentence()] * (len(self.items) - len(self.reasons))
+        rows = zip(self.item_ids, self.scores.tolist(), titles, told, strict=True)
+        items = [Suggestion(item_id, score, title, *sentence) for item_id, score, title, sentence in rows]
         return Reply(self.source, self.why, items, self.ignored, self.ignored_features)
 
     @cached_property
@@ -56,30 +61,33 @@ class Answered:
     @cached_property
     def ids_json(self) -> bytes:
         """The ids of the items as a JSON array."""
-        return b"[" + b",".join([text[_ID : text.index(_TITLE)] for text in self._shown]) + b"]"
+        return ids_json(self._shown)
 
     def items_json(self) -> bytes:
         """The items of `reply`, as a JSON array: ids and titles are encoded in the bundle."""
         n = len(self.items)
         if not n:
             return b"[]"
-        parts = [_NO_REASON] * (3 * n)
+        parts = [NOTHING_JSON] * (3 * n)
         parts[0::3] = self._shown
         parts[1::3] = (b'"score":' + self.scores_json[1:-1].replace(b",", b',"score":')).split(b",")
-        parts[2 : 3 * len(self.reasons) : 3] = [_reason_json(reason) for reason in self.reasons]
+        parts[2 : 3 * len(self.reasons) : 3] = sentences_json(self.reasons, self._named)
         return b"[" + b",".join(parts) + b"]"
 
-    @cached_property
+    @property
     def _shown(self) -> list[bytes]:
-        return self.bundle.shown.take_bytes(self.items)
+        """The items as the bundle shows them."""
+        return self._texts[: len(self.items)]
 
+    @property
+    def _named(self) -> list[bytes]:
+        """The items that the reasons name, likewise; an empty text for none."""
+        return self._texts[len(self.items) :]
 
-def _reason_json(reason: Reason) -> bytes:
-    """The members of a JSON object that say the reason, and its end."""
-    if reason is NOTHING:
-        return _NO_REASON
-    text, code, because, like = reason
-    return orjson.dumps({"reason": text, "reason_code": code, "because": because, "like": like})[1:]
+    @cached_property
+    def _texts(self) -> list[bytes]:
+        named = [reason.item for reason in self.reasons]
+        return self.bundle.shown.take_bytes(np.concatenate([self.items, np.array(named, np.int64)]))
 
 
 def respond(bundle: Bundle, question: Question) -> Reply:

@@ -111,7 +111,7 @@ class Solve:
     def encode(self, users: Users) -> Encoded:
         vectors, by_table = learned_rows(self.table, users, self.dim)
         if by_table.all():
-            return encoded(vectors, by_table)
+            return Encoded(vectors, np.zeros(len(users), np.int8))  # USER_ROW
         users = users.with_events(self.usable(users.history))
         rest = np.flatnonzero(~by_table)
         rest = rest[np.argsort(users.history.lengths[rest], kind="stable")]  # alike lengths together: little padding
@@ -160,10 +160,9 @@ class Solve:
         matrices.reshape(len(matrices), -1)[:, :: self.dim + 1] += self._ridge(weights.sum(axis=1))[:, None]
         return matrices
 
-    def _ridge(self, total: F32) -> F32:
-        """float32: what stands on the diagonal for histories of these summed weights (n,), or for one."""
-        ridge: F32 = self.regularization * (total + np.float32(self.unobserved_weight * self.learned)) ** self.exponent
-        return ridge
+    def _ridge(self, total: Any) -> Any:
+        """What stands on the diagonal for histories of these summed weights, float32 (n,), or for one, a float."""
+        return self.regularization * (total + self.unobserved_weight * self.learned) ** self.exponent
 
     @cached_property
     def _known(self) -> Bool:
@@ -193,7 +192,7 @@ class Solve:
         weights W, it is (I + K W)^-1 Y B^-1 V' where K = Y B^-1 Y' (Woodbury's identity)."""
         values, basis = self._spectrum
         turned = inputs @ basis
-        scaled = turned / (values + self._ridge(weights.sum()))
+        scaled = turned / (values + self._ridge(float(weights.sum())))
         system = (scaled @ turned.T) * weights
         system.ravel()[:: len(system) + 1] += 1
         solved: F32 = np.linalg.solve(system, scaled @ (vectors @ basis).T)

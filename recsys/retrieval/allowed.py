@@ -1,5 +1,6 @@
 """Which items a question may find, as an index takes them: a bit for each, made once for rules that come again."""
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -16,11 +17,12 @@ _BIT = (1 << np.arange(8)).astype(np.uint8)
 @dataclass(frozen=True, eq=False)
 class Allowed:
     """bits: uint8 (ceil(n_items / 8),), one bit an item from the lowest on. count: how many are set. few: int64,
-    ascending, the items themselves where they are few, else None."""
+    ascending, the items themselves where they are few, else None. full: whether all items are allowed."""
 
     bits: U8
     count: int
     few: I64 | None
+    full: bool = False
 
     def places_of(self, items: Array) -> I64:
         """Where in the few these items stand, as far as they do."""
@@ -42,6 +44,21 @@ def is_set(bits: U8, items: Array) -> Bool:
     """(n,): whether the bits of these items are set."""
     found: Bool = (bits[items >> 3] & _BIT[items & 7]) != 0
     return found
+
+
+class Marks(threading.local):
+    """A mark for each of n items, none set between two uses; each thread has its own."""
+
+    def __init__(self, n_items: int) -> None:
+        self._marks = np.zeros(n_items, bool)
+
+    def others(self, found: I64, left_out: Array) -> Bool:
+        """(n,): which of the found items are not left out."""
+        marks = self._marks
+        marks[left_out] = True
+        others = ~marks[found]
+        marks[left_out] = False
+        return others
 
 
 class AllowedItems:
@@ -81,4 +98,4 @@ class AllowedItems:
             mask = mask & inside
         count = int(mask.sum())
         few = np.flatnonzero(mask) if count * FEW <= self._n else None
-        return Allowed(np.packbits(mask, bitorder="little"), count, few)
+        return Allowed(np.packbits(mask, bitorder="little"), count, few, full=count == self._n)

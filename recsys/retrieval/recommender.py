@@ -90,9 +90,9 @@ class Recommender:
     def _answered(self, users: Users, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None) -> Answer:
         """The answer under rules that are the same for all these users."""
         answer = self.ranker.top(users, k, forbid=forbid, among=among, available=available)
-        rows = np.flatnonzero(answer.source == FALLBACK)
-        if not len(rows):
+        if not (lacking := answer.source == FALLBACK).any():
             return answer
+        rows = np.flatnonzero(lacking)
         scores = self._fallback_scores()
         if among is None:
             order = self.fallback if available is None else self.fallback[available[self.fallback]]

@@ -10,7 +10,7 @@ from recsys.arrays import F32, I64, U8, Bool, Ragged
 from recsys.encoders.encoder import FALLBACK
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
-from recsys.retrieval.allowed import Allowed, AllowedItems, is_set
+from recsys.retrieval.allowed import Allowed, AllowedItems, Marks, is_set
 from recsys.retrieval.approximate import Approximate
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.index import Flat, Index, inner_products
@@ -19,6 +19,7 @@ from recsys.retrieval.topk import falling, top_k, top_shared
 
 _DEEPEST = 2  # times as many items as an index was measured for are asked of it; beyond, the exact scan
 _WORTH_SORTING = 16  # users with one vector: below, sorting all items costs more than scanning them for each
+_ASIDE = 50  # items for each that is left out: above, to find what is left out too costs less than to ask of each item
 
 
 class VectorRanker:
@@ -32,7 +33,7 @@ class VectorRanker:
     def __init__(self, embeddings: Embeddings, index: Index | None = None) -> None:
         self.embeddings, self.index = embeddings, index
         self.items, self.encoder = embeddings.items, embeddings.encoder
-        self._allowed = AllowedItems(len(self.items))
+        self._allowed, self._marks = AllowedItems(len(self.items)), Marks(len(self.items))
         if index is not None and index.shape != self.items.shape:
             raise ModelError(f"the index holds {index.shape}, the item vectors are {self.items.shape}.")
 
@@ -110,14 +111,22 @@ class VectorRanker:
         allowed = self._allowed.of(available, None if among is None else among.values)
         if allowed.few is not None:
             return self._scan_few(vector, k, allowed.few, allowed.places_of(forbid.values))
-        bits, fetch = allowed.without(forbid.values), min(k + 1, self.n_items)
+        fetch, aside = min(k + 1, self.n_items), self.n_items - allowed.count + len(forbid.values)
         if isinstance(self.index, Approximate):
+            bits = allowed.without(forbid.values)
             found = self._approximated(self.index, vector, fetch, bits, allowed, forbid)
             scores, ids = self._flat.search(vector, fetch, bits) if found is None else found
+        elif aside * _ASIDE <= self.n_items:
+            scores, ids = self.index.search(vector, min(fetch + aside, self.n_items))
+            kept = self._marks.others(ids[0], forbid.values)
+            if not allowed.full:
+                kept &= is_set(allowed.bits, ids[0])
+            places = kept.nonzero()[0][:fetch]
+            scores, ids = scores[:, places], ids[:, places]
         else:
-            scores, ids = self.index.search(vector, fetch, bits)
+            scores, ids = self.index.search(vector, fetch, allowed.without(forbid.values))
         tied = scores[0, 1:] == scores[0, :-1]
-        if fetch > k and ids[0, k] >= 0:
+        if len(ids[0]) > k and ids[0, k] >= 0:
             if not tied.any():
                 return ids[:, :k], scores[:, :k]
             if tied[k - 1]:  # across the cut

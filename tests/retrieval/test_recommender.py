@@ -162,6 +162,27 @@ def test_ties_go_to_the_lower_index_also_across_the_cut(index: bool, k: int) -> 
     assert answer.ids[0].tolist() == (best + [-1] * k)[:k]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_search_that_also_finds_what_is_left_out_answers_like_the_exact_scan(seed: int) -> None:
+    """Many items, few of them had or without a vector: the index is asked for so many more, which are then dropped."""
+    rng = np.random.default_rng(seed)
+    items = rng.integers(-2, 3, size=(2_000, DIM)).astype(np.float32)  # small whole numbers: many scores are equal
+    items[rng.integers(2_000, size=5)] = 0
+    rules: dict[str, Any] = {"fallback": np.arange(2_000, dtype=np.int32), "available": items.any(axis=1)}
+    scanned, found = (
+        Recommender(VectorRanker(embeddings_of(items, TABLE), index), **rules) for index in (None, Flat(items))
+    )
+    for user in range(20):
+        best = scanned.recommend(Users.known(np.array([user]), Ragged.empty(1)), 20).ids[0]
+        had = np.concatenate([rng.choice(best, 5, replace=False), rng.integers(2_000, size=9)])
+        one = Users.known(np.array([user]), Ragged.of([had]))
+        for k in (1, 10, 100):
+            wanted, got = scanned.recommend(one, k), found.recommend(one, k)
+            np.testing.assert_array_equal(got.ids, wanted.ids)
+            np.testing.assert_array_equal(got.scores, wanted.scores)
+            assert not set(had.tolist()) & set(got.ids[0].tolist())
+
+
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     strangers = Users.known(np.where(np.arange(N_USERS) % 2, INDEX, -1), Ragged.of([[]] * N_USERS))
     deny, among = Ragged.of(DENY), Ragged.of(AMONG)
