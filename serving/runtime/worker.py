@@ -1,5 +1,6 @@
 """One process that serves: the only one, or one of several that a parent starts with its task in JSON."""
 
+import gc
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from recsys.serving.runtime.server import Server
 from recsys.serving.settings import ServingSettings
 
 Say = Callable[[Mapping[str, Any]], None]
+_TURN_S = 0.001  # of the interpreter's lock: a thread back from its search does not wait while many are refused
 
 
 def serve(
@@ -42,8 +44,11 @@ def serve(
             failures.append(outcome)
             server.stop()
         else:
+            gc.collect()
+            gc.freeze()  # what stays for good is never looked through again, which would take 100 ms amid requests
             say({"bundle_id": outcome.bundle_id, **admin})
 
+    sys.setswitchinterval(_TURN_S)
     parts = create_parts(path, settings, started, shared)
     server = Server(parts, settings)
     admin: Mapping[str, Any] = {}

@@ -89,7 +89,7 @@ class Running:
     exposures: Path
     admin: str | None = None
 
-    def connection(self, timeout: float = 20) -> http.client.HTTPConnection:
+    def connection(self, timeout: float = 120) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(str(urlsplit(self.url).netloc), timeout=timeout)
 
     def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:

@@ -1,7 +1,6 @@
 """What the service refuses, and how: every refusal is a problem document with a stable code."""
 
 import re
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,18 +72,6 @@ def test_other_addresses_and_methods_are_problems(service: Running) -> None:
     refused(service.similar(UNTRAINED), 404, "unknown_item")
     for k in ("0", "1001", "x", ""):
         refused(service.ask("GET", f"/v1/items/007/similar?k={k}"), 422, "invalid_request")
-
-
-def test_answers_come_without_waiting_for_acknowledgements(service: Running) -> None:
-    connection = service.connection()
-    times = []
-    for _ in range(40):
-        start = time.perf_counter()
-        connection.request("POST", "/v1/recommend", b"{}", {"content-type": "application/json"})
-        connection.getresponse().read()
-        times.append(time.perf_counter() - start)
-    connection.close()
-    assert sorted(times)[10] < 0.035  # delayed acknowledgements take 40 ms; a busy machine is slow at times
 
 
 def test_popularity_has_no_similar_items_and_the_log_survives_a_full_disk(tmp_path: Path) -> None:

@@ -32,8 +32,11 @@ pytestmark = pytest.mark.slow
 FORBIDDEN = ("torch", "pandas", "mlflow", "numba", "scipy", "sklearn", "pyarrow")
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
+PATIENCE_S = 120  # a bound for what never comes; a starved machine is slow
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
@@ -88,10 +91,10 @@ def test_swap_and_roll_back_under_load(tmp_path: Path) -> None:
     with running(root, tmp_path / "log") as service:
         traffic = Traffic(service)
         second = published(root, seed=2)
-        wait_for(lambda: served(service) == second, 90)  # the check has the lowest claim on a busy processor
+        wait_for(lambda: served(service) == second)  # the check has the lowest claim on a busy processor
         wait_for(lambda: str(root / first) not in Path(f"/proc/{service.pid}/maps").read_text())  # memory given back
         point_to(root, first)
-        wait_for(lambda: served(service) == first, 90)
+        wait_for(lambda: served(service) == first)
         traffic.end()
         assert not traffic.faults
         assert {answer["bundle_id"] for answer in traffic.answers} == {first, second}
@@ -156,13 +159,14 @@ def test_not_ready_before_the_first_bundle(tmp_path: Path) -> None:
 def test_who_comes_before_balancers_have_turned_away_is_answered(tmp_path: Path) -> None:
     """For a while after SIGTERM readiness is refused, and new connections are still taken."""
     published(tmp_path / "bundles")
-    with running(tmp_path / "bundles", tmp_path / "log", "--lame-duck-s", "1.5") as service:
+    with running(tmp_path / "bundles", tmp_path / "log", "--lame-duck-s", str(PATIENCE_S)) as service:
         os.kill(service.pid, signal.SIGTERM)
-        wait_for(lambda: service.ask("GET", "/v1/health/ready").status == 503, 1)
+        wait_for(lambda: service.ask("GET", "/v1/health/ready").status == 503)
         assert service.ask("GET", "/v1/health/ready").json["code"] == "draining"
         assert service.ask("GET", "/v1/health/live").status == 200
         assert service.recommend(user_id="u1")["items"]  # on a new connection
-        assert service.process.wait(10) == 0
+        os.kill(service.pid, signal.SIGTERM)  # whoever says it twice does not want to wait
+        assert service.process.wait(PATIENCE_S) == 0
         with pytest.raises(ConnectionRefusedError):
             service.recommend()
 
@@ -174,7 +178,7 @@ def test_a_stop_signal_drops_no_request(tmp_path: Path, number: signal.Signals) 
         traffic = Traffic(service)
         wait_for(lambda: len(traffic.answers) > 50)
         os.kill(service.pid, number)
-        assert service.process.wait(10) == 0
+        assert service.process.wait(PATIENCE_S) == 0
         traffic.end()
         assert not traffic.faults
         logged = [line["request_id"] for line in service.lines()]
@@ -187,7 +191,7 @@ def test_kill_9_loses_no_answered_line_and_a_torn_one_is_closed(tmp_path: Path) 
         traffic = Traffic(service)
         wait_for(lambda: len(traffic.answers) > 100)
         os.kill(service.pid, signal.SIGKILL)
-        service.process.wait(10)
+        service.process.wait(PATIENCE_S)
         traffic.end()
         logged = {line["request_id"] for line in service.lines()}
         assert {answer["request_id"] for answer in traffic.answers} <= logged
@@ -221,12 +225,16 @@ def test_the_service_ends_with_its_standard_input(tmp_path: Path) -> None:
         service.recommend()
         assert service.process.stdin is not None
         service.process.stdin.close()
-        assert service.process.wait(10) == 0
+        assert service.process.wait(PATIENCE_S) == 0
 
 
 def failure(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "recsys.serving", *arguments], capture_output=True, text=True, cwd=REPOSITORY, timeout=30
+        [sys.executable, "-m", "recsys.serving", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 2
     assert not done.stdout
@@ -256,7 +264,7 @@ def test_forbidden_libraries_stay_out_through_a_whole_life(tmp_path: Path) -> No
         [sys.executable, "-m", "tests.helpers.service_inside", root, tmp_path / "log", first, second, *FORBIDDEN],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         cwd=REPOSITORY,
     )
     assert done.returncode == 0, done.stderr
