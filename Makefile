@@ -49,11 +49,13 @@ format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: install ## Write docs/commands.md, the public names, and what the cells of the quick start give
+docs: install ## Write docs/commands.md, the public names, docs/openapi.json, and what the cells of the quick start give
 	$(BIN)/python docs/reference.py > docs/commands.md.new
 	mv docs/commands.md.new docs/commands.md
 	$(BIN)/python docs/public_names.py > docs/public-names.txt.new
 	mv docs/public-names.txt.new docs/public-names.txt
+	$(BIN)/python docs/openapi.py > docs/openapi.json.new
+	mv docs/openapi.json.new docs/openapi.json
 	$(BIN)/python docs/notebook.py --write docs/quickstart.ipynb
 
 ui: install ## Open the runs in the MLflow UI, at http://127.0.0.1:5000

@@ -26,7 +26,7 @@ from recsys.testing.learners import Case
 from recsys.testing.toys import dataset
 
 ROOMS = {
-    "": "arrays history ids config errors progress",
+    "": "arrays history ids config errors keys progress",
     "data.": "dataset interactions prepare",
     "data.read.": "load tables download",
     "data.check.": "check findings",
@@ -41,6 +41,7 @@ ROOMS = {
     "evaluation.": "evaluate significance order planted foreign outside_lists tables frames",
     "evaluation.metrics.": "hits lists names item_facts",
     "testing.": "epochs learners encoders toys",
+    "serving.": "client",
 }
 MODULES = [room + module for room, modules in ROOMS.items() for module in modules.split()]
 _INHERITED = {"model_config", "model_fields", "model_computed_fields", "model_post_init"}  # by pydantic

@@ -10,10 +10,10 @@ import click
 from recsys import __version__
 from recsys.pipelines.commands.bundles import bundles
 from recsys.pipelines.commands.data import data, split
-from recsys.pipelines.commands.doctor import doctor
-from recsys.pipelines.commands.explain import similar, why
+from recsys.pipelines.commands.explain import doctor, similar, why
 from recsys.pipelines.commands.imports import import_
 from recsys.pipelines.commands.items import items
+from recsys.pipelines.commands.keys import keys
 from recsys.pipelines.commands.learning import demo, evaluate, models, order, train, transfer
 from recsys.pipelines.commands.runs import promote, runs, track
 from recsys.pipelines.commands.serving import deploy, export, recommend, replay, serve, trace
@@ -82,6 +82,7 @@ for command in (
     deploy,
     recommend,
     serve,
+    keys,
     trace,
     replay,
     models,

@@ -1,33 +1,37 @@
-"""The FastAPI app: routes and their description. Built from arguments; its resources live as long as its lifespan."""
+"""The FastAPI app: the routes of the table and nothing else. Built from arguments; its resources live as it does."""
 
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path as FilePath
 from time import perf_counter
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from fastapi import Depends, FastAPI, Path, Query, Request
-from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys import __version__
-from recsys.answers.question import MAX_K
-from recsys.serving import body, problems, schemas
-from recsys.serving.page import page
+from recsys.serving import problems
+from recsys.serving.access.call import Call
+from recsys.serving.access.gate import Gate
+from recsys.serving.page.history import History
+from recsys.serving.routes.handlers import Handlers
+from recsys.serving.routes.openapi import describe
+from recsys.serving.routes.table import HOT, TABLE
 from recsys.serving.runtime.metrics import Metrics
-from recsys.serving.runtime.pool import Pool, wait_s
-from recsys.serving.runtime.protocol import Hot, Work
+from recsys.serving.runtime.pool import Pool
+from recsys.serving.runtime.protocol import Hot, HotRoute
+from recsys.serving.runtime.reports import Reports
 from recsys.serving.service import Service
 from recsys.serving.settings import ServingSettings
 from recsys.serving.state import Started
 
-_REFERENCE = "#/components/schemas/{model}"
+_SCOPES = {(route.method, route.path): route.scope for route in TABLE}
+_HEADERS = ["authorization", "content-type", "x-request-id", "traceparent", "x-request-timeout-ms", "if-match"]
+_SHOWN = ["x-request-id", "traceparent", "server-timing", "etag", "retry-after", "ratelimit", "ratelimit-policy"]
 
 
 class _AnyId(Convertor[str]):
@@ -51,17 +55,22 @@ class Parts(NamedTuple):
     app: FastAPI
     hot: Hot
     pool: Pool
+    gate: Gate
     metrics: Metrics
+    history: History
     service: Service
 
     def start(self) -> None:
         self.pool.start()
+        self.gate.start()
         self.service.start()
 
     def close(self) -> None:
         """Running requests end first."""
         self.pool.close()
         self.service.close()
+        self.gate.close()
+        self.history.close()
 
 
 def create_app(path: FilePath, settings: ServingSettings, started: Started = lambda outcome: None) -> FastAPI:
@@ -72,13 +81,16 @@ def create_app(path: FilePath, settings: ServingSettings, started: Started = lam
 def create_parts(path: FilePath, settings: ServingSettings, started: Started, shared: FilePath | None = None) -> Parts:
     """The service of a bundle, or of a folder of bundles and what is deployed in it.
 
-    shared: a folder in which several processes tell each other what they verified.
+    shared: a folder in which several processes tell each other what they verified and serve.
 
     started: called once, from a thread, with the first bundle when it is served, else with what stands in the way.
     """
     metrics = Metrics()
-    service = Service(path, settings, started, metrics, shared)
     pool = Pool(settings.threads or len(os.sched_getaffinity(0)), settings.waiting, settings.deadline_ms / 1e3)
+    gate = Gate(settings, metrics, lambda: pool.busy, shared)
+    reports = Reports(shared, settings.workers if shared is not None else 1)
+    service = Service(path, settings, started, metrics, gate, reports, shared)
+    history = History(settings.state_folder, shared, settings.history_s)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -86,146 +98,100 @@ def create_parts(path: FilePath, settings: ServingSettings, started: Started, sh
         yield
         parts.close()
 
+    async def admit(request: Request) -> None:
+        """Raises a Problem where the request shows no key with the scope that the table says, or says too much."""
+        gate.admit(request.scope["call"], _SCOPES[_method(request.scope), request.scope["route"].path])
+        _refuse_unknown_parameters(request)
+
     app = FastAPI(
         title="recsys",
         version=__version__,
-        description="Recommendations and similar items from one bundle. Every refusal is a problem document.",
         lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
+        openapi_url=None,  # a route of the table, which asks for a key as others do
         redirect_slashes=False,
-        dependencies=[Depends(_refuse_unknown_parameters)],
+        dependencies=[Depends(admit)],
     )
     problems.install(app)
-    app.add_middleware(_AsRouted, root_path=settings.root_path, metrics=metrics)
+    app.add_middleware(_AsRouted, root_path=settings.root_path, gate=gate)
     if settings.cors:
         origins = [origin.strip() for origin in settings.cors.split(",")]
         app.add_middleware(
-            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["content-type"]
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=_HEADERS,
+            expose_headers=_SHOWN,
         )
 
-    async def posted(request: Request, work: Work) -> Response:
-        headers = dict(request.headers.raw)
-        text = await body.read(request, settings.read_s)
-        return _json(await pool.run(work, text, headers, wait_s=wait_s(headers)))
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = describe(app, settings.root_path)
+        return app.openapi_schema
 
-    @app.post("/v1/recommend", **_described(schemas.RecommendAnswer, schemas.RecommendRequest))
-    async def recommend(request: Request) -> Response:
-        """The k best items for a person, known or not; the list goes into the exposure log."""
-        return await posted(request, service.recommend)
-
-    @app.post("/v1/recommend:batch", **_described(schemas.BatchAnswer, schemas.BatchRequest))
-    async def recommend_batch(request: Request) -> Response:
-        """Several requests of the kind of /v1/recommend, answered from one bundle, all or none."""
-        return await posted(request, service.recommend_batch)
-
-    @app.get("/v1/items/{item_id:anyid}/similar", **_described(schemas.SimilarAnswer))
-    async def similar(
-        item_id: Annotated[str, Path(description="percent-encoded; slashes need not be")],
-        k: Annotated[int, Query(ge=1, le=MAX_K)] = 10,
-        domain: Annotated[str | None, Query(description="answer with items of this domain only")] = None,
-    ) -> Response:
-        """The items whose vectors point most nearly the same way."""
-        return _json(await pool.run(service.similar, item_id, k, domain))
-
-    @app.post("/v1/items:encode", **_described(schemas.EncodeAnswer, schemas.EncodeRequest))
-    async def encode(request: Request) -> Response:
-        """The vectors of brand-new items from their features, and the known items nearest to each."""
-        return await posted(request, service.encode)
-
-    @app.get("/v1/health/live", **_described(schemas.Live))
-    async def live() -> Response:
-        """200 as long as the process answers."""
-        return _json(b'{"status":"live"}')
-
-    @app.get("/v1/health/ready", **_described(schemas.Ready))
-    async def ready() -> Response:
-        """200 once a bundle is served, 503 before; and how the exposure log fares."""
-        return _json(service.ready())
-
-    @app.get("/v1/model", **_described(schemas.ModelAnswer))
-    async def model() -> Response:
-        """What is served, where it comes from, and how the last swap went."""
-        return _json(service.model())
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        """The description for people."""
-        return Response(page(app.openapi(), f"{settings.root_path}/openapi.json"), media_type="text/html")
-
-    app.openapi = lambda: _openapi(app, settings.root_path)  # type: ignore[method-assign]
-    hot: dict[str, Work] = {"/v1/recommend": service.recommend, "/v1/recommend:batch": service.recommend_batch}
-    paths = {prefix + path: work for path, work in hot.items() for prefix in ("", settings.root_path)}
-    parts = Parts(app, {path.encode(): work for path, work in paths.items()}, pool, metrics, service)
+    app.openapi = openapi  # type: ignore[method-assign]
+    handlers = Handlers(service, pool, history, settings, openapi)
+    for route in TABLE:
+        app.add_api_route(
+            route.path,
+            getattr(handlers, route.operation),
+            methods=[route.method],
+            operation_id=route.operation,
+            response_model=None,
+            response_class=JSONResponse,
+            include_in_schema=route.listed,
+        )
+    hot = {
+        (prefix + route.path).encode(): HotRoute(getattr(service, route.operation), route.path, route.scope)
+        for route in HOT
+        for prefix in {"", settings.root_path}
+    }
+    parts = Parts(app, hot, pool, gate, metrics, history, service)
     return parts
+
+
+def _method(scope: Scope) -> str:
+    method: str = scope["method"]
+    return "GET" if method == "HEAD" else method
 
 
 class _AsRouted:
     """Answers HEAD as GET is, for the server sends no body with it, takes paths with or without a proxy's own, and
-    counts what is answered."""
+    tells the gate what is answered."""
 
-    def __init__(self, app: ASGIApp, root_path: str, metrics: Metrics) -> None:
-        self._app, self._root_path, self._metrics = app, root_path, metrics
+    def __init__(self, app: ASGIApp, root_path: str, gate: Gate) -> None:
+        self._app, self._root_path, self._gate = app, root_path, gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        inner, since = {**scope, "method": method, "root_path": self._root_path}, perf_counter()
+        method, call, since = _method(scope), Call(dict(scope["headers"])), perf_counter()
+        inner = {**scope, "method": method, "root_path": self._root_path, "call": call}
 
-        async def counted(message: Message) -> None:
+        begun = False
+
+        async def told(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
-                route = getattr(inner.get("route"), "path", "unknown")
+                begun = True
+                route = getattr(inner.get("route"), "path", "unknown").replace(":anyid", "")
                 known = method if method in ("GET", "POST") else "_OTHER"
-                self._metrics.count_request(known, route, message["status"], perf_counter() - since)
+                head = self._gate.finish(call, known, route, message["status"], since)
+                own = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in head if one[0] not in own)]
             await send(message)
 
-        return await self._app(inner, receive, counted)
+        try:
+            await self._app(inner, receive, told)
+        except Exception as error:  # told here: what stands around us would log all that it says
+            response = problems.fault(method, getattr(inner.get("route"), "path", "unknown"), error).response()
+            if not begun:
+                await response(inner, receive, told)
+        return None
 
 
-async def _refuse_unknown_parameters(request: Request) -> None:
+def _refuse_unknown_parameters(request: Request) -> None:
     """Raises a Problem for a query parameter that the route does not have, as for an unknown field of a body."""
     known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
     unknown = [{"loc": (name,), "type": "extra_forbidden"} for name in request.query_params if name not in known]
     if unknown:
         raise problems.Problem.invalid(unknown)
-
-
-def _json(content: bytes) -> Response:
-    return Response(content, media_type="application/json")
-
-
-def _described(answer: type[BaseModel], asked: type[BaseModel] | None = None) -> dict[str, Any]:
-    """What OpenAPI says of a route. Nothing of it runs with a request: bodies are read, and answers written, by us."""
-    problem = {problems.MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model=schemas.ProblemDocument.__name__)}}}
-    described: dict[str, Any] = {
-        "response_model": None,
-        "response_class": JSONResponse,
-        "responses": {
-            200: {"model": answer},
-            "4XX": {"description": "Refused; `code` says why", "content": problem},
-            "5XX": {"description": "Not ready, overloaded, or a fault", "content": problem},
-        },
-    }
-    if asked is not None:
-        schema = {"schema": {"$ref": _REFERENCE.format(model=asked.__name__)}}
-        described["openapi_extra"] = {"requestBody": {"required": True, "content": {"application/json": schema}}}
-    return described
-
-
-def _openapi(app: FastAPI, root_path: str) -> dict[str, Any]:
-    """The document, with the models that FastAPI does not see because it neither reads nor writes them."""
-    if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        if root_path:
-            document["servers"] = [{"url": root_path}]
-        unseen: list[type[BaseModel]] = [
-            schemas.RecommendRequest,
-            schemas.BatchRequest,
-            schemas.EncodeRequest,
-            schemas.ProblemDocument,
-        ]
-        _, models = models_json_schema([(model, "validation") for model in unseen], ref_template=_REFERENCE)
-        document["components"]["schemas"].update(models["$defs"])
-        app.openapi_schema = document
-    return app.openapi_schema

@@ -12,7 +12,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from recsys.answers.question import MAX_K, Question
+from recsys.answers.question import MAX_K
 from recsys.ids import MAX_ID_CHARACTERS
 from recsys.serving.problems import Problem
 from recsys.serving.schemas import MAX_BODY_BYTES, RecommendRequest
@@ -60,8 +60,8 @@ def refuse_other_media(headers: Mapping[bytes, bytes]) -> None:
         raise Problem("unsupported_media_type", detail)
 
 
-def question_in(body: bytes, now: int) -> tuple[Question, list[dict[str, Any]] | None]:
-    """The question in the body of a request for a list, and the brought events as they came. now: unix seconds.
+def request_in(body: bytes) -> tuple[RecommendRequest, dict[str, Any]]:
+    """The request for a list in the body, and the JSON value that it was read from.
 
     What names a person and two numbers at most, as most do, is checked by hand, at a third of the cost. Raises Problem.
     """
@@ -73,8 +73,8 @@ def question_in(body: bytes, now: int) -> tuple[Question, list[dict[str, Any]] |
         and 0 < len(user_id) <= MAX_ID_CHARACTERS
         and all(type(number) is int and _LEAST[name] <= number <= MAX_K for name, number in numbers.items())
     ):
-        return Question(user_id, now=now, **numbers), None
-    return _checked(value, RecommendRequest).question(now), value.get("history")
+        return RecommendRequest.model_construct(**value), value
+    return _checked(value, RecommendRequest), value
 
 
 def parsed(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """`python -m recsys.serving`: listens, says so in one line on standard output, and stops without dropping a request."""
 
+import ipaddress
 import json
 import os
 import signal
@@ -12,12 +13,14 @@ from typing import Any
 import click
 
 from recsys.errors import RecsysError, SettingError
+from recsys.keys import FILE, read_keys
 from recsys.serving.runtime.lifeline import log_to_stderr
 from recsys.serving.settings import ServingSettings
 
 
 def run(path: Path, settings: ServingSettings, *, until_stdin_closes: bool) -> None:
     """Serves until a signal. Raises RecsysError where the first bundle, a port or the exposure log cannot be had."""
+    _refuse_an_open_door(settings)
     listener = _listener(settings)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -34,6 +37,28 @@ def run(path: Path, settings: ServingSettings, *, until_stdin_closes: bool) -> N
 
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         serve(path, settings, listener, say, until_stdin_closes=until_stdin_closes)
+
+
+def _refuse_an_open_door(settings: ServingSettings) -> None:
+    """Raises SettingError where others than this machine could ask and no key is asked for."""
+    ring = None if settings.state_folder is None else read_keys(settings.state_folder / FILE)
+    if (ring is not None and ring.live) or _is_loopback(settings.host):
+        return
+    where = f" --state {settings.state}" if str(settings.state) not in ("off", "mlruns/state") else ""
+    raise SettingError(
+        f"setting 'host': {settings.host} is open to other machines, and there is no key that they would have to show. "
+        f"Make one: recsys keys make NAME{where} (and do not serve with --state off), or listen on 127.0.0.1."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _listener(settings: ServingSettings) -> socket.socket:

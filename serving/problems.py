@@ -2,6 +2,7 @@
 
 import json
 import logging
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,22 +18,35 @@ CODES: dict[str, tuple[int, str]] = {
     "duplicate_key": (400, "A JSON object names a key twice"),
     "too_deep": (400, "The JSON is nested too deeply"),
     "invalid_text": (400, "The JSON holds text that is not Unicode"),
+    "unauthorized": (401, "The request shows no key"),
+    "missing_scope": (403, "The key may not do this"),
     "unknown_route": (404, "There is nothing at this address"),
     "unknown_item": (404, "The item has no vector"),
     "no_similar_items": (404, "The model knows no similar items"),
     "no_item_encoder": (404, "The model cannot place new items"),
+    "unknown_model": (404, "Nothing of this name is served"),
+    "unknown_bundle": (404, "There is no such bundle"),
     "method_not_allowed": (405, "The address does not take this method"),
     "body_timeout": (408, "The body did not arrive in time"),
+    "bundle_refused": (409, "The bundle cannot be served"),
+    "cursor_expired": (410, "The cursor belongs to another bundle"),
+    "precondition_failed": (412, "What is deployed has changed"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body is not declared as plain JSON"),
     "invalid_request": (422, "The request breaks a rule"),
     "unknown_domain": (422, "The bundle has no such domain"),
+    "unknown_arm": (422, "The deployment has no such arm"),
+    "invalid_cursor": (422, "The cursor is none of this service"),
+    "rate_limited": (429, "The key has used up its quota"),
     "overloaded": (429, "The service is busy"),
     "internal_error": (500, "The service has a fault"),
+    "audit_failed": (500, "The audit log cannot be written"),
     "not_ready": (503, "No bundle is loaded yet"),
     "draining": (503, "The service is about to stop"),
 }
 _SHOWN = 10
+# The fields whose values an error repeats. It ends up in the logs of others, which who asks shall not stand in.
+_ECHOED = {"k", "reasons", "timestamp", "event", "domain", "placement", "experiment", "arm"}
 _log = logging.getLogger("serving")
 
 
@@ -79,9 +93,11 @@ class Problem(Exception):  # noqa: N818  RFC 9457 calls it so
         return Response(json.dumps(document).encode(), status, self.headers, MEDIA_TYPE)
 
 
-def fault(method: str, path: str, error: Exception) -> Problem:
-    """What is told of an error that nobody foresaw, after the log has it."""
-    _log.error("%s %s failed", method, path, exc_info=error)
+def fault(method: str, route: str, error: Exception) -> Problem:
+    """What is told of an error that nobody foresaw, after the log has it: where, and of what type. What the error says
+    is left out, for it may repeat who asked."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("%s %s failed: %s\n%s", method, route, type(error).__name__, frames)
     return Problem("internal_error", "This is a fault of the service, not of the request; its log has it.")
 
 
@@ -94,12 +110,14 @@ def _path(location: tuple[int | str, ...]) -> str:
 def _sentence(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         return "this field is unknown; GET /openapi.json names the known ones"
+    if _ECHOED.isdisjoint(problem["loc"][-1:]) or isinstance(problem["input"], dict | list):
+        return str(problem["msg"])
     given = repr(problem["input"])
     return f"{problem['msg']}, got {given if len(given) <= 80 else given[:77] + '...'}"
 
 
 def install(app: FastAPI) -> None:
-    """Makes every refusal and every fault of the app a problem document."""
+    """Makes every refusal of the app a problem document."""
 
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
@@ -111,17 +129,13 @@ def install(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if headers.get("Allow") == "GET":
             headers["Allow"] = "GET, HEAD"
-        detail = f"{request.method} {request.url.path} is not served; GET /openapi.json lists what is."
+        detail = f"{request.method} is not served at this address; GET /openapi.json lists what is."
         return Problem(code, detail, headers=headers).response()
 
     async def misread(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         return Problem.invalid(error.errors(), within=1).response()
 
-    async def failed(request: Request, error: Exception) -> Response:
-        return fault(request.method, request.url.path, error).response()
-
     app.add_exception_handler(Problem, refused)
     app.add_exception_handler(HTTPException, unrouted)
     app.add_exception_handler(RequestValidationError, misread)
-    app.add_exception_handler(Exception, failed)

@@ -1,8 +1,8 @@
 """Requests and answers: requests are checked against these models, answers are only described by them (OpenAPI)."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recsys.answers.question import MAX_K, Event, Question
 from recsys.ids import MAX_ID_CHARACTERS
@@ -10,6 +10,8 @@ from recsys.ids import MAX_ID_CHARACTERS
 MAX_HISTORY = 1_000
 MAX_BATCH = 100
 MAX_BODY_BYTES = 1 << 20
+MAX_CURSOR = 6_000  # characters
+LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}$"
 _LAST_SECOND = 253_402_300_799  # of the year 9999; a timestamp in milliseconds lies beyond
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
@@ -48,6 +50,25 @@ class RecommendRequest(_Asked):
     features: dict[str, Any] | None = Field(
         None, description="of the person, in place of what is stored: {column: value}; only a two-tower model uses them"
     )
+    placement: str | None = Field(None, pattern=LABEL, description="where the list is shown, as in home or cart")
+    experiment: str | None = Field(
+        None, pattern=LABEL, description="with `arm`: which of the deployment's arms answers"
+    )
+    arm: str | None = Field(None, pattern=LABEL, description="assigned elsewhere; its bundle stands in deployment.toml")
+    unit_id: Id | None = Field(
+        None, description="what was assigned to the arm, where it is not the user; kept in the log"
+    )
+    cursor: str | None = Field(
+        None,
+        max_length=MAX_CURSOR,
+        description="empty = the first page; else that of the page before, which never repeats",
+    )
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.experiment is None) != (self.arm is None):
+            raise ValueError("experiment and arm come together")
+        return self
 
     def question(self, now: int) -> Question:
         """The same for `recsys.answers.respond`. now: unix seconds."""
@@ -127,6 +148,7 @@ class RecommendAnswer(BaseModel):
                     ],
                     "ignored": [],
                     "ignored_features": [],
+                    "cursor": None,
                 }
             ]
         }
@@ -141,6 +163,7 @@ class RecommendAnswer(BaseModel):
     ignored_features: list[str] = Field(
         description="names of features that the model did not learn from, or of values that it never saw"
     )
+    cursor: str | None = Field(description="of the next page, where a page was asked for and there is one")
 
 
 class BatchAnswer(BaseModel):

@@ -4,20 +4,39 @@ from pathlib import Path
 
 from pydantic import Field
 
-from recsys.config import Settings
+from recsys.config import Settings, home
 
 
 class ServingSettings(Settings):
     """Settings of the service. What a client may rely on (k, history, body, batch) is fixed in serving/schemas.py."""
 
-    host: str = Field("127.0.0.1", description="address to listen on; loopback, since the service asks for no password")
+    host: str = Field("127.0.0.1", description="address to listen on; beyond loopback only where there are keys")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one and prints it")
     workers: int = Field(1, ge=1, le=256, description="processes that answer; SIGHUP replaces them one by one")
     admin_port: int | None = Field(
         None,
         ge=0,
         le=65535,
-        description="port of GET /metrics, for those who watch it; 0 picks a free one; none if unset",
+        description="port of GET /metrics and /debug, for those who watch it; 0 picks a free one; none if unset",
+    )
+    state: Path = Field(
+        Path("mlruns/state"),
+        description="folder of keys, audit log and history, below RECSYS_HOME or here; off = no keys, no admin calls",
+    )
+    access_log: str = Field("off", description="file to append a line for each request to; off = none")
+    model_name: str = Field(
+        "recommender",
+        pattern=r"^[A-Za-z0-9_.-]{1,60}$",
+        description="name of what is served in /v1/models and /v2/models",
+    )
+    history_s: float = Field(10.0, gt=0, description="seconds between points of the page's history")
+    otel: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="address to send OpenTelemetry's spans to (extra `otel`); empty = none",
+    )
+    otel_share: float = Field(
+        0.01, ge=0, le=1, description="share of the requests that become spans where their caller did not decide"
     )
     poll_s: float = Field(1.0, gt=0, description="seconds between looks at the pointer; one small read, so it is cheap")
     idle_check_s: float = Field(
@@ -51,3 +70,8 @@ class ServingSettings(Settings):
         0.5, ge=0, description="seconds after that in which open connections are still answered, then closed"
     )
     stop_s: int = Field(10, ge=1, description="seconds after which a request that still runs is given up at the end")
+
+    @property
+    def state_folder(self) -> Path | None:
+        """Where keys, audit log and history lie; None where there are none."""
+        return None if str(self.state) == "off" else home() / self.state

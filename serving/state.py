@@ -144,8 +144,8 @@ class Store:
         if self.live is None or wanted.champion != self.live.deployment.champion:
             _log.info("serving bundle %s", wanted.champion)
         self.live = Live(wanted, kept, failed)
-        self._count("quarantined" if failed else "serving")
         self.swap = Swap("serving", wanted.champion)
+        self._count("quarantined" if failed else "serving")
         return None
 
     def _opened(self, folder: Path) -> Bundle:

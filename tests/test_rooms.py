@@ -207,6 +207,7 @@ def test_nothing_is_imported_that_is_not_declared() -> None:
         "faiss-cpu": "faiss",
         "scikit-learn": "sklearn",
         "tomli-w": "tomli_w",
+        "opentelemetry-sdk": "opentelemetry",
         "prometheus-client": "prometheus_client",
         "universal-pathlib": "upath",
     }

@@ -1,11 +1,11 @@
-"""Commands that look into a bundle: why, similar."""
+"""Commands that look into a bundle: why, similar, and doctor, which looks for what ails it."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import stage
+from recsys.pipelines.commands.stage import Negative, stage
 
 
 @click.command()
@@ -67,3 +67,23 @@ def similar(bundle: Path, item: str, k: int, domain: str | None, as_json: bool) 
         click.echo(text_table(["item", "title", "cosine"], rows))
     items = [{"item_id": one.item_id, "title": one.title, "cosine": one.score} for one in found]
     return {"item_id": item, "title": title, "items": items}
+
+
+@click.command()
+@click.argument("reference", metavar="RUN_OR_BUNDLE")
+@click.option("--now", type=int, help="Unix seconds at which the bundle is served; default: the clock.")
+@stage
+def doctor(reference: str, now: int | None, as_json: bool) -> Any:
+    """Look for what ails a bundle, each with cause and fix; exit status 1 where something is found.
+
+    Everyone gets the same list, a collapsed space, norms that only encode popularity, swapped columns, stale data,
+    and training that differs from serving.
+    """
+    from recsys.pipelines.doctor import diagnose, opened, plain, told
+
+    bundle = opened(reference)
+    diagnosis = diagnose(bundle, now)
+    if not as_json:
+        click.echo(told(bundle, diagnosis))
+    result = plain(bundle, diagnosis)
+    return Negative(result) if diagnosis.findings else result

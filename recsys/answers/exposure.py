@@ -20,7 +20,8 @@ class Served(NamedTuple):
     """The circumstances of one list.
 
     seq: the number of the line among those of its process, from 1. request_id: a UUID of version 7. time_ms: when, in
-    unix milliseconds. experiment, arm: which of those of the deployment answered. ms: milliseconds that it took.
+    unix milliseconds. ms: milliseconds that it took. experiment, arm: which of those of the deployment answered.
+    placement: where it is shown. unit_id: what was assigned to the arm, where that is not the user.
     """
 
     seq: int
@@ -29,6 +30,8 @@ class Served(NamedTuple):
     ms: float
     experiment: str | None = None
     arm: str | None = None
+    placement: str | None = None
+    unit_id: str | None = None
 
 
 def exposure_line(
@@ -42,9 +45,9 @@ def exposure_line(
             "request_id": served.request_id,
             "time_ms": served.time_ms,
             "now_s": question.now,
-            "unit_id": None,
+            "unit_id": served.unit_id,
             "user_id": question.user_id,
-            "placement": None,
+            "placement": served.placement,
             "experiment": served.experiment,
             "phase": None,
             "arm": served.arm,

@@ -30,8 +30,15 @@ def deployment_of(path: Path) -> tuple[Path, Deployment]:
     return champion.parent, Deployment(champion.name) if alone else read_deployment(path, champion.name)
 
 
-def assign(root: Path, role: str, bundle_id: str | None) -> Deployment:
-    """Gives a bundle of this root, after verifying it, a role (champion, shadow, EXPERIMENT/ARM), or takes it away."""
+class StaleError(BundleError):
+    """What is deployed is not what whoever wants to change it has seen."""
+
+
+def assign(root: Path, role: str, bundle_id: str | None, *, expected: str | None = None) -> Deployment:
+    """Gives a bundle of this root, after verifying it, a role (champion, shadow, EXPERIMENT/ARM), or takes it away.
+
+    expected: the etag that the deployment must have; StaleError where it has another.
+    """
     if bundle_id is not None:
         verify(_held(root, bundle_id))
     with durable.publishing(root):
@@ -39,18 +46,20 @@ def assign(root: Path, role: str, bundle_id: str | None) -> Deployment:
             before = Deployment(bundle_id)
         else:
             _, before = deployment_of(root)
+        if expected is not None and before.etag != expected:
+            raise StaleError(f"{root}: the deployment has the etag {before.etag}, and {expected} was expected.")
         after = before.assigned(role, bundle_id)
         durable.write_pointer(root / POINTER, after.champion + "\n")
         write_deployment(root, after)
     return after
 
 
-def roll_back(root: Path) -> Deployment:
-    """Makes the champion before this one the champion, and this one the way back from it."""
+def roll_back(root: Path, *, expected: str | None = None) -> Deployment:
+    """Makes the champion before this one the champion, and this one the way back from it. expected: as in `assign`."""
     _, now = deployment_of(root)
     if now.previous is None:
         raise BundleError(f"{root} knows no champion before {now.champion}. Name one: recsys bundles use ID")
-    return assign(root, "champion", now.previous)
+    return assign(root, "champion", now.previous, expected=expected or now.etag)
 
 
 def copy_into(root: Path, source: Path, *, pointing: bool = True) -> Path:
@@ -110,5 +119,8 @@ def _held(root: Path, bundle_id: str) -> Path:
 
 
 def _holds(root: Path, bundle_id: str) -> bool:
-    """Whether a name is that of a folder directly below the root, and not one that leads elsewhere."""
-    return bundle_id not in ("", "..") and Path(bundle_id).name == bundle_id and (root / bundle_id).is_dir()
+    """Whether a name is that of a folder directly below the root; one that leads elsewhere, by a link too, is not."""
+    if bundle_id in ("", "..") or Path(bundle_id).name != bundle_id or "\0" in bundle_id:
+        return False
+    folder = root / bundle_id
+    return folder.is_dir() and folder.resolve().parent == root.resolve()

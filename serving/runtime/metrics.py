@@ -1,14 +1,14 @@
 """What is counted, by OpenMetrics' names: in this process or, with several workers, in files that outlive them."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
+_SEARCH_S = (0.0001, 0.00025, *_SECONDS[:13])
+_MOST_PLACEMENTS, _OTHER = 50, "_other"  # labels are written by clients, and memory is ours
 
 
 class Metrics:
@@ -23,27 +23,61 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._answers = Counter(
-            "recsys_answers", "Lists answered, by where they come from", ("source",), registry=self.registry
+        self._search = Histogram(
+            "recsys_search_duration_seconds",
+            "Answers of lists, without HTTP and waiting",
+            buckets=_SEARCH_S,
+            registry=self.registry,
         )
+        self._answers = Counter(
+            "recsys_answers",
+            "Lists answered, by where they come from, where they are shown, and by which arm",
+            ("source", "placement", "arm"),
+            registry=self.registry,
+        )
+        self._items = Counter("recsys_answer_items", "Items in these lists", registry=self.registry)
         self._short = Counter(
             "recsys_answers_short", "Lists with fewer items than were asked for", registry=self.registry
         )
-        self._shed = Counter("recsys_shed_requests", "Requests refused for load", registry=self.registry)
+        self._shed = Counter("recsys_shed_requests", "Requests refused for load", ("reason",), registry=self.registry)
+        self._queue = Gauge(
+            "recsys_queue_requests",
+            "Requests that are answered or wait",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self._lost = Counter("recsys_exposures_lost", "Lines that the exposure log lost", registry=self.registry)
         self._swaps = Counter("recsys_swaps", "Deployments tried", ("outcome",), registry=self.registry)
         self._children = dict[tuple[str, ...], Any]()
+        self._placements = {""}
+        for reason in ("overloaded", "rate_limited"):
+            self._shed.labels(reason)
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         self._child(self._requests, method, route, str(status)).observe(seconds)
-        if status == 429:
-            self._shed.inc()
 
-    def count_list(self, source: str, *, short: bool) -> None:
+    def count_shed(self, reason: str) -> None:
+        self._child(self._shed, reason).inc()
+
+    def count_list(
+        self, source: str, placement: str | None, experiment: str | None, arm: str | None, items: int, *, short: bool
+    ) -> None:
         """short: whether it has fewer items than were asked for."""
-        self._child(self._answers, source).inc()
+        where = placement or ""
+        if where not in self._placements:
+            if len(self._placements) > _MOST_PLACEMENTS:
+                where = _OTHER
+            self._placements.add(where)
+        self._child(self._answers, source, where, f"{experiment}/{arm}" if experiment else "").inc()
+        self._items.inc(items)
         if short:
             self._short.inc()
+
+    def time_search(self, seconds: float) -> None:
+        self._search.observe(seconds)
+
+    def set_queue(self, requests: int) -> None:
+        self._queue.set(requests)
 
     def count_lost_line(self) -> None:
         self._lost.inc()
@@ -84,9 +118,3 @@ class Workers:
 
     def count_restart(self) -> None:
         self._restarts.inc()
-
-
-def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> Mapping[str, Any]:
-    """Answers GET /metrics on a port of its own, from a thread; its address as {"admin": URL}."""
-    server, _ = prometheus_client.start_http_server(port, host, registry)
-    return {"admin": f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"}

@@ -16,7 +16,7 @@ OVERLOADED = Problem(
     "overloaded", "As many requests as may wait do so already; try again in a second.", headers={"Retry-After": "1"}
 )
 LATE = Problem("overloaded", "The request waited longer than its caller waits.", headers={"Retry-After": "1"})
-_TIMEOUT = b"x-request-timeout-ms"
+_TIMEOUT, _ENVOYS = b"x-request-timeout-ms", b"x-envoy-expected-rq-timeout-ms"
 
 
 class _Job(NamedTuple):
@@ -102,9 +102,9 @@ class Pool:
 
 
 def wait_s(headers: Mapping[bytes, bytes]) -> float | None:
-    """How long the caller waits, by the header X-Request-Timeout-Ms, or None; a Problem where it is no whole number."""
+    """How long the caller waits, by X-Request-Timeout-Ms or Envoy's header, or None; else a Problem."""
     milliseconds = headers.get(_TIMEOUT)
-    if milliseconds is None:
+    if milliseconds is None and (milliseconds := headers.get(_ENVOYS)) is None:
         return None
     if not milliseconds.isdigit() or len(milliseconds) > 9:
         raise Problem("invalid_request", "The header X-Request-Timeout-Ms must be a whole number of milliseconds.")

@@ -7,19 +7,29 @@ the connection. All others (other routes, queries, chunked or large or slow bodi
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from recsys.serving.access.call import Call, Head
+from recsys.serving.access.gate import Gate
 from recsys.serving.body import refuse_other_media
 from recsys.serving.problems import Problem, fault
-from recsys.serving.runtime.metrics import Metrics
 from recsys.serving.runtime.pool import OVERLOADED, Pool, wait_s
 from recsys.serving.schemas import MAX_BODY_BYTES
 
-Headers = Mapping[bytes, bytes]  # names in lower case; of one that comes twice, the last
-Work = Callable[[bytes, Headers], bytes]  # from the body and the headers to the answer's body
-Hot = Mapping[bytes, Work]  # the bytes of an address -> what answers POST there, in a thread of the pool
+Work = Callable[[bytes, Call], bytes]  # from the body of a request to the answer's body
+
+
+class HotRoute(NamedTuple):
+    """What answers POST, in a thread of the pool; the route's name, and the scope that it asks for."""
+
+    work: Work
+    path: str
+    scope: str | None
+
+
+Hot = Mapping[bytes, HotRoute]  # by the bytes of an address
 _CLOSE = (b"connection", b"close")
 
 
@@ -31,21 +41,21 @@ class _NoEvent:
 class _Direct:
     """A request on the short way, as uvicorn's protocol sees those that it answers itself."""
 
-    __slots__ = ("disconnected", "keep_alive", "response_complete", "route", "since")
+    __slots__ = ("call", "disconnected", "keep_alive", "response_complete", "route", "since")
     message_event = _NoEvent()
 
-    def __init__(self, route: str, keep_alive: bool) -> None:
-        self.route, self.keep_alive, self.since = route, keep_alive, perf_counter()
+    def __init__(self, call: Call, route: str, keep_alive: bool) -> None:
+        self.call, self.route, self.keep_alive, self.since = call, route, keep_alive, perf_counter()
         self.response_complete = self.disconnected = False
 
 
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, *arguments: Any, hot: Hot, pool: Pool, metrics: Metrics, **named: Any) -> None:
+    def __init__(self, *arguments: Any, hot: Hot, pool: Pool, gate: Gate, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._hot, self._pool, self._metrics = hot, pool, metrics
-        self._work: Work | None = None  # of the request that is being read, where it may go the short way
+        self._hot, self._pool, self._gate = hot, pool, gate
+        self._work: HotRoute | None = None  # of the request that is being read, where it may go the short way
         self._body = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -85,13 +95,15 @@ class Protocol(HttpToolsProtocol):
         if (work := self._work) is None:
             return super().on_message_complete()
         self._work = None
-        cycle: Any = _Direct(self.url.decode(), self.parser.should_keep_alive())
+        call = Call(headers)
+        cycle: Any = _Direct(call, work.path, self.parser.should_keep_alive())
         self.cycle = cycle
-        if self._pool.full:  # said before anything is read
-            return self._answer(cycle, OVERLOADED)
         try:
+            self._gate.admit(call, work.scope)
+            if self._pool.full:  # said before anything is read
+                return self._answer(cycle, OVERLOADED)
             refuse_other_media(headers)
-            self._pool.submit(partial(self._answer, cycle), work, self._body, headers, wait_s=wait_s(headers))
+            self._pool.submit(partial(self._answer, cycle), work.work, self._body, call, wait_s=wait_s(headers))
         except Problem as problem:
             self._answer(cycle, problem)
         return None
@@ -112,8 +124,9 @@ class Protocol(HttpToolsProtocol):
         else:
             problem = outcome if isinstance(outcome, Problem) else fault("POST", cycle.route, outcome)
             status, head, outcome = _OVERLOADED if problem is OVERLOADED else _refusal(problem)
-        self._metrics.count_request("POST", cycle.route, status, perf_counter() - cycle.since)
-        parts = [STATUS_LINE[status], *(b"%s: %s\r\n" % header for header in self.server_state.default_headers), head]
+        told: Head = self._gate.finish(cycle.call, "POST", cycle.route, status, cycle.since)
+        told += self.server_state.default_headers
+        parts = [STATUS_LINE[status], *[b"%s: %s\r\n" % header for header in told], head]
         if not cycle.keep_alive and _CLOSE not in self.server_state.default_headers:
             parts.append(b"connection: close\r\n")
         self.transport.write(b"".join([*parts, b"\r\n", outcome]))

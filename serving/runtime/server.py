@@ -30,7 +30,7 @@ class Server(uvicorn.Server):
     def __init__(self, parts: Parts, settings: ServingSettings) -> None:
         config = uvicorn.Config(
             parts.app,
-            http=cast(Any, partial(Protocol, hot=parts.hot, pool=parts.pool, metrics=parts.metrics)),
+            http=cast(Any, partial(Protocol, hot=parts.hot, pool=parts.pool, gate=parts.gate)),
             loop="uvloop",
             ws="none",
             lifespan="off",  # of the parts, which begin before the door is opened and end after it is closed

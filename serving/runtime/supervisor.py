@@ -22,8 +22,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsys.errors import BundleError, RecsysError, SettingError
+from recsys.serving.page.history import History
+from recsys.serving.runtime.admin import serve_admin
 from recsys.serving.runtime.lifeline import read_to_end
-from recsys.serving.runtime.metrics import Workers, serve_metrics
+from recsys.serving.runtime.metrics import Workers
+from recsys.serving.runtime.reports import Reports, WhatIsServed
 from recsys.serving.settings import ServingSettings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -79,10 +82,13 @@ class Supervisor:
         self._workers: list[_Worker] = []
         self._outgoing: list[_Worker] = []  # to be replaced, one by one
         self._metrics = Workers(folder)
+        self._metrics.registry.register(WhatIsServed(Reports(folder, settings.workers)))
+        self._history = History(settings.state_folder, folder, settings.history_s)
         self._stopping = self._announced = False
         self._deaths, self._not_before = 0, 0.0
 
     def run(self) -> None:
+        self._history.keep(self._metrics.registry)
         try:
             for _ in range(self._settings.workers):
                 self._start()
@@ -100,6 +106,12 @@ class Supervisor:
             for worker in self._workers:
                 worker.process.kill()
                 worker.process.wait()
+            self._history.close()
+
+    def _about(self) -> Mapping[str, Any]:
+        """What the admin port says of the workers."""
+        told = [{"pid": one.process.pid, "slot": one.slot, "ready": one.ready} for one in list(self._workers)]
+        return {"pid": os.getpid(), "workers": told}
 
     def _take(self, number: signal.Signals) -> None:
         if number == signal.SIGHUP and not self._stopping:
@@ -154,7 +166,7 @@ class Supervisor:
             self._announced = True
             admin: Mapping[str, Any] = {}
             if self._settings.admin_port is not None:
-                admin = serve_metrics(self._metrics.registry, self._settings.host, self._settings.admin_port)
+                admin = serve_admin(self._metrics.registry, self._settings, self._about)
             self._say({**(self._workers[0].said or {}), **admin})
 
     def _bury(self) -> None:

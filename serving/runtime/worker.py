@@ -1,5 +1,6 @@
 """One process that serves: the only one, or one of several that a parent starts with its task in JSON."""
 
+import faulthandler
 import gc
 import json
 import os
@@ -14,8 +15,10 @@ from typing import Any
 from recsys.bundle.bundle import Bundle
 from recsys.errors import BundleError, RecsysError
 from recsys.serving.app import create_parts
+from recsys.serving.runtime.admin import serve_admin
 from recsys.serving.runtime.lifeline import log_to_stderr, read_to_end
-from recsys.serving.runtime.metrics import keep_in_files, serve_metrics
+from recsys.serving.runtime.metrics import keep_in_files
+from recsys.serving.runtime.reports import WhatIsServed
 from recsys.serving.runtime.server import Server
 from recsys.serving.settings import ServingSettings
 
@@ -52,8 +55,12 @@ def serve(
     parts = create_parts(path, settings, started, shared)
     server = Server(parts, settings)
     admin: Mapping[str, Any] = {}
+    if shared is None:
+        parts.metrics.registry.register(WhatIsServed(parts.service.reports))
+        parts.history.keep(parts.metrics.registry)
     if settings.admin_port is not None:
-        admin = serve_metrics(parts.metrics.registry, settings.host, settings.admin_port)
+        admin = serve_admin(parts.metrics.registry, settings, lambda: {"pids": [os.getpid()]})
+    faulthandler.register(signal.SIGUSR1)  # says on standard error where each thread is
     if until_stdin_closes:
         threading.Thread(target=read_to_end, args=(server.stop,), daemon=True).start()
     server.run([listener])

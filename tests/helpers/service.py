@@ -126,7 +126,18 @@ def running(path: Path, exposures: Path, *options: str, **popen: Any) -> Iterato
     """A service of `path` on a free port; killed with the block if it still runs."""
     process = subprocess.Popen(
         command(
-            path, "--port", "0", "--poll-s", "0.1", "--lame-duck-s", "0.2", "--exposures", str(exposures), *options
+            path,
+            "--port",
+            "0",
+            "--poll-s",
+            "0.1",
+            "--lame-duck-s",
+            "0.2",
+            "--exposures",
+            str(exposures),
+            "--state",
+            "off",
+            *options,
         ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

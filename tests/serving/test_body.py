@@ -1,14 +1,13 @@
 """Bodies: what is read by hand is what the model would have read."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from recsys.answers.question import MAX_K, Question
+from recsys.answers.question import MAX_K
 from recsys.ids import MAX_ID_CHARACTERS
-from recsys.serving.body import parsed, question_in
+from recsys.serving.body import parsed, request_in
 from recsys.serving.problems import Problem
 from recsys.serving.schemas import RecommendRequest
 
@@ -19,16 +18,16 @@ VALUES: dict[str, list[Any]] = {
 }
 
 
-def by_model(body: bytes) -> Question | dict[str, Any]:
+def by_model(body: bytes) -> Any:
     try:
-        return replace(parsed(body, RecommendRequest)[0].question(7), history=())
+        return parsed(body, RecommendRequest)
     except Problem as problem:
         return vars(problem)
 
 
-def by_hand(body: bytes) -> Question | dict[str, Any]:
+def by_hand(body: bytes) -> Any:
     try:
-        return replace(question_in(body, 7)[0], history=())
+        return request_in(body)
     except Problem as problem:
         return vars(problem)
 

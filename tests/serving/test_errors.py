@@ -62,7 +62,15 @@ def test_only_plain_json_is_read(service: Running) -> None:
 
 
 def test_other_addresses_and_methods_are_problems(service: Running) -> None:
-    for path in ("/", "/v1/recommend/", "/v2/recommend", "/v1/items//similar", "/%ff"):
+    for path in (
+        "/nothing",
+        "/page/none.js",
+        "/page/..%2fapp.py",
+        "/v1/recommend/",
+        "/v2/recommend",
+        "/v1/items//similar",
+        "/%ff",
+    ):
         refused(service.ask("GET", path), 404, "unknown_route")
     answer = service.ask("GET", "/v1/recommend")
     refused(answer, 405, "method_not_allowed")

@@ -153,6 +153,7 @@ def test_a_shadow_request_leaves_no_line(service: Running) -> None:
     assert len(service.lines()) == before
 
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 BODIES = [
     b'{"user_id": "u1"}',
     b'{"user_id": "u1", "k": 0}',
@@ -176,10 +177,13 @@ BODIES = [
 @pytest.mark.parametrize("body", BODIES, ids=[body[:30].decode(errors="replace") for body in BODIES])
 def test_the_short_way_and_the_long_way_answer_alike(service: Running, body: bytes) -> None:
     """What comes whole is answered without the app; chunks go through it."""
-    short, long = (service.ask("POST", "/v1/recommend", sent) for sent in (body, iter([body[:5], body[5:]])))
+    traced = {"x-request-id": "one.of-mine", "traceparent": TRACE}
+    short, long = (service.ask("POST", "/v1/recommend", sent, traced) for sent in (body, iter([body[:5], body[5:]])))
     told = [re.sub(rb'"request_id":"[^"]*"', b"", answer.body) for answer in (short, long)]
     assert (short.status, told[0]) == (long.status, told[1])
-    assert {**short.headers, "date": ""} | {"content-length": ""} == {**long.headers, "date": "", "content-length": ""}
+    varying = dict.fromkeys(("date", "content-length", "server-timing"), "")
+    assert {**short.headers, **varying} == {**long.headers, **varying}
+    assert (short.headers["x-request-id"], short.headers["traceparent"]) == ("one.of-mine", TRACE)
 
 
 def test_similar_items_by_cosine_for_any_id(service: Running) -> None:

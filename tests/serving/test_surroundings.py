@@ -24,7 +24,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.mark.parametrize("path", ["/v1/health/live", "/v1/health/ready", "/v1/model", "/v1/items/007/similar", "/docs"])
 def test_head_is_get_without_a_body(service: Running, path: str) -> None:
-    got, head = service.ask("GET", path), service.ask("HEAD", path)
+    named = {"x-request-id": "mine"}
+    got, head = service.ask("GET", path, headers=named), service.ask("HEAD", path, headers=named)
     assert (got.status, head.status, head.body) == (200, 200, b"")
     assert {**got.headers, "date": ""} == {**head.headers, "date": ""}
     assert int(head.headers["content-length"]) == len(got.body)

@@ -13,6 +13,14 @@ td, th { text-align: left; vertical-align: top; padding: .1em 1em .1em 0; }
 """
 
 
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
 def page(document: Mapping[str, Any], address: str) -> bytes:
     """The HTML of an OpenAPI document. address: where the document itself is read."""
     schemas = document["components"]["schemas"]

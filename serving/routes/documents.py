@@ -1,0 +1,87 @@
+"""What routes say of the service itself: TensorFlow Serving's model status, KServe's health, changes, history."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+BUNDLE_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class ActivateRequest(_Asked):
+    """Which bundle of the folder becomes the champion."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"bundle_id": "20260101T120000000000Z-1a2b3c4d"}]})
+
+    bundle_id: str = Field(pattern=BUNDLE_ID)
+
+
+class RollBackRequest(_Asked):
+    """Nothing is asked: the champion before this one becomes the champion."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
+
+
+class VersionState(BaseModel):
+    """error_code: OK, or what stands in the way, which error_message says."""
+
+    error_code: str
+    error_message: str
+
+
+class VersionStatus(BaseModel):
+    """A bundle. version: its id. state: LOADING, AVAILABLE or END. labels: its roles, beyond TensorFlow Serving."""
+
+    version: str
+    state: str
+    status: VersionState
+    labels: list[str]
+
+
+class ModelStatus(BaseModel):
+    """In TensorFlow Serving's form."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_version_status: list[VersionStatus]
+
+
+class Activation(BaseModel):
+    """bundle_id: the champion. etag: of the deployment, for the next If-Match. reported: workers that serve it, of so
+    many. errors: what workers say that cannot. Ask again, with the same body, until all report (status 200)."""
+
+    bundle_id: str
+    etag: str
+    reported: int
+    workers: int
+    errors: list[str]
+
+
+class LiveV2(BaseModel):
+    """KServe's form: the process answers."""
+
+    live: bool
+
+
+class ReadyV2(BaseModel):
+    """KServe's form: a bundle is served."""
+
+    ready: bool
+
+
+class ModelReadyV2(BaseModel):
+    """KServe's form: the model of this name is served."""
+
+    name: str
+    ready: bool
+
+
+class Stats(BaseModel):
+    """What was counted by time, over all workers. columns: names; rows: one for each step, the oldest first."""
+
+    step_s: float
+    columns: list[str]
+    rows: list[list[Any]]
