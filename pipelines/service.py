@@ -17,8 +17,9 @@ from recsys.errors import RecsysError
 def running(root: Path, *options: str) -> Iterator[str]:
     """The address of a service on a free loopback port that serves `root`; it ends with the block."""
     command = [sys.executable, "-P", "-m", "recsys.serving", str(root), "--port", "0", "--until-stdin-closes"]
+    command += ["--state", "off", *options]
     process = subprocess.Popen(
-        [*command, "--state", "off", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdin is not None
     assert process.stdout is not None

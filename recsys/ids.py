@@ -92,7 +92,7 @@ class IdMap:
         hash_, (_, _, hashes, order) = _hash_one(encoded), self._views
         at = bisect_left(hashes, hash_)
         while at < len(hashes) and hashes[at] == hash_:
-            candidate = order[at]
+            candidate = int(order[at])
             if self._bytes(candidate) == encoded:
                 return candidate
             at += 1

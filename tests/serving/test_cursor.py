@@ -116,7 +116,7 @@ def test_a_cursor_of_another_bundle_is_gone_and_one_of_the_same_outlives_workers
         assert not seen & {item["item_id"] for item in answer["items"]}
         second = write(root, content(2)).name
         assign(root, "champion", second)
-        wait_for(lambda: {served_by(service, headers) for _ in range(6)} == {second}, 60)
+        wait_for(lambda: {served_by(service, headers) for _ in range(6)} == {second})
         gone = service.ask("POST", "/v1/recommend", asked, headers)
         assert (gone.status, gone.json["code"]) == (410, "cursor_expired")
         assert first != second

@@ -51,7 +51,7 @@ def test_activation_answers_202_until_all_workers_serve_and_200_then(keyed: Keye
     assert changed.json["bundle_id"] == keyed.second
     assert changed.json["workers"] == 2
     assert changed.headers["etag"] != tag
-    wait_for(lambda: keyed.activate(keyed.second).status == 200, 60)
+    wait_for(lambda: keyed.activate(keyed.second).status == 200)
     assert keyed.activate(keyed.second).json["reported"] == 2
     assert {keyed.ask("POST", "/v1/recommend", {}).json["bundle_id"] for _ in range(12)} == {keyed.second}
     stale = keyed.activate(keyed.first, **{"If-Match": tag})
@@ -59,7 +59,7 @@ def test_activation_answers_202_until_all_workers_serve_and_200_then(keyed: Keye
     assert deployment_of(keyed.root)[1].champion == keyed.second
     back = keyed.ask("POST", f"{MODEL}:rollback", {}, **{"If-Match": changed.headers["etag"]})
     assert (back.status, back.json["bundle_id"]) == (202, keyed.first)
-    wait_for(lambda: keyed.activate(keyed.first).status == 200, 60)
+    wait_for(lambda: keyed.activate(keyed.first).status == 200)
     told = [json.loads(line) for line in (keyed.state / AUDIT).read_text().splitlines()]
     done = [(one["operation"], one["bundle_id"], one["key"], one["outcome"]) for one in told if "outcome" in one]
     assert done == [
