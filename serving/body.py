@@ -26,10 +26,15 @@ _LEAST = {"k": 1, "reasons": 0}  # of the numbers in a short request
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-async def read(request: Request, seconds: float) -> bytes:
-    """The whole body; a Problem where it is not declared as JSON, too large (chunked or not), or too slow."""
+JSON_LINES = "application/x-ndjson"
+
+
+async def read(request: Request, seconds: float, *, lines: bool = False) -> bytes:
+    """The whole body; a Problem where it is not declared as JSON, too large (chunked or not), or too slow. lines: JSON
+    lines are taken, too."""
     headers = dict(request.headers.raw)
-    refuse_other_media(headers)
+    if not (lines and is_json_lines(headers)):
+        refuse_other_media(headers)
     too_large = Problem("body_too_large", f"The body may have {MAX_BODY_BYTES} bytes; send fewer requests at once.")
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
@@ -46,6 +51,12 @@ async def read(request: Request, seconds: float) -> bytes:
             "body_timeout", f"The body must arrive within {seconds:g} s.", headers={"Connection": "close"}
         ) from None
     return bytes(body)
+
+
+def is_json_lines(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the headers, names in lower case, declare a JSON value a line."""
+    media = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    return media == JSON_LINES and b"content-encoding" not in headers
 
 
 def refuse_other_media(headers: Mapping[bytes, bytes]) -> None:
@@ -85,6 +96,14 @@ def parsed(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]:
 
 def _object(body: bytes) -> dict[str, Any]:
     """The JSON object that the body is."""
+    value = any_json(body)
+    if not isinstance(value, dict):
+        raise Problem("invalid_request", f"The body must be a JSON object, got {type(value).__name__}.")
+    return value
+
+
+def any_json(body: bytes) -> Any:
+    """The JSON value that a body is; a Problem where it is none."""
     try:
         value = orjson.loads(body)
         plain = body.count(b":") == _count_keys(value) and not _may_lose_digits(body)
@@ -92,8 +111,6 @@ def _object(body: bytes) -> dict[str, Any]:
         plain = False
     if not plain:
         value = _read_strictly(body)  # which also says what is wrong
-    if not isinstance(value, dict):
-        raise Problem("invalid_request", f"The body must be a JSON object, got {type(value).__name__}.")
     return value
 
 

@@ -26,6 +26,7 @@ CODES: dict[str, tuple[int, str]] = {
     "no_item_encoder": (404, "The model cannot place new items"),
     "unknown_model": (404, "Nothing of this name is served"),
     "unknown_bundle": (404, "There is no such bundle"),
+    "no_event_store": (404, "The service keeps no events"),
     "method_not_allowed": (405, "The address does not take this method"),
     "body_timeout": (408, "The body did not arrive in time"),
     "bundle_refused": (409, "The bundle cannot be served"),
@@ -41,6 +42,9 @@ CODES: dict[str, tuple[int, str]] = {
     "overloaded": (429, "The service is busy"),
     "internal_error": (500, "The service has a fault"),
     "audit_failed": (500, "The audit log cannot be written"),
+    "event_queue_full": (503, "Too many events wait to be written"),
+    "event_store_failed": (503, "The events could not be written"),
+    "state_behind": (503, "The state has not come so far"),
     "not_ready": (503, "No bundle is loaded yet"),
     "draining": (503, "The service is about to stop"),
 }

@@ -58,6 +58,10 @@ class RecommendRequest(_Asked):
     unit_id: Id | None = Field(
         None, description="what was assigned to the arm, where it is not the user; kept in the log"
     )
+    profile: bool = Field(True, description="false: answered as a stranger; no id and no history is looked at or kept")
+    min_state_seq: int | None = Field(
+        None, ge=0, le=(1 << 63) - 1, description="state_seq of an answer whose events must be in the history"
+    )
     cursor: str | None = Field(
         None,
         max_length=MAX_CURSOR,
@@ -72,10 +76,12 @@ class RecommendRequest(_Asked):
 
     def question(self, now: int) -> Question:
         """The same for `recsys.answers.respond`. now: unix seconds."""
-        history = [Event(event.item_id, event.timestamp, event.event) for event in self.history or ()]
         rules: dict[str, Any] = {"domain": self.domain, "deny": self.deny or (), "allow": self.allow}
-        told: dict[str, Any] = {"now": now, "features": self.features, "reasons": self.reasons}
-        return Question(self.user_id, history, self.k, **rules, **told)
+        told: dict[str, Any] = {"now": now, "reasons": self.reasons}
+        if not self.profile:
+            return Question(k=self.k, **rules, **told)
+        history = [Event(event.item_id, event.timestamp, event.event) for event in self.history or ()]
+        return Question(self.user_id, history, self.k, features=self.features, **rules, **told)
 
 
 class BatchRequest(_Asked):
@@ -149,6 +155,7 @@ class RecommendAnswer(BaseModel):
                     "ignored": [],
                     "ignored_features": [],
                     "cursor": None,
+                    "state_seq": 1204,
                 }
             ]
         }
@@ -164,6 +171,7 @@ class RecommendAnswer(BaseModel):
         description="names of features that the model did not learn from, or of values that it never saw"
     )
     cursor: str | None = Field(description="of the next page, where a page was asked for and there is one")
+    state_seq: int | None = Field(description="up to which number of the event store what the person did was known")
 
 
 class BatchAnswer(BaseModel):

@@ -16,11 +16,12 @@ from recsys.answers.respond import Answered, answer
 from recsys.answers.similar import similar
 from recsys.arrays import I32
 from recsys.bundle.bundle import Bundle
-from recsys.errors import RequestError, SettingError
+from recsys.errors import DataError, RequestError, SettingError
 from recsys.serving.access.call import Call
 from recsys.serving.access.cursor import MAX_SHOWN, make_cursor, read_cursor
 from recsys.serving.access.gate import Gate
 from recsys.serving.body import parsed, request_in
+from recsys.serving.events import Events
 from recsys.serving.exposure import ExposureLog
 from recsys.serving.problems import Problem
 from recsys.serving.runtime.metrics import Metrics
@@ -57,13 +58,15 @@ class Service:
             path, settings.poll_s, self._started, self._attempted, shared, settings.idle_check_s
         )
         self._first = threading.Event()
+        self.events = Events(settings.state_folder)
         self._exposures: ExposureLog | None = None
         self._leaving = False
 
     def start(self) -> None:
         try:
             self._exposures = ExposureLog(self._settings.exposures, self._metrics.count_lost_line)
-        except SettingError as error:
+            self.events.start()
+        except (SettingError, DataError) as error:
             self._started(error)
         else:
             self._store.start()
@@ -89,6 +92,7 @@ class Service:
         if self._exposures is not None:
             self._store.close()
             self._exposures.close()
+            self.events.close()
 
     def recommend(self, body: bytes, call: Call) -> bytes:
         began = time.perf_counter()
@@ -160,11 +164,8 @@ class Service:
         live = self._store.live
         if live is None:
             error = self._store.swap.error
-            detail = (
-                f"No bundle is loaded: {self.without_root(error)}"
-                if error
-                else "The first bundle is being verified; try again."
-            )
+            detail = "The first bundle is being verified; try again."
+            detail = f"No bundle is loaded: {self.without_root(error)}" if error else detail
             raise Problem("not_ready", detail, headers={"Retry-After": "1"})
         return live
 
@@ -191,6 +192,7 @@ class Service:
         try:
             bundle = self._bundle(call, read.experiment, read.arm)
             question, shown = read.question(now), None
+            question, seq = self.events.known(bundle, question, read.min_state_seq, self._settings.deadline_ms / 1e3)
             if read.cursor is not None:
                 shown = _NOTHING
                 if read.cursor:
@@ -199,7 +201,8 @@ class Service:
                 question = replace(
                     question, deny=[*question.deny, *gone], k=max(1, min(question.k, MAX_SHOWN - len(shown)))
                 )
-            return _Asked(bundle, question, raw.get("history"), read, shown, began, where)
+            history = raw.get("history") if read.profile else None
+            return _Asked(bundle, question, history, read, shown, seq, began, where)
         except Problem as problem:
             if where:
                 problem.detail = where + problem.detail
@@ -221,7 +224,7 @@ class Service:
         assert self._exposures is not None
         if SHADOW not in call.headers and self._exposures.open:
             ms = round((time.perf_counter() - asked.began) * 1e3, 3)
-            told = (read.experiment, read.arm, read.placement, read.unit_id)
+            told = (read.experiment, read.arm, read.placement, read.unit_id if read.profile else None, asked.state_seq)
             self._exposures.append(
                 lambda seq: exposure_line(
                     Served(seq, request_id, time_ms, ms, *told), asked.question, asked.history, answered
@@ -240,6 +243,7 @@ class Service:
             "ignored": answered.ignored,
             "ignored_features": answered.ignored_features,
             "cursor": None if asked.shown is None else self._next(asked, answered),
+            "state_seq": asked.state_seq,
         }
 
     def _next(self, asked: "_Asked", answered: Answered) -> str | None:
@@ -253,13 +257,15 @@ class Service:
 
 class _Asked(NamedTuple):
     """A question with its bundle and its moment. history: the brought events as they came. shown: the items of the
-    pages before, where a page was asked for. began: of `time.perf_counter`. where: what a refusal begins with."""
+    pages before, where a page was asked for. state_seq: of what was told since. began: of `time.perf_counter`. where:
+    what a refusal begins with."""
 
     bundle: Bundle
     question: Question
     history: Sequence[Mapping[str, Any]] | None
     read: RecommendRequest
     shown: I32 | None
+    state_seq: int | None
     began: float
     where: str
 

@@ -21,7 +21,8 @@ class Served(NamedTuple):
 
     seq: the number of the line among those of its process, from 1. request_id: a UUID of version 7. time_ms: when, in
     unix milliseconds. ms: milliseconds that it took. experiment, arm: which of those of the deployment answered.
-    placement: where it is shown. unit_id: what was assigned to the arm, where that is not the user.
+    placement: where it is shown. unit_id: what was assigned to the arm, where that is not the user. state_seq: up to
+    which number of the event store what the person did was known.
     """
 
     seq: int
@@ -32,12 +33,18 @@ class Served(NamedTuple):
     arm: str | None = None
     placement: str | None = None
     unit_id: str | None = None
+    state_seq: int | None = None
 
 
 def exposure_line(
     served: Served, question: Question, history: Sequence[Mapping[str, Any]] | None, answered: Answered
 ) -> bytes:
-    """One line of the log, with its newline. history: the brought events as they came; question.now must be set."""
+    """One line of the log, with its newline. history: the brought events as they came; question.now must be set.
+
+    What the service was told of the person since stands before them, so that the line holds all that it takes to make
+    the list again.
+    """
+    since = [event._asdict() for event in question.since]
     return orjson.dumps(
         {
             "schema": SCHEMA,
@@ -52,7 +59,7 @@ def exposure_line(
             "phase": None,
             "arm": served.arm,
             "bundle_id": answered.bundle.bundle_id,
-            "state_seq": None,
+            "state_seq": served.state_seq,
             "source": answered.source,
             "question": {
                 "k": question.k,
@@ -61,7 +68,7 @@ def exposure_line(
                 "deny": question.deny or None,
                 "allow": question.allow,
                 "features": question.features,
-                "history": history or None,
+                "history": [*since, *(history or ())] or None,
             },
             "items": orjson.Fragment(answered.ids_json),
             "scores": orjson.Fragment(answered.scores_json),

@@ -75,7 +75,7 @@ def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, 
     fresh = None
     if len(brought) and len(usable := np.flatnonzero(brought >= 0)):
         past = merged(past, _brought(bundle, question, brought, usable, past, now), bundle.duplicates)
-        fresh = np.array([_told(bundle, [question.history[int(at)] for at in usable]).any()])
+        fresh = np.array([_told(bundle, [question.events[int(at)] for at in usable]).any()])
     person = Users(
         np.array([index], np.int32),
         past,
@@ -100,11 +100,11 @@ def _brought(bundle: Bundle, question: Question, items: I32, usable: I64, past: 
 
     Those without a time happened after all that have one; under a seen policy that counts days not before now.
     """
-    dated = [event.timestamp for event in question.history if event.timestamp is not None]
+    dated = [event.timestamp for event in question.events if event.timestamp is not None]
     last = max([0 if past.time is None else int(past.time.max(initial=0)), *dated, 0])
     undated = max(last, now) if isinstance(bundle.recommender.seen, SeenPolicy) else last
     types = {name: code for code, name in enumerate(bundle.event_names)}
-    events = [question.history[int(at)] for at in usable]
+    events = [question.events[int(at)] for at in usable]
     return Histories(
         Ragged.of([items[usable]]),
         time=np.array([undated if event.timestamp is None else event.timestamp for event in events], np.int64),

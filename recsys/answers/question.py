@@ -17,7 +17,8 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """Who asks, and for what. deny, allow: item ids to leave out, or the only ones to consider. domain: likewise.
+    """Who asks, and for what. since: what they did that the bundle does not know, as the service was told; history:
+    what the request brings. deny, allow: item ids to leave out, or the only ones to consider. domain: likewise.
 
     reasons: how many of the answered items, from the best on, get a reason.
     features: what is known of the person now, by the names of the columns that the model learned from, in place of what
@@ -34,6 +35,12 @@ class Question:
     now: int | None = None
     features: Mapping[str, Any] | None = None
     reasons: int = 10
+    since: Sequence[Event] = ()
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """All that is known beside what is stored."""
+        return [*self.since, *self.history] if self.since else self.history
 
 
 class Suggestion(NamedTuple):

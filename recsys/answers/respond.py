@@ -101,9 +101,12 @@ def answer(bundle: Bundle, question: Question) -> Answered:
     if not 1 <= question.k <= MAX_K:
         raise RequestError(f"k must be between 1 and {MAX_K}, got {question.k}.")
     ignored: list[str] = []
-    brought = usable_items(bundle, question.history, ignored)
+    brought = usable_items(bundle, question.events, ignored)
     users, stored = person_of(bundle, question, brought)
     ignored += [item for item in unlearned_items(bundle, users, brought) if item not in ignored]
+    if question.since:  # whoever asks did not send these
+        asked = {event.item_id for event in question.history}
+        ignored = [item for item in ignored if item in asked]
     deny = Ragged.of([_known(indices_of(bundle, question.deny, []))]) if question.deny else None
     try:
         among = items_to_consider(bundle, question, ignored)
@@ -138,7 +141,8 @@ def _why(bundle: Bundle, question: Question, users: Users, stored: int, source: 
         return f"{person}: this bundle holds popularity, the same list for everyone."
     if source == FEATURES:
         return f"{person}: answered from what is known of the person."
-    brought = ", those of the request among them" if question.history else ""
+    told = ["those told since"] * bool(question.since) + ["those of the request"] * bool(question.history)
+    brought = f", {' and '.join(told)} among them" if told else ""
     if source == USER_ROW and not brought:
         return f"{person}: answered from the vector learned for this user."
     used = np.count_nonzero(bundle.encoder.usable(users.history))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import apsw
 import orjson
 from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel
@@ -15,6 +16,7 @@ from recsys.serving.page import docs
 from recsys.serving.page.files import page_file
 from recsys.serving.page.history import MOST, History
 from recsys.serving.routes.documents import ActivateRequest, Activation, RollBackRequest
+from recsys.serving.routes.event_documents import IdentityRequest
 from recsys.serving.routes.models import Models
 from recsys.serving.runtime.pool import Pool, wait_s
 from recsys.serving.runtime.protocol import Work
@@ -64,6 +66,28 @@ class Handlers:
     async def encode_items(self, request: Request) -> Response:
         """The vectors of brand-new items from their features, and the known items nearest to each."""
         return await self._posted(request, self._service.encode)
+
+    async def tell_events(self, request: Request) -> Response:
+        """Takes what people were shown or did; answered once it is on the disk. An array, or JSON lines."""
+        text = await body.read(request, self._settings.read_s, lines=True)
+        lines = body.is_json_lines(dict(request.headers.raw))
+        read, written = await asyncio.to_thread(self._service.events.tell, text, lines)
+        try:
+            found = await asyncio.wrap_future(written)
+        except apsw.Error as error:
+            raise self._service.events.failed(error) from None
+        return _json(self._service.events.acknowledged(read, found))
+
+    async def tell_identity(self, request: Request) -> Response:
+        """From now on one id is the person of another; their histories are one."""
+        asked, _ = body.parsed(await body.read(request, self._settings.read_s), IdentityRequest)
+        return _json(await asyncio.to_thread(self._service.events.identify, [(asked.old, asked.new)]))
+
+    async def forget_user(
+        self, user_id: Annotated[str, Path(description="percent-encoded; slashes need not be")]
+    ) -> Response:
+        """Deletes what is kept of a person under any of their ids; to bundles they are a stranger from now on."""
+        return _json(await asyncio.to_thread(self._service.events.forget, user_id))
 
     async def get_model(self) -> Response:
         """What is served, where it comes from, and how the last swap went."""

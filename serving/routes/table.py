@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from recsys.serving import schemas
 from recsys.serving.routes import documents
+from recsys.serving.routes import event_documents as told
 
 
 class Route(NamedTuple):
@@ -29,7 +30,8 @@ class Route(NamedTuple):
 
 _BODY = ("invalid_json", "body_timeout", "body_too_large", "unsupported_media_type")
 _ANSWER = (*_BODY, "overloaded", "not_ready", "invalid_request")
-_RECOMMEND = (*_ANSWER, "cursor_expired")
+_RECOMMEND = (*_ANSWER, "cursor_expired", "no_event_store", "state_behind")
+_STATE = ("no_event_store", "event_store_failed")
 _MODEL = "/v1/models/{name}"
 
 TABLE = (
@@ -55,6 +57,25 @@ TABLE = (
         schemas.EncodeRequest,
         (*_ANSWER, "no_item_encoder"),
     ),
+    Route(
+        "POST",
+        "/v1/events",
+        "tell_events",
+        "write",
+        told.EventsAnswer,
+        told.EventsRequest,
+        (*_BODY, *_STATE, "event_queue_full", "invalid_request"),
+    ),
+    Route(
+        "POST",
+        "/v1/identities",
+        "tell_identity",
+        "write",
+        told.IdentityAnswer,
+        told.IdentityRequest,
+        (*_BODY, *_STATE, "invalid_request"),
+    ),
+    Route("DELETE", "/v1/users/{user_id:anyid}", "forget_user", "admin", told.Forgotten, None, _STATE),
     Route("GET", "/v1/model", "get_model", "read", schemas.ModelAnswer, None, ("not_ready", "invalid_request")),
     Route("GET", "/v1/stats", "get_stats", "read", documents.Stats, None, ("invalid_request",)),
     Route("GET", _MODEL, "get_model_status", "read", documents.ModelStatus, None, ("unknown_model", "not_ready")),

@@ -1,0 +1,142 @@
+"""What is told of people after an answer: taken in once it is on the disk, and in their history from then on."""
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import apsw
+import orjson
+
+from recsys.answers.question import Event, Question
+from recsys.bundle.bundle import Bundle
+from recsys.events.event import MAX_EVENTS, ReadEvents, read_events
+from recsys.events.store import Appended, EventStore
+from recsys.events.writer import EventWriter, FullError
+from recsys.serving.body import any_json
+from recsys.serving.problems import Problem
+
+_LOOK_S = 0.002  # between two looks at what others have written
+_AGAIN = {"Retry-After": "1"}
+_log = logging.getLogger("serving")
+
+
+class Events:
+    """An event store for reading, beside its writer: a slow disk holds up who tells, and nobody who asks.
+
+    folder: of the store; None = there is none, nothing can be told, and histories are those of bundles.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._store: EventStore | None = None
+        self._writer: EventWriter | None = None
+
+    def start(self) -> None:
+        """Raises DataError where the store cannot be opened."""
+        if self._folder is not None:
+            self._store, self._writer = EventStore(self._folder), EventWriter(EventStore(self._folder))
+
+    def close(self) -> None:
+        """What waits to be written is written."""
+        if self._store is not None and self._writer is not None:
+            self._writer.close()
+            self._writer.store.close()
+            self._store.close()
+
+    def _open(self) -> tuple[EventStore, EventWriter]:
+        if self._store is None or self._writer is None:
+            raise Problem("no_event_store", "The service keeps no state: it was started with --state off.")
+        return self._store, self._writer
+
+    def tell(self, body: bytes, lines: bool) -> tuple[ReadEvents, "Future[Appended]"]:
+        """The events in a body, an array or, where `lines`, one in each line, and what will have become of those that
+        keep the rules. Raises a Problem where none is taken."""
+        _, writer = self._open()
+        told = _told(body, lines)
+        if len(told) > MAX_EVENTS:
+            raise Problem("invalid_request", f"The body holds {len(told):,} events; send {MAX_EVENTS} at once at most.")
+        read = read_events(told, time.time_ns() // 1_000_000)
+        try:
+            return read, writer.tell(read.events)
+        except FullError as error:
+            raise Problem("event_queue_full", str(error), headers=_AGAIN) from None
+
+    @staticmethod
+    def acknowledged(read: ReadEvents, found: Appended) -> bytes:
+        """The answer to who told."""
+        rejected = [{"index": one.index, "code": one.code, "message": one.message} for one in read.rejected]
+        said = {"accepted": found.accepted, "duplicates": found.duplicates, "redated": read.redated}
+        return orjson.dumps({**said, "rejected": rejected, "state_seq": found.seq})
+
+    @staticmethod
+    def failed(error: apsw.Error) -> Problem:
+        """The refusal where the disk did not take what was told."""
+        _log.error("event store: %s", error)
+        return Problem("event_store_failed", "The events could not be written; none of them was taken.", headers=_AGAIN)
+
+    def identify(self, pairs: Sequence[tuple[str, str]]) -> bytes:
+        """From now on the first id of each pair is the person of the second."""
+        _, writer = self._open()
+        try:
+            writer.store.identify(pairs, time.time_ns() // 1_000_000)
+        except apsw.Error as error:
+            raise self.failed(error) from None
+        return orjson.dumps({"accepted": len(pairs)})
+
+    def forget(self, user_id: str) -> bytes:
+        """Deletes what is kept of a person; from now on they are a stranger to bundles, too."""
+        _, writer = self._open()
+        try:
+            return orjson.dumps({"deleted": writer.store.forget(user_id, time.time_ns() // 1_000_000)})
+        except apsw.Error as error:
+            raise self.failed(error) from None
+
+    def known(
+        self, bundle: Bundle, question: Question, at_least: int | None, wait_s: float
+    ) -> tuple[Question, int | None]:
+        """The question with what its person did since, and the number up to which the state was read; None without one.
+
+        at_least: such a number that must have been reached, for which `wait_s` seconds are waited. Raises a Problem
+        where it is not.
+        """
+        if self._store is None:
+            if at_least is not None:
+                self._open()
+            return question, None
+        seq = self._store.last_seq()
+        until = time.monotonic() + wait_s
+        while at_least is not None and seq < at_least:
+            if time.monotonic() > until:
+                detail = f"The state has come to {seq}, and min_state_seq asks for {at_least}."
+                raise Problem("state_behind", detail, headers=_AGAIN)
+            time.sleep(_LOOK_S)
+            seq = self._store.last_seq()
+        if question.user_id is None or not seq:
+            return question, seq
+        types = bundle.event_names
+        done = [one for one in self._store.outcomes(question.user_id) if not types or one.event in types]
+        if self._store.forgotten(question.user_id):
+            question = replace(question, user_id=None)
+        since = [Event(one.item_id, one.timestamp, one.event) for one in done if one.seq <= seq]
+        return (replace(question, since=since) if since else question), seq
+
+
+def _told(body: bytes, lines: bool) -> list[Any]:
+    """The values in a body. A line that is no JSON stands for itself, and is rejected as any other wrong event."""
+    if not lines:
+        value = any_json(body)
+        if not isinstance(value, list):
+            raise Problem("invalid_request", f"The body must be an array of events, got {type(value).__name__}.")
+        return value
+    found = []
+    for line in body.splitlines():
+        if line.strip():
+            try:
+                found.append(any_json(line))
+            except Problem as problem:
+                found.append(problem.detail)
+    return found
