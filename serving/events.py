@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,20 @@ import orjson
 from recsys.answers.question import Event, Question
 from recsys.bundle.bundle import Bundle
 from recsys.events.event import MAX_EVENTS, ReadEvents, read_events
-from recsys.events.store import Appended, EventStore
+from recsys.events.store import Appended, EventStore, Exposure
 from recsys.events.writer import EventWriter, FullError
 from recsys.serving.body import any_json
 from recsys.serving.problems import Problem
+
+
+@dataclass
+class Tally:
+    """Exposures written and lost since the start, and what is wrong with the disk now."""
+
+    written: int = 0
+    lost: int = 0
+    error: str | None = None
+
 
 _LOOK_S = 0.002  # between two looks at what others have written
 _AGAIN = {"Retry-After": "1"}
@@ -51,6 +61,22 @@ class Events:
         if self._store is None or self._writer is None:
             raise Problem("no_event_store", "The service keeps no state: it was started with --state off.")
         return self._store, self._writer
+
+    @property
+    def there(self) -> bool:
+        """Whether there is a store."""
+        return self._folder is not None
+
+    @property
+    def exposed(self) -> Tally:
+        """How the exposures fare."""
+        if self._writer is None:
+            return Tally()
+        return Tally(self._writer.written_exposures, self._writer.lost_exposures, self._writer.error)
+
+    def expose(self, exposure: Exposure) -> bool:
+        """Has a list that was served written soon; False where it is lost, for too many wait."""
+        return self._writer is not None and self._writer.expose(exposure)
 
     def tell(self, body: bytes, lines: bool) -> tuple[ReadEvents, "Future[Appended]"]:
         """The events in a body, an array or, where `lines`, one in each line, and what will have become of those that

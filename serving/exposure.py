@@ -1,8 +1,8 @@
-"""The exposure log: one JSON line for each list that was served, appended before the answer leaves.
+"""Exposures: one JSON line for each list that was served, into the event store, or into a log before the answer leaves.
 
-A line is one `write` to a file opened for appending, so killing the process loses none; a thread of its own makes them
-survive the machine, every second (an fsync for each line would allow a few hundred answers a second, and one for each
-32 of them costs as much as writing them).
+A line of a log is one `write` to a file opened for appending, so killing the process loses none; a thread of its own
+makes them survive the machine, every second (an fsync for each line would allow a few hundred answers a second, and one
+for each 32 of them costs as much as writing them).
 """
 
 import errno
@@ -11,25 +11,48 @@ import os
 import stat
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from recsys.config import home
 from recsys.errors import SettingError
+from recsys.events.store import Exposure
+from recsys.serving.events import Events, Tally
 
-OFF, STANDARD_OUTPUT = "off", "-"
+OFF, STANDARD_OUTPUT, STORE = "off", "-", "store"
 _SYNC_S = 1.0
 _log = logging.getLogger("serving")
 
 
-@dataclass
-class Tally:
-    """Lines written and lost since the start, and what is wrong with the disk now."""
+class Shown(NamedTuple):
+    """Of a list that was served, what its line is found by."""
 
-    written: int = 0
-    lost: int = 0
-    error: str | None = None
+    request_id: str
+    time_ms: int
+    user_id: str | None
+    unit_id: str | None
+
+
+class StoredExposures:
+    """Lists go into the event store, soon after the answer: a slow disk holds up no answer. What a process that is
+    killed had not written is lost, some milliseconds at most; what the disk refuses is counted."""
+
+    def __init__(self, events: Events, lost: Callable[[], None]) -> None:
+        self._events, self._lost, self._numbers = events, lost, count(1)
+        self.open = events.there
+
+    @property
+    def tally(self) -> Tally:
+        return self._events.exposed
+
+    def append(self, made: Callable[[int], bytes], shown: Shown) -> None:
+        """Has a line written. made: as in `ExposureLog`."""
+        if not self._events.expose(Exposure(*shown, made(next(self._numbers)))):
+            self._lost()
+
+    def close(self) -> None:
+        """The store is closed by whoever opened it, after everything is written."""
 
 
 class ExposureLog:
@@ -55,8 +78,8 @@ class ExposureLog:
         """Whether lines are kept at all."""
         return self._file is not None
 
-    def append(self, made: Callable[[int], bytes]) -> None:
-        """Writes one line; it is in the kernel's hands when this returns.
+    def append(self, made: Callable[[int], bytes], shown: Shown) -> None:
+        """Writes one line; it is in the kernel's hands when this returns. shown: is in the line.
 
         made: gives the line with its newline, from its number among all since the start, lost ones counted.
         """
@@ -105,6 +128,14 @@ class ExposureLog:
         self._sync()
         if self._file is not None:
             os.close(self._file)
+
+
+Exposures = ExposureLog | StoredExposures
+
+
+def open_exposures(setting: Path, events: Events, lost: Callable[[], None]) -> Exposures:
+    """Where a setting says that lists go. Raises SettingError where a file cannot be appended to."""
+    return StoredExposures(events, lost) if str(setting) == STORE else ExposureLog(setting, lost)
 
 
 def _open(setting: Path) -> int | None:

@@ -16,13 +16,14 @@ from recsys.answers.respond import Answered, answer
 from recsys.answers.similar import similar
 from recsys.arrays import I32
 from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import without_paths
 from recsys.errors import DataError, RequestError, SettingError
 from recsys.serving.access.call import Call
 from recsys.serving.access.cursor import MAX_SHOWN, make_cursor, read_cursor
 from recsys.serving.access.gate import Gate
 from recsys.serving.body import parsed, request_in
 from recsys.serving.events import Events
-from recsys.serving.exposure import ExposureLog
+from recsys.serving.exposure import Exposures, Shown, open_exposures
 from recsys.serving.problems import Problem
 from recsys.serving.runtime.metrics import Metrics
 from recsys.serving.runtime.reports import Reports
@@ -59,13 +60,13 @@ class Service:
         )
         self._first = threading.Event()
         self.events = Events(settings.state_folder)
-        self._exposures: ExposureLog | None = None
+        self._exposures: Exposures | None = None
         self._leaving = False
 
     def start(self) -> None:
         try:
-            self._exposures = ExposureLog(self._settings.exposures, self._metrics.count_lost_line)
             self.events.start()
+            self._exposures = open_exposures(self._settings.exposures, self.events, self._metrics.count_lost_line)
         except (SettingError, DataError) as error:
             self._started(error)
         else:
@@ -136,7 +137,7 @@ class Service:
         live = self.live()
         manifest = live.champion.manifest
         essentials = {key: manifest[key] for key in (*_MODEL_KEYS, *_LATER_KEYS)}
-        essentials["lineage"] = _without_paths(essentials["lineage"])
+        essentials["lineage"] = without_paths(essentials["lineage"])
         domains = sorted(live.champion.catalogue.domains)
         quarantined = {bundle_id: self.without_root(why) for bundle_id, why in live.quarantined.items()}
         deployment = {**asdict(live.deployment), "etag": live.deployment.etag, "quarantined": quarantined}
@@ -164,8 +165,8 @@ class Service:
         live = self._store.live
         if live is None:
             error = self._store.swap.error
-            detail = "The first bundle is being verified; try again."
-            detail = f"No bundle is loaded: {self.without_root(error)}" if error else detail
+            why = self.without_root(f"No bundle is loaded: {error}")
+            detail = why if error else "The first bundle is being verified; try again."
             raise Problem("not_ready", detail, headers={"Retry-After": "1"})
         return live
 
@@ -201,8 +202,7 @@ class Service:
                 question = replace(
                     question, deny=[*question.deny, *gone], k=max(1, min(question.k, MAX_SHOWN - len(shown)))
                 )
-            history = raw.get("history") if read.profile else None
-            return _Asked(bundle, question, history, read, shown, seq, began, where)
+            return _Asked(bundle, question, raw.get("history"), read, shown, seq, began, where)
         except Problem as problem:
             if where:
                 problem.detail = where + problem.detail
@@ -224,11 +224,16 @@ class Service:
         assert self._exposures is not None
         if SHADOW not in call.headers and self._exposures.open:
             ms = round((time.perf_counter() - asked.began) * 1e3, 3)
-            told = (read.experiment, read.arm, read.placement, read.unit_id if read.profile else None, asked.state_seq)
+            unit = read.unit_id if read.profile else None
+            told = (read.experiment, read.arm, read.placement, unit, asked.state_seq)
             self._exposures.append(
                 lambda seq: exposure_line(
-                    Served(seq, request_id, time_ms, ms, *told), asked.question, asked.history, answered
-                )
+                    Served(seq, request_id, time_ms, ms, *told),
+                    asked.question,
+                    asked.history if read.profile else None,
+                    answered,
+                ),
+                Shown(request_id, time_ms, asked.question.user_id, unit),
             )
         k = len(answered.items)
         self._metrics.count_list(
@@ -273,15 +278,6 @@ class _Asked(NamedTuple):
 def _person(read: RecommendRequest) -> str:
     """Whom a cursor is bound to."""
     return f"user {read.user_id}" if read.user_id is not None else f"unit {read.unit_id or ''}"
-
-
-def _without_paths(value: Any) -> Any:
-    """A lineage with the last names of what lay on the machine that trained, in place of its absolute paths."""
-    if isinstance(value, Mapping):
-        return {key: _without_paths(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_without_paths(one) for one in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _shown(items: Sequence[Suggestion]) -> list[dict[str, Any]]:

@@ -43,8 +43,9 @@ class ServingSettings(Settings):
         20.0, ge=0, description="seconds in which a new bundle is verified by the processors' idle time alone"
     )
     exposures: Path = Field(
-        Path("mlruns/exposures.jsonl"),
-        description="file to append served lists to, below RECSYS_HOME or here; - = standard output, off = none",
+        Path("store"),
+        description="where served lists go: store = the event store of --state (nowhere where that is off), a file to "
+        "append to, - = standard output, off = nowhere",
     )
     root_path: str = Field(
         "", pattern=r"^(/[^/?#\s]+)*$", description="path below which a proxy shows the service, as in /recommender"

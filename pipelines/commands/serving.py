@@ -103,7 +103,11 @@ def deploy(
 
 @click.command()
 @click.argument("request_id")
-@click.option("--log", type=click.Path(path_type=Path), help="The exposure log; default mlruns/exposures.jsonl.")
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path),
+    help="An exposure log, or events:FOLDER; default the store in mlruns/state.",
+)
 @click.option("--bundles", "root", type=click.Path(path_type=Path), help="Folder of bundles; default mlruns/bundles.")
 @stage
 def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -> Any:
@@ -114,10 +118,11 @@ def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -
     from recsys.answers import replay as lists
     from recsys.bundle.bundle import load
     from recsys.errors import BundleError
+    from recsys.events.address import ADDRESS
     from recsys.pipelines.tracking.store import store
     from recsys.text import text_table
 
-    line = lists.find_line(log or store() / "exposures.jsonl", request_id)
+    line = lists.find_line(log or Path(ADDRESS), request_id)
     folder = (root or store() / "bundles") / line["bundle_id"]
     if not folder.is_dir():
         raise BundleError(f"{folder.parent} holds {line['bundle_id']} no more, which answered this request.")
@@ -142,7 +147,8 @@ def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -
 @click.option("--limit", type=click.IntRange(min=1), help="Ask the first so many questions alone.")
 @stage
 def replay(log: Path, bundle: Path, limit: int | None, as_json: bool) -> Any:
-    """Put the questions of LOG, an exposure log or that of another system, to a bundle, and compare its lists.
+    """Put the questions of LOG to a bundle, and compare its lists. LOG: `events:` for the service's own event store,
+    an exposure log, or that of another system.
 
     Says how much of the lists is the same, whose lists differ, which are short or empty, where answers come from and
     what they cost: over all, and by source, domain, placement, experiment, arm and `segment`.

@@ -27,12 +27,12 @@ def export_(to: Path, state: Path | None, as_json: bool) -> Any:
     Once more writes what came since. `recsys train TO/outcomes` learns from it, as `recsys train events:` does from
     the store itself.
     """
-    from recsys.data.read.storage.event_store import open_store
+    from recsys.events.address import open_store
     from recsys.pipelines.console import Steps
     from recsys.pipelines.events.export import export
     from recsys.text import command_line
 
-    store = open_store(state or _default())
+    store = open_store(state)
     with Steps(quiet=as_json).step("export") as progress:
         counts = export(store, to, progress)
     if not as_json:
@@ -68,7 +68,9 @@ def import_(
     Columns: item_id, timestamp, user_id or unit_id, and perhaps event, event_id, request_id, position, placement and
     value. Exit status 1 where rows break a rule; the others are in.
     """
+    from recsys.config import home
     from recsys.errors import SettingError
+    from recsys.events.address import STATE
     from recsys.events.store import EventStore
     from recsys.pipelines.console import Steps
     from recsys.pipelines.events.imports import ROLES, import_files
@@ -79,7 +81,7 @@ def import_(
         if role not in ROLES or not is_there or not name:
             raise SettingError(f"--col {one} is not ROLE=COLUMN; the roles are {', '.join(ROLES)}.")
         columns[role] = name
-    store = EventStore(state or _default())
+    store = EventStore(state or home() / STATE)
     with Steps(quiet=as_json).step("import") as progress:
         now_ms = time.time_ns() // 1_000_000
         found = import_files(
@@ -95,10 +97,3 @@ def import_(
     plain = {"rows": found.rows, "accepted": found.accepted, "duplicates": found.duplicates, "joined": found.joined}
     result = plain | {"rejected": dict(found.rejected), "first": found.first}
     return Negative(result) if found.rejected else result
-
-
-def _default() -> Path:
-    from recsys.config import home
-    from recsys.data.read.storage.event_store import STATE
-
-    return home() / STATE

@@ -15,6 +15,7 @@ from recsys.answers.question import Event, Question, Suggestion
 from recsys.answers.respond import answer, respond
 from recsys.bundle.bundle import Bundle
 from recsys.errors import DataError, RequestError
+from recsys.events.address import is_event_store, open_store
 from recsys.progress import Progress, Step, silent
 from recsys.text import text_table
 
@@ -41,7 +42,11 @@ class Traced(NamedTuple):
 
 
 def find_line(log: Path, request_id: str) -> dict[str, Any]:
-    """The line of a request in an exposure log. Raises DataError where it has none."""
+    """The line of a request in an event store (`events:`) or an exposure log. Raises DataError where it has none."""
+    if is_event_store(log):
+        if (kept := open_store(log).exposure(request_id)) is None:
+            raise DataError(f"the event store has no list of request {request_id!r}. Shadow requests leave none.")
+        return dict(orjson.loads(kept))
     wanted = b'"request_id":"%s"' % request_id.encode()
     try:
         with log.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
@@ -79,7 +84,8 @@ class Asked(NamedTuple):
 
 
 def read_log(path: Path) -> Iterator[Asked]:
-    """The questions of an exposure log, or of another system's log with the columns of docs/serving.md.
+    """The questions of an event store (`events:`), of an exposure log, or of another system's log with the columns of
+    docs/serving.md.
 
     Lines that do not parse are passed over: a crash tears one. Raises DataError on a line that holds no question.
     """
@@ -210,6 +216,9 @@ def _quantiles(milliseconds: Sequence[float]) -> dict[str, float] | None:
 
 def _lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number, object) of each line that is a JSON object."""
+    if is_event_store(path):
+        yield from ((number, orjson.loads(text)) for number, text in open_store(path).exposures())
+        return
     try:
         with path.open("rb") as file:
             for number, text in enumerate(file, 1):

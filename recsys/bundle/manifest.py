@@ -145,3 +145,12 @@ def _read(path: Path) -> bytes:
 
 def _unreadable(path: Path, error: OSError) -> BundleError:
     return BundleError(f"{path} cannot be read: {error.strerror}. Export the bundle again.")
+
+
+def without_paths(value: Any) -> Any:
+    """A lineage with the last names of what lay on the machine that trained, in place of its absolute paths."""
+    if isinstance(value, Mapping):
+        return {key: without_paths(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [without_paths(one) for one in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

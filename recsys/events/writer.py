@@ -31,7 +31,9 @@ class EventWriter:
 
     def __init__(self, store: EventStore, most: int = 20_000) -> None:
         """most: events, and exposures, that may wait."""
-        self.store, self.most, self.lost_exposures = store, most, 0
+        self.store, self.most = store, most
+        self.written_exposures = self.lost_exposures = 0
+        self.error: str | None = None  # what the disk said last, until it takes something again
         self._waiting, self._closing, self._news = _Waiting(), False, Condition()
         self._thread = Thread(target=self._write_until_closed, name="events", daemon=True)
         self._thread.start()
@@ -50,14 +52,15 @@ class EventWriter:
             self._news.notify()
         return done
 
-    def expose(self, exposure: Exposure) -> None:
-        """Has a list that was served written soon; where too many wait, it is counted as lost."""
+    def expose(self, exposure: Exposure) -> bool:
+        """Has a list that was served written soon; False, and counted as lost, where too many wait."""
         with self._news:
             if len(self._waiting.exposures) >= self.most:
                 self.lost_exposures += 1
-                return
+                return False
             self._waiting.exposures.append(exposure)
             self._news.notify()
+        return True
 
     def _write_until_closed(self) -> None:
         while True:
@@ -76,13 +79,18 @@ class EventWriter:
                 found = self.store.append([events for events, _ in now.told], received_ms)
                 for (_, done), one in zip(now.told, found, strict=True):
                     done.set_result(one)
+                self.error = None
         except apsw.Error as error:
+            self.error = str(error)
             for _, done in now.told:
                 done.set_exception(error)
         try:
             if now.exposures:
                 self.store.expose(now.exposures)
-        except apsw.Error:
+                self.written_exposures += len(now.exposures)
+                self.error = None
+        except apsw.Error as error:
+            self.error = str(error)
             self.lost_exposures += len(now.exposures)
 
     def close(self) -> None:

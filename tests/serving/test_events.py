@@ -1,18 +1,21 @@
 """What people do after an answer: acknowledged, in their history of every worker, and gone where they ask for it."""
 
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from recsys.answers.exposure import question_of
 from recsys.answers.respond import respond
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.root import current
 from recsys.events.store import EventStore
+from recsys.pipelines.cli import main
 from tests.helpers.service import ITEMS, Answer, Running, published, running
 
 NOW = 1_700_000_000
@@ -181,6 +184,36 @@ def test_who_is_forgotten_is_a_stranger_and_others_are_answered_as_before(root: 
         assert again["source"] == "history"
         assert "i22" not in {one["item_id"] for one in again["items"]}
     assert [told.event_id for _, _, told in EventStore(state).events()] == ["a2", "a3"]
+
+
+def test_lists_go_into_the_store_and_are_traced_and_replayed_from_there(
+    root: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    state = tmp_path / "state"
+    with running(root, Path("store"), "--state", str(state)) as service:
+        tell(service, outcome("a1", "i20", "u1"))
+        answers = [service.recommend(user_id=f"u{number}", k=7) for number in range(12)]
+        service.recommend(user_id="u1", profile=False)
+        service.ask("POST", "/v1/recommend", {"user_id": "u1"}, {"x-recsys-shadow": ""})
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(60) == 0
+    store = EventStore(state)
+    assert len(list(store.exposures())) == 13
+    assert store.shown("u3", answers[3]["items"][4]["item_id"], 0, 1 << 60) == (answers[3]["request_id"], 5)
+    log = f"events:{state}"
+    traced = CliRunner().invoke(
+        main, ["trace", answers[1]["request_id"], "--log", log, "--bundles", str(root), "--json"]
+    )
+    assert traced.exit_code == 0, traced.output
+    assert json.loads(traced.output)["line"]["items"] == [one["item_id"] for one in answers[1]["items"]]
+    again = CliRunner().invoke(main, ["replay", log, "--bundle", str(root), "--json"])
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.output.splitlines()[-1])["overlap"] == 1.0
+    missing = CliRunner().invoke(main, ["trace", "none", "--log", log, "--bundles", str(root)])
+    assert "the event store has no list of request 'none'" in missing.output
+    store.forget("u3", 1)
+    assert store.exposure(answers[3]["request_id"]) is None
+    assert len(list(store.exposures())) == 12
 
 
 def test_without_state_nothing_can_be_told(root: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.root import point_to
 from recsys.bundle.write import publish
 from recsys.serving.app import create_app
-from recsys.serving.exposure import ExposureLog
+from recsys.serving.exposure import ExposureLog, Shown
 from recsys.serving.settings import ServingSettings
 from recsys.serving.state import Store
 from tests.helpers.service import REPOSITORY, Running, content, published, running
@@ -205,14 +205,14 @@ def test_kill_9_loses_no_answered_line_and_a_torn_one_is_closed(tmp_path: Path) 
 
 
 def test_a_half_written_line_is_lost_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = ExposureLog(tmp_path / "deep" / "log")
+    log, shown = ExposureLog(tmp_path / "deep" / "log"), Shown("r1", 1, None, None)
     write = os.write
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda file, text: write(file, text[:3]))
-        log.append(lambda _: b'{"a": 1}\n')
+        log.append(lambda _: b'{"a": 1}\n', shown)
     assert (log.tally.written, log.tally.lost) == (0, 1)
     assert log.tally.error
-    log.append(lambda _: b'{"b": 2}\n')
+    log.append(lambda _: b'{"b": 2}\n', shown)
     assert (log.tally.written, log.tally.lost, log.tally.error) == (1, 1, None)
     log.close()
     assert (tmp_path / "deep" / "log").read_text().splitlines() == ['{"a', '{"b": 2}']

@@ -35,12 +35,13 @@ from recsys.data.read.files import ENDINGS, concatenated, files_of, parts_of, ro
 from recsys.data.read.formats import SUFFIXES, Piece, origin_of
 from recsys.data.read.movielens import is_movielens, read_movielens
 from recsys.data.read.storage.delimited import Skipped
-from recsys.data.read.storage.event_store import is_event_store, outcome_table
+from recsys.data.read.storage.event_store import outcome_table
 from recsys.data.read.storage.location import is_remote, names_in, path_of
 from recsys.data.read.storage.partitions import TableFile, recent, table_file
 from recsys.data.read.streamed import streamed
 from recsys.data.read.tables import dataset_of
 from recsys.errors import DataError
+from recsys.events.address import is_event_store
 from recsys.progress import Progress, silent
 from recsys.text import nearest_name
 
@@ -64,7 +65,7 @@ def load_dataset(
     which events are read. on_disk: the folder in which the events are kept, for a log in Parquet that is larger than
     memory; None = in memory.
     """
-    if is_event_store(str(name)):
+    if is_event_store(name):
         if columns or on_disk is not None or reading.since is not None:
             raise DataError(f"{name} has columns of its own and no partitions: leave columns, on_disk and since out.")
         stored = event_table(outcome_table(name), {}, name=name)
