@@ -19,6 +19,7 @@ ROOMS = (
     "events",
     "matrix",
     "data",
+    "experiments",
     "encoders",
     "retrieval",
     "bundle",
@@ -29,7 +30,7 @@ ROOMS = (
     "testing",
     "pipelines",
 )
-SERVED = {"encoders", "retrieval", "bundle", "events", "answers"}  # the rooms that the service imports
+SERVED = {"events", "experiments", "encoders", "retrieval", "bundle", "answers"}  # the rooms that the service imports
 NOT_BELOW = {room: {"matrix", "data"} for room in SERVED} | {"serving": set(ROOMS) - SERVED}
 HEAVY = {"torch", "pandas", "mlflow", "numba", "scipy", "sklearn"}
 LEAST, MOST, SHORT = 3, 12, 60  # modules of a folder; lines under which a helper of a single sibling is part of it
