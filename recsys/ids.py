@@ -51,7 +51,7 @@ class IdMap:
         text, offsets = _encoded(ids)
         if (np.diff(offsets) == 0).any():
             raise DataError(f"an id must not be empty; id number {int(np.argmin(np.diff(offsets)))} is. Drop that row.")
-        hashes = _hash_all(text, offsets)
+        hashes = hash_texts(text, offsets)
         order = np.argsort(hashes, kind="stable").astype(np.int32)
         result = cls(text, offsets, hashes[order], order)
         result._refuse_duplicates()
@@ -105,7 +105,7 @@ class IdMap:
         if len(ids) <= _FEW:
             return np.array([self.index(each) for each in ids], np.int32)
         text, offsets = _encoded(ids, "surrogatepass")
-        hashes = _hash_all(text, offsets)
+        hashes = hash_texts(text, offsets)
         at = np.minimum(np.searchsorted(self._hashes, hashes), len(self) - 1)
         found = np.where(self._hashes[at] == hashes, self._order[at], -1)
         hits = np.flatnonzero(found >= 0)
@@ -199,8 +199,9 @@ def _hash_one(encoded: bytes) -> int:
     return state
 
 
-def _hash_all(text: U8, offsets: I64) -> U64:
-    """`_hash_one` of every id at once: one vectorised pass for each eight bytes of the longest id."""
+def hash_texts(text: U8, offsets: I64) -> U64:
+    """A stable 64-bit hash of each text, as `Texts` holds them, the same on every machine: `_hash_one` of all at once, by
+    one vectorised pass for each eight bytes of the longest."""
     padded = np.concatenate([text, np.zeros(_WORD, np.uint8)])
     words = np.ndarray(len(text) + 1, "<u8", padded, strides=(1,))  # the eight bytes that start at each place
     lengths = np.diff(offsets)

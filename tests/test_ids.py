@@ -43,7 +43,7 @@ LONE = "\ud800"
 
 def hash_all(strings: list[bytes]) -> list[int]:
     offsets = np.cumsum([0, *map(len, strings)]).astype(np.int64)
-    return module._hash_all(np.frombuffer(b"".join(strings), np.uint8), offsets).tolist()
+    return module.hash_texts(np.frombuffer(b"".join(strings), np.uint8), offsets).tolist()
 
 
 def test_awkward_strings_are_ids_like_any_other() -> None:
@@ -134,7 +134,7 @@ def test_hashes_never_change() -> None:
 @pytest.mark.parametrize("buckets", [1, 3])
 def test_equal_hashes_do_not_confuse_ids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, buckets: int) -> None:
     monkeypatch.setattr(module, "_hash_one", lambda encoded: len(encoded) % buckets)
-    monkeypatch.setattr(module, "_hash_all", lambda _, offsets: (np.diff(offsets) % buckets).astype(np.uint64))
+    monkeypatch.setattr(module, "hash_texts", lambda _, offsets: (np.diff(offsets) % buckets).astype(np.uint64))
     names = ["aa", "ab", "b", "abc", "abd", "007", "70"]
     ids = IdMap.of(names)
     ids.save(tmp_path / "ids")

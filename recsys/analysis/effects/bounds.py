@@ -6,7 +6,7 @@ Group-sequential bounds where the number of people is planned; an asymptotic con
 from functools import lru_cache
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from recsys.arrays import F64
 
@@ -21,7 +21,7 @@ def spent(information: F64, alpha: float) -> F64:
 
     Source: Lan and DeMets, "Discrete Sequential Boundaries for Clinical Trials", Biometrika 1983.
     """
-    return 4 * stats.norm.sf(stats.norm.isf(alpha / 4) / np.sqrt(information))  # type: ignore[no-any-return]
+    return 4 * special.ndtr(special.ndtri(alpha / 4) / np.sqrt(information))  # type: ignore[no-any-return]
 
 
 def group_bounds(information: F64, alpha: float = 0.05) -> F64:
@@ -44,7 +44,7 @@ def _bounds(information: tuple[float, ...], alpha: float) -> tuple[float, ...]:
         need = float(spent(np.array(now), alpha)) - done
         root, step = np.sqrt(now), np.sqrt(now - last)
         if not len(grid):
-            bound = min(WIDEST, float(stats.norm.isf(max(need, 1e-300) / 2)))
+            bound = min(WIDEST, -float(special.ndtri(max(need, 1e-300) / 2)))
         else:
             bound = _bound_of(need, root, step, grid, weight)
         new = bound * root * _NODES
@@ -70,7 +70,7 @@ def looks_taken(information: F64) -> F64:
 
 def _bound_of(need: float, root: float, step: float, grid: F64, weight: F64) -> float:
     def excess(bound: float) -> float:
-        above = stats.norm.sf((bound * root - grid) / step) + stats.norm.cdf((-bound * root - grid) / step)
+        above = special.ndtr((grid - bound * root) / step) + special.ndtr((-bound * root - grid) / step)
         return float(weight @ above) - need
 
     return WIDEST if excess(WIDEST) > 0 else float(optimize.brentq(excess, 0.0, WIDEST, xtol=1e-10))

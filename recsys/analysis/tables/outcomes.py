@@ -1,0 +1,210 @@
+"""What people did: outcomes summed over each person's window and over the time before it, day by day."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recsys.analysis.plan import EXPOSURES, Metric
+from recsys.analysis.tables.exposures import NEVER, Exposures
+from recsys.analysis.tables.rows import Part, Table, hashes
+from recsys.arrays import F64, I32, I64, Array, Bool
+from recsys.errors import DataError
+from recsys.history import DAY_S
+from recsys.ids import U64
+from recsys.progress import Progress, silent
+
+_SAMPLE = 200_000  # outcomes whose requests are looked for among the exposures
+
+
+class Sums(NamedTuple):
+    """Of one metric, float64 (n,) by person: what was done in the window and, where it is a ratio, what it is per; and
+    both before the first exposure."""
+
+    over: F64
+    under: F64 | None
+    past_over: F64
+    past_under: F64 | None
+
+
+class Outcomes:
+    """What outcomes say of each person (n,) of the exposures.
+
+    sums: by metric. events: outcomes in the window. active_before: whether anything was done before the first exposure.
+    until: the second up to which outcomes are known. by_day: day -> outcomes. repeated, late: outcomes by person.
+    strangers: outcomes of people who were never exposed.
+    """
+
+    def __init__(self, people: int, metrics: Sequence[Metric]) -> None:
+        self.sums = {one.name: Sums(*_zeros(people, one.per is not None)) for one in metrics}
+        self.events: I64 = np.zeros(people, np.int64)
+        self.active_before: Bool = np.zeros(people, bool)
+        self.repeated: I64 = np.zeros(people, np.int64)
+        self.late: I64 = np.zeros(people, np.int64)
+        self.until = 0
+        self.earliest: int = NEVER
+        self.by_day: dict[int, int] = {}
+        self.rows = self.strangers = self.without_value = 0
+        self.has_ids = False
+        self.types: dict[str, int] = {}
+        self.faults: list[str] = []
+
+
+def read_outcomes(source: Any, exposures: Exposures, *, progress: Progress = silent) -> Outcomes:
+    """All outcomes of a table, summed by the windows of the people of the exposures.
+
+    The window begins at a person's first exposure, that second included; the past ends before it. Raises DataError
+    where a column is missing that a metric needs.
+    """
+    plan, own = exposures.plan, exposures.plan.columns
+    roles: dict[str, Sequence[str]] = {
+        "unit": ("unit_id", "user_id"),
+        "time": ("timestamp", "time_ms"),
+        "event": ("event", "event_type"),
+        "value": ("value",),
+        "event_id": ("event_id",),
+        "received": ("received_ms",),
+    }
+    required = ["unit", "time"]
+    required += ["event"] if any(one.event or one.per not in (None, EXPOSURES) for one in plan.metrics) else []
+    required += ["value"] if any(one.value == "sum" for one in plan.metrics) else []
+    named = {"unit": own.unit, "time": own.time, "event": own.event, "value": own.value}
+    table = Table(source, "outcomes", roles, required, named)
+    found = Outcomes(len(exposures.units), plan.metrics)
+    found.has_ids = "event_id" in table
+    seen: U64 = np.empty(0, np.uint64)
+    for part in table.parts(progress):
+        seen = _fold(found, part, exposures, seen)
+    if not found.rows:
+        raise DataError("the outcomes have no rows with a person and a time. Is it the right table?")
+    if "event" in table:
+        asked = {name for one in plan.metrics for name in (one.event, one.per) if name not in (None, EXPOSURES)}
+        if absent := sorted(asked - found.types.keys()):
+            raise DataError(
+                f"no outcome is of type {absent[0]!r}, which a metric counts; types there are "
+                f"{', '.join(sorted(found.types)[:20])}. Mend the plan."
+            )
+    _finish(found, exposures)
+    found.faults = table.faults.sentences()
+    return found
+
+
+def _fold(found: Outcomes, part: Part, exposures: Exposures, seen: U64) -> U64:
+    plan = exposures.plan
+    codes = part.ids("unit", "unit id")
+    second, kept = part.seconds("time")
+    kept = kept & (codes.code >= 0)
+    if not kept.any():
+        return seen
+    found.rows += int(kept.sum())
+    found.until = max(found.until, int(second[kept].max()) + 1)
+    found.earliest = min(found.earliest, int(second[kept].min()))
+    days, counts = np.unique(second[kept] // DAY_S, return_counts=True)
+    for day, count in zip(days.tolist(), counts.tolist(), strict=True):
+        found.by_day[day] = found.by_day.get(day, 0) + count
+    event = part.labels("event") if "event" in part.columns else None
+    if event is not None:
+        totals = np.bincount(event.code[kept] + 1, minlength=len(event.names) + 1)[1:]
+        for name, total in zip(event.names.to_pylist(), totals.tolist(), strict=True):
+            found.types[name] = found.types.get(name, 0) + total
+    person = exposures.units.rows(codes, add=False)
+    known = kept & (person >= 0)
+    known[known] = exposures.first[person[known]] != NEVER
+    found.strangers += int((kept & ~known).sum())
+    since = second - exposures.first[np.where(known, person, 0)]
+    near = known & (since < plan.window_s) & (since >= -plan.past_s)
+    if "received" in part.columns and plan.settle_s:
+        late = near & (part.numbers("received") / 1_000 > second + plan.settle_s)
+        np.add.at(found.late, person[late & (since >= 0)], 1)
+        near &= ~late
+    rows = np.flatnonzero(near)
+    person, since = person[rows], since[rows]
+    again, seen = _repeats(part, rows, person, second[rows], event, seen)
+    np.add.at(found.repeated, person[again & (since >= 0)], 1)
+    if found.has_ids:
+        rows, person, since = rows[~again], person[~again], since[~again]
+    now = since >= 0
+    found.events += np.bincount(person[now], minlength=len(found.events))
+    found.active_before[person[~now]] = True
+    needs_value = any(one.value == "sum" for one in plan.metrics)
+    value = part.numbers("value")[rows] if needs_value else None
+    type_of = None if event is None else event.code[rows]
+    names: list[str] = [] if event is None else event.names.to_pylist()
+    for one in plan.metrics:
+        sums = found.sums[one.name]
+        _add(found, sums.over, sums.past_over, one.event, one.value, person, now, type_of, names, value)
+        if sums.under is not None and sums.past_under is not None and one.per != EXPOSURES:
+            _add(found, sums.under, sums.past_under, one.per, "count", person, now, type_of, names, None)
+    return seen
+
+
+def _add(
+    found: Outcomes,
+    window: F64,
+    past: F64,
+    event: str | None,
+    value: str,
+    person: I32,
+    now: Bool,
+    type_of: Array | None,
+    names: list[str],
+    values: Array | None,
+) -> None:
+    """Adds the events of one type to the sums of the window and of the past."""
+    if event is None or type_of is None:
+        mine = np.ones(len(person), bool)
+    else:
+        mine = type_of == (names.index(event) if event in names else -2)
+    weight = np.ones(len(person)) if value != "sum" or values is None else values
+    odd = mine & ~np.isfinite(weight)
+    found.without_value += int(odd.sum())
+    mine &= ~odd
+    for sums, when in ((window, now), (past, ~now)):
+        rows = mine & when
+        sums += np.bincount(person[rows], weights=weight[rows], minlength=len(sums))
+
+
+def _repeats(part: Part, rows: Array, person: I32, second: I64, event: Any, seen: U64) -> tuple[Bool, U64]:
+    """Which rows repeat an event that came before: by its id or, without ids, by person, second, type and worth, within
+    a part; and the ids seen so far, sorted."""
+    if "event_id" in part.columns:
+        keys = hashes(part.labels("event_id"))[rows]
+    else:
+        keys = person.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ second.astype(np.uint64)
+        if event is not None:
+            keys = keys * np.uint64(0x9E3779B97F4A7C15) ^ event.code[rows].astype(np.uint64)
+        if "value" in part.columns:
+            worth = np.ascontiguousarray(part.numbers("value")[rows], np.float64).view(np.uint64)
+            keys = keys * np.uint64(0x9E3779B97F4A7C15) ^ worth
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    again = np.zeros(len(keys), bool)
+    again[order[1:]] = ordered[1:] == ordered[:-1]
+    if "event_id" not in part.columns:
+        return again, seen
+    again[keys == 0] = False  # without an id nothing is known to be the same
+    if len(seen) and len(ordered):
+        at = np.searchsorted(seen, ordered)
+        again[order] |= (seen[np.minimum(at, len(seen) - 1)] == ordered) & (ordered != 0)
+    return again, np.sort(np.concatenate([seen, keys[~again]]), kind="stable")
+
+
+def _finish(found: Outcomes, exposures: Exposures) -> None:
+    """What is known only once all rows are read: whether there was any event, and lists in the window."""
+    plan = exposures.plan
+    for one in plan.metrics:
+        sums = found.sums[one.name]
+        if one.value == "any":
+            for column in (sums.over, sums.past_over):
+                np.minimum(column, 1.0, out=column)
+        if one.per == EXPOSURES and sums.under is not None:
+            for person, second in exposures.when:
+                inside = second - exposures.first[person] < plan.window_s
+                sums.under[:] += np.bincount(person[inside], minlength=len(sums.under))
+        if one.cap is not None:
+            for column in (sums.over, sums.past_over):
+                np.minimum(column, one.cap, out=column)
+
+
+def _zeros(people: int, ratio: bool) -> tuple[F64, F64 | None, F64, F64 | None]:
+    return np.zeros(people), np.zeros(people) if ratio else None, np.zeros(people), np.zeros(people) if ratio else None
