@@ -177,7 +177,7 @@ def _theta(moments: Moments, slope: F64, slopes: F64) -> F64:
         return np.zeros((*slope.shape[:-1], 0))
     spread = np.einsum("...cp,...cd,...dq->...pq", slopes, moments.cov, slopes)
     shared = np.einsum("...cp,...cd,...d->...p", slopes, moments.cov, slope)
-    scale = np.sqrt(np.einsum("...pp->...p", spread))
+    scale = np.sqrt(np.maximum(np.einsum("...pp->...p", spread), 0))
     safe = np.where(scale > 0, scale, 1.0)
     inverse = np.linalg.pinv(spread / (safe[..., :, None] * safe[..., None, :]), rcond=1e-9, hermitian=True)
     return np.einsum("...pq,...q->...p", inverse, shared / safe) / safe  # type: ignore[no-any-return]
