@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from recsys import __version__
+from recsys.pipelines.ab.commands import ab
 from recsys.pipelines.commands.bundles import bundles
 from recsys.pipelines.commands.data import data, split
 from recsys.pipelines.commands.explain import doctor, similar, why
@@ -99,6 +100,7 @@ for command in (
     similar,
     doctor,
     events,
+    ab,
 ):
     main.add_command(command)
 

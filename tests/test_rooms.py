@@ -28,6 +28,7 @@ ROOMS = (
     "evaluation",
     "models",
     "testing",
+    "analysis",
     "pipelines",
 )
 SERVED = {"events", "experiments", "encoders", "retrieval", "bundle", "answers"}  # the rooms that the service imports

@@ -29,8 +29,9 @@ class Effect:
     difference, share: the effect in units of the metric and as a share of the control, with the interval that decides,
     whose kind is named; share is NaN where the control is too near zero. always, always_share: the interval that holds
     whenever one looks, at all people so far. plain: the share without CUPED, stratified: weighted by what people did
-    before. variance: what CUPED left of the variance. p: over all looks so far; p_corrected: over all metrics of the
-    role. crossed: the second of the look at which it was decided, 0 = not.
+    before. variance: what CUPED left of the variance. p: of the look that decides, whatever
+    other looks there were; p_corrected: over all metrics of the role. crossed: the second of the first look at which it
+    would have been decided, 0 = none.
     """
 
     metric: Metric
@@ -152,21 +153,19 @@ def _effect(study: Study, metric: Metric, code: int) -> Effect:
     if why:
         empty = dict.fromkeys(("difference", "share", "always", "always_share", "plain", "stratified"), _NONE)
         return Effect(**base, **empty, variance=1.0, p=1.0, p_corrected=1.0, state=why)  # type: ignore[arg-type]
-    seen = z[: last + 1]
-    tested = n[: last + 1] > 0
     if looks.information is not None:
         bounds = group_bounds(looks.information, plan.alpha)
-        p = group_p(seen, looks.information)
+        p = group_p(float(z[last]), looks.information)
+        crossed = np.abs(z[: last + 1]) > bounds
         critical = min(float(bounds[-1]), WIDEST)
-        crossed = np.abs(seen) > bounds
     else:
-        p = hybrid_p(seen[tested], n[: last + 1][tested], plan.alpha, planned, looks.ended)
-        watch = band(np.maximum(n[: last + 1], 1), WATCH * plan.alpha, planned)
-        critical = float(stats.norm.isf(END * plan.alpha / 2)) if looks.ended else float(watch[-1])
-        crossed = np.abs(seen) > watch
-        crossed[-1] |= looks.ended and abs(seen[-1]) > critical
+        bounds = band(np.maximum(n[: last + 1], 1), WATCH * plan.alpha, planned)
+        bounds[-1] = stats.norm.isf(END * plan.alpha / 2) if looks.ended else bounds[-1]
+        p = hybrid_p(float(z[last]), float(n[last]), plan.alpha, planned, looks.ended)
+        crossed = np.abs(z[: last + 1]) > bounds
+        critical = float(bounds[-1])
     valid = float(band(n[-1:], plan.alpha, planned)[0])
-    state = NO_DIFFERENCE if metric.role != "guardrail" else _guardrail(metric, seen, crossed)
+    state = NO_DIFFERENCE if metric.role != "guardrail" else _guardrail(metric, float(z[last]), bool(crossed[-1]))
     return Effect(
         **base,  # type: ignore[arg-type]
         difference=_interval(contrast(decided), critical),
@@ -190,11 +189,10 @@ def _factor(metric: Metric) -> float:
     return 1 - metric.margin if metric.better == "higher" else 1 + metric.margin
 
 
-def _guardrail(metric: Metric, z: F64, crossed: Bool) -> str:
-    if not crossed.any():
+def _guardrail(metric: Metric, z: float, crossed: bool) -> str:
+    if not crossed:
         return NOT_SHOWN
-    good = (z[int(np.argmax(crossed))] > 0) == (metric.better == "higher")
-    return KEPT if good else LOST
+    return KEPT if (z > 0) == (metric.better == "higher") else LOST
 
 
 def _enough(study: Study, metric: Metric, code: int) -> Bool:

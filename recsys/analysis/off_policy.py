@@ -145,14 +145,14 @@ def _normalised(person: I64, earned: F64, weights: F64) -> Value:
 
 def _told(name: str, person: I64, mean: float, error: float, n: int, weights: F64) -> Value:
     half = float(stats.t.isf(0.025, max(n - 1, 1))) * error
-    total = float(np.sum(weights))
+    total = float(weights.sum())
     effective = total**2 / float((weights**2).sum()) if total else 0.0
     people, spread, control = _over_people(person, weights, np.ones(len(weights)))
     if spread > 1e-12:
         p = float(2 * stats.t.sf(abs(control - 1) / spread, max(people - 1, 1)))
     else:
         p = 1.0 if abs(control - 1) < 1e-9 else 0.0
-    largest = float(np.max(weights, initial=0.0)) / total if total else 1.0
+    largest = float(weights.max()) / total if total else 1.0
     return Value(name, Interval(mean, mean - half, mean + half), effective, largest, control, p)
 
 
@@ -163,7 +163,8 @@ def _over_people(person: I64, over: F64, under: F64) -> tuple[int, float, float]
     moments = moments_of(sums)
     ratio = Quantity(0, 1)
     slope = ratio.gradient(moments)
-    return len(sums), float(np.sqrt(max(slope @ moments.cov @ slope, 0.0) / len(sums))), float(ratio.value(moments))
+    variance = max(float(slope @ moments.cov @ slope), 0.0)
+    return len(sums), float(np.sqrt(variance / len(sums))), float(ratio.value(moments))
 
 
 def _refuse(log: ListLog) -> None:

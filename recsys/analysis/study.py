@@ -94,11 +94,12 @@ def read_study(
     shown = read_exposures(exposures, plan, requests=requests, progress=progress)
     done = read_outcomes(outcomes, shown, progress=progress)
     known = None if people is None else read_people(people, shown, progress=progress)
-    return study_of(shown, done, known, until or done.until)
+    return study_of(shown, done, known, until)
 
 
-def study_of(shown: Exposures, done: Outcomes, known: Attributes | None, until: int) -> Study:
+def study_of(shown: Exposures, done: Outcomes, known: Attributes | None, until: int | None) -> Study:
     """Who counts, of exposures and outcomes that were read."""
+    until = until or done.until
     plan, arms = shown.plan, len(shown.plan.arms)
     arm = shown.arm
     inside = shown.arms != 0

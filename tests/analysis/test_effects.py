@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recsys.analysis.effects.bounds import always_valid_p, band, group_bounds, group_p, hybrid_p, looks_taken, spent
+from recsys.analysis.effects.bounds import (
+    always_valid_p,
+    band,
+    group_bounds,
+    group_inflation,
+    group_p,
+    group_power,
+    hybrid_p,
+    looks_taken,
+    spent,
+)
 from recsys.analysis.effects.moments import moments_by_look, moments_of, pooled
 from recsys.analysis.effects.pair import Pair, Quantity, contrast, pair_of, post_stratified, relative
 from recsys.analysis.effects.power import days_for, detectable, people_for, power_of, whole_weeks
@@ -130,21 +140,29 @@ def test_sequential_p_values_are_where_the_bounds_are() -> None:
     for alpha in (0.01, 0.05, 0.2):
         bounds = group_bounds(information, alpha)
         for at in range(5):
-            z = np.zeros(5)
-            z[at] = bounds[at]
-            assert group_p(z, information) == pytest.approx(alpha, rel=2e-3)
-            z[at] = -1.001 * bounds[at]
-            assert group_p(z, information) < alpha
-    assert group_p(np.zeros(5), information) == 1.0
-    assert group_p(np.full(5, 40.0), information) <= 1e-11
+            assert group_p(bounds[at], information[: at + 1]) == pytest.approx(alpha, rel=2e-3)
+            assert group_p(-1.001 * bounds[at], information[: at + 1]) < alpha
+    assert group_p(0.0, information) == 1.0
+    assert group_p(40.0, information) <= 1e-11
 
 
 def test_the_hybrid_decides_at_the_end_or_when_the_watch_cries() -> None:
-    n = np.array([2_000.0, 10_000.0])
-    assert hybrid_p(np.array([0.0, 2.06]), n, 0.05, 10_000, ended=True) < 0.05
-    assert hybrid_p(np.array([0.0, 2.06]), n, 0.05, 10_000, ended=False) > 0.05
-    assert hybrid_p(np.array([0.0, 2.0]), n, 0.05, 10_000, ended=True) > 0.05
-    assert hybrid_p(np.array([5.0, 0.0]), n, 0.05, 10_000, ended=False) < 0.05
+    assert hybrid_p(2.06, 10_000, 0.05, 10_000, ended=True) < 0.05
+    assert hybrid_p(2.06, 10_000, 0.05, 10_000, ended=False) > 0.05
+    assert hybrid_p(2.0, 10_000, 0.05, 10_000, ended=True) > 0.05
+    assert hybrid_p(5.0, 2_000, 0.05, 10_000, ended=False) < 0.05
+
+
+def test_power_of_bounds_is_what_simulation_gives() -> None:
+    information = np.arange(1, 15) / 14
+    drift = float(stats.norm.isf(0.025) + stats.norm.isf(0.2))
+    walk = np.cumsum(np.random.default_rng(7).standard_normal((200_000, 14)) / np.sqrt(14), axis=1)
+    crossed = (np.abs(walk + drift * information) / np.sqrt(information) > group_bounds(information)).any(axis=1)
+    assert group_power(drift, information) == pytest.approx(crossed.mean(), abs=5 * np.sqrt(0.16 / 200_000))
+    assert group_power(0.0, information) == pytest.approx(0.05, abs=1e-6)
+    assert group_power(drift * np.sqrt(group_inflation(14)), information) == pytest.approx(0.8, abs=1e-6)
+    assert 1 < group_inflation(5) < group_inflation(14) < 1.06
+    assert group_inflation(1) == 1
 
 
 def test_moments_add_up() -> None:

@@ -81,12 +81,39 @@ def _moved(new: F64, grid: F64, weight: F64, step: float) -> F64:
     return np.exp(-0.5 * ((new[:, None] - grid) / step) ** 2) @ weight / (step * np.sqrt(2 * np.pi))  # type: ignore[no-any-return]
 
 
-def group_p(z: F64, information: F64) -> float:
-    """The smallest alpha at which the bounds would have been crossed by the last of these looks."""
-    reached = np.abs(z)
+def group_power(drift: float, information: F64, alpha: float = 0.05) -> float:
+    """The chance that bounds are crossed by a look, where z at the planned end has mean `drift`."""
+    bounds = group_bounds(information, alpha)
+    grid, weight, last, missed = np.zeros(1), np.ones(1), 0.0, 1.0
+    for bound, now in zip(bounds, information, strict=True):
+        if np.isinf(bound):
+            continue
+        root, step = np.sqrt(now), np.sqrt(now - last)
+        new = bound * root * _NODES
+        density = _moved(new, grid + drift * (now - last), weight, step)
+        grid, weight, last = new, density * _WEIGHTS * bound * root, now
+        missed = float(weight.sum())
+    return 1 - missed
+
+
+def group_inflation(looks: int, alpha: float = 0.05, power: float = 0.8) -> float:
+    """By how much more people than one test at the end so many even looks need for the same power."""
+    information = np.arange(1, looks + 1) / looks
+    fixed = float(stats.norm.isf(alpha / 2) + stats.norm.isf(1 - power))
+    if looks < 2:
+        return 1.0
+    return float(optimize.brentq(lambda more: group_power(fixed * np.sqrt(more), information, alpha) - power, 0.9, 2.0))
+
+
+def group_p(z: float, information: F64) -> float:
+    """The smallest alpha at which the bound of the last of these looks would have been crossed: a p-value that may be
+    read at every look.
+
+    Source: Jennison and Turnbull, "Interim Analyses: The Repeated Confidence Interval Approach", JRSS B 1989.
+    """
 
     def crossed(log_alpha: float) -> bool:
-        return bool((reached > group_bounds(information, float(np.exp(log_alpha)))).any())
+        return bool(abs(z) > group_bounds(information, float(np.exp(log_alpha)))[-1])
 
     low, high = np.log(1e-12), 0.0
     if crossed(low):
@@ -115,15 +142,15 @@ def band(n: F64, alpha: float, planned: float) -> F64:
 
 
 def always_valid_p(z: F64, n: F64, alpha: float, planned: float) -> F64:
-    """The p-value of the confidence sequence tuned at alpha for each n (...,); the least so far holds at any time."""
+    """The p-value of the confidence sequence tuned at alpha for each n (...,); it holds at any time."""
     rho2n = n * tuning(alpha, planned) ** 2
     evidence = rho2n * z**2 / (2 * (rho2n + 1)) - 0.5 * np.log(rho2n + 1)
     return np.exp(-np.maximum(evidence, 0.0))
 
 
-def hybrid_p(z: F64, n: F64, alpha: float, planned: float, ended: bool) -> float:
-    """Of looks (looks,) without a planned number of people: a fifth of the error is for an always-valid watch over all
-    looks, the rest for one test at the end that was set before; until then the watch alone decides."""
-    watch = always_valid_p(z, n, WATCH * alpha, planned).min() / WATCH
-    end = 2 * stats.norm.sf(abs(z[-1])) / END if ended else 1.0
-    return float(min(1.0, watch, end))
+def hybrid_p(z: float, n: float, alpha: float, planned: float, ended: bool) -> float:
+    """Of one look without a planned number of people: a fifth of the error is for an always-valid watch, the rest for
+    one test at the end that was set before; until then the watch alone decides."""
+    watch = float(always_valid_p(np.array(z), np.array(n), WATCH * alpha, planned)) / WATCH
+    end = 2 * float(special.ndtr(-abs(z))) / END if ended else 1.0
+    return min(1.0, watch, end)

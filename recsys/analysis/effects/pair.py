@@ -122,6 +122,13 @@ def pair_of(
     return Pair(values[0], values[1], total[0], total[1], cov, within[0], within[1], control.n, treated.n, thetas[0])
 
 
+def spread_of(moments: Moments, target: Quantity, covariates: Sequence[Quantity] = ()) -> tuple[F64, F64]:
+    """The target's value, and the variance of one person's share in it, with what covariates say taken away."""
+    slope, slopes = target.gradient(moments), _slopes(covariates, moments)
+    rest = slope - _times(slopes, _theta(moments, slope, slopes))
+    return target.value(moments), _quadratic(rest, moments.cov, rest)
+
+
 def contrast(pair: Pair, factor: float = 1.0) -> Contrast:
     """treated - factor * control: 1 is the difference, 1 - margin asks whether what was lost is below a margin."""
     variance = pair.var_treated + factor**2 * pair.var_control - 2 * factor * pair.cov

@@ -11,6 +11,7 @@ from recsys.analysis.plan import EXPOSURES, Plan
 from recsys.analysis.tables.requests import ROLES, Requests
 from recsys.analysis.tables.rows import Part, Table, UnitIndex
 from recsys.arrays import I32, I64, Array, Bool
+from recsys.data.read.columns import Codes
 from recsys.errors import DataError
 from recsys.history import DAY_S
 from recsys.progress import Progress, silent
@@ -69,6 +70,17 @@ class Exposures:
             self.segments[name] = np.append(codes, np.full(new, -1, np.int32))
         for other in self.others.values():
             other["arm"] = np.append(other["arm"], np.full(new, -1, np.int32))
+
+    def add(self, codes: Codes, second: I64) -> None:
+        """People of a log without arms: all are in the first."""
+        person = self.units.rows(codes, add=True)
+        self.grow()
+        self.rows += len(person)
+        self.arms[person] = 1
+        np.maximum.at(self.last, person, second)
+        np.minimum.at(self.first, person, second)
+        if any(one.per == EXPOSURES for one in self.plan.metrics):
+            self.when.append((person, second))
 
 
 def read_exposures(
@@ -164,7 +176,7 @@ def _fold(found: Exposures, part: Part, keep_times: bool, experiments: dict[str,
         found.when.append((person[counted], second[counted]))
 
 
-def _fold_others(found: Exposures, part: Part, codes: Any, rows: Bool) -> None:
+def _fold_others(found: Exposures, part: Part, codes: Codes, rows: Bool) -> None:
     """Arms of the same people in other experiments, for whoever is known so far or comes later."""
     at = np.flatnonzero(rows)
     if not len(at):
