@@ -10,21 +10,26 @@ from recsys.history import DAY_S
 from recsys.text import utc_text
 
 MIXED_SHARE = 0.005  # of people: more than that have seen several arms
-PRIOR = 10_000.0  # how sure the alternative is of the design: large finds small faults
+PRIORS = {10_000.0: 0.8, 100.0: 0.2}  # how near the design other shares are taken to be, and how much each counts
 
 
 def ratio_p(counts: F64, weights: F64) -> F64:
-    """(..., looks): the p-value by each look, valid over all of them: alarm below .001, say.
+    """(..., looks): whether people came to the arms as designed; a p-value by each look, valid over all of them.
 
-    counts: (..., looks, arms) people so far, by look. weights: (arms,) as designed, adding up to 1.
+    counts: (..., looks, arms) people so far, by look. weights: (arms,) as designed, adding up to 1. The first prior
+    finds 51 to 49 among many people, the second 60 to 40 among a few hundred.
 
     Source: Lindon and Malek, "Anytime-Valid Inference for Multinomial Count Data", NeurIPS 2022.
     """
-    alpha = PRIOR * weights
     n = counts.sum(axis=-1)
-    evidence = special.gammaln(PRIOR) - special.gammaln(PRIOR + n)
-    evidence = evidence + (special.gammaln(alpha + counts) - special.gammaln(alpha) - counts * np.log(weights)).sum(-1)
-    return np.minimum.accumulate(np.exp(-np.maximum(evidence, 0.0)), axis=-1)
+    parts = []
+    for prior, share in PRIORS.items():
+        alpha = prior * weights
+        evidence = special.gammaln(prior) - special.gammaln(prior + n) + np.log(share)
+        parts.append(
+            evidence + (special.gammaln(alpha + counts) - special.gammaln(alpha) - counts * np.log(weights)).sum(-1)
+        )
+    return np.minimum.accumulate(np.exp(-np.maximum(np.logaddexp(*parts), 0.0)), axis=-1)
 
 
 def weights_of(study: Study) -> F64:

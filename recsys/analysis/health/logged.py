@@ -1,7 +1,7 @@
 """Whether the tables say of all arms what happened: the time before, joins, repeats, gaps."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,32 @@ EARLY_S = 60  # clocks of two machines may differ by so much
 EARLY_SHARE = 0.01  # of outcomes: more than that came before their list was shown
 
 
+class Apart(NamedTuple):
+    """How far an arm is from the control in one figure."""
+
+    p: float
+    arm: str
+    treated: float
+    control: float
+
+
+def apart(study: Study, columns: F64, arms: I32, figure: Quantity) -> list[Apart]:
+    """Each arm against the control; columns (people, c), arms (people,). Arms with too few people are left out."""
+    people = np.bincount(arms, minlength=len(study.plan.arms))
+    if people[0] < study.plan.least_people:
+        return []
+    control = moments_of(columns[arms == 0])
+    found = []
+    for code, arm in enumerate(study.plan.treated, start=1):
+        if people[code] >= study.plan.least_people:
+            treated = moments_of(columns[arms == code])
+            p = float(contrast(pair_of(control, treated, figure)).p)
+            found.append(
+                Apart(p if np.isfinite(p) else 1.0, arm, *(float(figure.value(m)) for m in (treated, control)))
+            )
+    return found
+
+
 def check_before(study: Study) -> Check:
     """Arms must be alike in what people did, or were, before they were shown anything."""
     name = "people were alike before they were shown anything"
@@ -24,25 +50,16 @@ def check_before(study: Study) -> Check:
     for metric in study.plan.metrics:
         figures = study.figures[metric.name]
         for number, quantity in enumerate(figures.covariates):
-            columns = figures.columns[:, quantity.over]
-            if not columns.any():
-                continue
-            control = moments_of(columns[study.arm == 0][:, None])
-            for code, arm in enumerate(study.plan.treated, start=1):
-                treated = moments_of(columns[study.arm == code][:, None])
-                if min(control.n, treated.n) < study.plan.least_people:
-                    continue
-                one = contrast(pair_of(control, treated, Quantity(0)))
+            if figures.columns[:, quantity.over].any():
                 what = metric.covariate or ("activity" if number == len(figures.covariates) - 1 else metric.name)
-                compared.append(
-                    (float(one.p), f"{what} of {arm}: {treated.mean[0]:.4g}, control {control.mean[0]:.4g}")
-                )
+                compared += [(one, what) for one in apart(study, figures.columns, study.arm, quantity)]
     if not compared:
         return Check(name, UNKNOWN, "nothing is known of the time before the first exposure")
-    p, said = min(compared)
-    sick = p * len(compared) < ALARM
+    one, what = min(compared)
+    sick = one.p * len(compared) < ALARM
     why = ". A covariate was moved by what it is to correct, or people were not drawn by chance" if sick else ""
-    return Check(name, sick_if(sick), f"widest apart of {len(compared)}: {said}; p = {p:.2g}{why}")
+    said = f"{what} of {one.arm}: {one.treated:.4g}, control {one.control:.4g}; p = {one.p:.2g}"
+    return Check(name, sick_if(sick), f"widest apart of {len(compared)}: {said}{why}")
 
 
 def check_joins(study: Study) -> Check:
@@ -63,50 +80,37 @@ def check_joins(study: Study) -> Check:
         np.bincount(row[(row >= 0) & flags], minlength=len(study.rows)).astype(np.float64)
         for flags in (np.ones(len(row), bool), requests.shown, early)
     )
-    columns = np.stack([joined, before, asked], 1)[asked > 0]
-    arms = study.arm[asked > 0]
-    return _rates(name, study, columns, arms)
-
-
-def _rates(name: str, study: Study, columns: F64, arms: I32) -> Check:
-    control = moments_of(columns[arms == 0])
-    worst, shares = 1.0, []
-    sums = [columns[arms == code].sum(axis=0) for code in range(len(study.plan.arms))]
-    for code in range(1, len(study.plan.arms)):
-        treated = moments_of(columns[arms == code])
-        if min(int(control.n), int(treated.n)) < study.plan.least_people:
-            return Check(name, UNKNOWN, "too few people with outcomes that name a list")
-        p = [float(contrast(pair_of(control, treated, Quantity(what, 2))).p) for what in (0, 1)]
-        worst = min([worst, *p])
-    for arm, (joined, before, asked) in zip(study.plan.arms, sums, strict=True):
-        shares.append(f"{arm} {joined / asked:.2%}" + (f", {before / asked:.2%} before it was shown" if before else ""))
-    tries = 2 * (len(study.plan.arms) - 1)
-    early = sum(one[1] for one in sums) > 0.01 * sum(one[2] for one in sums)
-    sick = worst * tries < ALARM or bool(early)
-    return Check(name, sick_if(sick), f"{'; '.join(shares)}; p = {worst:.2g}")
+    columns, arms = np.stack([joined, before, asked], 1)[asked > 0], study.arm[asked > 0]
+    tried = [one for what in (0, 1) for one in apart(study, columns, arms, Quantity(what, 2))]
+    if not tried:
+        return Check(name, UNKNOWN, "too few people with outcomes that name a list")
+    shares = []
+    for code, arm in enumerate(study.plan.arms):
+        found, soon, of = columns[arms == code].sum(axis=0).tolist()
+        shares.append(f"{arm} {found / max(of, 1):.2%}" + (f", {soon / of:.2%} before it was shown" if soon else ""))
+    p = min(one.p for one in tried)
+    sick = p * len(tried) < ALARM or before.sum() > EARLY_SHARE * asked.sum()
+    return Check(name, sick_if(sick), f"{'; '.join(shares)}; p = {p:.2g}")
 
 
 def check_repeats(study: Study) -> Check:
     """Outcomes that come twice, or late, must do so in all arms alike."""
     name = "outcomes come once and in time in all arms alike"
     done = study.outcomes
-    said, worst, tries = [], 1.0, 0
+    said, tried = [], list[Apart]()
     for what, counts in (("repeated", done.repeated), ("late", done.late)):
         mine = counts[study.rows].astype(np.float64)
-        if not mine.any():
-            continue
-        events = done.events[study.rows] + mine
-        columns = np.stack([mine, events], 1)
-        by_arm = [columns[study.arm == code] for code in range(len(study.plan.arms))]
-        for treated in by_arm[1:]:
-            one = contrast(pair_of(moments_of(by_arm[0]), moments_of(treated), Quantity(0, 1)))
-            worst, tries = min(worst, float(one.p) if np.isfinite(one.p) else 1.0), tries + 1
-        rates = zip(study.plan.arms, (rows.sum(axis=0) for rows in by_arm), strict=True)
-        said.append(f"{what}: " + ", ".join(f"{arm} {a:,.0f} ({a / max(b, 1):.2%})" for arm, (a, b) in rates))
+        if mine.any():
+            columns = np.stack([mine, done.events[study.rows] + mine], 1)
+            tried += apart(study, columns, study.arm, Quantity(0, 1))
+            sums = [columns[study.arm == code].sum(axis=0) for code in range(len(study.plan.arms))]
+            rates = zip(study.plan.arms, sums, strict=True)
+            said.append(f"{what}: " + ", ".join(f"{arm} {a:,.0f} ({a / max(b, 1):.2%})" for arm, (a, b) in rates))
     if not said:
         return Check(name, OK, "none repeated" + ("" if done.has_ids else " (within a file: there is no event_id)"))
     counted = "left out" if done.has_ids else "counted: without event_id nobody knows"
-    return Check(name, sick_if(worst * tries < ALARM), f"{'; '.join(said)}; {counted}; p = {worst:.2g}")
+    p = min((one.p for one in tried), default=1.0)
+    return Check(name, sick_if(p * len(tried) < ALARM), f"{'; '.join(said)}; {counted}; p = {p:.2g}")
 
 
 def check_days(study: Study) -> Check:
