@@ -11,8 +11,11 @@ from pathlib import Path
 import click
 import pytest
 
+from recsys.analysis.plan import read_plan
 from recsys.bundle.deployment import FILE, read_deployment
 from recsys.config import read_toml
+from recsys.experiments.definition import Holdouts
+from recsys.experiments.folder import read_experiment
 from recsys.pipelines.cli import main
 from recsys.pipelines.run.settings import load_settings
 from recsys.serving.cli import main as serving
@@ -21,6 +24,11 @@ ROOT = Path(__file__).parents[1]
 GENERATED = ROOT / "docs/commands.md"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 SETTINGS_OF = ("train", "evaluate", "demo")
+EXPERIMENTS = {  # a table that only such a file has -> what reads it
+    "metrics": read_plan,
+    "phases": read_experiment,
+    "holdouts": lambda path: Holdouts.build(read_toml(path), where=str(path)).holdouts,
+}
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -138,6 +146,9 @@ def test_settings_files_in_a_page_are_taken(page: Path, tmp_path: Path) -> None:
             continue
         path = tmp_path / "settings.toml"
         path.write_text(block)
+        if reader := next((read for table, read in EXPERIMENTS.items() if f"[[{table}]]" in block), None):
+            assert reader(path)
+            continue
         assert read_toml(path)
         load_settings(str(path), [])
 

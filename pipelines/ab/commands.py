@@ -143,17 +143,21 @@ def off_policy(log: str, as_json: bool) -> Any:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--people", type=click.IntRange(min=1_000), default=6_000, show_default=True, help="In both arms.")
 @click.option("--effect", type=float, default=0.1, show_default=True, help="Of the arm `wide`, as a share.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @stage
 def demo(out: Path, people: int, effect: float, seed: int, as_json: bool) -> Any:
-    """Write a log with a known effect into the folder OUT, and a plan, to try the other commands on."""
-    from recsys.analysis.planted import plant, write_log
+    """Write logs whose truth is known into the folder OUT, and a plan, to try the other commands on.
+
+    An A/B test with the effect on plays, merged lists with clicks on them, and lists with chances.
+    """
+    from recsys.analysis.planted import plant, plant_lists, write_log
     from recsys.errors import SettingError
     from recsys.text import command_line
 
     if out.exists() and any(out.iterdir()):
         raise SettingError(f"{out} is not empty. Name a folder that is empty or not there.")
-    written = write_log(out, plant(people, effect, seed=seed), people, abs(effect) or 0.1)
+    lists = plant_lists(min(people, 2_000), seed=seed)
+    written = write_log(out, plant(people, effect, seed=seed), people, abs(effect) or 0.1, lists)
     tables = {name: str(out / name) for name in ("exposures", "outcomes")}
     if not as_json:
         line = command_line("recsys ab analyse", **tables, plan=str(out / "plan.toml"))

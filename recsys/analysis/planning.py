@@ -19,6 +19,7 @@ from recsys.arrays import F64, I64
 from recsys.errors import DataError
 from recsys.history import DAY_S
 from recsys.progress import Progress, silent
+from recsys.text import utc_text
 
 POWER = 0.8
 LOOKS = 14  # that are paid for, where people are planned
@@ -67,21 +68,26 @@ class Needs:
         return max(one.people for one in self.needs if one.metric.role != "exploratory")
 
 
-def read_traffic(source: Any, plan: Plan, since: int | None, progress: Progress = silent) -> Exposures:
-    """The people of a log as if all were in one arm: each from their first row at or after `since` on.
-
-    source: exposures or outcomes. since: unix second; None = as long after the first row as the past is that CUPED
-    reads.
-    """
+def _log(source: Any, plan: Plan) -> Table:
     roles = {"unit": ("unit_id", "user_id"), "time": ("timestamp", "time_ms")}
-    own = {"unit": plan.columns.unit, "time": plan.columns.time}
-    table = Table(source, "the log", roles, tuple(roles), own)
-    if since is None:
-        firsts = [int(second[ok].min()) for part in table.parts(silent)
-                  for second, ok in [part.seconds("time")] if ok.any()]  # fmt: skip
-        if not firsts:
-            raise DataError("the log has no row with a time. Is it the right table?")
-        since = min(firsts) + plan.past_s
+    return Table(source, "the log", roles, tuple(roles), {"unit": plan.columns.unit, "time": plan.columns.time})
+
+
+def first_second(source: Any, plan: Plan) -> int:
+    """When a log begins, by the beginnings of its files."""
+    times = [part.seconds("time") for part in _log(source, plan).parts(silent, beginnings=True)]
+    firsts = [int(second[ok].min()) for second, ok in times if ok.any()]
+    if not firsts:
+        raise DataError("the log has no row with a time. Is it the right table?")
+    return min(firsts)
+
+
+def read_traffic(source: Any, plan: Plan, since: int, progress: Progress = silent) -> Exposures:
+    """The people of a log as if all were in one arm: each from their first row at or after the second `since` on.
+
+    source: exposures or outcomes. Raises DataError where nobody is left.
+    """
+    table = _log(source, plan)
     found = Exposures(plan)
     for part in table.parts(progress):
         codes = part.ids("unit", "unit id")
@@ -90,7 +96,10 @@ def read_traffic(source: Any, plan: Plan, since: int | None, progress: Progress 
         if len(rows):
             found.add(codes._replace(code=codes.code[rows]), second[rows])
     if not found.rows:
-        raise DataError(f"the log has no rows {plan.past_days:g} days after its first; shorten past_days in the plan.")
+        raise DataError(
+            f"the log has no rows from {utc_text(since)} on, from when on people count as new. Name an earlier moment, "
+            "or shorten past_days in the plan."
+        )
     return found
 
 
@@ -105,8 +114,11 @@ def plan_power(
 ) -> Needs:
     """What a plan's metrics need, by the outcomes of a time before, and exposures where only who is shown lists counts.
 
-    share: of all people, who will be in the experiment. Raises DataError where the log is too short for one window.
+    since: unix second from which on people count as new; None = past_days after the first outcome. share: of all
+    people, who will be in the experiment. Raises DataError where the log is too short for one window.
     """
+    if since is None:
+        since = first_second(outcomes, plan) + plan.past_s
     shown = read_traffic(outcomes if exposures is None else exposures, plan, since, progress)
     study = study_of(shown, read_outcomes(outcomes, shown, progress=progress), None, None)
     first_day = int(shown.first.min()) // DAY_S

@@ -1,8 +1,9 @@
 """A log of an experiment whose truth is known: to try the commands on, and to judge the analysis by."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,8 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from recsys.arrays import F64, I64, Array
+from recsys.experiments.draft import merge_by_draft
+from recsys.experiments.exploration import PLACKETT_LUCE, draw_list, plackett_luce, propensities
 from recsys.history import DAY_S
 from recsys.seeding import generator
 
@@ -83,6 +86,39 @@ def plant(people: int, effect: float, *, seed: int = 0, days: int = 14, heavy: b
     return PlantedLog(exposures, _outcomes(np.concatenate(who), np.concatenate(times), kinds, np.concatenate(after)))
 
 
+def plant_lists(people: int, *, seed: int = 0) -> dict[str, pa.Table]:
+    """Three tables by name: `merged`, lists drafted of the arms control and wide, of which `wide` puts better items on
+    top; `clicks` on them; and `explored`, a log of lists with chances, and those of a policy that would do better."""
+    rng = generator(seed, "ab lists")
+    chance = 0.4 / np.arange(1, ITEMS + 1)  # how probably item 0, 1, ... is clicked by whoever looks
+    names = [f"i{item}" for item in range(ITEMS)]
+    merged: dict[str, list[Any]] = {"unit_id": [], "request_id": [], "items": [], "team": []}
+    clicks: dict[str, list[Any]] = {"request_id": [], "item_id": [], "event": []}
+    explored: dict[str, list[Any]] = {name: [] for name in ("unit_id", "request_id", "position", "item_id", "reward",
+                                                            "propensity", "target")}  # fmt: skip
+    logging = plackett_luce(names[:8], [0.0] * 8, 1.0)
+    better = plackett_luce(names[:8], [-0.5 * item for item in range(8)], 1.0)
+    for person in range(people):
+        request = f"d{seed}-{person}"
+        order = {arm: rng.permutation(ITEMS) * noise + np.arange(ITEMS) for arm, noise in (("control", 3), ("wide", 1))}
+        lists = {arm: [names[item] for item in np.argsort(scores, kind="stable")[:10]] for arm, scores in order.items()}
+        draft = merge_by_draft(lists, 10, request)
+        for column, value in zip(merged.values(), (f"u{person}", request, draft.items, draft.team), strict=True):
+            column.append(value)
+        for place, item in enumerate(draft.items):
+            if rng.random() < chance[int(item[1:])] / (1 + 0.1 * place):
+                for column, value in zip(clicks.values(), (request, item, "click"), strict=True):
+                    column.append(value)
+        shown = draw_list(logging, 2, request, PLACKETT_LUCE)
+        asked = propensities(better, shown.items)
+        for place, item in enumerate(shown.items):
+            reward = float(rng.random() < chance[int(item[1:])] / (1 + place))
+            row = (f"u{person}", request, place + 1, item, reward, shown.propensity[place], asked[place])
+            for column, value in zip(explored.values(), row, strict=True):
+                column.append(value)
+    return {"merged": pa.table(merged), "clicks": pa.table(clicks), "explored": pa.table(explored)}
+
+
 def _exposures(person: I64, second: I64, treated: Array, request: I64) -> pa.Table:
     order = np.argsort(second, kind="stable")
     return pa.table(
@@ -116,8 +152,11 @@ def _ids(letter: str, numbers: I64 | F64) -> pa.Array:
     return pc.binary_join_element_wise(pa.scalar(letter), text, "")
 
 
-def write_log(folder: Path, log: PlantedLog, people: int, mde: float) -> list[Path]:
-    """Writes daily Parquet into `exposures/` and `outcomes/` of a folder, and `plan.toml`; what was written."""
+def write_log(
+    folder: Path, log: PlantedLog, people: int, mde: float, lists: Mapping[str, pa.Table] | None = None
+) -> list[Path]:
+    """Writes daily Parquet into `exposures/` and `outcomes/` of a folder, `plan.toml`, and a file for each of `lists`;
+    what was written."""
     written = []
     for name, table in log._asdict().items():
         day = table["timestamp"].to_numpy() // DAY_S
@@ -129,4 +168,7 @@ def write_log(folder: Path, log: PlantedLog, people: int, mde: float) -> list[Pa
             parquet.write_table(table.slice(begin, end - begin), written[-1])
     plan = folder / "plan.toml"
     plan.write_text(PLAN.format(people=people, window=WINDOW_DAYS, past=PAST_DAYS, mde=mde), "utf-8")
+    for name, table in (lists or {}).items():
+        written.append(folder / f"{name}.parquet")
+        parquet.write_table(table, written[-1])
     return [*written, plan]
