@@ -72,7 +72,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for heavy in (False, True):
         for gain in (0.0, GAIN):
-            tests = (200 if quick else 10_000) if gain == 0 else (100 if quick else 2_000)
+            tests = (200 if quick else 10_000) if gain == 0 else (100 if quick else 1_000)
             rng = np.random.default_rng([int(heavy), int(gain * 100)])
             means, shown, shown_ab = [], [], []
             for _ in range(tests):
