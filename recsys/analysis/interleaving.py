@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from scipy import stats
 
 from recsys.analysis.effects.bounds import band
-from recsys.analysis.tables.rows import Table, UnitIndex, hashes
+from recsys.analysis.tables.rows import Part, Table, UnitIndex, hashes
 from recsys.arrays import F64, I64, Bool
 from recsys.errors import DataError
 from recsys.evaluation.significance import Interval
@@ -82,25 +82,26 @@ def preference(score: F64, alpha: float = 0.05) -> tuple[Interval, Interval, flo
 def read_preference(
     exposures: Any, outcomes: Any, *, event: str | None = None, progress: Progress = silent
 ) -> Preference:
-    """From exposures with request_id, unit_id, items and team (lists of one length), and outcomes with request_id and
-    item_id, of one type or of all. A click counts once for each item of a list. Raises DataError where a column is
-    missing or the teams are not two."""
+    """From exposures with request_id, unit_id, items and team (lists of one length), or a row for each item with item_id
+    and team; and outcomes with request_id and item_id, of one type or of all. A click counts once for each item of
+    a list. Raises DataError where a column is missing or the teams are not two."""
     units = UnitIndex()
     keys: list[U64] = []
     people, team_of = list[I64](), list[I64]()
     names: dict[str, int] = {}
-    roles = {"unit": ("unit_id", "user_id"), "request": ("request_id",), "items": ("items",), "team": ("team",)}
+    roles = {
+        "unit": ("unit_id", "user_id"),
+        "request": ("request_id",),
+        "items": ("items", "item_id"),
+        "team": ("team",),
+    }
     shown = Table(exposures, "exposures", roles, tuple(roles), {})
     for part in shown.parts(progress):
         person = units.rows(part.ids("unit", "unit id"), add=True)
         request = hashes(part.ids("request", "request id"))
-        items, team = (_lists(part.columns[role], part.names[role], part.where) for role in ("items", "team"))
-        lengths = pc.list_value_length(items).fill_null(0).to_numpy()
-        if (lengths != pc.list_value_length(team).fill_null(0).to_numpy()).any():
-            raise DataError(f"{part.where}: items and team must be lists of one length, a team or null for each item.")
-        row = np.repeat(np.arange(len(lengths)), lengths)
-        keys.append(_pair_keys(request[row], pc.list_flatten(items)))
-        codes = [names.setdefault(one, len(names)) if one is not None else -1 for one in _texts(team)]
+        row, items, team = _shown(part)
+        keys.append(_pair_keys(request[row], items))
+        codes = [names.setdefault(one, len(names)) if one is not None else -1 for one in team]
         people.append(person[row].astype(np.int64))
         team_of.append(np.array(codes, np.int64))
     if len(names) != 2:
@@ -153,16 +154,26 @@ def _clicked(outcomes: Any, key: U64, event: str | None, progress: Progress) -> 
     return clicked, unmatched
 
 
-def _lists(column: pa.ChunkedArray, name: str, where: str) -> pa.Array:
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
-        raise DataError(f"column {name!r} of {where} must hold a list in each row, and holds {column.type}.")
-    return column
+def _shown(part: Part) -> tuple[I64, pa.Array, list[str | None]]:
+    """The row of each shown item, the items, and the team of each."""
+    items, team = (_whole(part.columns[role]) for role in ("items", "team"))
+    row = np.arange(len(items))
+    if part.names["items"] == "items":
+        for role, column in (("items", items), ("team", team)):
+            if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+                raise DataError(
+                    f"column {role!r} of {part.where} must hold a list in each row, and holds {column.type}."
+                )
+        lengths = [pc.list_value_length(column).fill_null(0).to_numpy() for column in (items, team)]
+        if (lengths[0] != lengths[1]).any():
+            raise DataError(f"{part.where}: items and team must be lists of one length, a team or null for each item.")
+        row, items, team = np.repeat(row, lengths[0]), pc.list_flatten(items), pc.list_flatten(team)
+    return row, items, [None if one is None else str(one) for one in team.to_pylist()]
 
 
-def _texts(lists: pa.Array) -> list[str | None]:
-    return [None if one is None else str(one) for one in pc.list_flatten(lists).to_pylist()]
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    column = column.combine_chunks()
+    return column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
 
 
 def _pair_keys(request: U64, items: pa.Array) -> U64:

@@ -47,6 +47,16 @@ def test_the_list_that_people_click_wins_and_common_picks_say_nothing(seed: int)
     assert read_preference(turned, outcomes, event="click").difference.mean == pytest.approx(-found.difference.mean)
 
 
+def test_a_row_for_each_item_is_as_good_as_lists() -> None:
+    exposures, outcomes = log(200, 0.8, 1)
+    rows = exposures.to_pylist()
+    each = [(row["unit_id"], row["request_id"], item, team) for row in rows
+            for item, team in zip(row["items"], row["team"], strict=True)]  # fmt: skip
+    columns = map(list, zip(*each, strict=True))
+    flat = pa.table(dict(zip(("unit_id", "request_id", "item_id", "team"), columns, strict=True)))
+    assert read_preference(flat, outcomes) == read_preference(exposures, outcomes)
+
+
 def test_few_people_and_clicks_from_elsewhere() -> None:
     exposures, outcomes = log(LEAST_PEOPLE - 1, 0.9, 1)
     found = read_preference(exposures, outcomes)

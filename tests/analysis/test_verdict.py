@@ -289,6 +289,22 @@ def test_what_other_tools_write_is_read_as_it_is(tmp_path: Any) -> None:
     assert (found.word, found.arm) == (SHIP, "1")
 
 
+def test_the_export_of_the_event_store_is_read_as_it_is() -> None:
+    """A row for each item of a list, people under either name, and lists that were shown outside the experiment."""
+    shown = LOG.exposures.rename_columns(["user_id", "timestamp", "arm", "request_id"])
+    shown = shown.append_column("unit_id", pa.array([None] * len(shown), pa.string()))
+    shown = shown.set_column(2, "arm", shown["arm"].cast(pa.string()))
+    shown = shown.append_column("experiment", pa.array(["towers"] * len(shown)))
+    items = [shown.append_column("position", pa.array([place] * len(shown))) for place in (1, 2, 3)]
+    outside = items[0].slice(0, 50)
+    for name in ("arm", "experiment"):
+        outside = outside.set_column(outside.column_names.index(name), name, pa.array([None] * 50, pa.string()))
+    outcomes = LOG.outcomes.append_column("user_id", LOG.outcomes["unit_id"])
+    found = analyse(pa.concat_tables([*items, outside]), outcomes, plan(experiment="towers"))
+    assert found.effects == verdict(LOG).effects
+    assert found.study.exposures.faults == []
+
+
 def test_daily_files_give_what_one_table_gives(tmp_path: Any) -> None:
     write_log(tmp_path, LOG, PEOPLE, 0.1)
     steps = []

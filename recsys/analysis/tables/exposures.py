@@ -99,6 +99,7 @@ def read_exposures(
         "experiment": ("experiment", "experiment_id"),
         "phase": ("phase",),
         "differs": ("differs",),
+        "position": ("position",),
         **(ROLES if requests is not None else {}),
         **{f"segment {name}": (name,) for name in plan.segments},
     }
@@ -138,7 +139,9 @@ def _fold(found: Exposures, part: Part, keep_times: bool, experiments: dict[str,
     _fold_others(found, part, codes, kept & ~ours)
     kept &= ours
     kept &= _is(part, "phase", plan.phase, phases, kept)
-    arms = part.ids("arm", "arm")
+    if "position" in part.columns:  # a row for each item: the top one stands for the list
+        kept &= part.numbers("position") == 1
+    arms = part.labels("arm") if "experiment" in part.columns else part.ids("arm", "arm")
     names = [plan.arms.index(name) if name in plan.arms else -1 for name in arms.names.to_pylist()]
     arm = np.append(np.array(names, np.int64), -1)[arms.code]
     for name, code in zip(arms.names.to_pylist(), range(len(names)), strict=True):

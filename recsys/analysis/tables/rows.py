@@ -102,8 +102,9 @@ class Part(NamedTuple):
 class Table:
     """A file, a folder or pattern of files (daily Parquet, CSV, JSON lines), or an Arrow table.
 
-    roles: what we look for, each by the names that it may have, the first that is there. own: names by which the user
-    calls them, which must be there. required: roles without which nothing can be said.
+    roles: what we look for, each by the names that it may have, the first that is there; of a person, the first that
+    the row has. own: names by which the user calls them, which must be there. required: roles without which nothing can
+    be said.
     """
 
     def __init__(
@@ -122,11 +123,12 @@ class Table:
         names = {role: [own[role]] if own.get(role) else list(may) for role, may in roles.items()}
         self._wanted = Wanted([str(name) for several in names.values() for name in several])
         present = self._table.column_names if self._table is not None else first_columns(self._files, self._wanted)
+        present = self._wanted.with_made(present)
         self.names: dict[str, str] = {}
         for role, several in names.items():
             there = [str(name) for name in several if name in present]
             if there:
-                self.names[role] = there[0]
+                self.names[role] = " or ".join(there) if role == "unit" else there[0]
             elif role in required or own.get(role):
                 raise DataError(
                     f"{self._name} has no column {' or '.join(map(repr, several))} for the {role.replace('_', ' ')} of "
@@ -147,7 +149,7 @@ class Table:
         """The rows, a file or a million at a time; progress counts files. beginnings: the first of each file alone."""
         if self._table is not None:
             if len(self._table):
-                yield self._part(self._table, self._name)
+                yield self._part(self._wanted.made(self._table, self._name)[0], self._name)
             return
         for done, file in enumerate(self._files):
             progress(Step(f"read {self.what}", done, len(self._files)))
