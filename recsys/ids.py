@@ -200,8 +200,8 @@ def _hash_one(encoded: bytes) -> int:
 
 
 def hash_texts(text: U8, offsets: I64) -> U64:
-    """A stable 64-bit hash of each text, as `Texts` holds them, the same on every machine: `_hash_one` of all at once, by
-    one vectorised pass for each eight bytes of the longest."""
+    """A stable 64-bit hash of each text, as `Texts` holds them, the same on every machine: `_hash_one` of all at once,
+    by one vectorised pass for each eight bytes of the longest."""
     padded = np.concatenate([text, np.zeros(_WORD, np.uint8)])
     words = np.ndarray(len(text) + 1, "<u8", padded, strides=(1,))  # the eight bytes that start at each place
     lengths = np.diff(offsets)
