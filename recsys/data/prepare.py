@@ -1,4 +1,4 @@
-"""What is done to events before they are split: rating thresholds, event weights, duplicate policy, k-core.
+"""What is done to events before they are split: bots, rating thresholds, event weights, duplicate policy, k-core.
 
 In this order, each rule over whole arrays; every rule says how many events it took. What a rating threshold or a weight
 of 0 leaves out of learning was had all the same: it stays in `Dataset.whole`, and so in every history. All but the
@@ -14,6 +14,7 @@ from pydantic import Field
 
 from recsys.arrays import F32, I32, I64, Array, Bool
 from recsys.config import Settings
+from recsys.data.check.patterns import find_bots
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.data.targets import Types, target_events
@@ -28,6 +29,9 @@ class PrepareSettings(Settings):
 
     missing_users: Literal["refuse", "drop"] = Field(
         "refuse", description="events without a user: an error, or left out and counted"
+    )
+    bots: Literal["keep", "drop"] = Field(
+        "keep", description="users whom `recsys data check` calls bots: keep them, or leave all they did out, counted"
     )
     min_rating: float | None = Field(
         None,
@@ -82,6 +86,8 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
             raise DataError(f"{data.name}: {rule} leaves no event; choose a milder rule.")
         return after
 
+    if settings.bots == "drop":
+        data = note(data, _without_bots(data, notes), "prepare.bots = 'drop'")
     core_asked = max(settings.min_user_events, settings.min_item_events) > 1
     if data.interactions.folder is not None and (settings.duplicates != "all" or core_asked):
         what = "a k-core" if core_asked else f"prepare.duplicates = {settings.duplicates!r}"
@@ -117,6 +123,16 @@ def refuse_one_sided(name: str, user: I32, item: I32) -> None:
     for what, column in (("user", user), ("item", item)):
         if len(column) and column.min() == column.max():
             raise DataError(f"{name} has events of one {what} alone; learning whom what suits takes two. Add others.")
+
+
+def _without_bots(data: Dataset, notes: list[str]) -> Dataset:
+    """The events of all but bots, of whom the notes say how many there are."""
+    events = data.interactions
+    robot = find_bots(events.user, events.n_users, events.time)
+    if not robot.any():
+        return data
+    notes.append(f"prepare.bots = 'drop': {int(robot.sum()):,} users act as no person does, and are left out")
+    return _chosen(data, ~robot[events.user])
 
 
 def _chosen(data: Dataset, kept: Array, weight: F32 | None = None) -> Dataset:

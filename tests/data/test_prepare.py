@@ -241,6 +241,22 @@ def test_rules_that_do_not_fit_the_data_are_refused(settings: dict[str, Any], me
         prepared(data_of(ROWS), PrepareSettings(**settings))
 
 
+@pytest.mark.parametrize("ratings", [False, True])
+def test_who_acts_as_no_person_does_is_left_out_and_counted(ratings: bool) -> None:
+    start, one = 1_700_000_000, 5.0
+    people = [(f"u{at % 50}", f"i{at % 9}", start + at * 500, one, "view") for at in range(1_000)]
+    robot = [("robot", f"i{at % 9}", start + at, one - 4 * (at % 2), "view") for at in range(1_300)]
+    data, rule = data_of(people + robot), {"min_rating": 3.0} if ratings else {}
+    kept, notes = prepared(data, PrepareSettings(bots="drop", **rule))
+    assert "robot" not in {kept.user_ids[int(user)] for user in np.unique(kept.had.user)}
+    assert len(kept.interactions) == len(kept.had) == 1_000
+    assert "prepare.bots = 'drop': 1 users act as no person does, and are left out" in notes
+    assert "prepare.bots = 'drop': 1,300 of 2,300 events are left out" in notes
+    assert prepared(data_of(people), PrepareSettings(bots="drop"))[1] == []
+    with pytest.raises(DataError, match="leaves no event"):
+        prepared(data_of(robot), PrepareSettings(bots="drop"))
+
+
 def test_a_threshold_without_ratings_is_refused() -> None:
     plain = dataset_of(pd.DataFrame({"user_id": ["a"], "item_id": ["b"]}))
     with pytest.raises(DataError, match=r"needs ratings, and events has no weight column; name it by --weight-col"):

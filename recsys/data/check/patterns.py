@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from recsys.arrays import F64, I64, Array
+from recsys.arrays import F64, I64, Array, Bool
 from recsys.data.check.findings import Finding, whole
 from recsys.history import DAY_S
 
@@ -78,8 +78,10 @@ def _named(column: str, kind: str) -> bool:
     return any(word in column.lower() for word in _NAMES[kind])
 
 
-def bots(user: Array, n_users: int, seconds: Array | None, row: I64, name: str) -> list[Finding]:
-    """Users who act faster than a person can, or many times as much as nearly everybody else."""
+def find_bots(user: Array, n_users: int, seconds: Array | None) -> Bool:
+    """(n_users,): who acts faster than a person can, or many times as much as nearly everybody else.
+
+    user: of each event; seconds: its time, None = there is none."""
     counts = np.bincount(user, minlength=n_users)
     usual = np.quantile(counts[counts > 0], 0.99)
     robot = (counts >= _BOT_EVENTS) & (counts > _BOT_TIMES * usual)
@@ -90,12 +92,18 @@ def bots(user: Array, n_users: int, seconds: Array | None, row: I64, name: str) 
         starts = np.flatnonzero(np.diff(hours, prepend=-1))
         fast = hours[starts[np.diff(np.append(starts, len(hours))) >= _BOT_HOUR]] >> 40
         robot[fast] = True
+    return robot
+
+
+def bots(user: Array, n_users: int, seconds: Array | None, row: I64, name: str) -> list[Finding]:
+    """Who `find_bots` finds, as a warning. row: of each event in its table."""
+    robot, counts = find_bots(user, n_users, seconds), np.bincount(user, minlength=n_users)
     if not robot.any():
         return []
     first = int(row[robot[user]].min()) + 1
     share = counts[robot].sum() / len(user)
     said = f"users act faster than a person or {_BOT_TIMES} times as much as 99 % of users ({share:.1%} of all events)"
-    fix = "Robots, test accounts or a default id? Leave these users out."
+    fix = "Robots, test accounts or a default id? Leave these users out: prepare.bots=drop"
     return [Finding("warning", "bot", name, int(robot.sum()), int((counts > 0).sum()), first, said, fix)]
 
 
