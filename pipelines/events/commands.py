@@ -41,6 +41,21 @@ def export_(to: Path, state: Path | None, as_json: bool) -> Any:
     return {"folder": str(to), **counts}
 
 
+@events.command()
+@_STATE
+@click.option("--keep-days", type=click.FloatRange(0), required=True, help="Days of events and lists that stay.")
+@stage
+def prune(state: Path | None, keep_days: float, as_json: bool) -> Any:
+    """Delete events that were received, and lists that were served, more than so many days ago. Export them first."""
+    from recsys.events.address import open_store
+    from recsys.history import DAY_S
+
+    gone = open_store(state).prune(time.time_ns() // 1_000_000 - int(keep_days * DAY_S * 1000))
+    if not as_json:
+        click.echo(f"{gone['events']:,} events and {gone['exposures']:,} lists are deleted.")
+    return gone
+
+
 @events.command("import")
 @click.argument("files", nargs=-1, required=True)
 @_STATE

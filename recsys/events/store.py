@@ -270,6 +270,18 @@ class EventStore:
             self._database.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         return gone
 
+    def prune(self, before_ms: int) -> dict[str, int]:
+        """Deletes the events that were received, and the lists that were served, before a moment, and overwrites them
+        on the disk. How many rows of each table went."""
+        gone = {}
+        with self._lock:
+            with self._writing():
+                for table, column in (("events", "received_ms"), ("exposures", "time_ms")):
+                    self._database.execute(f"DELETE FROM {table} WHERE {column} < ?", (before_ms,))
+                    gone[table] = self._database.changes()
+            self._database.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        return gone
+
     def forgotten(self, user_id: str) -> bool:
         """Whether a person was forgotten. Events that came since are those of somebody new."""
         with self._lock:

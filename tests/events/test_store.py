@@ -116,6 +116,18 @@ def test_nothing_is_left_of_a_person_who_is_forgotten(store: EventStore, tmp_pat
     assert [(one.seq, one.item_id) for one in store.outcomes(secret)] == [(5, "i9")]
 
 
+def test_what_is_older_than_is_kept_goes_and_numbers_are_not_given_again(store: EventStore, tmp_path: Path) -> None:
+    store.append([[event(1, "ancient-abcdefghijklmn")]], NOW_MS - 10)
+    store.append([[event(2), event(3)]], NOW_MS)
+    store.expose([Exposure(f"r{at}", NOW_MS - at, "u1", None, b"{}") for at in range(4)])
+    assert store.prune(NOW_MS) == {"events": 1, "exposures": 3}
+    assert [told.event_id for _, _, told in store.events()] == ["e2", "e3"]
+    assert not any(b"ancient-abcdefghijklmn" in path.read_bytes() for path in (tmp_path / "state").iterdir())
+    store.prune(NOW_MS + 1)
+    assert list(store.events()) == []
+    assert store.append([[event(4)]], NOW_MS)[0].seq > 3
+
+
 def test_a_store_of_a_newer_schema_or_no_store_is_refused_by_name(tmp_path: Path) -> None:
     EventStore(tmp_path).close()
     with sqlite3.connect(tmp_path / FILE) as database:
