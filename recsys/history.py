@@ -99,7 +99,7 @@ def merged(stored: Histories, brought: Histories, duplicates: str = "all") -> Hi
     same second stay in the order given, the stored ones first; those without a time come before all others. Of the
     brought events, an item at a time counts once for each type of event; one of unknown type is the same as any there.
     duplicates: which events of one item and type were learned from; the merged history keeps the same ones: `first`,
-    `last`, or, under `sum`, no brought one that a stored sum holds already. Events that are not learned from all stay.
+    `last`, or, under `sum`, the last with the sum of all, without brought ones that a stored sum holds already. Events that are not learned from all stay.
     """
     items, n = np.concatenate([stored.items.values, brought.items.values]), len(stored)
     whole = {name: np.concatenate([_filled(one, name) for one in (stored, brought)]) for name in DTYPES}
@@ -108,8 +108,15 @@ def merged(stored: Histories, brought: Histories, duplicates: str = "all") -> Hi
     if duplicates != "all":
         own = kept[whole["weight"][kept] > 0]
         still = _learned(items[own], whole["time"][own], whole["event"][own], own < n, duplicates)
-        kept = kept[~np.isin(kept, own[~still])]
-    names = [*stored.columns(), *(["weight"] if stored.weight is None and brought.weight is not None else [])]
+        gone, own = own[~still], own[still]
+        if duplicates == "sum" and len(own):
+            pairs = items[own].astype(np.int64) * 256 + whole["event"][own]
+            places, total = counted_events(pairs, duplicates, whole["weight"][own])
+            whole["weight"][own[places]] = total
+            gone = np.append(gone, np.delete(own, places))
+        kept = kept[~np.isin(kept, gone)]
+    weighted = brought.weight is not None or bool((whole["weight"][kept] != 1).any())
+    names = [*stored.columns(), *(["weight"] if stored.weight is None and weighted else [])]
     return Histories(Ragged.of([items[kept]]), **{name: whole[name][kept] for name in names})
 
 

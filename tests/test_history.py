@@ -60,8 +60,9 @@ def spelled(tree: ast.Module) -> Iterator[int]:
         elif isinstance(node, ast.Tuple | ast.List):
             names = [one.attr for one in node.elts if isinstance(one, ast.Attribute)]
             names += [str(one.value) for one in node.elts if isinstance(one, ast.Constant)]
-        of_a_file = "timestamp" in names  # the columns of a table of events have names of their own
-        if (len(set(names) & NAMES) > 1 and not of_a_file) or any(name.startswith("history_") for name in names):
+        of_a_file = {"timestamp", "unit"} & set(names)  # the columns of a table of events have names of their own
+        apart = {f"history_{name}" for name in NAMES}
+        if (len(set(names) & NAMES) > 1 and not of_a_file) or apart & set(names):
             yield node.lineno
 
 

@@ -254,7 +254,7 @@ def test_merging_keeps_the_columns_of_an_event_together() -> None:
     assert {name: weight.tolist() for name, weight in kept.items() if weight is not None} == {
         "first": [2, 7, 3],
         "last": [7, 3, 9],
-        "sum": [2, 7, 3, 9],
+        "sum": [7, 3, 11],
     }
 
 
