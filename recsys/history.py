@@ -99,7 +99,8 @@ def merged(stored: Histories, brought: Histories, duplicates: str = "all") -> Hi
     same second stay in the order given, the stored ones first; those without a time come before all others. Of the
     brought events, an item at a time counts once for each type of event; one of unknown type is the same as any there.
     duplicates: which events of one item and type were learned from; the merged history keeps the same ones: `first`,
-    `last`, or, under `sum`, the last with the sum of all, without brought ones that a stored sum holds already. Events that are not learned from all stay.
+    `last`, or, under `sum`, the last with the sum of all, without brought ones that a stored sum holds already. Events
+    that are not learned from all stay.
     """
     items, n = np.concatenate([stored.items.values, brought.items.values]), len(stored)
     whole = {name: np.concatenate([_filled(one, name) for one in (stored, brought)]) for name in DTYPES}
