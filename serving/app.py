@@ -20,7 +20,7 @@ from recsys.serving.access.gate import Gate
 from recsys.serving.page.history import History
 from recsys.serving.routes.handlers import Handlers
 from recsys.serving.routes.openapi import describe
-from recsys.serving.routes.table import HOT, TABLE
+from recsys.serving.routes.table import HOT, TABLE, plain_path
 from recsys.serving.runtime.metrics import Metrics
 from recsys.serving.runtime.pool import Pool
 from recsys.serving.runtime.protocol import Hot, HotRoute
@@ -46,7 +46,14 @@ class _AnyId(Convertor[str]):
         return value
 
 
+class _Name(_AnyId):
+    """A name in a path: no slash, and no colon, behind which a verb stands."""
+
+    regex = "[^/:]+"
+
+
 register_url_convertor("anyid", _AnyId())
+register_url_convertor("name", _Name())
 
 
 class Parts(NamedTuple):
@@ -173,7 +180,7 @@ class _AsRouted:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                route = getattr(inner.get("route"), "path", "unknown").replace(":anyid", "")
+                route = plain_path(getattr(inner.get("route"), "path", "unknown"))
                 known = method if method in ("GET", "POST") else "_OTHER"
                 head = self._gate.finish(call, known, route, message["status"], since)
                 own = {name.lower() for name, _ in message["headers"]}

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from recsys.errors import RecsysError, SettingError
-from recsys.keys import FILE, read_keys
+from recsys.keys import read_keys
 from recsys.serving.runtime.lifeline import log_to_stderr
 from recsys.serving.settings import ServingSettings
 
@@ -41,7 +41,7 @@ def run(path: Path, settings: ServingSettings, *, until_stdin_closes: bool) -> N
 
 def _refuse_an_open_door(settings: ServingSettings) -> None:
     """Raises SettingError where others than this machine could ask and no key is asked for."""
-    ring = None if settings.state_folder is None else read_keys(settings.state_folder / FILE)
+    ring = None if settings.keys_file is None else read_keys(settings.keys_file)
     if (ring is not None and ring.live) or _is_loopback(settings.host):
         return
     where = f" --state {settings.state}" if str(settings.state) not in ("off", "mlruns/state") else ""

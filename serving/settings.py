@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from recsys.config import Settings, home
+from recsys.keys import FILE
 
 
 class ServingSettings(Settings):
@@ -22,6 +23,9 @@ class ServingSettings(Settings):
     state: Path = Field(
         Path("mlruns/state"),
         description="folder of keys, audit log and history, below RECSYS_HOME or here; off = no keys, no admin calls",
+    )
+    keys: str = Field(
+        "", description="file of keys, where it is not keys.json in the folder of state, as a mounted secret"
     )
     access_log: str = Field("off", description="file to append a line for each request to; off = none")
     model_name: str = Field(
@@ -76,3 +80,10 @@ class ServingSettings(Settings):
     def state_folder(self) -> Path | None:
         """Where keys, audit log and history lie; None where there are none."""
         return None if str(self.state) == "off" else home() / self.state
+
+    @property
+    def keys_file(self) -> Path | None:
+        """Where keys lie; None where none are asked for."""
+        if self.keys:
+            return home() / self.keys
+        return None if self.state_folder is None else self.state_folder / FILE

@@ -18,6 +18,13 @@ from recsys.retrieval.tuner import Quality
 FORMAT, OLDEST_FORMAT = 2, 1  # what is written, and from which on it is read
 REQUIREMENTS: frozenset[str] = frozenset()  # what a bundle may require of its reader beyond its format
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
+_READ = {"items.ids", "users.ids", "fallback.npy", "golden.json", "histories.offsets.npy", "histories.items.npy"}
+_KEYS: Mapping[str, type | tuple[type, ...]] = {  # what every manifest of either format says, and as what
+    **dict.fromkeys(("bundle_id", "created", "kind", "metric", "name", "space_id"), str),
+    **dict.fromkeys(("counts", "fallback", "files", "index", "lineage", "versions"), dict),
+    "dim": int,
+    "seen": (str, dict),
+}
 
 
 def manifest_of(
@@ -100,8 +107,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} requires {lacking[0]!r} of whoever reads it, which this version does not know. "
             "Install the version that wrote it."
         )
-    if lacking := [key for key in ("bundle_id", "files") if key not in manifest]:
-        raise BundleError(f"{folder / MANIFEST} has no {lacking[0]!r}. Export the bundle again.")
+    if lacking := [key for key, kind in _KEYS.items() if not isinstance(manifest.get(key), kind)]:
+        raise BundleError(f"{folder / MANIFEST} says nothing that fits of {lacking[0]!r}. Export the bundle again.")
     for name in (manifest["bundle_id"], *manifest["files"]):
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise BundleError(f"{folder / MANIFEST} names {name!r}, outside the bundle. Do not trust its sender.")
@@ -109,10 +116,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """The manifest, after every file has been compared with its size and SHA-256 there."""
-    manifest = read_manifest(folder)
+    """The manifest, after every file has been compared with its size and SHA-256 there.
+
+    A bundle is refused that would be read beyond what it names, or whose files are links to elsewhere: nobody has
+    verified the one, and the other may change. What else lies beside its files is nobody's business.
+    """
+    manifest, inside = read_manifest(folder), folder.resolve()
+    within = {str(path.relative_to(folder)) for path in folder.glob("*/**/*") if not path.is_dir()}
+    read = within | _READ | (set() if manifest["format"] == OLDEST_FORMAT else {"item_vectors.npy"})
+    if unnamed := sorted(read - manifest["files"].keys()):
+        raise BundleError(f"{folder / MANIFEST} does not name {unnamed[0]}. Export the bundle again.")
     for name, expected in manifest["files"].items():
         path = folder / name
+        if not path.resolve().is_relative_to(inside):
+            raise BundleError(f"{path} is a link that leads out of the bundle. Put the file itself there.")
         try:
             found = describe(path)
         except OSError as error:

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from recsys.errors import SettingError
-from recsys.keys import FILE, Key, read_keys
+from recsys.keys import Key, read_keys
 from recsys.serving.access.access_log import AccessLog
 from recsys.serving.access.call import Call, Head
 from recsys.serving.problems import Problem
@@ -38,7 +38,7 @@ class Gate:
     def __init__(
         self, settings: ServingSettings, metrics: Metrics, busy: Callable[[], int], shared: Path | None = None
     ) -> None:
-        self._file = None if settings.state_folder is None else settings.state_folder / FILE
+        self._file = settings.keys_file
         self._metrics, self._busy, self._quotas = metrics, busy, _Quotas(settings.workers)
         self._log = AccessLog(settings.access_log)
         self._spans = Spans(settings.otel, settings.otel_share) if settings.otel else None

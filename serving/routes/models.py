@@ -128,7 +128,8 @@ class Models:
 
     def _note(self, call: Call, operation: str, bundle_id: str | None, etag: str, outcome: str) -> None:
         state = self._settings.state_folder
-        assert state is not None  # without keys nobody comes here
+        if state is None:
+            raise Problem("audit_failed", "There is no folder of state to write it down in; start without --state off.")
         who = {} if call.key is None else {"key": call.key.id, "name": call.key.name}
         line = {"operation": operation, **who, "request_id": call.shown_id.decode(), "bundle_id": bundle_id}
         try:

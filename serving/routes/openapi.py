@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from recsys import __version__
 from recsys.serving import problems, schemas
-from recsys.serving.routes.table import EVERY, EVERYWHERE, TABLE, Route
+from recsys.serving.routes.table import EVERY, EVERYWHERE, TABLE, Route, plain_path
 
 _REFERENCE = "#/components/schemas/{model}"
 _PROBLEM = {"$ref": _REFERENCE.format(model=schemas.ProblemDocument.__name__)}
@@ -25,20 +25,33 @@ _TOLD = (
     ("traceparent", "of W3C's trace context; the answer and the log repeat it"),
     ("X-Request-Timeout-Ms", "milliseconds that its caller waits"),
 )
+MODEL = "recommender"  # by default
 # operation -> link -> (operation that it leads to, parameters, members of the body)
 _LINKS: Mapping[str, Mapping[str, tuple[str, Mapping[str, str], Mapping[str, str]]]] = {
     "recommend": {
         "SimilarToTheBest": ("similar_items", {"item_id": "$response.body#/items/0/item_id"}, {}),
         "NextPage": ("recommend", {}, {"cursor": "$response.body#/cursor"}),
-        "ItsBundle": ("get_version_status", {"version": "$response.body#/bundle_id"}, {}),
+        "ItsBundle": ("get_version_status", {"name": MODEL, "version": "$response.body#/bundle_id"}, {}),
     },
     "similar_items": {"SimilarToThat": ("similar_items", {"item_id": "$response.body#/items/0/item_id"}, {})},
     "get_model": {
-        "ItsState": ("get_version_status", {"version": "$response.body#/bundle_id"}, {}),
-        "ActivateIt": ("activate_bundle", {}, {"bundle_id": "$response.body#/bundle_id"}),
+        "ItsState": ("get_version_status", {"name": MODEL, "version": "$response.body#/bundle_id"}, {}),
+        "ActivateIt": ("activate_bundle", {"name": MODEL}, {"bundle_id": "$response.body#/bundle_id"}),
     },
+    "get_live": {"ItsModel": ("get_model_status", {"name": MODEL}, {})},
+    "get_ready": {"ItsModel": ("get_model_ready_v2", {"name": MODEL}, {})},
+    "activate_bundle": {"BackAgain": ("roll_back_bundle", {"name": MODEL}, {})},
     "get_model_status": {
-        "OneVersion": ("get_version_status", {"version": "$response.body#/model_version_status/0/version"}, {}),
+        "OneVersion": (
+            "get_version_status",
+            {"name": MODEL, "version": "$response.body#/model_version_status/0/version"},
+            {},
+        ),
+        "OneLabel": (
+            "get_label_status",
+            {"name": MODEL, "label": "$response.body#/model_version_status/0/labels/0"},
+            {},
+        ),
     },
 }
 
@@ -68,8 +81,7 @@ def describe(app: FastAPI, root_path: str) -> dict[str, Any]:
     }
     for route in TABLE:
         if route.listed:
-            path = route.path.replace(":anyid}", "}")
-            _complete(document["paths"][path][route.method.lower()], route)
+            _complete(document["paths"][plain_path(route.path)][route.method.lower()], route)
     return document
 
 

@@ -1,5 +1,6 @@
 """Every route of the service, with the scope that it asks for. What does not stand here is not served."""
 
+import re
 from typing import NamedTuple
 
 from pydantic import BaseModel
@@ -32,7 +33,7 @@ _BODY = ("invalid_json", "body_timeout", "body_too_large", "unsupported_media_ty
 _ANSWER = (*_BODY, "overloaded", "not_ready", "invalid_request")
 _RECOMMEND = (*_ANSWER, "cursor_expired", "no_event_store", "state_behind")
 _STATE = ("no_event_store", "event_store_failed")
-_MODEL = "/v1/models/{name}"
+_MODEL = "/v1/models/{name:name}"
 
 TABLE = (
     Route("POST", "/v1/recommend", "recommend", "read", schemas.RecommendAnswer, schemas.RecommendRequest, _RECOMMEND),
@@ -123,7 +124,7 @@ TABLE = (
     Route("GET", "/v2/health/ready", "get_ready_v2", None, documents.ReadyV2, None, ("not_ready",)),
     Route(
         "GET",
-        "/v2/models/{name}/ready",
+        "/v2/models/{name:name}/ready",
         "get_model_ready_v2",
         None,
         documents.ModelReadyV2,
@@ -138,3 +139,8 @@ TABLE = (
 HOT = tuple(route for route in TABLE if route.operation in ("recommend", "recommend_batch"))
 EVERYWHERE = ("unauthorized", "missing_scope", "rate_limited")  # the problems of a route that asks for a key
 EVERY = ("internal_error",)  # and of any
+
+
+def plain_path(path: str) -> str:
+    """A route's path as people and OpenAPI write it, without what its parts may hold."""
+    return re.sub(r":\w+}", "}", path)

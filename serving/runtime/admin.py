@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 
 from recsys.errors import SettingError
-from recsys.keys import FILE, read_keys
+from recsys.keys import read_keys
 from recsys.serving.settings import ServingSettings
 
 SCOPES = {"/metrics": "read", "/debug": "admin"}
@@ -45,7 +45,7 @@ def serve_admin(
         def _refusal(self, scope: str) -> int | None:
             """The status of whoever may not see this."""
             try:
-                ring = None if settings.state_folder is None else read_keys(settings.state_folder / FILE)
+                ring = None if settings.keys_file is None else read_keys(settings.keys_file)
             except SettingError:
                 return 401
             if ring is None:

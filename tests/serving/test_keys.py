@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from recsys.errors import SettingError
 from recsys.keys import AUDIT, FILE, SCOPES, make_key, read_keys, revoke_key
 from recsys.serving.app import create_app
-from recsys.serving.routes.table import TABLE, Route
+from recsys.serving.routes.table import TABLE, Route, plain_path
 from recsys.serving.settings import ServingSettings
 from tests.helpers.command_line import answer, recsys
 from tests.helpers.service import Answer, Running, published, running
@@ -43,7 +43,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, d
 
 
 def asked(service: Running, route: Route, headers: dict[str, str] | None = None) -> Answer:
-    path = route.path.replace(":anyid", "")
+    path = plain_path(route.path)
     for name, value in NAMES.items():
         path = path.replace(name, value)
     return service.ask(route.method, path, {} if route.method == "POST" else None, headers)
