@@ -18,6 +18,7 @@ from recsys.events.store import Appended, EventStore, Exposure
 from recsys.events.writer import EventWriter, FullError
 from recsys.serving.body import any_json
 from recsys.serving.problems import Problem
+from recsys.serving.runtime.metrics import Metrics
 
 
 @dataclass
@@ -40,15 +41,16 @@ class Events:
     folder: of the store; None = there is none, nothing can be told, and histories are those of bundles.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None, metrics: Metrics) -> None:
+        self._folder, self._metrics = folder, metrics
         self._store: EventStore | None = None
         self._writer: EventWriter | None = None
 
     def start(self) -> None:
         """Raises DataError where the store cannot be opened."""
         if self._folder is not None:
-            self._store, self._writer = EventStore(self._folder), EventWriter(EventStore(self._folder))
+            self._store = EventStore(self._folder)
+            self._writer = EventWriter(EventStore(self._folder), lost=self._metrics.count_lost_lines)
 
     def close(self) -> None:
         """What waits to be written is written."""
@@ -74,9 +76,10 @@ class Events:
             return Tally()
         return Tally(self._writer.written_exposures, self._writer.lost_exposures, self._writer.error)
 
-    def expose(self, exposure: Exposure) -> bool:
-        """Has a list that was served written soon; False where it is lost, for too many wait."""
-        return self._writer is not None and self._writer.expose(exposure)
+    def expose(self, exposure: Exposure) -> None:
+        """Has a list that was served written soon."""
+        if self._writer is not None:
+            self._writer.expose(exposure)
 
     def tell(self, body: bytes, lines: bool) -> tuple[ReadEvents, "Future[Appended]"]:
         """The events in a body, an array or, where `lines`, one in each line, and what will have become of those that
@@ -91,9 +94,10 @@ class Events:
         except FullError as error:
             raise Problem("event_queue_full", str(error), headers=_AGAIN) from None
 
-    @staticmethod
-    def acknowledged(read: ReadEvents, found: Appended) -> bytes:
+    def acknowledged(self, read: ReadEvents, found: Appended) -> bytes:
         """The answer to who told."""
+        counts = {"accepted": found.accepted, "duplicate": found.duplicates, "rejected": len(read.rejected)}
+        self._metrics.count_events(counts | {"redated": read.redated})
         rejected = [{"index": one.index, "code": one.code, "message": one.message} for one in read.rejected]
         said = {"accepted": found.accepted, "duplicates": found.duplicates, "redated": read.redated}
         return orjson.dumps({**said, "rejected": rejected, "state_seq": found.seq})

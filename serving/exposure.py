@@ -38,8 +38,8 @@ class StoredExposures:
     """Lists go into the event store, soon after the answer: a slow disk holds up no answer. What a process that is
     killed had not written is lost, some milliseconds at most; what the disk refuses is counted."""
 
-    def __init__(self, events: Events, lost: Callable[[], None]) -> None:
-        self._events, self._lost, self._numbers = events, lost, count(1)
+    def __init__(self, events: Events) -> None:
+        self._events, self._numbers = events, count(1)
         self.open = events.there
 
     @property
@@ -48,8 +48,7 @@ class StoredExposures:
 
     def append(self, made: Callable[[int], bytes], shown: Shown) -> None:
         """Has a line written. made: as in `ExposureLog`."""
-        if not self._events.expose(Exposure(*shown, made(next(self._numbers)))):
-            self._lost()
+        self._events.expose(Exposure(*shown, made(next(self._numbers))))
 
     def close(self) -> None:
         """The store is closed by whoever opened it, after everything is written."""
@@ -135,7 +134,7 @@ Exposures = ExposureLog | StoredExposures
 
 def open_exposures(setting: Path, events: Events, lost: Callable[[], None]) -> Exposures:
     """Where a setting says that lists go. Raises SettingError where a file cannot be appended to."""
-    return StoredExposures(events, lost) if str(setting) == STORE else ExposureLog(setting, lost)
+    return StoredExposures(events) if str(setting) == STORE else ExposureLog(setting, lost)
 
 
 def _open(setting: Path) -> int | None:

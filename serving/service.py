@@ -59,14 +59,14 @@ class Service:
             path, settings.poll_s, self._started, self._attempted, shared, settings.idle_check_s
         )
         self._first = threading.Event()
-        self.events = Events(settings.state_folder)
+        self.events = Events(settings.state_folder, metrics)
         self._exposures: Exposures | None = None
         self._leaving = False
 
     def start(self) -> None:
         try:
             self.events.start()
-            self._exposures = open_exposures(self._settings.exposures, self.events, self._metrics.count_lost_line)
+            self._exposures = open_exposures(self._settings.exposures, self.events, self._metrics.count_lost_lines)
         except (SettingError, DataError) as error:
             self._started(error)
         else:

@@ -1,7 +1,7 @@
 """A thread that writes what many tell: one transaction for all that wait, so that the disk syncs once for all."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Thread
@@ -29,9 +29,9 @@ class _Waiting:
 class EventWriter:
     """Events are acknowledged once they are on the disk; exposures are written soon, and counted where they are not."""
 
-    def __init__(self, store: EventStore, most: int = 20_000) -> None:
-        """most: events, and exposures, that may wait."""
-        self.store, self.most = store, most
+    def __init__(self, store: EventStore, most: int = 20_000, lost: Callable[[int], None] = lambda count: None) -> None:
+        """most: events, and exposures, that may wait. lost: told how many exposures are lost, whenever some are."""
+        self.store, self.most, self._lost = store, most, lost
         self.written_exposures = self.lost_exposures = 0
         self.error: str | None = None  # what the disk said last, until it takes something again
         self._waiting, self._closing, self._news = _Waiting(), False, Condition()
@@ -52,15 +52,18 @@ class EventWriter:
             self._news.notify()
         return done
 
-    def expose(self, exposure: Exposure) -> bool:
-        """Has a list that was served written soon; False, and counted as lost, where too many wait."""
+    def expose(self, exposure: Exposure) -> None:
+        """Has a list that was served written soon; where too many wait, it is lost."""
         with self._news:
-            if len(self._waiting.exposures) >= self.most:
-                self.lost_exposures += 1
-                return False
-            self._waiting.exposures.append(exposure)
-            self._news.notify()
-        return True
+            if len(self._waiting.exposures) < self.most:
+                self._waiting.exposures.append(exposure)
+                self._news.notify()
+                return
+        self._lose(1)
+
+    def _lose(self, exposures: int) -> None:
+        self.lost_exposures += exposures
+        self._lost(exposures)
 
     def _write_until_closed(self) -> None:
         while True:
@@ -91,7 +94,7 @@ class EventWriter:
                 self.error = None
         except apsw.Error as error:
             self.error = str(error)
-            self.lost_exposures += len(now.exposures)
+            self._lose(len(now.exposures))
 
     def close(self) -> None:
         """Writes all that waits, and takes nothing more."""

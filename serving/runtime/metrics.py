@@ -1,5 +1,6 @@
 """What is counted, by OpenMetrics' names: in this process or, with several workers, in files that outlive them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,14 @@ class Metrics:
             multiprocess_mode="livesum",
         )
         self._lost = Counter("recsys_exposures_lost", "Lines that the exposure log lost", registry=self.registry)
+        self._events = Counter(
+            "recsys_events", "Events told, by what became of them", ("result",), registry=self.registry
+        )
         self._swaps = Counter("recsys_swaps", "Deployments tried", ("outcome",), registry=self.registry)
         self._children = dict[tuple[str, ...], Any]()
         self._placements = {""}
+        for result in ("accepted", "duplicate", "rejected", "redated"):
+            self._child(self._events, result)
         for reason in ("overloaded", "rate_limited"):
             self._shed.labels(reason)
 
@@ -79,8 +85,13 @@ class Metrics:
     def set_queue(self, requests: int) -> None:
         self._queue.set(requests)
 
-    def count_lost_line(self) -> None:
-        self._lost.inc()
+    def count_lost_lines(self, lines: int = 1) -> None:
+        self._lost.inc(lines)
+
+    def count_events(self, counts: Mapping[str, int]) -> None:
+        """By what became of them; `redated` are among the accepted."""
+        for result, count in counts.items():
+            self._child(self._events, result).inc(count)
 
     def count_swap(self, outcome: str) -> None:
         self._child(self._swaps, outcome).inc()

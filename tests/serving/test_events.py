@@ -1,11 +1,13 @@
 """What people do after an answer: acknowledged, in their history of every worker, and gone where they ask for it."""
 
 import json
+import re
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from click.testing import CliRunner
@@ -37,7 +39,9 @@ def bundle(root: Path) -> Bundle:
 @pytest.fixture(scope="module")
 def service(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("life")
-    with running(root, folder / "lists.jsonl", "--state", str(folder / "state"), "--workers", "2") as started:
+    with running(
+        root, folder / "lists.jsonl", "--state", str(folder / "state"), "--workers", "2", "--admin-port", "0"
+    ) as started:
         yield started
 
 
@@ -51,6 +55,14 @@ def tell(service: Running, *events: Any) -> dict[str, Any]:
     assert told.status == 200, told.body
     answer: dict[str, Any] = told.json
     return answer
+
+
+def counts(service: Running) -> dict[str, float]:
+    """Events by what became of them, over all workers."""
+    assert service.admin is not None
+    with urlopen(f"{service.admin}/metrics") as answer:
+        lines = re.findall(r'recsys_events_total\{result="(\w+)"\} (\S+)', answer.read().decode())
+    return {name: float(value) for name, value in lines}
 
 
 def unseen(bundle: Bundle, user: str, count: int) -> list[str]:
@@ -148,8 +160,12 @@ def test_lines_are_taken_one_by_one_and_what_is_wrong_is_named(service: Running)
     ):
         refused = service.ask("POST", "/v1/events", body)
         assert (refused.status, refused.json["code"]) == (status, code)
-    future = tell(service, outcome("g1", "i20", timestamp=4_000_000_000))
+    before = counts(service)
+    future = tell(service, outcome("g1", "i20", timestamp=4_000_000_000), outcome("g1", "i20"), 5, 6, 7)
     assert (future["accepted"], future["redated"]) == (1, 1)
+    after = counts(service)
+    gained = {name: after[name] - before[name] for name in after}
+    assert gained == {"accepted": 1, "duplicate": 1, "rejected": 3, "redated": 1}
 
 
 def test_a_person_of_thousands_of_events_is_answered(service: Running, bundle: Bundle) -> None:
