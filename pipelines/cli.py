@@ -20,7 +20,7 @@ from recsys.pipelines.commands.runs import promote, runs, track
 from recsys.pipelines.commands.serving import deploy, export, recommend, replay, serve, trace
 from recsys.pipelines.commands.stage import EXIT_INTERRUPTED, EXIT_OURS, leave_unread, say_fault
 from recsys.pipelines.commands.tuning import dims, index, tune
-from recsys.pipelines.events.commands import events
+from recsys.pipelines.events.commands import events, forget
 
 
 class OneSentence(click.Group):
@@ -100,6 +100,7 @@ for command in (
     similar,
     doctor,
     events,
+    forget,
     ab,
 ):
     main.add_command(command)

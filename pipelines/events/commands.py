@@ -112,3 +112,37 @@ def import_(
     plain = {"rows": found.rows, "accepted": found.accepted, "duplicates": found.duplicates, "joined": found.joined}
     result = plain | {"rejected": dict(found.rejected), "first": found.first}
     return Negative(result) if found.rejected else result
+
+
+@click.command()
+@click.argument("user_id")
+@_STATE
+@stage
+def forget(user_id: str, state: Path | None, as_json: bool) -> Any:
+    """Delete what the event store holds of USER_ID under any of their ids, and say where else below mlruns/ they lie.
+
+    To the service they are a stranger from then on. Exit status 1 where a bundle, a table or a file still holds an id:
+    train and export anew, prune bundles, export events anew, or delete the file.
+    """
+    from recsys.config import home
+    from recsys.events.address import open_store
+    from recsys.pipelines.console import Steps
+    from recsys.pipelines.events.forget import places_of
+    from recsys.text import text_table
+
+    store = open_store(state)
+    ids = store.ids_of(user_id)
+    gone = store.forget(user_id, time.time_ns() // 1_000_000)
+    with Steps(quiet=as_json).step("look for the id") as progress:
+        found = list(places_of(ids, home() / "mlruns", progress))
+    if not as_json:
+        said = ", ".join(f"{count:,} {name}" for name, count in gone.items())
+        click.echo(f"Forgotten in the event store under {len(ids)} ids: {said}.")
+        if found:
+            rows = [[one.kind, str(one.path), one.unread or "holds an id"] for one in found]
+            click.echo(text_table(["what", "where", ""], rows))
+        else:
+            click.echo("Nothing else below mlruns/ holds them. Not looked into: archives, databases, other machines.")
+    plain = [{"kind": one.kind, "path": str(one.path), "unread": one.unread} for one in found]
+    result = {"ids": len(ids), "deleted": gone, "places": plain}
+    return Negative(result) if found else result
