@@ -30,6 +30,7 @@ def test_every_place_that_holds_an_id_is_named(tmp_path: Path, monkeypatch: pyte
     export(store, mlruns / "log")
     (mlruns / "notes.jsonl").write_text('{"user": "cookie-abcdefghijklmnopq"}\n')
     (mlruns / "empty").write_text("")
+    (mlruns / "longer.txt").write_text("xu3 u3x u33 cookie-abcdefghijklmnopqr")
     (mlruns / "broken.parquet").write_text("no table")
     bundle = publish(mlruns / "bundles", content())
     code, found = forget(cookie)
