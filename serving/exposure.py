@@ -36,7 +36,7 @@ class Shown(NamedTuple):
 
 class StoredExposures:
     """Lists go into the event store, soon after the answer: a slow disk holds up no answer. What a process that is
-    killed had not written is lost, some milliseconds at most; what the disk refuses is counted."""
+    killed had not written is lost, a tenth of a second at most; what the disk refuses is counted."""
 
     def __init__(self, events: Events) -> None:
         self._events, self._numbers = events, count(1)

@@ -12,6 +12,8 @@ from recsys.errors import RecsysError
 from recsys.events.event import StoredEvent
 from recsys.events.store import Appended, EventStore, Exposure
 
+_GATHER_S = 0.1  # in which exposures come together
+
 
 class FullError(RecsysError):
     """More events wait to be written than may. They were not taken; ask again."""
@@ -27,7 +29,8 @@ class _Waiting:
 
 
 class EventWriter:
-    """Events are acknowledged once they are on the disk; exposures are written soon, and counted where they are not."""
+    """Events are acknowledged once they are on the disk; exposures are written within a tenth of a second, and counted
+    where they are not."""
 
     def __init__(self, store: EventStore, most: int = 20_000, lost: Callable[[int], None] = lambda count: None) -> None:
         """most: events, and exposures, that may wait. lost: told how many exposures are lost, whenever some are."""
@@ -57,7 +60,8 @@ class EventWriter:
         with self._news:
             if len(self._waiting.exposures) < self.most:
                 self._waiting.exposures.append(exposure)
-                self._news.notify()
+                if len(self._waiting.exposures) == 1:
+                    self._news.notify()
                 return
         self._lose(1)
 
@@ -70,6 +74,8 @@ class EventWriter:
             with self._news:
                 while not (self._waiting.told or self._waiting.exposures or self._closing):
                     self._news.wait()
+                if not self._waiting.told:  # nobody waits for exposures, and one transaction for many costs far less
+                    self._news.wait_for(lambda: self._waiting.told or self._closing, _GATHER_S)
                 if self._closing and not (self._waiting.told or self._waiting.exposures):
                     return
                 now, self._waiting = self._waiting, _Waiting()
