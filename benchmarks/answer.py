@@ -55,22 +55,28 @@ class Plain(BaseModel):
     items: list[Item]
 
 
-def made(n_items: int, n_users: int, folder: Path, *, clustered: bool = False) -> Bundle:
-    """A bundle of random vectors, with titles and histories; clustered: as those of `clusters`."""
+def made(
+    n_items: int, n_users: int, folder: Path, *, clustered: bool = False, events: int = EVENTS, domains: int = 0
+) -> Bundle:
+    """A bundle of random vectors, with titles and histories; clustered: as those of `clusters`. domains: into how many
+    the items are dealt out in turn, `d0`, `d1` ..., 0 = none."""
     random = np.random.default_rng(0)
     items = random.standard_normal((n_items, DIM), np.float32)
     table = random.standard_normal((n_users, DIM), np.float32)
-    had = random.integers(n_items, size=n_users * EVENTS).astype(np.int32)
+    had = random.integers(n_items, size=n_users * events).astype(np.int32)
     if clustered:
         items, table, had = clusters(n_items, n_users)
-    histories = Histories(Ragged(offsets_of(np.full(n_users, EVENTS)), had), time=np.arange(len(had)))
+    histories = Histories(Ragged(offsets_of(np.full(n_users, events)), had), time=np.arange(len(had)))
     weights: dict[str, Any] = {"regularization": 0.01, "unobserved_weight": 0.1, "exponent": 1.0}
+    columns: dict[str, Any] = {"title": [f"A title of item {item}" for item in range(n_items)]}
+    if domains:
+        columns["domain"] = [f"d{item % domains}" for item in range(n_items)]
     content = Content(
         name="als",
         embeddings=Embeddings(items, Solve(items, items.T @ items, table, **weights)),
         user_ids=IdMap.of([f"u{user}" for user in range(n_users)]),
         item_ids=IdMap.of([f"i{item}" for item in range(n_items)]),
-        catalogue=Catalogue.of(pa.table({"title": [f"A title of item {item}" for item in range(n_items)]})),
+        catalogue=Catalogue.of(pa.table(columns)),
         histories=histories,
         fallback=np.arange(n_items, dtype=np.int32),
         fallback_days=None,

@@ -4,7 +4,8 @@
 
 CPU-milliseconds a request, medians of three in turn, one client on a connection that is kept: k = 100, 50 seen items,
 dim 64; ours with 10 reasons and the exposure log, the plain app as one writes it (`plain_service.py`, with a set of
-seen items and nothing else). Then by arrivals at a rate: .8 and 4 times what one worker can do, and .8 again.
+seen items and nothing else). Then 8 clients, one service after the other. Then by arrivals at a rate: .8 and 4 times
+what one worker can do, and .8 again.
 """
 
 import os
@@ -82,6 +83,32 @@ def cost_row(items: int, folder: Path, asked: int) -> dict[str, Any]:
     }
 
 
+def tail_rows(items: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
+    """Eight clients that ask again as soon as they are answered, in turn at ours, ours with two workers, and the plain
+    app: medians of three."""
+    root = made(items, USERS, folder).path
+    plain = [sys.executable, "-P", str(Path(__file__).with_name("plain_service.py")), str(items), str(USERS)]
+    log = str(folder / "log")
+    with (
+        serving(root, "--exposures", log) as ours,
+        serving(root, "--exposures", log, "--workers", "2") as two,
+        started(plain) as other,
+    ):
+        found: dict[str, list[tuple[float, ...]]] = {"ours": [], "ours, two workers": [], "plain app": []}
+        for _ in range(ROUNDS):
+            for rounds, process in zip(found.values(), (ours, two, other), strict=True):
+                spent, clients = process.cpu_ms(), Clients(lambda process=process: process.address, 8, USERS)  # type: ignore[misc]
+                time.sleep(seconds)
+                seen = clients.end()
+                p50, p99 = seen.quantile_ms(0.5), seen.quantile_ms(0.99)
+                asked = max(seen.answered, 1)
+                rounds.append((seen.answered / seconds, (process.cpu_ms() - spent) / asked, p50, p99, p99 / p50))
+    names = ("answers_a_second", "cpu_ms", "p50_ms", "p99_ms", "p99_of_p50")
+    medians = {name: np.median(np.array(rounds), axis=0).tolist() for name, rounds in found.items()}
+    load = os.getloadavg()[0]
+    return [{"service": name, **dict(zip(names, row, strict=True)), "load": load} for name, row in medians.items()]
+
+
 def load_rows(items: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
     """One worker under arrivals at rates around what it can do."""
     root = made(items, USERS, folder).path
@@ -113,9 +140,10 @@ def load_rows(items: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
 @click.option("--quick", is_flag=True, help="Fewer requests; writes no results.")
 @click.option("--json", "as_json", is_flag=True)
 def main(sizes: Sequence[int], quick: bool, as_json: bool) -> None:
-    """Writes benchmarks/results/service.md and service_overload.md."""
+    """Writes benchmarks/results/service.md, service_clients.md and service_overload.md."""
     with TemporaryDirectory() as folder:
         rows = [cost_row(size, Path(folder, str(size)), 300 if quick else ASKED) for size in sizes]
+        tails = tail_rows(sizes[0], Path(folder, "tails"), 1 if quick else 5)
         loaded = load_rows(sizes[0], Path(folder, "load"), 2 if quick else 10)
     columns = {
         "items": "items",
@@ -132,6 +160,8 @@ def main(sizes: Sequence[int], quick: bool, as_json: bool) -> None:
         "CPU-milliseconds a request, medians of three in turn; k = 100, 50 seen items, dim 64, 10 reasons, exposures."
     )
     report("service", rows, title="What a request costs", columns=columns, note=note, quick=quick, as_json=as_json)
+    note = "Eight clients that ask again as soon as they are answered; medians of three in turn."
+    report("service_clients", tails, title="Eight clients", note=note, quick=quick, as_json=as_json)
     note = "One worker; arrivals at a rate, whether others are answered or not. Peak: 4 clients that ask in turn."
     report("service_overload", loaded, title="More than it can do", note=note, quick=quick, as_json=as_json)
 

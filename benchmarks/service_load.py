@@ -46,6 +46,10 @@ class Process:
         """What the processes hold for themselves; pages of the bundle, which they share, left out."""
         return sum(_status(pid, "RssAnon") for pid in (self.pid, *self.children()))
 
+    def resident_kib(self) -> int:
+        """All that the processes have in memory, with the pages of libraries and of the bundle."""
+        return sum(_status(pid, "VmRSS") for pid in (self.pid, *self.children()))
+
     def files_and_threads(self) -> tuple[int, int]:
         pids = (self.pid, *self.children())
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids), sum(_status(pid, "Threads") for pid in pids)

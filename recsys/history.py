@@ -129,6 +129,9 @@ def _filled(one: Histories, name: str) -> Array:
 
 def _new(items: Array, times: Array, types: Array, stored: int) -> Array:
     """Ascending places: the first `stored` events, and of the others each item at a time once for each type."""
+    fresh = items[stored:].tolist()
+    if len(set(fresh)) == len(fresh) and not set(fresh) & set(items[:stored].tolist()):
+        return np.arange(len(items))
     triples = np.stack([items.astype(np.int64), times, types], axis=1)
     _, pair = np.unique(triples[:, :2], axis=0, return_inverse=True)
     typed = np.bincount(pair.ravel(), types >= 0) > 0

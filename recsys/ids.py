@@ -27,7 +27,7 @@ _MAGIC = b"recsys-ids-1\n\0\0\0"
 _MASK = (1 << 64) - 1
 _PRIME = 0x9E3779B97F4A7C15
 _WORD = 8
-_FEW, _MANY = 16, 1 << 12  # ids that are found faster one by one, and that are read at a time
+_FEW, _MANY = 128, 1 << 12  # ids that are found faster one by one, and that are read at a time
 
 
 class IdMap:

@@ -1,6 +1,6 @@
 """What is counted, by OpenMetrics' names: in this process or, with several workers, in files that outlive them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,18 +114,18 @@ def keep_in_files(slot: int) -> None:
 
 
 class Workers:
-    """Sums over the files of all workers, dead ones included, and what the parent itself knows."""
+    """Sums over the files of all workers, dead ones included, and what the parent itself knows.
 
-    def __init__(self, folder: Path) -> None:
+    alive: says, whenever somebody looks, how many serve.
+    """
+
+    def __init__(self, folder: Path, alive: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
         MultiProcessCollector(self.registry, path=str(folder))  # type: ignore[no-untyped-call]
-        self._alive = Gauge("recsys_workers", "Workers that serve", registry=self.registry)
+        Gauge("recsys_workers", "Workers that serve", registry=self.registry).set_function(alive)
         self._restarts = Counter(
             "recsys_worker_restarts", "Workers that died and were replaced", registry=self.registry
         )
-
-    def set_alive(self, count: int) -> None:
-        self._alive.set(count)
 
     def count_restart(self) -> None:
         self._restarts.inc()

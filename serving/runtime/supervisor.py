@@ -81,7 +81,7 @@ class Supervisor:
         self._path, self._settings, self._listener, self._say, self._folder = path, settings, listener, say, folder
         self._workers: list[_Worker] = []
         self._outgoing: list[_Worker] = []  # to be replaced, one by one
-        self._metrics = Workers(folder)
+        self._metrics = Workers(folder, lambda: sum(worker.ready for worker in self._workers))
         self._metrics.registry.register(WhatIsServed(Reports(folder, settings.workers)))
         self._history = History(settings.state_folder, folder, settings.history_s)
         self._stopping = self._announced = False
@@ -101,7 +101,6 @@ class Supervisor:
                 if not self._stopping:
                     self._fill()
                     self._replace()
-                self._metrics.set_alive(sum(worker.ready for worker in self._workers))
         finally:
             for worker in self._workers:
                 worker.process.kill()

@@ -67,13 +67,14 @@ def test_a_killed_worker_is_replaced_and_the_counts_go_on(pair: Running) -> None
     name += 'http_response_status_code="200",http_route="/v1/recommend"}'
     restarts, asked, counted = metrics(pair).get("recsys_worker_restarts_total", 0), 0, answers_counted(pair)
     requests = metrics(pair).get(name, 0)
-    for _ in range(3):
+    for turn in range(3):
         for _ in range(10):
             pair.recommend(user_id="u1")
         asked += 10
         victim = min(children(pair))
         os.kill(victim, signal.SIGKILL)
-        wait_for(lambda victim=victim: victim not in children(pair))  # type: ignore[misc]
+        died = restarts + turn + 1
+        wait_for(lambda died=died: metrics(pair)["recsys_worker_restarts_total"] == died)  # type: ignore[misc]
         wait_for(lambda: metrics(pair)["recsys_workers"] == 2)
     assert answers_counted(pair) == counted + asked
     assert metrics(pair)["recsys_worker_restarts_total"] == restarts + 3
