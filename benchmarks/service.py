@@ -2,7 +2,7 @@
 
     python -m benchmarks.service [--items 10000 --items 100000] [--quick] [--json]
 
-CPU-milliseconds a request, medians of three in turn, one client on a connection that is kept: k = 100, 50 seen items,
+CPU-milliseconds a request, medians of five in turn, one client on a connection that is kept: k = 100, 50 seen items,
 dim 64; ours with 10 reasons and the exposure log, the plain app as one writes it (`plain_service.py`, with a set of
 seen items and nothing else). Then 8 clients, one service after the other. Then by arrivals at a rate: .8 and 4 times
 what one worker can do, and .8 again.
@@ -24,7 +24,7 @@ from benchmarks.answer import DIM, K, made
 from benchmarks.results import report
 from benchmarks.service_load import Clients, Connection, Process, arrive, request, serving, started
 
-USERS, ASKED, ROUNDS = 2_000, 1_500, 3
+USERS, ASKED, ROUNDS = 2_000, 500, 5
 
 
 def cpu_ms(process: Process, asked: int) -> float:
@@ -85,7 +85,7 @@ def cost_row(items: int, folder: Path, asked: int) -> dict[str, Any]:
 
 def tail_rows(items: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
     """Eight clients that ask again as soon as they are answered, in turn at ours, ours with two workers, and the plain
-    app: medians of three."""
+    app: medians of five."""
     root = made(items, USERS, folder).path
     plain = [sys.executable, "-P", str(Path(__file__).with_name("plain_service.py")), str(items), str(USERS)]
     log = str(folder / "log")
@@ -156,11 +156,9 @@ def main(sizes: Sequence[int], quick: bool, as_json: bool) -> None:
         "times_plain": "plain / ours",
         "load": "load",
     }
-    note = (
-        "CPU-milliseconds a request, medians of three in turn; k = 100, 50 seen items, dim 64, 10 reasons, exposures."
-    )
+    note = "CPU-milliseconds a request, medians of five in turn; k = 100, 50 seen items, dim 64, 10 reasons, exposures."
     report("service", rows, title="What a request costs", columns=columns, note=note, quick=quick, as_json=as_json)
-    note = "Eight clients that ask again as soon as they are answered; medians of three in turn."
+    note = "Eight clients that ask again as soon as they are answered; medians of five in turn."
     report("service_clients", tails, title="Eight clients", note=note, quick=quick, as_json=as_json)
     note = "One worker; arrivals at a rate, whether others are answered or not. Peak: 4 clients that ask in turn."
     report("service_overload", loaded, title="More than it can do", note=note, quick=quick, as_json=as_json)

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def main() -> None:
     listener = socket.socket(fileno=task["listener"])
 
     def say(said: Mapping[str, Any]) -> None:
-        os.write(task["report"], json.dumps(said).encode() + b"\n")
+        with suppress(BrokenPipeError):  # whoever lost its parent learns it from its standard input
+            os.write(task["report"], json.dumps(said).encode() + b"\n")
 
     try:
         serve(Path(task["path"]), settings, listener, say, until_stdin_closes=True, shared=Path(task["folder"]))

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.helpers.service import Running, published, running
+from tests.helpers.service import REPOSITORY, Running, command, published, running
 from tests.serving.test_life import PATIENCE_S, Traffic, failure, served, wait_for
 
 pytestmark = pytest.mark.slow
@@ -112,6 +113,17 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
         workers = children(service)
         os.kill(service.pid, signal.SIGKILL)
         wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+
+def test_workers_end_with_a_parent_that_was_killed_while_they_began(tmp_path: Path) -> None:
+    published(tmp_path / "bundles")
+    begun = command(tmp_path / "bundles", "--port", "0", "--workers", "2", "--exposures", "off")
+    with subprocess.Popen(begun, cwd=REPOSITORY, stderr=subprocess.DEVNULL) as parent:
+        listed = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+        wait_for(lambda: len(listed.read_text().split()) == 2)
+        workers = listed.read_text().split()
+        parent.kill()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
 def test_what_stands_in_the_way_of_workers_is_one_sentence(tmp_path: Path) -> None:
