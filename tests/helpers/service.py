@@ -114,7 +114,7 @@ class Running:
 
     def lines(self) -> list[Any]:
         """The exposure log, read strictly."""
-        return [json.loads(line) for line in self.exposures.read_bytes().decode().splitlines()]
+        return [json.loads(line) for line in self.exposures.read_bytes().splitlines()]
 
 
 def command(path: Path, *options: str) -> list[str]:
