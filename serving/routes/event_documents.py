@@ -1,12 +1,14 @@
 """What is told of people after an answer, and what is said of it (OpenAPI)."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from recsys.events.event import MAX_EVENTS, ToldEvent
 from recsys.serving.schemas import Id
 
 
-class EventsRequest(RootModel[list[ToldEvent]]):
+class EventsRequest(RootModel[list[ToldEvent | Any]]):
     """Events, 500 at most. One that breaks a rule is rejected, and the others are taken."""
 
     model_config = ConfigDict(
@@ -27,7 +29,7 @@ class EventsRequest(RootModel[list[ToldEvent]]):
         }
     )
 
-    root: list[ToldEvent] = Field(max_length=MAX_EVENTS)
+    root: list[ToldEvent | Any] = Field(max_length=MAX_EVENTS)
 
 
 class RejectedEvent(BaseModel):

@@ -20,10 +20,11 @@ _HEADERS = {
         "schema": {"type": "string"},
     },
 }
+_TIMEOUT = "X-Request-Timeout-Ms"
 _TOLD = (
     ("X-Request-Id", "a plain token that the answer and the log repeat"),
     ("traceparent", "of W3C's trace context; the answer and the log repeat it"),
-    ("X-Request-Timeout-Ms", "milliseconds that its caller waits"),
+    (_TIMEOUT, "milliseconds that its caller waits"),
 )
 MODEL = "recommender"  # by default
 # operation -> link -> (operation that it leads to, parameters, members of the body)
@@ -93,22 +94,8 @@ def _complete(operation: dict[str, Any], route: Route) -> None:
     if route.asked is not None:
         schema = {"schema": {"$ref": _REFERENCE.format(model=route.asked.__name__)}}
         operation["requestBody"] = {"required": True, "content": {"application/json": schema}}
-        told = [*_TOLD, *([("If-Match", "the etag that the deployment must have")] if route.changes else [])]
-        operation.setdefault("parameters", []).extend(
-            {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
-            for name, text in told
-            if name != "X-Request-Timeout-Ms"
-        )
-        if not route.changes:
-            operation["parameters"].append(
-                {
-                    "name": "X-Request-Timeout-Ms",
-                    "in": "header",
-                    "required": False,
-                    "description": _TOLD[2][1],
-                    "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
-                }
-            )
+        if route.scope != "write":  # what is told is answered when it is on the disk, however long that takes
+            operation.setdefault("parameters", []).extend(_headers(route))
     assert route.answer is not None
     answer = {"application/json": {"schema": {"$ref": _REFERENCE.format(model=route.answer.__name__)}}}
     done: dict[str, Any] = {"description": "Done", "headers": _HEADERS, "content": answer}
@@ -127,6 +114,23 @@ def _complete(operation: dict[str, Any], route: Route) -> None:
             "content": {problems.MEDIA_TYPE: {"schema": _PROBLEM}},
         }
     operation["responses"] = responses
+
+
+def _headers(route: Route) -> list[dict[str, Any]]:
+    """The headers of a request that a route looks at."""
+    told = [*_TOLD, *([("If-Match", "the etag that the deployment must have")] if route.changes else [])]
+    milliseconds = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
+    return [
+        {
+            "name": name,
+            "in": "header",
+            "required": False,
+            "description": text,
+            "schema": milliseconds if name == _TIMEOUT else {"type": "string"},
+        }
+        for name, text in told
+        if name != _TIMEOUT or not route.changes
+    ]
 
 
 def _also(route: Route) -> tuple[str, ...]:
