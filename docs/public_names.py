@@ -32,6 +32,7 @@ ROOMS = {
     "data.check.": "check findings",
     "data.split.": "holdout split audit",
     "data.planted.": "world",
+    "experiments.": "definition folder assignment draft exploration",
     "encoders.": "encoder users features solve bag concat user_tower item_tower",
     "retrieval.": "embeddings ranker vector_ranker recommender seen",
     "bundle.": "bundle content write root manifest catalogue prune",
@@ -40,6 +41,7 @@ ROOMS = {
     "models.": "base registry search export warm_start",
     "evaluation.": "evaluate significance order planted foreign outside_lists tables frames",
     "evaluation.metrics.": "hits lists names item_facts",
+    "analysis.": "plan verdict compare study planning interleaving off_policy planted",
     "testing.": "epochs learners encoders toys",
     "serving.": "client",
 }
