@@ -67,12 +67,18 @@ def ab_test(rng: np.random.Generator, test: Test) -> float:
     return float(stats.ttest_ind(clicks[treated], clicks[~treated], equal_var=False).pvalue)
 
 
+def _tests(heavy: bool, gain: float, quick: bool) -> int:
+    if quick:
+        return 100
+    return 1_000 if gain else 2_000 if heavy else 10_000
+
+
 def main() -> None:
     quick = "--quick" in sys.argv
     rows: list[dict[str, Any]] = []
     for heavy in (False, True):
         for gain in (0.0, GAIN):
-            tests = (200 if quick else 10_000) if gain == 0 else (100 if quick else 1_000)
+            tests = _tests(heavy, gain, quick)
             rng = np.random.default_rng([int(heavy), int(gain * 100)])
             means, shown, shown_ab = [], [], []
             for _ in range(tests):

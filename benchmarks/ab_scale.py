@@ -100,10 +100,12 @@ def measure(folder: Path) -> dict[str, Any]:
     if said.returncode not in (0, 1):
         raise RuntimeError(said.stderr)
     found = json.loads(said.stdout.splitlines()[-1])
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    most, busy = used.ru_maxrss / 2**20, used.ru_utime + used.ru_stime
     sick = [one["name"] for one in found["health"] if one["state"] == "sick"]
     return {
         "seconds": round(seconds, 1),
+        "of the processor": round(busy, 1),
         "memory GiB": round(most, 2),
         "people analysed": sum(found["people"].values()),
         "sick": "; ".join(sick),

@@ -30,7 +30,7 @@ and `--help`; `recsys serve` takes `--help` alone, and prints a JSON line once i
 | exit status | means |
 |---:|---|
 | 0 | done |
-| {EXIT_NEGATIVE} | done, and negative: `data check`, `data audit`, `doctor`, `trace` found a fault, `ab analyse` no `ship` |
+| {EXIT_NEGATIVE} | done, and negative: `data check`, `data audit`, `doctor`, `trace` found a fault; no `ship` (`ab`) |
 | {EXIT_FAULT} | not done: a wrong option, setting, file or environment; a sentence on standard error says what to do |
 | {EXIT_OURS} | a fault of recsys itself: the traceback is printed, to be reported |
 | {EXIT_INTERRUPTED} | interrupted |
