@@ -82,7 +82,7 @@ def preference(score: F64, alpha: float = 0.05) -> tuple[Interval, Interval, flo
 def read_preference(
     exposures: Any, outcomes: Any, *, event: str | None = None, progress: Progress = silent
 ) -> Preference:
-    """From exposures with request_id, unit_id, items and team (lists of one length), or a row for each item (item_id and
+    """From exposures with request_id, unit_id, items and team (lists of one length), or a row for each item (item_id,
     team); and outcomes with request_id and item_id, of one type or of all. A click counts once for each item of a list.
     Raises DataError where a column is missing or the teams are not two."""
     units = UnitIndex()

@@ -151,7 +151,7 @@ def _need(metric: Metric, study: Study, new: F64, alpha: float, inflation: float
     by_week = {}
     for week in (1, 2, 3, 4, 6, 8):
         come = _come(7 * week - plan.window_days, new)
-        if come * pair > 10:
+        if come * pair * min(treated, 1 - treated) >= plan.least_people:
             size = detectable(variance, come * pair / inflation, power=POWER, share=treated, alpha=alpha)
             by_week[week] = size / abs(mean) if mean else float("inf")
     return Need(metric, mean, float(np.sqrt(plain)), variance / plain, people, days, beyond, by_week)

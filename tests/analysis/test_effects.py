@@ -189,6 +189,24 @@ def test_cuped_leaves_one_minus_rho_squared_of_the_variance(rho: float) -> None:
         assert (adjusted.error / plain.error) ** 2 == pytest.approx(1 - rho**2, abs=0.02)
 
 
+def test_a_theta_for_each_arm_is_the_regression_with_interactions() -> None:
+    """Lin's: the coefficient of the arm, where covariates are centred and interact with it."""
+    for seed in range(20):
+        control, treated = table(seed)
+        y, x = (np.r_[getattr(control, name), getattr(treated, name)] for name in ("y", "past_y"))
+        arm = np.r_[np.zeros(len(control.y)), np.ones(len(treated.y))]
+        centred = x - x.mean()
+        design = np.stack([np.ones(len(y)), arm, centred, arm * centred], 1)
+        moments = [moments_of(np.stack(one, axis=1)) for one in (control, treated)]
+        found = contrast(pair_of(*moments, Quantity(Y), [Quantity(PAST_Y)], by_arm=True))
+        coefficients, *_ = np.linalg.lstsq(design, y)
+        assert float(found.estimate) == pytest.approx(coefficients[1], rel=1e-9)
+        rest = y - design @ coefficients
+        bread = np.linalg.inv(design.T @ design)
+        robust = bread @ (design * rest[:, None] ** 2).T @ design @ bread
+        assert float(found.error) == pytest.approx(np.sqrt(robust[1, 1]), rel=0.15)  # few people
+
+
 def test_no_relative_figure_where_the_control_mean_may_be_zero() -> None:
     near = Pair(*(np.float64(v) for v in (0.1, 0.3, 0.01, 0.01, 0.0, 0.01, 0.01, 100, 100)), np.zeros(0))
     assert np.isnan(relative(near, 1.96)).all()

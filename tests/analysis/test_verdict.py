@@ -295,6 +295,7 @@ def test_the_export_of_the_event_store_is_read_as_it_is() -> None:
     shown = shown.append_column("unit_id", pa.array([None] * len(shown), pa.string()))
     shown = shown.set_column(2, "arm", shown["arm"].cast(pa.string()))
     shown = shown.append_column("experiment", pa.array(["towers"] * len(shown)))
+    shown = shown.append_column("item_id", pa.array(["i"] * len(shown)))
     items = [shown.append_column("position", pa.array([place] * len(shown))) for place in (1, 2, 3)]
     outside = items[0].slice(0, 50)
     for name in ("arm", "experiment"):

@@ -23,9 +23,10 @@ MOST_OTHERS = 30  # experiments beside ours that are held against it
 class Exposures:
     """What exposures say of each person (n,): first and last second, arms seen as bits, how many lists.
 
-    first: of the exposures that count, which are those whose lists differ where the table says so; NEVER without one.
-    by_day: day -> exposures of each arm. others: experiment -> code of a person's arm there, -1 = not in it. when:
-    person and second of each exposure that counts, where a metric is per exposure: 12 bytes each.
+    by_item: the table has a row for each item of a list. first: of the exposures that count, which are those whose lists
+    differ where the table says so; NEVER without one. by_day: day -> exposures of each arm. others: experiment -> code
+    of a person's arm there, -1 = not in it. when: person and second of each exposure that counts, where a metric is per
+    exposure: 12 bytes each.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -41,7 +42,7 @@ class Exposures:
         self.unknown_arms: dict[str, int] = {}
         self.rows = self.others_rows = 0
         self.others: dict[str, dict[str, Any]] = {}
-        self.triggered = False
+        self.triggered = self.by_item = False
         self.requests: Requests | None = None
         self.faults: list[str] = []
         self.when: list[tuple[I32, I64]] = []
@@ -107,6 +108,7 @@ def read_exposures(
     table = Table(source, "exposures", roles, ("unit", "time", "arm"), named)
     found = Exposures(plan)
     found.triggered = "differs" in table
+    found.by_item = {"position", "item_id"} <= set(table.present)
     found.requests = requests if "request" in table else None
     keep_times = any(one.per == EXPOSURES for one in plan.metrics)
     found.segments = {name: np.empty(0, np.int32) for name in plan.segments if f"segment {name}" in table}
@@ -139,7 +141,7 @@ def _fold(found: Exposures, part: Part, keep_times: bool, experiments: dict[str,
     _fold_others(found, part, codes, kept & ~ours)
     kept &= ours
     kept &= _is(part, "phase", plan.phase, phases, kept)
-    if "position" in part.columns:  # a row for each item: the top one stands for the list
+    if found.by_item:  # the top item stands for the list
         kept &= part.numbers("position") == 1
     arms = part.labels("arm") if "experiment" in part.columns else part.ids("arm", "arm")
     names = [plan.arms.index(name) if name in plan.arms else -1 for name in arms.names.to_pylist()]

@@ -123,7 +123,7 @@ class Table:
         names = {role: [own[role]] if own.get(role) else list(may) for role, may in roles.items()}
         self._wanted = Wanted([str(name) for several in names.values() for name in several])
         present = self._table.column_names if self._table is not None else first_columns(self._files, self._wanted)
-        present = self._wanted.with_made(present)
+        present = self.present = self._wanted.with_made(present)
         self.names: dict[str, str] = {}
         for role, several in names.items():
             there = [str(name) for name in several if name in present]
