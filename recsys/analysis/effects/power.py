@@ -18,9 +18,10 @@ def power_of(effect: float, variance: float, people: float, *, share: float = 0.
     df = (one + other) ** 2 / (one**2 / (treated - 1) + other**2 / (control - 1))
     moved = abs(effect) / np.sqrt(one + other)
     bound = stats.t.isf(alpha / 2, df)
-    if df > 1e5 or moved > 10:  # where Student's is the normal, or the power 1
-        return float(stats.norm.sf(bound - moved) + stats.norm.cdf(-bound - moved))
-    return float(stats.nct.sf(bound, df, moved) + stats.nct.cdf(-bound, df, moved))
+    exact = stats.nct.sf(bound, df, moved) + stats.nct.cdf(-bound, df, moved) if df < 1e5 and moved < 10 else np.nan
+    if np.isfinite(exact):
+        return float(exact)
+    return float(stats.norm.sf(bound - moved) + stats.norm.cdf(-bound - moved))  # few degrees of freedom lose nct
 
 
 def people_for(effect: float, variance: float, *, power: float = 0.8, share: float = 0.5, alpha: float = 0.05) -> float:

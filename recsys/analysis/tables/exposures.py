@@ -23,10 +23,10 @@ MOST_OTHERS = 30  # experiments beside ours that are held against it
 class Exposures:
     """What exposures say of each person (n,): first and last second, arms seen as bits, how many lists.
 
-    by_item: the table has a row for each item of a list. first: of the exposures that count, which are those whose lists
-    differ where the table says so; NEVER without one. by_day: day -> exposures of each arm. others: experiment -> code
-    of a person's arm there, -1 = not in it. when: person and second of each exposure that counts, where a metric is per
-    exposure: 12 bytes each.
+    by_item: the table has a row for each item of a list. first: of the exposures that count, which are those whose
+    lists differ where the table says so; NEVER without one. by_day: day -> exposures of each arm. others: experiment ->
+    code of a person's arm there, -1 = not in it. when: person and second of each exposure that counts, where a metric
+    is per exposure: 12 bytes each.
     """
 
     def __init__(self, plan: Plan) -> None:
