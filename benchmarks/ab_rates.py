@@ -20,7 +20,7 @@ from recsys.analysis.effects.pair import Pair, Quantity, contrast, pair_of, rela
 from recsys.analysis.health.assigned import ratio_p
 from recsys.arrays import F64
 
-PEOPLE = 4_000  # in each arm
+PEOPLE = 2_500  # in each arm
 LOOKS, MANY = 14, 100
 AT_ONCE = 25  # tests whose people are in memory
 PLAYS, LISTS, PAST_PLAYS, PAST_LISTS, BEFORE, MONEY, PAST_MONEY = range(7)

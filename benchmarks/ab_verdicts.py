@@ -38,41 +38,35 @@ def sized(heavy: bool) -> int:
 
 
 def main() -> None:
-    logs = 10 if "--quick" in sys.argv else 100
+    quick, heavy = "--quick" in sys.argv, "--heavy" in sys.argv
+    logs = 10 if quick else 100
     rows: list[dict[str, Any]] = []
-    for world, heavy in (("even", False), ("heavy", True)):
-        people = sized(heavy)
-        sick: Counter[str] = Counter()
-        healthy = 0
-        for effect, right in ((EFFECT, SHIP), (0.0, DO_NOT_SHIP)):
-            found = [verdict_on(seed, effect, people, heavy) for seed in range(logs)]
-            named = [[one.name for one in each.checks if one.state == SICK] for each in found]
-            healthy += sum(not one for one in named)
-            sick.update(name for one in named for name in one)
-            words = Counter(each.word for each in found)
-            wrong = sum(each.word == SHIP for each in found) if effect == 0 else 0
-            covered = sum(each.effects[0].share.low <= effect <= each.effects[0].share.high for each in found)
-            rows.append(
-                {
-                    "world": world,
-                    "effect": f"{effect:+.0%}",
-                    "people": people,
-                    "logs": logs,
-                    "right": words[right],
-                    "ship": words[SHIP],
-                    "sick": sum(bool(one) for one in named),
-                    "share in its interval": covered,
-                    "shipped in error": wrong,
-                }
-            )
-            print(rows[-1], dict(words), file=sys.stderr, flush=True)
-        print(world, "healthy", healthy, dict(sick), file=sys.stderr, flush=True)
+    people = sized(heavy)
+    for effect, right in ((EFFECT, SHIP), (0.0, DO_NOT_SHIP)):
+        found = [verdict_on(seed, effect, people, heavy) for seed in range(logs)]
+        sick = Counter(one.name for each in found for one in each.checks if one.state == SICK)
+        words = Counter(each.word for each in found)
+        rows.append(
+            {
+                "world": "heavy" if heavy else "even",
+                "effect": f"{effect:+.0%}",
+                "people": people,
+                "logs": logs,
+                "right": words[right],
+                "ship": words[SHIP],
+                "sick": sum(any(one.state == SICK for one in each.checks) for each in found),
+                "share in its interval": sum(
+                    each.effects[0].share.low <= effect <= each.effects[0].share.high for each in found
+                ),
+            }
+        )
+        print(rows[-1], dict(words), dict(sick), file=sys.stderr, flush=True)
     report(
-        "ab_verdicts",
+        "ab_verdicts_heavy" if heavy else "ab_verdicts",
         rows,
         title="Verdicts on planted logs, read as tables: one primary metric, one guardrail, daily looks",
         note="Right is `ship` where there is an effect, and `do not ship` (no gain shown) where there is none.",
-        quick="--quick" in sys.argv,
+        quick=quick,
     )
 
 

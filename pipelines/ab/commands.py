@@ -142,7 +142,9 @@ def off_policy(log: str, as_json: bool) -> Any:
 @ab.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--people", type=click.IntRange(min=1_000), default=6_000, show_default=True, help="In both arms.")
-@click.option("--effect", type=float, default=0.1, show_default=True, help="Of the arm `wide`, as a share.")
+@click.option(
+    "--effect", type=click.FloatRange(-1, 10), default=0.1, show_default=True, help="Of the arm `wide`, as a share."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @stage
 def demo(out: Path, people: int, effect: float, seed: int, as_json: bool) -> Any:
