@@ -143,8 +143,9 @@ def main(sizes: Sequence[int], quick: bool, as_json: bool) -> None:
     """Writes benchmarks/results/service.md, service_clients.md and service_overload.md."""
     with TemporaryDirectory() as folder:
         rows = [cost_row(size, Path(folder, str(size)), 300 if quick else ASKED) for size in sizes]
-        tails = tail_rows(sizes[0], Path(folder, "tails"), 1 if quick else 5)
-        loaded = load_rows(sizes[0], Path(folder, "load"), 2 if quick else 10)
+        tails = tail_rows(sizes[0], Path(folder, "tails"), 1 if quick else 2)
+        loaded = load_rows(sizes[0], Path(folder, "load"), 2 if quick else 5)
+    beside = "" if os.sched_getscheduler(0) == os.SCHED_OTHER else " With real-time priority: other work ran beside it."
     columns = {
         "items": "items",
         "ours": "ours",
@@ -157,11 +158,13 @@ def main(sizes: Sequence[int], quick: bool, as_json: bool) -> None:
         "load": "load",
     }
     note = "CPU-milliseconds a request, medians of five in turn; k = 100, 50 seen items, dim 64, 10 reasons, exposures."
-    report("service", rows, title="What a request costs", columns=columns, note=note, quick=quick, as_json=as_json)
+    report(
+        "service", rows, title="What a request costs", columns=columns, note=note + beside, quick=quick, as_json=as_json
+    )
     note = "Eight clients that ask again as soon as they are answered; medians of five in turn."
-    report("service_clients", tails, title="Eight clients", note=note, quick=quick, as_json=as_json)
+    report("service_clients", tails, title="Eight clients", note=note + beside, quick=quick, as_json=as_json)
     note = "One worker; arrivals at a rate, whether others are answered or not. Peak: 4 clients that ask in turn."
-    report("service_overload", loaded, title="More than it can do", note=note, quick=quick, as_json=as_json)
+    report("service_overload", loaded, title="More than it can do", note=note + beside, quick=quick, as_json=as_json)
 
 
 if __name__ == "__main__":
