@@ -103,7 +103,9 @@ class Protocol(HttpToolsProtocol):
             if self._pool.full:  # said before anything is read
                 return self._answer(cycle, OVERLOADED)
             refuse_other_media(headers)
-            self._pool.submit(partial(self._answer, cycle), work.work, self._body, call, wait_s=wait_s(headers))
+            one = not work.path.endswith(":batch")
+            done = partial(self._answer, cycle)
+            self._pool.submit(done, work.work, self._body, call, wait_s=wait_s(headers), one_list=one)
         except Problem as problem:
             self._answer(cycle, problem)
         return None
