@@ -19,6 +19,7 @@ from recsys.serving.runtime.pool import OVERLOADED, Pool, wait_s
 from recsys.serving.schemas import MAX_BODY_BYTES
 
 Work = Callable[[bytes, Call], bytes]  # from the body of a request to the answer's body
+_WAITS = b"min_state_seq"  # in the body of a request that may wait for what others write, and so not in the loop
 
 
 class HotRoute(NamedTuple):
@@ -103,7 +104,7 @@ class Protocol(HttpToolsProtocol):
             if self._pool.full:  # said before anything is read
                 return self._answer(cycle, OVERLOADED)
             refuse_other_media(headers)
-            one = not work.path.endswith(":batch")
+            one = not work.path.endswith(":batch") and _WAITS not in self._body
             done = partial(self._answer, cycle)
             self._pool.submit(done, work.work, self._body, call, wait_s=wait_s(headers), one_list=one)
         except Problem as problem:

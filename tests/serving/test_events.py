@@ -124,6 +124,19 @@ def test_a_request_waits_for_the_state_that_it_names(service: Running, bundle: B
     assert behind.headers["retry-after"] == "1"
 
 
+def test_who_waits_for_the_state_holds_nobody_up(root: Path, tmp_path: Path) -> None:
+    with running(root, tmp_path / "log", "--state", str(tmp_path / "state"), "--deadline-ms", "60000") as service:
+        for _ in range(30):  # lists of a small bundle are made in the loop
+            service.recommend(user_id=USER)
+        connection = service.connection()
+        connection.request("POST", "/v1/recommend", b'{"min_state_seq": 7}', {"content-type": "application/json"})
+        assert service.ask("GET", "/v1/health/live").status == 200
+        service.recommend(user_id=USER)
+        tell(service, *[outcome(f"a{number}", "i20") for number in range(7)])  # long before its deadline
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
 def test_a_cookie_becomes_a_customer(service: Running, bundle: Bundle) -> None:
     first, second = unseen(bundle, "u7", 2)
     tell(service, outcome("d1", first, "cookie"))
