@@ -20,7 +20,7 @@ install: $(STAMP) ## Build .venv from pyproject.toml and constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[train,serve,dev]'
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[train,serve,dev,contract]'
 	touch $(STAMP)
 
 demo: install ## From a planted world to recommendations with titles and reasons, in a minute
