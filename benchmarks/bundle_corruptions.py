@@ -4,7 +4,7 @@
 
 One fault each in a copy of a bundle: a bit, a byte or a run of bytes is changed, a file is cut, grown, emptied, swapped
 with another or missing, a folder or a link to elsewhere stands in its place, the manifest says something else (and is
-sealed again). Refused means that the service's own check refuses; every hundredth is also put before a service that
+sealed again). Refused means that the service's own check refuses; each five-hundredth is also put before a service that
 runs.
 """
 
@@ -165,7 +165,7 @@ def goes_on(process: Process, root: Path, good: str, folder: Path) -> bool:
     return kept
 
 
-def corrupt(cases: int, seed: int, every: int = 100) -> list[dict[str, Any]]:
+def corrupt(cases: int, seed: int, every: int = 500) -> list[dict[str, Any]]:
     """A row for each kind of fault. every: each so many-th is also published to a service that runs."""
     draw, count, passed, on, off = random.Random(seed), Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     with TemporaryDirectory() as place:
