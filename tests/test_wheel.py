@@ -45,7 +45,8 @@ def test_the_wheel_holds_the_program_and_nothing_else(wheel: Path) -> None:
         f"{inside}/{path.relative_to(REPOSITORY / top).as_posix()}"
         for top, inside in tops.items()
         for path in (REPOSITORY / top).rglob("*")
-        if path.suffix in (".py", ".toml") and not any(parent.is_symlink() for parent in path.parents)
+        if path.is_file() and (path.suffix in (".py", ".toml") or path.parent.name == "static")
+        if not any(parent.is_symlink() for parent in path.parents)
     }
     held = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == wanted | {"recsys/py.typed"}
