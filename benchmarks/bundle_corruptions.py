@@ -94,7 +94,7 @@ _LIES: tuple[Callable[[dict[str, Any], random.Random], None], ...] = (
     lambda manifest, draw: manifest["files"].update(
         {draw.choice(("../x", "/etc/passwd", "a/../../x")): {"bytes": 1, "sha256": ""}}
     ),
-    # a column of histories that it does not name is not read, so leaving one out makes another bundle, and no damaged one
+    # a column of histories that it does not name is not read: without it, it is another bundle and no damaged one
     lambda manifest, draw: manifest["files"].pop(
         draw.choice(sorted(manifest["files"].keys() - {"histories.time.npy"}))
     ),
