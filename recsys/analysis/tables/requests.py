@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from recsys.analysis.plan import Plan
-from recsys.analysis.tables.rows import Part, Table, hashes
+from recsys.analysis.tables.rows import Part, Table, hashes, one_array
 from recsys.arrays import I64, Bool
 from recsys.data.read.columns import Codes
 from recsys.ids import U64
@@ -23,15 +24,15 @@ class Requests:
     shown_at: the first second in which an exposure had that request; never = not among the exposures.
     """
 
-    def __init__(self, request: U64, second: I64, units: list[tuple[Codes, I64]], order: I64) -> None:
-        self.request, self.second = request, second
-        self._units, self._order = units, order
+    def __init__(self, request: U64, second: I64, units: pa.Array) -> None:
+        self.request, self.second, self._units = request, second, units
         self.shown_at: I64 = np.full(len(request), _NEVER)
 
     def person(self, rows_of: Any) -> I64:
         """The number of each outcome's person (n,), -1 where they were never exposed. rows_of: `UnitIndex.rows`."""
-        found = [rows_of(codes, add=False)[rows] for codes, rows in self._units]
-        return np.concatenate([np.empty(0, np.int64), *found])[self._order].astype(np.int64)
+        encoded = self._units.dictionary_encode()
+        codes = Codes(encoded.indices.to_numpy().astype(np.int32), encoded.dictionary)
+        return np.asarray(rows_of(codes, add=False), np.int64)
 
     @property
     def shown(self) -> Bool:
@@ -59,7 +60,7 @@ def sample_requests(source: Any, plan: Plan, progress: Progress = silent) -> Req
         return None
     each = max(1_000, SAMPLE // table.files)
     request, second = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-    units: list[tuple[Codes, I64]] = []
+    units = [pa.array([], pa.large_string())]
     for part in table.parts(progress, beginnings=True):
         keys = hashes(part.labels("request"))
         codes = part.labels("unit")
@@ -68,7 +69,7 @@ def sample_requests(source: Any, plan: Plan, progress: Progress = silent) -> Req
         rows = rows[np.linspace(0, len(rows) - 1, min(each, len(rows))).astype(np.int64)] if len(rows) else rows
         request.append(keys[rows])
         second.append(seconds[rows])
-        units.append((codes, rows))
+        units.append(one_array(codes.names).take(pa.array(codes.code[rows])))
     whole = np.concatenate(request)
     order = np.argsort(whole, kind="stable")
-    return Requests(whole[order], np.concatenate(second)[order], units, order)
+    return Requests(whole[order], np.concatenate(second)[order], pa.concat_arrays(units).take(pa.array(order)))

@@ -186,27 +186,37 @@ def hashes(codes: Codes) -> U64:
 
 
 class UnitIndex:
-    """People in the order in which they first came: id -> number."""
+    """People in the order in which they first came: id -> number, by a 64-bit hash of the id."""
 
     def __init__(self) -> None:
         self.ids: pa.Array = pa.array([], pa.large_string())
+        self._hashes: U64 = np.empty(0, np.uint64)  # sorted
+        self._numbers: I32 = np.empty(0, np.int32)  # of each hash
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def rows(self, codes: Codes, *, add: bool) -> I32:
         """The number of each row's person, -1 where they are unknown; with `add` they get one."""
-        import pyarrow.compute as pc
-
-        names = codes.names.cast(pa.large_string())
-        if isinstance(names, pa.ChunkedArray):
-            names = names.combine_chunks()
-        at = pc.index_in(names, value_set=self.ids)
-        found = np.array(at.fill_null(-1).to_numpy(zero_copy_only=False), np.int32)
+        names = one_array(codes.names)
+        of_names = hashes(Codes(np.arange(len(names), dtype=np.int32), names))
+        found = np.full(len(names), -1, np.int32)
+        if len(self._hashes):
+            at = np.minimum(np.searchsorted(self._hashes, of_names), len(self._hashes) - 1)
+            found = np.where(self._hashes[at] == of_names, self._numbers[at], np.int32(-1))
         if add:
             used = np.zeros(len(names) + 1, bool)
             used[codes.code] = True
             new = np.flatnonzero((found < 0) & used[:-1])
             found[new] = len(self.ids) + np.arange(len(new), dtype=np.int32)
             self.ids = pa.concat_arrays([self.ids, names.take(pa.array(new))])
+            whole = np.concatenate([self._hashes, of_names[new]])
+            order = np.argsort(whole, kind="stable")
+            self._hashes, self._numbers = whole[order], np.concatenate([self._numbers, found[new]])[order]
         return np.append(found, np.int32(-1))[codes.code]
+
+
+def one_array(names: Any) -> pa.Array:
+    """Texts as one array of Arrow."""
+    names = names.cast(pa.large_string())
+    return names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
