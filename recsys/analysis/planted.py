@@ -107,15 +107,15 @@ def plant_lists(people: int, *, seed: int = 0) -> dict[str, pa.Table]:
             column.append(value)
         for place, item in enumerate(draft.items):
             if rng.random() < chance[int(item[1:])] / (1 + 0.1 * place):
-                for column, value in zip(clicks.values(), (request, item, "click"), strict=True):
-                    column.append(value)
+                for clicked, told in zip(clicks.values(), (request, item, "click"), strict=True):
+                    clicked.append(told)
         shown = draw_list(logging, 2, request, PLACKETT_LUCE)
         asked = propensities(better, shown.items)
         for place, item in enumerate(shown.items):
             reward = float(rng.random() < chance[int(item[1:])] / (1 + place))
             row = (f"u{person}", request, place + 1, item, reward, shown.propensity[place], asked[place])
-            for column, value in zip(explored.values(), row, strict=True):
-                column.append(value)
+            for seen, cell in zip(explored.values(), row, strict=True):
+                seen.append(cell)
     return {"merged": pa.table(merged), "clicks": pa.table(clicks), "explored": pa.table(explored)}
 
 

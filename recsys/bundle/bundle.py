@@ -161,11 +161,12 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
             f"{folder}: the encoder belongs to space {encoder.space_id}, the items to {manifest['space_id']}. "
             "Two trainings do not mix; export the bundle again."
         )
-    if (encoder.encoder_kind, encoder.dim) != (manifest["kind"], manifest["dim"]):
-        raise BundleError(
-            f"{folder}: the manifest says {manifest['kind']} of dim {manifest['dim']}, and the encoder is "
-            f"{encoder.encoder_kind} of dim {encoder.dim}. Export the bundle again."
-        )
+    for name, value in {"kind": encoder.encoder_kind, "dim": encoder.dim}.items():
+        if manifest[name] != value:
+            raise BundleError(
+                f"{folder}: the {name} of the encoder is {value}, and the manifest says {manifest[name]}. Export the "
+                "bundle again."
+            )
     columns = folder / "columns"
     catalogue = format_1.read_catalogue(folder) if old else Catalogue.load(columns, len(vectors), domains)
     item_ids, fallback = IdMap.load(folder / "items.ids"), map_array(folder / "fallback.npy")

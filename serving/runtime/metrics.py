@@ -1,14 +1,20 @@
 """What is counted, by OpenMetrics' names: in this process or, with several workers, in files that outlive them."""
 
-from collections.abc import Callable, Mapping
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
 _SEARCH_S = (0.0001, 0.00025, *_SECONDS[:13])
+_LOOKS, _LOOK_S = 50, 0.02  # at files that workers are making, and the seconds between two
 _MOST_PLACEMENTS, _OTHER = 50, "_other"  # labels are written by clients, and memory is ours
 
 
@@ -113,6 +119,23 @@ def keep_in_files(slot: int) -> None:
     values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
 
 
+class _Files(Collector):
+    """The files of all workers. One that a worker is just making cannot be read: then all are looked at anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = MultiProcessCollector(None, path=str(folder))  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterator[Metric]:
+        for _ in range(_LOOKS):
+            with suppress(OSError, ValueError, RuntimeError, LookupError, struct.error):
+                return self._look()
+            time.sleep(_LOOK_S)
+        return self._look()
+
+    def _look(self) -> Iterator[Metric]:
+        return iter(list(self._files.collect()))  # type: ignore[no-untyped-call]
+
+
 class Workers:
     """Sums over the files of all workers, dead ones included, and what the parent itself knows.
 
@@ -121,7 +144,7 @@ class Workers:
 
     def __init__(self, folder: Path, alive: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
-        MultiProcessCollector(self.registry, path=str(folder))  # type: ignore[no-untyped-call]
+        self.registry.register(_Files(folder))
         Gauge("recsys_workers", "Workers that serve", registry=self.registry).set_function(alive)
         self._restarts = Counter(
             "recsys_worker_restarts", "Workers that died and were replaced", registry=self.registry

@@ -174,7 +174,7 @@ BUNDLES = [
     Bad("junk in the pointer", "recommend bundles", ("bundles/current", "Export"), pointer(JUNK[:200])),
     Bad("a long pointer", "recommend bundles", ("bundles/xxx", "name too long", "Check"), pointer(b"x" * 5_000)),
     Bad("another bundle format", "recommend bundles", ("format 99", "reads 1", "Export it again"), manifest(format=99)),
-    Bad("a manifest without files", "recommend bundles", ("says nothing that fits of 'files'", "Export"), manifest(files=None)),
+    Bad("a manifest without files", "recommend bundles", ("that fits of 'files'", "Export"), manifest(files=None)),
     Bad("a damaged bundle", "recommend bundles", ("item_vectors.npy is damaged", "Export the bundle again"), damaged),
     Bad("an unsealed manifest", "recommend m", ("manifest.sha256", "Export"), both(
         folder_("m"), file("{}", "m/manifest.json"))),

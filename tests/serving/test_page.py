@@ -139,7 +139,7 @@ def test_what_is_wrong_is_said_and_the_page_goes_on(service: tuple[Running, str]
 
 @needs_chromium
 def test_ten_thousand_points_are_painted(service: tuple[Running, str]) -> None:
-    """How soon stands in benchmarks/results/service_page.md; here, that it is done."""
+    """With ten thousand points of history."""
     with opened(service[0].url) as (tab, complaints):
         tab.select_option("#span", "10000")
         tab.wait_for_selector(f"body[data-drawn='{MOST}']")
