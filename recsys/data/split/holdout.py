@@ -11,8 +11,8 @@ from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.history import Histories
 
-KINDS = ("global_time", "later_half", "leave_last_out", "published", "published_candidates")
-Kind = Literal["auto", "global_time", "later_half", "leave_last_out", "published", "published_candidates"]
+KINDS = ("global_time", "later_half", "leave_last_out", "published", "published_candidates", "random")
+Kind = Literal["auto", "global_time", "later_half", "leave_last_out", "published", "published_candidates", "random"]
 
 
 class SplitSettings(Settings):
@@ -22,9 +22,11 @@ class SplitSettings(Settings):
         "auto", description="auto | " + " | ".join(KINDS) + "; auto: by time where there are times, else as published"
     )
     validation: float = Field(
-        0.1, gt=0, lt=1, description="global_time: share of events before the test part to tune on"
+        0.1, gt=0, lt=1, description="global_time: share of events before the test part to tune on; random: of the rest"
     )
-    test: float = Field(0.1, gt=0, lt=1, description="global_time: share of events, the latest, to judge on")
+    test: float = Field(
+        0.1, gt=0, lt=1, description="global_time: share of events, the latest, to judge on; random: of what each had"
+    )
     test_from: datetime | None = Field(
         None,
         description="global_time: the moment at which the test part begins, in place of `test`: 2026-01-31, "
@@ -46,12 +48,12 @@ class SplitSettings(Settings):
         0.0,
         ge=0,
         lt=1,
-        description="published: tune on this share of each user's training events, drawn in clumps like a stretch of "
-        "time; 0 = on the published part, or on a tenth drawn at random",
+        description="published, random: tune on this share of each user's training events, drawn in clumps like a "
+        "stretch of time; 0 = on the published part, or on a tenth drawn at random",
     )
     learn_validation: bool = Field(
         True,
-        description="published, leave_last_out: the model that is judged on test has learned from the validation part "
+        description="published, random, leave_last_out: the model that is judged on test has learned from the validation part "
         "too; false = from train alone, as in published tables, and validation stands in the histories only",
     )
     candidates: int = Field(

@@ -244,10 +244,53 @@ def _published(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     )
 
 
+def _random(data: Dataset, settings: SplitSettings, seed: int) -> Split:
+    """Shares of what each user had, drawn at random, to judge on and to tune on; all events of an item together.
+
+    For a log that has neither times nor an order nor a split of its own. It is the easiest of all questions.
+    """
+    _refuse_empty(data)
+    events = data.interactions
+    judged = _drawn(events, settings.test, seed, "random test")
+    tuned, rest = np.zeros(len(events), bool), np.flatnonzero(~judged)
+    others = events.where(rest)
+    if settings.clumped:
+        tuned[rest] = clumped(others, settings.clumped, seed=seed)
+    else:
+        tuned[rest] = _drawn(others, settings.validation, seed, "random validation")
+
+    def without(asked: Bool) -> Dataset:
+        return data.having(events.where(~asked), _with_idle(data, ~asked, _before_own(asked)))
+
+    return _ask_twice(
+        f"random split, {settings.test:.0%} of what each user had, not by time: it leaks the future of everybody"
+        + (f"; tuned on {settings.clumped:.0%} of the rest in clumps" if settings.clumped else ""),
+        (without(judged | tuned), events.where(tuned)),
+        (without(judged), events.where(judged)),
+        settings,
+    )
+
+
+def _drawn(events: Interactions, share: float, seed: int, purpose: str) -> Bool:
+    """(n,): about this share of the items of each user, drawn at random, all events of a pair together; each user
+    keeps one."""
+    rng = generator(seed, purpose)
+    pairs, pair_of_event = np.unique(events.user.astype(np.int64) * events.n_items + events.item, return_inverse=True)
+    user = pairs // events.n_items
+    counts = np.bincount(user, minlength=events.n_users)
+    wanted = np.minimum((share * counts + rng.random(events.n_users)).astype(np.int64), np.maximum(counts - 1, 0))
+    order = np.lexsort((rng.random(len(pairs)), user))
+    place = np.empty(len(pairs), np.int64)
+    place[order] = np.arange(len(pairs)) - np.repeat(np.cumsum(counts) - counts, counts)
+    drawn: Bool = (place < wanted[user])[pair_of_event]
+    return drawn
+
+
 SPLITS: dict[str, Callable[[Dataset, SplitSettings, int], Split]] = {
     "global_time": _global_time,
     "later_half": _later_half,
     "leave_last_out": _leave_last_out,
     "published": _published,
     "published_candidates": _published_candidates,
+    "random": _random,
 }

@@ -26,7 +26,7 @@ def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
         raise DataError(
             f"{data.name} has neither timestamps nor a published split. Name its column of times (--time-col), or add "
             "a column `split` (train, valid, test); where the order of the rows is that of the events, use "
-            "split.kind=leave_last_out."
+            "split.kind=leave_last_out; where there is no order, split.kind=random."
         )
     if kind in ("global_time", "later_half") and data.interactions.time is None:
         raise DataError(
@@ -40,8 +40,8 @@ def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
         )
     if not settings.learn_validation and kind in ("global_time", "later_half"):
         raise DataError(
-            f"split.learn_validation=false is of split.kind=published, published_candidates and leave_last_out; this "
-            f"split of {data.name} is {kind!r}. Leave it out, or name the kind."
+            f"split.learn_validation=false is of split.kind=published, published_candidates, random and leave_last_out; "
+            f"this split of {data.name} is {kind!r}. Leave it out, or name the kind."
         )
     found = SPLITS[kind](data, settings, seed)
     refuse_leaks(

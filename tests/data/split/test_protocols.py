@@ -49,6 +49,42 @@ def test_a_user_keeps_what_he_has_where_that_is_one_event() -> None:
     assert cut.validation.targets.values.tolist() == [4]
 
 
+@pytest.mark.parametrize("clumps", [0.0, 0.2])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_share_of_what_each_user_had_is_hidden_whatever_its_time(seed: int, clumps: float) -> None:
+    data = random_log(seed, n_users=200, n_items=80, n=6_000)
+    settings = SplitSettings(kind="random", test=0.3, validation=0.2, clumped=clumps)
+    found, again, other = (split(data, settings, seed=one) for one in (1, 1, 2))
+    assert rows_of(found.test.train.interactions) == rows_of(again.test.train.interactions)
+    assert rows_of(found.test.train.interactions) != rows_of(other.test.train.interactions)
+    events = data.interactions
+    every = set(zip(events.user.tolist(), events.item.tolist(), strict=True))
+    for holdout, share, whole in (
+        (found.test, 0.3, every),
+        (found.validation, 0.2, {row[:2] for row in rows_of(found.test.train.interactions)}),
+    ):
+        kept = {row[:2] for row in rows_of(holdout.train.interactions)}
+        asked = {
+            (int(user), int(item))
+            for user, row in zip(holdout.user, range(holdout.targets.rows), strict=True)
+            for item in holdout.targets.row(row)
+        }
+        assert not kept & asked  # all events of a pair together
+        assert {user for user, _ in kept} == {user for user, _ in whole}  # everybody keeps something
+        assert len(asked) == pytest.approx(share * len(whole), rel=0.08)
+        own = {user: len([1 for one, _ in whole if one == user]) for user in {user for user, _ in asked}}
+        for user in own:
+            assert abs(len([1 for one, _ in asked if one == user]) - share * own[user]) < 1
+    assert "not by time: it leaks the future of everybody" in found.title
+    assert ("in clumps" in found.title) == bool(clumps)
+
+
+def test_whoever_had_one_item_is_asked_for_nothing() -> None:
+    data = dataset_of(pd.DataFrame({"user_id": list("aabccc"), "item_id": list("113456")}))
+    found = split(data, SplitSettings(kind="random", test=0.4, validation=0.5), seed=1)
+    assert found.test.user.tolist() == [2]
+
+
 def test_drawn_candidates_are_the_targets_and_unseen_items_of_their_domains() -> None:
     data = random_log(1, n_users=50, n_items=200, n=1_500)  # odd items are films, even ones books
     settings = SplitSettings(kind="leave_last_out", candidates=20)

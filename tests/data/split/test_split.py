@@ -164,7 +164,7 @@ def test_what_cannot_be_split_is_refused_with_the_reason() -> None:
     assert "'global_time' needs timestamps, and shop has none" in refusal(timeless, kind="global_time")
     assert "'later_half' needs timestamps, and shop has none" in refusal(timeless, kind="later_half")
     with pytest.raises(SettingError, match="'global_time', 'later_half'"):
-        SplitSettings.build({"kind": "random"}, where="test")
+        SplitSettings.build({"kind": "by_luck"}, where="test")
     assert "shop has neither timestamps nor" not in refusal(at_once)
     assert "shop is too small or too short in time to cut twice: 9 events in 0 seconds" in refusal(at_once)
     assert "shop has no event before the cut at 60%" in refusal(at_once, kind="later_half")
