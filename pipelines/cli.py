@@ -9,6 +9,7 @@ import click
 
 from recsys import __version__
 from recsys.pipelines.ab.commands import ab
+from recsys.pipelines.best.commands import best
 from recsys.pipelines.commands.bundles import bundles
 from recsys.pipelines.commands.data import data, split
 from recsys.pipelines.commands.explain import doctor, similar, why
@@ -74,6 +75,7 @@ def main() -> None:
 for command in (
     demo,
     train,
+    best,
     tune,
     dims,
     evaluate,

@@ -25,7 +25,12 @@ from recsys.text import utc_text
 
 def prepare(settings: RunSettings, steps: Steps) -> Run:
     """Reads and splits the data of a run, and makes it."""
-    threads = set_threads(settings.threads)
+    return ask(settings, steps, *read(settings, steps))
+
+
+def read(settings: RunSettings, steps: Steps) -> tuple[World | None, Dataset]:
+    """Reads the data of a run, and says what reading noticed."""
+    set_threads(settings.threads)
     with steps.step("data") as progress:
         world, data, notes = read_data(settings, progress)
     for warning in data.warnings:
@@ -33,6 +38,12 @@ def prepare(settings: RunSettings, steps: Steps) -> Run:
     for note in notes:
         steps.say(note)
     refuse_columns(data, settings)
+    return world, data
+
+
+def ask(settings: RunSettings, steps: Steps, world: World | None, data: Dataset) -> Run:
+    """Makes a run of data that were read, by the split and the part that its settings name."""
+    threads = set_threads(settings.threads)
     with steps.step("split"):
         parts = split(data, settings.split, seed=settings.seed)
         holdout = _sampled(getattr(parts, settings.judge), settings)

@@ -19,7 +19,7 @@ from recsys.progress import Progress, Step, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.ranker import TrainedRanker
 from recsys.seeding import generator
-from recsys.training.early_stopping import EarlyStopping
+from recsys.training.early_stopping import Deadline, EarlyStopping
 from recsys.training.loop import Aids
 
 VALIDATION_ONLY = "a search reads the validation part only, else nothing is left to judge it on."
@@ -27,10 +27,12 @@ LOOKED_AT = 2_000  # users by whom a model is judged while it learns
 
 
 class Dropped(NamedTuple):
-    """Settings that were given up while they learned. looks: (epoch, figure on a sample of users), in order."""
+    """Settings that were given up while they learned. looks: (epoch, figure on a sample of users), in order.
+    expected_s: what learning would have taken, where that was too long."""
 
     looks: list[tuple[int, float]]
     seconds: float
+    expected_s: float | None = None
 
 
 class Tried(NamedTuple):
@@ -65,6 +67,10 @@ class Judge:
         drawn = generator(run.settings.seed, "looked at").choice(n, min(n, LOOKED_AT), replace=False)
         self._sample = replace(run, holdout=run.holdout.take(np.sort(drawn)))
 
+    def values(self, learned: Embeddings | TrainedRanker) -> F64:
+        """float64 (n,): the metric of each user who is asked about; NaN: it does not apply to them."""
+        return self._values(self.run, learned)
+
     def _values(self, run: Run, learned: Embeddings | TrainedRanker, progress: Progress = silent) -> F64:
         """float64 (n,): the metric of each user whom the run asks about; NaN: it does not apply to them."""
         report = measure.judge(run, measure.recommender_for(run, learned), self.facts, progress, [self.metric])
@@ -82,12 +88,15 @@ class Judge:
         *,
         watched: bool = True,
         hopeless: Callable[[int, float], bool] = lambda epoch, figure: False,
+        within_s: float | None = None,
     ) -> Tried | Dropped:
         """Learns by the settings of a trial, a run derived from that of the judge, and judges on all users.
 
         watched: a learner with epochs is looked at on the way; it ends where it gets no better, and the model of its
         best look is the one that is judged. hopeless: whether to give up after an epoch with such a figure; asked
-        from half of the epochs on, for before that a slow learner looks worse than it is.
+        from half of the epochs on, for before that a slow learner looks worse than it is. within_s: seconds that a
+        learner with epochs may take where it is not watched; one that would take longer is given up, and `expected_s`
+        of what comes back says how long.
         Raises ModelError where the model cannot learn.
         """
         started = time.perf_counter()
@@ -106,6 +115,11 @@ class Judge:
             learned = aided.fit(train, seed=seed, progress=report, aids=Aids(watch=looks))
             if looks.given_up:
                 return Dropped(looks.seen, time.perf_counter() - started)
+        elif within_s is not None and epochs and takes_aids(learner):
+            deadline, aided = Deadline(epochs, within_s), learner
+            learned = aided.fit(train, seed=seed, progress=report, aids=Aids(watch=deadline))
+            if deadline.expected is not None:
+                return Dropped([], time.perf_counter() - started, deadline.expected)
         else:
             learned = learner.fit(train, seed=seed, progress=report)
         reached = epochs

@@ -1,5 +1,6 @@
 """Ends learning where the model gets no better, and keeps the best one that was seen."""
 
+import time
 from collections.abc import Callable
 
 from recsys.retrieval.embeddings import Embeddings
@@ -41,3 +42,22 @@ class EarlyStopping:
         if self._epochs <= 2 * epoch < 2 * self._epochs:
             self.given_up = self._hopeless(epoch, figure)
         return self.given_up or epoch - self.best[0] >= _PATIENCE * self._every
+
+
+class Deadline:
+    """A watch that ends learning which would take longer than it may, as soon as an epoch shows that.
+
+    epochs: of the whole. seconds: that it may take from now on. expected: what it would take, once it was ended so;
+    None while it is in time.
+    """
+
+    def __init__(self, epochs: int, seconds: float) -> None:
+        self._epochs, self._seconds, self._began = epochs, seconds, time.monotonic()
+        self.expected: float | None = None
+
+    def __call__(self, epoch: int, learned: Callable[[], Embeddings]) -> bool:
+        """Whether to stop after this epoch, counted from 1."""
+        expected = (time.monotonic() - self._began) / epoch * self._epochs
+        if epoch < self._epochs and expected > self._seconds:
+            self.expected = expected
+        return self.expected is not None

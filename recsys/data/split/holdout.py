@@ -53,7 +53,7 @@ class SplitSettings(Settings):
     )
     learn_validation: bool = Field(
         True,
-        description="published, random, leave_last_out: the model that is judged on test has learned from the validation part "
+        description="published, random, leave_last_out: the model judged on test has learned from the validation part "
         "too; false = from train alone, as in published tables, and validation stands in the histories only",
     )
     candidates: int = Field(

@@ -40,8 +40,8 @@ def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
         )
     if not settings.learn_validation and kind in ("global_time", "later_half"):
         raise DataError(
-            f"split.learn_validation=false is of split.kind=published, published_candidates, random and leave_last_out; "
-            f"this split of {data.name} is {kind!r}. Leave it out, or name the kind."
+            "split.learn_validation=false is of split.kind=published, published_candidates, random and "
+            f"leave_last_out; this split of {data.name} is {kind!r}. Leave it out, or name the kind."
         )
     found = SPLITS[kind](data, settings, seed)
     refuse_leaks(

@@ -1,0 +1,93 @@
+"""Which model a search takes: by one validation part where there are times, else by two that mislead differently."""
+
+from collections.abc import Mapping
+
+from recsys.data.dataset import VALIDATION, Dataset
+from recsys.data.planted.world import World
+from recsys.evaluation.significance import paired_gap
+from recsys.pipelines.best.ledger import Tried
+from recsys.pipelines.best.mixing import learned_again
+from recsys.pipelines.best.result import Choice
+from recsys.pipelines.best.trials import Trials
+from recsys.pipelines.run.question import ask
+from recsys.pipelines.run.settings import RunSettings
+
+CLUMPS, DRAWN = "clumps", "drawn"
+_CLUMPED = 0.2  # of what each user had, where there are no times to cut by
+_FINALISTS = 4
+_AGAIN = 1.3  # how much longer the chosen model takes on the test part, which holds the validation part as well
+
+
+def parts_of(settings: RunSettings, data: Dataset) -> tuple[RunSettings, RunSettings | None]:
+    """The settings of the validation part to search on, and of a second one to check it by, where one may mislead.
+
+    By time where there are times, and as published where a part was. Else it is drawn: in clumps, like a stretch of
+    time, and at random, for each of the two orders some models as no test part would.
+    """
+    kind = settings.split.kind
+    if kind == "auto" and data.interactions.time is None and data.published is None:
+        kind = "random"
+    split = settings.split.model_copy(update={"kind": kind})
+    first = settings.model_copy(update={"judge": "validation", "split": split})
+    published = kind in ("auto", "published") and data.interactions.time is None and data.published is not None
+    drawn = kind == "random" or (published and not (data.published.part == VALIDATION).any())  # type: ignore[union-attr]
+    if not drawn or split.clumped:
+        return first, None
+    clumped = first.model_copy(update={"split": split.model_copy(update={"clumped": _CLUMPED})})
+    return clumped, first
+
+
+def chosen(trials: Trials, other: Trials | None) -> Choice:
+    """The model to train: the best that an index can serve; where there are two parts, that which comes nearest to the
+    best on both, by the mean of its shares of the best figures."""
+    finalists = finalists_of(trials)
+    relative: dict[str, dict[str, float]] = {}
+    for part, judged in ((CLUMPS if other else "validation", trials), *([(DRAWN, other)] if other else [])):
+        means = {one.label: known.mean for one in finalists if (known := judged.known(one.model)) is not None}
+        top = max((mean for mean in means.values() if mean == mean), default=1.0) or 1.0
+        for label, mean in means.items():
+            relative.setdefault(label, {})[part] = mean / top
+    parts = max(len(shares) for shares in relative.values())
+    whole = {label: shares for label, shares in relative.items() if len(shares) == parts}
+    order = sorted((one for one in finalists if one.label in whole), key=lambda one: -_mean(whole[one.label]))
+    winner, runner_up = order[0], order[1] if len(order) > 1 else None
+    gap, error = 0.0, 0.0
+    if runner_up is not None:
+        gap, error = paired_gap(trials.ledger.values(winner), trials.ledger.values(runner_up))
+    return Choice(winner, relative, runner_up, gap, error)
+
+
+def _mean(shares: Mapping[str, float]) -> float:
+    return sum(shares.values()) / len(shares)
+
+
+def finalists_of(trials: Trials) -> list[Tried]:
+    """The best that an index can serve: of each family one, mixtures included, a few at most."""
+    found: dict[str, Tried] = {}
+    for one in trials.best():
+        if one.vectors:
+            found.setdefault(one.family, one)
+    return list(found.values())[:_FINALISTS]
+
+
+def check_elsewhere(
+    trials: Trials, second: RunSettings | None, metric: str, world: World | None, data: Dataset
+) -> Trials | None:
+    """The finalists on a second part, as far as the time reaches; None where there is none, or no time."""
+    finalists = finalists_of(trials)
+    if second is None or trials.ledger.left < seconds_to_keep(trials, True):
+        return None
+    other = Trials(ask(second, trials.run.steps, world, data), metric, trials.ledger, DRAWN)
+    for one in sorted(finalists, key=lambda one: one.family == "mixture"):
+        if one.family == "mixture":
+            learned_again(trials, one, other)
+        else:
+            other.tried(one.label, one.model, "second part")
+    return other
+
+
+def seconds_to_keep(trials: Trials, twice: bool) -> float:
+    """Seconds to keep for what comes last: the chosen model once more, and the finalists on a second part."""
+    finalists = finalists_of(trials)
+    again = sum(one.seconds for one in finalists if one.family not in ("mixture", "narrowed"))
+    return _AGAIN * again + (again if twice else 0.0)

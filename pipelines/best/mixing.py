@@ -1,0 +1,164 @@
+"""Spaces side by side: which of those that were learned are worth their width together, by weights on validation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recsys.arrays import F64
+from recsys.models.mixture import score_spread
+from recsys.models.registry import model_class
+from recsys.pipelines.best.ledger import Tried
+from recsys.pipelines.best.trials import Trials
+from recsys.pipelines.search.trial import Judge
+from recsys.retrieval.embeddings import Embeddings, concat
+from recsys.seeding import generator
+
+MIXED, NARROWED = "mixture", "narrowed"
+_COARSE, _FINE = (0.1, 0.3, 1.0), (0.6, 1.7)  # weights beside 1 of the first part, and factors around the best of them
+_PARTS, _SPACES = 3, 6  # of a mixture at most; spaces to choose from
+_ASKED = 4_000  # people by whom weights are chosen, and as many others by whom a part has to prove itself
+_PROVEN = 1.0  # standard errors that a part has to bring among the others
+
+
+class _Part(NamedTuple):
+    one: Tried
+    learned: Embeddings
+    spread: float
+
+
+def mixed(trials: Trials, until: float, max_dim: int | None = None) -> Tried | None:
+    """The best mixture of the spaces that were learned, begun with the best of them, grown a part at a time; as wide as
+    `max_dim` together, at most.
+
+    A part is taken by the weight that is best on half of the people, 0 included, if the other half bears it out by a
+    standard error. None where no part is, or no time is left for any.
+    Source: Caruana et al., "Ensemble Selection from Libraries of Models", ICML 2004.
+    """
+    chosen = _chosen(trials, max_dim, until)
+    if len(chosen) < 2:
+        return None
+    model = {
+        "name": "mixture",
+        "parts": [dict(part.one.model) for part, _ in chosen],
+        "weights": [float(f"{weight:.3g}") for _, weight in chosen],
+    }
+    label = " + ".join(f"{part.one.label} ({weight:.2g})" for part, weight in chosen)
+    return trials.mixed(label, model, _together(chosen), MIXED)
+
+
+def narrowed(trials: Trials, max_dim: int, until: float) -> Tried | None:
+    """The best mixture of any width, in a narrow model that starts from it and learns on.
+
+    None where nothing learned can start so, where there is no such mixture, or where the time does not reach.
+    """
+    starts = [one for one in trials.spaces() if getattr(model_class(one.family), "starts_narrow", False)]
+    wide = mixed(trials, until)
+    if not starts or wide is None:
+        return None
+    narrow = starts[0]
+    known = {one.label: one for one in trials.spaces()}
+    parts = [one for one in known.values() if dict(one.model) in [dict(part) for part in wide.model["parts"]]]
+    expected = sum(one.seconds for one in parts) + narrow.seconds
+    if trials.ledger.spent + expected > until:
+        return None
+    model = {"name": "narrowed", "wide": dict(wide.model), "narrow": dict(narrow.model)}
+    return trials.tried(f"{narrow.label}, from {wide.label}", model, NARROWED)
+
+
+def learned_again(trials: Trials, mixture: Tried, elsewhere: Trials) -> Tried:
+    """A mixture on another part: its spaces learned there, or found, and judged side by side by the same weights."""
+    parts = [elsewhere.tried(_label(trials, one), one, MIXED) for one in mixture.model["parts"]]
+    spaces = [elsewhere.ledger.learned(one) for one in parts]
+    train, seed = elsewhere.run.holdout.train, elsewhere.run.settings.seed
+    whole = [
+        (_Part(one, space, score_spread(space, train, seed=seed)), weight)
+        for one, space, weight in zip(parts, spaces, mixture.model["weights"], strict=True)
+        if space is not None
+    ]
+    return elsewhere.mixed(mixture.label, mixture.model, _together(whole), MIXED)
+
+
+def _label(trials: Trials, model: Mapping[str, Any]) -> str:
+    known = trials.known(model)
+    return str(model["name"]) if known is None else known.label
+
+
+def _chosen(trials: Trials, max_dim: int | None, until: float) -> list[tuple[_Part, float]]:
+    """The parts of the mixture with their weights; fewer than two where none is worth it."""
+    spaces = _spaces(trials)
+    chosen: list[tuple[_Part, float]] = []
+    if len(spaces) < 2:
+        return chosen
+    first, second = _halves(trials)
+    chosen = [(spaces.pop(0), 1.0)]
+    best, proven = (_values(judge, chosen) for judge in (first, second))
+    while spaces and len(chosen) < _PARTS:
+        found = []
+        for part in spaces:
+            width = sum(one.learned.items.shape[1] for one, _ in chosen) + part.learned.items.shape[1]
+            if max_dim is not None and width > max_dim:
+                continue
+            if trials.ledger.spent > until:
+                break
+            found.append(_weighed(first, chosen, part))
+        if not found:
+            break
+        gain, weight, part = max(found, key=lambda one: one[0])
+        grown = [*chosen, (part, weight)]
+        others = _values(second, grown)
+        difference = (others - proven)[~np.isnan(others - proven)]
+        error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else float("inf")
+        if gain <= np.nanmean(best) or difference.mean() <= _PROVEN * error:
+            break
+        chosen, best, proven = grown, _values(first, grown), others
+        spaces = [one for one in spaces if one is not part]
+    return chosen
+
+
+def _weighed(judge: Judge, chosen: Sequence[tuple[_Part, float]], part: _Part) -> tuple[float, float, _Part]:
+    """The best figure that a part gives beside the chosen ones, and by which weight."""
+
+    def figure(weight: float) -> float:
+        return float(np.nanmean(_values(judge, [*chosen, (part, weight)])))
+
+    coarse = {weight: figure(weight) for weight in _COARSE}
+    top = max(coarse, key=coarse.__getitem__)
+    fine = coarse | {top * factor: figure(top * factor) for factor in _FINE}
+    weight = max(fine, key=fine.__getitem__)
+    return fine[weight], weight, part
+
+
+def _spaces(trials: Trials) -> list[_Part]:
+    """The best space of each family, and the next best after them, as far as they are kept; the best of all first."""
+    kept = trials.spaces()
+    firsts = list({one.family: one for one in reversed(kept)}.values())
+    rest = [one for one in kept if one not in firsts]
+    taken = [*sorted(firsts, key=lambda one: -one.mean), *rest][:_SPACES]
+    train, found = trials.run.holdout.train, list[_Part]()
+    for one in taken:
+        if (learned := trials.ledger.learned(one)) is not None:
+            found.append(_Part(one, learned, score_spread(learned, train, seed=trials.run.settings.seed)))
+    return found
+
+
+def _values(judge: Judge, chosen: Sequence[tuple[_Part, float]]) -> F64:
+    """float64 (n,): the metric of each user whom the judge asks about, by these spaces side by side."""
+    return judge.values(_together(chosen))
+
+
+def _together(chosen: Sequence[tuple[_Part, float]]) -> Embeddings:
+    if len(chosen) == 1:
+        return chosen[0][0].learned
+    return concat([part.learned for part, _ in chosen], [weight / part.spread for part, weight in chosen])
+
+
+def _halves(trials: Trials) -> tuple[Judge, Judge]:
+    """Two judges who ask other people."""
+    run = trials.run
+    order = generator(run.settings.seed, "halves of a mixture").permutation(len(run.holdout.user))
+    middle = len(order) // 2
+    parts = (order[:middle][:_ASKED], order[middle:][:_ASKED])
+    first, second = (Judge(replace(run, holdout=run.holdout.take(np.sort(rows))), trials.metric) for rows in parts)
+    return first, second

@@ -1,0 +1,170 @@
+"""The race of a search: a portfolio on a sample of people, the better half on everybody, and steps from the best."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from math import exp, log
+from typing import Any, NamedTuple
+
+from recsys.models.registry import model_class
+from recsys.models.search import Choices, Space, Span
+from recsys.pipelines.best.facts import Facts
+from recsys.pipelines.best.ledger import Tried
+from recsys.pipelines.best.portfolio import Entry, portfolio, space_for
+from recsys.pipelines.best.trials import Trials
+from recsys.pipelines.search.space import value_at
+
+SCREEN, STEPS = "portfolio", "steps"
+_SAMPLED = 60_000  # events of a first sample
+_WHOLE = 250_000  # events up to which everybody is learned from at once
+_DEAR = 0.4  # of the time that is left for the portfolio: what one model of it may take
+_SHARES = (0.6, 0.3, 0.1)  # of the time for steps, by the rank of a family among those that are not done
+_RADII = (1.0, 0.5)
+_FACTOR = 3.0  # by which a step of radius 1 changes what is searched by its logarithm
+_PART = 0.2  # of its range that it changes what is searched as it is
+_OF_EPOCHS = 1.6  # the same of epochs
+
+
+class Passed(NamedTuple):
+    """An entry that was not tried on everybody, and why."""
+
+    label: str
+    reason: str
+
+
+def screened(trials: Trials, facts: Facts, max_dim: int | None, until: float) -> list[Passed]:
+    """Tries the portfolio: on a sample of the people where there are many, then the best of each family and the better
+    half on all of them, as far as the seconds of the ledger's clock reach. Returns what was passed over."""
+    entries, passed = portfolio(facts, max_dim), list[Passed]()
+    if facts.events > _WHOLE:
+        share = _SAMPLED / facts.events
+        sampled = []
+        for entry in entries:
+            within = _DEAR * max(until - trials.ledger.spent, 0.0)
+            sampled.append((entry, trials.tried(entry.label, entry.model, SCREEN, share, within * share)))
+        entries = [entry for entry, _ in _better(sampled, passed)]
+    for entry in entries:
+        left = until - trials.ledger.spent
+        if trials.known(entry.model) is None and left <= 0:
+            passed.append(Passed(entry.label, "the time for the portfolio was over"))
+            continue
+        one = trials.tried(entry.label, entry.model, SCREEN, within_s=_DEAR * left)
+        if trials.known(entry.model) is None and one.reason is not None:
+            passed.append(Passed(entry.label, f"{one.reason} of {left:,.0f} s left for the portfolio"))
+    return passed
+
+
+def _better(sampled: Sequence[tuple[Entry, Tried]], passed: list[Passed]) -> Iterator[tuple[Entry, Tried]]:
+    """The better half, and the best of each family; why the others are out is added to `passed`."""
+    done = sorted((one for one in sampled if one[1].reason is None), key=lambda one: -one[1].mean)
+    families: set[str] = set()
+    for place, (entry, one) in enumerate(done):
+        if place < (len(done) + 1) // 2 or entry.family not in families:
+            families.add(entry.family)
+            yield entry, one
+        else:
+            passed.append(Passed(entry.label, f"{one.mean:.4f} on the sample, {done[0][1].mean:.4f} the best"))
+    passed += [Passed(entry.label, f"{one.reason}, on the sample") for entry, one in sampled if one.reason is not None]
+
+
+def stepped(trials: Trials, facts: Facts, max_dim: int | None, until: Callable[[], float]) -> None:
+    """Goes on from the best settings of the best families, a step at a time, while the time lasts:
+    until some second of the ledger's clock.
+
+    The family that has had the least of its share of the time is next. A step changes one setting; where all steps from
+    the best settings are tried, they become smaller, and then the family is done, and the next best takes its place.
+    Source: Hooke and Jeeves, "Direct Search Solution of Numerical and Statistical Problems", Journal of the ACM 1961.
+    """
+    done: set[str] = set()
+    while families := _families(trials, done):
+        had = {name: _seconds(trials, name) / share for name, share in zip(families, _SHARES, strict=False)}
+        family = min(had, key=had.__getitem__)
+        best = families[family]
+        step = next(_steps(trials, best, space_for(family, facts, max_dim)), None)
+        if step is None or trials.ledger.spent + best.seconds * step.dearer > until():
+            done.add(family)
+            continue
+        label = f"{best.label.partition(', with ')[0]}, with {step.said}"
+        if (
+            trials.tried(label, step.model, STEPS, within_s=until() - trials.ledger.spent).key
+            not in trials.ledger.tried
+        ):
+            done.add(family)
+
+
+def _families(trials: Trials, done: Collection[str]) -> dict[str, Tried]:
+    """The best of each of the families that an index can serve and that are not done, as many as share the time, the
+    best first."""
+    found: dict[str, Tried] = {}
+    for one in trials.spaces():
+        if one.family not in done:
+            found.setdefault(one.family, one)
+    return dict(list(found.items())[: len(_SHARES)])
+
+
+def _seconds(trials: Trials, family: str) -> float:
+    return sum(one.seconds for one in trials.ledger.tried.values() if one.stage == STEPS and one.family == family)
+
+
+class _Step(NamedTuple):
+    """Settings a step away. field: in which they differ; said: how; dearer: how many times as long they take."""
+
+    model: dict[str, Any]
+    field: str
+    said: str
+    dearer: float
+
+
+def _steps(trials: Trials, best: Tried, space: Space) -> Iterator[_Step]:
+    """The models around the best one that were not tried; first those that go on as it was come upon."""
+    full, fields = _full(best.model), list(space)
+    start = fields.index(best.changed) if best.changed in fields else 0
+    for radius in _RADII:
+        for field in fields[start:] + fields[:start]:
+            one = space[field]
+            old = value_at(full, field)
+            for direction in (1, -1):
+                value = _moved(one, old, direction * radius, field)
+                if (value is None and not isinstance(one, Choices)) or value == old:
+                    continue
+                model = dict(best.model) | {field: value}
+                if trials.known(model) is not None or not _taken(model):
+                    continue
+                said = f"{field} = {value:.3g}" if isinstance(value, float) else f"{field} = {value}"
+                yield _Step(model, field, said, float(value) / old if field in ("dim", "epochs") else 1.0)
+
+
+def _full(model: Mapping[str, Any]) -> dict[str, Any]:
+    own = {key: value for key, value in model.items() if key != "name"}
+    found: dict[str, Any] = model_class(model["name"]).Settings(**own).model_dump(mode="json")
+    return found
+
+
+def _taken(model: Mapping[str, Any]) -> bool:
+    """Whether the learner takes such settings together."""
+    try:
+        _full(model)
+    except ValueError:
+        return False
+    return True
+
+
+def _moved(one: Span | Choices, value: Any, by: float, field: str) -> Any:
+    """The value a step away; the same where the range ends."""
+    if isinstance(one, Choices):
+        return _next_choice(one.values, value, by) if abs(by) == 1 else value
+    if value is None or (one.log and value <= 0):
+        return value
+    if one.log:
+        moved = exp(log(value) + by * log(_OF_EPOCHS if field == "epochs" else _FACTOR))
+    else:
+        moved = value + by * _PART * (one.high - one.low)
+    moved = min(max(moved, min(one.low, value)), max(one.high, value))
+    return round(moved) if isinstance(value, int) else float(f"{moved:.3g}")
+
+
+def _next_choice(values: Sequence[Any], value: Any, by: float) -> Any:
+    """The choice that follows, or, for one that is not among them, the nearest above or below."""
+    if value in values:
+        at = values.index(value) + (1 if by > 0 else -1)
+        return values[at] if 0 <= at < len(values) else value
+    beyond = [one for one in values if isinstance(one, int | float) and (one > value) == (by > 0)]
+    return (min(beyond) if by > 0 else max(beyond)) if beyond else value

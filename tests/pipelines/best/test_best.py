@@ -1,0 +1,257 @@
+"""The search for the best: what it tries, what it keeps, and what it takes, on logs whose answer is known."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys.bundle.bundle import load
+from recsys.errors import SettingError
+from recsys.models.registry import make_model, space_of
+from recsys.pipelines.best import race
+from recsys.pipelines.best.best import width_limit
+from recsys.pipelines.best.choice import CLUMPS, DRAWN, chosen, parts_of
+from recsys.pipelines.best.facts import Facts, facts_of
+from recsys.pipelines.best.ledger import LINES, Ledger, Tried, key_of, opened
+from recsys.pipelines.best.mixing import mixed
+from recsys.pipelines.best.portfolio import Entry, plan, portfolio, space_for
+from recsys.pipelines.best.race import screened, stepped
+from recsys.pipelines.best.result import Asked
+from recsys.pipelines.best.trials import Trials
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import ask, read
+from recsys.pipelines.run.run import Run
+from recsys.pipelines.run.settings import load_settings
+from tests.helpers.command_line import answer, recsys
+
+pytestmark = pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic|optuna).*")
+WORLD = ["world.users=500", "world.items=150", "metrics=['ndcg_at_10']", "baselines_days=[]"]
+FACTS = Facts(1_000, 500, 20_000, True, True, 0.0, False, 1, 1)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def tried(model: dict[str, Any], mean: float, part: str = "", vectors: bool = True, label: str = "") -> Tried:
+    key, label = key_of(model, 1.0, part), label or model["name"]
+    return Tried(key, label, model, 1.0, "portfolio", mean, 0.01, 1.0, 1.0, vectors, part=part)
+
+
+def world_run(*changes: str) -> Run:
+    settings = load_settings(None, [*WORLD, *changes])
+    steps = Steps(quiet=True)
+    read_world, data = read(settings, steps)
+    return ask(parts_of(settings, data)[0], steps, read_world, data)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("max_dim", [None, 3, 40])
+def test_whatever_a_log_is_like_the_portfolio_can_be_learned_from_it(
+    ordered: bool, described: bool, max_dim: int | None
+) -> None:
+    columns = ({"column": "brand", "kind": "category"},) if described else ()
+    facts = replace(FACTS, times=ordered, ordered=ordered, item_features=columns, repeats=0.3)
+    entries = portfolio(facts, max_dim)
+    assert len({entry.label for entry in entries}) == len(entries)
+    for entry in entries:
+        own = {key: value for key, value in entry.model.items() if key != "name"}
+        settings = make_model(entry.family, own).settings.model_dump()
+        assert max_dim is None or settings.get("dim", 0) <= max_dim
+        assert ordered or (settings.get("half_life") or 1e9) == 1e9
+        assert ordered or entry.family not in ("sequence", "cooccurrence", "cooccurrence_svd")
+        space = space_for(entry.family, facts, max_dim)
+        assert ordered or not {"half_life", "trend_days"} & set(space)
+        for field in space:
+            assert field in settings
+    assert described == any("item_features" in entry.model for entry in entries)
+    assert len(plan(facts, max_dim, 5.0)) > len(entries)
+
+
+def test_a_model_is_learned_once_and_a_killed_search_goes_on(home: Path) -> None:
+    run = world_run()
+    with opened(home / "s", 60) as ledger:
+        trials = Trials(run, "ndcg_at_10", ledger)
+        first = trials.tried("als", {"name": "als", "dim": 8}, "portfolio")
+        small = trials.tried("als", {"name": "als", "dim": 8}, "portfolio", share=0.5)
+        failed = trials.tried("wrong", {"name": "als", "dim": 0}, "portfolio")
+    assert first.mean > 0
+    assert first.vectors
+    assert small.key != first.key
+    assert failed.reason is not None
+    assert "dim" in failed.reason
+    with (home / "s" / LINES).open("a") as file:
+        file.write('{"key": "torn')  # a kill within a line
+    with opened(home / "s", 60) as again:
+        assert set(again.tried) == {first.key, small.key, failed.key}
+        assert again.spent >= max(one.at for one in again.tried.values()) > 0
+        trials = Trials(run, "ndcg_at_10", again)
+        assert trials.tried("als", {"name": "als", "dim": 8}, "portfolio") == first
+        np.testing.assert_allclose(np.nanmean(again.values(first)), first.mean, rtol=1e-5)
+        kept = again.learned(first)
+        assert kept is not None
+        np.testing.assert_allclose(trials.judge.values(kept), again.values(first), atol=1e-6)
+        trials.tried("als, 4", {"name": "als", "dim": 4}, "portfolio")
+    with opened(home / "s", 60) as last:
+        assert len(last.tried) == 4  # the torn line is passed over, the next one stands by itself
+        with pytest.raises(SettingError, match="another process"), opened(home / "s", 60):
+            pass
+        last.forget_vectors({first.key})
+        assert last.learned(first) is not None
+        assert sum(path.is_dir() for path in (home / "s").iterdir()) == 1
+    with opened(home / "s", 60, anew=True) as new:
+        assert not new.tried
+
+
+def test_a_sample_of_the_people_learns_and_is_asked(home: Path) -> None:
+    run = world_run()
+    with opened(home / "s", 60) as ledger:
+        part = Trials(run, "ndcg_at_10", ledger)._sample(0.2).run.holdout
+    whole = run.holdout
+    counts = part.train.interactions.user_counts()
+    people = np.flatnonzero(counts)
+    assert set(part.user[part.known]) <= set(people)
+    assert len(part.user) >= min(200, len(whole.user))
+    np.testing.assert_array_equal(counts[people], whole.train.interactions.user_counts()[people])
+
+
+def test_what_would_take_too_long_is_given_up_after_an_epoch(home: Path) -> None:
+    run = world_run()
+    slow = {"name": "softmax", "dim": 8, "epochs": 5_000}
+    with opened(home / "s", 600) as ledger:
+        trials = Trials(run, "ndcg_at_10", ledger)
+        one = trials.tried("slow", slow, "portfolio", within_s=0.5)
+        assert one.reason is not None
+        assert "would take" in one.reason
+        assert one.seconds < 60
+        assert trials.known(slow) is None  # with more time it may be tried
+
+
+def test_steps_end_where_no_step_is_better(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    peak = {"name": "tests.helpers.tuned:Peak", "x": 6.0, "epochs": 2}
+    monkeypatch.setattr(race, "portfolio", lambda facts, max_dim: [Entry("peak", peak, "")])
+    monkeypatch.setattr(race, "space_for", lambda family, facts, max_dim: space_of(family))
+    run = world_run()
+    with opened(home / "s", 60) as ledger:
+        trials = Trials(run, "ndcg_at_10", ledger)
+        assert screened(trials, facts_of(run), None, 30) == []
+        stepped(trials, facts_of(run), None, lambda: ledger.spent + 100)
+        figures = {one.model["x"]: one.mean for one in ledger.tried.values() if one.reason is None}
+        failed = {one.model["x"] for one in ledger.tried.values() if one.reason is not None}
+    top = max(figures, key=figures.__getitem__)
+    assert top != 6.0
+    assert {min(top + by, 10.0) for by in (-2.0, -1.0, 1.0, 2.0)} <= set(figures) | failed
+    assert failed <= {10.0}  # where this model cannot learn
+
+
+def test_a_second_copy_of_a_space_adds_nothing_and_is_not_taken(home: Path) -> None:
+    run = world_run()
+    with opened(home / "s", 60) as ledger:
+        trials = Trials(run, "ndcg_at_10", ledger)
+        trials.tried("als", {"name": "als", "dim": 8}, "portfolio")
+        trials.tried("als again", {"name": "als", "dim": 8, "cg_steps": 3, "epochs": 16}, "portfolio")
+        assert mixed(trials, 1e9) is None
+
+
+def test_spaces_that_know_different_things_are_taken_together(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two learners each of whom has seen one half of the items, both know more than one."""
+    run = world_run("world.users=1500")
+    train = run.holdout.train
+    with opened(home / "s", 60) as ledger:
+        trials = Trials(run, "ndcg_at_10", ledger)
+        for half in (0, 1):
+            events = train.interactions.where(train.interactions.item % 2 == half)
+            part = replace(run, holdout=replace(run.holdout, train=train.having(events)))
+            learned = make_model("als", {"dim": 8}).fit(part.holdout.train, seed=1)
+            values = trials.judge.values(learned)
+            model = {"name": "als", "dim": 8, "epochs": 16 + half}
+            ledger.add(tried(model, float(np.nanmean(values)), label=f"half {half}"), values, learned)
+        both = mixed(trials, 1e9)
+        assert both is not None
+        assert both.mean > max(one.mean for one in trials.spaces())
+        assert sorted(part["epochs"] for part in both.model["parts"]) == [16, 17]
+        assert mixed(trials, 1e9, max_dim=15) is None
+
+
+class Judged:
+    """Trials whose figures are given."""
+
+    def __init__(self, ledger: Ledger, part: str = "") -> None:
+        self.ledger, self.part = ledger, part
+
+    def best(self) -> list[Tried]:
+        return self.ledger.whole(self.part)
+
+    def known(self, model: dict) -> Tried | None:
+        return self.ledger.tried.get(key_of(model, 1.0, self.part))
+
+
+def test_where_two_parts_disagree_what_is_near_the_best_on_both_is_taken(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, 60)
+    for name, clumps, drawn in (("memory", 1.0, 2.0), ("even", 1.1, 1.9), ("future", 1.2, 1.0), ("counted", 9.0, 9.0)):
+        for part, mean in (("", clumps), (DRAWN, drawn)):
+            ledger.add(tried({"name": name}, mean, part, vectors=name != "counted"), np.full(300, mean))
+    first, other = Judged(ledger), Judged(ledger, DRAWN)
+    assert chosen(first, None).winner.label == "future"  # type: ignore[arg-type]
+    found = chosen(first, other)  # type: ignore[arg-type]
+    assert found.winner.label == "even"
+    assert found.relative["future"] == {CLUMPS: 1.0, DRAWN: pytest.approx(0.5 / 0.95 * 0.95)}
+    assert found.runner_up is not None
+    assert "counted" not in found.relative
+
+
+def test_a_log_without_times_is_searched_on_clumps_and_checked_at_random(tmp_path: Path) -> None:
+    rows = "\n".join(f"u{user},i{(user * 7 + step * 3) % 40}" for user in range(60) for step in range(8))
+    (tmp_path / "log.csv").write_text("user_id,item_id\n" + rows)
+    settings = load_settings(None, [], data=str(tmp_path / "log.csv"))
+    _, data = read(settings, Steps(quiet=True))
+    first, second = parts_of(settings, data)
+    assert (first.split.kind, first.split.clumped, first.judge) == ("random", 0.2, "validation")
+    assert second is not None
+    assert (second.split.kind, second.split.clumped) == ("random", 0.0)
+    chosen_kind = load_settings(None, ["split.kind=leave_last_out"], data=str(tmp_path / "log.csv"))
+    assert parts_of(chosen_kind, data)[1] is None
+    facts = facts_of(ask(first, Steps(quiet=True), None, data))
+    assert not facts.ordered
+    assert facts_of(ask(parts_of(chosen_kind, data)[0], Steps(quiet=True), None, data)).ordered
+
+
+def test_limits_are_the_width_that_keeps_them() -> None:
+    assert width_limit(Asked(), 1_000) is None
+    assert width_limit(Asked(max_dim=48, max_mb=0.4), 1_000) == 48
+    assert width_limit(Asked(max_dim=480, max_mb=0.4), 1_000) == 100
+    assert width_limit(Asked(max_ms=1e-9), 1_000) == 2
+
+
+@pytest.mark.slow
+def test_the_command_ends_in_a_config_a_bundle_and_a_page(home: Path) -> None:
+    small = ["world.users=400", "world.items=120", "metrics=['ndcg_at_10']", "baselines_days=[]"]
+    command = ("best", "world", *small, "--metric", "ndcg_at_10", "--minutes", "0.35", "--json")
+    planned = answer(recsys(home, *command, "--dry-run"))
+    assert any("als" in line for line in planned["plan"])
+    assert not (home / "mlruns" / "best").exists()
+    found = answer(recsys(home, *command))
+    assert load(Path(found["bundle"])).manifest["lineage"]["settings"]["model"]["name"] == found["model"]["name"]
+    page = Path(found["page"]).read_text()
+    assert "<script" not in page
+    assert "http" not in page
+    assert found["chosen"] in page
+    models = json.loads(Path(found["config"]).with_suffix(".json").read_text())
+    assert len(models) == found["models"]
+    assert found["validation"]["mean"] == max(one["mean"] for one in models if one["vectors"] and one["share"] == 1.0)
+    settings = load_settings(found["config"], [])
+    assert (settings.model["name"], settings.judge) == (found["model"]["name"], "test")
+    again = answer(recsys(home, *command))  # its time is over, what was found is taken
+    assert (again["chosen"], again["models"]) == (found["chosen"], found["models"])
+
+
+@pytest.mark.parametrize("word", ["model=als", "model.dim=3", "judge=test", "warm=x"])
+def test_what_the_search_finds_cannot_be_named(home: Path, word: str) -> None:
+    assert "the search finds the model" in recsys(home, "best", "world", word, rc=2).stderr
