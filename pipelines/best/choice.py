@@ -15,6 +15,7 @@ from recsys.pipelines.run.settings import RunSettings
 CLUMPS, DRAWN = "clumps", "drawn"
 _CLUMPED = 0.2  # of what each user had, where there are no times to cut by
 _FINALISTS = 4
+_REST = 0.04  # of the time: the tables of the test part, the bundle, the record
 _AGAIN = 1.3  # how much longer the chosen model takes on the test part, which holds the validation part as well
 
 
@@ -87,7 +88,9 @@ def check_elsewhere(
 
 
 def seconds_to_keep(trials: Trials, twice: bool) -> float:
-    """Seconds to keep for what comes last: the chosen model once more, and the finalists on a second part."""
+    """Seconds to keep for what comes last: the chosen model learned and judged once more, and, where the finalists are
+    judged `twice`, these on the second part."""
     finalists = finalists_of(trials)
     again = sum(one.seconds for one in finalists if one.family not in ("mixture", "narrowed"))
-    return _AGAIN * again + (again if twice else 0.0)
+    side_by_side = sum(one.seconds for one in finalists if one.family == "mixture")  # to judge it alone
+    return _AGAIN * again + 2 * side_by_side + _REST * trials.ledger.seconds + (again if twice else 0.0)

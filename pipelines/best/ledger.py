@@ -23,11 +23,13 @@ LINES = "tried.jsonl"
 
 @dataclass(frozen=True)
 class Tried:
-    """A model that was learned and judged, or that failed. share: of the people that it learned from. part: which
-    validation part it was judged on, where it is not the first. changed: the setting in which it is a step away from
-    another. mean: of the
-    metric over the users who were asked about; error: its standard error. seconds: of learning and judging; at: of the
-    whole search when it ended. vectors: whether an index can serve it. reason: why it failed, else None."""
+    """A model that was learned and judged, or that failed.
+
+    share: of the people that it learned from. part: which validation part it was judged on, where it is not the first.
+    changed: in a step, the setting that was changed, behind the sign of the step. mean: of the metric over the users
+    who were asked about; error: its standard error. seconds: of learning and judging; at: of the whole search when it
+    ended. vectors: whether an index can serve it. reason: why it failed, else None.
+    """
 
     key: str
     label: str

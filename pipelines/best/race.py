@@ -21,6 +21,8 @@ _RADII = (1.0, 0.5)
 _FACTOR = 3.0  # by which a step of radius 1 changes what is searched by its logarithm
 _PART = 0.2  # of its range that it changes what is searched as it is
 _OF_EPOCHS = 1.6  # the same of epochs
+_FIRST = ("unobserved_weight", "temperature", "regularization", "dim")  # what matters most, where a family has it
+_WORTH = 0.25  # standard errors that a step has to bring for the next to go on in its direction
 
 
 class Passed(NamedTuple):
@@ -105,23 +107,30 @@ def _seconds(trials: Trials, family: str) -> float:
 
 
 class _Step(NamedTuple):
-    """Settings a step away. field: in which they differ; said: how; dearer: how many times as long they take."""
+    """Settings a step away. changed: in which setting, with the sign of the step; said: how; dearer: how many times as
+    long they take."""
 
     model: dict[str, Any]
-    field: str
+    changed: str
     said: str
     dearer: float
 
 
 def _steps(trials: Trials, best: Tried, space: Space) -> Iterator[_Step]:
-    """The models around the best one that were not tried; first those that go on as it was come upon."""
-    full, fields = _full(best.model), list(space)
-    start = fields.index(best.changed) if best.changed in fields else 0
+    """The models around the best one that were not tried; first those that go on as it was come upon, if that was worth
+    it, and none that goes back."""
+    full, rank = _full(best.model), {field: place for place, field in enumerate(_FIRST)}
+    fields = sorted(space, key=lambda field: rank.get(field, len(rank)))
+    came, came_by = best.changed[1:], -1 if best.changed[:1] == "-" else 1
+    if came in fields:
+        start = fields.index(came) + (0 if _was_worth(trials, best) else 1)
+        fields = fields[start:] + fields[:start]
     for radius in _RADII:
-        for field in fields[start:] + fields[:start]:
-            one = space[field]
-            old = value_at(full, field)
-            for direction in (1, -1):
+        for field in fields:
+            one, old = space[field], value_at(full, field)
+            for direction in (came_by, -came_by) if field == came else (1, -1):
+                if radius == 1 and field == came and direction != came_by:
+                    continue
                 value = _moved(one, old, direction * radius, field)
                 if (value is None and not isinstance(one, Choices)) or value == old:
                     continue
@@ -129,7 +138,14 @@ def _steps(trials: Trials, best: Tried, space: Space) -> Iterator[_Step]:
                 if trials.known(model) is not None or not _taken(model):
                     continue
                 said = f"{field} = {value:.3g}" if isinstance(value, float) else f"{field} = {value}"
-                yield _Step(model, field, said, float(value) / old if field in ("dim", "epochs") else 1.0)
+                changed = f"{'-' if direction < 0 else '+'}{field}"
+                yield _Step(model, changed, said, float(value) / old if field in ("dim", "epochs") else 1.0)
+
+
+def _was_worth(trials: Trials, best: Tried) -> bool:
+    """Whether the best of a family is well above what was the best of it before."""
+    earlier = [one.mean for one in trials.spaces() if one.family == best.family and one.at < best.at]
+    return not earlier or best.mean - max(earlier) > _WORTH * best.error
 
 
 def _full(model: Mapping[str, Any]) -> dict[str, Any]:
