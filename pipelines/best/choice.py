@@ -75,10 +75,12 @@ def check_elsewhere(
     trials: Trials, second: RunSettings | None, metric: str, world: World | None, data: Dataset
 ) -> Trials | None:
     """The finalists on a second part, as far as the time reaches; None where there is none, or no time."""
-    finalists = finalists_of(trials)
-    if second is None or trials.ledger.left < seconds_to_keep(trials, True):
+    if second is None:
         return None
     other = Trials(ask(second, trials.run.steps, world, data), metric, trials.ledger, DRAWN)
+    finalists = finalists_of(trials)
+    if any(other.known(one.model) is None for one in finalists) and trials.ledger.left < seconds_to_keep(trials, True):
+        return None
     for one in sorted(finalists, key=lambda one: one.family == "mixture"):
         if one.family == "mixture":
             learned_again(trials, one, other)

@@ -21,6 +21,7 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }
 td.figure, th.figure { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; }
+td:first-child { min-width: 12rem; overflow-wrap: break-word; }
 svg { width: 100%; height: auto; } .wide { overflow-x: auto; }
 @media print { body { margin: 0; } }
 """
@@ -162,7 +163,7 @@ def _time(tried: Sequence[Tried]) -> str:
         spent[one.family] = spent.get(one.family, 0.0) + one.seconds
     top = max(spent.values(), default=1.0) or 1.0
     rows = "".join(
-        f'<tr><td>{escape(name)}</td><td class="figure">{seconds:,.0f} s</td><td style="width:60%">'
+        f'<tr><td>{escape(name)}</td><td class="figure">{seconds:,.0f} s</td><td style="width:50%">'
         f'<svg viewBox="0 0 100 4" preserveAspectRatio="none" height="10" aria-hidden="true">'
         f'<rect width="{100 * seconds / top:.1f}" height="4" fill="#0b5394"/></svg></td></tr>'
         for name, seconds in sorted(spent.items(), key=lambda one: -one[1])

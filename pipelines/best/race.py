@@ -50,7 +50,7 @@ def screened(trials: Trials, facts: Facts, max_dim: int | None, until: float) ->
             continue
         one = trials.tried(entry.label, entry.model, SCREEN, within_s=_DEAR * left)
         if trials.known(entry.model) is None and one.reason is not None:
-            passed.append(Passed(entry.label, f"{one.reason} of {left:,.0f} s left for the portfolio"))
+            passed.append(Passed(entry.label, f"{one.reason}, and {left:,.0f} s were left for the portfolio"))
     return passed
 
 
@@ -84,12 +84,21 @@ def stepped(trials: Trials, facts: Facts, max_dim: int | None, until: Callable[[
         if step is None or trials.ledger.spent + best.seconds * step.dearer > until():
             done.add(family)
             continue
-        label = f"{best.label.partition(', with ')[0]}, with {step.said}"
+        label = _label(trials, best, step.model)
         if (
             trials.tried(label, step.model, STEPS, within_s=until() - trials.ledger.spent).key
             not in trials.ledger.tried
         ):
             done.add(family)
+
+
+def _label(trials: Trials, best: Tried, model: Mapping[str, Any]) -> str:
+    """That of the model of the portfolio from which steps led here, and all that differs from it."""
+    label = best.label.partition(", with ")[0]
+    origin = next((one.model for one in trials.ledger.tried.values() if one.label == label), best.model)
+    changed = {name: value for name, value in model.items() if origin.get(name) != value}
+    said = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in changed.items()]
+    return f"{label}, with {', '.join(said)}"
 
 
 def _families(trials: Trials, done: Collection[str]) -> dict[str, Tried]:
@@ -107,12 +116,11 @@ def _seconds(trials: Trials, family: str) -> float:
 
 
 class _Step(NamedTuple):
-    """Settings a step away. changed: in which setting, with the sign of the step; said: how; dearer: how many times as
-    long they take."""
+    """Settings a step away. changed: in which setting, behind the sign of the step; dearer: how many times as long they
+    take."""
 
     model: dict[str, Any]
     changed: str
-    said: str
     dearer: float
 
 
@@ -137,9 +145,8 @@ def _steps(trials: Trials, best: Tried, space: Space) -> Iterator[_Step]:
                 model = dict(best.model) | {field: value}
                 if trials.known(model) is not None or not _taken(model):
                     continue
-                said = f"{field} = {value:.3g}" if isinstance(value, float) else f"{field} = {value}"
                 changed = f"{'-' if direction < 0 else '+'}{field}"
-                yield _Step(model, changed, said, float(value) / old if field in ("dim", "epochs") else 1.0)
+                yield _Step(model, changed, float(value) / old if field in ("dim", "epochs") else 1.0)
 
 
 def _was_worth(trials: Trials, best: Tried) -> bool:
