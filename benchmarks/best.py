@@ -1,0 +1,130 @@
+"""What `recsys best` finds in a stated time, beside the settings that were tuned by hand on the same data.
+
+    RECSYS_DATA=... python -m benchmarks.best [--data NAME] ... [--minutes 30] [--seeds 1,2,3] [--json]
+
+Default options; the test part is read once a run. `hand` is the best row of the tables of this folder that an index can
+serve, on the same split; sets that no config of ours names have none. What was measured is kept by data, minutes and
+seed, so that a run that was stopped goes on. Searches lie below RECSYS_HOME, and go on, too, where they were stopped.
+"""
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, NamedTuple
+
+import click
+
+from benchmarks.results import report, written
+from recsys.pipelines.best.best import best
+from recsys.pipelines.best.result import Asked
+from recsys.pipelines.commands.stage import config_for
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.question import read
+from recsys.pipelines.run.settings import load_settings
+
+_WORLDS = {
+    "world, few events": ("world.users=8000", "world.items=4000", "world.seed=11"),
+    "world, many events": ("world.users=4000", "world.items=600", "world.seed=12"),
+    "world, drift": ("world.users=6000", "world.items=1500", "world.drift=0.7", "world.seed=13"),
+}
+
+
+class Set(NamedTuple):
+    """Data to search on. metric: of the search, and judged on test. hand: the figure of the settings tuned by hand, and
+    the file of this folder that it stands in; None for data that no config names."""
+
+    metric: str
+    assignments: tuple[str, ...] = ()
+    hand: tuple[float, str] | None = None
+
+
+SETS: dict[str, Set] = {
+    "gowalla": Set("ndcg_at_20", (), (0.1647, "quality.md")),
+    "ml-1m-ncf": Set("ndcg_at_10", (), (0.4596, "quality.md")),
+    "ml-100k": Set("ndcg_at_10", (), (0.3612, "quality.md")),
+    "poi-gowalla": Set("ndcg_at_10", (), (0.0681, "visitors.md")),
+    "s3rec-beauty": Set("ndcg_at_10", ("split.learn_validation=false",), (0.0623, "sequences.md")),
+    "s3rec-sports-outdoors": Set("ndcg_at_10", ("split.learn_validation=false",), (0.0347, "sequences.md")),
+    "lastfm-hetrec": Set("ndcg_at_20"),
+    "anime-5k": Set("ndcg_at_20"),
+    "amazon-book-kgat": Set("ndcg_at_20"),
+    "s3rec-lastfm": Set("ndcg_at_10", ("split.learn_validation=false",)),
+    **{name: Set("ndcg_at_10") for name in _WORLDS},
+}
+
+
+def measured(name: str, minutes: float, seed: int) -> dict[str, Any]:
+    """One search, and its figure on the test part."""
+    wanted, began = SETS[name], monotonic()
+    data, world = ("world", _WORLDS[name]) if name in _WORLDS else (name, ())
+    own = (f'metrics=["{wanted.metric}"]', f"seed={seed}", "baselines_days=[]")
+    settings = load_settings(config_for(data), [*own, *wanted.assignments, *world], data=data)
+    steps = Steps()
+    planted, read_data = read(settings, steps)
+    found = best(settings, steps, Asked(minutes, wanted.metric), planted, read_data, began)
+    interval = found.trained.measured.report.interval(wanted.metric)
+    hand = None if wanted.hand is None else wanted.hand[0]
+    return {
+        "data": name,
+        "minutes": minutes,
+        "seed": seed,
+        "metric": wanted.metric,
+        "figure": interval.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "hand": hand,
+        "share": None if hand is None else interval.mean / hand,
+        "took": (monotonic() - began) / 60,
+        "models": len(found.tried),
+        "chosen": found.choice.winner.label,
+    }
+
+
+COLUMNS = {
+    "data": "data",
+    "minutes": "minutes",
+    "seed": "seed",
+    "metric": "metric",
+    "figure": "test",
+    "low": "low",
+    "high": "high",
+    "hand": "by hand",
+    "share": "share",
+    "took": "took, minutes",
+    "models": "models",
+    "chosen": "chosen",
+}
+
+
+@click.command()
+@click.option("--data", "names", multiple=True, type=click.Choice(list(SETS)), help="Only these; repeatable.")
+@click.option("--minutes", default=30.0, show_default=True, type=click.FloatRange(0, min_open=True))
+@click.option("--seeds", default="1", show_default=True, help="Numbers with commas between them.")
+@click.option("--quick", is_flag=True, help="Half a minute on a small world; writes no results.")
+@click.option("--json", "as_json", is_flag=True)
+def main(names: Sequence[str], minutes: float, seeds: str, quick: bool, as_json: bool) -> None:
+    """Writes benchmarks/results/best.md."""
+    kept = {(row["data"], row["minutes"], row["seed"]): row for row in written("best")}
+    if quick:
+        names, minutes, seeds, kept = ("world, many events",), 0.5, "1", {}
+    for name in names or SETS:
+        for seed in map(int, seeds.split(",")):
+            if (name, minutes, seed) not in kept:
+                kept[name, minutes, seed] = measured(name, minutes, seed)
+                _report(list(kept.values()), quick, as_json)
+    _report(list(kept.values()), quick, as_json)
+
+
+def _report(rows: list[dict[str, Any]], quick: bool, as_json: bool) -> None:
+    report(
+        "best",
+        rows,
+        title="The best in a stated time",
+        columns=COLUMNS,
+        note="`recsys best` with default options; share: of the row that was tuned by hand, of seed 1 there.",
+        quick=quick,
+        as_json=as_json,
+    )
+
+
+if __name__ == "__main__":
+    main()
