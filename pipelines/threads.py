@@ -1,11 +1,15 @@
-"""The one place that sets thread counts; libraries never do it at import."""
+"""The one place that sets thread counts and how memory is kept; libraries never do it at import."""
 
 import atexit
+import ctypes
 import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
+_NEVER = (1 << 31) - 1
 
 
 def writable_numba_cache() -> None:
@@ -20,12 +24,25 @@ def writable_numba_cache() -> None:
         atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
 
 
+def keep_freed_memory() -> None:
+    """Has glibc keep what is freed for the next allocation, large blocks too, in place of giving it back to the system.
+
+    A learner takes and frees arrays as large as its tables in every step, and pages that are mapped anew are zeroed: at
+    dim 256 on 41,000 items that took two fifths of the time of softmax. Nothing happens where there is no glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, _NEVER)
+
+
 def set_threads(threads: int) -> int:
     """Sets numba, BLAS, faiss and torch to `threads`, returns the number in force.
 
     0 = all cores of this process, shared with the others that torchrun started on this machine.
     """
     writable_numba_cache()
+    keep_freed_memory()
     import faiss
     import numba
     from threadpoolctl import threadpool_limits
