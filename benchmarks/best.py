@@ -1,6 +1,6 @@
 """What `recsys best` finds in a stated time, beside the settings that were tuned by hand on the same data.
 
-    RECSYS_DATA=... python -m benchmarks.best [--data NAME] ... [--minutes 30] [--seeds 1,2,3] [--json]
+    RECSYS_DATA=... python -m benchmarks.best [--data NAME] ... [--minutes 30] [--seeds 1,2,3] [--regret] [--json]
 
 Default options; the test part is read once a run. `hand` is the best row of the tables of this folder that an index can
 serve, on the same split; sets that no config of ours names have none. What was measured is kept by data, minutes and
@@ -14,13 +14,19 @@ from typing import Any, NamedTuple
 import click
 
 from benchmarks.results import report, written
+from recsys.evaluation.metrics.item_facts import facts_of
+from recsys.models.base import fit_with
 from recsys.pipelines.best.best import best
-from recsys.pipelines.best.result import Asked
+from recsys.pipelines.best.ledger import Tried
+from recsys.pipelines.best.result import Asked, Best
 from recsys.pipelines.commands.stage import config_for
 from recsys.pipelines.console import Steps
-from recsys.pipelines.run.question import read
-from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.run.measure import judge, recommender_for
+from recsys.pipelines.run.question import ask, read
+from recsys.pipelines.run.settings import RunSettings, load_settings
+from recsys.progress import silent
 
+FINALISTS = 3
 _WORLDS = {
     "world, few events": ("world.users=8000", "world.items=4000", "world.seed=11"),
     "world, many events": ("world.users=4000", "world.items=600", "world.seed=12"),
@@ -52,8 +58,9 @@ SETS: dict[str, Set] = {
 }
 
 
-def measured(name: str, minutes: float, seed: int) -> dict[str, Any]:
-    """One search, and its figure on the test part."""
+def measured(name: str, minutes: float, seed: int, regret: bool) -> dict[str, Any]:
+    """One search, and its figure on the test part. regret: whether the other finalists are judged there, too: not to
+    choose by, but to say what the choice by validation cost."""
     wanted, began = SETS[name], monotonic()
     data, world = ("world", _WORLDS[name]) if name in _WORLDS else (name, ())
     own = (f'metrics=["{wanted.metric}"]', f"seed={seed}", "baselines_days=[]")
@@ -63,6 +70,7 @@ def measured(name: str, minutes: float, seed: int) -> dict[str, Any]:
     found = best(settings, steps, Asked(minutes, wanted.metric), planted, read_data, began)
     interval = found.trained.measured.report.interval(wanted.metric)
     hand = None if wanted.hand is None else wanted.hand[0]
+    finalists = _on_test(found, settings, planted, read_data, wanted.metric) if regret else {}
     return {
         "data": name,
         "minutes": minutes,
@@ -76,7 +84,25 @@ def measured(name: str, minutes: float, seed: int) -> dict[str, Any]:
         "took": (monotonic() - began) / 60,
         "models": len(found.tried),
         "chosen": found.choice.winner.label,
+        "regret": 1 - interval.mean / max([interval.mean, *finalists.values()]) if regret else None,
+        "finalists": finalists,
     }
+
+
+def _on_test(found: Best, settings: RunSettings, world: Any, data: Any, metric: str) -> dict[str, float]:
+    """The figure of each other finalist on the test part, by its label."""
+    firsts: dict[str, Tried] = {}
+    for one in sorted(found.tried, key=lambda one: -one.mean):
+        if one.vectors and one.share == 1.0 and not one.part and one.label != found.choice.winner.label:
+            firsts.setdefault(one.family, one)
+    figures = {}
+    for one in list(firsts.values())[:FINALISTS]:
+        split = settings.split.model_copy(update={"kind": "random" if "random" in found.title else settings.split.kind})
+        run = ask(settings.model_copy(update={"model": dict(one.model), "split": split}), Steps(), world, data)
+        learned = fit_with(run.learner(), run.holdout.train, seed=settings.seed)
+        report = judge(run, recommender_for(run, learned), facts_of(run.holdout.train), silent, [metric])
+        figures[one.label] = report.interval(metric).mean
+    return figures
 
 
 COLUMNS = {
@@ -91,6 +117,7 @@ COLUMNS = {
     "share": "share",
     "took": "took, minutes",
     "models": "models",
+    "regret": "regret",
     "chosen": "chosen",
 }
 
@@ -99,9 +126,10 @@ COLUMNS = {
 @click.option("--data", "names", multiple=True, type=click.Choice(list(SETS)), help="Only these; repeatable.")
 @click.option("--minutes", default=30.0, show_default=True, type=click.FloatRange(0, min_open=True))
 @click.option("--seeds", default="1", show_default=True, help="Numbers with commas between them.")
+@click.option("--regret", is_flag=True, help="Judge the other finalists on the test part as well.")
 @click.option("--quick", is_flag=True, help="Half a minute on a small world; writes no results.")
 @click.option("--json", "as_json", is_flag=True)
-def main(names: Sequence[str], minutes: float, seeds: str, quick: bool, as_json: bool) -> None:
+def main(names: Sequence[str], minutes: float, seeds: str, regret: bool, quick: bool, as_json: bool) -> None:
     """Writes benchmarks/results/best.md."""
     kept = {(row["data"], row["minutes"], row["seed"]): row for row in written("best")}
     if quick:
@@ -109,7 +137,7 @@ def main(names: Sequence[str], minutes: float, seeds: str, quick: bool, as_json:
     for name in names or SETS:
         for seed in map(int, seeds.split(",")):
             if (name, minutes, seed) not in kept:
-                kept[name, minutes, seed] = measured(name, minutes, seed)
+                kept[name, minutes, seed] = measured(name, minutes, seed, regret)
                 _report(list(kept.values()), quick, as_json)
     _report(list(kept.values()), quick, as_json)
 

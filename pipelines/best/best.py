@@ -131,10 +131,11 @@ def _finished(
     run_id = nested.open(f"best of {data.name}")
     trained = train(ask(judged, steps, world, data))
     found = Best(
+        trials.run.title,
         facts, list(trials.ledger.tried.values()), passed, choice, trained, config, config.with_suffix(".html"),
         trials.ledger.spent,
     )  # fmt: skip
-    found.page.write_text(page(found, asked, trials.run.title), encoding="utf-8")
+    found.page.write_text(page(found, asked), encoding="utf-8")
     data_file = config.with_suffix(".json")
     data_file.write_text(json.dumps([one.__dict__ for one in found.tried], indent=1), encoding="utf-8")
     nested.end(

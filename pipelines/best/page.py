@@ -27,10 +27,10 @@ svg { width: 100%; height: auto; } .wide { overflow-x: auto; }
 """
 
 
-def page(found: Best, asked: Asked, title: str) -> str:
+def page(found: Best, asked: Asked) -> str:
     """One HTML file that needs nothing else."""
     whole = _whole(found)
-    name = title.partition(",")[0]
+    title, name = found.title, found.title.partition(",")[0]
     sections = [
         f"<h1>The best for {escape(name)}</h1>",
         f"<p>{escape(title)}. {escape(' '.join(found.facts.told()))}</p>",

@@ -36,8 +36,9 @@ class Choice(NamedTuple):
 
 
 class Best(NamedTuple):
-    """A finished search."""
+    """A finished search. title: of the validation part that it went by. seconds: of all calls together."""
 
+    title: str
     facts: Facts
     tried: list[Tried]
     passed: list[Passed]
@@ -45,4 +46,4 @@ class Best(NamedTuple):
     trained: Trained
     config: Path
     page: Path
-    seconds: float  # of the search, all calls together
+    seconds: float
