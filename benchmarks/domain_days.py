@@ -5,8 +5,8 @@
 The end of the log of ABXI's files is asked for (a split at one moment, as in production), in each domain by lists of
 its items; what a person had is out. All models learn from the merged history of both domains. `als` was tuned on the
 validation part by grid (dim, unobserved_weight, regularization, half_life), `sequence` has the settings that
-`benchmarks.cross_domain` has, and `mixture` is both in one index, by the weight that is best on validation, 0
-included.
+`benchmarks.cross_domain` has, and `mixture` is both in one index, by a weight for each domain, as `model.by_domain`
+has it: the one that is best there on validation, 0 included.
 """
 
 from typing import Any
@@ -64,10 +64,16 @@ def values(run: Run, model: Any) -> dict[str, F64]:
     return {name: one.values(engine, METRIC) for name, one in by_domain(run.holdout).items()}
 
 
-def chosen_weight(run: Run, models: dict[str, Any]) -> float:
-    """The weight of the sequence by which the validation part is answered best, over both domains."""
-    means = {w: np.mean([one.mean() for one in values(run, both(run, models, w)).values()]) for w in GRID}
-    return max(means, key=lambda weight: float(means[weight]))
+def chosen_weights(run: Run, models: dict[str, Any]) -> dict[str, float]:
+    """Of each domain the weight of the sequence by which its validation part is answered best."""
+    means = {w: {name: one.mean() for name, one in values(run, both(run, models, w)).items()} for w in GRID}
+    return {name: max(means, key=lambda weight: float(means[weight][name])) for name in by_domain(run.holdout)}
+
+
+def by_weights(run: Run, models: dict[str, Any], weights: dict[str, float]) -> dict[str, F64]:
+    """The metric of each person, each domain answered by its own weight."""
+    found = {weight: values(run, both(run, models, weight)) for weight in set(weights.values())}
+    return {name: found[weight][name] for name, weight in weights.items()}
 
 
 def segment(asked: DomainQuestion, name: str) -> Any:
@@ -83,11 +89,11 @@ def rows_of(judge: str, quick: bool, steps: Steps) -> list[dict[str, Any]]:
         models["sequence"] = models["sequence"] | {"epochs": 1, "dim": 16}
     tuning = question("validation", quick)
     tried = learned(tuning, models, steps)
-    weight = chosen_weight(tuning, tried)
+    weights = chosen_weights(tuning, tried)
     run = tuning if judge == "validation" else question(judge, quick)
     of = tried if run is tuning else learned(run, models, steps)
-    of[MIXTURE] = both(run, of, weight)
     found = {label: values(run, model) for label, model in of.items()}
+    found[MIXTURE] = by_weights(run, of, weights)
     gains, facts = dict[tuple[str, str, str], F64](), {}
     for domain, asked in by_domain(run.holdout).items():
         for name in SEGMENTS:
@@ -105,7 +111,7 @@ def rows_of(judge: str, quick: bool, steps: Steps) -> list[dict[str, Any]]:
         if label != ALS:
             one = compared[(domain, name, label), (domain, name, ALS)]
             row |= {"against als": one.difference.text("+.4f"), "p": p_text(one.p_holm)}
-        rows.append(row | {"weight": weight if label == MIXTURE else None})
+        rows.append(row | {"weight": weights[domain] if label == MIXTURE else None})
     return rows
 
 
@@ -122,7 +128,7 @@ def main(judge: str, quick: bool, as_json: bool) -> None:
         title="Two domains, by day",
         note=f"{METRIC} of lists of the domain's items on the {judge} part of ABXI's Beauty and Electronics, split at "
         "one moment, what a person had is out; one seed. Intervals over people, differences paired, Holm over the "
-        "table. weight: of the sequence beside als, chosen on validation.",
+        "table. weight: of the sequence beside als in that domain, chosen on validation.",
         quick=quick or judge == "validation",
         as_json=as_json,
     )
