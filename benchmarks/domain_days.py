@@ -32,6 +32,7 @@ from recsys.pipelines.threads import set_threads
 
 ALS, MIXTURE, COUNTED = "als", "mixture", "co-occurrence"
 METRIC = "ndcg_at_10"
+WEIGHTS = (*GRID, 5.0, 10.0, 30.0)
 TUNED = {"name": "als", "dim": 128, "unobserved_weight": 0.05, "regularization": 0.01}
 SEGMENTS = {"all": (0, np.inf), "0": (0, 0), "1": (1, 1), "2 to 3": (2, 3), "4 and more": (4, np.inf)}
 
@@ -66,7 +67,7 @@ def values(run: Run, model: Any) -> dict[str, F64]:
 
 def chosen_weights(run: Run, models: dict[str, Any]) -> dict[str, float]:
     """Of each domain the weight of the sequence by which its validation part is answered best."""
-    means = {w: {name: one.mean() for name, one in values(run, both(run, models, w)).items()} for w in GRID}
+    means = {w: {name: one.mean() for name, one in values(run, both(run, models, w)).items()} for w in WEIGHTS}
     return {name: max(means, key=lambda weight: float(means[weight][name])) for name in by_domain(run.holdout)}
 
 
