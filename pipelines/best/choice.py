@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from recsys.data.dataset import VALIDATION, Dataset
 from recsys.data.planted.world import World
-from recsys.evaluation.significance import paired_gap
+from recsys.evaluation.significance import FEW_USERS, paired_gap
 from recsys.pipelines.best.ledger import Tried
 from recsys.pipelines.best.mixing import learned_again
+from recsys.pipelines.best.race import SCREEN
 from recsys.pipelines.best.result import Choice
 from recsys.pipelines.best.trials import Trials
 from recsys.pipelines.run.question import ask
@@ -40,7 +43,8 @@ def parts_of(settings: RunSettings, data: Dataset) -> tuple[RunSettings, RunSett
 
 def chosen(trials: Trials, other: Trials | None) -> Choice:
     """The model to train: the best that an index can serve; where there are two parts, that which comes nearest to the
-    best on both, by the mean of its shares of the best figures."""
+    best on both, by the mean of its shares of the best figures. Where hardly anybody was asked, the best of many is the
+    luckiest, and the quickest of the portfolio within one standard error of it is taken."""
     finalists = finalists_of(trials)
     relative: dict[str, dict[str, float]] = {}
     for part, judged in ((CLUMPS if other else "validation", trials), *([(DRAWN, other)] if other else [])):
@@ -51,11 +55,26 @@ def chosen(trials: Trials, other: Trials | None) -> Choice:
     parts = max(len(shares) for shares in relative.values())
     whole = {label: shares for label, shares in relative.items() if len(shares) == parts}
     order = sorted((one for one in finalists if one.label in whole), key=lambda one: -_mean(whole[one.label]))
+    if np.count_nonzero(~np.isnan(trials.ledger.values(order[0]))) < FEW_USERS:
+        plain = _plain(trials, order[0])
+        order = [plain, *(one for one in order if one.key != plain.key)]
+        relative.setdefault(plain.label, {})
     winner, runner_up = order[0], order[1] if len(order) > 1 else None
     gap, error = 0.0, 0.0
     if runner_up is not None:
         gap, error = paired_gap(trials.ledger.values(winner), trials.ledger.values(runner_up))
     return Choice(winner, relative, runner_up, gap, error)
+
+
+def _plain(trials: Trials, top: Tried) -> Tried:
+    """The quickest model of the portfolio within one paired standard error of the best, else that itself."""
+    near = [one for one in trials.best() if one.vectors and one.stage == SCREEN and _within(trials, top, one)]
+    return min(near, key=lambda one: one.seconds, default=top)
+
+
+def _within(trials: Trials, top: Tried, one: Tried) -> bool:
+    gap, error = paired_gap(trials.ledger.values(top), trials.ledger.values(one))
+    return gap <= error
 
 
 def _mean(shares: Mapping[str, float]) -> float:
