@@ -18,6 +18,7 @@ from recsys.pipelines.run.settings import RunSettings
 CLUMPS, DRAWN = "clumps", "drawn"
 _CLUMPED = 0.2  # of what each user had, where there are no times to cut by
 _FINALISTS = 4
+_SURE = 2.0  # standard errors
 _REST = 0.04  # of the time: the tables of the test part, the bundle, the record
 _AGAIN = 1.3  # how much longer the chosen model takes on the test part, which holds the validation part as well
 
@@ -44,7 +45,7 @@ def parts_of(settings: RunSettings, data: Dataset) -> tuple[RunSettings, RunSett
 def chosen(trials: Trials, other: Trials | None) -> Choice:
     """The model to train: the best that an index can serve; where there are two parts, that which comes nearest to the
     best on both, by the mean of its shares of the best figures. Where hardly anybody was asked, the best of many is the
-    luckiest, and the quickest of the portfolio within one standard error of it is taken."""
+    luckiest, and the quickest of the portfolio within two standard errors of it is taken."""
     finalists = finalists_of(trials)
     relative: dict[str, dict[str, float]] = {}
     for part, judged in ((CLUMPS if other else "validation", trials), *([(DRAWN, other)] if other else [])):
@@ -67,14 +68,14 @@ def chosen(trials: Trials, other: Trials | None) -> Choice:
 
 
 def _plain(trials: Trials, top: Tried) -> Tried:
-    """The quickest model of the portfolio within one paired standard error of the best, else that itself."""
+    """The quickest model of the portfolio within two paired standard errors of the best, else that itself."""
     near = [one for one in trials.best() if one.vectors and one.stage == SCREEN and _within(trials, top, one)]
     return min(near, key=lambda one: one.seconds, default=top)
 
 
 def _within(trials: Trials, top: Tried, one: Tried) -> bool:
     gap, error = paired_gap(trials.ledger.values(top), trials.ledger.values(one))
-    return gap <= error
+    return gap <= _SURE * error
 
 
 def _mean(shares: Mapping[str, float]) -> float:

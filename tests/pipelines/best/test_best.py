@@ -212,7 +212,7 @@ def test_of_few_people_the_luckiest_is_not_taken_for_the_best(tmp_path: Path, pe
     ledger, rng = Ledger(tmp_path, 60), np.random.default_rng(1)
     noise = rng.normal(0, 1, people)
     for label, mean, seconds, stage in (
-        ("lucky", 0.31, 9.0, "steps"),
+        ("lucky", 0.45, 9.0, "steps"),
         ("quick", 0.25, 0.1, "portfolio"),
         ("slow", 0.26, 5.0, "portfolio"),
         ("bad", -9.0, 0.0, "portfolio"),
