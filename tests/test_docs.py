@@ -22,7 +22,7 @@ from recsys.serving.cli import main as serving
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ROOT / "docs/commands.md"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 SETTINGS_OF = ("train", "evaluate", "demo")
 EXPERIMENTS = {  # a table that only such a file has -> what reads it
     "metrics": read_plan,
