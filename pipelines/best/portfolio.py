@@ -127,6 +127,8 @@ def _learned(facts: Facts) -> Iterator[Entry]:
     if described or people:
         yield Entry("two towers, features", ids | described | people, "what is known of items and people")
     if facts.ordered:
+        words = {"name": "item2vec", "dim": 64, "half_life": 2.0}
+        yield Entry("item2vec", words, "above co-occurrence of the same width on ml-1m-seq")
         yield from _sequences(facts, described)
 
 

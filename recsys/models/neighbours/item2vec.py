@@ -1,0 +1,159 @@
+"""item2vec: words are items and sentences are histories. Skip-gram or CBOW with negative sampling."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from recsys.arrays import F32, I32, Array
+from recsys.config import Settings
+from recsys.data.dataset import Dataset
+from recsys.encoders.bag import Bag
+from recsys.errors import ModelError
+from recsys.models.base import Learner, refuse_no_events
+from recsys.models.neighbours.skip_gram import TABLE, learn_sequences
+from recsys.models.search import HALF_LIVES, Choices, Space, Span
+from recsys.progress import Progress, silent
+from recsys.retrieval.embeddings import Embeddings
+from recsys.seeding import generator
+from recsys.training.checkpoint import State
+from recsys.training.epochs import EpochFit, Rows
+from recsys.training.loop import ALONE, Aids
+
+
+class Item2VecSettings(Settings):
+    """Settings of Item2Vec. Tune `negative_exponent`, `epochs` and `window` first: on items they matter more than on
+    words."""
+
+    dim: int = Field(64, ge=1, description="width of the vectors")
+    epochs: int = Field(20, ge=1, description="passes over the histories; the learning rate falls to 0 over them")
+    batch_size: int = Field(64, ge=1, description="histories between two steps of the learning rate")
+    learning_rate: float = Field(0.05, gt=0, description="at the start")
+    architecture: Literal["skip_gram", "cbow"] = Field(
+        "skip_gram", description="skip_gram: each item nearby says what stands in the middle; cbow: their mean does"
+    )
+    window: int = Field(
+        5, ge=0, description="places to either side that count as near; 0 = the whole history, a basket in no order"
+    )
+    negatives: int = Field(10, ge=1, description="items drawn for each place, shared by all pairs of its window")
+    negative_exponent: float = Field(
+        0.5, ge=-1, le=1.5, description="power of an item's events by which it is drawn: .75 for words, less for items"
+    )
+    subsample: float | None = Field(
+        None, gt=0, description="share of all events above which those of an item are thinned out; none = keep all"
+    )
+    served: Literal["output", "input"] = Field(
+        "output", description="vectors of items: output scores what comes next, input what is alike, by cosine"
+    )
+    half_life: float | None = Field(
+        None, gt=0, description="events after which one of the history counts half; none = all count alike"
+    )
+
+
+class Item2Vec(Learner):
+    """A vector for each item as what was had and another as what is near it, by windows over the histories.
+
+    A person is the mean of the input vectors of their history, so nobody needs a row, and known and unknown people are
+    encoded alike. In learning all events count alike, whatever they weigh.
+
+    Sources: Barkan and Koenigstein, "Item2Vec: Neural Item Embedding for Collaborative Filtering", MLSP 2016; Mikolov
+    et al., NeurIPS 2013; the exponent on items: Caselles-Dupre, Lesaint, Royo-Letelier, "Word2vec applied to
+    Recommendation: Hyperparameters Matter", RecSys 2018.
+    Relations: CooccurrenceSVD decomposes the counts that this samples (Levy and Goldberg, NeurIPS 2014); GloVe fits
+    their logarithms.
+    """
+
+    Settings = Item2VecSettings
+    search: ClassVar[Space] = {
+        "negative_exponent": Span(-0.5, 1.0),
+        "learning_rate": Span(0.005, 0.3, log=True),
+        "window": Choices((0, 3, 5, 10)),
+        "half_life": HALF_LIVES,
+    }
+    knows_order: ClassVar[bool] = True
+
+    def __init__(self, settings: Item2VecSettings | None = None) -> None:
+        self.settings = settings or Item2VecSettings()
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+        """Item vectors float32 (n_items, dim) and a Bag encoder. Items without a neighbour in any history get zero
+        rows. Raises ModelError on no events, where nobody has two items, and when learning diverges."""
+        refuse_no_events("item2vec", train)
+        return Item2VecFit(self.settings, train, seed).run(progress, aids)
+
+
+class Item2VecFit(EpochFit):
+    """A table of inputs and one of outputs; an epoch goes over the people with two events or more."""
+
+    name, cure = "item2vec", "Lower learning_rate."
+
+    def __init__(self, settings: Item2VecSettings, train: Dataset, seed: int) -> None:
+        histories = train.interactions.histories().items
+        self.settings, self.offsets = settings, histories.offsets
+        self.sequences: I32 = np.ascontiguousarray(histories.values, np.int32)
+        several = np.flatnonzero(histories.lengths > 1)
+        if not len(several):
+            raise ModelError("item2vec: nobody has two events, so no item has a neighbour. Bring longer histories.")
+        super().__init__(settings, seed, Rows(several), float(histories.lengths[several].sum()))
+        self.counts = np.bincount(self.sequences, minlength=train.n_items)
+        drawn = generator(seed, "item2vec init").random((train.n_items, settings.dim), dtype=np.float32)
+        self.inputs: F32 = (drawn - np.float32(0.5)) / np.float32(settings.dim)
+        self.outputs: F32 = np.zeros((train.n_items, settings.dim), np.float32)
+        self.table, self.kept = negatives_of(self.counts, settings.negative_exponent), self._kept()
+
+    def _kept(self) -> F32:
+        """float32 (n_items,): how likely an event of each item is kept, as the word2vec program has it."""
+        if self.settings.subsample is None:
+            return np.ones(len(self.counts), np.float32)
+        share = np.maximum(self.counts, 1) / max(self.counts.sum(), 1) / self.settings.subsample
+        kept: F32 = np.minimum(np.sqrt(1 / share) + 1 / share, 1).astype(np.float32)
+        return kept
+
+    def state(self) -> State:
+        return {"inputs": self.inputs, "outputs": self.outputs}
+
+    def step(self, batch: Array, rate: float, rng: np.random.Generator) -> float:
+        s = self.settings
+        loss, pairs = learn_sequences(
+            self.offsets,
+            self.sequences,
+            batch,
+            self.inputs,
+            self.outputs,
+            self.kept,
+            self.table,
+            s.window,
+            s.negatives,
+            np.float32(rate),
+            s.architecture == "cbow",
+            int(rng.integers(1, 2**62)),
+        )
+        return float(loss) / max(pairs, 1) * len(batch)
+
+    def finish(self) -> Embeddings:
+        s, near = self.settings, self._has_neighbours()
+        inputs = np.where(near[:, None], self.inputs, np.float32(0))
+        if s.served == "output":
+            return Embeddings(
+                np.where(near[:, None], self.outputs, np.float32(0)),
+                Bag(inputs, None, unit=False, mean=True, half_life=s.half_life),
+            )
+        inputs /= np.maximum(np.linalg.norm(inputs, axis=1, keepdims=True), np.float32(1e-12))
+        return Embeddings(inputs.copy(), Bag(inputs, None, unit=True, half_life=s.half_life))
+
+    def _has_neighbours(self) -> Array:
+        """(n_items,): who stands beside another item in some history."""
+        lengths = np.diff(self.offsets)
+        near = np.bincount(self.sequences[np.repeat(lengths > 1, lengths)], minlength=len(self.counts)) > 0
+        return np.asarray(near)
+
+
+def negatives_of(counts: Array, exponent: float) -> I32:
+    """int32 (TABLE,): the items with events, each as often as the power of its events says, and once at least where
+    there is room."""
+    there = np.flatnonzero(counts)
+    weights = counts[there].astype(np.float64) ** exponent
+    edges = np.cumsum(weights) / weights.sum()
+    places = (np.arange(TABLE) + 0.5) / TABLE
+    drawn: I32 = there[np.minimum(np.searchsorted(edges, places), len(there) - 1)].astype(np.int32)
+    return drawn

@@ -1,0 +1,146 @@
+"""Negative sampling over windows of sequences, compiled: skip-gram and CBOW, with the negatives of a window shared.
+
+The arithmetic is that of the word2vec program, one thread and in the order of the sequences, so that equal seeds give
+equal bytes. What differs: the negatives are drawn once for all pairs of a window, whose rows then stay in the cache.
+
+Sources: Mikolov et al., "Distributed Representations of Words and Phrases and their Compositionality", NeurIPS 2013;
+shared negatives: Ji et al., "Parallelizing Word2Vec in Shared and Distributed Memory", IEEE TPDS 2019.
+"""
+
+import numba
+import numpy as np
+
+from recsys.arrays import F32, I32, I64
+
+TABLE = 1 << 20  # places of the table from which negatives are drawn
+_LIMIT, _STEPS = 8.0, 1 << 12  # beyond these scores a pair moves no further; between, so many steps of the sigmoid
+_SIGMOID: F32 = (1 / (1 + np.exp(-np.linspace(-_LIMIT, _LIMIT, _STEPS)))).astype(np.float32)
+_LOSS: F32 = (-np.log(_SIGMOID)).astype(np.float32)
+_SCALE = np.float32((_STEPS - 1) / (2 * _LIMIT))
+_njit = numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+
+
+@_njit
+def _draw(state: I64) -> np.uint64:
+    """The next number of a generator (xorshift64*), whose state changes in place."""
+    x = np.uint64(state[0])
+    x ^= x >> np.uint64(12)
+    x ^= x << np.uint64(25)
+    x ^= x >> np.uint64(27)
+    state[0] = np.int64(x)
+    return (x * np.uint64(2685821657736338717)) >> np.uint64(32)
+
+
+@_njit
+def _learn_pair(given: F32, moved: F32, outputs: F32, at: I32, count: int, rate: np.float32) -> np.float32:
+    """One vector (dim,) against the output rows `at` (count,), the first of which is right and the others are not.
+
+    Moves the output rows, adds what the vector has to move by to `moved`, and returns the loss. Sigmoid and loss are
+    read off tables, as in the word2vec program.
+    """
+    dim, loss, limit = len(given), np.float32(0.0), np.float32(_LIMIT)
+    for place in range(count):
+        row = outputs[at[place]]
+        score = np.float32(0.0)
+        for k in range(dim):
+            score += given[k] * row[k]
+        step = int((min(max(score, -limit), limit) + limit) * _SCALE)
+        loss += _LOSS[step] if place == 0 else _LOSS[_STEPS - 1 - step]
+        by = ((np.float32(1.0) if place == 0 else np.float32(0.0)) - _SIGMOID[step]) * rate
+        for k in range(dim):
+            old = row[k]
+            moved[k] += by * old
+            row[k] = old + by * given[k]
+    return loss
+
+
+@_njit
+def learn_window(
+    inputs: F32, outputs: F32, context: I32, n: int, at: I32, count: int, rate: np.float32, together: bool, spare: F32
+) -> np.float32:
+    """Learns from the items around one: `context` (n,) are rows of the inputs; `at` (count,) rows of the outputs, the
+    first of which stands in the middle. Moves both in place and returns the loss.
+
+    together: CBOW: the mean of the inputs says what stands in the middle; else skip-gram: each of them says it.
+    spare: float32 (2, dim), room for sums.
+    """
+    dim, loss = inputs.shape[1], np.float32(0.0)
+    given, moved = spare[0], spare[1]
+    if together:
+        for k in range(dim):
+            given[k], moved[k] = 0.0, 0.0
+        for place in range(n):
+            row = inputs[context[place]]
+            for k in range(dim):
+                given[k] += row[k]
+        for k in range(dim):
+            given[k] /= n
+        loss += _learn_pair(given, moved, outputs, at, count, rate)
+        for place in range(n):
+            row = inputs[context[place]]
+            for k in range(dim):
+                row[k] += moved[k] / n
+        return loss
+    for place in range(n):
+        row = inputs[context[place]]
+        for k in range(dim):
+            moved[k] = 0.0
+        loss += _learn_pair(row, moved, outputs, at, count, rate)
+        for k in range(dim):
+            row[k] += moved[k]
+    return loss
+
+
+@_njit
+def learn_sequences(
+    offsets: I64,
+    items: I32,
+    users: I64,
+    inputs: F32,
+    outputs: F32,
+    kept: F32,
+    table: I32,
+    window: int,
+    negatives: int,
+    rate: np.float32,
+    together: bool,
+    seed: int,
+) -> tuple[float, int]:
+    """Learns from the sequences of these users, in place; the summed loss, and how many pairs it was of.
+
+    offsets, items: the sequences of all users. kept: float32 (n_items,), how likely an event of each is kept. table:
+    int32 (TABLE,), items as often as they are drawn for negatives. window: places to either side, of which a number
+    from 1 on is drawn for each event, so that what is near counts more; 0 = the whole sequence, in no order.
+    """
+    state = np.array([seed | 1], np.int64)
+    longest = 1
+    for user in users:
+        longest = max(longest, offsets[user + 1] - offsets[user])
+    sequence, at = np.empty(longest, np.int32), np.empty(negatives + 1, np.int32)
+    context, spare = np.empty(longest, np.int32), np.empty((2, inputs.shape[1]), np.float32)
+    loss, pairs = 0.0, 0
+    for user in users:
+        length = 0
+        for place in range(offsets[user], offsets[user + 1]):
+            item = items[place]
+            if kept[item] >= 1.0 or np.float32(_draw(state)) * np.float32(2.0**-32) < kept[item]:
+                sequence[length] = item
+                length += 1
+        for place in range(length):
+            reach = length if window == 0 else 1 + int(_draw(state) % np.uint64(window))
+            n = 0
+            for near in range(max(0, place - reach), min(length, place + reach + 1)):
+                if near != place and sequence[near] != sequence[place]:
+                    context[n] = sequence[near]
+                    n += 1
+            if n == 0:
+                continue
+            at[0], count = sequence[place], 1
+            for _ in range(negatives):
+                drawn = table[int(_draw(state) % np.uint64(TABLE))]
+                if drawn != sequence[place]:
+                    at[count] = drawn
+                    count += 1
+            loss += float(learn_window(inputs, outputs, context, n, at, count, rate, together, spare))
+            pairs += 1 if together else n
+    return loss, pairs
