@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from recsys.models.registry import model_class, space_of
-from recsys.models.search import Choices, Space, Span
+from recsys.models.search import OF_ORDER, Choices, Space, Span
 from recsys.pipelines.best.facts import Facts
 
 _EASE_ITEMS = 12_000  # items up to which a dense matrix of all pairs is affordable
 _DENSE, _SPARSE = 60.0, 25.0  # events an item: above the first tastes are well known, below the second hardly
-_OF_TIME = ("half_life", "trend_days")  # settings that mean nothing where events are in no order
 _ALIKE = 1e9  # a half-life by which all events weigh the same
 _DIMS = (32, 64, 128, 256)
 _EPOCHS = Span(4, 96, log=True)
@@ -42,7 +41,7 @@ def portfolio(facts: Facts, max_dim: int | None = None) -> list[Entry]:
 def space_for(family: str, facts: Facts, max_dim: int | None = None) -> Space:
     """What of a family is worth searching on such a log: its declared space without settings of time where there are
     no times, the width, where more is better and dearer, and the epochs of those that do not simply converge."""
-    space = {name: one for name, one in space_of(family).items() if facts.ordered or name not in _OF_TIME}
+    space = {name: one for name, one in space_of(family).items() if facts.ordered or name not in OF_ORDER}
     declared = model_class(family).Settings.model_fields
     if "dim" in declared:
         dims = _WIDER.get(family, _DIMS)
@@ -54,7 +53,7 @@ def space_for(family: str, facts: Facts, max_dim: int | None = None) -> Space:
 
 def _fitting(entry: Entry, facts: Facts, max_dim: int | None) -> Entry | None:
     """The entry as it can matter here: at most so wide, and without settings of time where there are no times."""
-    model = {name: value for name, value in entry.model.items() if facts.ordered or name not in _OF_TIME}
+    model = {name: value for name, value in entry.model.items() if facts.ordered or name not in OF_ORDER}
     if not facts.ordered and entry.family == "item_knn":
         model["half_life"] = _ALIKE  # its default weighs what is later in the file more
     usual = {name: field.default for name, field in model_class(entry.family).Settings.model_fields.items()}

@@ -55,7 +55,7 @@ def tune(
     Stopped or killed at any moment, the same command goes on. The test part is not read.
     """
     from recsys.pipelines.console import Steps
-    from recsys.pipelines.search.space import said, searched
+    from recsys.pipelines.search.space import said, searched, without_order
     from recsys.pipelines.search.trial import checked_metric
 
     settings = _settings(data, config, assignments)
@@ -66,6 +66,7 @@ def tune(
         if not as_json:
             click.echo(json.dumps(shown, indent=2))
         return shown
+    from recsys.pipelines.best.facts import facts_of
     from recsys.pipelines.run.question import prepare
     from recsys.pipelines.search.report import train_command
     from recsys.pipelines.search.tune import Asked
@@ -73,7 +74,12 @@ def tune(
 
     steps = Steps(quiet=as_json)
     asked = Asked(trials, timeout, metric, not no_prune, anew, _typed("tune"))
-    tuned = run_tune(prepare(settings, steps), found, asked)
+    run = prepare(settings, steps)
+    if not facts_of(run).ordered:
+        found, out = without_order(found, space)
+        if out:
+            steps.say(f"Not searched, for the events of a person are in no order: {', '.join(out)}.")
+    tuned = run_tune(run, found, asked)
     steps.say(f"\n{tuned.text}\n\nNext: {train_command(data, tuned.config)}")
     return {
         "search": tuned.name,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from recsys.config import toml_value
 from recsys.errors import SettingError
 from recsys.models.registry import make_model, space_of
-from recsys.models.search import Choices, Space, Span
+from recsys.models.search import OF_ORDER, Choices, Space, Span
 from recsys.text import did_you_mean
 
 _EDGE = 0.02  # of a range, from either end
@@ -60,6 +60,15 @@ def searched(name: str, settings: Mapping[str, Any], changes: Sequence[str] = ()
     if not space:
         raise SettingError(f"model {name!r} has nothing to search. Say what: --space FIELD=LOW:HIGH.")
     return Searched(name, fixed, space)
+
+
+def without_order(found: Searched, changes: Sequence[str] = ()) -> tuple[Searched, list[str]]:
+    """The same without what means nothing where events are in no order, unless a change names it; and what was left
+    out. Nothing is, where nothing else would be left to search."""
+    named = {change.partition("=")[0] for change in changes}
+    out = [field for field in found.space if field in OF_ORDER and field not in named]
+    space = {field: one for field, one in found.space.items() if field not in out}
+    return (found._replace(space=space), out) if space else (found, [])
 
 
 def full_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,3 +28,4 @@ class Choices:
 Space = Mapping[str, Span | Choices]
 
 HALF_LIVES = Choices((None, 4.0, 12.0, 40.0))
+OF_ORDER = ("half_life", "trend_days")  # settings that mean nothing where events are in no order

@@ -10,7 +10,7 @@ from recsys.models.registry import MODELS, make_model, space_of
 from recsys.models.search import Choices, Span
 from recsys.pipelines.run.settings import RunSettings
 from recsys.pipelines.search.config_file import config_text, toml_text
-from recsys.pipelines.search.space import edges, placed, said, searched
+from recsys.pipelines.search.space import edges, placed, said, searched, without_order
 
 TOY = "tests.helpers.tuned:Peak"
 
@@ -143,3 +143,15 @@ def test_a_config_is_read_back_as_it_was() -> None:
     make_model("mixture", {key: value for key, value in read["model"].items() if key != "name"})
     usual = settings.model_copy(update={"model": {"name": "als"}})
     assert tomllib.loads(config_text(usual, searched("als", {}).fixed, [], []))["model"] == {"name": "als"}
+
+
+def test_what_needs_an_order_is_left_out_unless_it_is_named() -> None:
+    found = searched("als", {})
+    plain, out = without_order(found)
+    assert out == ["half_life"]
+    assert set(plain.space) == set(found.space) - {"half_life"}
+    assert plain.settings({"regularization": 0.5})["half_life"] is None
+    named = searched("als", {}, ["half_life=4,8"])
+    assert without_order(named, ["half_life=4,8"]) == (named, [])
+    alone = searched("als", {}, ["regularization=0.1", "unobserved_weight=0.1"])
+    assert without_order(alone) == (alone, [])  # nothing else is searched
