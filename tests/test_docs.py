@@ -87,9 +87,14 @@ def test_the_notebook_links_to_what_is_there() -> None:
     assert all((ROOT / "docs" / target).exists() for target in links)
 
 
-def test_every_page_is_reached_from_the_readme() -> None:
-    reached = set(re.findall(r"\]\(docs/([^)#]+)", (ROOT / "README.md").read_text()))
-    assert {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")} <= reached
+def test_every_page_is_reached_from_the_readme_through_the_index() -> None:
+    assert "](docs/index.md)" in (ROOT / "README.md").read_text()
+    reached = set(re.findall(r"\]\(([^)#/]+)", (ROOT / "docs/index.md").read_text()))
+    assert {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")} <= reached | {"index.md"}
+
+
+def test_the_readme_is_one_screen_or_two() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 @pytest.mark.parametrize(("page", "line", "whole"), COMMANDS, ids=[f"{page}: {line}" for page, line, _ in COMMANDS])
