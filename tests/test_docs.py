@@ -90,7 +90,9 @@ def test_the_notebook_links_to_what_is_there() -> None:
 def test_every_page_is_reached_from_the_readme_through_the_index() -> None:
     assert "](docs/index.md)" in (ROOT / "README.md").read_text()
     reached = set(re.findall(r"\]\(([^)#/]+)", (ROOT / "docs/index.md").read_text()))
-    assert {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")} <= reached | {"index.md"}
+    assert {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")} <= reached | {
+        "index.md"
+    }
 
 
 def test_the_readme_is_one_screen_or_two() -> None:

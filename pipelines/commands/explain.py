@@ -1,4 +1,4 @@
-"""Commands that look into a bundle: why, similar, and doctor, which looks for what ails it."""
+"""Commands that look into a bundle: why, similar, arithmetic, projector, and doctor, which looks for what ails it."""
 
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,52 @@ def similar(bundle: Path, item: str, k: int, domain: str | None, as_json: bool) 
         click.echo(text_table(["item", "title", "cosine"], rows))
     items = [{"item_id": one.item_id, "title": one.title, "cosine": one.score} for one in found]
     return {"item_id": item, "title": title, "items": items}
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("plus", nargs=-1, required=True)
+@click.option("--minus", multiple=True, help="What it shall be unlike; repeatable.")
+@click.option("-k", "--k", default=10, show_default=True, help="How many items.")
+@click.option("--domain", help="Only items of this domain.")
+@stage
+def arithmetic(
+    bundle: Path, plus: tuple[str, ...], minus: tuple[str, ...], k: int, domain: str | None, as_json: bool
+) -> Any:
+    """List the items of BUNDLE that are like all of PLUS and unlike --minus: sums of their vectors, by cosine.
+
+    Each is an item, or category:NAME for the mean of a category: recsys arithmetic mlruns/bundles 50 category:Comedy
+    --minus category:Crime
+    """
+    from recsys.answers.similar import combined
+    from recsys.bundle.bundle import load
+    from recsys.bundle.root import current
+
+    found = combined(load(current(bundle)), plus, minus, k, domain)
+    if not as_json:
+        from recsys.text import text_table
+
+        rows = [[one.item_id, one.title or "", f"{one.score:.3f}"] for one in found]
+        click.echo(text_table(["item", "title", "cosine"], rows))
+    items = [{"item_id": one.item_id, "title": one.title, "cosine": one.score} for one in found]
+    return {"plus": list(plus), "minus": list(minus), "items": items}
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--items", default=10_000, show_default=True, type=click.IntRange(1), help="The most popular so many.")
+@stage
+def projector(bundle: Path, folder: Path, items: int, as_json: bool) -> Any:
+    """Write the item vectors of BUNDLE into FOLDER for the TensorFlow Projector: vectors.tsv and metadata.tsv."""
+    from recsys.bundle.bundle import load
+    from recsys.bundle.projector import write_projector
+    from recsys.bundle.root import current
+
+    written = write_projector(load(current(bundle)), folder, items)
+    if not as_json:
+        click.echo(f"{written:,} items in {folder}: load vectors.tsv and metadata.tsv at projector.tensorflow.org.")
+    return {"folder": str(folder), "items": written}
 
 
 @click.command()

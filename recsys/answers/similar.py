@@ -1,4 +1,4 @@
-"""The items nearest to an item, or to a vector, of a bundle."""
+"""The items nearest to an item, to a sum of items and categories, or to a vector, of a bundle."""
 
 import time
 from collections.abc import Sequence
@@ -11,6 +11,9 @@ from recsys.arrays import F32, I32, Ragged
 from recsys.bundle.bundle import Bundle
 from recsys.errors import RequestError
 from recsys.retrieval.ranker import best_allowed
+
+CATEGORY = "category:"
+_NOTHING = 1e-4  # a length below which a sum of unit vectors points nowhere
 
 
 def similar(bundle: Bundle, item_id: str, k: int, domain: str | None = None) -> list[Suggestion]:
@@ -33,6 +36,47 @@ def similar(bundle: Bundle, item_id: str, k: int, domain: str | None = None) -> 
         )
     inside = None if domain is None else items_of_domain(bundle, domain)
     return nearest(bundle, bundle.item_vectors[item], k, [item], inside)
+
+
+def combined(
+    bundle: Bundle, plus: Sequence[str], minus: Sequence[str], k: int, domain: str | None = None
+) -> list[Suggestion]:
+    """The k items nearest to a sum of vectors: what is like `plus` and unlike `minus`, by cosine.
+
+    Each is the id of an item, or `category:NAME`, which is the mean of the items of that category; all are brought to
+    length 1 first. `["king", "woman"], ["man"]` is the analogy of the literature. The items that are named do not come.
+    Raises RequestError where one has no vector, or the sum is none.
+    Source: Mikolov, Yih, Zweig, "Linguistic Regularities in Continuous Space Word Representations", NAACL 2013.
+    """
+    if not 1 <= k <= MAX_K:
+        raise RequestError(f"k must be between 1 and {MAX_K}, got {k}.")
+    if not plus:
+        raise RequestError("name at least one item or category to begin with.")
+    total, named = np.zeros(bundle.item_vectors.shape[1], np.float32), list[int]()
+    for sign, names in ((1, plus), (-1, minus)):
+        for name in names:
+            rows = _rows_of(bundle, name)
+            mean = (bundle.item_vectors[rows] / bundle.norms[rows, None]).mean(axis=0)
+            total += np.float32(sign / max(float(np.linalg.norm(mean)), 1e-12)) * mean
+            named += rows.tolist() if not name.startswith(CATEGORY) else []
+    if float(np.linalg.norm(total)) < _NOTHING:
+        raise RequestError("what is added and taken away comes to nothing, so nothing is near it. Name other items.")
+    return nearest(bundle, total, k, named, None if domain is None else items_of_domain(bundle, domain))
+
+
+def _rows_of(bundle: Bundle, name: str) -> I32:
+    """int32 (n,): the item of an id, or the items of a category, as far as they have vectors. Raises RequestError where
+    there is none."""
+    if not name.startswith(CATEGORY):
+        item = bundle.item_ids.index(name)
+        rows = np.array([item] if item >= 0 else [], np.int32)
+    else:
+        word, catalogue = name.removeprefix(CATEGORY), bundle.catalogue
+        rows = np.array([item for item in range(len(catalogue)) if word in catalogue.categories(item)], np.int32)
+    rows = rows[bundle.norms[rows] > 0]
+    if not len(rows):
+        raise RequestError(f"{name!r} has no vector in bundle {bundle.bundle_id}; name an item or `{CATEGORY}NAME`.")
+    return rows
 
 
 def nearest(
