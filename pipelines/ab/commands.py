@@ -6,12 +6,18 @@ from typing import Any
 
 import click
 
+from recsys.pipelines.ab import served
+from recsys.pipelines.ab.served import second_of
 from recsys.pipelines.commands.stage import Negative, stage
 
 
 @click.group()
 def ab() -> None:
     """Experiments: how many people they need, whether they are healthy, and what came out."""
+
+
+for _command in (served.start, served.stop, served.ramp, served.list_command):
+    ab.add_command(_command)
 
 
 def _tables(command: Any) -> Any:
@@ -193,20 +199,3 @@ def assign(folder: Path, unit: tuple[str, ...], at: str | None, attributes: tupl
             click.echo(text_table(list(rows[0]), cells))
     digests = {name: one.digest for name, one in found.by_name.items()}
     return {"experiments": digests, "holdouts": [one.name for one in found.holdouts], "assigned": rows}
-
-
-def second_of(text: str | None, option: str) -> int | None:
-    """Unix seconds of a moment on the command line. Raises SettingError where it is none."""
-    from datetime import UTC, datetime
-
-    from recsys.errors import SettingError
-
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        if text.isdigit():
-            return int(text)
-        raise SettingError(f"{option} {text!r} is no moment; write it as 2026-12-29T00:00:00Z.") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
