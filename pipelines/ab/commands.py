@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.ab import served
-from recsys.pipelines.ab.served import second_of
+from recsys.pipelines.ab.options import second_of
+from recsys.pipelines.ab.served import commands as served
+from recsys.pipelines.ab.served import logged
 from recsys.pipelines.commands.stage import Negative, stage
 
 
@@ -16,8 +17,8 @@ def ab() -> None:
     """Experiments: how many people they need, whether they are healthy, and what came out."""
 
 
-for _command in (served.start, served.stop, served.ramp, served.list_command):
-    ab.add_command(_command)
+for _served in (served.start, served.stop, served.ramp, served.list_command, logged.report, logged.forecast):
+    ab.add_command(_served)
 
 
 def _tables(command: Any) -> Any:

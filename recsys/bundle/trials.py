@@ -54,6 +54,13 @@ def start_experiment(
     return frozen
 
 
+def verified_experiment(root: Path, experiment: Experiment) -> Experiment:
+    """An experiment as it would be frozen now, with ids of bundles that are there and verified. Raises as a start."""
+    wanted = _with_ids(experiment, current(root).name, None)
+    _verify_arms(root, wanted)
+    return wanted
+
+
 def stop_experiment(root: Path, name: str, at: int, now: int, lead_s: int = LEAD_S) -> Frozen | None:
     """Ends an experiment at a second in the future; from then on its people are served the champion. One that has not
     started by then is taken back: nothing of it stays (None)."""

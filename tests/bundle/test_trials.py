@@ -14,7 +14,7 @@ from recsys.errors import BundleError, RecsysError, SettingError
 from recsys.experiments.definition import Experiment, Holdout
 from recsys.experiments.folder import experiment_of
 from recsys.experiments.frozen import read_frozen
-from recsys.pipelines.ab.plans import plan_of
+from recsys.pipelines.ab.served.plans import plan_of
 from recsys.pipelines.cli import main
 from tests.helpers.service import published
 

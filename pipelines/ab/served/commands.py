@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from recsys.pipelines.ab.options import second_of
 from recsys.pipelines.commands.stage import stage
 
 TO = click.option(
@@ -162,23 +163,6 @@ def _say_arms(experiment: Any) -> None:
 def _refuse_plan(experiment: Any) -> None:
     """Raises SettingError where the plan of the analysis breaks a rule: it is frozen with the rest."""
     if experiment.plan:
-        from recsys.pipelines.ab.plans import plan_of
+        from recsys.pipelines.ab.served.plans import plan_of
 
         plan_of(experiment)
-
-
-def second_of(text: str | None, option: str) -> int | None:
-    """Unix seconds of a moment on the command line. Raises SettingError where it is none."""
-    from datetime import UTC, datetime
-
-    from recsys.errors import SettingError
-
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        if text.isdigit():
-            return int(text)
-        raise SettingError(f"{option} {text!r} is no moment; write it as 2026-12-29T00:00:00Z.") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
