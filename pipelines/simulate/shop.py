@@ -27,7 +27,7 @@ from recsys.seeding import generator
 START = 1_796_083_200  # 2026-12-01T00:00:00Z, a Tuesday
 NAME, PLACEMENT, K, RANK = "better-lists", "home", 10, 8
 _NOISE, _MOST = 1.0, 8.0  # of the better arm, and at most of the other, in standard deviations of a taste
-_STEPS = 30
+_STEPS = 22
 
 
 @dataclass(frozen=True, eq=False)

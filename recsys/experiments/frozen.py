@@ -6,6 +6,7 @@ steps alone that lie in the future (`refuse_change`), and each is told in its hi
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +71,11 @@ def experiments_of(frozen: Sequence[Frozen]) -> Experiments:
 
 def read_frozen(root: Path) -> list[Frozen]:
     """All experiments that were started in a root of bundles, by name. Raises BundleError where a file was changed."""
-    return [_read(path) for path in sorted((root / FOLDER).glob("*.json"))]
+    found = []
+    for path in sorted((root / FOLDER).glob("*.json")):
+        status = path.stat()
+        found.append(_read(path, (status.st_ino, status.st_mtime_ns, status.st_size)))
+    return found
 
 
 def write_frozen(root: Path, frozen: Frozen) -> None:
@@ -94,7 +99,9 @@ def take_back(root: Path, name: str) -> None:
     (root / FOLDER / f"{name}.json").unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Frozen:
+@lru_cache(maxsize=128)  # a service looks every second
+def _read(path: Path, stamp: tuple[int, ...]) -> Frozen:
+    """The experiment of a file. stamp: changes with each time that it is written."""
     try:
         said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         experiment = Experiment.build(said["experiment"], where=str(path))
