@@ -155,8 +155,8 @@ def drawn(count: int) -> dict[str, Any]:
             request = f"request {number}"
             if number % 2:
                 found = merged.make(asked, request)
-                lists = [answer(part.bundle, asked).item_ids for part in parts]
-                items, team = plain_draft(*lists, k, request)
+                one, other = (answer(part.bundle, asked).item_ids for part in parts)
+                items, team = plain_draft(one, other, k, request)
                 names = [None if at is None else parts[at].arm for at in team]
                 good = found.item_ids == items and found.team == names
             else:

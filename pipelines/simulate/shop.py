@@ -46,7 +46,8 @@ class Shop:
 
     def expected(self, arm: str) -> F64:
         """(n,): the clicks that a list of an arm brings from each person."""
-        return self.people.chances(np.arange(len(self.people)), self.lists[arm]).sum(axis=1)
+        clicks: F64 = self.people.chances(np.arange(len(self.people)), self.lists[arm]).sum(axis=1)
+        return clicks
 
     @property
     def effect(self) -> float:

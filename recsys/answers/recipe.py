@@ -79,7 +79,7 @@ def recipe_of_line(line: Mapping[str, Any], bundle_of: Callable[[str], Bundle]) 
     said = line.get("recipe") or {}
     merged = said.get("merged") or [[line.get("arm") or "", line["bundle_id"], said.get("seen")]]
     explore = Explore.build(said["explore"], where="the log") if "explore" in said else None
-    return Recipe(tuple(_part(*one, bundle_of) for one in merged), explore)
+    return Recipe(tuple(_part(arm, bundle_id, seen, bundle_of) for arm, bundle_id, seen in merged), explore)
 
 
 def _part(arm: str, bundle_id: str, seen: Any, bundle_of: Callable[[str], Bundle]) -> Part:
@@ -149,8 +149,6 @@ def _merge(parts: tuple[Part, ...], question: Question, request_id: str) -> Merg
     for item, team in zip(draft.items, draft.team, strict=True):
         one = 1 if team == parts[1].arm else 0
         rows.append((one, places[one][item]))
-    both = [list(dict.fromkeys([*getattr(first, name), *getattr(second, name)])) for name in _BESIDE]
-    return Merged((first, second), tuple(rows), draft.items, draft.team, *both)
-
-
-_BESIDE = ("ignored", "ignored_features")
+    ignored = list(dict.fromkeys([*first.ignored, *second.ignored]))
+    unread = list(dict.fromkeys([*first.ignored_features, *second.ignored_features]))
+    return Merged((first, second), tuple(rows), draft.items, draft.team, ignored, unread)

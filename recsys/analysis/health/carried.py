@@ -40,7 +40,12 @@ def check_carried(study: Study) -> Check:
 
 def apart_at_the_top(values: F64) -> tuple[float, int, float]:
     """(p-value, how many stand apart, by how many standard errors they move the mean) of the widest gap among the
-    largest figures (n,); 1 where none is wide enough to look at."""
+    largest figures (n,); 1 where none is wide enough to look at.
+
+    With figures in falling order, j (log x_j - log x_j+1) are exponential with one mean for all ranks j of a power law;
+    that mean is read from the ranks below those that are looked at, so that a bot does not hide itself. Counts have
+    ties, whose gaps are zero: the mean is then that of the steps between them, and stays right.
+    """
     ordered = np.sort(values)[::-1]
     best = (1.0, 0, 0.0)
     for few in range(1, TOP + 1):
