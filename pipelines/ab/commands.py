@@ -1,6 +1,5 @@
 """Commands about experiments, from tables alone: ab analyse, plan, interleaving, off-policy, demo, assign."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -56,21 +55,13 @@ def analyse(
     and value where the plan asks. Exit status 0 is for `ship` alone.
     """
     from recsys.analysis.plan import read_plan
-    from recsys.analysis.verdict import SHIP, analyse
-    from recsys.pipelines.ab.report import plain, told
+    from recsys.pipelines.ab.judged import judge_tables
     from recsys.pipelines.console import Steps
 
-    steps = Steps(quiet=as_json)
-    asked = read_plan(plan)
-    with steps.step("analyse") as progress:
-        verdict = analyse(
-            exposures, outcomes, asked, people=people, until=second_of(until, "--until"), progress=progress
-        )
-    result = plain(verdict, show_sick=show_sick)
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    steps.say(told(verdict, show_sick=show_sick))
-    return result if verdict.word == SHIP else Negative(result)
+    asked, moment = read_plan(plan), second_of(until, "--until")
+    return judge_tables(
+        Steps(quiet=as_json), exposures, outcomes, asked, people=people, until=moment, out=out, show_sick=show_sick
+    )
 
 
 @ab.command("plan")
