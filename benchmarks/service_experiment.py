@@ -24,7 +24,7 @@ from recsys.bundle.trials import start_experiment
 from recsys.events.clock import keep_time
 from recsys.experiments.folder import experiment_of
 
-ITEMS, USERS, ROUNDS, ASKED = 10_000, 2_000, 7, 1_500
+ITEMS, USERS, ROUNDS, ASKED = 10_000, 2_000, 5, 1_500
 WAYS: dict[str, dict[str, Any]] = {
     "no experiment": {},
     "two arms": {"wide": {}},

@@ -10,7 +10,7 @@ from recsys.pipelines.commands.stage import Negative, stage
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--people", type=click.IntRange(min=2_000), default=8_000, show_default=True, help="In both arms.")
+@click.option("--people", type=click.IntRange(min=2_000), default=9_000, show_default=True, help="In both arms.")
 @click.option("--items", type=click.IntRange(min=50), default=400, show_default=True, help="Of the shop.")
 @click.option(
     "--effect", type=click.FloatRange(-0.5, 1), default=0.1, show_default=True, help="Of the better arm on clicks."

@@ -258,7 +258,7 @@ def store_written(weeks: Weeks, written: Written) -> None:
         for line in written.lines
     ]
     store.expose(exposures)
-    events = [StoredEvent(*(event.get(name) for name in StoredEvent._fields)) for event in written.events]
+    events = [StoredEvent._make(event.get(name) for name in StoredEvent._fields) for event in written.events]
     store.append([events], weeks.until * 1_000)
     store.close()
 

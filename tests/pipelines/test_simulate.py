@@ -10,9 +10,15 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
+from recsys.answers.question import Question
+from recsys.answers.recipe import recipe_of
+from recsys.bundle.bundle import load
+from recsys.bundle.trials import find_frozen, start_experiment
 from recsys.errors import SettingError
 from recsys.events.clock import follow_machine, now_ms
 from recsys.events.store import EventStore
+from recsys.experiments.draft import merge_by_draft
+from recsys.experiments.folder import experiment_of
 from recsys.history import DAY_S
 from recsys.pipelines.ab.served.forecast import forecast_experiment, told_forecast
 from recsys.pipelines.ab.served.replayed import differing
@@ -187,3 +193,44 @@ def test_the_command_simulates_and_refuses_what_it_cannot(tmp_path: Path) -> Non
     result = json.loads(run(str(tmp_path / "shop"), *words, rc=1).splitlines()[-1])
     assert abs(result["true_effect"]) < 1e-3
     assert result["report"]["verdict"] in ("do not ship", "cannot tell yet")
+
+
+def test_an_arm_that_merges_two_lists_says_which_one_people_prefer(shop: Shop, tmp_path: Path) -> None:
+    """All people get merged lists; clicks are drawn by their taste, so that the better list is preferred."""
+    weeks = prepare(tmp_path, shop, days=DAYS, seed=SEED)
+    bundles = {arm: weeks.frozen.experiment.arm(arm).bundle for arm in ("control", "better")}
+    arms: dict[str, Any] = {arm: {"bundle": bundle} for arm, bundle in bundles.items()}
+    merged = {
+        "control": "merged",
+        "placement": "elsewhere",
+        "arms": arms | {"merged": {"interleave": ["control", "better"]}},
+        "plan": {"metrics": [{"name": "clicks", "event": "click", "role": "primary"}]},
+        "phases": [{"salt": "m", "starts": START, "weights": {"merged": 1.0}}],
+    }
+    start_experiment(weeks.root, experiment_of(merged, "both", where="a test"), (), START - DAY_S)
+    written = run_inside(weeks)
+    written.lines[:] = [line for line in written.lines if line["arm"] is not None][:4_000]
+    written.events.clear()
+    number = {user: at for at, user in enumerate(shop.user_ids)}
+    rng = np.random.default_rng(SEED)
+    for line in written.lines:
+        person = number[line["user_id"]]
+        lists = {arm: [shop.item_ids[item] for item in shop.lists[arm][person]] for arm in bundles}
+        draft = merge_by_draft(lists, 10, line["request_id"])
+        line |= {"experiment": "both", "arm": "merged", "bundle_id": bundles["control"]}
+        line |= {"items": draft.items, "team": draft.team}
+        items = np.array([[shop.item_ids.index(item) for item in draft.items]])
+        chances = shop.people.chances(np.array([person]), items)[0]
+        for place in np.flatnonzero(rng.random(10) < chances).tolist():
+            event = {"event_id": f"{line['request_id']} {place}", "kind": "outcome", "event": "click"}
+            event |= {"item_id": draft.items[place], "user_id": line["user_id"], "request_id": line["request_id"]}
+            written.events.append(event | {"timestamp": line["now_s"] + 5})
+    store_written(weeks, written)
+    found = report_experiment(QUIET, "both", weeks.root, weeks.state, until=weeks.until)
+    assert not isinstance(found, Negative)
+    assert found["preference"]["winner"] == "better"
+    (line,) = written.lines[:1]
+    opened = {bundle: load(weeks.root / bundle) for bundle in bundles.values()}
+    recipe = recipe_of(find_frozen(weeks.root, "both").experiment, "merged", opened.__getitem__)
+    again = recipe.make(Question(line["user_id"], k=10, now=START), line["request_id"])
+    assert (again.item_ids, again.team) == (line["items"], line["team"])
