@@ -9,6 +9,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.errors import BundleError, RecsysError
 from recsys.experiments.assignment import Assigner, Assignment
 from recsys.experiments.frozen import Frozen, experiments_of
+from recsys.serving.problems import Problem
 
 _log = logging.getLogger("serving")
 
@@ -63,10 +64,14 @@ class Arms:
         return None
 
     def named(self, experiment: str, arm: str, now: int) -> Choice | None:
-        """The arm that somebody else assigned; None where no such arm is among those that were started."""
+        """The arm that somebody else assigned; None where no such arm is among those that were started. Raises a
+        Problem where its experiment does not run at `now`."""
         if (experiment, arm) not in self.recipes:
             return None
-        return self._choice(experiment, self._experiments[experiment].phase_at(now), arm)
+        phase = self._experiments[experiment].phase_at(now)
+        if phase < 0:
+            raise Problem("unknown_arm", f"Experiment {experiment} does not run now; ask without naming an arm.")
+        return self._choice(experiment, phase, arm)
 
     def _choice(self, experiment: str, phase: int, arm: str) -> Choice:
         return Choice(experiment, str(phase), arm, self.recipes[experiment, arm])

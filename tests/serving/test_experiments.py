@@ -201,6 +201,13 @@ def test_a_bundle_that_disappears_leaves_the_champion_and_a_counted_reason(tmp_p
         assert 'recsys_arm_fallbacks_total{arm="two/wide",reason="not_loaded"} 5.0' in text
         assert list(shop.serves()["quarantined"]) == [older]
         assert service.ask("GET", "/v1/health/ready").json["status"] == "degraded"
+        keep_time(clock, (STARTS - 10) * 1_000)
+        early = service.ask("POST", "/v1/recommend", {"user_id": "u1", "experiment": "two", "arm": "wide"})
+        assert (early.status, early.json["code"]) == (422, "unknown_arm")
+        assert shop.assignment("u1", "two").json == {
+            "experiment": "two", "unit_id": "u1", "phase": None, "arm": None, "reason": "does not run",
+        }  # fmt: skip
+        keep_time(clock, (STARTS + 10) * 1_000)
         before = shop.serves()["experiments"]
         stop_experiment(root, "two", STARTS + 60, STARTS + 20)
         wait_for(lambda: shop.serves()["experiments"] != before)
