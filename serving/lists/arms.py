@@ -33,6 +33,7 @@ class Arms:
         self._assigner = Assigner(experiments_of(here))
         self._idle = not here
         self._aims = any(phase.where for one in self._experiments.values() for phase in one.phases)
+        self._choices: dict[tuple[str, int, str], Choice] = {}
         self.recipes: dict[tuple[str, str], Recipe | None] = {}
         for frozen in started:
             for arm in frozen.experiment.arm_names:
@@ -74,7 +75,10 @@ class Arms:
         return self._choice(experiment, phase, arm)
 
     def _choice(self, experiment: str, phase: int, arm: str) -> Choice:
-        return Choice(experiment, str(phase), arm, self.recipes[experiment, arm])
+        key = (experiment, phase, arm)
+        if (found := self._choices.get(key)) is None:
+            found = self._choices[key] = Choice(experiment, str(phase), arm, self.recipes[experiment, arm])
+        return found
 
 
 def _recipe(frozen: Frozen, arm: str, loaded: Mapping[str, Bundle]) -> Recipe | None:
