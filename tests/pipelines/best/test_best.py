@@ -248,8 +248,8 @@ def test_limits_are_the_width_that_keeps_them() -> None:
 
 @pytest.mark.slow
 def test_the_command_ends_in_a_config_a_bundle_and_a_page(home: Path) -> None:
-    small = ["world.users=400", "world.items=120", "metrics=['ndcg_at_10']", "baselines_days=[]"]
-    command = ("best", "world", *small, "--metric", "ndcg_at_10", "--minutes", "0.35", "--json")
+    small = ["world.users=1200", "world.items=120", "metrics=['ndcg_at_10']", "baselines_days=[]"]
+    command = ("best", "world", *small, "--metric", "ndcg_at_10", "--minutes", "0.15", "--json")
     planned = answer(recsys(home, *command, "--dry-run"))
     assert any("als" in line for line in planned["plan"])
     assert not (home / "mlruns" / "best").exists()
