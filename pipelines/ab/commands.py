@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from recsys.pipelines.ab import results
+from recsys.pipelines.ab.options import PEOPLE, PLAN, UNTIL, second_of, tables
 from recsys.pipelines.commands.stage import Negative, stage
 
 
@@ -14,23 +16,19 @@ def ab() -> None:
     """Experiments: how many people they need, whether they are healthy, and what came out."""
 
 
-def _tables(command: Any) -> Any:
-    """Adds --exposures and --outcomes."""
-    command = click.option("--outcomes", required=True, help="What people did: a file, folder or pattern.")(command)
-    return click.option("--exposures", required=True, help="What people were shown: a file, folder or pattern.")(
-        command
-    )
-
-
-_PLAN = click.option("--plan", required=True, type=click.Path(path_type=Path), help="The plan, a TOML file.")
+for _command in (results.register, results.tests_command, results.explain, results.ledger):
+    ab.add_command(_command)
 
 
 @ab.command()
-@_tables
-@_PLAN
-@click.option("--people", help="What is known of people: bot, tester, covariates, segments; a row for each.")
-@click.option("--until", help="Up to when outcomes are complete, as 2026-12-29T00:00:00Z; default: the last outcome.")
-@click.option("--out", type=click.Path(path_type=Path), help="Also write the whole report as JSON into this file.")
+@tables
+@PLAN
+@PEOPLE
+@UNTIL
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the verdict as JSON into this file.")
+@click.option("--report", type=click.Path(path_type=Path), help="Also write the report: PAGE.html, and PAGE.json.")
+@click.option("--track", metavar="NAME", help="Log it in MLflow as test NAME: verdict, report, figures by day.")
+@click.option("--hypothesis", default="", help="Where --track meets a new NAME: what the test is to show.")
 @click.option("--show-sick", is_flag=True, help="Show effects of a sick test: to find the fault, not to decide.")
 @stage
 def analyse(
@@ -40,6 +38,9 @@ def analyse(
     people: str | None,
     until: str | None,
     out: Path | None,
+    report: Path | None,
+    track: str | None,
+    hypothesis: str,
     show_sick: bool,
     as_json: bool,
 ) -> Any:
@@ -60,6 +61,13 @@ def analyse(
             exposures, outcomes, asked, people=people, until=second_of(until, "--until"), progress=progress
         )
     result = plain(verdict, show_sick=show_sick)
+    if report is not None or track is not None:
+        from recsys.pipelines.ab.publish import publish
+
+        with steps.step("report") as progress:
+            read = {"exposures": exposures, "outcomes": outcomes, **({"people": people} if people else {})}
+            publish(verdict, exposures, name=track, tables=read, page=report, track=track is not None,
+                    hypothesis=hypothesis, show_sick=show_sick, progress=progress)  # fmt: skip
     if out is not None:
         out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     steps.say(told(verdict, show_sick=show_sick))
@@ -69,7 +77,7 @@ def analyse(
 @ab.command("plan")
 @click.option("--outcomes", required=True, help="What people did in a time before: a file, folder or pattern.")
 @click.option("--exposures", help="Who was shown lists then, where only they will be in the experiment.")
-@_PLAN
+@PLAN
 @click.option("--since", help="From when on people count as new, as 2026-11-01T00:00:00Z; default: past_days in.")
 @click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
               help="Of all people, who will be in the experiment.")  # fmt: skip
@@ -97,10 +105,13 @@ def plan_command(
 
 
 @ab.command()
-@_tables
+@tables
 @click.option("--event", help="The type of outcome that is a click; default: all.")
+@click.option(
+    "--track", metavar="NAME", help="Write the preference into MLflow, beside the A/B test NAME of both arms."
+)
 @stage
-def interleaving(exposures: str, outcomes: str, event: str | None, as_json: bool) -> Any:
+def interleaving(exposures: str, outcomes: str, event: str | None, track: str | None, as_json: bool) -> Any:
     """Say which of two lists people prefer, from merged ones.
 
     Exposures need unit_id, request_id, items and team, lists as `merge_by_draft` makes them; outcomes request_id and
@@ -114,6 +125,10 @@ def interleaving(exposures: str, outcomes: str, event: str | None, as_json: bool
     with steps.step("interleaving") as progress:
         found = read_preference(exposures, outcomes, event=event, progress=progress)
     steps.say(told_preference(found))
+    if track is not None:
+        from recsys.pipelines.ab.ledger import write_preference
+
+        write_preference(track, found)
     result = plain_preference(found)
     return result if found.winner else Negative(result)
 
@@ -193,20 +208,3 @@ def assign(folder: Path, unit: tuple[str, ...], at: str | None, attributes: tupl
             click.echo(text_table(list(rows[0]), cells))
     digests = {name: one.digest for name, one in found.by_name.items()}
     return {"experiments": digests, "holdouts": [one.name for one in found.holdouts], "assigned": rows}
-
-
-def second_of(text: str | None, option: str) -> int | None:
-    """Unix seconds of a moment on the command line. Raises SettingError where it is none."""
-    from datetime import UTC, datetime
-
-    from recsys.errors import SettingError
-
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        if text.isdigit():
-            return int(text)
-        raise SettingError(f"{option} {text!r} is no moment; write it as 2026-12-29T00:00:00Z.") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
