@@ -59,8 +59,8 @@ def draw(rng: np.random.Generator, world: World, n: int) -> Drawn:
 
 
 def learn(drawn: Drawn, world: World) -> Ledger:
-    figures = zip(drawn.x, drawn.s, drawn.y, drawn.t, strict=True)
-    return learn_ledger([Entry(f"test {at}", *map(float, one), world.candidates) for at, one in enumerate(figures)])
+    figures = zip(drawn.x.tolist(), drawn.s.tolist(), drawn.y.tolist(), drawn.t.tolist(), strict=True)
+    return learn_ledger([Entry(f"test {at}", x, s, y, t, world.candidates) for at, (x, s, y, t) in enumerate(figures)])
 
 
 def judge(name: str, seeds: int) -> dict[str, Any]:

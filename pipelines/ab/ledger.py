@@ -11,7 +11,7 @@ from recsys.pipelines.tracking.runs import judged, relative_difference
 from recsys.text import text_table
 
 ASKED = 0.03  # the offline difference of which the sentence speaks where none is asked about
-_FIGURES = ("online", "online_error", "offline", "offline_error")
+_FIGURES = ("offline", "offline_error", "online", "online_error")
 
 
 def lines() -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def write_preference(name: str, found: Preference) -> None:
 def learned(of: Sequence[Mapping[str, Any]], metric: str | None = None) -> Any | None:
     """The regression over the lines that have both figures, of one offline metric (the most common one where none is
     named); None where they are too few."""
-    from recsys.analysis.ledger import LEAST, Entry, learn_ledger
+    from recsys.analysis.ledger import LEAST, learn_ledger
 
     whole = [one for one in of if all(one.get(key) is not None for key in _FIGURES) and one["online_error"] > 0]
     names = [one["offline_metric"] for one in whole]
@@ -55,13 +55,15 @@ def learned(of: Sequence[Mapping[str, Any]], metric: str | None = None) -> Any |
     whole = [one for one in whole if one["offline_metric"] == metric]
     if len(whole) < LEAST:
         return None
-    return learn_ledger(
-        [
-            Entry(f"{one['test']}, {one['arm']}", *(one[key] for key in ("offline", "offline_error", "online",
-                  "online_error")), int(one.get("candidates") or 1))
-            for one in whole
-        ]
-    )  # fmt: skip
+    return learn_ledger([_entry(one) for one in whole])
+
+
+def _entry(line: Mapping[str, Any]) -> Any:
+    from recsys.analysis.ledger import Entry
+
+    offline, offline_error, online, online_error = (float(line[key]) for key in _FIGURES)
+    chosen = int(line.get("candidates") or 1)
+    return Entry(f"{line['test']}, {line['arm']}", offline, offline_error, online, online_error, chosen)
 
 
 def told_ledger(of: Sequence[Mapping[str, Any]], fitted: Any | None, offline: float, error: float) -> str:

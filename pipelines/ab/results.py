@@ -38,12 +38,7 @@ def tests_command(as_json: bool) -> Any:
     from recsys.text import text_table
 
     found = ab_tests.tests()
-    rows = [{"name": one.name, "run_id": one.run.run_id, "registered": one.run.tags["registered"],
-             "late": one.run.tags["late"] == "True", "changed": int(one.run.tags.get("changed", 0)),
-             "verdict": one.word, "arm": one.run.tags.get("arm") or None, "until": one.run.tags.get("until"),
-             "sentence": one.run.tags.get("sentence"), "arms": sorted(one.arms),
-             "models": {arm: run.tags.get("model_run") or None for arm, run in sorted(one.arms.items())}}
-            for one in found]  # fmt: skip
+    rows = [_row(one) for one in found]
     if not as_json:
         cells = [
             [row["name"], row["registered"] + (" (late)" if row["late"] else ""), str(row["changed"] or ""),
@@ -53,6 +48,23 @@ def tests_command(as_json: bool) -> Any:
         head = ["test", "plan registered", "changes", "outcomes up to", "verdict"]
         click.echo(text_table(head, cells) if rows else "No test is tracked. Track one: recsys ab register")
     return {"tests": rows}
+
+
+def _row(test: Any) -> dict[str, Any]:
+    """A test for machines."""
+    tags = test.run.tags
+    return {
+        "name": test.name,
+        "run_id": test.run.run_id,
+        "registered": tags["registered"],
+        "late": tags["late"] == "True",
+        "changed": int(tags.get("changed", 0)),
+        "verdict": test.word,
+        "arm": tags.get("arm") or None,
+        "until": tags.get("until"),
+        "sentence": tags.get("sentence"),
+        "models": {arm: run.tags.get("model_run") or None for arm, run in sorted(test.arms.items())},
+    }
 
 
 @click.command()

@@ -216,7 +216,8 @@ def _covariance(loss: object, at: F64) -> F64:
     return np.asarray((found + found.T) / 2, np.float64)
 
 
-def _quantiles(values: F64, weights: F64, levels: Sequence[float]) -> tuple[float, ...]:
+def _quantiles(values: F64, weights: F64, levels: tuple[float, float]) -> tuple[float, float]:
     order = np.argsort(values)
     reached = np.cumsum(weights[order])
-    return tuple(float(values[order][min(np.searchsorted(reached, level), len(values) - 1)]) for level in levels)
+    at = np.minimum(np.searchsorted(reached, np.array(levels)), len(values) - 1)
+    return float(values[order[at[0]]]), float(values[order[at[1]]])

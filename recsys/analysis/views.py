@@ -78,7 +78,8 @@ def by_step(study: Study, metric: Metric, code: int) -> list[Step]:
     found = []
     for at in range(steps):
         columns = whole[:, at].astype(np.float64)
-        pair = pair_of(*(moments_of(columns[counted & (study.arm == arm)]) for arm in (0, code)), target)
+        control, treated = (moments_of(columns[counted & (study.arm == arm)]) for arm in (0, code))
+        pair = pair_of(control, treated, target)
         days = at * length / DAY_S + 1, min((at + 1) * length / DAY_S, study.plan.window_days)
         critical = float(stats.t.isf(0.025, max(float(contrast(pair).df), 1.0)))
         found.append(Step(*days, float(pair.control), float(pair.treated), _interval(pair, critical)))
@@ -146,7 +147,7 @@ def _counted(study: Study, code: int) -> Bool:
     mine = (study.arm == 0) | (study.arm == code)
     people = np.bincount(study.look[mine], minlength=len(study.looks)).cumsum()
     share = plan.weights[plan.control] + plan.weights[plan.arms[code]]
-    return mine & (study.look <= looks_of(plan, people, study.looks, share).last)
+    return np.asarray(mine & (study.look <= looks_of(plan, people, study.looks, share).last), bool)
 
 
 def _interval(pair: Pair, critical: float) -> Interval:

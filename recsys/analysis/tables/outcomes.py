@@ -151,12 +151,12 @@ def _fold(found: Outcomes, part: Part, exposures: Exposures, seen: U64) -> U64:
         weight = _weights(found, one.event, one.value, len(person), type_of, names, value)
         _add(sums.over, sums.past_over, person, now, weight)
         if daily := one.name in found.daily:
-            np.add.at(found.daily[one.name], (person[now], step, 0), weight[now])
+            _spread(found.daily[one.name], person[now], step, 0, weight[now])
         if sums.under is not None and sums.past_under is not None and one.per != EXPOSURES:
             weight = _weights(found, one.per, "count", len(person), type_of, names, None)
             _add(sums.under, sums.past_under, person, now, weight)
             if daily:
-                np.add.at(found.daily[one.name], (person[now], step, 1), weight[now])
+                _spread(found.daily[one.name], person[now], step, 1, weight[now])
     return seen
 
 
@@ -185,6 +185,13 @@ def _add(window: F64, past: F64, person: I32, now: Bool, weight: F64) -> None:
     for sums, when in ((window, now), (past, ~now)):
         rows = when & (weight != 0)
         sums += np.bincount(person[rows], weights=weight[rows], minlength=len(sums))
+
+
+def _spread(daily: F32, person: I32, step: I64, column: int, weight: F64) -> None:
+    """Adds events to the steps in which they lie; daily: (people, steps, columns)."""
+    _, steps, columns = daily.shape
+    at = (person.astype(np.int64) * steps + step) * columns + column
+    np.add.at(daily.reshape(-1), at, weight.astype(np.float32))
 
 
 def _repeats(part: Part, rows: Array, person: I32, second: I64, event: Any, seen: U64) -> tuple[Bool, U64]:
@@ -229,7 +236,7 @@ def _finish(found: Outcomes, exposures: Exposures) -> None:
                 sums.under[:] += np.bincount(person[inside], minlength=len(sums.under))
                 if daily is not None:
                     step = (second - exposures.first[person])[inside] // steps_of(plan)[0]
-                    np.add.at(daily, (person[inside], step, 1), 1.0)
+                    _spread(daily, person[inside], step, 1, np.ones(len(step)))
         if one.cap is not None:
             found.uncapped[one.name] = sums.over.copy()
             for column in (sums.over, sums.past_over):
