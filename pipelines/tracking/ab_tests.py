@@ -9,12 +9,14 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from recsys.errors import TrackingError
+from recsys.history import DAY_S
 from recsys.pipelines.tracking import client
 from recsys.pipelines.tracking.client import TESTS, LoggedRun
 from recsys.pipelines.tracking.lineage import flat
@@ -23,12 +25,12 @@ from recsys.text import did_you_mean, utc_text
 
 PLAN, CHANGES, REPORT, PAGE = "plan.json", "changes.json", "report.json", "report.html"
 WHOLE, ARM = "test", "arm"  # the tag `role` of a run
-_PARENT = "mlflow.parentRunId"
+_PARENT, _NOTE = "mlflow.parentRunId", "mlflow.note.content"  # the latter: what MLflow shows as a description
 _LONGEST = 2_000  # characters of a tag
 
 
 class Point(NamedTuple):
-    """A figure of a day, as `client.add_to_run` takes it. ms: when it was; step: which day since 1970."""
+    """A figure of a day, as `client.add_to_run` takes it. ms: when it was; step: which day of the test, from 1."""
 
     key: str
     value: float
@@ -204,6 +206,7 @@ def log_analysis(
     """
     tags = {key: facts[key] or "" for key in ("verdict", "arm", "sentence", "next_step", "ended", "days")}
     tags |= {"until": facts["provenance"]["until"], "log_digest": facts["provenance"]["log_digest"]}
+    tags[_NOTE] = f"**{facts['sentence']}**\n\n{facts['next_step']}\n\nThe whole report: artefact `{PAGE}`."
     tags |= {"decided_by": facts["decided_by"], "report_sha256": sha256(files[PAGE].encode()).hexdigest()}
     over = bool(facts["ended"]) or facts["verdict"] in ("ship", "do not ship")
     _write(test.run.run_id, tags, files, ended=over)
@@ -212,11 +215,15 @@ def log_analysis(
         mine = [one.plain() for one in models if one.arm == arm]
         told = {"people": facts["people"][arm]}
         for one in mine:
+            if one["run_id"]:
+                told[_NOTE] = f"Served bundle {one['bundle_id']}, trained by run {one['run_id']} ({one['model']})."
             told |= {"served_bundle": one["bundle_id"], "model_run": one["run_id"] or "", "data": one["data"] or "",
                      "data_digest": one["data_digest"] or ""}  # fmt: skip
         control = facts["plan"]["control"]
         first = {view["metric"]: view for view in reversed(views)}  # the control stands in the views of all arms
-        points = [one for view in (first.values() if arm == control else views) for one in _points(view, arm, control)]
+        shown = first.values() if arm == control else views
+        began = _second(facts["provenance"]["from"]) // DAY_S - 1
+        points = [one for view in shown for one in _points(view, arm, control, began)]
         found = ledger.get(arm, {})
         told |= {f"ledger.{key}": value for key, value in found.items()}
         client.add_to_run(run.run_id, tags=_tags(told), points=points, ended=over)
@@ -241,18 +248,22 @@ def _write(run_id: str, tags: Mapping[str, Any], files: Mapping[str, str], *, en
         client.add_to_run(run_id, tags=_tags(tags), files=Path(place), ended=ended)
 
 
-def _points(view: Mapping[str, Any], arm: str, control: str) -> list[Point]:
-    """A metric by day: the mean of each arm, and of others than the control the effect with its interval."""
-    from datetime import datetime
+def _second(text: str) -> int:
+    moment = datetime.fromisoformat(text)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
+
+def _points(view: Mapping[str, Any], arm: str, control: str, began: int) -> list[Point]:
+    """A metric by day: the mean of each arm, and of others than the control the effect with its interval. began: the
+    day since 1970 before the first of the test."""
     if arm not in (control, view["arm"]):
         return []
     name = key_of(view["metric"])
     side, mean = (0, "control") if arm == control else (1, "treated")
     found = []
     for look in view["by_look"]:
-        second = int(datetime.fromisoformat(look["at"]).timestamp())
-        day = (second - 1) // 86_400
+        second = _second(look["at"])
+        day = (second - 1) // DAY_S - began
         figures = {"people": look["people"][side], name: look[mean]}
         if arm != control and look["share"]:
             figures |= {f"{name}.effect{end}": look["share"][key] for end, key in
