@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from recsys.analysis.health.checks import check_health
@@ -274,3 +275,37 @@ def test_a_browser_shows_it_wide_and_on_a_phone_without_a_request(files: dict[st
             )
             assert all(size >= 9 for size in small), case
         assert complaints == []
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "nobody yet": {"least_people": 100_000},
+    "no past": {"past_days": 0},
+    "hours": {"window_days": 0.5, "people": None},
+    "weeks": {"window_days": 40, "people": None, "min_days": 1},
+    "no plan of people": {"people": None},
+    "a ratio decides, less is better": {
+        "metrics": [
+            {"name": "skips", "event": "skip", "per": "exposures", "role": "primary", "better": "lower"},
+            {"name": "plays", "event": "play", "value": "any", "role": "guardrail"},
+        ]
+    },
+    "capped": {"metrics": [{"name": "plays", "event": "play", "role": "primary", "cap": 3.0}]},
+    "a third arm": {"weights": {"control": 0.4, "wide": 0.4, "deep": 0.2}},
+}
+
+
+@pytest.mark.parametrize("changes", ODD.values(), ids=ODD)
+def test_odd_tests_have_whole_pages(changes: dict[str, Any]) -> None:
+    log = LOG
+    if "weights" in changes:
+        arms = LOG.exposures["arm"].to_pylist()
+        deep = {unit for at, unit in enumerate(dict.fromkeys(LOG.exposures["unit_id"].to_pylist())) if at % 5 == 0}
+        arms = ["deep" if unit in deep else arm
+                for unit, arm in zip(LOG.exposures["unit_id"].to_pylist(), arms, strict=True)]  # fmt: skip
+        log = LOG._replace(exposures=LOG.exposures.set_column(2, "arm", pa.array(arms)))
+    until = {"until": START + 60 * DAY_S} if changes.get("window_days") == 40 else {}
+    found = facts(log, plan(**changes), **until)
+    page = page_of(json.loads(json.dumps(found)))
+    texts = [said for _, said in Read(page).texts]
+    assert found["sentence"] in texts
+    assert not re.search(r"\bnan\b|\binf\b|None", page)
