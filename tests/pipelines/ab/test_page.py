@@ -150,7 +150,7 @@ def test_effects_of_a_sick_test_are_not_in_the_page_unless_they_are_asked_for() 
 
 def test_every_check_has_advice_and_the_docs_say_the_same() -> None:
     names = [one.name for one in check_health(analyse(LOG.exposures, LOG.outcomes, plan()).study)]
-    assert list(ADVICE) == names
+    assert set(names) <= ADVICE.keys()
     docs = " ".join((ROOT / "docs/ab-report.md").read_text().split())
     for name, advice in ADVICE.items():
         assert f"| {name} | {advice.meaning} | {advice.remedy} |" in docs, name
