@@ -27,7 +27,7 @@ from recsys.evaluation.significance import Interval
 from recsys.seeding import generator
 
 LEAST = 5  # tests, before anything is said
-DRAWS = 20_000
+DRAWS = 12_000
 _FREEDOM = 4  # degrees of freedom of what is drawn from: heavier tails than the posterior
 _LEAST_SPREAD = (1e-12, 1e-6, 1e-12, 1e-8, 1e-6)  # of the parameters, where all draws but one weigh nothing
 MU, LOG_OMEGA, A, B, LOG_TAU = range(5)
@@ -121,8 +121,14 @@ def learn_ledger(entries: Sequence[Entry]) -> Ledger:
     def loss(theta: F64) -> float:
         return -float(_log_posterior(theta[None], table, scale)[0])
 
+    def rise(theta: F64) -> F64:
+        step = _steps(theta)
+        moved = theta + np.concatenate([np.diag(step), -np.diag(step)])
+        height = -_log_posterior(moved, table, scale)
+        return np.asarray((height[:5] - height[5:]) / (2 * step), np.float64)
+
     starts = [_start(table, scale, slope) for slope in (0.0, 0.3, 1.0)]
-    found = min((optimize.minimize(loss, start, method="BFGS") for start in starts), key=lambda one: float(one.fun))
+    found = min((optimize.minimize(loss, start, jac=rise, method="BFGS") for start in starts), key=lambda one: float(one.fun))
     centre, covariance = found.x, _covariance(loss, found.x)
     for count in (DRAWS // 4, DRAWS):  # the first draws say where the posterior lies better than its mode does
         draws, weights = _draw(count, centre, covariance, table, scale)
@@ -176,7 +182,9 @@ def _log_posterior(draws: F64, table: F64, scale: _Scale) -> F64:
     mu, omega, a, b, tau = (one[:, None] for one in _plain(draws))
     spread = np.sqrt(omega**2 + s**2)
     z = (x - mu) / spread
-    offline = -0.5 * z**2 - np.log(spread) + (m - 1) * special.log_ndtr(z)
+    offline = -0.5 * z**2 - np.log(spread)
+    if (m > 1).any():
+        offline = offline + (m - 1) * special.log_ndtr(z)
     mean, variance = _true_offline(x, s, mu, omega)
     around = np.sqrt(b**2 * variance + tau**2 + t**2)
     online = -0.5 * ((y - a - b * mean) / around) ** 2 - np.log(around)
@@ -195,9 +203,14 @@ def _start(table: F64, scale: _Scale, slope: float) -> F64:
     return np.array([table[:, 0].mean(), np.log(scale.offline), 0.0, slope, np.log(scale.online / 3)])
 
 
+def _steps(at: F64) -> F64:
+    """(5,): by how much each parameter is moved to see how the posterior changes."""
+    return 1e-5 * np.maximum(np.abs(at), [1e-2, 1, 1e-2, 1e-1, 1])
+
+
 def _covariance(loss: object, at: F64) -> F64:
     """The inverse of the curvature at the mode, by differences; what is flat, or bends the wrong way, gets a unit."""
-    step = 1e-3 * np.maximum(np.abs(at), [1e-2, 1, 1e-2, 1e-1, 1])
+    step = 100 * _steps(at)
     curve = np.empty((5, 5))
     for i in range(5):
         for j in range(i, 5):
