@@ -128,7 +128,8 @@ def learn_ledger(entries: Sequence[Entry]) -> Ledger:
         return np.asarray((height[:5] - height[5:]) / (2 * step), np.float64)
 
     starts = [_start(table, scale, slope) for slope in (0.0, 0.3, 1.0)]
-    found = min((optimize.minimize(loss, start, jac=rise, method="BFGS") for start in starts), key=lambda one: float(one.fun))
+    modes = [optimize.minimize(loss, start, jac=rise, method="BFGS") for start in starts]
+    found = min(modes, key=lambda one: float(one.fun))
     centre, covariance = found.x, _covariance(loss, found.x)
     for count in (DRAWS // 4, DRAWS):  # the first draws say where the posterior lies better than its mode does
         draws, weights = _draw(count, centre, covariance, table, scale)
