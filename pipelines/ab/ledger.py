@@ -1,4 +1,5 @@
-"""What finished tests have taught: the ledger in MLflow, as people read it, and its forecast for a challenger."""
+"""What finished tests have taught: the ledger in MLflow, as people read it, and its forecast for a
+challenger."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,8 @@ _FIGURES = ("offline", "offline_error", "online", "online_error")
 
 
 def lines() -> list[dict[str, Any]]:
-    """A line for each arm of each finished, healthy test, the newest first; figures are shares of the control."""
+    """A line for each arm of each finished, healthy test, the newest first; figures are shares of the
+    control."""
     found = []
     for test in ab_tests.tests():
         for arm, run in test.arms.items():
@@ -28,8 +30,9 @@ def lines() -> list[dict[str, Any]]:
 
 
 def write_preference(name: str, found: Preference) -> None:
-    """Writes which arm people preferred into the line of a test: clicks that a person gives the arm more than the
-    control. Raises TrackingError where the merged lists were not of the control and an arm of the test."""
+    """Writes which arm people preferred into the line of a test: clicks that a person gives the arm more
+    than the control. Raises TrackingError where the merged lists were not of the control and an arm of the
+    test."""
     test = ab_tests.known_test(name)
     control = next((arm for arm, run in test.arms.items() if run.tags["control"] == "True"), None)
     other = [arm for arm in found.arms if arm != control]
@@ -45,8 +48,8 @@ def write_preference(name: str, found: Preference) -> None:
 
 
 def learned(of: Sequence[Mapping[str, Any]], metric: str | None = None) -> Any | None:
-    """The regression over the lines that have both figures, of one offline metric (the most common one where none is
-    named); None where they are too few."""
+    """The regression over the lines that have both figures, of one offline metric (the most common one where
+    none is named); None where they are too few."""
     from recsys.analysis.ledger import LEAST, learn_ledger
 
     whole = [one for one in of if all(one.get(key) is not None for key in _FIGURES) and one["online_error"] > 0]
@@ -111,8 +114,8 @@ def plain_ledger(of: Sequence[Mapping[str, Any]], fitted: Any | None, offline: f
 
 
 def forecast(challenger: str, control: str) -> dict[str, Any] | None:
-    """What the ledger says of one run against another, by their ids; None where it cannot: too few tests, other
-    holdouts, or no values of users."""
+    """What the ledger says of one run against another, by their ids; None where it cannot: too few tests,
+    other holdouts, or no values of users."""
     known = lines()
     if not known:
         return None

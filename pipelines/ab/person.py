@@ -1,4 +1,5 @@
-"""One person of a test, for people and for machines: from a number in the report to the requests behind it."""
+"""One person of a test, for people and for machines: from a number in the report to the requests behind
+it."""
 
 from typing import Any
 

@@ -31,9 +31,10 @@ def publish(
 ) -> dict[str, Any]:
     """Writes the page and logs the test, as asked for, and returns the facts that both say.
 
-    exposures: the table that the verdict was read from, which says what lists held. name: of the test; a test that is
-    registered under it says when its plan was frozen. page: an .html file, beside which a .json is written. track: the
-    test is logged, and registered where it was not; what its plan has changed since is written down.
+    exposures: the table that the verdict was read from, which says what lists held. name: of the test; a test
+    that is registered under it says when its plan was frozen. page: an .html file, beside which a .json is
+    written. track: the test is logged, and registered where it was not; what its plan has changed since is
+    written down.
     """
     plan = verdict.study.plan
     settings, digest = plan.model_dump(mode="json"), plan_digest(plan)
@@ -93,7 +94,8 @@ def _pictures(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _line(verdict: Verdict, arm: str, lists: Lists, models: list[Model]) -> dict[str, Any]:
-    """What the ledger keeps of an arm: the effect on the first primary metric, and what was known of it offline."""
+    """What the ledger keeps of an arm: the effect on the first primary metric, and what was known of it
+    offline."""
     effect = next(one for one in verdict.effects if one.arm == arm and one.metric.role == "primary")
     found: dict[str, Any] = {"finished": verdict.looks.ended or verdict.word in ("ship", "do not ship")}
     if effect.share.mean == effect.share.mean and effect.critical == effect.critical:

@@ -77,7 +77,8 @@ def _row(test: Any) -> dict[str, Any]:
 def explain(
     exposures: str, outcomes: str, plan: Path, people: str | None, until: str | None, user: str, as_json: bool
 ) -> Any:
-    """Show one person of a test: their arm, the lists they were shown, what they did, and what of it counts and why."""
+    """Show one person of a test: their arm, the lists they were shown, what they did, and what of it counts
+    and why."""
     from recsys.analysis.plan import read_plan
     from recsys.analysis.study import read_study
     from recsys.analysis.trail import follow
@@ -100,7 +101,8 @@ def explain(
 @click.option("--error", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Its standard error.")
 @stage
 def ledger(offline: float | None, error: float, as_json: bool) -> Any:
-    """Show what offline differences have meant online: every finished test of MLflow, and what they say together."""
+    """Show what offline differences have meant online: every finished test of MLflow, and what they say
+    together."""
     from recsys.pipelines.ab.ledger import ASKED, learned, lines, plain_ledger, told_ledger
 
     known = lines()

@@ -1,7 +1,8 @@
-"""A/B tests in MLflow: an experiment for each, a run for the whole with its plan as registered, a run for each arm.
+"""A/B tests in MLflow: an experiment for each, a run for the whole with its plan as registered, a run for
+each arm.
 
-What is known of a test on another machine is what stands here: plan and digest, verdict and report, figures by
-day, and the line of each arm in the ledger.
+What is known of a test on another machine is what stands here: plan and digest, verdict and report, figures
+by day, and the line of each arm in the ledger.
 """
 
 import json
@@ -30,7 +31,8 @@ _LONGEST = 2_000  # characters of a tag
 
 
 class Point(NamedTuple):
-    """A figure of a day, as `client.add_to_run` takes it. ms: when it was; step: which day of the test, from 1."""
+    """A figure of a day, as `client.add_to_run` takes it. ms: when it was; step: which day of the test, from
+    1."""
 
     key: str
     value: float
@@ -60,7 +62,8 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True)
 class Test:
-    """A test as the store has it. late: whether it was registered by its first analysis. arms: arm -> its run."""
+    """A test as the store has it. late: whether it was registered by its first analysis. arms: arm -> its
+    run."""
 
     name: str
     run: LoggedRun
@@ -87,7 +90,8 @@ class Test:
         }
 
     def changes(self) -> list[dict[str, str]]:
-        """Each difference of a later plan from the registered one: when it was noticed, what, before and after."""
+        """Each difference of a later plan from the registered one: when it was noticed, what, before and
+        after."""
         if "changed" not in self.run.tags:
             return []
         found: list[dict[str, str]] = json.loads(client.artifact_of(self.run.run_id, CHANGES).read_text("utf-8"))
@@ -129,8 +133,8 @@ def known_test(name: str) -> Test:
 def register(name: str, plan: Mapping[str, Any], digest: str, hypothesis: str = "", *, late: bool = False) -> Test:
     """Freezes a plan: its settings as parameters, itself as an artefact, its digest as a tag, and the moment.
 
-    plan: as JSON. late: by the first analysis and not before it. Raises TrackingError where a test of this name was
-    registered with another plan.
+    plan: as JSON. late: by the first analysis and not before it. Raises TrackingError where a test of this
+    name was registered with another plan.
     """
     if (found := find_test(name)) is not None:
         if found.digest == digest:
@@ -175,7 +179,8 @@ def _short(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def note_changes(test: Test, plan: Mapping[str, Any], digest: str) -> Test:
-    """Writes down what a plan has changed since it was registered, with the moment it was noticed; the test anew."""
+    """Writes down what a plan has changed since it was registered, with the moment it was noticed; the test
+    anew."""
     if digest == test.digest:
         return test
     before, after = (flat(_by_name(one)) for one in (test.plan(), plan))
@@ -200,9 +205,11 @@ def _by_name(plan: Mapping[str, Any]) -> dict[str, Any]:
 def log_analysis(
     test: Test, facts: Mapping[str, Any], files: Mapping[str, str], models: Sequence[Model], ledger: Mapping[str, Any]
 ) -> Test:
-    """Writes what an analysis found: verdict and report on the whole, figures by day and the model on each arm.
+    """Writes what an analysis found: verdict and report on the whole, figures by day and the model on each
+    arm.
 
-    facts: as the report has them. files: name -> text, the report among them. ledger: arm -> its figures for it.
+    facts: as the report has them. files: name -> text, the report among them. ledger: arm -> its figures for
+    it.
     """
     tags = {key: facts[key] or "" for key in ("verdict", "arm", "sentence", "next_step", "ended", "days")}
     tags |= {"until": facts["provenance"]["until"], "log_digest": facts["provenance"]["log_digest"]}
@@ -254,8 +261,8 @@ def _second(text: str) -> int:
 
 
 def _points(view: Mapping[str, Any], arm: str, control: str, began: int) -> list[Point]:
-    """A metric by day: the mean of each arm, and of others than the control the effect with its interval. began: the
-    day since 1970 before the first of the test."""
+    """A metric by day: the mean of each arm, and of others than the control the effect with its interval.
+    began: the day since 1970 before the first of the test."""
     if arm not in (control, view["arm"]):
         return []
     name = key_of(view["metric"])

@@ -1,4 +1,5 @@
-"""The model registry: which run of an experiment is the champion, which the challenger, and on what verdict."""
+"""The model registry: which run of an experiment is the champion, which the challenger, and on what
+verdict."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +11,11 @@ ALIASES = ("champion", "challenger")
 
 
 def promote(run_id: str, alias: str, tags: Mapping[str, Any] | None = None) -> str:
-    """Registers a run's bundle, by its path, as a version of the model named like the experiment; returns the version.
+    """Registers a run's bundle, by its path, as a version of the model named like the experiment; returns the
+    version.
 
-    The alias moves to it; a run that is registered already keeps its version. tags: written on the version, as the
-    verdict that it was promoted on.
+    The alias moves to it; a run that is registered already keeps its version. tags: written on the version,
+    as the verdict that it was promoted on.
     """
     with connection(writing=True) as client:
         run = known_run(client, run_id)
@@ -41,7 +43,8 @@ def run_named(alias: str, experiment: str) -> str | None:
 
 
 def tags_named(alias: str, experiment: str) -> dict[str, str]:
-    """What is written on the version that has an alias: the verdict it was promoted on; empty where none has."""
+    """What is written on the version that has an alias: the verdict it was promoted on; empty where none
+    has."""
     found = _version(alias, experiment)
     return {} if found is None else dict(found.tags)
 

@@ -1,17 +1,17 @@
 """What offline differences have meant online: a regression over finished tests that knows the errors of both.
 
-A test i has an offline difference x with standard error s, and an online effect y with standard error t, both as
-shares of the control. Behind them stand true ones: u ~ N(mu, omega^2) and v = a + b u + N(0, tau^2); x = u +
-N(0, s^2), y = v + N(0, t^2). Where an arm was tested because it was the best of m candidates offline, x is the
-largest of m such differences: what was chosen is too large by chance, which is the winner's curse, and the
-likelihood says so.
+A test i has an offline difference x with standard error s, and an online effect y with standard error t, both
+as shares of the control. Behind them stand true ones: u ~ N(mu, omega^2) and v = a + b u + N(0, tau^2); x = u
++ N(0, s^2), y = v + N(0, t^2). Where an arm was tested because it was the best of m candidates offline, x is
+the largest of m such differences: what was chosen is too large by chance, which is the winner's curse, and
+the likelihood says so.
 
-Priors are weak, and shrink: the slope b ~ N(0, 1), so few tests say little; the others have the scale of the figures at
-hand. The posterior is drawn by importance sampling around its mode, with a seed of its own, so that the same ledger
-gives the same figures.
+Priors are weak, and shrink: the slope b ~ N(0, 1), so few tests say little; the others have the scale of the
+figures at hand. The posterior is drawn by importance sampling around its mode, with a seed of its own, so
+that the same ledger gives the same figures.
 
-Sources: Fuller, "Measurement Error Models", Wiley 1987; Carlin and Louis, "Bayesian Methods for Data Analysis", 2008;
-Owen, "Monte Carlo Theory, Methods and Examples", 2013, chapter 9 (importance sampling).
+Sources: Fuller, "Measurement Error Models", Wiley 1987; Carlin and Louis, "Bayesian Methods for Data
+Analysis", 2008; Owen, "Monte Carlo Theory, Methods and Examples", 2013, chapter 9 (importance sampling).
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ MU, LOG_OMEGA, A, B, LOG_TAU = range(5)
 
 
 class Entry(NamedTuple):
-    """A finished test of one arm. Shares of the control with standard errors; candidates: how many there were offline,
-    of which the arm was the best (1 = it was not chosen by its figure)."""
+    """A finished test of one arm. Shares of the control with standard errors; candidates: how many there were
+    offline, of which the arm was the best (1 = it was not chosen by its figure)."""
 
     name: str
     offline: float
@@ -53,8 +53,8 @@ class Shrunk(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """For a challenger. offline: its difference with the winner's curse taken out. meant: what such a difference has
-    meant on average; single: where the effect of this one will probably lie."""
+    """For a challenger. offline: its difference with the winner's curse taken out. meant: what such a
+    difference has meant on average; single: where the effect of this one will probably lie."""
 
     offline: Interval
     meant: Interval
@@ -63,7 +63,8 @@ class Forecast(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Ledger:
-    """What the tests together say. slope: online per offline; intercept: online where offline nothing differs.
+    """What the tests together say. slope: online per offline; intercept: online where offline nothing
+    differs.
 
     draws: (d, 5) of the posterior, weights (d,), and effective: how many equal draws they are worth.
     """
@@ -76,7 +77,8 @@ class Ledger:
     effective: float
 
     def shrunk(self) -> list[Shrunk]:
-        """Each test's online effect, between its own figure and what its offline difference has meant elsewhere."""
+        """Each test's online effect, between its own figure and what its offline difference has meant
+        elsewhere."""
         mu, omega, a, b, tau = _plain(self.draws)
         found = []
         for at, one in enumerate(self.entries):
@@ -88,7 +90,8 @@ class Ledger:
         return found
 
     def forecast(self, offline: float, error: float = 0.0) -> Forecast:
-        """Of a challenger with this offline difference and standard error, as shares of what it is held against."""
+        """Of a challenger with this offline difference and standard error, as shares of what it is held
+        against."""
         mu, omega, a, b, tau = _plain(self.draws)
         mean, variance = _true_offline(offline, error, mu, omega)
         centre = a + b * mean
@@ -106,8 +109,8 @@ class Ledger:
 
 
 def learn_ledger(entries: Sequence[Entry]) -> Ledger:
-    """The posterior of slope, intercept and spread, by finished tests. Raises DataError where they are fewer than
-    LEAST, or where an error is not above 0."""
+    """The posterior of slope, intercept and spread, by finished tests. Raises DataError where they are fewer
+    than LEAST, or where an error is not above 0."""
     if len(entries) < LEAST:
         raise DataError(
             f"the ledger has {len(entries)} finished tests, and {LEAST} are needed before it says anything."
@@ -154,7 +157,8 @@ def _draw(count: int, centre: F64, covariance: F64, table: F64, scale: "_Scale")
 
 
 class _Scale(NamedTuple):
-    """How large offline differences and online effects are, root mean square: what the weak priors are made of."""
+    """How large offline differences and online effects are, root mean square: what the weak priors are made
+    of."""
 
     offline: float
     online: float
@@ -210,7 +214,8 @@ def _steps(at: F64) -> F64:
 
 
 def _covariance(loss: object, at: F64) -> F64:
-    """The inverse of the curvature at the mode, by differences; what is flat, or bends the wrong way, gets a unit."""
+    """The inverse of the curvature at the mode, by differences; what is flat, or bends the wrong way, gets a
+    unit."""
     step = 100 * _steps(at)
     curve = np.empty((5, 5))
     for i in range(5):

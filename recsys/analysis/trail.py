@@ -1,4 +1,5 @@
-"""One person of an experiment: what they were shown and did, row by row, and what of it counts in which metric."""
+"""One person of an experiment: what they were shown and did, row by row, and what of it counts in which
+metric."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ _DONE = ("request", "item", "event_id")
 
 
 class Shown(NamedTuple):
-    """A list that the person was shown; names: what else the table says (request, bundle, ...). said: whether it counts
-    for their arm, and why not. first: whether the window begins here."""
+    """A list that the person was shown; names: what else the table says (request, bundle, ...). said: whether
+    it counts for their arm, and why not. first: whether the window begins here."""
 
     second: int
     arm: str
@@ -32,8 +33,8 @@ class Shown(NamedTuple):
 
 
 class Done(NamedTuple):
-    """Something that the person did. metrics: those in which it counts in the window. said: `counts`, or why not.
-    shown: the place in `Trail.shown` of the list that it names, None = none of them."""
+    """Something that the person did. metrics: those in which it counts in the window. said: `counts`, or why
+    not. shown: the place in `Trail.shown` of the list that it names, None = none of them."""
 
     second: int
     event: str | None
@@ -46,8 +47,9 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True)
 class Trail:
-    """arm: of the plan, None = of none, or of several. counts: whether the person is analysed; why: if not. starts,
-    ends: of the window, 0 = none. figures: metric -> (in the window, what it is per, the same before)."""
+    """arm: of the plan, None = of none, or of several. counts: whether the person is analysed; why: if not.
+    starts, ends: of the window, 0 = none. figures: metric -> (in the window, what it is per, the same
+    before)."""
 
     unit: str
     arm: str | None
@@ -61,7 +63,8 @@ class Trail:
 
 
 def follow(exposures: Any, outcomes: Any, study: Study, unit: str, *, progress: Progress = silent) -> Trail:
-    """The trail of a person, by the tables that the study was read from. Raises DataError where nothing says of them.
+    """The trail of a person, by the tables that the study was read from. Raises DataError where nothing says
+    of them.
 
     What it counts is counted anew, row by row, and is what the study counted.
     """

@@ -1,5 +1,6 @@
-"""The effects that decided, seen in other ways: by day since the first exposure, look by look, without caps, without
-the largest. Nothing here decides: it says whether what decided rests on a few people, or on the first days alone."""
+"""The effects that decided, seen in other ways: by day since the first exposure, look by look, without caps,
+without the largest. Nothing here decides: it says whether what decided rests on a few people, or on the first
+days alone."""
 
 from typing import NamedTuple
 
@@ -23,8 +24,8 @@ LARGEST = 0.01  # of people, by how much of a metric they have
 
 
 class Step(NamedTuple):
-    """Some days since the first exposure (1 = the first), of people whose whole window is over. share: of the control,
-    with the interval of one look."""
+    """Some days since the first exposure (1 = the first), of people whose whole window is over. share: of the
+    control, with the interval of one look."""
 
     first_day: float
     last_day: float
@@ -34,8 +35,8 @@ class Step(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What was known at the end of a day. second: that moment; people: of control and arm; share: of the control, with
-    the interval that holds whenever one looks."""
+    """What was known at the end of a day. second: that moment; people: of control and arm; share: of the
+    control, with the interval that holds whenever one looks."""
 
     second: int
     people: tuple[int, int]
@@ -53,8 +54,8 @@ class Way(NamedTuple):
 
 
 def smallest_shown(effect: Effect, power: float = POWER) -> float:
-    """The effect, as a share of the control, that people and variance at hand show with this power: what was reached of
-    the planned one. NaN where nothing is known."""
+    """The effect, as a share of the control, that people and variance at hand show with this power: what was
+    reached of the planned one. NaN where nothing is known."""
     low, high = effect.difference.low, effect.difference.high
     people = sum(effect.people)
     if not (np.isfinite(effect.critical) and people and effect.control and high > low):
@@ -67,8 +68,8 @@ def smallest_shown(effect: Effect, power: float = POWER) -> float:
 
 
 def by_step(study: Study, metric: Metric, code: int) -> list[Step]:
-    """A primary metric of an arm by days since the first exposure; empty where the window is one step. All steps are of
-    the same people, so that who comes early does not make the first days."""
+    """A primary metric of an arm by days since the first exposure; empty where the window is one step. All
+    steps are of the same people, so that who comes early does not make the first days."""
     length, steps = steps_of(study.plan)
     if steps < 2:
         return []
@@ -109,7 +110,8 @@ def by_look(study: Study, metric: Metric, code: int) -> list[Look]:
 
 
 def other_ways(study: Study, effect: Effect) -> list[Way]:
-    """An effect as it was decided, and without CUPED, with other caps, and without the people who have most."""
+    """An effect as it was decided, and without CUPED, with other caps, and without the people who have
+    most."""
     if not np.isfinite(effect.critical):
         return []
     code, metric = study.plan.arms.index(effect.arm), effect.metric

@@ -1,4 +1,5 @@
-"""The ledger: what offline differences have meant online, with errors in both and the winner's curse taken out."""
+"""The ledger: what offline differences have meant online, with errors in both and the winner's curse taken
+out."""
 
 from itertools import pairwise
 from typing import Any

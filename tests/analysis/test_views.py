@@ -69,7 +69,8 @@ def test_other_ways_begin_with_what_decided() -> None:
 
 
 def test_an_effect_of_few_people_is_seen_to_be_one() -> None:
-    """Ten people of the arm play a thousand times each: what decides says so, and nothing is left without them."""
+    """Ten people of the arm play a thousand times each: what decides says so, and nothing is left without
+    them."""
     same = plant(PEOPLE, 0.0, seed=2)
     wide = [unit for unit, arm in zip(*(same.exposures[name].to_pylist() for name in ("unit_id", "arm")), strict=True)
             if arm == "wide"]  # fmt: skip

@@ -1,4 +1,5 @@
-"""What each health check is for and what to do where it is sick, in the words of the page and of docs/ab-report.md."""
+"""What each health check is for and what to do where it is sick, in the words of the page and of
+docs/ab-report.md."""
 
 from typing import NamedTuple
 

@@ -22,7 +22,8 @@ class Bar(NamedTuple):
 
 
 def forest(bars: Sequence[Bar], what: str, *, mark: float | None = None, marked: str = "") -> str:
-    """Intervals below each other against no effect. mark: an effect to be marked, `marked` says what it is."""
+    """Intervals below each other against no effect. mark: an effect to be marked, `marked` says what it
+    is."""
     known = [one.share for one in bars if one.share is not None]
     if not known:
         return ""

@@ -1,4 +1,5 @@
-"""The parts of a report for whoever doubts: over time, by groups, in other ways, what was registered, where from."""
+"""The parts of a report for whoever doubts: over time, by groups, in other ways, what was registered, where
+from."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,5 @@
-"""The parts of a report that a decision stands on: trust, what decides, what must not be lost, how lists differ."""
+"""The parts of a report that a decision stands on: trust, what decides, what must not be lost, how lists
+differ."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -65,7 +66,8 @@ def trust(facts: Facts) -> str:
 
 
 def primary(facts: Facts) -> str:
-    """Each primary metric of each arm: absolute, relative, what the interval is, people, planned and reached."""
+    """Each primary metric of each arm: absolute, relative, what the interval is, people, planned and
+    reached."""
     return "".join(_primary(facts, one) for one in of_role(facts, "primary"))
 
 

@@ -1,4 +1,5 @@
-"""All that a report says, as plain data: the JSON beside the page, of which the page is made and of nothing else."""
+"""All that a report says, as plain data: the JSON beside the page, of which the page is made and of nothing
+else."""
 
 import json
 import math
@@ -31,7 +32,8 @@ def plan_digest(plan: Plan) -> str:
 
 
 def log_digest(study: Study) -> str:
-    """SHA-256 of what was read: each person with arm, times and figures. The same tables give the same digest."""
+    """SHA-256 of what was read: each person with arm, times and figures. The same tables give the same
+    digest."""
     digest = sha256()
     for text in study.exposures.units.ids.to_pylist():
         digest.update(text.encode() + b"\0")
@@ -55,8 +57,9 @@ def facts_of(
     models: Sequence[Mapping[str, Any]] = (),
     show_sick: bool = False,
 ) -> dict[str, Any]:
-    """name: of the test. tables: role -> where it was read. registered: what is known of the plan's registration
-    (`registered`, `hypothesis`, `digest`, `changes`); models: the bundle of each arm and the run it comes from."""
+    """name: of the test. tables: role -> where it was read. registered: what is known of the plan's
+    registration (`registered`, `hypothesis`, `digest`, `changes`); models: the bundle of each arm and the run
+    it comes from."""
     study = verdict.study
     shown = verdict.trusted or show_sick
     effects = [one for one in verdict.effects if one.metric.role != "exploratory"]

@@ -1,4 +1,5 @@
-"""Pieces of a page: text that cannot become markup, tables that stack on a phone, and how figures are written."""
+"""Pieces of a page: text that cannot become markup, tables that stack on a phone, and how figures are
+written."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -31,7 +32,8 @@ def listed(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[int] = (0,)) -> str:
-    """A table with a caption; cells are markup, and the first of a row names it. words: columns that are not figures.
+    """A table with a caption; cells are markup, and the first of a row names it. words: columns that are not
+    figures.
 
     Each cell carries the heading of its column, which a narrow screen shows beside it.
     """

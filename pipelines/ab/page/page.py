@@ -1,4 +1,5 @@
-"""The report as one HTML file: no request leaves it, no script is in it, and the same facts are the same bytes."""
+"""The report as one HTML file: no request leaves it, no script is in it, and the same facts are the same
+bytes."""
 
 from typing import Any
 
@@ -70,7 +71,8 @@ details:not([open])>*{display:block}details::details-content{content-visibility:
 
 
 def page_of(facts: Facts) -> str:
-    """The whole page, of what `facts_of` says; effects of a sick test are in it only where the facts have them."""
+    """The whole page, of what `facts_of` says; effects of a sick test are in it only where the facts have
+    them."""
     kind, word = WORDS[facts["verdict"]]
     parts: list[tuple[str, str]] = [("Can it be trusted?", evidence.trust(facts))]
     shown = facts["effects"] is not None

@@ -1,4 +1,5 @@
-"""What the lists of each arm held, where the exposures say: items, bundles, sources, and whether they differed."""
+"""What the lists of each arm held, where the exposures say: items, bundles, sources, and whether they
+differed."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,11 +16,11 @@ from recsys.progress import Progress, silent
 
 
 class Lists(NamedTuple):
-    """By arm of the plan: how many lists; bundle -> lists and source -> lists, none where the table names none; how
-    many different items, and how many were shown in all (both 0 where the table has no items).
+    """By arm of the plan: how many lists; bundle -> lists and source -> lists, none where the table names
+    none; how many different items, and how many were shown in all (both 0 where the table has no items).
 
-    overlap: of what control and each other arm showed, the share that both did (1 = every item as often); NaN where
-    items are unknown. differs: of lists of all arms, the share that would have differed; NaN likewise.
+    overlap: of what control and each other arm showed, the share that both did (1 = every item as often); NaN
+    where items are unknown. differs: of lists of all arms, the share that would have differed; NaN likewise.
     """
 
     lists: Mapping[str, int]
@@ -36,7 +37,8 @@ class Lists(NamedTuple):
 
 
 def read_lists(source: Any, plan: Plan, *, progress: Progress = silent) -> Lists:
-    """The lists of a table of exposures, by arm: a row each, with `items` or without, or a row for each item."""
+    """The lists of a table of exposures, by arm: a row each, with `items` or without, or a row for each
+    item."""
     own = plan.columns
     roles: dict[str, Sequence[str]] = {
         "arm": ("arm", "variation_id"),

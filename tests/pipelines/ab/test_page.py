@@ -1,4 +1,5 @@
-"""The report as a page: in its order, on its own, the same bytes anywhere, and no text of the user's is markup."""
+"""The report as a page: in its order, on its own, the same bytes anywhere, and no text of the user's is
+markup."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""From a plan to the winner, as the page says it: registered, tracked, promoted, remembered, and traced to the data."""
+"""From a plan to the winner, as the page says it: registered, tracked, promoted, remembered, and traced to
+the data."""
 
 import json
 import re
@@ -93,7 +94,8 @@ def test_the_page_from_plan_to_winner_runs_line_by_line(home: Path, learned: lis
 
 
 def test_every_link_from_an_exposure_to_the_training_data_holds(home: Path, learned: list[str]) -> None:
-    """Exposure -> bundle -> run -> data: each is followed by what the one before names, and by nothing else."""
+    """Exposure -> bundle -> run -> data: each is followed by what the one before names, and by nothing
+    else."""
     run("ab", "analyse", *TABLES, "--track", "linked", "--report", "linked.html")
     exposure = pq.read_table(next(iter(sorted(Path("shop/exposures").glob("*.parquet"))))).slice(0, 1).to_pylist()[0]
     report = json.loads(Path("linked.json").read_text())
