@@ -8,10 +8,10 @@ WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check soak smoke lint types format docs ui bench clean
+.PHONY: help install demo demo-ab test check soak smoke lint types format docs ui bench clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 	@echo
 	@echo "TORCH_INDEX=https://download.pytorch.org/whl/cpu installs torch without CUDA."
 
@@ -25,6 +25,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install ## From a planted world to recommendations with titles and reasons, in a minute
 	$(BIN)/recsys demo
+
+demo-ab: install ## From a served A/B test of people whose taste is known to its verdict, the truth beside it, in two minutes
+	folder=$$(mktemp -d) && { $(BIN)/recsys simulate $$folder/shop; status=$$?; rm -rf $$folder; exit $$status; }
 
 test: install ## All tests, by two processes; WORKERS=0 for one
 	$(PYTEST)

@@ -22,6 +22,7 @@ from recsys.pipelines.commands.serving import deploy, export, recommend, replay,
 from recsys.pipelines.commands.stage import EXIT_INTERRUPTED, EXIT_OURS, leave_unread, say_fault
 from recsys.pipelines.commands.tuning import dims, index, tune
 from recsys.pipelines.events.commands import events, forget
+from recsys.pipelines.simulate.commands import simulate
 
 
 class OneSentence(click.Group):
@@ -106,6 +107,7 @@ for command in (
     events,
     forget,
     ab,
+    simulate,
 ):
     main.add_command(command)
 

@@ -21,6 +21,8 @@ from recsys.serving.settings import ServingSettings
 def run(path: Path, settings: ServingSettings, *, until_stdin_closes: bool) -> None:
     """Serves until a signal. Raises RecsysError where the first bundle, a port or the exposure log cannot be had."""
     _refuse_an_open_door(settings)
+    if settings.clock and not _is_loopback(settings.host):
+        raise SettingError(f"setting 'clock': {settings.host} is open to other machines, which no simulator asks from.")
     listener = _listener(settings)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

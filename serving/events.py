@@ -13,6 +13,7 @@ import orjson
 
 from recsys.answers.question import Event, Question
 from recsys.bundle.bundle import Bundle
+from recsys.events.clock import now_ms
 from recsys.events.event import MAX_EVENTS, ReadEvents, read_events
 from recsys.events.store import Appended, EventStore, Exposure
 from recsys.events.writer import EventWriter, FullError
@@ -88,7 +89,7 @@ class Events:
         told = _told(body, lines)
         if len(told) > MAX_EVENTS:
             raise Problem("invalid_request", f"The body holds {len(told):,} events; send {MAX_EVENTS} at once at most.")
-        read = read_events(told, time.time_ns() // 1_000_000)
+        read = read_events(told, now_ms())
         try:
             return read, writer.tell(read.events)
         except FullError as error:
@@ -112,7 +113,7 @@ class Events:
         """From now on the first id of each pair is the person of the second."""
         _, writer = self._open()
         try:
-            writer.store.identify(pairs, time.time_ns() // 1_000_000)
+            writer.store.identify(pairs, now_ms())
         except apsw.Error as error:
             raise self.failed(error) from None
         return orjson.dumps({"accepted": len(pairs)})
@@ -121,7 +122,7 @@ class Events:
         """Deletes what is kept of a person; from now on they are a stranger to bundles, too."""
         _, writer = self._open()
         try:
-            return orjson.dumps({"deleted": writer.store.forget(user_id, time.time_ns() // 1_000_000)})
+            return orjson.dumps({"deleted": writer.store.forget(user_id, now_ms())})
         except apsw.Error as error:
             raise self.failed(error) from None
 

@@ -26,6 +26,7 @@ CODES: dict[str, tuple[int, str]] = {
     "no_item_encoder": (404, "The model cannot place new items"),
     "unknown_model": (404, "Nothing of this name is served"),
     "unknown_bundle": (404, "There is no such bundle"),
+    "unknown_experiment": (404, "No such experiment was started"),
     "no_event_store": (404, "The service keeps no events"),
     "method_not_allowed": (405, "The address does not take this method"),
     "body_timeout": (408, "The body did not arrive in time"),

@@ -52,11 +52,11 @@ class RecommendRequest(_Asked):
     )
     placement: str | None = Field(None, pattern=LABEL, description="where the list is shown, as in home or cart")
     experiment: str | None = Field(
-        None, pattern=LABEL, description="with `arm`: which of the deployment's arms answers"
+        None, pattern=LABEL, description="with `arm`: assigned elsewhere; without, the service assigns by itself"
     )
-    arm: str | None = Field(None, pattern=LABEL, description="assigned elsewhere; its bundle stands in deployment.toml")
+    arm: str | None = Field(None, pattern=LABEL, description="of an experiment that was started, or of deployment.toml")
     unit_id: Id | None = Field(
-        None, description="what was assigned to the arm, where it is not the user; kept in the log"
+        None, description="what is assigned to an arm, where it is not the user; kept in the log"
     )
     profile: bool = Field(True, description="false: answered as a stranger; no id and no history is looked at or kept")
     min_state_seq: int | None = Field(
@@ -238,13 +238,15 @@ class Swap(BaseModel):
 class DeploymentAnswer(BaseModel):
     """Which bundles answer: the champion, the one before it, the shadow, and those of arms by experiment.
 
-    quarantined: those of them that do not serve, and why. etag: changes with the rest.
+    experiments: those that were started, and the digest of their definition. quarantined: bundles that do not serve,
+    and why. etag: changes with the rest.
     """
 
     champion: str
     previous: str | None
     shadow: str | None
     arms: dict[str, dict[str, str]]
+    experiments: dict[str, str]
     etag: str
     quarantined: dict[str, str]
 

@@ -74,6 +74,9 @@ class ServingSettings(Settings):
     drain_s: float = Field(
         0.5, ge=0, description="seconds after that in which open connections are still answered, then closed"
     )
+    clock: str = Field(
+        "", description="file in which a simulator keeps the time that is served by; on loopback alone; empty = none"
+    )
     stop_s: int = Field(10, ge=1, description="seconds after which a request that still runs is given up at the end")
 
     @property

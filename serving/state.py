@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recsys.bundle.bundle import Bundle, load
@@ -18,6 +18,7 @@ from recsys.bundle.deployment import FILE, Deployment
 from recsys.bundle.root import POINTER, deployment_of
 from recsys.durable import locked
 from recsys.errors import BundleError
+from recsys.serving.lists.arms import Arms
 
 _log = logging.getLogger("serving")
 _PATIENCE_S = 1.0
@@ -54,12 +55,14 @@ class Swap:
 class Live:
     """What is served, in one piece. loaded: the bundles that are open, by id: all that answer, and the way back.
 
-    quarantined: bundles that the deployment names and that do not serve, with the reason.
+    quarantined: bundles that the deployment names and that do not serve, with the reason. arms: of the experiments that
+    were started, by what is open.
     """
 
     deployment: Deployment
     loaded: Mapping[str, Bundle]
     quarantined: Mapping[str, str] = field(default_factory=dict)
+    arms: Arms = field(default_factory=lambda: Arms((), {}))
 
     @property
     def champion(self) -> Bundle:
@@ -130,6 +133,9 @@ class Store:
             return None
         self._seen, failed = seen, dict[str, str]()
         held = {} if self.live is None else dict(self.live.loaded)
+        if self.live is not None and wanted.started != self.live.deployment.started:
+            # at once, for an arm begins at its second: until its bundle is open, the champion answers for it
+            self.live = replace(self.live, arms=Arms(wanted.started, held))
         for bundle_id in wanted.live:
             if bundle_id not in held:
                 self.swap = Swap("loading", bundle_id)
@@ -143,7 +149,7 @@ class Store:
         kept = {bundle_id: bundle for bundle_id, bundle in held.items() if bundle_id in wanted.named}
         if self.live is None or wanted.champion != self.live.deployment.champion:
             _log.info("serving bundle %s", wanted.champion)
-        self.live = Live(wanted, kept, failed)
+        self.live = Live(wanted, kept, failed, Arms(wanted.started, kept))
         self.swap = Swap("serving", wanted.champion)
         self._count("quarantined" if failed else "serving")
         return None

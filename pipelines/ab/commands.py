@@ -1,13 +1,25 @@
 """Commands about experiments, from tables alone: ab analyse, plan, interleaving, off-policy, demo, assign."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from recsys.pipelines.ab import results
-from recsys.pipelines.ab.options import PEOPLE, PLAN, UNTIL, second_of, tables
+from recsys.pipelines.ab.options import (
+    HYPOTHESIS,
+    OUT,
+    PEOPLE,
+    PLAN,
+    REPORT,
+    SHOW_SICK,
+    TRACK,
+    UNTIL,
+    second_of,
+    tables,
+)
+from recsys.pipelines.ab.served import commands as served
+from recsys.pipelines.ab.served import logged
 from recsys.pipelines.commands.stage import Negative, stage
 
 
@@ -16,7 +28,17 @@ def ab() -> None:
     """Experiments: how many people they need, whether they are healthy, and what came out."""
 
 
-for _command in (results.register, results.tests_command, results.explain, results.ledger):
+for _command in (
+    results.register,
+    results.list_command,
+    results.explain,
+    results.ledger,
+    served.start,
+    served.stop,
+    served.ramp,
+    logged.report,
+    logged.forecast,
+):
     ab.add_command(_command)
 
 
@@ -25,11 +47,11 @@ for _command in (results.register, results.tests_command, results.explain, resul
 @PLAN
 @PEOPLE
 @UNTIL
-@click.option("--out", type=click.Path(path_type=Path), help="Also write the verdict as JSON into this file.")
-@click.option("--report", type=click.Path(path_type=Path), help="Also write the report: PAGE.html, and PAGE.json.")
-@click.option("--track", metavar="NAME", help="Log it in MLflow as test NAME: verdict, report, figures by day.")
-@click.option("--hypothesis", default="", help="Where --track meets a new NAME: what the test is to show.")
-@click.option("--show-sick", is_flag=True, help="Show effects of a sick test: to find the fault, not to decide.")
+@OUT
+@REPORT
+@TRACK
+@HYPOTHESIS
+@SHOW_SICK
 @stage
 def analyse(
     exposures: str,
@@ -38,7 +60,7 @@ def analyse(
     people: str | None,
     until: str | None,
     out: Path | None,
-    report: Path | None,
+    page: Path | None,
     track: str | None,
     hypothesis: str,
     show_sick: bool,
@@ -50,28 +72,23 @@ def analyse(
     and value where the plan asks. Exit status 0 is for `ship` alone.
     """
     from recsys.analysis.plan import read_plan
-    from recsys.analysis.verdict import SHIP, analyse
-    from recsys.pipelines.ab.report import plain, told
+    from recsys.pipelines.ab.judged import judge_tables
     from recsys.pipelines.console import Steps
 
-    steps = Steps(quiet=as_json)
-    asked = read_plan(plan)
-    with steps.step("analyse") as progress:
-        verdict = analyse(
-            exposures, outcomes, asked, people=people, until=second_of(until, "--until"), progress=progress
-        )
-    result = plain(verdict, show_sick=show_sick)
-    if report is not None or track is not None:
-        from recsys.pipelines.ab.publish import publish
-
-        with steps.step("report") as progress:
-            read = {"exposures": exposures, "outcomes": outcomes, **({"people": people} if people else {})}
-            publish(verdict, exposures, name=track, tables=read, page=report, track=track is not None,
-                    hypothesis=hypothesis, show_sick=show_sick, progress=progress)  # fmt: skip
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    steps.say(told(verdict, show_sick=show_sick))
-    return result if verdict.word == SHIP else Negative(result)
+    return judge_tables(
+        Steps(quiet=as_json),
+        exposures,
+        outcomes,
+        read_plan(plan),
+        people=people,
+        until=second_of(until, "--until"),
+        out=out,
+        page=page,
+        name=track,
+        track=track is not None,
+        hypothesis=hypothesis,
+        show_sick=show_sick,
+    )
 
 
 @ab.command("plan")

@@ -126,7 +126,8 @@ def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -
     folder = (root or store() / "bundles") / line["bundle_id"]
     if not folder.is_dir():
         raise BundleError(f"{folder.parent} holds {line['bundle_id']} no more, which answered this request.")
-    traced = lists.trace(load(folder), line)
+    merged = {bundle_id for _, bundle_id, _ in (line.get("recipe") or {}).get("merged", ())} - {folder.name}
+    traced = lists.trace(load(folder), line, {one: load(folder.parent / one) for one in merged})
     verdict = "identical" if traced.same else "NOT the list that was served"
     if not as_json:
         asked = {name: value for name, value in line["question"].items() if value is not None}

@@ -63,21 +63,23 @@ def analyse(
     *,
     people: Any = None,
     until: int | None = None,
+    beside: Sequence[Check] = (),
     progress: Progress = silent,
 ) -> Verdict:
     """The verdict on two tables, paths or Arrow tables, by a plan.
 
     people: a table of what is known of people beside; until: the unix second up to which outcomes are complete, else
-    the last outcome. Raises DataError or SettingError where the input is not what the plan says.
+    the last outcome. beside: checks of what the tables do not say. Raises DataError or SettingError
+    where the input is not what the plan says.
     """
     study = read_study(exposures, outcomes, plan, people=people, until=until, progress=progress)
-    return judge(study, progress=progress)
+    return judge(study, beside, progress=progress)
 
 
-def judge(study: Study, *, progress: Progress = silent) -> Verdict:
-    """Checks first, then effects, then the verdict."""
+def judge(study: Study, beside: Sequence[Check] = (), *, progress: Progress = silent) -> Verdict:
+    """Checks first, then effects, then the verdict. beside: checks of what the tables do not say."""
     plan = study.plan
-    checks = check_health(study)
+    checks = [*check_health(study), *beside]
     progress(Step("compare arms", 0, 1))
     effects, segments = compare_arms(study), compare_segments(study)
     progress(Step("compare arms", 1, 1))

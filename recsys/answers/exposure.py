@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from recsys.answers.question import Event, Question
+from recsys.answers.recipe import Merged
 from recsys.answers.respond import Answered
 from recsys.errors import DataError
 
@@ -20,9 +21,10 @@ class Served(NamedTuple):
     """The circumstances of one list.
 
     seq: the number of the line among those of its process, from 1. request_id: a UUID of version 7. time_ms: when, in
-    unix milliseconds. ms: milliseconds that it took. experiment, arm: which of those of the deployment answered.
+    unix milliseconds. ms: milliseconds that it took. experiment, phase, arm: what the person is in, whatever answered.
     placement: where it is shown. unit_id: what was assigned to the arm, where that is not the user. state_seq: up to
-    which number of the event store what the person did was known.
+    which number of the event store what the person did was known. recipe: how the list was made beside its bundle, by
+    `recsys.answers.recipe`.
     """
 
     seq: int
@@ -34,10 +36,12 @@ class Served(NamedTuple):
     placement: str | None = None
     unit_id: str | None = None
     state_seq: int | None = None
+    phase: str | None = None
+    recipe: Mapping[str, Any] | None = None
 
 
 def exposure_line(
-    served: Served, question: Question, history: Sequence[Mapping[str, Any]] | None, answered: Answered
+    served: Served, question: Question, history: Sequence[Mapping[str, Any]] | None, answered: Answered | Merged
 ) -> bytes:
     """One line of the log, with its newline. history: the brought events as they came; question.now must be set.
 
@@ -56,7 +60,7 @@ def exposure_line(
             "user_id": question.user_id,
             "placement": served.placement,
             "experiment": served.experiment,
-            "phase": None,
+            "phase": served.phase,
             "arm": served.arm,
             "bundle_id": answered.bundle.bundle_id,
             "state_seq": served.state_seq,
@@ -72,10 +76,11 @@ def exposure_line(
             },
             "items": orjson.Fragment(answered.ids_json),
             "scores": orjson.Fragment(answered.scores_json),
-            "propensity": None,
+            "propensity": answered.propensity,
             "origin": None,
-            "team": None,
+            "team": answered.team,
             "ms": served.ms,
+            **({} if served.recipe is None else {"recipe": served.recipe}),
         },
         option=orjson.OPT_APPEND_NEWLINE,
     )

@@ -12,7 +12,8 @@ import orjson
 
 from recsys.answers.exposure import SCHEMA, question_of
 from recsys.answers.question import Event, Question, Suggestion
-from recsys.answers.respond import answer, respond
+from recsys.answers.recipe import recipe_of_line
+from recsys.answers.respond import answer
 from recsys.bundle.bundle import Bundle
 from recsys.errors import DataError, RequestError
 from recsys.events.address import is_event_store, open_store
@@ -62,9 +63,12 @@ def find_line(log: Path, request_id: str) -> dict[str, Any]:
     raise DataError(f"{log} has no line of request {request_id!r}. Shadow requests leave none; logs are rotated.")
 
 
-def trace(bundle: Bundle, line: Mapping[str, Any]) -> Traced:
-    """A line of the log beside what its bundle answers to the same question at the same moment."""
-    reply = respond(bundle, question_of(line, reasons=len(line["items"])))
+def trace(bundle: Bundle, line: Mapping[str, Any], others: Mapping[str, Bundle] | None = None) -> Traced:
+    """A line of the log beside what its bundle answers to the same question at the same moment. others: the further
+    bundles that a merged list is of, by id."""
+    opened = {**(others or {}), bundle.bundle_id: bundle}
+    recipe = recipe_of_line(line, opened.__getitem__)
+    reply = recipe.make(question_of(line, reasons=len(line["items"])), line["request_id"]).reply()
     identical = [item.item_id for item in reply.items] == line["items"]
     now, then = (np.array(scores, np.float32) for scores in ([item.score for item in reply.items], line["scores"]))
     furthest = (

@@ -3,8 +3,10 @@
 The service, `recsys recommend` and the demo all answer through `respond`: ids are translated here and nowhere else.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -27,10 +29,21 @@ from recsys.encoders.users import Users
 from recsys.errors import DataError, RequestError
 
 
+class Picked(NamedTuple):
+    """What is shown of the best items. places: among them, from 0; propensity: how probably each was picked, given
+    those above it."""
+
+    places: list[int]
+    propensity: list[float]
+
+
+Pick = Callable[[list[str], list[float]], Picked]  # from the ids and scores of the best items
+
+
 @dataclass(frozen=True, eq=False)
 class Answered:
     """An answer before it is put into words or bytes. items: int64 (k,), best first; scores: float32 (k,); reasons: of
-    the first of them; the others as in `Reply`."""
+    the first of them; propensity: as in `Picked`, None where nothing was left to chance; the others as in `Reply`."""
 
     bundle: Bundle
     items: I64
@@ -40,6 +53,8 @@ class Answered:
     why: str
     ignored: list[str]
     ignored_features: list[str]
+    propensity: list[float] | None = None
+    team: None = None
 
     @cached_property
     def item_ids(self) -> list[str]:
@@ -65,14 +80,23 @@ class Answered:
 
     def items_json(self) -> bytes:
         """The items of `reply`, as a JSON array: ids and titles are encoded in the bundle."""
+        return b"[" + b",".join(self._parts()) + b"]"
+
+    def each_json(self) -> list[bytes]:
+        """The same, each item by itself."""
+        parts = self._parts()
+        return [b",".join(parts[at : at + 3]) for at in range(0, len(parts), 3)]
+
+    def _parts(self) -> list[bytes]:
+        """Three pieces of each item's object: what it is, its score, its reason."""
         n = len(self.items)
         if not n:
-            return b"[]"
+            return []
         parts = [NOTHING_JSON] * (3 * n)
         parts[0::3] = self._shown
         parts[1::3] = (b'"score":' + self.scores_json[1:-1].replace(b",", b',"score":')).split(b",")
         parts[2 : 3 * len(self.reasons) : 3] = sentences_json(self.reasons, self._named)
-        return b"[" + b",".join(parts) + b"]"
+        return parts
 
     @property
     def _shown(self) -> list[bytes]:
@@ -96,8 +120,11 @@ def respond(bundle: Bundle, question: Question) -> Reply:
     return answer(bundle, question).reply()
 
 
-def answer(bundle: Bundle, question: Question) -> Answered:
-    """What `respond` says, before it is put into objects; for those who send it as bytes. Raises as `respond`."""
+def answer(bundle: Bundle, question: Question, *, pick: Pick | None = None, deep: int = 0) -> Answered:
+    """What `respond` says, before it is put into objects; for those who send it as bytes. Raises as `respond`.
+
+    pick: chooses what is shown among the `deep` best items that the rules allow; None = the best.
+    """
     if not 1 <= question.k <= MAX_K:
         raise RequestError(f"k must be between 1 and {MAX_K}, got {question.k}.")
     ignored: list[str] = []
@@ -110,15 +137,18 @@ def answer(bundle: Bundle, question: Question) -> Answered:
     deny = Ragged.of([_known(indices_of(bundle, question.deny, []))]) if question.deny else None
     try:
         among = items_to_consider(bundle, question, ignored)
-        found = bundle.recommender.recommend(users, question.k, deny=deny, among=among)
+        found = bundle.recommender.recommend(users, max(question.k, deep), deny=deny, among=among)
     except DataError as error:  # of the features: all else is checked
         raise RequestError(str(error)) from None
     source, there = int(found.source[0]), np.count_nonzero(found.ids[0] >= 0)
-    items, scores = found.ids[0, :there], found.scores[0, :there]
+    items, scores, propensity = found.ids[0, :there], found.scores[0, :there], None
+    if pick is not None:
+        places, propensity = pick(bundle.item_ids.take(items), scores.tolist())
+        items, scores = items[places], scores[places]
     reasons = reasons_of(bundle, users, items[: max(0, question.reasons)], source)
     why = _why(bundle, question, users, stored, source) + ("" if there else _nothing_left(question))
     unread = [] if users.features is None else bundle.encoder.unread(users.features)
-    return Answered(bundle, items, scores, reasons, SOURCES[source], why, ignored, unread)
+    return Answered(bundle, items, scores, reasons, SOURCES[source], why, ignored, unread, propensity)
 
 
 def _known(items: I32) -> I32:

@@ -8,7 +8,7 @@ import ctypes
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +29,7 @@ from recsys.retrieval.approximate import Approximate
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.index import Flat, Index
 from recsys.retrieval.recommender import Recommender, recommender_of
-from recsys.retrieval.seen import SeenSettings
+from recsys.retrieval.seen import SeenSettings, seen_policy
 from recsys.retrieval.vector_ranker import VectorRanker
 from recsys.texts import Texts
 
@@ -109,6 +109,12 @@ class Bundle:
     def name_of(self, item: int) -> str:
         """What people call an item: its title, or its id where it has none."""
         return self.catalogue.title(item) or self.item_ids[item]
+
+    def seeing(self, stated: str | Mapping[str, Any]) -> "Bundle":
+        """The same bundle under another seen policy. Raises SettingError where that names what the bundle has not."""
+        items = self.catalogue.domains
+        policy = seen_policy(stated, len(self.item_vectors), self.event_names, items)
+        return replace(self, recommender=replace(self.recommender, seen=policy))
 
     def content(self) -> Content:
         """What it holds, to be written again with something else in it."""

@@ -7,7 +7,8 @@
     [arms.new-towers]                                # an experiment, and the bundle of each of its arms
     b = "20261123T020000000000Z-5e6f7a8b"
 
-Without the file, `current` rules and nothing else is served.
+Without the file, `current` rules and nothing else is served. Experiments that were started stand beside it, in the
+folder `experiments` (`recsys.experiments.frozen`): what their arms serve is deployed, too.
 """
 
 import json
@@ -20,6 +21,8 @@ from typing import Any
 from recsys import durable
 from recsys.config import read_toml
 from recsys.errors import BundleError, SettingError
+from recsys.events.clock import now_s
+from recsys.experiments.frozen import Frozen, read_frozen
 
 FILE = "deployment.toml"
 _IDS = ("champion", "previous", "shadow")
@@ -27,17 +30,22 @@ _IDS = ("champion", "previous", "shadow")
 
 @dataclass(frozen=True)
 class Deployment:
-    """Ids of bundles of one root. arms: experiment -> arm -> bundle id."""
+    """Ids of bundles of one root. arms: experiment -> arm -> bundle id, of those that others assign people to.
+
+    started: experiments that run, or will; they stand in files of their own.
+    """
 
     champion: str
     previous: str | None = None
     shadow: str | None = None
     arms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    started: tuple[Frozen, ...] = ()
 
     @property
     def live(self) -> tuple[str, ...]:
         """The bundles that answer, the champion first, each once."""
         arms = [bundle_id for arms in self.arms.values() for bundle_id in arms.values()]
+        arms += [bundle_id for one in self.started for bundle_id in sorted(one.bundles)]
         return tuple(dict.fromkeys([self.champion, *arms, *([self.shadow] if self.shadow else [])]))
 
     @property
@@ -47,8 +55,9 @@ class Deployment:
 
     @property
     def etag(self) -> str:
-        """Changes with what it says."""
-        return sha256(self.toml().encode()).hexdigest()[:16]
+        """Changes with what it says, and with the experiments that run."""
+        experiments = "".join(f"\n{one.name} {one.digest}" for one in self.started)
+        return sha256((self.toml() + experiments).encode()).hexdigest()[:16]
 
     def crowned(self, champion: str) -> "Deployment":
         """With another champion; the one before is the way back."""
@@ -88,11 +97,13 @@ class Deployment:
 def read_deployment(root: Path, champion: str) -> Deployment:
     """What the file of a root says; the champion is the one that the pointer names, whatever the file says.
 
-    Raises BundleError where it says something else than bundles in roles.
+    Raises BundleError where it says something else than bundles in roles, and where an experiment cannot be read.
     """
     path = root / FILE
+    now = now_s()
+    started = tuple(one for one in read_frozen(root) if not one.over(now))
     if not path.is_file():
-        return Deployment(champion)
+        return Deployment(champion, started=started)
     try:
         values: dict[str, Any] = read_toml(path)
     except SettingError as error:
@@ -104,7 +115,8 @@ def read_deployment(root: Path, champion: str) -> Deployment:
             f"{path} must name bundles by champion, previous, shadow, and in tables [arms.EXPERIMENT] by their arms. "
             "Mend it, or delete it to serve the current bundle alone."
         )
-    return Deployment(values["champion"], values.get("previous"), values.get("shadow"), arms).crowned(champion)
+    held = Deployment(values["champion"], values.get("previous"), values.get("shadow"), arms, started)
+    return held.crowned(champion)
 
 
 def write_deployment(root: Path, deployment: Deployment) -> None:

@@ -1,6 +1,5 @@
 """A thread that writes what many tell: one transaction for all that wait, so that the disk syncs once for all."""
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from threading import Condition, Thread
 import apsw
 
 from recsys.errors import RecsysError
+from recsys.events.clock import now_ms
 from recsys.events.event import StoredEvent
 from recsys.events.store import Appended, EventStore, Exposure
 
@@ -84,7 +84,7 @@ class EventWriter:
     def _write(self, now: _Waiting) -> None:
         try:
             if now.told:
-                received_ms = time.time_ns() // 1_000_000
+                received_ms = now_ms()
                 found = self.store.append([events for events, _ in now.told], received_ms)
                 for (_, done), one in zip(now.told, found, strict=True):
                     done.set_result(one)

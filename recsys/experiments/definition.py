@@ -8,6 +8,9 @@
     [testers]                                  # see this arm whatever else holds, and are never analysed
     u-17 = "wide"
 
+    [arms.wide]                                # what it serves (recsys/experiments/arms.py); others, the champion
+    bundle = "20261123T020000000000Z-5e6f7a8b"
+
     [[phases]]                                 # what changes weights, people or conditions is a phase of its own
     salt = "wide-towers-1"                     # people are drawn anew by each salt
     starts = 2026-12-01T00:00:00Z
@@ -31,6 +34,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from recsys.config import Settings
+from recsys.experiments.arms import Arm
 from recsys.experiments.targeting import Condition
 
 _NEAR = 1e-9  # by how much weights may miss 1, which floats do
@@ -64,7 +68,7 @@ class Phase(Settings):
 
     salt: Salt
     starts: Second
-    weights: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(min_length=2)
+    weights: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
     slots: tuple[Share, Share] = (0.0, 1.0)
     where: dict[str, Condition] = Field(default_factory=dict)
     ramp: tuple[Step, ...] = ()
@@ -101,7 +105,11 @@ class Phase(Settings):
 
 
 class Experiment(Settings):
-    """One experiment. `name` is that of its file."""
+    """One experiment. `name` is that of its file. arms: what each serves; who is not named serves the champion.
+
+    placement: only lists that are shown there; none = all. assigned: `elsewhere` = requests bring their arm, and nobody
+    is assigned here. plan: of the analysis, as `recsys.analysis.plan` reads it.
+    """
 
     name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00/]+$")
     control: str
@@ -109,12 +117,19 @@ class Experiment(Settings):
     ends: Second | None = None
     hypothesis: str = ""
     namespace: str | None = Field(default=None, min_length=1, pattern=r"^[^\x00]+$")
+    placement: str | None = Field(default=None, min_length=1, max_length=64)
     testers: dict[str, str] = Field(default_factory=dict)
+    arms: dict[str, Arm] = Field(default_factory=dict)
+    assigned: Literal["here", "elsewhere"] = "here"
+    plan: dict[str, Any] = Field(default_factory=dict)
     hash_version: Literal[1] = 1
 
     @model_validator(mode="after")
     def _phases_follow(self) -> Self:
+        self._refuse_arms()
         for number, phase in enumerate(self.phases, start=1):
+            if len(phase.weights) < 2 and self.arm(self.control).interleave is None:
+                raise ValueError(f"phase {number} has one arm; only one that interleaves may be alone")
             if self.control not in phase.weights:
                 raise ValueError(f"phase {number} has no arm {self.control!r}, which is the control")
             if self.namespace is None and phase.slots != (0.0, 1.0):
@@ -133,6 +148,27 @@ class Experiment(Settings):
             if arm not in self.phases[-1].weights:
                 raise ValueError(f"tester {unit!r} is given the arm {arm!r}, which the last phase has not")
         return self
+
+    def _refuse_arms(self) -> None:
+        """Raises ValueError where arms are named that nobody gets, or that cannot be merged."""
+        weighed = {name for phase in self.phases for name in phase.weights}
+        merged = {name for arm in self.arms.values() for name in arm.interleave or ()}
+        for name, arm in self.arms.items():
+            if name not in weighed | merged:
+                raise ValueError(f"arm {name!r} has no weight in any phase, and nobody merges its list")
+            for part in arm.interleave or ():
+                if self.arm(part).interleave is not None or self.arm(part).explore is not None:
+                    raise ValueError(f"arm {name!r} merges the list of {part!r}, which itself merges or explores")
+
+    def arm(self, name: str) -> Arm:
+        """What an arm serves."""
+        return self.arms.get(name, Arm())
+
+    @property
+    def arm_names(self) -> list[str]:
+        """Every arm that serves a list, in a phase or merged into another's."""
+        weighed = [name for phase in self.phases for name in phase.weights]
+        return list(dict.fromkeys([*weighed, *(part for arm in self.arms.values() for part in arm.interleave or ())]))
 
     def phase_at(self, second: int) -> int:
         """The number of the phase that runs at a moment, from 0; -1 before the first, and at or after the end."""

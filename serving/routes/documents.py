@@ -60,6 +60,17 @@ class Activation(BaseModel):
     errors: list[str]
 
 
+class AssignmentAnswer(BaseModel):
+    """The arm of a unit. phase: from 0. reason: assigned, tester, holdout, not targeted, outside its slots, not in the
+    ramp yet, or does not run; arm: null where it has none, and the champion is served."""
+
+    experiment: str
+    unit_id: str
+    phase: int | None
+    arm: str | None
+    reason: str
+
+
 class LiveV2(BaseModel):
     """KServe's form: the process answers."""
 

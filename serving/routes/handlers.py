@@ -10,11 +10,13 @@ from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel
 
 from recsys.answers.question import MAX_K
+from recsys.ids import MAX_ID_CHARACTERS
 from recsys.serving import body
 from recsys.serving.access.call import Call
 from recsys.serving.page import docs
 from recsys.serving.page.files import page_file
 from recsys.serving.page.history import MOST, History
+from recsys.serving.problems import Problem
 from recsys.serving.routes.documents import ActivateRequest, Activation, RollBackRequest
 from recsys.serving.routes.event_documents import IdentityRequest
 from recsys.serving.routes.models import Models
@@ -82,6 +84,21 @@ class Handlers:
         """From now on one id is the person of another; their histories are one."""
         asked, _ = body.parsed(await body.read(request, self._settings.read_s), IdentityRequest)
         return _json(await asyncio.to_thread(self._service.events.identify, [(asked.old, asked.new)]))
+
+    async def get_assignment(
+        self,
+        name: Annotated[str, Path(max_length=200, description="of an experiment that was started")],
+        unit_id: Annotated[str, Query(min_length=1, max_length=MAX_ID_CHARACTERS, description="who is assigned")],
+        attributes: Annotated[
+            str,
+            Query(max_length=10_000, description="a JSON object of what a request would bring"),
+        ] = "{}",
+    ) -> Response:
+        """The arm of a unit, without a list: tell it in the request for one, or show one of your own."""
+        brought = body.any_json(attributes.encode())
+        if not isinstance(brought, dict):
+            raise Problem("invalid_request", "`attributes` must be a JSON object.")
+        return _json(self._service.assignment(name, unit_id, brought))
 
     async def forget_user(
         self, user_id: Annotated[str, Path(description="percent-encoded; slashes need not be")]

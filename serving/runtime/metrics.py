@@ -54,6 +54,12 @@ class Metrics:
             multiprocess_mode="livesum",
         )
         self._lost = Counter("recsys_exposures_lost", "Lines that the exposure log lost", registry=self.registry)
+        self._arm_fallbacks = Counter(
+            "recsys_arm_fallbacks",
+            "Lists of an arm that the champion answered, by why the arm could not",
+            ("arm", "reason"),
+            registry=self.registry,
+        )
         self._events = Counter(
             "recsys_events", "Events told, by what became of them", ("result",), registry=self.registry
         )
@@ -84,6 +90,10 @@ class Metrics:
         self._items.inc(items)
         if short:
             self._short.inc()
+
+    def count_arm_fallback(self, experiment: str, arm: str, reason: str) -> None:
+        """reason: not_loaded, failed or refused."""
+        self._child(self._arm_fallbacks, f"{experiment}/{arm}", reason).inc()
 
     def time_search(self, seconds: float) -> None:
         self._search.observe(seconds)

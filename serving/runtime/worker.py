@@ -15,6 +15,7 @@ from typing import Any
 
 from recsys.bundle.bundle import Bundle
 from recsys.errors import BundleError, RecsysError
+from recsys.events.clock import follow
 from recsys.serving.app import create_parts
 from recsys.serving.runtime.admin import serve_admin
 from recsys.serving.runtime.lifeline import log_to_stderr, read_to_end
@@ -52,6 +53,8 @@ def serve(
             gc.freeze()  # what stays for good is never looked through again, which would take 100 ms amid requests
             say({"bundle_id": outcome.bundle_id, **admin})
 
+    if settings.clock:
+        follow(Path(settings.clock))
     sys.setswitchinterval(_TURN_S)
     parts = create_parts(path, settings, started, shared)
     server = Server(parts, settings)

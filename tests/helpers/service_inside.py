@@ -49,17 +49,17 @@ def live(root: Path, log: Path, bundles: list[str]) -> tuple[int, int]:
     import faiss
 
     from recsys.bundle.root import point_to
-    from recsys.serving import service
     from recsys.serving.app import create_app
+    from recsys.serving.lists import lists
     from recsys.serving.settings import ServingSettings
 
-    openmp, answer = set(), service.answer
+    openmp, answer = set(), lists.answer
 
     def watched(*arguments: object) -> object:
         openmp.add(faiss.omp_get_max_threads())
         return answer(*arguments)  # type: ignore[arg-type]
 
-    service.answer = watched  # type: ignore[assignment]
+    lists.answer = watched  # type: ignore[assignment]
     answered = 0
     with in_process(create_app(root, ServingSettings(poll_s=0.05, exposures=log, idle_check_s=0))) as ask:
         for bundle in bundles:

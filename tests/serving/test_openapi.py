@@ -79,7 +79,8 @@ def test_every_answer_is_as_described_and_every_example_is_answered(service: tup
                     answer = service[0].ask(method.upper(), where, body, headers)
                     answered(answer, operation)
                     statuses.add(answer.status)
-                    if headers and path != ENCODE and ":activate" not in path and ":rollback" not in path:
+                    unasked = path == ENCODE or "/experiments/" in path
+                    if headers and not unasked and ":activate" not in path and ":rollback" not in path:
                         assert answer.status == 200, (path, answer.body)
             if method == "post":
                 for wrong in (b"[", b"[1]", b'{"no such field": 1}'):

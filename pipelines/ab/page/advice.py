@@ -42,6 +42,12 @@ ADVICE = {
         "If an arm makes people look like bots, leaving out bots leaves out its effect.",
         "Judge bots by what they did before, or raise the limits in the plan before looking at effects.",
     ),
+    "no few people carry an arm": Advice(
+        "A few figures far from all others (bots, testers, a shop's own staff) make the mean of their arm, and by "
+        "chance they are all in one.",
+        "Look at these people with `recsys ab explain`; name them as `bot` or `tester` in the table of people, or set "
+        "a `cap` in a new plan.",
+    ),
     "outcomes find their lists in all arms alike": Advice(
         "Outcomes of one arm whose lists were not logged, or that came before them, say that one arm's log is torn.",
         "Compare the logs of the services of both arms, and the clocks of the machines.",
@@ -61,5 +67,22 @@ ADVICE = {
     "other experiments are independent": Advice(
         "Where another test's arms go with ours, its effect is counted as ours.",
         "Give each experiment a salt of its own, or a namespace whose slots do not overlap.",
+    ),
+    "each arm was served its own bundle": Advice(
+        "Lists of another bundle are in the arm's effect, which is that of a mixture.",
+        "Was a bundle missing when the service started, or published anew under way? `recsys ab list` says what each "
+        "arm is to serve.",
+    ),
+    "no arm learned from what its own test brought": Advice(
+        "A bundle that learned from both arms' people makes the arms alike, and the effect too small.",
+        "Freeze the bundles of arms while a test runs, and start anew with such.",
+    ),
+    "everybody was in the arm that the definition gives them": Advice(
+        "Somebody else assigned people, or weights, salt or slots were changed under way.",
+        "Let one place assign; what is to be changed is a new phase.",
+    ),
+    "each list was written down once": Advice(
+        "Lists that are logged twice in one arm look like more lists, and rates per list are too small.",
+        "Look for what asks again after a time-out, or imports a log a second time.",
     ),
 }

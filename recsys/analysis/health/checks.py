@@ -8,6 +8,7 @@ from recsys.analysis.health.assigned import (
     check_ratio,
     check_ratio_by,
 )
+from recsys.analysis.health.carried import check_carried
 from recsys.analysis.health.check import Check
 from recsys.analysis.health.logged import check_before, check_days, check_joins, check_read_before, check_repeats
 from recsys.analysis.study import Study
@@ -23,6 +24,7 @@ def check_health(study: Study) -> list[Check]:
         check_mixed(study),
         check_arms(study),
         check_left_out(study),
+        check_carried(study),
         check_joins(study),
         check_repeats(study),
         check_days(study),

@@ -80,9 +80,9 @@ def test_the_page_from_plan_to_winner_runs_line_by_line(home: Path, learned: lis
                 words = shlex.split(line.strip())[1:]
                 if words[:2] != ["ab", "demo"]:
                     said[" ".join(words[:2])] = run(*words).output
-    assert set(said) == {"ab plan", "ab register", "ab analyse", "ab tests", "promote --verdict", "export champion",
+    assert set(said) == {"ab plan", "ab register", "ab analyse", "ab list", "promote --verdict", "export champion",
                          "ab ledger", "ab explain"}  # fmt: skip
-    assert "Ship wide: plays +" in said["ab tests"]
+    assert "Ship wide: plays +" in said["ab list"]
     assert f"Run {learned[1]} is the champion of recsys" in said["promote --verdict"]
     assert "wide-towers | wide" in said["ab ledger"]
     assert "the window begins here" in said["ab explain"]
@@ -162,10 +162,10 @@ def test_a_plan_that_is_changed_is_named_and_may_not_be_registered_again(home: P
     assert found == [("metrics.plays.mde", "0.1", "0.05"), ("metrics.skips a list.margin", "0.1", "0.2")]
     assert (known["late"], known["digest"]) == (False, first["digest"])
     assert "metrics.plays.mde" in Path("changed.html").read_text()
-    row = next(one for one in answer("ab", "tests")["tests"] if one["name"] == "changed")
+    row = next(one for one in answer("ab", "list")["tests"] if one["name"] == "changed")
     assert row["changed"] == 2
     run("ab", "analyse", *TABLES, "--track", "late")
-    assert "(late)" in run("ab", "tests").output
+    assert "(late)" in run("ab", "list").output
 
 
 def test_an_alias_moves_on_a_verdict_to_ship_alone(home: Path, learned: list[str]) -> None:
@@ -194,14 +194,14 @@ def test_another_machine_reads_tests_and_ledger_from_the_store_alone(
     run("ab", "analyse", *TABLES, "--track", "moved")
     run("ab", "interleaving", "--exposures", "shop/merged.parquet", "--outcomes", "shop/clicks.parquet",
         "--track", "moved", rc=0)  # fmt: skip
-    here = answer("ab", "tests"), answer("ab", "ledger")
+    here = answer("ab", "list"), answer("ab", "ledger")
     line = next(one for one in here[1]["tests"] if one["test"] == "moved")
     assert line["interleaving_low"] < line["interleaving"] < line["interleaving_high"]
     assert line["preferred"] == "wide"
     shutil.copytree(home / "mlruns", tmp_path / "mlruns")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
-    assert (answer("ab", "tests"), answer("ab", "ledger")) == here
+    assert (answer("ab", "list"), answer("ab", "ledger")) == here
     assert not [one for one in client.runs() if one.experiment.startswith("ab/")]
 
 
