@@ -4,6 +4,7 @@ Two worlds, fixed here: `even`, people come evenly and do much alike; `heavy`, m
 a few do most. Every method sees people with whole windows alone, by day. 10,000 tests a method, in a few minutes.
 
     python -m benchmarks.ab_rates [--quick]
+    python -m benchmarks.ab_rates --cell    the cell of the table that lies farthest above 95, alone, 200,000 tests
 """
 
 import sys
@@ -162,6 +163,29 @@ def rates(tests: int) -> list[dict[str, Any]]:
     return rows
 
 
+def one_cell(tests: int, name: str = "even", metric: str = "money, CUPED") -> list[dict[str, Any]]:
+    """Whether the largest coverage of the table is chance: the same cell on a fresh stream, one look, and its sides."""
+    found = {effect: joined(simulate(name, tests, effect, 1)[metric]) for effect in (0.0, 0.1)}
+    truth = float((found[0.1].treated[:, -1] - found[0.1].control[:, -1]).mean())
+    rows = []
+    for effect, difference in ((0.0, 0.0), (0.1, truth)):
+        end = Pair(*(np.asarray(part)[:, -1] for part in found[effect]))
+        one = contrast(end)
+        _, low, high = relative(end, stats.t.isf(0.025, one.df))
+        for key, value in coverage(found[effect], difference, effect).items():
+            rows.append(
+                {
+                    "cell": f"{name}, {metric}: {key}, {effect:+.0%}",
+                    "tests": tests,
+                    "coverage": round(100 * value, 3),
+                    "its standard error": round(100 * float(np.sqrt(value * (1 - value) / tests)), 3),
+                    "truth above, relative": round(100 * float((high < effect).mean()), 3),
+                    "truth below, relative": round(100 * float((low > effect).mean()), 3),
+                }
+            )
+    return rows
+
+
 def growing(tests: int, days: int = 28, arm: int = 600) -> list[dict[str, Any]]:
     """Why windows: totals to date of people who return, against whole windows of the same people, 28 daily looks."""
     rng = np.random.default_rng(28)
@@ -283,6 +307,10 @@ def sample_ratio(tests: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     quick = "--quick" in sys.argv
+    if "--cell" in sys.argv:
+        title = "The largest coverage of `ab_rates`, alone, in percent"
+        report("ab_rates_cell", one_cell(2_000 if quick else 200_000), title=title, quick=quick)
+        return
     tests = 500 if quick else 10_000
     others = [
         *growing(200 if quick else 4_000),

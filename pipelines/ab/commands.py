@@ -5,7 +5,19 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.ab.options import second_of
+from recsys.pipelines.ab import results
+from recsys.pipelines.ab.options import (
+    HYPOTHESIS,
+    OUT,
+    PEOPLE,
+    PLAN,
+    REPORT,
+    SHOW_SICK,
+    TRACK,
+    UNTIL,
+    second_of,
+    tables,
+)
 from recsys.pipelines.ab.served import commands as served
 from recsys.pipelines.ab.served import logged
 from recsys.pipelines.commands.stage import Negative, stage
@@ -16,28 +28,30 @@ def ab() -> None:
     """Experiments: how many people they need, whether they are healthy, and what came out."""
 
 
-for _served in (served.start, served.stop, served.ramp, served.list_command, logged.report, logged.forecast):
-    ab.add_command(_served)
-
-
-def _tables(command: Any) -> Any:
-    """Adds --exposures and --outcomes."""
-    command = click.option("--outcomes", required=True, help="What people did: a file, folder or pattern.")(command)
-    return click.option("--exposures", required=True, help="What people were shown: a file, folder or pattern.")(
-        command
-    )
-
-
-_PLAN = click.option("--plan", required=True, type=click.Path(path_type=Path), help="The plan, a TOML file.")
+for _command in (
+    results.register,
+    results.list_command,
+    results.explain,
+    results.ledger,
+    served.start,
+    served.stop,
+    served.ramp,
+    logged.report,
+    logged.forecast,
+):
+    ab.add_command(_command)
 
 
 @ab.command()
-@_tables
-@_PLAN
-@click.option("--people", help="What is known of people: bot, tester, covariates, segments; a row for each.")
-@click.option("--until", help="Up to when outcomes are complete, as 2026-12-29T00:00:00Z; default: the last outcome.")
-@click.option("--out", type=click.Path(path_type=Path), help="Also write the whole report as JSON into this file.")
-@click.option("--show-sick", is_flag=True, help="Show effects of a sick test: to find the fault, not to decide.")
+@tables
+@PLAN
+@PEOPLE
+@UNTIL
+@OUT
+@REPORT
+@TRACK
+@HYPOTHESIS
+@SHOW_SICK
 @stage
 def analyse(
     exposures: str,
@@ -46,6 +60,9 @@ def analyse(
     people: str | None,
     until: str | None,
     out: Path | None,
+    page: Path | None,
+    track: str | None,
+    hypothesis: str,
     show_sick: bool,
     as_json: bool,
 ) -> Any:
@@ -58,16 +75,26 @@ def analyse(
     from recsys.pipelines.ab.judged import judge_tables
     from recsys.pipelines.console import Steps
 
-    asked, moment = read_plan(plan), second_of(until, "--until")
     return judge_tables(
-        Steps(quiet=as_json), exposures, outcomes, asked, people=people, until=moment, out=out, show_sick=show_sick
+        Steps(quiet=as_json),
+        exposures,
+        outcomes,
+        read_plan(plan),
+        people=people,
+        until=second_of(until, "--until"),
+        out=out,
+        page=page,
+        name=track,
+        track=track is not None,
+        hypothesis=hypothesis,
+        show_sick=show_sick,
     )
 
 
 @ab.command("plan")
 @click.option("--outcomes", required=True, help="What people did in a time before: a file, folder or pattern.")
 @click.option("--exposures", help="Who was shown lists then, where only they will be in the experiment.")
-@_PLAN
+@PLAN
 @click.option("--since", help="From when on people count as new, as 2026-11-01T00:00:00Z; default: past_days in.")
 @click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
               help="Of all people, who will be in the experiment.")  # fmt: skip
@@ -95,10 +122,13 @@ def plan_command(
 
 
 @ab.command()
-@_tables
+@tables
 @click.option("--event", help="The type of outcome that is a click; default: all.")
+@click.option(
+    "--track", metavar="NAME", help="Write the preference into MLflow, beside the A/B test NAME of both arms."
+)
 @stage
-def interleaving(exposures: str, outcomes: str, event: str | None, as_json: bool) -> Any:
+def interleaving(exposures: str, outcomes: str, event: str | None, track: str | None, as_json: bool) -> Any:
     """Say which of two lists people prefer, from merged ones.
 
     Exposures need unit_id, request_id, items and team, lists as `merge_by_draft` makes them; outcomes request_id and
@@ -112,6 +142,10 @@ def interleaving(exposures: str, outcomes: str, event: str | None, as_json: bool
     with steps.step("interleaving") as progress:
         found = read_preference(exposures, outcomes, event=event, progress=progress)
     steps.say(told_preference(found))
+    if track is not None:
+        from recsys.pipelines.ab.ledger import write_preference
+
+        write_preference(track, found)
     result = plain_preference(found)
     return result if found.winner else Negative(result)
 

@@ -10,6 +10,16 @@ PEOPLE = click.option("--people", help="What is known of people: bot, tester, co
 UNTIL = click.option(
     "--until", help="Up to when outcomes are complete, as 2026-12-29T00:00:00Z; default: the last outcome."
 )
+STORE = click.option("--store", help="Folder of the event store; default mlruns/state.")
+OUT = click.option("--out", type=click.Path(path_type=Path), help="Also write the verdict as JSON into this file.")
+REPORT = click.option(
+    "--report", "page", type=click.Path(path_type=Path), help="Also write the report: PAGE.html, and PAGE.json."
+)
+TRACK = click.option("--track", metavar="NAME", help="Log it in MLflow as test NAME: verdict, report, figures by day.")
+HYPOTHESIS = click.option("--hypothesis", default="", help="Where --track meets a new NAME: what the test is to show.")
+SHOW_SICK = click.option(
+    "--show-sick", is_flag=True, help="Show effects of a sick test: to find the fault, not to decide."
+)
 
 
 def tables(command: Any) -> Any:

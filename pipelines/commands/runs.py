@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import EXPERIMENT, stage
+from recsys.pipelines.commands.stage import EXPERIMENT, Negative, stage
 
 
 @click.command()
@@ -17,6 +17,9 @@ from recsys.pipelines.commands.stage import EXPERIMENT, stage
 def runs(chosen: tuple[str, ...], experiment: str | None, metric: str | None, limit: int, as_json: bool) -> Any:
     """List runs, or compare the first RUN with the others, user by user, on the holdout that they share.
 
+    Where finished A/B tests are tracked, it also says what such a difference has meant online: of the first RUN against
+    the second, or of the challenger against the champion.
+
     RUN: an id or its beginning, `last`, `champion` or `challenger`; `shop/last` is that of experiment `shop`.
     """
     from recsys.errors import TrackingError
@@ -25,17 +28,35 @@ def runs(chosen: tuple[str, ...], experiment: str | None, metric: str | None, li
     if not chosen:
         text, found = listed(experiment, limit)
         result: Any = {"runs": found}
+        pair = _challenger(found)
     elif len(chosen) == 1:
         raise TrackingError(f"{chosen[0]!r} names one run; name a second one to compare it with.")
     else:
-        text, result = compared([judged(reference, experiment) for reference in chosen], metric)
+        asked = [judged(reference, experiment) for reference in chosen]
+        text, result = compared(asked, metric)
+        pair = (asked[0].run.run_id, asked[1].run.run_id)
+    if pair is not None:
+        from recsys.pipelines.ab.ledger import forecast
+
+        if (told := forecast(*pair)) is not None:
+            text, result = f"{text}\n\n{told['sentence']}", {**result, "forecast": told}
     if not as_json:
         click.echo(text)
     return result
 
 
+def _challenger(found: list[dict[str, Any]]) -> tuple[str, str] | None:
+    """(challenger, champion) of the first experiment among listed runs that has both, asked the same question."""
+    for one in found:
+        for other in found:
+            same = all(one[key] == other[key] is not None for key in ("experiment", "holdout"))
+            if same and "challenger" in one["aliases"] and "champion" in other["aliases"]:
+                return one["run_id"], other["run_id"]
+    return None
+
+
 @click.command()
-@click.argument("run")
+@click.argument("run", required=False)
 @EXPERIMENT
 @click.option(
     "--as",
@@ -45,22 +66,70 @@ def runs(chosen: tuple[str, ...], experiment: str | None, metric: str | None, li
     show_default=True,
     help="The name that it gets.",
 )
+@click.option(
+    "--verdict", metavar="TEST", help="On the verdict of this A/B test, which is attached; RUN may be left out."
+)
+@click.option("--force", is_flag=True, help="With --verdict: even where it is not `ship`, or of another run.")
 @stage
-def promote(run: str, experiment: str | None, alias: str, as_json: bool) -> Any:
-    """Name RUN's bundle the champion or the challenger of its experiment, in the MLflow model registry."""
+def promote(
+    run: str | None, experiment: str | None, alias: str, verdict: str | None, force: bool, as_json: bool
+) -> Any:
+    """Name RUN's bundle the champion or the challenger of its experiment, in the MLflow model registry.
+
+    With --verdict the alias moves on the verdict of a test alone: exit status 1, and nothing moves, where it is not to
+    ship what RUN trained.
+    """
+    from recsys.errors import SettingError
     from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT
-    from recsys.pipelines.tracking import client
+    from recsys.pipelines.tracking import client, registry
     from recsys.pipelines.tracking.reference import resolve
     from recsys.text import command_line
 
-    run_id = resolve(run, experiment)
-    version = client.promote(run_id, alias)
+    if run is None and verdict is None:
+        raise SettingError("name the run to promote, or the test whose winner it is.")
+    run_id = None if run is None else resolve(run, experiment)
+    tags: dict[str, Any] = {}
+    if verdict is not None:
+        run_id, tags, refusal = _on_verdict(verdict, run_id, force)
+        if refusal:
+            click.echo(f"Not promoted: {refusal}", err=True)
+            return Negative({"run_id": run_id, "promoted": False, "refusal": refusal, **tags})
+    assert run_id is not None
+    version = registry.promote(run_id, alias, tags)
     place = client.run_of(run_id).experiment
     if not as_json:
         named = alias if place == DEFAULT_EXPERIMENT else f"{place}/{alias}"
         following = command_line("recsys export", named)
         click.echo(f"Run {run_id} is the {alias} of {place}, version {version}. Next: {following}")
-    return {"run_id": run_id, "experiment": place, "alias": alias, "version": version}
+    return {"run_id": run_id, "experiment": place, "alias": alias, "version": version, **tags}
+
+
+def _on_verdict(name: str, run_id: str | None, force: bool) -> tuple[str | None, dict[str, Any], str]:
+    """(the run to promote, what is written on its version, why it is refused; empty = it is not)."""
+    from recsys.errors import TrackingError
+    from recsys.pipelines.tracking.ab_tests import known_test
+
+    test = known_test(name)
+    said = test.run.tags
+    arm = said.get("arm")
+    winner = test.arms[arm].tags.get("model_run") if arm else None
+    refusal = ""
+    if test.word is None:
+        refusal = f"test {name!r} was not analysed yet."
+    elif test.word != "ship":
+        refusal = f"the verdict of test {name!r} is {test.word!r}. {said.get('sentence', '')}"
+    elif not winner:
+        refusal = f"no run of this store trained what the arm {arm!r} of test {name!r} served."
+    elif run_id not in (None, winner):
+        refusal = f"test {name!r} is won by run {winner}, the arm {arm!r}, and not by run {run_id}."
+    if force and run_id is None and not winner:
+        raise TrackingError(f"test {name!r} names no run that won. Name the run to promote in spite of it.")
+    keys = ("sentence", "until", "plan_digest", "log_digest", "report_sha256")
+    tags = {"verdict": test.word or "none", "verdict.test": name, "verdict.run": test.run.run_id}
+    tags |= {f"verdict.{key}": said.get(key, "") for key in keys}
+    if force and refusal:
+        tags["verdict.forced"] = refusal
+    return run_id or winner, tags, "" if force else refusal
 
 
 @click.command()

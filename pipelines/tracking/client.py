@@ -22,14 +22,14 @@ from recsys.pipelines.tracking.store import (
 
 BUNDLE, WITHOUT_BUNDLE = "bundle", "without_bundle"  # the latter: a tag, the reason why a run has none
 REPORT = "report"  # a tag of a run that measured something and learned no model
-ALIASES = ("champion", "challenger")
 MAX_RUNS = 50_000  # MLflow's own limit
-_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow says that it has no such thing
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow says that it has no such thing
 TRIALS = "/trials"  # ends the name of the experiment that holds the trials of a search for another one's settings
+TESTS = "ab/"  # begins the name of the experiment that holds an A/B test
 
 
 @contextmanager
-def _client(*, making: bool = False, writing: bool = False) -> Iterator[Any]:
+def connection(*, making: bool = False, writing: bool = False) -> Iterator[Any]:
     """An MLflow client. What the store refuses is a TrackingError, in the block too.
 
     making: a missing database is made, else it is a TrackingError. writing: one that may only be read is refused.
@@ -78,12 +78,12 @@ def _found(client: Any, run_id: str) -> Any | None:
     try:
         return client.get_run(run_id)
     except MlflowException as error:
-        if error.error_code not in _UNKNOWN:
+        if error.error_code not in UNKNOWN:
             raise
         return None
 
 
-def _known(client: Any, run_id: str) -> Any:
+def known_run(client: Any, run_id: str) -> Any:
     """A run as MLflow has it; an id that it does not know is a TrackingError with what to do."""
     if (found := _found(client, run_id)) is None:
         raise TrackingError(f"run {run_id!r} is not in {tracking_uri()}. `recsys runs` lists those that are.")
@@ -92,7 +92,7 @@ def _known(client: Any, run_id: str) -> Any:
 
 def start_run(experiment: str, name: str, parent: str | None = None) -> str:
     """Opens a run, nested in another where there is a `parent`, and returns its id, so that the bundle can name it."""
-    with _client(making=True) as client:
+    with connection(making=True) as client:
         tags = None if parent is None else {"mlflow.parentRunId": parent}
         return str(client.create_run(_experiment(client, experiment), tags=tags, run_name=name).info.run_id)
 
@@ -112,11 +112,11 @@ def finish_run(
 
     settings: nested, logged flat as parameters. curves: task -> figures of each step. files: a folder of artefacts.
     """
-    with _client(writing=True) as client:
+    with connection(writing=True) as client:
         from mlflow.entities import Metric, Param, RunTag
 
         try:
-            run = _known(client, run_id)
+            run = known_run(client, run_id)
             now, artifacts = run.info.start_time, _artifacts_of(run)
             measured = [Metric(key, value, now, 0) for key, value in metrics.items()]
             measured += [
@@ -141,11 +141,34 @@ def finish_run(
             raise
 
 
+def add_to_run(
+    run_id: str,
+    *,
+    tags: Mapping[str, Any],
+    points: Sequence[tuple[str, float, int, int]] = (),
+    files: Path | None = None,
+    ended: bool = False,
+) -> None:
+    """Writes tags, points (key, value, millisecond, step) and files into a run that may go on; once more is nothing."""
+    with connection(writing=True) as client:
+        from mlflow.entities import Metric, RunTag
+
+        run = known_run(client, run_id)
+        measured = [Metric(*one) for one in points]
+        client.log_batch(run_id, [], [], [RunTag(key, str(value)) for key, value in tags.items()])
+        for start in range(0, len(measured), 500):
+            client.log_batch(run_id, measured[start : start + 500])
+        if files is not None:
+            _artifacts_of(run).log_artifacts(str(files))
+        if ended:
+            client.set_terminated(run_id, "FINISHED")
+
+
 def has_run(run_id: str) -> bool:
     """Whether the store knows a run."""
     if nothing_yet():
         return False
-    with _client() as client:
+    with connection() as client:
         return _found(client, run_id) is not None
 
 
@@ -172,12 +195,12 @@ def bundle_of(run_id: str) -> Path:
 
 def artifact_of(run_id: str, name: str) -> Path:
     """A local copy, or the place itself, of a file or folder that a run logged."""
-    with _client() as client:
-        _refuse_missing(run := _known(client, run_id), name)
+    with connection() as client:
+        refuse_missing(run := known_run(client, run_id), name)
         return Path(_artifacts_of(run).download_artifacts(name))
 
 
-def _refuse_missing(run: Any, name: str) -> None:
+def refuse_missing(run: Any, name: str) -> None:
     """Raises ModelError where a run never had a bundle, TrackingError where an artefact is not where it should be."""
     if name == BUNDLE and (reason := run.data.tags.get(WITHOUT_BUNDLE)):
         raise ModelError(reason)
@@ -206,12 +229,12 @@ class LoggedRun:
 
 
 def runs(experiment: str | None = None, limit: int = 20) -> list[LoggedRun]:
-    """The newest runs, newest first, of one experiment or of all but trials; one never made is a TrackingError."""
+    """The newest runs, newest first, of an experiment or of all but trials and tests; one never made is an error."""
     if not 1 <= limit <= MAX_RUNS:
         raise TrackingError(f"limit must be between 1 and {MAX_RUNS:,} runs, got {limit}.")
     if experiment is None and nothing_yet():
         return []
-    with _client() as client:
+    with connection() as client:
         experiments = {found.experiment_id: found.name for found in client.search_experiments()}
         if experiment is not None and experiment not in experiments.values():
             known = ", ".join(sorted(experiments.values()))
@@ -222,15 +245,28 @@ def runs(experiment: str | None = None, limit: int = 20) -> list[LoggedRun]:
         return [_run(run, experiments[run.info.experiment_id], aliases) for run in found]
 
 
+def runs_below(prefix: str) -> dict[str, list[LoggedRun]]:
+    """experiment -> its runs, of all experiments whose names begin so."""
+    if nothing_yet():
+        return {}
+    with connection() as client:
+        named = {one.experiment_id: one.name for one in client.search_experiments() if one.name.startswith(prefix)}
+        found: dict[str, list[LoggedRun]] = {name: [] for name in named.values()}
+        for run in client.search_runs(list(named), max_results=MAX_RUNS) if named else ():
+            found[named[run.info.experiment_id]].append(_run(run, named[run.info.experiment_id], {}))
+        return found
+
+
 def run_of(run_id: str) -> LoggedRun:
     """One run."""
-    with _client() as client:
-        found = _known(client, run_id)
+    with connection() as client:
+        found = known_run(client, run_id)
         return _run(found, client.get_experiment(found.info.experiment_id).name, _aliases(client))
 
 
 def _asked(name: str, experiment: str | None) -> bool:
-    return name == experiment or (experiment is None and not name.endswith(TRIALS))
+    hidden = name.endswith(TRIALS) or name.startswith(TESTS)
+    return name == experiment or (experiment is None and not hidden)
 
 
 def _run(found: Any, experiment: str, aliases: Mapping[str, tuple[str, ...]]) -> LoggedRun:
@@ -249,45 +285,9 @@ def _aliases(client: Any) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def promote(run_id: str, alias: str) -> str:
-    """Registers a run's bundle, by its path, as a version of the model named like the experiment; returns the version.
-
-    The alias moves to it; a run that is registered already keeps its version.
-    """
-    with _client(writing=True) as client:
-        from mlflow.exceptions import MlflowException
-
-        run = _known(client, run_id)
-        _refuse_missing(run, BUNDLE)
-        model = client.get_experiment(run.info.experiment_id).name
-        try:
-            client.create_registered_model(model)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        versions = [found for found in client.search_model_versions(f"name = '{model}'") if found.run_id == run_id]
-        source = f"{place_of_artifacts(run.info.artifact_uri)}/{BUNDLE}"
-        made = versions or [client.create_model_version(model, source, run_id)]
-        client.set_registered_model_alias(model, alias, made[0].version)
-        return str(made[0].version)
-
-
-def run_named(alias: str, experiment: str) -> str | None:
-    """The id of the run that has an alias in an experiment; None where none has."""
-    with _client() as client:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return str(client.get_model_version_by_alias(experiment, alias).run_id)
-        except MlflowException as error:
-            if error.error_code not in _UNKNOWN:
-                raise
-            return None
-
-
 def last_run(experiment: str | None) -> str:
     """The id of the newest finished run that learned a model, of an experiment or of all but trials."""
-    with _client() as client:
+    with connection() as client:
         places = [one.experiment_id for one in client.search_experiments() if _asked(one.name, experiment)]
         newest, done = ["attributes.start_time DESC"], "attributes.status = 'FINISHED'"
         for run in client.search_runs(places, done, order_by=newest) if places else ():

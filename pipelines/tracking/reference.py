@@ -2,7 +2,7 @@
 
 from recsys.errors import TrackingError
 from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT
-from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking import client, registry
 from recsys.pipelines.tracking.store import tracking_uri
 
 
@@ -16,8 +16,8 @@ def resolve(reference: str, experiment: str | None = None) -> str:
     if word == "last":
         return client.last_run(place or experiment)
     place = place or experiment or DEFAULT_EXPERIMENT
-    if word in client.ALIASES:
-        if (named := client.run_named(word, place)) is None:
+    if word in registry.ALIASES:
+        if (named := registry.run_named(word, place)) is None:
             raise TrackingError(
                 f"experiment {place!r} has no {word} in {tracking_uri()}. Name one: recsys promote RUN --as {word}"
             )

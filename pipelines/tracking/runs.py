@@ -124,6 +124,37 @@ def compared(runs: Sequence[Judged], metric: str | None = None) -> tuple[str, di
     return "\n".join(lines), {"metrics": metrics, "comparisons": tests}
 
 
+def relative_difference(base: Judged, other: Judged) -> tuple[str, Interval, float]:
+    """By how much `other` is above `base`, as a share of it, on the first metric that both have: (metric,
+    difference with its 95 % interval, standard error). Paired over users, by the delta method. Raises TrackingError
+    where they were judged on different holdouts, or nothing can be divided by."""
+    _refuse_another_question(base.run, other.run)
+    metric = next((name for name in base.values if name in other.values), None)
+    if metric is None:
+        raise TrackingError(f"runs {base.run.run_id[:8]} and {other.run.run_id[:8]} share no metric.")
+    pairs = np.stack([base.values[metric], other.values[metric]], 1).astype(np.float64)
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    mean = pairs.mean(axis=0) if len(pairs) > 1 else np.zeros(2)
+    if not mean[0] > 0:
+        raise TrackingError(f"run {base.run.run_id[:8]} has {metric} = 0: nothing is a share of it.")
+    ratio = mean[1] / mean[0]
+    error = float((pairs[:, 1] - ratio * pairs[:, 0]).std(ddof=1) / mean[0] / np.sqrt(len(pairs)))
+    centre = float(ratio - 1)
+    return metric, Interval(centre, centre - 1.96 * error, centre + 1.96 * error), error
+
+
+def best_of(run: LoggedRun, control: LoggedRun, metric: str) -> int:
+    """Of how many runs of its experiment that were asked the same question a run has the highest metric, itself
+    counted and the control not: what was chosen for its figure is too high by chance. 1 where another is higher."""
+    asked = [
+        one for one in client.runs(run.experiment, client.MAX_RUNS) if one.tags.get("holdout") == run.tags["holdout"]
+    ]
+    figures = {one.run_id: one.metrics[metric] for one in asked if metric in one.metrics}
+    figures.pop(control.run_id, None)
+    mine = figures.get(run.run_id)
+    return 1 if mine is None or max(figures.values()) > mine else len(figures)
+
+
 def _interval(values: F64) -> Interval:
     """Mean and interval over the users (n,) to whom the metric applies; NaN stands for the others."""
     return bootstrap(values[~np.isnan(values)])

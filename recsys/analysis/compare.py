@@ -31,7 +31,7 @@ class Effect:
     whenever one looks, at all people so far. plain: the share without CUPED, stratified: weighted by what people did
     before. variance: what CUPED left of the variance. p: of the look that decides, whatever
     other looks there were; p_corrected: over all metrics of the role. crossed: the second of the first look at which it
-    would have been decided, 0 = none.
+    would have been decided, 0 = none. critical: how many standard errors the interval that decides reaches to a side.
     """
 
     metric: Metric
@@ -52,6 +52,7 @@ class Effect:
     z: float
     state: str
     crossed: int = 0
+    critical: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ def _effect(study: Study, metric: Metric, code: int) -> Effect:
         p_corrected=p,
         state=state,
         crossed=int(study.looks[int(np.argmax(crossed))]) if crossed.any() else 0,
+        critical=critical,
     )
 
 

@@ -42,7 +42,9 @@ class Study:
 
     arm, first, look, warm: (n,) of analysed people: arm, second of the first exposure, in which look their window is
     over, whether they did anything before. looks: the second that ends each look. assigned_arm, assigned_first: (m,)
-    of all people of one arm but testers, before anybody else was left out. excluded: reason -> people by arm.
+    of all people of one arm but testers, before anybody else was left out. excluded: reason -> people by arm. why: of
+    all people of the exposures, the place in `excluded` of the reason why they were left out; -1 = analysed, -2 = of no
+    arm of the plan.
     """
 
     plan: Plan
@@ -61,6 +63,7 @@ class Study:
     assigned_first: I64
     assigned_segments: Mapping[str, tuple[I32, list[str]]]
     excluded: Mapping[str, I64]
+    why: I32
     waiting: I64
     rows: I64
     read_after: int
@@ -105,10 +108,12 @@ def study_of(shown: Exposures, done: Outcomes, known: Attributes | None, until: 
     inside = shown.arms != 0
     excluded: dict[str, I64] = {}
     left = inside & ~shown.mixed
+    why = np.where(inside, np.where(shown.mixed, 0, -1), -2).astype(np.int32)
     excluded[MIXED] = np.array([int((inside & shown.mixed & _saw(shown, one)).sum()) for one in range(arms)])
 
     def leave_out(reason: str, who: Bool) -> None:
         nonlocal left
+        why[left & who] = len(excluded)
         excluded[reason] = np.bincount(arm[left & who], minlength=arms).astype(np.int64)
         left = left & ~who
 
@@ -149,6 +154,7 @@ def study_of(shown: Exposures, done: Outcomes, known: Attributes | None, until: 
         assigned_first=np.minimum(shown.first, shown.last)[whole],
         assigned_segments={name: (codes[whole], labels) for name, (codes, labels) in segments.items()},
         excluded=excluded,
+        why=why,
         waiting=waiting,
         rows=rows,
         read_after=known.later if known else 0,

@@ -43,6 +43,7 @@ def start(name: str, folder: Path, root: Path | None, as_json: bool) -> Any:
     experiment = known.by_name[name]
     _refuse_plan(experiment)
     frozen = start_experiment(root_of(root), experiment, known.holdouts, now_s())
+    _register(frozen)
     if not as_json:
         coming = [phase for phase in frozen.experiment.phases if phase.starts > now_s()]
         click.echo(f"{name} is frozen as {frozen.digest}, all bundles of its arms are verified:")
@@ -89,33 +90,28 @@ def ramp(name: str, share: float, at: str | None, root: Path | None, as_json: bo
     return plain(frozen, now_s())
 
 
-@click.command("list")
-@TO
-@stage
-def list_command(root: Path | None, as_json: bool) -> Any:
-    """List the experiments that were started, with what their arms serve and who is in."""
+def started(root: Path | None) -> tuple[str, list[dict[str, Any]]]:
+    """The experiments that were started in a folder of bundles, as a table and for machines."""
     from recsys.events.clock import now_s
     from recsys.experiments.frozen import read_frozen
     from recsys.text import text_table, utc_text
 
     now = now_s()
     rows = [plain(one, now) for one in read_frozen(root_of(root))]
-    if not as_json:
-        cells = [
-            [
-                row["name"],
-                row["state"],
-                "" if row["phase"] is None else str(row["phase"] + 1),
-                "" if row["share"] is None else f"{row['share']:.4g}",
-                utc_text(row["starts"]),
-                "" if row["ends"] is None else utc_text(row["ends"]),
-                ", ".join(f"{arm} {weight:.4g}" for arm, weight in row["weights"].items()),
-            ]
-            for row in rows
+    cells = [
+        [
+            row["name"],
+            row["state"],
+            "" if row["phase"] is None else str(row["phase"] + 1),
+            "" if row["share"] is None else f"{row['share']:.4g}",
+            utc_text(row["starts"]),
+            "" if row["ends"] is None else utc_text(row["ends"]),
+            ", ".join(f"{arm} {weight:.4g}" for arm, weight in row["weights"].items()),
         ]
-        head = ["experiment", "state", "phase", "in it", "from", "to", "arms"]
-        click.echo(text_table(head, cells) if rows else "No experiment was started.")
-    return {"experiments": rows}
+        for row in rows
+    ]
+    head = ["experiment", "state", "phase", "in it", "from", "to", "arms"]
+    return (text_table(head, cells) if rows else "No experiment was started."), rows
 
 
 def plain(frozen: Any, now: int) -> dict[str, Any]:
@@ -158,6 +154,24 @@ def _say_arms(experiment: Any) -> None:
         beside = [] if arm.seen is None else [f"seen = {arm.seen}"]
         beside += [] if arm.explore is None else [f"explore = {arm.explore.model_dump(exclude_none=True)}"]
         click.echo(f"  {name}: {', '.join([serves, *beside])}")
+
+
+def _register(frozen: Any) -> None:
+    """Freezes the plan of the first phase in MLflow, too, so that a report can say when. A store that refuses stops no
+    experiment."""
+    from recsys.errors import TrackingError
+    from recsys.pipelines.ab.page.facts import plan_digest
+    from recsys.pipelines.ab.served.plans import plan_of
+    from recsys.pipelines.tracking import ab_tests
+
+    experiment = frozen.experiment
+    if not experiment.plan:
+        return
+    plan = plan_of(experiment)
+    try:
+        ab_tests.register(frozen.name, plan.model_dump(mode="json"), plan_digest(plan), experiment.hypothesis)
+    except TrackingError as error:
+        click.echo(f"recsys: its plan is not registered in MLflow: {error}", err=True)
 
 
 def _refuse_plan(experiment: Any) -> None:

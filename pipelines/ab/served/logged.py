@@ -5,25 +5,26 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.ab.options import second_of
+from recsys.pipelines.ab.options import OUT, PEOPLE, REPORT, SHOW_SICK, STORE, second_of
 from recsys.pipelines.ab.served.commands import NAME, TO, root_of
 from recsys.pipelines.commands.stage import stage
 
-_STORE = click.option("--store", help="Folder of the event store; default mlruns/state.")
 _PLAN = click.option("--plan", type=click.Path(path_type=Path), help="A plan, in place of the experiment's own.")
 
 
 @click.command()
 @NAME
 @TO
-@_STORE
+@STORE
 @_PLAN
 @click.option("--phase", type=click.IntRange(min=1), help="Which phase, from 1; default: the last that has started.")
 @click.option("--triggered", is_flag=True, help="Only people for whom the arms' lists differ, by making them again.")
-@click.option("--people", help="What is known of people: bot, tester, covariates, segments; a row for each.")
+@PEOPLE
 @click.option("--until", help="Up to when outcomes are complete, as 2026-12-29T00:00:00Z; default: now.")
-@click.option("--out", type=click.Path(path_type=Path), help="Also write the whole report as JSON into this file.")
-@click.option("--show-sick", is_flag=True, help="Show effects of a sick test: to find the fault, not to decide.")
+@OUT
+@REPORT
+@click.option("--track", is_flag=True, help="Log it in MLflow as test NAME: verdict, report, figures by day.")
+@SHOW_SICK
 @stage
 def report(
     name: str,
@@ -35,6 +36,8 @@ def report(
     people: str | None,
     until: str | None,
     out: Path | None,
+    page: Path | None,
+    track: bool,
     show_sick: bool,
     as_json: bool,
 ) -> Any:
@@ -57,6 +60,8 @@ def report(
         people=people,
         until=second_of(until, "--until") or now_s(),
         out=out,
+        page=page,
+        track=track,
         show_sick=show_sick,
     )
 
@@ -72,7 +77,7 @@ def report(
     help="Folder of definitions; that of NAME is NAME.toml.",
 )
 @TO
-@_STORE
+@STORE
 @_PLAN
 @click.option("--since", help="Lists from then on, as 2026-11-01T00:00:00Z; default: past_days after the first.")
 @click.option("--limit", type=click.IntRange(min=1), help="Make the first so many lists again, and no more.")

@@ -1,11 +1,14 @@
 """The report of an experiment that was served: out of the event store, by the analysis of any two tables."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsys.analysis.health.served import check_served
 from recsys.analysis.interleaving import read_preference
+from recsys.analysis.plan import Plan
 from recsys.bundle.trials import find_frozen
 from recsys.errors import SettingError
 from recsys.events.address import open_store
@@ -32,6 +35,8 @@ def report_experiment(
     triggered: bool = False,
     people: str | None = None,
     out: Path | None = None,
+    page: Path | None = None,
+    track: bool = False,
     show_sick: bool = False,
 ) -> Any:
     """The report for machines, as of `judge_tables`. phase: from 1, None = the last that has started at `until`.
@@ -69,10 +74,35 @@ def report_experiment(
             people=people,
             until=until,
             out=out,
+            page=page,
+            name=test_name(frozen, number),
+            track=track,
+            hypothesis=frozen.experiment.hypothesis,
+            read={"exposures": "event store", "outcomes": "event store", **({"people": people} if people else {})},
             show_sick=show_sick,
             beside=check_served(logged.facts),
             more=beside,
         )
+
+
+@contextmanager
+def served_tables(
+    steps: Steps,
+    name: str,
+    root: Path,
+    store: str | Path | None,
+    *,
+    until: int,
+    phase: int | None = None,
+    plan_path: Path | None = None,
+) -> Iterator[tuple[str, str, Plan]]:
+    """Exposures, outcomes and plan of a phase, as files that are there within the block."""
+    frozen, opened = find_frozen(root, name), open_store(store)
+    number = _phase(frozen, phase, until)
+    with TemporaryDirectory() as folder:
+        with steps.step("read the event store") as progress:
+            logged = read_served(opened, frozen, number, root, Path(folder) / "tables", progress=progress)
+        yield str(logged.exposures), str(logged.outcomes), plan_of(frozen.experiment, number, plan_path)
 
 
 def _preference(steps: Steps, frozen: Frozen, logged: Logged) -> dict[str, Any]:
@@ -80,6 +110,11 @@ def _preference(steps: Steps, frozen: Frozen, logged: Logged) -> dict[str, Any]:
     found = read_preference(str(logged.merged), str(logged.outcomes), event=metrics[0].get("event"))
     steps.say(told_preference(found))
     return plain_preference(found)
+
+
+def test_name(frozen: Frozen, phase: int) -> str:
+    """What a phase is called among the tests of MLflow: each draws people anew, and is a test of its own."""
+    return frozen.name if phase == 0 else f"{frozen.name}, phase {phase + 1}"
 
 
 def _phase(frozen: Frozen, phase: int | None, until: int) -> int:

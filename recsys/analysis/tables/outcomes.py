@@ -5,16 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recsys.analysis.plan import EXPOSURES, Metric
+from recsys.analysis.plan import EXPOSURES, Plan
 from recsys.analysis.tables.exposures import NEVER, Exposures
 from recsys.analysis.tables.rows import Part, Table, hashes
-from recsys.arrays import F64, I32, I64, Array, Bool
+from recsys.arrays import F32, F64, I32, I64, Array, Bool
 from recsys.errors import DataError
 from recsys.history import DAY_S
 from recsys.ids import U64
 from recsys.progress import Progress, silent
 
-_SAMPLE = 200_000  # outcomes whose requests are looked for among the exposures
+MOST_DAYS = 28  # of a window that is shown day by day
 
 
 class Sums(NamedTuple):
@@ -32,11 +32,20 @@ class Outcomes:
 
     sums: by metric. events: outcomes in the window. active_before: whether anything was done before the first exposure.
     until: the second up to which outcomes are known. by_day: day -> outcomes. repeated, late: outcomes by person.
-    strangers: outcomes of people who were never exposed.
+    strangers: outcomes of people who were never exposed. uncapped: `over` of metrics with a cap, before it. daily: of
+    each primary metric, float32 (n, steps, 1 or 2): what was done, and what it is per, by days since the first exposure
+    (`steps_of`).
     """
 
-    def __init__(self, people: int, metrics: Sequence[Metric]) -> None:
+    def __init__(self, people: int, plan: Plan) -> None:
+        metrics = plan.metrics
         self.sums = {one.name: Sums(*_zeros(people, one.per is not None)) for one in metrics}
+        self.uncapped: dict[str, F64] = {}
+        steps = steps_of(plan)[1]
+        self.daily: dict[str, F32] = {
+            one.name: np.zeros((people, steps, 1 if one.per is None else 2), np.float32)
+            for one in plan.metrics_of("primary")
+        }
         self.events: I64 = np.zeros(people, np.int64)
         self.active_before: Bool = np.zeros(people, bool)
         self.repeated: I64 = np.zeros(people, np.int64)
@@ -48,6 +57,12 @@ class Outcomes:
         self.has_ids = False
         self.types: dict[str, int] = {}
         self.faults: list[str] = []
+
+
+def steps_of(plan: Plan) -> tuple[int, int]:
+    """(seconds of a step, how many make up the window): days, of long windows weeks; the last may be cut short."""
+    length = DAY_S if plan.window_s <= MOST_DAYS * DAY_S else 7 * DAY_S
+    return length, max(1, -(-plan.window_s // length))
 
 
 def read_outcomes(source: Any, exposures: Exposures, *, progress: Progress = silent) -> Outcomes:
@@ -70,7 +85,7 @@ def read_outcomes(source: Any, exposures: Exposures, *, progress: Progress = sil
     required += ["value"] if any(one.value == "sum" for one in plan.metrics) else []
     named = {"unit": own.unit, "time": own.time, "event": own.event, "value": own.value}
     table = Table(source, "outcomes", roles, required, named)
-    found = Outcomes(len(exposures.units), plan.metrics)
+    found = Outcomes(len(exposures.units), plan)
     found.has_ids = "event_id" in table
     seen: U64 = np.empty(0, np.uint64)
     for part in table.parts(progress):
@@ -124,6 +139,7 @@ def _fold(found: Outcomes, part: Part, exposures: Exposures, seen: U64) -> U64:
     if found.has_ids:
         rows, person, since = rows[~again], person[~again], since[~again]
     now = since >= 0
+    step = since[now] // steps_of(plan)[0]
     found.events += np.bincount(person[now], minlength=len(found.events))
     found.active_before[person[~now]] = True
     needs_value = any(one.value == "sum" for one in plan.metrics)
@@ -132,36 +148,50 @@ def _fold(found: Outcomes, part: Part, exposures: Exposures, seen: U64) -> U64:
     names: list[str] = [] if event is None else event.names.to_pylist()
     for one in plan.metrics:
         sums = found.sums[one.name]
-        _add(found, sums.over, sums.past_over, one.event, one.value, person, now, type_of, names, value)
+        weight = _weights(found, one.event, one.value, len(person), type_of, names, value)
+        _add(sums.over, sums.past_over, person, now, weight)
+        if daily := one.name in found.daily:
+            _spread(found.daily[one.name], person[now], step, 0, weight[now])
         if sums.under is not None and sums.past_under is not None and one.per != EXPOSURES:
-            _add(found, sums.under, sums.past_under, one.per, "count", person, now, type_of, names, None)
+            weight = _weights(found, one.per, "count", len(person), type_of, names, None)
+            _add(sums.under, sums.past_under, person, now, weight)
+            if daily:
+                _spread(found.daily[one.name], person[now], step, 1, weight[now])
     return seen
 
 
-def _add(
+def _weights(
     found: Outcomes,
-    window: F64,
-    past: F64,
     event: str | None,
     value: str,
-    person: I32,
-    now: Bool,
+    rows: int,
     type_of: Array | None,
     names: list[str],
     values: Array | None,
-) -> None:
-    """Adds the events of one type to the sums of the window and of the past."""
+) -> F64:
+    """(rows,): by how much each event counts: 0 where it is of another type, or has no number."""
     if event is None or type_of is None:
-        mine = np.ones(len(person), bool)
+        mine = np.ones(rows, bool)
     else:
         mine = type_of == (names.index(event) if event in names else -2)
-    weight = np.ones(len(person)) if value != "sum" or values is None else values
+    weight = np.ones(rows) if value != "sum" or values is None else np.asarray(values, np.float64)
     odd = mine & ~np.isfinite(weight)
     found.without_value += int(odd.sum())
-    mine &= ~odd
+    return np.where(mine & ~odd, weight, 0.0)
+
+
+def _add(window: F64, past: F64, person: I32, now: Bool, weight: F64) -> None:
+    """Adds events to the sums of the window and of the past."""
     for sums, when in ((window, now), (past, ~now)):
-        rows = mine & when
+        rows = when & (weight != 0)
         sums += np.bincount(person[rows], weights=weight[rows], minlength=len(sums))
+
+
+def _spread(daily: F32, person: I32, step: I64, column: int, weight: F64) -> None:
+    """Adds events to the steps in which they lie; daily: (people, steps, columns)."""
+    _, steps, columns = daily.shape
+    at = (person.astype(np.int64) * steps + step) * columns + column
+    np.add.at(daily.reshape(-1), at, weight.astype(np.float32))
 
 
 def _repeats(part: Part, rows: Array, person: I32, second: I64, event: Any, seen: U64) -> tuple[Bool, U64]:
@@ -194,14 +224,21 @@ def _finish(found: Outcomes, exposures: Exposures) -> None:
     plan = exposures.plan
     for one in plan.metrics:
         sums = found.sums[one.name]
+        daily = found.daily.get(one.name)
         if one.value == "any":
             for column in (sums.over, sums.past_over):
                 np.minimum(column, 1.0, out=column)
+            if daily is not None:
+                np.minimum(daily[..., 0], 1.0, out=daily[..., 0])
         if one.per == EXPOSURES and sums.under is not None:
             for person, second in exposures.when:
                 inside = second - exposures.first[person] < plan.window_s
                 sums.under[:] += np.bincount(person[inside], minlength=len(sums.under))
+                if daily is not None:
+                    step = (second - exposures.first[person])[inside] // steps_of(plan)[0]
+                    _spread(daily, person[inside], step, 1, np.ones(len(step)))
         if one.cap is not None:
+            found.uncapped[one.name] = sums.over.copy()
             for column in (sums.over, sums.past_over):
                 np.minimum(column, one.cap, out=column)
 

@@ -1,0 +1,64 @@
+"""The model registry: which run of an experiment is the champion, which the challenger, and on what
+verdict."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from recsys.pipelines.tracking.client import BUNDLE, UNKNOWN, connection, known_run, refuse_missing
+from recsys.pipelines.tracking.store import place_of_artifacts
+
+ALIASES = ("champion", "challenger")
+
+
+def promote(run_id: str, alias: str, tags: Mapping[str, Any] | None = None) -> str:
+    """Registers a run's bundle, by its path, as a version of the model named like the experiment; returns the
+    version.
+
+    The alias moves to it; a run that is registered already keeps its version. tags: written on the version,
+    as the verdict that it was promoted on.
+    """
+    with connection(writing=True) as client:
+        run = known_run(client, run_id)
+        refuse_missing(run, BUNDLE)
+        model = client.get_experiment(run.info.experiment_id).name
+        try:
+            client.create_registered_model(model)
+        except Exception as error:
+            if _code(error) != "RESOURCE_ALREADY_EXISTS":
+                raise
+        versions = [found for found in client.search_model_versions(f"name = '{model}'") if found.run_id == run_id]
+        source = f"{place_of_artifacts(run.info.artifact_uri)}/{BUNDLE}"
+        made = versions or [client.create_model_version(model, source, run_id)]
+        version = made[0].version
+        for key, value in (tags or {}).items():
+            client.set_model_version_tag(model, version, key, str(value))
+        client.set_registered_model_alias(model, alias, version)
+        return str(version)
+
+
+def run_named(alias: str, experiment: str) -> str | None:
+    """The id of the run that has an alias in an experiment; None where none has."""
+    found = _version(alias, experiment)
+    return None if found is None else str(found.run_id)
+
+
+def tags_named(alias: str, experiment: str) -> dict[str, str]:
+    """What is written on the version that has an alias: the verdict it was promoted on; empty where none
+    has."""
+    found = _version(alias, experiment)
+    return {} if found is None else dict(found.tags)
+
+
+def _version(alias: str, experiment: str) -> Any | None:
+    with connection() as client:
+        try:
+            return client.get_model_version_by_alias(experiment, alias)
+        except Exception as error:
+            if _code(error) not in UNKNOWN:
+                raise
+            return None
+
+
+def _code(error: Exception) -> str | None:
+    """How MLflow calls its refusal; None of any other exception."""
+    return getattr(error, "error_code", None)
