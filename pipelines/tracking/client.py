@@ -4,12 +4,12 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recsys.errors import ModelError, RecsysError, TrackingError
-from recsys.pipelines.tracking.lineage import flat
+from recsys.pipelines.tracking.address import BUNDLE, address_of, missing, placed
+from recsys.pipelines.tracking.lineage import LoggedRun, flat
 from recsys.pipelines.tracking.store import (
     database,
     opening_database,
@@ -20,7 +20,7 @@ from recsys.pipelines.tracking.store import (
     tracking_uri,
 )
 
-BUNDLE, WITHOUT_BUNDLE = "bundle", "without_bundle"  # the latter: a tag, the reason why a run has none
+WITHOUT_BUNDLE = "without_bundle"  # a tag, the reason why a run has none
 REPORT = "report"  # a tag of a run that measured something and learned no model
 ALIASES = ("champion", "challenger")
 MAX_RUNS = 50_000  # MLflow's own limit
@@ -108,9 +108,10 @@ def finish_run(
     bundle: Path | None,
     status: str = "FINISHED",
 ) -> None:
-    """Writes what a run found, the bundle (if it has one) as artefact, and closes it; once more changes nothing.
+    """Writes what a run found, and where its bundle (if it has one) lies, and closes it; once more changes nothing.
 
     settings: nested, logged flat as parameters. curves: task -> figures of each step. files: a folder of artefacts.
+    bundle: stays where it is; the store keeps its address and digest, and a copy once it is registered.
     """
     with _client(writing=True) as client:
         from mlflow.entities import Metric, Param, RunTag
@@ -126,14 +127,13 @@ def finish_run(
                 for key, value in point.items()
             ]
             params = [Param(key, str(value)) for key, value in flat(settings).items()]
-            labels = [RunTag(key, str(value)) for key, value in tags.items()]
+            placed = {} if bundle is None else address_of(bundle)
+            labels = [RunTag(key, str(value)) for key, value in {**tags, **placed}.items()]
             for start in range(0, max(len(measured), len(params), 1), 100):
                 part = slice(start, start + 100)
                 client.log_batch(run_id, measured[part], params[part], labels if start == 0 else [])
             if files is not None:
                 artifacts.log_artifacts(str(files))
-            if bundle is not None:
-                artifacts.log_artifacts(str(bundle), BUNDLE)
             client.set_terminated(run_id, status)
         except BaseException:
             with suppress(Exception):  # the store that refused may refuse this too: the first refusal is the one to say
@@ -166,8 +166,13 @@ def _artifacts_of(run: Any) -> Any:
 
 
 def bundle_of(run_id: str) -> Path:
-    """A local folder with the bundle that a run logged."""
-    return artifact_of(run_id, BUNDLE)
+    """A local folder with the bundle of a run: where it was written, else the copy of its registered version."""
+    with _client() as client:
+        run = _known(client, run_id)
+        if (here := placed(run.data.tags)) is not None:
+            return here
+        _refuse_missing(run, BUNDLE)
+        return Path(_artifacts_of(run).download_artifacts(BUNDLE))
 
 
 def artifact_of(run_id: str, name: str) -> Path:
@@ -177,32 +182,17 @@ def artifact_of(run_id: str, name: str) -> Path:
         return Path(_artifacts_of(run).download_artifacts(name))
 
 
+def _holds(run: Any, name: str) -> bool:
+    """Whether the artefacts of a run have a file or folder of this name."""
+    return any(found.path == name for found in _artifacts_of(run).list_artifacts())
+
+
 def _refuse_missing(run: Any, name: str) -> None:
     """Raises ModelError where a run never had a bundle, TrackingError where an artefact is not where it should be."""
     if name == BUNDLE and (reason := run.data.tags.get(WITHOUT_BUNDLE)):
         raise ModelError(reason)
-    if any(found.path == name for found in _artifacts_of(run).list_artifacts()):
-        return
-    if "bundle_id" not in run.data.tags:
-        raise TrackingError(f"run {run.info.run_id} has no {name}: it is a trial, or did not finish. Train it again.")
-    place = place_of_artifacts(run.info.artifact_uri)
-    fix = "Bring it back there, or log its bundle again: recsys track BUNDLE"
-    raise TrackingError(f"run {run.info.run_id} had a {name}, and {place} no longer holds it. {fix}")
-
-
-@dataclass(frozen=True)
-class LoggedRun:
-    """A run as the store has it. started: unix seconds. metrics: the last value of each."""
-
-    run_id: str
-    experiment: str
-    name: str
-    status: str
-    started: float
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    aliases: tuple[str, ...]
+    if not _holds(run, name):
+        raise missing(run.info.run_id, name, run.data.tags, place_of_artifacts(run.info.artifact_uri))
 
 
 def runs(experiment: str | None = None, limit: int = 20) -> list[LoggedRun]:
@@ -250,7 +240,8 @@ def _aliases(client: Any) -> dict[str, tuple[str, ...]]:
 
 
 def promote(run_id: str, alias: str) -> str:
-    """Registers a run's bundle, by its path, as a version of the model named like the experiment; returns the version.
+    """Registers a run's bundle as a version of the model named like the experiment; returns the version. The store then
+    holds a copy, so that other machines have it.
 
     The alias moves to it; a run that is registered already keeps its version.
     """
@@ -258,6 +249,8 @@ def promote(run_id: str, alias: str) -> str:
         from mlflow.exceptions import MlflowException
 
         run = _known(client, run_id)
+        if not _holds(run, BUNDLE) and (here := placed(run.data.tags)) is not None:
+            _artifacts_of(run).log_artifacts(str(here), BUNDLE)
         _refuse_missing(run, BUNDLE)
         model = client.get_experiment(run.info.experiment_id).name
         try:
@@ -295,3 +288,13 @@ def last_run(experiment: str | None) -> str:
                 return str(run.info.run_id)
         what = "no experiment has a" if experiment is None else f"experiment {experiment!r} has no"
         raise TrackingError(f"{what} finished run in {tracking_uri()}. Run `recsys train`.")
+
+
+def registered_copies() -> dict[str, Any]:
+    """run id -> MLflow's repository of its artefacts, of the runs of which a store that is not ours has a bundle."""
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return {}  # what is ours lies below mlruns/
+    with _client() as client:
+        named = {version.run_id for version in client.search_model_versions() if version.run_id}
+        runs = [run for run_id in sorted(named) if (run := _found(client, run_id)) is not None]
+        return {run.info.run_id: _artifacts_of(run) for run in runs if _holds(run, BUNDLE)}

@@ -60,8 +60,8 @@ def write(bundle: Path, record: Record, report: Report, holdout: Holdout) -> Pat
 def track(bundle: Path, run_id: str | None = None) -> tuple[str, Path]:
     """Logs a bundle with its record; returns the run's id and where the bundle lies now.
 
-    run_id: a run opened for it; else the one that the bundle names, where the store knows it, else a new one. What lies
-    in `mlruns/trained` is removed once the store has it. Without a record (a bundle from elsewhere) the run has its
+    run_id: a run opened for it; else the one that the bundle names, where the store knows it, else a new one. The
+    bundle stays, and its record goes once the store has it. Without a record (a bundle from elsewhere) the run has its
     settings and lineage, and no figures.
     """
     lineage = read_manifest(bundle)["lineage"]
@@ -74,7 +74,6 @@ def track(bundle: Path, run_id: str | None = None) -> tuple[str, Path]:
     client.finish_run(named, **arguments, files=kept.parent / _FILES if kept.is_file() else None, bundle=bundle)
     logged = client.bundle_of(named)
     if bundle.parent.resolve() == (store() / "trained").resolve():
-        shutil.rmtree(bundle)
         shutil.rmtree(kept.parent, ignore_errors=True)
     return named, logged
 

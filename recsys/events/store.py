@@ -6,44 +6,22 @@ before it. The library is apsw, which brings an SQLite of its own: those of 3.7.
 of Python 3.11, can damage a database in WAL mode that two processes write.
 """
 
-import os
-import secrets
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from fcntl import LOCK_EX, LOCK_UN, flock
 from hashlib import blake2b
 from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple
-from weakref import finalize
 
-import apsw
 import orjson
 
 from recsys.errors import DataError
+from recsys.events.database import Database
 from recsys.events.event import StoredEvent
+from recsys.events.names import PlainNames, hashed_names, make_key
+from recsys.history import DAY_S
 
-FILE, LOCK, VERSION = "events.db", "events.lock", 1
-_BUSY_MS = 10_000
 _AT_A_TIME = 10_000  # rows read between two looks at the lock
-_SCHEMA = """
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, received_ms INTEGER NOT NULL, event_id TEXT NOT NULL UNIQUE,
-    kind TEXT NOT NULL, item_id TEXT NOT NULL, event TEXT, user_id TEXT, unit_id TEXT, timestamp INTEGER NOT NULL,
-    request_id TEXT, position INTEGER, placement TEXT, value REAL);
-CREATE INDEX events_of_user ON events (user_id, seq) WHERE user_id IS NOT NULL;
-CREATE INDEX events_of_unit ON events (unit_id) WHERE unit_id IS NOT NULL;
-CREATE TABLE exposures (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL, time_ms INTEGER NOT NULL, user_id TEXT,
-    unit_id TEXT, line BLOB NOT NULL);
-CREATE INDEX exposures_of_request ON exposures (request_id);
-CREATE INDEX exposures_of_user ON exposures (user_id) WHERE user_id IS NOT NULL;
-CREATE INDEX exposures_of_unit ON exposures (unit_id) WHERE unit_id IS NOT NULL;
-CREATE TABLE identities (old TEXT PRIMARY KEY, new TEXT NOT NULL, received_ms INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX identities_of_new ON identities (new);
-CREATE TABLE forgotten (digest BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT ROWID;
-"""
+_SLICE = 2_000  # numbers that are looked through in one transaction of `prune`
 _SAME = """WITH RECURSIVE same(id) AS (VALUES (?1) UNION SELECT new FROM identities JOIN same ON old = id
     UNION SELECT old FROM identities JOIN same ON new = id)"""
 _COLUMNS = ", ".join(StoredEvent._fields)
@@ -77,66 +55,42 @@ class Outcome(NamedTuple):
     event: str | None
 
 
-class EventStore:
-    """An open store. It may be used by several threads, one at a time; others who write are waited for, ten seconds."""
+class EventStore(Database):
+    """An open store. Whoever is named to it by an id is found by what stands for that id in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, hashed_ids: bool | None = None) -> None:
         """Opens the store in a folder, made where there is none.
 
-        Raises DataError where the folder cannot be written, the file is no database, or a newer version wrote it.
+        hashed_ids: whether ids of people are kept as hashes by a key, which lies beside the file; None = as the store
+        has them, and plain in a new one. Raises DataError where the store has them otherwise, lacks its key, or cannot
+        be opened.
         """
-        self.path = folder / FILE
-        self._lock = Lock()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._turn = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            self._leave = finalize(self, os.close, self._turn)
-            self._database = apsw.Connection(str(self.path))
-            self._database.set_busy_timeout(_BUSY_MS)
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-                self._database.execute(f"PRAGMA {pragma}").fetchall()
-            self._make()
-        except (apsw.Error, OSError) as error:
-            raise DataError(
-                f"the event store {self.path} cannot be opened: {error}. Name a folder on a writable disk, or put back "
-                "what was there."
-            ) from None
-        self.store_id = str(self._one("SELECT value FROM facts WHERE name = 'store_id'")[0])
-        self._key = bytes.fromhex(str(self._one("SELECT value FROM facts WHERE name = 'key'")[0]))
+        super().__init__(folder)
+        self.store_id = str(self._fact("store_id"))
+        self._key = bytes.fromhex(str(self._fact("key")))
+        self.hashed_ids = self._hashes(folder, hashed_ids)
+        self._names = hashed_names(folder) if self.hashed_ids else PlainNames()
 
-    def _make(self) -> None:
+    def _hashes(self, folder: Path, asked: bool | None) -> bool:
+        """Whether ids are kept as hashes: settled once, before the first event."""
         with self._writing():
-            (version,) = self._one("PRAGMA user_version")
-            if version > VERSION:
-                raise DataError(
-                    f"the event store {self.path} has schema {version}, and this version of recsys knows {VERSION}: "
-                    "a newer one wrote it. Install that, or name another folder."
-                )
-            if version == 0:
-                self._database.execute(_SCHEMA)
-                facts = {"store_id": secrets.token_hex(8), "key": secrets.token_hex(32)}
-                self._database.executemany("INSERT INTO facts VALUES (?, ?)", list(facts.items()))
-                self._database.execute(f"PRAGMA user_version = {VERSION}")
+            kept = self._fact("ids")
+            if kept is None and asked:
+                used = self._one("SELECT 1 FROM events UNION ALL SELECT 1 FROM exposures LIMIT 1") is not None
+                kept = "plain" if used or self._one("SELECT 1 FROM identities") is not None else "hashed"
+                if kept == "hashed":
+                    make_key(folder)
+                    self._database.execute("INSERT INTO facts VALUES ('ids', 'hashed')")
+        if asked is not None and asked != (kept == "hashed"):
+            raise DataError(
+                f"the event store {self.path} keeps ids {'hashed' if kept == 'hashed' else 'as they are'}, and the "
+                "other way is asked for. Name a new folder for it: an export can be imported there."
+            )
+        return kept == "hashed"
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One transaction, which either is on the disk at its end or has changed nothing.
-
-        Other processes wait at a lock file, in which the kernel wakes the next: SQLite itself asks again and again."""
-        flock(self._turn, LOCK_EX)
-        try:
-            self._database.execute("BEGIN IMMEDIATE")
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
-        finally:
-            flock(self._turn, LOCK_UN)
-
-    def _one(self, sql: str) -> Any:
-        return next(iter(self._database.execute(sql)))
+    def name(self, id_: str) -> str:
+        """What stands for an id of a person in this store."""
+        return self._names.of(id_)
 
     def append(self, batches: Sequence[Sequence[StoredEvent]], received_ms: int) -> list[Appended]:
         """Writes batches of events, all in one transaction, and says what became of each. All of them are on the disk
@@ -145,7 +99,8 @@ class EventStore:
         sql = f"INSERT INTO events (received_ms, {_COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING"
         found = []
         with self._lock, self._writing():
-            for events in batches:
+            for told in batches:
+                events = [self._named(event) for event in told] if self.hashed_ids else told
                 before = self._database.total_changes()
                 self._database.executemany(sql, [(received_ms, *event) for event in events])
                 new = self._database.total_changes() - before
@@ -155,10 +110,21 @@ class EventStore:
 
     def expose(self, exposures: Sequence[Exposure]) -> None:
         """Writes what was served, in one transaction."""
+        if self.hashed_ids:
+            exposures = [self._unnamed(exposure) for exposure in exposures]
         with self._lock, self._writing():
             self._database.executemany(
                 "INSERT INTO exposures (request_id, time_ms, user_id, unit_id, line) VALUES (?, ?, ?, ?, ?)", exposures
             )
+
+    def _named(self, event: StoredEvent) -> StoredEvent:
+        user, unit = (one and self.name(one) for one in (event.user_id, event.unit_id))
+        return event._replace(user_id=user, unit_id=unit)
+
+    def _unnamed(self, exposure: Exposure) -> Exposure:
+        line = orjson.loads(exposure.line)
+        who = {name: line[name] and self.name(line[name]) for name in ("user_id", "unit_id")}
+        return exposure._replace(line=orjson.dumps(line | who) + b"\n", **who)
 
     def last_seq(self) -> int:
         """The number up to which the store holds all that was told, 0 where nothing was; some numbers have no event."""
@@ -173,7 +139,7 @@ class EventStore:
         sql = f"""{_SAME} SELECT seq, item_id, timestamp, event FROM same CROSS JOIN events ON user_id = id
             WHERE seq > ?2 AND kind = 'outcome' ORDER BY seq"""
         with self._lock:
-            rows: list[Any] = self._database.execute(sql, (user_id, after)).fetchall()
+            rows: list[Any] = self._database.execute(sql, (self.name(user_id), after)).fetchall()
         return [Outcome(*row) for row in rows]
 
     def events(self, after: int = 0, until: int | None = None) -> Iterator[tuple[int, int, StoredEvent]]:
@@ -213,7 +179,7 @@ class EventStore:
         sql = f"""{_SAME} SELECT request_id, line FROM same CROSS JOIN exposures ON user_id = id
             WHERE time_ms >= ?2 AND time_ms <= ?3 ORDER BY time_ms DESC, seq DESC"""
         with self._lock:
-            for request_id, line in self._database.execute(sql, (user_id, after_ms, until_ms)):
+            for request_id, line in self._database.execute(sql, (self.name(user_id), after_ms, until_ms)):
                 items = orjson.loads(line)["items"]
                 if item_id in items:
                     return str(request_id), items.index(item_id) + 1
@@ -224,13 +190,13 @@ class EventStore:
         with self._lock, self._writing():
             self._database.executemany(
                 "INSERT INTO identities VALUES (?, ?, ?) ON CONFLICT (old) DO UPDATE SET new = excluded.new",
-                [(old, new, received_ms) for old, new in pairs if old != new],
+                [(self.name(old), self.name(new), received_ms) for old, new in pairs if old != new],
             )
 
     def ids_of(self, user_id: str) -> list[str]:
-        """All ids of the person who has this one, sorted."""
+        """All ids of the person who has this one, as they stand in the store, sorted."""
         with self._lock:
-            rows: list[Any] = self._database.execute(f"{_SAME} SELECT id FROM same", (user_id,)).fetchall()
+            rows: list[Any] = self._database.execute(f"{_SAME} SELECT id FROM same", (self.name(user_id),)).fetchall()
         return sorted(row[0] for row in rows)
 
     def people(self) -> dict[str, str]:
@@ -251,10 +217,9 @@ class EventStore:
 
     def forget(self, user_id: str, received_ms: int) -> dict[str, int]:
         """Deletes all that is kept of a person under any of their ids, overwrites it on the disk, and remembers by a
-        keyed digest that they are forgotten. How many rows of each table went."""
+        keyed digest of each that they are forgotten. How many rows of each table went."""
         ids = self.ids_of(user_id)
-        marks = ", ".join("?" * len(ids))
-        gone = {}
+        marks, gone = ", ".join("?" * len(ids)), {}
         with self._lock:
             with self._writing():
                 for table in ("events", "exposures"):
@@ -265,34 +230,54 @@ class EventStore:
                     f"DELETE FROM identities WHERE old IN ({marks}) OR new IN ({marks})", (*ids, *ids)
                 )
                 gone["identities"] = self._database.changes()
-                digests = [(self._digest(one), received_ms) for one in ids]
-                self._database.executemany("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", digests)
-            self._database.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                digests = [self.digest(one) for one in ids]
+                earlier = self._one(f"SELECT person FROM forgotten WHERE digest IN ({marks})", tuple(digests))
+                person = digests[0] if earlier is None else earlier[0]
+                rows = [(one, received_ms, person) for one in digests]
+                self._database.executemany("INSERT OR REPLACE INTO forgotten VALUES (?, ?, ?)", rows)
+            self._overwrite()
         return gone
 
-    def prune(self, before_ms: int) -> dict[str, int]:
+    def prune(self, before_ms: int, pause_s: float = 0.0) -> dict[str, int]:
         """Deletes the events that were received, and the lists that were served, before a moment, and overwrites them
-        on the disk. How many rows of each table went."""
+        on the disk. How many rows of each table went.
+
+        It goes by slices, each a transaction of its own, and rests between two, so that whoever tells waits for one at
+        most. It ends a day of receipts beyond the moment: clocks may have run backwards by that much.
+        """
         gone = {}
-        with self._lock:
-            with self._writing():
-                for table, column in (("events", "received_ms"), ("exposures", "time_ms")):
-                    self._database.execute(f"DELETE FROM {table} WHERE {column} < ?", (before_ms,))
-                    gone[table] = self._database.changes()
-            self._database.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        for table, column in (("events", "received_ms"), ("exposures", "time_ms")):
+            gone[table], at = 0, 0
+            while True:
+                with self._lock:
+                    sql = f"SELECT seq, {column} FROM {table} WHERE seq > ? ORDER BY seq LIMIT ?"
+                    rows: list[Any] = self._database.execute(sql, (at, _SLICE)).fetchall()
+                    if not rows or min(row[1] for row in rows) > before_ms + DAY_S * 1000:
+                        break
+                    first, at = rows[0][0], rows[-1][0]
+                    if any(row[1] < before_ms for row in rows):
+                        where = f"seq >= ? AND seq <= ? AND {column} < ?"
+                        with self._writing():
+                            self._database.execute(f"DELETE FROM {table} WHERE {where}", (first, at, before_ms))
+                            gone[table] += self._database.changes()
+                time.sleep(pause_s)
+        if any(gone.values()):
+            with self._lock:
+                self._overwrite()
         return gone
 
     def forgotten(self, user_id: str) -> bool:
         """Whether a person was forgotten. Events that came since are those of somebody new."""
         with self._lock:
-            sql = "SELECT 1 FROM forgotten WHERE digest = ?"
-            return self._database.execute(sql, (self._digest(user_id),)).fetchone() is not None
+            return self._one("SELECT 1 FROM forgotten WHERE digest = ?", (self.digest(user_id),)) is not None
 
-    def _digest(self, user_id: str) -> bytes:
-        return blake2b(user_id.encode(), key=self._key, digest_size=16).digest()
-
-    def close(self) -> None:
-        """Nothing waits to be written: what was told is on the disk."""
+    def forgotten_with(self, user_id: str) -> frozenset[bytes]:
+        """The digests of all ids of a forgotten person, whom nobody can name any more."""
+        sql = "SELECT digest FROM forgotten WHERE person = (SELECT person FROM forgotten WHERE digest = ?)"
         with self._lock:
-            self._database.close()
-            self._leave()
+            return frozenset(bytes(row[0]) for row in self._database.execute(sql, (self.digest(user_id),)))
+
+    def digest(self, user_id: str) -> bytes:
+        """128 bits that stand for an id, and that nobody turns back who has not the store."""
+        name = self.name(user_id).encode(errors="surrogatepass")
+        return blake2b(name, key=self._key, digest_size=16).digest()

@@ -17,7 +17,7 @@ from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
 from recsys.errors import TrackingError
 from recsys.pipelines.tracking import client
-from recsys.pipelines.tracking.client import LoggedRun
+from recsys.pipelines.tracking.lineage import LoggedRun
 from recsys.pipelines.tracking.record import holdout_digest
 from recsys.pipelines.tracking.runs import Judged, compared
 from recsys.testing.toys import random_log
