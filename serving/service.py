@@ -59,7 +59,7 @@ class Service:
             path, settings.poll_s, self._started, self._attempted, shared, settings.idle_check_s
         )
         self._first = threading.Event()
-        self.events = Events(settings.state_folder, metrics)
+        self.events = Events(settings, metrics)
         self._exposures: Exposures | None = None
         self._leaving = False
 

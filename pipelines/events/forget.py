@@ -62,6 +62,11 @@ def finish(person: Person, home: Path, progress: Progress = silent) -> Done:
     """
     found = Done()
     _settle(home / OURS)
+    gone, held = remove_left(home)
+    for folder in gone:
+        found.note("checkpoint", _named(folder, home, person), "deleted: who is in it, nobody can tell")
+    for folder in held:
+        found.note("checkpoint", _named(folder, home, person), "left: a run is writing it", left=True)
     for place in list(places_of(person, home, progress)):
         path = _named(place.path, home, person)
         if place.unread is not None:
@@ -73,11 +78,6 @@ def finish(person: Person, home: Path, progress: Progress = silent) -> Done:
                 found.note(place.kind, path, _TAKE[place.kind](place.path, person))
             except (RecsysError, OSError, pa.ArrowException) as error:
                 found.note(place.kind, path, f"left: {error}", left=True)
-    gone, held = remove_left(home)
-    for folder in gone:
-        found.note("checkpoint", _named(folder, home, person), "deleted: who is in it, nobody can tell")
-    for folder in held:
-        found.note("checkpoint", _named(folder, home, person), "left: a run is writing it", left=True)
     _take_from_registry(person, found)
     return found
 

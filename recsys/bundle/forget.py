@@ -78,12 +78,14 @@ def _write_changed(aside: Path, bundle: Bundle, rows: I32) -> set[str]:
     durable.write(aside / _GOLDEN, lambda path: path.write_bytes(golden))
     if bundle.encoder.knows_users:
         (aside / _ENCODER).mkdir()
-        if not hasattr(bundle.encoder, "without_rows"):
+        try:
+            emptied = bundle.encoder.without_rows
+        except AttributeError:
             raise BundleError(
                 f"{bundle.path}: encoders of kind {bundle.encoder.encoder_kind!r} have no `without_rows` and cannot "
                 "forget a person. Learn anew without them, and delete this bundle."
-            )
-        bundle.encoder.without_rows(rows).save(aside / _ENCODER)
+            ) from None
+        emptied(rows).save(aside / _ENCODER)
     return {path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()}
 
 

@@ -6,24 +6,15 @@ before it. The library is apsw, which brings an SQLite of its own: those of 3.7.
 of Python 3.11, can damage a database in WAL mode that two processes write.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
-from recsys.errors import DataError
-from recsys.events.database import Database
 from recsys.events.event import StoredEvent
-from recsys.events.names import PlainNames, hashed_names, make_key
-from recsys.history import DAY_S
+from recsys.events.people import SAME, PeopleStore
 
 _AT_A_TIME = 10_000  # rows read between two looks at the lock
-_SLICE = 2_000  # numbers that are looked through in one transaction of `prune`
-_SAME = """WITH RECURSIVE same(id) AS (VALUES (?1) UNION SELECT new FROM identities JOIN same ON old = id
-    UNION SELECT old FROM identities JOIN same ON new = id)"""
 _COLUMNS = ", ".join(StoredEvent._fields)
 
 
@@ -55,42 +46,26 @@ class Outcome(NamedTuple):
     event: str | None
 
 
-class EventStore(Database):
+class Followed(NamedTuple):
+    """An event, or a list that was served, as it is counted: what it is, when in unix seconds, and where and by which
+    arm it was shown. joined: whether the list that an event follows is in the store."""
+
+    seq: int
+    kind: str
+    timestamp: int
+    placement: str | None
+    experiment: str | None
+    arm: str | None
+    joined: bool
+
+
+_OF_LINE = ", ".join(
+    f"json_extract(CAST(line AS TEXT), '$.{name}') AS {name}" for name in ("placement", "experiment", "arm")
+)
+
+
+class EventStore(PeopleStore):
     """An open store. Whoever is named to it by an id is found by what stands for that id in it."""
-
-    def __init__(self, folder: Path, *, hashed_ids: bool | None = None) -> None:
-        """Opens the store in a folder, made where there is none.
-
-        hashed_ids: whether ids of people are kept as hashes by a key, which lies beside the file; None = as the store
-        has them, and plain in a new one. Raises DataError where the store has them otherwise, lacks its key, or cannot
-        be opened.
-        """
-        super().__init__(folder)
-        self.store_id = str(self._fact("store_id"))
-        self._key = bytes.fromhex(str(self._fact("key")))
-        self.hashed_ids = self._hashes(folder, hashed_ids)
-        self._names = hashed_names(folder) if self.hashed_ids else PlainNames()
-
-    def _hashes(self, folder: Path, asked: bool | None) -> bool:
-        """Whether ids are kept as hashes: settled once, before the first event."""
-        with self._writing():
-            kept = self._fact("ids")
-            if kept is None and asked:
-                used = self._one("SELECT 1 FROM events UNION ALL SELECT 1 FROM exposures LIMIT 1") is not None
-                kept = "plain" if used or self._one("SELECT 1 FROM identities") is not None else "hashed"
-                if kept == "hashed":
-                    make_key(folder)
-                    self._database.execute("INSERT INTO facts VALUES ('ids', 'hashed')")
-        if asked is not None and asked != (kept == "hashed"):
-            raise DataError(
-                f"the event store {self.path} keeps ids {'hashed' if kept == 'hashed' else 'as they are'}, and the "
-                "other way is asked for. Name a new folder for it: an export can be imported there."
-            )
-        return kept == "hashed"
-
-    def name(self, id_: str) -> str:
-        """What stands for an id of a person in this store."""
-        return self._names.of(id_)
 
     def append(self, batches: Sequence[Sequence[StoredEvent]], received_ms: int) -> list[Appended]:
         """Writes batches of events, all in one transaction, and says what became of each. All of them are on the disk
@@ -136,7 +111,7 @@ class EventStore(Database):
 
     def outcomes(self, user_id: str, after: int = 0) -> list[Outcome]:
         """What somebody did, under any of their ids, in the order of numbers; those above `after`."""
-        sql = f"""{_SAME} SELECT seq, item_id, timestamp, event FROM same CROSS JOIN events ON user_id = id
+        sql = f"""{SAME} SELECT seq, item_id, timestamp, event FROM same CROSS JOIN events ON user_id = id
             WHERE seq > ?2 AND kind = 'outcome' ORDER BY seq"""
         with self._lock:
             rows: list[Any] = self._database.execute(sql, (self.name(user_id), after)).fetchall()
@@ -166,6 +141,20 @@ class EventStore(Database):
                 return
             after = rows[-1][0]
 
+    def followed(self, events: int, lists: int, until_ms: int, most: int) -> tuple[list[Followed], list[Followed]]:
+        """The next events above a number, each beside the list that it follows, and the next lists above another one:
+        `most` of each, of those that came up to a moment in unix milliseconds."""
+        told_sql = f"""SELECT seq, kind, timestamp, coalesce(own, placement), experiment, arm, joined FROM (
+            SELECT e.seq AS seq, kind, timestamp, e.placement AS own, {_OF_LINE}, x.seq IS NOT NULL AS joined
+            FROM (SELECT * FROM events WHERE seq > ? AND received_ms <= ? ORDER BY seq LIMIT ?) AS e
+            LEFT JOIN exposures AS x ON x.request_id = e.request_id) GROUP BY seq ORDER BY seq"""
+        served = f"""SELECT seq, 'list', time_ms / 1000, {_OF_LINE}, 1 FROM exposures
+            WHERE seq > ? AND time_ms <= ? ORDER BY seq LIMIT ?"""
+        with self._lock:
+            told: list[Any] = self._database.execute(told_sql, (events, until_ms, most)).fetchall()
+            shown: list[Any] = self._database.execute(served, (lists, until_ms, most)).fetchall()
+        return [Followed(*row) for row in told], [Followed(*row) for row in shown]
+
     def exposure(self, request_id: str) -> bytes | None:
         """The line of the list that was served to a request; None where there is none."""
         with self._lock:
@@ -176,7 +165,7 @@ class EventStore(Database):
 
     def shown(self, user_id: str, item_id: str, after_ms: int, until_ms: int) -> tuple[str, int] | None:
         """The request and place, 1 = top, at which somebody was last served an item between two times; None = never."""
-        sql = f"""{_SAME} SELECT request_id, line FROM same CROSS JOIN exposures ON user_id = id
+        sql = f"""{SAME} SELECT request_id, line FROM same CROSS JOIN exposures ON user_id = id
             WHERE time_ms >= ?2 AND time_ms <= ?3 ORDER BY time_ms DESC, seq DESC"""
         with self._lock:
             for request_id, line in self._database.execute(sql, (self.name(user_id), after_ms, until_ms)):
@@ -193,12 +182,6 @@ class EventStore(Database):
                 [(self.name(old), self.name(new), received_ms) for old, new in pairs if old != new],
             )
 
-    def ids_of(self, user_id: str) -> list[str]:
-        """All ids of the person who has this one, as they stand in the store, sorted."""
-        with self._lock:
-            rows: list[Any] = self._database.execute(f"{_SAME} SELECT id FROM same", (self.name(user_id),)).fetchall()
-        return sorted(row[0] for row in rows)
-
     def people(self) -> dict[str, str]:
         """The id by which each person of several ids is called: the one that the others became in the end, or the first
         of them where they go round."""
@@ -214,70 +197,3 @@ class EventStore(Database):
             return min(list(way)[list(way).index(id_) :]) if id_ in way else id_
 
         return {id_: last for id_ in became if (last := end(id_)) != id_}
-
-    def forget(self, user_id: str, received_ms: int) -> dict[str, int]:
-        """Deletes all that is kept of a person under any of their ids, overwrites it on the disk, and remembers by a
-        keyed digest of each that they are forgotten. How many rows of each table went."""
-        ids = self.ids_of(user_id)
-        marks, gone = ", ".join("?" * len(ids)), {}
-        with self._lock:
-            with self._writing():
-                for table in ("events", "exposures"):
-                    where = f"user_id IN ({marks}) OR unit_id IN ({marks})"
-                    self._database.execute(f"DELETE FROM {table} WHERE {where}", (*ids, *ids))
-                    gone[table] = self._database.changes()
-                self._database.execute(
-                    f"DELETE FROM identities WHERE old IN ({marks}) OR new IN ({marks})", (*ids, *ids)
-                )
-                gone["identities"] = self._database.changes()
-                digests = [self.digest(one) for one in ids]
-                earlier = self._one(f"SELECT person FROM forgotten WHERE digest IN ({marks})", tuple(digests))
-                person = digests[0] if earlier is None else earlier[0]
-                rows = [(one, received_ms, person) for one in digests]
-                self._database.executemany("INSERT OR REPLACE INTO forgotten VALUES (?, ?, ?)", rows)
-            self._overwrite()
-        return gone
-
-    def prune(self, before_ms: int, pause_s: float = 0.0) -> dict[str, int]:
-        """Deletes the events that were received, and the lists that were served, before a moment, and overwrites them
-        on the disk. How many rows of each table went.
-
-        It goes by slices, each a transaction of its own, and rests between two, so that whoever tells waits for one at
-        most. It ends a day of receipts beyond the moment: clocks may have run backwards by that much.
-        """
-        gone = {}
-        for table, column in (("events", "received_ms"), ("exposures", "time_ms")):
-            gone[table], at = 0, 0
-            while True:
-                with self._lock:
-                    sql = f"SELECT seq, {column} FROM {table} WHERE seq > ? ORDER BY seq LIMIT ?"
-                    rows: list[Any] = self._database.execute(sql, (at, _SLICE)).fetchall()
-                    if not rows or min(row[1] for row in rows) > before_ms + DAY_S * 1000:
-                        break
-                    first, at = rows[0][0], rows[-1][0]
-                    if any(row[1] < before_ms for row in rows):
-                        where = f"seq >= ? AND seq <= ? AND {column} < ?"
-                        with self._writing():
-                            self._database.execute(f"DELETE FROM {table} WHERE {where}", (first, at, before_ms))
-                            gone[table] += self._database.changes()
-                time.sleep(pause_s)
-        if any(gone.values()):
-            with self._lock:
-                self._overwrite()
-        return gone
-
-    def forgotten(self, user_id: str) -> bool:
-        """Whether a person was forgotten. Events that came since are those of somebody new."""
-        with self._lock:
-            return self._one("SELECT 1 FROM forgotten WHERE digest = ?", (self.digest(user_id),)) is not None
-
-    def forgotten_with(self, user_id: str) -> frozenset[bytes]:
-        """The digests of all ids of a forgotten person, whom nobody can name any more."""
-        sql = "SELECT digest FROM forgotten WHERE person = (SELECT person FROM forgotten WHERE digest = ?)"
-        with self._lock:
-            return frozenset(bytes(row[0]) for row in self._database.execute(sql, (self.digest(user_id),)))
-
-    def digest(self, user_id: str) -> bytes:
-        """128 bits that stand for an id, and that nobody turns back who has not the store."""
-        name = self.name(user_id).encode(errors="surrogatepass")
-        return blake2b(name, key=self._key, digest_size=16).digest()
