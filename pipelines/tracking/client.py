@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import ModelError, RecsysError, TrackingError
-from recsys.pipelines.tracking.address import BUNDLE, address_of, missing, placed
+from recsys.pipelines.tracking.address import BUNDLE, missing, placed
 from recsys.pipelines.tracking.lineage import LoggedRun, flat
 from recsys.pipelines.tracking.store import (
     database,
@@ -105,13 +105,12 @@ def finish_run(
     metrics: Mapping[str, float],
     curves: Mapping[str, Sequence[Mapping[str, float]]],
     files: Path | None,
-    bundle: Path | None,
     status: str = "FINISHED",
 ) -> None:
-    """Writes what a run found, and where its bundle (if it has one) lies, and closes it; once more changes nothing.
+    """Writes what a run found and closes it; once more changes nothing.
 
-    settings: nested, logged flat as parameters. curves: task -> figures of each step. files: a folder of artefacts.
-    bundle: stays where it is; the store keeps its address and digest, and a copy once it is registered.
+    settings: nested, logged flat as parameters. tags: of a run with a bundle also its address (`address_of`). curves:
+    task -> figures of each step. files: a folder of artefacts.
     """
     with _client(writing=True) as client:
         from mlflow.entities import Metric, Param, RunTag
@@ -127,8 +126,7 @@ def finish_run(
                 for key, value in point.items()
             ]
             params = [Param(key, str(value)) for key, value in flat(settings).items()]
-            placed = {} if bundle is None else address_of(bundle)
-            labels = [RunTag(key, str(value)) for key, value in {**tags, **placed}.items()]
+            labels = [RunTag(key, str(value)) for key, value in tags.items()]
             for start in range(0, max(len(measured), len(params), 1), 100):
                 part = slice(start, start + 100)
                 client.log_batch(run_id, measured[part], params[part], labels if start == 0 else [])

@@ -12,7 +12,7 @@ from tests.helpers.told_service import ToldService
 def test_a_service_is_a_plain_model_in_any_order() -> None:
     short = settings(
         max_examples=1,
-        stateful_step_count=25,
+        stateful_step_count=15,
         deadline=None,
         derandomize=True,
         database=None,

@@ -220,7 +220,7 @@ def test_a_home_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run_id = client.start_run("shop", "als on clicks")
     found: dict[str, Any] = {"settings": {"dim": 8}, "tags": {}, "metrics": {"ndcg_at_10": 0.5}, "curves": {}}
-    client.finish_run(run_id, **found, files=kept, bundle=None)
+    client.finish_run(run_id, **found, files=kept)
     assert client.artifact_of(run_id, "table.md").read_text() == "figures"
     assert [run.metrics for run in client.runs("shop")] == [{"ndcg_at_10": 0.5}]
     assert (home / "mlruns/mlflow.db").is_file()
