@@ -1,7 +1,7 @@
 """What events and lists survive: processes that are killed, a full disk, a slow one, and any order of calls.
 
     python -m benchmarks.event_faults [--only kill --only full --only slow --only model] [--kills 200] [--steps 500]
-        [--seconds 20] [--quick] [--json]
+        [--seconds 20] [--more] [--quick] [--json]
 
 `kill`: four clients tell arrays of 20 over HTTP while the service gets `kill -9` at random moments and is started anew;
 whoever is not sure tells the same again. At the end every acknowledged event is in the store, once. `full`: the process
@@ -31,6 +31,7 @@ from recsys.events.store import EventStore
 
 PARTS = ("kill", "full", "slow", "model")
 CLIENTS, ARRAY, ITEMS, USERS, SLOW_S, ROUNDS = 4, 20, 300, 200, 0.2, 3
+PAGE, PATIENCE_S = 4096, 60.0
 
 
 def array_of(client: int, number: int) -> tuple[list[str], bytes]:
@@ -64,6 +65,8 @@ class Tellers:
                     connection = Connection(address)
                 status, body = connection.ask(asked)
             except (OSError, ValueError, IndexError):
+                if connection is not None:
+                    connection.socket.close()
                 connection = None
                 self.again += 1
                 time.sleep(0.02)
@@ -77,6 +80,8 @@ class Tellers:
                 assert status == 503, (status, body)
                 self.refused += 1
                 time.sleep(0.05)
+        if connection is not None:
+            connection.socket.close()
 
     def end(self) -> set[str]:
         self._stop.set()
@@ -112,7 +117,12 @@ def kill(root: Path, folder: Path, kills: int) -> dict[str, Any]:
                 died += 1
     finally:
         acknowledged = tellers.end()
-    return {"what": f"kill -9, {kills} times", **compared(state, acknowledged), "told again": tellers.again}
+    return {"what": "kill -9", "times": kills, **compared(state, acknowledged), "told again": tellers.again}
+
+
+def added(row: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Two rows of one part as one: what is counted adds up."""
+    return row | {key: value + before[key] for key, value in row.items() if isinstance(value, int) and key in before}
 
 
 def _may_write(pid: int, size: int) -> None:
@@ -120,26 +130,34 @@ def _may_write(pid: int, size: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
 
 
+def _wait(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "nothing came of it in a minute"
+        time.sleep(0.02)
+
+
 def full(root: Path, folder: Path, seconds: float) -> dict[str, Any]:
-    """A row: no file may grow beyond what it has, and then it may again."""
+    """A row: for so many seconds no file may be longer than a page, and then it may again."""
     state = folder / "full"
     with serving(root, "--state", str(state)) as process:
         tellers = Tellers(lambda: process.address)
-        time.sleep(seconds / 4)
-        longest = max(path.stat().st_size for path in state.iterdir())
-        _may_write(process.pid, longest)
-        until, answered = time.monotonic() + seconds / 2, 0
-        connection = Connection(process.address)
-        while time.monotonic() < until:
+        _wait(lambda: all(tellers.acknowledged))
+        _may_write(process.pid, PAGE)
+        until, answered, connection = time.monotonic() + seconds, 0, Connection(process.address)
+        while time.monotonic() < until or not answered or tellers.refused < CLIENTS:
             answered += connection.ask(request({"user_id": "u1", "k": 10}))[0] == 200
-        refused = tellers.refused
+        connection.socket.close()
         _may_write(process.pid, resource.RLIM_INFINITY)
-        time.sleep(seconds / 4)
         before = sum(map(len, tellers.acknowledged))
-        time.sleep(seconds / 4)
+        _wait(lambda: sum(map(len, tellers.acknowledged)) > before)
         acknowledged = tellers.end()
-    row = {"what": "full disk", **compared(state, acknowledged), "refused": refused, "lists meanwhile": answered}
-    return row | {"taken again": len(acknowledged) > before}
+    return {
+        "what": "full disk",
+        **compared(state, acknowledged),
+        "refused": tellers.refused,
+        "lists meanwhile": answered,
+    }
 
 
 def _p99_ms(process: Process, seconds: float) -> tuple[float, int]:
@@ -152,6 +170,7 @@ def _p99_ms(process: Process, seconds: float) -> tuple[float, int]:
         taken.append(time.perf_counter() - began)
         time.sleep(0.002)
     tellers.end()
+    connection.socket.close()
     return float(np.quantile(taken, 0.99)) * 1e3, len(taken)
 
 
@@ -181,7 +200,7 @@ def model(steps: int) -> dict[str, Any]:
         max_examples=1, stateful_step_count=steps, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(ToldService, settings=long)  # type: ignore[no-untyped-call]
-    return {"what": f"any order over HTTP, {steps} steps", "lost": 0, "doubled": 0}
+    return {"what": "steps in any order over HTTP", "times": steps, "lost": 0, "doubled": 0}
 
 
 @click.command()
@@ -189,9 +208,10 @@ def model(steps: int) -> dict[str, Any]:
 @click.option("--kills", default=200, show_default=True)
 @click.option("--steps", default=500, show_default=True)
 @click.option("--seconds", default=20.0, show_default=True, help="Of a round on a full or a slow disk.")
+@click.option("--more", is_flag=True, help="Adds what is counted to the last figures.")
 @click.option("--quick", is_flag=True, help="Few kills, steps and seconds; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
-def main(only: Sequence[str], kills: int, steps: int, seconds: float, quick: bool, as_json: bool) -> None:
+def main(only: Sequence[str], kills: int, steps: int, seconds: float, more: bool, quick: bool, as_json: bool) -> None:
     """Kill, fill and slow what events are written to."""
     if quick:
         kills, steps, seconds = 5, 20, 2.0
@@ -206,7 +226,8 @@ def main(only: Sequence[str], kills: int, steps: int, seconds: float, quick: boo
             "model": lambda: model(steps),
         }
         for part in only or PARTS:
-            rows[part] = {"part": part, **parts[part]()}
+            row = {"part": part, **parts[part]()}
+            rows[part] = added(row, rows[part]) if more and part in rows else row
     report(
         "event_faults",
         [rows[part] for part in PARTS if part in rows],

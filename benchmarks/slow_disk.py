@@ -11,7 +11,7 @@ from typing import Any
 
 import apsw
 
-NAME = "slow"
+NAME, SYSTEM = "slow", "unix"
 
 
 class SlowFile(apsw.VFSFile):
@@ -28,10 +28,10 @@ class SlowDisk(apsw.VFS):
     """The system's own, with slow files."""
 
     def __init__(self) -> None:
-        super().__init__(NAME, "", makedefault=True)
+        super().__init__(NAME, SYSTEM, makedefault=True)
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
-        return SlowFile("", name, flags)
+        return SlowFile(SYSTEM, name, flags)
 
 
 def main() -> None:

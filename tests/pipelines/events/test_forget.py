@@ -1,6 +1,7 @@
 """Who is forgotten: gone from the store, and every other place that holds one of their ids is named."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from recsys.bundle.write import publish
 from recsys.events.store import EventStore
 from recsys.pipelines.cli import main
 from recsys.pipelines.events.export import export
+from recsys.pipelines.tracking import client
 from tests.events.test_store import NOW_MS, event
 from tests.helpers.service import content
 
@@ -80,3 +82,35 @@ def test_every_place_that_holds_an_id_is_named(tmp_path: Path, monkeypatch: pyte
     assert {one["kind"] for one in found["places"] if one["unread"] is None} == {"table"}
     said = CliRunner().invoke(main, ["forget", "who-is-that-abcdefgh"])
     assert "0 events" in said.output
+
+
+class Elsewhere:
+    """The artefacts of a run in a store of somebody else's: a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def download_artifacts(self, name: str, to: str) -> str:
+        return str(shutil.copytree(self.folder / name, Path(to) / name))
+
+    def log_artifacts(self, source: str, name: str) -> None:
+        shutil.copytree(source, self.folder / name, dirs_exist_ok=True)
+
+
+def test_a_registered_copy_in_a_store_elsewhere_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, far = tmp_path / "home", tmp_path / "far"
+    monkeypatch.setenv("RECSYS_HOME", str(home))
+    EventStore(home / "mlruns" / "state").append([[event(1, "u3")]], NOW_MS)
+    publish(tmp_path / "made", content()).rename(tmp_path / "bundle")
+    far.mkdir()
+    (tmp_path / "bundle").rename(far / "bundle")
+    monkeypatch.setattr(client, "registered_copies", lambda: {"run1": Elsewhere(far)})
+    code, found = forget("u3", "--finish")
+    assert code == 0
+    assert [(one["kind"], one["path"]) for one in found["places"]] == [
+        ("registered bundle", "run run1, artefact bundle")
+    ]
+    assert "u3" not in load(far / "bundle").user_ids
+    assert "u4" in load(far / "bundle").user_ids
