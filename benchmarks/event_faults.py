@@ -162,7 +162,7 @@ def full(root: Path, folder: Path, seconds: float) -> dict[str, Any]:
 
 def _p99_ms(process: Process, seconds: float) -> tuple[float, int]:
     """Milliseconds of 99 of 100 lists, asked one after another while clients tell; how many."""
-    tellers, connection, taken = Tellers(lambda: process.address), Connection(process.address), []
+    tellers, connection, taken = Tellers(lambda: process.address), Connection(process.address), list[float]()
     end = time.perf_counter() + seconds
     while (began := time.perf_counter()) < end:
         status, _ = connection.ask(request({"user_id": f"u{len(taken) % USERS}", "k": 20}))
@@ -199,7 +199,7 @@ def model(steps: int) -> dict[str, Any]:
     long = settings(
         max_examples=1, stateful_step_count=steps, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
-    run_state_machine_as_test(ToldService, settings=long)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(ToldService, settings=long)
     return {"what": "steps in any order over HTTP", "times": steps, "lost": 0, "doubled": 0}
 
 

@@ -150,15 +150,14 @@ class Events:
                 raise Problem("state_behind", detail, headers=_AGAIN)
             time.sleep(_LOOK_S)
             seq = self._store.last_seq()
-        if question.user_id is None:
+        if (person := question.user_id) is None:
             return question, seq
-        if self._store.hashed_ids and question.user_id not in bundle.user_ids:  # it may have been learned from a store
-            question = replace(question, user_id=self._store.name(question.user_id))
-            assert question.user_id is not None
+        if self._store.hashed_ids and person not in bundle.user_ids:  # it may have been learned from a store
+            person = self._store.name(person)
         types = bundle.event_names
-        done = [one for one in self._store.outcomes(question.user_id) if not types or one.event in types]
-        if self._store.forgotten(question.user_id):
-            question = replace(question, user_id=None)
+        done = [one for one in self._store.outcomes(person) if not types or one.event in types]
+        if (known := None if self._store.forgotten(person) else person) != question.user_id:
+            question = replace(question, user_id=known)
         since = [Event(one.item_id, one.timestamp, one.event) for one in done if one.seq <= seq]
         return (replace(question, since=since) if since else question), seq
 

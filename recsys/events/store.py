@@ -98,8 +98,9 @@ class EventStore(PeopleStore):
 
     def _unnamed(self, exposure: Exposure) -> Exposure:
         line = orjson.loads(exposure.line)
-        who = {name: line[name] and self.name(line[name]) for name in ("user_id", "unit_id")}
-        return exposure._replace(line=orjson.dumps(line | who) + b"\n", **who)
+        user, unit = (line[name] and self.name(line[name]) for name in ("user_id", "unit_id"))
+        line |= {"user_id": user, "unit_id": unit}
+        return exposure._replace(line=orjson.dumps(line) + b"\n", user_id=user, unit_id=unit)
 
     def last_seq(self) -> int:
         """The number up to which the store holds all that was told, 0 where nothing was; some numbers have no event."""

@@ -53,13 +53,13 @@ def live(root: Path, log: Path, bundles: list[str]) -> tuple[int, int]:
     from recsys.serving.app import create_app
     from recsys.serving.settings import ServingSettings
 
-    openmp, answer = set(), service.answer
+    openmp, answer = set(), service.answer  # type: ignore[attr-defined]
 
     def watched(*arguments: object) -> object:
         openmp.add(faiss.omp_get_max_threads())
         return answer(*arguments)  # type: ignore[arg-type]
 
-    service.answer = watched  # type: ignore[assignment]
+    service.answer = watched  # type: ignore[attr-defined]
     answered = 0
     with in_process(create_app(root, ServingSettings(poll_s=0.05, exposures=log, idle_check_s=0))) as ask:
         for bundle in bundles:

@@ -43,7 +43,7 @@ class ToldService(RuleBasedStateMachine):
     def start(self) -> None:
         options = ("--state", str(self.state), "--workers", str(self.workers), "--idle-check-s", "0")
         self.service = self.process.enter_context(running(self.root, Path("store"), *options))
-        self.bundle: Bundle = load(current(self.root))
+        self.served: Bundle = load(current(self.root))
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         answer = self.service.ask(method, path, body, self.head)
@@ -83,8 +83,8 @@ class ToldService(RuleBasedStateMachine):
         found = self.ask("POST", "/v1/recommend", {"user_id": user, "k": 60, "min_state_seq": self.seq})
         assert found["state_seq"] >= self.seq
         ids, had = self.ids_of(user), set[str]()
-        if (row := self.bundle.user_ids.index(user)) >= 0 and user not in self.forgotten:
-            had |= set(self.bundle.item_ids.take(self.bundle.histories.row(row).items.values))
+        if (row := self.served.user_ids.index(user)) >= 0 and user not in self.forgotten:
+            had |= set(self.served.item_ids.take(self.served.histories.row(row).items.values))
         had |= {item for who, item, kind in self.events.values() if who in ids and kind == "outcome"}
         answered = {one["item_id"] for one in found["items"]}
         assert not answered & had
@@ -98,7 +98,7 @@ class ToldService(RuleBasedStateMachine):
         from tests.serving.test_life import wait_for
 
         wait_for(lambda: self.ask("GET", "/v1/model")["bundle_id"] == wanted)
-        self.bundle = load(current(self.root))
+        self.served = load(current(self.root))
 
     @rule(kill=st.booleans())
     def restart(self, kill: bool) -> None:
