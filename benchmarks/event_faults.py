@@ -215,7 +215,7 @@ def main(only: Sequence[str], kills: int, steps: int, seconds: float, more: bool
     """Kill, fill and slow what events are written to."""
     if quick:
         kills, steps, seconds = 5, 20, 2.0
-    rows = {part: row for row in written("event_faults") if (part := row.get("part"))}
+    found = dict[str, dict[str, Any]]()
     with TemporaryDirectory() as place:
         folder = Path(place)
         root = made(ITEMS, USERS, folder / "bundles").path
@@ -226,8 +226,9 @@ def main(only: Sequence[str], kills: int, steps: int, seconds: float, more: bool
             "model": lambda: model(steps),
         }
         for part in only or PARTS:
-            row = {"part": part, **parts[part]()}
-            rows[part] = added(row, rows[part]) if more and part in rows else row
+            found[part] = {"part": part, **parts[part]()}
+    rows = {row["part"]: row for row in written("event_faults")}
+    rows |= {part: added(row, rows[part]) if more and part in rows else row for part, row in found.items()}
     report(
         "event_faults",
         [rows[part] for part in PARTS if part in rows],
