@@ -7,16 +7,18 @@ that nothing counts twice, whoever goes on.
 import time
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from recsys import durable
 from recsys.errors import BundleError
-from recsys.events.store import EventStore, Followed
-from recsys.history import DAY_S
+
+if TYPE_CHECKING:  # a parent of workers reads the file, and loads no database
+    from recsys.events.store import EventStore, Followed
 
 FILE = "watched.json"
 COLUMNS = ("day", "placement", "arm", "lists", "impressions", "outcomes", "joined_impressions", "joined_outcomes")
@@ -30,7 +32,7 @@ Key = tuple[str, str, str]  # day, placement, arm
 class Watch:
     """The counts of one store, by whoever keeps them; others read the file."""
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(self, store: "EventStore") -> None:
         """Goes on where the file ends; a file of another store, or none that can be read, is begun anew."""
         self._store, self._path = store, store.path.with_name(FILE)
         self._at, self._counts = {"events": 0, "lists": 0}, dict[Key, Counter[str]]()
@@ -63,7 +65,7 @@ class Watch:
             self._save()
         return new
 
-    def _labels(self, one: Followed) -> tuple[str, str]:
+    def _labels(self, one: "Followed") -> tuple[str, str]:
         """Placement and arm, of which so many are told apart and no more."""
         placement, arm = one.placement or "", f"{one.experiment}/{one.arm}" if one.experiment else ""
         for name, known in ((placement, self._placements), (arm, self._arms)):
@@ -72,9 +74,8 @@ class Watch:
         return placement if placement in self._placements else OTHER, arm if arm in self._arms else OTHER
 
     def _save(self) -> None:
-        today = int(time.time()) // DAY_S * DAY_S
-        first = time.strftime("%Y-%m-%d", time.gmtime(today - (DAYS - 1) * DAY_S))
-        last = time.strftime("%Y-%m-%d", time.gmtime(today + DAY_S))
+        today = datetime.now(UTC).date()
+        first, last = ((today + timedelta(days)).isoformat() for days in (1 - DAYS, 1))
         self._counts = {key: count for key, count in self._counts.items() if first <= key[0] <= last}
         rows = [[*key, *(count[name] for name in COLUMNS[3:])] for key, count in sorted(self._counts.items())]
         said = orjson.dumps({"store": self._store.store_id, "at": self._at, "rows": rows})
