@@ -71,6 +71,10 @@ class Metrics:
         self._placements = {""}
         for result in ("accepted", "duplicate", "rejected", "redated"):
             self._child(self._events, result)
+        for kind in ("list", "impression", "outcome"):
+            self._child(self._followed, kind, "", "", "true")
+        for what in ("events", "exposures"):
+            self._child(self._pruned, what)
         for reason in ("overloaded", "rate_limited"):
             self._shed.labels(reason)
 

@@ -237,8 +237,8 @@ def _is_complete(home: Path, run_id: str, trained: Any) -> None:
     assert metrics["ndcg_at_10"] == pytest.approx(trained["metrics"]["als"]["ndcg_at_10"]["mean"])
     assert len(tags["holdout"]) == 64
     files = {path.name for path in (home / "mlruns/artifacts" / run_id / "artifacts").iterdir()}
-    assert {"bundle", "values.npz", "table.md", "settings.json", "curves.png"} <= files
-    assert not [path for path in (home / "mlruns/trained").iterdir() if path.is_dir()]
+    assert {"values.npz", "table.md", "settings.json", "curves.png"} <= files
+    assert [path for path in (home / "mlruns/trained").iterdir() if path.is_dir()] == [home / tags["bundle_address"]]
     exported = answer(recsys(home, "export", run_id, "--json"))
     assert answer(recsys(home, "recommend", exported["root"], "--user", "007", "--json"))["source"] == "known"
 
