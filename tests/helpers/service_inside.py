@@ -59,7 +59,7 @@ def live(root: Path, log: Path, bundles: list[str]) -> tuple[int, int]:
         openmp.add(faiss.omp_get_max_threads())
         return answer(*arguments)  # type: ignore[arg-type]
 
-    service.answer = watched  # type: ignore[attr-defined]
+    service.answer = watched  # type: ignore[attr-defined,assignment]
     answered = 0
     with in_process(create_app(root, ServingSettings(poll_s=0.05, exposures=log, idle_check_s=0))) as ask:
         for bundle in bundles:
