@@ -50,7 +50,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "softmax": _TINY,
     "spectral": {"dim": 8},
     "two_tower": _TINY,
-    "variational": {"hidden": 16, "epochs": 1},
+    "variational": _TINY,
 }
 
 
