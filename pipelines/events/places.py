@@ -102,8 +102,9 @@ def places_of(person: Person, home: Path, progress: Progress = silent) -> Iterat
         progress(Step("look for the id", number + 1, len(bundles) + len(files)))
         if bundles & set(path.parents):
             continue  # a part of a bundle, which is looked at as a whole
-        kind = "bundle" if path in bundles else _kind(path)
+        kind = "bundle" if path in bundles else "file"
         try:
+            kind = kind if path in bundles else _kind(path)
             if _holds(kind, path, person):
                 yield Place(kind, path)
         except (RecsysError, OSError, pa.ArrowException) as error:
