@@ -70,7 +70,7 @@ def recommend_all(
     if k < 1:
         raise RequestError(f"k must be at least 1, got {k}.")
     k = min(k, bundle.recommender.n_items)
-    everyone = np.arange(len(bundle.user_ids)) if people is None else people
+    everyone = np.flatnonzero(bundle.user_ids.present) if people is None else people
     total = len(everyone)
     digest = None if people is None else sha256(people.astype(np.int64).tobytes()).hexdigest()[:16]
     wanted = {"bundle_id": bundle.bundle_id, "k": k, "users": total, "domain": domain, "people": digest}

@@ -114,3 +114,10 @@ def distinct(ragged: Ragged, n_values: int) -> Ragged:
     keys = np.sort(ragged.row_of_value() * n_values + ragged.values)
     keys = keys[np.diff(keys, prepend=-1) > 0]  # numpy's unique hashes: sixty times slower on 30M keys
     return Ragged(offsets_of(np.bincount(keys // n_values, minlength=ragged.rows)), (keys % n_values).astype(np.int32))
+
+
+def emptied(table: F32, rows: Array) -> F32:
+    """A copy of a table (n, m) in which the rows of these numbers are zeros."""
+    copy: F32 = np.array(table)
+    copy[rows] = 0
+    return copy

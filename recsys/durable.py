@@ -4,8 +4,10 @@ A folder appears whole or not at all: it is written under a temporary name, ever
 is renamed, and only then does the pointer change, by a rename of its own. A disk that refuses is a BundleError.
 """
 
+import ctypes
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EWOULDBLOCK
@@ -13,7 +15,8 @@ from pathlib import Path
 
 from recsys.errors import BundleError
 
-PARTIAL = ".partial"
+PARTIAL, BEFORE = ".partial", ".before"
+_HERE, _EXCHANGE = -100, 2  # of renameat2(2): AT_FDCWD and RENAME_EXCHANGE
 
 
 def write(path: Path, writer: Callable[[Path], object]) -> None:
@@ -37,6 +40,35 @@ def rename(source: Path, target: Path) -> None:
     with _naming(target):
         os.replace(source, target)
     fsync(target.parent)
+
+
+def exchange(new: Path, old: Path) -> None:
+    """Puts a folder in the place of another one beside it, which is gone then; readers see one of both, whole.
+
+    Linux does it in one step. Where the system or its disk cannot, the old one is renamed aside first: killed between
+    the two steps, `settle` brings it back.
+    """
+    with _naming(old):
+        if _swapped(new, old):
+            fsync(old.parent)
+        else:
+            rename(old, old.with_name(old.name + BEFORE))
+            rename(new, old)
+    for gone in (new, old.with_name(old.name + BEFORE)):
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _swapped(first: Path, second: Path) -> bool:
+    """Whether two names could be exchanged in one step."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    return call is not None and call(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0
+
+
+def settle(folder: Path) -> None:
+    """Ends what an `exchange` in this place that was killed had begun: the folder is whole, and there is one."""
+    before = folder.with_name(folder.name + BEFORE)
+    if before.is_dir():
+        shutil.rmtree(before) if folder.is_dir() else rename(before, folder)
 
 
 def sync_tree(folder: Path) -> None:

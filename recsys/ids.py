@@ -1,8 +1,9 @@
 """External string ids on one side, dense int32 indices on the other.
 
-An `IdMap` is append-only (an old id never moves) and made of four flat arrays, so that ten million ids open from disk
-by memory-mapping and a look-up is one binary search: the ids' UTF-8 bytes, their offsets, the sorted 64-bit hashes and
-the permutation that leads from hash order to index. A hit compares the bytes, so equal hashes cannot confuse two ids.
+An `IdMap` is append-only (an old id never moves; one that is forgotten leaves its slot empty) and made of four flat
+arrays, so that ten million ids open from disk by memory-mapping and a look-up is one binary search: the ids' UTF-8
+bytes, their offsets, the sorted 64-bit hashes and the permutation that leads from hash order to index. A hit compares
+the bytes, so equal hashes cannot confuse two ids.
 """
 
 import sys
@@ -51,11 +52,30 @@ class IdMap:
         text, offsets = _encoded(ids)
         if (np.diff(offsets) == 0).any():
             raise DataError(f"an id must not be empty; id number {int(np.argmin(np.diff(offsets)))} is. Drop that row.")
-        hashes = hash_texts(text, offsets)
-        order = np.argsort(hashes, kind="stable").astype(np.int32)
-        result = cls(text, offsets, hashes[order], order)
+        result = cls._sorted(text, offsets)
         result._refuse_duplicates()
         return result
+
+    @classmethod
+    def _sorted(cls, text: U8, offsets: I64) -> Self:
+        hashes = hash_texts(text, offsets)
+        order = np.argsort(hashes, kind="stable").astype(np.int32)
+        return cls(text, offsets, hashes[order], order)
+
+    def without(self, indices: Array | Sequence[int]) -> Self:
+        """The map with these slots empty: their ids are found no more, by string or by hash, and all others stay where
+        they were."""
+        kept = self.present
+        kept[np.asarray(indices, np.int64)] = False
+        lengths = np.where(kept, np.diff(self._offsets), 0)
+        text = self._text[np.repeat(kept, np.diff(self._offsets))]
+        return self._sorted(text, offsets_of(lengths))
+
+    @property
+    def present(self) -> Bool:
+        """bool (n,): which slots hold an id; the others are of ids that were forgotten."""
+        present: Bool = np.diff(self._offsets) > 0
+        return present
 
     def _refuse_duplicates(self) -> None:
         for at in np.flatnonzero(self._hashes[1:] == self._hashes[:-1]):
@@ -89,6 +109,8 @@ class IdMap:
     def index(self, id_: str) -> int:
         """The index of an id, -1 for one that is not in the map."""
         encoded = id_.encode(errors="surrogatepass")  # a lone surrogate is in no map, and no error here
+        if not encoded:
+            return -1  # no id, and what stands in the slots of those that are forgotten
         hash_, (_, _, hashes, order) = _hash_one(encoded), self._views
         at = bisect_left(hashes, hash_)
         while at < len(hashes) and hashes[at] == hash_:
@@ -107,7 +129,7 @@ class IdMap:
         text, offsets = _encoded(ids, "surrogatepass")
         hashes = hash_texts(text, offsets)
         at = np.minimum(np.searchsorted(self._hashes, hashes), len(self) - 1)
-        found = np.where(self._hashes[at] == hashes, self._order[at], -1)
+        found = np.where((self._hashes[at] == hashes) & (np.diff(offsets) > 0), self._order[at], -1)
         hits = np.flatnonzero(found >= 0)
         for row in hits[~self._same(text, offsets, hits, found[hits])]:  # equal hashes of different ids
             found[row] = self.index(ids[row])
@@ -126,7 +148,11 @@ class IdMap:
         """A map in which every old id keeps its index and the unknown ones among `ids` follow, in order."""
         distinct = list(dict.fromkeys(ids))
         fresh = [distinct[row] for row in np.flatnonzero(self.indices(distinct) < 0)]
-        return IdMap.of([*self, *fresh]) if fresh else self
+        if not fresh:
+            return self
+        more = IdMap.of(fresh)
+        offsets = np.concatenate([self._offsets, self._offsets[-1] + more._offsets[1:]])
+        return IdMap._sorted(np.concatenate([self._text, more._text]), offsets)
 
     @property
     def nbytes(self) -> int:

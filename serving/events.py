@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import apsw
@@ -19,7 +18,9 @@ from recsys.events.store import Appended, EventStore, Exposure
 from recsys.events.writer import EventWriter, FullError
 from recsys.serving.body import any_json
 from recsys.serving.problems import Problem
+from recsys.serving.runtime.keeper import Keeper
 from recsys.serving.runtime.metrics import Metrics
+from recsys.serving.settings import ServingSettings
 
 
 @dataclass
@@ -39,22 +40,26 @@ _log = logging.getLogger("serving")
 class Events:
     """An event store for reading, beside its writer: a slow disk holds up who tells, and nobody who asks.
 
-    folder: of the store; None = there is none, nothing can be told, and histories are those of bundles.
+    Without a folder of state there is no store, nothing can be told, and histories are those of bundles.
     """
 
-    def __init__(self, folder: Path | None, metrics: Metrics) -> None:
-        self._folder, self._metrics = folder, metrics
+    def __init__(self, settings: ServingSettings, metrics: Metrics) -> None:
+        self._settings, self._folder, self._metrics = settings, settings.state_folder, metrics
+        self._keeper: Keeper | None = None
         self._store: EventStore | None = None
         self._writer: EventWriter | None = None
 
     def start(self) -> None:
         """Raises DataError where the store cannot be opened."""
         if self._folder is not None:
-            self._store = EventStore(self._folder)
+            self._store = EventStore(self._folder, hashed_ids=self._settings.hashed_ids or None)
+            self._keeper = Keeper(self._folder, self._metrics, self._settings.keep_days, self._settings.watch_s)
             self._writer = EventWriter(EventStore(self._folder), lost=self._metrics.count_lost_lines)
 
     def close(self) -> None:
         """What waits to be written is written."""
+        if self._keeper is not None:
+            self._keeper.close()
         if self._store is not None and self._writer is not None:
             self._writer.close()
             self._writer.store.close()
@@ -146,12 +151,14 @@ class Events:
                 raise Problem("state_behind", detail, headers=_AGAIN)
             time.sleep(_LOOK_S)
             seq = self._store.last_seq()
-        if question.user_id is None or not seq:
+        if (person := question.user_id) is None:
             return question, seq
+        if self._store.hashed_ids and person not in bundle.user_ids:  # it may have been learned from a store
+            person = self._store.name(person)
         types = bundle.event_names
-        done = [one for one in self._store.outcomes(question.user_id) if not types or one.event in types]
-        if self._store.forgotten(question.user_id):
-            question = replace(question, user_id=None)
+        done = [one for one in self._store.outcomes(person) if not types or one.event in types]
+        if (known := None if self._store.forgotten(person) else person) != question.user_id:
+            question = replace(question, user_id=known)
         since = [Event(one.item_id, one.timestamp, one.event) for one in done if one.seq <= seq]
         return (replace(question, since=since) if since else question), seq
 

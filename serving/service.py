@@ -55,7 +55,7 @@ class Service:
             path, settings.poll_s, self._started, self._attempted, shared, settings.idle_check_s
         )
         self._first = threading.Event()
-        self.events = Events(settings.state_folder, metrics)
+        self.events = Events(settings, metrics)
         patience_s = settings.deadline_ms / 1e3
         self.lists = Lists(self.live, self.events, metrics, lambda: gate.cursor_secret, patience_s)
         self._leaving = False

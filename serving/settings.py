@@ -51,6 +51,13 @@ class ServingSettings(Settings):
         description="where served lists go: store = the event store of --state (nowhere where that is off), a file to "
         "append to, - = standard output, off = nowhere",
     )
+    hashed_ids: bool = Field(
+        False, description="keep people's ids in a new event store as hashes by a key beside it; a store stays as it is"
+    )
+    keep_days: float | None = Field(
+        None, gt=0, description="days after which told events and served lists are deleted; for ever if unset"
+    )
+    watch_s: float = Field(10.0, gt=0, description="seconds between counts of what followed the served lists")
     root_path: str = Field(
         "", pattern=r"^(/[^/?#\s]+)*$", description="path below which a proxy shows the service, as in /recommender"
     )

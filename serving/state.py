@@ -15,6 +15,7 @@ from pathlib import Path
 
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.deployment import FILE, Deployment
+from recsys.bundle.manifest import SEAL
 from recsys.bundle.root import POINTER, deployment_of
 from recsys.durable import locked
 from recsys.errors import BundleError
@@ -101,6 +102,7 @@ class Store:
         self._path, self._poll_s, self._started, self._count, self._shared = path, poll_s, started, count, shared
         self._idle_check_s = idle_check_s
         self._seen: object = None
+        self._seals = dict[str, str]()  # of the editions that are open, by bundle: forgetting writes a bundle anew
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="bundles", daemon=True)
 
@@ -126,20 +128,23 @@ class Store:
         """Serves what the path leads to, unless that is served or has been tried already; the error, if any."""
         try:
             root, wanted = deployment_of(self._path)
-            seen = self._stamp(), root, wanted
+            seen = self._stamp(root, wanted), root, wanted
         except (BundleError, OSError, ValueError) as error:
             return None if self._seen == str(error) else self._fail(None, error, str(error))
         if seen == self._seen:
             return None
         self._seen, failed = seen, dict[str, str]()
-        held = {} if self.live is None else dict(self.live.loaded)
+        loaded = {} if self.live is None else self.live.loaded
+        held = {name: bundle for name, bundle in loaded.items() if _seal(root / name) in ("", self._seals[name])}
         if self.live is not None and wanted.started != self.live.deployment.started:
             # at once, for an arm begins at its second: until its bundle is open, the champion answers for it
-            self.live = replace(self.live, arms=Arms(wanted.started, held))
-        for bundle_id in wanted.live:
+            self.live = replace(self.live, arms=Arms(wanted.started, dict(self.live.loaded)))
+        written_anew = [name for name in loaded if name in wanted.named and name not in held]
+        for bundle_id in dict.fromkeys([*wanted.live, *written_anew]):
             if bundle_id not in held:
                 self.swap = Swap("loading", bundle_id)
                 try:
+                    self._seals[bundle_id] = _seal(root / bundle_id)
                     held[bundle_id] = self._opened(root / bundle_id)
                 except Exception as error:  # a damaged file can fail anywhere; what is served serves on
                     failed[bundle_id] = _sentence(error)
@@ -165,16 +170,17 @@ class Store:
     def _check(self, folder: Path) -> None:
         if self._shared is None:
             return _check_aside(folder, self._idle_check_s)
-        done = self._shared / f"{folder.name}.verified"
+        done = self._shared / f"{folder.name}.{_seal(folder)[:16]}.verified"
         with locked(self._shared / f"{folder.name}.lock"):
             if not done.exists():
                 _check_aside(folder, self._idle_check_s)
                 done.touch()
         return None
 
-    def _stamp(self) -> list[tuple[int, int]]:
-        """Changes whenever the pointer or the deployment is written."""
-        found = [path.stat() for name in (POINTER, FILE) if (path := self._path / name).is_file()]
+    def _stamp(self, root: Path, wanted: Deployment) -> list[tuple[int, int]]:
+        """Changes whenever the pointer, the deployment, or a bundle that it names is written."""
+        places = [self._path / POINTER, self._path / FILE, *(root / name / SEAL for name in sorted(wanted.named))]
+        found = [path.stat() for path in places if path.is_file()]
         return [(status.st_ino, status.st_mtime_ns) for status in found]
 
     def _fail(self, bundle_id: str | None, error: Exception, seen: object) -> Exception:
@@ -201,6 +207,14 @@ def _check_aside(folder: Path, idle_s: float) -> None:
             said = done.stderr.strip().splitlines()
             raise BundleError(said[-1] if said else f"{folder}: the check ended with status {done.returncode}.")
         return
+
+
+def _seal(folder: Path) -> str:
+    """What changes with every file of a bundle; empty where there is none."""
+    try:
+        return (folder / SEAL).read_text("ascii", "replace")
+    except OSError:
+        return ""
 
 
 def _sentence(error: Exception) -> str:

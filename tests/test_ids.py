@@ -192,3 +192,25 @@ def test_two_million_ids_open_at_once_and_answer_quickly(tmp_path: Path) -> None
     assert np.median(times) < 20e-6
     assert path.stat().st_size <= 40 * n + sum(map(len, names))
     assert ids.indices(["user-1999999", "user-2000000", "user-0"]).tolist() == [n - 1, -1, 0]
+
+
+def test_a_forgotten_id_is_found_no_more_and_no_other_moves(tmp_path: Path) -> None:
+    names = [f"user {number}" for number in range(300)]
+    ids = IdMap.of(names)
+    for part in ([0], [299], [3, 4, 5], range(100, 200)):
+        ids = ids.without(list(part))
+        gone = {names[at] for at in part}
+        assert not gone & set(ids)
+    ids.save(tmp_path / "ids")
+    assert b"user 150" not in (tmp_path / "ids").read_bytes()
+    again = IdMap.load(tmp_path / "ids")
+    left = [number for number in range(300) if number not in {0, 299, 3, 4, 5, *range(100, 200)}]
+    assert np.flatnonzero(again.present).tolist() == left
+    expected = [number if number in left else -1 for number in range(300)]
+    assert again.indices(names).tolist() == [again.index(name) for name in names] == expected
+    assert again.index("") == -1
+    assert again.indices(["", *names])[0] == again.indices([""])[0] == -1
+    assert "" not in again
+    more = again.extended(["user 3", "user 7", "new"])
+    assert (more.index("user 3"), more.index("user 7"), more.index("new"), len(more)) == (300, 7, 301, 302)
+    assert more.index("user 150") == -1

@@ -105,8 +105,8 @@ def arithmetic(
 @stage
 def projector(bundle: Path, folder: Path, items: int, as_json: bool) -> Any:
     """Write the item vectors of BUNDLE into FOLDER for the TensorFlow Projector: vectors.tsv and metadata.tsv."""
+    from recsys.answers.projector import write_projector
     from recsys.bundle.bundle import load
-    from recsys.bundle.projector import write_projector
     from recsys.bundle.root import current
 
     written = write_projector(load(current(bundle)), folder, items)

@@ -117,32 +117,46 @@ def import_(
 @click.command()
 @click.argument("user_id")
 @_STATE
+@click.option("--finish", is_flag=True, help="Take the id out of all those places as well, and write a receipt.")
 @stage
-def forget(user_id: str, state: Path | None, as_json: bool) -> Any:
-    """Delete what the event store holds of USER_ID under any of their ids, and say where else below mlruns/ they lie.
+def forget(user_id: str, state: Path | None, finish: bool, as_json: bool) -> Any:
+    """Delete what the event store holds of USER_ID under any of their ids, and say where else below the home they lie.
 
-    To the service they are a stranger from then on. Exit status 1 where a bundle, a table or a file still holds an id:
-    train and export anew, prune bundles, export events anew, or delete the file.
+    To the service they are a stranger from then on. With --finish, bundles, exports, logs, checkpoints and texts that
+    recsys wrote are rewritten without them; killed and run again, it goes on. Exit status 1 where an id is left.
     """
     from recsys.config import home
     from recsys.events.address import open_store
     from recsys.pipelines.console import Steps
-    from recsys.pipelines.events.forget import places_of
+    from recsys.pipelines.events import forget as steps
+    from recsys.pipelines.events.places import Person, places_of
     from recsys.text import text_table
 
-    store = open_store(state)
-    ids = store.ids_of(user_id)
+    began, store = time.time(), open_store(state)
+    ids = {user_id, *store.ids_of(user_id)}
     gone = store.forget(user_id, time.time_ns() // 1_000_000)
+    person = Person(ids, store.forgotten_with(user_id), store.digest)
+    number = len(store.forgotten_with(user_id))
+    result: dict[str, Any] = {"ids": number, "deleted": gone}
     with Steps(quiet=as_json).step("look for the id") as progress:
-        found = list(places_of(ids, home() / "mlruns", progress))
+        if finish:
+            done = steps.finish(person, home(), progress)
+            receipt = steps.write_receipt(store.path.parent, store.digest(user_id), number, gone, done, began)
+            result |= {"places": done.places, "receipt": str(receipt)}
+            rows, left = steps.table_of(done.places), done.left
+        else:
+            found = list(places_of(person, home(), progress))
+            result["places"] = [{"kind": one.kind, "path": str(one.path), "unread": one.unread} for one in found]
+            rows, left = [[one.kind, str(one.path), one.unread or "holds an id"] for one in found], bool(found)
     if not as_json:
         said = ", ".join(f"{count:,} {name}" for name, count in gone.items())
-        click.echo(f"Forgotten in the event store under {len(ids)} ids: {said}.")
-        if found:
-            rows = [[one.kind, str(one.path), one.unread or "holds an id"] for one in found]
+        click.echo(f"Forgotten in the event store under {number} ids: {said}.")
+        if rows:
             click.echo(text_table(["what", "where", ""], rows))
+        if finish:
+            click.echo(f"The receipt, which also says what cannot be reached, is {result['receipt']}.")
+        elif rows:
+            click.echo("Take them out of there: the same command with --finish.")
         else:
-            click.echo("Nothing else below mlruns/ holds them. Not looked into: archives, databases, other machines.")
-    plain = [{"kind": one.kind, "path": str(one.path), "unread": one.unread} for one in found]
-    result = {"ids": len(ids), "deleted": gone, "places": plain}
-    return Negative(result) if found else result
+            click.echo("Nothing else below the home holds them. Not looked into: archives, databases, other machines.")
+    return Negative(result) if left else result

@@ -50,14 +50,14 @@ def export(store: EventStore, folder: Path, progress: Progress = silent) -> dict
     while some := list(islice(told, _AT_A_TIME)):
         for kind in ("outcome", "impression"):
             rows = [_event_row(event, ms, called) for _, ms, event in some if event.kind == kind]
-            counts[f"{kind}s"] += _write(folder / f"{kind}s", rows, _EVENTS, some[0][0])
+            counts[f"{kind}s"] += _write(folder / f"{kind}s", rows, _EVENTS, done["events"])
         done["events"] = some[-1][0]
         _save(mark, done)
         progress(Step("export events", done["events"], last))
     shown = store.exposures(done["exposures"])
     while lines := list(islice(shown, _AT_A_TIME)):
         rows = [row for _, line in lines for row in _shown_rows(orjson.loads(line), called)]
-        counts["exposures"] += _write(folder / "exposures", rows, _SHOWN, lines[0][0])
+        counts["exposures"] += _write(folder / "exposures", rows, _SHOWN, done["exposures"])
         done["exposures"] = lines[-1][0]
         _save(mark, done)
         progress(Step("export exposures", done["exposures"], done["exposures"]))
@@ -82,8 +82,11 @@ def _shown_rows(line: Mapping[str, Any], called: Mapping[str, str]) -> Iterator[
         )
 
 
-def _write(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema, first: int) -> int:
-    """Writes rows by day into files named after the first number of this go; how many."""
+def _write(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema, after: int) -> int:
+    """Writes rows by day into files named after the number that this go begins behind; how many. What an earlier go
+    from there left, which was cut off, is replaced: some of its days may have no rows any more."""
+    for left in folder.glob(f"dt=*/{after:012d}.parquet"):
+        left.unlink()
     days = dict[str, list[dict[str, Any]]]()
     for row in rows:
         day = datetime.fromtimestamp(row["timestamp"], UTC).strftime("%Y-%m-%d")
@@ -92,7 +95,7 @@ def _write(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema, first: i
         place = folder / f"dt={day}"
         place.mkdir(parents=True, exist_ok=True)
         table = pa.Table.from_pylist(some, schema)
-        write_whole(place / f"{first:012d}.parquet", lambda path, table=table: pq.write_table(table, path))  # type: ignore[misc]
+        write_whole(place / f"{after:012d}.parquet", lambda path, table=table: pq.write_table(table, path))  # type: ignore[misc]
     return len(rows)
 
 

@@ -89,6 +89,18 @@ def folder_of(run: Run) -> Path:
     return store() / "checkpoints" / key_of(run)[:16]
 
 
+def remove_left(home: Path) -> tuple[list[Path], list[Path]]:
+    """Removes what killed runs left in a home; which checkpoints, and which stay since a run goes on writing them."""
+    gone, held = list[Path](), list[Path]()
+    for folder in sorted(path for path in (home / "mlruns" / "checkpoints").glob("*") if path.is_dir()):
+        lock = _lock_of(folder)
+        (held if lock is None else gone).append(folder)
+        if lock is not None:
+            with lock:
+                shutil.rmtree(folder, ignore_errors=True)
+    return gone, held
+
+
 def key_of(run: Run) -> str:
     """Digest of all that the bytes of a run depend on: only a run with the same one may go on from its state."""
     warm = None if run.start is None else run.start.bundle_id

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from recsys.errors import TrackingError
 from recsys.history import DAY_S
 from recsys.pipelines.tracking import client
-from recsys.pipelines.tracking.client import TESTS, LoggedRun
-from recsys.pipelines.tracking.lineage import flat
+from recsys.pipelines.tracking.client import TESTS
+from recsys.pipelines.tracking.lineage import LoggedRun, flat
 from recsys.pipelines.tracking.store import tracking_uri
 from recsys.text import did_you_mean, utc_text
 
@@ -167,7 +167,6 @@ def _finish(run_id: str, settings: Mapping[str, Any], tags: Mapping[str, Any], w
             metrics={},
             curves={},
             files=Path(place) if texts else None,
-            bundle=None,
             status="RUNNING",
         )
 

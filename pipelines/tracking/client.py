@@ -4,12 +4,12 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recsys.errors import ModelError, RecsysError, TrackingError
-from recsys.pipelines.tracking.lineage import flat
+from recsys.pipelines.tracking.address import BUNDLE, missing, placed
+from recsys.pipelines.tracking.lineage import LoggedRun, flat
 from recsys.pipelines.tracking.store import (
     database,
     opening_database,
@@ -20,7 +20,7 @@ from recsys.pipelines.tracking.store import (
     tracking_uri,
 )
 
-BUNDLE, WITHOUT_BUNDLE = "bundle", "without_bundle"  # the latter: a tag, the reason why a run has none
+WITHOUT_BUNDLE = "without_bundle"  # a tag, the reason why a run has none
 REPORT = "report"  # a tag of a run that measured something and learned no model
 MAX_RUNS = 50_000  # MLflow's own limit
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow says that it has no such thing
@@ -105,19 +105,19 @@ def finish_run(
     metrics: Mapping[str, float],
     curves: Mapping[str, Sequence[Mapping[str, float]]],
     files: Path | None,
-    bundle: Path | None,
     status: str = "FINISHED",
 ) -> None:
-    """Writes what a run found, the bundle (if it has one) as artefact, and closes it; once more changes nothing.
+    """Writes what a run found and closes it; once more changes nothing.
 
-    settings: nested, logged flat as parameters. curves: task -> figures of each step. files: a folder of artefacts.
+    settings: nested, logged flat as parameters. tags: of a run with a bundle also its address (`address_of`). curves:
+    task -> figures of each step. files: a folder of artefacts.
     """
     with connection(writing=True) as client:
         from mlflow.entities import Metric, Param, RunTag
 
         try:
             run = known_run(client, run_id)
-            now, artifacts = run.info.start_time, _artifacts_of(run)
+            now, artifacts = run.info.start_time, artifacts_of(run)
             measured = [Metric(key, value, now, 0) for key, value in metrics.items()]
             measured += [
                 Metric(f"{task.replace(' ', '_')}.{key}", value, now, step)
@@ -132,8 +132,6 @@ def finish_run(
                 client.log_batch(run_id, measured[part], params[part], labels if start == 0 else [])
             if files is not None:
                 artifacts.log_artifacts(str(files))
-            if bundle is not None:
-                artifacts.log_artifacts(str(bundle), BUNDLE)
             client.set_terminated(run_id, status)
         except BaseException:
             with suppress(Exception):  # the store that refused may refuse this too: the first refusal is the one to say
@@ -159,7 +157,7 @@ def add_to_run(
         for start in range(0, len(measured), 500):
             client.log_batch(run_id, measured[start : start + 500])
         if files is not None:
-            _artifacts_of(run).log_artifacts(str(files))
+            artifacts_of(run).log_artifacts(str(files))
         if ended:
             client.set_terminated(run_id, "FINISHED")
 
@@ -181,7 +179,7 @@ def _experiment(client: Any, name: str) -> str:
     return str(client.create_experiment(name, artifact_location=location))
 
 
-def _artifacts_of(run: Any) -> Any:
+def artifacts_of(run: Any) -> Any:
     """MLflow's repository of the artefacts of a run."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -189,43 +187,33 @@ def _artifacts_of(run: Any) -> Any:
 
 
 def bundle_of(run_id: str) -> Path:
-    """A local folder with the bundle that a run logged."""
-    return artifact_of(run_id, BUNDLE)
+    """A local folder with the bundle of a run: where it was written, else the copy of its registered version."""
+    with connection() as client:
+        run = known_run(client, run_id)
+        if (here := placed(run.data.tags)) is not None:
+            return here
+        refuse_missing(run, BUNDLE)
+        return Path(artifacts_of(run).download_artifacts(BUNDLE))
 
 
 def artifact_of(run_id: str, name: str) -> Path:
     """A local copy, or the place itself, of a file or folder that a run logged."""
     with connection() as client:
         refuse_missing(run := known_run(client, run_id), name)
-        return Path(_artifacts_of(run).download_artifacts(name))
+        return Path(artifacts_of(run).download_artifacts(name))
+
+
+def holds(run: Any, name: str) -> bool:
+    """Whether the artefacts of a run have a file or folder of this name."""
+    return any(found.path == name for found in artifacts_of(run).list_artifacts())
 
 
 def refuse_missing(run: Any, name: str) -> None:
     """Raises ModelError where a run never had a bundle, TrackingError where an artefact is not where it should be."""
     if name == BUNDLE and (reason := run.data.tags.get(WITHOUT_BUNDLE)):
         raise ModelError(reason)
-    if any(found.path == name for found in _artifacts_of(run).list_artifacts()):
-        return
-    if "bundle_id" not in run.data.tags:
-        raise TrackingError(f"run {run.info.run_id} has no {name}: it is a trial, or did not finish. Train it again.")
-    place = place_of_artifacts(run.info.artifact_uri)
-    fix = "Bring it back there, or log its bundle again: recsys track BUNDLE"
-    raise TrackingError(f"run {run.info.run_id} had a {name}, and {place} no longer holds it. {fix}")
-
-
-@dataclass(frozen=True)
-class LoggedRun:
-    """A run as the store has it. started: unix seconds. metrics: the last value of each."""
-
-    run_id: str
-    experiment: str
-    name: str
-    status: str
-    started: float
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    aliases: tuple[str, ...]
+    if not holds(run, name):
+        raise missing(run.info.run_id, name, run.data.tags, place_of_artifacts(run.info.artifact_uri))
 
 
 def runs(experiment: str | None = None, limit: int = 20) -> list[LoggedRun]:
@@ -295,3 +283,13 @@ def last_run(experiment: str | None) -> str:
                 return str(run.info.run_id)
         what = "no experiment has a" if experiment is None else f"experiment {experiment!r} has no"
         raise TrackingError(f"{what} finished run in {tracking_uri()}. Run `recsys train`.")
+
+
+def registered_copies() -> dict[str, Any]:
+    """run id -> MLflow's repository of its artefacts, of the runs of which a store that is not ours has a bundle."""
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return {}  # what is ours lies below mlruns/
+    with connection() as client:
+        named = {version.run_id for version in client.search_model_versions() if version.run_id}
+        runs = [run for run_id in sorted(named) if (run := _found(client, run_id)) is not None]
+        return {run.info.run_id: artifacts_of(run) for run in runs if holds(run, BUNDLE)}

@@ -1,7 +1,8 @@
-"""Where a run comes from: the state of the code, and settings as flat names."""
+"""Where a run comes from, the state of the code and settings as flat names; and a run as the store has it."""
 
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -26,3 +27,18 @@ def git_commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "none"
     return said.stdout.strip() or "none"
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """A run as the store has it. started: unix seconds. metrics: the last value of each."""
+
+    run_id: str
+    experiment: str
+    name: str
+    status: str
+    started: float
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    aliases: tuple[str, ...]

@@ -19,6 +19,7 @@ from recsys.bundle.manifest import read_manifest
 from recsys.data.split.holdout import Holdout
 from recsys.evaluation.evaluate import Report
 from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking.address import address_of
 from recsys.pipelines.tracking.lineage import flat
 from recsys.pipelines.tracking.store import store
 
@@ -60,8 +61,8 @@ def write(bundle: Path, record: Record, report: Report, holdout: Holdout) -> Pat
 def track(bundle: Path, run_id: str | None = None) -> tuple[str, Path]:
     """Logs a bundle with its record; returns the run's id and where the bundle lies now.
 
-    run_id: a run opened for it; else the one that the bundle names, where the store knows it, else a new one. What lies
-    in `mlruns/trained` is removed once the store has it. Without a record (a bundle from elsewhere) the run has its
+    run_id: a run opened for it; else the one that the bundle names, where the store knows it, else a new one. The
+    bundle stays, and its record goes once the store has it. Without a record (a bundle from elsewhere) the run has its
     settings and lineage, and no figures.
     """
     lineage = read_manifest(bundle)["lineage"]
@@ -71,10 +72,10 @@ def track(bundle: Path, run_id: str | None = None) -> tuple[str, Path]:
     if named is None or (run_id is None and not client.has_run(named)):
         named = client.start_run(known["experiment"], known["name"])
     arguments = {key: known[key] for key in ("settings", "tags", "metrics", "curves")}
-    client.finish_run(named, **arguments, files=kept.parent / _FILES if kept.is_file() else None, bundle=bundle)
+    arguments["tags"] |= address_of(bundle)
+    client.finish_run(named, **arguments, files=kept.parent / _FILES if kept.is_file() else None)
     logged = client.bundle_of(named)
     if bundle.parent.resolve() == (store() / "trained").resolve():
-        shutil.rmtree(bundle)
         shutil.rmtree(kept.parent, ignore_errors=True)
     return named, logged
 
@@ -84,7 +85,7 @@ def track_alone(place: Path, run_id: str) -> None:
     folder = folder_of(place)
     known = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
     arguments = {key: known[key] for key in ("settings", "tags", "metrics", "curves")}
-    client.finish_run(run_id, **arguments, files=folder / _FILES, bundle=None)
+    client.finish_run(run_id, **arguments, files=folder / _FILES)
     shutil.rmtree(folder)
 
 
@@ -116,7 +117,6 @@ def track_report(
             metrics=metrics,
             curves={},
             files=files,
-            bundle=None,
         )
     return run_id
 

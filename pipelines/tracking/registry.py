@@ -4,21 +4,24 @@ verdict."""
 from collections.abc import Mapping
 from typing import Any
 
-from recsys.pipelines.tracking.client import BUNDLE, UNKNOWN, connection, known_run, refuse_missing
+from recsys.pipelines.tracking.address import BUNDLE, placed
+from recsys.pipelines.tracking.client import UNKNOWN, artifacts_of, connection, holds, known_run, refuse_missing
 from recsys.pipelines.tracking.store import place_of_artifacts
 
 ALIASES = ("champion", "challenger")
 
 
 def promote(run_id: str, alias: str, tags: Mapping[str, Any] | None = None) -> str:
-    """Registers a run's bundle, by its path, as a version of the model named like the experiment; returns the
-    version.
+    """Registers a run's bundle as a version of the model named like the experiment; returns the version. The
+    store then holds a copy, so that other machines have it.
 
     The alias moves to it; a run that is registered already keeps its version. tags: written on the version,
     as the verdict that it was promoted on.
     """
     with connection(writing=True) as client:
         run = known_run(client, run_id)
+        if not holds(run, BUNDLE) and (here := placed(run.data.tags)) is not None:
+            artifacts_of(run).log_artifacts(str(here), BUNDLE)
         refuse_missing(run, BUNDLE)
         model = client.get_experiment(run.info.experiment_id).name
         try:

@@ -12,7 +12,7 @@ from recsys.evaluation.significance import FEW_USERS, Interval, bootstrap, compa
 from recsys.evaluation.tables import against as against_text
 from recsys.evaluation.tables import comparison_data
 from recsys.pipelines.tracking import client
-from recsys.pipelines.tracking.client import LoggedRun
+from recsys.pipelines.tracking.lineage import LoggedRun
 from recsys.pipelines.tracking.record import VALUES
 from recsys.pipelines.tracking.reference import resolve
 from recsys.text import text_table

@@ -15,7 +15,7 @@ from recsys.errors import TrackingError
 from recsys.pipelines.run.run import Run
 
 _NAME = "mlruns"
-_COPIES = 2  # the bundle, and the store's copy of it before the first is removed
+_COPIES = 2  # the bundle, and the store's copy of it once it is registered
 _REST_BYTES = 16 << 20  # tracking database, record and pictures
 
 

@@ -92,7 +92,6 @@ class Nested:
                     metrics=metrics or {},
                     curves=curves or {},
                     files=Path(place),
-                    bundle=None,
                     status=status,
                 )
         except TrackingError as error:

@@ -49,7 +49,7 @@ def start_experiment(
             return before
         change = Change(now, what, wanted.digest)
         kept = holdouts if before is None else before.holdouts
-        frozen = Frozen(wanted, (*history, change), kept, names, () if before is None else before.republished)
+        frozen = Frozen(wanted, (*history, change), kept, names)
         write_frozen(root, frozen)
     return frozen
 
@@ -99,27 +99,16 @@ def ramp_experiment(root: Path, name: str, share: float, at: int, now: int, lead
     return _changed(root, name, now, {"phases": tuple(phases)}, f"ramp to {share:.4g} at {utc_text(at)}")
 
 
-def republish_arm(root: Path, before: str, after: str, now: int) -> list[str]:
-    """Has every experiment that serves a bundle serve another one that was made from it, without somebody who was
-    forgotten; the names of the experiments, whose history says so."""
+def note_edition(root: Path, bundle_id: str, now: int) -> list[str]:
+    """Writes into the history of every experiment that serves a bundle that it was written anew, under its id, without
+    somebody who was forgotten; the names of these experiments."""
     touched = []
     with durable.publishing(root):
         for frozen in read_frozen(root):
-            if before not in frozen.bundles or frozen.over(now):
-                continue
-            experiment = frozen.experiment
-            arms = {
-                name: arm.model_copy(update={"bundle": after}) if arm.bundle == before else arm
-                for name, arm in experiment.arms.items()
-            }
-            changed = experiment.model_copy(update={"arms": arms})
-            change = Change(now, f"{before} was published anew as {after}", changed.digest)
-            anew = (*frozen.republished, (before, after))
-            write_frozen(
-                root,
-                frozen._replace(experiment=changed, history=(*frozen.history, change), republished=anew),
-            )
-            touched.append(frozen.name)
+            if bundle_id in frozen.bundles and not frozen.over(now):
+                change = Change(now, f"{bundle_id} was written anew without somebody who was forgotten", frozen.digest)
+                write_frozen(root, frozen._replace(history=(*frozen.history, change)))
+                touched.append(frozen.name)
     return touched
 
 

@@ -1,11 +1,12 @@
 """The encoder that adds up a history: a sum of one vector for each event."""
 
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, Bool, blocks_of
+from recsys.arrays import F32, I32, Bool, blocks_of, emptied
 from recsys.encoders.encoder import (
     Encoded,
     StartRows,
@@ -134,6 +135,11 @@ class Bag:
 
     def start_rows(self, users: Users, items: F32) -> StartRows | None:
         return StartRows(self.encode(users).vectors[:, : self.width], items[:, : self.width])
+
+    def without_rows(self, rows: I32) -> Self:
+        same = copy(self)
+        same.table = None if self.table is None else emptied(self.table, rows)
+        return same
 
     def save(self, folder: Path) -> None:
         arrays: dict[str, Any] = {"inputs": self.inputs} | ({} if self.table is None else {"table": self.table})

@@ -1,12 +1,13 @@
 """Several spaces in one: vectors side by side, so that scores add."""
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, Bool
+from recsys.arrays import F32, I32, Bool
 from recsys.encoders.encoder import (
     FALLBACK,
     Encoded,
@@ -123,6 +124,11 @@ class Concat:
 
     def _arrays(self) -> dict[str, Any]:
         return {}
+
+    def without_rows(self, rows: I32) -> Self:
+        same = copy(self)
+        same.parts = tuple(part.without_rows(rows) for part in self.parts)
+        return same
 
     def save(self, folder: Path) -> None:
         write_encoder(folder, self, self._parameters(), self._arrays())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 
 from recsys import durable
-from recsys.arrays import F32, I8, Array, Bool
+from recsys.arrays import F32, I8, I32, Array, Bool
 from recsys.encoders.users import Users
 from recsys.errors import BundleError
 from recsys.history import Histories
@@ -110,6 +110,10 @@ class Encoder(Protocol):
         """What a learner starts from: these users' rows, and `items` (n_items, dim) of the same space, both without
         columns that say the same of everybody. None where there is nothing of a taste in them."""
 
+    def without_rows(self, rows: I32) -> Self:
+        """The same for everybody else, with nothing left of what was learned of these known users (m,) alone. Its space
+        stays: the vectors of all others do."""
+
     def save(self, folder: Path) -> None:
         """Writes the encoder into an existing empty folder."""
 
@@ -152,6 +156,9 @@ class Constant:
 
     def start_rows(self, users: Users, items: F32) -> StartRows | None:
         return None
+
+    def without_rows(self, rows: I32) -> Self:
+        return self  # nothing of anybody is in it
 
     def save(self, folder: Path) -> None:
         write_encoder(folder, self, {}, {"vector": self.vector})

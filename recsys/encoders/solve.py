@@ -1,12 +1,13 @@
 """The encoder of implicit ALS: a user's vector is the ridge regression on their history."""
 
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, I64, Bool, Ragged
+from recsys.arrays import F32, I32, I64, Bool, Ragged, emptied
 from recsys.encoders.encoder import (
     Encoded,
     StartRows,
@@ -200,6 +201,11 @@ class Solve:
 
     def start_rows(self, users: Users, items: F32) -> StartRows | None:
         return StartRows(self.encode(users).vectors, items)
+
+    def without_rows(self, rows: I32) -> Self:
+        same = copy(self)
+        same.table = None if self.table is None else emptied(self.table, rows)
+        return same
 
     def save(self, folder: Path) -> None:
         arrays = {"gram": self.gram} | ({} if self.table is None else {"table": self.table})

@@ -1,5 +1,6 @@
 """The user side of the two-tower model, without torch."""
 
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from recsys import durable
-from recsys.arrays import F32, I8, Bool, Ragged
+from recsys.arrays import F32, I8, I32, Bool, Ragged, emptied
 from recsys.encoders.encoder import (
     FALLBACK,
     FEATURES,
@@ -143,6 +144,20 @@ class UserTower:
         parts = np.zeros((len(vectors), int(usable.sum())), np.float32)
         parts[:, parts.shape[1] - shares.shape[1] :] = shares
         return beside_events(parts, usable)
+
+    def without_rows(self, rows: I32) -> Self:
+        same = copy(self)
+        same.has_row = np.array(self.has_row)
+        same.has_row[rows[rows < len(self.has_row)]] = False
+        if self.layout.n_users:
+            same.net = self.net.without_rows(rows[rows < self.layout.n_users])
+        if self.known is not None:
+            named = rows[rows < len(self.known.dense) - 1]
+            kept = ~np.isin(self.known.rows.row_of_value(), named)
+            same.known = FeatureRows(
+                self.known.rows.keep(kept), self.known.weight[kept], emptied(self.known.dense, named)
+            )
+        return same
 
     def save(self, folder: Path) -> None:
         arrays = self.net.arrays() | {"trained": self.trained, "has_row": self.has_row}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from recsys.config import home
 from recsys.errors import DataError
-from recsys.events.store import FILE, EventStore
+from recsys.events.database import FILE
+from recsys.events.store import EventStore
 
 ADDRESS = "events:"  # begins the name of a store; what follows is its folder
 STATE = Path("mlruns") / "state"  # below the home

@@ -6,46 +6,15 @@ before it. The library is apsw, which brings an SQLite of its own: those of 3.7.
 of Python 3.11, can damage a database in WAL mode that two processes write.
 """
 
-import os
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from fcntl import LOCK_EX, LOCK_UN, flock
-from hashlib import blake2b
-from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple
-from weakref import finalize
 
-import apsw
 import orjson
 
-from recsys.errors import DataError
 from recsys.events.event import StoredEvent
+from recsys.events.people import SAME, PeopleStore
 
-FILE, LOCK, VERSION = "events.db", "events.lock", 1
-_BUSY_MS = 10_000
 _AT_A_TIME = 10_000  # rows read between two looks at the lock
-_SCHEMA = """
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, received_ms INTEGER NOT NULL, event_id TEXT NOT NULL UNIQUE,
-    kind TEXT NOT NULL, item_id TEXT NOT NULL, event TEXT, user_id TEXT, unit_id TEXT, timestamp INTEGER NOT NULL,
-    request_id TEXT, position INTEGER, placement TEXT, value REAL);
-CREATE INDEX events_of_user ON events (user_id, seq) WHERE user_id IS NOT NULL;
-CREATE INDEX events_of_unit ON events (unit_id) WHERE unit_id IS NOT NULL;
-CREATE TABLE exposures (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL, time_ms INTEGER NOT NULL, user_id TEXT,
-    unit_id TEXT, line BLOB NOT NULL);
-CREATE INDEX exposures_of_request ON exposures (request_id);
-CREATE INDEX exposures_of_user ON exposures (user_id) WHERE user_id IS NOT NULL;
-CREATE INDEX exposures_of_unit ON exposures (unit_id) WHERE unit_id IS NOT NULL;
-CREATE TABLE identities (old TEXT PRIMARY KEY, new TEXT NOT NULL, received_ms INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX identities_of_new ON identities (new);
-CREATE TABLE forgotten (digest BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT ROWID;
-"""
-_SAME = """WITH RECURSIVE same(id) AS (VALUES (?1) UNION SELECT new FROM identities JOIN same ON old = id
-    UNION SELECT old FROM identities JOIN same ON new = id)"""
 _COLUMNS = ", ".join(StoredEvent._fields)
 
 
@@ -77,66 +46,26 @@ class Outcome(NamedTuple):
     event: str | None
 
 
-class EventStore:
-    """An open store. It may be used by several threads, one at a time; others who write are waited for, ten seconds."""
+class Followed(NamedTuple):
+    """An event, or a list that was served, as it is counted: what it is, when in unix seconds, and where and by which
+    arm it was shown. joined: whether the list that an event follows is in the store."""
 
-    def __init__(self, folder: Path) -> None:
-        """Opens the store in a folder, made where there is none.
+    seq: int
+    kind: str
+    timestamp: int
+    placement: str | None
+    experiment: str | None
+    arm: str | None
+    joined: bool
 
-        Raises DataError where the folder cannot be written, the file is no database, or a newer version wrote it.
-        """
-        self.path = folder / FILE
-        self._lock = Lock()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._turn = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            self._leave = finalize(self, os.close, self._turn)
-            self._database = apsw.Connection(str(self.path))
-            self._database.set_busy_timeout(_BUSY_MS)
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-                self._database.execute(f"PRAGMA {pragma}").fetchall()
-            self._make()
-        except (apsw.Error, OSError) as error:
-            raise DataError(
-                f"the event store {self.path} cannot be opened: {error}. Name a folder on a writable disk, or put back "
-                "what was there."
-            ) from None
-        self.store_id = str(self._one("SELECT value FROM facts WHERE name = 'store_id'")[0])
-        self._key = bytes.fromhex(str(self._one("SELECT value FROM facts WHERE name = 'key'")[0]))
 
-    def _make(self) -> None:
-        with self._writing():
-            (version,) = self._one("PRAGMA user_version")
-            if version > VERSION:
-                raise DataError(
-                    f"the event store {self.path} has schema {version}, and this version of recsys knows {VERSION}: "
-                    "a newer one wrote it. Install that, or name another folder."
-                )
-            if version == 0:
-                self._database.execute(_SCHEMA)
-                facts = {"store_id": secrets.token_hex(8), "key": secrets.token_hex(32)}
-                self._database.executemany("INSERT INTO facts VALUES (?, ?)", list(facts.items()))
-                self._database.execute(f"PRAGMA user_version = {VERSION}")
+_OF_LINE = ", ".join(
+    f"json_extract(CAST(line AS TEXT), '$.{name}') AS {name}" for name in ("placement", "experiment", "arm")
+)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One transaction, which either is on the disk at its end or has changed nothing.
 
-        Other processes wait at a lock file, in which the kernel wakes the next: SQLite itself asks again and again."""
-        flock(self._turn, LOCK_EX)
-        try:
-            self._database.execute("BEGIN IMMEDIATE")
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
-        finally:
-            flock(self._turn, LOCK_UN)
-
-    def _one(self, sql: str) -> Any:
-        return next(iter(self._database.execute(sql)))
+class EventStore(PeopleStore):
+    """An open store. Whoever is named to it by an id is found by what stands for that id in it."""
 
     def append(self, batches: Sequence[Sequence[StoredEvent]], received_ms: int) -> list[Appended]:
         """Writes batches of events, all in one transaction, and says what became of each. All of them are on the disk
@@ -145,7 +74,8 @@ class EventStore:
         sql = f"INSERT INTO events (received_ms, {_COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING"
         found = []
         with self._lock, self._writing():
-            for events in batches:
+            for told in batches:
+                events = [self._named(event) for event in told] if self.hashed_ids else told
                 before = self._database.total_changes()
                 self._database.executemany(sql, [(received_ms, *event) for event in events])
                 new = self._database.total_changes() - before
@@ -155,10 +85,22 @@ class EventStore:
 
     def expose(self, exposures: Sequence[Exposure]) -> None:
         """Writes what was served, in one transaction."""
+        if self.hashed_ids:
+            exposures = [self._unnamed(exposure) for exposure in exposures]
         with self._lock, self._writing():
             self._database.executemany(
                 "INSERT INTO exposures (request_id, time_ms, user_id, unit_id, line) VALUES (?, ?, ?, ?, ?)", exposures
             )
+
+    def _named(self, event: StoredEvent) -> StoredEvent:
+        user, unit = (one and self.name(one) for one in (event.user_id, event.unit_id))
+        return event._replace(user_id=user, unit_id=unit)
+
+    def _unnamed(self, exposure: Exposure) -> Exposure:
+        line = orjson.loads(exposure.line)
+        user, unit = (line[name] and self.name(line[name]) for name in ("user_id", "unit_id"))
+        line |= {"user_id": user, "unit_id": unit}
+        return exposure._replace(line=orjson.dumps(line) + b"\n", user_id=user, unit_id=unit)
 
     def last_seq(self) -> int:
         """The number up to which the store holds all that was told, 0 where nothing was; some numbers have no event."""
@@ -170,10 +112,10 @@ class EventStore:
 
     def outcomes(self, user_id: str, after: int = 0) -> list[Outcome]:
         """What somebody did, under any of their ids, in the order of numbers; those above `after`."""
-        sql = f"""{_SAME} SELECT seq, item_id, timestamp, event FROM same CROSS JOIN events ON user_id = id
+        sql = f"""{SAME} SELECT seq, item_id, timestamp, event FROM same CROSS JOIN events ON user_id = id
             WHERE seq > ?2 AND kind = 'outcome' ORDER BY seq"""
         with self._lock:
-            rows: list[Any] = self._database.execute(sql, (user_id, after)).fetchall()
+            rows: list[Any] = self._database.execute(sql, (self.name(user_id), after)).fetchall()
         return [Outcome(*row) for row in rows]
 
     def events(self, after: int = 0, until: int | None = None) -> Iterator[tuple[int, int, StoredEvent]]:
@@ -200,6 +142,20 @@ class EventStore:
                 return
             after = rows[-1][0]
 
+    def followed(self, events: int, lists: int, until_ms: int, most: int) -> tuple[list[Followed], list[Followed]]:
+        """The next events above a number, each beside the list that it follows, and the next lists above another one:
+        `most` of each, of those that came up to a moment in unix milliseconds."""
+        told_sql = f"""SELECT seq, kind, timestamp, coalesce(own, placement), experiment, arm, joined FROM (
+            SELECT e.seq AS seq, kind, timestamp, e.placement AS own, {_OF_LINE}, x.seq IS NOT NULL AS joined
+            FROM (SELECT * FROM events WHERE seq > ? AND received_ms <= ? ORDER BY seq LIMIT ?) AS e
+            LEFT JOIN exposures AS x ON x.request_id = e.request_id) GROUP BY seq ORDER BY seq"""
+        served = f"""SELECT seq, 'list', time_ms / 1000, {_OF_LINE}, 1 FROM exposures
+            WHERE seq > ? AND time_ms <= ? ORDER BY seq LIMIT ?"""
+        with self._lock:
+            told: list[Any] = self._database.execute(told_sql, (events, until_ms, most)).fetchall()
+            shown: list[Any] = self._database.execute(served, (lists, until_ms, most)).fetchall()
+        return [Followed(*row) for row in told], [Followed(*row) for row in shown]
+
     def exposure(self, request_id: str) -> bytes | None:
         """The line of the list that was served to a request; None where there is none."""
         with self._lock:
@@ -210,10 +166,10 @@ class EventStore:
 
     def shown(self, user_id: str, item_id: str, after_ms: int, until_ms: int) -> tuple[str, int] | None:
         """The request and place, 1 = top, at which somebody was last served an item between two times; None = never."""
-        sql = f"""{_SAME} SELECT request_id, line FROM same CROSS JOIN exposures ON user_id = id
+        sql = f"""{SAME} SELECT request_id, line FROM same CROSS JOIN exposures ON user_id = id
             WHERE time_ms >= ?2 AND time_ms <= ?3 ORDER BY time_ms DESC, seq DESC"""
         with self._lock:
-            for request_id, line in self._database.execute(sql, (user_id, after_ms, until_ms)):
+            for request_id, line in self._database.execute(sql, (self.name(user_id), after_ms, until_ms)):
                 items = orjson.loads(line)["items"]
                 if item_id in items:
                     return str(request_id), items.index(item_id) + 1
@@ -224,14 +180,8 @@ class EventStore:
         with self._lock, self._writing():
             self._database.executemany(
                 "INSERT INTO identities VALUES (?, ?, ?) ON CONFLICT (old) DO UPDATE SET new = excluded.new",
-                [(old, new, received_ms) for old, new in pairs if old != new],
+                [(self.name(old), self.name(new), received_ms) for old, new in pairs if old != new],
             )
-
-    def ids_of(self, user_id: str) -> list[str]:
-        """All ids of the person who has this one, sorted."""
-        with self._lock:
-            rows: list[Any] = self._database.execute(f"{_SAME} SELECT id FROM same", (user_id,)).fetchall()
-        return sorted(row[0] for row in rows)
 
     def people(self) -> dict[str, str]:
         """The id by which each person of several ids is called: the one that the others became in the end, or the first
@@ -248,51 +198,3 @@ class EventStore:
             return min(list(way)[list(way).index(id_) :]) if id_ in way else id_
 
         return {id_: last for id_ in became if (last := end(id_)) != id_}
-
-    def forget(self, user_id: str, received_ms: int) -> dict[str, int]:
-        """Deletes all that is kept of a person under any of their ids, overwrites it on the disk, and remembers by a
-        keyed digest that they are forgotten. How many rows of each table went."""
-        ids = self.ids_of(user_id)
-        marks = ", ".join("?" * len(ids))
-        gone = {}
-        with self._lock:
-            with self._writing():
-                for table in ("events", "exposures"):
-                    where = f"user_id IN ({marks}) OR unit_id IN ({marks})"
-                    self._database.execute(f"DELETE FROM {table} WHERE {where}", (*ids, *ids))
-                    gone[table] = self._database.changes()
-                self._database.execute(
-                    f"DELETE FROM identities WHERE old IN ({marks}) OR new IN ({marks})", (*ids, *ids)
-                )
-                gone["identities"] = self._database.changes()
-                digests = [(self._digest(one), received_ms) for one in ids]
-                self._database.executemany("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", digests)
-            self._database.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        return gone
-
-    def prune(self, before_ms: int) -> dict[str, int]:
-        """Deletes the events that were received, and the lists that were served, before a moment, and overwrites them
-        on the disk. How many rows of each table went."""
-        gone = {}
-        with self._lock:
-            with self._writing():
-                for table, column in (("events", "received_ms"), ("exposures", "time_ms")):
-                    self._database.execute(f"DELETE FROM {table} WHERE {column} < ?", (before_ms,))
-                    gone[table] = self._database.changes()
-            self._database.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        return gone
-
-    def forgotten(self, user_id: str) -> bool:
-        """Whether a person was forgotten. Events that came since are those of somebody new."""
-        with self._lock:
-            sql = "SELECT 1 FROM forgotten WHERE digest = ?"
-            return self._database.execute(sql, (self._digest(user_id),)).fetchone() is not None
-
-    def _digest(self, user_id: str) -> bytes:
-        return blake2b(user_id.encode(), key=self._key, digest_size=16).digest()
-
-    def close(self) -> None:
-        """Nothing waits to be written: what was told is on the disk."""
-        with self._lock:
-            self._database.close()
-            self._leave()

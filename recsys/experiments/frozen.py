@@ -29,15 +29,13 @@ class Change(NamedTuple):
 class Frozen(NamedTuple):
     """An experiment that was started. digest: of the definition. holdouts: those that were in force at its start.
 
-    event_names: the types of events that the bundles of all arms know; None where they differ. republished: bundles
-    that were published anew without somebody who was forgotten, (before, after).
+    event_names: the types of events that the bundles of all arms know; None where they differ.
     """
 
     experiment: Experiment
     history: tuple[Change, ...]
     holdouts: tuple[Holdout, ...] = ()
     event_names: tuple[str, ...] | None = ()
-    republished: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,7 +86,6 @@ def write_frozen(root: Path, frozen: Frozen) -> None:
         "experiment": frozen.experiment.model_dump(mode="json"),
         "holdouts": [one.model_dump(mode="json") for one in frozen.holdouts],
         "event_names": frozen.event_names,
-        "republished": frozen.republished,
         "history": [one._asdict() for one in frozen.history],
     }
     durable.write_pointer(folder / f"{frozen.name}.json", json.dumps(said, indent=1) + "\n")
@@ -108,8 +105,7 @@ def _read(path: Path, stamp: tuple[int, ...]) -> Frozen:
         holdouts = Holdouts.build({"holdouts": said["holdouts"]}, where=str(path)).holdouts
         history = tuple(Change(**one) for one in said["history"])
         names = None if said["event_names"] is None else tuple(said["event_names"])
-        anew = tuple((str(before), str(after)) for before, after in said["republished"])
-        found, intact = Frozen(experiment, history, holdouts, names, anew), said["digest"] == experiment.digest
+        found, intact = Frozen(experiment, history, holdouts, names), said["digest"] == experiment.digest
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}. Mend access to it.") from None
     except (ValueError, KeyError, TypeError, SettingError) as error:

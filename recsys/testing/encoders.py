@@ -98,6 +98,12 @@ class EncoderContract:
             assert getattr(loaded, trait) == getattr(encoder, trait)
         np.testing.assert_array_equal(loaded.encode(users)[0], encoder.encode(users)[0])
 
+    def test_what_it_knows_of_one_person_goes_and_all_others_stay(self) -> None:
+        encoder, _, users = self.made()
+        without, others = encoder.without_rows(np.array([0], np.int32)), users.index != 0
+        np.testing.assert_array_equal(without.encode(users)[0][others], encoder.encode(users)[0][others])
+        assert without.space_id == encoder.space_id
+
     def test_its_space_is_that_of_its_numbers(self) -> None:
         assert self.made().encoder.space_id == self.made().encoder.space_id
 

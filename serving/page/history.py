@@ -16,6 +16,8 @@ from typing import Any
 import orjson
 from prometheus_client.registry import CollectorRegistry
 
+from recsys.events import watch
+
 FILE, POINTER = "history.jsonl", "history"
 MOST = 10_000  # points that are kept
 COLUMNS = (
@@ -62,7 +64,8 @@ class History:
         if path is None and self._shared is not None and (self._shared / POINTER).exists():
             path = Path((self._shared / POINTER).read_text())
         lines = [] if path is None or not path.exists() else path.read_bytes().split(b"\n")[:-1]
-        head = orjson.dumps({"step_s": self.step_s, "columns": COLUMNS})
+        watched = {"columns": watch.COLUMNS, "rows": watch.read(self._state)["rows"]}
+        head = orjson.dumps({"step_s": self.step_s, "watched": watched, "columns": COLUMNS})
         return head[:-1] + b',"rows":[' + b",".join(lines[-points:]) + b"]}"
 
     def _claim(self) -> Path:

@@ -90,9 +90,20 @@ class ModelReadyV2(BaseModel):
     ready: bool
 
 
+class Watched(BaseModel):
+    """Counts by day (UTC), placement and arm. joined: of those whose list is known."""
+
+    columns: list[str]
+    rows: list[list[Any]]
+
+
 class Stats(BaseModel):
-    """What was counted by time, over all workers. columns: names; rows: one for each step, the oldest first."""
+    """What was counted by time, over all workers. columns: names; rows: one for each step, the oldest first.
+
+    watched: lists, impressions and outcomes by day, placement and arm, of the last 31 days.
+    """
 
     step_s: float
+    watched: Watched
     columns: list[str]
     rows: list[list[Any]]

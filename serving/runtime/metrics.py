@@ -63,11 +63,24 @@ class Metrics:
         self._events = Counter(
             "recsys_events", "Events told, by what became of them", ("result",), registry=self.registry
         )
+        self._followed = Counter(
+            "recsys_followed",
+            "Lists and what followed, by where and by which arm they were shown, and whether the list is known",
+            ("kind", "placement", "arm", "joined"),
+            registry=self.registry,
+        )
+        self._pruned = Counter(
+            "recsys_events_pruned", "Events and lists deleted for their age", ("what",), registry=self.registry
+        )
         self._swaps = Counter("recsys_swaps", "Deployments tried", ("outcome",), registry=self.registry)
         self._children = dict[tuple[str, ...], Any]()
         self._placements = {""}
         for result in ("accepted", "duplicate", "rejected", "redated"):
             self._child(self._events, result)
+        for kind in ("list", "impression", "outcome"):
+            self._child(self._followed, kind, "", "", "true")
+        for what in ("events", "exposures"):
+            self._child(self._pruned, what)
         for reason in ("overloaded", "rate_limited"):
             self._shed.labels(reason)
 
@@ -108,6 +121,15 @@ class Metrics:
         """By what became of them; `redated` are among the accepted."""
         for result, count in counts.items():
             self._child(self._events, result).inc(count)
+
+    def count_followed(self, counts: Mapping[tuple[str, str, str, bool], int]) -> None:
+        """By kind, placement, arm, and whether they join; whoever counts has seen to it that there are few."""
+        for (kind, placement, arm, joined), count in counts.items():
+            self._child(self._followed, kind, placement, arm, str(joined).lower()).inc(count)
+
+    def count_pruned(self, counts: Mapping[str, int]) -> None:
+        for what, count in counts.items():
+            self._child(self._pruned, what).inc(count)
 
     def count_swap(self, outcome: str) -> None:
         self._child(self._swaps, outcome).inc()

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from recsys.answers.projector import write_projector
 from recsys.answers.similar import combined
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.catalogue import Catalogue
-from recsys.bundle.projector import write_projector
 from recsys.bundle.write import write
 from recsys.encoders.solve import Solve
 from recsys.errors import RequestError

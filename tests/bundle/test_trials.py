@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from recsys.bundle.prune import prune
 from recsys.bundle.root import assign, deployment_of, point_to
-from recsys.bundle.trials import find_frozen, ramp_experiment, republish_arm, start_experiment, stop_experiment
+from recsys.bundle.trials import find_frozen, note_edition, ramp_experiment, start_experiment, stop_experiment
 from recsys.errors import BundleError, RecsysError, SettingError
 from recsys.experiments.definition import Experiment, Holdout
 from recsys.experiments.folder import experiment_of
@@ -177,13 +177,16 @@ def test_a_frozen_file_that_was_changed_is_refused(root: Path) -> None:
         deployment_of(root)
 
 
-def test_an_arm_is_published_anew_without_somebody(root: Path) -> None:
+def test_that_an_arm_was_written_anew_without_somebody_stands_in_its_history(root: Path) -> None:
     older = ids(root)[0]
     start_experiment(root, build(arms={"wide": {"bundle": older}}), (), NOW)
-    assert republish_arm(root, older, "anew", NOW + 100) == ["towers"]
+    before = find_frozen(root, "towers")
+    assert note_edition(root, older, NOW + 100) == ["towers"]
     frozen = find_frozen(root, "towers")
-    assert (frozen.experiment.arm("wide").bundle, frozen.republished) == ("anew", ((older, "anew"),))
-    assert republish_arm(root, "nobody", "anew", NOW + 100) == []
+    assert (frozen.experiment, frozen.digest) == (before.experiment, before.digest)
+    assert frozen.history[:-1] == before.history
+    assert older in frozen.history[-1].what
+    assert note_edition(root, "nobody", NOW + 100) == []
 
 
 def test_holdouts_stay_as_they_are_while_somebody_is_held_by_them(root: Path) -> None:

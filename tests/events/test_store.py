@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from recsys.errors import DataError
+from recsys.events.database import FILE
 from recsys.events.event import StoredEvent
-from recsys.events.store import FILE, EventStore, Exposure
+from recsys.events.store import EventStore, Exposure
 
 NOW_MS = 1_800_000_000_000
 
@@ -131,8 +132,8 @@ def test_what_is_older_than_is_kept_goes_and_numbers_are_not_given_again(store: 
 def test_a_store_of_a_newer_schema_or_no_store_is_refused_by_name(tmp_path: Path) -> None:
     EventStore(tmp_path).close()
     with sqlite3.connect(tmp_path / FILE) as database:
-        database.execute("PRAGMA user_version = 2")
-    with pytest.raises(DataError, match=r"events\.db has schema 2, and this version of recsys knows 1"):
+        database.execute("PRAGMA user_version = 3")
+    with pytest.raises(DataError, match=r"events\.db has schema 3, and this version of recsys knows 2"):
         EventStore(tmp_path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / FILE).write_text("no database, but text that is long enough to be read as its header" * 9)
@@ -141,3 +142,74 @@ def test_a_store_of_a_newer_schema_or_no_store_is_refused_by_name(tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be opened"):
         EventStore(tmp_path / "file")
+
+
+def test_a_store_of_an_older_schema_is_brought_up_and_holds_what_it_held(tmp_path: Path) -> None:
+    store = EventStore(tmp_path)
+    store.append([[event(1, "u1"), event(2, "u2")]], NOW_MS)
+    store.forget("u1", NOW_MS)
+    store.close()
+    with sqlite3.connect(tmp_path / FILE) as database:
+        database.execute("ALTER TABLE forgotten DROP COLUMN person")
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    store = EventStore(tmp_path)
+    assert store.forgotten("u1")
+    assert store.forgotten_with("u1") == {store.digest("u1")}
+    assert [told.event_id for _, _, told in store.events()] == ["e2"]
+
+
+def test_a_forgotten_person_is_found_by_the_digests_of_all_their_ids(tmp_path: Path) -> None:
+    store = EventStore(tmp_path)
+    store.identify([("cookie", "u1"), ("phone", "u1")], NOW_MS)
+    store.forget("u1", NOW_MS)
+    assert store.forgotten_with("u1") == {store.digest(one) for one in ("cookie", "phone", "u1")}
+    store.forget("u1", NOW_MS)  # whoever says it again, as after a crash, has lost nothing
+    assert store.forgotten_with("cookie") == {store.digest(one) for one in ("cookie", "phone", "u1")}
+    store.identify([("tablet", "u1")], NOW_MS)
+    store.forget("tablet", NOW_MS)
+    assert len(store.forgotten_with("phone")) == 4
+    assert store.forgotten_with("u2") == frozenset()
+
+
+def test_with_hashed_ids_nobody_is_named_in_the_files_and_everybody_is_found(tmp_path: Path) -> None:
+    name, other = "customer-qwertzuiopasdfgh", "cookie-yxcvbnmlkjhgfdsa"
+    store = EventStore(tmp_path, hashed_ids=True)
+    store.append([[event(1, name), event(2, other), event(3, None, unit_id=other)]], NOW_MS)
+    store.identify([(other, name)], NOW_MS)
+    line = b'{"request_id":"r1","user_id":"%s","unit_id":null,"items":["i1","i2"]}\n' % name.encode()
+    store.expose([Exposure("r1", NOW_MS, name, None, line)])
+    assert [one.seq for one in store.outcomes(name)] == [one.seq for one in store.outcomes(other)] == [1, 2]
+    assert store.shown(name, "i2", 0, NOW_MS) == ("r1", 2)
+    assert store.ids_of(name) == sorted([store.name(name), store.name(other)])
+    assert store.people() == {store.name(other): store.name(name)}
+    again = [told for _, _, told in store.events()]
+    assert {told.user_id for told in again} == {store.name(name), store.name(other), None}
+    assert store.append([again], NOW_MS)[0].accepted == 0
+    assert store.name(store.name(name)) == store.name(name)  # what came out goes in again
+    for path in tmp_path.iterdir():
+        assert name.encode() not in path.read_bytes()
+        assert other.encode() not in path.read_bytes()
+    assert (tmp_path / "ids.key").stat().st_mode & 0o777 == 0o600
+    assert EventStore(tmp_path).hashed_ids  # whoever opens it keeps to it
+    assert store.forget(other, NOW_MS) == {"events": 3, "exposures": 1, "identities": 1}
+    assert store.forgotten(name)
+    with pytest.raises(DataError, match="keeps ids hashed, and the other way is asked for"):
+        EventStore(tmp_path, hashed_ids=False)
+    (tmp_path / "ids.key").unlink()
+    with pytest.raises(DataError, match="without it nobody in the store is found"):
+        EventStore(tmp_path)
+    EventStore(tmp_path / "plain").append([[event(1)]], NOW_MS)
+    with pytest.raises(DataError, match="keeps ids as they are, and the other way is asked for"):
+        EventStore(tmp_path / "plain", hashed_ids=True)
+
+
+def test_a_prune_by_slices_takes_what_is_old_though_a_clock_ran_backwards(tmp_path: Path) -> None:
+    store, day = EventStore(tmp_path), 86_400_000
+    for number in range(5_000):
+        if number % 1_000 == 0:
+            received = NOW_MS - [10, 10, 3, 10, 1][number // 1_000] * day
+            store.append([[event(one, f"u{one}") for one in range(number, number + 1_000)]], received)
+    gone = store.prune(NOW_MS - 5 * day)
+    assert gone == {"events": 3_000, "exposures": 0}
+    assert sorted(int(told.event_id[1:]) // 1_000 for _, _, told in store.events()) == [2] * 1_000 + [4] * 1_000

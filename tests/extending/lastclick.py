@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pyarrow as pa
 
-from recsys.arrays import F32, Bool
+from recsys.arrays import F32, I32, Bool
 from recsys.encoders.encoder import (
     Encoded,
     StartRows,
@@ -63,6 +63,9 @@ class LastClick:
 
     def start_rows(self, users: Users, items: F32) -> StartRows | None:
         return None
+
+    def without_rows(self, rows: I32) -> Self:
+        return self  # nobody has a row
 
     def save(self, folder: Path) -> None:
         write_encoder(folder, self, {}, {})

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from recsys.arrays import F32, Array
+from recsys.arrays import F32, I32, Array, emptied
 from recsys.encoders.towers.inputs import Inputs
 from recsys.encoders.towers.layout import UserLayout
 from recsys.training.towers.net import LearnedNet
@@ -46,6 +46,9 @@ class Recency:
 
     def shares(self, person: Inputs, vectors: F32) -> None:
         return None
+
+    def without_rows(self, rows: I32) -> Self:
+        return type(self)(self.layout, emptied(self.table, rows), self.pace)
 
     def parameters(self) -> dict[str, Any]:
         return {}

@@ -53,13 +53,13 @@ def live(root: Path, log: Path, bundles: list[str]) -> tuple[int, int]:
     from recsys.serving.lists import lists
     from recsys.serving.settings import ServingSettings
 
-    openmp, answer = set(), lists.answer
+    openmp, answer = set(), lists.answer  # type: ignore[attr-defined]
 
     def watched(*arguments: object) -> object:
         openmp.add(faiss.omp_get_max_threads())
         return answer(*arguments)  # type: ignore[arg-type]
 
-    lists.answer = watched  # type: ignore[assignment]
+    lists.answer = watched  # type: ignore[attr-defined,assignment]
     answered = 0
     with in_process(create_app(root, ServingSettings(poll_s=0.05, exposures=log, idle_check_s=0))) as ask:
         for bundle in bundles:

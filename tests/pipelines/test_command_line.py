@@ -79,9 +79,12 @@ def test_the_run_holds_settings_data_code_figures_curves_and_bundle(home: Path, 
     assert latest["popularity.ndcg_at_10"] == pytest.approx(trained["metrics"]["popularity"]["ndcg_at_10"]["mean"])
     assert sum(key == "learning_als.objective" for key, _, _ in metrics) == 3
     artifacts = home / "mlruns/artifacts" / trained["run_id"] / "artifacts"
-    assert {"bundle", "table.md", "settings.json", "comparisons.json"} <= {path.name for path in artifacts.iterdir()}
-    assert (artifacts / "bundle/manifest.json").is_file()
-    assert not [path for path in (home / "mlruns/trained").iterdir() if path.is_dir()]
+    assert {"table.md", "settings.json", "comparisons.json"} <= {path.name for path in artifacts.iterdir()}
+    assert not (artifacts / "bundle").exists()  # the store has its address and digest, and a copy once it is registered
+    placed = home / tags["bundle_address"]
+    assert placed == Path(trained["bundle"])
+    assert (placed / "manifest.sha256").read_text().split()[0] == tags["bundle_digest"]
+    assert [path for path in (home / "mlruns/trained").iterdir() if path.is_dir()] == [placed]
 
 
 def test_the_same_settings_give_the_same_figures_and_space(home: Path, clicks: Path, trained: Any) -> None:

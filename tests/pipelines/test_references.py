@@ -13,6 +13,7 @@ from recsys.errors import DataError, TrackingError
 from recsys.pipelines.cli import main
 from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking.address import address_of
 from recsys.pipelines.tracking.record import track_report
 from recsys.pipelines.tracking.reference import resolve
 from recsys.testing.toys import random_log
@@ -35,7 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             found[name] = client.start_run(experiment, name)
             folder = write(home / "made", content(seed=at))
             nothing: dict[str, float] = {}
-            client.finish_run(found[name], settings={}, tags={}, metrics=nothing, curves={}, files=None, bundle=folder)
+            client.finish_run(found[name], settings={}, tags=address_of(folder), metrics=nothing, curves={}, files=None)
         said: dict[str, dict[str, str]] = {"texts": {"table.md": "nothing"}, "pictures": {}}
         track_report("order", "a report", "an order report", settings={}, tags={}, metrics=nothing, **said)
         found["running"] = client.start_run("shop", "never finished")

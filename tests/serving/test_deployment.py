@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys.bundle.forget import forget_rows, rows_in
 from recsys.bundle.root import assign, roll_back
 from recsys.bundle.write import write
 from recsys.serving.state import Store
@@ -67,3 +68,21 @@ def test_a_file_that_says_something_else_keeps_what_is_served(tmp_path: Path) ->
             assert service.recommend()["bundle_id"] == first
             (root / "deployment.toml").unlink()
             wait_for(lambda: service.ask("GET", "/v1/health/ready").json["status"] == "ready")
+
+
+def test_a_bundle_that_was_written_anew_without_a_person_is_opened_again(tmp_path: Path) -> None:
+    bundle_id = published(tmp_path)
+    store = Store(tmp_path, 0.05, lambda _: None)
+    store.start()
+    try:
+        wait_for(lambda: store.live is not None)
+        assert store.live is not None
+        before = store.live.champion
+        assert "u3" in before.user_ids
+        forget_rows(before.path, rows_in(before.path, ["u3"]))
+        wait_for(lambda: store.live is not None and store.live.champion is not before)
+        assert store.live.champion.bundle_id == bundle_id
+        assert "u3" not in store.live.champion.user_ids
+        assert store.swap.state == "serving"
+    finally:
+        store.close()

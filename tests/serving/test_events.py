@@ -16,9 +16,11 @@ from recsys.answers.exposure import question_of
 from recsys.answers.respond import respond
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.root import current
+from recsys.events.event import read_events
 from recsys.events.store import EventStore
 from recsys.pipelines.cli import main
 from tests.helpers.service import ITEMS, Answer, Running, published, running
+from tests.serving.test_life import wait_for
 
 NOW = 1_700_000_000
 USER = "u3"
@@ -252,3 +254,49 @@ def test_without_state_nothing_can_be_told(root: Path, tmp_path: Path) -> None:
         assert service.recommend(user_id=USER)["state_seq"] is None
         asked = service.ask("POST", "/v1/recommend", {"user_id": USER, "min_state_seq": 1})
         assert (asked.status, asked.json["code"]) == (404, "no_event_store")
+
+
+def test_what_follows_is_counted_old_events_go_and_ids_are_hashed(root: Path, tmp_path: Path, bundle: Bundle) -> None:
+    state, person = tmp_path / "state", "customer-qwertzuiopasdfgh"
+    old = EventStore(state, hashed_ids=True)
+    old.append([read_events([outcome("old", "i20", person)], 1_000).events], 1_000)
+    old.close()
+    options = (
+        "--state",
+        str(state),
+        "--admin-port",
+        "0",
+        "--hashed-ids",
+        "true",
+        "--keep-days",
+        "1",
+        "--watch-s",
+        "0.1",
+    )
+    with running(root, Path("store"), *options) as service:
+        first = service.recommend(user_id=person, k=5, placement="home", unit_id="cookie-yxcvbnmlkjhgfdsa")
+        shown = {"request_id": first["request_id"], "position": 1}
+        item = first["items"][0]["item_id"]
+        tell(service, outcome("a1", item, person, **shown), outcome("a2", item, person, kind="impression", **shown))
+        tell(service, outcome("a3", "i30", person))
+        after = service.recommend(user_id=person, k=50)
+        assert after["source"] == "history"
+        assert not {item, "i30"} & {one["item_id"] for one in after["items"]}
+
+        def watched() -> dict[tuple[str, str], list[int]]:
+            rows = service.ask("GET", "/v1/stats").json["watched"]["rows"]
+            return {(row[1], row[2]): row[3:] for row in rows}
+
+        wait_for(lambda: watched() == {("home", ""): [1, 1, 1, 1, 1], ("", ""): [1, 0, 1, 0, 0]})
+        assert service.admin is not None
+        with urlopen(f"{service.admin}/metrics") as answer:
+            text = answer.read().decode()
+        assert 'recsys_followed_total{arm="",joined="true",kind="outcome",placement="home"} 1.0' in text
+        assert 'recsys_events_pruned_total{what="events"} 1.0' in text
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(60) == 0
+    store = EventStore(state)
+    assert [told.event_id for _, _, told in store.events()] == ["a1", "a2", "a3"]
+    for path in state.rglob("*"):
+        assert person.encode() not in (path.read_bytes() if path.is_file() else b"")
+    assert store.forget(person, 1)["exposures"] == 2

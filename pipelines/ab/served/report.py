@@ -147,7 +147,6 @@ def provenance(frozen: Frozen, phase: int) -> dict[str, Any]:
         "hypothesis": experiment.hypothesis,
         "arms": {arm: experiment.arm(arm).model_dump(mode="json") for arm in experiment.arm_names},
         "history": [one._asdict() for one in frozen.history],
-        "republished": [list(pair) for pair in frozen.republished],
     }
 
 
@@ -157,6 +156,4 @@ def _told_provenance(frozen: Frozen, phase: int) -> str:
     why = f" {experiment.hypothesis}" if experiment.hypothesis else ""
     lines = [f"{frozen.name}, phase {phase + 1} since {since}; frozen as {frozen.history[0].digest}.{why}"]
     lines += [f"{utc_text(one.at)}: {one.what}." for one in frozen.history[1:]]
-    if frozen.republished:
-        lines.append("Arms were published anew without people who were forgotten; nothing else of them is another.")
     return "\n".join(lines)

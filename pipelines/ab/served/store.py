@@ -79,17 +79,10 @@ def read_served(
 
 def _facts(frozen: Frozen, phase: int) -> ServedFacts:
     experiment = frozen.experiment
-    anew = dict(frozen.republished)
-    before = {after: bundle for bundle, after in anew.items()}
     own = {}
     for name in experiment.phases[phase].weights:
         parts = experiment.arm(name).interleave or (name,)
-        bundle: str | None = experiment.arm(parts[0]).bundle
-        ids = set()
-        while bundle is not None and bundle not in ids:
-            ids.add(bundle)
-            bundle = before.get(bundle)
-        own[name] = frozenset(ids)
+        own[name] = frozenset({experiment.arm(parts[0]).bundle})
     changes = tuple(one.what for one in frozen.history[1:])
     facts = ServedFacts(experiment.phases[phase].starts, own, changes=changes)
     facts.misplaced = 0 if experiment.assigned == "here" else None

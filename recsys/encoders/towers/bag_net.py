@@ -1,12 +1,13 @@
 """The net of a bag, without torch: weighted sums of table rows in numpy, and what follows them by onnxruntime."""
 
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, Array
+from recsys.arrays import F32, I32, Array, emptied
 from recsys.encoders.towers.inputs import Inputs
 from recsys.encoders.towers.layout import Layout, Summands
 from recsys.encoders.towers.net import Graph
@@ -91,6 +92,11 @@ class BagNet:
         rest = vectors @ (summed / length - events.sum(axis=0)) / len(at)
         found: F32 = vectors @ events.T + rest[:, None]
         return found
+
+    def without_rows(self, rows: I32) -> Self:
+        same = copy(self)
+        same.table = emptied(self.table, rows)  # the rows of people come first in it
+        return same
 
     def parameters(self) -> dict[str, Any]:
         return {"linear": self.linear} | ({} if self.unit else {"unit": False})

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
-from recsys.arrays import F32, Array
+from recsys.arrays import F32, I32, Array
 from recsys.encoders.encoder import class_of
 from recsys.encoders.towers.inputs import Inputs
 from recsys.encoders.towers.layout import UserLayout
@@ -36,6 +36,9 @@ class Net(Protocol):
     def shares(self, person: Inputs, vectors: F32) -> F32 | None:
         """float32 (k, m): how much each of the last m events of one person's history adds to the scores of `vectors`
         (k, width); what is not of the history is shared out evenly. None where the net cannot say."""
+
+    def without_rows(self, rows: I32) -> Self:
+        """The same with nothing left of these known users (m,), where it has rows of users at all."""
 
     def parameters(self) -> dict[str, Any]:
         """What beside arrays and files determines it, for JSON."""

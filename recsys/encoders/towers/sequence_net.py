@@ -114,6 +114,9 @@ class SequenceNet:
         """None: what an event does depends on the others."""
         return None
 
+    def without_rows(self, rows: I32) -> Self:
+        return self  # a person is their history, and has no row
+
     def parameters(self) -> dict[str, Any]:
         return {"reads": self.reads, "unit": self.unit}
 

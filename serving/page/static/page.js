@@ -122,7 +122,35 @@ const CHARTS = [
   ["Swaps and lost exposures", ["swaps", "lost"]],
 ];
 
+const share = (part, whole) => (whole ? `${(100 * part / whole).toFixed(1)} %` : "none");
+
+function tell(watched) {
+  const of = (row, name) => row[watched.columns.indexOf(name)];
+  const rows = watched.rows.slice(-60).reverse().map((row) => [
+    of(row, "day"),
+    of(row, "placement") || "nowhere said",
+    of(row, "arm") || "none",
+    of(row, "lists").toLocaleString("en"),
+    of(row, "impressions").toLocaleString("en"),
+    of(row, "outcomes").toLocaleString("en"),
+    share(of(row, "outcomes"), of(row, "impressions") || of(row, "lists")),
+    share(of(row, "joined_impressions") + of(row, "joined_outcomes"), of(row, "impressions") + of(row, "outcomes")),
+  ]);
+  const body = document.createElement("tbody");
+  for (const cells of rows) {
+    const line = document.createElement("tr");
+    for (const cell of cells) line.append(made("td", cell));
+    body.append(line);
+  }
+  $("followed").querySelector("tbody").replaceWith(body);
+  $("followed").hidden = !rows.length;
+  $("followed-note").textContent = rows.length
+    ? "By day (UTC). The rate is outcomes by impressions, or by lists where no impression was told; joined are events whose list is known."
+    : "Nothing was served or told yet that is kept in the event store.";
+}
+
 function draw(stats) {
+  tell(stats.watched);
   for (const chart of charts) chart.destroy();
   charts = [];
   $("charts").replaceChildren();

@@ -53,6 +53,7 @@ def test_a_moved_home_exports_and_promotes_and_logs_what_it_held(
     moved = tmp_path / "there" / "new"
     moved.parent.mkdir()
     home.rename(moved)
+    shutil.rmtree(moved / "mlruns/trained")  # who is registered has a copy
     for reference in ("last", "champion", run_id[:8]):
         code, text = said(moved, monkeypatch, "export", reference)
         assert code == 0, text
@@ -72,12 +73,13 @@ def test_two_homes_of_one_origin_each_answer_from_themselves(
     run_id, bundle_id = logged(content())
     copy = tmp_path / "copy"
     shutil.copytree(home, copy)
-    shutil.rmtree(home / "mlruns/artifacts")
+    shutil.rmtree(home / "mlruns/trained")
     assert said(copy, monkeypatch, "export", "last")[0] == 0
     assert (copy / "mlruns/bundles" / bundle_id).is_dir()
     code, text = said(home, monkeypatch, "export", "last")  # lost here, and that the copy has it is no excuse
     assert code == 2
     assert f"run {run_id} had a bundle" in text
+    assert f"mlruns/trained/{bundle_id} on " in text
     before = snapshot(home)
     monkeypatch.setenv("RECSYS_HOME", str(copy))
     logged(content(seed=2))

@@ -17,7 +17,7 @@ from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
 from recsys.errors import TrackingError
 from recsys.pipelines.tracking import client
-from recsys.pipelines.tracking.client import LoggedRun
+from recsys.pipelines.tracking.lineage import LoggedRun
 from recsys.pipelines.tracking.record import holdout_digest
 from recsys.pipelines.tracking.runs import Judged, compared
 from recsys.testing.toys import random_log
@@ -220,7 +220,7 @@ def test_a_home_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run_id = client.start_run("shop", "als on clicks")
     found: dict[str, Any] = {"settings": {"dim": 8}, "tags": {}, "metrics": {"ndcg_at_10": 0.5}, "curves": {}}
-    client.finish_run(run_id, **found, files=kept, bundle=None)
+    client.finish_run(run_id, **found, files=kept)
     assert client.artifact_of(run_id, "table.md").read_text() == "figures"
     assert [run.metrics for run in client.runs("shop")] == [{"ndcg_at_10": 0.5}]
     assert (home / "mlruns/mlflow.db").is_file()
@@ -237,8 +237,8 @@ def _is_complete(home: Path, run_id: str, trained: Any) -> None:
     assert metrics["ndcg_at_10"] == pytest.approx(trained["metrics"]["als"]["ndcg_at_10"]["mean"])
     assert len(tags["holdout"]) == 64
     files = {path.name for path in (home / "mlruns/artifacts" / run_id / "artifacts").iterdir()}
-    assert {"bundle", "values.npz", "table.md", "settings.json", "curves.png"} <= files
-    assert not [path for path in (home / "mlruns/trained").iterdir() if path.is_dir()]
+    assert {"values.npz", "table.md", "settings.json", "curves.png"} <= files
+    assert [path for path in (home / "mlruns/trained").iterdir() if path.is_dir()] == [home / tags["bundle_address"]]
     exported = answer(recsys(home, "export", run_id, "--json"))
     assert answer(recsys(home, "recommend", exported["root"], "--user", "007", "--json"))["source"] == "known"
 
