@@ -19,11 +19,11 @@ def _log(line: str) -> None:
 class Steps:
     """Names each step of a command, times it, and draws a bar for what reports progress inside; a log gets lines.
 
-    seconds: name -> seconds of the finished steps. curves: task -> figures of each of its steps, in order.
+    began: unix seconds. seconds: name -> seconds of the finished steps. curves: task -> figures of its steps, in order.
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
+        self.quiet, self.began = quiet, time.time()
         self.seconds: dict[str, float] = {}
         self.curves: dict[str, list[Mapping[str, float]]] = {}
 

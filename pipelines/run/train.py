@@ -29,6 +29,7 @@ from recsys.retrieval.ranker import TrainedRanker
 from recsys.text import command_line
 from recsys.training.loop import Aids
 
+_DESCRIPTION = 7_900  # characters that MLflow takes as a description
 _VERSIONS = ("numpy", "scipy", "numba", "torch", "faiss-cpu", "pandas", "mlflow-skinny")
 
 
@@ -74,7 +75,7 @@ def _trained(run: Run, kept: Kept) -> Trained:
         )
     try:
         with steps.step("open run"):
-            run = replace(run, run_id=client.start_run(settings.experiment, run.name))
+            run = replace(run, run_id=client.start_run(settings.experiment, run.name, began=steps.began))
     except TrackingError as error:
         steps.warn(f"no MLflow run: {error}")
     trained, lineage = Trained(measured, text, run.run_id, None), _lineage(run, source)
@@ -199,6 +200,7 @@ def _record(run: Run, trained: Trained, lineage: dict[str, Any], folder: Path) -
         "bundle_id": folder.name,
         "holdout": record.holdout_digest(run.holdout, run.data.digest),
         "users": len(run.holdout.user),
+        "mlflow.note.content": trained.table[:_DESCRIPTION],
     }
     found = record.Record(
         run.name,

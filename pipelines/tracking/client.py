@@ -9,7 +9,7 @@ from typing import Any
 
 from recsys.errors import ModelError, RecsysError, TrackingError
 from recsys.pipelines.tracking.address import BUNDLE, missing, placed
-from recsys.pipelines.tracking.lineage import LoggedRun, flat
+from recsys.pipelines.tracking.lineage import LoggedRun, datasets_of, flat, source_tags
 from recsys.pipelines.tracking.store import (
     database,
     opening_database,
@@ -90,11 +90,13 @@ def known_run(client: Any, run_id: str) -> Any:
     return found
 
 
-def start_run(experiment: str, name: str, parent: str | None = None) -> str:
-    """Opens a run, nested in another where there is a `parent`, and returns its id, so that the bundle can name it."""
+def start_run(experiment: str, name: str, parent: str | None = None, began: float | None = None) -> str:
+    """Opens a run, nested in another where there is a `parent`, and returns its id, so that the bundle can name it; its
+    duration counts from `began`, unix seconds; None = now."""
     with connection(making=True) as client:
-        tags = None if parent is None else {"mlflow.parentRunId": parent}
-        return str(client.create_run(_experiment(client, experiment), tags=tags, run_name=name).info.run_id)
+        tags = source_tags() | ({} if parent is None else {"mlflow.parentRunId": parent})
+        since = None if began is None else int(began * 1000)
+        return str(client.create_run(_experiment(client, experiment), since, tags, name).info.run_id)
 
 
 def finish_run(
@@ -130,6 +132,8 @@ def finish_run(
             for start in range(0, max(len(measured), len(params), 1), 100):
                 part = slice(start, start + 100)
                 client.log_batch(run_id, measured[part], params[part], labels if start == 0 else [])
+            if inputs := datasets_of(settings, tags):
+                client.log_inputs(run_id, inputs)
             if files is not None:
                 artifacts.log_artifacts(str(files))
             client.set_terminated(run_id, status)
@@ -176,7 +180,8 @@ def _experiment(client: Any, name: str) -> str:
     if found is not None:
         return str(found.experiment_id)
     location = None if os.environ.get("MLFLOW_TRACKING_URI") else (store() / "artifacts").as_uri()
-    return str(client.create_experiment(name, artifact_location=location))
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # the page on models, and not that on prompts
+    return str(client.create_experiment(name, artifact_location=location, tags=kind))
 
 
 def artifacts_of(run: Any) -> Any:

@@ -1,9 +1,14 @@
-"""Where a run comes from, the state of the code and settings as flat names; and a run as the store has it."""
+"""Where a run comes from: its data and the code; settings as flat names; and a run as the store has it."""
 
+import getpass
+import json
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+_DIGEST = 36  # characters of a digest that MLflow takes
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -27,6 +32,38 @@ def git_commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "none"
     return said.stdout.strip() or "none"
+
+
+def source_tags() -> dict[str, str]:
+    """Who began a run, with what, and from which commit, by the names under which MLflow shows them."""
+    commit = git_commit().removesuffix("-dirty")
+    tags = {"mlflow.source.name": "recsys", "mlflow.source.type": "LOCAL"}
+    with suppress(KeyError, OSError):  # nobody by name, as in some containers
+        tags["mlflow.user"] = getpass.getuser()
+    return tags if commit == "none" else tags | {"mlflow.source.git.commit": commit}
+
+
+def datasets_of(settings: Mapping[str, Any], tags: Mapping[str, Any]) -> list[Any]:
+    """What a run learned from and what it was judged on, as MLflow's DatasetInputs; empty where its tags do not say.
+
+    The digest of the first is that of the data, of the second that of the question, each cut to what MLflow takes.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    if "data_digest" not in tags:
+        return []
+    learned = {key.partition(".")[2]: value for key, value in tags.items() if key.startswith("train.")}
+    parts = [("training", str(tags["data_digest"]), learned)]
+    if "holdout" in tags:
+        parts.append((str(settings.get("judge", "test")), str(tags["holdout"]), {"users": tags.get("users")}))
+    source = str(settings.get("data", tags.get("data", "")))
+    return [
+        DatasetInput(
+            Dataset(str(tags.get("data", "data")), digest[:_DIGEST], "local", source, profile=json.dumps(profile)),
+            [InputTag("mlflow.data.context", context)],
+        )
+        for context, digest, profile in parts
+    ]
 
 
 @dataclass(frozen=True)

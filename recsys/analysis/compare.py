@@ -16,7 +16,7 @@ from recsys.evaluation.significance import Interval, holm
 UNPLANNED = 10_000.0  # people at which the always-valid band is narrowest where no number is planned
 EVEN = 0.1  # a share of treated people that is farther from one half gets a theta for each arm
 BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
-KEPT, LOST, NOT_SHOWN = "kept", "lost", "not shown to be kept"
+KEPT, LOST, NOT_SHOWN = "kept", "lost", "not yet certain to be kept"
 FEW, CONSTANT = "too few people", "the same for everybody"
 _NONE = Interval(float("nan"), float("nan"), float("nan"))
 

@@ -90,7 +90,8 @@ def judge(study: Study, beside: Sequence[Check] = (), *, progress: Progress = si
     sick = [one for one in checks if one.state == SICK]
     if sick:
         word, arm = DISTRUST, None
-        sentence = f"Cannot be trusted: it is not so that {'; nor that '.join(one.name for one in sick)}."
+        failing = "This check fails" if len(sick) == 1 else "These checks fail"
+        sentence = f"Cannot be trusted. {failing}: {'; '.join(one.name for one in sick)}."
         next_step = (
             f"Find the cause first ({sick[0].said}). Effects are not shown, since they may be those of the fault."
         )

@@ -15,11 +15,13 @@ ADVICE = {
     "people came to the arms as planned": Advice(
         "More people in one arm than was planned means that some were lost or sent elsewhere, and not by chance: "
         "who is left differs.",
-        "Compare assignment with exposures, by app version and day: a crash, a redirect or a bot filter of one arm "
-        "loses people. Mend it and start a new phase.",
+        "Were the planned weights changed, or others served than planned? Else compare assignment with exposures, by "
+        "app version and day: a crash, a redirect or a bot filter of one arm loses people. Mend it and start a new "
+        "phase.",
     ),
     "so did the people who are analysed": Advice(
-        "All came as planned, and those who were left out afterwards depend on the arm.",
+        "Where the check before is well, more people were left out of one arm than of the other; where it fails, "
+        "too, this is the same fault once more.",
         "Look at who was left out of which arm; leave out by what was known before the exposure alone.",
     ),
     "each day and each segment alone": Advice(

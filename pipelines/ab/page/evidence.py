@@ -93,10 +93,14 @@ def _primary(facts: Facts, one: Mapping[str, Any]) -> str:
     head = tag("h3", f"{text(one['metric'])}: {text(one['arm'])} against {text(control)}")
     reached = view.get("smallest_shown")
     good = "more is better" if metric["better"] == "higher" else "less is better"
-    sensitive = f"planned: {percent(metric['mde'])}"
+    sensitive = f"{percent(metric['mde'])} planned"
     if reached:
-        enough = "as sensitive as planned" if reached <= metric["mde"] else "not yet as sensitive as planned"
-        sensitive += f"; reached: {percent(reached)}, {enough}"
+        enough = "large enough" if reached <= metric["mde"] else "not yet large enough"
+        sensitive = f"from {percent(reached)} on ({sensitive}): {enough}"
+    low, high = (one["share"]["low"], one["share"]["high"]) if one["share"] else (None, None)
+    best = None if low is None else (-low if metric["better"] == "lower" else high)
+    if best is not None and best < metric["mde"]:
+        sensitive += f". A gain of {percent(metric['mde'])}, the smallest that matters, is ruled out"
     rows = [
         ("so it is", tag("strong", text(one["state"])) + f" ({good})"),
         ("relative effect", share(one["share"]) or "none: the control is too near zero"),
@@ -106,7 +110,7 @@ def _primary(facts: Facts, one: Mapping[str, Any]) -> str:
         ("interval", f"95 %; {text(KINDS.get(one['interval'], one['interval']))}"),
         ("p-value", f"{p_value(one['p_corrected'])}, corrected for all primary metrics and arms"),
         ("people", f"{count(one['people'][0])} {text(control)}, {count(one['people'][1])} {text(one['arm'])}"),
-        ("smallest effect that would be shown (power .80)", sensitive),
+        ("an effect that 4 of 5 such tests would find", sensitive),
     ]  # fmt: skip
     bars = [Bar("as it decides", one["share"]), Bar("holds whenever one looks", one["always_share"])]
     lost = metric["better"] == "lower"

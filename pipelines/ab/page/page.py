@@ -130,9 +130,9 @@ def _in_short(facts: dict[str, Any] | Facts) -> str:
     planned = "" if plan["people"] is None else f" of {count(plan['people'])} planned"
     whole = "" if days % 7 == 0 else " (no whole weeks)"
     said = [
-        f"{count(facts['counted'])}{planned} people with whole windows",
-        f"{count(facts['waiting'])} whose window is not over",
-        f"people came on {days} {'day' if days == 1 else 'days'}{whole}",
+        f"{count(facts['counted'])}{planned} people were followed for their {plan['window_days']:g} days",
+        f"{count(facts['waiting'])} are still being followed",
+        f"those who count came on {days} {'day' if days == 1 else 'days'}{whole}",
         "the planned end has come" if facts["ended"] else "the planned end has not come",
     ]
     return tag("p", "".join(tag("span", text(one)) for one in said), class_="facts")

@@ -127,7 +127,7 @@ def test_figures_of_the_page_are_those_of_the_json() -> None:
     effect, view = WIN["effects"][0], WIN["views"][0]
     assert f"{100 * effect['share']['mean']:+.2f} %" in texts
     assert f"{100 * effect['share']['low']:+.2f} to {100 * effect['share']['high']:+.2f} %" in texts
-    assert f"reached: {percent(view['smallest_shown'])}" in texts
+    assert f"from {percent(view['smallest_shown'])} on" in texts
     assert "holds for a look each day up to the planned end (group-sequential)" in texts
     assert len(view["by_step"]) == 7
     names = [one["name"] for one in view["ways"]]

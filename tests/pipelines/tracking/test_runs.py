@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import resource
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,34 @@ def test_a_home_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest
     assert [run.metrics for run in client.runs("shop")] == [{"ndcg_at_10": 0.5}]
     assert (home / "mlruns/mlflow.db").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["kept", name])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic|optuna).*")
+def test_mlflow_shows_data_source_commit_duration_and_the_view_of_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run_id = client.start_run("shop", "als on clicks", began=time.time() - 90)
+    tags = {"data": "clicks", "data_digest": "d" * 64, "holdout": "h" * 64, "users": 7, "train.events": 11}
+    found: dict[str, Any] = {"settings": {"data": "clicks.csv", "judge": "test"}, "metrics": {}, "curves": {}}
+    for _ in range(2):  # logged once more, as `recsys track` may, it is the same
+        client.finish_run(run_id, tags=tags, **found, files=None)
+    with client.connection() as store:
+        run = store.get_run(run_id)
+        kind = store.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"]
+    inputs = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+    assert {context: (one.name, one.digest, one.source) for context, one in inputs.items()} == {
+        "training": ("clicks", "d" * 36, "clicks.csv"),
+        "test": ("clicks", "h" * 36, "clicks.csv"),
+    }
+    assert json.loads(inputs["training"].profile) == {"events": 11}
+    assert json.loads(inputs["test"].profile) == {"users": 7}
+    assert run.data.tags["mlflow.source.name"] == "recsys"
+    assert re.fullmatch("[0-9a-f]{40}", run.data.tags["mlflow.source.git.commit"])
+    assert 90_000 <= run.info.end_time - run.info.start_time < 300_000
+    assert kind == "custom_model_development"
 
 
 def _is_complete(home: Path, run_id: str, trained: Any) -> None:
