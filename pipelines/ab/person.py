@@ -23,13 +23,13 @@ def told_trail(trail: Trail) -> str:
          "the window begins here" if one.first else one.said]
         for one in trail.shown
     ]  # fmt: skip
-    parts.append(f"What they were shown:\n{_cut(['time', 'arm', *names, 'so it'], rows)}")
+    parts.append(f"What they were shown:\n{_cut(['when', 'arm', *names, 'so it'], rows)}")
     rows = [
         [utc_text(one.second), one.event or "", "" if one.value is None else f"{one.value:g}",
          one.names.get("item", ""), _list(trail, one.shown, one.names.get("request")), one.said, ", ".join(one.metrics)]
         for one in trail.done
     ]  # fmt: skip
-    head = ["time", "event", "value", "item", "after the list", "so it", "in"]
+    head = ["when", "event", "value", "item", "after the list", "so it", "in"]
     parts.append(f"What they did:\n{_cut(head, rows)}" if rows else "They did nothing that the outcomes know of.")
     figures = [
         [name, f"{over:g}", "" if under is None else f"{under:g}", f"{past:g}"]

@@ -83,7 +83,7 @@ TABLE = (
         "read",
         documents.AssignmentAnswer,
         None,
-        ("unknown_experiment", "not_ready"),
+        ("unknown_experiment", "not_ready", "invalid_json"),
     ),
     Route("DELETE", "/v1/users/{user_id:anyid}", "forget_user", "admin", told.Forgotten, None, _STATE),
     Route("GET", "/v1/model", "get_model", "read", schemas.ModelAnswer, None, ("not_ready", "invalid_request")),

@@ -296,7 +296,7 @@ def test_secrets_and_people_stand_in_no_log_no_metric_and_no_error(tmp_path: Pat
 def test_a_fault_tells_the_log_where_and_nobody_who(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from recsys.serving import service as code
+    from recsys.serving.lists import lists as code
     from tests.helpers.service_inside import in_process
 
     person = "anna.secret@example.org"
