@@ -29,7 +29,7 @@ from recsys.pipelines.batch import STATE
 from recsys.pipelines.events.export import MARK
 from recsys.pipelines.events.places import OURS, Person, Place, columns_of_people, lines_in, places_of
 from recsys.pipelines.run.checkpoints import remove_left
-from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking import registry
 from recsys.pipelines.tracking.address import BUNDLE
 from recsys.progress import Progress, silent
 
@@ -181,7 +181,7 @@ _TAKE = {
 
 def _take_from_registry(person: Person, found: Done) -> None:
     """Writes the copies of registered bundles anew in a store elsewhere, file by file."""
-    for run_id, artifacts in client.registered_copies().items():
+    for run_id, artifacts in registry.registered_copies().items():
         path = f"run {run_id}, artefact {BUNDLE}"
         with TemporaryDirectory() as place:
             try:

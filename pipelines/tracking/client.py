@@ -71,7 +71,7 @@ def _opened() -> Any:
     return client
 
 
-def _found(client: Any, run_id: str) -> Any | None:
+def found_run(client: Any, run_id: str) -> Any | None:
     """A run as MLflow has it, None where it has none of this id."""
     from mlflow.exceptions import MlflowException
 
@@ -85,7 +85,7 @@ def _found(client: Any, run_id: str) -> Any | None:
 
 def known_run(client: Any, run_id: str) -> Any:
     """A run as MLflow has it; an id that it does not know is a TrackingError with what to do."""
-    if (found := _found(client, run_id)) is None:
+    if (found := found_run(client, run_id)) is None:
         raise TrackingError(f"run {run_id!r} is not in {tracking_uri()}. `recsys runs` lists those that are.")
     return found
 
@@ -132,7 +132,7 @@ def finish_run(
             for start in range(0, max(len(measured), len(params), 1), 100):
                 part = slice(start, start + 100)
                 client.log_batch(run_id, measured[part], params[part], labels if start == 0 else [])
-            if inputs := datasets_of(settings, tags):
+            if inputs := [_input(*one) for one in datasets_of(settings, tags)]:
                 client.log_inputs(run_id, inputs)
             if files is not None:
                 artifacts.log_artifacts(str(files))
@@ -141,6 +141,14 @@ def finish_run(
             with suppress(Exception):  # the store that refused may refuse this too: the first refusal is the one to say
                 client.set_terminated(run_id, "FAILED")
             raise
+
+
+def _input(context: str, digest: str, name: str, source: str, profile: str) -> Any:
+    """What a run read, as MLflow has it."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    data = Dataset(name, digest, "local", source, profile=profile)
+    return DatasetInput(data, [InputTag("mlflow.data.context", context)])
 
 
 def add_to_run(
@@ -171,7 +179,7 @@ def has_run(run_id: str) -> bool:
     if nothing_yet():
         return False
     with connection() as client:
-        return _found(client, run_id) is not None
+        return found_run(client, run_id) is not None
 
 
 def _experiment(client: Any, name: str) -> str:
@@ -288,13 +296,3 @@ def last_run(experiment: str | None) -> str:
                 return str(run.info.run_id)
         what = "no experiment has a" if experiment is None else f"experiment {experiment!r} has no"
         raise TrackingError(f"{what} finished run in {tracking_uri()}. Run `recsys train`.")
-
-
-def registered_copies() -> dict[str, Any]:
-    """run id -> MLflow's repository of its artefacts, of the runs of which a store that is not ours has a bundle."""
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        return {}  # what is ours lies below mlruns/
-    with connection() as client:
-        named = {version.run_id for version in client.search_model_versions() if version.run_id}
-        runs = [run for run_id in sorted(named) if (run := _found(client, run_id)) is not None]
-        return {run.info.run_id: artifacts_of(run) for run in runs if holds(run, BUNDLE)}

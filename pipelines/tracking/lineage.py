@@ -43,27 +43,20 @@ def source_tags() -> dict[str, str]:
     return tags if commit == "none" else tags | {"mlflow.source.git.commit": commit}
 
 
-def datasets_of(settings: Mapping[str, Any], tags: Mapping[str, Any]) -> list[Any]:
-    """What a run learned from and what it was judged on, as MLflow's DatasetInputs; empty where its tags do not say.
+def datasets_of(settings: Mapping[str, Any], tags: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """What a run learned from and what it was judged on: (context, digest, name, source, profile as JSON) each, as a
+    tracking store shows datasets; empty where its tags do not say.
 
     The digest of the first is that of the data, of the second that of the question, each cut to what MLflow takes.
     """
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
     if "data_digest" not in tags:
         return []
     learned = {key.partition(".")[2]: value for key, value in tags.items() if key.startswith("train.")}
     parts = [("training", str(tags["data_digest"]), learned)]
     if "holdout" in tags:
         parts.append((str(settings.get("judge", "test")), str(tags["holdout"]), {"users": tags.get("users")}))
-    source = str(settings.get("data", tags.get("data", "")))
-    return [
-        DatasetInput(
-            Dataset(str(tags.get("data", "data")), digest[:_DIGEST], "local", source, profile=json.dumps(profile)),
-            [InputTag("mlflow.data.context", context)],
-        )
-        for context, digest, profile in parts
-    ]
+    name, source = str(tags.get("data", "data")), str(settings.get("data", tags.get("data", "")))
+    return [(context, digest[:_DIGEST], name, source, json.dumps(profile)) for context, digest, profile in parts]
 
 
 @dataclass(frozen=True)

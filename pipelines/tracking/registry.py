@@ -1,11 +1,20 @@
 """The model registry: which run of an experiment is the champion, which the challenger, and on what
 verdict."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from recsys.pipelines.tracking.address import BUNDLE, placed
-from recsys.pipelines.tracking.client import UNKNOWN, artifacts_of, connection, holds, known_run, refuse_missing
+from recsys.pipelines.tracking.client import (
+    UNKNOWN,
+    artifacts_of,
+    connection,
+    found_run,
+    holds,
+    known_run,
+    refuse_missing,
+)
 from recsys.pipelines.tracking.store import place_of_artifacts
 
 ALIASES = ("champion", "challenger")
@@ -65,3 +74,13 @@ def _version(alias: str, experiment: str) -> Any | None:
 def _code(error: Exception) -> str | None:
     """How MLflow calls its refusal; None of any other exception."""
     return getattr(error, "error_code", None)
+
+
+def registered_copies() -> dict[str, Any]:
+    """run id -> MLflow's repository of its artefacts, of the runs of which a store that is not ours has a bundle."""
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return {}  # what is ours lies below mlruns/
+    with connection() as client:
+        named = {version.run_id for version in client.search_model_versions() if version.run_id}
+        runs = [run for run_id in sorted(named) if (run := found_run(client, run_id)) is not None]
+        return {run.info.run_id: artifacts_of(run) for run in runs if holds(run, BUNDLE)}

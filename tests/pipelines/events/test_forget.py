@@ -14,7 +14,7 @@ from recsys.bundle.write import publish
 from recsys.events.store import EventStore
 from recsys.pipelines.cli import main
 from recsys.pipelines.events.export import export
-from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking import registry
 from tests.events.test_store import NOW_MS, event
 from tests.helpers.service import content
 
@@ -106,7 +106,7 @@ def test_a_registered_copy_in_a_store_elsewhere_is_written_anew(
     publish(tmp_path / "made", content()).rename(tmp_path / "bundle")
     far.mkdir()
     (tmp_path / "bundle").rename(far / "bundle")
-    monkeypatch.setattr(client, "registered_copies", lambda: {"run1": Elsewhere(far)})
+    monkeypatch.setattr(registry, "registered_copies", lambda: {"run1": Elsewhere(far)})
     code, found = forget("u3", "--finish")
     assert code == 0
     assert [(one["kind"], one["path"]) for one in found["places"]] == [

@@ -15,7 +15,7 @@ from recsys.pipelines.tracking import client
 def untracked_in(home: Path) -> Iterator[None]:
     """Runs of this block lie below `home`, their bundles in its `mlruns/trained`: no store, no pictures."""
 
-    def refuse(*arguments: Any) -> str:
+    def refuse(*arguments: Any, **named: Any) -> str:
         raise TrackingError("no store here.")
 
     with pytest.MonkeyPatch.context() as patched:
