@@ -72,7 +72,7 @@ def best(settings: RunSettings, steps: Steps, asked: Asked, world: World | None,
             stepped(trials, facts, max_dim, steps_end)
         mixed(trials, ledger.seconds - seconds_to_keep(trials, False), max_dim)
         if max_dim is not None:
-            narrowed(trials, max_dim, ledger.seconds - seconds_to_keep(trials, False))
+            narrowed(trials, ledger.seconds - seconds_to_keep(trials, False))
         choice = chosen(trials, check_elsewhere(trials, second, asked.metric, world, data))
         return _finished(trials, facts, passed, choice, asked, (settings, world, data), name)
 

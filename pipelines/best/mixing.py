@@ -48,8 +48,9 @@ def mixed(trials: Trials, until: float, max_dim: int | None = None) -> Tried | N
     return trials.mixed(label, model, _together(chosen), MIXED)
 
 
-def narrowed(trials: Trials, max_dim: int, until: float) -> Tried | None:
-    """The best mixture of any width, in a narrow model that starts from it and learns on.
+def narrowed(trials: Trials, until: float) -> Tried | None:
+    """The best mixture of any width, in the best narrow model that was tried, which
+    starts from it and learns on.
 
     None where nothing learned can start so, where there is no such mixture, or where the time does not reach.
     """

@@ -12,11 +12,7 @@ TO = click.option(
     "--bundles", "root", type=click.Path(path_type=Path), help="Folder of bundles; default mlruns/bundles."
 )
 NAME = click.argument("name")
-
-
-@click.command()
-@NAME
-@click.option(
+FOLDER = click.option(
     "--experiments",
     "folder",
     type=click.Path(path_type=Path),
@@ -24,6 +20,11 @@ NAME = click.argument("name")
     show_default=True,
     help="Folder of definitions; that of NAME is NAME.toml.",
 )
+
+
+@click.command()
+@NAME
+@FOLDER
 @TO
 @stage
 def start(name: str, folder: Path, root: Path | None, as_json: bool) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from recsys.pipelines.ab.options import OUT, PEOPLE, REPORT, SHOW_SICK, STORE, second_of
-from recsys.pipelines.ab.served.commands import NAME, TO, root_of
+from recsys.pipelines.ab.served.commands import FOLDER, NAME, TO, root_of
 from recsys.pipelines.commands.stage import stage
 
 _PLAN = click.option("--plan", type=click.Path(path_type=Path), help="A plan, in place of the experiment's own.")
@@ -68,14 +68,7 @@ def report(
 
 @click.command()
 @NAME
-@click.option(
-    "--experiments",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("experiments"),
-    show_default=True,
-    help="Folder of definitions; that of NAME is NAME.toml.",
-)
+@FOLDER
 @TO
 @STORE
 @_PLAN
