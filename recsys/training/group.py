@@ -4,6 +4,7 @@ Each holds the whole tables, and after each step the same ones: gradients are ga
 added up alike by all of them.
 """
 
+import atexit
 from datetime import timedelta
 from functools import cache
 
@@ -65,4 +66,5 @@ def group() -> Group:
     if size == 1:
         return Group(0, 1)
     dist.init_process_group("gloo", timeout=_PATIENCE)
+    atexit.register(dist.destroy_process_group)  # or its threads now and then abort a good end
     return Group(dist.get_rank(), size)

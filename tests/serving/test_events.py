@@ -289,10 +289,14 @@ def test_what_follows_is_counted_old_events_go_and_ids_are_hashed(root: Path, tm
 
         wait_for(lambda: watched() == {("home", ""): [1, 1, 1, 1, 1], ("", ""): [1, 0, 1, 0, 0]})
         assert service.admin is not None
-        with urlopen(f"{service.admin}/metrics") as answer:
-            text = answer.read().decode()
-        assert 'recsys_followed_total{arm="",joined="true",kind="outcome",placement="home"} 1.0' in text
-        assert 'recsys_events_pruned_total{what="events"} 1.0' in text
+
+        def metrics() -> str:
+            with urlopen(f"{service.admin}/metrics") as answer:
+                return str(answer.read().decode())
+
+        counted = 'recsys_followed_total{arm="",joined="true",kind="outcome",placement="home"} 1.0'
+        wait_for(lambda: counted in metrics())  # the file of the counts is written first
+        wait_for(lambda: 'recsys_events_pruned_total{what="events"} 1.0' in metrics())
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(60) == 0
     store = EventStore(state)
