@@ -55,8 +55,9 @@ class Database:
             self._leave = finalize(self, os.close, self._turn)
             self._database = apsw.Connection(str(self.path))
             self._database.set_busy_timeout(_BUSY_MS)
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-                self._database.execute(f"PRAGMA {pragma}").fetchall()
+            with self._turned():  # who changes the journal of a new file waits for nobody, whatever the timeout
+                for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+                    self._database.execute(f"PRAGMA {pragma}").fetchall()
             self._make()
         except (apsw.Error, OSError) as error:
             raise DataError(
@@ -84,18 +85,23 @@ class Database:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One transaction, which either is on the disk at its end or has changed nothing.
+        """One transaction, which either is on the disk at its end or has changed nothing."""
+        with self._turned():
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
 
-        Other processes wait at a lock file, in which the kernel wakes the next: SQLite itself asks again and again."""
+    @contextmanager
+    def _turned(self) -> Iterator[None]:
+        """Other processes wait at a lock file, in which the kernel wakes the next: SQLite itself asks again and again."""
         flock(self._turn, LOCK_EX)
         try:
-            self._database.execute("BEGIN IMMEDIATE")
             yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
         finally:
             flock(self._turn, LOCK_UN)
 

@@ -2,6 +2,8 @@
 
 import itertools
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,31 @@ def test_numbers_are_in_the_order_of_commits_from_many_threads_and_connections(t
         going = any(thread.is_alive() for thread in threads)
         seen += [seq for seq, _, _ in reader.events(after=seen[-1] if seen else 0)]
     assert seen == list(range(1, 241))  # nothing came later below a number that was read
+
+
+def test_several_processes_may_open_a_new_store_at_once(tmp_path: Path) -> None:
+    script = """
+import sys
+from multiprocessing import get_context
+from pathlib import Path
+from recsys.events.store import EventStore
+
+def open_it(folder):
+    together.wait()
+    EventStore(folder)
+
+context, processes = get_context("fork"), 3
+for turn in range(20):
+    together = context.Barrier(processes)
+    opening = [context.Process(target=open_it, args=(Path(sys.argv[1]) / str(turn),)) for _ in range(processes)]
+    for process in opening:
+        process.start()
+    for process in opening:
+        process.join()
+    print(*(process.exitcode for process in opening))
+"""
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout == "0 0 0\n" * 20, done.stderr
 
 
 def test_nothing_is_left_of_a_person_who_is_forgotten(store: EventStore, tmp_path: Path) -> None:
