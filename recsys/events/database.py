@@ -98,7 +98,7 @@ class Database:
 
     @contextmanager
     def _turned(self) -> Iterator[None]:
-        """Other processes wait at a lock file, in which the kernel wakes the next: SQLite itself asks again and again."""
+        """Other processes wait at a lock file, where the kernel wakes the next: SQLite itself asks again and again."""
         flock(self._turn, LOCK_EX)
         try:
             yield
