@@ -23,6 +23,7 @@ _MAX_DIGITS = 1_000
 _LONG = re.compile(rb"\d{19}")
 _NESTED = (dict, list)
 _LEAST = {"k": 1, "reasons": 0}  # of the numbers in a short request
+_NOBODY = RecommendRequest()  # has the defaults of all others
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -84,7 +85,7 @@ def request_in(body: bytes) -> tuple[RecommendRequest, dict[str, Any]]:
         and 0 < len(user_id) <= MAX_ID_CHARACTERS
         and all(type(number) is int and _LEAST[name] <= number <= MAX_K for name, number in numbers.items())
     ):
-        return RecommendRequest.model_construct(**value), value
+        return _NOBODY.model_copy(update=value), value
     return _checked(value, RecommendRequest), value
 
 

@@ -143,24 +143,28 @@ class Events:
             if at_least is not None:
                 self._open()
             return question, None
-        seq = self._store.last_seq()
+        if at_least is not None:
+            self._wait_for(self._store, at_least, wait_s)
+        if (person := question.user_id) is None:
+            return question, self._store.last_seq()
+        if self._store.hashed_ids and person not in bundle.user_ids:  # it may have been learned from a store
+            person = self._store.name(person)
+        seq, outcomes, forgotten = self._store.person(person)
+        if (known := None if forgotten else person) != question.user_id:
+            question = replace(question, user_id=known)
+        types = bundle.event_names
+        since = [Event(one.item_id, one.timestamp, one.event) for one in outcomes if not types or one.event in types]
+        return (replace(question, since=since) if since else question), seq
+
+    @staticmethod
+    def _wait_for(store: EventStore, at_least: int, wait_s: float) -> None:
+        """Until the store has come to a number. Raises a Problem where it does not within so many seconds."""
         until = time.monotonic() + wait_s
-        while at_least is not None and seq < at_least:
+        while (seq := store.last_seq()) < at_least:
             if time.monotonic() > until:
                 detail = f"The state has come to {seq}, and min_state_seq asks for {at_least}."
                 raise Problem("state_behind", detail, headers=_AGAIN)
             time.sleep(_LOOK_S)
-            seq = self._store.last_seq()
-        if (person := question.user_id) is None:
-            return question, seq
-        if self._store.hashed_ids and person not in bundle.user_ids:  # it may have been learned from a store
-            person = self._store.name(person)
-        types = bundle.event_names
-        done = [one for one in self._store.outcomes(person) if not types or one.event in types]
-        if (known := None if self._store.forgotten(person) else person) != question.user_id:
-            question = replace(question, user_id=known)
-        since = [Event(one.item_id, one.timestamp, one.event) for one in done if one.seq <= seq]
-        return (replace(question, since=since) if since else question), seq
 
 
 def _told(body: bytes, lines: bool) -> list[Any]:
