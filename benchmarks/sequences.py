@@ -131,6 +131,12 @@ _ATTRIBUTES: dict[str, dict[str, Any]] = {
 }
 SEQUENCE, SEEDS = "sequence", (1, 2, 3)
 WITH_ATTRIBUTES = f"{SEQUENCE}, with attributes"
+_OTHERWISE: dict[str, dict[str, Any]] = {  # one setting changed, all others as the row was tuned for its own net
+    "gru": {"net": "gru"},
+    "hstu": {"net": "hstu"},
+    "masked": {"net": "masked"},
+    "gbce": {"loss": "gbce", "negatives": 256},
+}
 
 
 def _learned_rows(data: str) -> list[Row]:
@@ -143,6 +149,8 @@ def _learned_rows(data: str) -> list[Row]:
         Row(data, "als", {"name": "als"} | _ALS[data]),
         _side_by_side(data, SEQUENCE, counted),
     ]
+    if data == BEAUTY:
+        rows += [Row(data, f"{SEQUENCE}, {name}", model | own, against=SEQUENCE) for name, own in _OTHERWISE.items()]
     if data != ML:
         rows.append(Row(data, WITH_ATTRIBUTES, model | _ATTRIBUTES[data], SEEDS, SEQUENCE))
         rows.append(_side_by_side(data, WITH_ATTRIBUTES, counted))
