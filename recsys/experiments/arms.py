@@ -3,6 +3,9 @@
 [arms.wide]
 bundle = "20261123T020000000000Z-5e6f7a8b"     # without it, the champion at the start
 
+[arms.next]
+bundle = "@challenger"                         # of the run that has this alias in MLflow at the start
+
 [arms.again]
 seen = { policy = "cooldown_days", days = 7 }  # as in a run's settings, in place of the bundle's own
 
@@ -62,7 +65,9 @@ class Arm(Settings):
     """What the people of an arm are served. Nothing said: the champion as it is."""
 
     bundle: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/\x00]+$")] = Field(
-        default=CHAMPION, description="The id of a bundle; champion = the one that is current when it starts."
+        default=CHAMPION,
+        description="The id of a bundle; champion = the one that is current when it starts; @challenger = that of "
+        "the run which has this alias in the registry then.",
     )
     seen: str | dict[str, Any] | None = Field(
         default=None, description="A seen policy in place of the bundle's own: a word or a table."

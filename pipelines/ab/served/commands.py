@@ -36,6 +36,7 @@ def start(name: str, folder: Path, root: Path | None, as_json: bool) -> Any:
     from recsys.errors import SettingError
     from recsys.events.clock import now_s
     from recsys.experiments.folder import read_experiments
+    from recsys.pipelines.ab.served.registered import with_registered
     from recsys.text import did_you_mean, utc_text
 
     known = read_experiments(folder)
@@ -43,7 +44,7 @@ def start(name: str, folder: Path, root: Path | None, as_json: bool) -> Any:
         raise SettingError(f"{folder} has no {name}.toml; {did_you_mean(name, known.by_name)}")
     experiment = known.by_name[name]
     _refuse_plan(experiment)
-    frozen = start_experiment(root_of(root), experiment, known.holdouts, now_s())
+    frozen = start_experiment(root_of(root), with_registered(root_of(root), experiment), known.holdouts, now_s())
     _register(frozen)
     if not as_json:
         coming = [phase for phase in frozen.experiment.phases if phase.starts > now_s()]

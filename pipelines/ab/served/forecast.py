@@ -22,6 +22,7 @@ from recsys.experiments.definition import Experiment
 from recsys.experiments.draft import merge_by_draft
 from recsys.experiments.folder import read_experiments
 from recsys.pipelines.ab.served.plans import plan_of
+from recsys.pipelines.ab.served.registered import with_registered
 from recsys.pipelines.ab.served.replayed import Arms, Replayed
 from recsys.pipelines.ab.served.store import lines_of, outcome_rows, write_outcomes
 from recsys.pipelines.console import Steps
@@ -105,7 +106,7 @@ def forecast_experiment(
     if name not in known.by_name:
         raise SettingError(f"{folder} has no {name}.toml; {did_you_mean(name, known.by_name)}")
     with steps.step("verify the bundles"):
-        experiment = verified_experiment(root, known.by_name[name])
+        experiment = verified_experiment(root, with_registered(root, known.by_name[name]))
     plan, opened = plan_of(experiment, 0, plan_path), open_store(store)
     called, counts = opened.people(), _Counts(experiment)
     with steps.step("make lists again") as progress:

@@ -253,3 +253,32 @@ def test_the_offline_difference_is_that_of_the_bootstrap(home: Path, learned: li
     higher = replace(treated, run_id="none")
     assert best_of(max(control, treated, key=lambda one: one.metrics[metric]), higher, metric) == 2
     assert best_of(min(control, treated, key=lambda one: one.metrics[metric]), higher, metric) == 1
+
+
+def test_an_arm_serves_what_an_alias_of_the_registry_means_at_the_start(home: Path, learned: list[str]) -> None:
+    run("export", learned[0])
+    run("promote", learned[1], "--as", "challenger")
+    Path("experiments").mkdir()
+    plain = """control = "control"
+[arms.next]
+bundle = "%s"
+[[phases]]
+salt = "next-1"
+starts = 2100-01-05T00:00:00Z
+weights = { control = 0.5, next = 0.5 }
+"""
+    definition = Path("experiments/next.toml")
+    definition.write_text(plain % "@nobody")
+    assert "@champion or @challenger" in run("ab", "start", "next", rc=2).output
+    definition.write_text(plain % "@challenger")
+    bundle = client.run_of(learned[1]).tags["bundle_id"]
+    assert answer("ab", "start", "next")["arms"]["next"]["bundle"] == bundle
+    assert read_manifest(Path("mlruns/bundles") / bundle)["bundle_id"] == bundle
+    run("promote", learned[0], "--as", "challenger")
+    assert answer("ab", "start", "next")["arms"]["next"]["bundle"] == bundle
+    definition.write_text(plain.replace("next", "later") % "recsys@challenger")
+    definition.rename("experiments/later.toml")
+    assert "would both decide" in run("ab", "start", "later", rc=2).output
+    run("ab", "stop", "next")
+    other = client.run_of(learned[0]).tags["bundle_id"]
+    assert answer("ab", "start", "later")["arms"]["later"]["bundle"] == other
