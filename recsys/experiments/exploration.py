@@ -4,17 +4,16 @@ Only what might have been shown can be judged later (`recsys.analysis.off_policy
 them have propensity 0. All chance is of the request and a purpose, so a replay draws the same list.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from itertools import accumulate, permutations
-from math import exp, fsum
-from typing import NamedTuple
+from itertools import permutations
+from math import exp, fsum, inf, log, log1p
+from typing import NamedTuple, Protocol
 
 from recsys.experiments.hashing import uniforms
 
 EPSILON, PLACKETT_LUCE = "epsilon", "plackett_luce"  # purposes of the chance
-Policy = Callable[[Sequence[str]], dict[str, float]]
+_LEAST = 2.0**-54  # stands for a 0 among numbers that are multiples of 2 ** -53
 
 
 class Explored(NamedTuple):
@@ -24,21 +23,74 @@ class Explored(NamedTuple):
     propensity: list[float]
 
 
+class Policy(Protocol):
+    """How a list comes about, one item after the other."""
+
+    def __call__(self, above: Sequence[str]) -> dict[str, float]:
+        """The probability of each item to stand below these; empty where none is left."""
+
+    def draw(self, k: int, chance: Iterator[float]) -> Explored:
+        """At most k items by numbers from [0, 1): a list comes as often as the probabilities of its items say."""
+
+
+class _EpsilonBelow(NamedTuple):
+    candidates: Sequence[str]
+    epsilon: float
+    position: int
+
+    def __call__(self, above: Sequence[str]) -> dict[str, float]:
+        taken = set(above)
+        if not (left := [item for item in self.candidates if item not in taken]):
+            return {}
+        first, other = self._shares(len(above), len(left))
+        return {**(dict.fromkeys(left, other) if other else {}), left[0]: first}
+
+    def draw(self, k: int, chance: Iterator[float]) -> Explored:
+        left, found = list(self.candidates), Explored([], [])
+        while left and len(found.items) < k:
+            first, other = self._shares(len(found.items), len(left))
+            beyond = next(chance) - first
+            at = 0 if beyond < 0 or not other else min(1 + int(beyond / other), len(left) - 1)
+            found.items.append(left.pop(at))
+            found.propensity.append(other if at else first)
+        return found
+
+    def _shares(self, above: int, left: int) -> tuple[float, float]:
+        """The probability of the best that is left, and of each other one."""
+        share = self.epsilon if above + 1 >= self.position else 0.0
+        return share / left + 1 - share, share / left
+
+
+class _PlackettLuce(NamedTuple):
+    logits: dict[str, float]
+
+    def __call__(self, above: Sequence[str]) -> dict[str, float]:
+        taken = set(above)
+        left = {item: logit for item, logit in self.logits.items() if item not in taken}
+        best = max(left.values(), default=0.0)  # of those left: none is too bad for a float where all are bad
+        odds = {item: exp(logit - best) for item, logit in left.items()}
+        total = fsum(odds.values())
+        return {item: one / total for item, one in odds.items()}
+
+    def draw(self, k: int, chance: Iterator[float]) -> Explored:
+        """By a race in place of k lotteries: who arrives first at a rate of exp(logit) comes first, and so on."""
+        arrival = {item: log(-log(next(chance) or _LEAST)) - logit for item, logit in self.logits.items()}
+        order = sorted(arrival, key=arrival.__getitem__)
+        propensity, total = [1.0] * len(order), -inf  # total: the logarithm of the odds of this item and those below
+        for at in range(len(order) - 1, -1, -1):
+            logit = self.logits[order[at]]
+            high, low = (total, logit) if total > logit else (logit, total)
+            total = high + log1p(exp(low - high))
+            propensity[at] = exp(logit - total)
+        return Explored(order[:k], propensity[:k])
+
+
 def epsilon_below(candidates: Sequence[str], epsilon: float, position: int) -> Policy:
     """From `position` on (1 = top), with probability epsilon any candidate that is left, else the best that is left.
 
     candidates: best first, each once.
     """
-
-    def next_item(above: Sequence[str]) -> dict[str, float]:
-        taken = set(above)
-        if not (left := [item for item in candidates if item not in taken]):
-            return {}
-        share = epsilon if len(above) + 1 >= position else 0.0
-        chances = dict.fromkeys(left, share / len(left)) if share else {}
-        return {**chances, left[0]: chances.get(left[0], 0.0) + 1 - share} if left else {}
-
-    return next_item
+    return _EpsilonBelow(candidates, epsilon, position)
 
 
 def plackett_luce(candidates: Sequence[str], scores: Sequence[float], temperature: float) -> Policy:
@@ -47,30 +99,12 @@ def plackett_luce(candidates: Sequence[str], scores: Sequence[float], temperatur
     Source: Plackett, "The Analysis of Permutations", Applied Statistics 1975.
     """
     best = max(scores, default=0.0)
-    odds = {item: exp((score - best) / temperature) for item, score in zip(candidates, scores, strict=True)}
-
-    def next_item(above: Sequence[str]) -> dict[str, float]:
-        taken = set(above)
-        left = {item: weight for item, weight in odds.items() if item not in taken}
-        total = fsum(left.values())
-        if total == 0:  # what is left is too bad for a float, so it goes in order
-            return {next(iter(left)): 1.0} if left else {}
-        return {item: weight / total for item, weight in left.items()}
-
-    return next_item
+    return _PlackettLuce({one: (score - best) / temperature for one, score in zip(candidates, scores, strict=True)})
 
 
 def draw_list(policy: Policy, k: int, request_id: str, purpose: str) -> Explored:
-    """At most k items drawn one after the other by the chance of a request."""
-    chance = uniforms(request_id, purpose)
-    items: list[str] = []
-    propensity: list[float] = []
-    while len(items) < k and (chances := policy(items)):
-        at = bisect_right(list(accumulate(chances.values())), next(chance))
-        item = list(chances)[min(at, len(chances) - 1)]  # floats may add up to a little less than 1
-        items.append(item)
-        propensity.append(chances[item])
-    return Explored(items, propensity)
+    """At most k items by the chance of a request, the same whenever it is asked again."""
+    return policy.draw(k, uniforms(request_id, purpose))
 
 
 def propensities(policy: Policy, items: Sequence[str]) -> list[float]:
