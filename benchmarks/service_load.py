@@ -167,12 +167,14 @@ class Clients:
     """So many clients, each of which asks again as soon as it has its answer, until `end`.
 
     choose: the address that a client asks next. fresh: a new connection for each request. k, users: what is asked.
+    rest_s: what each waits after an answer.
     """
 
     def __init__(
         self, choose: Callable[[], tuple[str, int]], clients: int, users: int, *, k: int = 100, fresh: bool = False,
-        keep: int = 0,
+        keep: int = 0, rest_s: float = 0,
     ) -> None:  # fmt: skip
+        self._rest_s = rest_s
         self.seen, self._choose, self._users, self._k = Seen(), choose, users, k
         self._fresh, self._keep, self._stop, self._lock = fresh, keep, threading.Event(), threading.Lock()
         self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
@@ -204,6 +206,7 @@ class Clients:
                 connection = None
                 continue
             spent = time.perf_counter() - start
+            time.sleep(self._rest_s)
             with self._lock:
                 self.seen.statuses[status] = self.seen.statuses.get(status, 0) + 1
                 if status == 200:

@@ -1,8 +1,9 @@
 """Soak and faults: what a service survives, and that nobody notices. Exit status 1 where somebody would have.
 
-    python -m benchmarks.service_soak [swaps resets kills restarts hangups trace] [--items 20000] [--times 50] [--quick]
+    python -m benchmarks.service_soak [swaps endurance resets kills restarts hangups trace] [--items 20000] [--times 50] [--quick]
 
-swaps: new champions under 8 clients; each answer is made again from the bundle it names. resets: clients that end
+swaps: new champions under 8 clients; each answer is made again from the bundle it names. endurance: a swap each half
+minute, and what of memory, files and threads is not given back. resets: clients that end
 without a goodbye. kills: kill -9 of one of two workers. restarts: SIGTERM in turn to two services behind a balancer
 that reads readiness, every request on a connection of its own. hangups: SIGHUP to two workers, the same. trace: logged
 requests, asked again.
@@ -24,6 +25,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import click
+import numpy as np
 
 from benchmarks.answer import K, made
 from benchmarks.results import report, written
@@ -35,7 +37,7 @@ from recsys.bundle.bundle import load
 from recsys.bundle.root import deployment_of, point_to
 from recsys.bundle.write import write
 
-USERS, CLIENTS = 2_000, 8
+USERS, CLIENTS, SWAP_S = 2_000, 8, 30
 
 
 def waited(for_: Callable[[], bool], seconds: float = 120) -> bool:
@@ -75,6 +77,28 @@ def swaps(root: Path, log: Path, times: int) -> dict[str, Any]:
     bad = seen.failed or mixed or swapped < times
     said = f"{swapped} swaps, {mixed} of {len(seen.answers)} answers mixed, p99 {times_p99:.2f} times, {grown:+} KiB"
     return {"requests": seen.sent, "failed": seen.failed, "bad": bool(bad), "said": said}
+
+
+def endurance(root: Path, log: Path, times: int) -> dict[str, Any]:
+    """A swap each half minute, so many times, under four clients that rest; how memory, files and threads grow."""
+    ids = [path.name for path in sorted(root.iterdir()) if path.is_dir()]
+    with serving(root, "--exposures", str(log), "--poll-s", "0.1") as process:
+        clients = Clients(lambda: process.address, CLIENTS // 2, USERS, rest_s=0.01)
+        held, swapped = list[tuple[float, int]](), 0
+        for turn in range(times):
+            until, wanted = time.monotonic() + SWAP_S, ids[(turn + 1) % len(ids)]
+            point_to(root, wanted)
+            swapped += waited(lambda wanted=wanted: champion(process) == wanted)  # type: ignore[misc]
+            time.sleep(max(0.0, until - time.monotonic()))
+            held.append((time.monotonic() / 60, process.memory_kib()))
+            if turn == len(ids):
+                files, running = process.files_and_threads()
+        left, seen = process.files_and_threads(), clients.end()
+    minutes, kib = np.array(held[len(ids) :]).T  # once each bundle was there
+    growth = float(np.polyfit(minutes, kib, 1)[0])
+    bad = seen.failed > 0 or swapped < times or growth > 1_024 or left[0] > files + 1 or left[1] > running
+    said = f"{growth:+.0f} KiB a minute, files {files} -> {left[0]}, threads {running} -> {left[1]}, {swapped} swaps"
+    return {"requests": seen.sent, "failed": seen.failed, "bad": bad, "said": said}
 
 
 def resets(root: Path, log: Path, times: int) -> dict[str, Any]:
@@ -225,7 +249,15 @@ def traced(root: Path, log: Path, times: int) -> dict[str, Any]:
     return {"requests": len(ids), "failed": 0, "bad": wrong > 0, "said": f"{wrong} lists differ"}
 
 
-PARTS = {"swaps": swaps, "resets": resets, "kills": kills, "restarts": restarts, "hangups": hangups, "trace": traced}
+PARTS = {
+    "swaps": swaps,
+    "endurance": endurance,
+    "resets": resets,
+    "kills": kills,
+    "restarts": restarts,
+    "hangups": hangups,
+    "trace": traced,
+}
 
 
 @click.command()
