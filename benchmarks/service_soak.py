@@ -1,6 +1,7 @@
 """Soak and faults: what a service survives, and that nobody notices. Exit status 1 where somebody would have.
 
-    python -m benchmarks.service_soak [swaps endurance resets kills restarts hangups trace] [--items 20000] [--times 50] [--quick]
+    python -m benchmarks.service_soak [swaps endurance resets kills restarts hangups trace] [--items 20000]
+        [--times 50] [--quick]
 
 swaps: new champions under 8 clients; each answer is made again from the bundle it names. endurance: a swap each half
 minute, and what of memory, files and threads is not given back. resets: clients that end
