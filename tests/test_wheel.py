@@ -10,6 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from recsys.events.store import EventStore
 from tests.helpers.service import REPOSITORY, Running, command, published
 
 FORBIDDEN = {"torch", "pandas", "mlflow", "numba", "scipy", "scikit-learn"}
@@ -95,16 +96,25 @@ def test_without_an_extra_a_command_says_which_one_it_needs(service_alone: Path,
     status, answer = said(recsys, "data", "check", "clicks.csv")  # needs none
     assert status in (0, 1), answer
     assert "400" in answer
+    EventStore(tmp_path / "mlruns/state").close()
+    bundles = ["--to", "bundles"]
+    for works in (["deploy", *bundles], ["bundles", "prune", "bundles", "--keep", "1"], ["forget", "me", "--finish"]):
+        status, answer = said(recsys, *works)  # what the runbook has an operator do where nothing is learned
+        assert status == 0, answer
+    for refused in (["deploy", *bundles, "--roll-back"], ["trace", "x"], ["replay", "events:", "--bundle", "bundles"]):
+        status, answer = said(recsys, *refused)
+        assert status == 2
+        assert "No module named" not in answer
     for wanting in (["train", "clicks.csv"], ["runs"], ["models"]):
         status, answer = said(recsys, *wanting)
         assert status == 2
         assert answer.count("\n") == 1
         assert "No module named" in answer
-        assert "'.[train]'" in answer
+        assert "'recsys-embeddings[train]'" in answer
     subprocess.run([str(service_alone / "python"), "-m", "pip", "uninstall", "-q", "-y", "uvicorn"], check=True)
     status, answer = said(recsys, "serve", "bundles")
     assert (status, answer.count("\n")) == (2, 1)
-    assert "'.[serve]'" in answer
+    assert "'recsys-embeddings[serve]'" in answer
 
 
 def test_the_lowest_versions_that_are_pinned_are_those_that_are_stated() -> None:
