@@ -5,7 +5,8 @@
 One fault each in a copy of a bundle: a bit, a byte or a run of bytes is changed, a file is cut, grown, emptied, swapped
 with another or missing, a folder or a link to elsewhere stands in its place, the manifest says something else (and is
 sealed again). Refused means that the service's own check refuses; each five-hundredth is also put before a service that
-runs.
+runs. In turn the bundle is one of ALS's, the same with events of two types, domains and an approximate index, and one
+of a two-tower model that encodes items: all the files that a bundle may have.
 """
 
 import json
@@ -16,19 +17,25 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+import numpy as np
 
 from benchmarks.answer import made
 from benchmarks.results import report
+from benchmarks.service_contract import two_tower
 from benchmarks.service_load import Process, serving
 from recsys.bundle.bundle import load
 from recsys.bundle.manifest import MANIFEST, SEAL, seal_of
 from recsys.bundle.root import POINTER, point_to
+from recsys.bundle.write import write
 from recsys.errors import BundleError
+from recsys.history import DTYPES
+from recsys.retrieval.approximate import IndexSettings
 
 Fault = Callable[[Path, random.Random], None]
 
@@ -96,7 +103,7 @@ _LIES: tuple[Callable[[dict[str, Any], random.Random], None], ...] = (
     ),
     # a column of histories that it does not name is not read: without it, it is another bundle and no damaged one
     lambda manifest, draw: manifest["files"].pop(
-        draw.choice(sorted(manifest["files"].keys() - {"histories.time.npy"}))
+        draw.choice(sorted(manifest["files"].keys() - {f"histories.{name}.npy" for name in DTYPES}))
     ),
     lambda manifest, draw: manifest["files"][draw.choice(sorted(manifest["files"]))].update(bytes=1),
     lambda manifest, draw: manifest.update(bundle_id=draw.choice(("../x", "/x", ".."))),
@@ -128,6 +135,17 @@ FAULTS: dict[str, Fault] = {
     "swapped": _swapped,
     "manifest": _lied,
 }
+
+
+def kinds(root: Path) -> list[Path]:
+    """Bundles that hold all the files that there are."""
+    plain = made(300, 40, root)
+    content, past = made(300, 40, root, domains=2).content(), np.arange(len(plain.histories)) % 2
+    histories = replace(content.histories, event=past.astype(np.int8), weight=(1 + past).astype(np.float32))
+    index = IndexSettings(factory="IVF4,SQfp16", effort=4, target=0.5, target_p5=0.1, k=5)
+    typed: dict[str, Any] = {"event_names": ("view", "buy"), "event_weights": {"buy": 2.0}}
+    indexed = write(root, replace(content, histories=histories, index=index, **typed))
+    return [plain.path, indexed, two_tower(root)]
 
 
 def damaged(good: Path, into: Path, draw: random.Random) -> str:
@@ -172,17 +190,19 @@ def corrupt(cases: int, seed: int, every: int = 500) -> list[dict[str, Any]]:
     """A row for each kind of fault. every: each so many-th is also published to a service that runs."""
     draw, count, passed, on, off = random.Random(seed), Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     with TemporaryDirectory() as place:
-        good = made(300, 40, Path(place, "bundles")).path
-        point_to(good.parent, good.name)
+        root = Path(place, "bundles")
+        bundles = kinds(root)
+        good = bundles[0]
+        point_to(root, good.name)
         options = ("--exposures", "off", "--state", "off", "--poll-s", "0.05", "--idle-check-s", "0")
-        with serving(good.parent, *options) as process:
+        with serving(root, *options) as process:
             for case in range(cases):
                 bad = Path(place, f"damaged-{case}")
-                name = damaged(good, bad, draw)
+                name = damaged(bundles[case % len(bundles)], bad, draw)
                 count[name] += 1
                 passed[name] += refused(bad) is None
                 if case % every == 0:
-                    (on if goes_on(process, good.parent, good.name, bad) else off)[name] += 1
+                    (on if goes_on(process, root, good.name, bad) else off)[name] += 1
                 shutil.rmtree(bad, ignore_errors=True)
     return [
         {

@@ -31,12 +31,16 @@ PATHS: tuple[bytes, ...] = (
     b"/v1/health/ready",
     b"/",
     b"/page/page.js",
+    b"/v1/events",
 )
 PATHS += (
     b"/v1/models/recommender:activate",
     b"/v1/stats",
     b"/openapi.json",
     b"/v1/items:encode",
+    b"/v1/identities",
+    b"/v1/experiments/rows/assignment?unit_id=u1",
+    b"/v1/users/u1",
     b"/nothing",
     b"*",
     b"//",
@@ -46,6 +50,8 @@ BODIES: tuple[bytes, ...] = (
     b"{}",
     b'{"k":3}',
     b'{"user_id":"u1"}',
+    b'[{"event_id":"1","kind":"outcome","event":"click","user_id":"u1","item_id":"i1"}]',
+    b'{"from":"a","to":"b"}',
     b"[",
     b"\xff\xfe",
     b'{"k":1e999}',
@@ -102,10 +108,10 @@ def drawn(draw: random.Random, key: bytes | None) -> list[bytes]:
 
 def _request(draw: random.Random, key: bytes | None) -> bytes:
     odd = draw.random() < 0.15
-    method = draw.choice(_METHODS if odd else (b"POST", b"POST", b"GET", b"HEAD", b"PUT"))
+    method = draw.choice(_METHODS if odd else (b"POST", b"POST", b"GET", b"HEAD", b"DELETE"))
     version = draw.choice((b"HTTP/1.0", b"HTTP/2.0", b"HTTP/9", b"")) if draw.random() < 0.1 else b"HTTP/1.1"
     body = draw.choice(BODIES)
-    target = draw.choice(PATHS[:7] if draw.random() < 0.7 else PATHS) + draw.choice(
+    target = draw.choice(PATHS[:8] if draw.random() < 0.7 else PATHS) + draw.choice(
         (b"", b"", b"", b"?k=1", b"?%", b"?a=b&a=c", b"#f", b"/" * 30)
     )
     head = [b" ".join((method, target, version)), b"host: x", b"content-type: application/json"]

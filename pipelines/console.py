@@ -16,6 +16,29 @@ def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _console() -> Any:
+    """Standard error as rich writes to it; None on a machine that only serves, where rich is not installed."""
+    try:
+        from rich.console import Console
+    except ModuleNotFoundError:
+        return None
+    return Console(stderr=True)
+
+
+def _bars(console: Any) -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def _say_dimly(console: Any, text: str) -> None:
+    if console is None:
+        _log(text)
+    else:
+        console.print(text, style="dim", highlight=False)
+
+
 class Steps:
     """Names each step of a command, times it, and draws a bar for what reports progress inside; a log gets lines.
 
@@ -30,18 +53,13 @@ class Steps:
     @contextmanager
     def step(self, name: str) -> Iterator[Progress]:
         """Times a step; what it yields is the progress to hand to long work."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bars
-
         started = time.perf_counter()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        console = Console(stderr=True)
-        plain = not self.quiet and not console.is_terminal  # a log: no bars, a line now and then
+        console = _console()
+        drawn = console is not None and console.is_terminal and not self.quiet
+        plain = not self.quiet and not drawn  # a log: no bars, a line now and then
         if plain:
             _log(f"{name} ...")
-        drawn = console.is_terminal and not self.quiet
-        with Bars(*columns, console=console, transient=True) if drawn else nullcontext() as bars:
+        with _bars(console) if drawn else nullcontext() as bars:
             tasks: dict[str, Any] = {}
             said = started
 
@@ -51,7 +69,7 @@ class Steps:
                 if step.task not in tasks:
                     tasks[step.task] = bars.add_task(step.task, total=step.total) if bars else None
                     if not step.done and not self.quiet:  # said before it begins: what it is about to take
-                        console.print(step.task, style="dim", highlight=False)
+                        _say_dimly(console, step.task)
                 if bars:
                     bars.update(tasks[step.task], completed=step.done)
                 if plain and time.perf_counter() - said >= LOG_EVERY_S:
@@ -66,7 +84,7 @@ class Steps:
         seconds = time.perf_counter() - started
         self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 2)
         if not self.quiet:
-            console.print(f"{name}: {seconds:.1f} s", style="dim", highlight=False)
+            _say_dimly(console, f"{name}: {seconds:.1f} s")
 
     def warn(self, text: str) -> None:
         """A line that must not be missed, on standard error."""

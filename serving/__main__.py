@@ -12,5 +12,7 @@ try:
 except ModuleNotFoundError as error:
     if (error.name or "").startswith("recsys"):
         raise  # a fault of ours
-    print(f"Error: {error}. The service needs the extra `serve`, as in: pip install '.[serve]'.", file=sys.stderr)
+    print(
+        f"Error: {error}. The service needs the extra `serve`: pip install 'recsys-embeddings[serve]'.", file=sys.stderr
+    )
     sys.exit(2)

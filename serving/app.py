@@ -30,6 +30,7 @@ from recsys.serving.settings import ServingSettings
 from recsys.serving.state import Started
 
 _SCOPES = {(route.method, route.path): route.scope for route in TABLE}
+_METHODS = {route.method for route in TABLE}
 _HEADERS = ["authorization", "content-type", "x-request-id", "traceparent", "x-request-timeout-ms", "if-match"]
 _SHOWN = ["x-request-id", "traceparent", "server-timing", "etag", "retry-after", "ratelimit", "ratelimit-policy"]
 
@@ -181,7 +182,7 @@ class _AsRouted:
             if message["type"] == "http.response.start":
                 begun = True
                 route = plain_path(getattr(inner.get("route"), "path", "unknown"))
-                known = method if method in ("GET", "POST") else "_OTHER"
+                known = method if method in _METHODS else "_OTHER"
                 head = self._gate.finish(call, known, route, message["status"], since)
                 own = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [*message["headers"], *(one for one in head if one[0] not in own)]

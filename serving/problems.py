@@ -14,6 +14,7 @@ from recsys.errors import RequestError
 
 MEDIA_TYPE = "application/problem+json"
 CODES: dict[str, tuple[int, str]] = {
+    "invalid_http": (400, "The request is not valid HTTP"),
     "invalid_json": (400, "The body is not valid JSON"),
     "duplicate_key": (400, "A JSON object names a key twice"),
     "too_deep": (400, "The JSON is nested too deeply"),

@@ -1,7 +1,9 @@
 """The wheel: what is in it, and that it serves from an empty environment, outside the repository."""
 
 import json
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import tomllib
@@ -10,6 +12,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from recsys.events.store import EventStore
 from tests.helpers.service import REPOSITORY, Running, command, published
 
 FORBIDDEN = {"torch", "pandas", "mlflow", "numba", "scipy", "scikit-learn"}
@@ -79,6 +82,45 @@ def test_a_fresh_install_of_the_service_answers(service_alone: Path, tmp_path: P
             assert process.wait(10) == 0
 
 
+def test_the_page_leads_from_the_wheel_to_a_service_that_is_replaced(service_alone: Path, tmp_path: Path) -> None:
+    """The commands of docs/serving.md as they stand, but for paths and ports, and for what installs the wheel."""
+    section = (REPOSITORY / "docs/serving.md").read_text().split("## From a wheel to a service")[1].split("\n## ")[0]
+    _, start, ask, restart = re.findall(r"```console\n(.*?)```", section, re.DOTALL)
+    lines = [line.removeprefix("$ ") for block in (start, ask, restart) for line in block.splitlines()]
+    assert sum("pip install" in line for line in lines) == 2
+    published(tmp_path / "bundles")
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = {"8000": str(one.getsockname()[1]), "9000": str(other.getsockname()[1])}
+    changed = {"/srv/recsys/bundles": str(tmp_path / "bundles"), "/var/lib/recsys": str(tmp_path / "home"), **ports}
+    changed |= {
+        "/opt/recsys/bin": str(service_alone),
+        "0.0.0.0": "127.0.0.1",
+        "kill -HUP 10997": 'kill -HUP "$service"',
+    }
+    script = ["set -e"]
+    for line in lines:
+        if "pip install" in line or "-m venv" in line or line.startswith("{"):
+            continue
+        for old, new in changed.items():
+            line = line.replace(old, new)
+        if line.startswith("recsys serve"):
+            script += [f"{line} > recsys.out &", "service=$!", "trap 'kill $service; wait $service' EXIT"]
+            script += ["until grep -q url recsys.out; do sleep 0.1; done"]
+            script += ["before=$(cat /proc/$service/task/$service/children)", 'echo "$before" > before']
+        elif line.startswith("kill"):
+            script += [line, "for one in $before; do while kill -0 $one 2>/dev/null; do sleep 0.1; done; done"]
+        else:
+            script += [f"{line} -f; echo" if line.startswith("curl") else line]
+    done = subprocess.run(["bash", "-c", "\n".join(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    answers = [line for line in done.stdout.splitlines() if line.startswith('{"')]
+    assert [json.loads(line).get("status") or json.loads(line)["source"] for line in answers] == ["ready", "fallback"]
+    assert "recsys_workers 2.0" in done.stdout
+    debug = json.loads(done.stdout[done.stdout.rindex('{\n "pid"') :])
+    assert [worker["ready"] for worker in debug["workers"]] == [True, True]
+    assert not {str(worker["pid"]) for worker in debug["workers"]} & set((tmp_path / "before").read_text().split())
+
+
 def test_without_an_extra_a_command_says_which_one_it_needs(service_alone: Path, tmp_path: Path) -> None:
     published(tmp_path / "bundles")
 
@@ -95,16 +137,25 @@ def test_without_an_extra_a_command_says_which_one_it_needs(service_alone: Path,
     status, answer = said(recsys, "data", "check", "clicks.csv")  # needs none
     assert status in (0, 1), answer
     assert "400" in answer
+    EventStore(tmp_path / "mlruns/state").close()
+    bundles = ["--to", "bundles"]
+    for works in (["deploy", *bundles], ["bundles", "prune", "bundles", "--keep", "1"], ["forget", "me", "--finish"]):
+        status, answer = said(recsys, *works)  # what the runbook has an operator do where nothing is learned
+        assert status == 0, answer
+    for refused in (["deploy", *bundles, "--roll-back"], ["trace", "x"], ["replay", "events:", "--bundle", "bundles"]):
+        status, answer = said(recsys, *refused)
+        assert status == 2
+        assert "No module named" not in answer
     for wanting in (["train", "clicks.csv"], ["runs"], ["models"]):
         status, answer = said(recsys, *wanting)
         assert status == 2
         assert answer.count("\n") == 1
         assert "No module named" in answer
-        assert "'.[train]'" in answer
+        assert "'recsys-embeddings[train]'" in answer
     subprocess.run([str(service_alone / "python"), "-m", "pip", "uninstall", "-q", "-y", "uvicorn"], check=True)
     status, answer = said(recsys, "serve", "bundles")
     assert (status, answer.count("\n")) == (2, 1)
-    assert "'.[serve]'" in answer
+    assert "'recsys-embeddings[serve]'" in answer
 
 
 def test_the_lowest_versions_that_are_pinned_are_those_that_are_stated() -> None:

@@ -78,7 +78,7 @@ def say_fault(sentence: str) -> None:
 def sentence_of(error: Exception) -> str:
     """What an error says; in our words where it is the system's."""
     if isinstance(error, ModuleNotFoundError):
-        return f"{error}. This command needs the extra `train`, as in: pip install '.[train]'."
+        return f"{error}. This command needs the extra `train`: pip install 'recsys-embeddings[train]'."
     if isinstance(error, MemoryError):
         reason = str(error).rstrip(".") or "it has no more"
         return f"the memory of this machine does not suffice: {reason}. Lower model.dim, or take fewer events."

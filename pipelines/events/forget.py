@@ -28,7 +28,6 @@ from recsys.events.clock import now_s
 from recsys.pipelines.batch import STATE
 from recsys.pipelines.events.export import MARK
 from recsys.pipelines.events.places import OURS, Person, Place, columns_of_people, lines_in, places_of
-from recsys.pipelines.run.checkpoints import remove_left
 from recsys.pipelines.tracking import registry
 from recsys.pipelines.tracking.address import BUNDLE
 from recsys.progress import Progress, silent
@@ -65,7 +64,7 @@ def finish(person: Person, home: Path, progress: Progress = silent) -> Done:
     """
     found = Done()
     _settle(home / OURS)
-    gone, held = remove_left(home)
+    gone, held = _left_by_runs(home)
     for folder in gone:
         found.note("checkpoint", _named(folder, home, person), "deleted: who is in it, nobody can tell")
     for folder in held:
@@ -177,6 +176,15 @@ _TAKE = {
     "text": _take_from_text,
     "file": _leave_file,
 }
+
+
+def _left_by_runs(home: Path) -> tuple[list[Path], list[Path]]:
+    """Which checkpoints of killed runs were removed, and which stay since a run writes them."""
+    if not (home / "mlruns" / "checkpoints").is_dir():
+        return [], []  # as where nothing is learned: what learns need not be installed there
+    from recsys.pipelines.run.checkpoints import remove_left
+
+    return remove_left(home)
 
 
 def _take_from_registry(person: Person, found: Done) -> None:

@@ -19,7 +19,8 @@ from recsys.durable import locked
 from recsys.errors import SettingError
 from recsys.models.warm_start import start_of
 from recsys.pipelines.run.run import Run
-from recsys.pipelines.tracking.store import bundle_bytes, store
+from recsys.pipelines.tracking.space import bundle_bytes
+from recsys.pipelines.tracking.store import store
 from recsys.training.checkpoint import STATE, Checkpoint
 from recsys.training.loop import Aids
 

@@ -23,7 +23,8 @@ from recsys.pipelines.run.warm_start import started
 from recsys.pipelines.tracking import client, record
 from recsys.pipelines.tracking.lineage import git_commit
 from recsys.pipelines.tracking.plots import draw
-from recsys.pipelines.tracking.store import refuse_without_room, store
+from recsys.pipelines.tracking.space import refuse_without_room
+from recsys.pipelines.tracking.store import store
 from recsys.retrieval.embeddings import Embeddings, embeddings_of
 from recsys.retrieval.ranker import TrainedRanker
 from recsys.text import command_line

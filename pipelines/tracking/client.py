@@ -46,7 +46,9 @@ def connection(*, making: bool = False, writing: bool = False) -> Iterator[Any]:
         raise
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "mlflow":
-            raise TrackingError(f"{error}. Tracking needs the extra `train`, as in: pip install '.[train]'.") from error
+            raise TrackingError(
+                f"{error}. Tracking needs the extra `train`: pip install 'recsys-embeddings[train]'."
+            ) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         named = os.environ.get("MLFLOW_TRACKING_URI")
         fix = "Mend MLFLOW_TRACKING_URI, or start its server." if named else "It needs space and access to its folder."

@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_UN, flock
 from pathlib import Path
 from threading import Lock
@@ -53,6 +53,8 @@ class Database:
             folder.mkdir(parents=True, exist_ok=True)
             self._turn = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
             self._leave = finalize(self, os.close, self._turn)
+            with suppress(FileExistsError):  # SQLite's own mode would have it read by everybody, and it holds people
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
             self._database = apsw.Connection(str(self.path))
             self._database.set_busy_timeout(_BUSY_MS)
             with self._turned():  # who changes the journal of a new file waits for nobody, whatever the timeout

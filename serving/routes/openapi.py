@@ -27,20 +27,51 @@ _TOLD = (
     (_TIMEOUT, "milliseconds that its caller waits"),
 )
 MODEL = "recommender"  # by default
-# operation -> link -> (operation that it leads to, parameters, members of the body)
-_LINKS: Mapping[str, Mapping[str, tuple[str, Mapping[str, str], Mapping[str, str]]]] = {
+_FIRST, _LIST = "$response.body#/items/0/item_id", "$response.body#/request_id"
+# operation -> link -> (operation that it leads to, parameters, the body or its members)
+_LINKS: Mapping[str, Mapping[str, tuple[str, Mapping[str, str], Any]]] = {
     "recommend": {
-        "SimilarToTheBest": ("similar_items", {"item_id": "$response.body#/items/0/item_id"}, {}),
+        "SimilarToTheBest": ("similar_items", {"item_id": _FIRST}, {}),
         "NextPage": ("recommend", {}, {"cursor": "$response.body#/cursor"}),
         "ItsBundle": ("get_version_status", {"name": MODEL, "version": "$response.body#/bundle_id"}, {}),
+        "WhatFollowed": (
+            "tell_events",
+            {},
+            [
+                {
+                    "event_id": _LIST,
+                    "kind": "outcome",
+                    "event": "click",
+                    "user_id": "$request.body#/user_id",
+                    "item_id": _FIRST,
+                    "request_id": _LIST,
+                }
+            ],
+        ),
     },
-    "similar_items": {"SimilarToThat": ("similar_items", {"item_id": "$response.body#/items/0/item_id"}, {})},
+    "tell_events": {"WithThem": ("recommend", {}, {"min_state_seq": "$response.body#/state_seq"})},
+    "get_assignment": {
+        "ItsList": (
+            "recommend",
+            {},
+            {
+                "experiment": "$response.body#/experiment",
+                "arm": "$response.body#/arm",
+                "unit_id": "$response.body#/unit_id",
+            },
+        ),
+    },
+    "similar_items": {"SimilarToThat": ("similar_items", {"item_id": _FIRST}, {})},
     "get_model": {
         "ItsState": ("get_version_status", {"name": MODEL, "version": "$response.body#/bundle_id"}, {}),
         "ActivateIt": ("activate_bundle", {"name": MODEL}, {"bundle_id": "$response.body#/bundle_id"}),
     },
     "get_live": {"ItsModel": ("get_model_status", {"name": MODEL}, {})},
-    "get_ready": {"ItsModel": ("get_model_ready_v2", {"name": MODEL}, {})},
+    "get_ready": {
+        "ItsModel": ("get_model_ready_v2", {"name": MODEL}, {}),
+        "AList": ("recommend", {}, {}),
+        "AnEvent": ("tell_events", {}, {}),
+    },
     "activate_bundle": {"BackAgain": ("roll_back_bundle", {"name": MODEL}, {})},
     "get_model_status": {
         "OneVersion": (
@@ -119,7 +150,7 @@ def _complete(operation: dict[str, Any], route: Route) -> None:
 def _headers(route: Route) -> list[dict[str, Any]]:
     """The headers of a request that a route looks at."""
     told = [*_TOLD, *([("If-Match", "the etag that the deployment must have")] if route.changes else [])]
-    milliseconds = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
+    milliseconds = {"type": "integer", "minimum": 0, "maximum": 999_999_999, "examples": [500]}
     return [
         {
             "name": name,
@@ -151,10 +182,10 @@ def _also(route: Route) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _link(operation: str, parameters: Mapping[str, str], body: Mapping[str, str]) -> dict[str, Any]:
+def _link(operation: str, parameters: Mapping[str, str], body: Any) -> dict[str, Any]:
     link: dict[str, Any] = {"operationId": operation}
     if parameters:
         link["parameters"] = dict(parameters)
     if body:
-        link["requestBody"] = dict(body)
+        link["requestBody"] = body
     return link

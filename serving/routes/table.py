@@ -147,7 +147,7 @@ TABLE = (
 )
 HOT = tuple(route for route in TABLE if route.operation in ("recommend", "recommend_batch"))
 EVERYWHERE = ("unauthorized", "missing_scope", "rate_limited")  # the problems of a route that asks for a key
-EVERY = ("internal_error",)  # and of any
+EVERY = ("invalid_http", "internal_error")  # and of any
 
 
 def plain_path(path: str) -> str:

@@ -69,6 +69,13 @@ class Protocol(HttpToolsProtocol):
         if self._work is not None and not self.transport.is_closing():
             self._take_the_long_way()
 
+    def send_400_response(self, msg: str) -> None:
+        """In place of uvicorn's words for what is no HTTP, which are plain text."""
+        _, head, body = _NO_HTTP
+        told = [b"%s: %s\r\n" % header for header in (*self.server_state.default_headers, _CLOSE)]
+        self.transport.write(b"".join([STATUS_LINE[400], *dict.fromkeys(told), head, b"\r\n", body]))
+        self.transport.close()
+
     def on_headers_complete(self) -> None:
         work = self._hot.get(self.url)
         if (
@@ -146,4 +153,5 @@ def _refusal(problem: Problem) -> tuple[int, bytes, bytes]:
     return response.status_code, head, bytes(response.body)
 
 
+_NO_HTTP = _refusal(Problem("invalid_http", "The request is no HTTP/1.1, or its address or a header is too long."))
 _OVERLOADED = _refusal(OVERLOADED)  # many are told it at a time

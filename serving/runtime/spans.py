@@ -21,7 +21,7 @@ class Spans:
             from opentelemetry.trace import SpanKind
         except ModuleNotFoundError as error:
             raise SettingError(
-                f"setting 'otel': {error}. It needs the extra `otel`: pip install '.[serve,otel]'."
+                f"setting 'otel': {error}. It needs the extra `otel`: pip install 'recsys-embeddings[otel]'."
             ) from None
         self._extract, self._kind = extract, SpanKind.SERVER
         self._provider = TracerProvider(

@@ -116,6 +116,14 @@ def test_prometheus_takes_the_rules() -> None:
     assert "6 rules found" in done.stdout
 
 
+def test_prometheus_reads_the_admin_port_with_a_key_and_loads_the_rules() -> None:
+    scrape = yaml.safe_load((DEPLOY / "prometheus.yaml").read_text())
+    (job,) = scrape["scrape_configs"]
+    assert job["static_configs"][0]["targets"] == [f"localhost:{settings_of(container_arguments()).admin_port}"]
+    assert job["authorization"]["credentials_file"].startswith("/")
+    assert all((DEPLOY / rules).exists() for rules in scrape["rule_files"])
+
+
 def test_the_dashboard_asks_for_what_there_is_and_has_no_panel_twice() -> None:
     board = json.loads((DEPLOY / "grafana.json").read_text())
     panels = board["panels"]
@@ -142,7 +150,7 @@ def options_of(command: click.Command) -> set[str]:
 
 
 def test_options_of_pages_are_options() -> None:
-    known = options_of(serving) | options_of(recsys) | {"--no-deps"}  # the last one is pip's
+    known = options_of(serving) | options_of(recsys) | {"--no-deps", "--upgrade"}  # the last two are pip's
     for page in ("serving.md", "runbook.md", "threat-model.md"):
         used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (REPOSITORY / "docs" / page).read_text()))
         assert used <= known, used - known

@@ -116,9 +116,9 @@ async function answerForm(event) {
 const short = (value) => (value === null || value === undefined ? "none" : String(Number(value.toPrecision(3))));
 const COLOURS = ["#2f7ed8", "#c8541d", "#4b9e4b", "#9457c4"];
 const CHARTS = [
-  ["Requests by second", ["requests", "errors", "shed"]],
+  ["Requests per second", ["requests", "errors", "shed"]],
   ["Latency, milliseconds", ["p50_ms", "p99_ms"]],
-  ["Sources, lists by second", ["known", "history", "features", "fallback"]],
+  ["Lists per second, by source", ["known", "history", "features", "fallback"]],
   ["Swaps and lost exposures", ["swaps", "lost"]],
 ];
 
@@ -182,6 +182,7 @@ function draw(stats) {
       [of("time"), ...names.map(of)],
       canvas
     ));
+    for (const head of canvas.querySelectorAll("th")) head.scope = "row";
   }
   document.body.dataset.drawn = String(stats.rows.length);
 }
@@ -209,6 +210,7 @@ $("key-form").addEventListener("submit", (event) => {
 });
 $("ask-form").addEventListener("submit", answerForm);
 $("span").addEventListener("change", () => lookAtTime().catch(complain));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.length && lookAtTime().catch(complain));
 let resized;
 addEventListener("resize", () => {
   clearTimeout(resized);

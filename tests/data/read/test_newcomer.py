@@ -89,4 +89,4 @@ def test_a_library_that_is_not_installed_is_one_sentence() -> None:
     assert not said.stdout
     assert said.stderr.count("\n") == 1
     assert "scipy" in said.stderr
-    assert "'.[train]'" in said.stderr
+    assert "'recsys-embeddings[train]'" in said.stderr
