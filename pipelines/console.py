@@ -8,6 +8,7 @@ from typing import Any
 
 from recsys.pipelines.commands import interrupt
 from recsys.progress import Progress, Step
+from recsys.text import fit_tables
 
 LOG_EVERY_S = 30.0  # seconds between the lines about a long step, where standard error is no terminal
 
@@ -36,7 +37,7 @@ class Steps:
 
         started = time.perf_counter()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        console = Console(stderr=True)
+        console = Console(stderr=True, force_terminal=sys.stderr.isatty())  # no colours elsewhere, whatever is set
         plain = not self.quiet and not console.is_terminal  # a log: no bars, a line now and then
         if plain:
             _log(f"{name} ...")
@@ -73,6 +74,6 @@ class Steps:
         print(f"recsys: warning: {text}", file=sys.stderr, flush=True)
 
     def say(self, text: str = "") -> None:
-        """A line for the person, unless only the machine listens."""
+        """Lines for the person, unless only the machine listens; tables fit a console."""
         if not self.quiet:
-            print(text, flush=True)
+            print(fit_tables(text), flush=True)
