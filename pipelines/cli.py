@@ -3,6 +3,7 @@
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -64,13 +65,54 @@ class OneSentence(click.Group):
             sys.exit(EXIT_OURS)
 
 
-@click.group(cls=OneSentence, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=OneSentence, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="recsys")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """From a log of clicks to a measured index that answers requests.
 
+    Without a command: says what to do next in this folder.
     Settings are KEY=VALUE pairs such as model.dim=128; `recsys train world --dry-run` lists them all.
     """
+    if context.invoked_subcommand is None:
+        click.echo(next_step())
+
+
+def next_step() -> str:
+    """What there is in this folder and in the home, and the commands that go on from there."""
+    from recsys.config import home
+    from recsys.text import command_line
+
+    runs = home() / "mlruns"
+    bundles, trained = runs / "bundles", runs / "trained"
+    tables = sorted(path for path in Path().iterdir() if path.is_file() and _is_table(path))
+    here, steps = "Nothing is trained here yet, and no table of events lies in this folder.", []
+    if (bundles / "current").is_file():
+        here = f"A model is published in {bundles}."
+        steps = [("answer requests", command_line("recsys serve", bundles)), ("see its runs", "recsys runs")]
+    elif trained.is_dir() and any(path.is_dir() and not path.suffix for path in trained.iterdir()):
+        here = f"Models are trained in {runs}, and none is published."
+        steps = [("compare them", "recsys runs"), ("publish the last one", "recsys export last")]
+    elif tables:
+        here = f"{tables[0]} may be a table of events; nothing is trained here yet."
+        steps = [
+            ("check it", command_line("recsys data check", tables[0])),
+            ("get the best model for it in ten minutes", command_line("recsys best", tables[0], minutes=10)),
+        ]
+    else:
+        steps = [
+            ("see everything once, on data that it makes", "recsys demo"),
+            ("your own data, a row for each event: user, item, time", "recsys data check FILE.csv"),
+        ]
+    width = max(len(command) for _, command in steps)
+    lines = [f"  {command:{width}}  {purpose}" for purpose, command in steps]
+    return "\n".join([here, "Next:", *lines, "", "All commands: recsys --help"])
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file is called like a table that recsys reads."""
+    endings = [ending for ending in path.suffixes if ending not in (".gz", ".zst", ".bz2")]
+    return bool(endings) and endings[-1] in (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 
 
 for command in (

@@ -8,6 +8,7 @@ from typing import Any
 
 from recsys.pipelines.commands import interrupt
 from recsys.progress import Progress, Step
+from recsys.text import fit_tables
 
 LOG_EVERY_S = 30.0  # seconds between the lines about a long step, where standard error is no terminal
 
@@ -22,7 +23,7 @@ def _console() -> Any:
         from rich.console import Console
     except ModuleNotFoundError:
         return None
-    return Console(stderr=True)
+    return Console(stderr=True, force_terminal=sys.stderr.isatty())  # no colours elsewhere, whatever is set
 
 
 def _bars(console: Any) -> Any:
@@ -91,6 +92,6 @@ class Steps:
         print(f"recsys: warning: {text}", file=sys.stderr, flush=True)
 
     def say(self, text: str = "") -> None:
-        """A line for the person, unless only the machine listens."""
+        """Lines for the person, unless only the machine listens; tables fit a console."""
         if not self.quiet:
-            print(text, flush=True)
+            print(fit_tables(text), flush=True)

@@ -8,7 +8,7 @@ from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.root import current
 from recsys.evaluation.doctor import AILMENTS, Diagnosis, examine
 from recsys.pipelines.run.settings import WORLD
-from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking import address
 from recsys.pipelines.tracking.reference import resolve
 from recsys.text import text_table
 
@@ -18,7 +18,7 @@ def opened(reference: str) -> Bundle:
     if Path(reference).exists():
         return load(current(Path(reference)))
     run_id = resolve(reference)
-    return load(client.bundle_of(run_id))
+    return load(address.bundle_of(run_id))
 
 
 def diagnose(bundle: Bundle, now: int | None) -> Diagnosis:

@@ -83,7 +83,7 @@ def _tracked(run: Run, found: OrderReport) -> str:
         EXPERIMENT,
         run.name,
         "an order report",
-        settings=run.settings.model_dump(mode="json"),
+        settings=run.settings.logged(),
         tags={"holdout": holdout_digest(run.holdout, run.data.digest), "seeds": len(found.by_seed)},
         metrics=metrics,
         texts={"order.json": json.dumps(plain(run, found), indent=1), "table.md": told(run, found) + "\n"},

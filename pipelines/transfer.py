@@ -211,7 +211,7 @@ def _track(
         EXPERIMENT,
         run.name,
         "a transfer report",
-        settings=run.settings.model_dump(mode="json"),
+        settings=run.settings.logged(),
         tags={"holdout": holdout_digest(run.holdout, run.data.digest)},
         metrics=metrics,
         texts={

@@ -1,11 +1,16 @@
 """Text for people: tables that keep their shape whatever the cells hold, and what somebody may have meant."""
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from itertools import groupby
 from shlex import join
 
 WIDEST = 100  # characters of a cell
+COLUMNS = 100  # characters of a line of a console
+_LEAST = 24  # characters that a text keeps where a table is too wide
+_CELLS = re.compile(r"(?<!\\)\|")  # the bars between cells, and not those in them
 
 
 def one_line(text: str) -> str:
@@ -36,6 +41,38 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = "|" + "|".join("-" * (widths[at] + 1) + (":" if figures[at] else "-") for at in columns) + "|"
     return "\n".join([line(header), rule, *(line(row) for row in rows)])
+
+
+def fit_tables(text: str, columns: int = COLUMNS) -> str:
+    """The text with its tables (`text_table`) made to fit so many columns: long words are cut after the first column,
+    then columns are left out from the right, which a line below the table says."""
+    blocks = groupby(text.split("\n"), lambda line: line.startswith("|"))
+    parts = [(is_table, list(lines)) for is_table, lines in blocks]
+    return "\n".join(_fit_table(lines, columns) if is_table else "\n".join(lines) for is_table, lines in parts)
+
+
+def _fit_table(lines: Sequence[str], columns: int) -> str:
+    if max(map(len, lines)) <= columns or len(lines) < 3:
+        return "\n".join(lines)
+    header, _, *rows = ([cell.strip().replace("\\|", "|") for cell in _CELLS.split(line)[1:-1]] for line in lines)
+    widths = [max(len(row[at]) for row in [header, *rows]) for at in range(len(header))]
+
+    def excess() -> int:
+        return sum(widths) + 3 * len(widths) + 1 - columns
+
+    texts = [at for at in range(1, len(widths)) if any(row[at][:1] not in set("+-0123456789") for row in rows)]
+    for at in sorted(texts, key=lambda at: -widths[at]):
+        least = max(_LEAST, len(header[at]))
+        if (over := excess()) > 0 and widths[at] > least:
+            widths[at] = max(least, widths[at] - over)
+            for row in rows:
+                row[at] = row[at] if len(row[at]) <= widths[at] else row[at][: widths[at] - 1].rstrip() + "…"
+    left: list[str] = []
+    while excess() > 0 and len(widths) > 2:
+        left.insert(0, header[len(widths) - 1])
+        del widths[-1]
+    table = text_table(header[: len(widths)], [row[: len(widths)] for row in rows])
+    return f"{table}\nLeft out, for the width: {', '.join(left)}." if left else table
 
 
 def command_line(command: str, *arguments: object, **options: object) -> str:

@@ -22,7 +22,7 @@ from recsys.serving.cli import main as serving
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ROOT / "docs/commands.md"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SETTINGS_OF = ("train", "evaluate", "demo")
 EXPERIMENTS = {  # a table that only such a file has -> what reads it
     "metrics": read_plan,
@@ -90,9 +90,46 @@ def test_the_notebook_links_to_what_is_there() -> None:
 def test_every_page_is_reached_from_the_readme_through_the_index() -> None:
     assert "](docs/index.md)" in (ROOT / "README.md").read_text()
     reached = set(re.findall(r"\]\(([^)#/]+)", (ROOT / "docs/index.md").read_text()))
+    assert "](decisions/index.md)" in (ROOT / "docs/index.md").read_text()
     assert {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")} <= reached | {
         "index.md"
     }
+
+
+def test_every_decision_is_in_the_index_with_its_date() -> None:
+    folder = ROOT / "docs/decisions"
+    rows = re.findall(r"^\| (\d{4}-\d\d-\d\d) \| \[(.+)\]\((.+)\) \|$", (folder / "index.md").read_text(), re.M)
+    assert {name for _, _, name in rows} == {path.name for path in folder.glob("*.md")} - {"index.md"}
+    for date, title, name in rows:
+        assert (folder / name).read_text().startswith(f"# {title}\n\nDecided on {date}.\n")
+
+
+def test_every_rule_says_why_and_names_tests_that_are_there() -> None:
+    rules = (ROOT / "docs/rules.md").read_text().split("\n## ")[1:]
+    assert len(rules) > 25
+    for rule in rules:
+        title, _, body = rule.partition("\n")
+        assert re.search(r"^- Why: .{20}", body, re.M), title
+        tests = re.findall(r"`(tests/[^`]+)`", body.partition("- Test: ")[2])
+        assert tests, title
+        assert all((ROOT / path).is_file() for path in tests), title
+
+
+def test_every_word_has_a_meaning_and_a_name_in_the_literature() -> None:
+    rows = [line.strip("|").split("|") for line in (ROOT / "docs/words.md").read_text().splitlines() if "|" in line]
+    assert all(len(row) == 3 and all(cell.strip() for cell in row) for row in rows)
+    words = [row[0].strip().lower() for row in rows[2:]]
+    assert words == sorted(set(words))
+
+
+@pytest.mark.parametrize("name", ["architecture", "contracts"])
+def test_code_that_a_page_points_to_is_there(name: str) -> None:
+    page = (ROOT / "docs" / f"{name}.md").read_text()
+    paths = re.findall(r"`((?:recsys|serving|pipelines|tests)/[\w/]+(?:\.py|/)?)(?:: (\w+))?`", page)
+    assert len(paths) > 10
+    for path, function in paths:
+        assert (ROOT / path).exists(), path
+        assert not function or re.search(rf"(def|class) {function}\b", (ROOT / path).read_text()), (path, function)
 
 
 def test_the_readme_is_one_screen_or_two() -> None:

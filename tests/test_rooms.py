@@ -1,4 +1,4 @@
-"""The house rules of docs/design.md that a machine can check: who may import whom, and what a room may hold."""
+"""The rules of docs/rules.md on the tree that a machine can check: who may import whom, and what a room may hold."""
 
 import ast
 import subprocess
@@ -9,9 +9,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
-from recsys.encoders.encoder import KINDS
-from recsys.models.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
 # The rooms from the ground up: a room imports the ground floor (the files directly in `recsys`) and the rooms below it.
@@ -153,29 +150,22 @@ def test_every_room_is_in_the_table() -> None:
     assert {room_of(module) for module in MODULES} - {"ground"} == {*ROOMS, "serving"}
 
 
-def listed_in_the_design() -> dict[str, set[str]]:
-    """folder -> modules, as the list in docs/design.md says."""
-    block = (ROOT / "docs/design.md").read_text().split("## 2. Layout")[1].split("```")[1]
-    found: dict[str, set[str]] = {}
+def folders_of_the_page() -> list[str]:
+    """The folders of the tree in docs/architecture.md, as modules; a folder without a sentence is left out."""
+    block = (ROOT / "docs/architecture.md").read_text().split("## The tree")[1].split("```")[1]
+    found: list[str] = []
     parents: list[str] = []
     for line in filter(None, block.splitlines()):
         depth = (len(line) - len(line.lstrip())) // 2
-        name, rest = line.strip().split("/", 1)
+        name, sentence = line.strip().split("/", 1)
         parents = [*parents[:depth], name]
-        path = ".".join(parents if parents[0] == "recsys" else ["recsys", *parents])
-        found[path] = set(rest.strip().split("  ")[0].split())
+        if sentence.strip():
+            found.append(".".join(parents if parents[0] == "recsys" else ["recsys", *parents]))
     return found
 
 
-def test_the_list_of_the_design_page_is_the_tree() -> None:
-    """But for learners and encoders that came later: their own list is `MODELS` or `KINDS`."""
-    tree = {folder: {name.rpartition(".")[2] for name in names} for folder, names in folders().items()}
-    tree["recsys.serving"].remove("__main__")
-    listed = listed_in_the_design()
-    for place in (*MODELS.values(), *KINDS.values()):
-        folder, _, module = place.partition(":")[0].rpartition(".")
-        listed.setdefault(folder, set()).add(module)
-    assert listed == tree
+def test_the_tree_of_the_architecture_page_is_that_of_the_code() -> None:
+    assert sorted(folders_of_the_page()) == sorted(folders())
 
 
 def test_parallel_functions_run_from_the_code_on_disk() -> None:

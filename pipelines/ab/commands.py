@@ -20,7 +20,7 @@ from recsys.pipelines.ab.options import (
 )
 from recsys.pipelines.ab.served import commands as served
 from recsys.pipelines.ab.served import logged
-from recsys.pipelines.commands.stage import Negative, stage
+from recsys.pipelines.commands.stage import Negative, say, stage
 
 
 @click.group()
@@ -166,7 +166,7 @@ def off_policy(log: str, as_json: bool) -> Any:
     read = read_list_log(log)
     values = evaluate_policy(read)
     if not as_json:
-        click.echo(told_values(read, values))
+        say(told_values(read, values))
     result = plain_values(read, values)
     return Negative(result) if all(one.refused for one in values) else result
 
@@ -222,6 +222,6 @@ def assign(folder: Path, unit: tuple[str, ...], at: str | None, attributes: tupl
         click.echo(f"{len(found.by_name)} experiments and {len(found.holdouts)} holdouts in {folder}.")
         if rows:
             cells = [[str(value) if value is not None else "" for value in row.values()] for row in rows]
-            click.echo(text_table(list(rows[0]), cells))
+            say(text_table(list(rows[0]), cells))
     digests = {name: one.digest for name, one in found.by_name.items()}
     return {"experiments": digests, "holdouts": [one.name for one in found.holdouts], "assigned": rows}

@@ -7,7 +7,7 @@ import click
 
 from recsys.pipelines.ab.options import PEOPLE, PLAN, STORE, UNTIL, second_of
 from recsys.pipelines.ab.served.commands import TO, root_of, started
-from recsys.pipelines.commands.stage import stage
+from recsys.pipelines.commands.stage import say, stage
 
 
 @click.command()
@@ -53,8 +53,8 @@ def list_command(root: Path | None, as_json: bool) -> Any:
             for row in rows
         ]  # fmt: skip
         head = ["test", "plan registered", "changes", "outcomes up to", "verdict"]
-        click.echo(table)
-        click.echo(f"\n{text_table(head, cells)}" if rows else "No test is tracked. Track one: recsys ab register")
+        say(table)
+        say(f"\n{text_table(head, cells)}" if rows else "No test is tracked. Track one: recsys ab register")
     return {"experiments": experiments, "tests": rows}
 
 
@@ -144,5 +144,5 @@ def ledger(offline: float | None, error: float, as_json: bool) -> Any:
     fitted = learned(known)
     asked = ASKED if offline is None else offline
     if not as_json:
-        click.echo(told_ledger(known, fitted, asked, error))
+        say(told_ledger(known, fitted, asked, error))
     return plain_ledger(known, fitted, asked, error)

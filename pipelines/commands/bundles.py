@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recsys.pipelines.commands.stage import stage
+from recsys.pipelines.commands.stage import say, stage
 
 if TYPE_CHECKING:
     from recsys.bundle.prune import Held
@@ -36,7 +36,7 @@ def list_(root: Path | None, as_json: bool) -> Any:
             command_line("recsys export", "last", to=root),
             command_line("recsys bundles prune", root, keep=3),
         )
-        click.echo(_table(found) if found else f"{root} holds no bundles. Publish one: {publish}")
+        say(_table(found) if found else f"{root} holds no bundles. Publish one: {publish}")
         click.echo(f"{len(found)} bundles, {_mib(sum(one.size for one in found))} MiB. Next: {prune_}")
     return {"root": str(root), "bundles": [asdict(one) for one in found]}
 
@@ -95,7 +95,7 @@ def prune(root: Path | None, keep: int, dry_run: bool, as_json: bool) -> Any:
     gone = run_prune(root, keep, dry_run=dry_run)
     if not as_json:
         if gone:
-            click.echo(_table(gone))
+            say(_table(gone))
         freed = f"{len(gone)} bundles, {_mib(sum(one.size for one in gone))} MiB"
         click.echo(f"Would delete {freed}." if dry_run else f"Deleted {freed}.")
     return {"root": str(root), "deleted": [asdict(one) for one in gone], "dry_run": dry_run}

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import Negative, stage
+from recsys.pipelines.commands.stage import Negative, say, stage
 
 
 @click.command()
@@ -35,7 +35,7 @@ def why(bundle: Path, user: str, item: str, limit: int, as_json: bool) -> Any:
             if rest:
                 rows.append(["", f"{len(rest)} others", "", f"{sum(one.share for one in rest):+.4f}"])
             rows.append(["", "the score" if found.exact else "of the parts that can say", "", f"{total:+.4f}"])
-            click.echo(text_table(["history item", "title", "times", "share"], rows))
+            say(text_table(["history item", "title", "times", "share"], rows))
         if found.like is not None:
             like = one_line(loaded.name_of(loaded.item_ids.index(found.like)))
             click.echo(f"Of the history, {like} is most like it; the model gives no exact shares, so this is no cause.")
@@ -64,7 +64,7 @@ def similar(bundle: Path, item: str, k: int, domain: str | None, as_json: bool) 
 
         click.echo(f"Similar to {one_line(title or item)}:")
         rows = [[one.item_id, one.title or "", f"{one.score:.3f}"] for one in found]
-        click.echo(text_table(["item", "title", "cosine"], rows))
+        say(text_table(["item", "title", "cosine"], rows))
     items = [{"item_id": one.item_id, "title": one.title, "cosine": one.score} for one in found]
     return {"item_id": item, "title": title, "items": items}
 
@@ -93,7 +93,7 @@ def arithmetic(
         from recsys.text import text_table
 
         rows = [[one.item_id, one.title or "", f"{one.score:.3f}"] for one in found]
-        click.echo(text_table(["item", "title", "cosine"], rows))
+        say(text_table(["item", "title", "cosine"], rows))
     items = [{"item_id": one.item_id, "title": one.title, "cosine": one.score} for one in found]
     return {"plus": list(plus), "minus": list(minus), "items": items}
 
@@ -130,6 +130,6 @@ def doctor(reference: str, now: int | None, as_json: bool) -> Any:
     bundle = opened(reference)
     diagnosis = diagnose(bundle, now)
     if not as_json:
-        click.echo(told(bundle, diagnosis))
+        say(told(bundle, diagnosis))
     result = plain(bundle, diagnosis)
     return Negative(result) if diagnosis.findings else result

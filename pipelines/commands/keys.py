@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import stage
+from recsys.pipelines.commands.stage import say, stage
 
 _STATE = click.option(
     "--state", type=click.Path(path_type=Path), help="The folder of the service's state; default mlruns/state."
@@ -73,7 +73,7 @@ def list_(state: Path | None, as_json: bool) -> Any:
             for key in found
         ]
         header = ["id", "name", "scopes", "quota", "made", "revoked"]
-        click.echo(text_table(header, rows) if rows else f"{path} holds no keys. Make one: recsys keys make NAME")
+        say(text_table(header, rows) if rows else f"{path} holds no keys. Make one: recsys keys make NAME")
     return {"keys": [_shown(key) for key in found]}
 
 

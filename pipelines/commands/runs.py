@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import EXPERIMENT, Negative, stage
+from recsys.pipelines.commands.stage import EXPERIMENT, Negative, say, stage
 
 
 @click.command()
@@ -41,7 +41,7 @@ def runs(chosen: tuple[str, ...], experiment: str | None, metric: str | None, li
         if (told := forecast(*pair)) is not None:
             text, result = f"{text}\n\n{told['sentence']}", {**result, "forecast": told}
     if not as_json:
-        click.echo(text)
+        say(text)
     return result
 
 

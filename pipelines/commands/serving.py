@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import EXPERIMENT, Negative, stage
+from recsys.pipelines.commands.stage import EXPERIMENT, Negative, say, stage
 
 
 @click.command()
@@ -21,7 +21,7 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
     """
     from recsys.bundle.manifest import read_manifest
     from recsys.bundle.root import copy_into, current
-    from recsys.pipelines.tracking import client
+    from recsys.pipelines.tracking import address, client
     from recsys.pipelines.tracking.reference import resolve
     from recsys.pipelines.tracking.store import store
     from recsys.text import command_line
@@ -33,7 +33,7 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
         run = resolve(run, experiment)
         found = client.run_of(run)
         place, told = found.experiment, f"{found.name}, run {run} of experiment {found.experiment}"
-        source = client.bundle_of(run)
+        source = address.bundle_of(run)
     root = to or store() / "bundles"
     folder = copy_into(root, source)
     unlearned = read_manifest(folder)["lineage"].get("unlearned")
@@ -91,10 +91,10 @@ def deploy(
     else:
         bundle_id = run or ""
         if alias or not (root / bundle_id).is_dir():
-            from recsys.pipelines.tracking import client
+            from recsys.pipelines.tracking import address
             from recsys.pipelines.tracking.reference import resolve
 
-            bundle_id = copy_into(root, client.bundle_of(resolve(alias or bundle_id, experiment)), pointing=False).name
+            bundle_id = copy_into(root, address.bundle_of(resolve(alias or bundle_id, experiment)), pointing=False).name
         after = assign(root, role, bundle_id)
     if not as_json:
         click.echo(after.toml().rstrip())
@@ -133,7 +133,7 @@ def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -
         asked = {name: value for name, value in line["question"].items() if value is not None}
         click.echo(f"User {line['user_id']!r} asked {asked} and got {len(line['items'])} items ({line['source']}):")
         rows = [[i.item_id, i.title or "", i.reason or "", f"{i.score:.6g}"] for i in traced.items]
-        click.echo(text_table(["item", "title", "reason", "score"], rows))
+        say(text_table(["item", "title", "reason", "score"], rows))
         click.echo(f"Asked again of {line['bundle_id']}: {verdict}; scores differ by at most {traced.furthest:.1e}.")
     result = {"line": line, "identical": traced.identical, "furthest": traced.furthest if traced.identical else None}
     result["items"] = [item._asdict() for item in traced.items]
@@ -165,7 +165,7 @@ def replay(log: Path, bundle: Path, limit: int | None, as_json: bool) -> Any:
     with steps.step("ask") as progress:
         result = lists.replay(challenger, lists.read_log(log), limit, progress)
     if not as_json:
-        click.echo(lists.replay_text(result))
+        say(lists.replay_text(result))
     return result
 
 
@@ -222,7 +222,7 @@ def recommend(
         click.echo(f"{reply.source}: {reply.why}")
         if reply.ignored:
             click.echo(f"ignored, not in the bundle: {', '.join(reply.ignored)}")
-        click.echo(text_table(["item", "title", "reason", "score"], rows))
+        say(text_table(["item", "title", "reason", "score"], rows))
     return {**vars(reply), "items": [item._asdict() for item in reply.items]}
 
 

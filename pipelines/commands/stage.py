@@ -14,6 +14,7 @@ import click
 
 from recsys.errors import RecsysError, SettingError
 from recsys.pipelines.commands import interrupt
+from recsys.text import fit_tables
 
 EXIT_NEGATIVE, EXIT_FAULT, EXIT_OURS, EXIT_INTERRUPTED, EXIT_UNREAD = 1, 2, 70, 130, 141
 _OWN = ("recsys", "pipelines", "serving")
@@ -65,6 +66,11 @@ def leave_unread() -> NoReturn:
     """Ends quietly where nobody reads the output any more, as after `| head`; nor will Python's own last flush."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(EXIT_UNREAD)
+
+
+def say(text: str) -> None:
+    """Lines on standard output whose tables fit a console."""
+    click.echo(fit_tables(text))
 
 
 def say_fault(sentence: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import Negative, stage
+from recsys.pipelines.commands.stage import Negative, say, stage
 
 _STATE = click.option("--state", type=click.Path(path_type=Path), help="Folder of the store; default mlruns/state.")
 
@@ -152,7 +152,7 @@ def forget(user_id: str, state: Path | None, finish: bool, as_json: bool) -> Any
         said = ", ".join(f"{count:,} {name}" for name, count in gone.items())
         click.echo(f"Forgotten in the event store under {number} ids: {said}.")
         if rows:
-            click.echo(text_table(["what", "where", ""], rows))
+            say(text_table(["what", "where", ""], rows))
         if finish:
             click.echo(f"The receipt, which also says what cannot be reached, is {result['receipt']}.")
         elif rows:

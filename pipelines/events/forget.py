@@ -29,7 +29,6 @@ from recsys.pipelines.batch import STATE
 from recsys.pipelines.events.export import MARK
 from recsys.pipelines.events.places import OURS, Person, Place, columns_of_people, lines_in, places_of
 from recsys.pipelines.tracking import registry
-from recsys.pipelines.tracking.address import BUNDLE
 from recsys.progress import Progress, silent
 
 _IDLE_S = 3600  # after which nobody writes on at an unfinished file
@@ -189,15 +188,15 @@ def _left_by_runs(home: Path) -> tuple[list[Path], list[Path]]:
 
 def _take_from_registry(person: Person, found: Done) -> None:
     """Writes the copies of registered bundles anew in a store elsewhere, file by file."""
-    for run_id, artifacts in registry.registered_copies().items():
-        path = f"run {run_id}, artefact {BUNDLE}"
+    for run_id, (artifacts, within) in registry.registered_copies().items():
+        path = f"run {run_id}, artefact {within}"
         with TemporaryDirectory() as place:
             try:
-                copy = Path(artifacts.download_artifacts(BUNDLE, place))
+                copy = Path(artifacts.download_artifacts(within, place))
                 if not (copy / MANIFEST).is_file() or not len(person.rows(copy)):
                     continue
                 said = _take_from_bundle(copy, person)
-                artifacts.log_artifacts(str(copy), BUNDLE)
+                artifacts.log_artifacts(str(copy), within)
                 found.note("registered bundle", path, said)
             except Exception as error:  # another system's store may refuse in any way, and the rest must be told
                 found.note("registered bundle", path, f"left: {error}", left=True)

@@ -103,6 +103,13 @@ class RunSettings(Settings):
         drop = self.prepare.missing_users == "drop"
         return Reading(self.since, drop_missing_users=drop, ratings=self.prepare.rates)
 
+    def logged(self) -> dict[str, Any]:
+        """What the run logs as its parameters: every setting of its model, the defaults too; those of the planted world
+        only where that is the data."""
+        plain = self.model_dump(mode="json", exclude=None if self.data == WORLD else {"world"})
+        model = make_model(self.model_name, self.model_settings)
+        return plain | {"model": {"name": self.model_name, **model.settings.model_dump(mode="json")}}
+
     @property
     def model_name(self) -> str:
         return str(self.model["name"])

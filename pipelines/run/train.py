@@ -206,7 +206,7 @@ def _record(run: Run, trained: Trained, lineage: dict[str, Any], folder: Path) -
     found = record.Record(
         run.name,
         run.settings.experiment,
-        settings_json,
+        run.settings.logged(),
         record.tags_of(lineage) | question,
         figures,
         curves,

@@ -111,9 +111,10 @@ def advise(
     text = _text(run, label, weighed, differences, best, advised)
     advice = Advice(label, weighed, differences, best, advised, config, run_id, text)
     files, means = _write(run, advice, command), advice.chosen.interval
+    logged = flat(settings.logged() | {"metrics": [label]})
     nested.end(
         run_id,
-        settings={name: value for name, value in flat(stated).items() if name != "model.dim"},
+        settings={name: value for name, value in logged.items() if name != "model.dim"},
         tags={"command": command, "advised": advised},
         metrics={label: means.mean, f"{label}_low": means.low, f"{label}_high": means.high},
         files=files,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from recsys.errors import TrackingError
 from recsys.history import DAY_S
-from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking import address, client
 from recsys.pipelines.tracking.client import TESTS
 from recsys.pipelines.tracking.lineage import LoggedRun, flat
 from recsys.pipelines.tracking.store import tracking_uri
@@ -94,12 +94,12 @@ class Test:
         after."""
         if "changed" not in self.run.tags:
             return []
-        found: list[dict[str, str]] = json.loads(client.artifact_of(self.run.run_id, CHANGES).read_text("utf-8"))
+        found: list[dict[str, str]] = json.loads(address.artifact_of(self.run.run_id, CHANGES).read_text("utf-8"))
         return found
 
     def plan(self) -> dict[str, Any]:
         """The plan as it was registered."""
-        found: dict[str, Any] = json.loads(client.artifact_of(self.run.run_id, PLAN).read_text("utf-8"))
+        found: dict[str, Any] = json.loads(address.artifact_of(self.run.run_id, PLAN).read_text("utf-8"))
         return found
 
 

@@ -1,15 +1,20 @@
-"""Where the bundle of a run lies, and by which digest it is known: tags of the run, in place of a copy in the store."""
+"""Where the artefacts of a run lie, and its bundle: by address and digest, tags of the run, until it is registered."""
 
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from recsys.bundle.forget import first_seal
 from recsys.bundle.manifest import read_manifest
 from recsys.config import home
-from recsys.errors import BundleError, TrackingError
+from recsys.errors import BundleError, ModelError, TrackingError
+from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking.store import place_of_artifacts
 
-BUNDLE = "bundle"  # the artefact of a run whose bundle is registered
+BUNDLE, MODEL = "bundle", "model"
+COPY = f"{MODEL}/{BUNDLE}"  # the artefact of a run whose bundle is registered
+RECORD = "record"  # the folder of artefacts that programs read; pictures and the table stand outside
 ADDRESS, DIGEST, HOST = "bundle_address", "bundle_digest", "bundle_host"  # tags of a run
 
 
@@ -45,3 +50,37 @@ def missing(run_id: str, name: str, tags: Mapping[str, str], place: str) -> Trac
         f"run {run_id} had a bundle at {tags[ADDRESS]} on {tags.get(HOST, 'its machine')}, which is not to be had "
         f"here, and the store has no copy. {fix}; or register it where it lies, which makes one: recsys promote RUN"
     )
+
+
+def bundle_of(run_id: str) -> Path:
+    """A local folder with the bundle of a run: where it was written, else the copy of its registered version."""
+    with client.connection() as connected:
+        run = client.known_run(connected, run_id)
+        if (here := placed(run.data.tags)) is not None:
+            return here
+        return Path(client.artifacts_of(run).download_artifacts(refuse_missing(run, BUNDLE)))
+
+
+def artifact_of(run_id: str, name: str) -> Path:
+    """A local copy, or the place itself, of a file or folder that a run logged."""
+    with client.connection() as connected:
+        run = client.known_run(connected, run_id)
+        return Path(client.artifacts_of(run).download_artifacts(refuse_missing(run, name)))
+
+
+def path_of(run: Any, name: str) -> str | None:
+    """Where a file or folder lies among the artefacts of a run; None where it has none."""
+    artifacts = client.artifacts_of(run)
+    for path in (COPY if name == BUNDLE else f"{RECORD}/{name}", name):  # the latter: of an earlier version
+        if any(one.path == path for one in artifacts.list_artifacts(path.rpartition("/")[0] or None)):
+            return path
+    return None
+
+
+def refuse_missing(run: Any, name: str) -> str:
+    """`path_of`. Raises ModelError where a run never had a bundle, TrackingError where there is no such artefact."""
+    if name == BUNDLE and (reason := run.data.tags.get(client.WITHOUT_BUNDLE)):
+        raise ModelError(reason)
+    if (path := path_of(run, name)) is None:
+        raise missing(run.info.run_id, name, run.data.tags, place_of_artifacts(run.info.artifact_uri))
+    return path

@@ -7,9 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from recsys.errors import ModelError, RecsysError, TrackingError
-from recsys.pipelines.tracking.address import BUNDLE, missing, placed
-from recsys.pipelines.tracking.lineage import LoggedRun, datasets_of, flat, source_tags
+from recsys.errors import RecsysError, TrackingError
+from recsys.pipelines.tracking.lineage import LoggedRun, datasets_of, flat, grouped_name, plain_name, source_tags
 from recsys.pipelines.tracking.store import (
     database,
     opening_database,
@@ -122,9 +121,9 @@ def finish_run(
         try:
             run = known_run(client, run_id)
             now, artifacts = run.info.start_time, artifacts_of(run)
-            measured = [Metric(key, value, now, 0) for key, value in metrics.items()]
+            measured = [Metric(grouped_name(key), value, now, 0) for key, value in metrics.items()]
             measured += [
-                Metric(f"{task.replace(' ', '_')}.{key}", value, now, step)
+                Metric(grouped_name(f"{task.replace(' ', '_')}.{key}"), value, now, step)
                 for task, points in curves.items()
                 for step, point in enumerate(points)
                 for key, value in point.items()
@@ -149,8 +148,8 @@ def _input(context: str, digest: str, name: str, source: str, profile: str) -> A
     """What a run read, as MLflow has it."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    data = Dataset(name, digest, "local", source, profile=profile)
-    return DatasetInput(data, [InputTag("mlflow.data.context", context)])
+    tags = [InputTag("mlflow.data.context", context)]
+    return DatasetInput(Dataset(name, digest, "local", source, profile=profile), tags)
 
 
 def add_to_run(
@@ -201,36 +200,6 @@ def artifacts_of(run: Any) -> Any:
     return get_artifact_repository(place_of_artifacts(run.info.artifact_uri))
 
 
-def bundle_of(run_id: str) -> Path:
-    """A local folder with the bundle of a run: where it was written, else the copy of its registered version."""
-    with connection() as client:
-        run = known_run(client, run_id)
-        if (here := placed(run.data.tags)) is not None:
-            return here
-        refuse_missing(run, BUNDLE)
-        return Path(artifacts_of(run).download_artifacts(BUNDLE))
-
-
-def artifact_of(run_id: str, name: str) -> Path:
-    """A local copy, or the place itself, of a file or folder that a run logged."""
-    with connection() as client:
-        refuse_missing(run := known_run(client, run_id), name)
-        return Path(artifacts_of(run).download_artifacts(name))
-
-
-def holds(run: Any, name: str) -> bool:
-    """Whether the artefacts of a run have a file or folder of this name."""
-    return any(found.path == name for found in artifacts_of(run).list_artifacts())
-
-
-def refuse_missing(run: Any, name: str) -> None:
-    """Raises ModelError where a run never had a bundle, TrackingError where an artefact is not where it should be."""
-    if name == BUNDLE and (reason := run.data.tags.get(WITHOUT_BUNDLE)):
-        raise ModelError(reason)
-    if not holds(run, name):
-        raise missing(run.info.run_id, name, run.data.tags, place_of_artifacts(run.info.artifact_uri))
-
-
 def runs(experiment: str | None = None, limit: int = 20) -> list[LoggedRun]:
     """The newest runs, newest first, of an experiment or of all but trials and tests; one never made is an error."""
     if not 1 <= limit <= MAX_RUNS:
@@ -274,8 +243,9 @@ def _asked(name: str, experiment: str | None) -> bool:
 
 def _run(found: Any, experiment: str, aliases: Mapping[str, tuple[str, ...]]) -> LoggedRun:
     info, data = found.info, found.data
-    known = dict(data.tags), dict(data.params), dict(data.metrics), aliases.get(info.run_id, ())
-    return LoggedRun(info.run_id, experiment, info.run_name, info.status, info.start_time / 1000, *known)
+    metrics = {plain_name(key): value for key, value in data.metrics.items()}
+    about = info.run_id, experiment, info.run_name, info.status, info.start_time / 1000
+    return LoggedRun(*about, dict(data.tags), dict(data.params), metrics, aliases.get(info.run_id, ()))
 
 
 def _aliases(client: Any) -> dict[str, tuple[str, ...]]:

@@ -19,6 +19,21 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
+_ENDS = ("_low", "_high")  # of an interval
+_INTERVAL = "interval/"
+
+
+def grouped_name(metric: str) -> str:
+    """The name under which MLflow shows a metric: intervals in a group of their own, each baseline and each learning
+    curve in one, and the means of the run's own model, which have plain names, in the first."""
+    return _INTERVAL + metric if metric.endswith(_ENDS) else metric.replace(".", "/", 1)
+
+
+def plain_name(logged: str) -> str:
+    """The metric of a name that MLflow has, by `grouped_name` or as earlier versions wrote it, without groups."""
+    return logged.removeprefix(_INTERVAL) if logged.startswith(_INTERVAL) else logged.replace("/", ".", 1)
+
+
 def git_commit() -> str:
     """The commit of the working directory, marked where files differ from it; "none" outside a repository."""
     try:

@@ -1,7 +1,7 @@
 """The record of a run, on disk beside its bundle before any store is asked: what `recsys track` can log later.
 
-`<bundle>.record/` holds `record.json` (name, settings, tags, figures, curves) and `files/`, the artefacts: the table,
-the settings, the paired tests, the plots, and `values.npz` with the judged metrics of every user.
+`<bundle>.record/` holds `record.json` (name, settings, tags, figures, curves) and `files/`, the artefacts: plots and
+table, and in `record/` the settings, the paired tests, and `values.npz` with the judged metrics of every user.
 """
 
 import json
@@ -19,12 +19,13 @@ from recsys.bundle.manifest import read_manifest
 from recsys.data.split.holdout import Holdout
 from recsys.evaluation.evaluate import Report
 from recsys.pipelines.tracking import client
-from recsys.pipelines.tracking.address import address_of
+from recsys.pipelines.tracking.address import RECORD, address_of, bundle_of
 from recsys.pipelines.tracking.lineage import flat
+from recsys.pipelines.tracking.logged_model import write_model
 from recsys.pipelines.tracking.store import store
 
 VALUES = "values.npz"
-_RECORD, _FILES, _SUFFIX = "record.json", "files", ".record"
+_PLAIN, _FILES, _SUFFIX = "record.json", "files", ".record"
 
 
 class Record(NamedTuple):
@@ -49,11 +50,13 @@ def write(bundle: Path, record: Record, report: Report, holdout: Holdout) -> Pat
     aside, folder = bundle.with_name(bundle.name + _SUFFIX + ".partial"), folder_of(bundle)
     files = aside / _FILES
     files.mkdir(parents=True)
+    (files / RECORD).mkdir()
     for name, text in record.texts.items():
-        (files / name).write_text(text, encoding="utf-8")
-    np.savez_compressed(files / VALUES, user=holdout.user, warm=holdout.warm, **report.values)  # type: ignore[arg-type]
+        (files / name if name.endswith(".md") else files / RECORD / name).write_text(text, encoding="utf-8")
+    values = files / RECORD / VALUES
+    np.savez_compressed(values, user=holdout.user, warm=holdout.warm, **report.values)  # type: ignore[arg-type]
     plain = {key: value for key, value in record._asdict().items() if key != "texts"}
-    (aside / _RECORD).write_text(json.dumps(plain), encoding="utf-8")
+    (aside / _PLAIN).write_text(json.dumps(plain), encoding="utf-8")
     os.replace(aside, folder)
     return folder / _FILES
 
@@ -66,15 +69,18 @@ def track(bundle: Path, run_id: str | None = None) -> tuple[str, Path]:
     settings and lineage, and no figures.
     """
     lineage = read_manifest(bundle)["lineage"]
-    kept = folder_of(bundle) / _RECORD
+    kept = folder_of(bundle) / _PLAIN
     known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else _from_lineage(bundle.name, lineage)
     named = run_id or lineage.get("run_id")
     if named is None or (run_id is None and not client.has_run(named)):
         named = client.start_run(known["experiment"], known["name"])
     arguments = {key: known[key] for key in ("settings", "tags", "metrics", "curves")}
     arguments["tags"] |= address_of(bundle)
-    client.finish_run(named, **arguments, files=kept.parent / _FILES if kept.is_file() else None)
-    logged = client.bundle_of(named)
+    with TemporaryDirectory() as aside:
+        files = kept.parent / _FILES if kept.is_file() else Path(aside)
+        arguments["tags"] |= write_model(files, named, address_of(bundle) | {"bundle_id": bundle.name})
+        client.finish_run(named, **arguments, files=files)
+    logged = bundle_of(named)
     if bundle.parent.resolve() == (store() / "trained").resolve():
         shutil.rmtree(kept.parent, ignore_errors=True)
     return named, logged
@@ -83,7 +89,7 @@ def track(bundle: Path, run_id: str | None = None) -> tuple[str, Path]:
 def track_alone(place: Path, run_id: str) -> None:
     """Logs the record that lies beside `place`, where there is no bundle: that of a model without vectors."""
     folder = folder_of(place)
-    known = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    known = json.loads((folder / _PLAIN).read_text(encoding="utf-8"))
     arguments = {key: known[key] for key in ("settings", "tags", "metrics", "curves")}
     client.finish_run(run_id, **arguments, files=folder / _FILES)
     shutil.rmtree(folder)

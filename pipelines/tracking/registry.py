@@ -3,18 +3,27 @@ verdict."""
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from recsys.pipelines.tracking.address import BUNDLE, placed
+from recsys.pipelines.tracking.address import (
+    BUNDLE,
+    COPY,
+    MODEL,
+    address_of,
+    path_of,
+    placed,
+    refuse_missing,
+)
 from recsys.pipelines.tracking.client import (
     UNKNOWN,
     artifacts_of,
     connection,
     found_run,
-    holds,
     known_run,
-    refuse_missing,
 )
+from recsys.pipelines.tracking.logged_model import write_model
 from recsys.pipelines.tracking.store import place_of_artifacts
 
 ALIASES = ("champion", "challenger")
@@ -29,9 +38,13 @@ def promote(run_id: str, alias: str, tags: Mapping[str, Any] | None = None) -> s
     """
     with connection(writing=True) as client:
         run = known_run(client, run_id)
-        if not holds(run, BUNDLE) and (here := placed(run.data.tags)) is not None:
-            artifacts_of(run).log_artifacts(str(here), BUNDLE)
-        refuse_missing(run, BUNDLE)
+        if path_of(run, BUNDLE) is None and (here := placed(run.data.tags)) is not None:
+            if path_of(run, MODEL) is None:  # a run of an earlier version
+                with TemporaryDirectory() as aside:
+                    write_model(Path(aside), run_id, address_of(here) | {"bundle_id": here.name})
+                    artifacts_of(run).log_artifacts(aside)
+            artifacts_of(run).log_artifacts(str(here), COPY)
+        path = refuse_missing(run, BUNDLE)
         model = client.get_experiment(run.info.experiment_id).name
         try:
             client.create_registered_model(model)
@@ -39,7 +52,7 @@ def promote(run_id: str, alias: str, tags: Mapping[str, Any] | None = None) -> s
             if _code(error) != "RESOURCE_ALREADY_EXISTS":
                 raise
         versions = [found for found in client.search_model_versions(f"name = '{model}'") if found.run_id == run_id]
-        source = f"{place_of_artifacts(run.info.artifact_uri)}/{BUNDLE}"
+        source = f"{place_of_artifacts(run.info.artifact_uri)}/{MODEL if path == COPY else path}"
         made = versions or [client.create_model_version(model, source, run_id)]
         version = made[0].version
         for key, value in (tags or {}).items():
@@ -76,11 +89,12 @@ def _code(error: Exception) -> str | None:
     return getattr(error, "error_code", None)
 
 
-def registered_copies() -> dict[str, Any]:
-    """run id -> MLflow's repository of its artefacts, of the runs of which a store that is not ours has a bundle."""
+def registered_copies() -> dict[str, tuple[Any, str]]:
+    """run id -> MLflow's repository of its artefacts, and where in it the bundle lies; of the runs of which a store
+    that is not ours has a bundle."""
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         return {}  # what is ours lies below mlruns/
     with connection() as client:
         named = {version.run_id for version in client.search_model_versions() if version.run_id}
         runs = [run for run_id in sorted(named) if (run := found_run(client, run_id)) is not None]
-        return {run.info.run_id: artifacts_of(run) for run in runs if holds(run, BUNDLE)}
+        return {run.info.run_id: (artifacts_of(run), path) for run in runs if (path := path_of(run, BUNDLE))}

@@ -11,7 +11,7 @@ from recsys.errors import TrackingError
 from recsys.evaluation.significance import FEW_USERS, Interval, bootstrap, compare
 from recsys.evaluation.tables import against as against_text
 from recsys.evaluation.tables import comparison_data
-from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking import address, client
 from recsys.pipelines.tracking.lineage import LoggedRun
 from recsys.pipelines.tracking.record import VALUES
 from recsys.pipelines.tracking.reference import resolve
@@ -77,7 +77,7 @@ def judged(reference: str, experiment: str | None) -> Judged:
     run = client.run_of(resolve(reference, experiment))
     if "holdout" not in run.tags:
         raise TrackingError(f"run {run.run_id} ({run.name}) has no values per user to compare. Train it again.")
-    with np.load(client.artifact_of(run.run_id, VALUES), allow_pickle=False) as stored:
+    with np.load(address.artifact_of(run.run_id, VALUES), allow_pickle=False) as stored:
         values = {name: stored[name] for name in stored.files if name not in ("user", "warm")}
         return Judged(run, values, stored["warm"])
 

@@ -10,7 +10,7 @@ import numpy as np
 from recsys.arrays import F64
 from recsys.errors import TrackingError
 from recsys.pipelines.run.run import Run
-from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking import address, client
 from recsys.pipelines.tracking.lineage import git_commit
 from recsys.pipelines.tracking.record import VALUES, holdout_digest
 
@@ -102,7 +102,7 @@ class Nested:
         if run_id is None or self.refused:
             return None
         try:
-            with np.load(client.artifact_of(run_id, VALUES), allow_pickle=False) as stored:
+            with np.load(address.artifact_of(run_id, VALUES), allow_pickle=False) as stored:
                 kept: F64 = stored[metric]
                 return kept
         except (TrackingError, OSError, KeyError):

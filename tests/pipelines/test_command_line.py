@@ -15,6 +15,7 @@ from recsys.answers.question import Event, Question
 from recsys.answers.respond import respond
 from recsys.bundle.bundle import load
 from recsys.errors import SettingError
+from recsys.models.als.als import ALSSettings
 from recsys.models.registry import MODELS
 from recsys.pipelines.run.settings import CONFIGS, load_settings
 from recsys.testing.toys import random_log
@@ -70,17 +71,27 @@ def test_the_run_holds_settings_data_code_figures_curves_and_bundle(home: Path, 
     store.close()
     assert params["model.dim"] == "8"
     assert params["seed"] == "1"
+    assert {f"model.{name}" for name in ALSSettings.model_fields} < params.keys()  # those left at their defaults too
+    assert not any(name.startswith("world.") for name in params)
     assert len(tags["data_digest"]) == 64
     assert int(tags["train.first"]) < int(tags["train.last"])
     assert {"git", "versions.numpy", "bundle_id", "split"} <= set(tags)
     latest = {key: value for key, value, step in metrics if step == 0}
-    interval = trained["metrics"]["als"]["ndcg_at_10"]
-    assert [latest[f"ndcg_at_10{end}"] for end in ("", "_low", "_high")] == pytest.approx(list(interval.values()))
-    assert latest["popularity.ndcg_at_10"] == pytest.approx(trained["metrics"]["popularity"]["ndcg_at_10"]["mean"])
-    assert sum(key == "learning_als.objective" for key, _, _ in metrics) == 3
+    interval, names = trained["metrics"]["als"]["ndcg_at_10"], ("", "interval/%s_low", "interval/%s_high")
+    logged = [latest[name % "ndcg_at_10" if name else "ndcg_at_10"] for name in names]
+    assert logged == pytest.approx(list(interval.values()))
+    assert latest["popularity/ndcg_at_10"] == pytest.approx(trained["metrics"]["popularity"]["ndcg_at_10"]["mean"])
+    assert sum(key == "learning_als/objective" for key, _, _ in metrics) == 3
     artifacts = home / "mlruns/artifacts" / trained["run_id"] / "artifacts"
-    assert {"table.md", "settings.json", "comparisons.json"} <= {path.name for path in artifacts.iterdir()}
-    assert not (artifacts / "bundle").exists()  # the store has its address and digest, and a copy once it is registered
+    assert {"settings.json", "comparisons.json", "values.npz"} <= {
+        path.name for path in (artifacts / "record").iterdir()
+    }
+    top = sorted(path.name for path in artifacts.iterdir())
+    assert top[0].endswith(".png")  # what people look at first stands first
+    assert {"model", "record", "table.md"} <= set(top)
+    assert not (
+        artifacts / "model/bundle"
+    ).exists()  # the store has its address and digest, and a copy once it is registered
     placed = home / tags["bundle_address"]
     assert placed == Path(trained["bundle"])
     assert (placed / "manifest.sha256").read_text().split()[0] == tags["bundle_digest"]

@@ -13,7 +13,7 @@ from recsys.bundle.write import publish
 from recsys.errors import BundleError, SettingError
 from recsys.pipelines.cli import main
 from recsys.pipelines.index import Wanted, tuned
-from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking import address
 from recsys.retrieval import tuner
 from tests.helpers.bundles import content
 
@@ -44,13 +44,13 @@ def test_it_publishes_what_it_chose_and_tells_how_it_chose(
     assert "| Flat" in said
     assert f"Chosen: IVF32,SQ8 at effort {stated['effort']}, the soonest that finds enough." in said
     assert f"{after} answers by IVF32,SQ8 and is the current bundle" in said
-    files = client.artifact_of(found["run_id"], "trials.json")
+    files = address.artifact_of(found["run_id"], "trials.json")
     trials = json.loads(files.read_text())
     assert [trial["settings"]["factory"] for trial in trials] == [
         trial["settings"]["factory"] for trial in found["trials"]
     ]
-    assert "recall@20" in client.artifact_of(found["run_id"], "table.md").read_text()
-    assert client.artifact_of(found["run_id"], "recall_by_time.png").stat().st_size > 5_000
+    assert "recall@20" in address.artifact_of(found["run_id"], "table.md").read_text()
+    assert address.artifact_of(found["run_id"], "recall_by_time.png").stat().st_size > 5_000
     tuned(root, ASKED, quiet=False)
     assert current(root) == after
     assert "answers so already" in capsys.readouterr().out

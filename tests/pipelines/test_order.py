@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from recsys.pipelines.cli import main
-from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking import address, client
 
 WORLD = ["world", "world.users=400", "world.items=80", "world.events_per_user=8", "split.kind=leave_last_out"]
 PAIRS = ["model=cooccurrence", "model.back=0", "model.half_life=0.5"]
@@ -36,11 +36,11 @@ def test_it_tells_what_order_brings_and_tracks_it() -> None:
     difference = run.metrics["ndcg_at_10_in_order"] - run.metrics["ndcg_at_10_asked_shuffled"]
     assert run.metrics["leaning"] == pytest.approx(difference)
     assert run.params["model.name"] == "cooccurrence"
-    kept = json.loads(client.artifact_of(run.run_id, "order.json").read_text())
+    kept = json.loads(address.artifact_of(run.run_id, "order.json").read_text())
     assert list(kept["gain_by_seed"]) == ["5", "6"]
     assert kept["sentence"] in told.output
-    assert "Gain of order" in client.artifact_of(run.run_id, "table.md").read_text()
-    assert client.artifact_of(run.run_id, "order.png").stat().st_size > 5_000
+    assert "Gain of order" in address.artifact_of(run.run_id, "table.md").read_text()
+    assert address.artifact_of(run.run_id, "order.png").stat().st_size > 5_000
     exported = CliRunner().invoke(main, ["export", run.run_id])
     assert exported.exit_code == 2
     assert "is an order report, without a bundle" in exported.output

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from recsys.pipelines.cli import main
 from recsys.pipelines.search.by_domain import candidates
 from recsys.pipelines.search.space import searched
-from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking import address, client
 
 WORLD = ["world.users=600", "world.items=80", "world.shared_taste=1", "world.events_per_user=12", "threads=1"]
 SMALL = ["model=als", "model.dim=4", "model.epochs=2", "split.kind=leave_last_out"]
@@ -40,9 +40,9 @@ def test_the_report_is_told_and_tracked_and_its_mixture_can_be_served(
     assert run.run_id == found["run_id"]
     films = next(row for row in found["rows"] if row["domain"] == "films" and row["segment"] == "all")
     assert run.metrics["transfer_films_1_all"] == pytest.approx(films["transfer"]["mean"])
-    assert json.loads(client.artifact_of(run.run_id, "transfer.json").read_text())["rows"] == found["rows"]
-    assert client.artifact_of(run.run_id, "transfer.png").stat().st_size > 5_000
-    assert "Served in films" in client.artifact_of(run.run_id, "table.md").read_text()
+    assert json.loads(address.artifact_of(run.run_id, "transfer.json").read_text())["rows"] == found["rows"]
+    assert address.artifact_of(run.run_id, "transfer.png").stat().st_size > 5_000
+    assert "Served in films" in address.artifact_of(run.run_id, "table.md").read_text()
     trained = json.loads(invoke("train", "world", "-c", found["config"], *WORLD, "--json").splitlines()[-1])
     assert trained["run_id"]
     config = Path(found["config"]).read_text()

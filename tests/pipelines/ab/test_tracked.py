@@ -22,7 +22,7 @@ from recsys.bundle.manifest import read_manifest
 from recsys.data.read.load import load_dataset
 from recsys.pipelines.cli import main
 from recsys.pipelines.run.settings import RunSettings
-from recsys.pipelines.tracking import ab_tests, client, registry
+from recsys.pipelines.tracking import ab_tests, address, client, registry
 from recsys.pipelines.tracking.runs import best_of, judged, relative_difference
 from recsys.testing.toys import random_log
 
@@ -104,11 +104,11 @@ def test_every_link_from_an_exposure_to_the_training_data_holds(home: Path, lear
     assert exposure["bundle_id"] in (page := Path("linked.html").read_text())
     trained = client.run_of(served["run_id"])
     assert trained.tags["bundle_id"] == exposure["bundle_id"]
-    bundle = client.bundle_of(served["run_id"])
+    bundle = address.bundle_of(served["run_id"])
     lineage = read_manifest(bundle)["lineage"]
     assert lineage["run_id"] == served["run_id"]
     assert lineage["data_digest"] == served["data_digest"] == trained.tags["data_digest"]
-    stated = json.loads(client.artifact_of(served["run_id"], "settings.json").read_text())
+    stated = json.loads(address.artifact_of(served["run_id"], "settings.json").read_text())
     settings = RunSettings.build(stated, where="the run's settings")
     data = load_dataset(settings.data)
     assert data.digest == served["data_digest"]
@@ -140,8 +140,8 @@ def test_the_arms_have_their_figures_by_day_and_the_whole_its_report(home: Path)
     assert test.arms["control"].metrics["plays"] == pytest.approx(looks[-1]["control"])
     assert test.arms["control"].metrics["people"] == looks[-1]["people"][0]
     for name, path in ((ab_tests.REPORT, "daily.json"), (ab_tests.PAGE, "daily.html")):
-        assert client.artifact_of(test.run.run_id, name).read_bytes() == Path(path).read_bytes()
-    plots = {one.name for one in client.artifact_of(test.run.run_id, "plots").iterdir()}
+        assert address.artifact_of(test.run.run_id, name).read_bytes() == Path(path).read_bytes()
+    plots = {one.name for one in address.artifact_of(test.run.run_id, "plots").iterdir()}
     assert {"plays_wide_by_day.svg", "plays_wide_other_ways.svg"} <= plots
     assert test.run.params["people"] == str(PEOPLE)
     assert test.run.params["metrics.0.name"] == "plays"

@@ -103,14 +103,13 @@ def test_a_registered_copy_in_a_store_elsewhere_is_written_anew(
     home, far = tmp_path / "home", tmp_path / "far"
     monkeypatch.setenv("RECSYS_HOME", str(home))
     EventStore(home / "mlruns" / "state").append([[event(1, "u3")]], NOW_MS)
-    publish(tmp_path / "made", content()).rename(tmp_path / "bundle")
-    far.mkdir()
-    (tmp_path / "bundle").rename(far / "bundle")
-    monkeypatch.setattr(registry, "registered_copies", lambda: {"run1": Elsewhere(far)})
+    (far / "model").mkdir(parents=True)
+    publish(tmp_path / "made", content()).rename(far / "model/bundle")
+    monkeypatch.setattr(registry, "registered_copies", lambda: {"run1": (Elsewhere(far), "model/bundle")})
     code, found = forget("u3", "--finish")
     assert code == 0
     assert [(one["kind"], one["path"]) for one in found["places"]] == [
-        ("registered bundle", "run run1, artefact bundle")
+        ("registered bundle", "run run1, artefact model/bundle")
     ]
-    assert "u3" not in load(far / "bundle").user_ids
-    assert "u4" in load(far / "bundle").user_ids
+    assert "u3" not in load(far / "model/bundle").user_ids
+    assert "u4" in load(far / "model/bundle").user_ids

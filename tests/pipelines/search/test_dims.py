@@ -15,7 +15,7 @@ from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.search.dims import Advice, advise, query_ms
 from recsys.pipelines.search.space import searched
 from recsys.pipelines.search.tune import Asked, validation_of
-from recsys.pipelines.tracking import client, plots
+from recsys.pipelines.tracking import address, client, plots
 
 pytestmark = pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic|optuna).*")
 WORLD = ["world.users=400", "world.items=120", "model.epochs=4"]
@@ -109,7 +109,7 @@ def test_the_advice_is_written_logged_and_taken(advice: Advice) -> None:
     assert settings.model == {"name": "als", "dim": advice.advised, "epochs": 4}
     assert advice.run_id is not None
     for suffix, start in ((".png", b"\x89PNG"), (".md", b"world"), (".json", b"[")):
-        logged = client.artifact_of(advice.run_id, advice.config.with_suffix(suffix).name)
+        logged = address.artifact_of(advice.run_id, advice.config.with_suffix(suffix).name)
         assert logged.read_bytes().startswith(start)
     rows = json.loads(Path(advice.config.with_suffix(".json")).read_text())
     assert [row["dim"] for row in rows] == [2, 8, 32]

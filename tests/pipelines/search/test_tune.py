@@ -26,7 +26,7 @@ from recsys.pipelines.search.space import searched
 from recsys.pipelines.search.study import opened
 from recsys.pipelines.search.trial import Judge
 from recsys.pipelines.search.tune import Asked, Tuned, tune, validation_of
-from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking import address, client
 from tests.helpers.command_line import answer
 from tests.helpers.tuned import EPOCHS_SEEN
 
@@ -73,7 +73,7 @@ def test_the_search_finds_what_is_good(tuned: Tuned) -> None:
     assert (tuned.trials[0].values, tuned.trials[0].facts["start"]) == ({"x": 8.0}, True)
     assert not any(trial.facts["start"] for trial in tuned.trials[1:])
     kept = [
-        np.load(client.artifact_of(trial.facts["run_id"], "values.npz"))["ndcg_at_20"]
+        np.load(address.artifact_of(trial.facts["run_id"], "values.npz"))["ndcg_at_20"]
         for trial in (tuned.best, tuned.trials[0])
     ]
     gap = kept[0] - kept[1]
@@ -124,8 +124,8 @@ def test_trials_are_runs_nested_in_one_and_apart_from_those_of_training(tuned: T
         assert (run.metrics["ndcg_at_20_low"], run.metrics["epochs"]) == (trial.facts["low"], 8)
         assert float(run.params["model.x"]) == trial.values["x"]
     for name in (tuned.config.name, tuned.config.with_suffix(".png").name, tuned.config.with_suffix(".md").name):
-        assert client.artifact_of(str(tuned.run_id), name).stat().st_size > 100
-    with np.load(client.artifact_of(tuned.best.facts["run_id"], "values.npz")) as stored:
+        assert address.artifact_of(str(tuned.run_id), name).stat().st_size > 100
+    with np.load(address.artifact_of(tuned.best.facts["run_id"], "values.npz")) as stored:
         assert stored["ndcg_at_20"].mean() == pytest.approx(tuned.best.mean)
 
 

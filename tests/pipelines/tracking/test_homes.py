@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from recsys.bundle.content import Content
 from recsys.bundle.write import write
 from recsys.pipelines.cli import main
-from recsys.pipelines.tracking import client, record, store
+from recsys.pipelines.tracking import address, client, record, store
 from tests.helpers.bundles import content
 from tests.helpers.refusals import snapshot
 
@@ -62,7 +62,7 @@ def test_a_moved_home_exports_and_promotes_and_logs_what_it_held(
     assert said(moved, monkeypatch, "promote", "last", "--as", "challenger")[0] == 0
     assert said(moved, monkeypatch, "doctor", "last", "--now", "1700100000")[0] in (0, 1)
     later, _ = logged(content(seed=2))  # in an experiment that was made at the old place
-    assert client.bundle_of(later).is_relative_to(moved)
+    assert address.bundle_of(later).is_relative_to(moved)
     assert client.last_run(None) == later
     assert not home.exists()
 
@@ -93,7 +93,7 @@ def test_no_bundle_is_said_only_of_a_run_that_never_had_one(home: Path, monkeypa
         code, text = said(home, monkeypatch, command, never)
         assert code == 2
         assert f"run {never} has no bundle" in text
-    shutil.rmtree(client.bundle_of(run_id))
+    shutil.rmtree(address.bundle_of(run_id))
     for command in ("export", "promote"):
         code, text = said(home, monkeypatch, command, run_id)
         assert code == 2

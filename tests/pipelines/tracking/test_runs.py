@@ -18,7 +18,7 @@ from scipy import stats
 from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
 from recsys.errors import TrackingError
-from recsys.pipelines.tracking import client
+from recsys.pipelines.tracking import address, client
 from recsys.pipelines.tracking.lineage import LoggedRun
 from recsys.pipelines.tracking.record import holdout_digest
 from recsys.pipelines.tracking.runs import Judged, compared
@@ -153,7 +153,7 @@ def test_a_run_keeps_its_pictures_and_values(home: Path, runs: list[str]) -> Non
     files = home / "mlruns/artifacts" / runs[0] / "artifacts"
     for name in ("metrics_by_k.png", "by_history.png", "popularity_against_score.png", "curves.png"):
         assert (files / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    with np.load(files / "values.npz") as stored:
+    with np.load(files / "record/values.npz") as stored:
         assert len(stored["user"]) == len(stored["warm"]) == len(stored["ndcg_at_10"])
 
 
@@ -223,7 +223,7 @@ def test_a_home_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest
     run_id = client.start_run("shop", "als on clicks")
     found: dict[str, Any] = {"settings": {"dim": 8}, "tags": {}, "metrics": {"ndcg_at_10": 0.5}, "curves": {}}
     client.finish_run(run_id, **found, files=kept)
-    assert client.artifact_of(run_id, "table.md").read_text() == "figures"
+    assert address.artifact_of(run_id, "table.md").read_text() == "figures"
     assert [run.metrics for run in client.runs("shop")] == [{"ndcg_at_10": 0.5}]
     assert (home / "mlruns/mlflow.db").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["kept", name])
@@ -266,8 +266,9 @@ def _is_complete(home: Path, run_id: str, trained: Any) -> None:
     store.close()
     assert metrics["ndcg_at_10"] == pytest.approx(trained["metrics"]["als"]["ndcg_at_10"]["mean"])
     assert len(tags["holdout"]) == 64
-    files = {path.name for path in (home / "mlruns/artifacts" / run_id / "artifacts").iterdir()}
-    assert {"values.npz", "table.md", "settings.json", "curves.png"} <= files
+    folder = home / "mlruns/artifacts" / run_id / "artifacts"
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    assert {"record/values.npz", "table.md", "record/settings.json", "curves.png", "model/MLmodel"} <= files
     assert [path for path in (home / "mlruns/trained").iterdir() if path.is_dir()] == [home / tags["bundle_address"]]
     exported = answer(recsys(home, "export", run_id, "--json"))
     assert answer(recsys(home, "recommend", exported["root"], "--user", "007", "--json"))["source"] == "known"
