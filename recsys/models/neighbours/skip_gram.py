@@ -21,8 +21,8 @@ _njit = numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 
 
 @_njit
-def _draw(state: I64) -> np.uint64:
-    """The next number of a generator (xorshift64*), whose state changes in place."""
+def draw_bits(state: I64) -> np.uint64:
+    """The next 32 bits of a generator (xorshift64*), whose state int64 (1,), never 0, changes in place."""
     x = np.uint64(state[0])
     x ^= x >> np.uint64(12)
     x ^= x << np.uint64(25)
@@ -123,11 +123,11 @@ def learn_sequences(
         length = 0
         for place in range(offsets[user], offsets[user + 1]):
             item = items[place]
-            if kept[item] >= 1.0 or np.float32(_draw(state)) * np.float32(2.0**-32) < kept[item]:
+            if kept[item] >= 1.0 or np.float32(draw_bits(state)) * np.float32(2.0**-32) < kept[item]:
                 sequence[length] = item
                 length += 1
         for place in range(length):
-            reach = length if window == 0 else 1 + int(_draw(state) % np.uint64(window))
+            reach = length if window == 0 else 1 + int(draw_bits(state) % np.uint64(window))
             n = 0
             for near in range(max(0, place - reach), min(length, place + reach + 1)):
                 if near != place and sequence[near] != sequence[place]:
@@ -137,7 +137,7 @@ def learn_sequences(
                 continue
             at[0], count = sequence[place], 1
             for _ in range(negatives):
-                drawn = table[int(_draw(state) % np.uint64(TABLE))]
+                drawn = table[int(draw_bits(state) % np.uint64(TABLE))]
                 if drawn != sequence[place]:
                     at[count] = drawn
                     count += 1
