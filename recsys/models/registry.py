@@ -16,6 +16,7 @@ MODELS: dict[str, str] = {
     "cooccurrence": "recsys.models.neighbours.cooccurrence:Cooccurrence",
     "cooccurrence_svd": "recsys.models.neighbours.cooccurrence:CooccurrenceSVD",
     "ease": "recsys.models.neighbours.ease:EASE",
+    "fasttext": "recsys.models.neighbours.fasttext:FastText",
     "glove": "recsys.models.neighbours.glove:GloVe",
     "item2vec": "recsys.models.neighbours.item2vec:Item2Vec",
     "item_knn": "recsys.models.neighbours.item_knn:ItemKNN",

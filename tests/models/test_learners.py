@@ -25,6 +25,7 @@ SMALL = {  # settings that fit toys
     "cooccurrence": {"window": 60, "half_life": 20.0},  # as wide as the board, which is in no order
     "cooccurrence_svd": {"window": 60, "half_life": 20.0, "dim": 16},
     "ease": {"regularization": 5.0},
+    "fasttext": {"dim": 8, "epochs": 20, "batch_size": 16, "window": 0, "learning_rate": 0.1},
     "glove": {"dim": 8, "epochs": 30, "batch_size": 512, "window": 60, "decay": 1.0, "learning_rate": 0.1},
     "item2vec": {"dim": 8, "epochs": 20, "batch_size": 16, "window": 0, "learning_rate": 0.1},
     "lightgcn": {"dim": 8, "epochs": 20, "batch_size": 8, "layers": 2},
@@ -45,6 +46,7 @@ VARIANTS = [Case(name, SMALL.get(name, {})) for name in MODELS] + [
     Case("als", {"dim": 16, "epochs": 12, "solver": "exact"}),
     Case("als", {"dim": 16, "epochs": 12, "half_life": 5.0}),
     Case("cooccurrence_svd", {"window": 60, "half_life": None, "dim": 40, "back": 1.0}),
+    Case("fasttext", {"dim": 8, "epochs": 10, "served": "input", "half_life": 5.0}),
     Case("item2vec", {"dim": 8, "epochs": 10, "architecture": "cbow", "served": "input", "half_life": 5.0}),
     Case("lightgcn", SMALL["lightgcn"] | {"negatives": 4, "half_life": 5.0, "initial": "random", "layers": 3}),
     Case("lightgcn", SMALL["lightgcn"] | {"loss": "bpr", "similarity": "dot", "temperature": 1.0, "epochs": 30}),
