@@ -5,9 +5,9 @@
 
 Parts: walks (node2vec's, a CPU-second, beside packages), friends (AUC of held-out friendships of lastfm-hetrec beside
 common neighbours), unknown (a tenth of the items of s3rec-beauty taken out, beside content kNN), lightgcn (gowalla, few
-epochs), item2vec (beside gensim). A part that was measured is kept (`results/family.json`); to measure it again name
-it. CPU seconds of one thread are compared, so that other work on the machine tells little. Settings were chosen on
-other draws (11) and on validation parts.
+epochs), item2vec (beside gensim), youtube (its choices, one changed at a time). A part that was measured is kept
+(`results/family.json`); to measure it again name it. CPU seconds of one thread are compared, so that other work on the
+machine tells little. Settings were chosen on other draws (11) and on validation parts.
 """
 
 import json
@@ -49,6 +49,17 @@ from recsys.retrieval.recommender import Recommender, recommender_of
 PEERS = ["fastnode2vec==0.0.7", "nodevectors==0.1.23", "gensim==4.4.0", "setuptools<81"]
 LENGTH, DRAWS, STRANGERS = 40, (1, 2, 3), 50_000
 NODE2VEC = {"shared_ids": True, "negative_exponent": 0.25, "epochs": 20}
+YOUTUBE = {
+    "all of it": "",
+    "no example age": ", example_age=false",
+    "no layer": ", hidden=0",
+    "no correction of the sample": ', sampler="uniform", log_q=false',
+    "uniform negatives": ', sampler="uniform"',
+    "with rows of people": ", user_ids=true",
+    "no history, rows of people": ', history="none", user_ids=true',
+    "cosine, temperature .1": ', similarity="cosine", temperature=0.1',
+    "from the spectrum": ', initial="spectral"',
+}
 METRICS = ("recall_at_20", "ndcg_at_20")
 LIGHTGCN = {"lightgcn, softmax, 20 epochs": 'name="lightgcn", dim=64, epochs=20, layers=2, temperature=0.1'}
 NOTE = (
@@ -261,7 +272,28 @@ def item2vec(work: Path, quick: bool, steps: Steps) -> list[Row]:
     return rows
 
 
-PARTS = {"walks": walks, "friends": friendships, "unknown": unknown, "lightgcn": lightgcn, "item2vec": item2vec}
+def youtube(work: Path, quick: bool, steps: Steps) -> list[Row]:
+    """The choices of YouTube's network, one changed at a time, on ml-100k: the later half of people."""
+    rows, full = [], None
+    for label, change in list(YOUTUBE.items())[: 2 if quick else None]:
+        words = f'name="youtube_dnn", dim=32{change}' + (", epochs=1" if quick else "")
+        found = measure(prepare(load_settings("ml-100k", [f"model={{{words}}}"]), steps))
+        mine = found.reports[found.name].values["ndcg_at_10"]
+        full = mine if full is None else full
+        row = {"data": "ml-100k, later half", "what": f"youtube_dnn, {label}", "figure": "ndcg_at_10"}
+        less = compare(mine, {"": full}, warm=len(mine))[""]
+        rows.append(row | {"value": mine.mean(), "n": len(mine)} | (_difference(less, "all of it", label)))
+    return rows
+
+
+PARTS = {
+    "walks": walks,
+    "friends": friendships,
+    "unknown": unknown,
+    "lightgcn": lightgcn,
+    "item2vec": item2vec,
+    "youtube": youtube,
+}
 
 
 @click.command()

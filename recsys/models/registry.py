@@ -31,6 +31,7 @@ MODELS: dict[str, str] = {
     "spectral": "recsys.models.factors.spectral:Spectral",
     "two_tower": "recsys.models.towers.two_tower:TwoTower",
     "variational": "recsys.models.factors.variational:VariationalMF",
+    "youtube_dnn": "recsys.models.towers.youtube_dnn:YouTubeDNN",
 }
 
 

@@ -40,6 +40,7 @@ SMALL = {  # settings that fit toys
     "spectral": {"dim": 4},
     "two_tower": {"dim": 8, "epochs": 15, "batch_size": 256, "history": "others"},
     "variational": {"dim": 8, "epochs": 30, "batch_size": 8, "regularization": 0.1},
+    "youtube_dnn": {"dim": 8, "hidden": 8, "epochs": 15, "batch_size": 256, "history": "others", "learning_rate": 0.02},
 }
 DOT = {"similarity": "dot", "temperature": 1.0, "propagation": 0.1, "initial": "random", "epochs": 40}
 VARIANTS = [Case(name, SMALL.get(name, {})) for name in MODELS] + [
@@ -62,6 +63,7 @@ VARIANTS = [Case(name, SMALL.get(name, {})) for name in MODELS] + [
     Case("variational", SMALL["variational"] | {"negatives": 10, "half_life": 5.0}),
     Case("item_knn", {"neighbours": 4, "shrinkage": 1.0, "amplification": 1.0, "half_life": None}),
 ]
+UNEXPLAINED = ("popularity", "own_history", "sequence", "youtube_dnn")
 LAYERED = Case("two_tower", SMALL["two_tower"] | {"hidden": 8})
 
 
@@ -93,7 +95,7 @@ class TestReasons(ReasonContract):
 
     def test_it_explains_unless_layers_follow_the_sums_or_nothing_is_of_the_person(self, learner: Case) -> None:
         explains = ranker_of(learner.learned(random_log(1))).explains
-        assert explains == (learner.name not in ("popularity", "own_history", "sequence") and learner != LAYERED)
+        assert explains == (learner.name not in UNEXPLAINED and learner != LAYERED)
 
 
 class TestLearnersOfVectors(VectorContract):
