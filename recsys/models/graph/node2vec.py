@@ -118,9 +118,20 @@ class Node2VecFit(EpochFit):
         of_walks, of_pairs = (int(rng.integers(1, 2**62)) for _ in range(2))
         walks: I32 = self.graph.walks(batch, s.walk_length, s.p, s.q, of_walks).ravel()
         offsets, every = np.arange(len(batch) + 1) * s.walk_length, np.arange(len(batch))
-        tables = (self.inputs, self.outputs, self.kept, self.table)
-        asked = (s.window, s.negatives, np.float32(rate), False, of_pairs)
-        loss, pairs = learn_sequences(offsets, walks, every, *tables, *asked)
+        loss, pairs = learn_sequences(
+            offsets,
+            walks,
+            every,
+            self.inputs,
+            self.outputs,
+            self.kept,
+            self.table,
+            s.window,
+            s.negatives,
+            np.float32(rate),
+            False,
+            of_pairs,
+        )
         return float(loss) / max(pairs, 1) * len(batch)
 
     def finish(self) -> Embeddings:
