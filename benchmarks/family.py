@@ -62,7 +62,7 @@ YOUTUBE = {
     "from the spectrum": ', initial="spectral"',
 }
 METRICS = ("recall_at_20", "ndcg_at_20")
-LIGHTGCN = {"lightgcn, softmax, 10 epochs": 'name="lightgcn", dim=64, epochs=10, layers=2, temperature=0.1'}
+LIGHTGCN = {"lightgcn, softmax, 20 epochs": 'name="lightgcn", dim=64, epochs=20, layers=2, temperature=0.1'}
 NOTE = (
     "CPU seconds of one thread. `of the fastest peer`: how many times its figure. `difference`: this row less the one "
     "named, paired, 95 % interval."
