@@ -13,7 +13,7 @@ from recsys.pipelines.ab.commands import ab
 from recsys.pipelines.best.commands import best
 from recsys.pipelines.commands.bundles import bundles
 from recsys.pipelines.commands.data import data, split
-from recsys.pipelines.commands.explain import arithmetic, doctor, projector, similar, why
+from recsys.pipelines.commands.explain import arithmetic, communities, doctor, projector, similar, why
 from recsys.pipelines.commands.imports import import_
 from recsys.pipelines.commands.items import items
 from recsys.pipelines.commands.keys import keys
@@ -144,6 +144,7 @@ for command in (
     why,
     similar,
     arithmetic,
+    communities,
     projector,
     doctor,
     events,

@@ -198,6 +198,7 @@ def test_nothing_is_imported_that_is_not_declared() -> None:
     known = {
         "faiss-cpu": "faiss",
         "scikit-learn": "sklearn",
+        "scikit-network": "sknetwork",
         "tomli-w": "tomli_w",
         "opentelemetry-sdk": "opentelemetry",
         "prometheus-client": "prometheus_client",

@@ -1,4 +1,4 @@
-"""Commands that look into a bundle: why, similar, arithmetic, projector, and doctor, which looks for what ails it."""
+"""Commands that look into a bundle: why, similar, arithmetic, projector, communities; and doctor: what ails it."""
 
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,78 @@ def projector(bundle: Path, folder: Path, items: int, as_json: bool) -> Any:
     if not as_json:
         click.echo(f"{written:,} items in {folder}: load vectors.tsv and metadata.tsv at projector.tensorflow.org.")
     return {"folder": str(folder), "items": written}
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--people", is_flag=True, help="Of the people, by their vectors, and not of the items.")
+@click.option("--neighbours", default=15, show_default=True, type=click.IntRange(1), help="Edges of each, by cosine.")
+@click.option("--resolution", default=1.0, show_default=True, type=click.FloatRange(0, min_open=True),
+              help="Above 1 more and smaller ones.")  # fmt: skip
+@click.option(
+    "--runs", default=5, show_default=True, type=click.IntRange(2), help="Runs, by whose agreement it is stable."
+)
+@click.option("--seed", default=1, show_default=True, help="Of the first run.")
+@click.option("--out", type=click.Path(path_type=Path), help="Parquet file: id, community.")
+@stage
+def communities(
+    bundle: Path,
+    people: bool,
+    neighbours: int,
+    resolution: float,
+    runs: int,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+) -> Any:
+    """Group the items of BUNDLE, or its people, by the Leiden algorithm on their nearest neighbours.
+
+    For each: how many, what sets it apart, and over all: modularity, and how far runs of other seeds agree.
+    """
+    from dataclasses import asdict
+
+    from recsys.answers.communities import items_apart, people_apart, people_of
+    from recsys.bundle.bundle import load
+    from recsys.bundle.root import current
+    from recsys.matrix.communities import find_communities
+
+    loaded, what = load(current(bundle)), "people" if people else "items"
+    vectors = people_of(loaded) if people else loaded.item_vectors
+    found = find_communities(vectors, neighbours=neighbours, resolution=resolution, runs=runs, seed=seed)
+    groups = (people_apart if people else items_apart)(loaded, found.labels, 5)
+    if out is not None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from recsys import durable
+
+        ids = list(loaded.user_ids if people else loaded.item_ids)
+        table = pa.table({"user_id" if people else "item_id": ids, "community": found.labels})
+        durable.write_whole(out, lambda path: pq.write_table(table, path))
+    if not as_json:
+        from recsys.text import one_line, text_table
+
+        rows = [
+            [str(one.label), f"{one.size:,}", ", ".join(map(one_line, one.items)), ", ".join(one.categories)]
+            for one in groups
+        ]
+        click.echo(
+            text_table(
+                ["community", what, "in the middle" if not people else "had more than others", "categories"], rows
+            )
+        )
+        if len(groups) == 1:
+            click.echo(
+                f"All {what} are one community: nothing sets them apart. Raise --resolution, or lower --neighbours."
+            )
+        agree = f"runs of other seeds agree by {found.stability:.2f} (adjusted Rand index)"
+        click.echo(f"Modularity {found.modularity:.2f}; {agree}.")
+    return {
+        "of": what,
+        "modularity": found.modularity,
+        "stability": found.stability,
+        "communities": [asdict(one) for one in groups],
+    }
 
 
 @click.command()

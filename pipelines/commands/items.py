@@ -23,7 +23,7 @@ _TO = click.option(
 
 @click.group()
 def items() -> None:
-    """Items after training: vectors of brand-new ones (a two_tower model with item_features), hide, show."""
+    """Items after training: vectors of new ones (a two_tower or fasttext model with item_features), hide, show."""
 
 
 @items.command()

@@ -34,7 +34,7 @@ def encoded_items(bundle: Bundle, described: "pa.Table", progress: Progress = si
     if encoder is None:
         raise RequestError(
             f"bundle {bundle.bundle_id} ({bundle.manifest['name']}) has no item encoder and cannot place new items. "
-            "Serve a two_tower model with item_features, alone or as a part of a mixture.",
+            "Serve a two_tower or fasttext model with item_features, alone or as a part of a mixture.",
             code="no_item_encoder",
         )
     if not set(encoder.columns) & set(described.column_names):

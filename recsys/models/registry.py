@@ -16,11 +16,14 @@ MODELS: dict[str, str] = {
     "cooccurrence": "recsys.models.neighbours.cooccurrence:Cooccurrence",
     "cooccurrence_svd": "recsys.models.neighbours.cooccurrence:CooccurrenceSVD",
     "ease": "recsys.models.neighbours.ease:EASE",
+    "fasttext": "recsys.models.neighbours.fasttext:FastText",
     "glove": "recsys.models.neighbours.glove:GloVe",
     "item2vec": "recsys.models.neighbours.item2vec:Item2Vec",
     "item_knn": "recsys.models.neighbours.item_knn:ItemKNN",
+    "lightgcn": "recsys.models.graph.lightgcn:LightGCN",
     "mixture": "recsys.models.mixture:Mixture",
     "narrowed": "recsys.models.narrowed:Narrowed",
+    "node2vec": "recsys.models.graph.node2vec:Node2Vec",
     "own_history": "recsys.models.own_history:OwnHistory",
     "popularity": "recsys.models.popularity:Popularity",
     "sequence": "recsys.models.towers.sequence:Sequence",
@@ -28,6 +31,7 @@ MODELS: dict[str, str] = {
     "spectral": "recsys.models.factors.spectral:Spectral",
     "two_tower": "recsys.models.towers.two_tower:TwoTower",
     "variational": "recsys.models.factors.variational:VariationalMF",
+    "youtube_dnn": "recsys.models.towers.youtube_dnn:YouTubeDNN",
 }
 
 

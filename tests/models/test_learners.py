@@ -25,25 +25,33 @@ SMALL = {  # settings that fit toys
     "cooccurrence": {"window": 60, "half_life": 20.0},  # as wide as the board, which is in no order
     "cooccurrence_svd": {"window": 60, "half_life": 20.0, "dim": 16},
     "ease": {"regularization": 5.0},
+    "fasttext": {"dim": 8, "epochs": 20, "batch_size": 16, "window": 0, "learning_rate": 0.1},
     "glove": {"dim": 8, "epochs": 30, "batch_size": 512, "window": 60, "decay": 1.0, "learning_rate": 0.1},
     "item2vec": {"dim": 8, "epochs": 20, "batch_size": 16, "window": 0, "learning_rate": 0.1},
+    "lightgcn": {"dim": 8, "epochs": 20, "batch_size": 8, "layers": 2},
     "mixture": {"parts": [{"name": "als", "dim": 8}, {"name": "spectral", "dim": 4}]},
     "narrowed": {
         "wide": {"name": "als", "dim": 12},
         "narrow": {"name": "softmax", "dim": 8, "epochs": 20, "batch_size": 8},
     },
+    "node2vec": {"dim": 8, "epochs": 20, "batch_size": 16, "walk_length": 20, "learning_rate": 0.1},
     "sequence": {"dim": 16, "epochs": 6, "batch_size": 256, "learning_rate": 0.01, "dropout": 0.2},
     "softmax": {"dim": 8, "epochs": 20, "batch_size": 8},
     "spectral": {"dim": 4},
     "two_tower": {"dim": 8, "epochs": 15, "batch_size": 256, "history": "others"},
     "variational": {"dim": 8, "epochs": 30, "batch_size": 8, "regularization": 0.1},
+    "youtube_dnn": {"dim": 8, "hidden": 8, "epochs": 15, "batch_size": 256, "history": "others", "learning_rate": 0.02},
 }
 DOT = {"similarity": "dot", "temperature": 1.0, "propagation": 0.1, "initial": "random", "epochs": 40}
 VARIANTS = [Case(name, SMALL.get(name, {})) for name in MODELS] + [
     Case("als", {"dim": 16, "epochs": 12, "solver": "exact"}),
     Case("als", {"dim": 16, "epochs": 12, "half_life": 5.0}),
     Case("cooccurrence_svd", {"window": 60, "half_life": None, "dim": 40, "back": 1.0}),
+    Case("fasttext", {"dim": 8, "epochs": 10, "served": "input", "half_life": 5.0}),
     Case("item2vec", {"dim": 8, "epochs": 10, "architecture": "cbow", "served": "input", "half_life": 5.0}),
+    Case("lightgcn", SMALL["lightgcn"] | {"negatives": 4, "half_life": 5.0, "initial": "random", "layers": 3}),
+    Case("lightgcn", SMALL["lightgcn"] | {"loss": "bpr", "similarity": "dot", "temperature": 1.0, "epochs": 30}),
+    Case("node2vec", {"dim": 8, "epochs": 10, "served": "input", "p": 0.5, "q": 2.0, "half_life": 5.0}),
     Case("popularity", {"days": 30}),
     Case("softmax", SMALL["softmax"] | DOT),
     Case("softmax", SMALL["softmax"] | {"negatives": 4, "precision": "float32", "half_life": 5.0}),
@@ -55,6 +63,7 @@ VARIANTS = [Case(name, SMALL.get(name, {})) for name in MODELS] + [
     Case("variational", SMALL["variational"] | {"negatives": 10, "half_life": 5.0}),
     Case("item_knn", {"neighbours": 4, "shrinkage": 1.0, "amplification": 1.0, "half_life": None}),
 ]
+UNEXPLAINED = ("popularity", "own_history", "sequence", "youtube_dnn")
 LAYERED = Case("two_tower", SMALL["two_tower"] | {"hidden": 8})
 
 
@@ -86,7 +95,7 @@ class TestReasons(ReasonContract):
 
     def test_it_explains_unless_layers_follow_the_sums_or_nothing_is_of_the_person(self, learner: Case) -> None:
         explains = ranker_of(learner.learned(random_log(1))).explains
-        assert explains == (learner.name not in ("popularity", "own_history", "sequence") and learner != LAYERED)
+        assert explains == (learner.name not in UNEXPLAINED and learner != LAYERED)
 
 
 class TestLearnersOfVectors(VectorContract):

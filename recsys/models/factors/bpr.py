@@ -97,7 +97,10 @@ class BPRFit(EpochFit):
         tensors = (place, self.matrix.indices[batch], self.matrix.data[batch])
         positives = Positives(*(torch.from_numpy(array) for array in tensors))
         positives = positives._replace(item=positives.item.long())
-        rows, negatives = torch.from_numpy(chosen), torch.from_numpy(self._negatives(batch, rng))
+        rows, negatives = (
+            torch.from_numpy(chosen),
+            torch.from_numpy(draw_unseen(self.user[batch], self.pairs, self.matrix.shape[1], rng)),
+        )
         users, items = self.users.table[rows], self.items.table
         found = bpr(users, items, positives, negatives)
         mass = torch.zeros(len(rows), 1).index_add_(0, positives.user, positives.weight[:, None])
@@ -105,21 +108,24 @@ class BPRFit(EpochFit):
         self.items.step(found.items + ridge * items[found.touched], rate, found.touched)
         return found.loss
 
-    def _negatives(self, events: I64, rng: np.random.Generator) -> I64:
-        """int64 (events,): a uniform item for each event, drawn again where the user had it."""
-        n_items = self.matrix.shape[1]
-        drawn = rng.integers(n_items, size=len(events))
-        for _ in range(_REDRAWS):
-            pairs = self.user[events] * n_items + drawn
-            at = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)
-            had = np.flatnonzero(self.pairs[at] == pairs)
-            if not len(had):
-                break
-            drawn[had] = rng.integers(n_items, size=len(had))
-        return drawn
-
     def finish(self) -> Embeddings:
         users, items = (adam.table.numpy().copy() for adam in (self.users, self.items))
         users[np.diff(self.matrix.indptr) == 0] = 0
         items[np.bincount(self.matrix.indices, minlength=len(items)) == 0] = 0
         return Embeddings(items, Bag(fitted_inputs(self.matrix, users, self.settings.fold_in_ridge), users, unit=False))
+
+
+def draw_unseen(user: I64, pairs: I64, n_items: int, rng: np.random.Generator) -> I64:
+    """int64 (events,): a uniform item for the user of each event, drawn again, a few times, where they had it.
+
+    pairs: int64, ascending, `user * n_items + item` of all that anybody had.
+    """
+    drawn = rng.integers(n_items, size=len(user))
+    for _ in range(_REDRAWS):
+        asked = user * n_items + drawn
+        at = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
+        had = np.flatnonzero(pairs[at] == asked)
+        if not len(had):
+            break
+        drawn[had] = rng.integers(n_items, size=len(had))
+    return drawn

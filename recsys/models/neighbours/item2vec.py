@@ -93,7 +93,7 @@ class Item2VecFit(EpochFit):
         self.sequences: I32 = np.ascontiguousarray(histories.values, np.int32)
         several = np.flatnonzero(histories.lengths > 1)
         if not len(several):
-            raise ModelError("item2vec: nobody has two events, so no item has a neighbour. Bring longer histories.")
+            raise ModelError(f"{self.name}: nobody has two events, so no item has a neighbour. Bring longer histories.")
         super().__init__(settings, seed, Rows(several), float(histories.lengths[several].sum()))
         self.counts = np.bincount(self.sequences, minlength=train.n_items)
         drawn = generator(seed, "item2vec init").random((train.n_items, settings.dim), dtype=np.float32)

@@ -21,8 +21,8 @@ _njit = numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 
 
 @_njit
-def _draw(state: I64) -> np.uint64:
-    """The next number of a generator (xorshift64*), whose state changes in place."""
+def draw_bits(state: I64) -> np.uint64:
+    """The next 32 bits of a generator (xorshift64*), whose state int64 (1,), never 0, changes in place."""
     x = np.uint64(state[0])
     x ^= x >> np.uint64(12)
     x ^= x << np.uint64(25)
@@ -92,6 +92,41 @@ def learn_window(
 
 
 @_njit
+def thin_out(items: I32, start: int, stop: int, kept: F32, state: I64, sequence: I32) -> int:
+    """Puts the events from `start` to before `stop` into `sequence`, each with its chance to be kept; how many."""
+    length = 0
+    for place in range(start, stop):
+        item = items[place]
+        if kept[item] >= 1.0 or np.float32(draw_bits(state)) * np.float32(2.0**-32) < kept[item]:
+            sequence[length] = item
+            length += 1
+    return length
+
+
+@_njit
+def look_around(sequence: I32, length: int, place: int, window: int, state: I64, context: I32) -> int:
+    """Puts the other items near a place of a sequence into `context`; how many. window: as in `learn_sequences`."""
+    reach, n = length if window == 0 else 1 + int(draw_bits(state) % np.uint64(window)), 0
+    for near in range(max(0, place - reach), min(length, place + reach + 1)):
+        if near != place and sequence[near] != sequence[place]:
+            context[n] = sequence[near]
+            n += 1
+    return n
+
+
+@_njit
+def draw_negatives(item: int, table: I32, negatives: int, state: I64, at: I32) -> int:
+    """Puts an item and, after it, drawn ones that are others into `at`; how many."""
+    at[0], count = item, 1
+    for _ in range(negatives):
+        drawn = table[int(draw_bits(state) % np.uint64(TABLE))]
+        if drawn != item:
+            at[count] = drawn
+            count += 1
+    return count
+
+
+@_njit
 def learn_sequences(
     offsets: I64,
     items: I32,
@@ -120,27 +155,12 @@ def learn_sequences(
     context, spare = np.empty(longest, np.int32), np.empty((2, inputs.shape[1]), np.float32)
     loss, pairs = 0.0, 0
     for user in users:
-        length = 0
-        for place in range(offsets[user], offsets[user + 1]):
-            item = items[place]
-            if kept[item] >= 1.0 or np.float32(_draw(state)) * np.float32(2.0**-32) < kept[item]:
-                sequence[length] = item
-                length += 1
+        length = thin_out(items, offsets[user], offsets[user + 1], kept, state, sequence)
         for place in range(length):
-            reach = length if window == 0 else 1 + int(_draw(state) % np.uint64(window))
-            n = 0
-            for near in range(max(0, place - reach), min(length, place + reach + 1)):
-                if near != place and sequence[near] != sequence[place]:
-                    context[n] = sequence[near]
-                    n += 1
+            n = look_around(sequence, length, place, window, state, context)
             if n == 0:
                 continue
-            at[0], count = sequence[place], 1
-            for _ in range(negatives):
-                drawn = table[int(_draw(state) % np.uint64(TABLE))]
-                if drawn != sequence[place]:
-                    at[count] = drawn
-                    count += 1
+            count = draw_negatives(sequence[place], table, negatives, state, at)
             loss += float(learn_window(inputs, outputs, context, n, at, count, rate, together, spare))
             pairs += 1 if together else n
     return loss, pairs

@@ -1,6 +1,7 @@
 """The net of a bag, as it learns: rows of a table and numbers are added up, a layer may follow."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,8 +40,13 @@ class LearnedBagNet(LearnedNet):
         summed = bag_sums(bags, self.rows(bags.rows), self._weights(summands, bags))
         if summands.dense.shape[1]:
             summed = summed + self.placed(summands.dense) @ free["matrix"]
+        summed = self.moved_by_when(summed, inputs)
         if "first" in free:
             summed = summed + torch.relu(summed @ free["first"] + free["bias"]) @ free["second"]
+        return summed
+
+    def moved_by_when(self, summed: Tensor, inputs: Inputs) -> Tensor:
+        """The sums (n, width), before the layer, by the moments that are asked about: as they are."""
         return summed
 
     def _weights(self, summands: Summands, bags: Bags) -> Tensor:
@@ -97,3 +103,26 @@ class LearnedBagNet(LearnedNet):
         checker.check_model(model)
         data: bytes = model.SerializeToString(deterministic=True)
         return data
+
+
+class AgedBagNet(LearnedBagNet):
+    """Learns with the age of each example: its share of the log before the last event, and the root of that, times a
+    matrix, are added to the sum. Who is answered asks as of the last event, so what serves is a `BagNet` without it.
+
+    Source: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016, section 3.3.
+    """
+
+    needs = frozenset({"weight", "now"})
+
+    def __init__(self, *args: Any, ages: tuple[int, int], **more: Any) -> None:
+        """ages: unix seconds of the first and of the last event."""
+        super().__init__(*args, **more)
+        self.first, self.last = ages
+
+    def tensors(self, numbers: int, hidden: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        return super().tensors(numbers, hidden, rng) | {"age": torch.zeros(2, self.width)}
+
+    def moved_by_when(self, summed: Tensor, inputs: Inputs) -> Tensor:
+        assert inputs.now is not None
+        age = (self.last - inputs.now).clip(0) / max(self.last - self.first, 1)
+        return summed + self.placed(np.stack([age, np.sqrt(age)], axis=1).astype(np.float32)) @ self.free["age"]

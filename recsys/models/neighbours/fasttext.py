@@ -1,0 +1,240 @@
+"""FastText's idea on items: an id is the sum of its parts, so that one without a past has a vector, too."""
+
+from typing import ClassVar
+
+import numba
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+
+from recsys.arrays import F32, I32, I64, Array, Bool
+from recsys.data.dataset import Dataset
+from recsys.encoders.bag import Bag
+from recsys.encoders.encoder import ItemEncoder
+from recsys.encoders.features import FeatureSettings
+from recsys.encoders.item_tower import ItemTower
+from recsys.encoders.towers.bag_net import BagNet
+from recsys.encoders.towers.layout import ItemLayout
+from recsys.errors import ModelError
+from recsys.matrix.spectrum import unit
+from recsys.models.base import refuse_no_events
+from recsys.models.neighbours.item2vec import Item2Vec, Item2VecFit, Item2VecSettings
+from recsys.models.neighbours.skip_gram import draw_bits, draw_negatives, learn_window, look_around, thin_out
+from recsys.models.search import Space, Span
+from recsys.models.towers.tower_start import Described, described_items
+from recsys.progress import Progress, silent
+from recsys.retrieval.embeddings import Embeddings
+from recsys.seeding import generator
+from recsys.training.loop import ALONE, Aids
+
+
+class FastTextSettings(Item2VecSettings):
+    """Settings of FastText. Name `item_features` first; then tune `id_dropout` and what Item2Vec has to tune."""
+
+    item_features: tuple[FeatureSettings, ...] = Field(
+        (),
+        description='columns of the item table whose values are parts of an item; item_id, of kind "text", has the '
+        "n-grams of the id itself; none = Item2Vec",
+    )
+    id_dropout: float = Field(
+        0.5, ge=0, le=1, description="share of its places at which an item is learned from without its own row"
+    )
+
+
+class FastText(Item2Vec):
+    """Item2Vec in which both vectors of an item are sums: of a row of its own and of rows of its parts.
+
+    Parts are what columns of the item table hold: values, and words of texts with their n-grams, hashed into buckets.
+    An item without events, or one that comes after learning, has the sum of those parts that some learned item has.
+
+    Source: Bojanowski, Grave, Joulin, Mikolov, "Enriching Word Vectors with Subword Information", TACL 2017; there only
+    the input vectors have parts, since no unknown word has to be told; here the outputs have them, too.
+    Relations: TwoTower adds up the same parts and learns them by a softmax, from a better start.
+    """
+
+    Settings = FastTextSettings
+    search: ClassVar[Space] = {**Item2Vec.search, "id_dropout": Span(0.0, 1.0)}
+
+    def __init__(self, settings: FastTextSettings | None = None) -> None:
+        self.settings: FastTextSettings = settings or FastTextSettings()
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+        """Item vectors float32 (n_items, dim), a Bag encoder, and an ItemTower where there are features.
+
+        Raises ModelError as Item2Vec, and where no item has a part; SettingError on a column that the data lack;
+        DataError on a value that is not of its declared kind.
+        """
+        refuse_no_events("fasttext", train)
+        return FastTextFit(self.settings, train, seed).run(progress, aids)
+
+
+class FastTextFit(Item2VecFit):
+    """The tables of inputs and outputs have a row for each item, then those of features, then one for each number."""
+
+    name = "fasttext"
+    settings: FastTextSettings
+
+    def __init__(self, settings: FastTextSettings, train: Dataset, seed: int) -> None:
+        super().__init__(settings, train, seed)
+        self.near = self._has_neighbours()
+        self.of_items = described_items(settings.item_features, train)
+        if (features := self.of_items.features) is not None:
+            there = features.told(train.described_items).values()
+            if not any(column[self.near].any() for column in there):
+                names = ", ".join(column.column for column in features.columns)
+                raise ModelError(
+                    f"fasttext: the columns of item_features ({names}) are empty for all items that people had beside "
+                    "others. Fill them, or leave item_features out."
+                )
+        self.parts = parts_of(self.of_items, self.near)
+        rows, dim = self.parts.shape[1], settings.dim
+        drawn = generator(seed, "fasttext init").random((rows, dim), dtype=np.float32)
+        self.inputs: F32 = (drawn - np.float32(0.5)) / np.float32(dim)
+        self.outputs: F32 = np.zeros((rows, dim), np.float32)
+
+    def step(self, batch: Array, rate: float, rng: np.random.Generator) -> float:
+        s = self.settings
+        loss, pairs = learn_parts(
+            self.offsets,
+            self.sequences,
+            batch,
+            self.inputs,
+            self.outputs,
+            self.parts.indptr.astype(np.int64),
+            self.parts.indices.astype(np.int32),
+            self.parts.data,
+            self.kept,
+            self.table,
+            s.window,
+            s.negatives,
+            np.float32(rate),
+            s.architecture == "cbow",
+            s.id_dropout,
+            int(rng.integers(1, 2**62)),
+        )
+        return float(loss) / max(pairs, 1) * len(batch)
+
+    def finish(self) -> Embeddings:
+        s, told = self.settings, self._told()
+        inputs, outputs = (
+            np.where(told[:, None], self.parts @ one, np.float32(0)) for one in (self.inputs, self.outputs)
+        )
+        by_cosine = s.served == "input"
+        if by_cosine:
+            inputs = outputs = unit(inputs)
+        bag = Bag(inputs, None, unit=by_cosine, mean=not by_cosine, half_life=s.half_life)
+        return Embeddings(outputs.copy(), bag, self._of_new(self.inputs if by_cosine else self.outputs, by_cosine))
+
+    def _told(self) -> Bool:
+        """(n_items,): of which items anything was learned: they have neighbours, or share a part with one that has."""
+        if self.of_items.features is None:
+            return self.near
+        told: Bool = self.near | self.of_items.told_by(self.near)
+        return told
+
+    def _of_new(self, table: F32, by_cosine: bool) -> ItemEncoder | None:
+        """What sums the parts of an item that comes after learning."""
+        if self.of_items.features is None:
+            return None
+        from recsys.training.towers.bag_net import LearnedBagNet
+
+        n_items, rng = len(self.near), generator(self._seed, "fasttext new")
+        numbers = n_items + self.of_items.rows
+        rows = np.concatenate([np.zeros((1, table.shape[1]), np.float32), table[n_items:numbers]])  # first: of no id
+        empty = LearnedBagNet(ItemLayout(0), rows, 0, 0, rng, unit=by_cosine).served()
+        net = BagNet(
+            ItemLayout(0), rows, table[numbers:].copy(), empty.fading, empty.graph, linear=True, unit=by_cosine
+        )
+        return ItemTower(net, self.of_items.features)
+
+
+def parts_of(of_items: Described, near: Bool) -> sparse.csr_array:
+    """float32 (n_items, rows): what rows weigh in each item. Its own row, of weight 1, comes first for those with
+    neighbours, `near` (n_items,); then those of its features and its numbers."""
+    own = sparse.diags_array(near.astype(np.float32)).tocsr()
+    own.eliminate_zeros()
+    if of_items.known is None:
+        return own
+    numbers = sparse.csr_array(of_items.known.dense)
+    parts = sparse.hstack([own, of_items.matrix(), numbers], format="csr", dtype=np.float32)
+    parts.sort_indices()
+    return parts
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+def _add_up(table: F32, rows: I32, weights: F32, start: int, stop: int, into: F32) -> None:
+    """Puts the weighted sum of some rows into `into` (dim,)."""
+    for k in range(len(into)):
+        into[k] = 0.0
+    for part in range(start, stop):
+        row, weight = table[rows[part]], weights[part]
+        for k in range(len(into)):
+            into[k] += weight * row[k]
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+def _share_out(table: F32, rows: I32, weights: F32, start: int, stop: int, before: F32, after: F32) -> None:
+    """Moves each of these rows by its weight times what their sum moved by."""
+    for part in range(start, stop):
+        row, weight = table[rows[part]], weights[part]
+        for k in range(len(before)):
+            row[k] += weight * (after[k] - before[k])
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+def learn_parts(
+    offsets: I64,
+    items: I32,
+    users: I64,
+    inputs: F32,
+    outputs: F32,
+    parts: I32,
+    rows: I32,
+    weights: F32,
+    kept: F32,
+    table: I32,
+    window: int,
+    negatives: int,
+    rate: np.float32,
+    together: bool,
+    id_dropout: float,
+    seed: int,
+) -> tuple[float, int]:
+    """`learn_sequences` of items that are sums: item i of the rows `rows[parts[i]:parts[i + 1]]` by their `weights`.
+
+    The first of them is its own row, which is left out of a share `id_dropout` of the places where there are others.
+    """
+    state, dim = np.array([seed | 1], np.int64), inputs.shape[1]
+    longest = 1
+    for user in users:
+        longest = max(longest, offsets[user + 1] - offsets[user])
+    sequence, at = np.empty(longest, np.int32), np.empty(negatives + 1, np.int32)
+    context, spare = np.empty(longest, np.int32), np.empty((2, dim), np.float32)
+    most = max(longest, negatives + 1)
+    order, first = np.arange(most).astype(np.int32), np.empty((2, most), np.int64)
+    before, after = np.empty((2, most, dim), np.float32), np.empty((2, most, dim), np.float32)
+    loss, pairs = 0.0, 0
+    for user in users:
+        length = thin_out(items, offsets[user], offsets[user + 1], kept, state, sequence)
+        for place in range(length):
+            n = look_around(sequence, length, place, window, state, context)
+            if n == 0:
+                continue
+            count = draw_negatives(sequence[place], table, negatives, state, at)
+            for which, whose, size in ((0, context, n), (1, at, count)):
+                whole = inputs if which == 0 else outputs
+                for one in range(size):
+                    start, stop = parts[whose[one]], parts[whose[one] + 1]
+                    if stop - start > 1 and float(draw_bits(state)) * 2.0**-32 < id_dropout:
+                        start += 1
+                    first[which, one] = start
+                    _add_up(whole, rows, weights, start, stop, before[which, one])
+                    after[which, one] = before[which, one]
+            loss += float(learn_window(after[0], after[1], order, n, order, count, rate, together, spare))
+            pairs += 1 if together else n
+            for which, whose, size in ((0, context, n), (1, at, count)):
+                whole = inputs if which == 0 else outputs
+                for one in range(size):
+                    stop = parts[whose[one] + 1]
+                    _share_out(whole, rows, weights, first[which, one], stop, before[which, one], after[which, one])
+    return loss, pairs
