@@ -150,7 +150,7 @@ def two_tower(root: Path) -> Path:
     data = checkerboard(40)
     data = replace(data, item_features=pa.table({"colour": ["even", "odd"] * 20}))
     settings = {"dim": 8, "epochs": 2, "batch_size": 256, "history": "others", "item_features": [{"column": "colour"}]}
-    fitted = make_model("two_tower", settings).fit(data, seed=1)
+    fitted: Any = make_model("two_tower", settings).fit(data, seed=1)
     return load(write(root, content_of("two_tower", fitted, data))).path
 
 

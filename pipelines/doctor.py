@@ -9,7 +9,7 @@ from recsys.bundle.root import current
 from recsys.evaluation.doctor import AILMENTS, Diagnosis, examine
 from recsys.pipelines.run.settings import WORLD
 from recsys.pipelines.tracking import address
-from recsys.pipelines.tracking.reference import resolve
+from recsys.pipelines.tracking.registry import resolve
 from recsys.text import text_table
 
 

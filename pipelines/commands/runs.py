@@ -82,7 +82,7 @@ def promote(
     from recsys.errors import SettingError
     from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT
     from recsys.pipelines.tracking import client, registry
-    from recsys.pipelines.tracking.reference import resolve
+    from recsys.pipelines.tracking.registry import resolve
     from recsys.text import command_line
 
     if run is None and verdict is None:

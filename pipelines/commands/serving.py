@@ -22,7 +22,7 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
     from recsys.bundle.manifest import read_manifest
     from recsys.bundle.root import copy_into, current
     from recsys.pipelines.tracking import address, client
-    from recsys.pipelines.tracking.reference import resolve
+    from recsys.pipelines.tracking.registry import resolve
     from recsys.pipelines.tracking.store import store
     from recsys.text import command_line
 
@@ -92,7 +92,7 @@ def deploy(
         bundle_id = run or ""
         if alias or not (root / bundle_id).is_dir():
             from recsys.pipelines.tracking import address
-            from recsys.pipelines.tracking.reference import resolve
+            from recsys.pipelines.tracking.registry import resolve
 
             bundle_id = copy_into(root, address.bundle_of(resolve(alias or bundle_id, experiment)), pointing=False).name
         after = assign(root, role, bundle_id)

@@ -33,7 +33,7 @@ _ITEM = {
     "score": {"type": "double"},
     **{name: _TEXT | {"required": False} for name in ("title", "reason", "reason_code", "because", "like")},
 }
-_QUESTION = {  # a column for each field of a question; all may be left out
+_QUESTION: dict[str, dict[str, Any]] = {  # a column for each field of a question; all may be left out
     "user_id": _TEXT,
     "history": {"type": "array", "items": {"type": "object", "properties": _EVENT}},
     "k": _NUMBER,
@@ -44,7 +44,7 @@ _QUESTION = {  # a column for each field of a question; all may be left out
     "features": {"type": "map", "values": {"type": "any"}},
     "reasons": _NUMBER,
 }
-_REPLY = {
+_REPLY: dict[str, dict[str, Any]] = {
     "source": _TEXT,
     "why": _TEXT,
     "items": {"type": "array", "items": {"type": "object", "properties": _ITEM}},

@@ -1,5 +1,5 @@
 """The model registry: which run of an experiment is the champion, which the challenger, and on what
-verdict."""
+verdict; and the run that people mean by such a word."""
 
 import os
 from collections.abc import Mapping
@@ -7,6 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from recsys.errors import TrackingError
+from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT
 from recsys.pipelines.tracking.address import (
     BUNDLE,
     COPY,
@@ -22,9 +24,11 @@ from recsys.pipelines.tracking.client import (
     connection,
     found_run,
     known_run,
+    last_run,
+    runs,
 )
 from recsys.pipelines.tracking.logged_model import write_model
-from recsys.pipelines.tracking.store import place_of_artifacts
+from recsys.pipelines.tracking.store import place_of_artifacts, tracking_uri
 
 ALIASES = ("champion", "challenger")
 
@@ -72,6 +76,31 @@ def tags_named(alias: str, experiment: str) -> dict[str, str]:
     has."""
     found = _version(alias, experiment)
     return {} if found is None else dict(found.tags)
+
+
+def resolve(reference: str, experiment: str | None = None) -> str:
+    """The run id behind `last`, `champion`, `challenger`, an id or the beginning of one.
+
+    `shop/champion` asks the experiment `shop`, a plain word asks `experiment`; without one, `last` is the last run of
+    any, and an alias that of the experiment `recsys`.
+    """
+    place, _, word = reference.rpartition("/")
+    if word == "last":
+        return last_run(place or experiment)
+    place = place or experiment or DEFAULT_EXPERIMENT
+    if word in ALIASES:
+        if (named := run_named(word, place)) is None:
+            raise TrackingError(
+                f"experiment {place!r} has no {word} in {tracking_uri()}. Name one: recsys promote RUN --as {word}"
+            )
+        return named
+    if 4 <= len(reference) < 32:
+        known = [run.run_id for run in runs(limit=1000) if run.run_id.startswith(reference)]
+        if len(known) == 1:
+            return known[0]
+        if known:
+            raise TrackingError(f"{len(known)} runs begin with {reference!r}; write more of the id.")
+    return reference
 
 
 def _version(alias: str, experiment: str) -> Any | None:

@@ -14,7 +14,7 @@ from recsys.evaluation.tables import comparison_data
 from recsys.pipelines.tracking import address, client
 from recsys.pipelines.tracking.lineage import LoggedRun
 from recsys.pipelines.tracking.record import VALUES
-from recsys.pipelines.tracking.reference import resolve
+from recsys.pipelines.tracking.registry import resolve
 from recsys.text import text_table
 
 

@@ -66,7 +66,12 @@ def opened(url: str, *, width: int = 1280, height: int = 900) -> Iterator[tuple[
             complaints: list[str] = []
             tab.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
             tab.on("pageerror", lambda error: complaints.append(str(error)))
-            tab.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+            def refuse(dialog: Any) -> None:
+                complaints.append(f"dialog: {dialog.message}")
+                dialog.dismiss()
+
+            tab.on("dialog", refuse)
             tab.goto(url)
             yield tab, complaints
         finally:

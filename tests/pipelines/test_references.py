@@ -15,7 +15,7 @@ from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.tracking import client
 from recsys.pipelines.tracking.address import address_of
 from recsys.pipelines.tracking.record import track_report
-from recsys.pipelines.tracking.reference import resolve
+from recsys.pipelines.tracking.registry import resolve
 from recsys.testing.toys import random_log
 from tests.helpers.bundles import content
 

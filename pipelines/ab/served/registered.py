@@ -7,9 +7,8 @@ from recsys.bundle.root import copy_into
 from recsys.errors import SettingError
 from recsys.experiments.definition import Experiment
 from recsys.experiments.frozen import read_frozen
-from recsys.pipelines.tracking import client
-from recsys.pipelines.tracking.reference import resolve
-from recsys.pipelines.tracking.registry import ALIASES
+from recsys.pipelines.tracking.address import bundle_of
+from recsys.pipelines.tracking.registry import ALIASES, resolve
 
 
 def with_registered(root: Path, experiment: Experiment) -> Experiment:
@@ -32,7 +31,7 @@ def with_registered(root: Path, experiment: Experiment) -> Experiment:
         if frozen is not None and name in frozen.arms:
             bundle = frozen.arms[name].bundle
         else:
-            source = client.bundle_of(resolve(f"{place}/{alias}" if place else alias))
+            source = bundle_of(resolve(f"{place}/{alias}" if place else alias))
             bundle = copy_into(root, source, pointing=False).name
         arms[name] = arm.model_copy(update={"bundle": bundle})
     return experiment.model_copy(update={"arms": arms})
