@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsys.errors import TrackingError
-from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT
 from recsys.pipelines.tracking.address import (
     BUNDLE,
     COPY,
@@ -84,6 +83,8 @@ def resolve(reference: str, experiment: str | None = None) -> str:
     `shop/champion` asks the experiment `shop`, a plain word asks `experiment`; without one, `last` is the last run of
     any, and an alias that of the experiment `recsys`.
     """
+    from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT  # a machine that only serves lacks what it loads
+
     place, _, word = reference.rpartition("/")
     if word == "last":
         return last_run(place or experiment)
