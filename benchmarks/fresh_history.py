@@ -41,16 +41,20 @@ SMALL: dict[str, dict[str, Any]] = {
     "als": _TINY,
     "bpr": _TINY,
     "cooccurrence_svd": {"dim": 8},
+    "fasttext": _TINY,
     "glove": _TINY,
     "item2vec": _TINY,
+    "lightgcn": _TINY,
     "mixture": {"parts": [{"name": "als"} | _TINY, {"name": "cooccurrence_svd", "dim": 8}], "weights": [1.0, 0.5]},
     "narrowed": {"wide": {"name": "als"} | _TINY, "narrow": {"name": "softmax"} | _TINY},
+    "node2vec": _TINY,
     "popularity": {},
     "sequence": _TINY | {"widened": 16, "layers": 1},
     "softmax": _TINY,
     "spectral": {"dim": 8},
     "two_tower": _TINY,
     "variational": _TINY,
+    "youtube_dnn": _TINY,
 }
 
 
