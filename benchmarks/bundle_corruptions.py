@@ -81,7 +81,8 @@ def _linked(file: Path, draw: random.Random) -> None:
 
 
 def _swapped(file: Path, draw: random.Random) -> None:
-    others = [one for one in file.parent.iterdir() if one.is_file() and one.read_bytes() != file.read_bytes()]
+    bundle = next(folder for folder in file.parents if (folder / MANIFEST).exists())
+    others = [one for one in sorted(bundle.rglob("*")) if one.is_file() and one.read_bytes() != file.read_bytes()]
     shutil.copyfile(draw.choice(others), file)
 
 

@@ -149,6 +149,8 @@ class Service:
         """What an error says, without the place of the folder of bundles on this machine."""
         for root in (self.path, self.path.resolve(), self.path.parent, self.path.resolve().parent):
             text = text.replace(f"{root}/", "") if len(root.parts) > 1 else text
+        for root in (self.path, self.path.resolve()):
+            text = text.replace(str(root), root.name) if len(root.parts) > 1 else text
         return text
 
     def ready(self) -> bytes:

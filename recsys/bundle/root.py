@@ -58,7 +58,10 @@ def roll_back(root: Path, *, expected: str | None = None) -> Deployment:
     """Makes the champion before this one the champion, and this one the way back from it. expected: as in `assign`."""
     _, now = deployment_of(root)
     if now.previous is None:
-        raise BundleError(f"{root} knows no champion before {now.champion}. Name one: recsys bundles use ID")
+        raise BundleError(
+            f"{root} knows no champion before {now.champion}. Name one: recsys bundles list {root}, and then "
+            f"recsys bundles use ID {root}"
+        )
     return assign(root, "champion", now.previous, expected=expected or now.etag)
 
 
