@@ -5,13 +5,13 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recsys.answers.question import MAX_K, Event, Question
+from recsys.events.event import LABEL
 from recsys.ids import MAX_ID_CHARACTERS
 
 MAX_HISTORY = 1_000
 MAX_BATCH = 100
 MAX_BODY_BYTES = 1 << 20
 MAX_CURSOR = 6_000  # characters
-LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}$"
 _LAST_SECOND = 253_402_300_799  # of the year 9999; a timestamp in milliseconds lies beyond
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]

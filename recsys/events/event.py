@@ -10,6 +10,7 @@ from recsys.history import DAY_S
 from recsys.ids import MAX_ID_CHARACTERS
 
 MAX_EVENTS = 500  # told at once
+LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}$"  # a placement that stands by its name in metrics
 EARLY_S, LATE_S = 7 * DAY_S, 300  # how far before and after its receipt a time is believed
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
 Word = Annotated[str, Field(min_length=1, max_length=100)]

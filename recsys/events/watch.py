@@ -4,6 +4,7 @@ They are brought up to date by and by, and lie in a file beside the store with t
 that nothing counts twice, whoever goes on.
 """
 
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import orjson
 
 from recsys import durable
 from recsys.errors import BundleError
+from recsys.events.event import LABEL
 
 if TYPE_CHECKING:  # a parent of workers reads the file, and loads no database
     from recsys.events.store import EventStore, Followed
@@ -26,6 +28,7 @@ DAYS, MOST, OTHER = 31, 50, "_other"  # days that are kept; placements and arms,
 _SETTLED_MS = 2_000  # after which a list that an event follows is in the store
 _AT_A_TIME = 2_000
 _COUNTED = {"list": "lists", "impression": "impressions", "outcome": "outcomes"}
+_LABEL = re.compile(LABEL)
 Key = tuple[str, str, str]  # day, placement, arm
 
 
@@ -68,6 +71,8 @@ class Watch:
     def _labels(self, one: "Followed") -> tuple[str, str]:
         """Placement and arm, of which so many are told apart and no more."""
         placement, arm = one.placement or "", f"{one.experiment}/{one.arm}" if one.experiment else ""
+        if placement and not _LABEL.fullmatch(placement):
+            placement = OTHER  # told by others, in whatever words: no person and no markup shall stand in metrics
         for name, known in ((placement, self._placements), (arm, self._arms)):
             if len(known) < MOST:
                 known.add(name)

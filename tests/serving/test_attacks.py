@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 
 from benchmarks.bundle_corruptions import FAULTS, corrupt
@@ -18,10 +21,12 @@ from benchmarks.service_bytes import attack
 from benchmarks.service_contract import check, served
 from recsys.bundle.catalogue import Catalogue
 from recsys.bundle.write import publish
+from recsys.events.store import EventStore
 from recsys.ids import IdMap
 from recsys.keys import AUDIT, FILE, make_key
+from recsys.pipelines.events.export import export
 from recsys.text import text_table
-from tests.helpers.service import ITEMS, USERS, Running, content, running
+from tests.helpers.service import ITEMS, USERS, Running, content, published, running
 
 
 @pytest.mark.slow
@@ -110,7 +115,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running,
     )
     people = IdMap.of(HOSTILE[200 : 200 + len(USERS)])
     publish(folder / "bundles", replace(made, item_ids=IdMap.of(ids), user_ids=people, catalogue=Catalogue.of(table)))
-    key, _ = make_key(folder / "state" / FILE, "hostile", ["read", "admin"])
+    key, _ = make_key(folder / "state" / FILE, "hostile", ["read", "write", "admin"])
     options = ("--state", str(folder / "state"), "--access-log", str(folder / "access"), "--admin-port", "0")
     with running(folder / "bundles", folder / "log", *options) as service:
         yield service, {"Authorization": f"Bearer {key}"}, folder
@@ -155,6 +160,56 @@ def test_hostile_strings_stay_text(hostile: tuple[Running, dict[str, str], Path]
     raw = (folder / "log").read_bytes()
     assert b"\x1b" not in raw
     assert raw.count(b"\n") == len(lines)
+
+
+def test_hostile_strings_stay_text_in_what_is_told_and_assigned(tmp_path: Path) -> None:
+    """In events, identities, names of experiments and units, 500 of them: kept as they are, in the export too, and
+    nothing of them in a log, a metric or the address of a redirect; then everybody is forgotten, whatever the name."""
+    published(tmp_path / "bundles")
+    state = tmp_path / "state"
+    key, _ = make_key(state / FILE, "hostile", ["read", "write", "admin"])
+    headers = {"Authorization": f"Bearer {key}"}
+    options = ("--state", str(state), "--access-log", str(tmp_path / "access"), "--admin-port", "0")
+    with running(tmp_path / "bundles", Path("off"), *options) as service:
+        told = [
+            {"event_id": f"{at} {text}", "kind": "outcome", "item_id": text, "user_id": text, "event": text[:100]}
+            | {"unit_id": text, "request_id": text, "placement": text[:100]}
+            for at, text in enumerate(HOSTILE)
+        ]
+        answer = service.ask("POST", "/v1/events", told, headers)
+        assert (answer.status, answer.json["accepted"], answer.json["rejected"]) == (200, len(HOSTILE), [])
+        for at, text in enumerate(HOSTILE):
+            if at % 5 == 0:
+                named = f"/v1/experiments/{quote(text, safe='')}/assignment"
+                for path in (f"{named}?unit_id=x", f"/v1/experiments/x/assignment?unit_id={quote(text, safe='')}"):
+                    assert service.ask("GET", path, headers=headers).status in (404, 422)
+                found = service.ask("POST", "/v1/identities", {"from": f"{text}~", "to": text}, headers)
+                assert found.status == 200
+                refused = service.ask("POST", "/v1/events", [{"event_id": text, text: text}], headers)
+                assert (refused.status, len(refused.json["rejected"])) == (200, 1)
+        store = EventStore(state)
+        export(store, tmp_path / "out")
+        rows = ds.dataset(tmp_path / "out" / "outcomes").to_table(["user_id", "item_id"]).to_pylist()
+        store.close()
+        assert sorted(row["item_id"] for row in rows) == sorted(HOSTILE)
+        gone = 0
+        for text in HOSTILE:
+            found = service.ask("DELETE", f"/v1/users/{quote(text, safe='')}", headers=headers)
+            assert found.status == 200, found.body
+            gone += found.json["deleted"]["events"]
+        assert gone == len(HOSTILE)
+        with urlopen(Request(f"{service.admin}/metrics", headers=headers), timeout=10) as response:
+            metrics = response.read().decode()
+        service.process.terminate()
+        _, stderr = service.process.communicate(timeout=20)
+    access = (tmp_path / "access").read_text()
+    assert {line["method"] for line in map(json.loads, access.splitlines())} == {"GET", "POST", "DELETE"}
+    for log in (stderr, access, (state / AUDIT).read_text(), metrics):
+        assert log.isascii()
+        assert "\x1b" not in log
+        for bad in ("forged", "<script", "jndi", "Set-Cookie", "passwd", "HYPERLINK"):
+            assert bad not in log, bad
+    assert all(json.loads(line) for log in (stderr, access) for line in log.splitlines())
 
 
 def test_hostile_strings_stay_cells_of_a_table() -> None:

@@ -248,9 +248,9 @@ def test_a_quota_counts_by_key_and_says_so(tmp_path: Path) -> None:
 def test_secrets_and_people_stand_in_no_log_no_metric_and_no_error(tmp_path: Path) -> None:
     person, unit = "anna.secret@example.org", "device-4711-secret"
     published(tmp_path / "bundles")
-    key, known = make_key(tmp_path / "state" / FILE, "shop", ["read", "admin"])
+    key, known = make_key(tmp_path / "state" / FILE, "shop", ["read", "write", "admin"])
     options = ("--state", str(tmp_path / "state"), "--access-log", str(tmp_path / "access"), "--admin-port", "0")
-    with running(tmp_path / "bundles", Path("off"), *options) as service:
+    with running(tmp_path / "bundles", Path("off"), *options, "--watch-s", "0.2") as service:
         who = {"user_id": person, "unit_id": unit}
         errors = b""
         for body in (
@@ -268,6 +268,19 @@ def test_secrets_and_people_stand_in_no_log_no_metric_and_no_error(tmp_path: Pat
             for path in ("/v1/recommend", "/v1/recommend:batch"):
                 found = service.ask("POST", path, body, bearer(key))
                 errors += found.body if found.status >= 400 else b""
+        event = {"event_id": person, "kind": "outcome", "event": "click", "item_id": "007", **who}
+        told: tuple[tuple[str, Any], ...] = (
+            ("/v1/events", [event, {**event, "kind": person}, person]),
+            ("/v1/events", [{**event, "event_id": "2", "placement": person, "request_id": unit}]),
+            ("/v1/identities", {"from": unit, "to": person}),
+            ("/v1/identities", {"from": [unit], "to": person}),
+        )
+        for path, body in told:
+            errors += service.ask("POST", path, body, bearer(key)).body
+        assert b"rejected" in errors
+        errors += service.ask("GET", f"/v1/experiments/{person}/assignment?unit_id={unit}", headers=bearer(key)).body
+        time.sleep(2.5)  # until what was told is counted
+        assert service.ask("DELETE", f"/v1/users/{person}", headers=bearer(key)).status == 200
         for path in (
             f"/v1/items/{person}/similar",
             f"/{person}",
@@ -288,7 +301,9 @@ def test_secrets_and_people_stand_in_no_log_no_metric_and_no_error(tmp_path: Pat
         for secret in (person, unit, key, key.split("_", 2)[2]):
             assert secret.encode() not in place, (secret, place[:300])
     lines = [json.loads(line) for line in access.splitlines()]
-    assert {line["route"] for line in lines} >= {"/v1/recommend", "/v1/items/{item_id}/similar", "unknown"}
+    named = {"/v1/recommend", "/v1/items/{item_id}/similar", "unknown", "/v1/events", "/v1/identities"}
+    assert {line["route"] for line in lines} >= named | {"/v1/users/{user_id}", "/v1/experiments/{name}/assignment"}
+    assert b'placement="_other"' in metrics
     assert {line["key"] for line in lines} == {known.id, None}
     assert any(line["request_id"] == "given" for line in lines)
 

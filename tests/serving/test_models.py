@@ -89,6 +89,8 @@ def test_what_cannot_be_activated_changes_nothing(keyed: Keyed, tmp_path: Path) 
         assert str(tmp_path) not in refused.body.decode()
     empty = keyed.ask("POST", f"{MODEL}:rollback", {})
     assert (empty.status, empty.json["code"]) == (409, "bundle_refused")
+    assert str(tmp_path) not in empty.body.decode()
+    assert str(keyed.root) not in empty.body.decode()
     assert keyed.ask("POST", "/v1/models/other:activate", {"bundle_id": keyed.first}).json["code"] == "unknown_model"
     assert keyed.ask("POST", "/v1/recommend", {}).json["bundle_id"] == keyed.first
     assert deployment_of(keyed.root)[1].champion == keyed.first
