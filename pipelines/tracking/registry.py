@@ -120,8 +120,8 @@ def _code(error: Exception) -> str | None:
 
 
 def registered_copies() -> dict[str, tuple[Any, str]]:
-    """run id -> MLflow's repository of its artefacts, and where in it the bundle lies; of the runs of which a store
-    that is not ours has a bundle."""
+    """run id -> MLflow's repository of its artefacts, and where in it the bundle lies; of the runs of which a
+    store that is not ours has a bundle."""
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         return {}  # what is ours lies below mlruns/
     with connection() as client:
