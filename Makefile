@@ -8,7 +8,7 @@ WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-ab test check soak smoke lint types format docs ui bench clean
+.PHONY: help install demo demo-ab test check soak smoke lint types format docs site ui bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -51,6 +51,10 @@ types: install
 format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+site: install ## The pages as a site with search, in build/site
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	$(BIN)/mkdocs build
 
 docs: install ## Write docs/commands.md, the public names, docs/openapi.json, and what the cells of the quick start give
 	$(BIN)/python docs/reference.py > docs/commands.md.new

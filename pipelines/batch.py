@@ -1,9 +1,10 @@
-"""Recommendations for every user of a bundle, as Parquet files: resumable, in bounded memory, by the serving path.
+"""Recommendations for every user of a bundle, as Parquet files: resumable, in bounded memory, by the serving
+path.
 
 The folder holds `part-00000.parquet` ... (user_id, rank from 1, item_id, score, source, bundle_id) and
-`_recommendations.json`, which names the bundle, k, the moment of the question and the finished parts; who reads a
-folder as one table passes over names with this `_`. A part is written aside, fsynced, renamed, and only then listed:
-killed at any moment, the next call makes what is missing, nothing twice.
+`_recommendations.json`, which names the bundle, k, the moment of the question and the finished parts; who
+reads a folder as one table passes over names with this `_`. A part is written aside, fsynced, renamed, and
+only then listed: killed at any moment, the next call makes what is missing, nothing twice.
 """
 
 import json
@@ -38,7 +39,8 @@ _BLOCK_USERS = 1_024
 
 @dataclass(frozen=True)
 class Batch:
-    """What a call did. users: those it answered itself; total: all that are asked for; parts: in the folder now."""
+    """What a call did. users: those it answered itself; total: all that are asked for; parts: in the folder
+    now."""
 
     folder: Path
     users: int
@@ -61,11 +63,13 @@ def recommend_all(
     part_users: int | None = None,
     progress: Progress = silent,
 ) -> Batch:
-    """Writes the k best items of every user into `folder`, or what is missing of them; all items where k is more.
+    """Writes the k best items of every user into `folder`, or what is missing of them; all items where k is
+    more.
 
     people: ascending rows of the only users to answer; None = all. domain: the only one to answer items of.
-    part_users: users in a part; None = as many as make about a million rows. Raises BundleError where the folder holds
-    the recommendations of another bundle, k, domain or other people, or anything else, and where the disk refuses.
+    part_users: users in a part; None = as many as make about a million rows. Raises BundleError where the
+    folder holds the recommendations of another bundle, k, domain or other people, or anything else, and where
+    the disk refuses.
     """
     if k < 1:
         raise RequestError(f"k must be at least 1, got {k}.")
@@ -172,7 +176,8 @@ def _answers(
 def command(
     bundle: Path, k: int, out: Path | None, chosen: Path | None, domain: str | None, as_json: bool
 ) -> dict[str, Any]:
-    """`recsys recommend --all-users` or `--users FILE`: shows a bar, says how fast it went. chosen: the file."""
+    """`recsys recommend --all-users` or `--users FILE`: shows a bar, says how fast it went. chosen: the
+    file."""
     if out is None:
         raise RequestError("--all-users and --users need --out, the folder for their recommendations.")
     from recsys.pipelines.imports import read_ids
@@ -203,7 +208,8 @@ def command(
 
 
 def _rows_of(bundle: Bundle, ids: Sequence[str], file: Path, steps: Steps) -> Array:
-    """int64 (n,), ascending: the rows of the users named in a file; those that the bundle lacks are told of."""
+    """int64 (n,), ascending: the rows of the users named in a file; those that the bundle lacks are told
+    of."""
     found = bundle.user_ids.indices(ids)
     unknown = [one for one, row in zip(ids, found, strict=True) if row < 0]
     if len(unknown) == len(ids):

@@ -1,4 +1,5 @@
-"""The command line: a thin skin over the stages. Heavy libraries are loaded by the command that needs them."""
+"""The command line: a thin skin over the stages. Heavy libraries are loaded by the command that needs
+them."""
 
 import sys
 import traceback
@@ -27,7 +28,8 @@ from recsys.pipelines.simulate.commands import simulate
 
 
 class OneSentence(click.Group):
-    """A group that says a wrong option or argument as it says every other fault: in one sentence, exit status 2."""
+    """A group that says a wrong option or argument as it says every other fault: in one sentence, exit status
+    2."""
 
     def main(
         self,

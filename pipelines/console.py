@@ -41,9 +41,11 @@ def _say_dimly(console: Any, text: str) -> None:
 
 
 class Steps:
-    """Names each step of a command, times it, and draws a bar for what reports progress inside; a log gets lines.
+    """Names each step of a command, times it, and draws a bar for what reports progress inside; a log gets
+    lines.
 
-    began: unix seconds. seconds: name -> seconds of the finished steps. curves: task -> figures of its steps, in order.
+    began: unix seconds. seconds: name -> seconds of the finished steps. curves: task -> figures of its steps,
+    in order.
     """
 
     def __init__(self, quiet: bool = False) -> None:

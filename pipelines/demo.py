@@ -1,4 +1,5 @@
-"""The whole line in one command: data -> learn -> evaluate -> MLflow -> bundle -> service -> an answer with titles."""
+"""The whole line in one command: data -> learn -> evaluate -> MLflow -> bundle -> service -> an answer with
+titles."""
 
 import json
 import math
@@ -71,7 +72,8 @@ def demo(settings: RunSettings, steps: Steps, *, domains: bool = False) -> dict[
 
 
 def _attainable(run: Run, trained: Trained) -> dict[str, Any] | None:
-    """What the rankers that know the planted truth reach on a sample of users, and the model's share of it."""
+    """What the rankers that know the planted truth reach on a sample of users, and the model's share of
+    it."""
     if run.world is None or run.holdout.now is None or "ndcg_at_10" not in trained.measured.report.values:
         return None
     rows = sample_rows(run.holdout, run.settings.seed)
@@ -103,8 +105,8 @@ def gain_said(model: str, best: str, gain: Interval) -> str:
 def people(holdout: Holdout) -> dict[str, dict[str, Any]]:
     """Three requests: a regular of the training set, a newcomer with three clicks, and a stranger.
 
-    The regular is the first user with nearly _REGULAR events. The newcomer's clicks are the last ones of the next such
-    user, sent without a user id.
+    The regular is the first user with nearly _REGULAR events. The newcomer's clicks are the last ones of the
+    next such user, sent without a user id.
     """
     data = holdout.train
     counts = np.bincount(data.interactions.user, minlength=data.n_users)
@@ -123,7 +125,8 @@ def people(holdout: Holdout) -> dict[str, dict[str, Any]]:
 
 
 def strangers_to_a_domain(holdout: Holdout) -> dict[str, dict[str, Any]]:
-    """A request for each domain, by somebody who has done things in another one alone: their last ones there."""
+    """A request for each domain, by somebody who has done things in another one alone: their last ones
+    there."""
     data, requests = holdout.train, {}
     names, codes = data.domains
     if len(names) < 2:

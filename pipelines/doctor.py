@@ -22,7 +22,8 @@ def opened(reference: str) -> Bundle:
 
 
 def diagnose(bundle: Bundle, now: int | None) -> Diagnosis:
-    """now: unix seconds; None = the clock. A planted world has no clock: how old its data are is not asked."""
+    """now: unix seconds; None = the clock. A planted world has no clock: how old its data are is not
+    asked."""
     planted = bundle.manifest["lineage"].get("settings", {}).get("data") == WORLD
     if now is None and not planted:
         now = int(time.time())

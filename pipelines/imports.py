@@ -1,7 +1,7 @@
 """From vectors that another library learned, and the events of the people, to the content of a bundle.
 
-A model of `implicit` folds in by its own equation; of others, the plain inner product with or without biases of items,
-anybody without a row is the mean of their history.
+A model of `implicit` folds in by its own equation; of others, the plain inner product with or without biases
+of items, anybody without a row is the mean of their history.
 """
 
 from collections.abc import Sequence
@@ -29,8 +29,8 @@ from recsys.retrieval.embeddings import Embeddings
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Vectors by id. ids: n distinct ones. vectors: float32 (n, dim). bias: float32 (n,), what is added to the score of
-    an item for everybody, or None. name: where they come from, for errors.
+    """Vectors by id. ids: n distinct ones. vectors: float32 (n, dim). bias: float32 (n,), what is added to
+    the score of an item for everybody, or None. name: where they come from, for errors.
 
     Raises DataError where the numbers do not fit each other or are not finite.
     """
@@ -59,7 +59,8 @@ class Rows:
 
 @dataclass(frozen=True)
 class ImplicitRule:
-    """How `implicit` solves for a user: its `regularization`, and `alpha`, by which it multiplies the weights."""
+    """How `implicit` solves for a user: its `regularization`, and `alpha`, by which it multiplies the
+    weights."""
 
     regularization: float
     alpha: float = 1.0
@@ -68,8 +69,8 @@ class ImplicitRule:
 def read_rows(path: Path, ids: Path | None, what: str, own_name: str | None = None) -> Rows:
     """The vectors in a file: an array (`.npy`), whose ids stand in another file, or a table.
 
-    A table has a column of ids (`item_id` or `user_id`, or `own_name`), one of lists of numbers, `vector`, and perhaps
-    one of numbers, `bias`. what: "item" or "user".
+    A table has a column of ids (`item_id` or `user_id`, or `own_name`), one of lists of numbers, `vector`,
+    and perhaps one of numbers, `bias`. what: "item" or "user".
     """
     if path.suffix == ".npy":
         if ids is None:
@@ -91,7 +92,8 @@ def read_rows(path: Path, ids: Path | None, what: str, own_name: str | None = No
 
 
 def read_ids(path: Path, what: str, own_name: str | None = None) -> list[str]:
-    """The ids of rows, in their order: a text file (`.txt`, `.ids`) with one a line, an array (`.npy`), or a table."""
+    """The ids of rows, in their order: a text file (`.txt`, `.ids`) with one a line, an array (`.npy`), or a
+    table."""
     if path.suffix == ".npy":
         return [str(one) for one in _array(path).tolist()]
     if path.suffix in (".txt", ".ids"):
@@ -111,7 +113,8 @@ def _ids_of(table: pa.Table, name: str, what: str, own_name: str | None) -> list
 
 
 def read_implicit(path: Path, item_ids: Sequence[str], user_ids: Sequence[str]) -> tuple[Rows, Rows, ImplicitRule]:
-    """Items, users and rule of a model of alternating least squares, as `implicit` writes it by `model.save(path)`."""
+    """Items, users and rule of a model of alternating least squares, as `implicit` writes it by
+    `model.save(path)`."""
     try:
         saved = dict(np.load(path, allow_pickle=False))
     except (ValueError, OSError) as error:
@@ -153,8 +156,9 @@ def imported(
     rule: ImplicitRule | None = None,
     name: str = "imported",
 ) -> Content:
-    """What `publish` writes of these vectors. data: the events by which people have histories, and all that is known of
-    the items; ids that the vectors alone have are added. rule: of a model of implicit; None = the mean of a history.
+    """What `publish` writes of these vectors. data: the events by which people have histories, and all that
+    is known of the items; ids that the vectors alone have are added. rule: of a model of implicit; None = the
+    mean of a history.
     """
     if users is not None and users.vectors.shape[1] != items.vectors.shape[1]:
         raise DataError(

@@ -1,4 +1,5 @@
-"""The index of a bundle, tuned at the command line: what is asked, the table and the curve, and where they go."""
+"""The index of a bundle, tuned at the command line: what is asked, the table and the curve, and where they
+go."""
 
 import json
 from collections.abc import Sequence
@@ -35,7 +36,8 @@ class Wanted:
 
 
 def tuned(root: Path, wanted: Wanted, quiet: bool) -> dict[str, Any]:
-    """Tries, tells, tracks, and publishes the bundle with another index where one is better than what it has."""
+    """Tries, tells, tracks, and publishes the bundle with another index where one is better than what it
+    has."""
     source = current(root)
     if source == root and not wanted.dry_run:
         raise BundleError(f"{root} is one bundle, which is never changed; name the folder it lies in, or --dry-run.")

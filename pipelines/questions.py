@@ -1,4 +1,5 @@
-"""The question of a split as files, for a system that is not ours: events to learn from, and whom to answer when."""
+"""The question of a split as files, for a system that is not ours: events to learn from, and whom to answer
+when."""
 
 import json
 from functools import partial
@@ -19,7 +20,8 @@ from recsys.text import utc_text
 
 
 def write_question(run: Run, out: Path) -> dict[str, Any]:
-    """Writes train.parquet, questions.parquet and, last, split.json into a folder; what split.json says comes back.
+    """Writes train.parquet, questions.parquet and, last, split.json into a folder; what split.json says comes
+    back.
 
     The answers are not written. Raises SettingError where the folder holds anything.
     """
@@ -44,7 +46,8 @@ def write_question(run: Run, out: Path) -> dict[str, Any]:
 
 
 def events_table(train: Dataset) -> pa.Table:
-    """A row for each event that was had, those left out of learning among them (weight 0; below 0 "not this").
+    """A row for each event that was had, those left out of learning among them (weight 0; below 0 "not
+    this").
 
     Columns user_id, item_id and, where the data have them, timestamp, event and weight.
     """
@@ -64,7 +67,8 @@ def events_table(train: Dataset) -> pa.Table:
 
 
 def questions_table(holdout: Holdout) -> pa.Table:
-    """A row for each person asked: user_id, and history, the list of items had before the question, oldest first."""
+    """A row for each person asked: user_id, and history, the list of items had before the question, oldest
+    first."""
     items = holdout.history.items
     history = pa.LargeListArray.from_arrays(pa.array(items.offsets), _ids(holdout.train.item_ids, items.values))
     return pa.table({"user_id": _ids(holdout.train.user_ids, holdout.user), "history": history})

@@ -13,7 +13,8 @@ _NEVER = (1 << 31) - 1
 
 
 def writable_numba_cache() -> None:
-    """Lets numba keep compiled code in a folder of this process where neither this package nor the home can be written.
+    """Lets numba keep compiled code in a folder of this process where neither this package nor the home can
+    be written.
 
     To be called before numba is imported; NUMBA_CACHE_DIR of the user's own wins.
     """
@@ -25,10 +26,12 @@ def writable_numba_cache() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep what is freed for the next allocation, large blocks too, in place of giving it back to the system.
+    """Has glibc keep what is freed for the next allocation, large blocks too, in place of giving it back to
+    the system.
 
-    A learner takes and frees arrays as large as its tables in every step, and pages that are mapped anew are zeroed: at
-    dim 256 on 41,000 items that took two fifths of the time of softmax. Nothing happens where there is no glibc.
+    A learner takes and frees arrays as large as its tables in every step, and pages that are mapped anew are
+    zeroed: at dim 256 on 41,000 items that took two fifths of the time of softmax. Nothing happens where
+    there is no glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -1,4 +1,5 @@
-"""The transfer report at the command line: what other domains bring to each, told and tracked, and what to serve."""
+"""The transfer report at the command line: what other domains bring to each, told and tracked, and what to
+serve."""
 
 import json
 import re
@@ -39,8 +40,9 @@ EXPERIMENT = "transfer"
 
 
 def transfer(run: Run, *, joined: Sequence[float], trials: int, seeds: int) -> dict[str, Any]:
-    """Tunes, learns, asks, tells and tracks. joined: shares of people who are one person in all domains. trials: of
-    settings for the model of all domains, and for that of each. seeds: of learning, from that of the run on."""
+    """Tunes, learns, asks, tells and tracks. joined: shares of people who are one person in all domains.
+    trials: of settings for the model of all domains, and for that of each. seeds: of learning, from that of
+    the run on."""
     questions = by_domain(run.holdout)
     validation = prepare(validation_of(run.settings), run.steps)
     chosen = Chosen.of(validation, trials)
@@ -87,7 +89,8 @@ def _measured(
     joined: Sequence[float],
     seeds: int,
 ) -> tuple[dict[tuple[str, float], dict[str, F64]], dict[str, Comparison]]:
-    """Each person's values by domain and share joined, the mean over seeds; and the served mixture against control."""
+    """Each person's values by domain and share joined, the mean over seeds; and the served mixture against
+    control."""
     metric, found, served = metric_of(run), dict[tuple[str, float], dict[str, F64]](), dict[str, Comparison]()
     of_seeds = range(run.settings.seed, run.settings.seed + seeds)
     mixture = recommender_for(run, mixed(run, learned, chosen))
@@ -106,7 +109,8 @@ def _measured(
 
 
 def mixed(run: Run, learned: Fits, chosen: Chosen) -> Embeddings:
-    """The mixture that is to be served, of what was learned by the seed of the run from all that is joined."""
+    """The mixture that is to be served, of what was learned by the seed of the run from all that is
+    joined."""
     train, seed = run.holdout.train, run.settings.seed
     share = max(joined for label, joined, _ in learned if label == CROSS)
     parts, sizes = [learned[CROSS, share, seed]], [score_spread(learned[CROSS, share, seed], train, seed=seed)]

@@ -59,7 +59,8 @@ class Ragged(NamedTuple):
         return np.repeat(np.arange(self.rows), self.lengths)
 
     def positions(self, rows: Array) -> I64:
-        """Where the values of these rows stand in `values`, row after row: also indexes arrays parallel to it."""
+        """Where the values of these rows stand in `values`, row after row: also indexes arrays parallel to
+        it."""
         lengths = self._lengths_of(rows)
         ends = np.cumsum(lengths)
         places: I64 = np.repeat(self.offsets[:-1][rows] - (ends - lengths), lengths)

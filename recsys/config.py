@@ -24,8 +24,8 @@ class Settings(BaseModel):
     def build(cls, values: Mapping[str, Any], *, where: str, path: str = "") -> Self:
         """Validated settings.
 
-        where: which file or command line the values came from, for errors. path: what stands before the name of a
-        field, where these settings are a part of others.
+        where: which file or command line the values came from, for errors. path: what stands before the name
+        of a field, where these settings are a part of others.
         """
         try:
             return cls(**values)
@@ -46,7 +46,8 @@ _RULES = {
 
 
 class _Fault(NamedTuple):
-    """What is wrong with a setting. path: the fields, keys and places that lead to it. end: that of the sentence."""
+    """What is wrong with a setting. path: the fields, keys and places that lead to it. end: that of the
+    sentence."""
 
     path: tuple[str | int, ...]
     rule: str
@@ -54,8 +55,8 @@ class _Fault(NamedTuple):
 
 
 def _sentences(cls: type[BaseModel], problems: Sequence[Any], where: str, path: str) -> str:
-    """A sentence for each wrong setting. One that may be of several types has a fault for each, of which those count
-    that went farthest."""
+    """A sentence for each wrong setting. One that may be of several types has a fault for each, of which
+    those count that went farthest."""
     faults = [_fault(cls, problem) for problem in problems]
     by_setting: dict[str, list[_Fault]] = {}
     for fault in faults:
@@ -135,7 +136,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def overridden(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """`values` with each `a.b=value` of the command line set; the value is read as TOML, else as plain text."""
+    """`values` with each `a.b=value` of the command line set; the value is read as TOML, else as plain
+    text."""
     result = deepcopy(dict(values))
     for assignment in assignments:
         key, sign, text = assignment.partition("=")

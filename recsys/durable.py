@@ -1,7 +1,8 @@
 """The few file operations that publishing needs, in the order that survives a crash.
 
-A folder appears whole or not at all: it is written under a temporary name, every file and folder of it is fsynced, it
-is renamed, and only then does the pointer change, by a rename of its own. A disk that refuses is a BundleError.
+A folder appears whole or not at all: it is written under a temporary name, every file and folder of it is
+fsynced, it is renamed, and only then does the pointer change, by a rename of its own. A disk that refuses is
+a BundleError.
 """
 
 import ctypes
@@ -43,10 +44,11 @@ def rename(source: Path, target: Path) -> None:
 
 
 def exchange(new: Path, old: Path) -> None:
-    """Puts a folder in the place of another one beside it, which is gone then; readers see one of both, whole.
+    """Puts a folder in the place of another one beside it, which is gone then; readers see one of both,
+    whole.
 
-    Linux does it in one step. Where the system or its disk cannot, the old one is renamed aside first: killed between
-    the two steps, `settle` brings it back.
+    Linux does it in one step. Where the system or its disk cannot, the old one is renamed aside first: killed
+    between the two steps, `settle` brings it back.
     """
     with _naming(old):
         if _swapped(new, old):
@@ -65,7 +67,8 @@ def _swapped(first: Path, second: Path) -> bool:
 
 
 def settle(folder: Path) -> None:
-    """Ends what an `exchange` in this place that was killed had begun: the folder is whole, and there is one."""
+    """Ends what an `exchange` in this place that was killed had begun: the folder is whole, and there is
+    one."""
     before = folder.with_name(folder.name + BEFORE)
     if before.is_dir():
         shutil.rmtree(before) if folder.is_dir() else rename(before, folder)
@@ -94,9 +97,11 @@ def write_pointer(pointer: Path, text: str) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True, keep: bool = True) -> Iterator[None]:
-    """Holds a lock file, which is made where there is none, and is let go at the end, or when the process dies.
+    """Holds a lock file, which is made where there is none, and is let go at the end, or when the process
+    dies.
 
-    wait: until another process lets it go; else that other one is a BlockingIOError. keep: whether the file stays.
+    wait: until another process lets it go; else that other one is a BlockingIOError. keep: whether the file
+    stays.
     """
     from filelock import FileLock, Timeout
 
@@ -114,7 +119,8 @@ def locked(path: Path, *, wait: bool = True, keep: bool = True) -> Iterator[None
 
 @contextmanager
 def publishing(root: Path) -> Iterator[None]:
-    """Holds the folder's lock, which dies with the process; sweeps away what is unfinished, before and after."""
+    """Holds the folder's lock, which dies with the process; sweeps away what is unfinished, before and
+    after."""
     with _naming(root):
         _make(root)
         with locked(root / ".lock"):
@@ -143,7 +149,8 @@ def _sweep(root: Path) -> None:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Turns the refusal of the disk into a BundleError that names the path (the error's own, where it has one)."""
+    """Turns the refusal of the disk into a BundleError that names the path (the error's own, where it has
+    one)."""
     try:
         yield
     except OSError as error:

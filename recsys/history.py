@@ -1,4 +1,5 @@
-"""What people did: events of each user in their order, the columns that events have, and two sources as one."""
+"""What people did: events of each user in their order, the columns that events have, and two sources as
+one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,9 +21,9 @@ _UNKNOWN = {"time": -1, "weight": 1, "event": -1}
 class EventColumns:
     """What is known of n events beside their users and items; None where it is known of none of them.
 
-    time: int64 (n,) unix seconds UTC. weight: float32 (n,), 1 where there is none; an event of weight 0 was had but is
-    not learned from, and one below 0 says "not this": its item is never answered again. event: int8 (n,) codes of event
-    types, -1 = of unknown type.
+    time: int64 (n,) unix seconds UTC. weight: float32 (n,), 1 where there is none; an event of weight 0 was
+    had but is not learned from, and one below 0 says "not this": its item is never answered again. event:
+    int8 (n,) codes of event types, -1 = of unknown type.
     """
 
     time: I64 | None = None
@@ -34,7 +35,8 @@ class EventColumns:
         return {name: column for name in DTYPES if (column := getattr(self, name)) is not None}
 
     def map_columns(self, change: Callable[[Array], Array]) -> dict[str, Any]:
-        """What a function makes of each column that there is, by name: the keyword arguments of another object."""
+        """What a function makes of each column that there is, by name: the keyword arguments of another
+        object."""
         return {name: change(column) for name, column in self.columns().items()}
 
 
@@ -95,12 +97,12 @@ class Histories(EventColumns):
 def merged(stored: Histories, brought: Histories, duplicates: str = "all") -> Histories:
     """One row, oldest first, of one person's stored events and those of the brought ones that are new.
 
-    Both have one row. The result has the columns of the stored events, and weights where either has any. Events of the
-    same second stay in the order given, the stored ones first; those without a time come before all others. Of the
-    brought events, an item at a time counts once for each type of event; one of unknown type is the same as any there.
-    duplicates: which events of one item and type were learned from; the merged history keeps the same ones: `first`,
-    `last`, or, under `sum`, the last with the sum of all, without brought ones that a stored sum holds already. Events
-    that are not learned from all stay.
+    Both have one row. The result has the columns of the stored events, and weights where either has any.
+    Events of the same second stay in the order given, the stored ones first; those without a time come before
+    all others. Of the brought events, an item at a time counts once for each type of event; one of unknown
+    type is the same as any there. duplicates: which events of one item and type were learned from; the merged
+    history keeps the same ones: `first`, `last`, or, under `sum`, the last with the sum of all, without
+    brought ones that a stored sum holds already. Events that are not learned from all stay.
     """
     items, n = np.concatenate([stored.items.values, brought.items.values]), len(stored)
     whole = {name: np.concatenate([_filled(one, name) for one in (stored, brought)]) for name in DTYPES}
@@ -128,7 +130,8 @@ def _filled(one: Histories, name: str) -> Array:
 
 
 def _new(items: Array, times: Array, types: Array, stored: int) -> Array:
-    """Ascending places: the first `stored` events, and of the others each item at a time once for each type."""
+    """Ascending places: the first `stored` events, and of the others each item at a time once for each
+    type."""
     fresh = items[stored:].tolist()
     if len(set(fresh)) == len(fresh) and not set(fresh) & set(items[:stored].tolist()):
         return np.arange(len(items))
@@ -156,9 +159,10 @@ def _learned(items: Array, times: Array, types: Array, stored: Bool, duplicates:
 def counted_events(keys: I64, duplicates: str, weights: F32 | None = None) -> tuple[I64, F32 | None]:
     """The one event of each key that counts: int64 (m,) ascending places, and float32 (m,) what it weighs.
 
-    The rule of training (`prepare.duplicates`) and of a request that brings events. keys: int64 (n,), equal for events
-    that are the same but for their time, oldest first. duplicates: `first`, `last`, or `sum`, the last with the sum of
-    all weights. weights: float32 (n,), needed for sums alone; else the second value is None.
+    The rule of training (`prepare.duplicates`) and of a request that brings events. keys: int64 (n,), equal
+    for events that are the same but for their time, oldest first. duplicates: `first`, `last`, or `sum`, the
+    last with the sum of all weights. weights: float32 (n,), needed for sums alone; else the second value is
+    None.
     """
     order = np.argsort(keys, kind="stable")  # oldest first within a key
     starts = np.flatnonzero(np.append(True, np.diff(keys[order]) != 0)) if len(keys) else np.zeros(0, np.int64)

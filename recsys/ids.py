@@ -1,9 +1,9 @@
 """External string ids on one side, dense int32 indices on the other.
 
-An `IdMap` is append-only (an old id never moves; one that is forgotten leaves its slot empty) and made of four flat
-arrays, so that ten million ids open from disk by memory-mapping and a look-up is one binary search: the ids' UTF-8
-bytes, their offsets, the sorted 64-bit hashes and the permutation that leads from hash order to index. A hit compares
-the bytes, so equal hashes cannot confuse two ids.
+An `IdMap` is append-only (an old id never moves; one that is forgotten leaves its slot empty) and made of
+four flat arrays, so that ten million ids open from disk by memory-mapping and a look-up is one binary search:
+the ids' UTF-8 bytes, their offsets, the sorted 64-bit hashes and the permutation that leads from hash order
+to index. A hit compares the bytes, so equal hashes cannot confuse two ids.
 """
 
 import sys
@@ -63,8 +63,8 @@ class IdMap:
         return cls(text, offsets, hashes[order], order)
 
     def without(self, indices: Array | Sequence[int]) -> Self:
-        """The map with these slots empty: their ids are found no more, by string or by hash, and all others stay where
-        they were."""
+        """The map with these slots empty: their ids are found no more, by string or by hash, and all others
+        stay where they were."""
         kept = self.present
         kept[np.asarray(indices, np.int64)] = False
         lengths = np.where(kept, np.diff(self._offsets), 0)
@@ -226,8 +226,8 @@ def _hash_one(encoded: bytes) -> int:
 
 
 def hash_texts(text: U8, offsets: I64) -> U64:
-    """A stable 64-bit hash of each text, as `Texts` holds them, the same on every machine: `_hash_one` of all at once,
-    by one vectorised pass for each eight bytes of the longest."""
+    """A stable 64-bit hash of each text, as `Texts` holds them, the same on every machine: `_hash_one` of all
+    at once, by one vectorised pass for each eight bytes of the longest."""
     padded = np.concatenate([text, np.zeros(_WORD, np.uint8)])
     words = np.ndarray(len(text) + 1, "<u8", padded, strides=(1,))  # the eight bytes that start at each place
     lengths = np.diff(offsets)

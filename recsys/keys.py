@@ -1,8 +1,9 @@
-"""Keys of the service, in one file: made, listed and revoked there, while the service runs. What the file holds opens
-nothing: of a key it keeps the SHA-256.
+"""Keys of the service, in one file: made, listed and revoked there, while the service runs. What the file
+holds opens nothing: of a key it keeps the SHA-256.
 
-A key is `rk_ID_SECRET`. ID, 12 hexadecimal digits, is public and stands in logs; SECRET is 256 random bits. A slow hash
-would add nothing: nobody guesses 256 bits. The file also holds the secret that cursors are signed with.
+A key is `rk_ID_SECRET`. ID, 12 hexadecimal digits, is public and stands in logs; SECRET is 256 random bits. A
+slow hash would add nothing: nobody guesses 256 bits. The file also holds the secret that cursors are signed
+with.
 """
 
 import json
@@ -111,7 +112,8 @@ def make_key(path: Path, name: str, scopes: Sequence[str], quota: str | None = N
 
 
 def revoke_key(path: Path, key_id: str) -> Key:
-    """Revokes the key with this id; it stays in the list. Raises SettingError where it opens nothing anyway."""
+    """Revokes the key with this id; it stays in the list. Raises SettingError where it opens nothing
+    anyway."""
     ring = read_keys(path)
     live = [] if ring is None else [key.id for key in ring.live]
     if key_id not in live:
@@ -128,7 +130,8 @@ def revoke_key(path: Path, key_id: str) -> Key:
 
 
 def note(state: Path, entry: Mapping[str, Any]) -> None:
-    """Adds a line to the audit log of a folder of state: who changed what. It is on the disk when this returns."""
+    """Adds a line to the audit log of a folder of state: who changed what. It is on the disk when this
+    returns."""
     path = state / AUDIT
     line = json.dumps({"time": utc_text(int(time.time())), **entry}) + "\n"
     with _naming(path):
@@ -147,7 +150,8 @@ def replace_keys(ring: KeyRing, keys: Sequence[Key]) -> KeyRing:
 
 
 def _change(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
-    """Replaces the file under its lock; a reader sees the old one or the new one. Only its owner may read it."""
+    """Replaces the file under its lock; a reader sees the old one or the new one. Only its owner may read
+    it."""
     from recsys import durable
 
     with _naming(path):

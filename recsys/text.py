@@ -14,7 +14,8 @@ _CELLS = re.compile(r"(?<!\\)\|")  # the bars between cells, and not those in th
 
 
 def one_line(text: str) -> str:
-    """Text of the user's data, fit for a terminal: on one line, without control characters, cut after WIDEST."""
+    """Text of the user's data, fit for a terminal: on one line, without control characters, cut after
+    WIDEST."""
     shown = "".join(letter if letter.isprintable() else " " for letter in text).strip()
     return shown if len(shown) <= WIDEST else shown[: WIDEST - 1].rstrip() + "…"
 
@@ -27,8 +28,8 @@ def utc_text(second: int) -> str:
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table with aligned columns: figures to the right, words to the left.
 
-    Whatever the cells hold, a row stays one row: bars are escaped, line breaks and control characters are blanks, and
-    text beyond WIDEST characters is cut.
+    Whatever the cells hold, a row stays one row: bars are escaped, line breaks and control characters are
+    blanks, and text beyond WIDEST characters is cut.
     """
     header, *rows = ([one_line(text).replace("|", "\\|") for text in row] for row in [header, *rows])
     columns = list(range(len(header)))
@@ -44,8 +45,8 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def fit_tables(text: str, columns: int = COLUMNS) -> str:
-    """The text with its tables (`text_table`) made to fit so many columns: long words are cut after the first column,
-    then columns are left out from the right, which a line below the table says."""
+    """The text with its tables (`text_table`) made to fit so many columns: long words are cut after the first
+    column, then columns are left out from the right, which a line below the table says."""
     blocks = groupby(text.split("\n"), lambda line: line.startswith("|"))
     parts = [(is_table, list(lines)) for is_table, lines in blocks]
     return "\n".join(_fit_table(lines, columns) if is_table else "\n".join(lines) for is_table, lines in parts)
@@ -76,7 +77,8 @@ def _fit_table(lines: Sequence[str], columns: int) -> str:
 
 
 def command_line(command: str, *arguments: object, **options: object) -> str:
-    """A command to be pasted into a shell: quoted, and with -- before arguments of which one begins with a dash.
+    """A command to be pasted into a shell: quoted, and with -- before arguments of which one begins with a
+    dash.
 
     command: as it is typed, such as "recsys export". options: by their names without dashes.
     """
@@ -95,12 +97,14 @@ def _option(name: str, value: str) -> list[str]:
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """Which of the known names somebody may have meant by one that is not among them; None where none is alike."""
+    """Which of the known names somebody may have meant by one that is not among them; None where none is
+    alike."""
     return next(iter(get_close_matches(name, list(known), n=1)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: the nearest known one as a question, else all that are known."""
+    """The end of a sentence about an unknown name: the nearest known one as a question, else all that are
+    known."""
     names = list(known)
     near = nearest_name(name, names)
     return f"did you mean {near!r}?" if near else f"known ones are {', '.join(sorted(names)) or 'none'}."

@@ -96,6 +96,18 @@ def test_every_page_is_reached_from_the_readme_through_the_index() -> None:
     }
 
 
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_menu_of_the_site_has_every_page() -> None:
+    menu = set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} <= menu | {"index.md"}
+
+
 def test_every_decision_is_in_the_index_with_its_date() -> None:
     folder = ROOT / "docs/decisions"
     rows = re.findall(r"^\| (\d{4}-\d\d-\d\d) \| \[(.+)\]\((.+)\) \|$", (folder / "index.md").read_text(), re.M)

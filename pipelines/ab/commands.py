@@ -66,10 +66,11 @@ def analyse(
     show_sick: bool,
     as_json: bool,
 ) -> Any:
-    """Say whether to ship: health first, then effects with intervals that hold for daily looks, then a sentence.
+    """Say whether to ship: health first, then effects with intervals that hold for daily looks, then a
+    sentence.
 
-    Exposures need unit_id (or user_id), timestamp and arm (or variation_id); outcomes unit_id and timestamp, and event
-    and value where the plan asks. Exit status 0 is for `ship` alone.
+    Exposures need unit_id (or user_id), timestamp and arm (or variation_id); outcomes unit_id and timestamp,
+    and event and value where the plan asks. Exit status 0 is for `ship` alone.
     """
     from recsys.analysis.plan import read_plan
     from recsys.pipelines.ab.judged import judge_tables
@@ -131,8 +132,8 @@ def plan_command(
 def interleaving(exposures: str, outcomes: str, event: str | None, track: str | None, as_json: bool) -> Any:
     """Say which of two lists people prefer, from merged ones.
 
-    Exposures need unit_id, request_id, items and team, lists as `merge_by_draft` makes them; outcomes request_id and
-    item_id. Exit status 1 where no preference is shown.
+    Exposures need unit_id, request_id, items and team, lists as `merge_by_draft` makes them; outcomes
+    request_id and item_id. Exit status 1 where no preference is shown.
     """
     from recsys.analysis.interleaving import read_preference
     from recsys.pipelines.ab.lists import plain_preference, told_preference
@@ -154,11 +155,13 @@ def interleaving(exposures: str, outcomes: str, event: str | None, track: str | 
 @click.argument("log", metavar="LOG")
 @stage
 def off_policy(log: str, as_json: bool) -> Any:
-    """Say what another policy would have earned, from a LOG with propensities; exit status 1 where it cannot know.
+    """Say what another policy would have earned, from a LOG with propensities; exit status 1 where it cannot
+    know.
 
-    A row for each item that was shown: reward, propensity and target (the chance of the item given those above it,
-    under the policy that showed it and under the one asked about); request_id and position where lists are longer than
-    one; unit_id, slot_propensity, slot_target, predicted and predicted_target where they are known.
+    A row for each item that was shown: reward, propensity and target (the chance of the item given those
+    above it, under the policy that showed it and under the one asked about); request_id and position where
+    lists are longer than one; unit_id, slot_propensity, slot_target, predicted and predicted_target where
+    they are known.
     """
     from recsys.analysis.off_policy import evaluate_policy
     from recsys.pipelines.ab.lists import plain_values, read_list_log, told_values

@@ -33,9 +33,9 @@ def judge_tables(
 ) -> Any:
     """The report for machines, in a Negative where it does not say `ship`; people read it as it is made.
 
-    out: a file that it is written into, too. page, name, track, hypothesis: as `publish` has them, which is asked where
-    there is a page or a test to be tracked. read: where the tables come from, None = they are files of the user's.
-    beside: checks of what the tables do not say. more: goes into the report.
+    out: a file that it is written into, too. page, name, track, hypothesis: as `publish` has them, which is
+    asked where there is a page or a test to be tracked. read: where the tables come from, None = they are
+    files of the user's. beside: checks of what the tables do not say. more: goes into the report.
     """
     with steps.step("analyse") as progress:
         verdict = analyse(exposures, outcomes, plan, people=people, until=until, beside=beside, progress=progress)

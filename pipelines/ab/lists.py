@@ -31,7 +31,8 @@ _ROLES = {
 
 
 def read_list_log(source: Any) -> ListLog:
-    """The log of a table with a row for each shown item. Raises DataError where lists are of several lengths."""
+    """The log of a table with a row for each shown item. Raises DataError where lists are of several
+    lengths."""
     table = Table(source, "the log", _ROLES, ("reward", "logged", "target"), {})
     columns: dict[str, list[F64]] = {name: [] for name in (*_FIGURES, "position") if name in table}
     texts: dict[str, list[I64]] = {name: [] for name in ("request", "unit") if name in table}

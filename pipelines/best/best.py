@@ -1,8 +1,9 @@
-"""The best for data that nobody has tuned on: a portfolio, steps from its best, spaces side by side, one bundle.
+"""The best for data that nobody has tuned on: a portfolio, steps from its best, spaces side by side, one
+bundle.
 
-Everything is chosen on validation; the test part is read once, by the model that was chosen. The time is that of a
-clock that stands still while no process is at it, and each thing tried is on disk before the next begins, so a search
-that was killed goes on where it was.
+Everything is chosen on validation; the test part is read once, by the model that was chosen. The time is that
+of a clock that stands still while no process is at it, and each thing tried is on disk before the next
+begins, so a search that was killed goes on where it was.
 """
 
 import json
@@ -43,11 +44,11 @@ _QUERIES = 50
 
 
 def best(settings: RunSettings, steps: Steps, asked: Asked, world: World | None, data: Dataset, began: float) -> Best:
-    """Searches, chooses, and trains. world, data: as they were read. began: the moment of `time.monotonic` from which
-    the minutes count.
+    """Searches, chooses, and trains. world, data: as they were read. began: the moment of `time.monotonic`
+    from which the minutes count.
 
-    Raises ModelError where nothing that an index can serve could be learned, SettingError where another process is at
-    the same search.
+    Raises ModelError where nothing that an index can serve could be learned, SettingError where another
+    process is at the same search.
     """
     first, second = parts_of(settings, data)
     run = ask(first, steps, world, data)
@@ -78,7 +79,8 @@ def best(settings: RunSettings, steps: Steps, asked: Asked, world: World | None,
 
 
 def width_limit(asked: Asked, n_items: int) -> int | None:
-    """The widest vectors within all limits: by megabytes, by the milliseconds of an exact search here, and as named."""
+    """The widest vectors within all limits: by megabytes, by the milliseconds of an exact search here, and as
+    named."""
     limits = [] if asked.max_dim is None else [asked.max_dim]
     if asked.max_mb is not None:
         limits.append(int(asked.max_mb * 1e6 / (4 * n_items)))

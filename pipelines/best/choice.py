@@ -1,4 +1,5 @@
-"""Which model a search takes: by one validation part where there are times, else by two that mislead differently."""
+"""Which model a search takes: by one validation part where there are times, else by two that mislead
+differently."""
 
 from collections.abc import Mapping
 
@@ -24,10 +25,11 @@ _AGAIN = 1.3  # how much longer the chosen model takes on the test part, which h
 
 
 def parts_of(settings: RunSettings, data: Dataset) -> tuple[RunSettings, RunSettings | None]:
-    """The settings of the validation part to search on, and of a second one to check it by, where one may mislead.
+    """The settings of the validation part to search on, and of a second one to check it by, where one may
+    mislead.
 
-    By time where there are times, and as published where a part was. Else it is drawn: in clumps, like a stretch of
-    time, and at random, for each of the two orders some models as no test part would.
+    By time where there are times, and as published where a part was. Else it is drawn: in clumps, like a
+    stretch of time, and at random, for each of the two orders some models as no test part would.
     """
     kind = settings.split.kind
     if kind == "auto" and data.interactions.time is None and data.published is None:
@@ -43,9 +45,10 @@ def parts_of(settings: RunSettings, data: Dataset) -> tuple[RunSettings, RunSett
 
 
 def chosen(trials: Trials, other: Trials | None) -> Choice:
-    """The model to train: the best that an index can serve; where there are two parts, that which comes nearest to the
-    best on both, by the mean of its shares of the best figures. Where hardly anybody was asked, the best of many is the
-    luckiest, and the quickest of the portfolio within two standard errors of it is taken."""
+    """The model to train: the best that an index can serve; where there are two parts, that which comes
+    nearest to the best on both, by the mean of its shares of the best figures. Where hardly anybody was
+    asked, the best of many is the luckiest, and the quickest of the portfolio within two standard errors of
+    it is taken."""
     finalists = finalists_of(trials)
     relative: dict[str, dict[str, float]] = {}
     for part, judged in ((CLUMPS if other else "validation", trials), *([(DRAWN, other)] if other else [])):
@@ -110,8 +113,8 @@ def check_elsewhere(
 
 
 def seconds_to_keep(trials: Trials, twice: bool) -> float:
-    """Seconds to keep for what comes last: the chosen model learned and judged once more, and, where the finalists are
-    judged `twice`, these on the second part."""
+    """Seconds to keep for what comes last: the chosen model learned and judged once more, and, where the
+    finalists are judged `twice`, these on the second part."""
     finalists = finalists_of(trials)
     again = sum(one.seconds for one in finalists if one.family not in ("mixture", "narrowed"))
     side_by_side = sum(one.seconds for one in finalists if one.family == "mixture")  # to judge it alone

@@ -34,7 +34,8 @@ def best(
     assignments: tuple[str, ...],
     as_json: bool,
 ) -> Any:
-    """Find the best model for DATA in a stated time: chosen on validation, judged on test once, served from its bundle.
+    """Find the best model for DATA in a stated time: chosen on validation, judged on test once, served from
+    its bundle.
 
     Killed at any moment, the same command goes on. Settings name data and split; the models are found. With --dry-run
     it says what it would try.

@@ -16,10 +16,10 @@ _DESCRIBED = 0.5  # share of items or users that a column must describe
 
 @dataclass(frozen=True)
 class Facts:
-    """Of the part that is learned from. repeats: share of the events whose item their user had before. ordered: whether
-    the events of a person stand in the order in which they happened, by times or by the protocol of the split.
-    returns: whether answers may hold what somebody had. item_features, user_features: columns to learn from, as
-    settings."""
+    """Of the part that is learned from. repeats: share of the events whose item their user had before.
+    ordered: whether the events of a person stand in the order in which they happened, by times or by the
+    protocol of the split. returns: whether answers may hold what somebody had. item_features, user_features:
+    columns to learn from, as settings."""
 
     users: int
     items: int
@@ -85,7 +85,8 @@ def _asks_for_the_next(run: Run) -> bool:
 
 
 def _features(train: Dataset, who: str) -> tuple[dict[str, Any], ...]:
-    """The columns of the items, or users, that say something of most of them: lists, words of a short list, numbers."""
+    """The columns of the items, or users, that say something of most of them: lists, words of a short list,
+    numbers."""
     table = train.item_features if who == "item" else train.user_features
     found: list[dict[str, Any]] = []
     categories = train.items["categories"] if who == "item" and "categories" in train.items.column_names else None

@@ -25,10 +25,11 @@ LINES = "tried.jsonl"
 class Tried:
     """A model that was learned and judged, or that failed.
 
-    share: of the people that it learned from. part: which validation part it was judged on, where it is not the first.
-    changed: in a step, the setting that was changed, behind the sign of the step. mean: of the metric over the users
-    who were asked about; error: its standard error. seconds: of learning and judging; at: of the whole search when it
-    ended. vectors: whether an index can serve it. reason: why it failed, else None.
+    share: of the people that it learned from. part: which validation part it was judged on, where it is not
+    the first. changed: in a step, the setting that was changed, behind the sign of the step. mean: of the
+    metric over the users who were asked about; error: its standard error. seconds: of learning and judging;
+    at: of the whole search when it ended. vectors: whether an index can serve it. reason: why it failed, else
+    None.
     """
 
     key: str
@@ -131,7 +132,8 @@ class Ledger:
 
 @contextmanager
 def opened(folder: Path, seconds: float, *, anew: bool = False) -> Iterator[Ledger]:
-    """The ledger of a folder; `anew` forgets what is in it. Raises SettingError where another process is at it."""
+    """The ledger of a folder; `anew` forgets what is in it. Raises SettingError where another process is at
+    it."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder / ".lock", wait=False):

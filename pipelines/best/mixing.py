@@ -1,4 +1,5 @@
-"""Spaces side by side: which of those that were learned are worth their width together, by weights on validation."""
+"""Spaces side by side: which of those that were learned are worth their width together, by weights on
+validation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,12 +30,12 @@ class _Part(NamedTuple):
 
 
 def mixed(trials: Trials, until: float, max_dim: int | None = None) -> Tried | None:
-    """The best mixture of the spaces that were learned, begun with the best of them, grown a part at a time; as wide as
-    `max_dim` together, at most.
+    """The best mixture of the spaces that were learned, begun with the best of them, grown a part at a time;
+    as wide as `max_dim` together, at most.
 
-    A part is taken by the weight that is best on half of the people, 0 included, if the other half bears it out by a
-    standard error. None where no part is, or no time is left for any.
-    Source: Caruana et al., "Ensemble Selection from Libraries of Models", ICML 2004.
+    A part is taken by the weight that is best on half of the people, 0 included, if the other half bears it
+    out by a standard error. None where no part is, or no time is left for any. Source: Caruana et al.,
+    "Ensemble Selection from Libraries of Models", ICML 2004.
     """
     chosen = _chosen(trials, max_dim, until)
     if len(chosen) < 2:
@@ -69,7 +70,8 @@ def narrowed(trials: Trials, until: float) -> Tried | None:
 
 
 def learned_again(trials: Trials, mixture: Tried, elsewhere: Trials) -> Tried:
-    """A mixture on another part: its spaces learned there, or found, and judged side by side by the same weights."""
+    """A mixture on another part: its spaces learned there, or found, and judged side by side by the same
+    weights."""
     parts = [elsewhere.tried(_label(trials, one), one, MIXED) for one in mixture.model["parts"]]
     spaces = [elsewhere.ledger.learned(one) for one in parts]
     train, seed = elsewhere.run.holdout.train, elsewhere.run.settings.seed
@@ -132,7 +134,8 @@ def _weighed(judge: Judge, chosen: Sequence[tuple[_Part, float]], part: _Part) -
 
 
 def _spaces(trials: Trials) -> list[_Part]:
-    """The best space of each family, and the next best after them, as far as they are kept; the best of all first."""
+    """The best space of each family, and the next best after them, as far as they are kept; the best of all
+    first."""
     kept = trials.spaces()
     firsts = list({one.family: one for one in reversed(kept)}.values())
     rest = [one for one in kept if one not in firsts]

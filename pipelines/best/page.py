@@ -1,4 +1,5 @@
-"""The page of a search for the best: what was chosen, why, what it costs, and what more time would likely give."""
+"""The page of a search for the best: what was chosen, why, what it costs, and what more time would likely
+give."""
 
 from collections.abc import Iterable, Sequence
 from html import escape

@@ -1,8 +1,8 @@
 """Settings that have won somewhere, and the facts of a log under which they can win again.
 
-Where each has won, and by how much, is in docs/experiments.md and benchmarks/results. Cheap ones stand first. What is
-counted and not learned into vectors (`item_knn`, `cooccurrence`, `ease`) is tried as well: it cannot be served by an
-index, and what cannot beat it is not worth one.
+Where each has won, and by how much, is in docs/experiments.md and benchmarks/results. Cheap ones stand first.
+What is counted and not learned into vectors (`item_knn`, `cooccurrence`, `ease`) is tried as well: it cannot
+be served by an index, and what cannot beat it is not worth one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,8 @@ _WIDER = {"als": (64, 128, 256, 512), "spectral": (64, 128, 256, 512), "variatio
 
 
 class Entry(NamedTuple):
-    """A model to try. model: its settings, `name` among them. label: what tables call it. why: where it comes from."""
+    """A model to try. model: its settings, `name` among them. label: what tables call it. why: where it comes
+    from."""
 
     label: str
     model: Mapping[str, Any]
@@ -39,8 +40,9 @@ def portfolio(facts: Facts, max_dim: int | None = None) -> list[Entry]:
 
 
 def space_for(family: str, facts: Facts, max_dim: int | None = None) -> Space:
-    """What of a family is worth searching on such a log: its declared space without settings of time where there are
-    no times, the width, where more is better and dearer, and the epochs of those that do not simply converge."""
+    """What of a family is worth searching on such a log: its declared space without settings of time where
+    there are no times, the width, where more is better and dearer, and the epochs of those that do not simply
+    converge."""
     space = {name: one for name, one in space_of(family).items() if facts.ordered or name not in OF_ORDER}
     declared = model_class(family).Settings.model_fields
     if "dim" in declared:
@@ -52,7 +54,8 @@ def space_for(family: str, facts: Facts, max_dim: int | None = None) -> Space:
 
 
 def _fitting(entry: Entry, facts: Facts, max_dim: int | None) -> Entry | None:
-    """The entry as it can matter here: at most so wide, and without settings of time where there are no times."""
+    """The entry as it can matter here: at most so wide, and without settings of time where there are no
+    times."""
     model = {name: value for name, value in entry.model.items() if facts.ordered or name not in OF_ORDER}
     if not facts.ordered and entry.family == "item_knn":
         model["half_life"] = _ALIKE  # its default weighs what is later in the file more
@@ -132,7 +135,8 @@ def _learned(facts: Facts) -> Iterator[Entry]:
 
 
 def _sequences(facts: Facts, described: dict[str, Any]) -> Iterator[Entry]:
-    """Where events stand in order. New places rather than the next click are asked for where people come back."""
+    """Where events stand in order. New places rather than the next click are asked for where people come
+    back."""
     asked: dict[str, Any] = {} if facts.returns or facts.repeats < 0.05 else {"repeats": False, "ahead": 10}
     sparse: dict[str, Any] = {
         "name": "sequence",

@@ -1,4 +1,5 @@
-"""The race of a search: a portfolio on a sample of people, the better half on everybody, and steps from the best."""
+"""The race of a search: a portfolio on a sample of people, the better half on everybody, and steps from the
+best."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import exp, log
@@ -33,8 +34,9 @@ class Passed(NamedTuple):
 
 
 def screened(trials: Trials, facts: Facts, max_dim: int | None, until: float) -> list[Passed]:
-    """Tries the portfolio: on a sample of the people where there are many, then the best of each family and the better
-    half on all of them, as far as the seconds of the ledger's clock reach. Returns what was passed over."""
+    """Tries the portfolio: on a sample of the people where there are many, then the best of each family and
+    the better half on all of them, as far as the seconds of the ledger's clock reach. Returns what was passed
+    over."""
     entries, passed = portfolio(facts, max_dim), list[Passed]()
     if facts.events > _WHOLE:
         share = _SAMPLED / facts.events
@@ -71,9 +73,10 @@ def stepped(trials: Trials, facts: Facts, max_dim: int | None, until: Callable[[
     """Goes on from the best settings of the best families, a step at a time, while the time lasts:
     until some second of the ledger's clock.
 
-    The family that has had the least of its share of the time is next. A step changes one setting; where all steps from
-    the best settings are tried, they become smaller, and then the family is done, and the next best takes its place.
-    Source: Hooke and Jeeves, "Direct Search Solution of Numerical and Statistical Problems", Journal of the ACM 1961.
+    The family that has had the least of its share of the time is next. A step changes one setting; where all
+    steps from the best settings are tried, they become smaller, and then the family is done, and the next
+    best takes its place. Source: Hooke and Jeeves, "Direct Search Solution of Numerical and Statistical
+    Problems", Journal of the ACM 1961.
     """
     done: set[str] = set()
     while families := _families(trials, done):
@@ -102,8 +105,8 @@ def _label(trials: Trials, best: Tried, model: Mapping[str, Any]) -> str:
 
 
 def _families(trials: Trials, done: Collection[str]) -> dict[str, Tried]:
-    """The best of each of the families that an index can serve and that are not done, as many as share the time, the
-    best first."""
+    """The best of each of the families that an index can serve and that are not done, as many as share the
+    time, the best first."""
     found: dict[str, Tried] = {}
     for one in trials.spaces():
         if one.family not in done:
@@ -116,8 +119,8 @@ def _seconds(trials: Trials, family: str) -> float:
 
 
 class _Step(NamedTuple):
-    """Settings a step away. changed: in which setting, behind the sign of the step; dearer: how many times as long they
-    take."""
+    """Settings a step away. changed: in which setting, behind the sign of the step; dearer: how many times as
+    long they take."""
 
     model: dict[str, Any]
     changed: str
@@ -125,8 +128,8 @@ class _Step(NamedTuple):
 
 
 def _steps(trials: Trials, best: Tried, space: Space) -> Iterator[_Step]:
-    """The models around the best one that were not tried; first those that go on as it was come upon, if that was worth
-    it, and none that goes back."""
+    """The models around the best one that were not tried; first those that go on as it was come upon, if that
+    was worth it, and none that goes back."""
     full, rank = _full(best.model), {field: place for place, field in enumerate(_FIRST)}
     fields = sorted(space, key=lambda field: rank.get(field, len(rank)))
     came, came_by = best.changed[1:], -1 if best.changed[:1] == "-" else 1

@@ -11,8 +11,9 @@ from recsys.pipelines.run.train import Trained
 
 
 class Asked(NamedTuple):
-    """What is wanted. minutes: of this machine, all in all. max_dim, max_mb, max_ms: of the vectors together: their
-    width, their megabytes, and the milliseconds of one exact search; None = no matter. command: what was typed."""
+    """What is wanted. minutes: of this machine, all in all. max_dim, max_mb, max_ms: of the vectors together:
+    their width, their megabytes, and the milliseconds of one exact search; None = no matter. command: what
+    was typed."""
 
     minutes: float = 30.0
     metric: str = "ndcg_at_20"
@@ -24,9 +25,9 @@ class Asked(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What was chosen, and by what. relative: of each finalist, by its label, the share of the best figure on each part
-    that was judged. runner_up: the next best; gap, error: the mean difference of the two over users, and its standard
-    error."""
+    """What was chosen, and by what. relative: of each finalist, by its label, the share of the best figure on
+    each part that was judged. runner_up: the next best; gap, error: the mean difference of the two over
+    users, and its standard error."""
 
     winner: Tried
     relative: Mapping[str, Mapping[str, float]]

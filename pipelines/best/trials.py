@@ -1,4 +1,5 @@
-"""Learning and judging one model of a search: once, on everybody or on a share of the people, kept in the ledger."""
+"""Learning and judging one model of a search: once, on everybody or on a share of the people, kept in the
+ledger."""
 
 import time
 from collections.abc import Mapping
@@ -22,8 +23,8 @@ _ASKED = 200  # people of a sample who must be asked about, else a larger one is
 
 
 class Trials:
-    """Tries models on the validation part of a run. ledger: where what was found is kept; part: what the part is called
-    there, where it is not the first."""
+    """Tries models on the validation part of a run. ledger: where what was found is kept; part: what the part
+    is called there, where it is not the first."""
 
     def __init__(self, run: Run, metric: str, ledger: Ledger, part: str = "") -> None:
         self.run, self.metric, self.ledger, self.part = run, metric, ledger, part
@@ -46,9 +47,9 @@ class Trials:
         within_s: float | None = None,
         changed: str = "",
     ) -> Tried:
-        """Learns and judges a model, unless it was: then it is what was found. A model that cannot learn is a finding,
-        too, with its reason. within_s: seconds that learning may take; a model that would take longer is given up after
-        an epoch, with that reason, which is not kept."""
+        """Learns and judges a model, unless it was: then it is what was found. A model that cannot learn is a
+        finding, too, with its reason. within_s: seconds that learning may take; a model that would take
+        longer is given up after an epoch, with that reason, which is not kept."""
         if (known := self.known(model, share)) is not None:
             return known
         key, judge = key_of(model, share, self.part), self.judge if share == 1.0 else self._sample(share)
@@ -84,7 +85,8 @@ class Trials:
         return self.ledger.whole(self.part)
 
     def spaces(self) -> list[Tried]:
-        """Of these, those that were learned into vectors of their own: no mixtures, and not what is popular."""
+        """Of these, those that were learned into vectors of their own: no mixtures, and not what is
+        popular."""
         return [one for one in self.best() if one.vectors and one.family not in ("popularity", "mixture", "narrowed")]
 
     def mixed(self, label: str, model: Mapping[str, Any], learned: Embeddings, stage: str) -> Tried:

@@ -24,8 +24,8 @@ def events() -> None:
 def export_(to: Path, state: Path | None, as_json: bool) -> Any:
     """Write the store into the folder TO as Parquet by day: outcomes, impressions, exposures.
 
-    Once more writes what came since. `recsys train TO/outcomes` learns from it, as `recsys train events:` does from
-    the store itself.
+    Once more writes what came since. `recsys train TO/outcomes` learns from it, as `recsys train events:`
+    does from the store itself.
     """
     from recsys.events.address import open_store
     from recsys.pipelines.console import Steps
@@ -46,7 +46,8 @@ def export_(to: Path, state: Path | None, as_json: bool) -> Any:
 @click.option("--keep-days", type=click.FloatRange(0), required=True, help="Days of events and lists that stay.")
 @stage
 def prune(state: Path | None, keep_days: float, as_json: bool) -> Any:
-    """Delete events that were received, and lists that were served, more than so many days ago. Export them first."""
+    """Delete events that were received, and lists that were served, more than so many days ago. Export them
+    first."""
     from recsys.events.address import open_store
     from recsys.history import DAY_S
 
@@ -78,10 +79,11 @@ def prune(state: Path | None, keep_days: float, as_json: bool) -> Any:
 def import_(
     files: Sequence[str], state: Path | None, kind: str, col: Sequence[str], window_h: float, as_json: bool
 ) -> Any:
-    """Take the tables FILES (a path, folder, pattern or address each) into the store; the same again change nothing.
+    """Take the tables FILES (a path, folder, pattern or address each) into the store; the same again change
+    nothing.
 
-    Columns: item_id, timestamp, user_id or unit_id, and perhaps event, event_id, request_id, position, placement and
-    value. Exit status 1 where rows break a rule; the others are in.
+    Columns: item_id, timestamp, user_id or unit_id, and perhaps event, event_id, request_id, position,
+    placement and value. Exit status 1 where rows break a rule; the others are in.
     """
     from recsys.config import home
     from recsys.errors import SettingError
@@ -120,10 +122,12 @@ def import_(
 @click.option("--finish", is_flag=True, help="Take the id out of all those places as well, and write a receipt.")
 @stage
 def forget(user_id: str, state: Path | None, finish: bool, as_json: bool) -> Any:
-    """Delete what the event store holds of USER_ID under any of their ids, and say where else below the home they lie.
+    """Delete what the event store holds of USER_ID under any of their ids, and say where else below the home
+    they lie.
 
-    To the service they are a stranger from then on. With --finish, bundles, exports, logs, checkpoints and texts that
-    recsys wrote are rewritten without them; killed and run again, it goes on. Exit status 1 where an id is left.
+    To the service they are a stranger from then on. With --finish, bundles, exports, logs, checkpoints and
+    texts that recsys wrote are rewritten without them; killed and run again, it goes on. Exit status 1 where
+    an id is left.
     """
     from recsys.config import home
     from recsys.events.address import open_store

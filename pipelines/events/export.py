@@ -1,4 +1,5 @@
-"""The event store as Parquet by day: outcomes and impressions, a row each, and exposures, a row for each item shown."""
+"""The event store as Parquet by day: outcomes and impressions, a row each, and exposures, a row for each item
+shown."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -33,9 +34,9 @@ _EACH = ("propensity", "origin", "team")  # of an exposure, a value for each ite
 
 
 def export(store: EventStore, folder: Path, progress: Progress = silent) -> dict[str, int]:
-    """Writes what came since the last export into `folder`, as `outcomes/dt=2026-01-31/...parquet`, and so on; how many
-    rows of each. The day is that of the event, UTC; everybody has one id. An export that was cut off is done again
-    where it was, and replaces what it had written.
+    """Writes what came since the last export into `folder`, as `outcomes/dt=2026-01-31/...parquet`, and so
+    on; how many rows of each. The day is that of the event, UTC; everybody has one id. An export that was cut
+    off is done again where it was, and replaces what it had written.
 
     Raises DataError where the folder holds the export of another store.
     """
@@ -83,8 +84,8 @@ def _shown_rows(line: Mapping[str, Any], called: Mapping[str, str]) -> Iterator[
 
 
 def _write(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema, after: int) -> int:
-    """Writes rows by day into files named after the number that this go begins behind; how many. What an earlier go
-    from there left, which was cut off, is replaced: some of its days may have no rows any more."""
+    """Writes rows by day into files named after the number that this go begins behind; how many. What an
+    earlier go from there left, which was cut off, is replaced: some of its days may have no rows any more."""
     for left in folder.glob(f"dt=*/{after:012d}.parquet"):
         left.unlink()
     days = dict[str, list[dict[str, Any]]]()

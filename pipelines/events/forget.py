@@ -1,7 +1,8 @@
-"""What is left of a person below the home, taken out; and the receipt, which says of each place what was done.
+"""What is left of a person below the home, taken out; and the receipt, which says of each place what was
+done.
 
-Each step is done whole or not at all, and what it takes out it finds by the id or its digest: killed at any moment and
-run again, it ends in the same state.
+Each step is done whole or not at all, and what it takes out it finds by the id or its digest: killed at any
+moment and run again, it ends in the same state.
 """
 
 import json
@@ -58,8 +59,8 @@ class Done:
 def finish(person: Person, home: Path, progress: Progress = silent) -> Done:
     """Takes a person out of all that recsys wrote below a home, and says what became of each place.
 
-    What others wrote is named and left. Whoever has a bundle open keeps the old edition until they let it go: a running
-    service does so by itself.
+    What others wrote is named and left. Whoever has a bundle open keeps the old edition until they let it go:
+    a running service does so by itself.
     """
     found = Done()
     _settle(home / OURS)
@@ -84,7 +85,8 @@ def finish(person: Person, home: Path, progress: Progress = silent) -> Done:
 
 
 def _settle(folder: Path) -> None:
-    """Ends what was killed on its way: an exchange of two editions of a bundle, and files that were never finished."""
+    """Ends what was killed on its way: an exchange of two editions of a bundle, and files that were never
+    finished."""
     for before in sorted(folder.rglob(f"*{durable.BEFORE}")):
         durable.settle(before.with_name(before.name.removesuffix(durable.BEFORE)))
     for aside in sorted(folder.rglob(f"*{durable.PARTIAL}")):
@@ -96,7 +98,8 @@ def _settle(folder: Path) -> None:
 
 
 def _is_ours(place: Place, home: Path) -> bool:
-    """Whether recsys wrote it: whatever lies below `mlruns/`, bundles anywhere, and exports of events and lists."""
+    """Whether recsys wrote it: whatever lies below `mlruns/`, bundles anywhere, and exports of events and
+    lists."""
     if place.path.is_relative_to(home / OURS) or place.kind == "bundle":
         return True
     return any((folder / name).is_file() for folder in place.path.parents for name in (MARK, STATE))
@@ -142,7 +145,8 @@ def _take_from_table(path: Path, person: Person) -> str:
 
 
 def _take_from_lines(path: Path, person: Person) -> str:
-    """Writes blanks over the lines of a person, where they stand: who appends to the file meanwhile loses nothing."""
+    """Writes blanks over the lines of a person, where they stand: who appends to the file meanwhile loses
+    nothing."""
     spans = list(lines_in(path, person))
     with path.open("r+b") as file:
         for start, end in spans:

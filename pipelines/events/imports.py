@@ -26,8 +26,8 @@ _AT_A_TIME = 10_000  # events in one transaction
 
 @dataclass
 class Imported:
-    """What became of the rows of some files. joined: events that found the list which they follow, by their person and
-    item. rejected: how many break a rule, by its code; first: the first of each, in words."""
+    """What became of the rows of some files. joined: events that found the list which they follow, by their
+    person and item. rejected: how many break a rule, by its code; first: the first of each, in words."""
 
     rows: int = 0
     accepted: int = 0
@@ -49,9 +49,9 @@ def import_files(
 ) -> Imported:
     """Reads tables, a row each event, and keeps what is new in them; the same files again change nothing.
 
-    columns: the user's own names by role; the roles are those of an event. kind: what all rows are. window_s: how long
-    before an event that names no request the list may have been served which it follows. An event without an id has one
-    by what it says, so equal rows are one event. Times count as they are.
+    columns: the user's own names by role; the roles are those of an event. kind: what all rows are. window_s:
+    how long before an event that names no request the list may have been served which it follows. An event
+    without an id has one by what it says, so equal rows are one event. Times count as they are.
 
     Raises DataError on a file that cannot be read, or lacks a column.
     """

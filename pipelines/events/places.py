@@ -27,8 +27,8 @@ _AT_A_TIME = 1 << 16
 
 
 class Place(NamedTuple):
-    """What holds an id, or could not be looked into, and why. kind: a bundle, a table in Parquet, lines of JSON, a
-    text, or another file."""
+    """What holds an id, or could not be looked into, and why. kind: a bundle, a table in Parquet, lines of
+    JSON, a text, or another file."""
 
     kind: str
     path: Path
@@ -72,7 +72,8 @@ class Person:
         return [one for one in texts if one in self]
 
     def spans(self, text: "mmap.mmap", *, words: bool) -> Iterator[tuple[int, int]]:
-        """Where one of their ids stands by itself. words: whether ids that nobody remembers are looked for, too."""
+        """Where one of their ids stands by itself. words: whether ids that nobody remembers are looked for,
+        too."""
         yield from (found.span() for found in self.pattern.finditer(text))
         if words and not self.only_by_ids:
             spans = (found.span() for found in _WORD.finditer(text))
@@ -90,11 +91,13 @@ def _either(texts: Sequence[str]) -> bytes:
 
 
 def places_of(person: Person, home: Path, progress: Progress = silent) -> Iterator[Place]:
-    """Whatever below a home holds one of these ids: a bundle by its users, a Parquet table by its columns of people, or
-    by all its texts where it has none, lines of JSON by their fields of people, and any other file by its bytes.
+    """Whatever below a home holds one of these ids: a bundle by its users, a Parquet table by its columns of
+    people, or by all its texts where it has none, lines of JSON by their fields of people, and any other file
+    by its bytes.
 
-    In plain files only ids of eight characters and more that are no number are looked for: any other may be anything
-    there. What an archive or a database has packed is not seen, nor are hidden folders outside `mlruns/`.
+    In plain files only ids of eight characters and more that are no number are looked for: any other may be
+    anything there. What an archive or a database has packed is not seen, nor are hidden folders outside
+    `mlruns/`.
     """
     files = sorted(_files(home))
     bundles = {path.parent for path in files if path.name == MANIFEST and (path.parent / USERS).is_file()}

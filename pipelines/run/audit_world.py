@@ -1,4 +1,5 @@
-"""How much a random split invents, on the planted world, where it is known that nothing but the split differs."""
+"""How much a random split invents, on the planted world, where it is known that nothing but the split
+differs."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,9 +28,10 @@ ROWS = ("global time split", "random split", "same targets, the past alone", "sa
 def audit_world(settings: RunSettings, steps: Steps) -> Mapping[str, Any]:
     """Measures the model of the settings and all-time popularity on four questions about one world.
 
-    The first two are the two protocols as they are used: cut at a moment, or the same share of events drawn at random.
-    They ask different users for different items, so the last two isolate the leak: half of what happened after the cut
-    is asked for in both, and the other half is hidden or, as in a random split, learned from.
+    The first two are the two protocols as they are used: cut at a moment, or the same share of events drawn
+    at random. They ask different users for different items, so the last two isolate the leak: half of what
+    happened after the cut is asked for in both, and the other half is hidden or, as in a random split,
+    learned from.
     """
     threads = set_threads(settings.threads)
     settings = settings.model_copy(update={"metrics": (METRIC,), "baselines_days": ()})
@@ -78,7 +80,8 @@ def _questions(data: Dataset, settings: RunSettings) -> dict[str, Holdout]:
 
 
 def _judged_on(data: Dataset, test: Array, kept: Array, seed: int) -> Holdout:
-    """The question about the events of `test`, by a learner who sees the others among those that are `kept`."""
+    """The question about the events of `test`, by a learner who sees the others among those that are
+    `kept`."""
     part = np.where(test, TEST, TRAIN).astype(np.int8)[kept]
     chosen = replace(data, interactions=data.interactions.where(kept), whole=None, published=Published(part, "drawn"))
     return split(chosen, SplitSettings(kind="published"), seed=seed).test

@@ -1,4 +1,5 @@
-"""Judges lists that any system made: the same users, targets and rules as our own, beside popularity and each other."""
+"""Judges lists that any system made: the same users, targets and rules as our own, beside popularity and each
+other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -34,10 +35,10 @@ Pair = tuple[str, str]
 class FileNotes:
     """What of a file was judged. seen: listed items that the seen policy took out, since the user had them.
 
-    users: those asked who have a list. without_list: those asked who have none; each metric counts 0 for them. short:
-    those asked whose list is shorter than the deepest metric after the seen policy. unknown_users, unknown_items: ids
-    that the data do not have; an unknown item keeps its place and is never a hit. not_asked: users with a list for
-    whom the split has no targets.
+    users: those asked who have a list. without_list: those asked who have none; each metric counts 0 for
+    them. short: those asked whose list is shorter than the deepest metric after the seen policy.
+    unknown_users, unknown_items: ids that the data do not have; an unknown item keeps its place and is never
+    a hit. not_asked: users with a list for whom the split has no targets.
     """
 
     rows: int
@@ -52,10 +53,11 @@ class FileNotes:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Reports by name, the notes on each file, and the paired tests: (first, second) -> comparison on `metric`.
+    """Reports by name, the notes on each file, and the paired tests: (first, second) -> comparison on
+    `metric`.
 
-    moment: unix second of the question, None for a split without one. hindsight: of each file, whether its lists leave
-    out what they should predict.
+    moment: unix second of the question, None for a split without one. hindsight: of each file, whether its
+    lists leave out what they should predict.
     """
 
     title: str
@@ -187,7 +189,8 @@ def judged_data(judged: Judged) -> dict[str, Any]:
 
 
 def judged_table(judged: Judged) -> str:
-    """What was judged, a row per system, their lists, the segments of the files, the paired tests, and what is odd."""
+    """What was judged, a row per system, their lists, the segments of the files, the paired tests, and what
+    is odd."""
     users = len(next(iter(judged.reports.values())).source)
     parts = [
         f"{judged.title}. {users:,} users, {judged.targets:,} targets.",

@@ -1,4 +1,5 @@
-"""Checks the data of a run by the settings of the run: what `recsys train` with the same words would refuse."""
+"""Checks the data of a run by the settings of the run: what `recsys train` with the same words would
+refuse."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,7 +17,8 @@ from recsys.progress import silent
 
 
 def check_for(settings: RunSettings, *, items: str | None = None, users: str | None = None) -> Checked:
-    """What is wrong with the data of a run: row by row, then as its rules, its split and its features find it.
+    """What is wrong with the data of a run: row by row, then as its rules, its split and its features find
+    it.
 
     items, users: tables in place of those of the folder, for the rules of rows.
     """

@@ -1,6 +1,7 @@
 """Where a run keeps its state while it learns, so that one that was killed goes on: `recsys train ... --resume`.
 
-`mlruns/checkpoints/<key>/` holds a folder for each fit (`measured`, `refit`), and in it one for each part of a mixture.
+`mlruns/checkpoints/<key>/` holds a folder for each fit (`measured`, `refit`), and in it one for each part of
+a mixture.
 """
 
 import json
@@ -39,7 +40,8 @@ class Kept:
     reads_only: bool = False
 
     def aids(self, fit: Fit, source: Dataset) -> Aids:
-        """What helps a fit of the run to `source` along: its checkpoint, and where the run has one, its warm start."""
+        """What helps a fit of the run to `source` along: its checkpoint, and where the run has one, its warm
+        start."""
         checkpoint = warm = None
         if self.folder is not None:
             checkpoint = Checkpoint(self.folder / fit, key_of(self.run), reads_only=self.reads_only)
@@ -58,8 +60,8 @@ class Kept:
 def keeping(run: Run, *, resume: bool) -> Iterator[Kept]:
     """The checkpoints of a run, for the run alone: a second process with equal settings keeps none.
 
-    resume: go on from what a killed run left; else that is said and removed. What the run leaves when it fails stays
-    for `--resume`; a run that saved nothing leaves nothing.
+    resume: go on from what a killed run left; else that is said and removed. What the run leaves when it
+    fails stays for `--resume`; a run that saved nothing leaves nothing.
     """
     folder = folder_of(run)
     lock = _lock_of(folder)
@@ -91,7 +93,8 @@ def folder_of(run: Run) -> Path:
 
 
 def remove_left(home: Path) -> tuple[list[Path], list[Path]]:
-    """Removes what killed runs left in a home; which checkpoints, and which stay since a run goes on writing them."""
+    """Removes what killed runs left in a home; which checkpoints, and which stay since a run goes on writing
+    them."""
     gone, held = list[Path](), list[Path]()
     for folder in sorted(path for path in (home / "mlruns" / "checkpoints").glob("*") if path.is_dir()):
         lock = _lock_of(folder)
@@ -103,7 +106,8 @@ def remove_left(home: Path) -> tuple[list[Path], list[Path]]:
 
 
 def key_of(run: Run) -> str:
-    """Digest of all that the bytes of a run depend on: only a run with the same one may go on from its state."""
+    """Digest of all that the bytes of a run depend on: only a run with the same one may go on from its
+    state."""
     warm = None if run.start is None else run.start.bundle_id
     stated = run.settings.model_dump(mode="json", exclude={"checkpoint_s", "warm"})
     versions = {"recsys": __version__} | {name: version(name) for name in _VERSIONS}
@@ -112,7 +116,8 @@ def key_of(run: Run) -> str:
 
 
 def saved(folder: Path) -> dict[str, int]:
-    """The fits and parts of them that have a state, by name, each with the epochs behind it; 0 = not to be read."""
+    """The fits and parts of them that have a state, by name, each with the epochs behind it; 0 = not to be
+    read."""
     found: dict[str, int] = {}
     for path in sorted(folder.rglob(STATE)):
         name = path.parent.relative_to(folder).as_posix()
@@ -144,7 +149,8 @@ def _begin(run: Run, folder: Path, resume: bool) -> None:
 
 
 def _has_room(run: Run, folder: Path) -> bool:
-    """Whether the states fit on the disk beside the bundle. A run needs its bundle, and can do without them."""
+    """Whether the states fit on the disk beside the bundle. A run needs its bundle, and can do without
+    them."""
     dim = getattr(run.learner().settings, "dim", 0)
     states = 4 * dim * (run.data.n_users + run.data.n_items) * _ARRAYS * (_COPIES + run.settings.refit)
     needed, free = states + 2 * bundle_bytes(run), shutil.disk_usage(folder).free
@@ -158,7 +164,8 @@ def _has_room(run: Run, folder: Path) -> bool:
 
 
 def _lock_of(folder: Path) -> ExitStack | None:
-    """The lock of a run's folder, held until it is closed or the process dies; None: another process holds it."""
+    """The lock of a run's folder, held until it is closed or the process dies; None: another process holds
+    it."""
     held = ExitStack()
     while True:
         try:

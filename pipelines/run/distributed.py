@@ -1,4 +1,5 @@
-"""A run in several processes, started by torchrun: the first does all of a run, the others learn along with it."""
+"""A run in several processes, started by torchrun: the first does all of a run, the others learn along with
+it."""
 
 import os
 from collections.abc import Mapping

@@ -19,7 +19,8 @@ from recsys.text import text_table, utc_text
 
 
 def settings_of(bundle: Bundle) -> dict[str, Any]:
-    """The settings of the run that made a bundle, as it states them; none where it was written without a run."""
+    """The settings of the run that made a bundle, as it states them; none where it was written without a
+    run."""
     settings: dict[str, Any] = bundle.manifest["lineage"].get("settings", {})
     return settings
 
@@ -57,7 +58,8 @@ def warn_of_strangers(served: BundleInDataIds, steps: Steps) -> None:
 
 
 def warn_of_other_data(run: Run, bundle: Bundle) -> None:
-    """Says where the data of the bundle's own run, read in the same way, are no longer what the bundle was made of."""
+    """Says where the data of the bundle's own run, read in the same way, are no longer what the bundle was
+    made of."""
     lineage, own, asked = bundle.manifest["lineage"], settings_of(bundle), run.settings.model_dump(mode="json")
     if "data_digest" not in lineage or lineage["data_digest"] == run.data.digest or "data" not in own:
         return
@@ -73,7 +75,8 @@ def warn_of_other_data(run: Run, bundle: Bundle) -> None:
 
 
 def refuse_known_answers(run: Run, bundle: Bundle) -> None:
-    """Raises DataError where what is asked may have been trained on: by time, else by the settings of the split.
+    """Raises DataError where what is asked may have been trained on: by time, else by the settings of the
+    split.
 
     Settings that allow leaks refuse nothing.
     """

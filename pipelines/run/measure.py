@@ -40,8 +40,8 @@ class Measured:
 
 
 def baselines(run: Run) -> dict[str, Embeddings | TrainedRanker]:
-    """The rows that stand in every table: popularity of all time and of the last days, and where what the user had may
-    come again, his own most frequent items, the row to beat there."""
+    """The rows that stand in every table: popularity of all time and of the last days, and where what the
+    user had may come again, his own most frequent items, the row to beat there."""
     settings, train = run.settings, run.holdout.train
     rows = {"popularity": PopularitySettings()}
     if train.interactions.time is not None:
@@ -70,7 +70,8 @@ def recommender_for(run: Run, learned: Embeddings | TrainedRanker) -> Recommende
 def judge(
     run: Run, recommender: Recommends, facts: ItemFacts, progress: Progress, metrics: Sequence[Named] | None = None
 ) -> Report:
-    """The report of anything that recommends, on the question of a run: same users, targets, candidates and metrics."""
+    """The report of anything that recommends, on the question of a run: same users, targets, candidates and
+    metrics."""
     chosen = metrics or run.settings.metrics
     return evaluate_on(recommender, run.holdout, metrics=chosen, facts=facts, segments=run.segments, progress=progress)
 
@@ -99,7 +100,8 @@ def _row_name(name: str) -> str:
 
 
 def table(title: str, measured: Measured) -> str:
-    """The table of a run: what was judged, a row per model with intervals, its lists, segments, and paired tests."""
+    """The table of a run: what was judged, a row per model with intervals, its lists, segments, and paired
+    tests."""
     users, warm = len(measured.warm), int(measured.warm.sum())
     sources = ", ".join(f"{count:,} {name}" for name, count in measured.report.sources().items())
     few = f"; under {FEW_USERS} warm users: too few to compare" if warm < FEW_USERS else ""

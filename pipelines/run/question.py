@@ -54,8 +54,8 @@ def ask(settings: RunSettings, steps: Steps, world: World | None, data: Dataset)
 
 
 def refuse_columns(data: Dataset, settings: RunSettings) -> None:
-    """Raises SettingError where segments or metrics name a column that is not there, DataError where a metric counts
-    one that holds no numbers."""
+    """Raises SettingError where segments or metrics name a column that is not there, DataError where a metric
+    counts one that holds no numbers."""
     refuse_worthless(resolve_all(settings.metrics), item_columns(data))
     for column in settings.segments:
         resolved_column(data, column)

@@ -1,4 +1,5 @@
-"""A run: what it learns from, what it is judged on, and where it writes. `prepare` makes it; all pipelines take it."""
+"""A run: what it learns from, what it is judged on, and where it writes. `prepare` makes it; all pipelines
+take it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,9 +23,9 @@ from recsys.pipelines.run.settings import RunSettings
 class Run:
     """What a pipeline works on. A run that differs in one thing, such as a trial, is derived by `replace`.
 
-    data: after the rules of the settings. holdout: what is learned from, and the question to judge by. title: data,
-    part and split in words. threads: those in force. world: where the data are planted. start: the bundle at whose
-    vectors learning begins, if at any. run_id: its MLflow run; None where none is open.
+    data: after the rules of the settings. holdout: what is learned from, and the question to judge by. title:
+    data, part and split in words. threads: those in force. world: where the data are planted. start: the
+    bundle at whose vectors learning begins, if at any. run_id: its MLflow run; None where none is open.
     """
 
     settings: RunSettings

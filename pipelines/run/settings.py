@@ -1,4 +1,5 @@
-"""The settings of a run: what a config file in `pipelines/configs` or a key=value on the command line may say."""
+"""The settings of a run: what a config file in `pipelines/configs` or a key=value on the command line may
+say."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,8 +105,8 @@ class RunSettings(Settings):
         return Reading(self.since, drop_missing_users=drop, ratings=self.prepare.rates)
 
     def logged(self) -> dict[str, Any]:
-        """What the run logs as its parameters: every setting of its model, the defaults too; those of the planted world
-        only where that is the data."""
+        """What the run logs as its parameters: every setting of its model, the defaults too; those of the
+        planted world only where that is the data."""
         plain = self.model_dump(mode="json", exclude=None if self.data == WORLD else {"world"})
         model = make_model(self.model_name, self.model_settings)
         return plain | {"model": {"name": self.model_name, **model.settings.model_dump(mode="json")}}
@@ -120,7 +121,8 @@ class RunSettings(Settings):
 
 
 def load_settings(config: str | None, assignments: Sequence[str], **values: Any) -> RunSettings:
-    """Defaults < config file < `values` < key=value, all checked: a wrong one is a SettingError before work starts.
+    """Defaults < config file < `values` < key=value, all checked: a wrong one is a SettingError before work
+    starts.
 
     config: a path, or the name of a file in `pipelines/configs`.
     """
@@ -162,7 +164,8 @@ def _had_by(target: Any) -> dict[str, Any]:
 
 
 def _refuse_hopeless_repeats(settings: RunSettings) -> None:
-    """Raises SettingError where repeats are asked for and the seen policy keeps all of them out of the answers."""
+    """Raises SettingError where repeats are asked for and the seen policy keeps all of them out of the
+    answers."""
     seen, target = settings.seen, settings.prepare.target_event
     judged = [(rule, target) for rule in (seen, *seen.domains.values())]
     if isinstance(target, Mapping):

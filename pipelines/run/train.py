@@ -36,7 +36,8 @@ _VERSIONS = ("numpy", "scipy", "numba", "torch", "faiss-cpu", "pandas", "mlflow-
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A finished run: its figures, its table in words, its id (None where it could not be tracked) and its bundle.
+    """A finished run: its figures, its table in words, its id (None where it could not be tracked) and its
+    bundle.
 
     without: why there is no bundle, where the model learns no vectors; then `bundle` is None.
     """
@@ -51,9 +52,9 @@ class Trained:
 def train(run: Run, *, resume: bool = False) -> Trained:
     """Learns, judges, writes the bundle and the MLflow run.
 
-    resume: go on from the checkpoint of an equal run that was killed. The bundle is on disk before the record is
-    attempted, and the record before the store is asked: where either fails, the bundle stays in `mlruns/trained`, a
-    warning says so, and `recsys track` finishes the run later.
+    resume: go on from the checkpoint of an equal run that was killed. The bundle is on disk before the record
+    is attempted, and the record before the store is asked: where either fails, the bundle stays in
+    `mlruns/trained`, a warning says so, and `recsys track` finishes the run later.
     """
     refuse_without_room(run)
     run = started(run)
@@ -114,7 +115,8 @@ def _trained(run: Run, kept: Kept) -> Trained:
 
 
 def _learned_again(run: Run, everything: Dataset, aids: Aids) -> Embeddings | TrainedRanker:
-    """What the model of the run learns from all events, by the same settings and seed; its curves have a name apart."""
+    """What the model of the run learns from all events, by the same settings and seed; its curves have a name
+    apart."""
     with run.steps.step("learn again") as progress:
         return fit_with(
             run.learner(),
@@ -162,8 +164,8 @@ def _lineage(run: Run, source: Dataset) -> dict[str, Any]:
 
 
 def _unlearned(data: Interactions, learned: Interactions) -> dict[str, Any]:
-    """How many events of the data were not learned, and how many days these reach beyond the last one that was; None
-    where they do not, as in a split that is not by time."""
+    """How many events of the data were not learned, and how many days these reach beyond the last one that
+    was; None where they do not, as in a split that is not by time."""
     last, learned_last = data.summary()["last"], learned.summary()["last"]
     later = last is not None and learned_last is not None and last > learned_last
     days = (last - learned_last) / DAY_S if later and last is not None and learned_last is not None else None

@@ -17,10 +17,11 @@ from recsys.pipelines.run.run import Run
 
 
 def started(run: Run) -> Run:
-    """The run with the bundle that its setting `warm` names, where its vectors are such that it can start from them.
+    """The run with the bundle that its setting `warm` names, where its vectors are such that it can start
+    from them.
 
-    Raises SettingError where they are not: a model that does not learn step by step, another kind or dim, or a bundle
-    that has seen what the run is judged on.
+    Raises SettingError where they are not: a model that does not learn step by step, another kind or dim, or
+    a bundle that has seen what the run is judged on.
     """
     settings, model = run.settings, run.learner()
     if settings.warm is None:

@@ -1,4 +1,5 @@
-"""Settings of a model of all domains and of one for each, tried on validation alike, and what stands beside what."""
+"""Settings of a model of all domains and of one for each, tried on validation alike, and what stands beside
+what."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -30,9 +31,10 @@ WEIGHTS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)  # of cross beside control
 class Guard(NamedTuple):
     """What validation says of a domain.
 
-    known: the weight of cross beside control for people with events there, 0 = no gain was shown. new: whether cross
-    answers people without, which it does unless what is popular there is shown to be better. gain: of the best weight
-    over control; gain_new: of cross over what is popular in the domain; None = nobody was there to ask.
+    known: the weight of cross beside control for people with events there, 0 = no gain was shown. new:
+    whether cross answers people without, which it does unless what is popular there is shown to be better.
+    gain: of the best weight over control; gain_new: of cross over what is popular in the domain; None =
+    nobody was there to ask.
     """
 
     known: float
@@ -42,7 +44,8 @@ class Guard(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """What validation chose: the model of all domains, that of each alone, each its `name` and settings, and guards."""
+    """What validation chose: the model of all domains, that of each alone, each its `name` and settings, and
+    guards."""
 
     cross: dict[str, Any]
     controls: dict[str, dict[str, Any]]
@@ -84,7 +87,8 @@ class Chosen(NamedTuple):
 
     @property
     def rules(self) -> dict[str, Weights]:
-        """The weights of the model of all domains and of each domain's own, by the domain that is asked for."""
+        """The weights of the model of all domains and of each domain's own, by the domain that is asked
+        for."""
         found = {}
         for at, (name, guard) in enumerate(self.guards.items()):
             own = [float(at == place) for place in range(len(self.controls))]
@@ -120,8 +124,8 @@ def _drawn(span: Span, rng: np.random.Generator) -> float | int:
 
 
 def _guard(run: Run, question: DomainQuestion, of_all: Embeddings, own: Embeddings, data: Dataset) -> Guard:
-    """Compares mixtures of both with control among people with events in the domain, and cross with what is popular
-    among those without."""
+    """Compares mixtures of both with control among people with events in the domain, and cross with what is
+    popular among those without."""
     metric, seed = metric_of(run), run.settings.seed
     sizes = score_spread(of_all, run.holdout.train, seed=seed), score_spread(own, data, seed=seed)
 

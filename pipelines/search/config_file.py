@@ -1,4 +1,5 @@
-"""The config file that a search ends in: what `recsys train -c` takes, with its purpose and commands on top."""
+"""The config file that a search ends in: what `recsys train -c` takes, with its purpose and commands on
+top."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ _APART = ("judge", "model", "threads")  # of the search, or written by hand
 def config_text(settings: RunSettings, model: Mapping[str, Any], keep: Sequence[str], head: Sequence[str]) -> str:
     """A config as TOML: the settings of a run as far as they are not the defaults, and those of its model.
 
-    model: its full settings. keep: fields that are written even where they are the default. head: lines of comment.
+    model: its full settings. keep: fields that are written even where they are the default. head: lines of
+    comment.
     """
     written = _changed(settings.model_dump(mode="json"), RunSettings().model_dump(mode="json"))
     written = {"data": settings.data, **{key: value for key, value in written.items() if key not in _APART}}

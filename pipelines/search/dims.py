@@ -35,8 +35,8 @@ _QUERIES, _K = 200, 20
 class Weighed:
     """A dim with what it gives and costs. values: float64 (n,) per user. model: the full settings.
 
-    megabytes: of the item vectors in float32. query_ms: median of one exact search in FAISS, on one thread. reason: why
-    there is no model of this dim; then only `dim` is known.
+    megabytes: of the item vectors in float32. query_ms: median of one exact search in FAISS, on one thread.
+    reason: why there is no model of this dim; then only `dim` is known.
     """
 
     dim: int
@@ -51,7 +51,8 @@ class Weighed:
 
 @dataclass(frozen=True, eq=False)
 class Advice:
-    """advised, best: dims. differences: dim -> mean and standard error of the paired difference to the best."""
+    """advised, best: dims. differences: dim -> mean and standard error of the paired difference to the
+    best."""
 
     metric: str
     weighed: Sequence[Weighed]
@@ -68,7 +69,8 @@ class Advice:
 
 
 def checked_dims(dims: Sequence[int], name: str, settings: Mapping[str, Any]) -> list[int]:
-    """The dims, rising. Raises SettingError for a model without dim, for one dim alone and for what is no dim."""
+    """The dims, rising. Raises SettingError for a model without dim, for one dim alone and for what is no
+    dim."""
     if "dim" not in full_settings(name, settings):
         raise SettingError(f"model {name!r} has no setting `dim` to weigh; name one that has: --model als.")
     rising = sorted(set(dims))
@@ -89,8 +91,8 @@ def advise(
 ) -> Advice:
     """Learns and judges every dim of the model of a run on the validation part, and advises one.
 
-    search: what to search, and how, for each dim; None = the same other settings for all. A dim whose model cannot be
-    learned stays in the table with the reason. Raises ModelError where that leaves fewer than two.
+    search: what to search, and how, for each dim; None = the same other settings for all. A dim whose model
+    cannot be learned stays in the table with the reason. Raises ModelError where that leaves fewer than two.
     """
     settings, judge, nested = run.settings, Judge(run, metric), Nested(run)
     dims = checked_dims(dims, settings.model_name, settings.model_settings)

@@ -58,10 +58,11 @@ def report_text(
 
 
 def against_start(trials: Sequence[Trial], best: Trial, values_of: Callable[[Trial], F64 | None]) -> str:
-    """A sentence on how far the best trial lies above the settings as given, and whether chance may have put it there.
+    """A sentence on how far the best trial lies above the settings as given, and whether chance may have put
+    it there.
 
-    values_of: float64 (n,), what a trial gave each user; None where that is not known. Empty where there is nothing to
-    compare.
+    values_of: float64 (n,), what a trial gave each user; None where that is not known. Empty where there is
+    nothing to compare.
     """
     start = next((one for one in trials if one.state == "done" and one.facts["start"]), None)
     if start is None or start.place == best.place:

@@ -16,7 +16,8 @@ _WIDER = 10.0
 
 
 class Searched(NamedTuple):
-    """name: of the model. fixed: its full settings, those searched at their start. space: what is searched."""
+    """name: of the model. fixed: its full settings, those searched at their start. space: what is
+    searched."""
 
     name: str
     fixed: Mapping[str, Any]
@@ -39,9 +40,9 @@ class Searched(NamedTuple):
 def searched(name: str, settings: Mapping[str, Any], changes: Sequence[str] = ()) -> Searched:
     """The declared space of a model, stretched to hold the settings as given, after `changes`.
 
-    A change is FIELD=LOW:HIGH[:log], FIELD=A,B,C (where `none` is no value) or FIELD=VALUE, which is not searched.
-    Raises SettingError for a field that the model does not have, an empty range, a value that it does not take, and
-    where nothing is left to search.
+    A change is FIELD=LOW:HIGH[:log], FIELD=A,B,C (where `none` is no value) or FIELD=VALUE, which is not
+    searched. Raises SettingError for a field that the model does not have, an empty range, a value that it
+    does not take, and where nothing is left to search.
     """
     fixed = full_settings(name, settings)
     space = {field: _stretched(one, fixed, field) for field, one in space_of(name).items()}
@@ -63,8 +64,8 @@ def searched(name: str, settings: Mapping[str, Any], changes: Sequence[str] = ()
 
 
 def without_order(found: Searched, changes: Sequence[str] = ()) -> tuple[Searched, list[str]]:
-    """The same without what means nothing where events are in no order, unless a change names it; and what was left
-    out. Nothing is, where nothing else would be left to search."""
+    """The same without what means nothing where events are in no order, unless a change names it; and what
+    was left out. Nothing is, where nothing else would be left to search."""
     named = {change.partition("=")[0] for change in changes}
     out = [field for field in found.space if field in OF_ORDER and field not in named]
     space = {field: one for field, one in found.space.items() if field not in out}
@@ -72,7 +73,8 @@ def without_order(found: Searched, changes: Sequence[str] = ()) -> tuple[Searche
 
 
 def full_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a model as plain data, those of the models within it too: the parts of a mixture, say."""
+    """All settings of a model as plain data, those of the models within it too: the parts of a mixture,
+    say."""
     found: dict[str, Any] = make_model(name, settings, where=f"model {name!r}").settings.model_dump(mode="json")
     inner = [part for part in found.values() if isinstance(part, dict) and "name" in part]
     for part in (*found.get("parts", ()), *inner):
@@ -116,7 +118,8 @@ def distributions(space: Space) -> dict[str, Any]:
 
 
 def shortened(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with three figures where they are fractions, inside their ranges: what is tried and written."""
+    """The values with three figures where they are fractions, inside their ranges: what is tried and
+    written."""
 
     def one(field: str, value: Any) -> Any:
         span = space[field]
@@ -128,7 +131,8 @@ def shortened(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def edges(found: Searched, values: Mapping[str, Any]) -> list[str]:
-    """A sentence, with the option that widens the range, for each value at an end that the setting would pass."""
+    """A sentence, with the option that widens the range, for each value at an end that the setting would
+    pass."""
     sentences = []
     for field, span in found.space.items():
         if not isinstance(span, Span):

@@ -1,8 +1,9 @@
 """The trials of a search on disk: an Optuna study in SQLite, which a kill at any moment leaves fit to go on.
 
-A trial is settled once it is done, pruned or failed. One that was under way when its process died is marked so, counts
-for nothing, and its place is tried again. What a trial tries follows from the seed, its place and the trials settled
-before it alone, so a study that was killed and went on has the same trials as one that never stopped.
+A trial is settled once it is done, pruned or failed. One that was under way when its process died is marked
+so, counts for nothing, and its place is tried again. What a trial tries follows from the seed, its place and
+the trials settled before it alone, so a study that was killed and went on has the same trials as one that
+never stopped.
 """
 
 import json
@@ -27,7 +28,8 @@ _COMPARED = 4  # trials that must be done before one is pruned
 
 
 class Trial(NamedTuple):
-    """A settled trial. place: counted from 1. values: what was searched. facts: figures and names, as plain data."""
+    """A settled trial. place: counted from 1. values: what was searched. facts: figures and names, as plain
+    data."""
 
     place: int
     state: State
@@ -92,7 +94,8 @@ class Begun:
         self._study, self._trial, self.place, self.values = study, trial, place, values
 
     def hopeless(self, step: int, value: float) -> bool:
-        """Keeps the figure after a step of learning; whether the model lies below the median of the others there."""
+        """Keeps the figure after a step of learning; whether the model lies below the median of the others
+        there."""
         self._trial.report(value, step)
         return bool(self._trial.should_prune())
 

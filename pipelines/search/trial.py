@@ -36,8 +36,8 @@ class Dropped(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """What settings gave. values: float64 (n,) per user. epochs: those behind the model that was judged, None where it
-    has none. asked: those of the settings. looks: (epoch, figure on a sample of users), in order."""
+    """What settings gave. values: float64 (n,) per user. epochs: those behind the model that was judged, None
+    where it has none. asked: those of the settings. looks: (epoch, figure on a sample of users), in order."""
 
     learned: Embeddings | TrainedRanker
     values: F64
@@ -55,7 +55,8 @@ class Tried(NamedTuple):
 class Judge:
     """Judges the trials of a run by one metric, through the recommender that serves. label: its name.
 
-    Raises SettingError where the run asks another part than validation: nothing would be left to judge the best on.
+    Raises SettingError where the run asks another part than validation: nothing would be left to judge the
+    best on.
     """
 
     def __init__(self, run: Run, metric: str) -> None:
@@ -92,12 +93,12 @@ class Judge:
     ) -> Tried | Dropped:
         """Learns by the settings of a trial, a run derived from that of the judge, and judges on all users.
 
-        watched: a learner with epochs is looked at on the way; it ends where it gets no better, and the model of its
-        best look is the one that is judged. hopeless: whether to give up after an epoch with such a figure; asked
-        from half of the epochs on, for before that a slow learner looks worse than it is. within_s: seconds that a
-        learner with epochs may take where it is not watched; one that would take longer is given up, and `expected_s`
-        of what comes back says how long.
-        Raises ModelError where the model cannot learn.
+        watched: a learner with epochs is looked at on the way; it ends where it gets no better, and the model
+        of its best look is the one that is judged. hopeless: whether to give up after an epoch with such a
+        figure; asked from half of the epochs on, for before that a slow learner looks worse than it is.
+        within_s: seconds that a learner with epochs may take where it is not watched; one that would take
+        longer is given up, and `expected_s` of what comes back says how long. Raises ModelError where the
+        model cannot learn.
         """
         started = time.perf_counter()
         learner, train, seed = trial.learner(), trial.holdout.train, trial.settings.seed

@@ -1,4 +1,5 @@
-"""The search for a model's settings, on the validation part alone: resumable, pruned, logged, and ended in a config."""
+"""The search for a model's settings, on the validation part alone: resumable, pruned, logged, and ended in a
+config."""
 
 import json
 import re
@@ -31,8 +32,8 @@ _NORMAL = 3.92  # standard errors that a 95 % interval is wide
 
 
 class Asked(NamedTuple):
-    """How to search. trials: settled ones, those of earlier calls among them. timeout: seconds of this call, after
-    which no trial is begun. command: what was typed, for the config."""
+    """How to search. trials: settled ones, those of earlier calls among them. timeout: seconds of this call,
+    after which no trial is begun. command: what was typed, for the config."""
 
     trials: int = 30
     timeout: float | None = None
@@ -46,7 +47,8 @@ class Asked(NamedTuple):
 class Tuned:
     """A finished search: its settled trials, the best of them, and the model's settings as they are written.
 
-    figures: mean, low, high and epochs of a model learned by exactly these settings. text: the table in words.
+    figures: mean, low, high and epochs of a model learned by exactly these settings. text: the table in
+    words.
     """
 
     name: str
@@ -61,7 +63,8 @@ class Tuned:
 
 
 def validation_of(settings: RunSettings, assignments: Sequence[str] = ()) -> RunSettings:
-    """The settings on the validation part. Raises SettingError where another part, or a warm start, was asked for."""
+    """The settings on the validation part. Raises SettingError where another part, or a warm start, was asked
+    for."""
     for text in assignments:
         key, _, value = text.partition("=")
         if key == "judge" and value.strip("'\"") != "validation":
@@ -72,8 +75,8 @@ def validation_of(settings: RunSettings, assignments: Sequence[str] = ()) -> Run
 
 
 def tune(run: Run, found: Searched, asked: Asked) -> Tuned:
-    """Goes on with the search for the settings of a run on the validation part, or begins it, until so many trials are
-    settled.
+    """Goes on with the search for the settings of a run on the validation part, or begins it, until so many
+    trials are settled.
 
     Raises ModelError where every trial failed, with the reason of the last.
     """
@@ -141,10 +144,12 @@ class _Search(NamedTuple):
         raise ModelError(f"no trial of the search came to an end; the last reason: {reason}")
 
     def confirmed(self, best: Trial) -> tuple[dict[str, Any], dict[str, Any], str]:
-        """The settings to write, with figures of a model that learned by exactly them, and a remark on the epochs.
+        """The settings to write, with figures of a model that learned by exactly them, and a remark on the
+        epochs.
 
-        A trial that ended at an epoch before the last is learned again with that number: a learning rate that falls
-        over the epochs makes it another model. Where that is worse by more than a standard error, all are tried.
+        A trial that ended at an epoch before the last is learned again with that number: a learning rate that
+        falls over the epochs makes it another model. Where that is worse by more than a standard error, all
+        are tried.
         """
         model = self.found.settings(best.values)
         if best.facts["epochs"] in (None, model.get("epochs")):
@@ -231,7 +236,8 @@ class _Search(NamedTuple):
 
 
 def name_of(run: Run, metric: str, key: Mapping[str, Any]) -> str:
-    """The name of a search, for its study and its files: what one reads, and a digest of all it depends on."""
+    """The name of a search, for its study and its files: what one reads, and a digest of all it depends
+    on."""
     digest = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return (
         re.sub(r"[^A-Za-z0-9._-]+", "-", f"{run.data.name[:60]}-{run.settings.model_name}-{metric}") + f"-{digest[:8]}"

@@ -1,4 +1,5 @@
-"""The command `simulate`: a shop in a planted world, its people, the real service, and the report beside the truth."""
+"""The command `simulate`: a shop in a planted world, its people, the real service, and the report beside the
+truth."""
 
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,12 @@ def simulate(
     strength: int,
     as_json: bool,
 ) -> Any:
-    """Let people whose taste is known ask the real service for three weeks, and report the test beside its truth.
+    """Let people whose taste is known ask the real service for three weeks, and report the test beside its
+    truth.
 
-    They arrive in cohorts, come back, click by taste and place, and buy now and then. The service, its event store and
-    the report read one clock, which the simulation moves. OUT: an empty folder for bundles and events.
+    They arrive in cohorts, come back, click by taste and place, and buy now and then. The service, its event
+    store and the report read one clock, which the simulation moves. OUT: an empty folder for bundles and
+    events.
     """
     from recsys.errors import SettingError
     from recsys.pipelines.console import Steps

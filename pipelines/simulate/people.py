@@ -1,8 +1,9 @@
 """People whose taste is known: when they come, come back, click and buy.
 
-They arrive in cohorts, more on some days than on others, come back at a pace of their own whatever they are shown, look
-at a place of a list the less probably the farther down it is, click on an item by their taste, and buy now and then
-after a click. So the expected clicks of a list are known, and with them the effect of any change of lists.
+They arrive in cohorts, more on some days than on others, come back at a pace of their own whatever they are
+shown, look at a place of a list the less probably the farther down it is, click on an item by their taste,
+and buy now and then after a click. So the expected clicks of a list are known, and with them the effect of
+any change of lists.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ class People:
         return len(self.vectors)
 
     def chances(self, person: I64, lists: I64) -> F64:
-        """(n, k): how probably each item of a list (n, k) is clicked by its person (n,); an item of -1 never is."""
+        """(n, k): how probably each item of a list (n, k) is clicked by its person (n,); an item of -1 never
+        is."""
         affinity = np.einsum("nd,nkd->nk", self.vectors[person], self.items[np.maximum(lists, 0)])
         looked = 1 / (1 + LOOKS * np.arange(lists.shape[1]))
         clicked: F64 = looked / (1 + np.exp(-(LEVEL + STRENGTH * affinity.astype(np.float64))))
@@ -47,8 +49,8 @@ def draw_people(vectors: F32, items: F32, seed: int) -> People:
 
 
 def draw_visits(people: People, start: int, days: int, stay_days: int, seed: int) -> tuple[I64, I64]:
-    """(person, second) of every visit, in the order of time: everybody arrives on one of `days` days after `start`, and
-    then comes back by their pace until `stay_days` after the last of these."""
+    """(person, second) of every visit, in the order of time: everybody arrives on one of `days` days after
+    `start`, and then comes back by their pace until `stay_days` after the last of these."""
     rng = generator(seed, "simulated visits")
     weight = np.array([WEEK[day % 7] for day in range(days)])
     day = rng.choice(days, len(people), p=weight / weight.sum())

@@ -1,7 +1,8 @@
-"""A shop in a planted world: two bundles whose difference in clicks is known, and the experiment between them.
+"""A shop in a planted world: two bundles whose difference in clicks is known, and the experiment between
+them.
 
-Each bundle holds the true vectors of items, and for people their true tastes under some noise. The noise of the control
-is chosen so that the other arm brings the share of clicks more that was asked for.
+Each bundle holds the true vectors of items, and for people their true tastes under some noise. The noise of
+the control is chosen so that the other arm brings the share of clicks more that was asked for.
 """
 
 from collections.abc import Mapping
@@ -32,8 +33,8 @@ _STEPS = 22
 
 @dataclass(frozen=True, eq=False)
 class Shop:
-    """people: with their tastes; user_ids, item_ids: as the bundles call them. lists: of each arm, the k items (n, k)
-    that its bundle answers to each person."""
+    """people: with their tastes; user_ids, item_ids: as the bundles call them. lists: of each arm, the k
+    items (n, k) that its bundle answers to each person."""
 
     people: People
     user_ids: list[str]
@@ -51,15 +52,16 @@ class Shop:
 
     @property
     def effect(self) -> float:
-        """By how much more people click on what the other arm shows, as a share: each weighs by their visits."""
+        """By how much more people click on what the other arm shows, as a share: each weighs by their
+        visits."""
         pace = 1 + 7 * self.people.pace  # a first visit, and those of the week after it
         control, better = (float((pace * self.expected(arm)).sum()) for arm in ("control", "better"))
         return better / control - 1
 
 
 def make_shop(people: int, items: int, effect: float, seed: int, *, differ: float = 1.0) -> Shop:
-    """A shop whose better arm brings `effect` more clicks, as near as lists allow. differ: the share of people for whom
-    the arms' tastes differ at all; the others get one list in both."""
+    """A shop whose better arm brings `effect` more clicks, as near as lists allow. differ: the share of
+    people for whom the arms' tastes differ at all; the others get one list in both."""
     world = make_world(WorldSettings(users=people, items=items, rank=RANK, events_per_user=2, days=28, seed=seed))
     truth, data = world.truth, world.dataset
     crowd = draw_people(truth.user_vectors, truth.item_vectors, seed)
@@ -91,8 +93,8 @@ def _top(table: F32, items: F32) -> I64:
 
 
 def publish(root: Path, shop: Shop, arm: str, *, learned_until: int = START - DAY_S) -> str:
-    """Writes the bundle of an arm into a root; its id. Its events have types of their own, so that what people do while
-    it is served enters no history: the lists of a person stay."""
+    """Writes the bundle of an arm into a root; its id. Its events have types of their own, so that what
+    people do while it is served enters no history: the lists of a person stay."""
     items = shop.people.items
     encoder = Solve(items, items.T @ items, shop.tables[arm], regularization=0.1, unobserved_weight=0.1, exponent=1.0)
     empty = Histories(Ragged.empty(len(shop.people)), time=np.empty(0, np.int64), event=np.empty(0, np.int8))

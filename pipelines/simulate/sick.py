@@ -1,4 +1,5 @@
-"""What goes wrong in tests, planted into simulated ones at three strengths, and what a report calls each of it."""
+"""What goes wrong in tests, planted into simulated ones at three strengths, and what a report calls each of
+it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ covariate = "score"
 
 @dataclass(frozen=True)
 class Sickness:
-    """names: of the checks of which one at least must be sick. strengths: the weakest first, in its own measure."""
+    """names: of the checks of which one at least must be sick. strengths: the weakest first, in its own
+    measure."""
 
     name: str
     measure: str

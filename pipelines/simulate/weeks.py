@@ -1,8 +1,9 @@
-"""Weeks of a shop: the same people either ask the real service over HTTP, or write what it would have written.
+"""Weeks of a shop: the same people either ask the real service over HTTP, or write what it would have
+written.
 
-Over HTTP the service reads a clock that only this file moves, an hour at a time. Inside one process the store gets the
-lines that the service would have written, for arms and lists are pure functions of what is known: that is for many
-runs, and for planting what a report is to find.
+Over HTTP the service reads a clock that only this file moves, an hour at a time. Inside one process the store
+gets the lines that the service would have written, for arms and lists are pure functions of what is known:
+that is for many runs, and for planting what a report is to find.
 """
 
 import http.client
@@ -188,7 +189,8 @@ class _Service:
 
 @dataclass
 class Written:
-    """What a service would have written, before it is: lines of lists, and outcomes with when they were received."""
+    """What a service would have written, before it is: lines of lists, and outcomes with when they were
+    received."""
 
     lines: list[dict[str, Any]]
     events: list[dict[str, Any]]
@@ -199,7 +201,8 @@ Alter = Callable[[int, int, Altered], Altered]  # of a person's list, by the sec
 
 
 def run_inside(weeks: Weeks, alter: Alter | None = None) -> Written:
-    """The lines and outcomes of all weeks, without a service. alter: what goes wrong in it, of lists in the test."""
+    """The lines and outcomes of all weeks, without a service. alter: what goes wrong in it, of lists in the
+    test."""
     phase = weeks.frozen.experiment.phases[0]
     arms = sorted(phase.weights)
     tops = list(accumulate(phase.weights[arm] for arm in arms))[:-1]
@@ -266,7 +269,8 @@ def store_written(weeks: Weeks, written: Written) -> None:
 def report_weeks(
     weeks: Weeks, clock: Path, *, steps: Steps | None = None, people: str | None = None, plan: Path | None = None
 ) -> dict[str, Any]:
-    """The report of a simulated test for machines, by the clock of the simulation, with the effects of a sick one."""
+    """The report of a simulated test for machines, by the clock of the simulation, with the effects of a sick
+    one."""
     keep_time(clock, weeks.until * 1_000)
     follow(clock)
     try:

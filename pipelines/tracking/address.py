@@ -1,4 +1,5 @@
-"""Where the artefacts of a run lie, and its bundle: by address and digest, tags of the run, until it is registered."""
+"""Where the artefacts of a run lie, and its bundle: by address and digest, tags of the run, until it is
+registered."""
 
 import socket
 from collections.abc import Mapping
@@ -19,7 +20,8 @@ ADDRESS, DIGEST, HOST = "bundle_address", "bundle_digest", "bundle_host"  # tags
 
 
 def address_of(bundle: Path) -> dict[str, str]:
-    """The tags of a run with this bundle. What lies below the home is named from there, so that a home may be moved."""
+    """The tags of a run with this bundle. What lies below the home is named from there, so that a home may be
+    moved."""
     place, below = bundle.resolve(), home().resolve()
     said = place.relative_to(below) if place.is_relative_to(below) else place
     digest = first_seal(bundle, read_manifest(bundle))
@@ -27,8 +29,8 @@ def address_of(bundle: Path) -> dict[str, str]:
 
 
 def placed(tags: Mapping[str, str]) -> Path | None:
-    """The bundle of a run with these tags, where it lies on this machine and is still the one that the run wrote; None
-    elsewhere, and of a run of an earlier version, which keeps a copy in the store."""
+    """The bundle of a run with these tags, where it lies on this machine and is still the one that the run
+    wrote; None elsewhere, and of a run of an earlier version, which keeps a copy in the store."""
     if ADDRESS not in tags or DIGEST not in tags:
         return None
     place = home() / tags[ADDRESS]
@@ -53,7 +55,8 @@ def missing(run_id: str, name: str, tags: Mapping[str, str], place: str) -> Trac
 
 
 def bundle_of(run_id: str) -> Path:
-    """A local folder with the bundle of a run: where it was written, else the copy of its registered version."""
+    """A local folder with the bundle of a run: where it was written, else the copy of its registered
+    version."""
     with client.connection() as connected:
         run = client.known_run(connected, run_id)
         if (here := placed(run.data.tags)) is not None:
@@ -78,7 +81,8 @@ def path_of(run: Any, name: str) -> str | None:
 
 
 def refuse_missing(run: Any, name: str) -> str:
-    """`path_of`. Raises ModelError where a run never had a bundle, TrackingError where there is no such artefact."""
+    """`path_of`. Raises ModelError where a run never had a bundle, TrackingError where there is no such
+    artefact."""
     if name == BUNDLE and (reason := run.data.tags.get(client.WITHOUT_BUNDLE)):
         raise ModelError(reason)
     if (path := path_of(run, name)) is None:

@@ -31,7 +31,8 @@ TESTS = "ab/"  # begins the name of the experiment that holds an A/B test
 def connection(*, making: bool = False, writing: bool = False) -> Iterator[Any]:
     """An MLflow client. What the store refuses is a TrackingError, in the block too.
 
-    making: a missing database is made, else it is a TrackingError. writing: one that may only be read is refused.
+    making: a missing database is made, else it is a TrackingError. writing: one that may only be read is
+    refused.
     """
     if making or writing:
         refuse_read_only()
@@ -92,8 +93,8 @@ def known_run(client: Any, run_id: str) -> Any:
 
 
 def start_run(experiment: str, name: str, parent: str | None = None, began: float | None = None) -> str:
-    """Opens a run, nested in another where there is a `parent`, and returns its id, so that the bundle can name it; its
-    duration counts from `began`, unix seconds; None = now."""
+    """Opens a run, nested in another where there is a `parent`, and returns its id, so that the bundle can
+    name it; its duration counts from `began`, unix seconds; None = now."""
     with connection(making=True) as client:
         tags = source_tags() | ({} if parent is None else {"mlflow.parentRunId": parent})
         since = None if began is None else int(began * 1000)
@@ -112,8 +113,8 @@ def finish_run(
 ) -> None:
     """Writes what a run found and closes it; once more changes nothing.
 
-    settings: nested, logged flat as parameters. tags: of a run with a bundle also its address (`address_of`). curves:
-    task -> figures of each step. files: a folder of artefacts.
+    settings: nested, logged flat as parameters. tags: of a run with a bundle also its address (`address_of`).
+    curves: task -> figures of each step. files: a folder of artefacts.
     """
     with connection(writing=True) as client:
         from mlflow.entities import Metric, Param, RunTag
@@ -160,7 +161,8 @@ def add_to_run(
     files: Path | None = None,
     ended: bool = False,
 ) -> None:
-    """Writes tags, points (key, value, millisecond, step) and files into a run that may go on; once more is nothing."""
+    """Writes tags, points (key, value, millisecond, step) and files into a run that may go on; once more is
+    nothing."""
     with connection(writing=True) as client:
         from mlflow.entities import Metric, RunTag
 
@@ -201,7 +203,8 @@ def artifacts_of(run: Any) -> Any:
 
 
 def runs(experiment: str | None = None, limit: int = 20) -> list[LoggedRun]:
-    """The newest runs, newest first, of an experiment or of all but trials and tests; one never made is an error."""
+    """The newest runs, newest first, of an experiment or of all but trials and tests; one never made is an
+    error."""
     if not 1 <= limit <= MAX_RUNS:
         raise TrackingError(f"limit must be between 1 and {MAX_RUNS:,} runs, got {limit}.")
     if experiment is None and nothing_yet():

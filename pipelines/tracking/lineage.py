@@ -24,13 +24,14 @@ _INTERVAL = "interval/"
 
 
 def grouped_name(metric: str) -> str:
-    """The name under which MLflow shows a metric: intervals in a group of their own, each baseline and each learning
-    curve in one, and the means of the run's own model, which have plain names, in the first."""
+    """The name under which MLflow shows a metric: intervals in a group of their own, each baseline and each
+    learning curve in one, and the means of the run's own model, which have plain names, in the first."""
     return _INTERVAL + metric if metric.endswith(_ENDS) else metric.replace(".", "/", 1)
 
 
 def plain_name(logged: str) -> str:
-    """The metric of a name that MLflow has, by `grouped_name` or as earlier versions wrote it, without groups."""
+    """The metric of a name that MLflow has, by `grouped_name` or as earlier versions wrote it, without
+    groups."""
     return logged.removeprefix(_INTERVAL) if logged.startswith(_INTERVAL) else logged.replace("/", ".", 1)
 
 
@@ -59,10 +60,11 @@ def source_tags() -> dict[str, str]:
 
 
 def datasets_of(settings: Mapping[str, Any], tags: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
-    """What a run learned from and what it was judged on: (context, digest, name, source, profile as JSON) each, as a
-    tracking store shows datasets; empty where its tags do not say.
+    """What a run learned from and what it was judged on: (context, digest, name, source, profile as JSON)
+    each, as a tracking store shows datasets; empty where its tags do not say.
 
-    The digest of the first is that of the data, of the second that of the question, each cut to what MLflow takes.
+    The digest of the first is that of the data, of the second that of the question, each cut to what MLflow
+    takes.
     """
     if "data_digest" not in tags:
         return []

@@ -1,7 +1,9 @@
-"""The model of a run as MLflow loads it: `mlflow.pyfunc.load_model("runs:/RUN/model")` or `"models:/NAME@champion"`.
+"""The model of a run as MLflow loads it: `mlflow.pyfunc.load_model("runs:/RUN/model")` or
+`"models:/NAME@champion"`.
 
-The folder `model` of a run's artefacts holds `MLmodel`, which names this file as the loader, and `bundle.json`, the
-address of the bundle. Registering the run adds the bundle itself, in `model/bundle`. No file holds a pickle.
+The folder `model` of a run's artefacts holds `MLmodel`, which names this file as the loader, and
+`bundle.json`, the address of the bundle. Registering the run adds the bundle itself, in `model/bundle`. No
+file holds a pickle.
 """
 
 import json
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ADDRESS = "bundle.json"
+_TEXT: dict[str, Any]
+_NUMBER: dict[str, Any]
 _TEXT, _NUMBER = {"type": "string"}, {"type": "any"}  # MLflow allows no gaps among integers
-_TEXTS = {"type": "array", "items": _TEXT}
+_TEXTS: dict[str, Any] = {"type": "array", "items": _TEXT}
 _EVENT = {"item_id": _TEXT, "timestamp": {"type": "long", "required": False}, "event": _TEXT | {"required": False}}
 _ITEM = {
     "item_id": _TEXT,
@@ -60,11 +64,12 @@ class LoggedModel:
         self.bundle = bundle
 
     def predict(self, model_input: "pd.DataFrame") -> "pd.DataFrame":
-        """One reply for each row, under the same index: source, why, items (a list of dicts, best first), ignored,
-        ignored_features.
+        """One reply for each row, under the same index: source, why, items (a list of dicts, best first),
+        ignored, ignored_features.
 
-        model_input: columns are the fields of a `Question` (user_id, history as a list of dicts, k, ...); a missing
-        column or value is a field left out. Raises RequestError on an unknown column, and as `respond`.
+        model_input: columns are the fields of a `Question` (user_id, history as a list of dicts, k, ...); a
+        missing column or value is a field left out. Raises RequestError on an unknown column, and as
+        `respond`.
         """
         import pandas as pd
 
@@ -76,8 +81,9 @@ class LoggedModel:
 
 
 def _load_pyfunc(path: str) -> LoggedModel:
-    """The model of a folder that `write_model` wrote: from the bundle in it, else from where its run wrote it. MLflow
-    calls this. Raises TrackingError where the bundle is at neither place, BundleError where it is damaged."""
+    """The model of a folder that `write_model` wrote: from the bundle in it, else from where its run wrote
+    it. MLflow calls this. Raises TrackingError where the bundle is at neither place, BundleError where it is
+    damaged."""
     folder = Path(path)
     if (folder / BUNDLE).is_dir():
         return LoggedModel(load(folder / BUNDLE))

@@ -1,4 +1,5 @@
-"""The pictures of a run, as PNG files: metrics by k, by length of history, popularity against score, training curves.
+"""The pictures of a run, as PNG files: metrics by k, by length of history, popularity against score, training
+curves.
 
 Drawn without a display and without global state: each picture is a `Figure` of its own.
 """
@@ -76,8 +77,9 @@ def by_row(title: str, reports: Mapping[str, Report], metrics: Sequence[str]) ->
 
 
 def transfer(title: str, report: TransferReport) -> Any:
-    """A panel for each domain: cross - control with its interval, by the events that people bring there, a colour for
-    each share of people who are joined. Above the line of zero the other domains bring something."""
+    """A panel for each domain: cross - control with its interval, by the events that people bring there, a
+    colour for each share of people who are joined. Above the line of zero the other domains bring
+    something."""
     domains = list(dict.fromkeys(row.domain for row in report.rows))
     shares, segments = (
         list(dict.fromkeys(getattr(row, name) for row in report.rows)) for name in ("joined", "segment")
@@ -115,7 +117,8 @@ def by_history(name: str, reports: Mapping[str, Report], holdout: Holdout) -> An
 
 
 def by_segment(name: str, reports: Mapping[str, Report]) -> Any:
-    """The first metric in each segment of users or items that the report has, at most eight, those of columns first."""
+    """The first metric in each segment of users or items that the report has, at most eight, those of columns
+    first."""
     metric = next(iter(reports[name].values))
     found = reports[name].segments
     ordered = sorted(found, key=lambda part: part not in reports[name].own)
@@ -153,7 +156,8 @@ def _bars(title: str, labels: Sequence[str], intervals: Mapping[str, Sequence[In
 
 
 def popularity_against_score(space: Embeddings, holdout: Holdout) -> Any:
-    """Scores of sampled items over sampled users against training events: mean, and the range of nine users in ten.
+    """Scores of sampled items over sampled users against training events: mean, and the range of nine users
+    in ten.
 
     A thin rising band is a model that has learned popularity; a tall one tells people apart.
     """
@@ -203,7 +207,8 @@ def training_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Any:
 
 
 def by_setting(metric: str, fields: Mapping[str, bool], rows: Sequence[Mapping[str, Any]], best: int) -> Any:
-    """A panel for each field of a search: the metric of every trial by the field's value, the best one ringed.
+    """A panel for each field of a search: the metric of every trial by the field's value, the best one
+    ringed.
 
     fields: field -> whether its axis is logarithmic. rows: values by field, and the figure under `metric`.
     """
@@ -225,7 +230,8 @@ def by_setting(metric: str, fields: Mapping[str, bool], rows: Sequence[Mapping[s
 def by_dim(
     metric: str, dims: Sequence[int], means: Sequence[float], errors: Sequence[float], ms: Sequence[float], advised: int
 ) -> Any:
-    """The metric by dim, each with one standard error of its difference to the best, beside the time of one query."""
+    """The metric by dim, each with one standard error of its difference to the best, beside the time of one
+    query."""
     figure, (quality, cost) = figure_of(2)
     best = int(np.argmax(means))
     quality.axhspan(means[best] - errors[advised], means[best], color=GREYS[2], alpha=0.2, linewidth=0)
@@ -243,7 +249,8 @@ def by_dim(
 
 
 def recall_by_time(trials: Sequence[Trial]) -> Any:
-    """Recall by the time of one question, a line for each index with rising effort; the exact scan is the blue dot."""
+    """Recall by the time of one question, a line for each index with rising effort; the exact scan is the
+    blue dot."""
     figure, (panel,) = figure_of(1)
     kinds = dict.fromkeys(trial.settings.factory for trial in trials)
     for at, kind in enumerate(kinds):

@@ -1,7 +1,9 @@
-"""The record of a run, on disk beside its bundle before any store is asked: what `recsys track` can log later.
+"""The record of a run, on disk beside its bundle before any store is asked: what `recsys track` can log
+later.
 
-`<bundle>.record/` holds `record.json` (name, settings, tags, figures, curves) and `files/`, the artefacts: plots and
-table, and in `record/` the settings, the paired tests, and `values.npz` with the judged metrics of every user.
+`<bundle>.record/` holds `record.json` (name, settings, tags, figures, curves) and `files/`, the artefacts:
+plots and table, and in `record/` the settings, the paired tests, and `values.npz` with the judged metrics of
+every user.
 """
 
 import json
@@ -29,7 +31,8 @@ _PLAIN, _FILES, _SUFFIX = "record.json", "files", ".record"
 
 
 class Record(NamedTuple):
-    """What a run found. settings: nested. curves: task -> figures of each step. texts: file name -> content."""
+    """What a run found. settings: nested. curves: task -> figures of each step. texts: file name ->
+    content."""
 
     name: str
     experiment: str
@@ -46,7 +49,8 @@ def folder_of(bundle: Path) -> Path:
 
 
 def write(bundle: Path, record: Record, report: Report, holdout: Holdout) -> Path:
-    """Writes the record, whole or not at all, and returns the folder of its artefacts, to which plots may be added."""
+    """Writes the record, whole or not at all, and returns the folder of its artefacts, to which plots may be
+    added."""
     aside, folder = bundle.with_name(bundle.name + _SUFFIX + ".partial"), folder_of(bundle)
     files = aside / _FILES
     files.mkdir(parents=True)
@@ -64,9 +68,9 @@ def write(bundle: Path, record: Record, report: Report, holdout: Holdout) -> Pat
 def track(bundle: Path, run_id: str | None = None) -> tuple[str, Path]:
     """Logs a bundle with its record; returns the run's id and where the bundle lies now.
 
-    run_id: a run opened for it; else the one that the bundle names, where the store knows it, else a new one. The
-    bundle stays, and its record goes once the store has it. Without a record (a bundle from elsewhere) the run has its
-    settings and lineage, and no figures.
+    run_id: a run opened for it; else the one that the bundle names, where the store knows it, else a new one.
+    The bundle stays, and its record goes once the store has it. Without a record (a bundle from elsewhere)
+    the run has its settings and lineage, and no figures.
     """
     lineage = read_manifest(bundle)["lineage"]
     kept = folder_of(bundle) / _PLAIN
@@ -106,8 +110,8 @@ def track_report(
     texts: Mapping[str, str],
     pictures: Mapping[str, Any],
 ) -> str:
-    """Logs what was measured without a bundle as a run, and returns its id. what: "an order report". texts: file name
-    -> content. pictures: file name -> a figure of matplotlib."""
+    """Logs what was measured without a bundle as a run, and returns its id. what: "an order report". texts:
+    file name -> content. pictures: file name -> a figure of matplotlib."""
     run_id = client.start_run(experiment, name)
     without = f"run {run_id} is {what}, without a bundle. See `recsys runs`."
     with TemporaryDirectory() as folder:
@@ -146,7 +150,8 @@ def tags_of(lineage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def holdout_digest(holdout: Holdout, data_digest: str) -> str:
-    """Names a question: the data, the users asked, their histories and their targets. Equal ones may be compared."""
+    """Names a question: the data, the users asked, their histories and their targets. Equal ones may be
+    compared."""
     digest = sha256(data_digest.encode())
     for array in (holdout.user, *holdout.history.items, *holdout.targets):
         digest.update(np.ascontiguousarray(array).data)

@@ -80,8 +80,8 @@ def tags_named(alias: str, experiment: str) -> dict[str, str]:
 def resolve(reference: str, experiment: str | None = None) -> str:
     """The run id behind `last`, `champion`, `challenger`, an id or the beginning of one.
 
-    `shop/champion` asks the experiment `shop`, a plain word asks `experiment`; without one, `last` is the last run of
-    any, and an alias that of the experiment `recsys`.
+    `shop/champion` asks the experiment `shop`, a plain word asks `experiment`; without one, `last` is the
+    last run of any, and an alias that of the experiment `recsys`.
     """
     from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT  # a machine that only serves lacks what it loads
 
@@ -120,8 +120,8 @@ def _code(error: Exception) -> str | None:
 
 
 def registered_copies() -> dict[str, tuple[Any, str]]:
-    """run id -> MLflow's repository of its artefacts, and where in it the bundle lies; of the runs of which a store
-    that is not ours has a bundle."""
+    """run id -> MLflow's repository of its artefacts, and where in it the bundle lies; of the runs of which a
+    store that is not ours has a bundle."""
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         return {}  # what is ours lies below mlruns/
     with connection() as client:

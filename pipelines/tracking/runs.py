@@ -1,4 +1,5 @@
-"""Lists runs, and compares runs on one holdout: means with intervals and a paired test over the same users."""
+"""Lists runs, and compares runs on one holdout: means with intervals and a paired test over the same
+users."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,7 +20,8 @@ from recsys.text import text_table
 
 
 class Judged(NamedTuple):
-    """A run with its judged metrics: one value per user (n,) each, in the order of the holdout. warm: bool (n,)."""
+    """A run with its judged metrics: one value per user (n,) each, in the order of the holdout. warm: bool
+    (n,)."""
 
     run: LoggedRun
     values: Mapping[str, F64]
@@ -27,9 +29,11 @@ class Judged(NamedTuple):
 
 
 def listed(experiment: str | None, limit: int) -> tuple[str, list[dict[str, Any]]]:
-    """The newest runs as a table and as plain data. Figures of different holdouts stand side by side: do not compare.
+    """The newest runs as a table and as plain data. Figures of different holdouts stand side by side: do not
+    compare.
 
-    The column `holdout` tells which may be: runs with the same eight letters have the same data, users and targets.
+    The column `holdout` tells which may be: runs with the same eight letters have the same data, users and
+    targets.
     """
     found = client.runs(experiment, limit)
     rows, plain = [], []
@@ -85,8 +89,9 @@ def judged(reference: str, experiment: str | None) -> Judged:
 def compared(runs: Sequence[Judged], metric: str | None = None) -> tuple[str, dict[str, Any]]:
     """The first run against each other one, as a table and as plain data; Holm's correction over all tests.
 
-    metric: what the paired test is on; the first metric that all have, where none is named. Raises TrackingError where
-    the runs were judged on different holdouts (other data, users or targets), or have no such metric.
+    metric: what the paired test is on; the first metric that all have, where none is named. Raises
+    TrackingError where the runs were judged on different holdouts (other data, users or targets), or have no
+    such metric.
     """
     first, *others = runs
     for other in others:
@@ -126,8 +131,8 @@ def compared(runs: Sequence[Judged], metric: str | None = None) -> tuple[str, di
 
 def relative_difference(base: Judged, other: Judged) -> tuple[str, Interval, float]:
     """By how much `other` is above `base`, as a share of it, on the first metric that both have: (metric,
-    difference with its 95 % interval, standard error). Paired over users, by the delta method. Raises TrackingError
-    where they were judged on different holdouts, or nothing can be divided by."""
+    difference with its 95 % interval, standard error). Paired over users, by the delta method. Raises
+    TrackingError where they were judged on different holdouts, or nothing can be divided by."""
     _refuse_another_question(base.run, other.run)
     metric = next((name for name in base.values if name in other.values), None)
     if metric is None:
@@ -144,8 +149,9 @@ def relative_difference(base: Judged, other: Judged) -> tuple[str, Interval, flo
 
 
 def best_of(run: LoggedRun, control: LoggedRun, metric: str) -> int:
-    """Of how many runs of its experiment that were asked the same question a run has the highest metric, itself
-    counted and the control not: what was chosen for its figure is too high by chance. 1 where another is higher."""
+    """Of how many runs of its experiment that were asked the same question a run has the highest metric,
+    itself counted and the control not: what was chosen for its figure is too high by chance. 1 where another
+    is higher."""
     asked = [
         one for one in client.runs(run.experiment, client.MAX_RUNS) if one.tags.get("holdout") == run.tags["holdout"]
     ]
@@ -161,7 +167,8 @@ def _interval(values: F64) -> Interval:
 
 
 def _refuse_another_question(first: LoggedRun, other: LoggedRun) -> None:
-    """Raises TrackingError, with what differs, unless both runs were asked about the same users and targets."""
+    """Raises TrackingError, with what differs, unless both runs were asked about the same users and
+    targets."""
     if first.tags["holdout"] == other.tags["holdout"]:
         return
     pair = f"runs {first.run_id[:8]} and {other.run_id[:8]}"

@@ -13,9 +13,11 @@ _REST_BYTES = 16 << 20  # tracking database, record and pictures
 
 
 def refuse_without_room(run: Run) -> None:
-    """Raises TrackingError where what a run will write could not be kept: no folder, no right to write, no space.
+    """Raises TrackingError where what a run will write could not be kept: no folder, no right to write, no
+    space.
 
-    The space is that of the bundle, by `bundle_bytes`, twice: the store copies it. Nothing is left in the folder.
+    The space is that of the bundle, by `bundle_bytes`, twice: the store copies it. Nothing is left in the
+    folder.
     """
     folder = store() / "trained"
     place = next(path for path in (folder, *folder.parents) if path.exists())

@@ -20,8 +20,8 @@ def store() -> Path:
 
 
 def place_for_events() -> Path:
-    """The folder below which a log that is larger than memory is kept while a run lasts: in files without names, which
-    are gone with the process. Raises TrackingError where it cannot be made."""
+    """The folder below which a log that is larger than memory is kept while a run lasts: in files without
+    names, which are gone with the process. Raises TrackingError where it cannot be made."""
     try:
         store().mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -42,7 +42,8 @@ def tracking_uri() -> str:
 def sqlite_uri(file: Path) -> str:
     """A SQLite database in the words of SQLAlchemy.
 
-    It decodes a path since 2.1 and cuts it at `?`, so these two are encoded; before, `?` cannot be said at all.
+    It decodes a path since 2.1 and cuts it at `?`, so these two are encoded; before, `?` cannot be said at
+    all.
     """
     path = str(file)
     if not {"%", "?"} & set(path):
@@ -57,8 +58,8 @@ def sqlite_uri(file: Path) -> str:
 def place_of_artifacts(recorded: str) -> str:
     """Where the artefacts of a run lie, as a URI. recorded: where they were when the run was made.
 
-    MLflow keeps absolute paths, and a home may have been moved, copied or mounted elsewhere since: what lies below
-    `mlruns` is looked for in the home at hand, and never in another one.
+    MLflow keeps absolute paths, and a home may have been moved, copied or mounted elsewhere since: what lies
+    below `mlruns` is looked for in the home at hand, and never in another one.
     """
     if os.environ.get("MLFLOW_TRACKING_URI") or not recorded.startswith(("file:", "/")):
         return recorded
@@ -85,9 +86,9 @@ def refuse_read_only() -> None:
 def opening_database() -> Iterator[None]:
     """Holds the lock of the database while MLflow opens it, and makes a new one whole or not at all.
 
-    Two first users at once would destroy it, and what a full disk leaves of one would refuse every later run. It is
-    emptied before it is removed, since MLflow holds it open: the bundle that comes next needs the space. Who may only
-    read takes no lock: nothing is made.
+    Two first users at once would destroy it, and what a full disk leaves of one would refuse every later run.
+    It is emptied before it is removed, since MLflow holds it open: the bundle that comes next needs the
+    space. Who may only read takes no lock: nothing is made.
     """
     if not tracking_uri().startswith("sqlite:") or (database().exists() and read_only()):
         yield
@@ -106,7 +107,8 @@ def opening_database() -> Iterator[None]:
 
 
 def remove_false_folder() -> None:
-    """Removes the empty folder that MLflow makes by the encoded name of a database whose path holds `%` or `?`."""
+    """Removes the empty folder that MLflow makes by the encoded name of a database whose path holds `%` or
+    `?`."""
     false = Path(tracking_uri().removeprefix("sqlite:///")).parent
     if not os.environ.get("MLFLOW_TRACKING_URI") and false != store():
         with suppress(OSError):

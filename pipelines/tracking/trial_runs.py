@@ -1,4 +1,5 @@
-"""The MLflow runs of a search: one for the whole, one nested in it for each trial, in an experiment of their own."""
+"""The MLflow runs of a search: one for the whole, one nested in it for each trial, in an experiment of their
+own."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,8 @@ class Nested:
         }
 
     def open(self, name: str, known: str | None = None) -> str | None:
-        """Opens the run of the whole, or goes on with the one that is known, and returns its id; None = refused.
+        """Opens the run of the whole, or goes on with the one that is known, and returns its id; None =
+        refused.
 
         Runs of trials that a dead process left open are closed.
         """
@@ -73,7 +75,8 @@ class Nested:
         files: Sequence[Path] = (),
         status: str = "FINISHED",
     ) -> None:
-        """Closes a run with what it found. values: the metric's name and its value of each user of the holdout."""
+        """Closes a run with what it found. values: the metric's name and its value of each user of the
+        holdout."""
         if run_id is None or self.refused:
             return
         holdout = self._run.holdout

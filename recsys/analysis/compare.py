@@ -23,15 +23,16 @@ _NONE = Interval(float("nan"), float("nan"), float("nan"))
 
 @dataclass(frozen=True)
 class Effect:
-    """One metric of one arm. state: better, worse, no difference shown; of guardrails kept, lost, not shown; or why
-    nothing is said.
+    """One metric of one arm. state: better, worse, no difference shown; of guardrails kept, lost, not shown;
+    or why nothing is said.
 
-    difference, share: the effect in units of the metric and as a share of the control, with the interval that decides,
-    whose kind is named; share is NaN where the control is too near zero. always, always_share: the interval that holds
-    whenever one looks, at all people so far. plain: the share without CUPED, stratified: weighted by what people did
-    before. variance: what CUPED left of the variance. p: of the look that decides, whatever
-    other looks there were; p_corrected: over all metrics of the role. crossed: the second of the first look at which it
-    would have been decided, 0 = none. critical: how many standard errors the interval that decides reaches to a side.
+    difference, share: the effect in units of the metric and as a share of the control, with the interval that
+    decides, whose kind is named; share is NaN where the control is too near zero. always, always_share: the
+    interval that holds whenever one looks, at all people so far. plain: the share without CUPED, stratified:
+    weighted by what people did before. variance: what CUPED left of the variance. p: of the look that
+    decides, whatever other looks there were; p_corrected: over all metrics of the role. crossed: the second
+    of the first look at which it would have been decided, 0 = none. critical: how many standard errors the
+    interval that decides reaches to a side.
     """
 
     metric: Metric
@@ -59,8 +60,8 @@ class Effect:
 class Looks:
     """When it was looked, at how much of the planned information, and what kind of bounds decides.
 
-    last: the look that decides, the end where that has come. information: (last + 1,) for group-sequential bounds, else
-    None. ended: whether the last look is the planned end.
+    last: the look that decides, the end where that has come. information: (last + 1,) for group-sequential
+    bounds, else None. ended: whether the last look is the planned end.
     """
 
     last: int
@@ -75,7 +76,8 @@ class Looks:
 
 
 def looks_of(plan: Plan, people: I64, ends: I64, share: float = 1.0) -> Looks:
-    """The looks of a comparison: `people` (looks,) with complete windows, of arms that make up `share` of all people.
+    """The looks of a comparison: `people` (looks,) with complete windows, of arms that make up `share` of all
+    people.
 
     The end is the first look that has the planned people, or is at the planned moment.
     """
@@ -92,8 +94,8 @@ def looks_of(plan: Plan, people: I64, ends: I64, share: float = 1.0) -> Looks:
 
 
 def compare_arms(study: Study) -> list[Effect]:
-    """Every metric of every arm; p-values corrected by Holm over all primary metrics and arms, and by Benjamini and
-    Hochberg over all exploratory ones. Guardrails stand each for itself: they can only stop."""
+    """Every metric of every arm; p-values corrected by Holm over all primary metrics and arms, and by
+    Benjamini and Hochberg over all exploratory ones. Guardrails stand each for itself: they can only stop."""
     found = [_effect(study, metric, code) for metric in study.plan.metrics for code in range(1, len(study.plan.arms))]
     alpha = study.plan.alpha
     primary = holm({at: one.p for at, one in enumerate(found) if one.metric.role == "primary"})
@@ -198,7 +200,8 @@ def _guardrail(metric: Metric, z: float, crossed: bool) -> str:
 
 
 def _enough(study: Study, metric: Metric, code: int) -> Bool:
-    """(looks,): whether both arms have the people, and the active ones, below which a figure is no normal variable."""
+    """(looks,): whether both arms have the people, and the active ones, below which a figure is no normal
+    variable."""
     plan, looks = study.plan, len(study.looks)
     active = study.figures[metric.name].columns[:, 0] != 0
     enough = np.ones(looks, bool)
@@ -222,7 +225,8 @@ def _nothing(study: Study, metric: Metric, code: int, pair: Pair, last: int) -> 
 
 
 def _stratified(study: Study, metric: Metric, code: int, last: int, critical: float) -> Interval:
-    """The share of the control, those who were active before and those who were not each weighted by their number."""
+    """The share of the control, those who were active before and those who were not each weighted by their
+    number."""
     pairs = []
     for group in (True, False):
         pair = _at(pairs_by_look(study, metric, code, study.warm == group), last)
@@ -252,7 +256,8 @@ class Segment:
 
 
 def compare_segments(study: Study) -> list[Segment]:
-    """The primary metrics by segment, and by whether people were active before; p-values by Benjamini and Hochberg."""
+    """The primary metrics by segment, and by whether people were active before; p-values by Benjamini and
+    Hochberg."""
     groups: list[tuple[str, Array]] = [("active before", study.warm), ("new", ~study.warm)]
     for name, (codes, labels) in study.segments.items():
         groups += [(f"{name} {label}", codes == at) for at, label in enumerate(labels)]

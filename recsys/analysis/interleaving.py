@@ -1,9 +1,10 @@
-"""Which of two lists people prefer, from merged ones: a person's clicks on one team's items less those on the other's.
+"""Which of two lists people prefer, from merged ones: a person's clicks on one team's items less those on the
+other's.
 
 It says what people prefer, not what it is worth: whoever wins goes on to an A/B test.
 
-Source: Chapelle, Joachims, Radlinski and Yue, "Large-Scale Validation and Analysis of Interleaved Search Evaluation",
-ACM TOIS 2012.
+Source: Chapelle, Joachims, Radlinski and Yue, "Large-Scale Validation and Analysis of Interleaved Search
+Evaluation", ACM TOIS 2012.
 """
 
 from collections.abc import Sequence
@@ -29,10 +30,10 @@ PLANNED = 1_000.0  # people at which the always-valid band is narrowest
 
 @dataclass(frozen=True)
 class Preference:
-    """arms: the two teams. difference: clicks a person gives the second team more than the first, with the interval of
-    one look; always: the one that holds whenever one looks. z, p: of one look. clicks: on items of each team, and on
-    those of neither. people: with a merged list; clicked: who clicked on a team's item. unmatched: clicks that name no
-    list, or an item that is not in it.
+    """arms: the two teams. difference: clicks a person gives the second team more than the first, with the
+    interval of one look; always: the one that holds whenever one looks. z, p: of one look. clicks: on items
+    of each team, and on those of neither. people: with a merged list; clicked: who clicked on a team's item.
+    unmatched: clicks that name no list, or an item that is not in it.
     """
 
     arms: tuple[str, str]
@@ -82,9 +83,9 @@ def preference(score: F64, alpha: float = 0.05) -> tuple[Interval, Interval, flo
 def read_preference(
     exposures: Any, outcomes: Any, *, event: str | None = None, progress: Progress = silent
 ) -> Preference:
-    """From exposures with request_id, unit_id, items and team (lists of one length), or a row for each item (item_id,
-    team); and outcomes with request_id and item_id, of one type or of all. A click counts once for each item of a list.
-    Raises DataError where a column is missing or the teams are not two."""
+    """From exposures with request_id, unit_id, items and team (lists of one length), or a row for each item
+    (item_id, team); and outcomes with request_id and item_id, of one type or of all. A click counts once for
+    each item of a list. Raises DataError where a column is missing or the teams are not two."""
     units = UnitIndex()
     keys: list[U64] = []
     people, team_of = list[I64](), list[I64]()

@@ -1,8 +1,8 @@
 """What another policy would have earned, from the log of one whose chances are known.
 
-A log holds one row for each item that was shown: the reward, how probable the item was under the policy that showed it,
-and under the one that is asked about, both given what stood above it. Every estimator here is unbiased where its
-assumption holds; none says anything about what the log could never show.
+A log holds one row for each item that was shown: the reward, how probable the item was under the policy that
+showed it, and under the one that is asked about, both given what stood above it. Every estimator here is
+unbiased where its assumption holds; none says anything about what the log could never show.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,9 +33,9 @@ ASSUMES = {
 class ListLog(NamedTuple):
     """Lists of one length k of n requests. person: (n,) numbers; all others (n, k).
 
-    logged, target: the chance of each item given those above it; slot_logged, slot_target: at its place, whatever
-    stands above (None = not known). predicted: what a model expects of the item that was shown, and predicted_target:
-    of the target policy at that place, given those above.
+    logged, target: the chance of each item given those above it; slot_logged, slot_target: at its place,
+    whatever stands above (None = not known). predicted: what a model expects of the item that was shown, and
+    predicted_target: of the target policy at that place, given those above.
     """
 
     person: I64
@@ -50,8 +50,9 @@ class ListLog(NamedTuple):
 
 @dataclass(frozen=True)
 class Value:
-    """What a policy earns a request by one estimator. effective: requests that the weights leave of all; largest: the
-    largest weight over their sum; control: the mean weight, 1 where propensities are right, with its p-value."""
+    """What a policy earns a request by one estimator. effective: requests that the weights leave of all;
+    largest: the largest weight over their sum; control: the mean weight, 1 where propensities are right, with
+    its p-value."""
 
     estimator: str
     value: Interval
@@ -76,12 +77,14 @@ class Value:
 def evaluate_policy(log: ListLog) -> list[Value]:
     """The value of the target policy by every estimator that the log allows; intervals are over people.
 
-    Raises DataError where a propensity is no chance, or nothing was left to chance though the policies differ.
+    Raises DataError where a propensity is no chance, or nothing was left to chance though the policies
+    differ.
 
-    Sources: Horvitz and Thompson 1952; Swaminathan and Joachims, "The Self-Normalized Estimator for Counterfactual
-    Learning", NeurIPS 2015; Dudik, Langford and Li, "Doubly Robust Policy Evaluation and Learning", ICML 2011; Li et
-    al., "Offline Evaluation of Ranking Policies with Click Models", KDD 2018; McInerney et al., KDD 2020; Swaminathan
-    et al., "Off-Policy Evaluation for Slate Recommendation", NeurIPS 2017.
+    Sources: Horvitz and Thompson 1952; Swaminathan and Joachims, "The Self-Normalized Estimator for
+    Counterfactual Learning", NeurIPS 2015; Dudik, Langford and Li, "Doubly Robust Policy Evaluation and
+    Learning", ICML 2011; Li et al., "Offline Evaluation of Ranking Policies with Click Models", KDD 2018;
+    McInerney et al., KDD 2020; Swaminathan et al., "Off-Policy Evaluation for Slate Recommendation", NeurIPS
+    2017.
     """
     _refuse(log)
     steps = log.target / log.logged
@@ -107,8 +110,8 @@ def evaluate_policy(log: ListLog) -> list[Value]:
 def pseudo_inverse(
     lists: Sequence[tuple[str, ...]], logging: Mapping[tuple[str, ...], float], target: Mapping[tuple[str, ...], float]
 ) -> F64:
-    """The weight of each logged list (n,): times its reward, the mean is the target's value. logging, target: list ->
-    probability, as `lists_of` gives them; for few candidates."""
+    """The weight of each logged list (n,): times its reward, the mean is the target's value. logging, target:
+    list -> probability, as `lists_of` gives them; for few candidates."""
     places = sorted({(at, item) for items in (*logging, *target) for at, item in enumerate(items)})
     column = {place: at for at, place in enumerate(places)}
 

@@ -27,11 +27,12 @@ LOOKS = 14  # that are paid for, where people are planned
 
 @dataclass(frozen=True)
 class Need:
-    """What one metric needs. mean, deviation: of a person, or of their share in a ratio; left: variance after CUPED.
+    """What one metric needs. mean, deviation: of a person, or of their share in a ratio; left: variance after
+    CUPED.
 
-    people: of all arms, to show `mde` with power .80; days: until they have come and their windows are over, in whole
-    weeks; beyond: the log is shorter, and days were reckoned by the people of its last week. by_week: weeks -> the
-    smallest effect that they show, as a share of the mean.
+    people: of all arms, to show `mde` with power .80; days: until they have come and their windows are over,
+    in whole weeks; beyond: the log is shorter, and days were reckoned by the people of its last week.
+    by_week: weeks -> the smallest effect that they show, as a share of the mean.
     """
 
     metric: Metric
@@ -46,7 +47,8 @@ class Need:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a plan needs. new_by_day: people who came for the first time on each day of the log from `since` on."""
+    """What a plan needs. new_by_day: people who came for the first time on each day of the log from `since`
+    on."""
 
     needs: list[Need]
     new_by_day: I64
@@ -58,7 +60,8 @@ class Needs:
 
     @property
     def days(self) -> int | None:
-        """Whole weeks until every primary metric and guardrail has what it needs; None where one never has."""
+        """Whole weeks until every primary metric and guardrail has what it needs; None where one never
+        has."""
         asked = [one.days for one in self.needs if one.metric.role != "exploratory"]
         return None if None in asked else max(one for one in asked if one is not None)
 
@@ -83,7 +86,8 @@ def first_second(source: Any, plan: Plan) -> int:
 
 
 def read_traffic(source: Any, plan: Plan, since: int, progress: Progress = silent) -> Exposures:
-    """The people of a log as if all were in one arm: each from their first row at or after the second `since` on.
+    """The people of a log as if all were in one arm: each from their first row at or after the second `since`
+    on.
 
     source: exposures or outcomes. Raises DataError where nobody is left.
     """
@@ -112,10 +116,11 @@ def plan_power(
     share: float = 1.0,
     progress: Progress = silent,
 ) -> Needs:
-    """What a plan's metrics need, by the outcomes of a time before, and exposures where only who is shown lists counts.
+    """What a plan's metrics need, by the outcomes of a time before, and exposures where only who is shown
+    lists counts.
 
-    since: unix second from which on people count as new; None = past_days after the first outcome. share: of all
-    people, who will be in the experiment. Raises DataError where the log is too short for one window.
+    since: unix second from which on people count as new; None = past_days after the first outcome. share: of
+    all people, who will be in the experiment. Raises DataError where the log is too short for one window.
     """
     if since is None:
         since = first_second(outcomes, plan) + plan.past_s
@@ -158,7 +163,8 @@ def _need(metric: Metric, study: Study, new: F64, alpha: float, inflation: float
 
 
 def _come(days: float, new: F64) -> float:
-    """How many different people have come after so many days; beyond the log, as many a day as in its last week."""
+    """How many different people have come after so many days; beyond the log, as many a day as in its last
+    week."""
     if days <= 0:
         return 0.0
     whole = min(int(days), len(new))
@@ -170,7 +176,8 @@ def _recent(new: F64) -> float:
 
 
 def _days(people: float, new: F64, plan: Plan) -> tuple[int | None, bool]:
-    """Whole weeks until so many people have come and their windows are over; whether the log is too short to tell."""
+    """Whole weeks until so many people have come and their windows are over; whether the log is too short to
+    tell."""
     come, beyond = days_for(people, new), False
     if come is None:
         beyond, rate = True, _recent(new)

@@ -46,7 +46,8 @@ value = "any"
 
 
 class PlantedLog(NamedTuple):
-    """exposures: a row for each list that was shown; outcomes: what people did, from 28 days before the first on."""
+    """exposures: a row for each list that was shown; outcomes: what people did, from 28 days before the first
+    on."""
 
     exposures: pa.Table
     outcomes: pa.Table
@@ -55,8 +56,8 @@ class PlantedLog(NamedTuple):
 def plant(people: int, effect: float, *, seed: int = 0, days: int = 14, heavy: bool = False) -> PlantedLog:
     """Half of the people see `wide`, by which they play `effect` more; everybody skips alike.
 
-    People come evenly over `days` days and then return for three weeks; heavy: most come in the first days, and a few
-    do most of all. Outcomes are complete for everybody's window of seven days.
+    People come evenly over `days` days and then return for three weeks; heavy: most come in the first days,
+    and a few do most of all. Outcomes are complete for everybody's window of seven days.
     """
     rng = generator(seed, "ab log")
     taste = rng.lognormal(-0.5, 1.0, people) if heavy else rng.gamma(2.0, 0.5, people)
@@ -87,8 +88,9 @@ def plant(people: int, effect: float, *, seed: int = 0, days: int = 14, heavy: b
 
 
 def plant_lists(people: int, *, seed: int = 0) -> dict[str, pa.Table]:
-    """Three tables by name: `merged`, lists drafted of the arms control and wide, of which `wide` puts better items on
-    top; `clicks` on them; and `explored`, a log of lists with chances, and those of a policy that would do better."""
+    """Three tables by name: `merged`, lists drafted of the arms control and wide, of which `wide` puts better
+    items on top; `clicks` on them; and `explored`, a log of lists with chances, and those of a policy that
+    would do better."""
     rng = generator(seed, "ab lists")
     chance = 0.4 / np.arange(1, ITEMS + 1)  # how probably item 0, 1, ... is clicked by whoever looks
     names = [f"i{item}" for item in range(ITEMS)]
@@ -155,8 +157,8 @@ def _ids(letter: str, numbers: I64 | F64) -> pa.Array:
 def write_log(
     folder: Path, log: PlantedLog, people: int, mde: float, lists: Mapping[str, pa.Table] | None = None
 ) -> list[Path]:
-    """Writes daily Parquet into `exposures/` and `outcomes/` of a folder, `plan.toml`, and a file for each of `lists`;
-    what was written."""
+    """Writes daily Parquet into `exposures/` and `outcomes/` of a folder, `plan.toml`, and a file for each of
+    `lists`; what was written."""
     written = []
     for name, table in log._asdict().items():
         day = table["timestamp"].to_numpy() // DAY_S

@@ -40,11 +40,11 @@ class Figures(NamedTuple):
 class Study:
     """What is analysed. Arms are numbers, 0 = control.
 
-    arm, first, look, warm: (n,) of analysed people: arm, second of the first exposure, in which look their window is
-    over, whether they did anything before. looks: the second that ends each look. assigned_arm, assigned_first: (m,)
-    of all people of one arm but testers, before anybody else was left out. excluded: reason -> people by arm. why: of
-    all people of the exposures, the place in `excluded` of the reason why they were left out; -1 = analysed, -2 = of no
-    arm of the plan.
+    arm, first, look, warm: (n,) of analysed people: arm, second of the first exposure, in which look their
+    window is over, whether they did anything before. looks: the second that ends each look. assigned_arm,
+    assigned_first: (m,) of all people of one arm but testers, before anybody else was left out. excluded:
+    reason -> people by arm. why: of all people of the exposures, the place in `excluded` of the reason why
+    they were left out; -1 = analysed, -2 = of no arm of the plan.
     """
 
     plan: Plan
@@ -90,8 +90,8 @@ def read_study(
 ) -> Study:
     """Reads the tables (paths or Arrow tables) and leaves out who must be.
 
-    until: unix second up to which outcomes are complete; None = the last outcome. Raises DataError where a table cannot
-    be read or an arm is empty.
+    until: unix second up to which outcomes are complete; None = the last outcome. Raises DataError where a
+    table cannot be read or an arm is empty.
     """
     requests = sample_requests(outcomes, plan, progress)
     shown = read_exposures(exposures, plan, requests=requests, progress=progress)
@@ -189,7 +189,8 @@ def _figures(metric: Metric, done: Outcomes, known: Attributes | None, rows: I64
 
 
 def _looks(ripe: I64, until: int) -> tuple[I64, I32]:
-    """The end of each day from the first window that is over, the last one cut at `until`; and each person's look."""
+    """The end of each day from the first window that is over, the last one cut at `until`; and each person's
+    look."""
     first_day = int(ripe.min()) // DAY_S
     last_day = max(first_day, (until - 1) // DAY_S)
     ends = (np.arange(first_day, last_day + 1) + 1) * DAY_S

@@ -35,7 +35,8 @@ _RECENT_DAYS = 7  # the days whose new people say how many more will come
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out. arm: which one to ship; None otherwise. sentence: the word with its reason; next_step: what to do.
+    """What came out. arm: which one to ship; None otherwise. sentence: the word with its reason; next_step:
+    what to do.
 
     checks, effects, segments: what it is made of. Where a check is sick, effects are not to be shown.
     """
@@ -68,9 +69,9 @@ def analyse(
 ) -> Verdict:
     """The verdict on two tables, paths or Arrow tables, by a plan.
 
-    people: a table of what is known of people beside; until: the unix second up to which outcomes are complete, else
-    the last outcome. beside: checks of what the tables do not say. Raises DataError or SettingError
-    where the input is not what the plan says.
+    people: a table of what is known of people beside; until: the unix second up to which outcomes are
+    complete, else the last outcome. beside: checks of what the tables do not say. Raises DataError or
+    SettingError where the input is not what the plan says.
     """
     study = read_study(exposures, outcomes, plan, people=people, until=until, progress=progress)
     return judge(study, beside, progress=progress)
@@ -191,7 +192,8 @@ def _so_far(one: Effect) -> str:
 
 
 def _how_long(plan: Plan, looks: Looks, people: Any, study: Study) -> str:
-    """What to wait for: days until the planned people have complete windows, by those who wait and who will come."""
+    """What to wait for: days until the planned people have complete windows, by those who wait and who will
+    come."""
     if looks.ended:
         return "It has ended and will not be told by waiting: plan a new test with more people (`recsys ab plan`)."
     parts = []

@@ -27,11 +27,11 @@ class Share:
 class Explanation:
     """A user and an item.
 
-    rank: from 1, among `ranked` items that the rules allow this user, or None with `not_because` in a word (`unknown`,
-    `no vector`, `unavailable`, `disliked`, `seen`, `rules`) and `why` in a sentence. score: None where the model gives
-    none. shares: biggest first, empty where the model cannot say. exact: whether they sum to the score; else they come
-    from the parts of a mixture that can say. like: where shares are not exact, the item of the history that is most
-    like this one, which is not a cause.
+    rank: from 1, among `ranked` items that the rules allow this user, or None with `not_because` in a word
+    (`unknown`, `no vector`, `unavailable`, `disliked`, `seen`, `rules`) and `why` in a sentence. score: None
+    where the model gives none. shares: biggest first, empty where the model cannot say. exact: whether they
+    sum to the score; else they come from the parts of a mixture that can say. like: where shares are not
+    exact, the item of the history that is most like this one, which is not a cause.
     """
 
     user_id: str

@@ -20,11 +20,11 @@ SCHEMA = 2
 class Served(NamedTuple):
     """The circumstances of one list.
 
-    seq: the number of the line among those of its process, from 1. request_id: a UUID of version 7. time_ms: when, in
-    unix milliseconds. ms: milliseconds that it took. experiment, phase, arm: what the person is in, whatever answered.
-    placement: where it is shown. unit_id: what was assigned to the arm, where that is not the user. state_seq: up to
-    which number of the event store what the person did was known. recipe: how the list was made beside its bundle, by
-    `recsys.answers.recipe`.
+    seq: the number of the line among those of its process, from 1. request_id: a UUID of version 7. time_ms:
+    when, in unix milliseconds. ms: milliseconds that it took. experiment, phase, arm: what the person is in,
+    whatever answered. placement: where it is shown. unit_id: what was assigned to the arm, where that is not
+    the user. state_seq: up to which number of the event store what the person did was known. recipe: how the
+    list was made beside its bundle, by `recsys.answers.recipe`.
     """
 
     seq: int
@@ -43,10 +43,11 @@ class Served(NamedTuple):
 def exposure_line(
     served: Served, question: Question, history: Sequence[Mapping[str, Any]] | None, answered: Answered | Merged
 ) -> bytes:
-    """One line of the log, with its newline. history: the brought events as they came; question.now must be set.
+    """One line of the log, with its newline. history: the brought events as they came; question.now must be
+    set.
 
-    What the service was told of the person since stands before them, so that the line holds all that it takes to make
-    the list again.
+    What the service was told of the person since stands before them, so that the line holds all that it takes
+    to make the list again.
     """
     since = [event._asdict() for event in question.since]
     return orjson.dumps(

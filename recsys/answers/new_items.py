@@ -1,4 +1,5 @@
-"""Items that came after training: their vectors from their features, and a bundle in which they are retrieved."""
+"""Items that came after training: their vectors from their features, and a bundle in which they are
+retrieved."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,10 +26,11 @@ _BLOCK = 1 << 14  # items encoded at a time
 
 
 def encoded_items(bundle: Bundle, described: "pa.Table", progress: Progress = silent) -> F32:
-    """float32 (n, dim), in the space of the bundle's item vectors, for items with these columns (docs/features.md).
+    """float32 (n, dim), in the space of the bundle's item vectors, for items with these columns
+    (docs/features.md).
 
-    Raises RequestError where the model has no item encoder or learned from none of the columns, WrongValueError on a
-    value that is not of its declared kind.
+    Raises RequestError where the model has no item encoder or learned from none of the columns,
+    WrongValueError on a value that is not of its declared kind.
     """
     encoder = bundle.item_encoder
     if encoder is None:
@@ -77,7 +79,8 @@ def placed(bundle: Bundle, rows: Sequence[Mapping[str, Any]], k: int = 0) -> lis
 
 
 class Extended(NamedTuple):
-    """content: of the bundle with more items. added: how many are new; kept: how many it had and keeps as they are."""
+    """content: of the bundle with more items. added: how many are new; kept: how many it had and keeps as
+    they are."""
 
     content: Content
     added: int
@@ -89,10 +92,10 @@ def with_items(
 ) -> Extended:
     """The content of `bundle` with further items, each at the place that its features give it.
 
-    ids: n distinct. catalogue: n rows to show and filter by (title, domain, categories). described: n rows to encode.
-    The space, its users and their encoder stay the same: a click on a new item counts by its own vector where the
-    encoder solves for the person, else as one on the learned item most like it. In the popularity fallback the new ones
-    stand last. Raises as `encoded_items`.
+    ids: n distinct. catalogue: n rows to show and filter by (title, domain, categories). described: n rows to
+    encode. The space, its users and their encoder stay the same: a click on a new item counts by its own
+    vector where the encoder solves for the person, else as one on the learned item most like it. In the
+    popularity fallback the new ones stand last. Raises as `encoded_items`.
     """
     fresh = np.flatnonzero(bundle.item_ids.indices(ids) < 0)
     try:

@@ -1,4 +1,5 @@
-"""The person behind a question as a row of users: stored and brought events as one history, rules as rows of items."""
+"""The person behind a question as a row of users: stored and brought events as one history, rules as rows of
+items."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -37,8 +38,8 @@ def indices_of(bundle: Bundle, ids: Sequence[str], ignored: list[str]) -> I32:
 def usable_items(bundle: Bundle, events: Sequence[Event], ignored: list[str]) -> I32:
     """int32 (n,) the items of the events, -1 for those without index or vector.
 
-    The ids of what no encoder can use are added to `ignored`: of those, and of events of a type that training left out,
-    which were had all the same.
+    The ids of what no encoder can use are added to `ignored`: of those, and of events of a type that training
+    left out, which were had all the same.
     """
     if not events:
         return np.empty(0, np.int32)
@@ -52,7 +53,8 @@ def usable_items(bundle: Bundle, events: Sequence[Event], ignored: list[str]) ->
 
 
 def _told(bundle: Bundle, events: Sequence[Event]) -> Bool:
-    """(n,): which events that come with a request say something of the taste, by the weights of their types."""
+    """(n,): which events that come with a request say something of the taste, by the weights of their
+    types."""
     weights = _weights(bundle, events)
     return weights != 0 if "dislikes" in bundle.encoder.needs else weights > 0
 
@@ -65,8 +67,8 @@ def _weights(bundle: Bundle, events: Sequence[Event]) -> F32:
 def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, int]:
     """The person as one row of Users, and how many stored events they have.
 
-    Stored and brought events are merged by time; a brought event that is stored already does not count again. Whoever
-    brings events to learn from is marked as fresh, so that they count.
+    Stored and brought events are merged by time; a brought event that is stored already does not count again.
+    Whoever brings events to learn from is marked as fresh, so that they count.
     """
     index = bundle.user_ids.index(question.user_id) if question.user_id is not None else -1
     past = bundle.histories.row(index) if index >= 0 else bundle.histories.empty(1)
@@ -88,7 +90,8 @@ def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, 
 
 
 def unlearned_items(bundle: Bundle, users: Users, brought: I32) -> list[str]:
-    """The ids of brought items (n,) that the encoder does not look at, such as those that were added after training."""
+    """The ids of brought items (n,) that the encoder does not look at, such as those that were added after
+    training."""
     if not len(brought):
         return []
     items, usable = users.history.items.values, bundle.encoder.usable(users.history)
@@ -96,9 +99,11 @@ def unlearned_items(bundle: Bundle, users: Users, brought: I32) -> list[str]:
 
 
 def _brought(bundle: Bundle, question: Question, items: I32, usable: I64, past: Histories, now: int) -> Histories:
-    """One row of the events of the question that are `usable`; items: int32 (n,), the item of each of its events.
+    """One row of the events of the question that are `usable`; items: int32 (n,), the item of each of its
+    events.
 
-    Those without a time happened after all that have one; under a seen policy that counts days not before now.
+    Those without a time happened after all that have one; under a seen policy that counts days not before
+    now.
     """
     dated = [event.timestamp for event in question.events if event.timestamp is not None]
     last = max([0 if past.time is None else int(past.time.max(initial=0)), *dated, 0])
@@ -149,7 +154,8 @@ def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) ->
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
-    """Raw columns from rows of a request, each {column: value}. Raises RequestError on values of mixed kinds."""
+    """Raw columns from rows of a request, each {column: value}. Raises RequestError on values of mixed
+    kinds."""
     import pyarrow as pa  # heavy, and most questions have no features
 
     names = dict.fromkeys(name for row in rows for name in row)

@@ -8,7 +8,8 @@ MAX_K = 1_000
 
 
 class Event(NamedTuple):
-    """Something the person did: an item, when (unix seconds), and of what type (view, buy ...), as far as known."""
+    """Something the person did: an item, when (unix seconds), and of what type (view, buy ...), as far as
+    known."""
 
     item_id: str
     timestamp: int | None = None
@@ -17,13 +18,14 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """Who asks, and for what. since: what they did that the bundle does not know, as the service was told; history:
-    what the request brings. deny, allow: item ids to leave out, or the only ones to consider. domain: likewise.
+    """Who asks, and for what. since: what they did that the bundle does not know, as the service was told;
+    history: what the request brings. deny, allow: item ids to leave out, or the only ones to consider.
+    domain: likewise.
 
-    reasons: how many of the answered items, from the best on, get a reason.
-    features: what is known of the person now, by the names of the columns that the model learned from, in place of what
-    is stored; other names, and models without such columns, ignore it.
-    now: unix seconds at which a seen policy that counts days looks; None = the clock.
+    reasons: how many of the answered items, from the best on, get a reason. features: what is known of the
+    person now, by the names of the columns that the model learned from, in place of what is stored; other
+    names, and models without such columns, ignore it. now: unix seconds at which a seen policy that counts
+    days looks; None = the clock.
     """
 
     user_id: str | None = None
@@ -46,9 +48,10 @@ class Question:
 class Suggestion(NamedTuple):
     """An item to show.
 
-    reason: a sentence, or None where there is no true one or none was asked for. reason_code: what kind of sentence:
-    `because`, `like`, `popular` or `popular_now`. because: the item of the history that adds most to the score, where
-    shares are exact. like: the item of the history that is most like this one, where they are not; it is not a cause.
+    reason: a sentence, or None where there is no true one or none was asked for. reason_code: what kind of
+    sentence: `because`, `like`, `popular` or `popular_now`. because: the item of the history that adds most
+    to the score, where shares are exact. like: the item of the history that is most like this one, where they
+    are not; it is not a cause.
     """
 
     item_id: str
@@ -64,9 +67,9 @@ class Suggestion(NamedTuple):
 class Reply:
     """source: known, history, features or fallback; why: the same in a sentence.
 
-    ignored: ids that the bundle lacks or never learned, and those of brought events of a type that training left out.
-    ignored_features: names of what was said of the person that the model makes nothing of: it did not learn from such a
-    column, or never saw such a value.
+    ignored: ids that the bundle lacks or never learned, and those of brought events of a type that training
+    left out. ignored_features: names of what was said of the person that the model makes nothing of: it did
+    not learn from such a column, or never saw such a value.
     """
 
     source: str

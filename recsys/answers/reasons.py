@@ -1,4 +1,5 @@
-"""Why an item was answered, in a sentence that is true: by a cause where shares are exact, else by what it is like."""
+"""Why an item was answered, in a sentence that is true: by a cause where shares are exact, else by what it is
+like."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,9 +16,9 @@ BECAUSE, LIKE, POPULAR, POPULAR_NOW = "because", "like", "popular", "popular_now
 
 
 class Reason(NamedTuple):
-    """Why an item is answered, not yet in words. code: one of `because`, `like`, `popular` and `popular_now`, or None
-    where there is no true sentence. item: that of the history which the sentence names, -1 = none. words: the sentence
-    where it names none."""
+    """Why an item is answered, not yet in words. code: one of `because`, `like`, `popular` and `popular_now`,
+    or None where there is no true sentence. item: that of the history which the sentence names, -1 = none.
+    words: the sentence where it names none."""
 
     code: str | None = None
     item: int = -1
@@ -46,8 +47,9 @@ _ID, _TITLE = len(b'{"item_id":'), b',"title":'  # between these stands the id; 
 def reasons_of(bundle: Bundle, users: Users, ids: I64, source: int) -> list[Reason]:
     """A reason for each of the items (k,) answered to the one user from this source.
 
-    From a history it is the item of it that adds most to the score. Where the encoder cannot share out a score exactly
-    and none adds anything, it is the item of the history that is most like the answered one, which is not a cause.
+    From a history it is the item of it that adds most to the score. Where the encoder cannot share out a
+    score exactly and none adds anything, it is the item of the history that is most like the answered one,
+    which is not a cause.
     """
     if source == FALLBACK or not bundle.encoder.personal:
         return [_popular(bundle, int(item), source) for item in ids]
@@ -75,8 +77,8 @@ def _sentence(bundle: Bundle, reason: Reason) -> Sentence:
 
 
 def sentences_json(reasons: Sequence[Reason], named: Sequence[bytes]) -> list[bytes]:
-    """Of each, the members of a JSON object that say it, and the object's end. named: the items that they name, as the
-    bundle shows them."""
+    """Of each, the members of a JSON object that say it, and the object's end. named: the items that they
+    name, as the bundle shows them."""
     return [_sentence_json(reason, text) for reason, text in zip(reasons, named, strict=True)]
 
 
@@ -96,7 +98,8 @@ def ids_json(shown: Sequence[bytes]) -> bytes:
 
 
 def most_like(bundle: Bundle, users: Users, ids: Array) -> I64:
-    """int64 (k,): of the history of the one user, the item whose vector points most nearly the way of each of `ids`.
+    """int64 (k,): of the history of the one user, the item whose vector points most nearly the way of each of
+    `ids`.
 
     By cosine; -1 where none has one above 0. Only what the encoder looks at counts, and was no "not this".
     """
@@ -111,7 +114,8 @@ def most_like(bundle: Bundle, users: Users, ids: Array) -> I64:
 
 
 def _adding_most(bundle: Bundle, users: Users, ids: I64) -> list[int]:
-    """Of the history of the one user, the item that adds most to the score of each of `ids` (k,), -1 = none does."""
+    """Of the history of the one user, the item that adds most to the score of each of `ids` (k,), -1 = none
+    does."""
     parts: F32 | None = bundle.recommender.ranker.contributions(users, ids)
     if parts is None:
         return [-1] * len(ids)

@@ -20,7 +20,8 @@ from recsys.experiments.draft import merge_by_draft
 
 
 class Part(NamedTuple):
-    """The list of one arm. bundle: under the arm's seen policy already. seen: that policy as stated, None = its own."""
+    """The list of one arm. bundle: under the arm's seen policy already. seen: that policy as stated, None =
+    its own."""
 
     arm: str
     bundle: Bundle
@@ -41,7 +42,8 @@ class Recipe:
 
     @cached_property
     def stated(self) -> dict[str, Any] | None:
-        """What a line of the log has to say beside the id of the bundle to make the list again; None for nothing."""
+        """What a line of the log has to say beside the id of the bundle to make the list again; None for
+        nothing."""
         said: dict[str, Any] = {}
         if self.explore is not None:
             said["explore"] = self.explore.model_dump(mode="json", exclude_none=True)
@@ -66,8 +68,8 @@ class Recipe:
 
 
 def recipe_of(experiment: Experiment, arm: str, bundle_of: Callable[[str], Bundle]) -> Recipe:
-    """How the lists of an arm are made. bundle_of: opens a bundle by its id, and says by raising what stands in the
-    way."""
+    """How the lists of an arm are made. bundle_of: opens a bundle by its id, and says by raising what stands
+    in the way."""
     stated = experiment.arm(arm)
     named = [(name, experiment.arm(name)) for name in stated.interleave or (arm,)]
     parts = tuple(_part(name, one.bundle, one.seen, bundle_of) for name, one in named)
@@ -89,9 +91,9 @@ def _part(arm: str, bundle_id: str, seen: Any, bundle_of: Callable[[str], Bundle
 
 @dataclass(frozen=True, eq=False)
 class Merged:
-    """The lists of two arms as one, with what `Answered` has. rows: of each item, which list it is from, and its place
-    there. team: the arm whose pick each item is, None where both would have made it. Scores are those of the list that
-    an item is from, so they need not fall."""
+    """The lists of two arms as one, with what `Answered` has. rows: of each item, which list it is from, and
+    its place there. team: the arm whose pick each item is, None where both would have made it. Scores are
+    those of the list that an item is from, so they need not fall."""
 
     lists: tuple[Answered, Answered]
     rows: tuple[tuple[int, int], ...]
@@ -139,8 +141,8 @@ class Merged:
 
 
 def _merge(parts: tuple[Part, ...], question: Question, request_id: str) -> Merged:
-    """An item that both lists have is shown as the first has it; one that is at place p has at most place p in its own
-    list, so that it has a reason wherever the question asks for one."""
+    """An item that both lists have is shown as the first has it; one that is at place p has at most place p
+    in its own list, so that it has a reason wherever the question asks for one."""
     first, second = (answer(part.bundle, question) for part in parts)
     lists = {parts[0].arm: first.item_ids, parts[1].arm: second.item_ids}
     draft = merge_by_draft(lists, question.k, request_id)

@@ -28,8 +28,8 @@ _EVERY = 100  # questions between two looks at the progress
 class Traced(NamedTuple):
     """A served list and the same question asked again. items: as answered now, with titles and reasons.
 
-    identical: the same items in the same order. furthest: the largest difference of two scores, in shares of the
-    largest score.
+    identical: the same items in the same order. furthest: the largest difference of two scores, in shares of
+    the largest score.
     """
 
     line: Mapping[str, Any]
@@ -43,7 +43,8 @@ class Traced(NamedTuple):
 
 
 def find_line(log: Path, request_id: str) -> dict[str, Any]:
-    """The line of a request in an event store (`events:`) or an exposure log. Raises DataError where it has none."""
+    """The line of a request in an event store (`events:`) or an exposure log. Raises DataError where it has
+    none."""
     if is_event_store(log):
         if (kept := open_store(log).exposure(request_id)) is None:
             raise DataError(f"the event store has no list of request {request_id!r}. Shadow requests leave none.")
@@ -64,8 +65,8 @@ def find_line(log: Path, request_id: str) -> dict[str, Any]:
 
 
 def trace(bundle: Bundle, line: Mapping[str, Any], others: Mapping[str, Bundle] | None = None) -> Traced:
-    """A line of the log beside what its bundle answers to the same question at the same moment. others: the further
-    bundles that a merged list is of, by id."""
+    """A line of the log beside what its bundle answers to the same question at the same moment. others: the
+    further bundles that a merged list is of, by id."""
     opened = {**(others or {}), bundle.bundle_id: bundle}
     recipe = recipe_of_line(line, opened.__getitem__)
     reply = recipe.make(question_of(line, reasons=len(line["items"])), line["request_id"]).reply()
@@ -88,10 +89,11 @@ class Asked(NamedTuple):
 
 
 def read_log(path: Path) -> Iterator[Asked]:
-    """The questions of an event store (`events:`), of an exposure log, or of another system's log with the columns of
-    docs/serving.md.
+    """The questions of an event store (`events:`), of an exposure log, or of another system's log with the
+    columns of docs/serving.md.
 
-    Lines that do not parse are passed over: a crash tears one. Raises DataError on a line that holds no question.
+    Lines that do not parse are passed over: a crash tears one. Raises DataError on a line that holds no
+    question.
     """
     for number, line in _lines_of(path):
         told = {name: str(value) for name in _SEGMENTS if (value := line.get(name)) is not None}
@@ -142,10 +144,11 @@ class Tally:
 def replay(
     bundle: Bundle, asked: Iterable[Asked], limit: int | None = None, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Puts questions to a bundle and compares its lists with those that were served: over all, and by segment.
+    """Puts questions to a bundle and compares its lists with those that were served: over all, and by
+    segment.
 
-    sources, latency_ms: before and after; a latency is that of the answer alone, without HTTP. refused: questions that
-    the bundle cannot answer, which are left out. Raises DataError where there is no question.
+    sources, latency_ms: before and after; a latency is that of the answer alone, without HTTP. refused:
+    questions that the bundle cannot answer, which are left out. Raises DataError where there is no question.
     """
     every, segments = Tally(), dict[tuple[str, str], Tally]()
     sources: tuple[dict[str, int], dict[str, int]] = ({}, {})

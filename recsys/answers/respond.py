@@ -1,6 +1,7 @@
 """One question of one person, in outside terms, to one answer with titles and reasons.
 
-The service, `recsys recommend` and the demo all answer through `respond`: ids are translated here and nowhere else.
+The service, `recsys recommend` and the demo all answer through `respond`: ids are translated here and nowhere
+else.
 """
 
 from collections.abc import Callable
@@ -30,8 +31,8 @@ from recsys.errors import DataError, RequestError
 
 
 class Picked(NamedTuple):
-    """What is shown of the best items. places: among them, from 0; propensity: how probably each was picked, given
-    those above it."""
+    """What is shown of the best items. places: among them, from 0; propensity: how probably each was picked,
+    given those above it."""
 
     places: list[int]
     propensity: list[float]
@@ -42,8 +43,9 @@ Pick = Callable[[list[str], list[float]], Picked]  # from the ids and scores of 
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """An answer before it is put into words or bytes. items: int64 (k,), best first; scores: float32 (k,); reasons: of
-    the first of them; propensity: as in `Picked`, None where nothing was left to chance; the others as in `Reply`."""
+    """An answer before it is put into words or bytes. items: int64 (k,), best first; scores: float32 (k,);
+    reasons: of the first of them; propensity: as in `Picked`, None where nothing was left to chance; the
+    others as in `Reply`."""
 
     bundle: Bundle
     items: I64
@@ -115,13 +117,14 @@ class Answered:
 
 
 def respond(bundle: Bundle, question: Question) -> Reply:
-    """The answer to a question. Nobody is unknown. Raises RequestError on an unknown domain, a k out of range, or a
-    feature that is not what the model learned from."""
+    """The answer to a question. Nobody is unknown. Raises RequestError on an unknown domain, a k out of
+    range, or a feature that is not what the model learned from."""
     return answer(bundle, question).reply()
 
 
 def answer(bundle: Bundle, question: Question, *, pick: Pick | None = None, deep: int = 0) -> Answered:
-    """What `respond` says, before it is put into objects; for those who send it as bytes. Raises as `respond`.
+    """What `respond` says, before it is put into objects; for those who send it as bytes. Raises as
+    `respond`.
 
     pick: chooses what is shown among the `deep` best items that the rules allow; None = the best.
     """

@@ -43,10 +43,10 @@ def combined(
 ) -> list[Suggestion]:
     """The k items nearest to a sum of vectors: what is like `plus` and unlike `minus`, by cosine.
 
-    Each is the id of an item, or `category:NAME`, which is the mean of the items of that category; all are brought to
-    length 1 first. `["king", "woman"], ["man"]` is the analogy of the literature. The items that are named do not come.
-    Raises RequestError where one has no vector, or the sum is none.
-    Source: Mikolov, Yih, Zweig, "Linguistic Regularities in Continuous Space Word Representations", NAACL 2013.
+    Each is the id of an item, or `category:NAME`, which is the mean of the items of that category; all are
+    brought to length 1 first. `["king", "woman"], ["man"]` is the analogy of the literature. The items that
+    are named do not come. Raises RequestError where one has no vector, or the sum is none. Source: Mikolov,
+    Yih, Zweig, "Linguistic Regularities in Continuous Space Word Representations", NAACL 2013.
     """
     if not 1 <= k <= MAX_K:
         raise RequestError(f"k must be between 1 and {MAX_K}, got {k}.")
@@ -65,8 +65,8 @@ def combined(
 
 
 def _rows_of(bundle: Bundle, name: str) -> I32:
-    """int32 (n,): the item of an id, or the items of a category, as far as they have vectors. Raises RequestError where
-    there is none."""
+    """int32 (n,): the item of an id, or the items of a category, as far as they have vectors. Raises
+    RequestError where there is none."""
     if not name.startswith(CATEGORY):
         item = bundle.item_ids.index(name)
         rows = np.array([item] if item >= 0 else [], np.int32)

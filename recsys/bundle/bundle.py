@@ -1,7 +1,7 @@
 """The bundle: the immutable folder in which offline and online meet, opened and verified.
 
-`load` verifies every byte and replays the golden queries before anything is served. The format is described in
-docs/bundle.md; `recsys.bundle.write` makes bundles, `recsys.bundle.root` holds several of them.
+`load` verifies every byte and replays the golden queries before anything is served. The format is described
+in docs/bundle.md; `recsys.bundle.write` makes bundles, `recsys.bundle.root` holds several of them.
 """
 
 import ctypes
@@ -36,7 +36,8 @@ from recsys.texts import Texts
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A verified bundle, ready to answer. Its arrays are memory-mapped, shared by all processes that load it."""
+    """A verified bundle, ready to answer. Its arrays are memory-mapped, shared by all processes that load
+    it."""
 
     path: Path
     manifest: Mapping[str, Any]
@@ -71,7 +72,8 @@ class Bundle:
 
     @property
     def duplicates(self) -> str:
-        """Which events of one user, item and type were learned from: all, first, last, or one with their sum."""
+        """Which events of one user, item and type were learned from: all, first, last, or one with their
+        sum."""
         return str(self.manifest.get("duplicates", "all"))
 
     @property
@@ -92,7 +94,8 @@ class Bundle:
 
     @cached_property
     def popular_now(self) -> Bool:
-        """bool (n_items,): which items anybody had in the days that the fallback counts, before the last event."""
+        """bool (n_items,): which items anybody had in the days that the fallback counts, before the last
+        event."""
         days, recent = self.manifest["fallback"]["days"], np.zeros(len(self.item_vectors), bool)
         time = self.histories.time
         if days is not None and time is not None and len(time):
@@ -111,7 +114,8 @@ class Bundle:
         return self.catalogue.title(item) or self.item_ids[item]
 
     def seeing(self, stated: str | Mapping[str, Any]) -> "Bundle":
-        """The same bundle under another seen policy. Raises SettingError where that names what the bundle has not."""
+        """The same bundle under another seen policy. Raises SettingError where that names what the bundle has
+        not."""
         items = self.catalogue.domains
         policy = seen_policy(stated, len(self.item_vectors), self.event_names, items)
         return replace(self, recommender=replace(self.recommender, seen=policy))

@@ -1,4 +1,5 @@
-"""What is known of the items of a bundle, for showing and filtering: flat arrays in files, row i describes item i."""
+"""What is known of the items of a bundle, for showing and filtering: flat arrays in files, row i describes
+item i."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,8 @@ from recsys.texts import Texts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# the columns of availability, in the order of its fields, and what stands for an item of which a column says nothing
+# the columns of availability, in the order of its fields, and what stands for an item of which a column says
+# nothing
 _UNLIMITED: dict[str, Any] = {
     "available": True,
     "available_from": np.iinfo(np.int64).min,
@@ -29,11 +31,11 @@ SHOWN = "shown"  # the name of the files of `shown_of`
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """Titles, domains, categories, and when items may be answered. A column that the data did not have is None and
-    answers None or nothing.
+    """Titles, domains, categories, and when items may be answered. A column that the data did not have is
+    None and answers None or nothing.
 
-    domain_names: in the order of their codes. domain_codes: int32 (n_items,), -1 = none. category_codes: a row of codes
-    into `category_names` for each item. availability: which items may be answered, and when.
+    domain_names: in the order of their codes. domain_codes: int32 (n_items,), -1 = none. category_codes: a
+    row of codes into `category_names` for each item. availability: which items may be answered, and when.
     """
 
     n_items: int
@@ -46,8 +48,8 @@ class Catalogue:
 
     @classmethod
     def of(cls, table: "pa.Table") -> Self:
-        """From the items' table of a data set: columns `title`, `domain`, `categories`, `available`, `available_from`
-        and `available_to`, as far as there are any; null where nothing is known."""
+        """From the items' table of a data set: columns `title`, `domain`, `categories`, `available`,
+        `available_from` and `available_to`, as far as there are any; null where nothing is known."""
         columns: dict[str, Any] = {name: table[name] for name in table.column_names}
         found: dict[str, Any] = {}
         if "title" in columns and columns["title"].null_count < table.num_rows:
@@ -104,7 +106,8 @@ class Catalogue:
         return replace(self, availability=replace(stated, shown=flags))
 
     def followed_by(self, more: "Catalogue") -> "Catalogue":
-        """With further items at its end; what one of the two does not say of its items is not known of them."""
+        """With further items at its end; what one of the two does not say of its items is not known of
+        them."""
         first, second = self._widened(more), more._widened(self)
         names = tuple(dict.fromkeys([*first.domain_names, *second.domain_names]))
         found: dict[str, Any] = {}
@@ -147,8 +150,8 @@ class Catalogue:
         )
 
     def arrays(self) -> dict[str, Array]:
-        """The columns that there are, by the names of their files without the ending; the names of domains are the
-        manifest's."""
+        """The columns that there are, by the names of their files without the ending; the names of domains
+        are the manifest's."""
         found: dict[str, Array] = {} if self.titles is None else self.titles.arrays("title")
         if self.domain_codes is not None:
             found["domain"] = self.domain_codes
@@ -178,7 +181,8 @@ class Catalogue:
 
 
 def shown_of(item_ids: IdMap, catalogue: Catalogue) -> Texts:
-    """Of each item, its id and title as the beginning of a JSON object: what an answer says of it, encoded once."""
+    """Of each item, its id and title as the beginning of a JSON object: what an answer says of it, encoded
+    once."""
     rows = range(len(item_ids))
     titles = catalogue.titles_of(rows)
     shown = [orjson.dumps({"item_id": id_, "title": title})[:-1] for id_, title in zip(item_ids, titles, strict=True)]
@@ -191,7 +195,8 @@ def _either(own: Any, other: Any, nothing: Any) -> Any:
 
 
 def _coded(values: Sequence[str | None]) -> tuple[tuple[str, ...], I32]:
-    """The distinct values in the order in which they come, and int32 (n,) the place of each, -1 where it is None."""
+    """The distinct values in the order in which they come, and int32 (n,) the place of each, -1 where it is
+    None."""
     names = tuple(dict.fromkeys(value for value in values if value is not None))
     place = {None: -1} | {name: code for code, name in enumerate(names)}
     return names, np.array([place[value] for value in values], np.int32)

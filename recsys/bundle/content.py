@@ -20,13 +20,13 @@ from recsys.retrieval.seen import SeenSettings
 class Content:
     """What goes into a bundle.
 
-    histories: what each known user did, weighted as learned from, with types that are codes into `event_names`.
-    seen: the seen policy, in a word or as settings. fallback: int32 (n_items,), every item, best first.
-    fallback_days: the window of its counts, None = all time.
-    index: the index to make of the item vectors; the default is none beside them, which is exact.
-    lineage: where it all comes from (run_id, data digest, time range, git, seed, threads, settings).
-    event_weights: what an event of a type weighs that comes with a request; a type not named weighs 1, and one of 0 was
-    left out of training. duplicates: which events of one user, item and type were learned from (`recsys.data.prepare`).
+    histories: what each known user did, weighted as learned from, with types that are codes into
+    `event_names`. seen: the seen policy, in a word or as settings. fallback: int32 (n_items,), every item,
+    best first. fallback_days: the window of its counts, None = all time. index: the index to make of the item
+    vectors; the default is none beside them, which is exact. lineage: where it all comes from (run_id, data
+    digest, time range, git, seed, threads, settings). event_weights: what an event of a type weighs that
+    comes with a request; a type not named weighs 1, and one of 0 was left out of training. duplicates: which
+    events of one user, item and type were learned from (`recsys.data.prepare`).
     """
 
     name: str

@@ -7,8 +7,8 @@
     [arms.new-towers]                                # an experiment, and the bundle of each of its arms
     b = "20261123T020000000000Z-5e6f7a8b"
 
-Without the file, `current` rules and nothing else is served. Experiments that were started stand beside it, in the
-folder `experiments` (`recsys.experiments.frozen`): what their arms serve is deployed, too.
+Without the file, `current` rules and nothing else is served. Experiments that were started stand beside it,
+in the folder `experiments` (`recsys.experiments.frozen`): what their arms serve is deployed, too.
 """
 
 import json
@@ -30,7 +30,8 @@ _IDS = ("champion", "previous", "shadow")
 
 @dataclass(frozen=True)
 class Deployment:
-    """Ids of bundles of one root. arms: experiment -> arm -> bundle id, of those that others assign people to.
+    """Ids of bundles of one root. arms: experiment -> arm -> bundle id, of those that others assign people
+    to.
 
     started: experiments that run, or will; they stand in files of their own.
     """
@@ -64,8 +65,8 @@ class Deployment:
         return self if champion == self.champion else replace(self, champion=champion, previous=self.champion)
 
     def assigned(self, role: str, bundle_id: str | None) -> "Deployment":
-        """With a bundle in a role: champion, shadow, or an arm as EXPERIMENT/ARM. None takes the role away, of all arms
-        by EXPERIMENT alone. Raises BundleError where there is no such role, or nobody in it."""
+        """With a bundle in a role: champion, shadow, or an arm as EXPERIMENT/ARM. None takes the role away,
+        of all arms by EXPERIMENT alone. Raises BundleError where there is no such role, or nobody in it."""
         experiment, _, arm = role.partition("/")
         if bundle_id is not None:
             if role == "champion":
@@ -97,7 +98,8 @@ class Deployment:
 def read_deployment(root: Path, champion: str) -> Deployment:
     """What the file of a root says; the champion is the one that the pointer names, whatever the file says.
 
-    Raises BundleError where it says something else than bundles in roles, and where an experiment cannot be read.
+    Raises BundleError where it says something else than bundles in roles, and where an experiment cannot be
+    read.
     """
     path = root / FILE
     now = now_s()

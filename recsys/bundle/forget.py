@@ -1,8 +1,9 @@
-"""People taken out of a bundle that was written: everything that is theirs alone, and nothing of anybody else.
+"""People taken out of a bundle that was written: everything that is theirs alone, and nothing of anybody
+else.
 
-A bundle never changes but by this. It keeps its id, for it answers everybody else as before: the pointer, a deployment,
-an experiment that runs, and every line of a log that names it stay true. Its manifest says so in `forgotten`, with the
-seal of the first edition, by which runs know it.
+A bundle never changes but by this. It keeps its id, for it answers everybody else as before: the pointer, a
+deployment, an experiment that runs, and every line of a log that names it stay true. Its manifest says so in
+`forgotten`, with the seal of the first edition, by which runs know it.
 """
 
 import json
@@ -26,10 +27,11 @@ USERS, _GOLDEN, _ENCODER = "users.ids", "golden.json", "encoder"
 
 
 def forget_rows(folder: Path, rows: I32) -> None:
-    """Writes the bundle in a folder anew without these known users (m,), in the same place and under the same id.
+    """Writes the bundle in a folder anew without these known users (m,), in the same place and under the same
+    id.
 
-    Their ids, histories and learned rows go, and the golden queries made of them. Killed at any moment, it leaves the
-    one edition or the other, whole. Whoever has the old one open keeps it until they close it.
+    Their ids, histories and learned rows go, and the golden queries made of them. Killed at any moment, it
+    leaves the one edition or the other, whole. Whoever has the old one open keeps it until they close it.
     Raises BundleError where the bundle is damaged, or its encoder, of an installed package, cannot forget.
     """
     durable.settle(folder)
@@ -57,7 +59,8 @@ def forget_rows(folder: Path, rows: I32) -> None:
 
 
 def first_seal(folder: Path, manifest: Mapping[str, Any]) -> str:
-    """The digest by which a run knows the bundle in a folder: that of its manifest when it was first written."""
+    """The digest by which a run knows the bundle in a folder: that of its manifest when it was first
+    written."""
     return str(manifest.get("forgotten", {}).get("first_seal") or _seal(folder))
 
 
@@ -90,13 +93,15 @@ def _write_changed(aside: Path, bundle: Bundle, rows: I32) -> set[str]:
 
 
 def _golden(asked: Sequence[Mapping[str, Any]], own: Array) -> list[Mapping[str, Any]]:
-    """The golden queries that are of nobody among `own` (n_users,), not even as a stranger with their history."""
+    """The golden queries that are of nobody among `own` (n_users,), not even as a stranger with their
+    history."""
     gone = [one["history"] for one in asked if one["index"] >= 0 and own[one["index"]]]
     return [one for one in asked if not (one["history"] in gone and (one["index"] < 0 or own[one["index"]]))]
 
 
 def _linked(source: Path, target: Path) -> None:
-    """A file under a second name, or its copy where the disk has no such thing: files of bundles never change."""
+    """A file under a second name, or its copy where the disk has no such thing: files of bundles never
+    change."""
     try:
         os.link(source, target)
     except OSError:

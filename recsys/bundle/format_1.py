@@ -1,4 +1,5 @@
-"""Bundles of format 1, written before this version: the vectors stood in a FAISS index, the columns in Arrow."""
+"""Bundles of format 1, written before this version: the vectors stood in a FAISS index, the columns in
+Arrow."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,5 @@
-"""Golden queries: a few questions whose answers are written into a bundle by the exact scan and replayed at load."""
+"""Golden queries: a few questions whose answers are written into a bundle by the exact scan and replayed at
+load."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,9 +24,9 @@ _SLACK = 0.05  # of the golden items that an approximate index may miss beyond i
 def make_golden(recommender: Recommender, everyone: Users, needs: frozenset[str]) -> list[dict[str, Any]]:
     """Known users, the same people as unknown ones with a history, and a stranger, with their answers.
 
-    everyone: the known users, row by row. needs: what the encoder looks at. Weights, where they have any, are part of
-    the question; so are times and events where the encoder or the seen policy looks at them, and then it is asked at
-    the last second of all histories.
+    everyone: the known users, row by row. needs: what the encoder looks at. Weights, where they have any, are
+    part of the question; so are times and events where the encoder or the seen policy looks at them, and then
+    it is asked at the last second of all histories.
     """
     histories = everyone.history
     active = np.flatnonzero(histories.lengths)
@@ -67,10 +68,11 @@ def _answered(recommender: Recommender, question: Mapping[str, Any]) -> dict[str
 def check_golden(
     recommender: Recommender, golden: Sequence[Mapping[str, Any]], folder: Path, recall: float | None = None
 ) -> None:
-    """Raises BundleError where an answer differs by more than rounding: scores by 1e-4, ids that are not near-ties.
+    """Raises BundleError where an answer differs by more than rounding: scores by 1e-4, ids that are not
+    near-ties.
 
-    recall: where the index of the bundle is not exact, the share that it finds of an exact answer, as the golden ones
-    are; so much of them all must be found, with the scores that they have there.
+    recall: where the index of the bundle is not exact, the share that it finds of an exact answer, as the
+    golden ones are; so much of them all must be found, with the scores that they have there.
     """
     answers = [_answered(recommender, question) for question in golden]
     if recall is not None:

@@ -118,8 +118,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def verify(folder: Path) -> dict[str, Any]:
     """The manifest, after every file has been compared with its size and SHA-256 there.
 
-    A bundle is refused that would be read beyond what it names, or whose files are links to elsewhere: nobody has
-    verified the one, and the other may change. What else lies beside its files is nobody's business.
+    A bundle is refused that would be read beyond what it names, or whose files are links to elsewhere: nobody
+    has verified the one, and the other may change. What else lies beside its files is nobody's business.
     """
     manifest, inside = read_manifest(folder), folder.resolve()
     within = {str(path.relative_to(folder)) for path in folder.glob("*/**/*") if not path.is_dir()}
@@ -165,7 +165,8 @@ def _unreadable(path: Path, error: OSError) -> BundleError:
 
 
 def without_paths(value: Any) -> Any:
-    """A lineage with the last names of what lay on the machine that trained, in place of its absolute paths."""
+    """A lineage with the last names of what lay on the machine that trained, in place of its absolute
+    paths."""
     if isinstance(value, Mapping):
         return {key: without_paths(one) for key, one in value.items()}
     if isinstance(value, list):

@@ -39,13 +39,15 @@ def held(root: Path) -> list[Held]:
 
 
 def prune(root: Path, keep: int, *, dry_run: bool = False) -> list[Held]:
-    """Deletes all but the `keep` newest bundles of a root, and returns those that it deleted, the newest first.
+    """Deletes all but the `keep` newest bundles of a root, and returns those that it deleted, the newest
+    first.
 
-    The current bundle stays, so does the one made before it (the way back), so do all that the deployment names, and
-    all that experiments serve which run or will, however old they are. Each is renamed aside before it is deleted:
-    killed at any moment, prune leaves only whole bundles under their names, and the next publication, export or prune
-    sweeps the rest away. Whoever has a deleted bundle open keeps it until they close it.
-    dry_run: deletes nothing. Raises BundleError where no bundle is current, for then nobody knows which is served.
+    The current bundle stays, so does the one made before it (the way back), so do all that the deployment
+    names, and all that experiments serve which run or will, however old they are. Each is renamed aside
+    before it is deleted: killed at any moment, prune leaves only whole bundles under their names, and the
+    next publication, export or prune sweeps the rest away. Whoever has a deleted bundle open keeps it until
+    they close it. dry_run: deletes nothing. Raises BundleError where no bundle is current, for then nobody
+    knows which is served.
     """
     if keep < 1:
         raise BundleError(f"keep must be at least 1, got {keep}.")

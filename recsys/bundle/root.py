@@ -35,7 +35,8 @@ class StaleError(BundleError):
 
 
 def assign(root: Path, role: str, bundle_id: str | None, *, expected: str | None = None) -> Deployment:
-    """Gives a bundle of this root, after verifying it, a role (champion, shadow, EXPERIMENT/ARM), or takes it away.
+    """Gives a bundle of this root, after verifying it, a role (champion, shadow, EXPERIMENT/ARM), or takes it
+    away.
 
     expected: the etag that the deployment must have; StaleError where it has another.
     """
@@ -55,7 +56,8 @@ def assign(root: Path, role: str, bundle_id: str | None, *, expected: str | None
 
 
 def roll_back(root: Path, *, expected: str | None = None) -> Deployment:
-    """Makes the champion before this one the champion, and this one the way back from it. expected: as in `assign`."""
+    """Makes the champion before this one the champion, and this one the way back from it. expected: as in
+    `assign`."""
     _, now = deployment_of(root)
     if now.previous is None:
         raise BundleError(
@@ -89,7 +91,8 @@ def copy_into(root: Path, source: Path, *, pointing: bool = True) -> Path:
 
 
 def set_pointer(root: Path, bundle_id: str) -> None:
-    """Makes a bundle the current one, and the champion of the deployment, where there is one; under the lock."""
+    """Makes a bundle the current one, and the champion of the deployment, where there is one; under the
+    lock."""
     after = read_deployment(root, bundle_id) if (root / FILE).is_file() else None
     durable.write_pointer(root / POINTER, bundle_id + "\n")
     if after is not None:  # dying before it, readers see the same: the pointer rules
@@ -122,7 +125,8 @@ def _held(root: Path, bundle_id: str) -> Path:
 
 
 def _holds(root: Path, bundle_id: str) -> bool:
-    """Whether a name is that of a folder directly below the root; one that leads elsewhere, by a link too, is not."""
+    """Whether a name is that of a folder directly below the root; one that leads elsewhere, by a link too, is
+    not."""
     if bundle_id in ("", "..") or Path(bundle_id).name != bundle_id or "\0" in bundle_id:
         return False
     folder = root / bundle_id

@@ -1,6 +1,8 @@
-"""Experiments in a root of bundles: started once everything is verified, ramped up, stopped, always for a later second.
+"""Experiments in a root of bundles: started once everything is verified, ramped up, stopped, always for a
+later second.
 
-Workers look at the root every second or so, so what holds from a second in the future on holds for all of them alike.
+Workers look at the root every second or so, so what holds from a second in the future on holds for all of
+them alike.
 """
 
 from collections.abc import Iterable
@@ -23,11 +25,12 @@ LEAD_S = 10  # at least so far ahead lies what changes, so that every worker has
 def start_experiment(
     root: Path, experiment: Experiment, holdouts: tuple[Holdout, ...], now: int, lead_s: int = LEAD_S
 ) -> Frozen:
-    """Freezes an experiment, whose first phase starts in the future; one that was started gets what may be changed.
+    """Freezes an experiment, whose first phase starts in the future; one that was started gets what may be
+    changed.
 
-    Every bundle of its arms is verified and asked its golden queries first. Raises SettingError or BundleError where a
-    bundle is missing or damaged, an arm's rule does not fit it, a phase lies in the past, or a list could be of two
-    experiments.
+    Every bundle of its arms is verified and asked its golden queries first. Raises SettingError or
+    BundleError where a bundle is missing or damaged, an arm's rule does not fit it, a phase lies in the past,
+    or a list could be of two experiments.
     """
     with durable.publishing(root):
         started = {one.name: one for one in read_frozen(root)}
@@ -55,15 +58,16 @@ def start_experiment(
 
 
 def verified_experiment(root: Path, experiment: Experiment) -> Experiment:
-    """An experiment as it would be frozen now, with ids of bundles that are there and verified. Raises as a start."""
+    """An experiment as it would be frozen now, with ids of bundles that are there and verified. Raises as a
+    start."""
     wanted = _with_ids(experiment, current(root).name, None)
     _verify_arms(root, wanted)
     return wanted
 
 
 def stop_experiment(root: Path, name: str, at: int, now: int, lead_s: int = LEAD_S) -> Frozen | None:
-    """Ends an experiment at a second in the future; from then on its people are served the champion. One that has not
-    started by then is taken back: nothing of it stays (None)."""
+    """Ends an experiment at a second in the future; from then on its people are served the champion. One that
+    has not started by then is taken back: nothing of it stays (None)."""
     _refuse_before(at, now, lead_s, f"experiment {name!r} would end")
     frozen = find_frozen(root, name)
     phases = tuple(phase for phase in frozen.experiment.phases if phase.starts < at)
@@ -100,8 +104,8 @@ def ramp_experiment(root: Path, name: str, share: float, at: int, now: int, lead
 
 
 def note_edition(root: Path, bundle_id: str, now: int) -> list[str]:
-    """Writes into the history of every experiment that serves a bundle that it was written anew, under its id, without
-    somebody who was forgotten; the names of these experiments."""
+    """Writes into the history of every experiment that serves a bundle that it was written anew, under its
+    id, without somebody who was forgotten; the names of these experiments."""
     touched = []
     with durable.publishing(root):
         for frozen in read_frozen(root):
@@ -147,7 +151,8 @@ def _with_ids(experiment: Experiment, champion: str, before: Frozen | None) -> E
 
 
 def _refuse_soon(experiment: Experiment, before: Frozen | None, now: int, lead_s: int) -> None:
-    """Raises SettingError where a phase that has not started yet would do so too soon for all workers to agree."""
+    """Raises SettingError where a phase that has not started yet would do so too soon for all workers to
+    agree."""
     started = set() if before is None else {phase.salt for phase in before.experiment.phases if phase.starts <= now}
     for number, phase in enumerate(experiment.phases, start=1):
         if phase.salt not in started:
@@ -176,7 +181,8 @@ def _refuse_other_arms(before: Experiment, after: Experiment, now: int) -> None:
 
 
 def _refuse_two_for_a_list(experiment: Experiment, others: Iterable[Experiment]) -> None:
-    """Raises SettingError where a list could be of two experiments: then nobody could say whose effect is seen."""
+    """Raises SettingError where a list could be of two experiments: then nobody could say whose effect is
+    seen."""
     for other in others:
         refuse_overlaps([experiment, other])
         apart = experiment.placement is not None and other.placement not in (None, experiment.placement)
@@ -203,7 +209,8 @@ def _refuse_other_holdouts(holdouts: Iterable[Holdout], others: Iterable[Frozen]
 
 
 def _verify_arms(root: Path, experiment: Experiment) -> tuple[str, ...] | None:
-    """The types of events that all bundles know, None where they differ. Raises where an arm cannot be served."""
+    """The types of events that all bundles know, None where they differ. Raises where an arm cannot be
+    served."""
     opened: dict[str, Bundle] = {}
     for name in experiment.arm_names:
         arm = experiment.arm(name)

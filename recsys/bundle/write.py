@@ -30,8 +30,9 @@ from recsys.retrieval.tuner import PEOPLE, Quality, measured, people_of, reaches
 def publish(root: Path, content: Content) -> Path:
     """Writes a bundle below `root`, makes it the current one and returns its folder.
 
-    Killed at any moment, it leaves the previous bundle current and whole; the next call sweeps the remains away. Two
-    callers take turns. Raises BundleError where the disk refuses, or where the bundle does not load as it should.
+    Killed at any moment, it leaves the previous bundle current and whole; the next call sweeps the remains
+    away. Two callers take turns. Raises BundleError where the disk refuses, or where the bundle does not load
+    as it should.
     """
     with durable.publishing(root):
         folder = _write(root, content)
@@ -40,13 +41,15 @@ def publish(root: Path, content: Content) -> Path:
 
 
 def write(root: Path, content: Content) -> Path:
-    """Writes a bundle below `root`, complete and durable, and returns its folder; the pointer stays where it is."""
+    """Writes a bundle below `root`, complete and durable, and returns its folder; the pointer stays where it
+    is."""
     with durable.publishing(root):
         return _write(root, content)
 
 
 def _write(root: Path, content: Content) -> Path:
-    """The folder of a new bundle under its own name: complete, durable, and loaded once to see that it answers."""
+    """The folder of a new bundle under its own name: complete, durable, and loaded once to see that it
+    answers."""
     created = datetime.now(UTC)
     stamp = created.strftime("%Y%m%dT%H%M%S%fZ")
     aside = root / (stamp + durable.PARTIAL)
@@ -94,8 +97,8 @@ def _past_of(content: Content) -> Histories:
 
 
 def _measured_index(content: Content, past: Histories, exact: Recommender) -> tuple[Approximate, dict[str, Quality]]:
-    """The index that is asked for, and what it finds for people drawn from the histories. Raises ModelError where that
-    is too little."""
+    """The index that is asked for, and what it finds for people drawn from the histories. Raises ModelError
+    where that is too little."""
     index = Approximate.build(content.embeddings.items, content.index)
     quality, _ = measured(exact, index, people_of(past, PEOPLE, 0, "measure"), content.index.k)
     for source, found in quality.items():
@@ -131,10 +134,11 @@ def _writers(content: Content, past: Histories, exact: Recommender) -> dict[str,
 
 
 def upgrade(root: Path) -> Path:
-    """Writes the current bundle of `root` anew in the format of this version, makes it current, and returns its folder.
+    """Writes the current bundle of `root` anew in the format of this version, makes it current, and returns
+    its folder.
 
-    Its answers, its space and its lineage stay, and so does the old one. One of this format already is returned as it
-    is. Raises BundleError where `root` is a bundle itself.
+    Its answers, its space and its lineage stay, and so does the old one. One of this format already is
+    returned as it is. Raises BundleError where `root` is a bundle itself.
     """
     source = current(root)
     if source == root:

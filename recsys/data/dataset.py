@@ -27,8 +27,8 @@ AVAILABILITY = {"available": pa.bool_(), "available_from": pa.int64(), "availabl
 class Published:
     """A split that came with the data: which events are to train on, to tune on and to judge on.
 
-    part: int8 (n,) parallel to `Dataset.had`, one of TRAIN, VALIDATION, TEST. negatives: the table of candidates
-    that was published for each user to judge, read only when a split asks for them.
+    part: int8 (n,) parallel to `Dataset.had`, one of TRAIN, VALIDATION, TEST. negatives: the table of
+    candidates that was published for each user to judge, read only when a split asks for them.
     """
 
     part: Array
@@ -50,15 +50,15 @@ class TableRows(NamedTuple):
 class Dataset:
     """Interactions with their ids and item table.
 
-    interactions: what is learned from and judged on. whole: these and beside them, in one order, the events that were
-    had but are left out of learning, with weight 0 (`recsys.data.prepare`), or below 0 where they say "not this"; None
-    where nothing is left out.
-    items: Arrow table, row i describes item i; a title, null where none is known, and perhaps the other columns of
-    ITEM_COLUMNS and AVAILABILITY. target_event: the only event types that a split asks for, and that count as having
-    had an item; None = all. item_features, user_features: whatever other columns the tables of items and users had,
-    row i describing item or user i; null where one is not described. warnings: what reading noticed and does not
-    refuse, in sentences: ids that a tool has spoilt, tables that share no id. item_rows, user_rows: where they are
-    described, for errors. notes: what of the log was not read, in sentences.
+    interactions: what is learned from and judged on. whole: these and beside them, in one order, the events
+    that were had but are left out of learning, with weight 0 (`recsys.data.prepare`), or below 0 where they
+    say "not this"; None where nothing is left out. items: Arrow table, row i describes item i; a title, null
+    where none is known, and perhaps the other columns of ITEM_COLUMNS and AVAILABILITY. target_event: the
+    only event types that a split asks for, and that count as having had an item; None = all. item_features,
+    user_features: whatever other columns the tables of items and users had, row i describing item or user i;
+    null where one is not described. warnings: what reading noticed and does not refuse, in sentences: ids
+    that a tool has spoilt, tables that share no id. item_rows, user_rows: where they are described, for
+    errors. notes: what of the log was not read, in sentences.
     """
 
     name: str
@@ -95,14 +95,16 @@ class Dataset:
         return np.asarray(self.whole.weight > 0)
 
     def place(self, who: str, index: int) -> str:
-        """How a sentence calls an item or a user (who: "item", "user"): by id, and the row that describes it."""
+        """How a sentence calls an item or a user (who: "item", "user"): by id, and the row that describes
+        it."""
         ids, found = (self.item_ids, self.item_rows) if who == "item" else (self.user_ids, self.user_rows)
         named = f"{who} {ids[index]!r}"
         return named if found is None or found.row[index] < 0 else f"{found.where.row(found.row[index] + 1)} ({named})"
 
     @cached_property
     def domains(self) -> tuple[tuple[str, ...], I32]:
-        """The domains of the items in the order of their codes, and int32 (n_items,) the code of each, -1 = none."""
+        """The domains of the items in the order of their codes, and int32 (n_items,) the code of each, -1 =
+        none."""
         if "domain" not in self.items.column_names:
             return (), np.full(self.n_items, -1, np.int32)
         encoded = columns_combined(self.items["domain"]).dictionary_encode()
@@ -110,7 +112,8 @@ class Dataset:
         return tuple(encoded.dictionary.to_pylist()), codes
 
     def in_domain(self, name: str) -> "Dataset":
-        """The same users and items with the events of one domain alone. Raises DataError where the data lack it."""
+        """The same users and items with the events of one domain alone. Raises DataError where the data lack
+        it."""
         names, codes = self.domains
         if name not in names:
             known = ", ".join(names) or "none; give `items` a column `domain`"
@@ -138,11 +141,13 @@ class Dataset:
         return self.interactions.n_items
 
     def having(self, interactions: Interactions, whole: Interactions | None = None) -> "Dataset":
-        """The same ids and items with other interactions (a part of them, after a split), and all that were had."""
+        """The same ids and items with other interactions (a part of them, after a split), and all that were
+        had."""
         return replace(self, interactions=interactions, whole=whole, published=None)
 
     def judged(self, events: Interactions) -> Interactions:
-        """Those of its events that count as targets, or as having had an item: of the types of `target_event`."""
+        """Those of its events that count as targets, or as having had an item: of the types of
+        `target_event`."""
         kinds = events.event
         if self.target_event is None or kinds is None:
             return events

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Interactions(EventColumns):
     """Events in the order in which they happened; without times, in the order of the file.
 
-    user, item: int32 (n,), below `n_users` and `n_items`; beside them the columns of events, whose codes of types index
-    `event_names`. folder: where what is made of the events is kept too, where they lie on disk
+    user, item: int32 (n,), below `n_users` and `n_items`; beside them the columns of events, whose codes of
+    types index `event_names`. folder: where what is made of the events is kept too, where they lie on disk
     (`recsys.matrix.on_disk`); None = in memory. Build with `ordered`, which sorts.
     """
 
@@ -43,7 +43,8 @@ class Interactions(EventColumns):
         event_names: tuple[str, ...] = (),
         **columns: Array | None,
     ) -> "Interactions":
-        """Sorted by time; events of the same second keep their order. columns: those of `EventColumns`, by name."""
+        """Sorted by time; events of the same second keep their order. columns: those of `EventColumns`, by
+        name."""
         time = columns.get("time")
         order = slice(None) if time is None else np.argsort(time, kind="stable")
         ordered: Any = {name: None if one is None else one[order].astype(DTYPES[name]) for name, one in columns.items()}
@@ -69,7 +70,8 @@ class Interactions(EventColumns):
         return np.ones(len(self), np.float32) if self.weight is None else self.weight
 
     def matrix(self) -> "sparse.csr_array":
-        """float32 (n_users, n_items): the sum of a pair's weights, items ascending within a row. Built once."""
+        """float32 (n_users, n_items): the sum of a pair's weights, items ascending within a row. Built
+        once."""
         return self._matrix
 
     @cached_property
@@ -107,7 +109,8 @@ class Interactions(EventColumns):
         return Histories(Ragged.from_pairs(events.user, events.item, self.n_users), **events.columns())
 
     def type_weights(self) -> dict[str, float]:
-        """The weight of each event type all of whose events weigh the same; types without events are left out."""
+        """The weight of each event type all of whose events weigh the same; types without events are left
+        out."""
         if self.event is None or self.weight is None:
             return {}
         low, high = (np.full(len(self.event_names), limit, np.float32) for limit in (np.inf, -np.inf))

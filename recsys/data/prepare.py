@@ -1,9 +1,11 @@
-"""What is done to events before they are split: bots, rating thresholds, event weights, duplicate policy, k-core.
+"""What is done to events before they are split: bots, rating thresholds, event weights, duplicate policy,
+k-core.
 
-In this order, each rule over whole arrays; every rule says how many events it took. What a rating threshold or a weight
-of 0 leaves out of learning was had all the same: it stays in `Dataset.whole`, and so in every history. All but the
-k-core look at one user and item at a time. A k-core over the whole log looks at everybody's future: it keeps the users
-and items that *will* have enough events, so its figures are those of an easier question (the note it leaves says so).
+In this order, each rule over whole arrays; every rule says how many events it took. What a rating threshold
+or a weight of 0 leaves out of learning was had all the same: it stays in `Dataset.whole`, and so in every
+history. All but the k-core look at one user and item at a time. A k-core over the whole log looks at
+everybody's future: it keeps the users and items that *will* have enough events, so its figures are those of
+an easier question (the note it leaves says so).
 """
 
 from dataclasses import replace
@@ -72,8 +74,8 @@ class PrepareSettings(Settings):
 def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) -> tuple[Dataset, list[str]]:
     """The data set after all rules, and a sentence for each rule that changed it.
 
-    compact: after a k-core, users and items without events lose their place in the id maps. Raises DataError where a
-    rule needs a column that is not there, names an unknown event type, or leaves nothing.
+    compact: after a k-core, users and items without events lose their place in the id maps. Raises DataError
+    where a rule needs a column that is not there, names an unknown event type, or leaves nothing.
     """
     notes = list(data.notes)
 
@@ -136,7 +138,8 @@ def _without_bots(data: Dataset, notes: list[str]) -> Dataset:
 
 
 def _chosen(data: Dataset, kept: Array, weight: F32 | None = None) -> Dataset:
-    """The events of a mask or of ascending places, with other weights if given; the published part goes with them.
+    """The events of a mask or of ascending places, with other weights if given; the published part goes with
+    them.
 
     The others are gone for good; those that an earlier rule left out of learning stay.
     """
@@ -150,7 +153,8 @@ def _chosen(data: Dataset, kept: Array, weight: F32 | None = None) -> Dataset:
 
 
 def _left_out(data: Dataset, kept: Array, weight: F32) -> Dataset:
-    """The same with these weights (n,) of its events, of which those of a mask (n,) alone are still learned from."""
+    """The same with these weights (n,) of its events, of which those of a mask (n,) alone are still learned
+    from."""
     folder = data.interactions.folder
     learned = weight[kept] if folder is None else chosen(folder, weight, kept)
     events = replace(data.interactions.where(kept), weight=learned)
@@ -174,7 +178,8 @@ def _weighed(whole: Interactions, learned: Bool, weight: F32) -> Interactions:
 
 
 def _rated(data: Dataset, settings: PrepareSettings) -> Dataset:
-    """With a threshold each event that reaches it counts 1, the others 0; without, its rating; what is disliked -1."""
+    """With a threshold each event that reaches it counts 1, the others 0; without, its rating; what is
+    disliked -1."""
     least, most, events = settings.min_rating, settings.disliked_rating, data.interactions
     if events.weight is None:
         raise DataError(
@@ -225,7 +230,8 @@ def _weighted(data: Dataset, weights: dict[str, float]) -> Dataset:
 
 
 def _single(data: Dataset, policy: str) -> Dataset:
-    """One event for each user, item and type: the first, the last, or the last with the sum of all weights."""
+    """One event for each user, item and type: the first, the last, or the last with the sum of all
+    weights."""
     events = data.interactions
     kinds = max(len(events.event_names), 1)
     key: I64 = events.user.astype(np.int64) * events.n_items + events.item
@@ -238,7 +244,8 @@ def _single(data: Dataset, policy: str) -> Dataset:
 
 
 def _core(data: Dataset, least_user: int, least_item: int) -> Dataset:
-    """The largest part of the events in which every user and every item has enough: removed until nothing changes."""
+    """The largest part of the events in which every user and every item has enough: removed until nothing
+    changes."""
     events = data.interactions
     kept: Bool = np.ones(len(events), bool)
     while True:

@@ -36,8 +36,8 @@ class TargetEvents(NamedTuple):
         return f"{', '.join(parts)} and {others}" if parts else others
 
     def counted(self, items: pa.Table, event_names: tuple[str, ...]) -> tuple[I32, Bool]:
-        """int32 (n_items,): the row of each item; (rows, types + 1): which types count there. The last one, for an
-        event of unknown type, counts nowhere."""
+        """int32 (n_items,): the row of each item; (rows, types + 1): which types count there. The last one,
+        for an event of unknown type, counts nowhere."""
         others = event_names if self.elsewhere is None else self.elsewhere
         counts = [[*(name in types for name in event_names), False] for types in (*self.by_domain.values(), others)]
         row = np.full(len(items), len(self.by_domain), np.int32)
@@ -51,8 +51,8 @@ def target_events(
 ) -> TargetEvents:
     """What a setting states, checked on the data of this name.
 
-    Raises DataError on a domain that no item has, and on a type that does not occur (in that domain), with those that
-    do.
+    Raises DataError on a domain that no item has, and on a type that does not occur (in that domain), with
+    those that do.
     """
     if not isinstance(stated, Mapping):
         types = _listed(stated)

@@ -30,14 +30,15 @@ _BLOCK_BYTES = 64 << 20
 class Bag:
     """The user vector is the sum of `weight * inputs[item]` over the history, scaled as asked.
 
-    inputs: float32 (n_items, width), other than the item vectors; zero rows are unknown to the encoder and add nothing.
-    table: float32 (n_users, width), the learned rows of known users, or None. unit: divide by the length; root: divide
-    by the square root of the summed weights; mean: by the summed weights. half_life: so many events later in the
-    history an event weighs half; None = all alike. level: a last column of this value for everyone who can be encoded,
-    by which the item vectors may hold what is the same for all users; None = no such column, and dim is the width.
+    inputs: float32 (n_items, width), other than the item vectors; zero rows are unknown to the encoder and
+    add nothing. table: float32 (n_users, width), the learned rows of known users, or None. unit: divide by
+    the length; root: divide by the square root of the summed weights; mean: by the summed weights. half_life:
+    so many events later in the history an event weighs half; None = all alike. level: a last column of this
+    value for everyone who can be encoded, by which the item vectors may hold what is the same for all users;
+    None = no such column, and dim is the width.
 
-    Relations: Solve weighs the same sum by an inverse of the items' second moments; YouTube DNN's user tower averages
-    such a bag before its layers (Covington et al., RecSys 2016).
+    Relations: Solve weighs the same sum by an inverse of the items' second moments; YouTube DNN's user tower
+    averages such a bag before its layers (Covington et al., RecSys 2016).
     """
 
     encoder_kind: ClassVar[str] = "bag"
@@ -110,7 +111,8 @@ class Bag:
         return summed
 
     def _events(self, users: Users) -> F32:
-        """The weighted input vectors (events, width), over the user's summed weights or their root where asked."""
+        """The weighted input vectors (events, width), over the user's summed weights or their root where
+        asked."""
         events: F32 = self.inputs[self.stand_ins.learned_items(users).history.items.values]
         if users.history.weight is not None or self.half_life is not None or self.root or self.mean:
             counted: F32 = users.counted(self.half_life)

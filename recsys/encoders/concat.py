@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 
 class Concat:
-    """The user vectors of several encoders side by side, each times its weight: the score is the weighted sum.
+    """The user vectors of several encoders side by side, each times its weight: the score is the weighted
+    sum.
 
-    The item vectors stand side by side as they are, in the same order. A part that cannot encode a user gives zeros;
-    the user is unknown only where all parts say so.
+    The item vectors stand side by side as they are, in the same order. A part that cannot encode a user gives
+    zeros; the user is unknown only where all parts say so.
     """
 
     encoder_kind: ClassVar[str] = "concat"

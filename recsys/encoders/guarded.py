@@ -1,4 +1,5 @@
-"""Several spaces in one, weighed by the domain that is asked for, and by whether a person has done anything there."""
+"""Several spaces in one, weighed by the domain that is asked for, and by whether a person has done anything
+there."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,8 @@ from recsys.encoders.users import Users
 
 
 class Weights(NamedTuple):
-    """Of each part, for who asks for a domain. known: whoever has events there. new: whoever has none, all 0 = the
-    fallback answers."""
+    """Of each part, for who asks for a domain. known: whoever has events there. new: whoever has none, all 0 =
+    the fallback answers."""
 
     known: tuple[float, ...]
     new: tuple[float, ...]
@@ -23,9 +24,9 @@ class Weights(NamedTuple):
 class Guarded(Concat):
     """A concatenation whose weights depend on the domain that is asked for.
 
-    rules: by the code of a domain. weights: without a domain, and in one without a rule. domain: int32 (n_items,), the
-    code of each item, -1 = none. So a model that learns from all domains answers where it has been shown to help, and
-    one of the domain alone where not.
+    rules: by the code of a domain. weights: without a domain, and in one without a rule. domain: int32
+    (n_items,), the code of each item, -1 = none. So a model that learns from all domains answers where it has
+    been shown to help, and one of the domain alone where not.
     """
 
     encoder_kind: ClassVar[str] = "guarded"

@@ -22,11 +22,13 @@ _BLOCK_BYTES = 1 << 26  # of similarities to known items at a time
 
 
 class ItemConcat:
-    """The item encoders of several spaces side by side, in the order of `Concat`, which does the same for users.
+    """The item encoders of several spaces side by side, in the order of `Concat`, which does the same for
+    users.
 
-    A part that has no item encoder places a new item by its neighbours: the mean of the part's vectors over the known
-    items that are nearest, by cosine, in the columns of the parts that have one. parts: None for one without.
-    items: float32 (n_items, sum of dims), the vectors of the items that were learned. dims: the columns of each part.
+    A part that has no item encoder places a new item by its neighbours: the mean of the part's vectors over
+    the known items that are nearest, by cosine, in the columns of the parts that have one. parts: None for
+    one without. items: float32 (n_items, sum of dims), the vectors of the items that were learned. dims: the
+    columns of each part.
     """
 
     encoder_kind: ClassVar[str] = "item_concat"
@@ -57,7 +59,8 @@ class ItemConcat:
         return vectors
 
     def _place_by_neighbours(self, vectors: F32) -> None:
-        """Fills the columns of the parts without an item encoder, of new items (n, dim) that have the others."""
+        """Fills the columns of the parts without an item encoder, of new items (n, dim) that have the
+        others."""
         similarity = self._similarity(vectors)
         for part, columns, length in zip(self.parts, self._spans(), self._lengths, strict=True):
             learned = np.flatnonzero(length)
@@ -67,7 +70,8 @@ class ItemConcat:
                 vectors[:, columns] = self.items[:, columns][learned[nearest]].mean(axis=1)
 
     def _similarity(self, vectors: F32) -> F32:
-        """float32 (n, n_items): to the learned items, the cosines of the parts with an item encoder, summed."""
+        """float32 (n, n_items): to the learned items, the cosines of the parts with an item encoder,
+        summed."""
         similarity = np.zeros((len(vectors), len(self.items)), np.float32)
         for part, columns, length in zip(self.parts, self._spans(), self._lengths, strict=True):
             if part is not None:

@@ -30,22 +30,22 @@ _BLOCK_BYTES = 64 << 20
 class Solve:
     """The user vector that ridge regression on the history gives: the user's half-step of implicit ALS.
 
-    With input vectors y of the history, weights w, n the sum of the weights and a the `unobserved_weight`, it solves
-    `(a * gram + sum w y y' + regularization * (n + a * n_items) ** exponent * I) x = sum w y`.
+    With input vectors y of the history, weights w, n the sum of the weights and a the `unobserved_weight`, it
+    solves `(a * gram + sum w y y' + regularization * (n + a * n_items) ** exponent * I) x = sum w y`.
 
-    inputs: float32 (n_items, dim), zero rows are unknown to the encoder and ignored. gram: float32 (dim, dim), `Y'Y` of
-    training. table: float32 (n_users, dim), the solved rows of known users, or None. half_life: so many events later in
-    the history an event weighs half; None = all alike.
-    disliked_weight: an event below 0 says "not this": its score shall be 0. It adds v y y' to the left-hand side and v
-    to n, where v is so many times its weight, and nothing on the right. 0 = such events are not looked at. Goes without
-    a `confidence`.
-    learned: how many of the inputs training knew; items that were added later follow them, and count in a history.
-    confidence: the older form of Hu et al., in which other libraries learn: an item of the history has the confidence
-    c of so many times its summed weight, and with an a of 1 and an exponent of 0 it solves
-    `(gram + sum (c - 1) y y' + regularization * I) x = sum c y`. None = the above.
+    inputs: float32 (n_items, dim), zero rows are unknown to the encoder and ignored. gram: float32 (dim,
+    dim), `Y'Y` of training. table: float32 (n_users, dim), the solved rows of known users, or None.
+    half_life: so many events later in the history an event weighs half; None = all alike. disliked_weight: an
+    event below 0 says "not this": its score shall be 0. It adds v y y' to the left-hand side and v to n,
+    where v is so many times its weight, and nothing on the right. 0 = such events are not looked at. Goes
+    without a `confidence`. learned: how many of the inputs training knew; items that were added later follow
+    them, and count in a history. confidence: the older form of Hu et al., in which other libraries learn: an
+    item of the history has the confidence c of so many times its summed weight, and with an a of 1 and an
+    exponent of 0 it solves `(gram + sum (c - 1) y y' + regularization * I) x = sum c y`. None = the above.
 
-    Source: Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008; the scaled
-    regularisation: Rendle et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022.
+    Source: Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008; the
+    scaled regularisation: Rendle et al., "Revisiting the Performance of iALS on Item Recommendation
+    Benchmarks", RecSys 2022.
     """
 
     encoder_kind: ClassVar[str] = "solve"
@@ -128,8 +128,8 @@ class Solve:
         return solved
 
     def _padded(self, users: Users) -> tuple[F32, F32, F32]:
-        """The histories' input vectors (n, longest, dim), and what each weighs on the left-hand side and on the right,
-        (n, longest) each, 0 where there is no event."""
+        """The histories' input vectors (n, longest, dim), and what each weighs on the left-hand side and on
+        the right, (n, longest) each, 0 where there is no event."""
         history, counted = users.history.items, users.counted(self.half_life)
         if len(users) == 1 and len(counted):  # one person needs no padding
             items, weights = history.values[None], counted[None]
@@ -162,7 +162,8 @@ class Solve:
         return matrices
 
     def _ridge(self, total: Any) -> Any:
-        """What stands on the diagonal for histories of these summed weights, float32 (n,), or for one, a float."""
+        """What stands on the diagonal for histories of these summed weights, float32 (n,), or for one, a
+        float."""
         return self.regularization * (total + self.unobserved_weight * self.learned) ** self.exponent
 
     @cached_property
@@ -172,7 +173,8 @@ class Solve:
 
     @cached_property
     def _spectrum(self) -> tuple[F32, F32]:
-        """The eigenvalues (dim,) and eigenvectors (dim, dim) of what all left-hand sides share but for the diagonal."""
+        """The eigenvalues (dim,) and eigenvectors (dim, dim) of what all left-hand sides share but for the
+        diagonal."""
         values, basis = np.linalg.eigh(self.unobserved_weight * self.gram.astype(np.float64))
         return values.astype(np.float32), np.ascontiguousarray(basis, np.float32)
 
@@ -188,9 +190,10 @@ class Solve:
         return beside_events(parts[:, : len(inside.history)], usable)
 
     def _solved_by_events(self, inputs: F32, weights: F32, vectors: F32) -> F32:
-        """float32 (events, k): Y M^-1 V' for the input vectors Y of one history (events, dim) and its left-hand side M,
-        by a system as large as the history in place of dim: with the part B of M that is not of the history, and the
-        weights W, it is (I + K W)^-1 Y B^-1 V' where K = Y B^-1 Y' (Woodbury's identity)."""
+        """float32 (events, k): Y M^-1 V' for the input vectors Y of one history (events, dim) and its
+        left-hand side M, by a system as large as the history in place of dim: with the part B of M that is
+        not of the history, and the weights W, it is (I + K W)^-1 Y B^-1 V' where K = Y B^-1 Y' (Woodbury's
+        identity)."""
         values, basis = self._spectrum
         turned = inputs @ basis
         scaled = turned / (values + self._ridge(float(weights.sum())))

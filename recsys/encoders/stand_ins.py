@@ -1,4 +1,5 @@
-"""Items that came after training, in a history: an encoder without an input for one takes the learned item most alike.
+"""Items that came after training, in a history: an encoder without an input for one takes the learned item
+most alike.
 
 Solve needs none: its inputs are the item vectors, and a new item has one.
 """
@@ -16,8 +17,8 @@ from recsys.history import Histories
 class StandIns:
     """Which items of histories count, and as which learned one.
 
-    learned: (n_learned,) which items the encoder has an input for. items: float32 (n_items, dim), the vectors of these
-    and, after them, of those that were added; None = none was.
+    learned: (n_learned,) which items the encoder has an input for. items: float32 (n_items, dim), the vectors
+    of these and, after them, of those that were added; None = none was.
     """
 
     def __init__(self, learned: Bool, items: F32 | None = None) -> None:
@@ -25,13 +26,15 @@ class StandIns:
         self._found: dict[int, int] = {}  # by the number of an item that was added
 
     def usable(self, histories: Histories) -> Bool:
-        """(nnz,): the events of weight whose item has an input, or a vector by which another one stands in."""
+        """(nnz,): the events of weight whose item has an input, or a vector by which another one stands
+        in."""
         usable = histories.learnable(len(self._counts))
         usable[usable] = self._counts[histories.items.values[usable]]
         return usable
 
     def learned_items(self, users: Users) -> Users:
-        """The same users, with an item that was added replaced by the learned one whose vector points most its way."""
+        """The same users, with an item that was added replaced by the learned one whose vector points most
+        its way."""
         values = users.history.items.values
         added = values >= len(self.learned)
         if not added.any():

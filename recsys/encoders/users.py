@@ -17,10 +17,10 @@ class Users:
     """n users: who they are, as far as known, and what they did.
 
     index: int32 (n,), the row of a known user in the encoder's table; -1 = unknown, encode from the rest.
-    history: n rows of stored and new events, merged. now: int64 (n,) unix seconds, or None.
-    features: what is known of them, raw columns of n rows, transformed by the encoder; None = what the encoder knows.
-    domain: int32 (n,), the code of the domain that is asked for, -1 = none; None = nobody asks for one.
-    fresh: (n,) whose history holds more than that row has learned from, so that an encoder that folds in takes the
+    history: n rows of stored and new events, merged. now: int64 (n,) unix seconds, or None. features: what is
+    known of them, raw columns of n rows, transformed by the encoder; None = what the encoder knows. domain:
+    int32 (n,), the code of the domain that is asked for, -1 = none; None = nobody asks for one. fresh: (n,)
+    whose history holds more than that row has learned from, so that an encoder that folds in takes the
     history in its place; None = nobody's.
     """
 
@@ -37,7 +37,8 @@ class Users:
 
     @classmethod
     def known(cls, index: Array, history: Ragged | Histories, now: I64 | None = None) -> "Users":
-        """Users of the training set, with what they did; a Ragged holds the items of histories without columns."""
+        """Users of the training set, with what they did; a Ragged holds the items of histories without
+        columns."""
         past = history if isinstance(history, Histories) else Histories(history)
         return cls(np.asarray(index, np.int32), past, now)
 
@@ -81,6 +82,7 @@ class Users:
 
 
 def recency(history: Ragged, half_life: float) -> F32:
-    """float32 (nnz,): 1 for the last event of each history, and half as much with each `half_life` events before it."""
+    """float32 (nnz,): 1 for the last event of each history, and half as much with each `half_life` events
+    before it."""
     later = np.repeat(history.offsets[1:], history.lengths) - 1 - np.arange(len(history.values))
     return np.exp2(-later / half_life).astype(np.float32)

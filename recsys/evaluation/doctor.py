@@ -1,7 +1,8 @@
-"""What ails a bundle: measures that a sick one has and a healthy one has not, each with its cause and its fix.
+"""What ails a bundle: measures that a sick one has and a healthy one has not, each with its cause and its
+fix.
 
-Every threshold lies in a gap that was measured: each ailment was planted at three strengths, and left out; the table is
-benchmarks/results/doctor.md (`python -m benchmarks.doctor`).
+Every threshold lies in a gap that was measured: each ailment was planted at three strengths, and left out;
+the table is benchmarks/results/doctor.md (`python -m benchmarks.doctor`).
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ _OFF = 0.01  # relative distance between two user vectors that should be one
 
 
 class Ailment(NamedTuple):
-    """threshold: above it (below it where `low`) the measure is a finding. cause, fix: sentences; {value} is filled."""
+    """threshold: above it (below it where `low`) the measure is a finding. cause, fix: sentences; {value} is
+    filled."""
 
     threshold: float
     low: bool
@@ -102,7 +104,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """findings: what is wrong, none if healthy. measures: every figure that was taken; None = does not apply here."""
+    """findings: what is wrong, none if healthy. measures: every figure that was taken; None = does not apply
+    here."""
 
     findings: list[Finding]
     measures: dict[str, float | None]
@@ -110,10 +113,11 @@ class Diagnosis:
 
 
 def examine(bundle: Bundle, *, now: int | None, seed: int = 1) -> Diagnosis:
-    """All checks on one bundle. now: unix seconds at which it is served; None = do not ask how old the data are.
+    """All checks on one bundle. now: unix seconds at which it is served; None = do not ask how old the data
+    are.
 
-    Costs the lists of a thousand users, one pass over the item vectors and a sort of two million events; memory beside
-    the bundle stays below 1 GiB at 300,000 items and dim 64.
+    Costs the lists of a thousand users, one pass over the item vectors and a sort of two million events;
+    memory beside the bundle stays below 1 GiB at 300,000 items and dim 64.
     """
     measures: dict[str, float | None] = dict.fromkeys(AILMENTS)
     active = np.flatnonzero(bundle.histories.lengths)
@@ -155,7 +159,8 @@ def unfiltered(bundle: Bundle, rows: I64) -> I64:
 
 
 def lists_alike(ids: I64) -> float:
-    """The share of one user's list that is in another user's, over all pairs of rows of ids (n, k), -1 for none."""
+    """The share of one user's list that is in another user's, over all pairs of rows of ids (n, k), -1 for
+    none."""
     counts = np.bincount(ids[ids >= 0]).astype(np.float64)
     return float((counts * (counts - 1)).sum() / ((counts.sum() * (len(ids) - 1)) or 1))
 
@@ -171,8 +176,9 @@ def _directions(bundle: Bundle, rows: I64) -> float | None:
 def directions(users: F32, items: F32) -> float:
     """How many directions tell users (n, dim) apart: effective rank of their scores for items (m, dim).
 
-    Around the mean user; exp of the entropy of the shares of the squared singular values. 1 = one difference at most.
-    Source: Roy and Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
+    Around the mean user; exp of the entropy of the shares of the squared singular values. 1 = one difference
+    at most. Source: Roy and Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO
+    2007.
     """
     apart = (users - users.mean(axis=0)).astype(np.float64)
     values, axes = np.linalg.eigh(apart.T @ apart)
@@ -183,7 +189,8 @@ def directions(users: F32, items: F32) -> float:
 
 
 def longest_share(ids: I64, norms: F32) -> float:
-    """The share of the answered ids (n, k), -1 for none, that are among the longest vectors: 30, at most a tenth."""
+    """The share of the answered ids (n, k), -1 for none, that are among the longest vectors: 30, at most a
+    tenth."""
     most = max(1, min(_LONGEST, int(np.count_nonzero(norms)) // 10))
     longest = np.zeros(len(norms), bool)
     longest[np.argsort(-norms, kind="stable")[:most]] = True
@@ -192,7 +199,8 @@ def longest_share(ids: I64, norms: F32) -> float:
 
 
 def users_off(bundle: Bundle, rows: I64) -> float | None:
-    """The share of these users whose row of the table is not what the service solves from their stored history."""
+    """The share of these users whose row of the table is not what the service solves from their stored
+    history."""
     if not bundle.encoder.rows_are_fold_ins:
         return None
     past = bundle.histories.take(rows)
@@ -204,7 +212,8 @@ def users_off(bundle: Bundle, rows: I64) -> float | None:
 
 
 def _sessions(bundle: Bundle, seed: int) -> float:
-    """How much more the events of an item come in bursts than those of a user, in nats; sessions make it negative."""
+    """How much more the events of an item come in bursts than those of a user, in nats; sessions make it
+    negative."""
     assert bundle.histories.time is not None
     everyone = generator(seed, "doctor events").permutation(bundle.histories.rows)
     last = int(np.searchsorted(np.cumsum(bundle.histories.lengths[everyone]), _EVENTS)) + 1
@@ -216,7 +225,8 @@ def _sessions(bundle: Bundle, seed: int) -> float:
 
 
 def burstiness(row: Array, time: I64, seed: int) -> float:
-    """Mean log gap between neighbouring events of a row, minus the same with the times shuffled: 0 = no sessions.
+    """Mean log gap between neighbouring events of a row, minus the same with the times shuffled: 0 = no
+    sessions.
 
     row, time: (n,) parallel. Deeply negative: events of a row come close together.
     """
@@ -237,7 +247,8 @@ def _age(bundle: Bundle, now: int) -> float:
 
 
 def shared_ids(users: list[str], items: list[str]) -> float | None:
-    """The share of the item ids that are user ids as well; plain numbers are left out, for both count from one."""
+    """The share of the item ids that are user ids as well; plain numbers are left out, for both count from
+    one."""
     named = {id_ for id_ in items if not id_.isdecimal()}
     return len(named.intersection(users)) / len(named) if named else None
 
@@ -245,7 +256,8 @@ def shared_ids(users: list[str], items: list[str]) -> float | None:
 def fallback_agreement(bundle: Bundle) -> float | None:
     """The share of the most popular items by the stored histories that stand at the head of the fallback.
 
-    Popular: most events in the fallback's window before the last event, ties by all time, as the fallback is built.
+    Popular: most events in the fallback's window before the last event, ties by all time, as the fallback is
+    built.
     """
     items, days = bundle.histories.items.values, bundle.manifest["fallback"]["days"]
     if not len(items):

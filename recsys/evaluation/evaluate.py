@@ -1,4 +1,5 @@
-"""Full-ranking evaluation through the very `Recommender` that serves: one pass over the users, every metric in it."""
+"""Full-ranking evaluation through the very `Recommender` that serves: one pass over the users, every metric
+in it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -45,11 +46,12 @@ class Recommends(Protocol):
 class Report:
     """What an evaluation found.
 
-    values: float64 (n,) per metric, a value per user, NaN where it does not apply to him. source: int8 (n,), where each
-    answer came from. system: one value per metric of the whole system. segments: name -> metric -> float64 (n,), the
-    metrics of hits among a part of the users (cold, warm: without and with a history) or with regard to a part of the
-    items alone (head, tail, each domain: only targets there count, NaN for users without one); and those of `own`,
-    which the caller named by columns: of people with every metric, of items with the metrics of hits.
+    values: float64 (n,) per metric, a value per user, NaN where it does not apply to him. source: int8 (n,),
+    where each answer came from. system: one value per metric of the whole system. segments: name -> metric ->
+    float64 (n,), the metrics of hits among a part of the users (cold, warm: without and with a history) or
+    with regard to a part of the items alone (head, tail, each domain: only targets there count, NaN for users
+    without one); and those of `own`, which the caller named by columns: of people with every metric, of items
+    with the metrics of hits.
     """
 
     values: Mapping[str, F64]
@@ -93,11 +95,12 @@ def evaluate(
 ) -> Report:
     """One value per user and metric, over all items that the recommender may answer.
 
-    targets: rows of distinct items, one for each user and none empty; an item that cannot be recommended stays in the
-    denominator. metrics: names, or own functions from `Lists` to a value per user. among: rows of published or drawn
-    candidates, if only these are to be ranked; there a tie goes against the target, for a short list of candidates
-    would otherwise reward a model that gives everything the same score. facts: of the items (`facts_of(train)`), for
-    the metrics of lists and the segments by item. segments: parts that are judged by themselves (`segments_of`).
+    targets: rows of distinct items, one for each user and none empty; an item that cannot be recommended
+    stays in the denominator. metrics: names, or own functions from `Lists` to a value per user. among: rows
+    of published or drawn candidates, if only these are to be ranked; there a tie goes against the target, for
+    a short list of candidates would otherwise reward a model that gives everything the same score. facts: of
+    the items (`facts_of(train)`), for the metrics of lists and the segments by item. segments: parts that are
+    judged by themselves (`segments_of`).
     """
     if targets.rows != len(users) or (targets.lengths == 0).any():
         raise DataError(f"evaluation needs a target for each of {len(users)} users; drop users without any.")
@@ -209,11 +212,11 @@ def _add_part(values: Mapping[str, F64], metrics: Sequence[PerUser], rows: Array
 
 
 def users_of(holdout: Holdout) -> Users:
-    """The people of a holdout as the recommender sees them: those whom the learner saw by their row, marked as fresh
-    where their history holds more than it learned from.
+    """The people of a holdout as the recommender sees them: those whom the learner saw by their row, marked
+    as fresh where their history holds more than it learned from.
 
-    They ask at the moment of the split, or, where it has none, right after their last event; and in the domain of the
-    items that they are to rank, where that is one.
+    They ask at the moment of the split, or, where it has none, right after their last event; and in the
+    domain of the items that they are to rank, where that is one.
     """
     index = np.where(holdout.known, holdout.user, -1).astype(np.int32)
     time, now = holdout.history.time, None
@@ -249,8 +252,8 @@ def evaluate_on(
 ) -> Report:
     """The report of anything that recommends on the question of a holdout: its users, targets and candidates.
 
-    facts: of the items; None = those of the events to learn from, counted here. Whoever judges several systems on one
-    holdout counts them once, with `facts_of(holdout.train)`.
+    facts: of the items; None = those of the events to learn from, counted here. Whoever judges several
+    systems on one holdout counts them once, with `facts_of(holdout.train)`.
     """
     return evaluate(
         recommender,

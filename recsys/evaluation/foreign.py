@@ -17,8 +17,8 @@ from recsys.retrieval.ranker import Answer
 class BundleInDataIds:
     """A bundle that is asked and answers in the numbering of a data set.
 
-    What of a user's history the bundle does not know is left out of the question; an item of its answer that the data
-    do not know becomes the number of the data's items: it keeps its place and is never a hit.
+    What of a user's history the bundle does not know is left out of the question; an item of its answer that
+    the data do not know becomes the number of the data's items: it keeps its place and is never a hit.
     """
 
     bundle: Bundle

@@ -18,8 +18,8 @@ def recommend_frame(recommender: Recommender, data: Dataset, k: int) -> "pd.Data
 
     A seen policy that counts days looks at the second of the last event.
 
-    Columns user_id, rank (from 1), item_id, score, source; a user for whom fewer than k items are allowed has fewer
-    rows.
+    Columns user_id, rank (from 1), item_id, score, source; a user for whom fewer than k items are allowed has
+    fewer rows.
     """
     import pandas as pd
 

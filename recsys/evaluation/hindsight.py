@@ -1,7 +1,7 @@
 """Lists that know the future and leave it out: they hit nobody where chance alone would hit many.
 
-A system that learned up to today and never answers what a person had already cannot name what that person did after
-the moment of the question: it knows it, and excludes it. Its figure says nothing of its worth.
+A system that learned up to today and never answers what a person had already cannot name what that person did
+after the moment of the question: it knows it, and excludes it. Its figure says nothing of its worth.
 """
 
 from itertools import pairwise
@@ -18,7 +18,8 @@ _PEOPLE, _BLOCK = 5_000, 256
 
 
 class Hindsight(NamedTuple):
-    """How many of `people` have a target in their list (`hit`), and how many would if each had that of somebody alike.
+    """How many of `people` have a target in their list (`hit`), and how many would if each had that of
+    somebody alike.
 
     expected: the mean of that number. p: at most the chance of so few or fewer.
     """
@@ -37,16 +38,19 @@ class Hindsight(NamedTuple):
 def hindsight(
     lists: Ragged, history: Ragged, targets: Ragged, n_items: int, *, domain: I32 | None = None, seed: int = 0
 ) -> Hindsight:
-    """Whether lists leave out what they should predict. A row for each person asked, of 5,000 of those with a list.
+    """Whether lists leave out what they should predict. A row for each person asked, of 5,000 of those with a
+    list.
 
-    lists: item numbers, of which `n_items` and above are unknown. history: all that a person had before the moment;
-    what stands in it counts neither in a list nor as a target. domain: int32 (n_items,), -1 = none, or None.
+    lists: item numbers, of which `n_items` and above are unknown. history: all that a person had before the
+    moment; what stands in it counts neither in a list nor as a target. domain: int32 (n_items,), -1 = none,
+    or None.
 
-    A listed item is a target with the chance that it is one of somebody else, as far as this person has targets in its
-    domain: among all others, and among those who share events of the history, each weighted by how many. The fewer
-    hits of the two are expected, so that lists against somebody's taste, or of what nobody wants, are not suspected. A
-    person counts once, hit or not, and people are independent: by Hoeffding (1956, "On the distribution of the number
-    of successes in independent trials") so few hits are at most as likely as under a Poisson law of the same mean.
+    A listed item is a target with the chance that it is one of somebody else, as far as this person has
+    targets in its domain: among all others, and among those who share events of the history, each weighted by
+    how many. The fewer hits of the two are expected, so that lists against somebody's taste, or of what
+    nobody wants, are not suspected. A person counts once, hit or not, and people are independent: by
+    Hoeffding (1956, "On the distribution of the number of successes in independent trials") so few hits are
+    at most as likely as under a Poisson law of the same mean.
     """
     rows = np.flatnonzero(lists.lengths)
     rows = np.sort(generator(seed, "hindsight").permutation(rows)[:_PEOPLE])

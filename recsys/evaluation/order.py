@@ -1,12 +1,12 @@
 """What the order of histories is worth: the same learner on the same data, in order and shuffled.
 
-Two differences, person by person. **Gain of order**: learned and asked in order, against learned and asked with
-shuffled histories: what order brings to such a model on these data. **What the model leans on**: the model that learned
-in order, asked in order and asked with shuffled histories: how much it reads from the order, be it worth anything or
-not.
+Two differences, person by person. **Gain of order**: learned and asked in order, against learned and asked
+with shuffled histories: what order brings to such a model on these data. **What the model leans on**: the
+model that learned in order, asked in order and asked with shuffled histories: how much it reads from the
+order, be it worth anything or not.
 
-Source: Klenitskiy, Volodkevich, Pembek, Vasilev, "Does It Look Sequential? An Analysis of Datasets for Evaluation of
-Sequential Recommendations", RecSys 2024.
+Source: Klenitskiy, Volodkevich, Pembek, Vasilev, "Does It Look Sequential? An Analysis of Datasets for
+Evaluation of Sequential Recommendations", RecSys 2024.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,9 +35,9 @@ Learned = Embeddings | TrainedRanker
 
 @dataclass(frozen=True, eq=False)
 class OrderReport:
-    """What order is worth. reports: of IN_ORDER, ASKED and BOTH, each person's values the mean over seeds. metric:
-    the one that is compared. gain: IN_ORDER minus BOTH. leaning: IN_ORDER minus ASKED. by_seed: the gain of each seed,
-    whose spread is the luck of learning, which the intervals over people do not hold."""
+    """What order is worth. reports: of IN_ORDER, ASKED and BOTH, each person's values the mean over seeds.
+    metric: the one that is compared. gain: IN_ORDER minus BOTH. leaning: IN_ORDER minus ASKED. by_seed: the
+    gain of each seed, whose spread is the luck of learning, which the intervals over people do not hold."""
 
     reports: Mapping[str, Report]
     metric: str
@@ -77,11 +77,13 @@ def order_report(
     judge: Callable[[Recommender], Report],
     seeds: Sequence[int] = (1,),
 ) -> OrderReport:
-    """Learns twice for each seed, from the training part as it is and shuffled, and asks the same people three times.
+    """Learns twice for each seed, from the training part as it is and shuffled, and asks the same people
+    three times.
 
-    fit: learns from data by a seed. engine: what was learned, with the rules of answering around it. judge: its report
-    on the question of the holdout. What its people had is shuffled for the model alone: the rules on what they may see
-    again know it as it was. Intervals are over people; more seeds take the luck of learning and of shuffling out.
+    fit: learns from data by a seed. engine: what was learned, with the rules of answering around it. judge:
+    its report on the question of the holdout. What its people had is shuffled for the model alone: the rules
+    on what they may see again know it as it was. Intervals are over people; more seeds take the luck of
+    learning and of shuffling out.
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise SettingError(f"the order report needs one seed or several distinct ones, got {list(seeds)}.")

@@ -1,4 +1,5 @@
-"""Finished lists as a ranker, so that any system is judged by the path, the users and the rules of our own."""
+"""Finished lists as a ranker, so that any system is judged by the path, the users and the rules of our
+own."""
 
 from dataclasses import dataclass
 
@@ -15,9 +16,9 @@ from recsys.retrieval.ranker import Answer
 class ListRanker:
     """Ranks each user's items in the order of a list: `lists` has a row for each user, best first.
 
-    An item number of `n_items` stands for one that the data do not know: it may be answered, and is never a hit. A user
-    without a list gets nothing, and no fallback: what a system does not answer counts against it. Raises DataError
-    where a list has an item twice.
+    An item number of `n_items` stands for one that the data do not know: it may be answered, and is never a
+    hit. A user without a list gets nothing, and no fallback: what a system does not answer counts against it.
+    Raises DataError where a list has an item twice.
     """
 
     lists: Ragged

@@ -1,9 +1,9 @@
 """How much of what can be learned a model has learned: rankers that know the truth of a planted world.
 
-The oracle ranks by the world's true next-event probabilities; no learner can know as much. The informed ranker knows
-the items' true vectors and appeal, and fits each user to the same history by the world's exact likelihood: the best
-that a learner with endless data on the items could do.
-**Attainable gain** = (model - popularity) / (informed - popularity).
+The oracle ranks by the world's true next-event probabilities; no learner can know as much. The informed
+ranker knows the items' true vectors and appeal, and fits each user to the same history by the world's exact
+likelihood: the best that a learner with endless data on the items could do. **Attainable gain** = (model -
+popularity) / (informed - popularity).
 """
 
 from collections.abc import Callable
@@ -89,9 +89,11 @@ def _moments(users: Users) -> I64:
 
 
 def attainable_gain(model: F64, popularity: F64, informed: F64, *, seed: int = 0) -> Interval:
-    """(model - popularity) / (informed - popularity) of means over the same users (n,), with a bootstrap interval.
+    """(model - popularity) / (informed - popularity) of means over the same users (n,), with a bootstrap
+    interval.
 
-    NaN where the informed ranker is not above popularity, by a 95 % interval: then there is nothing to have a share of.
+    NaN where the informed ranker is not above popularity, by a 95 % interval: then there is nothing to have a
+    share of.
     """
     gained, room = model - popularity, informed - popularity
     draws = np.array([(gained[rows].mean(), room[rows].mean()) for rows in resamples(len(model), seed)])

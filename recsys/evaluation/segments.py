@@ -1,4 +1,5 @@
-"""Parts of the people and of the catalogue that are named by columns: each value of a column is judged by itself."""
+"""Parts of the people and of the catalogue that are named by columns: each value of a column is judged by
+itself."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -21,7 +22,8 @@ MOST_VALUES = 8  # of a column: with more, numbers are cut into quarters, and of
 
 
 class Segments(NamedTuple):
-    """Parts by name, such as `user.gender F`. people: (n,) masks of those asked; items: (n_items,) masks of items."""
+    """Parts by name, such as `user.gender F`. people: (n,) masks of those asked; items: (n_items,) masks of
+    items."""
 
     people: Mapping[str, Bool]
     items: Mapping[str, Bool]
@@ -33,10 +35,11 @@ NO_SEGMENTS = Segments({}, {})
 def segments_of(holdout: Holdout, columns: Sequence[str]) -> Segments:
     """The parts of the people asked and of the items, for each value of each of these columns.
 
-    columns: names in the table of users or of items; `user.` or `item.` before a name says which. Numbers of more than
-    8 values are cut at the quartiles of all items or users that have one. Of other columns the 8 values that most of
-    those asked have (of items: that most targets have) stand by themselves, the others together. A list belongs to
-    each of its values. Raises SettingError on a name that is no column, DataError on a type that has no values.
+    columns: names in the table of users or of items; `user.` or `item.` before a name says which. Numbers of
+    more than 8 values are cut at the quartiles of all items or users that have one. Of other columns the 8
+    values that most of those asked have (of items: that most targets have) stand by themselves, the others
+    together. A list belongs to each of its values. Raises SettingError on a name that is no column, DataError
+    on a type that has no values.
     """
     train = holdout.train
     people, items = dict[str, Bool](), dict[str, Bool]()
@@ -53,7 +56,8 @@ def segments_of(holdout: Holdout, columns: Sequence[str]) -> Segments:
 
 
 def resolved_column(data: Dataset, written: str) -> tuple[str, str]:
-    """("user", "gender") of `gender` or `user.gender`; a SettingError names the nearest column that there is."""
+    """("user", "gender") of `gender` or `user.gender`; a SettingError names the nearest column that there
+    is."""
     names = {"user": user_columns(data).column_names, "item": item_columns(data).column_names}
     found = [(who, written) for who in names if written in names[who]]
     who, _, name = written.partition(".")
@@ -124,7 +128,8 @@ def _coded(values: pa.ChunkedArray) -> tuple[list[str], I64]:
 
 
 def _quarters(numbers: Array) -> tuple[list[str], I64]:
-    """The parts between the quartiles, fewer where these are equal; a quartile belongs to the part below it."""
+    """The parts between the quartiles, fewer where these are equal; a quartile belongs to the part below
+    it."""
     edges = np.unique(np.quantile(numbers, [0.25, 0.5, 0.75], method="inverted_cdf"))
     text = [f"{edge:.10g}" for edge in edges]
     between = [f"over {low} to {high}" for low, high in pairwise(text)]

@@ -22,14 +22,16 @@ class Interval(NamedTuple):
     high: float
 
     def text(self, form: str = ".4f") -> str:
-        """As in tables: `0.1234 [0.1200, 0.1268]`, empty where there is no mean; form: of each figure, `+.4f` say."""
+        """As in tables: `0.1234 [0.1200, 0.1268]`, empty where there is no mean; form: of each figure, `+.4f`
+        say."""
         if np.isnan(self.mean):
             return ""
         return f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
 
 def bootstrap(values: F64, *, seed: int = 0) -> Interval:
-    """Mean of one value per user (n,), with the 2.5 and 97.5 percentiles of 1,000 draws of n users with replacement.
+    """Mean of one value per user (n,), with the 2.5 and 97.5 percentiles of 1,000 draws of n users with
+    replacement.
 
     Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 1979.
     """
@@ -50,8 +52,8 @@ def resamples(n: int, seed: int) -> Iterator[I32]:
 class Comparison(NamedTuple):
     """Whether the first of two systems is better, over the same users.
 
-    difference: mean of first minus second with its interval. p: two-sided, paired, before correction. p_holm: after it.
-    warm: how many of the users the systems could tell apart; under FEW_USERS nothing is concluded.
+    difference: mean of first minus second with its interval. p: two-sided, paired, before correction. p_holm:
+    after it. warm: how many of the users the systems could tell apart; under FEW_USERS nothing is concluded.
     """
 
     difference: Interval
@@ -75,7 +77,8 @@ def p_text(p: float) -> str:
 
 
 def paired_p(first: F64, second: F64) -> float:
-    """Two-sided p-value of the paired t-test over users: the chance of so large a mean difference if there were none.
+    """Two-sided p-value of the paired t-test over users: the chance of so large a mean difference if there
+    were none.
 
     With hundreds of users the mean is close to normal whatever the metric. 1.0 where no user differs.
     """
@@ -92,7 +95,8 @@ def paired_p(first: F64, second: F64) -> float:
 def holm(p: Mapping[Key, float]) -> dict[Key, float]:
     """Each p-value after correction for all of them together.
 
-    Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 1979.
+    Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of
+    Statistics 1979.
     """
     corrected: dict[Key, float] = {}
     running = 0.0
@@ -103,7 +107,8 @@ def holm(p: Mapping[Key, float]) -> dict[Key, float]:
 
 
 def compare(first: F64, others: Mapping[str, F64], *, warm: int, seed: int = 0) -> dict[str, Comparison]:
-    """`first` against each of `others`, one value per user (n,) each, with Holm's correction over all of them."""
+    """`first` against each of `others`, one value per user (n,) each, with Holm's correction over all of
+    them."""
     values = {("first", ""): first, **{("other", name): other for name, other in others.items()}}
     pairs = [(("first", ""), ("other", name)) for name in others]
     found = compare_pairs(values, pairs, warm=dict.fromkeys(pairs, warm), seed=seed)
@@ -119,8 +124,8 @@ def compare_pairs(
 ) -> dict[tuple[Key, Key], Comparison]:
     """The first of each pair against the second, with Holm's correction over all pairs.
 
-    values: one per user (n,), the same users for all; users to whom the metric does not apply (NaN) in either of a
-    pair are left out of it. warm: of each pair, as in `Comparison`.
+    values: one per user (n,), the same users for all; users to whom the metric does not apply (NaN) in either
+    of a pair are left out of it. warm: of each pair, as in `Comparison`.
     """
     both = {pair: ~np.isnan(values[pair[0]] + values[pair[1]]) for pair in pairs}
     p = {(a, b): paired_p(values[a][both[a, b]], values[b][both[a, b]]) for a, b in pairs}
@@ -134,7 +139,8 @@ def compare_pairs(
 
 
 def paired_gap(first: F64, second: F64) -> tuple[float, float]:
-    """The mean of first minus second over users (n,), and its standard error; users with NaN in either are left out.
+    """The mean of first minus second over users (n,), and its standard error; users with NaN in either are
+    left out.
 
     Users are hard or easy for both alike, and only what differs within a user counts.
     """
@@ -144,10 +150,11 @@ def paired_gap(first: F64, second: F64) -> tuple[float, float]:
 
 
 def advised_dim(values: Mapping[int, F64]) -> tuple[int, int, dict[int, tuple[float, float]]]:
-    """The best dim, the smallest within one standard error of it, and the differences: dim -> (mean, standard error).
+    """The best dim, the smallest within one standard error of it, and the differences: dim -> (mean, standard
+    error).
 
-    values: dim -> float64 (n,), one per user and the same users for all; who lacks a value in one is left out of all.
-    The error is that of `paired_gap` to the best.
+    values: dim -> float64 (n,), one per user and the same users for all; who lacks a value in one is left out
+    of all. The error is that of `paired_gap` to the best.
 
     Source: Breiman et al., "Classification and Regression Trees", 1984 (the rule of one standard error).
     """

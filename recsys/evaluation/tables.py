@@ -24,8 +24,8 @@ def shown_metrics(report: Report) -> list[str]:
 
 
 def report_data(report: Report) -> dict[str, Any]:
-    """metrics: name -> mean, low, high; system: name -> value; segments: name -> users and the metrics of hits of the
-    table, and beside them what lists are like for the people of a column's value.
+    """metrics: name -> mean, low, high; system: name -> value; segments: name -> users and the metrics of
+    hits of the table, and beside them what lists are like for the people of a column's value.
 
     What does not apply to anybody is null.
     """
@@ -73,7 +73,8 @@ def main_table(reports: Mapping[str, Report]) -> str:
 
 
 def lists_table(reports: Mapping[str, Report]) -> str:
-    """A row per system: what its lists are like beside right or wrong; empty text where nothing of it was asked for."""
+    """A row per system: what its lists are like beside right or wrong; empty text where nothing of it was
+    asked for."""
     first = next(iter(reports.values()))
     metrics = list_metrics(first)
     if not (metrics or first.system):
@@ -92,7 +93,8 @@ def _mean(report: Report, metric: str) -> float:
 
 
 def segments_table(reports: Mapping[str, Report]) -> str:
-    """A row per segment with users in it, a column per system: the first metric of the table. Below it `own_table`."""
+    """A row per segment with users in it, a column per system: the first metric of the table. Below it
+    `own_table`."""
     first = next(iter(reports.values()))
     metric = shown_metrics(first)[0]
     rows = [

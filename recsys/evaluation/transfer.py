@@ -1,11 +1,11 @@
 """What the other domains bring to each: one model of all of them, held against one of the domain alone.
 
-For each domain, the people with a target in it are asked for the items of the domain, by protocol `by_domain`. Three
-answers are compared person by person. **cross**: the model of all domains, shown the whole history. **own history**:
-the same model, shown what the history holds of this domain. **control**: a model of the same kind that has learned from
-the events of this domain alone, with settings that were tuned on as many trials. So `cross - control` is the transfer,
-of which `cross - own history` came from what the person did elsewhere, and `own history - control` from having learned
-there.
+For each domain, the people with a target in it are asked for the items of the domain, by protocol
+`by_domain`. Three answers are compared person by person. **cross**: the model of all domains, shown the whole
+history. **own history**: the same model, shown what the history holds of this domain. **control**: a model of
+the same kind that has learned from the events of this domain alone, with settings that were tuned on as many
+trials. So `cross - control` is the transfer, of which `cross - own history` came from what the person did
+elsewhere, and `own history - control` from having learned there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,8 +38,8 @@ SEGMENTS: Mapping[str, tuple[int, float]] = {
 
 @dataclass(frozen=True, eq=False)
 class DomainQuestion:
-    """What is asked in one domain. name, code: of the domain. holdout: who has a target in it, and these targets.
-    inside: (n_items,), its items. events: int64 (n,), how many events of it each person brings."""
+    """What is asked in one domain. name, code: of the domain. holdout: who has a target in it, and these
+    targets. inside: (n_items,), its items. events: int64 (n,), how many events of it each person brings."""
 
     name: str
     code: int
@@ -100,8 +100,9 @@ def within(history: Histories, inside: Bool) -> Histories:
 
 
 def split_people(train: Dataset, joined: float, seed: int) -> Dataset:
-    """The data in which this share of the people stays one person in all domains; each of the others becomes one in
-    each domain, so that nothing says that they are the same. Who is, is drawn; more who are joined add to fewer."""
+    """The data in which this share of the people stays one person in all domains; each of the others becomes
+    one in each domain, so that nothing says that they are the same. Who is, is drawn; more who are joined add
+    to fewer."""
     if joined >= 1:
         return train
     names, codes = train.domains
@@ -134,8 +135,8 @@ def split_people(train: Dataset, joined: float, seed: int) -> Dataset:
 class TransferRow(NamedTuple):
     """One domain, share of people who are joined, and segment by events in the domain.
 
-    means: of CROSS, OWN and CONTROL. transfer: cross - control, the sum of history: cross - own history, and training:
-    own history - control.
+    means: of CROSS, OWN and CONTROL. transfer: cross - control, the sum of history: cross - own history, and
+    training: own history - control.
     """
 
     domain: str
@@ -193,8 +194,8 @@ _COMPARED = ((CROSS, CONTROL), (CROSS, OWN), (OWN, CONTROL))
 def transfer_report(
     questions: Mapping[str, DomainQuestion], found: Mapping[tuple[str, float], Values], metric: str
 ) -> TransferReport:
-    """The report of what was measured: found by the name of a domain and the share of people who are joined, each
-    person's values the mean over seeds.
+    """The report of what was measured: found by the name of a domain and the share of people who are joined,
+    each person's values the mean over seeds.
 
     p-values are corrected (Holm) over the domains and shares of the same segment and the same difference.
     """

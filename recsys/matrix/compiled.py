@@ -1,9 +1,11 @@
-"""Functions that numba compiles for several threads, run from the code on disk alone, so that all processes agree.
+"""Functions that numba compiles for several threads, run from the code on disk alone, so that all processes
+agree.
 
-A process that compiles a parallel function runs another machine code than the processes that load it from numba's
-cache: numba links the body of the loop into the function before it saves it and optimises the whole once more, while
-the compiling process goes on with the body as it was before. Where the floating-point rules let sums be reordered
-(`fastmath`), the two differ in the last bits. So another process compiles, and everybody loads.
+A process that compiles a parallel function runs another machine code than the processes that load it from
+numba's cache: numba links the body of the loop into the function before it saves it and optimises the whole
+once more, while the compiling process goes on with the body as it was before. Where the floating-point rules
+let sums be reordered (`fastmath`), the two differ in the last bits. So another process compiles, and
+everybody loads.
 """
 
 import atexit
@@ -27,7 +29,8 @@ _PROGRAM = "from recsys.matrix.compiled import serve_parent; serve_parent()"
 
 
 class SavedKernel(Generic[_P, _R]):
-    """A function compiled for several threads, called with positional arguments like the one it was made from."""
+    """A function compiled for several threads, called with positional arguments like the one it was made
+    from."""
 
     def __init__(self, function: Callable[_P, _R], **options: Any) -> None:
         """options: of `numba.njit`; `cache` is always on."""
@@ -37,7 +40,8 @@ class SavedKernel(Generic[_P, _R]):
         update_wrapper(self, function)
 
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """What the compiled function returns. The first call with arguments of these types may have it compiled."""
+        """What the compiled function returns. The first call with arguments of these types may have it
+        compiled."""
         assert not kwargs, "numba would compile anew for each order of keywords"
         types = tuple(map(numba.typeof, args))
         if types not in self._loaded:
@@ -56,7 +60,8 @@ class SavedKernel(Generic[_P, _R]):
         return self.dispatcher._cache.load_overload(types, context) is not None
 
     def save(self, types: tuple[Any, ...]) -> None:
-        """Compiles and saves, or loads what another process saves meanwhile: two at once would mix up numba's files."""
+        """Compiles and saves, or loads what another process saves meanwhile: two at once would mix up numba's
+        files."""
         folder = Path(self.dispatcher._cache.cache_path)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".compiling"):

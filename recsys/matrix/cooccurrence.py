@@ -18,8 +18,9 @@ _BLOCK_PAIRS = 4 << 20  # pairs of events at a time: some 150 MiB
 class PairWeights(NamedTuple):
     """How much a pair of events of one history counts.
 
-    window: how many places apart they may be. decay: the factor for each further place between them. back: what the
-    way from the later event to the earlier one counts, where the way forward counts 1; 0 = not at all, 1 = undirected.
+    window: how many places apart they may be. decay: the factor for each further place between them. back:
+    what the way from the later event to the earlier one counts, where the way forward counts 1; 0 = not at
+    all, 1 = undirected.
     """
 
     window: int
@@ -32,12 +33,13 @@ def count_cooccurrences(
 ) -> sparse.csr_array:
     """float32 (n_items, n_items): entry [i, j] says how often j follows i within the window.
 
-    It is the sum over all pairs of an event of i and one of j in the same history of the product of their weights,
-    times `decay ** (places apart - 1)`, and times `back` where j comes first. Repeats of an item in a row are one event
-    with the sum of their weights. No item is paired with itself.
+    It is the sum over all pairs of an event of i and one of j in the same history of the product of their
+    weights, times `decay ** (places apart - 1)`, and times `back` where j comes first. Repeats of an item in
+    a row are one event with the sum of their weights. No item is paired with itself.
 
-    Memory: 8 bytes for each two items that occur together, at most `2 * window` of them an event; beside them some 20
-    bytes an event, and one block of pairs, or those of one item. folder: where the entries are kept; None = in memory.
+    Memory: 8 bytes for each two items that occur together, at most `2 * window` of them an event; beside them
+    some 20 bytes an event, and one block of pairs, or those of one item. folder: where the entries are kept;
+    None = in memory.
     """
     events, weight = _merge_runs(histories)
     by_item = np.argsort(events.values, kind="stable")  # places of events, item after item
@@ -70,7 +72,8 @@ def normalise_degrees(counts: sparse.csr_array, from_exponent: float, to_exponen
 
 
 def _merge_runs(histories: Histories) -> tuple[Ragged, F32]:
-    """The items of the histories without repeats in a row, and float32 (nnz,) what each weighs with its repeats."""
+    """The items of the histories without repeats in a row, and float32 (nnz,) what each weighs with its
+    repeats."""
     items = histories.items
     first = np.ones(len(items.values), bool)
     first[1:] = np.diff(items.values) != 0
@@ -82,8 +85,8 @@ def _merge_runs(histories: Histories) -> tuple[Ragged, F32]:
 def _count_from(
     events: Ragged, weight: F32, at: I64, starts: I64, n_items: int, pairs: PairWeights
 ) -> sparse.csr_array:
-    """The rows of a few items, float32 (items, n_items). at: (n,) places of their events, item after item; starts:
-    (items + 1,) where those of each begin."""
+    """The rows of a few items, float32 (items, n_items). at: (n,) places of their events, item after item;
+    starts: (items + 1,) where those of each begin."""
     apart = np.arange(-pairs.window if pairs.back else 1, pairs.window + 1)
     apart = apart[apart != 0]
     near = at[:, None] + apart  # (n, places nearby)

@@ -1,6 +1,7 @@
 """Arrays that lie in files mapped into memory: what a log is kept in that is larger than memory.
 
-The system writes such an array out when it needs the memory for something else, and reads again what is looked at.
+The system writes such an array out when it needs the memory for something else, and reads again what is
+looked at.
 """
 
 import itertools
@@ -25,8 +26,8 @@ _PART = 1 << 22  # values that are sorted at a time
 
 
 def room(folder: Path | None, n: int, dtype: Any) -> Array:
-    """An array (n,) of zeros in a file below `folder`, which has no name: it is gone when nobody holds the array. None:
-    in memory.
+    """An array (n,) of zeros in a file below `folder`, which has no name: it is gone when nobody holds the
+    array. None: in memory.
 
     Raises DataError where there is no space for it, which would otherwise be found out by the first write.
     """
@@ -166,7 +167,8 @@ def taken(folder: Path, past: Histories, rows: Array) -> Histories:
 
 
 def matrix(folder: Path, rows: Ragged, weight: F32 | None, n_columns: int) -> "sparse.csr_array":
-    """float32 (rows, n_columns): the sum of a pair's weights (nnz,), 1 where there are none; columns ascending."""
+    """float32 (rows, n_columns): the sum of a pair's weights (nnz,), 1 where there are none; columns
+    ascending."""
     from scipy import sparse  # loaded where used: to check data takes no training extra
 
     columns, sums = room(folder, len(rows.values), np.int32), room(folder, len(rows.values), np.float32)

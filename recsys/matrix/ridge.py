@@ -9,18 +9,21 @@ _STEPS = 30
 
 
 def fitted_inputs(matrix: sparse.csr_array, users: F32, ridge: float, *, hidden: float = 0.5) -> F32:
-    """float32 (n_items, dim) inputs B for a Bag: ridge regression of the users' rows on parts of their histories.
+    """float32 (n_items, dim) inputs B for a Bag: ridge regression of the users' rows on parts of their
+    histories.
 
-    A free row was learned from the very events that shall give it, so whole histories teach inputs that merely rebuild
-    it. Each event is therefore hidden with probability `hidden`; 0 = none, for rows that a prior holds. On average over
-    all draws, and but for the scale of B, that is to minimise `sum_u |sum_i a_ui B_i - y_u|^2 + sum_i (ridge + hidden /
-    (1 - hidden) sum_u a_ui^2) |B_i|^2`, where a_ui is `x_ui / sqrt(n_u)` and n_u the sum of the user's weights. It is
-    solved by conjugate gradient on all columns at once, and nothing is drawn.
+    A free row was learned from the very events that shall give it, so whole histories teach inputs that
+    merely rebuild it. Each event is therefore hidden with probability `hidden`; 0 = none, for rows that a
+    prior holds. On average over all draws, and but for the scale of B, that is to minimise `sum_u |sum_i a_ui
+    B_i - y_u|^2 + sum_i (ridge + hidden / (1 - hidden) sum_u a_ui^2) |B_i|^2`, where a_ui is `x_ui /
+    sqrt(n_u)` and n_u the sum of the user's weights. It is solved by conjugate gradient on all columns at
+    once, and nothing is drawn.
 
     matrix: float32 (n_users, n_items); users: float32 (n_users, dim).
 
-    Sources: Paterek, "Improving Regularized SVD for Collaborative Filtering" (NSVD), KDD Cup 2007, for users as sums of
-    item factors; Steck, "Autoencoders that Don't Overfit towards the Identity", NeurIPS 2020, for the hidden events.
+    Sources: Paterek, "Improving Regularized SVD for Collaborative Filtering" (NSVD), KDD Cup 2007, for users
+    as sums of item factors; Steck, "Autoencoders that Don't Overfit towards the Identity", NeurIPS 2020, for
+    the hidden events.
     """
     total = np.maximum(matrix.sum(axis=1, dtype=np.float64), 1e-12)
     rows = sparse.diags_array(total**-0.5).astype(np.float32).tocsr() @ matrix

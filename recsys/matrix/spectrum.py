@@ -26,7 +26,8 @@ def degrees(matrix: sparse.csr_array) -> tuple[F64, F64]:
 def degree_normalised(
     matrix: sparse.csr_array, exponent: float = 0.5, *, folder: Path | None = None
 ) -> sparse.csr_array:
-    """float32: each entry divided by the powers of the sums of its row and of its column; empty ones stay empty.
+    """float32: each entry divided by the powers of the sums of its row and of its column; empty ones stay
+    empty.
 
     folder: where the entries are kept, None = in memory; where they are is shared with the matrix.
     """
@@ -45,10 +46,11 @@ def _blocks(matrix: sparse.csr_array) -> Iterator[tuple[slice, slice]]:
 
 
 def propagated(matrix: sparse.csr_array, users: F32, weight: float) -> F32:
-    """float32 (n_items, dim): what item vectors take up of the users who had them, in one step over the graph of both:
-    `weight` times the degree-normalised matrix, transposed, times the users.
+    """float32 (n_items, dim): what item vectors take up of the users who had them, in one step over the graph
+    of both: `weight` times the degree-normalised matrix, transposed, times the users.
 
-    matrix: float32 (n_users, n_items); users: float32 (n_users, dim). Source: He et al., "LightGCN", SIGIR 2020.
+    matrix: float32 (n_users, n_items); users: float32 (n_users, dim). Source: He et al., "LightGCN", SIGIR
+    2020.
     """
     by_user, by_item = (np.maximum(sums, 1e-12)[:, None] ** -0.5 for sums in degrees(matrix))
     taken: F32 = (matrix.T @ (users * by_user.astype(np.float32))) * (weight * by_item).astype(np.float32)
@@ -56,7 +58,8 @@ def propagated(matrix: sparse.csr_array, users: F32, weight: float) -> F32:
 
 
 def without_propagation(matrix: sparse.csr_array, users: F32, items: F32, weight: float) -> F32:
-    """The item vectors (n_items, dim) before `propagated` was added to them: exact where the events are the same.
+    """The item vectors (n_items, dim) before `propagated` was added to them: exact where the events are the
+    same.
 
     Rows of zeros, items that were never trained, stay. users: float32 (n_users, dim).
     """
@@ -71,7 +74,8 @@ def unit(rows: F32) -> F32:
 
 
 def decomposed(matrix: sparse.csr_array, dim: int, *, seed: int, sweeps: int = 4) -> tuple[F32, F32, F32]:
-    """The leading singular triplets, U (n_users, k), values (k,), V (n_items, k), where k = dim or the smaller side.
+    """The leading singular triplets, U (n_users, k), values (k,), V (n_items, k), where k = dim or the
+    smaller side.
 
     Source: Halko, Martinsson, Tropp, "Finding Structure with Randomness", SIAM Review 2011.
     """

@@ -18,7 +18,8 @@ from recsys.training.loop import ALONE, Aids
 class Model(Protocol):
     """Learns from a data set how to rank its items for a user.
 
-    A model holds settings and nothing else: `fit` may be called any number of times, on any data, and never remembers.
+    A model holds settings and nothing else: `fit` may be called any number of times, on any data, and never
+    remembers.
     """
 
     settings: Settings
@@ -26,26 +27,28 @@ class Model(Protocol):
     def fit(
         self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
     ) -> Embeddings | TrainedRanker:
-        """Item vectors (n_items, dim) with a user encoder into the same space; or, where the model has no vectors, a
-        ranker (`ItemWeights`, for one), which is evaluated in the same way and cannot be exported.
+        """Item vectors (n_items, dim) with a user encoder into the same space; or, where the model has no
+        vectors, a ranker (`ItemWeights`, for one), which is evaluated in the same way and cannot be exported.
 
-        aids: what looks on after each epoch, saves the state, or is there to start from; learners without epochs have
-        no use for it.
+        aids: what looks on after each epoch, saves the state, or is there to start from; learners without
+        epochs have no use for it.
 
-        The same seed, versions and thread count give the same bytes. Raises ModelError where the data cannot be learned
-        from, with what to change.
+        The same seed, versions and thread count give the same bytes. Raises ModelError where the data cannot
+        be learned from, with what to change.
         """
 
 
 class Learner:
-    """What is true of a learner, as class attributes with their usual values: ours inherit them, and so may yours.
+    """What is true of a learner, as class attributes with their usual values: ours inherit them, and so may
+    yours.
 
-    search: what of its settings is worth searching, and where. starts_from: the kind of encoder whose vectors it may
-    start from (`warm`), None = it has nothing to start. starts_narrow: whether it may be the narrow model of
-    `narrowed`. shares_batches: whether processes of torchrun share its batches. keeps_vectors: whether it ends in
-    vectors, which a bundle can hold. knows_taste: whether it knows which items go together. knows_order: whether the
-    order of a history counts, so that what comes next may be none of what goes together. learns_dislikes: whether it
-    has a setting `disliked_weight`, by which events that say "not this" are learned from as negatives.
+    search: what of its settings is worth searching, and where. starts_from: the kind of encoder whose vectors
+    it may start from (`warm`), None = it has nothing to start. starts_narrow: whether it may be the narrow
+    model of `narrowed`. shares_batches: whether processes of torchrun share its batches. keeps_vectors:
+    whether it ends in vectors, which a bundle can hold. knows_taste: whether it knows which items go
+    together. knows_order: whether the order of a history counts, so that what comes next may be none of what
+    goes together. learns_dislikes: whether it has a setting `disliked_weight`, by which events that say "not
+    this" are learned from as negatives.
     """
 
     search: ClassVar[Space] = {}

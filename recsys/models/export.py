@@ -26,10 +26,11 @@ def content_of(
 ) -> Content:
     """What `publish` writes: the vectors, and of the data they were learned on the ids, titles and histories.
 
-    fallback_days: the window of the popularity fallback, None = all time; without times it is all time in any case.
-    fallback: int32 (n_items,), its order where it is known already. lineage: where it comes from; by default the name,
-    digest and summary of the data. prepare: the rules by which the data were made, for events that come with a request
-    to count as those learned from did: a type's weight, and which of its duplicates.
+    fallback_days: the window of the popularity fallback, None = all time; without times it is all time in any
+    case. fallback: int32 (n_items,), its order where it is known already. lineage: where it comes from; by
+    default the name, digest and summary of the data. prepare: the rules by which the data were made, for
+    events that come with a request to count as those learned from did: a type's weight, and which of its
+    duplicates.
     """
     prepare = prepare or PrepareSettings()
     weights = {} if prepare.duplicates == "sum" else train.interactions.type_weights()  # a sum is no type's weight

@@ -6,7 +6,8 @@ _GROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes() -> int | None:
-    """Bytes that can be taken without swapping, within a container's limit; None where the system does not say."""
+    """Bytes that can be taken without swapping, within a container's limit; None where the system does not
+    say."""
     left = [free for free in (_of_machine(), _of_group()) if free is not None]
     return min(left) if left else None
 
@@ -21,7 +22,8 @@ def _of_machine() -> int | None:
 
 
 def _of_group() -> int | None:
-    """What a container's limit leaves: its pages of files are given up before anything else, and count as free."""
+    """What a container's limit leaves: its pages of files are given up before anything else, and count as
+    free."""
     try:
         limit, used = ((_GROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
         pages = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())

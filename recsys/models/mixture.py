@@ -81,11 +81,12 @@ class MixtureSettings(Settings):
 class Mixture(Learner):
     """Learns each part on its own and puts the vectors side by side: one bundle, one index, one user encoder.
 
-    The scores of a part are divided by their spread (the standard deviation over items, averaged over users), so that
-    a weight means the same whatever the scale of a model. A part whose weights are all 0 is not learned.
+    The scores of a part are divided by their spread (the standard deviation over items, averaged over users),
+    so that a weight means the same whatever the scale of a model. A part whose weights are all 0 is not
+    learned.
 
-    With `by_domain` the weights depend on the domain that a request asks for and on whether the person has events
-    there: one that learns from all domains can stand beside one of that domain alone.
+    With `by_domain` the weights depend on the domain that a request asks for and on whether the person has
+    events there: one that learns from all domains can stand beside one of that domain alone.
     """
 
     Settings = MixtureSettings
@@ -98,8 +99,8 @@ class Mixture(Learner):
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, sum of the parts' dims) and a Concat encoder.
 
-        Each part has its own checkpoint and start, and one that is complete is not learned again; a watch sees the
-        whole, once. Raises ModelError where a part learns no vectors, or cannot learn.
+        Each part has its own checkpoint and start, and one that is complete is not learned again; a watch
+        sees the whole, once. Raises ModelError where a part learns no vectors, or cannot learn.
         """
         settings, (names, codes) = self.settings, train.domains
         rules = {name: settings.weights_in(name) for name in settings.by_domain}

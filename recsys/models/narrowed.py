@@ -53,11 +53,12 @@ class NarrowedSettings(Settings):
 class Narrowed(Learner):
     """What a wide model or a mixture knows, in vectors that are cheap to keep and to search.
 
-    Of the scores of all users over all items by the wide model, the nearest matrix of the narrow rank is where the
-    narrow model starts instead of at the spectrum of the events; from there it learns as ever. On gowalla that is worth
-    more than any other start (docs/experiments.md).
+    Of the scores of all users over all items by the wide model, the nearest matrix of the narrow rank is
+    where the narrow model starts instead of at the spectrum of the events; from there it learns as ever. On
+    gowalla that is worth more than any other start (docs/experiments.md).
 
-    Source: the truncated singular value decomposition of a product of two thin matrices, by their Gram matrices.
+    Source: the truncated singular value decomposition of a product of two thin matrices, by their Gram
+    matrices.
     """
 
     Settings = NarrowedSettings
@@ -85,9 +86,11 @@ class Narrowed(Learner):
 
 
 def narrowed(wide: Embeddings, train: Dataset, dim: int) -> Start:
-    """Rows float32 (n, dim) of users and items whose inner products are the nearest of that rank to those of `wide`.
+    """Rows float32 (n, dim) of users and items whose inner products are the nearest of that rank to those of
+    `wide`.
 
-    "Nearest" by squared error over all users of training and all items. Fewer columns come where `wide` has fewer.
+    "Nearest" by squared error over all users of training and all items. Fewer columns come where `wide` has
+    fewer.
     """
     past, n_users = train.interactions.histories(), train.n_users
     blocks = (np.arange(at, min(at + _ENCODED, n_users)) for at in range(0, n_users, _ENCODED))

@@ -1,4 +1,5 @@
-"""Own most frequent: each user is answered what he had most often. The row to beat wherever people come back."""
+"""Own most frequent: each user is answered what he had most often. The row to beat wherever people come
+back."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,11 +23,12 @@ class OwnHistorySettings(Settings):
 
 
 class OwnHistory(Learner):
-    """Ranks a user's own items by how often he had them, then the last one first, then the rest by popularity.
+    """Ranks a user's own items by how often he had them, then the last one first, then the rest by
+    popularity.
 
-    Weighted events count with their weights, as they do for every learner: duplicates that were merged into one event
-    with their sum still say how often.
-    It goes with the seen policies `allow` and `cooldown_days`; under `exclude` nothing but popularity is left of it.
+    Weighted events count with their weights, as they do for every learner: duplicates that were merged into
+    one event with their sum still say how often. It goes with the seen policies `allow` and `cooldown_days`;
+    under `exclude` nothing but popularity is left of it.
     """
 
     Settings = OwnHistorySettings
@@ -47,7 +49,8 @@ class OwnHistory(Learner):
 class OwnHistoryRanker:
     """order: int32 (n_items,), every item by popularity. trained: (n_items,), the items with events.
 
-    A score says the place, not a probability: 1 to m for the m items of the user's own, below 1 for the others.
+    A score says the place, not a probability: 1 to m for the m items of the user's own, below 1 for the
+    others.
     """
 
     order: I32

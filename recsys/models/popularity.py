@@ -1,4 +1,5 @@
-"""Popularity: the same list for everyone. The row that every table carries, and the fallback of every service."""
+"""Popularity: the same list for everyone. The row that every table carries, and the fallback of every
+service."""
 
 from typing import ClassVar
 
@@ -31,8 +32,8 @@ class PopularitySettings(Settings):
 class Popularity(Learner):
     """Orders items by their number of training events, as vectors of dim 1.
 
-    A vector holds the item's place from below (n_items for the most popular) and not the count: places are exact in
-    float32, where the fractions that break ties between counts would drown.
+    A vector holds the item's place from below (n_items for the most popular) and not the count: places are
+    exact in float32, where the fractions that break ties between counts would drown.
     """
 
     Settings = PopularitySettings
@@ -43,7 +44,8 @@ class Popularity(Learner):
         self.settings = settings or PopularitySettings()
 
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
-        """Item vectors (n_items, 1), zero for items without events. Raises ModelError on `days` without timestamps."""
+        """Item vectors (n_items, 1), zero for items without events. Raises ModelError on `days` without
+        timestamps."""
         scores = popularity_scores(train.interactions, self.settings.days)
         places = np.zeros((train.n_items, 1), np.float32)
         places[order_of(scores), 0] = np.arange(train.n_items, 0, -1)
@@ -53,7 +55,8 @@ class Popularity(Learner):
 
 
 def popularity_scores(events: Interactions, days: float | None) -> F64:
-    """float64 (n_items,): an item's events in the last `days` before the last event, ties by its events in all time.
+    """float64 (n_items,): an item's events in the last `days` before the last event, ties by its events in
+    all time.
 
     The latter count as a fraction below one, so an item with any event at all scores above an item with none.
     """
@@ -68,10 +71,12 @@ def popularity_scores(events: Interactions, days: float | None) -> F64:
 
 
 def trend(events: Interactions, half_life_days: float | None) -> F32:
-    """float32 (n_items,): the logarithm of how much more popular an item is at the last event than in all time.
+    """float32 (n_items,): the logarithm of how much more popular an item is at the last event than in all
+    time.
 
-    Events count half for every `half_life_days` before the last one, and so does the share of them that the item would
-    have by its count of all time; a few events are added to both. None: zeros. Raises ModelError without timestamps.
+    Events count half for every `half_life_days` before the last one, and so does the share of them that the
+    item would have by its count of all time; a few events are added to both. None: zeros. Raises ModelError
+    without timestamps.
     """
     if half_life_days is None:
         return np.zeros(events.n_items, np.float32)

@@ -1,7 +1,7 @@
 """How a learner says what of its settings is worth searching, and between which values (`recsys tune`).
 
-It does so in its class attribute `search`. `dim` is left out where more is better and dearer: that choice is weighed by
-`recsys dims`. Epochs are found by watching.
+It does so in its class attribute `search`. `dim` is left out where more is better and dearer: that choice is
+weighed by `recsys dims`. Epochs are found by watching.
 """
 
 from collections.abc import Mapping

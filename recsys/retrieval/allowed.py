@@ -1,4 +1,5 @@
-"""Which items a question may find, as an index takes them: a bit for each, made once for rules that come again."""
+"""Which items a question may find, as an index takes them: a bit for each, made once for rules that come
+again."""
 
 import threading
 from collections import OrderedDict
@@ -16,8 +17,9 @@ _BIT = (1 << np.arange(8)).astype(np.uint8)
 
 @dataclass(frozen=True, eq=False)
 class Allowed:
-    """bits: uint8 (ceil(n_items / 8),), one bit an item from the lowest on. count: how many are set. few: int64,
-    ascending, the items themselves where they are few, else None. full: whether all items are allowed."""
+    """bits: uint8 (ceil(n_items / 8),), one bit an item from the lowest on. count: how many are set. few:
+    int64, ascending, the items themselves where they are few, else None. full: whether all items are
+    allowed."""
 
     bits: U8
     count: int
@@ -62,14 +64,15 @@ class Marks(threading.local):
 
 
 class AllowedItems:
-    """Makes them, and remembers those of rules over many items that are asked again by the same arrays: availability,
-    and the items of a domain."""
+    """Makes them, and remembers those of rules over many items that are asked again by the same arrays:
+    availability, and the items of a domain."""
 
     def __init__(self, n_items: int) -> None:
         self._n, self._kept = n_items, OrderedDict[tuple[int, int], tuple[object, object, Allowed]]()
 
     def of(self, available: Bool | None, among: Array | None) -> Allowed:
-        """available: (n_items,), false for items that nobody gets; None = all. among: the only items to consider."""
+        """available: (n_items,), false for items that nobody gets; None = all. among: the only items to
+        consider."""
         if among is not None and len(among) < _WORTH_KEEPING:
             return self._listed(available, among)
         key = (id(available), id(among))

@@ -1,7 +1,8 @@
-"""Indexes that find most of the best items at a fraction of a scan: FAISS's, with the truth kept in the vectors.
+"""Indexes that find most of the best items at a fraction of a scan: FAISS's, with the truth kept in the
+vectors.
 
-An index of these finds candidates; their scores are computed anew from the item vectors, so that they are those of the
-exact scan, whatever the index keeps of a vector.
+An index of these finds candidates; their scores are computed anew from the item vectors, so that they are
+those of the exact scan, whatever the index keeps of a vector.
 """
 
 import re
@@ -67,7 +68,8 @@ class Approximate:
 
     @classmethod
     def build(cls, items: F32, settings: IndexSettings) -> "Approximate":
-        """Makes it from the vectors, by the threads that FAISS has. Raises SettingError where they are too few."""
+        """Makes it from the vectors, by the threads that FAISS has. Raises SettingError where they are too
+        few."""
         lists = re.match(r"IVF(\d+)", settings.factory)
         if lists and len(items) < _PER_LIST * int(lists[1]):
             raise SettingError(
@@ -125,7 +127,8 @@ class Approximate:
         return scores[best], rows[best]
 
     def _candidates(self, k: int) -> int:
-        """How many to find for k: where few bits of a number are kept never fewer than it was measured with."""
+        """How many to find for k: where few bits of a number are kept never fewer than it was measured
+        with."""
         return k if self.settings.fetch == 1 else int(np.ceil(max(k, self.settings.k) * self.settings.fetch))
 
     def _parameters(self, fetch: int, allowed: U8 | None, effort: int) -> Any:
@@ -143,9 +146,9 @@ class Approximate:
 
 
 def _fill_by_distance(index: Any, items: F32) -> None:
-    """Trains and fills an inverted file whose items lie with the nearest centre, while questions go to the centres of
-    largest inner product: long vectors, which answer most questions, then share few lists. By inner products alone the
-    longest centre draws items of every direction."""
+    """Trains and fills an inverted file whose items lie with the nearest centre, while questions go to the
+    centres of largest inner product: long vectors, which answer most questions, then share few lists. By
+    inner products alone the longest centre draws items of every direction."""
     centres = faiss.Kmeans(items.shape[1], index.nlist, seed=1)
     centres.train(items)
     nearest, own = faiss.IndexFlatL2(items.shape[1]), faiss.downcast_index(index.quantizer)
@@ -177,9 +180,9 @@ def _refuse_foreign(path: Path, index: Any, items: F32, settings: IndexSettings)
 def factories(n_items: int, dim: int) -> Sequence[str]:
     """The indexes that are worth a trial for so many items; Flat is always one.
 
-    PQ64x4fs keeps 4 bits of each number and looks them up in registers (Andre, Kermarrec, Le Scouarnec, "Cache locality
-    is not enough: high-performance nearest neighbor search with product quantization fast scan", VLDB 2015); in one
-    list, for without lists FAISS takes no selector there.
+    PQ64x4fs keeps 4 bits of each number and looks them up in registers (Andre, Kermarrec, Le Scouarnec,
+    "Cache locality is not enough: high-performance nearest neighbor search with product quantization fast
+    scan", VLDB 2015); in one list, for without lists FAISS takes no selector there.
     """
     lists = [1 << power for power in range(5, 15) if _PER_LIST << power <= n_items]
     near = [n for n in lists if n_items / n <= 1_000][:2] or lists[-1:]

@@ -16,8 +16,8 @@ _KEPT = 8  # intervals between changes whose masks are remembered
 class Availability:
     """What keeps items out of all answers, whoever asks.
 
-    shown: bool (n_items,), false = hidden; None = none is. start, end: int64 (n_items,) unix seconds, an item may be
-    answered from its start on and before its end; None = no such limits.
+    shown: bool (n_items,), false = hidden; None = none is. start, end: int64 (n_items,) unix seconds, an item
+    may be answered from its start on and before its end; None = no such limits.
     """
 
     shown: Bool | None = None
@@ -30,7 +30,8 @@ class Availability:
         return {name: column for name, column in stated.items() if column is not None}
 
     def at(self, now: int | None) -> Bool | None:
-        """(n_items,): which items may be answered at a unix second; without one no limits of time hold. None = all."""
+        """(n_items,): which items may be answered at a unix second; without one no limits of time hold. None =
+        all."""
         unlimited = now is None or (self.start is None and self.end is None)
         interval = -1 if now is None or unlimited else int(np.searchsorted(self._changes, now, side="right"))
         found = self._masks.get(interval)
@@ -53,7 +54,8 @@ class Availability:
         return found
 
     def by_moment(self, now: I64 | None, rows: int) -> Iterator[tuple[I64, Bool | None]]:
-        """The rows (n,) of those who ask at moments that are alike for every item, and what they may be answered."""
+        """The rows (n,) of those who ask at moments that are alike for every item, and what they may be
+        answered."""
         if now is None or (self.start is None and self.end is None) or not rows:
             yield np.arange(rows), self.at(None)
             return
@@ -64,8 +66,8 @@ class Availability:
 
     @cached_property
     def _masks(self) -> dict[int, Bool]:
-        """What may be answered in the last intervals between changes, -1 without limits of time: rules over all items
-        are recognised by their array."""
+        """What may be answered in the last intervals between changes, -1 without limits of time: rules over
+        all items are recognised by their array."""
         return {}
 
     @cached_property

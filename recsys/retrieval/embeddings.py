@@ -16,7 +16,8 @@ from recsys.retrieval.ranker import TrainedRanker
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """What learning ends in: item vectors float32 (n_items, dim), C-contiguous, and an encoder into the same space.
+    """What learning ends in: item vectors float32 (n_items, dim), C-contiguous, and an encoder into the same
+    space.
 
     An item whose row is all zeros has no place in the space (it was never trained) and is never retrieved.
     item_encoder: what gives a brand-new item its vector from its features, where the model has that.
@@ -45,7 +46,8 @@ class Embeddings:
 
 
 def embeddings_of(name: str, learned: Embeddings | TrainedRanker) -> Embeddings:
-    """What a bundle can hold of what the model `name` learned. Raises ModelError where there are no vectors."""
+    """What a bundle can hold of what the model `name` learned. Raises ModelError where there are no
+    vectors."""
     if not isinstance(learned, Embeddings):
         raise ModelError(
             f"{name} learns no vectors, so it can be judged but not exported or served; train a model that does: als."
@@ -61,9 +63,9 @@ def concat(
 ) -> Embeddings:
     """Models of the same items as one: its score is the weighted sum of theirs.
 
-    An item that any of them knows has a place, and a brand-new one where any part has an item encoder. rules, domain:
-    other weights by the domain that is asked for, as in `Guarded`; None = the same for all.
-    Raises ModelError where the parts have different items.
+    An item that any of them knows has a place, and a brand-new one where any part has an item encoder. rules,
+    domain: other weights by the domain that is asked for, as in `Guarded`; None = the same for all. Raises
+    ModelError where the parts have different items.
     """
     if len({len(part.items) for part in parts}) != 1:
         raise ModelError(f"only models of the same items concatenate, got {[len(part.items) for part in parts]} items.")

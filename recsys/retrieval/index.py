@@ -1,4 +1,5 @@
-"""Finding the item vectors of largest inner product with a question: an index is a cache of what the vectors say."""
+"""Finding the item vectors of largest inner product with a question: an index is a cache of what the vectors
+say."""
 
 from typing import Any, Protocol
 
@@ -9,8 +10,8 @@ from recsys.arrays import F32, I64, U8
 
 
 class Index(Protocol):
-    """Finds the rows of `n` vectors whose inner product with a question is largest. exact: whether it finds them all.
-    nbytes: what it holds in memory beside the vectors themselves."""
+    """Finds the rows of `n` vectors whose inner product with a question is largest. exact: whether it finds
+    them all. nbytes: what it holds in memory beside the vectors themselves."""
 
     exact: bool
 
@@ -22,9 +23,11 @@ class Index(Protocol):
     def nbytes(self) -> int: ...
 
     def search(self, vectors: F32, k: int, allowed: U8 | None = None) -> tuple[F32, I64]:
-        """Scores float32 (n, k) and rows int64 (n, k) for float32 (n, dim) questions, best first; padded with rows -1.
+        """Scores float32 (n, k) and rows int64 (n, k) for float32 (n, dim) questions, best first; padded with
+        rows -1.
 
-        allowed: uint8 (ceil(n_items / 8),), one bit an item from the lowest on, of those that may be found; None = all.
+        allowed: uint8 (ceil(n_items / 8),), one bit an item from the lowest on, of those that may be found;
+        None = all.
         """
 
 
@@ -55,8 +58,8 @@ class Flat:
 
 
 def inner_products(items: F32, vectors: F32, rows: I64) -> F32:
-    """float32 (n, k): of questions (n, dim) with rows (n, k) of the items, -inf for row -1. The items are read where
-    they lie: a third of the time of a product with a copy of their rows."""
+    """float32 (n, k): of questions (n, dim) with rows (n, k) of the items, -inf for row -1. The items are
+    read where they lie: a third of the time of a product with a copy of their rows."""
     items, vectors = np.ascontiguousarray(items, np.float32), np.ascontiguousarray(vectors, np.float32)
     rows, scores = np.ascontiguousarray(rows, np.int64), np.empty(rows.shape, np.float32)
     asked: Any = [faiss.swig_ptr(array) for array in (scores, vectors, items, rows)]

@@ -52,14 +52,17 @@ class Ranker(Protocol):
     ) -> Answer:
         """The k best items of each user: exactly k where k are allowed, ties to the lower index.
 
-        forbid: rows of items never to answer. among: if given, rows of the only items to answer. available: (n_items,)
-        false for items that nobody gets. A user about whom the ranker cannot say anything gets source FALLBACK and -1s.
+        forbid: rows of items never to answer. among: if given, rows of the only items to answer. available:
+        (n_items,) false for items that nobody gets. A user about whom the ranker cannot say anything gets
+        source FALLBACK and -1s.
         """
 
     def contributions(self, user: Users, ids: I64) -> F32 | None:
-        """How much each event of one user's history adds to the scores of items `ids` (k,): float32 (k, history).
+        """How much each event of one user's history adds to the scores of items `ids` (k,): float32 (k,
+        history).
 
-        The row of an item sums to its score where the ranker `explains`; else it is a part of it, or there is None.
+        The row of an item sums to its score where the ranker `explains`; else it is a part of it, or there is
+        None.
         """
 
 
@@ -98,7 +101,8 @@ def rank_in_blocks(
 
 
 def best_allowed(scores: F32, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None) -> tuple[I64, F32]:
-    """`top_k` of float32 (n, n_items) scores after the rules; writes -inf into `scores` where they forbid an item."""
+    """`top_k` of float32 (n, n_items) scores after the rules; writes -inf into `scores` where they forbid an
+    item."""
     if available is not None:
         scores[:, ~available] = -np.inf
     if among is not None:

@@ -26,11 +26,11 @@ SEEN_POLICIES = ("exclude", "allow")
 class Recommender:
     """A ranker with the rules around it.
 
-    fallback: int32 (n_items,), every item, best first: the answer where the ranker cannot say. seen: "exclude" keeps
-    the items of a user's history out of their answer, "allow" does not, a SeenPolicy decides by time, event type and
-    domain; an item of an event of weight below 0, which says "not this", never comes. available: (n_items,), false for
-    items that nobody can get for want of a vector, or None. availability: which of the others may be answered, and
-    when; None = all, always.
+    fallback: int32 (n_items,), every item, best first: the answer where the ranker cannot say. seen:
+    "exclude" keeps the items of a user's history out of their answer, "allow" does not, a SeenPolicy decides
+    by time, event type and domain; an item of an event of weight below 0, which says "not this", never comes.
+    available: (n_items,), false for items that nobody can get for want of a vector, or None. availability:
+    which of the others may be answered, and when; None = all, always.
     """
 
     ranker: Ranker
@@ -52,8 +52,8 @@ class Recommender:
     def recommend(self, users: Users, k: int, *, deny: Ragged | None = None, among: Ragged | None = None) -> Answer:
         """The k best items of each user that the rules allow; exactly k where k are allowed.
 
-        deny: rows of items to leave out. among: rows of the only items to consider. A row that no encoder could place
-        is answered from the fallback, and its `source` says so.
+        deny: rows of items to leave out. among: rows of the only items to consider. A row that no encoder
+        could place is answered from the fallback, and its `source` says so.
         """
         if k < 1:
             raise RequestError(f"k must be at least 1, got {k}.")
@@ -134,10 +134,11 @@ def recommender_of(
     domains: Mapping[str, I32] | None = None,
     availability: Availability | None = None,
 ) -> Recommender:
-    """The recommender of evaluation (no index) and of a loaded bundle (its index): the same rules around both.
+    """The recommender of evaluation (no index) and of a loaded bundle (its index): the same rules around
+    both.
 
-    event_names, domains: the event types and the items by domain that a seen policy may name. availability: which items
-    may be answered, and when.
+    event_names, domains: the event types and the items by domain that a seen policy may name. availability:
+    which items may be answered, and when.
     """
     policy = seen_policy(seen, len(fallback), event_names, domains)
     return Recommender(ranker_of(learned, index), fallback, policy, learned.trained, availability)

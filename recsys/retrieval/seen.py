@@ -1,4 +1,5 @@
-"""The seen policy: what a user had before, and when it may be answered again. The same in evaluation and service."""
+"""The seen policy: what a user had before, and when it may be answered again. The same in evaluation and
+service."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ class DomainRule(SeenRule):
     )
 
     def limits_s(self, names: tuple[str, ...]) -> I64:
-        """int64 (len(names) + 1,): the limit by event type; the last, for an event of unknown type, is the longest."""
+        """int64 (len(names) + 1,): the limit by event type; the last, for an event of unknown type, is the
+        longest."""
         unknown = [name for name in self.events if name not in names]
         if unknown:
             known = ", ".join(names) or "none"
@@ -66,7 +68,8 @@ class DomainRule(SeenRule):
         return self.limit_s if not self.events or name in self.events else _NEVER
 
     def ever_returns(self, event: str | None) -> bool:
-        """Whether an item may be answered again to somebody who had it by an event of this type; None = of any type."""
+        """Whether an item may be answered again to somebody who had it by an event of this type; None = of
+        any type."""
         if event is not None:
             return self._limit_s(event) != _FOREVER
         named = self.events.values() if isinstance(self.events, dict) else ()
@@ -101,7 +104,8 @@ class SeenSettings(DomainRule):
 class SeenPolicy:
     """A seen policy for the items and event types of one data set.
 
-    limits_s: int64 (domains with a rule + 1, event types + 1), seconds. domain: int32 (n_items,), row of each item.
+    limits_s: int64 (domains with a rule + 1, event types + 1), seconds. domain: int32 (n_items,), row of each
+    item.
     """
 
     limits_s: I64
@@ -111,7 +115,8 @@ class SeenPolicy:
         """Rows of the items that each user may not be answered at `users.now`.
 
         An event of unknown type counts as the type with the longest limit; one later than now counts. Raises
-        ModelError where a limit is in days and the events have no times, or it is not said when the question is asked.
+        ModelError where a limit is in days and the events have no times, or it is not said when the question
+        is asked.
         """
         past = users.history
         untyped = past.event is None or self.limits_s.shape[1] == 1

@@ -16,13 +16,13 @@ _LAST = np.iinfo(np.int64).max
 def top_k(scores: F32, k: int) -> tuple[I64, F32]:
     """The k highest scores of each row and their columns.
 
-    scores: float32 (n, m); -inf marks a forbidden column, which is never returned, nor is NaN.
-    Returns ids int64 (n, k) and scores float32 (n, k), best first, equal scores by column; -1 and -inf pad short rows.
+    scores: float32 (n, m); -inf marks a forbidden column, which is never returned, nor is NaN. Returns ids
+    int64 (n, k) and scores float32 (n, k), best first, equal scores by column; -1 and -inf pad short rows.
 
-    The columns are cut into strided groups, and the k-th highest of the group maxima bounds the k-th highest score
-    from below; only the few columns at or above the bound are sorted. That costs one pass over the scores, where a
-    partition of each whole row costs several. Large blocks are shared by threads, row by row, as many
-    as entry points allow faiss: the result is the same.
+    The columns are cut into strided groups, and the k-th highest of the group maxima bounds the k-th highest
+    score from below; only the few columns at or above the bound are sorted. That costs one pass over the
+    scores, where a partition of each whole row costs several. Large blocks are shared by threads, row by row,
+    as many as entry points allow faiss: the result is the same.
     """
     scores = np.asarray(scores, np.float32)
     n, m = scores.shape
@@ -51,10 +51,11 @@ def falling(scores: F32) -> I64:
 
 
 def top_shared(order: Array, scores: F32, k: int, forbid: Ragged) -> tuple[I64, F32]:
-    """`top_k` for rows that share their scores float32 (m,) and differ in the columns that are forbidden them.
+    """`top_k` for rows that share their scores float32 (m,) and differ in the columns that are forbidden
+    them.
 
-    order: the columns that are allowed at all, best first. forbid: rows of columns. A row costs k and its forbidden
-    columns, whatever m is.
+    order: the columns that are allowed at all, best first. forbid: rows of columns. A row costs k and its
+    forbidden columns, whatever m is.
     """
     ids = np.full((forbid.rows, k), -1, np.int64)
     best = np.full((forbid.rows, k), -np.inf, np.float32)
@@ -97,7 +98,8 @@ def _fill(scores: F32, ids: I64, best: F32) -> None:
 
 
 def _falling(values: F32) -> I64:
-    """int64 in 32 bits, smaller the higher the value, equal for equal values: floats order like sign and magnitude."""
+    """int64 in 32 bits, smaller the higher the value, equal for equal values: floats order like sign and
+    magnitude."""
     bits = (values + np.float32(0)).view(np.int32).astype(np.int64)  # + 0: a negative zero equals a positive one
     return np.where(bits < 0, bits & 0x7FFFFFFF, ~bits)
 

@@ -1,7 +1,8 @@
-"""Which index finds enough of what the exact scan finds, and soonest: measured by the questions of real people.
+"""Which index finds enough of what the exact scan finds, and soonest: measured by the questions of real
+people.
 
-Every way is asked through the recommender, one person at a time, with what they have seen left out: what is measured
-is what is served.
+Every way is asked through the recommender, one person at a time, with what they have seen left out: what is
+measured is what is served.
 """
 
 import time
@@ -38,8 +39,8 @@ _FETCH = {
 
 
 class Quality(NamedTuple):
-    """How much of the exact answers is found: mean and 5th percentile of recall at k, and ndcg at k with the exact
-    answer as the ideal one, every item of it worth the same."""
+    """How much of the exact answers is found: mean and 5th percentile of recall at k, and ndcg at k with the
+    exact answer as the ideal one, every item of it worth the same."""
 
     recall: float
     recall_p5: float
@@ -48,8 +49,9 @@ class Quality(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """An index under trial. p50_ms, p99_ms: the processor's time for one question; per_second: questions; build_s:
-    seconds; mib: of the index beside the vectors. quality: by source of the people's vectors, and "all"."""
+    """An index under trial. p50_ms, p99_ms: the processor's time for one question; per_second: questions;
+    build_s: seconds; mib: of the index beside the vectors. quality: by source of the people's vectors, and
+    "all"."""
 
     settings: IndexSettings
     quality: dict[str, Quality]
@@ -67,8 +69,9 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class Tuned:
-    """trials: all, in the order in which they were made. chosen: the settings of the cheapest that finds enough; Flat
-    unless one is really faster. measured: the chosen one by people who had no part in the choice."""
+    """trials: all, in the order in which they were made. chosen: the settings of the cheapest that finds
+    enough; Flat unless one is really faster. measured: the chosen one by people who had no part in the
+    choice."""
 
     trials: list[Trial]
     chosen: IndexSettings
@@ -80,8 +83,8 @@ def reaches(settings: IndexSettings, quality: Quality) -> bool:
 
 
 def people_of(histories: Histories, n: int, seed: int, half: str) -> dict[str, Users]:
-    """Up to `n` people who did something, of one half, "tune" or "measure", as those whom a recommender may meet: known
-    by their row, by their history alone, and by its last three events."""
+    """Up to `n` people who did something, of one half, "tune" or "measure", as those whom a recommender may
+    meet: known by their row, by their history alone, and by its last three events."""
     active = np.flatnonzero(histories.lengths > 0)
     halves = generator(0, "index people").permutation(active)  # the same whoever asks: nobody chooses and judges
     side = halves[0 if half == "tune" else 1 :: 2]
@@ -106,8 +109,9 @@ def with_index(exact: Recommender, index: Index) -> Recommender:
 
 
 def measured(exact: Recommender, index: Index, people: Mapping[str, Users], k: int) -> tuple[dict[str, Quality], F64]:
-    """How much of the exact answers an index gives these people, by source and of "all", and float64 (n,), the
-    processor's seconds for each question. Whoever has no vector is not asked; a source of nobody is left out."""
+    """How much of the exact answers an index gives these people, by source and of "all", and float64 (n,),
+    the processor's seconds for each question. Whoever has no vector is not asked; a source of nobody is left
+    out."""
     through, found, seconds = with_index(exact, index), dict[str, Array](), list[float]()
     for source, users in people.items():
         truth = exact.recommend(users, k)
@@ -154,9 +158,10 @@ def tune_index(
 ) -> Tuned:
     """Tries indexes, each with rising effort until it finds enough, and chooses.
 
-    exact: the recommender without an index. histories: of the known users, row by row. wanted: k and targets. people:
-    how many are asked at most, half to choose and half to measure. names: FAISS's names of the indexes; None = those
-    that are worth a trial for so many items. A question is timed with the threads that FAISS has: give it one.
+    exact: the recommender without an index. histories: of the known users, row by row. wanted: k and targets.
+    people: how many are asked at most, half to choose and half to measure. names: FAISS's names of the
+    indexes; None = those that are worth a trial for so many items. A question is timed with the threads that
+    FAISS has: give it one.
     """
     wanted = wanted or IndexSettings()
     ranker = exact.ranker
@@ -183,7 +188,8 @@ def tune_index(
 def _confirmed(
     exact: Recommender, ranker: VectorRanker, best: IndexSettings, people: Mapping[str, Users]
 ) -> tuple[IndexSettings, dict[str, Quality]]:
-    """The settings with as much more effort as these people need to find enough, and what they find; else the scan."""
+    """The settings with as much more effort as these people need to find enough, and what they find; else the
+    scan."""
     built = made(ranker, best)
     for more in [one for one in efforts_of(best.factory, best.k) if one >= best.effort]:
         filtered = tuple((share, max(more, effort)) for share, effort in best.filtered)
@@ -209,7 +215,8 @@ def _tried(
     people: Mapping[str, Users],
     limit_ms: float,
 ) -> list[Trial]:
-    """The trials of one kind of index: with rising effort, if it has any, until it finds enough or takes too long."""
+    """The trials of one kind of index: with rising effort, if it has any, until it finds enough or takes too
+    long."""
     settings = replace_settings(wanted, factory=name)
     start = time.perf_counter()
     index, trials = made(ranker, settings), list[Trial]()
@@ -258,7 +265,8 @@ def efforts_of(name: str, k: int, *, fine: bool = False) -> list[int]:
 def _with_shares(
     exact: Recommender, ranker: VectorRanker, best: IndexSettings, people: Mapping[str, Users], seed: int
 ) -> IndexSettings:
-    """The settings with the effort that each share of allowed items needs, as long as that beats the exact scan."""
+    """The settings with the effort that each share of allowed items needs, as long as that beats the exact
+    scan."""
     random, filtered, effort = generator(seed, "index shares"), list[tuple[float, int]](), best.effort
     some = {source: users.take(np.arange(min(len(users), _AT_SHARES))) for source, users in people.items()}
     scan, built = Flat(ranker.items), made(ranker, best)

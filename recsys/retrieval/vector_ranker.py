@@ -25,9 +25,9 @@ _ASIDE = 50  # items for each that is left out: above, to find what is left out 
 class VectorRanker:
     """Ranks by the inner product of user and item vectors.
 
-    Several users at once are scanned in blocks of one matrix product each: the way of evaluation and batches. A single
-    user is one filtered search of the index, if there is one: the way of the service. Where the index is exact both
-    give the same answers; where it is not, many go the way of one.
+    Several users at once are scanned in blocks of one matrix product each: the way of evaluation and batches.
+    A single user is one filtered search of the index, if there is one: the way of the service. Where the
+    index is exact both give the same answers; where it is not, many go the way of one.
     """
 
     def __init__(self, embeddings: Embeddings, index: Index | None = None) -> None:
@@ -136,9 +136,9 @@ class VectorRanker:
     def _approximated(
         self, index: Approximate, vector: F32, k: int, bits: U8, allowed: Allowed, forbid: Ragged
     ) -> tuple[F32, I64] | None:
-        """What an approximate index finds, or None where the exact scan is the better way: where few items are allowed
-        or many asked for, and where the index found too few or what is not allowed. FAISS ignores a selector in silence
-        in several kinds of index."""
+        """What an approximate index finds, or None where the exact scan is the better way: where few items
+        are allowed or many asked for, and where the index found too few or what is not allowed. FAISS ignores
+        a selector in silence in several kinds of index."""
         if (effort := index.effort_at(allowed.count / self.n_items)) is None or k > _DEEPEST * index.settings.k:
             return None
         if (beside := self.n_items - allowed.count + len(forbid.values)) <= k:  # cheaper than to ask of each item

@@ -19,7 +19,8 @@ from recsys.history import Histories
 
 
 class EncoderCase(NamedTuple):
-    """encoder: the one to test. items: float32 (n_items, dim), of its space. users: whom it can encode, all of them."""
+    """encoder: the one to test. items: float32 (n_items, dim), of its space. users: whom it can encode, all
+    of them."""
 
     encoder: Encoder
     items: F32
@@ -27,7 +28,8 @@ class EncoderCase(NamedTuple):
 
 
 def _with_idle_events(histories: Histories, n_items: int) -> tuple[Histories, Histories]:
-    """The histories with an event before each of theirs: of the same item at weight 0; of an item that nobody knows."""
+    """The histories with an event before each of theirs: of the same item at weight 0; of an item that nobody
+    knows."""
     items, weight = histories.items, histories.weight
     twice = Ragged(2 * items.offsets, np.repeat(items.values, 2))
     ones = np.ones(len(histories), np.float32) if weight is None else weight
@@ -74,7 +76,8 @@ class EncoderContract:
             assert not (found.source == HISTORY).any() or not encoder.personal
 
     def test_events_that_it_cannot_use_count_for_nothing(self) -> None:
-        """Events of weight 0, which were had but are not to be learned from, and those of items that it never saw."""
+        """Events of weight 0, which were had but are not to be learned from, and those of items that it never
+        saw."""
         encoder, items, users = self.made()
         strangers = Users.unknown(users.history)
         idle, foreign = _with_idle_events(strangers.history, len(items))

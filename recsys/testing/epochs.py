@@ -22,13 +22,14 @@ from recsys.training.loop import Aids
 
 
 class EpochContract(Contract):
-    """What learners promise that go over their data in epochs (`recsys.training.epochs`). Theirs must be four or more,
-    by the setting `epochs`."""
+    """What learners promise that go over their data in epochs (`recsys.training.epochs`). Theirs must be four
+    or more, by the setting `epochs`."""
 
     def test_a_run_that_goes_on_ends_in_the_bytes_of_one_that_was_never_stopped(
         self, learner: Case, tmp_path: Path
     ) -> None:
-        """Stopped as an epoch ends and before its state is saved, it learns this one again and none before it."""
+        """Stopped as an epoch ends and before its state is saved, it learns this one again and none before
+        it."""
         model, data = make_model(learner.name, learner.settings), random_log(1)
         whole = _Steps()
         learned = answers(fit_with(model, data, seed=1, progress=whole), data)

@@ -87,7 +87,8 @@ def answers(learned: Embeddings | TrainedRanker, data: Dataset) -> list[bytes]:
 
 
 def scores_of(learned: Embeddings | TrainedRanker, histories: Ragged, n_items: int) -> F32:
-    """float32 (n, n_items): the score of every item for people with these histories; 0 for what is not answered."""
+    """float32 (n, n_items): the score of every item for people with these histories; 0 for what is not
+    answered."""
     users = Users.unknown(histories)
     answer = ranker_of(learned).top(users, n_items, forbid=Ragged.empty(len(users)))
     scores = np.zeros((len(users), n_items + 1), np.float32)  # the last column takes the pads
@@ -96,7 +97,8 @@ def scores_of(learned: Embeddings | TrainedRanker, histories: Ragged, n_items: i
 
 
 class Contract:
-    """Where the learner of a test comes from: the attribute `case`, or a fixture of this name in its place."""
+    """Where the learner of a test comes from: the attribute `case`, or a fixture of this name in its
+    place."""
 
     case = Case("")
 
@@ -105,7 +107,8 @@ class Contract:
         return self.case
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """A certain answer is certain whatever the seed: for three, or as many as an option `--seeds` of yours says."""
+        """A certain answer is certain whatever the seed: for three, or as many as an option `--seeds` of
+        yours says."""
         if "certain_seed" in metafunc.fixturenames:
             metafunc.parametrize("certain_seed", range(1, metafunc.config.getoption("--seeds", 3) + 1))
 
@@ -190,14 +193,16 @@ class TasteContract(Contract):
     """What learners promise that know which items go together."""
 
     def test_the_checkerboard_has_one_right_answer(self, learner: Case, certain_seed: int) -> None:
-        """Settings that learn the board by heart fail here: that user u never had item u can be learned, too."""
+        """Settings that learn the board by heart fail here: that user u never had item u can be learned,
+        too."""
         data = checkerboard()
         engine = recommender(learner.learned(data, certain_seed), data)
         for users in (everyone(data), strangers(data)):
             np.testing.assert_array_equal(engine.recommend(users, 1).ids[:, 0], np.arange(data.n_users))
 
     def test_a_repeated_event_counts_like_one_of_that_weight(self, learner: Case, certain_seed: int) -> None:
-        """Nearer to it, that is, than to an event that happened once: who learns event by event draws others."""
+        """Nearer to it, that is, than to an event that happened once: who learns event by event draws
+        others."""
         user, item = np.nonzero(np.random.default_rng(0).random((12, 8)) < 0.5)
         times = np.where((user + item) % 3 == 0, 9, 1)
 
@@ -242,7 +247,8 @@ class VectorContract(Contract):
 
 
 class ReasonContract(Contract):
-    """What learners promise of reasons: exact shares of the score where their ranker `explains`, else none as such."""
+    """What learners promise of reasons: exact shares of the score where their ranker `explains`, else none as
+    such."""
 
     def test_what_each_event_adds_is_the_score_where_it_explains(self, learner: Case) -> None:
         data = random_log(1)

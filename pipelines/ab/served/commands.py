@@ -117,7 +117,8 @@ def started(root: Path | None) -> tuple[str, list[dict[str, Any]]]:
 
 
 def plain(frozen: Any, now: int) -> dict[str, Any]:
-    """An experiment that was started, for machines. phase: from 0, None where none runs; share: of its people."""
+    """An experiment that was started, for machines. phase: from 0, None where none runs; share: of its
+    people."""
     experiment = frozen.experiment
     number = experiment.phase_at(now)
     phase = experiment.phases[max(0, number)]
@@ -159,8 +160,8 @@ def _say_arms(experiment: Any) -> None:
 
 
 def _register(frozen: Any) -> None:
-    """Freezes the plan of the first phase in MLflow, too, so that a report can say when. A store that refuses stops no
-    experiment."""
+    """Freezes the plan of the first phase in MLflow, too, so that a report can say when. A store that refuses
+    stops no experiment."""
     from recsys.errors import TrackingError
     from recsys.pipelines.ab.page.facts import plan_digest
     from recsys.pipelines.ab.served.plans import plan_of

@@ -1,4 +1,5 @@
-"""How long a test of this very pair would take: whose lists differ, by making those that were served again."""
+"""How long a test of this very pair would take: whose lists differ, by making those that were served
+again."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -31,8 +32,9 @@ from recsys.text import did_you_mean
 
 @dataclass(frozen=True)
 class Interleaved:
-    """What interleaving would need. people: with a merged list and a whole window; days: until they have come, None =
-    the log is too short. share: of the clicks on one list's own items that the merged list keeps."""
+    """What interleaving would need. people: with a merged list and a whole window; days: until they have
+    come, None = the log is too short. share: of the clicks on one list's own items that the merged list
+    keeps."""
 
     people: float
     days: int | None
@@ -41,9 +43,10 @@ class Interleaved:
 
 @dataclass(frozen=True)
 class Forecast:
-    """lists, people: that were made again; lists_differ, people_differ: of these. carried: of all that the first
-    primary metric counts, the share of people whose lists differ, from their first such list on. whole, triggered: what
-    a test of all needs, and one of these people alone for the same effect on all. metric: the first primary one."""
+    """lists, people: that were made again; lists_differ, people_differ: of these. carried: of all that the
+    first primary metric counts, the share of people whose lists differ, from their first such list on. whole,
+    triggered: what a test of all needs, and one of these people alone for the same effect on all. metric: the
+    first primary one."""
 
     metric: Metric
     lists: int
@@ -100,8 +103,8 @@ def forecast_experiment(
     since: int | None = None,
     limit: int | None = None,
 ) -> Forecast:
-    """The forecast from lists that were served before. Raises SettingError where there is no such definition, DataError
-    where the log is too short."""
+    """The forecast from lists that were served before. Raises SettingError where there is no such definition,
+    DataError where the log is too short."""
     known = read_experiments(folder)
     if name not in known.by_name:
         raise SettingError(f"{folder} has no {name}.toml; {did_you_mean(name, known.by_name)}")
@@ -143,7 +146,8 @@ def _forecast(counts: _Counts, plan: Plan, outcomes: str, since: int, progress: 
     own = next(one for one in whole.needs if one.metric == metric)
     triggered, carried = None, 0.0
     if differs.any():
-        # of an effect on all people, all is of those whose lists differ: on them it is as much larger as they are fewer
+        # of an effect on all people, all is of those whose lists differ: on them it is as much larger as they
+        # are fewer
         first = plan_power(outcomes, plan, exposures=table.filter(pa.array(differs)), since=since, progress=progress)
         theirs = next(one for one in first.needs if one.metric == metric)
         carried = min(1.0, theirs.mean * first.people / (own.mean * whole.people)) if own.mean else 0.0
@@ -172,8 +176,9 @@ def _scaled(metric: Metric, times: float) -> Metric:
 
 
 def _interleaved(counts: _Counts, metric: Metric, plan: Plan, outcomes: str, whole: Needs) -> Interleaved | None:
-    """By the clicks on what the control showed: the part of its own items that a merged list keeps carries the same
-    part of an effect, and clicks on the two teams are as many as on twice that part, each for itself."""
+    """By the clicks on what the control showed: the part of its own items that a merged list keeps carries
+    the same part of an effect, and clicks on the two teams are as many as on twice that part, each for
+    itself."""
     done = parquet.read_table(outcomes, columns=["request_id", "item_id", "event"]).to_pylist()
     clicks = [one for one in done if metric.event in (None, one["event"]) and one["request_id"] in counts.own]
     own = sum(one["item_id"] in counts.own[one["request_id"]] for one in clicks)

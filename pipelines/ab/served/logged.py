@@ -1,4 +1,5 @@
-"""Commands about what the service wrote down of an experiment: ab report, and before it starts, ab forecast."""
+"""Commands about what the service wrote down of an experiment: ab report, and before it starts, ab
+forecast."""
 
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,11 @@ def report(
     show_sick: bool,
     as_json: bool,
 ) -> Any:
-    """Say whether to ship, from what the service wrote down of the experiment NAME, as `ab analyse` does from tables.
+    """Say whether to ship, from what the service wrote down of the experiment NAME, as `ab analyse` does from
+    tables.
 
-    Also whether the service did what the experiment says. Of arms that interleave it says which list people prefer.
+    Also whether the service did what the experiment says. Of arms that interleave it says which list people
+    prefer.
     """
     from recsys.events.clock import now_s
     from recsys.pipelines.ab.served.report import report_experiment
@@ -85,7 +88,8 @@ def forecast(
     limit: int | None,
     as_json: bool,
 ) -> Any:
-    """Say for whom the lists of the experiment NAME would differ, and how long a test of this very pair would take.
+    """Say for whom the lists of the experiment NAME would differ, and how long a test of this very pair would
+    take.
 
     The lists that were served before are made again by each arm; nothing is started.
     """

@@ -1,4 +1,5 @@
-"""The plan of the analysis of an experiment that is served: its own table `plan`, with arms and testers from itself."""
+"""The plan of the analysis of an experiment that is served: its own table `plan`, with arms and testers from
+itself."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ _OWN = ("control", "weights", "experiment", "phase", "testers")
 def plan_of(experiment: Experiment, phase: int = 0, path: Path | None = None) -> Plan:
     """The plan for one phase, whose weights, control and testers are those of the experiment.
 
-    path: a file with the plan, in place of the experiment's own table. Raises SettingError where there is none, or it
-    breaks a rule, or says what the experiment says.
+    path: a file with the plan, in place of the experiment's own table. Raises SettingError where there is
+    none, or it breaks a rule, or says what the experiment says.
     """
     if path is None and not experiment.plan:
         raise SettingError(

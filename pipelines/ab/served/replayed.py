@@ -1,7 +1,7 @@
 """What the arms of an experiment would have answered to logged requests: for whom their lists differ at all.
 
-Bundles never change and an answer follows from its question, so the list of the other arm can be made after the fact,
-and before a test as well. People whose lists never differ only dilute an effect.
+Bundles never change and an answer follows from its question, so the list of the other arm can be made after
+the fact, and before a test as well. People whose lists never differ only dilute an effect.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,8 +55,8 @@ class Arms:
         return self._opened[bundle_id]
 
     def replay(self, lines: Iterable[Mapping[str, Any]], progress: Progress = silent) -> Iterator[Replayed]:
-        """What each arm answers to each line that holds its question. The list of the arm that was served by what the
-        arm serves is taken from the line."""
+        """What each arm answers to each line that holds its question. The list of the arm that was served by
+        what the arm serves is taken from the line."""
         for number, line in enumerate(lines):
             if line.get("schema") != SCHEMA:
                 continue
@@ -88,8 +88,8 @@ def _made(recipe: Recipe, question: Question, request_id: str) -> list[str] | No
 def differing(
     experiment: Experiment, phase: int, root: Path, lines: Iterable[Mapping[str, Any]], progress: Progress = silent
 ) -> dict[str, bool]:
-    """request id -> whether the lists of its arms differ, of the lists of one phase. Raises DataError where there are
-    none."""
+    """request id -> whether the lists of its arms differ, of the lists of one phase. Raises DataError where
+    there are none."""
     mine = (one for one in lines if one["experiment"] == experiment.name and one["phase"] == str(phase))
     found = {one.line["request_id"]: one.differs for one in Arms(experiment, phase, root).replay(mine, progress)}
     if not found:

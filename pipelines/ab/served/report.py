@@ -39,9 +39,11 @@ def report_experiment(
     track: bool = False,
     show_sick: bool = False,
 ) -> Any:
-    """The report for machines, as of `judge_tables`. phase: from 1, None = the last that has started at `until`.
+    """The report for machines, as of `judge_tables`. phase: from 1, None = the last that has started at
+    `until`.
 
-    Raises SettingError where no such experiment was started, or it has no plan; DataError where nobody was in it.
+    Raises SettingError where no such experiment was started, or it has no plan; DataError where nobody was in
+    it.
     """
     frozen, opened = find_frozen(root, name), open_store(store)
     number = _phase(frozen, phase, until)

@@ -1,4 +1,5 @@
-"""The event store as the two tables of an analysis, in Parquet by parts, and what it says of the service beside."""
+"""The event store as the two tables of an analysis, in Parquet by parts, and what it says of the service
+beside."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,7 +34,8 @@ OUTCOMES = pa.schema(
 
 
 class Logged(NamedTuple):
-    """Folders of Parquet, and what else the log says. merged: lists of arms that interleave, None where none does."""
+    """Folders of Parquet, and what else the log says. merged: lists of arms that interleave, None where none
+    does."""
 
     exposures: Path
     outcomes: Path
@@ -53,9 +55,9 @@ def read_served(
 ) -> Logged:
     """Writes the exposures and outcomes of the store into `folder`, for one phase of an experiment.
 
-    People are called by one id, and an outcome belongs to whoever its list was assigned by. What was written down twice
-    is in the table once. differs: of each request, whether the arms' lists do. Raises DataError where nobody was in the
-    experiment.
+    People are called by one id, and an outcome belongs to whoever its list was assigned by. What was written
+    down twice is in the table once. differs: of each request, whether the arms' lists do. Raises DataError
+    where nobody was in the experiment.
     """
     experiment, called = frozen.experiment, store.people()
     facts = _facts(frozen, phase)
@@ -145,8 +147,8 @@ class _Lists:
 def outcome_rows(
     store: EventStore, called: Mapping[str, str], unit_of_request: Mapping[str, str], progress: Progress = silent
 ) -> Iterator[dict[str, Any]]:
-    """A row for each outcome. One that repeats what was done with an item of a list a few seconds before has the id of
-    the first: a double click, told as two."""
+    """A row for each outcome. One that repeats what was done with an item of a list a few seconds before has
+    the id of the first: a double click, told as two."""
     first = dict[tuple[str, str, str | None], tuple[str, int]]()
     last = store.last_seq()
     for seq, received_ms, event in store.events():

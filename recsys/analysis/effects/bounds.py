@@ -1,6 +1,7 @@
 """How far a figure must be from nothing when it is looked at again and again.
 
-Group-sequential bounds where the number of people is planned; an asymptotic confidence sequence that holds at any time.
+Group-sequential bounds where the number of people is planned; an asymptotic confidence sequence that holds at
+any time.
 """
 
 from functools import lru_cache
@@ -27,8 +28,9 @@ def spent(information: F64, alpha: float) -> F64:
 def group_bounds(information: F64, alpha: float = 0.05) -> F64:
     """The bound of |z| at each look (looks,), for information that rises up to 1.
 
-    A look that has gained less than half a percent of the planned information on the one before is none: its bound is
-    infinite, and the last look is never such a one. Looks that were not taken cost a little power and no error.
+    A look that has gained less than half a percent of the planned information on the one before is none: its
+    bound is infinite, and the last look is never such a one. Looks that were not taken cost a little power
+    and no error.
     """
     return np.array(_bounds(tuple(np.round(information, 9).tolist()), alpha))
 
@@ -106,8 +108,8 @@ def group_inflation(looks: int, alpha: float = 0.05, power: float = 0.8) -> floa
 
 
 def group_p(z: float, information: F64) -> float:
-    """The smallest alpha at which the bound of the last of these looks would have been crossed: a p-value that may be
-    read at every look.
+    """The smallest alpha at which the bound of the last of these looks would have been crossed: a p-value
+    that may be read at every look.
 
     Source: Jennison and Turnbull, "Interim Analyses: The Repeated Confidence Interval Approach", JRSS B 1989.
     """
@@ -136,7 +138,8 @@ def tuning(alpha: float, planned: float) -> float:
 
 
 def band(n: F64, alpha: float, planned: float) -> F64:
-    """By how many standard errors the always-valid interval reaches to each side with n people (...,); eq. 9 there."""
+    """By how many standard errors the always-valid interval reaches to each side with n people (...,); eq. 9
+    there."""
     rho2n = n * tuning(alpha, planned) ** 2
     return np.sqrt(2 * (rho2n + 1) / rho2n * np.log(np.sqrt(rho2n + 1) / alpha))
 
@@ -149,8 +152,8 @@ def always_valid_p(z: F64, n: F64, alpha: float, planned: float) -> F64:
 
 
 def hybrid_p(z: float, n: float, alpha: float, planned: float, ended: bool) -> float:
-    """Of one look without a planned number of people: a fifth of the error is for an always-valid watch, the rest for
-    one test at the end that was set before; until then the watch alone decides."""
+    """Of one look without a planned number of people: a fifth of the error is for an always-valid watch, the
+    rest for one test at the end that was set before; until then the watch alone decides."""
     watch = float(always_valid_p(np.array(z), np.array(n), WATCH * alpha, planned)) / WATCH
     end = 2 * float(special.ndtr(-abs(z))) / END if ended else 1.0
     return min(1.0, watch, end)

@@ -1,6 +1,8 @@
-"""Means and covariances of people's columns: all that an effect, its interval and every earlier look are made of.
+"""Means and covariances of people's columns: all that an effect, its interval and every earlier look are made
+of.
 
-Arrays may have any number of leading axes (looks, arms, simulations); the last one or two are the columns (c).
+Arrays may have any number of leading axes (looks, arms, simulations); the last one or two are the columns
+(c).
 """
 
 from typing import NamedTuple
@@ -11,7 +13,8 @@ from recsys.arrays import F64, Array
 
 
 class Moments(NamedTuple):
-    """n: (...,) people. mean: (..., c). cov: (..., c, c) sample covariances (n - 1); 0 where fewer than 2 people."""
+    """n: (...,) people. mean: (..., c). cov: (..., c, c) sample covariances (n - 1); 0 where fewer than 2
+    people."""
 
     n: F64
     mean: F64
@@ -28,7 +31,8 @@ def moments_of(columns: F64) -> Moments:
 
 
 def moments_by_look(columns: F64, look: Array, looks: int) -> Moments:
-    """(looks, ...): row l is of all people whose look is at most l. columns: (people, c); look: int (people,)."""
+    """(looks, ...): row l is of all people whose look is at most l. columns: (people, c); look: int
+    (people,)."""
     centre = columns.mean(axis=0) if len(columns) else np.zeros(columns.shape[1])
     shifted = columns - centre  # so that sums of squares keep their digits
     order = np.argsort(look, kind="stable")
@@ -42,7 +46,8 @@ def moments_by_look(columns: F64, look: Array, looks: int) -> Moments:
 
 
 def from_sums(n: F64, sums: F64, products: F64, centre: F64 | float = 0.0) -> Moments:
-    """From n (...,), sums (..., c) and sums of products (..., c, c) of columns that had `centre` taken from them."""
+    """From n (...,), sums (..., c) and sums of products (..., c, c) of columns that had `centre` taken from
+    them."""
     some = np.maximum(n, 1)[..., None]
     mean = sums / some
     cov = (products - sums[..., :, None] * mean[..., None, :]) / np.maximum(n - 1, 1)[..., None, None]

@@ -1,4 +1,5 @@
-"""Two arms side by side: Welch for means, the delta method for ratios, CUPED, and relative effects by Fieller."""
+"""Two arms side by side: Welch for means, the delta method for ratios, CUPED, and relative effects by
+Fieller."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +12,8 @@ from recsys.arrays import F64
 
 
 class Quantity(NamedTuple):
-    """The mean of column `over`, or the ratio of its mean to that of column `under` (clicks per list of all people)."""
+    """The mean of column `over`, or the ratio of its mean to that of column `under` (clicks per list of all
+    people)."""
 
     over: int
     under: int | None = None
@@ -35,8 +37,9 @@ class Quantity(NamedTuple):
 class Pair(NamedTuple):
     """Adjusted means of control and treated people with their variances and covariance, all (...,).
 
-    within_control, within_treated: the variance of each without the shared centre of the covariates, with the people
-    they come from: what Welch's degrees of freedom are made of. theta: (..., p), of the control where each arm has one.
+    within_control, within_treated: the variance of each without the shared centre of the covariates, with the
+    people they come from: what Welch's degrees of freedom are made of. theta: (..., p), of the control where
+    each arm has one.
     """
 
     control: F64
@@ -93,12 +96,12 @@ def pair_of(
 ) -> Pair:
     """The target of both arms, adjusted by covariates that were read before anything was shown.
 
-    by_arm: a theta for each arm (Lin's), which splits far from even want; else one for both. Covariates that do not
-    vary, or say what others say, change nothing.
+    by_arm: a theta for each arm (Lin's), which splits far from even want; else one for both. Covariates that
+    do not vary, or say what others say, change nothing.
 
-    Sources: Deng et al., "Improving the Sensitivity of Online Controlled Experiments by Utilizing Pre-Experiment Data",
-    WSDM 2013; Deng, Knoblich and Lu, "Applying the Delta Method in Metric Analytics", KDD 2018; Lin, Annals of Applied
-    Statistics 2013.
+    Sources: Deng et al., "Improving the Sensitivity of Online Controlled Experiments by Utilizing
+    Pre-Experiment Data", WSDM 2013; Deng, Knoblich and Lu, "Applying the Delta Method in Metric Analytics",
+    KDD 2018; Lin, Annals of Applied Statistics 2013.
     """
     both, arms = pooled(control, treated), (control, treated)
     slopes = _slopes(covariates, both)
@@ -123,14 +126,16 @@ def pair_of(
 
 
 def spread_of(moments: Moments, target: Quantity, covariates: Sequence[Quantity] = ()) -> tuple[F64, F64]:
-    """The target's value, and the variance of one person's share in it, with what covariates say taken away."""
+    """The target's value, and the variance of one person's share in it, with what covariates say taken
+    away."""
     slope, slopes = target.gradient(moments), _slopes(covariates, moments)
     rest = slope - _times(slopes, _theta(moments, slope, slopes))
     return target.value(moments), _quadratic(rest, moments.cov, rest)
 
 
 def contrast(pair: Pair, factor: float = 1.0) -> Contrast:
-    """treated - factor * control: 1 is the difference, 1 - margin asks whether what was lost is below a margin."""
+    """treated - factor * control: 1 is the difference, 1 - margin asks whether what was lost is below a
+    margin."""
     variance = pair.var_treated + factor**2 * pair.var_control - 2 * factor * pair.cov
     one, other = pair.within_treated, factor**2 * pair.within_control
     below = one**2 / np.maximum(pair.n_treated - 1, 1) + other**2 / np.maximum(pair.n_control - 1, 1)
@@ -139,8 +144,9 @@ def contrast(pair: Pair, factor: float = 1.0) -> Contrast:
 
 
 def relative(pair: Pair, critical: F64 | float) -> tuple[F64, F64, F64]:
-    """(effect, low, high) as a share of the control mean, by Fieller; low and high are NaN where the control mean is so
-    near zero that no interval is bounded. critical: the quantile, 1.96 for 95 %, or wider for always-valid bands.
+    """(effect, low, high) as a share of the control mean, by Fieller; low and high are NaN where the control
+    mean is so near zero that no interval is bounded. critical: the quantile, 1.96 for 95 %, or wider for
+    always-valid bands.
 
     Source: Fieller, "Some Problems in Interval Estimation", Journal of the Royal Statistical Society B 1954.
     """

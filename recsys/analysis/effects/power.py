@@ -1,4 +1,5 @@
-"""How many people an effect needs, and which effect so many people show: two-sided Welch tests of two arms."""
+"""How many people an effect needs, and which effect so many people show: two-sided Welch tests of two
+arms."""
 
 from math import ceil
 
@@ -25,7 +26,8 @@ def power_of(effect: float, variance: float, people: float, *, share: float = 0.
 
 
 def people_for(effect: float, variance: float, *, power: float = 0.8, share: float = 0.5, alpha: float = 0.05) -> float:
-    """People in both arms whom an effect needs, not rounded; infinity where there is no effect to be shown."""
+    """People in both arms whom an effect needs, not rounded; infinity where there is no effect to be
+    shown."""
     if effect == 0 or not np.isfinite(effect):
         return float("inf")
     if variance == 0:
@@ -55,8 +57,9 @@ def detectable(variance: float, people: float, *, power: float = 0.8, share: flo
 
 
 def days_for(people: float, new_by_day: np.ndarray) -> int | None:
-    """Days until so many different people have come, of a log that counts those new on each day; None where it ends
-    before: people who return are not new, so that days beyond the log cannot be had by multiplying."""
+    """Days until so many different people have come, of a log that counts those new on each day; None where
+    it ends before: people who return are not new, so that days beyond the log cannot be had by
+    multiplying."""
     reached = np.cumsum(new_by_day)
     return int(np.searchsorted(reached, people) + 1) if len(reached) and reached[-1] >= people else None
 

@@ -14,10 +14,11 @@ PRIORS = {10_000.0: 0.8, 100.0: 0.2}  # how near the design other shares are tak
 
 
 def ratio_p(counts: F64, weights: F64) -> F64:
-    """(..., looks): whether people came to the arms as designed; a p-value by each look, valid over all of them.
+    """(..., looks): whether people came to the arms as designed; a p-value by each look, valid over all of
+    them.
 
-    counts: (..., looks, arms) people so far, by look. weights: (arms,) as designed, adding up to 1. The first prior
-    finds 51 to 49 among many people, the second 60 to 40 among a few hundred.
+    counts: (..., looks, arms) people so far, by look. weights: (arms,) as designed, adding up to 1. The first
+    prior finds 51 to 49 among many people, the second 60 to 40 among a few hundred.
 
     Source: Lindon and Malek, "Anytime-Valid Inference for Multinomial Count Data", NeurIPS 2022.
     """

@@ -13,9 +13,10 @@ SWAY = 0.3  # of the standard error of an arm's mean, that they add
 
 
 def check_carried(study: Study) -> Check:
-    """The gaps between the largest figures, on a log scale, are exponential with means as 1, 1/2, 1/3 ... of one number
-    where the tail is a power law, and smaller where it falls off faster (Renyi 1953). One far too wide for the people
-    below it sets those above apart; that is told where they sway the mean of their arm."""
+    """The gaps between the largest figures, on a log scale, are exponential with means as 1, 1/2, 1/3 ... of
+    one number where the tail is a power law, and smaller where it falls off faster (Renyi 1953). One far too
+    wide for the people below it sets those above apart; that is told where they sway the mean of their
+    arm."""
     name = "no few people carry an arm"
     tried, found = 0, list[tuple[float, str]]()
     for metric in study.plan.metrics_of("primary"):
@@ -39,12 +40,13 @@ def check_carried(study: Study) -> Check:
 
 
 def apart_at_the_top(values: F64) -> tuple[float, int, float]:
-    """(p-value, how many stand apart, by how many standard errors they move the mean) of the widest gap among the
-    largest figures (n,); 1 where none is wide enough to look at.
+    """(p-value, how many stand apart, by how many standard errors they move the mean) of the widest gap among
+    the largest figures (n,); 1 where none is wide enough to look at.
 
-    With figures in falling order, j (log x_j - log x_j+1) are exponential with one mean for all ranks j of a power law;
-    that mean is read from the ranks below those that are looked at, so that a bot does not hide itself. Counts have
-    ties, whose gaps are zero: the mean is then that of the steps between them, and stays right.
+    With figures in falling order, j (log x_j - log x_j+1) are exponential with one mean for all ranks j of a
+    power law; that mean is read from the ranks below those that are looked at, so that a bot does not hide
+    itself. Counts have ties, whose gaps are zero: the mean is then that of the steps between them, and stays
+    right.
     """
     ordered = np.sort(values)[::-1]
     best = (1.0, 0, 0.0)

@@ -27,7 +27,8 @@ class Apart(NamedTuple):
 
 
 def apart(study: Study, columns: F64, arms: I32, figure: Quantity) -> list[Apart]:
-    """Each arm against the control; columns (people, c), arms (people,). Arms with too few people are left out."""
+    """Each arm against the control; columns (people, c), arms (people,). Arms with too few people are left
+    out."""
     people = np.bincount(arms, minlength=len(study.plan.arms))
     if people[0] < study.plan.least_people:
         return []

@@ -1,4 +1,5 @@
-"""Whether a service did what its experiment says: each arm its bundle, each person their arm, each list once."""
+"""Whether a service did what its experiment says: each arm its bundle, each person their arm, each list
+once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,11 +19,12 @@ AGAIN_SHARE = 0.001  # of lists: more than that were written down twice
 class ServedFacts:
     """What a log says of an experiment beside who was in which arm. All by arm, counts of lists.
 
-    lists: how many; again: of these, request ids that came before. bundles: by the id of the bundle that answered; own:
-    the ids that should have, those included that were published anew without somebody forgotten. known_until: bundle ->
-    the last second that it learned from, None = not known. started: unix second. misplaced: people whose arm is not the
-    one that the definition gives them, of `placed` people whose arm was looked up; None = they are assigned elsewhere.
-    changes: what was done to the definition since, in words.
+    lists: how many; again: of these, request ids that came before. bundles: by the id of the bundle that
+    answered; own: the ids that should have, those included that were published anew without somebody
+    forgotten. known_until: bundle -> the last second that it learned from, None = not known. started: unix
+    second. misplaced: people whose arm is not the one that the definition gives them, of `placed` people
+    whose arm was looked up; None = they are assigned elsewhere. changes: what was done to the definition
+    since, in words.
     """
 
     started: int

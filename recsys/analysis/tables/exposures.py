@@ -23,10 +23,10 @@ MOST_OTHERS = 30  # experiments beside ours that are held against it
 class Exposures:
     """What exposures say of each person (n,): first and last second, arms seen as bits, how many lists.
 
-    by_item: the table has a row for each item of a list. first: of the exposures that count, which are those whose
-    lists differ where the table says so; NEVER without one. by_day: day -> exposures of each arm. others: experiment ->
-    code of a person's arm there, -1 = not in it. when: person and second of each exposure that counts, where a metric
-    is per exposure: 12 bytes each.
+    by_item: the table has a row for each item of a list. first: of the exposures that count, which are those
+    whose lists differ where the table says so; NEVER without one. by_day: day -> exposures of each arm.
+    others: experiment -> code of a person's arm there, -1 = not in it. when: person and second of each
+    exposure that counts, where a metric is per exposure: 12 bytes each.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -89,8 +89,8 @@ def read_exposures(
 ) -> Exposures:
     """All exposures of a table, folded. requests: sampled outcomes, to be found among them.
 
-    Raises DataError where a column is missing, several experiments or phases are there and the plan names none, or
-    nothing is left.
+    Raises DataError where a column is missing, several experiments or phases are there and the plan names
+    none, or nothing is left.
     """
     own = plan.columns
     roles: dict[str, Sequence[str]] = {
@@ -208,7 +208,8 @@ def _labelled(labels: list[str], names: pa.Array) -> I32:
 
 
 def _is(part: Part, role: str, wanted: str | None, seen: dict[str, int], kept: Bool) -> Bool:
-    """Which rows are of the wanted experiment or phase; all where the table has no such column or none is wanted."""
+    """Which rows are of the wanted experiment or phase; all where the table has no such column or none is
+    wanted."""
     if role not in part.columns:
         return np.ones(len(kept), bool)
     codes = part.labels(role)

@@ -18,8 +18,8 @@ MOST_DAYS = 28  # of a window that is shown day by day
 
 
 class Sums(NamedTuple):
-    """Of one metric, float64 (n,) by person: what was done in the window and, where it is a ratio, what it is per; and
-    both before the first exposure."""
+    """Of one metric, float64 (n,) by person: what was done in the window and, where it is a ratio, what it is
+    per; and both before the first exposure."""
 
     over: F64
     under: F64 | None
@@ -30,11 +30,11 @@ class Sums(NamedTuple):
 class Outcomes:
     """What outcomes say of each person (n,) of the exposures.
 
-    sums: by metric. events: outcomes in the window. active_before: whether anything was done before the first exposure.
-    until: the second up to which outcomes are known. by_day: day -> outcomes. repeated, late: outcomes by person.
-    strangers: outcomes of people who were never exposed. uncapped: `over` of metrics with a cap, before it. daily: of
-    each primary metric, float32 (n, steps, 1 or 2): what was done, and what it is per, by days since the first exposure
-    (`steps_of`).
+    sums: by metric. events: outcomes in the window. active_before: whether anything was done before the first
+    exposure. until: the second up to which outcomes are known. by_day: day -> outcomes. repeated, late:
+    outcomes by person. strangers: outcomes of people who were never exposed. uncapped: `over` of metrics with
+    a cap, before it. daily: of each primary metric, float32 (n, steps, 1 or 2): what was done, and what it is
+    per, by days since the first exposure (`steps_of`).
     """
 
     def __init__(self, people: int, plan: Plan) -> None:
@@ -60,7 +60,8 @@ class Outcomes:
 
 
 def steps_of(plan: Plan) -> tuple[int, int]:
-    """(seconds of a step, how many make up the window): days, of long windows weeks; the last may be cut short."""
+    """(seconds of a step, how many make up the window): days, of long windows weeks; the last may be cut
+    short."""
     length = DAY_S if plan.window_s <= MOST_DAYS * DAY_S else 7 * DAY_S
     return length, max(1, -(-plan.window_s // length))
 
@@ -68,8 +69,8 @@ def steps_of(plan: Plan) -> tuple[int, int]:
 def read_outcomes(source: Any, exposures: Exposures, *, progress: Progress = silent) -> Outcomes:
     """All outcomes of a table, summed by the windows of the people of the exposures.
 
-    The window begins at a person's first exposure, that second included; the past ends before it. Raises DataError
-    where a column is missing that a metric needs.
+    The window begins at a person's first exposure, that second included; the past ends before it. Raises
+    DataError where a column is missing that a metric needs.
     """
     plan, own = exposures.plan, exposures.plan.columns
     roles: dict[str, Sequence[str]] = {
@@ -195,8 +196,8 @@ def _spread(daily: F32, person: I32, step: I64, column: int, weight: F64) -> Non
 
 
 def _repeats(part: Part, rows: Array, person: I32, second: I64, event: Any, seen: U64) -> tuple[Bool, U64]:
-    """Which rows repeat an event that came before: by its id or, without ids, by person, second, type and worth, within
-    a part; and the ids seen so far, sorted."""
+    """Which rows repeat an event that came before: by its id or, without ids, by person, second, type and
+    worth, within a part; and the ids seen so far, sorted."""
     if "event_id" in part.columns:
         keys = hashes(part.labels("event_id"))[rows]
     else:

@@ -12,7 +12,8 @@ from recsys.progress import Progress, silent
 
 
 class Attributes(NamedTuple):
-    """What a table of people says of those of the exposures, (n,): bots, testers, numbers (NaN = unknown), labels."""
+    """What a table of people says of those of the exposures, (n,): bots, testers, numbers (NaN = unknown),
+    labels."""
 
     bot: Bool
     tester: Bool
@@ -22,8 +23,9 @@ class Attributes(NamedTuple):
 
 
 def read_people(source: Any, exposures: Exposures, *, progress: Progress = silent) -> Attributes:
-    """A row per person: `bot`, `tester`, covariates and segments that the plan names, and perhaps `as_of`, when it was
-    read: what was read at or after a person's first exposure may be its effect, and is counted as unknown."""
+    """A row per person: `bot`, `tester`, covariates and segments that the plan names, and perhaps `as_of`,
+    when it was read: what was read at or after a person's first exposure may be its effect, and is counted as
+    unknown."""
     plan = exposures.plan
     numbers = sorted({one.covariate for one in plan.metrics if one.covariate})
     roles: dict[str, Sequence[str]] = {

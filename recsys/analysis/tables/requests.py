@@ -1,4 +1,5 @@
-"""Whether outcomes find the lists that they follow: a sample of their requests, looked for among the exposures."""
+"""Whether outcomes find the lists that they follow: a sample of their requests, looked for among the
+exposures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +30,8 @@ class Requests:
         self.shown_at: I64 = np.full(len(request), _NEVER)
 
     def person(self, rows_of: Any) -> I64:
-        """The number of each outcome's person (n,), -1 where they were never exposed. rows_of: `UnitIndex.rows`."""
+        """The number of each outcome's person (n,), -1 where they were never exposed. rows_of:
+        `UnitIndex.rows`."""
         encoded = self._units.dictionary_encode()
         codes = Codes(encoded.indices.to_numpy().astype(np.int32), encoded.dictionary)
         return np.asarray(rows_of(codes, add=False), np.int64)

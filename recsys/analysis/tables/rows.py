@@ -102,9 +102,9 @@ class Part(NamedTuple):
 class Table:
     """A file, a folder or pattern of files (daily Parquet, CSV, JSON lines), or an Arrow table.
 
-    roles: what we look for, each by the names that it may have, the first that is there; of a person, the first that
-    the row has. own: names by which the user calls them, which must be there. required: roles without which nothing can
-    be said.
+    roles: what we look for, each by the names that it may have, the first that is there; of a person, the
+    first that the row has. own: names by which the user calls them, which must be there. required: roles
+    without which nothing can be said.
     """
 
     def __init__(
@@ -146,7 +146,8 @@ class Table:
         return role in self.names
 
     def parts(self, progress: Progress, *, beginnings: bool = False) -> Iterator[Part]:
-        """The rows, a file or a million at a time; progress counts files. beginnings: the first of each file alone."""
+        """The rows, a file or a million at a time; progress counts files. beginnings: the first of each file
+        alone."""
         if self._table is not None:
             if len(self._table):
                 yield self._part(self._wanted.made(self._table, self._name)[0], self._name)

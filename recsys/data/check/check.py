@@ -1,8 +1,9 @@
-"""What is wrong with a table of events, all of it at once: rules that a reader would refuse, and patterns to look at.
+"""What is wrong with a table of events, all of it at once: rules that a reader would refuse, and patterns to
+look at.
 
-Errors are rows that no reader takes, or times that would make a split by time lie. Warnings are patterns that a sound
-log seldom shows: swapped columns, robots, days on which the logging broke. Nothing is raised for a bad row; the other
-rules are judged on the rows that are left.
+Errors are rows that no reader takes, or times that would make a split by time lie. Warnings are patterns that
+a sound log seldom shows: swapped columns, robots, days on which the logging broke. Nothing is raised for a
+bad row; the other rules are judged on the rows that are left.
 """
 
 import time
@@ -60,15 +61,16 @@ def check(
     split: bool = True,
     now: float | None = None,
 ) -> Checked:
-    """Everything that is wrong with a file, folder, pattern, DataFrame or Arrow table of events, and what goes with it.
+    """Everything that is wrong with a file, folder, pattern, DataFrame or Arrow table of events, and what
+    goes with it.
 
-    Without an error among the findings, a data set of the same source is read and, by the settings that nobody has to
-    name, split. The parts of a published split, train and test, are held to the rules of rows one by one, to the
-    patterns together. Raises DataError for what is no table of events at all: an unreadable file, a column that is not
-    there. columns: the user's own names by role. items, users: tables with a column item_id, or user_id, or called as
-    in the events; None = those of the folder. reading: which events are read, and what they may hold. split: whether
-    what the default split refuses is an error. now: unix second that counts as the present; None = the clock. Memory:
-    about 100 bytes an event at the peak.
+    Without an error among the findings, a data set of the same source is read and, by the settings that
+    nobody has to name, split. The parts of a published split, train and test, are held to the rules of rows
+    one by one, to the patterns together. Raises DataError for what is no table of events at all: an
+    unreadable file, a column that is not there. columns: the user's own names by role. items, users: tables
+    with a column item_id, or user_id, or called as in the events; None = those of the folder. reading: which
+    events are read, and what they may hold. split: whether what the default split refuses is an error. now:
+    unix second that counts as the present; None = the clock. Memory: about 100 bytes an event at the peak.
     """
     skipped: list[Skipped] = []
     read, own = _read(source, columns or {}, skipped, reading)
@@ -103,7 +105,8 @@ def check(
 def _read(
     source: Any, columns: Mapping[str, str], skipped: list[Skipped], reading: Reading
 ) -> tuple[EventTable, dict[str, Any]]:
-    """The events of a source, and the tables of items and users that lie beside them, by "item" and "user"."""
+    """The events of a source, and the tables of items and users that lie beside them, by "item" and
+    "user"."""
     if not (isinstance(source, str | Path) or is_remote(source)):
         return rows_kept(event_table(source, columns, skipped=skipped), reading), {}
     path = find(str(source))
@@ -125,8 +128,9 @@ def _refused_by_a_run(
 ) -> list[Finding]:
     """How the parts of a published split meet, and what a run refuses of a table whose rows can all be read.
 
-    tables: of items and users, by "item" and "user". columns: the user's own names. split: also what the split refuses
-    that a run makes by default: of a log with times its questions alone, without maps of ids and histories.
+    tables: of items and users, by "item" and "user". columns: the user's own names. split: also what the
+    split refuses that a run makes by default: of a log with times its questions alone, without maps of ids
+    and histories.
     """
     part = read.published()[0]
     findings: list[Finding] = []
@@ -203,7 +207,8 @@ def _duplicates(events: Events) -> list[Finding]:
 
 
 def repeats(user: Array, item: Array, n_items: int, seconds: Array | None, event: Array | None) -> Bool:
-    """(n,): whether an earlier row has the same user, item, second and event type. Sorts one 64-bit hash a row."""
+    """(n,): whether an earlier row has the same user, item, second and event type. Sorts one 64-bit hash a
+    row."""
     parts = [user.astype(np.int64) * n_items + item, *(part for part in (seconds, event) if part is not None)]
     key = np.zeros(len(user), np.uint64)
     for part in parts:

@@ -1,4 +1,5 @@
-"""What is wrong with a table of items or users: its rows, its ids and columns, and how it meets the events."""
+"""What is wrong with a table of items or users: its rows, its ids and columns, and how it meets the
+events."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,10 +23,11 @@ from recsys.errors import DataError
 def check_described(
     source: Any, who: str, events: Events, roles: Mapping[str, str], columns: Mapping[str, str]
 ) -> list[Finding]:
-    """The findings about a table of items or users, whether a reader would refuse it or not; none without a table.
+    """The findings about a table of items or users, whether a reader would refuse it or not; none without a
+    table.
 
-    who: "item" or "user". roles: which column of the events holds what; the table may call its ids as the events do, or
-    by the standard name. columns: the user's own names, those of titles among them.
+    who: "item" or "user". roles: which column of the events holds what; the table may call its ids as the
+    events do, or by the standard name. columns: the user's own names, those of titles among them.
     """
     own_titles = [role for role in columns if role in ITEM_COLUMNS]
     if source is None and own_titles and who == "item":

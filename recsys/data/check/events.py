@@ -41,8 +41,8 @@ class Events:
 def parse_table(
     table: pa.Table, found: Mapping[str, str], *, ratings: bool = False
 ) -> tuple[Events | None, list[Finding]]:
-    """The rows that can be read, None where a column holds no ids at all; and a finding for each rule that rows break
-    which a reader would refuse, or that the columns do. ratings: as in `event_table.Reading`."""
+    """The rows that can be read, None where a column holds no ids at all; and a finding for each rule that
+    rows break which a reader would refuse, or that the columns do. ratings: as in `event_table.Reading`."""
     findings: list[Finding] = []
     parsed: dict[str, Codes | None] = {}
     times, event = None, None

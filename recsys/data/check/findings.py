@@ -15,8 +15,8 @@ REFUSED = "refused"  # the kind of what a reader, a split or a rule refuses in a
 
 
 class Part(NamedTuple):
-    """A file of a table. rows: how many of its rows the table has. skipped: the others, by their numbers in the file,
-    from 1, ascending.
+    """A file of a table. rows: how many of its rows the table has. skipped: the others, by their numbers in
+    the file, from 1, ascending.
     """
 
     file: str
@@ -25,8 +25,8 @@ class Part(NamedTuple):
 
 
 class SkippedRow(Protocol):
-    """A row that does not fit the header of its file. row: from 1, without the header. unclosed: instead, `text` says
-    which quote of the file is never closed."""
+    """A row that does not fit the header of its file. row: from 1, without the header. unclosed: instead,
+    `text` says which quote of the file is never closed."""
 
     @property
     def row(self) -> int: ...
@@ -39,10 +39,12 @@ class SkippedRow(Protocol):
 
 
 class Where(str):
-    """What a table is called in sentences, and which file each of its rows stands in, where it was read from files.
+    """What a table is called in sentences, and which file each of its rows stands in, where it was read from
+    files.
 
-    before: how many rows of the files come before the first of the table, where it is read by and by. origin: int64
-    (n,), where lists in the files became rows of the table, the row of the files, from 0, that each comes from.
+    before: how many rows of the files come before the first of the table, where it is read by and by. origin:
+    int64 (n,), where lists in the files became rows of the table, the row of the files, from 0, that each
+    comes from.
     """
 
     parts: tuple[Part, ...]
@@ -75,11 +77,12 @@ class Where(str):
 class Finding:
     """One fault of one column, or of the whole table.
 
-    kind: a stable name, for machines. column: the user's own name, empty for the table. count of `of`: what is
-    affected (rows, unless `said` names something else), 0 where the fault is that of the whole column. first_row: the
-    first affected row, from 1 and without the header, None where no row shows it. file: that row's file, where the
-    table has several, and first_row counts in it. part: the part of a published split that was counted alone. table:
-    the table that it is about where that is not the one that was checked: the item table, say.
+    kind: a stable name, for machines. column: the user's own name, empty for the table. count of `of`: what
+    is affected (rows, unless `said` names something else), 0 where the fault is that of the whole column.
+    first_row: the first affected row, from 1 and without the header, None where no row shows it. file: that
+    row's file, where the table has several, and first_row counts in it. part: the part of a published split
+    that was counted alone. table: the table that it is about where that is not the one that was checked: the
+    item table, say.
     """
 
     level: Level
@@ -124,7 +127,8 @@ class Finding:
 
 
 def rows(level: Level, kind: str, column: str, wrong: Array, said: str, fix: str) -> list[Finding]:
-    """A finding that counts the true values of `wrong` (n,) and names the first; none where there are none."""
+    """A finding that counts the true values of `wrong` (n,) and names the first; none where there are
+    none."""
     count = int(np.count_nonzero(wrong))
     if not count:
         return []
@@ -137,8 +141,8 @@ def whole(level: Level, kind: str, column: str, said: str, fix: str) -> Finding:
 
 
 def ragged_rows(skipped: Sequence["SkippedRow"], read: int, where: str) -> list[Finding]:
-    """Findings about the rows of a CSV that do not fit its header, and quotes that are never closed; their rows count
-    in the file already.
+    """Findings about the rows of a CSV that do not fit its header, and quotes that are never closed; their
+    rows count in the file already.
 
     read: how many rows do fit. where: what the table is called.
     """

@@ -1,6 +1,8 @@
-"""Ids that a tool has spoilt, and ids that do not meet: a word for nobody, 7.0 beside 7, tables that share no id.
+"""Ids that a tool has spoilt, and ids that do not meet: a word for nobody, 7.0 beside 7, tables that share no
+id.
 
-Each function takes distinct ids as an Arrow array of text and returns warnings: whatever the ids are, they can be read.
+Each function takes distinct ids as an Arrow array of text and returns warnings: whatever the ids are, they
+can be read.
 """
 
 from collections.abc import Callable
@@ -14,7 +16,8 @@ from recsys.arrays import Array, Bool
 from recsys.data.check.findings import Finding, rows, whole
 from recsys.data.dataset import TEST, TRAIN
 
-# Words that tools write where there is no id; those of the second list may be somebody's, unless they have many events.
+# Words that tools write where there is no id; those of the second list may be somebody's, unless they have
+# many events.
 _NOBODY = ("null", "none", "nan", "nil", "n/a", "#n/a", "<na>", "nat", "undefined", r"\n", "(null)", "(none)", "[null]",
            "(not set)", "not set", "00000000-0000-0000-0000-000000000000", "-1")  # fmt: skip
 _PERHAPS_NOBODY = ("na", "unknown", "anonymous", "anon", "guest", "missing", "default", "test", "0", "-", "?")
@@ -86,7 +89,8 @@ def _nobody(code: Array, names: pa.Array, column: str, who: str) -> list[Finding
 
 
 def unmet(ids: pa.Array, others: pa.Array, column: str, who: str, table: str) -> list[Finding]:
-    """How many of the ids of the events are not in a table of items or users, with one of each side; none if all are.
+    """How many of the ids of the events are not in a table of items or users, with one of each side; none if
+    all are.
 
     others: the distinct ids of `table`, as it is called in sentences. who: "item" or "user".
     """
@@ -128,7 +132,8 @@ def unmet_parts(code: Array, names: pa.Array, part: Array, column: str, who: str
 
 
 def described_twice(code: Array, names: pa.Array, column: str, who: str) -> list[Finding]:
-    """A finding about rows that describe an item, or user, which an earlier row describes. code: index into `names`."""
+    """A finding about rows that describe an item, or user, which an earlier row describes. code: index into
+    `names`."""
     again = np.ones(len(code), bool)
     again[np.unique(code, return_index=True)[1]] = False
     again &= code >= 0
@@ -140,8 +145,9 @@ def described_twice(code: Array, names: pa.Array, column: str, who: str) -> list
 
 
 def _beside(unknown: pa.Array, others: pa.Array, ids: pa.Array) -> tuple[str, str | None, str]:
-    """One of the unknown ids, one of the others that is none of `ids`, and the form of both in which most of the
-    unknown ones would meet, as the beginning of a sentence; "" for none. The two are one id, where there is a form."""
+    """One of the unknown ids, one of the others that is none of `ids`, and the form of both in which most of
+    the unknown ones would meet, as the beginning of a sentence; "" for none. The two are one id, where there
+    is a form."""
     some, best, met = unknown[:_MOST_UNMET], None, 0
     for form in _FORMS if len(others) <= _MOST_OTHERS else ():
         count = int(_is_in(form.write(some), form.write(others)).sum())

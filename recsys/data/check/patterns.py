@@ -1,4 +1,5 @@
-"""Patterns over many events that a sound log seldom shows; each function returns its findings, all of them warnings."""
+"""Patterns over many events that a sound log seldom shows; each function returns its findings, all of them
+warnings."""
 
 from datetime import UTC, datetime
 
@@ -29,8 +30,8 @@ def swapped(
 ) -> list[Finding]:
     """Whether the column of users looks like one of items, and the other way round.
 
-    By name, and by bursts: a person's events come in sittings, so that the next event of the same user is near in time
-    far more often than the next event of the same item would be, its number of events given.
+    By name, and by bursts: a person's events come in sittings, so that the next event of the same user is
+    near in time far more often than the next event of the same item would be, its number of events given.
     """
     fix = "Exchange --user-col and --item-col, if this is so."
     if _named(user_name, "item") and _named(item_name, "user"):
@@ -49,10 +50,11 @@ def swapped(
 
 
 def burstiness(who: Array, n: int, seconds: Array) -> float:
-    """Share of gaps between two successive events of one `who` that are below a hundredth of what its rate implies.
+    """Share of gaps between two successive events of one `who` that are below a hundredth of what its rate
+    implies.
 
-    An even stream has 1 % of such gaps, whatever its rate (gaps are exponential); one in sittings has many. Of a long
-    log only so many are looked at as have about a million events.
+    An even stream has 1 % of such gaps, whatever its rate (gaps are exponential); one in sittings has many.
+    Of a long log only so many are looked at as have about a million events.
     """
     share = min(1.0, _SAMPLE_EVENTS / max(len(who), 1))
     if share < 1:

@@ -1,8 +1,9 @@
-"""The draw of large worlds: proposals by cluster of alike items, at a cost that hardly grows with the catalogue.
+"""The draw of large worlds: proposals by cluster of alike items, at a cost that hardly grows with the
+catalogue.
 
-Exact like `recsys.data.planted.kernels.draw_events`, by rejection: a cluster is proposed by a bound on its weight for
-the user, an item of it by its peak appeal, and the proposal kept with the share of the bound that it deserves.
-Importing this loads numba, so it is imported where it is used.
+Exact like `recsys.data.planted.kernels.draw_events`, by rejection: a cluster is proposed by a bound on its
+weight for the user, an item of it by its peak appeal, and the proposal kept with the share of the bound that
+it deserves. Importing this loads numba, so it is imported where it is used.
 """
 
 from itertools import pairwise
@@ -24,9 +25,9 @@ _SLACK = 1e-9  # added to each radius, against rounding
 class Clusters(NamedTuple):
     """A catalogue laid out cluster by cluster.
 
-    order: int32 (n_items,), the item at each place. starts: (clusters + 1,) places. centres: (rank, clusters). radii:
-    (clusters,), the distance from the centre within which its items lie. vectors: (n_items, rank) by place. reached:
-    (n_items,) by place, peak weights summed from the first place of the cluster on.
+    order: int32 (n_items,), the item at each place. starts: (clusters + 1,) places. centres: (rank,
+    clusters). radii: (clusters,), the distance from the centre within which its items lie. vectors: (n_items,
+    rank) by place. reached: (n_items,) by place, peak weights summed from the first place of the cluster on.
     """
 
     order: I32
@@ -77,7 +78,8 @@ def _nearest(vectors: F32, centres: F32, cluster: I32) -> None:  # pragma: no co
 
 @numba.njit(cache=True)
 def _place(reached: F64, low: int, high: int, target: float) -> int:  # pragma: no cover - compiled
-    """The first place from `low` on, before `high`, at which the sum passes the target; the last if rounding denies."""
+    """The first place from `low` on, before `high`, at which the sum passes the target; the last if rounding
+    denies."""
     last = high - 1
     while low < high:
         middle = (low + high) // 2
@@ -205,9 +207,11 @@ def draw_places(
     keys: U64,
     place: I32,
 ) -> None:  # pragma: no cover - compiled
-    """place[e] for each event e of each user, from the distribution of `draw_events`; arrays as in `Clusters`.
+    """place[e] for each event e of each user, from the distribution of `draw_events`; arrays as in
+    `Clusters`.
 
-    share_of_peak: (weeks, n_items), by place. Memory of a thread grows with the clusters and the events of one user.
+    share_of_peak: (weeks, n_items), by place. Memory of a thread grows with the clusters and the events of
+    one user.
     """
     for u in numba.prange(len(keys)):
         own = slice(offsets[u], offsets[u + 1])

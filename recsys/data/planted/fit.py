@@ -1,7 +1,8 @@
-"""The compiled fit of tastes to histories of the planted-truth world. Importing this loads numba, so it is imported
-where it is used.
+"""The compiled fit of tastes to histories of the planted-truth world. Importing this loads numba, so it is
+imported where it is used.
 
-A user is one iteration of a `prange` and writes only their own row: the bytes do not depend on the number of threads.
+A user is one iteration of a `prange` and writes only their own row: the bytes do not depend on the number of
+threads.
 """
 
 import numba
@@ -154,13 +155,14 @@ def fit_tastes(
     modes: F64,
     done: Bool,
 ) -> None:  # pragma: no cover - compiled
-    """modes[u] = the taste of greatest posterior density, by damped Newton from zero; done[u] = whether it was reached.
+    """modes[u] = the taste of greatest posterior density, by damped Newton from zero; done[u] = whether it
+    was reached.
 
-    offsets: (n + 1,). items, weeks: (events,), oldest first. vectors: (n_items, rank), with the strength of taste.
-    moments: (n_items, 1 + rank + rank (rank + 1) / 2), the row (1, q, upper triangle of q q'). appeal: (n_items, weeks)
-    weights, 0 before birth. leads: (n_items, rank), by whose inner products with `factors` (n_items, rank) the item
-    before pulls at an event; no rows = it does not. tolerance: for g' H^-1 g, twice the log density still to be gained;
-    the last step is taken.
+    offsets: (n + 1,). items, weeks: (events,), oldest first. vectors: (n_items, rank), with the strength of
+    taste. moments: (n_items, 1 + rank + rank (rank + 1) / 2), the row (1, q, upper triangle of q q'). appeal:
+    (n_items, weeks) weights, 0 before birth. leads: (n_items, rank), by whose inner products with `factors`
+    (n_items, rank) the item before pulls at an event; no rows = it does not. tolerance: for g' H^-1 g, twice
+    the log density still to be gained; the last step is taken.
     """
     for u in numba.prange(len(modes)):  # the user's loop is a function of its own: numba hoists arrays made in a prange
         own = slice(offsets[u], offsets[u + 1])

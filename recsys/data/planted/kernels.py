@@ -1,7 +1,8 @@
-"""The compiled draw of the planted-truth world. Importing this loads numba, so it is imported where it is used.
+"""The compiled draw of the planted-truth world. Importing this loads numba, so it is imported where it is
+used.
 
-A user is one iteration of a `prange` and writes only rows of his own, from a random stream of his own: the bytes do
-not depend on the number of threads.
+A user is one iteration of a `prange` and writes only rows of his own, from a random stream of his own: the
+bytes do not depend on the number of threads.
 """
 
 import numba
@@ -95,14 +96,16 @@ def draw_events(
     keys: U64,
     item: I32,
 ) -> None:  # pragma: no cover - compiled
-    """item[e] for each event e of each user, one after the other, proportional to the weight of the unseen in its week.
+    """item[e] for each event e of each user, one after the other, proportional to the weight of the unseen in
+    its week.
 
-    A proposal comes from the user's cumulative weights at every item's peak over all weeks, and is kept with the share
-    of the peak that holds in this week: with rejection of the seen ones, an exact draw from one table a user.
-    After many rejections an exact pass over all items draws instead, from the same distribution.
+    A proposal comes from the user's cumulative weights at every item's peak over all weeks, and is kept with
+    the share of the peak that holds in this week: with rejection of the seen ones, an exact draw from one
+    table a user. After many rejections an exact pass over all items draws instead, from the same
+    distribution.
 
-    offsets: (n + 1,). week: (events,). tastes: (n, rank), with the strength. factors: (rank, n_items). peak: (n_items,)
-    log weights. share_of_peak: (weeks, n_items). keys: (n,) seeds.
+    offsets: (n + 1,). week: (events,). tastes: (n, rank), with the strength. factors: (rank, n_items). peak:
+    (n_items,) log weights. share_of_peak: (weeks, n_items). keys: (n,) seeds.
     """
     for u in numba.prange(len(keys)):
         own = slice(offsets[u], offsets[u + 1])
@@ -143,7 +146,8 @@ def draw_chains(
     keys: U64,
     item: I32,
 ) -> None:  # pragma: no cover - compiled
-    """As `draw_events`, where the item before pulls as well: `leads` (n_items, rank) of it is added to the taste.
+    """As `draw_events`, where the item before pulls as well: `leads` (n_items, rank) of it is added to the
+    taste.
 
     Every event is drawn by an exact pass over all items.
     """

@@ -11,7 +11,8 @@ from recsys.seeding import generator
 
 DOMAINS = ("films", "books")
 
-# Category: adjectives, nouns, places. A noun belongs to one category only, which keeps titles distinct across them.
+# Category: adjectives, nouns, places. A noun belongs to one category only, which keeps titles distinct across
+# them.
 _WORDS: dict[str, tuple[str, str, str]] = {
     "adventure": (
         "Hidden Daring Uncharted Perilous Golden Drifting Restless Fearless Tidal Wandering Stolen Untamed",
@@ -106,7 +107,8 @@ def titles(domain: I32, category: I32, random: np.random.Generator) -> list[str]
 
 
 def _originals(domain: str, category: str, random: np.random.Generator) -> list[str]:
-    """All titles that the words of a category make in a domain, shuffled, short and long ones taking turns."""
+    """All titles that the words of a category make in a domain, shuffled, short and long ones taking
+    turns."""
     adjectives, nouns, places = (words.split() for words in _WORDS[category])
     pairs = [(a, n) for a in adjectives for n in nouns]
     if domain == "films":

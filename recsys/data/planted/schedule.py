@@ -12,8 +12,8 @@ _SPREAD = 0.8  # standard deviation of a user's log rate: a few users are ten ti
 
 
 class Schedule(NamedTuple):
-    """When each user acts, in seconds from the start: row u of `time` (nnz,), ascending, lies between offsets u and
-    u + 1."""
+    """When each user acts, in seconds from the start: row u of `time` (nnz,), ascending, lies between offsets
+    u and u + 1."""
 
     offsets: I64
     time: I64
@@ -22,7 +22,8 @@ class Schedule(NamedTuple):
 def draw_schedule(
     users: int, days: int, *, active_days: float, events_per_user: float, most: int, seed: int
 ) -> Schedule:
-    """Each user comes, stays and goes, acting at a log-normal rate of their own; as many come as go on any day.
+    """Each user comes, stays and goes, acting at a log-normal rate of their own; as many come as go on any
+    day.
 
     active_days: how many they stay, on average. events_per_user: on average. most: events of one user.
     """
@@ -42,7 +43,8 @@ def draw_schedule(
 
 
 def _ascending_uniforms(counts: I64, random: np.random.Generator) -> F64:
-    """(sum of counts,): as many uniforms a row as it counts, ascending: sums of exponential gaps over their total."""
+    """(sum of counts,): as many uniforms a row as it counts, ascending: sums of exponential gaps over their
+    total."""
     gaps = random.standard_exponential(int(counts.sum()) + len(counts))  # one more than events in each row
     ends = np.cumsum(counts + 1)
     reached = np.cumsum(gaps)
@@ -55,7 +57,8 @@ def _ascending_uniforms(counts: I64, random: np.random.Generator) -> F64:
 
 
 def draw_shares(users: int, in_both: float, seed: int) -> F64:
-    """float64 (users, 2): of which domain the events of each user are; in_both: share of users who are in both."""
+    """float64 (users, 2): of which domain the events of each user are; in_both: share of users who are in
+    both."""
     random = generator(seed, "world domains")
     first = random.beta(2.0, 2.0, users)
     alone, which = random.random(users) >= in_both, random.random(users) < 0.5

@@ -1,7 +1,8 @@
 """How well one can rank in a planted-truth world: by the truth itself, and by all that a history tells of it.
 
-The oracle knows each user's taste. The informed ranker knows everything but the tastes and fits them to the histories:
-no model that learns from the log can be expected to beat it, so it marks the gain that can be attained.
+The oracle knows each user's taste. The informed ranker knows everything but the tastes and fits them to the
+histories: no model that learns from the log can be expected to beat it, so it marks the gain that can be
+attained.
 """
 
 from dataclasses import replace
@@ -21,10 +22,12 @@ _BLOCK = 128  # users between two reports of progress
 
 
 def oracle_scores(world: World, users: I32, now: int | I64, histories: Ragged | None = None) -> F32:
-    """float32 (n, n_items): log weights, up to a constant a row, of each user's next event at unix second `now`.
+    """float32 (n, n_items): log weights, up to a constant a row, of each user's next event at unix second
+    `now`.
 
-    Items not yet born score -inf; those that the user has seen are the caller's to mask. `users`: (n,) indices. now:
-    one for all, or (n,). histories: n rows, of whose last item a drift needs to know; None = nobody has any.
+    Items not yet born score -inf; those that the user has seen are the caller's to mask. `users`: (n,)
+    indices. now: one for all, or (n,). histories: n rows, of whose last item a drift needs to know; None =
+    nobody has any.
     """
     truth = world.truth
     shares = None if truth.shares is None else truth.shares[users]
@@ -34,8 +37,8 @@ def oracle_scores(world: World, users: I32, now: int | I64, histories: Ragged | 
 def informed_scores(world: World, histories: Histories, now: int | I64, progress: Progress = silent) -> F32:
     """float32 (n, n_items): as `oracle_scores`, with the tastes that `fitted_tastes` finds in the histories.
 
-    A row without events gets taste zero: popularity of the moment. Where events are of domains, their shares are
-    guessed from the history.
+    A row without events gets taste zero: popularity of the moment. Where events are of domains, their shares
+    are guessed from the history.
     """
     tastes, shares = fitted_tastes(world, histories, progress).astype(np.float32), None
     if world.truth.shares is not None:
@@ -46,20 +49,21 @@ def informed_scores(world: World, histories: Histories, now: int | I64, progress
 
 
 def without_drift(world: World) -> World:
-    """The world as those believe it to be who know all of the truth but that the last item says what comes next."""
+    """The world as those believe it to be who know all of the truth but that the last item says what comes
+    next."""
     return replace(world, truth=replace(world.truth, leads=None))
 
 
 def fitted_tastes(world: World, histories: Histories, progress: Progress = silent) -> F64:
     """float64 (n, rank): the mode of each user's posterior, given all of the truth but the users.
 
-    Prior: standard normal, as users are made. Likelihood: exactly the world's, draw by draw without replacement, its
-    drift included (which takes longer: the events of a week no longer share their sums); the normaliser of an event
-    sums over the items born by its week that stand not earlier in the history. The log density is strictly concave, and
-    Newton's method with halved steps finds its only maximum.
+    Prior: standard normal, as users are made. Likelihood: exactly the world's, draw by draw without
+    replacement, its drift included (which takes longer: the events of a week no longer share their sums); the
+    normaliser of an event sums over the items born by its week that stand not earlier in the history. The log
+    density is strictly concave, and Newton's method with halved steps finds its only maximum.
 
-    histories: with times; oldest first, no item twice and none before its birth, else a DataError. A ModelError tells
-    of users whose fit did not converge.
+    histories: with times; oldest first, no item twice and none before its birth, else a DataError. A
+    ModelError tells of users whose fit did not converge.
     """
     from recsys.data.planted.fit import fit_tastes  # numba: loaded where used
 

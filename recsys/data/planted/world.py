@@ -1,9 +1,10 @@
-"""The planted-truth world: data drawn from known probabilities, so that every ranker can be held against the best.
+"""The planted-truth world: data drawn from known probabilities, so that every ranker can be held against the
+best.
 
-Two domains (films and books) share one taste space whose clusters are the categories, or share it in part, or not at
-all. A user's next event is a multinomial logit over the items that exist and that the user has not had; see `Truth`.
-The shares of the oracle and of the informed ranker (`recsys.data.planted.truth`) then say how much of what can be
-learned a model has learned.
+Two domains (films and books) share one taste space whose clusters are the categories, or share it in part, or
+not at all. A user's next event is a multinomial logit over the items that exist and that the user has not
+had; see `Truth`. The shares of the oracle and of the informed ranker (`recsys.data.planted.truth`) then say
+how much of what can be learned a model has learned.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,8 @@ _LARGE = 20_000  # items from which a world is drawn by clusters; smaller ones, 
 
 
 class WorldSettings(Settings):
-    """Size and character of a world. The defaults are frozen: bars are measured on them, other sizes are options."""
+    """Size and character of a world. The defaults are frozen: bars are measured on them, other sizes are
+    options."""
 
     users: int = Field(20_000, ge=1, description="users; large enough for warm users in thousands after a time split")
     items: int = Field(5_000, ge=2, description="items, half films and half books; fits the demo's minute")
@@ -71,23 +73,23 @@ class WorldSettings(Settings):
 class Truth:
     """What the world knows and the log does not say.
 
-    The next event of user u at time t is item i with probability proportional to
-    `exp(log_appeal[week(t), i] + taste * <user_vectors[u], item_vectors[i]>)` over the items that u has not had.
-    Drawing without replacement from a multinomial logit is the Plackett-Luce model (Luce 1959, Plackett 1975).
-    With a drift, the event after one of item j has `<leads[j], item_vectors[i]>` added in the exponent: a Markov chain,
+    The next event of user u at time t is item i with probability proportional to `exp(log_appeal[week(t), i] +
+    taste * <user_vectors[u], item_vectors[i]>)` over the items that u has not had. Drawing without
+    replacement from a multinomial logit is the Plackett-Luce model (Luce 1959, Plackett 1975). With a drift,
+    the event after one of item j has `<leads[j], item_vectors[i]>` added in the exponent: a Markov chain,
     whose steps are not likely the other way round.
 
-    With shares, an event is of a domain by the shares of its user, and the item by the same formula among those of the
-    domain. Then vectors have one half for each domain, of which the items of the second use both, so that their users'
-    tastes in the two domains have the correlation that was asked for; and `log_appeal` has the weeks of each domain one
-    below the other, minus infinity for items of another.
+    With shares, an event is of a domain by the shares of its user, and the item by the same formula among
+    those of the domain. Then vectors have one half for each domain, of which the items of the second use
+    both, so that their users' tastes in the two domains have the correlation that was asked for; and
+    `log_appeal` has the weeks of each domain one below the other, minus infinity for items of another.
 
-    user_vectors: float32 (n_users, rank), standard normal. item_vectors: float32 (n_items, rank), mean zero and mean
-    squared length 1, so that the inner product has variance 1 over pairs. log_appeal: float32 (weeks, n_items), log of
-    base popularity plus trend in nats, -inf before birth. born: int64 (n_items,) unix seconds, the start of a week.
-    category: int32 (n_items,) index into CATEGORIES. domain: int32 (n_items,) index into DOMAINS. leads: float32
-    (n_items, rank), where each item leads, with the strength of the drift; None = no drift. shares: float64 (n_users,
-    domains), None = one choice over both domains.
+    user_vectors: float32 (n_users, rank), standard normal. item_vectors: float32 (n_items, rank), mean zero
+    and mean squared length 1, so that the inner product has variance 1 over pairs. log_appeal: float32
+    (weeks, n_items), log of base popularity plus trend in nats, -inf before birth. born: int64 (n_items,)
+    unix seconds, the start of a week. category: int32 (n_items,) index into CATEGORIES. domain: int32
+    (n_items,) index into DOMAINS. leads: float32 (n_items, rank), where each item leads, with the strength of
+    the drift; None = no drift. shares: float64 (n_users, domains), None = one choice over both domains.
     """
 
     user_vectors: F32
@@ -101,7 +103,8 @@ class Truth:
     shares: F64 | None = None
 
     def week(self, time: I64, domain: Array | int = 0) -> I64:
-        """int64 (n,): the row of `log_appeal` that holds at each unix second; the last one also after the end.
+        """int64 (n,): the row of `log_appeal` that holds at each unix second; the last one also after the
+        end.
 
         domain: of each event, where events are of one. A DataError for times before the start of the world.
         """
@@ -126,10 +129,10 @@ class World:
 def make_world(settings: WorldSettings, progress: Progress = silent) -> World:
     """Draws a world: same settings, same bytes, whatever the number of threads.
 
-    Users never get an item twice, nor before its birth. Events of one user that share a second stand in the order of
-    drawing. Memory grows with events and with weeks * items, never with users * items. Time grows with users * items
-    below 20,000 items; from there on, where each user is drawn by clusters of items, with users * clusters and events;
-    with a drift, with events * items.
+    Users never get an item twice, nor before its birth. Events of one user that share a second stand in the
+    order of drawing. Memory grows with events and with weeks * items, never with users * items. Time grows
+    with users * items below 20,000 items; from there on, where each user is drawn by clusters of items, with
+    users * clusters and events; with a drift, with events * items.
     """
     truth, second_category = _truth(settings)
     first = truth.born == START
@@ -194,15 +197,17 @@ def _truth(settings: WorldSettings) -> tuple[Truth, I32]:
 
 
 def _halves(vectors: F64, domain: I32, shared: float) -> F64:
-    """float64 (n_items, 2 * rank): the vectors of the first domain in the first half, those of the second in both."""
+    """float64 (n_items, 2 * rank): the vectors of the first domain in the first half, those of the second in
+    both."""
     second = domain[:, None] == 1
     ours = np.where(second, shared, 1.0) * vectors
     return np.hstack([ours, np.where(second, np.sqrt(1 - shared**2), 0.0) * vectors])
 
 
 def _leads(settings: WorldSettings, vectors: F64) -> F32:
-    """float32 (n_items, rank): the item vectors turned by one rotation for all, so that what an item leads to does not
-    lead back. Their inner products with the item vectors have the drift as standard deviation over pairs."""
+    """float32 (n_items, rank): the item vectors turned by one rotation for all, so that what an item leads to
+    does not lead back. Their inner products with the item vectors have the drift as standard deviation over
+    pairs."""
     drawn = generator(settings.seed, "world drift").standard_normal((settings.rank, settings.rank))
     rotation, _ = np.linalg.qr(drawn)
     leads: F32 = (settings.drift * np.sqrt(settings.rank) * vectors @ rotation).astype(np.float32)
@@ -210,7 +215,8 @@ def _leads(settings: WorldSettings, vectors: F64) -> F32:
 
 
 def _appeal(settings: WorldSettings) -> tuple[F32, I64]:
-    """float32 (weeks, n_items) of log base popularity + trend, -inf before birth; int64 (n_items,) week of birth."""
+    """float32 (weeks, n_items) of log base popularity + trend, -inf before birth; int64 (n_items,) week of
+    birth."""
     n, weeks = settings.items, -(-settings.days // 7)
     random = generator(settings.seed, "world popularity")
     base = -settings.popularity_exponent * np.log(random.permutation(n) + 1.0)

@@ -1,7 +1,7 @@
 """The columns of an event table, and the rules that every row obeys before it becomes part of an array.
 
-Each `parse_*` function returns arrays and findings and raises nothing, so that a check can report every bad row; the
-functions that readers call raise the first of these findings.
+Each `parse_*` function returns arrays and findings and raises nothing, so that a check can report every bad
+row; the functions that readers call raise the first of these findings.
 """
 
 import time
@@ -41,14 +41,16 @@ _LONG = f"of more than {MAX_ID_CHARACTERS:,} characters"
 
 
 class Codes(NamedTuple):
-    """A column of text: row i is `names[code[i]]`; names in the order in which they first occur, code -1 = missing."""
+    """A column of text: row i is `names[code[i]]`; names in the order in which they first occur, code -1 =
+    missing."""
 
     code: I32
     names: pa.Array
 
 
 class Times(NamedTuple):
-    """seconds: int64 (n,) unix seconds UTC, 0 where not `ok`. naive: the column had dates without a time zone."""
+    """seconds: int64 (n,) unix seconds UTC, 0 where not `ok`. naive: the column had dates without a time
+    zone."""
 
     seconds: I64
     ok: Bool
@@ -69,7 +71,8 @@ def own_names(columns: Any) -> dict[str, str]:
 
 
 def named_columns(present: list[str], names: Mapping[str, str], where: str) -> dict[str, str]:
-    """Which column of a table holds which part of an event: `names` of the user's own, else the standard ones."""
+    """Which column of a table holds which part of an event: `names` of the user's own, else the standard
+    ones."""
     unknown = sorted(set(names) - {*COLUMN_ROLES})
     if unknown:
         raise DataError(f"column role {unknown[0]!r} is unknown; roles are {', '.join(COLUMN_ROLES)}.")
@@ -89,7 +92,8 @@ def named_columns(present: list[str], names: Mapping[str, str], where: str) -> d
 def id_text(
     column: pa.ChunkedArray, name: str, where: str, what: str = "id", fix: str = MISSING_FIXES["item_id"]
 ) -> pa.DictionaryArray:
-    """Ids as a dictionary-encoded string array without nulls or empty strings. Whole numbers become their digits.
+    """Ids as a dictionary-encoded string array without nulls or empty strings. Whole numbers become their
+    digits.
 
     what: the thing that the column holds, for errors. fix: what to do about missing ones.
     """
@@ -152,7 +156,8 @@ def _way_in(kind: pa.DataType, name: str) -> str | None:
 
 
 def unix_seconds(column: pa.ChunkedArray, name: str, where: str) -> I64:
-    """int64 (n,) unix seconds UTC. Dates with a time zone are converted, naive ones read as UTC with a warning."""
+    """int64 (n,) unix seconds UTC. Dates with a time zone are converted, naive ones read as UTC with a
+    warning."""
     times, findings = parse_times(column, name)
     refuse(findings, where)
     assert times is not None
@@ -219,7 +224,8 @@ def event_weights(column: pa.ChunkedArray, name: str, where: str, *, ratings: bo
 
 
 def parse_weights(column: pa.ChunkedArray, name: str, *, ratings: bool = False) -> tuple[F32 | None, list[Finding]]:
-    """float32 (n,) weights, NaN where there is none, and what is wrong; None where the column holds no numbers.
+    """float32 (n,) weights, NaN where there is none, and what is wrong; None where the column holds no
+    numbers.
 
     ratings: numbers that are not above 0 are none of it.
     """

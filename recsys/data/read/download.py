@@ -1,7 +1,8 @@
 """Downloads of public data sets into the user's cache: checked by digest, resumed, and never half-written.
 
-A file appears under its own name only when it is whole and its digest is right. What an interruption leaves is
-`NAME.part`, which no reader looks at and the next attempt goes on from, where a digest can tell whether that went well.
+A file appears under its own name only when it is whole and its digest is right. What an interruption leaves
+is `NAME.part`, which no reader looks at and the next attempt goes on from, where a digest can tell whether
+that went well.
 """
 
 import http.client
@@ -25,7 +26,8 @@ _TIMEOUT_S = 60
 
 
 class Remote(NamedTuple):
-    """A file to download. md5: as published beside the file, None for one that its publisher changes over time."""
+    """A file to download. md5: as published beside the file, None for one that its publisher changes over
+    time."""
 
     file: str
     md5: str | None
@@ -47,8 +49,8 @@ REMOTES = {
 def download(name: str, *, base: str = GROUPLENS, folder: Path | None = None, progress: Progress = silent) -> Path:
     """The zip file of a MovieLens set in the cache, downloaded unless it is there already.
 
-    base: the address of the folder that holds the files, for a mirror. folder: where to put it; None = the cache.
-    Raises DataError: unknown name, no connection, wrong digest, no zip file.
+    base: the address of the folder that holds the files, for a mirror. folder: where to put it; None = the
+    cache. Raises DataError: unknown name, no connection, wrong digest, no zip file.
     """
     if name not in REMOTES:
         raise DataError(f"data set {name!r} cannot be downloaded; known ones are {', '.join(REMOTES)}.")

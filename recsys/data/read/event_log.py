@@ -1,4 +1,5 @@
-"""A log as arrays: what a table of events says of each event, before users and items have their final numbers."""
+"""A log as arrays: what a table of events says of each event, before users and items have their final
+numbers."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +22,11 @@ from recsys.matrix import on_disk
 class Log(EventColumns):
     """n events in the order of their file.
 
-    user, item: int32 (n,) codes, index into `users` and `items`, the ids in the order in which they first occur; beside
-    them the columns of events. event_names: as in `Interactions`. place: int64 (n,), what the events are to be ordered
-    by where that is not the time. part: int8 (n,) of a published split, and what says so. folder: as in `Interactions`.
-    without_user: how many rows were left out for want of a user; notes: what else was, in sentences.
+    user, item: int32 (n,) codes, index into `users` and `items`, the ids in the order in which they first
+    occur; beside them the columns of events. event_names: as in `Interactions`. place: int64 (n,), what the
+    events are to be ordered by where that is not the time. part: int8 (n,) of a published split, and what
+    says so. folder: as in `Interactions`. without_user: how many rows were left out for want of a user;
+    notes: what else was, in sentences.
     """
 
     user: I32

@@ -1,4 +1,5 @@
-"""A table of events as it was read: which column holds what, where each row stands, its part of a published split."""
+"""A table of events as it was read: which column holds what, where each row stands, its part of a published
+split."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,8 +32,8 @@ class Reading:
     """Which rows of a log are read, and what they may hold.
 
     since: a duration such as 180d, back from the newest partition (`partitions.recent`); None = all.
-    drop_missing_users: rows without a user are left out, not refused. ratings: a weight may be any number, for a
-    threshold follows.
+    drop_missing_users: rows without a user are left out, not refused. ratings: a weight may be any number,
+    for a threshold follows.
     """
 
     since: str | None = None
@@ -45,11 +46,12 @@ EVERYTHING = Reading()
 
 @dataclass(frozen=True, eq=False)
 class EventTable:
-    """Events as they were read. roles: which column holds which role. where: the name of it all, in sentences.
+    """Events as they were read. roles: which column holds which role. where: the name of it all, in
+    sentences.
 
-    pieces: the parts of a published split that are tables of their own, by name, in the order of the rows: how many
-    rows each has. part: int8 (n,), the part of each row, or None. ratings: as in `Reading`. without_user: how many rows
-    were left out. notes: what else was, in sentences.
+    pieces: the parts of a published split that are tables of their own, by name, in the order of the rows:
+    how many rows each has. part: int8 (n,), the part of each row, or None. ratings: as in `Reading`.
+    without_user: how many rows were left out. notes: what else was, in sentences.
     """
 
     table: pa.Table
@@ -88,7 +90,8 @@ def event_table(
     name: str = "events",
     skipped: list[Skipped] | None = None,
 ) -> EventTable:
-    """The events in a file, pattern, folder of files, DataFrame or Arrow table. skipped: as in `read_rows`."""
+    """The events in a file, pattern, folder of files, DataFrame or Arrow table. skipped: as in
+    `read_rows`."""
     if isinstance(source, str | Path) or is_remote(source):
         return events_of(files_of(path_of(source)), columns, name=str(source), skipped=skipped)
     given, wanted = arrow_table(source), wanted_columns(columns)

@@ -25,8 +25,8 @@ _ALONE = (".txt", ".data", ".dat")  # endings of delimited text in a file that i
 def read_table(source: Any, text_columns: Sequence[str] = (), only: Sequence[str] | None = None) -> pa.Table:
     """A file, a folder or pattern of files, a DataFrame or an Arrow table, as an Arrow table.
 
-    text_columns: those that stay text in a CSV (`007` is not 7, `NA` is an id); they come dictionary-encoded. only: the
-    columns to read, where present, as `Wanted` reads their names; None = all.
+    text_columns: those that stay text in a CSV (`007` is not 7, `NA` is an id); they come dictionary-encoded.
+    only: the columns to read, where present, as `Wanted` reads their names; None = all.
     """
     return read_rows(source, text_columns, only)[0]
 
@@ -39,7 +39,8 @@ def read_rows(
     name: str = "the table",
     skipped: list[Skipped] | None = None,
 ) -> tuple[pa.Table, Where]:
-    """`read_table`, and where the rows stand, to be named in errors. name: what a table without a path is called.
+    """`read_table`, and where the rows stand, to be named in errors. name: what a table without a path is
+    called.
 
     skipped: takes the rows of a CSV that cannot be read; without it such a row is a DataError.
     """
@@ -55,7 +56,8 @@ def read_rows(
 def read_files(
     files: Sequence[TableFile], wanted: Wanted, *, name: str, skipped: list[Skipped] | None = None
 ) -> tuple[pa.Table, Where]:
-    """The rows of all files as one table, and where they stand; as `read_rows`. A file without rows is passed over."""
+    """The rows of all files as one table, and where they stand; as `read_rows`. A file without rows is passed
+    over."""
     pieces, parts = list[Piece](), list[Part]()
     for file in files:
         odd: list[Skipped] | None = None if skipped is None else []
@@ -76,7 +78,8 @@ def read_files(
 
 
 def arrow_table(source: Any) -> pa.Table:
-    """A DataFrame, Arrow table, or what else gives its columns to Arrow (polars, DuckDB), as an Arrow table."""
+    """A DataFrame, Arrow table, or what else gives its columns to Arrow (polars, DuckDB), as an Arrow
+    table."""
     if isinstance(source, pa.Table):
         return source
     if type(source).__module__.startswith("pandas"):
@@ -109,9 +112,11 @@ def first_columns(files: Sequence[TableFile], wanted: Wanted) -> list[str]:
 
 
 def files_of(path: Path) -> list[TableFile]:
-    """The files that a path stands for: itself, all tables below a folder, or what a pattern such as *.parquet finds.
+    """The files that a path stands for: itself, all tables below a folder, or what a pattern such as *.parquet
+    finds.
 
-    Names that start with a dot or an underscore are left out, as Spark and Hive mean them; the order is that of names.
+    Names that start with a dot or an underscore are left out, as Spark and Hive mean them; the order is that
+    of names.
     """
     root = root_of(path)
     if path.is_file():
@@ -163,9 +168,9 @@ def _from_pandas(frame: Any) -> pa.Table:
 def concatenated(tables: Sequence[pa.Table], names: Sequence[str], text: Sequence[str] = ()) -> pa.Table:
     """The rows of all tables; each must have the columns of the first, with types that go together.
 
-    names: what each is called, for errors. text: the columns that become text where their types differ: ids. Others do
-    where one of them holds text: so a word among times or weights, which a CSV's parser made text of, is found in its
-    row. A table without rows says nothing of columns and types.
+    names: what each is called, for errors. text: the columns that become text where their types differ: ids.
+    Others do where one of them holds text: so a word among times or weights, which a CSV's parser made text
+    of, is found in its row. A table without rows says nothing of columns and types.
     """
     filled = [at for at, table in enumerate(tables) if len(table)] or [0]
     tables, names = [tables[at] for at in filled], [names[at] for at in filled]
@@ -215,8 +220,8 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _as_text(column: pa.ChunkedArray, floats: bool) -> pa.ChunkedArray:
-    """Values of any type as text; what has no text stays as it is, and so do floating-point numbers unless asked for:
-    they are no ids."""
+    """Values of any type as text; what has no text stays as it is, and so do floating-point numbers unless
+    asked for: they are no ids."""
     kind = _value_type(column.type)
     if is_text(kind) or pa.types.is_null(kind) or (pa.types.is_floating(kind) and not floats):
         return decoded(column)

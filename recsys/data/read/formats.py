@@ -1,7 +1,8 @@
 """One file as an Arrow table: CSV, Parquet or JSON lines, only the columns that are asked for.
 
-Parquet is read in batches and text columns are dictionary-encoded as they come, so memory is that of the codes and the
-distinct ids: 30 million events with three columns are about half a gigabyte, whatever else the file holds.
+Parquet is read in batches and text columns are dictionary-encoded as they come, so memory is that of the
+codes and the distinct ids: 30 million events with three columns are about half a gigabyte, whatever else the
+file holds.
 """
 
 import csv
@@ -32,8 +33,8 @@ _FAULTS = (pa.ArrowException, OSError, UnicodeDecodeError, EOFError, csv.Error)
 
 
 class Piece(NamedTuple):
-    """Rows of a file. of: how many rows of the file they are; origin: int64 (n,), where lists became rows, which of
-    these, from 0, each comes from."""
+    """Rows of a file. of: how many rows of the file they are; origin: int64 (n,), where lists became rows,
+    which of these, from 0, each comes from."""
 
     table: pa.Table
     of: int
@@ -41,7 +42,8 @@ class Piece(NamedTuple):
 
 
 def read_file(file: TableFile, wanted: Wanted, skipped: list[Skipped] | None = None) -> Piece:
-    """The table in a file, by its ending; a DataError says what is wrong with it. skipped: as in `read_rows`."""
+    """The table in a file, by its ending; a DataError says what is wrong with it. skipped: as in
+    `read_rows`."""
     try:
         if file.path.suffix == ".parquet":
             return _joined(list(_batches(file, wanted))) or _made(_schema(file.path).empty_table(), file, wanted)
@@ -53,7 +55,8 @@ def read_file(file: TableFile, wanted: Wanted, skipped: list[Skipped] | None = N
 
 
 def file_columns(file: TableFile, wanted: Wanted) -> list[str]:
-    """The names of a file's columns, without reading its rows; those of `wanted` say whether it has a header."""
+    """The names of a file's columns, without reading its rows; those of `wanted` say whether it has a
+    header."""
     try:
         if file.path.suffix == ".parquet":
             names = list(_schema(file.path).names)
@@ -83,7 +86,8 @@ def _joined(pieces: Sequence[Piece]) -> Piece | None:
 
 
 def origin_of(pieces: Sequence[Piece]) -> I64 | None:
-    """int64 (n,): the row of all pieces, one after the other, that each row comes from; None where it is the same."""
+    """int64 (n,): the row of all pieces, one after the other, that each row comes from; None where it is the
+    same."""
     if all(piece.origin is None for piece in pieces):
         return None
     starts = np.cumsum([0, *(piece.of for piece in pieces)])
@@ -105,7 +109,8 @@ def _unreadable(path: Path, error: Exception) -> DataError:
 
 
 def _line_that_is_no_text(path: Path) -> int | None:
-    """The number of the first line, from 1, that is no UTF-8; None where the file cannot be opened as lines."""
+    """The number of the first line, from 1, that is no UTF-8; None where the file cannot be opened as
+    lines."""
     try:
         with open_text(path) as stream:
             for number, line in enumerate(stream, 1):
@@ -181,7 +186,8 @@ def _json_names(path: Path) -> list[str]:
 
 
 def _read_json(path: Path) -> pa.Table:
-    """JSON lines are read whole. Text that looks like dates stays text: the parser would drop what zone it names."""
+    """JSON lines are read whole. Text that looks like dates stays text: the parser would drop what zone it
+    names."""
     from pyarrow import json
 
     with open_text(path) as stream:

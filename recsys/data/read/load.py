@@ -1,8 +1,10 @@
-"""A data set by name or path: a folder of tables, a single file or pattern of files of events, or a MovieLens zip.
+"""A data set by name or path: a folder of tables, a single file or pattern of files of events, or a MovieLens
+zip.
 
-A folder holds `events` or `interactions` (one table), or the published parts `train`, `test` and perhaps `validation`;
-and perhaps `items` and `users`. Each is a file of `files.SUFFIXES`, or a folder of such files. Parts that carry times
-are joined, to be split by time. A folder with none of these names is a table of events in many files.
+A folder holds `events` or `interactions` (one table), or the published parts `train`, `test` and perhaps
+`validation`; and perhaps `items` and `users`. Each is a file of `files.SUFFIXES`, or a folder of such files.
+Parts that carry times are joined, to be split by time. A folder with none of these names is a table of events
+in many files.
 """
 
 import glob
@@ -59,11 +61,12 @@ def load_dataset(
     on_disk: Path | None = None,
     progress: Progress = silent,
 ) -> Dataset:
-    """The data set at a path or address, in an event store (`events:`), or of this name in one of the data folders.
+    """The data set at a path or address, in an event store (`events:`), or of this name in one of the data
+    folders.
 
-    columns: the user's own column names. items, users: paths of these tables; None = those of the folder. reading:
-    which events are read. on_disk: the folder in which the events are kept, for a log in Parquet that is larger than
-    memory; None = in memory.
+    columns: the user's own column names. items, users: paths of these tables; None = those of the folder.
+    reading: which events are read. on_disk: the folder in which the events are kept, for a log in Parquet
+    that is larger than memory; None = in memory.
     """
     if is_event_store(name):
         if columns or on_disk is not None or reading.since is not None:
@@ -96,8 +99,9 @@ def _whole(events: Any, path: Path, reading: Reading) -> Any:
 
 
 def _with_candidates(data: Dataset, folder: Path) -> Dataset:
-    """The data set of a folder with the place of its published candidates: the table `test_negatives`, a row per user
-    with the items to rank beside the target. Without a published split, or such a table, the data set as it is."""
+    """The data set of a folder with the place of its published candidates: the table `test_negatives`, a row
+    per user with the items to rank beside the target. Without a published split, or such a table, the data
+    set as it is."""
     path = folder / "test_negatives.parquet"
     if data.published is None or not path.is_file():
         return data
@@ -129,7 +133,8 @@ def find(name: str) -> Path:
 
 
 def located(name: str) -> str:
-    """A name that says the same from any working directory: a path or pattern absolute, another name as it is."""
+    """A name that says the same from any working directory: a path or pattern absolute, another name as it
+    is."""
     if is_remote(name):
         return name
     return str(Path(name).absolute()) if _in(Path(), name) is not None or glob.has_magic(name) else name
@@ -160,7 +165,8 @@ def read_events(
     skipped: list[Skipped] | None = None,
     reading: Reading = EVERYTHING,
 ) -> EventTable:
-    """The events at a path: a file, a pattern, or a folder of any layout but MovieLens. skipped: as in `read_rows`."""
+    """The events at a path: a file, a pattern, or a folder of any layout but MovieLens. skipped: as in
+    `read_rows`."""
     parts = _parts(path)
     if not parts:
         files, notes = log_files(path, reading.since)
@@ -177,8 +183,8 @@ def read_events(
 
 
 def log_files(path: Path, since: str | None = None) -> tuple[list[TableFile], tuple[str, ...]]:
-    """The files of one log of events, of a file, a pattern, or a folder that holds no published split; and what was
-    left out, in sentences. since: only the newest partitions (`partitions.recent`)."""
+    """The files of one log of events, of a file, a pattern, or a folder that holds no published split; and
+    what was left out, in sentences. since: only the newest partitions (`partitions.recent`)."""
     if parts := _parts(path):
         raise DataError(
             f"{path} holds a published split ({', '.join(parts)}), which is read into memory; leave on_disk out."
@@ -198,7 +204,8 @@ def log_files(path: Path, since: str | None = None) -> tuple[list[TableFile], tu
 
 
 def _log(path: Path) -> Path | None:
-    """The one table of a path: itself, or `events` or `interactions` of a folder; None where all its files are one."""
+    """The one table of a path: itself, or `events` or `interactions` of a folder; None where all its files
+    are one."""
     return (table_of(path, "events") or table_of(path, "interactions")) if path.is_dir() else path
 
 
@@ -247,7 +254,8 @@ def table_of(folder: Path, stem: str) -> Path | None:
 
 
 def _part_of(name: str, table: pa.Table) -> I8:
-    """int8 (n,): the part of each row of a published file; gowalla marks its validation rows inside `train`."""
+    """int8 (n,): the part of each row of a published file; gowalla marks its validation rows inside
+    `train`."""
     part = np.full(len(table), _PARTS[name], np.int8)
     if name == "train" and _INSIDE_TRAIN in table.column_names:
         part[pc.fill_null(table[_INSIDE_TRAIN], False).to_numpy()] = VALIDATION

@@ -1,7 +1,8 @@
 """MovieLens in every layout that GroupLens published, from its zip file or from the unpacked folder.
 
-100K: `u.data`, `u.item`, `u.genre` (tabs and bars). 1M, 10M: `ratings.dat`, `movies.dat` (`::`). 20M, 25M, 32M, latest
-and latest-small: `ratings.csv`, `movies.csv`. Titles are UTF-8 where they can be read so, else Latin-1 (100K and 1M).
+100K: `u.data`, `u.item`, `u.genre` (tabs and bars). 1M, 10M: `ratings.dat`, `movies.dat` (`::`). 20M, 25M,
+32M, latest and latest-small: `ratings.csv`, `movies.csv`. Titles are UTF-8 where they can be read so, else
+Latin-1 (100K and 1M).
 """
 
 import io
@@ -76,7 +77,8 @@ def is_movielens(path: Path) -> bool:
 
 
 def read_movielens(path: Path) -> tuple[pa.Table, pa.Table]:
-    """Events (user_id, item_id, timestamp, and the rating as weight) and items (item_id, title, categories)."""
+    """Events (user_id, item_id, timestamp, and the rating as weight) and items (item_id, title,
+    categories)."""
     folder = _Folder(path)
     layout = folder.layout()
     if layout is None:

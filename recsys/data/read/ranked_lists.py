@@ -1,4 +1,5 @@
-"""Lists that another system made: a table of user_id, item_id and rank or score, checked before it is judged."""
+"""Lists that another system made: a table of user_id, item_id and rank or score, checked before it is
+judged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ _ORDERS = ("rank", "score")
 
 @dataclass(frozen=True, eq=False)
 class RankedLists:
-    """Each user's list, best first, in the numbering of a data set, and what of the file that set does not know.
+    """Each user's list, best first, in the numbering of a data set, and what of the file that set does not
+    know.
 
-    lists: a row for each of the data set's users; an item that the data do not know is the number of items: it keeps
-    its place in the list. unknown_users, unknown_items: how many distinct ids of the file the data do not have.
+    lists: a row for each of the data set's users; an item that the data do not know is the number of items:
+    it keeps its place in the list. unknown_users, unknown_items: how many distinct ids of the file the data
+    do not have.
     """
 
     lists: Ragged
@@ -35,8 +38,8 @@ class RankedLists:
 def read_ranked(path: Path, users: IdMap, items: IdMap, columns: Mapping[str, str] | None = None) -> RankedLists:
     """The lists of a file by user, in the order of `rank` (lowest first), else of `score` (highest first).
 
-    Equal scores go to the lower index of the item, the rule of this library. columns: the user's own names for user_id
-    and item_id. Raises DataError: column, count, first row and next step.
+    Equal scores go to the lower index of the item, the rule of this library. columns: the user's own names
+    for user_id and item_id. Raises DataError: column, count, first row and next step.
     """
     own = columns or {}
     asked = {role: own.get(role, role) for role in ("user_id", "item_id")}
@@ -112,7 +115,8 @@ def _codes(ids: pa.Array, known: IdMap) -> I32:
 
 
 def _refuse_strangers(codes: Array, ids: pa.Array, known: IdMap, name: str, where: str) -> None:
-    """Raises a DataError where not one id of the file is known: other data, or columns that changed places."""
+    """Raises a DataError where not one id of the file is known: other data, or columns that changed
+    places."""
     if (codes < 0).all():
         raise DataError(
             f"column {name!r} of {where}: none of its {len(ids.dictionary):,} ids occurs in the data, whose ids look "

@@ -33,8 +33,9 @@ def streamed(
 ) -> Log:
     """The events of Parquet files, the same as `log_of` all of them, kept in files below `folder`.
 
-    What is held in memory is the ids, and some rows at a time. columns: the user's own names. Raises DataError where a
-    file is no Parquet, is read by places or has a published split, and for a bad row as `log_of` does.
+    What is held in memory is the ids, and some rows at a time. columns: the user's own names. Raises
+    DataError where a file is no Parquet, is read by places or has a published split, and for a bad row as
+    `log_of` does.
     """
     for file in files:
         if file.path.suffix != ".parquet":

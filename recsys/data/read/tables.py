@@ -1,4 +1,5 @@
-"""From a table of events (files, DataFrame or Arrow, by named columns) and a table of items to a `Dataset`."""
+"""From a table of events (files, DataFrame or Arrow, by named columns) and a table of items to a
+`Dataset`."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -37,11 +38,11 @@ def dataset_of(
 ) -> Dataset:
     """A data set from a table of events and, optionally, one of items and one of users.
 
-    events, items, users: path, DataFrame or Arrow table; events may also be an `EventTable` or a `Log`. columns: the
-    user's own names, as in {"user_id": "visitor"}; those for item_id and user_id hold in the other tables too, where
-    these have such columns. What else these tables hold can be learned from as features; users without events
-    follow those with. part: int8 (n,) of a published split, parallel to the rows; without it, a column `split` says it.
-    Raises DataError: column, count, first row, next step.
+    events, items, users: path, DataFrame or Arrow table; events may also be an `EventTable` or a `Log`.
+    columns: the user's own names, as in {"user_id": "visitor"}; those for item_id and user_id hold in the
+    other tables too, where these have such columns. What else these tables hold can be learned from as
+    features; users without events follow those with. part: int8 (n,) of a published split, parallel to the
+    rows; without it, a column `split` says it. Raises DataError: column, count, first row, next step.
     """
     read = None if isinstance(events, Log) else _read(events, columns or {}, name)
     log = events if read is None else log_of(read)
@@ -75,7 +76,8 @@ def dataset_of(
 def _doubts(
     log: Log, items: "_Known | None", users: "_Known | None", columns: Mapping[str, str], where: Where
 ) -> tuple[str, ...]:
-    """What is odd about the ids of the events, by themselves and held against the other tables, in sentences."""
+    """What is odd about the ids of the events, by themselves and held against the other tables, in
+    sentences."""
     found: list[Finding] = []
     for who, code, names, known in (("user", log.user, log.users, users), ("item", log.item, log.items, items)):
         ids, column = pa.array(names, pa.large_string()), columns.get(f"{who}_id", f"{who}_id")
@@ -92,8 +94,8 @@ def _read(events: Any, columns: Mapping[str, str], name: str) -> EventTable:
 
 
 class ItemTable(NamedTuple):
-    """A table of items by itself. shown: those columns of ITEM_COLUMNS and AVAILABILITY that it has; described: all
-    columns. where: what it is called, and which file a row stands in."""
+    """A table of items by itself. shown: those columns of ITEM_COLUMNS and AVAILABILITY that it has;
+    described: all columns. where: what it is called, and which file a row stands in."""
 
     ids: list[str]
     shown: pa.Table
@@ -121,7 +123,8 @@ class _Known(NamedTuple):
 
 
 def described_text(own_name: str, what: str, columns: Mapping[str, str]) -> list[str]:
-    """The columns of a table of items or users that stay text: ids, as the events or as we call them, and titles."""
+    """The columns of a table of items or users that stay text: ids, as the events or as we call them, and
+    titles."""
     own = [name for role, name in columns.items() if role in ITEM_COLUMNS]
     return [own_name, f"{what}_id", *own, *ITEM_COLUMNS, *ALIASES.values()]
 
@@ -146,7 +149,8 @@ def _described(source: Any, what: str, columns: Mapping[str, str]) -> _Known | N
 
 
 def _items(known: _Known | None, names: Mapping[str, str]) -> tuple[pa.Table, IdMap | None, pa.Table | None]:
-    """The standard columns, the map of the ids, and the other columns, if there are any. names: the user's own."""
+    """The standard columns, the map of the ids, and the other columns, if there are any. names: the user's
+    own."""
     asked = {name: own for name, own in names.items() if name in ITEM_COLUMNS or name in AVAILABILITY}
     if known is None:
         if asked:
@@ -188,7 +192,8 @@ def _item_row(described: int, n: int) -> I32:
 
 
 def _users(known: _Known | None, ids: IdMap) -> tuple[IdMap, pa.Table | None, I32 | None]:
-    """The map with the described users that had no events at its end, the columns in its order, and their rows."""
+    """The map with the described users that had no events at its end, the columns in its order, and their
+    rows."""
     if known is None or not known.table.num_columns:
         return ids, None, None
     ids = ids.extended(known.ids)
@@ -198,8 +203,8 @@ def _users(known: _Known | None, ids: IdMap) -> tuple[IdMap, pa.Table | None, I3
 
 
 def id_column(table: pa.Table, own_name: str, standard: str) -> str | None:
-    """Which column of a table of items or users holds the ids: the one that the events' own name calls, else the
-    standard one."""
+    """Which column of a table of items or users holds the ids: the one that the events' own name calls, else
+    the standard one."""
     return next((name for name in (own_name, standard) if name in table.column_names), None)
 
 
@@ -237,7 +242,8 @@ def _limits(column: pa.ChunkedArray, name: str, own_name: str, where: Where) -> 
 
 
 def _filled(items: pa.Table, n: int) -> pa.Table:
-    """The table with a null row for each item that was not described, n rows in all, and a title column in any case."""
+    """The table with a null row for each item that was not described, n rows in all, and a title column in
+    any case."""
     if not items.column_names:
         return pa.table({"title": pa.nulls(n, pa.string())})
     filled = _lengthened(items, n)

@@ -15,7 +15,8 @@ _FIX = "Write unix seconds or dates like 2026-01-31T12:00:00Z, in all rows alike
 
 
 def times_of_text(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, Bool, list[Finding]]:
-    """Numbers, days or timestamps in place of text, null where a row has none; (n,) which rows are empty; and findings.
+    """Numbers, days or timestamps in place of text, null where a row has none; (n,) which rows are empty; and
+    findings.
 
     The form that most rows have is that of the column; rows of another form, or of none, are findings.
     """
@@ -40,7 +41,8 @@ def times_of_text(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, 
 
 
 def _converted(text: pa.ChunkedArray, form: int) -> pa.ChunkedArray:
-    """Text of one form, cast by the coarsest type that holds it; null where a row is no such time (a 30 February)."""
+    """Text of one form, cast by the coarsest type that holds it; null where a row is no such time (a 30
+    February)."""
     zone = "UTC" if form == _ZONED else None
     if form == _ZONED:  # Snowflake puts a blank before the zone, BigQuery writes its name
         text = pc.replace_substring_regex(text, " ?UTC$", "Z")

@@ -1,7 +1,7 @@
 """What leaks from the part that is judged on into the part that is learned from.
 
-A leak is an error: a figure measured on such a split is that of another, easier question. What merely limits a figure
-(items that nobody can have learned) is a warning.
+A leak is an error: a figure measured on such a split is that of another, easier question. What merely limits
+a figure (items that nobody can have learned) is a warning.
 """
 
 import warnings
@@ -34,9 +34,10 @@ _FIX_REPEATS = "Ask only for what is new to the user, or count repeats: split.re
 def audit_split(split: Split, *, repeats: bool = False, learn_validation: bool = True) -> list[Finding]:
     """What leaks in a split: the findings of its validation and of its test part.
 
-    repeats: targets that the user had before are asked for on purpose. learn_validation: the model that is judged may
-    have learned from the validation part. A protocol without a moment of asking (published
-    parts, later half, leave last out) is not judged by time: it is asked for by name, and its title says what it leaks.
+    repeats: targets that the user had before are asked for on purpose. learn_validation: the model that is
+    judged may have learned from the validation part. A protocol without a moment of asking (published parts,
+    later half, leave last out) is not judged by time: it is asked for by name, and its title says what it
+    leaks.
     """
     findings = [
         finding
@@ -116,7 +117,8 @@ def refuse_leaks(
 
 @dataclass(frozen=True, eq=False)
 class _Log:
-    """Events in the order of their file, numbered as those of the other table are. time: None where there is none."""
+    """Events in the order of their file, numbered as those of the other table are. time: None where there is
+    none."""
 
     name: str
     user: I64
@@ -266,7 +268,8 @@ def _key_blocks(ragged: Ragged, n_values: int) -> Iterator[I64]:
 
 
 def held(asked: I64, blocks: Iterable[I64]) -> Bool:
-    """(n,): which of the distinct keys asked for occur among others, which come in blocks, so that memory is theirs."""
+    """(n,): which of the distinct keys asked for occur among others, which come in blocks, so that memory is
+    theirs."""
     order = np.argsort(asked, kind="stable")
     ascending, found = asked[order], np.zeros(len(asked) + 1, bool)
     for block in blocks:

@@ -1,7 +1,7 @@
 """Short lists to rank instead of the whole catalogue: drawn at random, or published with the data.
 
-They exist to stand beside published tables of the same protocol. A figure among sampled items says little about the
-order over all items (Krichene and Rendle, "On Sampled Metrics for Item Recommendation", KDD 2020).
+They exist to stand beside published tables of the same protocol. A figure among sampled items says little
+about the order over all items (Krichene and Rendle, "On Sampled Metrics for Item Recommendation", KDD 2020).
 """
 
 from pathlib import Path
@@ -22,8 +22,8 @@ _AT_A_TIME = 4 << 20  # random numbers: 16 MiB
 def drawn_candidates(data: Dataset, history: Ragged, targets: Ragged, count: int, seed: int) -> Ragged:
     """Rows of each user's targets and of `count` random items that he never had, without repetition.
 
-    Where items have domains, only items of the domains of his targets are drawn; fewer than `count` where there are
-    no more. Costs a random number for each user and item.
+    Where items have domains, only items of the domains of his targets are drawn; fewer than `count` where
+    there are no more. Costs a random number for each user and item.
     """
     domain = _domains(data)
     rng = generator(seed, "drawn candidates")
@@ -60,7 +60,8 @@ def _domains(data: Dataset) -> I32:
 
 
 def published_candidates(data: Dataset, user: I32, targets: Ragged) -> Ragged:
-    """Rows of each user's targets and of the items published for him: columns user_id and negatives, a list of ids."""
+    """Rows of each user's targets and of the items published for him: columns user_id and negatives, a list
+    of ids."""
     path = None if data.published is None else data.published.negatives
     if path is None:
         raise DataError(

@@ -14,12 +14,14 @@ def clumped(events: Interactions, share: float, *, seed: int) -> Bool:
     """bool (n,): about this share of the events of each user, drawn in clumps, all events of a pair together;
     each user keeps a pair.
 
-    What a user did within a stretch of time is about few things (a journey, a fashion), and these things are met more
-    often by others in that stretch too. A part drawn at random has neither property: it flatters whatever memorises. So
-    an event is drawn with log odds that vary by item, by cluster of like items, and by user and cluster together, and
-    that grow with the logarithm of the item's events. Items are clustered by the leading singular vectors of the log.
+    What a user did within a stretch of time is about few things (a journey, a fashion), and these things are
+    met more often by others in that stretch too. A part drawn at random has neither property: it flatters
+    whatever memorises. So an event is drawn with log odds that vary by item, by cluster of like items, and by
+    user and cluster together, and that grow with the logarithm of the item's events. Items are clustered by
+    the leading singular vectors of the log.
 
-    `python -m benchmarks.clumped` shows on a log with times that models come in the order of a true stretch of time.
+    `python -m benchmarks.clumped` shows on a log with times that models come in the order of a true stretch
+    of time.
     """
     rng = generator(seed, "clumped")
     pairs, pair_of_event = np.unique(events.user.astype(np.int64) * events.n_items + events.item, return_inverse=True)

@@ -1,4 +1,5 @@
-"""The question that a split asks: what is learned from, what is judged on, and what each user had done before."""
+"""The question that a split asks: what is learned from, what is judged on, and what each user had done
+before."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -85,12 +86,13 @@ class SplitSettings(Settings):
 
 @dataclass(frozen=True, eq=False)
 class Holdout:
-    """One question with its answer: learn from `train`, recommend to users with this history, compare with `targets`.
+    """One question with its answer: learn from `train`, recommend to users with this history, compare with
+    `targets`.
 
-    user: int32 (n,) users in the data set's numbering. history: n rows of all their earlier events, those left out of
-    learning too. known: (n,) whether the learner saw the user. targets: rows of distinct items. now: unix second at
-    which the question is asked, or None without times. among: rows of the only items to rank, or None where all items
-    are ranked.
+    user: int32 (n,) users in the data set's numbering. history: n rows of all their earlier events, those
+    left out of learning too. known: (n,) whether the learner saw the user. targets: rows of distinct items.
+    now: unix second at which the question is asked, or None without times. among: rows of the only items to
+    rank, or None where all items are ranked.
     """
 
     train: Dataset
@@ -103,7 +105,8 @@ class Holdout:
 
     @property
     def had(self) -> Ragged:
-        """Rows of what a target must not repeat: the histories, without events of another type than is asked for."""
+        """Rows of what a target must not repeat: the histories, without events of another type than is asked
+        for."""
         return self.train.judged_items(self.history)
 
     @property
@@ -114,7 +117,8 @@ class Holdout:
 
     @property
     def warm(self) -> Bool:
-        """(n,): who brings a history that something can be said from; the others get the fallback from every model."""
+        """(n,): who brings a history that something can be said from; the others get the fallback from every
+        model."""
         return self.history.counting().lengths > 0
 
     def take(self, rows: Array) -> "Holdout":
@@ -131,7 +135,8 @@ class Holdout:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A holdout to tune on and one to judge on, once. title: says which protocol this is, and what it leaks."""
+    """A holdout to tune on and one to judge on, once. title: says which protocol this is, and what it
+    leaks."""
 
     title: str
     validation: Holdout

@@ -13,9 +13,11 @@ from recsys.text import utc_text
 
 
 def two_moments(name: str, time: I64, settings: SplitSettings) -> tuple[int, int, int]:
-    """The unix seconds at which the validation part begins, the test part, and at which the test part has ended.
+    """The unix seconds at which the validation part begins, the test part, and at which the test part has
+    ended.
 
-    time: (n,) unix seconds of the events, ascending at least at the first, the last, and the places of `shares`.
+    time: (n,) unix seconds of the events, ascending at least at the first, the last, and the places of
+    `shares`.
     """
     first, last = int(time[0]), int(time[-1])
     at_validation, at_test = (moment_of_share(time, share) for share in shares(settings))
@@ -62,7 +64,8 @@ def moment_of_share(time: I64, share: float) -> int:
 
 
 def refuse_global_time(name: str, user: I32, item: I32, time: I64) -> None:
-    """Raises the DataError of the default split of these events, in any order, much sooner than it is made."""
+    """Raises the DataError of the default split of these events, in any order, much sooner than it is
+    made."""
     settings, last = SplitSettings(), len(time) - 1
     places = [int(last * share) for share in shares(settings)]
     needed = sorted({0, last, *places, *(min(place + 1, last) for place in places)})

@@ -1,4 +1,5 @@
-"""Splits the events of a data set into a part to learn from and parts to judge on, by the protocol that is asked for.
+"""Splits the events of a data set into a part to learn from and parts to judge on, by the protocol that is
+asked for.
 
 The global time split is the default: it asks everybody for the future from the past alone.
 """
@@ -16,8 +17,8 @@ from recsys.errors import DataError
 def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
     """The split that the settings ask for, audited: a leak is an error unless `allow_leaks`.
 
-    A protocol that is not by time leaks by its nature, as its title says, and is not judged by time. Raises DataError
-    where the data cannot be split so, with the reason.
+    A protocol that is not by time leaks by its nature, as its title says, and is not judged by time. Raises
+    DataError where the data cannot be split so, with the reason.
     """
     kind = settings.kind
     if kind == "auto":

@@ -1,4 +1,5 @@
-"""The net of a bag, without torch: weighted sums of table rows in numpy, and what follows them by onnxruntime."""
+"""The net of a bag, without torch: weighted sums of table rows in numpy, and what follows them by
+onnxruntime."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -17,13 +18,15 @@ _BLOCK = 1 << 16  # table rows summed at a time
 
 
 class BagNet:
-    """From `Inputs` to vectors float32 (n, width): a sum of weighted rows and of numbers times a matrix, then a graph.
+    """From `Inputs` to vectors float32 (n, width): a sum of weighted rows and of numbers times a matrix, then
+    a graph.
 
-    It joins the parts in the order of its layout. table: float32 (rows, width). matrix: float32 (numbers, width).
-    fading: float32 (FADING,), logarithms of the weights by place in a history. graph: from `summed` (n, width).
-    linear: whether that does no more than bring to length 1; unit: whether it does that.
+    It joins the parts in the order of its layout. table: float32 (rows, width). matrix: float32 (numbers,
+    width). fading: float32 (FADING,), logarithms of the weights by place in a history. graph: from `summed`
+    (n, width). linear: whether that does no more than bring to length 1; unit: whether it does that.
 
-    Source: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016 (the bag of a history).
+    Source: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016 (the bag of a
+    history).
     """
 
     net_kind: ClassVar[str] = "bag"

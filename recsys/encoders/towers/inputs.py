@@ -1,4 +1,5 @@
-"""What a tower is given: the row of one's own, the history and the features of each, apart until a net joins them."""
+"""What a tower is given: the row of one's own, the history and the features of each, apart until a net joins
+them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ from recsys.history import Histories
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """n histories as windows of one log that is sorted by user and time: nothing is copied before a net asks for it.
+    """n histories as windows of one log that is sorted by user and time: nothing is copied before a net asks
+    for it.
 
-    log: the events, whoever had them. start, stop: int64 (n,), history i is its events from start[i] to before stop[i],
-    oldest first. Several windows may overlap, as those of one user's examples in training do. without: int32 (n,), an
-    item whose events are left out of each; None = all stay. longest: no more events than so many, the last ones.
+    log: the events, whoever had them. start, stop: int64 (n,), history i is its events from start[i] to
+    before stop[i], oldest first. Several windows may overlap, as those of one user's examples in training do.
+    without: int32 (n,), an item whose events are left out of each; None = all stay. longest: no more events
+    than so many, the last ones.
     """
 
     log: Histories
@@ -40,7 +43,8 @@ class Windows:
         return Windows(self.log, self.start[which], self.stop[which], self.longest, without)
 
     def histories(self, columns: Iterable[str] = ("weight",)) -> Histories:
-        """The events themselves, n rows, with those of the columns `time`, `weight` and `event` that the log has."""
+        """The events themselves, n rows, with those of the columns `time`, `weight` and `event` that the log
+        has."""
         lengths = self.stop - self.start
         offsets = offsets_of(lengths)
         at: I64 = np.repeat(self.start - offsets[:-1], lengths)
@@ -67,12 +71,13 @@ def places_from_end(rows: Ragged) -> I64:
 class Inputs:
     """What a tower takes of n people, or of n items, part by part.
 
-    row: int32 (n,), the number of each in the table of their own rows, -1 for whoever has none. history: n of them, of
-    items by their numbers, with all columns of the log; None where the tower takes none. features: the rows that their
-    features name, counted from the first feature's, their weights, and numbers; None where there are none. now: int64
-    (n,) unix seconds, the moment that each is asked about, in training that of the event to be found; None where it is
-    not known, or where the net does not need it. domain: int32 (n,), the code of the domain that each asks for, -1 =
-    none; None where nobody asks for one, or where the net does not need it.
+    row: int32 (n,), the number of each in the table of their own rows, -1 for whoever has none. history: n of
+    them, of items by their numbers, with all columns of the log; None where the tower takes none. features:
+    the rows that their features name, counted from the first feature's, their weights, and numbers; None
+    where there are none. now: int64 (n,) unix seconds, the moment that each is asked about, in training that
+    of the event to be found; None where it is not known, or where the net does not need it. domain: int32
+    (n,), the code of the domain that each asks for, -1 = none; None where nobody asks for one, or where the
+    net does not need it.
     """
 
     row: I32

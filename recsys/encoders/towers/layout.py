@@ -11,11 +11,11 @@ PLAIN = -1
 
 
 class Summands(NamedTuple):
-    """What a bag adds up for n entities. rows: of its table; weight: float32 and place: int8, both (nnz,) beside them;
-    dense: float32 (n, numbers).
+    """What a bag adds up for n entities. rows: of its table; weight: float32 and place: int8, both (nnz,)
+    beside them; dense: float32 (n, numbers).
 
-    place: -1 for what weighs `weight`; of events of a history the power of two of their places from its end, for which
-    a weight is learned. The weights of a history are then divided by the root of their sum."""
+    place: -1 for what weighs `weight`; of events of a history the power of two of their places from its end,
+    for which a weight is learned. The weights of a history are then divided by the root of their sum."""
 
     rows: Ragged
     weight: F32
@@ -56,8 +56,8 @@ class ItemLayout(NamedTuple):
 
 
 class UserLayout(NamedTuple):
-    """Where what stands in the table of the user tower: rows of known users, one for the unknown, items of histories,
-    one for the empty history, features. n_users, n_items: 0 where that part is not used.
+    """Where what stands in the table of the user tower: rows of known users, one for the unknown, items of
+    histories, one for the empty history, features. n_users, n_items: 0 where that part is not used.
 
     ordered: whether places in a history count. longest: events of a history that count, from its end."""
 
@@ -75,8 +75,8 @@ class UserLayout(NamedTuple):
         return self.items_at + self.n_items + 1
 
     def joined(self, inputs: Inputs) -> Summands:
-        """The row of the person, then the history, oldest first, or the row of the empty one, then the features: in
-        this order, since a sum of floats depends on it."""
+        """The row of the person, then the history, oldest first, or the row of the empty one, then the
+        features: in this order, since a sum of floats depends on it."""
         parts = [_own(inputs, self.n_users)]
         if inputs.history is not None:
             past = inputs.history.histories()

@@ -1,4 +1,5 @@
-"""Nets without torch: what joins the parts of a tower's inputs into vectors, and how one is found by its name."""
+"""Nets without torch: what joins the parts of a tower's inputs into vectors, and how one is found by its
+name."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -13,10 +14,11 @@ from recsys.errors import BundleError
 
 
 class Net(Protocol):
-    """The served form of a user tower's net: vectors of people of whom it sees row, history and features apart.
+    """The served form of a user tower's net: vectors of people of whom it sees row, history and features
+    apart.
 
-    net_kind: its name on disk, a word. needs: what it looks at beside rows, items and features: some of `time`,
-    `event`, `weight` and `now`. width: of the vectors. explains: whether `shares` are exact.
+    net_kind: its name on disk, a word. needs: what it looks at beside rows, items and features: some of
+    `time`, `event`, `weight` and `now`. width: of the vectors. explains: whether `shares` are exact.
     """
 
     net_kind: ClassVar[str]
@@ -34,8 +36,9 @@ class Net(Protocol):
         """float32 (n, width)."""
 
     def shares(self, person: Inputs, vectors: F32) -> F32 | None:
-        """float32 (k, m): how much each of the last m events of one person's history adds to the scores of `vectors`
-        (k, width); what is not of the history is shared out evenly. None where the net cannot say."""
+        """float32 (k, m): how much each of the last m events of one person's history adds to the scores of
+        `vectors` (k, width); what is not of the history is shared out evenly. None where the net cannot
+        say."""
 
     def without_rows(self, rows: I32) -> Self:
         """The same with nothing left of these known users (m,), where it has rows of users at all."""
@@ -55,7 +58,8 @@ class Net(Protocol):
 
 
 class Graph:
-    """An ONNX model, from inputs by name to `vectors` (n, width). One thread: a service answers many at once."""
+    """An ONNX model, from inputs by name to `vectors` (n, width). One thread: a service answers many at
+    once."""
 
     def __init__(self, model: bytes) -> None:
         self.model = model

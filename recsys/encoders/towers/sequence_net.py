@@ -1,4 +1,5 @@
-"""The net of a sequence, without torch: events as rows, and a graph from these to the vector of whoever did them."""
+"""The net of a sequence, without torch: events as rows, and a graph from these to the vector of whoever did
+them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,9 +28,10 @@ class SequenceNet:
     `vectors` (n, width). What is older, up to what the layout says, is summed up (`recency_sums`), and that
     sum times `older` (width, width) is added. unit: whether vectors are brought to length 1.
 
-    Where domains are learned, the row of the domain of an item in `domains` (domains + 1, width), the first for none,
-    goes in as well; domain: int32 (n_items,), the code of each. And the vector v of whoever asks for one becomes `v + v
-    down up`, with the rows of that domain in `down` (domains * width, rank) and `up` (domains * rank, width).
+    Where domains are learned, the row of the domain of an item in `domains` (domains + 1, width), the first
+    for none, goes in as well; domain: int32 (n_items,), the code of each. And the vector v of whoever asks
+    for one becomes `v + v down up`, with the rows of that domain in `down` (domains * width, rank) and `up`
+    (domains * rank, width).
     """
 
     net_kind: ClassVar[str] = "sequence"
@@ -67,7 +69,8 @@ class SequenceNet:
         return int(self.items.shape[1])
 
     def vectors(self, inputs: Inputs) -> F32:
-        """float32 (n, width), zeros where there is no event. Histories of the same length go through together."""
+        """float32 (n, width), zeros where there is no event. Histories of the same length go through
+        together."""
         assert inputs.history is not None
         past = inputs.history.histories(self.needs)
         read = past.keep(places_from_end(past.items) < self.reads) if past.lengths.max(initial=0) > self.reads else past
@@ -90,7 +93,8 @@ class SequenceNet:
         return found
 
     def _adaptations(self, vectors: F32, domain: I32) -> F32:
-        """float32 (n, width): what is added to the vectors of those who ask for these domains (n,), -1 = none."""
+        """float32 (n, width): what is added to the vectors of those who ask for these domains (n,), -1 =
+        none."""
         assert self.down is not None
         assert self.up is not None
         found, down = np.zeros_like(vectors), self.down.reshape(-1, self.width, self.down.shape[1])
@@ -137,7 +141,8 @@ class SequenceNet:
 def recency_sums(vectors: F32, items: Ragged, half_life: float) -> F32:
     """float32 (n, width): the vectors of each row of items, summed; zeros where there is none.
 
-    The last one counts 1, one that many events before it half; the sum is divided by the root of what was counted.
+    The last one counts 1, one that many events before it half; the sum is divided by the root of what was
+    counted.
     """
     found = np.zeros((items.rows, vectors.shape[1]), np.float32)
     for row in np.flatnonzero(items.lengths).tolist():
@@ -148,7 +153,8 @@ def recency_sums(vectors: F32, items: Ragged, half_life: float) -> F32:
 
 
 def gaps_after(past: Histories, now: I64 | None) -> I64:
-    """int64 (nnz,): the row of the gap after each event: 0 = unknown, 1 = none, then powers of two of its seconds.
+    """int64 (nnz,): the row of the gap after each event: 0 = unknown, 1 = none, then powers of two of its
+    seconds.
 
     now: int64 (n,), the moments of asking, which end the last gaps; None = unknown.
     """

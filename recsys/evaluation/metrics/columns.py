@@ -18,12 +18,14 @@ def item_columns(data: Dataset) -> pa.Table:
 
 
 def user_columns(data: Dataset) -> pa.Table:
-    """All that is known of the users but their ids: row i describes user i; no column where there is no table."""
+    """All that is known of the users but their ids: row i describes user i; no column where there is no
+    table."""
     return pa.table({}) if data.user_features is None else data.user_features
 
 
 def column_of(table: pa.Table, name: str, what: str) -> pa.ChunkedArray:
-    """A column of the table of items. what: who asks, for the SettingError that names the nearest column there is."""
+    """A column of the table of items. what: who asks, for the SettingError that names the nearest column
+    there is."""
     if name not in table.column_names:
         raise SettingError(f"{what}: {name!r} is no column of the items; {did_you_mean(name, table.column_names)}")
     return table[name]
@@ -32,7 +34,8 @@ def column_of(table: pa.Table, name: str, what: str) -> pa.ChunkedArray:
 def numbers_of(table: pa.Table, name: str, what: str) -> F64:
     """float64 (n_items,): a column of numbers of the items, NaN where none is given.
 
-    Raises SettingError where there is no such column, DataError where it holds what is no number, or an infinite one.
+    Raises SettingError where there is no such column, DataError where it holds what is no number, or an
+    infinite one.
     """
     numbers = read_numbers(column_of(table, name, what))
     if numbers is None:
@@ -41,8 +44,8 @@ def numbers_of(table: pa.Table, name: str, what: str) -> F64:
 
 
 def read_numbers(column: pa.ChunkedArray) -> F64 | None:
-    """float64 (n,): a column of whole numbers, fractions or decimals, or of text that holds nothing but such; NaN where
-    none is given. None where it holds anything else, or an infinite number."""
+    """float64 (n,): a column of whole numbers, fractions or decimals, or of text that holds nothing but such;
+    NaN where none is given. None where it holds anything else, or an infinite number."""
     column = without_gaps(decoded(column))
     kind = column.type
     numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)

@@ -1,7 +1,7 @@
 """Ranking metrics that need hits only: arrays in, one float64 value per user out; higher is better.
 
-hits: bool (n, k), whether the item at each rank is one of the user's targets, best rank first; a padded rank is no hit.
-targets: int64 (n,), how many distinct targets the user has, at least 1, recommendable or not.
+hits: bool (n, k), whether the item at each rank is one of the user's targets, best rank first; a padded rank
+is no hit. targets: int64 (n,), how many distinct targets the user has, at least 1, recommendable or not.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,8 @@ _MARKS = 1 << 22
 
 
 def recall(hits: Bool, targets: I64) -> F64:
-    """Hits over all targets of the user (not over min(k, targets)): the denominator of the LightGCN tables."""
+    """Hits over all targets of the user (not over min(k, targets)): the denominator of the LightGCN
+    tables."""
     found: F64 = hits.sum(axis=1) / targets
     return found
 
@@ -39,7 +40,8 @@ def mrr(hits: Bool, targets: I64) -> F64:
 
 
 def mean_average_precision(hits: Bool, targets: I64) -> F64:
-    """The precision at the rank of each hit, summed, over min(k, targets): 1 for the best list of k; 0 without a hit.
+    """The precision at the rank of each hit, summed, over min(k, targets): 1 for the best list of k; 0
+    without a hit.
 
     Source: Buckley and Voorhees, "Evaluating Evaluation Measure Stability", SIGIR 2000; cut at k, so that the
     denominator is what a list of k can hold (others divide by all targets).
@@ -53,7 +55,8 @@ def mean_average_precision(hits: Bool, targets: I64) -> F64:
 def ndcg(hits: Bool, targets: I64) -> F64:
     """Discounted gain, 1 / log2(rank + 1) a hit, over that of the best list: min(k, targets) hits on top.
 
-    Source: Jarvelin and Kekalainen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002; binary gains.
+    Source: Jarvelin and Kekalainen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002; binary
+    gains.
     """
     k = hits.shape[1]
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
@@ -75,8 +78,8 @@ METRICS: dict[str, Metric] = {
 def hits_of(ids: I64, targets: Ragged) -> Bool:
     """bool (n, k): which of the answered ids (n, k), -1 for none, are in the user's row of `targets`.
 
-    Most answers are no hit, so a table of marks sorts them out by the low bits of their key; the few that pass are
-    looked up among the sorted keys.
+    Most answers are no hit, so a table of marks sorts them out by the low bits of their key; the few that
+    pass are looked up among the sorted keys.
     """
     found = np.zeros(ids.shape, bool)
     if not len(targets.values):

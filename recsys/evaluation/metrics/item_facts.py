@@ -1,4 +1,5 @@
-"""What is known of the items before anything is recommended: how many had them, their kinds, how alike they are."""
+"""What is known of the items before anything is recommended: how many had them, their kinds, how alike they
+are."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,10 +25,10 @@ _DIRECTIONS, _AT_A_TIME = 128, 16
 class ItemFacts:
     """Facts on n_items items, from the events that were learned from and from the item table.
 
-    had: rows of the distinct items of each user, from the events to learn from. events: int64 (n_items,) events of each
-    item. domains: the names, and `domain` int32 (n_items,) index into them, -1 where none is known. categories: sparse
-    (n_items, n_categories), each row sums to 1, an empty one where none is known; None where no item has any. table:
-    all columns of the table of items, row i describes item i.
+    had: rows of the distinct items of each user, from the events to learn from. events: int64 (n_items,)
+    events of each item. domains: the names, and `domain` int32 (n_items,) index into them, -1 where none is
+    known. categories: sparse (n_items, n_categories), each row sums to 1, an empty one where none is known;
+    None where no item has any. table: all columns of the table of items, row i describes item i.
     """
 
     had: Ragged
@@ -46,9 +47,11 @@ class ItemFacts:
         return column_of(self.table, name, _ASKING)
 
     def numbers(self, name: str) -> F64:
-        """float64 (n_items,): a column of numbers of the table of items, NaN where an item has none; read once.
+        """float64 (n_items,): a column of numbers of the table of items, NaN where an item has none; read
+        once.
 
-        Raises SettingError where there is no such column, with the nearest one, DataError where it holds no numbers.
+        Raises SettingError where there is no such column, with the nearest one, DataError where it holds no
+        numbers.
         """
         if name not in self._numbers:
             self._numbers[name] = numbers_of(self.table, name, _ASKING)
@@ -72,8 +75,8 @@ class ItemFacts:
     def head(self) -> Bool:
         """(n_items,): the fewest items that together took half of the events; the others are the tail.
 
-        Ties go to the lower index. Source of the division: Park and Tuzhilin, "The long tail of recommender systems
-        and how to leverage it", RecSys 2008 (who cut by a number of ratings).
+        Ties go to the lower index. Source of the division: Park and Tuzhilin, "The long tail of recommender
+        systems and how to leverage it", RecSys 2008 (who cut by a number of ratings).
         """
         order = np.argsort(-self.events, kind="stable")
         before = np.cumsum(self.events[order]) - self.events[order]
@@ -85,11 +88,11 @@ class ItemFacts:
     def features(self) -> sparse.csr_array | F32:
         """(n_items, d): rows whose inner products say how alike two items are; a zero row = nothing is known.
 
-        The unit vectors of the categories (their inner product is the cosine). Without categories, who had the item:
-        unit vectors over users, of which the part along their common direction is kept exactly and the rest projected
-        on 128 random directions, which keeps inner products right on average, each within about .09 (Achlioptas,
-        "Database-friendly random projections", JCSS 2003; without the exact part all pairs would err the same way).
-        516 bytes an item.
+        The unit vectors of the categories (their inner product is the cosine). Without categories, who had
+        the item: unit vectors over users, of which the part along their common direction is kept exactly and
+        the rest projected on 128 random directions, which keeps inner products right on average, each within
+        about .09 (Achlioptas, "Database-friendly random projections", JCSS 2003; without the exact part all
+        pairs would err the same way). 516 bytes an item.
         """
         if self.categories is not None:
             lengths = np.sqrt(squared_lengths(self.categories))
@@ -128,7 +131,8 @@ class ItemFacts:
 
     @cached_property
     def information(self) -> F64:
-        """float64 (n_items,): bits, -log2 of the share of users who had the item, nobody counting as one user."""
+        """float64 (n_items,): bits, -log2 of the share of users who had the item, nobody counting as one
+        user."""
         shares = np.maximum(self.users, 1) / max(self.n_users, 1)
         return -np.log2(np.minimum(shares, 1.0))
 

@@ -1,9 +1,10 @@
 """Metrics that need the lists themselves: what is shown, to whom, and how it stands to what they had before.
 
-A metric of `LIST_METRICS` takes `Lists` and returns one float64 value per user, NaN for a user to whom it does not
-apply; such users are left out of means and tests. A metric of `SYSTEM_METRICS` takes the exposures, int64 (n_items,),
-how often each item stands in a list, and returns one value for the whole system: users cannot be resampled for it
-without changing what it measures (fewer distinct users show fewer distinct items), so it has no interval.
+A metric of `LIST_METRICS` takes `Lists` and returns one float64 value per user, NaN for a user to whom it
+does not apply; such users are left out of means and tests. A metric of `SYSTEM_METRICS` takes the exposures,
+int64 (n_items,), how often each item stands in a list, and returns one value for the whole system: users
+cannot be resampled for it without changing what it measures (fewer distinct users show fewer distinct items),
+so it has no interval.
 """
 
 from collections.abc import Callable
@@ -23,10 +24,11 @@ _LEAST_SHARE = 0.01
 class Lists:
     """What n users were shown. This is also what a user's own metric receives.
 
-    ids: int64 (n, k), best first; -1 pads, and an id of `facts.n_items` or more is an item that the data do not know.
-    hits: bool (n, k), which of them are targets. targets: rows of distinct items, none empty. history: rows of the
-    items that each user had before, oldest first, without what was left out of learning. facts: of the items, or None
-    where the caller gave none; `facts.numbers("price")` and `facts.column("brand")` are columns of their table.
+    ids: int64 (n, k), best first; -1 pads, and an id of `facts.n_items` or more is an item that the data do
+    not know. hits: bool (n, k), which of them are targets. targets: rows of distinct items, none empty.
+    history: rows of the items that each user had before, oldest first, without what was left out of learning.
+    facts: of the items, or None where the caller gave none; `facts.numbers("price")` and
+    `facts.column("brand")` are columns of their table.
     """
 
     ids: I64
@@ -50,7 +52,8 @@ class Lists:
     def of_places(self, values: Array) -> Array:
         """(n, k): what each item on a list has of values (n_items,), such as `facts.numbers("price")`.
 
-        Where a place holds no item of the data it is NaN, or of values that are no fractions 0, False or an empty text.
+        Where a place holds no item of the data it is NaN, or of values that are no fractions 0, False or an
+        empty text.
         """
         found = np.zeros(self.ids.shape, values.dtype)
         if values.dtype.kind == "f":
@@ -70,19 +73,22 @@ SystemMetric = Callable[[I64], float]
 
 
 def novelty(lists: Lists) -> F64:
-    """Mean self-information of the items shown, in bits: -log2 of the share of users who had the item. NaN: no item.
+    """Mean self-information of the items shown, in bits: -log2 of the share of users who had the item. NaN:
+    no item.
 
-    An item that nobody had counts as if one user had. Over the items in the list, not over k; higher is more novel.
-    Source: Zhou et al., "Solving the apparent diversity-accuracy dilemma of recommender systems", PNAS 2010.
+    An item that nobody had counts as if one user had. Over the items in the list, not over k; higher is more
+    novel. Source: Zhou et al., "Solving the apparent diversity-accuracy dilemma of recommender systems", PNAS
+    2010.
     """
     return mean_of(lists, lists._facts.information)
 
 
 def mean_popularity(lists: Lists) -> F64:
-    """Mean share of users (0 to 1) who had the items shown, over the items in the list. NaN: no item. Lower is bolder.
+    """Mean share of users (0 to 1) who had the items shown, over the items in the list. NaN: no item. Lower
+    is bolder.
 
-    Source: Yin et al., "Challenging the Long Tail Recommendation", VLDB 2012 (average recommendation popularity),
-    divided by the number of users, so that data sets compare.
+    Source: Yin et al., "Challenging the Long Tail Recommendation", VLDB 2012 (average recommendation
+    popularity), divided by the number of users, so that data sets compare.
     """
     facts = lists._facts
     return mean_of(lists, facts.users / max(facts.n_users, 1))
@@ -103,11 +109,13 @@ def _over(numerator: F64, denominator: Array) -> F64:
 
 
 def diversity(lists: Lists) -> F64:
-    """One minus the mean inner product of `facts.features` over all pairs of items in the list; 0 = all alike.
+    """One minus the mean inner product of `facts.features` over all pairs of items in the list; 0 = all
+    alike.
 
-    The features are the same for every system (categories, else who had the item), never a model's own vectors: each
-    model would be judged by its own measure. Items without features are left out; NaN with fewer than two others.
-    Source: Ziegler et al., "Improving recommendation lists through topic diversification", WWW 2005.
+    The features are the same for every system (categories, else who had the item), never a model's own
+    vectors: each model would be judged by its own measure. Items without features are left out; NaN with
+    fewer than two others. Source: Ziegler et al., "Improving recommendation lists through topic
+    diversification", WWW 2005.
     """
     features, norms = lists._facts.features, lists._facts.feature_norms
     shown = _shown(lists, norms > 0)
@@ -118,11 +126,12 @@ def diversity(lists: Lists) -> F64:
 
 
 def miscalibration(lists: Lists) -> F64:
-    """How far the categories of the list are from those of the history: KL(history || list) in nats, 0 = calibrated.
+    """How far the categories of the list are from those of the history: KL(history || list) in nats, 0 =
+    calibrated.
 
-    An item spreads one over its categories; the list's shares are mixed with .01 of the history's, so that a missing
-    category costs much and not everything. NaN for a user without categories in history or list. Lower is better.
-    Source: Steck, "Calibrated recommendations", RecSys 2018, equation 6, all weights 1.
+    An item spreads one over its categories; the list's shares are mixed with .01 of the history's, so that a
+    missing category costs much and not everything. NaN for a user without categories in history or list.
+    Lower is better. Source: Steck, "Calibrated recommendations", RecSys 2018, equation 6, all weights 1.
     """
     facts = lists._facts
     if facts.categories is None:
@@ -159,19 +168,22 @@ def _rows(rows: Ragged, wanted: Bool) -> sparse.csr_array:
 
 
 def item_coverage(exposures: I64) -> float:
-    """The share of all items of the data that stand in at least one list, those included that no model could learn.
+    """The share of all items of the data that stand in at least one list, those included that no model could
+    learn.
 
-    Source: Ge, Delgado-Battenfeld and Jannach, "Beyond accuracy: evaluating recommender systems by coverage and
-    serendipity", RecSys 2010 (catalogue coverage). It grows with the number of users judged: compare equal ones only.
+    Source: Ge, Delgado-Battenfeld and Jannach, "Beyond accuracy: evaluating recommender systems by coverage
+    and serendipity", RecSys 2010 (catalogue coverage). It grows with the number of users judged: compare
+    equal ones only.
     """
     return float(np.count_nonzero(exposures) / len(exposures))
 
 
 def gini(exposures: I64) -> float:
-    """How unevenly the places in the lists are shared by all items: 0 = each as many, near 1 = one item has them all.
+    """How unevenly the places in the lists are shared by all items: 0 = each as many, near 1 = one item has
+    them all.
 
-    Items that nobody is shown count. NaN where nothing was shown. Source: Fleder and Hosanagar, "Blockbuster culture's
-    next rise or fall", Management Science 2009.
+    Items that nobody is shown count. NaN where nothing was shown. Source: Fleder and Hosanagar, "Blockbuster
+    culture's next rise or fall", Management Science 2009.
     """
     n, total = len(exposures), int(exposures.sum())
     if not total:

@@ -1,4 +1,5 @@
-"""Which metric a name stands for: recall_at_20, sum_of_price_at_10, or a user's own function as "module:function"."""
+"""Which metric a name stands for: recall_at_20, sum_of_price_at_10, or a user's own function as
+"module:function"."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -26,8 +27,8 @@ Named = str | Callable[[Lists], F64]
 class PerUser:
     """A metric with one value per user, of the first `cut` of each list.
 
-    hits_only: it judges hits alone. describes: it says what lists are like, and more is not better. column: that of the
-    items whose numbers it counts, empty for none.
+    hits_only: it judges hits alone. describes: it says what lists are like, and more is not better. column:
+    that of the items whose numbers it counts, empty for none.
     """
 
     name: str
@@ -40,7 +41,8 @@ class PerUser:
 
 @dataclass(frozen=True)
 class PerSystem:
-    """A metric with one value for all lists together, from how often each item stands among the first `cut`."""
+    """A metric with one value for all lists together, from how often each item stands among the first
+    `cut`."""
 
     name: str
     cut: int
@@ -50,8 +52,8 @@ class PerSystem:
 def resolve(metric: Named) -> PerUser | PerSystem:
     """The metric that a name or function stands for; a SettingError names the nearest known one.
 
-    A user's own function takes `Lists` and returns a float64 value per user, NaN where it does not apply. It sees the
-    first 10 of each list, or the first k where its name ends in `_at_k`.
+    A user's own function takes `Lists` and returns a float64 value per user, NaN where it does not apply. It
+    sees the first 10 of each list, or the first k where its name ends in `_at_k`.
     """
     if callable(metric):
         return _own(getattr(metric, "__name__", type(metric).__name__), metric)
@@ -88,8 +90,8 @@ def resolve_all(metrics: Sequence[Named]) -> list[PerUser | PerSystem]:
 
 
 def refuse_worthless(metrics: Sequence[PerUser | PerSystem], items: pa.Table) -> None:
-    """Raises SettingError or DataError where a metric counts a column that the table of items lacks or that is no
-    numbers, before anything is learned."""
+    """Raises SettingError or DataError where a metric counts a column that the table of items lacks or that
+    is no numbers, before anything is learned."""
     for metric in metrics:
         if isinstance(metric, PerUser) and metric.column:
             worth_of(items, metric.name)

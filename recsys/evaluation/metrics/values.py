@@ -1,8 +1,9 @@
-"""Metrics that count what items are worth: a number from a column of the table of items, such as a price or a margin.
+"""Metrics that count what items are worth: a number from a column of the table of items, such as a price or a
+margin.
 
-Each takes `Lists` and `worth`, float64 (n_items,), NaN where none is given, and returns one float64 value per user. An
-item without a number is worth nothing: it adds 0 as a hit and as a target. Written with the name of the column:
-`sum_of_price_at_10`.
+Each takes `Lists` and `worth`, float64 (n_items,), NaN where none is given, and returns one float64 value per
+user. An item without a number is worth nothing: it adds 0 as a hit and as a target. Written with the name of
+the column: `sum_of_price_at_10`.
 """
 
 from collections.abc import Callable
@@ -19,15 +20,18 @@ ValueMetric = Callable[[Lists, F64], F64]
 
 
 def sum_of(lists: Lists, worth: F64) -> F64:
-    """The worth of the hits of each user: of a price, what the list sells, of those who would buy what they bought.
+    """The worth of the hits of each user: of a price, what the list sells, of those who would buy what they
+    bought.
 
-    In the unit of the column; 0 without a hit. The mean is over all users asked. A negative worth counts against.
+    In the unit of the column; 0 without a hit. The mean is over all users asked. A negative worth counts
+    against.
     """
     return _of_hits(lists, np.nan_to_num(worth), np.ones(lists.hits.shape[1]))
 
 
 def share_of(lists: Lists, worth: F64) -> F64:
-    """The worth of the hits over that of the best list: the k targets of the user that are worth most. 0 to 1.
+    """The worth of the hits over that of the best list: the k targets of the user that are worth most. 0 to
+    1.
 
     NaN for a user none of whose targets is worth anything. No worth may be negative.
     """
@@ -35,10 +39,12 @@ def share_of(lists: Lists, worth: F64) -> F64:
 
 
 def ndcg_of(lists: Lists, worth: F64) -> F64:
-    """Discounted worth, worth / log2(rank + 1) a hit, over that of the best list: the most valuable targets on top.
+    """Discounted worth, worth / log2(rank + 1) a hit, over that of the best list: the most valuable targets
+    on top.
 
-    NaN for a user none of whose targets is worth anything. No worth may be negative. With a worth of 1 for each item it
-    is `ndcg`. Source: Jarvelin and Kekalainen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002.
+    NaN for a user none of whose targets is worth anything. No worth may be negative. With a worth of 1 for
+    each item it is `ndcg`. Source: Jarvelin and Kekalainen, "Cumulated gain-based evaluation of IR
+    techniques", TOIS 2002.
     """
     return _over_best(lists, np.nan_to_num(worth), 1.0 / np.log2(np.arange(2, lists.hits.shape[1] + 2)))
 
@@ -74,8 +80,8 @@ _NOT_NEGATIVE = ("share_of", "ndcg_of")
 def worth_of(table: pa.Table, metric: str) -> F64:
     """float64 (n_items,): the column of a table of items that a metric such as `sum_of_price_at_10` counts.
 
-    Raises SettingError where there is no such column, DataError where it holds no numbers, or negative ones in a metric
-    that is a share.
+    Raises SettingError where there is no such column, DataError where it holds no numbers, or negative ones
+    in a metric that is a share.
     """
     kind, column = value_kind(metric.rpartition("_at_")[0])
     worth = numbers_of(table, column, f"metric {metric!r}")

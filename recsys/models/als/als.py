@@ -56,24 +56,25 @@ class ALSSettings(Settings):
 class ALS(Learner):
     """Factors the 0/1 matrix of who did what, with every pair in the objective:
 
-    `sum_observed w (x_u y_i - 1)^2 + a sum_all (x_u y_i)^2 + sum_u r_u |x_u|^2 + sum_i r_i |y_i|^2`, where a is
-    `unobserved_weight`, w the summed event weights of the pair, and r_u is
-    `regularization * (sum w + a n_items) ** exponent`. With a `disliked_weight` the pairs that say "not this" add
-    `sum_disliked v (x_u y_i)^2`, v being that times their summed weights, and v counts in the sums of r_u and r_i;
-    those of users or items without any event of weight, whose rows are zeros, are left out.
+    `sum_observed w (x_u y_i - 1)^2 + a sum_all (x_u y_i)^2 + sum_u r_u |x_u|^2 + sum_i r_i |y_i|^2`, where a
+    is `unobserved_weight`, w the summed event weights of the pair, and r_u is `regularization * (sum w + a
+    n_items) ** exponent`. With a `disliked_weight` the pairs that say "not this" add `sum_disliked v (x_u
+    y_i)^2`, v being that times their summed weights, and v counts in the sums of r_u and r_i; those of users
+    or items without any event of weight, whose rows are zeros, are left out.
 
-    The user rows of the result are the exact solution for their histories, so a user folded in from the same history at
-    request time gets the same vector (`recsys.encoders.solve.Solve`).
+    The user rows of the result are the exact solution for their histories, so a user folded in from the same
+    history at request time gets the same vector (`recsys.encoders.solve.Solve`).
 
-    How it is fast: before each half-step both sides are turned into the basis of the fixed side's eigenvectors, in
-    which `a Y'Y` is diagonal (the objective does not change, and the result is turned back). A row with fewer
-    observations than dimensions is then the solution of a system as large as their number (Woodbury), sixteen rows are
-    solved at once in the lanes of the vector registers (`exact`), and conjugate gradient needs no dense product
-    (`single`). The objective after an epoch falls out of the half-step on the items.
+    How it is fast: before each half-step both sides are turned into the basis of the fixed side's
+    eigenvectors, in which `a Y'Y` is diagonal (the objective does not change, and the result is turned back).
+    A row with fewer observations than dimensions is then the solution of a system as large as their number
+    (Woodbury), sixteen rows are solved at once in the lanes of the vector registers (`exact`), and conjugate
+    gradient needs no dense product (`single`). The objective after an epoch falls out of the half-step on the
+    items.
 
-    Sources: Hu, Koren, Volinsky, ICDM 2008; Takacs, Pilaszy, Tikk, RecSys 2011 (conjugate gradient); Rendle et al.,
-    "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022 (frequency scaling).
-    Relations: one exact user half-step on fixed item vectors is the encoder.
+    Sources: Hu, Koren, Volinsky, ICDM 2008; Takacs, Pilaszy, Tikk, RecSys 2011 (conjugate gradient); Rendle
+    et al., "Revisiting the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022 (frequency
+    scaling). Relations: one exact user half-step on fixed item vectors is the encoder.
     """
 
     Settings = ALSSettings
@@ -91,10 +92,10 @@ class ALS(Learner):
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Solve encoder with the users' rows (n_users, dim).
 
-        Items and users without events of weight get zero rows. A warm start takes the item vectors alone, for the
-        users' follow from them, and keeps their basis. Raises ModelError on no events, on weights that are not
-        positive, on a `disliked_weight` where nothing says "not this", where the memory does not suffice, and when the
-        objective diverges.
+        Items and users without events of weight get zero rows. A warm start takes the item vectors alone, for
+        the users' follow from them, and keeps their basis. Raises ModelError on no events, on weights that
+        are not positive, on a `disliked_weight` where nothing says "not this", where the memory does not
+        suffice, and when the objective diverges.
         """
         from recsys.models.als.alternation import Alternation
 
@@ -166,8 +167,9 @@ class ALS(Learner):
         return ridge
 
     def _initial(self, train: Dataset, seed: int, known: F32 | None = None) -> F32:
-        """Item rows to start from, float32 (n_items, width), where width is the dim rounded up to full registers and
-        the rest is zero: `known` (n_items, dim), and random rows where those are zeros or not given.
+        """Item rows to start from, float32 (n_items, width), where width is the dim rounded up to full
+        registers and the rest is zero: `known` (n_items, dim), and random rows where those are zeros or not
+        given.
 
         Items without events of weight start, and stay, at zero.
         """
@@ -184,7 +186,8 @@ class ALS(Learner):
         return rows
 
     def _state_memory(self, train: Dataset, progress: Progress, copies: int) -> None:
-        """Reports the bytes that learning takes before any is taken; raises ModelError where they are not free."""
+        """Reports the bytes that learning takes before any is taken; raises ModelError where they are not
+        free."""
         needed, free = self._bytes(train, self.settings.dim, copies), available_bytes()
         progress(Step(f"als takes {needed / 2**30:.2f} GiB", 1, 1))
         if free is None or needed <= free:
@@ -198,7 +201,8 @@ class ALS(Learner):
         )
 
     def _bytes(self, train: Dataset, dim: int, copies: int) -> int:
-        """What learning holds at its peak beside the data set. copies: of the rows; 2 where somebody looks on."""
+        """What learning holds at its peak beside the data set. copies: of the rows; 2 where somebody looks
+        on."""
         rows, width = train.n_users + train.n_items, _width(dim)
         table = 4 * width * rows + (4 * dim * rows if width > dim else 0)
         return (

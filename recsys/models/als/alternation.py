@@ -1,4 +1,5 @@
-"""The two sides of implicit ALS: who has which observations, in what order rows are solved, and the shared basis."""
+"""The two sides of implicit ALS: who has which observations, in what order rows are solved, and the shared
+basis."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -22,8 +23,9 @@ _BLOCK = 2_048
 class Side(NamedTuple):
     """One side's observations, a row for each user (or item).
 
-    indptr: int64 (n + 1,), indices: int32 (nnz,) rows of the other side, weights: float32 (nnz,), ridge: float32 (n,).
-    order: int64 (n,), the rows by their number of observations. lengths: int64 (n,), those numbers in that order.
+    indptr: int64 (n + 1,), indices: int32 (nnz,) rows of the other side, weights: float32 (nnz,), ridge:
+    float32 (n,). order: int64 (n,), the rows by their number of observations. lengths: int64 (n,), those
+    numbers in that order.
     """
 
     indptr: I64
@@ -43,7 +45,8 @@ class Side(NamedTuple):
 
 
 class Basis(NamedTuple):
-    """The eigenvectors of a Gram matrix, as columns, float32 (width, width), and its eigenvalues times a weight."""
+    """The eigenvectors of a Gram matrix, as columns, float32 (width, width), and its eigenvalues times a
+    weight."""
 
     vectors: F32
     spectrum: F32
@@ -59,8 +62,8 @@ class Basis(NamedTuple):
 def half_step(side: Side, other: F32, basis: Basis, rows: F32, steps: int | None) -> F32:
     """Solves `rows` (n, width) in place, given the other side's rows, which are in the basis already.
 
-    steps: of conjugate gradient, from the present rows, for all but the shortest rows; None = exactly. Returns float32
-    (n,), each row's part of the objective. Rows without observations become zeros.
+    steps: of conjugate gradient, from the present rows, for all but the shortest rows; None = exactly.
+    Returns float32 (n,), each row's part of the objective. Rows without observations become zeros.
     """
     value = np.zeros(len(rows), np.float32)
     rows[side.order[: np.searchsorted(side.lengths, 1)]] = 0
@@ -84,10 +87,11 @@ def _run(solve: Any, order: I64, first: int, last: int, more: Any) -> None:
 
 
 class Alternation:
-    """Solves both sides' rows, float32 (n, width), in turn and in place. BLAS, which our threads call, has one.
+    """Solves both sides' rows, float32 (n, width), in turn and in place. BLAS, which our threads call, has
+    one.
 
-    dim: columns of the rows that are learned, the others are zero. steps: of conjugate gradient in a half-step; None =
-    rows are solved exactly.
+    dim: columns of the rows that are learned, the others are zero. steps: of conjugate gradient in a
+    half-step; None = rows are solved exactly.
     """
 
     def __init__(
@@ -126,8 +130,8 @@ class Alternation:
         return other
 
     def epoch(self) -> float:
-        """Solves the users, then the items. The objective, as a mean over the observations; not finite where the rows
-        have left the range of float32."""
+        """Solves the users, then the items. The objective, as a mean over the observations; not finite where
+        the rows have left the range of float32."""
         with self._blas.limit(limits=1, user_api="blas"):
             self._solve(self.users, self.user_rows, self.items, self.item_rows, self.steps)
             objective = self._solve(self.items, self.item_rows, self.users, self.user_rows, self.steps)
@@ -154,7 +158,8 @@ class Alternation:
 
 @threaded
 def gram_and_penalty(rows: F32, ridge: F32) -> tuple[F64, float]:
-    """`rows' rows` (width, width), and the sum of ridge[u] |rows[u]|^2: in float64, from blocks in float32."""
+    """`rows' rows` (width, width), and the sum of ridge[u] |rows[u]|^2: in float64, from blocks in
+    float32."""
     n, width = rows.shape
     grams, penalties = np.zeros((_PARTS, width, width)), np.zeros(_PARTS)
     for part in numba.prange(_PARTS):

@@ -1,15 +1,16 @@
 """Ridge regressions of implicit ALS, solved exactly: the rows of one side, the other side held fixed.
 
-The other side's vectors come in the basis of their Gram matrix's eigenvectors, so that all that a row's left-hand side
-shares with those of the other rows is diagonal. With s = 1 / sqrt(spectrum + ridge[u]) and Z = sqrt(w) y s, a row is
-`s (I + Z'Z)^-1 Z' t`, and also `s Z' (I + Z Z')^-1 t`: a system as large as the dimension, or as the number of the
-row's observations, whichever is smaller (the Woodbury identity). Either matrix has no eigenvalue below 1. A weight
-above 0 is w, for a score that shall be 1, and t is sqrt(w); one below 0 is -w, for a score that shall be 0, and t is 0.
+The other side's vectors come in the basis of their Gram matrix's eigenvectors, so that all that a row's
+left-hand side shares with those of the other rows is diagonal. With s = 1 / sqrt(spectrum + ridge[u]) and Z =
+sqrt(w) y s, a row is `s (I + Z'Z)^-1 Z' t`, and also `s Z' (I + Z Z')^-1 t`: a system as large as the
+dimension, or as the number of the row's observations, whichever is smaller (the Woodbury identity). Either
+matrix has no eigenvalue below 1. A weight above 0 is w, for a score that shall be 1, and t is sqrt(w); one
+below 0 is -w, for a score that shall be 0, and t is 0.
 
-Rows are solved sixteen at a time, of about the same number of observations, one in each lane of the vector registers.
-Every function takes the rows order[first:last], ordered by their number of observations, none without any; writes
-`rows` (n, dim) and the minimum of each row's part of the objective, `value` (n,); and has `strands` threads
-take batches, from the heaviest down. dim is a multiple of 16.
+Rows are solved sixteen at a time, of about the same number of observations, one in each lane of the vector
+registers. Every function takes the rows order[first:last], ordered by their number of observations, none
+without any; writes `rows` (n, dim) and the minimum of each row's part of the objective, `value` (n,); and has
+`strands` threads take batches, from the heaviest down. dim is a multiple of 16.
 """
 
 import numba
@@ -49,7 +50,8 @@ def solve_short(
     value: F32,
     strands: int,
 ) -> None:
-    """Rows with few observations: a system for each as large as their number. table: the other side, (m, dim)."""
+    """Rows with few observations: a system for each as large as their number. table: the other side, (m,
+    dim)."""
     dim = table.shape[1]
     flat = table.ravel()
     batches = (last - first + LANES - 1) // LANES
@@ -210,7 +212,8 @@ def _observe(
 
 @numba.njit(fastmath=True, cache=True)
 def _add_gram(z: F32, step: int, count: int, lower: F32, size: int) -> None:
-    """lower += Z Z' in each lane, blocks on and below the diagonal; z[row, k, lane] with `step` places for k."""
+    """lower += Z Z' in each lane, blocks on and below the diagonal; z[row, k, lane] with `step` places for
+    k."""
     tile = np.empty(TILE * TILE * LANES, np.float32)
     ones = np.ones(LANES, np.float32)
     for i in range(0, size, TILE):

@@ -1,9 +1,10 @@
 """The innermost pieces of implicit ALS, written as LLVM instructions on vectors of sixteen floats.
 
-Numba's loops do not keep a tile of sums in registers, and cannot know that two parts of one array do not overlap. LLVM
-splits the vectors where the processor's are narrower. Every array is one-dimensional and contiguous, float32 but where
-something else is said; offsets and steps are in elements, and nobody checks that they lie within the array. (Numba's
-cache does not see a change of this file: touch the files that use it.)
+Numba's loops do not keep a tile of sums in registers, and cannot know that two parts of one array do not
+overlap. LLVM splits the vectors where the processor's are narrower. Every array is one-dimensional and
+contiguous, float32 but where something else is said; offsets and steps are in elements, and nobody checks
+that they lie within the array. (Numba's cache does not see a change of this file: touch the files that use
+it.)
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +29,8 @@ _floats, _integers, _place = types.Array(types.float32, 1, "C"), types.Array(typ
 
 
 def threaded(function: Callable[_P, _R]) -> SavedKernel[_P, _R]:
-    """Compiled, with the loops over `prange`, and nothing else, spread over threads: to look for more takes long."""
+    """Compiled, with the loops over `prange`, and nothing else, spread over threads: to look for more takes
+    long."""
     others = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
     spread: Any = {"prange": True} | dict.fromkeys(others, False)
     return SavedKernel(function, parallel=spread, fastmath=True)
@@ -58,7 +60,8 @@ def _products(typing: Any, source: Any, first: Any, second: Any, step: Any, coun
 def _gather(
     typing: Any, table: Any, starts: Any, column: Any, scales: Any, factor: Any, into: Any, at: Any, step: Any
 ) -> Any:
-    """into[at + step f + lane] = table[starts[lane] + column + f] * scales[16 (column + f) + lane] * factor[lane].
+    """into[at + step f + lane] = table[starts[lane] + column + f] * scales[16 (column + f) + lane] *
+    factor[lane].
 
     For f below 16: sixteen pieces of rows, transposed and scaled. starts: int64 (16,).
     """
@@ -82,7 +85,8 @@ def _gather(
 
 
 def _fetch(typing: Any, table: Any, starts: Any, at: Any, dim: Any) -> Any:
-    """Asks for the eight rows table[starts[at + n]:][:dim], so that they are in the cache when they are needed."""
+    """Asks for the eight rows table[starts[at + n]:][:dim], so that they are in the cache when they are
+    needed."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         table, starts, at, dim = (_of(context, builder, signature, values, n) for n in range(4))
@@ -171,7 +175,8 @@ def _rows(builder: Any, table: Any, starts: Any, at: Any) -> list[Any]:
 
 
 def _summed(builder: Any, vectors: list[Any]) -> Any:
-    """The sums over the lanes of eight vectors of sixteen, as one vector of eight: two become one, three times."""
+    """The sums over the lanes of eight vectors of sixteen, as one vector of eight: two become one, three
+    times."""
     size = LANES
     while len(vectors) > 1:
         first = [at for at in range(LANES) if at % size < size // 2]
@@ -196,7 +201,8 @@ def _take(typing: Any, counter: Any) -> Any:
 
 
 def _update(sign: str) -> Any:
-    """Makes: into[c + lane] = into[c + lane] sign left[a + lane] * right[b + lane]; without sign, the product alone."""
+    """Makes: into[c + lane] = into[c + lane] sign left[a + lane] * right[b + lane]; without sign, the product
+    alone."""
 
     def declared(typing: Any, into: Any, c: Any, left: Any, a: Any, right: Any, b: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -225,7 +231,8 @@ add_product, subtract_product, set_product = _update("+"), _update("-"), _update
 
 @contextmanager
 def _loop(builder: Any, stop: Any, step: int, start: list[Any]) -> Iterator[tuple[Any, list[Any], list[Any]]]:
-    """A counted loop from 0; yields the counter, the running values that began as `start`, and a list for the next."""
+    """A counted loop from 0; yields the counter, the running values that began as `start`, and a list for the
+    next."""
     before = builder.block
     head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
     builder.branch(head)

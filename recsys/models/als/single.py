@@ -1,4 +1,5 @@
-"""Rows of implicit ALS one at a time: improved by conjugate gradient, or solved exactly where they are very long.
+"""Rows of implicit ALS one at a time: improved by conjugate gradient, or solved exactly where they are very
+long.
 
 The notation and the conventions are those of `recsys.models.als.exact`.
 """
@@ -31,8 +32,9 @@ def improve(
     basis: F32,
     steps: int,
 ) -> None:
-    """`steps` of conjugate gradient on (I + Z'Z) x = Z' t, from the present rows, which are still in the basis
-    before the last change: basis (dim, dim) turns them. value: each row's part of the objective at the end."""
+    """`steps` of conjugate gradient on (I + Z'Z) x = Z' t, from the present rows, which are still in the
+    basis before the last change: basis (dim, dim) turns them. value: each row's part of the objective at the
+    end."""
     dim = table.shape[1]
     flat = table.ravel()
     zero, one = np.float32(0.0), np.float32(1.0)

@@ -37,7 +37,8 @@ class BPRSettings(Settings):
 
 
 class BPR(Learner):
-    """A vector for each user and item, such that items the user had score above uniformly drawn ones he had not.
+    """A vector for each user and item, such that items the user had score above uniformly drawn ones he had
+    not.
 
     A user without a row is encoded by a fitted sum over his history, as in softmax matrix factorization.
 
@@ -55,7 +56,8 @@ class BPR(Learner):
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows (n_users, dim).
 
-        Items and users without events get zero rows. Raises ModelError on no events, and when learning diverges.
+        Items and users without events get zero rows. Raises ModelError on no events, and when learning
+        diverges.
         """
         return BPRFit(self.settings, train, seed, aids.warm).run(progress, aids)
 

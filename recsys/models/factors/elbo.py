@@ -1,4 +1,5 @@
-"""The evidence lower bound of a softmax whose users have normal tastes, and its ascent, a batch of users at a time."""
+"""The evidence lower bound of a softmax whose users have normal tastes, and its ascent, a batch of users at a
+time."""
 
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ _TINY = 1e-12
 class Tastes(NamedTuple):
     """What is known of users' tastes: independent normals, float32 (batch, width) each.
 
-    gradient, direction, slope (batch, 1): what conjugate gradient remembers of the last visit; zeros at first.
+    gradient, direction, slope (batch, 1): what conjugate gradient remembers of the last visit; zeros at
+    first.
     """
 
     mean: Tensor
@@ -30,8 +32,8 @@ def taken(tastes: Tastes, rows: Tensor) -> Tastes:
 
 
 class Visit(NamedTuple):
-    """nats: the expected logarithm of the partition sum, bounded from above, times the events' weight, summed over the
-    batch. tastes: after the step. items (pool, width), bias (pool, 1): gradients of the nats."""
+    """nats: the expected logarithm of the partition sum, bounded from above, times the events' weight, summed
+    over the batch. tastes: after the step. items (pool, width), bias (pool, 1): gradients of the nats."""
 
     nats: float
     tastes: Tastes
@@ -44,18 +46,20 @@ def visit(
 ) -> Visit:
     """One step up the bound for the tastes of some users, and how the items would move it.
 
-    A user's events fall on item j with probability proportional to `exp(bias_j + <taste, items_j>)`, and tastes are
-    standard normal. With the taste known as normal of mean m and variances s, the bound on the events' log probability
-    is `<m, had> + sum of their bias - weight log sum_j exp(bias_j + <m, v_j> + <s, v_j^2> / 2) - KL`. Its maximum in s
-    is closed, given the softmax; in m the step is one of conjugate gradient (Polak, Ribiere), preconditioned by the
-    second derivatives along the axes, with the length that is best for the second derivative along the direction.
+    A user's events fall on item j with probability proportional to `exp(bias_j + <taste, items_j>)`, and
+    tastes are standard normal. With the taste known as normal of mean m and variances s, the bound on the
+    events' log probability is `<m, had> + sum of their bias - weight log sum_j exp(bias_j + <m, v_j> + <s,
+    v_j^2> / 2) - KL`. Its maximum in s is closed, given the softmax; in m the step is one of conjugate
+    gradient (Polak, Ribiere), preconditioned by the second derivatives along the axes, with the length that
+    is best for the second derivative along the direction.
 
-    had: float32 (batch, width), weighted sum of the vectors of the user's events; weight: (batch, 1), their summed
-    weight. items (pool, width), bias (pool, 1): all items, or a sample, the logarithm of how many each stands for added
-    to its bias. precision: of the large products.
+    had: float32 (batch, width), weighted sum of the vectors of the user's events; weight: (batch, 1), their
+    summed weight. items (pool, width), bias (pool, 1): all items, or a sample, the logarithm of how many each
+    stands for added to its bias. precision: of the large products.
 
-    Sources: Blei, Lafferty, "A Correlated Topic Model of Science", AOAS 2007, for the bound; Liang et al., "Variational
-    Autoencoders for Collaborative Filtering", WWW 2018, for the model with a network in the place of the ascent.
+    Sources: Blei, Lafferty, "A Correlated Topic Model of Science", AOAS 2007, for the bound; Liang et al.,
+    "Variational Autoencoders for Collaborative Filtering", WWW 2018, for the model with a network in the
+    place of the ascent.
     """
     mean, variance = tastes.mean, tastes.variance
     width = mean.shape[1]
@@ -87,7 +91,8 @@ def visit(
 
 
 def divergence(tastes: Tastes) -> float:
-    """Kullback-Leibler divergence of the tastes from the standard normal prior, summed over the batch, in nats."""
+    """Kullback-Leibler divergence of the tastes from the standard normal prior, summed over the batch, in
+    nats."""
     mean, variance = tastes.mean, tastes.variance
     return 0.5 * float((mean * mean + variance - variance.log() - 1).sum())
 

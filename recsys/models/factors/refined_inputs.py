@@ -1,4 +1,5 @@
-"""Learns the inputs of histories by the loss that users and items were learned by, the items held as they are."""
+"""Learns the inputs of histories by the loss that users and items were learned by, the items held as they
+are."""
 
 import math
 
@@ -29,11 +30,13 @@ def refined_inputs(
     rng: np.random.Generator,
     precision: torch.dtype = torch.float32,
 ) -> F32:
-    """float32 (n_items, dim): inputs of a Bag, such that a drawn half of a history finds the whole by a softmax.
+    """float32 (n_items, dim): inputs of a Bag, such that a drawn half of a history finds the whole by a
+    softmax.
 
-    matrix: float32 (n_users, n_items); inputs: where they start; items: float32 (n_items, dim); user_weights: float32
-    (n_users,). unit: whether sums are brought to length 1, so that the scale of the inputs means nothing.
-    Relations: `recsys.matrix.ridge.fitted_inputs` is the closed form for a square in place of the softmax.
+    matrix: float32 (n_users, n_items); inputs: where they start; items: float32 (n_items, dim); user_weights:
+    float32 (n_users,). unit: whether sums are brought to length 1, so that the scale of the inputs means
+    nothing. Relations: `recsys.matrix.ridge.fitted_inputs` is the closed form for a square in place of the
+    softmax.
     """
     scale = np.float32(math.sqrt((inputs**2).sum(axis=1).mean())) if unit else np.float32(1)
     table, fixed = Adam(torch.from_numpy(inputs / max(scale, np.float32(1e-12)))), torch.from_numpy(items)

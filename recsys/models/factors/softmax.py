@@ -64,17 +64,20 @@ class SoftmaxSettings(Settings):
 
 
 class SoftmaxMF(Learner):
-    """A vector for each user and item, such that a softmax of the user's scores over all items gives his events.
+    """A vector for each user and item, such that a softmax of the user's scores over all items gives his
+    events.
 
-    All events of a user share one partition sum, so an epoch costs users x items, and not events x items. `propagation`
-    adds to each item vector, once and after learning, the degree-normalised sum of the vectors of the users who had it.
+    All events of a user share one partition sum, so an epoch costs users x items, and not events x items.
+    `propagation` adds to each item vector, once and after learning, the degree-normalised sum of the vectors
+    of the users who had it.
 
-    A user without a row is encoded by a sum over his history of input vectors, fitted by ridge regression to give the
-    learned users' rows from parts of their histories (`recsys.encoders.bag.Bag`).
+    A user without a row is encoded by a sum over his history of input vectors, fitted by ridge regression to
+    give the learned users' rows from parts of their histories (`recsys.encoders.bag.Bag`).
 
-    Sources: Rendle et al., "Item Recommendation from Implicit Feedback", 2021; Wu et al., "On the Effectiveness of
-    Sampled Softmax Loss for Item Recommendation", TOIS 2024; He et al., "LightGCN", SIGIR 2020 (propagation).
-    Relations: BPR compares with one item at a time; implicit ALS puts a square in place of the softmax.
+    Sources: Rendle et al., "Item Recommendation from Implicit Feedback", 2021; Wu et al., "On the
+    Effectiveness of Sampled Softmax Loss for Item Recommendation", TOIS 2024; He et al., "LightGCN", SIGIR
+    2020 (propagation). Relations: BPR compares with one item at a time; implicit ALS puts a square in place
+    of the softmax.
     """
 
     Settings = SoftmaxSettings
@@ -94,7 +97,8 @@ class SoftmaxMF(Learner):
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows (n_users, dim).
 
-        Items and users without events get zero rows. Raises ModelError on no events, and when learning diverges.
+        Items and users without events get zero rows. Raises ModelError on no events, and when learning
+        diverges.
         """
         return SoftmaxFit(self.settings, train, seed, aids.warm).run(progress, aids)
 

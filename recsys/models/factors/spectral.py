@@ -34,15 +34,16 @@ class SpectralSettings(Settings):
 
 
 class Spectral(Learner):
-    """The user's history through a low-pass filter: `x D^-e V S^f V' D^e`, X normalised by the powers of its degrees.
+    """The user's history through a low-pass filter: `x D^-e V S^f V' D^e`, X normalised by the powers of its
+    degrees.
 
-    V and S are the leading singular vectors and values of `D_u^-e X D_i^-e`. Item vectors are `D^e V S^(f/2)`, and the
-    user vector is the sum of `D^-e V S^(f/2)` over the history: users need no row, and known and unknown ones are
-    encoded alike. The first columns of a larger model are the smaller one.
+    V and S are the leading singular vectors and values of `D_u^-e X D_i^-e`. Item vectors are `D^e V
+    S^(f/2)`, and the user vector is the sum of `D^-e V S^(f/2)` over the history: users need no row, and
+    known and unknown ones are encoded alike. The first columns of a larger model are the smaller one.
 
-    Sources: Shen et al., "How Powerful is Graph Convolution for Recommendation?" (GF-CF), CIKM 2021; Halko, Martinsson,
-    Tropp, "Finding Structure with Randomness", SIAM Review 2011.
-    Relations: the closed form of graph convolution; where dim is the number of items and f grows, EASE's neighbour.
+    Sources: Shen et al., "How Powerful is Graph Convolution for Recommendation?" (GF-CF), CIKM 2021; Halko,
+    Martinsson, Tropp, "Finding Structure with Randomness", SIAM Review 2011. Relations: the closed form of
+    graph convolution; where dim is the number of items and f grows, EASE's neighbour.
     """
 
     Settings = SpectralSettings
@@ -57,7 +58,8 @@ class Spectral(Learner):
         self.settings = settings or SpectralSettings()
 
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
-        """Item vectors float32 (n_items, dim) and a Bag encoder. Columns beyond the rank of the data are zero.
+        """Item vectors float32 (n_items, dim) and a Bag encoder. Columns beyond the rank of the data are
+        zero.
 
         Raises ModelError on no events.
         """
@@ -77,8 +79,9 @@ class Spectral(Learner):
 
 
 def spectral_rows(matrix: sparse.csr_array, dim: int, *, seed: int, folder: Path | None = None) -> tuple[F32, F32]:
-    """User rows (n_users, k) and item rows (n_items, k) whose inner products rebuild the normalised matrix: a start for
-    other learners. k is `dim`, or the smaller side of the matrix. folder: as in `degree_normalised`."""
+    """User rows (n_users, k) and item rows (n_items, k) whose inner products rebuild the normalised matrix: a
+    start for other learners. k is `dim`, or the smaller side of the matrix. folder: as in
+    `degree_normalised`."""
     left, values, right = decomposed(degree_normalised(matrix, folder=folder), dim, seed=seed)
     root = np.sqrt(values)
     return left * root, right * root

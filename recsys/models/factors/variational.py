@@ -1,4 +1,5 @@
-"""Variational softmax factorization: what a few events do not tell of a taste is averaged over, and not guessed."""
+"""Variational softmax factorization: what a few events do not tell of a taste is averaged over, and not
+guessed."""
 
 from typing import Any, ClassVar, Literal
 
@@ -62,19 +63,22 @@ class VariationalSettings(Settings):
 
 
 class VariationalMF(Learner):
-    """Softmax factorization with users whose taste is a distribution: a mean, and a variance in each direction.
+    """Softmax factorization with users whose taste is a distribution: a mean, and a variance in each
+    direction.
 
-    Where SoftmaxMF takes the one vector that fits a user's few events best, here all that fit count, each as far as it
-    fits: item vectors are learned by raising a lower bound on the probability of the events with the tastes integrated
-    out. An item's score is `<mean taste, item> + bias`, the bias what is popular with everyone; the average variance of
-    users is in it, and the item's trend where asked. One inner product holds both: user vectors end in a constant.
+    Where SoftmaxMF takes the one vector that fits a user's few events best, here all that fit count, each as
+    far as it fits: item vectors are learned by raising a lower bound on the probability of the events with
+    the tastes integrated out. An item's score is `<mean taste, item> + bias`, the bias what is popular with
+    everyone; the average variance of users is in it, and the item's trend where asked. One inner product
+    holds both: user vectors end in a constant.
 
-    A user without a row is encoded by a sum over his history of input vectors, fitted by ridge regression to give the
-    learned users' means (`recsys.encoders.bag.Bag`).
+    A user without a row is encoded by a sum over his history of input vectors, fitted by ridge regression to
+    give the learned users' means (`recsys.encoders.bag.Bag`).
 
-    Sources: Buntine, "Variational Extensions to EM and Multinomial PCA", ECML 2002; Liang et al., "Variational
-    Autoencoders for Collaborative Filtering", WWW 2018; He et al., "LightGCN", SIGIR 2020 (propagation).
-    Relations: SoftmaxMF with `similarity = "dot"` is this without variances; it overfits where users have few events.
+    Sources: Buntine, "Variational Extensions to EM and Multinomial PCA", ECML 2002; Liang et al.,
+    "Variational Autoencoders for Collaborative Filtering", WWW 2018; He et al., "LightGCN", SIGIR 2020
+    (propagation). Relations: SoftmaxMF with `similarity = "dot"` is this without variances; it overfits where
+    users have few events.
     """
 
     Settings = VariationalSettings
@@ -93,14 +97,15 @@ class VariationalMF(Learner):
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows (n_users, dim - 1).
 
-        Items and users without events get zero rows. A warm start has dim - 1 columns: the biases are learned anew.
-        Raises ModelError on no events, on `trend_days` without timestamps, and when learning diverges.
+        Items and users without events get zero rows. A warm start has dim - 1 columns: the biases are learned
+        anew. Raises ModelError on no events, on `trend_days` without timestamps, and when learning diverges.
         """
         return VariationalFit(self.settings, train, seed, aids.warm).run(progress, aids)
 
 
 class VariationalFit(EpochFit):
-    """The tastes of users, and the directions and biases of items; an epoch goes over the users with events."""
+    """The tastes of users, and the directions and biases of items; an epoch goes over the users with
+    events."""
 
     name, cure = "variational", "Lower learning_rate or raise regularization."
 
@@ -130,7 +135,8 @@ class VariationalFit(EpochFit):
         self.precision = large_products(settings.precision)
 
     def _initial(self, warm: Start | None) -> F32:
-        """float32 (n_items, dim - 1): directions of the spectrum and a little noise; of a warm start what it knows."""
+        """float32 (n_items, dim - 1): directions of the spectrum and a little noise; of a warm start what it
+        knows."""
         n_items, width = self.matrix.shape[1], self.settings.dim - 1
         items = generator(self.seed, "variational init").standard_normal((n_items, width), dtype=np.float32)
         items *= np.float32(_NOISE)
@@ -183,14 +189,16 @@ class VariationalFit(EpochFit):
         return found
 
     def _pulled(self, part: sparse.csr_array, means: Any) -> tuple[Any, Any]:
-        """Minus what the events of some users add to the gradients of all items (n_items, dim - 1) and biases."""
+        """Minus what the events of some users add to the gradients of all items (n_items, dim - 1) and
+        biases."""
         import torch
 
         by_item = part.T.tocsr()
         return torch.from_numpy(-(by_item @ means.numpy())), torch.from_numpy(-by_item.sum(axis=1)[:, None])
 
     def _drawn(self, rng: np.random.Generator) -> tuple[Any, Any]:
-        """The items of a step, all or drawn, half by popularity; and the logarithm of how many each stands for."""
+        """The items of a step, all or drawn, half by popularity; and the logarithm of how many each stands
+        for."""
         import torch
 
         n_items, m = len(self.counts), self.settings.negatives

@@ -14,9 +14,9 @@ MOST = 32  # domains that are learned apart; a column with more tells something 
 class SequenceDomains:
     """What the learning of sequences knows of domains.
 
-    past: the log, each person's events oldest first. domain: int32 (n_items,), the code of each item, -1 = none. count:
-    of domains. far: whether an event may be looked for beyond the window in which it is asked for. wanted: bool (nnz,),
-    the events that are to be found.
+    past: the log, each person's events oldest first. domain: int32 (n_items,), the code of each item, -1 =
+    none. count: of domains. far: whether an event may be looked for beyond the window in which it is asked
+    for. wanted: bool (nnz,), the events that are to be found.
     """
 
     def __init__(self, past: Histories, domain: I32, count: int, *, far: bool, wanted: Bool) -> None:
@@ -26,7 +26,8 @@ class SequenceDomains:
         self._next_of_all = next_places(wanted, past)
 
     def left_out(self, at: I64, inside: Bool, share: float, rng: np.random.Generator) -> Bool:
-        """bool (m, length): of a share of the histories the events of one drawn domain, unless there is no other.
+        """bool (m, length): of a share of the histories the events of one drawn domain, unless there is no
+        other.
 
         at: int64 (m, length), the places of the events; inside: which of them are no pads."""
         drawn = np.where(rng.random(len(at)) < share, rng.integers(self.count, size=len(at)), -2)
@@ -35,9 +36,9 @@ class SequenceDomains:
         return gone
 
     def asked(self, place: I64, stop: I64, rng: np.random.Generator) -> tuple[I64, I64]:
-        """int64 (n,) each: the domain in which the next event is looked for after each place, -1 = in all; and where in
-        the log it is, -1 = nowhere. Every second place asks for a drawn domain, where its person has something of it
-        later.
+        """int64 (n,) each: the domain in which the next event is looked for after each place, -1 = in all;
+        and where in the log it is, -1 = nowhere. Every second place asks for a drawn domain, where its person
+        has something of it later.
 
         stop: (n,), the last place of each window."""
         drawn = rng.integers(2 * self.count, size=len(place))
@@ -46,11 +47,13 @@ class SequenceDomains:
         return np.where(there, drawn, -1), np.where(there, later, self._next_of_all[place])
 
     def of_masked(self, place: I64, rng: np.random.Generator) -> I64:
-        """int64 (n,): the domain in which masked events are looked for: every second time theirs, else -1, in all."""
+        """int64 (n,): the domain in which masked events are looked for: every second time theirs, else -1, in
+        all."""
         return np.where(rng.random(len(place)) < 0.5, self._of_event[place], -1)
 
     def groups(self, asked: I64, pool: Array) -> Iterator[tuple[I64, I64]]:
-        """The rows that ask for each domain, or for all, and where in the pool the items are that they look among."""
+        """The rows that ask for each domain, or for all, and where in the pool the items are that they look
+        among."""
         of_item = self.domain[pool]
         for code in range(-1, self.count):
             rows = np.flatnonzero(asked == code)

@@ -13,8 +13,8 @@ Drawn = tuple[I64, F32]  # which items of a pool stand for all others, and for h
 
 
 class SequenceLoss:
-    """offered: how many items there are to choose among. domains: None = they are not learned. placed: puts an array on
-    the device. precision: of the large products."""
+    """offered: how many items there are to choose among. domains: None = they are not learned. placed: puts
+    an array on the device. precision: of the large products."""
 
     def __init__(
         self, settings: SequenceSettings, offered: int, domains: SequenceDomains | None, placed: Any, precision: Any
@@ -27,8 +27,8 @@ class SequenceLoss:
     ) -> Gradients:
         """The loss of people (n, dim) who look for the items `target` (n,), and its gradients.
 
-        vectors: (m, dim), of the items `pool`, ascending. weight: (n,), what each counts. asked: the domain among whose
-        items they look, -1 = all. drawn: None = each item of the pool stands for itself.
+        vectors: (m, dim), of the items `pool`, ascending. weight: (n,), what each counts. asked: the domain
+        among whose items they look, -1 = all. drawn: None = each item of the pool stands for itself.
         """
         import torch
 

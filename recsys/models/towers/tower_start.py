@@ -23,7 +23,8 @@ _RIDGE = 1.0  # of what features can tell of the spectrum
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """The declared features and what they say of the users or items of training; None where none are declared."""
+    """The declared features and what they say of the users or items of training; None where none are
+    declared."""
 
     features: Features | None
     known: FeatureRows | None
@@ -41,8 +42,8 @@ class Described:
         return None if self.known is None else self.known.take(which)
 
     def inputs(self, which: I64, trained: Bool, id_dropout: float, rng: np.random.Generator | None) -> Inputs:
-        """What a tower takes of some entities: the ids of the trained (n,), and features. With `rng`, in training, a
-        share of the ids is hidden where features can stand in."""
+        """What a tower takes of some entities: the ids of the trained (n,), and features. With `rng`, in
+        training, a share of the ids is hidden where features can stand in."""
         row = np.where(trained[which], which, -1).astype(np.int32)
         if self.known is None:
             return Inputs(row)
@@ -57,8 +58,8 @@ class Described:
         return sparse.csr_array((self.known.weight, rows.values, rows.offsets), shape=(rows.rows, self.rows))
 
     def told_by(self, trained: Bool) -> Bool:
-        """(n,): of which entities the features say anything that one of the trained (n,) has as well. Of the others
-        nothing was learned: their rows of the table are as they were drawn."""
+        """(n,): of which entities the features say anything that one of the trained (n,) has as well. Of the
+        others nothing was learned: their rows of the table are as they were drawn."""
         assert self.known is not None
         rows, numbers = self.matrix(), self.known.dense != 0
         shared = (rows[trained] != 0).sum(axis=0) > 0
@@ -105,9 +106,10 @@ def first_tables(
 ) -> tuple[F32, F32, sparse.csr_array | None]:
     """The tables of users and of items, float32 (rows, dim), and what rows of the first count as.
 
-    Ids start small and drawn, or at the directions of `start`, rows of users and of items, of which the features of
-    items take what they can explain: so a new item starts where items like it are. The items of histories count with
-    their features, which stand behind those of users. trained: (n_items,) with events; the others' ids stay at zero.
+    Ids start small and drawn, or at the directions of `start`, rows of users and of items, of which the
+    features of items take what they can explain: so a new item starts where items like it are. The items of
+    histories count with their features, which stand behind those of users. trained: (n_items,) with events;
+    the others' ids stay at zero.
     """
     n_items, behind = len(trained), of_items.rows if layout.n_items else 0
     users = np.zeros((layout.features_at + of_users.rows + behind, dim), np.float32)
@@ -133,7 +135,8 @@ def first_tables(
 
 
 def _built(size: int, items_at: int, described: sparse.csr_array) -> sparse.csr_array:
-    """float32 (size, size): all rows count as themselves, those of items with those of their features, the last."""
+    """float32 (size, size): all rows count as themselves, those of items with those of their features, the
+    last."""
     cells = described.tocoo()
     row, column = items_at + cells.row, size - described.shape[1] + cells.col
     more = sparse.csr_array((cells.data, (row, column)), shape=(size, size))

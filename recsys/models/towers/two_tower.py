@@ -1,4 +1,5 @@
-"""The two-tower model: users from who they are, what they did and what is known of them; items from id and features."""
+"""The two-tower model: users from who they are, what they did and what is known of them; items from id and
+features."""
 
 import math
 from typing import Any, ClassVar, Literal, Self
@@ -34,7 +35,8 @@ _ENCODED = 1 << 14  # users or items encoded at a time
 
 
 class TwoTowerSettings(Settings):
-    """Settings of TwoTower. Tune `temperature`, `learning_rate` and `epochs` first, then what goes into the towers."""
+    """Settings of TwoTower. Tune `temperature`, `learning_rate` and `epochs` first, then what goes into the
+    towers."""
 
     dim: int = Field(64, ge=2, description="width of the vectors")
     epochs: int = Field(10, ge=1, description="passes over the events; the learning rate falls to 0 over them")
@@ -83,15 +85,15 @@ class TwoTowerSettings(Settings):
 class TwoTower(Learner):
     """A tower for users, a tower for items, and the cosine, or the inner product, of what they give.
 
-    A vector is the sum of table rows (the id's, those that features name, for users those of the history) and of
-    numbers times a matrix, perhaps a layer, for cosine brought to length 1. It is learned from events one by one: each
-    user, by what came before, shall find his item among sampled others. Items without events have a vector where they
-    have features.
+    A vector is the sum of table rows (the id's, those that features name, for users those of the history) and
+    of numbers times a matrix, perhaps a layer, for cosine brought to length 1. It is learned from events one
+    by one: each user, by what came before, shall find his item among sampled others. Items without events
+    have a vector where they have features.
 
     Sources: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016; Yi et al.,
-    "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019 (the correction);
-    Volkovs et al., "DropoutNet", NeurIPS 2017 (hidden ids).
-    Relations: SoftmaxMF is this by ids alone, by user and not by event.
+    "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019 (the
+    correction); Volkovs et al., "DropoutNet", NeurIPS 2017 (hidden ids). Relations: SoftmaxMF is this by ids
+    alone, by user and not by event.
     """
 
     Settings = TwoTowerSettings
@@ -105,14 +107,15 @@ class TwoTower(Learner):
     shares_batches: ClassVar[bool] = True
 
     def __init__(self, settings: TwoTowerSettings | None = None, net: Any = None) -> None:
-        """net: what joins the parts of a user, a class of `recsys.training.towers.net.LearnedNet`; None = the bag."""
+        """net: what joins the parts of a user, a class of `recsys.training.towers.net.LearnedNet`; None = the
+        bag."""
         self.settings, self.net = settings or TwoTowerSettings(), net
 
     def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
         """Item vectors float32 (n_items, dim), a UserTower, and an ItemTower where items have features.
 
-        A warm start stands in the place of the spectrum: ids, and what features explain of them, begin at the vectors
-        that are there. Raises ModelError on no events, SettingError on a feature that the data lack
+        A warm start stands in the place of the spectrum: ids, and what features explain of them, begin at the
+        vectors that are there. Raises ModelError on no events, SettingError on a feature that the data lack
         or where nothing says who a user is, DataError on a value that is not of its declared kind.
         """
         return TwoTowerFit(self.settings, train, seed, aids.warm, self.net).run(progress, aids)
@@ -226,7 +229,8 @@ class TwoTowerFit(EpochFit):
         return Inputs(row, history, self.of_users.take(user), None if time is None else time[at])
 
     def _items(self, items: I64, rng: np.random.Generator | None = None) -> Inputs:
-        """What the item tower takes of some items; in training some ids are hidden where features can stand in."""
+        """What the item tower takes of some items; in training some ids are hidden where features can stand
+        in."""
         return self.of_items.inputs(items, self.trained, self.settings.id_dropout, rng)
 
     def finish(self) -> Embeddings:

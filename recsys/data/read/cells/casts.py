@@ -61,8 +61,8 @@ def uncastable(column: pa.ChunkedArray, kind: Any, safe: bool = True) -> Bool:
 
 
 def _stubborn(values: Any, kind: Any, safe: bool) -> Bool:
-    """(n,): the values that do not cast. What is no number or no UTF-8 is seen at once, the rest found by halves: a few
-    bad ones among n cost a few times log n casts."""
+    """(n,): the values that do not cast. What is no number or no UTF-8 is seen at once, the rest found by
+    halves: a few bad ones among n cost a few times log n casts."""
     wrong = np.zeros(len(values), bool)
     if not casts(values[:0], kind, safe):  # the type itself does not
         return ~wrong

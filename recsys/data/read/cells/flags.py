@@ -12,7 +12,8 @@ _WORDS |= {"false": False, "no": False, "f": False, "n": False, "0": False, "0.0
 
 
 def parse_flags(column: pa.ChunkedArray, name: str) -> tuple[pa.Array | None, list[Finding]]:
-    """A boolean array, null where nothing is said, and what is wrong; None where the column holds no yes or no.
+    """A boolean array, null where nothing is said, and what is wrong; None where the column holds no yes or
+    no.
 
     True and false, yes and no, t and f, y and n in any case, 1 and 0.
     """

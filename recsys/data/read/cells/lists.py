@@ -27,9 +27,11 @@ def in_brackets(text: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def lists_of_text(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """A column of lists where every value that a column of text has is a list in brackets; None where one is not.
+    """A column of lists where every value that a column of text has is a list in brackets; None where one is
+    not.
 
-    The elements are whole numbers or numbers where all of them are, else text. No text, or blanks, is no list: null.
+    The elements are whole numbers or numbers where all of them are, else text. No text, or blanks, is no
+    list: null.
     """
     text = pc.utf8_trim_whitespace(decoded(column).cast(pa.large_string()))
     empty = pc.equal(text, "")

@@ -1,4 +1,5 @@
-"""Columns of any Arrow type as plain ones: without run-end encoding, views or extension types; UUIDs as text."""
+"""Columns of any Arrow type as plain ones: without run-end encoding, views or extension types; UUIDs as
+text."""
 
 from typing import Any
 
@@ -26,7 +27,8 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The same values as numbers, text, bytes, times, lists or structs, or a dictionary of these; UUIDs as text.
+    """The same values as numbers, text, bytes, times, lists or structs, or a dictionary of these; UUIDs as
+    text.
 
     A column that is plain already comes back itself.
     """
@@ -66,8 +68,8 @@ def is_text(kind: Any) -> bool:
 def text_of(values: pa.Array) -> pa.Array:
     """Each value as the text that names it: whole numbers as their digits, bytes as UTF-8.
 
-    Bytes of a fixed width that are no text are written in hexadecimal digits, sixteen of them as a UUID. Raises
-    pa.ArrowException where a type, or a value of it, has no such text.
+    Bytes of a fixed width that are no text are written in hexadecimal digits, sixteen of them as a UUID.
+    Raises pa.ArrowException where a type, or a value of it, has no such text.
     """
     kind = values.type
     if pa.types.is_decimal(kind) and kind.scale > 0:

@@ -1,8 +1,8 @@
 """Which columns of a table are read, by names that may also say how a column is made of others.
 
-`customer_id or session_id`: the first of several that a row has. `user.id`: a field of nested cells. `items[].item_id`:
-a row for each element of a list. `event_timestamp:us`: the unit of a time; `columns.parse_times` reads it. A column
-that is really called so comes first.
+`customer_id or session_id`: the first of several that a row has. `user.id`: a field of nested cells.
+`items[].item_id`: a row for each element of a list. `event_timestamp:us`: the unit of a time;
+`columns.parse_times` reads it. A column that is really called so comes first.
 """
 
 import re
@@ -41,13 +41,15 @@ def counts_up(names: Sequence[str]) -> bool:
 
 
 def looks_like_value(name: str) -> bool:
-    """Whether a column is called by a number or a date: a first row that was taken for a header has such names."""
+    """Whether a column is called by a number or a date: a first row that was taken for a header has such
+    names."""
     return _VALUE.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The columns to read. names: as the user calls them; None = all. text: those of them that stay text in a CSV."""
+    """The columns to read. names: as the user calls them; None = all. text: those of them that stay text in a
+    CSV."""
 
     names: Sequence[str] | None = None
     text: Sequence[str] = ()
@@ -75,8 +77,8 @@ class Wanted:
         return [*present, *made]
 
     def made(self, table: pa.Table, where: str) -> tuple[pa.Table, I64 | None]:
-        """The wanted columns of a table, those that are made of others among them, and, where lists became rows, int64
-        (n,) the row of the table that each comes from.
+        """The wanted columns of a table, those that are made of others among them, and, where lists became
+        rows, int64 (n,) the row of the table that each comes from.
 
         Raises DataError where one column of several is not there, or a path leads nowhere.
         """
@@ -128,8 +130,8 @@ def _bases(path: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _Path:
-    """A way into the cells of a column. before, after: the fields on the way to the list, and within its elements;
-    after is None where no list is unrolled."""
+    """A way into the cells of a column. before, after: the fields on the way to the list, and within its
+    elements; after is None where no list is unrolled."""
 
     column: str
     before: tuple[str, ...]
@@ -149,7 +151,8 @@ class _Path:
         return ".".join([self.column, *self.before])
 
     def values(self, table: pa.Table, rows: I64 | None, elements: dict[str, Any], where: str) -> pa.ChunkedArray:
-        """The column that the path leads to, a value for each row, or for each element where lists became rows."""
+        """The column that the path leads to, a value for each row, or for each element where lists became
+        rows."""
         if self.after is None:
             column = _field(table[self.column], self.before, self.column, where)
             return column if rows is None else column.take(rows)
@@ -196,7 +199,8 @@ def _unrolled(table: pa.Table, paths: Sequence[_Path], where: str) -> tuple[I64 
 
 
 def _as_lists(column: pa.ChunkedArray, name: str, where: str) -> pa.Array:
-    """The lists of a column in one piece; text holds them in brackets, or with | , or blanks between the elements."""
+    """The lists of a column in one piece; text holds them in brackets, or with | , or blanks between the
+    elements."""
     if is_text(decoded(column.slice(0, 0)).type):
         text = pc.utf8_trim_whitespace(decoded(column).cast(pa.large_string()))
         text = pc.if_else(pc.equal(text, ""), None, text)
@@ -212,7 +216,8 @@ def _as_lists(column: pa.ChunkedArray, name: str, where: str) -> pa.Array:
 
 
 def _first_present(columns: list[pa.ChunkedArray]) -> pa.ChunkedArray:
-    """The first value of each row that is there: no null, no NaN, no empty text. Columns of two types become text."""
+    """The first value of each row that is there: no null, no NaN, no empty text. Columns of two types become
+    text."""
     values = [decoded(column) for column in columns]
     kind = values[0].type
     if any(value.type != kind for value in values) or is_text(kind) or pa.types.is_floating(kind):

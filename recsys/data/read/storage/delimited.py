@@ -1,7 +1,7 @@
 """Tables as text with separators: CSV and its kin, in the dialects in which databases write them.
 
-Fields may hold line breaks in quotes. Without a header, columns are called by their numbers from 1. `\\N` is a missing
-value, as Postgres, MySQL and Snowflake write it.
+Fields may hold line breaks in quotes. Without a header, columns are called by their numbers from 1. `\\N` is
+a missing value, as Postgres, MySQL and Snowflake write it.
 """
 
 import io
@@ -29,8 +29,8 @@ _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\\\n", b"r": b"\\\r", b"t": b"\\\t
 
 
 class Skipped(NamedTuple):
-    """A row of a CSV that is not read: it has another number of fields than the header. row: in its file, from 1,
-    without the header.
+    """A row of a CSV that is not read: it has another number of fields than the header. row: in its file,
+    from 1, without the header.
 
     unclosed: instead, what is wrong with a quote, from which on nothing is read; row is 0.
     """
@@ -42,7 +42,8 @@ class Skipped(NamedTuple):
 
 
 def read_delimited(path: Path, wanted: Wanted, skipped: list[Skipped] | None = None) -> pa.Table:
-    """The wanted columns of a file. skipped: takes the rows that cannot be read; without it they are a DataError."""
+    """The wanted columns of a file. skipped: takes the rows that cannot be read; without it they are a
+    DataError."""
     dialect = dialect_of(path, wanted)
     odd: list[Skipped] | None = None if skipped is None else []
     fault: pa.ArrowInvalid | None = None
@@ -71,7 +72,8 @@ def read_delimited(path: Path, wanted: Wanted, skipped: list[Skipped] | None = N
 
 
 def _refuse_a_row_for_header(path: Path, table: pa.Table, dialect: Dialect, wanted: Wanted) -> None:
-    """Raises a DataError where a column is called as one of the first ids in it, or by a time: by the first event."""
+    """Raises a DataError where a column is called as one of the first ids in it, or by a time: by the first
+    event."""
     if dialect.headless or counts_up(dialect.names) or not len(table):
         return
     for name in {*(wanted.names or ())} - {*EVENT_COLUMNS}:
@@ -90,11 +92,12 @@ def _refuse_a_row_for_header(path: Path, table: pa.Table, dialect: Dialect, want
 def _read(
     path: Path, dialect: Dialect, wanted: Wanted, skipped: list[Skipped] | None, stop: int | None = None
 ) -> tuple[pa.Table | None, int]:
-    """The table, and how many quotes were read; None and 1 where a row is larger than what is parsed at a time.
+    """The table, and how many quotes were read; None and 1 where a row is larger than what is parsed at a
+    time.
 
-    The file is read as its beginning promises, and once more where a later row breaks the promise: a quote, a value of
-    another type, a row that is longer than a block. A file that lies here unpacked is looked through for quotes first,
-    and then read by the parser alone, with no Python between them.
+    The file is read as its beginning promises, and once more where a later row breaks the promise: a quote, a
+    value of another type, a row that is longer than a block. A file that lies here unpacked is looked through
+    for quotes first, and then read by the parser alone, with no Python between them.
     """
     kinds, block_bytes = _first_types(path, dialect, wanted), _BLOCK_BYTES
     bare = _marks(path) if stop is None and not dialect.translates and is_bare(path) else None
@@ -139,7 +142,8 @@ def _marks(path: Path) -> _Marks:
 
 
 def _first_types(path: Path, dialect: Dialect, wanted: Wanted) -> dict[str, pa.DataType]:
-    """The types of the columns that do not stay text, by the first megabyte; none where that is the whole file.
+    """The types of the columns that do not stay text, by the first megabyte; none where that is the whole
+    file.
 
     The parser keeps all text of a column whose type it is not told, for it may have to begin anew.
     """
@@ -214,8 +218,9 @@ def _without_null_mark(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 class _Text:
-    """The bytes of a file as its parser takes them: where nothing stands in quotes, escapes of databases become those
-    of the parser. quotes: how many were read; backslashes: whether any was. stop: the line, from 1, at which to end."""
+    """The bytes of a file as its parser takes them: where nothing stands in quotes, escapes of databases
+    become those of the parser. quotes: how many were read; backslashes: whether any was. stop: the line, from
+    1, at which to end."""
 
     closed = False
 
@@ -251,12 +256,14 @@ def _joined(lines: Iterable[bytes], size: int) -> bytes:
 
 
 def _parsable(escape: re.Match[bytes]) -> bytes:
-    """An escape as the parser takes it: it knows a backslash before the character that is meant, and no letters."""
+    """An escape as the parser takes it: it knows a backslash before the character that is meant, and no
+    letters."""
     return _ESCAPES.get(escape[1], escape[0])
 
 
 def unclosed_quote(path: Path, dialect: Dialect) -> int | None:
-    """The line, from 1, of the first quote that is never closed, or that text follows where it is; None without one."""
+    """The line, from 1, of the first quote that is never closed, or that text follows where it is; None
+    without one."""
     separator = dialect.separator.encode()
     with open_text(path) as stream:
         opened: int | None = None

@@ -19,9 +19,10 @@ class EmptyFileError(DataError):
 
 
 class Dialect(NamedTuple):
-    """How a file is written. headless: its first line is a row. quotes: fields may stand in quotes. escapes: a
-    backslash takes the next character as it is, within quotes or, where there are none, everywhere. breaks: fields may
-    hold line breaks, which costs the parser a second pass: where the beginning has quotes or escapes."""
+    """How a file is written. headless: its first line is a row. quotes: fields may stand in quotes. escapes:
+    a backslash takes the next character as it is, within quotes or, where there are none, everywhere. breaks:
+    fields may hold line breaks, which costs the parser a second pass: where the beginning has quotes or
+    escapes."""
 
     names: list[str]
     separator: str = ","
@@ -39,8 +40,8 @@ class Dialect(NamedTuple):
 def dialect_of(path: Path, wanted: Wanted) -> Dialect:
     """How a file is written, by its first 64 KB.
 
-    Of the separators, the one that makes the most names in the first line. That line is a header, unless columns are
-    asked for by numbers that it does not count up itself, and none by a name that it has.
+    Of the separators, the one that makes the most names in the first line. That line is a header, unless
+    columns are asked for by numbers that it does not count up itself, and none by a name that it has.
     """
     with open_text(path) as stream:
         start = stream.read(_SAMPLE_BYTES)
@@ -65,7 +66,8 @@ def dialect_of(path: Path, wanted: Wanted) -> Dialect:
 
 
 def _escapes(text: str, mark: str) -> tuple[bool, bool]:
-    """Whether fields stand in quotes, and whether backslashes escape: what the text proves, else as RFC 4180 says."""
+    """Whether fields stand in quotes, and whether backslashes escape: what the text proves, else as RFC 4180
+    says."""
     if re.search(rf'(^|{mark})"', text, re.MULTILINE):
         return True, bool(re.search(rf'\\"[^"{mark}\r\n]', text))  # as Spark writes a quote within quotes
     alone = re.search(rf"(^|{mark})\\N({mark}|\r?$)", text, re.MULTILINE)

@@ -1,4 +1,5 @@
-"""The outcomes of an event store as a table of events: `events:` is that of the home, `events:FOLDER` another."""
+"""The outcomes of an event store as a table of events: `events:` is that of the home, `events:FOLDER`
+another."""
 
 from itertools import islice
 
@@ -14,9 +15,11 @@ _AT_A_TIME = 100_000
 
 
 def outcome_table(name: str) -> pa.Table:
-    """What people did, a row each in the order in which it was told, everybody by one id, whatever they came by.
+    """What people did, a row each in the order in which it was told, everybody by one id, whatever they came
+    by.
 
-    Outcomes without a person (a unit alone) are left out. Raises DataError where the store is not there, or empty.
+    Outcomes without a person (a unit alone) are left out. Raises DataError where the store is not there, or
+    empty.
     """
     store = open_store(name)
     called, parts, told = store.people(), list[pa.RecordBatch](), store.events()

@@ -1,4 +1,5 @@
-"""Files on a disk or in a bucket: what a name means, which files lie below it, and how their bytes are opened."""
+"""Files on a disk or in a bucket: what a name means, which files lie below it, and how their bytes are
+opened."""
 
 import glob
 import io
@@ -21,10 +22,12 @@ def is_remote(path: Any) -> bool:
 
 
 def path_of(name: str | Path) -> Path:
-    """A path on this machine, or in a bucket (s3://, gs://, az://, and what else fsspec knows) with the same methods.
+    """A path on this machine, or in a bucket (s3://, gs://, az://, and what else fsspec knows) with the same
+    methods.
 
-    Keys and endpoints are those of the environment, as the libraries s3fs, gcsfs and adlfs read them. Raises DataError
-    where the library of an address is not installed, there is none, or nothing answers: no network, no rights.
+    Keys and endpoints are those of the environment, as the libraries s3fs, gcsfs and adlfs read them. Raises
+    DataError where the library of an address is not installed, there is none, or nothing answers: no network,
+    no rights.
     """
     if not is_remote(name):
         return Path(name)
@@ -49,7 +52,8 @@ def unreached(path: Any, error: Exception) -> DataError:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files below a folder, at any depth, in the order of their names; links to folders are not followed."""
+    """All files below a folder, at any depth, in the order of their names; links to folders are not
+    followed."""
     if not is_remote(folder):
         return sorted(file for file in folder.rglob("*") if file.is_file())
     place: Any = folder
@@ -61,7 +65,8 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def matches(pattern: Path) -> list[Path]:
-    """The files and folders that a pattern such as s3://shop/part-*.parquet finds, in the order of their names."""
+    """The files and folders that a pattern such as s3://shop/part-*.parquet finds, in the order of their
+    names."""
     if not is_remote(pattern):
         return [Path(name) for name in sorted(glob.glob(str(pattern)))]
     place: Any = pattern
@@ -72,7 +77,8 @@ def matches(pattern: Path) -> list[Path]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """The names of what lies in a folder, in their order. A bucket is asked once, whatever is asked of the names."""
+    """The names of what lies in a folder, in their order. A bucket is asked once, whatever is asked of the
+    names."""
     if not is_remote(folder):
         return sorted(os.listdir(folder))
     place: Any = folder

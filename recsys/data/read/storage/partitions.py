@@ -1,7 +1,7 @@
 """Folders named after a value of the rows in them, as Spark, Hive and pandas write them: columns, and dates.
 
-`events/event=buy/dt=2024-01-31/part-0.parquet` gives every row of the file the columns `event` and `dt`. A date may
-also stand in plain names, as in `events/2024/01/31/` and `events_20240131.parquet`.
+`events/event=buy/dt=2024-01-31/part-0.parquet` gives every row of the file the columns `event` and `dt`. A
+date may also stand in plain names, as in `events/2024/01/31/` and `events_20240131.parquet`.
 """
 
 import re
@@ -24,7 +24,8 @@ _DURATION = re.compile(r"(\d+) *(d|w)")
 
 
 class TableFile(NamedTuple):
-    """A file of a table. keys: the columns that the names of its folders say, with their value; None = missing."""
+    """A file of a table. keys: the columns that the names of its folders say, with their value; None =
+    missing."""
 
     path: Path
     keys: Mapping[str, str | None] = {}
@@ -61,7 +62,8 @@ def days_of(text: str) -> int:
 
 
 def recent(files: Sequence[TableFile], root: Path, since: str) -> list[TableFile]:
-    """The files of the partitions that reach into the time `since` before the newest one begins, that one included.
+    """The files of the partitions that reach into the time `since` before the newest one begins, that one
+    included.
 
     Raises DataError where the name of a file, and those of its folders below `root`, hold no date.
     """
@@ -78,8 +80,8 @@ def recent(files: Sequence[TableFile], root: Path, since: str) -> list[TableFile
 
 
 def _period(file: TableFile, root: Path) -> tuple[date, date] | None:
-    """The first day of a file's partition, and the day after its last: by `year`, `month` and `day`, else by the first
-    whole date in a name, else by the first month."""
+    """The first day of a file's partition, and the day after its last: by `year`, `month` and `day`, else by
+    the first whole date in a name, else by the first month."""
     keys = {name.lower(): value or "" for name, value in file.keys.items()}
     parts = [keys[name] for name in _YEAR_MONTH_DAY if name in keys]
     if "year" in keys and all(part.isdigit() for part in parts):
