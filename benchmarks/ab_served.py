@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from http.client import HTTPConnection
+from math import isclose
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -187,7 +188,8 @@ def _explored_well(bundle: Bundle, explore: Explore, asked: Question, found: Any
     else:
         policy = plackett_luce(best.item_ids, scores, float(explore.temperature or 1))
     sums = [abs(sum(policy(found.item_ids[:at]).values()) - 1) for at in range(len(found.item_ids))]
-    same = propensities(policy, found.item_ids) == found.propensity
+    pairs = zip(propensities(policy, found.item_ids), found.propensity, strict=True)
+    same = all(isclose(one, other, rel_tol=1e-9) for one, other in pairs)
     return same and len(found.item_ids) == min(asked.k, len(best.item_ids)), max(sums, default=0.0)
 
 
