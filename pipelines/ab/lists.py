@@ -64,11 +64,11 @@ def told_values(log: ListLog, values: Sequence[Value]) -> str:
     k = log.reward.shape[1]
     lines = [f"{len(log.reward):,} lists of {k}; the policy that showed them earned {logged:.4g} a list."]
     rows = [
-        [one.estimator, one.value.text(".4g"), f"{one.effective:,.0f}", f"{one.largest:.2%}", f"{one.control:.3f}",
-         f"{one.control_p:.2g}", one.refused or "may be read"]
+        [one.estimator, one.value.text(".4g"), one.refused or "may be read", f"{one.effective:,.0f}",
+         f"{one.largest:.2%}", f"{one.control:.3f}", f"{one.control_p:.2g}"]
         for one in values
     ]  # fmt: skip
-    head = ["estimator", "value a list, 95 %", "effective lists", "largest weight", "mean weight", "p", "so"]
+    head = ["estimator", "value a list, 95 %", "so", "effective lists", "largest weight", "mean weight", "p"]
     lines.append(text_table(head, rows))
     lines += [f"{one.estimator} assumes {ASSUMES[one.estimator]}." for one in values]
     return "\n\n".join([lines[0], lines[1], "\n".join(lines[2:])])

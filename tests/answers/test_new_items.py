@@ -104,7 +104,7 @@ def test_what_cannot_be_placed_is_refused(root: Path, features: Any, error: Any,
 
 
 def test_a_model_of_ids_alone_says_that_it_cannot(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="two_tower model with item_features"):
+    with pytest.raises(RequestError, match="two_tower or fasttext model with item_features"):
         placed(bundled(tmp_path, coloured(), epochs=1), [{"colour": "odd"}])
 
 

@@ -177,7 +177,7 @@ def test_the_run_says_in_a_tag_what_its_bundle_learned_from(home: Path) -> None:
     store.close()
     assert tags["refit"] == "True"
     assert int(tags["measured.train.events"]) < int(tags["train.events"]) == N + 7
-    assert {"learning_als.objective", "learning_als_again.objective"} <= metrics
+    assert {"learning_als/objective", "learning_als_again/objective"} <= metrics
     table = home / "mlruns/artifacts" / run["run_id"] / "artifacts/table.md"
     assert "from all 1,507 events" in table.read_text()
     said = recsys(home, "evaluate", run["bundle"], rc=2)

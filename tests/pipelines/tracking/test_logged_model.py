@@ -1,6 +1,7 @@
 """What MLflow loads of a run answers tables as the service answers: from the run, from the registry, from a copy."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,16 @@ TABLE = pd.DataFrame(
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    import mlflow
+
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tmp_path
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):  # `loaded` sets them: they end with the test
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    yield tmp_path
+    mlflow.set_tracking_uri("")
+    mlflow.set_registry_uri("")
 
 
 def loaded(address: str) -> Any:
