@@ -41,7 +41,7 @@ class Measured:
 
 def baselines(run: Run) -> dict[str, Embeddings | TrainedRanker]:
     """The rows that stand in every table: popularity of all time and of the last days, and where what the
-    user had may come again, his own most frequent items, the row to beat there."""
+    user had may come again, their own most frequent items, the row to beat there."""
     settings, train = run.settings, run.holdout.train
     rows = {"popularity": PopularitySettings()}
     if train.interactions.time is not None:
