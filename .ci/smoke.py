@@ -1,8 +1,8 @@
 """What a newcomer does: the README's own commands, from an empty environment to an answered request.
 
-The commands are those of the section "From your clicks to an answer", run as they stand, in one shell, outside the
-repository; only the port is a free one, and the service is put into the background. The clicks are as they come:
-semicolons, umlauts, blanks and quotes in ids, times with zones.
+The commands are those of the section "From your clicks to an answer", run as they stand, in one shell,
+outside the repository; only the port is a free one, and the service is put into the background. The clicks
+are as they come: semicolons, umlauts, blanks and quotes in ids, times with zones.
 """
 
 import json
@@ -19,7 +19,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = shutil.ignore_patterns(".*", "venv", "mlruns", "build", "dist", "*.egg-info", "__pycache__")
-ITEMS = ["tea", "pot", "Grüner Tee", "Käse, jung", 'Müsli "Bio"', *(f"Brötchen {number:02}" for number in range(40))]
+ITEMS = [
+    "tea",
+    "pot",
+    "Grüner Tee",
+    "Käse, jung",
+    'Müsli "Bio"',
+    *(f"Brötchen {number:02}" for number in range(40)),
+]
 
 
 def main() -> None:
@@ -39,7 +46,10 @@ def main() -> None:
             f"cd {source}",
             install,
             f"cd {outside}",
-            'case "$(python -c "import recsys; print(recsys.__file__)")" in *site-packages*) ;; *) exit 9 ;; esac',
+            (
+                'case "$(python -c "import recsys; print(recsys.__file__)")" in *site-packages*) ;; *) '
+                "exit 9 ;; esac"
+            ),
             *commands,
             f"{serve} > service.log &",
             "service=$!",
@@ -73,7 +83,12 @@ def write_clicks(path: Path) -> None:
                 timezone(timedelta(hours=draw.choice([1, 2])))
             )
             rows.append(
-                [f"Kundin {visitor:03} Müller", item, draw.choice(["web", "app"]), at.isoformat(timespec="seconds")]
+                [
+                    f"Kundin {visitor:03} Müller",
+                    item,
+                    draw.choice(["web", "app"]),
+                    at.isoformat(timespec="seconds"),
+                ]
             )
     draw.shuffle(rows)
     quoted = [";".join('"' + field.replace('"', '""') + '"' for field in row) for row in rows]

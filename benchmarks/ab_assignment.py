@@ -23,7 +23,8 @@ NOW = 1_800_000_000
 
 
 def uniform(people: int) -> list[dict[str, Any]]:
-    """Chi-square over a hundred bins for each salt, and over the four cells of each pair of salts, Holm at .05."""
+    """Chi-square over a hundred bins for each salt, and over the four cells of each pair of salts, Holm at
+    .05."""
     units = [str(unit) for unit in range(people)]
     halves = np.zeros((SALTS, people), np.float32)
     alone: dict[tuple[int, ...], float] = {}
@@ -37,7 +38,9 @@ def uniform(people: int) -> list[dict[str, Any]]:
     sums = halves.sum(axis=1, dtype=np.float64)
     for one, other in combinations(range(SALTS), 2):
         yes = both[one, other]
-        table = np.array([[yes, sums[one] - yes], [sums[other] - yes, people - sums[one] - sums[other] + yes]])
+        table = np.array(
+            [[yes, sums[one] - yes], [sums[other] - yes, people - sums[one] - sums[other] + yes]]
+        )
         pairs[one, other] = float(stats.chi2_contingency(table, correction=False).pvalue)
     rows = []
     for what, p in (("salts uniform", alone), ("pairs of salts independent", pairs)):
@@ -58,7 +61,9 @@ def ramp(people: int) -> dict[str, Any]:
     """Who changes arm, or leaves, while 1, 5, 20, 50 and 100 % are let in."""
     steps = [{"at": NOW + at, "share": share} for at, share in enumerate((0.01, 0.05, 0.2, 0.5, 1.0))]
     phase = {"salt": "ramp", "starts": NOW, "weights": {"control": 0.5, "wide": 0.5}, "ramp": steps}
-    one = Assigner(Experiments({"e": experiment_of({"control": "control", "phases": [phase]}, "e", where="here")}))
+    one = Assigner(
+        Experiments({"e": experiment_of({"control": "control", "phases": [phase]}, "e", where="here")})
+    )
     before: list[str | None] = [None] * people
     moved = 0
     for at in range(5):
@@ -79,7 +84,8 @@ def rate(calls: int) -> dict[str, Any]:
         "c": {"phases": [{**base, "salt": "c", "where": {"country": "de"}}]},
     }
     built = {
-        name: experiment_of({"control": "control", **one}, name, where="here") for name, one in experiments.items()
+        name: experiment_of({"control": "control", **one}, name, where="here")
+        for name, one in experiments.items()
     }
     holdout = Holdout(name="year", salt="year", share=0.05, starts=NOW - 1)
     assigner, attributes = Assigner(Experiments(built, (holdout,))), {"country": "de", "app": 4}
@@ -90,7 +96,10 @@ def rate(calls: int) -> dict[str, Any]:
         for unit in units:
             assigner.assign(unit, attributes, NOW)
         best = max(best, calls / (time.process_time() - began))
-    return {"what": "calls of assign() a second of one processor, three experiments each", "number": round(best)}
+    return {
+        "what": "calls of assign() a second of one processor, three experiments each",
+        "number": round(best),
+    }
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
-"""The ledger where the truth is known: 40 tests whose offline differences mean something online, many times over.
+"""The ledger where the truth is known: 40 tests whose offline differences mean something online, many times
+over.
 
-Worlds: `plain`, every challenger is tested; `chosen`, the best of five candidates offline is tested, so that what was
-chosen is too large by chance; `nothing`, offline says nothing of online. Held against: taking offline figures alone at
-their word; a least-squares line through the tests, which knows of no errors; and no forecast at all.
+Worlds: `plain`, every challenger is tested; `chosen`, the best of five candidates offline is tested, so that
+what was chosen is too large by chance; `nothing`, offline says nothing of online. Held against: taking
+offline figures alone at their word; a least-squares line through the tests, which knows of no errors; and no
+forecast at all.
 
     python -m benchmarks.ab_ledger [--quick] [WORLD]...    each world is written for itself, in half a minute
 """
@@ -60,7 +62,9 @@ def draw(rng: np.random.Generator, world: World, n: int) -> Drawn:
 
 def learn(drawn: Drawn, world: World) -> Ledger:
     figures = zip(drawn.x.tolist(), drawn.s.tolist(), drawn.y.tolist(), drawn.t.tolist(), strict=True)
-    return learn_ledger([Entry(f"test {at}", x, s, y, t, world.candidates) for at, (x, s, y, t) in enumerate(figures)])
+    return learn_ledger(
+        [Entry(f"test {at}", x, s, y, t, world.candidates) for at, (x, s, y, t) in enumerate(figures)]
+    )
 
 
 def judge(name: str, seeds: int) -> dict[str, Any]:
@@ -89,7 +93,9 @@ def judge(name: str, seeds: int) -> dict[str, Any]:
             errors[who].append(float(np.mean((values - later.v) ** 2)))
         if seed % 5:
             continue
-        shrunk.append(np.mean([(one.online.mean - v) ** 2 for one, v in zip(ledger.shrunk(), past.v, strict=True)]))
+        shrunk.append(
+            np.mean([(one.online.mean - v) ** 2 for one, v in zip(ledger.shrunk(), past.v, strict=True)])
+        )
         raw.append(np.mean((past.y - past.v) ** 2))
     mean = {who: 100 * float(np.sqrt(np.mean(several))) for who, several in errors.items()}
     return {
@@ -127,7 +133,10 @@ def main() -> None:
             "ab_ledger",
             [rows[world] for world in WORLDS if world in rows],
             title=f"The ledger on {TESTS} planted tests, {LATER} later challengers",
-            note="Errors are root mean squares in points of the online effect (1 = one percent of the control).",
+            note=(
+                "Errors are root mean squares in points of the online effect (1 = one percent of the "
+                "control)."
+            ),
             quick=quick,
         )
 

@@ -1,7 +1,8 @@
 """Interleaving against an A/B test of the same people: who is wrong how often, and who sees more.
 
-Two worlds, fixed here: in `even` everybody comes twice and clicks alike; in `heavy` a few come often and click much.
-Lists of ten out of sixty items; B's scores are less noisy than A's, or, where nothing differs, as noisy.
+Two worlds, fixed here: in `even` everybody comes twice and clicks alike; in `heavy` a few come often and
+click much. Lists of ten out of sixty items; B's scores are less noisy than A's, or, where nothing differs, as
+noisy.
 
     python -m benchmarks.ab_lists [--quick]
 """
@@ -24,7 +25,8 @@ _REQUESTS = count()
 
 
 class Test(NamedTuple):
-    """People of one test (n,): visits, and how probably they click each item (n, items); both lists (n, k)."""
+    """People of one test (n,): visits, and how probably they click each item (n, items); both lists (n,
+    k)."""
 
     visits: I64
     chance: F64
@@ -103,7 +105,10 @@ def main() -> None:
         "ab_lists",
         rows,
         title=f"Interleaving against A/B, {PEOPLE} people, at the 5 % level",
-        note="Where B is not better, what is shown is wrong, and the mean preference is to be 0 within its error.",
+        note=(
+            "Where B is not better, what is shown is wrong, and the mean preference is to be 0 within its "
+            "error."
+        ),
         quick=quick,
     )
 

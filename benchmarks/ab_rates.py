@@ -1,10 +1,12 @@
 """How often the analysis is wrong where the truth is known: false positives, coverage, power, sample ratio.
 
-Two worlds, fixed here: `even`, people come evenly and do much alike; `heavy`, most come in the first days, return, and
-a few do most. Every method sees people with whole windows alone, by day. 10,000 tests a method, in a few minutes.
+Two worlds, fixed here: `even`, people come evenly and do much alike; `heavy`, most come in the first days,
+return, and a few do most. Every method sees people with whole windows alone, by day. 10,000 tests a method,
+in a few minutes.
 
     python -m benchmarks.ab_rates [--quick]
-    python -m benchmarks.ab_rates --cell    the cell of the table that lies farthest above 95, alone, 200,000 tests
+    python -m benchmarks.ab_rates --cell    the cell of the table that lies farthest above 95, alone, 200,000
+    tests
 """
 
 import sys
@@ -96,14 +98,18 @@ def simulate(name: str, tests: int, effect: float, looks: int) -> dict[str, list
         edges = np.round(np.linspace(PEOPLE / looks, PEOPLE, looks)).astype(int)
     found: dict[str, list[Pair]] = {metric: [] for metric in METRICS}
     for _ in range(tests // AT_ONCE):
-        control, treated = (by_look(people(rng, world, (AT_ONCE, PEOPLE), lift), edges) for lift in (0.0, effect))
+        control, treated = (
+            by_look(people(rng, world, (AT_ONCE, PEOPLE), lift), edges) for lift in (0.0, effect)
+        )
         for metric, (target, covariates) in METRICS.items():
             found[metric].append(pair_of(control, treated, target, covariates))
     return found
 
 
 def joined(pairs: list[Pair]) -> Pair:
-    return Pair(*(np.concatenate([np.asarray(getattr(one, field)) for one in pairs]) for field in Pair._fields))
+    return Pair(
+        *(np.concatenate([np.asarray(getattr(one, field)) for one in pairs]) for field in Pair._fields)
+    )
 
 
 def false_positives(pair: Pair) -> dict[str, float]:
@@ -164,7 +170,8 @@ def rates(tests: int) -> list[dict[str, Any]]:
 
 
 def one_cell(tests: int, name: str = "even", metric: str = "money, CUPED") -> list[dict[str, Any]]:
-    """Whether the largest coverage of the table is chance: the same cell on a fresh stream, one look, and its sides."""
+    """Whether the largest coverage of the table is chance: the same cell on a fresh stream, one look, and its
+    sides."""
     found = {effect: joined(simulate(name, tests, effect, 1)[metric]) for effect in (0.0, 0.1)}
     truth = float((found[0.1].treated[:, -1] - found[0.1].control[:, -1]).mean())
     rows = []
@@ -187,7 +194,8 @@ def one_cell(tests: int, name: str = "even", metric: str = "money, CUPED") -> li
 
 
 def growing(tests: int, days: int = 28, arm: int = 600) -> list[dict[str, Any]]:
-    """Why windows: totals to date of people who return, against whole windows of the same people, 28 daily looks."""
+    """Why windows: totals to date of people who return, against whole windows of the same people, 28 daily
+    looks."""
     rng = np.random.default_rng(28)
     come = np.searchsorted(
         (1 - np.exp(-np.arange(1, days + 1) / 3)) / (1 - np.exp(-days / 3)),
@@ -237,7 +245,9 @@ def power(tests: int) -> list[dict[str, Any]]:
             ("hybrid", watch | (z[:, -1] > stats.norm.isf(END * 0.05 / 2))),
             ("always-valid", (z > band(n, 0.05, 10_000)).any(axis=1)),
         ):
-            rows.append({"figure": f"power, {looks} looks, {method}", "percent": round(100 * float(found.mean()), 2)})
+            rows.append(
+                {"figure": f"power, {looks} looks, {method}", "percent": round(100 * float(found.mean()), 2)}
+            )
     width = float(band(np.array([10_000.0]), 0.05, 10_000)[0] / stats.norm.isf(0.025))
     return [
         *rows,
@@ -249,7 +259,8 @@ def power(tests: int) -> list[dict[str, Any]]:
 
 
 def near_zero(tests: int) -> list[dict[str, Any]]:
-    """A control mean that is 1 to 20 standard errors from zero: figures given, and how often they hold the truth."""
+    """A control mean that is 1 to 20 standard errors from zero: figures given, and how often they hold the
+    truth."""
     rng = np.random.default_rng(5)
     rows = []
     one, zero = np.ones(tests), np.zeros(tests)
@@ -319,12 +330,17 @@ def main() -> None:
         *sample_ratio(tests),
     ]
     report(
-        "ab_other_rates", others, title="Experiments: power, windows, small control means, sample ratio", quick=quick
+        "ab_other_rates",
+        others,
+        title="Experiments: power, windows, small control means, sample ratio",
+        quick=quick,
     )
     report(
         "ab_rates",
         rates(tests),
-        title=f"Experiments without an effect: false positives and coverage, {tests:,} tests a row, in percent",
+        title=(
+            f"Experiments without an effect: false positives and coverage, {tests:,} tests a row, in percent"
+        ),
         note=f"{PEOPLE:,} people an arm; {LOOKS} looks. A fixed test at every look is what not to do.",
         quick=quick,
     )

@@ -1,4 +1,5 @@
-"""How long the analysis of a large log takes, and how much memory: ten million lists of ten items, a million people.
+"""How long the analysis of a large log takes, and how much memory: ten million lists of ten items, a million
+people.
 
 python -m benchmarks.ab_scale [--quick]
 """
@@ -41,7 +42,8 @@ cap = 500.0
 
 
 def write(folder: Path, exposures: int, people: int) -> None:
-    """Daily files, ids as text; each list is followed by a play in four of ten, and there were as many before."""
+    """Daily files, ids as text; each list is followed by a play in four of ten, and there were as many
+    before."""
     rng = np.random.default_rng(1)
     treated = rng.random(people) < 0.5
     ids = np.char.add("user-", np.arange(people).astype(str))

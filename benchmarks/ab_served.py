@@ -1,11 +1,14 @@
-"""Served experiments where the truth is known: verdicts over HTTP and inside, planted sicknesses, lists made again.
+"""Served experiments where the truth is known: verdicts over HTTP and inside, planted sicknesses, lists made
+again.
 
-    python -m benchmarks.ab_served [--parts served,inside,sick,replay,lists] [--runs 20] [--inside 100] [--quick]
+    python -m benchmarks.ab_served [--parts served,inside,sick,replay,lists] [--runs 20] [--inside 100]
+    [--quick]
 
-`served`: seeded runs of the real service over HTTP, with +10 % clicks (sized for power .99) and with none; `inside`:
-the same without a service, which are healthy runs, too; `sick`: ten sicknesses at three strengths; `replay`: lists of
-the other arm, made again, against lists that were really served; `lists`: merged and explored lists against a plain
-model. Each run is a line in mlruns/ab_served.jsonl, so that what was cut off goes on; results are of all lines there.
+`served`: seeded runs of the real service over HTTP, with +10 % clicks (sized for power .99) and with none;
+`inside`: the same without a service, which are healthy runs, too; `sick`: ten sicknesses at three strengths;
+`replay`: lists of the other arm, made again, against lists that were really served; `lists`: merged and
+explored lists against a plain model. Each run is a line in mlruns/ab_served.jsonl, so that what was cut off
+goes on; results are of all lines there.
 """
 
 import json
@@ -55,12 +58,17 @@ def shop_of(people: int, effect: float, seed: int) -> Shop:
     return make_shop(people, ITEMS, effect, seed)
 
 
-def one_run(people: int, effect: float, seed: int, how: str, sickness: int = -1, strength: float = 0) -> dict[str, Any]:
+def one_run(
+    people: int, effect: float, seed: int, how: str, sickness: int = -1, strength: float = 0
+) -> dict[str, Any]:
     """A test of three weeks, and its report. how: served or inside."""
     shop, spent = shop_of(people, effect, 1 + seed // PER_SHOP), time.process_time()
     with TemporaryDirectory() as name:
         folder = Path(name)
-        weeks, beside = prepare(folder, shop, days=DAYS, seed=seed, salt=f"salt {effect} {seed}"), dict[str, Any]()
+        weeks, beside = (
+            prepare(folder, shop, days=DAYS, seed=seed, salt=f"salt {effect} {seed}"),
+            dict[str, Any](),
+        )
         if sickness >= 0:
             written, beside = run_sick(weeks, SICKNESSES[sickness], strength, folder)
             store_written(weeks, written)
@@ -70,7 +78,12 @@ def one_run(people: int, effect: float, seed: int, how: str, sickness: int = -1,
             run_served(weeks, folder / "clock")
         found = report_weeks(weeks, folder / "clock", **beside)
     mean, low, high = mean_effect(found)
-    result = {"verdict": found["verdict"], "arm": found["arm"], "sick": sick_checks(found), "true": shop.effect}
+    result = {
+        "verdict": found["verdict"],
+        "arm": found["arm"],
+        "sick": sick_checks(found),
+        "true": shop.effect,
+    }
     result |= {"mean": mean, "low": low, "high": high, "seconds": time.process_time() - spent}
     if sickness >= 0:
         result["named"] = named(found, SICKNESSES[sickness])
@@ -78,8 +91,8 @@ def one_run(people: int, effect: float, seed: int, how: str, sickness: int = -1,
 
 
 def replayed(requests: int) -> dict[str, Any]:
-    """Lists of the other arm made again, against lists that were really served to the same people by it; and lists of
-    arms with chance, and of merged ones, made again from their lines."""
+    """Lists of the other arm made again, against lists that were really served to the same people by it; and
+    lists of arms with chance, and of merged ones, made again from their lines."""
     shop = shop_of(2_000, EFFECT, 1)
     arms = ("control", "better", "curious", "merged")
     with TemporaryDirectory() as name:
@@ -100,7 +113,9 @@ def replayed(requests: int) -> dict[str, Any]:
                         "arm": arm,
                     }
                     body["deny"] = [shop.item_ids[(number * 7 + at) % ITEMS] for at in range(number % 5)]
-                    connection.request("POST", "/v1/recommend", json.dumps(body), {"content-type": "application/json"})
+                    connection.request(
+                        "POST", "/v1/recommend", json.dumps(body), {"content-type": "application/json"}
+                    )
                     assert connection.getresponse().read().startswith(b"{")
         lines = [json.loads(text) for text in log.read_bytes().splitlines()]
         opened = {bundle_id: load(root / bundle_id) for bundle_id in ids.values()}
@@ -118,12 +133,16 @@ def _four_arms(ids: dict[str, str], arms: Sequence[str]) -> Experiment:
     served["curious"] = {"bundle": ids["control"], "explore": {"epsilon": 0.3, "position": 2}}
     served["merged"] = {"interleave": ["control", "better"]}
     phase = {"salt": "four", "starts": START, "weights": dict.fromkeys(arms, 1 / len(arms))}
-    return experiment_of({"control": "control", "arms": served, "phases": [phase]}, "four", where="a benchmark")
+    return experiment_of(
+        {"control": "control", "arms": served, "phases": [phase]}, "four", where="a benchmark"
+    )
 
 
-def plain_draft(one: list[str], other: list[str], k: int, request_id: str) -> tuple[list[str], list[int | None]]:
-    """Team draft as a page of a book says it: 0 and 1 pick in turns that a coin begins; what both would pick next is
-    nobody's."""
+def plain_draft(
+    one: list[str], other: list[str], k: int, request_id: str
+) -> tuple[list[str], list[int | None]]:
+    """Team draft as a page of a book says it: 0 and 1 pick in turns that a coin begins; what both would pick
+    next is nobody's."""
     coins, lists = uniforms(request_id, PURPOSE), (list(one), list(other))
     shown, team = list[str](), list[int | None]()
     while len(shown) < k:
@@ -147,7 +166,9 @@ def drawn(count: int) -> dict[str, Any]:
     shop, faults, spread = shop_of(2_000, EFFECT, 1), 0, 0.0
     rng = random.Random(7)
     with TemporaryDirectory() as name:
-        parts = [Part(arm, load(Path(name) / publish(Path(name), shop, arm))) for arm in ("better", "control")]
+        parts = [
+            Part(arm, load(Path(name) / publish(Path(name), shop, arm))) for arm in ("better", "control")
+        ]
         merged = Recipe(tuple(parts))
         for number in range(count):
             k, deny = rng.randint(1, 20), rng.sample(shop.item_ids, rng.randint(0, 30))
@@ -173,15 +194,19 @@ def drawn(count: int) -> dict[str, Any]:
 
 def _explore(rng: random.Random) -> Explore:
     if rng.random() < 0.5:
-        return Explore(epsilon=rng.uniform(0.01, 1), position=rng.randint(1, 5), candidates=rng.randint(2, 60))
+        return Explore(
+            epsilon=rng.uniform(0.01, 1), position=rng.randint(1, 5), candidates=rng.randint(2, 60)
+        )
     return Explore(temperature=rng.uniform(0.1, 3), candidates=rng.randint(2, 60))
 
 
 def _explored_well(bundle: Bundle, explore: Explore, asked: Question, found: Any) -> tuple[bool, float]:
-    """Whether propensities are those of the policy over the best that the rules allow, and how far they are from adding
-    up to 1 at any place."""
+    """Whether propensities are those of the policy over the best that the rules allow, and how far they are
+    from adding up to 1 at any place."""
     deep = max(asked.k, explore.candidates)
-    best = answer(bundle, Question(asked.user_id, k=deep, deny=asked.deny, allow=asked.allow, now=START, reasons=0))
+    best = answer(
+        bundle, Question(asked.user_id, k=deep, deny=asked.deny, allow=asked.allow, now=START, reasons=0)
+    )
     scores = best.scores.tolist()
     if explore.epsilon is not None:
         policy = epsilon_below(best.item_ids, explore.epsilon, explore.position)
@@ -227,7 +252,8 @@ def rows_of(done: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 })  # fmt: skip
     for one in SICKNESSES:
         mine = sorted(
-            (d for d in done if d["part"] == "sick" and d["sickness"] == one.name), key=lambda d: d["strength"]
+            (d for d in done if d["part"] == "sick" and d["sickness"] == one.name),
+            key=lambda d: d["strength"],
         )
         if mine:
             said = ", ".join(f"{strength:g}" for strength in one.strengths)
@@ -273,10 +299,10 @@ def main(parts: str, runs: int, inside: int, quick: bool, as_json: bool) -> None
         "ab_served",
         rows_of(done),
         title="Experiments that the service runs, in a world whose truth is known",
-        note=f"{PEOPLE:,} people in both arms, {DAYS} days of arrivals and a week more, +10 % sized for power .99. "
-        "Right: `ship` where there is an effect, `do not ship` where there is none. Covered: the 95 % interval holds "
-        "the true effect. Alarms: healthy runs in which a check is sick. A sickness is named at its three strengths"
-        " or not.",
+        note=f"{PEOPLE:,} people in both arms, {DAYS} days of arrivals and a week more, +10 % sized for "
+        f"power .99. Right: `ship` where there is an effect, `do not ship` where there is none. Covered: "
+        f"the 95 % interval holds the true effect. Alarms: healthy runs in which a check is sick. A "
+        f"sickness is named at its three strengths or not.",
         quick=quick,
         as_json=as_json,
     )

@@ -1,11 +1,13 @@
-"""Whether forecasts of a test, and values of policies that were not served, are right where the truth is known.
+"""Whether forecasts of a test, and values of policies that were not served, are right where the truth is
+known.
 
     python -m benchmarks.ab_served_forecast [--parts forecast,off-policy] [--pairs 10] [--logs 100] [--quick]
 
-`forecast`: pairs of bundles whose lists differ for 10 to 100 % of people; from a log of the control alone, the people
-whom an effect of 5 % needs: of all, of those whose lists differ, and with merged lists; against the people it needs
-by what is really done in the test. `off-policy`: the value of lists drawn with little chance, from a log of lists drawn
-with much, against the value that is known. Each pair is a line in mlruns/ab_served_forecast.jsonl.
+`forecast`: pairs of bundles whose lists differ for 10 to 100 % of people; from a log of the control alone,
+the people whom an effect of 5 % needs: of all, of those whose lists differ, and with merged lists; against
+the people it needs by what is really done in the test. `off-policy`: the value of lists drawn with little
+chance, from a log of lists drawn with much, against the value that is known. Each pair is a line in
+mlruns/ab_served_forecast.jsonl.
 """
 
 import json
@@ -113,8 +115,9 @@ def replace_seed(weeks: Weeks) -> Weeks:
 
 
 def what_people_do(weeks: Weeks, shop: Shop) -> tuple[F64, F64, float]:
-    """Of each person, in the week from their first visit on: clicks on the control's lists, and on merged lists those
-    on the better arm's picks less those on the control's, and the mean of the latter that is to be expected."""
+    """Of each person, in the week from their first visit on: clicks on the control's lists, and on merged
+    lists those on the better arm's picks less those on the control's, and the mean of the latter that is to
+    be expected."""
     first = np.full(len(shop.people), np.iinfo(np.int64).max)
     np.minimum.at(first, weeks.person, weeks.second)
     inside = weeks.second < first[weeks.person] + WINDOW_DAYS * DAY_S
@@ -163,7 +166,9 @@ def off_policy(logs: int, people: int) -> dict[str, Any]:
             for one, row in zip(who.tolist(), places.tolist(), strict=True)
         ]
         reward = (rng.random(chosen.shape) < shop.people.chances(who, chosen)).astype(np.float64)
-        found = evaluate_policy(ListLog(who, reward, np.array([chance for _, chance in shown]), np.array(asked)))
+        found = evaluate_policy(
+            ListLog(who, reward, np.array([chance for _, chance in shown]), np.array(asked))
+        )
         for value in found:
             refused += bool(value.refused)
             covered[value.estimator] += not value.refused and value.value.low <= truth <= value.value.high
@@ -185,7 +190,9 @@ def main(parts: str, pairs: int, logs: int, first: int, quick: bool, as_json: bo
         kept.unlink()
     done = [json.loads(text) for text in kept.read_text().splitlines()] if kept.exists() else []
     people = 1_500 if quick else PEOPLE
-    new = [number for number in range(1 if quick else pairs) if all(one.get("pair") != number for one in done)]
+    new = [
+        number for number in range(1 if quick else pairs) if all(one.get("pair") != number for one in done)
+    ]
     runs: list[Any] = [lambda n=n: pair(n, pairs, people) for n in new[:first]] if "forecast" in parts else []
     if "off-policy" in parts and all("logs" not in one for one in done):
         runs.append(lambda: off_policy(3 if quick else logs, 500 if quick else 2_000))
@@ -194,7 +201,9 @@ def main(parts: str, pairs: int, logs: int, first: int, quick: bool, as_json: bo
         with kept.open("a") as file:
             file.write(json.dumps(done[-1]) + "\n")
         print(done[-1], file=sys.stderr, flush=True)
-    rows = [{"what": f"pair whose lists differ for {one['differ']:.0%}", **one} for one in done if "pair" in one]
+    rows = [
+        {"what": f"pair whose lists differ for {one['differ']:.0%}", **one} for one in done if "pair" in one
+    ]
     rows += [{"what": "off-policy values that hold the truth", **one} for one in done if "logs" in one]
     names = ("what", "all", "triggered", "interleaving", "logs", "ips", "snips", "cascade")
     report(
@@ -203,8 +212,8 @@ def main(parts: str, pairs: int, logs: int, first: int, quick: bool, as_json: bo
         title="Forecasts of tests, and values of policies that were not served, against the truth",
         columns={name: name for name in names},
         note="By how much the smallest effect that the forecast's people show is off (0.25 = a quarter), for "
-        f"{MDE:.0%} of clicks: by all people, by those whose lists differ, with merged lists. Off-policy: logs whose "
-        "95 % interval holds the true value.",
+        f"{MDE:.0%} of clicks: by all people, by those whose lists differ, with merged lists. Off-policy: "
+        f"logs whose 95 % interval holds the true value.",
         quick=quick,
         as_json=as_json,
     )

@@ -22,7 +22,9 @@ EFFECT, POWER = 0.1, 0.99
 
 
 def plan_for(people: int) -> Plan:
-    return Plan.build(tomllib.loads(PLAN.format(people=people, window=7, past=28, mde=EFFECT)), where="a benchmark")
+    return Plan.build(
+        tomllib.loads(PLAN.format(people=people, window=7, past=28, mde=EFFECT)), where="a benchmark"
+    )
 
 
 def verdict_on(seed: int, effect: float, people: int, heavy: bool) -> Verdict:
@@ -31,9 +33,12 @@ def verdict_on(seed: int, effect: float, people: int, heavy: bool) -> Verdict:
 
 
 def sized(heavy: bool) -> int:
-    """People of both arms whom a fixed test of the primary metric, with CUPED, needs: by a log of another seed."""
+    """People of both arms whom a fixed test of the primary metric, with CUPED, needs: by a log of another
+    seed."""
     figures = verdict_on(999, 0.0, 20_000, heavy).study.figures["plays"]
-    mean, variance = (float(one) for one in spread_of(moments_of(figures.columns), figures.target, figures.covariates))
+    mean, variance = (
+        float(one) for one in spread_of(moments_of(figures.columns), figures.target, figures.covariates)
+    )
     return ceil(people_for(EFFECT * mean, variance, power=POWER))
 
 
@@ -65,7 +70,9 @@ def main() -> None:
         "ab_verdicts_heavy" if heavy else "ab_verdicts",
         rows,
         title="Verdicts on planted logs, read as tables: one primary metric, one guardrail, daily looks",
-        note="Right is `ship` where there is an effect, and `do not ship` (no gain shown) where there is none.",
+        note=(
+            "Right is `ship` where there is an effect, and `do not ship` (no gain shown) where there is none."
+        ),
         quick=quick,
     )
 

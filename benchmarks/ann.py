@@ -3,10 +3,11 @@
     pip install hnswlib usearch voyager scann
     RECSYS_DATA=... python -m benchmarks.ann [--data gowalla] ... [--skip NAME] [--questions 300] [--quick]
 
-One thread, one question of a person at a time, recall against brute force, each kind with rising effort until it
-reaches the target; the figure is the median of three passes at that effort. `gowalla` and `ml-1m-seq` are
-vectors that ALS learns there, `world` those of 300,000 planted items, `skewed` a million random ones in 1,000 clusters
-whose lengths are lognormal. Peers that know no inner product with selectors are asked without any, and so is FAISS.
+One thread, one question of a person at a time, recall against brute force, each kind with rising effort until
+it reaches the target; the figure is the median of three passes at that effort. `gowalla` and `ml-1m-seq` are
+vectors that ALS learns there, `world` those of 300,000 planted items, `skewed` a million random ones in 1,000
+clusters whose lengths are lognormal. Peers that know no inner product with selectors are asked without any,
+and so is FAISS.
 """
 
 import os
@@ -66,7 +67,9 @@ def ours(name: str, items: F32) -> Built:
     index: Any = made(VectorRanker(Embeddings(items, Constant(np.ones(DIM, np.float32)))), settings)
     if settings.exact:
         return Built(lambda one, _: index.search(one, K)[1][0], 0, [0])
-    return Built(lambda one, effort: index.search(one, K, None, effort)[1][0], index.nbytes, efforts_of(name, K))
+    return Built(
+        lambda one, effort: index.search(one, K, None, effort)[1][0], index.nbytes, efforts_of(name, K)
+    )
 
 
 def hnswlib(items: F32) -> Built:
@@ -122,10 +125,17 @@ def scann(items: F32) -> Built:
         index.serialize(folder)
         size = sum(os.path.getsize(os.path.join(folder, file)) for file in os.listdir(folder))
     efforts = [max(1, leaves // part) for part in (64, 32, 16, 12, 8, 6, 4, 3, 2, 1)]
-    return Built(lambda one, effort: index.search(one[0], leaves_to_search=effort)[0].astype(np.int64), size, efforts)
+    return Built(
+        lambda one, effort: index.search(one[0], leaves_to_search=effort)[0].astype(np.int64), size, efforts
+    )
 
 
-PEERS: dict[str, Callable[[F32], Built]] = {"hnswlib": hnswlib, "usearch": usearch, "voyager": voyager, "scann": scann}
+PEERS: dict[str, Callable[[F32], Built]] = {
+    "hnswlib": hnswlib,
+    "usearch": usearch,
+    "voyager": voyager,
+    "scann": scann,
+}
 
 
 def _rising() -> list[int]:
@@ -202,12 +212,14 @@ def main(names: Sequence[str], skip: Sequence[str], questions: int, quick: bool,
     rows += [row for row in written("ann") if row["data"] not in names or row["index"] in skip]
     rows.sort(key=lambda row: (DATA.index(row["data"]), -row["qps"]))
     note = (
-        "Questions a CPU-second, one thread, one at a time, at the first effort that reaches recall@100 of .99, or at "
-        "the most; MiB beside the vectors."
+        "Questions a CPU-second, one thread, one at a time, at the first effort that reaches recall@100 of "
+        ".99, or at the most; MiB beside the vectors."
     )
     columns = ("data", "items", "index", "effort", "recall", "qps", "build_s", "mib", "load")
     titles = {name: name for name in columns} | {"qps": "questions/s", "build_s": "build, s", "mib": "MiB"}
-    report("ann", rows, title="Indexes at recall .99", columns=titles, note=note, quick=quick, as_json=as_json)
+    report(
+        "ann", rows, title="Indexes at recall .99", columns=titles, note=note, quick=quick, as_json=as_json
+    )
 
 
 if __name__ == "__main__":

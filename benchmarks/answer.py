@@ -2,10 +2,12 @@
 
     python -m benchmarks.answer [--items 10000 --items 40981 --items 100000] [--quick] [--json]
 
-One thread, CPU-milliseconds a question, in turn, medians of five: FAISS's flat index with a selector (`search`), the
-same people through `recommend`, `respond` with ids, titles and ten reasons, the same as bytes, and what one would
-write in 25 lines: FAISS, a list of titles, a set of seen items, pydantic, without reasons. 50 events a person, dim 64,
-k = 100. The batch: 30,000 people x 40,000 items, k = 500, item rows, beside numpy's product and partition.
+One thread, CPU-milliseconds a question, in turn, medians of five: FAISS's flat index with a selector
+(`search`), the same people through `recommend`, `respond` with ids, titles and ten reasons, the same as
+bytes, and what one would
+write in 25 lines: FAISS, a list of titles, a set of seen items, pydantic, without reasons. 50 events a
+person, dim 64, k = 100. The batch: 30,000 people x 40,000 items, k = 500, item rows, beside numpy's product
+and partition.
 """
 
 import os
@@ -56,10 +58,16 @@ class Plain(BaseModel):
 
 
 def made(
-    n_items: int, n_users: int, folder: Path, *, clustered: bool = False, events: int = EVENTS, domains: int = 0
+    n_items: int,
+    n_users: int,
+    folder: Path,
+    *,
+    clustered: bool = False,
+    events: int = EVENTS,
+    domains: int = 0,
 ) -> Bundle:
-    """A bundle of random vectors, with titles and histories; clustered: as those of `clusters`. domains: into how many
-    the items are dealt out in turn, `d0`, `d1` ..., 0 = none."""
+    """A bundle of random vectors, with titles and histories; clustered: as those of `clusters`. domains: into
+    how many the items are dealt out in turn, `d0`, `d1` ..., 0 = none."""
     random = np.random.default_rng(0)
     items = random.standard_normal((n_items, DIM), np.float32)
     table = random.standard_normal((n_users, DIM), np.float32)
@@ -87,7 +95,8 @@ def made(
 
 
 class Clusters(NamedTuple):
-    """Items in clusters, people near the same centres, and what they had: `EVENTS` items each of their own cluster."""
+    """Items in clusters, people near the same centres, and what they had: `EVENTS` items each of their own
+    cluster."""
 
     items: F32
     people: F32
@@ -148,7 +157,9 @@ def answer_row(bundle: Bundle) -> dict[str, Any]:
         scores, found = index.search(vectors[one], K + EVENTS)
         pairs = zip(found[0].tolist(), scores[0].tolist(), strict=True)
         kept = [(item, score) for item, score in pairs if item not in seen[one]][:K]
-        return Plain(items=[Item(item_id=ids[i], title=titles[i], score=score) for i, score in kept]).model_dump_json()
+        return Plain(
+            items=[Item(item_id=ids[i], title=titles[i], score=score) for i, score in kept]
+        ).model_dump_json()
 
     found = in_turn(
         {
@@ -192,7 +203,9 @@ def batch_row(bundle: Bundle) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--items", "sizes", multiple=True, type=int, default=(10_000, 40_981, 100_000), show_default=True)
+@click.option(
+    "--items", "sizes", multiple=True, type=int, default=(10_000, 40_981, 100_000), show_default=True
+)
 @click.option("--quick", is_flag=True, help="Fewer rounds and no batch; writes no results.")
 @click.option("--json", "as_json", is_flag=True)
 def main(sizes: Sequence[int], quick: bool, as_json: bool) -> None:
@@ -217,15 +230,18 @@ def main(sizes: Sequence[int], quick: bool, as_json: bool) -> None:
         "load": "load",
     }
     note = (
-        "CPU-milliseconds a question, one thread, medians of five in turn; k = 100, 50 seen items, dim 64, 10 reasons."
+        "CPU-milliseconds a question, one thread, medians of five in turn; k = 100, 50 seen items, dim 64, "
+        "10 reasons."
     )
     if batch:
         note += (
-            f" A batch of {batch['users']:,} people x {batch['items']:,} items at k = {BATCH_K}: {batch['batch']:.1f} "
-            f"CPU-seconds for item rows, {batch['bare']:.1f} for numpy's product and partition of the same matrices, "
-            f"{batch['batch'] / batch['bare']:.2f} times."
+            f" A batch of {batch['users']:,} people x {batch['items']:,} items at k = {BATCH_K}: "
+            f"{batch['batch']:.1f} CPU-seconds for item rows, {batch['bare']:.1f} for numpy's product and "
+            f"partition of the same matrices, {batch['batch'] / batch['bare']:.2f} times."
         )
-    report("answer", rows, title="What an answer costs", columns=columns, note=note, quick=quick, as_json=as_json)
+    report(
+        "answer", rows, title="What an answer costs", columns=columns, note=note, quick=quick, as_json=as_json
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """What `recsys best` finds in a stated time, beside the settings that were tuned by hand on the same data.
 
-    RECSYS_DATA=... python -m benchmarks.best [--data NAME] ... [--minutes 30] [--seeds 1,2,3] [--regret] [--json]
+    RECSYS_DATA=... python -m benchmarks.best [--data NAME] ... [--minutes 30] [--seeds 1,2,3] [--regret]
+    [--json]
 
-Default options; the test part is read once a run. `hand` is the best row of the tables of this folder that an index can
-serve, on the same split; sets that no config of ours names have none. What was measured is kept by data, minutes and
-seed, so that a run that was stopped goes on. Searches lie below RECSYS_HOME, and go on, too, where they were stopped.
+Default options; the test part is read once a run. `hand` is the best row of the tables of this folder that an
+index can serve, on the same split; sets that no config of ours names have none. What was measured is kept by
+data, minutes and seed, so that a run that was stopped goes on. Searches lie below RECSYS_HOME, and go on,
+too, where they were stopped.
 """
 
 from collections.abc import Sequence
@@ -35,8 +37,8 @@ _WORLDS = {
 
 
 class Set(NamedTuple):
-    """Data to search on. metric: of the search, and judged on test. hand: the figure of the settings tuned by hand, and
-    the file of this folder that it stands in; None for data that no config names."""
+    """Data to search on. metric: of the search, and judged on test. hand: the figure of the settings tuned by
+    hand, and the file of this folder that it stands in; None for data that no config names."""
 
     metric: str
     assignments: tuple[str, ...] = ()
@@ -59,8 +61,8 @@ SETS: dict[str, Set] = {
 
 
 def measured(name: str, minutes: float, seed: int, regret: bool) -> dict[str, Any]:
-    """One search, and its figure on the test part. regret: whether the other finalists are judged there, too: not to
-    choose by, but to say what the choice by validation cost."""
+    """One search, and its figure on the test part. regret: whether the other finalists are judged there, too:
+    not to choose by, but to say what the choice by validation cost."""
     wanted, began = SETS[name], monotonic()
     data, world = ("world", _WORLDS[name]) if name in _WORLDS else (name, ())
     own = (f'metrics=["{wanted.metric}"]', f"seed={seed}", "baselines_days=[]")
@@ -97,8 +99,12 @@ def _on_test(found: Best, settings: RunSettings, world: Any, data: Any, metric: 
             firsts.setdefault(one.family, one)
     figures = {}
     for one in list(firsts.values())[:FINALISTS]:
-        split = settings.split.model_copy(update={"kind": "random" if "random" in found.title else settings.split.kind})
-        run = ask(settings.model_copy(update={"model": dict(one.model), "split": split}), Steps(), world, data)
+        split = settings.split.model_copy(
+            update={"kind": "random" if "random" in found.title else settings.split.kind}
+        )
+        run = ask(
+            settings.model_copy(update={"model": dict(one.model), "split": split}), Steps(), world, data
+        )
         learned = fit_with(run.learner(), run.holdout.train, seed=settings.seed)
         report = judge(run, recommender_for(run, learned), facts_of(run.holdout.train), silent, [metric])
         figures[one.label] = report.interval(metric).mean

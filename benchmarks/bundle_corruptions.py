@@ -2,11 +2,12 @@
 
     python -m benchmarks.bundle_corruptions [--cases 5000] [--quick] [--json]
 
-One fault each in a copy of a bundle: a bit, a byte or a run of bytes is changed, a file is cut, grown, emptied, swapped
-with another or missing, a folder or a link to elsewhere stands in its place, the manifest says something else (and is
-sealed again). Refused means that the service's own check refuses; each five-hundredth is also put before a service that
-runs. In turn the bundle is one of ALS's, the same with events of two types, domains and an approximate index, and one
-of a two-tower model that encodes items: all the files that a bundle may have.
+One fault each in a copy of a bundle: a bit, a byte or a run of bytes is changed, a file is cut, grown,
+emptied, swapped with another or missing, a folder or a link to elsewhere stands in its place, the manifest
+says something else (and is sealed again). Refused means that the service's own check refuses; each
+five-hundredth is also put before a service that runs. In turn the bundle is one of ALS's, the same with
+events of two types, domains and an approximate index, and one of a two-tower model that encodes items: all
+the files that a bundle may have.
 """
 
 import json
@@ -41,7 +42,9 @@ Fault = Callable[[Path, random.Random], None]
 
 
 def _bit(file: Path, draw: random.Random) -> None:
-    _changed(file, lambda text, at: text[:at] + bytes([text[at] ^ 1 << draw.randrange(8)]) + text[at + 1 :], draw)
+    _changed(
+        file, lambda text, at: text[:at] + bytes([text[at] ^ 1 << draw.randrange(8)]) + text[at + 1 :], draw
+    )
 
 
 def _run(file: Path, draw: random.Random) -> None:
@@ -82,7 +85,9 @@ def _linked(file: Path, draw: random.Random) -> None:
 
 def _swapped(file: Path, draw: random.Random) -> None:
     bundle = next(folder for folder in file.parents if (folder / MANIFEST).exists())
-    others = [one for one in sorted(bundle.rglob("*")) if one.is_file() and one.read_bytes() != file.read_bytes()]
+    others = [
+        one for one in sorted(bundle.rglob("*")) if one.is_file() and one.read_bytes() != file.read_bytes()
+    ]
     shutil.copyfile(draw.choice(others), file)
 
 
@@ -102,7 +107,8 @@ _LIES: tuple[Callable[[dict[str, Any], random.Random], None], ...] = (
     lambda manifest, draw: manifest["files"].update(
         {draw.choice(("../x", "/etc/passwd", "a/../../x")): {"bytes": 1, "sha256": ""}}
     ),
-    # a column of histories that it does not name is not read: without it, it is another bundle and no damaged one
+    # a column of histories that it does not name is not read: without it, it is another bundle and no damaged
+    # one
     lambda manifest, draw: manifest["files"].pop(
         draw.choice(sorted(manifest["files"].keys() - {f"histories.{name}.npy" for name in DTYPES}))
     ),
@@ -170,7 +176,8 @@ def refused(folder: Path) -> str | None:
 
 
 def goes_on(process: Process, root: Path, good: str, folder: Path) -> bool:
-    """Whether the service keeps what it serves when a damaged bundle is published, and says that it did not load."""
+    """Whether the service keeps what it serves when a damaged bundle is published, and says that it did not
+    load."""
     shutil.move(folder, root / folder.name)
     (root / POINTER).write_text(folder.name + "\n")
     deadline = time.monotonic() + 60
@@ -189,7 +196,13 @@ def goes_on(process: Process, root: Path, good: str, folder: Path) -> bool:
 
 def corrupt(cases: int, seed: int, every: int = 500) -> list[dict[str, Any]]:
     """A row for each kind of fault. every: each so many-th is also published to a service that runs."""
-    draw, count, passed, on, off = random.Random(seed), Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    draw, count, passed, on, off = (
+        random.Random(seed),
+        Counter[str](),
+        Counter[str](),
+        Counter[str](),
+        Counter[str](),
+    )
     with TemporaryDirectory() as place:
         root = Path(place, "bundles")
         bundles = kinds(root)
@@ -225,7 +238,10 @@ def corrupt(cases: int, seed: int, every: int = 500) -> list[dict[str, Any]]:
 def main(cases: int, seed: int, quick: bool, as_json: bool) -> None:
     """Writes benchmarks/results/bundle_corruptions.md; exit status 1 where something fails."""
     rows = corrupt(100 if quick else cases, seed)
-    note = "Accepted: what the check would let serve. Published: put before a running service. Lost: it did not go on."
+    note = (
+        "Accepted: what the check would let serve. Published: put before a running service. Lost: it did "
+        "not go on."
+    )
     report("bundle_corruptions", rows, title="Damaged bundles", note=note, quick=quick, as_json=as_json)
     sys.exit(any(row["accepted"] or row["lost"] for row in rows))
 

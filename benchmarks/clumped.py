@@ -2,15 +2,17 @@
 
     RECSYS_DATA=... python -m benchmarks.clumped [--quick] [--json]
 
-poi-gowalla has times, so the true question can be asked there: places that ten people went to, people who went to ten
-places, and of each one's places, by first visit, the earliest or the latest fifth is judged. The same models are then
-judged on a fifth drawn at random and on a fifth drawn in clumps (`split.clumped`). `off`: root mean square, over the
-models, of the difference in log ndcg_at_20 to the earliest fifth, general levels apart. The spreads of the draw were
+poi-gowalla has times, so the true question can be asked there: places that ten people went to, people who
+went to ten places, and of each one's places, by first visit, the earliest or the latest fifth is judged. The
+same models are then judged on a fifth drawn at random and on a fifth drawn in clumps (`split.clumped`).
+`off`: root mean square, over the models, of the difference in log ndcg_at_20 to the earliest fifth, general
+levels apart. The spreads of the draw were
 fitted on this very log, with another draw: the table is no proof for others.
 
-The first two columns say what kind of events a part holds: how popular its items are, beside those of the events to
-learn from, and by how much an item's number of judged events varies more than a draw would have it (1 = as drawn; over
-the items with 64 events or more). The row `gowalla` counts them for the published test part, and asks no model.
+The first two columns say what kind of events a part holds: how popular its items are, beside those of the
+events to learn from, and by how much an item's number of judged events varies more than a draw would have it
+(1 = as drawn; over the items with 64 events or more). The row `gowalla` counts them for the published test
+part, and asks no model.
 """
 
 import argparse
@@ -87,7 +89,9 @@ def kind_of(train: Interactions, judged_item: Array) -> dict[str, float]:
     }
 
 
-def row(name: str, data: Dataset, *, judge: str, settings: SplitSettings, models: list[str]) -> dict[str, Any]:
+def row(
+    name: str, data: Dataset, *, judge: str, settings: SplitSettings, models: list[str]
+) -> dict[str, Any]:
     holdout = getattr(split(data, settings, seed=1), judge)
     events = holdout.train.interactions
     found: dict[str, Any] = {"part": name, **kind_of(events, holdout.targets.values)}
@@ -107,7 +111,9 @@ def off(found: dict[str, Any], true: dict[str, Any], models: list[str]) -> float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="two models and two parts; writes nothing")
     parser.add_argument("--json", action="store_true", help="the JSON object only")
     asked = parser.parse_args()

@@ -1,12 +1,14 @@
-"""Do new items find their people by their features? Items taken out of training, attributes known, among all items.
+"""Do new items find their people by their features? Items taken out of training, attributes known, among all
+items.
 
     RECSYS_DATA=... python -m benchmarks.cold_items [--seeds 4,5,6] [--quick] [--json]
 
-s3rec-beauty: a drawn tenth of the items and each user's last event are taken out of training. cold: the events on items
-taken out, for the users who have events left; warm: the last events on the other items. Beside the two-tower model with
-attributes: the same by ids alone, and content kNN, the cosine of attributes weighted by their rarity, summed over the
-user's items. All rank the whole catalogue but what the user had; "cold among cold" ranks the items taken out alone.
-Settings were tuned on draws 11 to 13; draws 1 to 3 were read with earlier ones.
+s3rec-beauty: a drawn tenth of the items and each user's last event are taken out of training. cold: the
+events on items taken out, for the users who have events left; warm: the last events on the other items.
+Beside the two-tower model with
+attributes: the same by ids alone, and content kNN, the cosine of attributes weighted by their rarity, summed
+over the user's items. All rank the whole catalogue but what the user had; "cold among cold" ranks the items
+taken out alone. Settings were tuned on draws 11 to 13; draws 1 to 3 were read with earlier ones.
 """
 
 from collections.abc import Callable
@@ -44,7 +46,10 @@ def parts_of(data: Dataset, seed: int) -> tuple[Dataset, dict[str, Interactions]
     last[np.unique(events.user[::-1], return_index=True)[1]] = True
     last = last[::-1]
     out = cold[events.item]
-    return data.having(events.where(~out & ~last)), {"cold": events.where(out), "warm": events.where(last & ~out)}
+    return data.having(events.where(~out & ~last)), {
+        "cold": events.where(out),
+        "warm": events.where(last & ~out),
+    }
 
 
 def content_knn(data: Dataset) -> ScoreRanker:
@@ -71,7 +76,8 @@ def content_knn(data: Dataset) -> ScoreRanker:
 def judged(
     engine: Recommender, train: Dataset, asked: Interactions, has_history: Bool, only: Array | None = None
 ) -> F64:
-    """The metric of each user who is asked for, who are the same for every engine. only: the items to rank."""
+    """The metric of each user who is asked for, who are the same for every engine. only: the items to
+    rank."""
     users = np.unique(asked.user)
     users = users[has_history[users]]
     targets = Ragged.from_pairs(asked.user, asked.item, train.n_users).take(users)
@@ -84,7 +90,9 @@ def rows_of(data: Dataset, seed: int, changes: dict[str, Any], steps: Steps) -> 
     train, asked = parts_of(data, seed)
     fallback = fallback_order(train.interactions, None)
     has_history = train.interactions.histories().items.lengths > 0
-    engines: dict[str, Callable[[], Recommender]] = {"content kNN": lambda: Recommender(content_knn(data), fallback)}
+    engines: dict[str, Callable[[], Recommender]] = {
+        "content kNN": lambda: Recommender(content_knn(data), fallback)
+    }
     for name, settings in (("ids alone", BY_IDS), ("ids and attributes", BY_FEATURES)):
 
         def learned(settings: dict[str, Any] = settings, name: str = name) -> Recommender:
@@ -103,7 +111,13 @@ def rows_of(data: Dataset, seed: int, changes: dict[str, Any], steps: Steps) -> 
     for part in (*asked, "cold among cold"):
         ours = found["two_tower, ids and attributes"][part]
         for name, values in found.items():
-            row = {"items drawn by": seed, "part": part, "what": name, "users": len(ours), METRIC: values[part].mean()}
+            row = {
+                "items drawn by": seed,
+                "part": part,
+                "what": name,
+                "users": len(ours),
+                METRIC: values[part].mean(),
+            }
             if values[part] is not ours:
                 other = compare(ours, {name: values[part]}, warm=len(ours))[name].difference
                 row |= {"attributes less this": other.mean, "low": other.low, "high": other.high}
@@ -121,7 +135,14 @@ def main(seeds: str, quick: bool, as_json: bool) -> None:
     drawn = [1] if quick else [int(seed) for seed in seeds.split(",")]
     changes = {"epochs": 1} if quick else {}
     rows = [row for seed in drawn for row in rows_of(data, seed, changes, steps)]
-    report("cold_items", rows, title="Items without a past", note=f"{DATA}, {METRIC}.", quick=quick, as_json=as_json)
+    report(
+        "cold_items",
+        rows,
+        title="Items without a past",
+        note=f"{DATA}, {METRIC}.",
+        quick=quick,
+        as_json=as_json,
+    )
 
 
 if __name__ == "__main__":

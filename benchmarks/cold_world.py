@@ -2,12 +2,13 @@
 
     python -m benchmarks.cold_world [--seeds 1,2,3] [--judge validation] [--quick] [--json]
 
-The frozen world by global time. A drawn tenth of the items, of those born by the moment of the question, is taken out
-of training and of all histories; what they are like is known by `content`, 16 numbers computed from their true vectors,
-with noise of a tenth of their spread. Asked for: the later events on them, in the order of the items taken out among
-themselves and of all items. Two rankers to hold ndcg@10 against, over popularity, which knows nothing of new items: the
-informed one, which also knows how popular each of them will be, and the same without that (each as popular as their
-mean), which is what can be attained from content and history. Beside the two-tower model, the content of a user's items
+The frozen world by global time. A drawn tenth of the items, of those born by the moment of the question, is
+taken out of training and of all histories; what they are like is known by `content`, 16 numbers computed from
+their true vectors, with noise of a tenth of their spread. Asked for: the later events on them, in the order
+of the items taken out among themselves and of all items. Two rankers to hold ndcg@10 against, over
+popularity, which knows nothing of new items: the informed one, which also knows how popular each of them will
+be, and the same without that (each as popular as their mean), which is what can be attained from content and
+history. Beside the two-tower model, the content of a user's items
 alone: their mean, by inner product.
 """
 
@@ -80,7 +81,11 @@ class Asked:
         return found
 
     def judged(self, engine: Recommender, among_cold: bool) -> F64:
-        among = Ragged.of([np.flatnonzero(self.cold)]).take(np.zeros(len(self.users), np.int64)) if among_cold else None
+        among = (
+            Ragged.of([np.flatnonzero(self.cold)]).take(np.zeros(len(self.users), np.int64))
+            if among_cold
+            else None
+        )
         return evaluate(engine, self.users, self.targets, metrics=(METRIC,), among=among).values[METRIC]
 
     def truths(self) -> dict[str, Recommender]:
@@ -110,7 +115,10 @@ class Asked:
         content = np.stack(self.train.described_items["content"].to_numpy())
         content = content - content.mean(axis=0)
         offsets: I64 = users.history.items.offsets
-        means = np.add.reduceat(content[users.history.items.values], offsets[:-1]) / users.history.lengths[:, None]
+        means = (
+            np.add.reduceat(content[users.history.items.values], offsets[:-1])
+            / users.history.lengths[:, None]
+        )
         found: F32 = (means @ content.T).astype(np.float32)
         return found
 
@@ -148,10 +156,14 @@ def main(seeds: str, judge: str, quick: bool, as_json: bool) -> None:
     steps = Steps(quiet=as_json)
     changes = {"epochs": 1} if quick else {}
     rows = [
-        row for seed in ([1] if quick else map(int, seeds.split(","))) for row in rows_of(seed, judge, changes, steps)
+        row
+        for seed in ([1] if quick else map(int, seeds.split(",")))
+        for row in rows_of(seed, judge, changes, steps)
     ]
     quick = quick or judge != "test"
-    report("cold_world", rows, title="New items of a planted world", note=METRIC, quick=quick, as_json=as_json)
+    report(
+        "cold_world", rows, title="New items of a planted world", note=METRIC, quick=quick, as_json=as_json
+    )
 
 
 if __name__ == "__main__":

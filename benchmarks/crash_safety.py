@@ -2,15 +2,17 @@
 
     python -m benchmarks.crash_safety [--quick] [--json]
 
-A bundle of over 200 MB is exported again and again, and `kill -9` hits the exporting process: in the phases write,
-fsync, rename (of the folder) and pointer in turn. The exporter announces over a pipe where it is. One undisturbed
-export gives the length of each operation; a kill is aimed at a uniformly random instant of its phase's time. It is
-counted in the phase that the exporter had last announced when it died, whatever was aimed at; deaths between two
-operations count in none of the four. After each kill the current bundle is loaded in full (every hash, every golden
-query): it must be the previous one, or, once the pointer has been renamed, the new one.
+A bundle of over 200 MB is exported again and again, and `kill -9` hits the exporting process: in the phases
+write, fsync, rename (of the folder) and pointer in turn. The exporter announces over a pipe where it is. One
+undisturbed export gives the length of each operation; a kill is aimed at a uniformly random instant of its
+phase's time. It is counted in the phase that the exporter had last announced when it died, whatever was aimed
+at; deaths between two operations count in none of the four. After each kill the current bundle is loaded in
+full (every hash, every golden query): it must be the previous one, or, once the pointer has been renamed, the
+new one.
 
-A rename takes microseconds, so kills would hardly ever fall around it: in the phases rename and pointer the exporter
-sleeps up to 5 ms before and up to 5 ms after `os.replace`, within the announced phase. Nothing else is slowed down. A
+A rename takes microseconds, so kills would hardly ever fall around it: in the phases rename and pointer the
+exporter sleeps up to 5 ms before and up to 5 ms after `os.replace`, within the announced phase. Nothing else
+is slowed down. A
 kill is not a power cut: that everything is fsynced in the right order is shown by tests/test_crash_safety.py.
 """
 
@@ -46,7 +48,9 @@ class Operation(NamedTuple):
 
 
 @click.command(help=__doc__.split("\n\n")[0])
-@click.option("--quick", is_flag=True, help="A tenth of the size and 20 kills; keeps the results of the last full run.")
+@click.option(
+    "--quick", is_flag=True, help="A tenth of the size and 20 kills; keeps the results of the last full run."
+)
 @click.option("--json", "as_json", is_flag=True, help="Only the JSON line on standard output.")
 def main(quick: bool, as_json: bool) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -67,8 +71,9 @@ def main(quick: bool, as_json: bool) -> None:
         "lost": "lost",
     }
     note = (
-        "After each `kill -9` the current bundle is verified in full. The new one is current only once its pointer was "
-        "renamed. Phases rename and pointer are widened by up to 5 ms before and after the rename."
+        "After each `kill -9` the current bundle is verified in full. The new one is current only once its "
+        "pointer was renamed. Phases rename and pointer are widened by up to 5 ms before and after the "
+        "rename."
     )
     report("crash_safety", rows, title=title, columns=columns, note=note, quick=quick, as_json=as_json)
     if any(row["lost"] for row in rows):
@@ -76,7 +81,8 @@ def main(quick: bool, as_json: bool) -> None:
 
 
 def campaign(root: Path, made: Any, total: int) -> tuple[list[dict[str, Any]], float]:
-    """Kills until each phase was hit five times and the four together `total` times; a row for each, and the sum."""
+    """Kills until each phase was hit five times and the four together `total` times; a row for each, and the
+    sum."""
     from recsys.bundle.manifest import read_manifest
     from recsys.bundle.root import current
     from recsys.bundle.write import publish
@@ -95,7 +101,9 @@ def campaign(root: Path, made: Any, total: int) -> tuple[list[dict[str, Any]], f
             phase = PHASES[tries % len(PHASES)]
             tries += 1
             if tries > 5 * total:
-                raise SystemExit(f"after {tries} tries only {dict(kills)} kills; the exporter is too fast to be hit.")
+                raise SystemExit(
+                    f"after {tries} tries only {dict(kills)} kills; the exporter is too fast to be hit."
+                )
             _, died = export(root, made, aimed_at(operations, phase))
             if died is not None:
                 where, renamed = died
@@ -122,7 +130,8 @@ def campaign(root: Path, made: Any, total: int) -> tuple[list[dict[str, Any]], f
 
 
 def aimed_at(operations: list[Operation], phase: str) -> tuple[str, int, float]:
-    """A random instant of a phase: its name, the number of the operation in it, the seconds since that began."""
+    """A random instant of a phase: its name, the number of the operation in it, the seconds since that
+    began."""
     mine = [operation.seconds for operation in operations if operation.phase == phase]
     instant = random.uniform(0, sum(mine))
     for number, seconds in enumerate(mine):
@@ -133,7 +142,8 @@ def aimed_at(operations: list[Operation], phase: str) -> tuple[str, int, float]:
 
 
 def outcome(root: Path, previous: Path, where: str, renamed: bool) -> str:
-    """Which bundle is current and loads in full; lost where none does, or not the one that it must be by now."""
+    """Which bundle is current and loads in full; lost where none does, or not the one that it must be by
+    now."""
     from recsys.bundle.bundle import load
     from recsys.bundle.root import current
     from recsys.errors import BundleError
@@ -149,7 +159,8 @@ def outcome(root: Path, previous: Path, where: str, renamed: bool) -> str:
 
 
 def keep_only(root: Path, whole: Path) -> None:
-    """Deletes the other whole bundles, lest the disk fill; what is partial is left for the next export to sweep."""
+    """Deletes the other whole bundles, lest the disk fill; what is partial is left for the next export to
+    sweep."""
     for path in root.iterdir():
         if path.is_dir() and path != whole and not path.name.endswith(".partial"):
             shutil.rmtree(path)
@@ -160,8 +171,8 @@ def export(
 ) -> tuple[list[Operation], tuple[str, bool] | None]:
     """Exports in a forked process, which dies at `aim` if that comes before its end.
 
-    Returns the operations it went through and, where it was killed, in which phase it died and whether it had already
-    announced the pointer's rename.
+    Returns the operations it went through and, where it was killed, in which phase it died and whether it had
+    already announced the pointer's rename.
     """
     reading, writing = os.pipe()
     child = os.fork()

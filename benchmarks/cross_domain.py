@@ -2,14 +2,14 @@
 
     RECSYS_DATA=... python -m benchmarks.cross_domain [--row TEXT] [--seeds 1,2,3] [--quick] [--json]
 
-`of 999`: the target among 999 drawn items of its domain that the person has not had, as ABXI asks; `all`: among all
-items of the domain that they have not had. The models have learned from train alone, the validation event stands in
-the history. In these files 30 % of the steps share a day with the one before, inside of which items stand by number,
-so figures of the people whose last event has a day of its own stand beside (`untied`). What was measured is kept by
-row and seed.
+`of 999`: the target among 999 drawn items of its domain that the person has not had, as ABXI asks; `all`:
+among all items of the domain that they have not had. The models have learned from train alone, the validation
+event stands in the history. In these files 30 % of the steps share a day with the one before, inside of which
+items stand by number, so figures of the people whose last event has a day of its own stand beside (`untied`).
+What was measured is kept by row and seed.
 
-Source of files and protocol: Bian et al., "ABXI: Invariant Interest Adaptation for Task-Guided Cross-Domain Sequential
-Recommendation", WWW 2025.
+Source of files and protocol: Bian et al., "ABXI: Invariant Interest Adaptation for Task-Guided Cross-Domain
+Sequential Recommendation", WWW 2025.
 """
 
 import json
@@ -118,19 +118,30 @@ def main(text: str, seeds: str, judge: str, quick: bool, as_json: bool) -> None:
             own = {name: one for name, one in model.items() if name != "name"}
             started = monotonic()
             with steps.step(f"{label}, seed {seed}") as progress:
-                learned = fit_with(make_model(model["name"], own), run.holdout.train, seed=seed, progress=progress)
+                learned = fit_with(
+                    make_model(model["name"], own), run.holdout.train, seed=seed, progress=progress
+                )
             kept[f"{key}, seconds"] = np.array([monotonic() - started])
             engine = recommender_for(run, learned)
             for name, asked in questions.items():
-                kept |= {f"{key}, {name}, {metric}": one for metric, one in values(run, engine, asked).items()}
+                kept |= {
+                    f"{key}, {name}, {metric}": one for metric, one in values(run, engine, asked).items()
+                }
             if not dry:
                 write_whole(KEPT, partial(_save, kept))
     apart = {name: untied(run, asked) > 0 for name, asked in questions.items()}
-    report("cross_domain", rows_of(kept, apart), title="Two domains, everybody in both", quick=dry, as_json=as_json)
+    report(
+        "cross_domain",
+        rows_of(kept, apart),
+        title="Two domains, everybody in both",
+        quick=dry,
+        as_json=as_json,
+    )
 
 
 def rows_of(kept: Mapping[str, F64], apart: Mapping[str, Bool]) -> list[dict[str, Any]]:
-    """A row for each model and domain, the mean over its seeds, against co-occurrence (Holm over all rows)."""
+    """A row for each model and domain, the mean over its seeds, against co-occurrence (Holm over all
+    rows)."""
     found, counts = dict[tuple[str, str], dict[str, F64]](), dict[str, list[str]]()
     for label, model in MODELS.items():
         named = f", {json.dumps(model, sort_keys=True)}, seconds"
@@ -139,7 +150,8 @@ def rows_of(kept: Mapping[str, F64], apart: Mapping[str, Bool]) -> list[dict[str
         for name in apart if keys else ():
             metrics = [f"{among}, {one}" for among in ("of 999", "all") for one in METRICS]
             found[label, name] = {
-                metric: np.mean([kept[f"{key}, {name}, {metric}"] for key in keys], axis=0) for metric in metrics
+                metric: np.mean([kept[f"{key}, {name}, {metric}"] for key in keys], axis=0)
+                for metric in metrics
             }
     first = f"all, {METRICS[0]}"
     pairs = [(key, (BASE, key[1])) for key in found if key[0] != BASE and (BASE, key[1]) in found]

@@ -1,12 +1,14 @@
-"""The whole line at a customer's size: two million users, 300,000 items, 30 million events. Seconds and memory by step.
+"""The whole line at a customer's size: two million users, 300,000 items, 30 million events. Seconds and
+memory by step.
 
     python -m benchmarks.customer_run [--quick] [--json]
 
-A planted world is written as Parquet; then the commands that a customer would type run one after the other, each in a
-process of its own: `recsys data check`, `recsys train` (read, split, iALS, judged on 50,000 users, bundle, tracking),
-`recsys export`, and two processes of `python -m recsys.serving`. Peak memory is the kernel's high-water mark of the
-resident set, mapped files included; within `recsys train` it is reset at the end of each step. A service's own memory
-is its Pss, where a page that two processes share counts half for each.
+A planted world is written as Parquet; then the commands that a customer would type run one after the other,
+each in a
+process of its own: `recsys data check`, `recsys train` (read, split, iALS, judged on 50,000 users, bundle,
+tracking), `recsys export`, and two processes of `python -m recsys.serving`. Peak memory is the kernel's
+high-water mark of the resident set, mapped files included; within `recsys train` it is reset at the end of
+each step. A service's own memory is its Pss, where a page that two processes share counts half for each.
 """
 
 import json
@@ -46,14 +48,20 @@ FULL, QUICK = Size(2_000_000, 300_000, 15.0, 50_000), Size(60_000, 20_000, 15.0,
 
 
 @click.command(help=__doc__.split("\n\n")[0])
-@click.option("--quick", is_flag=True, help="60,000 users and 20,000 items; keeps the results of the last full run.")
+@click.option(
+    "--quick", is_flag=True, help="60,000 users and 20,000 items; keeps the results of the last full run."
+)
 @click.option("--json", "as_json", is_flag=True, help="Only the JSON line on standard output.")
-@click.option("--work", type=click.Path(path_type=Path), help="Folder for the files, 6 GB; default: a temporary one.")
+@click.option(
+    "--work", type=click.Path(path_type=Path), help="Folder for the files, 6 GB; default: a temporary one."
+)
 @click.option("--world-only", nargs=4, type=float, hidden=True)
 def main(quick: bool, as_json: bool, work: Path | None, world_only: tuple[float, ...] | None) -> None:
     if world_only:
         assert work is not None
-        return write_world(work, Size(int(world_only[0]), int(world_only[1]), world_only[2], int(world_only[3])))
+        return write_world(
+            work, Size(int(world_only[0]), int(world_only[1]), world_only[2], int(world_only[3]))
+        )
     size = QUICK if quick else FULL
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="customer-run-")))
@@ -61,14 +69,16 @@ def main(quick: bool, as_json: bool, work: Path | None, world_only: tuple[float,
     title = f"{size.users:,} users, {size.items:,} items, {found['events']:,} events through the whole line"
     headings = ("step", "seconds", "CPU seconds", "peak memory, GiB", "")
     columns = dict(zip(("step", "seconds", "cpu", "peak_gib", "note"), headings, strict=True))
-    report("customer_run", rows, title=title, columns=columns, note=_note(found), quick=quick, as_json=as_json)
+    report(
+        "customer_run", rows, title=title, columns=columns, note=_note(found), quick=quick, as_json=as_json
+    )
 
 
 def _note(found: dict[str, Any]) -> str:
     quality = ", ".join(f"{name} {value:.4f}" for name, value in found["ndcg_at_10"].items())
     return (
-        "Each command is a process of its own. CPU seconds are summed over cores. Peak memory: resident, mapped files "
-        "included; of a service: its own "
+        "Each command is a process of its own. CPU seconds are summed over cores. Peak memory: resident, "
+        "mapped files included; of a service: its own "
         f"share (Pss), the pages it shares counted in parts. NDCG at 10 of the judged users: {quality}."
     )
 
@@ -231,14 +241,23 @@ def _served(bundles: Path, folder: Path, people: Sequence[str]) -> list[dict[str
             memory = _memory(process.pid)
             peak = _peak_gib(process.pid)
             note = (
-                f"ready; resident {memory['Rss']:.2f} GiB (peak {peak:.2f}), of it its own {memory['Private']:.2f}; "
-                f"{milliseconds:.0f} ms a request"
+                f"ready; resident {memory['Rss']:.2f} GiB (peak {peak:.2f}), of it its own "
+                f"{memory['Private']:.2f}; {milliseconds:.0f} ms a request"
             )
-            row = {"step": f"serve: {number} worker", "seconds": round(seconds, 1), "peak_gib": round(memory["Pss"], 2)}
+            row = {
+                "step": f"serve: {number} worker",
+                "seconds": round(seconds, 1),
+                "peak_gib": round(memory["Pss"], 2),
+            }
             rows.append(row | {"note": note, "rss_gib": memory["Rss"], "private_gib": memory["Private"]})
         together = sum(_memory(pid)["Pss"] for pid in workers)
         rows.append(
-            {"step": "serve: both", "seconds": None, "peak_gib": round(together, 2), "note": "the sum of their Pss"}
+            {
+                "step": "serve: both",
+                "seconds": None,
+                "peak_gib": round(together, 2),
+                "note": "the sum of their Pss",
+            }
         )
     return rows
 

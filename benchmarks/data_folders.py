@@ -1,12 +1,14 @@
 """Is every fault of a folder named with its file, and does `train` take what `check` lets pass?
 
-    python -m benchmarks.data_folders                    2,000 folders of all layouts and types, most with a fault
-    python -m benchmarks.data_folders --quick            40 of them
+    python -m benchmarks.data_folders                    2,000 folders of all layouts and types, most with a
+    fault python -m benchmarks.data_folders --quick            40 of them
     python -m benchmarks.data_folders --first 9001       2,000 others; nothing is written
-    python -m benchmarks.data_folders --seed 7 --show    the folder of one seed, kept, with what was said of it
+    python -m benchmarks.data_folders --seed 7 --show    the folder of one seed, kept, with what was said of
+    it
 
-A folder is drawn from its seed alone. `recsys data check` and what `recsys train` does with data (read, prepare, split,
-read the features, write the bundle) run in this process. Exit status 1 where a folder did not come out right.
+A folder is drawn from its seed alone. `recsys data check` and what `recsys train` does with data (read,
+prepare, split, read the features, write the bundle) run in this process. Exit status 1 where a folder did not
+come out right.
 """
 
 import json
@@ -61,7 +63,9 @@ def outcome_of(seed: int, folder: Path) -> Outcome:
     refusal, trace = _refused_by_train(path, draft)
     said = checked.stdout + checked.stderr
     fault = draft.fault
-    if checked.exit_code not in (0, 1, 2) or (checked.exception and not isinstance(checked.exception, SystemExit)):
+    if checked.exit_code not in (0, 1, 2) or (
+        checked.exception and not isinstance(checked.exception, SystemExit)
+    ):
         return Outcome(seed, fault.name, "traceback", said + _trace(checked.exception), refusal or "taken")
     if trace:
         return Outcome(seed, fault.name, "traceback", said, trace)
@@ -89,14 +93,20 @@ def _names(sentence: str, fault: Fault, draft: Draft, path: Path) -> bool:
 
 
 def _refused_by_train(path: Path, draft: Draft) -> tuple[str, str]:
-    """What a run says where it refuses the data, "" where it takes them; and the traceback of anything else."""
-    columns = [f"columns.{role}={json.dumps(name, ensure_ascii=False)}" for role, name in draft.columns.items()]
+    """What a run says where it refuses the data, "" where it takes them; and the traceback of anything
+    else."""
+    columns = [
+        f"columns.{role}={json.dumps(name, ensure_ascii=False)}" for role, name in draft.columns.items()
+    ]
     try:
         settings = load_settings(None, [*columns, *draft.settings], data=str(path))
         prepared = prepare(settings, Steps(quiet=True))
         train = prepared.holdout.train
         for columns_of, described in (("item_features", described_items), ("user_features", described_users)):
-            described(getattr(make_model(settings.model_name, settings.model_settings).settings, columns_of, ()), train)
+            described(
+                getattr(make_model(settings.model_name, settings.model_settings).settings, columns_of, ()),
+                train,
+            )
         learned = make_model("popularity", {}).fit(train, seed=1)
         assert isinstance(learned, Embeddings)
         with tempfile.TemporaryDirectory() as root:
@@ -124,7 +134,9 @@ def outcomes(seeds: Sequence[int]) -> Iterator[Outcome]:
 @click.option("--first", default=1, show_default=True, help="the first seed")
 @click.option("--seed", type=int, help="this one alone")
 @click.option("--show", is_flag=True, help="with --seed: keep the folder and print what was said")
-@click.option("--json", "as_json", is_flag=True, help="print one JSON object, as the last line, and nothing else")
+@click.option(
+    "--json", "as_json", is_flag=True, help="print one JSON object, as the last line, and nothing else"
+)
 def main(quick: bool, first: int, seed: int | None, show: bool, as_json: bool) -> None:
     """Draws folders, checks and reads them, and counts what went wrong, by fault."""
     if seed is not None:
@@ -149,7 +161,8 @@ def main(quick: bool, first: int, seed: int | None, show: bool, as_json: bool) -
         [*rows, {"fault": "all", **total}],
         title="Folders with a planted fault",
         note="Right: the fault is named with its file, no traceback, and a run takes what `check` lets pass. "
-        "Not named: no finding says the fault and the file. False alarm: exit status 1 where nothing was planted.",
+        "Not named: no finding says the fault and the file. False alarm: exit status 1 where nothing was "
+        "planted.",
         quick=quick or first != 1,
         as_json=as_json,
     )

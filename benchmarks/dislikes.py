@@ -1,12 +1,13 @@
-"""Does learning from "not this" help? MovieLens ratings of 2 and less as dislikes, of 4 and more as likes, iALS.
+"""Does learning from "not this" help? MovieLens ratings of 2 and less as dislikes, of 4 and more as likes,
+iALS.
 
     RECSYS_DATA=... python -m benchmarks.dislikes [--seeds 1,2,3] [--quick] [--json]
 
-Two logs, each cut at two moments (people who come back) and by later halves (people encoded from the first half of
-what they did). `disliked_weight` is chosen on the validation part by ndcg@10, the regularization for each weight anew;
-the test part is read once. disliked_at_10: how many items of an answer its person will dislike, that is, rates 2 or
-less after the history that they bring. Values of a user are means over the seeds, of warm users; differences are to
-the same model without the setting.
+Two logs, each cut at two moments (people who come back) and by later halves (people encoded from the first
+half of what they did). `disliked_weight` is chosen on the validation part by ndcg@10, the regularization for
+each weight anew; the test part is read once. disliked_at_10: how many items of an answer its person will
+dislike, that is, rates 2 or less after the history that they bring. Values of a user are means over the
+seeds, of warm users; differences are to the same model without the setting.
 """
 
 from collections.abc import Sequence
@@ -45,7 +46,8 @@ COLUMNS = (*METRICS, "liked_at_10", "disliked_at_10", "disliked_at_20")
 
 
 def disliked_later(data: Dataset, holdout: Holdout) -> Ragged:
-    """For each user who is asked for something, the items that they disliked after the history that they bring."""
+    """For each user who is asked for something, the items that they disliked after the history that they
+    bring."""
     events, place = data.disliked, np.full(data.n_users, -1)
     place[holdout.user] = np.arange(len(holdout.user))
     keys = place[events.user].astype(np.int64) * data.n_items + events.item
@@ -85,8 +87,13 @@ def main(seeds: str, quick: bool, as_json: bool) -> None:
                 _, data, _ = read_data(settings, progress)
                 parts = split(data, settings.split, seed=1)
                 rows += _compared(log, kind, data, parts.validation, parts.test, stated, drawn, quick)
-    note = f"Means over {len(drawn)} seeds and warm users; differences to weight 0 with 95 % bootstrap intervals."
-    report("dislikes", rows, title="Learning from what people dislike", note=note, quick=quick, as_json=as_json)
+    note = (
+        f"Means over {len(drawn)} seeds and warm users; differences to weight 0 with 95 % bootstrap "
+        "intervals."
+    )
+    report(
+        "dislikes", rows, title="Learning from what people dislike", note=note, quick=quick, as_json=as_json
+    )
 
 
 def _compared(
@@ -99,7 +106,8 @@ def _compared(
     seeds: list[int],
     quick: bool,
 ) -> list[dict[str, Any]]:
-    """A row for each weight tried on validation, with its best ridge, and on test for the best one and for none."""
+    """A row for each weight tried on validation, with its best ridge, and on test for the best one and for
+    none."""
     rows, chosen = [], {}
     base: dict[str, F64] = {}
     for weight in WEIGHTS[: 2 if quick else None]:
@@ -115,7 +123,9 @@ def _compared(
     kept = max((weight for weight in chosen if weight), key=lambda weight: chosen[weight][1])
     first = values_of(data, test, chosen[0.0][0], seeds)
     rows.append(_row(log, kind, "test", chosen[0.0][0], first, first))
-    rows.append(_row(log, kind, "test", chosen[kept][0], values_of(data, test, chosen[kept][0], seeds), first))
+    rows.append(
+        _row(log, kind, "test", chosen[kept][0], values_of(data, test, chosen[kept][0], seeds), first)
+    )
     return rows
 
 

@@ -1,11 +1,12 @@
 """Does the doctor find what is planted, and is it silent where nothing is?
 
-    python -m benchmarks.doctor            every ailment at three strengths on five data sets, and the healthy runs
-    python -m benchmarks.doctor --quick    one world, a few healthy runs
+    python -m benchmarks.doctor            every ailment at three strengths on five data sets, and the healthy
+    runs python -m benchmarks.doctor --quick    one world, a few healthy runs
 
-Every case is a bundle, written and loaded. A detection is the planted ailment among the findings; a false alarm is any
-finding on a healthy bundle, served within two weeks of its last event. The thresholds were set while looking at worlds
-of seed 1 to 3 and at ml-100k, poi-gowalla and ml-latest-small; the worlds here and gowalla were not looked at then.
+Every case is a bundle, written and loaded. A detection is the planted ailment among the findings; a false
+alarm is any finding on a healthy bundle, served within two weeks of its last event. The thresholds were set
+while looking at worlds of seed 1 to 3 and at ml-100k, poi-gowalla and ml-latest-small; the worlds here and
+gowalla were not looked at then.
 """
 
 import tempfile
@@ -42,8 +43,8 @@ from recsys.seeding import generator
 
 DAYS = 30.0
 _SEEN = (
-    "The thresholds were set on worlds of seed 1 to 3, ml-100k, poi-gowalla and ml-latest-small; the worlds of this "
-    "table and gowalla were not looked at then."
+    "The thresholds were set on worlds of seed 1 to 3, ml-100k, poi-gowalla and ml-latest-small; the "
+    "worlds of this table and gowalla were not looked at then."
 )
 Settings = dict[str, Any]
 Case = tuple[str, str, Callable[[], Diagnosis]]
@@ -67,8 +68,11 @@ def learned(name: str, settings: Settings, train: Dataset) -> Embeddings:
     return space
 
 
-def judged(train: Dataset, space: Embeddings, *, stored: Dataset | None = None, age_days: float = 3.0) -> Diagnosis:
-    """The doctor's word on a bundle of these vectors. stored: whose histories it holds, where not the training's."""
+def judged(
+    train: Dataset, space: Embeddings, *, stored: Dataset | None = None, age_days: float = 3.0
+) -> Diagnosis:
+    """The doctor's word on a bundle of these vectors. stored: whose histories it holds, where not the
+    training's."""
     histories = (stored or train).interactions.histories()
     days = None if histories.time is None else DAYS
     fallback = fallback_order((stored or train).interactions, DAYS)
@@ -97,7 +101,8 @@ def solver(space: Embeddings) -> Solve:
 
 
 def solving(space: Embeddings, items: F32, table: F32 | None) -> Embeddings:
-    """An encoder with the same weights around other item vectors and user rows; no rows: solved from item vectors."""
+    """An encoder with the same weights around other item vectors and user rows; no rows: solved from item
+    vectors."""
     old = solver(space)
     weights: Any = {
         "regularization": old.regularization,
@@ -126,7 +131,8 @@ def collapsed(space: Embeddings, left: float, histories: Ragged) -> Embeddings:
 
 
 def popular_norms(space: Embeddings, power: float, counts: Any) -> Embeddings:
-    """Item vectors of length count ** power, in their directions, scaled after training: the users stay as they are."""
+    """Item vectors of length count ** power, in their directions, scaled after training: the users stay as
+    they are."""
     norms = np.linalg.norm(space.items, axis=1)
     lengths = np.median(norms[norms > 0]) * (np.maximum(counts, 1) / np.median(counts[counts > 0])) ** power
     scale = np.divide(lengths, norms, out=np.zeros(len(norms)), where=norms > 0)
@@ -205,18 +211,29 @@ def healthy(quick: bool, steps: Steps) -> Iterator[tuple[str, Diagnosis]]:
     for seed in range(101, 104 if quick else 121):
         users, items = int(rng.integers(500, 5000)), int(rng.integers(150, 2500))
         each = int(rng.integers(10, 40))
-        size = [f"world.users={users}", f"world.items={items}", f"world.events_per_user={each}", f"world.seed={seed}"]
+        size = [
+            f"world.users={users}",
+            f"world.items={items}",
+            f"world.events_per_user={each}",
+            f"world.seed={seed}",
+        ]
         settings = load_settings("world", size)
         train = prepare(settings, steps).holdout.train
         for dim in ((4, 16, 64)[seed % 3], 32):
             space = learned("als", settings.model_settings | {"dim": dim}, train)
-            yield f"world {users} x {items}, als dim {dim}", judged(train, space, age_days=float(rng.uniform(0, 14)))
+            yield (
+                f"world {users} x {items}, als dim {dim}",
+                judged(train, space, age_days=float(rng.uniform(0, 14))),
+            )
         yield f"world {users} x {items}, popularity", judged(train, learned("popularity", {}, train))
     for name in () if quick else ("ml-100k", "poi-gowalla", "ml-latest-small", "gowalla"):
         settings = load_settings(name, [])
         train = prepare(settings, steps).holdout.train
         for dim in (8, 32, 100):
-            yield f"{name}, als dim {dim}", judged(train, learned("als", settings.model_settings | {"dim": dim}, train))
+            yield (
+                f"{name}, als dim {dim}",
+                judged(train, learned("als", settings.model_settings | {"dim": dim}, train)),
+            )
         yield f"{name}, popularity", judged(train, learned("popularity", {}, train))
 
 
@@ -257,7 +274,11 @@ def main(quick: bool, as_json: bool) -> None:
                 extremes[code] = (min(low, value), max(high, value))
         say(f"healthy: {name}: {[finding.code for finding in found.findings]}")
     rows += [
-        {"data": f"{runs} healthy runs", "planted": "nothing", "strength": f"{code} from {low:.3g} to {high:.3g}"}
+        {
+            "data": f"{runs} healthy runs",
+            "planted": "nothing",
+            "strength": f"{code} from {low:.3g} to {high:.3g}",
+        }
         for code, (low, high) in extremes.items()
     ]
     hits, asked = (
@@ -269,7 +290,12 @@ def main(quick: bool, as_json: bool) -> None:
     note = f"Detected: {summary}. False alarms: {len(alarms)} in {runs} healthy runs{which}.\n\n{_SEEN}"
     say(note)
     report(
-        "doctor", rows, title="The doctor: planted ailments and false alarms", note=note, quick=quick, as_json=as_json
+        "doctor",
+        rows,
+        title="The doctor: planted ailments and false alarms",
+        note=note,
+        quick=quick,
+        as_json=as_json,
     )
 
 

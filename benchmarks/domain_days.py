@@ -2,10 +2,11 @@
 
     RECSYS_DATA=... python -m benchmarks.domain_days [--judge validation] [--quick] [--json]
 
-The end of the log of ABXI's files is asked for (a split at one moment, as in production), in each domain by lists of
-its items; what a person had is out. All models learn from the merged history of both domains. `als` was tuned on the
-validation part by grid (dim, unobserved_weight, regularization, half_life), `sequence` has the settings that
-`benchmarks.cross_domain` has, and `mixture` is both in one index, by a weight for each domain, as `model.by_domain`
+The end of the log of ABXI's files is asked for (a split at one moment, as in production), in each domain by
+lists of its items; what a person had is out. All models learn from the merged history of both domains. `als`
+was tuned on the validation part by grid (dim, unobserved_weight, regularization, half_life), `sequence` has
+the settings that `benchmarks.cross_domain` has, and `mixture` is both in one index, by a weight for each
+domain, as `model.by_domain`
 has it: the one that is best there on validation, 0 included.
 """
 
@@ -49,7 +50,9 @@ def learned(run: Run, models: dict[str, dict[str, Any]], steps: Steps) -> dict[s
     for label, model in models.items():
         own = {name: one for name, one in model.items() if name != "name"}
         with steps.step(label) as progress:
-            found[label] = fit_with(make_model(model["name"], own), run.holdout.train, seed=1, progress=progress)
+            found[label] = fit_with(
+                make_model(model["name"], own), run.holdout.train, seed=1, progress=progress
+            )
     return found
 
 
@@ -67,8 +70,12 @@ def values(run: Run, model: Any) -> dict[str, F64]:
 
 def chosen_weights(run: Run, models: dict[str, Any]) -> dict[str, float]:
     """Of each domain the weight of the sequence by which its validation part is answered best."""
-    means = {w: {name: one.mean() for name, one in values(run, both(run, models, w)).items()} for w in WEIGHTS}
-    return {name: max(means, key=lambda weight: float(means[weight][name])) for name in by_domain(run.holdout)}
+    means = {
+        w: {name: one.mean() for name, one in values(run, both(run, models, w)).items()} for w in WEIGHTS
+    }
+    return {
+        name: max(means, key=lambda weight: float(means[weight][name])) for name in by_domain(run.holdout)
+    }
 
 
 def by_weights(run: Run, models: dict[str, Any], weights: dict[str, float]) -> dict[str, F64]:
@@ -84,7 +91,8 @@ def segment(asked: DomainQuestion, name: str) -> Any:
 
 
 def rows_of(judge: str, quick: bool, steps: Steps) -> list[dict[str, Any]]:
-    """Each model in each domain, by what people did in it before, against als (Holm over all that are compared)."""
+    """Each model in each domain, by what people did in it before, against als (Holm over all that are
+    compared)."""
     models = {COUNTED: MODELS[COUNTED], ALS: TUNED, "sequence": MODELS["sequence"]}
     if quick:
         models["sequence"] = models["sequence"] | {"epochs": 1, "dim": 16}
@@ -127,9 +135,10 @@ def main(judge: str, quick: bool, as_json: bool) -> None:
         "domain_days",
         rows_of(judge, quick, Steps(quiet=as_json)),
         title="Two domains, by day",
-        note=f"{METRIC} of lists of the domain's items on the {judge} part of ABXI's Beauty and Electronics, split at "
-        "one moment, what a person had is out; one seed. Intervals over people, differences paired, Holm over the "
-        "table. weight: of the sequence beside als in that domain, chosen on validation.",
+        note=f"{METRIC} of lists of the domain's items on the {judge} part of ABXI's Beauty and "
+        f"Electronics, split at one moment, what a person had is out; one seed. Intervals over people, "
+        "differences paired, Holm over the table. weight: of the sequence beside als in that domain, "
+        "chosen on validation.",
         quick=quick or judge == "validation",
         as_json=as_json,
     )

@@ -1,10 +1,11 @@
-"""How long a full evaluation takes on gowalla: every user, the whole catalogue, masks, every metric down to rank 500.
+"""How long a full evaluation takes on gowalla: every user, the whole catalogue, masks, every metric down to
+rank 500.
 
     RECSYS_DATA=... python -m benchmarks.evaluation_speed [--quick] [--threads 1] [--json]
 
-Learns iALS vectors of dim 64 first (not timed: three epochs give vectors whose lists look like those of a real run),
-then times the facts on the items and the evaluation with every metric of the library, by segment as well. --quick:
-2,000 users, and nothing is written.
+Learns iALS vectors of dim 64 first (not timed: three epochs give vectors whose lists look like those of a
+real run), then times the facts on the items and the evaluation with every metric of the library, by segment
+as well. --quick: 2,000 users, and nothing is written.
 """
 
 import argparse
@@ -25,12 +26,21 @@ from recsys.models.popularity import fallback_order
 from recsys.pipelines.threads import set_threads
 from recsys.retrieval.recommender import recommender_of
 
-METRICS = (*RUN_METRICS, "recall_at_500", "ndcg_at_500", "map_at_20", "precision_at_20", "item_coverage_at_100")
+METRICS = (
+    *RUN_METRICS,
+    "recall_at_500",
+    "ndcg_at_500",
+    "map_at_20",
+    "precision_at_20",
+    "item_coverage_at_100",
+)
 REPEATS = 3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="2,000 users; writes nothing")
     parser.add_argument("--json", action="store_true", help="the JSON object only")
     parser.add_argument("--threads", type=int, default=0, help="0 = all cores")
@@ -44,7 +54,10 @@ def main() -> None:
     engine = recommender_of(model.fit(train, seed=1), fallback_order(train.interactions, None), "exclude")
     users = Users.known(holdout.user, holdout.history)
     rows = []
-    for name, metrics in (("default metrics, to rank 100", RUN_METRICS), ("all metrics, to rank 500", METRICS)):
+    for name, metrics in (
+        ("default metrics, to rank 100", RUN_METRICS),
+        ("all metrics, to rank 500", METRICS),
+    ):
         seconds, cpu_seconds, facts_seconds = [], [], []
         for _ in range(1 if asked.quick else REPEATS):
             started = time.perf_counter()

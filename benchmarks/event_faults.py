@@ -1,13 +1,14 @@
 """What events and lists survive: processes that are killed, a full disk, a slow one, and any order of calls.
 
-    python -m benchmarks.event_faults [--only kill --only full --only slow --only model] [--kills 200] [--steps 500]
+    python -m benchmarks.event_faults [--only kill --only full --only slow --only model] [--kills 200]
+    [--steps 500]
         [--seconds 20] [--more] [--quick] [--json]
 
-`kill`: four clients tell arrays of 20 over HTTP while the service gets `kill -9` at random moments and is started anew;
-whoever is not sure tells the same again. At the end every acknowledged event is in the store, once. `full`: the process
-may make no file longer; what is refused is told again when it may. `slow`: every sync takes 200 ms, and lists are asked
-for meanwhile, in turn with a service whose disk is as it is. `model`: tests/helpers/told_service.py, against a plain
-model. Parts that are not asked for keep their last figures.
+`kill`: four clients tell arrays of 20 over HTTP while the service gets `kill -9` at random moments and is
+started anew; whoever is not sure tells the same again. At the end every acknowledged event is in the store,
+once. `full`: the process may make no file longer; what is refused is told again when it may. `slow`: every
+sync takes 200 ms, and lists are asked for meanwhile, in turn with a service whose disk is as it is. `model`:
+tests/helpers/told_service.py, against a plain model. Parts that are not asked for keep their last figures.
 """
 
 import json
@@ -38,14 +39,16 @@ def array_of(client: int, number: int) -> tuple[list[str], bytes]:
     """The ids of the events of one call, and the call."""
     ids = [f"{client}-{number}-{at}" for at in range(ARRAY)]
     events = [
-        {"event_id": one, "kind": "outcome", "user_id": f"u{at}", "item_id": f"i{at}"} for at, one in enumerate(ids)
+        {"event_id": one, "kind": "outcome", "user_id": f"u{at}", "item_id": f"i{at}"}
+        for at, one in enumerate(ids)
     ]
     text = json.dumps(events)
     return ids, (HEAD.format(path="/v1/events", length=len(text)) + text).encode()
 
 
 class Tellers:
-    """Clients that tell until they are stopped, and remember what was acknowledged. address: where, right now."""
+    """Clients that tell until they are stopped, and remember what was acknowledged. address: where, right
+    now."""
 
     def __init__(self, address: Callable[[], tuple[str, int] | None]) -> None:
         self.acknowledged, self.refused, self.again = [list[str]() for _ in range(CLIENTS)], 0, 0
@@ -122,7 +125,9 @@ def kill(root: Path, folder: Path, kills: int) -> dict[str, Any]:
 
 def added(row: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """Two rows of one part as one: what is counted adds up."""
-    return row | {key: value + before[key] for key, value in row.items() if isinstance(value, int) and key in before}
+    return row | {
+        key: value + before[key] for key, value in row.items() if isinstance(value, int) and key in before
+    }
 
 
 def _may_write(pid: int, size: int) -> None:
@@ -197,7 +202,11 @@ def model(steps: int) -> dict[str, Any]:
     from tests.helpers.told_service import ToldService
 
     long = settings(
-        max_examples=1, stateful_step_count=steps, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=1,
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(ToldService, settings=long)
     return {"what": "steps in any order over HTTP", "times": steps, "lost": 0, "doubled": 0}
@@ -211,7 +220,9 @@ def model(steps: int) -> dict[str, Any]:
 @click.option("--more", is_flag=True, help="Adds what is counted to the last figures.")
 @click.option("--quick", is_flag=True, help="Few kills, steps and seconds; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
-def main(only: Sequence[str], kills: int, steps: int, seconds: float, more: bool, quick: bool, as_json: bool) -> None:
+def main(
+    only: Sequence[str], kills: int, steps: int, seconds: float, more: bool, quick: bool, as_json: bool
+) -> None:
     """Kill, fill and slow what events are written to."""
     if quick:
         kills, steps, seconds = 5, 20, 2.0

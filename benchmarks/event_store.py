@@ -1,10 +1,12 @@
-"""How many events a second are on the disk, told by eight clients at once in arrays of 50, and how soon they know.
+"""How many events a second are on the disk, told by eight clients at once in arrays of 50, and how soon they
+know.
 
     python -m benchmarks.event_store [--seconds 10] [--folder FOLDER] [--quick] [--json]
 
-`ours`: the event store and its writer, one process, in process. `two writers`: two of them on one file. `plain`: what
-one writes in 25 lines, a connection of SQLite for each client and a commit for each array, with the same pragmas; in
-turn, the median of three rounds. Milliseconds are from telling to knowing that the events are on the disk.
+`ours`: the event store and its writer, one process, in process. `two writers`: two of them on one file.
+`plain`: what one writes in 25 lines, a connection of SQLite for each client and a commit for each array, with
+the same pragmas; in turn, the median of three rounds. Milliseconds are from telling to knowing that the
+events are on the disk.
 """
 
 import tempfile
@@ -34,7 +36,17 @@ def array_of(client: int, number: int) -> list[StoredEvent]:
     first = (client << 40) + number * ARRAY
     return [
         StoredEvent(
-            f"{first + at}", "outcome", f"i{at}", "click", f"u{client}", None, 1_800_000_000, None, 1, None, None
+            f"{first + at}",
+            "outcome",
+            f"i{at}",
+            "click",
+            f"u{client}",
+            None,
+            1_800_000_000,
+            None,
+            1,
+            None,
+            None,
         )
         for at in range(ARRAY)
     ]
@@ -87,8 +99,8 @@ def plain(folder: Path, seconds: float) -> dict[str, float]:
         for pragma in ("journal_mode = WAL", "synchronous = FULL"):
             database.execute(f"PRAGMA {pragma}").fetchall()
         with suppress(apsw.SQLError):
-            database.execute("CREATE TABLE events (id TEXT PRIMARY KEY, kind, item, event, user, unit, at, request, "
-                             "position, placement, value)")  # fmt: skip
+            database.execute("CREATE TABLE events (id TEXT PRIMARY KEY, kind, item, event, user, unit, at, "
+                             "request, position, placement, value)")  # fmt: skip
 
         def tell(events: list[StoredEvent]) -> None:
             database.execute("BEGIN IMMEDIATE")
@@ -102,7 +114,9 @@ def plain(folder: Path, seconds: float) -> dict[str, float]:
 
 @click.command()
 @click.option("--seconds", default=10.0, show_default=True, help="Of each round.")
-@click.option("--folder", type=click.Path(path_type=Path), help="On the disk to measure; default: that of the system.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="On the disk to measure; default: that of the system."
+)
 @click.option("--quick", is_flag=True, help="Half a second a round; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
 def main(seconds: float, folder: Path | None, quick: bool, as_json: bool) -> None:
@@ -126,8 +140,8 @@ def main(seconds: float, folder: Path | None, quick: bool, as_json: bool) -> Non
         "event_store",
         rows,
         title="Events that are on the disk",
-        note=f"{CLIENTS} clients at once, arrays of {ARRAY}, in process, durable when acknowledged; the median of "
-        f"{ROUNDS} rounds in turn.",
+        note=f"{CLIENTS} clients at once, arrays of {ARRAY}, in process, durable when acknowledged; the "
+        f"median of {ROUNDS} rounds in turn.",
         quick=quick,
         as_json=as_json,
     )

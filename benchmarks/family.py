@@ -1,13 +1,15 @@
-"""The family that embeddings grew from, beside what others have: walks, friends, steps over a graph, unknown ids.
+"""The family that embeddings grew from, beside what others have: walks, friends, steps over a graph, unknown
+ids.
 
     python -m benchmarks.family --work FOLDER --set-up                      makes the peers' environment, once
     RECSYS_DATA=... python -m benchmarks.family --work FOLDER [--part friends] [--quick] [--json]
 
-Parts: walks (node2vec's, a CPU-second, beside packages), friends (AUC of held-out friendships of lastfm-hetrec beside
-common neighbours), unknown (a tenth of the items of s3rec-beauty taken out, beside content kNN), lightgcn (gowalla, few
-epochs), item2vec (beside gensim), youtube (its choices, one changed at a time). A part that was measured is kept
-(`results/family.json`); to measure it again name it. CPU seconds of one thread are compared, so that other work on the
-machine tells little. Settings were chosen on other draws (11) and on validation parts.
+Parts: walks (node2vec's, a CPU-second, beside packages), friends (AUC of held-out friendships of
+lastfm-hetrec beside common neighbours), unknown (a tenth of the items of s3rec-beauty taken out, beside
+content kNN), lightgcn (gowalla, few epochs), item2vec (beside gensim), youtube (its choices, one changed at a
+time). A part that was measured is kept (`results/family.json`); to measure it again name it. CPU seconds of
+one thread are compared, so that other work on the machine tells little. Settings were chosen on other draws
+(11) and on validation parts.
 """
 
 import json
@@ -64,21 +66,24 @@ YOUTUBE = {
 METRICS = ("recall_at_20", "ndcg_at_20")
 LIGHTGCN = {"lightgcn, softmax, 20 epochs": 'name="lightgcn", dim=64, epochs=20, layers=2, temperature=0.1'}
 NOTE = (
-    "CPU seconds of one thread. `of the fastest peer`: how many times its figure. `difference`: this row less the one "
-    "named, paired, 95 % interval."
+    "CPU seconds of one thread. `of the fastest peer`: how many times its figure. `difference`: this row "
+    "less the one named, paired, 95 % interval."
 )
 Row = dict[str, Any]
 
 
 def graphs(quick: bool) -> dict[str, sparse.csr_array]:
-    """The friends of lastfm-hetrec, and the people and films of ml-1m-seq, as symmetric matrices without weights."""
+    """The friends of lastfm-hetrec, and the people and films of ml-1m-seq, as symmetric matrices without
+    weights."""
     (one, other), n = pairs_of(friends())
     joined = sparse.csr_array((np.ones(len(one)), (one, other)), shape=(n, n))
     found = {"lastfm-hetrec, friends": joined + joined.T}
     if not quick:
         matrix = load_dataset("ml-1m-seq").interactions.matrix()
         matrix.data[:] = 1
-        found["ml-1m-seq, people and films"] = sparse.block_array([[None, matrix], [matrix.T, None]], format="csr")
+        found["ml-1m-seq, people and films"] = sparse.block_array(
+            [[None, matrix], [matrix.T, None]], format="csr"
+        )
     return found
 
 
@@ -93,7 +98,11 @@ def walks(work: Path, quick: bool, steps: Steps) -> list[Row]:
             for library in () if quick else ("fastnode2vec", "csrgraph"):
                 few = starts[:: 1 if p == 1 or library == "fastnode2vec" else 100]
                 asked = {"library": library, "length": LENGTH, "p": p, "q": q}
-                arrays: dict[str, Array] = {"offsets": graph.offsets, "neighbours": graph.neighbours, "starts": few}
+                arrays: dict[str, Array] = {
+                    "offsets": graph.offsets,
+                    "neighbours": graph.neighbours,
+                    "starts": few,
+                }
                 found[library] = asked_of_a_peer(work, asked, arrays)["walks"]
                 steps.say(f"{name}, p {p}, q {q}, {library}: {found[library]:,.0f} walks a CPU-second")
             peer = max((speed for what, speed in found.items() if what != "recsys"), default=None)
@@ -131,7 +140,8 @@ def friends() -> Dataset:
 
 
 def pairs_of(data: Dataset) -> tuple[tuple[I64, I64], int]:
-    """Each friendship once, as the two items that are its people, the smaller first; and how many items there are."""
+    """Each friendship once, as the two items that are its people, the smaller first; and how many items there
+    are."""
     n, node = data.n_items, data.item_ids.indices(list(data.user_ids)).astype(np.int64)
     one, other = node[data.interactions.user], data.interactions.item.astype(np.int64)
     keys = np.unique(np.minimum(one, other) * n + np.maximum(one, other))
@@ -139,8 +149,8 @@ def pairs_of(data: Dataset) -> tuple[tuple[I64, I64], int]:
 
 
 def held_out(one: I64, other: I64, n: int, seed: int) -> tuple[Array, Array, Array]:
-    """Which friendships (m,) are learned from and which asked for, a fifth; and pairs of strangers (2, STRANGERS). All
-    who are asked about have a friend that is learned from."""
+    """Which friendships (m,) are learned from and which asked for, a fifth; and pairs of strangers (2,
+    STRANGERS). All who are asked about have a friend that is learned from."""
     rng, learned = np.random.default_rng(seed), np.ones(len(one), bool)
     learned[rng.permutation(len(one))[: len(one) // 5]] = False
     known = np.zeros(n, bool)
@@ -178,7 +188,9 @@ def friendships(work: Path, quick: bool, steps: Steps) -> list[Row]:
         for name, mine in values.items():
             row = {"data": f"lastfm-hetrec, draw {seed}", "what": name, "figure": "AUC of held-out friends"}
             against = compare(mine, {"": values["common neighbours"]}, warm=len(mine))[""]
-            rows.append(row | {"value": mine.mean(), "n": len(mine)} | _difference(against, "common neighbours", name))
+            rows.append(
+                row | {"value": mine.mean(), "n": len(mine)} | _difference(against, "common neighbours", name)
+            )
             steps.say(f"draw {seed}, {name}: {mine.mean():.4f}")
     return rows
 
@@ -227,7 +239,9 @@ def unknown(work: Path, quick: bool, steps: Steps) -> list[Row]:
             for name, mine in values.items():
                 row = {"data": f"s3rec-beauty, draw {seed}, {part}", "what": name, "figure": METRIC}
                 against = compare(mine, {"": values["content kNN"]}, warm=len(mine))[""]
-                rows.append(row | {"value": mine.mean(), "n": len(mine)} | _difference(against, "content kNN", name))
+                rows.append(
+                    row | {"value": mine.mean(), "n": len(mine)} | _difference(against, "content kNN", name)
+                )
     return rows
 
 
@@ -236,17 +250,22 @@ def lightgcn(work: Path, quick: bool, steps: Steps) -> list[Row]:
     rows = []
     for label, text in LIGHTGCN.items():
         began, words = time.process_time(), f"{text}, epochs=1" if quick else text
-        found = measure(prepare(load_settings("gowalla", [f"model={{{words}}}", f"metrics={list(METRICS)}"]), steps))
+        found = measure(
+            prepare(load_settings("gowalla", [f"model={{{words}}}", f"metrics={list(METRICS)}"]), steps)
+        )
         cpu = (time.process_time() - began) / 60
         for metric in METRICS:
             row = {"data": "gowalla", "what": label, "figure": metric}
             interval = found.reports[found.name].interval(metric)
-            rows.append(row | {"value": interval.mean, "low": interval.low, "high": interval.high, "cpu_minutes": cpu})
+            rows.append(
+                row | {"value": interval.mean, "low": interval.low, "high": interval.high, "cpu_minutes": cpu}
+            )
     return rows
 
 
 def item2vec(work: Path, quick: bool, steps: Steps) -> list[Row]:
-    """Beside gensim, with the same windows, dim, negatives, rate and epochs, on the test part of ml-1m-seq."""
+    """Beside gensim, with the same windows, dim, negatives, rate and epochs, on the test part of
+    ml-1m-seq."""
     asked = {"dim": 64, "window": 5, "negatives": 10, "negative_exponent": 0.5, "learning_rate": 0.05}
     asked |= {"epochs": 1 if quick else 10}
     data = load_dataset("ml-1m-seq")
@@ -300,9 +319,13 @@ PARTS = {
 
 
 @click.command()
-@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder of the peers' environment.")
+@click.option(
+    "--work", type=click.Path(path_type=Path), required=True, help="Folder of the peers' environment."
+)
 @click.option("--set-up", is_flag=True, help="Makes that environment with pip, and nothing else.")
-@click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Measure again; repeatable.")
+@click.option(
+    "--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Measure again; repeatable."
+)
 @click.option("--quick", is_flag=True, help="A little of each part, no peers; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
 def main(work: Path, set_up: bool, parts: tuple[str, ...], quick: bool, as_json: bool) -> None:
@@ -312,12 +335,22 @@ def main(work: Path, set_up: bool, parts: tuple[str, ...], quick: bool, as_json:
         venv.create(work / "peers", with_pip=True)
         subprocess.run([str(work / "peers" / "bin" / "pip"), "install", "--quiet", *PEERS], check=True)
         return
-    steps, rows = Steps(quiet=as_json), [] if quick else [row for row in written("family") if row["part"] not in parts]
+    steps, rows = (
+        Steps(quiet=as_json),
+        [] if quick else [row for row in written("family") if row["part"] not in parts],
+    )
     there = {row["part"] for row in rows}
     for part in parts or [name for name in PARTS if name not in there]:
         rows += [{"part": part, **row} for row in PARTS[part](work, quick, steps)]
         rows.sort(key=lambda row: list(PARTS).index(row["part"]))
-        report("family", rows, title="The family that embeddings grew from", note=NOTE, quick=quick, as_json=as_json)
+        report(
+            "family",
+            rows,
+            title="The family that embeddings grew from",
+            note=NOTE,
+            quick=quick,
+            as_json=as_json,
+        )
 
 
 if __name__ == "__main__":

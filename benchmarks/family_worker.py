@@ -2,9 +2,9 @@
 
     PYTHON family_worker.py '{"library": "csrgraph", "length": 40, "p": 0.5, "q": 2.0}'
 
-Imports nothing of this project. Reads `.npy` files in the working directory: of walks `offsets`, `neighbours` and
-`starts`; of gensim `offsets` and `items`, for which it writes `inputs` and `outputs` (n_items, dim). The last line of
-output is a JSON object. A first call on little compiles, and is not counted.
+Imports nothing of this project. Reads `.npy` files in the working directory: of walks `offsets`, `neighbours`
+and `starts`; of gensim `offsets` and `items`, for which it writes `inputs` and `outputs` (n_items, dim). The
+last line of output is a JSON object. A first call on little compiles, and is not counted.
 """
 
 import json
@@ -21,7 +21,9 @@ Asked = dict[str, Any]
 def main() -> None:
     asked = json.loads(sys.argv[1])
     print(
-        json.dumps({"fastnode2vec": _fastnode2vec, "csrgraph": _csrgraph, "gensim": _gensim}[asked["library"]](asked))
+        json.dumps(
+            {"fastnode2vec": _fastnode2vec, "csrgraph": _csrgraph, "gensim": _gensim}[asked["library"]](asked)
+        )
     )
 
 

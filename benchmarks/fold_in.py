@@ -1,11 +1,14 @@
-"""What a learner knows of people it has never seen: quality against having learned from them, and a request's time.
+"""What a learner knows of people it has never seen: quality against having learned from them, and a request's
+time.
 
-    RECSYS_DATA=... python -m benchmarks.fold_in [--data gowalla] [--folds 5] [--judge validation] [--quick] [--json]
+    RECSYS_DATA=... python -m benchmarks.fold_in [--data gowalla] [--folds 5] [--judge validation] [--quick]
+    [--json]
 
-Quality: every fifth user is taken out of the events to learn from, and encoded from just those events; with more folds
-the other fifths as well, in turn. The figure beside it is the same learner, seed and users, with their events learned.
-Speed: one history of 50 events to a user vector, in a catalogue of 100,000 items, dim 128, one thread; random arrays,
-since no learning is needed to time that.
+Quality: every fifth user is taken out of the events to learn from, and encoded from just those events; with
+more folds the other fifths as well, in turn. The figure beside it is the same learner, seed and users, with
+their events learned.
+Speed: one history of 50 events to a user vector, in a catalogue of 100,000 items, dim 128, one thread; random
+arrays, since no learning is needed to time that.
 """
 
 import time
@@ -59,8 +62,11 @@ QUICK = {"als": {"epochs": 2}, "spectral": {"dim": 16}, "softmax": {"epochs": 1}
 ITEMS, DIM, HISTORY = 100_000, 128, 50
 
 
-def quality_row(name: str, settings: dict[str, Any], holdout: Holdout, folds: int, steps: Steps) -> dict[str, Any]:
-    """The metric on the users taken out, a fifth at a time, encoded and learned, with the paired difference."""
+def quality_row(
+    name: str, settings: dict[str, Any], holdout: Holdout, folds: int, steps: Steps
+) -> dict[str, Any]:
+    """The metric on the users taken out, a fifth at a time, encoded and learned, with the paired
+    difference."""
     events = holdout.train.interactions
     fallback = fallback_order(events, None)
 
@@ -124,7 +130,9 @@ def speed_rows(requests: int) -> list[dict[str, Any]]:
 
 @click.command()
 @click.option("--data", default="gowalla", show_default=True, help="A config of pipelines/configs.")
-@click.option("--folds", type=click.IntRange(1, EVERY), default=1, show_default=True, help="Fifths of the users.")
+@click.option(
+    "--folds", type=click.IntRange(1, EVERY), default=1, show_default=True, help="Fifths of the users."
+)
 @click.option("--judge", type=click.Choice(["test", "validation"]), default="test", show_default=True)
 @click.option("--quick", is_flag=True, help="Nearly no learning; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")

@@ -40,8 +40,8 @@ WILD = (
 class Fault:
     """What is planted. words: what the finding must say, beside the file; none where nothing is wrong.
 
-    plant: changes a draft, and returns which table it is in, and the row (from 0), or None for the whole table; None
-    where this draft cannot have it. wild: anything may be said but by a traceback.
+    plant: changes a draft, and returns which table it is in, and the row (from 0), or None for the whole
+    table; None where this draft cannot have it. wild: anything may be said but by a traceback.
     """
 
     name: str
@@ -52,9 +52,11 @@ class Fault:
 
 @dataclass
 class Draft:
-    """A folder before it is written. tables: by "events", "items" and "users". kinds: how a column is to be typed.
+    """A folder before it is written. tables: by "events", "items" and "users". kinds: how a column is to be
+    typed.
 
-    raw: bytes that stand for a table, or lines that are put into a CSV after so many rows. columns: own names by role.
+    raw: bytes that stand for a table, or lines that are put into a CSV after so many rows. columns: own names
+    by role.
     """
 
     random: random.Random
@@ -75,7 +77,8 @@ class Draft:
 
     @classmethod
     def drawn(cls, seed: int) -> "Draft":
-        """The draft of a seed: a sound log with structure, dressed in some way, and mostly one fault in it."""
+        """The draft of a seed: a sound log with structure, dressed in some way, and mostly one fault in
+        it."""
         draw = random.Random(seed)
         n_users, n_items = draw.randint(15, 40), draw.randint(10, 30)
         events: Rows = {"user_id": [], "item_id": [], "timestamp": []}
@@ -98,14 +101,19 @@ class Draft:
                 "categories": [draw.choice([["a"], ["a", "b"], ["c"]]) for _ in range(n_items)],
             }
         if layout != "file" and draw.random() < 0.4:
-            tables["users"] = {"user_id": list(range(n_users)), "country": [draw.choice("NSD") for _ in range(n_users)]}
+            tables["users"] = {
+                "user_id": list(range(n_users)),
+                "country": [draw.choice("NSD") for _ in range(n_users)],
+            }
         kinds = {("events", "timestamp"): draw.choice(TIME_KINDS)}
         for who in ("user_id", "item_id"):
             kinds |= dict.fromkeys([("events", who), (f"{who[:4]}s", who)], draw.choice(ID_KINDS))
         if draw.random() < 0.2 and layout in ("train_test", "split_column"):
             del events["timestamp"]
         columns = {
-            role: draw.choice(names) for role, names in OWN_NAMES.items() if role in events and draw.random() < 0.2
+            role: draw.choice(names)
+            for role, names in OWN_NAMES.items()
+            if role in events and draw.random() < 0.2
         }
         cut = int(n * 0.7)
         pairs = set(zip(events["user_id"][:cut], events["item_id"][:cut], strict=True))
@@ -174,7 +182,11 @@ def kind_of(table: str, column: str, *kinds: str, needs: str | None = None) -> A
     """Types a column of a table."""
 
     def plant(draft: Draft) -> tuple[str, None] | None:
-        if table not in draft.tables or column not in draft.tables[table] or (needs and draft.format != needs):
+        if (
+            table not in draft.tables
+            or column not in draft.tables[table]
+            or (needs and draft.format != needs)
+        ):
             return None
         draft.kinds[table, column] = draft.random.choice(kinds)
         return table, None
@@ -349,9 +361,13 @@ FAULTS = [
     Fault("ids are floats", kind_of("events", "user_id", "floats", needs="parquet"), ("float_id",)),
     Fault("an id of 2,000 letters", cell("item_id", "x" * 2_000, "text"), ("long_id",)),
     Fault("an id with NUL", cell("item_id", "a\0b", "text"), ("binary_id",)),
-    Fault("a time is missing", cell("timestamp", None, "seconds", "naive", "zoned", "text"), ("missing_time",)),
+    Fault(
+        "a time is missing", cell("timestamp", None, "seconds", "naive", "zoned", "text"), ("missing_time",)
+    ),
     Fault("a time before 1970", cell("timestamp", -5, "seconds", "text seconds"), ("negative_time",)),
-    Fault("a time in the future", cell("timestamp", 9_000_000_000, "seconds", "zoned", "text"), ("future_time",)),
+    Fault(
+        "a time in the future", cell("timestamp", 9_000_000_000, "seconds", "zoned", "text"), ("future_time",)
+    ),
     Fault("text for a time", cell("timestamp", "soon", "as text"), ("text_time",)),
     Fault("milliseconds", _milliseconds, ("time_unit",)),
     Fault("one moment", _one_moment, ("refused",)),
@@ -386,9 +402,13 @@ FAULTS = [
     Fault("float ids of items", kind_of("items", "item_id", "floats", needs="parquet"), ("float_id",)),
     Fault("titles that are lists", kind_of("items", "title", "list", needs="parquet"), ("title",)),
     Fault("no item is described", in_table("items", _other_ids("item_id", 1.0)), ("unmet_item_table",)),
-    Fault("half the items are described", in_table("items", _other_ids("item_id", 0.5)), ("undescribed_item",)),
+    Fault(
+        "half the items are described", in_table("items", _other_ids("item_id", 0.5)), ("undescribed_item",)
+    ),
     Fault("no user is described", in_table("users", _other_ids("user_id", 1.0)), ("unmet_user_table",)),
-    Fault("half the users are described", in_table("users", _other_ids("user_id", 0.5)), ("undescribed_user",)),
+    Fault(
+        "half the users are described", in_table("users", _other_ids("user_id", 0.5)), ("undescribed_user",)
+    ),
     Fault("a price that is a dash", _feature, ("price", "—")),
     *[Fault("a type of any kind", _wild, wild=True)] * 6,
-]  # fmt: skip
+]

@@ -20,15 +20,20 @@ _TIMES = {"naive": pa.timestamp("us"), "zoned": pa.timestamp("ms", "Europe/Berli
 
 
 def write_draft(draft: Draft, root: Path) -> Path:
-    """Writes the files of a draft below an empty folder, notes in which the fault is; the path that a person names."""
+    """Writes the files of a draft below an empty folder, notes in which the fault is; the path that a person
+    names."""
     shop = root / "shop"
     shop.mkdir()
     for table, rows in draft.tables.items():
         for file, kept in _files(draft, table, rows, shop):
             file.parent.mkdir(exist_ok=True)
-            _write(draft, table, {name: [column[at] for at in kept] for name, column in rows.items()}, file, kept)
+            _write(
+                draft, table, {name: [column[at] for at in kept] for name, column in rows.items()}, file, kept
+            )
             fault, at = draft.place
-            if fault == table and (at in kept or (table in (*draft.raw, *draft.header) and not draft.file_of_fault)):
+            if fault == table and (
+                at in kept or (table in (*draft.raw, *draft.header) and not draft.file_of_fault)
+            ):
                 draft.file_of_fault = file.name
     return shop / f"clicks.{draft.format}" if draft.layout == "file" else shop
 
@@ -100,7 +105,9 @@ def _as_text(value: Any) -> Any:
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, dt.datetime):
         return (
-            value.isoformat() if value.tzinfo is None else value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+            value.isoformat()
+            if value.tzinfo is None
+            else value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
         )
     if isinstance(value, list):
         return "|".join(value)
@@ -139,7 +146,9 @@ def _ids(values: list[Any], kind: str, letter: str) -> Any:
 def _times(values: list[Any], kind: str) -> Any:
     if kind in ("text", "as text"):
         texts = [
-            value if value is None or isinstance(value, str) else _moment(value).strftime("%Y-%m-%dT%H:%M:%SZ")
+            value
+            if value is None or isinstance(value, str)
+            else _moment(value).strftime("%Y-%m-%dT%H:%M:%SZ")
             for value in values
         ]
         return pa.array(texts, pa.string())
@@ -149,7 +158,9 @@ def _times(values: list[Any], kind: str) -> Any:
         moments = [None if value is None else _moment(value) for value in values]
         if kind == "date":
             return pa.array([None if one is None else one.date() for one in moments], pa.date32())
-        naive = [None if one is None else one.replace(tzinfo=None) if kind == "naive" else one for one in moments]
+        naive = [
+            None if one is None else one.replace(tzinfo=None) if kind == "naive" else one for one in moments
+        ]
         return pa.array(naive, _TIMES[kind])
     return pa.array(values, pa.float64() if kind == "float" else pa.int64())
 

@@ -1,13 +1,16 @@
-"""Do events that were told since the training count as if they had been learned from, and is anybody better off?
+"""Do events that were told since the training count as if they had been learned from, and is anybody better
+off?
 
-    python -m benchmarks.fresh_history [--only same --only better] [--people 1000] [--model NAME ...] [--quick] [--json]
+    python -m benchmarks.fresh_history [--only same --only better] [--people 1000] [--model NAME ...]
+    [--quick] [--json]
 
-`same`: of each learner that ends in vectors, a bundle of the first 70 % of a log by time. Each person's vector from
-what the bundle stores and what is told of them since, against that of their history in the whole log as one table, read
-as training reads it: the largest difference, in shares of the longest coordinate. `better`: worlds with a known truth
-and a drift, a bundle of all days but the last; everybody who does at least two things on that day is asked for after
-the first half of them, once with these told, once without, which denies them all the same; ndcg@10 on the second half,
-difference with a 95 % interval (bootstrap over people).
+`same`: of each learner that ends in vectors, a bundle of the first 70 % of a log by time. Each person's
+vector from what the bundle stores and what is told of them since, against that of their history in the whole
+log as one table, read
+as training reads it: the largest difference, in shares of the longest coordinate. `better`: worlds with a
+known truth and a drift, a bundle of all days but the last; everybody who does at least two things on that day
+is asked for after the first half of them, once with these told, once without, which denies them all the same;
+ndcg@10 on the second half, difference with a 95 % interval (bootstrap over people).
 """
 
 from collections.abc import Sequence
@@ -45,7 +48,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "glove": _TINY,
     "item2vec": _TINY,
     "lightgcn": _TINY,
-    "mixture": {"parts": [{"name": "als"} | _TINY, {"name": "cooccurrence_svd", "dim": 8}], "weights": [1.0, 0.5]},
+    "mixture": {
+        "parts": [{"name": "als"} | _TINY, {"name": "cooccurrence_svd", "dim": 8}],
+        "weights": [1.0, 0.5],
+    },
     "narrowed": {"wide": {"name": "als"} | _TINY, "narrow": {"name": "softmax"} | _TINY},
     "node2vec": _TINY,
     "popularity": {},
@@ -140,7 +146,9 @@ def _ndcg(items: Sequence[str], wanted: set[str]) -> float:
 @click.command()
 @click.option("--only", multiple=True, type=click.Choice(PARTS), help="Parts to run; default both.")
 @click.option("--people", default=1_000, show_default=True)
-@click.option("--model", "models", multiple=True, type=click.Choice(sorted(SMALL)), help="Learners; default all.")
+@click.option(
+    "--model", "models", multiple=True, type=click.Choice(sorted(SMALL)), help="Learners; default all."
+)
 @click.option("--world", "worlds", multiple=True, type=int, default=(1, 2, 3), show_default=True)
 @click.option("--quick", is_flag=True, help="Two learners, 50 people, one small world; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
@@ -158,14 +166,19 @@ def main(
     if "better" in parts:
         better = {"als": {"dim": 16}, "cooccurrence_svd": {"dim": 16}, "sequence": {"dim": 16, "epochs": 12}}
         users = 400 if quick else 8_000
-        found += [better_row(name, better[name], world, users) for name in better for world in worlds if name in chosen]
+        found += [
+            better_row(name, better[name], world, users)
+            for name in better
+            for world in worlds
+            if name in chosen
+        ]
     rows |= {(row["part"], row["what"]): row for row in found}
     report(
         "fresh_history",
         list(rows.values()),
         title="What people did since the training",
-        note="`apart`: the largest difference of a coordinate, in shares of the largest. Not exportable, and so not "
-        f"here: {', '.join(sorted(set(MODELS) - set(SMALL)))}.",
+        note="`apart`: the largest difference of a coordinate, in shares of the largest. Not exportable, "
+        f"and so not here: {', '.join(sorted(set(MODELS) - set(SMALL)))}.",
         quick=quick,
         as_json=as_json,
     )

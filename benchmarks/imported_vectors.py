@@ -1,10 +1,11 @@
 """Does an imported model answer as the library does that learned it?
 
-    python -m benchmarks.imported_vectors --work FOLDER --set-up                    makes the peer's environment, once
-    RECSYS_DATA=... python -m benchmarks.imported_vectors --work FOLDER [--data poi-gowalla]
+    python -m benchmarks.imported_vectors --work FOLDER --set-up                    makes the peer's
+    environment, once RECSYS_DATA=... python -m benchmarks.imported_vectors --work FOLDER [--data poi-gowalla]
 
-implicit's ALS (its rows, and its fold-in by `recalculate_user`), and LightFM with the biases of items: the best 20 of
-1,000 people by the library and by the bundle that `recsys import vectors` makes of its model, item by item.
+implicit's ALS (its rows, and its fold-in by `recalculate_user`), and LightFM with the biases of items: the
+best 20 of 1,000 people by the library and by the bundle that `recsys import vectors` makes of its model, item
+by item.
 """
 
 import json
@@ -27,7 +28,9 @@ PEERS = {"implicit": ["implicit==0.7.3"], "lightfm": ["lightfm-next==1.19.0"]}
 
 
 @click.command(help=__doc__.split("\n\n")[0])
-@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for the environment and models.")
+@click.option(
+    "--work", type=click.Path(path_type=Path), required=True, help="Folder for the environment and models."
+)
 @click.option("--set-up", is_flag=True, help="Makes the environment, with pip.")
 @click.option("--data", default="poi-gowalla", show_default=True, help="A named data set, or a path.")
 def main(work: Path, set_up: bool, data: str) -> None:
@@ -43,7 +46,9 @@ def main(work: Path, set_up: bool, data: str) -> None:
         folder.mkdir(exist_ok=True)
         worker = Path(__file__).with_name("imported_worker.py")
         subprocess.run([python, worker, library, work / "events.parquet", folder], check=True)
-        print(json.dumps({"data": data, "library": PEERS[library][0]} | _agreement(library, folder, work, log)))
+        print(
+            json.dumps({"data": data, "library": PEERS[library][0]} | _agreement(library, folder, work, log))
+        )
 
 
 def _events(data: str, path: Path) -> pd.DataFrame:
@@ -52,7 +57,10 @@ def _events(data: str, path: Path) -> pd.DataFrame:
     events = read.interactions
     ids = {"user_id": list(read.user_ids), "item_id": list(read.item_ids)}
     pairs = np.unique(np.stack([events.user, events.item], axis=1), axis=0).T
-    columns = {name: np.array(known, object)[column] for (name, known), column in zip(ids.items(), pairs, strict=True)}
+    columns = {
+        name: np.array(known, object)[column]
+        for (name, known), column in zip(ids.items(), pairs, strict=True)
+    }
     log = pd.DataFrame(columns | {"weight": 1.0})
     log.to_parquet(path)
     return log
@@ -64,7 +72,14 @@ def _agreement(library: str, folder: Path, work: Path, log: pd.DataFrame) -> dic
         "implicit": ["--implicit", "als.npz", "--item-ids", "items.txt", "--user-ids", "users.txt"],
         "lightfm": ["--items", "items.parquet", "--users", "users.parquet"],
     }[library]
-    program = [sys.executable, "-m", "recsys.pipelines.cli", "import", "vectors", str(work / "events.parquet")]
+    program = [
+        sys.executable,
+        "-m",
+        "recsys.pipelines.cli",
+        "import",
+        "vectors",
+        str(work / "events.parquet"),
+    ]
     files = [one if one.startswith("--") else str(folder / one) for one in given]
     subprocess.run([*program, *files, "--to", str(folder / "bundles")], check=True, capture_output=True)
     bundle, had = load(current(folder / "bundles")), log.groupby("user_id").item_id.apply(list)

@@ -2,8 +2,8 @@
 
     PYTHON imported_worker.py LIBRARY EVENTS.parquet FOLDER
 
-Writes the model as the library does (`als.npz`) or tables of its vectors, the ids in the order of its rows, and
-`lists.parquet`: user_id, kind (known, or folded in), items: the best 20 that the person did not have.
+Writes the model as the library does (`als.npz`) or tables of its vectors, the ids in the order of its rows,
+and `lists.parquet`: user_id, kind (known, or folded in), items: the best 20 that the person did not have.
 """
 
 import sys
@@ -26,7 +26,9 @@ def main(library: str, events: str, folder: Path) -> None:
     people = np.sort(np.random.default_rng(1).choice(len(users), min(PEOPLE, len(users)), replace=False))
     (folder / "users.txt").write_text("\n".join(users))
     (folder / "items.txt").write_text("\n".join(items))
-    found = {"implicit": _implicit, "lightfm": _lightfm}[library](matrix, people, list(users), list(items), folder)
+    found = {"implicit": _implicit, "lightfm": _lightfm}[library](
+        matrix, people, list(users), list(items), folder
+    )
     rows = [
         {"user_id": users[who], "kind": kind, "items": [items[one] for one in best]}
         for kind, lists in found.items()
@@ -54,7 +56,9 @@ def _lightfm(matrix: Any, people: Any, users: list[str], items: list[str], folde
     model = LightFM(no_components=32, loss="warp", random_state=1)
     model.fit((matrix > 0).astype(np.float32), epochs=5)
     bias, vectors = model.get_item_representations()
-    pd.DataFrame({"item_id": items, "vector": list(vectors), "bias": bias}).to_parquet(folder / "items.parquet")
+    pd.DataFrame({"item_id": items, "vector": list(vectors), "bias": bias}).to_parquet(
+        folder / "items.parquet"
+    )
     pd.DataFrame({"user_id": users, "vector": list(model.get_user_representations()[1])}).to_parquet(
         folder / "users.parquet"
     )

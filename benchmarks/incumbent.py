@@ -1,13 +1,15 @@
-"""Would switching to ours have been better, night by night? The end of a log, replayed against the usual system.
+"""Would switching to ours have been better, night by night? The end of a log, replayed against the usual
+system.
 
-    python -m benchmarks.incumbent --work FOLDER --set-up                       makes the incumbent's environment, once
-    RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER                all logs, an hour
-    RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER --only ml-100k    this log; the other rows stay
+    python -m benchmarks.incumbent --work FOLDER --set-up                       makes the incumbent's
+    environment, once RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER                all logs, an
+    hour RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER --only ml-100k    this log; the other
+    rows stay
 
-The end of a log is cut into seven equal periods. Both systems are tuned once, on the part just before them, with as
-many trials; then both learn anew each night from all events before it, and answer everybody who acts until the next.
-The systems are those of `benchmarks.incumbent_systems`. What was settled and answered lies in FOLDER, so that a run
-which was cut off goes on where it stopped.
+The end of a log is cut into seven equal periods. Both systems are tuned once, on the part just before them,
+with as many trials; then both learn anew each night from all events before it, and answer everybody who acts
+until the next. The systems are those of `benchmarks.incumbent_systems`. What was settled and answered lies in
+FOLDER, so that a run which was cut off goes on where it stopped.
 """
 
 import json
@@ -22,7 +24,17 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from benchmarks.incumbent_systems import GOAL, SEED, SYSTEMS, ImplicitALS, Incumbent, OurALS, Ours, System, tuned
+from benchmarks.incumbent_systems import (
+    GOAL,
+    SEED,
+    SYSTEMS,
+    ImplicitALS,
+    Incumbent,
+    OurALS,
+    Ours,
+    System,
+    tuned,
+)
 from benchmarks.results import report, written
 from recsys.arrays import F64, I32, I64, Ragged, distinct
 from recsys.data.dataset import Dataset
@@ -67,8 +79,8 @@ Answered = tuple[str, str]  # a system and an occasion
 
 
 class Log(NamedTuple):
-    """A log to replay. days: of its end. tuned_on: so many periods before them are the part to tune on. settings: of
-    the run, beside the data."""
+    """A log to replay. days: of its end. tuned_on: so many periods before them are the part to tune on.
+    settings: of the run, beside the data."""
 
     name: str
     days: int
@@ -85,7 +97,8 @@ LOGS = (
 
 
 class Question(NamedTuple):
-    """What is asked on one occasion. person: int32 (n,), who asks, as the data number them. targets: n rows."""
+    """What is asked on one occasion. person: int32 (n,), who asks, as the data number them. targets: n
+    rows."""
 
     person: I32
     users: Users
@@ -93,7 +106,8 @@ class Question(NamedTuple):
 
 
 class Night(NamedTuple):
-    """What a system may learn from when it is learned, and what it is asked until the next night, by occasion."""
+    """What a system may learn from when it is learned, and what it is asked until the next night, by
+    occasion."""
 
     past: Dataset
     questions: Mapping[str, Question]
@@ -125,9 +139,9 @@ def _utc(second: int) -> datetime:
 def questions(data: Dataset, holdout: Holdout, until: int) -> dict[str, Question]:
     """What people are asked between a night and `until`, always for items that are new to them.
 
-    AT_NIGHT: everybody who acts, known as they were at night. FRESH: those who act at two moments or more, halfway,
-    known as they are then; STALE: the same, known as at night. After 1, 2 and 4 clicks: whoever has just made so many
-    in all, known by these.
+    AT_NIGHT: everybody who acts, known as they were at night. FRESH: those who act at two moments or more,
+    halfway, known as they are then; STALE: the same, known as at night. After 1, 2 and 4 clicks: whoever has
+    just made so many in all, known by these.
     """
     time = data.had.time
     assert time is not None
@@ -162,13 +176,15 @@ def _places(past: Histories) -> I64:
 
 
 def _halfway(past: Histories, user: int, before: int) -> int:
-    """How many events a user has at the middle one of the moments after their first `before` events; `before` where
-    there are not two moments. Events of one moment stay together."""
+    """How many events a user has at the middle one of the moments after their first `before` events; `before`
+    where there are not two moments. Events of one moment stay together."""
     start, stop = past.items.offsets[user : user + 2]
     assert past.time is not None
     later = past.time[start + before : stop]
     different = np.unique(later)
-    return before + int(np.searchsorted(later, different[len(different) // 2])) if len(different) > 1 else before
+    return (
+        before + int(np.searchsorted(later, different[len(different) // 2])) if len(different) > 1 else before
+    )
 
 
 def _asked(data: Dataset, whole: Histories, user: I32, count: I64, known: Any, before: I64) -> Question:
@@ -201,14 +217,15 @@ class _Asked(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Of one system and log. values: by (occasion, segment, metric), float64 (n, 3): person, night and value of each
-    question. cpu_s: CPU seconds of each night's learning."""
+    """Of one system and log. values: by (occasion, segment, metric), float64 (n, 3): person, night and value
+    of each question. cpu_s: CPU seconds of each night's learning."""
 
     values: Mapping[Key, F64]
     cpu_s: Sequence[float]
 
     def by_person(self, key: Key, night: int | None = None) -> F64:
-        """float64 (persons,): the mean of each person's values, of one night or of all; NaN for whoever has none."""
+        """float64 (persons,): the mean of each person's values, of one night or of all; NaN for whoever has
+        none."""
         person, at, value = self.values[key].T
         n = int(person.max(initial=-1)) + 1
         some = np.ones(len(person), bool) if night is None else at == night
@@ -260,14 +277,19 @@ def rows_of(log: str, answers: Mapping[str, Answers]) -> list[Row]:
         for what, segment, one, other in _questions(answers)
         for metric in METRICS
         if len(answers[one[0]].values.get((one[1], segment, metric), ()))
-        for both in [[answers[name].by_person((occasion, segment, metric)) for name, occasion in (one, other)]]
+        for both in [
+            [answers[name].by_person((occasion, segment, metric)) for name, occasion in (one, other)]
+        ]
     ]
 
 
 def _questions(answers: Mapping[str, Answers]) -> Iterator[tuple[str, str, Answered, Answered]]:
     """What is compared, in words; the segment; and twice who was asked, and when."""
     ours, theirs, alone = OURS, THEIRS, OurALS.name
-    segments = {segment for occasion, segment, _ in answers[ours].values if occasion == AT_NIGHT} - {"head", "tail"}
+    segments = {segment for occasion, segment, _ in answers[ours].values if occasion == AT_NIGHT} - {
+        "head",
+        "tail",
+    }
     for segment in sorted(segments, key=lambda one: (one != ALL, one not in PEOPLE, one)):
         yield PEOPLE.get(segment, segment), segment, (ours, AT_NIGHT), (theirs, AT_NIGHT)
     for occasion in (*map(after, CLICKS), FRESH):
@@ -282,7 +304,8 @@ def _questions(answers: Mapping[str, Answers]) -> Iterator[tuple[str, str, Answe
 
 
 def compared(first: F64, second: F64) -> Row:
-    """The first system against the second, (n,) one value per person each and NaN for whoever was not asked."""
+    """The first system against the second, (n,) one value per person each and NaN for whoever was not
+    asked."""
     both = ~np.isnan(first)
     first, second = first[both], second[both]
     difference = bootstrap(first - second)
@@ -317,12 +340,18 @@ def nightly(log: str, system: System, answers: Answers) -> Iterator[Row]:
     }
     for night in range(1, NIGHTS + 1):
         means = {name: float(np.nanmean(answers.by_person((AT_NIGHT, ALL, name), night))) for name in METRICS}
-        yield {"log": log, "system": system.name, "night": str(night)} | means | {"cpu_s": answers.cpu_s[night - 1]}
+        yield (
+            {"log": log, "system": system.name, "night": str(night)}
+            | means
+            | {"cpu_s": answers.cpu_s[night - 1]}
+        )
 
 
 def replay(log: Log, work: Path, steps: Steps) -> tuple[list[Row], list[Row]]:
     """The rows of a log, and those of its nights."""
-    base = load_settings(None, [f"data={log.name}", "threads=1", f"experiment=incumbent-{log.name}", *log.settings])
+    base = load_settings(
+        None, [f"data={log.name}", "threads=1", f"experiment=incumbent-{log.name}", *log.settings]
+    )
     _, data, _ = read_data(base, silent)
     first, period_s = moments(data, log.days)[0]
     parts = SplitSettings(
@@ -340,9 +369,13 @@ def replay(log: Log, work: Path, steps: Steps) -> tuple[list[Row], list[Row]]:
 
 
 @click.command(help=__doc__.split("\n\n")[0])
-@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for what is kept on the way.")
+@click.option(
+    "--work", type=click.Path(path_type=Path), required=True, help="Folder for what is kept on the way."
+)
 @click.option("--set-up", is_flag=True, help="Makes the incumbent's environment in the folder, with pip.")
-@click.option("--only", multiple=True, type=click.Choice([log.name for log in LOGS]), help="Only this log. Repeatable.")
+@click.option(
+    "--only", multiple=True, type=click.Choice([log.name for log in LOGS]), help="Only this log. Repeatable."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print only JSON objects.")
 def main(work: Path, set_up: bool, only: tuple[str, ...], as_json: bool) -> None:
     work = work.resolve()
@@ -369,7 +402,20 @@ def put(log: str, old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
 
 def write(rows: Sequence[Row], by_night: Sequence[Row], as_json: bool) -> None:
     """Both tables, with what they say in sentences above the first."""
-    headings = ("log", "who, or from what", "a - b", "metric", "people", "a", "b", "a - b", "low", "high", "p", "")
+    headings = (
+        "log",
+        "who, or from what",
+        "a - b",
+        "metric",
+        "people",
+        "a",
+        "b",
+        "a - b",
+        "low",
+        "high",
+        "p",
+        "",
+    )
     columns = dict(zip(rows[0], headings, strict=True))
     report(
         "incumbent",
@@ -406,7 +452,9 @@ def _said(row: Row) -> str:
 def _cpu_minutes(by_night: Sequence[Row], log: str, system: str) -> float:
     """Of a night's learning, the median over the nights."""
     nights = [
-        row["cpu_s"] for row in by_night if (row["log"], row["system"]) == (log, system) and row["night"] != TUNED
+        row["cpu_s"]
+        for row in by_night
+        if (row["log"], row["system"]) == (log, system) and row["night"] != TUNED
     ]
     return float(np.median(nights)) / 60
 

@@ -1,4 +1,5 @@
-"""The systems that `benchmarks.incumbent` replays: what each settles before the replay, learns at night and answers.
+"""The systems that `benchmarks.incumbent` replays: what each settles before the replay, learns at night and
+answers.
 
 A system is a class with `tune(run)`, `learn(past)` and `answer(users, k)`; those in SYSTEMS get their rows.
 """
@@ -47,14 +48,16 @@ _FEW = 50  # new people in the validation part, below whom the window is chosen 
 
 
 class System(Protocol):
-    """What can stand in the table. chosen: what `tune` settled, as plain data; cpu_s: of the last night's learning."""
+    """What can stand in the table. chosen: what `tune` settled, as plain data; cpu_s: of the last night's
+    learning."""
 
     name: ClassVar[str]
     chosen: dict[str, Any]
     cpu_s: float
 
     def tune(self, run: Run) -> None:
-        """Settles what is to be learned every night, by the validation part of a run, which ends before the replay."""
+        """Settles what is to be learned every night, by the validation part of a run, which ends before the
+        replay."""
 
     def learn(self, past: Dataset) -> None:
         """Learns anew from all events before the night."""
@@ -70,11 +73,14 @@ class ImplicitSettings(Settings):
     regularization: float = Field(1.0, gt=0, description="ridge of every row")
     alpha: float = Field(10.0, gt=1, description="confidence of one event; a pair without any has 1")
     iterations: int = Field(15, ge=1, description="sweeps over users and items")
-    recalculate: bool = Field(False, description="answer known people by `recalculate_user`, not by their row")
+    recalculate: bool = Field(
+        False, description="answer known people by `recalculate_user`, not by their row"
+    )
 
 
 class ImplicitALS(Learner):
-    """implicit's ALS, learned in its own environment; fold-in is its `recalculate_user`, as `recsys import` reads it.
+    """implicit's ALS, learned in its own environment; fold-in is its `recalculate_user`, as `recsys import`
+    reads it.
 
     python: of that environment. cpu_s: CPU seconds of the last fit, without the start of the process.
     """
@@ -93,8 +99,11 @@ class ImplicitALS(Learner):
         self.settings = settings or ImplicitSettings()
         self.cpu_s = 0.0
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
-        """Item vectors float32 (n_items, factors) and a Solve encoder, with the people's rows unless `recalculate`.
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
+        """Item vectors float32 (n_items, factors) and a Solve encoder, with the people's rows unless
+        `recalculate`.
 
         Raises ModelError where the lists of these vectors are not those that implicit itself gives.
         """
@@ -120,13 +129,19 @@ class ImplicitALS(Learner):
 
 
 def _check_lists(learned: Embeddings, train: Dataset, found: Mapping[str, Any]) -> None:
-    """Raises ModelError where our answers for these vectors are not those that implicit gave a few people itself."""
+    """Raises ModelError where our answers for these vectors are not those that implicit gave a few people
+    itself."""
     users = Users.known(found["people"], train.interactions.histories().take(found["people"]))
-    engine, k = recommender_of(learned, fallback_order(train.interactions, None), "exclude"), found["lists"].shape[1]
+    engine, k = (
+        recommender_of(learned, fallback_order(train.interactions, None), "exclude"),
+        found["lists"].shape[1],
+    )
     both = zip(engine.recommend(users, k).ids, found["lists"], strict=True)
     same = sum(len({*ours.tolist()} & {*theirs.tolist()}) for ours, theirs in both)
     if same < _ALIKE * found["lists"].size:
-        raise ModelError(f"of {found['lists'].size} items that implicit answers, ours has {same}: not the same model.")
+        raise ModelError(
+            f"of {found['lists'].size} items that implicit answers, ours has {same}: not the same model."
+        )
 
 
 @cache
@@ -143,7 +158,8 @@ def _worker(python: Path) -> Any:
 
 
 class Stage(NamedTuple):
-    """One search by `recsys tune`: a learner's settings to start from, changes of its space, and so many trials."""
+    """One search by `recsys tune`: a learner's settings to start from, changes of its space, and so many
+    trials."""
 
     model: Mapping[str, Any]
     trials: int
@@ -164,20 +180,25 @@ class Searched:
         self.cpu_s = 0.0
 
     def stages(self, run: Run) -> Iterator[Stage]:
-        """The searches to make; `self.found` holds those made so far, each the mean on the validation part and the
-        model."""
+        """The searches to make; `self.found` holds those made so far, each the mean on the validation part
+        and the model."""
         raise NotImplementedError
 
     def tune(self, run: Run) -> None:
         self.found: list[tuple[float, dict[str, Any]]] = []
         seconds = 0.0
         for stage in self.stages(run):
-            settings = run.settings.model_copy(update={"model": dict(stage.model), "fallback_days": self.days})
+            settings = run.settings.model_copy(
+                update={"model": dict(stage.model), "fallback_days": self.days}
+            )
             own = {key: value for key, value in stage.model.items() if key != "name"}
             space = searched(str(stage.model["name"]), own, stage.space)
             tuned = tune(replace(run, settings=settings), space, Asked(stage.trials, metric=GOAL))
             mean, values = _lightest(tuned)
-            model = {"name": stage.model["name"], **(tuned.model if values is None else space.settings(values))}
+            model = {
+                "name": stage.model["name"],
+                **(tuned.model if values is None else space.settings(values)),
+            }
             if model.get("weights") == [1.0, 0.0]:  # a mixture of one is that one
                 model = model["parts"][0]
             self.found.append((mean, model))
@@ -194,15 +215,18 @@ class Searched:
         started = time.process_time()
         learned = fit_with(learner, past, seed=SEED)
         self.cpu_s = getattr(learner, "cpu_s", time.process_time() - started)
-        self._recommender = recommender_of(learned, fallback_order(past.interactions, self.chosen["days"]), "exclude")
+        self._recommender = recommender_of(
+            learned, fallback_order(past.interactions, self.chosen["days"]), "exclude"
+        )
 
     def answer(self, users: Users, k: int) -> Answer:
         return self._recommender.recommend(users, k)
 
 
 def _lightest(tuned: Tuned) -> tuple[float, Mapping[str, Any] | None]:
-    """The mean of the model to take and, of a search for weights, its values: of the mixtures within one standard error
-    of the best, that with the least weight beside the first part. Elsewhere the best, whose values are None."""
+    """The mean of the model to take and, of a search for weights, its values: of the mixtures within one
+    standard error of the best, that with the least weight beside the first part. Elsewhere the best, whose
+    values are None."""
     weights = [field for field in tuned.best.values if field.startswith("weights.")]
     if not weights:
         return tuned.figures["mean"], None
@@ -232,9 +256,10 @@ class OurALS(Searched):
 
 
 class Ours(OurALS):
-    """What an engineer would switch to: our ALS, factors that follow what is on the rise, or a mixture of both with
-    what is popular, whichever is best on the validation part; and the window of popularity that is best there for the
-    unknown. As many trials as the incumbent has, and fewer where there are many people and items."""
+    """What an engineer would switch to: our ALS, factors that follow what is on the rise, or a mixture of
+    both with what is popular, whichever is best on the validation part; and the window of popularity that is
+    best there for the unknown. As many trials as the incumbent has, and fewer where there are many people and
+    items."""
 
     name = "ours"
 
@@ -260,7 +285,8 @@ class Ours(OurALS):
 
 
 def _best_window(run: Run) -> float | None:
-    """The days of popularity that serve the validation part's new people best, or everybody where these are few."""
+    """The days of popularity that serve the validation part's new people best, or everybody where these are
+    few."""
     holdout = run.holdout
     new = np.flatnonzero(~holdout.warm)
     asked = holdout.take(new) if len(new) >= _FEW else holdout

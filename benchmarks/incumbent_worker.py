@@ -2,9 +2,9 @@
 
     PYTHON incumbent_worker.py      one folder a line on standard input, a line back for each that is done
 
-A folder holds `events.npz`, a user-item matrix as scipy saves it, and `asked.json`, the settings. Into it go, in
-`found.npz`, the factors of items and users, `cpu_s` of the fit, and for `people` the best K items that they did not
-have.
+A folder holds `events.npz`, a user-item matrix as scipy saves it, and `asked.json`, the settings. Into it go,
+in `found.npz`, the factors of items and users, `cpu_s` of the fit, and for `people` the best K items that
+they did not have.
 """
 
 import json

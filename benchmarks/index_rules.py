@@ -1,10 +1,12 @@
-"""Ten thousand random rules and questions for each kind of index: never short, never forbidden, as good as measured.
+"""Ten thousand random rules and questions for each kind of index: never short, never forbidden, as good as
+measured.
 
     python -m benchmarks.index_rules [--questions 10000] [--quick] [--json]
 
-1 to 100,000 items, any share of them allowed, by a mask or by a list, some forbidden, k from 1 to 100. The indexes are
-tuned as `recsys index tune` tunes them, and taken however fast they are. Each answer is compared with brute force: its
-length and what it holds for certain, the scan's and the few's answers item by item, an index's by mean recall.
+1 to 100,000 items, any share of them allowed, by a mask or by a list, some forbidden, k from 1 to 100. The
+indexes are tuned as `recsys index tune` tunes them, and taken however fast they are. Each answer is compared
+with brute force: its length and what it holds for certain, the scan's and the few's answers item by item, an
+index's by mean recall.
 """
 
 import time
@@ -55,7 +57,9 @@ def space(n: int, seed: int) -> Embeddings:
     random = np.random.default_rng(seed)
     centres = random.standard_normal((50, DIM), np.float32)
     items = centres[random.integers(50, size=n)] + 0.5 * random.standard_normal((n, DIM), np.float32)
-    table = centres[random.integers(50, size=PEOPLE)] + 0.5 * random.standard_normal((PEOPLE, DIM), np.float32)
+    table = centres[random.integers(50, size=PEOPLE)] + 0.5 * random.standard_normal(
+        (PEOPLE, DIM), np.float32
+    )
     return Embeddings(items, Bag(items, table, unit=False))
 
 
@@ -70,7 +74,9 @@ def tuned(space: Embeddings, name: str) -> tuple[Recommender, IndexSettings]:
         return exact, tune_index(exact, history, people=60, names=[name]).chosen
 
 
-def asked(exact: Recommender, settings: IndexSettings, questions: int, seed: int) -> tuple[Counter[str], float, int]:
+def asked(
+    exact: Recommender, settings: IndexSettings, questions: int, seed: int
+) -> tuple[Counter[str], float, int]:
     """How many answers took each way, the summed recall of the index's, and how many answers were wrong."""
     ranker = exact.ranker
     assert isinstance(ranker, VectorRanker)
@@ -83,7 +89,9 @@ def asked(exact: Recommender, settings: IndexSettings, questions: int, seed: int
         mask: Bool = masks[at % len(masks)]
         k, user = int(random.integers(1, 101)), int(random.integers(PEOPLE))
         forbidden = random.integers(n, size=int(random.integers(0, 30)))
-        rules: dict[str, Any] = {"available": mask} if at % 2 else {"among": Ragged.of([np.flatnonzero(mask)])}
+        rules: dict[str, Any] = (
+            {"available": mask} if at % 2 else {"among": Ragged.of([np.flatnonzero(mask)])}
+        )
         person = Users.known(np.array([user]), Ragged.empty(1))
         watched.way = SCAN
         answer = watched.top(person, k, forbid=Ragged.of([forbidden]), **rules)
@@ -112,8 +120,8 @@ def asked(exact: Recommender, settings: IndexSettings, questions: int, seed: int
 @click.option("--quick", is_flag=True, help="A twentieth of the questions; writes no results.")
 @click.option("--json", "as_json", is_flag=True)
 def main(questions: int, only: Sequence[str], quick: bool, as_json: bool) -> None:
-    """Writes benchmarks/results/index_rules.md after each kind, where others keep their rows; exit status 1 where an
-    answer was wrong."""
+    """Writes benchmarks/results/index_rules.md after each kind, where others keep their rows; exit status 1
+    where an answer was wrong."""
     set_threads(1)
     each = questions // (20 if quick else 1) // len(SIZES) + 1
     rows: list[dict[str, Any]] = []
@@ -123,18 +131,31 @@ def main(questions: int, only: Sequence[str], quick: bool, as_json: bool) -> Non
             if name not in factories(size, DIM):
                 continue
             exact, settings = tuned(space(size, seed), name)
-            found = asked(exact, settings, each * len(SIZES) // sum(name in factories(one, DIM) for one in SIZES), seed)
+            found = asked(
+                exact, settings, each * len(SIZES) // sum(name in factories(one, DIM) for one in SIZES), seed
+            )
             ways, recall, wrong = ways + found[0], recall + found[1], wrong + found[2]
         mean = recall / ways[INDEX] if ways[INDEX] else None
         row = {"index": name, "questions": ways.total(), **ways, "recall": mean, "wrong": wrong}
         print(row, f"{time.perf_counter() - start:.0f} s", flush=True)
-        rows = [row, *(other for other in (rows if quick else written("index_rules")) if other["index"] != name)]
+        rows = [
+            row,
+            *(other for other in (rows if quick else written("index_rules")) if other["index"] != name),
+        ]
         rows.sort(key=lambda row: row["index"])
         total = {way: sum(row.get(way, 0) for row in rows) for way in (FEW, INDEX, SCAN)}
         note = f"By the way that answers took: {total}. Target {TARGET}, at k = 100."
         keys = ("index", "questions", FEW, INDEX, SCAN, "recall", "wrong")
         columns = dict(zip(keys, keys, strict=True))
-        report("index_rules", rows, title="Random rules", columns=columns, note=note, quick=quick, as_json=as_json)
+        report(
+            "index_rules",
+            rows,
+            title="Random rules",
+            columns=columns,
+            note=note,
+            quick=quick,
+            as_json=as_json,
+        )
     raise SystemExit(any(row["wrong"] for row in rows))
 
 

@@ -2,10 +2,10 @@
 
     python -m benchmarks.large_logs [--work FOLDER] [--quick] [--json]
 
-A log of drawn events (items by Zipf's law, 200,000 users, 50,000 items, no pattern to learn) is written as Parquet, and
-`recsys train` reads, splits, learns (two towers by history, one epoch), judges 2,000 people and writes a bundle. Memory
-is the most that the process held with no file behind it (RssAnon), looked at every 20 ms: what is mapped from files can
-be dropped whenever the machine needs it. Each run is a process of its own.
+A log of drawn events (items by Zipf's law, 200,000 users, 50,000 items, no pattern to learn) is written as
+Parquet, and `recsys train` reads, splits, learns (two towers by history, one epoch), judges 2,000 people and
+writes a bundle. Memory is the most that the process held with no file behind it (RssAnon), looked at every 20
+ms: what is mapped from files can be dropped whenever the machine needs it. Each run is a process of its own.
 """
 
 import os
@@ -45,12 +45,16 @@ def main(work: Path | None, quick: bool, as_json: bool) -> None:
             write_log(path, n)
             for kept in ("on disk", "in memory"):
                 if kept == "on disk" or n <= IN_MEMORY:
-                    rows.append({"events": n, "kept": kept, **_trained(path, kept == "on disk", Path(folder))})
+                    rows.append(
+                        {"events": n, "kept": kept, **_trained(path, kept == "on disk", Path(folder))}
+                    )
                     click.echo(rows[-1], err=True)
     for row in rows:
         first = next(one for one in rows if one["kept"] == row["kept"])
         more = row["events"] - first["events"]
-        row["bytes for each further event"] = (row["memory, MB"] - first["memory, MB"]) * 1e6 / more if more else None
+        row["bytes for each further event"] = (
+            (row["memory, MB"] - first["memory, MB"]) * 1e6 / more if more else None
+        )
     note = f"{USERS:,} users, {ITEMS:,} items; two towers of dim 16, one epoch, two threads."
     report("large_logs", rows, title="A log that grows", note=note, quick=quick, as_json=as_json)
 
@@ -70,11 +74,20 @@ def write_log(path: Path, n: int) -> None:
 
 def _trained(path: Path, on_disk: bool, home: Path) -> dict[str, Any]:
     """Seconds and the most megabytes of a run."""
-    settings = [f"on_disk={str(on_disk).lower()}", "evaluate_users=2000", "baselines_days=[30]", "threads=2", TOWERS]
+    settings = [
+        f"on_disk={str(on_disk).lower()}",
+        "evaluate_users=2000",
+        "baselines_days=[30]",
+        "threads=2",
+        TOWERS,
+    ]
     command = [sys.executable, "-m", "recsys.pipelines.cli", "train", str(path), *settings]
     started, peak = time.perf_counter(), 0
     environment = os.environ | {"RECSYS_HOME": str(home)}
-    with TemporaryFile("w+") as said, subprocess.Popen(command, env=environment, stdout=said, stderr=said) as process:
+    with (
+        TemporaryFile("w+") as said,
+        subprocess.Popen(command, env=environment, stdout=said, stderr=said) as process,
+    ):
         while process.poll() is None:
             peak = max(peak, _anonymous(process.pid))
             time.sleep(0.02)

@@ -1,13 +1,14 @@
-"""A bundle of a million items with a tuned index: is its stated recall true, what do rules cost, what is shared?
+"""A bundle of a million items with a tuned index: is its stated recall true, what do rules cost, what is
+shared?
 
     python -m benchmarks.masks [--items 1000000] [--quick] [--json]
 
-Vectors in 1,000 clusters with lognormal lengths, as in `benchmarks.ann`; the index is the tuner's choice among three
-of FAISS's. Stated recall: against brute force on people who neither chose nor measured. Rules: masks of random
-items, asked again and again as those of a domain or of availability are; beside each the two ways that one could take,
-the exact scan over the allowed rows, gathered, and the index without a rule. CPU-milliseconds, in turn,
-medians, one thread. Memory: the proportional share (Pss) of what four processes hold that have loaded the bundle and
-answered 200 people, beside one process alone.
+Vectors in 1,000 clusters with lognormal lengths, as in `benchmarks.ann`; the index is the tuner's choice
+among three of FAISS's. Stated recall: against brute force on people who neither chose nor measured. Rules:
+masks of random items, asked again and again as those of a domain or of availability are; beside each the two
+ways that one could take, the exact scan over the allowed rows, gathered, and the index without a rule.
+CPU-milliseconds, in turn, medians, one thread. Memory: the proportional share (Pss) of what four processes
+hold that have loaded the bundle and answered 200 people, beside one process alone.
 """
 
 import gc
@@ -57,11 +58,20 @@ def tuned(n_items: int, people: int, folder: Path) -> Bundle:
     """A bundle of so many items, with the index that the tuner chooses among inverted files."""
     plain = made(n_items, USERS, folder / "plain", clustered=True)
     content = plain.content()
-    lists = max(int(name[3:].partition(",")[0]) for name in factories(n_items, DIM) if name.startswith("IVF")) // 2
+    lists = (
+        max(int(name[3:].partition(",")[0]) for name in factories(n_items, DIM) if name.startswith("IVF"))
+        // 2
+    )
     names = [f"IVF1,PQ{DIM}x4fs", f"IVF{lists},PQ{DIM}x4fs", f"IVF{lists},SQfp16"]
     found = tune_index(exact_recommender(content), content.histories, people=people, names=names)
     for trial in found.trials:
-        print(trial.settings.factory, trial.settings.effort, trial.quality["all"], f"{trial.p50_ms:.3f} ms", flush=True)
+        print(
+            trial.settings.factory,
+            trial.settings.effort,
+            trial.quality["all"],
+            f"{trial.p50_ms:.3f} ms",
+            flush=True,
+        )
     return load(write(folder / "tuned", replace(content, index=found.chosen)))
 
 
@@ -108,12 +118,18 @@ def mask_rows(bundle: Bundle) -> list[dict[str, Any]]:
                 way(row)
                 seconds[name].append(time.process_time() - start)
         spent = {name: float(np.median(each)) * 1e3 for name, each in seconds.items()}
-        truth = bundle.recommender.exactly().ranker.top(users, K, forbid=Ragged.empty(len(users)), available=mask).ids
+        truth = (
+            bundle.recommender.exactly()
+            .ranker.top(users, K, forbid=Ragged.empty(len(users)), available=mask)
+            .ids
+        )
         found = ranker.top(users, K, forbid=Ragged.empty(len(users)), available=mask).ids
         pairs = [(got[got >= 0], true[true >= 0]) for got, true in zip(found, truth, strict=True)]
         recall = float(np.mean([len(np.intersect1d(*pair)) / len(pair[1]) for pair in pairs]))
         bound = 2 * min(spent["exact"], spent["unfiltered"]) + 0.2
-        rows.append({"share": share, "effort": index.effort_at(share), **spent, "bound": bound, "recall": recall})
+        rows.append(
+            {"share": share, "effort": index.effort_at(share), **spent, "bound": bound, "recall": recall}
+        )
     return rows
 
 
@@ -125,7 +141,10 @@ def shares_of_memory(folder: Path) -> dict[str, float]:
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         gc.collect()
         assert str(folder) not in Path("/proc/self/maps").read_text()
-        held = [subprocess.Popen(command, **pipes, env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(count)]
+        held = [
+            subprocess.Popen(command, **pipes, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            for _ in range(count)
+        ]
         for process in held:
             assert process.stdout is not None
             process.stdout.readline()
@@ -155,10 +174,10 @@ def main(items: int, people: int, quick: bool, as_json: bool) -> None:
         del bundle  # what this process maps would be shared with it
         memory = shares_of_memory(path)
     note = (
-        f"{truth['factory']} at effort {truth['effort']}: recall@{K} stated {truth['recall']:.4f}, found by others "
-        f"{truth['found']:.4f}. Four processes hold {memory['four_mib']:,.0f} MiB, one {memory['one_mib']:,.0f}: "
-        f"{memory['ratio']:.2f} times. CPU-milliseconds a question, one thread, load {os.getloadavg()[0]:.1f}; the "
-        "bound is twice the smaller of the two ways and .2 ms."
+        f"{truth['factory']} at effort {truth['effort']}: recall@{K} stated {truth['recall']:.4f}, found "
+        f"by others {truth['found']:.4f}. Four processes hold {memory['four_mib']:,.0f} MiB, one "
+        f"{memory['one_mib']:,.0f}: {memory['ratio']:.2f} times. CPU-milliseconds a question, one thread, "
+        f"load {os.getloadavg()[0]:.1f}; the bound is twice the smaller of the two ways and .2 ms."
     )
     columns = {
         "share": "share allowed",
@@ -169,7 +188,15 @@ def main(items: int, people: int, quick: bool, as_json: bool) -> None:
         "bound": "bound",
         "recall": "recall",
     }
-    report("masks", rows, title="A million items under rules", columns=columns, note=note, quick=quick, as_json=as_json)
+    report(
+        "masks",
+        rows,
+        title="A million items under rules",
+        columns=columns,
+        note=note,
+        quick=quick,
+        as_json=as_json,
+    )
 
 
 if __name__ == "__main__":

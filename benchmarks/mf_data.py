@@ -1,4 +1,5 @@
-"""What `benchmarks.mf_speed` factors: gowalla's training part, and made-up matrices of any size; and the objective."""
+"""What `benchmarks.mf_speed` factors: gowalla's training part, and made-up matrices of any size; and the
+objective."""
 
 import json
 from pathlib import Path
@@ -13,10 +14,12 @@ EVENTS = {"world-quick": 100_000} | {f"world-{m}M": m * 1_000_000 for m in (1, 3
 
 
 def make(name: str, root: Path) -> Path:
-    """The folder of a data set, made where it is not there: events by user and item, and the same as a CSR matrix.
+    """The folder of a data set, made where it is not there: events by user and item, and the same as a CSR
+    matrix.
 
-    A world of n events has n / 15 users, whose numbers of events are log-normal (sigma 1), and n / 150 items, whose
-    popularity falls as rank^-0.7; a user takes 7 of 10 events from one of 50 groups of items. Repeats are dropped.
+    A world of n events has n / 15 users, whose numbers of events are log-normal (sigma 1), and n / 150 items,
+    whose popularity falls as rank^-0.7; a user takes 7 of 10 events from one of 50 groups of items. Repeats
+    are dropped.
     """
     folder = root / name
     if (folder / "counts.json").exists():
@@ -63,7 +66,9 @@ def objective(folder: Path, users: F32, items: F32, settings: dict[str, Any]) ->
     """The objective of `benchmarks.mf_worker`, in float64 and divided by the number of events."""
     a, ridge, power = (settings[name] for name in ("unobserved_weight", "regularization", "exponent"))
     indptr, indices = np.load(folder / "indptr.npy"), np.load(folder / "indices.npy")
-    matrix = sparse.csr_array((np.ones(len(indices), np.float32), indices, indptr), shape=(len(users), len(items)))
+    matrix = sparse.csr_array(
+        (np.ones(len(indices), np.float32), indices, indptr), shape=(len(users), len(items))
+    )
     total = 0.0
     for start in range(0, len(users), 4_096):
         part = matrix[start : start + 4_096].tocoo()

@@ -15,7 +15,14 @@ import numpy as np
 from benchmarks.mf_data import make, objective
 
 LIBRARIES = ("recsys", "implicit", "irspack")
-COMMON = {"regularization": 1.0, "unobserved_weight": 0.01, "exponent": 0.0, "cg_steps": 3, "threads": 2, "seed": 1}
+COMMON = {
+    "regularization": 1.0,
+    "unobserved_weight": 0.01,
+    "exponent": 0.0,
+    "cg_steps": 3,
+    "threads": 2,
+    "seed": 1,
+}
 
 Row = dict[str, Any]
 
@@ -25,7 +32,9 @@ class Measured:
 
     def __init__(self, path: Path, work: Path, libraries: Sequence[str]) -> None:
         self.path, self.work = path, work
-        self.rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        self.rows: list[Row] = (
+            [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        )
         self.libraries = [name for name in libraries if name == "recsys" or (work / name).exists()]
         if len(self.libraries) == 1:
             click.echo(f"No peers in {work}: run with --set-up first to compare.", err=True)
@@ -51,9 +60,16 @@ class Measured:
         kept: bool,
         settings: Row | None = None,
     ) -> Row:
-        """One fit in a process of its own, unless it is there; with its objective, and its vectors in `work/factors`,
-        where `kept`."""
-        key = {"library": library, "data": data, "dim": dim, "solver": solver, "epochs": epochs, "repeat": repeat}
+        """One fit in a process of its own, unless it is there; with its objective, and its vectors in
+        `work/factors`, where `kept`."""
+        key = {
+            "library": library,
+            "data": data,
+            "dim": dim,
+            "solver": solver,
+            "epochs": epochs,
+            "repeat": repeat,
+        }
         key |= COMMON | (settings or {})
         if found := next(self.having(kind=kind, **key), None):
             return found
@@ -61,7 +77,9 @@ class Measured:
         factors = str(self.work / "factors") if kept else None
         python = sys.executable if library == "recsys" else self.work / library / "bin" / "python"
         asked = json.dumps({**key, "data": str(folder), "factors": factors})
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"} if library == "implicit" else dict(os.environ)
+        environment = (
+            os.environ | {"OPENBLAS_NUM_THREADS": "1"} if library == "implicit" else dict(os.environ)
+        )
         command = [str(python), str(Path(__file__).with_name("mf_worker.py")), asked]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:

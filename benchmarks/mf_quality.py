@@ -1,4 +1,5 @@
-"""How long until a peer's final quality: NDCG at 20 on gowalla's validation part, every library tuned on one grid."""
+"""How long until a peer's final quality: NDCG at 20 on gowalla's validation part, every library tuned on one
+grid."""
 
 import itertools
 import statistics
@@ -26,9 +27,11 @@ Row = dict[str, Any]
 
 
 def seconds_to_ndcg(rows: Measured, repeats: int) -> Iterator[Row]:
-    """A row for each peer: its best point of the grid, its NDCG and seconds; and our first fit that is as good.
+    """A row for each peer: its best point of the grid, its NDCG and seconds; and our first fit that is as
+    good.
 
-    Seconds are those of the whole fit, preparation included and compilation not; medians of `repeats` in turn.
+    Seconds are those of the whole fit, preparation included and compilation not; medians of `repeats` in
+    turn.
     """
     judge = _Judge(rows)
     best = {library: judge.best(library) for library in rows.libraries}
@@ -61,7 +64,8 @@ def _said(point: Row) -> str:
 
 
 class _Judge:
-    """Fits on the part that validation trains on, and judges by the validation rows, never by the test rows."""
+    """Fits on the part that validation trains on, and judges by the validation rows, never by the test
+    rows."""
 
     def __init__(self, rows: Measured) -> None:
         self._rows = rows
@@ -73,8 +77,12 @@ class _Judge:
         """The highest NDCG on the grid, and the point where it is."""
         exponent = 0.0 if library == "implicit" else 1.0
         grid = itertools.product(UNOBSERVED, RIDGE[exponent])
-        points = [{"unobserved_weight": a, "regularization": ridge, "exponent": exponent} for a, ridge in grid]
-        return max(((self.ndcg(library, point, EPOCHS), point) for point in points), key=lambda found: found[0])
+        points = [
+            {"unobserved_weight": a, "regularization": ridge, "exponent": exponent} for a, ridge in grid
+        ]
+        return max(
+            ((self.ndcg(library, point, EPOCHS), point) for point in points), key=lambda found: found[0]
+        )
 
     def fit(self, library: str, point: Row, epochs: int, repeat: int, *, kept: bool = False) -> Row:
         kind = "quality-fit"

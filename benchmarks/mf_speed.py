@@ -5,10 +5,10 @@
     ... --part seconds --data gowalla --dim 64 [--solver cg]         one part, or a piece of it
     ... --quick                                                      a small world, one repeat; writes nothing
 
-Parts: `seconds` an iteration, by data, dim and solver; `scale`, seconds and memory from 1M to 30M events; `quality`,
-seconds to a peer's final NDCG on gowalla's validation part. Every fit is a process of its own (`mf_worker`), the
-libraries in turn; what the folder holds already is not measured again, so a run can be broken off and gone on with.
-Rows of the last table stay where nothing newer was measured.
+Parts: `seconds` an iteration, by data, dim and solver; `scale`, seconds and memory from 1M to 30M events;
+`quality`, seconds to a peer's final NDCG on gowalla's validation part. Every fit is a process of its own
+(`mf_worker`), the libraries in turn; what the folder holds already is not measured again, so a run can be
+broken off and gone on with. Rows of the last table stay where nothing newer was measured.
 """
 
 import subprocess
@@ -24,14 +24,19 @@ from benchmarks.mf_tables import write_tables
 
 PEERS = dict(zip(LIBRARIES[1:], ("implicit==0.7.3", "irspack==0.5.2"), strict=True))
 REPEATS, EPOCHS = 5, 15
-LONG_S = 60.0  # a fit longer than this is not repeated, and neither is that of a peer which is slower than the other
+# a fit longer than this is not repeated, and neither is that of a peer which is slower than the other
+LONG_S = 60.0
 SIZES = {"world-1M": 1, "world-3M": 3, "world-10M": 10, "world-30M": 30}
 
 
 @click.command(help=__doc__.split("\n\n")[0])
-@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for environments, data, rows.")
+@click.option(
+    "--work", type=click.Path(path_type=Path), required=True, help="Folder for environments, data, rows."
+)
 @click.option("--set-up", is_flag=True, help="Makes the peers' environments in the folder, with pip.")
-@click.option("--part", type=click.Choice(["seconds", "scale", "quality", "report"]), multiple=True, help="Some parts.")
+@click.option(
+    "--part", type=click.Choice(["seconds", "scale", "quality", "report"]), multiple=True, help="Some parts."
+)
 @click.option("--data", multiple=True, default=("gowalla", "world-10M"), help="For `seconds`.")
 @click.option("--dim", multiple=True, type=int, default=(64, 128, 256), help="For `seconds`.")
 @click.option("--solver", multiple=True, default=("cg", "exact"), help="For `seconds`.")
@@ -73,7 +78,9 @@ def main(
 def _seconds(rows: Measured, data: str, dim: int, solver: str, epochs: int, repeats: int) -> None:
     """A long fit of each for the objective, then shorter ones in turn; long ones are not repeated."""
     asked = (data, dim, solver)
-    first = {library: rows.fit("seconds", library, *asked, epochs, 0, kept=True) for library in rows.libraries}
+    first = {
+        library: rows.fit("seconds", library, *asked, epochs, 0, kept=True) for library in rows.libraries
+    }
     slow = {library: row["total_s"] for library, row in first.items() if library != "recsys"}
     for repeat in range(1, repeats):
         for library in rows.libraries:

@@ -27,7 +27,9 @@ def write_tables(rows: Measured, quick: bool, as_json: bool) -> None:
         report("mf_speed", table, title="Seconds of one ALS iteration", columns=SECONDS, note=NOTE, **said)
     scale = [
         {
-            "events": json.loads((make(row["data"], rows.work / "data") / "counts.json").read_text())["events"],
+            "events": json.loads((make(row["data"], rows.work / "data") / "counts.json").read_text())[
+                "events"
+            ],
             "library": row["library"],
             "epoch_s": statistics.median(row["epochs_s"]),
             "cpu_s": statistics.median(row["cpu_s"]),
@@ -49,9 +51,12 @@ def write_tables(rows: Measured, quick: bool, as_json: bool) -> None:
 
 
 def scale_plot(rows: Sequence[Row]) -> Any:
-    """Seconds and memory by events, a line for each library, both axes logarithmic: a slope of 1 is linear."""
+    """Seconds and memory by events, a line for each library, both axes logarithmic: a slope of 1 is
+    linear."""
     figure, axes = figure_of(2)
-    for panel, key, title in zip(axes, ("epoch_s", "peak_gib"), ("an iteration, s", "peak memory, GiB"), strict=True):
+    for panel, key, title in zip(
+        axes, ("epoch_s", "peak_gib"), ("an iteration, s", "peak memory, GiB"), strict=True
+    ):
         for library, color in zip(LIBRARIES, (MODEL, *GREYS), strict=False):
             own = sorted((row["events"], row[key]) for row in rows if row["library"] == library)
             panel.plot(*zip(*own, strict=True), color=color, marker="o", markersize=4, label=library)
@@ -144,23 +149,24 @@ QUALITY = {
     "share": "share of the peer's",
 }
 NOTE = (
-    "implicit 0.7.3 (OPENBLAS_NUM_THREADS=1) and irspack 0.5.2, two threads each, float32, three steps of conjugate "
-    "gradient, the same matrix and the same objective (unobserved weight 0.01, plain ridge 1), computed from "
-    "everybody's vectors by one function. Each fit is a process of its own; medians of the fits' median iterations, "
-    "libraries in turn; the slower peer, and fits of more than a minute, run once. Our solver `cg` solves rows of up "
-    "to 32 events exactly, for that costs no more. Preparation and end is a fit's time beside its iterations, the last "
-    "exact pass over the users included. CPU-s: seconds of an iteration on both cores together, which other programs "
-    "disturb less; load: of the machine, where two threads alone make 2. gowalla: the published training part without "
-    "validation rows; world: see `benchmarks/mf_data.py`. Compiling, once in an installation, takes 10 to 20 s."
+    "implicit 0.7.3 (OPENBLAS_NUM_THREADS=1) and irspack 0.5.2, two threads each, float32, three steps of "
+    "conjugate gradient, the same matrix and the same objective (unobserved weight 0.01, plain ridge 1), "
+    "computed from everybody's vectors by one function. Each fit is a process of its own; medians of the "
+    "fits' median iterations, libraries in turn; the slower peer, and fits of more than a minute, run "
+    "once. Our solver `cg` solves rows of up to 32 events exactly, for that costs no more. Preparation and "
+    "end is a fit's time beside its iterations, the last exact pass over the users included. CPU-s: "
+    "seconds of an iteration on both cores together, which other programs disturb less; load: of the "
+    "machine, where two threads alone make 2. gowalla: the published training part without validation "
+    "rows; world: see `benchmarks/mf_data.py`. Compiling, once in an installation, takes 10 to 20 s."
 )
 SCALE_NOTE = (
-    "dim 64, conjugate gradient, four iterations, one fit each ([picture](mf_scale.png)). Peak: the high-water mark of "
-    "the resident set from loading the data on, less what was resident after the imports; ours includes the compiled "
-    "code."
+    "dim 64, conjugate gradient, four iterations, one fit each ([picture](mf_scale.png)). Peak: the "
+    "high-water mark of the resident set from loading the data on, less what was resident after the "
+    "imports; ours includes the compiled code."
 )
 QUALITY_NOTE = (
-    "gowalla, judged on the validation rows, dim 64, conjugate gradient; 15 iterations of the peer. Grid of all three: "
-    "unobserved weight .003, .01, .03; ridge .001, .003, .01 scaled by frequency, or, for implicit, which does not "
-    "scale, plain ridge .3, 1, 3 (its regularization is the ridge times 1 + 1 / weight). Seconds of the whole fit, "
-    "preparation included, the median of five in turn."
+    "gowalla, judged on the validation rows, dim 64, conjugate gradient; 15 iterations of the peer. Grid "
+    "of all three: unobserved weight .003, .01, .03; ridge .001, .003, .01 scaled by frequency, or, for "
+    "implicit, which does not scale, plain ridge .3, 1, 3 (its regularization is the ridge times 1 + 1 / "
+    "weight). Seconds of the whole fit, preparation included, the median of five in turn."
 )

@@ -2,14 +2,15 @@
 
     PYTHON mf_worker.py '{"library": "recsys", "data": FOLDER, "dim": 64, "solver": "cg", "epochs": 15, ...}'
 
-Runs under the Python of the library's own environment, so it imports nothing of this project but where it is the
-library asked for. All three minimize, after the translation below,
+Runs under the Python of the library's own environment, so it imports nothing of this project but where it is
+the library asked for. All three minimize, after the translation below,
 
     sum_observed (x_u y_i - 1)^2 + a sum_all (x_u y_i)^2 + sum_u r_u |x_u|^2 + sum_i r_i |y_i|^2.
 
-irspack's loss IALSPP is half of it, with r_u = reg * (n_u + a n_items)^nu. implicit's has a confidence c for observed
-pairs and 1 for the others; with c = 1 + 1/a and the regularization multiplied by c it is this one of the vectors
-divided by sqrt(1 + a), up to a factor and a constant; it has no exponent. The last line of output is a JSON object.
+irspack's loss IALSPP is half of it, with r_u = reg * (n_u + a n_items)^nu. implicit's has a confidence c for
+observed pairs and 1 for the others; with c = 1 + 1/a and the regularization multiplied by c it is this one of
+the vectors divided by sqrt(1 + a), up to a factor and a constant; it has no exponent. The last line of output
+is a JSON object.
 """
 
 import json
@@ -42,7 +43,13 @@ def main() -> None:
         np.save(asked["factors"] + "-users.npy", users / scale)
         np.save(asked["factors"] + "-items.npy", items / scale)
     epochs, cpu = np.diff(ends, axis=0).T.tolist()
-    found = {"compile_s": compiled, "total_s": total, "epochs_s": epochs, "cpu_s": cpu, "peak_bytes": peak - before}
+    found = {
+        "compile_s": compiled,
+        "total_s": total,
+        "epochs_s": epochs,
+        "cpu_s": cpu,
+        "peak_bytes": peak - before,
+    }
     print(json.dumps(found))
 
 
@@ -59,7 +66,9 @@ def _load(folder: Path, library: str) -> Any:
 
 
 def _small(library: str) -> Any:
-    user, item = np.nonzero(np.random.default_rng(0).random((300, 200)) < np.linspace(0.01, 0.6, 300)[:, None])
+    user, item = np.nonzero(
+        np.random.default_rng(0).random((300, 200)) < np.linspace(0.01, 0.6, 300)[:, None]
+    )
     if library == "recsys":
         return user.astype(np.int32), item.astype(np.int32), 300, 200
     from scipy import sparse

@@ -1,11 +1,12 @@
-"""The order report on planted worlds: with a drift order says much, without anything that moves it says nothing.
+"""The order report on planted worlds: with a drift order says much, without anything that moves it says
+nothing.
 
     python -m benchmarks.order [--world TEXT] [--seeds 1,2,3] [--quick] [--json]
 
-8,000 people, the last event of each left out. What was measured is kept by world and seed of learning, each person's
-values included (`order.npz`), so a run that was stopped goes on where it was. Settings of the model were chosen on
-worlds of other seeds and sizes; those of WORLDS have been seen by nothing else. `right`: order is said to
-bring something with a drift, and nothing that was shown without one.
+8,000 people, the last event of each left out. What was measured is kept by world and seed of learning, each
+person's values included (`order.npz`), so a run that was stopped goes on where it was. Settings of the model
+were chosen on worlds of other seeds and sizes; those of WORLDS have been seen by nothing else. `right`: order
+is said to bring something with a drift, and nothing that was shown without one.
 """
 
 import json
@@ -31,7 +32,10 @@ from recsys.pipelines.run.settings import load_settings
 
 METRIC, KEPT = "ndcg_at_10", RESULTS / "order.npz"
 SIZE = ("world.users=8000", "world.items=1500", "world.events_per_user=16")
-STILL = ("world.wave=0", "world.new_share=0")  # no fashions and no new items: only the last item could say more
+STILL = (
+    "world.wave=0",
+    "world.new_share=0",
+)  # no fashions and no new items: only the last item could say more
 MODEL = ("model=sequence", "model.dim=32", "model.layers=1", "model.widened=64", "model.longest_history=50",
          "model.epochs=10", "model.batch_size=512", "model.learning_rate=3e-3")  # fmt: skip
 WORLDS: dict[str, tuple[str, ...]] = {
@@ -44,7 +48,9 @@ SMALL = ("world.users=300", "world.items=100", "model.epochs=1")
 def question(world: str, changes: tuple[str, ...]) -> Run:
     """The run on a world, whose settings all that is kept depends on."""
     asked = ("split.kind=leave_last_out", f'metrics=["{METRIC}"]', "threads=1")
-    return prepare(load_settings("world", [*SIZE, *WORLDS[world], *asked, *MODEL, *changes]), Steps(quiet=True))
+    return prepare(
+        load_settings("world", [*SIZE, *WORLDS[world], *asked, *MODEL, *changes]), Steps(quiet=True)
+    )
 
 
 def by_seed(run: Run, seed: int) -> Run:
@@ -53,7 +59,8 @@ def by_seed(run: Run, seed: int) -> Run:
 
 
 class Kept:
-    """What was measured: each person's values (n,) by world, seed and row of the report, and what learning took."""
+    """What was measured: each person's values (n,) by world, seed and row of the report, and what learning
+    took."""
 
     def __init__(self, place: Path | None) -> None:
         self.place, self.values, self.seconds = place, dict[str, F64](), dict[str, float]()
@@ -109,11 +116,14 @@ def row_of(world: str, found: OrderReport, seconds: float) -> dict[str, Any]:
 
 @click.command()
 @click.option("--world", "text", default="", help="Only worlds whose name holds this text.")
-@click.option("--seeds", default="1,2,3", show_default=True, help="Seeds of learning, the mean of which is judged.")
+@click.option(
+    "--seeds", default="1,2,3", show_default=True, help="Seeds of learning, the mean of which is judged."
+)
 @click.option("--quick", is_flag=True, help="A small world and one epoch; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
 def main(text: str, seeds: str, quick: bool, as_json: bool) -> None:
-    """Measure what the order report says of planted worlds; what is measured already is not measured again."""
+    """Measure what the order report says of planted worlds; what is measured already is not measured
+    again."""
     kept, steps = Kept(None if quick else KEPT), Steps(quiet=as_json)
     chosen = [world for world in WORLDS if text in world]
     runs: dict[str, Run] = {}
@@ -142,8 +152,9 @@ def tell(kept: Kept, quick: bool, as_json: bool) -> None:
             found = order_of(reports, warm=len(reports[min(reports)][IN_ORDER].values[METRIC]))
             rows.append(row_of(world, found, float(np.mean([kept.seconds[key] for key in keys.values()]))))
     note = (
-        f"Worlds of 8,000 people without fashions or new items, {METRIC}, last event left out; who has but one event "
-        "is not asked. The interval is over people, the values of each the mean over the seeds of learning. One thread."
+        f"Worlds of 8,000 people without fashions or new items, {METRIC}, last event left out; who has but "
+        "one event is not asked. The interval is over people, the values of each the mean over the seeds "
+        "of learning. One thread."
     )
     report("order", rows, title="What order brings", note=note, quick=quick, as_json=as_json)
 

@@ -1,4 +1,5 @@
-"""What others do for people of whom only another domain is known: a mapping of vectors, and neighbours there."""
+"""What others do for people of whom only another domain is known: a mapping of vectors, and neighbours
+there."""
 
 from collections.abc import Callable
 
@@ -19,8 +20,8 @@ Scores = Callable[[Users], F32]  # float32 (n, n_items) of people by their histo
 
 
 def mapping(train: Dataset, source: str, target: str) -> Scores:
-    """A factorization of each domain, and a linear map from vectors of people in the one to those in the other, learned
-    from whoever is in both (ridge, its strength by cross-validation).
+    """A factorization of each domain, and a linear map from vectors of people in the one to those in the
+    other, learned from whoever is in both (ridge, its strength by cross-validation).
 
     Source: Man et al., "Cross-Domain Recommendation: An Embedding and Mapping Approach", IJCAI 2017 (EMCDR).
     """
@@ -41,7 +42,8 @@ def mapping(train: Dataset, source: str, target: str) -> Scores:
 
 
 def neighbours(train: Dataset, source: str, target: str) -> Scores:
-    """What the people had in the target domain whose histories in the source are nearest, by cosine, weighted by it."""
+    """What the people had in the target domain whose histories in the source are nearest, by cosine, weighted
+    by it."""
     had = {name: _matrix(train.in_domain(name).interactions.histories().items, train.n_items)
            for name in (source, target)}  # fmt: skip
     known = normalize(had[source])
@@ -57,6 +59,8 @@ def neighbours(train: Dataset, source: str, target: str) -> Scores:
 
 
 def _matrix(items: Ragged, n_items: int) -> csr_matrix:
-    matrix = csr_matrix((np.ones(len(items.values)), items.values, items.offsets), shape=(items.rows, n_items))
+    matrix = csr_matrix(
+        (np.ones(len(items.values)), items.values, items.offsets), shape=(items.rows, n_items)
+    )
     matrix.sum_duplicates()
     return matrix.sign()

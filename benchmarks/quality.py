@@ -1,12 +1,15 @@
-"""How well do our models rank? Every row through the public settings, the same `Recommender` and the bars of the data.
+"""How well do our models rank? Every row through the public settings, the same `Recommender` and the bars of
+the data.
 
     python -m benchmarks.quality            all rows but the long one
     python -m benchmarks.quality --quick    the rows that take seconds
-    python -m benchmarks.quality --only gowalla --only world    these configs; the other rows of the table stay
-    python -m benchmarks.quality --long     EASE on gowalla beside what was published: 7 GB, ten minutes; its own file
+    python -m benchmarks.quality --only gowalla --only world    these configs; the other rows of the table
+    stay python -m benchmarks.quality --long     EASE on gowalla beside what was published: 7 GB, ten minutes;
+    its own file
 
-The runs are listed in benchmarks/quality_jobs.py, their settings tuned on validation parts; the test parts are read
-here, once a run. `published` is the figure of the literature for the same data, split and metric, where there is one.
+The runs are listed in benchmarks/quality_jobs.py, their settings tuned on validation parts; the test parts
+are read here, once a run. `published` is the figure of the literature for the same data, split and metric,
+where there is one.
 """
 
 from collections.abc import Sequence
@@ -69,7 +72,8 @@ def run(job: Job, steps: Steps) -> list[Row]:
 
 
 def attainable_rows(judged: Run, reports: dict[str, Report], model: str) -> list[Row]:
-    """The rankers that know the truth, and the model's share of the attainable gain, on the fixed sample of users."""
+    """The rankers that know the truth, and the model's share of the attainable gain, on the fixed sample of
+    users."""
     assert judged.world is not None
     rows = sample_rows(judged.holdout, judged.settings.seed)
     known = truths(judged.world, judged.holdout, rows, ("ndcg_at_10",))
@@ -99,10 +103,13 @@ def attainable_rows(judged: Run, reports: dict[str, Report], model: str) -> list
 
 
 def replaced(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
-    """The old rows, with all those on the data of the new ones replaced by these, in the place of the first."""
+    """The old rows, with all those on the data of the new ones replaced by these, in the place of the
+    first."""
     fresh = {row["data"] for row in new}
     at = next((place for place, row in enumerate(old) if row["data"] in fresh), len(old))
-    kept_before, kept_after = ([row for row in part if row["data"] not in fresh] for part in (old[:at], old[at:]))
+    kept_before, kept_after = (
+        [row for row in part if row["data"] not in fresh] for part in (old[:at], old[at:])
+    )
     return [*kept_before, *new, *kept_after]
 
 
@@ -110,7 +117,10 @@ def replaced(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
 @click.option("--quick", is_flag=True, help="Only the rows that take seconds.")
 @click.option("--long", is_flag=True, help="Only EASE on gowalla: 7 GB, about ten minutes.")
 @click.option(
-    "--only", multiple=True, metavar="CONFIG", help="Only this config; the table's other rows stay. Repeatable."
+    "--only",
+    multiple=True,
+    metavar="CONFIG",
+    help="Only this config; the table's other rows stay. Repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
 def main(quick: bool, long: bool, only: tuple[str, ...], as_json: bool) -> None:

@@ -6,8 +6,9 @@ TIMED = ("ndcg_at_10", "recall_at_20", "recall_at_100")
 LIGHTGCN = ("recall_at_20", "ndcg_at_20")
 NCF = ("hit_rate_at_10", "ndcg_at_10")
 _GOWALLA = f"metrics={list(LIGHTGCN)}"
-# He et al., "LightGCN", SIGIR 2020, and the tables that follow its split: popularity of the training part, and EASE. He
-# et al., "Neural Collaborative Filtering", WWW 2017, and Rendle et al., RecSys 2020: among 99 drawn items.
+# He et al., "LightGCN", SIGIR 2020, and the tables that follow its split: popularity of the training part,
+# and EASE. He et al., "Neural Collaborative Filtering", WWW 2017, and Rendle et al., RecSys 2020: among 99
+# drawn items.
 PUBLISHED = {
     ("gowalla", "popularity", "recall_at_20"): 0.0416,
     ("gowalla", "popularity", "ndcg_at_20"): 0.0317,
@@ -20,7 +21,8 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Job:
-    """A run to make: a config with further settings, what to call the model where its name is not enough, metrics.
+    """A run to make: a config with further settings, what to call the model where its name is not enough,
+    metrics.
 
     alone: without the rows of the baselines, which stand in the table already.
     """
@@ -32,7 +34,9 @@ class Job:
     alone: bool = False
 
 
-def other(config: str, text: str, label: str | None = None, metrics: tuple[str, ...] = TIMED, *more: str) -> Job:
+def other(
+    config: str, text: str, label: str | None = None, metrics: tuple[str, ...] = TIMED, *more: str
+) -> Job:
     """The data and split of a config with another model, which stands alone in the table."""
     return Job(config, ("model={" + text + "}", *more), label, metrics, alone=True)
 
@@ -44,8 +48,13 @@ def gowalla(text: str, label: str, seed: int = 1) -> Job:
 
 _SOFTMAX = 'name="softmax", dim=64, epochs=40, temperature=0.1, propagation=0.35'
 _SPECTRAL = 'name="spectral", dim=512, exponent=0.65, filter=1.0'
-TOWERS = 'name="two_tower", dim=64, epochs=8, batch_size=8192, learning_rate=0.02, history="others", propagation=0.35'
-_VARIATIONAL = 'name="variational", dim=64, epochs=32, regularization=8.0, user_exponent=0.05, propagation=0.04'
+TOWERS = (
+    'name="two_tower", dim=64, epochs=8, batch_size=8192, learning_rate=0.02, history="others", '
+    "propagation=0.35"
+)
+_VARIATIONAL = (
+    'name="variational", dim=64, epochs=32, regularization=8.0, user_exponent=0.05, propagation=0.04'
+)
 _NARROWED = (
     'name="narrowed", wide={name="mixture", weights=[1.0, 1.0], parts=[{'
     + TOWERS.replace("dim=64", "dim=128")
@@ -63,13 +72,14 @@ _WIDE = (
 _WIDE_LABEL = "softmax 128 + als 512 + spectral 1024"
 _NCF_LABEL = "softmax + als + two_tower"
 _NCF_FACTORS = (
-    'name="mixture", weights=[1.0, 1.0], parts=[{name="softmax", dim=192, temperature=0.15, propagation=0.0}, '
-    '{name="als", dim=192, unobserved_weight=1.0, regularization=0.003}]'
+    'name="mixture", weights=[1.0, 1.0], parts=[{name="softmax", dim=192, temperature=0.15, '
+    'propagation=0.0}, {name="als", dim=192, unobserved_weight=1.0, regularization=0.003}]'
 )
 _PLACES = 'name="softmax", dim=128, temperature=0.15, propagation=0.5, half_life=20.0, fold_in_ridge=30.0'
 _WORLD_ALS = 'name="als", dim=32, unobserved_weight=0.02, regularization=0.03'
 _DOT = (
-    'name="softmax", similarity="dot", temperature=1.0, user_exponent=0.0, regularization=12.0, dim=16, propagation=0.2'
+    'name="softmax", similarity="dot", temperature=1.0, user_exponent=0.0, regularization=12.0, dim=16, '
+    "propagation=0.2"
 )
 _TASTES = 'name="variational", dim=9, epochs=32, regularization=2.0, trend_days=15.0'
 _WORLD = f'name="mixture", parts=[{{{_WORLD_ALS}}}, {{{_DOT}}}], weights=[1.0, 1.0]'
@@ -82,10 +92,16 @@ QUICK = (
     other("world", _TASTES),
     Job("ml-100k"),
     other("ml-100k", 'name="item_knn", amplification=2.0, shrinkage=0.1, half_life=5.0'),
-    other("ml-100k", 'name="item_knn", amplification=2.0, shrinkage=0.1, half_life=1e9', "item_knn, all events alike"),
+    other(
+        "ml-100k",
+        'name="item_knn", amplification=2.0, shrinkage=0.1, half_life=1e9',
+        "item_knn, all events alike",
+    ),
     other("ml-100k", 'name="ease", regularization=1000.0, half_life=10.0', "ease, half_life 10"),
     other("ml-100k", 'name="ease", regularization=1000.0'),
-    other("ml-100k", 'name="als", dim=32, unobserved_weight=3.0, regularization=0.003', "als, all events alike"),
+    other(
+        "ml-100k", 'name="als", dim=32, unobserved_weight=3.0, regularization=0.003', "als, all events alike"
+    ),
     other("ml-100k", 'name="spectral", dim=32, filter=1.0, half_life=4.0'),
     other("ml-100k", 'name="softmax", dim=64, epochs=20, temperature=0.15, propagation=0.2, half_life=4.0'),
     other("ml-100k", 'name="bpr", epochs=20, fold_in_ridge=30.0'),

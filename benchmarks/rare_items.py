@@ -1,12 +1,13 @@
-"""Do genres and what is known of users help where an item has hardly any events? ml-1m-ncf, among its 99 candidates.
+"""Do genres and what is known of users help where an item has hardly any events? ml-1m-ncf, among its 99
+candidates.
 
     RECSYS_DATA=... python -m benchmarks.rare_items [--seeds 1,2,3] [--quick] [--json]
 
-The published leave-one-out split. rare: the users whose item has at most ten events in training. Beside each other: the
-best factorization (that of the config, softmax and iALS of 192 dims), the two-tower model with genres, gender, age and
-occupation, without the correction for popularity, which it gives up to reach rare items; and both in one inner product,
-so that neither is given up. Values of a user are means over the seeds. Settings and the weight were tuned on events
-drawn from training.
+The published leave-one-out split. rare: the users whose item has at most ten events in training. Beside each
+other: the best factorization (that of the config, softmax and iALS of 192 dims), the two-tower model with
+genres, gender, age and occupation, without the correction for popularity, which it gives up to reach rare
+items; and both in one inner product, so that neither is given up. Values of a user are means over the seeds.
+Settings and the weight were tuned on events drawn from training.
 """
 
 from typing import Any
@@ -42,10 +43,15 @@ FACTORIZATION, FEATURES, BOTH = "softmax + als", "two_tower with features", "all
 def models(config: dict[str, Any], quick: bool) -> dict[str, dict[str, Any]]:
     """Settings by the name of their row."""
     weighed = zip(config["parts"], config["weights"], strict=True)
-    parts, weights = zip(*((part, weight) for part, weight in weighed if part["name"] != "two_tower"), strict=True)
+    parts, weights = zip(
+        *((part, weight) for part, weight in weighed if part["name"] != "two_tower"), strict=True
+    )
     towers = TOWERS
     if quick:
-        parts, towers = tuple(part | {"dim": 16, "epochs": 1} for part in parts), TOWERS | {"dim": 16, "epochs": 1}
+        parts, towers = (
+            tuple(part | {"dim": 16, "epochs": 1} for part in parts),
+            TOWERS | {"dim": 16, "epochs": 1},
+        )
     mixture = {"name": "mixture", "parts": parts, "weights": weights}
     everything = {"name": "mixture", "parts": [*parts, towers], "weights": [*weights, WEIGHT]}
     return {FACTORIZATION: mixture, FEATURES: towers, BOTH: everything}
@@ -71,7 +77,9 @@ def main(seeds: str, quick: bool, as_json: bool) -> None:
             with steps.step(f"{name}, seed {seed}") as progress:
                 own = {key: value for key, value in stated.items() if key != "name"}
                 learned = make_model(stated["name"], own).fit(train, seed=seed, progress=progress)
-            found.append(evaluate_on(recommender_of(learned, fallback, settings.seen), holdout, metrics=METRICS).values)
+            found.append(
+                evaluate_on(recommender_of(learned, fallback, settings.seen), holdout, metrics=METRICS).values
+            )
         values[name] = {metric: np.mean([one[metric] for one in found], axis=0) for metric in METRICS}
     rows = []
     for part, which in (("rare", rare), ("all", np.ones(len(rare), bool))):
@@ -81,8 +89,14 @@ def main(seeds: str, quick: bool, as_json: bool) -> None:
                 ours = values[name][metric][which]
                 row = {"items": part, "users": len(ours), "what": name, "metric": metric, "mean": ours.mean()}
                 if name != FACTORIZATION:
-                    difference = compare(ours, {FACTORIZATION: base}, warm=len(ours))[FACTORIZATION].difference
-                    row |= {f"less {FACTORIZATION}": difference.mean, "low": difference.low, "high": difference.high}
+                    difference = compare(ours, {FACTORIZATION: base}, warm=len(ours))[
+                        FACTORIZATION
+                    ].difference
+                    row |= {
+                        f"less {FACTORIZATION}": difference.mean,
+                        "low": difference.low,
+                        "high": difference.high,
+                    }
                 rows.append(row)
     note = f"ml-1m-ncf, one target among 99 published candidates; seeds {', '.join(map(str, drawn))}."
     report("rare_items", rows, title="Items with at most ten events", note=note, quick=quick, as_json=as_json)

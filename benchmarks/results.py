@@ -1,4 +1,5 @@
-"""Writes what a benchmark found: a table for people, a JSON file for machines, and the last line of standard output."""
+"""Writes what a benchmark found: a table for people, a JSON file for machines, and the last line of standard
+output."""
 
 import json
 import os
@@ -28,8 +29,9 @@ def report(
 ) -> None:
     """Writes `results/<name>.md` and `.json`, and prints the table and, as the last line, the JSON object.
 
-    columns: key of a row -> heading; what is left out is in the JSON only. None: every key is a heading. note: a
-    paragraph below the title. quick: nothing is written, for a quick run must not replace the figures of a full one.
+    columns: key of a row -> heading; what is left out is in the JSON only. None: every key is a heading.
+    note: a paragraph below the title. quick: nothing is written, for a quick run must not replace the figures
+    of a full one.
     as_json: no table on standard output.
     """
     summary = {"name": name, "machine": machine(), "rows": list(rows)}
@@ -72,7 +74,8 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory / 2**30, 1),
         "python": platform.python_version(),
-        "versions": {"recsys": __version__} | {library: found for library in LIBRARIES if (found := _version(library))},
+        "versions": {"recsys": __version__}
+        | {library: found for library in LIBRARIES if (found := _version(library))},
     }
 
 

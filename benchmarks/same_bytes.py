@@ -3,9 +3,9 @@
     python -m benchmarks.same_bytes > before.json           on one commit
     python -m benchmarks.same_bytes --against before.json   on another: exit 1 where a digest differs
 
-For each learner, on ml-100k and on the planted world: SHA-256 of the item vectors, of 1,000 people's vectors and of
-their 100 best items with scores. Both runs on one machine, with the same libraries and number of threads. Few epochs:
-code that rounds otherwise shows in the first.
+For each learner, on ml-100k and on the planted world: SHA-256 of the item vectors, of 1,000 people's vectors
+and of their 100 best items with scores. Both runs on one machine, with the same libraries and number of
+threads. Few epochs: code that rounds otherwise shows in the first.
 """
 
 import hashlib
@@ -33,7 +33,9 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "als": ({"epochs": 3}, {"epochs": 3, "solver": "exact", "dim": 32}),
     "bpr": ({"epochs": 2},),
     "mixture": ({"parts": [{"name": "als", "epochs": 2}, {"name": "spectral", "dim": 64}]},),
-    "narrowed": ({"wide": {"name": "als", "epochs": 2}, "narrow": {"name": "softmax", "dim": 32, "epochs": 2}},),
+    "narrowed": (
+        {"wide": {"name": "als", "epochs": 2}, "narrow": {"name": "softmax", "dim": 32, "epochs": 2}},
+    ),
     "softmax": ({"epochs": 2}, {"epochs": 2, "propagation": 0.1, "negatives": 256, "precision": "float32"}),
     "two_tower": (
         {"epochs": 1},
@@ -46,7 +48,9 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
 
 def digest(*arrays: Any) -> str:
     """The first 16 hexadecimal digits of SHA-256 over the bytes of the arrays."""
-    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()[:16]
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()[
+        :16
+    ]
 
 
 def digests(config: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -71,7 +75,9 @@ def digests(config: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 @click.command()
-@click.option("--against", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="An earlier output.")
+@click.option(
+    "--against", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="An earlier output."
+)
 @click.option("--only", multiple=True, default=("ml-100k", "world"), help="Only this config. Repeatable.")
 def main(against: Path | None, only: tuple[str, ...]) -> None:
     """Print the digests of every learner, or compare them with earlier ones."""
@@ -80,7 +86,12 @@ def main(against: Path | None, only: tuple[str, ...]) -> None:
     if against is not None:
         before = json.loads(against.read_text())
         differing = [name for name in found if before.get(name) != found[name]]
-        print(f"{len(found) - len(differing)} of {len(found)} are the same", *differing, sep="\n  ", file=sys.stderr)
+        print(
+            f"{len(found) - len(differing)} of {len(found)} are the same",
+            *differing,
+            sep="\n  ",
+            file=sys.stderr,
+        )
         sys.exit(bool(differing))
 
 

@@ -35,7 +35,9 @@ def main(quick: bool, as_json: bool, asked: str | None) -> None:
         click.echo(json.dumps(_learned(**json.loads(asked))))
         return
     size = (
-        {"people": 2_000, "items": 5_000, "each": 10} if quick else {"people": 200_000, "items": 1_000_000, "each": 10}
+        {"people": 2_000, "items": 5_000, "each": 10}
+        if quick
+        else {"people": 200_000, "items": 1_000_000, "each": 10}
     )
     command = [sys.executable, "-m", "benchmarks.sequence_costs", "--learn", json.dumps(size)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -43,14 +45,20 @@ def main(quick: bool, as_json: bool, asked: str | None) -> None:
         raise SystemExit(done.stderr[-3000:])
     rows: list[dict[str, Any]] = [{"what": "an epoch", **size, **json.loads(done.stdout.splitlines()[-1])}]
     for net in ("transformer", "gru"):
-        rows += [{"what": f"encode, {net}", "each": length, "ms": ms} for length, ms in _encoded(net, quick).items()]
+        rows += [
+            {"what": f"encode, {net}", "each": length, "ms": ms}
+            for length, ms in _encoded(net, quick).items()
+        ]
     report(
         "sequence_costs",
         rows,
         title="What a sequence model costs",
         columns={"what": "what", "people": "people", "items": "items", "each": "events of each"}
         | {"seconds": "seconds", "GiB": "GiB at most", "ms": "ms"},
-        note="Dim 64, two layers; an epoch with 4,096 drawn items a step and its checkpoint; `encode` in one thread.",
+        note=(
+            "Dim 64, two layers; an epoch with 4,096 drawn items a step and its checkpoint; `encode` in "
+            "one thread."
+        ),
         quick=quick,
         as_json=as_json,
     )

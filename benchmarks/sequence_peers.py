@@ -2,7 +2,8 @@
 
     python -m benchmarks.sequence_peers --work FOLDER --set-up             makes the peer's environment, once
     RECSYS_DATA=... python -m benchmarks.sequence_peers --work FOLDER      hours, most of them the peer's
-    ... --quick                                                            ours alone, a small world; writes nothing
+    ... --quick                                                            ours alone, a small world; writes
+    nothing
 
 The training parts of the sets, dim 64, two blocks of two heads, the same window, dropout, rate and loss (the
 softmax over all items), float32; each person's last window alone, which is all that the peer reads. `fast` is
@@ -48,12 +49,18 @@ DROPOUT = {"ml-1m-seq": 0.2, "s3rec-beauty": 0.5}
 
 
 @click.command(help=__doc__.split("\n\n")[0])
-@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for the environment and data.")
+@click.option(
+    "--work", type=click.Path(path_type=Path), required=True, help="Folder for the environment and data."
+)
 @click.option("--set-up", is_flag=True, help="Makes the peer's environment in the folder, with pip.")
 @click.option("--data", multiple=True, help="Only this data set. Repeatable.")
-@click.option("--epochs", default=10, show_default=True, help="Of each fit; with fewer, speeds alone are measured.")
+@click.option(
+    "--epochs", default=10, show_default=True, help="Of each fit; with fewer, speeds alone are measured."
+)
 @click.option("--threads", default=1, show_default=True, help="Of each library.")
-@click.option("--quick", is_flag=True, help="Ours alone, on a small world; keeps the results of the last full run.")
+@click.option(
+    "--quick", is_flag=True, help="Ours alone, on a small world; keeps the results of the last full run."
+)
 @click.option("--json", "as_json", is_flag=True, help="Only the JSON line on standard output.")
 def main(
     work: Path, set_up: bool, data: tuple[str, ...], epochs: int, threads: int, quick: bool, as_json: bool
@@ -72,16 +79,20 @@ def main(
         "sequence_peers",
         rows,
         title="Learning sequences beside RecTools",
-        columns={name: name for name in ("data", "what", "epoch_cpu_s", "events_a_second", "ratio", "ndcg_at_10")},
-        note=f"{threads} thread{'s' * (threads > 1)}, dim {DIM}, the last window of each person; CPU seconds, medians "
-        "of epochs. ratio: how many times as many events a CPU-second as RecTools' SASRec. N@10 after ten epochs, on "
-        "the validation part.",
+        columns={
+            name: name for name in ("data", "what", "epoch_cpu_s", "events_a_second", "ratio", "ndcg_at_10")
+        },
+        note=f"{threads} thread{'s' * (threads > 1)}, dim {DIM}, the last window of each person; CPU "
+        f"seconds, medians of epochs. ratio: how many times as many events a CPU-second as RecTools' "
+        f"SASRec. N@10 after ten epochs, on the validation part.",
         quick=quick,
         as_json=as_json,
     )
 
 
-def _measured(name: str, question: Holdout, work: Path, epochs: int, threads: int, quick: bool) -> list[dict[str, Any]]:
+def _measured(
+    name: str, question: Holdout, work: Path, epochs: int, threads: int, quick: bool
+) -> list[dict[str, Any]]:
     folder = work / f"sequences-{name}"
     folder.mkdir(exist_ok=True)
     past = question.train.interactions.histories()
@@ -97,7 +108,9 @@ def _measured(name: str, question: Holdout, work: Path, epochs: int, threads: in
             "dropout": DROPOUT.get(name, 0.2),
             "users_a_batch": 128,
         }
-        asked = shared | case | {"epochs": min(epochs, case["epochs"]), "lists": case["lists"] and epochs >= 10}
+        asked = (
+            shared | case | {"epochs": min(epochs, case["epochs"]), "lists": case["lists"] and epochs >= 10}
+        )
         found, lists = _fit(asked, folder, work)
         epoch = statistics.median(found["epochs_cpu_s"])
         row = {"data": name, "what": label, "epoch_cpu_s": epoch, "events_a_second": found["events"] / epoch}
@@ -117,7 +130,11 @@ def _fit(case: Case, folder: Path, work: Path) -> tuple[Any, Any]:
     python = sys.executable if library == "recsys" else str(work.absolute() / library / "bin" / "python")
     asked = {"data": str(folder.resolve()), "out": str(out.resolve()), "dim": DIM, "seed": 1}
     asked |= {"last_only": True, "rate": 1e-3}
-    command = [python, str(Path(__file__).with_name("sequence_worker.py").resolve()), json.dumps(asked | case)]
+    command = [
+        python,
+        str(Path(__file__).with_name("sequence_worker.py").resolve()),
+        json.dumps(asked | case),
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": str(case["threads"])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=out)
     if done.returncode:

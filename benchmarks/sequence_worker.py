@@ -1,12 +1,13 @@
 """One fit of a SASRec-like model by one library, in a process of its own, for `benchmarks.sequence_peers`.
 
-    PYTHON sequence_worker.py '{"library": "recsys", "data": FOLDER, "dim": 64, "epochs": 10, "longest": 200, ...}'
+    PYTHON sequence_worker.py '{"library": "recsys", "data": FOLDER, "dim": 64, "epochs": 10, "longest": 200,
+    ...}'
 
 Runs under the Python of the library's own environment, so it imports nothing of this project but where it is
 the library asked for. FOLDER holds `user.npy` and `item.npy`, the events to learn from, user by user and
 oldest first. Writes the ten best items of each user that they have not had to `lists.npy` in the folder
-`out`. The last line of output is a JSON object: CPU seconds of each epoch, all threads together, and the events to
-be found in it.
+`out`. The last line of output is a JSON object: CPU seconds of each epoch, all threads together, and the
+events to be found in it.
 """
 
 import json
@@ -31,7 +32,9 @@ def main() -> None:
     seconds, lists = fit[asked["library"]](asked, user, item)
     if lists is not None:
         np.save(Path(asked["out"]) / "lists.npy", lists)
-    found = np.minimum(np.bincount(user) - 1, asked["longest"] if asked["last_only"] else len(user)).clip(min=0)
+    found = np.minimum(np.bincount(user) - 1, asked["longest"] if asked["last_only"] else len(user)).clip(
+        min=0
+    )
     print(json.dumps({"epochs_cpu_s": seconds, "events": int(found.sum())}))
 
 
@@ -51,7 +54,9 @@ def _recsys(asked: Asked, user: Any, item: Any) -> Any:
     set_threads(asked["threads"])
     n_users, n_items = int(user.max()) + 1, int(item.max()) + 1
     if asked["last_only"]:  # the peer reads the last window of each person alone
-        places = np.arange(len(user)) - np.repeat(np.cumsum(np.bincount(user)) - np.bincount(user), np.bincount(user))
+        places = np.arange(len(user)) - np.repeat(
+            np.cumsum(np.bincount(user)) - np.bincount(user), np.bincount(user)
+        )
         kept = np.bincount(user)[user] - places <= asked["longest"] + 1
         learn_user, learn_item = user[kept], item[kept]
     else:
@@ -63,7 +68,12 @@ def _recsys(asked: Asked, user: Any, item: Any) -> Any:
         events = Interactions.ordered(user, item, n_users=n_users, n_items=n_items)
         return Dataset("peers", events, user_ids, item_ids, table)
 
-    settings = {"dim": asked["dim"], "epochs": asked["epochs"], "longest_history": asked["longest"], "averaged": 0.0}
+    settings = {
+        "dim": asked["dim"],
+        "epochs": asked["epochs"],
+        "longest_history": asked["longest"],
+        "averaged": 0.0,
+    }
     settings |= {"dropout": asked["dropout"], "batch_size": asked["batch"], "precision": asked["precision"]}
     settings |= {"widened": asked["widened"], "older_history": 0, "learning_rate": asked["rate"]}
     model: Any = make_model("sequence", settings)
@@ -95,7 +105,9 @@ def _frame(user: Any, item: Any) -> Any:
     import pandas as pd
 
     order = np.arange(len(user))
-    return pd.DataFrame({"user_id": user, "item_id": item, "weight": 1.0, "datetime": pd.to_datetime(order, unit="s")})
+    return pd.DataFrame(
+        {"user_id": user, "item_id": item, "weight": 1.0, "datetime": pd.to_datetime(order, unit="s")}
+    )
 
 
 def _rectools(asked: Asked, user: Any, item: Any) -> Any:
@@ -120,7 +132,11 @@ def _rectools(asked: Asked, user: Any, item: Any) -> Any:
         quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
         epochs, accelerator = asked["epochs"], "cpu"
         return Trainer(
-            max_epochs=epochs, accelerator=accelerator, enable_checkpointing=False, callbacks=[Clock()], **quiet
+            max_epochs=epochs,
+            accelerator=accelerator,
+            enable_checkpointing=False,
+            callbacks=[Clock()],
+            **quiet,
         )
 
     torch.manual_seed(asked["seed"])
@@ -147,8 +163,8 @@ def _rectools(asked: Asked, user: Any, item: Any) -> Any:
 
 
 def _rectools_fast(asked: Asked, user: Any, item: Any) -> Any:
-    """The net and the sequences of RecTools' `fast_transformers`, for which there is no model of ids: in the loop of
-    its UniSRec model, softmax over all items, Adam."""
+    """The net and the sequences of RecTools' `fast_transformers`, for which there is no model of ids: in the
+    loop of its UniSRec model, softmax over all items, Adam."""
     import torch
     from rectools.fast_transformers import FlatSASRecNet, SequenceBatchDataset, build_sequences
     from torch.nn.functional import cross_entropy
@@ -157,11 +173,16 @@ def _rectools_fast(asked: Asked, user: Any, item: Any) -> Any:
     torch.manual_seed(asked["seed"])
     order = torch.arange(len(user))
     x, y, items, _ = build_sequences(
-        torch.from_numpy(user.astype(np.int64)), torch.from_numpy(item.astype(np.int64)), order, asked["longest"]
+        torch.from_numpy(user.astype(np.int64)),
+        torch.from_numpy(item.astype(np.int64)),
+        order,
+        asked["longest"],
     )
     net = FlatSASRecNet(len(items), asked["dim"], 2, 2, asked["longest"], asked["dropout"])
     optimizer = torch.optim.Adam(net.parameters(), lr=asked["rate"])
-    loader = torch.utils.data.DataLoader(SequenceBatchDataset(x, y), batch_size=asked["users_a_batch"], shuffle=True)
+    loader = torch.utils.data.DataLoader(
+        SequenceBatchDataset(x, y), batch_size=asked["users_a_batch"], shuffle=True
+    )
     seconds = list[float]()
     for _ in range(asked["epochs"]):
         began = time.process_time()
@@ -194,7 +215,9 @@ def _plain(asked: Asked, user: Any, item: Any) -> Any:
             super().__init__()
             self.items = nn.Embedding(n_items + 1, dim, padding_idx=0)
             self.places = nn.Embedding(longest, dim)
-            layer = nn.TransformerEncoderLayer(dim, 2, dim, asked["dropout"], batch_first=True, norm_first=True)
+            layer = nn.TransformerEncoderLayer(
+                dim, 2, dim, asked["dropout"], batch_first=True, norm_first=True
+            )
             self.encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(dim), enable_nested_tensor=False)
             self.dropout = nn.Dropout(asked["dropout"])
             nn.init.normal_(self.items.weight, std=0.02)

@@ -1,12 +1,15 @@
-"""Sequences of behaviours, the last event left out: hit rate and NDCG at 10 of all items, those of the history out.
+"""Sequences of behaviours, the last event left out: hit rate and NDCG at 10 of all items, those of the
+history out.
 
-    RECSYS_DATA=... python -m benchmarks.sequences [--data ml-1m-seq] [--row TEXT] [--work FOLDER] [--again] [--quick]
+    RECSYS_DATA=... python -m benchmarks.sequences [--data ml-1m-seq] [--row TEXT] [--work FOLDER] [--again]
+    [--quick]
 
-Each row of ROWS is learned once a seed. What was measured is kept, per-user places included (`sequences.npz`), after
-every seed, so a run that was stopped goes on where it was; a row whose settings changed is measured anew. Settings were
-chosen on the validation part; the test part is read here. Unless a row says so, the model has learned from train alone
-and the validation event stands in the history, as in published tables (`split.learn_validation=false`). A mixture puts
-the spaces of other rows side by side, by the weights that are best on the validation part; 0 is one of them.
+Each row of ROWS is learned once a seed. What was measured is kept, per-user places included
+(`sequences.npz`), after every seed, so a run that was stopped goes on where it was; a row whose settings
+changed is measured anew. Settings were chosen on the validation part; the test part is read here. Unless a
+row says so, the model has learned from train alone and the validation event stands in the history, as in
+published tables (`split.learn_validation=false`). A mixture puts the spaces of other rows side by side, by
+the weights that are best on the validation part; 0 is one of them.
 """
 
 import json
@@ -50,9 +53,9 @@ _GRID = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True)
 class Row:
-    """A model on a data set. label: what the table calls it. model: its settings, `name` among them. against: the label
-    of the row that it is compared with. learns_validation: whether it learned from the validation part, too. parts: of
-    a mixture, the labels of the rows that it is made of, of the same seed."""
+    """A model on a data set. label: what the table calls it. model: its settings, `name` among them. against:
+    the label of the row that it is compared with. learns_validation: whether it learned from the validation
+    part, too. parts: of a mixture, the labels of the rows that it is made of, of the same seed."""
 
     data: str
     label: str
@@ -74,8 +77,8 @@ class Row:
         return json.dumps(said, sort_keys=True)
 
 
-# Chosen by ndcg_at_10 on the validation parts: back 0, .25, .5, 1; from_exponent .5, .7; to_exponent .3, .5, .7;
-# half_life 1.5, 2.5, 4.
+# Chosen by ndcg_at_10 on the validation parts: back 0, .25, .5, 1; from_exponent .5, .7; to_exponent .3, .5,
+# .7; half_life 1.5, 2.5, 4.
 _PAIRS: dict[str, dict[str, float]] = {
     ML: {"back": 0.0, "from_exponent": 0.7, "to_exponent": 0.3, "half_life": 2.5},
     BEAUTY: {"back": 0.25, "from_exponent": 0.5, "to_exponent": 0.3, "half_life": 1.5},
@@ -96,14 +99,23 @@ def _cooccurrence(data: str) -> list[Row]:
         Row(data, BASE, {"name": "cooccurrence"} | pairs),
         Row(data, f"{BASE}, both degrees ^ .5", {"name": "cooccurrence"} | _PAIRS_ALIKE[data]),
         Row(data, f"{BASE}, bare defaults", {"name": "cooccurrence"}),
-        *(Row(data, f"{BASE}, rank {dim}", {"name": "cooccurrence_svd", "dim": dim} | pairs) for dim in (64, 256, 512)),
-        Row(data, f"{BASE}, learned from validation too", {"name": "cooccurrence"} | pairs, learns_validation=True),
+        *(
+            Row(data, f"{BASE}, rank {dim}", {"name": "cooccurrence_svd", "dim": dim} | pairs)
+            for dim in (64, 256, 512)
+        ),
+        Row(
+            data,
+            f"{BASE}, learned from validation too",
+            {"name": "cooccurrence"} | pairs,
+            learns_validation=True,
+        ),
     ]
 
 
-# Chosen by ndcg_at_10 on the validation parts. ml-1m-seq: dropout .15, .2; beauty: batches of 512, 1,024 and 2,048,
-# dims 64 and 128, dot and cosine, one and five next events, events left out 0 and .2, dropout .5 and .6; sports:
-# batches of 256 and 512, dropout .5 and .6, one and two layers, dot and cosine; both: half_life 0, 2, 5; sports: 20.
+# Chosen by ndcg_at_10 on the validation parts. ml-1m-seq: dropout .15, .2; beauty: batches of 512, 1,024 and
+# 2,048, dims 64 and 128, dot and cosine, one and five next events, events left out 0 and .2, dropout .5 and
+# .6; sports: batches of 256 and 512, dropout .5 and .6, one and two layers, dot and cosine; both: half_life
+# 0, 2, 5; sports: 20.
 _SPARSE = {
     "dim": 128,
     "heads": 4,
@@ -131,7 +143,9 @@ _ATTRIBUTES: dict[str, dict[str, Any]] = {
 }
 SEQUENCE, SEEDS = "sequence", (1, 2, 3)
 WITH_ATTRIBUTES = f"{SEQUENCE}, with attributes"
-_OTHERWISE: dict[str, dict[str, Any]] = {  # one setting changed, all others as the row was tuned for its own net
+_OTHERWISE: dict[
+    str, dict[str, Any]
+] = {  # one setting changed, all others as the row was tuned for its own net
     "gru": {"net": "gru"},
     "hstu": {"net": "hstu"},
     "masked": {"net": "masked"},
@@ -150,7 +164,10 @@ def _learned_rows(data: str) -> list[Row]:
         _side_by_side(data, SEQUENCE, counted),
     ]
     if data == BEAUTY:
-        rows += [Row(data, f"{SEQUENCE}, {name}", model | own, against=SEQUENCE) for name, own in _OTHERWISE.items()]
+        rows += [
+            Row(data, f"{SEQUENCE}, {name}", model | own, against=SEQUENCE)
+            for name, own in _OTHERWISE.items()
+        ]
     if data != ML:
         rows.append(Row(data, WITH_ATTRIBUTES, model | _ATTRIBUTES[data], SEEDS, SEQUENCE))
         rows.append(_side_by_side(data, WITH_ATTRIBUTES, counted))
@@ -170,8 +187,9 @@ ROWS: tuple[Row, ...] = tuple(
 
 @dataclass
 class Measured:
-    """What is known so far, by `Row.key`. places: int8 (n,) the place of each user's target among the first K, -1 = not
-    there. seconds: of learning. settings: those of the row when it was measured. weights: of the parts of mixtures."""
+    """What is known so far, by `Row.key`. places: int8 (n,) the place of each user's target among the first
+    K, -1 = not there. seconds: of learning. settings: those of the row when it was measured. weights: of the
+    parts of mixtures."""
 
     places: dict[str, I8] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -208,7 +226,9 @@ class Measured:
 
     def values(self, row: Row) -> dict[str, F64]:
         """Each metric of each user (n,), the mean over the seeds that were measured."""
-        places = np.stack([self.places[row.key(seed)] for seed in row.seeds if self.has(row, seed)]).astype(np.float64)
+        places = np.stack([self.places[row.key(seed)] for seed in row.seeds if self.has(row, seed)]).astype(
+            np.float64
+        )
         hit = places >= 0
         gains = np.where(hit, 1 / np.log2(np.where(hit, places, 0) + 2), 0)
         return {"hit_rate_at_10": hit.mean(axis=0), "ndcg_at_10": gains.mean(axis=0)}
@@ -218,14 +238,20 @@ class Measured:
 def _question(data: str, learns_validation: bool, judge: str = "test") -> Holdout:
     """The test part of a published sequence set, which asks everybody for one item; or that to tune on."""
     learns = str(learns_validation).lower()
-    assignments = [f"data={data}", "split.kind=published", f"split.learn_validation={learns}", f"judge={judge}"]
+    assignments = [
+        f"data={data}",
+        "split.kind=published",
+        f"split.learn_validation={learns}",
+        f"judge={judge}",
+    ]
     holdout = prepare(load_settings(None, assignments), Steps(quiet=True)).holdout
     assert (holdout.targets.lengths == 1).all(), f"{data} asks for several items of one person"
     return holdout
 
 
 def learn(row: Row, seed: int, steps: Steps, work: Path | None) -> tuple[Any, float]:
-    """What a row learns, and in how many seconds. work: where vectors are kept for the mixtures of other rows."""
+    """What a row learns, and in how many seconds. work: where vectors are kept for the mixtures of other
+    rows."""
     kept = None if work is None else work / sha256((row.key(seed) + row.settings()).encode()).hexdigest()[:16]
     if kept is not None and (kept / "seconds.json").exists():
         items = np.load(kept / "items.npy")
@@ -244,8 +270,8 @@ def learn(row: Row, seed: int, steps: Steps, work: Path | None) -> tuple[Any, fl
 
 
 def mix(row: Row, seed: int, steps: Steps, work: Path | None) -> tuple[Any, float, list[float]]:
-    """The parts of a row in one space, the seconds of learning them, and their weights, chosen on the validation
-    part."""
+    """The parts of a row in one space, the seconds of learning them, and their weights, chosen on the
+    validation part."""
     rows = {one.label: one for one in ROWS if one.data == row.data}
     parts, seconds = zip(*(learn(rows[label], seed, steps, work) for label in row.parts), strict=True)
     weights = best_weights(parts, _question(row.data, False, "validation"))
@@ -286,8 +312,8 @@ def best_weights(parts: Sequence[Embeddings], question: Holdout) -> list[float]:
 
 
 def measure(row: Row, seed: int, steps: Steps, work: Path | None = None) -> tuple[I8, float, list[float]]:
-    """int8 (n,) the place of each user's target among the first K, -1 = not there; the seconds of learning; and the
-    weights of a mixture."""
+    """int8 (n,) the place of each user's target among the first K, -1 = not there; the seconds of learning;
+    and the weights of a mixture."""
     holdout = _question(row.data, row.learns_validation)
     if row.parts:
         learned, seconds, weights = mix(row, seed, steps, work)
@@ -303,7 +329,8 @@ def measure(row: Row, seed: int, steps: Steps, work: Path | None = None) -> tupl
 
 
 def table(measured: Measured) -> list[dict[str, Any]]:
-    """A row for each that was measured, with the paired test of its ndcg against that of another, Holm over a set."""
+    """A row for each that was measured, with the paired test of its ndcg against that of another, Holm over a
+    set."""
     done = {(row.data, row.label): row for row in ROWS if any(measured.has(row, seed) for seed in row.seeds)}
     values = {key: measured.values(row) for key, row in done.items()}
     found = []
@@ -314,7 +341,9 @@ def table(measured: Measured) -> list[dict[str, Any]]:
         compared = compare_pairs(gains, pairs, warm={pair: len(gains[pair[0]]) for pair in pairs})
         against = {one: (other[1], compared[one, other]) for one, other in pairs}
         found += [
-            _described(row, measured, values[key], against.get(key)) for key, row in done.items() if key[0] == data
+            _described(row, measured, values[key], against.get(key))
+            for key, row in done.items()
+            if key[0] == data
         ]
     return found
 
@@ -327,7 +356,11 @@ def _described(row: Row, measured: Measured, values: dict[str, F64], against: An
         found |= {name: interval.mean, f"{name}_95": f"{interval.low:.4f} to {interval.high:.4f}"}
     if against is not None:
         other, comparison = against
-        found |= {"against": other, "difference": comparison.difference.text("+.4f"), "p_holm": comparison.p_holm}
+        found |= {
+            "against": other,
+            "difference": comparison.difference.text("+.4f"),
+            "p_holm": comparison.p_holm,
+        }
     return found | {
         "minutes": float(np.mean(list(seconds.values()))) / 60,
         "seconds": seconds,
@@ -350,9 +383,10 @@ COLUMNS = {
     "minutes": "minutes",
 }
 NOTE = (
-    "Published sets, the last event of each person asked for among all items that they have not had. Unless the row "
-    "says so, the model learned from train alone, and the validation event stands in the history. Minutes of learning, "
-    "wall. Intervals: bootstrap over people; differences: paired, the mean over seeds of each person."
+    "Published sets, the last event of each person asked for among all items that they have not had. "
+    "Unless the row says so, the model learned from train alone, and the validation event stands in the "
+    "history. Minutes of learning, wall. Intervals: bootstrap over people; differences: paired, the mean "
+    "over seeds of each person."
 )
 
 
@@ -360,12 +394,16 @@ NOTE = (
 @click.option("--data", multiple=True, help="Only this data set. Repeatable.")
 @click.option("--row", "text", default="", help="Only rows whose label holds this text.")
 @click.option(
-    "--work", type=click.Path(path_type=Path), help="Where vectors are kept, so that mixtures learn no part twice."
+    "--work",
+    type=click.Path(path_type=Path),
+    help="Where vectors are kept, so that mixtures learn no part twice.",
 )
 @click.option("--again", is_flag=True, help="Measure the chosen rows anew.")
 @click.option("--quick", is_flag=True, help="One small row; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
-def main(data: tuple[str, ...], text: str, work: Path | None, again: bool, quick: bool, as_json: bool) -> None:
+def main(
+    data: tuple[str, ...], text: str, work: Path | None, again: bool, quick: bool, as_json: bool
+) -> None:
     """Measure models of sequences, row by row; what is measured already is not measured again."""
     steps, measured = Steps(quiet=as_json), Measured() if quick else Measured.load()
     chosen = [row for row in ROWS if (not data or row.data in data) and text in row.label]

@@ -1,11 +1,12 @@
-"""What a request costs the service, beside a plain FastAPI + FAISS app and the raw search, and what load does to it.
+"""What a request costs the service, beside a plain FastAPI + FAISS app and the raw search, and what load does
+to it.
 
     python -m benchmarks.service [--items 10000 --items 100000] [--quick] [--json]
 
-CPU-milliseconds a request, medians of five in turn, one client on a connection that is kept: k = 100, 50 seen items,
-dim 64; ours with 10 reasons and the exposure log, the plain app as one writes it (`plain_service.py`, with a set of
-seen items and nothing else). Then 8 clients, one service after the other. Then by arrivals at a rate: .8 and 4 times
-what one worker can do, and .8 again.
+CPU-milliseconds a request, medians of five in turn, one client on a connection that is kept: k = 100, 50 seen
+items, dim 64; ours with 10 reasons and the exposure log, the plain app as one writes it (`plain_service.py`,
+with a set of seen items and nothing else). Then 8 clients, one service after the other. Then by arrivals at a
+rate: .8 and 4 times what one worker can do, and .8 again.
 """
 
 import os
@@ -84,7 +85,8 @@ def cost_row(items: int, folder: Path, asked: int) -> dict[str, Any]:
 
 
 def tail_rows(items: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
-    """Eight clients that ask again as soon as they are answered, in turn at ours, ours with two workers, and the plain
+    """Eight clients that ask again as soon as they are answered, in turn at ours, ours with two workers, and
+    the plain
     app: medians of five."""
     root = made(items, USERS, folder).path
     plain = [sys.executable, "-P", str(Path(__file__).with_name("plain_service.py")), str(items), str(USERS)]
@@ -102,11 +104,15 @@ def tail_rows(items: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
                 seen = clients.end()
                 p50, p99 = seen.quantile_ms(0.5), seen.quantile_ms(0.99)
                 asked = max(seen.answered, 1)
-                rounds.append((seen.answered / seconds, (process.cpu_ms() - spent) / asked, p50, p99, p99 / p50))
+                rounds.append(
+                    (seen.answered / seconds, (process.cpu_ms() - spent) / asked, p50, p99, p99 / p50)
+                )
     names = ("answers_a_second", "cpu_ms", "p50_ms", "p99_ms", "p99_of_p50")
     medians = {name: np.median(np.array(rounds), axis=0).tolist() for name, rounds in found.items()}
     load = os.getloadavg()[0]
-    return [{"service": name, **dict(zip(names, row, strict=True)), "load": load} for name, row in medians.items()]
+    return [
+        {"service": name, **dict(zip(names, row, strict=True)), "load": load} for name, row in medians.items()
+    ]
 
 
 def load_rows(items: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
@@ -145,7 +151,11 @@ def main(sizes: Sequence[int], quick: bool, as_json: bool) -> None:
         rows = [cost_row(size, Path(folder, str(size)), 300 if quick else ASKED) for size in sizes]
         tails = tail_rows(sizes[0], Path(folder, "tails"), 1 if quick else 2)
         loaded = load_rows(sizes[0], Path(folder, "load"), 2 if quick else 5)
-    beside = "" if os.sched_getscheduler(0) == os.SCHED_OTHER else " With real-time priority: other work ran beside it."
+    beside = (
+        ""
+        if os.sched_getscheduler(0) == os.SCHED_OTHER
+        else " With real-time priority: other work ran beside it."
+    )
     columns = {
         "items": "items",
         "ours": "ours",
@@ -157,14 +167,33 @@ def main(sizes: Sequence[int], quick: bool, as_json: bool) -> None:
         "times_plain": "plain / ours",
         "load": "load",
     }
-    note = "CPU-milliseconds a request, medians of five in turn; k = 100, 50 seen items, dim 64, 10 reasons, exposures."
+    note = (
+        "CPU-milliseconds a request, medians of five in turn; k = 100, 50 seen items, dim 64, 10 reasons, "
+        "exposures."
+    )
     report(
-        "service", rows, title="What a request costs", columns=columns, note=note + beside, quick=quick, as_json=as_json
+        "service",
+        rows,
+        title="What a request costs",
+        columns=columns,
+        note=note + beside,
+        quick=quick,
+        as_json=as_json,
     )
     note = "Eight clients that ask again as soon as they are answered; medians of five in turn."
     report("service_clients", tails, title="Eight clients", note=note + beside, quick=quick, as_json=as_json)
-    note = "One worker; arrivals at a rate, whether others are answered or not. Peak: 4 clients that ask in turn."
-    report("service_overload", loaded, title="More than it can do", note=note + beside, quick=quick, as_json=as_json)
+    note = (
+        "One worker; arrivals at a rate, whether others are answered or not. Peak: 4 clients that ask in "
+        "turn."
+    )
+    report(
+        "service_overload",
+        loaded,
+        title="More than it can do",
+        note=note + beside,
+        quick=quick,
+        as_json=as_json,
+    )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python -m benchmarks.service_access [--rounds 9] [--quick] [--json]
 
-CPU-milliseconds of the service's process for POST /v1/recommend, in turn: as it is, asked with a key, a traceparent and
-an X-Request-Id; and the same service whose gate lets everybody in, counts nothing and says nothing. Then the same calls
-alone, in a loop within this process.
+CPU-milliseconds of the service's process for POST /v1/recommend, in turn: as it is, asked with a key, a
+traceparent and an X-Request-Id; and the same service whose gate lets everybody in, counts nothing and says
+nothing. Then the same calls alone, in a loop within this process.
 """
 
 import os
@@ -79,7 +79,8 @@ def in_loop(state: Path) -> Iterator[Any]:
 
 
 def loop_ms(gate: Any, metrics: Any, key: str, times: int) -> float:
-    """CPU-milliseconds of what a request does at the gate and in the counts, with its id of a list made already."""
+    """CPU-milliseconds of what a request does at the gate and in the counts, with its id of a list made
+    already."""
     from recsys.serving.access.call import Call
 
     headers = {b"authorization": f"Bearer {key}".encode(), b"traceparent": TRACE, b"x-request-id": b"web-1"}
@@ -111,7 +112,10 @@ def main(rounds: int, asked: int, quick: bool, as_json: bool) -> None:
         plain = [
             sys.executable,
             "-c",
-            f"from benchmarks.service_access import without; without({[str(root), '--port', '0', *options]!r})",
+            (
+                "from benchmarks.service_access import without; "
+                f"without({[str(root), '--port', '0', *options]!r})"
+            ),
         ]
         people = np.random.default_rng(0).integers(USERS, size=asked)
         keyed, limited = ([request(user, one) for user in people] for one in (key, quota))
@@ -132,10 +136,16 @@ def main(rounds: int, asked: int, quick: bool, as_json: bool) -> None:
         {"what": "what they cost", "cpu_ms": paired, "alone_ms": alone[0], "load": os.getloadavg()[0]},
     ]
     note = (
-        f"CPU-milliseconds a request, medians of {rounds} in turn; alone: the least of {rounds} loops of these calls."
+        f"CPU-milliseconds a request, medians of {rounds} in turn; alone: the least of {rounds} loops of "
+        "these calls."
     )
     report(
-        "service_access", rows, title="What keys, metrics and trace ids cost", note=note, quick=quick, as_json=as_json
+        "service_access",
+        rows,
+        title="What keys, metrics and trace ids cost",
+        note=note,
+        quick=quick,
+        as_json=as_json,
     )
 
 

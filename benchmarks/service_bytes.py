@@ -2,9 +2,10 @@
 
     python -m benchmarks.service_bytes [--cases 20000] [--quick] [--json]
 
-Requests that are cut, repeated, changed by bytes, with other lengths than they say, odd methods, targets, versions and
-headers, pipelined, with chunks that lie, and plain noise; with keys and without. A hang is a connection of which
-nothing comes for ten seconds after everything was sent and the sending side was closed. A fault is a 5xx but 503.
+Requests that are cut, repeated, changed by bytes, with other lengths than they say, odd methods, targets,
+versions and headers, pipelined, with chunks that lie, and plain noise; with keys and without. A hang is a
+connection of which nothing comes for ten seconds after everything was sent and the sending side was closed. A
+fault is a 5xx but 503.
 """
 
 import random
@@ -78,7 +79,14 @@ ODD += (
     b"x-request-id: a\x1b[31mb",
     b"traceparent: 00-0-0-00",
 )
-ODD += (b"x" * 9_000 + b": y", b": empty", b" folded: x", b"a: b\r\n c", b"content-encoding: gzip", b"origin: http://x")
+ODD += (
+    b"x" * 9_000 + b": y",
+    b": empty",
+    b" folded: x",
+    b"a: b\r\n c",
+    b"content-encoding: gzip",
+    b"origin: http://x",
+)
 _METHODS = (b"OPTIONS", b"get", b"", b"X" * 40, b"PRI", b"POST\t", b"DELETE", b"TRACE", b"CONNECT")
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 _PATIENCE_S = 10.0
@@ -173,7 +181,10 @@ def rows_of(cases: int, seed: int) -> Iterator[dict[str, Any]]:
         with TemporaryDirectory() as folder, served(Path(folder), keyed=keyed) as (url, key):
             host, port = url.removeprefix("http://").split(":")
             shown = None if key is None else key.encode()
-            yield {"keys": "with" if keyed else "without", **attack((host, int(port)), shown, cases // 2, seed + keyed)}
+            yield {
+                "keys": "with" if keyed else "without",
+                **attack((host, int(port)), shown, cases // 2, seed + keyed),
+            }
 
 
 @click.command()

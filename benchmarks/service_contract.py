@@ -2,13 +2,15 @@
 
     python -m benchmarks.service_contract [--cases 10000] [--resume] [--quick] [--json]
 
-Examples, the edges of every schema, drawn requests, and walks along the document's links (stateful). A failure is a 5xx
-that is no 503, an answer or a header that is not as described, a route that answers without its key, a wrong `Allow`.
-Left out is one check: that whatever fits the schema is taken, for an unknown domain fits it and is refused by name.
+Examples, the edges of every schema, drawn requests, and walks along the document's links (stateful). A
+failure is a 5xx that is no 503, an answer or a header that is not as described, a route that answers without
+its key, a wrong `Allow`.
+Left out is one check: that whatever fits the schema is taken, for an unknown domain fits it and is refused by
+name.
 
-The service holds two bundles, an event store and an experiment that runs; in turn the bundles are ALS's, and those of
-a two-tower model that also encodes new items. What only this service knows (an item, the experiment's name) is added to
-the document as examples, so that more than refusals is drawn.
+The service holds two bundles, an event store and an experiment that runs; in turn the bundles are ALS's, and
+those of a two-tower model that also encodes new items. What only this service knows (an item, the
+experiment's name) is added to the document as examples, so that more than refusals is drawn.
 """
 
 import json
@@ -64,7 +66,9 @@ _BODIES: dict[str, list[Any]] = {
         {"experiment": EXPERIMENT, "arm": "older", "unit_id": "u3"},
     ],
     "EncodeRequest": [{"items": [{"item_id": "new", "features": {"colour": "odd"}}], "k": 2}],
-    "EventsRequest": [[{"event_id": "1", "kind": "outcome", "event": "click", "user_id": "u1", "item_id": "i2"}]],
+    "EventsRequest": [
+        [{"event_id": "1", "kind": "outcome", "event": "click", "user_id": "u1", "item_id": "i2"}]
+    ],
 }
 
 
@@ -95,7 +99,8 @@ def check(url: str, key: str | None, examples: int, seed: int) -> dict[str, Any]
 
 
 def counted(log: Path) -> dict[str, Any]:
-    """What an access log says: faults (a 5xx but 503), 503s, and how many of the operations were once answered well."""
+    """What an access log says: faults (a 5xx but 503), 503s, and how many of the operations were once
+    answered well."""
     lines = [json.loads(line) for line in log.read_bytes().splitlines()]
     document = json.loads(DOCUMENT.read_text())["paths"]
     operations = {(method.upper(), path) for path, methods in document.items() for method in methods}
@@ -108,7 +113,8 @@ def counted(log: Path) -> dict[str, Any]:
 
 
 def _described(*, asks: bool) -> dict[str, Any]:
-    """The document with examples of this service; of one that asks for no key, without saying that it does."""
+    """The document with examples of this service; of one that asks for no key, without saying that it
+    does."""
     document: dict[str, Any] = json.loads(DOCUMENT.read_text())
     for path, methods in document["paths"].items():
         for operation in methods.values():
@@ -126,7 +132,8 @@ def _described(*, asks: bool) -> dict[str, Any]:
 
 @contextmanager
 def served(folder: Path, *, keyed: bool, towers: bool = False) -> Iterator[tuple[str, str | None]]:
-    """(address of a service, a key with every scope, where it asks for one). towers: bundles of a two-tower model."""
+    """(address of a service, a key with every scope, where it asks for one). towers: bundles of a two-tower
+    model."""
     root, state = folder / "bundles", folder / "state"
     older, newer = (two_tower(root) if towers else made(1_000, 200, root).path for _ in range(2))
     point_to(root, newer.name)
@@ -136,7 +143,9 @@ def served(folder: Path, *, keyed: bool, towers: bool = False) -> Iterator[tuple
     stated = {"control": "control", "placement": "home", "arms": arms, "phases": [phase]}
     start_experiment(root, experiment_of(stated, EXPERIMENT, where="this benchmark"), (), now - 60)
     key = make_key(state / FILE, "checks", ["read", "write", "admin"])[0] if keyed else None
-    with serving(root, "--exposures", "off", "--state", str(state), "--access-log", str(folder / ACCESS)) as process:
+    with serving(
+        root, "--exposures", "off", "--state", str(state), "--access-log", str(folder / ACCESS)
+    ) as process:
         host, port = process.address
         yield f"http://{host}:{port}", key
 
@@ -149,7 +158,13 @@ def two_tower(root: Path) -> Path:
 
     data = checkerboard(40)
     data = replace(data, item_features=pa.table({"colour": ["even", "odd"] * 20}))
-    settings = {"dim": 8, "epochs": 2, "batch_size": 256, "history": "others", "item_features": [{"column": "colour"}]}
+    settings = {
+        "dim": 8,
+        "epochs": 2,
+        "batch_size": 256,
+        "history": "others",
+        "item_features": [{"column": "colour"}],
+    }
     fitted: Any = make_model("two_tower", settings).fit(data, seed=1)
     return load(write(root, content_of("two_tower", fitted, data))).path
 
@@ -159,11 +174,17 @@ def _round(seed: int, examples: int) -> dict[str, Any]:
     with TemporaryDirectory() as folder, served(Path(folder), keyed=keyed, towers=towers) as (url, key):
         found = check(url, key, examples, seed) | counted(Path(folder, ACCESS))
     print(found.pop("said"), file=sys.stderr, end="")
-    return {"keys": "with" if keyed else "without", "model": "two_tower" if towers else "als", "seed": seed} | found
+    return {
+        "keys": "with" if keyed else "without",
+        "model": "two_tower" if towers else "als",
+        "seed": seed,
+    } | found
 
 
 @click.command()
-@click.option("--cases", default=10_000, show_default=True, help="At least so many, with keys and without together.")
+@click.option(
+    "--cases", default=10_000, show_default=True, help="At least so many, with keys and without together."
+)
 @click.option("--resume", is_flag=True, help="Keeps the good rounds of the last run.")
 @click.option("--quick", is_flag=True, help="Few; writes no results.")
 @click.option("--json", "as_json", is_flag=True)
@@ -175,8 +196,12 @@ def main(cases: int, resume: bool, quick: bool, as_json: bool) -> None:
         if seed not in rows:
             rows[seed] = _round(seed, examples)
             ordered = [rows[one] for one in sorted(rows)]
-            report(_NAME, ordered, title="Answers against the contract", note=_NOTE, quick=quick, as_json=as_json)
-        if seed % 4 == 0 and (quick or sum(row["cases"] for one, row in rows.items() if one <= seed) >= cases):
+            report(
+                _NAME, ordered, title="Answers against the contract", note=_NOTE, quick=quick, as_json=as_json
+            )
+        if seed % 4 == 0 and (
+            quick or sum(row["cases"] for one, row in rows.items() if one <= seed) >= cases
+        ):
             break
     sys.exit(any(row["status"] or row["failures"] or row["faults"] for row in rows.values()))
 

@@ -2,9 +2,10 @@
 
     python -m benchmarks.service_events [--seconds 5] [--quick] [--json]
 
-`told`: eight clients on connections that are kept tell arrays of 50, each of which is on the disk when it is answered;
-by one worker and by two. `asked`: CPU-milliseconds of a list of 100 for people of whom 20 events were told, exposures
-off, in a file, and in the event store, in turn, medians of five; and the same with no state at all.
+`told`: eight clients on connections that are kept tell arrays of 50, each of which is on the disk when it is
+answered; by one worker and by two. `asked`: CPU-milliseconds of a list of 100 for people of whom 20 events
+were told, exposures off, in a file, and in the event store, in turn, medians of five; and the same with no
+state at all.
 """
 
 import json
@@ -28,7 +29,12 @@ ITEMS, USERS, CLIENTS, ARRAY, EVENTS, ROUNDS = 10_000, 2_000, 8, 50, 20, 5
 def array_of(first: int, count: int) -> bytes:
     """A request that tells so many events."""
     events = [
-        {"event_id": f"e{first + at}", "kind": "outcome", "user_id": f"u{(first + at) % USERS}", "item_id": f"i{at}"}
+        {
+            "event_id": f"e{first + at}",
+            "kind": "outcome",
+            "user_id": f"u{(first + at) % USERS}",
+            "item_id": f"i{at}",
+        }
         for at in range(count)
     ]
     text = json.dumps(events)
@@ -97,7 +103,10 @@ def main(seconds: float, quick: bool, as_json: bool) -> None:
         "service_events",
         rows,
         title="Events, told and asked for",
-        note=f"{CLIENTS} clients, arrays of {ARRAY}, durable when answered; lists of {K} among {ITEMS:,} items.",
+        note=(
+            f"{CLIENTS} clients, arrays of {ARRAY}, durable when answered; lists of {K} among {ITEMS:,} "
+            "items."
+        ),
         quick=quick,
         as_json=as_json,
     )

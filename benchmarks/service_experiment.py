@@ -2,9 +2,9 @@
 
     python -m benchmarks.service_experiment [--quick] [--json]
 
-The same bundle with no experiment, with one whose two arms both serve it, with chance in every list, and with two lists
-merged, in turn, medians of the rounds; lists go into the event store. Chance draws from the best 50, and a merged list
-is two searches, so these two cost more by what they are.
+The same bundle with no experiment, with one whose two arms both serve it, with chance in every list, and with
+two lists merged, in turn, medians of the rounds; lists go into the event store. Chance draws from the best
+50, and a merged list is two searches, so these two cost more by what they are.
 """
 
 import time
@@ -84,8 +84,8 @@ def main(quick: bool, as_json: bool) -> None:
         "service_experiment",
         rows,
         title="What an experiment costs the service",
-        note=f"Lists of {K} among {ITEMS:,} items, one client, exposures in the event store; more: median over "
-        "rounds of the ratio to no experiment, less 1.",
+        note=f"Lists of {K} among {ITEMS:,} items, one client, exposures in the event store; more: median "
+        f"over rounds of the ratio to no experiment, less 1.",
         quick=quick,
         as_json=as_json,
     )

@@ -38,7 +38,9 @@ class Process:
 
     def children(self) -> list[int]:
         try:
-            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+            return [
+                int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            ]
         except OSError:
             return []
 
@@ -52,7 +54,9 @@ class Process:
 
     def files_and_threads(self) -> tuple[int, int]:
         pids = (self.pid, *self.children())
-        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids), sum(_status(pid, "Threads") for pid in pids)
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids), sum(
+            _status(pid, "Threads") for pid in pids
+        )
 
     def get(self, path: str) -> tuple[int, Any]:
         connection = http.client.HTTPConnection(*self.address, timeout=30)
@@ -77,7 +81,18 @@ def _cpu_ms(pid: int) -> float:
 @contextmanager
 def serving(root: Path, *options: str) -> Iterator[Process]:
     """A service of `root` on a free port; stopped with the block."""
-    command = [sys.executable, "-P", "-m", "recsys.serving", str(root), "--port", "0", "--lame-duck-s", "0", *options]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "recsys.serving",
+        str(root),
+        "--port",
+        "0",
+        "--lame-duck-s",
+        "0",
+        *options,
+    ]
     with started(command) as process:
         yield process
 
@@ -87,7 +102,12 @@ def started(command: Sequence[str]) -> Iterator[Process]:
     """A service that says {"url"} in its first line."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
     )
     assert process.stdout is not None
     try:
@@ -142,7 +162,8 @@ class Connection:
 
 @dataclass
 class Seen:
-    """What clients saw. seconds: of the answers with status 200; answers: (user, bundle id, item ids) of some."""
+    """What clients saw. seconds: of the answers with status 200; answers: (user, bundle id, item ids) of
+    some."""
 
     sent: int = 0
     statuses: dict[int, int] = field(default_factory=dict)
@@ -157,7 +178,9 @@ class Seen:
     @property
     def failed(self) -> int:
         """Requests that were neither answered nor told to come back."""
-        return len(self.errors) + sum(count for status, count in self.statuses.items() if status not in (200, 429))
+        return len(self.errors) + sum(
+            count for status, count in self.statuses.items() if status not in (200, 429)
+        )
 
     def quantile_ms(self, share: float) -> float:
         return float(np.quantile(self.seconds, share) * 1e3) if self.seconds else float("nan")
@@ -166,7 +189,8 @@ class Seen:
 class Clients:
     """So many clients, each of which asks again as soon as it has its answer, until `end`.
 
-    choose: the address that a client asks next. fresh: a new connection for each request. k, users: what is asked.
+    choose: the address that a client asks next. fresh: a new connection for each request. k, users: what is
+    asked.
     rest_s: what each waits after an answer.
     """
 
@@ -222,7 +246,8 @@ class Clients:
 def arrive(
     address: tuple[str, int], rate: float, seconds: float, bodies: Sequence[bytes], connections: int = 64
 ) -> Seen:
-    """Requests that arrive at a rate (a second), whether others are answered or not; timed from when they were due."""
+    """Requests that arrive at a rate (a second), whether others are answered or not; timed from when they
+    were due."""
     return asyncio.run(_arrive(address, rate, seconds, bodies, connections))
 
 

@@ -1,12 +1,13 @@
-"""The page at `/` in a real browser: when its first text stands, when its charts do, and whether everybody can use it.
+"""The page at `/` in a real browser: when its first text stands, when its charts do, and whether everybody
+can use it.
 
     python -m benchmarks.service_page [--times 9] [--quick] [--json]
 
-A service with 10,000 points of history; Debian's chromium, a fresh browser each time, nothing cached. `paint`: from the
-navigation to the first text (First Contentful Paint); `charts`: until the last 1,000 points are drawn; `all points`:
-from the choice of all 10,000 until they are. `complaints`: texts whose contrast is below 4.5, fields without a label,
-buttons without a name, targets below 24 pixels, headings out of order and the like, in light and dark, and what the
-browser's console says.
+A service with 10,000 points of history; Debian's chromium, a fresh browser each time, nothing cached.
+`paint`: from the navigation to the first text (First Contentful Paint); `charts`: until the last 1,000 points
+are drawn; `all points`: from the choice of all 10,000 until they are. `complaints`: texts whose contrast is
+below 4.5, fields without a label, buttons without a name, targets below 24 pixels, headings out of order and
+the like, in light and dark, and what the browser's console says.
 """
 
 import statistics
@@ -60,7 +61,8 @@ def visit(url: str, size: tuple[int, int], picture: Path | None) -> dict[str, An
 @click.option("--quick", is_flag=True, help="Two visits; writes no results.")
 @click.option("--json", "as_json", is_flag=True)
 def main(times: int, pictures: Path | None, quick: bool, as_json: bool) -> None:
-    """Writes benchmarks/results/service_page.md; exit status 1 where the first paint is late or something is wrong."""
+    """Writes benchmarks/results/service_page.md; exit status 1 where the first paint is late or something is
+    wrong."""
     from tests.helpers.browser import write_history
 
     rows = list[dict[str, Any]]()
@@ -75,10 +77,14 @@ def main(times: int, pictures: Path | None, quick: bool, as_json: bool) -> None:
             for name, size in SIZES.items():
                 picture = None if pictures is None else pictures / name
                 visits = [visit(url, size, picture) for _ in range(2 if quick else times)]
-                median = {key: statistics.median(one[key] for one in visits) for key in ("paint", "charts", "all")}
+                median = {
+                    key: statistics.median(one[key] for one in visits) for key in ("paint", "charts", "all")
+                }
                 worst = max(one["paint"] for one in visits)
                 wrong = sorted({text for one in visits for text in one["wrong"]})
-                rows.append({"window": name, **median, "worst": worst, "wrong": wrong, "complaints": len(wrong)})
+                rows.append(
+                    {"window": name, **median, "worst": worst, "wrong": wrong, "complaints": len(wrong)}
+                )
                 print("\n".join(wrong), file=sys.stderr)
     columns = {
         "window": "window",

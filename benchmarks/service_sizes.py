@@ -2,10 +2,11 @@
 
     python -m benchmarks.service_sizes [--quick] [--json]
 
-`start`: from the command to the first answer with a million items, median of five, the pages of the bundle in memory.
-`memory`: of one worker that serves 100,000 items of dim 64, after a thousand requests. `shop`: 400,000 items in eight
-domains, 3 million people; each request brings 50 events of a known person and asks for 100 items of one domain with 10
-reasons; 100 of them arrive each second, whether others are answered or not, at two workers.
+`start`: from the command to the first answer with a million items, median of five, the pages of the bundle in
+memory. `memory`: of one worker that serves 100,000 items of dim 64, after a thousand requests. `shop`:
+400,000 items in eight domains, 3 million people; each request brings 50 events of a known person and asks for
+100 items of one domain with 10 reasons; 100 of them arrive each second, whether others are answered or not,
+at two workers.
 """
 
 import os
@@ -35,7 +36,8 @@ def start_row(folder: Path, quick: bool) -> dict[str, Any]:
             seconds.append(time.perf_counter() - begin)
             spent.append(process.cpu_ms() / 1e3)
     said = (
-        f"{n:,} items: {np.median(seconds):.2f} s to ready ({min(seconds):.2f} at best), {np.median(spent):.2f} CPU-s"
+        f"{n:,} items: {np.median(seconds):.2f} s to ready ({min(seconds):.2f} at best), "
+        f"{np.median(spent):.2f} CPU-s"
     )
     return {"part": "start", "figure": float(np.median(seconds)), "unit": "s", "said": said}
 
@@ -59,7 +61,8 @@ def shop_row(folder: Path, quick: bool) -> dict[str, Any]:
             {
                 "user_id": f"u{draw.randrange(people)}",
                 "history": [
-                    {"item_id": f"i{draw.randrange(items)}", "timestamp": 1_700_000_000 + at} for at in range(EVENTS)
+                    {"item_id": f"i{draw.randrange(items)}", "timestamp": 1_700_000_000 + at}
+                    for at in range(EVENTS)
                 ],
                 "domain": f"d{draw.randrange(DOMAINS)}",
                 "k": K,
@@ -74,8 +77,8 @@ def shop_row(folder: Path, quick: bool) -> dict[str, Any]:
         spent = (process.cpu_ms() - spent) / max(seen.answered, 1)
     p50, p99 = seen.quantile_ms(0.5), seen.quantile_ms(0.99)
     said = (
-        f"{items:,} items, {people:,} people: p50 {p50:.1f} ms, p99 {p99:.1f} ms, {spent:.2f} CPU-ms a request, "
-        f"{seen.statuses.get(429, 0)} of {seen.sent} told to come back, {seen.failed} failed"
+        f"{items:,} items, {people:,} people: p50 {p50:.1f} ms, p99 {p99:.1f} ms, {spent:.2f} CPU-ms a "
+        f"request, {seen.statuses.get(429, 0)} of {seen.sent} told to come back, {seen.failed} failed"
     )
     return {"part": "shop", "figure": p99, "unit": "ms", "said": said}
 
@@ -96,7 +99,10 @@ def main(parts: Sequence[str], quick: bool, as_json: bool) -> None:
         click.echo(rows[-1]["said"], err=True)
     others = [row for row in written("service_sizes") if row["part"] not in {one["part"] for one in rows}]
     every = sorted([*others, *rows], key=lambda row: list(PARTS).index(row["part"]))
-    note = "`start`: the command to the first answer, median of five. `shop`: 100 requests a second, two workers."
+    note = (
+        "`start`: the command to the first answer, median of five. `shop`: 100 requests a second, two "
+        "workers."
+    )
     report("service_sizes", every, title="What a service needs", note=note, quick=quick, as_json=as_json)
 
 

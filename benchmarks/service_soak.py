@@ -3,11 +3,11 @@
     python -m benchmarks.service_soak [swaps endurance resets kills restarts hangups trace] [--items 20000]
         [--times 50] [--quick]
 
-swaps: new champions under 8 clients; each answer is made again from the bundle it names. endurance: a swap each half
-minute, and what of memory, files and threads is not given back. resets: clients that end
-without a goodbye. kills: kill -9 of one of two workers. restarts: SIGTERM in turn to two services behind a balancer
-that reads readiness, every request on a connection of its own. hangups: SIGHUP to two workers, the same. trace: logged
-requests, asked again.
+swaps: new champions under 8 clients; each answer is made again from the bundle it names. endurance: a swap
+each half minute, and what of memory, files and threads is not given back. resets: clients that end
+without a goodbye. kills: kill -9 of one of two workers. restarts: SIGTERM in turn to two services behind a
+balancer that reads readiness, every request on a connection of its own. hangups: SIGHUP to two workers, the
+same. trace: logged requests, asked again.
 """
 
 import json
@@ -76,12 +76,16 @@ def swaps(root: Path, log: Path, times: int) -> dict[str, Any]:
     )
     times_p99 = seen.quantile_ms(0.99) / before.quantile_ms(0.99)
     bad = seen.failed or mixed or swapped < times
-    said = f"{swapped} swaps, {mixed} of {len(seen.answers)} answers mixed, p99 {times_p99:.2f} times, {grown:+} KiB"
+    said = (
+        f"{swapped} swaps, {mixed} of {len(seen.answers)} answers mixed, p99 {times_p99:.2f} times, "
+        f"{grown:+} KiB"
+    )
     return {"requests": seen.sent, "failed": seen.failed, "bad": bool(bad), "said": said}
 
 
 def endurance(root: Path, log: Path, times: int) -> dict[str, Any]:
-    """A swap each half minute, so many times, under four clients that rest; how memory, files and threads grow."""
+    """A swap each half minute, so many times, under four clients that rest; how memory, files and threads
+    grow."""
     ids = [path.name for path in sorted(root.iterdir()) if path.is_dir()]
     with serving(root, "--exposures", str(log), "--poll-s", "0.1") as process:
         clients = Clients(lambda: process.address, CLIENTS // 2, USERS, rest_s=0.01)
@@ -98,7 +102,10 @@ def endurance(root: Path, log: Path, times: int) -> dict[str, Any]:
     minutes, kib = np.array(held[len(ids) :]).T  # once each bundle was there
     growth = float(np.polyfit(minutes, kib, 1)[0])
     bad = seen.failed > 0 or swapped < times or growth > 1_024 or left[0] > files + 1 or left[1] > running
-    said = f"{growth:+.0f} KiB a minute, files {files} -> {left[0]}, threads {running} -> {left[1]}, {swapped} swaps"
+    said = (
+        f"{growth:+.0f} KiB a minute, files {files} -> {left[0]}, threads {running} -> {left[1]}, "
+        f"{swapped} swaps"
+    )
     return {"requests": seen.sent, "failed": seen.failed, "bad": bad, "said": said}
 
 
@@ -141,7 +148,9 @@ def resets(root: Path, log: Path, times: int) -> dict[str, Any]:
 
 def counted(process: Process) -> float:
     text = urlopen(f"{process.admin}/metrics", timeout=10).read().decode()
-    return sum(float(value) for value in re.findall(r"^recsys_answers_total\{[^}]*\} (\S+)$", text, re.MULTILINE))
+    return sum(
+        float(value) for value in re.findall(r"^recsys_answers_total\{[^}]*\} (\S+)$", text, re.MULTILINE)
+    )
 
 
 def workers_of(process: Process) -> float:
@@ -172,12 +181,16 @@ def kills(root: Path, log: Path, times: int) -> dict[str, Any]:
         "requests": seen.sent,
         "failed": seen.failed,
         "bad": survived < 2 * times or not right or seen.failed > CLIENTS * times,
-        "said": f"{times} deaths; answers received {seen.answered} <= counted {total:.0f} <= sent {seen.sent}: {right}",
+        "said": (
+            f"{times} deaths; answers received {seen.answered} <= counted {total:.0f} <= sent {seen.sent}: "
+            f"{right}"
+        ),
     }
 
 
 def restarts(root: Path, log: Path, times: int) -> dict[str, Any]:
-    """A balancer that looks at readiness ten times a second, in front of two services of which one is restarted."""
+    """A balancer that looks at readiness ten times a second, in front of two services of which one is
+    restarted."""
     options = ("--exposures", str(log), "--lame-duck-s", "1")
     ready, stop = dict[int, tuple[str, int]](), threading.Event()
     with ExitStack() as stack:
@@ -219,7 +232,12 @@ def restarts(root: Path, log: Path, times: int) -> dict[str, Any]:
         seen = clients.end()
         stop.set()
         watcher.join()
-    return {"requests": seen.sent, "failed": seen.failed, "bad": seen.failed > 0, "said": "; ".join(seen.errors[:2])}
+    return {
+        "requests": seen.sent,
+        "failed": seen.failed,
+        "bad": seen.failed > 0,
+        "said": "; ".join(seen.errors[:2]),
+    }
 
 
 def hangups(root: Path, log: Path, times: int) -> dict[str, Any]:
@@ -233,7 +251,12 @@ def hangups(root: Path, log: Path, times: int) -> dict[str, Any]:
             waited(lambda: len(process.children()) == 2)
         seen = clients.end()
     bad = seen.failed > 0 or replaced < times
-    return {"requests": seen.sent, "failed": seen.failed, "bad": bad, "said": f"{replaced} times; {seen.errors[:2]}"}
+    return {
+        "requests": seen.sent,
+        "failed": seen.failed,
+        "bad": bad,
+        "said": f"{replaced} times; {seen.errors[:2]}",
+    }
 
 
 def traced(root: Path, log: Path, times: int) -> dict[str, Any]:
@@ -265,7 +288,10 @@ PARTS = {
 @click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
 @click.option("--items", default=20_000, show_default=True, help="Items of the three bundles.")
 @click.option(
-    "--people", default=USERS, show_default=True, help="People of the three bundles; a million make a gigabyte."
+    "--people",
+    default=USERS,
+    show_default=True,
+    help="People of the three bundles; a million make a gigabyte.",
 )
 @click.option("--times", default=50, show_default=True, help="Swaps, deaths, restarts; seconds of resets.")
 @click.option("--quick", is_flag=True, help="Three times each; writes no results.")
@@ -285,13 +311,20 @@ def main(parts: Sequence[str], items: int, people: int, times: int, quick: bool,
         for part in parts or PARTS:
             done = PARTS[part](root, Path(name, f"{part}.log"), times)
             rows.append(
-                {"part": part, "times": times, "bundle_mb": round(size / 1e6), **done, "load": os.getloadavg()[0]}
+                {
+                    "part": part,
+                    "times": times,
+                    "bundle_mb": round(size / 1e6),
+                    **done,
+                    "load": os.getloadavg()[0],
+                }
             )
             click.echo(json.dumps(rows[-1]), err=True)
     others = [row for row in written("service_soak") if row["part"] not in {one["part"] for one in rows}]
     every = sorted([*others, *rows], key=lambda row: list(PARTS).index(row["part"]))
     note = (
-        "Each part so many times (of `resets` seconds, of `trace` twenty requests), under load; bad: somebody noticed."
+        "Each part so many times (of `resets` seconds, of `trace` twenty requests), under load; bad: "
+        "somebody noticed."
     )
     report("service_soak", every, title="What the service survives", note=note, quick=quick, as_json=as_json)
     sys.exit(any(row["bad"] for row in rows))

@@ -1,9 +1,10 @@
-"""Seconds of one epoch of full-softmax matrix factorization on gowalla's training part, as a fit goes through it.
+"""Seconds of one epoch of full-softmax matrix factorization on gowalla's training part, as a fit goes through
+it.
 
     RECSYS_DATA=... python -m benchmarks.softmax_speed [--quick] [--json]
 
-Times the public `fit` between the ends of its epochs, after a first one: 29,858 users against all 40,981 items, cosine,
-at the settings' defaults. --quick: 3 epochs of dim 64 alone, and nothing is written.
+Times the public `fit` between the ends of its epochs, after a first one: 29,858 users against all 40,981
+items, cosine, at the settings' defaults. --quick: 3 epochs of dim 64 alone, and nothing is written.
 """
 
 import argparse
@@ -39,7 +40,9 @@ class Watch:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="three epochs of dim 64; writes nothing")
     parser.add_argument("--json", action="store_true", help="the JSON object only")
     asked = parser.parse_args()
@@ -53,7 +56,14 @@ def main() -> None:
         wall, cpu = watch.medians()
         must, aim = BARS.get(dim, (None, None))
         rows.append(
-            {"dim": dim, "epoch_s": wall, "cpu_s": cpu, "must_s": must, "aim_s": aim, "load": os.getloadavg()[0]}
+            {
+                "dim": dim,
+                "epoch_s": wall,
+                "cpu_s": cpu,
+                "must_s": must,
+                "aim_s": aim,
+                "load": os.getloadavg()[0],
+            }
         )
     report(
         "softmax_speed",

@@ -2,8 +2,8 @@
 
     RECSYS_DATA=... python -m benchmarks.tower_ablation [--seed 2] [--quick] [--json]
 
-Data, parts, metric and the full settings are those of `benchmarks.cold_items`; the difference is the changed model less
-the full one, paired by user, 95 % interval.
+Data, parts, metric and the full settings are those of `benchmarks.cold_items`; the difference is the changed
+model less the full one, paired by user, 95 % interval.
 """
 
 from typing import Any
@@ -42,7 +42,10 @@ def main(seed: int, quick: bool, as_json: bool) -> None:
     """Change one switch of the two-tower model at a time."""
     steps = Steps(quiet=as_json)
     train, asked = parts_of(load_dataset(DATA), seed)
-    fallback, has_history = fallback_order(train.interactions, None), train.interactions.histories().items.lengths > 0
+    fallback, has_history = (
+        fallback_order(train.interactions, None),
+        train.interactions.histories().items.lengths > 0,
+    )
     rows, full = list[dict[str, Any]](), dict[str, Any]()
     for name, change in list(CHANGES.items())[: 2 if quick else None]:
         settings = BY_FEATURES | change | ({"epochs": 1} if quick else {})
@@ -60,7 +63,14 @@ def main(seed: int, quick: bool, as_json: bool) -> None:
             rows.append(row)
     rows.sort(key=lambda row: str(row["part"]))
     note = f"{DATA}, items drawn by seed {seed}, {METRIC}."
-    report("tower_ablation", rows, title="The switches of the two-tower model", note=note, quick=quick, as_json=as_json)
+    report(
+        "tower_ablation",
+        rows,
+        title="The switches of the two-tower model",
+        note=note,
+        quick=quick,
+        as_json=as_json,
+    )
 
 
 if __name__ == "__main__":

@@ -1,18 +1,21 @@
-"""How fast does the two-tower model learn beside those of TensorFlow Recommenders, RecBole, Cornac and RecTools?
+"""How fast does the two-tower model learn beside those of TensorFlow Recommenders, RecBole, Cornac and
+RecTools?
 
     python -m benchmarks.tower_peers --work FOLDER --set-up             makes the peers' environments, once
     RECSYS_DATA=... python -m benchmarks.tower_peers --work FOLDER      half an hour
-    ... --quick                                                         ours alone, a small world; writes nothing
+    ... --quick                                                         ours alone, a small world; writes
+    nothing
 
-gowalla's training part, users and items by their ids, dim 64. TensorFlow Recommenders learns what ours does with
-`sampler = "batch"`: the softmax over the items of a batch, corrected by popularity; the same batches, Adam or Adagrad.
-RecBole's DSSM and Cornac's GMF learn pointwise, with one drawn negative for each event; ours at the same batch compares
-each event with 256 drawn for the whole batch. The towers of RecTools' DSSM take rows as wide as the catalogue, of which
-some steps are timed. ndcg@20 is that of the vectors after `EPOCHS` epochs, over the validation rows of all users; rates
-were tried there for ours (.001 to .03) and TensorFlow Recommenders (Adam .003, .01; Adagrad .1, .3), so it says whether
-the speeds are of like quality, and no more. What compiles a step, or loads it compiled, comes before the clock runs;
-ours also starts at the spectrum and takes up the users at the end, which both cost seconds once. Each fit is a process
-of its own, the libraries in turn; of Cornac and RecTools there is one.
+gowalla's training part, users and items by their ids, dim 64. TensorFlow Recommenders learns what ours does
+with `sampler = "batch"`: the softmax over the items of a batch, corrected by popularity; the same batches,
+Adam or Adagrad. RecBole's DSSM and Cornac's GMF learn pointwise, with one drawn negative for each event; ours
+at the same batch compares each event with 256 drawn for the whole batch. The towers of RecTools' DSSM take
+rows as wide as the catalogue, of which some steps are timed. ndcg@20 is that of the vectors after `EPOCHS`
+epochs, over the validation rows of all users; rates were tried there for ours (.001 to .03) and TensorFlow
+Recommenders (Adam .003, .01; Adagrad .1, .3), so it says whether the speeds are of like quality, and no more.
+What compiles a step, or loads it compiled, comes before the clock runs; ours also starts at the spectrum and
+takes up the users at the end, which both cost seconds once. Each fit is a process of its own, the libraries
+in turn; of Cornac and RecTools there is one.
 """
 
 import json
@@ -61,9 +64,13 @@ CASES: dict[str, Case] = {
 
 
 @click.command(help=__doc__.split("\n\n")[0])
-@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for environments and data.")
+@click.option(
+    "--work", type=click.Path(path_type=Path), required=True, help="Folder for environments and data."
+)
 @click.option("--set-up", is_flag=True, help="Makes the peers' environments in the folder, with pip.")
-@click.option("--quick", is_flag=True, help="Ours alone, on a small world; keeps the results of the last full run.")
+@click.option(
+    "--quick", is_flag=True, help="Ours alone, on a small world; keeps the results of the last full run."
+)
 @click.option("--json", "as_json", is_flag=True, help="Only the JSON line on standard output.")
 def main(work: Path, set_up: bool, quick: bool, as_json: bool) -> None:
     work.mkdir(parents=True, exist_ok=True)
@@ -73,7 +80,9 @@ def main(work: Path, set_up: bool, quick: bool, as_json: bool) -> None:
     if missing := [
         one for one in {case["library"] for case in cases.values()} - {"recsys"} if not (work / one).exists()
     ]:
-        raise click.UsageError(f"{work} has no environment of {', '.join(sorted(missing))}: run with --set-up first.")
+        raise click.UsageError(
+            f"{work} has no environment of {', '.join(sorted(missing))}: run with --set-up first."
+        )
     data = make("world-quick" if quick else "gowalla", work / "data")
     speeds: dict[str, list[float]] = {name: [] for name in cases}
     figures: dict[str, float | None] = dict.fromkeys(cases)
@@ -95,8 +104,13 @@ def main(work: Path, set_up: bool, quick: bool, as_json: bool) -> None:
         }
         for name, case in cases.items()
     ]
-    note = f"{data.name}, {EPOCHS} epochs, {THREADS} threads, dim {DIM}; medians of the epochs of {REPEATS} fits."
-    report("tower_peers", rows, title="Learning two towers beside peers", note=note, quick=quick, as_json=as_json)
+    note = (
+        f"{data.name}, {EPOCHS} epochs, {THREADS} threads, dim {DIM}; medians of the epochs of {REPEATS} "
+        "fits."
+    )
+    report(
+        "tower_peers", rows, title="Learning two towers beside peers", note=note, quick=quick, as_json=as_json
+    )
 
 
 def _set_up(work: Path) -> None:
@@ -112,10 +126,19 @@ def _fit(case: Case, work: Path, data: Path, epochs: int) -> tuple[Any, tuple[An
     for path in out.glob("*.npy"):
         path.unlink()
     python = sys.executable if library == "recsys" else str(work.absolute() / library / "bin" / "python")
-    asked = {"data": str(data.resolve()), "out": str(out), "dim": DIM, "epochs": epochs, "threads": THREADS, "seed": 1}
+    asked = {
+        "data": str(data.resolve()),
+        "out": str(out),
+        "dim": DIM,
+        "epochs": epochs,
+        "threads": THREADS,
+        "seed": 1,
+    }
     command = [python, str(Path(__file__).with_name("tower_worker.py")), json.dumps(asked | case)]
     environment = os.environ | {"OMP_NUM_THREADS": str(THREADS)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=out)  # some leave logs there
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=out
+    )  # some leave logs there
     if done.returncode:
         raise SystemExit(f"{library} failed on {case}:\n{done.stderr[-3000:]}")
     paths = [out / f"{side}.npy" for side in ("users", "items")]

@@ -2,13 +2,13 @@
 
     RECSYS_DATA=... python -m benchmarks.tower_speed [--quick] [--json]
 
-One thread, but for learning. A request is a question with 200 events by their ids, to the user vector: to the bundles
-of the towers of the quality rows, learned here (gowalla by ids; s3rec-beauty, whose items count with their attributes;
-ml-1m-ncf, by who the user is), and to random tables of 100,000 items, all events counting, with two features and a
-layer of 128.
-A step is 8,192 events with histories of 30, 1,024 uniform negatives over the whole table, dim 64, both towers moved and
-their Adam state updated, in CPU-seconds, and the bundle has 1M items, 1M events of 100,000 users: on random tables too,
-since no learning is needed to time them.
+One thread, but for learning. A request is a question with 200 events by their ids, to the user vector: to the
+bundles of the towers of the quality rows, learned here (gowalla by ids; s3rec-beauty, whose items count with
+their attributes; ml-1m-ncf, by who the user is), and to random tables of 100,000 items, all events counting,
+with two features and a layer of 128.
+A step is 8,192 events with histories of 30, 1,024 uniform negatives over the whole table, dim 64, both towers
+moved and their Adam state updated, in CPU-seconds, and the bundle has 1M items, 1M events of 100,000 users:
+on random tables too, since no learning is needed to time them.
 """
 
 import time
@@ -82,7 +82,9 @@ def learned_request_row(name: str, times: int, epochs: int | None) -> dict[str, 
     settings = {key: value for key, value in stated.items() if key != "name"}
     data = load_dataset(source)
     set_threads(0)
-    learned = TwoTower(TwoTowerSettings(**settings | ({} if epochs is None else {"epochs": epochs}))).fit(data, seed=1)
+    learned = TwoTower(TwoTowerSettings(**settings | ({} if epochs is None else {"epochs": epochs}))).fit(
+        data, seed=1
+    )
     set_threads(1)
     with TemporaryDirectory() as folder:
         bundle = load(write(Path(folder), content_of("two_tower", learned, data)))
@@ -101,16 +103,24 @@ def learned_request_row(name: str, times: int, epochs: int | None) -> dict[str, 
 
 
 def request_row(times: int) -> dict[str, Any]:
-    items, columns = 100_000, [FeatureSettings(column="country"), FeatureSettings(column="age", kind="number")]
+    items, columns = (
+        100_000,
+        [FeatureSettings(column="country"), FeatureSettings(column="age", kind="number")],
+    )
     people = pa.table({"country": ["NO", "DE"] * 500, "age": [float(age) for age in range(1_000)]})
     features = Features.fitted(columns, people, "user")
     layout = UserLayout(1_000, items, True, 200)
-    net = LearnedBagNet(layout, drawn(layout.features_at + features.n_rows), features.n_dense, 128, rng).served()
+    net = LearnedBagNet(
+        layout, drawn(layout.features_at + features.n_rows), features.n_dense, 128, rng
+    ).served()
     nobody = features.encoded(pa.table({"country": [None], "age": [None]}), 1)
     encoder = UserTower(net, layout, np.ones(items, bool), np.ones(1_000, bool), features, nobody)
 
     def asked() -> None:
-        request = {"history": rng.integers(items, size=200).tolist(), "features": {"country": "NO", "age": 44}}
+        request = {
+            "history": rng.integers(items, size=200).tolist(),
+            "features": {"country": "NO", "age": 44},
+        }
         said = pa.table({name: [value] for name, value in request["features"].items()})
         users = Users(np.array([-1], np.int32), Histories(Ragged.of([request["history"]])), features=said)
         encoder.encode(users)
@@ -131,7 +141,9 @@ def step_seconds(n_items: int, times: int) -> float:
         import torch
 
         item = rng.integers(n_items, size=BATCH)
-        history = Ragged(np.arange(BATCH + 1) * HISTORY, rng.integers(100_000, size=BATCH * HISTORY, dtype=np.int32))
+        history = Ragged(
+            np.arange(BATCH + 1) * HISTORY, rng.integers(100_000, size=BATCH * HISTORY, dtype=np.int32)
+        )
         person = rng.integers(USERS, size=BATCH).astype(np.int32)
         found = sampler.drawn(item, rng)
         pool = np.union1d(item, found.items)
@@ -154,7 +166,9 @@ def export_seconds(n_items: int) -> tuple[float, float]:
     events = Interactions.ordered(
         rng.integers(n_users, size=n_items), rng.permutation(n_items), n_users=n_users, n_items=n_items
     )
-    users, items = (IdMap.of([f"{kind}{row}" for row in range(n)]) for kind, n in (("u", n_users), ("i", n_items)))
+    users, items = (
+        IdMap.of([f"{kind}{row}" for row in range(n)]) for kind, n in (("u", n_users), ("i", n_items))
+    )
     data = Dataset("random", events, users, items, pa.table({"title": pa.nulls(n_items, pa.string())}))
     layout = UserLayout(n_users, n_items, True, 100)
     of_users = LearnedBagNet(layout, drawn(layout.features_at), 0, 128, rng).served()

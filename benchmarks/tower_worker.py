@@ -2,8 +2,9 @@
 
     PYTHON tower_worker.py '{"library": "recsys", "data": FOLDER, "dim": 64, "batch": 1024, "epochs": 3, ...}'
 
-Runs under the Python of the library's own environment, so it imports nothing of this project but where it is the
-library asked for. Writes vectors whose inner product ranks to `users.npy` and `items.npy` in the folder `out`. The last
+Runs under the Python of the library's own environment, so it imports nothing of this project but where it is
+the library asked for. Writes vectors whose inner product ranks to `users.npy` and `items.npy` in the folder
+`out`. The last
 line of output is a JSON object: seconds of each epoch and the events in it.
 """
 
@@ -99,14 +100,18 @@ def _tfrs(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> Any
         def compute_loss(self, inputs: Any, training: bool = False) -> Any:
             users = tf.math.l2_normalize(self.users(inputs["user"]), axis=1)
             items = tf.math.l2_normalize(self.items(inputs["item"]), axis=1)
-            return self.task(users, items, candidate_sampling_probability=inputs["share"], compute_metrics=False)
+            return self.task(
+                users, items, candidate_sampling_probability=inputs["share"], compute_metrics=False
+            )
 
     model = TwoTower()
     optimizers = {"adagrad": tf_keras.optimizers.legacy.Adagrad, "adam": tf_keras.optimizers.legacy.Adam}
     model.compile(optimizer=optimizers[asked["optimizer"]](asked["rate"]))
     share = (np.bincount(item, minlength=n_items) / len(item)).astype(np.float32)
     rows = {"user": user.astype(np.int32), "item": item.astype(np.int32), "share": share[item]}
-    data = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(user), seed=1).batch(asked["batch"]).prefetch(2)
+    data = (
+        tf.data.Dataset.from_tensor_slices(rows).shuffle(len(user), seed=1).batch(asked["batch"]).prefetch(2)
+    )
     model.fit(data.take(2), verbose=0)  # compiles the step
     seconds = []
     for _ in range(asked["epochs"]):
@@ -157,7 +162,10 @@ def _recbole(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> 
         seconds.append(time.perf_counter() - started)
     model.eval()
     found = []
-    for field, size, mlp in (("user_id", n_users, model.user_mlp_layers), ("item_id", n_items, model.item_mlp_layers)):
+    for field, size, mlp in (
+        ("user_id", n_users, model.user_mlp_layers),
+        ("item_id", n_items, model.item_mlp_layers),
+    ):
         place = np.array([data.field2token_id[field].get(str(row), 0) for row in range(size)])
         at = torch.from_numpy(place) + int(model.token_field_offsets[0 if field == "user_id" else 1])
         with torch.no_grad():
@@ -189,15 +197,18 @@ def _cornac(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> A
     seconds = time.perf_counter() - started
     net = model.model
     weight = net.logit.weight.detach().numpy()
-    users = net.user_embedding.weight.detach().numpy()[[data.uid_map[str(row)] for row in range(n_users)]] * weight
+    users = (
+        net.user_embedding.weight.detach().numpy()[[data.uid_map[str(row)] for row in range(n_users)]]
+        * weight
+    )
     known = np.array([data.iid_map.get(str(row), -1) for row in range(n_items)])
     items = net.item_embedding.weight.detach().numpy()[known] * (known >= 0)[:, None]
     return [seconds / asked["epochs"]] * asked["epochs"], len(user), users, items
 
 
 def _rectools(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> Any:
-    """DSSM, whose towers take rows of ones and zeros as wide as the catalogue: some steps of it, no vectors. An example
-    is a user with his whole history, one item of it, and one drawn negative."""
+    """DSSM, whose towers take rows of ones and zeros as wide as the catalogue: some steps of it, no vectors.
+    An example is a user with his whole history, one item of it, and one drawn negative."""
     import torch
     from rectools.models.nn.dssm import DSSM
 

@@ -1,14 +1,16 @@
-"""What the transfer report says of planted worlds: of domains that share taste, and of domains that share nothing.
+"""What the transfer report says of planted worlds: of domains that share taste, and of domains that share
+nothing.
 
     python -m benchmarks.transfer [--world TEXT] [--seeds 41,42,43] [--quick] [--json]
 
-4,000 people, the last event of each left out, films and books. For each world a model of both domains (`cross`), with
-all people joined and with a tenth of them, and a control for each domain. `served` is both by the weights that
-validation chooses at that share, 0 where it shows no gain. `twins` are two controls of different seeds side by side:
-what two models bring each other without anything from another domain. Worlds of several seeds are pooled.
-**Attainable**: (cross - popular) / (informed - popular) of people of whom nothing is shown but what they did in the
-other domain; beside it a mapping of vectors (EMCDR) and neighbours in the other domain. What was measured is kept by
-world and seed (`transfer.npz`). Settings of the model were chosen on worlds of other seeds.
+4,000 people, the last event of each left out, films and books. For each world a model of both domains
+(`cross`), with all people joined and with a tenth of them, and a control for each domain. `served` is both by
+the weights that validation chooses at that share, 0 where it shows no gain. `twins` are two controls of
+different seeds side by side: what two models bring each other without anything from another domain. Worlds of
+several seeds are pooled. **Attainable**: (cross - popular) / (informed - popular) of people of whom nothing
+is shown but what they did in the other domain; beside it a mapping of vectors (EMCDR) and neighbours in the
+other domain. What was measured is kept by world and seed (`transfer.npz`). Settings of the model were chosen
+on worlds of other seeds.
 """
 
 import json
@@ -42,8 +44,15 @@ from recsys.retrieval.recommender import Recommender
 
 METRIC, KEPT = "ndcg_at_10", RESULTS / "transfer.npz"
 JOINED = (1.0, 0.1)
-SIZE = ("world.users=4000", "world.items=1000", "world.wave=0", "world.new_share=0", "split.kind=leave_last_out",
-        f'metrics=["{METRIC}"]', "threads=1")  # fmt: skip
+SIZE = (
+    "world.users=4000",
+    "world.items=1000",
+    "world.wave=0",
+    "world.new_share=0",
+    "split.kind=leave_last_out",
+    f'metrics=["{METRIC}"]',
+    "threads=1",
+)
 MODEL = (
     "model=sequence",
     "model.dim=32",
@@ -63,7 +72,8 @@ PEERS = {"mapping": mapping, "neighbours": neighbours}
 
 
 def measured(world: str, seed: int, changes: tuple[str, ...], steps: Steps) -> dict[str, F64]:
-    """Each person's values by the names of a domain and of a row; and the weight of cross in what is served."""
+    """Each person's values by the names of a domain and of a row; and the weight of cross in what is
+    served."""
     assignments = [*SIZE, *WORLDS[world], *MODEL, f"world.seed={seed}", *changes]
     run = prepare(load_settings("world", assignments), Steps(quiet=True))
     validation = prepare(load_settings("world", [*assignments, "judge=validation"]), Steps(quiet=True))
@@ -72,7 +82,9 @@ def measured(world: str, seed: int, changes: tuple[str, ...], steps: Steps) -> d
     for name in questions:
         with steps.step(f"{world}, seed {seed}: {name} alone"):
             alone[name], twin = (learn(model, train.in_domain(name), learning) for learning in (1, 2))
-        found |= asked(run, questions[name], {CONTROL: alone[name], TWINS: concat([alone[name], twin], [1.0, 1.0])})
+        found |= asked(
+            run, questions[name], {CONTROL: alone[name], TWINS: concat([alone[name], twin], [1.0, 1.0])}
+        )
     for joined in JOINED:
         part = split_people(validation.holdout.train, joined, seed)
         with steps.step(f"{world}, seed {seed}: what validation would serve, {joined:.0%} joined"):
@@ -92,16 +104,19 @@ def measured(world: str, seed: int, changes: tuple[str, ...], steps: Steps) -> d
 def asked(run: Run, question: DomainQuestion, models: dict[str, Embeddings]) -> dict[str, F64]:
     """Each person's values by the names of the domain and of a model."""
     return {
-        f"{question.name}, {label}": question.values(recommender_for(run, one), METRIC) for label, one in models.items()
+        f"{question.name}, {label}": question.values(recommender_for(run, one), METRIC)
+        for label, one in models.items()
     }
 
 
 def elsewhere(run: Any, name: str, question: Any, engine: Recommender) -> dict[str, F64]:
-    """Of people of whom nothing is shown but what they did in the other domain: the model, what is popular, what others
-    do, and the informed ranker."""
+    """Of people of whom nothing is shown but what they did in the other domain: the model, what is popular,
+    what others do, and the informed ranker."""
     past = within(question.holdout.history, ~question.inside)
     some = np.flatnonzero(past.lengths)[:1_000]
-    asked = replace(question, holdout=replace(question.holdout, history=past).take(some), events=question.events[some])
+    asked = replace(
+        question, holdout=replace(question.holdout, history=past).take(some), events=question.events[some]
+    )
     world, n_items = run.world, run.holdout.train.n_items
     truth = ScoreRanker(lambda users: informed_scores(world, users.history, np.asarray(users.now)), n_items)
     informed = Recommender(truth, engine.fallback)
@@ -150,7 +165,8 @@ def rows_of(world: str, kept: dict[str, F64], seeds: list[int]) -> list[dict[str
 @click.option("--quick", is_flag=True, help="A small world and one epoch; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
 def main(text: str, seeds: str, quick: bool, as_json: bool) -> None:
-    """Measure what the transfer report says of planted worlds; what is measured already is not measured again."""
+    """Measure what the transfer report says of planted worlds; what is measured already is not measured
+    again."""
     kept = dict[str, F64]()
     if not quick and KEPT.exists():
         with np.load(KEPT, allow_pickle=False) as arrays:
@@ -173,9 +189,12 @@ def main(text: str, seeds: str, quick: bool, as_json: bool) -> None:
         "transfer",
         rows,
         title="What domains bring to each other",
-        note=f"Planted worlds of 4,000 people, {METRIC} of lists within the domain, last event left out, settings as "
-        "given for all models: " + json.dumps(MODEL) + ". Intervals over the people of all seeds. served: cross beside "
-        "control by the weights that validation chose, by seed. twins: two controls side by side. One thread.",
+        note=f"Planted worlds of 4,000 people, {METRIC} of lists within the domain, last event left out, "
+        f"settings as given for all models: "
+        + json.dumps(MODEL)
+        + ". Intervals over the people of all seeds. served: cross beside "
+        "control by the weights that validation chose, by seed. twins: two controls side by side. One "
+        "thread.",
         quick=quick,
         as_json=as_json,
     )

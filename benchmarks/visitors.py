@@ -1,10 +1,12 @@
-"""Does a sequence beside a factorization answer better: people with their whole history, and visitors by their clicks?
+"""Does a sequence beside a factorization answer better: people with their whole history, and visitors by
+their clicks?
 
     RECSYS_DATA=... python -m benchmarks.visitors [--data poi-gowalla] [--judge validation] [--quick] [--json]
 
-The end of a log is asked for (a split at one moment), what a person had is out. `als` is as the config of the data set
-has it, `sequence` learns beside it, and `mixture` is both in one index, by the weight that is best on the validation
-part, 0 included. A visitor is a person of whom the last 1, 2, 4 or 8 events are known, and nothing else.
+The end of a log is asked for (a split at one moment), what a person had is out. `als` is as the config of the
+data set has it, `sequence` learns beside it, and `mixture` is both in one index, by the weight that is best
+on the validation part, 0 included. A visitor is a person of whom the last 1, 2, 4 or 8 events are known, and
+nothing else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,8 +37,8 @@ METRIC, SEED = "ndcg_at_10", 1
 CLICKS = (1, 2, 4, 8)
 GRID = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5)
 ALS, SEQUENCE, MIXTURE = "als", "sequence", "mixture"
-# Chosen by ndcg_at_10 on the validation part; poi-gowalla: ahead 1, 10, repeats true and false, epochs 10 and 20,
-# dropout .3 and .4, dim 64 and 128, half_life 5 and 50.
+# Chosen by ndcg_at_10 on the validation part; poi-gowalla: ahead 1, 10, repeats true and false, epochs 10 and
+# 20, dropout .3 and .4, dim 64 and 128, half_life 5 and 50.
 SEQUENCES: dict[str, dict[str, Any]] = {
     "poi-gowalla": {
         "epochs": 10,
@@ -59,13 +61,17 @@ def asked(data: str, judge: str) -> tuple[Holdout, dict[str, Any]]:
     return prepare(settings, Steps(quiet=True)).holdout, model
 
 
-def learned(data: str, holdout: Holdout, als: Mapping[str, Any], quick: bool, steps: Steps) -> dict[str, Embeddings]:
+def learned(
+    data: str, holdout: Holdout, als: Mapping[str, Any], quick: bool, steps: Steps
+) -> dict[str, Embeddings]:
     """The two models."""
     found: dict[str, Any] = {}
     for name, settings in ((ALS, dict(als)), (SEQUENCE, SEQUENCES[data])):
         few = {"epochs": 1} if quick and name == SEQUENCE else {}
         with steps.step(f"{data}, {name}") as progress:
-            found[name] = fit_with(make_model(name, settings | few), holdout.train, seed=SEED, progress=progress)
+            found[name] = fit_with(
+                make_model(name, settings | few), holdout.train, seed=SEED, progress=progress
+            )
     return found
 
 
@@ -73,7 +79,8 @@ def sizes(parts: Sequence[Embeddings], users: Users) -> list[float]:
     """How far the scores of a person are apart, by which the parts of a mixture are brought to one size."""
     some = users.take(np.arange(min(len(users), 1_000)))
     return [
-        float((part.encoder.encode(some).vectors @ part.items[part.trained].T).std(axis=1).mean()) for part in parts
+        float((part.encoder.encode(some).vectors @ part.items[part.trained].T).std(axis=1).mean())
+        for part in parts
     ]
 
 
@@ -136,7 +143,9 @@ def rows_of(data: str, judge: str, quick: bool, steps: Steps) -> list[dict[str, 
 
 
 @click.command()
-@click.option("--data", multiple=True, type=click.Choice(list(SEQUENCES)), help="Only this data set. Repeatable.")
+@click.option(
+    "--data", multiple=True, type=click.Choice(list(SEQUENCES)), help="Only this data set. Repeatable."
+)
 @click.option("--judge", default="test", show_default=True, type=click.Choice(["test", "validation"]))
 @click.option("--quick", is_flag=True, help="One epoch on the smaller set; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
@@ -151,8 +160,9 @@ def main(data: tuple[str, ...], judge: str, quick: bool, as_json: bool) -> None:
         "visitors",
         rows,
         title="By how much is known of a person",
-        note=f"{METRIC} on the {judge} part, split at one moment, what a person had is out; one seed. Intervals over "
-        "people, differences paired, Holm over a data set. weight: of the sequence beside als, chosen on validation.",
+        note=f"{METRIC} on the {judge} part, split at one moment, what a person had is out; one seed. "
+        "Intervals over people, differences paired, Holm over a data set. weight: of the sequence beside "
+        "als, chosen on validation.",
         quick=quick or judge == "validation",
         as_json=as_json,
     )

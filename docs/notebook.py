@@ -1,7 +1,9 @@
-"""Runs the code cells of a notebook as Jupyter does: one namespace, and the value of a last expression is shown.
+"""Runs the code cells of a notebook as Jupyter does: one namespace, and the value of a last expression is
+shown.
 
-`python docs/notebook.py docs/quickstart.ipynb` prints the outputs of the cells as JSON; with `--write` they go into the
-notebook. Nothing but the standard library: a kernel and its 25 packages would tell no more about cells of plain Python.
+`python docs/notebook.py docs/quickstart.ipynb` prints the outputs of the cells as JSON; with `--write` they
+go into the notebook. Nothing but the standard library: a kernel and its 25 packages would tell no more about
+cells of plain Python.
 """
 
 import ast
@@ -37,7 +39,9 @@ def _run(source: str, number: int, namespace: dict[str, Any]) -> list[dict[str, 
         data = {"text/plain": repr(value).splitlines(keepends=True)}
         if hasattr(value, "_repr_html_"):
             data = {"text/html": value._repr_html_().splitlines(keepends=True)} | data
-        outputs.append({"data": data, "execution_count": number, "metadata": {}, "output_type": "execute_result"})
+        outputs.append(
+            {"data": data, "execution_count": number, "metadata": {}, "output_type": "execute_result"}
+        )
     return outputs
 
 

@@ -1,4 +1,5 @@
-"""Prints docs/openapi.json: the description of the HTTP API. Refuses one that breaks what the file promises so far.
+"""Prints docs/openapi.json: the description of the HTTP API. Refuses one that breaks what the file promises
+so far.
 
     .venv/bin/python docs/openapi.py [--breaking]
 
@@ -60,19 +61,25 @@ def _operations(before: Document, after: Document) -> Iterator[str]:
                         yield from _answered(where, content["schema"], other["schema"], before, after, ())
 
 
-def _parameters(name: str, old: list[Any], new: list[Any], before: Document, after: Document) -> Iterator[str]:
+def _parameters(
+    name: str, old: list[Any], new: list[Any], before: Document, after: Document
+) -> Iterator[str]:
     olds, news = ({(one["in"], one["name"].lower()): one for one in found} for found in (old, new))
     for key, one in olds.items():
         if key not in news:
             yield f"{name}: parameter {one['name']} is gone"
         else:
-            yield from _asked(f"{name}: parameter {one['name']}", one["schema"], news[key]["schema"], before, after, ())
+            yield from _asked(
+                f"{name}: parameter {one['name']}", one["schema"], news[key]["schema"], before, after, ()
+            )
     for key, one in news.items():
         if one.get("required") and not olds.get(key, {}).get("required"):
             yield f"{name}: parameter {one['name']} is required now"
 
 
-def _asked(where: str, old: Any, new: Any, before: Document, after: Document, seen: tuple[str, ...]) -> Iterator[str]:
+def _asked(
+    where: str, old: Any, new: Any, before: Document, after: Document, seen: tuple[str, ...]
+) -> Iterator[str]:
     """What was taken and is refused now."""
     if (known := _seen(old, seen)) is None:
         return
@@ -114,7 +121,9 @@ def _answered(
             if name not in other.get("properties", {}):
                 yield f"{where}.{name} is gone"
             else:
-                yield from _answered(f"{where}.{name}", inner, other["properties"][name], before, after, known)
+                yield from _answered(
+                    f"{where}.{name}", inner, other["properties"][name], before, after, known
+                )
         if "items" in part and "items" in other:
             yield from _answered(f"{where}[]", part["items"], other["items"], before, after, known)
 
@@ -141,7 +150,9 @@ def _types(schema: Any, document: Document) -> set[str]:
     if "anyOf" in schema:
         return set().union(*(_types(_resolved(one, document), document) for one in schema["anyOf"]))
     return (
-        {schema["type"]} if "type" in schema else {"array", "boolean", "integer", "null", "number", "object", "string"}
+        {schema["type"]}
+        if "type" in schema
+        else {"array", "boolean", "integer", "null", "number", "object", "string"}
     )
 
 

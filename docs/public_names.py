@@ -1,4 +1,5 @@
-"""Prints docs/public-names.txt: what others may lean on, as the code has it (docs/stability.md says what may change).
+"""Prints docs/public-names.txt: what others may lean on, as the code has it (docs/stability.md says what may
+change).
 
 `make docs` writes the file; tests/test_stability.py holds it against this.
 """
@@ -50,7 +51,8 @@ _INHERITED = {"model_config", "model_fields", "model_computed_fields", "model_po
 
 
 def python_names() -> Iterator[str]:
-    """Functions with their parameters, classes with their public attributes, and the learners by their classes."""
+    """Functions with their parameters, classes with their public attributes, and the learners by their
+    classes."""
     for path in MODULES:
         module = import_module(f"recsys.{path}")
         for name, value in sorted(vars(module).items()):
@@ -85,7 +87,9 @@ def http(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"{method.upper()} {path}"
     for name, schema in sorted(document["components"]["schemas"].items()):
         required = set(schema.get("required", ()))
-        fields = (f"{field}{'' if field in required else '?'}" for field in sorted(schema.get("properties", ())))
+        fields = (
+            f"{field}{'' if field in required else '?'}" for field in sorted(schema.get("properties", ()))
+        )
         yield f"{name}: {' '.join(fields)}"
 
 

@@ -1,4 +1,5 @@
-"""Prints docs/commands.md: every command with its options, every setting with its default, as the code has them.
+"""Prints docs/commands.md: every command with its options, every setting with its default, as the code has
+them.
 
 `make docs` writes the page; a test holds it against this.
 """
@@ -14,7 +15,13 @@ from pydantic.fields import FieldInfo
 from recsys.config import Settings
 from recsys.models.registry import MODELS, model_class
 from recsys.pipelines.cli import main as recsys
-from recsys.pipelines.commands.stage import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_NEGATIVE, EXIT_OURS, EXIT_UNREAD
+from recsys.pipelines.commands.stage import (
+    EXIT_FAULT,
+    EXIT_INTERRUPTED,
+    EXIT_NEGATIVE,
+    EXIT_OURS,
+    EXIT_UNREAD,
+)
 from recsys.pipelines.run.settings import CONFIGS, RunSettings
 from recsys.serving.cli import main as serving
 
@@ -56,11 +63,21 @@ def page() -> str:
     for name, command in _commands(recsys, "recsys"):
         parts += _command(name, command)
     parts += [_SETTINGS, *_settings("", RunSettings)]
-    parts += ["## Models\n", "Settings of the model, beside its name: `model.name=ease model.half_life=10`.\n"]
+    parts += [
+        "## Models\n",
+        "Settings of the model, beside its name: `model.name=ease model.half_life=10`.\n",
+    ]
     for name in sorted(MODELS):
         cls = model_class(name)
-        parts += [f"### model.name={name}\n", f"{_first(cls.__doc__)}\n", *_table("model.", cls.Settings.model_fields)]
-    parts += ["## Configs\n", "For `--config`; one that is named like the data set is taken without asking.\n"]
+        parts += [
+            f"### model.name={name}\n",
+            f"{_first(cls.__doc__)}\n",
+            *_table("model.", cls.Settings.model_fields),
+        ]
+    parts += [
+        "## Configs\n",
+        "For `--config`; one that is named like the data set is taken without asking.\n",
+    ]
     parts += ["\n".join(["| name | purpose |", "|---|---|", *_configs()])]
     return "\n".join(parts) + "\n"
 
@@ -120,7 +137,10 @@ def _rows(header: list[str], rows: list[str]) -> list[str]:
 def _takes(field: FieldInfo) -> str:
     """What a setting may hold, in words."""
     bounds = [
-        f"{word} {bound:g}" for one in field.metadata for key, word in _BOUNDS.items() for bound in _bound(one, key)
+        f"{word} {bound:g}"
+        for one in field.metadata
+        for key, word in _BOUNDS.items()
+        for bound in _bound(one, key)
     ]
     return ", ".join([_type(field.annotation), *bounds])
 

@@ -1,5 +1,5 @@
-"""Hooks of MkDocs: pages link to the changelog, to results and to deploy files, which lie outside docs/; the site has
-them, too."""
+"""Hooks of MkDocs: pages link to the changelog, to results and to deploy files, which lie outside docs/; the
+site has them, too."""
 
 import re
 from pathlib import Path

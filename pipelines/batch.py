@@ -134,8 +134,14 @@ def _state(folder: Path, wanted: dict[str, Any], part_users: int) -> dict[str, A
 def _refuse_strange(folder: Path) -> None:
     """Raises BundleError where a folder holds anything, and no state of a batch."""
     strange = [found.name for found in folder.iterdir() if found.name != ".lock"]
-    if strange and not {STATE, _OLD_STATE} & {*strange} and not all(name.endswith(durable.PARTIAL) for name in strange):
-        raise BundleError(f"{folder} is not empty ({min(strange)}) and holds no {STATE}. Name an empty folder.")
+    if (
+        strange
+        and not {STATE, _OLD_STATE} & {*strange}
+        and not all(name.endswith(durable.PARTIAL) for name in strange)
+    ):
+        raise BundleError(
+            f"{folder} is not empty ({min(strange)}) and holds no {STATE}. Name an empty folder."
+        )
 
 
 def _save(folder: Path, state: dict[str, Any]) -> None:
@@ -159,7 +165,9 @@ def _answers(
         user, rank = np.nonzero(answer.ids >= 0)
         people = pa.array([bundle.user_ids[int(row)] for row in block], pa.string())
         source = pa.DictionaryArray.from_arrays(pa.array(answer.source[user]), pa.array(SOURCES))
-        made_by = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(user), np.int8)), pa.array([bundle.bundle_id]))
+        made_by = pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(len(user), np.int8)), pa.array([bundle.bundle_id])
+        )
         columns = {
             "user_id": people.take(pa.array(user)),
             "rank": pa.array((rank + 1).astype(np.int32)),
@@ -189,13 +197,14 @@ def command(
     people = None if chosen is None else _rows_of(loaded, read_ids(chosen, "user", "user_id"), chosen, steps)
     if k > loaded.recommender.n_items:
         steps.say(
-            f"The bundle has {loaded.recommender.n_items:,} items, fewer than {k:,}: people get all that they may."
+            f"The bundle has {loaded.recommender.n_items:,} items, fewer than {k:,}: people get all "
+            "that they may."
         )
     with steps.step("recommend") as progress:
         batch = recommend_all(loaded, k, out, people=people, domain=domain, progress=progress)
     steps.say(
-        f"{batch.folder} holds {batch.total:,} users in {batch.parts} parts; {batch.users:,} of them answered now, "
-        f"{batch.users_per_second:,.0f} users a second."
+        f"{batch.folder} holds {batch.total:,} users in {batch.parts} parts; {batch.users:,} of them "
+        f"answered now, {batch.users_per_second:,.0f} users a second."
     )
     return {
         "folder": str(batch.folder),
@@ -214,7 +223,11 @@ def _rows_of(bundle: Bundle, ids: Sequence[str], file: Path, steps: Steps) -> Ar
     unknown = [one for one, row in zip(ids, found, strict=True) if row < 0]
     if len(unknown) == len(ids):
         first = f"; the first is {unknown[0]!r}" if unknown else ""
-        raise RequestError(f"none of the {len(ids):,} users of {file} is in bundle {bundle.bundle_id}{first}.")
+        raise RequestError(
+            f"none of the {len(ids):,} users of {file} is in bundle {bundle.bundle_id}{first}."
+        )
     if unknown:
-        steps.warn(f"{len(unknown):,} of {len(ids):,} users are not in the bundle; the first is {unknown[0]!r}.")
+        steps.warn(
+            f"{len(unknown):,} of {len(ids):,} users are not in the bundle; the first is {unknown[0]!r}."
+        )
     return np.unique(found[found >= 0]).astype(np.int64)

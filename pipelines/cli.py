@@ -52,7 +52,9 @@ class OneSentence(click.Group):
                 path = context.command_path if context else "recsys"
                 said = error.format_message()
                 if isinstance(error, click.NoSuchOption):
-                    said += f" An id or a file that begins with a dash stands behind --, as in `{path} -- -1`."
+                    said += (
+                        f" An id or a file that begins with a dash stands behind --, as in `{path} -- -1`."
+                    )
                 say_fault(f"{said}{'' if said.endswith(('.', '?')) else '.'} See `{path} --help`.")
             sys.exit(error.exit_code)
         except BrokenPipeError:
@@ -63,11 +65,15 @@ class OneSentence(click.Group):
         except Exception as error:  # not 1, which is the verdict of a check
             traceback.print_exc()
             said = f"{type(error).__name__}: {error}".rstrip(".")
-            say_fault(f"this is a fault of recsys and not yours ({said}). Please report it with the lines above.")
+            say_fault(
+                f"this is a fault of recsys and not yours ({said}). Please report it with the lines above."
+            )
             sys.exit(EXIT_OURS)
 
 
-@click.group(cls=OneSentence, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=OneSentence, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="recsys")
 @click.pass_context
 def main(context: click.Context) -> None:

@@ -18,7 +18,8 @@ def _log(line: str) -> None:
 
 
 def _console() -> Any:
-    """Standard error as rich writes to it; None on a machine that only serves, where rich is not installed."""
+    """Standard error as rich writes to it; None on a machine that only serves, where rich is not
+    installed."""
     try:
         from rich.console import Console
     except ModuleNotFoundError:

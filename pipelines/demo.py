@@ -65,7 +65,12 @@ def demo(settings: RunSettings, steps: Steps, *, domains: bool = False) -> dict[
         "bundle": str(folder),
         "run_id": trained.run_id,
         "recommendations": {
-            person: {"request": body, "source": answer["source"], "why": answer["why"], "items": answer["items"]}
+            person: {
+                "request": body,
+                "source": answer["source"],
+                "why": answer["why"],
+                "items": answer["items"],
+            }
             for person, body, answer in answers
         },
     }
@@ -85,7 +90,12 @@ def _attainable(run: Run, trained: Trained) -> dict[str, Any] | None:
     gain = attainable_gain(values[measured.name], values[best], known["informed"].values["ndcg_at_10"])
     means = {name: float(value.mean()) for name, value in values.items()}
     means |= {name: report.interval("ndcg_at_10").mean for name, report in known.items()}
-    shown = ["oracle", "informed", measured.name, *sorted(set(values) - {measured.name}, key=means.__getitem__)[::-1]]
+    shown = [
+        "oracle",
+        "informed",
+        measured.name,
+        *sorted(set(values) - {measured.name}, key=means.__getitem__)[::-1],
+    ]
     run.steps.say(f"What could be learned: ndcg_at_10 on {len(rows):,} sampled warm users.\n")
     run.steps.say(text_table(["ranker", "ndcg_at_10"], [[name, f"{means[name]:.4f}"] for name in shown]))
     run.steps.say("\n" + gain_said(measured.name, best, gain) + "\n")
@@ -96,8 +106,8 @@ def gain_said(model: str, best: str, gain: Interval) -> str:
     """The attainable gain in one sentence."""
     if math.isnan(gain.mean):
         return (
-            f"Attainable gain of {model}: none to measure, for here the informed ranker is no better than {best}: "
-            "tastes that popularity does not tell (world.taste) are what there is to gain."
+            f"Attainable gain of {model}: none to measure, for here the informed ranker is no better than "
+            f"{best}: tastes that popularity does not tell (world.taste) are what there is to gain."
         )
     return f"Attainable gain of {model}: {gain.text('.3f')} = ({model} - {best}) / (informed - {best})"
 
@@ -111,7 +121,9 @@ def people(holdout: Holdout) -> dict[str, dict[str, Any]]:
     data = holdout.train
     counts = np.bincount(data.interactions.user, minlength=data.n_users)
     if len(counts) < 2:
-        raise DataError(f"{data.name} has one user; the demo asks for three people and needs two to choose from.")
+        raise DataError(
+            f"{data.name} has one user; the demo asks for three people and needs two to choose from."
+        )
     regular, other = np.argsort(np.abs(counts - _REGULAR), kind="stable")[:2]
     clicks = data.interactions.item[data.interactions.user == other][-_CLICKS:]
     return {
@@ -130,7 +142,9 @@ def strangers_to_a_domain(holdout: Holdout) -> dict[str, dict[str, Any]]:
     data, requests = holdout.train, {}
     names, codes = data.domains
     if len(names) < 2:
-        raise DataError(f"{data.name} has {len(names) or 'no'} domains; the demo of domains needs two or more.")
+        raise DataError(
+            f"{data.name} has {len(names) or 'no'} domains; the demo of domains needs two or more."
+        )
     events, code = data.interactions, codes[data.interactions.item]
     counts = [np.bincount(events.user[code == at], minlength=data.n_users) for at in range(len(names))]
     total = np.sum(counts, axis=0)
@@ -142,7 +156,11 @@ def strangers_to_a_domain(holdout: Holdout) -> dict[str, dict[str, Any]]:
         clicks = events.item[events.user == person][-_CLICKS:]
         known = names[int(codes[clicks[-1]])]
         history = [{"item_id": data.item_ids[int(item)]} for item in clicks]
-        requests[f"somebody who knows {known} alone and asks for {name}"] = {"domain": name, "history": history, "k": 5}
+        requests[f"somebody who knows {known} alone and asks for {name}"] = {
+            "domain": name,
+            "history": history,
+            "k": 5,
+        }
     return requests
 
 
@@ -153,7 +171,8 @@ def _show(run: Run, person: str, body: dict[str, Any], answer: dict[str, Any]) -
         title = data.items["title"][data.item_ids.index(event["item_id"])].as_py()
         run.steps.say(f"  clicked: {one_line(title or event['item_id'])}")
     rows = [
-        [item["title"] or item["item_id"], item["reason"] or "", f"{item['score']:.3f}"] for item in answer["items"]
+        [item["title"] or item["item_id"], item["reason"] or "", f"{item['score']:.3f}"]
+        for item in answer["items"]
     ]
     run.steps.say(text_table(["title", "reason", "score"], rows) + "\n")
 

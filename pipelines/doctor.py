@@ -38,7 +38,11 @@ def told(bundle: Bundle, diagnosis: Diagnosis) -> str:
     if not diagnosis.findings:
         lines.append("Nothing found.")
     rows = [
-        [code, "-" if value is None else f"{value:.3g}", f"{'below' if AILMENTS[code].low else 'above'} {bound:.3g}"]
+        [
+            code,
+            "-" if value is None else f"{value:.3g}",
+            f"{'below' if AILMENTS[code].low else 'above'} {bound:.3g}",
+        ]
         for code, value in diagnosis.measures.items()
         for bound in [AILMENTS[code].threshold]
     ]

@@ -47,13 +47,18 @@ class Rows:
                 f"{self.vectors.shape}. Give the ids in the order of the rows."
             )
         for column in (self.vectors, self.bias):
-            finite = np.ones(1, bool) if column is None else np.isfinite(column.reshape(len(column), -1)).all(axis=1)
+            finite = (
+                np.ones(1, bool)
+                if column is None
+                else np.isfinite(column.reshape(len(column), -1)).all(axis=1)
+            )
             wrong = np.flatnonzero(~finite)
             if len(wrong):
                 row = int(wrong[0])
                 raise DataError(
-                    f"{self.name}: {len(wrong):,} vectors are not finite, the first is that of {self.ids[row]!r} (row "
-                    f"{row + 1}). Leave them out, or learn again with a larger regularization."
+                    f"{self.name}: {len(wrong):,} vectors are not finite, the first is that of "
+                    f"{self.ids[row]!r} (row {row + 1}). Leave them out, or learn again with a larger "
+                    "regularization."
                 )
 
 
@@ -74,7 +79,9 @@ def read_rows(path: Path, ids: Path | None, what: str, own_name: str | None = No
     """
     if path.suffix == ".npy":
         if ids is None:
-            raise DataError(f"{path} holds numbers alone. Name the file of its ids, in their order: --{what}-ids FILE.")
+            raise DataError(
+                f"{path} holds numbers alone. Name the file of its ids, in their order: --{what}-ids FILE."
+            )
         return Rows(read_ids(ids, what, own_name), _float32(_array(path), str(path)), None, str(path))
     table = read_table(path, [own_name or f"{what}_id", f"{what}_id"])
     if "vector" not in table.column_names:
@@ -82,11 +89,17 @@ def read_rows(path: Path, ids: Path | None, what: str, own_name: str | None = No
     column = table["vector"].combine_chunks()
     kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     if not any(is_kind(column.type) for is_kind in kinds) or column.null_count:
-        raise DataError(f"column 'vector' of {path} must hold a list of numbers in each row; it holds {column.type}.")
+        raise DataError(
+            f"column 'vector' of {path} must hold a list of numbers in each row; it holds {column.type}."
+        )
     lengths = set(pa.compute.list_value_length(column).unique().to_pylist())
     if len(lengths) != 1:
-        raise DataError(f"the lists in column 'vector' of {path} are of {len(lengths)} lengths; they must be of one.")
-    vectors = _float32(column.flatten().to_numpy(zero_copy_only=False), str(path)).reshape(len(column), lengths.pop())
+        raise DataError(
+            f"the lists in column 'vector' of {path} are of {len(lengths)} lengths; they must be of one."
+        )
+    vectors = _float32(column.flatten().to_numpy(zero_copy_only=False), str(path)).reshape(
+        len(column), lengths.pop()
+    )
     bias = _float32(table["bias"].to_numpy(), str(path)) if "bias" in table.column_names else None
     return Rows(_ids_of(table, str(path), what, own_name), vectors, bias, str(path))
 
@@ -112,7 +125,9 @@ def _ids_of(table: pa.Table, name: str, what: str, own_name: str | None) -> list
     raise DataError(f"{name} has no column '{what}_id'; its columns are {', '.join(table.column_names)}.")
 
 
-def read_implicit(path: Path, item_ids: Sequence[str], user_ids: Sequence[str]) -> tuple[Rows, Rows, ImplicitRule]:
+def read_implicit(
+    path: Path, item_ids: Sequence[str], user_ids: Sequence[str]
+) -> tuple[Rows, Rows, ImplicitRule]:
     """Items, users and rule of a model of alternating least squares, as `implicit` writes it by
     `model.save(path)`."""
     try:
@@ -122,8 +137,9 @@ def read_implicit(path: Path, item_ids: Sequence[str], user_ids: Sequence[str]) 
     missing = [name for name in ("item_factors", "user_factors", "regularization") if name not in saved]
     if missing:
         raise DataError(
-            f"{path} has no {missing[0]!r}; it holds {', '.join(sorted(saved))}. Save an AlternatingLeastSquares by "
-            "model.save, or give other models as tables of vectors: --items and --users."
+            f"{path} has no {missing[0]!r}; it holds {', '.join(sorted(saved))}. Save an "
+            "AlternatingLeastSquares by model.save, or give other models as tables of vectors: --items "
+            "and --users."
         )
     rule = ImplicitRule(float(saved["regularization"]), float(saved.get("alpha", 1.0)))
     items, users = (_float32(saved[f"{what}_factors"], str(path)) for what in ("item", "user"))
@@ -202,7 +218,8 @@ def _placed(rows: F32, ids: Sequence[str], known: IdMap) -> F32:
 def _with_ids(data: Dataset, users: Sequence[str], items: Sequence[str]) -> Dataset:
     """The same data with users and items beside its own, of whom nothing is known."""
     new_users, new_items = (
-        [one for one in ids if known.index(one) < 0] for ids, known in ((users, data.user_ids), (items, data.item_ids))
+        [one for one in ids if known.index(one) < 0]
+        for ids, known in ((users, data.user_ids), (items, data.item_ids))
     )
     n_users, n_items = data.n_users + len(new_users), data.n_items + len(new_items)
     unknown = pa.table({column.name: pa.nulls(len(new_items), column.type) for column in data.items.schema})

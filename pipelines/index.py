@@ -40,7 +40,9 @@ def tuned(root: Path, wanted: Wanted, quiet: bool) -> dict[str, Any]:
     has."""
     source = current(root)
     if source == root and not wanted.dry_run:
-        raise BundleError(f"{root} is one bundle, which is never changed; name the folder it lies in, or --dry-run.")
+        raise BundleError(
+            f"{root} is one bundle, which is never changed; name the folder it lies in, or --dry-run."
+        )
     set_threads(1)
     steps, bundle = Steps(quiet=quiet), load(source)
     asked = IndexSettings.build(
@@ -89,14 +91,31 @@ def told(bundle: Bundle, found: Tuned) -> str:
     k, scan = found.chosen.k, found.trials[0] if found.trials else None
     if scan is None:
         return f"bundle {bundle.bundle_id}: nobody can be asked, so it keeps the exact scan."
-    header = ["index", "effort", f"recall@{k}", "worst source", "p5", "ndcg lost", "p50 ms", "p99 ms", "questions/s"]
+    header = [
+        "index",
+        "effort",
+        f"recall@{k}",
+        "worst source",
+        "p5",
+        "ndcg lost",
+        "p50 ms",
+        "p99 ms",
+        "questions/s",
+    ]
     rows = [_row(trial) for trial in found.trials]
     chosen, whole = found.chosen, found.measured["all"]
     name = chosen.factory + (f" at effort {chosen.effort}" if chosen.effort else "")
-    why = "for no other finds enough in four fifths of its time" if chosen.exact else "the soonest that finds enough"
+    why = (
+        "for no other finds enough in four fifths of its time"
+        if chosen.exact
+        else "the soonest that finds enough"
+    )
     return "\n".join(
         [
-            f"bundle {bundle.bundle_id}: {bundle.recommender.n_items:,} items, {whole.people:,} questions, one thread.",
+            (
+                f"bundle {bundle.bundle_id}: {bundle.recommender.n_items:,} items, {whole.people:,} "
+                "questions, one thread."
+            ),
             "",
             text_table([*header, "build s", "MiB"], rows),
             "",
@@ -111,7 +130,13 @@ def _row(trial: Trial) -> Sequence[str]:
     figures = [f"{whole.recall:.4f}", f"{worst:.4f}", f"{whole.recall_p5:.2f}", f"{1 - whole.ndcg:.4f}"]
     times = [f"{trial.p50_ms:.3f}", f"{trial.p99_ms:.3f}", f"{trial.per_second:,.0f}", f"{trial.build_s:.1f}"]
     mark = "" if trial.meets else " (too little)"
-    return [trial.settings.factory + mark, str(trial.settings.effort or "-"), *figures, *times, f"{trial.mib:,.0f}"]
+    return [
+        trial.settings.factory + mark,
+        str(trial.settings.effort or "-"),
+        *figures,
+        *times,
+        f"{trial.mib:,.0f}",
+    ]
 
 
 def _tracked(bundle: Bundle, wanted: Wanted, found: Tuned) -> str:

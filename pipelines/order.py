@@ -21,7 +21,9 @@ def order(run: Run, seeds: int) -> dict[str, Any]:
     """Learns and asks by so many seeds, tells, and tracks. Raises SettingError on a warm start."""
     settings = run.settings
     if settings.warm is not None:
-        raise SettingError(f"warm={settings.warm}: what it starts from has learned in order. Leave `warm` out.")
+        raise SettingError(
+            f"warm={settings.warm}: what it starts from has learned in order. Leave `warm` out."
+        )
     found = measured(run, seeds)
     run.steps.say(told(run, found))
     run_id = _tracked(run, found)

@@ -70,7 +70,9 @@ def questions_table(holdout: Holdout) -> pa.Table:
     """A row for each person asked: user_id, and history, the list of items had before the question, oldest
     first."""
     items = holdout.history.items
-    history = pa.LargeListArray.from_arrays(pa.array(items.offsets), _ids(holdout.train.item_ids, items.values))
+    history = pa.LargeListArray.from_arrays(
+        pa.array(items.offsets), _ids(holdout.train.item_ids, items.values)
+    )
     return pa.table({"user_id": _ids(holdout.train.user_ids, holdout.user), "history": history})
 
 

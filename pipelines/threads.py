@@ -20,7 +20,11 @@ def writable_numba_cache() -> None:
     """
     package, cache = Path(__file__).parent, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     known = next(path for path in (cache, *cache.parents) if path.exists())
-    if not os.access(package, os.W_OK) and not os.access(known, os.W_OK) and "NUMBA_CACHE_DIR" not in os.environ:
+    if (
+        not os.access(package, os.W_OK)
+        and not os.access(known, os.W_OK)
+        and "NUMBA_CACHE_DIR" not in os.environ
+    ):
         os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="recsys-numba-")
         atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
 

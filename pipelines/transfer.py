@@ -62,7 +62,9 @@ def transfer(run: Run, *, joined: Sequence[float], trials: int, seeds: int) -> d
     }
 
 
-Fits = dict[tuple[str, float, int], Embeddings]  # by the name of a domain or CROSS, the share joined, and the seed
+Fits = dict[
+    tuple[str, float, int], Embeddings
+]  # by the name of a domain or CROSS, the share joined, and the seed
 
 
 def _learned(run: Run, chosen: Chosen, joined: Sequence[float], seeds: int) -> Fits:
@@ -96,7 +98,9 @@ def _measured(
     mixture = recommender_for(run, mixed(run, learned, chosen))
     for name, question in questions.items():
         with run.steps.step(f"ask in {name}"):
-            control = [question.values(recommender_for(run, learned[name, 1.0, seed]), metric) for seed in of_seeds]
+            control = [
+                question.values(recommender_for(run, learned[name, 1.0, seed]), metric) for seed in of_seeds
+            ]
             for share in joined:
                 engines = [recommender_for(run, learned[CROSS, share, seed]) for seed in of_seeds]
                 found[name, share] = {
@@ -113,7 +117,10 @@ def mixed(run: Run, learned: Fits, chosen: Chosen) -> Embeddings:
     joined."""
     train, seed = run.holdout.train, run.settings.seed
     share = max(joined for label, joined, _ in learned if label == CROSS)
-    parts, sizes = [learned[CROSS, share, seed]], [score_spread(learned[CROSS, share, seed], train, seed=seed)]
+    parts, sizes = (
+        [learned[CROSS, share, seed]],
+        [score_spread(learned[CROSS, share, seed], train, seed=seed)],
+    )
     for name in chosen.controls:
         parts.append(learned[name, 1.0, seed])
         sizes.append(score_spread(parts[-1], train.in_domain(name), seed=seed))
@@ -130,10 +137,15 @@ def _write_mixture(run: Run, chosen: Chosen) -> Path:
     """The config of the mixture to serve."""
     name = run.settings.model_name
     parts = [chosen.cross, *(model | {"domain": domain} for domain, model in chosen.controls.items())]
-    rules = {domain: {"known": list(rule.known), "new": list(rule.new)} for domain, rule in chosen.rules.items()}
+    rules = {
+        domain: {"known": list(rule.known), "new": list(rule.new)} for domain, rule in chosen.rules.items()
+    }
     model = {"parts": parts, "weights": [1.0] + [0.0] * len(chosen.controls), "by_domain": rules}
     path = store() / "tuned" / f"transfer-{run.data.name}-{name}.toml"
-    head = [f"The model of all domains of {run.data.name} and those of each, by weights of its validation part.",
+    head = [(
+        f"The model of all domains of {run.data.name} and those of each, by weights of its validation "
+        "part."
+),
             "Written by `recsys transfer`."]  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     settings = run.settings.model_copy(update={"model": {"name": "mixture"} | model})
@@ -144,7 +156,9 @@ def _write_mixture(run: Run, chosen: Chosen) -> Path:
 def _title(run: Run, chosen: Chosen, trials: int, seeds: int) -> str:
     by = f"seed {run.settings.seed}" if seeds == 1 else f"the mean of {seeds} seeds"
     tuned = f"best of {trials} settings each" if trials > 1 else "settings as given"
-    return f"{run.settings.model_name}, {run.title}. Lists within each domain, {metric_of(run)}, {by}, {tuned}."
+    return (
+        f"{run.settings.model_name}, {run.title}. Lists within each domain, {metric_of(run)}, {by}, {tuned}."
+    )
 
 
 def _guard_lines(chosen: Chosen, served: Mapping[str, Comparison]) -> list[str]:
@@ -154,7 +168,8 @@ def _guard_lines(chosen: Chosen, served: Mapping[str, Comparison]) -> list[str]:
             known = "nobody with events there was asked in validation, weight 0"
         elif guard.known:
             known = (
-                f"weight {guard.known:g} beside the domain's own for people with events there ({against(guard.gain)})"
+                f"weight {guard.known:g} beside the domain's own for people with events there "
+                f"({against(guard.gain)})"
             )
         else:
             known = f"no gain shown for people with events there, weight 0 ({against(guard.gain)})"
@@ -165,12 +180,18 @@ def _guard_lines(chosen: Chosen, served: Mapping[str, Comparison]) -> list[str]:
         )
         new += " people without"
         new += "" if guard.gain_new is None else f" (against what is popular {against(guard.gain_new)})"
-        here = f"On this part against control: {against(served[name])}" if name in served else "Nobody is asked here"
+        here = (
+            f"On this part against control: {against(served[name])}"
+            if name in served
+            else "Nobody is asked here"
+        )
         lines.append(f"Served in {name}: {known}; {new}. {here}.")
     return lines
 
 
-def _plain(run: Run, report: TransferReport, chosen: Chosen, served: Mapping[str, Comparison]) -> dict[str, Any]:
+def _plain(
+    run: Run, report: TransferReport, chosen: Chosen, served: Mapping[str, Comparison]
+) -> dict[str, Any]:
     """The report for machines."""
     rows = [
         {
@@ -202,12 +223,19 @@ def _plain(run: Run, report: TransferReport, chosen: Chosen, served: Mapping[str
 
 
 def _track(
-    run: Run, report: TransferReport, text: str, chosen: Chosen, served: Mapping[str, Comparison], config: Path
+    run: Run,
+    report: TransferReport,
+    text: str,
+    chosen: Chosen,
+    served: Mapping[str, Comparison],
+    config: Path,
 ) -> str:
     """Writes table, figures and config into a run of MLflow; its id."""
     metrics = dict[str, float]()
     for row in report.rows:
-        label = re.sub(r"[^\w.-]", "_", f"{row.domain}_{row.joined:g}_{row.segment}")  # MLflow takes no other signs
+        label = re.sub(
+            r"[^\w.-]", "_", f"{row.domain}_{row.joined:g}_{row.segment}"
+        )  # MLflow takes no other signs
         mean, low, high = row.transfer.difference
         metrics |= {f"transfer_{label}": mean, f"transfer_{label}_low": low, f"transfer_{label}_high": high}
     figures = _plain(run, report, chosen, served)

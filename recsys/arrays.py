@@ -48,7 +48,9 @@ class Ragged(NamedTuple):
 
     @property
     def lengths(self) -> I64:
-        lengths: I64 = self.offsets[1:] - self.offsets[:-1]  # numpy's diff takes ten times as long for one row
+        lengths: I64 = (
+            self.offsets[1:] - self.offsets[:-1]
+        )  # numpy's diff takes ten times as long for one row
         return lengths
 
     def row(self, index: int) -> I32:
@@ -114,7 +116,9 @@ def distinct(ragged: Ragged, n_values: int) -> Ragged:
     """Each row sorted and without duplicates; values are below `n_values`."""
     keys = np.sort(ragged.row_of_value() * n_values + ragged.values)
     keys = keys[np.diff(keys, prepend=-1) > 0]  # numpy's unique hashes: sixty times slower on 30M keys
-    return Ragged(offsets_of(np.bincount(keys // n_values, minlength=ragged.rows)), (keys % n_values).astype(np.int32))
+    return Ragged(
+        offsets_of(np.bincount(keys // n_values, minlength=ragged.rows)), (keys % n_values).astype(np.int32)
+    )
 
 
 def emptied(table: F32, rows: Array) -> F32:

@@ -82,7 +82,9 @@ def _fault(cls: type[BaseModel], problem: Any) -> _Fault:
     return _Fault(path, rule or message, f", got {value!r}.")
 
 
-def _walked(cls: type[BaseModel], loc: Sequence[str | int], *, named: bool) -> tuple[tuple[str | int, ...], list[Any]]:
+def _walked(
+    cls: type[BaseModel], loc: Sequence[str | int], *, named: bool
+) -> tuple[tuple[str | int, ...], list[Any]]:
     """The place of a fault without pydantic's own names of types, and the types of what holds it.
 
     named: the last part is the name of a field that is not there.
@@ -92,7 +94,9 @@ def _walked(cls: type[BaseModel], loc: Sequence[str | int], *, named: bool) -> t
     kinds: list[Any] = [cls]
     for at, part in enumerate(loc):
         inner = [kind for one in kinds for kind in _inside(one, part)]
-        if inner or len(kinds) == 1 or (named and at == len(loc) - 1):  # else it says which of several types was tried
+        if (
+            inner or len(kinds) == 1 or (named and at == len(loc) - 1)
+        ):  # else it says which of several types was tried
             path.append(part)
             holders, kinds = kinds, inner
     return tuple(path), holders
@@ -130,7 +134,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingError(f"settings file {path} cannot be read: {error.strerror}. Check the path.") from None
+        raise SettingError(
+            f"settings file {path} cannot be read: {error.strerror}. Check the path."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"settings file {path} is not valid TOML: {error}.") from None
 
@@ -142,13 +148,17 @@ def overridden(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[st
     for assignment in assignments:
         key, sign, text = assignment.partition("=")
         if not sign or not key:
-            raise SettingError(f"{assignment!r} on the command line must have the form key=value, as in model.dim=64.")
+            raise SettingError(
+                f"{assignment!r} on the command line must have the form key=value, as in model.dim=64."
+            )
         table = result
         *parents, name = key.split(".")
         for parent in parents:
             table = table.setdefault(parent, {})
             if not isinstance(table, dict):
-                raise SettingError(f"setting {key!r} on the command line: {parent!r} is a value, not a table.")
+                raise SettingError(
+                    f"setting {key!r} on the command line: {parent!r} is a value, not a table."
+                )
         table[name] = toml_value(text)
     return result
 
@@ -166,7 +176,9 @@ def home() -> Path:
     """The folder that holds `mlruns/`: RECSYS_HOME, which must be there, else the working directory."""
     named = Path(os.environ.get("RECSYS_HOME") or ".").resolve()
     if not named.is_dir():
-        raise SettingError(f"RECSYS_HOME is {named}, which is no folder. Make it, or unset it for the current folder.")
+        raise SettingError(
+            f"RECSYS_HOME is {named}, which is no folder. Make it, or unset it for the current folder."
+        )
     return named
 
 

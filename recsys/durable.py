@@ -154,6 +154,8 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        target = error.filename2 or error.filename or path  # the second name: a copy that fails names its source first
+        target = (
+            error.filename2 or error.filename or path
+        )  # the second name: a copy that fails names its source first
         reason = f"{target} cannot be written: {error.strerror or error}"
         raise BundleError(f"{reason}. Free space or mend access, then publish again.") from error

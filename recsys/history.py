@@ -49,7 +49,9 @@ class Histories(EventColumns):
     def __post_init__(self) -> None:
         for name, column in self.columns().items():
             if len(column) != len(self.items.values):
-                raise ValueError(f"histories of {len(self.items.values)} events have {len(column)} values of {name}")
+                raise ValueError(
+                    f"histories of {len(self.items.values)} events have {len(column)} values of {name}"
+                )
 
     @property
     def rows(self) -> int:
@@ -165,7 +167,9 @@ def counted_events(keys: I64, duplicates: str, weights: F32 | None = None) -> tu
     None.
     """
     order = np.argsort(keys, kind="stable")  # oldest first within a key
-    starts = np.flatnonzero(np.append(True, np.diff(keys[order]) != 0)) if len(keys) else np.zeros(0, np.int64)
+    starts = (
+        np.flatnonzero(np.append(True, np.diff(keys[order]) != 0)) if len(keys) else np.zeros(0, np.int64)
+    )
     ends = np.append(starts[1:], len(order)) - 1 if len(keys) else starts
     places = order[starts if duplicates == "first" else ends]
     ascending = np.argsort(places)

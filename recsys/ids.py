@@ -44,14 +44,21 @@ class IdMap:
     def __init__(self, text: U8, offsets: I64, hashes: U64, order: I32) -> None:
         self._text, self._offsets, self._hashes, self._order = text, offsets, hashes, order
         self._texts = Texts(offsets, text)
-        self._views: tuple[Any, ...] = (text.data, offsets.data, hashes.data, order.data)  # to be read one by one
+        self._views: tuple[Any, ...] = (
+            text.data,
+            offsets.data,
+            hashes.data,
+            order.data,
+        )  # to be read one by one
 
     @classmethod
     def of(cls, ids: Sequence[str]) -> Self:
         """Index i belongs to `ids[i]`; an empty, duplicate or non-text id is a DataError that names it."""
         text, offsets = _encoded(ids)
         if (np.diff(offsets) == 0).any():
-            raise DataError(f"an id must not be empty; id number {int(np.argmin(np.diff(offsets)))} is. Drop that row.")
+            raise DataError(
+                f"an id must not be empty; id number {int(np.argmin(np.diff(offsets)))} is. Drop that row."
+            )
         result = cls._sorted(text, offsets)
         result._refuse_duplicates()
         return result

@@ -81,11 +81,13 @@ def read_keys(path: Path) -> KeyRing | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise SettingError(f"{path} cannot be read: {error.strerror}. Give the service the right to read it.") from None
+        raise SettingError(
+            f"{path} cannot be read: {error.strerror}. Give the service the right to read it."
+        ) from None
     except (ValueError, TypeError, KeyError, AssertionError):
         raise SettingError(
-            f"{path} is no file of keys of format {FORMAT}. Put back the file, or move it away and make new keys: "
-            "recsys keys make NAME"
+            f"{path} is no file of keys of format {FORMAT}. Put back the file, or move it away and make "
+            f"new keys: recsys keys make NAME"
         ) from None
 
 
@@ -107,7 +109,10 @@ def make_key(path: Path, name: str, scopes: Sequence[str], quota: str | None = N
     ordered = tuple(scope for scope in SCOPES if scope in scopes)
     key = Key(key_id, name, ordered, sha256(text.encode()).hexdigest(), quota, int(time.time()))
     _change(path, lambda ring: replace_keys(ring, [*ring.keys, key]))
-    note(path.parent, {"operation": "make_key", "key": key.id, "name": name, "scopes": list(ordered), "quota": quota})
+    note(
+        path.parent,
+        {"operation": "make_key", "key": key.id, "name": name, "scopes": list(ordered), "quota": quota},
+    )
     return text, key
 
 
@@ -117,12 +122,18 @@ def revoke_key(path: Path, key_id: str) -> Key:
     ring = read_keys(path)
     live = [] if ring is None else [key.id for key in ring.live]
     if key_id not in live:
-        raise SettingError(f"{path} holds no key {key_id!r} that opens anything; {did_you_mean(key_id, live)}")
+        raise SettingError(
+            f"{path} holds no key {key_id!r} that opens anything; {did_you_mean(key_id, live)}"
+        )
     now = int(time.time())
     after = _change(
         path,
         lambda ring: replace_keys(
-            ring, [replace(key, revoked=now) if key.id == key_id and key.revoked is None else key for key in ring.keys]
+            ring,
+            [
+                replace(key, revoked=now) if key.id == key_id and key.revoked is None else key
+                for key in ring.keys
+            ],
         ),
     )
     note(path.parent, {"operation": "revoke_key", "key": key_id})
@@ -165,11 +176,15 @@ def _change(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
             }
             aside = path.with_name(path.name + durable.PARTIAL)
             aside.unlink(missing_ok=True)
-            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            with open(
+                os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+            ) as file:
                 json.dump(value, file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
-            if path.exists():  # whoever may read the old one, as the service's user does, may read the new one
+            if (
+                path.exists()
+            ):  # whoever may read the old one, as the service's user does, may read the new one
                 was = path.stat()
                 os.chmod(aside, was.st_mode & 0o7777)
                 if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):

@@ -20,10 +20,13 @@ def load_attribute(name: str, what: str) -> Any:
         found = getattr(import_module(module), attribute, None)
     except ImportError as error:
         raise SettingError(
-            f"{what} {name!r}: module {module!r} cannot be imported: {error}. Run from its folder or install it."
+            f"{what} {name!r}: module {module!r} cannot be imported: {error}. Run from its folder or "
+            "install it."
         ) from None
     finally:
         sys.path.remove(here)
     if not callable(found):
-        raise SettingError(f"{what} {name!r}: module {module!r} has no {attribute!r} to call. Check the spelling.")
+        raise SettingError(
+            f"{what} {name!r}: module {module!r} has no {attribute!r} to call. Check the spelling."
+        )
     return found

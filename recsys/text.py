@@ -49,19 +49,25 @@ def fit_tables(text: str, columns: int = COLUMNS) -> str:
     column, then columns are left out from the right, which a line below the table says."""
     blocks = groupby(text.split("\n"), lambda line: line.startswith("|"))
     parts = [(is_table, list(lines)) for is_table, lines in blocks]
-    return "\n".join(_fit_table(lines, columns) if is_table else "\n".join(lines) for is_table, lines in parts)
+    return "\n".join(
+        _fit_table(lines, columns) if is_table else "\n".join(lines) for is_table, lines in parts
+    )
 
 
 def _fit_table(lines: Sequence[str], columns: int) -> str:
     if max(map(len, lines)) <= columns or len(lines) < 3:
         return "\n".join(lines)
-    header, _, *rows = ([cell.strip().replace("\\|", "|") for cell in _CELLS.split(line)[1:-1]] for line in lines)
+    header, _, *rows = (
+        [cell.strip().replace("\\|", "|") for cell in _CELLS.split(line)[1:-1]] for line in lines
+    )
     widths = [max(len(row[at]) for row in [header, *rows]) for at in range(len(header))]
 
     def excess() -> int:
         return sum(widths) + 3 * len(widths) + 1 - columns
 
-    texts = [at for at in range(1, len(widths)) if any(row[at][:1] not in set("+-0123456789") for row in rows)]
+    texts = [
+        at for at in range(1, len(widths)) if any(row[at][:1] not in set("+-0123456789") for row in rows)
+    ]
     for at in sorted(texts, key=lambda at: -widths[at]):
         least = max(_LEAST, len(header[at]))
         if (over := excess()) > 0 and widths[at] > least:

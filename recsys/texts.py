@@ -23,7 +23,10 @@ class Texts:
     """
 
     def __init__(self, offsets: I64, utf8: U8) -> None:
-        self.offsets, self.utf8 = np.asarray(offsets), np.asarray(utf8)  # a plain array is cut faster than a memmap
+        self.offsets, self.utf8 = (
+            np.asarray(offsets),
+            np.asarray(utf8),
+        )  # a plain array is cut faster than a memmap
 
     @classmethod
     def of(cls, texts: Iterable[str | None]) -> Self:

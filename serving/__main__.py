@@ -1,9 +1,12 @@
-"""Entry point of `python -m recsys.serving`; sets the thread counts that must be set before numpy is imported."""
+"""Entry point of `python -m recsys.serving`; sets the thread counts that must be set before numpy is
+imported."""
 
 import os
 import sys
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one thread a request: threads of threads only wait for each other
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # one thread a request: threads of threads only wait for each other
 
 try:
     from recsys.serving.cli import main
@@ -13,6 +16,7 @@ except ModuleNotFoundError as error:
     if (error.name or "").startswith("recsys"):
         raise  # a fault of ours
     print(
-        f"Error: {error}. The service needs the extra `serve`: pip install 'recsys-embeddings[serve]'.", file=sys.stderr
+        f"Error: {error}. The service needs the extra `serve`: pip install 'recsys-embeddings[serve]'.",
+        file=sys.stderr,
     )
     sys.exit(2)

@@ -1,4 +1,5 @@
-"""The FastAPI app: the routes of the table and nothing else. Built from arguments; its resources live as it does."""
+"""The FastAPI app: the routes of the table and nothing else. Built from arguments; its resources live as it
+does."""
 
 import os
 from collections.abc import AsyncIterator
@@ -31,8 +32,23 @@ from recsys.serving.state import Started
 
 _SCOPES = {(route.method, route.path): route.scope for route in TABLE}
 _METHODS = {route.method for route in TABLE}
-_HEADERS = ["authorization", "content-type", "x-request-id", "traceparent", "x-request-timeout-ms", "if-match"]
-_SHOWN = ["x-request-id", "traceparent", "server-timing", "etag", "retry-after", "ratelimit", "ratelimit-policy"]
+_HEADERS = [
+    "authorization",
+    "content-type",
+    "x-request-id",
+    "traceparent",
+    "x-request-timeout-ms",
+    "if-match",
+]
+_SHOWN = [
+    "x-request-id",
+    "traceparent",
+    "server-timing",
+    "etag",
+    "retry-after",
+    "ratelimit",
+    "ratelimit-policy",
+]
 
 
 class _AnyId(Convertor[str]):
@@ -86,15 +102,20 @@ def create_app(path: FilePath, settings: ServingSettings, started: Started = lam
     return create_parts(path, settings, started).app
 
 
-def create_parts(path: FilePath, settings: ServingSettings, started: Started, shared: FilePath | None = None) -> Parts:
+def create_parts(
+    path: FilePath, settings: ServingSettings, started: Started, shared: FilePath | None = None
+) -> Parts:
     """The service of a bundle, or of a folder of bundles and what is deployed in it.
 
     shared: a folder in which several processes tell each other what they verified and serve.
 
-    started: called once, from a thread, with the first bundle when it is served, else with what stands in the way.
+    started: called once, from a thread, with the first bundle when it is served, else with what stands in the
+    way.
     """
     metrics = Metrics()
-    pool = Pool(settings.threads or len(os.sched_getaffinity(0)), settings.waiting, settings.deadline_ms / 1e3)
+    pool = Pool(
+        settings.threads or len(os.sched_getaffinity(0)), settings.waiting, settings.deadline_ms / 1e3
+    )
     gate = Gate(settings, metrics, lambda: pool.busy, shared)
     reports = Reports(shared, settings.workers if shared is not None else 1)
     service = Service(path, settings, started, metrics, gate, reports, shared)
@@ -107,7 +128,8 @@ def create_parts(path: FilePath, settings: ServingSettings, started: Started, sh
         parts.close()
 
     async def admit(request: Request) -> None:
-        """Raises a Problem where the request shows no key with the scope that the table says, or says too much."""
+        """Raises a Problem where the request shows no key with the scope that the table says, or says too
+        much."""
         gate.admit(request.scope["call"], _SCOPES[_method(request.scope), request.scope["route"].path])
         _refuse_unknown_parameters(request)
 
@@ -163,8 +185,8 @@ def _method(scope: Scope) -> str:
 
 
 class _AsRouted:
-    """Answers HEAD as GET is, for the server sends no body with it, takes paths with or without a proxy's own, and
-    tells the gate what is answered."""
+    """Answers HEAD as GET is, for the server sends no body with it, takes paths with or without a proxy's
+    own, and tells the gate what is answered."""
 
     def __init__(self, app: ASGIApp, root_path: str, gate: Gate) -> None:
         self._app, self._root_path, self._gate = app, root_path, gate
@@ -191,15 +213,20 @@ class _AsRouted:
         try:
             await self._app(inner, receive, told)
         except Exception as error:  # told here: what stands around us would log all that it says
-            response = problems.fault(method, getattr(inner.get("route"), "path", "unknown"), error).response()
+            response = problems.fault(
+                method, getattr(inner.get("route"), "path", "unknown"), error
+            ).response()
             if not begun:
                 await response(inner, receive, told)
         return None
 
 
 def _refuse_unknown_parameters(request: Request) -> None:
-    """Raises a Problem for a query parameter that the route does not have, as for an unknown field of a body."""
+    """Raises a Problem for a query parameter that the route does not have, as for an unknown field of a
+    body."""
     known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
-    unknown = [{"loc": (name,), "type": "extra_forbidden"} for name in request.query_params if name not in known]
+    unknown = [
+        {"loc": (name,), "type": "extra_forbidden"} for name in request.query_params if name not in known
+    ]
     if unknown:
         raise problems.Problem.invalid(unknown)

@@ -31,12 +31,14 @@ JSON_LINES = "application/x-ndjson"
 
 
 async def read(request: Request, seconds: float, *, lines: bool = False) -> bytes:
-    """The whole body; a Problem where it is not declared as JSON, too large (chunked or not), or too slow. lines: JSON
-    lines are taken, too."""
+    """The whole body; a Problem where it is not declared as JSON, too large (chunked or not), or too slow.
+    lines: JSON lines are taken, too."""
     headers = dict(request.headers.raw)
     if not (lines and is_json_lines(headers)):
         refuse_other_media(headers)
-    too_large = Problem("body_too_large", f"The body may have {MAX_BODY_BYTES} bytes; send fewer requests at once.")
+    too_large = Problem(
+        "body_too_large", f"The body may have {MAX_BODY_BYTES} bytes; send fewer requests at once."
+    )
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
         raise too_large
@@ -67,7 +69,11 @@ def refuse_other_media(headers: Mapping[bytes, bytes]) -> None:
     media, _, parameters = headers.get(b"content-type", b"").decode("latin-1").partition(";")
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     encoding = headers.get(b"content-encoding", b"identity")
-    if media.strip().lower() != "application/json" or charset not in ("", "utf-8", "utf8") or encoding != b"identity":
+    if (
+        media.strip().lower() != "application/json"
+        or charset not in ("", "utf-8", "utf8")
+        or encoding != b"identity"
+    ):
         detail = "Send uncompressed UTF-8 with the header `Content-Type: application/json`."
         raise Problem("unsupported_media_type", detail)
 
@@ -75,7 +81,8 @@ def refuse_other_media(headers: Mapping[bytes, bytes]) -> None:
 def request_in(body: bytes) -> tuple[RecommendRequest, dict[str, Any]]:
     """The request for a list in the body, and the JSON value that it was read from.
 
-    What names a person and two numbers at most, as most do, is checked by hand, at a third of the cost. Raises Problem.
+    What names a person and two numbers at most, as most do, is checked by hand, at a third of the cost.
+    Raises Problem.
     """
     value = _object(body)
     user_id, numbers = value.get("user_id"), {name: value[name] for name in _LEAST if name in value}
@@ -90,7 +97,8 @@ def request_in(body: bytes) -> tuple[RecommendRequest, dict[str, Any]]:
 
 
 def parsed(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]:
-    """The request in the body, and the JSON value that it was read from; a Problem says what is wrong with it."""
+    """The request in the body, and the JSON value that it was read from; a Problem says what is wrong with
+    it."""
     value = _object(body)
     return _checked(value, model), value
 
@@ -123,7 +131,8 @@ def _checked(value: dict[str, Any], model: type[Model]) -> Model:
 
 
 def _count_keys(value: Any) -> int:
-    """How many keys the objects of a JSON value have. A key that came twice left one colon over in its text."""
+    """How many keys the objects of a JSON value have. A key that came twice left one colon over in its
+    text."""
     if type(value) is dict:
         return len(value) + sum([_count_keys(one) for one in value.values() if type(one) in _NESTED])
     if type(value) is list:
@@ -132,14 +141,17 @@ def _count_keys(value: Any) -> int:
 
 
 def _may_lose_digits(body: bytes) -> bool:
-    """Whether orjson may have made a float of an integer that 64 bits do not hold, where that is not refused anyway."""
+    """Whether orjson may have made a float of an integer that 64 bits do not hold, where that is not refused
+    anyway."""
     return (b"features" in body or b"\\u" in body) and _LONG.search(body) is not None
 
 
 def _read_strictly(body: bytes) -> Any:
     """The JSON value, read slowly: it knows of keys that come twice and of numbers of many digits."""
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_distinct, parse_int=_integer, parse_constant=_no_constant)
+        value = json.loads(
+            body.decode(), object_pairs_hook=_distinct, parse_int=_integer, parse_constant=_no_constant
+        )
         if _SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
@@ -159,7 +171,9 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise Problem("duplicate_key", f"The key {twice!r} occurs twice in one object; which one counts is unclear.")
+        raise Problem(
+            "duplicate_key", f"The key {twice!r} occurs twice in one object; which one counts is unclear."
+        )
     return value
 
 

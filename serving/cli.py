@@ -1,4 +1,5 @@
-"""`python -m recsys.serving`: listens, says so in one line on standard output, and stops without dropping a request."""
+"""`python -m recsys.serving`: listens, says so in one line on standard output, and stops without dropping a
+request."""
 
 import ipaddress
 import json
@@ -19,10 +20,13 @@ from recsys.serving.settings import ServingSettings
 
 
 def run(path: Path, settings: ServingSettings, *, until_stdin_closes: bool) -> None:
-    """Serves until a signal. Raises RecsysError where the first bundle, a port or the exposure log cannot be had."""
+    """Serves until a signal. Raises RecsysError where the first bundle, a port or the exposure log cannot be
+    had."""
     _refuse_an_open_door(settings)
     if settings.clock and not _is_loopback(settings.host):
-        raise SettingError(f"setting 'clock': {settings.host} is open to other machines, which no simulator asks from.")
+        raise SettingError(
+            f"setting 'clock': {settings.host} is open to other machines, which no simulator asks from."
+        )
     listener = _listener(settings)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -48,8 +52,9 @@ def _refuse_an_open_door(settings: ServingSettings) -> None:
         return
     where = f" --state {settings.state}" if str(settings.state) not in ("off", "mlruns/state") else ""
     raise SettingError(
-        f"setting 'host': {settings.host} is open to other machines, and there is no key that they would have to show. "
-        f"Make one: recsys keys make NAME{where} (and do not serve with --state off), or listen on 127.0.0.1."
+        f"setting 'host': {settings.host} is open to other machines, and there is no key that they would "
+        f"have to show. Make one: recsys keys make NAME{where} (and do not serve with --state off), or "
+        "listen on 127.0.0.1."
     )
 
 
@@ -73,7 +78,8 @@ def _listener(settings: ServingSettings) -> socket.socket:
             f"cannot listen on {settings.host} port {settings.port}: {why}. "
             "Choose another with --port, or --port 0 for a free one."
         ) from None
-    # Inherited by every connection. Without it head and body of an answer, written apart, wait 40 ms for each other.
+    # Inherited by every connection. Without it head and body of an answer, written apart, wait 40 ms for each
+    # other.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
@@ -89,12 +95,14 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @_with_settings
-@click.option("--until-stdin-closes", is_flag=True, help="stop when standard input ends: a child ends with its parent")
+@click.option(
+    "--until-stdin-closes", is_flag=True, help="stop when standard input ends: a child ends with its parent"
+)
 def main(path: Path, until_stdin_closes: bool, **values: str | None) -> None:
     """Serve the bundle in PATH, or the current one of a folder of bundles, over HTTP.
 
-    The first line on standard output is {"url", "bundle_id", "pid"}, once requests are answered. SIGTERM and SIGINT
-    stop the service after its running requests.
+    The first line on standard output is {"url", "bundle_id", "pid"}, once requests are answered. SIGTERM and
+    SIGINT stop the service after its running requests.
     """
     log_to_stderr()
     try:

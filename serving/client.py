@@ -1,11 +1,13 @@
-"""A typed client of the service in one file, of the standard library alone: copy it where recsys is not installed.
+"""A typed client of the service in one file, of the standard library alone: copy it where recsys is not
+installed.
 
     with Client("https://recsys.example", key=key) as client:
         answer = client.recommend(user_id="42", history=[{"item_id": "50"}], k=10)
         for page in client.pages(user_id="42", k=20):
             ...
 
-One client is one connection, for one thread at a time. What the service refuses is a `ServiceError` with its `code`.
+One client is one connection, for one thread at a time. What the service refuses is a `ServiceError` with its
+`code`.
 """
 
 import http.client
@@ -24,10 +26,21 @@ class ServiceError(Exception):
     """A refusal. code: stable, as the service documents it; request_id: what to name when asking about it."""
 
     def __init__(
-        self, status: int, code: str, detail: str, request_id: str | None, errors: Sequence[Mapping[str, str]] = ()
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        request_id: str | None,
+        errors: Sequence[Mapping[str, str]] = (),
     ) -> None:
         super().__init__(f"{code} ({status}): {detail}")
-        self.status, self.code, self.detail, self.request_id, self.errors = status, code, detail, request_id, errors
+        self.status, self.code, self.detail, self.request_id, self.errors = (
+            status,
+            code,
+            detail,
+            request_id,
+            errors,
+        )
 
 
 @dataclass(frozen=True)
@@ -75,12 +88,15 @@ class Activation:
 class Client:
     """A connection to a service.
 
-    url: where it answers, with the path below which a proxy shows it. key: as `recsys keys make` printed it. timeout_s:
-    how long an answer may take; the service is told, so that it drops what nobody waits for. retries: how often a
-    request is asked again that was refused for load, or whose connection was closed before it was answered.
+    url: where it answers, with the path below which a proxy shows it. key: as `recsys keys make` printed it.
+    timeout_s: how long an answer may take; the service is told, so that it drops what nobody waits for.
+    retries: how often a request is asked again that was refused for load, or whose connection was closed
+    before it was answered.
     """
 
-    def __init__(self, url: str, *, key: str | None = None, timeout_s: float = 10.0, retries: int = 2) -> None:
+    def __init__(
+        self, url: str, *, key: str | None = None, timeout_s: float = 10.0, retries: int = 2
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"the address of a service begins with http:// or https://, got {url!r}")
@@ -120,11 +136,16 @@ class Client:
         cursor: str | None = None,
         shadow: bool = False,
     ) -> Recommendations:
-        """The k best items for a person. cursor: "" begins pages that never repeat. shadow: leaves no exposure."""
+        """The k best items for a person. cursor: "" begins pages that never repeat. shadow: leaves no
+        exposure."""
         asked = {
-            name: value for name, value in locals().items() if name not in ("self", "shadow") and value is not None
+            name: value
+            for name, value in locals().items()
+            if name not in ("self", "shadow") and value is not None
         }
-        return _recommendations(self.ask("POST", "/v1/recommend", asked, {"X-Recsys-Shadow": "1"} if shadow else {}))
+        return _recommendations(
+            self.ask("POST", "/v1/recommend", asked, {"X-Recsys-Shadow": "1"} if shadow else {})
+        )
 
     def recommend_batch(self, requests: Sequence[Mapping[str, Any]]) -> list[Recommendations]:
         """Several lists at once, all or none; each request holds what `recommend` takes."""
@@ -153,8 +174,11 @@ class Client:
         """The bundles that are deployed, with their states."""
         return list(self.ask("GET", f"/v1/models/{quote(name, safe='')}")["model_version_status"])
 
-    def activate(self, bundle_id: str, *, if_match: str | None = None, name: str = "recommender") -> Activation:
-        """Makes a bundle the champion. Not `done` until all workers serve it: ask again. if_match: an etag."""
+    def activate(
+        self, bundle_id: str, *, if_match: str | None = None, name: str = "recommender"
+    ) -> Activation:
+        """Makes a bundle the champion. Not `done` until all workers serve it: ask again. if_match: an
+        etag."""
         return self._change(name, "activate", {"bundle_id": bundle_id}, if_match)
 
     def roll_back(self, *, if_match: str | None = None, name: str = "recommender") -> Activation:
@@ -167,11 +191,17 @@ class Client:
         return Activation(**{name: found[name] for name in Activation.__dataclass_fields__})
 
     def ask(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """The JSON of any route. Raises ServiceError on a refusal, OSError where nobody answers."""
         sent = None if body is None else json.dumps(body).encode()
-        given = {**self._headers, **(headers or {})} | ({} if body is None else {"Content-Type": "application/json"})
+        given = {**self._headers, **(headers or {})} | (
+            {} if body is None else {"Content-Type": "application/json"}
+        )
         changes = path.endswith((":activate", ":rollback"))
         for left in reversed(range(1 if changes else self._retries + 1)):
             try:

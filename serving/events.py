@@ -1,4 +1,5 @@
-"""What is told of people after an answer: taken in once it is on the disk, and in their history from then on."""
+"""What is told of people after an answer: taken in once it is on the disk, and in their history from then
+on."""
 
 import logging
 import time
@@ -53,7 +54,9 @@ class Events:
         """Raises DataError where the store cannot be opened."""
         if self._folder is not None:
             self._store = EventStore(self._folder, hashed_ids=self._settings.hashed_ids or None)
-            self._keeper = Keeper(self._folder, self._metrics, self._settings.keep_days, self._settings.watch_s)
+            self._keeper = Keeper(
+                self._folder, self._metrics, self._settings.keep_days, self._settings.watch_s
+            )
             self._writer = EventWriter(EventStore(self._folder), lost=self._metrics.count_lost_lines)
 
     def close(self) -> None:
@@ -88,12 +91,14 @@ class Events:
             self._writer.expose(exposure)
 
     def tell(self, body: bytes, lines: bool) -> tuple[ReadEvents, "Future[Appended]"]:
-        """The events in a body, an array or, where `lines`, one in each line, and what will have become of those that
-        keep the rules. Raises a Problem where none is taken."""
+        """The events in a body, an array or, where `lines`, one in each line, and what will have become of
+        those that keep the rules. Raises a Problem where none is taken."""
         _, writer = self._open()
         told = _told(body, lines)
         if len(told) > MAX_EVENTS:
-            raise Problem("invalid_request", f"The body holds {len(told):,} events; send {MAX_EVENTS} at once at most.")
+            raise Problem(
+                "invalid_request", f"The body holds {len(told):,} events; send {MAX_EVENTS} at once at most."
+            )
         read = read_events(told, now_ms())
         try:
             return read, writer.tell(read.events)
@@ -112,7 +117,9 @@ class Events:
     def failed(error: apsw.Error) -> Problem:
         """The refusal where the disk did not take what was told."""
         _log.error("event store: %s", error)
-        return Problem("event_store_failed", "The events could not be written; none of them was taken.", headers=_AGAIN)
+        return Problem(
+            "event_store_failed", "The events could not be written; none of them was taken.", headers=_AGAIN
+        )
 
     def identify(self, pairs: Sequence[tuple[str, str]]) -> bytes:
         """From now on the first id of each pair is the person of the second."""
@@ -134,10 +141,11 @@ class Events:
     def known(
         self, bundle: Bundle, question: Question, at_least: int | None, wait_s: float
     ) -> tuple[Question, int | None]:
-        """The question with what its person did since, and the number up to which the state was read; None without one.
+        """The question with what its person did since, and the number up to which the state was read; None
+        without one.
 
-        at_least: such a number that must have been reached, for which `wait_s` seconds are waited. Raises a Problem
-        where it is not.
+        at_least: such a number that must have been reached, for which `wait_s` seconds are waited. Raises a
+        Problem where it is not.
         """
         if self._store is None:
             if at_least is not None:
@@ -153,7 +161,11 @@ class Events:
         if (known := None if forgotten else person) != question.user_id:
             question = replace(question, user_id=known)
         types = bundle.event_names
-        since = [Event(one.item_id, one.timestamp, one.event) for one in outcomes if not types or one.event in types]
+        since = [
+            Event(one.item_id, one.timestamp, one.event)
+            for one in outcomes
+            if not types or one.event in types
+        ]
         return (replace(question, since=since) if since else question), seq
 
     @staticmethod
@@ -168,11 +180,14 @@ class Events:
 
 
 def _told(body: bytes, lines: bool) -> list[Any]:
-    """The values in a body. A line that is no JSON stands for itself, and is rejected as any other wrong event."""
+    """The values in a body. A line that is no JSON stands for itself, and is rejected as any other wrong
+    event."""
     if not lines:
         value = any_json(body)
         if not isinstance(value, list):
-            raise Problem("invalid_request", f"The body must be an array of events, got {type(value).__name__}.")
+            raise Problem(
+                "invalid_request", f"The body must be an array of events, got {type(value).__name__}."
+            )
         return value
     found = []
     for line in body.splitlines():

@@ -1,8 +1,9 @@
-"""Exposures: one JSON line for each list that was served, into the event store, or into a log before the answer leaves.
+"""Exposures: one JSON line for each list that was served, into the event store, or into a log before the
+answer leaves.
 
-A line of a log is one `write` to a file opened for appending, so killing the process loses none; a thread of its own
-makes them survive the machine, every second (an fsync for each line would allow a few hundred answers a second, and one
-for each 32 of them costs as much as writing them).
+A line of a log is one `write` to a file opened for appending, so killing the process loses none; a thread of
+its own makes them survive the machine, every second (an fsync for each line would allow a few hundred answers
+a second, and one for each 32 of them costs as much as writing them).
 """
 
 import errno
@@ -35,8 +36,8 @@ class Shown(NamedTuple):
 
 
 class StoredExposures:
-    """Lists go into the event store, soon after the answer: a slow disk holds up no answer. What a process that is
-    killed had not written is lost, a tenth of a second at most; what the disk refuses is counted."""
+    """Lists go into the event store, soon after the answer: a slow disk holds up no answer. What a process
+    that is killed had not written is lost, a tenth of a second at most; what the disk refuses is counted."""
 
     def __init__(self, events: Events) -> None:
         self._events, self._numbers = events, count(1)
@@ -58,9 +59,11 @@ class ExposureLog:
     """An open log. A failing disk never raises: lines are counted as lost and the first loss is logged."""
 
     def __init__(self, setting: Path, lost: Callable[[], None] = lambda: None) -> None:
-        """Opens the file, makes its folder, ends a line that a crash left torn. Raises SettingError where it cannot.
+        """Opens the file, makes its folder, ends a line that a crash left torn. Raises SettingError where it
+        cannot.
 
-        setting: a file, `-` for standard output, or `off` for no log at all. lost: called for each line that is lost.
+        setting: a file, `-` for standard output, or `off` for no log at all. lost: called for each line that
+        is lost.
         """
         self._lost = lost
         self.tally = Tally()
@@ -149,8 +152,8 @@ def _open(setting: Path) -> int | None:
         return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise SettingError(
-            f"setting 'exposures': {path} cannot be appended to: {error.strerror}. Name a file on a writable disk, "
-            f"`{STANDARD_OUTPUT}` for standard output, or `{OFF}` for none."
+            f"setting 'exposures': {path} cannot be appended to: {error.strerror}. Name a file on a "
+            f"writable disk, `{STANDARD_OUTPUT}` for standard output, or `{OFF}` for none."
         ) from None
 
 

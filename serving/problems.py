@@ -51,7 +51,8 @@ CODES: dict[str, tuple[int, str]] = {
     "draining": (503, "The service is about to stop"),
 }
 _SHOWN = 10
-# The fields whose values an error repeats. It ends up in the logs of others, which who asks shall not stand in.
+# The fields whose values an error repeats. It ends up in the logs of others, which who asks shall not stand
+# in.
 _ECHOED = {"k", "reasons", "timestamp", "event", "domain", "placement", "experiment", "arm"}
 _log = logging.getLogger("serving")
 
@@ -77,9 +78,11 @@ class Problem(Exception):  # noqa: N818  RFC 9457 calls it so
 
     @classmethod
     def invalid(cls, problems: Sequence[Mapping[str, Any]], within: int = 0) -> "Problem":
-        """What pydantic refuses, the first few of it in sentences. within: parts of each location to leave out."""
+        """What pydantic refuses, the first few of it in sentences. within: parts of each location to leave
+        out."""
         errors = [
-            {"field": _path(problem["loc"][within:]), "message": _sentence(problem)} for problem in problems[:_SHOWN]
+            {"field": _path(problem["loc"][within:]), "message": _sentence(problem)}
+            for problem in problems[:_SHOWN]
         ]
         detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors)
         rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
@@ -100,8 +103,8 @@ class Problem(Exception):  # noqa: N818  RFC 9457 calls it so
 
 
 def fault(method: str, route: str, error: Exception) -> Problem:
-    """What is told of an error that nobody foresaw, after the log has it: where, and of what type. What the error says
-    is left out, for it may repeat who asked."""
+    """What is told of an error that nobody foresaw, after the log has it: where, and of what type. What the
+    error says is left out, for it may repeat who asked."""
     frames = "".join(traceback.format_tb(error.__traceback__))
     _log.error("%s %s failed: %s\n%s", method, route, type(error).__name__, frames)
     return Problem("internal_error", "This is a fault of the service, not of the request; its log has it.")

@@ -1,4 +1,5 @@
-"""Requests and answers: requests are checked against these models, answers are only described by them (OpenAPI)."""
+"""Requests and answers: requests are checked against these models, answers are only described by them
+(OpenAPI)."""
 
 from typing import Annotated, Any, Self
 
@@ -27,7 +28,9 @@ class HistoryEvent(_Asked):
     item_id: Id
     timestamp: int | None = Field(None, ge=0, le=_LAST_SECOND, description="unix seconds; absent = just now")
     event: str | None = Field(
-        None, max_length=100, description="its type (view, click ...): it weighs by this, and a seen policy may ask"
+        None,
+        max_length=100,
+        description="its type (view, click ...): it weighs by this, and a seen policy may ask",
     )
 
 
@@ -41,24 +44,39 @@ class RecommendRequest(_Asked):
     )
 
     user_id: Id | None = Field(None, description="any text; a user whom the bundle does not know is no error")
-    history: list[HistoryEvent] | None = Field(None, max_length=MAX_HISTORY, description="merged with what is stored")
+    history: list[HistoryEvent] | None = Field(
+        None, max_length=MAX_HISTORY, description="merged with what is stored"
+    )
     k: int = Field(10, ge=1, le=MAX_K, description="items wanted; fewer come only where fewer are allowed")
     domain: str | None = Field(None, description="answer with items of this domain only")
     deny: list[Id] | None = Field(None, description="items to leave out")
     allow: list[Id] | None = Field(None, description="the only items to consider; an empty list allows none")
-    reasons: int = Field(10, ge=0, le=MAX_K, description="how many of the items, from the best on, get a reason")
+    reasons: int = Field(
+        10, ge=0, le=MAX_K, description="how many of the items, from the best on, get a reason"
+    )
     features: dict[str, Any] | None = Field(
-        None, description="of the person, in place of what is stored: {column: value}; only a two-tower model uses them"
+        None,
+        description=(
+            "of the person, in place of what is stored: {column: value}; only a two-tower model uses them"
+        ),
     )
-    placement: str | None = Field(None, pattern=LABEL, description="where the list is shown, as in home or cart")
+    placement: str | None = Field(
+        None, pattern=LABEL, description="where the list is shown, as in home or cart"
+    )
     experiment: str | None = Field(
-        None, pattern=LABEL, description="with `arm`: assigned elsewhere; without, the service assigns by itself"
+        None,
+        pattern=LABEL,
+        description="with `arm`: assigned elsewhere; without, the service assigns by itself",
     )
-    arm: str | None = Field(None, pattern=LABEL, description="of an experiment that was started, or of deployment.toml")
+    arm: str | None = Field(
+        None, pattern=LABEL, description="of an experiment that was started, or of deployment.toml"
+    )
     unit_id: Id | None = Field(
         None, description="what is assigned to an arm, where it is not the user; kept in the log"
     )
-    profile: bool = Field(True, description="false: answered as a stranger; no id and no history is looked at or kept")
+    profile: bool = Field(
+        True, description="false: answered as a stranger; no id and no history is looked at or kept"
+    )
     min_state_seq: int | None = Field(
         None, ge=0, le=(1 << 63) - 1, description="state_seq of an answer whose events must be in the history"
     )
@@ -101,7 +119,9 @@ class EncodeRequest(_Asked):
     """New items to place among the known ones, all or none."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"items": [{"item_id": "new", "features": {"colour": "even"}}], "k": 2}]}
+        json_schema_extra={
+            "examples": [{"items": [{"item_id": "new", "features": {"colour": "even"}}], "k": 2}]
+        }
     )
 
     items: list[NewItem] = Field(min_length=1, max_length=MAX_BATCH)
@@ -122,11 +142,18 @@ class RecommendedItem(BaseModel):
     item_id: str
     score: float
     title: str | None
-    reason: str | None = Field(description="a true sentence, or null where there is none or none was asked for")
-    reason_code: str | None = Field(description="which kind of sentence: because, like, popular or popular_now")
+    reason: str | None = Field(
+        description="a true sentence, or null where there is none or none was asked for"
+    )
+    reason_code: str | None = Field(
+        description="which kind of sentence: because, like, popular or popular_now"
+    )
     because: str | None = Field(description="the item of the history that adds most to this score")
     like: str | None = Field(
-        description="the item of the history that is most like this one, where the model has no exact shares; no cause"
+        description=(
+            "the item of the history that is most like this one, where the model has no exact shares; no "
+            "cause"
+        )
     )
 
 
@@ -166,12 +193,16 @@ class RecommendAnswer(BaseModel):
     source: str = Field(description="known (learned vector), history, features or fallback (popularity)")
     why: str
     items: list[RecommendedItem]
-    ignored: list[str] = Field(description="ids in history and allow that the bundle does not know or never learned")
+    ignored: list[str] = Field(
+        description="ids in history and allow that the bundle does not know or never learned"
+    )
     ignored_features: list[str] = Field(
         description="names of features that the model did not learn from, or of values that it never saw"
     )
     cursor: str | None = Field(description="of the next page, where a page was asked for and there is one")
-    state_seq: int | None = Field(description="up to which number of the event store what the person did was known")
+    state_seq: int | None = Field(
+        description="up to which number of the event store what the person did was known"
+    )
 
 
 class BatchAnswer(BaseModel):
@@ -221,13 +252,16 @@ class Exposures(BaseModel):
 class Ready(BaseModel):
     """A bundle is loaded and answers are given."""
 
-    status: str = Field(description="ready; degraded where a bundle that should serve does not, and others go on")
+    status: str = Field(
+        description="ready; degraded where a bundle that should serve does not, and others go on"
+    )
     bundle_id: str
     exposures: Exposures
 
 
 class Swap(BaseModel):
-    """The last attempt to load a bundle: loading, serving or failed; which, since when (unix seconds), and why not."""
+    """The last attempt to load a bundle: loading, serving or failed; which, since when (unix seconds), and
+    why not."""
 
     state: str
     bundle_id: str | None
@@ -238,8 +272,8 @@ class Swap(BaseModel):
 class DeploymentAnswer(BaseModel):
     """Which bundles answer: the champion, the one before it, the shadow, and those of arms by experiment.
 
-    experiments: those that were started, and the digest of their definition. quarantined: bundles that do not serve,
-    and why. etag: changes with the rest.
+    experiments: those that were started, and the digest of their definition. quarantined: bundles that do not
+    serve, and why. etag: changes with the rest.
     """
 
     champion: str

@@ -29,7 +29,18 @@ from recsys.serving.schemas import EncodeRequest
 from recsys.serving.settings import ServingSettings
 from recsys.serving.state import Live, Started, Store
 
-_MODEL_KEYS = ("bundle_id", "space_id", "name", "kind", "dim", "metric", "counts", "index", "seen", "fallback")
+_MODEL_KEYS = (
+    "bundle_id",
+    "space_id",
+    "name",
+    "kind",
+    "dim",
+    "metric",
+    "counts",
+    "index",
+    "seen",
+    "fallback",
+)
 _LATER_KEYS = ("created", "versions", "lineage")
 
 
@@ -63,7 +74,9 @@ class Service:
     def start(self) -> None:
         try:
             self.events.start()
-            self.lists.exposures = open_exposures(self._settings.exposures, self.events, self._metrics.count_lost_lines)
+            self.lists.exposures = open_exposures(
+                self._settings.exposures, self.events, self._metrics.count_lost_lines
+            )
         except (SettingError, DataError) as error:
             self._started(error)
         else:
@@ -99,12 +112,17 @@ class Service:
         return _timed(call, time.perf_counter(), self.lists.recommend_batch, body)
 
     def assignment(self, name: str, unit_id: str, attributes: Mapping[str, Any]) -> bytes:
-        """The arm of a unit in an experiment that runs, or will; no list is made, and nothing is written down."""
+        """The arm of a unit in an experiment that runs, or will; no list is made, and nothing is written
+        down."""
         arms = self.live().arms
         if name not in arms.names:
             known = ", ".join(arms.names[:20]) or "none"
-            raise Problem("unknown_experiment", f"No experiment of this name was started; those that were: {known}.")
-        found = next((one for one in arms.assign(unit_id, attributes, now_s()) if one.experiment == name), None)
+            raise Problem(
+                "unknown_experiment", f"No experiment of this name was started; those that were: {known}."
+            )
+        found = next(
+            (one for one in arms.assign(unit_id, attributes, now_s()) if one.experiment == name), None
+        )
         said = {"phase": None, "arm": None, "reason": "does not run"} if found is None else found._asdict()
         return _encoded({**said, "experiment": name, "unit_id": unit_id})
 
@@ -129,7 +147,9 @@ class Service:
             {"item_id": item.item_id, "vector": at.vector.tolist(), "similar": _shown(at.similar)}
             for item, at in zip(asked.items, found, strict=True)
         ]
-        return _encoded({"bundle_id": bundle.bundle_id, "space_id": bundle.manifest["space_id"], "items": items})
+        return _encoded(
+            {"bundle_id": bundle.bundle_id, "space_id": bundle.manifest["space_id"], "items": items}
+        )
 
     def model(self) -> bytes:
         live = self.live()
@@ -139,7 +159,9 @@ class Service:
         domains = sorted(live.champion.catalogue.domains)
         quarantined = {bundle_id: self.without_root(why) for bundle_id, why in live.quarantined.items()}
         experiments = {one.name: one.digest for one in live.deployment.started}
-        deployment = {name: getattr(live.deployment, name) for name in ("champion", "previous", "shadow", "arms")}
+        deployment = {
+            name: getattr(live.deployment, name) for name in ("champion", "previous", "shadow", "arms")
+        }
         deployment |= {"experiments": experiments, "etag": live.deployment.etag, "quarantined": quarantined}
         swap = asdict(self._store.swap)
         swap["error"] = swap["error"] and self.without_root(swap["error"])

@@ -1,7 +1,7 @@
 """Which bundles are served: verified aside at low priority, opened, warmed, and swapped in by one assignment.
 
-A request takes one bundle and answers all from it: encoder, vectors, ids and rules come together, so that no answer is
-mixed. Requests in flight hold the bundle they began with; its memory goes with the last of them.
+A request takes one bundle and answers all from it: encoder, vectors, ids and rules come together, so that no
+answer is mixed. Requests in flight hold the bundle they began with; its memory goes with the last of them.
 """
 
 import logging
@@ -44,7 +44,8 @@ Started = Callable[[Bundle | Exception], None]
 
 @dataclass(frozen=True)
 class Swap:
-    """The last attempt to serve another deployment. state: loading, serving or failed; since: unix seconds."""
+    """The last attempt to serve another deployment. state: loading, serving or failed; since: unix
+    seconds."""
 
     state: str
     bundle_id: str | None = None
@@ -54,10 +55,11 @@ class Swap:
 
 @dataclass(frozen=True, eq=False)
 class Live:
-    """What is served, in one piece. loaded: the bundles that are open, by id: all that answer, and the way back.
+    """What is served, in one piece. loaded: the bundles that are open, by id: all that answer, and the way
+    back.
 
-    quarantined: bundles that the deployment names and that do not serve, with the reason. arms: of the experiments that
-    were started, by what is open.
+    quarantined: bundles that the deployment names and that do not serve, with the reason. arms: of the
+    experiments that were started, by what is open.
     """
 
     deployment: Deployment
@@ -82,10 +84,11 @@ class Live:
 class Store:
     """Serves the bundle that `path` is, or what is deployed in it, looked up again every `poll_s` seconds.
 
-    A roll back is a deployment that names an earlier bundle. A bundle that failed is tried again when the pointer or
-    the deployment is written again. started: called once, after the first attempt, with the champion or what stands in
-    the way. count: told how each attempt went. shared: a folder in which several processes tell each other what they
-    verified, so that it is done once. idle_check_s: seconds in which a bundle is verified by what processors have left.
+    A roll back is a deployment that names an earlier bundle. A bundle that failed is tried again when the
+    pointer or the deployment is written again. started: called once, after the first attempt, with the
+    champion or what stands in the way. count: told how each attempt went. shared: a folder in which several
+    processes tell each other what they verified, so that it is done once. idle_check_s: seconds in which a
+    bundle is verified by what processors have left.
     """
 
     def __init__(
@@ -99,10 +102,18 @@ class Store:
     ) -> None:
         self.live: Live | None = None
         self.swap = Swap("loading")
-        self._path, self._poll_s, self._started, self._count, self._shared = path, poll_s, started, count, shared
+        self._path, self._poll_s, self._started, self._count, self._shared = (
+            path,
+            poll_s,
+            started,
+            count,
+            shared,
+        )
         self._idle_check_s = idle_check_s
         self._seen: object = None
-        self._seals = dict[str, str]()  # of the editions that are open, by bundle: forgetting writes a bundle anew
+        self._seals = dict[
+            str, str
+        ]()  # of the editions that are open, by bundle: forgetting writes a bundle anew
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="bundles", daemon=True)
 
@@ -125,7 +136,8 @@ class Store:
         return self.live.champion
 
     def _look(self) -> Exception | None:
-        """Serves what the path leads to, unless that is served or has been tried already; the error, if any."""
+        """Serves what the path leads to, unless that is served or has been tried already; the error, if
+        any."""
         try:
             root, wanted = deployment_of(self._path)
             seen = self._stamp(root, wanted), root, wanted
@@ -135,7 +147,9 @@ class Store:
             return None
         self._seen, failed = seen, dict[str, str]()
         loaded = {} if self.live is None else self.live.loaded
-        held = {name: bundle for name, bundle in loaded.items() if _seal(root / name) in ("", self._seals[name])}
+        held = {
+            name: bundle for name, bundle in loaded.items() if _seal(root / name) in ("", self._seals[name])
+        }
         if self.live is not None and wanted.started != self.live.deployment.started:
             # at once, for an arm begins at its second: until its bundle is open, the champion answers for it
             self.live = replace(self.live, arms=Arms(wanted.started, dict(self.live.loaded)))
@@ -160,7 +174,8 @@ class Store:
         return None
 
     def _opened(self, folder: Path) -> Bundle:
-        """A verified bundle, warm. The first is verified here; later ones aside, while requests are answered."""
+        """A verified bundle, warm. The first is verified here; later ones aside, while requests are
+        answered."""
         if self.live is not None:
             self._check(folder)
         bundle = load(folder, verified=self.live is not None)
@@ -179,7 +194,11 @@ class Store:
 
     def _stamp(self, root: Path, wanted: Deployment) -> list[tuple[int, int]]:
         """Changes whenever the pointer, the deployment, or a bundle that it names is written."""
-        places = [self._path / POINTER, self._path / FILE, *(root / name / SEAL for name in sorted(wanted.named))]
+        places = [
+            self._path / POINTER,
+            self._path / FILE,
+            *(root / name / SEAL for name in sorted(wanted.named)),
+        ]
         found = [path.stat() for path in places if path.is_file()]
         return [(status.st_ino, status.st_mtime_ns) for status in found]
 
@@ -192,20 +211,28 @@ class Store:
 
 
 def _check_aside(folder: Path, idle_s: float) -> None:
-    """Verifies a bundle and replays its golden queries in a process of its own, which takes neither the interpreter's
-    lock nor memory of this one. For `idle_s` seconds it takes only the time that processors have left; where that does
-    not suffice, it is begun again as a process like any other, so that a busy machine swaps, too."""
+    """Verifies a bundle and replays its golden queries in a process of its own, which takes neither the
+    interpreter's lock nor memory of this one. For `idle_s` seconds it takes only the time that processors
+    have left; where that does not suffice, it is begun again as a process like any other, so that a busy
+    machine swaps, too."""
     for claim, patience_s in [("idle", idle_s), ("share", None)][not idle_s :]:
         command = [sys.executable, "-P", "-c", _CHECK, str(folder), claim]
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=patience_s
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=patience_s,
             )
         except subprocess.TimeoutExpired:
             continue
         if done.returncode:
             said = done.stderr.strip().splitlines()
-            raise BundleError(said[-1] if said else f"{folder}: the check ended with status {done.returncode}.")
+            raise BundleError(
+                said[-1] if said else f"{folder}: the check ended with status {done.returncode}."
+            )
         return
 
 

@@ -1,7 +1,8 @@
-"""What all tests share: real data where they are at hand, and certain answers for many seeds, processors and threads.
+"""What all tests share: real data where they are at hand, and certain answers for many seeds, processors and
+threads.
 
-A test that takes `certain_seed` says what is right for any seed: three of them here, `--seeds 20` in `make soak`, which
-also goes through `--bf16 on` and `off` and `--threads 1` and `2`.
+A test that takes `certain_seed` says what is right for any seed: three of them here, `--seeds 20` in `make
+soak`, which also goes through `--bf16 on` and `off` and `--threads 1` and `2`.
 """
 
 import os
@@ -15,8 +16,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("recsys")
     group.addoption("--seeds", type=int, default=3, help="seeds of each test with a certain answer")
     group.addoption("--bf16", choices=("auto", "on", "off"), default="auto", help="large products in bf16")
-    group.addoption("--seed-shift", type=int, default=0, help="other streams for every seed; not -m own_seeds")
-    group.addoption("--threads", type=int, default=0, help="threads of numba, BLAS, faiss and torch; 0: as they come")
+    group.addoption(
+        "--seed-shift", type=int, default=0, help="other streams for every seed; not -m own_seeds"
+    )
+    group.addoption(
+        "--threads", type=int, default=0, help="threads of numba, BLAS, faiss and torch; 0: as they come"
+    )
 
 
 def shift_seeds(shift: int) -> None:
@@ -36,7 +41,9 @@ def shift_seeds(shift: int) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:  # a core each; set before any library reads it
         os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    config.addinivalue_line("markers", "certain: its answer is right for every seed; `-m certain` chooses these")
+    config.addinivalue_line(
+        "markers", "certain: its answer is right for every seed; `-m certain` chooses these"
+    )
     if config.getoption("--seed-shift"):
         shift_seeds(config.getoption("--seed-shift"))
     if config.getoption("--bf16") != "auto":
@@ -63,6 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests marked `data` read real data sets: skipped where RECSYS_DATA is unset; where it is set, a gap fails."""
+    """Tests marked `data` read real data sets: skipped where RECSYS_DATA is unset; where it is set, a gap
+    fails."""
     if item.get_closest_marker("data") and not os.environ.get("RECSYS_DATA"):
         pytest.skip("RECSYS_DATA is unset: name the folder that holds the real data sets")

@@ -1,4 +1,5 @@
-"""The runs that the quality table is made of: a wrong setting shows here and not after ten minutes of learning."""
+"""The runs that the quality table is made of: a wrong setting shows here and not after ten minutes of
+learning."""
 
 import pytest
 
@@ -7,7 +8,9 @@ from recsys.evaluation.metrics.names import resolve_all
 from recsys.pipelines.run.settings import load_settings
 
 
-@pytest.mark.parametrize("job", [*QUICK, *WORLDS, *FACTORIZATIONS, *LONG], ids=lambda job: f"{job.config} {job.label}")
+@pytest.mark.parametrize(
+    "job", [*QUICK, *WORLDS, *FACTORIZATIONS, *LONG], ids=lambda job: f"{job.config} {job.label}"
+)
 def test_a_job_has_settings_that_load_and_judges_what_it_reports(job: Job) -> None:
     settings = load_settings(job.config, job.assignments)
     assert settings.judge == "test"
@@ -15,6 +18,8 @@ def test_a_job_has_settings_that_load_and_judges_what_it_reports(job: Job) -> No
 
 
 def test_no_two_rows_of_the_table_have_one_name() -> None:
-    named = [(job.config, job.label or load_settings(job.config, job.assignments).model_name, job.assignments[-1:])
-             for job in (*QUICK, *WORLDS, *FACTORIZATIONS)]  # fmt: skip
+    named = [
+        (job.config, job.label or load_settings(job.config, job.assignments).model_name, job.assignments[-1:])
+        for job in (*QUICK, *WORLDS, *FACTORIZATIONS)
+    ]
     assert len(set(named)) == len(named)

@@ -56,7 +56,9 @@ def test_an_unknown_key_like_no_other_lists_what_is_known() -> None:
         ({"name": 5}, "'name'", "5"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_key_and_place(values: dict[str, object], key: str, found: str) -> None:
+def test_a_wrong_value_is_named_with_its_key_and_place(
+    values: dict[str, object], key: str, found: str
+) -> None:
     message = refusal(values)
     assert key in message
     assert "run.toml" in message
@@ -83,7 +85,12 @@ def test_defaults_give_way_to_the_file_and_the_file_to_the_command_line(tmp_path
     path.write_text('dim = 8\nname = "file"\n[inner]\nepochs = 2\nlearning_rate = 0.5\n', encoding="utf-8")
     values = overridden(read_toml(path), ["dim=16", "inner.epochs=9"])
     settings = Outer.build(values, where=str(path))
-    assert (settings.dim, settings.name, settings.inner.epochs, settings.inner.learning_rate) == (16, "file", 9, 0.5)
+    assert (settings.dim, settings.name, settings.inner.epochs, settings.inner.learning_rate) == (
+        16,
+        "file",
+        9,
+        0.5,
+    )
     assert Outer.build({}, where="nowhere") == Outer()
 
 
@@ -170,7 +177,10 @@ def test_a_stream_depends_on_seed_and_purpose_alone() -> None:
 
 
 def test_streams_stay_as_they_are_from_version_to_version() -> None:
-    assert generator(1, "split").bit_generator.random_raw(2).tolist() == [18132449750670937019, 3893546411836889700]
+    assert generator(1, "split").bit_generator.random_raw(2).tolist() == [
+        18132449750670937019,
+        3893546411836889700,
+    ]
 
 
 def test_streams_of_different_purposes_are_not_correlated() -> None:

@@ -22,7 +22,12 @@ from recsys.serving.cli import main as serving
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ROOT / "docs/commands.md"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 SETTINGS_OF = ("train", "evaluate", "demo")
 EXPERIMENTS = {  # a table that only such a file has -> what reads it
     "metrics": read_plan,
@@ -46,12 +51,17 @@ def code_of(page: Path) -> tuple[list[str], list[str]]:
 
 
 def quoted_commands() -> list[tuple[str, str, bool]]:
-    """(page, command line, whole) of every `recsys ...` that a page quotes; in sentences arguments may be left out."""
+    """(page, command line, whole) of every `recsys ...` that a page quotes; in sentences arguments may be
+    left out."""
     found = []
     for page in PAGES:
         if page != GENERATED:
             for whole, quoted in zip((True, False), code_of(page), strict=True):
-                found += [(page.name, line, whole) for line in quoted if re.match(r"(\.venv/bin/)?recsys [a-z-]", line)]
+                found += [
+                    (page.name, line, whole)
+                    for line in quoted
+                    if re.match(r"(\.venv/bin/)?recsys [a-z-]", line)
+                ]
     return found
 
 
@@ -72,12 +82,19 @@ def test_the_pages_for_users_of_the_library_show_python() -> None:
 
 @every_page
 def test_links_in_a_page_lead_somewhere(page: Path) -> None:
-    for target, _, heading in (link.partition("#") for link in re.findall(r"\]\((?!https?:)([^)]+)", page.read_text())):
+    for target, _, heading in (
+        link.partition("#") for link in re.findall(r"\]\((?!https?:)([^)]+)", page.read_text())
+    ):
         goal = page.parent / target if target else page
         assert goal.exists(), f"{page.name} links to {target}"
         if heading:
-            named = [re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()) for line in goal.read_text().splitlines()]
-            assert heading.replace("-", " ") in [name.replace("-", " ") for name in named], f"{target}#{heading}"
+            named = [
+                re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower())
+                for line in goal.read_text().splitlines()
+            ]
+            assert heading.replace("-", " ") in [name.replace("-", " ") for name in named], (
+                f"{target}#{heading}"
+            )
 
 
 def test_the_notebook_links_to_what_is_there() -> None:
@@ -91,9 +108,9 @@ def test_every_page_is_reached_from_the_readme_through_the_index() -> None:
     assert "](docs/index.md)" in (ROOT / "README.md").read_text()
     reached = set(re.findall(r"\]\(([^)#/]+)", (ROOT / "docs/index.md").read_text()))
     assert "](decisions/index.md)" in (ROOT / "docs/index.md").read_text()
-    assert {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")} <= reached | {
-        "index.md"
-    }
+    assert {
+        path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")
+    } <= reached | {"index.md"}
 
 
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
@@ -110,7 +127,9 @@ def test_the_menu_of_the_site_has_every_page() -> None:
 
 def test_every_decision_is_in_the_index_with_its_date() -> None:
     folder = ROOT / "docs/decisions"
-    rows = re.findall(r"^\| (\d{4}-\d\d-\d\d) \| \[(.+)\]\((.+)\) \|$", (folder / "index.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| (\d{4}-\d\d-\d\d) \| \[(.+)\]\((.+)\) \|$", (folder / "index.md").read_text(), re.M
+    )
     assert {name for _, _, name in rows} == {path.name for path in folder.glob("*.md")} - {"index.md"}
     for date, title, name in rows:
         assert (folder / name).read_text().startswith(f"# {title}\n\nDecided on {date}.\n")
@@ -128,7 +147,11 @@ def test_every_rule_says_why_and_names_tests_that_are_there() -> None:
 
 
 def test_every_word_has_a_meaning_and_a_name_in_the_literature() -> None:
-    rows = [line.strip("|").split("|") for line in (ROOT / "docs/words.md").read_text().splitlines() if "|" in line]
+    rows = [
+        line.strip("|").split("|")
+        for line in (ROOT / "docs/words.md").read_text().splitlines()
+        if "|" in line
+    ]
     assert all(len(row) == 3 and all(cell.strip() for cell in row) for row in rows)
     words = [row[0].strip().lower() for row in rows[2:]]
     assert words == sorted(set(words))
@@ -141,14 +164,19 @@ def test_code_that_a_page_points_to_is_there(name: str) -> None:
     assert len(paths) > 10
     for path, function in paths:
         assert (ROOT / path).exists(), path
-        assert not function or re.search(rf"(def|class) {function}\b", (ROOT / path).read_text()), (path, function)
+        assert not function or re.search(rf"(def|class) {function}\b", (ROOT / path).read_text()), (
+            path,
+            function,
+        )
 
 
 def test_the_readme_is_one_screen_or_two() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
-@pytest.mark.parametrize(("page", "line", "whole"), COMMANDS, ids=[f"{page}: {line}" for page, line, _ in COMMANDS])
+@pytest.mark.parametrize(
+    ("page", "line", "whole"), COMMANDS, ids=[f"{page}: {line}" for page, line, _ in COMMANDS]
+)
 def test_a_quoted_command_is_one_that_the_program_takes(page: str, line: str, whole: bool) -> None:
     words = shlex.split(line.removeprefix(".venv/bin/"), comments=True)[1:]
     command: click.Command = main
@@ -169,14 +197,23 @@ def test_a_quoted_command_is_one_that_the_program_takes(page: str, line: str, wh
         return
     except click.UsageError as error:
         pytest.fail(f"{page}: {line}: {error.message}")
-    settings = [word for word in words if re.match(r"[a-z_.]+=", word) and "..." not in word and "NAME" not in word]
+    settings = [
+        word for word in words if re.match(r"[a-z_.]+=", word) and "..." not in word and "NAME" not in word
+    ]
     if settings and command.name in SETTINGS_OF:
         load_settings(None, [word for word in settings if "mine:" not in word])
 
 
 def test_quoted_commands_are_found() -> None:
     pages = {page for page, *_ in COMMANDS}
-    assert {"README.md", "your-own-data.md", "splits.md", "judge-your-system.md", "runs.md", "serving.md"} <= pages
+    assert {
+        "README.md",
+        "your-own-data.md",
+        "splits.md",
+        "judge-your-system.md",
+        "runs.md",
+        "serving.md",
+    } <= pages
     assert any("--user-col visitor" in line for _, line, _ in COMMANDS)
     assert any("split.repeats=true" in line for _, line, _ in COMMANDS)
 
@@ -213,8 +250,15 @@ def test_the_page_of_commands_is_what_the_code_says() -> None:
     said = subprocess.run(
         [sys.executable, "docs/reference.py"], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout
-    assert GENERATED.read_text() == said, "docs/commands.md is not what the code says. Write it again: make docs"
-    for promised in ("recsys data check", "--until-stdin-closes", "`model.unobserved_weight`", "`world.new_boost`"):
+    assert GENERATED.read_text() == said, (
+        "docs/commands.md is not what the code says. Write it again: make docs"
+    )
+    for promised in (
+        "recsys data check",
+        "--until-stdin-closes",
+        "`model.unobserved_weight`",
+        "`world.new_boost`",
+    ):
         assert promised in said
 
 

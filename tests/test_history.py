@@ -16,7 +16,9 @@ NAMES = set(DTYPES)
 
 def three() -> Histories:
     items = Ragged.of([[4, 5], [], [6]])
-    return Histories(items, time=np.array([1, 2, 3]), weight=np.float32([0, 2, 3]), event=np.array([0, 1, -1], np.int8))
+    return Histories(
+        items, time=np.array([1, 2, 3]), weight=np.float32([0, 2, 3]), event=np.array([0, 1, -1], np.int8)
+    )
 
 
 def test_rows_and_events_are_taken_with_all_that_stands_beside_them() -> None:
@@ -40,7 +42,9 @@ def test_a_column_of_another_length_is_refused_by_name() -> None:
 
 def test_merging_keeps_the_columns_of_what_is_stored_and_brought_weights() -> None:
     plain = Histories(Ragged.of([[4]]))
-    brought = Histories(Ragged.of([[5]]), time=np.array([9]), weight=np.float32([2]), event=np.array([1], np.int8))
+    brought = Histories(
+        Ragged.of([[5]]), time=np.array([9]), weight=np.float32([2]), event=np.array([1], np.int8)
+    )
     found = merged(plain, brought)
     assert found.items.values.tolist() == [4, 5]
     assert {name: column.tolist() for name, column in found.columns().items()} == {"weight": [1, 2]}
@@ -60,7 +64,9 @@ def spelled(tree: ast.Module) -> Iterator[int]:
         elif isinstance(node, ast.Tuple | ast.List):
             names = [one.attr for one in node.elts if isinstance(one, ast.Attribute)]
             names += [str(one.value) for one in node.elts if isinstance(one, ast.Constant)]
-        of_a_file = {"timestamp", "unit"} & set(names)  # the columns of a table of events have names of their own
+        of_a_file = {"timestamp", "unit"} & set(
+            names
+        )  # the columns of a table of events have names of their own
         apart = {f"history_{name}" for name in NAMES}
         if (len(set(names) & NAMES) > 1 and not of_a_file) or apart & set(names):
             yield node.lineno

@@ -132,9 +132,13 @@ def test_hashes_never_change() -> None:
 
 
 @pytest.mark.parametrize("buckets", [1, 3])
-def test_equal_hashes_do_not_confuse_ids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, buckets: int) -> None:
+def test_equal_hashes_do_not_confuse_ids(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, buckets: int
+) -> None:
     monkeypatch.setattr(module, "_hash_one", lambda encoded: len(encoded) % buckets)
-    monkeypatch.setattr(module, "hash_texts", lambda _, offsets: (np.diff(offsets) % buckets).astype(np.uint64))
+    monkeypatch.setattr(
+        module, "hash_texts", lambda _, offsets: (np.diff(offsets) % buckets).astype(np.uint64)
+    )
     names = ["aa", "ab", "b", "abc", "abd", "007", "70"]
     ids = IdMap.of(names)
     ids.save(tmp_path / "ids")

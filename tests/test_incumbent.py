@@ -57,7 +57,8 @@ def test_a_night_learns_what_came_before_it_and_asks_for_what_came_until_the_nex
         assert len(learned) == (events.time < start).sum()
         assert learned.time.max() < start
         before = {
-            person: {*events.item[(events.user == person) & (events.time < start)].tolist()} for person in range(400)
+            person: {*events.item[(events.user == person) & (events.time < start)].tolist()}
+            for person in range(400)
         }
         for occasion, question in night.questions.items():
             for person, (had, wanted) in zip(question.person, events_of(question), strict=True):
@@ -89,7 +90,9 @@ def test_later_questions_are_the_same_known_more_or_less(log: Dataset) -> None:
 def test_after_so_many_clicks_a_person_is_known_by_these(log: Dataset) -> None:
     for start, period_s in moments(log, DAYS)[:2]:
         for clicks in (1, 2, 4):
-            assert (night_of(log, start, period_s).questions[after(clicks)].users.history.lengths == clicks).all()
+            assert (
+                night_of(log, start, period_s).questions[after(clicks)].users.history.lengths == clicks
+            ).all()
     one = dataset([0, 1, 1, 1, 2, 2], [0, 0, 1, 2, 0, 1], 3, 3, time=np.array([0, 5, 6, 7, 1, 9]) * DAY_S)
     found = night_of(one, 4 * DAY_S, 6 * DAY_S).questions[after(1)]
     assert found.person.tolist() == [1]  # who came after the night; not who made the first click before it
@@ -134,7 +137,9 @@ class Popular(Searched):
         super().learn(past)
 
 
-def test_a_replay_learns_each_night_once_and_compares_people_with_themselves(log: Dataset, tmp_path: Path) -> None:
+def test_a_replay_learns_each_night_once_and_compares_people_with_themselves(
+    log: Dataset, tmp_path: Path
+) -> None:
     system = Popular()
     found = replayed(system, log, DAYS, Steps(quiet=True), tmp_path / "nights")
     assert [until < start for until, (start, _) in zip(system.until, moments(log, DAYS), strict=True)] == [
@@ -149,7 +154,9 @@ def test_a_replay_learns_each_night_once_and_compares_people_with_themselves(log
     assert {*night} == {*range(1, NIGHTS + 1)}
     rows = rows_of("toy", {"ours": found, "our als": found, "incumbent": again})
     assert {row["difference"] for row in rows if not row["what"].startswith("freshness")} == {0.0}
-    assert {"new people", "returning people", "domain films", "after 4 clicks"} <= {row["what"] for row in rows}
+    assert {"new people", "returning people", "domain films", "after 4 clicks"} <= {
+        row["what"] for row in rows
+    }
 
 
 def test_a_gain_is_said_where_the_interval_leaves_out_zero() -> None:

@@ -1,4 +1,5 @@
-"""The quick start: its cells give in a fresh process what the notebook shows; and the frames that it begins with."""
+"""The quick start: its cells give in a fresh process what the notebook shows; and the frames that it begins
+with."""
 
 import json
 import re
@@ -37,7 +38,8 @@ _FRACTION = re.compile(r"[+-]?\d+\.\d+(?:e[+-]?\d+)?")
 def texts(outputs: list[list[dict[str, Any]]]) -> list[str]:
     """Each cell's outputs, what they show and as what."""
     return [
-        "\n".join(f"{kind}: {''.join(lines)}" for output in cell for kind, lines in _shown(output)) for cell in outputs
+        "\n".join(f"{kind}: {''.join(lines)}" for output in cell for kind, lines in _shown(output))
+        for cell in outputs
     ]
 
 
@@ -64,7 +66,14 @@ def test_the_quick_start_shows_the_whole_line() -> None:
     shown = "\n".join(
         texts([cell["outputs"] for cell in json.loads(NOTEBOOK.read_text())["cells"] if "outputs" in cell])
     )
-    for promised in ("| popularity |", "| als ", "als against popularity", "manifest.json", "because of", "Similar to"):
+    for promised in (
+        "| popularity |",
+        "| als ",
+        "als against popularity",
+        "manifest.json",
+        "because of",
+        "Similar to",
+    ):
         assert promised in shown
 
 
@@ -118,7 +127,9 @@ def test_the_tests_of_a_system_are_those_of_compare() -> None:
     assert line.endswith(": better")
     few = {
         name: Report(
-            report.values, report.source, segments={"warm": {"ndcg_at_10": np.where(np.arange(400) < 150, 0.0, np.nan)}}
+            report.values,
+            report.source,
+            segments={"warm": {"ndcg_at_10": np.where(np.arange(400) < 150, 0.0, np.nan)}},
         )
         for name, report in reports.items()
     }
@@ -126,7 +137,9 @@ def test_the_tests_of_a_system_are_those_of_compare() -> None:
 
 
 @pytest.mark.slow
-def test_a_bundle_written_in_python_is_judged_exported_and_refused_where_it_knows_the_answers(tmp_path: Path) -> None:
+def test_a_bundle_written_in_python_is_judged_exported_and_refused_where_it_knows_the_answers(
+    tmp_path: Path,
+) -> None:
     log = random_log(5, n_users=60, n_items=40, n=3000)
     clicks = tmp_path / "clicks.csv"
     events_frame(log).to_csv(clicks, index=False)

@@ -1,4 +1,5 @@
-"""The rules of docs/rules.md on the tree that a machine can check: who may import whom, and what a room may hold."""
+"""The rules of docs/rules.md on the tree that a machine can check: who may import whom, and what a room may
+hold."""
 
 import ast
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# The rooms from the ground up: a room imports the ground floor (the files directly in `recsys`) and the rooms below it.
+# The rooms from the ground up: a room imports the ground floor (the files directly in `recsys`) and the rooms
+# below it.
 ROOMS = (
     "events",
     "matrix",
@@ -28,10 +30,21 @@ ROOMS = (
     "analysis",
     "pipelines",
 )
-SERVED = {"events", "experiments", "encoders", "retrieval", "bundle", "answers"}  # the rooms that the service imports
+SERVED = {
+    "events",
+    "experiments",
+    "encoders",
+    "retrieval",
+    "bundle",
+    "answers",
+}  # the rooms that the service imports
 NOT_BELOW = {room: {"matrix", "data"} for room in SERVED} | {"serving": set(ROOMS) - SERVED}
 HEAVY = {"torch", "pandas", "mlflow", "numba", "scipy", "sklearn"}
-LEAST, MOST, SHORT = 3, 12, 60  # modules of a folder; lines under which a helper of a single sibling is part of it
+LEAST, MOST, SHORT = (
+    3,
+    12,
+    60,
+)  # modules of a folder; lines under which a helper of a single sibling is part of it
 APART = {
     "recsys.bundle.format_1": "what is read and never written again stands apart, to be dropped one day",
     "recsys.data.split.clumped": "a subject of its own, with its source and a benchmark",
@@ -65,7 +78,8 @@ every_file = pytest.mark.parametrize("path", CODE, ids=[str(path.relative_to(ROO
 
 @cache
 def imported(path: Path) -> frozenset[str]:
-    """Every module that a file imports, anywhere in it: within functions, and for type checkers alone, too."""
+    """Every module that a file imports, anywhere in it: within functions, and for type checkers alone,
+    too."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -92,7 +106,8 @@ def test_imports_go_down(path: Path) -> None:
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    """Imports within functions, and for type checkers alone, are counted: they hide a circle and do not mend it."""
+    """Imports within functions, and for type checkers alone, are counted: they hide a circle and do not mend
+    it."""
     measured = {f"benchmarks.{path.stem}": path for path in (ROOT / "benchmarks").glob("*.py")}
     graph = {name: own_imports(path) - {name} for name, path in MODULES.items()}
     graph |= {name: imported(path) & measured.keys() - {name} for name, path in measured.items()}
@@ -151,7 +166,8 @@ def test_every_room_is_in_the_table() -> None:
 
 
 def folders_of_the_page() -> list[str]:
-    """The folders of the tree in docs/architecture.md, as modules; a folder without a sentence is left out."""
+    """The folders of the tree in docs/architecture.md, as modules; a folder without a sentence is left
+    out."""
     block = (ROOT / "docs/architecture.md").read_text().split("## The tree")[1].split("```")[1]
     found: list[str] = []
     parents: list[str] = []
@@ -169,7 +185,8 @@ def test_the_tree_of_the_architecture_page_is_that_of_the_code() -> None:
 
 
 def test_parallel_functions_run_from_the_code_on_disk() -> None:
-    """`numba.njit(parallel=...)` runs other code in the process that compiles it (`recsys.matrix.compiled`)."""
+    """`numba.njit(parallel=...)` runs other code in the process that compiles it
+    (`recsys.matrix.compiled`)."""
     plain = {
         module
         for module, path in MODULES.items()
@@ -186,7 +203,9 @@ def test_importing_is_cheap(module: str) -> None:
     """The command line answers --help without loading what only one command needs."""
     watched = HEAVY | {"faiss", "numpy"}
     program = f"import sys, {module}; print(*sorted({{n.split('.')[0] for n in sys.modules}} & {watched!r}))"
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
     allowed = {"scipy", "faiss", "numpy"} if module == "recsys.models.registry" else set()
     assert set(said.stdout.split()) <= allowed
 

@@ -1,4 +1,5 @@
-"""What is promised to others stands in a file, and the names that moved lead somewhere (docs/stability.md)."""
+"""What is promised to others stands in a file, and the names that moved lead somewhere
+(docs/stability.md)."""
 
 import importlib.util
 import re
@@ -9,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_every_public_name_that_the_page_promises_is_there() -> None:
-    """A line that goes or changes is a change for users: say it in the changelog, then `make docs`, which adds new
-    ones too. A new name breaks nobody, so it waits for that."""
+    """A line that goes or changes is a change for users: say it in the changelog, then `make docs`, which
+    adds new ones too. A new name breaks nobody, so it waits for that."""
     spec = importlib.util.spec_from_file_location("public_names", ROOT / "docs/public_names.py")
     assert spec is not None
     assert spec.loader is not None
@@ -49,6 +50,11 @@ def test_nothing_is_installed_or_imported_by_the_names_of_the_folders_at_the_top
 
 
 def test_no_page_says_to_install_the_package_of_somebody_else() -> None:
-    for path in (*ROOT.glob("docs/*"), ROOT / "README.md", *ROOT.glob("recsys/**/*.py"), *ROOT.glob("serving/*.py")):
+    for path in (
+        *ROOT.glob("docs/*"),
+        ROOT / "README.md",
+        *ROOT.glob("recsys/**/*.py"),
+        *ROOT.glob("serving/*.py"),
+    ):
         if path.is_file():
             assert not re.search(r"pip install [\"']?recsys(?![-\w])", path.read_text()), path

@@ -1,7 +1,8 @@
-"""The rule on language in docs/rules.md, as far as a machine can hold it: short lines, verbs as names, no `found`.
+"""The rule on language in docs/rules.md, as far as a machine can hold it: short lines, verbs as names, no
+`found`.
 
-LEFT is what remains from before the rule, by folder. A folder that is not in it has none. It only shrinks: whoever
-mends lines lowers the figures.
+LEFT is what remains from before the rule, by folder. A folder that is not in it has none. It only shrinks:
+whoever mends lines lowers the figures.
 """
 
 import ast
@@ -36,7 +37,10 @@ IRREGULAR = frozenset(
     ]
 )
 NO_PARTICIPLES = {"embed", "feed", "need", "seed", "speed"}
-VIEWS = {"merged", "sorted"}  # what a function of an argument may be called that only looks at it in another way
+VIEWS = {
+    "merged",
+    "sorted",
+}  # what a function of an argument may be called that only looks at it in another way
 # folder -> lines over LONGEST, functions named by a bare participle, variables called `found`
 LEFT: dict[str, tuple[int, int, int]] = {
     "pipelines": (47, 14, 14),
@@ -91,13 +95,17 @@ def long_lines(text: str) -> int:
 def participles(tree: ast.AST) -> int:
     """Functions that are named by a bare participle; a property is a noun, and may be."""
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    properties = [node for node in functions if any("property" in ast.unparse(one) for one in node.decorator_list)]
+    properties = [
+        node for node in functions if any("property" in ast.unparse(one) for one in node.decorator_list)
+    ]
     return sum(is_participle(node.name) for node in functions if node not in properties)
 
 
 def founds(tree: ast.AST) -> int:
     """Variables and arguments called `found`, each place where one is set."""
-    stored = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    stored = [
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    ]
     arguments = [node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)]
     return [*stored, *arguments].count("found")
 
@@ -119,9 +127,9 @@ REMAINS = counted()
 
 @pytest.mark.parametrize("folder", REMAINS)
 def test_no_folder_has_more_than_it_had(folder: str) -> None:
-    assert all(now <= then for now, then in zip(REMAINS[folder], LEFT.get(folder, (0, 0, 0)), strict=True)), REMAINS[
-        folder
-    ]
+    assert all(now <= then for now, then in zip(REMAINS[folder], LEFT.get(folder, (0, 0, 0)), strict=True)), (
+        REMAINS[folder]
+    )
 
 
 def test_what_remains_is_of_folders_that_are_there() -> None:

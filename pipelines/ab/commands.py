@@ -93,10 +93,14 @@ def analyse(
 
 
 @ab.command("plan")
-@click.option("--outcomes", required=True, help="What people did in a time before: a file, folder or pattern.")
+@click.option(
+    "--outcomes", required=True, help="What people did in a time before: a file, folder or pattern."
+)
 @click.option("--exposures", help="Who was shown lists then, where only they will be in the experiment.")
 @PLAN
-@click.option("--since", help="From when on people count as new, as 2026-11-01T00:00:00Z; default: past_days in.")
+@click.option(
+    "--since", help="From when on people count as new, as 2026-11-01T00:00:00Z; default: past_days in."
+)
 @click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
               help="Of all people, who will be in the experiment.")  # fmt: skip
 @stage
@@ -116,7 +120,12 @@ def plan_command(
     asked = read_plan(plan)
     with steps.step("plan") as progress:
         needs = plan_power(
-            outcomes, asked, exposures=exposures, since=second_of(since, "--since"), share=share, progress=progress
+            outcomes,
+            asked,
+            exposures=exposures,
+            since=second_of(since, "--since"),
+            share=share,
+            progress=progress,
         )
     steps.say(told_needs(needs))
     return plain_needs(needs)
@@ -176,9 +185,15 @@ def off_policy(log: str, as_json: bool) -> Any:
 
 @ab.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--people", type=click.IntRange(min=1_000), default=6_000, show_default=True, help="In both arms.")
 @click.option(
-    "--effect", type=click.FloatRange(-1, 10), default=0.1, show_default=True, help="Of the arm `wide`, as a share."
+    "--people", type=click.IntRange(min=1_000), default=6_000, show_default=True, help="In both arms."
+)
+@click.option(
+    "--effect",
+    type=click.FloatRange(-1, 10),
+    default=0.1,
+    show_default=True,
+    help="Of the arm `wide`, as a share.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @stage
@@ -204,11 +219,17 @@ def demo(out: Path, people: int, effect: float, seed: int, as_json: bool) -> Any
 
 @ab.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--unit", multiple=True, help="A person, by the id that is assigned; may be given several times.")
+@click.option(
+    "--unit", multiple=True, help="A person, by the id that is assigned; may be given several times."
+)
 @click.option("--at", help="The moment, as 2026-12-29T00:00:00Z; default: now.")
-@click.option("--attribute", "attributes", multiple=True, metavar="KEY=VALUE", help="What a request would bring.")
+@click.option(
+    "--attribute", "attributes", multiple=True, metavar="KEY=VALUE", help="What a request would bring."
+)
 @stage
-def assign(folder: Path, unit: tuple[str, ...], at: str | None, attributes: tuple[str, ...], as_json: bool) -> Any:
+def assign(
+    folder: Path, unit: tuple[str, ...], at: str | None, attributes: tuple[str, ...], as_json: bool
+) -> Any:
     """Check the experiments of a FOLDER, and say which arm each UNIT gets, and why."""
     import time
 
@@ -220,7 +241,11 @@ def assign(folder: Path, unit: tuple[str, ...], at: str | None, attributes: tupl
     found = read_experiments(folder)
     now = second_of(at, "--at") or int(time.time())
     brought = overridden({}, attributes)
-    rows = [{"unit": one, **given._asdict()} for one in unit for given in Assigner(found).assign(one, brought, now)]
+    rows = [
+        {"unit": one, **given._asdict()}
+        for one in unit
+        for given in Assigner(found).assign(one, brought, now)
+    ]
     if not as_json:
         click.echo(f"{len(found.by_name)} experiments and {len(found.holdouts)} holdouts in {folder}.")
         if rows:

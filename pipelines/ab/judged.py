@@ -38,7 +38,9 @@ def judge_tables(
     files of the user's. beside: checks of what the tables do not say. more: goes into the report.
     """
     with steps.step("analyse") as progress:
-        verdict = analyse(exposures, outcomes, plan, people=people, until=until, beside=beside, progress=progress)
+        verdict = analyse(
+            exposures, outcomes, plan, people=people, until=until, beside=beside, progress=progress
+        )
     result = {**plain(verdict, show_sick=show_sick), **(more or {})}
     if page is not None or track:
         from recsys.pipelines.ab.publish import publish

@@ -21,10 +21,16 @@ def lines() -> list[dict[str, Any]]:
     found = []
     for test in ab_tests.tests():
         for arm, run in test.arms.items():
-            told = {key.removeprefix("ledger."): value for key, value in run.tags.items() if key.startswith("ledger.")}
+            told = {
+                key.removeprefix("ledger."): value
+                for key, value in run.tags.items()
+                if key.startswith("ledger.")
+            }
             if told.get("finished") == "True" and test.word != "cannot be trusted" and "online" in told:
                 words = {key: told.get(key) for key in ("metric", "offline_metric", "preferred")}
-                figures = {key: float(value) for key, value in told.items() if key not in (*words, "finished")}
+                figures = {
+                    key: float(value) for key, value in told.items() if key not in (*words, "finished")
+                }
                 found.append({"test": test.name, "arm": arm, "verdict": test.word, **words, **figures})
     return found
 
@@ -43,7 +49,11 @@ def write_preference(name: str, found: Preference) -> None:
         )
     sign = 1.0 if found.arms[0] == control else -1.0
     low, high = sorted((sign * found.difference.low, sign * found.difference.high))
-    figures = {"interleaving": sign * found.difference.mean, "interleaving_low": low, "interleaving_high": high}
+    figures = {
+        "interleaving": sign * found.difference.mean,
+        "interleaving_low": low,
+        "interleaving_high": high,
+    }
     ab_tests.write_figures(test, other[0], figures | {"preferred": found.winner or "none shown"})
 
 
@@ -52,7 +62,9 @@ def learned(of: Sequence[Mapping[str, Any]], metric: str | None = None) -> Any |
     none is named); None where they are too few."""
     from recsys.analysis.ledger import LEAST, learn_ledger
 
-    whole = [one for one in of if all(one.get(key) is not None for key in _FIGURES) and one["online_error"] > 0]
+    whole = [
+        one for one in of if all(one.get(key) is not None for key in _FIGURES) and one["online_error"] > 0
+    ]
     names = [one["offline_metric"] for one in whole]
     metric = metric or max(sorted(set(names), key=str), key=names.count, default=None)
     whole = [one for one in whole if one["offline_metric"] == metric]
@@ -73,15 +85,33 @@ def told_ledger(of: Sequence[Mapping[str, Any]], fitted: Any | None, offline: fl
     """A table of the tests, and what they say of an offline difference."""
     if not of:
         return (
-            "The ledger is empty: no finished test was tracked. One is written by `recsys ab analyse ... --track NAME`."
+            "The ledger is empty: no finished test was tracked. One is written by `recsys ab analyse ... "
+            "--track NAME`."
         )
     shrunk = {} if fitted is None else {one.name: one.online for one in fitted.shrunk()}
     rows = [
-        [one["test"], one["arm"], one["verdict"] or "", _of(one, "offline"), _share(one.get("overlap")),
-         _of(one, "interleaving", "+.3f", 1), _of(one, "online"), _percent(shrunk.get(f"{one['test']}, {one['arm']}"))]
+        [
+            one["test"],
+            one["arm"],
+            one["verdict"] or "",
+            _of(one, "offline"),
+            _share(one.get("overlap")),
+            _of(one, "interleaving", "+.3f", 1),
+            _of(one, "online"),
+            _percent(shrunk.get(f"{one['test']}, {one['arm']}")),
+        ]
         for one in of
-    ]  # fmt: skip
-    head = ["test", "arm", "verdict", "offline, 95 %", "same items", "interleaving", "online, 95 %", "online, shrunk"]
+    ]
+    head = [
+        "test",
+        "arm",
+        "verdict",
+        "offline, 95 %",
+        "same items",
+        "interleaving",
+        "online, 95 %",
+        "online, shrunk",
+    ]
     return text_table(head, rows) + "\n\n" + sentence(fitted, offline, error, len(of))
 
 
@@ -90,16 +120,22 @@ def sentence(fitted: Any | None, offline: float, error: float, tests: int) -> st
     from recsys.analysis.ledger import LEAST
 
     if fitted is None:
-        return f"{tests} finished tests, of which too few have an offline difference: {LEAST} are needed to forecast."
+        return (
+            f"{tests} finished tests, of which too few have an offline difference: {LEAST} are needed to "
+            "forecast."
+        )
     found = fitted.forecast(offline, error)
     return (
-        f"By {len(fitted.entries)} tests, an offline {100 * offline:+.2g} % has meant {_percent(found.meant)} online "
-        f"here; of a single one the effect will lie in {_ends(found.single)} (95 %). Online per offline: "
-        f"{fitted.slope.mean:.2f} [{fitted.slope.low:.2f}, {fitted.slope.high:.2f}]."
+        f"By {len(fitted.entries)} tests, an offline {100 * offline:+.2g} % has meant "
+        f"{_percent(found.meant)} online here; of a single one the effect will lie in "
+        f"{_ends(found.single)} (95 %). Online per offline: {fitted.slope.mean:.2f} "
+        f"[{fitted.slope.low:.2f}, {fitted.slope.high:.2f}]."
     )
 
 
-def plain_ledger(of: Sequence[Mapping[str, Any]], fitted: Any | None, offline: float, error: float) -> dict[str, Any]:
+def plain_ledger(
+    of: Sequence[Mapping[str, Any]], fitted: Any | None, offline: float, error: float
+) -> dict[str, Any]:
     """For machines."""
     if fitted is None:
         return {"tests": list(of), "slope": None, "forecast": None}
@@ -109,7 +145,11 @@ def plain_ledger(of: Sequence[Mapping[str, Any]], fitted: Any | None, offline: f
         "slope": fitted.slope._asdict(),
         "intercept": fitted.intercept._asdict(),
         "shrunk": {one.name: one.online._asdict() for one in fitted.shrunk()},
-        "forecast": {"asked": offline, "error": error, **{key: one._asdict() for key, one in found._asdict().items()}},
+        "forecast": {
+            "asked": offline,
+            "error": error,
+            **{key: one._asdict() for key, one in found._asdict().items()},
+        },
     }
 
 

@@ -50,9 +50,13 @@ def read_list_log(source: Any) -> ListLog:
     order = np.lexsort((flat.get("position", np.zeros(n)), request))
     lengths = np.unique(request, return_counts=True)[1]
     if lengths.min() != lengths.max():
-        raise DataError(f"the log has lists of {lengths.min()} to {lengths.max()} items. Give all one length.")
+        raise DataError(
+            f"the log has lists of {lengths.min()} to {lengths.max()} items. Give all one length."
+        )
     if lengths.max() > 1 and "position" not in flat:
-        raise DataError("the log has several rows for a request and no column position: nobody knows what was above.")
+        raise DataError(
+            "the log has several rows for a request and no column position: nobody knows what was above."
+        )
     shape = (-1, int(lengths.max()))
     figures = {name: flat[name][order].reshape(shape) for name in _FIGURES if name in flat}
     return ListLog(person=unit[order].reshape(shape)[:, 0], **figures)
@@ -81,7 +85,11 @@ def plain_values(log: ListLog, values: Sequence[Value]) -> dict[str, Any]:
         "length": log.reward.shape[1],
         "logged": float(log.reward.sum(axis=1).mean()),
         "values": [
-            {**asdict(one), "value": None if one.refused else one.value._asdict(), "refused": one.refused or None}
+            {
+                **asdict(one),
+                "value": None if one.refused else one.value._asdict(),
+                "refused": one.refused or None,
+            }
             for one in values
         ],
     }
@@ -92,8 +100,8 @@ def told_preference(found: Preference) -> str:
     one, other = found.arms
     lines = [
         found.sentence,
-        f"{found.people:,} people, {found.clicked:,} with clicks on a team's item: {found.clicks[0]:,} on {one}, "
-        f"{found.clicks[1]:,} on {other}, {found.clicks[2]:,} on what both would have shown.",
+        f"{found.people:,} people, {found.clicked:,} with clicks on a team's item: {found.clicks[0]:,} on "
+        f"{one}, {found.clicks[1]:,} on {other}, {found.clicks[2]:,} on what both would have shown.",
         f"A person clicks {found.difference.text('+.4f')} more of {other} (whenever one looks: "
         f"{found.always.text('+.4f')}); p = {found.p:.2g}.",
     ]
@@ -107,4 +115,6 @@ def plain_preference(found: Preference) -> dict[str, Any]:
     plain = asdict(found) | {"winner": found.winner, "sentence": found.sentence}
     for name in ("difference", "always"):
         plain[name] = getattr(found, name)._asdict()
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in plain.items()}
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value for key, value in plain.items()
+    }

@@ -14,7 +14,9 @@ def told_trail(trail: Trail) -> str:
     arm = "no one arm" if trail.arm is None else f"arm {trail.arm}"
     counts = "is analysed" if trail.counts else f"is not analysed: {trail.why}"
     window = (
-        f"Their window: {utc_text(trail.starts)} to {utc_text(trail.ends)}." if trail.starts else "No window began."
+        f"Their window: {utc_text(trail.starts)} to {utc_text(trail.ends)}."
+        if trail.starts
+        else "No window began."
     )
     parts = [f"{trail.unit} is in {arm} and {counts}. {window}"]
     names = sorted({name for one in trail.shown for name in one.names})
@@ -25,12 +27,21 @@ def told_trail(trail: Trail) -> str:
     ]  # fmt: skip
     parts.append(f"What they were shown:\n{_cut(['when', 'arm', *names, 'so it'], rows)}")
     rows = [
-        [utc_text(one.second), one.event or "", "" if one.value is None else f"{one.value:g}",
-         one.names.get("item", ""), _list(trail, one.shown, one.names.get("request")), one.said, ", ".join(one.metrics)]
+        [
+            utc_text(one.second),
+            one.event or "",
+            "" if one.value is None else f"{one.value:g}",
+            one.names.get("item", ""),
+            _list(trail, one.shown, one.names.get("request")),
+            one.said,
+            ", ".join(one.metrics),
+        ]
         for one in trail.done
-    ]  # fmt: skip
+    ]
     head = ["when", "event", "value", "item", "after the list", "so it", "in"]
-    parts.append(f"What they did:\n{_cut(head, rows)}" if rows else "They did nothing that the outcomes know of.")
+    parts.append(
+        f"What they did:\n{_cut(head, rows)}" if rows else "They did nothing that the outcomes know of."
+    )
     figures = [
         [name, f"{over:g}", "" if under is None else f"{under:g}", f"{past:g}"]
         for name, (over, under, past) in trail.figures.items()
@@ -42,7 +53,9 @@ def told_trail(trail: Trail) -> str:
 def _list(trail: Trail, shown: int | None, request: str | None) -> str:
     if request is None:
         return "names none"
-    return f"{request}, not theirs" if shown is None else f"{request} of {utc_text(trail.shown[shown].second)}"
+    return (
+        f"{request}, not theirs" if shown is None else f"{request} of {utc_text(trail.shown[shown].second)}"
+    )
 
 
 def _cut(head: list[str], rows: list[list[str]]) -> str:

@@ -56,7 +56,10 @@ def publish(
         models=[one.plain() for one in models],
         show_sick=show_sick,
     )
-    text = {ab_tests.PAGE: page_of(facts), ab_tests.REPORT: json.dumps(facts, indent=1, sort_keys=True) + "\n"}
+    text = {
+        ab_tests.PAGE: page_of(facts),
+        ab_tests.REPORT: json.dumps(facts, indent=1, sort_keys=True) + "\n",
+    }
     if page is not None:
         write_page(page, text)
     if track and test is not None:
@@ -68,7 +71,9 @@ def publish(
 def write_page(page: Path, text: Mapping[str, str]) -> None:
     """The page, and the JSON beside it. Raises SettingError for a name that is no .html."""
     if page.suffix.lower() not in (".html", ".htm"):
-        raise SettingError(f"{page} is no name of a page: it ends in .html, and its figures lie beside it in .json.")
+        raise SettingError(
+            f"{page} is no name of a page: it ends in .html, and its figures lie beside it in .json."
+        )
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text[ab_tests.PAGE], "utf-8", newline="\n")
     page.with_suffix(".json").write_text(text[ab_tests.REPORT], "utf-8", newline="\n")
@@ -80,10 +85,16 @@ def _pictures(facts: Mapping[str, Any]) -> dict[str, str]:
     for view in facts["views"] or ():
         name = f"{view['metric']}, {view['arm']}"
         drawn = {
-            "other ways": forest([Bar(one["name"], one["share"]) for one in view["ways"]], f"{name} in other ways"),
-            "by day": series([f"{one['days'][0]:g}" for one in view["by_step"]],
-                             [one["share"] for one in view["by_step"]], f"{name} by day", "day since first exposure"),
-        }  # fmt: skip
+            "other ways": forest(
+                [Bar(one["name"], one["share"]) for one in view["ways"]], f"{name} in other ways"
+            ),
+            "by day": series(
+                [f"{one['days'][0]:g}" for one in view["by_step"]],
+                [one["share"] for one in view["by_step"]],
+                f"{name} by day",
+                "day since first exposure",
+            ),
+        }
         for what, figure in drawn.items():
             if figure:
                 svg = figure.removeprefix("<figure>").removesuffix("</figure>")

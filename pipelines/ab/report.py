@@ -12,7 +12,11 @@ from recsys.analysis.verdict import Verdict
 from recsys.evaluation.significance import Interval
 from recsys.text import text_table, utc_text
 
-_ROLES = {"primary": "What decides", "guardrail": "What must not be lost", "exploratory": "What else was looked at"}
+_ROLES = {
+    "primary": "What decides",
+    "guardrail": "What must not be lost",
+    "exploratory": "What else was looked at",
+}
 
 
 def told(verdict: Verdict, *, show_sick: bool = False) -> str:
@@ -30,13 +34,17 @@ def told(verdict: Verdict, *, show_sick: bool = False) -> str:
                 parts.append(f"{title}:\n{_effects(effects)}")
         parts.append(_always(verdict))
         if verdict.segments:
-            parts.append(f"The same by groups of people, to be looked at and not to decide by:\n{_segments(verdict)}")
+            parts.append(
+                f"The same by groups of people, to be looked at and not to decide by:\n{_segments(verdict)}"
+            )
     return "\n\n".join(parts)
 
 
 def _people(verdict: Verdict) -> str:
     study, plan = verdict.study, verdict.study.plan
-    counts = ", ".join(f"{arm} {count:,}" for arm, count in zip(plan.arms, study.people.tolist(), strict=True))
+    counts = ", ".join(
+        f"{arm} {count:,}" for arm, count in zip(plan.arms, study.people.tolist(), strict=True)
+    )
     lines = [
         f"People whose {plan.window_days:g} days are over: {counts}; people came on {verdict.days} days"
         + ("" if verdict.days % 7 == 0 else ", which are no whole weeks")
@@ -44,16 +52,21 @@ def _people(verdict: Verdict) -> str:
     ]
     for reason, by_arm in study.excluded.items():
         if by_arm.sum():
-            told = ", ".join(f"{arm} {count:,}" for arm, count in zip(plan.arms, by_arm.tolist(), strict=True))
+            told = ", ".join(
+                f"{arm} {count:,}" for arm, count in zip(plan.arms, by_arm.tolist(), strict=True)
+            )
             lines.append(f"Not counted, {reason}: {told}.")
     return "\n".join(lines)
 
 
 def _health(checks: Sequence[Check]) -> str:
     rows = [
-        [one.name, one.state.upper() if one.state not in ("ok", UNKNOWN) else one.state, one.said] for one in checks
+        [one.name, one.state.upper() if one.state not in ("ok", UNKNOWN) else one.state, one.said]
+        for one in checks
     ]
-    return text_table(["is it so that", "", "figures"], [[name, state, _short(said)] for name, state, said in rows])
+    return text_table(
+        ["is it so that", "", "figures"], [[name, state, _short(said)] for name, state, said in rows]
+    )
 
 
 def _short(said: str) -> str:
@@ -66,13 +79,16 @@ def _notes(verdict: Verdict) -> list[str]:
     notes = [f"Exposures: {said}." for said in study.exposures.faults]
     notes += [f"Outcomes: {said}." for said in study.outcomes.faults]
     if study.outcomes.without_value:
-        notes.append(f"Outcomes: {study.outcomes.without_value:,} without a number as their value were left out.")
+        notes.append(
+            f"Outcomes: {study.outcomes.without_value:,} without a number as their value were left out."
+        )
     if repeated := int(study.outcomes.repeated.sum()):
         what = "left out" if study.outcomes.has_ids else "counted, for without event_id nobody knows"
         notes.append(f"Outcomes: {repeated:,} came twice: {what}.")
     if late := int(study.outcomes.late.sum()):
         notes.append(
-            f"Outcomes: {late:,} came later than {study.plan.settle_hours:g} hours after they happened: left out."
+            f"Outcomes: {late:,} came later than {study.plan.settle_hours:g} hours after they "
+            "happened: left out."
         )
     if study.outcomes.strangers:
         notes.append(f"Outcomes: {study.outcomes.strangers:,} of people who were not exposed.")
@@ -156,7 +172,9 @@ def plain(verdict: Verdict, *, show_sick: bool = False) -> dict[str, Any]:
         "until": study.until,
         "decided_by": verdict.looks.kind,
         "ended": verdict.looks.ended,
-        "excluded": {why: dict(zip(plan.arms, by.tolist(), strict=True)) for why, by in study.excluded.items()},
+        "excluded": {
+            why: dict(zip(plan.arms, by.tolist(), strict=True)) for why, by in study.excluded.items()
+        },
         "notes": _notes(verdict),
         "effects": [_plain_effect(one) for one in verdict.effects] if shown else None,
         "segments": [_plain_segment(one) for one in verdict.segments] if shown else None,
@@ -204,7 +222,8 @@ def told_needs(needs: Needs) -> str:
     lines = []
     if needs.days is None:
         lines.append(
-            "No number of days suffices: nobody new came in the last week of the log, or an effect is too small."
+            "No number of days suffices: nobody new came in the last week of the log, or an effect is "
+            "too small."
         )
     else:
         far = (
@@ -217,8 +236,9 @@ def told_needs(needs: Needs) -> str:
             f"{math.ceil(needs.planned)}` in the plan.{far}"
         )
     lines.append(
-        f"By {needs.people:,} people of the log since {utc_text(needs.since)}, power {POWER:.2f}, daily looks "
-        f"({needs.inflation:.3f} times the people of one look), error {needs.alpha:.3g} for each comparison."
+        f"By {needs.people:,} people of the log since {utc_text(needs.since)}, power {POWER:.2f}, daily "
+        f"looks ({needs.inflation:.3f} times the people of one look), error {needs.alpha:.3g} for each "
+        "comparison."
     )
     weeks = sorted({week for one in needs.needs for week in one.by_week})
     rows = [
@@ -235,7 +255,9 @@ def told_needs(needs: Needs) -> str:
         for one in needs.needs
     ]
     head = ["metric", "mean", "deviation", "CUPED takes", "effect asked", "people", "time"]
-    return "\n".join(lines) + "\n\n" + text_table([*head, *(f"shown in {week} weeks" for week in weeks)], rows)
+    return (
+        "\n".join(lines) + "\n\n" + text_table([*head, *(f"shown in {week} weeks" for week in weeks)], rows)
+    )
 
 
 def _asked(one: Need) -> float:

@@ -80,8 +80,12 @@ def _row(test: Any) -> dict[str, Any]:
 @click.option("--user", required=True, help="The person, by the id that is assigned.")
 @click.option("--exposures", help="Without NAME: what people were shown, a file, folder or pattern.")
 @click.option("--outcomes", help="Without NAME: what people did, a file, folder or pattern.")
-@click.option("--plan", type=click.Path(path_type=Path), help="The plan, a TOML file; of NAME its own by default.")
-@click.option("--phase", type=click.IntRange(min=1), help="Of NAME, which phase; default: the last that has started.")
+@click.option(
+    "--plan", type=click.Path(path_type=Path), help="The plan, a TOML file; of NAME its own by default."
+)
+@click.option(
+    "--phase", type=click.IntRange(min=1), help="Of NAME, which phase; default: the last that has started."
+)
 @TO
 @STORE
 @PEOPLE
@@ -119,9 +123,13 @@ def explain(
     steps, second = Steps(quiet=as_json), second_of(until, "--until")
     if name is not None:
         second = second or now_s()
-        read: Any = served_tables(steps, name, root_of(root), store, until=second, phase=phase, plan_path=plan)
+        read: Any = served_tables(
+            steps, name, root_of(root), store, until=second, phase=phase, plan_path=plan
+        )
     elif exposures is None or outcomes is None or plan is None:
-        raise SettingError("name the experiment, or exposures, outcomes and plan of a test that is not served.")
+        raise SettingError(
+            "name the experiment, or exposures, outcomes and plan of a test that is not served."
+        )
     else:
         read = nullcontext((exposures, outcomes, read_plan(plan)))
     with read as (shown, done, asked), steps.step("explain") as progress:
@@ -132,8 +140,12 @@ def explain(
 
 
 @click.command()
-@click.option("--offline", type=float, help="An offline difference to forecast from, as a share: 0.03 is +3 %.")
-@click.option("--error", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Its standard error.")
+@click.option(
+    "--offline", type=float, help="An offline difference to forecast from, as a share: 0.03 is +3 %."
+)
+@click.option(
+    "--error", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Its standard error."
+)
 @stage
 def ledger(offline: float | None, error: float, as_json: bool) -> Any:
     """Show what offline differences have meant online: every finished test of MLflow, and what they say

@@ -43,7 +43,9 @@ _STATED = {"prepare", "split", "seen", "fallback_days", "seed", "columns"}  # wh
 _QUERIES = 50
 
 
-def best(settings: RunSettings, steps: Steps, asked: Asked, world: World | None, data: Dataset, began: float) -> Best:
+def best(
+    settings: RunSettings, steps: Steps, asked: Asked, world: World | None, data: Dataset, began: float
+) -> Best:
     """Searches, chooses, and trains. world, data: as they were read. began: the moment of `time.monotonic`
     from which the minutes count.
 
@@ -56,7 +58,9 @@ def best(settings: RunSettings, steps: Steps, asked: Asked, world: World | None,
     max_dim = width_limit(asked, data.n_items)
     steps.say("\n".join(facts.told()))
     name = _name(run, asked, max_dim)
-    with opened(store() / "best" / name, 60 * asked.minutes - (monotonic() - began), anew=asked.anew) as ledger:
+    with opened(
+        store() / "best" / name, 60 * asked.minutes - (monotonic() - began), anew=asked.anew
+    ) as ledger:
         if ledger.tried:
             steps.say(f"Going on after {len(ledger.tried)} models and {ledger.spent:,.0f} s.")
         trials = Trials(run, asked.metric, ledger)
@@ -134,9 +138,15 @@ def _finished(
     trained = train(ask(judged, steps, world, data))
     found = Best(
         trials.run.title,
-        facts, list(trials.ledger.tried.values()), passed, choice, trained, config, config.with_suffix(".html"),
+        facts,
+        list(trials.ledger.tried.values()),
+        passed,
+        choice,
+        trained,
+        config,
+        config.with_suffix(".html"),
         trials.ledger.spent,
-    )  # fmt: skip
+    )
     found.page.write_text(page(found, asked), encoding="utf-8")
     data_file = config.with_suffix(".json")
     data_file.write_text(json.dumps([one.__dict__ for one in found.tried], indent=1), encoding="utf-8")

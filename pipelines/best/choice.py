@@ -21,7 +21,9 @@ _CLUMPED = 0.2  # of what each user had, where there are no times to cut by
 _FINALISTS = 4
 _SURE = 2.0  # standard errors
 _REST = 0.04  # of the time: the tables of the test part, the bundle, the record
-_AGAIN = 1.3  # how much longer the chosen model takes on the test part, which holds the validation part as well
+_AGAIN = (
+    1.3  # how much longer the chosen model takes on the test part, which holds the validation part as well
+)
 
 
 def parts_of(settings: RunSettings, data: Dataset) -> tuple[RunSettings, RunSettings | None]:
@@ -36,7 +38,9 @@ def parts_of(settings: RunSettings, data: Dataset) -> tuple[RunSettings, RunSett
         kind = "random"
     split = settings.split.model_copy(update={"kind": kind})
     first = settings.model_copy(update={"judge": "validation", "split": split})
-    published = kind in ("auto", "published") and data.interactions.time is None and data.published is not None
+    published = (
+        kind in ("auto", "published") and data.interactions.time is None and data.published is not None
+    )
     drawn = kind == "random" or (published and not (data.published.part == VALIDATION).any())  # type: ignore[union-attr]
     if not drawn or split.clumped:
         return first, None
@@ -102,7 +106,9 @@ def check_elsewhere(
         return None
     other = Trials(ask(second, trials.run.steps, world, data), metric, trials.ledger, DRAWN)
     finalists = finalists_of(trials)
-    if any(other.known(one.model) is None for one in finalists) and trials.ledger.left < seconds_to_keep(trials, True):
+    if any(other.known(one.model) is None for one in finalists) and trials.ledger.left < seconds_to_keep(
+        trials, True
+    ):
         return None
     for one in sorted(finalists, key=lambda one: one.family == "mixture"):
         if one.family == "mixture":

@@ -12,10 +12,14 @@ from recsys.pipelines.commands.stage import config_for, data_options, run_option
 
 @click.command()
 @click.argument("data")
-@click.option("--minutes", default=30.0, show_default=True, type=click.FloatRange(0, min_open=True), help="All in all.")
+@click.option(
+    "--minutes", default=30.0, show_default=True, type=click.FloatRange(0, min_open=True), help="All in all."
+)
 @click.option("--max-dim", type=click.IntRange(2), help="The widest vectors to serve.")
 @click.option("--max-mb", type=click.FloatRange(0, min_open=True), help="The most megabytes of item vectors.")
-@click.option("--max-ms", type=click.FloatRange(0, min_open=True), help="The longest exact search, on this machine.")
+@click.option(
+    "--max-ms", type=click.FloatRange(0, min_open=True), help="The longest exact search, on this machine."
+)
 @click.option("--metric", default="ndcg_at_20", show_default=True, help="What is to be as high as can be.")
 @click.option("--anew", is_flag=True, help="Forget what was tried, and begin again.")
 @data_options
@@ -37,15 +41,17 @@ def best(
     """Find the best model for DATA in a stated time: chosen on validation, judged on test once, served from
     its bundle.
 
-    Killed at any moment, the same command goes on. Settings name data and split; the models are found. With --dry-run
-    it says what it would try.
+    Killed at any moment, the same command goes on. Settings name data and split; the models are found. With
+    --dry-run it says what it would try.
     """
     from recsys.errors import SettingError
     from recsys.pipelines.run.settings import load_settings
     from recsys.pipelines.search.trial import checked_metric
 
     if named := [
-        text for text in assignments if text.partition("=")[0] in ("model", "judge", "warm") or text[:6] == "model."
+        text
+        for text in assignments
+        if text.partition("=")[0] in ("model", "judge", "warm") or text[:6] == "model."
     ]:
         raise SettingError(f"{named[0]}: the search finds the model, on validation. Leave it out.")
     began = monotonic()
@@ -59,7 +65,9 @@ def best(
     from recsys.pipelines.run.question import ask, read
 
     steps = Steps(quiet=as_json)
-    asked = Asked(minutes, metric, max_dim, max_mb, max_ms, anew, shlex.join(["recsys", "best", *sys.argv[2:]]))
+    asked = Asked(
+        minutes, metric, max_dim, max_mb, max_ms, anew, shlex.join(["recsys", "best", *sys.argv[2:]])
+    )
     world, read_data = read(settings, steps)
     if dry_run:
         from recsys.pipelines.best.choice import parts_of
@@ -73,7 +81,9 @@ def best(
         return {"title": run.title, "plan": planned}
     found = find_best(settings, steps, asked, world, read_data, began)
     told = sentences(found, asked)
-    steps.say("\n".join(["", found.trained.table, "", *told, "", f"Page: {found.page}", f"Config: {found.config}"]))
+    steps.say(
+        "\n".join(["", found.trained.table, "", *told, "", f"Page: {found.page}", f"Config: {found.config}"])
+    )
     return {
         "chosen": found.choice.winner.label,
         "model": dict(found.choice.winner.model),

@@ -41,8 +41,15 @@ class Facts:
     def told(self) -> list[str]:
         """Sentences for whoever reads why models were tried or not."""
         lines = [
-            f"{self.users:,} users, {self.items:,} items, {self.events:,} events ({self.per_item:.1f} an item).",
-            "With times." if self.times else "In order, without times." if self.ordered else "No times and no order.",
+            (
+                f"{self.users:,} users, {self.items:,} items, {self.events:,} events ({self.per_item:.1f} "
+                "an item)."
+            ),
+            "With times."
+            if self.times
+            else "In order, without times."
+            if self.ordered
+            else "No times and no order.",
         ]
         if self.repeats >= 0.01:
             lines.append(f"{self.repeats:.0%} of the events repeat an item that the user had.")
@@ -89,7 +96,9 @@ def _features(train: Dataset, who: str) -> tuple[dict[str, Any], ...]:
     numbers."""
     table = train.item_features if who == "item" else train.user_features
     found: list[dict[str, Any]] = []
-    categories = train.items["categories"] if who == "item" and "categories" in train.items.column_names else None
+    categories = (
+        train.items["categories"] if who == "item" and "categories" in train.items.column_names else None
+    )
     if categories is not None and categories.null_count < (1 - _DESCRIBED) * len(train.items):
         found.append({"column": "categories", "kind": "categories"})
     columns = {} if table is None else {name: table[name] for name in table.column_names}

@@ -88,7 +88,9 @@ class Ledger:
 
     def whole(self, part: str = "") -> list[Tried]:
         """What was learned from everybody of a part and did not fail, the best first; of equals the first."""
-        done = [one for one in self.tried.values() if one.share == 1.0 and one.reason is None and one.part == part]
+        done = [
+            one for one in self.tried.values() if one.share == 1.0 and one.reason is None and one.part == part
+        ]
         return sorted(done, key=lambda one: -one.mean)
 
     def values(self, one: Tried) -> F64:

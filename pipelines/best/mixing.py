@@ -17,9 +17,15 @@ from recsys.retrieval.embeddings import Embeddings, concat
 from recsys.seeding import generator
 
 MIXED, NARROWED = "mixture", "narrowed"
-_COARSE, _FINE = (0.1, 0.3, 1.0), (0.6, 1.7)  # weights beside 1 of the first part, and factors around the best of them
+_COARSE, _FINE = (
+    (0.1, 0.3, 1.0),
+    (0.6, 1.7),
+)  # weights beside 1 of the first part, and factors around the best of them
 _PARTS, _SPACES = 3, 6  # of a mixture at most; spaces to choose from
-_ASKED, _SCORES = 4_000, 1 << 26  # people by whom weights are chosen, and as many by whom a part has to prove itself
+_ASKED, _SCORES = (
+    4_000,
+    1 << 26,
+)  # people by whom weights are chosen, and as many by whom a part has to prove itself
 _PROVEN = 1.0  # standard errors that a part has to bring among the others
 
 
@@ -164,5 +170,7 @@ def _halves(trials: Trials) -> tuple[Judge, Judge]:
     order = generator(run.settings.seed, "halves of a mixture").permutation(len(run.holdout.user))
     middle, most = len(order) // 2, max(500, min(_ASKED, _SCORES // max(run.data.n_items, 1)))
     parts = (order[:middle][:most], order[middle:][:most])
-    first, second = (Judge(replace(run, holdout=run.holdout.take(np.sort(rows))), trials.metric) for rows in parts)
+    first, second = (
+        Judge(replace(run, holdout=run.holdout.take(np.sort(rows))), trials.metric) for rows in parts
+    )
     return first, second

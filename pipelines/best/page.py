@@ -48,7 +48,10 @@ def page(found: Best, asked: Asked) -> str:
         *_both_parts(found.choice),
         *_left_out(found),
     ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(name)}</title>'
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width"><title>{escape(name)}</title>'
+    )
     body = "".join(sections)
     return f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{body}</body></html>\n'
 
@@ -98,7 +101,8 @@ def _more_time(found: Best) -> str:
     gain = top.mean - max(early)
     if gain <= top.error:
         return (
-            f"The second half of the time brought {gain:+.4f}, within a standard error: more time would bring little."
+            f"The second half of the time brought {gain:+.4f}, within a standard error: more time would "
+            "bring little."
         )
     return f"The second half of the time brought {gain:+.4f}: as much again may bring more."
 
@@ -115,16 +119,21 @@ def _commands(found: Best) -> str:
 def _table(whole: Sequence[Tried], metric: str) -> str:
     top = whole[0].mean if whole else 0.0
     head = "".join(
-        f'<th class="figure">{escape(name)}</th>' for name in (metric, "error", "of the best", "seconds", "stage")
+        f'<th class="figure">{escape(name)}</th>'
+        for name in (metric, "error", "of the best", "seconds", "stage")
     )
     rows = "".join(
         f"<tr><td>{escape(one.label)}{'' if one.vectors else ' (no vectors)'}</td>"
         f'<td class="figure">{one.mean:.4f}</td><td class="figure">{one.error:.4f}</td>'
-        f'<td class="figure">{one.mean / top if top else 1:.1%}</td><td class="figure">{one.seconds:,.1f}</td>'
-        f'<td class="figure">{escape(one.stage)}</td></tr>'
+        f'<td class="figure">{one.mean / top if top else 1:.1%}</td><td '
+        f'class="figure">{one.seconds:,.1f}</td><td class="figure">{escape(one.stage)}</td></tr>'
         for one in whole[:_SHOWN]
     )
-    more = f"<p>{len(whole) - _SHOWN} more stand in the JSON file beside this page.</p>" if len(whole) > _SHOWN else ""
+    more = (
+        f"<p>{len(whole) - _SHOWN} more stand in the JSON file beside this page.</p>"
+        if len(whole) > _SHOWN
+        else ""
+    )
     return f"<table><thead><tr><th>model</th>{head}</tr></thead><tbody>{rows}</tbody></table>{more}"
 
 
@@ -180,18 +189,23 @@ def _both_parts(choice: Choice) -> list[str]:
     head = "".join(f'<th class="figure">{escape(part)}</th>' for part in parts)
     rows = "".join(
         f"<tr><td>{escape(label)}</td>"
-        + "".join(f'<td class="figure">{shares[part]:.1%}</td>' if part in shares else "<td></td>" for part in parts)
+        + "".join(
+            f'<td class="figure">{shares[part]:.1%}</td>' if part in shares else "<td></td>" for part in parts
+        )
         + "</tr>"
         for label, shares in choice.relative.items()
     )
-    tops = {part: max(choice.relative, key=lambda label: choice.relative[label].get(part, 0.0)) for part in parts}
+    tops = {
+        part: max(choice.relative, key=lambda label: choice.relative[label].get(part, 0.0)) for part in parts
+    }
     agree = len(set(tops.values())) == 1
     differing = "; ".join(f"{part}: {top}" for part, top in tops.items())
     verdict = "Both choose the same." if agree else f"They disagree: {differing}."
     return [
         "<h2>Two validation parts</h2>",
-        "<p>There are no times to cut by. Of each finalist the share of the best figure, on a part in clumps, like a "
-        f"stretch of time, and on one drawn at random; chosen is the highest mean. {escape(verdict)}</p>",
+        "<p>There are no times to cut by. Of each finalist the share of the best figure, on a part in "
+        "clumps, like a stretch of time, and on one drawn at random; chosen is the highest mean. "
+        f"{escape(verdict)}</p>",
         f"<table><thead><tr><th>model</th>{head}</tr></thead><tbody>{rows}</tbody></table>",
     ]
 
@@ -201,5 +215,7 @@ def _left_out(found: Best) -> list[str]:
     lines = [(one.label, one.reason) for one in found.passed] + failed
     if not lines:
         return []
-    rows = "".join(f"<tr><td>{escape(label)}</td><td>{escape(str(reason))}</td></tr>" for label, reason in lines)
+    rows = "".join(
+        f"<tr><td>{escape(label)}</td><td>{escape(str(reason))}</td></tr>" for label, reason in lines
+    )
     return ["<h2>What was not tried on everybody, or failed</h2>", f"<table>{rows}</table>"]

@@ -79,14 +79,22 @@ def _counted(facts: Facts) -> Iterator[Entry]:
     if facts.ordered:
         recent = {"name": "item_knn", "amplification": 2.0, "shrinkage": 0.1, "half_life": 5.0}
         yield Entry("item-kNN, recent", recent, "won on ml-100k among neighbours")
-        directed = {"name": "cooccurrence", "back": 0.25, "from_exponent": 0.5, "to_exponent": 0.3, "half_life": 2.5}
+        directed = {
+            "name": "cooccurrence",
+            "back": 0.25,
+            "from_exponent": 0.5,
+            "to_exponent": 0.3,
+            "half_life": 2.5,
+        }
         yield Entry("co-occurrence, what follows", directed, "above published nets on two sets of sequences")
     if facts.items <= _EASE_ITEMS:
         yield Entry("EASE", {"name": "ease", "regularization": 500.0}, "the strongest matrix of items")
 
 
 def _factorized(facts: Facts) -> Iterator[Entry]:
-    yield Entry("spectral", {"name": "spectral", "dim": 256}, "seconds, and close to what is learned on gowalla")
+    yield Entry(
+        "spectral", {"name": "spectral", "dim": 256}, "seconds, and close to what is learned on gowalla"
+    )
     strong = {"name": "spectral", "dim": 64, "exponent": 0.4, "filter": 0.5, "half_life": 4.0}
     yield Entry("spectral, narrow", strong, "won on ml-100k among factorizations without learning")
     for weight, ridge, dim, life in (
@@ -100,10 +108,20 @@ def _factorized(facts: Facts) -> Iterator[Entry]:
         model = {"name": "als", "dim": dim, "unobserved_weight": weight, "regularization": ridge}
         if life is None or facts.ordered:
             said = f"als {dim}, unobserved {weight:g}" + (f", half-life {life:g}" if life else "")
-            yield Entry(said, model | ({} if life is None else {"half_life": life}), "has won at such a weight")
+            yield Entry(
+                said, model | ({} if life is None else {"half_life": life}), "has won at such a weight"
+            )
     if facts.ordered:
-        pairs = {"name": "cooccurrence_svd", "dim": 256, "back": 0.25, "from_exponent": 0.5, "to_exponent": 0.3}
-        yield Entry("co-occurrence, 256", pairs | {"half_life": 2.5}, "a part of the best mixtures of sequences")
+        pairs = {
+            "name": "cooccurrence_svd",
+            "dim": 256,
+            "back": 0.25,
+            "from_exponent": 0.5,
+            "to_exponent": 0.3,
+        }
+        yield Entry(
+            "co-occurrence, 256", pairs | {"half_life": 2.5}, "a part of the best mixtures of sequences"
+        )
 
 
 def _learned(facts: Facts) -> Iterator[Entry]:
@@ -150,9 +168,17 @@ def _sequences(facts: Facts, described: dict[str, Any]) -> Iterator[Entry]:
         "dropout": 0.5,
         "averaged": 0.3,
     }
-    dense: dict[str, Any] = {"name": "sequence", "epochs": 30, "batch_size": 4096, "dropout": 0.2, "averaged": 0.2}
+    dense: dict[str, Any] = {
+        "name": "sequence",
+        "epochs": 30,
+        "batch_size": 4096,
+        "dropout": 0.2,
+        "averaged": 0.2,
+    }
     if facts.per_item < _DENSE:
-        yield Entry("sequence, few events an item", sparse | asked, "won on s3rec-beauty and -sports-outdoors")
+        yield Entry(
+            "sequence, few events an item", sparse | asked, "won on s3rec-beauty and -sports-outdoors"
+        )
         if described:
             yield Entry("sequence, features", sparse | asked | described, "the best row on both")
     if facts.per_item > _SPARSE:
@@ -164,10 +190,14 @@ def plan(facts: Facts, max_dim: int | None, minutes: float) -> list[str]:
     entries = portfolio(facts, max_dim)
     lines = [*facts.told(), f"{len(entries)} models to begin with:"]
     lines += [f"  {entry.label}: {entry.why}" for entry in entries]
-    lines.append("then steps from the best settings of the three best families, and the best spaces side by side.")
+    lines.append(
+        "then steps from the best settings of the three best families, and the best spaces side by side."
+    )
     if max_dim is not None:
         lines.append(f"No vectors wider than {max_dim}.")
     widest = max(int(entry.model.get("dim", 0)) for entry in entries)
     needed = 16 * widest * (facts.users + facts.items) + 64 * facts.events
-    lines.append(f"{minutes:g} minutes in all, and about {needed / 1e6:,.0f} MB of memory beside the program.")
+    lines.append(
+        f"{minutes:g} minutes in all, and about {needed / 1e6:,.0f} MB of memory beside the program."
+    )
     return lines

@@ -22,7 +22,12 @@ _RADII = (1.0, 0.5)
 _FACTOR = 3.0  # by which a step of radius 1 changes what is searched by its logarithm
 _PART = 0.2  # of its range that it changes what is searched as it is
 _OF_EPOCHS = 1.6  # the same of epochs
-_FIRST = ("unobserved_weight", "temperature", "regularization", "dim")  # what matters most, where a family has it
+_FIRST = (
+    "unobserved_weight",
+    "temperature",
+    "regularization",
+    "dim",
+)  # what matters most, where a family has it
 _WORTH = 0.25  # standard errors that a step has to bring for the next to go on in its direction
 
 
@@ -65,8 +70,14 @@ def _better(sampled: Sequence[tuple[Entry, Tried]], passed: list[Passed]) -> Ite
             families.add(entry.family)
             yield entry, one
         else:
-            passed.append(Passed(entry.label, f"{one.mean:.4f} on the sample, {done[0][1].mean:.4f} the best"))
-    passed += [Passed(entry.label, f"{one.reason}, on the sample") for entry, one in sampled if one.reason is not None]
+            passed.append(
+                Passed(entry.label, f"{one.mean:.4f} on the sample, {done[0][1].mean:.4f} the best")
+            )
+    passed += [
+        Passed(entry.label, f"{one.reason}, on the sample")
+        for entry, one in sampled
+        if one.reason is not None
+    ]
 
 
 def stepped(trials: Trials, facts: Facts, max_dim: int | None, until: Callable[[], float]) -> None:
@@ -100,7 +111,10 @@ def _label(trials: Trials, best: Tried, model: Mapping[str, Any]) -> str:
     label = best.label.partition(", with ")[0]
     origin = next((one.model for one in trials.ledger.tried.values() if one.label == label), best.model)
     changed = {name: value for name, value in model.items() if origin.get(name) != value}
-    said = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in changed.items()]
+    said = [
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in changed.items()
+    ]
     return f"{label}, with {', '.join(said)}"
 
 
@@ -115,7 +129,9 @@ def _families(trials: Trials, done: Collection[str]) -> dict[str, Tried]:
 
 
 def _seconds(trials: Trials, family: str) -> float:
-    return sum(one.seconds for one in trials.ledger.tried.values() if one.stage == STEPS and one.family == family)
+    return sum(
+        one.seconds for one in trials.ledger.tried.values() if one.stage == STEPS and one.family == family
+    )
 
 
 class _Step(NamedTuple):

@@ -58,7 +58,9 @@ class Trials:
         blank = Tried(key, label, model, share, stage, float("nan"), float("nan"), 0.0, 0.0, False)
         blank = replace(blank, part=self.part, changed=changed)
         try:
-            with self.run.steps.step(label if share == 1.0 else f"{label}, {share:.0%} of the people") as progress:
+            with self.run.steps.step(
+                label if share == 1.0 else f"{label}, {share:.0%} of the people"
+            ) as progress:
                 found = judge.tried(trial, progress, watched=False, within_s=within_s)
         except _OF_SETTINGS as error:
             reason = str(error) or type(error).__name__
@@ -68,7 +70,9 @@ class Trials:
             return replace(blank, seconds=found.seconds, reason=f"would take {found.expected_s:,.0f} s")
         values = found.values[~np.isnan(found.values)]
         mean = float(values.mean()) if len(values) else 0.0
-        done = replace(blank, mean=mean, error=_error(values), seconds=time.monotonic() - started, at=self.ledger.spent)
+        done = replace(
+            blank, mean=mean, error=_error(values), seconds=time.monotonic() - started, at=self.ledger.spent
+        )
         vectors = isinstance(found.learned, Embeddings)
         kept = found.learned if share == 1.0 and vectors else None
         return self._kept(replace(done, vectors=vectors), found.values, kept)
@@ -87,7 +91,11 @@ class Trials:
     def spaces(self) -> list[Tried]:
         """Of these, those that were learned into vectors of their own: no mixtures, and not what is
         popular."""
-        return [one for one in self.best() if one.vectors and one.family not in ("popularity", "mixture", "narrowed")]
+        return [
+            one
+            for one in self.best()
+            if one.vectors and one.family not in ("popularity", "mixture", "narrowed")
+        ]
 
     def mixed(self, label: str, model: Mapping[str, Any], learned: Embeddings, stage: str) -> Tried:
         """Judges spaces side by side, which were learned before."""
@@ -99,7 +107,9 @@ class Trials:
         took, at = time.monotonic() - started, self.ledger.spent
         key = key_of(model, 1.0, self.part)
         mean, unsure = float(there.mean()), _error(there)
-        return self._kept(Tried(key, label, model, 1.0, stage, mean, unsure, took, at, True, part=self.part), values)
+        return self._kept(
+            Tried(key, label, model, 1.0, stage, mean, unsure, took, at, True, part=self.part), values
+        )
 
     def _sample(self, share: float) -> Judge:
         """The judge of about this share of the people: the same ones learn, and are asked."""

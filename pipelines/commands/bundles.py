@@ -1,4 +1,5 @@
-"""Commands about the bundles of a folder: list them, choose the current one, upgrade it, delete the old ones."""
+"""Commands about the bundles of a folder: list them, choose the current one, upgrade it, delete the old
+ones."""
 
 import time
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ _ROOT = click.argument("root", required=False, type=click.Path(path_type=Path))
 
 @click.group()
 def bundles() -> None:
-    """List the bundles of a folder (default mlruns/bundles), choose the current one, upgrade it, delete others."""
+    """List the bundles of a folder (default mlruns/bundles), choose the current one, upgrade it, delete
+    others."""
 
 
 @bundles.command("list")
@@ -57,7 +59,9 @@ def use(bundle_id: str, root: Path | None, as_json: bool) -> Any:
     point_to(root, bundle_id)
     if not as_json:
         same = before == bundle_id
-        click.echo(f"{bundle_id} is the current bundle of {root}{', as before' if same else f', after {before}'}.")
+        click.echo(
+            f"{bundle_id} is the current bundle of {root}{', as before' if same else f', after {before}'}."
+        )
     return {"root": str(root), "current": bundle_id, "before": before}
 
 
@@ -65,7 +69,8 @@ def use(bundle_id: str, root: Path | None, as_json: bool) -> Any:
 @_ROOT
 @stage
 def upgrade(root: Path | None, as_json: bool) -> Any:
-    """Write the current bundle of ROOT anew in the format of this version, with the same answers, and make it current.
+    """Write the current bundle of ROOT anew in the format of this version, with the same answers, and make it
+    current.
 
     The old one stays beside it.
     """
@@ -77,14 +82,20 @@ def upgrade(root: Path | None, as_json: bool) -> Any:
     before = current(root)
     after = run_upgrade(root)
     if not as_json:
-        done = f"upgraded to format {FORMAT}, after {before.name}" if after != before else f"of format {FORMAT} already"
+        done = (
+            f"upgraded to format {FORMAT}, after {before.name}"
+            if after != before
+            else f"of format {FORMAT} already"
+        )
         click.echo(f"{after.name} is the current bundle of {root}, {done}.")
     return {"root": str(root), "current": after.name, "before": before.name, "format": FORMAT}
 
 
 @bundles.command()
 @_ROOT
-@click.option("--keep", type=click.IntRange(min=1), required=True, help="How many of the newest bundles stay.")
+@click.option(
+    "--keep", type=click.IntRange(min=1), required=True, help="How many of the newest bundles stay."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 @stage
 def prune(root: Path | None, keep: int, dry_run: bool, as_json: bool) -> Any:

@@ -40,7 +40,8 @@ def check(
 ) -> Any:
     """Say everything that is wrong with the events of FILE: a file, folder, pattern or named data set.
 
-    The tables of items and users beside them are read as well. Exit status 1 where there are errors, 0 with warnings
+    The tables of items and users beside them are read as well. Exit status 1 where there are errors, 0 with
+    warnings
     alone: then `recsys train` with the same settings does not refuse the data.
     """
     from recsys.config import overridden
@@ -79,7 +80,9 @@ def check(
 @column_options
 @click.option("--repeats", is_flag=True, help="Items that the user had before are asked for on purpose.")
 @click.option("--world", is_flag=True, help="Instead: how much a random split invents on the planted world.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A setting for --world: world.seed=2.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A setting for --world: world.seed=2."
+)
 @stage
 def audit(
     train: str | None,
@@ -114,7 +117,9 @@ def audit(
 @data.command()
 @click.argument("name", required=False)
 @click.option("--mirror", help="Address of a folder that holds the files, instead of GroupLens.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where to put the file; the cache by default.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where to put the file; the cache by default."
+)
 @stage
 def download(name: str | None, mirror: str | None, folder: Path | None, as_json: bool) -> Any:
     """Download the MovieLens set NAME into the cache, verified; without NAME, list them."""
@@ -141,7 +146,9 @@ def download(name: str | None, mirror: str | None, folder: Path | None, as_json:
 
 
 def _facts(facts: Mapping[str, int | str | None]) -> str:
-    told = [f"{value:,} {name}" if isinstance(value, int) else f"{name} {value}" for name, value in facts.items()]
+    told = [
+        f"{value:,} {name}" if isinstance(value, int) else f"{name} {value}" for name, value in facts.items()
+    ]
     return ", ".join(told).replace("_", " ")
 
 
@@ -163,11 +170,15 @@ def _say(findings: Any, where: str) -> None:
 @data_options
 @run_options
 @stage
-def split(data: str, out: Path, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool) -> Any:
-    """Write the question that DATA and its split ask, for another system: what to learn from, whom to answer, and when.
+def split(
+    data: str, out: Path, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool
+) -> Any:
+    """Write the question that DATA and its split ask, for another system: what to learn from, whom to answer,
+    and when.
 
-    OUT gets train.parquet (events), questions.parquet (user_id, and history: the items had before) and split.json,
-    with the moment of the question. Lists made so are judged by `recsys evaluate --candidates` with the same settings.
+    OUT gets train.parquet (events), questions.parquet (user_id, and history: the items had before) and
+    split.json, with the moment of the question. Lists made so are judged by `recsys evaluate --candidates`
+    with the same settings.
     """
     from recsys.pipelines.run.settings import load_settings
 
@@ -182,7 +193,9 @@ def split(data: str, out: Path, config: str | None, dry_run: bool, assignments: 
     steps = Steps(quiet=as_json)
     run = prepare(settings, steps)
     stated = write_question(run, out)
-    steps.say(f"{stated['title']}. {stated['people']:,} people, {stated['events']:,} events to learn from: {out}.")
+    steps.say(
+        f"{stated['title']}. {stated['people']:,} people, {stated['events']:,} events to learn from: {out}."
+    )
     own = [word for word in assignments if word.split("=")[0] != "data"]
     judging = command_line("recsys evaluate", f"data={data}", *own, candidates="LISTS.parquet")
     steps.say(f"Make their lists, user_id, item_id and rank, as LISTS.parquet. Next: {judging}")

@@ -1,4 +1,5 @@
-"""Commands that look into a bundle: why, similar, arithmetic, projector, communities; and doctor: what ails it."""
+"""Commands that look into a bundle: why, similar, arithmetic, projector, communities; and doctor: what ails
+it."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from recsys.pipelines.commands.stage import Negative, say, stage
 @click.option("-n", "--limit", default=10, show_default=True, help="How many items of the history to print.")
 @stage
 def why(bundle: Path, user: str, item: str, limit: int, as_json: bool) -> Any:
-    """Say why USER gets ITEM from BUNDLE: its rank and what of the history spoke for it, or what keeps it out."""
+    """Say why USER gets ITEM from BUNDLE: its rank and what of the history spoke for it, or what keeps it
+    out."""
     from dataclasses import asdict
 
     from recsys.answers.explain import explain
@@ -34,11 +36,16 @@ def why(bundle: Path, user: str, item: str, limit: int, as_json: bool) -> Any:
             rows = [[one.item_id, one.title or "", str(one.times), f"{one.share:+.4f}"] for one in shown]
             if rest:
                 rows.append(["", f"{len(rest)} others", "", f"{sum(one.share for one in rest):+.4f}"])
-            rows.append(["", "the score" if found.exact else "of the parts that can say", "", f"{total:+.4f}"])
+            rows.append(
+                ["", "the score" if found.exact else "of the parts that can say", "", f"{total:+.4f}"]
+            )
             say(text_table(["history item", "title", "times", "share"], rows))
         if found.like is not None:
             like = one_line(loaded.name_of(loaded.item_ids.index(found.like)))
-            click.echo(f"Of the history, {like} is most like it; the model gives no exact shares, so this is no cause.")
+            click.echo(
+                f"Of the history, {like} is most like it; the model gives no exact shares, so this is "
+                "no cause."
+            )
         elif found.rank is not None and not found.shares:
             click.echo("The history has no part in this score.")
     return asdict(found)
@@ -79,10 +86,11 @@ def similar(bundle: Path, item: str, k: int, domain: str | None, as_json: bool) 
 def arithmetic(
     bundle: Path, plus: tuple[str, ...], minus: tuple[str, ...], k: int, domain: str | None, as_json: bool
 ) -> Any:
-    """List the items of BUNDLE that are like all of PLUS and unlike --minus: sums of their vectors, by cosine.
+    """List the items of BUNDLE that are like all of PLUS and unlike --minus: sums of their vectors, by
+    cosine.
 
-    Each is an item, or category:NAME for the mean of a category: recsys arithmetic mlruns/bundles 50 category:Comedy
-    --minus category:Crime
+    Each is an item, or category:NAME for the mean of a category: recsys arithmetic mlruns/bundles 50
+    category:Comedy --minus category:Crime
     """
     from recsys.answers.similar import combined
     from recsys.bundle.bundle import load
@@ -101,28 +109,39 @@ def arithmetic(
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--items", default=10_000, show_default=True, type=click.IntRange(1), help="The most popular so many.")
+@click.option(
+    "--items", default=10_000, show_default=True, type=click.IntRange(1), help="The most popular so many."
+)
 @stage
 def projector(bundle: Path, folder: Path, items: int, as_json: bool) -> Any:
-    """Write the item vectors of BUNDLE into FOLDER for the TensorFlow Projector: vectors.tsv and metadata.tsv."""
+    """Write the item vectors of BUNDLE into FOLDER for the TensorFlow Projector: vectors.tsv and
+    metadata.tsv."""
     from recsys.answers.projector import write_projector
     from recsys.bundle.bundle import load
     from recsys.bundle.root import current
 
     written = write_projector(load(current(bundle)), folder, items)
     if not as_json:
-        click.echo(f"{written:,} items in {folder}: load vectors.tsv and metadata.tsv at projector.tensorflow.org.")
+        click.echo(
+            f"{written:,} items in {folder}: load vectors.tsv and metadata.tsv at projector.tensorflow.org."
+        )
     return {"folder": str(folder), "items": written}
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--people", is_flag=True, help="Of the people, by their vectors, and not of the items.")
-@click.option("--neighbours", default=15, show_default=True, type=click.IntRange(1), help="Edges of each, by cosine.")
+@click.option(
+    "--neighbours", default=15, show_default=True, type=click.IntRange(1), help="Edges of each, by cosine."
+)
 @click.option("--resolution", default=1.0, show_default=True, type=click.FloatRange(0, min_open=True),
               help="Above 1 more and smaller ones.")  # fmt: skip
 @click.option(
-    "--runs", default=5, show_default=True, type=click.IntRange(2), help="Runs, by whose agreement it is stable."
+    "--runs",
+    default=5,
+    show_default=True,
+    type=click.IntRange(2),
+    help="Runs, by whose agreement it is stable.",
 )
 @click.option("--seed", default=1, show_default=True, help="Of the first run.")
 @click.option("--out", type=click.Path(path_type=Path), help="Parquet file: id, community.")
@@ -170,12 +189,14 @@ def communities(
         ]
         click.echo(
             text_table(
-                ["community", what, "in the middle" if not people else "had more than others", "categories"], rows
+                ["community", what, "in the middle" if not people else "had more than others", "categories"],
+                rows,
             )
         )
         if len(groups) == 1:
             click.echo(
-                f"All {what} are one community: nothing sets them apart. Raise --resolution, or lower --neighbours."
+                f"All {what} are one community: nothing sets them apart. Raise --resolution, or lower "
+                "--neighbours."
             )
         agree = f"runs of other seeds agree by {found.stability:.2f} (adjusted Rand index)"
         click.echo(f"Modularity {found.modularity:.2f}; {agree}.")
@@ -194,8 +215,8 @@ def communities(
 def doctor(reference: str, now: int | None, as_json: bool) -> Any:
     """Look for what ails a bundle, each with cause and fix; exit status 1 where something is found.
 
-    Everyone gets the same list, a collapsed space, norms that only encode popularity, swapped columns, stale data,
-    and training that differs from serving.
+    Everyone gets the same list, a collapsed space, norms that only encode popularity, swapped columns, stale
+    data, and training that differs from serving.
     """
     from recsys.pipelines.doctor import diagnose, opened, plain, told
 

@@ -17,9 +17,15 @@ def import_() -> None:
 
 @import_.command()
 @click.argument("data")
-@click.option("--items", type=_PATH, help="Vectors of items: a table (item_id, vector, perhaps bias), or a .npy.")
-@click.option("--users", type=_PATH, help="Vectors of users, likewise; without, people are the mean of their history.")
-@click.option("--implicit", type=_PATH, help="In place of both: what `model.save` of implicit's ALS wrote (.npz).")
+@click.option(
+    "--items", type=_PATH, help="Vectors of items: a table (item_id, vector, perhaps bias), or a .npy."
+)
+@click.option(
+    "--users", type=_PATH, help="Vectors of users, likewise; without, people are the mean of their history."
+)
+@click.option(
+    "--implicit", type=_PATH, help="In place of both: what `model.save` of implicit's ALS wrote (.npz)."
+)
 @click.option(
     "--item-ids",
     type=_PATH,
@@ -55,7 +61,9 @@ def vectors(
     settings = load_settings(config or config_for(data), assignments, data=data)
     if dry_run:
         return shown(settings, as_json)
-    if (items is None) == (implicit is None) or (implicit is not None and (item_ids is None or user_ids is None)):
+    if (items is None) == (implicit is None) or (
+        implicit is not None and (item_ids is None or user_ids is None)
+    ):
         raise SettingError("give --items FILE, or --implicit FILE with --item-ids FILE and --user-ids FILE.")
     for path in (items, users, implicit, item_ids, user_ids):
         if path is not None and not path.is_file():
@@ -79,7 +87,10 @@ def vectors(
         if implicit is not None:
             assert item_ids is not None
             assert user_ids is not None
-            read = (read_ids(item_ids, "item", own.get("item_id")), read_ids(user_ids, "user", own.get("user_id")))
+            read = (
+                read_ids(item_ids, "item", own.get("item_id")),
+                read_ids(user_ids, "user", own.get("user_id")),
+            )
             of_items, of_users, rule = read_implicit(implicit, *read)
         else:
             assert items is not None
@@ -92,7 +103,12 @@ def vectors(
         folder = publish(root, content)
     with_vector = int((content.embeddings.items != 0).any(axis=1).sum())
     steps.say(
-        f"{folder} is the current bundle of {root}: {with_vector:,} of {len(content.item_ids):,} items have a vector. "
-        f"Next: {command_line('recsys serve', root)}"
+        f"{folder} is the current bundle of {root}: {with_vector:,} of {len(content.item_ids):,} items "
+        f"have a vector. Next: {command_line('recsys serve', root)}"
     )
-    return {"bundle": str(folder), "root": str(root), "items": len(content.item_ids), "items_with_vector": with_vector}
+    return {
+        "bundle": str(folder),
+        "root": str(root),
+        "items": len(content.item_ids),
+        "items_with_vector": with_vector,
+    }

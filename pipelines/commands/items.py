@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 _BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
 _FILE = click.argument("file", type=click.Path(path_type=Path))
-_ID = click.option("--item-col", "own_name", default="item_id", show_default=True, help="Column with the item ids.")
+_ID = click.option(
+    "--item-col", "own_name", default="item_id", show_default=True, help="Column with the item ids."
+)
 _TO = click.option(
     "--to", type=click.Path(path_type=Path), help="Folder of bundles to publish in; default BUNDLE itself."
 )
@@ -23,7 +25,8 @@ _TO = click.option(
 
 @click.group()
 def items() -> None:
-    """Items after training: vectors of new ones (a two_tower or fasttext model with item_features), hide, show."""
+    """Items after training: vectors of new ones (a two_tower or fasttext model with item_features), hide,
+    show."""
 
 
 @items.command()
@@ -91,7 +94,9 @@ def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool)
     steps, source = Steps(quiet=as_json), current(bundle)
     root = to or bundle
     if root == source:
-        raise BundleError(f"{bundle} is one bundle, which is never changed; name a folder of bundles with --to.")
+        raise BundleError(
+            f"{bundle} is one bundle, which is never changed; name a folder of bundles with --to."
+        )
     table, loaded = read_items(file, own_name), load(source)
     with steps.step(f"encode the new ones of {len(table.ids):,} items") as progress, _placing(table):
         found = with_items(loaded, table.ids, table.shown, table.described, progress)
@@ -100,7 +105,8 @@ def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool)
         return {"bundle": str(source), "root": str(root), "added": 0, "kept": found.kept}
     folder = _published(root, source, to, found.content)
     steps.say(
-        f"{folder} has {found.added:,} new items beside {len(loaded.item_ids):,} and is the current one of {root}."
+        f"{folder} has {found.added:,} new items beside {len(loaded.item_ids):,} and is the current "
+        f"one of {root}."
     )
     return {"bundle": str(folder), "root": str(root), "added": found.added, "kept": found.kept}
 
@@ -108,11 +114,15 @@ def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool)
 @items.command()
 @_BUNDLE
 @click.argument("ids", nargs=-1)
-@click.option("--file", type=click.Path(path_type=Path), help="Ids: one a line (.txt, .ids), or a table of items.")
+@click.option(
+    "--file", type=click.Path(path_type=Path), help="Ids: one a line (.txt, .ids), or a table of items."
+)
 @_ID
 @_TO
 @stage
-def hide(bundle: Path, ids: tuple[str, ...], file: Path | None, own_name: str, to: Path | None, as_json: bool) -> Any:
+def hide(
+    bundle: Path, ids: tuple[str, ...], file: Path | None, own_name: str, to: Path | None, as_json: bool
+) -> Any:
     """Publish BUNDLE (a folder of bundles) with these items hidden: nobody is answered one, whatever asks."""
     return _show(bundle, ids, file, own_name, to, as_json, shown=False)
 
@@ -120,7 +130,9 @@ def hide(bundle: Path, ids: tuple[str, ...], file: Path | None, own_name: str, t
 @items.command()
 @_BUNDLE
 @click.argument("ids", nargs=-1)
-@click.option("--file", type=click.Path(path_type=Path), help="Ids: one a line (.txt, .ids), or a table of items.")
+@click.option(
+    "--file", type=click.Path(path_type=Path), help="Ids: one a line (.txt, .ids), or a table of items."
+)
 @click.option("--only", is_flag=True, help="Hide all others: the list is what there is.")
 @_ID
 @_TO
@@ -162,7 +174,9 @@ def _show(
     source = current(bundle)
     root = to or bundle
     if root == source:
-        raise BundleError(f"{bundle} is one bundle, which is never changed; name a folder of bundles with --to.")
+        raise BundleError(
+            f"{bundle} is one bundle, which is never changed; name a folder of bundles with --to."
+        )
     if file is not None and not file.is_file():
         raise SettingError(f"there is no file {file}; check the path.")
     named = [*ids, *([] if file is None else read_ids(file, "item", own_name))]
@@ -176,14 +190,18 @@ def _show(
             f"none of the {len(named):,} ids is in bundle {loaded.bundle_id}; the first is {named[0]!r}."
         )
     if unknown:
-        steps.warn(f"{len(unknown):,} of {len(named):,} ids are not in the bundle; the first is {unknown[0]!r}.")
+        steps.warn(
+            f"{len(unknown):,} of {len(named):,} ids are not in the bundle; the first is {unknown[0]!r}."
+        )
     catalogue = loaded.catalogue.showing(np.arange(len(loaded.item_ids)), False) if only else loaded.catalogue
     catalogue = catalogue.showing(found[found >= 0], shown)
     folder = _published(root, source, to, replace(loaded.content(), catalogue=catalogue))
     assert catalogue.availability is not None
     assert catalogue.availability.shown is not None
     hidden = int((~catalogue.availability.shown).sum())
-    steps.say(f"{folder} hides {hidden:,} of {len(loaded.item_ids):,} items and is the current one of {root}.")
+    steps.say(
+        f"{folder} hides {hidden:,} of {len(loaded.item_ids):,} items and is the current one of {root}."
+    )
     return {"bundle": str(folder), "root": str(root), "hidden": hidden, "unknown": len(unknown)}
 
 
@@ -194,5 +212,7 @@ def _published(root: Path, source: Path, to: Path | None, content: "Content") ->
     from recsys.errors import BundleError
 
     if to is None and current(root) != source:
-        raise BundleError(f"{root} points to another bundle since this began; run it again, to change that one.")
+        raise BundleError(
+            f"{root} points to another bundle since this began; run it again, to change that one."
+        )
     return publish(root, content)

@@ -8,7 +8,9 @@ import click
 from recsys.pipelines.commands.stage import say, stage
 
 _STATE = click.option(
-    "--state", type=click.Path(path_type=Path), help="The folder of the service's state; default mlruns/state."
+    "--state",
+    type=click.Path(path_type=Path),
+    help="The folder of the service's state; default mlruns/state.",
 )
 
 
@@ -27,14 +29,16 @@ def keys() -> None:
     show_default=True,
     help="read, write or admin; several times for several.",
 )
-@click.option("--quota", help="Requests that it may make, as in 100/second or 10000/day; default as many as it likes.")
+@click.option(
+    "--quota", help="Requests that it may make, as in 100/second or 10000/day; default as many as it likes."
+)
 @_STATE
 @stage
 def make(name: str, scopes: tuple[str, ...], quota: str | None, state: Path | None, as_json: bool) -> Any:
     """Make a key for NAME and print it, this once: the file keeps its SHA-256.
 
-    read asks for lists and for what is served, write brings what happened, admin changes what is served. None includes
-    another.
+    read asks for lists and for what is served, write brings what happened, admin changes what is served. None
+    includes another.
     """
     from recsys.keys import make_key
 
@@ -43,7 +47,10 @@ def make(name: str, scopes: tuple[str, ...], quota: str | None, state: Path | No
     if not as_json:
         click.echo(text)
         click.echo(
-            f"Key {key.id} ({', '.join(key.scopes)}) is shown this once. Send it as: Authorization: Bearer rk_...",
+            (
+                f"Key {key.id} ({', '.join(key.scopes)}) is shown this once. Send it as: Authorization: "
+                "Bearer rk_..."
+            ),
             err=True,
         )
     return {"key": text, **_shown(key)}
@@ -82,7 +89,8 @@ def list_(state: Path | None, as_json: bool) -> Any:
 @_STATE
 @stage
 def revoke(key_id: str, state: Path | None, as_json: bool) -> Any:
-    """Revoke the key with ID: from the next second on it opens nothing. To replace one, make the new one first."""
+    """Revoke the key with ID: from the next second on it opens nothing. To replace one, make the new one
+    first."""
     from recsys.keys import revoke_key
 
     key = revoke_key(_file(state), key_id)

@@ -5,12 +5,24 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import Negative, config_for, data_options, quoted, run_options, shown, stage
+from recsys.pipelines.commands.stage import (
+    Negative,
+    config_for,
+    data_options,
+    quoted,
+    run_options,
+    shown,
+    stage,
+)
 
 
 @click.command()
-@click.option("--data", default="world", show_default=True, help="`world`, a named data set, or a folder or file.")
-@click.option("--domains", is_flag=True, help="Two domains, and people of one who ask for things of the other.")
+@click.option(
+    "--data", default="world", show_default=True, help="`world`, a named data set, or a folder or file."
+)
+@click.option(
+    "--domains", is_flag=True, help="Two domains, and people of one who ask for things of the other."
+)
 @data_options
 @run_options
 @stage
@@ -32,7 +44,9 @@ def demo(
 
 @click.command()
 @click.argument("data")
-@click.option("--resume", is_flag=True, help="Go on where an equal run was killed: it ends in the same bytes.")
+@click.option(
+    "--resume", is_flag=True, help="Go on where an equal run was killed: it ends in the same bytes."
+)
 @data_options
 @run_options
 @stage
@@ -44,7 +58,8 @@ def train(
     assignments: tuple[str, ...],
     as_json: bool,
 ) -> Any:
-    """Learn from DATA (`world`, a named data set, a folder or a file), judge, and log the run with its bundle.
+    """Learn from DATA (`world`, a named data set, a folder or a file), judge, and log the run with its
+    bundle.
 
     Under torchrun several processes share the batches of a two_tower model: torchrun --nproc-per-node 2 -m
     recsys.pipelines.cli train DATA 'model={name="two_tower"}'
@@ -105,7 +120,8 @@ def evaluate(
     assignments: tuple[str, ...],
     as_json: bool,
 ) -> Any:
-    """Judge BUNDLE (or a folder of bundles) on the data and split of its own run, or the lists of any other system.
+    """Judge BUNDLE (or a folder of bundles) on the data and split of its own run, or the lists of any other
+    system.
 
     Others by settings: --data shop split.kind=...
 
@@ -129,7 +145,8 @@ def evaluate(
         raise SettingError("evaluate needs a BUNDLE or --candidates FILE; name what is to be judged.")
     loaded = None if bundle is None else load(current(Path(bundle)))
     data = next(
-        (toml_value(value) for key, _, value in (one.partition("=") for one in assignments) if key == "data"), None
+        (toml_value(value) for key, _, value in (one.partition("=") for one in assignments) if key == "data"),
+        None,
     )
     if loaded is not None and not (config or data or settings_of(loaded)):
         raise SettingError(
@@ -167,16 +184,23 @@ def evaluate(
 @click.command()
 @click.argument("data")
 @click.option(
-    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Learn by so many seeds, from seed on."
+    "--seeds",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Learn by so many seeds, from seed on.",
 )
 @data_options
 @run_options
 @stage
-def order(data: str, seeds: int, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool) -> Any:
-    """Say what the order of histories brings on DATA: the same model learned and asked in order, and shuffled.
+def order(
+    data: str, seeds: int, config: str | None, dry_run: bool, assignments: tuple[str, ...], as_json: bool
+) -> Any:
+    """Say what the order of histories brings on DATA: the same model learned and asked in order, and
+    shuffled.
 
-    The model is `sequence` unless another one is named, or a config file by -c names its own. It learns twice for each
-    seed. Table, figures and picture go to MLflow; there is no bundle.
+    The model is `sequence` unless another one is named, or a config file by -c names its own. It learns twice
+    for each seed. Table, figures and picture go to MLflow; there is no bundle.
     """
     from recsys.pipelines.run.settings import load_settings
 
@@ -197,13 +221,24 @@ def order(data: str, seeds: int, config: str | None, dry_run: bool, assignments:
     "--joined",
     multiple=True,
     type=click.FloatRange(0, 1),
-    help="Share of people who are one person in all domains; the others are split, one for each. Repeatable; 1 and .1.",
+    help=(
+        "Share of people who are one person in all domains; the others are split, one for each. "
+        "Repeatable; 1 and .1."
+    ),
 )
 @click.option(
-    "--trials", default=1, show_default=True, type=click.IntRange(1), help="Settings to try, for each model alike."
+    "--trials",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Settings to try, for each model alike.",
 )
 @click.option(
-    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Learn by so many seeds, from seed on."
+    "--seeds",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Learn by so many seeds, from seed on.",
 )
 @data_options
 @run_options
@@ -218,10 +253,12 @@ def transfer(
     assignments: tuple[str, ...],
     as_json: bool,
 ) -> Any:
-    """Say what the domains of DATA bring to each other: a model of all of them against one of each domain alone.
+    """Say what the domains of DATA bring to each other: a model of all of them against one of each domain
+    alone.
 
-    The model is `sequence` unless another one is named, or a config file by -c names its own. Table and figures go to
-    MLflow; a config is written that trains both side by side, by weights of the validation part.
+    The model is `sequence` unless another one is named, or a config file by -c names its own. Table and
+    figures go to MLflow; a config is written that trains both side by side, by weights of the validation
+    part.
     """
     from recsys.pipelines.run.settings import load_settings
 

@@ -14,11 +14,13 @@ from recsys.pipelines.commands.stage import EXPERIMENT, Negative, say, stage
 @click.option("--metric", help="The metric of the paired test; default: the first that all runs have.")
 @click.option("-n", "--limit", default=20, show_default=True, help="How many runs to list.")
 @stage
-def runs(chosen: tuple[str, ...], experiment: str | None, metric: str | None, limit: int, as_json: bool) -> Any:
+def runs(
+    chosen: tuple[str, ...], experiment: str | None, metric: str | None, limit: int, as_json: bool
+) -> Any:
     """List runs, or compare the first RUN with the others, user by user, on the holdout that they share.
 
-    Where finished A/B tests are tracked, it also says what such a difference has meant online: of the first RUN against
-    the second, or of the challenger against the champion.
+    Where finished A/B tests are tracked, it also says what such a difference has meant online: of the first
+    RUN against the second, or of the challenger against the champion.
 
     RUN: an id or its beginning, `last`, `champion` or `challenger`; `shop/last` is that of experiment `shop`.
     """
@@ -46,7 +48,8 @@ def runs(chosen: tuple[str, ...], experiment: str | None, metric: str | None, li
 
 
 def _challenger(found: list[dict[str, Any]]) -> tuple[str, str] | None:
-    """(challenger, champion) of the first experiment among listed runs that has both, asked the same question."""
+    """(challenger, champion) of the first experiment among listed runs that has both, asked the same
+    question."""
     for one in found:
         for other in found:
             same = all(one[key] == other[key] is not None for key in ("experiment", "holdout"))
@@ -67,7 +70,9 @@ def _challenger(found: list[dict[str, Any]]) -> tuple[str, str] | None:
     help="The name that it gets.",
 )
 @click.option(
-    "--verdict", metavar="TEST", help="On the verdict of this A/B test, which is attached; RUN may be left out."
+    "--verdict",
+    metavar="TEST",
+    help="On the verdict of this A/B test, which is attached; RUN may be left out.",
 )
 @click.option("--force", is_flag=True, help="With --verdict: even where it is not `ship`, or of another run.")
 @stage
@@ -76,8 +81,8 @@ def promote(
 ) -> Any:
     """Name RUN's bundle the champion or the challenger of its experiment, in the MLflow model registry.
 
-    With --verdict the alias moves on the verdict of a test alone: exit status 1, and nothing moves, where it is not to
-    ship what RUN trained.
+    With --verdict the alias moves on the verdict of a test alone: exit status 1, and nothing moves, where it
+    is not to ship what RUN trained.
     """
     from recsys.errors import SettingError
     from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT
@@ -136,7 +141,8 @@ def _on_verdict(name: str, run_id: str | None, force: bool) -> tuple[str | None,
 @click.argument("bundle", type=click.Path(path_type=Path))
 @stage
 def track(bundle: Path, as_json: bool) -> Any:
-    """Log BUNDLE, which could not be logged when it was trained (`recsys train` said so), with all its figures."""
+    """Log BUNDLE, which could not be logged when it was trained (`recsys train` said so), with all its
+    figures."""
     from recsys.bundle.manifest import verify
     from recsys.bundle.root import current
     from recsys.pipelines.tracking import record

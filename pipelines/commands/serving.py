@@ -17,7 +17,8 @@ from recsys.pipelines.commands.stage import EXPERIMENT, Negative, say, stage
 def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> Any:
     """Publish the bundle of RUN into a folder of bundles and make it current.
 
-    RUN: an id or its beginning, `last`, `champion`, `challenger` (`shop/champion` in experiment `shop`), or a bundle.
+    RUN: an id or its beginning, `last`, `champion`, `challenger` (`shop/champion` in experiment `shop`), or a
+    bundle.
     """
     from recsys.bundle.manifest import read_manifest
     from recsys.bundle.root import copy_into, current
@@ -38,12 +39,14 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
     folder = copy_into(root, source)
     unlearned = read_manifest(folder)["lineage"].get("unlearned")
     if not as_json:
-        click.echo(f"{folder} ({told}) is the current bundle of {root}. Next: {command_line('recsys serve', root)}")
+        click.echo(
+            f"{folder} ({told}) is the current bundle of {root}. Next: {command_line('recsys serve', root)}"
+        )
         if unlearned and unlearned["events"]:
             days = "" if unlearned["days"] is None else f" of the last {unlearned['days']:,.1f} days"
             click.echo(
-                f"It has not learned {unlearned['events']:,} events{days}, which its run was judged on or left out: "
-                "train with refit=true to publish what has learned from all."
+                f"It has not learned {unlearned['events']:,} events{days}, which its run was judged on or "
+                f"left out: train with refit=true to publish what has learned from all."
             )
     return {"bundle": str(folder), "root": str(root), "run": run, "experiment": place, "unlearned": unlearned}
 
@@ -51,11 +54,15 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
 @click.command()
 @click.argument("run", required=False)
 @EXPERIMENT
-@click.option("--alias", help="In place of RUN: the run that has this alias in the registry, as in --alias champion.")
+@click.option(
+    "--alias", help="In place of RUN: the run that has this alias in the registry, as in --alias champion."
+)
 @click.option(
     "--as", "role", default="champion", show_default=True, help="champion, shadow, or an arm: EXPERIMENT/ARM."
 )
-@click.option("--withdraw", is_flag=True, help="Take the role away: shadow, EXPERIMENT/ARM, or all arms by EXPERIMENT.")
+@click.option(
+    "--withdraw", is_flag=True, help="Take the role away: shadow, EXPERIMENT/ARM, or all arms by EXPERIMENT."
+)
 @click.option("--roll-back", is_flag=True, help="Make the champion before this one the champion again.")
 @click.option("--to", type=click.Path(path_type=Path), help="Folder of bundles; default mlruns/bundles.")
 @stage
@@ -69,9 +76,11 @@ def deploy(
     to: Path | None,
     as_json: bool,
 ) -> Any:
-    """Give the bundle of RUN a role in what is served: champion, shadow, or an arm; a running service swaps by itself.
+    """Give the bundle of RUN a role in what is served: champion, shadow, or an arm; a running service swaps
+    by itself.
 
-    RUN: as of `recsys export`, or the id of a bundle that the folder holds. What is served stands in deployment.toml.
+    RUN: as of `recsys export`, or the id of a bundle that the folder holds. What is served stands in
+    deployment.toml.
     """
     from recsys.bundle.root import assign, copy_into, deployment_of
     from recsys.bundle.root import roll_back as run_roll_back
@@ -94,7 +103,9 @@ def deploy(
             from recsys.pipelines.tracking import address
             from recsys.pipelines.tracking.registry import resolve
 
-            bundle_id = copy_into(root, address.bundle_of(resolve(alias or bundle_id, experiment)), pointing=False).name
+            bundle_id = copy_into(
+                root, address.bundle_of(resolve(alias or bundle_id, experiment)), pointing=False
+            ).name
         after = assign(root, role, bundle_id)
     if not as_json:
         click.echo(after.toml().rstrip())
@@ -108,7 +119,9 @@ def deploy(
     type=click.Path(path_type=Path),
     help="An exposure log, or events:FOLDER; default the store in mlruns/state.",
 )
-@click.option("--bundles", "root", type=click.Path(path_type=Path), help="Folder of bundles; default mlruns/bundles.")
+@click.option(
+    "--bundles", "root", type=click.Path(path_type=Path), help="Folder of bundles; default mlruns/bundles."
+)
 @stage
 def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -> Any:
     """Rebuild the list that REQUEST_ID was answered with, from the bundle that answered, and compare.
@@ -131,11 +144,19 @@ def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -
     verdict = "identical" if traced.same else "NOT the list that was served"
     if not as_json:
         asked = {name: value for name, value in line["question"].items() if value is not None}
-        click.echo(f"User {line['user_id']!r} asked {asked} and got {len(line['items'])} items ({line['source']}):")
+        click.echo(
+            f"User {line['user_id']!r} asked {asked} and got {len(line['items'])} items ({line['source']}):"
+        )
         rows = [[i.item_id, i.title or "", i.reason or "", f"{i.score:.6g}"] for i in traced.items]
         say(text_table(["item", "title", "reason", "score"], rows))
-        click.echo(f"Asked again of {line['bundle_id']}: {verdict}; scores differ by at most {traced.furthest:.1e}.")
-    result = {"line": line, "identical": traced.identical, "furthest": traced.furthest if traced.identical else None}
+        click.echo(
+            f"Asked again of {line['bundle_id']}: {verdict}; scores differ by at most {traced.furthest:.1e}."
+        )
+    result = {
+        "line": line,
+        "identical": traced.identical,
+        "furthest": traced.furthest if traced.identical else None,
+    }
     result["items"] = [item._asdict() for item in traced.items]
     return result if traced.same else Negative(result)
 
@@ -143,15 +164,19 @@ def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -
 @click.command()
 @click.argument("log", type=click.Path(path_type=Path))
 @click.option(
-    "--bundle", type=click.Path(path_type=Path), required=True, help="The challenger: a bundle, or a folder of them."
+    "--bundle",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The challenger: a bundle, or a folder of them.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Ask the first so many questions alone.")
 @stage
 def replay(log: Path, bundle: Path, limit: int | None, as_json: bool) -> Any:
-    """Put the questions of LOG to a bundle, and compare its lists. LOG: `events:` for the service's own event store,
-    an exposure log, or that of another system.
+    """Put the questions of LOG to a bundle, and compare its lists. LOG: `events:` for the service's own event
+    store, an exposure log, or that of another system.
 
-    Says how much of the lists is the same, whose lists differ, which are short or empty, where answers come from and
+    Says how much of the lists is the same, whose lists differ, which are short or empty, where answers come
+    from and
     what they cost: over all, and by source, domain, placement, experiment, arm and `segment`.
     """
     from recsys.answers import replay as lists
@@ -175,18 +200,28 @@ def replay(log: Path, bundle: Path, limit: int | None, as_json: bool) -> Any:
 @click.option(
     "--history",
     multiple=True,
-    help="Item ids, oldest first, separated by commas, or repeated; one with a comma in quotes, as in '\"a,b\",c'.",
+    help=(
+        "Item ids, oldest first, separated by commas, or repeated; one with a comma in quotes, as in "
+        "'\"a,b\",c'."
+    ),
 )
 @click.option("--domain", help="Only items of this domain.")
 @click.option("-k", "--k", default=10, show_default=True, help="How many items.")
-@click.option("--all-users", is_flag=True, help="Every user of the bundle, as Parquet files in --out; resumable.")
+@click.option(
+    "--all-users", is_flag=True, help="Every user of the bundle, as Parquet files in --out; resumable."
+)
 @click.option(
     "--users",
     type=click.Path(path_type=Path),
-    help="As --all-users, for the ids of a file: one a line (.txt, .ids), a table with user_id, or an array (.npy).",
+    help=(
+        "As --all-users, for the ids of a file: one a line (.txt, .ids), a table with user_id, or an array "
+        "(.npy)."
+    ),
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="With --all-users or --users: an empty folder, or one to go on with."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="With --all-users or --users: an empty folder, or one to go on with.",
 )
 @stage
 def recommend(
@@ -206,7 +241,9 @@ def recommend(
         from recsys.pipelines.batch import command
 
         if all_users == (users is not None) or user or history:
-            raise RequestError("--out goes with one of --all-users and --users, and with neither --user nor --history.")
+            raise RequestError(
+                "--out goes with one of --all-users and --users, and with neither --user nor --history."
+            )
         return command(bundle, k, out, users, domain, as_json)
     from recsys.answers.question import Event, Question
     from recsys.answers.respond import respond
@@ -236,8 +273,8 @@ def _ids(lines: tuple[str, ...]) -> list[str]:
         rows = [row for line in lines for row in csv.reader([line], skipinitialspace=True, strict=True)]
     except csv.Error as error:
         raise RequestError(
-            f"--history {' '.join(lines)!r} is no list of ids ({error}). Separate ids by commas, and put one with a "
-            "comma or a quote into double quotes, a quote inside it twice."
+            f"--history {' '.join(lines)!r} is no list of ids ({error}). Separate ids by commas, and put "
+            f"one with a comma or a quote into double quotes, a quote inside it twice."
         ) from None
     return [field.strip() for row in rows for field in row if field.strip()]
 

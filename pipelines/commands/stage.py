@@ -24,15 +24,19 @@ ROLES = {"user": "user_id", "item": "item_id", "time": "timestamp", "event": "ev
 
 @dataclass(frozen=True)
 class Negative:
-    """What a command returns whose verdict is negative (a check, an audit, a gate): printed as ever, exit status 1."""
+    """What a command returns whose verdict is negative (a check, an audit, a gate): printed as ever, exit
+    status 1."""
 
     result: Any
 
 
 def stage(command: Callable[..., Any]) -> Callable[..., None]:
-    """Adds --json and --debug; prints the result as the last line, and an error as one sentence with exit status 2."""
+    """Adds --json and --debug; prints the result as the last line, and an error as one sentence with exit
+    status 2."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, as the last line, and nothing else.")
+    @click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object, as the last line, and nothing else."
+    )
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @wraps(command)
     def run(*args: Any, as_json: bool, debug: bool, **kwargs: Any) -> None:
@@ -63,7 +67,8 @@ def stage(command: Callable[..., Any]) -> Callable[..., None]:
 
 
 def leave_unread() -> NoReturn:
-    """Ends quietly where nobody reads the output any more, as after `| head`; nor will Python's own last flush."""
+    """Ends quietly where nobody reads the output any more, as after `| head`; nor will Python's own last
+    flush."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(EXIT_UNREAD)
 
@@ -87,7 +92,9 @@ def sentence_of(error: Exception) -> str:
         return f"{error}. This command needs the extra `train`: pip install 'recsys-embeddings[train]'."
     if isinstance(error, MemoryError):
         reason = str(error).rstrip(".") or "it has no more"
-        return f"the memory of this machine does not suffice: {reason}. Lower model.dim, or take fewer events."
+        return (
+            f"the memory of this machine does not suffice: {reason}. Lower model.dim, or take fewer events."
+        )
     if isinstance(error, OSError) and error.strerror:
         what = f"{error.filename} cannot be used" if error.filename else "the system refused"
         return f"{what}: {error.strerror}. Check the path, its permissions and the free space."
@@ -99,7 +106,9 @@ def _refuse_what_is_no_text(arguments: Mapping[str, Any]) -> None:
     for name, value in arguments.items():
         for word in value if isinstance(value, tuple) else (value,):
             if isinstance(word, str) and not _is_text(word):
-                raise SettingError(f"{name} {word!r} on the command line is no UTF-8 text. Write it in UTF-8.")
+                raise SettingError(
+                    f"{name} {word!r} on the command line is no UTF-8 text. Write it in UTF-8."
+                )
 
 
 def _is_text(word: str) -> bool:
@@ -113,7 +122,9 @@ def _is_text(word: str) -> bool:
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What every command that starts from settings takes."""
     command = click.argument("assignments", nargs=-1, metavar="[KEY=VALUE]...")(command)
-    command = click.option("-c", "--config", help="A TOML file, or the name of one in pipelines/configs.")(command)
+    command = click.option("-c", "--config", help="A TOML file, or the name of one in pipelines/configs.")(
+        command
+    )
     return click.option("--dry-run", is_flag=True, help="Check and print the settings, then stop.")(command)
 
 
@@ -132,12 +143,15 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, columns={role: name for role, name in named.items() if name}, **kwargs)
 
     for short, role in reversed(ROLES.items()):
-        run = click.option(f"--{short}-col", help=f"Your name for the column {role}; columns.{role}=NAME.")(run)
+        run = click.option(f"--{short}-col", help=f"Your name for the column {role}; columns.{role}=NAME.")(
+            run
+        )
     return run
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --user-col and its like and --model, each another spelling of a setting: they stand before `assignments`."""
+    """Adds --user-col and its like and --model, each another spelling of a setting: they stand before
+    `assignments`."""
 
     @wraps(command)
     def run(*args: Any, columns: Mapping[str, str], model: str | None, **kwargs: Any) -> Any:

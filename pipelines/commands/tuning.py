@@ -1,4 +1,5 @@
-"""Commands that choose: settings on the validation part (tune, dims), and the index of a bundle (index tune)."""
+"""Commands that choose: settings on the validation part (tune, dims), and the index of a bundle (index
+tune)."""
 
 import json
 import shlex
@@ -50,7 +51,8 @@ def tune(
     assignments: tuple[str, ...],
     as_json: bool,
 ) -> Any:
-    """Search the settings of a model on the validation part of DATA, and write the best as a config for `train`.
+    """Search the settings of a model on the validation part of DATA, and write the best as a config for
+    `train`.
 
     Stopped or killed at any moment, the same command goes on. The test part is not read.
     """
@@ -96,7 +98,9 @@ def tune(
 @click.command()
 @click.argument("data")
 @click.option("--dims", default="16,32,64,128,256", show_default=True, help="The dims to weigh.")
-@click.option("--retune", default=0, show_default=True, type=click.IntRange(0), help="Trials of a search for each dim.")
+@click.option(
+    "--retune", default=0, show_default=True, type=click.IntRange(0), help="Trials of a search for each dim."
+)
 @search_options
 @data_options
 @run_options
@@ -112,8 +116,8 @@ def dims(
     assignments: tuple[str, ...],
     as_json: bool,
 ) -> Any:
-    """Weigh what each dim of a model gives and costs on the validation part of DATA, and advise the smallest that is
-    within one standard error of the best.
+    """Weigh what each dim of a model gives and costs on the validation part of DATA, and advise the smallest
+    that is within one standard error of the best.
 
     With --retune, every dim has the settings that a search of so many trials finds for it.
     """
@@ -128,7 +132,9 @@ def dims(
     try:
         wanted = [int(word) for word in dims.split(",")]
     except ValueError:
-        raise SettingError(f"--dims {dims!r} must be whole numbers with commas between them, as in 16,32,64.") from None
+        raise SettingError(
+            f"--dims {dims!r} must be whole numbers with commas between them, as in 16,32,64."
+        ) from None
     name, own = settings.model_name, settings.model_settings
     wanted = checked_dims(wanted, name, own)
     if space and not retune:
@@ -197,10 +203,16 @@ def index() -> None:
 
 @index.command("tune")
 @click.argument("root", metavar="BUNDLE", type=click.Path(path_type=Path))
-@click.option("--target", default=0.99, show_default=True, type=click.FloatRange(0, 1), help="Mean recall at k.")
+@click.option(
+    "--target", default=0.99, show_default=True, type=click.FloatRange(0, 1), help="Mean recall at k."
+)
 @click.option("--target-p5", default=0.9, show_default=True, help="Recall at k that 95 % of people reach.")
-@click.option("-k", "--k", default=100, show_default=True, type=click.IntRange(1, 1_000), help="Items of an answer.")
-@click.option("--people", default=500, show_default=True, type=click.IntRange(1), help="Who choose; 500 others judge.")
+@click.option(
+    "-k", "--k", default=100, show_default=True, type=click.IntRange(1, 1_000), help="Items of an answer."
+)
+@click.option(
+    "--people", default=500, show_default=True, type=click.IntRange(1), help="Who choose; 500 others judge."
+)
 @click.option("--seed", default=0, show_default=True, help="Draws the people.")
 @click.option("--only", multiple=True, metavar="FACTORY", help="An index to try beside Flat; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Measure, and publish nothing.")
@@ -218,8 +230,9 @@ def tune_index(
 ) -> Any:
     """Try the indexes of FAISS on BUNDLE by its own people's questions, and publish it with the best.
 
-    An index is taken where it finds enough, for known people, for their histories alone and for three events, and is
-    really faster than the exact scan; else the bundle keeps the scan. The table and the curve go to MLflow.
+    An index is taken where it finds enough, for known people, for their histories alone and for three events,
+    and is really faster than the exact scan; else the bundle keeps the scan. The table and the curve go to
+    MLflow.
     """
     from recsys.pipelines.index import Wanted, tuned
 

@@ -9,7 +9,9 @@ import click
 
 from recsys.pipelines.commands.stage import Negative, say, stage
 
-_STATE = click.option("--state", type=click.Path(path_type=Path), help="Folder of the store; default mlruns/state.")
+_STATE = click.option(
+    "--state", type=click.Path(path_type=Path), help="Folder of the store; default mlruns/state."
+)
 
 
 @click.group()
@@ -37,13 +39,17 @@ def export_(to: Path, state: Path | None, as_json: bool) -> Any:
         counts = export(store, to, progress)
     if not as_json:
         said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-        click.echo(f"{said} since the last export are in {to}. Next: {command_line('recsys train', to / 'outcomes')}")
+        click.echo(
+            f"{said} since the last export are in {to}. Next: {command_line('recsys train', to / 'outcomes')}"
+        )
     return {"folder": str(to), **counts}
 
 
 @events.command()
 @_STATE
-@click.option("--keep-days", type=click.FloatRange(0), required=True, help="Days of events and lists that stay.")
+@click.option(
+    "--keep-days", type=click.FloatRange(0), required=True, help="Days of events and lists that stay."
+)
 @stage
 def prune(state: Path | None, keep_days: float, as_json: bool) -> Any:
     """Delete events that were received, and lists that were served, more than so many days ago. Export them
@@ -67,13 +73,18 @@ def prune(state: Path | None, keep_days: float, as_json: bool) -> Any:
     type=click.Choice(["outcome", "impression"]),
     help="What all rows are.",
 )
-@click.option("--col", multiple=True, metavar="ROLE=COLUMN", help="Your own name of a column, as user_id=visitor.")
+@click.option(
+    "--col", multiple=True, metavar="ROLE=COLUMN", help="Your own name of a column, as user_id=visitor."
+)
 @click.option(
     "--window-h",
     default=24.0,
     show_default=True,
     type=click.FloatRange(0),
-    help="Hours before an event without a request_id in which the list was served that it follows; 0 = none is sought.",
+    help=(
+        "Hours before an event without a request_id in which the list was served that it follows; 0 = none "
+        "is sought."
+    ),
 )
 @stage
 def import_(
@@ -111,7 +122,12 @@ def import_(
         )
         for code, count in found.rejected.most_common():
             click.echo(f"{code}: {count:,} rows, the first {found.first[code]}")
-    plain = {"rows": found.rows, "accepted": found.accepted, "duplicates": found.duplicates, "joined": found.joined}
+    plain = {
+        "rows": found.rows,
+        "accepted": found.accepted,
+        "duplicates": found.duplicates,
+        "joined": found.joined,
+    }
     result = plain | {"rejected": dict(found.rejected), "first": found.first}
     return Negative(result) if found.rejected else result
 
@@ -119,7 +135,9 @@ def import_(
 @click.command()
 @click.argument("user_id")
 @_STATE
-@click.option("--finish", is_flag=True, help="Take the id out of all those places as well, and write a receipt.")
+@click.option(
+    "--finish", is_flag=True, help="Take the id out of all those places as well, and write a receipt."
+)
 @stage
 def forget(user_id: str, state: Path | None, finish: bool, as_json: bool) -> Any:
     """Delete what the event store holds of USER_ID under any of their ids, and say where else below the home
@@ -150,8 +168,13 @@ def forget(user_id: str, state: Path | None, finish: bool, as_json: bool) -> Any
             rows, left = steps.table_of(done.places), done.left
         else:
             found = list(places_of(person, home(), progress))
-            result["places"] = [{"kind": one.kind, "path": str(one.path), "unread": one.unread} for one in found]
-            rows, left = [[one.kind, str(one.path), one.unread or "holds an id"] for one in found], bool(found)
+            result["places"] = [
+                {"kind": one.kind, "path": str(one.path), "unread": one.unread} for one in found
+            ]
+            rows, left = (
+                [[one.kind, str(one.path), one.unread or "holds an id"] for one in found],
+                bool(found),
+            )
     if not as_json:
         said = ", ".join(f"{count:,} {name}" for name, count in gone.items())
         click.echo(f"Forgotten in the event store under {number} ids: {said}.")
@@ -162,5 +185,8 @@ def forget(user_id: str, state: Path | None, finish: bool, as_json: bool) -> Any
         elif rows:
             click.echo("Take them out of there: the same command with --finish.")
         else:
-            click.echo("Nothing else below the home holds them. Not looked into: archives, databases, other machines.")
+            click.echo(
+                "Nothing else below the home holds them. Not looked into: archives, databases, other "
+                "machines."
+            )
     return Negative(result) if left else result

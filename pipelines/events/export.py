@@ -23,12 +23,32 @@ _AT_A_TIME = 100_000  # rows of the store in one go
 _WORDS = ("event_id", "user_id", "item_id", "event", "unit_id", "request_id", "placement")
 _EVENTS = pa.schema(
     [(name, pa.string()) for name in _WORDS]
-    + [("timestamp", pa.int64()), ("position", pa.int64()), ("value", pa.float64()), ("received_ms", pa.int64())]
+    + [
+        ("timestamp", pa.int64()),
+        ("position", pa.int64()),
+        ("value", pa.float64()),
+        ("received_ms", pa.int64()),
+    ]
 )
-_ASKED = ("request_id", "user_id", "unit_id", "placement", "experiment", "phase", "arm", "bundle_id", "source")
+_ASKED = (
+    "request_id",
+    "user_id",
+    "unit_id",
+    "placement",
+    "experiment",
+    "phase",
+    "arm",
+    "bundle_id",
+    "source",
+)
 _SHOWN = pa.schema(
     [(name, pa.string()) for name in (*_ASKED, "item_id", "origin", "team")]
-    + [("timestamp", pa.int64()), ("position", pa.int64()), ("score", pa.float64()), ("propensity", pa.float64())]
+    + [
+        ("timestamp", pa.int64()),
+        ("position", pa.int64()),
+        ("score", pa.float64()),
+        ("propensity", pa.float64()),
+    ]
 )
 _EACH = ("propensity", "origin", "team")  # of an exposure, a value for each item
 
@@ -45,7 +65,9 @@ def export(store: EventStore, folder: Path, progress: Progress = silent) -> dict
     if mark.exists():
         done = json.loads(mark.read_text("utf-8"))
     if done["store"] != name:
-        raise DataError(f"{folder} holds the export of another event store, {done['store']}. Name another folder.")
+        raise DataError(
+            f"{folder} holds the export of another event store, {done['store']}. Name another folder."
+        )
     called, counts, last = store.people(), {"outcomes": 0, "impressions": 0, "exposures": 0}, store.last_seq()
     told = store.events(done["events"], last)
     while some := list(islice(told, _AT_A_TIME)):
@@ -79,7 +101,9 @@ def _shown_rows(line: Mapping[str, Any], called: Mapping[str, str]) -> Iterator[
     for at, (item, score) in enumerate(zip(line["items"], line["scores"], strict=True)):
         beside = {name: values[at] for name, values in each.items()}
         yield (
-            whole | beside | {"item_id": item, "score": score, "position": at + 1, "timestamp": line["time_ms"] // 1000}
+            whole
+            | beside
+            | {"item_id": item, "score": score, "position": at + 1, "timestamp": line["time_ms"] // 1000}
         )
 
 

@@ -36,7 +36,10 @@ _IDLE_S = 3600  # after which nobody writes on at an unfinished file
 RECEIPTS = "forgotten"  # the folder of receipts, beside the event store
 NOT_REACHED = (
     "backups and snapshots of disks",
-    "copies on other machines, and what was sent there: bundles that were deployed, exports, logs that were shipped",
+    (
+        "copies on other machines, and what was sent there: bundles that were deployed, exports, logs that "
+        "were shipped"
+    ),
     "archives and packed files (.zip, .gz, .npz), and databases other than the event store",
     "blocks of files that were replaced, until the file system writes over them",
     "hidden folders of the home, and plain texts where the id is a number or has fewer than eight characters",
@@ -91,7 +94,9 @@ def _settle(folder: Path) -> None:
         durable.settle(before.with_name(before.name.removesuffix(durable.BEFORE)))
     for aside in sorted(folder.rglob(f"*{durable.PARTIAL}")):
         written = aside.with_name(aside.name.removesuffix(durable.PARTIAL))
-        if aside.is_dir() and (written / MANIFEST).is_file():  # the next edition of a bundle, and nobody else's
+        if (
+            aside.is_dir() and (written / MANIFEST).is_file()
+        ):  # the next edition of a bundle, and nobody else's
             shutil.rmtree(aside)
         elif aside.is_file() and aside.stat().st_mtime < time.time() - _IDLE_S:
             aside.unlink()
@@ -202,7 +207,9 @@ def _take_from_registry(person: Person, found: Done) -> None:
                 said = _take_from_bundle(copy, person)
                 artifacts.log_artifacts(str(copy), within)
                 found.note("registered bundle", path, said)
-            except Exception as error:  # another system's store may refuse in any way, and the rest must be told
+            except (
+                Exception
+            ) as error:  # another system's store may refuse in any way, and the rest must be told
                 found.note("registered bundle", path, f"left: {error}", left=True)
 
 
@@ -214,7 +221,9 @@ def _named(path: Path, home: Path, person: Person) -> str:
     return text
 
 
-def write_receipt(folder: Path, digest: bytes, ids: int, deleted: Mapping[str, int], found: Done, began: float) -> Path:
+def write_receipt(
+    folder: Path, digest: bytes, ids: int, deleted: Mapping[str, int], found: Done, began: float
+) -> Path:
     """Writes what was done, without the id itself, beside the event store; where it lies.
 
     digest: of the id, by the key of the store. ids: how many a person had. began: unix seconds.
@@ -233,7 +242,9 @@ def write_receipt(folder: Path, digest: bytes, ids: int, deleted: Mapping[str, i
     }
     (folder / RECEIPTS).mkdir(parents=True, exist_ok=True)
     path = folder / RECEIPTS / f"{moment.strftime('%Y%m%dT%H%M%S%fZ')}-{digest.hex()[:8]}.json"
-    durable.write_whole(path, partial(Path.write_text, data=json.dumps(said, indent=1) + "\n", encoding="utf-8"))
+    durable.write_whole(
+        path, partial(Path.write_text, data=json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    )
     return path
 
 

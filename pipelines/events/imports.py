@@ -86,8 +86,8 @@ def _rows(
         absent = [f"{names['user_id']!r} or {names['unit_id']!r}"]
     if absent:
         raise DataError(
-            f"{where} has no column {', '.join(absent)}; of those of an event it has {', '.join(held) or 'none'}. Name "
-            "yours, as in --col user_id=visitor."
+            f"{where} has no column {', '.join(absent)}; of those of an event it has "
+            f"{', '.join(held) or 'none'}. Name yours, as in --col user_id=visitor."
         )
     told = {role: _values(role, table[name], name, where) for role, name in names.items() if name in held}
     for start in range(0, len(table), _AT_A_TIME):

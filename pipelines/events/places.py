@@ -42,7 +42,10 @@ class Person:
     """
 
     def __init__(
-        self, ids: Iterable[str], digests: frozenset[bytes] = frozenset(), digest: Callable[[str], bytes] | None = None
+        self,
+        ids: Iterable[str],
+        digests: frozenset[bytes] = frozenset(),
+        digest: Callable[[str], bytes] | None = None,
     ) -> None:
         self.ids = frozenset(ids)
         self._digest = digest
@@ -129,7 +132,11 @@ def _kind(path: Path) -> str:
         head = file.read(4096)
     if b"\0" in head:
         return "file"
-    return "lines" if re.match(rb"\s*\{[^\n]*\}\s*(\n|$)", head) or path.suffix in (".jsonl", ".ndjson") else "text"
+    return (
+        "lines"
+        if re.match(rb"\s*\{[^\n]*\}\s*(\n|$)", head) or path.suffix in (".jsonl", ".ndjson")
+        else "text"
+    )
 
 
 def _holds(kind: str, path: Path, person: Person) -> bool:

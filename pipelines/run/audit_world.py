@@ -22,7 +22,12 @@ from recsys.seeding import generator
 from recsys.text import text_table
 
 METRIC = "ndcg_at_10"
-ROWS = ("global time split", "random split", "same targets, the past alone", "same targets, the future around them too")
+ROWS = (
+    "global time split",
+    "random split",
+    "same targets, the past alone",
+    "same targets, the future around them too",
+)
 
 
 def audit_world(settings: RunSettings, steps: Steps) -> Mapping[str, Any]:
@@ -51,7 +56,10 @@ def audit_world(settings: RunSettings, steps: Steps) -> Mapping[str, Any]:
     honest, leaking = (measured[name].reports[model].values[METRIC] for name in ROWS[2:])
     invented = bootstrap(leaking - honest)._asdict()
     share = float(leaking.mean() / honest.mean() - 1)
-    means = {name: {row: found["mean"] for row, found in rows.items()} for name, rows in result["questions"].items()}
+    means = {
+        name: {row: found["mean"] for row, found in rows.items()}
+        for name, rows in result["questions"].items()
+    }
     result["lead"] = [means[name][model] / means[name]["popularity"] - 1 for name in ROWS[:2]]
     result |= {
         "headline_gain": means[ROWS[1]][model] / means[ROWS[0]][model] - 1,
@@ -83,13 +91,19 @@ def _judged_on(data: Dataset, test: Array, kept: Array, seed: int) -> Holdout:
     """The question about the events of `test`, by a learner who sees the others among those that are
     `kept`."""
     part = np.where(test, TEST, TRAIN).astype(np.int8)[kept]
-    chosen = replace(data, interactions=data.interactions.where(kept), whole=None, published=Published(part, "drawn"))
+    chosen = replace(
+        data, interactions=data.interactions.where(kept), whole=None, published=Published(part, "drawn")
+    )
     return split(chosen, SplitSettings(kind="published"), seed=seed).test
 
 
 def _words(result: Mapping[str, Any], measured: Mapping[str, Measured], model: str) -> str:
     rows = [
-        [name, f"{len(found.warm):,}", *(found.reports[row].interval(METRIC).text() for row in (model, "popularity"))]
+        [
+            name,
+            f"{len(found.warm):,}",
+            *(found.reports[row].interval(METRIC).text() for row in (model, "popularity")),
+        ]
         for name, found in measured.items()
     ]
     gap = Interval(**result["leak_difference"])
@@ -99,8 +113,9 @@ def _words(result: Mapping[str, Any], measured: Mapping[str, Measured], model: s
             "",
             text_table(["question", "users", model, "popularity"], rows),
             "",
-            f"As the two protocols are used, the random split shows {result['headline_gain']:+.0%} for {model}, and "
-            f"a lead over popularity of {result['lead'][1]:+.0%} instead of {result['lead'][0]:+.0%}.",
+            f"As the two protocols are used, the random split shows {result['headline_gain']:+.0%} for "
+            f"{model}, and a lead over popularity of {result['lead'][1]:+.0%} instead of "
+            f"{result['lead'][0]:+.0%}.",
             f"On the same users and targets, seeing the future around them adds "
             f"{gap.text('+.4f')} ({result['leak_gain']:+.0%}): none of it can be had in service.",
         ]

@@ -21,7 +21,14 @@ from recsys.evaluation.metrics.lists import Lists
 from recsys.evaluation.metrics.names import Named, resolve_all
 from recsys.evaluation.outside_lists import ListRanker
 from recsys.evaluation.significance import Comparison, compare_pairs
-from recsys.evaluation.tables import against, comparison_data, lists_table, main_table, report_data, segments_table
+from recsys.evaluation.tables import (
+    against,
+    comparison_data,
+    lists_table,
+    main_table,
+    report_data,
+    segments_table,
+)
 from recsys.pipelines.run.evaluate import refuse_known_answers, warn_of_strangers
 from recsys.pipelines.run.measure import baselines, judge, recommender_for
 from recsys.pipelines.run.run import Run
@@ -73,7 +80,11 @@ class Judged:
     @property
     def impossible(self) -> list[str]:
         """A sentence for each file whose lists know the future and leave it out."""
-        return [_impossible(name, found, self.moment) for name, found in self.hindsight.items() if found.impossible]
+        return [
+            _impossible(name, found, self.moment)
+            for name, found in self.hindsight.items()
+            if found.impossible
+        ]
 
 
 def evaluate_candidates(run: Run, files: Mapping[str, Path], bundle: Bundle | None = None) -> Judged:
@@ -92,8 +103,9 @@ def evaluate_candidates(run: Run, files: Mapping[str, Path], bundle: Bundle | No
         for name, ranked in listed.items():
             if not ranked.lists.lengths[holdout.user].any():
                 raise DataError(
-                    f"{name}: none of the {len(holdout.user):,} users to judge has a list in it. Make lists for the "
-                    "users of the judged part, or judge on the part they were made for (judge=..., split.kind=...)."
+                    f"{name}: none of the {len(holdout.user):,} users to judge has a list in it. Make "
+                    "lists for the users of the judged part, or judge on the part they were made for "
+                    "(judge=..., split.kind=...)."
                 )
     with run.steps.step("evaluate") as progress:
         facts = facts_of(train)
@@ -136,14 +148,20 @@ def _deepest(metrics: Sequence[Named]) -> int:
 def by_name(files: Sequence[Path]) -> dict[str, Path]:
     """The files by what they are called in the tables: their names without the ending."""
     names = [path.name.removesuffix(".gz").rpartition(".")[0] or path.name for path in files]
-    taken = [name for name in names if name in ("popularity", "own_history", "bundle") or names.count(name) > 1]
+    taken = [
+        name for name in names if name in ("popularity", "own_history", "bundle") or names.count(name) > 1
+    ]
     if taken or any(name.startswith("popularity_") for name in names):
         name = (taken or names)[0]
-        raise SettingError(f"two rows of the table would be called {name!r}; give each candidates file its own name.")
+        raise SettingError(
+            f"two rows of the table would be called {name!r}; give each candidates file its own name."
+        )
     return dict(zip(names, files, strict=True))
 
 
-def _judge_lists(run: Run, ranked: RankedLists, facts: ItemFacts, progress: Progress) -> tuple[Report, FileNotes]:
+def _judge_lists(
+    run: Run, ranked: RankedLists, facts: ItemFacts, progress: Progress
+) -> tuple[Report, FileNotes]:
     """The report of a file's lists; the length of what is left of each list is measured in the same pass."""
 
     def answered(lists: Lists) -> F64:
@@ -151,13 +169,17 @@ def _judge_lists(run: Run, ranked: RankedLists, facts: ItemFacts, progress: Prog
 
     holdout, metrics, lengths = run.holdout, run.settings.metrics, ranked.lists.lengths
     answered.__name__ = f"answered_at_{max(1, int(lengths.max()))}"
-    everyone = replace(holdout, known=np.ones(len(holdout.user), bool))  # a list is found by its user's number
+    everyone = replace(
+        holdout, known=np.ones(len(holdout.user), bool)
+    )  # a list is found by its user's number
     system = recommender_for(run, ListRanker(ranked.lists, ranked.n_items))
     report = judge(replace(run, holdout=everyone), system, facts, progress, metrics=(*metrics, answered))
     values = dict(report.values)
     left = values.pop(answered.__name__)
     own = lengths[holdout.user]
-    inside = own if holdout.among is None else left  # of published candidates, what is left out says nothing of seen
+    inside = (
+        own if holdout.among is None else left
+    )  # of published candidates, what is left out says nothing of seen
     notes = FileNotes(
         rows=ranked.rows,
         users=int((own > 0).sum()),
@@ -206,12 +228,17 @@ def judged_table(judged: Judged) -> str:
 
 
 def _impossible(name: str, found: Hindsight, moment: int | None) -> str:
-    until = "the training part alone" if moment is None else f"events before {utc_text(moment)} (second {moment}) alone"
+    until = (
+        "the training part alone"
+        if moment is None
+        else f"events before {utc_text(moment)} (second {moment}) alone"
+    )
     return (
-        f"{name} is impossible to judge: {found.hit:,} of {found.people:,} people have a target in their list, where "
-        f"chance alone would give {found.expected:,.0f} (p = {found.p:.1g}). Its lists know what the judged part holds "
-        f"and leave it out as already had: they were learned after the moment of the question. Learn from {until}, "
-        "leave out what was had before it, and make the lists again (`recsys split` writes that part)."
+        f"{name} is impossible to judge: {found.hit:,} of {found.people:,} people have a target in their "
+        f"list, where chance alone would give {found.expected:,.0f} (p = {found.p:.1g}). Its lists know "
+        f"what the judged part holds and leave it out as already had: they were learned after the moment "
+        f"of the question. Learn from {until}, leave out what was had before it, and make the lists again "
+        "(`recsys split` writes that part)."
     )
 
 
@@ -219,11 +246,19 @@ def _sentence(name: str, notes: FileNotes, deepest: int) -> str:
     """What of a file was judged, and each thing that the reader should know of it."""
     odd = {
         f"{notes.without_list:,} users to judge have no list and count 0": notes.without_list,
-        f"{notes.short:,} users have fewer than {deepest} items, so metrics that deep are bounded": notes.short,
+        (
+            f"{notes.short:,} users have fewer than {deepest} items, so metrics that deep are bounded"
+        ): notes.short,
         f"{notes.seen:,} listed items that the user had before were left out (seen policy)": notes.seen,
         f"{notes.not_asked:,} users with a list have no target": notes.not_asked,
         f"{notes.unknown_users:,} users are not in the data": notes.unknown_users,
-        f"{notes.unknown_items:,} items are not in the data: they keep their places and never hit": notes.unknown_items,
+        (
+            f"{notes.unknown_items:,} items are not in the data: they keep their places and never hit"
+        ): notes.unknown_items,
     }
     said = [text for text, count in odd.items() if count]
-    return f"{name}: {notes.rows:,} rows, {notes.users:,} users judged" + "".join(f"; {text}" for text in said) + "."
+    return (
+        f"{name}: {notes.rows:,} rows, {notes.users:,} users judged"
+        + "".join(f"; {text}" for text in said)
+        + "."
+    )

@@ -1,4 +1,5 @@
-"""Where a run keeps its state while it learns, so that one that was killed goes on: `recsys train ... --resume`.
+"""Where a run keeps its state while it learns, so that one that was killed goes on: `recsys train ...
+--resume`.
 
 `mlruns/checkpoints/<key>/` holds a folder for each fit (`measured`, `refit`), and in it one for each part of
 a mixture.
@@ -67,7 +68,9 @@ def keeping(run: Run, *, resume: bool) -> Iterator[Kept]:
     lock = _lock_of(folder)
     if lock is None:
         if resume:
-            raise SettingError("--resume: a run with these settings is still learning. Wait for it, or end it first.")
+            raise SettingError(
+                "--resume: a run with these settings is still learning. Wait for it, or end it first."
+            )
         run.steps.warn("another run with these settings is learning now, so this one keeps no checkpoint.")
         yield Kept(run, None)
         return
@@ -77,7 +80,9 @@ def keeping(run: Run, *, resume: bool) -> Iterator[Kept]:
             yield Kept(run, folder if _has_room(run, folder) else None)
         except BaseException:
             if saved(folder):
-                run.steps.warn("what was learned so far is kept: the same command with --resume goes on from it.")
+                run.steps.warn(
+                    "what was learned so far is kept: the same command with --resume goes on from it."
+                )
             raise
         finally:
             if not saved(folder):
@@ -136,12 +141,13 @@ def _begin(run: Run, folder: Path, resume: bool) -> None:
         run.steps.say(f"Going on from {folder}: {said}.")
     elif resume:
         run.steps.say(
-            f"--resume: no checkpoint of a run of {run.name} with these settings, data, seed and threads; it starts "
-            "from the beginning."
+            f"--resume: no checkpoint of a run of {run.name} with these settings, data, seed and threads; "
+            f"it starts from the beginning."
         )
     elif found:
         run.steps.warn(
-            f"an equal run was stopped ({said}); this one starts from the beginning. --resume would have gone on."
+            f"an equal run was stopped ({said}); this one starts from the beginning. --resume would "
+            "have gone on."
         )
         for path in folder.iterdir():
             if path.is_dir():
@@ -157,8 +163,8 @@ def _has_room(run: Run, folder: Path) -> bool:
     if needed <= free or saved(folder):
         return True
     run.steps.warn(
-        f"{folder} has {free / 1e6:,.0f} MB free, and checkpoints need about {states / 1e6:,.0f} MB beside the bundle: "
-        "none is kept, and a run that is killed starts from the beginning."
+        f"{folder} has {free / 1e6:,.0f} MB free, and checkpoints need about {states / 1e6:,.0f} MB beside "
+        f"the bundle: none is kept, and a run that is killed starts from the beginning."
     )
     return False
 

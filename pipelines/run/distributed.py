@@ -25,8 +25,8 @@ def refuse_alone(settings: RunSettings) -> None:
     """Raises SettingError where torchrun started several processes and the model learns in one."""
     if processes() > 1 and not _learns_together(settings.model):
         raise SettingError(
-            f"torchrun started {processes()} processes, and {settings.model_name} learns in one; two_tower shares its "
-            "batches among several. Run it without torchrun."
+            f"torchrun started {processes()} processes, and {settings.model_name} learns in one; two_tower "
+            f"shares its batches among several. Run it without torchrun."
         )
 
 

@@ -47,30 +47,41 @@ def warn_of_strangers(served: BundleInDataIds, steps: Steps) -> None:
         ("item", served.item, data.item_ids, bundle.item_ids),
     ):
         unknown = np.flatnonzero(index < 0)
-        if not len(unknown) or not len(own) or (who == "user" and len(unknown) < len(index)):  # new users are no fault
+        if (
+            not len(unknown) or not len(own) or (who == "user" and len(unknown) < len(index))
+        ):  # new users are no fault
             continue
         how_many = "none" if len(unknown) == len(index) else f"{len(index) - len(unknown):,}"
         steps.warn(
-            f"{how_many} of the {len(index):,} {who}s of the data {'is' if how_many == 'none' else 'are'} in bundle "
-            f"{bundle.bundle_id} ({ids[int(unknown[0])]!r} in the data, {own[0]!r} in the bundle). Is it the bundle of "
-            "these data, and are ids written alike?"
+            f"{how_many} of the {len(index):,} {who}s of the data {'is' if how_many == 'none' else 'are'} "
+            f"in bundle {bundle.bundle_id} ({ids[int(unknown[0])]!r} in the data, {own[0]!r} in the "
+            f"bundle). Is it the bundle of these data, and are ids written alike?"
         )
 
 
 def warn_of_other_data(run: Run, bundle: Bundle) -> None:
     """Says where the data of the bundle's own run, read in the same way, are no longer what the bundle was
     made of."""
-    lineage, own, asked = bundle.manifest["lineage"], settings_of(bundle), run.settings.model_dump(mode="json")
+    lineage, own, asked = (
+        bundle.manifest["lineage"],
+        settings_of(bundle),
+        run.settings.model_dump(mode="json"),
+    )
     if "data_digest" not in lineage or lineage["data_digest"] == run.data.digest or "data" not in own:
         return
     own = {**own, "data": located(own["data"])}
-    if any(own.get(name) != asked[name] for name in ("data", "columns", "items", "users", "since", "prepare", "world")):
+    if any(
+        own.get(name) != asked[name]
+        for name in ("data", "columns", "items", "users", "since", "prepare", "world")
+    ):
         return
     learned, unlearned = lineage["train"]["events"], lineage.get("unlearned")
-    before = f"{learned:,} of them learned" if unlearned is None else f"{learned + unlearned['events']:,} events"
+    before = (
+        f"{learned:,} of them learned" if unlearned is None else f"{learned + unlearned['events']:,} events"
+    )
     run.steps.warn(
-        f"{run.data.name} is not what bundle {bundle.bundle_id} was made of ({before}; {len(run.data.interactions):,} "
-        "events now): the figures are not those of its run."
+        f"{run.data.name} is not what bundle {bundle.bundle_id} was made of ({before}; "
+        f"{len(run.data.interactions):,} events now): the figures are not those of its run."
     )
 
 
@@ -86,33 +97,38 @@ def refuse_known_answers(run: Run, bundle: Bundle) -> None:
     last = lineage.get("train", {}).get("last")
     if lineage.get("refit") and (holdout.now is None or last is None or last >= holdout.now):
         raise DataError(
-            f"bundle {bundle.bundle_id} learned again from all events of its run (refit=true), the judged ones among "
-            "them: it has seen the answers. Its run has the figures of the same model without them. Judge a bundle of "
-            "refit=false, or this one on events after its last (split.kind=global_time), or set split.allow_leaks=true "
-            "to see by how much it flatters."
+            f"bundle {bundle.bundle_id} learned again from all events of its run (refit=true), the judged "
+            f"ones among them: it has seen the answers. Its run has the figures of the same model without "
+            f"them. Judge a bundle of refit=false, or this one on events after its last "
+            f"(split.kind=global_time), or set split.allow_leaks=true to see by how much it flatters."
         )
-    advice = "Judge it on the split of its own run, or set split.allow_leaks=true to see by how much it flatters."
+    advice = (
+        "Judge it on the split of its own run, or set split.allow_leaks=true to see by how much it flatters."
+    )
     if holdout.now is not None and last is not None:
         if last >= holdout.now:
             raise DataError(
-                f"bundle {bundle.bundle_id} was trained on events up to {utc_text(last)}, and is asked about what "
-                f"followed {utc_text(holdout.now)}: it has seen the answers. {advice}"
+                f"bundle {bundle.bundle_id} was trained on events up to {utc_text(last)}, and is asked "
+                f"about what followed {utc_text(holdout.now)}: it has seen the answers. {advice}"
             )
         return
     own, asked = settings_of(bundle), run.settings.model_dump(mode="json")
     if not own:
         raise DataError(
-            f"bundle {bundle.bundle_id} was written without a run: it does not say how its data were split, nor can a "
-            "split that is not by time tell which answers it has seen. Judge it on a split by time, or set "
-            "split.allow_leaks=true."
+            f"bundle {bundle.bundle_id} was written without a run: it does not say how its data were "
+            f"split, nor can a split that is not by time tell which answers it has seen. Judge it on a "
+            f"split by time, or set split.allow_leaks=true."
         )
-    stated = {**own, "data": located(own["data"])}  # bundles of old say a path as it was typed, and fewer settings
+    stated = {
+        **own,
+        "data": located(own["data"]),
+    }  # bundles of old say a path as it was typed, and fewer settings
     own = RunSettings.build(stated, where=f"bundle {bundle.bundle_id}").model_dump(mode="json")
     for name in ("data", "prepare", "split", "judge", "seed"):
         if own[name] != asked[name]:
             raise DataError(
-                f"bundle {bundle.bundle_id} was judged with {name} = {own[name]!r}, not {asked[name]!r}, and a split "
-                f"that is not by time cannot tell which answers it has seen. {advice}"
+                f"bundle {bundle.bundle_id} was judged with {name} = {own[name]!r}, not {asked[name]!r}, "
+                f"and a split that is not by time cannot tell which answers it has seen. {advice}"
             )
 
 

@@ -45,7 +45,9 @@ def baselines(run: Run) -> dict[str, Embeddings | TrainedRanker]:
     settings, train = run.settings, run.holdout.train
     rows = {"popularity": PopularitySettings()}
     if train.interactions.time is not None:
-        rows |= {f"popularity_{days:g}_days": PopularitySettings(days=days) for days in settings.baselines_days}
+        rows |= {
+            f"popularity_{days:g}_days": PopularitySettings(days=days) for days in settings.baselines_days
+        }
     learned: dict[str, Embeddings | TrainedRanker] = {
         name: Popularity(row).fit(train, seed=settings.seed) for name, row in rows.items()
     }
@@ -68,12 +70,18 @@ def recommender_for(run: Run, learned: Embeddings | TrainedRanker) -> Recommende
 
 
 def judge(
-    run: Run, recommender: Recommends, facts: ItemFacts, progress: Progress, metrics: Sequence[Named] | None = None
+    run: Run,
+    recommender: Recommends,
+    facts: ItemFacts,
+    progress: Progress,
+    metrics: Sequence[Named] | None = None,
 ) -> Report:
     """The report of anything that recommends, on the question of a run: same users, targets, candidates and
     metrics."""
     chosen = metrics or run.settings.metrics
-    return evaluate_on(recommender, run.holdout, metrics=chosen, facts=facts, segments=run.segments, progress=progress)
+    return evaluate_on(
+        recommender, run.holdout, metrics=chosen, facts=facts, segments=run.segments, progress=progress
+    )
 
 
 def measure(run: Run, aids: Aids = ALONE) -> Measured:
@@ -108,7 +116,10 @@ def table(title: str, measured: Measured) -> str:
     parts = [main_table(measured.reports), lists_table(measured.reports)]
     parts.append(segments_table({name: measured.reports[name] for name in (measured.name, "popularity")}))
     lines = [
-        f"{title}. {users:,} users ({warm:,} warm), {measured.targets:,} targets; answered from: {sources}{few}.",
+        (
+            f"{title}. {users:,} users ({warm:,} warm), {measured.targets:,} targets; answered from: "
+            f"{sources}{few}."
+        ),
         "",
         "\n\n".join(part for part in parts if part),
         "",

@@ -72,7 +72,9 @@ def _sampled(holdout: Holdout, settings: RunSettings) -> Holdout:
 def read_data(settings: RunSettings, progress: Progress) -> tuple[World | None, Dataset, list[str]]:
     """The data after the rules of `settings.prepare`, which keep the places of a world's users and items."""
     if settings.on_disk and settings.data == WORLD:
-        raise SettingError("on_disk keeps a log read from Parquet; data = world is made in memory. Leave on_disk out.")
+        raise SettingError(
+            "on_disk keeps a log read from Parquet; data = world is made in memory. Leave on_disk out."
+        )
     world = make_world(settings.world, progress) if settings.data == WORLD else None
     if world is None:
         folder = place_for_events() if settings.on_disk else None

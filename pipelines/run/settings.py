@@ -29,59 +29,69 @@ DEFAULT_EXPERIMENT = "recsys"
 class RunSettings(Settings):
     """Settings of a training run."""
 
-    data: str = Field(WORLD, description="`world`, a named data set, or the path of a folder or a file of events")
+    data: str = Field(
+        WORLD, description="`world`, a named data set, or the path of a folder or a file of events"
+    )
     columns: Annotated[dict[str, str], BeforeValidator(own_names)] = Field(
         {},
-        description="the user's own column names by role, e.g. user_id = 'visitor', title = 'name'; also 'a or b', "
-        "'items[].item_id', 'at:ms', and numbers from 1 for a file without a header",
+        description="the user's own column names by role, e.g. user_id = 'visitor', title = 'name'; also "
+        "'a or b', 'items[].item_id', 'at:ms', and numbers from 1 for a file without a header",
     )
     items: str | None = Field(None, description="the table of items; none = that of the folder")
     users: str | None = Field(None, description="the table of users; none = that of the folder")
     since: str | None = Field(
         None,
-        description="read only the partitions by date of so many days or weeks, as in 180d, back from where the newest "
-        "begins; none = all",
+        description="read only the partitions by date of so many days or weeks, as in 180d, back from "
+        "where the newest begins; none = all",
     )
     on_disk: bool = Field(
         False,
-        description="keep the events in files below mlruns/ while the run lasts, not in memory: for a log in Parquet "
-        "that is larger than it, and two_tower",
+        description="keep the events in files below mlruns/ while the run lasts, not in memory: for a log "
+        "in Parquet that is larger than it, and two_tower",
     )
-    world: WorldSettings = Field(WorldSettings(), description="size and nature of the planted world; for data = world")
+    world: WorldSettings = Field(
+        WorldSettings(), description="size and nature of the planted world; for data = world"
+    )
     prepare: PrepareSettings = Field(
         PrepareSettings(), description="rating threshold, event weights, duplicates, k-core: before the split"
     )
-    split: SplitSettings = Field(SplitSettings(), description="how the events are cut into learning and judging")
-    model: dict[str, Any] = Field({"name": "als"}, description="`name` of a model, and its own settings beside it")
-    judge: Literal["test", "validation"] = Field("test", description="the part to judge on; tune on validation only")
+    split: SplitSettings = Field(
+        SplitSettings(), description="how the events are cut into learning and judging"
+    )
+    model: dict[str, Any] = Field(
+        {"name": "als"}, description="`name` of a model, and its own settings beside it"
+    )
+    judge: Literal["test", "validation"] = Field(
+        "test", description="the part to judge on; tune on validation only"
+    )
     refit: bool = Field(
         False,
-        description="after judging, learn again from all events, the judged ones too, for the bundle: twice the time; "
-        "the figures stay those of the model that was judged",
+        description="after judging, learn again from all events, the judged ones too, for the bundle: "
+        "twice the time; the figures stay those of the model that was judged",
     )
     warm: str | None = Field(
         None,
-        description="a bundle, folder of bundles or run to start from: known ids keep their vectors, new ones start "
-        "from fold-in; needs the same model and dim; none = start anew",
+        description="a bundle, folder of bundles or run to start from: known ids keep their vectors, new "
+        "ones start from fold-in; needs the same model and dim; none = start anew",
     )
     checkpoint_s: float = Field(
         30,
         ge=0,
-        description="at most so many seconds of learning, or one epoch, are lost in a crash (`recsys train --resume`); "
-        "0 = save after each epoch",
+        description="at most so many seconds of learning, or one epoch, are lost in a crash (`recsys train "
+        "--resume`); 0 = save after each epoch",
     )
     evaluate_users: int | None = Field(
         None, ge=1, description="judge on so many users of the part, drawn by the seed; none = all of them"
     )
     metrics: tuple[str, ...] = Field(
         RUN_METRICS,
-        description="metrics to compute, as in ndcg_at_10, sum_of_price_at_10 of a column of the items, or your own as "
-        "module:function",
+        description="metrics to compute, as in ndcg_at_10, sum_of_price_at_10 of a column of the items, or "
+        "your own as module:function",
     )
     segments: tuple[str, ...] = Field(
         (),
-        description="columns of the table of users or items, as in gender or item.brand: the metrics stand for each "
-        "value by itself",
+        description="columns of the table of users or items, as in gender or item.brand: the metrics stand "
+        "for each value by itself",
     )
     baselines_days: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (7, 30, 365), description="windows of the popularity rows beside all time"
@@ -91,12 +101,16 @@ class RunSettings(Settings):
     )
     seen: SeenSettings = Field(
         SeenSettings(),
-        description="may an answer hold what the user had before? exclude | allow | a table [seen]; default: exclude, "
-        "with prepare.target_event only what was had by such an event",
+        description="may an answer hold what the user had before? exclude | allow | a table [seen]; "
+        "default: exclude, with prepare.target_event only what was had by such an event",
     )
     seed: int = Field(1, ge=0, description="the one seed of the run")
-    threads: int = Field(0, ge=0, description="threads for numba, BLAS, faiss and torch; 0 = all cores of this process")
-    experiment: str = Field(DEFAULT_EXPERIMENT, description="the MLflow experiment that the run is logged under")
+    threads: int = Field(
+        0, ge=0, description="threads for numba, BLAS, faiss and torch; 0 = all cores of this process"
+    )
+    experiment: str = Field(
+        DEFAULT_EXPERIMENT, description="the MLflow experiment that the run is logged under"
+    )
 
     @property
     def reading(self) -> Reading:
@@ -144,7 +158,10 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
     where = "settings" if config is None else config
     settings = RunSettings.build(table, where=where)
     make_model(
-        settings.model_name, settings.model_settings, where=f"model {settings.model_name!r} of {where}", path="model"
+        settings.model_name,
+        settings.model_settings,
+        where=f"model {settings.model_name!r} of {where}",
+        path="model",
     )
     _refuse_hopeless_repeats(settings)
     resolve_all(settings.metrics)
@@ -169,12 +186,16 @@ def _refuse_hopeless_repeats(settings: RunSettings) -> None:
     seen, target = settings.seen, settings.prepare.target_event
     judged = [(rule, target) for rule in (seen, *seen.domains.values())]
     if isinstance(target, Mapping):
-        judged = [(seen, None), *((seen.domains.get(domain, seen), types) for domain, types in target.items())]
+        judged = [
+            (seen, None),
+            *((seen.domains.get(domain, seen), types) for domain, types in target.items()),
+        ]
     asked = [(rule, [types] if isinstance(types, str) or types is None else types) for rule, types in judged]
     if settings.split.repeats and not any(rule.ever_returns(name) for rule, types in asked for name in types):
         raise SettingError(
-            "split.repeats = true counts targets that a person had before, and the seen policy keeps all of these out "
-            "of the answers: none can be hit. Allow them (seen=allow, or a cooldown), or leave split.repeats out."
+            "split.repeats = true counts targets that a person had before, and the seen policy keeps all "
+            "of these out of the answers: none can be hit. Allow them (seen=allow, or a cooldown), or "
+            "leave split.repeats out."
         )
 
 
@@ -189,7 +210,11 @@ def _with_model(table: dict[str, Any], assignments: Sequence[str]) -> tuple[dict
         return table, list(assignments)
     own = table.get("model")
     base = own if isinstance(own, Mapping) and own.get("name", "als") == named[-1] else {}
-    others = [text for text in assignments if not (text.startswith("model=") and isinstance(toml_value(text[6:]), str))]
+    others = [
+        text
+        for text in assignments
+        if not (text.startswith("model=") and isinstance(toml_value(text[6:]), str))
+    ]
     return table | {"model": {**base, "name": named[-1]}}, others
 
 

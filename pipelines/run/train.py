@@ -72,8 +72,8 @@ def _trained(run: Run, kept: Kept) -> Trained:
         judged, source = source, run.everything()
         learned = _learned_again(run, source, kept.aids("refit", source))
         text += (
-            f"\n\nRefit: the bundle's model learned again, from all {len(source.interactions):,} events. The figures "
-            f"are those of the model that learned from {len(judged.interactions):,}."
+            f"\n\nRefit: the bundle's model learned again, from all {len(source.interactions):,} events. "
+            f"The figures are those of the model that learned from {len(judged.interactions):,}."
         )
     try:
         with steps.step("open run"):
@@ -145,7 +145,11 @@ def _without_bundle(run: Run, trained: Trained, lineage: dict[str, Any]) -> Trai
 def _lineage(run: Run, source: Dataset) -> dict[str, Any]:
     """Where a bundle comes from, as its manifest states it. source: what its model learned from."""
     judged = run.holdout.train
-    refit = {"refit": True, "measured": {"train": dict(judged.interactions.summary())}} if source is not judged else {}
+    refit = (
+        {"refit": True, "measured": {"train": dict(judged.interactions.summary())}}
+        if source is not judged
+        else {}
+    )
     warm = {} if run.start is None else {"warm": run.start.bundle_id}
     return {
         "data": run.data.name,
@@ -193,7 +197,11 @@ def _record(run: Run, trained: Trained, lineage: dict[str, Any], folder: Path) -
     for name, rows in metrics_of(measured).items():
         for metric, interval in rows.items():
             prefix = metric if name == measured.name else f"{name}.{metric}"
-            figures |= {prefix: interval["mean"], f"{prefix}_low": interval["low"], f"{prefix}_high": interval["high"]}
+            figures |= {
+                prefix: interval["mean"],
+                f"{prefix}_low": interval["low"],
+                f"{prefix}_high": interval["high"],
+            }
     for name, report in measured.reports.items():
         prefix = "" if name == measured.name else f"{name}."
         figures |= {f"{prefix}{metric}": value for metric, value in report.system.items() if value == value}

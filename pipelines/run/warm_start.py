@@ -29,8 +29,8 @@ def started(run: Run) -> Run:
     if not _can_start(settings.model_name, model):
         fit = ", ".join(sorted(other for other in MODELS if model_class(other).starts_from))
         raise SettingError(
-            f"setting 'warm': {settings.model_name} does not learn in steps from vectors to start at; {fit} do. Leave "
-            "warm out."
+            f"setting 'warm': {settings.model_name} does not learn in steps from vectors to start at; "
+            f"{fit} do. Leave warm out."
         )
     try:
         bundle = opened(settings.warm)
@@ -40,7 +40,9 @@ def started(run: Run) -> Run:
     try:
         refuse_known_answers(run, bundle)
     except DataError as error:
-        raise SettingError(f"warm = {settings.warm!r} would flatter the figures of this run: {error}") from None
+        raise SettingError(
+            f"warm = {settings.warm!r} would flatter the figures of this run: {error}"
+        ) from None
     return replace(run, start=bundle)
 
 
@@ -70,8 +72,8 @@ def _refuse_other(name: str, model: Any, encoder: Encoder, bundle: Bundle) -> No
         parts = _learned(model)
         if len(parts_of(encoder)) != len(parts):
             raise SettingError(
-                f"{which} ({bundle.manifest['name']}) is no mixture of {len(parts)} models. Name one of the same "
-                f"parts, {leave}."
+                f"{which} ({bundle.manifest['name']}) is no mixture of {len(parts)} models. Name one of "
+                f"the same parts, {leave}."
             )
         for part, own in zip(parts, parts_of(encoder), strict=True):
             if _can_start(part["name"], made := part_of(part)):
@@ -79,11 +81,11 @@ def _refuse_other(name: str, model: Any, encoder: Encoder, bundle: Bundle) -> No
         return
     if encoder.encoder_kind != _starts_from(name):
         raise SettingError(
-            f"{which} ({bundle.manifest['name']}) has an encoder of kind {encoder.encoder_kind!r}, and {name} starts "
-            f"from {_starts_from(name)!r}. Name a bundle of {name}, {leave}."
+            f"{which} ({bundle.manifest['name']}) has an encoder of kind {encoder.encoder_kind!r}, and "
+            f"{name} starts from {_starts_from(name)!r}. Name a bundle of {name}, {leave}."
         )
     if encoder.dim != model.settings.dim:
         raise SettingError(
-            f"{which} holds vectors of dim {encoder.dim} for {name}, whose dim is {model.settings.dim}. Set dim to "
-            f"{encoder.dim}, {leave}."
+            f"{which} holds vectors of dim {encoder.dim} for {name}, whose dim is {model.settings.dim}. "
+            f"Set dim to {encoder.dim}, {leave}."
         )

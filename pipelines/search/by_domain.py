@@ -59,15 +59,22 @@ class Chosen(NamedTuple):
         """
         questions, metric, model = by_domain(run.holdout), metric_of(run), run.settings.model_name
         own = {key: value for key, value in run.settings.model.items() if key != "name"}
-        tried = [{"name": model} | settings for settings in candidates(searched(model, own), trials, run.settings.seed)]
+        tried = [
+            {"name": model} | settings
+            for settings in candidates(searched(model, own), trials, run.settings.seed)
+        ]
 
-        def best(label: str, data: Dataset, judged: Sequence[DomainQuestion]) -> tuple[dict[str, Any], Embeddings]:
+        def best(
+            label: str, data: Dataset, judged: Sequence[DomainQuestion]
+        ) -> tuple[dict[str, Any], Embeddings]:
             scores, learned = [], []
             for number, settings in enumerate(tried):
                 with run.steps.step(f"{label}, settings {number + 1} of {len(tried)}") as progress:
                     learned.append(learn(settings, data, run.settings.seed, progress))
                 engine = recommender_for(run, learned[-1])
-                scores.append(np.mean([question.values(engine, metric).mean() for question in judged] or [0.0]))
+                scores.append(
+                    np.mean([question.values(engine, metric).mean() for question in judged] or [0.0])
+                )
             at = int(np.argmax(scores))
             return tried[at], learned[at]
 
@@ -99,7 +106,9 @@ class Chosen(NamedTuple):
 def learn(model: Mapping[str, Any], data: Dataset, seed: int, progress: Progress = silent) -> Embeddings:
     """What a model learns from data. model: its `name` and settings."""
     own = {key: value for key, value in model.items() if key != "name"}
-    return embeddings_of(model["name"], fit_with(make_model(model["name"], own), data, seed=seed, progress=progress))
+    return embeddings_of(
+        model["name"], fit_with(make_model(model["name"], own), data, seed=seed, progress=progress)
+    )
 
 
 def candidates(found: Searched, count: int, seed: int) -> list[dict[str, Any]]:
@@ -138,7 +147,9 @@ def _guard(run: Run, question: DomainQuestion, of_all: Embeddings, own: Embeddin
     if known.sum() > 1:
         tried = {str(one): values(one, 1.0)[known] for one in WEIGHTS}
         pairs = [(one, CONTROL) for one in tried]
-        found = compare_pairs(tried | {CONTROL: control[known]}, pairs, warm=dict.fromkeys(pairs, int(known.sum())))
+        found = compare_pairs(
+            tried | {CONTROL: control[known]}, pairs, warm=dict.fromkeys(pairs, int(known.sum()))
+        )
         best = max(tried, key=lambda one: float(tried[one].mean()))
         gain = found[best, CONTROL]  # its p-value is corrected over all weights
         weight = float(best) if gain.verdict == "better" else 0.0

@@ -13,7 +13,9 @@ from recsys.pipelines.run.settings import RunSettings
 _APART = ("judge", "model", "threads")  # of the search, or written by hand
 
 
-def config_text(settings: RunSettings, model: Mapping[str, Any], keep: Sequence[str], head: Sequence[str]) -> str:
+def config_text(
+    settings: RunSettings, model: Mapping[str, Any], keep: Sequence[str], head: Sequence[str]
+) -> str:
     """A config as TOML: the settings of a run as far as they are not the defaults, and those of its model.
 
     model: its full settings. keep: fields that are written even where they are the default. head: lines of

@@ -75,7 +75,9 @@ def checked_dims(dims: Sequence[int], name: str, settings: Mapping[str, Any]) ->
         raise SettingError(f"model {name!r} has no setting `dim` to weigh; name one that has: --model als.")
     rising = sorted(set(dims))
     if len(rising) < 2:
-        raise SettingError(f"dims {list(dims)} leave nothing to compare; name two or more, as in --dims 16,64.")
+        raise SettingError(
+            f"dims {list(dims)} leave nothing to compare; name two or more, as in --dims 16,64."
+        )
     for dim in rising:
         full_settings(name, {**settings, "dim": dim})
     return rising
@@ -106,7 +108,9 @@ def advise(
         weighed.append(_weighed(dim, model, judge, nested))
     judged = [one for one in weighed if one.reason is None]
     if len(judged) < 2:
-        raise ModelError(f"fewer than two of the dims could be learned; the last reason: {weighed[-1].reason}")
+        raise ModelError(
+            f"fewer than two of the dims could be learned; the last reason: {weighed[-1].reason}"
+        )
     best, advised, differences = advised_dim({one.dim: one.values for one in judged})
     stated = settings.model_dump(mode="json") | {"metrics": [label]}
     config = store() / "tuned" / f"{name_of(run, label, {**stated, 'dims': dims})}-dims.toml"
@@ -150,17 +154,25 @@ def _weighed(dim: int, model: Mapping[str, Any], judge: Judge, nested: Nested) -
             tried = judge.tried(trial, progress, watched=False)
             assert isinstance(tried, Tried)
             if not isinstance(tried.learned, Embeddings):
-                raise ModelError(f"{trial.settings.model_name} learns no vectors, so no dim of them can be advised.")
+                raise ModelError(
+                    f"{trial.settings.model_name} learns no vectors, so no dim of them can be advised."
+                )
             ms = query_ms(tried.learned.items, _queries(tried.learned, trial.holdout))
     except (ModelError, MemoryError) as error:
         reason = str(error) or type(error).__name__
         nested.end(trial.run_id, settings=described, tags={"reason": reason[:500]}, status="FAILED")
         trial.steps.warn(f"dim {dim} is left out: {reason}")
         nothing = float("nan")
-        return Weighed(dim, model, np.empty(0), Interval(nothing, nothing, nothing), nothing, nothing, 0.0, reason)
+        return Weighed(
+            dim, model, np.empty(0), Interval(nothing, nothing, nothing), nothing, nothing, 0.0, reason
+        )
     interval, megabytes = tried.interval, tried.learned.items.nbytes / 1e6
     found = Weighed(dim, model, tried.values, interval, megabytes, ms, tried.seconds)
-    figures = {judge.label: interval.mean, f"{judge.label}_low": interval.low, f"{judge.label}_high": interval.high}
+    figures = {
+        judge.label: interval.mean,
+        f"{judge.label}_low": interval.low,
+        f"{judge.label}_high": interval.high,
+    }
     costs = {"megabytes": megabytes, "query_ms": ms, "seconds": tried.seconds}
     values = (judge.label, tried.values)
     nested.end(trial.run_id, settings=described, metrics=figures | costs, curves=tried.curves, values=values)
@@ -194,7 +206,9 @@ def _text(
         rows.append([str(one.dim), one.interval.text(), against, *costs])
     header = ["dim", metric, "to the best ± one error", "MB of vectors", "ms a query", "seconds"]
     mean, error = differences[advised]
-    within = f": {-mean:.4f} below dim {best}, within one standard error, {error:.4f}, of the paired difference"
+    within = (
+        f": {-mean:.4f} below dim {best}, within one standard error, {error:.4f}, of the paired difference"
+    )
     users = f"{len(run.holdout.user):,} users, {run.data.n_items:,} items"
     top = best == max(one.dim for one in weighed if one.reason is None)
     lines = [f"{run.title}. {users}.", "", text_table(header, rows), ""]
@@ -219,7 +233,11 @@ def _write(run: Run, advice: Advice, command: str) -> list[Path]:
     write_config(config, config_text(run.settings, chosen.model, ["dim"], head))
     files[1].write_text(advice.text + "\n", encoding="utf-8")
     rows = [
-        {key: value for key, value in dataclasses.asdict(one).items() if key not in ("values", "model", "reason")}
+        {
+            key: value
+            for key, value in dataclasses.asdict(one).items()
+            if key not in ("values", "model", "reason")
+        }
         | {"difference": differences[one.dim]}
         for one in judged
     ]

@@ -71,12 +71,20 @@ def against_start(trials: Sequence[Trial], best: Trial, values_of: Callable[[Tri
     if first is None or second is None or len(first) != len(second):
         return ""
     gap, error = paired_gap(first, second)
-    chance = "more than two of them" if gap > 2 * error else f"the best of {len(trials)} may be that far by chance"
+    chance = (
+        "more than two of them" if gap > 2 * error else f"the best of {len(trials)} may be that far by chance"
+    )
     return f"Above the settings as given by {gap:.4f}, standard error {error:.4f}, paired: {chance}."
 
 
 def config_head(
-    model: str, data: tuple[str, str], metric: str, figures: Mapping[str, Any], trials: int, found_by: str, config: Path
+    model: str,
+    data: tuple[str, str],
+    metric: str,
+    figures: Mapping[str, Any],
+    trials: int,
+    found_by: str,
+    config: Path,
 ) -> list[str]:
     """The lines on top of the config. data: its name, and what a command calls it by."""
     return [

@@ -49,7 +49,9 @@ def searched(name: str, settings: Mapping[str, Any], changes: Sequence[str] = ()
     for change in changes:
         field, sign, text = change.partition("=")
         if not sign or not field or not text:
-            raise SettingError(f"--space {change!r} must read FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=A,B.")
+            raise SettingError(
+                f"--space {change!r} must read FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=A,B."
+            )
         space[field] = _parsed(field, text)
     for field, one in list(space.items()):
         _check(name, fixed, field, one)
@@ -75,7 +77,9 @@ def without_order(found: Searched, changes: Sequence[str] = ()) -> tuple[Searche
 def full_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a model as plain data, those of the models within it too: the parts of a mixture,
     say."""
-    found: dict[str, Any] = make_model(name, settings, where=f"model {name!r}").settings.model_dump(mode="json")
+    found: dict[str, Any] = make_model(name, settings, where=f"model {name!r}").settings.model_dump(
+        mode="json"
+    )
     inner = [part for part in found.values() if isinstance(part, dict) and "name" in part]
     for part in (*found.get("parts", ()), *inner):
         part |= full_settings(part["name"], {key: value for key, value in part.items() if key != "name"})
@@ -177,7 +181,9 @@ def _parsed(field: str, text: str) -> Span | Choices:
         return Choices(values)
     low, high = (_figure(part) for part in parts[:2])
     if low is None or high is None or len(parts) > 3 or (len(parts) == 3 and parts[2] != "log"):
-        raise SettingError(f"--space {field}={text} must be LOW:HIGH or LOW:HIGH:log, as in {field}=0.001:0.1:log.")
+        raise SettingError(
+            f"--space {field}={text} must be LOW:HIGH or LOW:HIGH:log, as in {field}=0.001:0.1:log."
+        )
     return Span(low, high, len(parts) == 3)
 
 
@@ -212,15 +218,21 @@ def _check(name: str, fixed: Mapping[str, Any], field: str, one: Span | Choices)
         raise SettingError(f"field {field!r} of the search is no setting of model {name!r}; {hint}") from None
     if isinstance(one, Span):
         if not one.low < one.high:
-            raise SettingError(f"the range of {field}, {one.low:g}:{one.high:g}, is empty; the lower end comes first.")
+            raise SettingError(
+                f"the range of {field}, {one.low:g}:{one.high:g}, is empty; the lower end comes first."
+            )
         if one.log and one.low <= 0:
-            raise SettingError(f"the range of {field} begins at {one.low:g}, which has no logarithm; begin above 0.")
+            raise SettingError(
+                f"the range of {field} begins at {one.low:g}, which has no logarithm; begin above 0."
+            )
         if isinstance(current, bool | str | list | dict):
             raise SettingError(
                 f"{field} of model {name!r} is {current!r} and takes no range; write --space {field}=A,B."
             )
         if isinstance(current, int) and not _whole(one):
-            raise SettingError(f"{field} of model {name!r} takes whole numbers; write both ends of its range so.")
+            raise SettingError(
+                f"{field} of model {name!r} takes whole numbers; write both ends of its range so."
+            )
     ends = (one.low, one.high) if isinstance(one, Span) else one.values
     for value in ends:
         make_model(name, placed(fixed, field, value), where=f"the search of model {name!r}")

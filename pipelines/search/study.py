@@ -166,8 +166,8 @@ def _errors() -> Iterator[None]:
     except (OptunaError, SQLAlchemyError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise TrackingError(
-            f"{store() / 'tune.db'}, which keeps the trials, refused: {reason}. It needs space and access to its "
-            "folder; what was settled before is kept."
+            f"{store() / 'tune.db'}, which keeps the trials, refused: {reason}. It needs space and access "
+            f"to its folder; what was settled before is kept."
         ) from error
 
 
@@ -179,4 +179,6 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
         with locked(folder / f".{name}.lock", wait=False):
             yield
     except BlockingIOError:
-        raise SettingError(f"another process is at the search {name}. Wait for it, or search other settings.") from None
+        raise SettingError(
+            f"another process is at the search {name}. Wait for it, or search other settings."
+        ) from None

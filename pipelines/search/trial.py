@@ -74,7 +74,9 @@ class Judge:
 
     def _values(self, run: Run, learned: Embeddings | TrainedRanker, progress: Progress = silent) -> F64:
         """float64 (n,): the metric of each user whom the run asks about; NaN: it does not apply to them."""
-        report = measure.judge(run, measure.recommender_for(run, learned), self.facts, progress, [self.metric])
+        report = measure.judge(
+            run, measure.recommender_for(run, learned), self.facts, progress, [self.metric]
+        )
         return next(iter(report.values.values()))
 
     def _figure(self, model: Embeddings) -> float:
@@ -136,7 +138,7 @@ def checked_metric(metric: str) -> str:
     found = resolve(metric)
     if not isinstance(found, PerUser) or found.describes:
         raise SettingError(
-            f"metric {metric!r} describes lists and is not to be maximised; search by one of hits, as in ndcg_at_20, "
-            "or by your own as module:function."
+            f"metric {metric!r} describes lists and is not to be maximised; search by one of hits, as in "
+            f"ndcg_at_20, or by your own as module:function."
         )
     return found.name

@@ -18,7 +18,14 @@ from recsys.models.search import Choices
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import RunSettings
 from recsys.pipelines.search.config_file import config_text, write_config
-from recsys.pipelines.search.report import against_start, band, config_head, report_text, short, write_artefacts
+from recsys.pipelines.search.report import (
+    against_start,
+    band,
+    config_head,
+    report_text,
+    short,
+    write_artefacts,
+)
 from recsys.pipelines.search.space import Searched, edges
 from recsys.pipelines.search.study import Begun, Study, Trial, opened
 from recsys.pipelines.search.trial import VALIDATION_ONLY, Dropped, Judge, Tried
@@ -27,7 +34,13 @@ from recsys.pipelines.tracking.store import store
 from recsys.pipelines.tracking.trial_runs import Nested
 
 _STATED = {"experiment", "prepare", "split", "seen", "fallback_days", "seed"}  # what figures depend on
-_OF_SETTINGS = (ModelError, SettingError, MemoryError, ArithmeticError, LinAlgError)  # what a trial may end in
+_OF_SETTINGS = (
+    ModelError,
+    SettingError,
+    MemoryError,
+    ArithmeticError,
+    LinAlgError,
+)  # what a trial may end in
 _NORMAL = 3.92  # standard errors that a 95 % interval is wide
 
 
@@ -70,7 +83,9 @@ def validation_of(settings: RunSettings, assignments: Sequence[str] = ()) -> Run
         if key == "judge" and value.strip("'\"") != "validation":
             raise SettingError(f"{text}: {VALIDATION_ONLY}")
     if settings.warm is not None:
-        raise SettingError(f"warm={settings.warm}: a search learns every trial anew. Leave `warm` to the training run.")
+        raise SettingError(
+            f"warm={settings.warm}: a search learns every trial anew. Leave `warm` to the training run."
+        )
     return settings.model_copy(update={"judge": "validation"})
 
 
@@ -94,7 +109,10 @@ def tune(run: Run, found: Searched, asked: Asked) -> Tuned:
         trials = study.trials
         beyond = edges(found, best.values)
         title = f"{run.title}. {len(run.holdout.user):,} users"
-        remarks = [against_start(trials, best, lambda trial: nested.values(trial.facts["run_id"], metric)), remark]
+        remarks = [
+            against_start(trials, best, lambda trial: nested.values(trial.facts["run_id"], metric)),
+            remark,
+        ]
         text = report_text(title, found, metric, trials, best, [*remarks, *beyond], bool(beyond))
         config = store() / "tuned" / f"{name}.toml"
         called = (run.data.name, settings.data)
@@ -105,7 +123,11 @@ def tune(run: Run, found: Searched, asked: Asked) -> Tuned:
             run_id,
             settings={**key, "metrics": (metric,)},
             tags={"search": name, "command": asked.command},
-            metrics={metric: figures["mean"], f"{metric}_low": figures["low"], f"{metric}_high": figures["high"]},
+            metrics={
+                metric: figures["mean"],
+                f"{metric}_low": figures["low"],
+                f"{metric}_high": figures["high"],
+            },
             files=files,
         )
     return Tuned(name, trials, best, model, figures, beyond, config, run_id, text)
@@ -130,7 +152,11 @@ class _Search(NamedTuple):
             self.judge.run.steps.say("The settings as given lie outside the space and are not tried.")
         started = time.monotonic()
         while (settled := len(self.study.trials)) < self.asked.trials:
-            if self.asked.timeout is not None and settled and time.monotonic() - started >= self.asked.timeout:
+            if (
+                self.asked.timeout is not None
+                and settled
+                and time.monotonic() - started >= self.asked.timeout
+            ):
                 self.judge.run.steps.say(f"The time is over: {settled} of {self.asked.trials} trials.")
                 break
             self.judge.run.steps.say(self._line(self._try(settled + 1)))
@@ -140,7 +166,9 @@ class _Search(NamedTuple):
         done = [trial for trial in self.study.trials if trial.state == "done"]
         if done:
             return max(done, key=lambda trial: trial.mean)
-        reason = next((trial.facts["reason"] for trial in self.study.trials[::-1] if trial.state == "failed"), "none")
+        reason = next(
+            (trial.facts["reason"] for trial in self.study.trials[::-1] if trial.state == "failed"), "none"
+        )
         raise ModelError(f"no trial of the search came to an end; the last reason: {reason}")
 
     def confirmed(self, best: Trial) -> tuple[dict[str, Any], dict[str, Any], str]:
@@ -157,13 +185,15 @@ class _Search(NamedTuple):
         error = (best.facts["high"] - best.facts["low"]) / _NORMAL
         found = []
         for epochs in (best.facts["epochs"], model["epochs"]):
-            found.append(({**model, "epochs": epochs}, self._learned_again(best, {**model, "epochs": epochs})))
+            found.append(
+                ({**model, "epochs": epochs}, self._learned_again(best, {**model, "epochs": epochs}))
+            )
             if found[0][1]["mean"] >= best.mean - error:
                 break
         written, figures = max(found, key=lambda one: one[1]["mean"])
         remark = (
-            f"Trial {best.place} was best after {best.facts['epochs']} of {model['epochs']} epochs. Learned again with "
-            f"epochs = {written['epochs']}, as written: {band(figures)}."
+            f"Trial {best.place} was best after {best.facts['epochs']} of {model['epochs']} epochs. "
+            f"Learned again with epochs = {written['epochs']}, as written: {band(figures)}."
         )
         return written, figures, remark
 
@@ -240,7 +270,8 @@ def name_of(run: Run, metric: str, key: Mapping[str, Any]) -> str:
     on."""
     digest = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return (
-        re.sub(r"[^A-Za-z0-9._-]+", "-", f"{run.data.name[:60]}-{run.settings.model_name}-{metric}") + f"-{digest[:8]}"
+        re.sub(r"[^A-Za-z0-9._-]+", "-", f"{run.data.name[:60]}-{run.settings.model_name}-{metric}")
+        + f"-{digest[:8]}"
     )
 
 

@@ -11,14 +11,24 @@ from recsys.pipelines.commands.stage import Negative, stage
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--people", type=click.IntRange(min=2_000), default=9_000, show_default=True, help="In both arms.")
+@click.option(
+    "--people", type=click.IntRange(min=2_000), default=9_000, show_default=True, help="In both arms."
+)
 @click.option("--items", type=click.IntRange(min=50), default=400, show_default=True, help="Of the shop.")
 @click.option(
-    "--effect", type=click.FloatRange(-0.5, 1), default=0.1, show_default=True, help="Of the better arm on clicks."
+    "--effect",
+    type=click.FloatRange(-0.5, 1),
+    default=0.1,
+    show_default=True,
+    help="Of the better arm on clicks.",
 )
-@click.option("--days", type=click.IntRange(min=7), default=14, show_default=True, help="In which people arrive.")
+@click.option(
+    "--days", type=click.IntRange(min=7), default=14, show_default=True, help="In which people arrive."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Of what is drawn.")
-@click.option("--workers", type=click.IntRange(1, 8), default=1, show_default=True, help="Processes of the service.")
+@click.option(
+    "--workers", type=click.IntRange(1, 8), default=1, show_default=True, help="Processes of the service."
+)
 @click.option("--inside", is_flag=True, help="Without a service: what it would have written is written.")
 @click.option("--sickness", help="With --inside, what goes wrong, by its name; `list` lists them.")
 @click.option("--strength", type=click.IntRange(1, 3), default=2, show_default=True, help="Of the sickness.")
@@ -52,7 +62,9 @@ def simulate(
 
     known = {one.name: one for one in SICKNESSES}
     if sickness == "list":
-        rows = [{"sickness": one.name, "measure": one.measure, "strengths": one.strengths} for one in SICKNESSES]
+        rows = [
+            {"sickness": one.name, "measure": one.measure, "strengths": one.strengths} for one in SICKNESSES
+        ]
         if not as_json:
             click.echo("\n".join(f"{one['sickness']}: {one['measure']}, {one['strengths']}" for one in rows))
         return {"sicknesses": rows}

@@ -58,7 +58,9 @@ def draw_visits(people: People, start: int, days: int, stay_days: int, seed: int
     end = start + (days + stay_days) * DAY_S
     again = rng.poisson(people.pace * (end - first) / DAY_S)
     person = np.concatenate([np.arange(len(people)), np.repeat(np.arange(len(people)), again)])
-    later = np.repeat(first, again) + (rng.random(int(again.sum())) * np.repeat(end - first, again)).astype(np.int64)
+    later = np.repeat(first, again) + (rng.random(int(again.sum())) * np.repeat(end - first, again)).astype(
+        np.int64
+    )
     second = np.concatenate([first, later])
     order = np.lexsort((person, second))
     return person[order], second[order]

@@ -62,7 +62,9 @@ class Shop:
 def make_shop(people: int, items: int, effect: float, seed: int, *, differ: float = 1.0) -> Shop:
     """A shop whose better arm brings `effect` more clicks, as near as lists allow. differ: the share of
     people for whom the arms' tastes differ at all; the others get one list in both."""
-    world = make_world(WorldSettings(users=people, items=items, rank=RANK, events_per_user=2, days=28, seed=seed))
+    world = make_world(
+        WorldSettings(users=people, items=items, rank=RANK, events_per_user=2, days=28, seed=seed)
+    )
     truth, data = world.truth, world.dataset
     crowd = draw_people(truth.user_vectors, truth.item_vectors, seed)
     drawn = {arm: generator(seed, f"noise of {arm}").standard_normal((people, RANK)).astype(np.float32)
@@ -96,7 +98,9 @@ def publish(root: Path, shop: Shop, arm: str, *, learned_until: int = START - DA
     """Writes the bundle of an arm into a root; its id. Its events have types of their own, so that what
     people do while it is served enters no history: the lists of a person stay."""
     items = shop.people.items
-    encoder = Solve(items, items.T @ items, shop.tables[arm], regularization=0.1, unobserved_weight=0.1, exponent=1.0)
+    encoder = Solve(
+        items, items.T @ items, shop.tables[arm], regularization=0.1, unobserved_weight=0.1, exponent=1.0
+    )
     empty = Histories(Ragged.empty(len(shop.people)), time=np.empty(0, np.int64), event=np.empty(0, np.int8))
     content = Content(
         name=f"simulated {arm}",
@@ -114,7 +118,9 @@ def publish(root: Path, shop: Shop, arm: str, *, learned_until: int = START - DA
     return write(root, content).name
 
 
-def experiment(bundles: Mapping[str, str], *, people: int, starts: int = START, salt: str = "s") -> Experiment:
+def experiment(
+    bundles: Mapping[str, str], *, people: int, starts: int = START, salt: str = "s"
+) -> Experiment:
     """The experiment between the two arms, with its plan. people: with whole windows, for the analysis."""
     plan = {
         "people": max(1_000, people),

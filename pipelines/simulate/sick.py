@@ -41,29 +41,69 @@ class Sickness:
 
 
 SICKNESSES = (
-    Sickness("lost exposures", "share of lists of one arm", (0.005, 0.02, 0.1),
-             ("outcomes find their lists in all arms alike",)),
-    Sickness("double clicks", "share of clicks in one arm", (0.005, 0.05, 0.2),
-             ("outcomes come once and in time in all arms alike",)),
-    Sickness("clock skew", "share of people, an hour behind", (0.005, 0.05, 0.3),
-             ("outcomes find their lists in all arms alike",)),
-    Sickness("a bot that loves one arm", "clicks of one person", (50, 300, 1_000), ("no few people carry an arm",)),
-    Sickness("a covariate that leaks", "share by which the arm moves it", (0.02, 0.1, 0.3),
-             ("people were alike before they were shown anything",)),
-    Sickness("hash collision", "share of people whose arms in two experiments are one", (0.02, 0.2, 1.0),
-             ("other experiments are independent",)),
-    Sickness("weights changed midway", "weight moved from one arm to the other", (0.0005, 0.02, 0.2),
-             ("everybody was in the arm that the definition gives them",)),
-    Sickness("impressions counted twice", "share of lists of one arm", (0.0005, 0.01, 0.1),
-             ("each list was written down once",)),
-    Sickness("another bundle served", "share of lists of one arm", (0.005, 0.05, 0.5),
-             ("each arm was served its own bundle",)),
-    Sickness("a retrain during the test", "days of the test that were learned from", (0.0, 1.0, 5.0),
-             ("no arm learned from what its own test brought",)),
-)  # fmt: skip
+    Sickness(
+        "lost exposures",
+        "share of lists of one arm",
+        (0.005, 0.02, 0.1),
+        ("outcomes find their lists in all arms alike",),
+    ),
+    Sickness(
+        "double clicks",
+        "share of clicks in one arm",
+        (0.005, 0.05, 0.2),
+        ("outcomes come once and in time in all arms alike",),
+    ),
+    Sickness(
+        "clock skew",
+        "share of people, an hour behind",
+        (0.005, 0.05, 0.3),
+        ("outcomes find their lists in all arms alike",),
+    ),
+    Sickness(
+        "a bot that loves one arm", "clicks of one person", (50, 300, 1_000), ("no few people carry an arm",)
+    ),
+    Sickness(
+        "a covariate that leaks",
+        "share by which the arm moves it",
+        (0.02, 0.1, 0.3),
+        ("people were alike before they were shown anything",),
+    ),
+    Sickness(
+        "hash collision",
+        "share of people whose arms in two experiments are one",
+        (0.02, 0.2, 1.0),
+        ("other experiments are independent",),
+    ),
+    Sickness(
+        "weights changed midway",
+        "weight moved from one arm to the other",
+        (0.0005, 0.02, 0.2),
+        ("everybody was in the arm that the definition gives them",),
+    ),
+    Sickness(
+        "impressions counted twice",
+        "share of lists of one arm",
+        (0.0005, 0.01, 0.1),
+        ("each list was written down once",),
+    ),
+    Sickness(
+        "another bundle served",
+        "share of lists of one arm",
+        (0.005, 0.05, 0.5),
+        ("each arm was served its own bundle",),
+    ),
+    Sickness(
+        "a retrain during the test",
+        "days of the test that were learned from",
+        (0.0, 1.0, 5.0),
+        ("no arm learned from what its own test brought",),
+    ),
+)
 
 
-def run_sick(weeks: Weeks, sickness: Sickness, strength: float, folder: Path) -> tuple[Written, dict[str, Any]]:
+def run_sick(
+    weeks: Weeks, sickness: Sickness, strength: float, folder: Path
+) -> tuple[Written, dict[str, Any]]:
     """The lines and outcomes of a sick test, and what its report is told besides (people, plan)."""
     rng = generator(weeks.seed, f"sickness {sickness.name}")
     alter = _ALTERS.get(sickness.name)
@@ -75,7 +115,9 @@ def run_sick(weeks: Weeks, sickness: Sickness, strength: float, folder: Path) ->
 
 
 def _lose(weeks: Weeks, written: Written, mine: list[Any], strength: float, rng: Any, folder: Path) -> None:
-    lost = {line["request_id"] for line, out in zip(mine, rng.random(len(mine)) < strength, strict=True) if out}
+    lost = {
+        line["request_id"] for line, out in zip(mine, rng.random(len(mine)) < strength, strict=True) if out
+    }
     written.lines[:] = [line for line in written.lines if line["request_id"] not in lost]
 
 
@@ -83,7 +125,9 @@ def _double(weeks: Weeks, written: Written, mine: list[Any], strength: float, rn
     requests = {line["request_id"] for line in mine}
     clicks = [one for one in written.events if one["event"] == "click" and one["request_id"] in requests]
     for one in (one for one, twice in zip(clicks, rng.random(len(clicks)) < strength, strict=True) if twice):
-        written.events.append({**one, "event_id": f"{one['event_id']}-again", "timestamp": one["timestamp"] + 1})
+        written.events.append(
+            {**one, "event_id": f"{one['event_id']}-again", "timestamp": one["timestamp"] + 1}
+        )
 
 
 def _skew(weeks: Weeks, written: Written, mine: list[Any], strength: float, rng: Any, folder: Path) -> None:
@@ -104,18 +148,25 @@ def _bot(weeks: Weeks, written: Written, mine: list[Any], strength: float, rng: 
         })  # fmt: skip
 
 
-def _leak(weeks: Weeks, written: Written, mine: list[Any], strength: float, rng: Any, folder: Path) -> dict[str, Any]:
+def _leak(
+    weeks: Weeks, written: Written, mine: list[Any], strength: float, rng: Any, folder: Path
+) -> dict[str, Any]:
     """A score of people that was read when the test had moved it."""
     treated = {line["user_id"] for line in mine}
     score = weeks.shop.expected("control") * rng.lognormal(0, 0.2, len(weeks.shop.user_ids))
-    moved = [value * (1 + strength * (user in treated)) for user, value in zip(weeks.shop.user_ids, score, strict=True)]
+    moved = [
+        value * (1 + strength * (user in treated))
+        for user, value in zip(weeks.shop.user_ids, score, strict=True)
+    ]
     people, plan = folder / "people.parquet", folder / "plan.toml"
     pq.write_table(pa.table({"user_id": weeks.shop.user_ids, "score": moved}), people)
     plan.write_text(PLAN.format(people=weeks.frozen.experiment.plan["people"]))
     return {"people": str(people), "plan": plan}
 
 
-def _collide(weeks: Weeks, written: Written, mine: list[Any], strength: float, rng: Any, folder: Path) -> None:
+def _collide(
+    weeks: Weeks, written: Written, mine: list[Any], strength: float, rng: Any, folder: Path
+) -> None:
     """Another experiment elsewhere in the shop, whose arms are ours for some people, else drawn anew."""
     arm_of = {line["user_id"]: line["arm"] for line in written.lines if line["arm"] is not None}
     first = {line["user_id"]: line for line in reversed(written.lines) if line["arm"] is not None}
@@ -129,7 +180,9 @@ def _collide(weeks: Weeks, written: Written, mine: list[Any], strength: float, r
 
 
 def _twice(weeks: Weeks, written: Written, mine: list[Any], strength: float, rng: Any, folder: Path) -> None:
-    written.lines += [line for line, again in zip(mine, rng.random(len(mine)) < strength, strict=True) if again]
+    written.lines += [
+        line for line, again in zip(mine, rng.random(len(mine)) < strength, strict=True) if again
+    ]
 
 
 def _other_weights(weeks: Weeks, strength: float) -> Alter:

@@ -78,7 +78,9 @@ class Weeks:
         bought, worth = draw_buys(len(row), rng)
         at = second[row] + rng.integers(1, LATER_S, len(row))
         values: dict[int, float] = dict(zip(bought.tolist(), worth.tolist(), strict=True))
-        for number, (one, where, moment) in enumerate(zip(row.tolist(), place.tolist(), at.tolist(), strict=True)):
+        for number, (one, where, moment) in enumerate(
+            zip(row.tolist(), place.tolist(), at.tolist(), strict=True)
+        ):
             common = {
                 "kind": "outcome",
                 "item_id": self.shop.item_ids[int(lists[one, where])],
@@ -91,7 +93,11 @@ class Weeks:
             told.events.append({**common, "event_id": f"{self.seed}-{told.number}", "event": "click"})
             told.number += 1
             if number in values:
-                buy = {"event_id": f"{self.seed}-{told.number}", "event": "buy", "value": round(values[number], 2)}
+                buy = {
+                    "event_id": f"{self.seed}-{told.number}",
+                    "event": "buy",
+                    "value": round(values[number], 2),
+                }
                 told.events.append({**common, **buy})
                 told.number += 1
 
@@ -104,7 +110,9 @@ def prepare(folder: Path, shop: Shop, *, days: int, seed: int, salt: str = "s") 
     return freeze(root, folder / "state", shop, bundles, days=days, seed=seed, salt=salt)
 
 
-def freeze(root: Path, state: Path, shop: Shop, bundles: dict[str, str], *, days: int, seed: int, salt: str) -> Weeks:
+def freeze(
+    root: Path, state: Path, shop: Shop, bundles: dict[str, str], *, days: int, seed: int, salt: str
+) -> Weeks:
     """The test between bundles that are published already."""
     begin = START - BEFORE_DAYS * DAY_S
     person, second = draw_visits(shop.people, begin, BEFORE_DAYS + days, STAY_DAYS, seed)
@@ -120,7 +128,16 @@ def run_served(weeks: Weeks, clock: Path, workers: int = 1, progress: Progress =
     begin = START - BEFORE_DAYS * DAY_S
     keep_time(clock, begin * 1_000)
     place = {item: at for at, item in enumerate(weeks.shop.item_ids)}
-    options = ("--state", str(weeks.state), "--clock", str(clock), "--poll-s", "0.05", "--workers", str(workers))
+    options = (
+        "--state",
+        str(weeks.state),
+        "--clock",
+        str(clock),
+        "--poll-s",
+        "0.05",
+        "--workers",
+        str(workers),
+    )
     told = Told(weeks.seed)
     hours = _hours(weeks.second - begin)
     with running(weeks.root, *options) as url:
@@ -196,7 +213,9 @@ class Written:
     events: list[dict[str, Any]]
 
 
-Altered = tuple[str, str, str]  # the arm that is written down, the arm whose list is shown, the bundle that is named
+Altered = tuple[
+    str, str, str
+]  # the arm that is written down, the arm whose list is shown, the bundle that is named
 Alter = Callable[[int, int, Altered], Altered]  # of a person's list, by the second
 
 
@@ -225,7 +244,14 @@ def run_inside(weeks: Weeks, alter: Alter | None = None) -> Written:
 
 
 def _line(
-    weeks: Weeks, row: int, person: int, moment: int, arm: str | None, bundle: str, request_id: str, items: F64 | I64
+    weeks: Weeks,
+    row: int,
+    person: int,
+    moment: int,
+    arm: str | None,
+    bundle: str,
+    request_id: str,
+    items: F64 | I64,
 ) -> dict[str, Any]:
     question = dict.fromkeys(("domain", "filter", "deny", "allow", "features", "history"))
     return {
@@ -267,7 +293,12 @@ def store_written(weeks: Weeks, written: Written) -> None:
 
 
 def report_weeks(
-    weeks: Weeks, clock: Path, *, steps: Steps | None = None, people: str | None = None, plan: Path | None = None
+    weeks: Weeks,
+    clock: Path,
+    *,
+    steps: Steps | None = None,
+    people: str | None = None,
+    plan: Path | None = None,
 ) -> dict[str, Any]:
     """The report of a simulated test for machines, by the clock of the simulation, with the effects of a sick
     one."""

@@ -94,7 +94,9 @@ class Test:
         after."""
         if "changed" not in self.run.tags:
             return []
-        found: list[dict[str, str]] = json.loads(address.artifact_of(self.run.run_id, CHANGES).read_text("utf-8"))
+        found: list[dict[str, str]] = json.loads(
+            address.artifact_of(self.run.run_id, CHANGES).read_text("utf-8")
+        )
         return found
 
     def plan(self) -> dict[str, Any]:
@@ -130,7 +132,9 @@ def known_test(name: str) -> Test:
     return found
 
 
-def register(name: str, plan: Mapping[str, Any], digest: str, hypothesis: str = "", *, late: bool = False) -> Test:
+def register(
+    name: str, plan: Mapping[str, Any], digest: str, hypothesis: str = "", *, late: bool = False
+) -> Test:
     """Freezes a plan: its settings as parameters, itself as an artefact, its digest as a tag, and the moment.
 
     plan: as JSON. late: by the first analysis and not before it. Raises TrackingError where a test of this
@@ -140,8 +144,9 @@ def register(name: str, plan: Mapping[str, Any], digest: str, hypothesis: str = 
         if found.digest == digest:
             return found
         raise TrackingError(
-            f"test {name!r} was registered at {found.run.tags['registered']} with another plan. Analyse it with the "
-            "new one, and the report names what was changed; or register the new plan under another name."
+            f"test {name!r} was registered at {found.run.tags['registered']} with another plan. Analyse it "
+            "with the new one, and the report names what was changed; or register the new plan under "
+            "another name."
         )
     tags = {"role": WHOLE, "registered": utc_text(int(time.time())), "plan_digest": digest, "late": late}
     if hypothesis:
@@ -174,7 +179,9 @@ def _finish(run_id: str, settings: Mapping[str, Any], tags: Mapping[str, Any], w
 def _short(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of a plan: metrics by number, and no value longer than a parameter may be."""
     plain = {**settings, "metrics": {str(at): one for at, one in enumerate(settings.get("metrics", ()))}}
-    return {key: str(value)[:_LONGEST] for key, value in flat(plain).items() if value not in (None, "", [], ())}
+    return {
+        key: str(value)[:_LONGEST] for key, value in flat(plain).items() if value not in (None, "", [], ())
+    }
 
 
 def note_changes(test: Test, plan: Mapping[str, Any], digest: str) -> Test:
@@ -193,7 +200,9 @@ def note_changes(test: Test, plan: Mapping[str, Any], digest: str) -> Test:
     ]
     if not new:
         return test
-    _write(test.run.run_id, {"changed": len(known) + len(new)}, {CHANGES: json.dumps([*known, *new], indent=1)})
+    _write(
+        test.run.run_id, {"changed": len(known) + len(new)}, {CHANGES: json.dumps([*known, *new], indent=1)}
+    )
     return known_test(test.name)
 
 
@@ -202,7 +211,11 @@ def _by_name(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def log_analysis(
-    test: Test, facts: Mapping[str, Any], files: Mapping[str, str], models: Sequence[Model], ledger: Mapping[str, Any]
+    test: Test,
+    facts: Mapping[str, Any],
+    files: Mapping[str, str],
+    models: Sequence[Model],
+    ledger: Mapping[str, Any],
 ) -> Test:
     """Writes what an analysis found: verdict and report on the whole, figures by day and the model on each
     arm.
@@ -222,11 +235,19 @@ def log_analysis(
         told = {"people": facts["people"][arm]}
         for one in mine:
             if one["run_id"]:
-                told[_NOTE] = f"Served bundle {one['bundle_id']}, trained by run {one['run_id']} ({one['model']})."
-            told |= {"served_bundle": one["bundle_id"], "model_run": one["run_id"] or "", "data": one["data"] or "",
-                     "data_digest": one["data_digest"] or ""}  # fmt: skip
+                told[_NOTE] = (
+                    f"Served bundle {one['bundle_id']}, trained by run {one['run_id']} ({one['model']})."
+                )
+            told |= {
+                "served_bundle": one["bundle_id"],
+                "model_run": one["run_id"] or "",
+                "data": one["data"] or "",
+                "data_digest": one["data_digest"] or "",
+            }
         control = facts["plan"]["control"]
-        first = {view["metric"]: view for view in reversed(views)}  # the control stands in the views of all arms
+        first = {
+            view["metric"]: view for view in reversed(views)
+        }  # the control stands in the views of all arms
         shown = first.values() if arm == control else views
         began = _second(facts["provenance"]["from"]) // DAY_S - 1
         points = [one for view in shown for one in _points(view, arm, control, began)]
@@ -274,7 +295,11 @@ def _points(view: Mapping[str, Any], arm: str, control: str, began: int) -> list
         if arm != control and look["share"]:
             figures |= {f"{name}.effect{end}": look["share"][key] for end, key in
                         (("", "mean"), ("_low", "low"), ("_high", "high"))}  # fmt: skip
-        found += [Point(key, float(value), 1_000 * second, day) for key, value in figures.items() if value is not None]
+        found += [
+            Point(key, float(value), 1_000 * second, day)
+            for key, value in figures.items()
+            if value is not None
+        ]
     return found
 
 

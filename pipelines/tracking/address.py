@@ -49,8 +49,9 @@ def missing(run_id: str, name: str, tags: Mapping[str, str], place: str) -> Trac
     if name != BUNDLE or ADDRESS not in tags:
         return TrackingError(f"run {run_id} had a {name}, and {place} no longer holds it. {fix}")
     return TrackingError(
-        f"run {run_id} had a bundle at {tags[ADDRESS]} on {tags.get(HOST, 'its machine')}, which is not to be had "
-        f"here, and the store has no copy. {fix}; or register it where it lies, which makes one: recsys promote RUN"
+        f"run {run_id} had a bundle at {tags[ADDRESS]} on {tags.get(HOST, 'its machine')}, which is not to "
+        f"be had here, and the store has no copy. {fix}; or register it where it lies, which makes one: "
+        "recsys promote RUN"
     )
 
 

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import RecsysError, TrackingError
-from recsys.pipelines.tracking.lineage import LoggedRun, datasets_of, flat, grouped_name, plain_name, source_tags
+from recsys.pipelines.tracking.lineage import (
+    LoggedRun,
+    datasets_of,
+    flat,
+    grouped_name,
+    plain_name,
+    source_tags,
+)
 from recsys.pipelines.tracking.store import (
     database,
     opening_database,
@@ -23,7 +30,9 @@ WITHOUT_BUNDLE = "without_bundle"  # a tag, the reason why a run has none
 REPORT = "report"  # a tag of a run that measured something and learned no model
 MAX_RUNS = 50_000  # MLflow's own limit
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow says that it has no such thing
-TRIALS = "/trials"  # ends the name of the experiment that holds the trials of a search for another one's settings
+TRIALS = (
+    "/trials"  # ends the name of the experiment that holds the trials of a search for another one's settings
+)
 TESTS = "ab/"  # begins the name of the experiment that holds an A/B test
 
 
@@ -37,9 +46,13 @@ def connection(*, making: bool = False, writing: bool = False) -> Iterator[Any]:
     if making or writing:
         refuse_read_only()
     if not making and nothing_yet():
-        raise TrackingError(f"{store()} has no runs yet. Run `recsys train`, or set RECSYS_HOME to their folder.")
+        raise TrackingError(
+            f"{store()} has no runs yet. Run `recsys train`, or set RECSYS_HOME to their folder."
+        )
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a dead server is said at once, not in minutes
+    os.environ.setdefault(
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
+    )  # a dead server is said at once, not in minutes
     try:
         yield _opened()
     except RecsysError:
@@ -51,7 +64,11 @@ def connection(*, making: bool = False, writing: bool = False) -> Iterator[Any]:
             ) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         named = os.environ.get("MLFLOW_TRACKING_URI")
-        fix = "Mend MLFLOW_TRACKING_URI, or start its server." if named else "It needs space and access to its folder."
+        fix = (
+            "Mend MLFLOW_TRACKING_URI, or start its server."
+            if named
+            else "It needs space and access to its folder."
+        )
         raise TrackingError(f"{tracking_uri()} refused: {reason.rstrip('.')}. {fix}") from error
     finally:
         remove_false_folder()
@@ -140,7 +157,9 @@ def finish_run(
                 artifacts.log_artifacts(str(files))
             client.set_terminated(run_id, status)
         except BaseException:
-            with suppress(Exception):  # the store that refused may refuse this too: the first refusal is the one to say
+            with suppress(
+                Exception
+            ):  # the store that refused may refuse this too: the first refusal is the one to say
                 client.set_terminated(run_id, "FAILED")
             raise
 
@@ -191,7 +210,9 @@ def _experiment(client: Any, name: str) -> str:
     if found is not None:
         return str(found.experiment_id)
     location = None if os.environ.get("MLFLOW_TRACKING_URI") else (store() / "artifacts").as_uri()
-    kind = {"mlflow.experimentKind": "custom_model_development"}  # the page on models, and not that on prompts
+    kind = {
+        "mlflow.experimentKind": "custom_model_development"
+    }  # the page on models, and not that on prompts
     return str(client.create_experiment(name, artifact_location=location, tags=kind))
 
 
@@ -213,7 +234,9 @@ def runs(experiment: str | None = None, limit: int = 20) -> list[LoggedRun]:
         experiments = {found.experiment_id: found.name for found in client.search_experiments()}
         if experiment is not None and experiment not in experiments.values():
             known = ", ".join(sorted(experiments.values()))
-            raise TrackingError(f"experiment {experiment!r} is not in {tracking_uri()}; its experiments: {known}.")
+            raise TrackingError(
+                f"experiment {experiment!r} is not in {tracking_uri()}; its experiments: {known}."
+            )
         chosen = [key for key, name in experiments.items() if _asked(name, experiment)]
         found = client.search_runs(chosen, order_by=["attributes.start_time DESC"], max_results=limit)
         aliases = _aliases(client)
@@ -225,7 +248,9 @@ def runs_below(prefix: str) -> dict[str, list[LoggedRun]]:
     if nothing_yet():
         return {}
     with connection() as client:
-        named = {one.experiment_id: one.name for one in client.search_experiments() if one.name.startswith(prefix)}
+        named = {
+            one.experiment_id: one.name for one in client.search_experiments() if one.name.startswith(prefix)
+        }
         found: dict[str, list[LoggedRun]] = {name: [] for name in named.values()}
         for run in client.search_runs(list(named), max_results=MAX_RUNS) if named else ():
             found[named[run.info.experiment_id]].append(_run(run, named[run.info.experiment_id], {}))

@@ -73,7 +73,9 @@ def datasets_of(settings: Mapping[str, Any], tags: Mapping[str, Any]) -> list[tu
     if "holdout" in tags:
         parts.append((str(settings.get("judge", "test")), str(tags["holdout"]), {"users": tags.get("users")}))
     name, source = str(tags.get("data", "data")), str(settings.get("data", tags.get("data", "")))
-    return [(context, digest[:_DIGEST], name, source, json.dumps(profile)) for context, digest, profile in parts]
+    return [
+        (context, digest[:_DIGEST], name, source, json.dumps(profile)) for context, digest, profile in parts
+    ]
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,11 @@ _TEXT: dict[str, Any]
 _NUMBER: dict[str, Any]
 _TEXT, _NUMBER = {"type": "string"}, {"type": "any"}  # MLflow allows no gaps among integers
 _TEXTS: dict[str, Any] = {"type": "array", "items": _TEXT}
-_EVENT = {"item_id": _TEXT, "timestamp": {"type": "long", "required": False}, "event": _TEXT | {"required": False}}
+_EVENT = {
+    "item_id": _TEXT,
+    "timestamp": {"type": "long", "required": False},
+    "event": _TEXT | {"required": False},
+}
 _ITEM = {
     "item_id": _TEXT,
     "score": {"type": "double"},
@@ -74,7 +78,9 @@ class LoggedModel:
         import pandas as pd
 
         if unknown := set(model_input.columns) - set(_QUESTION):
-            raise RequestError(f"column {min(map(str, unknown))!r} is unknown; columns are {', '.join(_QUESTION)}.")
+            raise RequestError(
+                f"column {min(map(str, unknown))!r} is unknown; columns are {', '.join(_QUESTION)}."
+            )
         replies = [respond(self.bundle, _question(row)) for row in model_input.to_dict("records")]
         rows = [reply.__dict__ | {"items": [item._asdict() for item in reply.items]} for reply in replies]
         return pd.DataFrame(rows, index=model_input.index, columns=list(_REPLY))
@@ -110,7 +116,9 @@ def write_model(files: Path, run_id: str, tags: Mapping[str, str]) -> dict[str, 
     inputs = [{"name": name, "required": False, **kind} for name, kind in _QUESTION.items()]
     outputs = [{"name": name, "required": True, **kind} for name, kind in _REPLY.items()]
     signature = {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs), "params": None}
-    (folder / "MLmodel").write_text(json.dumps(about | {"signature": signature}, indent=1), encoding="utf-8")  # YAML
+    (folder / "MLmodel").write_text(
+        json.dumps(about | {"signature": signature}, indent=1), encoding="utf-8"
+    )  # YAML
     (folder / _ADDRESS).write_text(json.dumps({**tags, "run_id": run_id}, indent=1), encoding="utf-8")
     (folder / "requirements.txt").write_text(f"recsys-embeddings[train]=={__version__}\n", encoding="utf-8")
     return {"mlflow.log-model.history": json.dumps([about])}
@@ -120,7 +128,9 @@ def _question(row: Mapping[Any, Any]) -> Question:
     """The question of a row of a table."""
     fields = {name: _plain(value) for name, value in row.items() if _is_given(value)}
     events = fields.pop("history", [])
-    fields |= {name: int(fields[name]) for name in ("k", "now", "reasons") if name in fields}  # floats beside a gap
+    fields |= {
+        name: int(fields[name]) for name in ("k", "now", "reasons") if name in fields
+    }  # floats beside a gap
     return Question(**fields, history=[_event(one) for one in events])
 
 

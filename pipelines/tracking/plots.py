@@ -88,11 +88,18 @@ def transfer(title: str, report: TransferReport) -> Any:
     for panel, domain in zip(panels, domains, strict=True):
         for number, share in enumerate(shares):
             rows = [row for row in report.rows if (row.domain, row.joined) == (domain, share)]
-            at = np.array([segments.index(row.segment) for row in rows]) + 0.12 * (number - (len(shares) - 1) / 2)
+            at = np.array([segments.index(row.segment) for row in rows]) + 0.12 * (
+                number - (len(shares) - 1) / 2
+            )
             found = np.array([row.transfer.difference for row in rows])  # (rows, 3): mean, low, high
             beside = np.abs(found[:, 1:] - found[:, :1]).T
             panel.errorbar(
-                at, found[:, 0], beside, fmt="o", color=(MODEL, *GREYS)[number % 5], label=f"{share:.0%} joined"
+                at,
+                found[:, 0],
+                beside,
+                fmt="o",
+                color=(MODEL, *GREYS)[number % 5],
+                label=f"{share:.0%} joined",
             )
         panel.axhline(0, color=INK, linewidth=0.8)
         panel.set_xticks(range(len(segments)), segments)
@@ -107,7 +114,8 @@ def by_history(name: str, reports: Mapping[str, Report], holdout: Holdout) -> An
     metric = next(iter(reports[name].values))
     lengths = holdout.history.lengths
     groups: list[tuple[str, Bool]] = [
-        (label, (lengths >= low) & (lengths <= (np.inf if high is None else high))) for low, high, label in LENGTHS
+        (label, (lengths >= low) & (lengths <= (np.inf if high is None else high)))
+        for low, high, label in LENGTHS
     ]
     groups = [(label, where) for label, where in groups if where.any()]
     labels = [f"{label}\n{int(where.sum()):,} users" for label, where in groups]
@@ -122,7 +130,9 @@ def by_segment(name: str, reports: Mapping[str, Report]) -> Any:
     metric = next(iter(reports[name].values))
     found = reports[name].segments
     ordered = sorted(found, key=lambda part: part not in reports[name].own)
-    segments = [part for part in ordered if metric in found[part] and not np.isnan(found[part][metric]).all()][:8]
+    segments = [
+        part for part in ordered if metric in found[part] and not np.isnan(found[part][metric]).all()
+    ][:8]
     if not segments:
         return None
     labels = [f"{part}\n{int((~np.isnan(found[part][metric])).sum()):,} users" for part in segments]
@@ -219,7 +229,12 @@ def by_setting(metric: str, fields: Mapping[str, bool], rows: Sequence[Mapping[s
         values = [row[field] if figured else str(row[field]) for row in rows]
         panel.plot(values, figures, "o", color=MODEL, markersize=4, alpha=0.7)
         panel.plot(
-            values[best : best + 1], figures[best : best + 1], "o", color=GREYS[1], markersize=10, fillstyle="none"
+            values[best : best + 1],
+            figures[best : best + 1],
+            "o",
+            color=GREYS[1],
+            markersize=10,
+            fillstyle="none",
         )
         panel.set(xlabel=field, ylabel=metric)
         if logarithmic:
@@ -228,7 +243,12 @@ def by_setting(metric: str, fields: Mapping[str, bool], rows: Sequence[Mapping[s
 
 
 def by_dim(
-    metric: str, dims: Sequence[int], means: Sequence[float], errors: Sequence[float], ms: Sequence[float], advised: int
+    metric: str,
+    dims: Sequence[int],
+    means: Sequence[float],
+    errors: Sequence[float],
+    ms: Sequence[float],
+    advised: int,
 ) -> Any:
     """The metric by dim, each with one standard error of its difference to the best, beside the time of one
     query."""
@@ -255,11 +275,17 @@ def recall_by_time(trials: Sequence[Trial]) -> Any:
     kinds = dict.fromkeys(trial.settings.factory for trial in trials)
     for at, kind in enumerate(kinds):
         mine = [trial for trial in trials if trial.settings.factory == kind]
-        look = {"color": MODEL} if at == 0 else {"color": GREYS[at % len(GREYS)], "ls": DASHES[at % len(DASHES)]}
+        look = (
+            {"color": MODEL} if at == 0 else {"color": GREYS[at % len(GREYS)], "ls": DASHES[at % len(DASHES)]}
+        )
         recall = [trial.quality["all"].recall for trial in mine]
         panel.plot([trial.p50_ms for trial in mine], recall, marker="o", markersize=4, label=kind, **look)
     panel.axhline(trials[0].settings.target, color=INK, linewidth=0.8)
-    panel.set(xlabel="milliseconds of one question, median", ylabel=f"recall at {trials[0].settings.k}", xlim=(0, None))
+    panel.set(
+        xlabel="milliseconds of one question, median",
+        ylabel=f"recall at {trials[0].settings.k}",
+        xlim=(0, None),
+    )
     panel.legend(fontsize=7)
     return figure
 

@@ -74,7 +74,11 @@ def track(bundle: Path, run_id: str | None = None) -> tuple[str, Path]:
     """
     lineage = read_manifest(bundle)["lineage"]
     kept = folder_of(bundle) / _PLAIN
-    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else _from_lineage(bundle.name, lineage)
+    known = (
+        json.loads(kept.read_text(encoding="utf-8"))
+        if kept.is_file()
+        else _from_lineage(bundle.name, lineage)
+    )
     named = run_id or lineage.get("run_id")
     if named is None or (run_id is None and not client.has_run(named)):
         named = client.start_run(known["experiment"], known["name"])
@@ -146,7 +150,9 @@ def _from_lineage(bundle_id: str, lineage: Mapping[str, Any]) -> dict[str, Any]:
 def tags_of(lineage: Mapping[str, Any]) -> dict[str, Any]:
     """The lineage flat, without the settings, which are parameters, and without what is unknown."""
     named = flat(lineage)
-    return {key: value for key, value in named.items() if not key.startswith("settings.") and value is not None}
+    return {
+        key: value for key, value in named.items() if not key.startswith("settings.") and value is not None
+    }
 
 
 def holdout_digest(holdout: Holdout, data_digest: str) -> str:

@@ -54,7 +54,9 @@ def promote(run_id: str, alias: str, tags: Mapping[str, Any] | None = None) -> s
         except Exception as error:
             if _code(error) != "RESOURCE_ALREADY_EXISTS":
                 raise
-        versions = [found for found in client.search_model_versions(f"name = '{model}'") if found.run_id == run_id]
+        versions = [
+            found for found in client.search_model_versions(f"name = '{model}'") if found.run_id == run_id
+        ]
         source = f"{place_of_artifacts(run.info.artifact_uri)}/{MODEL if path == COPY else path}"
         made = versions or [client.create_model_version(model, source, run_id)]
         version = made[0].version
@@ -83,7 +85,9 @@ def resolve(reference: str, experiment: str | None = None) -> str:
     `shop/champion` asks the experiment `shop`, a plain word asks `experiment`; without one, `last` is the
     last run of any, and an alias that of the experiment `recsys`.
     """
-    from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT  # a machine that only serves lacks what it loads
+    from recsys.pipelines.run.settings import (
+        DEFAULT_EXPERIMENT,
+    )  # a machine that only serves lacks what it loads
 
     place, _, word = reference.rpartition("/")
     if word == "last":
@@ -92,7 +96,8 @@ def resolve(reference: str, experiment: str | None = None) -> str:
     if word in ALIASES:
         if (named := run_named(word, place)) is None:
             raise TrackingError(
-                f"experiment {place!r} has no {word} in {tracking_uri()}. Name one: recsys promote RUN --as {word}"
+                f"experiment {place!r} has no {word} in {tracking_uri()}. Name one: recsys promote RUN "
+                f"--as {word}"
             )
         return named
     if 4 <= len(reference) < 32:

@@ -43,7 +43,15 @@ def listed(experiment: str | None, limit: int) -> tuple[str, list[dict[str, Any]
         figure = f"{metric} {_figure(run, metric)}" if metric else ""
         holdout = run.tags.get("holdout", "")
         rows.append(
-            [run.run_id[:8], started, run.name, run.status.lower(), holdout[:8], figure, ", ".join(run.aliases)]
+            [
+                run.run_id[:8],
+                started,
+                run.name,
+                run.status.lower(),
+                holdout[:8],
+                figure,
+                ", ".join(run.aliases),
+            ]
         )
         plain.append(
             {
@@ -80,7 +88,9 @@ def judged(reference: str, experiment: str | None) -> Judged:
     """A run with its values per user; `experiment` as in `resolve`. A TrackingError where it has none."""
     run = client.run_of(resolve(reference, experiment))
     if "holdout" not in run.tags:
-        raise TrackingError(f"run {run.run_id} ({run.name}) has no values per user to compare. Train it again.")
+        raise TrackingError(
+            f"run {run.run_id} ({run.name}) has no values per user to compare. Train it again."
+        )
     with np.load(address.artifact_of(run.run_id, VALUES), allow_pickle=False) as stored:
         values = {name: stored[name] for name in stored.files if name not in ("user", "warm")}
         return Judged(run, values, stored["warm"])
@@ -100,11 +110,15 @@ def compared(runs: Sequence[Judged], metric: str | None = None) -> tuple[str, di
     if metric is None and common:
         metric = common[0]
     if metric is None or metric not in common:
-        raise TrackingError(f"metric {metric!r} is not in all of these runs; they share {', '.join(common) or 'none'}.")
+        raise TrackingError(
+            f"metric {metric!r} is not in all of these runs; they share {', '.join(common) or 'none'}."
+        )
     warm = int(first.warm.sum())
     names = [f"{one.run.run_id[:8]} {one.run.name}" for one in runs]
     against = compare(
-        first.values[metric], dict(zip(names[1:], (other.values[metric] for other in others), strict=True)), warm=warm
+        first.values[metric],
+        dict(zip(names[1:], (other.values[metric] for other in others), strict=True)),
+        warm=warm,
     )
     shown = [metric, *(name for name in common if name != metric)][:4]
     intervals = [{name: _interval(one.values[name]) for name in common} for one in runs]
@@ -116,7 +130,10 @@ def compared(runs: Sequence[Judged], metric: str | None = None) -> tuple[str, di
         "",
         text_table(["run", *shown], rows),
         "",
-        f"Mean over users, 95 % bootstrap interval. Paired t-test on {metric}, Holm-corrected over {len(others)}:",
+        (
+            f"Mean over users, 95 % bootstrap interval. Paired t-test on {metric}, Holm-corrected over "
+            f"{len(others)}:"
+        ),
     ]
     tests = []
     for other, name in zip(others, names[1:], strict=True):
@@ -153,7 +170,9 @@ def best_of(run: LoggedRun, control: LoggedRun, metric: str) -> int:
     itself counted and the control not: what was chosen for its figure is too high by chance. 1 where another
     is higher."""
     asked = [
-        one for one in client.runs(run.experiment, client.MAX_RUNS) if one.tags.get("holdout") == run.tags["holdout"]
+        one
+        for one in client.runs(run.experiment, client.MAX_RUNS)
+        if one.tags.get("holdout") == run.tags["holdout"]
     ]
     figures = {one.run_id: one.metrics[metric] for one in asked if metric in one.metrics}
     figures.pop(control.run_id, None)
@@ -174,12 +193,14 @@ def _refuse_another_question(first: LoggedRun, other: LoggedRun) -> None:
     pair = f"runs {first.run_id[:8]} and {other.run_id[:8]}"
     for tag, what in (("data_digest", "data"), ("split", "splits")):
         if first.tags.get(tag) != other.tags.get(tag):
-            said = [run.tags.get("data" if tag == "data_digest" else tag, "unknown") for run in (first, other)]
+            said = [
+                run.tags.get("data" if tag == "data_digest" else tag, "unknown") for run in (first, other)
+            ]
             raise TrackingError(
-                f"{pair} were judged on different {what} ({said[0]!r} and {said[1]!r}): their figures answer different "
-                "questions. Train one of them again on the other's."
+                f"{pair} were judged on different {what} ({said[0]!r} and {said[1]!r}): their figures "
+                f"answer different questions. Train one of them again on the other's."
             )
     raise TrackingError(
-        f"{pair} were judged on different holdouts (other users or targets): their figures answer different questions. "
-        "Give both the same split and seed."
+        f"{pair} were judged on different holdouts (other users or targets): their figures answer "
+        f"different questions. Give both the same split and seed."
     )

@@ -29,8 +29,8 @@ def refuse_without_room(run: Run) -> None:
         free = shutil.disk_usage(place).free
     except OSError as error:
         raise TrackingError(
-            f"{place}, where runs are kept, cannot be written: {error.strerror}. Mend access or free space, or set "
-            "RECSYS_HOME to another folder."
+            f"{place}, where runs are kept, cannot be written: {error.strerror}. Mend access or free "
+            f"space, or set RECSYS_HOME to another folder."
         ) from None
     needed = _COPIES * bundle_bytes(run) + _REST_BYTES
     if free < needed:

@@ -25,7 +25,9 @@ def place_for_events() -> Path:
     try:
         store().mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TrackingError(f"{store()} cannot be made: {error.strerror}. Mend access, or set RECSYS_HOME.") from None
+        raise TrackingError(
+            f"{store()} cannot be made: {error.strerror}. Mend access, or set RECSYS_HOME."
+        ) from None
     return store()
 
 
@@ -51,7 +53,9 @@ def sqlite_uri(file: Path) -> str:
     if tuple(int(part) for part in version("sqlalchemy").split(".")[:2]) >= (2, 1):
         return "sqlite:///" + path.replace("%", "%25").replace("?", "%3F")
     if "?" in path:
-        raise TrackingError(f"{path}: SQLAlchemy below 2.1 takes no `?` in a path. Set RECSYS_HOME to another folder.")
+        raise TrackingError(
+            f"{path}: SQLAlchemy below 2.1 takes no `?` in a path. Set RECSYS_HOME to another folder."
+        )
     return f"sqlite:///{path}"
 
 
@@ -77,8 +81,8 @@ def refuse_read_only() -> None:
     """Raises TrackingError where the store may only be read."""
     if not os.environ.get("MLFLOW_TRACKING_URI") and read_only():
         raise TrackingError(
-            f"{store()}, where runs are kept, may only be read here. Write where it is at home, or set RECSYS_HOME to "
-            "another folder."
+            f"{store()}, where runs are kept, may only be read here. Write where it is at home, or set "
+            f"RECSYS_HOME to another folder."
         )
 
 

@@ -96,7 +96,11 @@ def looks_of(plan: Plan, people: I64, ends: I64, share: float = 1.0) -> Looks:
 def compare_arms(study: Study) -> list[Effect]:
     """Every metric of every arm; p-values corrected by Holm over all primary metrics and arms, and by
     Benjamini and Hochberg over all exploratory ones. Guardrails stand each for itself: they can only stop."""
-    found = [_effect(study, metric, code) for metric in study.plan.metrics for code in range(1, len(study.plan.arms))]
+    found = [
+        _effect(study, metric, code)
+        for metric in study.plan.metrics
+        for code in range(1, len(study.plan.arms))
+    ]
     alpha = study.plan.alpha
     primary = holm({at: one.p for at, one in enumerate(found) if one.metric.role == "primary"})
     others = [at for at, one in enumerate(found) if one.metric.role == "exploratory"]
@@ -113,7 +117,9 @@ def compare_arms(study: Study) -> list[Effect]:
     return found
 
 
-def pairs_by_look(study: Study, metric: Metric, code: int, of: Bool | None = None, *, adjusted: bool = True) -> Pair:
+def pairs_by_look(
+    study: Study, metric: Metric, code: int, of: Bool | None = None, *, adjusted: bool = True
+) -> Pair:
     """Control and one arm by look (looks,), of all people or of some (n,)."""
     figures = study.figures[metric.name]
     weights = study.plan.weights
@@ -168,7 +174,9 @@ def _effect(study: Study, metric: Metric, code: int) -> Effect:
         crossed = np.abs(z[: last + 1]) > bounds
         critical = float(bounds[-1])
     valid = float(band(n[-1:], plan.alpha, planned)[0])
-    state = NO_DIFFERENCE if metric.role != "guardrail" else _guardrail(metric, float(z[last]), bool(crossed[-1]))
+    state = (
+        NO_DIFFERENCE if metric.role != "guardrail" else _guardrail(metric, float(z[last]), bool(crossed[-1]))
+    )
     return Effect(
         **base,  # type: ignore[arg-type]
         difference=_interval(contrast(decided), critical),
@@ -266,8 +274,11 @@ def compare_segments(study: Study) -> list[Segment]:
         figures = study.figures[metric.name]
         for code in range(1, len(study.plan.arms)):
             for name, of in groups:
-                arms: list[Moments] = [moments_of(figures.columns[of & (study.arm == arm)]) for arm in (0, code)
-                                       if (of & (study.arm == arm)).sum() >= study.plan.least_people]  # fmt: skip
+                arms: list[Moments] = [
+                    moments_of(figures.columns[of & (study.arm == arm)])
+                    for arm in (0, code)
+                    if (of & (study.arm == arm)).sum() >= study.plan.least_people
+                ]
                 if len(arms) < 2:
                     continue
                 pair = pair_of(arms[0], arms[1], figures.target, figures.covariates)
@@ -275,7 +286,9 @@ def compare_segments(study: Study) -> list[Segment]:
                 if not one.error > 0:
                     continue
                 share = Interval(*map(float, relative(pair, float(stats.t.isf(0.025, one.df)))))
-                found.append(Segment(metric.name, study.plan.arms[code], name, int(pair.n), share, float(one.p), 1.0))
+                found.append(
+                    Segment(metric.name, study.plan.arms[code], name, int(pair.n), share, float(one.p), 1.0)
+                )
     if not found:
         return []
     q = stats.false_discovery_control([one.p for one in found])

@@ -57,7 +57,10 @@ class Preference:
     @property
     def sentence(self) -> str:
         if self.clicked < LEAST_PEOPLE:
-            return f"Cannot tell yet: {self.clicked} people clicked on a team's item, and {LEAST_PEOPLE} are needed."
+            return (
+                f"Cannot tell yet: {self.clicked} people clicked on a team's item, and {LEAST_PEOPLE} are "
+                "needed."
+            )
         if self.winner is None:
             return f"Cannot tell: no preference between {self.arms[0]} and {self.arms[1]} was shown."
         return f"People prefer {self.winner}: go on to an A/B test, which says what it is worth."
@@ -70,7 +73,10 @@ def preference(score: F64, alpha: float = 0.05) -> tuple[Interval, Interval, flo
     error = float(score.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
     if not error:
         return Interval(mean, mean, mean), Interval(mean, mean, mean), 0.0, 1.0
-    half, always = error * stats.t.isf(alpha / 2, n - 1), error * float(band(np.array([n]), alpha, PLANNED)[0])
+    half, always = (
+        error * stats.t.isf(alpha / 2, n - 1),
+        error * float(band(np.array([n]), alpha, PLANNED)[0]),
+    )
     z = mean / error
     return (
         Interval(mean, mean - half, mean + half),
@@ -107,7 +113,9 @@ def read_preference(
         team_of.append(np.array(codes, np.int64))
     if len(names) != 2:
         said = f"{len(names)} teams: {', '.join(sorted(names)[:5])}" if names else "no teams"
-        raise DataError(f"the exposures name {said}. A merged list is drawn of two arms, by `merge_by_draft`.")
+        raise DataError(
+            f"the exposures name {said}. A merged list is drawn of two arms, by `merge_by_draft`."
+        )
     arms = sorted(names)
     second = names[arms[1]]
     key, who, team_code = np.concatenate(keys), np.concatenate(people), np.concatenate(team_of)
@@ -145,7 +153,9 @@ def _clicked(outcomes: Any, key: U64, event: str | None, progress: Progress) -> 
         kept = (request.code >= 0) & (item.code >= 0)
         if event is not None:
             kinds = part.labels("event")
-            wanted = np.append(np.asarray(pc.equal(kinds.names, event).to_numpy(zero_copy_only=False), bool), False)
+            wanted = np.append(
+                np.asarray(pc.equal(kinds.names, event).to_numpy(zero_copy_only=False), bool), False
+            )
             kept &= wanted[kinds.code]
         asked = _mixed(hashes(request), hashes(item))[kept]
         at = np.minimum(np.searchsorted(ordered, asked), len(ordered) - 1)
@@ -167,7 +177,9 @@ def _shown(part: Part) -> tuple[I64, pa.Array, list[str | None]]:
                 )
         lengths = [pc.list_value_length(column).fill_null(0).to_numpy() for column in (items, team)]
         if (lengths[0] != lengths[1]).any():
-            raise DataError(f"{part.where}: items and team must be lists of one length, a team or null for each item.")
+            raise DataError(
+                f"{part.where}: items and team must be lists of one length, a team or null for each item."
+            )
         row, items, team = np.repeat(row, lengths[0]), pc.list_flatten(items), pc.list_flatten(team)
     return row, items, [None if one is None else str(one) for one in team.to_pylist()]
 

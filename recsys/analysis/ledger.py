@@ -117,7 +117,9 @@ def learn_ledger(entries: Sequence[Entry]) -> Ledger:
         )
     for one in entries:
         if not (one.online_error > 0 and one.offline_error >= 0 and one.candidates >= 1):
-            raise DataError(f"test {one.name!r} has no standard error of its online effect, or no candidates.")
+            raise DataError(
+                f"test {one.name!r} has no standard error of its online effect, or no candidates."
+            )
     table = np.array([one[1:] for one in entries], np.float64)
     scale = _Scale.of(table)
 
@@ -134,7 +136,10 @@ def learn_ledger(entries: Sequence[Entry]) -> Ledger:
     modes = [optimize.minimize(loss, start, jac=rise, method="BFGS") for start in starts]
     found = min(modes, key=lambda one: float(one.fun))
     centre, covariance = found.x, _covariance(loss, found.x)
-    for count in (DRAWS // 4, DRAWS):  # the first draws say where the posterior lies better than its mode does
+    for count in (
+        DRAWS // 4,
+        DRAWS,
+    ):  # the first draws say where the posterior lies better than its mode does
         draws, weights = _draw(count, centre, covariance, table, scale)
         centre = weights @ draws
         covariance = (weights[:, None] * (draws - centre)).T @ (draws - centre) + np.diag(_LEAST_SPREAD)

@@ -66,11 +66,14 @@ class Value:
         """Why nothing may be said; empty where something may."""
         if self.control_p < WRONG:
             return (
-                f"the weights have mean {self.control:.3f} and not 1 (p = {self.control_p:.1g}): propensities are "
-                "wrong, or the policy asked about shows what this log could not"
+                f"the weights have mean {self.control:.3f} and not 1 (p = {self.control_p:.1g}): "
+                f"propensities are wrong, or the policy asked about shows what this log could not"
             )
         if self.effective < LEAST_EFFECTIVE:
-            return f"{self.effective:.0f} effective requests are left of all, and {LEAST_EFFECTIVE:.0f} are needed"
+            return (
+                f"{self.effective:.0f} effective requests are left of all, and {LEAST_EFFECTIVE:.0f} are "
+                "needed"
+            )
         return ""
 
 
@@ -103,12 +106,16 @@ def evaluate_policy(log: ListLog) -> list[Value]:
         found.append(_value("cascade", log.person, (cascade * log.reward).sum(axis=1), cascade.mean(axis=1)))
         if log.slot_logged is not None and log.slot_target is not None:
             slots = log.slot_target / log.slot_logged
-            found.append(_value("independent", log.person, (slots * log.reward).sum(axis=1), slots.mean(axis=1)))
+            found.append(
+                _value("independent", log.person, (slots * log.reward).sum(axis=1), slots.mean(axis=1))
+            )
     return found
 
 
 def pseudo_inverse(
-    lists: Sequence[tuple[str, ...]], logging: Mapping[tuple[str, ...], float], target: Mapping[tuple[str, ...], float]
+    lists: Sequence[tuple[str, ...]],
+    logging: Mapping[tuple[str, ...], float],
+    target: Mapping[tuple[str, ...], float],
 ) -> F64:
     """The weight of each logged list (n,): times its reward, the mean is the target's value. logging, target:
     list -> probability, as `lists_of` gives them; for few candidates."""
@@ -126,7 +133,9 @@ def pseudo_inverse(
     wanted = np.array(list(target.values())) @ indicators(list(target))
     weights = np.linalg.pinv(spread, hermitian=True) @ wanted
     if not np.allclose(spread @ weights, wanted, atol=1e-8):
-        raise DataError("the policy asked about shows items at places where the log could not. There is no support.")
+        raise DataError(
+            "the policy asked about shows items at places where the log could not. There is no support."
+        )
     return np.asarray(indicators(lists) @ weights)
 
 
@@ -162,7 +171,9 @@ def _told(name: str, person: I64, mean: float, error: float, n: int, weights: F6
 def _over_people(person: I64, over: F64, under: F64) -> tuple[int, float, float]:
     """(people, standard error, sum of `over` by sum of `under`), by the delta method over people."""
     index = np.unique(person, return_inverse=True)[1]
-    sums = np.stack([np.bincount(index, weights=values) for values in (over, under)], axis=1).astype(np.float64)
+    sums = np.stack([np.bincount(index, weights=values) for values in (over, under)], axis=1).astype(
+        np.float64
+    )
     moments = moments_of(sums)
     ratio = Quantity(0, 1)
     slope = ratio.gradient(moments)
@@ -180,13 +191,14 @@ def _refuse(log: ListLog) -> None:
         if wrong.any():
             row = int(np.argmax(wrong.any(axis=1))) + 1
             raise DataError(
-                f"{int(wrong.sum()):,} of {wrong.size:,} {name} propensities are no chances (first in request {row}): "
-                "what was shown had a chance above 0 and at most 1. Log it when the list is drawn."
+                f"{int(wrong.sum()):,} of {wrong.size:,} {name} propensities are no chances (first in "
+                f"request {row}): what was shown had a chance above 0 and at most 1. Log it when the list "
+                "is drawn."
             )
     if not np.isfinite(log.reward).all():
         raise DataError("a reward is missing or infinite; write 0 where nothing was earned.")
     if (log.logged == 1).all() and not (log.target == 1).all():
         raise DataError(
-            "nothing in this log was left to chance (every propensity is 1), so it says nothing of another policy. "
-            "Explore: `epsilon_below` or `plackett_luce`."
+            "nothing in this log was left to chance (every propensity is 1), so it says nothing of another "
+            "policy. Explore: `epsilon_below` or `plackett_luce`."
         )

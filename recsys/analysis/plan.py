@@ -46,17 +46,23 @@ class Metric(Settings):
         description="Of a person's events: how many, the sum of the column `value`, or whether there is one.",
     )
     per: str | None = Field(
-        default=None, description="For a ratio: `exposures`, or the type of event to divide by; none = per person."
+        default=None,
+        description="For a ratio: `exposures`, or the type of event to divide by; none = per person.",
     )
     role: Role = Field(
         default="exploratory",
-        description="What it decides: primary metrics decide, guardrails must not be lost, exploratory ones are shown.",
+        description=(
+            "What it decides: primary metrics decide, guardrails must not be lost, exploratory ones are "
+            "shown."
+        ),
     )
     better: Literal["higher", "lower"] = Field(default="higher", description="Which way is good.")
     margin: float = Field(
         default=0.02, gt=0, lt=1, description="Of a guardrail: the share of the control that may be lost."
     )
-    mde: float = Field(default=0.02, gt=0, description="The smallest effect that matters, as a share of the control.")
+    mde: float = Field(
+        default=0.02, gt=0, description="The smallest effect that matters, as a share of the control."
+    )
     cap: float | None = Field(
         default=None, gt=0, description="A person's figure above it counts as this; none = no cap."
     )
@@ -75,10 +81,13 @@ class Columns(Settings):
     )
     arm: str | None = Field(default=None, description="Default arm, else variation_id.")
     experiment: str | None = Field(default=None, description="Default experiment, else experiment_id.")
-    event: str | None = Field(default=None, description="The type of an outcome; default event, else event_type.")
+    event: str | None = Field(
+        default=None, description="The type of an outcome; default event, else event_type."
+    )
     value: str | None = Field(default=None, description="What an outcome is worth; default value.")
     differs: str | None = Field(
-        default=None, description="Whether the arms' lists would have differed (triggered analysis); default differs."
+        default=None,
+        description="Whether the arms' lists would have differed (triggered analysis); default differs.",
     )
 
 
@@ -91,11 +100,15 @@ class Plan(Settings):
     )
     metrics: tuple[Metric, ...] = Field(min_length=1, description="What is measured.")
     experiment: str | None = Field(default=None, description="Of a table of several experiments, which one.")
-    phase: str | None = Field(default=None, description="Of a table of several phases, which one: each draws anew.")
+    phase: str | None = Field(
+        default=None, description="Of a table of several phases, which one: each draws anew."
+    )
     people: int | None = Field(
         default=None,
         ge=1_000,
-        description="People with complete windows at the planned end, all arms together; none = no end by people.",
+        description=(
+            "People with complete windows at the planned end, all arms together; none = no end by people."
+        ),
     )
     ends: Second | None = Field(default=None, description="When it ends, whoever has come by then.")
     window_days: float = Field(
@@ -109,14 +122,26 @@ class Plan(Settings):
         ge=0,
         description="How late an outcome may arrive: people count once this has passed, later ones do not.",
     )
-    min_days: int = Field(default=7, ge=1, description="Nothing is decided before people came on so many days.")
-    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="The error over all primary metrics and all looks.")
-    least_people: int = Field(default=100, ge=10, description="In each arm, before anything is said of effects.")
-    least_active: int = Field(default=20, ge=1, description="People in each arm with a figure other than 0, likewise.")
+    min_days: int = Field(
+        default=7, ge=1, description="Nothing is decided before people came on so many days."
+    )
+    alpha: float = Field(
+        default=0.05, gt=0, lt=0.5, description="The error over all primary metrics and all looks."
+    )
+    least_people: int = Field(
+        default=100, ge=10, description="In each arm, before anything is said of effects."
+    )
+    least_active: int = Field(
+        default=20, ge=1, description="People in each arm with a figure other than 0, likewise."
+    )
     testers: tuple[str, ...] = Field(default=(), description="People who are left out.")
-    max_exposures_a_day: float = Field(default=500, gt=0, description="Who has more is taken for a bot and left out.")
+    max_exposures_a_day: float = Field(
+        default=500, gt=0, description="Who has more is taken for a bot and left out."
+    )
     max_events_a_day: float = Field(default=5_000, gt=0, description="Likewise, of outcomes in the window.")
-    segments: tuple[str, ...] = Field(default=(), description="Columns of people or exposures to look at by value.")
+    segments: tuple[str, ...] = Field(
+        default=(), description="Columns of people or exposures to look at by value."
+    )
     columns: Columns = Field(default_factory=Columns, description="Your names of columns.")
 
     @field_validator("weights")
@@ -129,7 +154,9 @@ class Plan(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.control not in self.weights:
-            raise ValueError(f"the control {self.control!r} has no weight; {did_you_mean(self.control, self.weights)}")
+            raise ValueError(
+                f"the control {self.control!r} has no weight; {did_you_mean(self.control, self.weights)}"
+            )
         names = [metric.name for metric in self.metrics]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two metrics are called {twice[0]!r}")

@@ -73,7 +73,9 @@ class Needs:
 
 def _log(source: Any, plan: Plan) -> Table:
     roles = {"unit": ("unit_id", "user_id"), "time": ("timestamp", "time_ms")}
-    return Table(source, "the log", roles, tuple(roles), {"unit": plan.columns.unit, "time": plan.columns.time})
+    return Table(
+        source, "the log", roles, tuple(roles), {"unit": plan.columns.unit, "time": plan.columns.time}
+    )
 
 
 def first_second(source: Any, plan: Plan) -> int:
@@ -101,8 +103,8 @@ def read_traffic(source: Any, plan: Plan, since: int, progress: Progress = silen
             found.add(codes._replace(code=codes.code[rows]), second[rows])
     if not found.rows:
         raise DataError(
-            f"the log has no rows from {utc_text(since)} on, from when on people count as new. Name an earlier moment, "
-            "or shorten past_days in the plan."
+            f"the log has no rows from {utc_text(since)} on, from when on people count as new. Name an "
+            f"earlier moment, or shorten past_days in the plan."
         )
     return found
 

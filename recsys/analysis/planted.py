@@ -84,7 +84,9 @@ def plant(people: int, effect: float, *, seed: int = 0, days: int = 14, heavy: b
     after = [np.repeat(request, plays), np.repeat(request, skips), np.full(len(before), -1)]
     kinds = np.repeat(["play", "skip", "play"], [len(one) for one in times])
     exposures = _exposures(person, second, treated[person], request)
-    return PlantedLog(exposures, _outcomes(np.concatenate(who), np.concatenate(times), kinds, np.concatenate(after)))
+    return PlantedLog(
+        exposures, _outcomes(np.concatenate(who), np.concatenate(times), kinds, np.concatenate(after))
+    )
 
 
 def plant_lists(people: int, *, seed: int = 0) -> dict[str, pa.Table]:
@@ -96,16 +98,26 @@ def plant_lists(people: int, *, seed: int = 0) -> dict[str, pa.Table]:
     names = [f"i{item}" for item in range(ITEMS)]
     merged: dict[str, list[Any]] = {"unit_id": [], "request_id": [], "items": [], "team": []}
     clicks: dict[str, list[Any]] = {"request_id": [], "item_id": [], "event": []}
-    explored: dict[str, list[Any]] = {name: [] for name in ("unit_id", "request_id", "position", "item_id", "reward",
-                                                            "propensity", "target")}  # fmt: skip
+    explored: dict[str, list[Any]] = {
+        name: []
+        for name in ("unit_id", "request_id", "position", "item_id", "reward", "propensity", "target")
+    }
     logging = plackett_luce(names[:8], [0.0] * 8, 1.0)
     better = plackett_luce(names[:8], [-0.5 * item for item in range(8)], 1.0)
     for person in range(people):
         request = f"d{seed}-{person}"
-        order = {arm: rng.permutation(ITEMS) * noise + np.arange(ITEMS) for arm, noise in (("control", 3), ("wide", 1))}
-        lists = {arm: [names[item] for item in np.argsort(scores, kind="stable")[:10]] for arm, scores in order.items()}
+        order = {
+            arm: rng.permutation(ITEMS) * noise + np.arange(ITEMS)
+            for arm, noise in (("control", 3), ("wide", 1))
+        }
+        lists = {
+            arm: [names[item] for item in np.argsort(scores, kind="stable")[:10]]
+            for arm, scores in order.items()
+        }
         draft = merge_by_draft(lists, 10, request)
-        for column, value in zip(merged.values(), (f"u{person}", request, draft.items, draft.team), strict=True):
+        for column, value in zip(
+            merged.values(), (f"u{person}", request, draft.items, draft.team), strict=True
+        ):
             column.append(value)
         for place, item in enumerate(draft.items):
             if rng.random() < chance[int(item[1:])] / (1 + 0.1 * place):

@@ -123,7 +123,9 @@ def study_of(shown: Exposures, done: Outcomes, known: Attributes | None, until: 
     if shown.triggered:
         leave_out(UNTRIGGERED, shown.first == NEVER)
     days = np.where(shown.first == NEVER, 1, (shown.last - np.minimum(shown.first, shown.last)) / DAY_S + 1)
-    busy = (shown.lists > plan.max_exposures_a_day * days) | (done.events > plan.max_events_a_day * plan.window_days)
+    busy = (shown.lists > plan.max_exposures_a_day * days) | (
+        done.events > plan.max_events_a_day * plan.window_days
+    )
     leave_out(BOT, known.bot if known else np.zeros(len(arm), bool))
     leave_out(OVERACTIVE, busy)
     ripe = np.where(shown.first == NEVER, NEVER, shown.first + plan.window_s + plan.settle_s)
@@ -208,12 +210,19 @@ def _are(shown: Exposures, ids: tuple[str, ...]) -> Bool:
 
     if not ids:
         return np.zeros(len(shown.units), bool)
-    return np.asarray(pc.is_in(shown.units.ids, pa.array(ids, pa.large_string())).to_numpy(zero_copy_only=False), bool)
+    return np.asarray(
+        pc.is_in(shown.units.ids, pa.array(ids, pa.large_string())).to_numpy(zero_copy_only=False), bool
+    )
 
 
 def _nobody(excluded: Mapping[str, I64], plan: Plan) -> str:
     said = ", ".join(f"{int(counts.sum()):,} {reason}" for reason, counts in excluded.items() if counts.sum())
-    fix = "Wait until windows are over, or shorten window_days." if excluded[UNRIPE].sum() else "Mend the tables."
+    fix = (
+        "Wait until windows are over, or shorten window_days."
+        if excluded[UNRIPE].sum()
+        else "Mend the tables."
+    )
     return (
-        f"nobody is left to be analysed: {said}. A window is {plan.window_days:g} days from the first exposure. {fix}"
+        f"nobody is left to be analysed: {said}. A window is {plan.window_days:g} days from the first "
+        f"exposure. {fix}"
     )

@@ -74,7 +74,9 @@ def follow(exposures: Any, outcomes: Any, study: Study, unit: str, *, progress: 
     shown = sorted(_shown(exposures, plan, unit, first, progress), key=lambda one: one.second)
     if ids is None or not shown:
         raise DataError(f"the exposures say nothing of {unit!r}. Is it the id by which people are assigned?")
-    requests = {one.names["request"]: at for at, one in reversed(list(enumerate(shown))) if "request" in one.names}
+    requests = {
+        one.names["request"]: at for at, one in reversed(list(enumerate(shown))) if "request" in one.names
+    }
     done = sorted(_done(outcomes, plan, unit, first, requests, progress), key=lambda one: one.second)
     why = int(study.why[ids])
     code = int(study.exposures.arm[ids])
@@ -130,7 +132,13 @@ def _shown(source: Any, plan: Plan, unit: str, first: int, progress: Progress) -
         "item": ("item_id",),
         "position": ("position",),
     }
-    named = {"unit": own.unit, "time": own.time, "arm": own.arm, "experiment": own.experiment, "differs": own.differs}
+    named = {
+        "unit": own.unit,
+        "time": own.time,
+        "arm": own.arm,
+        "experiment": own.experiment,
+        "differs": own.differs,
+    }
     table = Table(source, "exposures", roles, ("unit", "time", "arm"), named)
     found: list[Shown] = []
     for part, rows in _rows(table, unit, progress):
@@ -151,13 +159,19 @@ def _shown(source: Any, plan: Plan, unit: str, first: int, progress: Progress) -
                 continue  # the top item stands for the list
             elif not differs[at]:
                 said = "the arms' lists did not differ"
-            names = {role: text for role in _SHOWN if role not in ("item", "position") and (text := columns[role][at])}
+            names = {
+                role: text
+                for role in _SHOWN
+                if role not in ("item", "position") and (text := columns[role][at])
+            }
             begins = said == COUNTS and int(second[row]) == first and not any(one.first for one in found)
             found.append(Shown(int(second[row]), arm, names, said, begins))
     return found
 
 
-def _done(source: Any, plan: Plan, unit: str, first: int, requests: dict[str, int], progress: Progress) -> list[Done]:
+def _done(
+    source: Any, plan: Plan, unit: str, first: int, requests: dict[str, int], progress: Progress
+) -> list[Done]:
     own = plan.columns
     roles: dict[str, Sequence[str]] = {
         "unit": ("unit_id", "user_id"),
@@ -176,7 +190,9 @@ def _done(source: Any, plan: Plan, unit: str, first: int, requests: dict[str, in
         second, ok = part.seconds("time")
         columns = {role: _words(part, rows, role) for role in (*_DONE, "event")}
         values = part.numbers("value")[rows] if "value" in part.columns else np.full(len(rows), np.nan)
-        received = part.numbers("received")[rows] if "received" in part.columns else np.full(len(rows), np.nan)
+        received = (
+            part.numbers("received")[rows] if "received" in part.columns else np.full(len(rows), np.nan)
+        )
         for at, row in enumerate(rows.tolist()):
             event, key = columns["event"][at], columns["event_id"][at]
             since = int(second[row]) - first

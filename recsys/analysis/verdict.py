@@ -94,7 +94,8 @@ def judge(study: Study, beside: Sequence[Check] = (), *, progress: Progress = si
         failing = "This check fails" if len(sick) == 1 else "These checks fail"
         sentence = f"Cannot be trusted. {failing}: {'; '.join(one.name for one in sick)}."
         next_step = (
-            f"Find the cause first ({sick[0].said}). Effects are not shown, since they may be those of the fault."
+            f"Find the cause first ({sick[0].said}). Effects are not shown, since they may be those of the "
+            "fault."
         )
     else:
         word, arm, sentence, next_step = _decide(plan, effects, looks, people, days, study)
@@ -109,12 +110,16 @@ def _decide(
     by_arm = {arm: [one for one in effects if one.arm == arm] for arm in plan.treated}
     primary = {arm: [one for one in found if one.metric.role == "primary"] for arm, found in by_arm.items()}
     guards = {arm: [one for one in found if one.metric.role == "guardrail"] for arm, found in by_arm.items()}
-    unsaid = [one for found in primary.values() for one in found if one.state not in (BETTER, WORSE, NO_DIFFERENCE)]
+    unsaid = [
+        one for found in primary.values() for one in found if one.state not in (BETTER, WORSE, NO_DIFFERENCE)
+    ]
     gains = {arm: [one for one in found if one.state == BETTER] for arm, found in primary.items()}
     winners = [
         arm
         for arm, found in primary.items()
-        if gains[arm] and not any(one.state == WORSE for one in found) and all(one.state == KEPT for one in guards[arm])
+        if gains[arm]
+        and not any(one.state == WORSE for one in found)
+        and all(one.state == KEPT for one in guards[arm])
     ]
     if days < plan.min_days:
         more = plan.min_days - days
@@ -127,7 +132,11 @@ def _decide(
     if winners:
         best = max(winners, key=lambda arm: max(abs(one.z) for one in gains[arm]))
         said = "; ".join(f"{one.metric.name} {_share(one)}" for one in gains[best])
-        kept = f", and {_names(guards[best])} {'is' if len(guards[best]) == 1 else 'are'} kept" if guards[best] else ""
+        kept = (
+            f", and {_names(guards[best])} {'is' if len(guards[best]) == 1 else 'are'} kept"
+            if guards[best]
+            else ""
+        )
         return (
             SHIP,
             best,
@@ -140,10 +149,20 @@ def _decide(
         open_guards = [one for one in guards[arm] if one.state != KEPT]
         if gains[arm] and not lost and not worse and open_guards and not looks.ended:
             said = "; ".join(f"{one.metric.name} {_share(one)}" for one in gains[arm])
-            return WAIT, None, f"Cannot tell yet: {said}, but {_names(open_guards)} not shown to be kept.", wait
+            return (
+                WAIT,
+                None,
+                f"Cannot tell yet: {said}, but {_names(open_guards)} not shown to be kept.",
+                wait,
+            )
     reasons = [_against(arm, primary[arm], guards[arm], looks.ended) for arm in plan.treated]
     if all(reasons):
-        return DO_NOT_SHIP, None, f"Do not ship: {'; '.join(reasons)}.", "Keep the control. What was learned is below."
+        return (
+            DO_NOT_SHIP,
+            None,
+            f"Do not ship: {'; '.join(reasons)}.",
+            "Keep the control. What was learned is below.",
+        )
     if unsaid and (looks.ended or all(one.state != FEW for one in unsaid)):
         one = unsaid[0]
         return (
@@ -195,7 +214,10 @@ def _how_long(plan: Plan, looks: Looks, people: Any, study: Study) -> str:
     """What to wait for: days until the planned people have complete windows, by those who wait and who will
     come."""
     if looks.ended:
-        return "It has ended and will not be told by waiting: plan a new test with more people (`recsys ab plan`)."
+        return (
+            "It has ended and will not be told by waiting: plan a new test with more people (`recsys ab "
+            "plan`)."
+        )
     parts = []
     if plan.people is not None:
         missing = plan.people - int(people[-1])
@@ -215,7 +237,7 @@ def _how_long(plan: Plan, looks: Looks, people: Any, study: Study) -> str:
         parts.append(f"it ends at {utc_text(plan.ends)}")
     if not parts:
         return (
-            "Without planned people or an end only a watch decides, which costs a third of the power: plan both "
-            f"(`recsys ab plan`). It is sharpest near {UNPLANNED:,.0f} people."
+            "Without planned people or an end only a watch decides, which costs a third of the power: plan "
+            f"both (`recsys ab plan`). It is sharpest near {UNPLANNED:,.0f} people."
         )
     return f"Wait: {', or '.join(parts)}."

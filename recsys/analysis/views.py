@@ -122,9 +122,13 @@ def other_ways(study: Study, effect: Effect) -> list[Way]:
     if figures.covariates:
         found.append(("without CUPED", figures._replace(covariates=()), counted))
     if metric.cap is not None:
-        found.append(("without the cap", _with(figures, study.outcomes.uncapped[metric.name][study.rows]), counted))
+        found.append(
+            ("without the cap", _with(figures, study.outcomes.uncapped[metric.name][study.rows]), counted)
+        )
     if (over[counted] > edge).any():
-        found.append((f"capped at {edge:.4g}, which 1 % exceed", _with(figures, np.minimum(over, edge)), counted))
+        found.append(
+            (f"capped at {edge:.4g}, which 1 % exceed", _with(figures, np.minimum(over, edge)), counted)
+        )
         found.append(("without the 1 % who have most", figures, counted & (over <= edge)))
     return [_way(study, name, some, of, code, effect.critical) for name, some, of in found]
 

@@ -26,12 +26,15 @@ class Group:
 
 
 def people_of(bundle: Bundle) -> F32:
-    """float32 (n_users, dim): the vectors of all people whom the bundle knows, zeros where it can say nothing.
+    """float32 (n_users, dim): the vectors of all people whom the bundle knows, zeros where it can say
+    nothing.
 
     Raises RequestError where everybody has the same vector, as with popularity.
     """
     if not bundle.encoder.personal:
-        raise RequestError(f"bundle {bundle.bundle_id} has the same vector for everybody; train a model of taste.")
+        raise RequestError(
+            f"bundle {bundle.bundle_id} has the same vector for everybody; train a model of taste."
+        )
     vectors = np.zeros((bundle.histories.rows, bundle.encoder.dim), np.float32)
     for start in range(0, len(vectors), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(vectors)))
@@ -40,7 +43,8 @@ def people_of(bundle: Bundle) -> F32:
 
 
 def items_apart(bundle: Bundle, labels: I32, most: int) -> list[Group]:
-    """Communities of items: those in the middle of each, by cosine, and its categories. labels: int32 (n_items,)."""
+    """Communities of items: those in the middle of each, by cosine, and its categories. labels: int32
+    (n_items,)."""
     units = bundle.item_vectors / np.maximum(bundle.norms, 1e-12)[:, None]
     words, overall, groups = _Words.of(bundle), (labels >= 0).astype(np.int64), []
     for label in range(int(labels.max(initial=-1)) + 1):
@@ -51,8 +55,8 @@ def items_apart(bundle: Bundle, labels: I32, most: int) -> list[Group]:
 
 
 def people_apart(bundle: Bundle, labels: I32, most: int) -> list[Group]:
-    """Communities of people: the items that each has most beyond its share, and their categories. labels: int32
-    (n_users,)."""
+    """Communities of people: the items that each has most beyond its share, and their categories. labels:
+    int32 (n_users,)."""
     items, owner, n = bundle.histories.items, bundle.histories.items.row_of_value(), len(bundle.item_vectors)
     words, overall, groups = _Words.of(bundle), np.bincount(items.values, minlength=n), []
     for label in range(int(labels.max(initial=-1)) + 1):
@@ -68,8 +72,8 @@ def _group(bundle: Bundle, label: int, size: int, items: Array, categories: list
 
 
 def _lift(counts: Array, overall: Array) -> F64:
-    """float64 (n,): how many times as much there is of each as the share of all would give, shrunk where that is
-    little."""
+    """float64 (n,): how many times as much there is of each as the share of all would give, shrunk where that
+    is little."""
     expected = overall * (counts.sum() / max(overall.sum(), 1))
     found: F64 = (counts + _SHRUNK) / (expected + _SHRUNK)
     return found
@@ -92,6 +96,7 @@ class _Words(NamedTuple):
         return cls(names, item, name)
 
     def most(self, counts: Array, overall: Array) -> list[str]:
-        """The three that items with these counts (n_items,) have most beyond their share of all items' counts."""
+        """The three that items with these counts (n_items,) have most beyond their share of all items'
+        counts."""
         inside, share = (np.bincount(self.name, one[self.item], len(self.names)) for one in (counts, overall))
         return [self.names[at] for at in np.argsort(-_lift(inside, share), kind="stable")[:3] if inside[at]]

@@ -57,7 +57,9 @@ def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = Non
     users = (
         stored_users(bundle, np.array([row]), now)
         if row >= 0
-        else Users.unknown(bundle.histories.empty(1), np.array([int(time.time()) if now is None else now], np.int64))
+        else Users.unknown(
+            bundle.histories.empty(1), np.array([int(time.time()) if now is None else now], np.int64)
+        )
     )
     answer = bundle.recommender.exactly().recommend(users, bundle.recommender.n_items)
     source, ranked = int(answer.source[0]), int((answer.ids[0] >= 0).sum())
@@ -94,11 +96,21 @@ def _shares(bundle: Bundle, users: Users, item: int) -> list[Share]:
 
 
 def _said(
-    bundle: Bundle, users: Users, user_id: str, item_id: str, item: int, rank: int | None, ranked: int, source: int
+    bundle: Bundle,
+    users: Users,
+    user_id: str,
+    item_id: str,
+    item: int,
+    rank: int | None,
+    ranked: int,
+    source: int,
 ) -> tuple[str | None, str]:
     """The word for what stands in the way, or None, and a sentence."""
     if item < 0:
-        return "unknown", f"Item {item_id!r} is not in this bundle: train on data that hold it, and export again."
+        return (
+            "unknown",
+            f"Item {item_id!r} is not in this bundle: train on data that hold it, and export again.",
+        )
     name = bundle.name_of(item)
     available = bundle.recommender.available
     if rank is None and available is not None and not available[item]:

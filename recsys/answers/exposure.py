@@ -41,7 +41,10 @@ class Served(NamedTuple):
 
 
 def exposure_line(
-    served: Served, question: Question, history: Sequence[Mapping[str, Any]] | None, answered: Answered | Merged
+    served: Served,
+    question: Question,
+    history: Sequence[Mapping[str, Any]] | None,
+    answered: Answered | Merged,
 ) -> bytes:
     """One line of the log, with its newline. history: the brought events as they came; question.now must be
     set.
@@ -91,8 +94,8 @@ def question_of(line: Mapping[str, Any], *, reasons: int = 0) -> Question:
     """The question of a line that was read. Raises DataError on a line of another schema."""
     if line.get("schema") != SCHEMA:
         raise DataError(
-            f"the line of request {line.get('request_id')!r} has schema {line.get('schema')!r}, and only those of "
-            f"schema {SCHEMA} hold the question. Ask for a list that was served since."
+            f"the line of request {line.get('request_id')!r} has schema {line.get('schema')!r}, and only "
+            f"those of schema {SCHEMA} hold the question. Ask for a list that was served since."
         )
     asked = line["question"]
     events = [Event(one["item_id"], one.get("timestamp"), one.get("event")) for one in asked["history"] or ()]

@@ -35,14 +35,15 @@ def encoded_items(bundle: Bundle, described: "pa.Table", progress: Progress = si
     encoder = bundle.item_encoder
     if encoder is None:
         raise RequestError(
-            f"bundle {bundle.bundle_id} ({bundle.manifest['name']}) has no item encoder and cannot place new items. "
-            "Serve a two_tower or fasttext model with item_features, alone or as a part of a mixture.",
+            f"bundle {bundle.bundle_id} ({bundle.manifest['name']}) has no item encoder and cannot place "
+            "new items. Serve a two_tower or fasttext model with item_features, alone or as a part of a "
+            "mixture.",
             code="no_item_encoder",
         )
     if not set(encoder.columns) & set(described.column_names):
         raise RequestError(
-            f"new items need at least one of the columns that the model learned from ({', '.join(encoder.columns)}); "
-            f"there are {', '.join(described.column_names) or 'none'}."
+            f"new items need at least one of the columns that the model learned from "
+            f"({', '.join(encoder.columns)}); there are {', '.join(described.column_names) or 'none'}."
         )
     n = described.num_rows
     vectors = np.zeros((n, bundle.item_vectors.shape[1]), np.float32)
@@ -88,7 +89,11 @@ class Extended(NamedTuple):
 
 
 def with_items(
-    bundle: Bundle, ids: Sequence[str], catalogue: "pa.Table", described: "pa.Table", progress: Progress = silent
+    bundle: Bundle,
+    ids: Sequence[str],
+    catalogue: "pa.Table",
+    described: "pa.Table",
+    progress: Progress = silent,
 ) -> Extended:
     """The content of `bundle` with further items, each at the place that its features give it.
 

@@ -95,10 +95,14 @@ def unlearned_items(bundle: Bundle, users: Users, brought: I32) -> list[str]:
     if not len(brought):
         return []
     items, usable = users.history.items.values, bundle.encoder.usable(users.history)
-    return [bundle.item_ids[int(item)] for item in np.intersect1d(brought, np.setdiff1d(items, items[usable]))]
+    return [
+        bundle.item_ids[int(item)] for item in np.intersect1d(brought, np.setdiff1d(items, items[usable]))
+    ]
 
 
-def _brought(bundle: Bundle, question: Question, items: I32, usable: I64, past: Histories, now: int) -> Histories:
+def _brought(
+    bundle: Bundle, question: Question, items: I32, usable: I64, past: Histories, now: int
+) -> Histories:
     """One row of the events of the question that are `usable`; items: int32 (n,), the item of each of its
     events.
 
@@ -112,7 +116,9 @@ def _brought(bundle: Bundle, question: Question, items: I32, usable: I64, past: 
     events = [question.events[int(at)] for at in usable]
     return Histories(
         Ragged.of([items[usable]]),
-        time=np.array([undated if event.timestamp is None else event.timestamp for event in events], np.int64),
+        time=np.array(
+            [undated if event.timestamp is None else event.timestamp for event in events], np.int64
+        ),
         weight=_weights(bundle, events) if bundle.weighted else None,
         event=np.array([types.get(event.event or "", -1) for event in events], np.int8),
     )
@@ -135,7 +141,9 @@ def items_of_domain(bundle: Bundle, domain: str) -> I32:
     """int32, ascending: the items of a domain. Raises RequestError where the bundle does not have it."""
     if domain not in bundle.domains:
         known = ", ".join(sorted(bundle.domains)) or "none"
-        raise RequestError(f"domain {domain!r} is not in this bundle; its domains are: {known}.", code="unknown_domain")
+        raise RequestError(
+            f"domain {domain!r} is not in this bundle; its domains are: {known}.", code="unknown_domain"
+        )
     return bundle.catalogue.domains[domain]
 
 
@@ -150,7 +158,9 @@ def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) ->
         allowed = inside if allowed is None else np.intersect1d(allowed, inside)
     if allowed is None:
         return None
-    return Ragged(np.array([0, len(allowed)]), allowed)  # no copy: a rule over many items is known by its array
+    return Ragged(
+        np.array([0, len(allowed)]), allowed
+    )  # no copy: a rule over many items is known by its array
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
@@ -162,4 +172,6 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
     try:
         return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
     except (pa.ArrowException, OverflowError) as error:
-        raise RequestError(f"features cannot be read: {error}. Send numbers, texts, or lists of one of them.") from None
+        raise RequestError(
+            f"features cannot be read: {error}. Send numbers, texts, or lists of one of them."
+        ) from None

@@ -47,7 +47,9 @@ def find_line(log: Path, request_id: str) -> dict[str, Any]:
     none."""
     if is_event_store(log):
         if (kept := open_store(log).exposure(request_id)) is None:
-            raise DataError(f"the event store has no list of request {request_id!r}. Shadow requests leave none.")
+            raise DataError(
+                f"the event store has no list of request {request_id!r}. Shadow requests leave none."
+            )
         return dict(orjson.loads(kept))
     wanted = b'"request_id":"%s"' % request_id.encode()
     try:
@@ -61,7 +63,9 @@ def find_line(log: Path, request_id: str) -> dict[str, Any]:
         pass
     except OSError as error:
         raise DataError(f"{log} cannot be read: {error.strerror}. Name the exposure log by --log.") from None
-    raise DataError(f"{log} has no line of request {request_id!r}. Shadow requests leave none; logs are rotated.")
+    raise DataError(
+        f"{log} has no line of request {request_id!r}. Shadow requests leave none; logs are rotated."
+    )
 
 
 def trace(bundle: Bundle, line: Mapping[str, Any], others: Mapping[str, Bundle] | None = None) -> Traced:
@@ -71,9 +75,13 @@ def trace(bundle: Bundle, line: Mapping[str, Any], others: Mapping[str, Bundle] 
     recipe = recipe_of_line(line, opened.__getitem__)
     reply = recipe.make(question_of(line, reasons=len(line["items"])), line["request_id"]).reply()
     identical = [item.item_id for item in reply.items] == line["items"]
-    now, then = (np.array(scores, np.float32) for scores in ([item.score for item in reply.items], line["scores"]))
+    now, then = (
+        np.array(scores, np.float32) for scores in ([item.score for item in reply.items], line["scores"])
+    )
     furthest = (
-        float(np.abs(now - then).max(initial=0) / max(np.abs(then).max(initial=0), 1e-12)) if identical else np.inf
+        float(np.abs(now - then).max(initial=0) / max(np.abs(then).max(initial=0), 1e-12))
+        if identical
+        else np.inf
     )
     return Traced(line, reply.items, identical, furthest)
 
@@ -104,7 +112,9 @@ def read_log(path: Path) -> Iterator[Asked]:
         elif "schema" in line:
             continue  # of an older version: it does not hold the question
         else:
-            yield Asked(_foreign_question(path, number, line), line["items"], line.get("source"), line.get("ms"), told)
+            yield Asked(
+                _foreign_question(path, number, line), line["items"], line.get("source"), line.get("ms"), told
+            )
 
 
 @dataclass
@@ -173,7 +183,9 @@ def replay(
         if number % _EVERY == 0:
             progress(Step("asking", number, limit or 0))
     if not every.requests:
-        raise DataError("the log holds no question that can be asked again; exposure logs hold them from schema 2 on.")
+        raise DataError(
+            "the log holds no question that can be asked again; exposure logs hold them from schema 2 on."
+        )
     return {
         "bundle": bundle.bundle_id,
         **every.row(),
@@ -181,7 +193,8 @@ def replay(
         "sources": {"before": sources[0], "after": sources[1]},
         "latency_ms": {"before": _quantiles(spent[0]), "after": _quantiles(spent[1])},
         "segments": [
-            {"segment": name, "value": value, **tally.row()} for (name, value), tally in sorted(segments.items())
+            {"segment": name, "value": value, **tally.row()}
+            for (name, value), tally in sorted(segments.items())
         ],
     }
 
@@ -189,7 +202,16 @@ def replay(
 def replay_text(result: Mapping[str, Any]) -> str:
     """The figures of `replay` for people."""
     rows = [{"segment": "all", "value": "", **result}, *result["segments"]]
-    header = ["segment", "value", "requests", "people", "overlap", "people with other lists", "short", "empty"]
+    header = [
+        "segment",
+        "value",
+        "requests",
+        "people",
+        "overlap",
+        "people with other lists",
+        "short",
+        "empty",
+    ]
     cells = [
         [
             str(row["segment"]),
@@ -203,14 +225,17 @@ def replay_text(result: Mapping[str, Any]) -> str:
         for row in rows
     ]
     counts = [
-        ", ".join(f"{name} {n:,}" for name, n in sorted(result["sources"][at].items())) for at in ("before", "after")
+        ", ".join(f"{name} {n:,}" for name, n in sorted(result["sources"][at].items()))
+        for at in ("before", "after")
     ]
     after, before = result["latency_ms"]["after"], result["latency_ms"]["before"]
     times = f"{after['p50']:.2f} ms, p99 {after['p99']:.2f}" + (
         f" (logged: {before['p50']:.2f} ms, p99 {before['p99']:.2f})" if before else ""
     )
     refused = (
-        f"\n{result['refused']:,} questions were refused by this bundle and are left out." if result["refused"] else ""
+        f"\n{result['refused']:,} questions were refused by this bundle and are left out."
+        if result["refused"]
+        else ""
     )
     return f"{text_table(header, cells)}\nsources: {counts[0]} -> {counts[1]}\nanswer: p50 {times}{refused}"
 
@@ -236,17 +261,22 @@ def _lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if isinstance(line, dict):
                     yield number, line
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. Name an exposure log, or JSON lines.") from None
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}. Name an exposure log, or JSON lines."
+        ) from None
 
 
 def _foreign_question(path: Path, number: int, line: Mapping[str, Any]) -> Question:
     """The question of a line that another system wrote."""
     items, history = line.get("items"), line.get("history") or ()
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise DataError(f"{path} line {number}: `items` must be a list of the ids served, best first, as texts.")
+        raise DataError(
+            f"{path} line {number}: `items` must be a list of the ids served, best first, as texts."
+        )
     try:
         events = [
-            Event(one) if isinstance(one, str) else Event(one["item_id"], one.get("timestamp")) for one in history
+            Event(one) if isinstance(one, str) else Event(one["item_id"], one.get("timestamp"))
+            for one in history
         ]
         moment = line.get("timestamp")
         return Question(
@@ -262,6 +292,6 @@ def _foreign_question(path: Path, number: int, line: Mapping[str, Any]) -> Quest
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise DataError(
-            f"{path} line {number} is no question: user_id is a text, history a list of ids or of objects with item_id "
-            "and timestamp, timestamp unix seconds, k a whole number."
+            f"{path} line {number} is no question: user_id is a text, history a list of ids or of objects "
+            f"with item_id and timestamp, timestamp unix seconds, k a whole number."
         ) from None

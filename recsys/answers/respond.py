@@ -182,7 +182,10 @@ def _why(bundle: Bundle, question: Question, users: Users, stored: int, source: 
     if source == USER_ROW and used <= stored:
         return f"{person}: answered from the vector learned for this user."
     if source == USER_ROW:
-        return f"{person}: answered from the vector learned for this user and a history of {used} events{brought}."
+        return (
+            f"{person}: answered from the vector learned for this user and a history of {used} "
+            f"events{brought}."
+        )
     return f"{person}: answered from a history of {used} events{brought}."
 
 
@@ -193,5 +196,6 @@ def _nothing_left(question: Question) -> str:
     among = " of this domain" if question.domain is not None else ""
     allowed = "allowed " if question.allow is not None else ""
     return (
-        f" Nothing is left to answer: every {allowed}item{among} was had before, is denied or hidden, or has no vector."
+        f" Nothing is left to answer: every {allowed}item{among} was had before, is denied or hidden, or "
+        "has no vector."
     )

@@ -60,7 +60,9 @@ def combined(
             total += np.float32(sign / max(float(np.linalg.norm(mean)), 1e-12)) * mean
             named += rows.tolist() if not name.startswith(CATEGORY) else []
     if float(np.linalg.norm(total)) < _NOTHING:
-        raise RequestError("what is added and taken away comes to nothing, so nothing is near it. Name other items.")
+        raise RequestError(
+            "what is added and taken away comes to nothing, so nothing is near it. Name other items."
+        )
     return nearest(bundle, total, k, named, None if domain is None else items_of_domain(bundle, domain))
 
 
@@ -72,10 +74,14 @@ def _rows_of(bundle: Bundle, name: str) -> I32:
         rows = np.array([item] if item >= 0 else [], np.int32)
     else:
         word, catalogue = name.removeprefix(CATEGORY), bundle.catalogue
-        rows = np.array([item for item in range(len(catalogue)) if word in catalogue.categories(item)], np.int32)
+        rows = np.array(
+            [item for item in range(len(catalogue)) if word in catalogue.categories(item)], np.int32
+        )
     rows = rows[bundle.norms[rows] > 0]
     if not len(rows):
-        raise RequestError(f"{name!r} has no vector in bundle {bundle.bundle_id}; name an item or `{CATEGORY}NAME`.")
+        raise RequestError(
+            f"{name!r} has no vector in bundle {bundle.bundle_id}; name an item or `{CATEGORY}NAME`."
+        )
     return rows
 
 

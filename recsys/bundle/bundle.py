@@ -100,7 +100,9 @@ class Bundle:
         time = self.histories.time
         if days is not None and time is not None and len(time):
             since = time.max() - days * DAY_S
-            recent[self.histories.items.values[(time >= since) & self.histories.learnable(len(recent))]] = True
+            recent[self.histories.items.values[(time >= since) & self.histories.learnable(len(recent))]] = (
+                True
+            )
         return recent
 
     @cached_property
@@ -168,14 +170,14 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
     encoder = load_encoder(folder / "encoder", vectors)
     if encoder.space_id != manifest["space_id"]:
         raise BundleError(
-            f"{folder}: the encoder belongs to space {encoder.space_id}, the items to {manifest['space_id']}. "
-            "Two trainings do not mix; export the bundle again."
+            f"{folder}: the encoder belongs to space {encoder.space_id}, the items to "
+            f"{manifest['space_id']}. Two trainings do not mix; export the bundle again."
         )
     for name, value in {"kind": encoder.encoder_kind, "dim": encoder.dim}.items():
         if manifest[name] != value:
             raise BundleError(
-                f"{folder}: the {name} of the encoder is {value}, and the manifest says {manifest[name]}. Export the "
-                "bundle again."
+                f"{folder}: the {name} of the encoder is {value}, and the manifest says {manifest[name]}. "
+                f"Export the bundle again."
             )
     columns = folder / "columns"
     catalogue = format_1.read_catalogue(folder) if old else Catalogue.load(columns, len(vectors), domains)

@@ -78,7 +78,11 @@ class Catalogue:
 
     def titles_of(self, items: Array | Sequence[int]) -> list[str | None]:
         """The titles of these items (k,)."""
-        return [None] * len(items) if self.titles is None else [title or None for title in self.titles.take(items)]
+        return (
+            [None] * len(items)
+            if self.titles is None
+            else [title or None for title in self.titles.take(items)]
+        )
 
     def domain(self, item: int) -> str | None:
         code = -1 if self.domain_codes is None else int(self.domain_codes[item])
@@ -137,7 +141,9 @@ class Catalogue:
         limits = {} if self.availability is None else self.availability.columns()
         asked = {} if other.availability is None else other.availability.columns()
         limits |= {
-            name: np.full(n, _UNLIMITED[name], column.dtype) for name, column in asked.items() if name not in limits
+            name: np.full(n, _UNLIMITED[name], column.dtype)
+            for name, column in asked.items()
+            if name not in limits
         }
         nothing = Texts.of([])
         return replace(
@@ -156,7 +162,10 @@ class Catalogue:
         if self.domain_codes is not None:
             found["domain"] = self.domain_codes
         if self.category_codes is not None and self.category_names is not None:
-            found |= {f"{_CODES}.offsets": self.category_codes.offsets, f"{_CODES}.codes": self.category_codes.values}
+            found |= {
+                f"{_CODES}.offsets": self.category_codes.offsets,
+                f"{_CODES}.codes": self.category_codes.values,
+            }
             found |= self.category_names.arrays(_NAMES)
         return found | ({} if self.availability is None else self.availability.columns())
 
@@ -185,7 +194,10 @@ def shown_of(item_ids: IdMap, catalogue: Catalogue) -> Texts:
     once."""
     rows = range(len(item_ids))
     titles = catalogue.titles_of(rows)
-    shown = [orjson.dumps({"item_id": id_, "title": title})[:-1] for id_, title in zip(item_ids, titles, strict=True)]
+    shown = [
+        orjson.dumps({"item_id": id_, "title": title})[:-1]
+        for id_, title in zip(item_ids, titles, strict=True)
+    ]
     return Texts.of_bytes(shown)
 
 

@@ -53,6 +53,10 @@ class Content:
             ("histories", self.histories.rows, n_users),
         ):
             if found != expected:
-                raise ModelError(f"a bundle needs one row of {name} for each of {expected}, got {found} distinct ones.")
+                raise ModelError(
+                    f"a bundle needs one row of {name} for each of {expected}, got {found} distinct ones."
+                )
         if self.duplicates not in DUPLICATES:
-            raise ModelError(f"a bundle's duplicates are one of {', '.join(DUPLICATES)}, got {self.duplicates!r}.")
+            raise ModelError(
+                f"a bundle's duplicates are one of {', '.join(DUPLICATES)}, got {self.duplicates!r}."
+            )

@@ -74,21 +74,29 @@ class Deployment:
             if role == "shadow":
                 return replace(self, shadow=bundle_id)
             if not (experiment and arm):
-                raise BundleError(f"there is no role {role!r}; name champion, shadow, or an arm as EXPERIMENT/ARM.")
-            return replace(self, arms={**self.arms, experiment: {**self.arms.get(experiment, {}), arm: bundle_id}})
+                raise BundleError(
+                    f"there is no role {role!r}; name champion, shadow, or an arm as EXPERIMENT/ARM."
+                )
+            return replace(
+                self, arms={**self.arms, experiment: {**self.arms.get(experiment, {}), arm: bundle_id}}
+            )
         if role == "shadow" and self.shadow:
             return replace(self, shadow=None)
         if experiment not in self.arms or (arm and arm not in self.arms[experiment]):
             roles = [f"{one}/{other}" for one, arms in self.arms.items() for other in arms]
             serving = ", ".join([*(["shadow"] if self.shadow else []), *roles]) or "the champion alone"
-            raise BundleError(f"no bundle serves as {role!r}, so that it cannot be taken away; beside it: {serving}.")
+            raise BundleError(
+                f"no bundle serves as {role!r}, so that it cannot be taken away; beside it: {serving}."
+            )
         kept = {name: held for name, held in self.arms[experiment].items() if arm and name != arm}
         others = {name: arms for name, arms in self.arms.items() if name != experiment}
         return replace(self, arms=others | ({experiment: kept} if kept else {}))
 
     def toml(self) -> str:
         """As it stands in the file."""
-        lines = [f"{name} = {json.dumps(value)}" for name in _IDS if (value := getattr(self, name)) is not None]
+        lines = [
+            f"{name} = {json.dumps(value)}" for name in _IDS if (value := getattr(self, name)) is not None
+        ]
         for experiment, arms in self.arms.items():
             lines += ["", f"[arms.{json.dumps(experiment)}]"]
             lines += [f"{json.dumps(arm)} = {json.dumps(bundle_id)}" for arm, bundle_id in arms.items()]
@@ -112,10 +120,14 @@ def read_deployment(root: Path, champion: str) -> Deployment:
         raise BundleError(f"{error} Mend it, or delete it to serve the current bundle alone.") from None
     arms = values.pop("arms", {})
     tables = [values, *(arms.values() if isinstance(arms, dict) else [None])]
-    if set(values) - set(_IDS) or "champion" not in values or not all(_names_bundles(table) for table in tables):
+    if (
+        set(values) - set(_IDS)
+        or "champion" not in values
+        or not all(_names_bundles(table) for table in tables)
+    ):
         raise BundleError(
-            f"{path} must name bundles by champion, previous, shadow, and in tables [arms.EXPERIMENT] by their arms. "
-            "Mend it, or delete it to serve the current bundle alone."
+            f"{path} must name bundles by champion, previous, shadow, and in tables [arms.EXPERIMENT] by "
+            f"their arms. Mend it, or delete it to serve the current bundle alone."
         )
     held = Deployment(values["champion"], values.get("previous"), values.get("shadow"), arms, started)
     return held.crowned(champion)
@@ -129,5 +141,6 @@ def write_deployment(root: Path, deployment: Deployment) -> None:
 def _names_bundles(table: Any) -> bool:
     """Whether it is a table of names of folders directly below a root."""
     return isinstance(table, dict) and all(
-        isinstance(name, str) and name not in ("", "..") and Path(name).name == name for name in table.values()
+        isinstance(name, str) and name not in ("", "..") and Path(name).name == name
+        for name in table.values()
     )

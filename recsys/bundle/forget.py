@@ -46,7 +46,8 @@ def forget_rows(folder: Path, rows: I32) -> None:
     people = len(bundle.user_ids) - int((~bundle.user_ids.present).sum()) - len(rows)
     said = manifest.get("forgotten", {"people": 0, "first_seal": _seal(folder)})
     changed = {
-        "counts": manifest["counts"] | {"users": people, "events": len(np.load(aside / "histories.items.npy"))},
+        "counts": manifest["counts"]
+        | {"users": people, "events": len(np.load(aside / "histories.items.npy"))},
         "files": {name: describe(aside / name) for name in manifest["files"]},
         "forgotten": {**said, "people": said["people"] + len(rows)},
     }
@@ -85,8 +86,8 @@ def _write_changed(aside: Path, bundle: Bundle, rows: I32) -> set[str]:
             emptied = bundle.encoder.without_rows
         except AttributeError:
             raise BundleError(
-                f"{bundle.path}: encoders of kind {bundle.encoder.encoder_kind!r} have no `without_rows` and cannot "
-                "forget a person. Learn anew without them, and delete this bundle."
+                f"{bundle.path}: encoders of kind {bundle.encoder.encoder_kind!r} have no `without_rows` "
+                f"and cannot forget a person. Learn anew without them, and delete this bundle."
             ) from None
         emptied(rows).save(aside / _ENCODER)
     return {path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()}

@@ -30,7 +30,9 @@ def make_golden(recommender: Recommender, everyone: Users, needs: frozenset[str]
     """
     histories = everyone.history
     active = np.flatnonzero(histories.lengths)
-    people = active[np.linspace(0, len(active) - 1, min(_PEOPLE, len(active))).astype(int)] if len(active) else []
+    people = (
+        active[np.linspace(0, len(active) - 1, min(_PEOPLE, len(active))).astype(int)] if len(active) else []
+    )
     policy = isinstance(recommender.seen, SeenPolicy)
     last = 0 if histories.time is None else int(histories.time.max(initial=0))
     columns = set(DTYPES) if policy else {"weight"} | needs | ({"time"} if "now" in needs else set())
@@ -81,8 +83,9 @@ def check_golden(
     for number, (expected, found) in enumerate(zip(golden, answers, strict=True)):
         if not _agree(expected, found):
             raise BundleError(
-                f"{folder}: golden query {number} answers items {found['ids']}, not {expected['ids']} as when it was "
-                "written. This machine computes differently; export the bundle again with its library versions."
+                f"{folder}: golden query {number} answers items {found['ids']}, not {expected['ids']} as "
+                "when it was written. This machine computes differently; export the bundle again with its "
+                "library versions."
             )
 
 
@@ -98,13 +101,14 @@ def _check_overlap(
         same = all(np.isclose(one, other, rtol=_RELATIVE, atol=1e-6) for one, other in common)
         if not same or expected["source"] != found["source"]:
             raise BundleError(
-                f"{folder}: golden query {number} has other scores than when it was written. This machine computes "
-                "differently; export the bundle again with its library versions."
+                f"{folder}: golden query {number} has other scores than when it was written. This machine "
+                f"computes differently; export the bundle again with its library versions."
             )
     if hits < recall * wanted - _SLACK * wanted:
         raise BundleError(
-            f"{folder}: its index finds {hits:,} of {wanted:,} items of the golden answers, and was measured to find "
-            f"{recall:.3f} of all. It is that of other vectors; tune it again: recsys index tune."
+            f"{folder}: its index finds {hits:,} of {wanted:,} items of the golden answers, and was "
+            f"measured to find {recall:.3f} of all. It is that of other vectors; tune it again: recsys "
+            "index tune."
         )
 
 
@@ -115,6 +119,8 @@ def _agree(expected: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
     if not np.allclose(wanted, got, rtol=_RELATIVE, atol=1e-6):
         return False
     moved = np.flatnonzero(np.array(expected["ids"]) != np.array(found["ids"]))
-    near = np.isclose(wanted[:-1], wanted[1:], rtol=2 * _RELATIVE, atol=2e-6)  # rank r is tied with rank r + 1
+    near = np.isclose(
+        wanted[:-1], wanted[1:], rtol=2 * _RELATIVE, atol=2e-6
+    )  # rank r is tied with rank r + 1
     tied = np.concatenate([near, [True]]) | np.concatenate([[False], near])
     return bool(tied[moved].all())

@@ -18,7 +18,14 @@ from recsys.retrieval.tuner import Quality
 FORMAT, OLDEST_FORMAT = 2, 1  # what is written, and from which on it is read
 REQUIREMENTS: frozenset[str] = frozenset()  # what a bundle may require of its reader beyond its format
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
-_READ = {"items.ids", "users.ids", "fallback.npy", "golden.json", "histories.offsets.npy", "histories.items.npy"}
+_READ = {
+    "items.ids",
+    "users.ids",
+    "fallback.npy",
+    "golden.json",
+    "histories.offsets.npy",
+    "histories.items.npy",
+}
 _KEYS: Mapping[str, type | tuple[type, ...]] = {  # what every manifest of either format says, and as what
     **dict.fromkeys(("bundle_id", "created", "kind", "metric", "name", "space_id"), str),
     **dict.fromkeys(("counts", "fallback", "files", "index", "lineage", "versions"), dict),
@@ -92,15 +99,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest, checked against its seal and for a format that this version reads."""
     raw = _read(folder / MANIFEST)
     if _read(folder / SEAL) != seal_of(raw):
-        raise BundleError(f"{folder / MANIFEST} does not match {SEAL}: one of them was changed. Export it again.")
+        raise BundleError(
+            f"{folder / MANIFEST} does not match {SEAL}: one of them was changed. Export it again."
+        )
     try:
         manifest: dict[str, Any] = dict(json.loads(raw))
     except (ValueError, TypeError):
-        raise BundleError(f"{folder / MANIFEST} is not the manifest of a bundle. Export the bundle again.") from None
+        raise BundleError(
+            f"{folder / MANIFEST} is not the manifest of a bundle. Export the bundle again."
+        ) from None
     if manifest.get("format") not in range(OLDEST_FORMAT, FORMAT + 1):
         raise BundleError(
-            f"{folder} has bundle format {manifest.get('format')}, this version reads {OLDEST_FORMAT} to {FORMAT}. "
-            "Export it again, or install the version that wrote it."
+            f"{folder} has bundle format {manifest.get('format')}, this version reads {OLDEST_FORMAT} to "
+            f"{FORMAT}. Export it again, or install the version that wrote it."
         )
     if lacking := sorted(set(manifest.get("requires", ())) - REQUIREMENTS):
         raise BundleError(
@@ -108,10 +119,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             "Install the version that wrote it."
         )
     if lacking := [key for key, kind in _KEYS.items() if not isinstance(manifest.get(key), kind)]:
-        raise BundleError(f"{folder / MANIFEST} says nothing that fits of {lacking[0]!r}. Export the bundle again.")
+        raise BundleError(
+            f"{folder / MANIFEST} says nothing that fits of {lacking[0]!r}. Export the bundle again."
+        )
     for name in (manifest["bundle_id"], *manifest["files"]):
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise BundleError(f"{folder / MANIFEST} names {name!r}, outside the bundle. Do not trust its sender.")
+            raise BundleError(
+                f"{folder / MANIFEST} names {name!r}, outside the bundle. Do not trust its sender."
+            )
     return manifest
 
 
@@ -135,7 +150,9 @@ def verify(folder: Path) -> dict[str, Any]:
         except OSError as error:
             raise _unreadable(path, error) from None
         if found != expected:
-            raise BundleError(f"{path} is damaged: its bytes do not match the manifest. Export the bundle again.")
+            raise BundleError(
+                f"{path} is damaged: its bytes do not match the manifest. Export the bundle again."
+            )
     return manifest
 
 

@@ -69,8 +69,8 @@ def _spare(root: Path, bundles: Sequence[Held], keep: int) -> list[Held]:
         if not bundles:
             return []
         raise BundleError(
-            f"{root} has {len(bundles)} bundles and none of them is current, so that none can be called old. Make one "
-            f"current: {command_line('recsys export', root / bundles[0].bundle_id, to=root)}"
+            f"{root} has {len(bundles)} bundles and none of them is current, so that none can be called "
+            f"old. Make one current: {command_line('recsys export', root / bundles[0].bundle_id, to=root)}"
         )
     previous = at + 1 if at + 1 < len(bundles) else at - 1
     named = read_deployment(root, bundles[at].bundle_id).named

@@ -48,7 +48,9 @@ def assign(root: Path, role: str, bundle_id: str | None, *, expected: str | None
         else:
             _, before = deployment_of(root)
         if expected is not None and before.etag != expected:
-            raise StaleError(f"{root}: the deployment has the etag {before.etag}, and {expected} was expected.")
+            raise StaleError(
+                f"{root}: the deployment has the etag {before.etag}, and {expected} was expected."
+            )
         after = before.assigned(role, bundle_id)
         durable.write_pointer(root / POINTER, after.champion + "\n")
         write_deployment(root, after)
@@ -112,7 +114,9 @@ def current(root: Path) -> Path:
             "Make one with `recsys export`."
         ) from None
     if not _holds(root, bundle_id):
-        raise BundleError(f"{pointer} names {bundle_id!r}, and {root} holds no such bundle. Export one again.")
+        raise BundleError(
+            f"{pointer} names {bundle_id!r}, and {root} holds no such bundle. Export one again."
+        )
     return root / bundle_id
 
 

@@ -95,7 +95,8 @@ def ramp_experiment(root: Path, name: str, share: float, at: int, now: int, lead
     _refuse_before(at, now, lead_s, f"the ramp of experiment {name!r} would go on")
     if not phase.ramp:
         raise SettingError(
-            f"phase {number + 1} of experiment {name!r} has no ramp: everybody is in. Take people out by a new phase."
+            f"phase {number + 1} of experiment {name!r} has no ramp: everybody is in. Take people out "
+            "by a new phase."
         )
     steps = (*(one for one in phase.ramp if one.at < at), Step(at=at, share=share))
     phases = list(experiment.phases)
@@ -110,7 +111,9 @@ def note_edition(root: Path, bundle_id: str, now: int) -> list[str]:
     with durable.publishing(root):
         for frozen in read_frozen(root):
             if bundle_id in frozen.bundles and not frozen.over(now):
-                change = Change(now, f"{bundle_id} was written anew without somebody who was forgotten", frozen.digest)
+                change = Change(
+                    now, f"{bundle_id} was written anew without somebody who was forgotten", frozen.digest
+                )
                 write_frozen(root, frozen._replace(history=(*frozen.history, change)))
                 touched.append(frozen.name)
     return touched
@@ -128,7 +131,9 @@ def _changed(root: Path, name: str, now: int, update: dict[str, Any], what: str)
     with durable.publishing(root):
         before = find_frozen(root, name)
         if before.over(now):
-            raise SettingError(f"experiment {name!r} is over since {utc_text(int(before.experiment.ends or 0))}.")
+            raise SettingError(
+                f"experiment {name!r} is over since {utc_text(int(before.experiment.ends or 0))}."
+            )
         told = before.experiment.model_copy(update=update).model_dump()
         after = Experiment.build(told, where=f"experiment {name!r}")
         if "ends" not in update:
@@ -153,18 +158,22 @@ def _with_ids(experiment: Experiment, champion: str, before: Frozen | None) -> E
 def _refuse_soon(experiment: Experiment, before: Frozen | None, now: int, lead_s: int) -> None:
     """Raises SettingError where a phase that has not started yet would do so too soon for all workers to
     agree."""
-    started = set() if before is None else {phase.salt for phase in before.experiment.phases if phase.starts <= now}
+    started = (
+        set() if before is None else {phase.salt for phase in before.experiment.phases if phase.starts <= now}
+    )
     for number, phase in enumerate(experiment.phases, start=1):
         if phase.salt not in started:
-            _refuse_before(phase.starts, now, lead_s, f"phase {number} of experiment {experiment.name!r} would start")
+            _refuse_before(
+                phase.starts, now, lead_s, f"phase {number} of experiment {experiment.name!r} would start"
+            )
 
 
 def _refuse_before(at: int, now: int, lead_s: int, what: str) -> None:
     if at < now + lead_s:
         when = "in the past" if at <= now else f"in {at - now} s"
         raise SettingError(
-            f"{what} {when}, at {utc_text(at)}. It must lie at least {lead_s} s ahead, so that all workers agree: name "
-            f"{utc_text(now + max(60, lead_s))} or later."
+            f"{what} {when}, at {utc_text(at)}. It must lie at least {lead_s} s ahead, so that all workers "
+            f"agree: name {utc_text(now + max(60, lead_s))} or later."
         )
 
 
@@ -175,8 +184,8 @@ def _refuse_other_arms(before: Experiment, after: Experiment, now: int) -> None:
     for name in sorted(started):
         if before.arm(name) != after.arm(name):
             raise SettingError(
-                f"arm {name!r} of experiment {before.name!r} has people, and what it serves stays. Add an arm of "
-                "another name in a phase that starts in the future."
+                f"arm {name!r} of experiment {before.name!r} has people, and what it serves stays. Add an "
+                f"arm of another name in a phase that starts in the future."
             )
 
 
@@ -194,8 +203,9 @@ def _refuse_two_for_a_list(experiment: Experiment, others: Iterable[Experiment])
             for other_start, other_end in other.spans()
         ):
             raise SettingError(
-                f"experiments {experiment.name!r} and {other.name!r} would both decide what one list holds. Give them "
-                "one namespace, and slots apart; or each a placement of its own; or start one after the other's end."
+                f"experiments {experiment.name!r} and {other.name!r} would both decide what one list "
+                "holds. Give them one namespace, and slots apart; or each a placement of its own; or "
+                "start one after the other's end."
             )
 
 
@@ -204,7 +214,8 @@ def _refuse_other_holdouts(holdouts: Iterable[Holdout], others: Iterable[Frozen]
     for holdout in holdouts:
         if holdout.name in known and known[holdout.name] != holdout:
             raise SettingError(
-                f"holdout {holdout.name!r} is another one in an experiment that runs; a holdout stays as it is."
+                f"holdout {holdout.name!r} is another one in an experiment that runs; a holdout stays "
+                "as it is."
             )
 
 
@@ -219,8 +230,8 @@ def _verify_arms(root: Path, experiment: Experiment) -> tuple[str, ...] | None:
         folder = root / arm.bundle
         if not folder.is_dir():
             raise BundleError(
-                f"arm {name!r} of experiment {experiment.name!r} has no bundle: {root} holds no {arm.bundle!r}; "
-                f"{did_you_mean(arm.bundle, [path.name for path in root.iterdir() if path.is_dir()])}"
+                f"arm {name!r} of experiment {experiment.name!r} has no bundle: {root} holds no "
+                f"{arm.bundle!r}; {did_you_mean(arm.bundle, [path.name for path in root.iterdir() if path.is_dir()])}"
             )
         if arm.bundle not in opened:
             opened[arm.bundle] = load(folder)

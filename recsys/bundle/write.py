@@ -70,9 +70,14 @@ def _write(root: Path, content: Content) -> Path:
     for path in [*(aside / "encoder").rglob("*.npy"), *(aside / "item_encoder").rglob("*.npy")]:
         if not np.isfinite(map_array(path)).all():
             raise ModelError(
-                f"{path.stem} of the encoder holds NaN or infinity. Training diverged: raise the regularization."
+                f"{path.stem} of the encoder holds NaN or infinity. Training diverged: raise the "
+                "regularization."
             )
-    files = {path.relative_to(aside).as_posix(): describe(path) for path in sorted(aside.rglob("*")) if path.is_file()}
+    files = {
+        path.relative_to(aside).as_posix(): describe(path)
+        for path in sorted(aside.rglob("*"))
+        if path.is_file()
+    }
     bundle_id = f"{stamp}-{sha256(json.dumps(files).encode()).hexdigest()[:8]}"
     manifest = json.dumps(manifest_of(content, bundle_id, created, files, quality), indent=1).encode() + b"\n"
     durable.write(aside / MANIFEST, lambda path: path.write_bytes(manifest))
@@ -96,7 +101,9 @@ def _past_of(content: Content) -> Histories:
     return replace(past, weight=None) if alike else past  # as if there were none
 
 
-def _measured_index(content: Content, past: Histories, exact: Recommender) -> tuple[Approximate, dict[str, Quality]]:
+def _measured_index(
+    content: Content, past: Histories, exact: Recommender
+) -> tuple[Approximate, dict[str, Quality]]:
     """The index that is asked for, and what it finds for people drawn from the histories. Raises ModelError
     where that is too little."""
     index = Approximate.build(content.embeddings.items, content.index)
@@ -104,9 +111,10 @@ def _measured_index(content: Content, past: Histories, exact: Recommender) -> tu
     for source, found in quality.items():
         if not reaches(content.index, found):
             raise ModelError(
-                f"the index {content.index.factory} finds {found.recall:.4f} of the best {content.index.k} items of "
-                f"people who are {source}, and {found.recall_p5:.2f} for the worst 5 %; {content.index.target} and "
-                f"{content.index.target_p5} are asked for. Tune it for these vectors: recsys index tune."
+                f"the index {content.index.factory} finds {found.recall:.4f} of the best {content.index.k} "
+                f"items of people who are {source}, and {found.recall_p5:.2f} for the worst 5 %; "
+                f"{content.index.target} and {content.index.target_p5} are asked for. Tune it for these "
+                "vectors: recsys index tune."
             )
     return index, quality
 

@@ -20,7 +20,11 @@ from recsys.ids import IdMap
 from recsys.matrix import on_disk
 
 ITEM_COLUMNS = {"title": pa.string(), "domain": pa.string(), "categories": pa.list_(pa.string())}
-AVAILABILITY = {"available": pa.bool_(), "available_from": pa.int64(), "available_to": pa.int64()}  # unix seconds
+AVAILABILITY = {
+    "available": pa.bool_(),
+    "available_from": pa.int64(),
+    "available_to": pa.int64(),
+}  # unix seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +103,11 @@ class Dataset:
         it."""
         ids, found = (self.item_ids, self.item_rows) if who == "item" else (self.user_ids, self.user_rows)
         named = f"{who} {ids[index]!r}"
-        return named if found is None or found.row[index] < 0 else f"{found.where.row(found.row[index] + 1)} ({named})"
+        return (
+            named
+            if found is None or found.row[index] < 0
+            else f"{found.where.row(found.row[index] + 1)} ({named})"
+        )
 
     @cached_property
     def domains(self) -> tuple[tuple[str, ...], I32]:

@@ -47,8 +47,17 @@ class Interactions(EventColumns):
         name."""
         time = columns.get("time")
         order = slice(None) if time is None else np.argsort(time, kind="stable")
-        ordered: Any = {name: None if one is None else one[order].astype(DTYPES[name]) for name, one in columns.items()}
-        return cls(user[order].astype(np.int32), item[order].astype(np.int32), n_users, n_items, event_names, **ordered)
+        ordered: Any = {
+            name: None if one is None else one[order].astype(DTYPES[name]) for name, one in columns.items()
+        }
+        return cls(
+            user[order].astype(np.int32),
+            item[order].astype(np.int32),
+            n_users,
+            n_items,
+            event_names,
+            **ordered,
+        )
 
     def __len__(self) -> int:
         return len(self.user)
@@ -97,7 +106,9 @@ class Interactions(EventColumns):
         if self.folder is None:
             return self._sorted()
         columns = self.columns()
-        offsets, (items, *beside) = on_disk.by_row(self.folder, self.user, self.n_users, [self.item, *columns.values()])
+        offsets, (items, *beside) = on_disk.by_row(
+            self.folder, self.user, self.n_users, [self.item, *columns.values()]
+        )
         return Histories(Ragged(offsets, items), **dict(zip(columns, beside, strict=True)))
 
     def _sorted(self, length: int | None = None) -> Histories:
@@ -117,7 +128,9 @@ class Interactions(EventColumns):
         for part in on_disk.chunks(len(self)):
             np.minimum.at(low, self.event[part], self.weight[part])
             np.maximum.at(high, self.event[part], self.weight[part])
-        return {name: float(low[code]) for code, name in enumerate(self.event_names) if low[code] == high[code]}
+        return {
+            name: float(low[code]) for code, name in enumerate(self.event_names) if low[code] == high[code]
+        }
 
     def item_counts(self, since: int | None = None) -> I64:
         """int64 (n_items,): events of each item, from unix second `since` on."""

@@ -33,31 +33,44 @@ class PrepareSettings(Settings):
         "refuse", description="events without a user: an error, or left out and counted"
     )
     bots: Literal["keep", "drop"] = Field(
-        "keep", description="users whom `recsys data check` calls bots: keep them, or leave all they did out, counted"
+        "keep",
+        description=(
+            "users whom `recsys data check` calls bots: keep them, or leave all they did out, counted"
+        ),
     )
     min_rating: float | None = Field(
         None,
-        description="learn from events whose weight is at least this, each then counts 1; for ratings, 0 among them. "
-        "The others still count as had",
+        description="learn from events whose weight is at least this, each then counts 1; for ratings, 0 "
+        "among them. The others still count as had",
     )
     disliked_rating: float | None = Field(
-        None, description='events whose weight is at most this say "not this": their items are never answered again'
+        None,
+        description=(
+            'events whose weight is at most this say "not this": their items are never answered again'
+        ),
     )
     event_weights: dict[str, float] = Field(
         {},
-        description="weight of each event type, times the event's own; others count 1; 0 leaves a type out of learning "
+        description="weight of each event type, times the event's own; others count 1; 0 leaves a type out "
+        "of learning "
         'and not of what was had; below 0 it says "not this": its items are never answered again',
     )
     target_event: Types | dict[str, Types] | None = Field(
         None,
-        description="judge on events of this type only, on a list of types, or on those that a table names for each "
+        description="judge on events of this type only, on a list of types, or on those that a table names "
+        "for each "
         'domain, as in {music = "listen", books = ["buy", "rent"]}; all types are learned from',
     )
     duplicates: Literal["all", "first", "last", "sum"] = Field(
-        "all", description="events of one user, item and type: keep all, the first, the last, or one with their sum"
+        "all",
+        description="events of one user, item and type: keep all, the first, the last, or one with their sum",
     )
-    min_user_events: int = Field(0, ge=0, description="k-core: users with fewer events are left out; 0 = keep all")
-    min_item_events: int = Field(0, ge=0, description="k-core: items with fewer events are left out; 0 = keep all")
+    min_user_events: int = Field(
+        0, ge=0, description="k-core: users with fewer events are left out; 0 = keep all"
+    )
+    min_item_events: int = Field(
+        0, ge=0, description="k-core: items with fewer events are left out; 0 = keep all"
+    )
 
     @property
     def rates(self) -> bool:
@@ -93,7 +106,9 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
     core_asked = max(settings.min_user_events, settings.min_item_events) > 1
     if data.interactions.folder is not None and (settings.duplicates != "all" or core_asked):
         what = "a k-core" if core_asked else f"prepare.duplicates = {settings.duplicates!r}"
-        raise DataError(f"{data.name}: {what} looks at all events at once, in memory. Leave it or on_disk out.")
+        raise DataError(
+            f"{data.name}: {what} looks at all events at once, in memory. Leave it or on_disk out."
+        )
     if settings.rates:
         before, data = data, note(data, _rated(data, settings), settings.ratings_rule)
         if len(data.interactions) == len(before.interactions):
@@ -112,8 +127,8 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
         for name in targets.types:
             if settings.event_weights.get(name, 1) <= 0:
                 raise DataError(
-                    f"prepare.target_event = {name!r} would judge on events that prepare.event_weights leaves out of "
-                    "learning; give the type a weight above 0."
+                    f"prepare.target_event = {name!r} would judge on events that prepare.event_weights "
+                    f"leaves out of learning; give the type a weight above 0."
                 )
         data = replace(data, target_event=targets)
         notes.append(f"only {targets.text} are judged; all types are learned from")
@@ -124,7 +139,9 @@ def refuse_one_sided(name: str, user: I32, item: I32) -> None:
     """Raises DataError where all events, n users and items, are of one: there is nothing to tell apart."""
     for what, column in (("user", user), ("item", item)):
         if len(column) and column.min() == column.max():
-            raise DataError(f"{name} has events of one {what} alone; learning whom what suits takes two. Add others.")
+            raise DataError(
+                f"{name} has events of one {what} alone; learning whom what suits takes two. Add others."
+            )
 
 
 def _without_bots(data: Dataset, notes: list[str]) -> Dataset:
@@ -147,7 +164,11 @@ def _chosen(data: Dataset, kept: Array, weight: F32 | None = None) -> Dataset:
     events = events if weight is None else replace(events, weight=weight)
     staying = ~data.learned
     staying[np.flatnonzero(data.learned)[kept]] = True
-    whole = None if data.whole is None else _weighed(data.whole.where(staying), data.learned[staying], events.weights)
+    whole = (
+        None
+        if data.whole is None
+        else _weighed(data.whole.where(staying), data.learned[staying], events.weights)
+    )
     published = None if data.published is None else replace(data.published, part=data.published.part[staying])
     return replace(data, interactions=events, whole=whole, published=published)
 
@@ -183,13 +204,15 @@ def _rated(data: Dataset, settings: PrepareSettings) -> Dataset:
     least, most, events = settings.min_rating, settings.disliked_rating, data.interactions
     if events.weight is None:
         raise DataError(
-            f"{settings.ratings_rule} needs ratings, and {data.name} has no weight column; name it by --weight-col."
+            f"{settings.ratings_rule} needs ratings, and {data.name} has no weight column; name it by "
+            "--weight-col."
         )
     if most is not None and most >= (np.inf if least is None else least):
         raise DataError(f"prepare.disliked_rating = {most:g} must be below prepare.min_rating = {least:g}.")
     if most is not None and least is None and most < 0:
         raise DataError(
-            f"prepare.disliked_rating = {most:g} needs prepare.min_rating: weights of 0 and below teach nothing."
+            f"prepare.disliked_rating = {most:g} needs prepare.min_rating: weights of 0 and below "
+            "teach nothing."
         )
     folder, rating = events.folder, events.weight
 
@@ -204,7 +227,9 @@ def _rated(data: Dataset, settings: PrepareSettings) -> Dataset:
 def _code_of(data: Dataset, name: str, setting: str) -> int:
     names = data.interactions.event_names
     if name not in names:
-        known = f"its types are {', '.join(names)}" if names else "it has no event column; name it by --event-col"
+        known = (
+            f"its types are {', '.join(names)}" if names else "it has no event column; name it by --event-col"
+        )
         raise DataError(f"{setting}: {data.name} has no event type {name!r}; {known}.")
     return names.index(name)
 
@@ -282,7 +307,9 @@ def _compacted(data: Dataset) -> Dataset:
         data,
         interactions=renumbered(events),
         whole=None if data.whole is None else renumbered(data.whole.where(staying)),
-        published=None if data.published is None else replace(data.published, part=data.published.part[staying]),
+        published=None
+        if data.published is None
+        else replace(data.published, part=data.published.part[staying]),
         user_ids=IdMap.of([data.user_ids[at] for at in user.tolist()]),
         item_ids=IdMap.of([data.item_ids[at] for at in item.tolist()]),
         items=data.items.take(item),

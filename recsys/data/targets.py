@@ -26,7 +26,11 @@ class TargetEvents(NamedTuple):
     @property
     def types(self) -> list[str]:
         """Every type that is named, once."""
-        return list(dict.fromkeys(name for types in (*self.by_domain.values(), self.elsewhere or ()) for name in types))
+        return list(
+            dict.fromkeys(
+                name for types in (*self.by_domain.values(), self.elsewhere or ()) for name in types
+            )
+        )
 
     @property
     def text(self) -> str:
@@ -39,7 +43,9 @@ class TargetEvents(NamedTuple):
         """int32 (n_items,): the row of each item; (rows, types + 1): which types count there. The last one,
         for an event of unknown type, counts nowhere."""
         others = event_names if self.elsewhere is None else self.elsewhere
-        counts = [[*(name in types for name in event_names), False] for types in (*self.by_domain.values(), others)]
+        counts = [
+            [*(name in types for name in event_names), False] for types in (*self.by_domain.values(), others)
+        ]
         row = np.full(len(items), len(self.by_domain), np.int32)
         for at, domain in enumerate(self.by_domain):
             row[_of_domain(items, domain)] = at

@@ -144,7 +144,9 @@ class Bag:
         return same
 
     def save(self, folder: Path) -> None:
-        arrays: dict[str, Any] = {"inputs": self.inputs} | ({} if self.table is None else {"table": self.table})
+        arrays: dict[str, Any] = {"inputs": self.inputs} | (
+            {} if self.table is None else {"table": self.table}
+        )
         write_encoder(folder, self, self._parameters(), arrays)
 
     @classmethod

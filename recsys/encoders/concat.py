@@ -38,9 +38,13 @@ class Concat:
     personal: ClassVar[bool] = True
     rows_are_fold_ins: ClassVar[bool] = False
 
-    def __init__(self, parts: Sequence[Encoder], weights: Sequence[float], *, space_id: str | None = None) -> None:
+    def __init__(
+        self, parts: Sequence[Encoder], weights: Sequence[float], *, space_id: str | None = None
+    ) -> None:
         if len(parts) != len(weights) or not parts:
-            raise ModelError(f"a concatenation needs a weight for each of its parts, got {len(weights)}, {len(parts)}.")
+            raise ModelError(
+                f"a concatenation needs a weight for each of its parts, got {len(weights)}, {len(parts)}."
+            )
         self.parts, self.weights = tuple(parts), tuple(float(weight) for weight in weights)
         described = {"parts": [part.space_id for part in self.parts], "weights": self.weights}
         self.space_id = space_id or space_id_of(self.encoder_kind, described, {})

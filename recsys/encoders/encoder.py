@@ -28,8 +28,9 @@ SOURCES = ("known", "history", "features", "fallback")
 
 
 class Encoded(NamedTuple):
-    """What an encoder made of n users, and of what. vectors: float32 (n, dim), zeros where it can say nothing. source:
-    int8 (n,), an index into SOURCES: the most personal thing that went into the vector, FALLBACK where nothing did."""
+    """What an encoder made of n users, and of what. vectors: float32 (n, dim), zeros where it can say
+    nothing. source: int8 (n,), an index into SOURCES: the most personal thing that went into the vector,
+    FALLBACK where nothing did."""
 
     vectors: F32
     source: I8
@@ -42,9 +43,11 @@ class Encoded(NamedTuple):
 
 
 class StartRows(NamedTuple):
-    """Rows of an earlier model that a learner may start from: users float32 (n, dim) and items float32 (n_items, dim).
+    """Rows of an earlier model that a learner may start from: users float32 (n, dim) and items float32
+    (n_items, dim).
 
-    parts: of a concatenation, one for each part, None for one without such rows; then the others have no columns.
+    parts: of a concatenation, one for each part, None for one without such rows; then the others have no
+    columns.
     """
 
     users: F32
@@ -55,13 +58,15 @@ class StartRows(NamedTuple):
 class Encoder(Protocol):
     """Turns users into vectors whose inner product with an item vector is the score.
 
-    encoder_kind: its name in a manifest. dim: width of its vectors. space_id: digest of what determines its output;
-    vectors and index of another space are refused. folds_in: whether a history alone is enough. knows_users: whether
-    known users have rows of their own; without, they are encoded from their histories like anybody else. personal:
-    whether two users ever get different vectors. explains: whether `contributions` are exact shares of the score.
-    rows_are_fold_ins: whether a known user's row is what their history gives. needs: what of users it looks at beside
-    index and history items: some of `time`, `event`, `weight`, `now`, `features`, `domain`, and `dislikes`: events of
-    weight below 0, which say "not this".
+    encoder_kind: its name in a manifest. dim: width of its vectors. space_id: digest of what determines its
+    output; vectors and index of another space are refused. folds_in: whether a history alone is enough.
+    knows_users: whether known users have rows of their own; without, they are encoded from their histories
+    like anybody else. personal: whether two users ever get different vectors. explains: whether
+    `contributions` are exact shares of the score.
+    rows_are_fold_ins: whether a known user's row is what their history gives. needs: what of users it looks
+    at beside
+    index and history items: some of `time`, `event`, `weight`, `now`, `features`, `domain`, and `dislikes`:
+    events of weight below 0, which say "not this".
     """
 
     encoder_kind: ClassVar[str]
@@ -91,27 +96,31 @@ class Encoder(Protocol):
     def space_id(self) -> str: ...
 
     def usable(self, histories: Histories) -> Bool:
-        """(nnz,): which events it looks at: not those of weight 0, nor of items that it did not learn, and of those
-        below 0 only where it `needs` dislikes."""
+        """(nnz,): which events it looks at: not those of weight 0, nor of items that it did not learn, and of
+        those below 0 only where it `needs` dislikes."""
 
     def unread(self, described: "pa.Table") -> list[str]:
-        """The columns of people's features of which it makes nothing: not learned from, or of values never seen."""
+        """The columns of people's features of which it makes nothing: not learned from, or of values never
+        seen."""
 
     def encode(self, users: Users) -> Encoded:
         """The users' vectors, and what each comes from."""
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
-        """How much each event of one user's history adds to the scores of `vectors` (k, dim): float32 (k, history).
+        """How much each event of one user's history adds to the scores of `vectors` (k, dim): float32 (k,
+        history).
 
-        The row of an item sums to its score where the encoder `explains`; else it is a part of it, or there is None.
+        The row of an item sums to its score where the encoder `explains`; else it is a part of it, or there
+        is None.
         """
 
     def start_rows(self, users: Users, items: F32) -> StartRows | None:
-        """What a learner starts from: these users' rows, and `items` (n_items, dim) of the same space, both without
-        columns that say the same of everybody. None where there is nothing of a taste in them."""
+        """What a learner starts from: these users' rows, and `items` (n_items, dim) of the same space, both
+        without columns that say the same of everybody. None where there is nothing of a taste in them."""
 
     def without_rows(self, rows: I32) -> Self:
-        """The same for everybody else, with nothing left of what was learned of these known users (m,) alone. Its space
+        """The same for everybody else, with nothing left of what was learned of these known users (m,) alone.
+        Its space
         stays: the vectors of all others do."""
 
     def save(self, folder: Path) -> None:
@@ -173,9 +182,12 @@ _ONE = np.ones(1, bool)
 
 
 def learned_rows(table: F32 | None, users: Users, dim: int) -> tuple[F32, Bool]:
-    """float32 (n, dim): the rows in a table of the users who are known by them, zeros elsewhere; and (n,) of whom."""
+    """float32 (n, dim): the rows in a table of the users who are known by them, zeros elsewhere; and (n,) of
+    whom."""
     if table is not None and len(users) == 1 and users.fresh is None and (row := int(users.index[0])) >= 0:
-        return (own := table[row : row + 1].copy()), _ONE if own.any() else ~_ONE  # a copy: callers write into it
+        return (
+            own := table[row : row + 1].copy()
+        ), _ONE if own.any() else ~_ONE  # a copy: callers write into it
     if table is None:
         return np.zeros((len(users), dim), np.float32), np.zeros(len(users), bool)
     if (known := users.by_row).all():
@@ -187,7 +199,8 @@ def learned_rows(table: F32 | None, users: Users, dim: int) -> tuple[F32, Bool]:
 
 
 def encoded(vectors: F32, by_row: Bool) -> Encoded:
-    """What an encoder made that answers from a row, else from a history. by_row: (n,) whose vector is their row."""
+    """What an encoder made that answers from a row, else from a history. by_row: (n,) whose vector is their
+    row."""
     source = np.zeros(len(vectors), np.int8)  # USER_ROW
     if not by_row.all():
         source[~by_row] = np.where(vectors[~by_row].any(axis=1), HISTORY, FALLBACK)
@@ -213,14 +226,16 @@ class ItemEncoder(Protocol):
         """The columns that it learned from."""
 
     def encode(self, features: "pa.Table") -> F32:
-        """float32 (n, dim) for n items with these raw columns; what is missing or unknown is as training learned it."""
+        """float32 (n, dim) for n items with these raw columns; what is missing or unknown is as training
+        learned it."""
 
     def save(self, folder: Path) -> None:
         """Writes it into an existing empty folder, its kind into `encoder.json`."""
 
     @classmethod
     def load(cls, folder: Path, items: F32) -> Self:
-        """Reads it back; `items` (n_items, dim) are the bundle's vectors, of items added after training too."""
+        """Reads it back; `items` (n_items, dim) are the bundle's vectors, of items added after training
+        too."""
 
 
 # Encoders of users and of items by kind, as "module:Class", so that a bundle loads the code of its own alone.
@@ -245,7 +260,8 @@ def load_encoder(folder: Path, items: F32) -> Encoder:
 
 
 def load_item_encoder(folder: Path, items: F32) -> ItemEncoder:
-    """The item encoder saved in `folder`; one that does not state its kind was written when there was one alone."""
+    """The item encoder saved in `folder`; one that does not state its kind was written when there was one
+    alone."""
     stated = folder / "encoder.json"
     kind = json.loads(stated.read_text())["kind"] if stated.exists() else "item_tower"
     encoder: ItemEncoder = class_of(kind, folder, KINDS, ENTRY_POINTS).load(folder, items)
@@ -253,16 +269,18 @@ def load_item_encoder(folder: Path, items: F32) -> ItemEncoder:
 
 
 def class_of(kind: str, folder: Path, known: Mapping[str, str], group: str, what: str = "an encoder") -> Any:
-    """The class of a kind: one of the known ("module:Class"), else that which an installed package names among the
-    entry points of the group. No file ever names code. what: what `folder` holds of this kind, for the error."""
+    """The class of a kind: one of the known ("module:Class"), else that which an installed package names
+    among the entry points of the group. No file ever names code. what: what `folder` holds of this kind, for
+    the error."""
     if kind in known:
         module, _, name = known[kind].partition(":")
         return getattr(import_module(module), name)
     for point in entry_points(group=group, name=kind):
         return point.load()
     raise BundleError(
-        f"{folder} holds {what} of kind {kind!r}; this version knows {', '.join(sorted(known))}, and no installed "
-        f"package has an entry point {kind!r} in the group {group!r}. Install the package that made it."
+        f"{folder} holds {what} of kind {kind!r}; this version knows {', '.join(sorted(known))}, and no "
+        f"installed package has an entry point {kind!r} in the group {group!r}. Install the package that "
+        "made it."
     )
 
 
@@ -275,7 +293,9 @@ def space_id_of(kind: str, parameters: Mapping[str, Any], arrays: Mapping[str, A
     return digest.hexdigest()[:16]
 
 
-def write_encoder(folder: Path, encoder: Encoder, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+def write_encoder(
+    folder: Path, encoder: Encoder, parameters: Mapping[str, Any], arrays: Mapping[str, Array]
+) -> None:
     """Saves what `read_encoder` gives back."""
     described = {"kind": encoder.encoder_kind, "space_id": encoder.space_id, "parameters": dict(parameters)}
     described["arrays"] = sorted(arrays)
@@ -288,5 +308,7 @@ def write_encoder(folder: Path, encoder: Encoder, parameters: Mapping[str, Any],
 def read_encoder(folder: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     """The keyword arguments of an encoder and its arrays, memory-mapped."""
     described = json.loads((folder / "encoder.json").read_text())
-    arrays = {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in described["arrays"]}
+    arrays = {
+        name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in described["arrays"]
+    }
     return described["parameters"] | {"space_id": described["space_id"]}, arrays

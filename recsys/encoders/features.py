@@ -1,8 +1,9 @@
-"""Features of users and items: from raw columns to rows of a table and to numbers, the same in training and service.
+"""Features of users and items: from raw columns to rows of a table and to numbers, the same in training and
+service.
 
-A tower's vector is the sum of the table rows that an entity's features name, each times its weight, and of its numbers
-times a matrix (Kula, "Metadata Embeddings for User and Item Cold-start Recommendations", CBRecSys 2015). Here is what
-the columns name; the table and the matrix are learned elsewhere.
+A tower's vector is the sum of the table rows that an entity's features name, each times its weight, and of
+its numbers times a matrix (Kula, "Metadata Embeddings for User and Item Cold-start Recommendations", CBRecSys
+2015). Here is what the columns name; the table and the matrix are learned elsewhere.
 """
 
 import json
@@ -34,10 +35,10 @@ _SPREAD = 5.0  # standard deviations beyond which a number counts no further
 class FeatureSettings(Settings):
     """A column to learn from.
 
-    category: one value, text or whole number. categories: several (a list, or text with | or , between). number: as it
-    is, standardised. text: words and their parts of 3 to 5 characters, hashed, so that an unknown word has a vector
-    too (Bojanowski et al., "Enriching Word Vectors with Subword Information", TACL 2017). vector: numbers computed
-    elsewhere, all of one width.
+    category: one value, text or whole number. categories: several (a list, or text with | or , between).
+    number: as it is, standardised. text: words and their parts of 3 to 5 characters, hashed, so that an
+    unknown word has a vector too (Bojanowski et al., "Enriching Word Vectors with Subword Information", TACL
+    2017). vector: numbers computed elsewhere, all of one width.
     """
 
     column: str = Field(description="name of the column in the table of items or of users")
@@ -59,13 +60,14 @@ class WrongValueError(DataError):
         )
 
     def at(self, place: str, row: int | None = None) -> "WrongValueError":
-        """The same, said of a place that a person finds, as a row of a file; `row`: its number in another table."""
+        """The same, said of a place that a person finds, as a row of a file; `row`: its number in another
+        table."""
         return WrongValueError(self.column, self.rule, self.row if row is None else row, self.value, place)
 
 
 class FeatureRows(NamedTuple):
-    """n entities as a tower takes them. rows: of a table, row by row; weight: float32 (nnz,) beside them; dense:
-    float32 (n, numbers)."""
+    """n entities as a tower takes them. rows: of a table, row by row; weight: float32 (nnz,) beside them;
+    dense: float32 (n, numbers)."""
 
     rows: Ragged
     weight: F32
@@ -78,13 +80,16 @@ class FeatureRows(NamedTuple):
 class Features:
     """Declared columns with what training saw of them: vocabularies, means and widths.
 
-    A value that is missing (None, NaN, an empty text or list, or no such column) has a row of its own, one that
-    training saw less than `least` times another; a missing number or vector is zeros and a flag. All are trained where
-    the training data has such rows; else they add nothing.
+    A value that is missing (None, NaN, an empty text or list, or no such column) has a row of its own, one
+    that training saw less than `least` times another; a missing number or vector is zeros and a flag. All are
+    trained where the training data has such rows; else they add nothing.
     """
 
     def __init__(
-        self, columns: Sequence[FeatureSettings], vocabularies: Mapping[str, IdMap], scales: Mapping[str, Array]
+        self,
+        columns: Sequence[FeatureSettings],
+        vocabularies: Mapping[str, IdMap],
+        scales: Mapping[str, Array],
     ) -> None:
         self.columns, self.vocabularies, self.scales = tuple(columns), vocabularies, scales
         sizes = [self._size(column) for column in self.columns]
@@ -103,7 +108,8 @@ class Features:
     def fitted(cls, columns: Sequence[FeatureSettings], table: pa.Table, what: str) -> Self:
         """What a table says of the declared columns. what: "item" or "user", for errors.
 
-        Raises SettingError on a column that the table lacks, WrongValueError on one that is not of the declared kind.
+        Raises SettingError on a column that the table lacks, WrongValueError on one that is not of the
+        declared kind.
         """
         names = [column.column for column in columns]
         if len(set(names)) < len(names):
@@ -122,19 +128,26 @@ class Features:
                 seen = numbers[~missing].astype(np.float64)
                 if not len(seen):
                     raise DataError(f"{what} feature {column.column!r} has no value at all; leave it out.")
-                spread = seen.std(axis=0) if column.kind == "number" else np.sqrt((seen**2).sum(axis=1).mean() + 1e-24)
+                spread = (
+                    seen.std(axis=0)
+                    if column.kind == "number"
+                    else np.sqrt((seen**2).sum(axis=1).mean() + 1e-24)
+                )
                 centre = seen.mean(axis=0) if column.kind == "number" else np.zeros(seen.shape[1])
                 scale = np.where(spread > 0, spread, 1.0) * np.ones(seen.shape[1])
                 scales[column.column] = np.stack([centre, scale]).astype(np.float32)
             elif column.kind != "text":
                 counts = Counter(value for at, row in enumerate(values) for value in _values(row, column, at))
-                vocabularies[column.column] = IdMap.of(sorted(v for v, n in counts.items() if n >= column.least))
+                vocabularies[column.column] = IdMap.of(
+                    sorted(v for v, n in counts.items() if n >= column.least)
+                )
         return cls(columns, vocabularies, scales)
 
     def encoded(self, table: pa.Table, n: int) -> FeatureRows:
         """n rows of raw columns; columns that the table lacks are missing in every row.
 
-        Raises WrongValueError, naming the column and the first row, where a value is not of the declared kind.
+        Raises WrongValueError, naming the column and the first row, where a value is not of the declared
+        kind.
         """
         rows, values, weights, dense = [], [], [], []
         for column, start in zip(self.columns, self.starts.tolist(), strict=False):
@@ -151,12 +164,14 @@ class Features:
             return FeatureRows(Ragged.empty(n), np.zeros(0, np.float32), blocks)
         row = np.concatenate(rows)
         order = np.argsort(row, kind="stable")
-        ragged = Ragged(offsets_of(np.bincount(row, minlength=n)), np.concatenate(values)[order].astype(np.int32))
+        ragged = Ragged(
+            offsets_of(np.bincount(row, minlength=n)), np.concatenate(values)[order].astype(np.int32)
+        )
         return FeatureRows(ragged, np.concatenate(weights)[order].astype(np.float32), blocks)
 
     def told(self, table: pa.Table) -> dict[str, Bool]:
-        """(n,) for each column of the table: which rows have a value of which training learned something: none in other
-        columns, and no category that it never saw."""
+        """(n,) for each column of the table: which rows have a value of which training learned something:
+        none in other columns, and no category that it never saw."""
         found = {name: np.zeros(len(table), bool) for name in table.column_names}
         for column in self.columns:
             if column.column not in found:
@@ -165,7 +180,10 @@ class Features:
             if known is None:
                 said = [not _is_missing(value) and value not in ("", [], ()) for value in raw]
             else:
-                said = [any(known.index(one) >= 0 for one in _values(row, column, at)) for at, row in enumerate(raw)]
+                said = [
+                    any(known.index(one) >= 0 for one in _values(row, column, at))
+                    for at, row in enumerate(raw)
+                ]
             found[column.column] = np.array(said, bool)
         return found
 
@@ -181,7 +199,9 @@ class Features:
             lists = [list(_values(row, column, at)) for at, row in enumerate(raw)]
             lengths = np.array([max(1, len(row)) for row in lists], np.int64)
             flat = [value for row in lists for value in (row or ("",))]
-            value = self.vocabularies[column.column].indices(flat).astype(np.int64) + 2  # and -1, none, is UNKNOWN
+            value = (
+                self.vocabularies[column.column].indices(flat).astype(np.int64) + 2
+            )  # and -1, none, is UNKNOWN
             value[np.fromiter((text == "" for text in flat), bool, len(flat))] = MISSING
         row = np.repeat(np.arange(len(raw)), lengths)
         return row, value, np.repeat(lengths**-0.5, lengths)
@@ -200,7 +220,9 @@ class Features:
         """Names what determines `encoded`."""
         parts = [column.model_dump() for column in self.columns]
         words = {name: ids.digest().hex() for name, ids in self.vocabularies.items()}
-        return json.dumps([parts, words, {name: scale.tolist() for name, scale in self.scales.items()}], sort_keys=True)
+        return json.dumps(
+            [parts, words, {name: scale.tolist() for name, scale in self.scales.items()}], sort_keys=True
+        )
 
     def save(self, folder: Path, stem: str) -> None:
         """Writes `<stem>.json` and one file for each vocabulary into an existing folder."""
@@ -212,7 +234,9 @@ class Features:
         durable.write(folder / f"{stem}.json", lambda path: path.write_text(text, encoding="utf-8"))
         for number, column in enumerate(self.columns):
             if column.column in self.vocabularies:
-                durable.write(folder / f"{stem}.{number}.ids", partial(IdMap.save, self.vocabularies[column.column]))
+                durable.write(
+                    folder / f"{stem}.{number}.ids", partial(IdMap.save, self.vocabularies[column.column])
+                )
 
     @classmethod
     def load(cls, folder: Path, stem: str) -> Self:
@@ -270,7 +294,8 @@ def _parts(word: str) -> Iterator[str]:
 
 
 def _numbers(raw: list[Any], column: FeatureSettings, width: int | None) -> tuple[F32, Array]:
-    """float32 (n, width) with zeros where missing, and (n,) whether it is. width None: that of the first value."""
+    """float32 (n, width) with zeros where missing, and (n,) whether it is. width None: that of the first
+    value."""
     missing = np.array([_is_missing(value) for value in raw], bool)
     present = [value for value in raw if not _is_missing(value)]
     if column.kind == "number":
@@ -283,7 +308,9 @@ def _numbers(raw: list[Any], column: FeatureSettings, width: int | None) -> tupl
         try:
             numbers[~missing] = np.array(present, np.float32).reshape(len(present), width or -1)
         except (ValueError, TypeError):
-            at = next(i for i, value in enumerate(raw) if not _is_missing(value) and not _fits(value, column, width))
+            at = next(
+                i for i, value in enumerate(raw) if not _is_missing(value) and not _fits(value, column, width)
+            )
             wanted = "a number" if column.kind == "number" else f"a list of {width} numbers"
             raise WrongValueError(column.column, f"must hold {wanted} in every row", at, raw[at]) from None
         if not np.isfinite(numbers).all():

@@ -14,8 +14,8 @@ from recsys.encoders.users import Users
 
 
 class Weights(NamedTuple):
-    """Of each part, for who asks for a domain. known: whoever has events there. new: whoever has none, all 0 =
-    the fallback answers."""
+    """Of each part, for who asks for a domain. known: whoever has events there. new: whoever has none, all 0
+    = the fallback answers."""
 
     known: tuple[float, ...]
     new: tuple[float, ...]

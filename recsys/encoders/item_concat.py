@@ -34,18 +34,24 @@ class ItemConcat:
     encoder_kind: ClassVar[str] = "item_concat"
 
     def __init__(
-        self, parts: Sequence[ItemEncoder | None], items: F32, dims: Sequence[int], neighbours: int = _NEIGHBOURS
+        self,
+        parts: Sequence[ItemEncoder | None],
+        items: F32,
+        dims: Sequence[int],
+        neighbours: int = _NEIGHBOURS,
     ) -> None:
         if len(parts) != len(dims) or sum(dims) != items.shape[1] or all(part is None for part in parts):
             raise ModelError(
-                f"an item encoder of {len(parts)} parts with {sum(dims)} columns does not fit {len(dims)} parts with "
-                f"{items.shape[1]}, or none of them has an item encoder."
+                f"an item encoder of {len(parts)} parts with {sum(dims)} columns does not fit {len(dims)} "
+                f"parts with {items.shape[1]}, or none of them has an item encoder."
             )
         self.parts, self.items, self.dims, self.neighbours = tuple(parts), items, tuple(dims), neighbours
 
     @property
     def columns(self) -> list[str]:
-        return list(dict.fromkeys(column for part in self.parts if part is not None for column in part.columns))
+        return list(
+            dict.fromkeys(column for part in self.parts if part is not None for column in part.columns)
+        )
 
     def encode(self, features: "pa.Table") -> F32:
         vectors = np.zeros((features.num_rows, self.items.shape[1]), np.float32)

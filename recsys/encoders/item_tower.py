@@ -49,5 +49,9 @@ class ItemTower:
 
     @classmethod
     def load(cls, folder: Path, items: F32) -> Self:
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("table", "matrix", "fading")}
-        return cls(BagNet.load(folder, ItemLayout(0), {"linear": False}, arrays), Features.load(folder, "features"))
+        arrays = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("table", "matrix", "fading")
+        }
+        return cls(
+            BagNet.load(folder, ItemLayout(0), {"linear": False}, arrays), Features.load(folder, "features")
+        )

@@ -71,8 +71,14 @@ class Solve:
         self.inputs, self.gram, self.table = inputs, gram, table
         self.learned = len(inputs) if learned is None else learned
         self.half_life, self.confidence, self.disliked_weight = half_life, confidence, disliked_weight
-        self.regularization, self.unobserved_weight, self.exponent = regularization, unobserved_weight, exponent
-        self.space_id = space_id or space_id_of(self.encoder_kind, self._parameters(), {"inputs": inputs, "gram": gram})
+        self.regularization, self.unobserved_weight, self.exponent = (
+            regularization,
+            unobserved_weight,
+            exponent,
+        )
+        self.space_id = space_id or space_id_of(
+            self.encoder_kind, self._parameters(), {"inputs": inputs, "gram": gram}
+        )
 
     def _parameters(self) -> dict[str, Any]:
         parameters: dict[str, Any] = {
@@ -115,7 +121,9 @@ class Solve:
             return Encoded(vectors, np.zeros(len(users), np.int8))  # USER_ROW
         users = users.with_events(self.usable(users.history))
         rest = np.flatnonzero(~by_table)
-        rest = rest[np.argsort(users.history.lengths[rest], kind="stable")]  # alike lengths together: little padding
+        rest = rest[
+            np.argsort(users.history.lengths[rest], kind="stable")
+        ]  # alike lengths together: little padding
         for block in _blocks(users.history.lengths[rest], self.dim):
             vectors[rest[block]] = self._solved(users.take(rest[block]))
         return encoded(vectors, by_table)
@@ -223,7 +231,9 @@ class Solve:
 
 def _places(history: Ragged) -> tuple[I64, I64]:
     """The row of each value (nnz,), and its place in it."""
-    return history.row_of_value(), np.arange(len(history.values)) - np.repeat(history.offsets[:-1], history.lengths)
+    return history.row_of_value(), np.arange(len(history.values)) - np.repeat(
+        history.offsets[:-1], history.lengths
+    )
 
 
 def _blocks(lengths: I64, dim: int) -> list[slice]:

@@ -41,8 +41,12 @@ class StandIns:
             return users
         different, place = np.unique(values[added], return_inverse=True)
         replaced = values.copy()
-        replaced[added] = np.array([self._most_alike(int(item)) for item in different], np.int32)[place.ravel()]
-        return replace(users, history=replace(users.history, items=users.history.items._replace(values=replaced)))
+        replaced[added] = np.array([self._most_alike(int(item)) for item in different], np.int32)[
+            place.ravel()
+        ]
+        return replace(
+            users, history=replace(users.history, items=users.history.items._replace(values=replaced))
+        )
 
     @cached_property
     def _counts(self) -> Bool:
@@ -63,6 +67,8 @@ class StandIns:
         if item not in self._found:
             assert self.items is not None
             lengths = self._lengths
-            cosines = self.items[: len(lengths)] @ self.items[item] / np.where(lengths > 0, lengths, np.float32(1))
+            cosines = (
+                self.items[: len(lengths)] @ self.items[item] / np.where(lengths > 0, lengths, np.float32(1))
+            )
             self._found[item] = int(np.where(lengths > 0, cosines, -np.inf).argmax())
         return self._found[item]

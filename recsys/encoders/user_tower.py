@@ -182,6 +182,8 @@ class UserTower:
             known = FeatureRows(rows, arrays["known_weight"], arrays["known_dense"])
         layout = UserLayout(**parameters["layout"])
         net = load_net(folder, layout, parameters, arrays)
-        encoder = cls(net, layout, arrays["trained"], arrays["has_row"], features, known, parameters["space_id"])
+        encoder = cls(
+            net, layout, arrays["trained"], arrays["has_row"], features, known, parameters["space_id"]
+        )
         encoder.stand_ins = StandIns(encoder.trained, items)
         return encoder

@@ -44,48 +44,57 @@ AILMENTS = {
     "collapsed_space": Ailment(
         1.25,
         True,
-        "Users differ along {value:.2f} directions: the space has collapsed, and tastes lie on top of each other.",
+        (
+            "Users differ along {value:.2f} directions: the space has collapsed, and tastes lie on top of "
+            "each other."
+        ),
         "Lower the regularization; if that does not help, the data hold no taste beyond popularity.",
     ),
     "norms_are_popularity": Ailment(
         0.82,
         False,
-        "{value:.0%} of the best items have the longest vectors, those of popular items: direction, where taste is, "
-        "has no say.",
+        "{value:.0%} of the best items have the longest vectors, those of popular items: direction, where "
+        "taste is, has no say.",
         "Lower the regularization, or do not scale vectors by popularity after training.",
     ),
     "swapped_columns": Ailment(
         0.3,
         False,
-        "Events come in sessions of what is called items and not of what is called users ({value:+.2f} nats): the user "
-        "and the item column look swapped.",
+        "Events come in sessions of what is called items and not of what is called users ({value:+.2f} "
+        "nats): the user and the item column look swapped.",
         "Swap --user-col and --item-col and train again.",
     ),
     "mixed_ids": Ailment(
         0.02,
         False,
-        "{value:.0%} of the item ids that are not plain numbers are user ids as well: some files or rows have the two "
-        "columns swapped.",
+        "{value:.0%} of the item ids that are not plain numbers are user ids as well: some files or rows "
+        "have the two columns swapped.",
         "Look for these ids in your files, one by one, and mend the rows.",
     ),
     "stale_data": Ailment(
         1.0,
         False,
-        "The newest event is {value:.1f} times as old as the data may be: what is new or popular now is not in here.",
+        (
+            "The newest event is {value:.1f} times as old as the data may be: what is new or popular now "
+            "is not in here."
+        ),
         "Train again on newer events, and do it on a schedule.",
     ),
     "train_serve_skew": Ailment(
         0.01,
         False,
-        "For {value:.0%} of the users the vector that training gave is not the one that their stored history gives: "
-        "they were learned with other events or weights than are served.",
-        "Train and export again, so that the bundle holds the events and weights it was learned from; bundles of older "
-        "versions hold no weights.",
+        "For {value:.0%} of the users the vector that training gave is not the one that their stored "
+        "history gives: they were learned with other events or weights than are served.",
+        "Train and export again, so that the bundle holds the events and weights it was learned from; "
+        "bundles of older versions hold no weights.",
     ),
     "fallback_skew": Ailment(
         0.9,
         True,
-        "Only {value:.0%} of the 100 items that are most popular by the stored histories lead the fallback list.",
+        (
+            "Only {value:.0%} of the 100 items that are most popular by the stored histories lead the "
+            "fallback list."
+        ),
         "Build fallback and histories from the same events: export the run again.",
     ),
 }
@@ -147,7 +156,10 @@ def _note(bundle: Bundle, *, constant: bool) -> str:
     if constant:
         return "This bundle holds popularity: the same list for everyone, by design. Its data were examined."
     counts = bundle.manifest["counts"]
-    return f"{counts['items_with_vector']:,} of {counts['items']:,} items have a vector; the others are never answered."
+    return (
+        f"{counts['items_with_vector']:,} of {counts['items']:,} items have a vector; the others are never "
+        "answered."
+    )
 
 
 def unfiltered(bundle: Bundle, rows: I64) -> I64:
@@ -170,7 +182,9 @@ def _directions(bundle: Bundle, rows: I64) -> float | None:
     encoded = bundle.encoder.encode(Users.known(rows, bundle.histories.take(rows)))
     users, known = encoded.vectors, encoded.known
     items = bundle.item_vectors[np.flatnonzero(bundle.norms)]
-    return directions(users[known], items) if len(items) > 1 and known.sum() > 1 and items.shape[1] > 1 else None
+    return (
+        directions(users[known], items) if len(items) > 1 and known.sum() > 1 and items.shape[1] > 1 else None
+    )
 
 
 def directions(users: F32, items: F32) -> float:

@@ -26,7 +26,13 @@ DEFAULT_METRICS = (
     "precision_at_10",
     "map_at_10",
 )
-LIST_DEFAULTS = ("novelty_at_10", "mean_popularity_at_10", "diversity_at_10", "item_coverage_at_10", "gini_at_10")
+LIST_DEFAULTS = (
+    "novelty_at_10",
+    "mean_popularity_at_10",
+    "diversity_at_10",
+    "item_coverage_at_10",
+    "gini_at_10",
+)
 RUN_METRICS = DEFAULT_METRICS + LIST_DEFAULTS  # those of a run, which knows the facts of its items
 _BLOCK = 4_096
 _CALIBRATION = "miscalibration"
@@ -78,7 +84,9 @@ class Report:
     def sources(self) -> dict[str, int]:
         """How many users each source answered."""
         return {
-            name: int((self.source == code).sum()) for code, name in enumerate(SOURCES) if (self.source == code).any()
+            name: int((self.source == code).sum())
+            for code, name in enumerate(SOURCES)
+            if (self.source == code).any()
         }
 
 
@@ -160,7 +168,9 @@ class _Pass:
         self.values = {metric.name: np.zeros(n) for metric in self.per_user}
         self.source = np.zeros(n, np.int8)
         self.inside = {
-            name: {metric.name: np.full(n, np.nan) for metric in self.by_hits} for name in self.parts if self.by_hits
+            name: {metric.name: np.full(n, np.nan) for metric in self.by_hits}
+            for name in self.parts
+            if self.by_hits
         }
         n_items = 0 if facts is None else facts.n_items
         self.exposures = {metric.cut: np.zeros(n_items, np.int64) for metric in self.per_system}
@@ -183,7 +193,9 @@ class _Pass:
             for name, mask in (("cold", self.cold), ("warm", ~self.cold))
         }
         for name, mask in self.own.people.items():
-            segments[name] = {metric: np.where(mask, values, np.nan) for metric, values in self.values.items()}
+            segments[name] = {
+                metric: np.where(mask, values, np.nan) for metric, values in self.values.items()
+            }
         own = (*self.own.people, *(name for name in self.own.items if name in self.inside))
         return Report(self.values, self.source, system, segments | self.inside, own)
 
@@ -196,7 +208,9 @@ def _parts(facts: ItemFacts) -> dict[str, Bool]:
     return parts
 
 
-def _add_part(values: Mapping[str, F64], metrics: Sequence[PerUser], rows: Array, lists: Lists, part: Bool) -> None:
+def _add_part(
+    values: Mapping[str, F64], metrics: Sequence[PerUser], rows: Array, lists: Lists, part: Bool
+) -> None:
     """The metrics of hits for the users with a target in a part of the catalogue, other targets forgotten."""
     known = lists.targets.values < len(part)
     inside = np.zeros(len(known), bool)
@@ -230,7 +244,8 @@ def users_of(holdout: Holdout) -> Users:
 
 
 def _asked_domain(holdout: Holdout) -> I32 | None:
-    """int32 (n,): the domain that people are asked in, where all items that they are to rank are of one; else -1."""
+    """int32 (n,): the domain that people are asked in, where all items that they are to rank are of one; else
+    -1."""
     names, codes = holdout.train.domains
     if holdout.among is None or len(names) < 2:
         return None

@@ -35,7 +35,8 @@ class BundleInDataIds:
 
     @cached_property
     def back(self) -> I32:
-        """int32 (n_items of the bundle + 1,): the data's index of each item; the last place is for the pad, -1."""
+        """int32 (n_items of the bundle + 1,): the data's index of each item; the last place is for the pad,
+        -1."""
         back = np.full(len(self.bundle.item_ids) + 1, self.data.n_items, np.int32)
         known = np.flatnonzero(self.item >= 0)
         back[self.item[known]] = known
@@ -49,7 +50,8 @@ class BundleInDataIds:
 
     @cached_property
     def event(self) -> I32:
-        """int32: the bundle's code of each event type of the data, -1 for one that it does not know; the last = -1."""
+        """int32: the bundle's code of each event type of the data, -1 for one that it does not know; the last
+        = -1."""
         names = self.bundle.event_names
         own = self.data.interactions.event_names
         return np.array([*(names.index(name) if name in names else -1 for name in own), -1], np.int32)

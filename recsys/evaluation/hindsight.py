@@ -63,7 +63,9 @@ def hindsight(
     is_target = np.asarray(wanted[row, item], np.float64).ravel()
     others = wanted.sum(axis=0)[item] - is_target
     everyone = _rate(mine, others, own.sum(axis=0)[code[item]] - mine)
-    alike = np.concatenate([_alike(block, row, item, past, wanted, own, code) for block in _blocks(row)] or [everyone])
+    alike = np.concatenate(
+        [_alike(block, row, item, past, wanted, own, code) for block in _blocks(row)] or [everyone]
+    )
     alike = np.where(np.isnan(alike), everyone, alike)
     n = len(rows)
     hit = int((np.bincount(row, is_target, n) > 0).sum())
@@ -74,7 +76,9 @@ def hindsight(
 def _matrix(rows: Ragged, n_items: int) -> sparse.csr_array:
     """float64 (n, n_items): 1 where a row holds an item."""
     rows = rows.keep(rows.values < n_items)
-    found = sparse.csr_array((np.ones(len(rows.values)), rows.values, rows.offsets), shape=(rows.rows, n_items))
+    found = sparse.csr_array(
+        (np.ones(len(rows.values)), rows.values, rows.offsets), shape=(rows.rows, n_items)
+    )
     found.sum_duplicates()
     found.data[:] = 1.0
     return found
@@ -88,7 +92,9 @@ def _without(one: sparse.csr_array, other: sparse.csr_array) -> sparse.csr_array
 
 def _by_domain(wanted: sparse.csr_array, code: I64) -> F64:
     """float64 (n, domains): how many targets of each domain a person has."""
-    belongs = sparse.csr_array((np.ones(len(code)), (np.arange(len(code)), code)), shape=(len(code), code.max() + 1))
+    belongs = sparse.csr_array(
+        (np.ones(len(code)), (np.arange(len(code)), code)), shape=(len(code), code.max() + 1)
+    )
     return np.asarray((wanted @ belongs).toarray())
 
 
@@ -99,7 +105,13 @@ def _blocks(row: Array) -> list[slice]:
 
 
 def _alike(
-    block: slice, row: Array, item: Array, past: sparse.csr_array, wanted: sparse.csr_array, own: F64, code: I64
+    block: slice,
+    row: Array,
+    item: Array,
+    past: sparse.csr_array,
+    wanted: sparse.csr_array,
+    own: F64,
+    code: I64,
 ) -> F64:
     """The rates of a block of pairs among people who share events; NaN where nobody does."""
     people, at = np.unique(row[block], return_inverse=True)

@@ -54,7 +54,10 @@ class OrderReport:
         if self.gain.verdict == "worse":
             return f"Order brings a loss: {said}. This model learns more from shuffled histories; tune it."
         if self.gain.warm < FEW_USERS:
-            return f"Too few people to say what order brings, {self.gain.warm} of {FEW_USERS} with a history: {said}."
+            return (
+                f"Too few people to say what order brings, {self.gain.warm} of {FEW_USERS} with a history: "
+                f"{said}."
+            )
         return f"Order brings nothing that was shown: {said}."
 
     @property
@@ -106,7 +109,8 @@ def order_of(found: Mapping[int, Mapping[str, Report]], *, warm: int) -> OrderRe
     values = {name: report.values[metric] for name, report in reports.items()}
     compared = compare(values.pop(IN_ORDER), values, warm=warm)
     by_seed = {
-        seed: float(np.nanmean(of[IN_ORDER].values[metric] - of[BOTH].values[metric])) for seed, of in found.items()
+        seed: float(np.nanmean(of[IN_ORDER].values[metric] - of[BOTH].values[metric]))
+        for seed, of in found.items()
     }
     return OrderReport(reports, metric, compared[BOTH], compared[ASKED], by_seed)
 
@@ -176,7 +180,13 @@ class _Shuffled:
         return False
 
     def top(
-        self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
+        self,
+        users: Users,
+        k: int,
+        *,
+        forbid: Ragged,
+        among: Ragged | None = None,
+        available: Bool | None = None,
     ) -> Answer:
         shown = replace(users, history=shuffled_histories(users.history, self.rng))
         return self.ranker.top(shown, k, forbid=forbid, among=among, available=available)

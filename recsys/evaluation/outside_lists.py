@@ -34,8 +34,8 @@ class ListRanker:
         if len(again):
             first = np.flatnonzero(known)[again.min()]
             raise DataError(
-                f"the list of user number {row[first]} has item number {self.lists.values[first]} a second time, which "
-                "would count as a second hit; keep one of them."
+                f"the list of user number {row[first]} has item number {self.lists.values[first]} a second "
+                f"time, which would count as a second hit; keep one of them."
             )
 
     @property
@@ -44,7 +44,13 @@ class ListRanker:
         return np.ones(self.n_items, bool)
 
     def top(
-        self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
+        self,
+        users: Users,
+        k: int,
+        *,
+        forbid: Ragged,
+        among: Ragged | None = None,
+        available: Bool | None = None,
     ) -> Answer:
         lists = self.lists.take(users.index)
         lists = lists.keep(~self._within(lists, forbid))
@@ -64,7 +70,9 @@ class ListRanker:
     def _within(self, lists: Ragged, rows: Ragged) -> Bool:
         """(nnz,): which values of the lists are also in the same row of `rows`."""
         base = self.n_items + 1
-        within: Bool = np.isin(lists.row_of_value() * base + lists.values, rows.row_of_value() * base + rows.values)
+        within: Bool = np.isin(
+            lists.row_of_value() * base + lists.values, rows.row_of_value() * base + rows.values
+        )
         return within
 
     def contributions(self, user: Users, ids: I64) -> F32 | None:

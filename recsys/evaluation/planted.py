@@ -37,7 +37,13 @@ class ScoreRanker:
     explains: bool = False
 
     def top(
-        self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
+        self,
+        users: Users,
+        k: int,
+        *,
+        forbid: Ragged,
+        among: Ragged | None = None,
+        available: Bool | None = None,
     ) -> Answer:
         ids, scores = best_allowed(self.score(users), k, forbid, among, available)
         return Answer(ids, scores, np.full(len(users), HISTORY, np.int8))

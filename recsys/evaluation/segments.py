@@ -18,7 +18,9 @@ from recsys.errors import DataError, SettingError
 from recsys.evaluation.metrics.columns import item_columns, read_numbers, user_columns, without_gaps
 from recsys.text import did_you_mean
 
-MOST_VALUES = 8  # of a column: with more, numbers are cut into quarters, and of the others the rest stands together
+MOST_VALUES = (
+    8  # of a column: with more, numbers are cut into quarters, and of the others the rest stands together
+)
 
 
 class Segments(NamedTuple):
@@ -71,8 +73,14 @@ def resolved_column(data: Dataset, written: str) -> tuple[str, str]:
             f"'item.{written}'."
         )
     known = [name for columns in names.values() for name in columns]
-    known = known if "." not in written else [f"{who}.{name}" for who, columns in names.items() for name in columns]
-    raise SettingError(f"segments: {written!r} is no column of the users or items; {did_you_mean(written, known)}")
+    known = (
+        known
+        if "." not in written
+        else [f"{who}.{name}" for who, columns in names.items() for name in columns]
+    )
+    raise SettingError(
+        f"segments: {written!r} is no column of the users or items; {did_you_mean(written, known)}"
+    )
 
 
 def _parts(column: pa.ChunkedArray, weight: I64, what: str) -> dict[str, Bool]:
@@ -107,9 +115,14 @@ def _values(column: pa.ChunkedArray, what: str) -> tuple[Array, pa.ChunkedArray]
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         whole = column.combine_chunks()
         whole = pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
-        row, column = pc.list_parent_indices(whole).to_numpy(), decoded(pa.chunked_array([pc.list_flatten(whole)]))
+        row, column = (
+            pc.list_parent_indices(whole).to_numpy(),
+            decoded(pa.chunked_array([pc.list_flatten(whole)])),
+        )
     if pa.types.is_nested(column.type):
-        raise DataError(f"segments: column {what!r} holds {column.type}; name one of text, numbers, flags or lists.")
+        raise DataError(
+            f"segments: column {what!r} holds {column.type}; name one of text, numbers, flags or lists."
+        )
     column = without_gaps(column)
     there = column.is_valid()
     return row[np.asarray(there)], column.filter(there)
@@ -123,7 +136,9 @@ def _coded(values: pa.ChunkedArray) -> tuple[list[str], I64]:
     if numbers is not None and len(distinct) > MOST_VALUES:
         return _quarters(numbers[code])
     order = np.argsort(distinct if numbers is None else numbers, kind="stable")
-    names = [str(distinct[at]).lower() if isinstance(distinct[at], bool) else str(distinct[at]) for at in order]
+    names = [
+        str(distinct[at]).lower() if isinstance(distinct[at], bool) else str(distinct[at]) for at in order
+    ]
     return names, np.argsort(order)[code]
 
 

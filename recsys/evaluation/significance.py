@@ -162,5 +162,7 @@ def advised_dim(values: Mapping[int, F64]) -> tuple[int, int, dict[int, tuple[fl
     table = table[:, ~np.isnan(table).any(axis=0)]
     dims = list(values)
     best = dims[int(np.argmax(table.mean(axis=1)))]
-    differences = {dim: paired_gap(row, table[dims.index(best)]) for dim, row in zip(dims, table, strict=True)}
+    differences = {
+        dim: paired_gap(row, table[dims.index(best)]) for dim, row in zip(dims, table, strict=True)
+    }
     return best, min(dim for dim, (mean, error) in differences.items() if -mean <= error), differences

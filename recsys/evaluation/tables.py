@@ -68,7 +68,9 @@ def _users(report: Report, segment: str) -> int:
 def main_table(reports: Mapping[str, Report]) -> str:
     """A row per system: the metrics of hits with their intervals."""
     metrics = shown_metrics(next(iter(reports.values())))
-    rows = [[name, *(report.interval(metric).text() for metric in metrics)] for name, report in reports.items()]
+    rows = [
+        [name, *(report.interval(metric).text() for metric in metrics)] for name, report in reports.items()
+    ]
     return text_table(["model", *metrics], rows)
 
 
@@ -80,7 +82,11 @@ def lists_table(reports: Mapping[str, Report]) -> str:
     if not (metrics or first.system):
         return ""
     rows = [
-        [name, *(f"{_mean(report, metric):.4f}" for metric in metrics), *(f"{x:.4f}" for x in report.system.values())]
+        [
+            name,
+            *(f"{_mean(report, metric):.4f}" for metric in metrics),
+            *(f"{x:.4f}" for x in report.system.values()),
+        ]
         for name, report in reports.items()
     ]
     return text_table(["model", *metrics, *first.system], rows)
@@ -98,7 +104,8 @@ def segments_table(reports: Mapping[str, Report]) -> str:
     first = next(iter(reports.values()))
     metric = shown_metrics(first)[0]
     rows = [
-        [_with_users(first, name)] + [report.interval(metric, segment=name).text() for report in reports.values()]
+        [_with_users(first, name)]
+        + [report.interval(metric, segment=name).text() for report in reports.values()]
         for name, of in first.segments.items()
         if name not in first.own and metric in of and _users(first, name)
     ]

@@ -61,7 +61,9 @@ class DomainQuestion:
         """float64 (n,): the metric of each person, whose list is of the items of this domain."""
         shown = self.inside if engine.available is None else engine.available & self.inside
         users = self.users(own)
-        return evaluate(replace(engine, available=shown), users, self.holdout.targets, metrics=(metric,)).values[metric]
+        return evaluate(
+            replace(engine, available=shown), users, self.holdout.targets, metrics=(metric,)
+        ).values[metric]
 
     def segment(self, name: str) -> Bool:
         """(n,): who has as many events in the domain as a segment says."""
@@ -78,8 +80,8 @@ def by_domain(holdout: Holdout) -> dict[str, DomainQuestion]:
     if len(names) < 2:
         told = f"one domain alone, {names[0]!r}" if names else "no domains"
         raise SettingError(
-            f"{holdout.train.name} has {told}: nothing can be brought from one to another. Give the table of items a "
-            "column `domain` with two names or more."
+            f"{holdout.train.name} has {told}: nothing can be brought from one to another. Give the table "
+            f"of items a column `domain` with two names or more."
         )
     found = {}
     for code, name in enumerate(names):
@@ -128,7 +130,12 @@ def split_people(train: Dataset, joined: float, seed: int) -> Dataset:
         whole = None
     events = replace(events, user=moved(events.user, events.item), n_users=len(ids))
     return replace(
-        train, interactions=events, whole=whole, user_ids=IdMap.of(ids), user_features=features, published=None
+        train,
+        interactions=events,
+        whole=whole,
+        user_ids=IdMap.of(ids),
+        user_features=features,
+        published=None,
     )
 
 

@@ -17,12 +17,15 @@ def is_event_store(name: str | Path) -> bool:
 
 
 def open_store(name: str | Path | None) -> EventStore:
-    """The store that a name stands for: `events:FOLDER`, a folder, or, for `events:` and None, that of the home.
+    """The store that a name stands for: `events:FOLDER`, a folder, or, for `events:` and None, that of the
+    home.
 
     Raises DataError where there is none.
     """
     place = "" if name is None else str(name).removeprefix(ADDRESS)
     folder = Path(place) if place else home() / STATE
     if not (folder / FILE).is_file():
-        raise DataError(f"{folder} holds no event store ({FILE}): a service writes one, and `recsys events import`.")
+        raise DataError(
+            f"{folder} holds no event store ({FILE}): a service writes one, and `recsys events import`."
+        )
     return EventStore(folder)

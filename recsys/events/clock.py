@@ -1,7 +1,7 @@
 """The time that the service, its event store and reports read: the machine's, or that of a simulator.
 
-A simulator lets weeks pass in minutes: it keeps the time in a small file (`keep_time`), which all processes of a
-simulation map into memory (`follow`). Nobody else moves it.
+A simulator lets weeks pass in minutes: it keeps the time in a small file (`keep_time`), which all processes
+of a simulation map into memory (`follow`). Nobody else moves it.
 """
 
 import mmap
@@ -40,14 +40,17 @@ def keep_time(path: Path, ms: int) -> None:
 
 
 def follow(path: Path) -> None:
-    """From now on the time of this process is what a simulator keeps in a file; SettingError where it does not."""
+    """From now on the time of this process is what a simulator keeps in a file; SettingError where it does
+    not."""
     global _read
     try:
         with path.open("rb") as file:
             held = mmap.mmap(file.fileno(), _FORM.size, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         said = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise SettingError(f"the clock {path} cannot be read: {said}. A simulator makes it; leave it out.") from None
+        raise SettingError(
+            f"the clock {path} cannot be read: {said}. A simulator makes it; leave it out."
+        ) from None
     _read = lambda: int(_FORM.unpack_from(held)[0])  # noqa: E731  a name for each of two clocks says no more
 
 

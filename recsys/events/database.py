@@ -40,12 +40,14 @@ _STEPS = {  # from the schema before each to it
 
 
 class Database:
-    """An open file. It may be used by several threads, one at a time; others who write are waited for, ten seconds."""
+    """An open file. It may be used by several threads, one at a time; others who write are waited for, ten
+    seconds."""
 
     def __init__(self, folder: Path) -> None:
         """Opens the file in a folder, made where there is none.
 
-        Raises DataError where the folder cannot be written, the file is no database, or a newer version wrote it.
+        Raises DataError where the folder cannot be written, the file is no database, or a newer version wrote
+        it.
         """
         self.path = folder / FILE
         self._lock = Lock()
@@ -53,18 +55,22 @@ class Database:
             folder.mkdir(parents=True, exist_ok=True)
             self._turn = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
             self._leave = finalize(self, os.close, self._turn)
-            with suppress(FileExistsError):  # SQLite's own mode would have it read by everybody, and it holds people
+            with suppress(
+                FileExistsError
+            ):  # SQLite's own mode would have it read by everybody, and it holds people
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
             self._database = apsw.Connection(str(self.path))
             self._database.set_busy_timeout(_BUSY_MS)
-            with self._turned():  # who changes the journal of a new file waits for nobody, whatever the timeout
+            with (
+                self._turned()
+            ):  # who changes the journal of a new file waits for nobody, whatever the timeout
                 for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
                     self._database.execute(f"PRAGMA {pragma}").fetchall()
             self._make()
         except (apsw.Error, OSError) as error:
             raise DataError(
-                f"the event store {self.path} cannot be opened: {error}. Name a folder on a writable disk, or put back "
-                "what was there."
+                f"the event store {self.path} cannot be opened: {error}. Name a folder on a writable disk, "
+                f"or put back what was there."
             ) from None
 
     def _make(self) -> None:
@@ -73,8 +79,8 @@ class Database:
             (version,) = self._one("PRAGMA user_version")
             if version > VERSION:
                 raise DataError(
-                    f"the event store {self.path} has schema {version}, and this version of recsys knows {VERSION}: "
-                    "a newer one wrote it. Install that, or name another folder."
+                    f"the event store {self.path} has schema {version}, and this version of recsys knows "
+                    f"{VERSION}: a newer one wrote it. Install that, or name another folder."
                 )
             if version == 0:
                 self._database.execute(_SCHEMA)
@@ -100,7 +106,8 @@ class Database:
 
     @contextmanager
     def _turned(self) -> Iterator[None]:
-        """Other processes wait at a lock file, where the kernel wakes the next: SQLite itself asks again and again."""
+        """Other processes wait at a lock file, where the kernel wakes the next: SQLite itself asks again and
+        again."""
         flock(self._turn, LOCK_EX)
         try:
             yield

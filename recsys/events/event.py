@@ -1,4 +1,5 @@
-"""What somebody was shown or did, as another system tells it: its fields, its rules, and what is wrong with one."""
+"""What somebody was shown or did, as another system tells it: its fields, its rules, and what is wrong with
+one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ Word = Annotated[str, Field(min_length=1, max_length=100)]
 class ToldEvent(BaseModel):
     """One event as it is told.
 
-    event_id: chosen by who tells it; the same id again is the same event. kind: `impression`, an item was on a screen,
-    or `outcome`, a person did something with it. event: the type of an outcome, as `click`. user_id, unit_id: who; one
-    of both must be there, and unit_id alone (a cookie, a household) enters no history. timestamp: unix seconds.
-    request_id, position: of the answer and the place in it, 1 = top, that it belongs to. value: what it was worth.
+    event_id: chosen by who tells it; the same id again is the same event. kind: `impression`, an item was on
+    a screen, or `outcome`, a person did something with it. event: the type of an outcome, as `click`.
+    user_id, unit_id: who; one of both must be there, and unit_id alone (a cookie, a household) enters no
+    history. timestamp: unix seconds.
+    request_id, position: of the answer and the place in it, 1 = top, that it belongs to. value: what it was
+    worth.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -47,7 +50,8 @@ class ToldEvent(BaseModel):
 
 
 class StoredEvent(NamedTuple):
-    """An event as it is kept. timestamp: unix seconds; where none was told, or none to believe, that of its receipt."""
+    """An event as it is kept. timestamp: unix seconds; where none was told, or none to believe, that of its
+    receipt."""
 
     event_id: str
     kind: str
@@ -72,8 +76,8 @@ class Rejected:
 
 
 class ReadEvents(NamedTuple):
-    """Events that keep the rules, those that do not, and how many of the former have the time of their receipt since
-    what they said was more than a week before it or five minutes after."""
+    """Events that keep the rules, those that do not, and how many of the former have the time of their
+    receipt since what they said was more than a week before it or five minutes after."""
 
     events: list[StoredEvent]
     rejected: list[Rejected]
@@ -81,8 +85,8 @@ class ReadEvents(NamedTuple):
 
 
 def read_events(told: Sequence[Any], received_ms: int, *, trusted: bool = False) -> ReadEvents:
-    """The events in a list of JSON values. received_ms: when they came, unix milliseconds. trusted: their times count
-    as they are, as in the files of an import."""
+    """The events in a list of JSON values. received_ms: when they came, unix milliseconds. trusted: their
+    times count as they are, as in the files of an import."""
     events, rejected, redated = list[StoredEvent](), list[Rejected](), 0
     received = received_ms // 1000
     for index, value in enumerate(told):
@@ -106,4 +110,6 @@ def _rejected(index: int, error: ValidationError) -> Rejected:
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
-    return Rejected(index, _CODES.get(first["type"], "invalid_value"), f"{place}: {message}" if place else message)
+    return Rejected(
+        index, _CODES.get(first["type"], "invalid_value"), f"{place}: {message}" if place else message
+    )

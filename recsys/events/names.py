@@ -1,7 +1,7 @@
 """How an event store writes down who: by their ids, or by a keyed hash of each.
 
-A hash protects a copy of the store, of an export, or of a bundle learned from them, wherever the key is not: in a
-backup, with an analyst, at another company. It protects from nobody who reads the folder of the service.
+A hash protects a copy of the store, of an export, or of a bundle learned from them, wherever the key is not:
+in a backup, with an analyst, at another company. It protects from nobody who reads the folder of the service.
 """
 
 import os
@@ -25,7 +25,8 @@ class PlainNames:
 
 
 class HashedNames(PlainNames):
-    """`~` and 128 bits in hex of each id, by a key: equal ids have equal hashes, and who has no key can tell nobody.
+    """`~` and 128 bits in hex of each id, by a key: equal ids have equal hashes, and who has no key can tell
+    nobody.
 
     What is such a hash already stays as it is, so that what comes out of a store may go in again.
     """
@@ -58,6 +59,6 @@ def hashed_names(folder: Path) -> HashedNames:
         return HashedNames(bytes.fromhex((folder / KEY).read_text("ascii").strip()))
     except (OSError, ValueError):
         raise DataError(
-            f"{folder / KEY} is not there or no key, and the ids in the event store beside it are hashed by one. Put "
-            "it back: without it nobody in the store is found."
+            f"{folder / KEY} is not there or no key, and the ids in the event store beside it are hashed "
+            f"by one. Put it back: without it nobody in the store is found."
         ) from None

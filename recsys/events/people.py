@@ -1,4 +1,5 @@
-"""The people of an event store: by which names they stand in it, under which ids they are one, and who is forgotten."""
+"""The people of an event store: by which names they stand in it, under which ids they are one, and who is
+forgotten."""
 
 import time
 from collections.abc import Callable
@@ -22,9 +23,9 @@ class PeopleStore(Database):
     def __init__(self, folder: Path, *, hashed_ids: bool | None = None) -> None:
         """Opens the store in a folder, made where there is none.
 
-        hashed_ids: whether ids of people are kept as hashes by a key, which lies beside the file; None = as the store
-        has them, and plain in a new one. Raises DataError where the store has them otherwise, lacks its key, or cannot
-        be opened.
+        hashed_ids: whether ids of people are kept as hashes by a key, which lies beside the file; None = as
+        the store has them, and plain in a new one. Raises DataError where the store has them otherwise, lacks
+        its key, or cannot be opened.
         """
         super().__init__(folder)
         self.store_id = str(self._fact("store_id"))
@@ -44,8 +45,8 @@ class PeopleStore(Database):
                     self._database.execute("INSERT INTO facts VALUES ('ids', 'hashed')")
         if asked is not None and asked != (kept == "hashed"):
             raise DataError(
-                f"the event store {self.path} keeps ids {'hashed' if kept == 'hashed' else 'as they are'}, and the "
-                "other way is asked for. Name a new folder for it: an export can be imported there."
+                f"the event store {self.path} keeps ids {'hashed' if kept == 'hashed' else 'as they are'}, "
+                f"and the other way is asked for. Name a new folder for it: an export can be imported there."
             )
         return kept == "hashed"
 
@@ -56,12 +57,14 @@ class PeopleStore(Database):
     def ids_of(self, user_id: str) -> list[str]:
         """All ids of the person who has this one, as they stand in the store, sorted."""
         with self._lock:
-            rows: list[Any] = self._database.execute(f"{SAME} SELECT id FROM same", (self.name(user_id),)).fetchall()
+            rows: list[Any] = self._database.execute(
+                f"{SAME} SELECT id FROM same", (self.name(user_id),)
+            ).fetchall()
         return sorted(row[0] for row in rows)
 
     def forget(self, user_id: str, received_ms: int) -> dict[str, int]:
-        """Deletes all that is kept of a person under any of their ids, overwrites it on the disk, and remembers by a
-        keyed digest of each that they are forgotten. How many rows of each table went."""
+        """Deletes all that is kept of a person under any of their ids, overwrites it on the disk, and
+        remembers by a keyed digest of each that they are forgotten. How many rows of each table went."""
         ids = self.ids_of(user_id)
         marks, gone = ", ".join("?" * len(ids)), {}
         with self._lock:
@@ -85,12 +88,12 @@ class PeopleStore(Database):
     def prune(
         self, before_ms: int, pause_s: float = 0.0, given_up: Callable[[], bool] = lambda: False
     ) -> dict[str, int]:
-        """Deletes the events that were received, and the lists that were served, before a moment, and overwrites them
-        on the disk. How many rows of each table went.
+        """Deletes the events that were received, and the lists that were served, before a moment, and
+        overwrites them on the disk. How many rows of each table went.
 
-        It goes by slices, each a transaction of its own, and rests between two, so that whoever tells waits for one at
-        most. It ends a day of receipts beyond the moment: clocks may have run backwards by that much. given_up: asked
-        between two slices whether it shall end where it is.
+        It goes by slices, each a transaction of its own, and rests between two, so that whoever tells waits
+        for one at most. It ends a day of receipts beyond the moment: clocks may have run backwards by that
+        much. given_up: asked between two slices whether it shall end where it is.
         """
         gone = {}
         for table, column in (("events", "received_ms"), ("exposures", "time_ms")):
@@ -105,7 +108,9 @@ class PeopleStore(Database):
                     if any(row[1] < before_ms for row in rows):
                         where = f"seq >= ? AND seq <= ? AND {column} < ?"
                         with self._writing():
-                            self._database.execute(f"DELETE FROM {table} WHERE {where}", (first, at, before_ms))
+                            self._database.execute(
+                                f"DELETE FROM {table} WHERE {where}", (first, at, before_ms)
+                            )
                             gone[table] += self._database.changes()
                 time.sleep(pause_s)
         if any(gone.values()):

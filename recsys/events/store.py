@@ -1,9 +1,10 @@
 """Events and exposures in one SQLite database, which several processes write and read at once.
 
-An event that was accepted is on the disk. Its number, `seq`, is given within the transaction that writes it, and one
-transaction follows another, so numbers are in the order of commits: whoever has read up to a number has missed nothing
-before it. The library is apsw, which brings an SQLite of its own: those of 3.7.0 to 3.51.2, as in the standard library
-of Python 3.11, can damage a database in WAL mode that two processes write.
+An event that was accepted is on the disk. Its number, `seq`, is given within the transaction that writes it,
+and one
+transaction follows another, so numbers are in the order of commits: whoever has read up to a number has
+missed nothing before it. The library is apsw, which brings an SQLite of its own: those of 3.7.0 to 3.51.2, as
+in the standard library of Python 3.11, can damage a database in WAL mode that two processes write.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +20,8 @@ _COLUMNS = ", ".join(StoredEvent._fields)
 
 
 class Appended(NamedTuple):
-    """What became of events that were written at once: how many were new, how many were known by their id already, and
-    the number up to which the store holds all that was told."""
+    """What became of events that were written at once: how many were new, how many were known by their id
+    already, and the number up to which the store holds all that was told."""
 
     accepted: int
     duplicates: int
@@ -47,8 +48,8 @@ class Outcome(NamedTuple):
 
 
 class PersonState(NamedTuple):
-    """What is known of a person at one moment. seq: the number up to which it was read; outcomes: what they did, in the
-    order of numbers; forgotten: whether they were, under the id that was asked for."""
+    """What is known of a person at one moment. seq: the number up to which it was read; outcomes: what they
+    did, in the order of numbers; forgotten: whether they were, under the id that was asked for."""
 
     seq: int
     outcomes: list[Outcome]
@@ -56,8 +57,8 @@ class PersonState(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """An event, or a list that was served, as it is counted: what it is, when in unix seconds, and where and by which
-    arm it was shown. joined: whether the list that an event follows is in the store."""
+    """An event, or a list that was served, as it is counted: what it is, when in unix seconds, and where and
+    by which arm it was shown. joined: whether the list that an event follows is in the store."""
 
     seq: int
     kind: str
@@ -84,8 +85,8 @@ class EventStore(PeopleStore):
     """An open store. Whoever is named to it by an id is found by what stands for that id in it."""
 
     def append(self, batches: Sequence[Sequence[StoredEvent]], received_ms: int) -> list[Appended]:
-        """Writes batches of events, all in one transaction, and says what became of each. All of them are on the disk
-        when this returns; where it raises, none is."""
+        """Writes batches of events, all in one transaction, and says what became of each. All of them are on
+        the disk when this returns; where it raises, none is."""
         marks = ", ".join("?" * (len(StoredEvent._fields) + 1))
         sql = f"INSERT INTO events (received_ms, {_COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING"
         found = []
@@ -105,7 +106,8 @@ class EventStore(PeopleStore):
             exposures = [self._unnamed(exposure) for exposure in exposures]
         with self._lock, self._writing():
             self._database.executemany(
-                "INSERT INTO exposures (request_id, time_ms, user_id, unit_id, line) VALUES (?, ?, ?, ?, ?)", exposures
+                "INSERT INTO exposures (request_id, time_ms, user_id, unit_id, line) VALUES (?, ?, ?, ?, ?)",
+                exposures,
             )
 
     def _named(self, event: StoredEvent) -> StoredEvent:
@@ -119,7 +121,8 @@ class EventStore(PeopleStore):
         return exposure._replace(line=orjson.dumps(line) + b"\n", user_id=user, unit_id=unit)
 
     def last_seq(self) -> int:
-        """The number up to which the store holds all that was told, 0 where nothing was; some numbers have no event."""
+        """The number up to which the store holds all that was told, 0 where nothing was; some numbers have no
+        event."""
         with self._lock:
             return self._last_seq()
 
@@ -127,7 +130,8 @@ class EventStore(PeopleStore):
         return int(self._one("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'")[0])
 
     def person(self, user_id: str) -> PersonState:
-        """What is known of a person. Of most nothing was told: that is seen by one look, at a third of the cost."""
+        """What is known of a person. Of most nothing was told: that is seen by one look, at a third of the
+        cost."""
         name, digest = self.name(user_id), self.digest(user_id)
         with self._lock:
             seq, forgotten, told = self._one(_ANYTHING, (name, digest))
@@ -146,8 +150,11 @@ class EventStore(PeopleStore):
         return [Outcome(*row) for row in rows]
 
     def events(self, after: int = 0, until: int | None = None) -> Iterator[tuple[int, int, StoredEvent]]:
-        """The number, time of receipt in unix milliseconds, and content of each event above `after`, up to `until`."""
-        sql = f"SELECT seq, received_ms, {_COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        """The number, time of receipt in unix milliseconds, and content of each event above `after`, up to
+        `until`."""
+        sql = (
+            f"SELECT seq, received_ms, {_COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        )
         last = self.last_seq() if until is None else until
         while True:
             with self._lock:
@@ -169,9 +176,11 @@ class EventStore(PeopleStore):
                 return
             after = rows[-1][0]
 
-    def followed(self, events: int, lists: int, until_ms: int, most: int) -> tuple[list[Followed], list[Followed]]:
-        """The next events above a number, each beside the list that it follows, and the next lists above another one:
-        `most` of each, of those that came up to a moment in unix milliseconds."""
+    def followed(
+        self, events: int, lists: int, until_ms: int, most: int
+    ) -> tuple[list[Followed], list[Followed]]:
+        """The next events above a number, each beside the list that it follows, and the next lists above
+        another one: `most` of each, of those that came up to a moment in unix milliseconds."""
         told_sql = f"""SELECT seq, kind, timestamp, coalesce(own, placement), experiment, arm, joined FROM (
             SELECT e.seq AS seq, kind, timestamp, e.placement AS own, {_OF_LINE}, x.seq IS NOT NULL AS joined
             FROM (SELECT * FROM events WHERE seq > ? AND received_ms <= ? ORDER BY seq LIMIT ?) AS e
@@ -192,7 +201,8 @@ class EventStore(PeopleStore):
         return None if row is None else bytes(row[0])
 
     def shown(self, user_id: str, item_id: str, after_ms: int, until_ms: int) -> tuple[str, int] | None:
-        """The request and place, 1 = top, at which somebody was last served an item between two times; None = never."""
+        """The request and place, 1 = top, at which somebody was last served an item between two times; None =
+        never."""
         sql = f"""{SAME} SELECT request_id, line FROM same CROSS JOIN exposures ON user_id = id
             WHERE time_ms >= ?2 AND time_ms <= ?3 ORDER BY time_ms DESC, seq DESC"""
         with self._lock:
@@ -211,10 +221,12 @@ class EventStore(PeopleStore):
             )
 
     def people(self) -> dict[str, str]:
-        """The id by which each person of several ids is called: the one that the others became in the end, or the first
-        of them where they go round."""
+        """The id by which each person of several ids is called: the one that the others became in the end, or
+        the first of them where they go round."""
         with self._lock:
-            rows: list[Any] = self._database.execute("SELECT old, new FROM identities ORDER BY old").fetchall()
+            rows: list[Any] = self._database.execute(
+                "SELECT old, new FROM identities ORDER BY old"
+            ).fetchall()
         became = dict[str, str](rows)
 
         def end(id_: str) -> str:

@@ -1,7 +1,8 @@
-"""Counts by day, placement and arm of what was served and what followed: for click rates and shares that join.
+"""Counts by day, placement and arm of what was served and what followed: for click rates and shares that
+join.
 
-They are brought up to date by and by, and lie in a file beside the store with the numbers up to which they count, so
-that nothing counts twice, whoever goes on.
+They are brought up to date by and by, and lie in a file beside the store with the numbers up to which they
+count, so that nothing counts twice, whoever goes on.
 """
 
 import re
@@ -23,8 +24,21 @@ if TYPE_CHECKING:  # a parent of workers reads the file, and loads no database
     from recsys.events.store import EventStore, Followed
 
 FILE = "watched.json"
-COLUMNS = ("day", "placement", "arm", "lists", "impressions", "outcomes", "joined_impressions", "joined_outcomes")
-DAYS, MOST, OTHER = 31, 50, "_other"  # days that are kept; placements and arms, which others name, and the name of more
+COLUMNS = (
+    "day",
+    "placement",
+    "arm",
+    "lists",
+    "impressions",
+    "outcomes",
+    "joined_impressions",
+    "joined_outcomes",
+)
+DAYS, MOST, OTHER = (
+    31,
+    50,
+    "_other",
+)  # days that are kept; placements and arms, which others name, and the name of more
 _SETTLED_MS = 2_000  # after which a list that an event follows is in the store
 _AT_A_TIME = 2_000
 _COUNTED = {"list": "lists", "impression": "impressions", "outcome": "outcomes"}
@@ -47,8 +61,9 @@ class Watch:
         self._placements, self._arms = ({key[at] for key in self._counts} for at in (1, 2))
 
     def look(self) -> Counter[tuple[str, str, str, bool]]:
-        """Counts what came since the last look, and writes the file; how many by kind, placement, arm and whether they
-        join. Where the disk refuses, the file stays behind, and whoever goes on from it counts again."""
+        """Counts what came since the last look, and writes the file; how many by kind, placement, arm and
+        whether they join. Where the disk refuses, the file stays behind, and whoever goes on from it counts
+        again."""
         new, until = Counter[tuple[str, str, str, bool]](), time.time_ns() // 1_000_000 - _SETTLED_MS
         while True:
             told, shown = self._store.followed(self._at["events"], self._at["lists"], until, _AT_A_TIME)
@@ -72,7 +87,9 @@ class Watch:
         """Placement and arm, of which so many are told apart and no more."""
         placement, arm = one.placement or "", f"{one.experiment}/{one.arm}" if one.experiment else ""
         if placement and not _LABEL.fullmatch(placement):
-            placement = OTHER  # told by others, in whatever words: no person and no markup shall stand in metrics
+            placement = (
+                OTHER  # told by others, in whatever words: no person and no markup shall stand in metrics
+            )
         for name, known in ((placement, self._placements), (arm, self._arms)):
             if len(known) < MOST:
                 known.add(name)

@@ -1,4 +1,5 @@
-"""A thread that writes what many tell: one transaction for all that wait, so that the disk syncs once for all."""
+"""A thread that writes what many tell: one transaction for all that wait, so that the disk syncs once for
+all."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -29,11 +30,14 @@ class _Waiting:
 
 
 class EventWriter:
-    """Events are acknowledged once they are on the disk; exposures are written within a tenth of a second, and counted
-    where they are not."""
+    """Events are acknowledged once they are on the disk; exposures are written within a tenth of a second,
+    and counted where they are not."""
 
-    def __init__(self, store: EventStore, most: int = 20_000, lost: Callable[[int], None] = lambda count: None) -> None:
-        """most: events, and exposures, that may wait. lost: told how many exposures are lost, whenever some are."""
+    def __init__(
+        self, store: EventStore, most: int = 20_000, lost: Callable[[int], None] = lambda count: None
+    ) -> None:
+        """most: events, and exposures, that may wait. lost: told how many exposures are lost, whenever some
+        are."""
         self.store, self.most, self._lost = store, most, lost
         self.written_exposures = self.lost_exposures = 0
         self.error: str | None = None  # what the disk said last, until it takes something again
@@ -42,14 +46,17 @@ class EventWriter:
         self._thread.start()
 
     def tell(self, events: Sequence[StoredEvent]) -> "Future[Appended]":
-        """What becomes of events, known once they are on the disk; it raises what the disk said where it refused.
+        """What becomes of events, known once they are on the disk; it raises what the disk said where it
+        refused.
 
         Raises FullError, and takes nothing, where too many wait already.
         """
         done: Future[Appended] = Future()
         with self._news:
             if self._closing or self._waiting.events + len(events) > self.most:
-                raise FullError(f"{self._waiting.events:,} events wait to be written; tell these again in a second.")
+                raise FullError(
+                    f"{self._waiting.events:,} events wait to be written; tell these again in a second."
+                )
             self._waiting.told.append((events, done))
             self._waiting.events += len(events)
             self._news.notify()
@@ -74,7 +81,9 @@ class EventWriter:
             with self._news:
                 while not (self._waiting.told or self._waiting.exposures or self._closing):
                     self._news.wait()
-                if not self._waiting.told:  # nobody waits for exposures, and one transaction for many costs far less
+                if (
+                    not self._waiting.told
+                ):  # nobody waits for exposures, and one transaction for many costs far less
                     self._news.wait_for(lambda: self._waiting.told or self._closing, _GATHER_S)
                 if self._closing and not (self._waiting.told or self._waiting.exposures):
                     return

@@ -22,7 +22,8 @@ _NAMESPACE, _HOLDOUT = "namespace\x01", "holdout\x01"  # no salt of a phase is o
 
 
 class Assignment(NamedTuple):
-    """An arm of an experiment for one unit. phase: from 0. arm: None where the unit is not in it; reason: why.
+    """An arm of an experiment for one unit. phase: from 0. arm: None where the unit is not in it; reason:
+    why.
 
     Testers have an arm and are never analysed; whoever has none gets what is served without the experiment.
     """
@@ -63,7 +64,8 @@ class Assigner:
         self._ready: tuple[float, float, list[_Running]] = (0.0, 0.0, [])  # true from, until
 
     def assign(self, unit: str, attributes: Mapping[str, Any], now: int) -> list[Assignment]:
-        """An assignment for each experiment that runs at `now`, in unix seconds, in the order of their names."""
+        """An assignment for each experiment that runs at `now`, in unix seconds, in the order of their
+        names."""
         since, until, running = self._ready
         if not since <= now < until:
             running = self._prepare(now)

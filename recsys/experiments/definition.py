@@ -8,11 +8,11 @@
     [testers]                                  # see this arm whatever else holds, and are never analysed
     u-17 = "wide"
 
-    [arms.wide]                                # what it serves (recsys/experiments/arms.py); others, the champion
-    bundle = "20261123T020000000000Z-5e6f7a8b"
+    [arms.wide]                                # what it serves (recsys/experiments/arms.py); others, the
+    champion bundle = "20261123T020000000000Z-5e6f7a8b"
 
-    [[phases]]                                 # what changes weights, people or conditions is a phase of its own
-    salt = "wide-towers-1"                     # people are drawn anew by each salt
+    [[phases]]                                 # what changes weights, people or conditions is a phase of its
+    own salt = "wide-towers-1"                     # people are drawn anew by each salt
     starts = 2026-12-01T00:00:00Z
     weights = { control = 0.5, wide = 0.5 }
     slots = [0.0, 0.5]                         # the part of the namespace that is asked
@@ -64,7 +64,8 @@ class Step(Settings):
 
 
 class Phase(Settings):
-    """A time in which weights, people and conditions stay. The next phase, or the experiment's end, ends it."""
+    """A time in which weights, people and conditions stay. The next phase, or the experiment's end, ends
+    it."""
 
     salt: Salt
     starts: Second
@@ -85,7 +86,9 @@ class Phase(Settings):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if not self.slots[0] < self.slots[1]:
-            raise ValueError(f"slots must rise, as in [0.0, 0.5], and are [{self.slots[0]:g}, {self.slots[1]:g}]")
+            raise ValueError(
+                f"slots must rise, as in [0.0, 0.5], and are [{self.slots[0]:g}, {self.slots[1]:g}]"
+            )
         if self.ramp and self.ramp[0].at < self.starts:
             raise ValueError("the ramp begins before the phase starts; its first step may be at the start")
         for one, other in pairwise(self.ramp):
@@ -105,10 +108,11 @@ class Phase(Settings):
 
 
 class Experiment(Settings):
-    """One experiment. `name` is that of its file. arms: what each serves; who is not named serves the champion.
+    """One experiment. `name` is that of its file. arms: what each serves; who is not named serves the
+    champion.
 
-    placement: only lists that are shown there; none = all. assigned: `elsewhere` = requests bring their arm, and nobody
-    is assigned here. plan: of the analysis, as `recsys.analysis.plan` reads it.
+    placement: only lists that are shown there; none = all. assigned: `elsewhere` = requests bring their arm,
+    and nobody is assigned here. plan: of the analysis, as `recsys.analysis.plan` reads it.
     """
 
     name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00/]+$")
@@ -139,8 +143,8 @@ class Experiment(Settings):
                 raise ValueError("phases must follow each other: each starts later than the one before")
         if len({phase.salt for phase in self.phases}) < len(self.phases):
             raise ValueError(
-                "two phases have one salt, which keeps people in their arms with all that happened to them there. "
-                "Give each phase its own"
+                "two phases have one salt, which keeps people in their arms with all that happened to them "
+                "there. Give each phase its own"
             )
         if self.ends is not None and self.ends <= self.phases[-1].starts:
             raise ValueError("the experiment ends before its last phase starts")
@@ -158,7 +162,9 @@ class Experiment(Settings):
                 raise ValueError(f"arm {name!r} has no weight in any phase, and nobody merges its list")
             for part in arm.interleave or ():
                 if self.arm(part).interleave is not None or self.arm(part).explore is not None:
-                    raise ValueError(f"arm {name!r} merges the list of {part!r}, which itself merges or explores")
+                    raise ValueError(
+                        f"arm {name!r} merges the list of {part!r}, which itself merges or explores"
+                    )
 
     def arm(self, name: str) -> Arm:
         """What an arm serves."""
@@ -168,17 +174,23 @@ class Experiment(Settings):
     def arm_names(self) -> list[str]:
         """Every arm that serves a list, in a phase or merged into another's."""
         weighed = [name for phase in self.phases for name in phase.weights]
-        return list(dict.fromkeys([*weighed, *(part for arm in self.arms.values() for part in arm.interleave or ())]))
+        return list(
+            dict.fromkeys([*weighed, *(part for arm in self.arms.values() for part in arm.interleave or ())])
+        )
 
     def phase_at(self, second: int) -> int:
-        """The number of the phase that runs at a moment, from 0; -1 before the first, and at or after the end."""
+        """The number of the phase that runs at a moment, from 0; -1 before the first, and at or after the
+        end."""
         if self.ends is not None and second >= self.ends:
             return -1
         return bisect_right([phase.starts for phase in self.phases], second) - 1
 
     def spans(self) -> list[tuple[int, float]]:
         """(start, end) of each phase in unix seconds; the last ends at infinity where no end is set."""
-        ends = [*(phase.starts for phase in self.phases[1:]), float("inf") if self.ends is None else self.ends]
+        ends = [
+            *(phase.starts for phase in self.phases[1:]),
+            float("inf") if self.ends is None else self.ends,
+        ]
         return [(phase.starts, end) for phase, end in zip(self.phases, ends, strict=True)]
 
     @property
@@ -188,7 +200,8 @@ class Experiment(Settings):
 
 
 class Holdout(Settings):
-    """People who are in no experiment that starts while it lasts, so that all of them together can be judged."""
+    """People who are in no experiment that starts while it lasts, so that all of them together can be
+    judged."""
 
     name: str = Field(min_length=1)
     salt: Salt

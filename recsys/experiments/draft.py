@@ -1,7 +1,7 @@
 """Two lists made into one by team draft, so that one person's clicks say which list they prefer.
 
-Source: Radlinski, Kurup and Joachims, "How Does Clickthrough Data Reflect Retrieval Quality?", CIKM 2008; picks that
-both lists would make next carry no credit, as in Airbnb's competitive pairs (arXiv 2508.00751).
+Source: Radlinski, Kurup and Joachims, "How Does Clickthrough Data Reflect Retrieval Quality?", CIKM 2008;
+picks that both lists would make next carry no credit, as in Airbnb's competitive pairs (arXiv 2508.00751).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,8 @@ PURPOSE = "draft"
 
 
 class Draft(NamedTuple):
-    """A merged list. items: at most k; team: for each the arm whose pick it is, None where both would have made it."""
+    """A merged list. items: at most k; team: for each the arm whose pick it is, None where both would have
+    made it."""
 
     items: list[str]
     team: list[str | None]
@@ -22,9 +23,11 @@ class Draft(NamedTuple):
 def merge_by_draft(lists: Mapping[str, Sequence[str]], k: int, request_id: str) -> Draft:
     """The lists of two arms, best first, merged for one request.
 
-    In each round both teams pick their best item that is not taken yet, a coin of the request says who is first. Where
-    both would pick the same item, it is taken once and belongs to nobody: that a person likes it says nothing. Rules
-    about the whole list (diversity, at most so many of a seller) are to be applied to the merged list.
+    In each round both teams pick their best item that is not taken yet, a coin of the request says who is
+    first. Where
+    both would pick the same item, it is taken once and belongs to nobody: that a person likes it says
+    nothing. Rules about the whole list (diversity, at most so many of a seller) are to be applied to the
+    merged list.
     """
     (one, first), (other, second) = sorted(lists.items())
     coins = uniforms(request_id, PURPOSE)

@@ -1,7 +1,8 @@
 """Lists with some chance in them, and how probable each pick was given what stands above it.
 
-Only what might have been shown can be judged later (`recsys.analysis.off_policy`). Candidates are stated: items outside
-them have propensity 0. All chance is of the request and a purpose, so a replay draws the same list.
+Only what might have been shown can be judged later (`recsys.analysis.off_policy`). Candidates are stated:
+items outside them have propensity 0. All chance is of the request and a purpose, so a replay draws the same
+list.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,8 @@ class Policy(Protocol):
         """The probability of each item to stand below these; empty where none is left."""
 
     def draw(self, k: int, chance: Iterator[float]) -> Explored:
-        """At most k items by numbers from [0, 1): a list comes as often as the probabilities of its items say."""
+        """At most k items by numbers from [0, 1): a list comes as often as the probabilities of its items
+        say."""
 
 
 class _EpsilonBelow(NamedTuple):
@@ -73,10 +75,14 @@ class _PlackettLuce(NamedTuple):
         return {item: one / total for item, one in odds.items()}
 
     def draw(self, k: int, chance: Iterator[float]) -> Explored:
-        """By a race in place of k lotteries: who arrives first at a rate of exp(logit) comes first, and so on."""
+        """By a race in place of k lotteries: who arrives first at a rate of exp(logit) comes first, and so
+        on."""
         arrival = {item: log(-log(next(chance) or _LEAST)) - logit for item, logit in self.logits.items()}
         order = sorted(arrival, key=arrival.__getitem__)
-        propensity, total = [1.0] * len(order), -inf  # total: the logarithm of the odds of this item and those below
+        propensity, total = (
+            [1.0] * len(order),
+            -inf,
+        )  # total: the logarithm of the odds of this item and those below
         for at in range(len(order) - 1, -1, -1):
             logit = self.logits[order[at]]
             high, low = (total, logit) if total > logit else (logit, total)
@@ -86,7 +92,8 @@ class _PlackettLuce(NamedTuple):
 
 
 def epsilon_below(candidates: Sequence[str], epsilon: float, position: int) -> Policy:
-    """From `position` on (1 = top), with probability epsilon any candidate that is left, else the best that is left.
+    """From `position` on (1 = top), with probability epsilon any candidate that is left, else the best that
+    is left.
 
     candidates: best first, each once.
     """
@@ -99,7 +106,9 @@ def plackett_luce(candidates: Sequence[str], scores: Sequence[float], temperatur
     Source: Plackett, "The Analysis of Permutations", Applied Statistics 1975.
     """
     best = max(scores, default=0.0)
-    return _PlackettLuce({one: (score - best) / temperature for one, score in zip(candidates, scores, strict=True)})
+    return _PlackettLuce(
+        {one: (score - best) / temperature for one, score in zip(candidates, scores, strict=True)}
+    )
 
 
 def draw_list(policy: Policy, k: int, request_id: str, purpose: str) -> Explored:
@@ -113,7 +122,8 @@ def propensities(policy: Policy, items: Sequence[str]) -> list[float]:
 
 
 def lists_of(policy: Policy, k: int, candidates: Sequence[str]) -> Iterator[tuple[tuple[str, ...], float]]:
-    """Every list of k candidates with its probability: for few candidates, since there are n! / (n - k)! of them."""
+    """Every list of k candidates with its probability: for few candidates, since there are n! / (n - k)! of
+    them."""
     for items in permutations(candidates, k):
         probability = 1.0
         for each in propensities(policy, items):
@@ -123,5 +133,6 @@ def lists_of(policy: Policy, k: int, candidates: Sequence[str]) -> Iterator[tupl
 
 
 def digest_of(candidates: Sequence[str]) -> str:
-    """Changes with the candidates and their order: stands beside the propensities, which are about these alone."""
+    """Changes with the candidates and their order: stands beside the propensities, which are about these
+    alone."""
     return sha256("\0".join(candidates).encode()).hexdigest()[:16]

@@ -1,7 +1,8 @@
-"""Experiments as they run: frozen when they started, one file each in the folder `experiments` of a root of bundles.
+"""Experiments as they run: frozen when they started, one file each in the folder `experiments` of a root of
+bundles.
 
-A frozen definition names bundles by their ids, so that a champion that comes later changes no arm. It is changed by
-steps alone that lie in the future (`refuse_change`), and each is told in its history.
+A frozen definition names bundles by their ids, so that a champion that comes later changes no arm. It is
+changed by steps alone that lie in the future (`refuse_change`), and each is told in its history.
 """
 
 import json
@@ -27,7 +28,8 @@ class Change(NamedTuple):
 
 
 class Frozen(NamedTuple):
-    """An experiment that was started. digest: of the definition. holdouts: those that were in force at its start.
+    """An experiment that was started. digest: of the definition. holdouts: those that were in force at its
+    start.
 
     event_names: the types of events that the bundles of all arms know; None where they differ.
     """
@@ -68,7 +70,8 @@ def experiments_of(frozen: Sequence[Frozen]) -> Experiments:
 
 
 def read_frozen(root: Path) -> list[Frozen]:
-    """All experiments that were started in a root of bundles, by name. Raises BundleError where a file was changed."""
+    """All experiments that were started in a root of bundles, by name. Raises BundleError where a file was
+    changed."""
     found = []
     for path in sorted((root / FOLDER).glob("*.json")):
         status = path.stat()
@@ -111,7 +114,9 @@ def _read(path: Path, stamp: tuple[int, ...]) -> Frozen:
     except (ValueError, KeyError, TypeError, SettingError) as error:
         raise BundleError(f"{path} is no experiment that was started ({error}). {_MEND}") from None
     if not intact or path.stem != experiment.name:
-        raise BundleError(f"{path} was changed since it was frozen, which makes its experiment worthless. {_MEND}")
+        raise BundleError(
+            f"{path} was changed since it was frozen, which makes its experiment worthless. {_MEND}"
+        )
     return found
 
 

@@ -1,7 +1,8 @@
 """Chance that is the same in every process: numbers in [0, 1) from SHA-256 of texts.
 
-Version 1 is frozen by `tests/experiments/hash_vectors.jsonl`: whoever changes what it gives moves people between arms.
-Texts are joined by a NUL, which neither salts nor purposes may hold, so no two questions are the same bytes.
+Version 1 is frozen by `tests/experiments/hash_vectors.jsonl`: whoever changes what it gives moves people
+between arms. Texts are joined by a NUL, which neither salts nor purposes may hold, so no two questions are
+the same bytes.
 """
 
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ def two_places(salt: str, unit: str) -> tuple[float, float]:
 
 
 def uniforms(request_id: str, purpose: str) -> Iterator[float]:
-    """Endless numbers in [0, 1) for one request and purpose, so that a replay of the request draws the same."""
+    """Endless numbers in [0, 1) for one request and purpose, so that a replay of the request draws the
+    same."""
     block = 0
     while True:
         digest = sha256(f"{request_id}\0{purpose}\0{block}".encode()).digest()

@@ -13,10 +13,15 @@ _ABSENT = object()
 
 
 class Condition(Settings):
-    """What an attribute must be. Several rules must all hold; an absent attribute meets `present = false` alone."""
+    """What an attribute must be. Several rules must all hold; an absent attribute meets `present = false`
+    alone."""
 
-    one_of: tuple[Value, ...] | None = Field(default=None, description="The attribute is one of these values.")
-    not_one_of: tuple[Value, ...] | None = Field(default=None, description="The attribute is there, and none of these.")
+    one_of: tuple[Value, ...] | None = Field(
+        default=None, description="The attribute is one of these values."
+    )
+    not_one_of: tuple[Value, ...] | None = Field(
+        default=None, description="The attribute is there, and none of these."
+    )
     at_least: float | None = Field(default=None, description="The attribute is a number, and at least this.")
     below: float | None = Field(default=None, description="The attribute is a number, and below this.")
     present: bool | None = Field(default=None, description="Whether the request brings the attribute.")

@@ -17,10 +17,13 @@ LEAST = 3  # vectors of which groups can be asked for
 
 @dataclass(frozen=True, eq=False)
 class Communities:
-    """labels: int32 (n,), the community of each vector, the largest being 0; -1 = it has no direction, or no neighbour.
+    """labels: int32 (n,), the community of each vector, the largest being 0; -1 = it has no direction, or no
+    neighbour.
 
-    count: how many there are. modularity: how many more of the edges lie inside of them than by chance, 0 to 1.
-    stability: the adjusted Rand index between two runs, averaged over all pairs of runs; 1 = all found the same.
+    count: how many there are. modularity: how many more of the edges lie inside of them than by chance, 0 to
+    1.
+    stability: the adjusted Rand index between two runs, averaged over all pairs of runs; 1 = all found the
+    same.
     """
 
     labels: I32
@@ -30,7 +33,8 @@ class Communities:
 
 
 def neighbour_graph(vectors: F32, neighbours: int) -> sparse.csr_array:
-    """Symmetric (n, n): an edge where one vector is among the so many nearest of the other by cosine, which it weighs.
+    """Symmetric (n, n): an edge where one vector is among the so many nearest of the other by cosine, which
+    it weighs.
 
     Rows of zeros have no edge, nor has an angle of 90 degrees or more. Exact: costs n * n * dim.
     """
@@ -51,15 +55,20 @@ def find_communities(
 ) -> Communities:
     """The partition of highest modularity of several runs, which differ in the order of the vectors alone.
 
-    vectors: float32 (n, dim). resolution: above 1 more and smaller groups, below 1 fewer. Raises DataError where there
-    are fewer than three vectors with a direction or no two point the same way, SettingError without scikit-network.
+    vectors: float32 (n, dim). resolution: above 1 more and smaller groups, below 1 fewer. Raises DataError
+    where there are fewer than three vectors with a direction or no two point the same way, SettingError
+    without scikit-network.
     Source: Traag, Waltman, van Eck, "From Louvain to Leiden", Scientific Reports 2019.
     """
     if (there := int(np.count_nonzero(vectors.any(axis=1)))) < LEAST:
-        raise DataError(f"communities need {LEAST} vectors or more, and there are {there}. Take a larger bundle.")
+        raise DataError(
+            f"communities need {LEAST} vectors or more, and there are {there}. Take a larger bundle."
+        )
     edges = neighbour_graph(vectors, neighbours)
     if not edges.nnz:
-        raise DataError("no two of the vectors point the same way, so the graph has no edge and there is no community.")
+        raise DataError(
+            "no two of the vectors point the same way, so the graph has no edge and there is no community."
+        )
     joined = np.flatnonzero(np.diff(edges.indptr))
     found = [_partition(edges[joined][:, joined], resolution, seed + run) for run in range(runs)]
     labels: I32 = np.full(len(vectors), -1, np.int32)
@@ -77,7 +86,8 @@ def _partition(edges: sparse.csr_array, resolution: float, seed: int) -> tuple[I
         from sknetwork.clustering import Leiden, get_modularity
     except ModuleNotFoundError as error:
         raise SettingError(
-            "communities need the package scikit-network, the extra `communities`: pip install '.[communities]'."
+            "communities need the package scikit-network, the extra `communities`: pip install "
+            "'.[communities]'."
         ) from error
     graph = sparse.csr_matrix(edges)
     labels = Leiden(resolution=resolution, shuffle_nodes=True, random_state=seed).fit_predict(graph)

@@ -93,8 +93,12 @@ def _compile_elsewhere(module: str, name: str, types: tuple[Any, ...]) -> None:
 def _compiler(parent: int) -> "subprocess.Popen[bytes]":
     """The process that compiles for the one with this id: started when first needed, gone with it."""
     command = [sys.executable, "-c", _PROGRAM]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    atexit.register(lambda: process.communicate() if os.getpid() == parent else None)  # it ends with its input
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    atexit.register(
+        lambda: process.communicate() if os.getpid() == parent else None
+    )  # it ends with its input
     return process
 
 

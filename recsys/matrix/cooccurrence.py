@@ -29,7 +29,12 @@ class PairWeights(NamedTuple):
 
 
 def count_cooccurrences(
-    histories: Histories, n_items: int, pairs: PairWeights, *, folder: Path | None = None, progress: Progress = silent
+    histories: Histories,
+    n_items: int,
+    pairs: PairWeights,
+    *,
+    folder: Path | None = None,
+    progress: Progress = silent,
 ) -> sparse.csr_array:
     """float32 (n_items, n_items): entry [i, j] says how often j follows i within the window.
 
@@ -54,8 +59,12 @@ def count_cooccurrences(
         end += counts.nnz
         items[start:end], sums[start:end] = counts.indices, counts.data
         progress(Step("counting pairs of items", block.stop, n_items))
-    kind = np.int32 if end < 2**31 else np.int64  # of another kind than the items, a copy of these would be made
-    return sparse.csr_array((sums[:end], items[:end], offsets_of(lengths).astype(kind)), shape=(n_items, n_items))
+    kind = (
+        np.int32 if end < 2**31 else np.int64
+    )  # of another kind than the items, a copy of these would be made
+    return sparse.csr_array(
+        (sums[:end], items[:end], offsets_of(lengths).astype(kind)), shape=(n_items, n_items)
+    )
 
 
 def normalise_degrees(counts: sparse.csr_array, from_exponent: float, to_exponent: float) -> None:
@@ -79,7 +88,11 @@ def _merge_runs(histories: Histories) -> tuple[Ragged, F32]:
     first[1:] = np.diff(items.values) != 0
     first[items.offsets[:-1][items.lengths > 0]] = True
     weight = np.ones(len(first), np.float32) if histories.weight is None else histories.weight
-    return (items, weight) if first.all() else (items.keep(first), np.add.reduceat(weight, np.flatnonzero(first)))
+    return (
+        (items, weight)
+        if first.all()
+        else (items.keep(first), np.add.reduceat(weight, np.flatnonzero(first)))
+    )
 
 
 def _count_from(

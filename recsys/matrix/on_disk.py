@@ -71,7 +71,8 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{folder} cannot take the events: {error.strerror}. Free space, or set RECSYS_HOME to another folder."
+            f"{folder} cannot take the events: {error.strerror}. Free space, or set RECSYS_HOME to "
+            "another folder."
         ) from None
 
 
@@ -184,5 +185,9 @@ def matrix(folder: Path, rows: Ragged, weight: F32 | None, n_columns: int) -> "s
         lengths[block], start = np.diff(part.indptr), end
         end += part.nnz
         columns[start:end], sums[start:end] = part.indices, part.data
-    kind = np.int32 if end < 2**31 else np.int64  # of another kind than the columns, a copy of these would be made
-    return sparse.csr_array((sums[:end], columns[:end], offsets_of(lengths).astype(kind)), shape=(rows.rows, n_columns))
+    kind = (
+        np.int32 if end < 2**31 else np.int64
+    )  # of another kind than the columns, a copy of these would be made
+    return sparse.csr_array(
+        (sums[:end], columns[:end], offsets_of(lengths).astype(kind)), shape=(rows.rows, n_columns)
+    )

@@ -84,8 +84,10 @@ def refuse_no_dislikes(name: str, train: Dataset) -> None:
     """Raises ModelError where nothing says "not this": `disliked_weight` would have no effect."""
     if not len(train.disliked):
         raise ModelError(
-            f'{name}: disliked_weight learns from events that say "not this", and {train.name} has none. Say which '
-            "they are by prepare.disliked_rating, or a weight below 0 in prepare.event_weights, or leave it out."
+            f'{name}: disliked_weight learns from events that say "not this", and {train.name} has none. '
+            "Say which "
+            "they are by prepare.disliked_rating, or a weight below 0 in prepare.event_weights, or leave "
+            "it out."
         )
 
 

@@ -33,7 +33,9 @@ def content_of(
     duplicates.
     """
     prepare = prepare or PrepareSettings()
-    weights = {} if prepare.duplicates == "sum" else train.interactions.type_weights()  # a sum is no type's weight
+    weights = (
+        {} if prepare.duplicates == "sum" else train.interactions.type_weights()
+    )  # a sum is no type's weight
     histories = train.had.histories()
     return Content(
         name=name,

@@ -24,8 +24,12 @@ _SAMPLE = 1_000  # users by whose scores the spread of a part is measured
 class DomainWeights(Settings):
     """Weights of the parts for whoever asks for a domain; `recsys transfer` chooses them on validation."""
 
-    known: tuple[float, ...] = Field((), description="for people with events there; empty = as without a domain")
-    new: tuple[float, ...] = Field((), description="for people without; all 0 = the popular answers, empty = as known")
+    known: tuple[float, ...] = Field(
+        (), description="for people with events there; empty = as without a domain"
+    )
+    new: tuple[float, ...] = Field(
+        (), description="for people without; all 0 = the popular answers, empty = as known"
+    )
 
 
 class MixtureSettings(Settings):
@@ -34,9 +38,13 @@ class MixtureSettings(Settings):
     parts: tuple[dict[str, Any], ...] = Field(
         ({"name": "als", "dim": 256}, {"name": "spectral", "dim": 256}),
         min_length=1,
-        description="models to learn, each with its `name` and settings, and `domain` where it learns from one alone",
+        description=(
+            "models to learn, each with its `name` and settings, and `domain` where it learns from one alone"
+        ),
     )
-    weights: tuple[float, ...] = Field((1.0, 0.1), description="weight of each part, its scores brought to spread 1")
+    weights: tuple[float, ...] = Field(
+        (1.0, 0.1), description="weight of each part, its scores brought to spread 1"
+    )
     by_domain: dict[str, DomainWeights] = Field(
         {}, description="weights for requests of a domain, by its name: {known = [..], new = [..]}"
     )
@@ -48,7 +56,8 @@ class MixtureSettings(Settings):
         for weights in (one for rule in rules.values() for one in (rule.known, rule.new) if one):
             if len(weights) != len(parts) or not all(one >= 0 and np.isfinite(one) for one in weights):
                 raise ValueError(
-                    f"needs a finite weight of 0 or more for each of the {len(parts)} parts, got {list(weights)}"
+                    f"needs a finite weight of 0 or more for each of the {len(parts)} parts, got "
+                    f"{list(weights)}"
                 )
         return rules
 
@@ -96,7 +105,9 @@ class Mixture(Learner):
     def __init__(self, settings: MixtureSettings | None = None) -> None:
         self.settings = settings or MixtureSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
         """Item vectors float32 (n_items, sum of the parts' dims) and a Concat encoder.
 
         Each part has its own checkpoint and start, and one that is complete is not learned again; a watch

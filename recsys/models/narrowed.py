@@ -46,7 +46,9 @@ class NarrowedSettings(Settings):
     @classmethod
     def _one_that_starts(cls, part: dict[str, Any]) -> dict[str, Any]:
         if not getattr(model_class(part["name"]), "starts_narrow", False):
-            raise ValueError(f"{part['name']} does not start from vectors of others; softmax and two_tower do")
+            raise ValueError(
+                f"{part['name']} does not start from vectors of others; softmax and two_tower do"
+            )
         return part
 
 
@@ -71,7 +73,9 @@ class Narrowed(Learner):
     def __init__(self, settings: NarrowedSettings | None = None) -> None:
         self.settings = settings or NarrowedSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
         """What the narrow model ends in. A watch sees the narrow model alone.
 
         Raises ModelError where the wide model learns no vectors, or is not as wide as the narrow one.
@@ -94,7 +98,9 @@ def narrowed(wide: Embeddings, train: Dataset, dim: int) -> Start:
     """
     past, n_users = train.interactions.histories(), train.n_users
     blocks = (np.arange(at, min(at + _ENCODED, n_users)) for at in range(0, n_users, _ENCODED))
-    users = np.concatenate([wide.encoder.encode(Users.known(block, past.take(block))).vectors for block in blocks])
+    users = np.concatenate(
+        [wide.encoder.encode(Users.known(block, past.take(block))).vectors for block in blocks]
+    )
     root, inverse = _roots(_gram(users))
     spectrum, directions = np.linalg.eigh(root @ _gram(wide.items) @ root)
     kept = np.argsort(-spectrum)[:dim]

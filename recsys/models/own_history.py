@@ -38,7 +38,9 @@ class OwnHistory(Learner):
     def __init__(self, settings: OwnHistorySettings | None = None) -> None:
         self.settings = settings or OwnHistorySettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> "OwnHistoryRanker":
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> "OwnHistoryRanker":
         """A ranker that needs the history alone, and the popularity of the training events for the rest."""
         scores = popularity_scores(train.interactions, None)
         progress(Step("counting events", 1, 1))
@@ -69,7 +71,13 @@ class OwnHistoryRanker:
         return False
 
     def top(
-        self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
+        self,
+        users: Users,
+        k: int,
+        *,
+        forbid: Ragged,
+        among: Ragged | None = None,
+        available: Bool | None = None,
     ) -> Answer:
         users = users.with_events(users.history.learnable(self.n_items))
         source = np.where(users.history.lengths > 0, HISTORY, FALLBACK).astype(np.int8)
@@ -84,7 +92,9 @@ class OwnHistoryRanker:
         pairs, reversed_last, pair = np.unique(events[::-1], return_index=True, return_inverse=True)
         counts = np.bincount(pair.ravel(), None if past.weight is None else past.weight[::-1], len(pairs))
         row = pairs // self.n_items
-        order = np.lexsort((-reversed_last, counts, row))  # within a row: least first, of equals the oldest first
+        order = np.lexsort(
+            (-reversed_last, counts, row)
+        )  # within a row: least first, of equals the oldest first
         starts = np.searchsorted(row[order], row[order])
         scores.ravel()[pairs[order]] = 1 + np.arange(len(pairs)) - starts
         return scores

@@ -26,7 +26,9 @@ _STEADY = 3.0  # events that every item is taken to have had as ever, besides th
 class PopularitySettings(Settings):
     """Settings of Popularity."""
 
-    days: float | None = Field(None, gt=0, description="count the last so many days of the training events; none = all")
+    days: float | None = Field(
+        None, gt=0, description="count the last so many days of the training events; none = all"
+    )
 
 
 class Popularity(Learner):
@@ -43,7 +45,9 @@ class Popularity(Learner):
     def __init__(self, settings: PopularitySettings | None = None) -> None:
         self.settings = settings or PopularitySettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
         """Item vectors (n_items, 1), zero for items without events. Raises ModelError on `days` without
         timestamps."""
         scores = popularity_scores(train.interactions, self.settings.days)
@@ -64,7 +68,9 @@ def popularity_scores(events: Interactions, days: float | None) -> F64:
     if days is None:
         return all_time.astype(np.float64)
     if events.time is None:
-        raise ModelError("popularity with days needs timestamps, and these events have none; leave days unset.")
+        raise ModelError(
+            "popularity with days needs timestamps, and these events have none; leave days unset."
+        )
     recent = events.item_counts(since=int(events.time[-1] - days * DAY_S) if len(events) else 0)
     scores: F64 = recent + all_time / (len(events) + 1)
     return scores

@@ -51,13 +51,16 @@ def space_of(name: str) -> Space:
     return space
 
 
-def make_model(name: str, settings: Mapping[str, Any], *, where: str = "model settings", path: str = "") -> Model:
+def make_model(
+    name: str, settings: Mapping[str, Any], *, where: str = "model settings", path: str = ""
+) -> Model:
     """A learner with checked settings; where, path: as in `Settings.build`."""
     cls = model_class(name)
     if "disliked_weight" in settings and not getattr(cls, "learns_dislikes", False):
         able = ", ".join(one for one in MODELS if getattr(model_class(one), "learns_dislikes", False))
         raise SettingError(
-            f'{name} cannot learn from events that say "not this" (disliked_weight in {where}); its answers leave them '
+            f'{name} cannot learn from events that say "not this" (disliked_weight in {where}); its '
+            "answers leave them "
             f"out all the same. Leave the setting out, or take a model that can: {able}."
         )
     model: Model = cls(cls.Settings.build(settings, where=where, path=path))

@@ -24,12 +24,15 @@ def start_of(bundle: Bundle, train: Dataset) -> Start:
     everybody = Users.known(np.arange(train.n_users), train.interactions.histories())
     found = bundle.encoder.start_rows(asked.translated(everybody), bundle.item_vectors)
     if found is None:
-        raise ModelError(f"bundle {bundle.bundle_id} holds nothing of a taste that learning could start from.")
+        raise ModelError(
+            f"bundle {bundle.bundle_id} holds nothing of a taste that learning could start from."
+        )
     return _start(found, asked.item, train)
 
 
 def _start(found: StartRows, item: I32, train: Dataset) -> Start:
-    """Rows whose items have the numbers of the bundle as a start. item: int32 (n_items of the data,), or -1."""
+    """Rows whose items have the numbers of the bundle as a start. item: int32 (n_items of the data,), or
+    -1."""
     if found.parts:
         parts = tuple(None if part is None else _start(part, item, train) for part in found.parts)
         return Start(found.users, np.zeros((train.n_items, 0), np.float32), parts)

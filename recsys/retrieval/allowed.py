@@ -77,7 +77,11 @@ class AllowedItems:
             return self._listed(available, among)
         key = (id(available), id(among))
         if (found := self._kept.get(key)) is None:
-            found = (available, among, self._made(available, among))  # held, so that no other array gets the same id
+            found = (
+                available,
+                among,
+                self._made(available, among),
+            )  # held, so that no other array gets the same id
             self._kept[key] = found
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)

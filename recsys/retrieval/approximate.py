@@ -30,11 +30,20 @@ _FACTORY = re.compile(r"(SQfp16|SQ8|IVF\d+,(Flat|SQfp16|SQ8|PQ\d+x4fs)|HNSW\d+(_
 class IndexSettings(Settings):
     """Which index a bundle has, how hard it looks, and what it was measured to find."""
 
-    factory: str = Field(FLAT, description="FAISS's name: Flat, SQ8, IVF1024,SQfp16, IVF1,PQ64x4fs, HNSW32 ...")
-    effort: int = Field(0, ge=0, description="lists that are looked at (IVF), or candidates kept (HNSW); else 0")
-    fetch: float = Field(1.0, ge=1, description="candidates found for each item answered, before they are scored anew")
+    factory: str = Field(
+        FLAT, description="FAISS's name: Flat, SQ8, IVF1024,SQfp16, IVF1,PQ64x4fs, HNSW32 ..."
+    )
+    effort: int = Field(
+        0, ge=0, description="lists that are looked at (IVF), or candidates kept (HNSW); else 0"
+    )
+    fetch: float = Field(
+        1.0, ge=1, description="candidates found for each item answered, before they are scored anew"
+    )
     filtered: tuple[tuple[float, int], ...] = Field(
-        (), description="shares of allowed items, falling, each with the effort down to it; below all, the exact scan"
+        (),
+        description=(
+            "shares of allowed items, falling, each with the effort down to it; below all, the exact scan"
+        ),
     )
     k: int = Field(100, ge=1, description="items for which it was measured")
     target: float = Field(0.99, gt=0, le=1, description="mean recall at k below which it is refused")
@@ -64,7 +73,9 @@ class Approximate:
         self.items, self.index, self.settings = items, index, settings
         self._effort_name = next((name for kind, name in _EFFORTS.items() if kind in settings.factory), None)
         self._shares = np.array([share for share, _ in settings.filtered])
-        self._without_rule: dict[tuple[int, ...], Any] = {}  # by effort: made anew they cost as much as two lists
+        self._without_rule: dict[
+            tuple[int, ...], Any
+        ] = {}  # by effort: made anew they cost as much as two lists
 
     @classmethod
     def build(cls, items: F32, settings: IndexSettings) -> "Approximate":
@@ -117,7 +128,9 @@ class Approximate:
         at = int(np.count_nonzero(self._shares > share))
         return self.settings.filtered[at][1] if at < len(self._shares) else None
 
-    def search(self, vectors: F32, k: int, allowed: U8 | None = None, effort: int | None = None) -> tuple[F32, I64]:
+    def search(
+        self, vectors: F32, k: int, allowed: U8 | None = None, effort: int | None = None
+    ) -> tuple[F32, I64]:
         """As `Index.search`, most of the best k. effort: in place of that of the settings."""
         fetch = min(len(self.items), self._candidates(k))
         parameters = self._parameters(fetch, allowed, self.settings.effort if effort is None else effort)
@@ -168,7 +181,9 @@ def _refuse_foreign(path: Path, index: Any, items: F32, settings: IndexSettings)
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
         wrong = "measures distances, and scores here are inner products"
     elif (index.ntotal, index.d) != items.shape:
-        wrong = f"holds {index.ntotal} vectors of dim {index.d}, the bundle {items.shape[0]} of {items.shape[1]}"
+        wrong = (
+            f"holds {index.ntotal} vectors of dim {index.d}, the bundle {items.shape[0]} of {items.shape[1]}"
+        )
     elif not index.is_trained:
         wrong = "was never trained"
     elif isinstance(index, faiss.IndexIVF) != settings.factory.startswith("IVF"):

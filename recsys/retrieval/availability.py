@@ -30,8 +30,8 @@ class Availability:
         return {name: column for name, column in stated.items() if column is not None}
 
     def at(self, now: int | None) -> Bool | None:
-        """(n_items,): which items may be answered at a unix second; without one no limits of time hold. None =
-        all."""
+        """(n_items,): which items may be answered at a unix second; without one no limits of time hold. None
+        = all."""
         unlimited = now is None or (self.start is None and self.end is None)
         interval = -1 if now is None or unlimited else int(np.searchsorted(self._changes, now, side="right"))
         found = self._masks.get(interval)

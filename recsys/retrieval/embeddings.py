@@ -50,7 +50,8 @@ def embeddings_of(name: str, learned: Embeddings | TrainedRanker) -> Embeddings:
     vectors."""
     if not isinstance(learned, Embeddings):
         raise ModelError(
-            f"{name} learns no vectors, so it can be judged but not exported or served; train a model that does: als."
+            f"{name} learns no vectors, so it can be judged but not exported or served; train a model "
+            "that does: als."
         )
     return learned
 
@@ -68,10 +69,16 @@ def concat(
     ModelError where the parts have different items.
     """
     if len({len(part.items) for part in parts}) != 1:
-        raise ModelError(f"only models of the same items concatenate, got {[len(part.items) for part in parts]} items.")
+        raise ModelError(
+            f"only models of the same items concatenate, got {[len(part.items) for part in parts]} items."
+        )
     items = np.ascontiguousarray(np.hstack([part.items for part in parts]))
     encoders, of_items = [part.encoder for part in parts], [part.item_encoder for part in parts]
-    encoder = Concat(encoders, weights) if not rules or domain is None else Guarded(encoders, weights, rules, domain)
+    encoder = (
+        Concat(encoders, weights)
+        if not rules or domain is None
+        else Guarded(encoders, weights, rules, domain)
+    )
     if all(one is None for one in of_items):
         return Embeddings(items, encoder)
     return Embeddings(items, encoder, ItemConcat(of_items, items, [part.encoder.dim for part in parts]))

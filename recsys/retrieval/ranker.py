@@ -12,7 +12,10 @@ from recsys.encoders.users import Users
 from recsys.retrieval.topk import top_k
 
 _BLOCK_SCORES = 4 << 20  # scores computed at a time: 16 MiB of float32
-_LEAST_ROWS, _MOST_SCORES = 64, 32 << 20  # but of 64 users at least, which a product needs to be fast, within 128 MiB
+_LEAST_ROWS, _MOST_SCORES = (
+    64,
+    32 << 20,
+)  # but of 64 users at least, which a product needs to be fast, within 128 MiB
 
 
 def block_rows(n_items: int) -> int:
@@ -48,7 +51,13 @@ class Ranker(Protocol):
         """Whether `contributions` are exact shares of the scores."""
 
     def top(
-        self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
+        self,
+        users: Users,
+        k: int,
+        *,
+        forbid: Ragged,
+        among: Ragged | None = None,
+        available: Bool | None = None,
     ) -> Answer:
         """The k best items of each user: exactly k where k are allowed, ties to the lower index.
 
@@ -100,7 +109,9 @@ def rank_in_blocks(
     return Answer(ids, scores, source)
 
 
-def best_allowed(scores: F32, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None) -> tuple[I64, F32]:
+def best_allowed(
+    scores: F32, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None
+) -> tuple[I64, F32]:
     """`top_k` of float32 (n, n_items) scores after the rules; writes -inf into `scores` where they forbid an
     item."""
     if available is not None:

@@ -43,13 +43,17 @@ class Recommender:
         if not isinstance(self.seen, SeenPolicy) and self.seen not in SEEN_POLICIES:
             raise ValueError(f"seen must be one of {SEEN_POLICIES}, got {self.seen!r}")
         if len(self.fallback) != self.ranker.n_items:
-            raise ValueError(f"fallback orders {len(self.fallback)} items, the ranker has {self.ranker.n_items}")
+            raise ValueError(
+                f"fallback orders {len(self.fallback)} items, the ranker has {self.ranker.n_items}"
+            )
 
     @property
     def n_items(self) -> int:
         return self.ranker.n_items
 
-    def recommend(self, users: Users, k: int, *, deny: Ragged | None = None, among: Ragged | None = None) -> Answer:
+    def recommend(
+        self, users: Users, k: int, *, deny: Ragged | None = None, among: Ragged | None = None
+    ) -> Answer:
         """The k best items of each user that the rules allow; exactly k where k are allowed.
 
         deny: rows of items to leave out. among: rows of the only items to consider. A row that no encoder
@@ -87,7 +91,9 @@ class Recommender:
         shown = self.availability.shown
         return replace(self.availability, shown=self.available if shown is None else shown & self.available)
 
-    def _answered(self, users: Users, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None) -> Answer:
+    def _answered(
+        self, users: Users, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None
+    ) -> Answer:
         """The answer under rules that are the same for all these users."""
         answer = self.ranker.top(users, k, forbid=forbid, among=among, available=available)
         if not (lacking := answer.source == FALLBACK).any():

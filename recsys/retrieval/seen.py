@@ -15,7 +15,10 @@ from recsys.encoders.users import Users
 from recsys.errors import ModelError, SettingError
 from recsys.history import DAY_S
 
-_FOREVER, _NEVER = np.iinfo(np.int64).max, np.iinfo(np.int64).min  # seconds after an event until it is forgotten
+_FOREVER, _NEVER = (
+    np.iinfo(np.int64).max,
+    np.iinfo(np.int64).min,
+)  # seconds after an event until it is forgotten
 
 
 class SeenRule(Settings):
@@ -34,7 +37,9 @@ class SeenRule(Settings):
     @model_validator(mode="after")
     def _has_days(self) -> "SeenRule":
         if (self.policy == "cooldown_days") != (self.days is not None):
-            raise ValueError("days goes with policy = 'cooldown_days', and with that alone; set both or neither")
+            raise ValueError(
+                "days goes with policy = 'cooldown_days', and with that alone; set both or neither"
+            )
         return self
 
     @property
@@ -49,7 +54,10 @@ class DomainRule(SeenRule):
     """A rule, and how it depends on the event."""
 
     events: tuple[str, ...] | dict[str, SeenRule] = Field(
-        (), description="a list: the only event types that count, none = all; a table: a rule for each type named"
+        (),
+        description=(
+            "a list: the only event types that count, none = all; a table: a rule for each type named"
+        ),
     )
 
     def limits_s(self, names: tuple[str, ...]) -> I64:
@@ -58,7 +66,9 @@ class DomainRule(SeenRule):
         unknown = [name for name in self.events if name not in names]
         if unknown:
             known = ", ".join(names) or "none"
-            raise SettingError(f"seen.events names {unknown[0]!r}, which the data do not have; theirs are: {known}.")
+            raise SettingError(
+                f"seen.events names {unknown[0]!r}, which the data do not have; theirs are: {known}."
+            )
         limits = [self._limit_s(name) for name in names] or [self.limit_s]
         return np.array([*limits, max(limits)][-len(names) - 1 :], np.int64)
 
@@ -80,7 +90,9 @@ class DomainRule(SeenRule):
 class SeenSettings(DomainRule):
     """The seen policy of a run, as `seen = "exclude"` or a table `[seen]` states it."""
 
-    domains: dict[str, DomainRule] = Field({}, description="rules for items of these domains, in place of the general")
+    domains: dict[str, DomainRule] = Field(
+        {}, description="rules for items of these domains, in place of the general"
+    )
 
     @classmethod
     def of(cls, stated: "str | Mapping[str, Any] | SeenSettings") -> "SeenSettings":
@@ -126,7 +138,9 @@ class SeenPolicy:
             return past.items.keep(limits == _FOREVER)
         if past.time is None or users.now is None:
             missing = "the times of the history" if past.time is None else "`now`"
-            raise ModelError(f"the seen policy counts days and needs {missing}; give them, or set seen to exclude.")
+            raise ModelError(
+                f"the seen policy counts days and needs {missing}; give them, or set seen to exclude."
+            )
         age = users.now[past.items.row_of_value()] - past.time
         return past.items.keep(age < limits)
 
@@ -152,7 +166,9 @@ def seen_policy(
     unknown = sorted(set(settings.domains) - set(known))
     if unknown:
         names = ", ".join(sorted(known)) or "none"
-        raise SettingError(f"seen.domains names {unknown[0]!r}, which the data do not have; theirs are: {names}.")
+        raise SettingError(
+            f"seen.domains names {unknown[0]!r}, which the data do not have; theirs are: {names}."
+        )
     domain = np.full(n_items, len(settings.domains), np.int32)
     for row, name in enumerate(settings.domains):
         domain[known[name]] = row

@@ -25,8 +25,18 @@ from recsys.retrieval.vector_ranker import VectorRanker
 from recsys.seeding import generator
 
 KNOWN, FOLDED_IN, THREE_EVENTS = "known", "fold-in", "three events"
-SHARES = (0.9, 0.7, 0.5, 0.35, 0.25, 0.18, 1 / FEW)  # of items that a rule allows, at which an effort is sought
-_WORTH_AN_INDEX = 1_000  # items: below, a scan takes less time than what surrounds it, and the clock would choose
+SHARES = (
+    0.9,
+    0.7,
+    0.5,
+    0.35,
+    0.25,
+    0.18,
+    1 / FEW,
+)  # of items that a rule allows, at which an effort is sought
+_WORTH_AN_INDEX = (
+    1_000  # items: below, a scan takes less time than what surrounds it, and the clock would choose
+)
 _FASTER = 0.8  # of the scan's time: an index that needs more is not worth what it may miss
 PEOPLE = 500  # who judge an index, each as three
 _HOPELESS = 1.5  # times the soonest that finds enough: what takes longer is not tried with more effort
@@ -86,7 +96,9 @@ def people_of(histories: Histories, n: int, seed: int, half: str) -> dict[str, U
     """Up to `n` people who did something, of one half, "tune" or "measure", as those whom a recommender may
     meet: known by their row, by their history alone, and by its last three events."""
     active = np.flatnonzero(histories.lengths > 0)
-    halves = generator(0, "index people").permutation(active)  # the same whoever asks: nobody chooses and judges
+    halves = generator(0, "index people").permutation(
+        active
+    )  # the same whoever asks: nobody chooses and judges
     side = halves[0 if half == "tune" else 1 :: 2]
     mine = np.sort(generator(seed, "index people").permutation(side)[:n])
     if not len(mine):
@@ -108,7 +120,9 @@ def with_index(exact: Recommender, index: Index) -> Recommender:
     return replace(exact, ranker=VectorRanker(ranker.embeddings, index))
 
 
-def measured(exact: Recommender, index: Index, people: Mapping[str, Users], k: int) -> tuple[dict[str, Quality], F64]:
+def measured(
+    exact: Recommender, index: Index, people: Mapping[str, Users], k: int
+) -> tuple[dict[str, Quality], F64]:
     """How much of the exact answers an index gives these people, by source and of "all", and float64 (n,),
     the processor's seconds for each question. Whoever has no vector is not asked; a source of nobody is left
     out."""
@@ -231,7 +245,9 @@ def _tried(
                 return trials
             p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
             trials.append(
-                Trial(tried, quality, float(p50), float(p99), len(seconds) / float(seconds.sum()), build_s, mib)
+                Trial(
+                    tried, quality, float(p50), float(p99), len(seconds) / float(seconds.sum()), build_s, mib
+                )
             )
             if trials[-1].meets or p50 > limit_ms:
                 break
@@ -259,7 +275,11 @@ def efforts_of(name: str, k: int, *, fine: bool = False) -> list[int]:
         lists = int(name.split(",")[0][3:])
         steps = {quarter << power >> 2 for power in range(lists.bit_length()) for quarter in quarters}
         return sorted(step for step in steps if step <= lists)
-    return [k * quarter << power >> 2 for power in range(7) for quarter in quarters] if name.startswith("HNSW") else [0]
+    return (
+        [k * quarter << power >> 2 for power in range(7) for quarter in quarters]
+        if name.startswith("HNSW")
+        else [0]
+    )
 
 
 def _with_shares(

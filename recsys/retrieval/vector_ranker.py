@@ -19,7 +19,8 @@ from recsys.retrieval.topk import falling, top_k, top_shared
 
 _DEEPEST = 2  # times as many items as an index was measured for are asked of it; beyond, the exact scan
 _WORTH_SORTING = 16  # users with one vector: below, sorting all items costs more than scanning them for each
-_ASIDE = 50  # items for each that is left out: above, to find what is left out too costs less than to ask of each item
+# items for each that is left out: above, to find what is left out too costs less than to ask of each item
+_ASIDE = 50
 
 
 class VectorRanker:
@@ -60,7 +61,13 @@ class VectorRanker:
         return self.encoder.explains
 
     def top(
-        self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
+        self,
+        users: Users,
+        k: int,
+        *,
+        forbid: Ragged,
+        among: Ragged | None = None,
+        available: Bool | None = None,
     ) -> Answer:
         vectors, source = self.encoder.encode(users)
         if self.index is not None and len(users) == 1 and source[0] != FALLBACK:
@@ -68,7 +75,9 @@ class VectorRanker:
         ids = np.full((len(users), k), -1, np.int64)
         scores = np.full((len(users), k), -np.inf, np.float32)
         rows = np.flatnonzero(source != FALLBACK)
-        if isinstance(self.index, Approximate):  # many go the same way as one: what is measured is what is served
+        if isinstance(
+            self.index, Approximate
+        ):  # many go the same way as one: what is measured is what is served
 
             def fill(row: int) -> None:
                 one = np.array([row])
@@ -85,7 +94,9 @@ class VectorRanker:
         for start in range(0, len(rows), size):
             block = rows[start : start + size]
             part_among = None if among is None else among.take(block)
-            ids[block], scores[block] = self._scan(vectors[block], k, forbid.take(block), part_among, available)
+            ids[block], scores[block] = self._scan(
+                vectors[block], k, forbid.take(block), part_among, available
+            )
         return Answer(ids, scores, source)
 
     def contributions(self, user: Users, ids: I64) -> F32 | None:
@@ -139,9 +150,13 @@ class VectorRanker:
         """What an approximate index finds, or None where the exact scan is the better way: where few items
         are allowed or many asked for, and where the index found too few or what is not allowed. FAISS ignores
         a selector in silence in several kinds of index."""
-        if (effort := index.effort_at(allowed.count / self.n_items)) is None or k > _DEEPEST * index.settings.k:
+        if (
+            effort := index.effort_at(allowed.count / self.n_items)
+        ) is None or k > _DEEPEST * index.settings.k:
             return None
-        if (beside := self.n_items - allowed.count + len(forbid.values)) <= k:  # cheaper than to ask of each item
+        if (
+            beside := self.n_items - allowed.count + len(forbid.values)
+        ) <= k:  # cheaper than to ask of each item
             scores, ids = index.search(vector, k + beside, None, effort)
             kept = np.flatnonzero((ids[0] >= 0) & is_set(bits, ids[0]))[:k]
             if len(kept) == k:

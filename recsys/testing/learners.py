@@ -168,9 +168,13 @@ class LearnerContract(Contract):
     def test_item_and_user_zero_are_real(self, learner: Case, certain_seed: int) -> None:
         user, item = np.repeat(np.arange(8), 3), np.tile([0, 1, 2], 8)
         data = dataset(user, item, 9, 4, time=np.arange(24))
-        answer = recommender(learner.learned(data, certain_seed), data).recommend(Users.unknown(Ragged.of([[1, 2]])), 1)
+        answer = recommender(learner.learned(data, certain_seed), data).recommend(
+            Users.unknown(Ragged.of([[1, 2]])), 1
+        )
         assert answer.ids[0, 0] == 0
-        known = recommender(learner.learned(data, certain_seed), data, seen="allow").recommend(everyone(data), 1)
+        known = recommender(learner.learned(data, certain_seed), data, seen="allow").recommend(
+            everyone(data), 1
+        )
         assert known.source[0] != FALLBACK
 
     def test_items_without_events_are_never_recommended(self, learner: Case) -> None:
@@ -228,7 +232,10 @@ class VectorContract(Contract):
         assert embeddings.items.flags.c_contiguous
         assert embeddings.items.shape == (data.n_items, embeddings.encoder.dim)
         encoded = embeddings.encoder.encode(everyone(data))
-        assert (encoded.vectors.shape, encoded.vectors.dtype) == ((data.n_users, embeddings.encoder.dim), np.float32)
+        assert (encoded.vectors.shape, encoded.vectors.dtype) == (
+            (data.n_users, embeddings.encoder.dim),
+            np.float32,
+        )
         assert encoded.known.all()
 
     def test_the_space_depends_on_data_and_seed_alone(self, learner: Case) -> None:

@@ -18,7 +18,8 @@ class Adam:
 
     A row's running means change only in steps that touch it, and are corrected for the number of those.
 
-    Source: Kingma, Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015; touched rows alone: "lazy Adam".
+    Source: Kingma, Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015; touched rows alone: "lazy
+    Adam".
     """
 
     def __init__(self, table: Tensor) -> None:
@@ -61,8 +62,11 @@ class Adam:
 
 
 @kernel(parallel=True, error_model="numpy")
-def _move_rows(table: F32, mean: F32, square: F32, steps: F32, gradient: F32, rows: I64, rate: np.float32) -> None:
-    """`Adam.step` on some rows in one pass over them: five times faster than gathering them and putting them back."""
+def _move_rows(
+    table: F32, mean: F32, square: F32, steps: F32, gradient: F32, rows: I64, rate: np.float32
+) -> None:
+    """`Adam.step` on some rows in one pass over them: five times faster than gathering them and putting them
+    back."""
     for at in numba.prange(len(rows)):
         row = rows[at]
         steps[row, 0] += 1

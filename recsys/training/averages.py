@@ -44,4 +44,6 @@ class Averages:
 
     def state(self, name: str) -> State:
         """What a checkpoint must hold."""
-        return {f"{name}_of_{part}": total for part, total in self._sums.items()} | {f"{name}_count": self._count}
+        return {f"{name}_of_{part}": total for part, total in self._sums.items()} | {
+            f"{name}_count": self._count
+        }

@@ -15,9 +15,9 @@ _LOW = (1 << 32) - 1
 
 
 class Bags(NamedTuple):
-    """n sums of nnz rows. rows: int64 (m,), the distinct ones, ascending. place: int64 (nnz,), which of them a summand
-    is; entity: int64 (nnz,), which sum it goes into. order, starts: the summands row by row, and where each row's
-    begin, int64 (nnz,) and (m + 1,). offsets: int64 (n + 1,), where each sum's begin."""
+    """n sums of nnz rows. rows: int64 (m,), the distinct ones, ascending. place: int64 (nnz,), which of them
+    a summand is; entity: int64 (nnz,), which sum it goes into. order, starts: the summands row by row, and
+    where each row's begin, int64 (nnz,) and (m + 1,). offsets: int64 (n + 1,), where each sum's begin."""
 
     rows: I64
     place: I64
@@ -28,7 +28,8 @@ class Bags(NamedTuple):
 
     @classmethod
     def of(cls, summed: Ragged) -> "Bags":
-        """summed: for each sum the rows that go into it. Costs what they are, however many rows there may be."""
+        """summed: for each sum the rows that go into it. Costs what they are, however many rows there may
+        be."""
         key = summed.values.astype(np.int64) << 32
         key += np.arange(len(key))
         key.sort()
@@ -54,7 +55,9 @@ def bag_sums(bags: Bags, values: Tensor, weight: Tensor) -> Tensor:
         found: Tensor = _Compiled.apply(values, weight, bags)  # type: ignore[no-untyped-call]
         return found
     place, offsets = (torch.from_numpy(part).to(values.device) for part in (bags.place, bags.offsets))
-    return embedding_bag(place, values, offsets, mode="sum", per_sample_weights=weight, include_last_offset=True)
+    return embedding_bag(
+        place, values, offsets, mode="sum", per_sample_weights=weight, include_last_offset=True
+    )
 
 
 class _Compiled(torch.autograd.Function):
@@ -83,7 +86,9 @@ def _sums(values: F32, place: I64, weight: F32, offsets: I64) -> F32:
 
 
 @kernel(parallel=True, fastmath={"reassoc", "contract"})
-def _gradients(gradient: F32, values: F32, weight: F32, entity: I64, order: I64, starts: I64) -> tuple[F32, F32]:
+def _gradients(
+    gradient: F32, values: F32, weight: F32, entity: I64, order: I64, starts: I64
+) -> tuple[F32, F32]:
     of_values = np.zeros(values.shape, np.float32)
     of_weight = np.empty(len(weight), np.float32)
     for row in numba.prange(len(values)):

@@ -1,4 +1,5 @@
-"""The state of a learner on disk after an epoch, so that a killed run goes on from there to the same bytes."""
+"""The state of a learner on disk after an epoch, so that a killed run goes on from there to the same
+bytes."""
 
 import json
 import shutil
@@ -21,9 +22,11 @@ State = Mapping[str, "Array | Tensor"]  # tensors on any device
 
 
 class Checkpoint:
-    """One folder with the arrays of the last finished epoch that was saved, and the figures of all epochs so far.
+    """One folder with the arrays of the last finished epoch that was saved, and the figures of all epochs so
+    far.
 
-    key: what the state depends on (settings, data, seed, threads). A folder that was written under another key is
+    key: what the state depends on (settings, data, seed, threads). A folder that was written under another
+    key is
     refused and never overwritten: two runs do not mix. reads_only: another process saves and removes it.
     """
 
@@ -35,7 +38,8 @@ class Checkpoint:
         return Checkpoint(self.folder / name, self.key, reads_only=self.reads_only)
 
     def restore(self, state: State) -> tuple[Figures, ...]:
-        """Fills the arrays with those saved and returns the figures of each epoch behind them; none where none is.
+        """Fills the arrays with those saved and returns the figures of each epoch behind them; none where
+        none is.
 
         Raises ModelError where the folder belongs to another run or cannot be read.
         """
@@ -48,15 +52,19 @@ class Checkpoint:
             for name, kept in state.items():
                 found, array = np.load(saved / f"{name}.npy", mmap_mode="r"), _array(kept)
                 if (found.shape, found.dtype) != (array.shape, array.dtype):
-                    raise ValueError(f"{name} is {found.dtype} {found.shape}, not {array.dtype} {array.shape}")
+                    raise ValueError(
+                        f"{name} is {found.dtype} {found.shape}, not {array.dtype} {array.shape}"
+                    )
                 _fill(kept, found)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"checkpoint {self.folder} cannot be read: {error}. Remove it to start anew.") from None
+            raise ModelError(
+                f"checkpoint {self.folder} cannot be read: {error}. Remove it to start anew."
+            ) from None
         return figures
 
     def save(self, figures: Sequence[Figures], state: State) -> None:
-        """Makes what the state holds, after the epochs with these figures, what `restore` gives. Killed within, the
-        earlier one stays.
+        """Makes what the state holds, after the epochs with these figures, what `restore` gives. Killed
+        within, the earlier one stays.
 
         Raises ModelError where the disk refuses, or where the folder belongs to another run.
         """

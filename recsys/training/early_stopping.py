@@ -12,9 +12,9 @@ _PATIENCE = 3  # looks without a better one, after which learning ends
 class EarlyStopping:
     """A watch that judges the model at even distances of epochs, on whatever `figure` reads off it.
 
-    seen: (epoch, figure) of each look. best: epoch, figure and model of the best look, None before the first. given_up:
-    whether `hopeless` ended it: asked with the epoch and its figure from half of the epochs on, for before that whoever
-    learns slowly looks worse than they are.
+    seen: (epoch, figure) of each look. best: epoch, figure and model of the best look, None before the first.
+    given_up: whether `hopeless` ended it: asked with the epoch and its figure from half of the epochs on, for
+    before that whoever learns slowly looks worse than they are.
     Source: Prechelt, "Early Stopping - But When?", in Neural Networks: Tricks of the Trade, 1998.
     """
 
@@ -47,8 +47,8 @@ class EarlyStopping:
 class Deadline:
     """A watch that ends learning which would take longer than it may, as soon as an epoch shows that.
 
-    epochs: of the whole. seconds: that it may take from now on. expected: what it would take, once it was ended so;
-    None while it is in time.
+    epochs: of the whole. seconds: that it may take from now on. expected: what it would take, once it was
+    ended so; None while it is in time.
     """
 
     def __init__(self, epochs: int, seconds: float) -> None:

@@ -1,4 +1,5 @@
-"""Learners that go over their data in epochs: each says how a fit is set up, what a step does and what it ends in."""
+"""Learners that go over their data in epochs: each says how a fit is set up, what a step does and what it
+ends in."""
 
 import math
 from abc import ABC, abstractmethod
@@ -56,15 +57,16 @@ class Rows:
 class EpochFit(ABC):
     """One fit of a learner in epochs. A subclass writes four things, all else is here:
 
-    - `__init__`: the set-up. Builds the parameters, at random or from a warm start, and says what an epoch goes over.
+    - `__init__`: the set-up. Builds the parameters, at random or from a warm start, and says what an epoch
+    goes over.
     - `state`: the parameters, and all else that a step changes and a later one reads.
     - `step`: moves them by one batch.
     - `finish`: what is learned.
 
     and its learner has one line: `return MyFit(self.settings, train, seed, aids.warm).run(progress, aids)`.
 
-    name: of the learner, in progress and in the purposes of seeds. cure: what to change where learning diverges, a
-    sentence. weight: what the losses of an epoch are divided by in its figure.
+    name: of the learner, in progress and in the purposes of seeds. cure: what to change where learning
+    diverges, a sentence. weight: what the losses of an epoch are divided by in its figure.
     """
 
     name: ClassVar[str]
@@ -75,21 +77,23 @@ class EpochFit(ABC):
 
     @abstractmethod
     def state(self) -> State:
-        """The arrays that steps change, in place and nowhere else, by the names that they have in a checkpoint.
+        """The arrays that steps change, in place and nowhere else, by the names that they have in a
+        checkpoint.
 
-        They hold all that a step remembers of earlier ones (an optimizer's means, weights that are averaged), so that
-        a run which goes on from a checkpoint ends in the bytes of one that was never stopped."""
+        They hold all that a step remembers of earlier ones (an optimizer's means, weights that are averaged),
+        so that a run which goes on from a checkpoint ends in the bytes of one that was never stopped."""
 
     @abstractmethod
     def step(self, batch: Array, rate: float, rng: np.random.Generator) -> float:
         """Learns from one batch at this learning rate; its loss, summed.
 
-        rng: the only source of what is drawn (negatives, what is dropped out); each epoch has a generator of its own,
-        which has drawn the order."""
+        rng: the only source of what is drawn (negatives, what is dropped out); each epoch has a generator of
+        its own, which has drawn the order."""
 
     @abstractmethod
     def finish(self) -> Embeddings:
-        """The model so far. Changes no state: whoever looks on asks for it after any epoch, and learning goes on."""
+        """The model so far. Changes no state: whoever looks on asks for it after any epoch, and learning goes
+        on."""
 
     def epoch(self, number: int) -> Mapping[str, float]:
         """All batches once; the mean loss. number: from 0."""
@@ -119,8 +123,10 @@ class EpochFit(ABC):
 
 
 def cosine_rate(rate: float, at: float, epochs: int) -> float:
-    """The learning rate after `at` of so many epochs: `rate` at the start, falling along half a cosine to 0 at the end.
+    """The learning rate after `at` of so many epochs: `rate` at the start, falling along half a cosine to 0
+    at the end.
 
-    Source: Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017, without the restarts.
+    Source: Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017, without the
+    restarts.
     """
     return rate * (1 + math.cos(math.pi * at / epochs)) / 2

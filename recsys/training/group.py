@@ -1,7 +1,7 @@
 """Several processes that learn one model together, started by torchrun: each takes a part of every batch.
 
-Each holds the whole tables, and after each step the same ones: gradients are gathered in the order of the processes and
-added up alike by all of them.
+Each holds the whole tables, and after each step the same ones: gradients are gathered in the order of the
+processes and added up alike by all of them.
 """
 
 import atexit
@@ -18,7 +18,8 @@ _PATIENCE = timedelta(days=1)  # the first process judges between two fits, and 
 
 
 class Group:
-    """rank: number of this process, from 0; size: how many there are. Alone, all that is gathered is one's own."""
+    """rank: number of this process, from 0; size: how many there are. Alone, all that is gathered is one's
+    own."""
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
@@ -33,7 +34,8 @@ class Group:
             dist.barrier()
 
     def joined(self, rows: Tensor) -> Tensor:
-        """The rows (n, width) of all processes, those of the first first; n may differ. They stay on their device."""
+        """The rows (n, width) of all processes, those of the first first; n may differ. They stay on their
+        device."""
         if self.size == 1:
             return rows
         device, rows = rows.device, rows.cpu()
@@ -51,7 +53,8 @@ class Group:
         return tensor if self.size == 1 else self.joined(tensor[None]).sum(0)
 
     def summed_rows(self, rows: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows that any process touched, int64 (m,) distinct, and the sum of their gradients, (m, width)."""
+        """The rows that any process touched, int64 (m,) distinct, and the sum of their gradients, (m,
+        width)."""
         if self.size == 1:
             return rows, gradient
         touched, place = torch.unique(self.joined(rows), return_inverse=True)

@@ -20,7 +20,8 @@ _WORTH_S = 1.0  # a model that was learned faster is not worth the disk
 
 
 class Watch(Protocol):
-    """Looks at a model while it learns: the way of early stopping, of learning curves and of pruned trials."""
+    """Looks at a model while it learns: the way of early stopping, of learning curves and of pruned
+    trials."""
 
     def __call__(self, epoch: int, learned: Callable[[], Embeddings]) -> bool:
         """Called after each epoch, counted from 1; `learned()` is the model so far. True: stop here."""
@@ -29,12 +30,13 @@ class Watch(Protocol):
 class Start(NamedTuple):
     """Vectors of an earlier model to start from, in the numbering of the data to learn from.
 
-    users: float32 (n_users, dim); items: float32 (n_items, dim). Rows of zeros are new: they start from fold-in where
-    the learner has one, else at random. Learners whose user rows follow from the items ignore `users`.
+    users: float32 (n_users, dim); items: float32 (n_items, dim). Rows of zeros are new: they start from
+    fold-in where the learner has one, else at random. Learners whose user rows follow from the items ignore
+    `users`.
 
-    parts: for a mixture one for each model that it learns, None for a model that cannot start so; `users` and `items`
-    then have no columns. finished: whether the items are as such a learner serves them, taken up (`propagation`) and
-    all; else as it learns them.
+    parts: for a mixture one for each model that it learns, None for a model that cannot start so; `users` and
+    `items` then have no columns. finished: whether the items are as such a learner serves them, taken up
+    (`propagation`) and all; else as it learns them.
     """
 
     users: F32
@@ -43,7 +45,8 @@ class Start(NamedTuple):
     finished: bool = True
 
     def before_propagation(self, matrix: sparse.csr_array, weight: float) -> tuple[F32, F32]:
-        """Users and items as they were learned: without what `propagation` of this weight adds to finished items."""
+        """Users and items as they were learned: without what `propagation` of this weight adds to finished
+        items."""
         if not weight or not self.finished:
             return self.users, self.items
         return self.users, without_propagation(matrix, self.users, self.items, weight)
@@ -58,8 +61,9 @@ def processes() -> int:
 class Aids:
     """What may help a fit along; a learner without epochs needs none of it and ignores it.
 
-    watch: called after each epoch. warm: vectors to start from. checkpoint: where to save the state, at most once in
-    `checkpoint_s` seconds and after the last epoch, and to go on from; what a watch remembers is not in it.
+    watch: called after each epoch. warm: vectors to start from. checkpoint: where to save the state, at most
+    once in `checkpoint_s` seconds and after the last epoch, and to go on from; what a watch remembers is not
+    in it.
     """
 
     watch: Watch | None = None
@@ -68,7 +72,8 @@ class Aids:
     checkpoint_s: float = 30.0
 
     def for_part(self, number: int) -> "Aids":
-        """Those of a model of a mixture, which are counted from 0 as they are learned. Nobody watches a part alone."""
+        """Those of a model of a mixture, which are counted from 0 as they are learned. Nobody watches a part
+        alone."""
         checkpoint = None if self.checkpoint is None else self.checkpoint.part(f"part-{number}")
         warm = None if self.warm is None else self.warm.parts[number]
         return Aids(None, warm, checkpoint, self.checkpoint_s)
@@ -91,8 +96,8 @@ def run_epochs(
     """Runs `epoch(0) ... epoch(epochs - 1)`, or fewer where a watch says that it is enough.
 
     epoch: changes what `state` holds in place, draws from a generator of its own for each number, and returns
-    figures to report. So a run that goes on from a checkpoint ends in the same bytes as one that was never stopped; it
-    reports the figures of the epochs before once more, and has its whole curve.
+    figures to report. So a run that goes on from a checkpoint ends in the same bytes as one that was never
+    stopped; it reports the figures of the epochs before once more, and has its whole curve.
 
     Raises ModelError, ending in `cure`, as soon as a figure is not finite; then no checkpoint stays.
     """

@@ -1,4 +1,5 @@
-"""Losses with their gradients, for a batch of users at a time: matrix products, and no graph of them is kept."""
+"""Losses with their gradients, for a batch of users at a time: matrix products, and no graph of them is
+kept."""
 
 import threading
 from typing import NamedTuple
@@ -14,7 +15,8 @@ from recsys.matrix.compiled import kernel
 
 _PIECES = 256
 _SCORES = 1 << 22  # of a piece
-_SAFE = 40.0  # scores within this of zero have exponentials that float32 and bf16 can hold, whichever is the largest
+# scores within this of zero have exponentials that float32 and bf16 can hold, whichever is the largest
+_SAFE = 40.0
 _rooms = threading.local()
 
 
@@ -27,14 +29,16 @@ class Positives(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Items drawn to stand for all: int64 (m,) distinct, and float32 (m,) for how many items each of them stands."""
+    """Items drawn to stand for all: int64 (m,) distinct, and float32 (m,) for how many items each of them
+    stands."""
 
     items: Tensor
     counts: Tensor
 
 
 class Gradients(NamedTuple):
-    """loss: summed over the batch. users (batch, dim). items: (n_items, dim), or of the rows `touched` alone."""
+    """loss: summed over the batch. users (batch, dim). items: (n_items, dim), or of the rows `touched`
+    alone."""
 
     loss: float
     users: Tensor
@@ -53,18 +57,21 @@ def softmax(
     sample: Sample | None = None,
     bound: float | None = None,
 ) -> Gradients:
-    """Cross-entropy of each user's events under a softmax over all items, or over a sample that stands for them.
+    """Cross-entropy of each user's events under a softmax over all items, or over a sample that stands for
+    them.
 
-    The loss of a user is `w_u sum_i w_ui (log Z_u - s_ui)`, where s are inner products over the temperature and Z_u is
-    shared by all events of the user: one pass over the items each, however many events there are. With a sample, Z_u is
-    the user's own items exactly, plus the others of the sample times their counts: the correction for sampling
-    (log q) stands on the negatives alone, and a drawn positive is no negative.
+    The loss of a user is `w_u sum_i w_ui (log Z_u - s_ui)`, where s are inner products over the temperature
+    and Z_u is
+    shared by all events of the user: one pass over the items each, however many events there are. With a
+    sample, Z_u is the user's own items exactly, plus the others of the sample times their counts: the
+    correction for sampling (log q) stands on the negatives alone, and a drawn positive is no negative.
 
-    users: float32 (batch, dim); items: float32 (n_items, dim); user_weights: (batch,). precision: of the large
-    products. bound: what no inner product exceeds, where that is known (1 for unit vectors): saves a pass.
+    users: float32 (batch, dim); items: float32 (n_items, dim); user_weights: (batch,). precision: of the
+    large products. bound: what no inner product exceeds, where that is known (1 for unit vectors): saves a
+    pass.
 
-    Sources: full softmax by user: Wu et al., "On the Effectiveness of Sampled Softmax Loss for Item Recommendation",
-    TOIS 2024; correction: Bengio, Senecal, "Adaptive Importance Sampling", IEEE TNN 2008.
+    Sources: full softmax by user: Wu et al., "On the Effectiveness of Sampled Softmax Loss for Item
+    Recommendation", TOIS 2024; correction: Bengio, Senecal, "Adaptive Importance Sampling", IEEE TNN 2008.
     """
     user, item, weight = positives
     pool = items if sample is None else items[sample.items]
@@ -117,7 +124,8 @@ def softmax_by_pieces(
 ) -> Gradients:
     """`softmax` of users with one event each, so many at a time that their scores stay small.
 
-    item: int64 (batch,); weight: float32 (batch,). The gradient of the items is that of all of them, (n_items, dim).
+    item: int64 (batch,); weight: float32 (batch,). The gradient of the items is that of all of them,
+    (n_items, dim).
     """
     step = max(64, _SCORES // (len(items) if sample is None else len(sample.items)))
     pieces = [slice(start, start + step) for start in range(0, len(users), step)]
@@ -127,12 +135,18 @@ def softmax_by_pieces(
             some = users[part]
             positives = Positives(torch.arange(len(some), device=users.device), item[part], weight[part])
             even = some.new_ones(len(some))
-            found = softmax(some, items, positives, even, temperature, precision=precision, sample=sample, bound=bound)
+            found = softmax(
+                some, items, positives, even, temperature, precision=precision, sample=sample, bound=bound
+            )
             assert found.touched is not None
             loss, by_user[part] = loss + found.loss, found.users
             by_item.index_add_(0, found.touched, found.items)
         return Gradients(loss, by_user, by_item, None)
-    narrow, scaled, pull = items.to(precision), (users / temperature).to(precision), (weight / temperature)[:, None]
+    narrow, scaled, pull = (
+        items.to(precision),
+        (users / temperature).to(precision),
+        (weight / temperature)[:, None],
+    )
     longest = users.norm(dim=1).max() * items.norm(dim=1).max() if bound is None else users.new_tensor(bound)
     highest = longest / temperature  # what no score exceeds
     partition = torch.empty_like(weight)
@@ -161,15 +175,17 @@ def gbce_by_pieces(
     sample: Tensor,
     exponent: float,
 ) -> Gradients:
-    """Generalised binary cross-entropy of users with one event each, so many at a time that their scores stay small.
+    """Generalised binary cross-entropy of users with one event each, so many at a time that their scores stay
+    small.
 
-    The loss of a user is `w (-exponent log sigmoid(s_i) - sum_j log sigmoid(-s_j))`, where s are inner products over
-    the temperature, i is the item of the event and j goes over the other items of the sample, (m,) ascending. exponent:
-    of the likelihood of the event; below 1 it undoes that drawn items make scores too high. item: int64 (batch,);
+    The loss of a user is `w (-exponent log sigmoid(s_i) - sum_j log sigmoid(-s_j))`, where s are inner
+    products over the temperature, i is the item of the event and j goes over the other items of the sample,
+    (m,) ascending. exponent: of the likelihood of the event; below 1 it undoes that drawn items make scores
+    too high. item: int64 (batch,);
     weight: float32 (batch,). The gradient of the items is that of all of them, (n_items, dim).
 
-    Source: Petrov, Macdonald, "gSASRec: Reducing Overconfidence in Sequential Recommendation Trained with Negative
-    Sampling", RecSys 2023.
+    Source: Petrov, Macdonald, "gSASRec: Reducing Overconfidence in Sequential Recommendation Trained with
+    Negative Sampling", RecSys 2023.
     """
     step, pool, loss = max(64, _SCORES // len(sample)), items[sample], 0.0
     by_user, by_pool = torch.empty_like(users), torch.zeros_like(pool)
@@ -187,15 +203,17 @@ def gbce_by_pieces(
     loss += exponent * float((softplus(-own) * weight).sum())
     back = (exponent / temperature * weight * torch.sigmoid(-own))[:, None]
     by_user -= back * items[item]
-    by_item = torch.zeros_like(items).index_add_(0, sample, by_pool).index_add_(0, item, users * back, alpha=-1)
+    by_item = (
+        torch.zeros_like(items).index_add_(0, sample, by_pool).index_add_(0, item, users * back, alpha=-1)
+    )
     return Gradients(loss, by_user, by_item, None)
 
 
 def bpr(users: Tensor, items: Tensor, positives: Positives, negatives: Tensor) -> Gradients:
     """Bayesian personalised ranking: `-w log sigmoid(s_ui - s_uj)`, one drawn item j for each event.
 
-    negatives: int64 (events,). Source: Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI
-    2009.
+    negatives: int64 (events,). Source: Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit
+    Feedback", UAI 2009.
     """
     user, item, weight = positives
     between = items[item] - items[negatives]
@@ -211,8 +229,8 @@ def bpr(users: Tensor, items: Tensor, positives: Positives, negatives: Tensor) -
 
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
-    """`left @ right.T`, in memory that the next call of this thread takes again: fresh pages cost more than the
-    product."""
+    """`left @ right.T`, in memory that the next call of this thread takes again: fresh pages cost more than
+    the product."""
     size = len(left) * len(right)
     room = getattr(_rooms, "room", None)
     if room is None or (room.dtype, room.device) != (left.dtype, left.device) or room.numel() < size:
@@ -223,7 +241,8 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
 def _exponentials(scores: Tensor, peak: Tensor) -> Tensor:
     """Puts exp(scores - peak) in the place of the scores (n, m), peak: (n,); float32 (n,): their sums.
 
-    In bf16 on a processor in one pass and half the time: with a polynomial of third order, within the rounding of bf16.
+    In bf16 on a processor in one pass and half the time: with a polynomial of third order, within the
+    rounding of bf16.
     """
     if scores.device.type != "cpu" or scores.dtype != torch.bfloat16:
         return row_sums(scores.sub_(peak[:, None]).exp_())
@@ -250,7 +269,8 @@ def _exponentials_bf16(scores: Array, peak: F32, total: F32) -> None:
 
 
 def uniform_sample(n_items: int, m: int, rng: np.random.Generator) -> Sample | None:
-    """m of all items, drawn alike, that stand for all; None where m is 0 or not fewer: all items themselves."""
+    """m of all items, drawn alike, that stand for all; None where m is 0 or not fewer: all items
+    themselves."""
     if m == 0 or m >= n_items:
         return None
     drawn = np.sort(rng.choice(n_items, m, replace=False))
@@ -271,14 +291,15 @@ def through_norm(gradient: Tensor, unit: Tensor, length: Tensor) -> Tensor:
 
 
 def large_products(wanted: str) -> torch.dtype:
-    """The type in which large matrix products are fastest here, where `wanted` is "auto"; else the one it names."""
+    """The type in which large matrix products are fastest here, where `wanted` is "auto"; else the one it
+    names."""
     multiplies = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return torch.bfloat16 if wanted == "bf16" or (wanted == "auto" and multiplies()) else torch.float32
 
 
 def row_sums(mass: Tensor) -> Tensor:
-    """float32 (n,). In bf16, 256 pieces of each row are added up, rounded to bf16, and added in float32: within .001,
-    and twenty-five times faster (256 x 40,981) than a sum with another `dtype`."""
+    """float32 (n,). In bf16, 256 pieces of each row are added up, rounded to bf16, and added in float32:
+    within .001, and twenty-five times faster (256 x 40,981) than a sum with another `dtype`."""
     if mass.dtype == torch.float32:
         return mass.sum(1)
     width = mass.shape[1] // _PIECES

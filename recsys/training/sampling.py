@@ -20,11 +20,11 @@ class Sampler:
     """Draws the negatives of a step among the items with events.
 
     all: every item, chance 1. batch: the items of the step's events. uniform, popularity: `count` draws with
-    replacement, each item alike or by its events. mixed: batch and uniform together (Yang et al., "Mixed Negative
-    Sampling for Learning Two-tower Neural Networks in Recommendations", WWW 2020 Companion).
+    replacement, each item alike or by its events. mixed: batch and uniform together (Yang et al., "Mixed
+    Negative Sampling for Learning Two-tower Neural Networks in Recommendations", WWW 2020 Companion).
 
-    An item without events is no negative: what has never been on offer has not been passed over, and a new item's
-    features would learn to be avoided.
+    An item without events is no negative: what has never been on offer has not been passed over, and a new
+    item's features would learn to be avoided.
     """
 
     def __init__(self, kind: Kind, count: int, events: Array, batch_size: int) -> None:

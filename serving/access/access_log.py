@@ -1,4 +1,5 @@
-"""The access log: a JSON line for each request. It names routes and the public parts of keys, no address and nobody."""
+"""The access log: a JSON line for each request. It names routes and the public parts of keys, no address and
+nobody."""
 
 import os
 import threading
@@ -80,5 +81,6 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise SettingError(
-            f"setting 'access_log': {path} cannot be appended to: {error.strerror}. Name a file, or `{OFF}` for none."
+            f"setting 'access_log': {path} cannot be appended to: {error.strerror}. Name a file, or "
+            f"`{OFF}` for none."
         ) from None

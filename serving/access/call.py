@@ -16,8 +16,9 @@ _TRACE = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-
 class Call:
     """The headers of a request, and what is found out about it on its way.
 
-    key: whose it is, where keys are asked for. request_id: of the list that it was answered with. search_ms: what the
-    answer took, without HTTP. head: what the answer says of a quota. limited: whether the quota is used up.
+    key: whose it is, where keys are asked for. request_id: of the list that it was answered with. search_ms:
+    what the answer took, without HTTP. head: what the answer says of a quota. limited: whether the quota is
+    used up.
     """
 
     __slots__ = ("head", "headers", "key", "limited", "request_id", "search_ms")

@@ -1,7 +1,7 @@
 """Pages of one list that never repeat: a cursor says what was shown, so that nothing has to be kept.
 
-It is bound to a bundle and a person, and signed: what somebody makes up or changes is refused. A page is the best of
-what was not shown yet; where nothing was clicked between pages they are, in a row, the one long list.
+It is bound to a bundle and a person, and signed: what somebody makes up or changes is refused. A page is the
+best of what was not shown yet; where nothing was clicked between pages they are, in a row, the one long list.
 """
 
 import hmac
@@ -30,7 +30,8 @@ def make_cursor(secret: bytes, bundle_id: str, person: str, shown: I32) -> str:
 
 
 def read_cursor(secret: bytes, bundle_id: str, person: str, cursor: str) -> I32:
-    """The items that were shown, ascending. Raises a Problem where the cursor is none of ours, or of another bundle."""
+    """The items that were shown, ascending. Raises a Problem where the cursor is none of ours, or of another
+    bundle."""
     try:
         whole = urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4))
     except (NotBase64, ValueError):
@@ -40,11 +41,13 @@ def read_cursor(secret: bytes, bundle_id: str, person: str, cursor: str) -> I32:
     body, signature = whole[:-_SIGNATURE], whole[-_SIGNATURE:]
     if body[:1] != _VERSION or not hmac.compare_digest(signature, _signature(secret, person, body)):
         raise Problem(
-            "invalid_cursor", "The cursor is none that this service gave for this person; begin anew with an empty one."
+            "invalid_cursor",
+            "The cursor is none that this service gave for this person; begin anew with an empty one.",
         )
     if body[1 : 1 + _BUNDLE] != _digest_of(bundle_id):
         raise Problem(
-            "cursor_expired", "The cursor belongs to a bundle that answers no more; begin anew with an empty one."
+            "cursor_expired",
+            "The cursor belongs to a bundle that answers no more; begin anew with an empty one.",
         )
     steps = np.frombuffer(zlib.decompress(body[1 + _BUNDLE :]), "<u4")
     return np.cumsum(steps, dtype=np.int64).astype(np.int32)

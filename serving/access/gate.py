@@ -1,4 +1,5 @@
-"""Who may pass: keys with scopes and quotas, read anew when their file changes; and what is told of every request."""
+"""Who may pass: keys with scopes and quotas, read anew when their file changes; and what is told of every
+request."""
 
 import logging
 import os
@@ -31,8 +32,8 @@ _log = logging.getLogger("serving")
 class Gate:
     """Lets requests in, and writes down what became of them. `start` and `close` bound its life.
 
-    busy: how many requests are answered or wait. shared: a folder of several workers, which holds the secret of cursors
-    where no file of keys does.
+    busy: how many requests are answered or wait. shared: a folder of several workers, which holds the secret
+    of cursors where no file of keys does.
     """
 
     def __init__(
@@ -123,7 +124,8 @@ class Gate:
         return status.st_ino, status.st_mtime_ns, status.st_size
 
     def _watch(self) -> None:
-        """Takes the keys anew when their file changes. What cannot be read, or is gone, leaves those that were."""
+        """Takes the keys anew when their file changes. What cannot be read, or is gone, leaves those that
+        were."""
         while not self._closing.wait(_LOOK_S):
             self._metrics.set_queue(self._busy())
             stamp = self._stamped()
@@ -153,9 +155,11 @@ class _Quotas:
         self._limits = dict[str, tuple[Any, bytes]]()
 
     def take(self, key: Key) -> Head:
-        """Counts a request of a key that has a quota; the headers that say so. Raises a Problem where none is left.
+        """Counts a request of a key that has a quota; the headers that say so. Raises a Problem where none is
+        left.
 
-        The headers are those of an Internet-Draft (draft-ietf-httpapi-ratelimit-headers), in its form of 2025.
+        The headers are those of an Internet-Draft (draft-ietf-httpapi-ratelimit-headers), in its form of
+        2025.
         """
         limit, policy = self._limit_of(key)
         taken = self._limiter.hit(limit, key.id)
@@ -164,8 +168,14 @@ class _Quotas:
         state = b'"key";r=%d;t=%d' % (left, seconds)
         if not taken:
             wait = max(1, seconds) + random.randrange(3)  # so that clients do not come back all at once
-            headers = {"Retry-After": str(wait), "RateLimit-Policy": policy.decode(), "RateLimit": state.decode()}
-            raise Problem("rate_limited", f"The key may make {key.quota} requests; try again later.", headers=headers)
+            headers = {
+                "Retry-After": str(wait),
+                "RateLimit-Policy": policy.decode(),
+                "RateLimit": state.decode(),
+            }
+            raise Problem(
+                "rate_limited", f"The key may make {key.quota} requests; try again later.", headers=headers
+            )
         return [(b"ratelimit-policy", policy), (b"ratelimit", state)]
 
     def _limit_of(self, key: Key) -> tuple[Any, bytes]:

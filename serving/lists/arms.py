@@ -1,4 +1,5 @@
-"""The experiments that run, ready to be asked: which arm a request is in, and how the lists of that arm are made."""
+"""The experiments that run, ready to be asked: which arm a request is in, and how the lists of that arm are
+made."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,8 @@ _log = logging.getLogger("serving")
 
 
 class Choice(NamedTuple):
-    """The arm that a request is in. recipe: None where its bundle does not serve, so that the champion answers; the
-    request stays one of its arm, for whom it was meant."""
+    """The arm that a request is in. recipe: None where its bundle does not serve, so that the champion
+    answers; the request stays one of its arm, for whom it was meant."""
 
     experiment: str
     phase: str
@@ -51,8 +52,9 @@ class Arms:
     def choose(
         self, unit: str | None, features: Mapping[str, Any] | None, beside: Mapping[str, Any], now: int
     ) -> Choice | None:
-        """The arm that decides a list; None where no experiment does. At most one has a say for a list: that was
-        looked at when they were started. beside: what a request says of the list, `placement` and `domain`."""
+        """The arm that decides a list; None where no experiment does. At most one has a say for a list: that
+        was looked at when they were started. beside: what a request says of the list, `placement` and
+        `domain`."""
         if unit is None or self._idle:
             return None
         attributes = {**(features or {}), **beside} if self._aims else {}
@@ -65,13 +67,15 @@ class Arms:
         return None
 
     def named(self, experiment: str, arm: str, now: int) -> Choice | None:
-        """The arm that somebody else assigned; None where no such arm is among those that were started. Raises a
-        Problem where its experiment does not run at `now`."""
+        """The arm that somebody else assigned; None where no such arm is among those that were started.
+        Raises a Problem where its experiment does not run at `now`."""
         if (experiment, arm) not in self.recipes:
             return None
         phase = self._experiments[experiment].phase_at(now)
         if phase < 0:
-            raise Problem("unknown_arm", f"Experiment {experiment} does not run now; ask without naming an arm.")
+            raise Problem(
+                "unknown_arm", f"Experiment {experiment} does not run now; ask without naming an arm."
+            )
         return self._choice(experiment, phase, arm)
 
     def _choice(self, experiment: str, phase: int, arm: str) -> Choice:
@@ -82,7 +86,8 @@ class Arms:
 
 
 def _recipe(frozen: Frozen, arm: str, loaded: Mapping[str, Bundle]) -> Recipe | None:
-    """How an arm's lists are made; None, and a line in the log, where a bundle is missing or a rule does not fit it."""
+    """How an arm's lists are made; None, and a line in the log, where a bundle is missing or a rule does not
+    fit it."""
 
     def bundle_of(bundle_id: str) -> Bundle:
         if bundle_id not in loaded:

@@ -1,4 +1,5 @@
-"""A request for a list as it may be answered: its question, its arm, its bundle, and the page that it asks for."""
+"""A request for a list as it may be answered: its question, its arm, its bundle, and the page that it asks
+for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,15 +19,18 @@ from recsys.serving.problems import Problem
 from recsys.serving.schemas import RecommendRequest
 from recsys.serving.state import Live
 
-SHADOW = b"x-recsys-shadow"  # the header of a request that shall leave no trace; it may name a bundle that is open
+SHADOW = (
+    b"x-recsys-shadow"  # the header of a request that shall leave no trace; it may name a bundle that is open
+)
 _NOTHING: I32 = np.empty(0, np.int32)
 
 
 class Asked(NamedTuple):
-    """A question with its bundle and its moment. choice: the arm that it is in; None = the bundle answers as it is.
-    champion: answers where an arm fails. history: the brought events as they came. shown: the items of the pages
-    before, where a page was asked for. state_seq: of what was told since. began: of `time.perf_counter`. where: what a
-    refusal begins with."""
+    """A question with its bundle and its moment. choice: the arm that it is in; None = the bundle answers as
+    it is.
+    champion: answers where an arm fails. history: the brought events as they came. shown: the items of the
+    pages before, where a page was asked for. state_seq: of what was told since. began: of
+    `time.perf_counter`. where: what a refusal begins with."""
 
     bundle: Bundle
     champion: Bundle
@@ -43,8 +47,8 @@ class Asked(NamedTuple):
 
 
 def bundle_of(live: Live, call: Call, experiment: str | None = None, arm: str | None = None) -> Bundle:
-    """The bundle of a request of no experiment that was started: the champion's, a shadow's, or that of an arm that the
-    deployment names. Raises a Problem where there is none."""
+    """The bundle of a request of no experiment that was started: the champion's, a shadow's, or that of an
+    arm that the deployment names. Raises a Problem where there is none."""
     if (shadow := call.headers.get(SHADOW)) is not None:
         return live.loaded.get(shadow.decode("latin-1"), live.shadow)
     if experiment is None or arm is None:
@@ -97,16 +101,20 @@ def asked(
     question, shown = read.question(now), None
     question, seq = events.known(bundle, question, read.min_state_seq, patience_s)
     if read.cursor is not None:
-        shown = read_cursor(secret, bundle.bundle_id, person_of(read), read.cursor) if read.cursor else _NOTHING
+        shown = (
+            read_cursor(secret, bundle.bundle_id, person_of(read), read.cursor) if read.cursor else _NOTHING
+        )
         gone = bundle.item_ids.take(shown)
-        question = replace(question, deny=[*question.deny, *gone], k=max(1, min(question.k, MAX_SHOWN - len(shown))))
+        question = replace(
+            question, deny=[*question.deny, *gone], k=max(1, min(question.k, MAX_SHOWN - len(shown)))
+        )
     told = (question, raw.get("history"), read, shown, seq, uuid7(now_ms), now_ms, began, where)
     return Asked(bundle, live.champion, choice, *told)
 
 
 def next_cursor(secret: bytes, one: Asked, bundle: Bundle, item_ids: Sequence[str]) -> str | None:
-    """The cursor of the page after this one; None where there is none, or where another bundle had to answer or the
-    list has items that its bundle does not know, for then nobody could leave them out."""
+    """The cursor of the page after this one; None where there is none, or where another bundle had to answer
+    or the list has items that its bundle does not know, for then nobody could leave them out."""
     assert one.shown is not None
     items = one.bundle.item_ids.indices(item_ids).astype(np.int32)
     shown = np.concatenate([one.shown, items])

@@ -26,8 +26,8 @@ _log = logging.getLogger("serving")
 
 
 class Lists:
-    """live: what is served at a moment. secret: signs cursors. patience_s: for which a state that was asked for is
-    waited. exposures: where lists go, once it is open."""
+    """live: what is served at a moment. secret: signs cursors. patience_s: for which a state that was asked
+    for is waited. exposures: where lists go, once it is open."""
 
     def __init__(
         self,
@@ -53,21 +53,32 @@ class Lists:
         pairs = enumerate(zip(read.requests, raw["requests"], strict=True))
         every = [self._asked(call, one, told, now, began, f"requests[{at}]: ") for at, (one, told) in pairs]
         found = [self._answered(one) for one in every]
-        return {"answers": [self._served(one, answered, call) for one, answered in zip(every, found, strict=True)]}
+        return {
+            "answers": [self._served(one, answered, call) for one, answered in zip(every, found, strict=True)]
+        }
 
     def _asked(
-        self, call: Call, read: RecommendRequest, raw: Mapping[str, Any], now: int, began: float, where: str = ""
+        self,
+        call: Call,
+        read: RecommendRequest,
+        raw: Mapping[str, Any],
+        now: int,
+        began: float,
+        where: str = "",
     ) -> Asked:
         try:
             live = self._live()
-            return asked(live, self._events, self._secret(), self._patience_s, call, read, raw, now, began, where)
+            return asked(
+                live, self._events, self._secret(), self._patience_s, call, read, raw, now, began, where
+            )
         except Problem as problem:
             if where:
                 problem.detail = where + problem.detail
             raise
 
     def _answered(self, one: Asked) -> Answered | Merged:
-        """The answer of the arm, or of the champion where an arm cannot: that is counted, and the arm stays."""
+        """The answer of the arm, or of the champion where an arm cannot: that is counted, and the arm
+        stays."""
         if (choice := one.choice) is not None:
             reason = "not_loaded"
             if choice.recipe is not None:
@@ -113,7 +124,9 @@ class Lists:
                 Shown(one.request_id, one.time_ms, one.question.user_id, unit),
             )
         k = len(answered.scores)
-        self._metrics.count_list(answered.source, read.placement, experiment, arm, k, short=k < one.question.k)
+        self._metrics.count_list(
+            answered.source, read.placement, experiment, arm, k, short=k < one.question.k
+        )
         paged = one.shown is not None
         return {
             "request_id": one.request_id,

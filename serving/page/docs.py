@@ -14,8 +14,8 @@ td, th { text-align: left; vertical-align: top; padding: .1em 1em .1em 0; }
 
 
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -26,7 +26,10 @@ def page(document: Mapping[str, Any], address: str) -> bytes:
     schemas = document["components"]["schemas"]
     title = f"{document['info']['title']} {document['info']['version']}"
     lines = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>",
+        (
+            "<!doctype html><html lang=en><meta "
+            f"charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
+        ),
         f"<h1>{escape(title)}</h1><p>{escape(document['info']['description'])}",
         f'For programs: <a href="{escape(address)}">{escape(address)}</a>.</p>',
     ]
@@ -62,7 +65,8 @@ def _schema(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
 
 def _table(rows: list[tuple[str, Mapping[str, Any], str]]) -> str:
     cells = (
-        f"<tr><td><code>{escape(name)}</code><td>{_type(schema)}<td>{escape(text)}</tr>" for name, schema, text in rows
+        f"<tr><td><code>{escape(name)}</code><td>{_type(schema)}<td>{escape(text)}</tr>"
+        for name, schema, text in rows
     )
     return f"<table>{''.join(cells)}</table>"
 

@@ -14,8 +14,8 @@ _MEDIA = {
     ".js": "text/javascript; charset=utf-8",
 }
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' "
+    "data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -29,7 +29,8 @@ _TAGS = {name: f'"{sha256(content).hexdigest()[:16]}"' for name, content in _FIL
 
 
 def page_file(name: str, request: Request) -> Response:
-    """A file of the page by its name alone; a Problem where there is none. Nothing else on the disk is looked at."""
+    """A file of the page by its name alone; a Problem where there is none. Nothing else on the disk is looked
+    at."""
     if name not in _FILES:
         raise Problem("unknown_route", "The page has no such file.")
     headers = {**HEADERS, "ETag": _TAGS[name], "Cache-Control": "no-cache"}

@@ -30,7 +30,8 @@ _log = logging.getLogger("serving")
 
 
 class History:
-    """state: the folder of what outlives the service, or None. shared: that of several workers. step_s: seconds."""
+    """state: the folder of what outlives the service, or None. shared: that of several workers. step_s:
+    seconds."""
 
     def __init__(self, state: Path | None, shared: Path | None, step_s: float) -> None:
         self._state, self._shared, self.step_s = state, shared, step_s
@@ -69,7 +70,8 @@ class History:
         return head[:-1] + b',"rows":[' + b",".join(lines[-points:]) + b"]}"
 
     def _claim(self) -> Path:
-        """The file, which nobody else writes: beside the keys, or where that cannot be, for this life only."""
+        """The file, which nobody else writes: beside the keys, or where that cannot be, for this life
+        only."""
         if self._state is not None:
             try:
                 self._state.mkdir(parents=True, exist_ok=True)

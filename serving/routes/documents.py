@@ -1,4 +1,5 @@
-"""What routes say of the service itself: TensorFlow Serving's model status, KServe's health, changes, history."""
+"""What routes say of the service itself: TensorFlow Serving's model status, KServe's health, changes,
+history."""
 
 from typing import Any
 
@@ -14,7 +15,9 @@ class _Asked(BaseModel):
 class ActivateRequest(_Asked):
     """Which bundle of the folder becomes the champion."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"bundle_id": "20260101T120000000000Z-1a2b3c4d"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"bundle_id": "20260101T120000000000Z-1a2b3c4d"}]}
+    )
 
     bundle_id: str = Field(pattern=BUNDLE_ID)
 
@@ -33,7 +36,8 @@ class VersionState(BaseModel):
 
 
 class VersionStatus(BaseModel):
-    """A bundle. version: its id. state: LOADING, AVAILABLE or END. labels: its roles, beyond TensorFlow Serving."""
+    """A bundle. version: its id. state: LOADING, AVAILABLE or END. labels: its roles, beyond TensorFlow
+    Serving."""
 
     version: str
     state: str
@@ -50,8 +54,9 @@ class ModelStatus(BaseModel):
 
 
 class Activation(BaseModel):
-    """bundle_id: the champion. etag: of the deployment, for the next If-Match. reported: workers that serve it, of so
-    many. errors: what workers say that cannot. Ask again, with the same body, until all report (status 200)."""
+    """bundle_id: the champion. etag: of the deployment, for the next If-Match. reported: workers that serve
+    it, of so many. errors: what workers say that cannot. Ask again, with the same body, until all report
+    (status 200)."""
 
     bundle_id: str
     etag: str
@@ -61,8 +66,8 @@ class Activation(BaseModel):
 
 
 class AssignmentAnswer(BaseModel):
-    """The arm of a unit. phase: from 0. reason: assigned, tester, holdout, not targeted, outside its slots, not in the
-    ramp yet, or does not run; arm: null where it has none, and the champion is served."""
+    """The arm of a unit. phase: from 0. reason: assigned, tester, holdout, not targeted, outside its slots,
+    not in the ramp yet, or does not run; arm: null where it has none, and the champion is served."""
 
     experiment: str
     unit_id: str

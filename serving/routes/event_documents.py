@@ -33,7 +33,8 @@ class EventsRequest(RootModel[list[ToldEvent | Any]]):
 
 
 class RejectedEvent(BaseModel):
-    """index: its place among those sent, from 0. code: missing_field, unknown_field, too_long or invalid_value."""
+    """index: its place among those sent, from 0. code: missing_field, unknown_field, too_long or
+    invalid_value."""
 
     index: int
     code: str
@@ -45,7 +46,9 @@ class EventsAnswer(BaseModel):
 
     accepted: int
     duplicates: int = Field(description="events whose event_id was known already")
-    redated: int = Field(description="events whose time was not to be believed: theirs is that of their receipt")
+    redated: int = Field(
+        description="events whose time was not to be believed: theirs is that of their receipt"
+    )
     rejected: list[RejectedEvent]
     state_seq: int = Field(description="as `min_state_seq` of a request, these events are in the history")
 
@@ -54,7 +57,10 @@ class IdentityRequest(BaseModel):
     """From now on one id is the person of another: a cookie has become a customer."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, json_schema_extra={"examples": [{"from": "cookie-81f", "to": "42"}]}
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"from": "cookie-81f", "to": "42"}]},
     )
 
     old: Id = Field(alias="from")

@@ -88,7 +88,9 @@ class Handlers:
     async def get_assignment(
         self,
         name: Annotated[str, Path(max_length=200, description="of an experiment that was started")],
-        unit_id: Annotated[str, Query(min_length=1, max_length=MAX_ID_CHARACTERS, description="who is assigned")],
+        unit_id: Annotated[
+            str, Query(min_length=1, max_length=MAX_ID_CHARACTERS, description="who is assigned")
+        ],
         attributes: Annotated[
             str,
             Query(max_length=10_000, description="a JSON object of what a request would bring"),
@@ -103,7 +105,8 @@ class Handlers:
     async def forget_user(
         self, user_id: Annotated[str, Path(description="percent-encoded; slashes need not be")]
     ) -> Response:
-        """Deletes what is kept of a person under any of their ids; to bundles they are a stranger from now on."""
+        """Deletes what is kept of a person under any of their ids; to bundles they are a stranger from now
+        on."""
         return _json(await asyncio.to_thread(self._service.events.forget, user_id))
 
     async def get_model(self) -> Response:
@@ -138,10 +141,12 @@ class Handlers:
         return _document(self._models.status(name, **chosen), ETag=self._models.etag())
 
     async def activate_bundle(self, request: Request, name: Name) -> Response:
-        """Makes a bundle the champion: 202 until all workers report that they serve it, then 200. With `If-Match`, only
-        where nothing has changed since."""
+        """Makes a bundle the champion: 202 until all workers report that they serve it, then 200. With
+        `If-Match`, only where nothing has changed since."""
         asked, _ = body.parsed(await body.read(request, self._settings.read_s), ActivateRequest)
-        return _followed(await asyncio.to_thread(self._models.activate, name, asked.bundle_id, request.scope["call"]))
+        return _followed(
+            await asyncio.to_thread(self._models.activate, name, asked.bundle_id, request.scope["call"])
+        )
 
     async def roll_back_bundle(self, request: Request, name: Name) -> Response:
         """Makes the champion before this one the champion: 202, or 200 where all workers serve it already."""

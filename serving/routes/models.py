@@ -1,4 +1,5 @@
-"""What is served, by name and version, and its change: TensorFlow Serving's status, activation, the way back."""
+"""What is served, by name and version, and its change: TensorFlow Serving's status, activation, the way
+back."""
 
 import logging
 from collections.abc import Callable
@@ -47,7 +48,9 @@ class Models:
                 why = live.quarantined.get(bundle_id) or (swap.error if swap.bundle_id == bundle_id else None)
                 if bundle_id not in live.loaded and why is not None:
                     state = "END"
-                    told = VersionState(error_code="FAILED_PRECONDITION", error_message=self._service.without_root(why))
+                    told = VersionState(
+                        error_code="FAILED_PRECONDITION", error_message=self._service.without_root(why)
+                    )
                 elif bundle_id not in live.loaded and roles == ["previous"]:
                     state = "END"
                 found.append(VersionStatus(version=bundle_id, state=state, status=told, labels=roles))
@@ -118,7 +121,9 @@ class Models:
             after = change(expected)
         except StaleError:
             self._note(call, operation, bundle_id, before.etag, "precondition_failed")
-            raise Problem("precondition_failed", "What is deployed has changed meanwhile; look at it again.") from None
+            raise Problem(
+                "precondition_failed", "What is deployed has changed meanwhile; look at it again."
+            ) from None
         except BundleError as error:
             self._note(call, operation, bundle_id, before.etag, "refused")
             raise Problem("bundle_refused", self._service.without_root(str(error))) from None
@@ -129,14 +134,18 @@ class Models:
     def _note(self, call: Call, operation: str, bundle_id: str | None, etag: str, outcome: str) -> None:
         state = self._settings.state_folder
         if state is None:
-            raise Problem("audit_failed", "There is no folder of state to write it down in; start without --state off.")
+            raise Problem(
+                "audit_failed", "There is no folder of state to write it down in; start without --state off."
+            )
         who = {} if call.key is None else {"key": call.key.id, "name": call.key.name}
         line = {"operation": operation, **who, "request_id": call.shown_id.decode(), "bundle_id": bundle_id}
         try:
             note(state, {**line, "etag": etag, "outcome": outcome})
         except SettingError as error:
             _log.error("%s", error)
-            raise Problem("audit_failed", "Nothing is changed that cannot be written down; see the log.") from None
+            raise Problem(
+                "audit_failed", "Nothing is changed that cannot be written down; see the log."
+            ) from None
 
 
 def _labels(deployment: Deployment) -> dict[str, list[str]]:

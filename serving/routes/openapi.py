@@ -1,4 +1,5 @@
-"""The OpenAPI 3.1 document: what the table and the models say, with each status by name, examples and links."""
+"""The OpenAPI 3.1 document: what the table and the models say, with each status by name, examples and
+links."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -94,8 +95,8 @@ def describe(app: FastAPI, root_path: str) -> dict[str, Any]:
         title="recsys",
         version=__version__,
         openapi_version="3.1.0",
-        description="Recommendations and similar items from one bundle. Every refusal is a problem document, whose "
-        "`code` is stable. Fields are only ever added.",
+        description="Recommendations and similar items from one bundle. Every refusal is a problem "
+        "document, whose `code` is stable. Fields are only ever added.",
         routes=app.routes,
     )
     if root_path:
@@ -109,7 +110,9 @@ def describe(app: FastAPI, root_path: str) -> dict[str, Any]:
     _, models = models_json_schema(described, ref_template=_REFERENCE)
     document["components"] = {
         "schemas": dict(sorted(models["$defs"].items())),
-        "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "made by `recsys keys make`"}},
+        "securitySchemes": {
+            "key": {"type": "http", "scheme": "bearer", "description": "made by `recsys keys make`"}
+        },
     }
     for route in TABLE:
         if route.listed:
@@ -165,7 +168,8 @@ def _headers(route: Route) -> list[dict[str, Any]]:
 
 
 def _also(route: Route) -> tuple[str, ...]:
-    """Codes with the statuses of others that the table names for a route, and 422 of every query parameter."""
+    """Codes with the statuses of others that the table names for a route, and 422 of every query
+    parameter."""
     found = ["invalid_request"]
     if route.operation.startswith("recommend"):
         found += ["unknown_domain", "unknown_arm", "invalid_cursor"]

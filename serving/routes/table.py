@@ -13,9 +13,10 @@ from recsys.serving.routes import event_documents as told
 class Route(NamedTuple):
     """A route, and what OpenAPI says of it.
 
-    operation: its stable id, and the name of what answers it. scope: of the key that it asks for; None = nobody's.
-    codes: of the problems that it may answer with, beside those that every route may. answer, asked: None where they
-    are no JSON. changes: whether it changes what is served. listed: whether OpenAPI lists it.
+    operation: its stable id, and the name of what answers it. scope: of the key that it asks for; None =
+    nobody's.
+    codes: of the problems that it may answer with, beside those that every route may. answer, asked: None
+    where they are no JSON. changes: whether it changes what is served. listed: whether OpenAPI lists it.
     """
 
     method: str
@@ -36,9 +37,23 @@ _STATE = ("no_event_store", "event_store_failed")
 _MODEL = "/v1/models/{name:name}"
 
 TABLE = (
-    Route("POST", "/v1/recommend", "recommend", "read", schemas.RecommendAnswer, schemas.RecommendRequest, _RECOMMEND),
     Route(
-        "POST", "/v1/recommend:batch", "recommend_batch", "read", schemas.BatchAnswer, schemas.BatchRequest, _RECOMMEND
+        "POST",
+        "/v1/recommend",
+        "recommend",
+        "read",
+        schemas.RecommendAnswer,
+        schemas.RecommendRequest,
+        _RECOMMEND,
+    ),
+    Route(
+        "POST",
+        "/v1/recommend:batch",
+        "recommend_batch",
+        "read",
+        schemas.BatchAnswer,
+        schemas.BatchRequest,
+        _RECOMMEND,
     ),
     Route(
         "GET",
@@ -86,9 +101,13 @@ TABLE = (
         ("unknown_experiment", "not_ready", "invalid_json"),
     ),
     Route("DELETE", "/v1/users/{user_id:anyid}", "forget_user", "admin", told.Forgotten, None, _STATE),
-    Route("GET", "/v1/model", "get_model", "read", schemas.ModelAnswer, None, ("not_ready", "invalid_request")),
+    Route(
+        "GET", "/v1/model", "get_model", "read", schemas.ModelAnswer, None, ("not_ready", "invalid_request")
+    ),
     Route("GET", "/v1/stats", "get_stats", "read", documents.Stats, None, ("invalid_request",)),
-    Route("GET", _MODEL, "get_model_status", "read", documents.ModelStatus, None, ("unknown_model", "not_ready")),
+    Route(
+        "GET", _MODEL, "get_model_status", "read", documents.ModelStatus, None, ("unknown_model", "not_ready")
+    ),
     Route(
         "GET",
         f"{_MODEL}/versions/{{version}}",

@@ -35,7 +35,9 @@ def serve_admin(
             if path not in SCOPES:
                 return self._say(404, "text/plain; charset=utf-8", b"GET /metrics or /debug.\n")
             if (refusal := self._refusal(SCOPES[path])) is not None:
-                return self._say(refusal, "text/plain; charset=utf-8", b"Send a key: Authorization: Bearer rk_...\n")
+                return self._say(
+                    refusal, "text/plain; charset=utf-8", b"Send a key: Authorization: Bearer rk_...\n"
+                )
             if path == "/debug":
                 said = {**about(), "settings": settings.model_dump(mode="json"), "stacks": _stacks()}
                 return self._say(200, "application/json", json.dumps(said, indent=1).encode())

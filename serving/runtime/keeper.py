@@ -1,7 +1,7 @@
 """A thread that looks after the event store: it counts what came, and deletes what is older than it may be.
 
-Every worker has one, and one of them at a time does the work: whoever holds a lock file. It has a connection of its own
-and works by small slices, so that it holds up nobody who tells.
+Every worker has one, and one of them at a time does the work: whoever holds a lock file. It has a connection
+of its own and works by small slices, so that it holds up nobody who tells.
 """
 
 import fcntl
@@ -24,8 +24,8 @@ _log = logging.getLogger("serving")
 
 
 class Keeper:
-    """folder: of the store. keep_days: how long events and lists stay, None = for ever. watch_s: seconds between two
-    looks at what came; prune_s: between two at what is old."""
+    """folder: of the store. keep_days: how long events and lists stay, None = for ever. watch_s: seconds
+    between two looks at what came; prune_s: between two at what is old."""
 
     def __init__(
         self, folder: Path, metrics: Metrics, keep_days: float | None, watch_s: float, prune_s: float = 600.0

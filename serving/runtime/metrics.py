@@ -1,4 +1,5 @@
-"""What is counted, by OpenMetrics' names: in this process or, with several workers, in files that outlive them."""
+"""What is counted, by OpenMetrics' names: in this process or, with several workers, in files that outlive
+them."""
 
 import struct
 import time
@@ -12,14 +13,33 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
+_SECONDS = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.0075,
+    0.01,
+    0.025,
+    0.05,
+    0.075,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+)
 _SEARCH_S = (0.0001, 0.00025, *_SECONDS[:13])
 _LOOKS, _LOOK_S = 50, 0.02  # at files that workers are making, and the seconds between two
 _MOST_PLACEMENTS, _OTHER = 50, "_other"  # labels are written by clients, and memory is ours
 
 
 class Metrics:
-    """The metrics of one process. Counted before an answer leaves, so that nobody has an answer that is not counted."""
+    """The metrics of one process. Counted before an answer leaves, so that nobody has an answer that is not
+    counted."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -46,14 +66,18 @@ class Metrics:
         self._short = Counter(
             "recsys_answers_short", "Lists with fewer items than were asked for", registry=self.registry
         )
-        self._shed = Counter("recsys_shed_requests", "Requests refused for load", ("reason",), registry=self.registry)
+        self._shed = Counter(
+            "recsys_shed_requests", "Requests refused for load", ("reason",), registry=self.registry
+        )
         self._queue = Gauge(
             "recsys_queue_requests",
             "Requests that are answered or wait",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
-        self._lost = Counter("recsys_exposures_lost", "Lines that the exposure log lost", registry=self.registry)
+        self._lost = Counter(
+            "recsys_exposures_lost", "Lines that the exposure log lost", registry=self.registry
+        )
         self._arm_fallbacks = Counter(
             "recsys_arm_fallbacks",
             "Lists of an arm that the champion answered, by why the arm could not",
@@ -65,12 +89,18 @@ class Metrics:
         )
         self._followed = Counter(
             "recsys_followed",
-            "Lists and what followed, by where and by which arm they were shown, and whether the list is known",
+            (
+                "Lists and what followed, by where and by which arm they were shown, and whether the list "
+                "is known"
+            ),
             ("kind", "placement", "arm", "joined"),
             registry=self.registry,
         )
         self._pruned = Counter(
-            "recsys_events_pruned", "Events and lists deleted for their age", ("what",), registry=self.registry
+            "recsys_events_pruned",
+            "Events and lists deleted for their age",
+            ("what",),
+            registry=self.registry,
         )
         self._swaps = Counter("recsys_swaps", "Deployments tried", ("outcome",), registry=self.registry)
         self._children = dict[tuple[str, ...], Any]()
@@ -91,7 +121,14 @@ class Metrics:
         self._child(self._shed, reason).inc()
 
     def count_list(
-        self, source: str, placement: str | None, experiment: str | None, arm: str | None, items: int, *, short: bool
+        self,
+        source: str,
+        placement: str | None,
+        experiment: str | None,
+        arm: str | None,
+        items: int,
+        *,
+        short: bool,
     ) -> None:
         """short: whether it has fewer items than were asked for."""
         where = placement or ""
@@ -123,7 +160,8 @@ class Metrics:
             self._child(self._events, result).inc(count)
 
     def count_followed(self, counts: Mapping[tuple[str, str, str, bool], int]) -> None:
-        """By kind, placement, arm, and whether they join; whoever counts has seen to it that there are few."""
+        """By kind, placement, arm, and whether they join; whoever counts has seen to it that there are
+        few."""
         for (kind, placement, arm, joined), count in counts.items():
             self._child(self._followed, kind, placement, arm, str(joined).lower()).inc(count)
 
@@ -145,14 +183,15 @@ class Metrics:
 def keep_in_files(slot: int) -> None:
     """From now on values of this process are kept in the files of a slot, below PROMETHEUS_MULTIPROC_DIR.
 
-    A worker that takes the place of a dead one takes its slot, and goes on counting where it ended. Two that live at
-    the same time must not share one.
+    A worker that takes the place of a dead one takes its slot, and goes on counting where it ended. Two that
+    live at the same time must not share one.
     """
     values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
 
 
 class _Files(Collector):
-    """The files of all workers. One that a worker is just making cannot be read: then all are looked at anew."""
+    """The files of all workers. One that a worker is just making cannot be read: then all are looked at
+    anew."""
 
     def __init__(self, folder: Path) -> None:
         self._files = MultiProcessCollector(None, path=str(folder))  # type: ignore[no-untyped-call]

@@ -14,7 +14,9 @@ from recsys.serving.problems import Problem
 
 Done = Callable[[bytes | Exception], None]
 OVERLOADED = Problem(
-    "overloaded", "As many requests as may wait do so already; try again in a second.", headers={"Retry-After": "1"}
+    "overloaded",
+    "As many requests as may wait do so already; try again in a second.",
+    headers={"Retry-After": "1"},
 )
 LATE = Problem("overloaded", "The request waited longer than its caller waits.", headers={"Retry-After": "1"})
 _SHORT_S, _FORGOTTEN = 0.0012, 1.02  # seconds; what the least of them grows by with each list
@@ -22,8 +24,8 @@ _TIMEOUT, _ENVOYS = b"x-request-timeout-ms", b"x-envoy-expected-rq-timeout-ms"
 
 
 class _Job(NamedTuple):
-    """Work of one request, what its outcome is given to in the loop, and the moment of `time.monotonic` by which it
-    must begin."""
+    """Work of one request, what its outcome is given to in the loop, and the moment of `time.monotonic` by
+    which it must begin."""
 
     loop: asyncio.AbstractEventLoop
     done: Done
@@ -36,12 +38,13 @@ class _Job(NamedTuple):
 class Pool:
     """Threads that search; `start` and `close` bound their lives.
 
-    A list that takes less than `_SHORT_S` of a processor is made in the loop, one at a time, between two looks at the
-    connections: a thread would mostly fight with the loop for the interpreter's lock, and the requests of eight clients
-    cost half as much again. Longer work goes to the threads, whose searches run side by side.
+    A list that takes less than `_SHORT_S` of a processor is made in the loop, one at a time, between two
+    looks at the
+    connections: a thread would mostly fight with the loop for the interpreter's lock, and the requests of
+    eight clients cost half as much again. Longer work goes to the threads, whose searches run side by side.
 
-    threads: requests at a time. waiting: requests that may wait for a thread, or for the loop. deadline_s: the longest
-    that one may wait, in seconds.
+    threads: requests at a time. waiting: requests that may wait for a thread, or for the loop. deadline_s:
+    the longest that one may wait, in seconds.
     """
 
     def __init__(self, threads: int, waiting: int, deadline_s: float) -> None:
@@ -50,7 +53,9 @@ class Pool:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._here = deque[_Job]()  # for the loop
         self._least_s = 1.0  # processor time of a list; what it takes beside others is no measure
-        self._threads = [Thread(target=self._work, name=f"search-{number}", daemon=True) for number in range(threads)]
+        self._threads = [
+            Thread(target=self._work, name=f"search-{number}", daemon=True) for number in range(threads)
+        ]
 
     def start(self) -> None:
         """To be called in the thread of the loop."""
@@ -80,8 +85,8 @@ class Pool:
     ) -> None:
         """Has work done, whose outcome, or the error in its place, is given to `done` in the running loop.
 
-        wait_s: seconds that its caller waits, where it says so. one_list: whether it makes one list, so that it may be
-        short. Raises a Problem at once where too many wait.
+        wait_s: seconds that its caller waits, where it says so. one_list: whether it makes one list, so that
+        it may be short. Raises a Problem at once where too many wait.
         """
         if self.full:
             raise OVERLOADED.with_traceback(None)
@@ -149,5 +154,7 @@ def wait_s(headers: Mapping[bytes, bytes]) -> float | None:
     if milliseconds is None and (milliseconds := headers.get(_ENVOYS)) is None:
         return None
     if not milliseconds.isdigit() or len(milliseconds) > 9:
-        raise Problem("invalid_request", "The header X-Request-Timeout-Ms must be a whole number of milliseconds.")
+        raise Problem(
+            "invalid_request", "The header X-Request-Timeout-Ms must be a whole number of milliseconds."
+        )
     return int(milliseconds) / 1e3

@@ -1,7 +1,9 @@
-"""How bytes of a connection become answers: uvicorn's protocol, with a short way for the requests that come most.
+"""How bytes of a connection become answers: uvicorn's protocol, with a short way for the requests that come
+most.
 
-A POST to one of the hot paths that arrives whole, in one piece, goes from its bytes to the pool and from there back to
-the connection. All others (other routes, queries, chunked or large or slow bodies) go uvicorn's way, to the app.
+A POST to one of the hot paths that arrives whole, in one piece, goes from its bytes to the pool and from
+there back to the connection. All others (other routes, queries, chunked or large or slow bodies) go uvicorn's
+way, to the app.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +21,9 @@ from recsys.serving.runtime.pool import OVERLOADED, Pool, wait_s
 from recsys.serving.schemas import MAX_BODY_BYTES
 
 Work = Callable[[bytes, Call], bytes]  # from the body of a request to the answer's body
-_WAITS = b"min_state_seq"  # in the body of a request that may wait for what others write, and so not in the loop
+_WAITS = (
+    b"min_state_seq"  # in the body of a request that may wait for what others write, and so not in the loop
+)
 
 
 class HotRoute(NamedTuple):
@@ -61,7 +65,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        # uvicorn cancels its timer only where the other end said goodbye: after a reset all would be held until then
+        # uvicorn cancels its timer only where the other end said goodbye: after a reset all would be held
+        # until then
         self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
@@ -153,5 +158,7 @@ def _refusal(problem: Problem) -> tuple[int, bytes, bytes]:
     return response.status_code, head, bytes(response.body)
 
 
-_NO_HTTP = _refusal(Problem("invalid_http", "The request is no HTTP/1.1, or its address or a header is too long."))
+_NO_HTTP = _refusal(
+    Problem("invalid_http", "The request is no HTTP/1.1, or its address or a header is too long.")
+)
 _OVERLOADED = _refusal(OVERLOADED)  # many are told it at a time

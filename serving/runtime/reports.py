@@ -1,6 +1,7 @@
 """What each worker serves, told to the others: a small file for each, in the folder that they share.
 
-So any of them can say whether all have followed a change, and the parent knows what is served without loading it.
+So any of them can say whether all have followed a change, and the parent knows what is served without loading
+it.
 """
 
 import json
@@ -87,14 +88,18 @@ class WhatIsServed(Collector):
     def collect(self) -> Iterator[Metric]:
         found = self._reports.read()
         info = GaugeMetricFamily(
-            "recsys_bundle_info", "The bundles that answer as champion", labels=("bundle_id", "run_id", "space_id")
+            "recsys_bundle_info",
+            "The bundles that answer as champion",
+            labels=("bundle_id", "run_id", "space_id"),
         )
         for ids in sorted({(one.bundle_id or "", one.run_id, one.space_id) for one in found}):
             info.add_metric(ids, 1.0)
         loaded = GaugeMetricFamily(
             "recsys_bundle_loaded_timestamp_seconds", "When it was swapped in, by the last of all"
         )
-        created = GaugeMetricFamily("recsys_bundle_created_timestamp_seconds", "When it was made; the oldest of them")
+        created = GaugeMetricFamily(
+            "recsys_bundle_created_timestamp_seconds", "When it was made; the oldest of them"
+        )
         if found:
             loaded.add_metric((), max(one.loaded for one in found))
             created.add_metric((), min(one.created for one in found))

@@ -1,4 +1,5 @@
-"""A server that ends without dropping a request: it says so, closes its door, and answers whoever is inside."""
+"""A server that ends without dropping a request: it says so, closes its door, and answers whoever is
+inside."""
 
 import asyncio
 import signal
@@ -21,10 +22,11 @@ _LOOK_S = 0.02
 class Server(uvicorn.Server):
     """uvicorn, whose end has three steps.
 
-    Lame duck: for `lame_duck_s` seconds readiness is refused (`leave` is called) while new connections are still taken,
-    so that balancers turn away before anybody is refused. Then the door is closed, and for `drain_s` seconds open
-    connections are answered with `Connection: close`. Then those that are idle are closed, and running requests end.
-    SIGTERM takes all of them; SIGINT, a closed standard input and `stop` leave the first one out.
+    Lame duck: for `lame_duck_s` seconds readiness is refused (`leave` is called) while new connections are
+    still taken, so that balancers turn away before anybody is refused. Then the door is closed, and for
+    `drain_s` seconds open connections are answered with `Connection: close`. Then those that are idle are
+    closed, and running requests end. SIGTERM takes all of them; SIGINT, a closed standard input and `stop`
+    leave the first one out.
     """
 
     def __init__(self, parts: Parts, settings: ServingSettings) -> None:
@@ -56,7 +58,8 @@ class Server(uvicorn.Server):
             self.stop()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """One of several workers takes connections once it can answer them; one alone says that it is not ready yet."""
+        """One of several workers takes connections once it can answer them; one alone says that it is not
+        ready yet."""
         self._parts.start()
         if self._settings.workers > 1:
             await asyncio.to_thread(self._parts.service.wait_for_first)

@@ -8,7 +8,8 @@ from recsys.serving.access.call import Call
 
 
 class Spans:
-    """endpoint: of OTLP over HTTP. share: of the requests that become a span where their caller did not decide."""
+    """endpoint: of OTLP over HTTP. share: of the requests that become a span where their caller did not
+    decide."""
 
     def __init__(self, endpoint: str, share: float) -> None:
         try:
@@ -25,7 +26,8 @@ class Spans:
             ) from None
         self._extract, self._kind = extract, SpanKind.SERVER
         self._provider = TracerProvider(
-            resource=Resource.create({"service.name": "recsys"}), sampler=ParentBased(TraceIdRatioBased(share))
+            resource=Resource.create({"service.name": "recsys"}),
+            sampler=ParentBased(TraceIdRatioBased(share)),
         )
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, timeout=5)))
         self._tracer: Any = self._provider.get_tracer("recsys.serving")
@@ -35,7 +37,9 @@ class Spans:
         parent = call.traceparent
         context = None if parent is None else self._extract({"traceparent": parent.decode()})
         end = time.time_ns()
-        span = self._tracer.start_span(f"{method} {route}", context, self._kind, start_time=end - int(seconds * 1e9))
+        span = self._tracer.start_span(
+            f"{method} {route}", context, self._kind, start_time=end - int(seconds * 1e9)
+        )
         if span.is_recording():
             span.set_attribute("http.request.method", method)
             span.set_attribute("http.route", route)

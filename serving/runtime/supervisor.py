@@ -1,8 +1,10 @@
-"""The parent of several workers: it answers nothing and loads nothing, holds the socket, and keeps them alive.
+"""The parent of several workers: it answers nothing and loads nothing, holds the socket, and keeps them
+alive.
 
-Workers are processes of their own (never forked), share the listening socket and, by the page cache, the bundle.
-A worker that dies is replaced. SIGHUP replaces all of them one by one, each after its successor answers. SIGTERM and
-SIGINT are handed on, and the parent ends with the last worker. Workers that lose their parent end by themselves.
+Workers are processes of their own (never forked), share the listening socket and, by the page cache, the
+bundle. A worker that dies is replaced. SIGHUP replaces all of them one by one, each after its successor
+answers. SIGTERM and SIGINT are handed on, and the parent ends with the last worker. Workers that lose their
+parent end by themselves.
 """
 
 import json
@@ -78,7 +80,13 @@ class Supervisor:
         say: Callable[[Mapping[str, Any]], None],
         folder: Path,
     ) -> None:
-        self._path, self._settings, self._listener, self._say, self._folder = path, settings, listener, say, folder
+        self._path, self._settings, self._listener, self._say, self._folder = (
+            path,
+            settings,
+            listener,
+            say,
+            folder,
+        )
         self._workers: list[_Worker] = []
         self._outgoing: list[_Worker] = []  # to be replaced, one by one
         self._metrics = Workers(folder, lambda: sum(worker.ready for worker in self._workers))
@@ -196,8 +204,11 @@ class Supervisor:
                 self._start()
 
     def _replace(self) -> None:
-        """The next step of a replacement: a successor is started, and once all answer, one that is to go is told to."""
-        self._outgoing = [worker for worker in self._outgoing if worker in self._workers and not worker.leaving]
+        """The next step of a replacement: a successor is started, and once all answer, one that is to go is
+        told to."""
+        self._outgoing = [
+            worker for worker in self._outgoing if worker in self._workers and not worker.leaving
+        ]
         if not self._outgoing or any(worker.leaving for worker in self._workers):
             return
         staying = [worker for worker in self._workers if not worker.leaving]
@@ -207,4 +218,6 @@ class Supervisor:
         elif all(worker.ready for worker in staying):
             leaving = self._outgoing.pop(0)
             leaving.leaving = True
-            leaving.process.send_signal(signal.SIGINT)  # at once: the socket stays open, others answer new connections
+            leaving.process.send_signal(
+                signal.SIGINT
+            )  # at once: the socket stays open, others answer new connections

@@ -25,7 +25,9 @@ from recsys.serving.runtime.server import Server
 from recsys.serving.settings import ServingSettings
 
 Say = Callable[[Mapping[str, Any]], None]
-_TURN_S = 0.001  # of the interpreter's lock: a thread back from its search does not wait while many are refused
+_TURN_S = (
+    0.001  # of the interpreter's lock: a thread back from its search does not wait while many are refused
+)
 
 
 def serve(
@@ -39,8 +41,8 @@ def serve(
 ) -> None:
     """Serves until a signal. Raises RecsysError where the first bundle or the exposure log cannot be had.
 
-    say: told once, when answers are given: {"bundle_id"}, and {"admin"} where there is an admin port. shared: as in
-    `create_parts`.
+    say: told once, when answers are given: {"bundle_id"}, and {"admin"} where there is an admin port. shared:
+    as in `create_parts`.
     """
     failures: list[Exception] = []
 
@@ -50,7 +52,8 @@ def serve(
             server.stop()
         else:
             gc.collect()
-            gc.freeze()  # what stays for good is never looked through again, which would take 100 ms amid requests
+            # what stays for good is never looked through again, which would take 100 ms amid requests
+            gc.freeze()
             say({"bundle_id": outcome.bundle_id, **admin})
 
     if settings.clock:
@@ -87,7 +90,9 @@ def main() -> None:
             os.write(task["report"], json.dumps(said).encode() + b"\n")
 
     try:
-        serve(Path(task["path"]), settings, listener, say, until_stdin_closes=True, shared=Path(task["folder"]))
+        serve(
+            Path(task["path"]), settings, listener, say, until_stdin_closes=True, shared=Path(task["folder"])
+        )
     except RecsysError as error:
         say({"error": str(error), "kind": "bundle" if isinstance(error, BundleError) else "setting"})
         sys.exit(2)

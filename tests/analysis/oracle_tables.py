@@ -4,8 +4,8 @@
         ibis-framework patsy formulaic interface-meta atpublic parsy sqlglot toolz narwhals
     PYTHONPATH=.:oracles python tests/analysis/oracle_tables.py
 
-They do not stand among the packages of development: gbstats refuses today's numpy and pandas, and installs as an empty
-0.2.1 in their place.
+They do not stand among the packages of development: gbstats refuses today's numpy and pandas, and installs as
+an empty 0.2.1 in their place.
 """
 
 import json
@@ -29,7 +29,8 @@ class Arm(NamedTuple):
 
 
 def table(seed: int) -> tuple[Arm, Arm]:
-    """Control and treated of one table, made of uniform numbers alone, whose stream no version of numpy changes."""
+    """Control and treated of one table, made of uniform numbers alone, whose stream no version of numpy
+    changes."""
     rng = np.random.default_rng(seed)
     sizes = 60 + (rng.random(2) * 400).astype(int)
     lift = 1 + 0.4 * rng.random()
@@ -56,15 +57,27 @@ def _tea(control: Arm, treated: Arm) -> dict[str, list[float]]:
         cuped_ratio=tt.RatioOfMeans("y", "under", numer_covariate="past_y", denom_covariate="past_under"),
     ).analyze(pa.table({"variant": variant, **columns}))
     return {
-        name: [one.control, one.treatment, one.effect_size, one.effect_size_ci_lower, one.effect_size_ci_upper,
-               one.pvalue, one.rel_effect_size]
+        name: [
+            one.control,
+            one.treatment,
+            one.effect_size,
+            one.effect_size_ci_lower,
+            one.effect_size_ci_upper,
+            one.pvalue,
+            one.rel_effect_size,
+        ]
         for name in ("mean", "cuped", "ratio", "cuped_ratio")
         for one in [found[name]]
-    }  # fmt: skip
+    }
 
 
 def _gb(control: Arm, treated: Arm) -> dict[str, list[float]]:
-    from gbstats.frequentist.tests import FrequentistConfig, SequentialConfig, SequentialTwoSidedTTest, TwoSidedTTest
+    from gbstats.frequentist.tests import (
+        FrequentistConfig,
+        SequentialConfig,
+        SequentialTwoSidedTTest,
+        TwoSidedTTest,
+    )
     from gbstats.models.statistics import RatioStatistic, RegressionAdjustedStatistic, SampleMeanStatistic
 
     def mean(values: Any) -> Any:
@@ -115,7 +128,9 @@ def _power(control: Arm) -> dict[str, float]:
     return {
         "tea_n": tt.Mean("y", alpha=0.05, power=0.8, rel_effect_size=0.1).solve_power(data, "n_obs")[0].n_obs,
         "tea_ratio_n": tt.RatioOfMeans("y", "under", rel_effect_size=0.1).solve_power(data, "n_obs")[0].n_obs,
-        "statsmodels_n": float(TTestIndPower().solve_power(effect / control.y.std(ddof=1), power=0.8, alpha=0.05)),
+        "statsmodels_n": float(
+            TTestIndPower().solve_power(effect / control.y.std(ddof=1), power=0.8, alpha=0.05)
+        ),
     }
 
 
@@ -127,10 +142,17 @@ def main() -> None:
     found = []
     for seed in range(TABLES):
         control, treated = table(seed)
-        numbers = {"tea": _tea(control, treated), "gb": _gb(control, treated), "sm": _statsmodels(control, treated)}
+        numbers = {
+            "tea": _tea(control, treated),
+            "gb": _gb(control, treated),
+            "sm": _statsmodels(control, treated),
+        }
         found.append(numbers | ({"power": _power(control)} if seed < 20 else {}))
     NUMBERS.write_text("[\n" + ",\n".join(json.dumps(one, default=float) for one in found) + "\n]\n")
-    print(f"tea-tasting {tea_tasting.__version__}, statsmodels {statsmodels.__version__}, gbstats", file=sys.stderr)
+    print(
+        f"tea-tasting {tea_tasting.__version__}, statsmodels {statsmodels.__version__}, gbstats",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

@@ -44,10 +44,20 @@ def test_effects_are_those_of_tea_tasting_and_gbstats(case: str) -> None:
         found = pair(seed, case)
         one = contrast(found)
         low, high = one.interval(0.05)
-        ours = [found.control, found.treated, one.estimate, low, high, one.p, found.treated / found.control - 1]
+        ours = [
+            found.control,
+            found.treated,
+            one.estimate,
+            low,
+            high,
+            one.p,
+            found.treated / found.control - 1,
+        ]
         assert np.allclose(ours, ORACLES[seed]["tea"][case], rtol=1e-9, atol=1e-12), seed
         if case in ORACLES[seed]["gb"]:
-            assert np.allclose([one.estimate, low, high, one.p], ORACLES[seed]["gb"][case], rtol=1e-9, atol=1e-12)
+            assert np.allclose(
+                [one.estimate, low, high, one.p], ORACLES[seed]["gb"][case], rtol=1e-9, atol=1e-12
+            )
 
 
 def test_welch_is_that_of_scipy_and_statsmodels() -> None:
@@ -57,7 +67,9 @@ def test_welch_is_that_of_scipy_and_statsmodels() -> None:
         both = stats.ttest_ind(treated.y, control.y, equal_var=False)
         interval = both.confidence_interval(0.95)
         ours = [one.t, one.p, *one.interval(0.05)]
-        assert np.allclose(ours, [both.statistic, both.pvalue, interval.low, interval.high], rtol=1e-9, atol=0)
+        assert np.allclose(
+            ours, [both.statistic, both.pvalue, interval.low, interval.high], rtol=1e-9, atol=0
+        )
         assert np.allclose(ours, ORACLES[seed]["sm"], rtol=1e-9, atol=0)
         assert stats.norm.sf(abs(one.z)) * 2 == pytest.approx(float(one.p), rel=1e-9)
 
@@ -72,7 +84,9 @@ def test_the_confidence_sequence_is_that_of_gbstats() -> None:
         assert np.allclose(ours, ORACLES[seed]["gb"]["sequential"], rtol=1e-9, atol=0)
 
 
-def test_a_relative_interval_is_near_that_of_the_delta_method_where_the_control_mean_is_far_from_zero() -> None:
+def test_a_relative_interval_is_near_that_of_the_delta_method_where_the_control_mean_is_far_from_zero() -> (
+    None
+):
     """And not the same: Fieller's is longer on the far side. Without variance of the control they are one."""
     for seed in range(TABLES):
         found = pair(seed, "mean")
@@ -93,7 +107,8 @@ def test_people_needed_are_those_of_tea_tasting_and_statsmodels() -> None:
         ratio = Quantity(Y, UNDER)
         slope = ratio.gradient(moments)
         assert (
-            np.ceil(people_for(0.1 * float(ratio.value(moments)), slope @ moments.cov @ slope)) == said["tea_ratio_n"]
+            np.ceil(people_for(0.1 * float(ratio.value(moments)), slope @ moments.cov @ slope))
+            == said["tea_ratio_n"]
         )
         assert power_of(0.1 * mean, variance, needed) == pytest.approx(0.8, abs=1e-6)
         assert detectable(variance, needed) == pytest.approx(0.1 * mean, rel=1e-6)
@@ -157,7 +172,9 @@ def test_power_of_bounds_is_what_simulation_gives() -> None:
     information = np.arange(1, 15) / 14
     drift = float(stats.norm.isf(0.025) + stats.norm.isf(0.2))
     walk = np.cumsum(np.random.default_rng(7).standard_normal((200_000, 14)) / np.sqrt(14), axis=1)
-    crossed = (np.abs(walk + drift * information) / np.sqrt(information) > group_bounds(information)).any(axis=1)
+    crossed = (np.abs(walk + drift * information) / np.sqrt(information) > group_bounds(information)).any(
+        axis=1
+    )
     assert group_power(drift, information) == pytest.approx(crossed.mean(), abs=5 * np.sqrt(0.16 / 200_000))
     assert group_power(0.0, information) == pytest.approx(0.05, abs=1e-6)
     assert group_power(drift * np.sqrt(group_inflation(14)), information) == pytest.approx(0.8, abs=1e-6)
@@ -227,7 +244,8 @@ def test_post_stratified_is_the_whole_where_groups_are_alike_and_less_wide_where
     warm = rng.random((2, 4_000)) < 0.5
     y = np.where(warm, 10.0, 0.0) + rng.standard_normal((2, 4_000))
     pairs = [
-        pair_of(*(moments_of(y[arm, warm[arm] == group][:, None]) for arm in (0, 1)), Quantity(0)) for group in (0, 1)
+        pair_of(*(moments_of(y[arm, warm[arm] == group][:, None]) for arm in (0, 1)), Quantity(0))
+        for group in (0, 1)
     ]
     whole = contrast(pair_of(*(moments_of(y[arm][:, None]) for arm in (0, 1)), Quantity(0)))
     apart = post_stratified(pairs)

@@ -23,7 +23,9 @@ def log(people: int, chance_of_b: float, seed: int) -> tuple[pa.Table, pa.Table]
             clicked = next(item for item, of in zip(merged.items, merged.team, strict=True) if of == team)
             clicks += [(request, clicked, "click"), (request, "top", "click"), (request, clicked, "view")]
     columns = zip(*shown, strict=True)
-    exposures = pa.table(dict(zip(("unit_id", "request_id", "items", "team"), map(list, columns), strict=True)))
+    exposures = pa.table(
+        dict(zip(("unit_id", "request_id", "items", "team"), map(list, columns), strict=True))
+    )
     outcomes = pa.table(
         dict(zip(("request_id", "item_id", "event"), map(list, zip(*clicks, strict=True)), strict=True))
     )
@@ -44,7 +46,9 @@ def test_the_list_that_people_click_wins_and_common_picks_say_nothing(seed: int)
     turned = exposures.set_column(3, "team", pa.array(
         [[{"a": "b", "b": "a", None: None}[one] for one in row] for row in exposures["team"].to_pylist()]
     ))  # fmt: skip
-    assert read_preference(turned, outcomes, event="click").difference.mean == pytest.approx(-found.difference.mean)
+    assert read_preference(turned, outcomes, event="click").difference.mean == pytest.approx(
+        -found.difference.mean
+    )
 
 
 def test_a_row_for_each_item_is_as_good_as_lists() -> None:
@@ -68,7 +72,8 @@ def test_few_people_and_clicks_from_elsewhere() -> None:
     assert read_preference(exposures, odd).unmatched == 2
     with pytest.raises(DataError, match="name no teams"):
         read_preference(
-            exposures.set_column(3, "team", pa.array([[None] * 4] * len(exposures), pa.list_(pa.string()))), outcomes
+            exposures.set_column(3, "team", pa.array([[None] * 4] * len(exposures), pa.list_(pa.string()))),
+            outcomes,
         )
     with pytest.raises(DataError, match="lists of one length"):
         read_preference(exposures.set_column(3, "team", pa.array([["a"]] * len(exposures))), outcomes)

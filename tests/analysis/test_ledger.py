@@ -54,7 +54,9 @@ def test_the_best_of_many_is_not_taken_at_its_word() -> None:
     known = entries(rng, candidates=5)
     told, untold = learn_ledger(known), learn_ledger([one._replace(candidates=1) for one in known])
     middle = float(np.mean([one.offline for one in known]))
-    assert told.forecast(middle, 0.02).offline.mean < untold.forecast(middle, 0.02).offline.mean < middle + 1e-9
+    assert (
+        told.forecast(middle, 0.02).offline.mean < untold.forecast(middle, 0.02).offline.mean < middle + 1e-9
+    )
     assert told.slope.low < 0.3 < told.slope.high
 
 

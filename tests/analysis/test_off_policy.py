@@ -1,4 +1,5 @@
-"""Another policy's value from a log: exact where all lists can be counted, refused where the log cannot know."""
+"""Another policy's value from a log: exact where all lists can be counted, refused where the log cannot
+know."""
 
 import math
 from itertools import permutations
@@ -43,7 +44,10 @@ def reward_by_cascade(items: tuple[str, ...]) -> list[float]:
 
 def reward_of_the_whole(items: tuple[str, ...]) -> list[float]:
     """The first item sells the better the worse the one below it is."""
-    return [ATTRACTION[items[0]] * (1 - ATTRACTION[items[1]]), 0.5 * ATTRACTION[items[1]] * ATTRACTION[items[0]]]
+    return [
+        ATTRACTION[items[0]] * (1 - ATTRACTION[items[1]]),
+        0.5 * ATTRACTION[items[1]] * ATTRACTION[items[0]],
+    ]
 
 
 REWARDS = {"independent": reward_by_place, "cascade": reward_by_cascade, "whole": reward_of_the_whole}
@@ -113,7 +117,9 @@ def test_a_log_without_chance_or_support_is_refused() -> None:
     person = np.arange(300)
     with pytest.raises(DataError, match="nothing in this log was left to chance"):
         evaluate_policy(ListLog(person, one, one, 0.5 * one))
-    with pytest.raises(DataError, match=r"1 of 300 logged propensities are no chances \(first in request 8\)"):
+    with pytest.raises(
+        DataError, match=r"1 of 300 logged propensities are no chances \(first in request 8\)"
+    ):
         evaluate_policy(ListLog(person, one, np.where(person == 7, 0.0, 0.5)[:, None], one))
     with pytest.raises(DataError, match="reward is missing"):
         evaluate_policy(ListLog(person, np.nan * one, 0.5 * one, one))
@@ -135,9 +141,9 @@ def test_wrong_propensities_show_in_the_control_variate(seed: int) -> None:
     assert not evaluate_policy(ListLog(np.arange(5_000), reward, true, target))[0].refused
     wrong = evaluate_policy(ListLog(np.arange(5_000), reward, true / 2, target))[0]
     assert "propensities are wrong" in wrong.refused
-    few = evaluate_policy(ListLog(np.arange(5_000), reward, true, np.where(np.arange(5_000)[:, None] < 60, 1.0, 0.0)))[
-        0
-    ]
+    few = evaluate_policy(
+        ListLog(np.arange(5_000), reward, true, np.where(np.arange(5_000)[:, None] < 60, 1.0, 0.0))
+    )[0]
     assert few.refused
 
 
@@ -154,8 +160,11 @@ def test_people_and_not_requests_are_the_unit() -> None:
 
 @pytest.mark.data
 def test_on_a_real_pair_of_policies_each_is_told_from_the_log_of_the_other() -> None:
-    """46 and 69 clicks in 10,000 each. What bts shows is taken from its own log: its share of each item by place."""
-    folder = next((one / "open-bandit-men" for one in data_folders() if (one / "open-bandit-men").is_dir()), None)
+    """46 and 69 clicks in 10,000 each. What bts shows is taken from its own log: its share of each item by
+    place."""
+    folder = next(
+        (one / "open-bandit-men" for one in data_folders() if (one / "open-bandit-men").is_dir()), None
+    )
     if folder is None:
         pytest.skip("open-bandit-men is not in RECSYS_DATA")
     random, bts = (pq.read_table(folder / f"{name}_men.parquet").to_pydict() for name in ("random", "bts"))

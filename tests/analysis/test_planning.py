@@ -26,7 +26,9 @@ def needs(since: int | None = START, **changes: Any) -> Needs:
 def test_people_follow_from_what_the_log_says_of_people() -> None:
     """Held against the window's plays counted by hand, without CUPED."""
     found = needs(past_days=0)
-    first = dict(zip(*(LOG.exposures[name].to_pylist()[::-1] for name in ("unit_id", "timestamp")), strict=True))
+    first = dict(
+        zip(*(LOG.exposures[name].to_pylist()[::-1] for name in ("unit_id", "timestamp")), strict=True)
+    )
     plays = dict.fromkeys(first, 0)
     columns = (LOG.outcomes[name].to_pylist() for name in ("unit_id", "timestamp", "event"))
     for unit, second, event in zip(*columns, strict=True):
@@ -50,7 +52,9 @@ def test_people_who_return_are_counted_once_and_time_is_in_whole_weeks() -> None
     sizes = list(found.needs[0].by_week.values())
     assert sizes == sorted(sizes, reverse=True)
     assert found.needs[0].beyond
-    assert not needs(metrics=[{"name": "plays", "event": "play", "role": "primary", "mde": 0.5}]).needs[0].beyond
+    assert (
+        not needs(metrics=[{"name": "plays", "event": "play", "role": "primary", "mde": 0.5}]).needs[0].beyond
+    )
 
 
 def test_more_arms_and_more_metrics_need_more_people() -> None:

@@ -84,11 +84,14 @@ def test_without_planned_people_a_watch_decides_and_says_what_that_costs() -> No
 
 
 def test_people_count_only_with_their_whole_window() -> None:
-    """Outcomes outside a person's seven days change nothing, and neither do people whose days are not over."""
+    """Outcomes outside a person's seven days change nothing, and neither do people whose days are not
+    over."""
     until = START + 15 * DAY_S
     found = verdict(LOG, until=until)
     first = {}
-    for unit, second in zip(LOG.exposures["unit_id"].to_pylist(), LOG.exposures["timestamp"].to_pylist(), strict=True):
+    for unit, second in zip(
+        LOG.exposures["unit_id"].to_pylist(), LOG.exposures["timestamp"].to_pylist(), strict=True
+    ):
         first.setdefault(unit, second)
     ripe = {unit for unit, second in first.items() if second + 7 * DAY_S <= until}
     assert sum(found.study.people) == len(ripe)
@@ -138,7 +141,9 @@ def people_change_arms(log: PlantedLog) -> dict[str, Any]:
 
 @sickness("all arms are in the plan")
 def an_arm_that_nobody_planned(log: PlantedLog) -> dict[str, Any]:
-    odd = pc.if_else(pa.array(_people(log.exposures) % 100 == 0), "old", log.exposures["arm"].cast(pa.string()))
+    odd = pc.if_else(
+        pa.array(_people(log.exposures) % 100 == 0), "old", log.exposures["arm"].cast(pa.string())
+    )
     return {"exposures": log.exposures.set_column(2, "arm", odd)}
 
 
@@ -197,11 +202,18 @@ def another_experiment_follows_the_arm(log: PlantedLog) -> dict[str, Any]:
     both = [
         ours.select(names).cast(
             pa.schema(
-                [("unit_id", pa.string()), ("timestamp", pa.int64()), ("arm", pa.string()), ("experiment", pa.string())]
+                [
+                    ("unit_id", pa.string()),
+                    ("timestamp", pa.int64()),
+                    ("arm", pa.string()),
+                    ("experiment", pa.string()),
+                ]
             )
         )
     ]
-    both.append(both[0].set_column(2, "arm", other).set_column(3, "experiment", pa.array(["theirs"] * len(ours))))
+    both.append(
+        both[0].set_column(2, "arm", other).set_column(3, "experiment", pa.array(["theirs"] * len(ours)))
+    )
     return {"exposures": pa.concat_tables(both), "plan": plan(experiment="ours")}
 
 
@@ -210,7 +222,10 @@ def one_country_sees_one_arm_more(log: PlantedLog) -> dict[str, Any]:
     """A tenth of the control is taken for people of another country, and nobody is lost."""
     people = _people(log.exposures)
     country = np.where((people % 10 == 0) & ~_wide(log), "at", np.where(people % 7 == 0, "at", "de"))
-    return {"exposures": log.exposures.append_column("country", pa.array(country)), "plan": plan(segments=["country"])}
+    return {
+        "exposures": log.exposures.append_column("country", pa.array(country)),
+        "plan": plan(segments=["country"]),
+    }
 
 
 @pytest.mark.parametrize("name", SICK)
@@ -290,7 +305,8 @@ def test_what_other_tools_write_is_read_as_it_is(tmp_path: Any) -> None:
 
 
 def test_the_export_of_the_event_store_is_read_as_it_is() -> None:
-    """A row for each item of a list, people under either name, and lists that were shown outside the experiment."""
+    """A row for each item of a list, people under either name, and lists that were shown outside the
+    experiment."""
     shown = LOG.exposures.rename_columns(["user_id", "timestamp", "arm", "request_id"])
     shown = shown.append_column("unit_id", pa.array([None] * len(shown), pa.string()))
     shown = shown.set_column(2, "arm", shown["arm"].cast(pa.string()))
@@ -299,7 +315,9 @@ def test_the_export_of_the_event_store_is_read_as_it_is() -> None:
     items = [shown.append_column("position", pa.array([place] * len(shown))) for place in (1, 2, 3)]
     outside = items[0].slice(0, 50)
     for name in ("arm", "experiment"):
-        outside = outside.set_column(outside.column_names.index(name), name, pa.array([None] * 50, pa.string()))
+        outside = outside.set_column(
+            outside.column_names.index(name), name, pa.array([None] * 50, pa.string())
+        )
     outcomes = LOG.outcomes.append_column("user_id", LOG.outcomes["unit_id"])
     found = analyse(pa.concat_tables([*items, outside]), outcomes, plan(experiment="towers"))
     assert found.effects == verdict(LOG).effects
@@ -310,7 +328,10 @@ def test_daily_files_give_what_one_table_gives(tmp_path: Any) -> None:
     write_log(tmp_path, LOG, PEOPLE, 0.1)
     steps = []
     found = analyse(
-        tmp_path / "exposures", tmp_path / "outcomes", read_plan(tmp_path / "plan.toml"), progress=steps.append
+        tmp_path / "exposures",
+        tmp_path / "outcomes",
+        read_plan(tmp_path / "plan.toml"),
+        progress=steps.append,
     )
     assert found.effects == verdict(LOG).effects
     read = [step for step in steps if step.task == "read exposures"]
@@ -321,10 +342,14 @@ def test_bad_rows_are_named_counted_and_left_out() -> None:
     unit = LOG.exposures["unit_id"].to_pylist()
     second = LOG.exposures["timestamp"].to_pylist()
     unit[5], second[7], second[8] = None, None, None
-    table = LOG.exposures.set_column(0, "unit_id", pa.array(unit)).set_column(1, "timestamp", pa.array(second))
+    table = LOG.exposures.set_column(0, "unit_id", pa.array(unit)).set_column(
+        1, "timestamp", pa.array(second)
+    )
     found = analyse(table, LOG.outcomes, plan())
     assert len(found.study.exposures.faults) == 2
-    assert any("1 rows have an empty unit id" in said and "row 6" in said for said in found.study.exposures.faults)
+    assert any(
+        "1 rows have an empty unit id" in said and "row 6" in said for said in found.study.exposures.faults
+    )
     assert any("2 rows have no time" in said and "row 8" in said for said in found.study.exposures.faults)
 
 
@@ -420,5 +445,7 @@ def test_the_sample_ratio_alarm_is_found_soon_and_rarely_false() -> None:
         both = np.stack([counts, looks - counts], -1).astype(float)
         return ratio_p(both, np.array([0.5, 0.5]))[:, -1] < 0.001
 
-    assert alarms(0.5, 3_000).sum() <= 12  # .1 % would be 3; certain for this seed, and one in 10,000 for another
+    assert (
+        alarms(0.5, 3_000).sum() <= 12
+    )  # .1 % would be 3; certain for this seed, and one in 10,000 for another
     assert alarms(0.51, 1_000).mean() > 0.985

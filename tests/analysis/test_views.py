@@ -21,7 +21,9 @@ LOG = plant(PEOPLE, 0.25, seed=1)
 
 
 def plan(**changes: Any) -> Plan:
-    return Plan.build(tomllib.loads(PLAN.format(people=PEOPLE, window=7, past=28, mde=0.1)) | changes, where="a test")
+    return Plan.build(
+        tomllib.loads(PLAN.format(people=PEOPLE, window=7, past=28, mde=0.1)) | changes, where="a test"
+    )
 
 
 VERDICT = analyse(LOG.exposures, LOG.outcomes, plan())
@@ -33,13 +35,17 @@ def test_the_days_of_a_window_add_up_to_it() -> None:
     assert [(one.first_day, one.last_day) for one in steps] == [(day, day) for day in range(1, 8)]
     figures = VERDICT.study.figures["plays"].columns[:, 0]
     for arm, name in enumerate(("control", "treated")):
-        assert sum(getattr(one, name) for one in steps) == pytest.approx(figures[VERDICT.study.arm == arm].mean())
+        assert sum(getattr(one, name) for one in steps) == pytest.approx(
+            figures[VERDICT.study.arm == arm].mean()
+        )
     assert steps[0].control > 2 * steps[3].control  # everybody comes on the first day
     assert all(one.share.low < one.share.mean < one.share.high for one in steps)
 
 
 def test_a_ratio_is_shown_by_day_too_and_a_long_window_by_week() -> None:
-    metrics = [{"name": "skips a list", "event": "skip", "per": "exposures", "role": "primary", "better": "lower"}]
+    metrics = [
+        {"name": "skips a list", "event": "skip", "per": "exposures", "role": "primary", "better": "lower"}
+    ]
     study = analyse(LOG.exposures, LOG.outcomes, plan(metrics=metrics)).study
     steps = by_step(study, study.plan.metrics[0], 1)
     assert all(one.control == pytest.approx(0.5, abs=0.1) for one in steps)
@@ -72,11 +78,16 @@ def test_an_effect_of_few_people_is_seen_to_be_one() -> None:
     """Ten people of the arm play a thousand times each: what decides says so, and nothing is left without
     them."""
     same = plant(PEOPLE, 0.0, seed=2)
-    wide = [unit for unit, arm in zip(*(same.exposures[name].to_pylist() for name in ("unit_id", "arm")), strict=True)
-            if arm == "wide"]  # fmt: skip
+    wide = [
+        unit
+        for unit, arm in zip(*(same.exposures[name].to_pylist() for name in ("unit_id", "arm")), strict=True)
+        if arm == "wide"
+    ]
     units = list(dict.fromkeys(wide))[:10]
     first = dict(
-        reversed(list(zip(*(same.exposures[name].to_pylist() for name in ("unit_id", "timestamp")), strict=True)))
+        reversed(
+            list(zip(*(same.exposures[name].to_pylist() for name in ("unit_id", "timestamp")), strict=True))
+        )
     )
     rows = [(unit, first[unit] + second) for unit in units for second in range(1_000)]
     more = pa.table({"unit_id": [unit for unit, _ in rows], "timestamp": [second for _, second in rows],
@@ -102,11 +113,17 @@ def test_what_was_reached_is_what_the_plan_asks_people_for() -> None:
 
 
 def test_lists_are_told_by_arm_with_items_in_a_list_or_in_rows() -> None:
-    exposures = pa.table({
-        "unit_id": ["a", "b", "c"], "timestamp": [1, 2, 3], "arm": ["control", "wide", "wide"],
-        "bundle_id": ["x", "y", "x"], "source": ["known", "known", "fallback"], "differs": [True, True, False],
-        "items": [["i1", "i2"], ["i1", "i3"], ["i1", "i2"]],
-    })  # fmt: skip
+    exposures = pa.table(
+        {
+            "unit_id": ["a", "b", "c"],
+            "timestamp": [1, 2, 3],
+            "arm": ["control", "wide", "wide"],
+            "bundle_id": ["x", "y", "x"],
+            "source": ["known", "known", "fallback"],
+            "differs": [True, True, False],
+            "items": [["i1", "i2"], ["i1", "i3"], ["i1", "i2"]],
+        }
+    )
     whole = read_lists(exposures, plan())
     assert (whole.lists, whole.differs) == ({"control": 1, "wide": 2}, pytest.approx(2 / 3))
     assert whole.overlap["wide"] == pytest.approx(0.75)
@@ -114,7 +131,9 @@ def test_lists_are_told_by_arm_with_items_in_a_list_or_in_rows() -> None:
     assert (whole.main_bundle("control"), whole.items) == ("x", {"control": 2, "wide": 3})
     rows = [(row | {"item_id": item, "position": at + 1}) for row in exposures.to_pylist()
             for at, item in enumerate(row["items"])]  # fmt: skip
-    by_item = pa.Table.from_pylist([{key: value for key, value in row.items() if key != "items"} for row in rows])
+    by_item = pa.Table.from_pylist(
+        [{key: value for key, value in row.items() if key != "items"} for row in rows]
+    )
     assert read_lists(by_item, plan()) == whole
     bare = read_lists(exposures.select(["unit_id", "timestamp", "arm"]), plan())
     assert np.isnan(bare.overlap["wide"])
@@ -125,7 +144,8 @@ def damaged() -> PlantedLog:
     """Every third outcome twice, every fifth an hour late."""
     rows = LOG.outcomes.to_pylist()
     told = [
-        row | {"received_ms": 1_000 * (row["timestamp"] + (7_200 if at % 5 == 0 else 1))} for at, row in enumerate(rows)
+        row | {"received_ms": 1_000 * (row["timestamp"] + (7_200 if at % 5 == 0 else 1))}
+        for at, row in enumerate(rows)
     ]
     told += [row for at, row in enumerate(told) if at % 3 == 0]
     return PlantedLog(LOG.exposures, pa.Table.from_pylist(sorted(told, key=lambda row: row["timestamp"])))

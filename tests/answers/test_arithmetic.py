@@ -1,4 +1,5 @@
-"""Sums of vectors: analogies on a grid of categories, against the sum written out; and the files of the projector."""
+"""Sums of vectors: analogies on a grid of categories, against the sum written out; and the files of the
+projector."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -90,14 +91,21 @@ def test_the_projector_gets_the_vectors_and_a_line_for_each(grid: Bundle, tmp_pa
     np.testing.assert_allclose(vectors, grid.item_vectors[rows], rtol=1e-5, atol=1e-6)
     assert write_projector(grid, tmp_path / "few", 7) == 7
     few = (tmp_path / "few/metadata.tsv").read_text().splitlines()[1:]
-    assert [line.split("\t")[0] for line in few] == [grid.item_ids[int(row)] for row in grid.recommender.fallback[:7]]
+    assert [line.split("\t")[0] for line in few] == [
+        grid.item_ids[int(row)] for row in grid.recommender.fallback[:7]
+    ]
 
 
 @pytest.mark.slow
 def test_both_are_commands(grid: Bundle, tmp_path: Path) -> None:
-    said = recsys(tmp_path, "arithmetic", str(grid.path), "i0", "category:sea", "--minus", "category:town", "--json")
-    assert (
-        answer(said)["items"][0]["item_id"] == combined(grid, ["i0", "category:sea"], ["category:town"], 1)[0].item_id
+    said = recsys(
+        tmp_path, "arithmetic", str(grid.path), "i0", "category:sea", "--minus", "category:town", "--json"
     )
-    assert answer(recsys(tmp_path, "projector", str(grid.path), str(tmp_path / "p"), "--json"))["items"] == 100
+    assert (
+        answer(said)["items"][0]["item_id"]
+        == combined(grid, ["i0", "category:sea"], ["category:town"], 1)[0].item_id
+    )
+    assert (
+        answer(recsys(tmp_path, "projector", str(grid.path), str(tmp_path / "p"), "--json"))["items"] == 100
+    )
     assert "has no vector" in recsys(tmp_path, "arithmetic", str(grid.path), "nobody", rc=2).stderr

@@ -31,11 +31,18 @@ def grouped(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     rng, n_items = np.random.default_rng(1), len(KINDS) * EACH + 1
     rows = [[*rng.choice(EACH, 6, replace=False) + EACH * (who % 3), n_items - 1] for who in range(PEOPLE)]
     items = Ragged.of(rows)
-    learned = make_model("als", {"dim": 4}).fit(dataset(items.row_of_value(), items.values, PEOPLE, n_items), seed=1)
+    learned = make_model("als", {"dim": 4}).fit(
+        dataset(items.row_of_value(), items.values, PEOPLE, n_items), seed=1
+    )
     kinds = [[KINDS[item // EACH]] if item < n_items - 1 else [] for item in range(n_items)]
     plain = bundles.content(PEOPLE, n_items, embeddings=learned)
-    columns = {"title": [f"T{item}" for item in range(n_items)], "categories": pa.array(kinds, pa.list_(pa.string()))}
-    made = replace(plain, histories=Histories(items), fallback_days=None, catalogue=Catalogue.of(pa.table(columns)))
+    columns = {
+        "title": [f"T{item}" for item in range(n_items)],
+        "categories": pa.array(kinds, pa.list_(pa.string())),
+    }
+    made = replace(
+        plain, histories=Histories(items), fallback_days=None, catalogue=Catalogue.of(pa.table(columns))
+    )
     return load(write(tmp_path_factory.mktemp("grouped"), made))
 
 

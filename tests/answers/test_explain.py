@@ -35,7 +35,8 @@ def test_the_rank_is_the_place_among_all_allowed_items(bundle: Bundle) -> None:
 
 
 def test_the_shares_are_those_of_the_history_and_sum_to_the_score(bundle: Bundle) -> None:
-    """Each share is the score that is lost when the right-hand side of the user's equation lacks that event."""
+    """Each share is the score that is lost when the right-hand side of the user's equation lacks that
+    event."""
     encoder = bundle.recommender.ranker.encoder  # type: ignore[attr-defined]
     found = explain(bundle, "u3", "i20")
     history = bundle.histories.items.row(3)
@@ -46,7 +47,9 @@ def test_the_shares_are_those_of_the_history_and_sum_to_the_score(bundle: Bundle
         f"i{item}": float(bundle.item_vectors[20] @ np.linalg.solve(left, row))
         for item, row in zip(history, y, strict=True)
     }
-    assert {share.item_id: share.share for share in found.shares} == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert {share.item_id: share.share for share in found.shares} == pytest.approx(
+        expected, rel=1e-3, abs=1e-6
+    )
     assert sum(share.share for share in found.shares) == pytest.approx(found.score, rel=1e-3)
     assert [share.share for share in found.shares] == sorted((s.share for s in found.shares), reverse=True)
     assert {share.title for share in found.shares} == {bundle.catalogue.title(int(item)) for item in history}
@@ -97,4 +100,6 @@ def test_stored_users_are_what_a_request_with_an_id_sees(bundle: Bundle) -> None
     answer = bundle.recommender.recommend(stored_users(bundle, rows, now=bundles.START), 10)
     for at, row in enumerate(rows):
         single = respond(bundle, Question(f"u{row}", k=10))
-        assert [bundle.item_ids[int(item)] for item in answer.ids[at]] == [item.item_id for item in single.items]
+        assert [bundle.item_ids[int(item)] for item in answer.ids[at]] == [
+            item.item_id for item in single.items
+        ]

@@ -1,4 +1,5 @@
-"""Items that came after training: placed by their features, in batch and in the service, and retrieved at once."""
+"""Items that came after training: placed by their features, in batch and in the service, and retrieved at
+once."""
 
 import time
 from pathlib import Path
@@ -75,7 +76,9 @@ def test_new_items_reach_those_whose_taste_they_are(root: Path, tmp_path: Path) 
 
 def test_a_bundle_can_grow_twice_and_says_so(root: Path, tmp_path: Path) -> None:
     once = load(publish(tmp_path, extended(load(current(root))).content))
-    more = with_items(once, ["later"], pa.table({"title": ["L"], "domain": ["film"]}), pa.table({"colour": ["odd"]}))
+    more = with_items(
+        once, ["later"], pa.table({"title": ["L"], "domain": ["film"]}), pa.table({"colour": ["odd"]})
+    )
     twice = load(publish(tmp_path, more.content))
     counts = [step["count"] for step in twice.manifest["lineage"]["added_items"]]
     assert (counts, twice.manifest["counts"]["items"]) == ([2, 1], 43)
@@ -118,9 +121,14 @@ def answered(service: Running, body: Any) -> Any:
     return service.ask("POST", "/v1/items:encode", body)
 
 
-def test_the_service_places_a_new_item_and_retrieves_it_once_added(root: Path, file: Path, tmp_path: Path) -> None:
+def test_the_service_places_a_new_item_and_retrieves_it_once_added(
+    root: Path, file: Path, tmp_path: Path
+) -> None:
     with running(root, tmp_path / "exposures.jsonl") as service:
-        rows = [{"item_id": "x", "features": {"colour": "odd", "unheard of": 3}}, {"features": {"colour": "even"}}]
+        rows = [
+            {"item_id": "x", "features": {"colour": "odd", "unheard of": 3}},
+            {"features": {"colour": "even"}},
+        ]
         answer = answered(service, {"items": rows, "k": 3})
         assert answer.status == 200, answer.body
         vectors = encoded_items(load(current(root)), pa.table({"colour": ["odd", "even"]}))
@@ -132,7 +140,11 @@ def test_the_service_places_a_new_item_and_retrieves_it_once_added(root: Path, f
         for body, status, code in (
             ({"items": [{"features": {"colour": {"a": 1}}}]}, 422, "invalid_request"),
             ({"items": [{"features": {"color": "odd"}}]}, 422, "invalid_request"),
-            ({"items": [{"features": {"colour": "odd"}}, {"features": {"colour": 1}}]}, 422, "invalid_request"),
+            (
+                {"items": [{"features": {"colour": "odd"}}, {"features": {"colour": 1}}]},
+                422,
+                "invalid_request",
+            ),
             ({"items": [{"features": {"colour": "odd"}}], "k": 1001}, 422, "invalid_request"),
             ({"items": []}, 422, "invalid_request"),
         ):

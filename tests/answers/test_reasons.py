@@ -29,7 +29,9 @@ def cosines(bundle: Bundle, item: str, history: list[str]) -> dict[str, float]:
     """The cosine of an item with each of a history, in float64."""
     vectors = bundle.item_vectors.astype(np.float64)
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
-    return {one: float(units[bundle.item_ids.index(one)] @ units[bundle.item_ids.index(item)]) for one in history}
+    return {
+        one: float(units[bundle.item_ids.index(one)] @ units[bundle.item_ids.index(item)]) for one in history
+    }
 
 
 def test_a_net_names_what_an_item_is_most_like_of_the_history(layered: Bundle) -> None:
@@ -59,7 +61,9 @@ def test_what_was_had_but_not_learned_from_is_nothing_to_be_like(layered: Bundle
     most = max({*likes} - {None}, key=likes.count)
     stored = layered.histories
     weight = np.where(stored.items.values == layered.item_ids.index(most), 0, 1).astype(np.float32)
-    idle = replace(layered, histories=Histories(stored.items, time=stored.time, weight=weight, event=stored.event))
+    idle = replace(
+        layered, histories=Histories(stored.items, time=stored.time, weight=weight, event=stored.event)
+    )
     found = {item.like for item in respond(idle, Question("u2", k=20, reasons=20)).items}
     assert most not in found
     assert found - {None}
@@ -97,7 +101,9 @@ def test_a_mixture_gives_causes_of_the_part_that_can_and_else_says_what_it_is_li
         added = {share.item_id: share.share for share in found.shares}
         assert (item.reason_code == "because") == (max(added.values()) > 0)
         named = item.because if item.reason_code == "because" else item.like
-        assert named == (max(added, key=lambda one: added[one]) if item.reason_code == "because" else found.like)
+        assert named == (
+            max(added, key=lambda one: added[one]) if item.reason_code == "because" else found.like
+        )
         codes.add(item.reason_code)
     assert "because" in codes
 

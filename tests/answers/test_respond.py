@@ -66,7 +66,12 @@ def test_stored_and_brought_events_become_one_history_oldest_first(loaded):
 
 def test_the_same_event_counts_once_and_another_time_counts_again(loaded):
     stored = [(id_, START + hour * HOUR) for hour, id_ in enumerate(STORED)]
-    again = [Event(STORED[2], START + 2 * HOUR), Event("i7", START), Event("i7", START), Event("i7", START + 1)]
+    again = [
+        Event(STORED[2], START + 2 * HOUR),
+        Event("i7", START),
+        Event("i7", START),
+        Event("i7", START + 1),
+    ]
     found, _ = history_of(loaded, Question("u4", again))
     assert found == [stored[0], ("i7", START), ("i7", START + 1), *stored[1:]]
 
@@ -84,7 +89,9 @@ def test_an_event_without_time_comes_after_the_stored_ones(loaded):
 
 def test_unknown_items_are_reported_and_change_nothing_else(loaded):
     plain = respond(loaded, Question("u4", [Event("i7", START)]))
-    odd = respond(loaded, Question("u4", [Event("nope", START), Event("i7", START), Event("I7")], deny=["absent"]))
+    odd = respond(
+        loaded, Question("u4", [Event("nope", START), Event("i7", START), Event("I7")], deny=["absent"])
+    )
     assert odd.items == plain.items
     assert odd.ignored == ["nope", "I7"]
     assert plain.ignored == []
@@ -104,7 +111,10 @@ def test_a_known_user_is_answered_as_one_folded_in_from_the_same_history(loaded)
     [
         (Question("u4", k=30, reasons=30), STORED),
         (Question("u4", [Event("i7"), Event("i11")], k=30, reasons=30), [*STORED, "i7", "i11"]),
-        (Question("never seen", [Event("i2"), Event("i5"), Event("i8")], k=30, reasons=30), ["i2", "i5", "i8"]),
+        (
+            Question("never seen", [Event("i2"), Event("i5"), Event("i8")], k=30, reasons=30),
+            ["i2", "i5", "i8"],
+        ),
         (
             Question(
                 "never seen",
@@ -122,7 +132,9 @@ def test_the_reason_names_the_event_that_adds_most_and_the_parts_make_the_score(
     named = set()
     for item in respond(loaded, question).items:
         events = shares @ MADE.embeddings.items[int(item.item_id[1:])].astype(np.float64)
-        parts = np.array([events[[other == id_ for other in history]].sum() for id_ in history])  # repeats add up
+        parts = np.array(
+            [events[[other == id_ for other in history]].sum() for id_ in history]
+        )  # repeats add up
         assert item.score == pytest.approx(events.sum(), rel=1e-3, abs=1e-5)
         if parts.max() <= 0:
             assert (item.reason, item.because) == (None, None)
@@ -136,7 +148,9 @@ def test_the_reason_names_the_event_that_adds_most_and_the_parts_make_the_score(
 def test_the_contributions_of_the_encoder_sum_to_the_score(loaded):
     spy = Spy(loaded.recommender)
     reply = respond(replace(loaded, recommender=spy), Question("u4", k=30, reasons=30))
-    parts = loaded.recommender.ranker.contributions(spy.users, np.array([int(i.item_id[1:]) for i in reply.items]))
+    parts = loaded.recommender.ranker.contributions(
+        spy.users, np.array([int(i.item_id[1:]) for i in reply.items])
+    )
     assert parts.shape == (30, len(STORED))
     np.testing.assert_allclose(parts.sum(axis=1), [item.score for item in reply.items], rtol=1e-3, atol=1e-5)
 
@@ -199,7 +213,9 @@ def test_similar_items_are_those_of_the_highest_cosine(loaded):
     cosines[6] = -np.inf
     found = similar(loaded, "i6", 100)
     assert [item.item_id for item in found] == [f"i{item}" for item in np.argsort(-cosines)[:38]]
-    np.testing.assert_allclose([item.score for item in found], np.sort(cosines)[::-1][:38], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        [item.score for item in found], np.sort(cosines)[::-1][:38], rtol=1e-4, atol=1e-6
+    )
     for item_id in ("i39", "nope"):
         with pytest.raises(RequestError, match="has no vector"):
             similar(loaded, item_id, 5)
@@ -213,7 +229,9 @@ def test_the_domain_asked_for_reaches_the_encoder_by_its_code(loaded):
         assert spy.users.domain.tolist() == code
     respond(replace(loaded, recommender=spy), Question("u4"))
     assert spy.users.domain is None
-    older = replace(loaded, manifest={key: value for key, value in loaded.manifest.items() if key != "domains"})
+    older = replace(
+        loaded, manifest={key: value for key, value in loaded.manifest.items() if key != "domains"}
+    )
     assert older.domains == loaded.domains
 
 
@@ -221,7 +239,10 @@ def test_an_empty_list_says_why(loaded):
     for question, said in (
         (Question("u4", allow=[]), "the list of allowed items is empty"),
         (Question("u4", allow=STORED), "every allowed item was had before"),
-        (Question("u4", domain="books", deny=[f"i{item}" for item in range(40)]), "every item of this domain was had"),
+        (
+            Question("u4", domain="books", deny=[f"i{item}" for item in range(40)]),
+            "every item of this domain was had",
+        ),
     ):
         reply = respond(loaded, question)
         assert (reply.items, said in reply.why) == ([], True)
@@ -229,7 +250,10 @@ def test_an_empty_list_says_why(loaded):
 
 
 def test_features_of_a_person_are_named_where_the_model_makes_nothing_of_them(loaded):
-    assert respond(loaded, Question("u4", features={"country": "NO", "age": 3})).ignored_features == ["country", "age"]
+    assert respond(loaded, Question("u4", features={"country": "NO", "age": 3})).ignored_features == [
+        "country",
+        "age",
+    ]
     assert respond(loaded, Question("u4")).ignored_features == []
 
 
@@ -245,7 +269,12 @@ def test_as_many_of_the_items_get_a_reason_as_are_asked_for_from_the_best_on(loa
 
 @pytest.mark.parametrize(
     "question",
-    [Question("u4", k=39), Question("never seen", k=3), Question("u4", allow=["i3"]), Question("u4", allow=[])],
+    [
+        Question("u4", k=39),
+        Question("never seen", k=3),
+        Question("u4", allow=["i3"]),
+        Question("u4", allow=[]),
+    ],
     ids=["known", "stranger", "one item", "none"],
 )
 def test_as_bytes_the_answer_is_what_it_is_as_objects(loaded, question):

@@ -77,15 +77,20 @@ def test_a_bundle_of_users_without_events_answers_the_fallback(tmp_path):
 
 def test_vectors_in_fortran_order_are_stored_row_by_row(tmp_path):
     items = np.asfortranarray(MADE.embeddings.items)
-    loaded = bundle.load(publish(tmp_path, replace(MADE, embeddings=Embeddings(items, MADE.embeddings.encoder))))
+    loaded = bundle.load(
+        publish(tmp_path, replace(MADE, embeddings=Embeddings(items, MADE.embeddings.encoder)))
+    )
     np.testing.assert_array_equal(loaded.item_vectors, items)
     assert loaded.item_vectors.flags.c_contiguous
     users = Users.unknown(MADE.histories)
-    np.testing.assert_array_equal(single(loaded.recommender, users, 9)[0], exact(MADE).recommend(users, 9).ids)
+    np.testing.assert_array_equal(
+        single(loaded.recommender, users, 9)[0], exact(MADE).recommend(users, 9).ids
+    )
 
 
 def tied(rng, n_items, dim):
-    """Vectors of small whole numbers: float32 adds them without rounding, so equal scores are equal exactly."""
+    """Vectors of small whole numbers: float32 adds them without rounding, so equal scores are equal
+    exactly."""
     items = rng.integers(-1, 2, (n_items, dim)).astype(np.float32)
     items[n_items // 2] = items[0]  # duplicates, however the dice fell
     items[-1] = 0
@@ -138,7 +143,9 @@ def test_more_than_there_is_pads_and_never_answers_an_item_without_vector(writte
     ids, scores = single(recommender, users, 100)
     for row in range(30):
         answered = set(ids[row, :33].tolist())
-        assert answered == set(range(39)) - set(MADE.histories.items.row(row).tolist())  # 40 items, one without vector
+        assert answered == set(range(39)) - set(
+            MADE.histories.items.row(row).tolist()
+        )  # 40 items, one without vector
         assert (ids[row, 33:] == -1).all()
         assert np.isneginf(scores[row, 33:]).all()
     stranger = recommender.recommend(Users.unknown(Ragged.empty(1)), 100)

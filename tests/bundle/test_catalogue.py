@@ -1,4 +1,5 @@
-"""What is known of items: from the items' table to files and back, with more items, and as answers show it."""
+"""What is known of items: from the items' table to files and back, with more items, and as answers show
+it."""
 
 import json
 from itertools import product
@@ -26,7 +27,12 @@ def told(one: Catalogue) -> list[Any]:
     """All that a catalogue says of each item."""
     limits = {} if one.availability is None else one.availability.columns()
     return [
-        (one.title(row), one.domain(row), one.categories(row), {name: limits[name][row].item() for name in limits})
+        (
+            one.title(row),
+            one.domain(row),
+            one.categories(row),
+            {name: limits[name][row].item() for name in limits},
+        )
         for row in range(len(one))
     ]
 
@@ -54,7 +60,10 @@ def test_it_says_of_each_item_what_the_table_says(tmp_path: Path) -> None:
             (None, "film", ["drama"], {"available": True, "available_from": ever, "available_to": 40}),
             ("Ālien", "film", ["sf", "crime"], {"available": True, "available_from": 8, "available_to": 50}),
         ]
-        assert {name: items.tolist() for name, items in one.domains.items()} == {"film": [0, 3, 4], "book": [2]}
+        assert {name: items.tolist() for name, items in one.domains.items()} == {
+            "film": [0, 3, 4],
+            "book": [2],
+        }
         assert one.titles_of([4, 1]) == ["Ālien", None]
 
 
@@ -62,7 +71,11 @@ def test_it_says_of_each_item_what_the_table_says(tmp_path: Path) -> None:
 def test_a_column_of_which_nothing_is_known_is_none(name: str, tmp_path: Path) -> None:
     without = pa.table({one: column for one, column in COLUMNS.items() if one != name})
     unknown = pa.table(COLUMNS | {name: pa.nulls(5, COLUMNS[name].type)})
-    assert told(Catalogue.of(unknown)) == told(Catalogue.of(without)) == told(kept(Catalogue.of(without), tmp_path))
+    assert (
+        told(Catalogue.of(unknown))
+        == told(Catalogue.of(without))
+        == told(kept(Catalogue.of(without), tmp_path))
+    )
 
 
 @pytest.mark.parametrize(("first", "second"), [*product([None, *COLUMNS], repeat=2)])
@@ -84,7 +97,8 @@ def test_what_an_answer_shows_of_an_item_begins_a_json_object() -> None:
     ids = ["007", 'a"b', "ü\\", "\U0001f600", "x" * 300]
     shown = shown_of(IdMap.of(ids), Catalogue.of(pa.table(COLUMNS)))
     assert [json.loads(text + "}") for text in shown.take(range(5))] == [
-        {"item_id": id_, "title": title or None} for id_, title in zip(ids, COLUMNS["title"].to_pylist(), strict=True)
+        {"item_id": id_, "title": title or None}
+        for id_, title in zip(ids, COLUMNS["title"].to_pylist(), strict=True)
     ]
 
 

@@ -1,4 +1,5 @@
-"""An export that is interrupted, at any moment and in any way, leaves the previous bundle current and whole."""
+"""An export that is interrupted, at any moment and in any way, leaves the previous bundle current and
+whole."""
 
 import json
 import os
@@ -61,7 +62,9 @@ def test_each_write_fsync_and_replace_is_a_point(interruptions):
         files |= {f"FOLDER/{name}" for name in made}
     folders = {"."} if task == "point_to" else {".", "FOLDER", "FOLDER/encoder", "FOLDER/columns"}
     expected = {("write", name, moment) for name in files for moment in ("before", "during", "after")}
-    expected |= {("fsync", name, moment) for name in files | (folders - {"."}) for moment in ("before", "after")}
+    expected |= {
+        ("fsync", name, moment) for name in files | (folders - {"."}) for moment in ("before", "after")
+    }
     expected |= {("fsync", "", moment) for moment in ("before", "after")}
     expected |= {
         ("replace", name, moment)
@@ -95,7 +98,8 @@ def test_a_refusal_names_the_path_and_the_reason(interruptions):
 
 
 def test_everything_is_on_the_disk_before_a_name_appears(interruptions):
-    """Power cuts, which no kill can stage, need this order: each file and folder is fsynced before it gets its name."""
+    """Power cuts, which no kill can stage, need this order: each file and folder is fsynced before it gets
+    its name."""
     task, _, rows = interruptions
     events = [tuple(point) for point in [*rows[-1]["before"], rows[-1]["point"]]]
     at = {event: number for number, event in enumerate(events)}
@@ -106,7 +110,9 @@ def test_everything_is_on_the_disk_before_a_name_appears(interruptions):
     if task != "point_to":
         last = max(number for event, number in at.items() if event[:2] == ("fsync", "FOLDER/encoder"))
         assert last < at["fsync", "FOLDER", "before"] < at["replace", "FOLDER", "before"]
-        named = events.index(("fsync", "", "after"))  # the folder's name is on the disk before the pointer names it
+        named = events.index(
+            ("fsync", "", "after")
+        )  # the folder's name is on the disk before the pointer names it
         assert at["replace", "FOLDER", "after"] < named < at["write", "current", "before"]
     assert events[-1] == ("fsync", "", "after")
 
@@ -121,7 +127,9 @@ def test_a_full_disk_is_one_clear_error(tmp_path):
             assert row["status"] == DIED, row
             assert (row["previous"], row["next"], row["swept"], row["left"]) == (True, True, True, 0), row
     for name in ("items.ids", "item_vectors.npy", "gram.npy"):
-        assert any(name in error for error in errors.values()), errors  # each kind of writer has met the limit
+        assert any(name in error for error in errors.values()), (
+            errors
+        )  # each kind of writer has met the limit
 
 
 def test_a_root_that_cannot_be_made_is_named(tmp_path):

@@ -1,4 +1,5 @@
-"""A bundle that is damaged, mixed, copied or swept: nothing but a whole one is ever loaded or made current."""
+"""A bundle that is damaged, mixed, copied or swept: nothing but a whole one is ever loaded or made
+current."""
 
 import hashlib
 import json
@@ -229,5 +230,11 @@ def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path):
     with durable.publishing(tmp_path):  # before the next one needs the space
         assert not left.exists()
     second = publish(tmp_path, content(seed=2))
-    assert {path.name for path in tmp_path.iterdir()} == {first.name, second.name, "notes", "current", ".lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        first.name,
+        second.name,
+        "notes",
+        "current",
+        ".lock",
+    }
     assert bundle.load(first).bundle_id == first.name

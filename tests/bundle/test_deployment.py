@@ -1,4 +1,5 @@
-"""Roles of bundles: champion, the way back, shadow, arms; written beside the pointer and never at odds with it."""
+"""Roles of bundles: champion, the way back, shadow, arms; written beside the pointer and never at odds with
+it."""
 
 from pathlib import Path
 
@@ -48,7 +49,9 @@ def test_what_is_deployed_is_not_pruned(tmp_path: Path) -> None:
     assign(tmp_path, "champion", names[4])
     assign(tmp_path, "towers/b", names[1])
     gone = [one.bundle_id for one in prune(tmp_path, 1)]
-    assert gone == [names[2]]  # the newest is the champion, and the one made before it is the way back as ever
+    assert gone == [
+        names[2]
+    ]  # the newest is the champion, and the one made before it is the way back as ever
 
 
 def test_a_role_that_is_none_and_a_bundle_that_is_not_there_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""The folder of a bundle: what it holds, what may be done to it, which one is current, and the page about it."""
+"""The folder of a bundle: what it holds, what may be done to it, which one is current, and the page about
+it."""
 
 import gc
 import json
@@ -52,10 +53,16 @@ def test_a_bundle_of_format_2_loads_with_its_index_and_says_what_it_said_when_it
     assert [catalogue.title(item) for item in (0, 1, 2)] == ["Title 0", None, "Title 2"]
     assert [catalogue.domain(item) for item in (0, 1)] == ["films", "books"]
     assert [catalogue.categories(item) for item in (0, 1)] == [[], ["c1"]]
-    assert np.flatnonzero(~catalogue.availability.at(1_900_000_000)).tolist() == [*range(0, 5, 2), 5, *range(6, 700, 2)]
+    assert np.flatnonzero(~catalogue.availability.at(1_900_000_000)).tolist() == [
+        *range(0, 5, 2),
+        5,
+        *range(6, 700, 2),
+    ]
     assert [loaded.event_names[event] for event in loaded.histories.event[:2]] == ["view", "buy"]
     assert json.loads(loaded.shown[1] + "}") == {"item_id": "i1", "title": None}
-    answer = loaded.recommender.recommend(Users.known(np.arange(12), loaded.histories, np.full(12, START)), 20)
+    answer = loaded.recommender.recommend(
+        Users.known(np.arange(12), loaded.histories, np.full(12, START)), 20
+    )
     assert (answer.ids >= 0).all()
 
 
@@ -76,7 +83,9 @@ def test_an_upgraded_bundle_gives_the_same_lists(tmp_path, name):
         expected, found = old.recommender.recommend(asked, n), new.recommender.recommend(asked, n)
         for part in ("ids", "scores", "source"):
             np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
-        for one, other in zip(single(old.recommender, asked, n), single(new.recommender, asked, n), strict=True):
+        for one, other in zip(
+            single(old.recommender, asked, n), single(new.recommender, asked, n), strict=True
+        ):
             np.testing.assert_array_equal(other, one)
     every = range(n)
     assert [new.item_ids[item] for item in every] == [old.item_ids[item] for item in every]
@@ -89,16 +98,26 @@ def test_an_upgraded_bundle_gives_the_same_lists(tmp_path, name):
 def test_a_bundle_without_weights_is_written_as_it_was_before_there_were_any(tmp_path):
     made = content(12, 20, 4, events=4)
     old, new = OLD / "before_weights_plain", publish(tmp_path, made)
-    ones = replace(made, histories=replace(made.histories, weight=np.ones(48, np.float32)), event_weights={"buy": 1.0})
+    ones = replace(
+        made, histories=replace(made.histories, weight=np.ones(48, np.float32)), event_weights={"buy": 1.0}
+    )
     for folder in (new, publish(tmp_path, ones)):
         before, after = read_manifest(old), read_manifest(folder)
-        assert list(before) == [key for key in after if key not in ("domains", "requires")]  # which are younger
+        assert list(before) == [
+            key for key in after if key not in ("domains", "requires")
+        ]  # which are younger
         kept = [name for name in before["files"] if name not in ("index.faiss", "items.arrow")]  # of format 1
         assert kept == [n for n in after["files"] if n != "item_vectors.npy" and not n.startswith("columns/")]
         questions = [json.loads((path / "golden.json").read_bytes()) for path in (old, folder)]
         asked = [[{**one, "scores": None} for one in golden] for golden in questions]
         assert asked[0] == asked[1]
-        for file in ("histories.items.npy", "histories.offsets.npy", "histories.time.npy", "users.ids", "fallback.npy"):
+        for file in (
+            "histories.items.npy",
+            "histories.offsets.npy",
+            "histories.time.npy",
+            "users.ids",
+            "fallback.npy",
+        ):
             assert before["files"][file] == after["files"][file]
 
 
@@ -123,7 +142,9 @@ def test_nothing_in_a_bundle_is_a_pickle(written):
 
 def test_the_vectors_are_stored_once_and_shared_by_all_who_use_them(written):
     stored = MADE.embeddings.items.tobytes()
-    assert [p.name for p in written.rglob("*") if p.is_file() and stored in p.read_bytes()] == ["item_vectors.npy"]
+    assert [p.name for p in written.rglob("*") if p.is_file() and stored in p.read_bytes()] == [
+        "item_vectors.npy"
+    ]
     loaded = bundle.load(written)
     address = loaded.item_vectors.ctypes.data
     ranker = loaded.recommender.ranker
@@ -218,15 +239,21 @@ def test_the_page_is_enough_to_read_a_bundle_without_our_code(written):
     page = (Path(__file__).parents[2] / "docs/bundle.md").read_text()
     names = {"folder": written}
     exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], names)
-    answer = bundle.load(written).recommender.recommend(Users.known(np.array([0]), MADE.histories.take([0])), 10)
+    answer = bundle.load(written).recommender.recommend(
+        Users.known(np.array([0]), MADE.histories.take([0])), 10
+    )
     assert [id_ for id_, _, _ in names["answer"]] == [f"i{item}" for item in answer.ids[0]]
-    assert [title for _, title, _ in names["answer"]] == [MADE.catalogue.title(int(item)) for item in answer.ids[0]]
+    assert [title for _, title, _ in names["answer"]] == [
+        MADE.catalogue.title(int(item)) for item in answer.ids[0]
+    ]
     np.testing.assert_allclose([score for _, _, score in names["answer"]], answer.scores[0], rtol=1e-4)
 
 
 def test_the_page_names_every_file_and_every_key(tmp_path):
     page = (Path(__file__).parents[2] / "docs/bundle.md").read_text()
     manifest = read_manifest(publish(tmp_path, replace(content(weighted=True), duplicates="sum")))
-    files = [name for name in manifest["files"] if not (name.startswith("encoder/") and name.endswith(".npy"))]
+    files = [
+        name for name in manifest["files"] if not (name.startswith("encoder/") and name.endswith(".npy"))
+    ]
     for name in (*files, *manifest, *manifest["counts"], "gram", "table"):
         assert f"`{name}`" in page, name

@@ -1,4 +1,5 @@
-"""People taken out of a bundle: nothing of theirs is left, everybody else is answered as before, and its id stays."""
+"""People taken out of a bundle: nothing of theirs is left, everybody else is answered as before, and its id
+stays."""
 
 import json
 import shutil
@@ -31,15 +32,22 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def lists(bundle: Bundle, people: list[str]) -> dict[str, list[tuple[str, float]]]:
-    return {one: [(item.item_id, item.score) for item in respond(bundle, Question(one, k=10)).items] for one in people}
+    return {
+        one: [(item.item_id, item.score) for item in respond(bundle, Question(one, k=10)).items]
+        for one in people
+    }
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_others_are_answered_as_before_and_nothing_of_the_forgotten_is_left(name: str, tmp_path: Path) -> None:
+def test_others_are_answered_as_before_and_nothing_of_the_forgotten_is_left(
+    name: str, tmp_path: Path
+) -> None:
     log = random_log(3, n_users=30, n_items=25, n=600)
     learned: Any = make_model(name, SMALL[name]).fit(log, seed=1)
     folder = publish(tmp_path, content_of(name, learned, log))

@@ -1,4 +1,5 @@
-"""Old bundles are listed and deleted where they are asked to be: never the current one, never the way back."""
+"""Old bundles are listed and deleted where they are asked to be: never the current one, never the way
+back."""
 
 import json
 import os
@@ -50,7 +51,9 @@ def names(root: Path) -> list[str]:
         (3, 2, [0, 1, 3, 4]),
     ],
 )
-def test_the_newest_the_current_and_the_one_before_stay(root: Path, rolled_to: int, keep: int, left: list[int]) -> None:
+def test_the_newest_the_current_and_the_one_before_stay(
+    root: Path, rolled_to: int, keep: int, left: list[int]
+) -> None:
     before = held(root)
     assert [one.bundle_id for one in before] == sorted((one.bundle_id for one in before), reverse=True)
     point_to(root, before[rolled_to].bundle_id)
@@ -115,7 +118,9 @@ prune.prune(root, 1)
 
 @pytest.mark.parametrize("at", [1, 3])
 @pytest.mark.parametrize("point", ["replace before", "replace after", "rmtree half", "rmtree after"])
-def test_killed_at_any_moment_it_leaves_whole_bundles_and_can_be_called_again(root: Path, point: str, at: int) -> None:
+def test_killed_at_any_moment_it_leaves_whole_bundles_and_can_be_called_again(
+    root: Path, point: str, at: int
+) -> None:
     before, stays = names(root), current(root)
     died = subprocess.run([sys.executable, "-c", DIES, str(root), point, str(at)], check=False, timeout=60)
     assert died.returncode == 77
@@ -142,7 +147,9 @@ def test_the_command_lists_and_prunes(root: Path) -> None:
     dry = CliRunner().invoke(main, ["bundles", "prune", str(root), "--keep", "3", "--dry-run"])
     assert "Would delete 2 bundles" in dry.stdout
     done = CliRunner().invoke(main, ["bundles", "prune", str(root), "--keep", "3", "--json"])
-    assert [one["bundle_id"] for one in json.loads(done.stdout)["deleted"]] == [one["bundle_id"] for one in found[3:]]
+    assert [one["bundle_id"] for one in json.loads(done.stdout)["deleted"]] == [
+        one["bundle_id"] for one in found[3:]
+    ]
     assert len(names(root)) == 3
     assert CliRunner().invoke(main, ["bundles", "prune", str(root), "--keep", "0"]).exit_code == 2
     nowhere = CliRunner().invoke(main, ["bundles", "list", os.fspath(root / "notes" / "none")])
@@ -159,7 +166,9 @@ def test_the_command_goes_back_to_an_earlier_bundle_and_refuses_what_is_none(roo
         refused = CliRunner().invoke(main, ["bundles", "use", wrong, str(root)])
         assert refused.exit_code == 2
         assert f"holds no bundle '{wrong}'" in refused.stderr
-    assert "did you mean" in CliRunner().invoke(main, ["bundles", "use", earlier[:-1] + "x", str(root)]).stderr
+    assert (
+        "did you mean" in CliRunner().invoke(main, ["bundles", "use", earlier[:-1] + "x", str(root)]).stderr
+    )
     (root / newest / "fallback.npy").write_bytes(b"x")
     damaged = CliRunner().invoke(main, ["bundles", "use", newest, str(root)])
     assert damaged.exit_code == 2

@@ -1,4 +1,5 @@
-"""Experiments in a root of bundles: what must be well before one starts, and what may change while it runs."""
+"""Experiments in a root of bundles: what must be well before one starts, and what may change while it
+runs."""
 
 import json
 from pathlib import Path
@@ -50,7 +51,10 @@ def test_what_an_arm_may_not_say() -> None:
         ("has no weight", {"wdie": {}}),
         ("of two others", {"wide": {"interleave": ["control", "b"], "seen": "allow"}}),
         ("twice", {"wide": {"interleave": ["b", "b"]}}),
-        ("itself merges or explores", {"wide": {"interleave": ["control", "b"]}, "b": {"explore": {"epsilon": 0.1}}}),
+        (
+            "itself merges or explores",
+            {"wide": {"interleave": ["control", "b"]}, "b": {"explore": {"epsilon": 0.1}}},
+        ),
         ("epsilon or by temperature", {"wide": {"explore": {}}}),
         ("epsilon or by temperature", {"wide": {"explore": {"epsilon": 0.1, "temperature": 1.0}}}),
         ("did you mean 'bundle'", {"wide": {"bundel": "x"}}),
@@ -61,15 +65,23 @@ def test_what_an_arm_may_not_say() -> None:
     alone = [{"salt": "s", "starts": NOW, "weights": {"control": 1.0}}]
     with pytest.raises(SettingError, match="has one arm"):
         build(phases=alone)
-    assert build(phases=alone, arms={"control": {"interleave": ["a", "b"]}}).arm_names == ["control", "a", "b"]
+    assert build(phases=alone, arms={"control": {"interleave": ["a", "b"]}}).arm_names == [
+        "control",
+        "a",
+        "b",
+    ]
 
 
 def test_nothing_starts_that_could_not_be_served(root: Path) -> None:
-    refused(root, "arm 'wide'.*has no bundle", build(arms={"wide": {"bundle": "20260101T000000Z"}}), BundleError)
+    refused(
+        root, "arm 'wide'.*has no bundle", build(arms={"wide": {"bundle": "20260101T000000Z"}}), BundleError
+    )
     refused(root, "in the past", build(starts=NOW - 1))
     refused(root, "in 5 s, .*at least 10 s ahead", build(starts=NOW + 5))
     refused(
-        root, "arm 'wide'.*seen.domains names 'toys'", build(arms={"wide": {"seen": {"domains": {"toys": "allow"}}}})
+        root,
+        "arm 'wide'.*seen.domains names 'toys'",
+        build(arms={"wide": {"seen": {"domains": {"toys": "allow"}}}}),
     )
     first = ids(root)[0]
     vectors = root / first / "item_vectors.npy"
@@ -85,7 +97,10 @@ def test_no_list_is_of_two_experiments(root: Path) -> None:
     home = {"namespace": "home", "phases": [part | {"slots": [0.0, 0.5]}]}
     start_experiment(root, build("towers", **home), (), NOW)
     for words, other in (
-        ("overlap in namespace 'home'", {"namespace": "home", "phases": [part | {"salt": "y", "slots": [0.4, 0.6]}]}),
+        (
+            "overlap in namespace 'home'",
+            {"namespace": "home", "phases": [part | {"salt": "y", "slots": [0.4, 0.6]}]},
+        ),
         ("would both decide", {}),
         ("would both decide", {"placement": "cart"}),
         ("both have the salt 'x'", {"phases": [part], "placement": "cart"}),
@@ -130,11 +145,17 @@ def test_a_running_experiment_changes_only_in_what_lies_ahead(root: Path) -> Non
     later = NOW + 1_000
     with pytest.raises(SettingError, match="in the past"):
         ramp_experiment(root, "towers", 0.5, later - 1, later)
-    assert ramp_experiment(root, "towers", 0.5, later + 20, later).experiment.phases[0].share_at(later + 20) == 0.5
+    assert (
+        ramp_experiment(root, "towers", 0.5, later + 20, later).experiment.phases[0].share_at(later + 20)
+        == 0.5
+    )
     with pytest.raises(SettingError, match="a ramp must go up"):
         ramp_experiment(root, "towers", 0.4, later + 30, later)
     for words, changed in (
-        ("weights, slots and conditions stay", build(phases=[phase | {"weights": {"control": 0.4, "wide": 0.6}}])),
+        (
+            "weights, slots and conditions stay",
+            build(phases=[phase | {"weights": {"control": 0.4, "wide": 0.6}}]),
+        ),
         ("arm 'wide'.*has people", build(phases=[phase], arms={"wide": {"bundle": older}})),
         ("in the past", build(phases=[phase, phase | {"salt": "t", "starts": later - 5, "ramp": []}])),
     ):
@@ -238,9 +259,13 @@ ramp = [{{ at = 2100-01-01T00:00:00Z, share = 0.1 }}]
     file.write_text(text.replace('role = "primary"', 'role = "prime"'))
     assert "plan of experiment 'towers'" in run("start", "towers", "--experiments", str(folder), rc=2)
     file.write_text(text)
-    assert "has no tower.toml; did you mean 'towers'" in run("start", "tower", "--experiments", str(folder), rc=2)
+    assert "has no tower.toml; did you mean 'towers'" in run(
+        "start", "tower", "--experiments", str(folder), rc=2
+    )
     assert "No experiment was started" in run("list")
-    assert "its next phase starts at 2100-01-01" in run("start", "towers", "--experiments", str(folder)).lower()
+    assert (
+        "its next phase starts at 2100-01-01" in run("start", "towers", "--experiments", str(folder)).lower()
+    )
     assert "0.5 of the people" in run("ramp", "towers", "0.5", "--at", "2100-01-02T00:00:00Z")
     listed = json.loads(run("list", "--json").splitlines()[-1])["experiments"]
     assert [(one["name"], one["state"]) for one in listed] == [("towers", "to come")]

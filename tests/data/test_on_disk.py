@@ -1,4 +1,5 @@
-"""Logs larger than memory: read by and by, kept in files, and the same in every respect as those in memory."""
+"""Logs larger than memory: read by and by, kept in files, and the same in every respect as those in
+memory."""
 
 import subprocess
 import sys
@@ -55,7 +56,10 @@ def frame(n: int = 1_000, seed: int = 3, typed: bool = True) -> pd.DataFrame:
         "timestamp": 1_700_000_000 + rng.integers(0, 500, size=n) * 50,
     }
     if typed:
-        columns |= {"event": rng.choice(["view", "buy", "click"], n), "weight": rng.choice([0.5, 1.0, 2.0], n)}
+        columns |= {
+            "event": rng.choice(["view", "buy", "click"], n),
+            "weight": rng.choice([0.5, 1.0, 2.0], n),
+        }
     return pd.DataFrame(columns)
 
 
@@ -90,7 +94,10 @@ def same_histories(first: Histories, second: Histories) -> bool:
     return all(same(one, other) for one, other in zip(*parts, strict=True))
 
 
-LEFT_OUT = [{"min_rating": 1.0}, {"min_rating": 2.0, "disliked_rating": 0.5, "event_weights": {"view": 0, "buy": 2}}]
+LEFT_OUT = [
+    {"min_rating": 1.0},
+    {"min_rating": 2.0, "disliked_rating": 0.5, "event_weights": {"view": 0, "buy": 2}},
+]
 
 
 @pytest.mark.parametrize("rules", [{}, *LEFT_OUT, {"event_weights": {"view": 0.5, "buy": 2}}])
@@ -128,7 +135,9 @@ def test_a_log_without_times_types_and_weights_keeps_the_order_of_its_rows(tmp_p
     "settings", [{}, {"repeats": True}, {"kind": "leave_last_out"}, {"kind": "later_half"}, {"test": 0.3}]
 )
 @pytest.mark.parametrize("rules", [{}, {"target_event": "buy"}, {"min_rating": 1.0}])
-def test_the_split_of_a_log_on_disk_asks_the_same(log: Path, settings: dict[str, Any], rules: dict[str, Any]) -> None:
+def test_the_split_of_a_log_on_disk_asks_the_same(
+    log: Path, settings: dict[str, Any], rules: dict[str, Any]
+) -> None:
     memory, disk = both(log, **rules)
     ours, theirs = (split(data, SplitSettings(**settings), seed=4) for data in (disk, memory))
     for part in ("validation", "test"):
@@ -151,7 +160,9 @@ def test_a_leak_is_found_on_disk_too(log: Path) -> None:
         values = cut.test.targets.values.copy()
         values[0] = cut.test.history.items.row(0)[0]
         targets = Ragged(cut.test.targets.offsets, values)
-        found.append(audit_split(replace(cut, test=replace(cut.test, now=cut.test.now - 9_000, targets=targets))))
+        found.append(
+            audit_split(replace(cut, test=replace(cut.test, now=cut.test.now - 9_000, targets=targets)))
+        )
     assert found[0] == found[1]
     kinds = {finding.kind for finding in found[1]}
     assert {"future_in_train", "future_in_history", "target_in_history"} <= kinds
@@ -170,8 +181,13 @@ def test_a_run_on_disk_ends_in_the_same_figures_and_bundle(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
-    values = {"model": {"name": "two_tower", "dim": 8, "epochs": 2}, "metrics": ("ndcg_at_10", "diversity_at_10")}
-    settings = [load_settings(None, [f"data={log}", f"on_disk={kept}"], **values) for kept in ("false", "true")]
+    values = {
+        "model": {"name": "two_tower", "dim": 8, "epochs": 2},
+        "metrics": ("ndcg_at_10", "diversity_at_10"),
+    }
+    settings = [
+        load_settings(None, [f"data={log}", f"on_disk={kept}"], **values) for kept in ("false", "true")
+    ]
     runs = [train(prepare(one, Steps(quiet=True))) for one in settings]
     first, second = (run.measured.report.values for run in runs)
     assert np.array_equal(first["ndcg_at_10"], second["ndcg_at_10"])
@@ -216,7 +232,8 @@ def test_batches_hold_each_event_once_and_mix_the_log(pool: int, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("rules", "said"), [({"duplicates": "last"}, "prepare.duplicates = 'last'"), ({"min_user_events": 2}, "a k-core")]
+    ("rules", "said"),
+    [({"duplicates": "last"}, "prepare.duplicates = 'last'"), ({"min_user_events": 2}, "a k-core")],
 )
 def test_rules_over_the_whole_log_are_refused(log: Path, rules: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError, match=f"{said} looks at all events at once, in memory"):

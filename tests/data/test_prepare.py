@@ -77,7 +77,9 @@ def test_duplicates_of_a_user_item_and_type(policy: str, expected: list[Row]) ->
 def test_a_rating_threshold_keeps_what_was_liked_and_lets_it_count_one() -> None:
     assert after(ROWS, min_rating=3.5) == [(u, i, t, 1.0, e) for u, i, t, w, e in ROWS if w >= 3.5]
     data, notes = prepared(data_of(ROWS), PrepareSettings(min_rating=3.5))
-    assert notes == ["prepare.min_rating = 3.5: 3 of 6 events are left out of learning; they still count as had"]
+    assert notes == [
+        "prepare.min_rating = 3.5: 3 of 6 events are left out of learning; they still count as had"
+    ]
     assert len(data.interactions) == 3
 
 
@@ -118,12 +120,19 @@ def test_ratings_of_0_and_less_are_ratings(
     rules: dict[str, float], weights: list[float], on_disk: bool, tmp_path: Path
 ) -> None:
     ratings = [-10.0, -1.0, 0.0, 0.5, 5.0]
-    rows = {"user_id": list("uvuvw"), "item_id": list("xxyyz"), "timestamp": [1, 2, 3, 4, 5], "weight": ratings}
+    rows = {
+        "user_id": list("uvuvw"),
+        "item_id": list("xxyyz"),
+        "timestamp": [1, 2, 3, 4, 5],
+        "weight": ratings,
+    }
     pd.DataFrame(rows).to_parquet(tmp_path / "rated.parquet")
     prepare = [f"prepare.{name}={value}" for name, value in rules.items()]
     settings = load_settings(None, [f"data={tmp_path / 'rated.parquet'}", *prepare])
     folder = tmp_path if on_disk else None
-    data, _ = prepared(load_dataset(settings.data, reading=settings.reading, on_disk=folder), settings.prepare)
+    data, _ = prepared(
+        load_dataset(settings.data, reading=settings.reading, on_disk=folder), settings.prepare
+    )
     assert data.had.weights.tolist() == weights
     assert data.interactions.weights.tolist() == [weight for weight in weights if weight > 0]
 
@@ -230,7 +239,10 @@ def test_the_published_part_goes_with_its_events_and_parts_are_never_merged() ->
         ({"event_weights": {"buy": float("inf")}}, r"prepare\.event_weights\.buy must be finite, got inf"),
         ({"event_weights": {"buy": 0}, "target_event": "buy"}, "give the type a weight above 0"),
         ({"disliked_rating": -1}, "disliked_rating = -1 needs prepare.min_rating"),
-        ({"min_rating": 2, "disliked_rating": 2}, r"disliked_rating = 2 must be below prepare\.min_rating = 2"),
+        (
+            {"min_rating": 2, "disliked_rating": 2},
+            r"disliked_rating = 2 must be below prepare\.min_rating = 2",
+        ),
         ({"target_event": "click"}, r"prepare\.target_event: toy has no event type 'click'"),
         ({"min_rating": 9}, r"prepare\.min_rating = 9 leaves no event; choose a milder rule"),
         ({"min_user_events": 99}, r"leaves no event"),
@@ -259,7 +271,9 @@ def test_who_acts_as_no_person_does_is_left_out_and_counted(ratings: bool) -> No
 
 def test_a_threshold_without_ratings_is_refused() -> None:
     plain = dataset_of(pd.DataFrame({"user_id": ["a"], "item_id": ["b"]}))
-    with pytest.raises(DataError, match=r"needs ratings, and events has no weight column; name it by --weight-col"):
+    with pytest.raises(
+        DataError, match=r"needs ratings, and events has no weight column; name it by --weight-col"
+    ):
         prepared(plain, PrepareSettings(min_rating=4))
     with pytest.raises(DataError, match="it has no event column; name it by --event-col"):
         prepared(plain, PrepareSettings(target_event="buy"))
@@ -299,11 +313,15 @@ def test_the_settings_of_a_run_are_applied_before_its_split(tmp_path: Path) -> N
     frame.loc[frame.index[-2], "who"] = "once"
     frame.to_csv(tmp_path / "log.csv", index=False)
     names = [
-        word for role in ("user who", "item what", "time at", "event type", "weight stars") for word in role.split()
+        word
+        for role in ("user who", "item what", "time at", "event type", "weight stars")
+        for word in role.split()
     ]
     options = [f"--{word}-col" if at % 2 == 0 else word for at, word in enumerate(names)]
     rules = ["prepare.min_user_events=2", "prepare.min_rating=1", "split.repeats=true", "seen=allow"]
-    said = CliRunner().invoke(main, ["train", str(tmp_path / "log.csv"), *options, *rules, "--dry-run", "--json"])
+    said = CliRunner().invoke(
+        main, ["train", str(tmp_path / "log.csv"), *options, *rules, "--dry-run", "--json"]
+    )
     assert said.exit_code == 0, said.output
     shown = json.loads(said.stdout)
     roles = {"user_id": "who", "item_id": "what", "timestamp": "at", "event": "type", "weight": "stars"}

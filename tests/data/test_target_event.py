@@ -1,4 +1,5 @@
-"""Judging some types of event: what was merely viewed is asked for and answered, what was bought is not again."""
+"""Judging some types of event: what was merely viewed is asked for and answered, what was bought is not
+again."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ BUY = PrepareSettings(target_event="buy")
 def shop(n: int = 3_000, users: int = 60, items: int = 40) -> pd.DataFrame:
     """People who buy what they have viewed: each buy follows a view of the same item by the same user."""
     rng = np.random.default_rng(8)
-    views = pd.DataFrame({"user_id": rng.integers(0, users, n), "item_id": rng.integers(0, items, n), "event": "view"})
+    views = pd.DataFrame(
+        {"user_id": rng.integers(0, users, n), "item_id": rng.integers(0, items, n), "event": "view"}
+    )
     views["timestamp"] = np.arange(n) * 100
     bought = views[rng.random(n) < 0.3].assign(event="buy")
     bought["timestamp"] += 20_000
@@ -54,7 +57,9 @@ def two_domains() -> Dataset:
 DONE = {"books": ("buy", "rent"), "music": ("listen",)}
 
 
-def counting(data: Dataset, events: Interactions, types: dict[str, tuple[str, ...]]) -> set[tuple[int, int, int]]:
+def counting(
+    data: Dataset, events: Interactions, types: dict[str, tuple[str, ...]]
+) -> set[tuple[int, int, int]]:
     """User, item and time of the events of these types by domain, one by one."""
     domain = data.items["domain"].to_pylist()
     return {
@@ -89,7 +94,9 @@ def test_several_types_are_judged_and_count_as_had_everywhere_or_by_domain(
     assert found
     assert found <= pairs
     counted = data.judged(holdout.train.interactions)
-    assert set(zip(counted.user.tolist(), counted.item.tolist(), counted.time.tolist(), strict=True)) == learned
+    assert (
+        set(zip(counted.user.tolist(), counted.item.tolist(), counted.time.tolist(), strict=True)) == learned
+    )
     row = holdout.had.row_of_value()
     assert set(zip(holdout.user[row].tolist(), holdout.had.values.tolist(), strict=True)) <= had
     assert {one.kind for one in audit_holdout(holdout, "test") if one.level == "error"} == set()
@@ -151,7 +158,9 @@ def test_by_default_what_is_judged_is_what_is_not_answered_again(assignment: str
     assert load_settings(None, [], **settings.model_dump(mode="json")) == settings  # as a bundle states it
     data, _ = prepared(two_domains(), settings.prepare)
     holdout = split(data, SplitSettings(), seed=1).test
-    engine = recommender_for(Run(settings, Steps(), data, holdout, "", 1), OwnHistory().fit(holdout.train, seed=1))
+    engine = recommender_for(
+        Run(settings, Steps(), data, holdout, "", 1), OwnHistory().fit(holdout.train, seed=1)
+    )
     answered = engine.recommend(users_of(holdout), 40).ids
     for row, ids in enumerate(answered):
         assert set(ids[ids >= 0].tolist()) == set(range(40)) - set(holdout.had.row(row).tolist())
@@ -173,15 +182,23 @@ def test_buys_are_asked_for_though_viewed_unless_they_were_bought_before(repeats
     buys = log[log.event == "buy"]
     later = buys[buys.timestamp >= holdout.now]
     earlier = set(
-        zip(buys.user_id[buys.timestamp < holdout.now], buys.item_id[buys.timestamp < holdout.now], strict=True)
+        zip(
+            buys.user_id[buys.timestamp < holdout.now],
+            buys.item_id[buys.timestamp < holdout.now],
+            strict=True,
+        )
     )
     slow = set(zip(later.user_id, later.item_id, strict=True)) - (set() if repeats else earlier)
     assert asked(data, holdout) == slow
-    viewed = set(zip(log.user_id[log.timestamp < holdout.now], log.item_id[log.timestamp < holdout.now], strict=True))
+    viewed = set(
+        zip(log.user_id[log.timestamp < holdout.now], log.item_id[log.timestamp < holdout.now], strict=True)
+    )
     assert len(slow & viewed) > len(slow) / 2
     assert holdout.train.interactions.event_names == ("buy", "view")
     assert len(holdout.history.items.values) > len(holdout.had.values) > 0
-    assert {one.kind for one in audit_holdout(holdout, "test", repeats=repeats) if one.level == "error"} == set()
+    assert {
+        one.kind for one in audit_holdout(holdout, "test", repeats=repeats) if one.level == "error"
+    } == set()
 
 
 def test_a_target_bought_before_is_a_leak_and_one_viewed_before_is_none() -> None:
@@ -206,7 +223,9 @@ def test_drawn_candidates_may_have_been_viewed_as_targets_may() -> None:
 
 def _rows(holdout: Holdout) -> list[tuple[Array, I32]]:
     assert holdout.among is not None
-    drawn = [np.setdiff1d(holdout.among.row(row), holdout.targets.row(row)) for row in range(len(holdout.user))]
+    drawn = [
+        np.setdiff1d(holdout.among.row(row), holdout.targets.row(row)) for row in range(len(holdout.user))
+    ]
     return [(row, holdout.history.items.row(at)) for at, row in enumerate(drawn)]
 
 
@@ -221,10 +240,14 @@ def test_the_default_policy_of_a_run_keeps_out_what_was_bought_alone() -> None:
     own = OwnHistory().fit(holdout.train, seed=1)
     found = {
         name: evaluate_on(
-            recommender_for(Run(chosen, Steps(), data, holdout, "", 1), own), holdout, metrics=("recall_at_40",)
-        ).interval("recall_at_40").mean
+            recommender_for(Run(chosen, Steps(), data, holdout, "", 1), own),
+            holdout,
+            metrics=("recall_at_40",),
+        )
+        .interval("recall_at_40")
+        .mean
         for name, chosen in (("default", settings), ("exclude", excluding))
-    }  # fmt: skip
+    }
     viewed = sum(
         len(np.intersect1d(holdout.history.items.row(row), holdout.targets.row(row)))
         for row in range(len(holdout.user))

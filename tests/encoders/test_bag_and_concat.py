@@ -22,7 +22,9 @@ from tests.helpers.bundles import content
 
 RNG = np.random.default_rng(5)
 INPUTS = RNG.normal(size=(9, 4)).astype(np.float32)
-WEIGHTED = Users.unknown(Histories(Ragged.of([[2, 2, 5], [], [8]]), weight=np.array([1, 3, 0.5, 2], np.float32)))
+WEIGHTED = Users.unknown(
+    Histories(Ragged.of([[2, 2, 5], [], [8]]), weight=np.array([1, 3, 0.5, 2], np.float32))
+)
 
 
 @pytest.mark.parametrize("unit", [False, True])
@@ -52,7 +54,10 @@ def test_a_bag_divides_by_the_root_of_the_weights_and_ends_in_its_level_and_keep
 ) -> None:
     table = np.zeros((2, 4), np.float32)
     table[1] = 7
-    bag, items = Bag(INPUTS, table, unit=False, root=True, level=10.0), RNG.normal(size=(6, 5)).astype(np.float32)
+    bag, items = (
+        Bag(INPUTS, table, unit=False, root=True, level=10.0),
+        RNG.normal(size=(6, 5)).astype(np.float32),
+    )
     bag.save(tmp_path)
     for one in (bag, Bag.load(tmp_path, items)):
         encoded = one.encode(WEIGHTED)
@@ -69,7 +74,13 @@ def test_a_bag_divides_by_the_root_of_the_weights_and_ends_in_its_level_and_keep
     assert parts is not None
     np.testing.assert_allclose(parts.sum(axis=1), items @ vectors[0], rtol=1e-4, atol=1e-5)
     assert (
-        len({bag.space_id, Bag(INPUTS, None, unit=False).space_id, Bag(INPUTS, None, unit=False, root=True).space_id})
+        len(
+            {
+                bag.space_id,
+                Bag(INPUTS, None, unit=False).space_id,
+                Bag(INPUTS, None, unit=False, root=True).space_id,
+            }
+        )
         == 3
     )
 
@@ -84,14 +95,18 @@ def test_with_a_half_life_an_event_counts_half_so_many_events_later(kind: str) -
         return Solve(INPUTS, INPUTS.T @ INPUTS, None, **ridge, half_life=half_life)
 
     history = Ragged.of([[1, 2, 3, 4, 5]])
-    decayed = Users.unknown(Histories(history, weight=np.array([0.25, 0.25**0.75, 0.5, 0.5**0.5, 1], np.float32)))
+    decayed = Users.unknown(
+        Histories(history, weight=np.array([0.25, 0.25**0.75, 0.5, 0.5**0.5, 1], np.float32))
+    )
     np.testing.assert_allclose(
         encoder(2.0).encode(Users.unknown(history))[0], encoder(None).encode(decayed)[0], rtol=1e-4, atol=1e-6
     )
     assert encoder(2.0).space_id != encoder(None).space_id
 
 
-def test_a_long_list_of_histories_is_encoded_in_blocks_to_the_same_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_list_of_histories_is_encoded_in_blocks_to_the_same_vectors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     histories = Ragged.of([list(RNG.integers(9, size=size)) for size in (3, 0, 7, 1, 5, 2)])
     together = Bag(INPUTS, None, unit=True).encode(Users.unknown(histories))[0]
     monkeypatch.setattr("recsys.encoders.bag._BLOCK_BYTES", 4 * 4 * 6)
@@ -141,7 +156,9 @@ def test_fitted_inputs_solve_the_ridge_regression(hidden: float) -> None:
     rows = matrix.toarray() / np.sqrt(matrix.toarray().sum(axis=1, keepdims=True))
     ridge = 3 * np.eye(data.n_items) + hidden / (1 - hidden) * np.diag((rows**2).sum(axis=0))
     expected = np.linalg.solve(rows.T @ rows + ridge, rows.T @ users)
-    np.testing.assert_allclose(fitted_inputs(matrix, users, 3.0, hidden=hidden), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        fitted_inputs(matrix, users, 3.0, hidden=hidden), expected, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_fitted_inputs_are_those_of_histories_with_events_hidden() -> None:
@@ -151,7 +168,8 @@ def test_fitted_inputs_are_those_of_histories_with_events_hidden() -> None:
     users = RNG.normal(size=(data.n_users, 5)).astype(np.float32)
     left = np.tile(rows, (3_000, 1)) * (RNG.random((3_000 * len(rows), data.n_items)) < 0.5)
     gram, pull = left.T @ left / 3_000, left.T @ np.tile(users, (3_000, 1)) / 3_000
-    # inputs for histories left by half are twice those for whole ones, and so is what the ridge weighs of them
+    # inputs for histories left by half are twice those for whole ones, and so is what the ridge weighs of
+    # them
     expected = np.linalg.solve(gram + 3 / 4 * np.eye(data.n_items), pull) / 2
     np.testing.assert_allclose(fitted_inputs(data.interactions.matrix(), users, 3.0), expected, atol=0.02)
 
@@ -159,7 +177,9 @@ def test_fitted_inputs_are_those_of_histories_with_events_hidden() -> None:
 @pytest.mark.parametrize("name", ["spectral", "softmax", "mixture"])
 def test_a_bundle_answers_a_stranger_as_the_model_it_was_made_of(name: str, tmp_path: Path) -> None:
     settings = (
-        {"dim": 4} if name != "mixture" else {"parts": [{"name": "als", "dim": 4}, {"name": "softmax", "dim": 4}]}
+        {"dim": 4}
+        if name != "mixture"
+        else {"parts": [{"name": "als", "dim": 4}, {"name": "softmax", "dim": 4}]}
     )
     data = random_log(1)
     learned = make_model(name, settings).fit(data, seed=1)
@@ -175,7 +195,8 @@ def test_a_bundle_answers_a_stranger_as_the_model_it_was_made_of(name: str, tmp_
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_inputs_learned_on_find_the_rest_of_a_history_better(similarity: str) -> None:
-    """Events of two circles of items, of which half of a history says which: by the softmax over all items."""
+    """Events of two circles of items, of which half of a history says which: by the softmax over all
+    items."""
     rng = np.random.default_rng(8)
     user = np.repeat(np.arange(60), 12)
     item = rng.integers(20, size=len(user)) + 20 * (user % 2)

@@ -1,4 +1,5 @@
-"""The contract of encoders, for each kind that is ours; and that nobody outside the room asks which one it has."""
+"""The contract of encoders, for each kind that is ours; and that nobody outside the room asks which one it
+has."""
 
 import ast
 from pathlib import Path
@@ -78,12 +79,16 @@ class TestSequence(EncoderContract):
 
 class TestSequenceThatAddsUpWhatItDoesNotRead(EncoderContract):
     def made(self) -> EncoderCase:
-        return learned("sequence", dim=8, epochs=1, batch_size=256, net="gru", longest_history=4, similarity="cosine")
+        return learned(
+            "sequence", dim=8, epochs=1, batch_size=256, net="gru", longest_history=4, similarity="cosine"
+        )
 
 
 class TestConcat(EncoderContract):
     def made(self) -> EncoderCase:
-        return learned("mixture", parts=[{"name": "als", "dim": 8, "epochs": 2}, {"name": "spectral", "dim": 4}])
+        return learned(
+            "mixture", parts=[{"name": "als", "dim": 8, "epochs": 2}, {"name": "spectral", "dim": 4}]
+        )
 
 
 class TestGuarded(EncoderContract):
@@ -110,7 +115,11 @@ def test_a_concatenation_says_what_its_most_personal_part_with_a_weight_says() -
     )
     known = Users.known(np.arange(3), Ragged.of([[1], [2], []]))
     assert concat([als, spectral], [1, 1]).encoder.encode(known).source.tolist() == [USER_ROW] * 3
-    assert concat([als, spectral], [0, 1]).encoder.encode(known).source.tolist() == [HISTORY, HISTORY, FALLBACK]
+    assert concat([als, spectral], [0, 1]).encoder.encode(known).source.tolist() == [
+        HISTORY,
+        HISTORY,
+        FALLBACK,
+    ]
 
 
 @pytest.mark.parametrize("kind", ["solve", "bag", "tower"])
@@ -119,7 +128,9 @@ def test_items_beyond_the_inputs_of_an_encoder_count_for_nothing(kind: str) -> N
     n_items = len(case.items)
     longer = Users.unknown(Ragged.of([[1, n_items + 3, 2], [n_items]]))
     found = case.encoder.encode(longer)
-    np.testing.assert_array_equal(found.vectors[0], case.encoder.encode(Users.unknown(Ragged.of([[1, 2]]))).vectors[0])
+    np.testing.assert_array_equal(
+        found.vectors[0], case.encoder.encode(Users.unknown(Ragged.of([[1, 2]]))).vectors[0]
+    )
     assert found.source.tolist() == [HISTORY, FALLBACK]
     parts = case.encoder.contributions(longer.take(np.array([0])), case.items)
     assert parts is not None
@@ -136,7 +147,9 @@ def test_nobody_outside_the_room_asks_for_the_class_or_the_kind_of_an_encoder() 
         for node in ast.walk(ast.parse(path.read_text())):
             text = ast.unparse(node) if isinstance(node, ast.Call | ast.Attribute | ast.Subscript) else ""
             by_class = isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance"
-            if by_class and classes & {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}:
+            if by_class and classes & {
+                name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)
+            }:
                 asked.append((path.name, text))
             doubtful = isinstance(node, ast.Call) and ast.unparse(node.func) in ("hasattr", "getattr")
             if (doubtful and "encoder" in text) or text.endswith(("encoder.kind", "manifest['kind']")):

@@ -88,7 +88,9 @@ def test_features_stand_side_by_side_and_load_as_saved(tmp_path: Path) -> None:
     for row in range(6):
         starts = features.starts[:3]
         expected = [
-            value + start for part, start in zip(alone, starts, strict=True) for value in part.row(row).tolist()
+            value + start
+            for part, start in zip(alone, starts, strict=True)
+            for value in part.row(row).tolist()
         ]
         assert encoded.rows.row(row).tolist() == expected
     features.save(tmp_path, "features")
@@ -104,7 +106,12 @@ def test_features_stand_side_by_side_and_load_as_saved(tmp_path: Path) -> None:
     [
         ("price", "number", "dear", r"'price' must hold a number in every row; row 1 holds 'dear'"),
         ("price", "number", float("inf"), r"'price' must be finite; row 1 holds inf"),
-        ("picture", "vector", [1.0, 2.0, 3.0], r"'picture' must hold a list of 2 numbers in every row; row 1"),
+        (
+            "picture",
+            "vector",
+            [1.0, 2.0, 3.0],
+            r"'picture' must hold a list of 2 numbers in every row; row 1",
+        ),
         ("picture", "vector", 7.0, r"'picture' must hold a list of 2 numbers"),
         (
             "colour",
@@ -114,7 +121,9 @@ def test_features_stand_side_by_side_and_load_as_saved(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_value_of_another_kind_is_refused_by_name_and_row(column: str, kind: str, value: object, said: str) -> None:
+def test_a_value_of_another_kind_is_refused_by_name_and_row(
+    column: str, kind: str, value: object, said: str
+) -> None:
     with pytest.raises(DataError, match=said):
         of((column, kind)).encoded(pa.table({column: [value]}), 1)
 
@@ -134,4 +143,6 @@ def test_declarations_that_cannot_be_are_refused() -> None:
     with pytest.raises(SettingError, match="'colour' is declared twice"):
         of(("colour", "category"), ("colour", "text"))
     with pytest.raises(DataError, match="'nothing' has no value at all"):
-        Features.fitted([FeatureSettings(column="nothing", kind="number")], pa.table({"nothing": [None, None]}), "user")
+        Features.fitted(
+            [FeatureSettings(column="nothing", kind="number")], pa.table({"nothing": [None, None]}), "user"
+        )

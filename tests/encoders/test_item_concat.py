@@ -1,4 +1,5 @@
-"""New items of a mixture: every part gives them a place, the parts without an item encoder by their neighbours."""
+"""New items of a mixture: every part gives them a place, the parts without an item encoder by their
+neighbours."""
 
 import dataclasses
 from pathlib import Path
@@ -85,7 +86,8 @@ def test_it_is_kept_in_a_bundle_and_stays_that_of_the_learned_items(tmp_path: Pa
 
 
 def without_new_items(world: World, seed: int) -> tuple[Dataset, I64, list[Any]]:
-    """The world's log without a tenth of the items, these, and what each item is like: its true vector with noise."""
+    """The world's log without a tenth of the items, these, and what each item is like: its true vector with
+    noise."""
     rng, data, vectors = np.random.default_rng(seed), world.dataset, world.truth.item_vectors
     new = np.sort(rng.permutation(data.n_items)[: data.n_items // 10])
     content = vectors + rng.normal(0, 0.1 * vectors.std(), vectors.shape).astype(np.float32)
@@ -101,7 +103,9 @@ def auc(scores: F32, chosen: Bool) -> float:
 
 
 @pytest.mark.certain
-def test_a_brand_new_item_of_a_mixture_finds_its_people_with_a_reason(certain_seed: int, tmp_path: Path) -> None:
+def test_a_brand_new_item_of_a_mixture_finds_its_people_with_a_reason(
+    certain_seed: int, tmp_path: Path
+) -> None:
     """In a planted world: who had an item that was taken out of learning is given it before others are."""
     world = make_world(WorldSettings(users=1_500, items=400, seed=certain_seed))
     train, new, content = without_new_items(world, certain_seed)
@@ -119,7 +123,9 @@ def test_a_brand_new_item_of_a_mixture_finds_its_people_with_a_reason(certain_se
         had = np.zeros(n_users, bool)
         had[events.user[events.item == item]] = True
         if had.sum() >= 5:
-            found.append([auc(users[:, part] @ bundle.item_vectors[-len(new) + at, part], had) for part in parts])
+            found.append(
+                [auc(users[:, part] @ bundle.item_vectors[-len(new) + at, part], had) for part in parts]
+            )
     whole, als, tower = np.mean(found, axis=0)
     assert whole > 0.8
     assert als > 0.8  # which never saw a feature: by the neighbours alone

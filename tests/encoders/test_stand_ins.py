@@ -1,4 +1,5 @@
-"""A click on an item that came after training counts: by its own vector, or as one on the learned item most like it."""
+"""A click on an item that came after training counts: by its own vector, or as one on the learned item most
+like it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -53,9 +54,13 @@ def test_solve_takes_the_vector_of_the_new_item(tmp_path: Path) -> None:
     np.testing.assert_array_equal(new.encode(asked(2, 5)).vectors, old.encode(asked(2, 5)).vectors)
     rows, ridge = ITEMS[[2, LEARNED]].astype(np.float64), 0.1 * (2 + 0.2 * LEARNED)  # n is what training knew
     left = 0.2 * old.gram.astype(np.float64) + rows.T @ rows + ridge * np.eye(DIM)
-    np.testing.assert_allclose(new.encode(asked(2, LEARNED)).vectors[0], np.linalg.solve(left, rows.sum(0)), rtol=1e-4)
+    np.testing.assert_allclose(
+        new.encode(asked(2, LEARNED)).vectors[0], np.linalg.solve(left, rows.sum(0)), rtol=1e-4
+    )
     again = grown(new, tmp_path / "again", np.concatenate([ITEMS, ITEMS[:2]]))  # a bundle grows twice
-    np.testing.assert_array_equal(again.encode(asked(2, LEARNED)).vectors, new.encode(asked(2, LEARNED)).vectors)
+    np.testing.assert_array_equal(
+        again.encode(asked(2, LEARNED)).vectors, new.encode(asked(2, LEARNED)).vectors
+    )
 
 
 def test_a_bag_takes_the_input_of_the_learned_item_most_alike(tmp_path: Path) -> None:
@@ -78,7 +83,10 @@ def test_a_mixture_counts_it_in_every_part(tmp_path: Path) -> None:
     both = np.hstack([ITEMS, ITEMS])
     new = grown(Concat(parts, [1.0, 0.5]), tmp_path / "new", both)
     alone = [grown(part, tmp_path / str(at), ITEMS) for at, part in enumerate(parts)]
-    expected = [weight * part.encode(asked(2, LEARNED)).vectors for part, weight in zip(alone, [1.0, 0.5], strict=True)]
+    expected = [
+        weight * part.encode(asked(2, LEARNED)).vectors
+        for part, weight in zip(alone, [1.0, 0.5], strict=True)
+    ]
     np.testing.assert_allclose(new.encode(asked(2, LEARNED)).vectors, np.hstack(expected), rtol=1e-6)
 
 
@@ -90,14 +98,20 @@ def test_a_tower_takes_the_row_of_the_learned_item_most_alike(tmp_path: Path) ->
         counted = new.stand_ins.learned_items(asked(2, item)).history.items.values[1]  # type: ignore[attr-defined]
         cosine = learned.items[counted] @ learned.items[stands]
         assert cosine == pytest.approx(1.0, abs=1e-5)
-        np.testing.assert_array_equal(new.encode(asked(2, item)).vectors, new.encode(asked(2, int(counted))).vectors)
+        np.testing.assert_array_equal(
+            new.encode(asked(2, item)).vectors, new.encode(asked(2, int(counted))).vectors
+        )
     assert new.encode(asked(40)).known.all()
 
 
 @pytest.mark.parametrize("choose", [lambda n: np.ones(n, bool), lambda n: np.arange(n) % 2 == 0])
 def test_only_what_has_an_input_stands_in(choose: Callable[[int], Bool]) -> None:
     learned = choose(LEARNED)
-    found = StandIns(learned, ITEMS).learned_items(asked(3, LEARNED, 3, LEARNED + 1, LEARNED)).history.items.values
+    found = (
+        StandIns(learned, ITEMS)
+        .learned_items(asked(3, LEARNED, 3, LEARNED + 1, LEARNED))
+        .history.items.values
+    )
     assert found[[0, 2]].tolist() == [3, 3]
     assert found[1] == found[4]
     assert learned[found[[1, 3]]].all()

@@ -47,7 +47,11 @@ def test_a_bag_adds_the_row_then_the_history_oldest_first_then_the_features() ->
     """2 users, the unknown at 2, items from 3, the empty history at 13, features from 14."""
     layout = UserLayout(2, 10, True, 9)
     joined = layout.joined(inputs())
-    assert [joined.rows.row(row).tolist() for row in range(3)] == [[1, 8, 9, 8, 10, 16], [2, 13], [0, 11, 12, 14, 15]]
+    assert [joined.rows.row(row).tolist() for row in range(3)] == [
+        [1, 8, 9, 8, 10, 16],
+        [2, 13],
+        [0, 11, 12, 14, 15],
+    ]
     assert joined.weight.tolist() == [1, 1, 2, 0, 4, 0.5, 1, 1, 1, 5, 6, 2, 3]
     assert joined.place.tolist() == [-1, 2, 1, 1, 0, -1, -1, -1, -1, 1, 0, -1, -1]
     assert joined.dense.tolist() == [[1], [2], [3]]

@@ -1,4 +1,5 @@
-"""Event weights travel with histories: whoever is folded in from a weighted history gets the row learned from it."""
+"""Event weights travel with histories: whoever is folded in from a weighted history gets the row learned from
+it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,8 @@ PEOPLE = range(0, 40, 7)
 
 
 def log(seed: int, *, own: bool = False) -> Dataset:
-    """Views, carts and buys with repeats, no two events of a user in one second. own: with weights of their own."""
+    """Views, carts and buys with repeats, no two events of a user in one second. own: with weights of their
+    own."""
     rng = np.random.default_rng(seed)
     n = 900
     return dataset(
@@ -74,7 +76,9 @@ def events_of(bundle: Bundle, row: int) -> list[Event]:
 
 @pytest.mark.parametrize("own", [False, True], ids=["weight by type", "weights of their own"])
 @pytest.mark.parametrize("duplicates", ["all", "first", "last", "sum"])
-def test_a_learned_row_is_the_fold_in_of_the_same_weighted_history(tmp_path: Path, own: bool, duplicates: str) -> None:
+def test_a_learned_row_is_the_fold_in_of_the_same_weighted_history(
+    tmp_path: Path, own: bool, duplicates: str
+) -> None:
     bundle = made(tmp_path, own=own, duplicates=duplicates)
     known = bundle.recommender.recommend(stored_users(bundle, np.arange(40), START), 30)
     folded = bundle.recommender.recommend(Users.unknown(bundle.histories), 30)
@@ -100,8 +104,11 @@ def test_who_brings_his_whole_history_gets_the_row_that_was_learned_from_it(tmp_
 
 
 @pytest.mark.parametrize("duplicates", ["all", "first", "last", "sum"])
-def test_stored_and_brought_events_count_as_they_would_have_in_one_log(tmp_path: Path, duplicates: str) -> None:
-    """The bundle learned from the first part of a log; requests bring all of it. The rules of [prepare] hold across."""
+def test_stored_and_brought_events_count_as_they_would_have_in_one_log(
+    tmp_path: Path, duplicates: str
+) -> None:
+    """The bundle learned from the first part of a log; requests bring all of it. The rules of [prepare] hold
+    across."""
     rules = PrepareSettings(event_weights=WEIGHTS, duplicates=duplicates)  # type: ignore[arg-type]
     whole = log(2)
     assert whole.interactions.time is not None
@@ -116,10 +123,13 @@ def test_stored_and_brought_events_count_as_they_would_have_in_one_log(tmp_path:
     for row in PEOPLE:
         at = events.items.positions(np.array([row]))
         sent = [
-            Event(f"i{events.items.values[place]}", int(events.time[place]), NAMES[events.event[place]]) for place in at
+            Event(f"i{events.items.values[place]}", int(events.time[place]), NAMES[events.event[place]])
+            for place in at
         ]
         found = scores(bundle, Question(f"u{row}", sent))
-        wanted = dict(zip((f"i{item}" for item in expected.ids[row]), expected.scores[row].tolist(), strict=True))
+        wanted = dict(
+            zip((f"i{item}" for item in expected.ids[row]), expected.scores[row].tolist(), strict=True)
+        )
         assert found == pytest.approx(wanted, abs=1e-4)
 
 
@@ -142,7 +152,8 @@ def test_an_event_of_a_type_that_training_left_out_is_said_and_counts_as_had_alo
 def test_an_item_that_was_disliked_never_comes_again_whatever_the_seen_rule(
     seen: str | dict[str, Any], tmp_path: Path
 ) -> None:
-    """By a stored event and by one that comes with the request; what was merely viewed obeys the seen rule."""
+    """By a stored event and by one that comes with the request; what was merely viewed obeys the seen
+    rule."""
     rules = PrepareSettings(event_weights={"view": 0.0, "cart": -1.0, "buy": 2.0})
     data, notes = prepared(log(3), rules)
     assert "still count as had" in notes[0]
@@ -151,7 +162,10 @@ def test_an_item_that_was_disliked_never_comes_again_whatever_the_seen_rule(
     assert events.event is not None
     for row in PEOPLE:
         at = events.items.positions(np.array([row]))
-        items, types = (f"i{item}" for item in events.items.values[at]), (NAMES[code] for code in events.event[at])
+        items, types = (
+            (f"i{item}" for item in events.items.values[at]),
+            (NAMES[code] for code in events.event[at]),
+        )
         pairs = list(zip(items, types, strict=True))
         had = {name: {item for item, type_ in pairs if type_ == name} for name in NAMES}
         fresh = next(id_ for id_ in bundle.item_ids if id_ not in set().union(*had.values()))
@@ -187,7 +201,9 @@ def test_a_rating_is_a_weight_without_types(tmp_path: Path) -> None:
     assert "event_weights" not in bundle.manifest
     assert (bundle.histories.time, bundle.histories.event) == (None, None)
     for row in range(5):
-        stored = Event(bundle.item_ids[int(bundle.histories.items.row(row)[0])], -1)  # times are unknown: as if stored
+        stored = Event(
+            bundle.item_ids[int(bundle.histories.items.row(row)[0])], -1
+        )  # times are unknown: as if stored
         again = respond(bundle, Question(f"u{row}", [stored], k=25))
         found = {item.item_id: item.score for item in again.items}
         assert found == pytest.approx(scores(bundle, Question(f"u{row}")), abs=1e-4)
@@ -231,7 +247,8 @@ def test_a_bundle_is_judged_with_the_weights_of_the_data(tmp_path: Path) -> None
         bundle, histories=replace(bundle.histories, weight=None)
     )  # one of an earlier version serves without weights, and is judged so
     assert (
-        BundleInDataIds(plain, asked).translated(Users.unknown(asked.interactions.histories())).history.weight is None
+        BundleInDataIds(plain, asked).translated(Users.unknown(asked.interactions.histories())).history.weight
+        is None
     )
 
 
@@ -240,7 +257,9 @@ def columns_of(past: Histories) -> list[Any]:
 
 
 def test_merging_keeps_the_columns_of_an_event_together() -> None:
-    stored = Histories(Ragged.of([[4, 5]]), time=np.array([10, 30]), weight=np.float32([2, 3]), event=np.int8([0, 1]))
+    stored = Histories(
+        Ragged.of([[4, 5]]), time=np.array([10, 30]), weight=np.float32([2, 3]), event=np.int8([0, 1])
+    )
     brought = Histories(
         Ragged.of([[6, 5, 4]]),
         time=np.array([20, 30, 40]),
@@ -249,7 +268,12 @@ def test_merging_keeps_the_columns_of_an_event_together() -> None:
     )
     found = merged(stored, brought)
     rows = zip(found.items.values, found.time, found.weight, found.event, strict=True)  # type: ignore[arg-type]
-    assert [tuple(map(float, row)) for row in rows] == [(4, 10, 2, 0), (6, 20, 7, 1), (5, 30, 3, 1), (4, 40, 9, 0)]
+    assert [tuple(map(float, row)) for row in rows] == [
+        (4, 10, 2, 0),
+        (6, 20, 7, 1),
+        (5, 30, 3, 1),
+        (4, 40, 9, 0),
+    ]
     kept = {name: merged(stored, brought, name).weight for name in ("first", "last", "sum")}
     assert {name: weight.tolist() for name, weight in kept.items() if weight is not None} == {
         "first": [2, 7, 3],
@@ -268,7 +292,8 @@ def test_what_is_not_learned_from_stands_in_for_no_event_that_is(duplicates: str
 
 
 def test_a_bundle_with_weights_states_them_and_asks_with_them(tmp_path: Path) -> None:
-    """Its golden queries hold the weights, so that a reader that knows none refuses it and does not serve it skewed."""
+    """Its golden queries hold the weights, so that a reader that knows none refuses it and does not serve it
+    skewed."""
     bundle = load(write(tmp_path, content(weighted=True)))
     assert bundle.manifest["event_weights"] == {"buy": 5.0}
     np.testing.assert_array_equal(bundle.histories.weight, content(weighted=True).histories.weight)

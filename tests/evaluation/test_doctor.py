@@ -34,7 +34,9 @@ RNG = np.random.default_rng(1)
 
 def test_alike_is_the_mean_overlap_of_all_pairs() -> None:
     ids = np.array([RNG.permutation(20)[:5] for _ in range(9)], np.int64)
-    pairs = [len(set(a) & set(b)) / 5 for at, a in enumerate(ids) for other, b in enumerate(ids) if at != other]
+    pairs = [
+        len(set(a) & set(b)) / 5 for at, a in enumerate(ids) for other, b in enumerate(ids) if at != other
+    ]
     assert lists_alike(ids) == pytest.approx(np.mean(pairs))
     assert lists_alike(np.tile(ids[0], (4, 1))) == 1.0
 
@@ -45,7 +47,9 @@ def test_directions_are_the_effective_rank_of_the_scores() -> None:
     scores = (users - users.mean(axis=0)).astype(np.float64) @ items.T
     shares = np.linalg.svd(scores, compute_uv=False)[:6] ** 2
     shares /= shares.sum()
-    assert directions(users, items) == pytest.approx(float(np.exp(-(shares * np.log(shares)).sum())), rel=1e-4)
+    assert directions(users, items) == pytest.approx(
+        float(np.exp(-(shares * np.log(shares)).sum())), rel=1e-4
+    )
     assert directions(users, items[:, :1] * np.ones(6, np.float32)) == pytest.approx(1.0, abs=1e-6)
 
 
@@ -67,7 +71,9 @@ def test_plain_numbers_may_be_shared() -> None:
     assert shared_ids(["1", "anna"], ["1", "anna", "film", "book", "song"]) == 0.25
 
 
-def content_of(days: float | None = 30.0, dim: int = 16, swap: bool = False, regularization: float = 0.03) -> Content:
+def content_of(
+    days: float | None = 30.0, dim: int = 16, swap: bool = False, regularization: float = 0.03
+) -> Content:
     """A trained bundle of a small world."""
     world = make_world(WorldSettings(users=800, items=200, seed=5)).dataset
     if swap:

@@ -79,7 +79,8 @@ def test_a_function_of_the_user_is_a_metric() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda lists: 0.5, lambda lists: lists.hits, lambda lists: np.full(4, np.inf), lambda lists: ["a"] * 4]
+    "wrong",
+    [lambda lists: 0.5, lambda lists: lists.hits, lambda lists: np.full(4, np.inf), lambda lists: ["a"] * 4],
 )
 def test_a_function_that_gives_no_number_per_user_is_refused(wrong: object) -> None:
     with pytest.raises(SettingError, match="must return one finite number"):
@@ -96,7 +97,8 @@ def test_metrics_of_lists_are_refused_without_what_they_need() -> None:
 
 
 def test_among_candidates_a_tie_goes_against_the_target() -> None:
-    """A model that gives everything the same score is at the end of each list, and not where the item number says."""
+    """A model that gives everything the same score is at the end of each list, and not where the item number
+    says."""
     flat = ScoreRanker(lambda users: np.full((len(users), 6), 0.5, np.float32), 6)
     recommender = Recommender(flat, np.arange(6, dtype=np.int32), "allow")
     users = Users.known(np.arange(3), Ragged.empty(3))
@@ -109,7 +111,8 @@ def test_among_candidates_a_tie_goes_against_the_target() -> None:
 
 
 def test_a_history_counts_by_its_weights_though_the_recommender_knows_fewer_items() -> None:
-    """As a bundle does that is judged on data with more items; what was had and not learned from warms nobody."""
+    """As a bundle does that is judged on data with more items; what was had and not learned from warms
+    nobody."""
     seen = list[list[int]]()
 
     def noted(lists: Lists) -> F64:
@@ -118,7 +121,9 @@ def test_a_history_counts_by_its_weights_though_the_recommender_knows_fewer_item
 
     past = Histories(Ragged.of([[9, 1], [8], [0]]), weight=np.float32([1, 0, 0, 1]))
     users = Users.known(np.arange(3), past)
-    report = evaluate(engine([[0], [1], [1]], 2), users, Ragged.of([[0], [0], [1]]), metrics=["hit_rate_at_1", noted])
+    report = evaluate(
+        engine([[0], [1], [1]], 2), users, Ragged.of([[0], [0], [1]]), metrics=["hit_rate_at_1", noted]
+    )
     assert seen == [[9], [], [0]]
     assert np.isnan(report.segments["cold"]["hit_rate_at_1"]).tolist() == [True, False, True]
     assert np.isnan(report.segments["warm"]["hit_rate_at_1"]).tolist() == [False, True, False]
@@ -126,7 +131,9 @@ def test_a_history_counts_by_its_weights_though_the_recommender_knows_fewer_item
 
 def test_blocks_do_not_change_a_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     data = random_log(2, n_users=60, n_items=40, n=900)
-    recommender = recommender_of(Popularity().fit(data, seed=1), fallback_order(data.interactions, None), "exclude")
+    recommender = recommender_of(
+        Popularity().fit(data, seed=1), fallback_order(data.interactions, None), "exclude"
+    )
     rng = np.random.default_rng(0)
     users = Users.known(np.arange(60), data.interactions.histories().items)
     targets = Ragged.of([rng.choice(40, 3, replace=False) for _ in range(60)])
@@ -148,7 +155,9 @@ def slow_lists(data: Dataset, lists: list[list[int]], history: list[list[int]], 
 
 def test_finished_lists_are_ranked_by_the_rules_around_them() -> None:
     rng = np.random.default_rng(4)
-    lists = [rng.permutation(13)[: rng.integers(0, 13)].tolist() for _ in range(40)]  # 12: unknown to the data
+    lists = [
+        rng.permutation(13)[: rng.integers(0, 13)].tolist() for _ in range(40)
+    ]  # 12: unknown to the data
     history = [rng.integers(0, 12, 4).tolist() for _ in range(40)]
     users = Users.known(np.arange(40), Ragged.of(history))
     ranker = ListRanker(Ragged.of(lists), 12)
@@ -170,4 +179,6 @@ def test_a_list_with_an_item_twice_is_refused_and_gives_no_figure_above_1(
 ) -> None:
     with pytest.raises(DataError, match=f"list of user number {row} has item number {item} a second time"):
         ListRanker(Ragged.of(lists), n_items=3)
-    assert ListRanker(Ragged.of([[3, 0, 3], []]), n_items=3).n_items == 3  # 3: unknown items, which are never a hit
+    assert (
+        ListRanker(Ragged.of([[3, 0, 3], []]), n_items=3).n_items == 3
+    )  # 3: unknown items, which are never a hit

@@ -1,4 +1,5 @@
-"""Lists that know the future and leave it out are named; honest ones, however bad, are not: planted, by many seeds."""
+"""Lists that know the future and leave it out are named; honest ones, however bad, are not: planted, by many
+seeds."""
 
 from collections.abc import Callable
 from functools import cache

@@ -1,4 +1,5 @@
-"""What order brings: much where it says all, nothing where it says nothing; a shuffle changes the order alone."""
+"""What order brings: much where it says all, nothing where it says nothing; a shuffle changes the order
+alone."""
 
 from dataclasses import replace
 from typing import Any
@@ -31,15 +32,20 @@ from recsys.retrieval.recommender import Recommender, recommender_of
 from recsys.testing.toys import dataset
 
 PEOPLE, ITEMS, LENGTH = 600, 60, 8
-PAIRS = {"back": 0.0, "half_life": 0.5}  # of co-occurrence: which item comes after which, the last one above all
+PAIRS = {
+    "back": 0.0,
+    "half_life": 0.5,
+}  # of co-occurrence: which item comes after which, the last one above all
 SEQUENCE = {"dim": 16, "layers": 1, "heads": 1, "widened": 32, "epochs": 12, "batch_size": 512,
             "learning_rate": 1e-2, "dropout": 0.1, "longest_history": 8, "device": "cpu"}  # fmt: skip
 
 
 def log(rng: np.random.Generator, *, chain: bool) -> Dataset:
-    """Eight items of each person, drawn; in a chain every second item, and the last, is the one after that before it.
+    """Eight items of each person, drawn; in a chain every second item, and the last, is the one after that
+    before it.
 
-    So the last item but one says all of the last, and the set of those before it leaves several that may be next.
+    So the last item but one says all of the last, and the set of those before it leaves several that may be
+    next.
     """
     items = rng.random((PEOPLE, ITEMS)).argsort(axis=1)[:, :LENGTH]
     if chain:
@@ -52,7 +58,9 @@ def asked(data: Dataset) -> Holdout:
     return split(data, SplitSettings(kind="leave_last_out"), seed=1).test
 
 
-def reported(holdout: Holdout, name: str, settings: dict[str, Any], seeds: tuple[int, ...] = (1,)) -> OrderReport:
+def reported(
+    holdout: Holdout, name: str, settings: dict[str, Any], seeds: tuple[int, ...] = (1,)
+) -> OrderReport:
     fallback = fallback_order(holdout.train.interactions, None)
     return order_report(
         holdout,
@@ -84,10 +92,15 @@ def test_order_brings_nothing_where_items_are_drawn() -> None:
 
 @pytest.mark.parametrize("name", ["als", "popularity"])
 def test_who_looks_at_no_order_leans_on_none(name: str) -> None:
-    found = reported(asked(log(np.random.default_rng(3), chain=True)), name, {"dim": 4} if name == "als" else {})
+    found = reported(
+        asked(log(np.random.default_rng(3), chain=True)), name, {"dim": 4} if name == "als" else {}
+    )
     assert tuple(found.leaning.difference) == (0, 0, 0)
     assert tuple(found.gain.difference) == (0, 0, 0)
-    assert found.sentence == "Order brings nothing that was shown: +0.0000 [+0.0000, +0.0000] of ndcg_at_10, p = 1."
+    assert (
+        found.sentence
+        == "Order brings nothing that was shown: +0.0000 [+0.0000, +0.0000] of ndcg_at_10, p = 1."
+    )
 
 
 def test_item_knn_leans_on_a_half_life_and_else_on_the_last_bits_of_its_sums_at_most() -> None:
@@ -192,7 +205,9 @@ class Remembers:
     def top(self, users: Any, k: int, *, forbid: Ragged, among: Any = None, available: Any = None) -> Answer:
         self.asked.append((users, forbid))
         shape = (len(users), k)
-        return Answer(np.broadcast_to(np.arange(k), shape), np.zeros(shape, np.float32), np.ones(shape[0], np.int8))
+        return Answer(
+            np.broadcast_to(np.arange(k), shape), np.zeros(shape, np.float32), np.ones(shape[0], np.int8)
+        )
 
 
 def test_the_rules_around_the_model_know_the_true_history() -> None:

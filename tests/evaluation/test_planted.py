@@ -23,7 +23,9 @@ def test_the_gain_is_a_ratio_of_means_with_an_interval_around_it() -> None:
     rng = np.random.default_rng(1)
     popularity, informed, model = rng.random((3, 400)) * np.array([[0.1], [0.3], [0.25]])
     gain = attainable_gain(model, popularity, informed)
-    assert gain.mean == pytest.approx((model.mean() - popularity.mean()) / (informed.mean() - popularity.mean()))
+    assert gain.mean == pytest.approx(
+        (model.mean() - popularity.mean()) / (informed.mean() - popularity.mean())
+    )
     assert gain.low < gain.mean < gain.high
 
 
@@ -39,7 +41,9 @@ def test_the_truths_are_judged_on_the_sampled_users_and_never_answer_what_was_se
     expected = []
     for row in range(len(rows)):  # the slow, obvious way
         ranked = [
-            item for item in np.argsort(-scores[row], kind="stable") if item not in set(part.history.items.row(row))
+            item
+            for item in np.argsort(-scores[row], kind="stable")
+            if item not in set(part.history.items.row(row))
         ][:10]
         wanted = set(part.targets.row(row).tolist())
         gained = sum(1 / np.log2(rank + 2) for rank, item in enumerate(ranked) if item in wanted)

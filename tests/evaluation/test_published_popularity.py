@@ -18,7 +18,9 @@ def test_popularity_on_gowalla_gives_the_published_figures_to_four_digits() -> N
     test, train = cut.test, cut.test.train
     assert (len(test.user), train.n_items) == (29_858, 40_981)
     assert (len(train.interactions), len(test.targets.values)) == (810_128, 217_242)
-    engine = recommender_of(Popularity().fit(train, seed=1), fallback_order(train.interactions, None), seen="exclude")
+    engine = recommender_of(
+        Popularity().fit(train, seed=1), fallback_order(train.interactions, None), seen="exclude"
+    )
     report = evaluate(
         engine, Users.known(test.user, test.history), test.targets, metrics=("recall_at_20", "ndcg_at_20")
     )

@@ -64,7 +64,8 @@ def test_people_of_a_value_have_their_metrics_and_items_of_a_value_their_targets
         np.testing.assert_array_equal(report.segments[name]["recall_at_2"], values, err_msg=name)
     assert "novelty_at_2" not in report.segments["item.brand a"]
     np.testing.assert_array_equal(
-        report.segments["user.gender F"]["novelty_at_2"], np.where([1, 0, 0, 1], report.values["novelty_at_2"], nan)
+        report.segments["user.gender F"]["novelty_at_2"],
+        np.where([1, 0, 0, 1], report.values["novelty_at_2"], nan),
     )
     found = report_data(report)["segments"]
     assert (found["user.gender F"]["users"], found["item.brand a"]["users"]) == (2, 3)
@@ -76,7 +77,12 @@ def test_the_table_has_each_metric_of_each_value_for_each_system() -> None:
     holdout = question(described({}, {"gender": ["F", "M", "M", "F"]}), TARGETS)
     report = judged(holdout, ["gender"], metrics=("recall_at_2", "mrr_at_2"))
     lines = own_table({"mine": report, "theirs": report}).splitlines()
-    assert [word.strip() for word in lines[0].strip("| ").split("|")] == ["segment", "model", "recall_at_2", "mrr_at_2"]
+    assert [word.strip() for word in lines[0].strip("| ").split("|")] == [
+        "segment",
+        "model",
+        "recall_at_2",
+        "mrr_at_2",
+    ]
     assert len(lines) == 2 + 2 * 2
     assert "user.gender F (2 users)" in lines[2]
     assert "user.gender" not in segments_table({"mine": judged(holdout, [], metrics=("recall_at_2",))})
@@ -93,20 +99,27 @@ def test_the_values_that_most_have_stand_alone_and_the_rest_together() -> None:
     assert parts.pop("user.town (2 other values)") == [9, 10]
     assert parts == {f"user.town town{number}": [number + 2] for number in range(7)}
     alone = question(described({}, {"town": towns}, n), [[0], [0]], users=[10, 3])
-    assert rows_of(dict(segments_of(alone, ["town"]).people)) == {"user.town town1": [1], "user.town town8": [0]}
+    assert rows_of(dict(segments_of(alone, ["town"]).people)) == {
+        "user.town town1": [1],
+        "user.town town8": [0],
+    }
 
 
 def test_items_are_counted_by_targets() -> None:
     brands = ["rare", *[f"b{number}" for number in range(10)]]
     holdout = question(described({"brand": brands}, n=2), [[*range(1, 11)], [*range(2, 11), 0]])
     parts = segments_of(holdout, ["brand"]).items
-    assert list(parts) == [*[f"item.brand b{number}" for number in range(1, 9)], "item.brand (3 other values)"]
+    assert list(parts) == [
+        *[f"item.brand b{number}" for number in range(1, 9)],
+        "item.brand (3 other values)",
+    ]
     assert np.flatnonzero(parts["item.brand (3 other values)"]).tolist() == [0, 1, 10]
 
 
 @pytest.mark.parametrize("kind", [int, float, str])
 def test_numbers_of_many_values_are_cut_at_their_quartiles(kind: type) -> None:
-    """Numbers written as text are numbers; a missing one stands apart, and a quartile belongs to the part below it."""
+    """Numbers written as text are numbers; a missing one stands apart, and a quartile belongs to the part
+    below it."""
     prices: list[Any] = [kind(number) for number in range(1, 13)]
     holdout = question(described({"price": [*prices, None]}, n=1), [list(range(13))])
     text = [f"{float(one):g}" for one in (3, 6, 9)]
@@ -145,14 +158,20 @@ def test_a_list_belongs_to_each_of_its_values() -> None:
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
-        ("gendr", SettingError, r"segments: 'gendr' is no column of the users or items; did you mean 'gender'"),
+        (
+            "gendr",
+            SettingError,
+            r"segments: 'gendr' is no column of the users or items; did you mean 'gender'",
+        ),
         ("user.gendr", SettingError, "did you mean 'user.gender'"),
         ("item.gender", SettingError, "is no column of the users or items"),
         ("age", SettingError, "a column of the users and of the items; write 'user.age' or 'item.age'"),
         ("boxes", DataError, "'item.boxes' holds struct.*name one of text, numbers, flags or lists"),
     ],
 )
-def test_a_column_that_is_not_there_or_has_no_values_is_refused(name: str, error: type[Exception], words: str) -> None:
+def test_a_column_that_is_not_there_or_has_no_values_is_refused(
+    name: str, error: type[Exception], words: str
+) -> None:
     items = {"age": [1, 2, 3, 4], "boxes": [{"a": 1}] * 4}
     data = described(items, {"gender": ["F", "M", "M", "F"], "age": [1, 2, 3, 4]})
     with pytest.raises(error, match=words):

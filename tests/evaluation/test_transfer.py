@@ -1,4 +1,5 @@
-"""What domains bring to each other: who is asked for what, who counts as one person, and what the report says."""
+"""What domains bring to each other: who is asked for what, who counts as one person, and what the report
+says."""
 
 import dataclasses
 from typing import Any
@@ -34,7 +35,9 @@ METRIC = "ndcg_at_10"
 
 @pytest.fixture(scope="module")
 def world() -> Dataset:
-    settings = WorldSettings(users=1_500, items=120, shared_taste=1.0, events_per_user=14, new_share=0.0, wave=0.0)
+    settings = WorldSettings(
+        users=1_500, items=120, shared_taste=1.0, events_per_user=14, new_share=0.0, wave=0.0
+    )
     return make_world(settings).dataset
 
 
@@ -48,7 +51,9 @@ def engine(train: Dataset, **settings: Any) -> Recommender:
     return recommender_of(learned, fallback_order(train.interactions, None), "exclude")
 
 
-def test_each_domain_asks_those_who_have_a_target_in_it_for_its_items_alone(world: Dataset, holdout: Holdout) -> None:
+def test_each_domain_asks_those_who_have_a_target_in_it_for_its_items_alone(
+    world: Dataset, holdout: Holdout
+) -> None:
     names, codes = world.domains
     questions = by_domain(holdout)
     assert list(questions) == ["films", "books"] == list(names)
@@ -63,9 +68,9 @@ def test_each_domain_asks_those_who_have_a_target_in_it_for_its_items_alone(worl
         assert question.events[:50].tolist() == counted
         shown = dataclasses.replace(answers, available=question.inside).recommend(question.users(), 5).ids
         assert (codes[shown] == code).all()
-        whole = evaluate(answers, users_of(question.holdout), question.holdout.targets, metrics=(METRIC,)).values[
-            METRIC
-        ]
+        whole = evaluate(
+            answers, users_of(question.holdout), question.holdout.targets, metrics=(METRIC,)
+        ).values[METRIC]
         assert question.values(answers, METRIC).mean() > whole.mean()  # half the items are out of the way
 
 
@@ -96,7 +101,10 @@ def test_people_are_split_by_domain_and_more_joined_add_to_fewer(world: Dataset)
     data = split_people(world, 0.3, 1)
     who = int(np.setdiff1d(np.arange(world.n_users), list(joined[0.3]))[0])
     items = {id_: set(data.interactions.item[data.interactions.user == row].tolist()) for row, id_ in
-             ((who, "films"), (data.user_ids.indices([f"{world.user_ids[who]} in books"])[0], "books"))}  # fmt: skip
+             ((who, "films"), (data.user_ids.indices([(
+                 f"{world.user_ids[who]} in "
+                 "books"
+)])[0], "books"))}  # fmt: skip
     assert items["films"] | items["books"] == set(before.item[before.user == who].tolist())
 
 
@@ -154,8 +162,13 @@ def test_data_without_two_domains_are_refused() -> None:
     data = dataset(np.repeat(np.arange(6), 4), np.tile(np.arange(4), 6), 6, 8)
     for items, told in (
         (data.items.drop(["domain"]), "no domains"),
-        (data.items.drop(["domain"]).append_column("domain", pa.array(["shop"] * 8)), "one domain alone, 'shop'"),
+        (
+            data.items.drop(["domain"]).append_column("domain", pa.array(["shop"] * 8)),
+            "one domain alone, 'shop'",
+        ),
     ):
-        holdout = split(dataclasses.replace(data, items=items), SplitSettings(kind="leave_last_out"), seed=1).test
+        holdout = split(
+            dataclasses.replace(data, items=items), SplitSettings(kind="leave_last_out"), seed=1
+        ).test
         with pytest.raises(SettingError, match=told):
             by_domain(holdout)

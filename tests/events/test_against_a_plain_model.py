@@ -1,4 +1,5 @@
-"""Any order of telling, identifying, forgetting, exporting and opening anew, against a store that is a plain list."""
+"""Any order of telling, identifying, forgetting, exporting and opening anew, against a store that is a plain
+list."""
 
 import tempfile
 from pathlib import Path

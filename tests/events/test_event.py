@@ -7,7 +7,14 @@ import pytest
 from recsys.events.event import EARLY_S, LATE_S, StoredEvent, read_events
 
 NOW = 1_800_000_000
-GOOD = {"event_id": "e1", "kind": "outcome", "event": "click", "user_id": "u1", "item_id": "i1", "timestamp": NOW - 5}
+GOOD = {
+    "event_id": "e1",
+    "kind": "outcome",
+    "event": "click",
+    "user_id": "u1",
+    "item_id": "i1",
+    "timestamp": NOW - 5,
+}
 
 
 def read(*told: Any, trusted: bool = False) -> Any:
@@ -16,8 +23,13 @@ def read(*told: Any, trusted: bool = False) -> Any:
 
 def test_all_fields_are_kept_and_those_left_out_are_none() -> None:
     whole = GOOD | {
-        "unit_id": "c1", "request_id": "r1", "position": 3, "placement": "home", "value": 9.5, "timestamp": NOW - 5.5
-    }  # fmt: skip
+        "unit_id": "c1",
+        "request_id": "r1",
+        "position": 3,
+        "placement": "home",
+        "value": 9.5,
+        "timestamp": NOW - 5.5,
+    }
     found = read(GOOD, whole)
     assert found.events == [
         StoredEvent("e1", "outcome", "i1", "click", "u1", None, NOW - 5, None, None, None, None),

@@ -1,4 +1,5 @@
-"""The event store: numbers in the order of commits, each event once, all ids of a person, and nothing left of one."""
+"""The event store: numbers in the order of commits, each event once, all ids of a person, and nothing left of
+one."""
 
 import itertools
 import sqlite3
@@ -20,7 +21,17 @@ NOW_MS = 1_800_000_000_000
 
 def event(number: int, user: str | None = "u1", **changes: Any) -> StoredEvent:
     told = StoredEvent(
-        f"e{number}", "outcome", f"i{number}", "click", user, None, 1_800_000_000 + number, None, None, None, None
+        f"e{number}",
+        "outcome",
+        f"i{number}",
+        "click",
+        user,
+        None,
+        1_800_000_000 + number,
+        None,
+        None,
+        None,
+        None,
     )
     return told._replace(**changes)
 
@@ -42,8 +53,10 @@ def test_an_event_counts_once_however_often_it_is_told(store: EventStore, tmp_pa
     assert [told for _, _, told in kept] == [event(1), event(2), event(3), event(4)]
     numbers = [seq for seq, _, _ in kept]
     assert numbers == sorted(set(numbers))
-    assert list(store.events(after=numbers[0], until=numbers[2])) == [(numbers[1], NOW_MS, event(2)),
-                                                                      (numbers[2], NOW_MS, event(3))]  # fmt: skip
+    assert list(store.events(after=numbers[0], until=numbers[2])) == [
+        (numbers[1], NOW_MS, event(2)),
+        (numbers[2], NOW_MS, event(3)),
+    ]
 
 
 def test_a_store_is_read_whole_in_parts(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +128,9 @@ for turn in range(20):
         process.join()
     print(*(process.exitcode for process in opening))
 """
-    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "0 0 0\n" * 20, done.stderr
 
 
@@ -144,7 +159,9 @@ def test_nothing_is_left_of_a_person_who_is_forgotten(store: EventStore, tmp_pat
     assert [(one.seq, one.item_id) for one in store.outcomes(secret)] == [(5, "i9")]
 
 
-def test_what_is_older_than_is_kept_goes_and_numbers_are_not_given_again(store: EventStore, tmp_path: Path) -> None:
+def test_what_is_older_than_is_kept_goes_and_numbers_are_not_given_again(
+    store: EventStore, tmp_path: Path
+) -> None:
     store.append([[event(1, "ancient-abcdefghijklmn")]], NOW_MS - 10)
     store.append([[event(2), event(3)]], NOW_MS)
     store.expose([Exposure(f"r{at}", NOW_MS - at, "u1", None, b"{}") for at in range(4)])
@@ -163,7 +180,9 @@ def test_a_store_of_a_newer_schema_or_no_store_is_refused_by_name(tmp_path: Path
     with pytest.raises(DataError, match=r"events\.db has schema 3, and this version of recsys knows 2"):
         EventStore(tmp_path)
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / FILE).write_text("no database, but text that is long enough to be read as its header" * 9)
+    (tmp_path / "other" / FILE).write_text(
+        "no database, but text that is long enough to be read as its header" * 9
+    )
     with pytest.raises(DataError, match="cannot be opened"):
         EventStore(tmp_path / "other")
     (tmp_path / "file").write_text("")
@@ -239,4 +258,6 @@ def test_a_prune_by_slices_takes_what_is_old_though_a_clock_ran_backwards(tmp_pa
             store.append([[event(one, f"u{one}") for one in range(number, number + 1_000)]], received)
     gone = store.prune(NOW_MS - 5 * day)
     assert gone == {"events": 3_000, "exposures": 0}
-    assert sorted(int(told.event_id[1:]) // 1_000 for _, _, told in store.events()) == [2] * 1_000 + [4] * 1_000
+    assert (
+        sorted(int(told.event_id[1:]) // 1_000 for _, _, told in store.events()) == [2] * 1_000 + [4] * 1_000
+    )

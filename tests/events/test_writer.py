@@ -51,7 +51,9 @@ def test_a_process_that_is_killed_loses_nothing_that_it_acknowledged(tmp_path: P
     assert len(acknowledged) >= 800
 
 
-def test_waiting_batches_are_written_in_one_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_batches_are_written_in_one_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, gate, sizes = EventStore(tmp_path), threading.Event(), list[int]()
     append = store.append
 

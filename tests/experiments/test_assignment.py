@@ -21,7 +21,12 @@ DAY = 86_400
 
 def experiment(name: str = "towers", **values: Any) -> Experiment:
     """Two even arms from NOW on; `phase` changes the only phase, other keys the experiment."""
-    phase = {"salt": f"{name}-1", "starts": NOW, "weights": {"control": 0.5, "wide": 0.5}, **values.pop("phase", {})}
+    phase = {
+        "salt": f"{name}-1",
+        "starts": NOW,
+        "weights": {"control": 0.5, "wide": 0.5},
+        **values.pop("phase", {}),
+    }
     return experiment_of({"control": "control", "phases": [phase], **values}, name, where="a test")
 
 
@@ -35,7 +40,8 @@ def arms(one: Assigner, units: list[str], now: int = NOW, **attributes: Any) -> 
 
 
 def test_version_1_of_the_hash_is_frozen() -> None:
-    """Written once, by sha256 alone. Nobody may write them anew: people who came back would find another arm."""
+    """Written once, by sha256 alone. Nobody may write them anew: people who came back would find another
+    arm."""
     lines = (Path(__file__).parent / "hash_vectors.jsonl").read_text().splitlines()
     assert len(lines) == 1_000
     for line in lines:
@@ -50,10 +56,16 @@ def test_another_process_assigns_the_same() -> None:
         "print([place('s', str(u)) for u in range(50)], list(islice(uniforms('r', 'p'), 9)))"
     )
     said = {
-        subprocess.run([sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, text=True, capture_output=True,
-                       check=True, cwd=Path(__file__).parents[2]).stdout
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONHASHSEED": seed},
+            text=True,
+            capture_output=True,
+            check=True,
+            cwd=Path(__file__).parents[2],
+        ).stdout
         for seed in ("1", "2")
-    }  # fmt: skip
+    }
     chance = uniforms("r", "p")
     assert said == {f"{[place('s', str(u)) for u in range(50)]} {[next(chance) for _ in range(9)]}\n"}
 
@@ -124,7 +136,9 @@ def test_testers_holdouts_and_conditions() -> None:
     holdout = Holdout(name="year", salt="year", share=0.2, starts=NOW - DAY)
     targeted = experiment(
         testers={"t": "wide"},
-        phase={"where": {"country": ["de", "at"], "app": {"at_least": 3, "below": 5}, "beta": {"present": False}}},
+        phase={
+            "where": {"country": ["de", "at"], "app": {"at_least": 3, "below": 5}, "beta": {"present": False}}
+        },
     )
     one = assigner(targeted, holdouts=(holdout,))
     good = {"country": "de", "app": 4}
@@ -146,7 +160,9 @@ def test_testers_holdouts_and_conditions() -> None:
     ):
         assert one.assign(free, wrong, NOW)[0].reason == "not targeted"
     ended = Holdout(name="old", salt="year", share=0.2, starts=NOW - 9 * DAY, ends=NOW)
-    assert all(one.arm for unit in held for one in assigner(targeted, holdouts=(ended,)).assign(unit, good, NOW))
+    assert all(
+        one.arm for unit in held for one in assigner(targeted, holdouts=(ended,)).assign(unit, good, NOW)
+    )
 
 
 def test_a_truth_value_is_no_number() -> None:

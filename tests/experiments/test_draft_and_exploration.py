@@ -28,7 +28,9 @@ def test_a_draft_takes_from_both_lists_and_credits_nobody_for_what_both_would_ta
         assert one.team[:2] == [None, None]
         assert len(set(one.items)) == len(one.items) == 5
         assert sorted(map(str, one.team[2:4])) == ["a", "b"]
-        assert all(team is None or item in lists[team] for item, team in zip(one.items, one.team, strict=True))
+        assert all(
+            team is None or item in lists[team] for item, team in zip(one.items, one.team, strict=True)
+        )
     firsts = Counter(one.team[2] for one in merged)
     assert abs(firsts["a"] - 2_000) < 160  # five standard deviations
     assert merged[:50] == [merge_by_draft(lists, 5, request) for request in REQUESTS[:50]]
@@ -43,7 +45,8 @@ def test_equal_lists_have_no_teams_and_short_lists_are_used_up() -> None:
 
 
 def test_with_arms_exchanged_teams_are_exchanged() -> None:
-    """Why a draft is fair: what it does to one list it does to the other, coin for coin, over all requests."""
+    """Why a draft is fair: what it does to one list it does to the other, coin for coin, over all
+    requests."""
     one = Counter(tuple(merge_by_draft({"a": list("xyz"), "b": list("yzx")}, 3, r).team) for r in REQUESTS)
     other = Counter(tuple(merge_by_draft({"a": list("yzx"), "b": list("xyz")}, 3, r).team) for r in REQUESTS)
     swap = {"a": "b", "b": "a", None: None}
@@ -90,4 +93,7 @@ def test_scores_far_apart_stay_numbers() -> None:
 
 
 def test_a_digest_of_candidates_knows_their_order() -> None:
-    assert len({digest_of(list("abc")), digest_of(list("acb")), digest_of(["ab", "c"]), digest_of(list("abc"))}) == 3
+    assert (
+        len({digest_of(list("abc")), digest_of(list("acb")), digest_of(["ab", "c"]), digest_of(list("abc"))})
+        == 3
+    )

@@ -74,7 +74,9 @@ def test_a_folder_is_read_as_a_whole(tmp_path: Path) -> None:
     assert set(found.by_name) == {"a", "b", "c"}
     assert found.holdouts[0].share == 0.05
     write(tmp_path, "d", "[0.4, 0.6]", "2026-12-14T00:00:00Z", "2026-12-20T00:00:00Z")
-    with pytest.raises(SettingError, match=r"'a' and 'd' overlap in namespace 'home'.*\[0, 0.5\] and \[0.4, 0.6\]"):
+    with pytest.raises(
+        SettingError, match=r"'a' and 'd' overlap in namespace 'home'.*\[0, 0.5\] and \[0.4, 0.6\]"
+    ):
         read_experiments(tmp_path)
     write(tmp_path, "d", "[0.0, 0.1]", "2027-12-14T00:00:00Z", "2027-12-20T00:00:00Z", salt="a")
     with pytest.raises(SettingError, match="both have the salt 'a'"):
@@ -98,7 +100,10 @@ def test_while_it_runs_only_what_moves_nobody_may_change() -> None:
     ):
         refuse_change(before, allowed, now)
     for words, after in (
-        ("weights, slots and conditions stay", build(**phase(ramp=ramp, weights={"control": 0.4, "wide": 0.6}))),
+        (
+            "weights, slots and conditions stay",
+            build(**phase(ramp=ramp, weights={"control": 0.4, "wide": 0.6})),
+        ),
         ("weights, slots and conditions stay", build(**phase(ramp=ramp, where={"country": "de"}))),
         ("gone up to 10%", build(**phase(ramp=[{"at": NOW, "share": 0.05}]))),
         ("gone up to 10%", build()),
@@ -108,6 +113,8 @@ def test_while_it_runs_only_what_moves_nobody_may_change() -> None:
     ):
         with pytest.raises(SettingError, match=words):
             refuse_change(before, after, now)
-    refuse_change(before, build(**phase(weights={"control": 0.4, "wide": 0.6})), NOW - 1)  # nobody lives in it yet
+    refuse_change(
+        before, build(**phase(weights={"control": 0.4, "wide": 0.6})), NOW - 1
+    )  # nobody lives in it yet
     with pytest.raises(SettingError, match="starts in the future"):
         refuse_change(build(), build(**phase(starts=NOW - DAY)), NOW - 1)

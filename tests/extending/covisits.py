@@ -23,7 +23,9 @@ class CoVisitsSettings(Settings):
     """Settings of CoVisits."""
 
     dim: int = Field(8, ge=1, description="width of the vectors")
-    scale: Literal["root", "log"] = Field("root", description="what dampens the counts of what was had together")
+    scale: Literal["root", "log"] = Field(
+        "root", description="what dampens the counts of what was had together"
+    )
 
 
 class CoVisits:
@@ -53,7 +55,8 @@ def early_hit_at_10(lists: Lists) -> F64:
 
 
 def novel_share_at_10(lists: Lists) -> F64:
-    """The share of the items shown that came out in 2020 or later, by the column `year` of their table of items."""
+    """The share of the items shown that came out in 2020 or later, by the column `year` of their table of
+    items."""
     assert lists.facts is not None
     year = lists.of_places(lists.facts.numbers("year"))
     return np.mean(year >= 2020, axis=1)

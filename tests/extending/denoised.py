@@ -1,4 +1,5 @@
-"""Somebody else's learner in epochs, in a file of their own: it says how a fit is set up, a step, and what it ends in.
+"""Somebody else's learner in epochs, in a file of their own: it says how a fit is set up, a step, and what it
+ends in.
 
 With what such learners like to have: parts of the input dropped out at random, and an average of the weights.
 """
@@ -34,9 +35,11 @@ class DenoisedSettings(Settings):
 
 
 class Denoised(Learner):
-    """A sum over the events that are left of a user, such that a softmax over all items gives all of their events.
+    """A sum over the events that are left of a user, such that a softmax over all items gives all of their
+    events.
 
-    Source: Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018: Mult-DAE without layers.
+    Source: Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018: Mult-DAE without
+    layers.
     """
 
     Settings = DenoisedSettings
@@ -44,7 +47,9 @@ class Denoised(Learner):
     def __init__(self, settings: DenoisedSettings | None = None) -> None:
         self.settings = settings or DenoisedSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
         return DenoisedFit(self.settings, train, seed, aids.warm).run(progress, aids)
 
 
@@ -55,7 +60,9 @@ class DenoisedFit(EpochFit):
         self.matrix, self.dropout = matrix_to_learn("denoised", train), settings.dropout
         active = np.flatnonzero(np.diff(self.matrix.indptr))
         super().__init__(settings, seed, Rows(active), float(self.matrix.sum()))
-        rows = generator(seed, "denoised init").standard_normal((2, train.n_items, settings.dim), dtype=np.float32)
+        rows = generator(seed, "denoised init").standard_normal(
+            (2, train.n_items, settings.dim), dtype=np.float32
+        )
         rows *= np.float32(0.1)
         rows[:, train.interactions.item_counts() == 0] = 0
         self.inputs, self.items = (Adam(torch.from_numpy(table)) for table in rows)

@@ -1,4 +1,5 @@
-"""Somebody else's net for the user tower, in their own file: the older an event of a history, the less it counts."""
+"""Somebody else's net for the user tower, in their own file: the older an event of a history, the less it
+counts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,8 @@ from recsys.training.towers.net import LearnedNet
 
 
 def days_old(inputs: Inputs) -> tuple[Array, Array, F32]:
-    """Of each event of the histories: whose it is, its item, and its age in days; from the last one without `now`."""
+    """Of each event of the histories: whose it is, its item, and its age in days; from the last one without
+    `now`."""
     past = inputs.history.histories(("time",))
     person = past.items.row_of_value()
     now = inputs.now
@@ -41,7 +43,9 @@ class Recency:
     def vectors(self, inputs: Inputs) -> F32:
         person, item, age = days_old(inputs)
         found = self.table[np.where(inputs.row < 0, self.layout.n_users, inputs.row)]
-        np.add.at(found, person, np.exp(-age * self.pace[0])[:, None] * self.table[self.layout.items_at + item])
+        np.add.at(
+            found, person, np.exp(-age * self.pace[0])[:, None] * self.table[self.layout.items_at + item]
+        )
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
     def shares(self, person: Inputs, vectors: F32) -> None:
@@ -60,7 +64,9 @@ class Recency:
         return {}
 
     @classmethod
-    def load(cls, folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> Self:
+    def load(
+        cls, folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]
+    ) -> Self:
         return cls(layout, arrays["table"], arrays["pace"])
 
 

@@ -1,4 +1,5 @@
-"""Somebody else's learners, metric and encoder keep the contracts and go the whole line, the package untouched."""
+"""Somebody else's learners, metric and encoder keep the contracts and go the whole line, the package
+untouched."""
 
 import os
 import subprocess
@@ -49,12 +50,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """Their learner on a log of clicks, judged by their metric beside ours, from the command line."""
     home = tmp_path_factory.mktemp("home")
     events = random_log(5, n_users=60, n_items=40, n=3_000).interactions
-    rows = (f"{user},{item},{at}" for user, item, at in zip(events.user, events.item, events.time, strict=True))
+    rows = (
+        f"{user},{item},{at}" for user, item, at in zip(events.user, events.item, events.time, strict=True)
+    )
     (home / "clicks.csv").write_text("\n".join(["visitor,article,at", *rows]) + "\n")
     years = "\n".join(f"{item},{2000 + item}" for item in range(40))
     (home / "articles.csv").write_text(f"article,year\n{years}\n")
     model = 'model={name="covisits:CoVisits", dim=6, scale="log"}'
-    metrics = 'metrics=["ndcg_at_10", "covisits:early_hit_at_10", "covisits:novel_share_at_10", "mean_of_year_at_10"]'
+    metrics = (
+        'metrics=["ndcg_at_10", "covisits:early_hit_at_10", "covisits:novel_share_at_10", '
+        '"mean_of_year_at_10"]'
+    )
     items = f"items={home / 'articles.csv'}"
     done = recsys(home, "train", str(home / "clicks.csv"), *COLUMNS, items, model, metrics, "--json")
     assert done.returncode == 0, done.stderr
@@ -69,7 +75,9 @@ def test_it_is_trained_judged_by_its_own_metric_exported_and_served(trained: tup
     assert 0 <= judged["early_hit_at_10"]["low"] <= judged["early_hit_at_10"]["high"] <= 1
     novel, year = judged["novel_share_at_10"]["mean"], judged["mean_of_year_at_10"]["mean"]
     assert 0 < novel < 1
-    assert (1 - novel) * 2000 + novel * 2020 <= year <= (1 - novel) * 2019 + novel * 2039  # they read the same column
+    assert (
+        (1 - novel) * 2000 + novel * 2020 <= year <= (1 - novel) * 2019 + novel * 2039
+    )  # they read the same column
     assert recsys(home, "export", "last").returncode == 0
     with running(home / "mlruns/bundles") as url:
         reply = ask(url, {"user_id": "3", "k": 5})
@@ -88,7 +96,9 @@ def test_what_is_misspelt_is_said_with_the_way_out(trained: tuple[Path, Any]) ->
         done = recsys(home, "train", str(home / "clicks.csv"), *COLUMNS, f'model={{name="{model}"}}')
         assert done.returncode == 2
         assert words in done.stderr
-    done = recsys(home, "train", str(home / "clicks.csv"), *COLUMNS, 'model={name="covisits:CoVisits", dims=3}')
+    done = recsys(
+        home, "train", str(home / "clicks.csv"), *COLUMNS, 'model={name="covisits:CoVisits", dims=3}'
+    )
     assert "did you mean 'dim'?" in done.stderr
 
 
@@ -109,16 +119,23 @@ def test_an_encoder_of_theirs_is_loaded_by_the_entry_point_of_its_package_and_by
     """The bundle says `lastclick`, never where its code is; an installed package says what that is."""
     data = random_log(5, n_users=60, n_items=40, n=3_000)
     content = content_of("last click", theirs(), data)
-    with pytest.raises(BundleError, match=r"kind 'lastclick'.*no installed package.*'recsys\.encoders'.*Install"):
+    with pytest.raises(
+        BundleError, match=r"kind 'lastclick'.*no installed package.*'recsys\.encoders'.*Install"
+    ):
         write(tmp_path / "bundles", content)
     installed = tmp_path / "site" / "lastclick-1.0.dist-info"
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: lastclick\nVersion: 1.0\n")
-    (installed / "entry_points.txt").write_text("[recsys.encoders]\nlastclick = tests.extending.lastclick:LastClick\n")
+    (installed / "entry_points.txt").write_text(
+        "[recsys.encoders]\nlastclick = tests.extending.lastclick:LastClick\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     bundle = load(write(tmp_path / "bundles", content))
     assert isinstance(bundle.encoder, LastClick)
     assert bundle.manifest["kind"] == "lastclick"
     assert "tests.extending" not in (bundle.path / "encoder" / "encoder.json").read_text()
     reply = respond(bundle, Question(None, [Event(data.item_ids[7]), Event(data.item_ids[3])], k=5))
-    assert (reply.source, {one.because for one in reply.items} <= {data.item_ids[3], None}) == ("history", True)
+    assert (reply.source, {one.because for one in reply.items} <= {data.item_ids[3], None}) == (
+        "history",
+        True,
+    )

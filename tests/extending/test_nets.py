@@ -1,4 +1,5 @@
-"""Somebody else's net plugs into the user tower with its two classes alone: it learns, is saved, loaded and served."""
+"""Somebody else's net plugs into the user tower with its two classes alone: it learns, is saved, loaded and
+served."""
 
 from pathlib import Path
 

@@ -13,7 +13,9 @@ import pytest
 from recsys.serving.page.history import COLUMNS, FILE
 
 CHROMIUM = shutil.which("chromium")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed: apt-get install chromium")
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium is installed: apt-get install chromium"
+)
 _FLAGS = ("--no-sandbox", "--disable-background-networking", "--disable-gpu", "--disable-dev-shm-usage")
 
 # Contrast by WCAG 2 of each text with what stands behind it, names of what can be used, order of headings.
@@ -64,7 +66,10 @@ def opened(url: str, *, width: int = 1280, height: int = 900) -> Iterator[tuple[
         try:
             tab = browser.new_page(viewport={"width": width, "height": height})
             complaints: list[str] = []
-            tab.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+            tab.on(
+                "console",
+                lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None,
+            )
             tab.on("pageerror", lambda error: complaints.append(str(error)))
 
             def refuse(dialog: Any) -> None:

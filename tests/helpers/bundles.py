@@ -38,8 +38,9 @@ def content(
 ) -> Content:
     """Users u0 ... with `events` distinct items each, an hour apart; items i0 ... in two domains.
 
-    The last item has no vector and item 1 has no title. solved: the rows of known users are the exact solutions for
-    their histories; else random ones, which is what large sizes can afford. embeddings: in place of the random ones.
+    The last item has no vector and item 1 has no title. solved: the rows of known users are the exact
+    solutions for their histories; else random ones, which is what large sizes can afford. embeddings: in
+    place of the random ones.
     weighted: every second event is a "buy" that weighs 5, the others are "view"s.
     """
     rng = np.random.default_rng(seed)
@@ -49,7 +50,9 @@ def content(
     time: I64 = np.tile(START + 3600 * np.arange(events), n_users).astype(np.int64)
     event = (np.arange(n_users * events) % 2).astype(np.int8)
     weight = np.where(event, 5, 1).astype(np.float32) if weighted else None
-    histories = Histories(items, time=time if timed else None, weight=weight, event=event if weighted else None)
+    histories = Histories(
+        items, time=time if timed else None, weight=weight, event=event if weighted else None
+    )
     if embeddings is None:
         embeddings = _solving(rng, Histories(items, weight=weight), n_items, dim, solved)
     titles = [None if item == 1 else f"Title {item}" for item in range(n_items)]
@@ -75,7 +78,9 @@ def popularity(counts: F32) -> Embeddings:
     return Embeddings(counts[:, None].astype(np.float32), Constant(np.ones(1, np.float32)))
 
 
-def _solving(rng: np.random.Generator, histories: Histories, n_items: int, dim: int, solved: bool) -> Embeddings:
+def _solving(
+    rng: np.random.Generator, histories: Histories, n_items: int, dim: int, solved: bool
+) -> Embeddings:
     items = rng.normal(0, dim**-0.5, (n_items, dim)).astype(np.float32)
     items[-1] = 0
     gram = items.T @ items

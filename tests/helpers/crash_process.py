@@ -1,9 +1,10 @@
 """The process in which publications are interrupted, for test_crash_safety.py.
 
-It imports once, on single threads, and forks a victim for each point. A point is an event before, during or after one
-of the operations that publishing is made of: a file written (`durable.write`), an `os.fsync`, an `os.replace`. There
-`os.fsync` only pretends, which no killed process can notice; that each one comes in the right order is a test of its
-own.
+It imports once, on single threads, and forks a victim for each point. A point is an event before, during or
+after one
+of the operations that publishing is made of: a file written (`durable.write`), an `os.fsync`, an
+`os.replace`. There `os.fsync` only pretends, which no killed process can notice; that each one comes in the
+right order is a test of its own.
 """
 
 import errno
@@ -39,7 +40,9 @@ def hooked(root: Path, event: Callable[[str, str, str], None]) -> Iterator[None]
 
     def named(path: Path | str) -> str:
         parts = Path(path).relative_to(root).parts
-        return "/".join("FOLDER" if part[:1].isdigit() else part.removesuffix(durable.PARTIAL) for part in parts)
+        return "/".join(
+            "FOLDER" if part[:1].isdigit() else part.removesuffix(durable.PARTIAL) for part in parts
+        )
 
     def hooked_write(path, writer):
         def writes(path):
@@ -104,7 +107,8 @@ def fresh(folder: Path, name: str) -> tuple[Path, Path, Callable[[], object]]:
 
 
 def interrupt(folder: Path, name: str, how: str) -> None:
-    """Interrupts the task at its first event, at its second, and so on until it survives; a JSON line for each."""
+    """Interrupts the task at its first event, at its second, and so on until it survives; a JSON line for
+    each."""
     number = 0
     while True:
         root, first, task = fresh(folder, name)
@@ -139,7 +143,10 @@ def interrupt(folder: Path, name: str, how: str) -> None:
             assert status == 0, status
             return
         *before, point = json.loads(listed.read_text())
-        print(json.dumps({"point": point, "before": before, "error": error, **aftermath(root, first)}), flush=True)
+        print(
+            json.dumps({"point": point, "before": before, "error": error, **aftermath(root, first)}),
+            flush=True,
+        )
         shutil.rmtree(root)
         number += 1
 
@@ -160,7 +167,8 @@ def aftermath(root: Path, first: Path) -> dict[str, object]:
 
 
 def starve(folder: Path, limit: int) -> None:
-    """Publishes where no file may grow beyond `limit` bytes: a real refusal by the kernel, in the middle of a file."""
+    """Publishes where no file may grow beyond `limit` bytes: a real refusal by the kernel, in the middle of a
+    file."""
     root, first, task = fresh(folder, "publish")
 
     def victim() -> None:

@@ -1,4 +1,5 @@
-"""Reads a log, splits it and goes through its batches, by small pieces; prints the most memory that this took."""
+"""Reads a log, splits it and goes through its batches, by small pieces; prints the most memory that this
+took."""
 
 import sys
 import threading

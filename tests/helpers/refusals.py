@@ -18,7 +18,8 @@ Made = Callable[[Path], object]
 
 
 def table(*changed: str, at: int = 150, columns: str = "user_id,item_id,timestamp", more: str = "") -> str:
-    """A sound CSV of 300 events, but for the lines `changed` from line `at` on. more: added to every other line."""
+    """A sound CSV of 300 events, but for the lines `changed` from line `at` on. more: added to every other
+    line."""
     lines = [",".join(event) + more for event in EVENTS]
     lines[at - 1 : at - 1 + len(changed)] = changed
     return "\n".join([columns, *lines]) + "\n"
@@ -38,7 +39,9 @@ GOOD, JUNK = table(), np.random.default_rng(1).bytes(3_000)
 def snapshot(folder: Path) -> dict[str, str | None]:
     """Every path below a folder with the digest of what it holds."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else None
         for path in folder.rglob("*")
     }
 

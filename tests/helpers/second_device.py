@@ -1,4 +1,5 @@
-"""A second device where the machine has none: its tensors hold real numbers, and refuse to meet those of the host."""
+"""A second device where the machine has none: its tensors hold real numbers, and refuse to meet those of the
+host."""
 
 from typing import Any
 

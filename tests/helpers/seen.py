@@ -10,7 +10,12 @@ from tests.helpers.bundles import content
 
 DAY = 86_400
 NAMES = ("view", "buy", "rate")
-STATED = {"policy": "cooldown_days", "days": 1, "events": ["buy", "view"], "domains": {"books": {"events": ["buy"]}}}
+STATED = {
+    "policy": "cooldown_days",
+    "days": 1,
+    "events": ["buy", "view"],
+    "domains": {"books": {"events": ["buy"]}},
+}
 
 
 def made(seen: Any) -> Content:

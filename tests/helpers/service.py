@@ -92,7 +92,9 @@ class Running:
     def connection(self, timeout: float = 120) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(str(urlsplit(self.url).netloc), timeout=timeout)
 
-    def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """`body` is sent as it is where it is bytes or an iterator of bytes (chunked), else as JSON."""
         connection = self.connection()
         try:

@@ -1,4 +1,5 @@
-"""The app under uvicorn within this process; as a script, a whole life of it and then a look at what got imported.
+"""The app under uvicorn within this process; as a script, a whole life of it and then a look at what got
+imported.
 
 python -m tests.helpers.service_inside ROOT LOG FIRST_BUNDLE SECOND_BUNDLE FORBIDDEN_MODULE...
 """
@@ -45,7 +46,8 @@ def in_process(app: FastAPI) -> Iterator[Ask]:
 
 
 def live(root: Path, log: Path, bundles: list[str]) -> tuple[int, int]:
-    """Answers every route from each bundle in turn; the number of answers and OpenMP's threads in a search."""
+    """Answers every route from each bundle in turn; the number of answers and OpenMP's threads in a
+    search."""
     import faiss
 
     from recsys.bundle.root import point_to
@@ -75,7 +77,9 @@ def live(root: Path, log: Path, bundles: list[str]) -> tuple[int, int]:
     return answered, max(openmp)
 
 
-PERSON = '{"user_id": "u1", "history": [{"item_id": "007", "timestamp": 9}], "domain": "film", "deny": ["i10"]}'
+PERSON = (
+    '{"user_id": "u1", "history": [{"item_id": "007", "timestamp": 9}], "domain": "film", "deny": ["i10"]}'
+)
 ROUTES = [
     ("POST", "/v1/recommend", '{"user_id": "u1"}', 200),
     ("POST", "/v1/recommend", PERSON, 200),

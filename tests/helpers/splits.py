@@ -54,7 +54,9 @@ def check(holdout: Holdout, expected: Expected, trained: set[int] | None) -> Non
     """trained: the users whom the learner saw; None = whoever occurs in the train part."""
     users = holdout.user.tolist()
     assert users == sorted(expected.targets)
-    assert [set(holdout.targets.row(row).tolist()) for row in range(len(users))] == [expected.targets[u] for u in users]
+    assert [set(holdout.targets.row(row).tolist()) for row in range(len(users))] == [
+        expected.targets[u] for u in users
+    ]
     assert holdout.targets.lengths.tolist() == [len(expected.targets[user]) for user in users]
     assert [holdout.history.items.row(row).tolist() for row in range(len(users))] == [
         expected.history[u] for u in users

@@ -1,4 +1,5 @@
-"""A service that is told, swapped, restarted, exported from and made to forget in any order, against a plain model."""
+"""A service that is told, swapped, restarted, exported from and made to forget in any order, against a plain
+model."""
 
 import tempfile
 from contextlib import ExitStack
@@ -21,7 +22,8 @@ person = st.sampled_from(PEOPLE)
 
 
 class ToldService(RuleBasedStateMachine):
-    """HTTP on one side; on the other a dictionary of events, one of identities, and a set of who is forgotten."""
+    """HTTP on one side; on the other a dictionary of events, one of identities, and a set of who is
+    forgotten."""
 
     workers = 1
 

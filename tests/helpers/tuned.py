@@ -29,7 +29,8 @@ class PeakSettings(Settings):
 
 
 class Peak:
-    """One order for everybody: popularity with the most popular put behind, the more the farther x is from 3."""
+    """One order for everybody: popularity with the most popular put behind, the more the farther x is from
+    3."""
 
     Settings = PeakSettings
     search = {"x": Span(0.0, 10.0)}  # noqa: RUF012
@@ -49,8 +50,12 @@ class Peak:
         def learned(epoch: int) -> Embeddings:
             off = abs(s.x - 3) / 20 + abs(epoch - (s.peak or s.epochs)) / s.epochs / 2
             off += 0.6 if s.by_schedule and s.epochs < 8 else 0.0
-            scores = len(counts) - place - np.where(place < off * len(counts), len(counts), 0) + 2 * len(counts)
-            return Embeddings(np.where(counts > 0, scores, 0)[:, None].astype(np.float32), Constant(np.ones(1, "f4")))
+            scores = (
+                len(counts) - place - np.where(place < off * len(counts), len(counts), 0) + 2 * len(counts)
+            )
+            return Embeddings(
+                np.where(counts > 0, scores, 0)[:, None].astype(np.float32), Constant(np.ones(1, "f4"))
+            )
 
         for epoch in range(1, s.epochs + 1):
             time.sleep(s.slow)

@@ -1,4 +1,5 @@
-"""Kernels run from the code on disk alone: a first run, whose cache is empty, ends in the bytes of every later one."""
+"""Kernels run from the code on disk alone: a first run, whose cache is empty, ends in the bytes of every
+later one."""
 
 import json
 import os
@@ -15,8 +16,8 @@ from recsys.arrays import F32
 from recsys.matrix.compiled import kernel
 from tests.helpers.command_line import ROOT
 
-# Learns iALS of a width at which the compiling process rounded otherwise, and two towers; prints the digests. From a
-# folder of checkpoints it goes on; `stop` makes it die after an epoch.
+# Learns iALS of a width at which the compiling process rounded otherwise, and two towers; prints the digests.
+# From a folder of checkpoints it goes on; `stop` makes it die after an epoch.
 PROGRAM = """
 import json, os, signal, sys
 from hashlib import sha256
@@ -57,7 +58,9 @@ def run(cache: Path, checkpoints: Path, how: str = "through") -> "subprocess.Com
 
 
 @pytest.mark.slow
-def test_two_first_runs_and_a_second_end_in_the_same_bytes_and_so_does_one_that_was_killed(tmp_path: Path) -> None:
+def test_two_first_runs_and_a_second_end_in_the_same_bytes_and_so_does_one_that_was_killed(
+    tmp_path: Path,
+) -> None:
     killed = run(tmp_path / "one cache", tmp_path / "resumed", "stop")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert list((tmp_path / "resumed").glob("als-0/epoch-*"))

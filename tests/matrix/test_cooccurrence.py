@@ -15,7 +15,8 @@ PAIRS = [PairWeights(1, 1.0, 0.0), PairWeights(3, 0.7, 0.5), PairWeights(50, 0.9
 
 
 def random_histories(seed: int, weighted: bool) -> Histories:
-    """Twelve histories of up to 40 events of nine items, with repeats in a row; the items 9 and 10 never occur."""
+    """Twelve histories of up to 40 events of nine items, with repeats in a row; the items 9 and 10 never
+    occur."""
     rng = np.random.default_rng(seed)
     rows = [rng.integers(9, size=rng.integers(0, 40)) for _ in range(12)]
     items = Ragged.of([np.repeat(row, rng.integers(1, 3, len(row))) for row in rows])

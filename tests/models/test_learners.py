@@ -40,7 +40,14 @@ SMALL = {  # settings that fit toys
     "spectral": {"dim": 4},
     "two_tower": {"dim": 8, "epochs": 15, "batch_size": 256, "history": "others"},
     "variational": {"dim": 8, "epochs": 30, "batch_size": 8, "regularization": 0.1},
-    "youtube_dnn": {"dim": 8, "hidden": 8, "epochs": 15, "batch_size": 256, "history": "others", "learning_rate": 0.02},
+    "youtube_dnn": {
+        "dim": 8,
+        "hidden": 8,
+        "epochs": 15,
+        "batch_size": 256,
+        "history": "others",
+        "learning_rate": 0.02,
+    },
 }
 DOT = {"similarity": "dot", "temperature": 1.0, "propagation": 0.1, "initial": "random", "epochs": 40}
 VARIANTS = [Case(name, SMALL.get(name, {})) for name in MODELS] + [
@@ -49,8 +56,12 @@ VARIANTS = [Case(name, SMALL.get(name, {})) for name in MODELS] + [
     Case("cooccurrence_svd", {"window": 60, "half_life": None, "dim": 40, "back": 1.0}),
     Case("fasttext", {"dim": 8, "epochs": 10, "served": "input", "half_life": 5.0}),
     Case("item2vec", {"dim": 8, "epochs": 10, "architecture": "cbow", "served": "input", "half_life": 5.0}),
-    Case("lightgcn", SMALL["lightgcn"] | {"negatives": 4, "half_life": 5.0, "initial": "random", "layers": 3}),
-    Case("lightgcn", SMALL["lightgcn"] | {"loss": "bpr", "similarity": "dot", "temperature": 1.0, "epochs": 30}),
+    Case(
+        "lightgcn", SMALL["lightgcn"] | {"negatives": 4, "half_life": 5.0, "initial": "random", "layers": 3}
+    ),
+    Case(
+        "lightgcn", SMALL["lightgcn"] | {"loss": "bpr", "similarity": "dot", "temperature": 1.0, "epochs": 30}
+    ),
     Case("node2vec", {"dim": 8, "epochs": 10, "served": "input", "p": 0.5, "q": 2.0, "half_life": 5.0}),
     Case("popularity", {"days": 30}),
     Case("softmax", SMALL["softmax"] | DOT),
@@ -59,7 +70,10 @@ VARIANTS = [Case(name, SMALL.get(name, {})) for name in MODELS] + [
     Case("spectral", SMALL["spectral"] | {"filter": 1.0, "half_life": 5.0}),
     Case("two_tower", SMALL["two_tower"] | {"user_ids": False, "sampler": "uniform", "negatives": 20}),
     Case("two_tower", SMALL["two_tower"] | {"sampler": "all", "propagation": 0.1}),
-    Case("sequence", SMALL["sequence"] | {"net": "gru", "negatives": 20, "similarity": "cosine", "temperature": 0.1}),
+    Case(
+        "sequence",
+        SMALL["sequence"] | {"net": "gru", "negatives": 20, "similarity": "cosine", "temperature": 0.1},
+    ),
     Case("variational", SMALL["variational"] | {"negatives": 10, "half_life": 5.0}),
     Case("item_knn", {"neighbours": 4, "shrinkage": 1.0, "amplification": 1.0, "half_life": None}),
 ]
@@ -83,7 +97,13 @@ class TestEveryLearner(LearnerContract):
 
 
 class TestLearnersOfTaste(TasteContract):
-    @over([case for case in VARIANTS if model_class(case.name).knows_taste and not model_class(case.name).knows_order])
+    @over(
+        [
+            case
+            for case in VARIANTS
+            if model_class(case.name).knows_taste and not model_class(case.name).knows_order
+        ]
+    )
     def learner(self, request: pytest.FixtureRequest) -> Case:
         return request.param
 
@@ -93,7 +113,9 @@ class TestReasons(ReasonContract):
     def learner(self, request: pytest.FixtureRequest) -> Case:
         return request.param
 
-    def test_it_explains_unless_layers_follow_the_sums_or_nothing_is_of_the_person(self, learner: Case) -> None:
+    def test_it_explains_unless_layers_follow_the_sums_or_nothing_is_of_the_person(
+        self, learner: Case
+    ) -> None:
         explains = ranker_of(learner.learned(random_log(1))).explains
         assert explains == (learner.name not in UNEXPLAINED and learner != LAYERED)
 
@@ -135,7 +157,9 @@ def test_no_events_is_an_error_or_knows_no_item(name: str) -> None:
 
 def test_a_popularity_row_ranks_as_the_fallback_of_the_same_window() -> None:
     rng = np.random.default_rng(0)
-    item = rng.integers(3000, size=40_000) ** 2 // 3000  # many ties, and counts too large for fractions in float32
+    item = (
+        rng.integers(3000, size=40_000) ** 2 // 3000
+    )  # many ties, and counts too large for fractions in float32
     item = np.concatenate([item, np.zeros(60_000, int)])
     data = dataset(np.zeros(100_000, int), item, 1, 3000, time=np.arange(100_000) * 60)
     for days in (None, 3):
@@ -146,7 +170,8 @@ def test_a_popularity_row_ranks_as_the_fallback_of_the_same_window() -> None:
 
 @pytest.mark.parametrize("days", [None, 20])
 def test_popularity_within_a_domain_is_the_order_of_all_items_restricted_to_it(days: float | None) -> None:
-    """Why no segment needs a popularity of its own: an item stands in one domain, so its count is the same in both."""
+    """Why no segment needs a popularity of its own: an item stands in one domain, so its count is the same in
+    both."""
     data = random_log(4)
     events, stranger = data.interactions, Users.unknown(Ragged.of([[]]))
     engine = recommender_of(Case("als", SMALL["als"]).fit(data), fallback_order(events, days), "exclude")

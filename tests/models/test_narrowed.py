@@ -1,4 +1,5 @@
-"""A narrow model that starts from a wide one: the start is the best of its rank, and what cannot be is refused."""
+"""A narrow model that starts from a wide one: the start is the best of its rank, and what cannot be is
+refused."""
 
 from typing import Any
 
@@ -50,7 +51,8 @@ def test_the_narrow_model_begins_there_and_not_at_the_spectrum() -> None:
 
 
 def test_a_propagated_narrow_model_takes_the_start_as_it_is() -> None:
-    """What is taken up comes on top: the wide model's vectors are not those of a finished model of its own kind."""
+    """What is taken up comes on top: the wide model's vectors are not those of a finished model of its own
+    kind."""
     data, _, _ = wide()
     for name in ("softmax", "two_tower"):
         found = []
@@ -67,7 +69,10 @@ def test_a_propagated_narrow_model_takes_the_start_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"narrow": {"name": "als", "dim": 4}}, ["als does not start from vectors of others", "softmax and two_tower"]),
+        (
+            {"narrow": {"name": "als", "dim": 4}},
+            ["als does not start from vectors of others", "softmax and two_tower"],
+        ),
         ({"narrow": {"dim": 4}}, ["needs the `name` of a model"]),
         ({"wide": {"name": "softmax", "dims": 4}}, ["dims", "dim"]),
     ],

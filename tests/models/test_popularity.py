@@ -16,7 +16,9 @@ def test_trend_is_the_gain_over_all_time_of_what_was_had_lately() -> None:
     """Of 40 events each, item 0 had all long ago, item 1 evenly, item 2 lately; item 3 none."""
     days = np.concatenate([np.zeros(40), np.linspace(0, 200, 40), np.full(40, 200.0)])
     item = np.repeat([0, 1, 2], 40)
-    events = dataset(np.zeros(120, int), item, 1, 4, time=(1_700_000_000 + days * 86_400).astype(int)).interactions
+    events = dataset(
+        np.zeros(120, int), item, 1, 4, time=(1_700_000_000 + days * 86_400).astype(int)
+    ).interactions
     found = trend(events, 10.0)
     recent = np.bincount(item, 0.5 ** ((200 - days) / 10), minlength=4)
     expected = recent.sum() * np.array([1 / 3, 1 / 3, 1 / 3, 0])
@@ -37,4 +39,6 @@ def test_what_rises_gains_in_the_score_of_everyone_alike() -> None:
     scores = [learned.encoder.encode(everybody)[0] @ learned.items.T for learned in (with_trend, without)]
     rising = trend(data.interactions, 10.0)
     assert rising.std() > 0.1
-    np.testing.assert_allclose(scores[0] - scores[1], np.tile(rising - rising.mean(), (data.n_users, 1)), atol=1e-3)
+    np.testing.assert_allclose(
+        scores[0] - scores[1], np.tile(rising - rising.mean(), (data.n_users, 1)), atol=1e-3
+    )

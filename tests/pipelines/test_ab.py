@@ -38,7 +38,9 @@ def tables(shop: Path) -> list[str]:
 
 def test_every_line_of_the_page_runs(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shop.parent)
-    definition = next(block for block in re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL) if "[[phases]]" in block)
+    definition = next(
+        block for block in re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL) if "[[phases]]" in block
+    )
     (shop.parent / "experiments").mkdir()
     (shop.parent / "experiments/wide-towers.toml").write_text(definition)
     lines = [line.strip() for line in PAGE.splitlines() if line.startswith("    recsys ab ")]
@@ -56,7 +58,15 @@ def test_every_line_of_the_page_runs(shop: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_machines_get_the_whole_report(shop: Path, tmp_path: Path) -> None:
-    words = ["ab", "analyse", *tables(shop), "--plan", str(shop / "plan.toml"), "--out", str(tmp_path / "report.json")]
+    words = [
+        "ab",
+        "analyse",
+        *tables(shop),
+        "--plan",
+        str(shop / "plan.toml"),
+        "--out",
+        str(tmp_path / "report.json"),
+    ]
     found = answer(*words)
     assert found == json.loads((tmp_path / "report.json").read_text())
     assert (found["verdict"], found["arm"]) == ("ship", "wide")
@@ -73,7 +83,9 @@ def test_machines_get_the_whole_report(shop: Path, tmp_path: Path) -> None:
 
 def test_a_sick_test_hides_its_effect_unless_it_is_asked_for(shop: Path, tmp_path: Path) -> None:
     plan = tmp_path / "plan.toml"
-    plan.write_text((shop / "plan.toml").read_text().replace("control = 0.5, wide = 0.5", "control = 0.6, wide = 0.4"))
+    plan.write_text(
+        (shop / "plan.toml").read_text().replace("control = 0.5, wide = 0.5", "control = 0.6, wide = 0.4")
+    )
     words = ["ab", "analyse", *tables(shop), "--plan", str(plan)]
     found = answer(*words, rc=1)
     assert (found["verdict"], found["effects"], found["segments"]) == ("cannot be trusted", None, None)
@@ -83,7 +95,15 @@ def test_a_sick_test_hides_its_effect_unless_it_is_asked_for(shop: Path, tmp_pat
 
 
 def test_before_the_end_the_status_is_that_of_no_verdict(shop: Path) -> None:
-    words = ["ab", "analyse", *tables(shop), "--plan", str(shop / "plan.toml"), "--until", "2026-12-13T00:00:00Z"]
+    words = [
+        "ab",
+        "analyse",
+        *tables(shop),
+        "--plan",
+        str(shop / "plan.toml"),
+        "--until",
+        "2026-12-13T00:00:00Z",
+    ]
     found = answer(*words, rc=1)
     assert found["verdict"] == "cannot tell yet"
     assert found["excluded"]["window not over yet"]["wide"] > 1_500
@@ -101,7 +121,10 @@ ANALYSE = "analyse --exposures {shop}/exposures --outcomes {shop}/outcomes --pla
         (f"{ANALYSE} --until soon", "is no moment"),
         ("demo {shop}", "is not empty"),
         ("off-policy {shop}/clicks.parquet", "no column 'reward'"),
-        ("interleaving --exposures {shop}/clicks.parquet --outcomes {shop}/clicks.parquet", "no column 'unit_id'"),
+        (
+            "interleaving --exposures {shop}/clicks.parquet --outcomes {shop}/clicks.parquet",
+            "no column 'unit_id'",
+        ),
         (
             "plan --outcomes {shop}/outcomes --plan {shop}/plan.toml --since 2030-01-01T00:00:00Z",
             "has no rows from 2030",
@@ -115,5 +138,7 @@ def test_faults_are_one_sentence(shop: Path, line: str, said: str) -> None:
 
 
 def test_wrong_experiments_are_named(tmp_path: Path) -> None:
-    (tmp_path / "one.toml").write_text('control = "a"\n[[phases]]\nsalt = "s"\nstarts = 2026-12-01T00:00:00Z\n')
+    (tmp_path / "one.toml").write_text(
+        'control = "a"\n[[phases]]\nsalt = "s"\nstarts = 2026-12-01T00:00:00Z\n'
+    )
     assert "'phases.0.weights'" in run("ab", "assign", str(tmp_path), rc=2).output

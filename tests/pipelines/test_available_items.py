@@ -36,12 +36,18 @@ def week_of(item: int) -> tuple[int, int]:
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of events and listings that live a week; people had them while they were there. Every tenth is sold."""
+    """A folder of events and listings that live a week; people had them while they were there. Every tenth is
+    sold."""
     folder, rng = tmp_path_factory.mktemp("market"), np.random.default_rng(1)
     item = rng.integers(0, LISTED, 3000)
     first = np.array([week_of(one)[0] for one in item])
-    events = {"user_id": [f"u{one}" for one in rng.integers(0, 80, 3000)], "item_id": [f"i{one}" for one in item]}
-    pd.DataFrame(events | {"timestamp": first + rng.integers(0, 7 * DAY_S, 3000)}).to_parquet(folder / "events.parquet")
+    events = {
+        "user_id": [f"u{one}" for one in rng.integers(0, 80, 3000)],
+        "item_id": [f"i{one}" for one in item],
+    }
+    pd.DataFrame(events | {"timestamp": first + rng.integers(0, 7 * DAY_S, 3000)}).to_parquet(
+        folder / "events.parquet"
+    )
     listings = {
         "item_id": [f"i{one}" for one in range(LISTED)],
         "available": ["no" if one % 10 == 3 else "yes" for one in range(LISTED)],
@@ -79,7 +85,10 @@ def test_nothing_that_is_sold_or_over_is_judged_or_answered(market: Path, tmp_pa
     assert (sold.rank, sold.not_because) == (None, "unavailable")
     assert similar(bundle, "i5", 10) == []  # all are over by now
     clicked = respond(bundle, Question(None, [Event("i13")], now=START + 10 * DAY_S))
-    assert (clicked.source, clicked.ignored) == ("history", [])  # a click on what is sold says as much of a taste
+    assert (clicked.source, clicked.ignored) == (
+        "history",
+        [],
+    )  # a click on what is sold says as much of a taste
 
 
 def test_items_are_hidden_and_shown_again_and_a_list_says_what_there_is(market: Path, tmp_path: Path) -> None:
@@ -104,7 +113,9 @@ def test_items_are_hidden_and_shown_again_and_a_list_says_what_there_is(market: 
     assert answer(recsys(tmp_path, "items", "show", str(root), "i5", "--json"))["hidden"] == 1
     assert asked()[1] == everything - {"i7"}
     (tmp_path / "now.txt").write_text("i1\ni7\n")
-    only = recsys(tmp_path, "items", "show", str(root), "--file", str(tmp_path / "now.txt"), "--only", "--json")
+    only = recsys(
+        tmp_path, "items", "show", str(root), "--file", str(tmp_path / "now.txt"), "--only", "--json"
+    )
     assert answer(only)["hidden"] == LISTED - 2
     assert asked()[1] == {"i1", "i7"}
     out = tmp_path / "lists"

@@ -1,7 +1,9 @@
-"""One list of bad input: each case ends with exit status 2 and one sentence that says what to do, and writes nothing.
+"""One list of bad input: each case ends with exit status 2 and one sentence that says what to do, and writes
+nothing.
 
-Rights, disks, ports, packages and signals, which take processes of their own, are in test_bad_surroundings.py.
-The service's part of the list is below: each case is a problem document, and the next request is answered.
+Rights, disks, ports, packages and signals, which take processes of their own, are in
+test_bad_surroundings.py. The service's part of the list is below: each case is a problem document, and the
+next request is answered.
 """
 
 import gzip
@@ -86,11 +88,20 @@ CUT = "Check that it is what its name says"
 TABLES = [
     Bad("empty file", "train c.csv", ("c.csv", "it is empty", CUT), file("")),
     Bad("header alone", "train c.csv", ("c.csv has no rows", "at least one"), file("user_id,item_id\n")),
-    Bad("missing column", "train c.csv", ("'user_id'", "are user, item", "--user-col"), file("user,item\na,b")),
+    Bad(
+        "missing column", "train c.csv", ("'user_id'", "are user, item", "--user-col"), file("user,item\na,b")
+    ),
     Bad("a column named wrong", "train c.csv --time-col at", ("no column 'at'", "--time-col"), file(GOOD)),
     Bad("an unknown role", "train c.csv columns.user=x", ("columns.user", "roles are user_id"), file(GOOD)),
-    Bad("colons", "train c.csv", ("'user_id'", "user_id:item_id", "--user-col"), file(GOOD.replace(",", ":"))),
-    Bad("header twice", "train c.csv", ("'item_id' occurs more than once",), file("user_id,item_id,item_id\na,b,c\n")),
+    Bad(
+        "colons", "train c.csv", ("'user_id'", "user_id:item_id", "--user-col"), file(GOOD.replace(",", ":"))
+    ),
+    Bad(
+        "header twice",
+        "train c.csv",
+        (("'item_id' occurs more than once"),),
+        file("user_id,item_id,item_id\na,b,c\n"),
+    ),
     Bad("ragged row", "train c.csv", ("c.csv", "Expected 3 columns, got 4"), file(table("u,i,1700000000,5"))),
     Bad("binary junk", "train c.csv", ("c.csv", "line 1", CUT), file(JUNK)),
     Bad("junk as Parquet", "train c.parquet", ("c.parquet", "magic bytes", CUT), file(JUNK, "c.parquet")),
@@ -99,55 +110,135 @@ TABLES = [
     Bad("junk as gz", "train c.csv.gz", ("c.csv.gz", CUT), file(JUNK, "c.csv.gz")),
     Bad("junk as zip", "train c.zip", ("c.zip", "again"), file(JUNK, "c.zip")),
     Bad("UTF-16", "train c.csv", ("invalid UTF8", "line 1", "save it as UTF-8"), file(GOOD.encode("utf-16"))),
-    Bad("two encodings", "train c.csv", ("line 151", "as UTF-8"), file(table("ü,i1,1700000000").encode("latin-1"))),
+    Bad(
+        "two encodings",
+        "train c.csv",
+        ("line 151", "as UTF-8"),
+        file(table("ü,i1,1700000000").encode("latin-1")),
+    ),
     Bad("another format", "train c.xlsx", ("c.xlsx must end in", "convert it"), file("PK", "c.xlsx")),
-    Bad("JSON of two types", "train c.jsonl", ("c.jsonl", CUT), file('{"user_id":"a"}\n{"user_id":1}\n', "c.jsonl")),
+    Bad(
+        "JSON of two types",
+        "train c.jsonl",
+        ("c.jsonl", CUT),
+        file('{"user_id":"a"}\n{"user_id":1}\n', "c.jsonl"),
+    ),
     Bad("deep JSON", "train c.jsonl", ("c.jsonl", CUT), file('{"a":' + "[" * 99_999, "c.jsonl")),
     Bad("a folder without tables", "train d", ("d must hold a table", "nothing"), folder_("d")),
     Bad("no such data", "train nowhere", ("'nowhere' is neither a path nor in", "RECSYS_DATA")),
     Bad("no name", "train ''", ("'' is neither", "RECSYS_DATA")),
     Bad("a name of 5,000 letters", f"train {'x' * 5000}", (" ... ", "File name too long", "Check the path")),
-    Bad("NaN ids", "train c.parquet", ("'user_id'", "c.parquet", "floating-point", "convert"), arrow(
-        user_id=[1.0, float("nan")], item_id=["a", "b"])),
-    Bad("empty id", "train c.csv", ("'user_id'", "c.csv: 1 of 300", "row 150", "Drop"), file(table(",i,1700000000"))),
-    Bad("NUL in an id", "train c.csv", ("'item_id'", "NUL bytes", "row 150", "Strip"), file(table("u,i\0,1700000000"))),
-    Bad("an id of 5 MB", "train c.csv", ("'user_id'", "more than 1,000 characters", "row 150"), file(
-        table("u" * 5_000_000 + ",i,1700000000"))),
-    Bad("negative time", "train c.csv", ("'timestamp'", "before 1970", "row 150", "mend"), file(table("u,i,-5"))),
-    Bad("milliseconds", "train c.csv", ("'timestamp'", "row 150", "timestamp:ms"), file(table("u,i,1700000000000"))),
+    Bad(
+        "NaN ids",
+        "train c.parquet",
+        ("'user_id'", "c.parquet", "floating-point", "convert"),
+        arrow(user_id=[1.0, float("nan")], item_id=["a", "b"]),
+    ),
+    Bad(
+        "empty id",
+        "train c.csv",
+        ("'user_id'", "c.csv: 1 of 300", "row 150", "Drop"),
+        file(table(",i,1700000000")),
+    ),
+    Bad(
+        "NUL in an id",
+        "train c.csv",
+        ("'item_id'", "NUL bytes", "row 150", "Strip"),
+        file(table("u,i\0,1700000000")),
+    ),
+    Bad(
+        "an id of 5 MB",
+        "train c.csv",
+        ("'user_id'", "more than 1,000 characters", "row 150"),
+        file(table("u" * 5_000_000 + ",i,1700000000")),
+    ),
+    Bad(
+        "negative time",
+        "train c.csv",
+        ("'timestamp'", "before 1970", "row 150", "mend"),
+        file(table("u,i,-5")),
+    ),
+    Bad(
+        "milliseconds",
+        "train c.csv",
+        ("'timestamp'", "row 150", "timestamp:ms"),
+        file(table("u,i,1700000000000")),
+    ),
     Bad("nanoseconds", "train c.csv", ("row 150", "timestamp:ns"), file(table("u,i,1700000000000000000"))),
-    Bad("the future", "train c.csv", ("a time in the future", "row 150", "Mend"), file(table("u,i,9000000000"))),
-    Bad("text as time", "train c.csv", ("'timestamp'", "'soon'", "row 150", "Write unix"), file(table("u,i,soon"))),
+    Bad(
+        "the future",
+        "train c.csv",
+        ("a time in the future", "row 150", "Mend"),
+        file(table("u,i,9000000000")),
+    ),
+    Bad(
+        "text as time",
+        "train c.csv",
+        ("'timestamp'", "'soon'", "row 150", "Write unix"),
+        file(table("u,i,soon")),
+    ),
     *[
-        Bad(f"weight {weight!r}", "train c.csv", ("'weight'", "c.csv: 1 of 300", "row 150", "these rows"), file(
-            weighted(weight)))
+        Bad(
+            f"weight {weight!r}",
+            "train c.csv",
+            ("'weight'", "c.csv: 1 of 300", "row 150", "these rows"),
+            file(weighted(weight)),
+        )
         for weight in ("inf", "-1", "0", "nan", "", "much", "1e400")
     ],
     Bad("one event", "train c.csv", ("c.csv has events of one user", "Add"), file("user_id,item_id\nu,i\n")),
-    Bad("one user", "train c.csv", ("c.csv has events of one user", "Add"), file(
-        "user_id,item_id,timestamp\n" + "".join(f"u,i{k},{START + k}\n" for k in range(50)))),
-    Bad("one item", "train c.csv", ("c.csv has events of one item", "Add"), file(
-        "user_id,item_id,timestamp\n" + "".join(f"u{k},i,{START + k}\n" for k in range(50)))),
-    Bad("one moment", "train c.csv", ("c.csv is too small or too short in time",), file(
-        "user_id,item_id,timestamp\n" + "".join(f"u{k},i{k % 5},{START}\n" for k in range(50)))),
-    Bad("nothing above the threshold", "train c.csv prepare.min_rating=6", ("min_rating = 6", "no event", "milder"),
-        file(weighted("1"))),
-    Bad("a threshold without ratings", "train c.csv prepare.min_rating=4", ("c.csv has no weight", "--weight-col"),
-        file(GOOD)),
-    Bad("no core", "train c.csv prepare.min_user_events=900", ("900 events", "no event", "milder"), file(GOOD)),
-    Bad("no times, no split", "train c.csv", ("neither timestamps nor", "--time-col"), file(
-        "user_id,item_id\nu,i\nv,j\n")),
+    Bad(
+        "one user",
+        "train c.csv",
+        ("c.csv has events of one user", "Add"),
+        file("user_id,item_id,timestamp\n" + "".join(f"u,i{k},{START + k}\n" for k in range(50))),
+    ),
+    Bad(
+        "one item",
+        "train c.csv",
+        ("c.csv has events of one item", "Add"),
+        file("user_id,item_id,timestamp\n" + "".join(f"u{k},i,{START + k}\n" for k in range(50))),
+    ),
+    Bad(
+        "one moment",
+        "train c.csv",
+        ("c.csv is too small or too short in time",),
+        file("user_id,item_id,timestamp\n" + "".join(f"u{k},i{k % 5},{START}\n" for k in range(50))),
+    ),
+    Bad(
+        "nothing above the threshold",
+        "train c.csv prepare.min_rating=6",
+        ("min_rating = 6", "no event", "milder"),
+        file(weighted("1")),
+    ),
+    Bad(
+        "a threshold without ratings",
+        "train c.csv prepare.min_rating=4",
+        ("c.csv has no weight", "--weight-col"),
+        file(GOOD),
+    ),
+    Bad(
+        "no core", "train c.csv prepare.min_user_events=900", ("900 events", "no event", "milder"), file(GOOD)
+    ),
+    Bad(
+        "no times, no split",
+        "train c.csv",
+        ("neither timestamps nor", "--time-col"),
+        file("user_id,item_id\nu,i\nv,j\n"),
+    ),
     Bad("check of nothing", "data check nothing", ("'nothing' is neither a path", "RECSYS_DATA")),
     Bad("audit of nothing", "data audit c.csv nothing", ("'nothing' is neither", "RECSYS_DATA"), file(GOOD)),
     Bad("download of nothing", "data download nothing", ("'nothing'", "known ones are ml-100k")),
-]  # fmt: skip
+]
 SETTINGS = [
     Bad("unknown setting", "train world model.dimm=3", ("'model.dimm'", "did you mean 'dim'")),
     Bad("unknown section", "train world sed=3", ("'sed'", "did you mean 'seed'")),
     Bad("word for a number", "train world model.dim=many", ("'model.dim'", "a whole number", "got 'many'")),
     Bad("number for a table", "train world split=3", ("'split'", "a table of settings", "got 3")),
     Bad("below the least", "train world model.dim=0", ("'model.dim'", "greater than or equal to 1", "got 0")),
-    Bad("wider than any disk", "train c.csv model.dim=99999999999", ("needs about", "Free space"), file(GOOD)),
+    Bad(
+        "wider than any disk", "train c.csv model.dim=99999999999", ("needs about", "Free space"), file(GOOD)
+    ),
     Bad("not a number", "train world model.regularization=nan", ("'model.regularization'", "got nan")),
     Bad("no assignment", "train world nonsense", ("'nonsense'", "key=value", "model.dim=64")),
     Bad("unknown model", "train world model.name=alls", ("'alls'", "did you mean 'als'")),
@@ -156,59 +247,166 @@ SETTINGS = [
     Bad("unknown split", "train world split.kind=nonsense", ("'nonsense'", "later_half")),
     Bad("unknown config", "train world -c nothing", ("'nothing'", "neither a file nor one of", "world")),
     Bad("broken TOML", "train world -c b.toml", ("b.toml", "line 1"), file("dim = = 3\n", "b.toml")),
-    Bad("unknown key in a file", "train world -c b.toml", ("b.toml", "did you mean 'seed'"), file("sed = 3", "b.toml")),
-    Bad("unknown option", "train c.csv --userz x", ("--userz", "--user-col", "recsys train --help"), file(GOOD)),
+    Bad(
+        "unknown key in a file",
+        "train world -c b.toml",
+        ("b.toml", "did you mean 'seed'"),
+        file("sed = 3", "b.toml"),
+    ),
+    Bad(
+        "unknown option",
+        "train c.csv --userz x",
+        ("--userz", "--user-col", "recsys train --help"),
+        file(GOOD),
+    ),
     Bad("no argument", "train", ("'DATA'", "--help")),
     Bad("unknown command", "trian world", ("'trian'", "--help")),
-    Bad("no Unicode", "recommend bundles --history \udcff", ("history", "no UTF-8", "Write it in UTF-8"), bundles),
+    Bad(
+        "no Unicode",
+        "recommend bundles --history \udcff",
+        ("history", "no UTF-8", "Write it in UTF-8"),
+        bundles,
+    ),
 ]
 BUNDLES = [
     Bad("k = 0", "recommend bundles -k 0", ("between 1 and 1000", "got 0"), bundles),
     Bad("k = 1001", "recommend bundles -k 1001", ("between 1 and 1000", "got 1001"), bundles),
     Bad("k = x", "recommend bundles -k x", ("'--k'", "'x'", "--help"), bundles),
-    Bad("unknown domain", "recommend bundles --domain opera", ("'opera'", "its domains are: books, films"), bundles),
+    Bad(
+        "unknown domain",
+        ("recommend bundles --domain opera"),
+        ("'opera'", "its domains are: books, films"),
+        bundles,
+    ),
     Bad("no bundle there", "recommend nowhere", ("nowhere", "neither a bundle nor", "recsys export")),
-    Bad("a table for a bundle", "evaluate c.csv", ("c.csv", "neither a bundle nor", "recsys export"), file(GOOD)),
-    Bad("pointer to nothing", "recommend bundles", ("bundles/current", "no such bundle", "Export"), pointer(b"gone")),
+    Bad(
+        "a table for a bundle",
+        "evaluate c.csv",
+        ("c.csv", "neither a bundle nor", "recsys export"),
+        file(GOOD),
+    ),
+    Bad(
+        "pointer to nothing",
+        "recommend bundles",
+        ("bundles/current", "no such bundle", "Export"),
+        pointer(b"gone"),
+    ),
     Bad("pointer outside", "recommend bundles", ("'../..'", "no such bundle", "Export"), pointer(b"../..")),
     Bad("junk in the pointer", "recommend bundles", ("bundles/current", "Export"), pointer(JUNK[:200])),
-    Bad("a long pointer", "recommend bundles", ("bundles/xxx", "name too long", "Check"), pointer(b"x" * 5_000)),
-    Bad("another bundle format", "recommend bundles", ("format 99", "reads 1", "Export it again"), manifest(format=99)),
-    Bad("a manifest without files", "recommend bundles", ("that fits of 'files'", "Export"), manifest(files=None)),
-    Bad("a damaged bundle", "recommend bundles", ("item_vectors.npy is damaged", "Export the bundle again"), damaged),
-    Bad("an unsealed manifest", "recommend m", ("manifest.sha256", "Export"), both(
-        folder_("m"), file("{}", "m/manifest.json"))),
-    Bad("--out a file", "recommend bundles --all-users --out o", ("o is a file",), both(bundles, file("", "o"))),
-    Bad("--out not empty", "recommend bundles --all-users --out .", (". is not empty", "Name an empty"), bundles),
-    Bad("--out alone", "recommend bundles --out o", ("--out goes with one of --all-users and --users",), bundles),
-    Bad("--out with k = 0", "recommend bundles --all-users --out o -k 0", ("k must be at least 1", "got 0"), bundles),
-    Bad("--to a file", "export b --to o", ("o is a file", "another"), both(
-        lambda folder: shutil.copytree(bundles(folder), folder / "b"), file("", "o"))),
+    Bad(
+        "a long pointer",
+        "recommend bundles",
+        ("bundles/xxx", "name too long", "Check"),
+        pointer(b"x" * 5_000),
+    ),
+    Bad(
+        "another bundle format",
+        "recommend bundles",
+        ("format 99", "reads 1", "Export it again"),
+        manifest(format=99),
+    ),
+    Bad(
+        "a manifest without files",
+        "recommend bundles",
+        ("that fits of 'files'", "Export"),
+        manifest(files=None),
+    ),
+    Bad(
+        "a damaged bundle",
+        "recommend bundles",
+        ("item_vectors.npy is damaged", "Export the bundle again"),
+        damaged,
+    ),
+    Bad(
+        "an unsealed manifest",
+        "recommend m",
+        ("manifest.sha256", "Export"),
+        both(folder_("m"), file("{}", "m/manifest.json")),
+    ),
+    Bad(
+        "--out a file",
+        ("recommend bundles --all-users --out o"),
+        ("o is a file",),
+        both(bundles, file("", "o")),
+    ),
+    Bad(
+        "--out not empty",
+        ("recommend bundles --all-users --out ."),
+        (". is not empty", "Name an empty"),
+        bundles,
+    ),
+    Bad(
+        "--out alone",
+        "recommend bundles --out o",
+        (("--out goes with one of --all-users and --users"),),
+        bundles,
+    ),
+    Bad(
+        "--out with k = 0",
+        ("recommend bundles --all-users --out o -k 0"),
+        ("k must be at least 1", "got 0"),
+        bundles,
+    ),
+    Bad(
+        "--to a file",
+        "export b --to o",
+        ("o is a file", "another"),
+        both(lambda folder: shutil.copytree(bundles(folder), folder / "b"), file("", "o")),
+    ),
     Bad("nothing to judge", "evaluate", ("BUNDLE or --candidates", "name what")),
-    Bad("lists that are none", "evaluate --candidates l.csv data=c.csv", ("l.csv", "rank (1 = best)"), both(
-        file(GOOD), file("user_id,item_id\nu1,i1\n", "l.csv"))),
-    Bad("lists of strangers", "evaluate --candidates l.csv data=c.csv", ("l.csv", "none of its", "other data"), both(
-        file(GOOD), file("user_id,item_id,rank\nx,y,1\n", "l.csv"))),
+    Bad(
+        "lists that are none",
+        "evaluate --candidates l.csv data=c.csv",
+        ("l.csv", "rank (1 = best)"),
+        both(file(GOOD), file("user_id,item_id\nu1,i1\n", "l.csv")),
+    ),
+    Bad(
+        "lists of strangers",
+        ("evaluate --candidates l.csv data=c.csv"),
+        ("l.csv", "none of its", "other data"),
+        both(file(GOOD), file("user_id,item_id,rank\nx,y,1\n", "l.csv")),
+    ),
     Bad("an unknown item", "similar bundles nothing", ("'nothing'", "no vector", "ask for one"), bundles),
     Bad("a folder to log", "track .", (". is neither a bundle", "recsys export")),
-]  # fmt: skip
+]
 DEAD = "http://127.0.0.1:9"
 STORES = [
     Bad("no run yet", "export last", ("mlruns has no runs yet", "recsys train")),
     Bad("an id of no run", f"promote {'0' * 32}", ("has no runs yet", "recsys train")),
     Bad("one run to compare", "runs one", ("one run", "name a second")),
     Bad("no runs to list", "runs --limit 0", ("between 1 and 50,000", "got 0")),
-    Bad("a store of no kind", "runs", ("foo://bar refused", "unsupported", "Mend MLFLOW_TRACKING_URI"), environment={
-        "MLFLOW_TRACKING_URI": "foo://bar"}),
-    Bad("a dead server", "runs", (f"{DEAD} refused", "port=9", "start its server"), environment={
-        "MLFLOW_TRACKING_URI": DEAD}),
-    Bad("no home", "runs", ("RECSYS_HOME is /no/home", "no folder", "Make it"), environment={
-        "RECSYS_HOME": "/no/home"}),
-    Bad("a file for a home", "train c.csv", ("RECSYS_HOME is /dev/null", "no folder", "Make it"), file(GOOD), {
-        "RECSYS_HOME": "/dev/null"}),
-    Bad("a file for mlruns", "train c.csv", ("mlruns, where runs are kept", "Mend access"), both(
-        file(GOOD), file("", "mlruns"))),
-]  # fmt: skip
+    Bad(
+        "a store of no kind",
+        "runs",
+        ("foo://bar refused", "unsupported", "Mend MLFLOW_TRACKING_URI"),
+        environment={"MLFLOW_TRACKING_URI": "foo://bar"},
+    ),
+    Bad(
+        "a dead server",
+        "runs",
+        (f"{DEAD} refused", "port=9", "start its server"),
+        environment={"MLFLOW_TRACKING_URI": DEAD},
+    ),
+    Bad(
+        "no home",
+        "runs",
+        ("RECSYS_HOME is /no/home", "no folder", "Make it"),
+        environment={"RECSYS_HOME": "/no/home"},
+    ),
+    Bad(
+        "a file for a home",
+        "train c.csv",
+        ("RECSYS_HOME is /dev/null", "no folder", "Make it"),
+        file(GOOD),
+        {"RECSYS_HOME": "/dev/null"},
+    ),
+    Bad(
+        "a file for mlruns",
+        "train c.csv",
+        ("mlruns, where runs are kept", "Mend access"),
+        both(file(GOOD), file("", "mlruns")),
+    ),
+]
 
 
 @pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic).*")

@@ -1,4 +1,5 @@
-"""Bad surroundings, the other half of the list in test_bad_input.py: rights, disks, ports, packages, signals, pipes."""
+"""Bad surroundings, the other half of the list in test_bad_input.py: rights, disks, ports, packages, signals,
+pipes."""
 
 import ctypes
 import hashlib
@@ -38,7 +39,13 @@ def command(*arguments: str) -> list[str]:
 
 def child(folder: Path, *arguments: str, **popen: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments), cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=120, **popen
+        command(*arguments),
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **popen,
     )
 
 
@@ -104,7 +111,8 @@ def test_a_package_that_is_not_installed_is_named_with_the_extra(module: str, tm
     file("", "mlruns/mlflow.db")(tmp_path)
     before = snapshot(tmp_path)
     program = (
-        f"import sys; sys.modules[{module!r}] = None; from recsys.pipelines.cli import main; main(prog_name='recsys')"
+        f"import sys; sys.modules[{module!r}] = None; from recsys.pipelines.cli import main; "
+        "main(prog_name='recsys')"
     )
     arguments = ["runs"] if module == "mlflow" else ["train", "c.csv"]
     said = subprocess.run(
@@ -124,7 +132,8 @@ def test_an_interrupted_training_leaves_nothing(tmp_path: Path) -> None:
     running = subprocess.Popen(
         command("train", "c.csv", "model.dim=256", "model.epochs=100000"),
         cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+        # a shell's background job ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert running.stderr
     for line in running.stderr:
@@ -145,7 +154,12 @@ def test_output_that_nobody_reads_ends_quietly(shown: list[str], tmp_path: Path)
     reader, writer = os.pipe()
     os.close(reader)
     said = subprocess.run(
-        command(*shown), cwd=tmp_path, env=environment(tmp_path), stdout=writer, stderr=subprocess.PIPE, timeout=60
+        command(*shown),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=60,
     )
     os.close(writer)
     assert (said.returncode, said.stderr) == (1 if shown == ["--help"] else 141, b"")
@@ -166,22 +180,29 @@ def test_a_lock_and_remains_of_a_dead_process_do_no_harm(tmp_path: Path) -> None
 def test_room_for_the_bundle_is_asked_for_before_learning(
     factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The estimate is the size that the bundle then has, and a disk with less is refused before anything is learned."""
+    """The estimate is the size that the bundle then has, and a disk with less is refused before anything is
+    learned."""
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
     data = random_log(3, n_users=2_000, n_items=500, n=40_000)
     settings = load_settings(None, ["model.dim=16", "model.epochs=1"])
     learned = ALS(ALSSettings(dim=16, epochs=1)).fit(data, seed=1)
-    made = publish(tmp_path / "b", content_of("als", learned, data, seen=settings.seen, fallback_days=30, lineage={}))
+    made = publish(
+        tmp_path / "b", content_of("als", learned, data, seen=settings.seen, fallback_days=30, lineage={})
+    )
     run = Run(settings, Steps(quiet=True), data, split(data, settings.split, seed=1).test, "", 1)
     size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
     assert space.bundle_bytes(run) == pytest.approx(size, rel=0.2)
     needed = 2 * space.bundle_bytes(run) + (16 << 20)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, int(needed * factor)))
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, int(needed * factor))
+    )
     before = snapshot(tmp_path)
     if factor > 1:
         space.refuse_without_room(run)
     else:
-        with pytest.raises(TrackingError, match=rf"{needed * factor / 1e6:,.0f} MB free.*about {needed / 1e6:,.0f} MB"):
+        with pytest.raises(
+            TrackingError, match=rf"{needed * factor / 1e6:,.0f} MB free.*about {needed / 1e6:,.0f} MB"
+        ):
             space.refuse_without_room(run)
     assert snapshot(tmp_path) == before
 

@@ -50,7 +50,9 @@ def test_everyone_gets_what_a_single_request_gets(bundle: Bundle, tmp_path: Path
     for user, rows in found.items():
         single = respond(bundle, Question(user, k=K))
         assert [row["item_id"] for row in rows] == [item.item_id for item in single.items]
-        assert [row["score"] for row in rows] == pytest.approx([item.score for item in single.items], rel=1e-4)
+        assert [row["score"] for row in rows] == pytest.approx(
+            [item.score for item in single.items], rel=1e-4
+        )
         assert [row["rank"] for row in rows] == list(range(1, K + 1))
         assert {row["source"] for row in rows} == {single.source}
         assert {row["bundle_id"] for row in rows} == {bundle.bundle_id}
@@ -158,13 +160,16 @@ def test_a_domain_and_a_list_of_people_get_what_single_requests_get(bundle: Bund
         found.setdefault(row["user_id"], []).append(row["item_id"])
     assert found == {
         bundle.user_ids[int(row)]: [
-            item.item_id for item in respond(bundle, Question(bundle.user_ids[int(row)], k=K, domain="books")).items
+            item.item_id
+            for item in respond(bundle, Question(bundle.user_ids[int(row)], k=K, domain="books")).items
         ]
         for row in people
     }
     assert all(int(item[1:]) % 2 for items in found.values() for item in items)
     assert recommend_all(bundle, K, out, people=people, domain="books").users == 0
-    with pytest.raises(BundleError, match="holds recommendations of domain books, and this call asks for None"):
+    with pytest.raises(
+        BundleError, match="holds recommendations of domain books, and this call asks for None"
+    ):
         recommend_all(bundle, K, out, people=people)
     with pytest.raises(BundleError, match="holds recommendations of people"):
         recommend_all(bundle, K, out, people=people + np.array([1, 0, 0, 0]), domain="books")

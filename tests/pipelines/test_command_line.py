@@ -36,7 +36,8 @@ def clicks(home: Path) -> Path:
     data = random_log(5, n_users=60, n_items=40, n=3000)
     events = data.interactions
     lines = [
-        f"{user:03},{item:03},{time}" for user, item, time in zip(events.user, events.item, events.time, strict=True)
+        f"{user:03},{item:03},{time}"
+        for user, item, time in zip(events.user, events.item, events.time, strict=True)
     ]
     path = home / "clicks.csv"
     path.write_text("visitor,article,at\n" + "\n".join(lines) + "\n")
@@ -71,7 +72,9 @@ def test_the_run_holds_settings_data_code_figures_curves_and_bundle(home: Path, 
     store.close()
     assert params["model.dim"] == "8"
     assert params["seed"] == "1"
-    assert {f"model.{name}" for name in ALSSettings.model_fields} < params.keys()  # those left at their defaults too
+    assert {
+        f"model.{name}" for name in ALSSettings.model_fields
+    } < params.keys()  # those left at their defaults too
     assert not any(name.startswith("world.") for name in params)
     assert len(tags["data_digest"]) == 64
     assert int(tags["train.first"]) < int(tags["train.last"])
@@ -80,7 +83,9 @@ def test_the_run_holds_settings_data_code_figures_curves_and_bundle(home: Path, 
     interval, names = trained["metrics"]["als"]["ndcg_at_10"], ("", "interval/%s_low", "interval/%s_high")
     logged = [latest[name % "ndcg_at_10" if name else "ndcg_at_10"] for name in names]
     assert logged == pytest.approx(list(interval.values()))
-    assert latest["popularity/ndcg_at_10"] == pytest.approx(trained["metrics"]["popularity"]["ndcg_at_10"]["mean"])
+    assert latest["popularity/ndcg_at_10"] == pytest.approx(
+        trained["metrics"]["popularity"]["ndcg_at_10"]["mean"]
+    )
     assert sum(key == "learning_als/objective" for key, _, _ in metrics) == 3
     artifacts = home / "mlruns/artifacts" / trained["run_id"] / "artifacts"
     assert {"settings.json", "comparisons.json", "values.npz"} <= {
@@ -109,7 +114,9 @@ def test_the_same_settings_give_the_same_figures_and_space(home: Path, clicks: P
         assert first["files"][name] == second["files"][name]
 
 
-def test_evaluating_the_exported_bundle_gives_the_figures_of_its_run(home: Path, exported: Path, trained: Any) -> None:
+def test_evaluating_the_exported_bundle_gives_the_figures_of_its_run(
+    home: Path, exported: Path, trained: Any
+) -> None:
     """The metric measures what is served."""
     judged = answer(recsys(home, "evaluate", str(exported), "--json"))
     for metric, interval in trained["metrics"]["als"].items():
@@ -126,7 +133,9 @@ def test_recommend_answers_known_users_histories_and_strangers(home: Path, expor
     assert "reason" in recsys(home, "recommend", str(exported), "--user", "007").stdout
 
 
-def test_a_second_export_moves_the_pointer_and_keeps_the_first(home: Path, exported: Path, trained: Any) -> None:
+def test_a_second_export_moves_the_pointer_and_keeps_the_first(
+    home: Path, exported: Path, trained: Any
+) -> None:
     first = (exported / "current").read_text().strip()
     recsys(home, "export", "last", "--to", str(exported))
     second = (exported / "current").read_text().strip()
@@ -139,7 +148,9 @@ def test_a_second_export_moves_the_pointer_and_keeps_the_first(home: Path, expor
 def test_the_demo_on_another_world_runs_the_whole_line(home: Path) -> None:
     size = ["world.users=600", "world.items=150", "world.seed=7", "world.events_per_user=20"]
     result = answer(recsys(home, "demo", *size, *TINY, "--json"))
-    assert {"seconds", "metrics", "comparisons", "attainable", "bundle", "run_id", "recommendations"} <= set(result)
+    assert {"seconds", "metrics", "comparisons", "attainable", "bundle", "run_id", "recommendations"} <= set(
+        result
+    )
     truth = result["attainable"]["ndcg_at_10"]
     assert truth["oracle"] > truth["informed"] > truth["popularity"]
     assert truth["informed"] > truth["als"] > truth["popularity"]
@@ -163,7 +174,10 @@ def test_the_demo_of_domains_answers_in_one_by_a_history_of_the_other(home: Path
         if "asks for" not in person:
             continue
         asked += 1
-        domain, clicks = reply["request"]["domain"], [event["item_id"] for event in reply["request"]["history"]]
+        domain, clicks = (
+            reply["request"]["domain"],
+            [event["item_id"] for event in reply["request"]["history"]],
+        )
         prefix = domain[:-1] + "-"
         assert not any(click.startswith(prefix) for click in clicks)
         assert reply["source"] == "history"
@@ -176,7 +190,17 @@ def test_the_demo_of_domains_answers_in_one_by_a_history_of_the_other(home: Path
 
 
 def test_two_first_runs_at_once_share_one_database(tmp_path: Path, clicks: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "recsys.pipelines.cli", "train", str(clicks), "--json", *TINY]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "recsys.pipelines.cli",
+        "train",
+        str(clicks),
+        "--json",
+        *TINY,
+    ]
     columns = ["--user-col", "visitor", "--item-col", "article", "--time-col", "at"]
     environment = {**os.environ, "RECSYS_HOME": str(tmp_path)}
     root = Path(__file__).parents[2]
@@ -198,11 +222,16 @@ def test_two_first_runs_at_once_share_one_database(tmp_path: Path, clicks: Path)
 
 def test_a_dead_tracking_server_loses_no_model(tmp_path: Path, clicks: Path) -> None:
     columns = ["--user-col", "visitor", "--item-col", "article", "--time-col", "at"]
-    said = recsys(tmp_path, "train", str(clicks), *columns, *TINY, "--json", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    said = recsys(
+        tmp_path, "train", str(clicks), *columns, *TINY, "--json", MLFLOW_TRACKING_URI="http://127.0.0.1:9"
+    )
     assert "warning: no MLflow run" in said.stderr
     assert answer(said)["run_id"] is None
     exported = answer(recsys(tmp_path, "export", answer(said)["bundle"], "--json"))
-    assert answer(recsys(tmp_path, "recommend", exported["root"], "--user", "007", "--json"))["source"] == "known"
+    assert (
+        answer(recsys(tmp_path, "recommend", exported["root"], "--user", "007", "--json"))["source"]
+        == "known"
+    )
 
 
 def test_a_dry_run_checks_and_writes_nothing(tmp_path: Path) -> None:
@@ -281,7 +310,9 @@ def test_a_bundle_that_has_seen_the_answers_is_not_judged_on_them(home: Path, ex
     for leak in (["judge=validation"], ["split.test=0.4"]):
         said = recsys(home, "evaluate", str(exported), *leak, rc=2)
         assert "it has seen the answers" in said.stderr
-        assert answer(recsys(home, "evaluate", str(exported), *leak, "split.allow_leaks=true", "--json"))["metrics"]
+        assert answer(recsys(home, "evaluate", str(exported), *leak, "split.allow_leaks=true", "--json"))[
+            "metrics"
+        ]
 
 
 def test_a_wrong_split_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""What a log sees of a long step, where standard error is no terminal: its start, its end, and a line now and then."""
+"""What a log sees of a long step, where standard error is no terminal: its start, its end, and a line now and
+then."""
 
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def test_a_step_that_fails_has_been_named(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == "learn ...\n"
 
 
-def test_colours_are_for_terminals_alone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colours_are_for_terminals_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where standard error is a file, as here, not even FORCE_COLOR makes any."""
     for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"):
         monkeypatch.setenv(name, "1")
@@ -51,7 +54,9 @@ METRICS = [f"metric_{number}_at_10" for number in range(9)]
 
 def test_a_table_fits_the_console_or_says_what_was_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     title = "A very long title of a film that goes on and on, with | a bar and no end in sight " * 2
-    wide = text_table(["item", "title", *METRICS], [["tt0111161", title, *["0.1234 [0.1200, 0.1300]"] * 9]] * 2)
+    wide = text_table(
+        ["item", "title", *METRICS], [["tt0111161", title, *["0.1234 [0.1200, 0.1300]"] * 9]] * 2
+    )
     Steps().say(f"before\n\n{wide}\n\nafter")
     lines = capsys.readouterr().out.splitlines()
     assert (lines[0], lines[-1]) == ("before", "after")
@@ -67,7 +72,9 @@ def test_a_table_that_fits_is_left_as_it_is() -> None:
     table = text_table(["item", "title"], [["1", "A | B"], ["2", "back\\|slash"]])
     text = f"{table}\nand a line that is no table, " + "x" * 200
     assert fit_tables(text) == text
-    assert fit_tables(table, 20).count("\n") == table.count("\n")  # no column but the last two: nothing to leave out
+    assert fit_tables(table, 20).count("\n") == table.count(
+        "\n"
+    )  # no column but the last two: nothing to leave out
 
 
 @pytest.mark.parametrize(

@@ -50,17 +50,23 @@ def asked(bundle: Bundle, question: Question) -> list[str]:
 
 
 def brought(frame: pd.DataFrame, user: str) -> list[Event]:
-    return [Event(item, int(time)) for item, time in frame.loc[frame.user_id == user, ["item_id", "timestamp"]].values]
+    return [
+        Event(item, int(time))
+        for item, time in frame.loc[frame.user_id == user, ["item_id", "timestamp"]].values
+    ]
 
 
 def imported(home: Path, log: Path, *arguments: Any) -> Bundle:
-    said = recsys(home, "import", "vectors", str(log), *map(str, arguments), "--to", str(home / "b"), "--json")
+    said = recsys(
+        home, "import", "vectors", str(log), *map(str, arguments), "--to", str(home / "b"), "--json"
+    )
     assert answer(said)["bundle"] == str(current(home / "b"))
     return load(current(home / "b"))
 
 
 def confident(items: Array, frame: pd.DataFrame, ridge: float, alpha: float) -> F64:
-    """A user's vector by the equation of Hu, Koren and Volinsky, in float64, the confidence of a pair from its sum."""
+    """A user's vector by the equation of Hu, Koren and Volinsky, in float64, the confidence of a pair from
+    its sum."""
     y = items.astype(np.float64)
     left, right = y.T @ y + ridge * np.eye(DIM), np.zeros(DIM)
     for item, weight in frame.groupby("item_id").weight.sum().items():
@@ -76,9 +82,13 @@ def test_a_model_of_implicit_answers_by_its_rows_and_folds_in_by_its_equation(
 ) -> None:
     users, items = vectors
     frame, order = pd.read_parquet(log), np.random.default_rng(5).permutation(ITEMS)
-    np.savez(tmp_path / "als.npz", user_factors=users, item_factors=items[order], regularization=0.3, alpha=4.0)
+    np.savez(
+        tmp_path / "als.npz", user_factors=users, item_factors=items[order], regularization=0.3, alpha=4.0
+    )
     (tmp_path / "items.txt").write_text("\n".join(f"i{item}" for item in order))
-    pd.DataFrame({"user_id": [f"u{user}" for user in range(USERS)]}).to_csv(tmp_path / "users.csv", index=False)
+    pd.DataFrame({"user_id": [f"u{user}" for user in range(USERS)]}).to_csv(
+        tmp_path / "users.csv", index=False
+    )
     ids = ("--item-ids", tmp_path / "items.txt", "--user-ids", tmp_path / "users.csv")
     bundle = imported(tmp_path, log, "--implicit", tmp_path / "als.npz", *ids, "--weight-col", "weight")
     for user in ("u0", "u7", "u28", "u29"):
@@ -87,7 +97,9 @@ def test_a_model_of_implicit_answers_by_its_rows_and_folds_in_by_its_equation(
     assert respond(bundle, Question("u7")).source == "known"
     for user in ("u1", "u2", "u3"):  # a click of now takes the place of the row
         fresh = frame[frame.user_id == user]
-        extra = pd.DataFrame({"user_id": [user], "item_id": ["i39"], "timestamp": [1_800_000_000], "weight": [1.0]})
+        extra = pd.DataFrame(
+            {"user_id": [user], "item_id": ["i39"], "timestamp": [1_800_000_000], "weight": [1.0]}
+        )
         solved = confident(items, pd.concat([fresh, extra]), 0.3, 4.0)
         wanted = listed(pd.concat([frame, extra]), items.astype(np.float64) @ solved, user, 15)
         reply = respond(bundle, Question(user, [Event("i39", 1_800_000_000)], k=15))
@@ -95,7 +107,9 @@ def test_a_model_of_implicit_answers_by_its_rows_and_folds_in_by_its_equation(
         assert reply.source == "history"
         scores_of = {item.item_id: item.score for item in reply.items}
         expected = items.astype(np.float64) @ solved
-        assert scores_of == pytest.approx({item: expected[int(item[1:])] for item in scores_of}, rel=1e-3, abs=1e-4)
+        assert scores_of == pytest.approx(
+            {item: expected[int(item[1:])] for item in scores_of}, rel=1e-3, abs=1e-4
+        )
 
 
 @pytest.mark.parametrize("biased", [False, True])
@@ -124,7 +138,9 @@ def test_plain_vectors_score_by_inner_product_and_a_stranger_is_the_mean_of_a_hi
     assert respond(bundle, Question("nobody")).source == "fallback"
 
 
-def test_an_imported_bundle_is_judged_like_any_other(log: Path, vectors: tuple[Array, Array], tmp_path: Path) -> None:
+def test_an_imported_bundle_is_judged_like_any_other(
+    log: Path, vectors: tuple[Array, Array], tmp_path: Path
+) -> None:
     _, items = vectors
     frame = pd.read_parquet(log)
     frame[:300].to_parquet(tmp_path / "past.parquet")
@@ -187,7 +203,14 @@ def other_width(folder: Path, items: Array) -> list[Any]:
 def another_npz(folder: Path, items: Array) -> list[Any]:
     np.savez(folder / "m.npz", weights=items)
     (folder / "ids.txt").write_text("i1")
-    return ["--implicit", folder / "m.npz", "--item-ids", folder / "ids.txt", "--user-ids", folder / "ids.txt"]
+    return [
+        "--implicit",
+        folder / "m.npz",
+        "--item-ids",
+        folder / "ids.txt",
+        "--user-ids",
+        folder / "ids.txt",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""`recsys index tune`: a table to choose by, a run in MLflow, and a bundle that answers by what was chosen."""
+"""`recsys index tune`: a table to choose by, a run in MLflow, and a bundle that answers by what was
+chosen."""
 
 import json
 from dataclasses import replace

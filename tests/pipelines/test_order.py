@@ -1,4 +1,5 @@
-"""`recsys order`: what order brings on a data set, told in a sentence, and a run in MLflow without a bundle."""
+"""`recsys order`: what order brings on a data set, told in a sentence, and a run in MLflow without a
+bundle."""
 
 import json
 from pathlib import Path
@@ -58,7 +59,12 @@ def test_machines_get_one_object() -> None:
 
 @pytest.mark.parametrize(
     ("words", "name"),
-    [((), "sequence"), (("--model", "als"), "als"), (("model.name=als",), "als"), (("-c", "ml-1m-ncf"), "mixture")],
+    [
+        ((), "sequence"),
+        (("--model", "als"), "als"),
+        (("model.name=als",), "als"),
+        (("-c", "ml-1m-ncf"), "mixture"),
+    ],
 )
 def test_the_model_is_the_sequence_model_unless_another_is_named(words: tuple[str, ...], name: str) -> None:
     told = said("world", "--dry-run", "--json", *words)

@@ -1,4 +1,5 @@
-"""A user whose project has folders `pipelines` and `serving` of its own, found before ours: nothing of ours minds."""
+"""A user whose project has folders `pipelines` and `serving` of its own, found before ours: nothing of ours
+minds."""
 
 import json
 import os
@@ -30,7 +31,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for module in ("__init__", "__main__", "cli", "settings"):
             (folder / name / f"{module}.py").write_text(THEIRS)
     events = random_log(5, n_users=60, n_items=40, n=3_000).interactions
-    rows = (f"{user:03},{item:03},{at}" for user, item, at in zip(events.user, events.item, events.time, strict=True))
+    rows = (
+        f"{user:03},{item:03},{at}"
+        for user, item, at in zip(events.user, events.item, events.time, strict=True)
+    )
     (folder / "clicks.csv").write_text("\n".join(["visitor,article,at", *rows]) + "\n")
     return folder
 
@@ -60,12 +64,20 @@ def test_all_commands_of_the_readme_work_there(project: Path) -> None:
     recsys(project, "models")
 
 
-@pytest.mark.parametrize("start", [["recsys", "serve"], ["python", "-m", "recsys.serving"]], ids=["recsys", "-m"])
+@pytest.mark.parametrize(
+    "start", [["recsys", "serve"], ["python", "-m", "recsys.serving"]], ids=["recsys", "-m"]
+)
 def test_the_service_is_ours_and_not_theirs(project: Path, start: list[str]) -> None:
     command = [str(Path(sys.executable).with_name(start[0])), *start[1:], "mlruns/bundles", "--port", "0"]
     command += ["--until-stdin-closes"]
     process = subprocess.Popen(
-        command, env=os.environ | {"PYTHONPATH": "."}, cwd=project, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True
+        command,
+        env=os.environ | {"PYTHONPATH": "."},
+        cwd=project,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        text=True,
     )
     try:
         assert process.stdout

@@ -1,4 +1,5 @@
-"""`recsys split`: another system gets the past, the people and the moment, and what it answers is judged fairly."""
+"""`recsys split`: another system gets the past, the people and the moment, and what it answers is judged
+fairly."""
 
 import json
 from pathlib import Path
@@ -23,7 +24,14 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "own", [[], ["split.test_days=20"], ["split.kind=leave_last_out"], ["split.kind=later_half"], ["judge=validation"]]
+    "own",
+    [
+        [],
+        ["split.test_days=20"],
+        ["split.kind=leave_last_out"],
+        ["split.kind=later_half"],
+        ["judge=validation"],
+    ],
 )
 def test_what_is_written_is_the_question_of_the_split(log: Path, tmp_path: Path, own: list[str]) -> None:
     words = ["--user-col", "visitor", *own]

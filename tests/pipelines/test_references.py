@@ -1,4 +1,5 @@
-"""What words and paths stand for: `last` over all experiments or one, and data that are found from any folder."""
+"""What words and paths stand for: `last` over all experiments or one, and data that are found from any
+folder."""
 
 import json
 import os
@@ -32,11 +33,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         patch.setenv("RECSYS_HOME", str(home))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         found = {"home": str(home)}
-        for at, (name, experiment) in enumerate((("first", "recsys"), ("middle", "shop"), ("later", "recsys"))):
+        for at, (name, experiment) in enumerate(
+            (("first", "recsys"), ("middle", "shop"), ("later", "recsys"))
+        ):
             found[name] = client.start_run(experiment, name)
             folder = write(home / "made", content(seed=at))
             nothing: dict[str, float] = {}
-            client.finish_run(found[name], settings={}, tags=address_of(folder), metrics=nothing, curves={}, files=None)
+            client.finish_run(
+                found[name], settings={}, tags=address_of(folder), metrics=nothing, curves={}, files=None
+            )
         said: dict[str, dict[str, str]] = {"texts": {"table.md": "nothing"}, "pictures": {}}
         track_report("order", "a report", "an order report", settings={}, tags={}, metrics=nothing, **said)
         found["running"] = client.start_run("shop", "never finished")
@@ -70,7 +75,9 @@ def test_export_says_which_run_of_which_experiment_it_took(runs: dict[str, str],
     named = CliRunner().invoke(main, ["export", "last", "--experiment", "shop", "--json"])
     assert json.loads(named.output)["run"] == runs["middle"]
     assert json.loads(named.output)["experiment"] == "shop"
-    again = CliRunner().invoke(main, ["export", json.loads(named.output)["bundle"], "--to", str(home / "other")])
+    again = CliRunner().invoke(
+        main, ["export", json.loads(named.output)["bundle"], "--to", str(home / "other")]
+    )
     assert again.exit_code == 0, again.output
     promoted = CliRunner().invoke(main, ["promote", "last", "--experiment", "shop"])
     assert promoted.exit_code == 0, promoted.output
@@ -80,7 +87,9 @@ def test_export_says_which_run_of_which_experiment_it_took(runs: dict[str, str],
     assert "has no champion" in CliRunner().invoke(main, ["export", "champion"]).output
 
 
-def test_a_path_is_absolute_in_the_settings_and_a_name_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_absolute_in_the_settings_and_a_name_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here, elsewhere, sets = (tmp_path / name for name in ("here", "elsewhere", "sets"))
     for folder in (here / "parts", elsewhere, sets / "films"):
         folder.mkdir(parents=True)
@@ -88,7 +97,9 @@ def test_a_path_is_absolute_in_the_settings_and_a_name_stays(tmp_path: Path, mon
         path.write_text(CLICKS)
     monkeypatch.setenv("RECSYS_DATA", str(sets))
     monkeypatch.chdir(here)
-    stated = {data: load_settings(None, [f"data={data}"]).data for data in ("clicks.csv", "parts", "parts/*.csv")}
+    stated = {
+        data: load_settings(None, [f"data={data}"]).data for data in ("clicks.csv", "parts", "parts/*.csv")
+    }
     assert stated == {data: str(here / data) for data in stated}
     assert load_settings(None, [], data="clicks.csv").data == str(here / "clicks.csv")
     assert load_settings(None, ["data=films"]).data == "films"

@@ -86,7 +86,9 @@ def test_the_command_traces_and_tells_by_its_status(logged: tuple[Path, Path], t
     assert "no line of request" in recsys(tmp_path, "trace", "none", *places, str(log), rc=2).stderr
 
 
-def test_the_same_bundle_gives_the_same_lists_and_another_one_others(logged: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_same_bundle_gives_the_same_lists_and_another_one_others(
+    logged: tuple[Path, Path], tmp_path: Path
+) -> None:
     root, log = logged
     lines = lines_of(log)
     torn = tmp_path / "log"
@@ -139,7 +141,9 @@ def test_a_log_of_another_system_is_asked_too(tmp_path: Path) -> None:
 def test_deploy_gives_roles_and_goes_back(tmp_path: Path) -> None:
     root = tmp_path / "mlruns" / "bundles"
     first, second = published(root), write(root, content(2)).name
-    assert answer(recsys(tmp_path, "deploy", second, "--as", "towers/b", "--json"))["arms"] == {"towers": {"b": second}}
+    assert answer(recsys(tmp_path, "deploy", second, "--as", "towers/b", "--json"))["arms"] == {
+        "towers": {"b": second}
+    }
     assert answer(recsys(tmp_path, "deploy", second, "--json"))["previous"] == first
     assert f'champion = "{first}"' in recsys(tmp_path, "deploy", "--roll-back").stdout
     assert assign(root, "towers", None).champion == first

@@ -1,4 +1,5 @@
-"""Served experiments where the truth is known: what the service writes, what the report says, and what it must find."""
+"""Served experiments where the truth is known: what the service writes, what the report says, and what it
+must find."""
 
 import json
 from collections.abc import Iterator
@@ -73,7 +74,9 @@ def test_the_service_writes_what_the_pure_functions_say(shop: Shop, inside: Week
     """A tenth of the weeks over HTTP, and every line of it against that of a run without a service."""
     weeks = prepare(tmp_path, shop, days=DAYS, seed=SEED)
     until = int(np.searchsorted(weeks.second, START + DAY_S))
-    short = Weeks(shop, weeks.root, weeks.state, weeks.frozen, weeks.person[:until], weeks.second[:until], DAYS, SEED)
+    short = Weeks(
+        shop, weeks.root, weeks.state, weeks.frozen, weeks.person[:until], weeks.second[:until], DAYS, SEED
+    )
     run_served(short, tmp_path / "clock")
     assert now_ms() > START * 1_000 - 10**12  # the clock of this process is its own again
 
@@ -85,7 +88,9 @@ def test_the_service_writes_what_the_pure_functions_say(shop: Shop, inside: Week
         return {weeks.frozen.experiment.arm(arm).bundle: arm for arm in ("control", "better")}
 
     served = sorted((said(one, by_arm(weeks)) for one in lines(weeks)), key=str)
-    expected = sorted((said(one, by_arm(inside)) for one in lines(inside) if one["now_s"] < START + DAY_S), key=str)
+    expected = sorted(
+        (said(one, by_arm(inside)) for one in lines(inside) if one["now_s"] < START + DAY_S), key=str
+    )
     assert len(served) == until
     assert served == [one for one in expected if one[0] <= weeks.second[until - 1] // HOUR_S]
     assert {one[1][3] for one in served} == {None, "control", "better"}
@@ -95,16 +100,19 @@ def test_the_service_writes_what_the_pure_functions_say(shop: Shop, inside: Week
     assert all(event.request_id in requests for event in clicks)
 
 
-def test_a_healthy_test_is_shipped_and_its_interval_holds_the_truth(shop: Shop, inside: Weeks, tmp_path: Path) -> None:
+def test_a_healthy_test_is_shipped_and_its_interval_holds_the_truth(
+    shop: Shop, inside: Weeks, tmp_path: Path
+) -> None:
     found = report_weeks(inside, tmp_path / "clock")
     assert not sick_checks(found)
     assert found["verdict"] == "ship"
     _, low, high = mean_effect(found)
     assert low <= shop.effect <= high
     assert found["experiment"]["digest"] == inside.frozen.digest
-    assert {"each arm was served its own bundle", "everybody was in the arm that the definition gives them"} <= {
-        check["name"] for check in found["health"] if check["state"] == "ok"
-    }
+    assert {
+        "each arm was served its own bundle",
+        "everybody was in the arm that the definition gives them",
+    } <= {check["name"] for check in found["health"] if check["state"] == "ok"}
 
 
 def test_lists_made_again_say_for_whom_the_arms_differ(shop: Shop, inside: Weeks, tmp_path: Path) -> None:
@@ -119,7 +127,10 @@ def test_lists_made_again_say_for_whom_the_arms_differ(shop: Shop, inside: Weeks
     found = report_experiment(QUIET, NAME, inside.root, inside.state, until=inside.until, triggered=True)
     report = found.result if isinstance(found, Negative) else found
     whole = report_experiment(QUIET, NAME, inside.root, inside.state, until=inside.until)
-    people = [sum(one["people"].values()) for one in (report, whole.result if isinstance(whole, Negative) else whole)]
+    people = [
+        sum(one["people"].values())
+        for one in (report, whole.result if isinstance(whole, Negative) else whole)
+    ]
     assert 0.3 < people[0] / people[1] < 0.7
     share = mean_effect(report)
     assert share[0] > 0.2  # the same effect among half of the people
@@ -130,7 +141,9 @@ def test_a_forecast_knows_for_whom_lists_differ_and_that_interleaving_is_shorter
     shop: Shop, inside: Weeks, tmp_path: Path
 ) -> None:
     definition = inside.frozen.experiment
-    arms = "\n".join(f'[arms.{arm}]\nbundle = "{definition.arm(arm).bundle}"' for arm in ("control", "better"))
+    arms = "\n".join(
+        f'[arms.{arm}]\nbundle = "{definition.arm(arm).bundle}"' for arm in ("control", "better")
+    )
     (tmp_path / "next.toml").write_text(f"""
 control = "control"
 {arms}
@@ -156,7 +169,9 @@ weights = {{ control = 0.5, better = 0.5 }}
 
 
 @pytest.mark.parametrize("sickness", SICKNESSES, ids=lambda one: one.name)
-def test_each_sickness_is_named_and_none_is_called_a_win(shop: Shop, sickness: Sickness, tmp_path: Path) -> None:
+def test_each_sickness_is_named_and_none_is_called_a_win(
+    shop: Shop, sickness: Sickness, tmp_path: Path
+) -> None:
     weeks = prepare(tmp_path, shop, days=DAYS, seed=SEED)
     written, beside = run_sick(weeks, sickness, sickness.strengths[2], tmp_path)
     store_written(weeks, written)
@@ -185,7 +200,9 @@ def test_the_command_simulates_and_refuses_what_it_cannot(tmp_path: Path) -> Non
 
     assert "hash collision" in run(str(tmp_path / "x"), "--sickness", "list", rc=0)
     assert "it goes with --inside" in run(str(tmp_path / "x"), "--sickness", "hash collision", rc=2)
-    assert "did you mean 'clock skew'" in run(str(tmp_path / "x"), "--inside", "--sickness", "clock skw", rc=2)
+    assert "did you mean 'clock skew'" in run(
+        str(tmp_path / "x"), "--inside", "--sickness", "clock skw", rc=2
+    )
     (tmp_path / "x").mkdir()
     (tmp_path / "x/file").touch()
     assert "is not empty" in run(str(tmp_path / "x"), rc=2)
@@ -223,7 +240,11 @@ def test_an_arm_that_merges_two_lists_says_which_one_people_prefer(shop: Shop, t
         chances = shop.people.chances(np.array([person]), items)[0]
         for place in np.flatnonzero(rng.random(10) < chances).tolist():
             event = {"event_id": f"{line['request_id']} {place}", "kind": "outcome", "event": "click"}
-            event |= {"item_id": draft.items[place], "user_id": line["user_id"], "request_id": line["request_id"]}
+            event |= {
+                "item_id": draft.items[place],
+                "user_id": line["user_id"],
+                "request_id": line["request_id"],
+            }
             written.events.append(event | {"timestamp": line["now_s"] + 5})
     store_written(weeks, written)
     found = report_experiment(QUIET, "both", weeks.root, weeks.state, until=weeks.until)

@@ -1,4 +1,5 @@
-"""One spelling on every command that takes data; hints that can be pasted; exit statuses that mean one thing."""
+"""One spelling on every command that takes data; hints that can be pasted; exit statuses that mean one
+thing."""
 
 import json
 import re
@@ -44,7 +45,12 @@ def settings_of(said: Result) -> dict[str, Any]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_options_and_settings_say_the_same_on_every_command(command: str, run: Callable[..., Result]) -> None:
     words = [*COMMANDS[command], "--dry-run"]
-    by_settings = ["columns.user_id=who", "columns.item_id=what", "columns.timestamp=when", 'model={name="bpr"}']
+    by_settings = [
+        "columns.user_id=who",
+        "columns.item_id=what",
+        "columns.timestamp=when",
+        'model={name="bpr"}',
+    ]
     wanted = settings_of(run(*words, *by_settings))
     assert (wanted["model"], wanted["columns"]["user_id"]) == ({"name": "bpr"}, "who")
     assert wanted["data"].endswith("c.csv")
@@ -70,7 +76,10 @@ def test_a_model_by_name_keeps_its_own_settings_and_takes_none_of_another(tmp_pa
     ("setting", "said"),
     [
         ("split=3", "setting 'split' in settings must be a table of settings, as in {name = value}, got 3."),
-        ("seen.events=3", "'seen.events' in settings must be a list, as in [value, value] or must be a table"),
+        (
+            "seen.events=3",
+            "'seen.events' in settings must be a list, as in [value, value] or must be a table",
+        ),
         ("seen={events={buy=3}}", "setting 'seen.events.buy' in settings must be a table of settings"),
         (
             "seen.domains.books.polic=allow",
@@ -78,14 +87,20 @@ def test_a_model_by_name_keeps_its_own_settings_and_takes_none_of_another(tmp_pa
         ),
         ("baselines_days=7", "'baselines_days' in settings must be a list"),
         ('baselines_days=["a"]', "'baselines_days.0' in settings must be a number, got 'a'."),
-        ("prepare.event_weights={buy='x'}", "'prepare.event_weights.buy' in settings must be a number, got 'x'."),
+        (
+            "prepare.event_weights={buy='x'}",
+            "'prepare.event_weights.buy' in settings must be a number, got 'x'.",
+        ),
         ("refit=maybe", "'refit' in settings must be true or false, got 'maybe'."),
         ("columns.user_id=[3]", "columns.user_id must be the name of a column, in quotes, got [3]."),
         ("split.test=0.95", "'split.test' in settings is refused: with validation = 0.1 nothing is left"),
         ("model.dimm=3", "setting 'model.dimm' in model 'als' of settings is unknown; did you mean 'dim'?"),
         (
             'model={name="two_tower",item_features=[{colum="x"}]}',
-            "'model.item_features.0.colum' in model 'two_tower' of settings is unknown; did you mean 'column'?",
+            (
+                "'model.item_features.0.colum' in model 'two_tower' of settings is unknown; did you mean "
+                "'column'?"
+            ),
         ),
     ],
 )
@@ -118,7 +133,9 @@ def test_the_hint_of_a_listing_is_a_command_that_runs(run: Callable[..., Result]
     assert run(*hint[1:]).stdout.startswith("Deleted 0 bundles")
 
 
-def test_an_id_that_looks_like_an_option_is_told_where_to_stand(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_an_id_that_looks_like_an_option_is_told_where_to_stand(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
     bundles(tmp_path)
     refused = run("why", "bundles", "-1", "i1")
     assert (refused.exit_code, "behind --, as in `recsys why -- -1`" in refused.stderr) == (2, True)

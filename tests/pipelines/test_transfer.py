@@ -62,7 +62,9 @@ def test_settings_to_try_are_those_given_and_others_of_the_space() -> None:
 def test_data_without_domains_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
     log = tmp_path / "log.csv"
-    rows = [f"u{user},i{item},{1_700_000_000 + 60 * item}" for user in range(20) for item in range(user % 3, 9)]
+    rows = [
+        f"u{user},i{item},{1_700_000_000 + 60 * item}" for user in range(20) for item in range(user % 3, 9)
+    ]
     log.write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
     found = CliRunner().invoke(main, ["transfer", str(log), *SMALL])
     assert found.exit_code != 0

@@ -1,4 +1,5 @@
-"""What commands print: tables that stay whole, sentences where there is no figure, and lists of ids as typed."""
+"""What commands print: tables that stay whole, sentences where there is no figure, and lists of ids as
+typed."""
 
 import json
 from dataclasses import replace
@@ -62,7 +63,9 @@ def test_where_the_informed_ranker_is_no_better_there_is_a_sentence_and_no_figur
 def test_a_chance_too_small_for_a_float_is_not_said_to_be_none() -> None:
     values = np.arange(4_000) / 4_000
     found = compare(
-        values + 1, {"flat": values, "near": values + 1 - np.random.default_rng(0).random(4_000) * 1e-2}, warm=999
+        values + 1,
+        {"flat": values, "near": values + 1 - np.random.default_rng(0).random(4_000) * 1e-2},
+        warm=999,
     )
     assert found["flat"].p_holm == 0.0
     assert "p < 1e-300: better" in against(found["flat"])

@@ -1,4 +1,5 @@
-"""Indexes that are not exact: under every rule exactly k, never what is forbidden, true scores, enough of the best."""
+"""Indexes that are not exact: under every rule exactly k, never what is forbidden, true scores, enough of the
+best."""
 
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,10 @@ def test_whatever_is_allowed_the_answer_is_whole_and_nothing_else(kind: Any, k: 
 
 def test_many_go_the_same_way_as_one(kind: Any) -> None:
     items, table, index = kind
-    through, users = recommender(items, table, index), asked(60, Ragged.of([[row, row + 60] for row in range(60)]))
+    through, users = (
+        recommender(items, table, index),
+        asked(60, Ragged.of([[row, row + 60] for row in range(60)])),
+    )
     together = through.recommend(users, 20)
     for row in range(0, 60, 7):
         alone = through.recommend(users.take(np.array([row])), 20)
@@ -115,7 +119,9 @@ def test_an_index_that_ignores_the_rule_is_not_believed(monkeypatch: pytest.Monk
     items, table = clustered(2_000, seed=1), clustered(5, seed=2)
     index = Approximate.build(items, KINDS["SQfp16"].model_copy(update={"filtered": ((0.01, 0),)}))
     whole = type(index).search
-    monkeypatch.setattr(Approximate, "search", lambda self, vectors, k, allowed, effort: whole(self, vectors, k))
+    monkeypatch.setattr(
+        Approximate, "search", lambda self, vectors, k, allowed, effort: whole(self, vectors, k)
+    )
     for row in range(5):
         best = np.argsort(-(items @ table[row]), kind="stable")
         forbidden = best[:30]

@@ -1,4 +1,5 @@
-"""Items that are hidden, not there yet or no more are nobody's answer, at the moment at which each user asks."""
+"""Items that are hidden, not there yet or no more are nobody's answer, at the moment at which each user
+asks."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,8 +23,12 @@ FALLBACK = np.arange(DATA.n_items, dtype=np.int32)
 
 def limits(seed: int) -> Availability:
     rng = np.random.default_rng(seed)
-    start = np.where(rng.random(DATA.n_items) < 0.5, np.iinfo(np.int64).min, rng.integers(0, 100, DATA.n_items))
-    end = np.where(rng.random(DATA.n_items) < 0.5, np.iinfo(np.int64).max, rng.integers(50, 150, DATA.n_items))
+    start = np.where(
+        rng.random(DATA.n_items) < 0.5, np.iinfo(np.int64).min, rng.integers(0, 100, DATA.n_items)
+    )
+    end = np.where(
+        rng.random(DATA.n_items) < 0.5, np.iinfo(np.int64).max, rng.integers(50, 150, DATA.n_items)
+    )
     return Availability(rng.random(DATA.n_items) < 0.8, start, end)
 
 
@@ -39,7 +44,9 @@ def people(seed: int) -> Users:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("among", [False, True])
-def test_each_is_answered_as_if_only_those_items_were_allowed_that_are_there_then(seed: int, among: bool) -> None:
+def test_each_is_answered_as_if_only_those_items_were_allowed_that_are_there_then(
+    seed: int, among: bool
+) -> None:
     users, rules = people(seed), limits(seed)
     rng = np.random.default_rng(seed + 10)
     rows = Ragged.of([np.sort(rng.choice(DATA.n_items, 20, replace=False)) for _ in range(len(users))])
@@ -70,7 +77,9 @@ def test_without_a_moment_only_what_is_hidden_is_left_out() -> None:
     answer = engine.recommend(users, DATA.n_items)
     assert rules.shown is not None
     for row in range(len(users)):
-        assert set(answer.ids[row][answer.ids[row] >= 0].tolist()) == set(np.flatnonzero(rules.shown).tolist())
+        assert set(answer.ids[row][answer.ids[row] >= 0].tolist()) == set(
+            np.flatnonzero(rules.shown).tolist()
+        )
 
 
 def test_a_rule_that_comes_again_is_the_same_array_and_what_is_remembered_stays_small() -> None:

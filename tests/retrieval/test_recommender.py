@@ -1,4 +1,5 @@
-"""The one path from users to items: exactly k, every rule obeyed, the same alone, in a batch and in evaluation."""
+"""The one path from users to items: exactly k, every rule obeyed, the same alone, in a batch and in
+evaluation."""
 
 from typing import Any, ClassVar
 
@@ -110,7 +111,9 @@ def test_answers_equal_slow_ones_under_every_rule(rules: dict[str, Any], k: int,
     # alone: a user at a time, through the index, the way of the service
     parts = [np.array([row]) for row in range(N_USERS)] if alone else [np.arange(N_USERS)]
     for rows in parts:
-        answer = engine.recommend(USERS.take(rows), k, deny=deny and deny.take(rows), among=among and among.take(rows))
+        answer = engine.recommend(
+            USERS.take(rows), k, deny=deny and deny.take(rows), among=among and among.take(rows)
+        )
         assert answer.ids.shape == answer.scores.shape == (len(rows), k)
         assert (answer.ids.dtype, answer.scores.dtype, answer.source.dtype) == (np.int64, np.float32, np.int8)
         for at, row in enumerate(rows):
@@ -137,7 +140,9 @@ def test_a_stranger_gets_the_fallback_in_its_order_with_falling_scores() -> None
 
 def test_index_zero_is_an_item_like_any_other() -> None:
     items = np.eye(4, dtype=np.float32)
-    engine = Recommender(VectorRanker(embeddings_of(items, np.zeros((1, 4), np.float32))), np.arange(4, dtype=np.int32))
+    engine = Recommender(
+        VectorRanker(embeddings_of(items, np.zeros((1, 4), np.float32))), np.arange(4, dtype=np.int32)
+    )
     fan, stranger = Users.unknown(Ragged.of([[0]])), Users.unknown(Ragged.of([[]]))
     assert 0 not in engine.recommend(fan, 4).ids
     assert engine.recommend(Users.known([0], Ragged.of([[]])), 4).source.tolist() == [USER_ROW]
@@ -164,13 +169,17 @@ def test_ties_go_to_the_lower_index_also_across_the_cut(index: bool, k: int) -> 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_search_that_also_finds_what_is_left_out_answers_like_the_exact_scan(seed: int) -> None:
-    """Many items, few of them had or without a vector: the index is asked for so many more, which are then dropped."""
+    """Many items, few of them had or without a vector: the index is asked for so many more, which are then
+    dropped."""
     rng = np.random.default_rng(seed)
-    items = rng.integers(-2, 3, size=(2_000, DIM)).astype(np.float32)  # small whole numbers: many scores are equal
+    items = rng.integers(-2, 3, size=(2_000, DIM)).astype(
+        np.float32
+    )  # small whole numbers: many scores are equal
     items[rng.integers(2_000, size=5)] = 0
     rules: dict[str, Any] = {"fallback": np.arange(2_000, dtype=np.int32), "available": items.any(axis=1)}
     scanned, found = (
-        Recommender(VectorRanker(embeddings_of(items, TABLE), index), **rules) for index in (None, Flat(items))
+        Recommender(VectorRanker(embeddings_of(items, TABLE), index), **rules)
+        for index in (None, Flat(items))
     )
     for user in range(20):
         best = scanned.recommend(Users.known(np.array([user]), Ragged.empty(1)), 20).ids[0]
@@ -247,7 +256,11 @@ TARGETS = [RNG.choice(N_ITEMS, RNG.integers(1, 12), replace=False).tolist() for 
 def test_evaluation_judges_what_is_recommended(among: list[list[int]] | None) -> None:
     candidates = Ragged.of(among) if among else None
     report = evaluate(
-        recommender(), USERS, Ragged.of(TARGETS), metrics=("recall_at_5", "recall_at_50", "mrr_at_5"), among=candidates
+        recommender(),
+        USERS,
+        Ragged.of(TARGETS),
+        metrics=("recall_at_5", "recall_at_50", "mrr_at_5"),
+        among=candidates,
     )
     for row in range(N_USERS):
         ids, source = slowly(row, 50, set(SEEN[row]), set(among[row]) if among else None)
@@ -262,7 +275,9 @@ def test_evaluation_judges_what_is_recommended(among: list[list[int]] | None) ->
     interval = report.interval("recall_at_50")
     assert interval.mean == pytest.approx(report.values["recall_at_50"].mean())
     some = INDEX < 0
-    assert report.interval("recall_at_50", some).mean == pytest.approx(report.values["recall_at_50"][some].mean())
+    assert report.interval("recall_at_50", some).mean == pytest.approx(
+        report.values["recall_at_50"][some].mean()
+    )
 
 
 def test_a_target_that_cannot_be_recommended_stays_in_the_denominator() -> None:
@@ -273,14 +288,18 @@ def test_a_target_that_cannot_be_recommended_stays_in_the_denominator() -> None:
         available=np.array([True, True, False]),
     )
     users = Users.known([0], Ragged.of([[0]]))
-    report = evaluate(engine, users, Ragged.of([[1, 2]]), metrics=("recall_at_2", "ndcg_at_2", "hit_rate_at_1"))
+    report = evaluate(
+        engine, users, Ragged.of([[1, 2]]), metrics=("recall_at_2", "ndcg_at_2", "hit_rate_at_1")
+    )
     assert report.values["recall_at_2"].tolist() == [0.5]
     assert report.values["ndcg_at_2"] == pytest.approx([1 / (1 + 1 / np.log2(3))])
     assert report.values["hit_rate_at_1"].tolist() == [1.0]
 
 
 def test_a_cut_beyond_the_catalogue_judges_the_whole_catalogue() -> None:
-    report = evaluate(recommender(seen="allow"), USERS, Ragged.of(TARGETS), metrics=("recall_at_1000", "ndcg_at_1000"))
+    report = evaluate(
+        recommender(seen="allow"), USERS, Ragged.of(TARGETS), metrics=("recall_at_1000", "ndcg_at_1000")
+    )
     assert report.values["recall_at_1000"].tolist() == [1.0] * N_USERS
     assert (report.values["ndcg_at_1000"] < 1).all()
 

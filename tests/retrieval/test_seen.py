@@ -1,4 +1,5 @@
-"""The seen policy: when what a user had may come again, by time, event type and domain, offline and served alike."""
+"""The seen policy: when what a user had may come again, by time, event type and domain, offline and served
+alike."""
 
 import json
 from dataclasses import replace
@@ -23,11 +24,15 @@ from tests.helpers.seen import DAY, NAMES, STATED, made
 
 NOW = 1_700_000_000
 N_ITEMS = 30
-DOMAINS = {"films": np.arange(0, 30, 3, dtype=np.int32), "books": np.arange(1, 30, 3, dtype=np.int32)}  # a third: none
+DOMAINS = {
+    "films": np.arange(0, 30, 3, dtype=np.int32),
+    "books": np.arange(1, 30, 3, dtype=np.int32),
+}  # a third: none
 
 
 def users(seed: int, n: int = 25) -> Users:
-    """People with events of the last 40 days, some of unknown type, one in the future, and one without any."""
+    """People with events of the last 40 days, some of unknown type, one in the future, and one without
+    any."""
     rng = np.random.default_rng(seed)
     lengths = np.r_[0, rng.integers(1, 20, n - 1)]
     history = Ragged.of([rng.integers(N_ITEMS, size=length) for length in lengths])
@@ -77,7 +82,11 @@ POLICIES: list[Any] = [
     {"policy": "allow", "events": {"buy": "exclude", "view": {"policy": "cooldown_days", "days": 3}}},
     {"policy": "exclude", "domains": {"films": "allow", "books": {"policy": "cooldown_days", "days": 20}}},
     {"policy": "allow", "domains": {"books": {"policy": "exclude", "events": ["rate"]}}},
-    {"policy": "cooldown_days", "days": 5, "domains": {"films": {"policy": "exclude", "events": {"view": "allow"}}}},
+    {
+        "policy": "cooldown_days",
+        "days": 5,
+        "domains": {"films": {"policy": "exclude", "events": {"view": "allow"}}},
+    },
 ]
 
 
@@ -170,7 +179,9 @@ def test_a_bundle_of_data_without_event_types_has_neither_file_nor_names(tmp_pat
 def counts_at_the_end(whole: Content) -> np.ndarray:
     """int (30,): how many items are left to each user when all cooldowns are over."""
     books = whole.catalogue.domains["books"]
-    events = zip(whole.histories.items.row_of_value(), whole.histories.items.values, whole.histories.event, strict=True)  # type: ignore[arg-type]
+    events = zip(
+        whole.histories.items.row_of_value(), whole.histories.items.values, whole.histories.event, strict=True
+    )  # type: ignore[arg-type]
     bought = {(user, item) for user, item, code in events if NAMES[code] == "buy" and item in books}
     return 39 - np.bincount([user for user, _ in bought], minlength=30)
 
@@ -191,7 +202,9 @@ def test_the_service_keeps_out_what_evaluation_keeps_out(loaded: bundle.Bundle, 
     assert (offline.ids != 39).all()  # never trained
     last = counts_at_the_end(whole)
     assert (counts <= last).all()
-    assert (counts == last).all() == (hours >= 29)  # a day after the last event only bought books are kept out
+    assert (counts == last).all() == (
+        hours >= 29
+    )  # a day after the last event only bought books are kept out
 
 
 def test_an_event_of_the_request_counts_by_its_type_and_time(loaded: bundle.Bundle) -> None:
@@ -212,12 +225,16 @@ def test_an_event_of_the_request_counts_by_its_type_and_time(loaded: bundle.Bund
 
 
 def test_the_clock_is_now_where_nothing_else_is_said(loaded: bundle.Bundle) -> None:
-    reply = respond(loaded, Question("u4", k=40))  # the stored events are years old: only bought books stay away
+    reply = respond(
+        loaded, Question("u4", k=40)
+    )  # the stored events are years old: only bought books stay away
     books = {f"i{item}" for item in loaded.catalogue.domains["books"]}
     kept_out = {f"i{item}" for item in range(39)} - {item.item_id for item in reply.items}
     start = loaded.histories.items.offsets[4]
     codes = loaded.histories.event[start : start + 6]  # type: ignore[index]
-    bought = {f"i{item}" for item, code in zip(loaded.histories.items.row(4), codes, strict=True) if code == 1}
+    bought = {
+        f"i{item}" for item, code in zip(loaded.histories.items.row(4), codes, strict=True) if code == 1
+    }
     assert kept_out == bought & books
 
 

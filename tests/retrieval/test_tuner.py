@@ -1,4 +1,5 @@
-"""The tuner: it measures by real people what is served, and takes an index only where it finds enough and is faster."""
+"""The tuner: it measures by real people what is served, and takes an index only where it finds enough and is
+faster."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,9 @@ def test_people_are_drawn_by_seed_and_nobody_both_chooses_and_judges() -> None:
 
 def test_recall_is_counted_as_a_slow_loop_counts_it() -> None:
     exact, people = exact_recommender(MADE), people_of(MADE.histories, 40, 0, "tune")
-    index = Approximate.build(MADE.embeddings.items, WEAK.model_copy(update={"effort": 3, "filtered": ((0.5, 3),)}))
+    index = Approximate.build(
+        MADE.embeddings.items, WEAK.model_copy(update={"effort": 3, "filtered": ((0.5, 3),)})
+    )
     quality, seconds = measured(exact, index, people, 20)
     through, every = tuner.with_index(exact, index), []
     for source, users in people.items():
@@ -59,7 +62,9 @@ def test_recall_is_counted_as_a_slow_loop_counts_it() -> None:
     assert tuner.with_index(exact, index).ranker is not exact.ranker
 
 
-def test_the_scan_stays_where_nothing_is_faster_or_nothing_finds_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_scan_stays_where_nothing_is_faster_or_nothing_finds_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     exact = exact_recommender(MADE)
     monkeypatch.setattr(tuner, "_FASTER", 0.0)
     monkeypatch.setattr(tuner, "_HOPELESS", float("inf"))
@@ -74,13 +79,20 @@ def test_the_scan_stays_where_nothing_is_faster_or_nothing_finds_enough(monkeypa
     assert tune_index(exact, MADE.histories, people=20, names=["SQfp16"]).chosen.exact
 
 
-def test_what_is_taken_finds_enough_for_others_and_its_effort_was_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_taken_finds_enough_for_others_and_its_effort_was_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(tuner, "_FASTER", np.inf)
     monkeypatch.setattr(tuner, "_HOPELESS", float("inf"))
     steps: list[Any] = []
     wanted = IndexSettings(k=50, target=0.95, target_p5=0.8)
     found = tune_index(
-        exact_recommender(MADE), MADE.histories, wanted=wanted, people=60, names=["IVF32,SQ8"], progress=steps.append
+        exact_recommender(MADE),
+        MADE.histories,
+        wanted=wanted,
+        people=60,
+        names=["IVF32,SQ8"],
+        progress=steps.append,
     )
     trials = [trial for trial in found.trials if trial.settings.factory == "IVF32,SQ8"]
     assert [trial.meets for trial in trials] == [False] * (len(trials) - 1) + [True]
@@ -118,9 +130,13 @@ def test_a_bundle_with_an_index_says_what_it_finds_and_answers_through_it(tmp_pa
     assert not loaded.recommender.ranker.index.exact  # type: ignore[attr-defined]
     users = Users.known(np.arange(30), MADE.histories.take(np.arange(30)), np.full(30, 1_800_000_000))
     truth, found = exact_recommender(MADE).recommend(users, 50), loaded.recommender.recommend(users, 50)
-    assert np.mean([len(np.intersect1d(*pair)) / 50 for pair in zip(truth.ids, found.ids, strict=True)]) > 0.98
+    assert (
+        np.mean([len(np.intersect1d(*pair)) / 50 for pair in zip(truth.ids, found.ids, strict=True)]) > 0.98
+    )
     np.testing.assert_array_equal(loaded.recommender.exactly().recommend(users, 50).ids, truth.ids)
-    again = publish(tmp_path, loaded.content())  # as when items are hidden: the index is made and measured again
+    again = publish(
+        tmp_path, loaded.content()
+    )  # as when items are hidden: the index is made and measured again
     assert read_manifest(again)["index"] == stated
     assert current(tmp_path) == again
 
@@ -136,7 +152,9 @@ def test_an_index_of_other_vectors_fails_the_golden_questions(tmp_path: Path) ->
 
     folder = publish(tmp_path, replace(MADE, index=GOOD))
     other = content(n_users=300, n_items=3_000, dim=16, events=12, seed=9)
-    Approximate.build(other.embeddings.items, GOOD.model_copy(update={"effort": 2})).save(folder / "index" / FILE)
+    Approximate.build(other.embeddings.items, GOOD.model_copy(update={"effort": 2})).save(
+        folder / "index" / FILE
+    )
     stated = read_manifest(folder)["index"] | {"effort": 2, "fetch": 1.0, "filtered": [[0.5, 2]]}
     with pytest.raises(BundleError, match=r"its index finds \d+ of \d+ items of the golden answers"):
         load(resealed(folder, index=stated))
@@ -146,7 +164,9 @@ def test_who_judges_may_ask_for_more_effort_than_who_chose(monkeypatch: pytest.M
     """Else what was just enough for some would be refused at its publication."""
     exact = exact_recommender(MADE)
     ranker: Any = exact.ranker
-    best = IndexSettings(factory="IVF32,Flat", effort=2, filtered=((0.5, 4),), k=20, target=0.9, target_p5=0.5)
+    best = IndexSettings(
+        factory="IVF32,Flat", effort=2, filtered=((0.5, 4),), k=20, target=0.9, target_p5=0.5
+    )
     people = people_of(MADE.histories, 100, 0, "measure")
     settings, quality = tuner._confirmed(exact, ranker, best, people)
     assert settings.effort > 2

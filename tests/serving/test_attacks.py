@@ -1,6 +1,8 @@
-"""What comes from people who mean harm: drawn requests, raw bytes, damaged bundles, strings that are more than text.
+"""What comes from people who mean harm: drawn requests, raw bytes, damaged bundles, strings that are more
+than text.
 
-Short forms of benchmarks/service_contract.py, service_bytes.py and bundle_corruptions.py, and hostile strings.
+Short forms of benchmarks/service_contract.py, service_bytes.py and bundle_corruptions.py, and hostile
+strings.
 """
 
 import json
@@ -72,12 +74,28 @@ KINDS: dict[str, list[str]] = {
         "a\x00b",
     ],
     "terminal": ["\x1b[2J\x1b[31mred", "\x1b]0;title\x07", "\x9b31m", "a\x08\x08\x08b", "\x7f"],
-    "formula": ['=HYPERLINK("http://x","y")', "+1+1", "-2+3", "@SUM(A1)", "\t=1", '"quoted","cells"', "a;b|c,d"],
+    "formula": [
+        '=HYPERLINK("http://x","y")',
+        "+1+1",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        '"quoted","cells"',
+        "a;b|c,d",
+    ],
     "look-alike": [
         *("\u0440\u0430ypal", "\uff41\uff44\uff4d\uff49\uff4e", "a\u202egnp.exe", "a\u200bb", "\ufeffid"),
         *("\u0130", "\xdf", "e\u0301", "\xe9"),
     ],
-    "path": ["../../etc/passwd", "..\\..\\x", "/etc/passwd", "C:\\x", "%2e%2e%2f", "file:///etc/passwd", "~root"],
+    "path": [
+        "../../etc/passwd",
+        "..\\..\\x",
+        "/etc/passwd",
+        "C:\\x",
+        "%2e%2e%2f",
+        "file:///etc/passwd",
+        "~root",
+    ],
     "code": [
         "{{7*7}}",
         "${jndi:ldap://x}",
@@ -111,10 +129,16 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running,
     made = content()
     ids = [text[:900] for text in HOSTILE[: len(ITEMS)]]
     table = pa.table(
-        {"title": HOSTILE[100 : 100 + len(ITEMS)], "domain": [KINDS["markup"][n % 2] for n in range(len(ITEMS))]}
+        {
+            "title": HOSTILE[100 : 100 + len(ITEMS)],
+            "domain": [KINDS["markup"][n % 2] for n in range(len(ITEMS))],
+        }
     )
     people = IdMap.of(HOSTILE[200 : 200 + len(USERS)])
-    publish(folder / "bundles", replace(made, item_ids=IdMap.of(ids), user_ids=people, catalogue=Catalogue.of(table)))
+    publish(
+        folder / "bundles",
+        replace(made, item_ids=IdMap.of(ids), user_ids=people, catalogue=Catalogue.of(table)),
+    )
     key, _ = make_key(folder / "state" / FILE, "hostile", ["read", "write", "admin"])
     options = ("--state", str(folder / "state"), "--access-log", str(folder / "access"), "--admin-port", "0")
     with running(folder / "bundles", folder / "log", *options) as service:
@@ -141,7 +165,9 @@ def test_hostile_strings_stay_text(hostile: tuple[Running, dict[str, str], Path]
                 other = service.ask("POST", "/v1/recommend", {field: text}, headers)
                 assert other.status in (200, 422)
             latin = (
-                text.encode("latin-1", "replace").decode("latin-1").translate(dict.fromkeys(range(32)) | {127: None})
+                text.encode("latin-1", "replace")
+                .decode("latin-1")
+                .translate(dict.fromkeys(range(32)) | {127: None})
             )
             given = {**headers, "x-request-id": latin, "traceparent": latin, "x-recsys-shadow": latin}
             assert service.ask("POST", "/v1/recommend", {}, given).status == 200
@@ -163,8 +189,9 @@ def test_hostile_strings_stay_text(hostile: tuple[Running, dict[str, str], Path]
 
 
 def test_hostile_strings_stay_text_in_what_is_told_and_assigned(tmp_path: Path) -> None:
-    """In events, identities, names of experiments and units, 500 of them: kept as they are, in the export too, and
-    nothing of them in a log, a metric or the address of a redirect; then everybody is forgotten, whatever the name."""
+    """In events, identities, names of experiments and units, 500 of them: kept as they are, in the export
+    too, and nothing of them in a log, a metric or the address of a redirect; then everybody is forgotten,
+    whatever the name."""
     published(tmp_path / "bundles")
     state = tmp_path / "state"
     key, _ = make_key(state / FILE, "hostile", ["read", "write", "admin"])
@@ -172,7 +199,13 @@ def test_hostile_strings_stay_text_in_what_is_told_and_assigned(tmp_path: Path) 
     options = ("--state", str(state), "--access-log", str(tmp_path / "access"), "--admin-port", "0")
     with running(tmp_path / "bundles", Path("off"), *options) as service:
         told = [
-            {"event_id": f"{at} {text}", "kind": "outcome", "item_id": text, "user_id": text, "event": text[:100]}
+            {
+                "event_id": f"{at} {text}",
+                "kind": "outcome",
+                "item_id": text,
+                "user_id": text,
+                "event": text[:100],
+            }
             | {"unit_id": text, "request_id": text, "placement": text[:100]}
             for at, text in enumerate(HOSTILE)
         ]
@@ -181,7 +214,10 @@ def test_hostile_strings_stay_text_in_what_is_told_and_assigned(tmp_path: Path) 
         for at, text in enumerate(HOSTILE):
             if at % 5 == 0:
                 named = f"/v1/experiments/{quote(text, safe='')}/assignment"
-                for path in (f"{named}?unit_id=x", f"/v1/experiments/x/assignment?unit_id={quote(text, safe='')}"):
+                for path in (
+                    f"{named}?unit_id=x",
+                    f"/v1/experiments/x/assignment?unit_id={quote(text, safe='')}",
+                ):
                     assert service.ask("GET", path, headers=headers).status in (404, 422)
                 found = service.ask("POST", "/v1/identities", {"from": f"{text}~", "to": text}, headers)
                 assert found.status == 200

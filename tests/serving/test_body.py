@@ -12,7 +12,17 @@ from recsys.serving.problems import Problem
 from recsys.serving.schemas import RecommendRequest
 
 VALUES: dict[str, list[Any]] = {
-    "user_id": ["42", "é", "", "x" * MAX_ID_CHARACTERS, "x" * (MAX_ID_CHARACTERS + 1), None, 42, True, ["42"]],
+    "user_id": [
+        "42",
+        "é",
+        "",
+        "x" * MAX_ID_CHARACTERS,
+        "x" * (MAX_ID_CHARACTERS + 1),
+        None,
+        42,
+        True,
+        ["42"],
+    ],
     "k": [1, MAX_K, 0, MAX_K + 1, -1, True, 10.0, "10", None],
     "reasons": [0, MAX_K, -1, MAX_K + 1, False, 1.5, None],
 }

@@ -40,7 +40,10 @@ def test_lists_pages_and_similar_items(service: tuple[Running, str, str]) -> Non
         assert len(ids) == len(set(ids)) == 53
         whole = client.recommend(user_id="u1", k=100)
         assert ids == [item.item_id for item in whole.items]
-        assert [len(one.items) for one in client.recommend_batch([{"k": 2}, {"user_id": "u1", "k": 4}])] == [2, 4]
+        assert [len(one.items) for one in client.recommend_batch([{"k": 2}, {"user_id": "u1", "k": 4}])] == [
+            2,
+            4,
+        ]
         assert len(client.similar("a/b", k=3, domain="film")) == 3
         lines = len(running.lines())
         client.recommend(user_id="u1", shadow=True)
@@ -90,7 +93,9 @@ class Flaky(http.server.BaseHTTPRequestHandler):
         if self.asked == 1:
             self.close_connection = True
             return
-        status, body = (429, b"{}") if self.asked == 2 else (502, b"<html>") if self.asked == 4 else (200, ANSWER)
+        status, body = (
+            (429, b"{}") if self.asked == 2 else (502, b"<html>") if self.asked == 4 else (200, ANSWER)
+        )
         self.send_response(status)
         self.send_header("retry-after", "0")
         self.send_header("content-length", str(len(body)))
@@ -102,7 +107,15 @@ class Flaky(http.server.BaseHTTPRequestHandler):
 
 
 ANSWER = json.dumps(
-    {"request_id": "r", "bundle_id": "b", "source": "known", "why": "w", "items": [], "ignored": [], "later": 1}
+    {
+        "request_id": "r",
+        "bundle_id": "b",
+        "source": "known",
+        "why": "w",
+        "items": [],
+        "ignored": [],
+        "later": 1,
+    }
 ).encode()
 
 

@@ -110,7 +110,10 @@ def test_a_request_may_come_in_pieces(tmp_path: Path, cut: int) -> None:
 
 
 def test_a_body_that_does_not_arrive_is_given_up(tmp_path: Path) -> None:
-    with served(tmp_path, read_s=0.3) as (_, address), socket.create_connection(address, timeout=120) as connection:
+    with (
+        served(tmp_path, read_s=0.3) as (_, address),
+        socket.create_connection(address, timeout=120) as connection,
+    ):
         connection.sendall(request(b'{"k": 1}')[:-3])
         head, body = read_answer(connection)
         assert b" 408 " in head.splitlines()[0]
@@ -118,7 +121,9 @@ def test_a_body_that_does_not_arrive_is_given_up(tmp_path: Path) -> None:
 
 
 def test_nobody_waits_longer_than_they_said(tmp_path: Path) -> None:
-    heavy = json.dumps({"requests": [{"user_id": "u1", "k": 1000, "history": [{"item_id": "007"}]}] * 100}).encode()
+    heavy = json.dumps(
+        {"requests": [{"user_id": "u1", "k": 1000, "history": [{"item_id": "007"}]}] * 100}
+    ).encode()
     batch = request(heavy).replace(b"/v1/recommend ", b"/v1/recommend:batch ")
     with (
         served(tmp_path, threads=1) as (_, address),

@@ -56,7 +56,9 @@ def test_pages_are_the_one_list(service: Running, rules: dict[str, Any], person:
 
 
 @pytest.mark.parametrize("rules", RULES, ids=str)
-def test_nothing_comes_twice_whatever_is_clicked_between_pages(service: Running, rules: dict[str, Any]) -> None:
+def test_nothing_comes_twice_whatever_is_clicked_between_pages(
+    service: Running, rules: dict[str, Any]
+) -> None:
     shown, clicks, cursor = list[str](), list[dict[str, str]](), ""
     for _ in range(20):
         answer = service.recommend(user_id="u2", history=clicks, k=10, **rules, cursor=cursor)
@@ -78,7 +80,9 @@ def test_pages_end_with_the_list(service: Running) -> None:
 def test_a_page_may_be_asked_for_in_a_batch_and_stands_in_the_log(service: Running) -> None:
     cursor = service.recommend(user_id="u3", k=3, cursor="")["cursor"]
     again = service.recommend(user_id="u3", k=3, cursor=cursor)
-    batch = service.ask("POST", "/v1/recommend:batch", {"requests": [{"user_id": "u3", "k": 3, "cursor": cursor}]})
+    batch = service.ask(
+        "POST", "/v1/recommend:batch", {"requests": [{"user_id": "u3", "k": 3, "cursor": cursor}]}
+    )
     assert batch.json["answers"][0]["items"] == again["items"]
     denied = service.lines()[-1]["question"]["deny"]
     assert len(denied) == 3
@@ -88,7 +92,9 @@ def test_a_page_may_be_asked_for_in_a_batch_and_stands_in_the_log(service: Runni
 def test_a_cursor_is_of_one_person_and_of_this_service(service: Running) -> None:
     cursor = service.recommend(user_id="u1", cursor="")["cursor"]
     others: list[dict[str, Any]] = [{"user_id": "u2"}, {}, {"unit_id": "u1"}]
-    changed = [cursor[:at] + ("A" if cursor[at] != "A" else "B") + cursor[at + 1 :] for at in range(len(cursor))]
+    changed = [
+        cursor[:at] + ("A" if cursor[at] != "A" else "B") + cursor[at + 1 :] for at in range(len(cursor))
+    ]
     forged = [*changed, cursor + "=", cursor + "?", " " + cursor, "AAAA", "?", "ü", cursor * 2]
     refused = [service.ask("POST", "/v1/recommend", {**who, "cursor": cursor}) for who in others]
     refused += [service.ask("POST", "/v1/recommend", {"user_id": "u1", "cursor": text}) for text in forged]
@@ -96,7 +102,9 @@ def test_a_cursor_is_of_one_person_and_of_this_service(service: Running) -> None
 
 
 @pytest.mark.slow
-def test_a_cursor_of_another_bundle_is_gone_and_one_of_the_same_outlives_workers_and_restarts(tmp_path: Path) -> None:
+def test_a_cursor_of_another_bundle_is_gone_and_one_of_the_same_outlives_workers_and_restarts(
+    tmp_path: Path,
+) -> None:
     root, state = tmp_path / "bundles", tmp_path / "state"
     first = published(root)
     key, _ = make_key(state / FILE, "shop", ["read"])
@@ -106,7 +114,9 @@ def test_a_cursor_of_another_bundle_is_gone_and_one_of_the_same_outlives_workers
     with running(root, Path("off"), *options) as service:
         cursor = ""
         for _ in range(4):
-            answer = service.ask("POST", "/v1/recommend", {"user_id": "u1", "k": 5, "cursor": cursor}, headers).json
+            answer = service.ask(
+                "POST", "/v1/recommend", {"user_id": "u1", "k": 5, "cursor": cursor}, headers
+            ).json
             seen |= {item["item_id"] for item in answer["items"]}
             cursor = answer["cursor"]
         assert len(seen) == 20

@@ -1,4 +1,5 @@
-"""The files of `deploy/`: held against the code, and by the programs that read them, as far as there are any."""
+"""The files of `deploy/`: held against the code, and by the programs that read them, as far as there are
+any."""
 
 import json
 import re
@@ -25,7 +26,11 @@ PODS: list[Any] = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text
 def settings_of(arguments: list[str]) -> ServingSettings:
     """The settings that a command line gives."""
     found = serving.make_context("serve", list(arguments)).params
-    given = {name: value for name, value in found.items() if name in ServingSettings.model_fields and value is not None}
+    given = {
+        name: value
+        for name, value in found.items()
+        if name in ServingSettings.model_fields and value is not None
+    }
     return ServingSettings.build(given, where="here")
 
 
@@ -104,14 +109,20 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     text = (DEPLOY / "recsys.service").read_text().replace("/opt/recsys/bin/python", sys.executable)
     (tmp_path / "recsys.service").write_text(text)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(tmp_path / "recsys.service")], capture_output=True, text=True
+        ["systemd-analyze", "verify", "--man=no", str(tmp_path / "recsys.service")],
+        capture_output=True,
+        text=True,
     )
     assert "recsys.service" not in done.stderr, done.stderr
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool is installed: apt-get install prometheus")
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="no promtool is installed: apt-get install prometheus"
+)
 def test_prometheus_takes_the_rules() -> None:
-    done = subprocess.run(["promtool", "check", "rules", str(DEPLOY / "alerts.yaml")], capture_output=True, text=True)
+    done = subprocess.run(
+        ["promtool", "check", "rules", str(DEPLOY / "alerts.yaml")], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "6 rules found" in done.stdout
 
@@ -119,7 +130,9 @@ def test_prometheus_takes_the_rules() -> None:
 def test_prometheus_reads_the_admin_port_with_a_key_and_loads_the_rules() -> None:
     scrape = yaml.safe_load((DEPLOY / "prometheus.yaml").read_text())
     (job,) = scrape["scrape_configs"]
-    assert job["static_configs"][0]["targets"] == [f"localhost:{settings_of(container_arguments()).admin_port}"]
+    assert job["static_configs"][0]["targets"] == [
+        f"localhost:{settings_of(container_arguments()).admin_port}"
+    ]
     assert job["authorization"]["credentials_file"].startswith("/")
     assert all((DEPLOY / rules).exists() for rules in scrape["rule_files"])
 

@@ -62,9 +62,16 @@ def test_a_file_that_says_something_else_keeps_what_is_served(tmp_path: Path) ->
     root = tmp_path / "bundles"
     first = published(root)
     with running(root, tmp_path / "log") as service:
-        for text in ("champion = 3", "champion = ", f'champion = "{first}"\nchampoin = "x"', 'champion = "../x"'):
+        for text in (
+            "champion = 3",
+            "champion = ",
+            f'champion = "{first}"\nchampoin = "x"',
+            'champion = "../x"',
+        ):
             (root / "deployment.toml").write_text(text)
-            wait_for(lambda: "deployment.toml" in json.dumps(service.ask("GET", "/v1/model").json["swap"]["error"]))
+            wait_for(
+                lambda: "deployment.toml" in json.dumps(service.ask("GET", "/v1/model").json["swap"]["error"])
+            )
             assert service.recommend()["bundle_id"] == first
             (root / "deployment.toml").unlink()
             wait_for(lambda: service.ask("GET", "/v1/health/ready").json["status"] == "ready")

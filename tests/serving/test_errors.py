@@ -57,7 +57,10 @@ def test_only_plain_json_is_read(service: Running) -> None:
     ):
         refused(service.ask("POST", "/v1/recommend", b"{}", headers), 415, "unsupported_media_type")
     assert (
-        service.ask("POST", "/v1/recommend", b"{}", {"content-type": 'Application/JSON; charset="UTF-8"'}).status == 200
+        service.ask(
+            "POST", "/v1/recommend", b"{}", {"content-type": 'Application/JSON; charset="UTF-8"'}
+        ).status
+        == 200
     )
 
 
@@ -117,4 +120,6 @@ def test_too_many_requests_are_told_to_come_back(tmp_path: Path) -> None:
 
 def test_the_operators_page_names_every_code() -> None:
     page = (REPOSITORY / "docs" / "serving.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"\| (\d{3}) \| `(\w+)` \|", page)) == {(str(s), code) for code, (s, _) in CODES.items()}
+    assert set(re.findall(r"\| (\d{3}) \| `(\w+)` \|", page)) == {
+        (str(s), code) for code, (s, _) in CODES.items()
+    }

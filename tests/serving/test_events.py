@@ -1,4 +1,5 @@
-"""What people do after an answer: acknowledged, in their history of every worker, and gone where they ask for it."""
+"""What people do after an answer: acknowledged, in their history of every worker, and gone where they ask for
+it."""
 
 import json
 import re
@@ -73,7 +74,9 @@ def unseen(bundle: Bundle, user: str, count: int) -> list[str]:
     return [item for item in ITEMS[10:-1] if item not in had][:count]
 
 
-def test_an_event_is_in_the_history_of_the_next_request_of_every_worker(service: Running, bundle: Bundle) -> None:
+def test_an_event_is_in_the_history_of_the_next_request_of_every_worker(
+    service: Running, bundle: Bundle
+) -> None:
     first, second, shown = unseen(bundle, USER, 3)
     before = service.recommend(user_id=USER, k=50)
     assert {first, second} <= {item["item_id"] for item in before["items"]}
@@ -94,7 +97,9 @@ def test_an_event_is_in_the_history_of_the_next_request_of_every_worker(service:
         assert "those told since among them" in after["why"]
 
 
-def test_a_list_can_be_made_again_from_its_line_though_events_went_in(service: Running, bundle: Bundle) -> None:
+def test_a_list_can_be_made_again_from_its_line_though_events_went_in(
+    service: Running, bundle: Bundle
+) -> None:
     (item,) = unseen(bundle, "u5", 1)
     tell(service, outcome("b1", item, "u5"))
     answer = service.recommend(user_id="u5", k=20, history=[{"item_id": ITEMS[30], "timestamp": NOW}])
@@ -103,7 +108,9 @@ def test_a_list_can_be_made_again_from_its_line_though_events_went_in(service: R
     assert [event["item_id"] for event in line["question"]["history"]] == [item, ITEMS[30]]
     again = respond(bundle, question_of(line, reasons=10))
     assert [one.item_id for one in again.items] == [one["item_id"] for one in answer["items"]]
-    assert [one.score for one in again.items] == pytest.approx([one["score"] for one in answer["items"]], rel=1e-6)
+    assert [one.score for one in again.items] == pytest.approx(
+        [one["score"] for one in answer["items"]], rel=1e-6
+    )
 
 
 def test_a_request_waits_for_the_state_that_it_names(service: Running, bundle: Bundle) -> None:
@@ -127,11 +134,15 @@ def test_a_request_waits_for_the_state_that_it_names(service: Running, bundle: B
 
 
 def test_who_waits_for_the_state_holds_nobody_up(root: Path, tmp_path: Path) -> None:
-    with running(root, tmp_path / "log", "--state", str(tmp_path / "state"), "--deadline-ms", "60000") as service:
+    with running(
+        root, tmp_path / "log", "--state", str(tmp_path / "state"), "--deadline-ms", "60000"
+    ) as service:
         for _ in range(30):  # lists of a small bundle are made in the loop
             service.recommend(user_id=USER)
         connection = service.connection()
-        connection.request("POST", "/v1/recommend", b'{"min_state_seq": 7}', {"content-type": "application/json"})
+        connection.request(
+            "POST", "/v1/recommend", b'{"min_state_seq": 7}', {"content-type": "application/json"}
+        )
         assert service.ask("GET", "/v1/health/live").status == 200
         service.recommend(user_id=USER)
         tell(service, *[outcome(f"a{number}", "i20") for number in range(7)])  # long before its deadline
@@ -159,13 +170,23 @@ def test_without_a_profile_nobody_is_known_and_nothing_is_kept(service: Running)
 
 
 def test_lines_are_taken_one_by_one_and_what_is_wrong_is_named(service: Running) -> None:
-    lines = [json.dumps(outcome("e1", "i20")), "", '{"event_id": ', json.dumps(outcome("e2", "i20", None)), "5"]
-    told = service.ask("POST", "/v1/events", "\n".join(lines).encode(), {"content-type": "application/x-ndjson"})
+    lines = [
+        json.dumps(outcome("e1", "i20")),
+        "",
+        '{"event_id": ',
+        json.dumps(outcome("e2", "i20", None)),
+        "5",
+    ]
+    told = service.ask(
+        "POST", "/v1/events", "\n".join(lines).encode(), {"content-type": "application/x-ndjson"}
+    )
     assert told.status == 200, told.body
     assert told.json["accepted"] == 1
-    assert [(one["index"], one["code"]) for one in told.json["rejected"]] == [(1, "invalid_value"),
-                                                                              (2, "invalid_value"),
-                                                                              (3, "invalid_value")]  # fmt: skip
+    assert [(one["index"], one["code"]) for one in told.json["rejected"]] == [
+        (1, "invalid_value"),
+        (2, "invalid_value"),
+        (3, "invalid_value"),
+    ]
     assert "user_id or a unit_id" in told.json["rejected"][1]["message"]
     for body, status, code in (
         ({"event_id": "x"}, 422, "invalid_request"),
@@ -210,7 +231,9 @@ def test_who_is_forgotten_is_a_stranger_and_others_are_answered_as_before(root: 
         gone = ask("POST", "/v1/recommend", {"user_id": "u1"})
         assert gone["source"] == "fallback"
         assert ask("POST", "/v1/recommend", {"user_id": "u2"})["items"] == others
-        ask("POST", "/v1/events", [outcome("a3", "i22", "u1")])  # who comes again is known by what they do from now on
+        ask(
+            "POST", "/v1/events", [outcome("a3", "i22", "u1")]
+        )  # who comes again is known by what they do from now on
         again = ask("POST", "/v1/recommend", {"user_id": "u1", "k": 50})
         assert again["source"] == "history"
         assert "i22" not in {one["item_id"] for one in again["items"]}
@@ -256,7 +279,9 @@ def test_without_state_nothing_can_be_told(root: Path, tmp_path: Path) -> None:
         assert (asked.status, asked.json["code"]) == (404, "no_event_store")
 
 
-def test_what_follows_is_counted_old_events_go_and_ids_are_hashed(root: Path, tmp_path: Path, bundle: Bundle) -> None:
+def test_what_follows_is_counted_old_events_go_and_ids_are_hashed(
+    root: Path, tmp_path: Path, bundle: Bundle
+) -> None:
     state, person = tmp_path / "state", "customer-qwertzuiopasdfgh"
     old = EventStore(state, hashed_ids=True)
     old.append([read_events([outcome("old", "i20", person)], 1_000).events], 1_000)
@@ -277,7 +302,11 @@ def test_what_follows_is_counted_old_events_go_and_ids_are_hashed(root: Path, tm
         first = service.recommend(user_id=person, k=5, placement="home", unit_id="cookie-yxcvbnmlkjhgfdsa")
         shown = {"request_id": first["request_id"], "position": 1}
         item = first["items"][0]["item_id"]
-        tell(service, outcome("a1", item, person, **shown), outcome("a2", item, person, kind="impression", **shown))
+        tell(
+            service,
+            outcome("a1", item, person, **shown),
+            outcome("a2", item, person, kind="impression", **shown),
+        )
         tell(service, outcome("a3", "i30", person))
         after = service.recommend(user_id=person, k=50)
         assert after["source"] == "history"

@@ -1,4 +1,5 @@
-"""Experiments in the service: who gets which arm, what is written down of it, and what happens where an arm fails."""
+"""Experiments in the service: who gets which arm, what is written down of it, and what happens where an arm
+fails."""
 
 import json
 import os
@@ -48,7 +49,12 @@ def definition(root: Path, older: str) -> Experiment:
                 "merged": {"interleave": ["control", "wide"]},
             },
             "phases": [
-                {"salt": "s", "starts": STARTS, "weights": dict.fromkeys(arms, 0.2), "where": {"adult": True}},
+                {
+                    "salt": "s",
+                    "starts": STARTS,
+                    "weights": dict.fromkeys(arms, 0.2),
+                    "where": {"adult": True},
+                },
             ],
         },
         "five",
@@ -104,7 +110,13 @@ def test_people_get_the_arm_that_a_pure_function_says_and_the_line_holds_it(shop
         assert (line["experiment"], line["phase"], line["arm"]) == ("five", "0", expected.arm)
         assert line["time_ms"] == (STARTS + 10) * 1_000
         told = shop.assignment(user).json
-        assert told == {"experiment": "five", "unit_id": user, "phase": 0, "arm": expected.arm, "reason": "assigned"}
+        assert told == {
+            "experiment": "five",
+            "unit_id": user,
+            "phase": 0,
+            "arm": expected.arm,
+            "reason": "assigned",
+        }
         assert line["bundle_id"] == (shop.older if expected.arm == "wide" else shop.newer)
         arms.add(expected.arm)
         opened = {one: shop.bundle(one) for one in (shop.older, shop.newer)}
@@ -153,7 +165,12 @@ def test_who_is_not_in_it_gets_the_champion_and_no_name(shop: Shop) -> None:
     ]
     for answer in plain:
         line = shop.line(answer)
-        assert (line["experiment"], line["arm"], line["phase"], line["bundle_id"]) == (None, None, None, shop.newer)
+        assert (line["experiment"], line["arm"], line["phase"], line["bundle_id"]) == (
+            None,
+            None,
+            None,
+            shop.newer,
+        )
         assert "recipe" not in line
     unit = shop.service.recommend(user_id="u1", unit_id="tester", placement="home", features={"adult": True})
     assert shop.line(unit)["arm"] == "again"
@@ -167,7 +184,9 @@ def test_an_assignment_made_elsewhere_is_taken_and_an_unknown_arm_refused(shop: 
     answer = shop.service.recommend(user_id="u1", experiment="five", arm="wide")
     line = shop.line(answer)
     assert (line["arm"], line["bundle_id"], line["phase"]) == ("wide", shop.older, "0")
-    refused = shop.service.ask("POST", "/v1/recommend", {"user_id": "u1", "experiment": "five", "arm": "wdie"})
+    refused = shop.service.ask(
+        "POST", "/v1/recommend", {"user_id": "u1", "experiment": "five", "arm": "wdie"}
+    )
     assert (refused.status, refused.json["code"]) == (422, "unknown_arm")
     assert "five/wide" in refused.json["detail"]
 
@@ -175,7 +194,13 @@ def test_an_assignment_made_elsewhere_is_taken_and_an_unknown_arm_refused(shop: 
 def test_a_batch_is_assigned_request_by_request(shop: Shop) -> None:
     body = [{"user_id": user, "placement": "home", "features": {"adult": True}} for user in USERS]
     answers = shop.service.ask("POST", "/v1/recommend:batch", {"requests": body}).json["answers"]
-    assert {shop.line(answer)["arm"] for answer in answers} == {"control", "wide", "again", "curious", "merged"}
+    assert {shop.line(answer)["arm"] for answer in answers} == {
+        "control",
+        "wide",
+        "again",
+        "curious",
+        "merged",
+    }
 
 
 def test_a_bundle_that_disappears_leaves_the_champion_and_a_counted_reason(tmp_path: Path) -> None:
@@ -222,10 +247,16 @@ def test_a_clock_is_for_this_machine_alone(tmp_path: Path) -> None:
     make_key(tmp_path / "keys.json", "us", ["read"])
     published(tmp_path / "bundles")
     for words, options in (
-        ("which no simulator asks from", ("--clock", "x", "--host", "0.0.0.0", "--keys", str(tmp_path / "keys.json"))),
+        (
+            "which no simulator asks from",
+            ("--clock", "x", "--host", "0.0.0.0", "--keys", str(tmp_path / "keys.json")),
+        ),
         (r"the clock .* cannot be read", ("--clock", str(tmp_path / "none"))),
     ):
-        with pytest.raises(AssertionError, match=words), running(tmp_path / "bundles", tmp_path / "log", *options):
+        with (
+            pytest.raises(AssertionError, match=words),
+            running(tmp_path / "bundles", tmp_path / "log", *options),
+        ):
             pass
 
 
@@ -234,7 +265,16 @@ def test_nobody_is_in_two_arms_while_two_workers_ramp_and_stop_under_load(tmp_pa
     older = published(root, 1)
     published(root, 2)
     people = [f"p{number}" for number in range(300)]
-    options = ("--workers", "2", "--poll-s", "0.05", "--idle-check-s", "0", "--state", str(tmp_path / "state"))
+    options = (
+        "--workers",
+        "2",
+        "--poll-s",
+        "0.05",
+        "--idle-check-s",
+        "0",
+        "--state",
+        str(tmp_path / "state"),
+    )
     with running(root, Path("store"), *options) as service:
         now = int(time.time())
         phase: dict[str, Any] = {"salt": "s", "starts": now + 4, "weights": {"control": 0.5, "wide": 0.5}}

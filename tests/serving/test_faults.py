@@ -1,5 +1,5 @@
-"""What was acknowledged is there, once, after a kill and on a full disk, and a slow disk holds up no list: the short
-forms of `python -m benchmarks.event_faults`."""
+"""What was acknowledged is there, once, after a kill and on a full disk, and a slow disk holds up no list:
+the short forms of `python -m benchmarks.event_faults`."""
 
 import sys
 import threading

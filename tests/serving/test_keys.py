@@ -1,4 +1,5 @@
-"""Who may pass: every route asks for its scope, keys come and go without a restart, and nothing tells a secret."""
+"""Who may pass: every route asks for its scope, keys come and go without a restart, and nothing tells a
+secret."""
 
 import json
 import os
@@ -23,7 +24,13 @@ from tests.helpers.command_line import answer, recsys
 from tests.helpers.service import Answer, Running, published, running
 from tests.serving.test_life import failure, wait_for
 
-NAMES = {"{name}": "recommender", "{item_id}": "007", "{version}": "none", "{label}": "champion", "{file}": "page.js"}
+NAMES = {
+    "{name}": "recommender",
+    "{item_id}": "007",
+    "{version}": "none",
+    "{label}": "champion",
+    "{file}": "page.js",
+}
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -51,17 +58,26 @@ def asked(service: Running, route: Route, headers: dict[str, str] | None = None)
 
 def test_every_route_of_the_app_stands_in_the_table() -> None:
     app = create_app(Path("nothing"), ServingSettings.build({"state": "off"}, where="here"))
-    served = [(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods]
+    served = [
+        (method, route.path)
+        for route in app.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    ]
     assert len(app.routes) == len(served)  # nothing is mounted, and nothing stands beside
     assert sorted(served) == sorted((route.method, route.path) for route in TABLE)
     assert len({route.operation for route in TABLE}) == len(TABLE)
     assert {route.scope for route in TABLE} <= {*SCOPES, None}
     public = {route.path for route in TABLE if route.scope is None}
-    assert all("health" in path or path in ("/", "/page/{file}") or path.endswith("/ready") for path in public)
+    assert all(
+        "health" in path or path in ("/", "/page/{file}") or path.endswith("/ready") for path in public
+    )
 
 
 @pytest.mark.parametrize("route", TABLE, ids=[route.operation for route in TABLE])
-def test_no_route_answers_without_its_scope(keyed: tuple[Running, dict[str, str], Path], route: Route) -> None:
+def test_no_route_answers_without_its_scope(
+    keyed: tuple[Running, dict[str, str], Path], route: Route
+) -> None:
     service, keys, _ = keyed
     answers = {scope: asked(service, route, bearer(key)) for scope, key in keys.items()}
     for headers in (
@@ -103,7 +119,11 @@ def test_the_admin_port_asks_for_keys_too(keyed: tuple[Running, dict[str, str], 
         except HTTPError as error:
             return error.code
 
-    assert [status("/metrics", headers) for headers in ({}, bearer("rk_x"), bearer(keys["admin"]))] == [401, 401, 403]
+    assert [status("/metrics", headers) for headers in ({}, bearer("rk_x"), bearer(keys["admin"]))] == [
+        401,
+        401,
+        403,
+    ]
     assert [status("/debug", headers) for headers in ({}, bearer(keys["read"]))] == [401, 403]
     assert status("/metrics", bearer(keys["read"])) == 200
     assert status("/debug", bearer(keys["admin"])) == 200
@@ -171,7 +191,9 @@ def test_whoever_could_read_the_file_still_can(tmp_path: Path) -> None:
         ("shop", ["read"], "0/second", "100/second"),
     ],
 )
-def test_what_makes_no_key_is_a_sentence(tmp_path: Path, name: str, scopes: list[str], quota: Any, said: str) -> None:
+def test_what_makes_no_key_is_a_sentence(
+    tmp_path: Path, name: str, scopes: list[str], quota: Any, said: str
+) -> None:
     with pytest.raises(SettingError, match=said):
         make_key(tmp_path / FILE, name, scopes, quota)
     assert not (tmp_path / FILE).exists()
@@ -179,7 +201,9 @@ def test_what_makes_no_key_is_a_sentence(tmp_path: Path, name: str, scopes: list
 
 @pytest.mark.slow
 def test_keys_by_the_command_line(tmp_path: Path) -> None:
-    made = recsys(tmp_path, "keys", "make", "shop", "--scope", "read", "--scope", "admin", "--quota", "9/minute")
+    made = recsys(
+        tmp_path, "keys", "make", "shop", "--scope", "read", "--scope", "admin", "--quota", "9/minute"
+    )
     key = made.stdout.strip()
     assert key.startswith("rk_")
     listed = answer(recsys(tmp_path, "keys", "list", "--json"))["keys"]
@@ -208,14 +232,26 @@ def test_a_host_that_others_reach_asks_for_keys_first(tmp_path: Path, host: str)
     _, key = make_key(state / FILE, "shop", ["read"])
     revoke_key(state / FILE, key.id)
     assert "is open to other machines" in failure(
-        str(root), "--port", "0", "--exposures", "off", "--host", host, "--state", str(state), "--workers", "2"
+        str(root),
+        "--port",
+        "0",
+        "--exposures",
+        "off",
+        "--host",
+        host,
+        "--state",
+        str(state),
+        "--workers",
+        "2",
     )
 
 
 def test_a_host_that_others_reach_serves_with_a_key(tmp_path: Path) -> None:
     published(tmp_path / "bundles")
     key, _ = make_key(tmp_path / "state" / FILE, "shop", ["read"])
-    with running(tmp_path / "bundles", Path("off"), "--host", "0.0.0.0", "--state", str(tmp_path / "state")) as service:
+    with running(
+        tmp_path / "bundles", Path("off"), "--host", "0.0.0.0", "--state", str(tmp_path / "state")
+    ) as service:
         assert service.ask("POST", "/v1/recommend", {}).status == 401
         assert service.ask("POST", "/v1/recommend", {}, bearer(key)).status == 200
 
@@ -224,7 +260,9 @@ def test_a_quota_counts_by_key_and_says_so(tmp_path: Path) -> None:
     published(tmp_path / "bundles")
     path = tmp_path / "state" / FILE
     (few, _), (many, _) = make_key(path, "few", ["read"], "5/hour"), make_key(path, "many", ["read"])
-    with running(tmp_path / "bundles", Path("off"), "--state", str(tmp_path / "state"), "--admin-port", "0") as service:
+    with running(
+        tmp_path / "bundles", Path("off"), "--state", str(tmp_path / "state"), "--admin-port", "0"
+    ) as service:
         answers = [service.ask("POST", "/v1/recommend", {}, bearer(few)) for _ in range(7)]
         assert [one.status for one in answers] == [200] * 5 + [429] * 2
         assert [one.headers["ratelimit"].split(";")[1] for one in answers] == [
@@ -249,7 +287,14 @@ def test_secrets_and_people_stand_in_no_log_no_metric_and_no_error(tmp_path: Pat
     person, unit = "anna.secret@example.org", "device-4711-secret"
     published(tmp_path / "bundles")
     key, known = make_key(tmp_path / "state" / FILE, "shop", ["read", "write", "admin"])
-    options = ("--state", str(tmp_path / "state"), "--access-log", str(tmp_path / "access"), "--admin-port", "0")
+    options = (
+        "--state",
+        str(tmp_path / "state"),
+        "--access-log",
+        str(tmp_path / "access"),
+        "--admin-port",
+        "0",
+    )
     with running(tmp_path / "bundles", Path("off"), *options, "--watch-s", "0.2") as service:
         who = {"user_id": person, "unit_id": unit}
         errors = b""
@@ -278,7 +323,9 @@ def test_secrets_and_people_stand_in_no_log_no_metric_and_no_error(tmp_path: Pat
         for path, body in told:
             errors += service.ask("POST", path, body, bearer(key)).body
         assert b"rejected" in errors
-        errors += service.ask("GET", f"/v1/experiments/{person}/assignment?unit_id={unit}", headers=bearer(key)).body
+        errors += service.ask(
+            "GET", f"/v1/experiments/{person}/assignment?unit_id={unit}", headers=bearer(key)
+        ).body
         time.sleep(2.5)  # until what was told is counted
         assert service.ask("DELETE", f"/v1/users/{person}", headers=bearer(key)).status == 200
         for path in (
@@ -302,7 +349,10 @@ def test_secrets_and_people_stand_in_no_log_no_metric_and_no_error(tmp_path: Pat
             assert secret.encode() not in place, (secret, place[:300])
     lines = [json.loads(line) for line in access.splitlines()]
     named = {"/v1/recommend", "/v1/items/{item_id}/similar", "unknown", "/v1/events", "/v1/identities"}
-    assert {line["route"] for line in lines} >= named | {"/v1/users/{user_id}", "/v1/experiments/{name}/assignment"}
+    assert {line["route"] for line in lines} >= named | {
+        "/v1/users/{user_id}",
+        "/v1/experiments/{name}/assignment",
+    }
     assert b'placement="_other"' in metrics
     assert {line["key"] for line in lines} == {known.id, None}
     assert any(line["request_id"] == "given" for line in lines)

@@ -70,7 +70,9 @@ class Traffic:
             except ConnectionRefusedError:
                 break
             try:
-                connection.request("POST", "/v1/recommend", b'{"user_id": "u1"}', {"content-type": "application/json"})
+                connection.request(
+                    "POST", "/v1/recommend", b'{"user_id": "u1"}', {"content-type": "application/json"}
+                )
                 response = connection.getresponse()
                 body = response.read()
                 (self.answers if response.status == 200 else self.faults).append(json.loads(body))
@@ -92,7 +94,9 @@ def test_swap_and_roll_back_under_load(tmp_path: Path) -> None:
         traffic = Traffic(service)
         second = published(root, seed=2)
         wait_for(lambda: served(service) == second)  # the check has the lowest claim on a busy processor
-        wait_for(lambda: str(root / first) not in Path(f"/proc/{service.pid}/maps").read_text())  # memory given back
+        wait_for(
+            lambda: str(root / first) not in Path(f"/proc/{service.pid}/maps").read_text()
+        )  # memory given back
         point_to(root, first)
         wait_for(lambda: served(service) == first)
         traffic.end()
@@ -144,7 +148,9 @@ def test_the_old_bundle_goes_with_its_last_request(tmp_path: Path) -> None:
 
 
 def test_not_ready_before_the_first_bundle(tmp_path: Path) -> None:
-    app = create_app(tmp_path / "nothing", ServingSettings(poll_s=0.05, exposures=tmp_path / "log", idle_check_s=0))
+    app = create_app(
+        tmp_path / "nothing", ServingSettings(poll_s=0.05, exposures=tmp_path / "log", idle_check_s=0)
+    )
     with in_process(app) as ask:
         for method, path in (("GET", "/v1/health/ready"), ("GET", "/v1/model"), ("POST", "/v1/recommend")):
             wait_for(lambda method=method, path=path: "neither" in ask(method, path)[1])  # type: ignore[misc]
@@ -249,7 +255,9 @@ def test_what_stands_in_the_way_is_one_sentence_and_exit_2(tmp_path: Path) -> No
     assert "neither a bundle nor" in failure(str(tmp_path / "none"), "--port", "0", "--exposures", log)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert f"port {port}: Address already in use" in failure(str(root), "--port", port, "--exposures", log)
+        assert f"port {port}: Address already in use" in failure(
+            str(root), "--port", port, "--exposures", log
+        )
     assert "cannot be appended to" in failure(str(root), "--port", "0", "--exposures", str(tmp_path))
     assert "setting 'threads' in the command line" in failure(str(root), "--threads", "x")
     (bundle / "fallback.npy").write_bytes(b"x")
@@ -261,7 +269,16 @@ def test_forbidden_libraries_stay_out_through_a_whole_life(tmp_path: Path) -> No
     first, second = published(root), published(root, seed=2)
     point_to(root, first)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.helpers.service_inside", root, tmp_path / "log", first, second, *FORBIDDEN],
+        [
+            sys.executable,
+            "-m",
+            "tests.helpers.service_inside",
+            root,
+            tmp_path / "log",
+            first,
+            second,
+            *FORBIDDEN,
+        ],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

@@ -32,7 +32,9 @@ PROMTOOL = shutil.which("promtool")
 
 def openmetrics(service: Running) -> dict[str, Any]:
     """The families, as a scraper that asks for OpenMetrics reads them."""
-    asked = Request(f"{service.admin}/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
+    asked = Request(
+        f"{service.admin}/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"}
+    )
     with urlopen(asked, timeout=10) as response:
         assert response.headers["content-type"].startswith("application/openmetrics-text")
         return {family.name: family for family in text_string_to_metric_families(response.read().decode())}
@@ -66,15 +68,25 @@ def test_the_metrics_stand_by_the_names_of_the_convention(tmp_path: Path, worker
         assign(root, "champion", second)
         wait_for(lambda: {served(service) for _ in range(6)} == {second})
         wait_for(
-            lambda: [one.labels["bundle_id"] for one in openmetrics(service)["recsys_bundle_info"].samples] == [second]
+            lambda: (
+                [one.labels["bundle_id"] for one in openmetrics(service)["recsys_bundle_info"].samples]
+                == [second]
+            )
         )
         page = (REPOSITORY / "docs/serving.md").read_text()
-        idle = {"process_resident_memory_bytes", "recsys_arm_fallbacks_total"}  # the latter once an arm has failed
+        idle = {
+            "process_resident_memory_bytes",
+            "recsys_arm_fallbacks_total",
+        }  # the latter once an arm has failed
         named = set(re.findall(r"`((?:recsys|http|process)_[a-z_]+)`", page)) - idle
         names = set(counted) | set(found) | {re.sub("_(count|sum|bucket)$", "", name) for name in counted}
-        missing = named - names - (set() if workers == "2" else {"recsys_workers", "recsys_worker_restarts_total"})
+        missing = (
+            named - names - (set() if workers == "2" else {"recsys_workers", "recsys_worker_restarts_total"})
+        )
         assert not missing
-        used = set(re.findall(r"((?:recsys|http|process)_[a-z_]+)", (REPOSITORY / "deploy/grafana.json").read_text()))
+        used = set(
+            re.findall(r"((?:recsys|http|process)_[a-z_]+)", (REPOSITORY / "deploy/grafana.json").read_text())
+        )
         used -= {"http_response_status_code"}
         assert (
             not used
@@ -99,7 +111,8 @@ def test_placements_cannot_grow_without_end() -> None:
 
 
 def series(before: Mapping[str, float], after: Mapping[str, float]) -> list[dict[str, str]]:
-    """For promtool: a quarter of an hour of the first scrape, and one in which it goes on as it did to the second."""
+    """For promtool: a quarter of an hour of the first scrape, and one in which it goes on as it did to the
+    second."""
     found = []
     for name, value in after.items():
         was = before.get(name, 0.0)
@@ -122,13 +135,16 @@ def fired(folder: Path, before: Mapping[str, float], after: Mapping[str, float])
                     "interval": "1m",
                     "input_series": series(before, after),
                     "alert_rule_test": [
-                        {"eval_time": f"{minute}m", "alertname": name, "exp_alerts": []} for minute in (18, 24)
+                        {"eval_time": f"{minute}m", "alertname": name, "exp_alerts": []}
+                        for minute in (18, 24)
                     ],
                 }
             ],
         }
         (folder / "test.yaml").write_text(yaml.safe_dump(test))
-        done = subprocess.run([PROMTOOL, "test", "rules", str(folder / "test.yaml")], capture_output=True, text=True)
+        done = subprocess.run(
+            [PROMTOOL, "test", "rules", str(folder / "test.yaml")], capture_output=True, text=True
+        )
         said = done.stdout + done.stderr
         if done.returncode:
             assert "Labels:{" in said, said
@@ -145,7 +161,8 @@ def provoke_shedding(service: Running, root: Path) -> None:
     heavy = {"requests": [{"user_id": "u1", "k": 1000, "history": [{"item_id": "007"}]}] * 100}
     with ThreadPoolExecutor(8) as pool:
         assert 429 in {
-            one.status for one in pool.map(lambda _: service.ask("POST", "/v1/recommend:batch", heavy), range(24))
+            one.status
+            for one in pool.map(lambda _: service.ask("POST", "/v1/recommend:batch", heavy), range(24))
         }
 
 
@@ -173,7 +190,11 @@ def provoke_deaths(service: Running, root: Path) -> None:
 
 CONDITIONS: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "RecsysErrorsBurnTheBudget": (provoke_errors, (), r"http_server.*_count\{.*503"),
-    "RecsysSheds": (provoke_shedding, ("--threads", "1", "--waiting", "0"), r"shed_requests_total\{.*overloaded"),
+    "RecsysSheds": (
+        provoke_shedding,
+        ("--threads", "1", "--waiting", "0"),
+        r"shed_requests_total\{.*overloaded",
+    ),
     "RecsysExposuresAreLost": (provoke_loss, ("--exposures", "/dev/full"), "exposures_lost_total"),
     "RecsysSwapFails": (provoke_a_failing_swap, (), r"swaps_total\{.*failed"),
     "RecsysWorkersDie": (provoke_deaths, ("--workers", "2"), "worker_restarts_total"),
@@ -183,8 +204,11 @@ CONDITIONS: dict[str, tuple[Any, tuple[str, ...], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_each_alert_fires_where_its_condition_is_brought_about_and_no_other_does(tmp_path: Path, name: str) -> None:
-    """By Prometheus's own program, where it is installed. Without it, what the rule looks at is seen to grow."""
+def test_each_alert_fires_where_its_condition_is_brought_about_and_no_other_does(
+    tmp_path: Path, name: str
+) -> None:
+    """By Prometheus's own program, where it is installed. Without it, what the rule looks at is seen to
+    grow."""
     provoke, options, watched = CONDITIONS[name]
     root = tmp_path / "bundles"
     published(root)
@@ -203,7 +227,9 @@ def test_each_alert_fires_where_its_condition_is_brought_about_and_no_other_does
     values = [sum(value for key, value in one.items() if re.search(watched, key)) for one in (before, after)]
     if name == "RecsysBundleIsStale":
         assert values[1] < time.time() - 2 * 86_400
-        moved = {key: value - time.time() if "created_timestamp" in key else value for key, value in after.items()}
+        moved = {
+            key: value - time.time() if "created_timestamp" in key else value for key, value in after.items()
+        }
         before = after = moved  # promtool's clock begins at 0
     else:
         assert values[1] > values[0]
@@ -278,7 +304,9 @@ def test_history_keeps_so_many_points_and_no_torn_line(tmp_path: Path) -> None:
     published(tmp_path / "bundles")
     file = tmp_path / "state" / "history.jsonl"
     file.parent.mkdir()
-    file.write_bytes(b"".join(b"[%d,0,0,0,null,null,0,0,0,0,0,0]\n" % at for at in range(MOST + 500)) + b"[1,2")
+    file.write_bytes(
+        b"".join(b"[%d,0,0,0,null,null,0,0,0,0,0,0]\n" % at for at in range(MOST + 500)) + b"[1,2"
+    )
     with running(tmp_path / "bundles", Path("off"), "--state", str(file.parent)) as service:
         rows = service.ask("GET", f"/v1/stats?points={MOST}").json["rows"]
         assert (len(rows), rows[0][0], rows[-1][0]) == (MOST, 500, MOST + 499)
@@ -315,7 +343,10 @@ def test_a_request_becomes_a_span_of_its_callers_trace(tmp_path: Path) -> None:
     with running(tmp_path / "bundles", Path("off"), "--otel", endpoint, "--otel-share", "0") as service:
         for one, flag in ((trace, "01"), (unsampled, "00")):
             service.ask(
-                "POST", "/v1/recommend", {"user_id": "anna"}, {"traceparent": f"00-{one}-00f067aa0ba902b7-{flag}"}
+                "POST",
+                "/v1/recommend",
+                {"user_id": "anna"},
+                {"traceparent": f"00-{one}-00f067aa0ba902b7-{flag}"},
             )
         service.recommend()
         service.process.terminate()

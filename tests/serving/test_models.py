@@ -1,4 +1,5 @@
-"""What is served, by role and version, and its change over HTTP: arms, activation with an etag, the way back."""
+"""What is served, by role and version, and its change over HTTP: arms, activation with an etag, the way
+back."""
 
 import json
 import os
@@ -61,7 +62,9 @@ def test_activation_answers_202_until_all_workers_serve_and_200_then(keyed: Keye
     assert (back.status, back.json["bundle_id"]) == (202, keyed.first)
     wait_for(lambda: keyed.activate(keyed.first).status == 200)
     told = [json.loads(line) for line in (keyed.state / AUDIT).read_text().splitlines()]
-    done = [(one["operation"], one["bundle_id"], one["key"], one["outcome"]) for one in told if "outcome" in one]
+    done = [
+        (one["operation"], one["bundle_id"], one["key"], one["outcome"]) for one in told if "outcome" in one
+    ]
     assert done == [
         ("activate_bundle", keyed.second, keyed.key.id, "asked"),
         ("activate_bundle", keyed.second, keyed.key.id, "done"),
@@ -91,7 +94,10 @@ def test_what_cannot_be_activated_changes_nothing(keyed: Keyed, tmp_path: Path) 
     assert (empty.status, empty.json["code"]) == (409, "bundle_refused")
     assert str(tmp_path) not in empty.body.decode()
     assert str(keyed.root) not in empty.body.decode()
-    assert keyed.ask("POST", "/v1/models/other:activate", {"bundle_id": keyed.first}).json["code"] == "unknown_model"
+    assert (
+        keyed.ask("POST", "/v1/models/other:activate", {"bundle_id": keyed.first}).json["code"]
+        == "unknown_model"
+    )
     assert keyed.ask("POST", "/v1/recommend", {}).json["bundle_id"] == keyed.first
     assert deployment_of(keyed.root)[1].champion == keyed.first
 
@@ -139,7 +145,9 @@ def test_an_arm_answers_with_its_bundle_and_stands_in_the_log(tmp_path: Path) ->
         batch = {"requests": [{**told, "arm": "a"}, {**told, "arm": "b"}]}
         both = service.ask("POST", "/v1/recommend:batch", batch).json["answers"]
         assert [one["bundle_id"] for one in both] == [first, second]
-        wrong = service.ask("POST", "/v1/recommend:batch", {"requests": [{}, {"experiment": "towers", "arm": "d"}]})
+        wrong = service.ask(
+            "POST", "/v1/recommend:batch", {"requests": [{}, {"experiment": "towers", "arm": "d"}]}
+        )
         assert wrong.json["detail"].startswith("requests[1]: ")
         for half in ({"experiment": "towers"}, {"arm": "a"}):
             assert service.ask("POST", "/v1/recommend", half).json["code"] == "invalid_request"

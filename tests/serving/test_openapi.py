@@ -1,4 +1,5 @@
-"""The OpenAPI document: the file in docs, what the service really answers, what breaks clients, and a client of it."""
+"""The OpenAPI document: the file in docs, what the service really answers, what breaks clients, and a client
+of it."""
 
 import copy
 import importlib
@@ -57,7 +58,8 @@ def conforms(value: Any, schema: Any) -> None:
 
 
 def answered(answer: Answer, operation: Any) -> None:
-    """Whether the status is named, and the body is as its schema says, with no field beside those described."""
+    """Whether the status is named, and the body is as its schema says, with no field beside those
+    described."""
     content = operation["responses"][str(answer.status)]["content"]
     media = answer.headers["content-type"].partition(";")[0]
     conforms(answer.json, content[media]["schema"])
@@ -66,8 +68,15 @@ def answered(answer: Answer, operation: Any) -> None:
     assert set(answer.json) <= set(described["properties"])
 
 
-def test_every_answer_is_as_described_and_every_example_is_answered(service: tuple[Running, dict[str, str]]) -> None:
-    names = {"{item_id}": "007", "{name}": "recommender", "{version}": service[0].bundle_id, "{label}": "champion"}
+def test_every_answer_is_as_described_and_every_example_is_answered(
+    service: tuple[Running, dict[str, str]],
+) -> None:
+    names = {
+        "{item_id}": "007",
+        "{name}": "recommender",
+        "{version}": service[0].bundle_id,
+        "{label}": "champion",
+    }
     statuses = set()
     for path, methods in COMMITTED["paths"].items():
         for method, operation in methods.items():
@@ -138,8 +147,14 @@ BREAKING: dict[str, tuple[Callable[[Any], Any], str]] = {
     "id": (lambda d: d["paths"]["/v1/model"]["get"].update(operationId="model"), "operationId get_model"),
     "status": (lambda d: d["paths"]["/v1/recommend"]["post"]["responses"].pop("429"), "status 429 is gone"),
     "answer": (lambda d: of(d, "RecommendedItem").pop("title"), "items[].title is gone"),
-    "type": (lambda d: of(d, "RecommendedItem")["item_id"].update(type="integer"), "item_id: it may be integer"),
-    "null": (lambda d: of(d, ANSWERED).update(why={"anyOf": [{"type": "string"}, {"type": "null"}]}), "may be null"),
+    "type": (
+        lambda d: of(d, "RecommendedItem")["item_id"].update(type="integer"),
+        "item_id: it may be integer",
+    ),
+    "null": (
+        lambda d: of(d, ANSWERED).update(why={"anyOf": [{"type": "string"}, {"type": "null"}]}),
+        "may be null",
+    ),
     "absent": (lambda d: d["components"]["schemas"][ANSWERED]["required"].remove("why"), "why may be absent"),
     "field": (lambda d: of(d, ASKED).pop("domain"), "body.domain is gone"),
     "limit": (lambda d: of(d, ASKED)["k"].update(maximum=100), "k: maximum is 100"),
@@ -149,7 +164,10 @@ BREAKING: dict[str, tuple[Callable[[Any], Any], str]] = {
     "narrowed": (lambda d: of(d, ASKED).update(user_id={"type": "string"}), "user_id: null is refused"),
     "deep": (lambda d: of(d, "HistoryEvent").pop("event"), "history[].event is gone"),
     "parameter": (lambda d: d["paths"]["/v1/stats"]["get"]["parameters"].pop(), "parameter points is gone"),
-    "scope": (lambda d: d["paths"]["/v1/model"]["get"].update(security=[{"key": ["admin"]}]), "another scope"),
+    "scope": (
+        lambda d: d["paths"]["/v1/model"]["get"].update(security=[{"key": ["admin"]}]),
+        "another scope",
+    ),
 }
 
 
@@ -158,7 +176,9 @@ def test_a_change_that_breaks_clients_is_found(what: str) -> None:
     changed = copy.deepcopy(COMMITTED)
     change, said = BREAKING[what]
     change(changed)
-    assert any(said in line for line in OPENAPI.breaks(COMMITTED, changed)), OPENAPI.breaks(COMMITTED, changed)
+    assert any(said in line for line in OPENAPI.breaks(COMMITTED, changed)), OPENAPI.breaks(
+        COMMITTED, changed
+    )
 
 
 def test_what_is_added_breaks_nobody() -> None:
@@ -176,7 +196,9 @@ def test_what_is_added_breaks_nobody() -> None:
 @pytest.mark.slow
 def test_a_generated_client_asks_the_service(service: tuple[Running, dict[str, str]], tmp_path: Path) -> None:
     pytest.importorskip("openapi_python_client", reason="the extra `contract` is not installed")
-    (tmp_path / "config.yaml").write_text("post_hooks: []\nproject_name_override: made\npackage_name_override: made\n")
+    (tmp_path / "config.yaml").write_text(
+        "post_hooks: []\nproject_name_override: made\npackage_name_override: made\n"
+    )
     generate = [
         sys.executable,
         "-m",
@@ -185,7 +207,14 @@ def test_a_generated_client_asks_the_service(service: tuple[Running, dict[str, s
         "--path",
         str(REPOSITORY / "docs/openapi.json"),
     ]
-    options = ["--meta", "none", "--output-path", str(tmp_path / "made"), "--config", str(tmp_path / "config.yaml")]
+    options = [
+        "--meta",
+        "none",
+        "--output-path",
+        str(tmp_path / "made"),
+        "--config",
+        str(tmp_path / "config.yaml"),
+    ]
     done = subprocess.run([*generate, *options], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stdout + done.stderr

@@ -99,7 +99,8 @@ def test_what_is_wrong_is_said_and_the_page_goes_on(service: tuple[Running, str]
 
 @needs_chromium
 def test_ten_thousand_points_are_painted(service: tuple[Running, str]) -> None:
-    """With ten thousand points of history; benchmarks/service_page.py measures it, this bound is for a busy machine."""
+    """With ten thousand points of history; benchmarks/service_page.py measures it, this bound is for a busy
+    machine."""
     with opened(service[0].url) as (tab, complaints):
         assert painted_ms(tab) < 3_000
         tab.select_option("#span", "10000")
@@ -157,5 +158,13 @@ def test_own_code_never_makes_markup_of_what_it_is_told() -> None:
     from recsys.serving.page.files import FOLDER
 
     text = (FOLDER / "page.js").read_text()
-    for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "setAttribute"):
+    for way in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "Function(",
+        "setAttribute",
+    ):
         assert way not in text

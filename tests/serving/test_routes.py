@@ -40,15 +40,22 @@ def test_a_known_user_is_answered_from_the_learned_vector(service: Running) -> N
 
 @pytest.mark.parametrize("reasons", [0, 2, 20])
 def test_so_many_items_get_a_reason_as_are_asked_for(service: Running, reasons: int) -> None:
-    items = service.recommend(history=[{"item_id": "i30"}, {"item_id": "i12"}], k=20, reasons=reasons)["items"]
+    items = service.recommend(history=[{"item_id": "i30"}, {"item_id": "i12"}], k=20, reasons=reasons)[
+        "items"
+    ]
     told = [item["reason"] is not None for item in items]
     assert sum(told[:reasons]) >= reasons / 2
     assert not any(told[reasons:])
-    assert all(set(item) == {"item_id", "score", "title", "reason", "reason_code", "because", "like"} for item in items)
+    assert all(
+        set(item) == {"item_id", "score", "title", "reason", "reason_code", "because", "like"}
+        for item in items
+    )
 
 
 def test_a_newcomer_is_answered_from_his_history(service: Running) -> None:
-    answer = service.recommend(history=[{"item_id": "i30"}, {"item_id": "a/b", "timestamp": 5, "event": "click"}])
+    answer = service.recommend(
+        history=[{"item_id": "i30"}, {"item_id": "a/b", "timestamp": 5, "event": "click"}]
+    )
     assert answer["source"] == "history"
     assert len(answer["items"]) == 10
     assert not {"i30", "a/b"} & set(ids(answer))
@@ -56,7 +63,12 @@ def test_a_newcomer_is_answered_from_his_history(service: Running) -> None:
 
 
 def test_a_stranger_gets_what_is_popular(service: Running) -> None:
-    for body in ({}, {"user_id": "never seen"}, {"history": [{"item_id": "nobody knows"}]}, {"user_id": None}):
+    for body in (
+        {},
+        {"user_id": "never seen"},
+        {"history": [{"item_id": "nobody knows"}]},
+        {"user_id": None},
+    ):
         answer = service.recommend(**body)
         assert answer["source"] == "fallback"
         assert len(answer["items"]) == 10
@@ -110,7 +122,9 @@ def test_a_batch_is_refused_as_a_whole(service: Running) -> None:
 
 def test_each_answer_has_its_line_in_the_exposure_log(service: Running) -> None:
     alone = service.recommend(user_id="u6", k=4)
-    batch = service.ask("POST", "/v1/recommend:batch", {"requests": [{"k": 2}, {"user_id": "日本 \n"}]}).json["answers"]
+    batch = service.ask("POST", "/v1/recommend:batch", {"requests": [{"k": 2}, {"user_id": "日本 \n"}]}).json[
+        "answers"
+    ]
     lines = service.lines()[-3:]
     for line, answer, user in zip(lines, [alone, *batch], ["u6", None, "日本 \n"], strict=True):
         assert line["items"] == ids(answer)
@@ -178,7 +192,9 @@ BODIES = [
 def test_the_short_way_and_the_long_way_answer_alike(service: Running, body: bytes) -> None:
     """What comes whole is answered without the app; chunks go through it."""
     traced = {"x-request-id": "one.of-mine", "traceparent": TRACE}
-    short, long = (service.ask("POST", "/v1/recommend", sent, traced) for sent in (body, iter([body[:5], body[5:]])))
+    short, long = (
+        service.ask("POST", "/v1/recommend", sent, traced) for sent in (body, iter([body[:5], body[5:]]))
+    )
     told = [re.sub(rb'"request_id":"[^"]*"', b"", answer.body) for answer in (short, long)]
     assert (short.status, told[0]) == (long.status, told[1])
     varying = dict.fromkeys(("date", "content-length", "server-timing"), "")

@@ -13,16 +13,23 @@ from tests.helpers.service import ITEMS, Running, content, published, running
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Below a path, for pages of one origin, without an exposure log, from a bundle with paths in its lineage."""
+    """Below a path, for pages of one origin, without an exposure log, from a bundle with paths in its
+    lineage."""
     folder = tmp_path_factory.mktemp("serving")
-    settings = {"data": "/home/somebody/shop/events.csv", "warm": None, "columns": {"items": ["/data/extra.csv"]}}
+    settings = {
+        "data": "/home/somebody/shop/events.csv",
+        "warm": None,
+        "columns": {"items": ["/data/extra.csv"]},
+    }
     publish(folder / "bundles", replace(content(), lineage={"data": "events.csv", "settings": settings}))
     options = ("--root-path", "/shop", "--cors", "https://a.example, https://b.example")
     with running(folder / "bundles", Path("off"), *options) as service:
         yield service
 
 
-@pytest.mark.parametrize("path", ["/v1/health/live", "/v1/health/ready", "/v1/model", "/v1/items/007/similar", "/docs"])
+@pytest.mark.parametrize(
+    "path", ["/v1/health/live", "/v1/health/ready", "/v1/model", "/v1/items/007/similar", "/docs"]
+)
 def test_head_is_get_without_a_body(service: Running, path: str) -> None:
     named = {"x-request-id": "mine"}
     got, head = service.ask("GET", path, headers=named), service.ask("HEAD", path, headers=named)
@@ -45,7 +52,9 @@ def test_a_route_that_takes_head_says_so(service: Running) -> None:
         ("POST", "/v1/recommend?domian=film"),
     ],
 )
-def test_an_unknown_query_parameter_is_refused_as_an_unknown_field_is(service: Running, method: str, path: str) -> None:
+def test_an_unknown_query_parameter_is_refused_as_an_unknown_field_is(
+    service: Running, method: str, path: str
+) -> None:
     answer = service.ask(method, path, {} if method == "POST" else None)
     field = service.ask("POST", "/v1/recommend", {"domian": "film"})
     assert answer.status == 422
@@ -110,7 +119,11 @@ def test_the_model_does_not_tell_where_the_training_machine_keeps_its_data(servi
 
 def test_without_an_exposure_log_lists_are_served_and_none_is_written(service: Running) -> None:
     assert len(service.recommend(user_id="u1", k=3)["items"]) == 3
-    assert service.ask("GET", "/v1/health/ready").json["exposures"] == {"written": 0, "lost": 0, "error": None}
+    assert service.ask("GET", "/v1/health/ready").json["exposures"] == {
+        "written": 0,
+        "lost": 0,
+        "error": None,
+    }
     assert not Path("off").exists()
 
 

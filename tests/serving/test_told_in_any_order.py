@@ -1,5 +1,5 @@
-"""Telling, identifying, swapping, restarting, forgetting and exporting in any order, over HTTP; 500 steps of it are
-`python -m benchmarks.event_faults`."""
+"""Telling, identifying, swapping, restarting, forgetting and exporting in any order, over HTTP; 500 steps of
+it are `python -m benchmarks.event_faults`."""
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -58,7 +58,9 @@ def test_a_stop_signal_to_the_parent_drops_no_request(tmp_path: Path, number: si
         assert service.process.wait(PATIENCE_S) == 0
         traffic.end()
         if number == signal.SIGINT:  # the door closes at once, on whoever stands before it and was not let in
-            traffic.faults = [fault for fault in traffic.faults if not fault.startswith("ConnectionResetError")]
+            traffic.faults = [
+                fault for fault in traffic.faults if not fault.startswith("ConnectionResetError")
+            ]
         assert not traffic.faults
         logged = [line["request_id"] for line in service.lines()]
         assert sorted(logged) == sorted(answer["request_id"] for answer in traffic.answers)
@@ -106,7 +108,9 @@ def test_all_workers_swap_and_verify_once(pair: Running) -> None:
     wait_for(lambda: {served(pair) for _ in range(8)} == {second})
     wait_for(lambda: metrics(pair)[swaps] == before + 2)
     assert "mlflow" not in Path(f"/proc/{pair.pid}/maps").read_text()
-    assert "faiss" not in Path(f"/proc/{pair.pid}/maps").read_text()  # the parent loads nothing of what answers
+    assert (
+        "faiss" not in Path(f"/proc/{pair.pid}/maps").read_text()
+    )  # the parent loads nothing of what answers
 
 
 def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:

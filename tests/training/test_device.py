@@ -1,4 +1,5 @@
-"""A model is the same wherever it is learned: on a GPU where there is one, and on a second device made for the test."""
+"""A model is the same wherever it is learned: on a GPU where there is one, and on a second device made for
+the test."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -28,7 +29,9 @@ GPU = [torch.device("cuda")] if torch.cuda.is_available() else []
 @pytest.fixture(params=[ELSEWHERE, *GPU], ids=str)
 def other(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """A device that is not the host, where models learn by default."""
-    monkeypatch.setattr(devices, "device", lambda wanted: torch.device("cpu") if wanted == "cpu" else request.param)
+    monkeypatch.setattr(
+        devices, "device", lambda wanted: torch.device("cpu") if wanted == "cpu" else request.param
+    )
     with SecondDevice() if request.param == ELSEWHERE else nullcontext():
         yield request.param
 
@@ -55,7 +58,9 @@ def test_the_second_device_keeps_its_tensors_apart() -> None:
     ],
     ids=["cosine", "dot", "uniform", "all"],
 )
-def test_a_model_learned_elsewhere_is_the_one_learned_here(settings: dict[str, Any], other: torch.device) -> None:
+def test_a_model_learned_elsewhere_is_the_one_learned_here(
+    settings: dict[str, Any], other: torch.device
+) -> None:
     data = coloured()
     here, there = (fitted(data, **(SETTINGS | settings | more)) for more in ({"device": "cpu"}, {}))
     np.testing.assert_allclose(there.items, here.items, atol=1e-4)
@@ -66,10 +71,14 @@ def test_a_model_learned_elsewhere_is_the_one_learned_here(settings: dict[str, A
 
 
 @pytest.mark.parametrize("more", [{}, {"negatives": 9, "similarity": "cosine"}])
-def test_a_sequence_model_learned_elsewhere_is_the_one_learned_here(more: dict[str, Any], other: torch.device) -> None:
+def test_a_sequence_model_learned_elsewhere_is_the_one_learned_here(
+    more: dict[str, Any], other: torch.device
+) -> None:
     settings = {"dim": 8, "epochs": 2, "longest_history": 5, "precision": "float32", "dropout": 0.2} | more
     data = coloured()
-    here, there = (make_model("sequence", settings | {"device": where}).fit(data, seed=1) for where in ("cpu", "auto"))
+    here, there = (
+        make_model("sequence", settings | {"device": where}).fit(data, seed=1) for where in ("cpu", "auto")
+    )
     np.testing.assert_allclose(there.items, here.items, atol=1e-4)
     users = everyone(data)
     np.testing.assert_allclose(there.encoder.encode(users)[0], here.encoder.encode(users)[0], atol=1e-3)
@@ -109,7 +118,10 @@ def test_sums_and_their_gradients_are_those_of_the_compiled_passes(other: torch.
 
 def test_adam_moves_the_rows_that_the_compiled_pass_moves(other: torch.device) -> None:
     rng = np.random.default_rng(0)
-    start, pulls = rng.standard_normal((6, 3)).astype(np.float32), rng.standard_normal((5, 2, 3)).astype(np.float32)
+    start, pulls = (
+        rng.standard_normal((6, 3)).astype(np.float32),
+        rng.standard_normal((5, 2, 3)).astype(np.float32),
+    )
 
     def moved(device: torch.device) -> list[F32]:
         adam = Adam(torch.from_numpy(start.copy()).to(device))

@@ -1,4 +1,5 @@
-"""Several processes under a real torchrun learn what one does, within float error, and one bundle comes of it."""
+"""Several processes under a real torchrun learn what one does, within float error, and one bundle comes of
+it."""
 
 import json
 import os
@@ -47,8 +48,8 @@ np.savez({out!r} + f"-{{group().rank}}.npz", items=items, users=users)
 
 
 def vectors(more: dict[str, Any]) -> tuple[Any, Any]:
-    """Of items and users, with features, a layer, places of the history, batches that do not divide by three; of a
-    sequence model, where a net is named."""
+    """Of items and users, with features, a layer, places of the history, batches that do not divide by three;
+    of a sequence model, where a net is named."""
     if "net" in more:
         learned: Any = make_model("sequence", SEQUENCE | more).fit(coloured(cold=3), seed=1)
         return learned.items, learned.encoder.encode(everyone(coloured()))[0]
@@ -58,8 +59,17 @@ def vectors(more: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def torchrun(size: int, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=os.environ | environment)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={size}",
+        *arguments,
+    ]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=os.environ | environment
+    )
 
 
 @pytest.mark.parametrize("more", [{"negatives": 20}, {"net": "transformer", "negatives": 9}])
@@ -76,7 +86,9 @@ def test_several_processes_learn_what_one_does(more: dict[str, Any], tmp_path: P
         np.testing.assert_allclose(found[0][side], alone, atol=2e-4)
 
 
-def test_a_run_under_torchrun_ends_in_one_run_and_one_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_under_torchrun_ends_in_one_run_and_one_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = ["train", "world", "world.users=300", "world.items=120", "threads=1", "refit=true"]
     small += ['model={name="two_tower", dim=8, epochs=2}', "--json"]
     for name in ("alone", "both"):

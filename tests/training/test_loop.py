@@ -1,4 +1,5 @@
-"""The loop and its checkpoints: what is saved, what is refused, and that a stopped run ends in the same bytes."""
+"""The loop and its checkpoints: what is saved, what is refused, and that a stopped run ends in the same
+bytes."""
 
 import os
 import signal
@@ -38,7 +39,8 @@ class KilledError(Exception):
 
 
 def learned_epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Gets the number of every epoch that is saved from now on, which with checkpoint_s=0 is every one learned."""
+    """Gets the number of every epoch that is saved from now on, which with checkpoint_s=0 is every one
+    learned."""
     found, save = [], Checkpoint.save
 
     def saved(self, figures, state) -> None:
@@ -153,7 +155,9 @@ def test_a_checkpoint_of_another_run_is_refused_and_not_overwritten(tmp_path: Pa
     assert len(Checkpoint(tmp_path, "one").restore(state)) == 4
 
 
-def test_what_is_killed_while_it_saves_leaves_the_state_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_killed_while_it_saves_leaves_the_state_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint, state = Checkpoint(tmp_path, "key"), {"rows": np.zeros(3)}
     checkpoint.save([{}], state)
 
@@ -261,7 +265,9 @@ def test_a_warm_start_begins_at_the_given_rows_and_draws_the_new_ones(name: str)
     still = make_model(name, SETTINGS[name] | STILL | plain | WIDER.get(name, {}))
     learned = still.fit(data, seed=1, aids=Aids(warm=Start(users, items)))
     if name == "softmax":
-        users, items = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9) for rows in (users, items))
+        users, items = (
+            rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9) for rows in (users, items)
+        )
     known = np.arange(20) != 7
     np.testing.assert_allclose(learned.items[known, :8], items[known], rtol=1e-4, atol=1e-5)
     if name != "variational":  # whose users follow from the items in one visit
@@ -293,10 +299,12 @@ PARTS = (
 def stopped_and_resumed(
     model: Any, task: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[int], list[Any], Any]:
-    """Killed as the third epoch of `task` ends, and gone on with: the epochs learned then, what a watch was shown in
-    both, and the model, which is that of a fit that was never stopped."""
+    """Killed as the third epoch of `task` ends, and gone on with: the epochs learned then, what a watch was
+    shown in both, and the model, which is that of a fit that was never stopped."""
     data, seen = checkerboard(20), list[Any]()
-    aids = Aids(watch=lambda _, learned: seen.append(learned()), checkpoint=Checkpoint(folder, "key"), checkpoint_s=0)
+    aids = Aids(
+        watch=lambda _, learned: seen.append(learned()), checkpoint=Checkpoint(folder, "key"), checkpoint_s=0
+    )
 
     def dies(step: Any) -> None:
         if step.task == task and step.done == 3:
@@ -311,7 +319,9 @@ def stopped_and_resumed(
     return learned, seen, resumed
 
 
-def test_a_mixture_goes_on_in_the_part_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mixture_goes_on_in_the_part_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = make_model("mixture", {"parts": PARTS, "weights": (1.0, 0.0, 0.5, 0.7)})
     learned, seen, resumed = stopped_and_resumed(model, "learning bpr", tmp_path, monkeypatch)
     assert learned == [3, 4]
@@ -319,7 +329,9 @@ def test_a_mixture_goes_on_in_the_part_where_it_was_stopped(tmp_path: Path, monk
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part-0", "part-2"]
 
 
-def test_a_narrowed_model_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_narrowed_model_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = make_model("narrowed", {"wide": PARTS[3], "narrow": PARTS[0] | {"dim": 4}})
     learned, seen, _ = stopped_and_resumed(model, "learning softmax", tmp_path, monkeypatch)
     assert learned == [3, 4]
@@ -331,7 +343,9 @@ def test_each_part_of_a_mixture_starts_at_its_own_vectors() -> None:
     still = [part | STILL for part in (PARTS[0] | {"propagation": 0}, PARTS[3])]
     starts = [Start(*(rng.normal(size=(20, 8)).astype(np.float32) for _ in range(2))) for _ in range(2)]
     warm = Start(np.zeros((20, 0), np.float32), np.zeros((20, 0), np.float32), tuple(starts))
-    learned = make_model("mixture", {"parts": still, "weights": (1, 1)}).fit(data, seed=1, aids=Aids(warm=warm))
+    learned = make_model("mixture", {"parts": still, "weights": (1, 1)}).fit(
+        data, seed=1, aids=Aids(warm=warm)
+    )
     unit = starts[0].items / np.linalg.norm(starts[0].items, axis=1, keepdims=True)
     np.testing.assert_allclose(learned.items, np.hstack([unit, starts[1].items]), rtol=1e-4, atol=1e-5)
 

@@ -1,4 +1,5 @@
-"""Losses against autograd on the obvious formula, Adam against torch's, the sampled softmax against the full one."""
+"""Losses against autograd on the obvious formula, Adam against torch's, the sampled softmax against the full
+one."""
 
 import numpy as np
 import pytest
@@ -29,7 +30,9 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, Positives, torch.Tensor]:
     return users, items, Positives(user, item, weight), torch.tensor([1.0, 0.5, 2.0, 1.0, 0.25])
 
 
-def obvious(users: torch.Tensor, items: torch.Tensor, events: Positives, user_weights: torch.Tensor) -> torch.Tensor:
+def obvious(
+    users: torch.Tensor, items: torch.Tensor, events: Positives, user_weights: torch.Tensor
+) -> torch.Tensor:
     """The cross-entropy, one event at a time."""
     total = torch.zeros(())
     for user, item, weight in zip(*events, strict=True):
@@ -39,7 +42,9 @@ def obvious(users: torch.Tensor, items: torch.Tensor, events: Positives, user_we
 
 
 @pytest.mark.parametrize("bound", [None, 40.0])
-def test_the_full_softmax_has_the_loss_and_the_gradients_of_the_obvious_formula(batch: tuple, bound: float) -> None:
+def test_the_full_softmax_has_the_loss_and_the_gradients_of_the_obvious_formula(
+    batch: tuple, bound: float
+) -> None:
     users, items, events, user_weights = batch
     found = softmax(users, items, events, user_weights, TEMPERATURE, bound=bound)
     users, items = users.clone().requires_grad_(), items.clone().requires_grad_()
@@ -52,13 +57,17 @@ def test_the_full_softmax_has_the_loss_and_the_gradients_of_the_obvious_formula(
 
 @pytest.mark.parametrize("scale", [1.0, 40.0])
 @pytest.mark.parametrize("drawn", [None, Sample(torch.tensor([2, 5, 29]), torch.tensor([3.0, 4.0, 3.0]))])
-def test_by_pieces_is_all_at_once(scale: float, drawn: Sample | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_pieces_is_all_at_once(
+    scale: float, drawn: Sample | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Scores near zero, where no maximum is asked for, and far from it; one piece is not full."""
     monkeypatch.setattr("recsys.training.losses._SCORES", 1)
     rng = torch.Generator().manual_seed(3)
     users, items = scale * torch.randn(150, DIM, generator=rng), torch.randn(ITEMS, DIM, generator=rng)
     item, weight = torch.arange(150) % ITEMS, torch.arange(150) % 3 / 1.0
-    once = softmax(users, items, Positives(torch.arange(150), item, weight), torch.ones(150), TEMPERATURE, sample=drawn)
+    once = softmax(
+        users, items, Positives(torch.arange(150), item, weight), torch.ones(150), TEMPERATURE, sample=drawn
+    )
     found = softmax_by_pieces(users, items, item, weight, TEMPERATURE, sample=drawn)
     assert found.loss == pytest.approx(once.loss, rel=1e-4)
     torch.testing.assert_close(found.users, once.users, rtol=1e-4, atol=1e-4)
@@ -123,14 +132,18 @@ def test_a_sample_of_all_items_is_the_full_softmax(batch: tuple) -> None:
 
 
 def test_the_gradient_of_a_sample_approaches_that_of_all_items_as_one_over_its_size(batch: tuple) -> None:
-    """The mean over many samples: what is left is the bias of the ratio, which halves when the sample doubles."""
+    """The mean over many samples: what is left is the bias of the ratio, which halves when the sample
+    doubles."""
     full = softmax(*batch, TEMPERATURE).users
     rng, errors = np.random.default_rng(0), []
     for size in (5, 20):
         mean = torch.zeros_like(full)
         for _ in range(4_000):
             drawn = torch.from_numpy(rng.choice(ITEMS, size, replace=False))
-            mean += softmax(*batch, TEMPERATURE, sample=Sample(drawn, torch.full((size,), ITEMS / size))).users / 4_000
+            mean += (
+                softmax(*batch, TEMPERATURE, sample=Sample(drawn, torch.full((size,), ITEMS / size))).users
+                / 4_000
+            )
         errors.append(float((mean - full).norm() / full.norm()))
     assert errors[1] < 0.5 * errors[0]
     assert errors[1] < 0.05

@@ -50,7 +50,9 @@ def error(kind: str, m: int, log_q: bool, draws: int) -> float:
     users, items = (rng.standard_normal((n, 8)).astype(np.float32) for n in (BATCH, N_ITEMS))
     heard_of = np.log1p(counts)
     items[:, 0] += 2 * (heard_of - heard_of.mean())  # what is popular points one way, as it does in life
-    users, items = (torch.from_numpy(rows / np.linalg.norm(rows, axis=1, keepdims=True)) for rows in (users, items))
+    users, items = (
+        torch.from_numpy(rows / np.linalg.norm(rows, axis=1, keepdims=True)) for rows in (users, items)
+    )
     positive = torch.from_numpy(batch_of(counts, rng))
     events = Positives(torch.arange(BATCH), positive, torch.ones(BATCH))
     sampler = Sampler(kind, m, counts, BATCH)

@@ -13,15 +13,15 @@ class Advice(NamedTuple):
 
 ADVICE = {
     "people came to the arms as planned": Advice(
-        "More people in one arm than was planned means that some were lost or sent elsewhere, and not by chance: "
-        "who is left differs.",
-        "Were the planned weights changed, or others served than planned? Else compare assignment with exposures, by "
-        "app version and day: a crash, a redirect or a bot filter of one arm loses people. Mend it and start a new "
-        "phase.",
+        "More people in one arm than was planned means that some were lost or sent elsewhere, and not by "
+        "chance: who is left differs.",
+        "Were the planned weights changed, or others served than planned? Else compare assignment with "
+        "exposures, by app version and day: a crash, a redirect or a bot filter of one arm loses people. "
+        "Mend it and start a new phase.",
     ),
     "so did the people who are analysed": Advice(
-        "Where the check before is well, more people were left out of one arm than of the other; where it fails, "
-        "too, this is the same fault once more.",
+        "Where the check before is well, more people were left out of one arm than of the other; where it "
+        "fails, too, this is the same fault once more.",
         "Look at who was left out of which arm; leave out by what was known before the exposure alone.",
     ),
     "each day and each segment alone": Advice(
@@ -30,11 +30,17 @@ ADVICE = {
     ),
     "people were alike before they were shown anything": Advice(
         "Arms that differed before will differ afterwards without any effect.",
-        "Was a covariate read after the first exposure? Were people drawn by chance, with a salt of their own?",
+        (
+            "Was a covariate read after the first exposure? Were people drawn by chance, with a salt of "
+            "their own?"
+        ),
     ),
     "nobody saw several arms": Advice(
         "Who saw both arms carries both effects, and leaving many of them out leaves others than were drawn.",
-        "Assign by an id that stays (an account, not a device), and look for two services with two definitions.",
+        (
+            "Assign by an id that stays (an account, not a device), and look for two services with two "
+            "definitions."
+        ),
     ),
     "all arms are in the plan": Advice(
         "People of an arm that the plan does not know are analysed nowhere.",
@@ -45,13 +51,16 @@ ADVICE = {
         "Judge bots by what they did before, or raise the limits in the plan before looking at effects.",
     ),
     "no few people carry an arm": Advice(
-        "A few figures far from all others (bots, testers, a shop's own staff) make the mean of their arm, and by "
-        "chance they are all in one.",
-        "Look at these people with `recsys ab explain`; name them as `bot` or `tester` in the table of people, or set "
-        "a `cap` in a new plan.",
+        "A few figures far from all others (bots, testers, a shop's own staff) make the mean of their arm, "
+        "and by chance they are all in one.",
+        "Look at these people with `recsys ab explain`; name them as `bot` or `tester` in the table of "
+        "people, or set a `cap` in a new plan.",
     ),
     "outcomes find their lists in all arms alike": Advice(
-        "Outcomes of one arm whose lists were not logged, or that came before them, say that one arm's log is torn.",
+        (
+            "Outcomes of one arm whose lists were not logged, or that came before them, say that one arm's "
+            "log is torn."
+        ),
         "Compare the logs of the services of both arms, and the clocks of the machines.",
     ),
     "outcomes come once and in time in all arms alike": Advice(
@@ -72,8 +81,8 @@ ADVICE = {
     ),
     "each arm was served its own bundle": Advice(
         "Lists of another bundle are in the arm's effect, which is that of a mixture.",
-        "Was a bundle missing when the service started, or published anew under way? `recsys ab list` says what each "
-        "arm is to serve.",
+        "Was a bundle missing when the service started, or published anew under way? `recsys ab list` says "
+        "what each arm is to serve.",
     ),
     "no arm learned from what its own test brought": Advice(
         "A bundle that learned from both arms' people makes the arms alike, and the effect too small.",

@@ -77,7 +77,9 @@ def series(labels: Sequence[str], shares: Sequence[Figure], what: str, x_name: s
         if share is not None:
             low, high = (min(max(scale.at(share[key]), top), bottom) for key in ("low", "high"))
             parts.append(_line(x, low, x, high, BAND, 9))
-            parts.append(_line(x - 5, low, x + 5, low, LINE, 1.5) + _line(x - 5, high, x + 5, high, LINE, 1.5))
+            parts.append(
+                _line(x - 5, low, x + 5, low, LINE, 1.5) + _line(x - 5, high, x + 5, high, LINE, 1.5)
+            )
     dots = [(left + step * at, scale.at(one["mean"])) for at, one in enumerate(shares) if one is not None]
     dots = [(x, min(max(y, top), bottom)) for x, y in dots]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in dots)
@@ -137,7 +139,9 @@ def _grid_x(scale: _Scale, ticks: Sequence[float], top: float, bottom: float) ->
     return "".join(parts)
 
 
-def _line(x: float, y: float, to_x: float, to_y: float, color: str, width: float = 1, dashes: str = "") -> str:
+def _line(
+    x: float, y: float, to_x: float, to_y: float, color: str, width: float = 1, dashes: str = ""
+) -> str:
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
     ends = f'x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}"'
     return f'<line {ends} stroke="{color}" stroke-width="{width:g}"{dashed}/>'

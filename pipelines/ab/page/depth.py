@@ -27,8 +27,9 @@ def over_time(facts: Facts) -> str:
     """By day since the first exposure, and as it was known at the end of each day."""
     parts = [
         paragraph(
-            "By days since a person's first exposure, of the same people each day. Points that sink towards 0 say that "
-            "the new wears off, points that rise that people are still learning. 95 % intervals of one look."
+            "By days since a person's first exposure, of the same people each day. Points that sink "
+            "towards 0 say that the new wears off, points that rise that people are still learning. 95 % "
+            "intervals of one look."
         )
     ]
     for one in of_role(facts, "primary"):
@@ -41,21 +42,35 @@ def over_time(facts: Facts) -> str:
             kind = view["step"]
             drawn += _drawn(
                 f"{name}: by {kind} since the first exposure",
-                series(labels, [step["share"] for step in steps], f"{name} by {kind}", f"{kind} since first exposure"
-                       if kind == "day" else "first day of the week since first exposure"),
-            )  # fmt: skip
+                series(
+                    labels,
+                    [step["share"] for step in steps],
+                    f"{name} by {kind}",
+                    f"{kind} since first exposure"
+                    if kind == "day"
+                    else "first day of the week since first exposure",
+                ),
+            )
         if len(looks) > 1:
             days = [f"{int(look['at'][8:10])}.{int(look['at'][5:7])}." for look in looks]
             drawn += _drawn(
                 f"{name}: what was known at the end of each day",
-                series(days, [look["share"] for look in looks], f"{name} as it was known each day", "day, month"),
+                series(
+                    days, [look["share"] for look in looks], f"{name} as it was known each day", "day, month"
+                ),
             )
         parts.append(tag("div", drawn, class_="pair"))
         if steps:
-            rows = [[_days(step["days"]), number(step["control"]), number(step["treated"]), share(step["share"])]
-                    for step in steps]  # fmt: skip
-            parts.append(details(f"{name}: figures by day", table("By days since the first exposure",
-                         ["days", "control", "arm's", "effect"], rows)))  # fmt: skip
+            rows = [
+                [_days(step["days"]), number(step["control"]), number(step["treated"]), share(step["share"])]
+                for step in steps
+            ]
+            parts.append(
+                details(
+                    f"{name}: figures by day",
+                    table("By days since the first exposure", ["days", "control", "arm's", "effect"], rows),
+                )
+            )
     if len(parts) == 1:
         return paragraph("The window is too short, or too few people have come.")
     return "".join(parts)
@@ -81,8 +96,8 @@ def groups(facts: Facts) -> str:
         for one in found
     ]  # fmt: skip
     return paragraph(
-        "To be looked at and not to decide by: of many groups one looks special by chance. P-values are corrected by "
-        "Benjamini and Hochberg."
+        "To be looked at and not to decide by: of many groups one looks special by chance. P-values are "
+        "corrected by Benjamini and Hochberg."
     ) + table("By groups of people", ["people", "number", "effect, one look", "p, corrected"], rows)
 
 
@@ -90,9 +105,9 @@ def ways(facts: Facts) -> str:
     """The same effects with and without CUPED, caps and the largest one percent."""
     parts = [
         paragraph(
-            "If an effect changes its sign or vanishes in one of these, a few people or a correction make it, and it "
-            "is worth less. People who have most are found by what was measured, so leaving them out is no fair test: "
-            "it shows who carries the effect."
+            "If an effect changes its sign or vanishes in one of these, a few people or a correction make "
+            "it, and it is worth less. People who have most are found by what was measured, so leaving "
+            "them out is no fair test: it shows who carries the effect."
         )
     ]
     for one in of_role(facts, "primary"):
@@ -122,7 +137,10 @@ def registration(facts: Facts) -> str:
     rows = [
         ("hypothesis", text((known or {}).get("hypothesis") or "none was written down")),
         ("registered", _registered(known)),
-        ("planned end", text(" or ".join(end) or "none: only a watch decides, which costs a third of the power")),
+        (
+            "planned end",
+            text(" or ".join(end) or "none: only a watch decides, which costs a third of the power"),
+        ),
         ("arms", text(f"{weights}; control: {plan['control']}")),
         ("window", text(f"{plan['window_days']:g} days from each person's first exposure")),
         ("before", text(f"{plan['past_days']:g} days are read for CUPED")),
@@ -138,9 +156,11 @@ def registration(facts: Facts) -> str:
     parts = [listed(rows), table("Metrics of the plan", head, metrics, words=(0, 1, 2, 3))]
     changes = (known or {}).get("changes") or ()
     if changes:
-        changed = [[text(one["at"]), text(one["what"]), text(one["before"]), text(one["after"])] for one in changes]
-        parts.append(paragraph("The plan was changed after it was registered. What was changed once results were seen "
-                               "makes the verdict worth less."))  # fmt: skip
+        changed = [
+            [text(one["at"]), text(one["what"]), text(one["before"]), text(one["after"])] for one in changes
+        ]
+        parts.append(paragraph("The plan was changed after it was registered. What was changed once "
+                               "results were seen makes the verdict worth less."))  # fmt: skip
         parts.append(table("Changes", ["noticed", "what", "before", "after"], changed, words=(0, 1, 2, 3)))
     elif known:
         parts.append(paragraph("Nothing was changed since."))
@@ -149,14 +169,18 @@ def registration(facts: Facts) -> str:
 
 def _registered(known: Mapping[str, Any] | None) -> str:
     if not known:
-        return text("not known: nobody can tell from here whether the plan was written before results were seen")
+        return text(
+            "not known: nobody can tell from here whether the plan was written before results were seen"
+        )
     late = " (with the first analysis, not before it)" if known.get("late") else ""
     return f"{text(known['registered'])}{late}, digest {code(known['digest'])}"
 
 
 def _measured(metric: Mapping[str, Any]) -> str:
     what = metric["event"] or "events"
-    measured = {"count": f"number of {what}", "sum": f"value of {what}", "any": f"any {what}"}[metric["value"]]
+    measured = {"count": f"number of {what}", "sum": f"value of {what}", "any": f"any {what}"}[
+        metric["value"]
+    ]
     return measured + (f" per {metric['per']}" if metric["per"] else " per person")
 
 
@@ -165,7 +189,10 @@ def provenance(facts: Facts) -> str:
     found = facts["provenance"]
     read = {role: code(found["tables"].get(role, "")) for role in ("exposures", "outcomes")}
     rows = [
-        ("exposures", f"{count(found['exposures'])} rows of {count(found['people'])} people, {read['exposures']}"),
+        ("exposures", (
+            f"{count(found['exposures'])} rows of {count(found['people'])} people, "
+            f"{read['exposures']}"
+)),
         ("outcomes", f"{count(found['outcomes'])} rows, {read['outcomes']}"),
         ("time", text(f"exposures from {found['from']} on, outcomes up to {found['until']}")),
         ("digest of what was read", code(found["log_digest"])),
@@ -174,11 +201,16 @@ def provenance(facts: Facts) -> str:
     ]  # fmt: skip
     parts = [listed(rows)]
     models = [
-        [text(one["arm"]), code(one["bundle_id"]), code(one["run_id"]) if one.get("run_id") else "not in this store",
-         text(one.get("model") or ""), text(one.get("data") or ""), code(one["data_digest"]) if one.get("data_digest")
-         else ""]
+        [
+            text(one["arm"]),
+            code(one["bundle_id"]),
+            code(one["run_id"]) if one.get("run_id") else "not in this store",
+            text(one.get("model") or ""),
+            text(one.get("data") or ""),
+            code(one["data_digest"]) if one.get("data_digest") else "",
+        ]
         for one in facts["models"]
-    ]  # fmt: skip
+    ]
     if models:
         head = ["arm", "bundle", "run that trained it", "model", "data", "digest of the data"]
         parts.append(table("What each arm served", head, models, words=(0, 1, 2, 3, 4, 5)))

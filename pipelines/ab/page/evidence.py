@@ -38,7 +38,10 @@ def trust(facts: Facts) -> str:
     said = (
         f"{len(sick)} of {checked} checks found something. Until it is mended no effect can be believed."
         if sick
-        else f"All {checked} checks that could be made are well. Each may be wrong once in a thousand healthy tests."
+        else (
+            f"All {checked} checks that could be made are well. Each may be wrong once in a thousand "
+            "healthy tests."
+        )
     )
     parts = [paragraph(said)]
     for one in sick:
@@ -78,7 +81,9 @@ def of_role(facts: Facts, role: str) -> list[dict[str, Any]]:
 def view_of(facts: Facts, effect: Mapping[str, Any]) -> dict[str, Any]:
     """What else is known of an effect; empty where nothing is."""
     views = facts["views"] or ()
-    return next((one for one in views if (one["metric"], one["arm"]) == (effect["metric"], effect["arm"])), {})
+    return next(
+        (one for one in views if (one["metric"], one["arm"]) == (effect["metric"], effect["arm"])), {}
+    )
 
 
 def metric_of(facts: Facts, effect: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +114,10 @@ def _primary(facts: Facts, one: Mapping[str, Any]) -> str:
          f"{number(one['control'])} {text(control)}, {number(one['treated'])} {text(one['arm'])}"),
         ("interval", f"95 %; {text(KINDS.get(one['interval'], one['interval']))}"),
         ("p-value", f"{p_value(one['p_corrected'])}, corrected for all primary metrics and arms"),
-        ("people", f"{count(one['people'][0])} {text(control)}, {count(one['people'][1])} {text(one['arm'])}"),
+        ("people", (
+            f"{count(one['people'][0])} {text(control)}, {count(one['people'][1])} "
+            f"{text(one['arm'])}"
+)),
         ("an effect that 4 of 5 such tests would find", sensitive),
     ]  # fmt: skip
     bars = [Bar("as it decides", one["share"]), Bar("holds whenever one looks", one["always_share"])]
@@ -128,7 +136,9 @@ def guardrails(facts: Facts) -> str:
     rows = []
     for one in found:
         metric = metric_of(facts, one)
-        worst = one["share"] and (one["share"]["low"] if metric["better"] == "higher" else one["share"]["high"])
+        worst = one["share"] and (
+            one["share"]["low"] if metric["better"] == "higher" else one["share"]["high"]
+        )
         direction = "loss" if metric["better"] == "higher" else "rise"
         rows.append([
             f"{text(one['metric'])}, {text(one['arm'])}", text(one["state"]),
@@ -136,8 +146,8 @@ def guardrails(facts: Facts) -> str:
             percent(worst, sign=True), p_value(one["p_corrected"]),
         ])  # fmt: skip
     return paragraph(
-        "A guardrail is kept where the whole interval stays inside the margin. It is never corrected for others: each "
-        "one alone can stop the arm."
+        "A guardrail is kept where the whole interval stays inside the margin. It is never corrected for "
+        "others: each one alone can stop the arm."
     ) + table(
         "Guardrails",
         ["metric, arm", "so it is", "effect, 95 %", "allowed", "worst that is plausible", "p"],
@@ -152,10 +162,16 @@ def others(facts: Facts) -> str:
     if not found:
         return ""
     rows = [
-        [f"{text(one['metric'])}, {text(one['arm'])}", text(one["state"]), number(one["control"]),
-         number(one["treated"]), share(one["share"]) or absolute(one["difference"]), p_value(one["p_corrected"])]
+        [
+            f"{text(one['metric'])}, {text(one['arm'])}",
+            text(one["state"]),
+            number(one["control"]),
+            number(one["treated"]),
+            share(one["share"]) or absolute(one["difference"]),
+            p_value(one["p_corrected"]),
+        ]
         for one in found
-    ]  # fmt: skip
+    ]
     head = ["metric, arm", "so it is", "control", "arm's", "effect, 95 %", "p, corrected"]
     return paragraph("These decide nothing: they are here to learn from.") + table(
         "Exploratory metrics", head, rows, words=(0, 1)
@@ -173,7 +189,9 @@ def lists(facts: Facts) -> str:
         rows.append(["items shown", *(count(found["shown"][arm]) for arm in arms)])
         rows.append(["different items", *(count(found["items"][arm]) for arm in arms)])
         both = {arm: percent(part) for arm, part in found["overlap"].items()}
-        rows.append(["share of what was shown that the control showed too", *(both.get(arm, "") for arm in arms)])
+        rows.append(
+            ["share of what was shown that the control showed too", *(both.get(arm, "") for arm in arms)]
+        )
     sources = sorted({name for by in found["sources"].values() for name in by})[:_SHOWN_SOURCES]
     for source in sources:
         parts = [found["sources"][arm].get(source, 0) / max(found["lists"][arm], 1) for arm in arms]
@@ -187,8 +205,8 @@ def lists(facts: Facts) -> str:
     mixed = [arm for arm in arms if len(found["bundles"][arm]) > 1]
     if mixed:
         said.append(
-            f"{', '.join(mixed)} served more than one bundle: the effect is that of their mixture. Arms should keep "
-            "one."
+            f"{', '.join(mixed)} served more than one bundle: the effect is that of their mixture. Arms "
+            f"should keep one."
         )
     if not any(found["bundles"].values()) and not sum(found["shown"].values()):
         said.append("The exposures name neither items nor bundles: how lists differ is not known.")

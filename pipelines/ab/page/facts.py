@@ -98,25 +98,37 @@ def _views(study: Study, effect: Effect) -> dict[str, Any]:
         "smallest_shown": _number(smallest_shown(effect)),
         "step": "day" if study.plan.window_days <= MOST_DAYS else "week",
         "by_step": [
-            {"days": [one.first_day, one.last_day], "control": _number(one.control), "treated": _number(one.treated),
-             "share": _interval(one.share)}
+            {
+                "days": [one.first_day, one.last_day],
+                "control": _number(one.control),
+                "treated": _number(one.treated),
+                "share": _interval(one.share),
+            }
             for one in (by_step(study, effect.metric, code) if primary else ())
         ],
         "by_look": [
-            {"at": utc_text(one.second), "people": list(one.people), "control": _number(one.control),
-             "treated": _number(one.treated), "share": _interval(one.share)}
+            {
+                "at": utc_text(one.second),
+                "people": list(one.people),
+                "control": _number(one.control),
+                "treated": _number(one.treated),
+                "share": _interval(one.share),
+            }
             for one in (by_look(study, effect.metric, code) if known else ())
         ],
         "ways": [
             {"name": one.name, "people": one.people, "share": _interval(one.share)}
             for one in other_ways(study, effect)
         ],
-    }  # fmt: skip
+    }
 
 
 def _lists(lists: Lists) -> dict[str, Any]:
     plain_lists = {
-        key: {arm: dict(sorted(value.items())) if isinstance(value, Mapping) else value for arm, value in each.items()}
+        key: {
+            arm: dict(sorted(value.items())) if isinstance(value, Mapping) else value
+            for arm, value in each.items()
+        }
         for key, each in lists._asdict().items()
         if key not in ("overlap", "differs")
     }

@@ -18,7 +18,9 @@ def text(value: object) -> str:
 
 def tag(name: str, inner: str, **attributes: str) -> str:
     """An element around markup; attributes are escaped here, `class_` is class, and `_` in a name is `-`."""
-    named = "".join(f' {key.rstrip("_").replace("_", "-")}="{text(value)}"' for key, value in attributes.items())
+    named = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{text(value)}"' for key, value in attributes.items()
+    )
     return f"<{name}{named}>{inner}</{name}>"
 
 
@@ -31,20 +33,25 @@ def listed(rows: Sequence[tuple[str, str]]) -> str:
     return tag("dl", "".join(f"<div>{tag('dt', text(term))}{tag('dd', said)}</div>" for term, said in rows))
 
 
-def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[int] = (0,)) -> str:
+def table(
+    caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[int] = (0,)
+) -> str:
     """A table with a caption; cells are markup, and the first of a row names it. words: columns that are not
     figures.
 
     Each cell carries the heading of its column, which a narrow screen shows beside it.
     """
     kinds = ["state" if one == STATE else "word" if at in words else "figure" for at, one in enumerate(head)]
-    top = "".join(tag("th", text(one), scope="col", class_=kind) for one, kind in zip(head, kinds, strict=True))
+    top = "".join(
+        tag("th", text(one), scope="col", class_=kind) for one, kind in zip(head, kinds, strict=True)
+    )
     body = []
     for row in rows:
         cells = [tag("th", row[0], scope="row", class_=kinds[0], role="rowheader")]
         named = zip(row[1:], head[1:], kinds[1:], strict=True)
         cells += [
-            tag("td", tag("span", cell or NONE), class_=kind, data_head=of, role="cell") for cell, of, kind in named
+            tag("td", tag("span", cell or NONE), class_=kind, data_head=of, role="cell")
+            for cell, of, kind in named
         ]
         body.append(tag("tr", "".join(cells), role="row"))
     inner = tag("caption", text(caption)) + tag("thead", f"<tr>{top}</tr>") + tag("tbody", "".join(body))
@@ -83,7 +90,11 @@ def share(interval: Figure) -> str:
 def absolute(interval: Figure) -> str:
     if interval is None:
         return ""
-    return nowrap(f"{interval['mean']:+.4g}") + " " + nowrap(f"({interval['low']:+.4g} to {interval['high']:+.4g})")
+    return (
+        nowrap(f"{interval['mean']:+.4g}")
+        + " "
+        + nowrap(f"({interval['low']:+.4g} to {interval['high']:+.4g})")
+    )
 
 
 def nowrap(said: object) -> str:

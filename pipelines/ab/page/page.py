@@ -82,14 +82,19 @@ def page_of(facts: Facts) -> str:
         warned = paragraph("THE TEST IS SICK: what follows may be the effect of the fault alone.", "todo")
         inside = "".join(tag("h2", text(title)) + inner for title, inner in _effects(facts))
         parts.append(
-            ("Effects of a sick test", details("Show them: to find the fault, not to decide", warned + inside))
+            (
+                "Effects of a sick test",
+                details("Show them: to find the fault, not to decide", warned + inside),
+            )
         )
     else:
         parts.append(("Effects", paragraph("They are not shown: they may be those of the fault.")))
         parts.append(("What differs between the lists?", evidence.lists(facts)))
     parts.append(("What was planned, and what was changed", depth.registration(facts)))
     parts.append(("Where does it come from?", depth.provenance(facts)))
-    links = "".join(f'<li><a href="#part-{at}">{text(title)}</a></li>' for at, (title, _) in enumerate(parts, 1))
+    links = "".join(
+        f'<li><a href="#part-{at}">{text(title)}</a></li>' for at, (title, _) in enumerate(parts, 1)
+    )
     body = "".join(
         tag("section", f'<h2 id="heading-{at}">{text(title)}</h2>{inner}', id=f"part-{at}",
             aria_labelledby=f"heading-{at}")
@@ -103,7 +108,8 @@ def page_of(facts: Facts) -> str:
     inner += tag("nav", f"<ol>{links}</ol>", aria_label="Parts of the report") + body
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src '
+        "'unsafe-inline'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{text(title)}</title><style>{STYLE}</style></head><body>{tag('main', inner)}</body></html>\n"
     )

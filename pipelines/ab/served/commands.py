@@ -44,7 +44,9 @@ def start(name: str, folder: Path, root: Path | None, as_json: bool) -> Any:
         raise SettingError(f"{folder} has no {name}.toml; {did_you_mean(name, known.by_name)}")
     experiment = known.by_name[name]
     _refuse_plan(experiment)
-    frozen = start_experiment(root_of(root), with_registered(root_of(root), experiment), known.holdouts, now_s())
+    frozen = start_experiment(
+        root_of(root), with_registered(root_of(root), experiment), known.holdouts, now_s()
+    )
     _register(frozen)
     if not as_json:
         coming = [phase for phase in frozen.experiment.phases if phase.starts > now_s()]
@@ -153,7 +155,11 @@ def _moment(at: str | None) -> int:
 def _say_arms(experiment: Any) -> None:
     for name in experiment.arm_names:
         arm = experiment.arm(name)
-        serves = f"the lists of {arm.interleave[0]} and {arm.interleave[1]}, merged" if arm.interleave else arm.bundle
+        serves = (
+            f"the lists of {arm.interleave[0]} and {arm.interleave[1]}, merged"
+            if arm.interleave
+            else arm.bundle
+        )
         beside = [] if arm.seen is None else [f"seen = {arm.seen}"]
         beside += [] if arm.explore is None else [f"explore = {arm.explore.model_dump(exclude_none=True)}"]
         click.echo(f"  {name}: {', '.join([serves, *beside])}")

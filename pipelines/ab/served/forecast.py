@@ -127,7 +127,9 @@ def forecast_experiment(
         return _forecast(counts, plan, str(outcomes), start, progress)
 
 
-def _asked(lines: Iterable[dict[str, Any]], experiment: Experiment, limit: int | None) -> Iterable[dict[str, Any]]:
+def _asked(
+    lines: Iterable[dict[str, Any]], experiment: Experiment, limit: int | None
+) -> Iterable[dict[str, Any]]:
     """Lists of the placement that the experiment is for, the first so many."""
     number = 0
     for line in lines:
@@ -148,7 +150,9 @@ def _forecast(counts: _Counts, plan: Plan, outcomes: str, since: int, progress: 
     if differs.any():
         # of an effect on all people, all is of those whose lists differ: on them it is as much larger as they
         # are fewer
-        first = plan_power(outcomes, plan, exposures=table.filter(pa.array(differs)), since=since, progress=progress)
+        first = plan_power(
+            outcomes, plan, exposures=table.filter(pa.array(differs)), since=since, progress=progress
+        )
         theirs = next(one for one in first.needs if one.metric == metric)
         carried = min(1.0, theirs.mean * first.people / (own.mean * whole.people)) if own.mean else 0.0
         if carried > 0:
@@ -175,7 +179,9 @@ def _scaled(metric: Metric, times: float) -> Metric:
     return metric.model_copy(update={"mde": metric.mde * times, "margin": min(metric.margin * times, 0.99)})
 
 
-def _interleaved(counts: _Counts, metric: Metric, plan: Plan, outcomes: str, whole: Needs) -> Interleaved | None:
+def _interleaved(
+    counts: _Counts, metric: Metric, plan: Plan, outcomes: str, whole: Needs
+) -> Interleaved | None:
     """By the clicks on what the control showed: the part of its own items that a merged list keeps carries
     the same part of an effect, and clicks on the two teams are as many as on twice that part, each for
     itself."""
@@ -199,17 +205,22 @@ def told_forecast(found: Forecast) -> str:
     needs, effect = found.whole, f"{100 * found.metric.mde:.3g} %"
     days = "no number of days" if needs.days is None else f"{needs.days} days"
     sentence = (
-        f"Lists differ for {found.share:.0%} of people: an effect of {effect} on {found.metric.name} needs {days}"
+        f"Lists differ for {found.share:.0%} of people: an effect of {effect} on {found.metric.name} needs "
+        f"{days}"
     )
     if found.triggered is not None and found.triggered.days is not None:
         sentence += f", {found.triggered.days} days where only these people are analysed"
     if found.interleaved is not None:
-        days = "more days than the log has" if found.interleaved.days is None else f"{found.interleaved.days} days"
+        days = (
+            "more days than the log has"
+            if found.interleaved.days is None
+            else f"{found.interleaved.days} days"
+        )
         sentence += f"; interleaving {days}"
     lines = [
         f"{sentence}.",
-        f"{found.lists:,} lists of {found.people:,} people were made again, {found.lists_differ:,} differ. Of what "
-        f"{found.metric.name} counts, {found.carried:.0%} is of people whose lists differ.",
+        f"{found.lists:,} lists of {found.people:,} people were made again, {found.lists_differ:,} differ. "
+        f"Of what {found.metric.name} counts, {found.carried:.0%} is of people whose lists differ.",
         f"People with whole windows: {needs.planned:,.0f} of all"
         + (f", {found.triggered.planned:,.0f} whose lists differ" if found.triggered else "")
         + (f", {found.interleaved.people:,.0f} with merged lists" if found.interleaved else "")

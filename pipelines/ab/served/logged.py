@@ -10,7 +10,9 @@ from recsys.pipelines.ab.options import OUT, PEOPLE, REPORT, SHOW_SICK, STORE, s
 from recsys.pipelines.ab.served.commands import FOLDER, NAME, TO, root_of
 from recsys.pipelines.commands.stage import stage
 
-_PLAN = click.option("--plan", type=click.Path(path_type=Path), help="A plan, in place of the experiment's own.")
+_PLAN = click.option(
+    "--plan", type=click.Path(path_type=Path), help="A plan, in place of the experiment's own."
+)
 
 
 @click.command()
@@ -18,8 +20,12 @@ _PLAN = click.option("--plan", type=click.Path(path_type=Path), help="A plan, in
 @TO
 @STORE
 @_PLAN
-@click.option("--phase", type=click.IntRange(min=1), help="Which phase, from 1; default: the last that has started.")
-@click.option("--triggered", is_flag=True, help="Only people for whom the arms' lists differ, by making them again.")
+@click.option(
+    "--phase", type=click.IntRange(min=1), help="Which phase, from 1; default: the last that has started."
+)
+@click.option(
+    "--triggered", is_flag=True, help="Only people for whom the arms' lists differ, by making them again."
+)
 @PEOPLE
 @click.option("--until", help="Up to when outcomes are complete, as 2026-12-29T00:00:00Z; default: now.")
 @OUT
@@ -75,7 +81,9 @@ def report(
 @TO
 @STORE
 @_PLAN
-@click.option("--since", help="Lists from then on, as 2026-11-01T00:00:00Z; default: past_days after the first.")
+@click.option(
+    "--since", help="Lists from then on, as 2026-11-01T00:00:00Z; default: past_days after the first."
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Make the first so many lists again, and no more.")
 @stage
 def forecast(
@@ -98,7 +106,14 @@ def forecast(
 
     steps = Steps(quiet=as_json)
     found = forecast_experiment(
-        steps, name, folder, root_of(root), store, plan_path=plan, since=second_of(since, "--since"), limit=limit
+        steps,
+        name,
+        folder,
+        root_of(root),
+        store,
+        plan_path=plan,
+        since=second_of(since, "--since"),
+        limit=limit,
     )
     steps.say(told_forecast(found))
     return plain_forecast(found)

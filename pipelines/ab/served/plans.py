@@ -20,8 +20,8 @@ def plan_of(experiment: Experiment, phase: int = 0, path: Path | None = None) ->
     """
     if path is None and not experiment.plan:
         raise SettingError(
-            f"experiment {experiment.name!r} has no table [plan] with [[plan.metrics]], so that nobody fixed what it "
-            "is judged by. Name a file that says so."
+            f"experiment {experiment.name!r} has no table [plan] with [[plan.metrics]], so that nobody "
+            f"fixed what it is judged by. Name a file that says so."
         )
     where = str(path) if path is not None else f"the plan of experiment {experiment.name!r}"
     stated: dict[str, Any] = read_toml(path) if path is not None else dict(experiment.plan)
@@ -30,7 +30,11 @@ def plan_of(experiment: Experiment, phase: int = 0, path: Path | None = None) ->
         if name in stated and stated[name] != known.get(name):
             raise SettingError(f"{where} says {name!r}, which the experiment itself says. Leave it out.")
         stated.pop(name, None)
-    last = {"ends": experiment.ends} if experiment.ends is not None and phase == len(experiment.phases) - 1 else {}
+    last = (
+        {"ends": experiment.ends}
+        if experiment.ends is not None and phase == len(experiment.phases) - 1
+        else {}
+    )
     values = {**last, **stated, **known, "experiment": experiment.name, "phase": str(phase)}
     values["testers"] = tuple(sorted(experiment.testers))
     if len(known["weights"]) < 2:

@@ -12,8 +12,8 @@ from recsys.pipelines.tracking.registry import ALIASES, resolve
 
 
 def with_registered(root: Path, experiment: Experiment) -> Experiment:
-    """The experiment with the ids of the bundles that its aliases stand for, which are copied into a root where
-    they are not there. An arm that was started stays with its bundle, whatever its alias means by now.
+    """The experiment with the ids of the bundles that its aliases stand for, which are copied into a root
+    where they are not there. An arm that was started stays with its bundle, whatever its alias means by now.
 
     Raises SettingError on a word that is no alias, TrackingError where no run has it.
     """
@@ -25,8 +25,8 @@ def with_registered(root: Path, experiment: Experiment) -> Experiment:
             continue
         if alias not in ALIASES:
             raise SettingError(
-                f"arm {name!r} of experiment {experiment.name!r}: bundle = {arm.bundle!r} names no alias of the "
-                f"registry. Write @{' or @'.join(ALIASES)}, or the id of a bundle."
+                f"arm {name!r} of experiment {experiment.name!r}: bundle = {arm.bundle!r} names no alias "
+                f"of the registry. Write @{' or @'.join(ALIASES)}, or the id of a bundle."
             )
         if frozen is not None and name in frozen.arms:
             bundle = frozen.arms[name].bundle

@@ -41,15 +41,16 @@ class Arms:
         self._root = root
         self.experiment = experiment
         self.recipes = {
-            arm: recipe_of(experiment, arm, self._bundle_of) for arm in sorted(experiment.phases[phase].weights)
+            arm: recipe_of(experiment, arm, self._bundle_of)
+            for arm in sorted(experiment.phases[phase].weights)
         }
 
     def _bundle_of(self, bundle_id: str) -> Bundle:
         if bundle_id not in self._opened:
             if not (self._root / bundle_id).is_dir():
                 raise BundleError(
-                    f"{self._root} holds no {bundle_id}, which an arm of {self.experiment.name!r} serves: its "
-                    "lists cannot be made again. Put it back, or leave out what needs them."
+                    f"{self._root} holds no {bundle_id}, which an arm of {self.experiment.name!r} serves: "
+                    f"its lists cannot be made again. Put it back, or leave out what needs them."
                 )
             self._opened[bundle_id] = load(self._root / bundle_id)
         return self._opened[bundle_id]
@@ -86,12 +87,18 @@ def _made(recipe: Recipe, question: Question, request_id: str) -> list[str] | No
 
 
 def differing(
-    experiment: Experiment, phase: int, root: Path, lines: Iterable[Mapping[str, Any]], progress: Progress = silent
+    experiment: Experiment,
+    phase: int,
+    root: Path,
+    lines: Iterable[Mapping[str, Any]],
+    progress: Progress = silent,
 ) -> dict[str, bool]:
     """request id -> whether the lists of its arms differ, of the lists of one phase. Raises DataError where
     there are none."""
     mine = (one for one in lines if one["experiment"] == experiment.name and one["phase"] == str(phase))
-    found = {one.line["request_id"]: one.differs for one in Arms(experiment, phase, root).replay(mine, progress)}
+    found = {
+        one.line["request_id"]: one.differs for one in Arms(experiment, phase, root).replay(mine, progress)
+    }
     if not found:
         raise DataError(f"no list of phase {phase + 1} of experiment {experiment.name!r} is in the log.")
     return found

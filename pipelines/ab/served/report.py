@@ -80,7 +80,11 @@ def report_experiment(
             name=test_name(frozen, number),
             track=track,
             hypothesis=frozen.experiment.hypothesis,
-            read={"exposures": "event store", "outcomes": "event store", **({"people": people} if people else {})},
+            read={
+                "exposures": "event store",
+                "outcomes": "event store",
+                **({"people": people} if people else {}),
+            },
             show_sick=show_sick,
             beside=check_served(logged.facts),
             more=beside,
@@ -123,10 +127,14 @@ def _phase(frozen: Frozen, phase: int | None, until: int) -> int:
     """The number of the phase that is meant, from 0."""
     phases = frozen.experiment.phases
     if phase is not None and phase > len(phases):
-        raise SettingError(f"experiment {frozen.name!r} has {len(phases)} phases, and none is number {phase}.")
+        raise SettingError(
+            f"experiment {frozen.name!r} has {len(phases)} phases, and none is number {phase}."
+        )
     started = [number for number, one in enumerate(phases) if one.starts <= until]
     if not started:
-        raise SettingError(f"experiment {frozen.name!r} starts at {utc_text(phases[0].starts)}: nobody was in it yet.")
+        raise SettingError(
+            f"experiment {frozen.name!r} starts at {utc_text(phases[0].starts)}: nobody was in it yet."
+        )
     return phase - 1 if phase is not None else started[-1]
 
 
@@ -134,8 +142,8 @@ def _refuse_unlike(frozen: Frozen) -> None:
     """Raises SettingError where a list cannot be made again by the other arm."""
     if frozen.event_names is None:
         raise SettingError(
-            f"the bundles of experiment {frozen.name!r} know other types of events, so that a line of one arm does not "
-            "hold what another would have looked at. Report it without making lists again."
+            f"the bundles of experiment {frozen.name!r} know other types of events, so that a line of one "
+            f"arm does not hold what another would have looked at. Report it without making lists again."
         )
 
 

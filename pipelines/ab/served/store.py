@@ -72,7 +72,9 @@ def read_served(
         if row["experiment"] == experiment.name and row["arm"] in merging and line["team"] is not None:
             merged.add({**row, "items": line["items"], "team": line["team"]})
     if not facts.lists:
-        raise DataError(f"no list of phase {phase + 1} of experiment {experiment.name!r} is in the event store.")
+        raise DataError(
+            f"no list of phase {phase + 1} of experiment {experiment.name!r} is in the event store."
+        )
     done = write_outcomes(outcome_rows(store, called, lists.unit_of_request, progress), folder / "outcomes")
     lists.place_everybody()
     facts.known_until = {one: _known_until(root / one) for held in facts.bundles.values() for one in held}
@@ -94,7 +96,9 @@ def _facts(frozen: Frozen, phase: int) -> ServedFacts:
 class _Lists:
     """Rows of exposures from lines of the log, counted on the way."""
 
-    def __init__(self, experiment: Experiment, phase: str, facts: ServedFacts, called: Mapping[str, str]) -> None:
+    def __init__(
+        self, experiment: Experiment, phase: str, facts: ServedFacts, called: Mapping[str, str]
+    ) -> None:
         self._experiment, self._phase, self._facts, self._called = experiment, phase, facts, called
         self._seen = set[int]()
         self._arm_of = dict[str, tuple[str, int]]()  # unit -> its first arm, and when
@@ -145,7 +149,10 @@ class _Lists:
 
 
 def outcome_rows(
-    store: EventStore, called: Mapping[str, str], unit_of_request: Mapping[str, str], progress: Progress = silent
+    store: EventStore,
+    called: Mapping[str, str],
+    unit_of_request: Mapping[str, str],
+    progress: Progress = silent,
 ) -> Iterator[dict[str, Any]]:
     """A row for each outcome. One that repeats what was done with an item of a list a few seconds before has
     the id of the first: a double click, told as two."""
@@ -158,7 +165,11 @@ def outcome_rows(
             continue
         who = event.user_id if event.user_id is None else called.get(event.user_id, event.user_id)
         event_id, request = event.event_id, event.request_id
-        unit = unit_of_request.get(request, event.unit_id or who) if request is not None else event.unit_id or who
+        unit = (
+            unit_of_request.get(request, event.unit_id or who)
+            if request is not None
+            else event.unit_id or who
+        )
         if request is not None:
             key = (request, event.item_id, event.event)
             before = first.get(key)

@@ -104,7 +104,9 @@ def group_inflation(looks: int, alpha: float = 0.05, power: float = 0.8) -> floa
     fixed = float(stats.norm.isf(alpha / 2) + stats.norm.isf(1 - power))
     if looks < 2:
         return 1.0
-    return float(optimize.brentq(lambda more: group_power(fixed * np.sqrt(more), information, alpha) - power, 0.9, 2.0))
+    return float(
+        optimize.brentq(lambda more: group_power(fixed * np.sqrt(more), information, alpha) - power, 0.9, 2.0)
+    )
 
 
 def group_p(z: float, information: F64) -> float:

@@ -110,7 +110,9 @@ def pair_of(
         source = arm if by_arm else both
         theta = _theta(source, target.gradient(source), slopes)
         gaps = [one.value(arm) - one.value(both) for one in covariates]
-        values.append(target.value(arm) - (theta * np.stack([*gaps, np.zeros_like(arm.n)], -1)[..., :-1]).sum(-1))
+        values.append(
+            target.value(arm) - (theta * np.stack([*gaps, np.zeros_like(arm.n)], -1)[..., :-1]).sum(-1)
+        )
         rests.append(target.gradient(arm) - _times(_slopes(covariates, arm), theta))
         thetas.append(theta)
     within = [_quadratic(rest, arm.cov, rest) / arm.n for rest, arm in zip(rests, arms, strict=True)]
@@ -118,11 +120,14 @@ def pair_of(
     moves = [_times(slopes, theta) for theta in thetas]
     spread = np.add(*(arm.cov * (arm.n / both.n**2)[..., None, None] for arm in arms))
     shared = [
-        [_quadratic(rest, arm.cov, move) / both.n for move in moves] for rest, arm in zip(rests, arms, strict=True)
+        [_quadratic(rest, arm.cov, move) / both.n for move in moves]
+        for rest, arm in zip(rests, arms, strict=True)
     ]
     total = [within[at] + 2 * shared[at][at] + _quadratic(moves[at], spread, moves[at]) for at in (0, 1)]
     cov = shared[0][1] + shared[1][0] + _quadratic(moves[0], spread, moves[1])
-    return Pair(values[0], values[1], total[0], total[1], cov, within[0], within[1], control.n, treated.n, thetas[0])
+    return Pair(
+        values[0], values[1], total[0], total[1], cov, within[0], within[1], control.n, treated.n, thetas[0]
+    )
 
 
 def spread_of(moments: Moments, target: Quantity, covariates: Sequence[Quantity] = ()) -> tuple[F64, F64]:
@@ -169,7 +174,9 @@ def post_stratified(pairs: Sequence[Pair], factor: float = 1.0) -> Contrast:
     estimate = np.asarray(sum(share * part.estimate for share, part in zip(shares, parts, strict=True)))
     pieces = [(share * part.error) ** 2 for share, part in zip(shares, parts, strict=True)]
     variance = np.asarray(sum(pieces))
-    spread = sum(share * (part.estimate - estimate) ** 2 for share, part in zip(shares, parts, strict=True)) / n
+    spread = (
+        sum(share * (part.estimate - estimate) ** 2 for share, part in zip(shares, parts, strict=True)) / n
+    )
     below = np.asarray(sum(piece**2 / part.df for piece, part in zip(pieces, parts, strict=True)))
     df = np.divide(variance**2, below, out=np.ones_like(below), where=below > 0)
     return Contrast(estimate, np.sqrt(variance + spread), df)
@@ -177,7 +184,9 @@ def post_stratified(pairs: Sequence[Pair], factor: float = 1.0) -> Contrast:
 
 def _slopes(covariates: Sequence[Quantity], moments: Moments) -> F64:
     """(..., c, p)"""
-    return np.stack([np.zeros_like(moments.mean), *(one.gradient(moments) for one in covariates)], -1)[..., 1:]
+    return np.stack([np.zeros_like(moments.mean), *(one.gradient(moments) for one in covariates)], -1)[
+        ..., 1:
+    ]
 
 
 def _times(slopes: F64, theta: F64) -> F64:

@@ -9,7 +9,9 @@ from scipy import optimize, stats
 MOST = 1e12  # people: beyond it an effect is nothing
 
 
-def power_of(effect: float, variance: float, people: float, *, share: float = 0.5, alpha: float = 0.05) -> float:
+def power_of(
+    effect: float, variance: float, people: float, *, share: float = 0.5, alpha: float = 0.05
+) -> float:
     """The chance that an effect is shown by `people` in both arms, of whom `share` are treated.
 
     variance: of one person's value (of the linearised value for ratios), the same in both arms.
@@ -19,13 +21,21 @@ def power_of(effect: float, variance: float, people: float, *, share: float = 0.
     df = (one + other) ** 2 / (one**2 / (treated - 1) + other**2 / (control - 1))
     moved = abs(effect) / np.sqrt(one + other)
     bound = stats.t.isf(alpha / 2, df)
-    exact = stats.nct.sf(bound, df, moved) + stats.nct.cdf(-bound, df, moved) if df < 1e5 and moved < 10 else np.nan
+    exact = (
+        stats.nct.sf(bound, df, moved) + stats.nct.cdf(-bound, df, moved)
+        if df < 1e5 and moved < 10
+        else np.nan
+    )
     if np.isfinite(exact):
         return float(exact)
-    return float(stats.norm.sf(bound - moved) + stats.norm.cdf(-bound - moved))  # few degrees of freedom lose nct
+    return float(
+        stats.norm.sf(bound - moved) + stats.norm.cdf(-bound - moved)
+    )  # few degrees of freedom lose nct
 
 
-def people_for(effect: float, variance: float, *, power: float = 0.8, share: float = 0.5, alpha: float = 0.05) -> float:
+def people_for(
+    effect: float, variance: float, *, power: float = 0.8, share: float = 0.5, alpha: float = 0.05
+) -> float:
     """People in both arms whom an effect needs, not rounded; infinity where there is no effect to be
     shown."""
     if effect == 0 or not np.isfinite(effect):
@@ -46,7 +56,9 @@ def people_for(effect: float, variance: float, *, power: float = 0.8, share: flo
     return float(optimize.brentq(missing, low, high, xtol=1e-9 * high))
 
 
-def detectable(variance: float, people: float, *, power: float = 0.8, share: float = 0.5, alpha: float = 0.05) -> float:
+def detectable(
+    variance: float, people: float, *, power: float = 0.8, share: float = 0.5, alpha: float = 0.05
+) -> float:
     """The smallest effect that so many people in both arms show with this power."""
     error = np.sqrt(variance / people / share / (1 - share))
 

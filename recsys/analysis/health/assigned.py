@@ -10,7 +10,10 @@ from recsys.history import DAY_S
 from recsys.text import utc_text
 
 MIXED_SHARE = 0.005  # of people: more than that have seen several arms
-PRIORS = {10_000.0: 0.8, 100.0: 0.2}  # how near the design other shares are taken to be, and how much each counts
+PRIORS = {
+    10_000.0: 0.8,
+    100.0: 0.2,
+}  # how near the design other shares are taken to be, and how much each counts
 
 
 def ratio_p(counts: F64, weights: F64) -> F64:
@@ -28,7 +31,8 @@ def ratio_p(counts: F64, weights: F64) -> F64:
         alpha = prior * weights
         evidence = special.gammaln(prior) - special.gammaln(prior + n) + np.log(share)
         parts.append(
-            evidence + (special.gammaln(alpha + counts) - special.gammaln(alpha) - counts * np.log(weights)).sum(-1)
+            evidence
+            + (special.gammaln(alpha + counts) - special.gammaln(alpha) - counts * np.log(weights)).sum(-1)
         )
     return np.minimum.accumulate(np.exp(-np.maximum(np.logaddexp(*parts), 0.0)), axis=-1)
 
@@ -55,13 +59,19 @@ def check_ratio_by(study: Study) -> Check:
     groups: list[tuple[str, Array]] = []
     day = study.assigned_first // DAY_S
     tables: list[tuple[str, Array, list[str]]] = [
-        ("day", day - day.min(), [utc_text((int(day.min()) + at) * DAY_S)[:10] for at in range(int(np.ptp(day)) + 1)])
+        (
+            "day",
+            day - day.min(),
+            [utc_text((int(day.min()) + at) * DAY_S)[:10] for at in range(int(np.ptp(day)) + 1)],
+        )
     ]
     tables += [(segment, codes, labels) for segment, (codes, labels) in study.assigned_segments.items()]
     for what, codes, labels in tables:
         counts = np.zeros((len(labels) + 1, len(study.plan.arms)))
         np.add.at(counts, (codes, study.assigned_arm), 1)
-        groups += [(f"{what} {label}", row) for label, row in zip(labels, counts, strict=False) if row.sum() >= 100]
+        groups += [
+            (f"{what} {label}", row) for label, row in zip(labels, counts, strict=False) if row.sum() >= 100
+        ]
     if not groups:
         return Check(name, UNKNOWN, "no day and no segment has a hundred people")
     p = ratio_p(np.stack([row for _, row in groups])[:, None, :], weights_of(study))[:, 0]
@@ -146,4 +156,6 @@ def check_others(study: Study) -> Check:
         return Check(name, OK, "none in the table of exposures shares a hundred people")
     p, said = min(tried)
     sick = p * len(tried) < ALARM
-    return Check(name, sick_if(sick), f"{said}; p = {p:.2g}" + (f", of {len(tried)}" if len(tried) > 1 else ""))
+    return Check(
+        name, sick_if(sick), f"{said}; p = {p:.2g}" + (f", of {len(tried)}" if len(tried) > 1 else "")
+    )

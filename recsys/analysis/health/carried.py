@@ -30,7 +30,8 @@ def check_carried(study: Study) -> Check:
             if sway > SWAY:
                 top = np.sort(values)[::-1][: few + 1]
                 said = (
-                    f"{metric.name} of {arm}: {few} {'person has' if few == 1 else 'people have'} {top[few - 1]:,.4g}"
+                    f"{metric.name} of {arm}: {few} {'person has' if few == 1 else 'people have'} "
+                    f"{top[few - 1]:,.4g}"
                 )
                 found.append((p, f"{said} or more, the next one {top[few]:,.4g}"))
     if not found:
@@ -59,6 +60,10 @@ def apart_at_the_top(values: F64) -> tuple[float, int, float]:
             continue
         p = float(np.exp(-few * np.log(high / low) / mean))
         spread = float(ordered[few:].std(ddof=1))
-        sway = float((ordered[:few] - ordered[few:].mean()).sum() / (spread * np.sqrt(len(values)))) if spread else 0.0
+        sway = (
+            float((ordered[:few] - ordered[few:].mean()).sum() / (spread * np.sqrt(len(values))))
+            if spread
+            else 0.0
+        )
         best = min(best, (p, few, sway))
     return best

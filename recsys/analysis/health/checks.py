@@ -10,7 +10,13 @@ from recsys.analysis.health.assigned import (
 )
 from recsys.analysis.health.carried import check_carried
 from recsys.analysis.health.check import Check
-from recsys.analysis.health.logged import check_before, check_days, check_joins, check_read_before, check_repeats
+from recsys.analysis.health.logged import (
+    check_before,
+    check_days,
+    check_joins,
+    check_read_before,
+    check_repeats,
+)
 from recsys.analysis.study import Study
 
 

@@ -39,7 +39,9 @@ def apart(study: Study, columns: F64, arms: I32, figure: Quantity) -> list[Apart
             treated = moments_of(columns[arms == code])
             p = float(contrast(pair_of(control, treated, figure)).p)
             found.append(
-                Apart(p if np.isfinite(p) else 1.0, arm, *(float(figure.value(m)) for m in (treated, control)))
+                Apart(
+                    p if np.isfinite(p) else 1.0, arm, *(float(figure.value(m)) for m in (treated, control))
+                )
             )
     return found
 
@@ -52,13 +54,17 @@ def check_before(study: Study) -> Check:
         figures = study.figures[metric.name]
         for number, quantity in enumerate(figures.covariates):
             if figures.columns[:, quantity.over].any():
-                what = metric.covariate or ("activity" if number == len(figures.covariates) - 1 else metric.name)
+                what = metric.covariate or (
+                    "activity" if number == len(figures.covariates) - 1 else metric.name
+                )
                 compared += [(one, what) for one in apart(study, figures.columns, study.arm, quantity)]
     if not compared:
         return Check(name, UNKNOWN, "nothing is known of the time before the first exposure")
     one, what = min(compared)
     sick = one.p * len(compared) < ALARM
-    why = ". A covariate was moved by what it is to correct, or people were not drawn by chance" if sick else ""
+    why = (
+        ". A covariate was moved by what it is to correct, or people were not drawn by chance" if sick else ""
+    )
     said = f"{what} of {one.arm}: {one.treated:.4g}, control {one.control:.4g}; p = {one.p:.2g}"
     return Check(name, sick_if(sick), f"widest apart of {len(compared)}: {said}{why}")
 
@@ -88,7 +94,9 @@ def check_joins(study: Study) -> Check:
     shares = []
     for code, arm in enumerate(study.plan.arms):
         found, soon, of = columns[arms == code].sum(axis=0).tolist()
-        shares.append(f"{arm} {found / max(of, 1):.2%}" + (f", {soon / of:.2%} before it was shown" if soon else ""))
+        shares.append(
+            f"{arm} {found / max(of, 1):.2%}" + (f", {soon / of:.2%} before it was shown" if soon else "")
+        )
     p = min(one.p for one in tried)
     sick = p * len(tried) < ALARM or before.sum() > EARLY_SHARE * asked.sum()
     return Check(name, sick_if(sick), f"{'; '.join(shares)}; p = {p:.2g}")
@@ -106,9 +114,13 @@ def check_repeats(study: Study) -> Check:
             tried += apart(study, columns, study.arm, Quantity(0, 1))
             sums = [columns[study.arm == code].sum(axis=0) for code in range(len(study.plan.arms))]
             rates = zip(study.plan.arms, sums, strict=True)
-            said.append(f"{what}: " + ", ".join(f"{arm} {a:,.0f} ({a / max(b, 1):.2%})" for arm, (a, b) in rates))
+            said.append(
+                f"{what}: " + ", ".join(f"{arm} {a:,.0f} ({a / max(b, 1):.2%})" for arm, (a, b) in rates)
+            )
     if not said:
-        return Check(name, OK, "none repeated" + ("" if done.has_ids else " (within a file: there is no event_id)"))
+        return Check(
+            name, OK, "none repeated" + ("" if done.has_ids else " (within a file: there is no event_id)")
+        )
     counted = "left out" if done.has_ids else "counted: without event_id nobody knows"
     p = min((one.p for one in tried), default=1.0)
     return Check(name, sick_if(p * len(tried) < ALARM), f"{'; '.join(said)}; {counted}; p = {p:.2g}")
@@ -118,7 +130,9 @@ def check_days(study: Study) -> Check:
     """A day without exposures, or without outcomes, between days that have some."""
     name = "no day is missing"
     first, last = min(study.exposures.by_day), (study.until - 1) // DAY_S
-    missing = [f"exposures of {day}" for day in _gaps(study.exposures.by_day, first, max(study.exposures.by_day))]
+    missing = [
+        f"exposures of {day}" for day in _gaps(study.exposures.by_day, first, max(study.exposures.by_day))
+    ]
     missing += [f"outcomes of {day}" for day in _gaps(study.outcomes.by_day, first, last)]
     for code, arm in enumerate(study.plan.arms):
         days = {
@@ -126,7 +140,9 @@ def check_days(study: Study) -> Check:
             for day, counts in study.exposures.by_day.items()
             if counts.sum() >= 20 / min(study.plan.weights.values())
         }
-        missing += [f"{arm} on {utc_text(day * DAY_S)[:10]}" for day, counts in days.items() if not counts[code]]
+        missing += [
+            f"{arm} on {utc_text(day * DAY_S)[:10]}" for day, counts in days.items() if not counts[code]
+        ]
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         return Check(name, SICK, f"missing: {', '.join(missing[:5])}{more}")
@@ -140,5 +156,7 @@ def _gaps(by_day: Mapping[int, Any], first: int, last: int) -> Iterator[str]:
 def check_read_before(study: Study) -> Check:
     name = "what is said of people was read before their first exposure"
     if study.read_after:
-        return Check(name, SICK, f"{study.read_after:,} people's rows were read at or after it, and count as unknown")
+        return Check(
+            name, SICK, f"{study.read_after:,} people's rows were read at or after it, and count as unknown"
+        )
     return Check(name, OK, "of those whose time is known")

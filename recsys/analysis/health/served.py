@@ -69,7 +69,8 @@ def check_retrained(facts: ServedFacts) -> Check:
     if late:
         until = max(facts.known_until.get(one) or 0 for one in late)
         said = (
-            f"{late[0]} learned from events up to {utc_text(until)}, and people came from {utc_text(facts.started)} on"
+            f"{late[0]} learned from events up to {utc_text(until)}, and people came from "
+            f"{utc_text(facts.started)} on"
         )
         return Check(name, sick_if(True), said + (f"; and {len(late) - 1} more" if len(late) > 1 else ""))
     unknown = sum(facts.known_until.get(one) is None for one in served)
@@ -100,4 +101,6 @@ def check_lists_once(facts: ServedFacts) -> Check:
     table = np.array([[facts.again.get(arm, 0) for arm in arms], [facts.lists[arm] for arm in arms]])
     p = float(stats.chi2_contingency(table, correction=False).pvalue) if len(arms) > 1 else 1.0
     said = ", ".join(f"{arm} {facts.again.get(arm, 0):,} of {facts.lists[arm]:,}" for arm in arms)
-    return Check(name, sick_if(again > AGAIN_SHARE * lists or p < ALARM), f"came again, and count once: {said}")
+    return Check(
+        name, sick_if(again > AGAIN_SHARE * lists or p < ALARM), f"came again, and count once: {said}"
+    )

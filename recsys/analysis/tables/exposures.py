@@ -104,7 +104,13 @@ def read_exposures(
         **(ROLES if requests is not None else {}),
         **{f"segment {name}": (name,) for name in plan.segments},
     }
-    named = {"unit": own.unit, "time": own.time, "arm": own.arm, "experiment": own.experiment, "differs": own.differs}
+    named = {
+        "unit": own.unit,
+        "time": own.time,
+        "arm": own.arm,
+        "experiment": own.experiment,
+        "differs": own.differs,
+    }
     table = Table(source, "exposures", roles, ("unit", "time", "arm"), named)
     found = Exposures(plan)
     found.triggered = "differs" in table
@@ -132,7 +138,9 @@ def read_exposures(
     return found
 
 
-def _fold(found: Exposures, part: Part, keep_times: bool, experiments: dict[str, int], phases: dict[str, int]) -> None:
+def _fold(
+    found: Exposures, part: Part, keep_times: bool, experiments: dict[str, int], phases: dict[str, int]
+) -> None:
     plan = found.plan
     codes = part.ids("unit", "unit id")
     second, kept = part.seconds("time")
@@ -166,7 +174,9 @@ def _fold(found: Exposures, part: Part, keep_times: bool, experiments: dict[str,
     found.lists += np.bincount(person, minlength=len(found.units))
     counts = np.zeros((1, len(plan.arms)), np.int64)
     days, at = np.unique(second // DAY_S, return_inverse=True)
-    counts = np.bincount(at * len(plan.arms) + arm, minlength=len(days) * len(plan.arms)).reshape(len(days), -1)
+    counts = np.bincount(at * len(plan.arms) + arm, minlength=len(days) * len(plan.arms)).reshape(
+        len(days), -1
+    )
     for day, row in zip(days.tolist(), counts, strict=True):
         found.by_day[day] = found.by_day.get(day, 0) + row
     counted = part.flags("differs")[rows] if found.triggered else np.ones(len(rows), bool)
@@ -226,7 +236,8 @@ def _is(part: Part, role: str, wanted: str | None, seen: dict[str, int], kept: B
 def _refuse_several(seen: dict[str, int], wanted: str | None, what: str, table: Table) -> None:
     if wanted is None and len(seen) > 1:
         raise DataError(
-            f"the exposures are of several {what}s: {', '.join(sorted(seen)[:5])}. Name the one to analyse in the "
+            f"the exposures are of several {what}s: {', '.join(sorted(seen)[:5])}. Name the one to analyse "
+            "in the "
             f'plan: {what} = "{sorted(seen)[0]}".'
         )
 

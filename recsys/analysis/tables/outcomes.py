@@ -82,7 +82,9 @@ def read_outcomes(source: Any, exposures: Exposures, *, progress: Progress = sil
         "received": ("received_ms",),
     }
     required = ["unit", "time"]
-    required += ["event"] if any(one.event or one.per not in (None, EXPOSURES) for one in plan.metrics) else []
+    required += (
+        ["event"] if any(one.event or one.per not in (None, EXPOSURES) for one in plan.metrics) else []
+    )
     required += ["value"] if any(one.value == "sum" for one in plan.metrics) else []
     named = {"unit": own.unit, "time": own.time, "event": own.event, "value": own.value}
     table = Table(source, "outcomes", roles, required, named)
@@ -94,7 +96,9 @@ def read_outcomes(source: Any, exposures: Exposures, *, progress: Progress = sil
     if not found.rows:
         raise DataError("the outcomes have no rows with a person and a time. Is it the right table?")
     if "event" in table:
-        asked = {name for one in plan.metrics for name in (one.event, one.per) if name not in (None, EXPOSURES)}
+        asked = {
+            name for one in plan.metrics for name in (one.event, one.per) if name not in (None, EXPOSURES)
+        }
         if absent := sorted(asked - found.types.keys()):
             raise DataError(
                 f"no outcome is of type {absent[0]!r}, which a metric counts; types there are "
@@ -245,4 +249,9 @@ def _finish(found: Outcomes, exposures: Exposures) -> None:
 
 
 def _zeros(people: int, ratio: bool) -> tuple[F64, F64 | None, F64, F64 | None]:
-    return np.zeros(people), np.zeros(people) if ratio else None, np.zeros(people), np.zeros(people) if ratio else None
+    return (
+        np.zeros(people),
+        np.zeros(people) if ratio else None,
+        np.zeros(people),
+        np.zeros(people) if ratio else None,
+    )

@@ -60,7 +60,9 @@ def read_people(source: Any, exposures: Exposures, *, progress: Progress = silen
         for name, (held_codes, labels) in segments.items():
             codes = part.labels(name)
             known = {label: at for at, label in enumerate(labels)}
-            of_names = np.array([known.setdefault(one, len(known)) for one in codes.names.to_pylist()] + [-1], np.int32)
+            of_names = np.array(
+                [known.setdefault(one, len(known)) for one in codes.names.to_pylist()] + [-1], np.int32
+            )
             labels[:] = list(known)
             held_codes[person] = of_names[codes.code[rows]]
     return Attributes(bot, tester, columns, segments, later)

@@ -44,7 +44,9 @@ class Requests:
         """Takes from a part of the exposures which requests it shows, and when."""
         asked = hashes(part.labels("request"))
         at = np.minimum(np.searchsorted(self.request, asked), max(len(self.request) - 1, 0))
-        rows = np.flatnonzero(kept & (self.request[at] == asked)) if len(self.request) else np.empty(0, np.int64)
+        rows = (
+            np.flatnonzero(kept & (self.request[at] == asked)) if len(self.request) else np.empty(0, np.int64)
+        )
         np.minimum.at(self.shown_at, at[rows], second[rows])
 
     def spread(self) -> None:
@@ -68,10 +70,14 @@ def sample_requests(source: Any, plan: Plan, progress: Progress = silent) -> Req
         codes = part.labels("unit")
         seconds, ok = part.seconds("time")
         rows = np.flatnonzero((keys != 0) & ok & (codes.code >= 0))
-        rows = rows[np.linspace(0, len(rows) - 1, min(each, len(rows))).astype(np.int64)] if len(rows) else rows
+        rows = (
+            rows[np.linspace(0, len(rows) - 1, min(each, len(rows))).astype(np.int64)] if len(rows) else rows
+        )
         request.append(keys[rows])
         second.append(seconds[rows])
         units.append(one_array(codes.names).take(pa.array(codes.code[rows])))
     whole = np.concatenate(request)
     order = np.argsort(whole, kind="stable")
-    return Requests(whole[order], np.concatenate(second)[order], pa.concat_arrays(units).take(pa.array(order)))
+    return Requests(
+        whole[order], np.concatenate(second)[order], pa.concat_arrays(units).take(pa.array(order))
+    )

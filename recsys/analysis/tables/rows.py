@@ -88,7 +88,9 @@ class Part(NamedTuple):
             column = decoded(self.columns[role]).cast(pa.float64())
         except pa.ArrowException as error:
             said = str(error).splitlines()[0]
-            raise DataError(f"column {self.names[role]!r} of {self.where} is to hold numbers: {said}.") from None
+            raise DataError(
+                f"column {self.names[role]!r} of {self.where} is to hold numbers: {said}."
+            ) from None
         return np.asarray(column.fill_null(np.nan).to_numpy(), np.float64)
 
     def flags(self, role: str) -> Bool:
@@ -122,7 +124,9 @@ class Table:
         self._files = [] if self._table is not None else files_of(path_of(source))
         names = {role: [own[role]] if own.get(role) else list(may) for role, may in roles.items()}
         self._wanted = Wanted([str(name) for several in names.values() for name in several])
-        present = self._table.column_names if self._table is not None else first_columns(self._files, self._wanted)
+        present = (
+            self._table.column_names if self._table is not None else first_columns(self._files, self._wanted)
+        )
         present = self.present = self._wanted.with_made(present)
         self.names: dict[str, str] = {}
         for role, several in names.items():
@@ -131,8 +135,9 @@ class Table:
                 self.names[role] = " or ".join(there) if role == "unit" else there[0]
             elif role in required or own.get(role):
                 raise DataError(
-                    f"{self._name} has no column {' or '.join(map(repr, several))} for the {role.replace('_', ' ')} of "
-                    f"{what}; its columns are {', '.join(present)}. Name yours in the plan, under [columns]."
+                    f"{self._name} has no column {' or '.join(map(repr, several))} for the "
+                    f"{role.replace('_', ' ')} of {what}; its columns are {', '.join(present)}. Name yours "
+                    "in the plan, under [columns]."
                 )
         wanted = list(self.names.values())
         texts = [name for role, name in self.names.items() if role not in ("time", "value", "received")]
@@ -169,8 +174,8 @@ class Table:
         missing = [name for name in self.names.values() if name not in table.column_names]
         if missing:
             raise DataError(
-                f"{where} has no column {missing[0]!r}, which other files of {self._name} have; its columns are "
-                f"{', '.join(table.column_names)}. Give all files the same columns."
+                f"{where} has no column {missing[0]!r}, which other files of {self._name} have; its "
+                f"columns are {', '.join(table.column_names)}. Give all files the same columns."
             )
         columns = {role: table[name] for role, name in self.names.items()}
         return Part(columns, self.names, where, self.faults)

@@ -76,7 +76,9 @@ def check(
     read, own = _read(source, columns or {}, skipped, reading)
     table, found = read.table, read.roles
     ragged = ragged_rows(skipped, len(table), read.where)
-    others = {who: own.get(who) if given is None else given for who, given in (("item", items), ("user", users))}
+    others = {
+        who: own.get(who) if given is None else given for who, given in (("item", items), ("user", users))
+    }
     if not len(table):
         empty = whole("error", "no_rows", "", "has no rows", "Is it the file?")
         return Checked(read.where, {"rows": 0}, [*ragged, empty])
@@ -113,14 +115,18 @@ def _read(
     if not columns and is_movielens(path):
         events, items = read_movielens(path)
         return rows_kept(event_table(events, columns, name=str(path)), reading), {"item": items}
-    beside = {who: table for who in ("item", "user") if path.is_dir() and (table := table_of(path, f"{who}s"))}
+    beside = {
+        who: table for who in ("item", "user") if path.is_dir() and (table := table_of(path, f"{who}s"))
+    }
     return read_events(path, columns, skipped, reading), beside
 
 
 def _moved(finding: Finding, first: int, part: str | None) -> Finding:
     """A finding about a part that begins after `first` rows, its row counted in the whole table."""
     row = finding.first_row
-    return replace(finding, part=part if finding.count else None, first_row=None if row is None else row + first)
+    return replace(
+        finding, part=part if finding.count else None, first_row=None if row is None else row + first
+    )
 
 
 def _refused_by_a_run(
@@ -171,7 +177,10 @@ def _times(events: Events, name: str, now: float) -> list[Finding]:
     middle = float(np.median(seconds))
     if middle < _EARLY_SECOND:
         said = f"has a middle time of {_day(middle)}: these are hardly unix seconds"
-        fix = "Days, hours or an order of events? Convert them to unix seconds or dates, or leave the column out."
+        fix = (
+            "Days, hours or an order of events? Convert them to unix seconds or dates, or leave the column "
+            "out."
+        )
         return [whole("error", "time_unit", name, said, fix)]
     findings = _at_rows(
         events, "error", "future_time", name, seconds > now + DAY_S, "a time in the future",
@@ -190,7 +199,9 @@ def _times(events: Events, name: str, now: float) -> list[Finding]:
     return findings
 
 
-def _at_rows(events: Events, level: Any, kind: str, name: str, wrong: Bool, said: str, fix: str) -> list[Finding]:
+def _at_rows(
+    events: Events, level: Any, kind: str, name: str, wrong: Bool, said: str, fix: str
+) -> list[Finding]:
     """A finding about rows of the table, from a mask over the rows that could be read."""
     if not wrong.any():
         return []
@@ -202,7 +213,10 @@ def _duplicates(events: Events) -> list[Finding]:
     """Rows that repeat an earlier one in user, item, type and time."""
     repeated = repeats(events.user, events.item, events.n_items, events.time, events.kind)
     what = "user, item and time" if events.time is not None else "user and item"
-    fix = "Was the file joined or exported twice? prepare.duplicates=first keeps one event of each user and item."
+    fix = (
+        "Was the file joined or exported twice? prepare.duplicates=first keeps one event of each user and "
+        "item."
+    )
     return _at_rows(events, "warning", "duplicate", "", repeated, f"the same {what} as an earlier row", fix)
 
 

@@ -38,18 +38,25 @@ def check_described(
     skipped: list[Skipped] = []
     column, standard = roles[f"{who}_id"], f"{who}_id"
     try:
-        table, where = read_rows(source, described_text(column, who, columns), name=f"{who}s", skipped=skipped)
+        table, where = read_rows(
+            source, described_text(column, who, columns), name=f"{who}s", skipped=skipped
+        )
     except DataError as error:
         return [refusal(error)]
     findings = ragged_rows(skipped, len(table), where)
     own, codes = id_column(table, column, standard), None
     if own is None:
-        said = f"is no table of {who}s: it has no column {column!r}; its columns are {', '.join(table.column_names)}"
+        said = (
+            f"is no table of {who}s: it has no column {column!r}; its columns are "
+            f"{', '.join(table.column_names)}"
+        )
         findings.append(whole("error", f"{who}_table", "", said, f"Name the column of its ids {column!r}."))
     else:
         codes, wrong = parse_ids(table[own], own)
         if codes is not None:
-            wrong += described_twice(codes.code, codes.names, own, who) + odd_ids(codes.code, codes.names, own, who)
+            wrong += described_twice(codes.code, codes.names, own, who) + odd_ids(
+                codes.code, codes.names, own, who
+            )
         findings += [finding.placed(where) for finding in wrong]
     findings = [finding.about(where) for finding in findings]
     if codes is None:

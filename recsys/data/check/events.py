@@ -9,7 +9,15 @@ import pyarrow as pa
 from recsys.arrays import I32, I64, Bool
 from recsys.data.check.findings import Finding, whole
 from recsys.data.check.ids import odd_ids
-from recsys.data.read.columns import MISSING_FIXES, REQUIRED, Codes, parse_events, parse_ids, parse_times, parse_weights
+from recsys.data.read.columns import (
+    MISSING_FIXES,
+    REQUIRED,
+    Codes,
+    parse_events,
+    parse_ids,
+    parse_times,
+    parse_weights,
+)
 from recsys.data.read.event_table import SPLIT, parse_split
 
 
@@ -17,7 +25,8 @@ from recsys.data.read.event_table import SPLIT, parse_split
 class Events:
     """The rows of a table that could be read.
 
-    users, items: the distinct ids, which `user` and `item`, int32 (n,), index into. row: int64 (n,) their numbers from
+    users, items: the distinct ids, which `user` and `item`, int32 (n,), index into. row: int64 (n,) their
+    numbers from
     0. time, kind (the code of the event type): parallel, or None.
     """
 
@@ -56,10 +65,16 @@ def parse_table(
         times, wrong = parse_times(table[found["timestamp"]], found["timestamp"])
         findings += wrong
         if times is not None and times.naive:
-            said, fix = "has no time zone; its times are read as UTC", "Write the zone, as in 2026-01-31T12:00:00Z."
+            said, fix = (
+                "has no time zone; its times are read as UTC",
+                "Write the zone, as in 2026-01-31T12:00:00Z.",
+            )
             findings.append(whole("warning", "naive_time", found["timestamp"], said, fix))
     else:
-        said, fix = "has no times", "Name the column by --time-col: without times nothing can be judged on the future."
+        said, fix = (
+            "has no times",
+            "Name the column by --time-col: without times nothing can be judged on the future.",
+        )
         findings.append(whole("warning", "no_times", "", said, fix))
     if "event" in found:
         event, wrong = parse_events(table[found["event"]], found["event"])

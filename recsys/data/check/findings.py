@@ -51,7 +51,9 @@ class Where(str):
     before: int
     origin: Array | None
 
-    def __new__(cls, name: str, parts: Sequence[Part] = (), before: int = 0, origin: Array | None = None) -> "Where":
+    def __new__(
+        cls, name: str, parts: Sequence[Part] = (), before: int = 0, origin: Array | None = None
+    ) -> "Where":
         where = super().__new__(cls, name)
         where.parts, where.before, where.origin = tuple(parts), before, origin
         return where
@@ -132,7 +134,9 @@ def rows(level: Level, kind: str, column: str, wrong: Array, said: str, fix: str
     count = int(np.count_nonzero(wrong))
     if not count:
         return []
-    return [Finding(level, kind, column, count, len(wrong), int(np.argmax(wrong)) + 1, f"rows have {said}", fix)]
+    return [
+        Finding(level, kind, column, count, len(wrong), int(np.argmax(wrong)) + 1, f"rows have {said}", fix)
+    ]
 
 
 def whole(level: Level, kind: str, column: str, said: str, fix: str) -> Finding:
@@ -150,7 +154,10 @@ def ragged_rows(skipped: Sequence["SkippedRow"], read: int, where: str) -> list[
     ragged = [one for one in skipped if not one.unclosed]
     if ragged:
         said = f"rows have another number of fields than the header, as in {ragged[0].text[:80]!r}"
-        fix, file = "Quote the fields that hold the separator.", ragged[0].file if ragged[0].file != where else None
+        fix, file = (
+            "Quote the fields that hold the separator.",
+            ragged[0].file if ragged[0].file != where else None,
+        )
         count, of = len(ragged), read + len(ragged)
         found.append(Finding("error", "ragged_row", "", count, of, ragged[0].row, said, fix, file))
     return found

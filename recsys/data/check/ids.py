@@ -18,8 +18,25 @@ from recsys.data.dataset import TEST, TRAIN
 
 # Words that tools write where there is no id; those of the second list may be somebody's, unless they have
 # many events.
-_NOBODY = ("null", "none", "nan", "nil", "n/a", "#n/a", "<na>", "nat", "undefined", r"\n", "(null)", "(none)", "[null]",
-           "(not set)", "not set", "00000000-0000-0000-0000-000000000000", "-1")  # fmt: skip
+_NOBODY = (
+    "null",
+    "none",
+    "nan",
+    "nil",
+    "n/a",
+    "#n/a",
+    "<na>",
+    "nat",
+    "undefined",
+    r"\n",
+    "(null)",
+    "(none)",
+    "[null]",
+    "(not set)",
+    "not set",
+    "00000000-0000-0000-0000-000000000000",
+    "-1",
+)
 _PERHAPS_NOBODY = ("na", "unknown", "anonymous", "anon", "guest", "missing", "default", "test", "0", "-", "?")
 _MANY_TIMES, _MANY_SHARE = 3, 0.05  # as many events as this makes a word of the second list one for nobody
 _DECIMALS = r"^[-+]?\d+\.0+$"
@@ -40,9 +57,14 @@ _FORMS = (
     Form("without leading zeros", lambda ids: pc.replace_substring_regex(ids, r"^0+(\d)", r"\1")),
     Form("without quotes", lambda ids: pc.replace_substring_regex(ids, r"""^['"]+|['"]+$""", "")),
     Form("in small letters", pc.utf8_lower),
-    Form("without dashes and braces", lambda ids: pc.utf8_lower(pc.replace_substring_regex(ids, r"[-{}]", ""))),
+    Form(
+        "without dashes and braces", lambda ids: pc.utf8_lower(pc.replace_substring_regex(ids, r"[-{}]", ""))
+    ),
     Form("in one form of Unicode", lambda ids: pc.utf8_normalize(ids, "NFC")),
-    Form("without what stands before the number", lambda ids: pc.replace_substring_regex(ids, r"^\D+(\d+)$", r"\1")),
+    Form(
+        "without what stands before the number",
+        lambda ids: pc.replace_substring_regex(ids, r"^\D+(\d+)$", r"\1"),
+    ),
 )
 
 
@@ -59,14 +81,19 @@ def odd_ids(code: Array, names: pa.Array, column: str, who: str) -> list[Finding
     for kind, flags, said, fix in (
         ("padded_id", padded, "an id with blanks around it", "Trim the column: ' 7' and '7' are two ids."),
         ("decimal_id", decimal, "a whole number with decimals for an id, such as {0!r}",
-         "A column with gaps went through floating point: write whole numbers, for '7.0' and '7' are two ids."),
+         (
+             "A column with gaps went through floating point: write whole numbers, for '7.0' and '7' are "
+             "two ids."
+)),
         ("rounded_id", rounded, "a rounded number for an id, such as {0!r}",
          "Export the column as text: several ids may have become one."),
     ):  # fmt: skip
         wrong = _mask(flags)
         if wrong.any():
             example = names[int(np.argmax(wrong))].as_py()
-            findings += rows("warning", kind, column, np.append(wrong, False)[code], said.format(example), fix)
+            findings += rows(
+                "warning", kind, column, np.append(wrong, False)[code], said.format(example), fix
+            )
     return findings + _nobody(code, names, column, who)
 
 
@@ -82,7 +109,9 @@ def _nobody(code: Array, names: pa.Array, column: str, who: str) -> list[Finding
         count = int(np.count_nonzero(mask))
         if at in perhaps and count < max(_MANY_TIMES * len(code) / len(names), _MANY_SHARE * len(code)):
             continue
-        said = f"{names[at].as_py()!r} for an id, which tools write where there is none: they count as one {who}"
+        said = (
+            f"{names[at].as_py()!r} for an id, which tools write where there is none: they count as one {who}"
+        )
         fix = f"Drop these rows, or write the {who} that they belong to."
         findings += rows("warning", "nobody_id", column, mask, said, fix)
     return findings
@@ -100,8 +129,13 @@ def unmet(ids: pa.Array, others: pa.Array, column: str, who: str, table: str) ->
         return []
     example, other, would = _beside(ids.filter(pa.array(unknown)), others, ids)
     if count == len(ids):
-        said = f"shares none of its {count:,} {who}s with the {who} table {table} ({example!r} here, {other!r} there)"
-        fix = f"{would}Write the ids alike in both, or call the column of the table that holds them {column!r}."
+        said = (
+            f"shares none of its {count:,} {who}s with the {who} table {table} ({example!r} here, "
+            f"{other!r} there)"
+        )
+        fix = (
+            f"{would}Write the ids alike in both, or call the column of the table that holds them {column!r}."
+        )
         return [whole("warning", f"unmet_{who}_table", column, said, fix)]
     beside = "" if other is None else f" (that table has {other!r}, which has no event)"
     said = f"{who}s are not in the {who} table {table}, such as {example!r}{beside}"
@@ -114,7 +148,9 @@ def unmet_parts(code: Array, names: pa.Array, part: Array, column: str, who: str
 
     code, part: (n,) parallel, of the events.
     """
-    asked, learned = (np.bincount(code[where], minlength=len(names)) > 0 for where in (part == TEST, part != TEST))
+    asked, learned = (
+        np.bincount(code[where], minlength=len(names)) > 0 for where in (part == TEST, part != TEST)
+    )
     if not asked.any() or not learned.any() or not (part == TRAIN).any():
         return []
     new = names.filter(pa.array(asked & ~learned))
@@ -128,7 +164,9 @@ def unmet_parts(code: Array, names: pa.Array, part: Array, column: str, who: str
         fix = f"{would}All of them {fate}: write the ids alike in both parts."
         return [whole("warning", f"unmet_test_{who}s", column, said, fix)]
     said = f"{who}s of the test part are not in train, such as {new[0].as_py()!r}"
-    return [Finding("warning", f"new_test_{who}", column, len(new), int(asked.sum()), None, said, f"They {fate}.")]
+    return [
+        Finding("warning", f"new_test_{who}", column, len(new), int(asked.sum()), None, said, f"They {fate}.")
+    ]
 
 
 def described_twice(code: Array, names: pa.Array, column: str, who: str) -> list[Finding]:
@@ -141,7 +179,9 @@ def described_twice(code: Array, names: pa.Array, column: str, who: str) -> list
         return []
     example = names[int(code[np.argmax(again)])].as_py()
     said = f"an {who} that an earlier row describes, such as {example!r}".replace("an user", "a user")
-    return rows("error", "described_twice", column, again, said, f"Describe each {who} once; drop the other rows.")
+    return rows(
+        "error", "described_twice", column, again, said, f"Describe each {who} once; drop the other rows."
+    )
 
 
 def _beside(unknown: pa.Array, others: pa.Array, ids: pa.Array) -> tuple[str, str | None, str]:
@@ -156,7 +196,11 @@ def _beside(unknown: pa.Array, others: pa.Array, ids: pa.Array) -> tuple[str, st
     if best is not None:
         place = pc.index_in(best.write(some), best.write(others))
         at = int(np.argmax(_mask(pc.is_valid(place))))
-        return some[at].as_py(), others[place[at].as_py()].as_py(), f"{met:,} of these would meet {best.said}. "
+        return (
+            some[at].as_py(),
+            others[place[at].as_py()].as_py(),
+            f"{met:,} of these would meet {best.said}. ",
+        )
     alone = ~_is_in(others, ids)
     return unknown[0].as_py(), others[int(np.argmax(alone))].as_py() if alone.any() else None, ""
 

@@ -14,19 +14,30 @@ HOUR_S = 3_600
 _BOT_HOUR = 1_200  # events of one user in an hour: one every three seconds, the whole hour long
 _BOT_EVENTS = 1_000  # and at least so many in all, for the rule against the other users
 _BOT_TIMES = 20  # times the 99th percentile of users
-_SWAPPED_TIMES, _SWAPPED_SHARE = 1.5, 0.05  # real logs, the right way round: .04 to .56 times as many bursts of items
+_SWAPPED_TIMES, _SWAPPED_SHARE = (
+    1.5,
+    0.05,
+)  # real logs, the right way round: .04 to .56 times as many bursts of items
 _SAMPLE_EVENTS = 1_000_000
 _LONELY_SHARE = 0.5
 _JUMP_TIMES = 5.0  # times more or fewer events than the days around
 _JUMP_EVENTS = 100  # a day's neighbours must have so many for its own count to say anything
 _JUMP_USUAL = 6.0  # and so many times the usual distance (in logarithms) of a day from those around
 _NEIGHBOURS = 7  # days on either side
-_NAMES = {"user": ("user", "visitor", "customer", "client", "member", "account", "person", "uid"),
-          "item": ("item", "product", "article", "movie", "film", "book", "song", "track", "sku", "video")}  # fmt: skip
+_NAMES = {
+    "user": ("user", "visitor", "customer", "client", "member", "account", "person", "uid"),
+    "item": ("item", "product", "article", "movie", "film", "book", "song", "track", "sku", "video"),
+}
 
 
 def swapped(
-    user: Array, item: Array, n_users: int, n_items: int, seconds: Array | None, user_name: str, item_name: str
+    user: Array,
+    item: Array,
+    n_users: int,
+    n_items: int,
+    seconds: Array | None,
+    user_name: str,
+    item_name: str,
 ) -> list[Finding]:
     """Whether the column of users looks like one of items, and the other way round.
 
@@ -43,8 +54,8 @@ def swapped(
     if of_items < _SWAPPED_TIMES * max(of_users, _SWAPPED_SHARE):
         return []
     said = (
-        f"may hold items and {item_name!r} users: {of_items:.0%} of the events of one {item_name!r} follow each other "
-        f"closely, as a person's do, and {of_users:.0%} of those of one {user_name!r}"
+        f"may hold items and {item_name!r} users: {of_items:.0%} of the events of one {item_name!r} follow "
+        f"each other closely, as a person's do, and {of_users:.0%} of those of one {user_name!r}"
     )
     return [whole("warning", "swapped_columns", user_name, said, fix)]
 
@@ -104,7 +115,10 @@ def bots(user: Array, n_users: int, seconds: Array | None, row: I64, name: str) 
         return []
     first = int(row[robot[user]].min()) + 1
     share = counts[robot].sum() / len(user)
-    said = f"users act faster than a person or {_BOT_TIMES} times as much as 99 % of users ({share:.1%} of all events)"
+    said = (
+        f"users act faster than a person or {_BOT_TIMES} times as much as 99 % of users ({share:.1%} of "
+        "all events)"
+    )
     fix = "Robots, test accounts or a default id? Leave these users out: prepare.bots=drop"
     return [Finding("warning", "bot", name, int(robot.sum()), int((counts > 0).sum()), first, said, fix)]
 
@@ -116,10 +130,14 @@ def lonely(who: Array, n: int, name: str, what: str) -> list[Finding]:
     if single <= _LONELY_SHARE * all_ or all_ < 10:
         return []
     fix = {
-        "users": "They can be served by their one event but not judged; is the id that of a session or a cookie?",
+        "users": (
+            "They can be served by their one event but not judged; is the id that of a session or a cookie?"
+        ),
         "items": "Nothing can be learned of them; is the id that of a variant or an offer?",
     }[what]
-    return [Finding("warning", f"one_event_{what}", name, single, all_, None, f"{what} have a single event", fix)]
+    return [
+        Finding("warning", f"one_event_{what}", name, single, all_, None, f"{what} have a single event", fix)
+    ]
 
 
 def jumps(seconds: Array, row: I64, name: str) -> list[Finding]:
@@ -132,8 +150,14 @@ def jumps(seconds: Array, row: I64, name: str) -> list[Finding]:
     around = _around(counts)
     inner = np.ones(len(counts), bool)
     inner[[0, -1]] = False  # the first and the last day are seldom whole
-    times = np.abs(np.log((counts + 1) / (around + 1)))  # a log that is uneven every day jumps only where it is more so
-    usual = float(np.median(times[inner & (around >= _JUMP_EVENTS)])) if (inner & (around >= _JUMP_EVENTS)).any() else 0
+    times = np.abs(
+        np.log((counts + 1) / (around + 1))
+    )  # a log that is uneven every day jumps only where it is more so
+    usual = (
+        float(np.median(times[inner & (around >= _JUMP_EVENTS)]))
+        if (inner & (around >= _JUMP_EVENTS)).any()
+        else 0
+    )
     odd = inner & (around >= _JUMP_EVENTS) & (times > max(np.log(_JUMP_TIMES), _JUMP_USUAL * usual))
     if not odd.any():
         return []
@@ -141,10 +165,12 @@ def jumps(seconds: Array, row: I64, name: str) -> list[Finding]:
     held = np.flatnonzero(day - first == worst)
     date = datetime.fromtimestamp((first + worst) * DAY_S, UTC).strftime("%Y-%m-%d")
     said = (
-        f"days have {_JUMP_TIMES:g} times more or fewer events than the days around, the first of them {date} "
-        f"({counts[worst]:,.0f} beside {around[worst]:,.0f})"
+        f"days have {_JUMP_TIMES:g} times more or fewer events than the days around, the first of them "
+        f"{date} ({counts[worst]:,.0f} beside {around[worst]:,.0f})"
     )
-    fix = "Did the logging break, or was a day loaded twice? Popularity windows and the split by time feel it."
+    fix = (
+        "Did the logging break, or was a day loaded twice? Popularity windows and the split by time feel it."
+    )
     at = int(row[held].min()) + 1 if len(held) else None
     return [Finding("warning", "jump", name, int(odd.sum()), len(counts), at, said, fix)]
 

@@ -16,9 +16,12 @@ from recsys.arrays import F32, F64, I32, I64
 from recsys.data.planted.kernels import U64, _next, _scan, _uniform
 from recsys.matrix.compiled import kernel
 
-_ALIKE = 48  # items a cluster: fewer bound tighter (fewer rejections), and cost each user more clusters to weigh
+_ALIKE = (
+    48  # items a cluster: fewer bound tighter (fewer rejections), and cost each user more clusters to weigh
+)
 _SWEEPS = 5  # of k-means; more hardly shrink the clusters
-_TRIALS = 1_000  # proposals before an exact pass over all items, or the pass's own cost in proposals if that is more
+# proposals before an exact pass over all items, or the pass's own cost in proposals if that is more
+_TRIALS = 1_000
 _SLACK = 1e-9  # added to each radius, against rounding
 
 
@@ -215,4 +218,6 @@ def draw_places(
     """
     for u in numba.prange(len(keys)):
         own = slice(offsets[u], offsets[u + 1])
-        _draw_user(week[own], tastes[u], starts, centres, radii, vectors, reached, share_of_peak, keys[u], place[own])
+        _draw_user(
+            week[own], tastes[u], starts, centres, radii, vectors, reached, share_of_peak, keys[u], place[own]
+        )

@@ -65,7 +65,9 @@ def _evaluate(
                 for k in range(width):
                     left[k] -= share * moments[items[j], k]
         own = weight[items[e]] * appeal[items[e], weeks[e]]
-        total = max(left[0], own)  # rounding cannot make the rest smaller than the item that was drawn from it
+        total = max(
+            left[0], own
+        )  # rounding cannot make the rest smaller than the item that was drawn from it
         value += np.log(total)
         k = 1 + rank
         for f in range(rank):
@@ -128,7 +130,9 @@ def _fit_user(
 
 
 @numba.njit(cache=True)
-def _pulled(items: I32, weeks: I64, appeal: F64, leads: F64, factors: F64) -> F64:  # pragma: no cover - compiled
+def _pulled(
+    items: I32, weeks: I64, appeal: F64, leads: F64, factors: F64
+) -> F64:  # pragma: no cover - compiled
     """(n_items, events): the appeal at each event of one user, times the pull of the item before."""
     own = np.empty((len(appeal), len(items)))
     for i in range(len(appeal)):
@@ -164,7 +168,9 @@ def fit_tastes(
     (n_items, rank) the item before pulls at an event; no rows = it does not. tolerance: for g' H^-1 g, twice
     the log density still to be gained; the last step is taken.
     """
-    for u in numba.prange(len(modes)):  # the user's loop is a function of its own: numba hoists arrays made in a prange
+    for u in numba.prange(
+        len(modes)
+    ):  # the user's loop is a function of its own: numba hoists arrays made in a prange
         own = slice(offsets[u], offsets[u + 1])
         if len(leads):  # to the fit, each event is a week of its own
             mine = _pulled(items[own], weeks[own], appeal, leads, factors)

@@ -114,7 +114,14 @@ def draw_events(
 
 @numba.njit(cache=True)
 def _draw_chain(
-    week: I64, taste: F32, leads: F32, factors: F32, peak: F32, share_of_peak: F32, state: np.uint64, item: I32
+    week: I64,
+    taste: F32,
+    leads: F32,
+    factors: F32,
+    peak: F32,
+    share_of_peak: F32,
+    state: np.uint64,
+    item: I32,
 ) -> None:  # pragma: no cover - compiled
     n_items = len(peak)
     score, weight = np.empty(n_items, np.float32), np.empty(n_items)

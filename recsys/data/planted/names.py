@@ -16,75 +16,99 @@ DOMAINS = ("films", "books")
 _WORDS: dict[str, tuple[str, str, str]] = {
     "adventure": (
         "Hidden Daring Uncharted Perilous Golden Drifting Restless Fearless Tidal Wandering Stolen Untamed",
-        "Compass Voyage Expedition Lagoon Summit Galleon Caravan Atlas Rapids Treasure Trail Jungle Monsoon Sextant "
-        "Schooner Wayfarer Ravine Beacon Oasis Canoe",
-        "Zanzibar Patagonia Borneo Samarkand Tasmania Yukon Madagascar Kathmandu Tahiti Amazonia Svalbard Marrakesh",
+        "Compass Voyage Expedition Lagoon Summit Galleon Caravan Atlas Rapids Treasure Trail Jungle "
+        "Monsoon Sextant Schooner Wayfarer Ravine Beacon Oasis Canoe",
+        (
+            "Zanzibar Patagonia Borneo Samarkand Tasmania Yukon Madagascar Kathmandu Tahiti Amazonia "
+            "Svalbard Marrakesh"
+        ),
     ),
     "comedy": (
-        "Accidental Clumsy Reluctant Awkward Cheerful Hopeless Ridiculous Borrowed Unlikely Hungry Muddled Overdue",
-        "Landlord Honeymoon Umbrella Plumber Karaoke Mustache Roommate Babysitter Casserole Sofa Neighbours Pancake "
-        "Flatmate Raffle Intern Goldfish Caterer Barbecue Trombonist Picnic",
-        "Cleveland Swindon Brisbane Winnipeg Bognor Poughkeepsie Croydon Duluth Antwerp Ipswich Albuquerque Hull",
+        (
+            "Accidental Clumsy Reluctant Awkward Cheerful Hopeless Ridiculous Borrowed Unlikely Hungry "
+            "Muddled Overdue"
+        ),
+        "Landlord Honeymoon Umbrella Plumber Karaoke Mustache Roommate Babysitter Casserole Sofa "
+        "Neighbours Pancake Flatmate Raffle Intern Goldfish Caterer Barbecue Trombonist Picnic",
+        (
+            "Cleveland Swindon Brisbane Winnipeg Bognor Poughkeepsie Croydon Duluth Antwerp Ipswich "
+            "Albuquerque Hull"
+        ),
     ),
     "crime": (
         "Silent Crooked Cold Crimson Missing Final Double Marked Nameless Bitter Loaded Midnight",
-        "Alibi Witness Verdict Ransom Informer Heist Suspect Motive Confession Forger Inspector Evidence Accomplice "
-        "Getaway Cartel Jury Fingerprint Blackmail Burglar Morgue",
+        "Alibi Witness Verdict Ransom Informer Heist Suspect Motive Confession Forger Inspector Evidence "
+        "Accomplice Getaway Cartel Jury Fingerprint Blackmail Burglar Morgue",
         "Marseille Glasgow Chicago Naples Macau Odessa Havana Rotterdam Baltimore Palermo Bangkok Soho",
     ),
     "family": (
         "Little Brave Curious Magic Muddy Sleepy Lucky Giant Invisible Tiny Snowy Runaway",
-        "Puppy Treehouse Grandmother Penguin Bicycle Kite Hedgehog Sandcastle Pony Snowman Acorn Lighthouse Otter "
-        "Balloon Rabbit Tricycle Puddle Teddy Duckling Kitten",
-        "Pinewood Maplebrook Honeydale Cloverfield Applebury Willowbank Sunnybrook Bramblewick Daisyhill Fernley "
-        "Puddleford Starling",
+        "Puppy Treehouse Grandmother Penguin Bicycle Kite Hedgehog Sandcastle Pony Snowman Acorn "
+        "Lighthouse Otter Balloon Rabbit Tricycle Puddle Teddy Duckling Kitten",
+        "Pinewood Maplebrook Honeydale Cloverfield Applebury Willowbank Sunnybrook Bramblewick Daisyhill "
+        "Fernley Puddleford Starling",
     ),
     "fantasy": (
         "Enchanted Ancient Shattered Moonlit Cursed Elder Sunken Winged Thorned Emerald Forgotten Sworn",
-        "Dragon Sorcerer Amulet Throne Prophecy Griffin Crown Spellbook Oracle Unicorn Rune Kingdom Wyvern Chalice "
-        "Warlock Phoenix Druid Talisman Goblin Citadel",
-        "Eldermoor Avarath Thornvale Lysandria Kaldor Mirewood Sarneth Valdris Ombria Highfell Isenreach Quillon",
+        "Dragon Sorcerer Amulet Throne Prophecy Griffin Crown Spellbook Oracle Unicorn Rune Kingdom Wyvern "
+        "Chalice Warlock Phoenix Druid Talisman Goblin Citadel",
+        (
+            "Eldermoor Avarath Thornvale Lysandria Kaldor Mirewood Sarneth Valdris Ombria Highfell "
+            "Isenreach Quillon"
+        ),
     ),
     "history": (
         "Last Royal Imperial Exiled Gilded Divided Marble Lost Noble Banished Painted Iron",
-        "Empress Dynasty Senate Cathedral Merchant Chronicle Regent Pharaoh Archive Duchess Legion Monastery Consul "
-        "Envoy Scribe Aqueduct Courtier Armada Heir Mosaic",
-        "Byzantium Carthage Florence Versailles Kyoto Toledo Babylon Novgorod Granada Alexandria Venice Cordoba",
+        "Empress Dynasty Senate Cathedral Merchant Chronicle Regent Pharaoh Archive Duchess Legion "
+        "Monastery Consul Envoy Scribe Aqueduct Courtier Armada Heir Mosaic",
+        (
+            "Byzantium Carthage Florence Versailles Kyoto Toledo Babylon Novgorod Granada Alexandria "
+            "Venice Cordoba"
+        ),
     ),
     "horror": (
         "Hollow Whispering Haunted Pale Rotting Sleepless Bloodless Buried Screaming Faceless Black Starving",
-        "Cellar Asylum Crypt Shadow Scarecrow Nursery Coffin Parasite Cradle Seance Gravedigger Mirror Mannequin Attic "
-        "Swarm Exorcist Banshee Marsh Tombstone Stranger",
-        "Salem Ravenscar Blackwater Gallowsend Innsmere Duskhollow Carrow Whitby Transylvania Mournstead Grimsby Vane",
+        "Cellar Asylum Crypt Shadow Scarecrow Nursery Coffin Parasite Cradle Seance Gravedigger Mirror "
+        "Mannequin Attic Swarm Exorcist Banshee Marsh Tombstone Stranger",
+        (
+            "Salem Ravenscar Blackwater Gallowsend Innsmere Duskhollow Carrow Whitby Transylvania "
+            "Mournstead Grimsby Vane"
+        ),
     ),
     "music": (
         "Electric Velvet Broken Blue Loud Wild Sweet Acoustic Neon Offbeat Soulful Dancing",
-        "Saxophone Chorus Ballad Drummer Encore Melody Jukebox Guitar Rehearsal Soprano Piano Anthem Violin Rhythm "
-        "Bandstand Busker Cello Mixtape Tango Organist",
-        "Memphis Nashville Vienna Liverpool Kingston Harlem Seville Berlin Salvador Manchester Motown Bayreuth",
+        "Saxophone Chorus Ballad Drummer Encore Melody Jukebox Guitar Rehearsal Soprano Piano Anthem "
+        "Violin Rhythm Bandstand Busker Cello Mixtape Tango Organist",
+        (
+            "Memphis Nashville Vienna Liverpool Kingston Harlem Seville Berlin Salvador Manchester Motown "
+            "Bayreuth"
+        ),
     ),
     "romance": (
         "Tender Secret Endless Second Distant Stolen Summer Gentle Foolish Scarlet Moonlit Unspoken",
-        "Kiss Letter Wedding Orchard Promise Waltz Rose Sweetheart Serenade Engagement Heartbeat Bouquet Ballroom "
-        "Balcony Bride Elopement Valentine Vineyard Reunion Postcard",
+        "Kiss Letter Wedding Orchard Promise Waltz Rose Sweetheart Serenade Engagement Heartbeat Bouquet "
+        "Ballroom Balcony Bride Elopement Valentine Vineyard Reunion Postcard",
         "Paris Verona Provence Santorini Lisbon Capri Bath Savannah Tuscany Bruges Brighton Corfu",
     ),
     "science fiction": (
         "Quantum Orbital Synthetic Stellar Frozen Infinite Binary Silent Fractal Cosmic Terminal Parallel",
-        "Android Starship Colony Signal Nebula Cyborg Paradox Reactor Satellite Clone Wormhole Singularity Airlock "
-        "Probe Telescope Algorithm Terraformer Cosmonaut Hologram Eclipse",
+        "Android Starship Colony Signal Nebula Cyborg Paradox Reactor Satellite Clone Wormhole Singularity "
+        "Airlock Probe Telescope Algorithm Terraformer Cosmonaut Hologram Eclipse",
         "Titan Europa Andromeda Orion Callisto Proxima Ganymede Kepler Vega Ceres Tharsis Arcturus",
     ),
     "war": (
         "Fallen Burning Forward Wounded Steel Brave Distant Broken Captured Loyal Grey Sleepless",
-        "Battalion Trench Sniper Convoy Armistice Bunker Regiment Squadron Bugle Frontline Minefield Medic Barricade "
-        "Deserter Ceasefire Paratrooper Bayonet Submarine Siege Garrison",
-        "Verdun Normandy Stalingrad Gallipoli Tobruk Arnhem Saigon Dunkirk Sevastopol Ardennes Anzio Austerlitz",
+        "Battalion Trench Sniper Convoy Armistice Bunker Regiment Squadron Bugle Frontline Minefield Medic "
+        "Barricade Deserter Ceasefire Paratrooper Bayonet Submarine Siege Garrison",
+        (
+            "Verdun Normandy Stalingrad Gallipoli Tobruk Arnhem Saigon Dunkirk Sevastopol Ardennes Anzio "
+            "Austerlitz"
+        ),
     ),
     "western": (
         "Dusty Lonesome Rusty Lawless Desert Fastest Wanted Thirsty Sunburnt Dead Stray Outlaw",
-        "Sheriff Saloon Stagecoach Gunslinger Mustang Bounty Rancher Spur Canyon Prospector Lasso Homestead Cowboy "
-        "Coyote Tumbleweed Revolver Rustler Undertaker Wrangler Railroad",
+        "Sheriff Saloon Stagecoach Gunslinger Mustang Bounty Rancher Spur Canyon Prospector Lasso "
+        "Homestead Cowboy Coyote Tumbleweed Revolver Rustler Undertaker Wrangler Railroad",
         "Tombstone Abilene Laredo Cheyenne Deadwood Amarillo Durango Dodge Sonora Wichita Tucson Yuma",
     ),
 }
@@ -158,7 +182,8 @@ def item_table(domain: I32, category: I32, second: I32, seed: int) -> pa.Table:
     names = titles(domain, category, generator(seed, "world titles"))
     both = np.stack([category, second], axis=1)
     categories = pa.ListArray.from_arrays(
-        offsets_of((both >= 0).sum(axis=1)).astype(np.int32), pa.array(CATEGORIES).take(pa.array(both[both >= 0]))
+        offsets_of((both >= 0).sum(axis=1)).astype(np.int32),
+        pa.array(CATEGORIES).take(pa.array(both[both >= 0])),
     )
     columns = {
         "title": pa.array(names, pa.string()),

@@ -16,7 +16,9 @@ from recsys.errors import DataError, ModelError
 from recsys.history import Histories
 from recsys.progress import Progress, Step, silent
 
-_TOLERANCE = 1e-8  # twice the log density left to gain before the last Newton step, which squares what is left
+_TOLERANCE = (
+    1e-8  # twice the log density left to gain before the last Newton step, which squares what is left
+)
 _EACH = 2.0  # events of each domain that stand for what was known of a user beforehand
 _BLOCK = 128  # users between two reports of progress
 
@@ -106,7 +108,9 @@ def fitted_tastes(world: World, histories: Histories, progress: Progress = silen
     return modes
 
 
-def _scores(world: World, user_vectors: F32, now: int | I64, histories: Ragged | None, shares: F64 | None) -> F32:
+def _scores(
+    world: World, user_vectors: F32, now: int | I64, histories: Ragged | None, shares: F64 | None
+) -> F32:
     """shares: float64 (n, domains), where an event is of a domain first."""
     truth = world.truth
     pull = np.float32(truth.taste) * user_vectors
@@ -137,7 +141,11 @@ def _check(world: World, history: Ragged, time: Array, weeks: I64) -> None:
         raise DataError("a world's history must be oldest first within each row; sort it by time.")
     unborn = np.isneginf(world.truth.log_appeal[weeks, history.values])
     if unborn.any():
-        raise DataError(f"item {history.values[unborn.argmax()]} of the history was not born at its time; wrong world?")
+        raise DataError(
+            f"item {history.values[unborn.argmax()]} of the history was not born at its time; wrong world?"
+        )
     keys = np.sort(rows * world.dataset.n_items + history.values)
     if (np.diff(keys) == 0).any():
-        raise DataError("a world's history must not hold an item twice in one row; keep the first event of each.")
+        raise DataError(
+            "a world's history must not hold an item twice in one row; keep the first event of each."
+        )

@@ -29,38 +29,63 @@ START = 1_735_689_600  # 2025-01-01 00:00 UTC
 WEEK_S = 7 * DAY_S
 
 _BLOCKS = 20  # reports of progress while drawing
-_LARGE = 20_000  # items from which a world is drawn by clusters; smaller ones, the frozen default too, keep their bytes
+# items from which a world is drawn by clusters; smaller ones, the frozen default too, keep their bytes
+_LARGE = 20_000
 
 
 class WorldSettings(Settings):
     """Size and character of a world. The defaults are frozen: bars are measured on them, other sizes are
     options."""
 
-    users: int = Field(20_000, ge=1, description="users; large enough for warm users in thousands after a time split")
+    users: int = Field(
+        20_000, ge=1, description="users; large enough for warm users in thousands after a time split"
+    )
     items: int = Field(5_000, ge=2, description="items, half films and half books; fits the demo's minute")
-    rank: int = Field(8, ge=1, le=64, description="dimensions of taste; below the dim of any model worth training")
-    taste: float = Field(2.0, ge=0, le=20, description="nats per standard deviation of <user, item>; 0 = all alike")
+    rank: int = Field(
+        8, ge=1, le=64, description="dimensions of taste; below the dim of any model worth training"
+    )
+    taste: float = Field(
+        2.0, ge=0, le=20, description="nats per standard deviation of <user, item>; 0 = all alike"
+    )
     drift: float = Field(
-        0.0, ge=0, le=20, description="nats per standard deviation of where the last item leads; 0 = order says nothing"
+        0.0,
+        ge=0,
+        le=20,
+        description="nats per standard deviation of where the last item leads; 0 = order says nothing",
     )
     shared_taste: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="correlation of a person's taste in the two domains, of which each event is of one or the other by "
-        "their own shares; none = one taste, and one choice over both",
+        description="correlation of a person's taste in the two domains, of which each event is of one or "
+        "the other by their own shares; none = one taste, and one choice over both",
     )
     in_both: float = Field(
-        1.0, ge=0, le=1, description="with shared_taste: share of people in both domains; the others are in one"
+        1.0,
+        ge=0,
+        le=1,
+        description="with shared_taste: share of people in both domains; the others are in one",
     )
-    popularity_exponent: float = Field(0.7, ge=0, le=5, description="weight falls as rank^-exponent, as in real logs")
-    events_per_user: float = Field(30.0, ge=1, le=1e5, description="mean events; at most half of the first items each")
+    popularity_exponent: float = Field(
+        0.7, ge=0, le=5, description="weight falls as rank^-exponent, as in real logs"
+    )
+    events_per_user: float = Field(
+        30.0, ge=1, le=1e5, description="mean events; at most half of the first items each"
+    )
     seed: int = Field(1, ge=0, description="another seed is another world of the same character")
-    days: int = Field(365, ge=1, le=36_500, description="length of the log in days; a year shows drift and new items")
-    active_days: float = Field(120.0, gt=0, le=1e5, description="mean days that a user stays; people come and go")
-    categories: int = Field(12, ge=1, le=len(CATEGORIES), description="categories in each domain, the same names")
+    days: int = Field(
+        365, ge=1, le=36_500, description="length of the log in days; a year shows drift and new items"
+    )
+    active_days: float = Field(
+        120.0, gt=0, le=1e5, description="mean days that a user stays; people come and go"
+    )
+    categories: int = Field(
+        12, ge=1, le=len(CATEGORIES), description="categories in each domain, the same names"
+    )
     category_share: float = Field(0.6, ge=0, lt=1, description="share of item variance between categories")
-    new_share: float = Field(0.15, ge=0, lt=1, description="share of items born after the start, evenly by week")
+    new_share: float = Field(
+        0.15, ge=0, lt=1, description="share of items born after the start, evenly by week"
+    )
     new_boost: float = Field(1.0, ge=0, le=10, description="nats that an item gains at birth: new is hot")
     new_days: float = Field(30.0, gt=0, le=1e5, description="days until 1/e of that gain is left")
     wave: float = Field(0.3, ge=0, le=5, description="nats, mean height of each item's slow wave of fashion")
@@ -73,8 +98,8 @@ class WorldSettings(Settings):
 class Truth:
     """What the world knows and the log does not say.
 
-    The next event of user u at time t is item i with probability proportional to `exp(log_appeal[week(t), i] +
-    taste * <user_vectors[u], item_vectors[i]>)` over the items that u has not had. Drawing without
+    The next event of user u at time t is item i with probability proportional to `exp(log_appeal[week(t), i]
+    + taste * <user_vectors[u], item_vectors[i]>)` over the items that u has not had. Drawing without
     replacement from a multinomial logit is the Plackett-Luce model (Luce 1959, Plackett 1975). With a drift,
     the event after one of item j has `<leads[j], item_vectors[i]>` added in the exponent: a Markov chain,
     whose steps are not likely the other way round.
@@ -109,7 +134,9 @@ class Truth:
         domain: of each event, where events are of one. A DataError for times before the start of the world.
         """
         if len(time) and time.min() < START:
-            raise DataError(f"time {time.min()} lies before the start of the world, {START}; give unix seconds.")
+            raise DataError(
+                f"time {time.min()} lies before the start of the world, {START}; give unix seconds."
+            )
         if self.shares is None:
             return np.minimum((time - START) // WEEK_S, len(self.log_appeal) - 1)
         weeks = len(self.log_appeal) // self.shares.shape[1]
@@ -149,7 +176,9 @@ def make_world(settings: WorldSettings, progress: Progress = silent) -> World:
     schedule = Schedule(offsets, START + seconds)
     user = np.repeat(np.arange(settings.users, dtype=np.int32), np.diff(schedule.offsets))
     item = _draw(truth, schedule, user, settings.seed, progress)
-    events = Interactions.ordered(user, item, n_users=settings.users, n_items=settings.items, time=schedule.time)
+    events = Interactions.ordered(
+        user, item, n_users=settings.users, n_items=settings.items, time=schedule.time
+    )
     counts = np.bincount(truth.domain, minlength=len(DOMAINS)).tolist()
     named = zip(DOMAINS, counts, strict=True)
     item_ids = [item_id for name, count in named for item_id in numbered_ids(f"{name[:-1]}-", count, 4)]
@@ -157,7 +186,9 @@ def make_world(settings: WorldSettings, progress: Progress = silent) -> World:
         f"world-{settings.users}x{settings.items}-seed{settings.seed}"
         + (f"-drift{settings.drift:g}" if settings.drift else "")
         + (f"-shared{settings.shared_taste:g}" if settings.shared_taste is not None else "")
-        + (f"-both{settings.in_both:g}" if settings.shared_taste is not None and settings.in_both < 1 else ""),
+        + (
+            f"-both{settings.in_both:g}" if settings.shared_taste is not None and settings.in_both < 1 else ""
+        ),
         events,
         IdMap.of(numbered_ids("u", settings.users, 5)),
         IdMap.of(item_ids),
@@ -174,7 +205,9 @@ def _truth(settings: WorldSettings) -> tuple[Truth, I32]:
     centres = random.standard_normal((settings.categories, settings.rank))
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
     noise = random.standard_normal((n, settings.rank)) / np.sqrt(settings.rank)
-    vectors = np.sqrt(settings.category_share) * centres[category] + np.sqrt(1 - settings.category_share) * noise
+    vectors = (
+        np.sqrt(settings.category_share) * centres[category] + np.sqrt(1 - settings.category_share) * noise
+    )
     nearness = vectors @ centres.T  # (n, categories)
     own = nearness[np.arange(n), category]
     nearness[np.arange(n), category] = -np.inf
@@ -187,7 +220,9 @@ def _truth(settings: WorldSettings) -> tuple[Truth, I32]:
     leads = _leads(settings, vectors) if settings.drift else None
     if settings.shared_taste is not None:
         shares = draw_shares(settings.users, settings.in_both, settings.seed)
-        log_appeal = np.concatenate([np.where(domain == at, log_appeal, -np.inf) for at in range(len(DOMAINS))])
+        log_appeal = np.concatenate(
+            [np.where(domain == at, log_appeal, -np.inf) for at in range(len(DOMAINS))]
+        )
         vectors = _halves(vectors, domain, settings.shared_taste)
         leads = None if leads is None else np.hstack([leads, np.zeros_like(leads)])
     rank = vectors.shape[1]
@@ -229,8 +264,12 @@ def _appeal(settings: WorldSettings) -> tuple[F32, I64]:
     log_appeal = np.empty((weeks, n), np.float32)
     for week, row in enumerate(log_appeal):
         age_days = 7.0 * (week - birth)
-        boost = np.where(birth > 0, settings.new_boost * np.exp(-np.maximum(age_days, 0) / settings.new_days), 0.0)
-        row[:] = np.where(age_days >= 0, base + boost + height * np.sin(2 * np.pi * (turns * week + phase)), -np.inf)
+        boost = np.where(
+            birth > 0, settings.new_boost * np.exp(-np.maximum(age_days, 0) / settings.new_days), 0.0
+        )
+        row[:] = np.where(
+            age_days >= 0, base + boost + height * np.sin(2 * np.pi * (turns * week + phase)), -np.inf
+        )
     return log_appeal, birth
 
 
@@ -254,7 +293,9 @@ def _draw(truth: Truth, schedule: Schedule, user: I32, seed: int, progress: Prog
     return item
 
 
-_Draw = Callable[[I64, I64, F32, Array, I32], None]  # offsets, week, tastes, keys of some users; fills their items
+_Draw = Callable[
+    [I64, I64, F32, Array, I32], None
+]  # offsets, week, tastes, keys of some users; fills their items
 
 
 def _by_item(truth: Truth) -> _Draw:

@@ -63,7 +63,9 @@ def own_names(columns: Any) -> dict[str, str]:
     Raises SettingError where they are no table of names.
     """
     if not isinstance(columns, Mapping):
-        raise SettingError(f"columns must be a table of names, as in columns.user_id=visitor, got {columns!r}.")
+        raise SettingError(
+            f"columns must be a table of names, as in columns.user_id=visitor, got {columns!r}."
+        )
     for role, name in columns.items():
         if type(name) not in (str, int):
             raise SettingError(f"columns.{role} must be the name of a column, in quotes, got {name!r}.")
@@ -82,9 +84,13 @@ def named_columns(present: list[str], names: Mapping[str, str], where: str) -> d
             option = OPTIONS[role]
             fix = f"Name yours: {option} NAME, or columns.{role}=NAME as a setting."
             if any(map(looks_like_value, present)) and not counts_up(present):
-                fix = "Or is its first line a row? Without a header, name columns by numbers from 1: --user-col 1."
+                fix = (
+                    "Or is its first line a row? Without a header, name columns by numbers from 1: "
+                    "--user-col 1."
+                )
             raise DataError(
-                f"{where} has no column {column!r} for the {role}; its columns are {', '.join(present)}. {fix}"
+                f"{where} has no column {column!r} for the {role}; its columns are "
+                f"{', '.join(present)}. {fix}"
             )
     return {role: column for role, column in chosen.items() if column in present}
 
@@ -132,8 +138,18 @@ def parse_ids(
     found, refused = list[Finding](), np.zeros(len(text), bool)
     for fault, flags, said, fix in (
         ("missing", pc.equal(pc.fill_null(text, ""), ""), f"an empty {what}", missing_fix),
-        ("long", pc.greater(pc.utf8_length(text), MAX_ID_CHARACTERS), f"an {what} {_LONG}", "Is it the right column?"),
-        ("binary", pc.match_substring(text, "\0"), f"an {what} with NUL bytes", "Strip them, or save it as text."),
+        (
+            "long",
+            pc.greater(pc.utf8_length(text), MAX_ID_CHARACTERS),
+            f"an {what} {_LONG}",
+            "Is it the right column?",
+        ),
+        (
+            "binary",
+            pc.match_substring(text, "\0"),
+            f"an {what} with NUL bytes",
+            "Strip them, or save it as text.",
+        ),
     ):
         wrong = pc.fill_null(flags, False).to_numpy(zero_copy_only=False)
         at = np.append(wrong, fault == "missing")[code]
@@ -162,9 +178,14 @@ def unix_seconds(column: pa.ChunkedArray, name: str, where: str) -> I64:
     refuse(findings, where)
     assert times is not None
     ahead = times.seconds > time.time() + DAY_S
-    refuse(rows("error", "future_time", name, ahead, "a time in the future", "Mend the clock or the unit."), where)
+    refuse(
+        rows("error", "future_time", name, ahead, "a time in the future", "Mend the clock or the unit."),
+        where,
+    )
     if times.naive:
-        warnings.warn(f"column {name!r} of {where} has no time zone; its times are read as UTC.", stacklevel=2)
+        warnings.warn(
+            f"column {name!r} of {where} has no time zone; its times are read as UTC.", stacklevel=2
+        )
     return times.seconds
 
 
@@ -204,7 +225,12 @@ def parse_times(column: pa.ChunkedArray, name: str) -> tuple[Times | None, list[
         return None, [*found, whole("error", "no_time_column", name, said, fix)]
     early, late = ok & (seconds < 0), ok & (seconds > LATEST_SECOND)
     found += rows(
-        "error", "negative_time", name, early, "a time before 1970", "Times are unix seconds; mend these rows."
+        "error",
+        "negative_time",
+        name,
+        early,
+        "a time before 1970",
+        "Times are unix seconds; mend these rows.",
     )
     stem = name if unit is None else name.rpartition(":")[0]
     fix = f"Times are unix seconds; name the column {stem}:ms, {stem}:us or {stem}:ns where they are not."
@@ -212,7 +238,9 @@ def parse_times(column: pa.ChunkedArray, name: str) -> tuple[Times | None, list[
     ok &= ~(early | late)
     seconds = np.floor(seconds) if seconds.dtype.kind == "f" else seconds
     seconds = seconds if ok.all() else np.where(ok, seconds, 0)
-    return Times(seconds.astype(np.int64, copy=False), ok, pa.types.is_timestamp(kind) and kind.tz is None), found
+    return Times(
+        seconds.astype(np.int64, copy=False), ok, pa.types.is_timestamp(kind) and kind.tz is None
+    ), found
 
 
 def event_weights(column: pa.ChunkedArray, name: str, where: str, *, ratings: bool = False) -> F32:
@@ -223,7 +251,9 @@ def event_weights(column: pa.ChunkedArray, name: str, where: str, *, ratings: bo
     return weights
 
 
-def parse_weights(column: pa.ChunkedArray, name: str, *, ratings: bool = False) -> tuple[F32 | None, list[Finding]]:
+def parse_weights(
+    column: pa.ChunkedArray, name: str, *, ratings: bool = False
+) -> tuple[F32 | None, list[Finding]]:
     """float32 (n,) weights, NaN where there is none, and what is wrong; None where the column holds no
     numbers.
 
@@ -245,9 +275,12 @@ def parse_weights(column: pa.ChunkedArray, name: str, *, ratings: bool = False) 
         weights: F32 = numbers.astype(np.float32)
     finite = np.isfinite(weights)
     if ratings:
-        return weights, rows("error", "no_weight", name, ~finite, "no rating", "Drop these rows or mend their ratings.")
+        return weights, rows(
+            "error", "no_weight", name, ~finite, "no rating", "Drop these rows or mend their ratings."
+        )
     fix = (
-        "Drop these rows or mend their weights; of ratings, prepare.min_rating=R takes those of R and more, each as 1."
+        "Drop these rows or mend their weights; of ratings, prepare.min_rating=R takes those of R and "
+        "more, each as 1."
     )
     return weights, rows(
         "error", "weight_not_positive", name, ~(finite & (weights > 0)), "a weight that is not above 0", fix
@@ -276,4 +309,6 @@ def parse_events(column: pa.ChunkedArray, name: str) -> tuple[Codes | None, list
 
 
 def _mask(flags: Any) -> Bool:
-    return np.asarray(flags.to_numpy() if isinstance(flags, pa.ChunkedArray) else flags.to_numpy(zero_copy_only=False))
+    return np.asarray(
+        flags.to_numpy() if isinstance(flags, pa.ChunkedArray) else flags.to_numpy(zero_copy_only=False)
+    )

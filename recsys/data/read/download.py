@@ -46,7 +46,9 @@ REMOTES = {
 }
 
 
-def download(name: str, *, base: str = GROUPLENS, folder: Path | None = None, progress: Progress = silent) -> Path:
+def download(
+    name: str, *, base: str = GROUPLENS, folder: Path | None = None, progress: Progress = silent
+) -> Path:
     """The zip file of a MovieLens set in the cache, downloaded unless it is there already.
 
     base: the address of the folder that holds the files, for a mirror. folder: where to put it; None = the
@@ -86,7 +88,9 @@ def _fetch(url: str, stream: IO[bytes], remote: Remote, progress: Progress) -> N
             _append(url, stream, remote.file, progress)
             return
         except urllib.error.HTTPError as error:
-            raise DataError(f"{url} answers {error.code} {error.reason}. Check the address or name a mirror.") from None
+            raise DataError(
+                f"{url} answers {error.code} {error.reason}. Check the address or name a mirror."
+            ) from None
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             if attempt == _ATTEMPTS:
                 reason = getattr(error, "reason", None) or str(error) or type(error).__name__
@@ -131,8 +135,8 @@ def _check(part: Path, remote: Remote) -> None:
     if remote.md5 is not None and digest.hexdigest() != remote.md5:
         part.unlink()
         raise DataError(
-            f"{remote.file} must have the published MD5 {remote.md5}, got {digest.hexdigest()}; what came was "
-            "thrown away. Run the command again, or name another mirror."
+            f"{remote.file} must have the published MD5 {remote.md5}, got {digest.hexdigest()}; what came "
+            f"was thrown away. Run the command again, or name another mirror."
         )
     if not zipfile.is_zipfile(part):
         part.unlink()

@@ -10,7 +10,14 @@ import pyarrow as pa
 
 from recsys.arrays import I32, I64, Array
 from recsys.data.interactions import Interactions
-from recsys.data.read.columns import MISSING_FIXES, REQUIRED, event_codes, event_weights, id_text, unix_seconds
+from recsys.data.read.columns import (
+    MISSING_FIXES,
+    REQUIRED,
+    event_codes,
+    event_weights,
+    id_text,
+    unix_seconds,
+)
 from recsys.data.read.event_table import PLACE, EventTable
 from recsys.errors import DataError
 from recsys.history import EventColumns
@@ -102,7 +109,9 @@ def log_of(read: EventTable) -> Log:
     if not len(table):
         left = f": {read.without_user:,} without a user are left out" if read.without_user else ""
         raise DataError(f"{where} has no rows{left}; a data set needs at least one event.")
-    user, item = (id_text(table[roles[role]], roles[role], where, fix=MISSING_FIXES[role]) for role in REQUIRED)
+    user, item = (
+        id_text(table[roles[role]], roles[role], where, fix=MISSING_FIXES[role]) for role in REQUIRED
+    )
     columns, event_names = values_of(read)
     part, part_name = read.published()
     place = None
@@ -126,11 +135,15 @@ def log_of(read: EventTable) -> Log:
 def values_of(read: EventTable) -> tuple[EventColumns, tuple[str, ...]]:
     """Times, weights and types of events, as far as the table has them, and the names of the types."""
     table, roles, where = read.table, read.roles, read.where
-    time = unix_seconds(table[roles["timestamp"]], roles["timestamp"], where) if "timestamp" in roles else None
+    time = (
+        unix_seconds(table[roles["timestamp"]], roles["timestamp"], where) if "timestamp" in roles else None
+    )
     weight = None
     if "weight" in roles:
         weight = event_weights(table[roles["weight"]], roles["weight"], where, ratings=read.ratings)
-    event, names = event_codes(table[roles["event"]], roles["event"], where) if "event" in roles else (None, ())
+    event, names = (
+        event_codes(table[roles["event"]], roles["event"], where) if "event" in roles else (None, ())
+    )
     return EventColumns(time=time, weight=weight, event=event), names
 
 

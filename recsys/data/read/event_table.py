@@ -24,7 +24,13 @@ from recsys.data.read.storage.partitions import TableFile
 PLACE = "pos"  # published sequences: the place of each event, where there is no time
 SPLIT = "split"  # the column that says which part of a published split a row belongs to
 _TEXT = ("user_id", "item_id", "event")
-_SPLIT_VALUES = {"train": TRAIN, "valid": VALIDATION, "validation": VALIDATION, "val": VALIDATION, "test": TEST}
+_SPLIT_VALUES = {
+    "train": TRAIN,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "val": VALIDATION,
+    "test": TEST,
+}
 
 
 @dataclass(frozen=True)
@@ -113,11 +119,15 @@ def events_of(
     return EventTable(table, _roles(table, columns, lambda: first_columns(files, wanted), where), where, {})
 
 
-def _roles(table: pa.Table, columns: Mapping[str, str], present: Callable[[], list[str]], where: str) -> dict[str, str]:
+def _roles(
+    table: pa.Table, columns: Mapping[str, str], present: Callable[[], list[str]], where: str
+) -> dict[str, str]:
     """Which column holds which role. present: the names of all columns, read only where one is missing."""
     named = {columns.get(role, role) for role in (*REQUIRED, *columns) if role in EVENT_COLUMNS}
     read = table.column_names
-    return named_columns(read if named <= set(read) else [*dict.fromkeys([*present(), *read])], columns, where)
+    return named_columns(
+        read if named <= set(read) else [*dict.fromkeys([*present(), *read])], columns, where
+    )
 
 
 def rows_kept(read: EventTable, reading: Reading) -> EventTable:
@@ -156,4 +166,6 @@ def parse_split(column: pa.ChunkedArray) -> tuple[I8, list[Finding]]:
     shown = column[int(np.argmax(wrong))].as_py() if wrong.any() else None
     said = f"none of train, valid and test but {shown!r}"
     fix = "Mend these rows, or rename the column if it is about something else."
-    return np.where(wrong, TRAIN, codes).astype(np.int8), rows("error", "split_value", SPLIT, wrong, said, fix)
+    return np.where(wrong, TRAIN, codes).astype(np.int8), rows(
+        "error", "split_value", SPLIT, wrong, said, fix
+    )

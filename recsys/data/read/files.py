@@ -90,7 +90,8 @@ def arrow_table(source: Any) -> pa.Table:
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise DataError(f"the {type(source).__name__} cannot become a table: {error}.") from None
     raise DataError(
-        f"a table must be a path, a DataFrame of pandas or polars, or an Arrow table, got {type(source).__name__}."
+        "a table must be a path, a DataFrame of pandas or polars, or an Arrow table, got "
+        f"{type(source).__name__}."
     )
 
 
@@ -112,8 +113,8 @@ def first_columns(files: Sequence[TableFile], wanted: Wanted) -> list[str]:
 
 
 def files_of(path: Path) -> list[TableFile]:
-    """The files that a path stands for: itself, all tables below a folder, or what a pattern such as *.parquet
-    finds.
+    """The files that a path stands for: itself, all tables below a folder, or what a pattern such as
+    *.parquet finds.
 
     Names that start with a dot or an underscore are left out, as Spark and Hive mean them; the order is that
     of names.
@@ -156,13 +157,19 @@ def _from_pandas(frame: Any) -> pa.Table:
     """The columns of a DataFrame, those of a named index among them."""
     named = [name for name in frame.index.names if name is not None and name not in frame.columns]
     try:
-        with warnings.catch_warnings():  # pyarrow 25 reads times with a zone in a way that pandas 3.1 deprecates
+        with (
+            warnings.catch_warnings()
+        ):  # pyarrow 25 reads times with a zone in a way that pandas 3.1 deprecates
             warnings.filterwarnings("ignore", "Series.values returning", DeprecationWarning)
             warnings.filterwarnings("ignore", "Series.values returning", FutureWarning)
-            return pa.Table.from_pandas(frame.reset_index(level=named) if named else frame, preserve_index=False)
+            return pa.Table.from_pandas(
+                frame.reset_index(level=named) if named else frame, preserve_index=False
+            )
     except (pa.ArrowException, ValueError, TypeError) as error:
         reason = ": ".join(map(str, error.args)) if isinstance(error, pa.ArrowException) else str(error)
-        raise DataError(f"the DataFrame cannot become a table: {reason}. Give each column one type and name.") from None
+        raise DataError(
+            f"the DataFrame cannot become a table: {reason}. Give each column one type and name."
+        ) from None
 
 
 def concatenated(tables: Sequence[pa.Table], names: Sequence[str], text: Sequence[str] = ()) -> pa.Table:
@@ -181,12 +188,18 @@ def concatenated(tables: Sequence[pa.Table], names: Sequence[str], text: Sequenc
         if set(table.column_names) != set(columns):
             differ = min(set(table.column_names) ^ set(columns))
             has, lacks = (name, names[0]) if differ in table.column_names else (names[0], name)
-            raise DataError(f"{lacks} has no column {differ!r}, and {has} has one. Give all files the same columns.")
-    joined = [_one_column([table[column] for table in tables], column, names, column in text) for column in columns]
+            raise DataError(
+                f"{lacks} has no column {differ!r}, and {has} has one. Give all files the same columns."
+            )
+    joined = [
+        _one_column([table[column] for table in tables], column, names, column in text) for column in columns
+    ]
     return pa.table(joined, names=columns)
 
 
-def _one_column(parts: Sequence[pa.ChunkedArray], column: str, names: Sequence[str], text: bool) -> pa.ChunkedArray:
+def _one_column(
+    parts: Sequence[pa.ChunkedArray], column: str, names: Sequence[str], text: bool
+) -> pa.ChunkedArray:
     """The values of all parts in one column. Raises DataError where their types do not go together."""
     kinds = [part.type for part in parts]
     if len(set(kinds)) == 1:
@@ -202,7 +215,8 @@ def _one_column(parts: Sequence[pa.ChunkedArray], column: str, names: Sequence[s
         at = next(at for at, part in enumerate(parts) if not _alike(part.type, parts[0].type))
         one, other = (_value_type(kind) for kind in (kinds[0], kinds[at]))
         raise DataError(
-            f"column {column!r} holds {one} in {names[0]}, and {other} in {names[at]}. Give it the same type in each."
+            f"column {column!r} holds {one} in {names[0]}, and {other} in {names[at]}. Give it the "
+            "same type in each."
         ) from None
 
 
@@ -235,5 +249,7 @@ def _at_utc(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Zoned times in UTC, the same moments, so that files of several zones go together."""
     kind = column.type
     return (
-        column.cast(pa.timestamp(kind.unit, "UTC")) if pa.types.is_timestamp(kind) and kind.tz is not None else column
+        column.cast(pa.timestamp(kind.unit, "UTC"))
+        if pa.types.is_timestamp(kind) and kind.tz is not None
+        else column
     )

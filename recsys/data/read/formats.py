@@ -46,7 +46,9 @@ def read_file(file: TableFile, wanted: Wanted, skipped: list[Skipped] | None = N
     `read_rows`."""
     try:
         if file.path.suffix == ".parquet":
-            return _joined(list(_batches(file, wanted))) or _made(_schema(file.path).empty_table(), file, wanted)
+            return _joined(list(_batches(file, wanted))) or _made(
+                _schema(file.path).empty_table(), file, wanted
+            )
         if _is_json(file.path):
             return _made(_read_json(file.path), file, wanted)
         return _made(read_delimited(file.path, wanted, skipped), file, wanted)
@@ -102,8 +104,8 @@ def _unreadable(path: Path, error: Exception) -> DataError:
         reason = "invalid UTF8 data"
     if "UTF8" in reason and (line := _line_that_is_no_text(path)):
         return DataError(
-            f"{path} cannot be read: {reason}, first in line {line}. Check that it is what its name says, and save it "
-            "as UTF-8."
+            f"{path} cannot be read: {reason}, first in line {line}. Check that it is what its name says, "
+            f"and save it as UTF-8."
         )
     return DataError(f"{path} cannot be read: {reason}. Check that it is what its name says.")
 
@@ -194,7 +196,9 @@ def _read_json(path: Path) -> pa.Table:
         if not (start := stream.peek(1)[:1]):
             raise EmptyFileError(f"{path} cannot be read: it is empty. Check that it is what its name says.")
         if start == b"[":
-            raise DataError(f"{path} cannot be read: it holds one array. Write JSON lines, an object in each.")
+            raise DataError(
+                f"{path} cannot be read: it holds one array. Write JSON lines, an object in each."
+            )
         options = json.ReadOptions(block_size=_BLOCK_BYTES)
         table = json.read_json(stream, read_options=options)
     dated = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]

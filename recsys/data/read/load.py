@@ -70,7 +70,9 @@ def load_dataset(
     """
     if is_event_store(name):
         if columns or on_disk is not None or reading.since is not None:
-            raise DataError(f"{name} has columns of its own and no partitions: leave columns, on_disk and since out.")
+            raise DataError(
+                f"{name} has columns of its own and no partitions: leave columns, on_disk and since out."
+            )
         stored = event_table(outcome_table(name), {}, name=name)
         return dataset_of(rows_kept(stored, reading), items, users, name="events")
     path = find(name)
@@ -121,14 +123,18 @@ def find(name: str) -> Path:
     if glob.has_magic(name):
         return Path(name)
     known = sorted(
-        path.name for folder in data_folders() if folder.is_dir() for path in folder.iterdir() if path.is_dir()
+        path.name
+        for folder in data_folders()
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if path.is_dir()
     )
     near = nearest_name(name, known) or _beside(Path(name))
     looked = ", ".join(str(folder) for folder in data_folders())
     hint = f" Did you mean {near!r}?" if near else ""
     raise DataError(
-        f"data set {name!r} is neither a path nor in {looked} (paths begin in {Path.cwd()}).{hint} Set RECSYS_DATA to "
-        "the folder it is in, or mend the path."
+        f"data set {name!r} is neither a path nor in {looked} (paths begin in {Path.cwd()}).{hint} Set "
+        f"RECSYS_DATA to the folder it is in, or mend the path."
     )
 
 
@@ -187,7 +193,8 @@ def log_files(path: Path, since: str | None = None) -> tuple[list[TableFile], tu
     what was left out, in sentences. since: only the newest partitions (`partitions.recent`)."""
     if parts := _parts(path):
         raise DataError(
-            f"{path} holds a published split ({', '.join(parts)}), which is read into memory; leave on_disk out."
+            f"{path} holds a published split ({', '.join(parts)}), which is read into memory; leave "
+            "on_disk out."
         )
     single = _log(path)
     files = _unnamed(path) if single is None else files_of(single)

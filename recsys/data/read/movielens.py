@@ -73,7 +73,11 @@ class _Folder:
 
 def is_movielens(path: Path) -> bool:
     """Whether a folder or zip file holds the ratings and films of a published layout."""
-    return not is_remote(path) and (path.is_dir() or path.suffix == ".zip") and _Folder(path).layout() is not None
+    return (
+        not is_remote(path)
+        and (path.is_dir() or path.suffix == ".zip")
+        and _Folder(path).layout() is not None
+    )
 
 
 def read_movielens(path: Path) -> tuple[pa.Table, pa.Table]:
@@ -123,7 +127,9 @@ def _films_bar(folder: _Folder) -> list[tuple[str, str, list[str]]]:
         if line:
             fields = line.split("|")
             flags = fields[_GENRE_FLAGS : _GENRE_FLAGS + len(names)]
-            films.append((fields[0], fields[1], [name for name, flag in zip(names, flags, strict=True) if flag == "1"]))
+            films.append(
+                (fields[0], fields[1], [name for name, flag in zip(names, flags, strict=True) if flag == "1"])
+            )
     return films
 
 

@@ -35,7 +35,9 @@ class RankedLists:
     unknown_items: int
 
 
-def read_ranked(path: Path, users: IdMap, items: IdMap, columns: Mapping[str, str] | None = None) -> RankedLists:
+def read_ranked(
+    path: Path, users: IdMap, items: IdMap, columns: Mapping[str, str] | None = None
+) -> RankedLists:
     """The lists of a file by user, in the order of `rank` (lowest first), else of `score` (highest first).
 
     Equal scores go to the lower index of the item, the rule of this library. columns: the user's own names
@@ -53,9 +55,13 @@ def read_ranked(path: Path, users: IdMap, items: IdMap, columns: Mapping[str, st
     user = id_text(table[names["user_id"]], names["user_id"], where)
     item = id_text(table[names["item_id"]], names["item_id"], where)
     key = _numbers(table[order], order, where)
-    _refuse_twice(user, item, names["item_id"], where, "an item that the user's list has already", "Keep one of them.")
+    _refuse_twice(
+        user, item, names["item_id"], where, "an item that the user's list has already", "Keep one of them."
+    )
     if order == "rank":
-        _refuse_twice(user, key, order, where, "a rank that the user's list has already", "Give each item its own.")
+        _refuse_twice(
+            user, key, order, where, "a rank that the user's list has already", "Give each item its own."
+        )
     who, what = (_codes(column, known) for column, known in ((user, users), (item, items)))
     _refuse_strangers(who, user, users, names["user_id"], where)
     _refuse_strangers(what, item, items, names["item_id"], where)
@@ -78,15 +84,21 @@ def _has(table: pa.Table, names: tuple[str, ...] | list[str], where: str) -> str
             return name
     wanted = " or ".join(repr(name) for name in names)
     raise DataError(
-        f"{where} has no column {wanted}; its columns are {', '.join(table.column_names)}. Lists of another system are "
-        "tables of user_id, item_id, and rank (1 = best) or score (highest = best)."
+        f"{where} has no column {wanted}; its columns are {', '.join(table.column_names)}. Lists of "
+        f"another system are tables of user_id, item_id, and rank (1 = best) or score (highest = best)."
     )
 
 
 def _numbers(column: pa.ChunkedArray, name: str, where: str) -> F64:
     """float64 (n,): finite numbers; ranks are whole and not negative."""
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
-        raise DataError(f"column {name!r} of {where} must hold numbers; it holds {column.type}. Mend or convert it.")
+    if not (
+        pa.types.is_integer(column.type)
+        or pa.types.is_floating(column.type)
+        or pa.types.is_decimal(column.type)
+    ):
+        raise DataError(
+            f"column {name!r} of {where} must hold numbers; it holds {column.type}. Mend or convert it."
+        )
     numbers: F64 = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), np.float64)
     fix = "Drop or mend these rows."
     refuse(rows("error", "not_finite", name, ~np.isfinite(numbers), f"no finite {name}", fix), where)
@@ -119,6 +131,7 @@ def _refuse_strangers(codes: Array, ids: pa.Array, known: IdMap, name: str, wher
     places."""
     if (codes < 0).all():
         raise DataError(
-            f"column {name!r} of {where}: none of its {len(ids.dictionary):,} ids occurs in the data, whose ids look "
-            f"like {known[0]!r} and not like {ids.dictionary[0].as_py()!r}. Are columns swapped, or is it other data?"
+            f"column {name!r} of {where}: none of its {len(ids.dictionary):,} ids occurs in the data, "
+            f"whose ids look like {known[0]!r} and not like {ids.dictionary[0].as_py()!r}. Are columns "
+            "swapped, or is it other data?"
         )

@@ -11,7 +11,15 @@ from recsys.arrays import Array
 from recsys.data.check.findings import Part, Where
 from recsys.data.read.columns import MAX_EVENT_TYPES, MISSING_FIXES, id_text, named_columns
 from recsys.data.read.event_log import Log, values_of
-from recsys.data.read.event_table import EVERYTHING, PLACE, SPLIT, EventTable, Reading, rows_kept, wanted_columns
+from recsys.data.read.event_table import (
+    EVERYTHING,
+    PLACE,
+    SPLIT,
+    EventTable,
+    Reading,
+    rows_kept,
+    wanted_columns,
+)
 from recsys.data.read.formats import file_columns, parquet_pieces, parquet_rows
 from recsys.data.read.storage.partitions import TableFile
 from recsys.errors import DataError
@@ -74,18 +82,28 @@ def _roles(files: Sequence[TableFile], columns: Mapping[str, str], name: str) ->
     for file in files:
         present = wanted.with_made(file_columns(file, wanted))
         for odd, why in ((SPLIT, "a published split"), (PLACE, "places in the stead of times")):
-            if odd in present and odd not in columns.values() and (odd == SPLIT or "timestamp" not in present):
+            if (
+                odd in present
+                and odd not in columns.values()
+                and (odd == SPLIT or "timestamp" not in present)
+            ):
                 raise DataError(f"{file} has a column {odd!r}: {why} is read into memory. Leave on_disk out.")
         roles = named_columns(present, columns, str(file))
         if found and roles != found:
             missing = min(set(found.values()) ^ set(roles.values()))
-            raise DataError(f"{name}: all files must have the same columns; {missing!r} is not in all of them.")
+            raise DataError(
+                f"{name}: all files must have the same columns; {missing!r} is not in all of them."
+            )
         found = roles
     return found
 
 
 def _batches(
-    files: Sequence[TableFile], columns: Mapping[str, str], roles: Mapping[str, str], name: str, progress: Progress
+    files: Sequence[TableFile],
+    columns: Mapping[str, str],
+    roles: Mapping[str, str],
+    name: str,
+    progress: Progress,
 ) -> Iterator[EventTable]:
     wanted = wanted_columns(columns)
     sizes = [parquet_rows(file.path) for file in files]

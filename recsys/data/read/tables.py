@@ -79,7 +79,10 @@ def _doubts(
     """What is odd about the ids of the events, by themselves and held against the other tables, in
     sentences."""
     found: list[Finding] = []
-    for who, code, names, known in (("user", log.user, log.users, users), ("item", log.item, log.items, items)):
+    for who, code, names, known in (
+        ("user", log.user, log.users, users),
+        ("item", log.item, log.items, items),
+    ):
         ids, column = pa.array(names, pa.large_string()), columns.get(f"{who}_id", f"{who}_id")
         found += odd_ids(code, ids, column, who)
         if known is not None:
@@ -216,7 +219,8 @@ def _conformed(column: pa.ChunkedArray, name: str, own_name: str, where: str) ->
         text = pc.utf8_trim_whitespace(decoded(column).cast(pa.string()))
     except pa.ArrowException:
         raise DataError(
-            f"column {own_name!r} of {where} holds {column.type}, which cannot be read as {name}. Convert it to text."
+            f"column {own_name!r} of {where} holds {column.type}, which cannot be read as {name}. "
+            "Convert it to text."
         ) from None
     text = pc.if_else(pc.equal(text, ""), None, text)  # no category is not one without a name
     within = in_brackets(text)
@@ -247,7 +251,9 @@ def _filled(items: pa.Table, n: int) -> pa.Table:
     if not items.column_names:
         return pa.table({"title": pa.nulls(n, pa.string())})
     filled = _lengthened(items, n)
-    return filled if "title" in filled.column_names else filled.append_column("title", pa.nulls(n, pa.string()))
+    return (
+        filled if "title" in filled.column_names else filled.append_column("title", pa.nulls(n, pa.string()))
+    )
 
 
 def _lengthened(table: pa.Table, n: int) -> pa.Table:

@@ -48,7 +48,9 @@ def audit_split(split: Split, *, repeats: bool = False, learn_validation: bool =
         return findings
     asked = replace(split.validation, train=split.test.train)
     said = "a target of the validation part that the judged model learns from"
-    return findings + rows("error", "validation_in_train", "test.train.item_id", _learned(asked), said, _FIX_VALIDATION)
+    return findings + rows(
+        "error", "validation_in_train", "test.train.item_id", _learned(asked), said, _FIX_VALIDATION
+    )
 
 
 def audit_holdout(holdout: Holdout, part: str, *, repeats: bool = False) -> list[Finding]:
@@ -76,7 +78,9 @@ def audit_holdout(holdout: Holdout, part: str, *, repeats: bool = False) -> list
         findings += rows("error", "target_in_history", f"{part}.targets.item_id", brought, said, _FIX_REPEATS)
         learned = _learned(holdout)
         said = "a target that the model learns from as an event of the same user"
-        findings += rows("error", "target_in_train", f"{part}.targets.item_id", learned & ~brought, said, _FIX_REPEATS)
+        findings += rows(
+            "error", "target_in_train", f"{part}.targets.item_id", learned & ~brought, said, _FIX_REPEATS
+        )
     cold = np.bincount(train.item, minlength=train.n_items)[holdout.targets.values] == 0
     return findings + rows(
         "warning", "cold_item", f"{part}.targets.item_id", cold, "an item that train has never seen", _COLD
@@ -90,7 +94,8 @@ def _learned(holdout: Holdout) -> Bool:
     row[holdout.user] = np.arange(len(holdout.user))
     own = holdout.train.judged(holdout.train.interactions)
     return held(
-        _keys(holdout.targets, n_items), (row[own.user[at]] * n_items + own.item[at] for at in chunks(len(own)))
+        _keys(holdout.targets, n_items),
+        (row[own.user[at]] * n_items + own.item[at] for at in chunks(len(own))),
     )
 
 
@@ -110,7 +115,8 @@ def refuse_leaks(
     if leaks and not allow:
         more = f" ({len(leaks)} kinds of leak in all)" if len(leaks) > 1 else ""
         raise DataError(
-            f"{leaks[0].sentence(f'the split {split.title!r}')}{more} Judge it all the same: split.allow_leaks=true."
+            f"{leaks[0].sentence(f'the split {split.title!r}')}{more} Judge it all the same: "
+            "split.allow_leaks=true."
         )
     return findings
 
@@ -150,7 +156,9 @@ def _logs(train: Any, test: Any, columns: Mapping[str, str]) -> tuple[_Log, _Log
     read = [_read(source, columns, name) for source, name in ((train, "train"), (test, "test"))]
     users, items = (
         one_dictionary(
-            pa.chunked_array([id_text(one.table[one.roles[role]], one.roles[role], one.where) for one in read])
+            pa.chunked_array(
+                [id_text(one.table[one.roles[role]], one.roles[role], one.where) for one in read]
+            )
         )
         for role in ("user_id", "item_id")
     )
@@ -213,9 +221,13 @@ def _by_time(train: _Log, test: _Log) -> list[Finding]:
     )
     first = _first(test.user, test.time, test.n_users)
     said = "a time after the same user's first test event"
-    findings += train.finding("error", "own_future_in_train", "timestamp", train.time > first[train.user], said)
+    findings += train.finding(
+        "error", "own_future_in_train", "timestamp", train.time > first[train.user], said
+    )
     born = (_first(train.item, train.time, train.n_items) > cut) & train.had()
-    return findings + _of("error", "item_from_the_future", "train.item_id", born, "items are first seen after the cut")
+    return findings + _of(
+        "error", "item_from_the_future", "train.item_id", born, "items are first seen after the cut"
+    )
 
 
 def _across(train: _Log, test: _Log, repeats: bool) -> list[Finding]:
@@ -242,7 +254,10 @@ def _cold(train: _Log, test: _Log) -> list[Finding]:
     findings = test.finding(
         "warning", "cold_item", "item_id", ~train.had()[test.item], "an item that train has never seen", _COLD
     )
-    said, fix = "a user whom train has never seen", "They are answered by the fallback: report them beside the others."
+    said, fix = (
+        "a user whom train has never seen",
+        "They are answered by the fallback: report them beside the others.",
+    )
     return findings + test.finding("warning", "cold_user", "user_id", new_user[test.user], said, fix)
 
 
@@ -291,4 +306,8 @@ def _of(level: Level, kind: str, column: str, wrong: Bool, said: str) -> list[Fi
 def verdict(findings: Sequence[Finding]) -> str:
     """The findings in one line."""
     leaks = errors(findings)
-    return f"{len(leaks)} kinds of leak: {', '.join(finding.kind for finding in leaks)}" if leaks else "no leak found"
+    return (
+        f"{len(leaks)} kinds of leak: {', '.join(finding.kind for finding in leaks)}"
+        if leaks
+        else "no leak found"
+    )

@@ -43,7 +43,9 @@ def drawn_candidates(data: Dataset, history: Ragged, targets: Ragged, count: int
         last = np.minimum(np.partition(lot, some - 1, axis=1)[:, some - 1], 1.0)
         row, item = np.nonzero(lot <= last[:, None])
         drawn = Ragged.from_pairs(row, item, len(rows))
-        parts.append(drawn.keep(np.arange(len(row)) - drawn.offsets[row] < count))  # the lot may draw equal numbers
+        parts.append(
+            drawn.keep(np.arange(len(row)) - drawn.offsets[row] < count)
+        )  # the lot may draw equal numbers
     lengths = np.concatenate([part.lengths for part in parts])
     values = np.concatenate([part.values for part in parts])
     unseen = Ragged.from_pairs(np.repeat(np.arange(targets.rows), lengths), values, targets.rows)
@@ -65,15 +67,16 @@ def published_candidates(data: Dataset, user: I32, targets: Ragged) -> Ragged:
     path = None if data.published is None else data.published.negatives
     if path is None:
         raise DataError(
-            f"{data.name} has no published candidates. Put `test_negatives.parquet` (user_id, negatives) in its "
-            "folder, or draw some: split.candidates=99."
+            f"{data.name} has no published candidates. Put `test_negatives.parquet` (user_id, negatives) "
+            f"in its folder, or draw some: split.candidates=99."
         )
     row, item = _negatives(data, path)
     listed = Ragged.from_pairs(row, item, data.n_users).take(user)
     if without := int((listed.lengths == 0).sum()):
         first = data.user_ids[int(user[np.argmax(listed.lengths == 0)])]
         raise DataError(
-            f"{path}: {without:,} of {len(user):,} users to judge have no row, the first is {first!r}. Add them."
+            f"{path}: {without:,} of {len(user):,} users to judge have no row, the first is {first!r}. "
+            "Add them."
         )
     return distinct(beside(targets, listed), data.n_items)
 
@@ -83,16 +86,22 @@ def _negatives(data: Dataset, path: Path) -> tuple[Array, Array]:
     table = read_table(path, ["user_id"])
     for name in ("user_id", "negatives"):
         if name not in table.column_names:
-            raise DataError(f"{path} has no column {name!r}; its columns are {', '.join(table.column_names)}.")
+            raise DataError(
+                f"{path} has no column {name!r}; its columns are {', '.join(table.column_names)}."
+            )
     lists = table["negatives"].combine_chunks()
     if not (pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)):
-        raise DataError(f"column 'negatives' of {path} must hold lists of item ids; it holds {lists.type}. Convert it.")
+        raise DataError(
+            f"column 'negatives' of {path} must hold lists of item ids; it holds {lists.type}. Convert it."
+        )
     user = _indices(table["user_id"].cast(pa.string()).combine_chunks(), data.user_ids.indices)
     item = _indices(pc.list_flatten(lists).cast(pa.string()), data.item_ids.indices)
     row = user[pc.list_parent_indices(lists).to_numpy()]
     for name, index in (("user_id", row), ("negatives", item)):
         if unknown := int((index < 0).sum()):
-            raise DataError(f"column {name!r} of {path}: {unknown:,} ids are not in {data.name}. Mend or drop them.")
+            raise DataError(
+                f"column {name!r} of {path}: {unknown:,} ids are not in {data.name}. Mend or drop them."
+            )
     return row, item
 
 

@@ -6,8 +6,15 @@ from recsys.arrays import F32, I32, Bool
 from recsys.data.interactions import Interactions
 from recsys.seeding import generator
 
-_DIM, _CLUSTER = 64, 40  # the most directions in which items are like each other, and how many items are a cluster
-_OF_ITEM, _OF_VISIT, _OF_POPULARITY = 1.0, 4.0, 0.4  # spreads of log odds; docs/experiments.md has how they were found
+_DIM, _CLUSTER = (
+    64,
+    40,
+)  # the most directions in which items are like each other, and how many items are a cluster
+_OF_ITEM, _OF_VISIT, _OF_POPULARITY = (
+    1.0,
+    4.0,
+    0.4,
+)  # spreads of log odds; docs/experiments.md has how they were found
 
 
 def clumped(events: Interactions, share: float, *, seed: int) -> Bool:
@@ -24,13 +31,17 @@ def clumped(events: Interactions, share: float, *, seed: int) -> Bool:
     of time.
     """
     rng = generator(seed, "clumped")
-    pairs, pair_of_event = np.unique(events.user.astype(np.int64) * events.n_items + events.item, return_inverse=True)
+    pairs, pair_of_event = np.unique(
+        events.user.astype(np.int64) * events.n_items + events.item, return_inverse=True
+    )
     user, item = pairs // events.n_items, pairs % events.n_items
     cluster = _clusters(events, seed)
     visit, of_pair = np.unique(user * events.n_items + cluster[item], return_inverse=True)
     popularity = np.log(np.maximum(np.bincount(item, minlength=events.n_items), 1))
     of_item = _OF_ITEM * (rng.standard_normal(events.n_items) + rng.standard_normal(events.n_items)[cluster])
-    odds = (of_item + _OF_POPULARITY * popularity)[item] + _OF_VISIT * rng.standard_normal(len(visit))[of_pair]
+    odds = (of_item + _OF_POPULARITY * popularity)[item] + _OF_VISIT * rng.standard_normal(len(visit))[
+        of_pair
+    ]
     order = np.lexsort((-(odds + rng.gumbel(size=len(pairs))), user))
     counts = np.bincount(user, minlength=events.n_users)
     place = np.empty(len(pairs), np.int64)

@@ -13,20 +13,31 @@ from recsys.data.dataset import Dataset
 from recsys.history import Histories
 
 KINDS = ("global_time", "later_half", "leave_last_out", "published", "published_candidates", "random")
-Kind = Literal["auto", "global_time", "later_half", "leave_last_out", "published", "published_candidates", "random"]
+Kind = Literal[
+    "auto", "global_time", "later_half", "leave_last_out", "published", "published_candidates", "random"
+]
 
 
 class SplitSettings(Settings):
     """Settings of a split."""
 
     kind: Kind = Field(
-        "auto", description="auto | " + " | ".join(KINDS) + "; auto: by time where there are times, else as published"
+        "auto",
+        description="auto | "
+        + " | ".join(KINDS)
+        + "; auto: by time where there are times, else as published",
     )
     validation: float = Field(
-        0.1, gt=0, lt=1, description="global_time: share of events before the test part to tune on; random: of the rest"
+        0.1,
+        gt=0,
+        lt=1,
+        description="global_time: share of events before the test part to tune on; random: of the rest",
     )
     test: float = Field(
-        0.1, gt=0, lt=1, description="global_time: share of events, the latest, to judge on; random: of what each had"
+        0.1,
+        gt=0,
+        lt=1,
+        description="global_time: share of events, the latest, to judge on; random: of what each had",
     )
     test_from: datetime | None = Field(
         None,
@@ -41,24 +52,29 @@ class SplitSettings(Settings):
     )
     validation_from: datetime | None = Field(
         None,
-        description="global_time: the moment at which the part to tune on begins; none = with test_from or test_days, "
-        "`validation` is the share of the events before the test part",
+        description="global_time: the moment at which the part to tune on begins; none = with test_from or "
+        "test_days, `validation` is the share of the events before the test part",
     )
-    cut: float = Field(0.6, gt=0, lt=1, description="later_half: share of events, the earliest, to learn from")
+    cut: float = Field(
+        0.6, gt=0, lt=1, description="later_half: share of events, the earliest, to learn from"
+    )
     clumped: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="published, random: tune on this share of each user's training events, drawn in clumps like a "
-        "stretch of time; 0 = on the published part, or on a tenth drawn at random",
+        description="published, random: tune on this share of each user's training events, drawn in clumps "
+        "like a stretch of time; 0 = on the published part, or on a tenth drawn at random",
     )
     learn_validation: bool = Field(
         True,
-        description="published, random, leave_last_out: the model judged on test has learned from the validation part "
-        "too; false = from train alone, as in published tables, and validation stands in the histories only",
+        description="published, random, leave_last_out: the model judged on test has learned from the "
+        "validation part too; false = from train alone, as in published tables, and validation stands in "
+        "the histories only",
     )
     candidates: int = Field(
-        0, ge=0, description="rank targets among so many drawn unseen items of their domain; 0 = among all items"
+        0,
+        ge=0,
+        description="rank targets among so many drawn unseen items of their domain; 0 = among all items",
     )
     allow_leaks: bool = Field(False, description="go on where the audit of the split finds that it leaks")
     repeats: bool = Field(False, description="count targets that the user had before; goes with seen = allow")
@@ -80,7 +96,9 @@ class SplitSettings(Settings):
     def _leaves_something(cls, test: float, info: ValidationInfo) -> float:
         validation = info.data.get("validation", 0.0)
         if test + validation >= 1:
-            raise ValueError(f"with validation = {validation} nothing is left to learn from; their sum must be below 1")
+            raise ValueError(
+                f"with validation = {validation} nothing is left to learn from; their sum must be below 1"
+            )
         return test
 
 

@@ -37,9 +37,9 @@ def two_moments(name: str, time: I64, settings: SplitSettings) -> tuple[int, int
         return at_validation, at_test, end
     if settings.absolute:
         raise DataError(
-            f"{name} has events from {utc_text(first)} to {utc_text(last)}; tuning from {utc_text(at_validation)} and "
-            f"judging from {utc_text(at_test)} leaves a part empty. Choose split.validation_from < split.test_from "
-            "within that time, or fewer split.test_days."
+            f"{name} has events from {utc_text(first)} to {utc_text(last)}; tuning from "
+            f"{utc_text(at_validation)} and judging from {utc_text(at_test)} leaves a part empty. Choose "
+            f"split.validation_from < split.test_from within that time, or fewer split.test_days."
         )
     raise DataError(
         f"{name} is too small or too short in time to cut twice: {len(time):,} events in "

@@ -61,9 +61,11 @@ def _until(whole: Interactions, now: int) -> Interactions:
 
 
 def _with_idle(data: Dataset, past: Bool, idle: Callable[[Interactions, I64], Bool]) -> Interactions | None:
-    """The events of a mask (n,) and beside them those that are left out of learning and belong to the same past.
+    """The events of a mask (n,) and beside them those that are left out of learning and belong to the same
+    past.
 
-    idle: from all events and the places (n,) among them of those that are learned from to the mask of all in the past.
+    idle: from all events and the places (n,) among them of those that are learned from to the mask of all in
+    the past.
     """
     if data.whole is None:
         return None
@@ -86,9 +88,15 @@ def _before_own(asked: Bool) -> Callable[[Interactions, I64], Bool]:
 
 
 def _holdout(
-    train: Dataset, past: Interactions, future: Interactions, now: int | None, repeats: bool, known: Array | None
+    train: Dataset,
+    past: Interactions,
+    future: Interactions,
+    now: int | None,
+    repeats: bool,
+    known: Array | None,
 ) -> Holdout:
-    """Users with at least one target; `past` is what they bring, `known` (n_users,) who has a row in the model."""
+    """Users with at least one target; `past` is what they bring, `known` (n_users,) who has a row in the
+    model."""
     future = train.judged(future)
     if past.folder is None:  # the past of nobody else is needed: a quarter of it at 30M events of a year
         asked = np.zeros(past.n_users, np.bool_)
@@ -105,8 +113,8 @@ def _holdout(
 
 
 def _targets(train: Dataset, past: Histories, later: Ragged, repeats: bool) -> Ragged:
-    """Rows of the distinct items that each user had later, without those of his past unless they count again; with so
-    many users in memory at a time as have a few million events."""
+    """Rows of the distinct items that each user had later, without those of his past unless they count again;
+    with so many users in memory at a time as have a few million events."""
     found = []
     for block in blocks_of(later.lengths + past.items.lengths, _TOGETHER):
         users = np.arange(block.start, block.stop)
@@ -116,12 +124,15 @@ def _targets(train: Dataset, past: Histories, later: Ragged, repeats: bool) -> R
             keys, old_keys = (part.row_of_value() * train.n_items + part.values for part in (pairs, old))
             pairs = pairs.keep(~np.isin(keys, old_keys, assume_unique=True))
         found.append(pairs)
-    lengths, values = (np.concatenate([getattr(part, name) for part in found]) for name in ("lengths", "values"))
+    lengths, values = (
+        np.concatenate([getattr(part, name) for part in found]) for name in ("lengths", "values")
+    )
     return Ragged(offsets_of(lengths), values)
 
 
 def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
-    """Learn before the cut; each later user brings the first half of his later events and is asked for the rest.
+    """Learn before the cut; each later user brings the first half of his later events and is asked for the
+    rest.
 
     What he did before the cut stands in his history as well: it is his, and no target may repeat it. Half of
     these users tune, half judge. All count as unknown to the model: they are encoded from their history.
@@ -132,8 +143,12 @@ def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     cut = moment_of_share(events.time, settings.cut)
     first = int(np.searchsorted(events.time, cut))
     if not first:
-        raise DataError(f"{data.name} has no event before the cut at {settings.cut:.0%} of events. Choose a later cut.")
-    train = data.having(events.where(slice(None, first)), None if data.whole is None else _until(data.whole, cut))
+        raise DataError(
+            f"{data.name} has no event before the cut at {settings.cut:.0%} of events. Choose a later cut."
+        )
+    train = data.having(
+        events.where(slice(None, first)), None if data.whole is None else _until(data.whole, cut)
+    )
     rank, count = _places(events.where(slice(first, None)))
     asked = np.concatenate([np.zeros(first, bool), rank >= (count + 1) // 2])
     whole = _with_idle(data, ~asked, _before_own(asked))
@@ -142,15 +157,17 @@ def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     both = _holdout(train, brought, events.where(asked), None, settings.repeats, nobody)
     tunes = generator(seed, "later half").permutation(len(both.user)) < len(both.user) // 2
     return Split(
-        f"later-half split: learned before {settings.cut:.0%} of events, later users encoded from what they did up to "
-        "the first half of their later events, asked for the rest; no leak into what is learned",
+        f"later-half split: learned before {settings.cut:.0%} of events, later users encoded from what "
+        "they did up to the first half of their later events, asked for the rest; no leak into what is "
+        "learned",
         both.take(np.flatnonzero(tunes)),
         both.take(np.flatnonzero(~tunes)),
     )
 
 
 def _places(events: Interactions) -> tuple[I64, I64]:
-    """int64 (n,) each: the place of an event among those of its user, oldest 0, and how many events he has."""
+    """int64 (n,) each: the place of an event among those of its user, oldest 0, and how many events he
+    has."""
     order = np.argsort(events.user, kind="stable")
     counts = np.bincount(events.user, minlength=events.n_users)
     rank = np.empty(len(events), np.int64)
@@ -159,9 +176,11 @@ def _places(events: Interactions) -> tuple[I64, I64]:
 
 
 def _leave_last_out(data: Dataset, settings: SplitSettings, seed: int) -> Split:
-    """Each user's last event is asked for, and the last but one to tune on; a user keeps at least one event to learn.
+    """Each user's last event is asked for, and the last but one to tune on; a user keeps at least one event
+    to learn.
 
-    The protocol of the tables on sequences. Without times the order of the rows is taken for that of the events.
+    The protocol of the tables on sequences. Without times the order of the rows is taken for that of the
+    events.
     """
     _refuse_empty(data)
     events = data.interactions
@@ -181,11 +200,16 @@ def _leave_last_out(data: Dataset, settings: SplitSettings, seed: int) -> Split:
 
 
 def _ask_twice(
-    title: str, tune: tuple[Dataset, Interactions], judge: tuple[Dataset, Interactions], settings: SplitSettings
+    title: str,
+    tune: tuple[Dataset, Interactions],
+    judge: tuple[Dataset, Interactions],
+    settings: SplitSettings,
 ) -> Split:
-    """The split that asks for the future (second) from the past (first), once to tune on and once to judge on.
+    """The split that asks for the future (second) from the past (first), once to tune on and once to judge
+    on.
 
-    The judged model has learned from all of its past, or, without `learn_validation`, from no more than the tuned one.
+    The judged model has learned from all of its past, or, without `learn_validation`, from no more than the
+    tuned one.
     """
     (train, tuned), (past, judged) = tune, judge
     if not settings.learn_validation:
@@ -193,7 +217,9 @@ def _ask_twice(
     return Split(
         title,
         _holdout(train, train.had, tuned, None, settings.repeats, None),
-        _holdout(past if settings.learn_validation else train, past.had, judged, None, settings.repeats, None),
+        _holdout(
+            past if settings.learn_validation else train, past.had, judged, None, settings.repeats, None
+        ),
     )
 
 
@@ -206,7 +232,10 @@ def _published_candidates(data: Dataset, settings: SplitSettings, seed: int) -> 
     least, count = int(listed.min()), int(listed.max())
     said = f"{count:,}" if least == count else f"{least:,} to {count:,}"
     return Split(
-        f"{found.title}; ranked among {said} published candidates and not all items: compare within this protocol only",
+        (
+            f"{found.title}; ranked among {said} published candidates and not all items: compare within "
+            "this protocol only"
+        ),
         replace(tune, among=drawn_candidates(data, tune.had, tune.targets, count, seed=seed)),
         replace(test, among=among),
     )
@@ -245,7 +274,8 @@ def _published(data: Dataset, settings: SplitSettings, seed: int) -> Split:
 
 
 def _random(data: Dataset, settings: SplitSettings, seed: int) -> Split:
-    """Shares of what each user had, drawn at random, to judge on and to tune on; all events of an item together.
+    """Shares of what each user had, drawn at random, to judge on and to tune on; all events of an item
+    together.
 
     For a log that has neither times nor an order nor a split of its own. It is the easiest of all questions.
     """
@@ -263,7 +293,10 @@ def _random(data: Dataset, settings: SplitSettings, seed: int) -> Split:
         return data.having(events.where(~asked), _with_idle(data, ~asked, _before_own(asked)))
 
     return _ask_twice(
-        f"random split, {settings.test:.0%} of what each user had, not by time: it leaks the future of everybody"
+        (
+            f"random split, {settings.test:.0%} of what each user had, not by time: it leaks the future of "
+            "everybody"
+        )
         + (f"; tuned on {settings.clumped:.0%} of the rest in clumps" if settings.clumped else ""),
         (without(judged | tuned), events.where(tuned)),
         (without(judged), events.where(judged)),
@@ -272,13 +305,17 @@ def _random(data: Dataset, settings: SplitSettings, seed: int) -> Split:
 
 
 def _drawn(events: Interactions, share: float, seed: int, purpose: str) -> Bool:
-    """(n,): about this share of the items of each user, drawn at random, all events of a pair together; each user
-    keeps one."""
+    """(n,): about this share of the items of each user, drawn at random, all events of a pair together; each
+    user keeps one."""
     rng = generator(seed, purpose)
-    pairs, pair_of_event = np.unique(events.user.astype(np.int64) * events.n_items + events.item, return_inverse=True)
+    pairs, pair_of_event = np.unique(
+        events.user.astype(np.int64) * events.n_items + events.item, return_inverse=True
+    )
     user = pairs // events.n_items
     counts = np.bincount(user, minlength=events.n_users)
-    wanted = np.minimum((share * counts + rng.random(events.n_users)).astype(np.int64), np.maximum(counts - 1, 0))
+    wanted = np.minimum(
+        (share * counts + rng.random(events.n_users)).astype(np.int64), np.maximum(counts - 1, 0)
+    )
     order = np.lexsort((rng.random(len(pairs)), user))
     place = np.empty(len(pairs), np.int64)
     place[order] = np.arange(len(pairs)) - np.repeat(np.cumsum(counts) - counts, counts)

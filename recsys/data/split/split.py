@@ -25,9 +25,9 @@ def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
         kind = "global_time" if data.interactions.time is not None else "published"
     if kind.startswith("published") and data.published is None:
         raise DataError(
-            f"{data.name} has neither timestamps nor a published split. Name its column of times (--time-col), or add "
-            "a column `split` (train, valid, test); where the order of the rows is that of the events, use "
-            "split.kind=leave_last_out; where there is no order, split.kind=random."
+            f"{data.name} has neither timestamps nor a published split. Name its column of times "
+            f"(--time-col), or add a column `split` (train, valid, test); where the order of the rows is "
+            f"that of the events, use split.kind=leave_last_out; where there is no order, split.kind=random."
         )
     if kind in ("global_time", "later_half") and data.interactions.time is None:
         raise DataError(
@@ -36,8 +36,9 @@ def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
         )
     if settings.absolute and kind != "global_time":
         raise DataError(
-            f"split.test_from, split.test_days and split.validation_from are of split.kind=global_time; this split of "
-            f"{data.name} is {kind!r}. Leave them out, or name its column of times and cut by time."
+            f"split.test_from, split.test_days and split.validation_from are of split.kind=global_time; "
+            f"this split of {data.name} is {kind!r}. Leave them out, or name its column of times and cut "
+            "by time."
         )
     if not settings.learn_validation and kind in ("global_time", "later_half"):
         raise DataError(
@@ -46,7 +47,10 @@ def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
         )
     found = SPLITS[kind](data, settings, seed)
     refuse_leaks(
-        found, repeats=settings.repeats, learn_validation=settings.learn_validation, allow=settings.allow_leaks
+        found,
+        repeats=settings.repeats,
+        learn_validation=settings.learn_validation,
+        allow=settings.allow_leaks,
     )
     return _among_drawn(found, data, settings.candidates, seed) if settings.candidates else found
 
@@ -59,7 +63,10 @@ def _among_drawn(found: Split, data: Dataset, count: int, seed: int) -> Split:
 
     test = drawn(found.test)
     return Split(
-        f"{found.title}; ranked among {_drawn_said(test, count)} and not all: compare within this protocol only",
+        (
+            f"{found.title}; ranked among {_drawn_said(test, count)} and not all: compare within this "
+            "protocol only"
+        ),
         drawn(found.validation),
         test,
     )

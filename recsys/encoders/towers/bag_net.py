@@ -33,7 +33,15 @@ class BagNet:
     needs: ClassVar[frozenset[str]] = frozenset({"weight"})
 
     def __init__(
-        self, layout: Layout, table: F32, matrix: F32, fading: F32, graph: Graph, *, linear: bool, unit: bool = True
+        self,
+        layout: Layout,
+        table: F32,
+        matrix: F32,
+        fading: F32,
+        graph: Graph,
+        *,
+        linear: bool,
+        unit: bool = True,
     ) -> None:
         self.layout, self.table, self.matrix, self.fading, self.graph = layout, table, matrix, fading, graph
         self.linear, self.unit = linear, unit
@@ -111,7 +119,11 @@ class BagNet:
         return {"net.onnx": self.graph.model}
 
     @classmethod
-    def load(cls, folder: Path, layout: Layout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> Self:
+    def load(
+        cls, folder: Path, layout: Layout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]
+    ) -> Self:
         graph, unit = Graph((folder / "net.onnx").read_bytes()), parameters.get("unit", True)
         linear = parameters["linear"]
-        return cls(layout, arrays["table"], arrays["matrix"], arrays["fading"], graph, linear=linear, unit=unit)
+        return cls(
+            layout, arrays["table"], arrays["matrix"], arrays["fading"], graph, linear=linear, unit=unit
+        )

@@ -96,4 +96,6 @@ class Inputs:
         history = None if self.history is None else self.history.take(which)
         features = None if self.features is None else self.features.take(np.arange(len(self))[which])
         now = None if self.now is None else self.now[which]
-        return Inputs(self.row[which], history, features, now, None if self.domain is None else self.domain[which])
+        return Inputs(
+            self.row[which], history, features, now, None if self.domain is None else self.domain[which]
+        )

@@ -84,7 +84,9 @@ class UserLayout(NamedTuple):
             later = places_from_end(past.items)
             powers = np.log2(np.arange(1, later.max(initial=0) + 2)).astype(np.int8)
             place = powers[later] if self.ordered else np.zeros(len(later), np.int8)
-            parts.append((Ragged(past.items.offsets, past.items.values + np.int32(self.items_at)), counted, place))
+            parts.append(
+                (Ragged(past.items.offsets, past.items.values + np.int32(self.items_at)), counted, place)
+            )
             empty = np.flatnonzero(past.lengths == 0)
             nothing = np.full(len(empty), self.items_at + self.n_items, np.int32)
             parts.append(_plain(Ragged.from_pairs(empty, nothing, len(inputs))))
@@ -111,7 +113,10 @@ def _together(parts: list[_Part], inputs: Inputs, features_at: int) -> Summands:
     dense = np.zeros((len(inputs), 0), np.float32)
     if inputs.features is not None:
         named = inputs.features.rows
-        parts = [*parts, _plain(Ragged(named.offsets, named.values + np.int32(features_at)), inputs.features.weight)]
+        parts = [
+            *parts,
+            _plain(Ragged(named.offsets, named.values + np.int32(features_at)), inputs.features.weight),
+        ]
         dense = inputs.features.dense
     if len(parts) == 1:
         return Summands(*parts[0], dense)

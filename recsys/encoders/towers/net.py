@@ -53,7 +53,9 @@ class Net(Protocol):
         """Other files, by name, as `net.onnx`."""
 
     @classmethod
-    def load(cls, folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> Self:
+    def load(
+        cls, folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]
+    ) -> Self:
         """Reads it back; its files lie in `folder`. layout: where what stands in its table."""
 
 
@@ -69,7 +71,9 @@ class Graph:
         try:
             import onnxruntime
         except ImportError:
-            raise BundleError("a two-tower model needs onnxruntime, which the extra `serve` brings.") from None
+            raise BundleError(
+                "a two-tower model needs onnxruntime, which the extra `serve` brings."
+            ) from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
@@ -87,7 +91,9 @@ NETS: dict[str, str] = {
 ENTRY_POINTS = "recsys.nets"  # the group in which an installed package names nets of its own, by kind
 
 
-def load_net(folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> Net:
+def load_net(
+    folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]
+) -> Net:
     """The net of a tower saved in `folder`; one that does not state its kind is a bag."""
     found = class_of(parameters.get("net", "bag"), folder, NETS, ENTRY_POINTS, "a net")
     net: Net = found.load(folder, layout, parameters, arrays)

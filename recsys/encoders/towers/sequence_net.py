@@ -13,7 +13,8 @@ from recsys.encoders.towers.layout import UserLayout
 from recsys.encoders.towers.net import Graph
 from recsys.history import Histories
 
-GAPS = 34  # rows of the table of gaps: one for an unknown gap, one for none, and one for each power of two of seconds
+# rows of the table of gaps: one for an unknown gap, one for none, and one for each power of two of seconds
+GAPS = 34
 _OPTIONAL = ("older", "types", "gaps", "domains", "domain", "down", "up")
 _TOGETHER = 1 << 13  # events that go through the graph at a time
 
@@ -73,7 +74,11 @@ class SequenceNet:
         together."""
         assert inputs.history is not None
         past = inputs.history.histories(self.needs)
-        read = past.keep(places_from_end(past.items) < self.reads) if past.lengths.max(initial=0) > self.reads else past
+        read = (
+            past.keep(places_from_end(past.items) < self.reads)
+            if past.lengths.max(initial=0) > self.reads
+            else past
+        )
         events = self._events(read, inputs.now)
         found = np.zeros((len(inputs), self.width), np.float32)
         lengths, offsets = read.lengths, read.items.offsets
@@ -132,10 +137,14 @@ class SequenceNet:
         return {"net.onnx": self.graph.model}
 
     @classmethod
-    def load(cls, folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]) -> Self:
+    def load(
+        cls, folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]
+    ) -> Self:
         graph = Graph((folder / "net.onnx").read_bytes())
         learned: dict[str, Any] = {name: arrays.get(name) for name in _OPTIONAL}
-        return cls(layout, arrays["items"], graph, reads=parameters["reads"], unit=parameters["unit"], **learned)
+        return cls(
+            layout, arrays["items"], graph, reads=parameters["reads"], unit=parameters["unit"], **learned
+        )
 
 
 def recency_sums(vectors: F32, items: Ragged, half_life: float) -> F32:

@@ -27,7 +27,9 @@ def column_of(table: pa.Table, name: str, what: str) -> pa.ChunkedArray:
     """A column of the table of items. what: who asks, for the SettingError that names the nearest column
     there is."""
     if name not in table.column_names:
-        raise SettingError(f"{what}: {name!r} is no column of the items; {did_you_mean(name, table.column_names)}")
+        raise SettingError(
+            f"{what}: {name!r} is no column of the items; {did_you_mean(name, table.column_names)}"
+        )
     return table[name]
 
 
@@ -39,7 +41,9 @@ def numbers_of(table: pa.Table, name: str, what: str) -> F64:
     """
     numbers = read_numbers(column_of(table, name, what))
     if numbers is None:
-        raise DataError(f"{what}: column {name!r} of the items holds values that are no numbers; name one of numbers.")
+        raise DataError(
+            f"{what}: column {name!r} of the items holds values that are no numbers; name one of numbers."
+        )
     return numbers
 
 

@@ -157,7 +157,9 @@ def miscalibration(lists: Lists) -> F64:
 def _shown(lists: Lists, wanted: Bool) -> sparse.csr_array:
     """float32 (n, n_items): 1 where the list holds the item and the item is wanted."""
     known = lists.known
-    return _rows(Ragged(np.append(0, np.cumsum(known.sum(axis=1))), lists.ids[known].astype(np.int32)), wanted)
+    return _rows(
+        Ragged(np.append(0, np.cumsum(known.sum(axis=1))), lists.ids[known].astype(np.int32)), wanted
+    )
 
 
 def _rows(rows: Ragged, wanted: Bool) -> sparse.csr_array:

@@ -19,7 +19,14 @@ from recsys.text import nearest_name
 
 OWN_CUT = 10  # what a user's own function sees of each list where its name does not say
 _LOGGABLE = re.compile(r"[\w .-]+")  # what MLflow takes
-_WORTH = ("revenue", "value", "price", "margin", "profit", "sales")  # what somebody may ask for by its own name
+_WORTH = (
+    "revenue",
+    "value",
+    "price",
+    "margin",
+    "profit",
+    "sales",
+)  # what somebody may ask for by its own name
 Named = str | Callable[[Lists], F64]
 
 
@@ -73,9 +80,14 @@ def resolve(metric: Named) -> PerUser | PerSystem:
     near = nearest_name(kind or metric, known)
     hint = f"; did you mean {near}_at_{cut or 10}?" if near and near != kind else "."
     if kind in _WORTH:
-        hint = f"; did you mean sum_of_price_at_{cut or 10}, where price is the column of the items that holds it?"
+        hint = (
+            f"; did you mean sum_of_price_at_{cut or 10}, where price is the column of the items that "
+            "holds it?"
+        )
     listed = ", ".join([*(f"{name}_at_10" for name in known), *values])
-    raise SettingError(f"metric {metric!r} is unknown; metrics are written like {listed}, or module:function{hint}")
+    raise SettingError(
+        f"metric {metric!r} is unknown; metrics are written like {listed}, or module:function{hint}"
+    )
 
 
 def resolve_all(metrics: Sequence[Named]) -> list[PerUser | PerSystem]:
@@ -111,8 +123,8 @@ def _of_hits(kind: str) -> Callable[[Lists], F64]:
 def _of_values(name: str, cut: int, kind: str, column: str) -> PerUser:
     if not _LOGGABLE.fullmatch(column):
         raise SettingError(
-            f"metric {name!r}: a metric that is logged may be called by letters, digits, blanks and _ - . alone, and "
-            f"column {column!r} is not. Rename the column."
+            f"metric {name!r}: a metric that is logged may be called by letters, digits, blanks and _ - . "
+            f"alone, and column {column!r} is not. Rename the column."
         )
     shown = kind in SHOWN_METRICS
     function = (SHOWN_METRICS if shown else VALUE_METRICS)[kind]
@@ -129,8 +141,9 @@ def _own(name: str, function: Any) -> PerUser:
         values = np.asarray(function(lists))
         if values.shape != (len(lists),) or values.dtype.kind not in "fiub" or np.isinf(values).any():
             raise SettingError(
-                f"metric function {name!r} must return one finite number (or NaN) per user, shape ({len(lists)},); "
-                f"it returned {values.dtype} of shape {values.shape}. Reduce over axis 1, the places of the list."
+                f"metric function {name!r} must return one finite number (or NaN) per user, shape "
+                f"({len(lists)},); it returned {values.dtype} of shape {values.shape}. Reduce over axis 1, "
+                "the places of the list."
             )
         return values.astype(np.float64)
 

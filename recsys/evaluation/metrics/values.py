@@ -67,7 +67,9 @@ def _over_best(lists: Lists, worth: F64, weight: F64) -> F64:
     row, each = targets.row_of_value(), worth[targets.values]
     order = np.lexsort((-each, row))
     rank = np.arange(len(row)) - targets.offsets[row]
-    best = np.bincount(row, np.where(rank < k, each[order] * weight[np.minimum(rank, k - 1)], 0.0), targets.rows)
+    best = np.bincount(
+        row, np.where(rank < k, each[order] * weight[np.minimum(rank, k - 1)], 0.0), targets.rows
+    )
     share: F64 = np.divide(gained, best, out=np.full(len(lists), np.nan), where=best > 0)
     return share
 
@@ -87,8 +89,8 @@ def worth_of(table: pa.Table, metric: str) -> F64:
     worth = numbers_of(table, column, f"metric {metric!r}")
     if kind in _NOT_NEGATIVE and (negative := int(np.count_nonzero(worth < 0))):
         raise DataError(
-            f"metric {metric!r}: {negative:,} items have a {column} below 0, and a share needs a worth of 0 or more. "
-            f"Ask for sum_of_{column}, in which they count against, or name another column."
+            f"metric {metric!r}: {negative:,} items have a {column} below 0, and a share needs a worth of "
+            f"0 or more. Ask for sum_of_{column}, in which they count against, or name another column."
         )
     return worth
 

@@ -33,22 +33,34 @@ _SPACE = 64 << 20  # what the threads work in
 class ALSSettings(Settings):
     """Settings of ALS. Tune `unobserved_weight` and `regularization` first, on a log grid."""
 
-    dim: int = Field(64, ge=1, description="width of the vectors; more is better up to about 1,000, and dearer")
+    dim: int = Field(
+        64, ge=1, description="width of the vectors; more is better up to about 1,000, and dearer"
+    )
     epochs: int = Field(16, ge=1, description="sweeps over users and items; 8 to 16 converge")
-    regularization: float = Field(0.003, gt=0, description="ridge, before scaling by frequency; log grid, factor 3")
-    unobserved_weight: float = Field(0.1, gt=0, description="weight of a pair without event; an event weighs 1")
-    exponent: float = Field(1.0, ge=0, le=1, description="power of the frequency in the ridge; 1 suits most data")
+    regularization: float = Field(
+        0.003, gt=0, description="ridge, before scaling by frequency; log grid, factor 3"
+    )
+    unobserved_weight: float = Field(
+        0.1, gt=0, description="weight of a pair without event; an event weighs 1"
+    )
+    exponent: float = Field(
+        1.0, ge=0, le=1, description="power of the frequency in the ridge; 1 suits most data"
+    )
     solver: Literal["cg", "exact"] = Field(
-        "cg", description="cg: conjugate gradient from the last rows, but exact for short rows; exact: Cholesky"
+        "cg",
+        description="cg: conjugate gradient from the last rows, but exact for short rows; exact: Cholesky",
     )
     disliked_weight: float = Field(
         0.0,
         ge=0,
-        description='an event that says "not this" is learned as a pair that shall score 0, with so many times its '
+        description='an event that says "not this" is learned as a pair that shall score 0, with so many '
+        "times its "
         "weight (an unobserved pair has unobserved_weight); 1 to 10; 0 = not learned from",
     )
     half_life: float | None = Field(
-        None, gt=0, description="events after which one of the history counts half; none = the learned row answers"
+        None,
+        gt=0,
+        description="events after which one of the history counts half; none = the learned row answers",
     )
     cg_steps: int = Field(3, ge=1, description="conjugate gradient steps in each half-step")
 
@@ -89,7 +101,9 @@ class ALS(Learner):
     def __init__(self, settings: ALSSettings | None = None) -> None:
         self.settings = settings or ALSSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Solve encoder with the users' rows (n_users, dim).
 
         Items and users without events of weight get zero rows. A warm start takes the item vectors alone, for
@@ -131,7 +145,9 @@ class ALS(Learner):
         """The result of a learner, which is at its end."""
         learner.finish()
         dim = self.settings.dim
-        table, vectors = (np.ascontiguousarray(rows[:, :dim]) for rows in (learner.user_rows, learner.item_rows))
+        table, vectors = (
+            np.ascontiguousarray(rows[:, :dim]) for rows in (learner.user_rows, learner.item_rows)
+        )
         encoder = Solve(
             vectors,
             vectors.T @ vectors,
@@ -152,7 +168,9 @@ class ALS(Learner):
         by_item = by_user.T.tocsr()
         if self.settings.disliked_weight:
             events, others = train.interactions, train.disliked
-            others = others.where((events.user_counts() > 0)[others.user] & (events.item_counts() > 0)[others.item])
+            others = others.where(
+                (events.user_counts() > 0)[others.user] & (events.item_counts() > 0)[others.item]
+            )
             disliked = others.matrix() * np.float32(self.settings.disliked_weight)
             by_user, by_item = _beside(by_user, disliked), _beside(by_item, disliked.T.tocsr())
         return Side.of(by_user, self._ridge(by_user, train.n_items)), Side.of(
@@ -161,7 +179,9 @@ class ALS(Learner):
 
     def _ridge(self, matrix: sparse.csr_array, n_other: int) -> F32:
         if self.settings.disliked_weight:  # not by abs(matrix), which would make one of a pair's two entries
-            matrix = sparse.csr_array((np.abs(matrix.data), matrix.indices, matrix.indptr), shape=matrix.shape)
+            matrix = sparse.csr_array(
+                (np.abs(matrix.data), matrix.indices, matrix.indptr), shape=matrix.shape
+            )
         total = matrix.sum(axis=1, dtype=np.float64) + self.settings.unobserved_weight * n_other
         ridge: F32 = (self.settings.regularization * total**self.settings.exponent).astype(np.float32)
         return ridge
@@ -192,8 +212,14 @@ class ALS(Learner):
         progress(Step(f"als takes {needed / 2**30:.2f} GiB", 1, 1))
         if free is None or needed <= free:
             return
-        fitting = [dim for dim in range(LANES, self.settings.dim, LANES) if self._bytes(train, dim, copies) <= free]
-        cure = f"Set dim to {fitting[-1]} or less" if fitting else "Drop users and items with few events (k-core)"
+        fitting = [
+            dim for dim in range(LANES, self.settings.dim, LANES) if self._bytes(train, dim, copies) <= free
+        ]
+        cure = (
+            f"Set dim to {fitting[-1]} or less"
+            if fitting
+            else "Drop users and items with few events (k-core)"
+        )
         raise ModelError(
             f"als needs {needed / 2**30:.1f} GiB for dim={self.settings.dim} on the {train.n_users:,} users, "
             f"{train.n_items:,} items and {len(train.interactions):,} events of {train.name}, and "
@@ -208,7 +234,8 @@ class ALS(Learner):
         return (
             copies * table
             + _ROW_BYTES * rows
-            + _EVENT_BYTES * (len(train.interactions) + (len(train.disliked) if self.settings.disliked_weight else 0))
+            + _EVENT_BYTES
+            * (len(train.interactions) + (len(train.disliked) if self.settings.disliked_weight else 0))
             + _GRAM_BYTES * width**2
             + _SPACE
         )
@@ -232,4 +259,6 @@ def _check(train: Dataset) -> None:
     good: Bool = np.asarray(np.isfinite(weights) & (weights > 0))
     if not good.all():
         row = int(np.argmin(good))
-        raise ModelError(f"als needs positive weights; event {row} of {train.name} weighs {weights[row]}. Drop it.")
+        raise ModelError(
+            f"als needs positive weights; event {row} of {train.name} weighs {weights[row]}. Drop it."
+        )

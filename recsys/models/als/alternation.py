@@ -40,7 +40,12 @@ class Side(NamedTuple):
         lengths = np.diff(matrix.indptr)
         order = np.argsort(lengths, kind="stable").astype(np.int64)
         return cls(
-            matrix.indptr.astype(np.int64), matrix.indices, matrix.data, ridge, order, lengths[order].astype(np.int64)
+            matrix.indptr.astype(np.int64),
+            matrix.indices,
+            matrix.data,
+            ridge,
+            order,
+            lengths[order].astype(np.int64),
         )
 
 

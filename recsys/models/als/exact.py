@@ -77,7 +77,9 @@ def solve_short(
             size = (n + TILE - 1) // TILE * TILE
             for j in range(size):
                 own = slice(j * LANES, (j + 1) * LANES)
-                _observe(order, begin, end, indptr, indices, weights, j, dim, starts[own], roots[own], aims[own])
+                _observe(
+                    order, begin, end, indptr, indices, weights, j, dim, starts[own], roots[own], aims[own]
+                )
             for j in range(size):
                 own = slice(j * LANES, (j + 1) * LANES)
                 if j + 1 < size:
@@ -221,7 +223,9 @@ def _add_gram(z: F32, step: int, count: int, lower: F32, size: int) -> None:
             products(z, i * step * LANES, j * step * LANES, step * LANES, count, tile)
             for p in range(TILE):
                 for q in range(TILE):
-                    add_product(lower, ((i + p) * size + j + q) * LANES, tile, (p * TILE + q) * LANES, ones, 0)
+                    add_product(
+                        lower, ((i + p) * size + j + q) * LANES, tile, (p * TILE + q) * LANES, ones, 0
+                    )
 
 
 @numba.njit(fastmath=True, cache=True)

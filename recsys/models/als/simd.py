@@ -41,8 +41,12 @@ def _products(typing: Any, source: Any, first: Any, second: Any, step: Any, coun
     source[first + p step + 16 k + lane] and two is source[second + q step + 16 k + lane]."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        source, first, second, step, count, into = (_of(context, builder, signature, values, n) for n in range(6))
-        starts = [_moved(builder, source, start, [(step, n)]) for start in (first, second) for n in range(TILE)]
+        source, first, second, step, count, into = (
+            _of(context, builder, signature, values, n) for n in range(6)
+        )
+        starts = [
+            _moved(builder, source, start, [(step, n)]) for start in (first, second) for n in range(TILE)
+        ]
         zeros = [ir.Constant(_VECTOR, [0.0] * LANES)] * TILE**2
         with _loop(builder, count, 1, zeros) as (k, sums, following):
             at = builder.mul(k, _integer(LANES))
@@ -114,7 +118,9 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
                 pair = rows[low], rows[low + width]
                 kept = [LANES + i - width if i & width else i for i in range(LANES)]
                 swapped = [LANES + i if i & width else i + width for i in range(LANES)]
-                rows[low], rows[low + width] = (builder.shuffle_vector(*pair, _mask(x)) for x in (kept, swapped))
+                rows[low], rows[low + width] = (
+                    builder.shuffle_vector(*pair, _mask(x)) for x in (kept, swapped)
+                )
         width *= 2
     return rows
 
@@ -184,7 +190,8 @@ def _summed(builder: Any, vectors: list[Any]) -> Any:
         masks = [_mask(half + [LANES + at for at in half]) for half in (first, second)]
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
         vectors = [
-            builder.fadd(*(builder.shuffle_vector(one, two, mask) for mask in masks), flags=_FAST) for one, two in pairs
+            builder.fadd(*(builder.shuffle_vector(one, two, mask) for mask in masks), flags=_FAST)
+            for one, two in pairs
         ]
         size //= 2
     halves = [builder.shuffle_vector(vectors[0], vectors[0], _mask(range(n, LANES, 2))) for n in (0, 1)]
@@ -195,7 +202,9 @@ def _take(typing: Any, counter: Any) -> Any:
     """counter[0], which becomes one more for the next thread that asks. counter: int64 (1,)."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.atomic_rmw("add", _of(context, builder, signature, values, 0), _integer(1), "monotonic")
+        return builder.atomic_rmw(
+            "add", _of(context, builder, signature, values, 0), _integer(1), "monotonic"
+        )
 
     return _place(_integers), code
 
@@ -254,7 +263,11 @@ def _loop(builder: Any, stop: Any, step: int, start: list[Any]) -> Iterator[tupl
 def _of(context: Any, builder: Any, signature: Any, values: Any, n: int) -> Any:
     """Argument n; of an array, its address."""
     kind = signature.args[n]
-    return context.make_array(kind)(context, builder, values[n]).data if isinstance(kind, types.Array) else values[n]
+    return (
+        context.make_array(kind)(context, builder, values[n]).data
+        if isinstance(kind, types.Array)
+        else values[n]
+    )
 
 
 def _moved(builder: Any, pointer: Any, at: Any, more: list[tuple[Any, int]]) -> Any:

@@ -27,7 +27,9 @@ class BPRSettings(Settings):
     """Settings of BPR. Tune `regularization` and `learning_rate` first."""
 
     dim: int = Field(64, ge=1, description="width of the vectors")
-    epochs: int = Field(40, ge=1, description="passes over the events; the learning rate falls to 0 over them")
+    epochs: int = Field(
+        40, ge=1, description="passes over the events; the learning rate falls to 0 over them"
+    )
     batch_size: int = Field(8_192, ge=1, description="events a step, each with one drawn negative")
     learning_rate: float = Field(0.01, gt=0, description="Adam's, at the start")
     regularization: float = Field(0.01, ge=0, description="ridge on the rows of each event")
@@ -47,13 +49,18 @@ class BPR(Learner):
     """
 
     Settings = BPRSettings
-    search: ClassVar[Space] = {"learning_rate": Span(1e-3, 0.1, log=True), "regularization": Span(1e-4, 0.3, log=True)}
+    search: ClassVar[Space] = {
+        "learning_rate": Span(1e-3, 0.1, log=True),
+        "regularization": Span(1e-4, 0.3, log=True),
+    }
     starts_from: ClassVar[str | None] = "bag"
 
     def __init__(self, settings: BPRSettings | None = None) -> None:
         self.settings = settings or BPRSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows (n_users, dim).
 
         Items and users without events get zero rows. Raises ModelError on no events, and when learning
@@ -77,7 +84,9 @@ class BPRFit(EpochFit):
         self.user = np.repeat(np.arange(n_users), np.diff(self.matrix.indptr))
         self.pairs = self.user * n_items + self.matrix.indices  # rising, since indices are sorted within rows
         super().__init__(settings, seed, Rows(np.arange(len(self.user))), float(self.matrix.sum()))
-        rows = generator(seed, "bpr init").standard_normal((n_users + n_items, settings.dim), dtype=np.float32)
+        rows = generator(seed, "bpr init").standard_normal(
+            (n_users + n_items, settings.dim), dtype=np.float32
+        )
         rows *= np.float32(0.1 / math.sqrt(settings.dim))
         users, items = rows[:n_users], rows[n_users:]
         if warm is not None:
@@ -114,11 +123,14 @@ class BPRFit(EpochFit):
         users, items = (adam.table.numpy().copy() for adam in (self.users, self.items))
         users[np.diff(self.matrix.indptr) == 0] = 0
         items[np.bincount(self.matrix.indices, minlength=len(items)) == 0] = 0
-        return Embeddings(items, Bag(fitted_inputs(self.matrix, users, self.settings.fold_in_ridge), users, unit=False))
+        return Embeddings(
+            items, Bag(fitted_inputs(self.matrix, users, self.settings.fold_in_ridge), users, unit=False)
+        )
 
 
 def draw_unseen(user: I64, pairs: I64, n_items: int, rng: np.random.Generator) -> I64:
-    """int64 (events,): a uniform item for the user of each event, drawn again, a few times, where they had it.
+    """int64 (events,): a uniform item for the user of each event, drawn again, a few times, where they had
+    it.
 
     pairs: int64, ascending, `user * n_items + item` of all that anybody had.
     """

@@ -42,7 +42,13 @@ class Visit(NamedTuple):
 
 
 def visit(
-    tastes: Tastes, had: Tensor, weight: Tensor, items: Tensor, bias: Tensor, *, precision: torch.dtype = torch.float32
+    tastes: Tastes,
+    had: Tensor,
+    weight: Tensor,
+    items: Tensor,
+    bias: Tensor,
+    *,
+    precision: torch.dtype = torch.float32,
 ) -> Visit:
     """One step up the bound for the tastes of some users, and how the items would move it.
 
@@ -80,7 +86,9 @@ def visit(
     scaled = gradient / curvature
     slope = _dot(scaled, gradient)
     turn = (_dot(scaled, gradient - tastes.gradient) / tastes.slope.clamp_min(_TINY)).clamp_(0, 2)
-    direction = torch.where(_dot(gradient, scaled + turn * tastes.direction) > 0, turn, 0) * tastes.direction + scaled
+    direction = (
+        torch.where(_dot(gradient, scaled + turn * tastes.direction) > 0, turn, 0) * tastes.direction + scaled
+    )
     along = torch.mm(direction.to(precision), pool[:, :width].t())
     mean_along = row_sums(along * mass)[:, None] / partition
     square_along = row_sums(along.square_().mul_(mass))[:, None] / partition

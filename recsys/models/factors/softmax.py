@@ -43,16 +43,24 @@ class SoftmaxSettings(Settings):
     negatives: int = Field(0, ge=0, description="items drawn a step to stand for all; 0 = all items, exactly")
     initial: Literal["spectral", "random"] = Field("spectral", description="vectors to start from")
     propagation: float = Field(
-        0.3, ge=0, description="weight at which the final item vectors take up the users who had them; 0 = none"
+        0.3,
+        ge=0,
+        description="weight at which the final item vectors take up the users who had them; 0 = none",
     )
     half_life: float | None = Field(
-        None, gt=0, description="events after which one of the history counts half; none = the learned row answers"
+        None,
+        gt=0,
+        description="events after which one of the history counts half; none = the learned row answers",
     )
     fold_in_ridge: float = Field(
         10.0, gt=0, description="ridge of the inputs that encode a history; log grid from 1 to 100"
     )
     fold_in_epochs: int = Field(
-        0, ge=0, description="passes in which these inputs are learned on, by the softmax; 2 where history is all alike"
+        0,
+        ge=0,
+        description=(
+            "passes in which these inputs are learned on, by the softmax; 2 where history is all alike"
+        ),
     )
     user_rows: bool = Field(
         True,
@@ -94,7 +102,9 @@ class SoftmaxMF(Learner):
     def __init__(self, settings: SoftmaxSettings | None = None) -> None:
         self.settings = settings or SoftmaxSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows (n_users, dim).
 
         Items and users without events get zero rows. Raises ModelError on no events, and when learning
@@ -122,7 +132,9 @@ class SoftmaxFit(EpochFit):
         users, items = self._initial(warm)
         self.users, self.items = Adam(torch.from_numpy(users)), Adam(torch.from_numpy(items))
         total = matrix.sum(axis=1, dtype=np.float64)
-        weights = np.where(total > 0, np.maximum(total, 1e-12) ** -settings.user_exponent, 0).astype(np.float32)
+        weights = np.where(total > 0, np.maximum(total, 1e-12) ** -settings.user_exponent, 0).astype(
+            np.float32
+        )
         self.user_weights = torch.from_numpy(weights / np.mean(weights[self.active]))
         self.precision = large_products(settings.precision)
 

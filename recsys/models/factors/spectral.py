@@ -26,7 +26,9 @@ class SpectralSettings(Settings):
     exponent: float = Field(
         0.5, ge=0, le=1, description="power of the degrees that the matrix is divided by, on both sides"
     )
-    filter: float = Field(0.0, ge=0, description="power of the singular values that the directions weigh by; 0 = alike")
+    filter: float = Field(
+        0.0, ge=0, description="power of the singular values that the directions weigh by; 0 = alike"
+    )
     half_life: float | None = Field(
         None, gt=0, description="events after which one of the history counts half; none = all count alike"
     )
@@ -57,7 +59,9 @@ class Spectral(Learner):
     def __init__(self, settings: SpectralSettings | None = None) -> None:
         self.settings = settings or SpectralSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Bag encoder. Columns beyond the rank of the data are
         zero.
 
@@ -78,7 +82,9 @@ class Spectral(Learner):
         return Embeddings(items, Bag(inputs, None, unit=False, half_life=s.half_life))
 
 
-def spectral_rows(matrix: sparse.csr_array, dim: int, *, seed: int, folder: Path | None = None) -> tuple[F32, F32]:
+def spectral_rows(
+    matrix: sparse.csr_array, dim: int, *, seed: int, folder: Path | None = None
+) -> tuple[F32, F32]:
     """User rows (n_users, k) and item rows (n_items, k) whose inner products rebuild the normalised matrix: a
     start for other learners. k is `dim`, or the smaller side of the matrix. folder: as in
     `degree_normalised`."""

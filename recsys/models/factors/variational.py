@@ -24,7 +24,9 @@ from recsys.training.checkpoint import State
 from recsys.training.epochs import EpochFit, Rows
 from recsys.training.loop import ALONE, Aids, Start
 
-_LEVEL = 100.0  # of the users' last column: what items hold there is small, and hardly counts in their similarity
+_LEVEL = (
+    100.0  # of the users' last column: what items hold there is small, and hardly counts in their similarity
+)
 _NOISE = 0.05  # added to the spectral start, so that directions beyond the rank of the data may learn
 _SETTLING = 2  # visits to each user beside the last epoch, when the items stand still
 
@@ -32,27 +34,42 @@ _SETTLING = 2  # visits to each user beside the last epoch, when the items stand
 class VariationalSettings(Settings):
     """Settings of VariationalMF. Tune `dim`, `regularization` and `user_exponent` first."""
 
-    dim: int = Field(64, ge=2, description="width of the vectors: dim - 1 directions of taste, and what is popular")
+    dim: int = Field(
+        64, ge=2, description="width of the vectors: dim - 1 directions of taste, and what is popular"
+    )
     epochs: int = Field(24, ge=1, description="passes over the users; the learning rate falls to 0 over them")
     batch_size: int = Field(256, ge=1, description="users a step")
     learning_rate: float = Field(0.05, gt=0, description="Adam's for the items, at the start")
-    regularization: float = Field(4.0, ge=0, description="precision of the items' normal prior; that of the users is 1")
+    regularization: float = Field(
+        4.0, ge=0, description="precision of the items' normal prior; that of the users is 1"
+    )
     user_exponent: float = Field(
-        0.0, ge=0, lt=1, description="n events of a user tell as much as n to the power 1 - this; 0 = each tells anew"
+        0.0,
+        ge=0,
+        lt=1,
+        description="n events of a user tell as much as n to the power 1 - this; 0 = each tells anew",
     )
     negatives: int = Field(
-        0, ge=0, description="items drawn a step to stand for all, thousands at the least; 0 = all items, exactly"
+        0,
+        ge=0,
+        description="items drawn a step to stand for all, thousands at the least; 0 = all items, exactly",
     )
     propagation: float = Field(
-        0.05, ge=0, description="weight at which the final item vectors take up the users who had them; 0 = none"
+        0.05,
+        ge=0,
+        description="weight at which the final item vectors take up the users who had them; 0 = none",
     )
     trend_days: float | None = Field(
         None,
         gt=0,
-        description="half-life in days of what counts in how popular an item is now; none = all of time alike",
+        description=(
+            "half-life in days of what counts in how popular an item is now; none = all of time alike"
+        ),
     )
     half_life: float | None = Field(
-        None, gt=0, description="events after which one of the history counts half; none = the learned row answers"
+        None,
+        gt=0,
+        description="events after which one of the history counts half; none = the learned row answers",
     )
     fold_in_ridge: float = Field(
         1.0, gt=0, description="ridge of the inputs that encode a history; log grid from 0.3 to 30"
@@ -94,7 +111,9 @@ class VariationalMF(Learner):
     def __init__(self, settings: VariationalSettings | None = None) -> None:
         self.settings = settings or VariationalSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows (n_users, dim - 1).
 
         Items and users without events get zero rows. A warm start has dim - 1 columns: the biases are learned
@@ -120,8 +139,11 @@ class VariationalFit(EpochFit):
         matrix = matrix_to_learn("variational", train)
         self.settings, self.seed, self.matrix = settings, seed, matrix
         total = np.maximum(matrix.sum(axis=1, dtype=np.float64), 1e-12)
-        self.informing = sparse.diags_array(total**-settings.user_exponent).astype(np.float32).tocsr() @ matrix
-        self.informing.sort_indices()  # or scipy does so after the first epoch, and later sums round otherwise
+        self.informing = (
+            sparse.diags_array(total**-settings.user_exponent).astype(np.float32).tocsr() @ matrix
+        )
+        # or scipy does so after the first epoch, and later sums round otherwise
+        self.informing.sort_indices()
         self.counts = matrix.sum(axis=0, dtype=np.float64)
         self.active = np.flatnonzero(np.diff(matrix.indptr) > 0)
         super().__init__(settings, seed, Rows(self.active), float(self.informing.sum()))
@@ -173,7 +195,9 @@ class VariationalFit(EpochFit):
         self.bias.step(by_bias.add_(self.bias.table - self.bias_start, alpha=share), rate)
         return float(nats)
 
-    def _visited(self, tastes: Any, rows: Any, part: sparse.csr_array, had: Any, drawn: Any, stands_for: Any) -> Any:
+    def _visited(
+        self, tastes: Any, rows: Any, part: sparse.csr_array, had: Any, drawn: Any, stands_for: Any
+    ) -> Any:
         """A step for the tastes of some users, kept in their tables."""
         import torch
 

@@ -30,14 +30,18 @@ if TYPE_CHECKING:
 
 
 class LightGCNSettings(Settings):
-    """Settings of LightGCN. Tune `temperature`, `learning_rate` and `layers` first. The paper's loss is bpr with
-    similarity dot, temperature 1 and a regularization."""
+    """Settings of LightGCN. Tune `temperature`, `learning_rate` and `layers` first. The paper's loss is bpr
+    with similarity dot, temperature 1 and a regularization."""
 
     dim: int = Field(64, ge=1, description="width of the vectors")
     epochs: int = Field(20, ge=1, description="passes over the users; the learning rate falls to 0 over them")
-    batch_size: int = Field(1024, ge=1, description="users a step, each with all their events; each step averages once")
+    batch_size: int = Field(
+        1024, ge=1, description="users a step, each with all their events; each step averages once"
+    )
     learning_rate: float = Field(0.03, gt=0, description="Adam's, at the start")
-    layers: int = Field(2, ge=0, description="steps over the graph whose vectors are averaged with those learned")
+    layers: int = Field(
+        2, ge=0, description="steps over the graph whose vectors are averaged with those learned"
+    )
     loss: Literal["softmax", "bpr"] = Field(
         "softmax", description="softmax: an event against all items; bpr: against one drawn item"
     )
@@ -51,7 +55,9 @@ class LightGCNSettings(Settings):
     )
     initial: Literal["spectral", "random"] = Field("spectral", description="vectors to start from")
     half_life: float | None = Field(
-        None, gt=0, description="events after which one of the history counts half; none = the learned row answers"
+        None,
+        gt=0,
+        description="events after which one of the history counts half; none = the learned row answers",
     )
     fold_in_ridge: float = Field(
         10.0, gt=0, description="ridge of the inputs that encode a history; log grid from 1 to 100"
@@ -62,16 +68,20 @@ class LightGCNSettings(Settings):
 
 
 class LightGCN(Learner):
-    """A vector for each user and item; what is scored is its mean with those that 1, 2, ... steps over the graph give.
+    """A vector for each user and item; what is scored is its mean with those that 1, 2, ... steps over the
+    graph give.
 
-    A step gives everybody the sum of their neighbours' vectors, each divided by the root of both degrees. Nothing else
-    is learned, so the gradient of the learned rows is that of the averaged ones, averaged in the same way. A user
-    without a row is encoded by a fitted sum over their history, as in softmax matrix factorization.
+    A step gives everybody the sum of their neighbours' vectors, each divided by the root of both degrees.
+    Nothing else is learned, so the gradient of the learned rows is that of the averaged ones, averaged in the
+    same way. A user without a row is encoded by a fitted sum over their history, as in softmax matrix
+    factorization.
 
-    Sources: He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation", SIGIR 2020;
-    with a softmax: Wu et al., "On the Effectiveness of Sampled Softmax Loss for Item Recommendation", TOIS 2024.
-    Relations: SoftmaxMF with `propagation` takes one such step once, after learning, at a fraction of the cost; with
-    0 layers this is SoftmaxMF, or BPR.
+    Sources: He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation",
+    SIGIR 2020;
+    with a softmax: Wu et al., "On the Effectiveness of Sampled Softmax Loss for Item Recommendation", TOIS
+    2024.
+    Relations: SoftmaxMF with `propagation` takes one such step once, after learning, at a fraction of the
+    cost; with 0 layers this is SoftmaxMF, or BPR.
     """
 
     Settings = LightGCNSettings
@@ -85,16 +95,20 @@ class LightGCN(Learner):
     def __init__(self, settings: LightGCNSettings | None = None) -> None:
         self.settings = settings or LightGCNSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows (n_users, dim).
 
-        Items and users without events get zero rows. Raises ModelError on no events, and when learning diverges.
+        Items and users without events get zero rows. Raises ModelError on no events, and when learning
+        diverges.
         """
         return LightGCNFit(self.settings, train, seed).run(progress, aids)
 
 
 class LightGCNFit(EpochFit):
-    """A table of users and one of items, and the graph between them; an epoch goes over the users with events."""
+    """A table of users and one of items, and the graph between them; an epoch goes over the users with
+    events."""
 
     name, cure = "lightgcn", "Lower learning_rate or raise temperature."
 
@@ -117,11 +131,15 @@ class LightGCNFit(EpochFit):
 
     def _initial(self) -> tuple[F32, F32]:
         (n_users, n_items), dim = self.matrix.shape, self.settings.dim
-        rows = generator(self.seed, "lightgcn init").standard_normal((n_users + n_items, dim), dtype=np.float32)
+        rows = generator(self.seed, "lightgcn init").standard_normal(
+            (n_users + n_items, dim), dtype=np.float32
+        )
         rows /= np.float32(math.sqrt(dim))
         users, items = rows[:n_users], rows[n_users:]
         if self.settings.initial == "spectral":
-            for drawn, start in zip((users, items), spectral_rows(self.matrix, dim, seed=self.seed), strict=True):
+            for drawn, start in zip(
+                (users, items), spectral_rows(self.matrix, dim, seed=self.seed), strict=True
+            ):
                 known = start.any(axis=1)
                 drawn[known, : start.shape[1]] = unit(start[known])
         return users, items
@@ -130,8 +148,9 @@ class LightGCNFit(EpochFit):
         return {**self.users.state("users"), **self.items.state("items")}
 
     def averaged(self, users: F32, items: F32) -> tuple[F32, F32]:
-        """The mean of these tables, float32 (n_users, dim) and (n_items, dim), and of what each step over the graph
-        makes of them. It is symmetric, so it turns gradients of the means into gradients of the tables, too."""
+        """The mean of these tables, float32 (n_users, dim) and (n_items, dim), and of what each step over the
+        graph makes of them. It is symmetric, so it turns gradients of the means into gradients of the tables,
+        too."""
         total_users, total_items = users.copy(), items.copy()
         for _ in range(self.settings.layers):
             users, items = self.to_items @ items, self.to_users @ users
@@ -149,7 +168,8 @@ class LightGCNFit(EpochFit):
         return loss
 
     def gradients(self, chosen: Array, rng: np.random.Generator) -> tuple[float, F32, F32]:
-        """The loss of these users' events, without the ridge, and the gradients of both learned tables with it."""
+        """The loss of these users' events, without the ridge, and the gradients of both learned tables with
+        it."""
         import torch
 
         from recsys.training.losses import through_norm, with_length
@@ -173,7 +193,8 @@ class LightGCNFit(EpochFit):
         return loss, by_user, by_item
 
     def _loss(self, users: "Tensor", items: "Tensor", chosen: Array, rng: np.random.Generator) -> "Gradients":
-        """The loss of the vectors of the chosen users (n, dim) and of all items (n_items, dim), and its gradients."""
+        """The loss of the vectors of the chosen users (n, dim) and of all items (n_items, dim), and its
+        gradients."""
         import torch
 
         from recsys.training.losses import Positives, bpr, softmax, uniform_sample
@@ -204,5 +225,8 @@ class LightGCNFit(EpochFit):
         items[np.bincount(self.matrix.indices, minlength=len(items)) == 0] = 0
         if cosine:
             users, items = unit(users), unit(items)
-        inputs, table = fitted_inputs(self.matrix, users, s.fold_in_ridge), users if s.half_life is None else None
+        inputs, table = (
+            fitted_inputs(self.matrix, users, s.fold_in_ridge),
+            users if s.half_life is None else None,
+        )
         return Embeddings(items, Bag(inputs, table, unit=cosine, half_life=s.half_life))

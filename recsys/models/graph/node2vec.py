@@ -1,4 +1,5 @@
-"""node2vec and DeepWalk: sentences are random walks over the graph of people and items, or one of one's own."""
+"""node2vec and DeepWalk: sentences are random walks over the graph of people and items, or one of one's
+own."""
 
 from typing import ClassVar, Literal
 
@@ -34,15 +35,19 @@ class Node2VecSettings(Settings):
     learning_rate: float = Field(0.05, gt=0, description="at the start")
     shared_ids: bool = Field(
         False,
-        description="a person and an item of the same id are one node: for a graph of one's own, as of friends, whose "
-        "edges are the log",
+        description="a person and an item of the same id are one node: for a graph of one's own, as of "
+        "friends, whose edges are the log",
     )
     walk_length: int = Field(40, ge=2, description="nodes of a walk")
     p: float = Field(1.0, gt=0, description="a walk goes back to where it came from 1 / p times as often")
     q: float = Field(1.0, gt=0, description="and on to what is no neighbour of that 1 / q times as often")
     window: int = Field(5, ge=1, description="steps to either side that count as near")
-    negatives: int = Field(5, ge=1, description="nodes drawn for each place, shared by all pairs of its window")
-    negative_exponent: float = Field(0.75, ge=-1, le=1.5, description="power of a node's degree by which it is drawn")
+    negatives: int = Field(
+        5, ge=1, description="nodes drawn for each place, shared by all pairs of its window"
+    )
+    negative_exponent: float = Field(
+        0.75, ge=-1, le=1.5, description="power of a node's degree by which it is drawn"
+    )
     served: Literal["output", "input"] = Field(
         "output", description="vectors of items: output scores what is near, input what is alike, by cosine"
     )
@@ -57,14 +62,14 @@ class Node2VecSettings(Settings):
 class Node2Vec(Learner):
     """Skip-gram on walks over the graph whose edges are the events, so that what few steps join is alike.
 
-    An edge is walked as often as the events of its pair weigh. Known people are answered from their node's input
-    vector, all others from the mean of the input vectors of their history. Between people and items no two neighbours
-    of a node are neighbours, so there only p against q counts.
+    An edge is walked as often as the events of its pair weigh. Known people are answered from their node's
+    input vector, all others from the mean of the input vectors of their history. Between people and items no
+    two neighbours of a node are neighbours, so there only p against q counts.
 
-    Sources: Perozzi, Al-Rfou, Skiena, "DeepWalk: Online Learning of Social Representations", KDD 2014; Grover,
-    Leskovec, "node2vec: Scalable Feature Learning for Networks", KDD 2016.
-    Relations: Item2Vec takes histories for the walks; Spectral decomposes the same graph (Qiu et al., "Network
-    Embedding as Matrix Factorization", WSDM 2018); LightGCN averages over it.
+    Sources: Perozzi, Al-Rfou, Skiena, "DeepWalk: Online Learning of Social Representations", KDD 2014;
+    Grover, Leskovec, "node2vec: Scalable Feature Learning for Networks", KDD 2016.
+    Relations: Item2Vec takes histories for the walks; Spectral decomposes the same graph (Qiu et al.,
+    "Network Embedding as Matrix Factorization", WSDM 2018); LightGCN averages over it.
     """
 
     Settings = Node2VecSettings
@@ -79,16 +84,21 @@ class Node2Vec(Learner):
     def __init__(self, settings: Node2VecSettings | None = None) -> None:
         self.settings = settings or Node2VecSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
-        """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows. Nodes without an edge get zeros.
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
+        """Item vectors float32 (n_items, dim) and a Bag encoder with the users' rows. Nodes without an edge
+        get zeros.
 
-        Raises ModelError on no events, on a graph without an edge between two nodes, and when learning diverges.
+        Raises ModelError on no events, on a graph without an edge between two nodes, and when learning
+        diverges.
         """
         return Node2VecFit(self.settings, train, seed).run(progress, aids)
 
 
 class Node2VecFit(EpochFit):
-    """A table of inputs and one of outputs, a row for each node; an epoch is one walk from each node with an edge."""
+    """A table of inputs and one of outputs, a row for each node; an epoch is one walk from each node with an
+    edge."""
 
     name, cure = "node2vec", "Lower learning_rate."
 
@@ -98,8 +108,8 @@ class Node2VecFit(EpochFit):
         edges = edges_of(matrix, self.nodes)
         if not edges.nnz:
             raise ModelError(
-                f"node2vec: no event of {train.name} joins two nodes: all lead from an id to itself. Bring events "
-                "between different ids, or leave shared_ids out."
+                f"node2vec: no event of {train.name} joins two nodes: all lead from an id to itself. Bring "
+                f"events between different ids, or leave shared_ids out."
             )
         self.graph, degrees = Graph.of(edges), np.asarray(edges.sum(axis=1))
         self.joined = degrees > 0
@@ -108,7 +118,10 @@ class Node2VecFit(EpochFit):
         drawn = generator(seed, "node2vec init").random((len(degrees), settings.dim), dtype=np.float32)
         self.inputs: F32 = (drawn - np.float32(0.5)) / np.float32(settings.dim)
         self.outputs: F32 = np.zeros((len(degrees), settings.dim), np.float32)
-        self.table, self.kept = negatives_of(degrees, settings.negative_exponent), np.ones(len(degrees), np.float32)
+        self.table, self.kept = (
+            negatives_of(degrees, settings.negative_exponent),
+            np.ones(len(degrees), np.float32),
+        )
 
     def state(self) -> State:
         return {"inputs": self.inputs, "outputs": self.outputs}
@@ -136,18 +149,22 @@ class Node2VecFit(EpochFit):
 
     def finish(self) -> Embeddings:
         s = self.settings
-        inputs, outputs = (np.where(self.joined[:, None], one, np.float32(0)) for one in (self.inputs, self.outputs))
+        inputs, outputs = (
+            np.where(self.joined[:, None], one, np.float32(0)) for one in (self.inputs, self.outputs)
+        )
         if s.served == "input":
             inputs = outputs = unit(inputs)
         users = inputs[self.nodes] if s.user_rows and s.half_life is None else None
         # by cosine the bag is of unit vectors and at length 1, else their mean
-        encoder = Bag(inputs[: self.n_items].copy(), users, unit=s.served == "input", mean=True, half_life=s.half_life)
+        encoder = Bag(
+            inputs[: self.n_items].copy(), users, unit=s.served == "input", mean=True, half_life=s.half_life
+        )
         return Embeddings(outputs[: self.n_items].copy(), encoder)
 
 
 def nodes_of(train: Dataset, shared_ids: bool) -> I64:
-    """int64 (n_users,): the node of each user. Those of items come first, in their order; shared_ids: a user with the
-    id of an item has its node."""
+    """int64 (n_users,): the node of each user. Those of items come first, in their order; shared_ids: a user
+    with the id of an item has its node."""
     nodes = np.full(train.n_users, -1, np.int64)
     if shared_ids:
         nodes[:] = train.item_ids.indices(list(train.user_ids))
@@ -157,8 +174,8 @@ def nodes_of(train: Dataset, shared_ids: bool) -> I64:
 
 
 def edges_of(matrix: sparse.csr_array, nodes: I64) -> sparse.csr_array:
-    """The undirected edges (n, n) of all nodes, those of items first: what the events of a pair weigh, of both
-    directions the larger where both are there. None leads from a node to itself.
+    """The undirected edges (n, n) of all nodes, those of items first: what the events of a pair weigh, of
+    both directions the larger where both are there. None leads from a node to itself.
 
     matrix: (n_users, n_items); nodes: int64 (n_users,), the node of each user.
     """

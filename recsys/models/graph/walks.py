@@ -1,8 +1,11 @@
-"""Random walks over an undirected graph, compiled: the biased ones of node2vec, of which DeepWalk's are one case.
+"""Random walks over an undirected graph, compiled: the biased ones of node2vec, of which DeepWalk's are one
+case.
 
-Sources: Perozzi, Al-Rfou, Skiena, "DeepWalk", KDD 2014; Grover, Leskovec, "node2vec: Scalable Feature Learning for
-Networks", KDD 2016. Steps are drawn by rejection, so that nothing is kept for pairs of edges, with the step back as an
-outlier of its own where p is small: Yang et al., "KnightKing: A Fast Distributed Graph Random Walk Engine", SOSP 2019.
+Sources: Perozzi, Al-Rfou, Skiena, "DeepWalk", KDD 2014; Grover, Leskovec, "node2vec: Scalable Feature
+Learning for Networks", KDD 2016. Steps are drawn by rejection, so that nothing is kept for pairs of edges,
+with the step back as an
+outlier of its own where p is small: Yang et al., "KnightKing: A Fast Distributed Graph Random Walk Engine",
+SOSP 2019.
 """
 
 from typing import NamedTuple, Self
@@ -22,8 +25,8 @@ _UNIT = 2.0**-32  # of a draw
 class Graph(NamedTuple):
     """Undirected: the neighbours of node v are `neighbours[offsets[v]:offsets[v + 1]]`, ascending.
 
-    cumulative: float64 (edges,), the weights of a node's edges added up from its first on; of length 0 where all weigh
-    the same.
+    cumulative: float64 (edges,), the weights of a node's edges added up from its first on; of length 0 where
+    all weigh the same.
     """
 
     offsets: I64
@@ -44,9 +47,9 @@ class Graph(NamedTuple):
     def walks(self, starts: I64, length: int, p: float, q: float, seed: int) -> I32:
         """int32 (n, length): a walk from each of these nodes (n,), which must have neighbours.
 
-        From v, come from t, a walk steps to x by the weight of the edge times 1 / p where x is t, 1 where x is a
-        neighbour of t, and 1 / q elsewhere. p = q = 1: DeepWalk. The same seed gives the same walks, whatever the
-        number of threads.
+        From v, come from t, a walk steps to x by the weight of the edge times 1 / p where x is t, 1 where x
+        is a neighbour of t, and 1 / q elsewhere. p = q = 1: DeepWalk. The same seed gives the same walks,
+        whatever the number of threads.
         """
         walks = np.empty((len(starts), length), np.int32)
         _walk(self.offsets, self.neighbours, self.cumulative, starts, 1 / p, 1 / q, seed, walks)
@@ -110,14 +113,25 @@ def _step(
             if bar < back:
                 return to
         else:
-            few, many = (came, to) if offsets[came + 1] - offsets[came] < offsets[to + 1] - offsets[to] else (to, came)
+            few, many = (
+                (came, to)
+                if offsets[came + 1] - offsets[came] < offsets[to + 1] - offsets[to]
+                else (to, came)
+            )
             if bar < (1.0 if _place(offsets, neighbours, few, many) >= 0 else away):
                 return to
 
 
 @kernel(parallel=True, error_model="numpy")
 def _walk(
-    offsets: I64, neighbours: I32, cumulative: F64, starts: I64, back: float, away: float, seed: int, walks: I32
+    offsets: I64,
+    neighbours: I32,
+    cumulative: F64,
+    starts: I64,
+    back: float,
+    away: float,
+    seed: int,
+    walks: I32,
 ) -> None:
     for row in numba.prange(len(starts)):
         mixed = np.uint64(seed) + np.uint64(row + 1) * np.uint64(0x9E3779B97F4A7C15)  # splitmix64

@@ -24,9 +24,14 @@ class CooccurrenceSettings(Settings):
     """Settings of Cooccurrence: a compromise of three sets. Tune `half_life` and `back` first."""
 
     window: int = Field(10, ge=1, description="places of a history within which two events are a pair")
-    decay: float = Field(0.8, gt=0, le=1, description="factor of a pair for each further place between its events")
+    decay: float = Field(
+        0.8, gt=0, le=1, description="factor of a pair for each further place between its events"
+    )
     back: float = Field(
-        0.25, ge=0, le=1, description="weight of the pair from the later event back to the earlier one; 1 = undirected"
+        0.25,
+        ge=0,
+        le=1,
+        description="weight of the pair from the later event back to the earlier one; 1 = undirected",
     )
     from_exponent: float = Field(
         0.5, ge=0, le=1, description="power of the degree of the item that was had, which divides a pair"
@@ -35,7 +40,9 @@ class CooccurrenceSettings(Settings):
         0.3,
         ge=0,
         le=1,
-        description="power of the degree of the item that is scored, which divides a pair; 0 = favours the popular",
+        description=(
+            "power of the degree of the item that is scored, which divides a pair; 0 = favours the popular"
+        ),
     )
     half_life: float | None = Field(
         1.5, gt=0, description="events after which one of the history counts half; none = all count alike"
@@ -43,18 +50,21 @@ class CooccurrenceSettings(Settings):
 
 
 class Cooccurrence(Learner):
-    """Scores an item by how often it followed the last items of the history, and preceded them, within a few places.
+    """Scores an item by how often it followed the last items of the history, and preceded them, within a few
+    places.
 
-    The weight of item j for an event of item i is `C_ij / (d_i ** from_exponent * e_j ** to_exponent)`. C_ij sums
-    `decay ** (places apart - 1)` over all pairs of an event of i and a later one of j in the history of one user, and
-    `back` times as much over those of an earlier one; events count their weight. d and e are the sums of its rows and
-    columns. Seconds, without training: what a model of sequences has to beat.
+    The weight of item j for an event of item i is `C_ij / (d_i ** from_exponent * e_j ** to_exponent)`. C_ij
+    sums `decay ** (places apart - 1)` over all pairs of an event of i and a later one of j in the history of
+    one user, and `back` times as much over those of an earlier one; events count their weight. d and e are
+    the sums of its rows and columns. Seconds, without training: what a model of sequences has to beat.
 
     Memory: 8 bytes for each two items that occur together; never dense.
 
-    Sources: Ludewig and Jannach, "Evaluation of Session-based Recommendation Algorithms", UMUAI 2018 (sequential
-    rules); Sarwar et al., "Item-Based Collaborative Filtering Recommendation Algorithms", WWW 2001.
-    Relations: ItemKNN looks at whole histories in no order; CooccurrenceSVD is the same in vectors, which are served.
+    Sources: Ludewig and Jannach, "Evaluation of Session-based Recommendation Algorithms", UMUAI 2018
+    (sequential rules); Sarwar et al., "Item-Based Collaborative Filtering Recommendation Algorithms", WWW
+    2001.
+    Relations: ItemKNN looks at whole histories in no order; CooccurrenceSVD is the same in vectors, which are
+    served.
     """
 
     Settings = CooccurrenceSettings
@@ -69,8 +79,11 @@ class Cooccurrence(Learner):
     def __init__(self, settings: CooccurrenceSettings | None = None) -> None:
         self.settings = settings or CooccurrenceSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> ItemWeights:
-        """Sparse weights (n_items, n_items), row i what an event of item i adds. Raises ModelError on no events."""
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> ItemWeights:
+        """Sparse weights (n_items, n_items), row i what an event of item i adds. Raises ModelError on no
+        events."""
         matrix = _normalised("cooccurrence", self.settings, train, progress)
         return ItemWeights(matrix, train.interactions.item_counts() > 0, self.settings.half_life)
 
@@ -83,14 +96,15 @@ class CooccurrenceSVDSettings(CooccurrenceSettings):
 
 
 class CooccurrenceSVD(Learner):
-    """The weights of Cooccurrence at rank `dim`, so that they are vectors, which a bundle holds and an index searches.
+    """The weights of Cooccurrence at rank `dim`, so that they are vectors, which a bundle holds and an index
+    searches.
 
-    The matrix is decomposed into `U S V'`. A history is the sum of its items' rows of `U S^1/2`, the later events
-    weighing more by `half_life`; items are the rows of `V S^1/2`. So an item has one vector as what was had and another
-    as what is scored, users need no row, and known and unknown ones are encoded alike.
+    The matrix is decomposed into `U S V'`. A history is the sum of its items' rows of `U S^1/2`, the later
+    events weighing more by `half_life`; items are the rows of `V S^1/2`. So an item has one vector as what
+    was had and another as what is scored, users need no row, and known and unknown ones are encoded alike.
 
-    Sources: Levy and Goldberg, "Neural Word Embedding as Implicit Matrix Factorization", NeurIPS 2014, for vectors from
-    a decomposed matrix of what stands near what; Cooccurrence for the matrix.
+    Sources: Levy and Goldberg, "Neural Word Embedding as Implicit Matrix Factorization", NeurIPS 2014, for
+    vectors from a decomposed matrix of what stands near what; Cooccurrence for the matrix.
     Relations: Spectral is the same of whole histories in no order.
     """
 
@@ -100,9 +114,11 @@ class CooccurrenceSVD(Learner):
     def __init__(self, settings: CooccurrenceSVDSettings | None = None) -> None:
         self.settings = settings or CooccurrenceSVDSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
-        """Item vectors float32 (n_items, dim) and a Bag encoder. Columns beyond the number of items are zero, and so is
-        the vector of an item that no pair ends in. Raises ModelError on no events."""
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
+        """Item vectors float32 (n_items, dim) and a Bag encoder. Columns beyond the number of items are zero,
+        and so is the vector of an item that no pair ends in. Raises ModelError on no events."""
         s = self.settings
         matrix = _normalised("cooccurrence_svd", s, train, progress)
         progress(Step("decomposing", 0, 1))
@@ -118,7 +134,9 @@ def _normalised(name: str, s: CooccurrenceSettings, train: Dataset, progress: Pr
     """The degree-normalised matrix of pairs, float32 (n_items, n_items)."""
     refuse_no_events(name, train)
     events, pairs = train.interactions, PairWeights(s.window, s.decay, s.back)
-    matrix = count_cooccurrences(events.histories(), train.n_items, pairs, folder=events.folder, progress=progress)
+    matrix = count_cooccurrences(
+        events.histories(), train.n_items, pairs, folder=events.folder, progress=progress
+    )
     normalise_degrees(matrix, s.from_exponent, s.to_exponent)
     return matrix
 

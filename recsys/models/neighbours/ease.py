@@ -18,7 +18,9 @@ from recsys.progress import Progress, Step, silent
 from recsys.training.loop import ALONE, Aids
 
 _BLOCK = 1_024  # rows at a time, beside the one big matrix
-_SWEPT = 256  # rows swept at a time: products deep enough for BLAS, and blocks of a few per cent of the matrix
+_SWEPT = (
+    256  # rows swept at a time: products deep enough for BLAS, and blocks of a few per cent of the matrix
+)
 _SPARE = 1.05  # of the matrix: blocks, histories, scores
 
 
@@ -38,15 +40,16 @@ class EASESettings(Settings):
 class EASE(Learner):
     """Ridge regression of the user-item matrix X on itself with a zero diagonal.
 
-    The weights are `B = I - P / diag(P)`, column by column, where P is the inverse of `X'X + regularization I`.
+    The weights are `B = I - P / diag(P)`, column by column, where P is the inverse of `X'X + regularization
+    I`.
 
-    One matrix of `4 n_items ** 2` bytes is all that is held: Gram, inverse and weights lie in the same memory one after
-    the other, in float32. The bytes are reported before any work, and the
+    One matrix of `4 n_items ** 2` bytes is all that is held: Gram, inverse and weights lie in the same memory
+    one after the other, in float32. The bytes are reported before any work, and the
     fit is refused where they are not free.
 
     Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019.
-    Relations: ItemKNN scores in the same way, with weights that cost a sparse product; implicit ALS with a dimension as
-    large as the catalogue comes near.
+    Relations: ItemKNN scores in the same way, with weights that cost a sparse product; implicit ALS with a
+    dimension as large as the catalogue comes near.
     """
 
     Settings = EASESettings
@@ -56,7 +59,9 @@ class EASE(Learner):
     def __init__(self, settings: EASESettings | None = None) -> None:
         self.settings = settings or EASESettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> ItemWeights:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> ItemWeights:
         """Dense weights float32 (n_items, n_items); rows and columns of items without events are zero.
 
         Raises ModelError on no events, and where the matrix does not fit into the memory that is free.
@@ -96,8 +101,9 @@ def _fill_with_gram(by_user: sparse.csr_array, gram: F32) -> None:
 def _invert(matrix: F32) -> None:
     """Replaces a positive definite float32 (n, n) by its inverse, in place.
 
-    The sweep operator, a block of rows at a time, on the lower triangle alone: matrix products and small inverses,
-    which BLAS spreads over threads. (LAPACK's threaded spotrf, of scipy 1.17, crashed on a matrix of 40,981 rows.)
+    The sweep operator, a block of rows at a time, on the lower triangle alone: matrix products and small
+    inverses, which BLAS spreads over threads. (LAPACK's threaded spotrf, of scipy 1.17, crashed on a matrix
+    of 40,981 rows.)
     Source: Goodnight, "A Tutorial on the SWEEP Operator", The American Statistician 1979.
     """
     n = len(matrix)
@@ -130,7 +136,8 @@ def _invert(matrix: F32) -> None:
 
 
 def _to_weights(inverse: F32) -> None:
-    """Replaces the symmetric inverse P by `I - P / diag(P)`, column j divided by `P[j, j]`, with a zero diagonal."""
+    """Replaces the symmetric inverse P by `I - P / diag(P)`, column j divided by `P[j, j]`, with a zero
+    diagonal."""
     diagonal = np.diagonal(inverse).copy()
     for start in range(0, len(inverse), _BLOCK):
         inverse[start : start + _BLOCK] /= -diagonal

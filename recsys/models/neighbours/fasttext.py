@@ -29,26 +29,33 @@ from recsys.training.loop import ALONE, Aids
 
 
 class FastTextSettings(Item2VecSettings):
-    """Settings of FastText. Name `item_features` first; then tune `id_dropout` and what Item2Vec has to tune."""
+    """Settings of FastText. Name `item_features` first; then tune `id_dropout` and what Item2Vec has to
+    tune."""
 
     item_features: tuple[FeatureSettings, ...] = Field(
         (),
-        description='columns of the item table whose values are parts of an item; item_id, of kind "text", has the '
+        description='columns of the item table whose values are parts of an item; item_id, of kind "text", '
+        "has the "
         "n-grams of the id itself; none = Item2Vec",
     )
     id_dropout: float = Field(
-        0.5, ge=0, le=1, description="share of its places at which an item is learned from without its own row"
+        0.5,
+        ge=0,
+        le=1,
+        description="share of its places at which an item is learned from without its own row",
     )
 
 
 class FastText(Item2Vec):
     """Item2Vec in which both vectors of an item are sums: of a row of its own and of rows of its parts.
 
-    Parts are what columns of the item table hold: values, and words of texts with their n-grams, hashed into buckets.
-    An item without events, or one that comes after learning, has the sum of those parts that some learned item has.
+    Parts are what columns of the item table hold: values, and words of texts with their n-grams, hashed into
+    buckets. An item without events, or one that comes after learning, has the sum of those parts that some
+    learned item has.
 
-    Source: Bojanowski, Grave, Joulin, Mikolov, "Enriching Word Vectors with Subword Information", TACL 2017; there only
-    the input vectors have parts, since no unknown word has to be told; here the outputs have them, too.
+    Source: Bojanowski, Grave, Joulin, Mikolov, "Enriching Word Vectors with Subword Information", TACL 2017;
+    there only the input vectors have parts, since no unknown word has to be told; here the outputs have them,
+    too.
     Relations: TwoTower adds up the same parts and learns them by a softmax, from a better start.
     """
 
@@ -58,18 +65,21 @@ class FastText(Item2Vec):
     def __init__(self, settings: FastTextSettings | None = None) -> None:
         self.settings: FastTextSettings = settings or FastTextSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
         """Item vectors float32 (n_items, dim), a Bag encoder, and an ItemTower where there are features.
 
-        Raises ModelError as Item2Vec, and where no item has a part; SettingError on a column that the data lack;
-        DataError on a value that is not of its declared kind.
+        Raises ModelError as Item2Vec, and where no item has a part; SettingError on a column that the data
+        lack; DataError on a value that is not of its declared kind.
         """
         refuse_no_events("fasttext", train)
         return FastTextFit(self.settings, train, seed).run(progress, aids)
 
 
 class FastTextFit(Item2VecFit):
-    """The tables of inputs and outputs have a row for each item, then those of features, then one for each number."""
+    """The tables of inputs and outputs have a row for each item, then those of features, then one for each
+    number."""
 
     name = "fasttext"
     settings: FastTextSettings
@@ -83,8 +93,8 @@ class FastTextFit(Item2VecFit):
             if not any(column[self.near].any() for column in there):
                 names = ", ".join(column.column for column in features.columns)
                 raise ModelError(
-                    f"fasttext: the columns of item_features ({names}) are empty for all items that people had beside "
-                    "others. Fill them, or leave item_features out."
+                    f"fasttext: the columns of item_features ({names}) are empty for all items that people "
+                    f"had beside others. Fill them, or leave item_features out."
                 )
         self.parts = parts_of(self.of_items, self.near)
         rows, dim = self.parts.shape[1], settings.dim
@@ -123,10 +133,13 @@ class FastTextFit(Item2VecFit):
         if by_cosine:
             inputs = outputs = unit(inputs)
         bag = Bag(inputs, None, unit=by_cosine, mean=not by_cosine, half_life=s.half_life)
-        return Embeddings(outputs.copy(), bag, self._of_new(self.inputs if by_cosine else self.outputs, by_cosine))
+        return Embeddings(
+            outputs.copy(), bag, self._of_new(self.inputs if by_cosine else self.outputs, by_cosine)
+        )
 
     def _told(self) -> Bool:
-        """(n_items,): of which items anything was learned: they have neighbours, or share a part with one that has."""
+        """(n_items,): of which items anything was learned: they have neighbours, or share a part with one
+        that has."""
         if self.of_items.features is None:
             return self.near
         told: Bool = self.near | self.of_items.told_by(self.near)
@@ -140,17 +153,25 @@ class FastTextFit(Item2VecFit):
 
         n_items, rng = len(self.near), generator(self._seed, "fasttext new")
         numbers = n_items + self.of_items.rows
-        rows = np.concatenate([np.zeros((1, table.shape[1]), np.float32), table[n_items:numbers]])  # first: of no id
+        rows = np.concatenate(
+            [np.zeros((1, table.shape[1]), np.float32), table[n_items:numbers]]
+        )  # first: of no id
         empty = LearnedBagNet(ItemLayout(0), rows, 0, 0, rng, unit=by_cosine).served()
         net = BagNet(
-            ItemLayout(0), rows, table[numbers:].copy(), empty.fading, empty.graph, linear=True, unit=by_cosine
+            ItemLayout(0),
+            rows,
+            table[numbers:].copy(),
+            empty.fading,
+            empty.graph,
+            linear=True,
+            unit=by_cosine,
         )
         return ItemTower(net, self.of_items.features)
 
 
 def parts_of(of_items: Described, near: Bool) -> sparse.csr_array:
-    """float32 (n_items, rows): what rows weigh in each item. Its own row, of weight 1, comes first for those with
-    neighbours, `near` (n_items,); then those of its features and its numbers."""
+    """float32 (n_items, rows): what rows weigh in each item. Its own row, of weight 1, comes first for those
+    with neighbours, `near` (n_items,); then those of its features and its numbers."""
     own = sparse.diags_array(near.astype(np.float32)).tocsr()
     own.eliminate_zeros()
     if of_items.known is None:
@@ -200,9 +221,11 @@ def learn_parts(
     id_dropout: float,
     seed: int,
 ) -> tuple[float, int]:
-    """`learn_sequences` of items that are sums: item i of the rows `rows[parts[i]:parts[i + 1]]` by their `weights`.
+    """`learn_sequences` of items that are sums: item i of the rows `rows[parts[i]:parts[i + 1]]` by their
+    `weights`.
 
-    The first of them is its own row, which is left out of a share `id_dropout` of the places where there are others.
+    The first of them is its own row, which is left out of a share `id_dropout` of the places where there are
+    others.
     """
     state, dim = np.array([seed | 1], np.int64), inputs.shape[1]
     longest = 1
@@ -236,5 +259,7 @@ def learn_parts(
                 whole = inputs if which == 0 else outputs
                 for one in range(size):
                     stop = parts[whose[one] + 1]
-                    _share_out(whole, rows, weights, first[which, one], stop, before[which, one], after[which, one])
+                    _share_out(
+                        whole, rows, weights, first[which, one], stop, before[which, one], after[which, one]
+                    )
     return loss, pairs

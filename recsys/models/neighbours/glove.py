@@ -30,16 +30,24 @@ class GloVeSettings(Settings):
     batch_size: int = Field(1 << 16, ge=1, description="pairs between two steps of the learning rate")
     learning_rate: float = Field(0.05, gt=0, description="AdaGrad's, at the start")
     window: int = Field(10, ge=1, description="places of a history within which two events are a pair")
-    decay: float = Field(0.8, gt=0, le=1, description="factor of a pair for each further place between its events")
+    decay: float = Field(
+        0.8, gt=0, le=1, description="factor of a pair for each further place between its events"
+    )
     back: float = Field(
-        1.0, ge=0, le=1, description="weight of the pair from the later event back to the earlier one; 1 = undirected"
+        1.0,
+        ge=0,
+        le=1,
+        description="weight of the pair from the later event back to the earlier one; 1 = undirected",
     )
     ceiling: float = Field(
-        10.0, gt=0, description="counts of a pair from which on all weigh the same; 100 for words, less for items"
+        10.0,
+        gt=0,
+        description="counts of a pair from which on all weigh the same; 100 for words, less for items",
     )
     exponent: float = Field(0.75, ge=0, le=1, description="power of a smaller count by which it weighs")
     popular: bool = Field(
-        True, description="whether what an item has for everybody, its bias, counts in a score; false: taste alone"
+        True,
+        description="whether what an item has for everybody, its bias, counts in a score; false: taste alone",
     )
     half_life: float | None = Field(
         None, gt=0, description="events after which one of the history counts half; none = all count alike"
@@ -47,11 +55,13 @@ class GloVeSettings(Settings):
 
 
 class GloVe(Learner):
-    """Fits `w_i c_j + a_i + b_j` to the logarithm of the decayed count of j near i, the frequent pairs weighing more.
+    """Fits `w_i c_j + a_i + b_j` to the logarithm of the decayed count of j near i, the frequent pairs
+    weighing more.
 
-    An item has one vector as what was had (w) and another as what is scored (c, b). A person is the mean of the w of
-    their history: the score of j is the mean of what its pairs with the history would be, but for what these items
-    themselves are near to (a).
+    An item has one vector as what was had (w) and another as what is scored (c, b). A person is the mean of
+    the w of
+    their history: the score of j is the mean of what its pairs with the history would be, but for what these
+    items themselves are near to (a).
 
     Source: Pennington, Socher, Manning, "GloVe: Global Vectors for Word Representation", EMNLP 2014.
     Relations: Item2Vec samples the same counts; CooccurrenceSVD decomposes them, divided by their degrees.
@@ -68,8 +78,11 @@ class GloVe(Learner):
     def __init__(self, settings: GloVeSettings | None = None) -> None:
         self.settings = settings or GloVeSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
-        """Item vectors float32 (n_items, dim) and a Bag encoder. Items that stand near no other get zero rows.
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
+        """Item vectors float32 (n_items, dim) and a Bag encoder. Items that stand near no other get zero
+        rows.
 
         Raises ModelError on no events, where no two items occur together, and when learning diverges.
         """
@@ -78,13 +91,16 @@ class GloVe(Learner):
 
 
 class GloVeFit(EpochFit):
-    """Two tables with biases and the sums of squares of their gradients; an epoch goes over the pairs of items."""
+    """Two tables with biases and the sums of squares of their gradients; an epoch goes over the pairs of
+    items."""
 
     name, cure = "glove", "Lower learning_rate."
 
     def __init__(self, settings: GloVeSettings, train: Dataset, seed: int, progress: Progress) -> None:
         events, pairs = train.interactions, PairWeights(settings.window, settings.decay, settings.back)
-        counts = count_cooccurrences(events.histories(), train.n_items, pairs, folder=events.folder, progress=progress)
+        counts = count_cooccurrences(
+            events.histories(), train.n_items, pairs, folder=events.folder, progress=progress
+        )
         if not counts.nnz:
             raise ModelError("glove: no two items occur in one history. Bring longer histories.")
         self.settings, width, n = settings, settings.dim - 1, train.n_items
@@ -115,7 +131,8 @@ class GloVeFit(EpochFit):
 
 
 def weights_of(counts: F32, ceiling: float, exponent: float) -> tuple[F32, F32]:
-    """What pairs weigh, `min(1, count / ceiling) ** exponent`, and the logarithms of their counts; float32 (nnz,)."""
+    """What pairs weigh, `min(1, count / ceiling) ** exponent`, and the logarithms of their counts; float32
+    (nnz,)."""
     return (np.minimum(counts / ceiling, 1) ** exponent).astype(np.float32), np.log(counts).astype(np.float32)
 
 
@@ -132,9 +149,9 @@ def learn_pairs(
     scored_squares: F32,
     rate: np.float32,
 ) -> float:
-    """Moves both tables (n_items, width + 1), whose last column is the bias, by the pairs of a batch, one after the
-    other, and returns the weighted sum of half their squared errors. Steps are AdaGrad's: Duchi, Hazan, Singer, JMLR
-    2011."""
+    """Moves both tables (n_items, width + 1), whose last column is the bias, by the pairs of a batch, one
+    after the other, and returns the weighted sum of half their squared errors. Steps are AdaGrad's: Duchi,
+    Hazan, Singer, JMLR 2011."""
     width, total = had.shape[1] - 1, 0.0
     for pair in batch:
         one, other = had[rows[pair]], scored[columns[pair]]

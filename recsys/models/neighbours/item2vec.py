@@ -22,28 +22,41 @@ from recsys.training.loop import ALONE, Aids
 
 
 class Item2VecSettings(Settings):
-    """Settings of Item2Vec. Tune `negative_exponent`, `epochs` and `window` first: on items they matter more than on
-    words."""
+    """Settings of Item2Vec. Tune `negative_exponent`, `epochs` and `window` first: on items they matter more
+    than on words."""
 
     dim: int = Field(64, ge=1, description="width of the vectors")
-    epochs: int = Field(20, ge=1, description="passes over the histories; the learning rate falls to 0 over them")
+    epochs: int = Field(
+        20, ge=1, description="passes over the histories; the learning rate falls to 0 over them"
+    )
     batch_size: int = Field(64, ge=1, description="histories between two steps of the learning rate")
     learning_rate: float = Field(0.05, gt=0, description="at the start")
     architecture: Literal["skip_gram", "cbow"] = Field(
-        "skip_gram", description="skip_gram: each item nearby says what stands in the middle; cbow: their mean does"
+        "skip_gram",
+        description="skip_gram: each item nearby says what stands in the middle; cbow: their mean does",
     )
     window: int = Field(
-        5, ge=0, description="places to either side that count as near; 0 = the whole history, a basket in no order"
+        5,
+        ge=0,
+        description="places to either side that count as near; 0 = the whole history, a basket in no order",
     )
-    negatives: int = Field(10, ge=1, description="items drawn for each place, shared by all pairs of its window")
+    negatives: int = Field(
+        10, ge=1, description="items drawn for each place, shared by all pairs of its window"
+    )
     negative_exponent: float = Field(
-        0.5, ge=-1, le=1.5, description="power of an item's events by which it is drawn: .75 for words, less for items"
+        0.5,
+        ge=-1,
+        le=1.5,
+        description="power of an item's events by which it is drawn: .75 for words, less for items",
     )
     subsample: float | None = Field(
-        None, gt=0, description="share of all events above which those of an item are thinned out; none = keep all"
+        None,
+        gt=0,
+        description="share of all events above which those of an item are thinned out; none = keep all",
     )
     served: Literal["output", "input"] = Field(
-        "output", description="vectors of items: output scores what comes next, input what is alike, by cosine"
+        "output",
+        description="vectors of items: output scores what comes next, input what is alike, by cosine",
     )
     half_life: float | None = Field(
         None, gt=0, description="events after which one of the history counts half; none = all count alike"
@@ -53,14 +66,15 @@ class Item2VecSettings(Settings):
 class Item2Vec(Learner):
     """A vector for each item as what was had and another as what is near it, by windows over the histories.
 
-    A person is the mean of the input vectors of their history, so nobody needs a row, and known and unknown people are
-    encoded alike. In learning all events count alike, whatever they weigh.
+    A person is the mean of the input vectors of their history, so nobody needs a row, and known and unknown
+    people are encoded alike. In learning all events count alike, whatever they weigh.
 
-    Sources: Barkan and Koenigstein, "Item2Vec: Neural Item Embedding for Collaborative Filtering", MLSP 2016; Mikolov
-    et al., NeurIPS 2013; the exponent on items: Caselles-Dupre, Lesaint, Royo-Letelier, "Word2vec applied to
+    Sources: Barkan and Koenigstein, "Item2Vec: Neural Item Embedding for Collaborative Filtering", MLSP 2016;
+    Mikolov et al., NeurIPS 2013; the exponent on items: Caselles-Dupre, Lesaint, Royo-Letelier, "Word2vec
+    applied to
     Recommendation: Hyperparameters Matter", RecSys 2018.
-    Relations: CooccurrenceSVD decomposes the counts that this samples (Levy and Goldberg, NeurIPS 2014); GloVe fits
-    their logarithms.
+    Relations: CooccurrenceSVD decomposes the counts that this samples (Levy and Goldberg, NeurIPS 2014);
+    GloVe fits their logarithms.
     """
 
     Settings = Item2VecSettings
@@ -75,9 +89,11 @@ class Item2Vec(Learner):
     def __init__(self, settings: Item2VecSettings | None = None) -> None:
         self.settings = settings or Item2VecSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
-        """Item vectors float32 (n_items, dim) and a Bag encoder. Items without a neighbour in any history get zero
-        rows. Raises ModelError on no events, where nobody has two items, and when learning diverges."""
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
+        """Item vectors float32 (n_items, dim) and a Bag encoder. Items without a neighbour in any history get
+        zero rows. Raises ModelError on no events, where nobody has two items, and when learning diverges."""
         refuse_no_events("item2vec", train)
         return Item2VecFit(self.settings, train, seed).run(progress, aids)
 
@@ -93,7 +109,9 @@ class Item2VecFit(EpochFit):
         self.sequences: I32 = np.ascontiguousarray(histories.values, np.int32)
         several = np.flatnonzero(histories.lengths > 1)
         if not len(several):
-            raise ModelError(f"{self.name}: nobody has two events, so no item has a neighbour. Bring longer histories.")
+            raise ModelError(
+                f"{self.name}: nobody has two events, so no item has a neighbour. Bring longer histories."
+            )
         super().__init__(settings, seed, Rows(several), float(histories.lengths[several].sum()))
         self.counts = np.bincount(self.sequences, minlength=train.n_items)
         drawn = generator(seed, "item2vec init").random((train.n_items, settings.dim), dtype=np.float32)
@@ -149,8 +167,8 @@ class Item2VecFit(EpochFit):
 
 
 def negatives_of(counts: Array, exponent: float) -> I32:
-    """int32 (TABLE,): the items with events, each as often as the power of its events says, and once at least where
-    there is room."""
+    """int32 (TABLE,): the items with events, each as often as the power of its events says, and once at least
+    where there is room."""
     there = np.flatnonzero(counts)
     weights = counts[there].astype(np.float64) ** exponent
     edges = np.cumsum(weights) / weights.sum()

@@ -20,15 +20,21 @@ _BLOCK_PAIRS = 4 << 20  # pairs of items at a time: some 200 MiB while they are 
 
 
 class ItemKNNSettings(Settings):
-    """Settings of ItemKNN: a compromise. Dense data of one sitting (ratings) want `amplification` 2, next to no
-    `shrinkage` and a `half_life` of 5; sparse data (places) want more of `shrinkage`, 10 to 30."""
+    """Settings of ItemKNN: a compromise. Dense data of one sitting (ratings) want `amplification` 2, next to
+    no `shrinkage` and a `half_life` of 5; sparse data (places) want more of `shrinkage`, 10 to 30."""
 
-    neighbours: int = Field(500, ge=1, description="items that may speak for one; fewer are faster and forget more")
-    shrinkage: float = Field(3.0, ge=0, description="added to the product of norms: rare items are believed less")
+    neighbours: int = Field(
+        500, ge=1, description="items that may speak for one; fewer are faster and forget more"
+    )
+    shrinkage: float = Field(
+        3.0, ge=0, description="added to the product of norms: rare items are believed less"
+    )
     amplification: float = Field(
         1.0, gt=0, description="power of the cosine; above 1 near neighbours outweigh many far"
     )
-    user_exponent: float = Field(0.5, ge=0, le=1, description="power of a user's total that divides what he counts")
+    user_exponent: float = Field(
+        0.5, ge=0, le=1, description="power of a user's total that divides what he counts"
+    )
     repeat_exponent: float = Field(
         0.5, gt=0, le=1, description="power of a pair's summed weight; 1: each repeat counts"
     )
@@ -38,19 +44,20 @@ class ItemKNNSettings(Settings):
 
 
 class ItemKNN(Learner):
-    """Scores an item by its cosines with the items of a history, each raised to a power, over its nearest neighbours.
+    """Scores an item by its cosines with the items of a history, each raised to a power, over its nearest
+    neighbours.
 
     An item of the history counts its x, as below, and less the longer ago its events are, by `half_life`.
 
-    The cosine of items i and j is `sum_u w_u x_ui x_uj / (|i| |j| + shrinkage)`, the norms weighted alike, where x is
-    a pair's summed event weight to the power of `repeat_exponent` and w_u the total of user u's summed weights to the
-    power of minus `user_exponent`.
+    The cosine of items i and j is `sum_u w_u x_ui x_uj / (|i| |j| + shrinkage)`, the norms weighted alike,
+    where x is a pair's summed event weight to the power of `repeat_exponent` and w_u the total of user u's
+    summed weights to the power of minus `user_exponent`.
 
-    Memory: `8 neighbours n_items` bytes of weights, four times that while they are put together, and one block of
-    pairs; the matrix is never dense.
+    Memory: `8 neighbours n_items` bytes of weights, four times that while they are put together, and one
+    block of pairs; the matrix is never dense.
 
-    Sources: Sarwar et al., "Item-Based Collaborative Filtering Recommendation Algorithms", WWW 2001; Breese, Heckerman,
-    Kadie, UAI 1998 (case amplification).
+    Sources: Sarwar et al., "Item-Based Collaborative Filtering Recommendation Algorithms", WWW 2001; Breese,
+    Heckerman, Kadie, UAI 1998 (case amplification).
     Relations: EASE learns the weights that cosines guess; it is dense.
     """
 
@@ -66,8 +73,11 @@ class ItemKNN(Learner):
     def __init__(self, settings: ItemKNNSettings | None = None) -> None:
         self.settings = settings or ItemKNNSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> ItemWeights:
-        """Sparse weights (n_items, n_items), column j the neighbours of item j. Raises ModelError on no events."""
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> ItemWeights:
+        """Sparse weights (n_items, n_items), column j the neighbours of item j. Raises ModelError on no
+        events."""
         by_user = self._scaled(matrix_to_learn("item_knn", train))
         by_item = by_user.T.tocsr()
         norms = np.sqrt(by_item.power(2).sum(axis=1))
@@ -86,7 +96,8 @@ class ItemKNN(Learner):
         return ItemWeights(matrix, had, self.settings.half_life, self.settings.repeat_exponent)
 
     def _scaled(self, by_user: sparse.csr_array) -> sparse.csr_array:
-        """The matrix with each row times the root of its user's weight, for products of columns to carry the weight."""
+        """The matrix with each row times the root of its user's weight, for products of columns to carry the
+        weight."""
         totals = np.maximum(by_user.sum(axis=1), np.finfo(np.float32).tiny)
         scale = (totals ** (-0.5 * self.settings.user_exponent)).astype(np.float32)
         scaled = by_user.copy()
@@ -95,7 +106,8 @@ class ItemKNN(Learner):
         return scaled
 
     def _nearest(self, products: sparse.csr_array, start: int, norms: F32) -> tuple[I32, I32, F32]:
-        """For products (b, n_items) of the items from `start` on: each item, its nearest others, their cosines.
+        """For products (b, n_items) of the items from `start` on: each item, its nearest others, their
+        cosines.
 
         Three parallel arrays, item after item, the nearest first, ties to the lower index.
         """

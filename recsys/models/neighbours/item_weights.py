@@ -16,12 +16,14 @@ from recsys.retrieval.ranker import Answer, rank_in_blocks
 
 @dataclass(frozen=True, eq=False)
 class ItemWeights:
-    """What item-kNN, EASE and co-occurrence learn: a Ranker, evaluated like any other, without vectors to export.
+    """What item-kNN, EASE and co-occurrence learn: a Ranker, evaluated like any other, without vectors to
+    export.
 
-    matrix: float32 (n_items, n_items), a CSR array or a dense one; `matrix[i, j]` is what an event of item i adds to
-    the score of item j. trained: (n_items,), which items had events; the others are never answered. half_life: an event
-    counts half as much as one so many events later in the same history; None = all alike. repeat_exponent: an item
-    counts its summed weight in the history to this power, as it did in learning; its events share that by their weight.
+    matrix: float32 (n_items, n_items), a CSR array or a dense one; `matrix[i, j]` is what an event of item i
+    adds to the score of item j. trained: (n_items,), which items had events; the others are never answered.
+    half_life: an event counts half as much as one so many events later in the same history; None = all alike.
+    repeat_exponent: an item counts its summed weight in the history to this power, as it did in learning; its
+    events share that by their weight.
     """
 
     matrix: sparse.csr_array | F32
@@ -33,7 +35,8 @@ class ItemWeights:
         n_items = len(self.trained)
         if self.matrix.shape != (n_items, n_items) or self.matrix.dtype != np.float32:
             raise ModelError(
-                f"item weights must be float32 {(n_items, n_items)}, got {self.matrix.dtype} {self.matrix.shape}."
+                f"item weights must be float32 {(n_items, n_items)}, got {self.matrix.dtype} "
+                f"{self.matrix.shape}."
             )
         # a sum is not finite where a weight is not, and takes no second matrix
         values: Any = self.matrix.data if sparse.issparse(self.matrix) else self.matrix
@@ -53,7 +56,13 @@ class ItemWeights:
         return True
 
     def top(
-        self, users: Users, k: int, *, forbid: Ragged, among: Ragged | None = None, available: Bool | None = None
+        self,
+        users: Users,
+        k: int,
+        *,
+        forbid: Ragged,
+        among: Ragged | None = None,
+        available: Bool | None = None,
     ) -> Answer:
         users = users.with_events(users.history.learnable(self.n_items))
         known = users.history.keep(self._telling[users.history.items.values]).lengths > 0
@@ -70,7 +79,10 @@ class ItemWeights:
     def _scores(self, users: Users) -> F32:
         history = users.history.items
         shape = (len(users), self.n_items)
-        scores = sparse.csr_array((self._weights(users), history.values, history.offsets), shape=shape) @ self.matrix
+        scores = (
+            sparse.csr_array((self._weights(users), history.values, history.offsets), shape=shape)
+            @ self.matrix
+        )
         dense: F32 = scores.toarray() if sparse.issparse(scores) else scores
         return dense
 

@@ -1,9 +1,12 @@
-"""Negative sampling over windows of sequences, compiled: skip-gram and CBOW, with the negatives of a window shared.
+"""Negative sampling over windows of sequences, compiled: skip-gram and CBOW, with the negatives of a window
+shared.
 
-The arithmetic is that of the word2vec program, one thread and in the order of the sequences, so that equal seeds give
-equal bytes. What differs: the negatives are drawn once for all pairs of a window, whose rows then stay in the cache.
+The arithmetic is that of the word2vec program, one thread and in the order of the sequences, so that equal
+seeds give equal bytes. What differs: the negatives are drawn once for all pairs of a window, whose rows then
+stay in the cache.
 
-Sources: Mikolov et al., "Distributed Representations of Words and Phrases and their Compositionality", NeurIPS 2013;
+Sources: Mikolov et al., "Distributed Representations of Words and Phrases and their Compositionality",
+NeurIPS 2013;
 shared negatives: Ji et al., "Parallelizing Word2Vec in Shared and Distributed Memory", IEEE TPDS 2019.
 """
 
@@ -13,7 +16,10 @@ import numpy as np
 from recsys.arrays import F32, I32, I64
 
 TABLE = 1 << 20  # places of the table from which negatives are drawn
-_LIMIT, _STEPS = 8.0, 1 << 12  # beyond these scores a pair moves no further; between, so many steps of the sigmoid
+_LIMIT, _STEPS = (
+    8.0,
+    1 << 12,
+)  # beyond these scores a pair moves no further; between, so many steps of the sigmoid
 _SIGMOID: F32 = (1 / (1 + np.exp(-np.linspace(-_LIMIT, _LIMIT, _STEPS)))).astype(np.float32)
 _LOSS: F32 = (-np.log(_SIGMOID)).astype(np.float32)
 _SCALE = np.float32((_STEPS - 1) / (2 * _LIMIT))
@@ -33,10 +39,11 @@ def draw_bits(state: I64) -> np.uint64:
 
 @_njit
 def _learn_pair(given: F32, moved: F32, outputs: F32, at: I32, count: int, rate: np.float32) -> np.float32:
-    """One vector (dim,) against the output rows `at` (count,), the first of which is right and the others are not.
+    """One vector (dim,) against the output rows `at` (count,), the first of which is right and the others are
+    not.
 
-    Moves the output rows, adds what the vector has to move by to `moved`, and returns the loss. Sigmoid and loss are
-    read off tables, as in the word2vec program.
+    Moves the output rows, adds what the vector has to move by to `moved`, and returns the loss. Sigmoid and
+    loss are read off tables, as in the word2vec program.
     """
     dim, loss, limit = len(given), np.float32(0.0), np.float32(_LIMIT)
     for place in range(count):
@@ -56,12 +63,21 @@ def _learn_pair(given: F32, moved: F32, outputs: F32, at: I32, count: int, rate:
 
 @_njit
 def learn_window(
-    inputs: F32, outputs: F32, context: I32, n: int, at: I32, count: int, rate: np.float32, together: bool, spare: F32
+    inputs: F32,
+    outputs: F32,
+    context: I32,
+    n: int,
+    at: I32,
+    count: int,
+    rate: np.float32,
+    together: bool,
+    spare: F32,
 ) -> np.float32:
-    """Learns from the items around one: `context` (n,) are rows of the inputs; `at` (count,) rows of the outputs, the
-    first of which stands in the middle. Moves both in place and returns the loss.
+    """Learns from the items around one: `context` (n,) are rows of the inputs; `at` (count,) rows of the
+    outputs, the first of which stands in the middle. Moves both in place and returns the loss.
 
-    together: CBOW: the mean of the inputs says what stands in the middle; else skip-gram: each of them says it.
+    together: CBOW: the mean of the inputs says what stands in the middle; else skip-gram: each of them says
+    it.
     spare: float32 (2, dim), room for sums.
     """
     dim, loss = inputs.shape[1], np.float32(0.0)
@@ -93,7 +109,8 @@ def learn_window(
 
 @_njit
 def thin_out(items: I32, start: int, stop: int, kept: F32, state: I64, sequence: I32) -> int:
-    """Puts the events from `start` to before `stop` into `sequence`, each with its chance to be kept; how many."""
+    """Puts the events from `start` to before `stop` into `sequence`, each with its chance to be kept; how
+    many."""
     length = 0
     for place in range(start, stop):
         item = items[place]
@@ -105,7 +122,8 @@ def thin_out(items: I32, start: int, stop: int, kept: F32, state: I64, sequence:
 
 @_njit
 def look_around(sequence: I32, length: int, place: int, window: int, state: I64, context: I32) -> int:
-    """Puts the other items near a place of a sequence into `context`; how many. window: as in `learn_sequences`."""
+    """Puts the other items near a place of a sequence into `context`; how many. window: as in
+    `learn_sequences`."""
     reach, n = length if window == 0 else 1 + int(draw_bits(state) % np.uint64(window)), 0
     for near in range(max(0, place - reach), min(length, place + reach + 1)):
         if near != place and sequence[near] != sequence[place]:
@@ -143,9 +161,10 @@ def learn_sequences(
 ) -> tuple[float, int]:
     """Learns from the sequences of these users, in place; the summed loss, and how many pairs it was of.
 
-    offsets, items: the sequences of all users. kept: float32 (n_items,), how likely an event of each is kept. table:
-    int32 (TABLE,), items as often as they are drawn for negatives. window: places to either side, of which a number
-    from 1 on is drawn for each event, so that what is near counts more; 0 = the whole sequence, in no order.
+    offsets, items: the sequences of all users. kept: float32 (n_items,), how likely an event of each is kept.
+    table: int32 (TABLE,), items as often as they are drawn for negatives. window: places to either side, of
+    which a number from 1 on is drawn for each event, so that what is near counts more; 0 = the whole
+    sequence, in no order.
     """
     state = np.array([seed | 1], np.int64)
     longest = 1

@@ -38,7 +38,9 @@ class Sequence(Learner):
     def __init__(self, settings: SequenceSettings | None = None) -> None:
         self.settings = settings or SequenceSettings()
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
         """Item vectors float32 (n_items, dim), a UserTower of a `SequenceNet`, and an ItemTower where items
         have features. A warm start gives the items their first vectors; the net starts anew.
 

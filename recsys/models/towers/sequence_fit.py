@@ -36,11 +36,14 @@ _FIRST = 0.02  # size of the numbers that items start with
 
 
 class SequenceFit(EpochFit):
-    """A net over sequences and a tower of items; an epoch goes over the events after the first of each history."""
+    """A net over sequences and a tower of items; an epoch goes over the events after the first of each
+    history."""
 
     name, cure = "sequence", "Lower learning_rate."
 
-    def __init__(self, settings: SequenceSettings, train: Dataset, seed: int, warm: Start | None = None) -> None:
+    def __init__(
+        self, settings: SequenceSettings, train: Dataset, seed: int, warm: Start | None = None
+    ) -> None:
         from recsys.models.towers.sequence_loss import SequenceLoss
         from recsys.training.averages import Averages
         from recsys.training.device import device
@@ -60,19 +63,27 @@ class SequenceFit(EpochFit):
             raise ModelError(f"sequence cannot learn from {train.name}: {said}")
         super().__init__(settings, seed, windows, float(to_find))
         self.layout = UserLayout(0, train.n_items, True, settings.longest_history + settings.older_history)
-        self.has_older = bool(settings.older_history) and self.past.lengths.max() - 1 > settings.longest_history
+        self.has_older = (
+            bool(settings.older_history) and self.past.lengths.max() - 1 > settings.longest_history
+        )
         counts = train.interactions.item_counts()
         self.trained, self.of_items = counts > 0, described_items(settings.item_features, train)
         self.offered = np.flatnonzero(self.trained)
         few = settings.loss == "softmax" and len(self.offered) <= _ALL_ITEMS
         self.negatives = settings.negatives if settings.negatives is not None else 0 if few else _DRAWN
-        self.sampler = Sampler("uniform" if self.negatives else "all", self.negatives, counts, settings.batch_size)
+        self.sampler = Sampler(
+            "uniform" if self.negatives else "all", self.negatives, counts, settings.batch_size
+        )
         events = len(windows) / len(self.offered)
         self.hide = settings.dropout if settings.dropout is not None else _by_sparsity(events)
         names, codes = train.domains
-        self.far = not self.negatives  # where items are drawn, those of a window are among them, others perhaps not
+        self.far = (
+            not self.negatives
+        )  # where items are drawn, those of a window are among them, others perhaps not
         several = settings.domains and 1 < len(names) <= MOST
-        self.domains = SequenceDomains(self.past, codes, len(names), far=self.far, wanted=wanted) if several else None
+        self.domains = (
+            SequenceDomains(self.past, codes, len(names), far=self.far, wanted=wanted) if several else None
+        )
         rng, where = generator(seed, "sequence init"), device(settings.device)
         self.precision = large_products(settings.precision)
         self.item_tower = LearnedBagNet(
@@ -115,7 +126,8 @@ class SequenceFit(EpochFit):
         return kind(s.dim, s.longest_history, s.layers, rng, widened=s.widened, **said)
 
     def _first_items(self, warm: Start | None, rng: np.random.Generator) -> F32:
-        """float32 (rows, dim): the table of the item tower, drawn or of an earlier model; ids without events at 0."""
+        """float32 (rows, dim): the table of the item tower, drawn or of an earlier model; ids without events
+        at 0."""
         n_items, dim = self.train.n_items, self.settings.dim
         table = np.zeros((n_items + 1 + self.of_items.rows, dim), np.float32)
         table[:n_items] = rng.standard_normal((n_items, dim), dtype=np.float32) * np.float32(_FIRST)
@@ -149,10 +161,14 @@ class SequenceFit(EpochFit):
         together, placed, items = group(), self.net.placed, self.past.items.values
         pool, sample = self._pool(batch, rng)
         of_pool, cosine = together.part(len(pool)), self.settings.similarity == "cosine"
-        vectors = together.joined(self.item_tower.forward(self._items(pool, rng).take(of_pool))).requires_grad_()
+        vectors = together.joined(
+            self.item_tower.forward(self._items(pool, rng).take(of_pool))
+        ).requires_grad_()
         rng = np.random.default_rng([int(rng.integers(1 << 62)), together.rank])
         ours = batch[together.part(len(batch))]
-        windows = ours if len(ours) else batch[:1]  # with fewer windows than processes, one counts for nothing here
+        windows = (
+            ours if len(ours) else batch[:1]
+        )  # with fewer windows than processes, one counts for nothing here
         at, inside = self._places(windows, rng)
         masked = self._masked(inside, rng) if self.net.masked else None
         before = self._before(windows, pool, vectors.detach().cpu().numpy())
@@ -163,7 +179,9 @@ class SequenceFit(EpochFit):
         place, stop = at.ravel()[which], windows[which // at.shape[1], 1]
         asked, target = self._asked(place, stop, masked is not None, rng)
         there = (target >= 0) & ((target <= stop) | self.far)
-        some = np.flatnonzero(there) if there.any() else np.zeros(1, np.int64)  # else one that counts for nothing
+        some = (
+            np.flatnonzero(there) if there.any() else np.zeros(1, np.int64)
+        )  # else one that counts for nothing
         which, asked, target, there = which[some], asked[some], target[some], there[some]
         people = embedding(placed(which), people)
         if self.domains is not None:
@@ -179,9 +197,13 @@ class SequenceFit(EpochFit):
         return float(together.summed(torch.tensor(found.loss, dtype=torch.float64)))
 
     def _places(self, windows: I64, rng: np.random.Generator) -> tuple[I64, Bool]:
-        """int64 and bool (m, length): where the events of windows (m, 2) stand in the log, and which are no pads; some
-        events are left out. Where events are masked, the one that follows a window is one of it."""
-        longest, more = self.settings.longest_history, int(self.net.masked)  # the last event is masked as well
+        """int64 and bool (m, length): where the events of windows (m, 2) stand in the log, and which are no
+        pads; some events are left out. Where events are masked, the one that follows a window is one of
+        it."""
+        longest, more = (
+            self.settings.longest_history,
+            int(self.net.masked),
+        )  # the last event is masked as well
         at, inside = padded_places(windows + np.array([0, more]), longest + more)
         gone = np.zeros(at.shape, bool)
         if self.settings.event_dropout:
@@ -192,26 +214,31 @@ class SequenceFit(EpochFit):
             gone |= left
         if gone.any():
             order = np.argsort(gone | ~inside, axis=1, kind="stable")
-            at, inside = np.take_along_axis(at, order, axis=1), np.take_along_axis(inside & ~gone, order, axis=1)
+            at, inside = (
+                np.take_along_axis(at, order, axis=1),
+                np.take_along_axis(inside & ~gone, order, axis=1),
+            )
         return at, inside
 
     def _masked(self, inside: Bool, rng: np.random.Generator) -> Bool:
-        """bool (m, length): which events are masked: some of all, and the last one of every second history and of those
-        in which no other is."""
+        """bool (m, length): which events are masked: some of all, and the last one of every second history
+        and of those in which no other is."""
         masked = (rng.random(inside.shape) < self.settings.masked) & inside
         last = inside.sum(axis=1) - 1
         masked[np.arange(len(inside)), last] |= (rng.random(len(inside)) < 0.5) | ~masked.any(axis=1)
         return masked
 
     def _asked(self, place: I64, stop: I64, masked: bool, rng: np.random.Generator) -> tuple[I64, I64]:
-        """int64 (n,) each: the domain that is asked for at these places, -1 = all; and where what is to be found stands
-        in the log, -1 = nowhere: the event after each, or a drawn one of the next ones up to the end of the window,
-        `stop`, or, where events are masked, they themselves."""
+        """int64 (n,) each: the domain that is asked for at these places, -1 = all; and where what is to be
+        found stands in the log, -1 = nowhere: the event after each, or a drawn one of the next ones up to the
+        end of the window, `stop`, or, where events are masked, they themselves."""
         nowhere = np.full(len(place), -1)
         if masked:
             return nowhere if self.domains is None else self.domains.of_masked(place, rng), place
         if self.settings.ahead > 1:
-            place = place + (rng.random(len(place)) * np.minimum(self.settings.ahead, stop - place)).astype(np.int64)
+            place = place + (rng.random(len(place)) * np.minimum(self.settings.ahead, stop - place)).astype(
+                np.int64
+            )
         found = nowhere, self.following[place].astype(np.int64)
         return found if self.domains is None else self.domains.asked(place, stop, rng)
 
@@ -221,7 +248,8 @@ class SequenceFit(EpochFit):
         return np.ones(len(at), np.float32) if weight is None else weight[at]
 
     def _before(self, windows: I64, pool: I64, vectors: F32) -> F32 | None:
-        """float32 (m, dim): sums of what people had done before these windows; vectors: those of the items `pool`."""
+        """float32 (m, dim): sums of what people had done before these windows; vectors: those of the items
+        `pool`."""
         if not self.has_older:
             return None
         older = self._older(windows)
@@ -236,23 +264,29 @@ class SequenceFit(EpochFit):
         return Windows(self.past, first, start, self.settings.older_history).histories(()).items
 
     def _pool(self, batch: Array, rng: np.random.Generator) -> tuple[I64, tuple[I64, F32] | None]:
-        """int64 (m,): the items of a step, ascending; and which of them, int64 and float32, stand for so many others,
-        None where all are there."""
+        """int64 (m,): the items of a step, ascending; and which of them, int64 and float32, stand for so many
+        others, None where all are there."""
         if not self.negatives:
             return self.offered, None
-        named = Windows(self.past, batch[:, 0], batch[:, 1] + 1, self.settings.longest_history + 1).histories(()).items
+        named = (
+            Windows(self.past, batch[:, 0], batch[:, 1] + 1, self.settings.longest_history + 1)
+            .histories(())
+            .items
+        )
         older = [self._older(batch).values] if self.has_older else []
         drawn = self.sampler.drawn(self.past.items.values[:0], rng)
         pool = np.unique(np.concatenate([named.values, *older, drawn.items]))
         return pool, (np.searchsorted(pool, drawn.items), (1 / drawn.chance).astype(np.float32))
 
     def _items(self, items: I64, rng: np.random.Generator | None = None) -> Inputs:
-        """What the item tower takes of some items; in training some ids are hidden where features can stand in."""
+        """What the item tower takes of some items; in training some ids are hidden where features can stand
+        in."""
         return self.of_items.inputs(items, self.trained, self.settings.id_dropout, rng)
 
     def _beside(self, at: I64, last: I64, masked: Bool | None, rng: np.random.Generator) -> dict[str, I64]:
-        """int64 (n, length) each: the rows of what counts beside the items of the events at these places, as far as it
-        is learned; some gaps are hidden, and of a masked event everything. last: (n, 1), after which none is known."""
+        """int64 (n, length) each: the rows of what counts beside the items of the events at these places, as
+        far as it is learned; some gaps are hidden, and of a masked event everything. last: (n, 1), after
+        which none is known."""
         past, learned, found = self.past, self.net.whole, dict[str, I64]()
         if "types" in learned and past.event is not None:
             found["types"] = past.event[at].astype(np.int64) + 1
@@ -294,5 +328,6 @@ class SequenceFit(EpochFit):
 
 
 def _by_sparsity(events: float) -> float:
-    """The share to hide where an item has so many events: .5 up to 16, .1 less with each fourfold, .1 from 4,096 on."""
+    """The share to hide where an item has so many events: .5 up to 16, .1 less with each fourfold, .1 from
+    4,096 on."""
     return min(max(0.5 - 0.1 * math.log(max(events, 1) / _SPARSE, 4), 0.1), 0.5)

@@ -17,13 +17,25 @@ class SequenceLoss:
     an array on the device. precision: of the large products."""
 
     def __init__(
-        self, settings: SequenceSettings, offered: int, domains: SequenceDomains | None, placed: Any, precision: Any
+        self,
+        settings: SequenceSettings,
+        offered: int,
+        domains: SequenceDomains | None,
+        placed: Any,
+        precision: Any,
     ) -> None:
         self.settings, self.offered, self.domains = settings, offered, domains
         self.placed, self.precision = placed, precision
 
     def of(
-        self, people: Any, vectors: Any, pool: I64, target: Array, weight: Any, asked: I64, drawn: Drawn | None
+        self,
+        people: Any,
+        vectors: Any,
+        pool: I64,
+        target: Array,
+        weight: Any,
+        asked: I64,
+        drawn: Drawn | None,
     ) -> Gradients:
         """The loss of people (n, dim) who look for the items `target` (n,), and its gradients.
 
@@ -40,7 +52,9 @@ class SequenceLoss:
             some = None
             if drawn is not None:
                 held = np.isin(drawn[0], among)
-                if not held.any():  # nothing of this domain was drawn, so there is nothing to tell an item from
+                if (
+                    not held.any()
+                ):  # nothing of this domain was drawn, so there is nothing to tell an item from
                     continue
                 some = np.searchsorted(among, drawn[0][held]), drawn[1][held]
             wanted = np.searchsorted(pool[among], target[rows])
@@ -56,7 +70,9 @@ class SequenceLoss:
             assert drawn is not None
             exponent = 1 - s.calibration * (1 - min(len(drawn[0]) / max(self.offered - 1, 1), 1))
             some = self.placed(drawn[0])
-            return gbce_by_pieces(people, vectors, item, weight, s.temperature, sample=some, exponent=exponent)
+            return gbce_by_pieces(
+                people, vectors, item, weight, s.temperature, sample=some, exponent=exponent
+            )
         sample = None if drawn is None else Sample(self.placed(drawn[0]), self.placed(drawn[1]))
         bound = 1.0 if s.similarity == "cosine" else None
         return softmax_by_pieces(

@@ -16,7 +16,9 @@ class SequenceSettings(Settings):
     )
     dim: int = Field(64, ge=2, description="width of the vectors")
     layers: int = Field(2, ge=1, description="blocks of the net, one above the other")
-    heads: int = Field(2, ge=1, description="all but gru: parts that look for something of their own; they divide dim")
+    heads: int = Field(
+        2, ge=1, description="all but gru: parts that look for something of their own; they divide dim"
+    )
     widened: int = Field(256, ge=1, description="transformer, masked: width of the layer in each block")
     longest_history: int = Field(200, ge=1, description="events that the net reads, the last of a history")
     older_history: int = Field(
@@ -27,11 +29,16 @@ class SequenceSettings(Settings):
         ge=0,
         description="of a sum of the events beside the net, in events: it learns sooner by it; 0 = no sum",
     )
-    epochs: int = Field(40, ge=1, description="passes over the events; the learning rate falls to 0 over them")
+    epochs: int = Field(
+        40, ge=1, description="passes over the events; the learning rate falls to 0 over them"
+    )
     batch_size: int = Field(2048, ge=1, description="events a step")
     learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start")
     dropout: float | None = Field(
-        None, ge=0, lt=1, description="share of values hidden in learning; none = by the events an item: .5 to .1"
+        None,
+        ge=0,
+        lt=1,
+        description="share of values hidden in learning; none = by the events an item: .5 to .1",
     )
     similarity: Literal["cosine", "dot"] = Field(
         "dot", description="dot: the lengths of the vectors count; cosine: vectors of length 1"
@@ -40,53 +47,86 @@ class SequenceSettings(Settings):
     negatives: int | None = Field(
         None,
         ge=0,
-        description="items drawn a step for all; 0 = all items, exactly; none = all up to 50,000 (softmax), else 4,096",
+        description=(
+            "items drawn a step for all; 0 = all items, exactly; none = all up to 50,000 (softmax), else "
+            "4,096"
+        ),
     )
     loss: Literal["softmax", "gbce"] = Field(
-        "softmax", description="gbce: each item for itself, by drawn ones; softmax learns more where it is affordable"
+        "softmax",
+        description="gbce: each item for itself, by drawn ones; softmax learns more where it is affordable",
     )
     calibration: float = Field(
         0.75, ge=0, le=1, description="gbce: 1 undoes all that drawing makes scores too high, 0 nothing"
     )
-    item_features: tuple[FeatureSettings, ...] = Field((), description="columns of the item table to learn from")
-    id_dropout: float = Field(
-        0.1, ge=0, lt=1, description="share of items whose id is hidden in a step, where features can stand in"
+    item_features: tuple[FeatureSettings, ...] = Field(
+        (), description="columns of the item table to learn from"
     )
-    event_dropout: float = Field(0.0, ge=0, lt=1, description="share of events left out of a history in a step")
+    id_dropout: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="share of items whose id is hidden in a step, where features can stand in",
+    )
+    event_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of events left out of a history in a step"
+    )
     initial: Literal["spectral", "random"] = Field(
         "random",
-        description="where the items start; spectral: by who had them, much better where items have few events",
+        description=(
+            "where the items start; spectral: by who had them, much better where items have few events"
+        ),
     )
     ahead: int = Field(
         1,
         ge=1,
-        description="events after each one of which a drawn one is to be found; 1 = the next; 5 to 50 where the answer "
-        "is for days rather than for the next click",
+        description="events after each one of which a drawn one is to be found; 1 = the next; 5 to 50 "
+        "where the answer is for days rather than for the next click",
     )
     repeats: bool = Field(
         True,
-        description="whether what somebody had before is to be found again; false is better where people come back to "
-        "things and answers leave out what they had",
+        description="whether what somebody had before is to be found again; false is better where people "
+        "come back to things and answers leave out what they had",
     )
-    masked: float = Field(0.2, gt=0, lt=1, description="masked: share of the events that are masked in a step")
-    gaps: bool = Field(True, description="whether the net sees the time between events, where events have times")
+    masked: float = Field(
+        0.2, gt=0, lt=1, description="masked: share of the events that are masked in a step"
+    )
+    gaps: bool = Field(
+        True, description="whether the net sees the time between events, where events have times"
+    )
     unknown_now: float = Field(
-        0.2, ge=0, le=1, description="share of these gaps hidden, so that it can answer without the time of asking"
+        0.2,
+        ge=0,
+        le=1,
+        description="share of these gaps hidden, so that it can answer without the time of asking",
     )
-    event_types: bool = Field(True, description="whether the net sees the types of events, where there are several")
+    event_types: bool = Field(
+        True, description="whether the net sees the types of events, where there are several"
+    )
     domains: bool = Field(
         True,
-        description="whether the net sees the domains of items, 2 to 32, and adapts to the one that is asked for",
+        description=(
+            "whether the net sees the domains of items, 2 to 32, and adapts to the one that is asked for"
+        ),
     )
-    domain_rank: int = Field(8, ge=1, description="dimensions in which a person's vector is adapted to a domain")
+    domain_rank: int = Field(
+        8, ge=1, description="dimensions in which a person's vector is adapted to a domain"
+    )
     domain_dropout: float = Field(
-        0.3, ge=0, lt=1, description="share of histories from which the events of a domain are left out in a step"
+        0.3,
+        ge=0,
+        lt=1,
+        description="share of histories from which the events of a domain are left out in a step",
     )
     within_domain: bool = Field(
-        True, description="whether what is looked for in a domain is compared with the items of that domain alone"
+        True,
+        description="whether what is looked for in a domain is compared with the items of that domain alone",
     )
     averaged: float = Field(
-        0.34, ge=0, lt=1, description="the answer is the mean of the weights after this last share of the epochs"
+        0.34,
+        ge=0,
+        lt=1,
+        description="the answer is the mean of the weights after this last share of the epochs",
     )
     precision: Literal["auto", "bf16", "float32"] = Field(
         "auto", description="of the large products; auto: bf16 where the processor multiplies in it"
@@ -98,7 +138,9 @@ class SequenceSettings(Settings):
     @model_validator(mode="after")
     def _drawn(self) -> Self:
         if self.loss == "gbce" and self.negatives == 0:
-            raise ValueError("loss = gbce learns by drawn items: negatives = 0 leaves it none, take 256 or none")
+            raise ValueError(
+                "loss = gbce learns by drawn items: negatives = 0 leaves it none, take 256 or none"
+            )
         return self
 
     @model_validator(mode="after")
@@ -106,7 +148,9 @@ class SequenceSettings(Settings):
         others = {"half_life": self.half_life == 0, "ahead": self.ahead == 1, "repeats": self.repeats}
         for name, plain in others.items() if self.net == "masked" else ():
             if not plain:
-                raise ValueError(f"{name} goes with nets that look back alone; net = masked fills gaps: leave it out")
+                raise ValueError(
+                    f"{name} goes with nets that look back alone; net = masked fills gaps: leave it out"
+                )
         return self
 
     @model_validator(mode="after")

@@ -63,7 +63,9 @@ class Described:
         assert self.known is not None
         rows, numbers = self.matrix(), self.known.dense != 0
         shared = (rows[trained] != 0).sum(axis=0) > 0
-        told: Bool = (rows @ shared.astype(np.float32) > 0) | (numbers & numbers[trained].any(axis=0)).any(axis=1)
+        told: Bool = (rows @ shared.astype(np.float32) > 0) | (numbers & numbers[trained].any(axis=0)).any(
+            axis=1
+        )
         return told
 
 

@@ -39,19 +39,28 @@ class TwoTowerSettings(Settings):
     towers."""
 
     dim: int = Field(64, ge=2, description="width of the vectors")
-    epochs: int = Field(10, ge=1, description="passes over the events; the learning rate falls to 0 over them")
+    epochs: int = Field(
+        10, ge=1, description="passes over the events; the learning rate falls to 0 over them"
+    )
     batch_size: int = Field(4096, ge=1, description="events a step")
     learning_rate: float = Field(0.01, gt=0, description="Adam's, at the start")
     temperature: float = Field(0.1, gt=0, description="divides the scores; about 1 for dot")
     similarity: Literal["cosine", "dot"] = Field(
-        "cosine", description="cosine: vectors of length 1; dot: their lengths count, where choices are a softmax"
+        "cosine",
+        description="cosine: vectors of length 1; dot: their lengths count, where choices are a softmax",
     )
-    item_features: tuple[FeatureSettings, ...] = Field((), description="columns of the item table to learn from")
-    user_features: tuple[FeatureSettings, ...] = Field((), description="columns of the user table to learn from")
+    item_features: tuple[FeatureSettings, ...] = Field(
+        (), description="columns of the item table to learn from"
+    )
+    user_features: tuple[FeatureSettings, ...] = Field(
+        (), description="columns of the user table to learn from"
+    )
     user_ids: bool = Field(True, description="whether known users have a row of their own")
     history: Literal["none", "before", "others"] = Field(
         "before",
-        description="what else he is known by: strictly earlier events, all others where order says nothing, or none",
+        description=(
+            "what else he is known by: strictly earlier events, all others where order says nothing, or none"
+        ),
     )
     longest_history: int = Field(100, ge=1, description="events of a history that count, from its end")
     hidden: int = Field(0, ge=0, description="width of a layer after the sums, in both towers; 0 = none")
@@ -63,7 +72,10 @@ class TwoTowerSettings(Settings):
         True, description="correct for how likely an item was to be drawn; off only to see what it does"
     )
     id_dropout: float = Field(
-        0.1, ge=0, lt=1, description="share of ids hidden in a step, so that features and history learn to do without"
+        0.1,
+        ge=0,
+        lt=1,
+        description="share of ids hidden in a step, so that features and history learn to do without",
     )
     initial: Literal["spectral", "random"] = Field("spectral", description="where the rows of ids start")
     propagation: float = Field(
@@ -78,7 +90,9 @@ class TwoTowerSettings(Settings):
     @model_validator(mode="after")
     def _corrected(self) -> Self:
         if self.sampler == "popularity" and not self.log_q:
-            raise ValueError("sampler = popularity needs log_q = true; uncorrected, it punishes what is popular")
+            raise ValueError(
+                "sampler = popularity needs log_q = true; uncorrected, it punishes what is popular"
+            )
         return self
 
 
@@ -111,7 +125,9 @@ class TwoTower(Learner):
         bag."""
         self.settings, self.net = settings or TwoTowerSettings(), net
 
-    def fit(self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE) -> Embeddings:
+    def fit(
+        self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
+    ) -> Embeddings:
         """Item vectors float32 (n_items, dim), a UserTower, and an ItemTower where items have features.
 
         A warm start stands in the place of the spectrum: ids, and what features explain of them, begin at the
@@ -127,13 +143,20 @@ class TwoTowerFit(EpochFit):
     name, cure = "two_tower", "Lower learning_rate or raise temperature."
 
     def __init__(
-        self, settings: TwoTowerSettings, train: Dataset, seed: int, warm: Start | None = None, net: Any = None
+        self,
+        settings: TwoTowerSettings,
+        train: Dataset,
+        seed: int,
+        warm: Start | None = None,
+        net: Any = None,
     ) -> None:
         from recsys.training.device import device
         from recsys.training.towers.bag_net import LearnedBagNet
 
         if not settings.user_ids and settings.history == "none" and not settings.user_features:
-            raise SettingError("two_tower: with user_ids off, history none and no user_features nobody has a vector.")
+            raise SettingError(
+                "two_tower: with user_ids off, history none and no user_features nobody has a vector."
+            )
         self.settings, self.seed, self.train = settings, seed, train
         refuse_no_events("two_tower", train)
         self.events = PastOfEvents(train.interactions.histories(), settings.history, settings.longest_history)
@@ -160,16 +183,22 @@ class TwoTowerFit(EpochFit):
             self.layout, users, self.of_users.numbers, hidden, rng, built, unit=unit, device=where
         )
         self._refuse_missing_columns(self.user_tower.needs)
-        self.item_tower = LearnedBagNet(of_items, items, self.of_items.numbers, hidden, rng, unit=unit, device=where)
+        self.item_tower = LearnedBagNet(
+            of_items, items, self.of_items.numbers, hidden, rng, unit=unit, device=where
+        )
         # as float32 rounded its logarithm when it could be learned: models keep their bytes
         self.temperature = math.exp(np.float32(math.log(settings.temperature)))
 
     def _refuse_missing_columns(self, needs: frozenset[str]) -> None:
-        there = {"weight", *self.events.past.columns(), *(["now"] if self.events.past.time is not None else [])}
+        there = {
+            "weight",
+            *self.events.past.columns(),
+            *(["now"] if self.events.past.time is not None else []),
+        }
         if missing := sorted(needs - there):
             raise ModelError(
-                f"two_tower: the net needs {', '.join(missing)} of events, and those of {self.train.name} have none. "
-                "Give the data that column, or take another net."
+                f"two_tower: the net needs {', '.join(missing)} of events, and those of {self.train.name} "
+                f"have none. Give the data that column, or take another net."
             )
 
     def _start(self, warm: Start | None) -> tuple[F32, F32] | None:
@@ -250,7 +279,9 @@ class TwoTowerFit(EpochFit):
             ]
         )
         if self.settings.propagation:
-            vectors += propagated(self.train.interactions.matrix(), self._everybody(encoder), self.settings.propagation)
+            vectors += propagated(
+                self.train.interactions.matrix(), self._everybody(encoder), self.settings.propagation
+            )
         if self.of_items.features is None:
             vectors[~self.trained] = 0
             return Embeddings(vectors, encoder)
@@ -270,6 +301,9 @@ class TwoTowerFit(EpochFit):
         """float32 (n_users, dim): the vectors of the users of training, by all that they had."""
         past = self.events.past
         blocks = (
-            np.arange(at, min(at + _ENCODED, self.train.n_users)) for at in range(0, self.train.n_users, _ENCODED)
+            np.arange(at, min(at + _ENCODED, self.train.n_users))
+            for at in range(0, self.train.n_users, _ENCODED)
         )
-        return np.concatenate([encoder.encode(Users.known(block, past.take(block))).vectors for block in blocks])
+        return np.concatenate(
+            [encoder.encode(Users.known(block, past.take(block))).vectors for block in blocks]
+        )

@@ -19,14 +19,16 @@ from recsys.training.towers.net import TINY, LearnedNet
 class LearnedBagNet(LearnedNet):
     """The learning twin of `BagNet`, of the same numbers.
 
-    With `hidden` layers wide, `relu(x W1 + b) W2` is added to the sum x before it is brought to length 1, if it is; W2
-    starts at zero, so that learning begins at what the table says.
+    With `hidden` layers wide, `relu(x W1 + b) W2` is added to the sum x before it is brought to length 1, if
+    it is; W2 starts at zero, so that learning begins at what the table says.
     """
 
     def tensors(self, numbers: int, hidden: int, rng: np.random.Generator) -> dict[str, Tensor]:
         whole = {"matrix": torch.zeros(numbers, self.width), "fading": torch.zeros(FADING, 1)}
         if hidden:
-            first = rng.standard_normal((self.width, hidden), dtype=np.float32) * np.float32((2 / self.width) ** 0.5)
+            first = rng.standard_normal((self.width, hidden), dtype=np.float32) * np.float32(
+                (2 / self.width) ** 0.5
+            )
             whole |= {
                 "first": torch.from_numpy(first),
                 "bias": torch.zeros(1, hidden),
@@ -97,7 +99,10 @@ class LearnedBagNet(LearnedNet):
             ]
         else:
             nodes.append(helper.make_node("Identity", [last], ["vectors"]))
-        ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", self.width]) for n in ("summed", "vectors")]
+        ends = [
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", self.width])
+            for n in ("summed", "vectors")
+        ]
         graph = helper.make_graph(nodes, "tower", [ends[0]], [ends[1]], weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         checker.check_model(model)
@@ -106,8 +111,9 @@ class LearnedBagNet(LearnedNet):
 
 
 class AgedBagNet(LearnedBagNet):
-    """Learns with the age of each example: its share of the log before the last event, and the root of that, times a
-    matrix, are added to the sum. Who is answered asks as of the last event, so what serves is a `BagNet` without it.
+    """Learns with the age of each example: its share of the log before the last event, and the root of that,
+    times a matrix, are added to the sum. Who is answered asks as of the last event, so what serves is a
+    `BagNet` without it.
 
     Source: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016, section 3.3.
     """
@@ -125,4 +131,6 @@ class AgedBagNet(LearnedBagNet):
     def moved_by_when(self, summed: Tensor, inputs: Inputs) -> Tensor:
         assert inputs.now is not None
         age = (self.last - inputs.now).clip(0) / max(self.last - self.first, 1)
-        return summed + self.placed(np.stack([age, np.sqrt(age)], axis=1).astype(np.float32)) @ self.free["age"]
+        return (
+            summed + self.placed(np.stack([age, np.sqrt(age)], axis=1).astype(np.float32)) @ self.free["age"]
+        )

@@ -16,10 +16,11 @@ _BLOCK = 1 << 10  # neighbours of a larger log that come into the same pool
 
 @dataclass(frozen=True, eq=False)
 class PastOfEvents:
-    """The events of training (n,), user by user, oldest first. Nothing is held beside the log, which may lie on disk.
+    """The events of training (n,), user by user, oldest first. Nothing is held beside the log, which may lie
+    on disk.
 
-    past: of all users. history: "before" = strictly earlier seconds, without times earlier rows; "others" = all of the
-    user; "none". longest: of so many events at the most, the last ones.
+    past: of all users. history: "before" = strictly earlier seconds, without times earlier rows; "others" =
+    all of the user; "none". longest: of so many events at the most, the last ones.
     """
 
     past: Histories
@@ -48,8 +49,8 @@ class PastOfEvents:
     def batches(self, size: int, rng: np.random.Generator) -> Iterator[I64]:
         """All events in a drawn order, `size` at a time and the rest at the end, each batch ascending.
 
-        Of a log of more than `_POOL` events, so many are mixed at a time, made of blocks drawn from all of it: what is
-        read together then lies together on disk.
+        Of a log of more than `_POOL` events, so many are mixed at a time, made of blocks drawn from all of
+        it: what is read together then lies together on disk.
         """
         left: I64 = np.zeros(0, np.int64)
         for pool in self._pools(rng):

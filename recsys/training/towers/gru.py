@@ -14,8 +14,8 @@ from recsys.training.towers.sequence_net import Hide, LearnedSequenceNet, drawn
 class LearnedGRU(LearnedSequenceNet):
     """Recurrent layers with gates, each of which is added to what goes into it.
 
-    Sources: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014; Hidasi et al.,
-    "Session-based Recommendations with Recurrent Neural Networks", ICLR 2016.
+    Sources: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014; Hidasi et
+    al., "Session-based Recommendations with Recurrent Neural Networks", ICLR 2016.
     """
 
     def arrays(self, rng: np.random.Generator) -> dict[str, F32]:

@@ -16,10 +16,11 @@ from recsys.training.towers.transformer import distance_bias, heads_of, last_of,
 
 
 class LearnedHSTU(LearnedSequenceNet):
-    """Blocks in which what an event takes from each one before is no share of one, but a mean of gated products.
+    """Blocks in which what an event takes from each one before is no share of one, but a mean of gated
+    products.
 
-    Source: Zhai et al., "Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers for Generative
-    Recommendations", ICML 2024 (HSTU), with a bias by distance in places alone.
+    Source: Zhai et al., "Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers for
+    Generative Recommendations", ICML 2024 (HSTU), with a bias by distance in places alone.
     """
 
     def __init__(self, width: int, longest: int, layers: int, rng: Any, *, heads: int, **more: Any) -> None:
@@ -32,7 +33,8 @@ class LearnedHSTU(LearnedSequenceNet):
         for n in range(self.layers):
             found |= self.norm_arrays(f"{n}")
             found[f"{n}_attend"] = drawn(rng, d, 4 * d)
-            # the latest count most, or a mean of many gated products says too little of each to begin to learn
+            # the latest count most, or a mean of many gated products says too little of each to begin to
+            # learn
             near = 4 / np.arange(1, self.longest + 1, dtype=np.float32)
             found[f"{n}_distance"] = np.tile(near, (self.heads, 1))
             found[f"{n}_out"] = drawn(rng, d, d, 1 / math.sqrt(self.layers))
@@ -61,14 +63,20 @@ class LearnedHSTU(LearnedSequenceNet):
             a, weights = self.normed(graph, whole, x, f"{n}"), whole[f"{n}_attend"]
             asked = last_of(graph, a) if last else a
             both = [(asked, weights[:, [*range(d), *range(3 * d, 4 * d)]]), (a, weights[:, d : 3 * d])]
-            (q, opening), (k, v) = ([_silu(graph, part) for part in products(graph, *pair, 2)] for pair in both)
-            q = graph.add("Mul", heads_of(graph, q, self.heads, d, (0, 2, 1, 3)), _scale(graph, d / self.heads))
+            (q, opening), (k, v) = (
+                [_silu(graph, part) for part in products(graph, *pair, 2)] for pair in both
+            )
+            q = graph.add(
+                "Mul", heads_of(graph, q, self.heads, d, (0, 2, 1, 3)), _scale(graph, d / self.heads)
+            )
             scores = graph.add("MatMul", q, heads_of(graph, k, self.heads, d, (0, 2, 3, 1)))
             bias = distance_bias(graph, whole[f"{n}_distance"], length, last, future=0)
             past = self._past(graph, length, last)
             taken = graph.add("Mul", _silu(graph, graph.add("Add", scores, bias)), past)
             mixed = graph.add("MatMul", taken, heads_of(graph, v, self.heads, d, (0, 2, 1, 3)))
-            mixed = graph.add("Reshape", graph.add("Transpose", mixed, perm=(0, 2, 1, 3)), graph.ints(0, 0, d))
+            mixed = graph.add(
+                "Reshape", graph.add("Transpose", mixed, perm=(0, 2, 1, 3)), graph.ints(0, 0, d)
+            )
             ends = graph.weight(one), graph.weight(none)
             mixed = graph.add("LayerNormalization", mixed, *ends, axis=-1, epsilon=1e-5)
             moved = graph.add("MatMul", graph.add("Mul", mixed, opening), graph.weight(whole[f"{n}_out"]))
@@ -76,7 +84,8 @@ class LearnedHSTU(LearnedSequenceNet):
         return x
 
     def _past(self, graph: OnnxGraph, length: str, last: bool) -> str:
-        """(length, length): one through how many events do not come later, 0 for those that do; of the last (1,)."""
+        """(length, length): one through how many events do not come later, 0 for those that do; of the last
+        (1,)."""
         if last:
             return graph.add("Reciprocal", graph.add("Cast", length, to=1))
         places = np.arange(self.longest)

@@ -45,7 +45,9 @@ class LearnedMasked(LearnedTransformer):
         mask = whole["mask"] - whole["mask"].mean()
         mask = mask / np.sqrt((mask**2).mean() + np.float32(1e-5)) * whole["in_gain"] + whole["in_shift"]
         people = graph.add("Shape", events, start=0, end=1)
-        end = graph.add("Expand", graph.weight(mask[None]), graph.add("Concat", people, graph.ints(1, 1), axis=0))
+        end = graph.add(
+            "Expand", graph.weight(mask[None]), graph.add("Concat", people, graph.ints(1, 1), axis=0)
+        )
         return super().graph(whole, graph, graph.add("Concat", events, end, axis=1))
 
     def graph_bias(self, graph: OnnxGraph, distance: F32, length: str, last: bool) -> str:

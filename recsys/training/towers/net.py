@@ -21,7 +21,8 @@ TINY = 1e-12
 
 
 class LearnedNet(ABC):
-    """The learning twin of a net that serves, of the same numbers. A subclass writes three things, all else is here:
+    """The learning twin of a net that serves, of the same numbers. A subclass writes three things, all else
+    is here:
 
     - `tensors`: what it learns beside the table.
     - `summed`: what it makes of its inputs, in torch, from `rows` of the table and from `free`.
@@ -47,10 +48,10 @@ class LearnedNet(ABC):
         unit: bool = True,
         device: torch.device = CPU,
     ) -> None:
-        """layout: where what stands in the table. table: float32 (rows, width), where it starts. numbers: how many go
-        in. hidden: width of a layer, 0 = none. built: float32 (rows, rows), what each row counts as where it is named:
-        the weighted sum of those of the columns. unit: whether vectors are brought to length 1. device: where all of it
-        stands and is computed."""
+        """layout: where what stands in the table. table: float32 (rows, width), where it starts. numbers: how
+        many go in. hidden: width of a layer, 0 = none. built: float32 (rows, rows), what each row counts as
+        where it is named: the weighted sum of those of the columns. unit: whether vectors are brought to
+        length 1. device: where all of it stands and is computed."""
         self.layout, self.width = layout, table.shape[1]
         self.built, self.unit, self.device = built, unit, device
         self.table = Adam(self.placed(table))
@@ -60,11 +61,13 @@ class LearnedNet(ABC):
 
     @abstractmethod
     def tensors(self, numbers: int, hidden: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Its own tensors of two dimensions, by the names that they have in a checkpoint, where learning begins."""
+        """Its own tensors of two dimensions, by the names that they have in a checkpoint, where learning
+        begins."""
 
     @abstractmethod
     def summed(self, inputs: Inputs) -> Tensor:
-        """(n, width), before it is brought to length 1. Asks once for the `rows` of the table that it needs."""
+        """(n, width), before it is brought to length 1. Asks once for the `rows` of the table that it
+        needs."""
 
     @abstractmethod
     def served(self) -> Any:
@@ -96,8 +99,8 @@ class LearnedNet(ABC):
         return self._values
 
     def step(self, gradient: Tensor, learning_rate: float) -> None:
-        """Moves all that the last `forward` used, in any process of the group, against the gradient (n, width) of the
-        loss in its vectors."""
+        """Moves all that the last `forward` used, in any process of the group, against the gradient (n,
+        width) of the loss in its vectors."""
         together = group()
         self._out.backward(gradient)
         assert self._values.grad is not None

@@ -10,7 +10,8 @@ OPSET, IR_VERSION = 18, 8
 
 
 class OnnxGraph:
-    """A graph that is written node by node, in the order of computing; a name stands for what a node gives."""
+    """A graph that is written node by node, in the order of computing; a name stands for what a node
+    gives."""
 
     def __init__(self) -> None:
         self._nodes: list[Any] = []
@@ -45,7 +46,8 @@ class OnnxGraph:
         return names
 
     def model(self, name: str, source: str, shape: list[Any], result: str, width: int) -> bytes:
-        """The model from the input `source` of a shape to `vectors` (n, width), which `result` is; checked."""
+        """The model from the input `source` of a shape to `vectors` (n, width), which `result` is;
+        checked."""
         from onnx import TensorProto, checker, helper
 
         self._nodes.append(helper.make_node("Identity", [result], ["vectors"]))
@@ -54,7 +56,9 @@ class OnnxGraph:
             helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["n", width]),
         ]
         graph = helper.make_graph(self._nodes, name, ends[:1], ends[1:], self._weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+        )
         checker.check_model(model)
         data: bytes = model.SerializeToString(deterministic=True)
         return data

@@ -33,7 +33,9 @@ class Hide:
         if not self._hidden:
             return x
         drawn = np.frombuffer(self._rng.bytes(x.numel()), np.uint8)
-        kept = torch.from_numpy(np.where(drawn >= self._hidden, np.float32(256 / (256 - self._hidden)), np.float32(0)))
+        kept = torch.from_numpy(
+            np.where(drawn >= self._hidden, np.float32(256 / (256 - self._hidden)), np.float32(0))
+        )
         return x * kept.to(x.device, x.dtype).view(x.shape)
 
 
@@ -44,16 +46,18 @@ class LearnedSequenceNet(ABC):
     """The learning twin of `SequenceNet`. A subclass writes what lies between the events and the vectors:
 
     - `arrays`: what it learns.
-    - `body`: from events (n, length, width) to as many vectors, the one at each event of it and those before. Pads
+    - `body`: from events (n, length, width) to as many vectors, the one at each event of it and those before.
+    Pads
       stand on the right, where no event looks.
     - `graph`: the same without torch, for the last event alone.
 
-    Or it is `masked`: then it learns an array `mask` (1, width), the vector at each event is of those on both sides,
-    and what is to be found stands where events are masked. What comes next is a masked event at the end, which `graph`
-    adds.
+    Or it is `masked`: then it learns an array `mask` (1, width), the vector at each event is of those on both
+    sides, and what is to be found stands where events are masked. What comes next is a masked event at the
+    end, which `graph` adds.
 
-    free: while `body` runs, its own tensors by name, to compute with. inside: while it runs, bool (n, length), which
-    events are no pads, None = all. The first and the last thing that is done is to normalise each event.
+    free: while `body` runs, its own tensors by name, to compute with. inside: while it runs, bool (n,
+    length), which events are no pads, None = all. The first and the last thing that is done is to normalise
+    each event.
 
     Source: Ba et al., "Layer Normalization", 2016.
     """
@@ -101,7 +105,8 @@ class LearnedSequenceNet(ABC):
 
     @abstractmethod
     def arrays(self, rng: np.random.Generator) -> dict[str, F32]:
-        """Its own arrays of two dimensions, by the names that they have in a checkpoint, where learning begins."""
+        """Its own arrays of two dimensions, by the names that they have in a checkpoint, where learning
+        begins."""
 
     @abstractmethod
     def body(self, events: Tensor, hide: Hide) -> Tensor:
@@ -109,8 +114,8 @@ class LearnedSequenceNet(ABC):
 
     @abstractmethod
     def graph(self, whole: Mapping[str, F32], graph: OnnxGraph, events: str) -> str:
-        """Writes the body, of the arrays `whole`, from `events` (n, length, width): the name of what is (n, 1, width),
-        of the last event."""
+        """Writes the body, of the arrays `whole`, from `events` (n, length, width): the name of what is (n,
+        1, width), of the last event."""
 
     def placed(self, array: Array) -> Tensor:
         """The array, on the device."""
@@ -127,16 +132,19 @@ class LearnedSequenceNet(ABC):
     ) -> Tensor:
         """float32 (n, length, width), with a graph; its own tensors are remembered for `step`.
 
-        events: (n, length, width), of their items. beside: int64 (n, length), their rows in each table that counts
-        beside the items: `types`, `gaps`, `domains`, as far as they are learned. before: float32 (n, width), sums of
-        what is older than these events, where that is learned. inside: bool (n, length), which events are no pads.
+        events: (n, length, width), of their items. beside: int64 (n, length), their rows in each table that
+        counts
+        beside the items: `types`, `gaps`, `domains`, as far as they are learned. before: float32 (n, width),
+        sums of what is older than these events, where that is learned. inside: bool (n, length), which events
+        are no pads.
         masked: bool (n, length), which are masked, where the net has masks.
         """
         self._leaves = {name: tensor.clone().requires_grad_() for name, tensor in self.whole.items()}
         return self._computed(self._leaves, events, beside, hide, before, inside, masked)
 
     def computed(self, events: Tensor, beside: Mapping[str, I64]) -> Tensor:
-        """What `forward` gives, nothing hidden and without what is older; of a net with masks, one event more."""
+        """What `forward` gives, nothing hidden and without what is older; of a net with masks, one event
+        more."""
         if not self.masked:
             return self._computed(self.whole, events, beside, NOTHING, None)
         end = np.pad(np.zeros(events.shape[:2], bool), ((0, 0), (0, 1)), constant_values=True)
@@ -170,7 +178,8 @@ class LearnedSequenceNet(ABC):
         return found if before is None else found + (self.placed(before) @ leaves["older"])[:, None]
 
     def adapted(self, vectors: Tensor, domain: I64) -> Tensor:
-        """float32 (m, width): vectors of the last `forward`, adapted to the domains (m,) asked for, -1 = none."""
+        """float32 (m, width): vectors of the last `forward`, adapted to the domains (m,) asked for, -1 =
+        none."""
         parts, down = [vectors], self._leaves["down"].view(-1, self.width, self.whole["down"].shape[1])
         up = self._leaves["up"].view(len(down), -1, self.width)
         for code in np.unique(domain[domain >= 0]).tolist():
@@ -198,8 +207,9 @@ class LearnedSequenceNet(ABC):
         return {f"{name}_{part}": tensor for part, tensor in self.whole.items()}
 
     def served(self, layout: UserLayout, items: F32, *, unit: bool, domain: I32 | None = None) -> SequenceNet:
-        """The net so far without torch. items: float32 (n_items, width), what goes in for each; unit: whether vectors
-        are brought to length 1; domain: int32 (n_items,), the code of the domain of each, where they are learned."""
+        """The net so far without torch. items: float32 (n_items, width), what goes in for each; unit: whether
+        vectors are brought to length 1; domain: int32 (n_items,), the code of the domain of each, where they
+        are learned."""
         whole = {name: tensor.cpu().numpy().copy() for name, tensor in self.whole.items()}
         graph = OnnxGraph()
         start = self.normed(graph, whole, "events", "in")
@@ -211,7 +221,9 @@ class LearnedSequenceNet(ABC):
         learned: dict[str, Any] = {
             name: whole.get(name) for name in ("older", "types", "gaps", "domains", "down", "up")
         }
-        return SequenceNet(layout, items, Graph(model), reads=self.longest, unit=unit, domain=domain, **learned)
+        return SequenceNet(
+            layout, items, Graph(model), reads=self.longest, unit=unit, domain=domain, **learned
+        )
 
     def _recent(self, graph: OnnxGraph, weights: F32, events: str) -> str:
         """(n, 1, width): the sum of the events, the later ones counting more, times weights."""
@@ -220,7 +232,9 @@ class LearnedSequenceNet(ABC):
         counted = graph.weight(np.exp2(-ages / np.float32(self.half_life)))
         counted = graph.add("Slice", counted, start, graph.ints(np.iinfo(np.int64).max), graph.ints(1))
         total = graph.add("Sqrt", graph.add("ReduceSum", counted, keepdims=1))
-        return graph.add("MatMul", graph.add("MatMul", graph.add("Div", counted, total), events), graph.weight(weights))
+        return graph.add(
+            "MatMul", graph.add("MatMul", graph.add("Div", counted, total), events), graph.weight(weights)
+        )
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         """Each vector brought to mean 0 and variance 1, then to the gain and shift of this name."""
@@ -248,6 +262,7 @@ def length_of(graph: OnnxGraph, events: str) -> str:
 
 
 def drawn(rng: np.random.Generator, rows: int, columns: int, gain: float = 1.0) -> F32:
-    """float32 (rows, columns), normal, such that a product with it keeps the size of what is multiplied, times gain."""
+    """float32 (rows, columns), normal, such that a product with it keeps the size of what is multiplied,
+    times gain."""
     found: F32 = rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(gain / math.sqrt(rows))
     return found

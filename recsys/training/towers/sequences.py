@@ -13,8 +13,9 @@ from recsys.history import Histories
 class WindowedHistories:
     """The histories of training, cut anew in each epoch into windows of at most `longest` events that go in.
 
-    A window is a pair (start, stop) of places in the log: the events from start to before stop go in, and after each of
-    them the next one is to be found, up to the one at stop. A history of one event teaches nothing.
+    A window is a pair (start, stop) of places in the log: the events from start to before stop go in, and
+    after each of them the next one is to be found, up to the one at stop. A history of one event teaches
+    nothing.
     """
 
     past: Histories
@@ -25,9 +26,11 @@ class WindowedHistories:
         return int(np.maximum(self.past.lengths - 1, 0).sum())
 
     def batches(self, size: int, rng: np.random.Generator) -> Iterator[I64]:
-        """int64 (m, 2), all windows once, in a drawn order: so many at a time as fill `size` events, pads counted.
+        """int64 (m, 2), all windows once, in a drawn order: so many at a time as fill `size` events, pads
+        counted.
 
-        Windows of much the same length stand together, so that next to nothing is padded; which of them meet is drawn.
+        Windows of much the same length stand together, so that next to nothing is padded; which of them meet
+        is drawn.
         """
         windows = self.windows(rng)
         lengths = rounded(windows[:, 1] - windows[:, 0], self.longest)
@@ -43,11 +46,14 @@ class WindowedHistories:
             yield parts[which]
 
     def windows(self, rng: np.random.Generator) -> I64:
-        """int64 (m, 2): a history that is longer than a window is cut at a drawn place and every `longest` events."""
+        """int64 (m, 2): a history that is longer than a window is cut at a drawn place and every `longest`
+        events."""
         first, last = self.past.items.offsets[:-1], self.past.items.offsets[1:] - 1
         rows = np.flatnonzero(last > first)
         first, last = first[rows], last[rows]
-        drawn = np.where(last - first > self.longest, rng.integers(1, self.longest + 1, len(rows)), self.longest)
+        drawn = np.where(
+            last - first > self.longest, rng.integers(1, self.longest + 1, len(rows)), self.longest
+        )
         ends = np.minimum(first + drawn, last)
         found = [np.stack([first, ends], axis=1)]
         while (going := ends < last).any():
@@ -79,8 +85,8 @@ def first_times(past: Histories) -> Bool:
 
 
 def padded_places(windows: I64, longest: int) -> tuple[I64, Bool]:
-    """int64 and bool (m, length): where the events of windows (m, 2) stand in the log, one row each, padded on the
-    right with places of other events; and which are no pads."""
+    """int64 and bool (m, length): where the events of windows (m, 2) stand in the log, one row each, padded
+    on the right with places of other events; and which are no pads."""
     lengths = windows[:, 1] - windows[:, 0]
     step = np.arange(int(rounded(lengths, longest).max()))
     inside: Array = step < lengths[:, None]

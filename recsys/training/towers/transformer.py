@@ -15,11 +15,13 @@ from recsys.training.towers.sequence_net import Hide, LearnedSequenceNet, drawn,
 
 
 class LearnedTransformer(LearnedSequenceNet):
-    """Blocks of causal attention and a wider layer, both with a gate; attention knows how far apart two events are.
+    """Blocks of causal attention and a wider layer, both with a gate; attention knows how far apart two
+    events are.
 
-    Sources: Vaswani et al., "Attention Is All You Need", NeurIPS 2017; Kang, McAuley, "Self-Attentive Sequential
-    Recommendation", ICDM 2018; Shazeer, "GLU Variants Improve Transformer", 2020 (the layer); Raffel et al., "T5", JMLR
-    2020 (a bias by distance); Borisyuk et al., "From Features to Transformers", 2025 (the gate of attention).
+    Sources: Vaswani et al., "Attention Is All You Need", NeurIPS 2017; Kang, McAuley, "Self-Attentive
+    Sequential Recommendation", ICDM 2018; Shazeer, "GLU Variants Improve Transformer", 2020 (the layer);
+    Raffel et al., "T5", JMLR 2020 (a bias by distance); Borisyuk et al., "From Features to Transformers",
+    2025 (the gate of attention).
     """
 
     def __init__(
@@ -48,8 +50,8 @@ class LearnedTransformer(LearnedSequenceNet):
         return found
 
     def places(self, events: Tensor) -> tuple[Tensor, Tensor]:
-        """int64 (length, length): which distance lies between two events; and what is added to the bias: minus infinity
-        where an event may not look."""
+        """int64 (length, length): which distance lies between two events; and what is added to the bias:
+        minus infinity where an event may not look."""
         length = events.shape[1]
         places = torch.arange(length, device=events.device)
         return (places[:, None] - places).clamp_min(0), events.new_full((length, length), -torch.inf).triu(1)
@@ -70,7 +72,8 @@ class LearnedTransformer(LearnedSequenceNet):
         return x
 
     def graph(self, whole: Mapping[str, F32], graph: OnnxGraph, events: str) -> str:
-        """Of the last block nothing but the last event is asked, so its query, gate and layer are of that alone."""
+        """Of the last block nothing but the last event is asked, so its query, gate and layer are of that
+        alone."""
         x, d = events, self.width
         for n in range(self.layers):
             last = n == self.layers - 1
@@ -90,7 +93,9 @@ class LearnedTransformer(LearnedSequenceNet):
             bias = self.graph_bias(graph, whole[f"{n}_distance"], length_of(graph, events), last)
             share = graph.add("Softmax", graph.add("Add", scores, bias), axis=-1)
             mixed = graph.add("MatMul", share, heads_of(graph, v, self.heads, d, (0, 2, 1, 3)))
-            mixed = graph.add("Reshape", graph.add("Transpose", mixed, perm=(0, 2, 1, 3)), graph.ints(0, 0, d))
+            mixed = graph.add(
+                "Reshape", graph.add("Transpose", mixed, perm=(0, 2, 1, 3)), graph.ints(0, 0, d)
+            )
             opened = graph.add("Mul", mixed, graph.add("Sigmoid", opening))
             moved = graph.add("MatMul", opened, graph.weight(whole[f"{n}_out"]))
             x = graph.add("Add", last_of(graph, x) if last else x, moved)
@@ -100,7 +105,8 @@ class LearnedTransformer(LearnedSequenceNet):
         return x
 
     def graph_bias(self, graph: OnnxGraph, distance: F32, length: str, last: bool) -> str:
-        """(heads, length, length), what is added to scores of attention; of the last event alone (heads, 1, length)."""
+        """(heads, length, length), what is added to scores of attention; of the last event alone (heads, 1,
+        length)."""
         return distance_bias(graph, distance, length, last, future=-np.inf)
 
 
@@ -111,12 +117,14 @@ def products(graph: OnnxGraph, x: str, weights: F32, count: int) -> list[str]:
 
 def heads_of(graph: OnnxGraph, x: str, heads: int, width: int, order: tuple[int, ...]) -> str:
     """(n, length, width) as (n, length, heads, width of each), its dimensions in this order."""
-    return graph.add("Transpose", graph.add("Reshape", x, graph.ints(0, 0, heads, width // heads)), perm=order)
+    return graph.add(
+        "Transpose", graph.add("Reshape", x, graph.ints(0, 0, heads, width // heads)), perm=order
+    )
 
 
 def distance_bias(graph: OnnxGraph, distance: F32, length: str, last: bool, future: float) -> str:
-    """(heads, length, length) by how far apart events are, `future` where one comes later; of the last event alone
-    (heads, 1, length)."""
+    """(heads, length, length) by how far apart events are, `future` where one comes later; of the last event
+    alone (heads, 1, length)."""
     if last:  # from the furthest to itself, and of these the last `length`
         start, end = graph.add("Neg", length), graph.ints(np.iinfo(np.int64).max)
         return graph.add("Slice", graph.weight(distance[:, None, ::-1]), start, end, graph.ints(2))

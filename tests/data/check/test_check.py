@@ -1,4 +1,5 @@
-"""`recsys data check`: every fault is planted and found, with its count and first row; sound logs stay silent."""
+"""`recsys data check`: every fault is planted and found, with its count and first row; sound logs stay
+silent."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +23,8 @@ DAY = 86_400
 
 
 def sound(seed: int = 1, n_users: int = 300) -> dict[str, np.ndarray]:
-    """A log like a real one: people come in sittings, items are met now and then; a hundred days, no fault."""
+    """A log like a real one: people come in sittings, items are met now and then; a hundred days, no
+    fault."""
     random = np.random.default_rng(seed)
     sittings = random.integers(1, 12, n_users)
     user = np.repeat(np.arange(n_users), sittings)
@@ -106,7 +108,9 @@ def test_all_faults_are_found_at_once() -> None:
         ("missing_event_type", "event", 12),
     }
     assert result.errors == 6
-    assert [finding.level for finding in result.findings] == sorted(finding.level for finding in result.findings)
+    assert [finding.level for finding in result.findings] == sorted(
+        finding.level for finding in result.findings
+    )
 
 
 @pytest.mark.parametrize("divide", [86_400, 3_600, 1_000])
@@ -167,7 +171,9 @@ def test_exchanged_columns_are_seen_by_their_names_and_by_the_item_table() -> No
     by_name = {"product_id": ["1", "2"], "customer": ["3", "4"]}
     assert found(by_name, "swapped_columns", user_id="product_id", item_id="customer").level == "warning"
     items = pa.table({"item_id": ["i1", "i2", "i3", "i4"]})
-    swapped = [finding for finding in check(pa.table(columns), items=items).findings if finding.level == "error"]
+    swapped = [
+        finding for finding in check(pa.table(columns), items=items).findings if finding.level == "error"
+    ]
     assert [finding.kind for finding in swapped] == ["swapped_columns"]
     straight = {"user_id": columns["item_id"], "item_id": ["i1", "i2", "i9"]}
     kinds = {finding.kind: finding.count for finding in check(pa.table(straight), items=items).findings}
@@ -213,7 +219,9 @@ def test_a_day_that_jumps_is_dated(factor: int, days: int) -> None:
     time = np.sort(START // DAY * DAY + random.integers(0, 60 * DAY, 60 * 300))
     broken = START // DAY + 30
     on_day = time // DAY == broken
-    kept = np.concatenate([time[~on_day], np.repeat(time[on_day], factor) + np.arange(on_day.sum() * factor) % 60])
+    kept = np.concatenate(
+        [time[~on_day], np.repeat(time[on_day], factor) + np.arange(on_day.sum() * factor) % 60]
+    )
     user = np.char.add("u", random.integers(0, 500, len(kept)).astype(str))
     item = np.char.add("i", random.integers(0, 500, len(kept)).astype(str))
     finding = found({"user_id": user, "item_id": item, "timestamp": kept}, "jump")

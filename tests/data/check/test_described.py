@@ -1,4 +1,5 @@
-"""`check` reads what a run reads: the tables of items and users, what the split refuses; and a run says the same."""
+"""`check` reads what a run reads: the tables of items and users, what the split refuses; and a run says the
+same."""
 
 import subprocess
 import sys
@@ -41,7 +42,11 @@ def shop(path: Path, parts: bool = False, **tables: dict[str, Any]) -> Path:
     """A folder of CSV files; the items in two parts where that is asked for."""
     for name, columns in {"events": events(), **tables}.items():
         table = pa.table(columns)
-        halves = {f"{name}/a": table[:10], f"{name}/b": table[10:]} if parts and name != "events" else {name: table}
+        halves = (
+            {f"{name}/a": table[:10], f"{name}/b": table[10:]}
+            if parts and name != "events"
+            else {name: table}
+        )
         for file, half in halves.items():
             (path / file).parent.mkdir(parents=True, exist_ok=True)
             pa.csv.write_csv(half, path / f"{file}.csv")
@@ -64,7 +69,9 @@ def refusal(path: Path) -> str:
     ("kind", "words"),
     [("described_twice", "'{}3', first row {}"), ("missing_id", "an empty id, first row {1}")],
 )
-def test_a_row_of_another_table_is_named_in_its_file(who: str, n: int, kind: str, words: str, tmp_path: Path) -> None:
+def test_a_row_of_another_table_is_named_in_its_file(
+    who: str, n: int, kind: str, words: str, tmp_path: Path
+) -> None:
     columns = described(who, n)
     columns[f"{who}_id"][15] = f"{who[0]}3" if kind == "described_twice" else ""
     path = shop(tmp_path / "d", **{f"{who}s": columns})
@@ -80,7 +87,10 @@ def test_a_row_of_another_table_is_named_in_its_file(who: str, n: int, kind: str
 
 def test_a_table_without_ids_names_its_columns(tmp_path: Path) -> None:
     path = shop(tmp_path / "d", users={"visitor": ["u1"], "age": [1]})
-    assert f"{path}/users.csv is no table of users: it has no column 'user_id'" in said(check(str(path)))["user_table"]
+    assert (
+        f"{path}/users.csv is no table of users: it has no column 'user_id'"
+        in said(check(str(path)))["user_table"]
+    )
     assert "visitor, age" in said(check(str(path)))["user_table"]
 
 
@@ -113,12 +123,16 @@ def test_the_tables_of_the_options_come_before_those_of_the_folder(tmp_path: Pat
         ({"timestamp": None, "pos": ["first"] * 300, "split": ["train", "test"] * 150}, "'pos'"),
     ],
 )
-def test_what_a_run_refuses_though_each_row_is_right(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+def test_what_a_run_refuses_though_each_row_is_right(
+    change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
     columns = {name: values for name, values in {**events(), **change}.items() if values is not None}
     path = shop(tmp_path / "d", events=columns)
     call = CliRunner().invoke(main, ["data", "check", str(path)])
     assert (call.exit_code, words in call.stdout) == (1, True)
-    data = CliRunner().invoke(main, ["data", "check", str(path), "seed=1"])  # by settings: as in a run, step by step
+    data = CliRunner().invoke(
+        main, ["data", "check", str(path), "seed=1"]
+    )  # by settings: as in a run, step by step
     assert (data.exit_code, words in data.stdout) == (1, True)
 
 
@@ -133,7 +147,11 @@ def test_the_settings_of_a_run_tell_what_it_refuses(tmp_path: Path) -> None:
     assert call("split.kind=leave_last_out")[0] == 0
     assert "min_rating = 3" in call("split.kind=leave_last_out", "prepare.min_rating=3")[1]
     assert call("split.kind=leave_last_out", FEATURE)[0] == 0
-    shop(path, events=columns, items=described("item", 20, price=[*map(str, range(15)), "—", *map(str, range(4))]))
+    shop(
+        path,
+        events=columns,
+        items=described("item", 20, price=[*map(str, range(15)), "—", *map(str, range(4))]),
+    )
     code, text = call("split.kind=leave_last_out", FEATURE)
     assert (code, f"row 16 of {path}/items.csv (item 'i15') holds '—'" in text) == (1, True)
     nested = f'model={{name="mixture",weights=[1],parts=[{FEATURE[6:]}]}}'

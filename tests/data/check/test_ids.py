@@ -35,7 +35,9 @@ def findings(path: Path) -> dict[str, Finding]:
     """The findings about ids, by kind; a data set of the same path says the same sentences."""
     checked = check(str(path))
     about = [
-        one for one in checked.findings if one.kind.endswith(("_id", "_item", "_user", "_table", "_users", "_items"))
+        one
+        for one in checked.findings
+        if one.kind.endswith(("_id", "_item", "_user", "_table", "_users", "_items"))
     ]
     said = {one.sentence(checked.where) for one in about if one.table is None and one.part is None}
     assert said <= set(load_dataset(str(path)).warnings)
@@ -102,7 +104,11 @@ def test_numbers_that_went_through_floating_point(tmp_path: Path) -> None:
         ("{:03}", "{}", "without leading zeros"),
         ("sku{}", "SKU{}", "in small letters"),
         ("{}", "item_{}", "without what stands before the number"),
-        ("{:08}-0000-4000-8000-000000000000", "{{{:08}000040008000000000000000}}", "without dashes and braces"),
+        (
+            "{:08}-0000-4000-8000-000000000000",
+            "{{{:08}000040008000000000000000}}",
+            "without dashes and braces",
+        ),
         ("caf\u00e9{}", "cafe\u0301{}", "in one form of Unicode"),
         ("x{}y", "'x{}y'", "without quotes"),
         ("a{}b", "c{}d", None),
@@ -134,7 +140,9 @@ def test_a_table_that_shares_no_id_names_one_of_each_side(
 def test_a_half_met_table_says_how_many(who: str, tmp_path: Path) -> None:
     n = ITEMS if who == "item" else USERS
     ids = [f"{who[0]}{k}" for k in range(4, n)] + ["other"]
-    path = folder(tmp_path / "d", **{"events": log(), f"{who}s": pa.table({f"{who}_id": ids, "age": ["1"] * len(ids)})})
+    path = folder(
+        tmp_path / "d", **{"events": log(), f"{who}s": pa.table({f"{who}_id": ids, "age": ["1"] * len(ids)})}
+    )
     finding = findings(path)[f"undescribed_{who}"]
     assert (finding.level, finding.count, finding.of) == ("warning", 4, n)
     assert "'other', which has no event" in finding.said
@@ -160,7 +168,8 @@ def test_the_column_split_says_the_same_of_its_parts() -> None:
     table = log()
     parts = ["test" if k > 500 else "train" for k in range(len(table))]
     users = [
-        f"{user}.0" if part == "test" else user for user, part in zip(table["user_id"].to_pylist(), parts, strict=True)
+        f"{user}.0" if part == "test" else user
+        for user, part in zip(table["user_id"].to_pylist(), parts, strict=True)
     ]
     table = table.set_column(0, "user_id", pa.array(users)).append_column("split", pa.array(parts))
     assert "unmet_test_users" in {one.kind for one in check(table).findings}

@@ -1,4 +1,5 @@
-"""Domains of the planted world that share taste, in part or not at all, and people in both of them or in one."""
+"""Domains of the planted world that share taste, in part or not at all, and people in both of them or in
+one."""
 
 import numpy as np
 import pytest
@@ -46,7 +47,9 @@ def test_tastes_in_both_domains_correlate_as_asked(shared: float) -> None:
 def test_people_are_in_both_domains_or_in_one() -> None:
     world = apart(1.0, in_both=0.5, events_per_user=20)
     events = world.dataset.interactions
-    share = np.bincount(events.user, domains_of(world), minlength=world.dataset.n_users) / events.user_counts()
+    share = (
+        np.bincount(events.user, domains_of(world), minlength=world.dataset.n_users) / events.user_counts()
+    )
     assert world.truth.shares is not None
     np.testing.assert_array_equal(share[world.truth.shares[:, 0] == 1], 0)
     np.testing.assert_array_equal(share[world.truth.shares[:, 0] == 0], 1)
@@ -71,11 +74,14 @@ def test_first_events_follow_the_oracle() -> None:
         expected += probability.sum(axis=0)
     counts = np.bincount(item, minlength=len(expected))
     often = expected > 5
-    assert chisquare(counts[often], expected[often] * counts[often].sum() / expected[often].sum()).pvalue > 0.001
+    assert (
+        chisquare(counts[often], expected[often] * counts[often].sum() / expected[often].sum()).pvalue > 0.001
+    )
 
 
 def test_films_tell_the_taste_in_books_as_far_as_it_is_shared() -> None:
-    """Of people's films alone their whole taste is fitted: how near it comes to their true pull towards each book."""
+    """Of people's films alone their whole taste is fitted: how near it comes to their true pull towards each
+    book."""
     near = {}
     for shared in (0.0, 0.5, 1.0):
         world = apart(shared, users=200, events_per_user=25)
@@ -83,7 +89,10 @@ def test_films_tell_the_taste_in_books_as_far_as_it_is_shared() -> None:
         films = past.keep(world.truth.domain[past.items.values] == 0)
         some = np.flatnonzero(films.lengths >= 5)
         books = world.truth.item_vectors[world.truth.domain == 1].astype(np.float64)
-        found, truth = fitted_tastes(world, films.take(some)) @ books.T, world.truth.user_vectors[some] @ books.T
+        found, truth = (
+            fitted_tastes(world, films.take(some)) @ books.T,
+            world.truth.user_vectors[some] @ books.T,
+        )
         if not shared:
             np.testing.assert_allclose(found, 0, atol=1e-9)
         else:

@@ -1,4 +1,5 @@
-"""The drift of the planted world: the last item says what comes next, in one direction, and the truth knows it."""
+"""The drift of the planted world: the last item says what comes next, in one direction, and the truth knows
+it."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -47,7 +48,9 @@ def test_chains_come_with_their_exact_probabilities() -> None:
     """20,000 users of one taste draw three events each; every possible sequence is counted."""
     n, n_items, rank = 20_000, 5, 2
     random = np.random.default_rng(0)
-    factors, leads = (random.standard_normal(shape).astype(np.float32) for shape in ((rank, n_items), (n_items, rank)))
+    factors, leads = (
+        random.standard_normal(shape).astype(np.float32) for shape in ((rank, n_items), (n_items, rank))
+    )
     taste = np.array([0.7, -0.4], np.float32)
     appeal = random.normal(0, 0.7, (3, n_items)).astype(np.float32)
     appeal[0, 3] = -np.inf  # born in week 1
@@ -78,7 +81,9 @@ def test_chains_come_with_their_exact_probabilities() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_items_lead_in_one_direction_with_the_strength_of_the_drift(seed: int) -> None:
-    truth = make_world(WorldSettings(users=20, items=2_000, events_per_user=2, days=30, drift=1.5, seed=seed)).truth
+    truth = make_world(
+        WorldSettings(users=20, items=2_000, events_per_user=2, days=30, drift=1.5, seed=seed)
+    ).truth
     assert truth.leads is not None
     steps = truth.leads @ truth.item_vectors.T  # from row to column
     assert steps.std() == pytest.approx(1.5, rel=0.25)
@@ -108,7 +113,10 @@ def test_the_fit_is_the_maximum_of_the_exact_likelihood_of_chains() -> None:
         return total
 
     for user in np.argsort(whole.lengths)[[20, 49]]:
-        ends = [[density(user, tastes[user] + sign * step * unit) for sign in (1, -1)] for unit in np.eye(TINY.rank)]
+        ends = [
+            [density(user, tastes[user] + sign * step * unit) for sign in (1, -1)]
+            for unit in np.eye(TINY.rank)
+        ]
         assert max(abs(up - down) / (2 * step) for up, down in ends) < 1e-5
 
 
@@ -128,7 +136,8 @@ def test_scores_follow_the_last_item_of_each_history_at_a_moment_of_its_own() ->
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_knowing_the_drift_is_worth_much_where_there_is_one(seed: int) -> None:
-    """Each person's last event left out: the oracle is above the informed, and they above the one without the drift."""
+    """Each person's last event left out: the oracle is above the informed, and they above the one without the
+    drift."""
     settings = WorldSettings(users=800, items=150, events_per_user=10, drift=2.0, seed=seed)
     world = make_world(settings)
     holdout = split(world.dataset, SplitSettings(kind="leave_last_out"), seed=1).test

@@ -38,7 +38,10 @@ def test_items_and_ids_are_readable(small):
 
 def test_titles_stay_distinct_in_a_large_catalogue():
     random = generator(0, "test")
-    domain, category = random.integers(len(DOMAINS), size=150_000), random.integers(len(CATEGORIES), size=150_000)
+    domain, category = (
+        random.integers(len(DOMAINS), size=150_000),
+        random.integers(len(CATEGORIES), size=150_000),
+    )
     names = titles(domain.astype(np.int32), category.astype(np.int32), random)
     assert len(set(names)) == 150_000
     assert any(name.endswith(" II") for name in names)

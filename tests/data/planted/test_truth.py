@@ -1,4 +1,5 @@
-"""The reference rankers of the planted world: the oracle knows its truth, the informed ranker fits tastes exactly."""
+"""The reference rankers of the planted world: the oracle knows its truth, the informed ranker fits tastes
+exactly."""
 
 import numpy as np
 import pytest

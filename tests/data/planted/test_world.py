@@ -1,4 +1,5 @@
-"""The planted-truth world: its draws follow its truth, whatever the size, the seed and the number of threads."""
+"""The planted-truth world: its draws follow its truth, whatever the size, the seed and the number of
+threads."""
 
 from itertools import pairwise, permutations
 
@@ -63,7 +64,10 @@ def test_the_number_of_threads_changes_no_byte_of_a_large_world(by_cluster):
 
 def test_clusters_hold_each_item_once_within_their_radius():
     random = np.random.default_rng(3)
-    vectors, peak = random.standard_normal((700, 3)).astype(np.float32), random.normal(0, 3, 700).astype(np.float32)
+    vectors, peak = (
+        random.standard_normal((700, 3)).astype(np.float32),
+        random.normal(0, 3, 700).astype(np.float32),
+    )
     clusters = clusters_of(vectors, peak, random)
     assert 8 <= len(clusters.radii) <= 14  # of about 48 items each
     assert sorted(clusters.order) == list(range(700))
@@ -96,8 +100,12 @@ def test_the_number_of_threads_changes_no_byte(small):
         TINY,
         SMALL,
         WorldSettings(users=1, items=2, days=1),
-        WorldSettings(users=30, items=60, new_share=0.9, taste=20, popularity_exponent=5, events_per_user=1e5),
-        WorldSettings(users=40, items=7, rank=1, categories=1, taste=0, new_share=0, active_days=1e-3, days=8),
+        WorldSettings(
+            users=30, items=60, new_share=0.9, taste=20, popularity_exponent=5, events_per_user=1e5
+        ),
+        WorldSettings(
+            users=40, items=7, rank=1, categories=1, taste=0, new_share=0, active_days=1e-3, days=8
+        ),
     ],
 )
 @pytest.mark.parametrize("how", ["by item", "by cluster"])
@@ -136,7 +144,9 @@ def test_taste_has_unit_variance_over_pairs(medium):
 def test_items_of_a_category_are_near_each_other_in_both_domains(medium):
     truth = medium.truth
     films, books = (
-        np.stack([truth.item_vectors[(truth.category == c) & (truth.domain == d)].mean(axis=0) for c in range(12)])
+        np.stack(
+            [truth.item_vectors[(truth.category == c) & (truth.domain == d)].mean(axis=0) for c in range(12)]
+        )
         for d in (0, 1)
     )
     films, books = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (films, books))
@@ -210,7 +220,9 @@ def test_first_events_of_whole_worlds_follow_the_oracle(how, request):
         weights = np.exp(scores)
         expected += (weights / weights.sum(axis=1, keepdims=True)).sum(axis=0)
         found += np.bincount(first[users], minlength=40)
-    assert (((found - expected) ** 2 / expected).sum()) < 70  # chi-square of at most 39 degrees of freedom: p = .002
+    assert (
+        ((found - expected) ** 2 / expected).sum()
+    ) < 70  # chi-square of at most 39 degrees of freedom: p = .002
 
 
 def test_progress_reaches_its_total(small):

@@ -1,4 +1,5 @@
-"""Columns at their limits: text beyond 2 GiB, and the few bad values among many that keep a column from being read."""
+"""Columns at their limits: text beyond 2 GiB, and the few bad values among many that keep a column from being
+read."""
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,8 @@ from recsys.ids import MAX_ID_CHARACTERS
 
 @pytest.mark.parametrize("coded", [True, False])
 def test_ids_have_64_bit_offsets_whatever_they_came_in(coded: bool) -> None:
-    """Arrow's `string` holds 2 GiB; the distinct ids of a large log are more. What they are does not change."""
+    """Arrow's `string` holds 2 GiB; the distinct ids of a large log are more. What they are does not
+    change."""
     chunks = [pa.array(["b", "a", "b"]), pa.array(["c", "a", None]), pa.array([], pa.string())]
     column = pa.chunked_array([chunk.dictionary_encode() for chunk in chunks] if coded else chunks)
     found = one_dictionary(column)
@@ -55,7 +57,13 @@ def test_one_bad_value_among_many_costs_few_casts(monkeypatch: pytest.MonkeyPatc
 
 def test_ids_that_no_request_can_send_are_refused_and_their_rows_left_out() -> None:
     good, bad = "x" * MAX_ID_CHARACTERS, "x" * (MAX_ID_CHARACTERS + 1)
-    codes, findings = parse_ids(pa.chunked_array([[good, bad, "a\0", "", "é" * MAX_ID_CHARACTERS]]), "item_id")
+    codes, findings = parse_ids(
+        pa.chunked_array([[good, bad, "a\0", "", "é" * MAX_ID_CHARACTERS]]), "item_id"
+    )
     assert codes is not None
     assert (codes.code >= 0).tolist() == [True, False, False, False, True]
-    assert {finding.kind: finding.first_row for finding in findings} == {"long_id": 2, "binary_id": 3, "missing_id": 4}
+    assert {finding.kind: finding.first_row for finding in findings} == {
+        "long_id": 2,
+        "binary_id": 3,
+        "missing_id": 4,
+    }

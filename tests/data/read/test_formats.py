@@ -1,4 +1,5 @@
-"""Formats and layouts of event tables: many files, only the wanted columns, JSON lines, and rows in their order."""
+"""Formats and layouts of event tables: many files, only the wanted columns, JSON lines, and rows in their
+order."""
 
 import gzip
 import json
@@ -41,7 +42,9 @@ def expected(columns: dict[str, list[object]]) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("where", ["folder", "pattern", "events folder", "spark", "named"])
-def test_many_parquet_files_are_one_table(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_parquet_files_are_one_table(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     columns = log(1_000)
     folder = tmp_path / "shop"
     inner = {"events folder": folder / "events", "spark": folder / "events.parquet"}.get(where, folder)
@@ -73,9 +76,14 @@ def test_columns_that_nobody_asked_for_are_not_read(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"user_id": ["u"], "item_id": ["i"], "junk": ["x"]}), path)
     (tmp_path / "events.csv").write_text("user_id,junk,item_id\nu,x,i\n")
     for source in (path, tmp_path / "events.csv"):
-        assert set(read_table(source, only=["user_id", "item_id", "absent"]).column_names) == {"user_id", "item_id"}
+        assert set(read_table(source, only=["user_id", "item_id", "absent"]).column_names) == {
+            "user_id",
+            "item_id",
+        }
         assert set(column_names(source)) == {"user_id", "item_id", "junk"}
-    with pytest.raises(DataError, match="no column 'who' for the user_id; its columns are user_id, item_id, junk"):
+    with pytest.raises(
+        DataError, match="no column 'who' for the user_id; its columns are user_id, item_id, junk"
+    ):
         dataset_of(path, columns={"user_id": "who"})
 
 
@@ -124,7 +132,10 @@ def test_a_pattern_that_finds_nothing_and_a_cut_gz_are_refused(tmp_path: Path) -
 
 def test_unused_categories_of_a_frame_are_no_users() -> None:
     frame = pd.DataFrame(
-        {"user_id": pd.Categorical(["b", "a", "b"], categories=["never", "a", "b"]), "item_id": ["x", "y", "z"]}
+        {
+            "user_id": pd.Categorical(["b", "a", "b"], categories=["never", "a", "b"]),
+            "item_id": ["x", "y", "z"],
+        }
     )
     assert list(dataset_of(frame).user_ids) == ["b", "a"]
 

@@ -43,7 +43,9 @@ def parts_of(data: Dataset) -> list[tuple[str, str, int]]:
 
 
 def test_described_items_come_first_and_undescribed_ones_follow_without_text() -> None:
-    data = with_items(pd.DataFrame({"item_id": ["never seen", "z"], "title": ["N", "Z"], "genres": ["a|b", "c"]}))
+    data = with_items(
+        pd.DataFrame({"item_id": ["never seen", "z"], "title": ["N", "Z"], "genres": ["a|b", "c"]})
+    )
     assert list(data.item_ids) == ["never seen", "z", "x", "y"]
     assert data.n_items == 4
     assert data.items.to_pydict() == {
@@ -95,7 +97,9 @@ def test_text_of_an_item_csv_stays_text(tmp_path: Path) -> None:
 
 
 def test_a_domain_is_read_by_its_name() -> None:
-    table = pa.table({"item_id": ["x", "y", "z"], "domain": [0, 1, 0], "domain_name": ["Books", "Films", "Books"]})
+    table = pa.table(
+        {"item_id": ["x", "y", "z"], "domain": [0, 1, 0], "domain_name": ["Books", "Films", "Books"]}
+    )
     assert with_items(table).items["domain"].to_pylist() == ["Books", "Films", "Books"]
     assert with_items(table.drop(["domain_name"])).items["domain"].to_pylist() == ["0", "1", "0"]
 
@@ -110,7 +114,10 @@ def test_a_domain_is_read_by_its_name() -> None:
         ({"id": ["x"]}, "items has no column 'item_id'; its columns are id"),
         ({"item_id": ["x", ""]}, "column 'item_id' of items: 1 of 2 rows have an empty id, first row 2"),
         ({"item_id": [1.0]}, "column 'item_id' of items holds ids as floating-point"),
-        ({"item_id": ["x"], "title": [["t"]]}, "column 'title' of items holds list<.*cannot be read as title"),
+        (
+            {"item_id": ["x"], "title": [["t"]]},
+            "column 'title' of items holds list<.*cannot be read as title",
+        ),
         (
             {"item_id": ["x"], "genres": [b"\xff"]},
             "column 'genres' of items holds binary.*cannot be read as categories",
@@ -125,7 +132,9 @@ def test_wrong_item_tables_are_refused_by_column(items: dict[str, Any], message:
 @pytest.mark.parametrize("name", ["events", "interactions"])
 def test_a_folder_of_one_table_is_read_with_its_items(name: str, tmp_path: Path) -> None:
     folder = write(
-        tmp_path / "shop", **{name: {**EVENTS, "timestamp": [3, 1, 2]}}, items={"item_id": ["z"], "title": ["Z"]}
+        tmp_path / "shop",
+        **{name: {**EVENTS, "timestamp": [3, 1, 2]}},
+        items={"item_id": ["z"], "title": ["Z"]},
     )
     data = load_dataset(folder)
     assert (data.name, list(data.item_ids), data.published) == ("shop", ["z", "x", "y"], None)
@@ -146,7 +155,13 @@ def test_published_parts_are_joined_and_told_apart(tmp_path: Path) -> None:
     one = {"user_id": ["u"], "item_id": ["x"]}
     folder = write(tmp_path / "cut", train=EVENTS, validation=one, test=one)
     data = load_dataset(folder)
-    parts = [("u", "x", TRAIN), ("v", "y", TRAIN), ("u", "z", TRAIN), ("u", "x", VALIDATION), ("u", "x", TEST)]
+    parts = [
+        ("u", "x", TRAIN),
+        ("v", "y", TRAIN),
+        ("u", "z", TRAIN),
+        ("u", "x", VALIDATION),
+        ("u", "x", TEST),
+    ]
     assert parts_of(data) == parts
     assert data.interactions.time is None
     (tmp_path / "cut" / "validation.parquet").unlink()
@@ -216,7 +231,9 @@ def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"test.parquet has no column 'item_id' for the item_id"):
         load_dataset(write(tmp_path / "b", train=EVENTS, test={"user_id": ["u"], "item": ["x"]}))
     with pytest.raises(DataError, match=r"test.parquet has no column 'stars' for the weight"):
-        load_dataset(write(tmp_path / "c", train={**EVENTS, "stars": [1, 2, 3]}, test=EVENTS), {"weight": "stars"})
+        load_dataset(
+            write(tmp_path / "c", train={**EVENTS, "stars": [1, 2, 3]}, test=EVENTS), {"weight": "stars"}
+        )
 
 
 def test_a_folder_without_tables_says_what_it_holds(tmp_path: Path) -> None:
@@ -234,7 +251,9 @@ def test_a_misspelt_name_names_the_near_one(tmp_path: Path, monkeypatch: pytest.
     write(tmp_path / "films-100k", events=EVENTS)
     assert find("films-100k") == tmp_path / "films-100k"
     assert load_dataset("films-100k").name == "films-100k"
-    with pytest.raises(DataError, match=r"'film-100k' is neither .* Did you mean 'films-100k'\? Set RECSYS_DATA"):
+    with pytest.raises(
+        DataError, match=r"'film-100k' is neither .* Did you mean 'films-100k'\? Set RECSYS_DATA"
+    ):
         find("film-100k")
     for strange in ("zzz", "", "x" * 5_000, "a\0b"):
         with pytest.raises(DataError, match="is neither a path nor in"):
@@ -286,8 +305,11 @@ def test_a_column_of_ids_that_is_empty_throughout_is_a_finding_and_no_traceback(
             load_dataset(source) if isinstance(source, Path) else dataset_of(source)
 
 
-def test_a_word_among_times_is_named_by_its_row_though_the_times_of_another_file_are_no_text(tmp_path: Path) -> None:
-    """The parser of a CSV gives the times of a sound file a type of their own, and keeps those of the other as text."""
+def test_a_word_among_times_is_named_by_its_row_though_the_times_of_another_file_are_no_text(
+    tmp_path: Path,
+) -> None:
+    """The parser of a CSV gives the times of a sound file a type of their own, and keeps those of the other
+    as text."""
     days = [f"2026-01-0{day}T00:00:00Z" for day in range(1, 4)]
     (tmp_path / "spoilt" / "events").mkdir(parents=True)
     for name, times in (("a", days), ("b", [days[0], "soon", days[2]])):
@@ -302,5 +324,7 @@ def test_a_word_among_weights_is_named_by_its_row_though_another_file_holds_numb
     for name, weights in (("a", ["1", "much", "2.5"]), ("b", ["0.5", "1e-3", "4"])):
         table = {"user_id": ["u", "v", "w"], "item_id": ["a", "b", "c"], "weight": weights}
         pd.DataFrame(table).to_csv(tmp_path / "spoilt" / "events" / f"{name}.csv", index=False)
-    with pytest.raises(DataError, match=r"'weight'.*1 of 6 rows.*cannot be read as weights, first row 2 of .*a\.csv"):
+    with pytest.raises(
+        DataError, match=r"'weight'.*1 of 6 rows.*cannot be read as weights, first row 2 of .*a\.csv"
+    ):
         load_dataset(tmp_path / "spoilt")

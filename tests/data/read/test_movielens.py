@@ -1,4 +1,5 @@
-"""MovieLens in every published layout, hand-typed; and its download, whole or not at all, from a local server."""
+"""MovieLens in every published layout, hand-typed; and its download, whole or not at all, from a local
+server."""
 
 import hashlib
 import io
@@ -29,7 +30,9 @@ def flags(*on: int) -> str:
     return "|".join("1" if at in on else "0" for at in range(19))
 
 
-GENRES = "\n".join(f"{name}|{at}" for at, name in enumerate(["unknown", "Action", "Adventure", *"cdefghijklmnopqr"]))
+GENRES = "\n".join(
+    f"{name}|{at}" for at, name in enumerate(["unknown", "Action", "Adventure", *"cdefghijklmnopqr"])
+)
 LAYOUTS: dict[str, dict[str, bytes]] = {
     "ml-100k": {
         "u.data": b"196\t242\t3\t881250949\n7\t9\t5\t881250900\n196\t9\t1\t881250950\n",
@@ -42,13 +45,17 @@ LAYOUTS: dict[str, dict[str, bytes]] = {
     },
     "ml-1m": {
         "ratings.dat": b"196::242::3::881250949\n7::9::5::881250900\n196::9::1::881250950\n",
-        "movies.dat": '242::Kolya (1996)::Action|Adventure\n9::Misérables, Les: "II" (1995)::\n'.encode("latin-1"),
+        "movies.dat": '242::Kolya (1996)::Action|Adventure\n9::Misérables, Les: "II" (1995)::\n'.encode(
+            "latin-1"
+        ),
         "users.dat": b"7::F::1::10::48067\n",
     },
     "ml-10m": {
         "ratings.dat": b"196::242::3::881250949\n7::9::5::881250900\n196::9::1::881250950\n",
         "movies.dat": (
-            '242::Kolya (1996)::Action|Adventure\n9::Misérables, Les: "II" (1995)::(no genres listed)\n'.encode()
+            (
+                '242::Kolya (1996)::Action|Adventure\n9::Misérables, Les: "II" (1995)::(no genres listed)\n'
+            ).encode()
         ),
     },
     "ml-25m": {
@@ -89,7 +96,9 @@ def assert_whole(data: Dataset) -> None:
 
 @pytest.mark.parametrize("shape", ["folder", "nested", "zip", "named"])
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_every_layout_reads_the_same(name: str, shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_layout_reads_the_same(
+    name: str, shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "own" / (name if shape == "nested" else "")
     folder.mkdir(parents=True)
     if shape in ("folder", "nested"):
@@ -121,7 +130,8 @@ def test_damaged_ratings_and_zips_are_refused_in_one_sentence(bad: bytes, tmp_pa
 
 
 class Server:
-    """Serves one file; `cut` answers break off after so many bytes, `ranges` says whether parts can be asked for."""
+    """Serves one file; `cut` answers break off after so many bytes, `ranges` says whether parts can be asked
+    for."""
 
     def __init__(self, content: bytes) -> None:
         self.content, self.cut, self.ranges = content, [], True  # type: tuple[bytes, list[int], bool]
@@ -200,7 +210,9 @@ def test_what_an_interruption_leaves_is_no_data_set_and_the_next_attempt_goes_on
     server: Server, tmp_path: Path
 ) -> None:
     server.cut = [3_000, 1_000, 1_000]
-    with pytest.raises(DataError, match=r"cannot be downloaded: .*Check the connection and run the command again"):
+    with pytest.raises(
+        DataError, match=r"cannot be downloaded: .*Check the connection and run the command again"
+    ):
         download("ml-1m", base=server.address, folder=tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["ml-1m.zip.part"]
     assert download("ml-1m", base=server.address, folder=tmp_path).read_bytes() == server.content
@@ -227,7 +239,9 @@ def test_a_server_without_ranges_starts_anew(server: Server, tmp_path: Path) -> 
 def test_a_wrong_digest_is_refused_and_nothing_is_left(server: Server, tmp_path: Path) -> None:
     right = server.content
     server.content = right[:-1] + bytes([right[-1] ^ 1])
-    with pytest.raises(DataError, match=r"must have the published MD5 [0-9a-f]{32}, got [0-9a-f]{32}; .* thrown away"):
+    with pytest.raises(
+        DataError, match=r"must have the published MD5 [0-9a-f]{32}, got [0-9a-f]{32}; .* thrown away"
+    ):
         download("ml-1m", base=server.address, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
     server.content = right
@@ -277,6 +291,9 @@ def test_wrong_names_addresses_and_absent_files_are_refused(server: Server, tmp_
 def test_two_at_once_do_not_write_one_file(server: Server, tmp_path: Path) -> None:
     left = tmp_path / "ml-1m.zip.part"
     left.write_bytes(b"half")
-    with locked(tmp_path / ".ml-1m.zip.lock"), pytest.raises(DataError, match="is being downloaded by another process"):
+    with (
+        locked(tmp_path / ".ml-1m.zip.lock"),
+        pytest.raises(DataError, match="is being downloaded by another process"),
+    ):
         download("ml-1m", base=server.address, folder=tmp_path)
     assert left.read_bytes() == b"half"

@@ -1,4 +1,5 @@
-"""What a newcomer stumbles over first: separators, names of columns, paths, and an extra that is not installed."""
+"""What a newcomer stumbles over first: separators, names of columns, paths, and an extra that is not
+installed."""
 
 import gzip
 import subprocess
@@ -32,7 +33,9 @@ def table(separator: str, *, quoted_header: bool = False) -> str:
 @pytest.mark.parametrize("quoted_header", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-def test_the_header_tells_the_separator(tmp_path: Path, separator: str, packed: bool, quoted_header: bool) -> None:
+def test_the_header_tells_the_separator(
+    tmp_path: Path, separator: str, packed: bool, quoted_header: bool
+) -> None:
     text = ("\ufeff" + table(separator, quoted_header=quoted_header)).encode()
     path = tmp_path / ("clicks.csv.gz" if packed else "clicks.csv")
     path.write_bytes(gzip.compress(text) if packed else text)
@@ -64,7 +67,9 @@ def test_a_column_that_is_not_there_names_the_option(tmp_path: Path) -> None:
     said = CliRunner().invoke(main, ["data", "check", str(path)])
     assert said.exit_code == 2
     assert "--user-col NAME" in said.output
-    said = CliRunner().invoke(main, ["data", "check", str(path), "--user-col", "visitor", "--item-col", "artikel"])
+    said = CliRunner().invoke(
+        main, ["data", "check", str(path), "--user-col", "visitor", "--item-col", "artikel"]
+    )
     assert "has no column 'artikel'" in said.output
     assert "--item-col NAME" in said.output
 
@@ -83,7 +88,9 @@ def test_a_log_without_times_names_the_option(tmp_path: Path) -> None:
 
 
 def test_a_library_that_is_not_installed_is_one_sentence() -> None:
-    script = "import sys; sys.modules['scipy'] = None; from recsys.pipelines.cli import main; main(['models'])"
+    script = (
+        "import sys; sys.modules['scipy'] = None; from recsys.pipelines.cli import main; main(['models'])"
+    )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert said.returncode == 2
     assert not said.stdout

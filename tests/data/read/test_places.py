@@ -1,4 +1,5 @@
-"""Where a fault stands: the file and the row in it, whatever the files, parts of a split and rows passed over."""
+"""Where a fault stands: the file and the row in it, whatever the files, parts of a split and rows passed
+over."""
 
 import json
 from pathlib import Path
@@ -105,14 +106,20 @@ def test_the_parts_of_a_split_are_checked_one_by_one_and_together(form: str, tmp
     test["timestamp"] = [second + 1_000 for second in test["timestamp"]]
     folder = write(tmp_path / "cut", form, train=train, test=test, items={"item_id": ["i0"], "title": ["T"]})
     checked = check(folder, now=NOW)
-    assert {name: checked.facts[name] for name in ("rows", "train", "test")} == {"rows": 80, "train": 40, "test": 40}
+    assert {name: checked.facts[name] for name in ("rows", "train", "test")} == {
+        "rows": 80,
+        "train": 40,
+        "test": 40,
+    }
     missing = {finding.part: finding for finding in checked.findings if finding.kind == "missing_id"}
     assert {part: (one.column, one.count, one.of, one.first_row) for part, one in missing.items()} == {
         "train": ("item_id", 1, 40, 4),
         "test": ("user_id", 2, 40, 7),
     }
     assert missing["test"].file == str(folder / f"test.{form}")
-    assert "one_event_items" not in {finding.kind for finding in checked.findings}  # each item: once in either part
+    assert "one_event_items" not in {
+        finding.kind for finding in checked.findings
+    }  # each item: once in either part
     said = CliRunner().invoke(main, ["data", "check", str(folder)])
     assert said.exit_code == 1
     assert f"column 'user_id' of {folder}, part test: 2 of 40 rows" in said.stdout
@@ -125,7 +132,9 @@ def test_the_parts_of_a_split_are_checked_one_by_one_and_together(form: str, tmp
 
 def test_what_is_wrong_with_a_whole_column_is_said_once(tmp_path: Path) -> None:
     naive = pa.array([START * 10**6 + row for row in range(9)], pa.timestamp("us"))
-    folder = write(tmp_path / "cut", "parquet", **{part: {**rows(9), "timestamp": naive} for part in ("train", "test")})
+    folder = write(
+        tmp_path / "cut", "parquet", **{part: {**rows(9), "timestamp": naive} for part in ("train", "test")}
+    )
     (finding,) = found(folder, "naive_time")
     assert (finding.level, finding.part) == ("warning", None)
     with pytest.warns(UserWarning, match="no time zone") as warned:
@@ -135,15 +144,27 @@ def test_what_is_wrong_with_a_whole_column_is_said_once(tmp_path: Path) -> None:
 
 def test_items_in_many_files_are_no_events(tmp_path: Path) -> None:
     folder = write(tmp_path / "shop", "parquet", a=rows(5), b=rows(4))
-    write(folder / "items", "parquet", c={"item_id": ["i0"], "title": ["T"]}, d={"item_id": ["i1"], "title": ["U"]})
+    write(
+        folder / "items",
+        "parquet",
+        c={"item_id": ["i0"], "title": ["T"]},
+        d={"item_id": ["i1"], "title": ["U"]},
+    )
     data = load_dataset(str(folder))
     assert (len(data.interactions), data.items["title"].to_pylist()[:3]) == (9, ["T", "U", None])
 
 
 def test_a_fault_in_lists_of_many_files_is_placed_too(tmp_path: Path) -> None:
     good = {"user_id": ["u", "u"], "item_id": ["a", "b"], "rank": [1, 2]}
-    write(tmp_path / "lists", "parquet", a=good, b={"user_id": ["v", "v"], "item_id": ["a", "a"], "rank": [1, 2]})
-    with pytest.raises(DataError, match=rf"1 of 4 rows have an item .* first row 2 of {tmp_path}/lists/b.parquet\."):
+    write(
+        tmp_path / "lists",
+        "parquet",
+        a=good,
+        b={"user_id": ["v", "v"], "item_id": ["a", "a"], "rank": [1, 2]},
+    )
+    with pytest.raises(
+        DataError, match=rf"1 of 4 rows have an item .* first row 2 of {tmp_path}/lists/b.parquet\."
+    ):
         read_ranked(tmp_path / "lists", IdMap.of(["u", "v"]), IdMap.of(["a", "b"]))
 
 
@@ -175,7 +196,9 @@ def test_a_split_column_is_a_published_split_wherever_it_stands(form: str, tmp_p
 
 def test_a_split_column_of_another_meaning_is_refused_or_named_as_what_it_is() -> None:
     table = pa.table({**SPLIT, "split": ["1/2"] * 8})
-    with pytest.raises(DataError, match=r"column 'split' of events: 8 of 8 rows have none of .* rename the column"):
+    with pytest.raises(
+        DataError, match=r"column 'split' of events: 8 of 8 rows have none of .* rename the column"
+    ):
         dataset_of(table)
     (finding,) = found(table, "split_value")
     assert (finding.level, finding.count) == ("error", 8)
@@ -185,14 +208,18 @@ def test_a_split_column_of_another_meaning_is_refused_or_named_as_what_it_is() -
 def test_without_times_and_parts_the_order_of_the_file_is_offered_and_works(tmp_path: Path) -> None:
     table = {name: values for name, values in SPLIT.items() if name != "split"}
     data = load_dataset(str(write(tmp_path / "log", "csv", events=table) / "events.csv"))
-    with pytest.raises(DataError, match=r"order of the rows is that of the events, use split.kind=leave_last_out"):
+    with pytest.raises(
+        DataError, match=r"order of the rows is that of the events, use split.kind=leave_last_out"
+    ):
         split(data, SplitSettings(), seed=1)
     cut = split(data, SplitSettings(kind="leave_last_out"), seed=1)
     assert [cut.test.targets.row(row).tolist() for row in range(2)] == [[3], [4]]
 
 
 @pytest.mark.parametrize("own", ["sku", "item_id"])
-def test_the_item_table_may_call_its_ids_as_the_events_do_or_by_the_standard_name(own: str, tmp_path: Path) -> None:
+def test_the_item_table_may_call_its_ids_as_the_events_do_or_by_the_standard_name(
+    own: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "shop"
     folder.mkdir()
     (folder / "events.csv").write_text("who,sku\nu,007\nv,7\nu,8\n")
@@ -202,9 +229,13 @@ def test_the_item_table_may_call_its_ids_as_the_events_do_or_by_the_standard_nam
     assert list(data.item_ids) == ["007", "7", "8"]
     assert data.items["title"].to_pylist() == ["Bond", "Seven", None]
     checked = check(folder, names, items=folder / "items.csv", now=NOW)
-    assert {one.kind: one.count for one in checked.findings if one.level == "warning"}["undescribed_item"] == 1
+    assert {one.kind: one.count for one in checked.findings if one.level == "warning"}[
+        "undescribed_item"
+    ] == 1
     (folder / "items.csv").write_text("name,title\n007,Bond\n")
-    with pytest.raises(DataError, match=r"items.csv has no column 'sku' or 'item_id'; its columns are name, title"):
+    with pytest.raises(
+        DataError, match=r"items.csv has no column 'sku' or 'item_id'; its columns are name, title"
+    ):
         load_dataset(str(folder), names)
     assert check(folder, names, items=folder / "items.csv", now=NOW).findings[0].kind == "item_table"
 

@@ -36,8 +36,8 @@ def test_events_without_a_user_are_left_out_when_asked_and_counted(on_disk: bool
 @pytest.mark.parametrize("form", ["dt={year}-{month:02}", "{year}/{month:02}", "year={year}/month={month}"])
 @pytest.mark.parametrize(("since", "months"), [("1d", 2), ("30d", 2), ("32d", 3), ("1000d", 24)])
 def test_only_the_newest_partitions_are_opened(form: str, since: str, months: int, tmp_path: Path) -> None:
-    """Those that a time counted back from the first day of the newest one, December, reaches; the others are no files
-    that could be read."""
+    """Those that a time counted back from the first day of the newest one, December, reaches; the others are
+    no files that could be read."""
     for month in range(24):
         name = form.format(year=2024 + month // 12, month=month % 12 + 1)
         path = tmp_path / name / "part.parquet"

@@ -1,4 +1,5 @@
-"""Tables of events: ids as text, times in seconds, weights and event types; and what is refused, in which words."""
+"""Tables of events: ids as text, times in seconds, weights and event types; and what is refused, in which
+words."""
 
 import datetime as dt
 import gzip
@@ -190,8 +191,16 @@ def test_times_of_a_csv_are_parsed(text: str, seconds: int, tmp_path: Path) -> N
     [
         ([5, -1, -2], "2 of 3 rows have a time before 1970, first row 2", "mend these rows"),
         ([5.0, 5.0, -0.5], "1 of 3 rows have a time before 1970, first row 3", "mend these rows"),
-        ([5, 6, 1_700_000_000_000], "1 of 3 rows have a time after the year 5000, first row 3", "timestamp:ms"),
-        ([1e300, 5.0, float("inf")], "2 of 3 rows have a time after the year 5000, first row 1", "timestamp:ms"),
+        (
+            [5, 6, 1_700_000_000_000],
+            "1 of 3 rows have a time after the year 5000, first row 3",
+            "timestamp:ms",
+        ),
+        (
+            [1e300, 5.0, float("inf")],
+            "2 of 3 rows have a time after the year 5000, first row 1",
+            "timestamp:ms",
+        ),
         ([5.0, float("nan"), 5.0], "1 of 3 rows have no time, first row 2", "Drop these rows"),
         ([5, 6, None], "1 of 3 rows have no time, first row 3", "Drop these rows"),
         (["5", "6", ""], "1 of 3 rows have no time, first row 3", "Drop these rows"),
@@ -200,12 +209,22 @@ def test_times_of_a_csv_are_parsed(text: str, seconds: int, tmp_path: Path) -> N
             "another form than most rows, such as '2026-01-31' beside '5', first row 2",
             "alike",
         ),
-        (["2026-02-28", "2026-02-30", "2026-03-01"], "1 of 3 rows have text such as '2026-02-30' for a time", "alike"),
-        (["5", "noon", "?"], "2 of 3 rows have text such as 'noon' for a time, first row 2", "Write unix seconds"),
+        (
+            ["2026-02-28", "2026-02-30", "2026-03-01"],
+            "1 of 3 rows have text such as '2026-02-30' for a time",
+            "alike",
+        ),
+        (
+            ["5", "noon", "?"],
+            "2 of 3 rows have text such as 'noon' for a time, first row 2",
+            "Write unix seconds",
+        ),
         ([True, False, True], "must hold unix seconds or dates; it holds bool", "Convert it"),
     ],
 )
-def test_wrong_times_are_refused_with_count_row_and_next_step(values: list[Any], fault: str, step: str) -> None:
+def test_wrong_times_are_refused_with_count_row_and_next_step(
+    values: list[Any], fault: str, step: str
+) -> None:
     message = refusal(pairs(3, timestamp=values))
     assert "column 'timestamp' of events" in message
     assert fault in message
@@ -250,12 +269,17 @@ def test_event_types_are_few_and_never_empty() -> None:
     ("columns", "message"),
     [
         ({"user": "visitor"}, "role 'user' is unknown; roles are user_id, item_id, timestamp, event, weight"),
-        ({"user_id": "vistor", "item_id": "product"}, "no column 'vistor' for the user_id; its columns are visitor"),
+        (
+            {"user_id": "vistor", "item_id": "product"},
+            "no column 'vistor' for the user_id; its columns are visitor",
+        ),
         ({"user_id": "visitor"}, r"no column 'item_id' for the item_id; .* --item-col NAME"),
         ({**OWN, "weight": "rating"}, "no column 'rating' for the weight"),
     ],
 )
-def test_a_column_that_is_not_there_is_named_beside_those_that_are(columns: dict[str, str], message: str) -> None:
+def test_a_column_that_is_not_there_is_named_beside_those_that_are(
+    columns: dict[str, str], message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         dataset_of(pd.DataFrame(ROWS), columns=columns)
 
@@ -288,9 +312,9 @@ def test_files_that_cannot_be_tables_are_refused_with_the_reason(tmp_path: Path)
     assert "has no rows; a data set needs at least one event" in refusal(tmp_path / "header.csv")
     message = refusal(tmp_path / "events.xml")
     assert (
-        "must end in .parquet, .csv, .tsv, .jsonl, .json or a packed one such as .csv.gz; rename or convert it"
-        in message
-    )
+        "must end in .parquet, .csv, .tsv, .jsonl, .json or a packed one such as .csv.gz; rename or "
+        "convert it"
+    ) in message
     assert "is a folder without tables; name a .parquet" in refusal(tmp_path / "folder.csv")
     assert "is not there; name a .parquet" in refusal(tmp_path / "none.csv")
     assert "invalid UTF8 data, first in line 2" in refusal(tmp_path / "latin.csv")

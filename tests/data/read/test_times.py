@@ -48,9 +48,14 @@ def written(text: list[str], how: str, folder: Path) -> Path:
     ids = [str(row) for row in range(len(text))]
     path = folder / f"log.{how.split()[0]}"
     if how == "csv":
-        path.write_text("user_id,item_id,timestamp\n" + "".join(f"{row},{row},{one}\n" for row, one in enumerate(text)))
+        path.write_text(
+            "user_id,item_id,timestamp\n" + "".join(f"{row},{row},{one}\n" for row, one in enumerate(text))
+        )
     elif how == "jsonl":
-        lines = (f'{{"user_id": "{row}", "item_id": "{row}", "timestamp": "{one}"}}\n' for row, one in enumerate(text))
+        lines = (
+            f'{{"user_id": "{row}", "item_id": "{row}", "timestamp": "{one}"}}\n'
+            for row, one in enumerate(text)
+        )
         path.write_text("".join(lines))
     else:
         column = pa.array(text, pa.large_string() if "large" in how else pa.string())
@@ -69,18 +74,25 @@ def test_every_format_reads_the_same_seconds(form: str, how: str, tmp_path: Path
     assert events.time is not None
     order = np.argsort(events.user)  # users in the order of the rows
     assert events.time[order].tolist() == [slow(one) for one in text]
-    assert [str(one.message).split(" of ")[0] for one in said] == (["column 'timestamp'"] if form == "naive" else [])
+    assert [str(one.message).split(" of ")[0] for one in said] == (
+        ["column 'timestamp'"] if form == "naive" else []
+    )
 
 
 @pytest.mark.parametrize(
     "kind",
-    [pa.date32(), *(pa.timestamp(unit, zone) for unit in ("s", "ms", "us", "ns") for zone in ("UTC", "Asia/Tokyo"))],
+    [
+        pa.date32(),
+        *(pa.timestamp(unit, zone) for unit in ("s", "ms", "us", "ns") for zone in ("UTC", "Asia/Tokyo")),
+    ],
     ids=str,
 )
 def test_parquet_times_of_every_type_are_the_same_moments(kind: pa.DataType, tmp_path: Path) -> None:
     day = MOMENT.replace(hour=0, minute=0, second=0, microsecond=0)
     column = pa.array([day.date()] if pa.types.is_date(kind) else [day], kind)
-    parquet.write_table(pa.table({"user_id": ["u"], "item_id": ["i"], "timestamp": column}), tmp_path / "log.parquet")
+    parquet.write_table(
+        pa.table({"user_id": ["u"], "item_id": ["i"], "timestamp": column}), tmp_path / "log.parquet"
+    )
     events = load_dataset(str(tmp_path / "log.parquet")).interactions
     assert events.time is not None
     assert events.time.tolist() == [int(day.timestamp())]
@@ -113,7 +125,10 @@ def test_the_form_of_most_rows_is_that_of_the_column() -> None:
     text = [*stamps("zulu", 5), *stamps("naive", 2), "", *stamps("seconds", 1), "soon"]
     converted, empty, findings = times_of_text(pa.chunked_array([text]), "at")
     assert np.flatnonzero(empty).tolist() == [7]
-    assert [(one.kind, one.count, one.first_row) for one in findings] == [("text_time", 1, 10), ("mixed_times", 3, 6)]
+    assert [(one.kind, one.count, one.first_row) for one in findings] == [
+        ("text_time", 1, 10),
+        ("mixed_times", 3, 6),
+    ]
     assert converted.null_count == 5
     ids = [str(row) for row in range(len(text))]
     with pytest.raises(DataError, match="1 of 10 rows have no time, first row 8"):

@@ -1,4 +1,5 @@
-"""What leaks: planted leaks are found and counted as a slow second version counts them, and honest splits pass."""
+"""What leaks: planted leaks are found and counted as a slow second version counts them, and honest splits
+pass."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +63,9 @@ def test_two_tables_leak_what_a_slow_second_version_finds(seed: int) -> None:
     train = pd.concat([train[train.item_id != 3], test.iloc[:7]], ignore_index=True)
     train = train[train.user_id != 4]
     assert counts(train, test) == slow(train, test)
-    assert {"future_in_train", "own_future_in_train", "duplicate_across", "cold_user"} <= set(slow(train, test))
+    assert {"future_in_train", "own_future_in_train", "duplicate_across", "cold_user"} <= set(
+        slow(train, test)
+    )
 
 
 def test_a_cut_at_one_moment_leaks_nothing_but_what_users_had_before() -> None:
@@ -125,10 +128,14 @@ def test_train_from_after_the_cut_is_a_leak_and_refused_unless_allowed() -> None
     test = leaking.test
     pairs = set(zip(whole.interactions.user.tolist(), whole.interactions.item.tolist(), strict=True))
     slowly = sum(
-        (user, item) in pairs for row, user in enumerate(test.user.tolist()) for item in test.targets.row(row).tolist()
+        (user, item) in pairs
+        for row, user in enumerate(test.user.tolist())
+        for item in test.targets.row(row).tolist()
     )
     assert findings["target_in_train"].count == slowly == len(test.targets.values)
-    with pytest.raises(DataError, match=r"rows have a time after the cut, first row .* split\.allow_leaks=true"):
+    with pytest.raises(
+        DataError, match=r"rows have a time after the cut, first row .* split\.allow_leaks=true"
+    ):
         refuse_leaks(leaking)
     assert {finding.kind for finding in refuse_leaks(leaking, allow=True)} >= {"future_in_train"}
 

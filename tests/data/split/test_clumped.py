@@ -1,4 +1,5 @@
-"""A validation part drawn in clumps: what a stretch of time looks like, and what it must not do to the test part."""
+"""A validation part drawn in clumps: what a stretch of time looks like, and what it must not do to the test
+part."""
 
 from dataclasses import replace
 
@@ -75,7 +76,9 @@ def test_the_events_of_a_pair_stay_together_and_everyone_keeps_something(journey
 
 
 def test_it_takes_the_place_of_the_published_part_and_leaves_the_test_part_alone(journeys: Dataset) -> None:
-    part = np.random.default_rng(3).choice([TRAIN, VALIDATION, TEST], len(journeys.interactions), p=[0.7, 0.1, 0.2])
+    part = np.random.default_rng(3).choice(
+        [TRAIN, VALIDATION, TEST], len(journeys.interactions), p=[0.7, 0.1, 0.2]
+    )
     data = replace(journeys, published=Published(part.astype(np.int8), "drawn"))
     plain = split(data, SplitSettings(), seed=1)
     found = split(data, SplitSettings(clumped=0.2), seed=1)

@@ -29,18 +29,28 @@ KINDS = [
 
 def both(data: Dataset, settings: dict[str, object]) -> tuple[Split, Split]:
     """The split whose judged model learns from the validation part, and the one whose model does not."""
-    return tuple(split(data, SplitSettings(**settings, learn_validation=learns), seed=1) for learns in (True, False))  # type: ignore[arg-type, return-value]
+    return tuple(
+        split(data, SplitSettings(**settings, learn_validation=learns), seed=1) for learns in (True, False)
+    )  # type: ignore[arg-type, return-value]
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)
-def test_the_model_learns_from_train_alone_and_is_asked_the_same_question(settings: dict[str, object]) -> None:
+def test_the_model_learns_from_train_alone_and_is_asked_the_same_question(
+    settings: dict[str, object],
+) -> None:
     data = random_data(4, part=settings["kind"] == "published")
     usual, alone = both(data, settings)
     learned = rows_of(usual.validation.train.interactions)
     assert rows_of(alone.validation.train.interactions) == learned
     assert rows_of(alone.test.train.interactions) == learned
     assert len(learned) < len(rows_of(usual.test.train.interactions))
-    for name in ("user", "history.items.offsets", "history.items.values", "targets.offsets", "targets.values"):
+    for name in (
+        "user",
+        "history.items.offsets",
+        "history.items.values",
+        "targets.offsets",
+        "targets.values",
+    ):
         first, second = usual.test, alone.test
         for part in name.split("."):
             first, second = getattr(first, part), getattr(second, part)
@@ -86,7 +96,8 @@ def test_a_known_person_is_encoded_from_a_history_that_their_row_has_not_learned
 
 
 def test_what_was_had_and_not_learned_before_the_last_event_is_in_the_history_and_not_in_train() -> None:
-    """Per person: liked a, b, then disliked c, liked d (validation), disliked e, liked f (judged), disliked g."""
+    """Per person: liked a, b, then disliked c, liked d (validation), disliked e, liked f (judged), disliked
+    g."""
     frame = pd.DataFrame({"user_id": np.repeat(list("xyz"), 7), "item_id": list("abcdefg") * 3})
     frame["timestamp"] = np.tile(np.arange(7), 3)
     frame["weight"] = np.tile([5, 5, 1, 5, 1, 5, 1], 3)
@@ -103,7 +114,9 @@ def test_a_model_that_learns_from_the_validation_part_all_the_same_is_refused() 
     refuse_leaks(alone, learn_validation=False)
     broken = replace(alone, test=usual.test)
     refuse_leaks(broken)
-    with pytest.raises(DataError, match=r"a target of the validation part that the judged model learns from.*true"):
+    with pytest.raises(
+        DataError, match=r"a target of the validation part that the judged model learns from.*true"
+    ):
         refuse_leaks(broken, learn_validation=False)
 
 

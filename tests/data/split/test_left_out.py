@@ -1,4 +1,5 @@
-"""What is left out of learning still counts as had: in the history of whoever is asked, never from their future."""
+"""What is left out of learning still counts as had: in the history of whoever is asked, never from their
+future."""
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,9 @@ def rated(seed: int, *, timed: bool) -> Dataset:
     if timed:
         columns["timestamp"] = np.sort(rng.integers(1_000, 1_400, n))  # many ties
     part = None if timed else rng.choice([TRAIN, VALIDATION, TEST], n, p=[0.7, 0.1, 0.2])
-    data, _ = prepared(dataset_of(pd.DataFrame(columns), part=part, name="rated"), PrepareSettings(min_rating=3))
+    data, _ = prepared(
+        dataset_of(pd.DataFrame(columns), part=part, name="rated"), PrepareSettings(min_rating=3)
+    )
     return data
 
 
@@ -51,7 +54,9 @@ def check(holdout: Holdout, events: list[Event], past: set[int], asked: set[int]
     assert holdout.user.tolist() == users
     found = range(len(users))
     assert [set(holdout.targets.row(row).tolist()) for row in found] == [targets[user] for user in users]
-    assert [holdout.history.items.row(row).tolist() for row in found] == [history.get(user, []) for user in users]
+    assert [holdout.history.items.row(row).tolist() for row in found] == [
+        history.get(user, []) for user in users
+    ]
     by_user: dict[int, list[bool]] = {}
     for place in sorted(past):
         by_user.setdefault(events[place][0], []).append(events[place][3])
@@ -76,7 +81,9 @@ def test_by_time_the_history_is_all_that_happened_before_the_moment(seed: int) -
     for holdout, end in ((cut.validation, cut.test.now), (cut.test, last)):
         assert holdout.now is not None
         past = {place for place, event in enumerate(events) if event[2] < holdout.now}
-        check(holdout, events, past, {place for place, one in enumerate(events) if holdout.now <= one[2] < end})
+        check(
+            holdout, events, past, {place for place, one in enumerate(events) if holdout.now <= one[2] < end}
+        )
         whole = holdout.train.whole
         assert whole is not None
         assert list(zip(whole.user.tolist(), whole.item.tolist(), strict=True)) == [
@@ -85,9 +92,16 @@ def test_by_time_the_history_is_all_that_happened_before_the_moment(seed: int) -
 
 
 def own_past(events: list[Event], asked: set[int], gone: set[int]) -> set[int]:
-    """Places before the first of their user that is asked for; of those that are learned from all but `gone`."""
-    first = {user: min((at for at in asked if events[at][0] == user), default=len(events)) for user, *_ in events}
-    return {at for at, (user, *_, learned) in enumerate(events) if (at not in gone if learned else at < first[user])}
+    """Places before the first of their user that is asked for; of those that are learned from all but
+    `gone`."""
+    first = {
+        user: min((at for at in asked if events[at][0] == user), default=len(events)) for user, *_ in events
+    }
+    return {
+        at
+        for at, (user, *_, learned) in enumerate(events)
+        if (at not in gone if learned else at < first[user])
+    }
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -131,6 +145,8 @@ def test_of_published_parts_it_is_that_of_the_parts_that_are_learned_from(seed: 
     data = rated(seed, timed=False)
     events = events_of(data)
     cut = split(data, SplitSettings(kind="published"), seed=1)
-    places = {part: {at for at, one in enumerate(events) if one[2] == part} for part in (TRAIN, VALIDATION, TEST)}
+    places = {
+        part: {at for at, one in enumerate(events) if one[2] == part} for part in (TRAIN, VALIDATION, TEST)
+    }
     check(cut.validation, events, places[TRAIN], places[VALIDATION])
     check(cut.test, events, places[TRAIN] | places[VALIDATION], places[TEST])

@@ -1,4 +1,5 @@
-"""Moments that are named: the events before them are learned from, those after are asked for, and nothing else."""
+"""Moments that are named: the events before them are learned from, those after are asked for, and nothing
+else."""
 
 from datetime import UTC, date, datetime
 
@@ -70,7 +71,9 @@ def test_shares_of_events_are_cut_as_ever() -> None:
         assert plain.test.now is not None
         named = split(
             data,
-            SplitSettings.build({"test_from": plain.test.now, "validation_from": plain.validation.now}, where="test"),
+            SplitSettings.build(
+                {"test_from": plain.test.now, "validation_from": plain.validation.now}, where="test"
+            ),
             seed=1,
         )
         for part in ("test", "validation"):
@@ -80,11 +83,20 @@ def test_shares_of_events_are_cut_as_ever() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"test_from": "2025-12-31"}, r"events from 2026-01-01T00:00:00Z to 2026-01-30T21:36:00Z; tuning from"),
+        (
+            {"test_from": "2025-12-31"},
+            r"events from 2026-01-01T00:00:00Z to 2026-01-30T21:36:00Z; tuning from",
+        ),
         ({"test_from": "2026-02-01"}, "judging from 2026-02-01T00:00:00Z leaves a part empty"),
         ({"test_days": 40}, "fewer split.test_days"),
-        ({"test_from": "2026-01-11", "validation_from": "2026-01-12"}, "split.validation_from < split.test_from"),
-        ({"test_from": "2026-01-11", "kind": "leave_last_out"}, "are of split.kind=global_time; this split of events"),
+        (
+            {"test_from": "2026-01-11", "validation_from": "2026-01-12"},
+            "split.validation_from < split.test_from",
+        ),
+        (
+            {"test_from": "2026-01-11", "kind": "leave_last_out"},
+            "are of split.kind=global_time; this split of events",
+        ),
     ],
 )
 def test_what_leaves_a_part_empty_is_refused(settings: dict[str, object], said: str) -> None:

@@ -142,7 +142,9 @@ def published(tmp_path: Path) -> Path:
     pd.DataFrame({"user_id": [1, 2], "item_id": [11, 12]}).to_parquet(tmp_path / "validation.parquet")
     pd.DataFrame({"user_id": [1, 2], "item_id": [12, 13]}).to_parquet(tmp_path / "test.parquet")
     pd.DataFrame({"item_id": [10, 11, 12, 13, 14]}).to_parquet(tmp_path / "items.parquet")
-    pd.DataFrame({"user_id": [2, 1], "negatives": [[14, 11], [13, 14]]}).to_parquet(tmp_path / "test_negatives.parquet")
+    pd.DataFrame({"user_id": [2, 1], "negatives": [[14, 11], [13, 14]]}).to_parquet(
+        tmp_path / "test_negatives.parquet"
+    )
     return tmp_path
 
 
@@ -181,7 +183,8 @@ def test_published_candidates_that_do_not_fit_are_refused(published: Path) -> No
 
 @pytest.mark.data
 def test_popularity_among_the_published_99_gives_the_published_figures() -> None:
-    """NeuMF's protocol on MovieLens 1M: hit rate .4535 and NDCG .2543 at 10 for popularity; its ties fell otherwise."""
+    """NeuMF's protocol on MovieLens 1M: hit rate .4535 and NDCG .2543 at 10 for popularity; its ties fell
+    otherwise."""
     cut = split(load_dataset("ml-1m-ncf"), SplitSettings(kind="published_candidates"), seed=1).test
     assert cut.among is not None
     assert len(cut.user) == 6_040

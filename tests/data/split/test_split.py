@@ -27,7 +27,10 @@ def test_the_global_time_split_equals_a_slow_one(seed: int, repeats: bool) -> No
     at_validation, at_test = (int(np.ceil(np.quantile(times, share))) for share in (0.7, 0.85))
     settings = SplitSettings(kind="global_time", validation=0.15, test=0.15, repeats=repeats)
     cut = split(data, settings, seed=1)
-    for holdout, moment, end in ((cut.validation, at_validation, at_test), (cut.test, at_test, times[-1] + 1)):
+    for holdout, moment, end in (
+        (cut.validation, at_validation, at_test),
+        (cut.test, at_test, times[-1] + 1),
+    ):
         past = [row for row in rows if row[2] < moment]
         future = [row for row in rows if moment <= row[2] < end]
         assert rows_of(holdout.train.interactions) == past
@@ -104,11 +107,17 @@ def test_the_later_half_split_equals_a_slow_one(seed: int, repeats: bool) -> Non
 
 
 def test_the_first_half_of_later_events_is_brought_and_the_odd_one_too() -> None:
-    frame = pd.DataFrame({"user_id": ["old"] * 12 + ["new"] * 5 + ["once"] * 3, "item_id": [f"{n}" for n in range(20)]})
+    frame = pd.DataFrame(
+        {"user_id": ["old"] * 12 + ["new"] * 5 + ["once"] * 3, "item_id": [f"{n}" for n in range(20)]}
+    )
     frame["timestamp"] = range(20)
     both = split(dataset_of(frame), SplitSettings(kind="later_half", cut=0.6), seed=1)
     asked = [
-        (holdout.train.user_ids[user], holdout.history.items.row(row).tolist(), holdout.targets.row(row).tolist())
+        (
+            holdout.train.user_ids[user],
+            holdout.history.items.row(row).tolist(),
+            holdout.targets.row(row).tolist(),
+        )
         for holdout in (both.validation, both.test)
         for row, user in enumerate(holdout.user)
     ]
@@ -158,7 +167,9 @@ def test_times_make_the_global_time_split_the_default() -> None:
 
 def test_what_cannot_be_split_is_refused_with_the_reason() -> None:
     timeless = dataset_of(pd.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "y"]}), name="shop")
-    at_once = dataset_of(pd.DataFrame({"user_id": ["a"] * 9, "item_id": ["x"] * 9, "timestamp": [5] * 9}), name="shop")
+    at_once = dataset_of(
+        pd.DataFrame({"user_id": ["a"] * 9, "item_id": ["x"] * 9, "timestamp": [5] * 9}), name="shop"
+    )
     same = pd.DataFrame({"user_id": ["a"] * 20, "item_id": ["x"] * 20, "timestamp": range(20)})
     assert "shop has neither timestamps nor a published split. Name" in refusal(timeless)
     assert "'global_time' needs timestamps, and shop has none" in refusal(timeless, kind="global_time")
@@ -250,7 +261,10 @@ def test_what_the_default_split_refuses_is_known_without_it(seed: int) -> None:
     time = random.integers(0, random.choice([3, 10, 10**6]), n)
     data = dataset(user, item, users, items, time=time)
     said = []
-    for ask in (lambda: split(data, SplitSettings(), seed=1), lambda: refuse_global_time("toy", user, item, time)):
+    for ask in (
+        lambda: split(data, SplitSettings(), seed=1),
+        lambda: refuse_global_time("toy", user, item, time),
+    ):
         try:
             ask()
             said.append("")

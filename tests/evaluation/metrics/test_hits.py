@@ -43,7 +43,9 @@ def slow_precision(answer: list[int], targets: list[int], k: int) -> float:
 
 
 def slow_map(answer: list[int], targets: list[int], k: int) -> float:
-    precisions = [slow_precision(answer, targets, rank) for rank in range(1, k + 1) if answer[rank - 1 : rank]]
+    precisions = [
+        slow_precision(answer, targets, rank) for rank in range(1, k + 1) if answer[rank - 1 : rank]
+    ]
     hit = [value for value, item in zip(precisions, answer, strict=False) if item in targets]
     return sum(hit) / min(k, len(targets))
 
@@ -60,7 +62,8 @@ SLOW = {
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_of_hits_rises_with_a_hit_that_is_added_or_moved_up(name: str, certain_seed: int) -> None:
-    """What every metric keeps: 0 to 1, 0 without a hit, 1 where all k = targets hit, never lower for a better list."""
+    """What every metric keeps: 0 to 1, 0 without a hit, 1 where all k = targets hit, never lower for a better
+    list."""
     rng, metric = np.random.default_rng(certain_seed), METRICS[name]
     hits = rng.random((400, 6)) < 0.3
     targets = hits.sum(axis=1) + rng.integers(1, 5, 400)
@@ -76,7 +79,10 @@ def test_a_metric_of_hits_rises_with_a_hit_that_is_added_or_moved_up(name: str, 
         assert (metric(added, targets) >= values - 1e-12).all()
         if rank:
             moved = hits.copy()
-            moved[:, rank - 1], moved[:, rank] = hits[:, rank - 1] | hits[:, rank], hits[:, rank - 1] & hits[:, rank]
+            moved[:, rank - 1], moved[:, rank] = (
+                hits[:, rank - 1] | hits[:, rank],
+                hits[:, rank - 1] & hits[:, rank],
+            )
             assert (metric(moved, targets) >= values - 1e-12).all()
 
 
@@ -92,7 +98,8 @@ def test_a_metric_equals_its_slow_version_on_random_answers(name: str, k: int) -
     ragged = Ragged.of(targets)
     values = METRICS[name](hits_of(ids, ragged)[:, :k], ragged.lengths)
     expected = [
-        SLOW[name]([item for item in row if item >= 0], wanted, k) for row, wanted in zip(ids, targets, strict=True)
+        SLOW[name]([item for item in row if item >= 0], wanted, k)
+        for row, wanted in zip(ids, targets, strict=True)
     ]
     assert values.dtype == np.float64
     assert values.shape == (n,)
@@ -135,14 +142,20 @@ def test_hits_are_found_by_user_and_never_across_users() -> None:
 
 
 def test_a_pad_is_never_a_hit_and_item_zero_can_be_one() -> None:
-    assert hits_of(np.array([[-1, -1], [0, -1]]), Ragged.of([[0], [0]])).tolist() == [[False, False], [True, False]]
+    assert hits_of(np.array([[-1, -1], [0, -1]]), Ragged.of([[0], [0]])).tolist() == [
+        [False, False],
+        [True, False],
+    ]
     assert hits_of(np.full((2, 1), -1), Ragged.of([[5], [9]])).tolist() == [[False], [False]]
 
 
 def test_a_target_beyond_every_answer_stays_out_of_the_hits() -> None:
     hits = hits_of(np.array([[1, 2], [1, 2]]), Ragged.of([[1_000_000], [1]]))
     assert hits.tolist() == [[False, False], [True, False]]
-    assert hits_of(np.array([[1, 2], [1, 2]]), Ragged.of([[4], [2]])).tolist() == [[False, False], [False, True]]
+    assert hits_of(np.array([[1, 2], [1, 2]]), Ragged.of([[4], [2]])).tolist() == [
+        [False, False],
+        [False, True],
+    ]
 
 
 def test_keys_do_not_wrap_for_many_users_and_items() -> None:

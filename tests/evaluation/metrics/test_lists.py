@@ -29,7 +29,9 @@ def with_categories(data: Dataset, categories: list[list[str] | None]) -> Datase
 def lists_of(data: Dataset, ids: list[list[int]], history: list[list[int]] | None = None) -> Lists:
     shown = np.array(ids, np.int64)
     empty = [[] for _ in ids]
-    return Lists(shown, np.zeros(shown.shape, bool), Ragged.of(empty), Ragged.of(history or empty), facts_of(data))
+    return Lists(
+        shown, np.zeros(shown.shape, bool), Ragged.of(empty), Ragged.of(history or empty), facts_of(data)
+    )
 
 
 # 4 users; item 0 was had by 4 of them (by user 0 three times), item 1 by 2, item 2 by 1, item 3 by nobody
@@ -38,7 +40,13 @@ LOG = dataset(np.array([0, 0, 0, 1, 2, 3, 0, 1, 0]), np.array([0, 0, 0, 0, 0, 0,
 
 def test_novelty_and_popularity_typed_by_hand() -> None:
     lists = lists_of(LOG, [[0, 1], [1, 2], [3, -1], [-1, -1], [2, 4]])
-    expected = [0.5, 1.5, 2.0, math.nan, 2.0]  # bits: 0, 1, 2 and, for what nobody had, as if one user had it: 2
+    expected = [
+        0.5,
+        1.5,
+        2.0,
+        math.nan,
+        2.0,
+    ]  # bits: 0, 1, 2 and, for what nobody had, as if one user had it: 2
     np.testing.assert_allclose(novelty(lists), expected)
     np.testing.assert_allclose(mean_popularity(lists), [0.75, 0.375, 0.0, math.nan, 0.25])
 
@@ -55,7 +63,9 @@ def slow_cosine(a: set[str], b: set[str]) -> float:
 
 def random_case(seed: int) -> tuple[Dataset, list[list[int]], list[list[int]], list[list[str] | None]]:
     rng = np.random.default_rng(seed)
-    categories = [[f"c{c}" for c in rng.choice(6, rng.integers(0, 4), replace=False)] or None for _ in range(30)]
+    categories = [
+        [f"c{c}" for c in rng.choice(6, rng.integers(0, 4), replace=False)] or None for _ in range(30)
+    ]
     ids = [rng.permutation(30)[:6].tolist() for _ in range(50)]
     for row in range(0, 50, 4):
         ids[row][rng.integers(0, 6) :] = [-1] * len(ids[row][rng.integers(0, 6) :])
@@ -91,14 +101,18 @@ def test_miscalibration_equals_the_sum_of_the_paper(seed: int) -> None:
     expected = []
     for row, had in zip(ids, history, strict=True):
         p, q = shares(had), shares(row)
-        kl = sum(share * math.log(share / (0.99 * q.get(name, 0.0) + 0.01 * share)) for name, share in p.items())
+        kl = sum(
+            share * math.log(share / (0.99 * q.get(name, 0.0) + 0.01 * share)) for name, share in p.items()
+        )
         expected.append(kl if p and q else math.nan)
     found = miscalibration(lists_of(data, ids, history))
     np.testing.assert_allclose(found, expected, atol=1e-12)
     assert np.nanmax(found) > 0.5
 
 
-def test_a_list_like_the_history_is_calibrated_and_one_without_its_categories_costs_log_of_a_hundred() -> None:
+def test_a_list_like_the_history_is_calibrated_and_one_without_its_categories_costs_log_of_a_hundred() -> (
+    None
+):
     data = with_categories(LOG, [["a"], ["a"], ["b"], None])
     found = miscalibration(lists_of(data, [[1, 2], [2, -1], [3, -1]], [[0, 2], [0, 1], [0]]))
     np.testing.assert_allclose(found, [0.0, math.log(100), math.nan], atol=1e-12)
@@ -108,7 +122,9 @@ def test_diversity_typed_by_hand() -> None:
     data = with_categories(LOG, [["a"], ["a", "b"], ["b"], None])
     # a with ab: cosine 1 / sqrt 2; a with b: 0; one item, or an item without category, has no pair
     found = diversity(lists_of(data, [[0, 1, -1], [0, 2, 3], [0, 3, -1], [0, 1, 2]]))
-    np.testing.assert_allclose(found, [1 - math.sqrt(0.5), 1.0, math.nan, 1 - 2 * math.sqrt(0.5) / 3], atol=1e-12)
+    np.testing.assert_allclose(
+        found, [1 - math.sqrt(0.5), 1.0, math.nan, 1 - 2 * math.sqrt(0.5) / 3], atol=1e-12
+    )
 
 
 def test_without_categories_the_projection_keeps_the_cosine_of_who_had_what() -> None:
@@ -144,7 +160,13 @@ def test_gini_equals_half_the_mean_absolute_difference_over_the_mean() -> None:
 
 def test_head_items_are_the_fewest_that_took_half_of_the_events() -> None:
     data = dataset(np.zeros(10, int), np.array([2, 2, 2, 2, 0, 0, 1, 1, 3, 3]), 1, 5)
-    assert facts_of(data).head.tolist() == [True, False, True, False, False]  # 4 + 2 of 10; ties: the lower index
+    assert facts_of(data).head.tolist() == [
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]  # 4 + 2 of 10; ties: the lower index
     assert facts_of(data).domains == ("books", "films")
     assert facts_of(data).domain.tolist() == [0, 1, 0, 1, 0]
 

@@ -23,12 +23,17 @@ def test_every_metric_is_that_of_trec_eval(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     lists = [rng.permutation(N_ITEMS)[: rng.integers(1, 30)] for _ in range(N_USERS)]
     targets = [rng.choice(N_ITEMS, rng.integers(1, 25), replace=False) for _ in range(N_USERS)]
-    engine = Recommender(ListRanker(Ragged.of(lists), N_ITEMS), np.arange(N_ITEMS, dtype=np.int32), seen="allow")
+    engine = Recommender(
+        ListRanker(Ragged.of(lists), N_ITEMS), np.arange(N_ITEMS, dtype=np.int32), seen="allow"
+    )
     users = Users.known(np.arange(N_USERS), history=Ragged.empty(N_USERS))
     asked = [f"{name}_at_{k}" for name in (*THEIRS, "mrr")]
     found = evaluate(engine, users, Ragged.of(targets), metrics=asked)
     wanted: Any = {f"{user}": {f"i{item}": 1 for item in own} for user, own in enumerate(targets)}
-    given = {f"{user}": {f"i{item}": float(-at) for at, item in enumerate(own[:k])} for user, own in enumerate(lists)}
+    given = {
+        f"{user}": {f"i{item}": float(-at) for at, item in enumerate(own[:k])}
+        for user, own in enumerate(lists)
+    }
     measures = {f"{theirs.rpartition('_')[0]}.{k}" for theirs in THEIRS.values()} | {"recip_rank"}
     judged = pytrec_eval.RelevanceEvaluator(wanted, measures).evaluate(given)
     for name, theirs in (*THEIRS.items(), ("mrr", "recip_rank")):

@@ -1,4 +1,5 @@
-"""What hits are worth, typed by hand: sums, shares and discounts of a column of the items, and columns refused."""
+"""What hits are worth, typed by hand: sums, shares and discounts of a column of the items, and columns
+refused."""
 
 from dataclasses import replace
 from typing import Any
@@ -62,23 +63,42 @@ def test_where_each_item_is_worth_1_they_are_the_metrics_of_hits() -> None:
     ids = [rng.permutation(5)[:4].tolist() for _ in range(200)]
     targets = [rng.permutation(5)[: 1 + at % 4].tolist() for at in range(200)]
     given = lists([1.0] * 5, ids, targets)
-    np.testing.assert_allclose(value("ndcg_of_price_at_3", given), ndcg(given.hits[:, :3], given.targets.lengths))
+    np.testing.assert_allclose(
+        value("ndcg_of_price_at_3", given), ndcg(given.hits[:, :3], given.targets.lengths)
+    )
     np.testing.assert_array_equal(value("sum_of_price_at_3", given), given.hits[:, :3].sum(axis=1))
     most = np.minimum(given.targets.lengths, 3)
     np.testing.assert_allclose(value("share_of_price_at_3", given), given.hits[:, :3].sum(axis=1) / most)
 
 
 def test_numbers_written_as_text_are_numbers() -> None:
-    np.testing.assert_allclose(value("sum_of_price_at_3", lists(["10", "1", "", "4.0", None])), [10.0, 4.0, 0.0, 5.0])
+    np.testing.assert_allclose(
+        value("sum_of_price_at_3", lists(["10", "1", "", "4.0", None])), [10.0, 4.0, 0.0, 5.0]
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "price", "error", "words"),
     [
-        ("sum_of_prise_at_10", PRICE, SettingError, "'prise' is no column of the items; did you mean 'price'"),
-        ("sum_of_brand_at_10", PRICE, DataError, "column 'brand' of the items holds values that are no numbers"),
+        (
+            "sum_of_prise_at_10",
+            PRICE,
+            SettingError,
+            "'prise' is no column of the items; did you mean 'price'",
+        ),
+        (
+            "sum_of_brand_at_10",
+            PRICE,
+            DataError,
+            "column 'brand' of the items holds values that are no numbers",
+        ),
         ("mean_of_price_at_10", [np.inf, 1, 1, 1, 1], DataError, "holds values that are no numbers"),
-        ("share_of_price_at_10", [-1, -2, 1, 1, 1], DataError, r"2 items have a price below 0.*Ask for sum_of_price"),
+        (
+            "share_of_price_at_10",
+            [-1, -2, 1, 1, 1],
+            DataError,
+            r"2 items have a price below 0.*Ask for sum_of_price",
+        ),
     ],
 )
 def test_a_column_that_cannot_be_counted_is_refused(
@@ -88,7 +108,9 @@ def test_a_column_that_cannot_be_counted_is_refused(
     assert facts is not None
     with pytest.raises(error, match=words):
         refuse_worthless([resolve(name)], facts.table)
-    refuse_worthless([resolve("sum_of_price_at_10"), resolve("ndcg_at_10")], lists([-1, 0, 1, 2, 3]).facts.table)  # type: ignore[union-attr]
+    refuse_worthless(
+        [resolve("sum_of_price_at_10"), resolve("ndcg_at_10")], lists([-1, 0, 1, 2, 3]).facts.table
+    )  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +121,9 @@ def test_a_column_that_cannot_be_counted_is_refused(
         ("sum_of_Price (EUR)_at_10", r"column 'Price \(EUR\)' is not\. Rename the column"),
     ],
 )
-def test_a_name_that_says_no_metric_of_value_is_refused_with_the_way_to_write_one(name: str, words: str) -> None:
+def test_a_name_that_says_no_metric_of_value_is_refused_with_the_way_to_write_one(
+    name: str, words: str
+) -> None:
     with pytest.raises(SettingError, match=words):
         resolve(name)
 
@@ -115,5 +139,7 @@ def test_columns_of_items_lie_beside_the_places_of_a_list() -> None:
     acme = np.array([name == "a" for name in given.facts.column("brand").to_pylist()])
     assert given.of_places(acme).tolist() == [[1, 0, 1], [0, 0, 0], [1, 0, 0], [0, 0, 1]]
     assert given.facts.column("domain").to_pylist()[:2] == ["books", "films"]
-    with pytest.raises(SettingError, match=r"a metric of your own: 'prise' is no column of the items; did you mean"):
+    with pytest.raises(
+        SettingError, match=r"a metric of your own: 'prise' is no column of the items; did you mean"
+    ):
         given.facts.numbers("prise")

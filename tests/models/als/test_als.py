@@ -60,9 +60,9 @@ def slow_user(data: Dataset, items: np.ndarray, user: int) -> np.ndarray:
 
 def test_the_reported_objective_is_the_formula_of_the_docstring() -> None:
     data, steps = weighted(), []
-    embeddings = ALS(ALSSettings(dim=8, epochs=1, unobserved_weight=A, regularization=REG, solver="exact")).fit(
-        data, seed=1, progress=steps.append
-    )
+    embeddings = ALS(
+        ALSSettings(dim=8, epochs=1, unobserved_weight=A, regularization=REG, solver="exact")
+    ).fit(data, seed=1, progress=steps.append)
     table = embeddings.encoder.table  # one exact half-step past the report: never above it
     reported = steps[-1].values["objective"]
     assert slow_objective(data, table, embeddings.items) <= reported * (1 + 1e-5)
@@ -94,7 +94,8 @@ def test_conjugate_gradient_and_cholesky_reach_the_same_optimum() -> None:
 
 
 def ridge_rows(lengths: np.ndarray, m: int, width: int) -> tuple[Side, np.ndarray, np.ndarray]:
-    """Rows with these numbers of observations and weights, vectors (m, width), and the float64 solution of each row."""
+    """Rows with these numbers of observations and weights, vectors (m, width), and the float64 solution of
+    each row."""
     rng = np.random.default_rng(1)
     indices = np.concatenate([rng.permutation(m)[:n] for n in lengths]).astype(np.int32)
     indptr = np.concatenate([[0], np.cumsum(lengths)])
@@ -104,7 +105,9 @@ def ridge_rows(lengths: np.ndarray, m: int, width: int) -> tuple[Side, np.ndarra
     y = rng.normal(size=(m, width)).astype(np.float32)
     w = matrix.toarray().astype(float)
     solved = [
-        np.linalg.solve(A * y.T.astype(float) @ y + (y.T * w[u]) @ y + side.ridge[u] * np.eye(width), y.T @ w[u])
+        np.linalg.solve(
+            A * y.T.astype(float) @ y + (y.T * w[u]) @ y + side.ridge[u] * np.eye(width), y.T @ w[u]
+        )
         for u in range(len(lengths))
     ]
     return side, y, np.array(solved)
@@ -116,15 +119,31 @@ def test_every_exact_solver_agrees_with_an_obvious_solve(solver: Callable[..., N
     lengths = np.array([0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 33, 63, 64, 65, 66, 100, 129, 300, *range(20, 40)])
     side, y, expected = ridge_rows(lengths, 320, width)
     basis = Basis.of(y.T.astype(float) @ y, width, A)
-    turned, rows, value = y @ basis.vectors, np.full((len(lengths), width), np.nan, np.float32), np.zeros(len(lengths))
+    turned, rows, value = (
+        y @ basis.vectors,
+        np.full((len(lengths), width), np.nan, np.float32),
+        np.zeros(len(lengths)),
+    )
     value = value.astype(np.float32)
     solver(
-        side.order, 1, len(lengths), *side[:3], turned, basis.spectrum, side.ridge, rows, value, numba.get_num_threads()
+        side.order,
+        1,
+        len(lengths),
+        *side[:3],
+        turned,
+        basis.spectrum,
+        side.ridge,
+        rows,
+        value,
+        numba.get_num_threads(),
     )
     found = rows @ basis.vectors.T
     for u in range(1, len(lengths)):
         np.testing.assert_allclose(found[u], expected[u], rtol=2e-3, atol=2e-4 * abs(expected[u]).max())
-    target = [y[side.indices[side.indptr[u] : side.indptr[u + 1]]].T @ _weights(side, u) for u in range(len(lengths))]
+    target = [
+        y[side.indices[side.indptr[u] : side.indptr[u + 1]]].T @ _weights(side, u)
+        for u in range(len(lengths))
+    ]
     least = [_weights(side, u).sum() - target[u] @ expected[u] for u in range(len(lengths))]
     np.testing.assert_allclose(value, least, rtol=2e-3, atol=1e-3)
     assert np.isnan(rows[0]).all(), "a row without observations was written"
@@ -141,7 +160,17 @@ def test_conjugate_gradient_comes_to_the_obvious_solution_and_knows_its_objectiv
 
     def after(steps: int) -> tuple[np.ndarray, np.ndarray]:
         rows, value = start.copy(), np.zeros(len(start), np.float32)
-        shared = (side.order, 1, len(rows), *side[:3], y @ basis.vectors, basis.spectrum, side.ridge, rows, value)
+        shared = (
+            side.order,
+            1,
+            len(rows),
+            *side[:3],
+            y @ basis.vectors,
+            basis.spectrum,
+            side.ridge,
+            rows,
+            value,
+        )
         single.improve(*shared, 1, basis.vectors, steps)
         return rows @ basis.vectors.T, value
 
@@ -156,7 +185,8 @@ def test_conjugate_gradient_comes_to_the_obvious_solution_and_knows_its_objectiv
 
 @pytest.mark.parametrize("dim", [1, 5, 16, 40])
 def test_a_half_step_solves_every_row_whatever_its_length(dim: int) -> None:
-    """Users with none, one and up to all of the items, more than dimensions and fewer; both sides see each other."""
+    """Users with none, one and up to all of the items, more than dimensions and fewer; both sides see each
+    other."""
     rng = np.random.default_rng(dim)
     pairs = [(user, item) for user in range(60) for item in rng.permutation(90)[: user * 3 // 2]]
     user, item = np.array(pairs).T
@@ -168,7 +198,9 @@ def test_a_half_step_solves_every_row_whatever_its_length(dim: int) -> None:
     assert not embeddings.items[90].any()
     for user in range(1, 60):
         expected = slow_user(data, embeddings.items, user)
-        np.testing.assert_allclose(embeddings.encoder.table[user], expected, rtol=2e-3, atol=2e-4 * abs(expected).max())
+        np.testing.assert_allclose(
+            embeddings.encoder.table[user], expected, rtol=2e-3, atol=2e-4 * abs(expected).max()
+        )
 
 
 @pytest.mark.parametrize("solver", ["cg", "exact"])
@@ -203,10 +235,14 @@ def test_contributions_of_the_history_sum_to_the_score() -> None:
 
 @pytest.mark.parametrize("events", [1, 5, 8, 12])
 @pytest.mark.parametrize("kind", [{}, {"disliked_weight": 2.0}, {"confidence": 3.0}])
-def test_a_share_is_what_the_event_gives_the_solution_however_long_the_history(kind: Any, events: int) -> None:
+def test_a_share_is_what_the_event_gives_the_solution_however_long_the_history(
+    kind: Any, events: int
+) -> None:
     random, dim = np.random.default_rng(events), 8
     items, vectors = random.standard_normal((40, dim)).astype(np.float32), random.standard_normal((3, dim))
-    encoder = Solve(items, items.T @ items, None, regularization=0.1, unobserved_weight=0.2, exponent=1.0, **kind)
+    encoder = Solve(
+        items, items.T @ items, None, regularization=0.1, unobserved_weight=0.2, exponent=1.0, **kind
+    )
     had, weight = random.permutation(40)[:events], random.uniform(0.5, 2, events)
     if "disliked_weight" in kind:
         weight[::2] *= -1
@@ -252,7 +288,9 @@ def test_the_space_id_changes_with_what_determines_the_output() -> None:
 
     def space(inputs: np.ndarray, regularization: float = 0.1) -> str:
         gram = inputs.T @ inputs
-        return Solve(inputs, gram, None, regularization=regularization, unobserved_weight=0.1, exponent=1.0).space_id
+        return Solve(
+            inputs, gram, None, regularization=regularization, unobserved_weight=0.1, exponent=1.0
+        ).space_id
 
     assert len({space(items), space(other), space(items, 0.2)}) == 3
     assert space(items) == space(items.copy())
@@ -284,7 +322,9 @@ def test_weights_of_any_size_give_the_right_answer_or_a_clear_error() -> None:
 
 def test_vectors_beyond_float32_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ALS, "_initial", lambda *_: np.full((30, 16), 1e30, np.float32))
-    with pytest.raises(ModelError, match=r"learning als: the objective left .* in epoch 1\. Raise regularization"):
+    with pytest.raises(
+        ModelError, match=r"learning als: the objective left .* in epoch 1\. Raise regularization"
+    ):
         fit(random_log(1))
 
 
@@ -294,7 +334,9 @@ def test_memory_is_stated_first_and_refused_where_it_is_not_free(monkeypatch: py
     assert steps[0].task.startswith("als takes 0.06 GiB")
     monkeypatch.setattr(als, "available_bytes", lambda: 70 << 20)
     fit(data)
-    with pytest.raises(ModelError, match=r"als needs .* for dim=4096 on the 40 users, 30 items and 400 events of toy"):
+    with pytest.raises(
+        ModelError, match=r"als needs .* for dim=4096 on the 40 users, 30 items and 400 events of toy"
+    ):
         fit(data, dim=4096)
     with pytest.raises(ModelError) as caught:
         fit(data, dim=512)
@@ -328,7 +370,9 @@ def test_one_item_one_user_and_dim_above_the_rank_are_learned() -> None:
     one = dataset(np.array([0]), np.array([0]), 1, 1)
     assert np.isfinite(fit(one, dim=64).items).all()
     few = dataset(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, 2)
-    assert (fit(few, dim=64, solver="exact").encoder.encode(Users.known([0, 1], Ragged.of([[0, 1], [1]]))).known).all()
+    assert (
+        fit(few, dim=64, solver="exact").encoder.encode(Users.known([0, 1], Ragged.of([[0, 1], [1]]))).known
+    ).all()
 
 
 @pytest.mark.parametrize("solver", ["cg", "exact"])
@@ -380,7 +424,8 @@ def test_bytes_do_not_depend_on_the_number_of_threads(solver: str) -> None:
 
 
 def test_bytes_do_not_depend_on_what_ran_before(tmp_path: object) -> None:
-    """The first fit of a process loads the compiled code's BLAS; its threads must be limited by then already."""
+    """The first fit of a process loads the compiled code's BLAS; its threads must be limited by then
+    already."""
     import subprocess
     import sys
 

@@ -1,4 +1,5 @@
-"""Events that say "not this" as negatives of implicit ALS: the objective, the fold-in, and who cannot learn so."""
+"""Events that say "not this" as negatives of implicit ALS: the objective, the fold-in, and who cannot learn
+so."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,8 @@ NAMES = ("view", "buy", "skip", "seen")
 
 
 def log() -> Dataset:
-    """People who view, buy and skip, the same item perhaps both; the last user and the last item are only skipped."""
+    """People who view, buy and skip, the same item perhaps both; the last user and the last item are only
+    skipped."""
     rng = np.random.default_rng(3)
     n = 500
     user, item, kind = rng.integers(30, size=n), rng.integers(20, size=n), rng.integers(4, size=n)
@@ -43,12 +45,19 @@ def log() -> Dataset:
 
 
 def fit(data: Dataset, **settings: Any) -> Embeddings:
-    values = {"dim": 8, "epochs": 60, "unobserved_weight": A, "regularization": REG, "disliked_weight": DISLIKED}
+    values = {
+        "dim": 8,
+        "epochs": 60,
+        "unobserved_weight": A,
+        "regularization": REG,
+        "disliked_weight": DISLIKED,
+    }
     return ALS(ALSSettings(**{**values, **settings})).fit(data, seed=1)
 
 
 def dense(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """float64 (n_users, n_items) each: what pairs weigh that shall score 1, and what those that shall score 0."""
+    """float64 (n_users, n_items) each: what pairs weigh that shall score 1, and what those that shall score
+    0."""
     liked, disliked = np.zeros((2, data.n_users, data.n_items))
     events = data.had
     for user, item, weight in zip(events.user, events.item, events.weights, strict=True):
@@ -67,7 +76,10 @@ def test_the_rows_are_the_minimum_of_the_formula_of_the_docstring(solver: str) -
     data = log()
     learned = fit(data, solver=solver, epochs=400)
     liked, disliked = dense(data)
-    users, items = learned.encoder.encode(Users.known(np.arange(30), data.had.histories())).vectors, learned.items
+    users, items = (
+        learned.encoder.encode(Users.known(np.arange(30), data.had.histories())).vectors,
+        learned.items,
+    )
     for w, v, own, other in ((liked, disliked, users, items), (liked.T, disliked.T, items, users)):
         y = other.astype(float)
         for row in range(len(own)):
@@ -96,7 +108,9 @@ def test_every_solver_takes_weights_below_zero_as_scores_that_shall_be_zero(solv
         value = half_step(side, turned, basis, rows, 300)
     else:
         threads = numba.get_num_threads()
-        solver(side.order, 0, len(lengths), *side[:3], turned, basis.spectrum, side.ridge, rows, value, threads)
+        solver(
+            side.order, 0, len(lengths), *side[:3], turned, basis.spectrum, side.ridge, rows, value, threads
+        )
     w = matrix.toarray().astype(float)
     for row, one in enumerate(w):
         left = A * y.T.astype(float) @ y + (y.T * abs(one)) @ y + side.ridge[row] * np.eye(width)
@@ -107,17 +121,23 @@ def test_every_solver_takes_weights_below_zero_as_scores_that_shall_be_zero(solv
         assert value[row] == pytest.approx(least + side.ridge[row] * (solved**2).sum(), rel=1e-2, abs=1e-3)
 
 
-def test_a_learned_row_is_the_fold_in_of_the_same_history_and_its_shares_sum_to_the_score(tmp_path: Path) -> None:
+def test_a_learned_row_is_the_fold_in_of_the_same_history_and_its_shares_sum_to_the_score(
+    tmp_path: Path,
+) -> None:
     data = log()
     bundle = load(write(tmp_path, content_of("als", fit(data), data, prepare=RULES)))
     people, past = np.arange(29), bundle.histories.take(np.arange(29))
-    rows, folded = (bundle.encoder.encode(users) for users in (Users.known(people, past), Users.unknown(past)))
+    rows, folded = (
+        bundle.encoder.encode(users) for users in (Users.known(people, past), Users.unknown(past))
+    )
     np.testing.assert_allclose(rows.vectors, folded.vectors, rtol=1e-3, atol=1e-4)
     for row in people[:5]:
         one = Users.unknown(past.take(np.array([row])))
         parts = bundle.encoder.contributions(one, bundle.item_vectors)
         assert parts is not None
-        np.testing.assert_allclose(parts.sum(axis=1), bundle.item_vectors @ folded.vectors[row], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(
+            parts.sum(axis=1), bundle.item_vectors @ folded.vectors[row], rtol=1e-3, atol=1e-4
+        )
         assert one.history.weight is not None
         assert not parts[:, one.history.weight <= 0].any()
     assert explain(bundle, bundle.user_ids[0], bundle.item_ids[3], now=START).exact
@@ -125,7 +145,8 @@ def test_a_learned_row_is_the_fold_in_of_the_same_history_and_its_shares_sum_to_
 
 
 def test_a_skip_that_a_request_brings_lowers_what_is_like_the_skipped_item(tmp_path: Path) -> None:
-    """Two tastes, items 0 to 4 and 5 to 9: viewers of one of each who skip one of the first want the second."""
+    """Two tastes, items 0 to 4 and 5 to 9: viewers of one of each who skip one of the first want the
+    second."""
     rng = np.random.default_rng(0)
     user, item = np.nonzero(np.kron(np.eye(2), np.ones((20, 5))) * (rng.random((40, 10)) < 0.8))
     other = (item + 5) % 10
@@ -137,13 +158,21 @@ def test_a_skip_that_a_request_brings_lowers_what_is_like_the_skipped_item(tmp_p
     viewed = [Event(bundle.item_ids[0], START, "view"), Event(bundle.item_ids[5], START + 1, "view")]
     question = Question(history=viewed, k=10, now=START + 3)
     skipping = replace(question, history=[*viewed, Event(bundle.item_ids[1], START + 2, "skip")])
-    before, after = ({one.item_id: one.score for one in respond(bundle, asked).items} for asked in (question, skipping))
+    before, after = (
+        {one.item_id: one.score for one in respond(bundle, asked).items} for asked in (question, skipping)
+    )
     assert respond(bundle, skipping).ignored == []
-    lower = [after[bundle.item_ids[row]] / before[bundle.item_ids[row]] for row in range(10) if row not in (0, 1, 5)]
+    lower = [
+        after[bundle.item_ids[row]] / before[bundle.item_ids[row]]
+        for row in range(10)
+        if row not in (0, 1, 5)
+    ]
     assert max(lower[:3]) < min(lower[3:])
     known = replace(question, user_id=bundle.user_ids[0], history=[])
     skips = replace(known, history=[Event(bundle.item_ids[5], START + 10**6, "skip")])
-    first, second = (respond(bundle, one) for one in (known, skips))  # a click of now takes the place of the row
+    first, second = (
+        respond(bundle, one) for one in (known, skips)
+    )  # a click of now takes the place of the row
     assert [one.score for one in second.items] != [one.score for one in first.items if one.item_id != "i5"]
     assert (first.source, second.source) == ("known", "history")
 

@@ -25,7 +25,9 @@ def at_first() -> Tastes:
     return Tastes(torch.zeros(shape), torch.ones(shape), *torch.zeros(2, *shape), torch.zeros(USERS, 1))
 
 
-def bound(mean: torch.Tensor, variance: torch.Tensor, items: torch.Tensor, bias: torch.Tensor, counts: torch.Tensor):
+def bound(
+    mean: torch.Tensor, variance: torch.Tensor, items: torch.Tensor, bias: torch.Tensor, counts: torch.Tensor
+):
     """The bound on the log probability of all events, as the docstring of `visit` states it; and its nats."""
     scores = mean @ items.T + variance @ (items**2).T / 2 + bias.T
     nats = (counts.sum(1) * torch.logsumexp(scores, 1)).sum()
@@ -69,7 +71,9 @@ def test_visits_climb_to_where_no_gradient_is_left(events: tuple) -> None:
     assert divergence(tastes) == pytest.approx(float(apart.sum()), rel=1e-5)
 
 
-def test_the_bound_lies_under_the_log_probability_with_the_tastes_integrated_out_and_near_it(events: tuple) -> None:
+def test_the_bound_lies_under_the_log_probability_with_the_tastes_integrated_out_and_near_it(
+    events: tuple,
+) -> None:
     items, bias, counts = events
     tastes = ascended(events, 60)
     found, _ = bound(tastes.mean, tastes.variance, items, bias, counts)

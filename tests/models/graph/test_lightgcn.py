@@ -1,4 +1,5 @@
-"""LightGCN: its gradients against a slow, dense version in torch, and what its layers and its start are worth."""
+"""LightGCN: its gradients against a slow, dense version in torch, and what its layers and its start are
+worth."""
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from recsys.testing.toys import dataset, random_log
 
 
 def slow_tables(fit: LightGCNFit) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The learned rows of people and items in one table, in float64, and the whole normalised adjacency, dense."""
+    """The learned rows of people and items in one table, in float64, and the whole normalised adjacency,
+    dense."""
     n_users, n_items = fit.matrix.shape
     adjacency = np.zeros((n_users + n_items, n_users + n_items))
     adjacency[:n_users, n_users:] = fit.matrix.toarray()
@@ -73,12 +75,20 @@ def wheel(seed: int) -> tuple[Array, Array]:
 
 @pytest.mark.parametrize("loss", ["bpr", "softmax"])
 def test_over_a_sparse_graph_steps_find_what_is_near(loss: str, certain_seed: int) -> None:
-    """Of the three items nearby that a person did not have more are among their best ten than by the rows alone."""
+    """Of the three items nearby that a person did not have more are among their best ten than by the rows
+    alone."""
     user, item = wheel(certain_seed)
     data = dataset(user, item, 60, 60)
     share = {}
     for layers in (0, 3):
-        settings = {"dim": 16, "epochs": 10, "batch_size": 16, "layers": layers, "initial": "random", "loss": loss}
+        settings = {
+            "dim": 16,
+            "epochs": 10,
+            "batch_size": 16,
+            "layers": layers,
+            "initial": "random",
+            "loss": loss,
+        }
         learned = make_model("lightgcn", settings).fit(data, seed=certain_seed)
         scores = learned.encoder.table @ learned.items.T
         scores[user, item] = -np.inf

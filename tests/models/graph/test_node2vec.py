@@ -14,7 +14,16 @@ from recsys.retrieval.recommender import recommender_of
 from recsys.testing.learners import Case, everyone
 from recsys.testing.toys import dataset
 
-EDGES = ((0, 1, 1.0), (0, 2, 2.0), (1, 2, 1.0), (1, 3, 3.0), (2, 3, 0.5), (3, 4, 1.0), (0, 4, 1.0), (4, 5, 2.0))
+EDGES = (
+    (0, 1, 1.0),
+    (0, 2, 2.0),
+    (1, 2, 1.0),
+    (1, 3, 3.0),
+    (2, 3, 0.5),
+    (3, 4, 1.0),
+    (0, 4, 1.0),
+    (4, 5, 2.0),
+)
 
 
 def weights_of(weighted: bool) -> F64:
@@ -77,7 +86,9 @@ def test_groups_are_found_again(settings: dict[str, object], certain_seed: int) 
     item = np.concatenate([rng.choice(10, 5, replace=False) + 10 * one for one in group])
     data = dataset(np.repeat(np.arange(300), 5), item, 300, 40)
     own = {"dim": 16, "epochs": 6} | settings
-    engine = recommender_of(make_model("node2vec", own).fit(data, seed=certain_seed), np.arange(40), "exclude")
+    engine = recommender_of(
+        make_model("node2vec", own).fit(data, seed=certain_seed), np.arange(40), "exclude"
+    )
     for users in (everyone(data), Users.unknown(everyone(data).history)):
         assert (engine.recommend(users, 5).ids // 10 == group[:, None]).all()
 

@@ -1,4 +1,5 @@
-"""What follows what: planted chains are learned in their direction, and the vectors come to the whole matrix."""
+"""What follows what: planted chains are learned in their direction, and the vectors come to the whole
+matrix."""
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ BOTH = [("cooccurrence", {}), ("cooccurrence_svd", {"dim": N})]
 
 
 def chains(seed: int, n_users: int = 300) -> Dataset:
-    """Each user walks from an item of their own in the order 0, 1 ... 11, 0; in the file the users are mixed."""
+    """Each user walks from an item of their own in the order 0, 1 ... 11, 0; in the file the users are
+    mixed."""
     rng = np.random.default_rng(seed)
     start, length = rng.integers(N, size=n_users), rng.integers(3, 7, size=n_users)
     user = np.repeat(np.arange(n_users), length)
@@ -29,7 +31,9 @@ def chains(seed: int, n_users: int = 300) -> Dataset:
     return dataset(user[mixed], item[mixed], n_users, N, time=time[mixed])
 
 
-def learned_scores(name: str, settings: dict[str, object], data: Dataset, rows: list[list[int]], seed: int = 1) -> F32:
+def learned_scores(
+    name: str, settings: dict[str, object], data: Dataset, rows: list[list[int]], seed: int = 1
+) -> F32:
     return scores_of(make_model(name, settings).fit(data, seed=seed), Ragged.of(rows), N)
 
 
@@ -46,7 +50,9 @@ def test_the_next_of_a_chain_comes_after_its_item_and_not_before_it(
 
 
 @pytest.mark.parametrize(("name", "settings"), BOTH)
-def test_without_a_direction_what_came_before_counts_like_what_follows(name: str, settings: dict[str, object]) -> None:
+def test_without_a_direction_what_came_before_counts_like_what_follows(
+    name: str, settings: dict[str, object]
+) -> None:
     settings = settings | {"back": 1.0, "from_exponent": 0.5, "to_exponent": 0.5}
     scores = learned_scores(name, settings, chains(1), [[item] for item in range(N)])
     np.testing.assert_allclose(scores, scores.T, rtol=1e-3, atol=1e-4)

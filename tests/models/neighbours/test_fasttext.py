@@ -1,4 +1,5 @@
-"""FastText: its steps against a slow gradient, what it equals without parts, and items that nobody has had."""
+"""FastText: its steps against a slow gradient, what it equals without parts, and items that nobody has
+had."""
 
 from dataclasses import replace
 
@@ -25,7 +26,8 @@ def described(data: Dataset, **columns: Array | list[str | None]) -> Dataset:
 
 
 def groups(seed: int) -> Dataset:
-    """People have items of one of four kinds; the last two items of each kind have no events and say their kind."""
+    """People have items of one of four kinds; the last two items of each kind have no events and say their
+    kind."""
     rng = np.random.default_rng(seed)
     group = rng.integers(GROUPS, size=300)
     item = np.concatenate([rng.choice(EACH - 2, 6, replace=False) + EACH * one for one in group])
@@ -41,7 +43,8 @@ def loss_of(inputs: F64, outputs: F64, parts: F64, context: list[int], at: list[
 
 
 def test_a_step_moves_all_parts_down_the_slow_gradient() -> None:
-    """Two items follow one another, so that each is the one window of the other; the only negative is a third."""
+    """Two items follow one another, so that each is the one window of the other; the only negative is a
+    third."""
     rng, rate = np.random.default_rng(2), 1e-4
     parts = np.array([[1, 0, 0, 0.6, 0.8], [0, 1, 0, 0.6, 0], [0, 0, 1, 0, 0.7]])
     csr = [np.array([0, 3, 5, 7]), np.array([0, 3, 4, 1, 3, 2, 4], np.int32)]
@@ -60,7 +63,9 @@ def test_a_step_moves_all_parts_down_the_slow_gradient() -> None:
             for step in (1e-5, -1e-5):
                 shifted = [one.copy() for one in tables]
                 shifted[which][cell] += step
-                ends.append(sum(loss_of(*shifted, parts, [other], [mid, 2]) for mid, other in ((0, 1), (1, 0))))
+                ends.append(
+                    sum(loss_of(*shifted, parts, [other], [mid, 2]) for mid, other in ((0, 1), (1, 0)))
+                )
             slow[cell] = (ends[0] - ends[1]) / 2e-5
         np.testing.assert_allclose((before[which] - moved[which]) / rate, slow, atol=1e-2)
 
@@ -82,7 +87,9 @@ def test_items_that_nobody_had_find_their_people(settings: dict[str, object], ce
     own = {"dim": 16, "epochs": 20, "item_features": [KIND]} | settings
     learned = make_model("fasttext", own).fit(groups(certain_seed), seed=certain_seed)
     assert learned.trained.all()
-    scores = scores_of(learned, Ragged.of([[EACH * one, EACH * one + 1] for one in range(GROUPS)]), GROUPS * EACH)
+    scores = scores_of(
+        learned, Ragged.of([[EACH * one, EACH * one + 1] for one in range(GROUPS)]), GROUPS * EACH
+    )
     fresh = scores.reshape(GROUPS, GROUPS, EACH)[:, :, -2:]
     assert (fresh.mean(axis=2).argmax(axis=1) == np.arange(GROUPS)).all()
 

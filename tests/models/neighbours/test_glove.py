@@ -50,8 +50,8 @@ def test_a_pair_weighs_by_its_count_up_to_the_ceiling() -> None:
 
 
 def test_what_is_learned_meets_the_logarithms_of_the_counts() -> None:
-    """With as many dims as items everything can be met: the score of one item after another is the logarithm of their
-    count, but for what the first has for all."""
+    """With as many dims as items everything can be met: the score of one item after another is the logarithm
+    of their count, but for what the first has for all."""
     data = random_log(3, n_users=60, n_items=8, n=900)
     settings = {
         "dim": 12,

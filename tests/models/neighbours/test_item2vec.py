@@ -65,17 +65,31 @@ def test_a_window_counts_its_places(window: int, pairs: int) -> None:
     items = np.arange(5, dtype=np.int32)
     tables = np.zeros((5, DIM), np.float32), np.zeros((5, DIM), np.float32)
     kept, table = np.ones(5, np.float32), negatives_of(np.ones(5, int), 1.0)
-    asked = (np.array([0, 5]), items, np.array([0]), *tables, kept, table, window, 2, np.float32(0.0), False, 7)
+    asked = (
+        np.array([0, 5]),
+        items,
+        np.array([0]),
+        *tables,
+        kept,
+        table,
+        window,
+        2,
+        np.float32(0.0),
+        False,
+        7,
+    )
     assert learn_sequences(*asked)[1] == pairs
     nothing = (*asked[:5], np.zeros(5, np.float32), *asked[6:])  # all thinned out
     assert learn_sequences(*nothing)[1] == 0
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"architecture": "cbow", "epochs": 60}, {"served": "input"}, {"window": 0, "subsample": 0.05}]
+    "settings",
+    [{}, {"architecture": "cbow", "epochs": 60}, {"served": "input"}, {"window": 0, "subsample": 0.05}],
 )
 def test_groups_are_found_again(settings: dict[str, object], certain_seed: int) -> None:
-    """People walk within one of four groups of items: what they have not had of theirs is what they are answered."""
+    """People walk within one of four groups of items: what they have not had of theirs is what they are
+    answered."""
     rng = np.random.default_rng(certain_seed)
     group = rng.integers(4, size=400)
     item = np.concatenate([rng.choice(10, 6, replace=False) + 10 * one for one in group])

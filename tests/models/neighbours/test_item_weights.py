@@ -125,7 +125,8 @@ def test_ease_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ease_takes_the_memory_of_one_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second array of the size would double what large catalogues need: the factor must lie where the Gram lay."""
+    """A second array of the size would double what large catalogues need: the factor must lie where the Gram
+    lay."""
     import tracemalloc
 
     rng = np.random.default_rng(1)
@@ -142,7 +143,9 @@ def test_ease_takes_the_memory_of_one_matrix(monkeypatch: pytest.MonkeyPatch) ->
     assert peak < 1.5 * 4 * n * n
 
 
-def test_ease_says_its_bytes_first_and_refuses_when_they_are_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ease_says_its_bytes_first_and_refuses_when_they_are_not_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     steps: list[Step] = []
     EASE().fit(random_log(1, n_items=3_000), seed=1, progress=steps.append)
     assert (steps[0].task, steps[0].done) == ("learning ease in 0.03 GiB", 0)  # 4 * 3,000 ** 2 bytes
@@ -160,7 +163,11 @@ def test_ease_says_its_bytes_first_and_refuses_when_they_are_not_free(monkeypatc
 def test_free_memory_obeys_the_container(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = memory.available_bytes()
     assert machine is None or machine > 1 << 20
-    for name, text in (("memory.max", "5000\n"), ("memory.current", "3000\n"), ("memory.stat", "anon 9\nfile 700\n")):
+    for name, text in (
+        ("memory.max", "5000\n"),
+        ("memory.current", "3000\n"),
+        ("memory.stat", "anon 9\nfile 700\n"),
+    ):
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(memory, "_GROUP", tmp_path)
     assert memory.available_bytes() == 2700
@@ -189,7 +196,9 @@ def test_a_score_is_the_history_row_times_the_matrix(kind: str, half_life: float
         at += len(history)
         for place, item in enumerate(history):
             later = len(history) - 1 - place
-            expected += mine[place] * (1.0 if half_life is None else 0.5 ** (later / half_life)) * matrix[item]
+            expected += (
+                mine[place] * (1.0 if half_life is None else 0.5 ** (later / half_life)) * matrix[item]
+            )
         if answer.source[row] == HISTORY:
             np.testing.assert_allclose(answer.scores[row], expected[answer.ids[row]], rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(answer.scores[row], np.sort(expected)[::-1], rtol=1e-5, atol=1e-6)
@@ -199,7 +208,8 @@ def test_a_score_is_the_history_row_times_the_matrix(kind: str, half_life: float
 
 @pytest.mark.parametrize("half_life", [None, 3.0])
 def test_an_item_of_the_history_counts_what_it_counted_in_learning(half_life: float | None) -> None:
-    """Item-kNN learns from summed weights to a power; a history with repeats and weights is scored by the same."""
+    """Item-kNN learns from summed weights to a power; a history with repeats and weights is scored by the
+    same."""
     data = weighted_log(8)
     settings = ItemKNNSettings(neighbours=30, repeat_exponent=0.4, half_life=half_life)
     ranker, histories = ItemKNN(settings).fit(data, seed=1), data.interactions.histories()
@@ -242,7 +252,9 @@ def test_broken_weights_are_refused() -> None:
 
 
 def test_what_has_no_vectors_is_not_exported() -> None:
-    with pytest.raises(ModelError, match="ease learns no vectors, so it can be judged but not exported or served"):
+    with pytest.raises(
+        ModelError, match="ease learns no vectors, so it can be judged but not exported or served"
+    ):
         embeddings_of("ease", EASE().fit(checkerboard(6), seed=1))
 
 
@@ -264,13 +276,19 @@ def test_own_items_come_by_count_then_the_latest_then_popularity() -> None:
 
 
 def test_own_items_that_were_merged_into_one_event_still_say_how_often() -> None:
-    data = dataset(np.array([0, 0, 0]), np.array([1, 2, 3]), 1, 5, time=np.arange(3), weight=np.array([4.0, 9.0, 1.0]))
+    data = dataset(
+        np.array([0, 0, 0]), np.array([1, 2, 3]), 1, 5, time=np.arange(3), weight=np.array([4.0, 9.0, 1.0])
+    )
     ranker = OwnHistory().fit(data, seed=1)
     answer = ranker.top(Users.unknown(data.interactions.histories()), 3, forbid=no_rules(1))
     assert answer.ids[0].tolist() == [2, 1, 3]
 
 
 def test_who_has_no_history_of_his_own_gets_the_fallback() -> None:
-    answer = OwnHistory().fit(random_log(5), seed=1).top(Users.unknown(Ragged.of([[], [3]])), 2, forbid=no_rules(2))
+    answer = (
+        OwnHistory()
+        .fit(random_log(5), seed=1)
+        .top(Users.unknown(Ragged.of([[], [3]])), 2, forbid=no_rules(2))
+    )
     assert answer.source.tolist() == [FALLBACK, HISTORY]
     assert answer.ids[0].tolist() == [-1, -1]

@@ -1,4 +1,5 @@
-"""What a sequence model learns: which item follows which, of whom, and when; and that all its forms say the same."""
+"""What a sequence model learns: which item follows which, of whom, and when; and that all its forms say the
+same."""
 
 import dataclasses
 from pathlib import Path
@@ -32,8 +33,8 @@ STEPS = 6  # items in the circle
 
 
 def circle(people: int = 60, length: int = 9) -> Dataset:
-    """Everybody goes round a circle of items: the odd ones onward, the even ones back. So the last item alone does not
-    say what comes next, the last two do; and which items somebody had says nothing at all."""
+    """Everybody goes round a circle of items: the odd ones onward, the even ones back. So the last item alone
+    does not say what comes next, the last two do; and which items somebody had says nothing at all."""
     start, way = np.arange(people) % STEPS, np.where(np.arange(people) % 2, 1, -1)
     item = (start[:, None] + way[:, None] * np.arange(length)) % STEPS
     user = np.repeat(np.arange(people), length)
@@ -78,7 +79,9 @@ def test_looking_ahead_finds_what_comes_soon_and_not_only_next(certain_seed: int
     apart = []
     for ahead in (1, 2):
         learned = fit(onward, certain_seed, ahead=ahead, epochs=10)
-        vectors = learned.encoder.encode(Users.unknown(Histories(Ragged.of([[at] for at in range(STEPS)])))).vectors
+        vectors = learned.encoder.encode(
+            Users.unknown(Histories(Ragged.of([[at] for at in range(STEPS)])))
+        ).vectors
         scores = np.stack([np.roll(of_item, -at) for at, of_item in enumerate(vectors @ learned.items.T)])
         assert set(scores.argmax(axis=1).tolist()) <= set(range(1, ahead + 1))
         apart.append(scores[:, 1] - scores[:, 2])
@@ -87,7 +90,8 @@ def test_looking_ahead_finds_what_comes_soon_and_not_only_next(certain_seed: int
 
 
 def test_filling_gaps_teaches_what_comes_next(certain_seed: int) -> None:
-    """Everybody goes onward: it takes one event to know what comes next, and a bag of events to know nothing of it."""
+    """Everybody goes onward: it takes one event to know what comes next, and a bag of events to know nothing
+    of it."""
     item = (np.arange(60)[:, None] + np.arange(9)) % STEPS
     data = dataset(np.repeat(np.arange(60), 9), item.ravel(), 60, STEPS)
     learned = fit(data, certain_seed, net="masked", epochs=100, domains=False)
@@ -185,8 +189,8 @@ def test_torch_and_the_graph_say_the_same_of_any_mix_of_lengths(net: str, times:
 
 
 def test_what_is_older_than_the_window_counts_as_it_was_learned() -> None:
-    """The last events are the same in all histories, and what was before says what comes next. No net has a part in
-    this, but for reading no further."""
+    """The last events are the same in all histories, and what was before says what comes next. No net has a
+    part in this, but for reading no further."""
     people, read = 60, 3
     before = np.arange(people) % 2
     item = np.concatenate([np.repeat(before, 4).reshape(people, 4), np.tile([2, 3, 4], (people, 1))], axis=1)
@@ -223,7 +227,9 @@ def test_what_stands_before_the_window_and_what_nobody_learned_counts_for_nothin
     learned = fit(data, longest_history=5, epochs=2)
     alone = learned.encoder.encode(Users.unknown(Ragged.of([[1, 2, 3, 4, 5]]))).vectors
     more = Ragged.of([[7, 1, 2, 6, 3, 4, 5]])  # 6 and 7 have no events
-    np.testing.assert_allclose(learned.encoder.encode(Users.unknown(more)).vectors, alone, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        learned.encoder.encode(Users.unknown(more)).vectors, alone, rtol=1e-5, atol=1e-6
+    )
     nothing = learned.encoder.encode(Users.unknown(Ragged.of([[6, 7], [], [1]])))
     assert nothing.source.tolist() == [FALLBACK, FALLBACK, HISTORY]
     assert not nothing.vectors[:2].any()
@@ -236,10 +242,13 @@ def test_a_stored_history_of_a_hundred_thousand_events_is_answered() -> None:
 
 
 def test_an_item_without_events_has_its_place_by_its_features(certain_seed: int, tmp_path: Path) -> None:
-    """In a circle of colours each person has items of the next colour in turn; one item of each colour is brand new."""
+    """In a circle of colours each person has items of the next colour in turn; one item of each colour is
+    brand new."""
     rng, people, length, colours = np.random.default_rng(certain_seed), 80, 8, 4
     colour = (np.arange(people)[:, None] + np.arange(length)) % colours
-    item = colour + colours * rng.integers(5, size=colour.shape)  # five items of each, and a sixth without events
+    item = colour + colours * rng.integers(
+        5, size=colour.shape
+    )  # five items of each, and a sixth without events
     data = dataset(np.repeat(np.arange(people), length), item.ravel(), people, colours * 6)
     table = pa.table({"colour": [f"c{item % colours}" for item in range(colours * 6)]})
     data = dataclasses.replace(data, item_features=table)
@@ -280,14 +289,20 @@ def test_nobody_with_two_events_and_heads_that_do_not_divide_are_refused() -> No
 
 
 def test_the_space_is_that_of_the_weights() -> None:
-    first, second, other = fit(random_log(1), epochs=1), fit(random_log(1), epochs=1), fit(random_log(1), 2, epochs=1)
+    first, second, other = (
+        fit(random_log(1), epochs=1),
+        fit(random_log(1), epochs=1),
+        fit(random_log(1), 2, epochs=1),
+    )
     assert first.encoder.space_id == second.encoder.space_id != other.encoder.space_id
 
 
 def windows_of(lengths: Array, longest: int, seed: int) -> Array:
     from recsys.training.towers.sequences import WindowedHistories
 
-    past = Histories(Ragged(np.concatenate([[0], np.cumsum(lengths)]), np.zeros(int(lengths.sum()), np.int32)))
+    past = Histories(
+        Ragged(np.concatenate([[0], np.cumsum(lengths)]), np.zeros(int(lengths.sum()), np.int32))
+    )
     return np.concatenate(list(WindowedHistories(past, longest).batches(32, np.random.default_rng(seed))))
 
 

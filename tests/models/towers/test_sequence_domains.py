@@ -32,8 +32,8 @@ KINDS = 4  # of films, and as many of books: whoever watches films of a kind rea
 
 
 def shop(people: int = 72, length: int = 8, seed: int = 1) -> Dataset:
-    """Films 0 to 7, books 8 to 15, two of each kind. Everybody likes one kind, and has films and books in turn at
-    random; a third of the people have films alone."""
+    """Films 0 to 7, books 8 to 15, two of each kind. Everybody likes one kind, and has films and books in
+    turn at random; a third of the people have films alone."""
     rng = np.random.default_rng(seed)
     kind = np.arange(people) % KINDS
     book = (rng.random((people, length)) < 0.5) & (np.arange(people) % 3 > 0)[:, None]
@@ -65,7 +65,9 @@ def best(learned: Embeddings, histories: list[list[int]], domain: int) -> Array:
 @pytest.mark.parametrize(
     "more", [{}, {"within_domain": False}, {"negatives": 12}, {"similarity": "cosine", "temperature": 0.1}]
 )
-def test_films_alone_say_which_books_and_books_alone_which_films(more: dict[str, Any], certain_seed: int) -> None:
+def test_films_alone_say_which_books_and_books_alone_which_films(
+    more: dict[str, Any], certain_seed: int
+) -> None:
     learned = fit(shop(), certain_seed, **more)
     films = [[kind, kind + KINDS, kind] for kind in range(KINDS)]
     books = [[kind + 2 * KINDS, kind + 3 * KINDS] for kind in range(KINDS)]
@@ -76,7 +78,12 @@ def test_films_alone_say_which_books_and_books_alone_which_films(more: dict[str,
 
 def test_masked_events_are_found_in_their_domain() -> None:
     learned = fit(shop(), net="masked", epochs=100)
-    assert (best(learned, [[kind, kind + KINDS] for kind in range(KINDS)], 1) % KINDS).tolist() == [0, 1, 2, 3]
+    assert (best(learned, [[kind, kind + KINDS] for kind in range(KINDS)], 1) % KINDS).tolist() == [
+        0,
+        1,
+        2,
+        3,
+    ]
 
 
 def test_without_a_domain_the_plain_vector_answers_and_what_is_saved_says_the_same(tmp_path: Path) -> None:
@@ -99,7 +106,9 @@ def test_one_domain_or_none_learns_as_if_there_were_none() -> None:
     data = shop()
     alone = dataclasses.replace(data, items=data.items.drop(["domain"]))
     assert "domain" not in fit(alone, epochs=1).encoder.needs
-    one = dataclasses.replace(data, items=data.items.drop(["domain"]).append_column("domain", [["shop"] * 4 * KINDS]))
+    one = dataclasses.replace(
+        data, items=data.items.drop(["domain"]).append_column("domain", [["shop"] * 4 * KINDS])
+    )
     np.testing.assert_array_equal(fit(one, epochs=1).items, fit(alone, epochs=1).items)
     assert "domain" not in fit(data, epochs=1, domains=False).encoder.needs
     many = dataset(np.repeat(np.arange(40), 6), np.arange(240) % 60, 40, 60)
@@ -121,7 +130,8 @@ def test_torch_and_the_encoder_say_the_same_of_whoever_asks_for_a_domain() -> No
         domain = fitted.domains.domain[past.items.values.reshape(past.rows, -1)].astype(np.int64)
         vectors = fitted.net.computed(events, {"domains": domain + 1})[:, -1]
         down, up = (
-            fitted.net.whole[name].numpy().copy().reshape(2, -1, width) for name, width in (("down", 8), ("up", 16))
+            fitted.net.whole[name].numpy().copy().reshape(2, -1, width)
+            for name, width in (("down", 8), ("up", 16))
         )
     for code in (0, 1):
         users = dataclasses.replace(Users.unknown(past), domain=np.full(past.rows, code, np.int32))
@@ -134,7 +144,9 @@ def test_a_question_is_of_the_next_event_of_its_domain(repeats: bool, certain_se
     rng = np.random.default_rng(certain_seed)
     lengths = rng.integers(1, 12, 40)
     past = Histories(
-        Ragged(np.concatenate([[0], np.cumsum(lengths)]), rng.integers(9, size=lengths.sum()).astype(np.int32))
+        Ragged(
+            np.concatenate([[0], np.cumsum(lengths)]), rng.integers(9, size=lengths.sum()).astype(np.int32)
+        )
     )
     domain = np.array([0, 0, 0, 1, 1, 1, 2, -1, -1], np.int32)
     wanted = np.ones(len(past), bool) if repeats else first_times(past)
@@ -158,10 +170,13 @@ def test_a_question_is_of_the_next_event_of_its_domain(repeats: bool, certain_se
 
 def test_the_events_of_a_domain_are_left_out_unless_there_is_no_other() -> None:
     past = Histories(Ragged.of([[0, 3, 1], [0, 1, 2]]))
-    domains = SequenceDomains(past, np.array([0, 0, 0, 1], np.int32), 2, far=True, wanted=np.ones(len(past), bool))
+    domains = SequenceDomains(
+        past, np.array([0, 0, 0, 1], np.int32), 2, far=True, wanted=np.ones(len(past), bool)
+    )
     at, inside = np.arange(6).reshape(2, 3), np.ones((2, 3), bool)
     found = {
-        tuple(map(tuple, domains.left_out(at, inside, 0.9, np.random.default_rng(seed)).tolist())) for seed in range(40)
+        tuple(map(tuple, domains.left_out(at, inside, 0.9, np.random.default_rng(seed)).tolist()))
+        for seed in range(40)
     }
     assert {one[0] for one in found} == {(False, False, False), (True, False, True), (False, True, False)}
     assert {one[1] for one in found} == {(False, False, False)}

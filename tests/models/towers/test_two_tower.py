@@ -1,4 +1,5 @@
-"""The two-tower model: training and service agree, new items have a place, histories hold what came before."""
+"""The two-tower model: training and service agree, new items have a place, histories hold what came
+before."""
 
 import dataclasses
 from pathlib import Path
@@ -32,11 +33,18 @@ from tests.helpers.towers import BOTH, COLOUR, SMALL, bundled, coloured, everyon
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("hidden", [0, 12])
-def test_what_serves_gives_the_vectors_that_were_learned(hidden: int, similarity: str, tmp_path: Path) -> None:
-    """The net by onnxruntime and the sums by numpy against torch, on the inputs of training and after a reload."""
+def test_what_serves_gives_the_vectors_that_were_learned(
+    hidden: int, similarity: str, tmp_path: Path
+) -> None:
+    """The net by onnxruntime and the sums by numpy against torch, on the inputs of training and after a
+    reload."""
     data = coloured()
     learner = TwoTowerFit(
-        TwoTowerSettings(**(SMALL | BOTH | {"hidden": hidden, "history": "before", "similarity": similarity})), data, 1
+        TwoTowerSettings(
+            **(SMALL | BOTH | {"hidden": hidden, "history": "before", "similarity": similarity})
+        ),
+        data,
+        1,
     )
     for number in range(3):
         learner.epoch(number)
@@ -58,7 +66,9 @@ def test_what_serves_gives_the_vectors_that_were_learned(hidden: int, similarity
 def test_a_step_follows_the_gradient_of_all_that_it_uses(hidden: int, similarity: str) -> None:
     """Against the loss at shifted tables: rows, numbers, weights by place, and the layer."""
     learner = TwoTowerFit(
-        TwoTowerSettings(**(SMALL | BOTH | {"hidden": hidden, "history": "before", "similarity": similarity})),
+        TwoTowerSettings(
+            **(SMALL | BOTH | {"hidden": hidden, "history": "before", "similarity": similarity})
+        ),
         coloured(),
         1,
     )
@@ -82,7 +92,9 @@ def test_a_step_follows_the_gradient_of_all_that_it_uses(hidden: int, similarity
             tensor.copy_(at + step * way)
             ends.append(float((tower.forward(inputs).double() * pull).sum()))
         tensor.copy_(at)
-        assert (ends[0] - ends[1]) / 4e-3 == pytest.approx(float((grad * way).sum()), rel=0.02, abs=0.02), name
+        assert (ends[0] - ends[1]) / 4e-3 == pytest.approx(float((grad * way).sum()), rel=0.02, abs=0.02), (
+            name
+        )
 
 
 def test_a_new_item_is_found_by_its_features() -> None:
@@ -98,7 +110,9 @@ def test_a_new_item_is_found_by_its_features() -> None:
     foreign = pa.array(
         ["even", "odd"] * 17 + ["new", "new", None, None, "even", "odd"]
     )  # nobody had "new", or no colour
-    apart = fitted(dataclasses.replace(data, item_features=pa.table({"colour": foreign})), item_features=COLOUR)
+    apart = fitted(
+        dataclasses.replace(data, item_features=pa.table({"colour": foreign})), item_features=COLOUR
+    )
     assert apart.trained.tolist() == [True] * 34 + [False] * 4 + [True] * 2
     bare = fitted(data)
     assert not bare.trained[34:].any()
@@ -131,7 +145,11 @@ def test_a_bundle_keeps_the_item_encoder_and_answers_from_features(tmp_path: Pat
         )
         assert {int(item.item_id[1:]) % 2 for item in reply.items} == {parity}
     assert respond(bundle, Question("a stranger")).source == "fallback"
-    for said, unread in (({"lkes": "odd"}, ["lkes"]), ({"likes": "purple"}, ["likes"]), ({"likes": None}, ["likes"])):
+    for said, unread in (
+        ({"lkes": "odd"}, ["lkes"]),
+        ({"likes": "purple"}, ["likes"]),
+        ({"likes": None}, ["likes"]),
+    ):
         reply = respond(bundle, Question("a stranger", features=said))
         assert (reply.source, reply.ignored_features) == ("fallback", unread)
     reply = respond(bundle, Question("a stranger", features={"likes": "odd", "shoe": 44}))
@@ -153,7 +171,8 @@ def test_fresh_clicks_of_a_known_user_join_what_is_known_of_him(tmp_path: Path) 
 
 
 def test_within_a_mixture_a_tower_keeps_the_row_to_which_fresh_clicks_come(tmp_path: Path) -> None:
-    """iALS folds the clicks in, in place of its row; towers without history keep theirs; and both give reasons."""
+    """iALS folds the clicks in, in place of its row; towers without history keep theirs; and both give
+    reasons."""
     data = coloured()
     tower = {"name": "two_tower", **SMALL, **BOTH, "history": "none"}
     settings = {"parts": [{"name": "als", "dim": 4}, tower], "weights": [1.0, 0.5]}
@@ -245,7 +264,11 @@ def test_a_rate_out_of_range_diverges_with_a_sentence() -> None:
 def test_what_cannot_be_learned_from_is_refused() -> None:
     for settings, error, said in (
         ({"user_ids": False, "history": "none"}, SettingError, "nobody has a vector"),
-        ({"item_features": [{"column": "size"}]}, SettingError, "item feature 'size' is no column of the item table"),
+        (
+            {"item_features": [{"column": "size"}]},
+            SettingError,
+            "item feature 'size' is no column of the item table",
+        ),
         ({"user_features": [{"column": "likes", "kind": "number"}]}, DataError, "'likes' must hold a number"),
     ):
         with pytest.raises(error, match=said):

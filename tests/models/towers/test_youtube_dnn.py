@@ -1,4 +1,5 @@
-"""YouTube's network as a preset: its layer is the users' alone, and the age of examples is in learning alone."""
+"""YouTube's network as a preset: its layer is the users' alone, and the age of examples is in learning
+alone."""
 
 import numpy as np
 import pytest
@@ -57,13 +58,15 @@ def test_the_age_is_that_of_the_event_and_none_in_the_end() -> None:
 
 
 def fashion(seed: int) -> Dataset:
-    """People of equal histories, half of whose last items were the first ten in the first half of the log, and are the
-    other ten since."""
+    """People of equal histories, half of whose last items were the first ten in the first half of the log,
+    and are the other ten since."""
     rng = np.random.default_rng(seed)
     n, each = 400, 5
     time = np.sort(rng.integers(10**7, size=n * each))
     late = time > 5 * 10**6
-    return dataset(rng.integers(n, size=n * each), rng.integers(10, size=n * each) + 10 * late, n, 20, time=time)
+    return dataset(
+        rng.integers(n, size=n * each), rng.integers(10, size=n * each) + 10 * late, n, 20, time=time
+    )
 
 
 def test_with_the_age_what_is_popular_is_so_as_of_today(certain_seed: int) -> None:

@@ -47,10 +47,14 @@ PARTS = [
 
 
 def plan(**changes: Any) -> Plan:
-    return Plan.build(tomllib.loads(PLAN.format(people=PEOPLE, window=7, past=28, mde=0.1)) | changes, where="a test")
+    return Plan.build(
+        tomllib.loads(PLAN.format(people=PEOPLE, window=7, past=28, mde=0.1)) | changes, where="a test"
+    )
 
 
-def facts(log: Any = LOG, asked: Plan | None = None, *, show_sick: bool = False, **more: Any) -> dict[str, Any]:
+def facts(
+    log: Any = LOG, asked: Plan | None = None, *, show_sick: bool = False, **more: Any
+) -> dict[str, Any]:
     asked = asked or plan()
     found = analyse(log.exposures, log.outcomes, asked, **more)
     where = {"exposures": "shop/exposures", "outcomes": "shop/outcomes"}
@@ -103,13 +107,17 @@ class Read(HTMLParser):
 @pytest.mark.parametrize(("case", "verdict", "word"), [
     ("win", "ship", "Ship"), ("null", "do not ship", "Do not ship"), ("early", "cannot tell yet", "Cannot tell yet"),
     ("untrusted", "cannot be trusted", "Cannot be trusted")])  # fmt: skip
-def test_a_page_says_its_verdict_first_and_asks_nothing_of_the_net(case: str, verdict: str, word: str) -> None:
+def test_a_page_says_its_verdict_first_and_asks_nothing_of_the_net(
+    case: str, verdict: str, word: str
+) -> None:
     found = CASES[case]()
     assert found["verdict"] == verdict
     page = page_of(found)
     read = Read(page)
     texts = [said for _, said in read.texts]
-    order = [texts.index(said) for said in (word, found["sentence"], found["next_step"], "Can it be trusted?")]
+    order = [
+        texts.index(said) for said in (word, found["sentence"], found["next_step"], "Can it be trusted?")
+    ]
     assert order == sorted(order)
     assert not re.search(r"https?:|//|url\(|@import|<script|<link|src=|\son\w+=", page)
     hrefs = {attributes["href"] for tag, attributes in read.elements if tag == "a"}
@@ -162,15 +170,21 @@ def test_no_name_becomes_markup() -> None:
         json.dumps(WIN).replace("plays", json.dumps(EVIL)[1:-1]).replace("wide", json.dumps(EVIL)[1:-1])
     )
     hostile |= {"notes": [EVIL], "sentence": EVIL, "next_step": EVIL, "name": EVIL}
-    hostile["registration"] = {"registered": EVIL, "digest": EVIL, "hypothesis": EVIL,
-                               "changes": [{"at": EVIL, "what": EVIL, "before": EVIL, "after": EVIL}]}  # fmt: skip
+    hostile["registration"] = {
+        "registered": EVIL,
+        "digest": EVIL,
+        "hypothesis": EVIL,
+        "changes": [{"at": EVIL, "what": EVIL, "before": EVIL, "after": EVIL}],
+    }
     hostile["models"] = [dict.fromkeys(("arm", "bundle_id", "run_id", "model", "data", "data_digest"), EVIL)]
     hostile["provenance"]["tables"] = {"exposures": EVIL, "outcomes": EVIL}
     hostile["lists"]["bundles"] = {arm: {EVIL: 3} for arm in hostile["lists"]["lists"]}
     read = Read(page_of(hostile))
     plain = Read(page_of(WIN))
     assert {tag for tag, _ in read.elements} <= {tag for tag, _ in plain.elements} | {"li", "ul"}
-    assert not any(name.startswith("on") or name == "src" for _, attributes in read.elements for name in attributes)
+    assert not any(
+        name.startswith("on") or name == "src" for _, attributes in read.elements for name in attributes
+    )
     assert sum(EVIL in said for _, said in read.texts) > 10
 
 
@@ -248,7 +262,9 @@ def _report(folder: Path, name: str, **variables: str) -> tuple[bytes, bytes]:
 
 def test_the_same_log_is_the_same_bytes_in_another_zone_and_locale(written: Path) -> None:
     here = _report(written, "here", TZ="UTC", LC_ALL="C", PYTHONHASHSEED="1")
-    there = _report(written, "there", TZ="Asia/Kolkata", LC_ALL="de_DE.UTF-8", LANG="tr_TR.UTF-8", PYTHONHASHSEED="2")
+    there = _report(
+        written, "there", TZ="Asia/Kolkata", LC_ALL="de_DE.UTF-8", LANG="tr_TR.UTF-8", PYTHONHASHSEED="2"
+    )
     assert here == there
     assert b"wide" in here[0]
     assert json.loads(here[1])["verdict"] == "ship"
@@ -300,7 +316,9 @@ def test_odd_tests_have_whole_pages(changes: dict[str, Any]) -> None:
     log = LOG
     if "weights" in changes:
         arms = LOG.exposures["arm"].to_pylist()
-        deep = {unit for at, unit in enumerate(dict.fromkeys(LOG.exposures["unit_id"].to_pylist())) if at % 5 == 0}
+        deep = {
+            unit for at, unit in enumerate(dict.fromkeys(LOG.exposures["unit_id"].to_pylist())) if at % 5 == 0
+        }
         arms = ["deep" if unit in deep else arm
                 for unit, arm in zip(LOG.exposures["unit_id"].to_pylist(), arms, strict=True)]  # fmt: skip
         log = LOG._replace(exposures=LOG.exposures.set_column(2, "arm", pa.array(arms)))

@@ -1,4 +1,5 @@
-"""The report of an experiment that the service ran: the same page, tracked alike, and down to one person's requests."""
+"""The report of an experiment that the service ran: the same page, tracked alike, and down to one person's
+requests."""
 
 import json
 from collections.abc import Iterator

@@ -62,7 +62,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for path in Path("shop/exposures").glob("*.parquet"):
             table = pq.read_table(path)
             wide = np.asarray(pc.equal(table["arm"].cast(pa.string()), "wide"))
-            pq.write_table(table.append_column("bundle_id", pa.array(np.where(wide, bundles[1], bundles[0]))), path)
+            pq.write_table(
+                table.append_column("bundle_id", pa.array(np.where(wide, bundles[1], bundles[0]))), path
+            )
         yield folder
 
 
@@ -80,8 +82,16 @@ def test_the_page_from_plan_to_winner_runs_line_by_line(home: Path, learned: lis
                 words = shlex.split(line.strip())[1:]
                 if words[:2] != ["ab", "demo"]:
                     said[" ".join(words[:2])] = run(*words).output
-    assert set(said) == {"ab plan", "ab register", "ab analyse", "ab list", "promote --verdict", "export champion",
-                         "ab ledger", "ab explain"}  # fmt: skip
+    assert set(said) == {
+        "ab plan",
+        "ab register",
+        "ab analyse",
+        "ab list",
+        "promote --verdict",
+        "export champion",
+        "ab ledger",
+        "ab explain",
+    }
     assert "Ship wide: plays +" in said["ab list"]
     assert f"Run {learned[1]} is the champion of recsys" in said["promote --verdict"]
     assert "wide-towers | wide" in said["ab ledger"]
@@ -97,7 +107,9 @@ def test_every_link_from_an_exposure_to_the_training_data_holds(home: Path, lear
     """Exposure -> bundle -> run -> data: each is followed by what the one before names, and by nothing
     else."""
     run("ab", "analyse", *TABLES, "--track", "linked", "--report", "linked.html")
-    exposure = pq.read_table(next(iter(sorted(Path("shop/exposures").glob("*.parquet"))))).slice(0, 1).to_pylist()[0]
+    exposure = (
+        pq.read_table(next(iter(sorted(Path("shop/exposures").glob("*.parquet"))))).slice(0, 1).to_pylist()[0]
+    )
     report = json.loads(Path("linked.json").read_text())
     served = next(one for one in report["models"] if one["arm"] == exposure["arm"])
     assert served["bundle_id"] == exposure["bundle_id"]
@@ -152,9 +164,21 @@ def test_a_plan_that_is_changed_is_named_and_may_not_be_registered_again(home: P
     first = answer("ab", "register", "changed", "--plan", "shop/plan.toml")
     assert first["changes"] == []
     plan = Path("shop/plan.toml").read_text()
-    Path("other.toml").write_text(plan.replace("mde = 0.1", "mde = 0.05").replace("margin = 0.1", "margin = 0.2"))
+    Path("other.toml").write_text(
+        plan.replace("mde = 0.1", "mde = 0.05").replace("margin = 0.1", "margin = 0.2")
+    )
     assert "with another plan" in run("ab", "register", "changed", "--plan", "other.toml", rc=2).output
-    words = ["ab", "analyse", *TABLES[:4], "--plan", "other.toml", "--track", "changed", "--report", "changed.html"]
+    words = [
+        "ab",
+        "analyse",
+        *TABLES[:4],
+        "--plan",
+        "other.toml",
+        "--track",
+        "changed",
+        "--report",
+        "changed.html",
+    ]
     run(*words)
     run(*words)
     known = json.loads(Path("changed.json").read_text())["registration"]
@@ -221,8 +245,16 @@ def test_the_ledger_forecasts_for_a_challenger(
     for at in range(8):
         test = ab_tests.register(f"past-{at}", plan, f"digest {at}")
         offline = float(rng.normal(0.02, 0.03))
-        figures = {"finished": True, "metric": "plays", "offline_metric": metric, "offline": offline,
-                   "offline_error": 0.005, "online": 0.3 * offline, "online_error": 0.004, "candidates": 1}  # fmt: skip
+        figures = {
+            "finished": True,
+            "metric": "plays",
+            "offline_metric": metric,
+            "offline": offline,
+            "offline_error": 0.005,
+            "online": 0.3 * offline,
+            "online_error": 0.004,
+            "candidates": 1,
+        }
         ab_tests.write_figures(test, "wide", figures)
     found = answer("ab", "ledger", "--offline", "0.03")
     assert found["slope"]["low"] < 0.3 < found["slope"]["high"]
@@ -255,7 +287,9 @@ def test_the_offline_difference_is_that_of_the_bootstrap(home: Path, learned: li
     assert best_of(min(control, treated, key=lambda one: one.metrics[metric]), higher, metric) == 1
 
 
-def test_an_arm_serves_what_an_alias_of_the_registry_means_at_the_start(home: Path, learned: list[str]) -> None:
+def test_an_arm_serves_what_an_alias_of_the_registry_means_at_the_start(
+    home: Path, learned: list[str]
+) -> None:
     run("export", learned[0])
     run("promote", learned[1], "--as", "challenger")
     Path("experiments").mkdir()

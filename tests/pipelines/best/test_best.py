@@ -160,7 +160,9 @@ def test_a_second_copy_of_a_space_adds_nothing_and_is_not_taken(home: Path) -> N
         assert mixed(trials, 1e9) is None
 
 
-def test_spaces_that_know_different_things_are_taken_together(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spaces_that_know_different_things_are_taken_together(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of two learners each of whom has seen one half of the items, both know more than one."""
     run = world_run("world.users=1500")
     train = run.holdout.train
@@ -195,7 +197,12 @@ class Judged:
 
 def test_where_two_parts_disagree_what_is_near_the_best_on_both_is_taken(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, 60)
-    for name, clumps, drawn in (("memory", 1.0, 2.0), ("even", 1.1, 1.9), ("future", 1.2, 1.0), ("counted", 9.0, 9.0)):
+    for name, clumps, drawn in (
+        ("memory", 1.0, 2.0),
+        ("even", 1.1, 1.9),
+        ("future", 1.2, 1.0),
+        ("counted", 9.0, 9.0),
+    ):
         for part, mean in (("", clumps), (DRAWN, drawn)):
             ledger.add(tried({"name": name}, mean, part, vectors=name != "counted"), np.full(300, mean))
     first, other = Judged(ledger), Judged(ledger, DRAWN)
@@ -208,7 +215,9 @@ def test_where_two_parts_disagree_what_is_near_the_best_on_both_is_taken(tmp_pat
 
 
 @pytest.mark.parametrize(("people", "taken"), [(60, "quick"), (600, "lucky")])
-def test_of_few_people_the_luckiest_is_not_taken_for_the_best(tmp_path: Path, people: int, taken: str) -> None:
+def test_of_few_people_the_luckiest_is_not_taken_for_the_best(
+    tmp_path: Path, people: int, taken: str
+) -> None:
     ledger, rng = Ledger(tmp_path, 60), np.random.default_rng(1)
     noise = rng.normal(0, 1, people)
     for label, mean, seconds, stage in (
@@ -254,17 +263,23 @@ def test_the_command_ends_in_a_config_a_bundle_and_a_page(home: Path) -> None:
     assert any("als" in line for line in planned["plan"])
     assert not (home / "mlruns" / "best").exists()
     found = answer(recsys(home, *command))
-    assert load(Path(found["bundle"])).manifest["lineage"]["settings"]["model"]["name"] == found["model"]["name"]
+    assert (
+        load(Path(found["bundle"])).manifest["lineage"]["settings"]["model"]["name"] == found["model"]["name"]
+    )
     page = Path(found["page"]).read_text()
     assert "<script" not in page
     assert "http" not in page
     assert found["chosen"] in page
     models = json.loads(Path(found["config"]).with_suffix(".json").read_text())
     assert len(models) == found["models"]
-    assert found["validation"]["mean"] == max(one["mean"] for one in models if one["vectors"] and one["share"] == 1.0)
+    assert found["validation"]["mean"] == max(
+        one["mean"] for one in models if one["vectors"] and one["share"] == 1.0
+    )
     settings = load_settings(found["config"], [])
     assert (settings.model["name"], settings.judge) == (found["model"]["name"], "test")
-    again = answer(recsys(home, *command))  # what was found is taken; on a busy machine a moment may be left for more
+    again = answer(
+        recsys(home, *command)
+    )  # what was found is taken; on a busy machine a moment may be left for more
     assert again["validation"]["mean"] >= found["validation"]["mean"]
     if again["models"] == found["models"]:
         assert again["chosen"] == found["chosen"]

@@ -21,8 +21,16 @@ SHOWN_MS = 1_700_000_000_000
 
 
 def line(request: str, user: str | None, items: list[str], **changes: Any) -> bytes:
-    told = dict.fromkeys(("unit_id", "placement", "experiment", "phase", "arm", "propensity", "origin", "team"))
-    told |= {"request_id": request, "user_id": user, "bundle_id": "b1", "source": "history", "time_ms": SHOWN_MS}
+    told = dict.fromkeys(
+        ("unit_id", "placement", "experiment", "phase", "arm", "propensity", "origin", "team")
+    )
+    told |= {
+        "request_id": request,
+        "user_id": user,
+        "bundle_id": "b1",
+        "source": "history",
+        "time_ms": SHOWN_MS,
+    }
     scores = [1.0 - at / 10 for at in range(len(items))]
     return orjson.dumps(told | {"items": items, "scores": scores} | changes)
 
@@ -41,7 +49,13 @@ def store(tmp_path: Path) -> EventStore:
         NOW_MS,
     )
     made.identify([("u5", "u6")], NOW_MS)
-    made.expose([Exposure("r1", SHOWN_MS, "u5", None, line("r1", "u5", ["i1", "i2"], propensity=[0.5, 0.25], arm="B"))])
+    made.expose(
+        [
+            Exposure(
+                "r1", SHOWN_MS, "u5", None, line("r1", "u5", ["i1", "i2"], propensity=[0.5, 0.25], arm="B")
+            )
+        ]
+    )
     return made
 
 
@@ -49,7 +63,9 @@ def table(folder: Path) -> pd.DataFrame:
     return ds.dataset(folder, partitioning="hive").to_table().to_pandas()
 
 
-def test_an_export_holds_every_row_once_by_its_day_and_goes_on_where_it_was(store: EventStore, tmp_path: Path) -> None:
+def test_an_export_holds_every_row_once_by_its_day_and_goes_on_where_it_was(
+    store: EventStore, tmp_path: Path
+) -> None:
     to = tmp_path / "out"
     assert export(store, to) == {"outcomes": 61, "impressions": 1, "exposures": 2}
     outcomes = table(to / "outcomes").sort_values("timestamp")
@@ -90,7 +106,9 @@ def test_an_export_of_another_store_is_refused(store: EventStore, tmp_path: Path
         export(EventStore(tmp_path / "other"), tmp_path / "out")
 
 
-def test_the_store_as_data_is_the_log_that_a_csv_of_its_outcomes_is(store: EventStore, tmp_path: Path) -> None:
+def test_the_store_as_data_is_the_log_that_a_csv_of_its_outcomes_is(
+    store: EventStore, tmp_path: Path
+) -> None:
     called = {"u5": "u6"}
     rows = [told for _, _, told in store.events() if told.kind == "outcome" and told.user_id]
     frame = pd.DataFrame([row._asdict() for row in rows])[["user_id", "item_id", "timestamp", "event"]]
@@ -126,7 +144,15 @@ def test_tables_of_others_are_taken_in_once_and_find_their_lists(store: EventSto
     frame.to_csv(tmp_path / "sales.csv", index=False)
 
     def run(*more: str) -> tuple[int, dict[str, Any]]:
-        asked = ["events", "import", str(tmp_path / "sales.csv"), "--state", str(tmp_path / "state"), "--json", *more]
+        asked = [
+            "events",
+            "import",
+            str(tmp_path / "sales.csv"),
+            "--state",
+            str(tmp_path / "state"),
+            "--json",
+            *more,
+        ]
         done = CliRunner().invoke(main, asked)
         assert done.exit_code < 2, done.output
         return done.exit_code, json.loads(done.stdout.splitlines()[-1])
@@ -143,7 +169,9 @@ def test_tables_of_others_are_taken_in_once_and_find_their_lists(store: EventSto
         ("u9", None, None, 1.0),
         ("u1", None, None, 3.0),
     ]
-    assert [told.timestamp for told in kept] == frame["timestamp"].drop(3).tolist()  # of years ago, and it counts
+    assert [told.timestamp for told in kept] == frame["timestamp"].drop(
+        3
+    ).tolist()  # of years ago, and it counts
     code, found = run("--col", "user_id=visitor")
     assert (found["accepted"], found["duplicates"]) == (0, 4)
     plain = ["events", "import", str(tmp_path / "sales.csv"), "--state", str(tmp_path / "state")]

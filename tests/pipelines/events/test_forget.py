@@ -40,7 +40,10 @@ def test_every_place_that_holds_an_id_is_named(tmp_path: Path, monkeypatch: pyte
     code, found = forget(cookie)
     assert code == 1
     assert (found["ids"], found["deleted"]) == (2, {"events": 2, "exposures": 0, "identities": 1})
-    places = {(one["kind"], Path(one["path"]).relative_to(mlruns).parts[0]): one["unread"] for one in found["places"]}
+    places = {
+        (one["kind"], Path(one["path"]).relative_to(mlruns).parts[0]): one["unread"]
+        for one in found["places"]
+    }
     assert set(places) == {
         ("bundle", "bundles"),
         ("table", "log"),
@@ -73,7 +76,9 @@ def test_every_place_that_holds_an_id_is_named(tmp_path: Path, monkeypatch: pyte
     after = (mlruns / "notes.jsonl").stat()
     assert (after.st_ino, after.st_size) == (notes.st_ino, notes.st_size)  # who appends to it loses nothing
     (mlruns / "longer.txt").unlink()  # it held other ids, which begin or end like theirs
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and cookie.encode() in path.read_bytes()]
+    assert not [
+        path for path in tmp_path.rglob("*") if path.is_file() and cookie.encode() in path.read_bytes()
+    ]
     again = load(bundle)
     assert (again.user_ids.index("u3"), again.user_ids.index("u4")) == (-1, left.user_ids.index("u4"))
     rows = ds.dataset(mlruns / "log" / "outcomes").to_table(["event_id"]).column(0).to_pylist()

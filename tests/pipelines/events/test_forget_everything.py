@@ -1,5 +1,5 @@
-"""A day of everything, and then a person asks to be forgotten: no byte of their id is left below the home, and all
-others are answered as before, by the service that ran on all the while."""
+"""A day of everything, and then a person asks to be forgotten: no byte of their id is left below the home,
+and all others are answered as before, by the service that ran on all the while."""
 
 import json
 import secrets
@@ -30,7 +30,9 @@ def holding(home: Path, word: str) -> list[str]:
     """Every file below a home, and every name, in which a word stands."""
     paths = list(home.rglob("*"))
     named = [path.as_posix() for path in paths if word in path.name]
-    return named + [path.as_posix() for path in paths if path.is_file() and word.encode() in path.read_bytes()]
+    return named + [
+        path.as_posix() for path in paths if path.is_file() and word.encode() in path.read_bytes()
+    ]
 
 
 @pytest.mark.slow
@@ -45,12 +47,20 @@ def test_no_byte_of_an_id_is_left_and_others_are_answered_as_before(
     key, _ = make_key(state / "keys.json", "all", ["read", "write", "admin"])
     rng, people = np.random.default_rng(1), [person, cookie, *(f"u{number}" for number in range(PEOPLE))]
     told = [
-        {"event_id": f"{row}-{at}", "kind": "outcome", "event": "click", "user_id": who, "item_id": f"i{item}"}
+        {
+            "event_id": f"{row}-{at}",
+            "kind": "outcome",
+            "event": "click",
+            "user_id": who,
+            "item_id": f"i{item}",
+        }
         for row, who in enumerate(people)
         for at, item in enumerate(rng.permutation(ITEMS)[:8])
     ]
     table = tmp_path / "told.jsonl"
-    table.write_text("".join(json.dumps(one | {"timestamp": 1_790_000_000 + at}) + "\n" for at, one in enumerate(told)))
+    table.write_text(
+        "".join(json.dumps(one | {"timestamp": 1_790_000_000 + at}) + "\n" for at, one in enumerate(told))
+    )
     recsys("events", "import", str(table))
     table.unlink()
     first = recsys("train", "events:", *TINY)
@@ -74,7 +84,9 @@ def test_no_byte_of_an_id_is_left_and_others_are_answered_as_before(
         ]
 
     log = mlruns / "exposures.jsonl"
-    with running(mlruns / "bundles", log, "--state", str(state), "--access-log", str(mlruns / "access.log")) as service:
+    with running(
+        mlruns / "bundles", log, "--state", str(state), "--access-log", str(mlruns / "access.log")
+    ) as service:
         for who in (person, cookie, "u1"):
             ask(service, who, unit_id=cookie)
     with running(mlruns / "bundles", Path("store"), "--state", str(state)) as service:
@@ -82,7 +94,10 @@ def test_no_byte_of_an_id_is_left_and_others_are_answered_as_before(
         assert ask(service, person, unit_id=cookie)["source"] != "fallback"
         for path, body in (
             ("/v1/identities", {"from": cookie, "to": person}),
-            ("/v1/events", [{**told[0], "event_id": "late"}, {**told[0], "event_id": "more", "unit_id": cookie}]),
+            (
+                "/v1/events",
+                [{**told[0], "event_id": "late"}, {**told[0], "event_id": "more", "unit_id": cookie}],
+            ),
         ):
             assert service.ask("POST", path, body, head).status == 200
         recsys("events", "export", str(mlruns / "log"))
@@ -96,13 +111,17 @@ def test_no_byte_of_an_id_is_left_and_others_are_answered_as_before(
         wait_for(lambda: not _open_files(service))  # it has let the old edition go by itself
         for who in (person, cookie):
             assert ask(service, who, profile=False)["source"] == "fallback"
-        assert of_others(service) == [[(item, pytest.approx(score, abs=1e-6)) for item, score in one] for one in before]
+        assert of_others(service) == [
+            [(item, pytest.approx(score, abs=1e-6)) for item, score in one] for one in before
+        ]
     assert holding(tmp_path, person) == holding(tmp_path, cookie) == []
     lines = [json.loads(line) for line in log.read_bytes().splitlines() if line.strip()]
     assert [line["user_id"] for line in lines] == []  # the list of u1 was shown to the cookie as well
     receipt = json.loads(Path(found["receipt"]).read_text())
     assert (receipt["complete"], receipt["ids"]) == (True, 2)
-    exported = recsys("export", "champion", "--to", str(tmp_path / "again"))  # from the registered version or the run's
+    exported = recsys(
+        "export", "champion", "--to", str(tmp_path / "again")
+    )  # from the registered version or the run's
     assert person not in (Path(exported["bundle"]) / "users.ids").read_bytes().decode("latin-1")
 
 

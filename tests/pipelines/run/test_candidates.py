@@ -62,12 +62,17 @@ def judged(settings: RunSettings, *files: Path) -> Judged:
     return evaluate_candidates(prepare(settings, QUIET), by_name(files))
 
 
-def test_our_own_lists_by_file_get_the_figures_that_they_get_inside(settings: RunSettings, tmp_path: Path) -> None:
-    """The same users, targets, rules and metrics: every figure equal, by rank and by score, in any order of rows."""
+def test_our_own_lists_by_file_get_the_figures_that_they_get_inside(
+    settings: RunSettings, tmp_path: Path
+) -> None:
+    """The same users, targets, rules and metrics: every figure equal, by rank and by score, in any order of
+    rows."""
     frame = lists_of(settings, "popularity_30_days", 100)
     frame.to_parquet(tmp_path / "by_rank.parquet")
     shuffled = frame.sample(frac=1, random_state=1)
-    shuffled.assign(score=-shuffled["rank"] / 7).drop(columns="rank").to_csv(tmp_path / "by_score.csv", index=False)
+    shuffled.assign(score=-shuffled["rank"] / 7).drop(columns="rank").to_csv(
+        tmp_path / "by_score.csv", index=False
+    )
     found = judged(settings, tmp_path / "by_rank.parquet", tmp_path / "by_score.csv")
     inside = found.reports["popularity_30_days"]
     for name in ("by_rank", "by_score"):
@@ -135,9 +140,9 @@ def test_a_worse_system_is_called_worse(settings: RunSettings, tmp_path: Path) -
     place = np.arange(len(row)) - holdout.targets.offsets[row] + 1
     best = pd.DataFrame({"user_id": named, "item_id": items, "rank": place})
     best.to_parquet(tmp_path / "best.parquet")
-    best.assign(item_id=[f"x{number}" if rank > 1 else items[number] for number, rank in enumerate(place)]).to_csv(
-        tmp_path / "half.csv", index=False
-    )
+    best.assign(
+        item_id=[f"x{number}" if rank > 1 else items[number] for number, rank in enumerate(place)]
+    ).to_csv(tmp_path / "half.csv", index=False)
     found = judged(settings, tmp_path / "best.parquet", tmp_path / "half.csv")
     assert found.reports["best"].interval("ndcg_at_10") == (1.0, 1.0, 1.0)
     assert found.comparisons["best", "half"].verdict == "better"
@@ -146,26 +151,44 @@ def test_a_worse_system_is_called_worse(settings: RunSettings, tmp_path: Path) -
 
 TWO: dict[str, Any] = {"user_id": ["u", "u"], "item_id": ["a", "b"]}
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"item_id": ["a"], "rank": [1]}, "has no column 'user_id'; its columns are item_id, rank. Lists of another"),
+    (
+        {"item_id": ["a"], "rank": [1]},
+        "has no column 'user_id'; its columns are item_id, rank. Lists of another",
+    ),
     ({"user_id": ["u"], "rank": [1]}, "has no column 'item_id'"),
     ({"user_id": ["u"], "item_id": ["a"]}, "has no column 'rank' or 'score'"),
     (
         {"user_id": ["u", "u", "v"], "item_id": ["a", "a", "a"], "rank": [1, 2, 1]},
-        "column 'item_id' of {path}: 1 of 3 rows have an item that the user's list has already, first row 2. Keep one",
+        (
+            "column 'item_id' of {path}: 1 of 3 rows have an item that the user's list has already, first "
+            "row 2. Keep one"
+        ),
     ),
     (
         {"user_id": ["u", "v", "u"], "item_id": ["a", "a", "b"], "rank": [1, 1, 1]},
-        "column 'rank' of {path}: 1 of 3 rows have a rank that the user's list has already, first row 3. Give each",
+        (
+            "column 'rank' of {path}: 1 of 3 rows have a rank that the user's list has already, first row "
+            "3. Give each"
+        ),
     ),
     (TWO | {"rank": [1, 0.5]}, "1 of 2 rows have a rank that is no place in a list, first row 2"),
     (TWO | {"score": [None, 0.5]}, "1 of 2 rows have no finite score, first row 1"),
     (TWO | {"score": ["1", "x"]}, "column 'score' of {path} must hold numbers; it holds"),
-    ({"user_id": ["u", None], "item_id": ["a", "b"], "rank": [1, 2]}, "1 of 2 rows have an empty id, first row 2"),
+    (
+        {"user_id": ["u", None], "item_id": ["a", "b"], "rank": [1, 2]},
+        "1 of 2 rows have an empty id, first row 2",
+    ),
     (
         {"user_id": ["a", "b"], "item_id": ["u", "v"], "rank": [1, 2]},
-        "column 'user_id' of {path}: none of its 2 ids occurs in the data, whose ids look like 'u' and not like 'a'.",
+        (
+            "column 'user_id' of {path}: none of its 2 ids occurs in the data, whose ids look like 'u' and "
+            "not like 'a'."
+        ),
     ),
-    ({"user_id": ["u"], "item_id": ["z"], "rank": [1]}, "column 'item_id' of {path}: none of its 1 ids occurs in"),
+    (
+        {"user_id": ["u"], "item_id": ["z"], "rank": [1]},
+        "column 'item_id' of {path}: none of its 1 ids occurs in",
+    ),
     ({"user_id": [], "item_id": [], "rank": []}, "has no rows; it must hold at least one user's list"),
 ]
 
@@ -213,7 +236,11 @@ def test_the_command_takes_files_and_settings_without_a_bundle(
     monkeypatch.chdir(tmp_path)
     lists_of(settings, "popularity", 20).to_parquet(tmp_path / "theirs.parquet")
     (tmp_path / "mine.py").write_text("def length(lists):\n    return (lists.ids >= 0).sum(axis=1)\n")
-    arguments = [f"data={settings.data}", "columns.user_id=visitor", 'metrics=["recall_at_10", "mine:length"]']
+    arguments = [
+        f"data={settings.data}",
+        "columns.user_id=visitor",
+        'metrics=["recall_at_10", "mine:length"]',
+    ]
     said = CliRunner().invoke(main, ["evaluate", "--candidates", "theirs.parquet", *arguments, "--json"])
     assert said.exit_code == 0, said.output
     found = json.loads(said.stdout.splitlines()[-1])
@@ -248,8 +275,11 @@ def test_the_report_of_lists_is_that_of_the_judge(settings: RunSettings, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_bundle_stands_beside_the_lists_with_the_figures_of_its_run(settings: RunSettings, tmp_path: Path) -> None:
-    """Asked by data in another numbering (other order of events, an item more), the bundle answers the same."""
+def test_a_bundle_stands_beside_the_lists_with_the_figures_of_its_run(
+    settings: RunSettings, tmp_path: Path
+) -> None:
+    """Asked by data in another numbering (other order of events, an item more), the bundle answers the
+    same."""
     from recsys.bundle.bundle import load
     from recsys.bundle.catalogue import Catalogue
     from recsys.bundle.content import Content
@@ -310,7 +340,14 @@ def test_lists_of_today_that_leave_out_what_is_asked_are_named_with_the_moment(
     ]
     pd.DataFrame(rows, columns=["user_id", "item_id", "rank"]).to_parquet(tmp_path / "today.parquet")
     lists_of(settings, "popularity", 10).to_parquet(tmp_path / "then.parquet")
-    arguments = ["evaluate", f"data={settings.data}", "--user-col", "visitor", 'metrics=["recall_at_10"]', "--json"]
+    arguments = [
+        "evaluate",
+        f"data={settings.data}",
+        "--user-col",
+        "visitor",
+        'metrics=["recall_at_10"]',
+        "--json",
+    ]
     files = [f"--candidates={tmp_path / name}.parquet" for name in ("today", "then")]
     said = CliRunner().invoke(main, [*arguments, *files])
     assert said.exit_code == 1, said.output

@@ -1,4 +1,5 @@
-"""Columns of one's own in the judgement of a run: named in settings, seen in table and JSON, refused if unknown."""
+"""Columns of one's own in the judgement of a run: named in settings, seen in table and JSON, refused if
+unknown."""
 
 import json
 from pathlib import Path
@@ -25,13 +26,22 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(7)
     frame = pd.DataFrame({"user_id": events.user, "item_id": events.item, "timestamp": events.time})
     frame.to_parquet(folder / "interactions.parquet")
-    items = {"item_id": np.arange(ITEMS), "brand": rng.choice(["acme", "other"], ITEMS), "price": np.arange(ITEMS) + 1}
+    items = {
+        "item_id": np.arange(ITEMS),
+        "brand": rng.choice(["acme", "other"], ITEMS),
+        "price": np.arange(ITEMS) + 1,
+    }
     pd.DataFrame(items).to_parquet(folder / "items.parquet")
     pd.DataFrame({"user_id": np.arange(PEOPLE), "gender": rng.choice(["F", "M"], PEOPLE)}).to_parquet(
         folder / "users.parquet"
     )
-    lists = {"user_id": np.repeat(np.arange(PEOPLE), ITEMS), "item_id": np.tile(np.arange(ITEMS)[::-1], PEOPLE)}
-    pd.DataFrame(lists | {"rank": np.tile(np.arange(ITEMS) + 1, PEOPLE)}).to_parquet(folder / "dear_first.parquet")
+    lists = {
+        "user_id": np.repeat(np.arange(PEOPLE), ITEMS),
+        "item_id": np.tile(np.arange(ITEMS)[::-1], PEOPLE),
+    }
+    pd.DataFrame(lists | {"rank": np.tile(np.arange(ITEMS) + 1, PEOPLE)}).to_parquet(
+        folder / "dear_first.parquet"
+    )
     return folder
 
 
@@ -84,12 +94,17 @@ def test_what_is_sold_is_in_the_unit_of_the_column(shop: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("command", [["train"], ["evaluate", "--candidates", "dear_first.parquet"], ["data", "check"]])
+@pytest.mark.parametrize(
+    "command", [["train"], ["evaluate", "--candidates", "dear_first.parquet"], ["data", "check"]]
+)
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
         ('segments=["brnad"]', "segments: 'brnad' is no column of the users or items; did you mean 'brand'?"),
-        ('metrics=["sum_of_prise_at_10"]', "'sum_of_prise_at_10': 'prise' is no column of the items; did you mean"),
+        (
+            'metrics=["sum_of_prise_at_10"]',
+            "'sum_of_prise_at_10': 'prise' is no column of the items; did you mean",
+        ),
     ],
 )
 def test_a_misspelt_column_is_refused_before_anything_is_learned(

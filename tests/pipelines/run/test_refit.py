@@ -35,7 +35,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def written(folder: Path, kind: str, more: int = 0) -> Path:
-    """A log whose last events hold the only ones of the item `fresh` and, but for one of the user `late`, of his."""
+    """A log whose last events hold the only ones of the item `fresh` and, but for one of the user `late`, of
+    his."""
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(
         {
@@ -130,7 +131,9 @@ def test_a_refitted_bundle_knows_what_was_judged_and_the_figures_are_those_of_be
 def test_a_refitted_bundle_is_judged_on_what_came_after_its_events(home: Path, untracked: None) -> None:
     _, trained, _ = ran(written(home, "global_time"), "global_time", "refit=true")
     bundle = opened(trained)
-    newer = load_settings(None, [*SMALL, f"data={written(home, 'global_time', more=N)}", "split.kind=global_time"])
+    newer = load_settings(
+        None, [*SMALL, f"data={written(home, 'global_time', more=N)}", "split.kind=global_time"]
+    )
     _, report = evaluate_bundle(prepare(newer, Steps(quiet=True)), bundle)
     assert report.interval("ndcg_at_10").mean >= 0
     by_parts = load_settings(
@@ -151,16 +154,23 @@ def test_a_bundle_is_judged_on_data_that_grew_with_a_warning(
     pd.concat([frame, frame.tail(3).assign(timestamp=frame["timestamp"].max() + 60)]).to_parquet(path)
     evaluate_bundle(prepare(settings, Steps(quiet=True)), opened(trained))
     said = capsys.readouterr().err
-    wanted = f"{path.name} is not what bundle {opened(trained).bundle_id} was made of (1,507 events; 1,510 events now)"
+    wanted = (
+        f"{path.name} is not what bundle {opened(trained).bundle_id} was made of (1,507 events; 1,510 "
+        "events now)"
+    )
     assert wanted in said
-    other = load_settings(None, [*SMALL, f"data={written(home, 'global_time', more=N)}", "split.kind=global_time"])
+    other = load_settings(
+        None, [*SMALL, f"data={written(home, 'global_time', more=N)}", "split.kind=global_time"]
+    )
     evaluate_bundle(prepare(other, Steps(quiet=True)), opened(trained))  # other data are not what grew
     assert "was made of" not in capsys.readouterr().err
 
 
 def test_a_model_without_vectors_does_not_learn_again_for_nothing(home: Path, untracked: None) -> None:
     model = ["model.name=item_knn"]
-    settings = load_settings(None, [*model, f"data={written(home, 'global_time')}", "refit=true", "baselines_days=[]"])
+    settings = load_settings(
+        None, [*model, f"data={written(home, 'global_time')}", "refit=true", "baselines_days=[]"]
+    )
     steps = Steps(quiet=True)
     trained = train(prepare(settings, steps))
     assert trained.bundle is None
@@ -173,7 +183,9 @@ def test_the_run_says_in_a_tag_what_its_bundle_learned_from(home: Path) -> None:
     run = answer(recsys(home, "train", str(path), *SMALL, "split.kind=global_time", "refit=true", "--json"))
     with sqlite3.connect(home / "mlruns/mlflow.db") as store:
         tags = dict(store.execute("select key, value from tags where run_uuid = ?", (run["run_id"],)))
-        metrics = {key for (key,) in store.execute("select key from metrics where run_uuid = ?", (run["run_id"],))}
+        metrics = {
+            key for (key,) in store.execute("select key from metrics where run_uuid = ?", (run["run_id"],))
+        }
     store.close()
     assert tags["refit"] == "True"
     assert int(tags["measured.train.events"]) < int(tags["train.events"]) == N + 7

@@ -1,4 +1,5 @@
-"""`recsys train --resume`: killed at any moment of learning, a run ends in the same bytes as one that was not."""
+"""`recsys train --resume`: killed at any moment of learning, a run ends in the same bytes as one that was
+not."""
 
 import json
 import os
@@ -28,7 +29,13 @@ from tests.helpers.command_line import answer, recsys
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
-WORLD = ["world.users=120", "world.items=60", "world.events_per_user=15", "baselines_days=[]", "checkpoint_s=0"]
+WORLD = [
+    "world.users=120",
+    "world.items=60",
+    "world.events_per_user=15",
+    "baselines_days=[]",
+    "checkpoint_s=0",
+]
 SOFTMAX = ["model.name=softmax", "model.dim=8", "model.epochs=10", "model.batch_size=16"]
 TINY = [*WORLD, *SOFTMAX]
 EPOCHS = [1, 9]  # to kill after, beside the one that the command itself resumes
@@ -73,7 +80,8 @@ def interrupted(*assignments: str, at: tuple[str, int], resume: bool = False) ->
 
 
 def files_of(trained: Trained) -> Any:
-    """Size and digest of all files of the bundle: vectors, encoder, ids, histories, fallback and golden answers."""
+    """Size and digest of all files of the bundle: vectors, encoder, ids, histories, fallback and golden
+    answers."""
     assert trained.bundle is not None
     found = json.loads((trained.bundle / "manifest.json").read_text())["files"]
     assert {"item_vectors.npy", "encoder/table.npy", "encoder/encoder.json"} <= set(found)
@@ -85,7 +93,9 @@ def checkpoints(home: Path) -> Path:
 
 
 @pytest.mark.parametrize("model", ["softmax", "als", "variational", "two_tower"])
-def test_a_stopped_run_goes_on_to_the_same_bundle_figures_and_curve(home: Path, learned: list[Any], model: str) -> None:
+def test_a_stopped_run_goes_on_to_the_same_bundle_figures_and_curve(
+    home: Path, learned: list[Any], model: str
+) -> None:
     named = () if model == "softmax" else (f'model={{name="{model}", dim=8, epochs=10}}',)
     whole, told = run(*named)
     assert learned == [("measured", epoch) for epoch in range(1, 11)]
@@ -105,7 +115,9 @@ def test_of_a_refitted_run_the_finished_fit_is_not_learned_again(home: Path, lea
     whole, told = run("refit=true")
     learned.clear()
     interrupted("refit=true", at=("refit", 3))
-    assert learned == [("measured", epoch) for epoch in range(1, 11)] + [("refit", epoch) for epoch in (1, 2, 3)]
+    assert learned == [("measured", epoch) for epoch in range(1, 11)] + [
+        ("refit", epoch) for epoch in (1, 2, 3)
+    ]
     learned.clear()
     interrupted("refit=true", at=("refit", 6), resume=True)
     resumed, again = run("refit=true", resume=True)
@@ -124,8 +136,8 @@ def test_without_resume_a_stopped_run_is_named_and_removed(
     run()
     lines = [line for line in capsys.readouterr().err.splitlines() if "--resume" in line]
     assert lines == [
-        "recsys: warning: an equal run was stopped (measured after epoch 4); this one starts from the beginning. "
-        "--resume would have gone on."
+        "recsys: warning: an equal run was stopped (measured after epoch 4); this one starts from the "
+        "beginning. --resume would have gone on."
     ]
     assert learned == [("measured", epoch) for epoch in range(1, 11)]
 
@@ -168,7 +180,9 @@ def test_a_run_that_saved_nothing_leaves_nothing(home: Path) -> None:
         (home / "mlruns").mkdir()
 
 
-@pytest.mark.parametrize("changed", ["seed=2", "model.epochs=11", "split.test=0.2", "world.seed=2", "refit=true"])
+@pytest.mark.parametrize(
+    "changed", ["seed=2", "model.epochs=11", "split.test=0.2", "world.seed=2", "refit=true"]
+)
 def test_only_an_equal_run_goes_on(changed: str) -> None:
     def key(*assignments: str, threads: int = 2, warm: str | None = None) -> str:
         start: Any = warm and SimpleNamespace(bundle_id=warm)
@@ -182,7 +196,9 @@ def settled(*assignments: str) -> Run:
     return replace(prepare(load_settings(None, [*TINY, *assignments]), Steps(quiet=True)), steps=Steps())
 
 
-def test_two_equal_runs_at_once_do_not_share_a_checkpoint(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_equal_runs_at_once_do_not_share_a_checkpoint(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = settled()
     with keeping(run, resume=False) as first:
         with keeping(run, resume=False) as second:
@@ -211,7 +227,8 @@ def test_where_there_is_no_room_a_run_keeps_none_and_says_so(
 
 
 def killed(home: Path, place: str, epoch: int, *assignments: str) -> None:
-    """Starts the real command and kills it with SIGKILL as soon as the state after that epoch is on the disk."""
+    """Starts the real command and kills it with SIGKILL as soon as the state after that epoch is on the
+    disk."""
     command = [
         sys.executable,
         "-W",
@@ -226,7 +243,11 @@ def killed(home: Path, place: str, epoch: int, *assignments: str) -> None:
     environment = {**os.environ, "RECSYS_HOME": str(home)}
     (home / "s.toml").write_text("")
     process = subprocess.Popen(
-        [*command, *TINY, *assignments], env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, *TINY, *assignments],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     until = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < until:

@@ -1,4 +1,5 @@
-"""The seen policy and the models without vectors along the whole line: run, table, bundle, service, refusal."""
+"""The seen policy and the models without vectors along the whole line: run, table, bundle, service,
+refusal."""
 
 import csv
 from pathlib import Path
@@ -21,7 +22,8 @@ SEEN = '{policy="cooldown_days", days=3, events=["buy"]}'
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Events with types, of people who come back to what they had: each to five items of his own, all the time."""
+    """Events with types, of people who come back to what they had: each to five items of his own, all the
+    time."""
     rng = np.random.default_rng(1)
     folder = tmp_path_factory.mktemp("log")
     with (folder / "events.csv").open("w", newline="") as file:
@@ -39,7 +41,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-def test_a_run_with_a_policy_by_event_type_has_the_own_row_and_states_it_in_its_bundle(log: Path, home: Path) -> None:
+def test_a_run_with_a_policy_by_event_type_has_the_own_row_and_states_it_in_its_bundle(
+    log: Path, home: Path
+) -> None:
     said = answer(recsys(home, "train", str(log), *TINY, "split.repeats=true", f"seen={SEEN}", "--json"))
     means = {name: row["ndcg_at_10"]["mean"] for name, row in said["metrics"].items()}
     assert max(means, key=means.__getitem__) in ("own_history", "als")
@@ -76,7 +80,9 @@ def test_repeats_that_no_answer_may_hold_are_refused(seen: list[str], hopeless: 
 
 
 @pytest.mark.parametrize("model", ["ease", "own_history"])
-def test_a_model_without_vectors_is_judged_and_logged_and_not_exported(log: Path, home: Path, model: str) -> None:
+def test_a_model_without_vectors_is_judged_and_logged_and_not_exported(
+    log: Path, home: Path, model: str
+) -> None:
     said = answer(recsys(home, "train", str(log), f"model.name={model}", "--json"))
     assert said["bundle"] is None
     assert any(name.startswith(model) for name in said["metrics"])
@@ -86,7 +92,9 @@ def test_a_model_without_vectors_is_judged_and_logged_and_not_exported(log: Path
     assert not list((home / "mlruns" / "trained").glob("*without-bundle*"))
 
 
-def test_a_policy_that_the_data_cannot_keep_is_refused_before_anything_is_written(log: Path, tmp_path: Path) -> None:
+def test_a_policy_that_the_data_cannot_keep_is_refused_before_anything_is_written(
+    log: Path, tmp_path: Path
+) -> None:
     refused = recsys(tmp_path, "train", str(log), *TINY, 'seen={events=["purchase"]}', rc=2)
     assert "seen.events names 'purchase', which the data do not have; theirs are: buy, view" in refused.stderr
     assert not (tmp_path / "mlruns" / "trained").exists()

@@ -1,4 +1,5 @@
-"""The warm start: what of an earlier bundle a run begins at, what it refuses, and that it gets there sooner."""
+"""The warm start: what of an earlier bundle a run begins at, what it refuses, and that it gets there
+sooner."""
 
 import dataclasses
 from pathlib import Path
@@ -44,7 +45,8 @@ def home(untracked: Path) -> Path:
 
 
 def later(turned: bool = True) -> Dataset:
-    """Users and items of two tastes, by parity; `turned`: in the opposite order, so that nobody keeps his number."""
+    """Users and items of two tastes, by parity; `turned`: in the opposite order, so that nobody keeps his
+    number."""
     user, item = (grid.ravel() for grid in np.meshgrid(np.arange(N_NEW), np.arange(N_NEW), indexing="ij"))
     had = ((user + item) % 2 == 0) & ((user * 7 + item * 3) % 5 > 0)
     user, item = user[had], item[had]
@@ -85,7 +87,10 @@ def test_old_ids_keep_their_rows_and_new_ones_begin_where_their_taste_is(tmp_pat
         alike = np.arange(new % 2, N_OLD, 2)
         other = np.arange(1 - new % 2, N_OLD, 2)
         for rows in (users, items):
-            assert cosine(rows[new], rows[alike].mean(axis=0)) > cosine(rows[new], rows[other].mean(axis=0)) + 0.3
+            assert (
+                cosine(rows[new], rows[alike].mean(axis=0))
+                > cosine(rows[new], rows[other].mean(axis=0)) + 0.3
+            )
     lengths = np.linalg.norm(items, axis=1)
     assert lengths[N_OLD:].mean() == pytest.approx(lengths[:N_OLD].mean(), rel=0.5)
 
@@ -100,7 +105,11 @@ def test_what_has_nothing_to_do_with_the_bundle_has_no_row(tmp_path: Path) -> No
 
 
 def test_a_mixture_starts_part_by_part_and_what_cannot_start_has_no_start(tmp_path: Path) -> None:
-    parts = [{"name": "softmax", **MODELS["softmax"]}, {"name": "popularity"}, {"name": "bpr", **MODELS["bpr"]}]
+    parts = [
+        {"name": "softmax", **MODELS["softmax"]},
+        {"name": "popularity"},
+        {"name": "bpr", **MODELS["bpr"]},
+    ]
     learned, bundle = bundled(tmp_path, "mixture", {"parts": parts, "weights": [1, 1, 2]}, before())
     softmax, popularity, bpr = start_of(bundle, later()).parts
     assert softmax is not None
@@ -112,7 +121,9 @@ def test_a_mixture_starts_part_by_part_and_what_cannot_start_has_no_start(tmp_pa
 
 
 @pytest.mark.parametrize("features", [False, True])
-def test_a_tower_begins_at_the_space_of_the_bundle_and_not_at_the_spectrum(tmp_path: Path, features: bool) -> None:
+def test_a_tower_begins_at_the_space_of_the_bundle_and_not_at_the_spectrum(
+    tmp_path: Path, features: bool
+) -> None:
     """Before any step its vectors of users and items are those that it starts from, features or none."""
     settings = MODELS["two_tower"] | {"propagation": 0.2}
     data = later()
@@ -162,12 +173,18 @@ def test_a_warm_run_starts_near_its_end_and_states_where_it_started(earlier: Pat
     [
         (["model.name=spectral"], "spectral does not learn in steps"),
         (["model.name=popularity"], "popularity does not learn in steps"),
-        (["model.name=mixture", "model.parts=[{name='spectral'}]", "model.weights=[1]"], "mixture does not learn in"),
+        (
+            ["model.name=mixture", "model.parts=[{name='spectral'}]", "model.weights=[1]"],
+            "mixture does not learn in",
+        ),
         (
             ["model.name=mixture", "model.parts=[{name='softmax', dim=8}]", "model.weights=[1]"],
             "is no mixture of 1 models",
         ),
-        (["model.name=softmax", "model.dim=16"], "holds vectors of dim 8 for softmax, whose dim is 16. Set dim to 8"),
+        (
+            ["model.name=softmax", "model.dim=16"],
+            "holds vectors of dim 8 for softmax, whose dim is 16. Set dim to 8",
+        ),
         ([*SOFTMAX, "split.test=0.4"], "would flatter the figures of this run: .* it has seen the answers"),
     ],
 )
@@ -186,9 +203,13 @@ def test_a_bundle_that_is_not_there_is_named(home: Path) -> None:
 
 def test_another_kind_of_bundle_is_refused(home: Path) -> None:
     other = ran("model.name=als", "model.dim=8", "model.epochs=1", "judge=validation").bundle
-    with pytest.raises(SettingError, match=r"\(als\) has an encoder of kind 'solve', and softmax starts from 'bag'"):
+    with pytest.raises(
+        SettingError, match=r"\(als\) has an encoder of kind 'solve', and softmax starts from 'bag'"
+    ):
         ran(*SOFTMAX, f"warm={other}")
 
 
 def test_leaks_may_be_allowed(earlier: Path) -> None:
-    assert ran(*SOFTMAX, "model.epochs=1", "split.test=0.4", "split.allow_leaks=true", f"warm={earlier}").bundle
+    assert ran(
+        *SOFTMAX, "model.epochs=1", "split.test=0.4", "split.allow_leaks=true", f"warm={earlier}"
+    ).bundle

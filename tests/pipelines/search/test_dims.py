@@ -23,7 +23,9 @@ WORLD = ["world.users=400", "world.items=120", "model.epochs=4"]
 
 def obvious(values: dict[int, list[float]]) -> tuple[int, int]:
     """The rule as one would say it, user by user."""
-    users = [n for n in range(len(next(iter(values.values())))) if all(row[n] == row[n] for row in values.values())]
+    users = [
+        n for n in range(len(next(iter(values.values())))) if all(row[n] == row[n] for row in values.values())
+    ]
     mean = {dim: sum(row[n] for n in users) / len(users) for dim, row in values.items()}
     best = next(dim for dim in values if mean[dim] == max(mean.values()))
     for dim in sorted(values):
@@ -47,7 +49,8 @@ def test_the_rule_is_the_obvious_one(seed: int) -> None:
 
 
 def test_only_what_differs_within_a_user_counts() -> None:
-    """Users differ by 1, dims by .01 for everybody: the smaller one is worse beyond doubt, whatever users differ by."""
+    """Users differ by 1, dims by .01 for everybody: the smaller one is worse beyond doubt, whatever users
+    differ by."""
     hard = np.random.default_rng(1).normal(0, 1, 500)
     small, large = hard, hard + 0.01 + np.random.default_rng(2).normal(0, 0.01, 500)
     assert advised_dim({8: small, 16: large})[:2] == (16, 16)
@@ -63,7 +66,9 @@ def test_a_query_of_more_is_dearer() -> None:
 
 
 def test_the_pictures_show_the_figures() -> None:
-    figure = plots.by_dim("ndcg_at_20", [8, 16, 32], [0.1, 0.3, 0.25], [0.01, 0.0, 0.02], [1.0, 2.0, 4.0], advised=1)
+    figure = plots.by_dim(
+        "ndcg_at_20", [8, 16, 32], [0.1, 0.3, 0.25], [0.01, 0.0, 0.02], [1.0, 2.0, 4.0], advised=1
+    )
     quality, cost = figure.axes
     assert quality.lines[0].get_ydata().tolist() == [0.1, 0.3, 0.25]
     assert cost.lines[0].get_ydata().tolist() == [1.0, 2.0, 4.0]

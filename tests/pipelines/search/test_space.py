@@ -46,7 +46,9 @@ def test_every_model_with_settings_of_its_own_can_be_searched() -> None:
 
 
 def test_what_is_asked_for_replaces_adds_and_fixes() -> None:
-    found = searched("als", {"dim": 8}, ["regularization=0.01:0.1", "solver=cg,exact", "unobserved_weight=0.5"])
+    found = searched(
+        "als", {"dim": 8}, ["regularization=0.01:0.1", "solver=cg,exact", "unobserved_weight=0.5"]
+    )
     half_life = space_of("als")["half_life"]
     asked = {"regularization": Span(0.01, 0.1), "solver": Choices(("cg", "exact"))}
     assert found.space == {"half_life": half_life} | asked

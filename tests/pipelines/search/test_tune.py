@@ -1,4 +1,5 @@
-"""The search: better than chance, on validation alone, resumed after a kill to the same trials, ended in a config."""
+"""The search: better than chance, on validation alone, resumed after a kill to the same trials, ended in a
+config."""
 
 import json
 import os
@@ -46,7 +47,11 @@ def home(tmp_path_factory: pytest.TempPathFactory):
 
 
 def search(
-    *space: str, data: str = "world", more: tuple[str, ...] = (), model: dict[str, Any] | None = None, **asked: Any
+    *space: str,
+    data: str = "world",
+    more: tuple[str, ...] = (),
+    model: dict[str, Any] | None = None,
+    **asked: Any,
 ) -> Tuned:
     settings = load_settings(
         None, [*(WORLD if data == "world" else ()), *more], data=data, model={"name": TOY, **(model or {})}
@@ -62,7 +67,8 @@ def tuned(home: Path) -> Tuned:
 
 @pytest.mark.slow
 def test_the_search_finds_what_is_good(tuned: Tuned) -> None:
-    """Figures fall with the distance of x from 3, and the search ends nearer to it than a third of the range."""
+    """Figures fall with the distance of x from 3, and the search ends nearer to it than a third of the
+    range."""
     assert [trial.place for trial in tuned.trials] == list(range(1, 15))
     assert {trial.state for trial in tuned.trials} == {"done"}
     off = [abs(trial.values["x"] - 3) for trial in tuned.trials]
@@ -123,14 +129,20 @@ def test_trials_are_runs_nested_in_one_and_apart_from_those_of_training(tuned: T
         assert run.metrics["ndcg_at_20"] == trial.mean
         assert (run.metrics["ndcg_at_20_low"], run.metrics["epochs"]) == (trial.facts["low"], 8)
         assert float(run.params["model.x"]) == trial.values["x"]
-    for name in (tuned.config.name, tuned.config.with_suffix(".png").name, tuned.config.with_suffix(".md").name):
+    for name in (
+        tuned.config.name,
+        tuned.config.with_suffix(".png").name,
+        tuned.config.with_suffix(".md").name,
+    ):
         assert address.artifact_of(str(tuned.run_id), name).stat().st_size > 100
     with np.load(address.artifact_of(tuned.best.facts["run_id"], "values.npz")) as stored:
         assert stored["ndcg_at_20"].mean() == pytest.approx(tuned.best.mean)
 
 
 @pytest.mark.slow
-def test_a_finished_search_is_not_learned_again_but_goes_on_when_more_is_asked_for(tuned: Tuned, home: Path) -> None:
+def test_a_finished_search_is_not_learned_again_but_goes_on_when_more_is_asked_for(
+    tuned: Tuned, home: Path
+) -> None:
     EPOCHS_SEEN.clear()
     again = search("x=0:9", trials=14, prune=False)
     assert EPOCHS_SEEN == []
@@ -191,12 +203,15 @@ def test_the_best_epoch_is_recorded_and_written(home: Path) -> None:
     assert found.best.facts["epochs"] == 4
     settings = load_settings(str(found.config), [])
     assert settings.model["epochs"] == 4
-    assert found.figures["mean"] == pytest.approx(found.best.mean)  # learned again with 4 epochs; the noise is the same
+    assert found.figures["mean"] == pytest.approx(
+        found.best.mean
+    )  # learned again with 4 epochs; the noise is the same
 
 
 @pytest.mark.slow
 def test_an_epoch_that_cannot_be_had_alone_is_not_written(home: Path) -> None:
-    """With 4 epochs this model's schedule is another one: all 12 are better, and what is written was measured."""
+    """With 4 epochs this model's schedule is another one: all 12 are better, and what is written was
+    measured."""
     model = {"x": 3.0, "peak": 4, "epochs": 12, "by_schedule": True}
     found = search("x=2:4", model=model, trials=2)
     assert found.best.facts["epochs"] == 4
@@ -207,14 +222,17 @@ def test_an_epoch_that_cannot_be_had_alone_is_not_written(home: Path) -> None:
 
 @pytest.mark.slow
 def test_the_test_part_is_not_touched(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither read as a part nor felt: with the items of its events exchanged, every figure stays the same."""
+    """Neither read as a part nor felt: with the items of its events exchanged, every figure stays the
+    same."""
     rng = np.random.default_rng(4)
     n, late = 4_000, 400
     user, item = rng.integers(0, 80, n), rng.zipf(1.3, n) % 60
     user[:80], item[:60] = np.arange(80), np.arange(60)
     exchanged = np.concatenate([item[: n - late], rng.permutation(item[n - late :])])
     for name, items in (("one", item), ("other", exchanged)):
-        lines = [f"u{u},i{i},{1_700_000_000 + 60 * at}" for at, (u, i) in enumerate(zip(user, items, strict=True))]
+        lines = [
+            f"u{u},i{i},{1_700_000_000 + 60 * at}" for at, (u, i) in enumerate(zip(user, items, strict=True))
+        ]
         (tmp_path / f"{name}.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(lines) + "\n")
 
     class Sealed(Split):
@@ -289,12 +307,15 @@ def command(home: Path, *arguments: str) -> subprocess.Popen[str]:
     ]
     environment = {**os.environ, "RECSYS_HOME": str(home), "PYTHONPATH": str(ROOT / "tests")}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    return subprocess.Popen(words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.slow
 def test_killed_it_goes_on_to_the_trials_of_one_that_never_stopped(home: Path, tmp_path: Path) -> None:
-    """Killed in the middle of a trial: what was settled stays, the trial is tried again, the rest comes as it would."""
+    """Killed in the middle of a trial: what was settled stays, the trial is tried again, the rest comes as it
+    would."""
     whole = search("x=0:9", model={"slow": 0.05, "epochs": 4}, trials=7)
     options = ["--model", TOY, "--space", "x=0:9", "--trials", "7", "model.slow=0.05", "model.epochs=4"]
     process = command(tmp_path, *options)
@@ -312,13 +333,20 @@ def test_killed_it_goes_on_to_the_trials_of_one_that_never_stopped(home: Path, t
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
     found = answer(subprocess.CompletedProcess([], 0, out, err))
-    plain = [(trial["place"], trial["state"], trial["values"], trial["facts"].get("mean")) for trial in found["trials"]]
-    assert plain == [(trial.place, trial.state, trial.values, trial.facts.get("mean")) for trial in whole.trials]
+    plain = [
+        (trial["place"], trial["state"], trial["values"], trial["facts"].get("mean"))
+        for trial in found["trials"]
+    ]
+    assert plain == [
+        (trial.place, trial.state, trial.values, trial.facts.get("mean")) for trial in whole.trials
+    ]
     assert kept.items() <= {place: mean for place, state, _, mean in plain if state == "done"}.items()
     assert under_way(tmp_path) == 0
     with sqlite3.connect(tmp_path / "mlruns/mlflow.db") as store:
         statuses = [row[0] for row in store.execute("select status from runs")]
-        parents = store.execute("select count(distinct value) from tags where key = 'mlflow.parentRunId'").fetchone()
+        parents = store.execute(
+            "select count(distinct value) from tags where key = 'mlflow.parentRunId'"
+        ).fetchone()
     store.close()
     assert statuses.count("RUNNING") == 0
     assert 1 + 7 <= len(statuses) <= 1 + 7 + 1  # the whole, its trials, and perhaps the one that was cut off

@@ -86,7 +86,9 @@ def test_two_homes_of_one_origin_each_answer_from_themselves(
     assert snapshot(home) == before
 
 
-def test_no_bundle_is_said_only_of_a_run_that_never_had_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_bundle_is_said_only_of_a_run_that_never_had_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_id, _ = logged(content())
     never = client.start_run("recsys", "killed before its bundle")
     for command in ("export", "promote"):
@@ -103,7 +105,8 @@ def test_no_bundle_is_said_only_of_a_run_that_never_had_one(home: Path, monkeypa
 
 @pytest.fixture
 def read_only(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The home mounted elsewhere, to be read alone; where nobody may mount, moved and without the right to write."""
+    """The home mounted elsewhere, to be read alone; where nobody may mount, moved and without the right to
+    write."""
     logged(content())
     assert said(home, monkeypatch, "export", "last")[0] == 0
     place = tmp_path / "mounted"

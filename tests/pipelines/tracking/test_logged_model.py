@@ -1,4 +1,5 @@
-"""What MLflow loads of a run answers tables as the service answers: from the run, from the registry, from a copy."""
+"""What MLflow loads of a run answers tables as the service answers: from the run, from the registry, from a
+copy."""
 
 import shutil
 from collections.abc import Iterator
@@ -115,7 +116,11 @@ def test_metrics_are_logged_in_groups_and_read_by_either_spelling(home: Path) ->
     }
     groups = ["", "interval", "popularity", "interval", "learning_als"]
     assert [grouped_name(name).rpartition("/")[0] for name in plain] == groups
-    assert [plain_name(grouped_name(name)) for name in plain] == [plain_name(name) for name in plain] == list(plain)
+    assert (
+        [plain_name(grouped_name(name)) for name in plain]
+        == [plain_name(name) for name in plain]
+        == list(plain)
+    )
     run_id = client.start_run("shop", "als on clicks")
     client.finish_run(run_id, settings={}, tags={}, metrics=plain, curves={}, files=None)
     old = client.start_run("shop", "of an earlier version")

@@ -84,4 +84,6 @@ def test_only_the_pictures_that_have_something_to_show_are_drawn(holdout: Holdou
     plots.draw(tmp_path, measured, holdout, curves)
     pixels = imread(tmp_path / "curves.png")[..., :3]
     line = np.array([int(plots.MODEL[at : at + 2], 16) for at in (1, 3, 5)]) / 255
-    assert (np.abs(pixels - line).max(axis=2) < 0.02).sum() > 100  # the curve is on the picture, in the model's colour
+    assert (
+        np.abs(pixels - line).max(axis=2) < 0.02
+    ).sum() > 100  # the curve is on the picture, in the model's colour

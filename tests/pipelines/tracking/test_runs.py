@@ -1,4 +1,5 @@
-"""Runs that are done: compared on one holdout only, promoted, and finished later where the store was not there."""
+"""Runs that are done: compared on one holdout only, promoted, and finished later where the store was not
+there."""
 
 import json
 import os
@@ -46,10 +47,14 @@ def test_the_comparison_is_a_paired_test_with_holms_correction() -> None:
     p = [float(stats.ttest_rel(base, other.values["ndcg_at_10"]).pvalue) for other in (near, far)]
     assert [row["p"] for row in found["comparisons"]] == pytest.approx(p, rel=1e-6)
     assert p[1] < p[0]
-    assert [row["p_holm"] for row in found["comparisons"]] == pytest.approx([p[0], min(1, 2 * p[1])], rel=1e-6)
+    assert [row["p_holm"] for row in found["comparisons"]] == pytest.approx(
+        [p[0], min(1, 2 * p[1])], rel=1e-6
+    )
     assert found["comparisons"][1]["verdict"] == "better"
     assert found["comparisons"][1]["mean"] == pytest.approx(float((base - far.values["ndcg_at_10"]).mean()))
-    assert found["metrics"]["c" * 32]["ndcg_at_10"]["mean"] == pytest.approx(float(far.values["ndcg_at_10"].mean()))
+    assert found["metrics"]["c" * 32]["ndcg_at_10"]["mean"] == pytest.approx(
+        float(far.values["ndcg_at_10"].mean())
+    )
     assert "mrr_at_10" not in text
     assert "400 users (300 warm)" in text
 
@@ -98,7 +103,10 @@ def test_the_digest_of_a_holdout_changes_with_what_is_asked() -> None:
     parts = [split(data, SplitSettings(test=share), seed=1).test for share in (0.1, 0.1, 0.2)]
     first, again, other = (holdout_digest(part, data.digest) for part in parts)
     assert first == again
-    assert len({first, other, holdout_digest(parts[0], "other data"), holdout_digest(parts[0].take([0]), "")}) == 4
+    assert (
+        len({first, other, holdout_digest(parts[0], "other data"), holdout_digest(parts[0].take([0]), "")})
+        == 4
+    )
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +119,9 @@ def clicks(home: Path) -> Path:
     events = random_log(5, n_users=60, n_items=40, n=3000).interactions
     rows = zip(events.user, events.item, events.time, strict=True)
     path = home / "clicks.csv"
-    path.write_text("visitor,article,at\n" + "".join(f"{user:03},{item:03},{time}\n" for user, item, time in rows))
+    path.write_text(
+        "visitor,article,at\n" + "".join(f"{user:03},{item:03},{time}\n" for user, item, time in rows)
+    )
     return path
 
 
@@ -119,7 +129,10 @@ def clicks(home: Path) -> Path:
 def runs(home: Path, clicks: Path) -> list[str]:
     """Two runs on one holdout and a third on another."""
     other: list[list[str]] = [[], ["model.regularization=5.0"], ["split.test=0.2"]]
-    return [answer(recsys(home, "train", str(clicks), *COLUMNS, *TINY, *more, "--json"))["run_id"] for more in other]
+    return [
+        answer(recsys(home, "train", str(clicks), *COLUMNS, *TINY, *more, "--json"))["run_id"]
+        for more in other
+    ]
 
 
 @pytest.mark.slow
@@ -175,7 +188,8 @@ def test_a_store_that_fails_in_the_middle_is_finished_later(tmp_path: Path, clic
 
 @pytest.mark.slow
 def test_a_full_disk_loses_no_model(tmp_path: Path, clicks: Path) -> None:
-    """No file may pass 600 kB: the bundle of this log fits, and compiled code; the tracking database does not."""
+    """No file may pass 600 kB: the bundle of this log fits, and compiled code; the tracking database does
+    not."""
     command = [
         sys.executable,
         "-W",
@@ -260,7 +274,9 @@ def test_mlflow_shows_data_source_commit_duration_and_the_view_of_models(
 def _is_complete(home: Path, run_id: str, trained: Any) -> None:
     """The run has all that an undisturbed one has, and nothing is left over."""
     with sqlite3.connect(home / "mlruns/mlflow.db") as store:
-        assert store.execute("select status from runs where run_uuid = ?", (run_id,)).fetchall() == [("FINISHED",)]
+        assert store.execute("select status from runs where run_uuid = ?", (run_id,)).fetchall() == [
+            ("FINISHED",)
+        ]
         metrics = dict(store.execute("select key, value from latest_metrics where run_uuid = ?", (run_id,)))
         tags = dict(store.execute("select key, value from tags where run_uuid = ?", (run_id,)))
     store.close()
@@ -269,7 +285,9 @@ def _is_complete(home: Path, run_id: str, trained: Any) -> None:
     folder = home / "mlruns/artifacts" / run_id / "artifacts"
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     assert {"record/values.npz", "table.md", "record/settings.json", "curves.png", "model/MLmodel"} <= files
-    assert [path for path in (home / "mlruns/trained").iterdir() if path.is_dir()] == [home / tags["bundle_address"]]
+    assert [path for path in (home / "mlruns/trained").iterdir() if path.is_dir()] == [
+        home / tags["bundle_address"]
+    ]
     exported = answer(recsys(home, "export", run_id, "--json"))
     assert answer(recsys(home, "recommend", exported["root"], "--user", "007", "--json"))["source"] == "known"
 

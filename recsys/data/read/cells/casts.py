@@ -56,7 +56,9 @@ def uncastable(column: pa.ChunkedArray, kind: Any, safe: bool = True) -> Bool:
         encoded = one_dictionary(column)
     except pa.ArrowException:  # lists and the like
         return _stubborn(column, kind, safe)
-    flags: Bool = np.append(_stubborn(encoded.dictionary, kind, safe), False)[encoded.indices.fill_null(-1).to_numpy()]
+    flags: Bool = np.append(_stubborn(encoded.dictionary, kind, safe), False)[
+        encoded.indices.fill_null(-1).to_numpy()
+    ]
     return flags
 
 
@@ -67,7 +69,9 @@ def _stubborn(values: Any, kind: Any, safe: bool) -> Bool:
     if not casts(values[:0], kind, safe):  # the type itself does not
         return ~wrong
     if is_text(values.type):
-        wrong = ~pc.fill_null(pc.match_substring_regex(values, _LOOKS_LIKE_NUMBER), True).to_numpy(zero_copy_only=False)
+        wrong = ~pc.fill_null(pc.match_substring_regex(values, _LOOKS_LIKE_NUMBER), True).to_numpy(
+            zero_copy_only=False
+        )
     elif pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
         wrong = np.array([value is not None and not _is_utf8(value) for value in values.to_pylist()], bool)
     rest = np.flatnonzero(~wrong)

@@ -28,7 +28,13 @@ def parse_flags(column: pa.ChunkedArray, name: str) -> tuple[pa.Array | None, li
         ]
     words = pc.utf8_lower(pc.utf8_trim_whitespace(column.cast(pa.string())))
     known = pc.index_in(words, pa.array(_WORDS))
-    said = pc.is_valid(words) if not is_text(column.type) else pc.and_(pc.is_valid(words), pc.not_equal(words, ""))
-    odd = np.asarray(pc.and_(pc.fill_null(said, False), pc.is_null(known)).to_numpy(zero_copy_only=False), bool)
+    said = (
+        pc.is_valid(words)
+        if not is_text(column.type)
+        else pc.and_(pc.is_valid(words), pc.not_equal(words, ""))
+    )
+    odd = np.asarray(
+        pc.and_(pc.fill_null(said, False), pc.is_null(known)).to_numpy(zero_copy_only=False), bool
+    )
     found = rows("error", "odd_flag", name, odd, "neither yes nor no", "Write true or false.")
     return pc.take(pa.array(_WORDS.values()), known).combine_chunks(), found

@@ -41,7 +41,9 @@ def lists_of_text(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
         return None
     encoded = text.dictionary_encode()
     known = {
-        name: _elements(name) if name else None for chunk in encoded.chunks for name in chunk.dictionary.to_pylist()
+        name: _elements(name) if name else None
+        for chunk in encoded.chunks
+        for name in chunk.dictionary.to_pylist()
     }
     if any(name and elements is None for name, elements in known.items()):
         return None
@@ -93,6 +95,8 @@ def _numbers_alone(inner: str) -> bool:
 
 def _unquoted(text: str) -> str:
     for read in (json.loads, ast.literal_eval):
-        with suppress(SyntaxError, ValueError):  # JSON has no single quotes, Python no line break within quotes
+        with suppress(
+            SyntaxError, ValueError
+        ):  # JSON has no single quotes, Python no line break within quotes
             return str(read(text))
     return text[1:-1]

@@ -47,7 +47,8 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         if pa.types.is_string_view(values) or pa.types.is_binary_view(values):
             wide = pa.large_string() if pa.types.is_string_view(values) else pa.large_binary()
             chunks = [
-                pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(wide)) for chunk in column.chunks
+                pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(wide))
+                for chunk in column.chunks
             ]
             return pa.chunked_array(chunks, pa.dictionary(kind.index_type, wide))
     return column
@@ -57,7 +58,9 @@ def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The column without dictionary encoding."""
     if not pa.types.is_dictionary(column.type):
         return column
-    return pa.chunked_array([chunk.dictionary.take(chunk.indices) for chunk in column.chunks], column.type.value_type)
+    return pa.chunked_array(
+        [chunk.dictionary.take(chunk.indices) for chunk in column.chunks], column.type.value_type
+    )
 
 
 def is_text(kind: Any) -> bool:
@@ -76,7 +79,9 @@ def text_of(values: pa.Array) -> pa.Array:
         return pc.replace_substring_regex(values.cast(pa.large_string()), _TRAILING_ZEROS, r"\1")
     if pa.types.is_fixed_size_binary(kind) and not _is_printable(values):
         width = kind.byte_width
-        return uuid_text(values) if width == _UUID_BYTES else _text_of_bytes(_digits(values), 2 * width, values)
+        return (
+            uuid_text(values) if width == _UUID_BYTES else _text_of_bytes(_digits(values), 2 * width, values)
+        )
     return values.cast(pa.large_string())
 
 
@@ -96,7 +101,9 @@ def missing_ids(column: pa.ChunkedArray) -> Bool:
     if is_text(decoded(column[:0]).type):
         encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
         empty = [pc.take(pc.equal(chunk.dictionary, ""), chunk.indices) for chunk in encoded.chunks]
-        missing |= np.concatenate([np.zeros(0, bool), *(pc.fill_null(flags, True).to_numpy(False) for flags in empty)])
+        missing |= np.concatenate(
+            [np.zeros(0, bool), *(pc.fill_null(flags, True).to_numpy(False) for flags in empty)]
+        )
     return missing
 
 

@@ -62,7 +62,9 @@ class Wanted:
 
     def takes(self, column: str) -> bool:
         """Whether a column of a file is read."""
-        return self.names is None or any(column == name or column in self._sources[name] for name in self.names)
+        return self.names is None or any(
+            column == name or column in self._sources[name] for name in self.names
+        )
 
     def is_text(self, column: str) -> bool:
         return any(column == name or column in self._sources[name] for name in self.text)
@@ -86,7 +88,9 @@ class Wanted:
             return table, None
         present = set(table.column_names)
         made = [
-            name for name in dict.fromkeys(self.names) if name not in present and self._possible(name, table, where)
+            name
+            for name in dict.fromkeys(self.names)
+            if name not in present and self._possible(name, table, where)
         ]
         kept = [name for name in table.column_names if name in self.names]
         if not made:
@@ -150,7 +154,9 @@ class _Path:
     def list_name(self) -> str:
         return ".".join([self.column, *self.before])
 
-    def values(self, table: pa.Table, rows: I64 | None, elements: dict[str, Any], where: str) -> pa.ChunkedArray:
+    def values(
+        self, table: pa.Table, rows: I64 | None, elements: dict[str, Any], where: str
+    ) -> pa.ChunkedArray:
         """The column that the path leads to, a value for each row, or for each element where lists became
         rows."""
         if self.after is None:
@@ -164,20 +170,26 @@ def _field(column: pa.ChunkedArray, fields: Sequence[str], name: str, where: str
     for field in fields:
         if field == "[]":
             raise DataError(
-                f"column {name!r} of {where}: a path goes into one list, not into lists of lists. Export {name} flat."
+                f"column {name!r} of {where}: a path goes into one list, not into lists of lists. "
+                f"Export {name} flat."
             )
         if not pa.types.is_struct(column.type):
             raise DataError(
-                f"column {name!r} of {where} holds {column.type}, which has no field {field!r}. Mend the path."
+                f"column {name!r} of {where} holds {column.type}, which has no field {field!r}. Mend "
+                "the path."
             )
         known = [column.type.field(at).name for at in range(column.type.num_fields)]
         if field not in known:
-            raise DataError(f"column {name!r} of {where} has no field {field!r}; its fields are {', '.join(known)}.")
+            raise DataError(
+                f"column {name!r} of {where} has no field {field!r}; its fields are {', '.join(known)}."
+            )
         column, name = plain(pc.struct_field(column, [known.index(field)])), f"{name}.{field}"
     return column
 
 
-def _unrolled(table: pa.Table, paths: Sequence[_Path], where: str) -> tuple[I64 | None, dict[str, pa.ChunkedArray]]:
+def _unrolled(
+    table: pa.Table, paths: Sequence[_Path], where: str
+) -> tuple[I64 | None, dict[str, pa.ChunkedArray]]:
     """The row of each element of the lists that paths go through, and the elements of each list by its name.
 
     Lists of one row side by side must be equally long.
@@ -190,8 +202,8 @@ def _unrolled(table: pa.Table, paths: Sequence[_Path], where: str) -> tuple[I64 
             counts = (np.bincount(which, minlength=len(table)) for which in (rows, own))
             row = int(np.argmax(np.not_equal(*counts)))
             raise DataError(
-                f"columns {first!r} and {path.list_name!r} of {where} hold lists of different lengths, first row "
-                f"{row + 1}. An event takes an element of each: mend or drop these rows."
+                f"columns {first!r} and {path.list_name!r} of {where} hold lists of different lengths, "
+                f"first row {row + 1}. An event takes an element of each: mend or drop these rows."
             )
         rows, first = own, first or path.list_name
         elements[path.list_name] = plain(pa.chunked_array([pc.list_flatten(lists)]))
@@ -209,7 +221,9 @@ def _as_lists(column: pa.ChunkedArray, name: str, where: str) -> pa.Array:
         column = column.cast(pa.large_list(pa.large_string()))
     kind = column.type
     if pa.types.is_map(kind) or not (pa.types.is_nested(kind) and hasattr(kind, "value_type")):
-        raise DataError(f"column {name!r} of {where} holds {kind}, and no lists. Leave out the [] behind its name.")
+        raise DataError(
+            f"column {name!r} of {where} holds {kind}, and no lists. Leave out the [] behind its name."
+        )
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         column = column.cast(pa.large_list(kind.value_type))
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)

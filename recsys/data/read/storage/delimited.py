@@ -59,7 +59,9 @@ def read_delimited(path: Path, wanted: Wanted, skipped: list[Skipped] | None = N
             raise DataError(f"{path} {said}. {UNCLOSED_FIX}")
         odd = []
         table, _ = _read(path, dialect, wanted, odd, stop=line)
-        skipped.append(Skipped(0, f"{said}; nothing is read from there on, in {path}", str(path), unclosed=True))
+        skipped.append(
+            Skipped(0, f"{said}; nothing is read from there on, in {path}", str(path), unclosed=True)
+        )
     elif fault is not None:
         raise fault
     elif table is None:
@@ -80,12 +82,15 @@ def _refuse_a_row_for_header(path: Path, table: pa.Table, dialect: Dialect, want
         if name not in dialect.names:
             continue
         column = table[name]
-        within = pa.types.is_dictionary(column.type) and pc.index(column.chunk(0).dictionary, name).as_py() >= 0
+        within = (
+            pa.types.is_dictionary(column.type) and pc.index(column.chunk(0).dictionary, name).as_py() >= 0
+        )
         if within or looks_like_value(name):
             shown = ", ".join(map(repr, dialect.names))
             raise DataError(
-                f"{path}: its first line ({shown}) seems to be a row and no header, for {name!r} is also a value. Name "
-                "columns by numbers from 1, as in --user-col 1 (columns.user_id=1). Or does the header occur twice?"
+                f"{path}: its first line ({shown}) seems to be a row and no header, for {name!r} is also a "
+                "value. Name columns by numbers from 1, as in --user-col 1 (columns.user_id=1). Or does "
+                "the header occur twice?"
             )
 
 
@@ -179,7 +184,10 @@ def parse(
     refuse_twice(dialect.names, name)
     options = arrow_csv.ConvertOptions(strings_can_be_null=False)
     options.null_values = [*options.null_values, _NULL]
-    options.column_types = {**(kinds or {}), **{name: _CODED for name in dialect.names if wanted.is_text(name)}}
+    options.column_types = {
+        **(kinds or {}),
+        **{name: _CODED for name in dialect.names if wanted.is_text(name)},
+    }
     options.include_columns = [column for column in dialect.names if wanted.takes(column)]
     return arrow_csv.read_csv(
         source,
@@ -209,7 +217,9 @@ def _without_null_mark(column: pa.ChunkedArray) -> pa.ChunkedArray:
         chunks = []
         for chunk in column.chunks:
             at = pc.index(chunk.dictionary, _NULL).as_py()
-            indices = chunk.indices if at < 0 else pc.if_else(pc.equal(chunk.indices, at), None, chunk.indices)
+            indices = (
+                chunk.indices if at < 0 else pc.if_else(pc.equal(chunk.indices, at), None, chunk.indices)
+            )
             chunks.append(pa.DictionaryArray.from_arrays(indices, chunk.dictionary))
         return pa.chunked_array(chunks, column.type)
     if is_text(column.type) and pc.index(column, _NULL).as_py() >= 0:
@@ -225,7 +235,9 @@ class _Text:
     closed = False
 
     def __init__(self, stream: io.BufferedReader, dialect: Dialect, stop: int | None) -> None:
-        self._lines = None if stop is None else (line for _, line in zip(range(stop - 1), stream, strict=False))
+        self._lines = (
+            None if stop is None else (line for _, line in zip(range(stop - 1), stream, strict=False))
+        )
         self._stream, self.quotes, self.backslashes = stream, 0, False
         self._translates = dialect.translates
         self._escape = re.compile(rb"\\(.)", re.DOTALL)
@@ -238,7 +250,9 @@ class _Text:
             return block
         self.backslashes = True
         text = self._stream.read(size // 2)  # an escape may grow
-        while (len(text) - len(text.rstrip(b"\\"))) % 2 and (more := self._stream.read(1)):  # an escape is cut
+        while (len(text) - len(text.rstrip(b"\\"))) % 2 and (
+            more := self._stream.read(1)
+        ):  # an escape is cut
             text += more
         return self._escape.sub(_parsable, text)
 

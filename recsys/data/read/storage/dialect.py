@@ -78,4 +78,6 @@ def _escapes(text: str, mark: str) -> tuple[bool, bool]:
 def refuse_twice(names: Sequence[str], where: str) -> None:
     """Raises a DataError where a column name occurs more than once in a table, as `where` calls it."""
     if twice := sorted({name for name in names if list(names).count(name) > 1}):
-        raise DataError(f"{where} must name each column once; {twice[0]!r} occurs more than once. Rename or drop one.")
+        raise DataError(
+            f"{where} must name each column once; {twice[0]!r} occurs more than once. Rename or drop one."
+        )

@@ -31,8 +31,11 @@ def outcome_table(name: str) -> pa.Table:
             [one.timestamp for one in kept],
             [one.event for one in kept],
         ]
-        parts.append(pa.record_batch([pa.array(row, kind) for row, kind in zip(rows, _SCHEMA.types, strict=True)],
-                                     schema=_SCHEMA))  # fmt: skip
+        parts.append(
+            pa.record_batch(
+                [pa.array(row, kind) for row, kind in zip(rows, _SCHEMA.types, strict=True)], schema=_SCHEMA
+            )
+        )
     store.close()
     table = pa.Table.from_batches(parts, _SCHEMA)
     if not len(table):

@@ -137,4 +137,6 @@ def open_text(path: Path) -> io.BufferedReader:
     packing = _PACKINGS.get(path.suffix)
     if not is_remote(path):
         return io.BufferedReader(pa.input_stream(str(path))) if packing else path.open("rb")
-    return io.BufferedReader(pa.CompressedInputStream(open_file(path), packing) if packing else open_file(path))
+    return io.BufferedReader(
+        pa.CompressedInputStream(open_file(path), packing) if packing else open_file(path)
+    )

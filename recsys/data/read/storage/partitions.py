@@ -71,8 +71,9 @@ def recent(files: Sequence[TableFile], root: Path, since: str) -> list[TableFile
     for file in files:
         if (period := _period(file, root)) is None:
             raise DataError(
-                f"since = {since!r} counts back from the newest partition, and {file} has no date in its name or in "
-                "those of its folders, as in dt=2024-01-31/. Leave since out, or partition the data by date."
+                f"since = {since!r} counts back from the newest partition, and {file} has no date in its "
+                "name or in those of its folders, as in dt=2024-01-31/. Leave since out, or partition the "
+                "data by date."
             )
         periods.append(period)
     cut = max(first for first, _ in periods) - timedelta(days_of(since))

@@ -27,7 +27,10 @@ from recsys.data.read.tables import dataset_of
     ],
 )
 def test_lists_in_brackets_are_lists(text: list[str], lists: list[object]) -> None:
-    for column in (pa.chunked_array([pa.array(text, pa.string())]), pa.chunked_array([text]).dictionary_encode()):
+    for column in (
+        pa.chunked_array([pa.array(text, pa.string())]),
+        pa.chunked_array([text]).dictionary_encode(),
+    ):
         read = lists_of_text(column)
         assert read is not None
         assert read.to_pylist() == lists
@@ -35,7 +38,16 @@ def test_lists_in_brackets_are_lists(text: list[str], lists: list[object]) -> No
 
 @pytest.mark.parametrize(
     "text",
-    [["[REC]", "Alien"], ['{"a": 1}'], ["{a: 1}"], ["[[1, 2], [3]]"], ["[1", "2]"], [None, ""], ["a, b"], ["['a' b]"]],
+    [
+        ["[REC]", "Alien"],
+        ['{"a": 1}'],
+        ["{a: 1}"],
+        ["[[1, 2], [3]]"],
+        ["[1", "2]"],
+        [None, ""],
+        ["a, b"],
+        ["['a' b]"],
+    ],
 )
 def test_other_text_stays_text(text: list[str]) -> None:
     assert lists_of_text(pa.chunked_array([pa.array(text, pa.string())])) is None

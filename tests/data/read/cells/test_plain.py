@@ -31,7 +31,9 @@ WIDE_DECIMALS = (pa.decimal128(38, 0), pa.decimal128(38, 9), pa.decimal64(12, 0)
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 PAIRS = pa.array([[1, 2]] * N, pa.list_(pa.int64(), 2))
 UUIDS = {
-    "uuid": pa.ExtensionArray.from_storage(pa.uuid(), pa.array([name.bytes for name in NAMES], pa.binary(16))),
+    "uuid": pa.ExtensionArray.from_storage(
+        pa.uuid(), pa.array([name.bytes for name in NAMES], pa.binary(16))
+    ),
     "sixteen bytes": pa.array([name.bytes for name in NAMES], pa.binary(16)),
 }
 IDS: dict[str, pa.Array] = {
@@ -39,8 +41,13 @@ IDS: dict[str, pa.Array] = {
     **{str(kind): pa.array([f"x{row}" for row in range(N)], kind) for kind in TEXTS},
     **{str(kind): pa.array([b"x%d" % row for row in range(N)], kind) for kind in BYTES},
     **{str(kind): pa.array([Decimal(row) for row in range(N)], kind) for kind in DECIMALS},
-    **{f"codes of {kind}": pa.array(range(N), kind).dictionary_encode() for kind in (pa.int64(), pa.decimal128(9, 0))},
-    "codes of views": pa.DictionaryArray.from_arrays(pa.array(range(N)), pa.array(list("abcdef"), pa.string_view())),
+    **{
+        f"codes of {kind}": pa.array(range(N), kind).dictionary_encode()
+        for kind in (pa.int64(), pa.decimal128(9, 0))
+    },
+    "codes of views": pa.DictionaryArray.from_arrays(
+        pa.array(range(N)), pa.array(list("abcdef"), pa.string_view())
+    ),
     "runs": pc.run_end_encode(pa.array(list("aabbcc"))),
     "runs of numbers": pc.run_end_encode(pa.array([1, 1, 2, 2, 3, 3])),
     "dates": pa.array([dt.date(2026, 1, row + 1) for row in range(N)]),
@@ -64,7 +71,11 @@ NO_IDS: dict[str, pa.Array] = {
 
 
 def table(**columns: Any) -> pa.Table:
-    rest = {"user_id": list("uvwuvw"), "item_id": list("abcdef"), "timestamp": [START + row for row in range(N)]}
+    rest = {
+        "user_id": list("uvwuvw"),
+        "item_id": list("abcdef"),
+        "timestamp": [START + row for row in range(N)],
+    }
     return pa.table(rest | columns)
 
 

@@ -22,7 +22,9 @@ START = 1_700_000_000
 def events(data: Dataset) -> list[tuple[str, str, int]]:
     log = data.interactions
     times = [0] * len(log) if log.time is None else log.time.tolist()
-    return [(data.user_ids[u], data.item_ids[i], t) for u, i, t in zip(log.user, log.item, times, strict=True)]
+    return [
+        (data.user_ids[u], data.item_ids[i], t) for u, i, t in zip(log.user, log.item, times, strict=True)
+    ]
 
 
 ORDERS = [
@@ -35,12 +37,16 @@ NESTED = {"user_id": "who.id", "item_id": "items[].item_id", "timestamp": "at:us
 
 
 @pytest.mark.parametrize("form", ["arrow", "parquet", "jsonl", "on disk", "large lists"])
-def test_a_path_makes_a_row_of_each_element(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_makes_a_row_of_each_element(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(formats, "_ROWS", 2)
     source: Any = pa.Table.from_pylist(ORDERS)
     disk = tmp_path if form == "on disk" else None
     if form == "large lists":
-        source = source.set_column(1, "items", source["items"].cast(pa.large_list(source["items"].type.value_type)))
+        source = source.set_column(
+            1, "items", source["items"].cast(pa.large_list(source["items"].type.value_type))
+        )
     if form in ("parquet", "on disk"):
         parquet.write_table(source, tmp_path / "events.parquet")
     if form == "jsonl":
@@ -54,7 +60,10 @@ def test_a_path_makes_a_row_of_each_element(form: str, tmp_path: Path, monkeypat
 
 
 def test_a_finding_names_the_row_that_the_element_stands_in(tmp_path: Path) -> None:
-    orders = [*ORDERS[:3], {"who": {"id": "v"}, "items": [{"item_id": "c"}, {"item_id": ""}], "at": START * 10**6}]
+    orders = [
+        *ORDERS[:3],
+        {"who": {"id": "v"}, "items": [{"item_id": "c"}, {"item_id": ""}], "at": START * 10**6},
+    ]
     for name, rows in (("a", orders[:2]), ("b", orders[2:])):
         parquet.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
     columns = {role: NESTED[role] for role in ("user_id", "item_id")}
@@ -66,7 +75,14 @@ def test_a_finding_names_the_row_that_the_element_stands_in(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "text",
-    [["a b", "c"], ["a|b", "c"], ["a, b", "c"], ["['a', 'b']", "['c']"], ['["a", "b"]', '["c"]'], ["{a,b}", "{c}"]],
+    [
+        ["a b", "c"],
+        ["a|b", "c"],
+        ["a, b", "c"],
+        ["['a', 'b']", "['c']"],
+        ['["a", "b"]', '["c"]'],
+        ["{a,b}", "{c}"],
+    ],
 )
 def test_lists_as_text_are_lists_too(text: list[str], tmp_path: Path) -> None:
     lines = "".join(
@@ -83,7 +99,9 @@ def test_lists_beside_each_other_go_together() -> None:
     data = dataset_of(pa.table(table), columns=columns)
     assert events(data) == [("u", "a", START), ("u", "b", START + 1), ("v", "c", START + 2)]
     table["times"][1] = []
-    with pytest.raises(DataError, match=r"'items' and 'times' of events hold lists of different lengths, first row 2"):
+    with pytest.raises(
+        DataError, match=r"'items' and 'times' of events hold lists of different lengths, first row 2"
+    ):
         dataset_of(pa.table(table), columns=columns)
 
 
@@ -93,7 +111,9 @@ def test_the_first_of_several_columns_that_a_row_has() -> None:
         table = pa.table({"customer_id": customer, "session_id": ["s", "t", "u"], "item_id": list("abc")})
         assert [user for user, _, _ in events(dataset_of(table, columns=columns))] == ["1", "t", "u"]
     gaps = pa.table({"customer_id": ["1", None], "session_id": ["s", ""], "item_id": list("ab")})
-    with pytest.raises(DataError, match="column 'customer_id or session_id' of events: 1 of 2 rows have an empty id"):
+    with pytest.raises(
+        DataError, match="column 'customer_id or session_id' of events: 1 of 2 rows have an empty id"
+    ):
         dataset_of(gaps, columns=columns)
     with pytest.raises(DataError, match="no column 'visit_id', of which 'customer_id or visit_id' is made"):
         dataset_of(gaps, columns={"user_id": "customer_id or visit_id"})
@@ -139,7 +159,10 @@ def test_a_column_that_is_called_so_comes_first() -> None:
         ("user_id[].x", r"has no field 'x'|holds .*string"),
         ("who[]", r"column 'who' of events holds struct.*, and no lists\. Leave out the \[\]"),
         ("who", r"column 'who' of events holds struct.*Name one of its fields, as in who\.id"),
-        ("goods[].id", r"events has no column 'goods\[\]\.id' for the item_id; its columns are who, items, at"),
+        (
+            "goods[].id",
+            r"events has no column 'goods\[\]\.id' for the item_id; its columns are who, items, at",
+        ),
     ],
 )
 def test_a_path_that_leads_nowhere_is_one_sentence(name: str, message: str) -> None:

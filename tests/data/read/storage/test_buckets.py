@@ -1,4 +1,5 @@
-"""Data in a bucket: read as from a folder, here from an S3 server on this machine; trouble is one sentence."""
+"""Data in a bucket: read as from a folder, here from an S3 server on this machine; trouble is one
+sentence."""
 
 import socket
 import subprocess
@@ -78,7 +79,8 @@ def test_a_bucket_is_read_as_a_folder_is(export: Any, bucket: Any, tmp_path: Pat
 
 
 def write_months(folder: Path, name: str) -> Path:
-    """24 partitions of a month each, from January 2022 on; name: of a file, with the place of its year and month."""
+    """24 partitions of a month each, from January 2022 on; name: of a file, with the place of its year and
+    month."""
     for month in range(24):
         year, of_year = 2022 + month // 12, month % 12 + 1
         at = int(datetime(year, of_year, 3, tzinfo=UTC).timestamp())
@@ -136,16 +138,22 @@ def test_since_opens_two_of_24_objects(bucket: Any, tmp_path: Path, monkeypatch:
     assert data.digest == load_dataset(str(folder), reading=Reading(since="30d")).digest
 
 
-def test_a_bucket_is_checked_with_items_of_another_place_under_their_own_names(bucket: Any, tmp_path: Path) -> None:
+def test_a_bucket_is_checked_with_items_of_another_place_under_their_own_names(
+    bucket: Any, tmp_path: Path
+) -> None:
     folder = write_months(tmp_path / "log", MONTHS[3])
     bucket.put(str(folder), "shop/log", recursive=True)
     bucket.pipe("shop/goods.csv", b"item_id,name\n" + b"".join(b"i%d,Item %d\n" % (k, k) for k in range(50)))
-    data = load_dataset("s3://shop/log", {"title": "name"}, items="s3://shop/goods.csv", reading=Reading(since="60w"))
+    data = load_dataset(
+        "s3://shop/log", {"title": "name"}, items="s3://shop/goods.csv", reading=Reading(since="60w")
+    )
     assert data.items["title"].to_pylist() == [f"Item {k}" for k in range(50)]
     said = ["items=s3://shop/goods.csv", "columns.title=name", "since=60w", "prepare.missing_users=drop"]
     result = CliRunner().invoke(main, ["data", "check", "s3://shop/log", *said])
     assert result.exit_code == 0, result.output
-    result = CliRunner().invoke(main, ["data", "check", "s3://shop/log", *said[1:], "items=s3://shop/none.csv"])
+    result = CliRunner().invoke(
+        main, ["data", "check", "s3://shop/log", *said[1:], "items=s3://shop/none.csv"]
+    )
     assert "s3://shop/none.csv is not there" in result.output
     assert result.exit_code != 0
 
@@ -169,16 +177,30 @@ def nothing_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 
 TROUBLE: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None], str]] = {
     "no such bucket": ("s3://none/log", nothing_wrong, "s3://none/log is not there. Check the address"),
-    "no such key": ("s3://shop/none.csv", nothing_wrong, "s3://shop/none.csv is not there. Check the address"),
+    "no such key": (
+        "s3://shop/none.csv",
+        nothing_wrong,
+        "s3://shop/none.csv is not there. Check the address",
+    ),
     "no key of a pattern": ("s3://shop/*.csv", nothing_wrong, "s3://shop/*.csv is not there"),
-    "no keys": ("s3://shop/log.csv", wrong_keys, "s3://shop/log.csv cannot be reached: Unable to locate credentials."),
+    "no keys": (
+        "s3://shop/log.csv",
+        wrong_keys,
+        "s3://shop/log.csv cannot be reached: Unable to locate credentials.",
+    ),
     "no network": ("s3://shop/log.csv", no_network, "s3://shop/log.csv cannot be reached: Could not connect"),
-    "unknown": ("foo://shop/log.csv", nothing_wrong, "foo://shop/log.csv cannot be reached: Unsupported filesystem"),
+    "unknown": (
+        "foo://shop/log.csv",
+        nothing_wrong,
+        "foo://shop/log.csv cannot be reached: Unsupported filesystem",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", TROUBLE)
-def test_trouble_is_one_sentence_with_the_address(name: str, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trouble_is_one_sentence_with_the_address(
+    name: str, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     address, spoil, said = TROUBLE[name]
     spoil(monkeypatch)
     s3fs.S3FileSystem.clear_instance_cache()
@@ -198,7 +220,9 @@ def test_trouble_amid_a_file_names_it(
         raise error
 
     monkeypatch.setattr(s3fs.core.S3File, "_fetch_range", broken)
-    with pytest.raises(DataError, match=rf"^s3://shop/log/log_202201\.parquet cannot be reached: {error}\. Check"):
+    with pytest.raises(
+        DataError, match=rf"^s3://shop/log/log_202201\.parquet cannot be reached: {error}\. Check"
+    ):
         load_dataset("s3://shop/log")
 
 
@@ -207,5 +231,7 @@ def test_a_missing_library_is_named_with_its_command(
     address: str, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(DataError, match=rf"^{address} needs {library}: pip install 'recsys-embeddings\[cloud\]'\.$"):
+    with pytest.raises(
+        DataError, match=rf"^{address} needs {library}: pip install 'recsys-embeddings\[cloud\]'\.$"
+    ):
         load_dataset(address)

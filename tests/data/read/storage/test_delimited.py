@@ -1,4 +1,5 @@
-"""Text with separators: line breaks in quotes at any size, files that are not sound, and the dialects of databases."""
+"""Text with separators: line breaks in quotes at any size, files that are not sound, and the dialects of
+databases."""
 
 import csv
 import gzip
@@ -25,7 +26,10 @@ POOLS: list[pa.MemoryPool] = []  # they outlive the threads of the parser, which
 
 
 def rows(n: int) -> list[list[Any]]:
-    return [[f"u{k % 7}", f"i{k % 11}", START + k, "\n".join(f'word {j}, "x"' for j in range(k % 5))] for k in range(n)]
+    return [
+        [f"u{k % 7}", f"i{k % 11}", START + k, "\n".join(f'word {j}, "x"' for j in range(k % 5))]
+        for k in range(n)
+    ]
 
 
 def write(path: Path, n: int, **form: Any) -> Path:
@@ -60,7 +64,9 @@ def test_line_breaks_in_quotes_are_read_across_blocks(
         path.write_bytes(gzip.compress((tmp_path / "events.csv").read_bytes()))
     assert errors(path) == []
     assert events(path) == [(row[0], row[1]) for row in rows(500)]
-    assert dataset_of(path, path_of_items(tmp_path)).items["title"].to_pylist()[:11] == [row[3] for row in rows(11)]
+    assert dataset_of(path, path_of_items(tmp_path)).items["title"].to_pylist()[:11] == [
+        row[3] for row in rows(11)
+    ]
 
 
 def path_of_items(folder: Path) -> Path:
@@ -115,13 +121,16 @@ def test_quotes_that_come_late_are_read_as_python_reads_them(
 
 
 @pytest.mark.parametrize("mark", [" ", "\n"])
-def test_text_that_is_not_asked_for_takes_no_memory(mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_that_is_not_asked_for_takes_no_memory(
+    mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whole blocks are read ahead, as many as the machine is busy: the file is large against all of them."""
     monkeypatch.setattr(delimited, "_BLOCK_BYTES", 1 << 13)
     monkeypatch.setattr(delimited, "_TYPED_BYTES", 1 << 16)
     path, note = tmp_path / "events.csv", f"many words{mark}" * 600
     path.write_text(
-        "user_id,item_id,timestamp,note\n" + "".join(f'u{k},i{k},{START + k},"{note}"\n' for k in range(8_000))
+        "user_id,item_id,timestamp,note\n"
+        + "".join(f'u{k},i{k},{START + k},"{note}"\n' for k in range(8_000))
     )
     before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
     POOLS.append(pool)
@@ -187,7 +196,8 @@ def test_rows_with_other_fields_are_told_in_files_with_line_breaks(tmp_path: Pat
 
 
 def test_every_dialect_reads_the_same_titles(tmp_path: Path) -> None:
-    """Spark and Python escape a quote in their own ways; Postgres and Snowflake escape separators and line breaks."""
+    """Spark and Python escape a quote in their own ways; Postgres and Snowflake escape separators and line
+    breaks."""
     titles = {"a": 'say "hi", x', "b": "two\nlines", "c": "tab\tand \\ stroke", "d": None, "e": "plain"}
 
     def quoted(title: str | None, quote: str) -> str:
@@ -246,7 +256,10 @@ def test_a_first_row_taken_for_a_header_is_told(tmp_path: Path) -> None:
     path.write_text("".join(f"u{k % 3}\ti{k % 5}\t5\t{START + k}\n" for k in range(20)))
     with pytest.raises(DataError, match=r"no column 'user_id'.* is its first line a row\?.*--user-col 1"):
         dataset_of(path)
-    for own in ({"user_id": "u0", "item_id": "i0"}, {"user_id": "u0", "item_id": "i0", "timestamp": str(START)}):
+    for own in (
+        {"user_id": "u0", "item_id": "i0"},
+        {"user_id": "u0", "item_id": "i0", "timestamp": str(START)},
+    ):
         with pytest.raises(DataError, match=r"(?s)first line .*'u0'.*by numbers"):
             dataset_of(path, columns=own)
         with pytest.raises(DataError, match=r"(?s)first line .*'u0'.*by numbers"):

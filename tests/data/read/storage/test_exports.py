@@ -1,4 +1,5 @@
-"""What BigQuery, Snowflake, Postgres and Spark write, by the rules of their own formats: read by one command, as it is.
+"""What BigQuery, Snowflake, Postgres and Spark write, by the rules of their own formats: read by one command,
+as it is.
 
 The digest of each is that of the flat CSV with the same rows in the same order.
 """
@@ -22,7 +23,16 @@ from recsys.pipelines.cli import main
 
 START, DAY_S = 1_700_000_000, 86_400
 PARTS = 4
-WORDS = ["plain", 'said "so", twice', "back\\slash", "tab\there", "two\nlines", "\\Not nothing", "NULL", "ä ö 東"]
+WORDS = [
+    "plain",
+    'said "so", twice',
+    "back\\slash",
+    "tab\there",
+    "two\nlines",
+    "\\Not nothing",
+    "NULL",
+    "ä ö 東",
+]
 
 
 class Event(NamedTuple):
@@ -74,7 +84,9 @@ def ga4_rows(number: int) -> Iterator[dict[str, Any]]:
             "event_name": first.event,
             "user_pseudo_id": first.user,
             "user_id": None,
-            "items": [{"item_id": one.item, "item_name": f"Item {one.item}", "price": 1.5} for one in together],
+            "items": [
+                {"item_id": one.item, "item_name": f"Item {one.item}", "price": 1.5} for one in together
+            ],
         }
         at += len(together)
 
@@ -111,7 +123,9 @@ def ga4_json(folder: Path) -> dict[str, str]:
         lines = []
         for row in ga4_rows(number):
             said = {name: value for name, value in row.items() if value is not None}
-            lines.append(json.dumps(said | {"event_timestamp": str(row["event_timestamp"])}, ensure_ascii=False))
+            lines.append(
+                json.dumps(said | {"event_timestamp": str(row["event_timestamp"])}, ensure_ascii=False)
+            )
         (folder / f"events_{day(number)}.json").write_text("\n".join(lines) + "\n")
     return GA4 | {"user_id": "user_pseudo_id"}
 
@@ -135,11 +149,14 @@ _UPPER = {"user_id": "USER_ID", "item_id": "ITEM_ID", "timestamp": "AT", "event"
 
 
 def snowflake_quoted(folder: Path) -> dict[str, str]:
-    """COPY INTO @stage, FIELD_OPTIONALLY_ENCLOSED_BY = '"', HEADER = TRUE: text is quoted, quotes doubled, null \\N."""
+    """COPY INTO @stage, FIELD_OPTIONALLY_ENCLOSED_BY = '"', HEADER = TRUE: text is quoted, quotes doubled,
+    null \\N."""
     for number in range(PARTS):
         lines = ['"USER_ID","ITEM_ID","AT","EVENT","PRICE","NOTE"']
         for event in part(number):
-            user, item, what = ('"' + text.replace('"', '""') + '"' for text in (event.user, event.item, event.event))
+            user, item, what = (
+                '"' + text.replace('"', '""') + '"' for text in (event.user, event.item, event.event)
+            )
             lines.append(f'{user},{item},{clock(event.time, ".000 Z")},{what},\\N,"so"')
         packed = gzip.compress(("\n".join(lines) + "\n").encode())
         (folder / f"data_0_{number}_0.csv.gz").write_bytes(packed)
@@ -147,7 +164,8 @@ def snowflake_quoted(folder: Path) -> dict[str, str]:
 
 
 def snowflake_bare(folder: Path) -> dict[str, str]:
-    """As Snowflake writes without options: nothing is quoted, a backslash escapes, null is \\N; with a header."""
+    """As Snowflake writes without options: nothing is quoted, a backslash escapes, null is \\N; with a
+    header."""
 
     def escaped(text: str) -> str:
         return text.replace("\\", "\\\\").replace(",", "\\,").replace("\n", "\\\n")
@@ -184,7 +202,8 @@ def postgres_csv(folder: Path) -> dict[str, str]:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(["user_id", "item_id", "at", "event", "note"])
             rows.writerows(
-                [event.user, event.item, clock(event.time, "+00"), event.event, None] for event in part(number)
+                [event.user, event.item, clock(event.time, "+00"), event.event, None]
+                for event in part(number)
             )
     return {"timestamp": "at"}
 
@@ -203,11 +222,15 @@ def spark_partitions(folder: Path) -> dict[str, str]:
                 {
                     "user_id": [event.user for event in events],
                     "item_id": [event.item for event in events],
-                    "timestamp": pa.array([event.time * 10**6 for event in events], pa.timestamp("us", "UTC")),
+                    "timestamp": pa.array(
+                        [event.time * 10**6 for event in events], pa.timestamp("us", "UTC")
+                    ),
                 }
             )
             name = _SPARK.format(number)
-            parquet.write_table(table, below / name, compression="snappy", use_deprecated_int96_timestamps=True)
+            parquet.write_table(
+                table, below / name, compression="snappy", use_deprecated_int96_timestamps=True
+            )
             (below / f".{name}.crc").write_bytes(b"crc\0\0\0\2\0")
     (folder / "_SUCCESS").touch()
     (folder / "._SUCCESS.crc").write_bytes(b"crc\0")
@@ -215,7 +238,8 @@ def spark_partitions(folder: Path) -> dict[str, str]:
 
 
 def spark_csv(folder: Path) -> dict[str, str]:
-    """option("header", true): an empty part among them, quotes and backslashes within quotes escaped by a backslash."""
+    """option("header", true): an empty part among them, quotes and backslashes within quotes escaped by a
+    backslash."""
 
     def quoted(text: str) -> str:
         bare = not re.search(r'[",\n\\]', text)
@@ -254,7 +278,8 @@ def write_flat(path: Path, events: list[Event]) -> Path:
 
 
 def in_order_of(export: Callable[[Path], dict[str, str]]) -> list[Event]:
-    """The events as they stand in an export: GA4 times are those of the first item, Spark's folders sort by type."""
+    """The events as they stand in an export: GA4 times are those of the first item, Spark's folders sort by
+    type."""
     if export in (ga4_parquet, ga4_json):
         rows = (row for number in range(PARTS) for row in ga4_rows(number))
         return [
@@ -263,7 +288,9 @@ def in_order_of(export: Callable[[Path], dict[str, str]]) -> list[Event]:
             for item in row["items"]
         ]
     if export is spark_partitions:
-        return [event for number in range(PARTS) for event in sorted(part(number), key=lambda event: event.event)]
+        return [
+            event for number in range(PARTS) for event in sorted(part(number), key=lambda event: event.event)
+        ]
     return all_events()
 
 
@@ -284,8 +311,12 @@ def test_an_export_is_the_flat_table(export: Callable[[Path], dict[str, str]], t
 
 
 @pytest.mark.parametrize("command", [["data", "check"], ["train", "--dry-run"]])
-@pytest.mark.parametrize(("said", "why"), [("columns=5", "a table of names"), ("columns.user_id=true", "got True")])
-def test_columns_that_are_no_names_are_one_sentence(command: list[str], said: str, why: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "why"), [("columns=5", "a table of names"), ("columns.user_id=true", "got True")]
+)
+def test_columns_that_are_no_names_are_one_sentence(
+    command: list[str], said: str, why: str, tmp_path: Path
+) -> None:
     path = str(write_flat(tmp_path / "flat.csv", part(0)))
     result = CliRunner().invoke(main, [command[0], *command[1:], path, said])
     assert (result.exit_code, why in result.output) == (2, True), result.output
