@@ -112,7 +112,7 @@ def create_parts(
     started: called once, from a thread, with the first bundle when it is served, else with what stands in the
     way.
     """
-    metrics = Metrics()
+    metrics = Metrics(at_once=shared is not None)
     pool = Pool(
         settings.threads or len(os.sched_getaffinity(0)), settings.waiting, settings.deadline_ms / 1e3
     )

@@ -128,6 +128,7 @@ class Gate:
         were."""
         while not self._closing.wait(_LOOK_S):
             self._metrics.set_queue(self._busy())
+            self._metrics.settle()
             stamp = self._stamped()
             if self._file is None or stamp == self._stamp:
                 continue

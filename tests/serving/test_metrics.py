@@ -364,3 +364,31 @@ def test_a_request_becomes_a_span_of_its_callers_trace(tmp_path: Path) -> None:
     assert [(span.name, span.trace_id.hex(), span.parent_span_id.hex()) for span in spans] == [
         ("POST /v1/recommend", trace, "00f067aa0ba902b7")
     ]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_whoever_looks_finds_every_answer_counted(at_once: bool) -> None:
+    counts = Metrics(at_once=at_once)
+    for seconds in (0.0004, 0.02, 20.0):
+        counts.count_request("POST", "/v1/recommend", 200, seconds)
+        counts.time_search(seconds)
+        counts.count_list("known", "home", None, None, 10, short=True)
+    values = {sample.name: sample.value for family in counts.registry.collect() for sample in family.samples}
+    assert values["http_server_request_duration_seconds_count"] == 3
+    assert values["recsys_search_duration_seconds_count"] == 3
+    assert values["recsys_answer_items_total"] == 30
+    assert values["recsys_answers_short_total"] == 3
+
+
+def test_answers_are_counted_once_by_many_who_look() -> None:
+    counts = Metrics()
+    for _ in range(2_000):
+        counts.count_list("known", None, None, None, 1, short=False)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: counts.settle(), range(8)))
+    assert [
+        sample.value
+        for family in counts.registry.collect()
+        for sample in family.samples
+        if sample.name == "recsys_answer_items_total"
+    ] == [2_000]
