@@ -20,7 +20,7 @@ from recsys.errors import ModelError
 from recsys.pipelines.best.choice import check_elsewhere, chosen, parts_of, seconds_to_keep
 from recsys.pipelines.best.facts import Facts, facts_of
 from recsys.pipelines.best.ledger import Ledger, opened
-from recsys.pipelines.best.mixing import mixed, narrowed
+from recsys.pipelines.best.mixing import SPACES, mixed, narrowed
 from recsys.pipelines.best.page import page
 from recsys.pipelines.best.race import Passed, screened, stepped
 from recsys.pipelines.best.result import Asked, Best, Choice
@@ -59,9 +59,11 @@ def best(
     steps.say("\n".join(facts.told()))
     name = _name(run, asked, max_dim)
     with opened(
-        store() / "best" / name, 60 * asked.minutes - (monotonic() - began), anew=asked.anew
+        store() / "best" / name, 60 * asked.minutes - (monotonic() - began), asked.minutes, anew=asked.anew
     ) as ledger:
-        if ledger.tried:
+        if ledger.finished:
+            steps.say(f"Found already, in {ledger.spent:,.0f} s: give it more minutes, or --anew.")
+        elif ledger.tried:
             steps.say(f"Going on after {len(ledger.tried)} models and {ledger.spent:,.0f} s.")
         trials = Trials(run, asked.metric, ledger)
         passed = screened(trials, facts, max_dim, ledger.spent + _PORTFOLIO * ledger.left)
@@ -157,5 +159,6 @@ def _finished(
         metrics={asked.metric: choice.winner.mean, "models": len(found.tried), "seconds": found.seconds},
         files=[config, found.page, data_file],
     )
-    trials.ledger.forget_vectors(set())
+    trials.ledger.forget_vectors({one.key for one in trials.spaces()[:SPACES]})
+    trials.ledger.finish()
     return found

@@ -18,7 +18,7 @@ from recsys.encoders.encoder import load_encoder
 from recsys.errors import SettingError
 from recsys.retrieval.embeddings import Embeddings
 
-LINES = "tried.jsonl"
+LINES, FINISHED = "tried.jsonl", "finished"
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,15 @@ def key_of(model: Mapping[str, Any], share: float = 1.0, part: str = "") -> str:
 class Ledger:
     """All that was tried in a search, and the clock of it, which stands still while no process is at it.
 
-    folder: of this search. seconds: of its budget. Threads do not share one.
+    folder: of this search. seconds: of its budget, none where a search of as many `minutes` has finished: it
+    is answered by what it has tried. Threads do not share one.
     """
 
-    def __init__(self, folder: Path, seconds: float) -> None:
-        self.folder, self.seconds = folder, seconds
+    def __init__(self, folder: Path, seconds: float, minutes: float = float("inf")) -> None:
+        self.folder, self.minutes = folder, minutes
         folder.mkdir(parents=True, exist_ok=True)
+        self.finished = minutes <= self._finished_minutes()
+        self.seconds = 0.0 if self.finished else seconds
         self.tried = {one.key: one for one in self._lines()}
         self._before = max((one.at for one in self.tried.values()), default=0.0)
         self._since = time.monotonic()
@@ -76,6 +79,16 @@ class Ledger:
                 yield Tried(**json.loads(line))
             except (ValueError, TypeError):
                 continue  # torn by a kill: it is measured again
+
+    def _finished_minutes(self) -> float:
+        """Of the longest search that came to its end."""
+        path = self.folder / FINISHED
+        return float(path.read_text()) if path.exists() else -1.0
+
+    def finish(self) -> None:
+        """Says that the search came to its end, before or at the last of its minutes."""
+        longest = max(self.minutes, self._finished_minutes())
+        write_whole(self.folder / FINISHED, lambda path: path.write_text(str(longest)))
 
     @property
     def spent(self) -> float:
@@ -133,15 +146,18 @@ class Ledger:
 
 
 @contextmanager
-def opened(folder: Path, seconds: float, *, anew: bool = False) -> Iterator[Ledger]:
+def opened(
+    folder: Path, seconds: float, minutes: float = float("inf"), *, anew: bool = False
+) -> Iterator[Ledger]:
     """The ledger of a folder; `anew` forgets what is in it. Raises SettingError where another process is at
     it."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder / ".lock", wait=False):
             if anew:
-                (folder / LINES).unlink(missing_ok=True)
-            yield Ledger(folder, seconds)
+                for name in (LINES, FINISHED):
+                    (folder / name).unlink(missing_ok=True)
+            yield Ledger(folder, seconds, minutes)
     except BlockingIOError:
         raise SettingError(
             f"another process is at the search in {folder}. Wait for it, or search other data."

@@ -21,7 +21,7 @@ _COARSE, _FINE = (
     (0.1, 0.3, 1.0),
     (0.6, 1.7),
 )  # weights beside 1 of the first part, and factors around the best of them
-_PARTS, _SPACES = 3, 6  # of a mixture at most; spaces to choose from
+_PARTS, SPACES = 3, 6  # of a mixture at most; spaces to choose from
 _ASKED, _SCORES = (
     4_000,
     1 << 26,
@@ -145,7 +145,7 @@ def _spaces(trials: Trials) -> list[_Part]:
     kept = trials.spaces()
     firsts = list({one.family: one for one in reversed(kept)}.values())
     rest = [one for one in kept if one not in firsts]
-    taken = [*sorted(firsts, key=lambda one: -one.mean), *rest][:_SPACES]
+    taken = [*sorted(firsts, key=lambda one: -one.mean), *rest][:SPACES]
     train, found = trials.run.holdout.train, list[_Part]()
     for one in taken:
         if (learned := trials.ledger.learned(one)) is not None:
