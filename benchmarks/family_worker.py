@@ -32,7 +32,8 @@ def _graph() -> tuple[Any, Any, Any]:
 
 
 def _fastnode2vec(asked: Asked) -> Asked:
-    from fastnode2vec.graph import _random_walk  # type: ignore[import-not-found]  # what its Graph calls for each walk
+    # What its Graph calls for each walk.
+    from fastnode2vec.graph import _random_walk  # type: ignore[import-not-found]
 
     offsets, neighbours, starts = _graph()
     shape = asked["length"], asked["p"], asked["q"]

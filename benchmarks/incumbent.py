@@ -55,20 +55,20 @@ NIGHTS = 7
 METRICS = ("recall_at_20", GOAL)
 CLICKS = (1, 2, 4)
 OURS, THEIRS, TUNED = Ours.name, Incumbent.name, "tuned before"
-_METHOD = """The end of each log in seven equal periods. Before it both systems are tuned on the part just before; then
-both learn anew before each period, from all earlier events, and rank all items for everybody who acts in
-it, by what they know of them then: items that are new to the person count, and what the person had is never
-answered. The incumbent: implicit's ALS with the best of 30 trials for factors, regularization, alpha,
-iterations and choice of row or `recalculate_user`, and the popularity of 7 days for whoever it does not
-know. Ours: `recsys tune` of als (18 trials), variational (6; 3 on the two largest logs) and a mixture of
+_METHOD = """The end of each log in seven equal periods. Before it both systems are tuned on the part just
+before; then both learn anew before each period, from all earlier events, and rank all items for everybody
+who acts in it, by what they know of them then: items that are new to the person count, and what the person
+had is never answered. The incumbent: implicit's ALS with the best of 30 trials for factors, regularization,
+alpha, iterations and choice of row or `recalculate_user`, and the popularity of 7 days for whoever it does
+not know. Ours: `recsys tune` of als (18 trials), variational (6; 3 on the two largest logs) and a mixture of
 both with popularity (6; 4; of those within one standard error of the best, the one that leans least on what
-is added), the best on the validation part, and the window of popularity that is best there. One thread
-each. A person counts once, with the mean of their nights; 95 % bootstrap interval, paired t-test, not
-corrected for the number of rows. `after n clicks`: whoever makes their n-th event in a period, asked right
-then, folded in by both. `later`: halfway through what a person does in a period; freshness is the answer by
-all that they had done by then, against that by what was known at night. Learner, mixing, popularity: our
-als with the incumbent's popularity against the incumbent, and ours against our als. Settings and single
-nights: [night by night](incumbent_nights.md)."""
+is added), the best on the validation part, and the window of popularity that is best there. One thread each.
+A person counts once, with the mean of their nights; 95 % bootstrap interval, paired t-test, not corrected
+for the number of rows. `after n clicks`: whoever makes their n-th event in a period, asked right then,
+folded in by both. `later`: halfway through what a person does in a period; freshness is the answer by all
+that they had done by then, against that by what was known at night. Learner, mixing, popularity: our als
+with the incumbent's popularity against the incumbent, and ours against our als. Settings and single nights:
+[night by night](incumbent_nights.md)."""
 _COMMAND = "`RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER`."
 PEER = "implicit==0.7.3"
 ALL = "all"

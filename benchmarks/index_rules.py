@@ -98,7 +98,8 @@ def asked(
         ways[watched.way] += 1
         left = mask.copy()
         left[forbidden] = False
-        scores = np.where(left, ranker.items @ ranker.encoder.table[user], -np.inf)  # type: ignore[attr-defined]
+        vector = ranker.encoder.table[user]  # type: ignore[attr-defined]
+        scores = np.where(left, ranker.items @ vector, -np.inf)
         wanted = min(k, int(left.sum()))
         ids = answer.ids[0][answer.ids[0] >= 0]
         sound = len(ids) == len(np.unique(ids)) == wanted and bool(left[ids].all())

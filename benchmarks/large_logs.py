@@ -27,8 +27,8 @@ USERS, ITEMS = 200_000, 50_000
 SIZES = (5_000_000, 20_000_000, 60_000_000)
 IN_MEMORY = 20_000_000  # the longest log that is also kept in memory
 TOWERS = (
-    'model={name="two_tower",dim=16,epochs=1,batch_size=16384,sampler="uniform",negatives=256,longest_history=20,id_dropout=0,'
-    'initial="random"}'
+    'model={name="two_tower",dim=16,epochs=1,batch_size=16384,sampler="uniform",negatives=256,'
+    'longest_history=20,id_dropout=0,initial="random"}'
 )
 _ROWS = 1_000_000
 

@@ -83,7 +83,7 @@ def _recsys(asked: dict[str, Any]) -> Any:
     from recsys.data.dataset import Dataset
     from recsys.data.interactions import Interactions
     from recsys.ids import IdMap
-    from recsys.models.als import alternation  # noqa: F401  numba and the compiled code, as the peers' imports bring theirs
+    from recsys.models.als import alternation  # noqa: F401  loads numba, as the peers' imports load theirs
     from recsys.models.als.als import ALS, ALSSettings
     from recsys.pipelines.threads import set_threads
 

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -99,7 +100,7 @@ def tail_rows(items: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
         found: dict[str, list[tuple[float, ...]]] = {"ours": [], "ours, two workers": [], "plain app": []}
         for _ in range(ROUNDS):
             for rounds, process in zip(found.values(), (ours, two, other), strict=True):
-                spent, clients = process.cpu_ms(), Clients(lambda process=process: process.address, 8, USERS)  # type: ignore[misc]
+                spent, clients = process.cpu_ms(), Clients(partial(getattr, process, "address"), 8, USERS)
                 time.sleep(seconds)
                 seen = clients.end()
                 p50, p99 = seen.quantile_ms(0.5), seen.quantile_ms(0.99)

@@ -49,9 +49,10 @@ def filter_case(context, case):  # HTTP ignores headers that nobody knows: to ta
 """
 _NAME, EXPERIMENT, ACCESS = "service_contract", "rows", "access.jsonl"
 _NOTE = """\
-Failures: what schemathesis finds wrong. Faults: answers with a 5xx but 503; a 503 is `state_behind`, where a drawn
-`min_state_seq` is one that nobody was told. Links: those of the document, and what schemathesis infers. Answered:
-operations with a 2xx among their answers; without keys, admin calls are refused, and ALS encodes no items."""
+Failures: what schemathesis finds wrong. Faults: answers with a 5xx but 503; a 503 is `state_behind`, where a
+drawn `min_state_seq` is one that nobody was told. Links: those of the document, and what schemathesis infers.
+Answered: operations with a 2xx among their answers; without keys, admin calls are refused, and ALS encodes
+no items."""
 _ARMS: dict[str, Any] = {
     "older": {"bundle": ""},  # whose id is known when it is written
     "again": {"seen": "allow"},

@@ -195,9 +195,16 @@ class Clients:
     """
 
     def __init__(
-        self, choose: Callable[[], tuple[str, int]], clients: int, users: int, *, k: int = 100, fresh: bool = False,
-        keep: int = 0, rest_s: float = 0,
-    ) -> None:  # fmt: skip
+        self,
+        choose: Callable[[], tuple[str, int]],
+        clients: int,
+        users: int,
+        *,
+        k: int = 100,
+        fresh: bool = False,
+        keep: int = 0,
+        rest_s: float = 0,
+    ) -> None:
         self._rest_s = rest_s
         self.seen, self._choose, self._users, self._k = Seen(), choose, users, k
         self._fresh, self._keep, self._stop, self._lock = fresh, keep, threading.Event(), threading.Lock()

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -240,6 +241,10 @@ def restarts(root: Path, log: Path, times: int) -> dict[str, Any]:
     }
 
 
+def _all_gone(process: Process, workers: set[int]) -> bool:
+    return not workers & set(process.children())
+
+
 def hangups(root: Path, log: Path, times: int) -> dict[str, Any]:
     """Two workers replaced one by one, again and again."""
     with serving(root, "--exposures", str(log), "--workers", "2") as process:
@@ -247,7 +252,7 @@ def hangups(root: Path, log: Path, times: int) -> dict[str, Any]:
         for _ in range(times):
             before = set(process.children())
             process.process.send_signal(signal.SIGHUP)
-            replaced += waited(lambda before=before: not before & set(process.children()))  # type: ignore[misc]
+            replaced += waited(partial(_all_gone, process, before))
             waited(lambda: len(process.children()) == 2)
         seen = clients.end()
     bad = seen.failed > 0 or replaced < times

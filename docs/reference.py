@@ -31,14 +31,14 @@ _HEAD = f"""# Commands and settings
 
 Written by `make docs` from the code; what is said here is what `recsys COMMAND --help` says.
 
-Every command takes `--json` (one JSON object as the last line, and nothing else), `--debug` (the traceback of an error)
-and `--help`; `recsys serve` takes `--help` alone, and prints a JSON line once it answers.
+Every command takes `--json` (one JSON object as the last line, and nothing else), `--debug` (the traceback of
+an error) and `--help`; `recsys serve` takes `--help` alone, and prints a JSON line once it answers.
 
 | exit status | means |
 |---:|---|
 | 0 | done |
-| {EXIT_NEGATIVE} | done, and negative: `data check`, `data audit`, `doctor`, `trace` found a fault; no `ship` (`ab`) |
-| {EXIT_FAULT} | not done: a wrong option, setting, file or environment; a sentence on standard error says what to do |
+| {EXIT_NEGATIVE} | negative: `data check`, `data audit`, `doctor`, `trace` found a fault; no `ship` (`ab`) |
+| {EXIT_FAULT} | a wrong option, setting, file or environment; a sentence on standard error says what to do |
 | {EXIT_OURS} | a fault of recsys itself: the traceback is printed, to be reported |
 | {EXIT_INTERRUPTED} | interrupted |
 | {EXIT_UNREAD} | nobody read the output to its end, as after `\\| head` |
@@ -51,9 +51,10 @@ and `--help`; `recsys serve` takes `--help` alone, and prints a JSON line once i
 """
 _SETTINGS = """## Settings
 
-What `train`, `evaluate` and `demo` take as `KEY=VALUE`, and a TOML file for `--config` as tables. Defaults come first,
-then the file, then what the command line says. An unknown key names the nearest known one; `--dry-run` prints all.
-Values are written as in TOML, and a plain word needs no quotes: `model.dim=32 judge=validation 'metrics=["mrr_at_5"]'`.
+What `train`, `evaluate` and `demo` take as `KEY=VALUE`, and a TOML file for `--config` as tables. Defaults
+come first, then the file, then what the command line says. An unknown key names the nearest known one;
+`--dry-run` prints all. Values are written as in TOML, and a plain word needs no quotes:
+`model.dim=32 judge=validation 'metrics=["mrr_at_5"]'`.
 """
 
 

@@ -35,7 +35,8 @@ from recsys.bundle.bundle import load
 try:
     load(Path(sys.argv[1]))
 except Exception as error:
-    print(error if type(error).__name__ == "BundleError" else f"{{type(error).__name__}}: {{error}}", file=sys.stderr)
+    kind = type(error).__name__
+    print(error if kind == "BundleError" else f"{{kind}}: {{error}}", file=sys.stderr)
     os._exit({_FAULT})
 """
 

@@ -30,7 +30,7 @@ def test_rows_and_events_are_taken_with_all_that_stands_beside_them() -> None:
         "event": [-1, 0, 1],
     }
     kept = three().keep(three().learnable(n_items=6))  # without the one of weight 0, and without item 6
-    assert (kept.rows, kept.items.values.tolist(), kept.time.tolist()) == (3, [5], [2])  # type: ignore[union-attr]
+    assert (kept.rows, kept.items.values.tolist(), kept.columns()["time"].tolist()) == (3, [5], [2])
     nobody = three().empty(2)
     assert (nobody.rows, len(nobody), set(nobody.columns())) == (2, 0, NAMES)
 

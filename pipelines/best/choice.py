@@ -38,10 +38,9 @@ def parts_of(settings: RunSettings, data: Dataset) -> tuple[RunSettings, RunSett
         kind = "random"
     split = settings.split.model_copy(update={"kind": kind})
     first = settings.model_copy(update={"judge": "validation", "split": split})
-    published = (
-        kind in ("auto", "published") and data.interactions.time is None and data.published is not None
-    )
-    drawn = kind == "random" or (published and not (data.published.part == VALIDATION).any())  # type: ignore[union-attr]
+    drawn = kind == "random"
+    if kind in ("auto", "published") and data.interactions.time is None and data.published is not None:
+        drawn = not (data.published.part == VALIDATION).any()
     if not drawn or split.clumped:
         return first, None
     clumped = first.model_copy(update={"split": split.model_copy(update={"clumped": _CLUMPED})})

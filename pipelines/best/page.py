@@ -15,11 +15,12 @@ from recsys.text import command_line
 _SHOWN = 25
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; margin: 2rem auto; max-width: 56rem;
-  padding: 0 1rem; overflow-wrap: anywhere; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; margin: 2rem auto;
+  max-width: 56rem; padding: 0 1rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-th, td { text-align: left; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }
+th, td { text-align: left; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #ddd;
+  vertical-align: top; }
 td.figure, th.figure { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; }
 td:first-child { min-width: 12rem; overflow-wrap: break-word; }
@@ -50,10 +51,10 @@ def page(found: Best, asked: Asked) -> str:
     ]
     head = (
         '<meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width"><title>{escape(name)}</title>'
+        f'content="width=device-width"><title>{escape(name)}</title><style>{_STYLE}</style>'
     )
     body = "".join(sections)
-    return f'<!doctype html><html lang="en"><head>{head}<style>{_STYLE}</style></head><body>{body}</body></html>\n'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
 def sentences(found: Best, asked: Asked) -> list[str]:

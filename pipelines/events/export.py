@@ -4,6 +4,7 @@ shown."""
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def _write(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema, after: i
         place = folder / f"dt={day}"
         place.mkdir(parents=True, exist_ok=True)
         table = pa.Table.from_pylist(some, schema)
-        write_whole(place / f"{after:012d}.parquet", lambda path, table=table: pq.write_table(table, path))  # type: ignore[misc]
+        write_whole(place / f"{after:012d}.parquet", partial(pq.write_table, table))
     return len(rows)
 
 

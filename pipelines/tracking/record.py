@@ -58,7 +58,8 @@ def write(bundle: Path, record: Record, report: Report, holdout: Holdout) -> Pat
     for name, text in record.texts.items():
         (files / name if name.endswith(".md") else files / RECORD / name).write_text(text, encoding="utf-8")
     values = files / RECORD / VALUES
-    np.savez_compressed(values, user=holdout.user, warm=holdout.warm, **report.values)  # type: ignore[arg-type]
+    arrays: dict[str, Any] = {"user": holdout.user, "warm": holdout.warm, **report.values}
+    np.savez_compressed(values, **arrays)
     plain = {key: value for key, value in record._asdict().items() if key != "texts"}
     (aside / _PLAIN).write_text(json.dumps(plain), encoding="utf-8")
     os.replace(aside, folder)

@@ -1,6 +1,7 @@
 """Each metric of each arm against the control, look by look."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -19,6 +20,7 @@ BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
 KEPT, LOST, NOT_SHOWN = "kept", "lost", "not yet certain to be kept"
 FEW, CONSTANT = "too few people", "the same for everybody"
 _NONE = Interval(float("nan"), float("nan"), float("nan"))
+_INTERVALS = ("difference", "share", "always", "always_share", "plain", "stratified")  # of an effect
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,8 @@ def _effect(study: Study, metric: Metric, code: int) -> Effect:
     }
     why = _nothing(study, metric, code, decided, last)
     if why:
-        empty = dict.fromkeys(("difference", "share", "always", "always_share", "plain", "stratified"), _NONE)
-        return Effect(**base, **empty, variance=1.0, p=1.0, p_corrected=1.0, state=why)  # type: ignore[arg-type]
+        empty: dict[str, Any] = dict.fromkeys(_INTERVALS, _NONE)
+        return Effect(**base, **empty, variance=1.0, p=1.0, p_corrected=1.0, state=why)
     if looks.information is not None:
         bounds = group_bounds(looks.information, plan.alpha)
         p = group_p(float(z[last]), looks.information)

@@ -229,9 +229,10 @@ def _verify_arms(root: Path, experiment: Experiment) -> tuple[str, ...] | None:
             continue
         folder = root / arm.bundle
         if not folder.is_dir():
+            near = did_you_mean(arm.bundle, [path.name for path in root.iterdir() if path.is_dir()])
             raise BundleError(
                 f"arm {name!r} of experiment {experiment.name!r} has no bundle: {root} holds no "
-                f"{arm.bundle!r}; {did_you_mean(arm.bundle, [path.name for path in root.iterdir() if path.is_dir()])}"
+                f"{arm.bundle!r}; {near}"
             )
         if arm.bundle not in opened:
             opened[arm.bundle] = load(folder)

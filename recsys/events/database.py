@@ -20,8 +20,8 @@ _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, received_ms INTEGER NOT NULL, event_id TEXT NOT NULL UNIQUE,
-    kind TEXT NOT NULL, item_id TEXT NOT NULL, event TEXT, user_id TEXT, unit_id TEXT, timestamp INTEGER NOT NULL,
-    request_id TEXT, position INTEGER, placement TEXT, value REAL);
+    kind TEXT NOT NULL, item_id TEXT NOT NULL, event TEXT, user_id TEXT, unit_id TEXT,
+    timestamp INTEGER NOT NULL, request_id TEXT, position INTEGER, placement TEXT, value REAL);
 CREATE INDEX events_of_user ON events (user_id, seq) WHERE user_id IS NOT NULL;
 CREATE INDEX events_of_unit ON events (unit_id) WHERE unit_id IS NOT NULL;
 CREATE TABLE exposures (

@@ -74,8 +74,8 @@ _STATE = """(SELECT max(seq) FROM sqlite_sequence WHERE name = 'events'),
 _ANYTHING = f"""SELECT {_STATE}, EXISTS (SELECT 1 FROM events WHERE user_id = ?1)
     OR EXISTS (SELECT 1 FROM identities WHERE old = ?1) OR EXISTS (SELECT 1 FROM identities WHERE new = ?1)"""
 _EVERYTHING = f"""{SAME} SELECT {_STATE}, done.* FROM (SELECT 1) LEFT JOIN (
-    SELECT {", ".join(Outcome._fields)} FROM same CROSS JOIN events ON user_id = id WHERE kind = 'outcome') AS done ON 1
-    ORDER BY done.seq"""
+    SELECT {", ".join(Outcome._fields)} FROM same CROSS JOIN events ON user_id = id WHERE kind = 'outcome'
+    ) AS done ON 1 ORDER BY done.seq"""
 _OF_LINE = ", ".join(
     f"json_extract(CAST(line AS TEXT), '$.{name}') AS {name}" for name in ("placement", "experiment", "arm")
 )

@@ -4,6 +4,7 @@ bytes."""
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,8 +78,7 @@ class Checkpoint:
                 aside = self.folder / f"epoch-{len(figures)}{durable.PARTIAL}"
                 aside.mkdir()
                 for name, kept in state.items():
-                    array = _array(kept)
-                    durable.write(aside / f"{name}.npy", lambda path, array=array: np.save(path, array))  # type: ignore[misc]
+                    durable.write(aside / f"{name}.npy", partial(np.save, arr=_array(kept)))
                 durable.sync_tree(aside)
                 target = self.folder / f"epoch-{len(figures)}"
                 shutil.rmtree(target, ignore_errors=True)

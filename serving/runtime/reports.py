@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,7 +111,7 @@ def _of_processes(pids: list[int]) -> Iterator[Metric]:
     """Prometheus's own metrics of processes: the sum, but of what is a moment or a limit the least."""
     families: dict[str, tuple[Metric, list[float]]] = {}
     for pid in pids:
-        for family in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
+        for family in ProcessCollector(pid=partial(int, pid), registry=None).collect():
             held = families.setdefault(family.name, (family, []))
             held[1].extend(sample.value for sample in family.samples)
     for family, values in families.values():

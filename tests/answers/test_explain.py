@@ -25,7 +25,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def test_the_rank_is_the_place_among_all_allowed_items(bundle: Bundle) -> None:
     for user in (0, 7, 29):
         had = set(bundle.histories.items.row(user).tolist())
-        scores = bundle.item_vectors @ bundle.recommender.ranker.encoder.table[user]  # type: ignore[attr-defined]
+        encoder = bundle.recommender.ranker.encoder
+        scores = bundle.item_vectors @ encoder.table[user]  # type: ignore[attr-defined]
         allowed = [item for item in range(39) if item not in had]  # item 39 has no vector
         order = sorted(allowed, key=lambda item: (-scores[item], item))
         for place, item in enumerate(order):

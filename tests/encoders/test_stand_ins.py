@@ -95,7 +95,8 @@ def test_a_tower_takes_the_row_of_the_learned_item_most_alike(tmp_path: Path) ->
     copies = learned.items[[4, 31]]  # each points exactly the way of one learned item
     new = grown(learned.encoder, tmp_path / "new", np.concatenate([learned.items, copies]))
     for item, stands in ((40, 4), (41, 31)):
-        counted = new.stand_ins.learned_items(asked(2, item)).history.items.values[1]  # type: ignore[attr-defined]
+        users = new.stand_ins.learned_items(asked(2, item))  # type: ignore[attr-defined]
+        counted = users.history.items.values[1]
         cosine = learned.items[counted] @ learned.items[stands]
         assert cosine == pytest.approx(1.0, abs=1e-5)
         np.testing.assert_array_equal(

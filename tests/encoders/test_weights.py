@@ -266,8 +266,8 @@ def test_merging_keeps_the_columns_of_an_event_together() -> None:
         weight=np.float32([7, 8, 9]),
         event=np.int8([1, -1, 0]),
     )
-    found = merged(stored, brought)
-    rows = zip(found.items.values, found.time, found.weight, found.event, strict=True)  # type: ignore[arg-type]
+    whole = merged(stored, brought)
+    rows = zip(whole.items.values, *whole.columns().values(), strict=True)
     assert [tuple(map(float, row)) for row in rows] == [
         (4, 10, 2, 0),
         (6, 20, 7, 1),

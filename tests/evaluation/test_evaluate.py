@@ -1,5 +1,7 @@
 """One pass over the users: values, segments, own functions, ties among candidates."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -29,9 +31,9 @@ def engine(lists: list[list[int]], n_items: int) -> Recommender:
     return Recommender(ListRanker(rows, n_items), np.arange(n_items, dtype=np.int32), "allow")
 
 
-def report_of(**options: object) -> Report:
+def report_of(**options: Any) -> Report:
     users = Users.known(np.arange(4), Ragged.of([[1], [], [0, 3], []]))
-    return evaluate(engine(LISTS, 4), users, Ragged.of(TARGETS), facts=facts_of(DATA), **options)  # type: ignore[arg-type]
+    return evaluate(engine(LISTS, 4), users, Ragged.of(TARGETS), facts=facts_of(DATA), **options)
 
 
 def test_segments_typed_by_hand() -> None:

@@ -63,7 +63,9 @@ def test_each_domain_asks_those_who_have_a_target_in_it_for_its_items_alone(
     for name, question in questions.items():
         code = names.index(name)
         assert (codes[question.holdout.targets.values] == code).all()
-        assert question.users().domain.tolist() == [code] * len(question.holdout.user)  # type: ignore[union-attr]
+        domain = question.users().domain
+        assert domain is not None
+        assert domain.tolist() == [code] * len(question.holdout.user)
         counted = [(codes[question.holdout.history.items.row(row)] == code).sum() for row in range(50)]
         assert question.events[:50].tolist() == counted
         shown = dataclasses.replace(answers, available=question.inside).recommend(question.users(), 5).ids

@@ -121,7 +121,8 @@ def open_it(folder):
 context, processes = get_context("fork"), 3
 for turn in range(20):
     together = context.Barrier(processes)
-    opening = [context.Process(target=open_it, args=(Path(sys.argv[1]) / str(turn),)) for _ in range(processes)]
+    folder = Path(sys.argv[1]) / str(turn)
+    opening = [context.Process(target=open_it, args=(folder,)) for _ in range(processes)]
     for process in opening:
         process.start()
     for process in opening:

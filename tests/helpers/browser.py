@@ -20,16 +20,19 @@ _FLAGS = ("--no-sandbox", "--disable-background-networking", "--disable-gpu", "-
 
 # Contrast by WCAG 2 of each text with what stands behind it, names of what can be used, order of headings.
 CHECKS = """() => {
-  const light = (c) => { const [r, g, b] = c.map((v) => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
-    return .2126 * r + .7152 * g + .0722 * b; };
+  const linear = (v) => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const light = (c) => { const [r, g, b] = c.map(linear); return .2126 * r + .7152 * g + .0722 * b; };
   const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
-  const behind = (e) => { for (; e; e = e.parentElement) { const c = numbers(getComputedStyle(e).backgroundColor);
+  const behind = (e) => { for (; e; e = e.parentElement) {
+    const c = numbers(getComputedStyle(e).backgroundColor);
     if (c.length === 3 || c[3] === 1) return c.slice(0, 3); } return [255, 255, 255]; };
   const wrong = [];
   for (const e of document.querySelectorAll("body *")) {
-    const shown = e.checkVisibility() && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    const isText = (n) => n.nodeType === 3 && n.textContent.trim();
+    const shown = e.checkVisibility() && [...e.childNodes].some(isText);
     if (shown && !e.closest(".skip, script, noscript")) {
-      const [a, b] = [light(numbers(getComputedStyle(e).color).slice(0, 3)), light(behind(e))].sort((x, y) => y - x);
+      const own = light(numbers(getComputedStyle(e).color).slice(0, 3));
+      const [a, b] = [own, light(behind(e))].sort((x, y) => y - x);
       const ratio = (a + .05) / (b + .05);
       if (ratio < 4.5) wrong.push(`contrast ${ratio.toFixed(2)}: ${e.textContent.slice(0, 40)}`);
     }
@@ -40,12 +43,15 @@ CHECKS = """() => {
     if (e.checkVisibility() && !e.textContent.trim()) wrong.push("no name: " + e.outerHTML);
   for (const e of document.querySelectorAll("button, input, select, textarea"))
     if (e.checkVisibility() && e.getBoundingClientRect().height < 24) wrong.push("too small: " + e.id);
-  for (const e of document.querySelectorAll("th")) if (!e.scope) wrong.push("a heading of nothing: " + e.textContent);
-  for (const e of document.querySelectorAll("[tabindex]")) if (e.tabIndex > 0) wrong.push("order of its own: " + e.id);
+  for (const e of document.querySelectorAll("th"))
+    if (!e.scope) wrong.push("a heading of nothing: " + e.textContent);
+  for (const e of document.querySelectorAll("[tabindex]"))
+    if (e.tabIndex > 0) wrong.push("order of its own: " + e.id);
   if (!document.querySelector("meta[name=viewport]")) wrong.push("no viewport");
   const heads = [...document.querySelectorAll("h1, h2, h3")].filter((e) => e.checkVisibility());
   const levels = heads.map((e) => Number(e.tagName[1]));
-  if (levels[0] !== 1 || levels.some((level, at) => at && level > levels[at - 1] + 1)) wrong.push(`headings ${levels}`);
+  if (levels[0] !== 1 || levels.some((level, at) => at && level > levels[at - 1] + 1))
+    wrong.push(`headings ${levels}`);
   if (!document.documentElement.lang || !document.title) wrong.push("no language or title");
   if (document.querySelectorAll("main").length !== 1) wrong.push("no main part");
   const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);

@@ -18,7 +18,8 @@ from recsys.serving.runtime.server import Server
 from recsys.serving.settings import ServingSettings
 from tests.helpers.service import published
 
-HEAD = b"POST /v1/recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%s\r\n"
+HEAD = b"POST /v1/recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+HEAD += b"content-length: %d\r\n%s\r\n"
 
 
 def request(body: bytes = b'{"k": 2}', headers: bytes = b"") -> bytes:

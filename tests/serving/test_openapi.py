@@ -225,7 +225,8 @@ from made import AuthenticatedClient
 from made.api.default import get_model, recommend, similar_items
 from made.models import HistoryEvent, RecommendRequest
 client = AuthenticatedClient({service[0].url!r}, {service[1]["Authorization"].removeprefix("Bearer ")!r})
-answer = recommend.sync(client=client, body=RecommendRequest(user_id="u1", k=3, history=[HistoryEvent("007")]))
+question = RecommendRequest(user_id="u1", k=3, history=[HistoryEvent("007")])
+answer = recommend.sync(client=client, body=question)
 assert len(answer.items) == 3, answer
 assert answer.items[0].item_id and answer.source == "history", answer
 assert len(similar_items.sync("a/b", client=client, k=4).items) == 4

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -29,6 +30,10 @@ def metrics(service: Running) -> dict[str, float]:
     text = urlopen(f"{service.admin}/metrics", timeout=PATIENCE_S).read().decode()
     found = re.findall(r"^(\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE)
     return {name: float(value) for name, value in found}
+
+
+def have_restarted(service: Running, times: int) -> bool:
+    return metrics(service)["recsys_worker_restarts_total"] == times
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +83,7 @@ def test_a_killed_worker_is_replaced_and_the_counts_go_on(pair: Running) -> None
         asked += 10
         victim = min(children(pair))
         os.kill(victim, signal.SIGKILL)
-        died = restarts + turn + 1
-        wait_for(lambda died=died: metrics(pair)["recsys_worker_restarts_total"] == died)  # type: ignore[misc]
+        wait_for(partial(have_restarted, pair, restarts + turn + 1))
         wait_for(lambda: metrics(pair)["recsys_workers"] == 2)
     assert answers_counted(pair) == counted + asked
     assert metrics(pair)["recsys_worker_restarts_total"] == restarts + 3

@@ -14,10 +14,11 @@ WORDS = {  # verdict -> the class of its colours, and what it says to somebody i
     "cannot be trusted": ("sick", "Cannot be trusted"),
 }
 STYLE = """
-:root{color-scheme:light;--ink:#1d1b16;--soft:#57534a;--paper:#fdfcf9;--rule:#ddd8cc;--wash:#f4f1ea;--line:#1f4e8c}
+:root{color-scheme:light;--ink:#1d1b16;--soft:#57534a;--paper:#fdfcf9;--rule:#ddd8cc;--wash:#f4f1ea;
+--line:#1f4e8c}
 *{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
-"DejaVu Sans",sans-serif;-webkit-text-size-adjust:100%}
+body{margin:0;background:var(--paper);color:var(--ink);-webkit-text-size-adjust:100%;
+font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 main{max-width:62rem;margin:0 auto;padding:1.5rem 1.25rem 4rem}
 h1{font-size:1.1rem;font-weight:600;margin:0 0 .75rem;color:var(--soft);overflow-wrap:anywhere}
 h2{font-size:1.3rem;margin:2.75rem 0 .5rem;padding-top:.75rem;border-top:1px solid var(--rule)}

@@ -69,7 +69,8 @@ class Contrast(NamedTuple):
     def z(self) -> F64:
         """What a normal variable would show for the same p-value; 0 where nothing varies."""
         tail = stats.t.logsf(np.abs(self.t), self.df)
-        return np.sign(self.t) * stats.norm.isf(np.exp(np.maximum(tail, -700.0)))  # type: ignore[no-any-return]
+        size: F64 = stats.norm.isf(np.exp(np.maximum(tail, -700.0)))
+        return np.sign(self.t) * size
 
     @property
     def t(self) -> F64:

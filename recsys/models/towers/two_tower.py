@@ -233,9 +233,7 @@ class TwoTowerFit(EpochFit):
             users,
             items,
             Positives(
-                placed(np.arange(len(at))),
-                placed(np.searchsorted(pool, item)),
-                placed(events.weight(at)),
+                placed(np.arange(len(at))), placed(np.searchsorted(pool, item)), placed(events.weight(at))
             ),
             users.new_ones(len(at)),
             self.temperature,

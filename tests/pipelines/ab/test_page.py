@@ -104,9 +104,15 @@ class Read(HTMLParser):
         return [said for tag, said in self.texts if tag == "h2"]
 
 
-@pytest.mark.parametrize(("case", "verdict", "word"), [
-    ("win", "ship", "Ship"), ("null", "do not ship", "Do not ship"), ("early", "cannot tell yet", "Cannot tell yet"),
-    ("untrusted", "cannot be trusted", "Cannot be trusted")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("case", "verdict", "word"),
+    [
+        ("win", "ship", "Ship"),
+        ("null", "do not ship", "Do not ship"),
+        ("early", "cannot tell yet", "Cannot tell yet"),
+        ("untrusted", "cannot be trusted", "Cannot be trusted"),
+    ],
+)
 def test_a_page_says_its_verdict_first_and_asks_nothing_of_the_net(
     case: str, verdict: str, word: str
 ) -> None:

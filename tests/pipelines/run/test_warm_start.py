@@ -117,7 +117,8 @@ def test_a_mixture_starts_part_by_part_and_what_cannot_start_has_no_start(tmp_pa
     assert bpr is not None
     np.testing.assert_array_equal(softmax.items[::-1][:N_OLD], learned.items[:, :8])
     np.testing.assert_array_equal(bpr.items[::-1][:N_OLD], learned.items[:, 9:])
-    np.testing.assert_array_equal(bpr.users[::-1][:N_OLD], learned.encoder.parts[2].table)  # type: ignore[attr-defined]
+    last = learned.encoder.parts[2]  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(bpr.users[::-1][:N_OLD], last.table)
 
 
 @pytest.mark.parametrize("features", [False, True])
