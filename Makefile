@@ -8,7 +8,7 @@ WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-ab test check soak smoke lint types format docs site ui bench clean
+.PHONY: help install demo demo-ab test check soak smoke lint types format docs site ui bench release clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,7 +35,7 @@ test: install ## All tests, by two processes; WORKERS=0 for one
 check: install lint types ## Lint, types and the fast tests, in a minute and a half
 	$(PYTEST) -q -m "not slow"
 
-soak: install ## What takes hours: certain answers for 20 seeds and all processors, other seeds, the lowest versions, drawn data, the service under faults
+soak: install ## What takes hours: certain answers for 20 seeds and all processors, other seeds, the lowest versions, drawn data, the service under faults, a whole release
 	PYTHON=$(PYTHON) $(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)) bash .ci/soak
 
 smoke: ## The README's own commands, from an empty environment to an answered request, in two minutes
@@ -73,6 +73,9 @@ bench: install ## The short form of every benchmark
 	$(BIN)/python -m benchmarks.crash_safety --quick
 	$(BIN)/python -m benchmarks.doctor --quick
 	$(BIN)/python -m benchmarks.customer_run --quick
+
+release: ## Wheel, sdist, bill of materials, licences and sums: make release VERSION=0.2.0 OUT=dist; TAG=1 commits and tags, DRY=1 only says what it would do
+	$(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)) $(PYTHON) .ci/release.py "$(VERSION)" $(if $(OUT),--out "$(OUT)") $(if $(TAG),--tag) $(if $(DRY),--dry-run)
 
 clean: ## Remove the environment and caches; mlruns stays
 	rm -rf $(VENV) .venv-lowest .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -22,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--threads", type=int, default=0, help="threads of numba, BLAS, faiss and torch; 0: as they come"
     )
+    group.addoption("--release", action="store_true", help="make a whole release of a copy, by the network")
 
 
 def shift_seeds(shift: int) -> None:
