@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from recsys.arrays import F32, I32, I64, Array
+from recsys.arrays import I32, I64, Array
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
@@ -15,14 +15,11 @@ from recsys.errors import ModelError
 from recsys.matrix.spectrum import unit
 from recsys.models.base import Learner, matrix_to_learn
 from recsys.models.graph.walks import Graph
-from recsys.models.neighbours.item2vec import negatives_of
-from recsys.models.neighbours.skip_gram import learn_sequences
+from recsys.models.neighbours.window_fit import WindowFit
 from recsys.models.search import Choices, Space, Span
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
-from recsys.seeding import generator
-from recsys.training.checkpoint import State
-from recsys.training.epochs import EpochFit, Rows
+from recsys.training.epochs import Rows
 from recsys.training.loop import ALONE, Aids
 
 
@@ -96,9 +93,8 @@ class Node2Vec(Learner):
         return Node2VecFit(self.settings, train, seed).run(progress, aids)
 
 
-class Node2VecFit(EpochFit):
-    """A table of inputs and one of outputs, a row for each node; an epoch is one walk from each node with an
-    edge."""
+class Node2VecFit(WindowFit):
+    """A row for each node; an epoch is one walk from each node with an edge."""
 
     name, cure = "node2vec", "Lower learning_rate."
 
@@ -115,37 +111,12 @@ class Node2VecFit(EpochFit):
         self.joined = degrees > 0
         starts = np.flatnonzero(self.joined)
         super().__init__(settings, seed, Rows(starts), float(len(starts)))
-        drawn = generator(seed, "node2vec init").random((len(degrees), settings.dim), dtype=np.float32)
-        self.inputs: F32 = (drawn - np.float32(0.5)) / np.float32(settings.dim)
-        self.outputs: F32 = np.zeros((len(degrees), settings.dim), np.float32)
-        self.table, self.kept = (
-            negatives_of(degrees, settings.negative_exponent),
-            np.ones(len(degrees), np.float32),
-        )
+        self.start("node2vec init", len(degrees), degrees)
 
-    def state(self) -> State:
-        return {"inputs": self.inputs, "outputs": self.outputs}
-
-    def step(self, batch: Array, rate: float, rng: np.random.Generator) -> float:
+    def windows_of(self, batch: Array, rng: np.random.Generator) -> tuple[I64, I32, I64]:
         s = self.settings
-        of_walks, of_pairs = (int(rng.integers(1, 2**62)) for _ in range(2))
-        walks: I32 = self.graph.walks(batch, s.walk_length, s.p, s.q, of_walks).ravel()
-        offsets, every = np.arange(len(batch) + 1) * s.walk_length, np.arange(len(batch))
-        loss, pairs = learn_sequences(
-            offsets,
-            walks,
-            every,
-            self.inputs,
-            self.outputs,
-            self.kept,
-            self.table,
-            s.window,
-            s.negatives,
-            np.float32(rate),
-            False,
-            of_pairs,
-        )
-        return float(loss) / max(pairs, 1) * len(batch)
+        walks = self.graph.walks(batch, s.walk_length, s.p, s.q, int(rng.integers(1, 2**62)))
+        return np.arange(len(batch) + 1) * s.walk_length, walks.ravel(), np.arange(len(batch))
 
     def finish(self) -> Embeddings:
         s = self.settings

@@ -2,12 +2,11 @@
 
 from typing import ClassVar
 
-import numba
 import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from recsys.arrays import F32, I32, I64, Array, Bool
+from recsys.arrays import F32, Bool
 from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
 from recsys.encoders.encoder import ItemEncoder
@@ -19,7 +18,7 @@ from recsys.errors import ModelError
 from recsys.matrix.spectrum import unit
 from recsys.models.base import refuse_no_events
 from recsys.models.neighbours.item2vec import Item2Vec, Item2VecFit, Item2VecSettings
-from recsys.models.neighbours.skip_gram import draw_bits, draw_negatives, learn_window, look_around, thin_out
+from recsys.models.neighbours.skip_gram import Parts
 from recsys.models.search import Space, Span
 from recsys.models.towers.tower_start import Described, described_items
 from recsys.progress import Progress, silent
@@ -79,7 +78,7 @@ class FastText(Item2Vec):
 
 class FastTextFit(Item2VecFit):
     """The tables of inputs and outputs have a row for each item, then those of features, then one for each
-    number."""
+    number. `summed`: float32 (n_items, rows), of which rows each item is the sum."""
 
     name = "fasttext"
     settings: FastTextSettings
@@ -96,38 +95,17 @@ class FastTextFit(Item2VecFit):
                     f"fasttext: the columns of item_features ({names}) are empty for all items that people "
                     f"had beside others. Fill them, or leave item_features out."
                 )
-        self.parts = parts_of(self.of_items, self.near)
-        rows, dim = self.parts.shape[1], settings.dim
-        drawn = generator(seed, "fasttext init").random((rows, dim), dtype=np.float32)
-        self.inputs: F32 = (drawn - np.float32(0.5)) / np.float32(dim)
-        self.outputs: F32 = np.zeros((rows, dim), np.float32)
-
-    def step(self, batch: Array, rate: float, rng: np.random.Generator) -> float:
-        s = self.settings
-        loss, pairs = learn_parts(
-            self.offsets,
-            self.sequences,
-            batch,
-            self.inputs,
-            self.outputs,
-            self.parts.indptr.astype(np.int64),
-            self.parts.indices.astype(np.int32),
-            self.parts.data,
-            self.kept,
-            self.table,
-            s.window,
-            s.negatives,
-            np.float32(rate),
-            s.architecture == "cbow",
-            s.id_dropout,
-            int(rng.integers(1, 2**62)),
+        self.summed = parts_of(self.of_items, self.near)
+        self.parts = Parts(
+            self.summed.indptr.astype(np.int64), self.summed.indices.astype(np.int32), self.summed.data
         )
-        return float(loss) / max(pairs, 1) * len(batch)
+        self.id_dropout = settings.id_dropout
+        self.start("fasttext init", self.summed.shape[1], self.counts)
 
     def finish(self) -> Embeddings:
         s, told = self.settings, self._told()
         inputs, outputs = (
-            np.where(told[:, None], self.parts @ one, np.float32(0)) for one in (self.inputs, self.outputs)
+            np.where(told[:, None], self.summed @ one, np.float32(0)) for one in (self.inputs, self.outputs)
         )
         by_cosine = s.served == "input"
         if by_cosine:
@@ -180,86 +158,3 @@ def parts_of(of_items: Described, near: Bool) -> sparse.csr_array:
     parts = sparse.hstack([own, of_items.matrix(), numbers], format="csr", dtype=np.float32)
     parts.sort_indices()
     return parts
-
-
-@numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
-def _add_up(table: F32, rows: I32, weights: F32, start: int, stop: int, into: F32) -> None:
-    """Puts the weighted sum of some rows into `into` (dim,)."""
-    for k in range(len(into)):
-        into[k] = 0.0
-    for part in range(start, stop):
-        row, weight = table[rows[part]], weights[part]
-        for k in range(len(into)):
-            into[k] += weight * row[k]
-
-
-@numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
-def _share_out(table: F32, rows: I32, weights: F32, start: int, stop: int, before: F32, after: F32) -> None:
-    """Moves each of these rows by its weight times what their sum moved by."""
-    for part in range(start, stop):
-        row, weight = table[rows[part]], weights[part]
-        for k in range(len(before)):
-            row[k] += weight * (after[k] - before[k])
-
-
-@numba.njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
-def learn_parts(
-    offsets: I64,
-    items: I32,
-    users: I64,
-    inputs: F32,
-    outputs: F32,
-    parts: I32,
-    rows: I32,
-    weights: F32,
-    kept: F32,
-    table: I32,
-    window: int,
-    negatives: int,
-    rate: np.float32,
-    together: bool,
-    id_dropout: float,
-    seed: int,
-) -> tuple[float, int]:
-    """`learn_sequences` of items that are sums: item i of the rows `rows[parts[i]:parts[i + 1]]` by their
-    `weights`.
-
-    The first of them is its own row, which is left out of a share `id_dropout` of the places where there are
-    others.
-    """
-    state, dim = np.array([seed | 1], np.int64), inputs.shape[1]
-    longest = 1
-    for user in users:
-        longest = max(longest, offsets[user + 1] - offsets[user])
-    sequence, at = np.empty(longest, np.int32), np.empty(negatives + 1, np.int32)
-    context, spare = np.empty(longest, np.int32), np.empty((2, dim), np.float32)
-    most = max(longest, negatives + 1)
-    order, first = np.arange(most).astype(np.int32), np.empty((2, most), np.int64)
-    before, after = np.empty((2, most, dim), np.float32), np.empty((2, most, dim), np.float32)
-    loss, pairs = 0.0, 0
-    for user in users:
-        length = thin_out(items, offsets[user], offsets[user + 1], kept, state, sequence)
-        for place in range(length):
-            n = look_around(sequence, length, place, window, state, context)
-            if n == 0:
-                continue
-            count = draw_negatives(sequence[place], table, negatives, state, at)
-            for which, whose, size in ((0, context, n), (1, at, count)):
-                whole = inputs if which == 0 else outputs
-                for one in range(size):
-                    start, stop = parts[whose[one]], parts[whose[one] + 1]
-                    if stop - start > 1 and float(draw_bits(state)) * 2.0**-32 < id_dropout:
-                        start += 1
-                    first[which, one] = start
-                    _add_up(whole, rows, weights, start, stop, before[which, one])
-                    after[which, one] = before[which, one]
-            loss += float(learn_window(after[0], after[1], order, n, order, count, rate, together, spare))
-            pairs += 1 if together else n
-            for which, whose, size in ((0, context, n), (1, at, count)):
-                whole = inputs if which == 0 else outputs
-                for one in range(size):
-                    stop = parts[whose[one] + 1]
-                    _share_out(
-                        whole, rows, weights, first[which, one], stop, before[which, one], after[which, one]
-                    )
-    return loss, pairs

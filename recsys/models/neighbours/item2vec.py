@@ -5,19 +5,17 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from recsys.arrays import F32, I32, Array
+from recsys.arrays import F32, I32, I64, Array
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
 from recsys.errors import ModelError
 from recsys.models.base import Learner, refuse_no_events
-from recsys.models.neighbours.skip_gram import TABLE, learn_sequences
+from recsys.models.neighbours.window_fit import WindowFit
 from recsys.models.search import HALF_LIVES, Choices, Space, Span
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
-from recsys.seeding import generator
-from recsys.training.checkpoint import State
-from recsys.training.epochs import EpochFit, Rows
+from recsys.training.epochs import Rows
 from recsys.training.loop import ALONE, Aids
 
 
@@ -71,8 +69,7 @@ class Item2Vec(Learner):
 
     Sources: Barkan and Koenigstein, "Item2Vec: Neural Item Embedding for Collaborative Filtering", MLSP 2016;
     Mikolov et al., NeurIPS 2013; the exponent on items: Caselles-Dupre, Lesaint, Royo-Letelier, "Word2vec
-    applied to
-    Recommendation: Hyperparameters Matter", RecSys 2018.
+    applied to Recommendation: Hyperparameters Matter", RecSys 2018.
     Relations: CooccurrenceSVD decomposes the counts that this samples (Levy and Goldberg, NeurIPS 2014);
     GloVe fits their logarithms.
     """
@@ -98,8 +95,8 @@ class Item2Vec(Learner):
         return Item2VecFit(self.settings, train, seed).run(progress, aids)
 
 
-class Item2VecFit(EpochFit):
-    """A table of inputs and one of outputs; an epoch goes over the people with two events or more."""
+class Item2VecFit(WindowFit):
+    """An epoch goes over the people with two events or more."""
 
     name, cure = "item2vec", "Lower learning_rate."
 
@@ -114,10 +111,9 @@ class Item2VecFit(EpochFit):
             )
         super().__init__(settings, seed, Rows(several), float(histories.lengths[several].sum()))
         self.counts = np.bincount(self.sequences, minlength=train.n_items)
-        drawn = generator(seed, "item2vec init").random((train.n_items, settings.dim), dtype=np.float32)
-        self.inputs: F32 = (drawn - np.float32(0.5)) / np.float32(settings.dim)
-        self.outputs: F32 = np.zeros((train.n_items, settings.dim), np.float32)
-        self.table, self.kept = negatives_of(self.counts, settings.negative_exponent), self._kept()
+        self.together = settings.architecture == "cbow"
+        self.start("item2vec init", train.n_items, self.counts)
+        self.kept = self._kept()
 
     def _kept(self) -> F32:
         """float32 (n_items,): how likely an event of each item is kept, as the word2vec program has it."""
@@ -127,26 +123,8 @@ class Item2VecFit(EpochFit):
         kept: F32 = np.minimum(np.sqrt(1 / share) + 1 / share, 1).astype(np.float32)
         return kept
 
-    def state(self) -> State:
-        return {"inputs": self.inputs, "outputs": self.outputs}
-
-    def step(self, batch: Array, rate: float, rng: np.random.Generator) -> float:
-        s = self.settings
-        loss, pairs = learn_sequences(
-            self.offsets,
-            self.sequences,
-            batch,
-            self.inputs,
-            self.outputs,
-            self.kept,
-            self.table,
-            s.window,
-            s.negatives,
-            np.float32(rate),
-            s.architecture == "cbow",
-            int(rng.integers(1, 2**62)),
-        )
-        return float(loss) / max(pairs, 1) * len(batch)
+    def windows_of(self, batch: Array, rng: np.random.Generator) -> tuple[I64, I32, I64]:
+        return self.offsets, self.sequences, batch
 
     def finish(self) -> Embeddings:
         s, near = self.settings, self._has_neighbours()
@@ -164,14 +142,3 @@ class Item2VecFit(EpochFit):
         lengths = np.diff(self.offsets)
         near = np.bincount(self.sequences[np.repeat(lengths > 1, lengths)], minlength=len(self.counts)) > 0
         return np.asarray(near)
-
-
-def negatives_of(counts: Array, exponent: float) -> I32:
-    """int32 (TABLE,): the items with events, each as often as the power of its events says, and once at least
-    where there is room."""
-    there = np.flatnonzero(counts)
-    weights = counts[there].astype(np.float64) ** exponent
-    edges = np.cumsum(weights) / weights.sum()
-    places = (np.arange(TABLE) + 0.5) / TABLE
-    drawn: I32 = there[np.minimum(np.searchsorted(edges, places), len(there) - 1)].astype(np.int32)
-    return drawn

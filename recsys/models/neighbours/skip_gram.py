@@ -1,5 +1,5 @@
 """Negative sampling over windows of sequences, compiled: skip-gram and CBOW, with the negatives of a window
-shared.
+shared, of items that have a row each or are sums of rows.
 
 The arithmetic is that of the word2vec program, one thread and in the order of the sequences, so that equal
 seeds give equal bytes. What differs: the negatives are drawn once for all pairs of a window, whose rows then
@@ -9,6 +9,8 @@ Sources: Mikolov et al., "Distributed Representations of Words and Phrases and t
 NeurIPS 2013;
 shared negatives: Ji et al., "Parallelizing Word2Vec in Shared and Distributed Memory", IEEE TPDS 2019.
 """
+
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -144,6 +146,61 @@ def draw_negatives(item: int, table: I32, negatives: int, state: I64, at: I32) -
     return count
 
 
+class Parts(NamedTuple):
+    """Item i is the sum of the rows `rows[offsets[i]:offsets[i + 1]]` of a table by their `weights`; the
+    first of them is its own. Of length 0: each item is a row of its own and no more."""
+
+    offsets: I64
+    rows: I32
+    weights: F32
+
+
+NO_PARTS = Parts(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+
+
+@_njit
+def _add_up(table: F32, parts: Parts, start: int, stop: int, into: F32) -> None:
+    """Puts the weighted sum of the parts from `start` to before `stop` into `into` (dim,)."""
+    for k in range(len(into)):
+        into[k] = 0.0
+    for part in range(start, stop):
+        row, weight = table[parts.rows[part]], parts.weights[part]
+        for k in range(len(into)):
+            into[k] += weight * row[k]
+
+
+@_njit
+def _share_out(table: F32, parts: Parts, start: int, stop: int, before: F32, after: F32) -> None:
+    """Moves the row of each of these parts by its weight times what their sum moved by."""
+    for part in range(start, stop):
+        row, weight = table[parts.rows[part]], parts.weights[part]
+        for k in range(len(before)):
+            row[k] += weight * (after[k] - before[k])
+
+
+@_njit
+def _gather(
+    table: F32, parts: Parts, dropout: float, state: I64, items: I32, n: int, first: I64, sums: F32
+) -> None:
+    """Puts the sums of these items (n,) into `sums` (2, n or more, dim), twice, and where the parts of each
+    begin into `first`: behind its own row in a share `dropout` of the draws, where it has others."""
+    for place in range(n):
+        start, stop = parts.offsets[items[place]], parts.offsets[items[place] + 1]
+        if stop - start > 1 and float(draw_bits(state)) * 2.0**-32 < dropout:
+            start += 1
+        first[place] = start
+        _add_up(table, parts, start, stop, sums[0, place])
+        sums[1, place] = sums[0, place]
+
+
+@_njit
+def _scatter(table: F32, parts: Parts, items: I32, n: int, first: I64, sums: F32) -> None:
+    """Moves the parts of these items (n,) by what their sums moved by, from `sums[0]` to `sums[1]`."""
+    for place in range(n):
+        stop = parts.offsets[items[place] + 1]
+        _share_out(table, parts, first[place], stop, sums[0, place], sums[1, place])
+
+
 @_njit
 def learn_sequences(
     offsets: I64,
@@ -158,20 +215,26 @@ def learn_sequences(
     rate: np.float32,
     together: bool,
     seed: int,
+    parts: Parts = NO_PARTS,
+    id_dropout: float = 0.0,
 ) -> tuple[float, int]:
     """Learns from the sequences of these users, in place; the summed loss, and how many pairs it was of.
 
     offsets, items: the sequences of all users. kept: float32 (n_items,), how likely an event of each is kept.
     table: int32 (TABLE,), items as often as they are drawn for negatives. window: places to either side, of
     which a number from 1 on is drawn for each event, so that what is near counts more; 0 = the whole
-    sequence, in no order.
+    sequence, in no order. parts: of which rows of the inputs and outputs the items are sums. id_dropout:
+    share of the places at which an item of several parts is learned from without its own row.
     """
-    state = np.array([seed | 1], np.int64)
+    state, dim, summed = np.array([seed | 1], np.int64), inputs.shape[1], len(parts.offsets) > 0
     longest = 1
     for user in users:
         longest = max(longest, offsets[user + 1] - offsets[user])
     sequence, at = np.empty(longest, np.int32), np.empty(negatives + 1, np.int32)
-    context, spare = np.empty(longest, np.int32), np.empty((2, inputs.shape[1]), np.float32)
+    context, spare = np.empty(longest, np.int32), np.empty((2, dim), np.float32)
+    most = max(longest, negatives + 1) if summed else 0
+    order, first = np.arange(most).astype(np.int32), np.empty((2, most), np.int64)
+    given, against = np.empty((2, most, dim), np.float32), np.empty((2, most, dim), np.float32)
     loss, pairs = 0.0, 0
     for user in users:
         length = thin_out(items, offsets[user], offsets[user + 1], kept, state, sequence)
@@ -180,6 +243,13 @@ def learn_sequences(
             if n == 0:
                 continue
             count = draw_negatives(sequence[place], table, negatives, state, at)
-            loss += float(learn_window(inputs, outputs, context, n, at, count, rate, together, spare))
             pairs += 1 if together else n
+            if not summed:
+                loss += float(learn_window(inputs, outputs, context, n, at, count, rate, together, spare))
+                continue
+            _gather(inputs, parts, id_dropout, state, context, n, first[0], given)
+            _gather(outputs, parts, id_dropout, state, at, count, first[1], against)
+            loss += float(learn_window(given[1], against[1], order, n, order, count, rate, together, spare))
+            _scatter(inputs, parts, context, n, first[0], given)
+            _scatter(outputs, parts, at, count, first[1], against)
     return loss, pairs

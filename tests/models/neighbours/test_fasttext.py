@@ -10,8 +10,9 @@ import pytest
 from recsys.arrays import F64, Array, Ragged
 from recsys.data.dataset import Dataset
 from recsys.errors import ModelError, SettingError
-from recsys.models.neighbours.fasttext import FastTextFit, FastTextSettings, learn_parts
-from recsys.models.neighbours.item2vec import negatives_of
+from recsys.models.neighbours.fasttext import FastTextFit, FastTextSettings
+from recsys.models.neighbours.skip_gram import Parts, learn_sequences
+from recsys.models.neighbours.window_fit import negatives_of
 from recsys.models.registry import make_model
 from recsys.retrieval.embeddings import Embeddings
 from recsys.testing.learners import scores_of
@@ -54,8 +55,8 @@ def test_a_step_moves_all_parts_down_the_slow_gradient() -> None:
     before = [table.copy() for table in moved]
     sequence, one = (np.array([0, 2]), np.array([0, 1], np.int32)), np.ones(3, np.float32)
     third = negatives_of(np.array([0, 0, 5]), 1.0)
-    asked = (np.array([0]), *moved, *csr, weights, one, third, 0, 1, np.float32(rate), False, 0.0, 7)
-    assert learn_parts(*sequence, *asked)[1] == 2
+    asked = (np.array([0]), *moved, one, third, 0, 1, np.float32(rate), False, 7, Parts(*csr, weights), 0.0)
+    assert learn_sequences(*sequence, *asked)[1] == 2
     for which, table in enumerate(tables):
         slow = np.zeros_like(table)
         for cell in np.ndindex(*table.shape):
@@ -75,8 +76,8 @@ def test_without_parts_it_is_item2vec(settings: dict[str, object]) -> None:
     own = {"dim": 8, "epochs": 3} | settings
     found = make_model("fasttext", own).fit(random_log(1), seed=1)
     fit = FastTextFit(FastTextSettings(**own), random_log(1), 1)
-    assert fit.parts.shape == (30, 30)
-    assert (fit.parts.toarray() == np.eye(30)).all()
+    assert fit.summed.shape == (30, 30)
+    assert (fit.summed.toarray() == np.eye(30)).all()
     assert found.item_encoder is None
     plain = make_model("item2vec", own).fit(random_log(1), seed=1)
     assert found.trained.tolist() == plain.trained.tolist()

@@ -7,8 +7,8 @@ from recsys.arrays import F32, F64, Ragged
 from recsys.encoders.users import Users
 from recsys.errors import ModelError
 from recsys.history import Histories
-from recsys.models.neighbours.item2vec import negatives_of
 from recsys.models.neighbours.skip_gram import TABLE, learn_sequences, learn_window
+from recsys.models.neighbours.window_fit import negatives_of
 from recsys.models.registry import make_model
 from recsys.testing.learners import scores_of
 from recsys.testing.toys import dataset
