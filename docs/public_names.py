@@ -41,7 +41,7 @@ ROOMS = {
     "training.": "loop epochs early_stopping",
     "models.": "base registry search export warm_start",
     "evaluation.": "evaluate significance order planted foreign outside_lists tables frames",
-    "evaluation.metrics.": "hits lists names item_facts",
+    "evaluation.metrics.": "hits lists by_name item_facts",
     "analysis.": "plan verdict compare study planning interleaving off_policy planted",
     "testing.": "epochs learners encoders toys",
     "serving.": "client",

@@ -4,7 +4,7 @@ learning."""
 import pytest
 
 from benchmarks.quality_jobs import FACTORIZATIONS, LONG, QUICK, WORLDS, Job
-from recsys.evaluation.metrics.names import resolve_all
+from recsys.evaluation.metrics.by_name import resolve_all
 from recsys.pipelines.run.settings import load_settings
 
 

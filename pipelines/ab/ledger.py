@@ -8,7 +8,7 @@ from recsys.analysis.interleaving import Preference
 from recsys.errors import TrackingError
 from recsys.evaluation.significance import Interval
 from recsys.pipelines.tracking import ab_tests
-from recsys.pipelines.tracking.runs import judged, relative_difference
+from recsys.pipelines.tracking.compare_runs import judged, relative_difference
 from recsys.text import text_table
 
 ASKED = 0.03  # the offline difference of which the sentence speaks where none is asked about

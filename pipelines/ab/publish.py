@@ -13,7 +13,7 @@ from recsys.pipelines.ab.page.facts import facts_of, plan_digest
 from recsys.pipelines.ab.page.page import page_of
 from recsys.pipelines.tracking import ab_tests
 from recsys.pipelines.tracking.ab_tests import Model, Test
-from recsys.pipelines.tracking.runs import best_of, judged, relative_difference
+from recsys.pipelines.tracking.compare_runs import best_of, judged, relative_difference
 from recsys.progress import Progress, silent
 
 

@@ -25,7 +25,7 @@ def runs(
     RUN: an id or its beginning, `last`, `champion` or `challenger`; `shop/last` is that of experiment `shop`.
     """
     from recsys.errors import TrackingError
-    from recsys.pipelines.tracking.runs import compared, judged, listed
+    from recsys.pipelines.tracking.compare_runs import compared, judged, listed
 
     if not chosen:
         text, found = listed(experiment, limit)

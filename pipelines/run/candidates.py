@@ -16,9 +16,9 @@ from recsys.errors import DataError, SettingError
 from recsys.evaluation.evaluate import Recommends, Report
 from recsys.evaluation.foreign import BundleInDataIds
 from recsys.evaluation.hindsight import Hindsight, hindsight
+from recsys.evaluation.metrics.by_name import Named, resolve_all
 from recsys.evaluation.metrics.item_facts import ItemFacts, facts_of
 from recsys.evaluation.metrics.lists import Lists
-from recsys.evaluation.metrics.names import Named, resolve_all
 from recsys.evaluation.outside_lists import ListRanker
 from recsys.evaluation.significance import Comparison, compare_pairs
 from recsys.evaluation.tables import (

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from recsys.arrays import Bool
 from recsys.bundle.catalogue import Catalogue
 from recsys.evaluation.evaluate import Recommends, Report, evaluate_on
+from recsys.evaluation.metrics.by_name import Named
 from recsys.evaluation.metrics.item_facts import ItemFacts, facts_of
-from recsys.evaluation.metrics.names import Named
 from recsys.evaluation.significance import FEW_USERS, Comparison, compare
 from recsys.evaluation.tables import against, lists_table, main_table, segments_table
 from recsys.models.base import fit_with

@@ -10,8 +10,8 @@ from recsys.data.read.load import load_dataset
 from recsys.data.split.holdout import Holdout
 from recsys.data.split.split import split
 from recsys.errors import SettingError
+from recsys.evaluation.metrics.by_name import refuse_worthless, resolve_all
 from recsys.evaluation.metrics.columns import item_columns
-from recsys.evaluation.metrics.names import refuse_worthless, resolve_all
 from recsys.evaluation.segments import resolved_column
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.run import Run

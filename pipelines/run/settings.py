@@ -17,7 +17,7 @@ from recsys.data.read.storage.partitions import days_of
 from recsys.data.split.holdout import SplitSettings
 from recsys.errors import SettingError
 from recsys.evaluation.evaluate import RUN_METRICS
-from recsys.evaluation.metrics.names import resolve_all
+from recsys.evaluation.metrics.by_name import resolve_all
 from recsys.models.registry import make_model
 from recsys.retrieval.seen import SeenSettings
 

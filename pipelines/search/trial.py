@@ -9,8 +9,8 @@ import numpy as np
 
 from recsys.arrays import F64
 from recsys.errors import SettingError
+from recsys.evaluation.metrics.by_name import PerUser, refuse_worthless, resolve
 from recsys.evaluation.metrics.item_facts import facts_of
-from recsys.evaluation.metrics.names import PerUser, refuse_worthless, resolve
 from recsys.evaluation.significance import Interval, bootstrap
 from recsys.models.base import takes_aids
 from recsys.pipelines.run import measure

@@ -12,10 +12,10 @@ from recsys.data.split.holdout import Holdout
 from recsys.encoders.encoder import SOURCES
 from recsys.encoders.users import Users
 from recsys.errors import DataError, SettingError
+from recsys.evaluation.metrics.by_name import Named, PerSystem, PerUser, refuse_worthless, resolve_all
 from recsys.evaluation.metrics.hits import hits_of
 from recsys.evaluation.metrics.item_facts import ItemFacts, facts_of
 from recsys.evaluation.metrics.lists import Lists
-from recsys.evaluation.metrics.names import Named, PerSystem, PerUser, refuse_worthless, resolve_all
 from recsys.evaluation.segments import NO_SEGMENTS, Segments
 from recsys.evaluation.significance import Interval, bootstrap
 from recsys.progress import Progress, Step, silent

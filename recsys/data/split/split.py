@@ -9,8 +9,8 @@ from dataclasses import replace
 from recsys.data.dataset import Dataset
 from recsys.data.split.audit import refuse_leaks
 from recsys.data.split.candidates import drawn_candidates
+from recsys.data.split.cuts import SPLITS
 from recsys.data.split.holdout import Holdout, Split, SplitSettings
-from recsys.data.split.protocols import SPLITS
 from recsys.errors import DataError
 
 

@@ -9,9 +9,9 @@ import pytest
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from recsys.data.read.load import load_dataset
 from recsys.data.read.tables import dataset_of
+from recsys.data.split.cuts import SPLITS
 from recsys.data.split.holdout import Split, SplitSettings
 from recsys.data.split.moments import refuse_global_time
-from recsys.data.split.protocols import SPLITS
 from recsys.data.split.split import split
 from recsys.errors import DataError, SettingError
 from recsys.testing.toys import dataset

@@ -7,6 +7,7 @@ import pytest
 
 from recsys.arrays import Ragged
 from recsys.errors import SettingError
+from recsys.evaluation.metrics.by_name import PerSystem, PerUser, resolve, resolve_all
 from recsys.evaluation.metrics.hits import (
     METRICS,
     hit_rate,
@@ -18,7 +19,6 @@ from recsys.evaluation.metrics.hits import (
     recall,
 )
 from recsys.evaluation.metrics.lists import LIST_METRICS, SYSTEM_METRICS, gini
-from recsys.evaluation.metrics.names import PerSystem, PerUser, resolve, resolve_all
 
 
 def slow_recall(answer: list[int], targets: list[int], k: int) -> float:

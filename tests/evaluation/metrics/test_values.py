@@ -10,10 +10,10 @@ import pytest
 
 from recsys.arrays import F64, Ragged
 from recsys.errors import DataError, SettingError
+from recsys.evaluation.metrics.by_name import PerUser, refuse_worthless, resolve
 from recsys.evaluation.metrics.hits import ndcg
 from recsys.evaluation.metrics.item_facts import facts_of
 from recsys.evaluation.metrics.lists import Lists
-from recsys.evaluation.metrics.names import PerUser, refuse_worthless, resolve
 from recsys.testing.toys import dataset
 
 PRICE = [10.0, 1.0, None, 4.0, 0.0]

@@ -23,7 +23,7 @@ from recsys.data.read.load import load_dataset
 from recsys.pipelines.cli import main
 from recsys.pipelines.run.settings import RunSettings
 from recsys.pipelines.tracking import ab_tests, address, client, registry
-from recsys.pipelines.tracking.runs import best_of, judged, relative_difference
+from recsys.pipelines.tracking.compare_runs import best_of, judged, relative_difference
 from recsys.testing.toys import random_log
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic|optuna).*")]

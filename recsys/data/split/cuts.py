@@ -1,4 +1,4 @@
-"""The protocols by name: how each cuts the events, and what it leaks."""
+"""How each protocol, by its name, cuts the events into train, validation and test, and what it leaks."""
 
 from collections.abc import Callable
 from dataclasses import replace

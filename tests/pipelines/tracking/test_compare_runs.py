@@ -20,9 +20,9 @@ from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
 from recsys.errors import TrackingError
 from recsys.pipelines.tracking import address, client
+from recsys.pipelines.tracking.compare_runs import Judged, compared
 from recsys.pipelines.tracking.lineage import LoggedRun
 from recsys.pipelines.tracking.record import holdout_digest
-from recsys.pipelines.tracking.runs import Judged, compared
 from recsys.testing.toys import random_log
 from tests.helpers.command_line import TINY, answer, recsys
 
