@@ -12,8 +12,9 @@ from recsys.pipelines.ab.page.charts import Bar, forest, series
 from recsys.pipelines.ab.page.facts import facts_of, plan_digest
 from recsys.pipelines.ab.page.page import page_of
 from recsys.pipelines.tracking import ab_tests
-from recsys.pipelines.tracking.ab_tests import Model, Test
+from recsys.pipelines.tracking.ab_tests import Test
 from recsys.pipelines.tracking.compare_runs import best_of, judged, relative_difference
+from recsys.pipelines.tracking.registry import Model, models_of
 from recsys.progress import Progress, silent
 
 
@@ -46,7 +47,7 @@ def publish(
         if test is not None and track:
             test = ab_tests.note_changes(test, settings, digest)
     lists = read_lists(exposures, plan, progress=progress)
-    models = ab_tests.models_of({arm: lists.main_bundle(arm) for arm in plan.arms})
+    models = models_of({arm: lists.main_bundle(arm) for arm in plan.arms})
     facts = facts_of(
         verdict,
         name or plan.experiment or (page.stem if page else "test"),

@@ -65,7 +65,7 @@ def encode(bundle: Path, file: Path, own_name: str, out: Path, as_json: bool) ->
 @contextmanager
 def _placing(table: "ItemTable") -> Iterator[None]:
     """Says of a wrong value of a feature whose it is, and where it stands."""
-    from recsys.encoders.features import WrongValueError
+    from recsys.encoders.cells import WrongValueError
 
     try:
         yield

@@ -9,7 +9,8 @@ from recsys.data.check.check import Checked, check
 from recsys.data.check.findings import Finding, refusal
 from recsys.data.dataset import Dataset
 from recsys.data.split.split import split
-from recsys.encoders.features import Features, FeatureSettings, WrongValueError
+from recsys.encoders.cells import WrongValueError
+from recsys.encoders.features import Features, FeatureSettings
 from recsys.errors import DataError
 from recsys.pipelines.run.question import read_data, refuse_columns
 from recsys.pipelines.run.settings import RunSettings

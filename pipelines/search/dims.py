@@ -16,12 +16,12 @@ from recsys.errors import ModelError, SettingError
 from recsys.evaluation.evaluate import users_of
 from recsys.evaluation.significance import Interval, advised_dim
 from recsys.pipelines.run.run import Run
+from recsys.pipelines.search import pictures
 from recsys.pipelines.search.config_file import config_text, write_config
 from recsys.pipelines.search.report import train_command
 from recsys.pipelines.search.space import Searched, full_settings
 from recsys.pipelines.search.trial import Judge, Tried
 from recsys.pipelines.search.tune import Asked, name_of, tune
-from recsys.pipelines.tracking import plots
 from recsys.pipelines.tracking.lineage import flat
 from recsys.pipelines.tracking.store import store
 from recsys.pipelines.tracking.trial_runs import Nested
@@ -244,5 +244,5 @@ def _write(run: Run, advice: Advice, command: str) -> list[Path]:
     files[2].write_text(json.dumps(rows, indent=1), encoding="utf-8")
     means, errors = [one.interval.mean for one in judged], [differences[one.dim][1] for one in judged]
     dims, ms = [one.dim for one in judged], [one.query_ms for one in judged]
-    plots.by_dim(metric, dims, means, errors, ms, dims.index(chosen.dim)).savefig(files[3], dpi=130)
+    pictures.by_dim(metric, dims, means, errors, ms, dims.index(chosen.dim)).savefig(files[3], dpi=130)
     return files

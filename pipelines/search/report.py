@@ -11,9 +11,9 @@ import numpy as np
 from recsys.arrays import F64
 from recsys.evaluation.significance import Interval, paired_gap
 from recsys.models.search import Span
+from recsys.pipelines.search import pictures
 from recsys.pipelines.search.space import Searched, said
 from recsys.pipelines.search.study import Trial
-from recsys.pipelines.tracking import plots
 from recsys.text import command_line, text_table
 
 _SHOWN = 10  # trials of the table
@@ -112,7 +112,7 @@ def write_artefacts(
     rows = [{**one.values, metric: one.mean} for one in done]
     fields = {field: isinstance(one, Span) and one.log for field, one in list(found.space.items())[:6]}
     at = int(np.flatnonzero([one.place == best.place for one in done])[0])
-    plots.by_setting(metric, fields, rows, at).savefig(files[2], dpi=130)
+    pictures.by_setting(metric, fields, rows, at).savefig(files[2], dpi=130)
     return files
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 
 from recsys.answers.exposure import SCHEMA, uuid7
-from recsys.arrays import F64, I64
+from recsys.arrays import I64
 from recsys.bundle.root import point_to
 from recsys.bundle.trials import start_experiment
 from recsys.errors import RecsysError
@@ -185,11 +185,10 @@ class _Service:
         return json.loads(text)
 
     def lists(self, weeks: Weeks, person: I64) -> Iterator[Any]:
+        users = [weeks.shop.user_ids[one] for one in person.tolist()]
+        asked_of_all = {"k": K, "placement": PLACEMENT, "reasons": 0}
         for start in range(0, len(person), _BATCH):
-            asked = [
-                {"user_id": weeks.shop.user_ids[one], "k": K, "placement": PLACEMENT, "reasons": 0}
-                for one in person[start : start + _BATCH].tolist()
-            ]
+            asked = [{"user_id": user, **asked_of_all} for user in users[start : start + _BATCH]]
             yield from self._ask("/v1/recommend:batch", {"requests": asked})["answers"]
 
     def tell(self, told: Told) -> None:
@@ -206,22 +205,19 @@ class _Service:
 
 @dataclass
 class Written:
-    """What a service would have written, before it is: lines of lists, and outcomes with when they were
-    received."""
+    """Lines of the exposure log and told outcomes, as a service would write them."""
 
     lines: list[dict[str, Any]]
     events: list[dict[str, Any]]
 
 
-Altered = tuple[
-    str, str, str
-]  # the arm that is written down, the arm whose list is shown, the bundle that is named
+# the arm that is written down, the arm whose list is shown, the bundle that is named
+Altered = tuple[str, str, str]
 Alter = Callable[[int, int, Altered], Altered]  # of a person's list, by the second
 
 
 def run_inside(weeks: Weeks, alter: Alter | None = None) -> Written:
-    """The lines and outcomes of all weeks, without a service. alter: what goes wrong in it, of lists in the
-    test."""
+    """The lines and outcomes of all weeks, without a service. alter: plants a fault in lists of the test."""
     phase = weeks.frozen.experiment.phases[0]
     arms = sorted(phase.weights)
     tops = list(accumulate(phase.weights[arm] for arm in arms))[:-1]
@@ -244,37 +240,27 @@ def run_inside(weeks: Weeks, alter: Alter | None = None) -> Written:
 
 
 def _line(
-    weeks: Weeks,
-    row: int,
-    person: int,
-    moment: int,
-    arm: str | None,
-    bundle: str,
-    request_id: str,
-    items: F64 | I64,
+    weeks: Weeks, row: int, person: int, moment: int, arm: str | None, bundle: str, request: str, items: I64
 ) -> dict[str, Any]:
+    """A line of the exposure log, as the service writes it: of a list that a person got at a second."""
     question = dict.fromkeys(("domain", "filter", "deny", "allow", "features", "history"))
-    return {
+    nothing = dict.fromkeys(("unit_id", "state_seq", "propensity", "origin", "team"))
+    return nothing | {
         "schema": SCHEMA,
         "seq": row + 1,
-        "request_id": request_id,
+        "request_id": request,
         "time_ms": moment * 1_000,
         "now_s": moment,
-        "unit_id": None,
         "user_id": weeks.shop.user_ids[person],
         "placement": PLACEMENT,
         "experiment": NAME if arm else None,
         "phase": "0" if arm else None,
         "arm": arm,
         "bundle_id": bundle,
-        "state_seq": None,
         "source": "known",
         "question": {"k": K, **question},
         "items": [weeks.shop.item_ids[item] for item in items.tolist()],
         "scores": [0.0] * K,
-        "propensity": None,
-        "origin": None,
-        "team": None,
         "ms": 0.1,
     }
 
@@ -300,8 +286,7 @@ def report_weeks(
     people: str | None = None,
     plan: Path | None = None,
 ) -> dict[str, Any]:
-    """The report of a simulated test for machines, by the clock of the simulation, with the effects of a sick
-    one."""
+    """The report of a simulated test as plain data, by its own clock, effects of a sick one included."""
     keep_time(clock, weeks.until * 1_000)
     follow(clock)
     try:

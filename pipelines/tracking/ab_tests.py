@@ -21,6 +21,7 @@ from recsys.history import DAY_S
 from recsys.pipelines.tracking import address, client
 from recsys.pipelines.tracking.client import TESTS
 from recsys.pipelines.tracking.lineage import LoggedRun, flat
+from recsys.pipelines.tracking.registry import Model
 from recsys.pipelines.tracking.store import tracking_uri
 from recsys.text import did_you_mean, utc_text
 
@@ -38,26 +39,6 @@ class Point(NamedTuple):
     value: float
     ms: int
     step: int
-
-
-class Model(NamedTuple):
-    """The run that trained what an arm served. run: None where this store does not know it."""
-
-    arm: str
-    bundle_id: str
-    run: LoggedRun | None
-
-    def plain(self) -> dict[str, Any]:
-        """As reports and tags have it."""
-        known = {} if self.run is None else self.run.tags
-        return {
-            "arm": self.arm,
-            "bundle_id": self.bundle_id,
-            "run_id": None if self.run is None else self.run.run_id,
-            "model": None if self.run is None else self.run.name,
-            "data": known.get("data"),
-            "data_digest": known.get("data_digest"),
-        }
 
 
 @dataclass(frozen=True)
@@ -306,18 +287,3 @@ def _points(view: Mapping[str, Any], arm: str, control: str, began: int) -> list
 def key_of(metric: str) -> str:
     """A metric's name as MLflow takes it for a key."""
     return re.sub(r"[^\w\-. ]", "_", metric)[:200]
-
-
-def models_of(bundles: Mapping[str, str | None]) -> list[Model]:
-    """Of each arm's bundle the run that trained it, where this store knows it. bundles: arm -> id."""
-    return [Model(arm, bundle, _run_of_bundle(bundle)) for arm, bundle in bundles.items() if bundle]
-
-
-def _run_of_bundle(bundle_id: str) -> LoggedRun | None:
-    if client.nothing_yet() or not re.fullmatch(r"[\w\-.]+", bundle_id):
-        return None
-    with client.connection() as store:
-        places = [one.experiment_id for one in store.search_experiments() if not one.name.startswith(TESTS)]
-        found = store.search_runs(places, f"tags.bundle_id = '{bundle_id}'", max_results=20) if places else ()
-        learned = [run.info.run_id for run in found if client.REPORT not in run.data.tags]
-    return client.run_of(learned[0]) if learned else None

@@ -2,10 +2,11 @@
 verdict; and the run that people mean by such a word."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from recsys.errors import TrackingError
 from recsys.pipelines.tracking.address import (
@@ -18,14 +19,19 @@ from recsys.pipelines.tracking.address import (
     refuse_missing,
 )
 from recsys.pipelines.tracking.client import (
+    REPORT,
+    TESTS,
     UNKNOWN,
     artifacts_of,
     connection,
     found_run,
     known_run,
     last_run,
+    nothing_yet,
+    run_of,
     runs,
 )
+from recsys.pipelines.tracking.lineage import LoggedRun
 from recsys.pipelines.tracking.logged_model import write_model
 from recsys.pipelines.tracking.store import place_of_artifacts, tracking_uri
 
@@ -133,3 +139,38 @@ def registered_copies() -> dict[str, tuple[Any, str]]:
         named = {version.run_id for version in client.search_model_versions() if version.run_id}
         runs = [run for run_id in sorted(named) if (run := found_run(client, run_id)) is not None]
         return {run.info.run_id: (artifacts_of(run), path) for run in runs if (path := path_of(run, BUNDLE))}
+
+
+class Model(NamedTuple):
+    """The run that trained what an arm served. run: None where this store does not know it."""
+
+    arm: str
+    bundle_id: str
+    run: LoggedRun | None
+
+    def plain(self) -> dict[str, Any]:
+        """As reports and tags have it."""
+        known = {} if self.run is None else self.run.tags
+        return {
+            "arm": self.arm,
+            "bundle_id": self.bundle_id,
+            "run_id": None if self.run is None else self.run.run_id,
+            "model": None if self.run is None else self.run.name,
+            "data": known.get("data"),
+            "data_digest": known.get("data_digest"),
+        }
+
+
+def models_of(bundles: Mapping[str, str | None]) -> list[Model]:
+    """Of each arm's bundle the run that trained it, where this store knows it. bundles: arm -> id."""
+    return [Model(arm, bundle, _run_of_bundle(bundle)) for arm, bundle in bundles.items() if bundle]
+
+
+def _run_of_bundle(bundle_id: str) -> LoggedRun | None:
+    if nothing_yet() or not re.fullmatch(r"[\w\-.]+", bundle_id):
+        return None
+    with connection() as store:
+        places = [one.experiment_id for one in store.search_experiments() if not one.name.startswith(TESTS)]
+        found = store.search_runs(places, f"tags.bundle_id = '{bundle_id}'", max_results=20) if places else ()
+        learned = [run.info.run_id for run in found if REPORT not in run.data.tags]
+    return run_of(learned[0]) if learned else None

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from recsys.analysis.effects.bounds import END, WATCH, WIDEST, band, group_bounds, group_p, hybrid_p
-from recsys.analysis.effects.moments import Moments, moments_of
+from recsys.analysis.effects.moments import moments_of
 from recsys.analysis.effects.pair import Contrast, Pair, contrast, pair_of, post_stratified, relative
 from recsys.analysis.plan import Metric, Plan
 from recsys.analysis.study import Study
@@ -98,25 +98,21 @@ def looks_of(plan: Plan, people: I64, ends: I64, share: float = 1.0) -> Looks:
 def compare_arms(study: Study) -> list[Effect]:
     """Every metric of every arm; p-values corrected by Holm over all primary metrics and arms, and by
     Benjamini and Hochberg over all exploratory ones. Guardrails stand each for itself: they can only stop."""
-    found = [
-        _effect(study, metric, code)
-        for metric in study.plan.metrics
-        for code in range(1, len(study.plan.arms))
-    ]
-    alpha = study.plan.alpha
-    primary = holm({at: one.p for at, one in enumerate(found) if one.metric.role == "primary"})
-    others = [at for at, one in enumerate(found) if one.metric.role == "exploratory"]
+    alpha, arms = study.plan.alpha, range(1, len(study.plan.arms))
+    effects = [_effect(study, metric, code) for metric in study.plan.metrics for code in arms]
+    primary = holm({at: one.p for at, one in enumerate(effects) if one.metric.role == "primary"})
+    others = [at for at, one in enumerate(effects) if one.metric.role == "exploratory"]
     corrected = dict(primary)
     if others:
-        q = stats.false_discovery_control([found[at].p for at in others])
+        q = stats.false_discovery_control([effects[at].p for at in others])
         corrected |= dict(zip(others, q.tolist(), strict=True))
     for at, p in corrected.items():
-        one = found[at]
+        one = effects[at]
         state = one.state
         if state == NO_DIFFERENCE and p <= alpha:
             state = BETTER if (one.z > 0) == (one.metric.better == "higher") else WORSE
-        found[at] = replace(one, p_corrected=p, state=state)
-    return found
+        effects[at] = replace(one, p_corrected=p, state=state)
+    return effects
 
 
 def pairs_by_look(
@@ -151,7 +147,7 @@ def _effect(study: Study, metric: Metric, code: int) -> Effect:
     planned = (plan.people or UNPLANNED) * (share if plan.people else 1.0)
     n = np.asarray(pair.n, np.float64)
     now, decided = _at(pair, -1), _at(pair, last)
-    base = {
+    base: dict[str, Any] = {
         "metric": metric,
         "arm": arm,
         "people": (int(decided.n_control), int(decided.n_treated)),
@@ -176,11 +172,11 @@ def _effect(study: Study, metric: Metric, code: int) -> Effect:
         crossed = np.abs(z[: last + 1]) > bounds
         critical = float(bounds[-1])
     valid = float(band(n[-1:], plan.alpha, planned)[0])
-    state = (
-        NO_DIFFERENCE if metric.role != "guardrail" else _guardrail(metric, float(z[last]), bool(crossed[-1]))
-    )
+    state = NO_DIFFERENCE
+    if metric.role == "guardrail":
+        state = _guardrail(metric, float(z[last]), bool(crossed[-1]))
     return Effect(
-        **base,  # type: ignore[arg-type]
+        **base,
         difference=_interval(contrast(decided), critical),
         share=Interval(*map(float, relative(decided, critical))),
         always=_interval(contrast(now), valid),
@@ -228,8 +224,7 @@ def _nothing(study: Study, metric: Metric, code: int, pair: Pair, last: int) -> 
         return FEW
     if not np.isfinite(pair.control + pair.treated):
         return f"no {metric.per} to divide by"
-    plain = np.ptp(study.figures[metric.name].columns[:, 0]) == 0 or contrast(pair).error == 0
-    if plain:
+    if np.ptp(study.figures[metric.name].columns[:, 0]) == 0 or contrast(pair).error == 0:
         return CONSTANT
     return "" if _enough(study, metric, code)[last] else FEW
 
@@ -276,14 +271,11 @@ def compare_segments(study: Study) -> list[Segment]:
         figures = study.figures[metric.name]
         for code in range(1, len(study.plan.arms)):
             for name, of in groups:
-                arms: list[Moments] = [
-                    moments_of(figures.columns[of & (study.arm == arm)])
-                    for arm in (0, code)
-                    if (of & (study.arm == arm)).sum() >= study.plan.least_people
-                ]
-                if len(arms) < 2:
+                arms = [of & (study.arm == arm) for arm in (0, code)]
+                if min(map(np.count_nonzero, arms)) < study.plan.least_people:
                     continue
-                pair = pair_of(arms[0], arms[1], figures.target, figures.covariates)
+                control, treated = (moments_of(figures.columns[arm]) for arm in arms)
+                pair = pair_of(control, treated, figures.target, figures.covariates)
                 one = contrast(pair)
                 if not one.error > 0:
                     continue

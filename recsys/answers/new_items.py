@@ -14,7 +14,7 @@ from recsys.arrays import F32
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.catalogue import Catalogue
 from recsys.bundle.content import Content
-from recsys.encoders.features import WrongValueError
+from recsys.encoders.cells import WrongValueError
 from recsys.errors import DataError, RequestError
 from recsys.progress import Progress, Step, silent
 from recsys.retrieval.embeddings import Embeddings

@@ -14,16 +14,15 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from recsys.arrays import F32, I32, I64, Array, Bool
+from recsys.arrays import I32, I64, Array, Bool
 from recsys.config import Settings
 from recsys.data.check.patterns import find_bots
+from recsys.data.choice import choose_events, drop_idle, leave_out
 from recsys.data.dataset import Dataset
-from recsys.data.interactions import Interactions
 from recsys.data.targets import Types, target_events
 from recsys.errors import DataError
 from recsys.history import counted_events
-from recsys.ids import IdMap
-from recsys.matrix.on_disk import chosen, made
+from recsys.matrix.on_disk import made
 
 
 class PrepareSettings(Settings):
@@ -121,7 +120,7 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
         core = f"core of {settings.min_user_events} events a user and {settings.min_item_events} an item"
         cored = _core(data, settings.min_user_events, settings.min_item_events)
         data = note(data, cored, f"{core}, chosen with the judged future in view")
-        data = replace(_compacted(data) if compact else data, name=f"{data.name} ({core})")
+        data = replace(drop_idle(data) if compact else data, name=f"{data.name} ({core})")
     if settings.target_event is not None:
         targets = target_events(settings.target_event, data.name, data.items, data.had)
         for name in targets.types:
@@ -151,51 +150,7 @@ def _without_bots(data: Dataset, notes: list[str]) -> Dataset:
     if not robot.any():
         return data
     notes.append(f"prepare.bots = 'drop': {int(robot.sum()):,} users act as no person does, and are left out")
-    return _chosen(data, ~robot[events.user])
-
-
-def _chosen(data: Dataset, kept: Array, weight: F32 | None = None) -> Dataset:
-    """The events of a mask or of ascending places, with other weights if given; the published part goes with
-    them.
-
-    The others are gone for good; those that an earlier rule left out of learning stay.
-    """
-    events = data.interactions.where(kept)
-    events = events if weight is None else replace(events, weight=weight)
-    staying = ~data.learned
-    staying[np.flatnonzero(data.learned)[kept]] = True
-    whole = (
-        None
-        if data.whole is None
-        else _weighed(data.whole.where(staying), data.learned[staying], events.weights)
-    )
-    published = None if data.published is None else replace(data.published, part=data.published.part[staying])
-    return replace(data, interactions=events, whole=whole, published=published)
-
-
-def _left_out(data: Dataset, kept: Array, weight: F32) -> Dataset:
-    """The same with these weights (n,) of its events, of which those of a mask (n,) alone are still learned
-    from."""
-    folder = data.interactions.folder
-    learned = weight[kept] if folder is None else chosen(folder, weight, kept)
-    events = replace(data.interactions.where(kept), weight=learned)
-    whole = None if data.whole is None and kept.all() else _weighed(data.had, data.learned, weight)
-    return replace(data, interactions=events, whole=whole)
-
-
-def _weighed(whole: Interactions, learned: Bool, weight: F32) -> Interactions:
-    """All events, those of a mask (n,) with these weights (m,), the others as they are."""
-    filled = 0
-
-    def part(at: slice) -> Array:
-        nonlocal filled
-        mask = learned[at]
-        found = np.ones(len(mask), np.float32) if whole.weight is None else whole.weight[at].copy()
-        found[mask] = weight[filled : filled + int(mask.sum())]
-        filled += int(mask.sum())
-        return found
-
-    return replace(whole, weight=made(whole.folder, len(whole), np.float32, part))
+    return choose_events(data, ~robot[events.user])
 
 
 def _rated(data: Dataset, settings: PrepareSettings) -> Dataset:
@@ -221,7 +176,7 @@ def _rated(data: Dataset, settings: PrepareSettings) -> Dataset:
         return liked if most is None else np.where(rating[at] <= np.float32(most), np.float32(-1), liked)
 
     weights = made(folder, len(events), np.float32, weight)
-    return _left_out(data, made(folder, len(events), bool, lambda at: weights[at] > 0), weights)
+    return leave_out(data, made(folder, len(events), bool, lambda at: weights[at] > 0), weights)
 
 
 def _code_of(data: Dataset, name: str, setting: str) -> int:
@@ -251,7 +206,7 @@ def _weighted(data: Dataset, weights: dict[str, float]) -> Dataset:
 
     weight = made(events.folder, len(events), np.float32, of_type)
     kept = made(events.folder, len(events), bool, lambda at: weight[at] > 0)
-    return _left_out(data, kept, weight)
+    return leave_out(data, kept, weight)
 
 
 def _single(data: Dataset, policy: str) -> Dataset:
@@ -265,7 +220,7 @@ def _single(data: Dataset, policy: str) -> Dataset:
     if data.published is not None:  # an event to learn from never stands for one to judge on
         key = key * 3 + data.published.part[data.learned]
     places, total = counted_events(key, policy, events.weights if policy == "sum" else None)
-    return _chosen(data, places, total)
+    return choose_events(data, places, total)
 
 
 def _core(data: Dataset, least_user: int, least_item: int) -> Dataset:
@@ -278,43 +233,5 @@ def _core(data: Dataset, least_user: int, least_item: int) -> Dataset:
         items = np.bincount(events.item[kept], minlength=events.n_items) >= least_item
         still = kept & users[events.user] & items[events.item]
         if np.array_equal(still, kept):
-            return _chosen(data, kept)
+            return choose_events(data, kept)
         kept = still
-
-
-def _compacted(data: Dataset) -> Dataset:
-    """Only the users and items that have events to learn from, in the same order."""
-    events, had = data.interactions, data.had
-    with_user, with_item = (
-        np.bincount(column, minlength=n) > 0
-        for column, n in ((events.user, events.n_users), (events.item, events.n_items))
-    )
-    if with_user.all() and with_item.all():
-        return data
-    user, item = np.flatnonzero(with_user), np.flatnonzero(with_item)
-
-    def renumbered(events: Interactions) -> Interactions:
-        return replace(
-            events,
-            user=np.searchsorted(user, events.user).astype(np.int32),
-            item=np.searchsorted(item, events.item).astype(np.int32),
-            n_users=len(user),
-            n_items=len(item),
-        )
-
-    staying = with_user[had.user] & with_item[had.item]
-    return replace(
-        data,
-        interactions=renumbered(events),
-        whole=None if data.whole is None else renumbered(data.whole.where(staying)),
-        published=None
-        if data.published is None
-        else replace(data.published, part=data.published.part[staying]),
-        user_ids=IdMap.of([data.user_ids[at] for at in user.tolist()]),
-        item_ids=IdMap.of([data.item_ids[at] for at in item.tolist()]),
-        items=data.items.take(item),
-        item_features=None if data.item_features is None else data.item_features.take(item),
-        user_features=None if data.user_features is None else data.user_features.take(user),
-        item_rows=None if data.item_rows is None else data.item_rows._replace(row=data.item_rows.row[item]),
-        user_rows=None if data.user_rows is None else data.user_rows._replace(row=data.user_rows.row[user]),
-    )

@@ -12,13 +12,12 @@ from recsys.encoders.encoder import (
     StartRows,
     beside_events,
     encoded,
-    learned_rows,
     read_encoder,
     space_id_of,
     write_encoder,
 )
 from recsys.encoders.stand_ins import StandIns
-from recsys.encoders.users import Users
+from recsys.encoders.users import Users, learned_rows
 from recsys.history import Histories
 
 if TYPE_CHECKING:

@@ -178,26 +178,6 @@ class Constant:
         return cls(arrays["vector"])
 
 
-_ONE = np.ones(1, bool)
-
-
-def learned_rows(table: F32 | None, users: Users, dim: int) -> tuple[F32, Bool]:
-    """float32 (n, dim): the rows in a table of the users who are known by them, zeros elsewhere; and (n,) of
-    whom."""
-    if table is not None and len(users) == 1 and users.fresh is None and (row := int(users.index[0])) >= 0:
-        return (
-            own := table[row : row + 1].copy()
-        ), _ONE if own.any() else ~_ONE  # a copy: callers write into it
-    if table is None:
-        return np.zeros((len(users), dim), np.float32), np.zeros(len(users), bool)
-    if (known := users.by_row).all():
-        vectors = table[users.index]
-    else:
-        vectors = np.zeros((len(users), dim), np.float32)
-        vectors[known] = table[users.index[known]]
-    return vectors, np.asarray(vectors.any(axis=1))
-
-
 def encoded(vectors: F32, by_row: Bool) -> Encoded:
     """What an encoder made that answers from a row, else from a history. by_row: (n,) whose vector is their
     row."""

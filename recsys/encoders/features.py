@@ -7,14 +7,11 @@ its numbers times a matrix (Kula, "Metadata Embeddings for User and Item Cold-st
 """
 
 import json
-import math
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
-from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -23,12 +20,12 @@ from pydantic import Field
 from recsys import durable
 from recsys.arrays import F32, I32, Array, Bool, Ragged, offsets_of
 from recsys.config import Settings
+from recsys.encoders.cells import hash_words, is_missing, numbers_of, values_of
 from recsys.errors import DataError, SettingError
 from recsys.ids import IdMap
 
 MISSING, UNKNOWN = 0, 1  # the first two rows of a feature with values
 
-_WORD = re.compile(r"\w+")
 _SPREAD = 5.0  # standard deviations beyond which a number counts no further
 
 
@@ -47,22 +44,6 @@ class FeatureSettings(Settings):
     )
     least: int = Field(2, ge=1, description="values of fewer training rows share the row of the unknown")
     buckets: int = Field(1 << 14, ge=2, description="rows that the words of a text are hashed into")
-
-
-class WrongValueError(DataError):
-    """A value that is not of its column's declared kind. row: its number in the table, from 0."""
-
-    def __init__(self, column: str, rule: str, row: int, value: Any, place: str = "") -> None:
-        self.column, self.rule, self.row, self.value = column, rule, row, value
-        super().__init__(
-            f"feature {column!r} {rule}; {place or f'row {row + 1}'} holds {repr(value)[:60]}. "
-            "Mend it, or leave it empty where it is not known."
-        )
-
-    def at(self, place: str, row: int | None = None) -> "WrongValueError":
-        """The same, said of a place that a person finds, as a row of a file; `row`: its number in another
-        table."""
-        return WrongValueError(self.column, self.rule, self.row if row is None else row, self.value, place)
 
 
 class FeatureRows(NamedTuple):
@@ -124,7 +105,7 @@ class Features:
                 )
             values = table[column.column].to_pylist()
             if column.kind in ("number", "vector"):
-                numbers, missing = _numbers(values, column, None)
+                numbers, missing = numbers_of(values, column.kind, column.column, None)
                 seen = numbers[~missing].astype(np.float64)
                 if not len(seen):
                     raise DataError(f"{what} feature {column.column!r} has no value at all; leave it out.")
@@ -137,7 +118,11 @@ class Features:
                 scale = np.where(spread > 0, spread, 1.0) * np.ones(seen.shape[1])
                 scales[column.column] = np.stack([centre, scale]).astype(np.float32)
             elif column.kind != "text":
-                counts = Counter(value for at, row in enumerate(values) for value in _values(row, column, at))
+                counts = Counter(
+                    value
+                    for at, row in enumerate(values)
+                    for value in values_of(row, column.kind, column.column, at)
+                )
                 vocabularies[column.column] = IdMap.of(
                     sorted(v for v, n in counts.items() if n >= column.least)
                 )
@@ -178,10 +163,10 @@ class Features:
                 continue
             raw, known = table[column.column].to_pylist(), self.vocabularies.get(column.column)
             if known is None:
-                said = [not _is_missing(value) and value not in ("", [], ()) for value in raw]
+                said = [not is_missing(value) and value not in ("", [], ()) for value in raw]
             else:
                 said = [
-                    any(known.index(one) >= 0 for one in _values(row, column, at))
+                    any(known.index(one) >= 0 for one in values_of(row, column.kind, column.column, at))
                     for at, row in enumerate(raw)
                 ]
             found[column.column] = np.array(said, bool)
@@ -190,13 +175,13 @@ class Features:
     def _named(self, raw: list[Any], column: FeatureSettings) -> tuple[Array, Array, Array]:
         """Parallel (nnz,): row, table row within the feature, weight; the weights of a row have length 1."""
         if column.kind == "text":
-            texts = [None if _is_missing(cell) else str(cell) for cell in raw]
-            known = {text: _hashed(text, column) for text in set(texts)}
+            texts = [None if is_missing(cell) else str(cell) for cell in raw]
+            known = {text: hash_words(text, column.buckets) for text in set(texts)}
             places = [known[text] for text in texts]
             lengths = np.array([len(place) for place in places], np.int64)
             value = np.fromiter((at for place in places for at in place), np.int64, int(lengths.sum()))
         else:
-            lists = [list(_values(row, column, at)) for at, row in enumerate(raw)]
+            lists = [list(values_of(row, column.kind, column.column, at)) for at, row in enumerate(raw)]
             lengths = np.array([max(1, len(row)) for row in lists], np.int64)
             flat = [value for row in lists for value in (row or ("",))]
             value = (
@@ -209,7 +194,7 @@ class Features:
     def _scaled(self, raw: list[Any], column: FeatureSettings) -> F32:
         """float32 (n, 1 + width): whether it is missing, and the standardised numbers."""
         centre, scale = self.scales[column.column]
-        numbers, missing = _numbers(raw, column, len(centre))
+        numbers, missing = numbers_of(raw, column.kind, column.column, len(centre))
         scaled = (numbers - centre) / scale
         if column.kind == "number":
             scaled = np.clip(scaled, -_SPREAD, _SPREAD)
@@ -248,79 +233,3 @@ class Features:
             if (path := folder / f"{stem}.{number}.ids").exists()
         }
         return cls(columns, words, {name: np.array(s, np.float32) for name, s in described["scales"].items()})
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _values(value: Any, column: FeatureSettings, row: int) -> Iterator[str]:
-    """The distinct values of a cell as text, in order; none where it is missing."""
-    if _is_missing(value):
-        return
-    if column.kind == "categories":
-        cells = value if isinstance(value, list | tuple) else re.split(r"[|,]", str(value))
-    elif isinstance(value, list | tuple | dict):
-        raise WrongValueError(
-            column.column, "must hold one value in every row (a list is of kind 'categories')", row, value
-        )
-    else:
-        cells = [value]
-    seen = set()
-    for cell in cells:
-        if _is_missing(cell):
-            continue
-        if isinstance(cell, float) and cell.is_integer():  # pandas has 3.0 for 3 where others are missing
-            cell = int(cell)
-        text = str(cell).strip()
-        if text and text not in seen:
-            seen.add(text)
-            yield text
-
-
-def _hashed(text: str | None, column: FeatureSettings) -> list[int]:
-    """Rows within the feature of the words of a text and of their parts, each once."""
-    parts = dict.fromkeys(part for word in _WORD.findall((text or "").lower()) for part in _parts(word))
-    return [2 + crc32(part.encode()) % column.buckets for part in parts] or [MISSING]
-
-
-def _parts(word: str) -> Iterator[str]:
-    """The word between marks, and its parts of 3 to 5 characters."""
-    marked = f"<{word}>"
-    yield marked
-    for size in (3, 4, 5):
-        for start in range(len(marked) - size + 1):
-            yield marked[start : start + size]
-
-
-def _numbers(raw: list[Any], column: FeatureSettings, width: int | None) -> tuple[F32, Array]:
-    """float32 (n, width) with zeros where missing, and (n,) whether it is. width None: that of the first
-    value."""
-    missing = np.array([_is_missing(value) for value in raw], bool)
-    present = [value for value in raw if not _is_missing(value)]
-    if column.kind == "number":
-        present = [[value] for value in present]
-        width = 1
-    elif present and width is None:
-        width = len(present[0]) if isinstance(present[0], list | tuple) else 0
-    numbers = np.zeros((len(raw), width or 0), np.float32)
-    if present:
-        try:
-            numbers[~missing] = np.array(present, np.float32).reshape(len(present), width or -1)
-        except (ValueError, TypeError):
-            at = next(
-                i for i, value in enumerate(raw) if not _is_missing(value) and not _fits(value, column, width)
-            )
-            wanted = "a number" if column.kind == "number" else f"a list of {width} numbers"
-            raise WrongValueError(column.column, f"must hold {wanted} in every row", at, raw[at]) from None
-        if not np.isfinite(numbers).all():
-            at = int(np.argmax(~np.isfinite(numbers).all(axis=1)))
-            raise WrongValueError(column.column, "must be finite", at, raw[at])
-    return numbers, missing
-
-
-def _fits(value: Any, column: FeatureSettings, width: int | None) -> bool:
-    try:
-        return np.array([value] if column.kind == "number" else value, np.float32).shape == (width,)
-    except (ValueError, TypeError):
-        return False

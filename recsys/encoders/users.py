@@ -86,3 +86,22 @@ def recency(history: Ragged, half_life: float) -> F32:
     before it."""
     later = np.repeat(history.offsets[1:], history.lengths) - 1 - np.arange(len(history.values))
     return np.exp2(-later / half_life).astype(np.float32)
+
+
+_ONE = np.ones(1, bool)
+
+
+def learned_rows(table: F32 | None, users: Users, dim: int) -> tuple[F32, Bool]:
+    """float32 (n, dim): the rows in a table of the users who are known by them, zeros elsewhere; and (n,) of
+    whom."""
+    if table is not None and len(users) == 1 and users.fresh is None and (row := int(users.index[0])) >= 0:
+        own = table[row : row + 1].copy()  # callers write into it
+        return own, _ONE if own.any() else ~_ONE
+    if table is None:
+        return np.zeros((len(users), dim), np.float32), np.zeros(len(users), bool)
+    if (known := users.by_row).all():
+        vectors = table[users.index]
+    else:
+        vectors = np.zeros((len(users), dim), np.float32)
+        vectors[known] = table[users.index[known]]
+    return vectors, np.asarray(vectors.any(axis=1))

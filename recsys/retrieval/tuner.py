@@ -25,27 +25,14 @@ from recsys.retrieval.vector_ranker import VectorRanker
 from recsys.seeding import generator
 
 KNOWN, FOLDED_IN, THREE_EVENTS = "known", "fold-in", "three events"
-SHARES = (
-    0.9,
-    0.7,
-    0.5,
-    0.35,
-    0.25,
-    0.18,
-    1 / FEW,
-)  # of items that a rule allows, at which an effort is sought
-_WORTH_AN_INDEX = (
-    1_000  # items: below, a scan takes less time than what surrounds it, and the clock would choose
-)
+SHARES = (0.9, 0.7, 0.5, 0.35, 0.25, 0.18, 1 / FEW)  # of items allowed, at which an effort is sought
+_WORTH_AN_INDEX = 1_000  # items: below, a scan takes less time than what surrounds it
 _FASTER = 0.8  # of the scan's time: an index that needs more is not worth what it may miss
 PEOPLE = 500  # who judge an index, each as three
 _HOPELESS = 1.5  # times the soonest that finds enough: what takes longer is not tried with more effort
 _AT_SHARES = 100  # people who are asked at each share
-_FETCH = {
-    "SQ8": (1.5,),
-    "SQfp16": (1.1,),
-    "x4fs": (2.0, 4.0, 8.0),
-}  # candidates an item where few bits of a number are kept
+# candidates for each item answered, where few bits of a number are kept
+_FETCH = {"SQ8": (1.5,), "SQfp16": (1.1,), "x4fs": (2.0, 4.0, 8.0)}
 
 
 class Quality(NamedTuple):
@@ -96,9 +83,8 @@ def people_of(histories: Histories, n: int, seed: int, half: str) -> dict[str, U
     """Up to `n` people who did something, of one half, "tune" or "measure", as those whom a recommender may
     meet: known by their row, by their history alone, and by its last three events."""
     active = np.flatnonzero(histories.lengths > 0)
-    halves = generator(0, "index people").permutation(
-        active
-    )  # the same whoever asks: nobody chooses and judges
+    # The same halves whoever asks: nobody chooses and judges.
+    halves = generator(0, "index people").permutation(active)
     side = halves[0 if half == "tune" else 1 :: 2]
     mine = np.sort(generator(seed, "index people").permutation(side)[:n])
     if not len(mine):
@@ -244,11 +230,8 @@ def _tried(
             if not len(seconds):
                 return trials
             p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
-            trials.append(
-                Trial(
-                    tried, quality, float(p50), float(p99), len(seconds) / float(seconds.sum()), build_s, mib
-                )
-            )
+            per_second = len(seconds) / float(seconds.sum())
+            trials.append(Trial(tried, quality, float(p50), float(p99), per_second, build_s, mib))
             if trials[-1].meets or p50 > limit_ms:
                 break
     return trials
@@ -275,11 +258,9 @@ def efforts_of(name: str, k: int, *, fine: bool = False) -> list[int]:
         lists = int(name.split(",")[0][3:])
         steps = {quarter << power >> 2 for power in range(lists.bit_length()) for quarter in quarters}
         return sorted(step for step in steps if step <= lists)
-    return (
-        [k * quarter << power >> 2 for power in range(7) for quarter in quarters]
-        if name.startswith("HNSW")
-        else [0]
-    )
+    if name.startswith("HNSW"):
+        return [k * quarter << power >> 2 for power in range(7) for quarter in quarters]
+    return [0]
 
 
 def _with_shares(

@@ -1,23 +1,18 @@
 """Losses with their gradients, for a batch of users at a time: matrix products, and no graph of them is
 kept."""
 
-import threading
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from recsys.arrays import F32, Array
-from recsys.matrix.compiled import kernel
+from recsys.training.products import exponentials, product, row_sums
 
-_PIECES = 256
 _SCORES = 1 << 22  # of a piece
 # scores within this of zero have exponentials that float32 and bf16 can hold, whichever is the largest
 _SAFE = 40.0
-_rooms = threading.local()
 
 
 class Positives(NamedTuple):
@@ -76,13 +71,13 @@ def softmax(
     user, item, weight = positives
     pool = items if sample is None else items[sample.items]
     narrow_pool = pool.to(precision)
-    mass = _product((users / temperature).to(precision), narrow_pool)
+    mass = product((users / temperature).to(precision), narrow_pool)
     own = (users[user] * items[item]).sum(1) / temperature
     if bound is None:
         peak = torch.maximum(mass.amax(1).float(), _largest(own, user, len(users))).to(precision)
     else:
         peak = users.new_full((len(users),), bound / temperature).to(precision)
-    partition = _exponentials(mass, peak)
+    partition = exponentials(mass, peak)
     peak = peak.float()
     total = users.new_zeros(len(users)).index_add_(0, user, weight)
     scale = user_weights * total
@@ -151,9 +146,9 @@ def softmax_by_pieces(
     highest = longest / temperature  # what no score exceeds
     partition = torch.empty_like(weight)
     for part in pieces:
-        mass = _product(scaled[part], narrow)
+        mass = product(scaled[part], narrow)
         peak = mass.amax(1) if highest > _SAFE else highest.expand(len(mass))
-        total = _exponentials(mass, peak)
+        total = exponentials(mass, peak)
         share = pull[part] / total[:, None]
         by_user[part] = torch.mm(mass, narrow) * share
         by_item += torch.mm(mass.t(), (users[part] * share).to(precision))
@@ -192,7 +187,7 @@ def gbce_by_pieces(
     hit = torch.searchsorted(sample, item).clamp_max_(len(sample) - 1)
     for start in range(0, len(users), step):
         part = slice(start, start + step)
-        scores = _product(users[part] / temperature, pool)
+        scores = product(users[part] / temperature, pool)
         rows = torch.nonzero(sample[hit[part]] == item[part])[:, 0]
         scores[rows, hit[part][rows]] = -torch.inf
         loss += float((softplus(scores).sum(1) * weight[part]).sum())
@@ -228,46 +223,6 @@ def bpr(users: Tensor, items: Tensor, positives: Positives, negatives: Tensor) -
     return Gradients(float(loss), by_user, by_item, touched)
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """`left @ right.T`, in memory that the next call of this thread takes again: fresh pages cost more than
-    the product."""
-    size = len(left) * len(right)
-    room = getattr(_rooms, "room", None)
-    if room is None or (room.dtype, room.device) != (left.dtype, left.device) or room.numel() < size:
-        _rooms.room = room = left.new_empty(size)
-    return torch.mm(left, right.t(), out=room[:size].view(len(left), len(right)))
-
-
-def _exponentials(scores: Tensor, peak: Tensor) -> Tensor:
-    """Puts exp(scores - peak) in the place of the scores (n, m), peak: (n,); float32 (n,): their sums.
-
-    In bf16 on a processor in one pass and half the time: with a polynomial of third order, within the
-    rounding of bf16.
-    """
-    if scores.device.type != "cpu" or scores.dtype != torch.bfloat16:
-        return row_sums(scores.sub_(peak[:, None]).exp_())
-    total = np.empty(len(scores), np.float32)
-    _exponentials_bf16(scores.view(torch.uint16).numpy(), peak.float().numpy(), total)
-    return torch.from_numpy(total)
-
-
-@kernel(parallel=True, fastmath={"reassoc", "contract"})
-def _exponentials_bf16(scores: Array, peak: F32, total: F32) -> None:
-    for row in numba.prange(len(scores)):
-        values, added = scores[row], np.float32(0)
-        for at in range(len(values)):
-            score = np.uint32(np.uint32(values[at]) << np.uint32(16)).view(np.float32)
-            power = max((score - peak[row]) * np.float32(1.4426950408889634), np.float32(-126))  # of two
-            whole = np.floor(power)
-            part = power - whole
-            found = np.float32(0.22764696) + part * np.float32(0.0771744)
-            found = np.float32(1) + part * (np.float32(0.6951786) + part * found)
-            bits = np.int32(np.float32(found).view(np.int32) + np.int32(np.int32(whole) << np.int32(23)))
-            added += bits.view(np.float32)
-            values[at] = np.uint16(np.int32(bits + np.int32(0x8000)) >> np.int32(16))
-        total[row] = added
-
-
 def uniform_sample(n_items: int, m: int, rng: np.random.Generator) -> Sample | None:
     """m of all items, drawn alike, that stand for all; None where m is 0 or not fewer: all items
     themselves."""
@@ -288,23 +243,6 @@ def with_length(rows: Tensor, unit: bool) -> tuple[Tensor, Tensor | None]:
 def through_norm(gradient: Tensor, unit: Tensor, length: Tensor) -> Tensor:
     """The gradient with respect to x, given that with respect to `unit = x / |x|`; length: |x| (n, 1)."""
     return (gradient - (gradient * unit).sum(1, keepdim=True) * unit) / length
-
-
-def large_products(wanted: str) -> torch.dtype:
-    """The type in which large matrix products are fastest here, where `wanted` is "auto"; else the one it
-    names."""
-    multiplies = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return torch.bfloat16 if wanted == "bf16" or (wanted == "auto" and multiplies()) else torch.float32
-
-
-def row_sums(mass: Tensor) -> Tensor:
-    """float32 (n,). In bf16, 256 pieces of each row are added up, rounded to bf16, and added in float32:
-    within .001, and twenty-five times faster (256 x 40,981) than a sum with another `dtype`."""
-    if mass.dtype == torch.float32:
-        return mass.sum(1)
-    width = mass.shape[1] // _PIECES
-    pieces = mass[:, : _PIECES * width].reshape(len(mass), _PIECES, width).sum(2) if width else mass[:, :0]
-    return pieces.float().sum(1) + mass[:, _PIECES * width :].float().sum(1)
 
 
 def _largest(values: Tensor, user: Tensor, n: int) -> Tensor:

@@ -112,3 +112,76 @@ class Stats(BaseModel):
     watched: Watched
     columns: list[str]
     rows: list[list[Any]]
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    status: str
+
+
+class Exposures(BaseModel):
+    """The exposure log: lines written and lost since the start, and what is wrong with it now."""
+
+    written: int
+    lost: int
+    error: str | None
+
+
+class Ready(BaseModel):
+    """A bundle is loaded and answers are given."""
+
+    status: str = Field(
+        description="ready; degraded where a bundle that should serve does not, and others go on"
+    )
+    bundle_id: str
+    exposures: Exposures
+
+
+class Swap(BaseModel):
+    """The last attempt to load a bundle: loading, serving or failed; which, since when (unix seconds), and
+    why not."""
+
+    state: str
+    bundle_id: str | None
+    since: int
+    error: str | None
+
+
+class DeploymentAnswer(BaseModel):
+    """Which bundles answer: the champion, the one before it, the shadow, and those of arms by experiment.
+
+    experiments: those that were started, and the digest of their definition. quarantined: bundles that do not
+    serve, and why. etag: changes with the rest.
+    """
+
+    champion: str
+    previous: str | None
+    shadow: str | None
+    arms: dict[str, dict[str, str]]
+    experiments: dict[str, str]
+    etag: str
+    quarantined: dict[str, str]
+
+
+class ModelAnswer(BaseModel):
+    """What is served: the essentials of the bundle's manifest, and the last swap."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    bundle_id: str
+    space_id: str
+    name: str
+    kind: str
+    dim: int
+    metric: str
+    counts: dict[str, int]
+    domains: list[str]
+    index: dict[str, Any]
+    seen: str | dict[str, Any]
+    fallback: dict[str, Any]
+    created: str
+    versions: dict[str, str]
+    lineage: dict[str, Any]
+    deployment: DeploymentAnswer
+    swap: Swap

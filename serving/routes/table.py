@@ -102,7 +102,7 @@ TABLE = (
     ),
     Route("DELETE", "/v1/users/{user_id:anyid}", "forget_user", "admin", told.Forgotten, None, _STATE),
     Route(
-        "GET", "/v1/model", "get_model", "read", schemas.ModelAnswer, None, ("not_ready", "invalid_request")
+        "GET", "/v1/model", "get_model", "read", documents.ModelAnswer, None, ("not_ready", "invalid_request")
     ),
     Route("GET", "/v1/stats", "get_stats", "read", documents.Stats, None, ("invalid_request",)),
     Route(
@@ -146,8 +146,8 @@ TABLE = (
         (*_BODY, "unknown_model", "bundle_refused", "precondition_failed", "invalid_request", "not_ready"),
         changes=True,
     ),
-    Route("GET", "/v1/health/live", "get_live", None, schemas.Live),
-    Route("GET", "/v1/health/ready", "get_ready", None, schemas.Ready, None, ("not_ready",)),
+    Route("GET", "/v1/health/live", "get_live", None, documents.Live),
+    Route("GET", "/v1/health/ready", "get_ready", None, documents.Ready, None, ("not_ready",)),
     Route("GET", "/v2/health/live", "get_live_v2", None, documents.LiveV2),
     Route("GET", "/v2/health/ready", "get_ready_v2", None, documents.ReadyV2, None, ("not_ready",)),
     Route(

@@ -42,7 +42,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         "recsys.matrix.on_disk.CHUNK": 64,
         "recsys.matrix.on_disk._PART": 150,
         "recsys.data.read.formats._ROWS": 100,
-        "recsys.data.split.cuts._TOGETHER": 200,
+        "recsys.data.split.ask._TOGETHER": 200,
     }.items():
         monkeypatch.setattr(name, size)
 

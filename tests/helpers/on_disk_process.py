@@ -11,7 +11,7 @@ import pyarrow.parquet
 
 from recsys.data.read import formats
 from recsys.data.read.load import load_dataset
-from recsys.data.split import protocols
+from recsys.data.split import ask
 from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
 from recsys.matrix import on_disk
@@ -31,7 +31,7 @@ def look() -> None:
 
 def main(path: Path, kept: str) -> None:
     on_disk.CHUNK, on_disk._PART, events._POOL = 1 << 14, 1 << 15, 1 << 15
-    protocols._TOGETHER, formats._ROWS = 1 << 15, 1 << 15
+    ask._TOGETHER, formats._ROWS = 1 << 15, 1 << 15
     pa.set_memory_pool(pa.system_memory_pool())
     data = load_dataset(str(path), on_disk=path.parent if kept == "disk" else None)
     train = split(data, SplitSettings(), seed=1).test.train.interactions

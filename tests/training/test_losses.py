@@ -9,13 +9,13 @@ from recsys.training.adam import Adam
 from recsys.training.losses import (
     Positives,
     Sample,
-    _exponentials,
     bpr,
     gbce_by_pieces,
     softmax,
     softmax_by_pieces,
     through_norm,
 )
+from recsys.training.products import exponentials
 
 USERS, ITEMS, DIM, TEMPERATURE = 5, 30, 6, 0.5
 
@@ -102,7 +102,7 @@ def test_exponentials_in_half_precision_are_those_of_the_rounded_scores() -> Non
     scores = (6 * torch.randn(7, 1000, generator=torch.Generator().manual_seed(3))).to(torch.bfloat16)
     peak = scores.amax(1)
     expected = (scores.float() - peak.float()[:, None]).exp()
-    total = _exponentials(scores, peak)
+    total = exponentials(scores, peak)
     torch.testing.assert_close(total, expected.sum(1), rtol=1e-3, atol=0)
     torch.testing.assert_close(scores.float(), expected, rtol=5e-3, atol=1e-30)
 

@@ -81,7 +81,8 @@ def _bound_of(need: float, root: float, step: float, grid: F64, weight: F64) -> 
 def _moved(new: F64, grid: F64, weight: F64, step: float) -> F64:
     """The density of those who have crossed no bound yet, one look later."""
     density: F64 = np.exp(-0.5 * ((new[:, None] - grid) / step) ** 2) @ weight
-    return density / (step * np.sqrt(2 * np.pi))
+    density /= step * np.sqrt(2 * np.pi)
+    return density
 
 
 def group_power(drift: float, information: F64, alpha: float = 0.05) -> float:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from recsys.arrays import F32, F64, I32, I64
-from recsys.data.planted.kernels import U64, _next, _scan, _uniform
+from recsys.arrays import F32, F64, I32, I64, Array
+from recsys.data.planted.kernels import U64, Drawer, _next, _scan, _uniform
 from recsys.matrix.compiled import kernel
 
 _ALIKE = (
@@ -221,3 +221,18 @@ def draw_places(
         _draw_user(
             week[own], tastes[u], starts, centres, radii, vectors, reached, share_of_peak, keys[u], place[own]
         )
+
+
+def drawer_by_cluster(log_appeal: F32, item_vectors: F32, random: np.random.Generator) -> Drawer:
+    """Draws with a table of every cluster's weight for each user; other bytes than by item, the same
+    distribution."""
+    peak = log_appeal.max(axis=0)
+    clusters = clusters_of(item_vectors, peak, random)
+    share_of_peak = np.exp(log_appeal - peak)[:, clusters.order]
+
+    def draw(offsets: I64, week: I64, tastes: F32, keys: Array, item: I32) -> None:
+        draw_places(offsets, week, tastes, *clusters[1:], share_of_peak, keys, item)
+        own = item[offsets[0] : offsets[-1]]
+        own[:] = clusters.order[own]
+
+    return draw

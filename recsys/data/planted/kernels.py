@@ -5,11 +5,13 @@ A user is one iteration of a `prange` and writes only rows of his own, from a ra
 bytes do not depend on the number of threads.
 """
 
+from collections.abc import Callable
+
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from recsys.arrays import F32, F64, I32, I64, Bool
+from recsys.arrays import F32, F64, I32, I64, Array, Bool
 from recsys.matrix.compiled import kernel
 
 U64 = npt.NDArray[np.uint64]
@@ -161,3 +163,22 @@ def draw_chains(
     for u in numba.prange(len(keys)):
         own = slice(offsets[u], offsets[u + 1])
         _draw_chain(week[own], tastes[u], leads, factors, peak, share_of_peak, keys[u], item[own])
+
+
+# offsets, week, tastes and keys of some users, and the items of all events, of which it fills in theirs
+Drawer = Callable[[I64, I64, F32, Array, I32], None]
+
+
+def drawer_by_item(log_appeal: F32, item_vectors: F32, leads: F32 | None) -> Drawer:
+    """Draws with a table of every item's weight for each user; with a drift, for each event."""
+    peak = log_appeal.max(axis=0)
+    share_of_peak = np.exp(log_appeal - peak)
+    factors = np.ascontiguousarray(item_vectors.T)
+
+    def draw(offsets: I64, week: I64, tastes: F32, keys: Array, item: I32) -> None:
+        if leads is None:
+            draw_events(offsets, week, tastes, factors, peak, share_of_peak, keys, item)
+        else:
+            draw_chains(offsets, week, tastes, leads, factors, peak, share_of_peak, keys, item)
+
+    return draw

@@ -1,5 +1,4 @@
-"""The planted-truth world: data drawn from known probabilities, so that every ranker can be held against the
-best.
+"""The planted-truth world: data drawn from known probabilities, so that the best ranker is known.
 
 Two domains (films and books) share one taste space whose clusters are the categories, or share it in part, or
 not at all. A user's next event is a multinomial logit over the items that exist and that the user has not
@@ -7,7 +6,6 @@ had; see `Truth`. The shares of the oracle and of the informed ranker (`recsys.d
 how much of what can be learned a model has learned.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -283,7 +281,14 @@ def _draw(truth: Truth, schedule: Schedule, user: I32, seed: int, progress: Prog
     week = truth.week(schedule.time, domain)
     keys = generator(seed, "world events").integers(2**64, size=n_users, dtype=np.uint64)
     large = n_items >= _LARGE and truth.leads is None
-    draw = _by_cluster(truth, seed) if large else _by_item(truth)
+    if large:
+        from recsys.data.planted.clusters import drawer_by_cluster  # numba: loaded where used
+
+        draw = drawer_by_cluster(truth.log_appeal, truth.item_vectors, generator(seed, "world clusters"))
+    else:
+        from recsys.data.planted.kernels import drawer_by_item
+
+        draw = drawer_by_item(truth.log_appeal, truth.item_vectors, truth.leads)
     step = max(256, -(-n_users // _BLOCKS))
     for first in range(0, n_users, step):
         last = min(first + step, n_users)
@@ -291,41 +296,3 @@ def _draw(truth: Truth, schedule: Schedule, user: I32, seed: int, progress: Prog
         draw(schedule.offsets[first : last + 1], week, tastes, keys[first:last], item)
         progress(Step("making the world", last, n_users))
     return item
-
-
-_Draw = Callable[
-    [I64, I64, F32, Array, I32], None
-]  # offsets, week, tastes, keys of some users; fills their items
-
-
-def _by_item(truth: Truth) -> _Draw:
-    """Draws with a table of every item's weight for each user; with a drift, for each event."""
-    from recsys.data.planted.kernels import draw_chains, draw_events  # numba: loaded where used
-
-    peak = truth.log_appeal.max(axis=0)
-    share_of_peak = np.exp(truth.log_appeal - peak)
-    factors = np.ascontiguousarray(truth.item_vectors.T)
-
-    def draw(offsets: I64, week: I64, tastes: F32, keys: Array, item: I32) -> None:
-        if truth.leads is None:
-            draw_events(offsets, week, tastes, factors, peak, share_of_peak, keys, item)
-        else:
-            draw_chains(offsets, week, tastes, truth.leads, factors, peak, share_of_peak, keys, item)
-
-    return draw
-
-
-def _by_cluster(truth: Truth, seed: int) -> _Draw:
-    """Draws with a table of every cluster's weight for each user; other bytes, the same distribution."""
-    from recsys.data.planted.clusters import clusters_of, draw_places
-
-    peak = truth.log_appeal.max(axis=0)
-    clusters = clusters_of(truth.item_vectors, peak, generator(seed, "world clusters"))
-    share_of_peak = np.exp(truth.log_appeal - peak)[:, clusters.order]
-
-    def draw(offsets: I64, week: I64, tastes: F32, keys: Array, item: I32) -> None:
-        draw_places(offsets, week, tastes, *clusters[1:], share_of_peak, keys, item)
-        own = item[offsets[0] : offsets[-1]]
-        own[:] = clusters.order[own]
-
-    return draw

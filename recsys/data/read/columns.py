@@ -136,20 +136,12 @@ def parse_ids(
         return None, rows("error", f"unreadable_{kind_of}", name, wrong, said, "Mend or drop these rows.")
     code = encoded.indices.fill_null(-1).to_numpy().astype(np.int32)
     found, refused = list[Finding](), np.zeros(len(text), bool)
+    empty, long = pc.equal(pc.fill_null(text, ""), ""), pc.greater(pc.utf8_length(text), MAX_ID_CHARACTERS)
+    binary = pc.match_substring(text, "\0")
     for fault, flags, said, fix in (
-        ("missing", pc.equal(pc.fill_null(text, ""), ""), f"an empty {what}", missing_fix),
-        (
-            "long",
-            pc.greater(pc.utf8_length(text), MAX_ID_CHARACTERS),
-            f"an {what} {_LONG}",
-            "Is it the right column?",
-        ),
-        (
-            "binary",
-            pc.match_substring(text, "\0"),
-            f"an {what} with NUL bytes",
-            "Strip them, or save it as text.",
-        ),
+        ("missing", empty, f"an empty {what}", missing_fix),
+        ("long", long, f"an {what} {_LONG}", "Is it the right column?"),
+        ("binary", binary, f"an {what} with NUL bytes", "Strip them, or save it as text."),
     ):
         wrong = pc.fill_null(flags, False).to_numpy(zero_copy_only=False)
         at = np.append(wrong, fault == "missing")[code]
@@ -178,10 +170,8 @@ def unix_seconds(column: pa.ChunkedArray, name: str, where: str) -> I64:
     refuse(findings, where)
     assert times is not None
     ahead = times.seconds > time.time() + DAY_S
-    refuse(
-        rows("error", "future_time", name, ahead, "a time in the future", "Mend the clock or the unit."),
-        where,
-    )
+    fix = "Mend the clock or the unit."
+    refuse(rows("error", "future_time", name, ahead, "a time in the future", fix), where)
     if times.naive:
         warnings.warn(
             f"column {name!r} of {where} has no time zone; its times are read as UTC.", stacklevel=2
@@ -224,23 +214,16 @@ def parse_times(column: pa.ChunkedArray, name: str) -> tuple[Times | None, list[
         said, fix = f"must hold unix seconds or dates; it holds {kind}", _way_in(kind, name) or "Convert it."
         return None, [*found, whole("error", "no_time_column", name, said, fix)]
     early, late = ok & (seconds < 0), ok & (seconds > LATEST_SECOND)
-    found += rows(
-        "error",
-        "negative_time",
-        name,
-        early,
-        "a time before 1970",
-        "Times are unix seconds; mend these rows.",
-    )
+    fix = "Times are unix seconds; mend these rows."
+    found += rows("error", "negative_time", name, early, "a time before 1970", fix)
     stem = name if unit is None else name.rpartition(":")[0]
     fix = f"Times are unix seconds; name the column {stem}:ms, {stem}:us or {stem}:ns where they are not."
     found += rows("error", "time_unit", name, late, "a time after the year 5000", fix)
     ok &= ~(early | late)
     seconds = np.floor(seconds) if seconds.dtype.kind == "f" else seconds
     seconds = seconds if ok.all() else np.where(ok, seconds, 0)
-    return Times(
-        seconds.astype(np.int64, copy=False), ok, pa.types.is_timestamp(kind) and kind.tz is None
-    ), found
+    naive = pa.types.is_timestamp(kind) and kind.tz is None
+    return Times(seconds.astype(np.int64, copy=False), ok, naive), found
 
 
 def event_weights(column: pa.ChunkedArray, name: str, where: str, *, ratings: bool = False) -> F32:

@@ -61,13 +61,8 @@ def audit_holdout(holdout: Holdout, part: str, *, repeats: bool = False) -> list
         findings += _late("future_in_train", f"{part}.train.timestamp", train.time, now)
         first = _first(train.item, train.time, train.n_items)
         born = (first >= now) & (train.item_counts() > 0)
-        findings += _of(
-            "error",
-            "item_from_the_future",
-            f"{part}.train.item_id",
-            born,
-            "items of train are first seen after the cut",
-        )
+        said = "items of train are first seen after the cut"
+        findings += _of("error", "item_from_the_future", f"{part}.train.item_id", born, said)
     if now is not None and holdout.history.time is not None:
         findings += _late("future_in_history", f"{part}.history.timestamp", holdout.history.time, now)
     if not repeats:
@@ -154,14 +149,7 @@ def audit_tables(
 def _logs(train: Any, test: Any, columns: Mapping[str, str]) -> tuple[_Log, _Log]:
     """Both tables under the same numbers for users and items."""
     read = [_read(source, columns, name) for source, name in ((train, "train"), (test, "test"))]
-    users, items = (
-        one_dictionary(
-            pa.chunked_array(
-                [id_text(one.table[one.roles[role]], one.roles[role], one.where) for one in read]
-            )
-        )
-        for role in ("user_id", "item_id")
-    )
+    users, items = (_common_ids(read, role) for role in ("user_id", "item_id"))
     logs, first = [], 0
     for one, name, seconds in zip(read, ("train", "test"), _seconds(read), strict=True):
         part = slice(first, first + len(one.table))
@@ -177,6 +165,11 @@ def _logs(train: Any, test: Any, columns: Mapping[str, str]) -> tuple[_Log, _Log
             )
         )
     return logs[0], logs[1]
+
+
+def _common_ids(read: Sequence[EventTable], role: str) -> pa.DictionaryArray:
+    ids = [id_text(one.table[one.roles[role]], one.roles[role], one.where) for one in read]
+    return one_dictionary(pa.chunked_array(ids))
 
 
 def _read(source: Any, columns: Mapping[str, str], name: str) -> EventTable:
@@ -210,11 +203,8 @@ def _seconds(read: Sequence[EventTable]) -> list[I64 | None]:
 
 def _by_time(train: _Log, test: _Log) -> list[Finding]:
     if train.time is None or test.time is None:
-        said, fix = (
-            "cannot be judged by time",
-            "Give both tables a time column: without it the worst leak is invisible.",
-        )
-        return [whole("warning", "no_times", "", said, fix)]
+        fix = "Give both tables a time column: without it the worst leak is invisible."
+        return [whole("warning", "no_times", "", "cannot be judged by time", fix)]
     cut = int(test.time.min())
     findings = train.finding(
         "error", "future_in_train", "timestamp", train.time > cut, "a time after the first test event"
@@ -254,10 +244,7 @@ def _cold(train: _Log, test: _Log) -> list[Finding]:
     findings = test.finding(
         "warning", "cold_item", "item_id", ~train.had()[test.item], "an item that train has never seen", _COLD
     )
-    said, fix = (
-        "a user whom train has never seen",
-        "They are answered by the fallback: report them beside the others.",
-    )
+    said, fix = "a user whom train has never seen", "The fallback answers them: report them separately."
     return findings + test.finding("warning", "cold_user", "user_id", new_user[test.user], said, fix)
 
 
@@ -306,8 +293,5 @@ def _of(level: Level, kind: str, column: str, wrong: Bool, said: str) -> list[Fi
 def verdict(findings: Sequence[Finding]) -> str:
     """The findings in one line."""
     leaks = errors(findings)
-    return (
-        f"{len(leaks)} kinds of leak: {', '.join(finding.kind for finding in leaks)}"
-        if leaks
-        else "no leak found"
-    )
+    kinds = ", ".join(finding.kind for finding in leaks)
+    return f"{len(leaks)} kinds of leak: {kinds}" if leaks else "no leak found"

@@ -5,19 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from recsys.arrays import I64, Array, Bool, Ragged, blocks_of, distinct, offsets_of
+from recsys.arrays import I64, Bool
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from recsys.data.interactions import Interactions
+from recsys.data.split.ask import ask_after, ask_holdout, before_first_asked, events_until, with_idle
 from recsys.data.split.candidates import drawn_candidates, published_candidates
 from recsys.data.split.clumped import clumped
-from recsys.data.split.holdout import Holdout, Split, SplitSettings
-from recsys.data.split.moments import moment_of_share, nothing_asked, two_moments
+from recsys.data.split.holdout import Split, SplitSettings
+from recsys.data.split.moments import moment_of_share, two_moments
 from recsys.errors import DataError
-from recsys.history import Histories
-from recsys.matrix import on_disk
 from recsys.seeding import generator
-
-_TOGETHER = 1 << 22  # events whose users are asked about at a time
 
 
 def _global_time(data: Dataset, settings: SplitSettings, seed: int) -> Split:
@@ -27,8 +24,8 @@ def _global_time(data: Dataset, settings: SplitSettings, seed: int) -> Split:
         "global time split: learned before, judged after, no leak, items new to the user"
         if not settings.repeats
         else "global time split: learned before, judged after, no leak, repeats count",
-        _after(data, before, between, at_validation, settings.repeats),
-        _after(data, slice(None, between.stop), after, at_test, settings.repeats),
+        ask_after(data, before, between, at_validation, settings.repeats),
+        ask_after(data, slice(None, between.stop), after, at_test, settings.repeats),
     )
 
 
@@ -45,89 +42,6 @@ def _cut_twice(data: Dataset, settings: SplitSettings) -> tuple[int, int, slice,
 def _refuse_empty(data: Dataset) -> None:
     if not len(data.interactions):
         raise DataError(f"{data.name} has no events to split.")
-
-
-def _after(data: Dataset, past: slice, future: slice, now: int, repeats: bool) -> Holdout:
-    """The holdout that learns from one part of the events and asks for another."""
-    whole = None if data.whole is None else _until(data.whole, now)
-    train = data.having(data.interactions.where(past), whole)
-    return _holdout(train, train.had, data.interactions.where(future), now, repeats, None)
-
-
-def _until(whole: Interactions, now: int) -> Interactions:
-    """All events before a moment."""
-    assert whole.time is not None
-    return whole.where(slice(None, int(np.searchsorted(whole.time, now))))
-
-
-def _with_idle(data: Dataset, past: Bool, idle: Callable[[Interactions, I64], Bool]) -> Interactions | None:
-    """The events of a mask (n,) and beside them those that are left out of learning and belong to the same
-    past.
-
-    idle: from all events and the places (n,) among them of those that are learned from to the mask of all in
-    the past.
-    """
-    if data.whole is None:
-        return None
-    places = np.flatnonzero(data.learned)
-    kept = ~data.learned & idle(data.whole, places)
-    kept[places[past]] = True
-    return data.whole.where(kept)
-
-
-def _before_own(asked: Bool) -> Callable[[Interactions, I64], Bool]:
-    """Which events come before the first of their user that is asked for; all where none is. asked: (n,)."""
-
-    def idle(whole: Interactions, places: I64) -> Bool:
-        first = np.full(whole.n_users, len(whole))
-        np.minimum.at(first, whole.user[places[asked]], places[asked])
-        before: Bool = np.arange(len(whole)) < first[whole.user]
-        return before
-
-    return idle
-
-
-def _holdout(
-    train: Dataset,
-    past: Interactions,
-    future: Interactions,
-    now: int | None,
-    repeats: bool,
-    known: Array | None,
-) -> Holdout:
-    """Users with at least one target; `past` is what they bring, `known` (n_users,) who has a row in the
-    model."""
-    future = train.judged(future)
-    if past.folder is None:  # the past of nobody else is needed: a quarter of it at 30M events of a year
-        asked = np.zeros(past.n_users, np.bool_)
-        asked[future.user] = True
-        past = past.where(asked[past.user])
-    pasts, later = past.histories(), future.histories().items
-    pairs = _targets(train, pasts, later, repeats)
-    user = np.flatnonzero(pairs.lengths).astype(np.int32)
-    if not len(user):
-        raise DataError(nothing_asked(train.name, repeats))
-    brought = pasts.take(user) if past.folder is None else on_disk.taken(past.folder, pasts, user)
-    trained = train.interactions.user_counts() > 0 if known is None else known
-    return Holdout(train, user, brought, trained[user], pairs.take(user), now)
-
-
-def _targets(train: Dataset, past: Histories, later: Ragged, repeats: bool) -> Ragged:
-    """Rows of the distinct items that each user had later, without those of his past unless they count again;
-    with so many users in memory at a time as have a few million events."""
-    found = []
-    for block in blocks_of(later.lengths + past.items.lengths, _TOGETHER):
-        users = np.arange(block.start, block.stop)
-        pairs = distinct(later.take(users), train.n_items)
-        if not repeats:
-            old = distinct(train.judged_items(past.take(users)), train.n_items)
-            keys, old_keys = (part.row_of_value() * train.n_items + part.values for part in (pairs, old))
-            pairs = pairs.keep(~np.isin(keys, old_keys, assume_unique=True))
-        found.append(pairs)
-    lengths, values = (
-        np.concatenate([getattr(part, name) for part in found]) for name in ("lengths", "values")
-    )
-    return Ragged(offsets_of(lengths), values)
 
 
 def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
@@ -147,14 +61,14 @@ def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
             f"{data.name} has no event before the cut at {settings.cut:.0%} of events. Choose a later cut."
         )
     train = data.having(
-        events.where(slice(None, first)), None if data.whole is None else _until(data.whole, cut)
+        events.where(slice(None, first)), None if data.whole is None else events_until(data.whole, cut)
     )
     rank, count = _places(events.where(slice(first, None)))
     asked = np.concatenate([np.zeros(first, bool), rank >= (count + 1) // 2])
-    whole = _with_idle(data, ~asked, _before_own(asked))
+    whole = with_idle(data, ~asked, before_first_asked(asked))
     brought = events.where(~asked) if whole is None else whole
     nobody = np.zeros(data.n_users, bool)
-    both = _holdout(train, brought, events.where(asked), None, settings.repeats, nobody)
+    both = ask_holdout(train, brought, events.where(asked), None, settings.repeats, nobody)
     tunes = generator(seed, "later half").permutation(len(both.user)) < len(both.user) // 2
     return Split(
         f"later-half split: learned before {settings.cut:.0%} of events, later users encoded from what "
@@ -189,7 +103,7 @@ def _leave_last_out(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     tuned = (rank == count - 2) & (count > 2)
 
     def before(asked: Bool) -> Dataset:
-        return data.having(events.where(~asked), _with_idle(data, ~asked, _before_own(asked)))
+        return data.having(events.where(~asked), with_idle(data, ~asked, before_first_asked(asked)))
 
     return _ask_twice(
         "leave-last-out split, not by time: it leaks the future of other users",
@@ -216,8 +130,8 @@ def _ask_twice(
         title += "; judged without having learned from the validation part, which stands in the histories"
     return Split(
         title,
-        _holdout(train, train.had, tuned, None, settings.repeats, None),
-        _holdout(
+        ask_holdout(train, train.had, tuned, None, settings.repeats, None),
+        ask_holdout(
             past if settings.learn_validation else train, past.had, judged, None, settings.repeats, None
         ),
     )
@@ -261,7 +175,7 @@ def _published(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     events = data.interactions
 
     def having(past: Bool, idle: tuple[int, ...]) -> Dataset:
-        whole = _with_idle(data, past, lambda *_: np.isin(published.part, idle))
+        whole = with_idle(data, past, lambda *_: np.isin(published.part, idle))
         return data.having(events.where(past), whole)
 
     return _ask_twice(
@@ -290,7 +204,7 @@ def _random(data: Dataset, settings: SplitSettings, seed: int) -> Split:
         tuned[rest] = _drawn(others, settings.validation, seed, "random validation")
 
     def without(asked: Bool) -> Dataset:
-        return data.having(events.where(~asked), _with_idle(data, ~asked, _before_own(asked)))
+        return data.having(events.where(~asked), with_idle(data, ~asked, before_first_asked(asked)))
 
     return _ask_twice(
         (

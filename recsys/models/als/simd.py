@@ -2,9 +2,8 @@
 
 Numba's loops do not keep a tile of sums in registers, and cannot know that two parts of one array do not
 overlap. LLVM splits the vectors where the processor's are narrower. Every array is one-dimensional and
-contiguous, float32 but where something else is said; offsets and steps are in elements, and nobody checks
-that they lie within the array. (Numba's cache does not see a change of this file: touch the files that use
-it.)
+contiguous, float32 unless another type is named; offsets and steps are in elements, and no bounds are
+checked. (Numba's cache does not see a change of this file: touch the files that use it.)
 """
 
 from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recsys.training.losses import row_sums
+from recsys.training.products import row_sums
 
 _FARTHEST = 1.0  # that a visit moves a mean along an axis, in standard deviations of the prior
 _TINY = 1e-12

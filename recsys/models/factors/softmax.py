@@ -122,7 +122,7 @@ class SoftmaxFit(EpochFit):
         import torch
 
         from recsys.training.adam import Adam
-        from recsys.training.losses import large_products
+        from recsys.training.products import large_products
 
         matrix = matrix_to_learn("softmax", train)
         self.settings, self.matrix, self.seed = settings, matrix, seed

@@ -133,7 +133,7 @@ class VariationalFit(EpochFit):
 
         from recsys.models.factors.elbo import Tastes
         from recsys.training.adam import Adam
-        from recsys.training.losses import large_products
+        from recsys.training.products import large_products
 
         self.rising = trend(train.interactions, settings.trend_days)
         matrix = matrix_to_learn("variational", train)

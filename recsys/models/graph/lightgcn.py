@@ -116,7 +116,7 @@ class LightGCNFit(EpochFit):
         import torch
 
         from recsys.training.adam import Adam
-        from recsys.training.losses import large_products
+        from recsys.training.products import large_products
 
         self.settings, self.seed, self.matrix = settings, seed, matrix_to_learn("lightgcn", train)
         n_users, n_items = self.matrix.shape

@@ -26,7 +26,15 @@ from recsys.seeding import generator
 from recsys.training.checkpoint import State
 from recsys.training.epochs import EpochFit
 from recsys.training.loop import Start
-from recsys.training.towers.sequences import WindowedHistories, first_times, next_places, padded_places
+from recsys.training.sampling import Kind, Sampler
+from recsys.training.towers.sequences import (
+    WindowedHistories,
+    draw_masked,
+    first_times,
+    next_places,
+    padded_places,
+    without_places,
+)
 
 _ENCODED = 1 << 14  # items encoded at a time
 _ALL_ITEMS = 50_000  # with more, a softmax over all of them costs more than it brings
@@ -36,8 +44,7 @@ _FIRST = 0.02  # size of the numbers that items start with
 
 
 class SequenceFit(EpochFit):
-    """A net over sequences and a tower of items; an epoch goes over the events after the first of each
-    history."""
+    """A sequence net and an item tower; an epoch goes over all events but the first of each history."""
 
     name, cure = "sequence", "Lower learning_rate."
 
@@ -47,8 +54,7 @@ class SequenceFit(EpochFit):
         from recsys.models.towers.sequence_loss import SequenceLoss
         from recsys.training.averages import Averages
         from recsys.training.device import device
-        from recsys.training.losses import large_products
-        from recsys.training.sampling import Sampler
+        from recsys.training.products import large_products
         from recsys.training.towers.bag_net import LearnedBagNet
 
         self.settings, self.seed, self.train = settings, seed, train
@@ -63,38 +69,29 @@ class SequenceFit(EpochFit):
             raise ModelError(f"sequence cannot learn from {train.name}: {said}")
         super().__init__(settings, seed, windows, float(to_find))
         self.layout = UserLayout(0, train.n_items, True, settings.longest_history + settings.older_history)
-        self.has_older = (
-            bool(settings.older_history) and self.past.lengths.max() - 1 > settings.longest_history
-        )
+        longest = self.past.lengths.max() - 1
+        self.has_older = bool(settings.older_history) and longest > settings.longest_history
         counts = train.interactions.item_counts()
         self.trained, self.of_items = counts > 0, described_items(settings.item_features, train)
         self.offered = np.flatnonzero(self.trained)
         few = settings.loss == "softmax" and len(self.offered) <= _ALL_ITEMS
         self.negatives = settings.negatives if settings.negatives is not None else 0 if few else _DRAWN
-        self.sampler = Sampler(
-            "uniform" if self.negatives else "all", self.negatives, counts, settings.batch_size
-        )
+        kind: Kind = "uniform" if self.negatives else "all"
+        self.sampler = Sampler(kind, self.negatives, counts, settings.batch_size)
         events = len(windows) / len(self.offered)
         self.hide = settings.dropout if settings.dropout is not None else _by_sparsity(events)
         names, codes = train.domains
-        self.far = (
-            not self.negatives
-        )  # where items are drawn, those of a window are among them, others perhaps not
+        # Where items are drawn, those of a window are among them, others perhaps not.
+        self.far = not self.negatives
         several = settings.domains and 1 < len(names) <= MOST
-        self.domains = (
-            SequenceDomains(self.past, codes, len(names), far=self.far, wanted=wanted) if several else None
-        )
+        self.domains = None
+        if several:
+            self.domains = SequenceDomains(self.past, codes, len(names), far=self.far, wanted=wanted)
         rng, where = generator(seed, "sequence init"), device(settings.device)
         self.precision = large_products(settings.precision)
-        self.item_tower = LearnedBagNet(
-            ItemLayout(train.n_items),
-            self._first_items(warm, rng),
-            self.of_items.numbers,
-            0,
-            rng,
-            unit=settings.similarity == "cosine",
-            device=where,
-        )
+        start, cosine = self._first_items(warm, rng), settings.similarity == "cosine"
+        layout, numbers = ItemLayout(train.n_items), self.of_items.numbers
+        self.item_tower = LearnedBagNet(layout, start, numbers, 0, rng, unit=cosine, device=where)
         self.net = self._net(rng, where)
         self.loss = SequenceLoss(settings, len(self.offered), self.domains, self.net.placed, self.precision)
         self.averages = Averages({**self.item_tower.tables("items"), **self.net.tables("net")})
@@ -161,16 +158,13 @@ class SequenceFit(EpochFit):
         together, placed, items = group(), self.net.placed, self.past.items.values
         pool, sample = self._pool(batch, rng)
         of_pool, cosine = together.part(len(pool)), self.settings.similarity == "cosine"
-        vectors = together.joined(
-            self.item_tower.forward(self._items(pool, rng).take(of_pool))
-        ).requires_grad_()
+        mine = self.item_tower.forward(self._items(pool, rng).take(of_pool))
+        vectors = together.joined(mine).requires_grad_()
         rng = np.random.default_rng([int(rng.integers(1 << 62)), together.rank])
         ours = batch[together.part(len(batch))]
-        windows = (
-            ours if len(ours) else batch[:1]
-        )  # with fewer windows than processes, one counts for nothing here
+        windows = ours if len(ours) else batch[:1]  # else a window that counts for nothing
         at, inside = self._places(windows, rng)
-        masked = self._masked(inside, rng) if self.net.masked else None
+        masked = draw_masked(inside, self.settings.masked, rng) if self.net.masked else None
         before = self._before(windows, pool, vectors.detach().cpu().numpy())
         events = embedding(placed(np.searchsorted(pool, items[at])), vectors)
         beside = self._beside(at, windows[:, 1:], masked, rng)
@@ -179,9 +173,7 @@ class SequenceFit(EpochFit):
         place, stop = at.ravel()[which], windows[which // at.shape[1], 1]
         asked, target = self._asked(place, stop, masked is not None, rng)
         there = (target >= 0) & ((target <= stop) | self.far)
-        some = (
-            np.flatnonzero(there) if there.any() else np.zeros(1, np.int64)
-        )  # else one that counts for nothing
+        some = np.flatnonzero(there) if there.any() else np.zeros(1, np.int64)  # this, too
         which, asked, target, there = which[some], asked[some], target[some], there[some]
         people = embedding(placed(which), people)
         if self.domains is not None:
@@ -200,10 +192,7 @@ class SequenceFit(EpochFit):
         """int64 and bool (m, length): where the events of windows (m, 2) stand in the log, and which are no
         pads; some events are left out. Where events are masked, the one that follows a window is one of
         it."""
-        longest, more = (
-            self.settings.longest_history,
-            int(self.net.masked),
-        )  # the last event is masked as well
+        longest, more = self.settings.longest_history, int(self.net.masked)  # masked: the last one as well
         at, inside = padded_places(windows + np.array([0, more]), longest + more)
         gone = np.zeros(at.shape, bool)
         if self.settings.event_dropout:
@@ -212,21 +201,7 @@ class SequenceFit(EpochFit):
         if self.domains is not None and self.settings.domain_dropout:
             left = self.domains.left_out(at, inside & ~gone, self.settings.domain_dropout, rng)
             gone |= left
-        if gone.any():
-            order = np.argsort(gone | ~inside, axis=1, kind="stable")
-            at, inside = (
-                np.take_along_axis(at, order, axis=1),
-                np.take_along_axis(inside & ~gone, order, axis=1),
-            )
-        return at, inside
-
-    def _masked(self, inside: Bool, rng: np.random.Generator) -> Bool:
-        """bool (m, length): which events are masked: some of all, and the last one of every second history
-        and of those in which no other is."""
-        masked = (rng.random(inside.shape) < self.settings.masked) & inside
-        last = inside.sum(axis=1) - 1
-        masked[np.arange(len(inside)), last] |= (rng.random(len(inside)) < 0.5) | ~masked.any(axis=1)
-        return masked
+        return without_places(at, inside, gone) if gone.any() else (at, inside)
 
     def _asked(self, place: I64, stop: I64, masked: bool, rng: np.random.Generator) -> tuple[I64, I64]:
         """int64 (n,) each: the domain that is asked for at these places, -1 = all; and where what is to be
@@ -236,9 +211,8 @@ class SequenceFit(EpochFit):
         if masked:
             return nowhere if self.domains is None else self.domains.of_masked(place, rng), place
         if self.settings.ahead > 1:
-            place = place + (rng.random(len(place)) * np.minimum(self.settings.ahead, stop - place)).astype(
-                np.int64
-            )
+            reach = np.minimum(self.settings.ahead, stop - place)
+            place = place + (rng.random(len(place)) * reach).astype(np.int64)
         found = nowhere, self.following[place].astype(np.int64)
         return found if self.domains is None else self.domains.asked(place, stop, rng)
 
@@ -268,11 +242,8 @@ class SequenceFit(EpochFit):
         others, None where all are there."""
         if not self.negatives:
             return self.offered, None
-        named = (
-            Windows(self.past, batch[:, 0], batch[:, 1] + 1, self.settings.longest_history + 1)
-            .histories(())
-            .items
-        )
+        windows = Windows(self.past, batch[:, 0], batch[:, 1] + 1, self.settings.longest_history + 1)
+        named = windows.histories(()).items
         older = [self._older(batch).values] if self.has_older else []
         drawn = self.sampler.drawn(self.past.items.values[:0], rng)
         pool = np.unique(np.concatenate([named.values, *older, drawn.items]))
@@ -318,12 +289,8 @@ class SequenceFit(EpochFit):
     def _space_id(self, vectors: F32) -> str:
         """Of the weights, not of a file that an ONNX version writes in its own way."""
         weights = {name: tensor.cpu().numpy() for name, tensor in self.net.whole.items()}
-        said: dict[str, Any] = {
-            "net": self.settings.net,
-            "heads": self.settings.heads,
-            "similarity": self.settings.similarity,
-        }
-        said |= {"half_life": self.settings.half_life} if self.settings.half_life else {}
+        stated = ["net", "heads", "similarity", *(["half_life"] if self.settings.half_life else [])]
+        said = {name: getattr(self.settings, name) for name in stated}
         return space_id_of("sequence", said | self.layout._asdict(), weights | {"items": vectors})
 
 

@@ -11,7 +11,8 @@ from scipy import sparse
 
 from recsys.arrays import F32, I64, Array, Bool
 from recsys.data.dataset import Dataset
-from recsys.encoders.features import FeatureRows, Features, FeatureSettings, WrongValueError
+from recsys.encoders.cells import WrongValueError
+from recsys.encoders.features import FeatureRows, Features, FeatureSettings
 from recsys.encoders.towers.inputs import Inputs
 from recsys.encoders.towers.layout import UserLayout
 from recsys.matrix.ridge import ridge_rows

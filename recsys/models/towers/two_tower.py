@@ -58,9 +58,8 @@ class TwoTowerSettings(Settings):
     user_ids: bool = Field(True, description="whether known users have a row of their own")
     history: Literal["none", "before", "others"] = Field(
         "before",
-        description=(
-            "what else he is known by: strictly earlier events, all others where order says nothing, or none"
-        ),
+        description="events of the user that the user tower sees beside the one it learns from: before = "
+        "earlier ones, others = all others (for data without times), none = no history",
     )
     longest_history: int = Field(100, ge=1, description="events of a history that count, from its end")
     hidden: int = Field(0, ge=0, description="width of a layer after the sums, in both towers; 0 = none")
@@ -68,20 +67,13 @@ class TwoTowerSettings(Settings):
         "mixed", description="where negatives come from; all = an exact softmax, for small catalogues"
     )
     negatives: int = Field(1024, ge=1, description="draws a step of uniform, popularity and mixed")
-    log_q: bool = Field(
-        True, description="correct for how likely an item was to be drawn; off only to see what it does"
-    )
+    log_q: bool = Field(True, description="correct the scores for the chance that an item was drawn")
     id_dropout: float = Field(
-        0.1,
-        ge=0,
-        lt=1,
-        description="share of ids hidden in a step, so that features and history learn to do without",
+        0.1, ge=0, lt=1, description="share of ids hidden in a step, so that features learn to do without"
     )
     initial: Literal["spectral", "random"] = Field("spectral", description="where the rows of ids start")
     propagation: float = Field(
-        0.0,
-        ge=0,
-        description="weight at which the final item vectors take up the users who had them; 0 = none",
+        0.0, ge=0, description="weight of one LightGCN step added to the learned item vectors; 0 = off"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where to learn; auto = a GPU where there is one"

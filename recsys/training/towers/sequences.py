@@ -99,3 +99,19 @@ def rounded(lengths: I64, longest: int) -> I64:
     step = np.exp2(np.maximum(np.floor(np.log2(np.maximum(lengths, 1))) - 3, 0)).astype(np.int64)
     found: I64 = np.minimum(-(-lengths // step) * step, longest)
     return found
+
+
+def without_places(at: I64, inside: Bool, gone: Bool) -> tuple[I64, Bool]:
+    """Padded windows `at` and `inside` without the places `gone`, which become pads at the end; all (m,
+    length)."""
+    order = np.argsort(gone | ~inside, axis=1, kind="stable")
+    return np.take_along_axis(at, order, axis=1), np.take_along_axis(inside & ~gone, order, axis=1)
+
+
+def draw_masked(inside: Bool, share: float, rng: np.random.Generator) -> Bool:
+    """bool (m, length): which events are masked: this share of all, and the last one of every second history
+    and of those in which no other is."""
+    masked = (rng.random(inside.shape) < share) & inside
+    last = inside.sum(axis=1) - 1
+    masked[np.arange(len(inside)), last] |= (rng.random(len(inside)) < 0.5) | ~masked.any(axis=1)
+    return masked

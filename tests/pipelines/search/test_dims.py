@@ -12,10 +12,11 @@ from recsys.pipelines.console import Steps
 from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.search import pictures
 from recsys.pipelines.search.dims import Advice, advise, query_ms
 from recsys.pipelines.search.space import searched
 from recsys.pipelines.search.tune import Asked, validation_of
-from recsys.pipelines.tracking import address, client, plots
+from recsys.pipelines.tracking import address, client
 
 pytestmark = pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic|optuna).*")
 WORLD = ["world.users=400", "world.items=120", "model.epochs=4"]
@@ -66,7 +67,7 @@ def test_a_query_of_more_is_dearer() -> None:
 
 
 def test_the_pictures_show_the_figures() -> None:
-    figure = plots.by_dim(
+    figure = pictures.by_dim(
         "ndcg_at_20", [8, 16, 32], [0.1, 0.3, 0.25], [0.01, 0.0, 0.02], [1.0, 2.0, 4.0], advised=1
     )
     quality, cost = figure.axes
@@ -75,7 +76,7 @@ def test_the_pictures_show_the_figures() -> None:
     for panel, value in ((quality, 0.3), (cost, 2.0)):
         assert [float(panel.lines[-1].get_xdata()[0]), float(panel.lines[-1].get_ydata()[0])] == [16, value]
     rows = [{"x": 0.1, "half_life": None, "m": 0.5}, {"x": 10.0, "half_life": 5, "m": 0.7}]
-    figure = plots.by_setting("m", {"x": True, "half_life": False}, rows, best=1)
+    figure = pictures.by_setting("m", {"x": True, "half_life": False}, rows, best=1)
     assert figure.axes[0].get_xscale() == "log"
     assert figure.axes[0].lines[0].get_ydata().tolist() == [0.5, 0.7]
     assert [panel.lines[1].get_ydata().tolist() for panel in figure.axes] == [[0.7], [0.7]]
