@@ -19,7 +19,7 @@ from recsys.evaluation.planted import attainable_gain, sample_rows, truths
 from recsys.evaluation.significance import Interval
 from recsys.evaluation.tables import plain_interval
 from recsys.pipelines.console import Steps
-from recsys.pipelines.run.distributed import refuse_alone
+from recsys.pipelines.machine.distributed import refuse_alone
 from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import RunSettings
