@@ -46,13 +46,14 @@ class Steps:
     lines.
 
     began: unix seconds. seconds: name -> seconds of the finished steps. curves: task -> figures of its steps,
-    in order.
+    in order. load: how busy the machine was, at each look (`machine/load.py`).
     """
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet, self.began = quiet, time.time()
         self.seconds: dict[str, float] = {}
         self.curves: dict[str, list[Mapping[str, float]]] = {}
+        self.load: list[Mapping[str, float]] = []
 
     @contextmanager
     def step(self, name: str) -> Iterator[Progress]:

@@ -1,10 +1,11 @@
-"""The whole line in one command: data -> learn -> evaluate -> MLflow -> bundle -> service -> an answer with
-titles."""
+"""The whole line in one command, told in four parts on two screens: the data, what was compared, what the
+winner recommends and why, and what to type next."""
 
 import json
 import math
 import os
 import sys
+import textwrap
 from pathlib import Path
 from shlex import quote
 from shutil import which
@@ -17,20 +18,26 @@ from recsys.data.split.holdout import Holdout
 from recsys.errors import DataError, ModelError
 from recsys.evaluation.planted import attainable_gain, sample_rows, truths
 from recsys.evaluation.significance import Interval
-from recsys.evaluation.tables import plain_interval
+from recsys.evaluation.tables import against, plain_interval, shown_metrics
 from recsys.pipelines.console import Steps
-from recsys.pipelines.run.distributed import refuse_alone
+from recsys.pipelines.machine.distributed import refuse_alone
+from recsys.pipelines.run.measure import Measured
 from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import RunSettings
 from recsys.pipelines.run.train import Trained, comparisons_of, metrics_of, train
 from recsys.pipelines.service import ask, running
 from recsys.pipelines.tracking.store import store, tracking_uri
-from recsys.text import command_line, one_line, text_table
+from recsys.text import COLUMNS, command_line, one_line, text_table
 
 _METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10")
 _CLICKS = 3
 _REGULAR = 20  # events: enough to know a taste, few enough to follow the reasons
+_TITLES = 5  # of an answer, on the screen
+_KNOWS = {
+    "oracle": " (knows what all are up to)",
+    "informed": " (knows all items, and people by their events)",
+}
 
 
 def demo(settings: RunSettings, steps: Steps, *, domains: bool = False) -> dict[str, Any]:
@@ -39,14 +46,12 @@ def demo(settings: RunSettings, steps: Steps, *, domains: bool = False) -> dict[
     domains: whether somebody of one domain asks for things of another, too.
     """
     refuse_alone(settings)
-    steps.say(f"Data: {settings.data}")
     run = prepare(settings, steps)
-    summary = run.data.interactions.summary()
-    steps.say(f"  {summary['events']:,} events of {summary['users']:,} users on {summary['items']:,} items\n")
+    _tell_data(run)
     trained = train(run)
-    steps.say(trained.table + "\n")
     if trained.bundle is None:
         raise ModelError(trained.without)
+    _tell_comparison(run, trained.measured)
     attainable = _attainable(run, trained)
     asked = people(run.holdout) | (strangers_to_a_domain(run.holdout) if domains else {})
     root = store() / "bundles"
@@ -54,9 +59,10 @@ def demo(settings: RunSettings, steps: Steps, *, domains: bool = False) -> dict[
         folder = copy_into(root, trained.bundle)
     with steps.step("serve and ask"), running(root) as url:
         answers = [(person, body, ask(url, body)) for person, body in asked.items()]
+    steps.say(f"3. What {trained.measured.name} recommends, and why")
     for person, body, answer in answers:
-        _show(run, person, body, answer)
-    _farewell(root, trained, answers[1][1], steps)
+        _tell_answer(run, person, body, answer)
+    _tell_next(root, answers[1][1], steps)
     return {
         "seconds": steps.seconds,
         "metrics": metrics_of(trained.measured),
@@ -76,6 +82,40 @@ def demo(settings: RunSettings, steps: Steps, *, domains: bool = False) -> dict[
     }
 
 
+def _tell_data(run: Run) -> None:
+    """What is learned from, what is judged on, and what is special about it."""
+    summary, warm = run.data.interactions.summary(), int(run.holdout.warm.sum())
+    planted = ", drawn from tastes that are known, so that it can be said how much of them was learned"
+    steps, users = run.steps, len(run.holdout.user)
+    steps.say(f"\n1. The data: {run.data.name}")
+    _say_wrapped(
+        steps,
+        f"{summary['events']:,} events of {summary['users']:,} users on {summary['items']:,} items"
+        f"{'' if run.world is None else planted}. Judged on the {run.title.partition(', ')[2]}. {users:,} "
+        f"users are asked for, {warm:,} of them known from before.\n",
+    )
+
+
+def _tell_comparison(run: Run, measured: Measured) -> None:
+    """A row for each model with its first two metrics, and which is the best by a paired test."""
+    steps, metrics = run.steps, shown_metrics(measured.report)[:2]
+    steps.say(f"2. What was compared: {measured.name}, and what needs no learning")
+    rows = [
+        [name, *(report.interval(metric).text() for metric in metrics)]
+        for name, report in measured.reports.items()
+    ]
+    steps.say(text_table(["model", *metrics], rows))
+    others = {name: measured.reports[name].values[metrics[0]] for name in measured.comparisons}
+    nearest = max(others, key=lambda name: float(np.nanmean(others[name])))
+    verdicts = {one.verdict for one in measured.comparisons.values()}
+    wins = "is the best" if verdicts == {"better"} else "against the best of the others"
+    _say_wrapped(
+        steps,
+        f"\nMean over users, 95 % bootstrap interval. {measured.name} {wins}: by a paired t-test on "
+        f"{metrics[0]} against {nearest}, {against(measured.comparisons[nearest])}.\n",
+    )
+
+
 def _attainable(run: Run, trained: Trained) -> dict[str, Any] | None:
     """What the rankers that know the planted truth reach on a sample of users, and the model's share of
     it."""
@@ -90,15 +130,11 @@ def _attainable(run: Run, trained: Trained) -> dict[str, Any] | None:
     gain = attainable_gain(values[measured.name], values[best], known["informed"].values["ndcg_at_10"])
     means = {name: float(value.mean()) for name, value in values.items()}
     means |= {name: report.interval("ndcg_at_10").mean for name, report in known.items()}
-    shown = [
-        "oracle",
-        "informed",
-        measured.name,
-        *sorted(set(values) - {measured.name}, key=means.__getitem__)[::-1],
-    ]
-    run.steps.say(f"What could be learned: ndcg_at_10 on {len(rows):,} sampled warm users.\n")
-    run.steps.say(text_table(["ranker", "ndcg_at_10"], [[name, f"{means[name]:.4f}"] for name in shown]))
-    run.steps.say("\n" + gain_said(measured.name, best, gain) + "\n")
+    shown = ", ".join(
+        f"{name} {means[name]:.4f}{_KNOWS.get(name, '')}" for name in (*known, measured.name, best)
+    )
+    _say_wrapped(run.steps, f"What could be learned, by ndcg_at_10 on {len(rows):,} known users: {shown}.")
+    _say_wrapped(run.steps, gain_said(measured.name, best, gain) + "\n")
     return {"gain": plain_interval(gain), "over": best, "users": len(rows), "ndcg_at_10": means}
 
 
@@ -164,27 +200,42 @@ def strangers_to_a_domain(holdout: Holdout) -> dict[str, dict[str, Any]]:
     return requests
 
 
-def _show(run: Run, person: str, body: dict[str, Any], answer: dict[str, Any]) -> None:
-    run.steps.say(f"For {person} ({answer['source']}): {answer['why']}")
-    data = run.data
-    for event in body.get("history", []):
-        title = data.items["title"][data.item_ids.index(event["item_id"])].as_py()
-        run.steps.say(f"  clicked: {one_line(title or event['item_id'])}")
+def _tell_answer(run: Run, person: str, body: dict[str, Any], answer: dict[str, Any]) -> None:
+    """Who asks, why the answer is what it is, and its first titles with their reasons."""
+    items = run.data.items["title"], run.data.item_ids
+    clicked = [
+        items[0][items[1].index(event["item_id"])].as_py() or event["item_id"]
+        for event in body.get("history", [])
+    ]
+    after = f" They clicked on {'; '.join(map(one_line, clicked))}." if clicked else ""
+    _say_wrapped(run.steps, f"For {person} ({answer['source']}): {answer['why']}{after}")
     rows = [
         [item["title"] or item["item_id"], item["reason"] or "", f"{item['score']:.3f}"]
-        for item in answer["items"]
+        for item in answer["items"][:_TITLES]
     ]
     run.steps.say(text_table(["title", "reason", "score"], rows) + "\n")
 
 
-def _farewell(root: Path, trained: Trained, request: dict[str, Any], steps: Steps) -> None:
-    body, commands = json.dumps(request), _commands()
-    steps.say("The same by hand:")
-    steps.say(f"  {commands}{command_line('recsys serve', root, port=8000)}")
-    steps.say(f"  curl -s localhost:8000/v1/recommend -H 'content-type: application/json' -d {quote(body)}")
-    steps.say(f"The run {trained.run_id} in the MLflow UI (then open http://127.0.0.1:5000):")
+def _tell_next(root: Path, request: dict[str, Any], steps: Steps) -> None:
+    """The same by hand, the run with its pictures, and the reader's own data."""
+    commands, served = _commands(), os.path.relpath(root) if root.is_relative_to(Path.cwd()) else str(root)
+    steps.say("4. What to type next")
+    steps.say("The service, and from another terminal the newcomer's question:")
+    steps.say(f"  {commands}{command_line('recsys serve', served, port=8000)}")
+    steps.say("  curl -s localhost:8000/v1/recommend -H 'content-type: application/json' \\")
+    steps.say(f"  -d {quote(json.dumps(request, separators=(',', ':')))}")
+    steps.say("The run with all metrics, segments and pictures, at http://127.0.0.1:5000:")
     steps.say(f"  {commands}mlflow ui --backend-store-uri {quote(tracking_uri())}")
-    steps.say("Seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps.seconds.items()))
+    steps.say("Your own clicks, a table of who, what and when, by your names of the columns:")
+    steps.say(f"  {commands}recsys train clicks.csv --user-col visitor --item-col article --time-col at")
+
+
+def _say_wrapped(steps: Steps, text: str) -> None:
+    """Sentences in lines that fit a console; line breaks around them stay."""
+    start, end = text[: len(text) - len(text.lstrip("\n"))], text[len(text.rstrip("\n")) :]
+    steps.say(
+        start + textwrap.fill(text.strip(), COLUMNS, break_long_words=False, break_on_hyphens=False) + end
+    )
 
 
 def _commands() -> str:

@@ -220,6 +220,7 @@ def test_nothing_is_imported_that_is_not_declared() -> None:
         "scikit-network": "sknetwork",
         "tomli-w": "tomli_w",
         "opentelemetry-sdk": "opentelemetry",
+        "nvidia-ml-py": "pynvml",
         "prometheus-client": "prometheus_client",
         "universal-pathlib": "upath",
     }

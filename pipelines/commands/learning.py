@@ -71,7 +71,7 @@ def train(
         return shown(settings, as_json)
     from recsys.evaluation.tables import report_data
     from recsys.pipelines.console import Steps
-    from recsys.pipelines.run.distributed import assist, assists, refuse_alone
+    from recsys.pipelines.machine.distributed import assist, assists, refuse_alone
     from recsys.pipelines.run.question import prepare
     from recsys.pipelines.run.train import comparisons_of, metrics_of
     from recsys.pipelines.run.train import train as run_train

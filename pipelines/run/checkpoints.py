@@ -20,8 +20,8 @@ from recsys.data.dataset import Dataset
 from recsys.durable import locked
 from recsys.errors import SettingError
 from recsys.models.warm_start import start_of
+from recsys.pipelines.machine.space import bundle_bytes
 from recsys.pipelines.run.run import Run
-from recsys.pipelines.tracking.space import bundle_bytes
 from recsys.pipelines.tracking.store import store
 from recsys.training.checkpoint import STATE, Checkpoint
 from recsys.training.loop import Aids
@@ -114,7 +114,7 @@ def key_of(run: Run) -> str:
     """Digest of all that the bytes of a run depend on: only a run with the same one may go on from its
     state."""
     warm = None if run.start is None else run.start.bundle_id
-    stated = run.settings.model_dump(mode="json", exclude={"checkpoint_s", "warm"})
+    stated = run.settings.model_dump(mode="json", exclude={"checkpoint_s", "system_metrics", "warm"})
     versions = {"recsys": __version__} | {name: version(name) for name in _VERSIONS}
     text = json.dumps([stated, run.data.digest, run.threads, versions, warm], sort_keys=True)
     return sha256(text.encode()).hexdigest()

@@ -108,6 +108,11 @@ class RunSettings(Settings):
     threads: int = Field(
         0, ge=0, description="threads for numba, BLAS, faiss and torch; 0 = all cores of this process"
     )
+    system_metrics: bool = Field(
+        False,
+        description="log how busy the machine is, every 10 seconds of the run: processors, memory, disk, "
+        "network, GPUs; needs the extra `system`",
+    )
     experiment: str = Field(
         DEFAULT_EXPERIMENT, description="the MLflow experiment that the run is logged under"
     )

@@ -15,15 +15,16 @@ from recsys.evaluation.tables import comparison_data, report_data
 from recsys.history import DAY_S
 from recsys.models.base import fit_with
 from recsys.models.export import content_of
+from recsys.pipelines.machine.distributed import meet
+from recsys.pipelines.machine.load import watching
+from recsys.pipelines.machine.space import refuse_without_room
 from recsys.pipelines.run.checkpoints import Kept, keeping
-from recsys.pipelines.run.distributed import meet
 from recsys.pipelines.run.measure import Measured, measure, table
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.warm_start import started
 from recsys.pipelines.tracking import client, record
-from recsys.pipelines.tracking.lineage import git_commit
+from recsys.pipelines.tracking.lineage import SYSTEM, git_commit
 from recsys.pipelines.tracking.plots import draw
-from recsys.pipelines.tracking.space import refuse_without_room
 from recsys.pipelines.tracking.store import store
 from recsys.retrieval.embeddings import Embeddings, embeddings_of
 from recsys.retrieval.ranker import TrainedRanker
@@ -58,7 +59,8 @@ def train(run: Run, *, resume: bool = False) -> Trained:
     """
     refuse_without_room(run)
     run = started(run)
-    with keeping(run, resume=resume) as kept:
+    wanted = run.settings.system_metrics
+    with watching(run.steps, wanted=wanted), keeping(run, resume=resume) as kept:
         meet()
         return _trained(run, kept)
 
@@ -219,7 +221,7 @@ def _record(run: Run, trained: Trained, lineage: dict[str, Any], folder: Path) -
         run.settings.logged(),
         record.tags_of(lineage) | question,
         figures,
-        curves,
+        curves | ({SYSTEM: run.steps.load} if run.steps.load else {}),
         {
             "settings.json": json.dumps(settings_json, indent=1),
             "table.md": trained.table + "\n",

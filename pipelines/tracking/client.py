@@ -9,6 +9,7 @@ from typing import Any
 
 from recsys.errors import RecsysError, TrackingError
 from recsys.pipelines.tracking.lineage import (
+    TIME,
     LoggedRun,
     datasets_of,
     flat,
@@ -131,7 +132,7 @@ def finish_run(
     """Writes what a run found and closes it; once more changes nothing.
 
     settings: nested, logged flat as parameters. tags: of a run with a bundle also its address (`address_of`).
-    curves: task -> figures of each step. files: a folder of artefacts.
+    curves: task -> figures of each step, perhaps with `TIME`. files: a folder of artefacts.
     """
     with connection(writing=True) as client:
         from mlflow.entities import Metric, Param, RunTag
@@ -141,10 +142,12 @@ def finish_run(
             now, artifacts = run.info.start_time, artifacts_of(run)
             measured = [Metric(grouped_name(key), value, now, 0) for key, value in metrics.items()]
             measured += [
-                Metric(grouped_name(f"{task.replace(' ', '_')}.{key}"), value, now, step)
+                Metric(grouped_name(f"{task.replace(' ', '_')}.{key}"), value, int(1000 * at), step)
                 for task, points in curves.items()
                 for step, point in enumerate(points)
+                for at in [point.get(TIME, now / 1000)]
                 for key, value in point.items()
+                if key != TIME
             ]
             params = [Param(key, str(value)) for key, value in flat(settings).items()]
             labels = [RunTag(key, str(value)) for key, value in tags.items()]
@@ -157,9 +160,7 @@ def finish_run(
                 artifacts.log_artifacts(str(files))
             client.set_terminated(run_id, status)
         except BaseException:
-            with suppress(
-                Exception
-            ):  # the store that refused may refuse this too: the first refusal is the one to say
+            with suppress(Exception):  # the store may refuse this, too: the first refusal is the one to say
                 client.set_terminated(run_id, "FAILED")
             raise
 

@@ -21,6 +21,8 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 _ENDS = ("_low", "_high")  # of an interval
 _INTERVAL = "interval/"
+TIME = "unix_s"  # of a point of a curve: when it was measured; without it, when the run began
+SYSTEM = "system"  # the curve, and MLflow's group, of what the machine was doing
 
 
 def grouped_name(metric: str) -> str:

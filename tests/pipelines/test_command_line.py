@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -147,7 +148,19 @@ def test_a_second_export_moves_the_pointer_and_keeps_the_first(
 
 def test_the_demo_on_another_world_runs_the_whole_line(home: Path) -> None:
     size = ["world.users=600", "world.items=150", "world.seed=7", "world.events_per_user=20"]
-    result = answer(recsys(home, "demo", *size, *TINY, "--json"))
+    told = "import json; from recsys.pipelines.console import Steps; from recsys.pipelines.demo import demo; "
+    told += "from recsys.pipelines.run.settings import load_settings; settings = load_settings('world', "
+    told += f"{[*size, *TINY]}, data='world'); print(json.dumps(demo(settings, Steps())))"
+    said = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", told],
+        env={**os.environ, "RECSYS_HOME": str(home)},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    result = answer(said)
+    _tells_a_story(said.stdout.splitlines()[:-1], result)
     assert {"seconds", "metrics", "comparisons", "attainable", "bundle", "run_id", "recommendations"} <= set(
         result
     )
@@ -163,6 +176,29 @@ def test_the_demo_on_another_world_runs_the_whole_line(home: Path) -> None:
         for item in reply["items"]:
             assert item["title"]
             assert item["reason"].startswith("popular now in " if person == "a stranger" else "because of ")
+
+
+def _tells_a_story(lines: list[str], result: Any) -> None:
+    """Two screens of lines that fit: the data, what was compared, the winner's answers, and what is next."""
+    assert len(lines) <= 80 - len(result["seconds"])  # a terminal has a line for each step
+    paths = ("recsys serve", "mlflow ui", "recsys train")
+    assert not [line for line in lines if len(line) > 100 and not any(path in line for path in paths)]
+    parts = [line[:2] for line in lines if line[:2] in ("1.", "2.", "3.", "4.")]
+    assert parts == ["1.", "2.", "3.", "4."]
+    text = " ".join(lines)
+    for person, reply in result["recommendations"].items():
+        assert f"For {person} ({reply['source']}): {reply['why']}" in text
+        assert text.index(reply["items"][0]["title"]) < text.index("4. ")
+    rows = [line.replace("|", " ").split() for line in lines if line.startswith("|")]
+    assert ["als", f"{result['metrics']['als']['ndcg_at_10']['mean']:.4f}"] in [row[:2] for row in rows]
+    assert f"Attainable gain of als: {result['attainable']['gain']['mean']:.3f}" in text
+    readme = (Path(__file__).parents[2] / "README.md").read_text().split("1. The data")[1].split("```")[0]
+    for line in readme.splitlines()[1:]:
+        if line.startswith(("2.", "3.", "4.", "| model")):
+            assert line.split() in map(str.split, lines)
+    question = shlex.split(next(line for line in lines if line.strip().startswith("-d ")))[1]
+    asked = result["recommendations"]["a newcomer with three clicks"]["request"]
+    assert json.loads(question) == asked
 
 
 def test_the_demo_of_domains_answers_in_one_by_a_history_of_the_other(home: Path) -> None:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from recsys.bundle.bundle import load
 from recsys.models.registry import make_model
 from recsys.pipelines.cli import main
-from recsys.pipelines.run.distributed import refuse_alone
+from recsys.pipelines.machine.distributed import refuse_alone
 from recsys.pipelines.run.settings import RunSettings
 from tests.helpers.towers import BOTH, SMALL, coloured, everyone
 

@@ -175,7 +175,7 @@ def test_a_store_that_fails_in_the_middle_is_finished_later(tmp_path: Path, clic
     """The run is opened and its figures are taken, then the artefacts' place turns out to be a file."""
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns/artifacts").write_text("in the way")
-    said = recsys(tmp_path, "train", str(clicks), *COLUMNS, *TINY, "--json")
+    said = recsys(tmp_path, "train", str(clicks), *COLUMNS, *TINY, "system_metrics=true", "--json")
     trained = answer(said)
     assert "the bundle is safe in" in said.stderr
     assert f"recsys track {trained['bundle']}" in said.stderr
@@ -183,7 +183,7 @@ def test_a_store_that_fails_in_the_middle_is_finished_later(tmp_path: Path, clic
     (tmp_path / "mlruns/artifacts").unlink()
     tracked = answer(recsys(tmp_path, "track", trained["bundle"], "--json"))
     assert tracked["run_id"] == trained["run_id"]
-    _is_complete(tmp_path, tracked["run_id"], trained)
+    assert _is_complete(tmp_path, tracked["run_id"], trained)["system/process_memory_usage_megabytes"] > 0
 
 
 @pytest.mark.slow
@@ -271,8 +271,8 @@ def test_mlflow_shows_data_source_commit_duration_and_the_view_of_models(
     assert kind == "custom_model_development"
 
 
-def _is_complete(home: Path, run_id: str, trained: Any) -> None:
-    """The run has all that an undisturbed one has, and nothing is left over."""
+def _is_complete(home: Path, run_id: str, trained: Any) -> dict[str, float]:
+    """The metrics of a run that has all that an undisturbed one has, with nothing left over."""
     with sqlite3.connect(home / "mlruns/mlflow.db") as store:
         assert store.execute("select status from runs where run_uuid = ?", (run_id,)).fetchall() == [
             ("FINISHED",)
@@ -290,6 +290,7 @@ def _is_complete(home: Path, run_id: str, trained: Any) -> None:
     ]
     exported = answer(recsys(home, "export", run_id, "--json"))
     assert answer(recsys(home, "recommend", exported["root"], "--user", "007", "--json"))["source"] == "known"
+    return metrics
 
 
 @pytest.mark.parametrize("command", ["runs", "promote", "track", "why", "similar", "doctor"])
