@@ -20,7 +20,7 @@ install: $(STAMP) ## Build .venv from pyproject.toml and constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[train,serve,dev,contract]'
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[train,serve,dev,contract,docs]'
 	touch $(STAMP)
 
 demo: install ## From a planted world to recommendations with titles and reasons, in a minute
@@ -53,7 +53,6 @@ format: install ## Format the code
 	$(BIN)/ruff format .
 
 site: install ## The pages as a site with search, in build/site
-	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	$(BIN)/mkdocs build
 
 docs: install ## Write docs/commands.md, the public names, docs/openapi.json, and what the cells of the quick start give

@@ -26,6 +26,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "deploy/README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 SETTINGS_OF = ("train", "evaluate", "demo")
@@ -118,11 +119,50 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    start = (tmp_path / "quickstart/index.html").read_text()
+    assert "<h1" in start
+    assert "because of" in start  # what a cell of the notebook gives
 
 
-def test_the_menu_of_the_site_has_every_page() -> None:
-    menu = set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
-    assert {path.name for path in (ROOT / "docs").glob("*.md")} <= menu | {"index.md"}
+def test_the_menu_of_the_site_is_the_index_with_every_page_in_the_same_order() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text().partition("  - Start: index.md\n")[2]
+    sections = [
+        (part.partition(":")[0], re.findall(r": (\S+\.md)$", part, re.M)) for part in menu.split("\n  - ")
+    ]
+    sections[0] = (sections[0][0].strip(" -"), sections[0][1])
+    index = [part.partition("\n") for part in (ROOT / "docs/index.md").read_text().split("\n## ")[1:]]
+    assert [name for name, _ in sections] == [name for name, _, _ in index]
+    for (name, pages), (_, _, text) in zip(sections, index, strict=True):
+        linked = re.findall(r"\]\((?!\.\.)(\S+)\)", text.replace(".ipynb", ".md"))
+        assert [page for page in pages if page in linked] == linked, name
+        assert set(pages) - set(linked) <= {"CHANGELOG.md", "CONTRIBUTING.md"}
+    pages = {page for _, named in sections for page in named}
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} <= pages | {"index.md"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, *sorted((ROOT / "benchmarks/results").glob("*.md"))],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_lists_and_tables_are_read_as_such_by_every_program(page: Path) -> None:
+    """GitHub takes a list right after a sentence, or one that is indented by two blanks; others do not."""
+    fenced, before = False, ""
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif not fenced:
+            item, row = re.match(r"([-*]|\d+\.) ", line), line.startswith("|")
+            follows_text = bool(before.strip()) and not re.match(r"\||#|( |[-*] |\d+\. )", before)
+            assert not (item and follows_text), f"{page.name}:{number} a list needs a blank line above"
+            assert not re.match(r" {1,3}([-*]|\d+\.) ", line), (
+                f"{page.name}:{number} indent lists by four blanks"
+            )
+            if row and not before.startswith("|"):
+                rule = page.read_text().splitlines()[number]
+                assert not before.strip(), f"{page.name}:{number} a table needs a blank line above"
+                assert re.fullmatch(r"\|[-:| ]+\|", rule), f"{page.name}:{number} a table needs a heading"
+        before = line
 
 
 def test_every_decision_is_in_the_index_with_its_date() -> None:
