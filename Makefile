@@ -56,7 +56,7 @@ site: install ## The pages as a site with search, in build/site
 	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	$(BIN)/mkdocs build
 
-docs: install ## Write docs/commands.md, the public names, docs/openapi.json, and what the cells of the quick start give
+docs: install ## Write docs/commands.md, the public names, docs/openapi.json, and what the cells of the notebooks give
 	$(BIN)/python docs/reference.py > docs/commands.md.new
 	mv docs/commands.md.new docs/commands.md
 	$(BIN)/python docs/public_names.py > docs/public-names.txt.new
@@ -64,6 +64,7 @@ docs: install ## Write docs/commands.md, the public names, docs/openapi.json, an
 	$(BIN)/python docs/openapi.py > docs/openapi.json.new
 	mv docs/openapi.json.new docs/openapi.json
 	$(BIN)/python docs/notebook.py --write docs/quickstart.ipynb
+	$(BIN)/python docs/notebook.py --write docs/family.ipynb
 
 ui: install ## Open the runs in the MLflow UI, at http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db
