@@ -55,7 +55,7 @@ format: install ## Format the code
 site: install ## The pages as a site with search, in build/site
 	$(BIN)/mkdocs build
 
-docs: install ## Write docs/commands.md, the public names, docs/openapi.json, and what the cells of the quick start give
+docs: install ## Write docs/commands.md, the public names, docs/openapi.json, and what the cells of the notebooks give
 	$(BIN)/python docs/reference.py > docs/commands.md.new
 	mv docs/commands.md.new docs/commands.md
 	$(BIN)/python docs/public_names.py > docs/public-names.txt.new
@@ -63,6 +63,7 @@ docs: install ## Write docs/commands.md, the public names, docs/openapi.json, an
 	$(BIN)/python docs/openapi.py > docs/openapi.json.new
 	mv docs/openapi.json.new docs/openapi.json
 	$(BIN)/python docs/notebook.py --write docs/quickstart.ipynb
+	$(BIN)/python docs/notebook.py --write docs/family.ipynb
 
 ui: install ## Open the runs in the MLflow UI, at http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db

@@ -1,5 +1,5 @@
 """Runs the code cells of a notebook as Jupyter does: one namespace, and the value of a last expression is
-shown.
+shown, unless a semicolon ends it.
 
 `python docs/notebook.py docs/quickstart.ipynb` prints the outputs of the cells as JSON; with `--write` they
 go into the notebook. Nothing but the standard library: a kernel and its 25 packages would tell no more about
@@ -35,7 +35,7 @@ def _run(source: str, number: int, namespace: dict[str, Any]) -> list[dict[str, 
     outputs: list[dict[str, Any]] = []
     if text := printed.getvalue():
         outputs.append({"name": "stdout", "output_type": "stream", "text": text.splitlines(keepends=True)})
-    if value is not None:
+    if value is not None and not source.rstrip().endswith(";"):
         data = {"text/plain": repr(value).splitlines(keepends=True)}
         if hasattr(value, "_repr_html_"):
             data = {"text/html": value._repr_html_().splitlines(keepends=True)} | data

@@ -98,8 +98,9 @@ def test_links_in_a_page_lead_somewhere(page: Path) -> None:
             )
 
 
-def test_the_notebook_links_to_what_is_there() -> None:
-    text = (ROOT / "docs/quickstart.ipynb").read_text()
+@pytest.mark.parametrize("name", ["quickstart", "family"])
+def test_a_notebook_links_to_what_is_there(name: str) -> None:
+    text = (ROOT / f"docs/{name}.ipynb").read_text()
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     assert len(links) > 5
     assert all((ROOT / "docs" / target).exists() for target in links)

@@ -2,11 +2,7 @@
 with."""
 
 import json
-import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,44 +24,18 @@ from recsys.models.als.als import ALS, ALSSettings
 from recsys.models.export import content_of
 from recsys.pipelines.cli import main
 from recsys.testing.toys import random_log
+from tests.helpers.notebooks import ROOT, assert_alike, printed, shown
 
-ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "docs/quickstart.ipynb"
-FIX = "After a wanted change: make docs, and look at what it changed."
-_FRACTION = re.compile(r"[+-]?\d+\.\d+(?:e[+-]?\d+)?")
-
-
-def texts(outputs: list[list[dict[str, Any]]]) -> list[str]:
-    """Each cell's outputs, what they show and as what."""
-    return [
-        "\n".join(f"{kind}: {''.join(lines)}" for output in cell for kind, lines in _shown(output))
-        for cell in outputs
-    ]
-
-
-def _shown(output: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    return [("printed", output["text"])] if "text" in output else sorted(output["data"].items())
 
 
 @pytest.mark.slow
 def test_the_quick_start_prints_what_it_shows() -> None:
-    command = [sys.executable, str(ROOT / "docs/notebook.py"), str(NOTEBOOK)]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert said.returncode == 0, said.stderr
-    assert not said.stderr
-    stored = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
-    shown, found = texts([cell["outputs"] for cell in stored]), texts(json.loads(said.stdout))
-    for number, (old, new) in enumerate(zip(shown, found, strict=True), 1):
-        assert _FRACTION.sub("#", new) == _FRACTION.sub("#", old), f"cell {number}. {FIX}"
-        # Another processor rounds otherwise, by far less than what a figure of another model differs by.
-        figures = [[float(figure) for figure in _FRACTION.findall(text)] for text in (new, old)]
-        np.testing.assert_allclose(*figures, rtol=0, atol=0.002, err_msg=f"cell {number}. {FIX}")
+    assert_alike(printed(NOTEBOOK), shown(NOTEBOOK), atol=0.002)
 
 
 def test_the_quick_start_shows_the_whole_line() -> None:
-    shown = "\n".join(
-        texts([cell["outputs"] for cell in json.loads(NOTEBOOK.read_text())["cells"] if "outputs" in cell])
-    )
+    text = "\n".join(shown(NOTEBOOK))
     for promised in (
         "| popularity |",
         "| als ",
@@ -74,7 +44,7 @@ def test_the_quick_start_shows_the_whole_line() -> None:
         "because of",
         "Similar to",
     ):
-        assert promised in shown
+        assert promised in text
 
 
 def test_a_data_set_comes_back_from_its_frames() -> None:

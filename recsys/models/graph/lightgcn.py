@@ -48,6 +48,13 @@ class LightGCNSettings(Settings):
     similarity: Literal["cosine", "dot"] = Field(
         "cosine", description="cosine: vectors of length 1; dot: with temperature 1 and a regularization"
     )
+    served_length: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="cosine: power of its averaged length by which an item's vector is served, for popular "
+        "ones are longer; 0 = as learned",
+    )
     temperature: float = Field(0.1, gt=0, description="divides the scores; .05 to .2 for cosine")
     regularization: float = Field(0.0, ge=0, description="ridge on the learned rows; 0 for cosine")
     negatives: int = Field(
@@ -73,8 +80,9 @@ class LightGCN(Learner):
 
     A step gives everybody the sum of their neighbours' vectors, each divided by the root of both degrees.
     Nothing else is learned, so the gradient of the learned rows is that of the averaged ones, averaged in the
-    same way. A user without a row is encoded by a fitted sum over their history, as in softmax matrix
-    factorization.
+    same way. By cosine it learns directions alone; the length that averaging gives an item grows with its
+    people, and by a power of it popular items are served before others that point the same way. A user
+    without a row is encoded by a fitted sum over their history, as in softmax matrix factorization.
 
     Sources: He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation",
     SIGIR 2020;
@@ -89,6 +97,7 @@ class LightGCN(Learner):
         "temperature": Span(0.02, 0.5, log=True),
         "learning_rate": Span(3e-3, 0.3, log=True),
         "layers": Choices((1, 2, 3)),
+        "served_length": Span(0.0, 1.0),
         "half_life": HALF_LIVES,
     }
 
@@ -224,7 +233,8 @@ class LightGCNFit(EpochFit):
         users[np.diff(self.matrix.indptr) == 0] = 0
         items[np.bincount(self.matrix.indices, minlength=len(items)) == 0] = 0
         if cosine:
-            users, items = unit(users), unit(items)
+            lengths = np.linalg.norm(items, axis=1, keepdims=True)
+            users, items = unit(users), unit(items) * lengths ** np.float32(s.served_length)
         inputs, table = (
             fitted_inputs(self.matrix, users, s.fold_in_ridge),
             users if s.half_life is None else None,

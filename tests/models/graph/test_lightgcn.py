@@ -7,6 +7,7 @@ import torch
 
 from recsys.arrays import Array
 from recsys.errors import ModelError
+from recsys.matrix.spectrum import unit
 from recsys.models.factors.bpr import draw_unseen
 from recsys.models.graph.lightgcn import LightGCNFit, LightGCNSettings
 from recsys.models.registry import make_model
@@ -95,6 +96,18 @@ def test_over_a_sparse_graph_steps_find_what_is_near(loss: str, certain_seed: in
         best = np.argsort(-scores, axis=1)[:, :10]
         share[layers] = np.mean((best - np.arange(60)[:, None]) % 60 <= 6)
     assert share[3] > share[0] + 0.02
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_items_are_served_by_a_power_of_their_averaged_length(power: float) -> None:
+    fit = LightGCNFit(LightGCNSettings(dim=8, layers=2, served_length=power), random_log(2), seed=1)
+    averaged = fit.averaged(fit.users.table.numpy(), fit.items.table.numpy())[1]
+    served, there = fit.finish().items, np.bincount(fit.matrix.indices, minlength=len(averaged)) > 0
+    lengths = np.linalg.norm(averaged[there], axis=1)
+    assert np.ptp(lengths) > 0.1
+    np.testing.assert_allclose(np.linalg.norm(served[there], axis=1), lengths**power, rtol=1e-5)
+    np.testing.assert_allclose(unit(served[there]), averaged[there] / lengths[:, None], rtol=0, atol=1e-6)
+    assert not served[~there].any()
 
 
 def test_no_events_are_refused() -> None:
