@@ -182,7 +182,7 @@ def _effect(study: Study, metric: Metric, code: int) -> Effect:
         always=_interval(contrast(now), valid),
         always_share=Interval(*map(float, relative(now, valid))),
         plain=Interval(*map(float, relative(_at(plain, last), critical))),
-        stratified=_stratified(study, metric, code, last, critical),
+        stratified=_stratify(study, metric, code, last, critical),
         variance=float((contrast(decided).error / contrast(_at(plain, last)).error) ** 2),
         p=p,
         p_corrected=p,
@@ -229,7 +229,7 @@ def _nothing(study: Study, metric: Metric, code: int, pair: Pair, last: int) -> 
     return "" if _enough(study, metric, code)[last] else FEW
 
 
-def _stratified(study: Study, metric: Metric, code: int, last: int, critical: float) -> Interval:
+def _stratify(study: Study, metric: Metric, code: int, last: int, critical: float) -> Interval:
     """The share of the control, those who were active before and those who were not each weighted by their
     number."""
     pairs = []
@@ -243,8 +243,8 @@ def _stratified(study: Study, metric: Metric, code: int, last: int, critical: fl
         return _NONE
     one = post_stratified(pairs)
     control = float(np.asarray(sum(pair.control * pair.n for pair in pairs) / sum(pair.n for pair in pairs)))
-    found = _interval(one, critical)
-    return Interval(*(value / control for value in found)) if control > 0 else _NONE
+    interval = _interval(one, critical)
+    return Interval(*(value / control for value in interval)) if control > 0 else _NONE
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ def compare_segments(study: Study) -> list[Segment]:
     groups: list[tuple[str, Array]] = [("active before", study.warm), ("new", ~study.warm)]
     for name, (codes, labels) in study.segments.items():
         groups += [(f"{name} {label}", codes == at) for at, label in enumerate(labels)]
-    found = []
+    rows = []
     for metric in study.plan.metrics_of("primary"):
         figures = study.figures[metric.name]
         for code in range(1, len(study.plan.arms)):
@@ -280,13 +280,13 @@ def compare_segments(study: Study) -> list[Segment]:
                 if not one.error > 0:
                     continue
                 share = Interval(*map(float, relative(pair, float(stats.t.isf(0.025, one.df)))))
-                found.append(
+                rows.append(
                     Segment(metric.name, study.plan.arms[code], name, int(pair.n), share, float(one.p), 1.0)
                 )
-    if not found:
+    if not rows:
         return []
-    q = stats.false_discovery_control([one.p for one in found])
-    return [replace(one, p_corrected=float(p)) for one, p in zip(found, q, strict=True)]
+    q = stats.false_discovery_control([one.p for one in rows])
+    return [replace(one, p_corrected=float(p)) for one, p in zip(rows, q, strict=True)]
 
 
 def _at(pair: Pair, look: int) -> Pair:

@@ -80,14 +80,14 @@ class Ledger:
         """Each test's online effect, between its own figure and what its offline difference has meant
         elsewhere."""
         mu, omega, a, b, tau = _plain(self.draws)
-        found = []
+        estimates = []
         for at, one in enumerate(self.entries):
             mean, variance = _true_offline(one.offline, one.offline_error, mu, omega)
             before, spread = a + b * mean, b**2 * variance + tau**2
             kept = spread / (spread + one.online_error**2)
             centre, deviation = before + kept * (one.online - before), one.online_error * np.sqrt(kept)
-            found.append(Shrunk(one.name, self._interval(centre, deviation, at)))
-        return found
+            estimates.append(Shrunk(one.name, self._interval(centre, deviation, at)))
+        return estimates
 
     def forecast(self, offline: float, error: float = 0.0) -> Forecast:
         """Of a challenger with this offline difference and standard error, as shares of what it is held
@@ -134,8 +134,8 @@ def learn_ledger(entries: Sequence[Entry]) -> Ledger:
 
     starts = [_start(table, scale, slope) for slope in (0.0, 0.3, 1.0)]
     modes = [optimize.minimize(loss, start, jac=rise, method="BFGS") for start in starts]
-    found = min(modes, key=lambda one: float(one.fun))
-    centre, covariance = found.x, _covariance(loss, found.x)
+    mode = min(modes, key=lambda one: float(one.fun))
+    centre, covariance = mode.x, _covariance(loss, mode.x)
     for count in (
         DRAWS // 4,
         DRAWS,
@@ -236,8 +236,8 @@ def _covariance(loss: object, at: F64) -> F64:
     size = np.sqrt(np.maximum(np.abs(np.diag(curve)), 1e-12))
     values, vectors = np.linalg.eigh(curve / size[:, None] / size[None])
     values = np.where(values > 0.02, values, 0.02)
-    found = (vectors / values) @ vectors.T / size[:, None] / size[None]
-    return np.asarray((found + found.T) / 2, np.float64)
+    inverse = (vectors / values) @ vectors.T / size[:, None] / size[None]
+    return np.asarray((inverse + inverse.T) / 2, np.float64)
 
 
 def _quantiles(values: F64, weights: F64, levels: tuple[float, float]) -> tuple[float, float]:

@@ -94,22 +94,24 @@ def evaluate_policy(log: ListLog) -> list[Value]:
     whole = steps.prod(axis=1)
     reward = log.reward.sum(axis=1)
     cascade = steps.cumprod(axis=1)
-    found = [
+    estimates = [
         _value("ips", log.person, whole * reward, whole),
-        _normalised(log.person, whole * reward, whole),
+        _normalise(log.person, whole * reward, whole),
     ]
     if log.predicted is not None and log.predicted_target is not None:
         before = np.concatenate([np.ones((len(steps), 1)), cascade[:, :-1]], axis=1)
         robust = before * log.predicted_target + cascade * (log.reward - log.predicted)
-        found.append(_value("dr", log.person, robust.sum(axis=1), whole))
+        estimates.append(_value("dr", log.person, robust.sum(axis=1), whole))
     if log.reward.shape[1] > 1:
-        found.append(_value("cascade", log.person, (cascade * log.reward).sum(axis=1), cascade.mean(axis=1)))
+        estimates.append(
+            _value("cascade", log.person, (cascade * log.reward).sum(axis=1), cascade.mean(axis=1))
+        )
         if log.slot_logged is not None and log.slot_target is not None:
             slots = log.slot_target / log.slot_logged
-            found.append(
+            estimates.append(
                 _value("independent", log.person, (slots * log.reward).sum(axis=1), slots.mean(axis=1))
             )
-    return found
+    return estimates
 
 
 def pseudo_inverse(
@@ -147,15 +149,15 @@ def value_of_weights(name: str, person: I64, weights: F64, reward: F64) -> Value
 def _value(name: str, person: I64, earned: F64, weights: F64) -> Value:
     """A mean over requests with its interval over people."""
     n, error, mean = _over_people(person, earned, np.ones(len(earned)))
-    return _told(name, person, mean, error, n, weights)
+    return _value_of(name, person, mean, error, n, weights)
 
 
-def _normalised(person: I64, earned: F64, weights: F64) -> Value:
+def _normalise(person: I64, earned: F64, weights: F64) -> Value:
     n, error, mean = _over_people(person, earned, weights)
-    return _told("snips", person, mean, error, n, weights)
+    return _value_of("snips", person, mean, error, n, weights)
 
 
-def _told(name: str, person: I64, mean: float, error: float, n: int, weights: F64) -> Value:
+def _value_of(name: str, person: I64, mean: float, error: float, n: int, weights: F64) -> Value:
     half = float(stats.t.isf(0.025, max(n - 1, 1))) * error
     total = float(weights.sum())
     effective = total**2 / float((weights**2).sum()) if total else 0.0

@@ -94,19 +94,19 @@ def read_traffic(source: Any, plan: Plan, since: int, progress: Progress = silen
     source: exposures or outcomes. Raises DataError where nobody is left.
     """
     table = _log(source, plan)
-    found = Exposures(plan)
+    traffic = Exposures(plan)
     for part in table.parts(progress):
         codes = part.ids("unit", "unit id")
         second, kept = part.seconds("time")
         rows = np.flatnonzero(kept & (codes.code >= 0) & (second >= since))
         if len(rows):
-            found.add(codes._replace(code=codes.code[rows]), second[rows])
-    if not found.rows:
+            traffic.add(codes._replace(code=codes.code[rows]), second[rows])
+    if not traffic.rows:
         raise DataError(
             f"the log has no rows from {utc_text(since)} on, from when on people count as new. Name an "
             f"earlier moment, or shorten past_days in the plan."
         )
-    return found
+    return traffic
 
 
 def plan_power(

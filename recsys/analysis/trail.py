@@ -71,7 +71,7 @@ def follow(exposures: Any, outcomes: Any, study: Study, unit: str, *, progress: 
     plan = study.plan
     ids = pc.index_in(pa.scalar(unit, pa.large_string()), value_set=study.exposures.units.ids).as_py()
     first = NEVER if ids is None else int(study.exposures.first[ids])
-    shown = sorted(_shown(exposures, plan, unit, first, progress), key=lambda one: one.second)
+    shown = sorted(_read_shown(exposures, plan, unit, first, progress), key=lambda one: one.second)
     if ids is None or not shown:
         raise DataError(f"the exposures say nothing of {unit!r}. Is it the id by which people are assigned?")
     requests = {
@@ -116,7 +116,7 @@ def _words(part: Part, rows: Any, role: str) -> list[str | None]:
     return [None if code < 0 else str(codes.names[int(code)].as_py()) for code in codes.code[rows]]
 
 
-def _shown(source: Any, plan: Plan, unit: str, first: int, progress: Progress) -> list[Shown]:
+def _read_shown(source: Any, plan: Plan, unit: str, first: int, progress: Progress) -> list[Shown]:
     own = plan.columns
     roles: dict[str, Sequence[str]] = {
         "unit": ("unit_id", "user_id"),
@@ -140,7 +140,7 @@ def _shown(source: Any, plan: Plan, unit: str, first: int, progress: Progress) -
         "differs": own.differs,
     }
     table = Table(source, "exposures", roles, ("unit", "time", "arm"), named)
-    found: list[Shown] = []
+    lists: list[Shown] = []
     for part, rows in _rows(table, unit, progress):
         second, ok = part.seconds("time")
         columns = {role: _words(part, rows, role) for role in (*_SHOWN, "arm", "experiment", "phase")}
@@ -164,9 +164,9 @@ def _shown(source: Any, plan: Plan, unit: str, first: int, progress: Progress) -
                 for role in _SHOWN
                 if role not in ("item", "position") and (text := columns[role][at])
             }
-            begins = said == COUNTS and int(second[row]) == first and not any(one.first for one in found)
-            found.append(Shown(int(second[row]), arm, names, said, begins))
-    return found
+            begins = said == COUNTS and int(second[row]) == first and not any(one.first for one in lists)
+            lists.append(Shown(int(second[row]), arm, names, said, begins))
+    return lists
 
 
 def _done(
@@ -185,7 +185,7 @@ def _done(
     }
     named = {"unit": own.unit, "time": own.time, "event": own.event, "value": own.value}
     table = Table(source, "outcomes", roles, ("unit", "time"), named)
-    found, seen = list[Done](), set[str]()
+    deeds, seen = list[Done](), set[str]()
     for part, rows in _rows(table, unit, progress):
         second, ok = part.seconds("time")
         columns = {role: _words(part, rows, role) for role in (*_DONE, "event")}
@@ -214,8 +214,8 @@ def _done(
             names = {role: text for role in _DONE if (text := columns[role][at]) is not None}
             value = float(values[at]) if np.isfinite(values[at]) else None
             shown = requests.get(names.get("request", ""))
-            found.append(Done(int(second[row]), event, value, names, metrics, said, shown))
-    return found
+            deeds.append(Done(int(second[row]), event, value, names, metrics, said, shown))
+    return deeds
 
 
 def _counts_in(metric: Metric, event: str | None, value: float) -> bool:

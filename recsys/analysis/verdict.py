@@ -108,17 +108,22 @@ def _decide(
     """The word, the arm, the sentence and the next step of a healthy test."""
     wait = _how_long(plan, looks, people, study)
     by_arm = {arm: [one for one in effects if one.arm == arm] for arm in plan.treated}
-    primary = {arm: [one for one in found if one.metric.role == "primary"] for arm, found in by_arm.items()}
-    guards = {arm: [one for one in found if one.metric.role == "guardrail"] for arm, found in by_arm.items()}
+    primary = {arm: [one for one in of_arm if one.metric.role == "primary"] for arm, of_arm in by_arm.items()}
+    guards = {
+        arm: [one for one in of_arm if one.metric.role == "guardrail"] for arm, of_arm in by_arm.items()
+    }
     unsaid = [
-        one for found in primary.values() for one in found if one.state not in (BETTER, WORSE, NO_DIFFERENCE)
+        one
+        for of_arm in primary.values()
+        for one in of_arm
+        if one.state not in (BETTER, WORSE, NO_DIFFERENCE)
     ]
-    gains = {arm: [one for one in found if one.state == BETTER] for arm, found in primary.items()}
+    gains = {arm: [one for one in of_arm if one.state == BETTER] for arm, of_arm in primary.items()}
     winners = [
         arm
-        for arm, found in primary.items()
+        for arm, of_arm in primary.items()
         if gains[arm]
-        and not any(one.state == WORSE for one in found)
+        and not any(one.state == WORSE for one in of_arm)
         and all(one.state == KEPT for one in guards[arm])
     ]
     if days < plan.min_days:
@@ -176,7 +181,7 @@ def _decide(
     return (
         WAIT,
         None,
-        f"Cannot tell yet: {'; '.join(_so_far(one) for found in primary.values() for one in found)}.",
+        f"Cannot tell yet: {'; '.join(_so_far(one) for of_arm in primary.values() for one in of_arm)}.",
         wait,
     )
 

@@ -75,16 +75,16 @@ def by_step(study: Study, metric: Metric, code: int) -> list[Step]:
         return []
     whole = study.outcomes.daily[metric.name][study.rows]
     target = Quantity(0, None if metric.per is None else 1)
-    counted = _counted(study, code)
-    found = []
+    counted = _count_people(study, code)
+    rows = []
     for at in range(steps):
         columns = whole[:, at].astype(np.float64)
         control, treated = (moments_of(columns[counted & (study.arm == arm)]) for arm in (0, code))
         pair = pair_of(control, treated, target)
         days = at * length / DAY_S + 1, min((at + 1) * length / DAY_S, study.plan.window_days)
         critical = float(stats.t.isf(0.025, max(float(contrast(pair).df), 1.0)))
-        found.append(Step(*days, float(pair.control), float(pair.treated), _interval(pair, critical)))
-    return found
+        rows.append(Step(*days, float(pair.control), float(pair.treated), _interval(pair, critical)))
+    return rows
 
 
 def by_look(study: Study, metric: Metric, code: int) -> list[Look]:
@@ -115,22 +115,22 @@ def other_ways(study: Study, effect: Effect) -> list[Way]:
     if not np.isfinite(effect.critical):
         return []
     code, metric = study.plan.arms.index(effect.arm), effect.metric
-    figures, counted = study.figures[metric.name], _counted(study, code)
+    figures, counted = study.figures[metric.name], _count_people(study, code)
     over = figures.columns[:, 0]
     edge = float(np.quantile(over[counted], 1 - LARGEST))
-    found = [("as it was decided", figures, counted)]
+    ways = [("as it was decided", figures, counted)]
     if figures.covariates:
-        found.append(("without CUPED", figures._replace(covariates=()), counted))
+        ways.append(("without CUPED", figures._replace(covariates=()), counted))
     if metric.cap is not None:
-        found.append(
+        ways.append(
             ("without the cap", _with(figures, study.outcomes.uncapped[metric.name][study.rows]), counted)
         )
     if (over[counted] > edge).any():
-        found.append(
+        ways.append(
             (f"capped at {edge:.4g}, which 1 % exceed", _with(figures, np.minimum(over, edge)), counted)
         )
-        found.append(("without the 1 % who have most", figures, counted & (over <= edge)))
-    return [_way(study, name, some, of, code, effect.critical) for name, some, of in found]
+        ways.append(("without the 1 % who have most", figures, counted & (over <= edge)))
+    return [_way(study, name, some, of, code, effect.critical) for name, some, of in ways]
 
 
 def _with(figures: Figures, over: F64) -> Figures:
@@ -147,7 +147,7 @@ def _way(study: Study, name: str, figures: Figures, of: Bool, code: int, critica
     return Way(name, int(pair.n), _interval(pair, critical))
 
 
-def _counted(study: Study, code: int) -> Bool:
+def _count_people(study: Study, code: int) -> Bool:
     """(n,): the people of control and arm whose window was over at the look that decides."""
     plan = study.plan
     mine = (study.arm == 0) | (study.arm == code)

@@ -132,7 +132,7 @@ def examine(bundle: Bundle, *, now: int | None, seed: int = 1) -> Diagnosis:
     active = np.flatnonzero(bundle.histories.lengths)
     rows = np.sort(generator(seed, "doctor").permutation(active)[:_SAMPLE])
     if len(rows) > 1 and bundle.encoder.personal:
-        lists = unfiltered(bundle, rows)
+        lists = best_unfiltered(bundle, rows)
         measures["same_list"] = lists_alike(lists)
         measures["collapsed_space"] = _directions(bundle, rows)
         measures["norms_are_popularity"] = longest_share(lists, bundle.norms)
@@ -162,7 +162,7 @@ def _note(bundle: Bundle, *, constant: bool) -> str:
     )
 
 
-def unfiltered(bundle: Bundle, rows: I64) -> I64:
+def best_unfiltered(bundle: Bundle, rows: I64) -> I64:
     """int64 (n, 10): the best items of these users where nothing is left out as seen; -1 pads."""
     ranker, available = bundle.recommender.ranker, bundle.recommender.available
     users = Users.known(rows, bundle.histories.take(rows))

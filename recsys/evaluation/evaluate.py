@@ -76,10 +76,10 @@ class Report:
             return self._intervals[metric, segment]
         values = self.values[metric] if segment is None else self.segments[segment][metric]
         chosen = values if where is None else values[where]
-        found = bootstrap(chosen[~np.isnan(chosen)])
+        resampled = bootstrap(chosen[~np.isnan(chosen)])
         if where is None:
-            self._intervals[metric, segment] = found
-        return found
+            self._intervals[metric, segment] = resampled
+        return resampled
 
     def sources(self) -> dict[str, int]:
         """How many users each source answered."""
@@ -250,10 +250,10 @@ def _asked_domain(holdout: Holdout) -> I32 | None:
     if holdout.among is None or len(names) < 2:
         return None
     of_item, row = codes[holdout.among.values], holdout.among.row_of_value()
-    found = np.full(holdout.among.rows, -1, np.int32)
-    found[row] = of_item
-    found[row[of_item != found[row]]] = -1
-    return found
+    domain = np.full(holdout.among.rows, -1, np.int32)
+    domain[row] = of_item
+    domain[row[of_item != domain[row]]] = -1
+    return domain
 
 
 def evaluate_on(

@@ -76,12 +76,12 @@ def hindsight(
 def _matrix(rows: Ragged, n_items: int) -> sparse.csr_array:
     """float64 (n, n_items): 1 where a row holds an item."""
     rows = rows.keep(rows.values < n_items)
-    found = sparse.csr_array(
+    matrix = sparse.csr_array(
         (np.ones(len(rows.values)), rows.values, rows.offsets), shape=(rows.rows, n_items)
     )
-    found.sum_duplicates()
-    found.data[:] = 1.0
-    return found
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
 
 
 def _without(one: sparse.csr_array, other: sparse.csr_array) -> sparse.csr_array:
@@ -118,15 +118,15 @@ def _alike(
     items, column = np.unique(item[block], return_inverse=True)
     weight = (past[people] @ past.T).toarray()  # (people, n): how many items of the history they share
     weight[np.arange(len(people)), people] = 0.0
-    found = np.asarray(weight @ wanted[:, items])[at, column]
+    shared = np.asarray(weight @ wanted[:, items])[at, column]
     domain = code[items][column]
-    rate = _rate(own[row[block], domain], found, np.asarray(weight @ own)[at, domain])
+    rate = _rate(own[row[block], domain], shared, np.asarray(weight @ own)[at, domain])
     return np.where(weight.sum(axis=1)[at] > 0, rate, np.nan)
 
 
-def _rate(mine: F64, found: F64, of: F64) -> F64:
+def _rate(mine: F64, theirs: F64, of: F64) -> F64:
     """How often a pair would be a target, if all of one's own targets were drawn from those of others."""
-    return mine * np.divide(found, of, out=np.zeros_like(found), where=of > 0)
+    return mine * np.divide(theirs, of, out=np.zeros_like(theirs), where=of > 0)
 
 
 def _fewer(hit: int, expected: float) -> float:

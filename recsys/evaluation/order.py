@@ -90,27 +90,27 @@ def order_report(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise SettingError(f"the order report needs one seed or several distinct ones, got {list(seeds)}.")
-    train, found = holdout.train, dict[int, dict[str, Report]]()
+    train, reports_by_seed = holdout.train, dict[int, dict[str, Report]]()
     for seed in seeds:
         in_order = engine(fit(train, seed))
         reports = {IN_ORDER: judge(in_order), ASKED: judge(_asked_shuffled(in_order, seed))}
         shuffled = engine(fit(shuffled_data(train, generator(seed, "order learned")), seed))
-        found[seed] = reports | {BOTH: judge(_asked_shuffled(shuffled, seed))}
-    return order_of(found, warm=int(holdout.warm.sum()))
+        reports_by_seed[seed] = reports | {BOTH: judge(_asked_shuffled(shuffled, seed))}
+    return order_of(reports_by_seed, warm=int(holdout.warm.sum()))
 
 
-def order_of(found: Mapping[int, Mapping[str, Report]], *, warm: int) -> OrderReport:
+def order_of(reports_by_seed: Mapping[int, Mapping[str, Report]], *, warm: int) -> OrderReport:
     """The order report of the reports by seed of IN_ORDER, ASKED and BOTH, all on the same people.
 
     warm: how many of them have a history.
     """
-    reports = {name: _mean([of[name] for of in found.values()]) for name in (IN_ORDER, ASKED, BOTH)}
+    reports = {name: _mean([of[name] for of in reports_by_seed.values()]) for name in (IN_ORDER, ASKED, BOTH)}
     metric = shown_metrics(reports[IN_ORDER])[0]
     values = {name: report.values[metric] for name, report in reports.items()}
     compared = compare(values.pop(IN_ORDER), values, warm=warm)
     by_seed = {
         seed: float(np.nanmean(of[IN_ORDER].values[metric] - of[BOTH].values[metric]))
-        for seed, of in found.items()
+        for seed, of in reports_by_seed.items()
     }
     return OrderReport(reports, metric, compared[BOTH], compared[ASKED], by_seed)
 

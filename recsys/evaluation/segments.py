@@ -49,8 +49,8 @@ def segments_of(holdout: Holdout, columns: Sequence[str]) -> Segments:
         who, name = resolved_column(train, written)
         if who == "user":
             asked = np.bincount(holdout.user, minlength=train.n_users)
-            found = _parts(user_columns(train)[name], asked, f"user.{name}")
-            people |= {value: mask[holdout.user] for value, mask in found.items()}
+            parts = _parts(user_columns(train)[name], asked, f"user.{name}")
+            people |= {value: mask[holdout.user] for value, mask in parts.items()}
         else:
             targets = np.bincount(holdout.targets.values, minlength=train.n_items)
             items |= _parts(item_columns(train)[name], targets, f"item.{name}")
@@ -61,13 +61,13 @@ def resolved_column(data: Dataset, written: str) -> tuple[str, str]:
     """("user", "gender") of `gender` or `user.gender`; a SettingError names the nearest column that there
     is."""
     names = {"user": user_columns(data).column_names, "item": item_columns(data).column_names}
-    found = [(who, written) for who in names if written in names[who]]
+    matches = [(who, written) for who in names if written in names[who]]
     who, _, name = written.partition(".")
-    if not found and name in names.get(who, ()):
-        found = [(who, name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if not matches and name in names.get(who, ()):
+        matches = [(who, name)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
         raise SettingError(
             f"segments: {written!r} is a column of the users and of the items; write 'user.{written}' or "
             f"'item.{written}'."
@@ -89,7 +89,7 @@ def _parts(column: pa.ChunkedArray, weight: I64, what: str) -> dict[str, Bool]:
     what: the column as it is called, `user.gender`, which every name begins with.
     """
     row, values = _values(column, what)
-    named, code = _coded(values)
+    named, code = _code_parts(values)
     size = np.bincount(code, weight[row], len(named))
     there = [at for at in range(len(named)) if size[at]]
     largest = sorted(there, key=lambda at: -size[at])[:MOST_VALUES] if len(there) > MOST_VALUES else there
@@ -128,7 +128,7 @@ def _values(column: pa.ChunkedArray, what: str) -> tuple[Array, pa.ChunkedArray]
     return row[np.asarray(there)], column.filter(there)
 
 
-def _coded(values: pa.ChunkedArray) -> tuple[list[str], I64]:
+def _code_parts(values: pa.ChunkedArray) -> tuple[list[str], I64]:
     """What each part is called, in the order of the values, and int64 (n,): the part of each value."""
     encoded = one_dictionary(values)
     distinct, numbers = encoded.dictionary.to_pylist(), read_numbers(encoded.dictionary)

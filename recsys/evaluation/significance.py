@@ -111,8 +111,8 @@ def compare(first: F64, others: Mapping[str, F64], *, warm: int, seed: int = 0) 
     them."""
     values = {("first", ""): first, **{("other", name): other for name, other in others.items()}}
     pairs = [(("first", ""), ("other", name)) for name in others]
-    found = compare_pairs(values, pairs, warm=dict.fromkeys(pairs, warm), seed=seed)
-    return {name: found[pair] for name, pair in zip(others, pairs, strict=True)}
+    compared = compare_pairs(values, pairs, warm=dict.fromkeys(pairs, warm), seed=seed)
+    return {name: compared[pair] for name, pair in zip(others, pairs, strict=True)}
 
 
 def compare_pairs(

@@ -141,8 +141,10 @@ def compared_lines(reports: Mapping[str, Report], name: str) -> str:
     """A line for each other system: the paired test on the first metric of the table, Holm-corrected."""
     metric = shown_metrics(reports[name])[0]
     values = {other: report.values[metric] for other, report in reports.items() if other != name}
-    found = compare(reports[name].values[metric], values, warm=_users(reports[name], "warm"))
-    return "\n".join(f"{name} against {other}: {against(comparison)}" for other, comparison in found.items())
+    compared = compare(reports[name].values[metric], values, warm=_users(reports[name], "warm"))
+    return "\n".join(
+        f"{name} against {other}: {against(comparison)}" for other, comparison in compared.items()
+    )
 
 
 def comparison_data(first: str, second: str, metric: str, comparison: Comparison) -> dict[str, Any]:

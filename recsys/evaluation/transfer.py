@@ -83,7 +83,7 @@ def by_domain(holdout: Holdout) -> dict[str, DomainQuestion]:
             f"{holdout.train.name} has {told}: nothing can be brought from one to another. Give the table "
             f"of items a column `domain` with two names or more."
         )
-    found = {}
+    questions = {}
     for code, name in enumerate(names):
         inside = codes == code
         targets = holdout.targets.keep(inside[holdout.targets.values])
@@ -92,8 +92,8 @@ def by_domain(holdout: Holdout) -> dict[str, DomainQuestion]:
             continue
         part = replace(holdout, targets=targets).take(rows)
         events = within(part.history, inside).counting().lengths
-        found[name] = DomainQuestion(name, code, part, inside, events)
-    return found
+        questions[name] = DomainQuestion(name, code, part, inside, events)
+    return questions
 
 
 def within(history: Histories, inside: Bool) -> Histories:
@@ -114,7 +114,7 @@ def split_people(train: Dataset, joined: float, seed: int) -> Dataset:
     place[apart] = np.arange(len(apart))
     more = len(names) - 1
 
-    def moved(user: Array, item: Array) -> Array:
+    def move(user: Array, item: Array) -> Array:
         code = np.maximum(codes[item], 0)
         elsewhere = (place[user] >= 0) & (code > 0)
         return np.where(elsewhere, train.n_users + more * place[user] + code - 1, user).astype(np.int32)
@@ -125,10 +125,10 @@ def split_people(train: Dataset, joined: float, seed: int) -> Dataset:
     features = None if train.user_features is None else train.user_features.take(rows)
     events = train.interactions
     if train.whole is not None:
-        whole = replace(train.whole, user=moved(train.whole.user, train.whole.item), n_users=len(ids))
+        whole = replace(train.whole, user=move(train.whole.user, train.whole.item), n_users=len(ids))
     else:
         whole = None
-    events = replace(events, user=moved(events.user, events.item), n_users=len(ids))
+    events = replace(events, user=move(events.user, events.item), n_users=len(ids))
     return replace(
         train,
         interactions=events,
@@ -199,7 +199,7 @@ _COMPARED = ((CROSS, CONTROL), (CROSS, OWN), (OWN, CONTROL))
 
 
 def transfer_report(
-    questions: Mapping[str, DomainQuestion], found: Mapping[tuple[str, float], Values], metric: str
+    questions: Mapping[str, DomainQuestion], measured: Mapping[tuple[str, float], Values], metric: str
 ) -> TransferReport:
     """The report of what was measured: found by the name of a domain and the share of people who are joined,
     each person's values the mean over seeds.
@@ -209,7 +209,7 @@ def transfer_report(
     rows = dict[tuple[str, float, str], tuple[dict[str, float], list[Comparison]]]()
     for segment in SEGMENTS:
         values, people = dict[tuple[str, float, str], F64](), dict[tuple[str, float], int]()
-        for (name, joined), each in found.items():
+        for (name, joined), each in measured.items():
             some = questions[name].segment(segment)
             if some.sum() > 1:
                 people[name, joined] = int(some.sum())
@@ -221,7 +221,7 @@ def transfer_report(
                 key = pair[0][:2]
                 means = {label: float(np.nanmean(values[(*key, label)])) for label in (CROSS, OWN, CONTROL)}
                 rows.setdefault((*key, segment), (means, []))[1].append(comparison)
-    listed = [(*key, segment) for key in found for segment in SEGMENTS if (*key, segment) in rows]
+    listed = [(*key, segment) for key in measured for segment in SEGMENTS if (*key, segment) in rows]
     return TransferReport(
         metric, [TransferRow(*key, rows[key][1][0].warm, rows[key][0], *rows[key][1]) for key in listed]
     )

@@ -22,7 +22,7 @@ def start_of(bundle: Bundle, train: Dataset) -> Start:
     """
     asked = BundleInDataIds(bundle, train)
     everybody = Users.known(np.arange(train.n_users), train.interactions.histories())
-    found = bundle.encoder.start_rows(asked.translated(everybody), bundle.item_vectors)
+    found = bundle.encoder.start_rows(asked.translate(everybody), bundle.item_vectors)
     if found is None:
         raise ModelError(
             f"bundle {bundle.bundle_id} holds nothing of a taste that learning could start from."

@@ -240,14 +240,14 @@ def test_a_bundle_is_judged_with_the_weights_of_the_data(tmp_path: Path) -> None
         event_names=NAMES,
     )
     bundle, asked = bundle_of(known, PrepareSettings(), tmp_path), log(7, own=True)
-    found = BundleInDataIds(bundle, asked).translated(Users.unknown(asked.interactions.histories())).history
+    found = BundleInDataIds(bundle, asked).translate(Users.unknown(asked.interactions.histories())).history
     for column, expected in zip(columns_of(found), columns_of(bundle.histories), strict=True):
         np.testing.assert_array_equal(column, expected)
     plain = replace(
         bundle, histories=replace(bundle.histories, weight=None)
     )  # one of an earlier version serves without weights, and is judged so
     assert (
-        BundleInDataIds(plain, asked).translated(Users.unknown(asked.interactions.histories())).history.weight
+        BundleInDataIds(plain, asked).translate(Users.unknown(asked.interactions.histories())).history.weight
         is None
     )
 

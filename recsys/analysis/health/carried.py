@@ -18,7 +18,7 @@ def check_carried(study: Study) -> Check:
     wide for the people below it sets those above apart; that is told where they sway the mean of their
     arm."""
     name = "no few people carry an arm"
-    tried, found = 0, list[tuple[float, str]]()
+    tried, unlike = 0, list[tuple[float, str]]()
     for metric in study.plan.metrics_of("primary"):
         figures = study.figures[metric.name]
         for code, arm in enumerate(study.plan.arms):
@@ -33,10 +33,10 @@ def check_carried(study: Study) -> Check:
                     f"{metric.name} of {arm}: {few} {'person has' if few == 1 else 'people have'} "
                     f"{top[few - 1]:,.4g}"
                 )
-                found.append((p, f"{said} or more, the next one {top[few]:,.4g}"))
-    if not found:
+                unlike.append((p, f"{said} or more, the next one {top[few]:,.4g}"))
+    if not unlike:
         return Check(name, OK, "nobody stands apart" if tried else "too few people")
-    p, said = min(found)
+    p, said = min(unlike)
     return Check(name, sick_if(p * tried * TOP < ALARM), f"{said}; p = {p:.2g}")
 
 

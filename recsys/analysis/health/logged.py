@@ -33,17 +33,17 @@ def apart(study: Study, columns: F64, arms: I32, figure: Quantity) -> list[Apart
     if people[0] < study.plan.least_people:
         return []
     control = moments_of(columns[arms == 0])
-    found = []
+    findings = []
     for code, arm in enumerate(study.plan.treated, start=1):
         if people[code] >= study.plan.least_people:
             treated = moments_of(columns[arms == code])
             p = float(contrast(pair_of(control, treated, figure)).p)
-            found.append(
+            findings.append(
                 Apart(
                     p if np.isfinite(p) else 1.0, arm, *(float(figure.value(m)) for m in (treated, control))
                 )
             )
-    return found
+    return findings
 
 
 def check_before(study: Study) -> Check:
@@ -93,9 +93,9 @@ def check_joins(study: Study) -> Check:
         return Check(name, UNKNOWN, "too few people with outcomes that name a list")
     shares = []
     for code, arm in enumerate(study.plan.arms):
-        found, soon, of = columns[arms == code].sum(axis=0).tolist()
+        matched, soon, of = columns[arms == code].sum(axis=0).tolist()
         shares.append(
-            f"{arm} {found / max(of, 1):.2%}" + (f", {soon / of:.2%} before it was shown" if soon else "")
+            f"{arm} {matched / max(of, 1):.2%}" + (f", {soon / of:.2%} before it was shown" if soon else "")
         )
     p = min(one.p for one in tried)
     sick = p * len(tried) < ALARM or before.sum() > EARLY_SHARE * asked.sum()

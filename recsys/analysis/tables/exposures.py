@@ -112,104 +112,107 @@ def read_exposures(
         "differs": own.differs,
     }
     table = Table(source, "exposures", roles, ("unit", "time", "arm"), named)
-    found = Exposures(plan)
-    found.triggered = "differs" in table
-    found.by_item = {"position", "item_id"} <= set(table.present)
-    found.requests = requests if "request" in table else None
+    exposures = Exposures(plan)
+    exposures.triggered = "differs" in table
+    exposures.by_item = {"position", "item_id"} <= set(table.present)
+    exposures.requests = requests if "request" in table else None
     keep_times = any(one.per == EXPOSURES for one in plan.metrics)
-    found.segments = {name: np.empty(0, np.int32) for name in plan.segments if f"segment {name}" in table}
-    found.labels = {name: [] for name in found.segments}
+    exposures.segments = {name: np.empty(0, np.int32) for name in plan.segments if f"segment {name}" in table}
+    exposures.labels = {name: [] for name in exposures.segments}
     experiments: dict[str, int] = {}
     phases: dict[str, int] = {}
     for part in table.parts(progress):
-        _fold(found, part, keep_times, experiments, phases)
-    if found.requests is not None:
-        found.requests.spread()
+        _fold(exposures, part, keep_times, experiments, phases)
+    if exposures.requests is not None:
+        exposures.requests.spread()
     _refuse_several(experiments, plan.experiment, "experiment", table)
     _refuse_several(phases, plan.phase, "phase", table)
-    if not found.rows:
+    if not exposures.rows:
+        arms = ", ".join(sorted(exposures.unknown_arms))
         raise DataError(
-            f"the exposures hold none of {_asked(plan)}"
-            + (f"; arms there are {', '.join(sorted(found.unknown_arms))}" if found.unknown_arms else "")
+            f"the exposures hold none of {_columns_to_read(plan)}"
+            + (f"; arms there are {arms}" if arms else "")
             + (f"; experiments there are {', '.join(sorted(experiments))}" if experiments else "")
             + ". Mend the plan, or name the table of this experiment."
         )
-    found.faults = table.faults.sentences()
-    return found
+    exposures.faults = table.faults.sentences()
+    return exposures
 
 
 def _fold(
-    found: Exposures, part: Part, keep_times: bool, experiments: dict[str, int], phases: dict[str, int]
+    exposures: Exposures, part: Part, keep_times: bool, experiments: dict[str, int], phases: dict[str, int]
 ) -> None:
-    plan = found.plan
+    plan = exposures.plan
     codes = part.ids("unit", "unit id")
     second, kept = part.seconds("time")
     kept = kept & (codes.code >= 0)
     ours = _is(part, "experiment", plan.experiment, experiments, kept)
-    _fold_others(found, part, codes, kept & ~ours)
+    _fold_others(exposures, part, codes, kept & ~ours)
     kept &= ours
     kept &= _is(part, "phase", plan.phase, phases, kept)
-    if found.by_item:  # the top item stands for the list
+    if exposures.by_item:  # the top item stands for the list
         kept &= part.numbers("position") == 1
     arms = part.labels("arm") if "experiment" in part.columns else part.ids("arm", "arm")
     names = [plan.arms.index(name) if name in plan.arms else -1 for name in arms.names.to_pylist()]
     arm = np.append(np.array(names, np.int64), -1)[arms.code]
     for name, code in zip(arms.names.to_pylist(), range(len(names)), strict=True):
         if name not in plan.arms and (count := int((kept & (arms.code == code)).sum())):
-            found.unknown_arms[name] = found.unknown_arms.get(name, 0) + count
+            exposures.unknown_arms[name] = exposures.unknown_arms.get(name, 0) + count
     kept &= arm >= 0
-    if found.requests is not None:
-        found.requests.look_in(part, second, kept)
+    if exposures.requests is not None:
+        exposures.requests.look_in(part, second, kept)
     rows = np.flatnonzero(kept)
     if not len(rows):
         return
     if len(rows) < len(kept):
         codes = codes._replace(code=codes.code[rows])
         second, arm = second[rows], arm[rows]
-    person = found.units.rows(codes, add=True)
-    found.grow()
-    found.rows += len(rows)
-    np.bitwise_or.at(found.arms, person, np.uint64(1) << arm.astype(np.uint64))
-    np.maximum.at(found.last, person, second)
-    found.lists += np.bincount(person, minlength=len(found.units))
+    person = exposures.units.rows(codes, add=True)
+    exposures.grow()
+    exposures.rows += len(rows)
+    np.bitwise_or.at(exposures.arms, person, np.uint64(1) << arm.astype(np.uint64))
+    np.maximum.at(exposures.last, person, second)
+    exposures.lists += np.bincount(person, minlength=len(exposures.units))
     counts = np.zeros((1, len(plan.arms)), np.int64)
     days, at = np.unique(second // DAY_S, return_inverse=True)
     counts = np.bincount(at * len(plan.arms) + arm, minlength=len(days) * len(plan.arms)).reshape(
         len(days), -1
     )
     for day, row in zip(days.tolist(), counts, strict=True):
-        found.by_day[day] = found.by_day.get(day, 0) + row
-    counted = part.flags("differs")[rows] if found.triggered else np.ones(len(rows), bool)
-    if found.segments:
-        earlier = np.flatnonzero(counted & (second < found.first[person]))
+        exposures.by_day[day] = exposures.by_day.get(day, 0) + row
+    counted = part.flags("differs")[rows] if exposures.triggered else np.ones(len(rows), bool)
+    if exposures.segments:
+        earlier = np.flatnonzero(counted & (second < exposures.first[person]))
         earlier = earlier[np.argsort(-second[earlier], kind="stable")]  # the earliest is written last
-        for name, held in found.segments.items():
+        for name, held in exposures.segments.items():
             labels = part.labels(f"segment {name}")
-            held[person[earlier]] = _labelled(found.labels[name], labels.names)[labels.code[rows][earlier]]
-    np.minimum.at(found.first, person[counted], second[counted])
+            held[person[earlier]] = _label(exposures.labels[name], labels.names)[labels.code[rows][earlier]]
+    np.minimum.at(exposures.first, person[counted], second[counted])
     if keep_times:
-        found.when.append((person[counted], second[counted]))
+        exposures.when.append((person[counted], second[counted]))
 
 
-def _fold_others(found: Exposures, part: Part, codes: Codes, rows: Bool) -> None:
+def _fold_others(exposures: Exposures, part: Part, codes: Codes, rows: Bool) -> None:
     """Arms of the same people in other experiments, for whoever is known so far or comes later."""
     at = np.flatnonzero(rows)
     if not len(at):
         return
-    found.others_rows += len(at)
+    exposures.others_rows += len(at)
     experiment, arms = part.labels("experiment"), part.labels("arm")
-    person = found.units.rows(codes._replace(code=codes.code[at]), add=True)
-    found.grow()
+    person = exposures.units.rows(codes._replace(code=codes.code[at]), add=True)
+    exposures.grow()
     for code in np.unique(experiment.code[at]).tolist():
         name = experiment.names[code].as_py() if code >= 0 else None
-        if name is None or (name not in found.others and len(found.others) >= MOST_OTHERS):
+        if name is None or (name not in exposures.others and len(exposures.others) >= MOST_OTHERS):
             continue
-        other = found.others.setdefault(name, {"arm": np.full(len(found.units), -1, np.int32), "labels": []})
+        other = exposures.others.setdefault(
+            name, {"arm": np.full(len(exposures.units), -1, np.int32), "labels": []}
+        )
         here = experiment.code[at] == code
-        other["arm"][person[here]] = _labelled(other["labels"], arms.names)[arms.code[at][here]]
+        other["arm"][person[here]] = _label(other["labels"], arms.names)[arms.code[at][here]]
 
 
-def _labelled(labels: list[str], names: pa.Array) -> I32:
+def _label(labels: list[str], names: pa.Array) -> I32:
     """Codes of names in a list of labels that grows, and -1 for a missing one."""
     known = {label: at for at, label in enumerate(labels)}
     codes = [known.setdefault(name, len(known)) for name in names.to_pylist()]
@@ -242,6 +245,6 @@ def _refuse_several(seen: dict[str, int], wanted: str | None, what: str, table: 
         )
 
 
-def _asked(plan: Plan) -> str:
+def _columns_to_read(plan: Plan) -> str:
     of = f" in experiment {plan.experiment!r}" if plan.experiment else ""
     return f"the arms {', '.join(plan.arms)}{of}" + (f", phase {plan.phase}" if plan.phase else "")

@@ -88,85 +88,85 @@ def read_outcomes(source: Any, exposures: Exposures, *, progress: Progress = sil
     required += ["value"] if any(one.value == "sum" for one in plan.metrics) else []
     named = {"unit": own.unit, "time": own.time, "event": own.event, "value": own.value}
     table = Table(source, "outcomes", roles, required, named)
-    found = Outcomes(len(exposures.units), plan)
-    found.has_ids = "event_id" in table
+    outcomes = Outcomes(len(exposures.units), plan)
+    outcomes.has_ids = "event_id" in table
     seen: U64 = np.empty(0, np.uint64)
     for part in table.parts(progress):
-        seen = _fold(found, part, exposures, seen)
-    if not found.rows:
+        seen = _fold(outcomes, part, exposures, seen)
+    if not outcomes.rows:
         raise DataError("the outcomes have no rows with a person and a time. Is it the right table?")
     if "event" in table:
         asked = {
             name for one in plan.metrics for name in (one.event, one.per) if name not in (None, EXPOSURES)
         }
-        if absent := sorted(asked - found.types.keys()):
+        if absent := sorted(asked - outcomes.types.keys()):
             raise DataError(
                 f"no outcome is of type {absent[0]!r}, which a metric counts; types there are "
-                f"{', '.join(sorted(found.types)[:20])}. Mend the plan."
+                f"{', '.join(sorted(outcomes.types)[:20])}. Mend the plan."
             )
-    _finish(found, exposures)
-    found.faults = table.faults.sentences()
-    return found
+    _finish(outcomes, exposures)
+    outcomes.faults = table.faults.sentences()
+    return outcomes
 
 
-def _fold(found: Outcomes, part: Part, exposures: Exposures, seen: U64) -> U64:
+def _fold(outcomes: Outcomes, part: Part, exposures: Exposures, seen: U64) -> U64:
     plan = exposures.plan
     codes = part.ids("unit", "unit id")
     second, kept = part.seconds("time")
     kept = kept & (codes.code >= 0)
     if not kept.any():
         return seen
-    found.rows += int(kept.sum())
-    found.until = max(found.until, int(second[kept].max()) + 1)
-    found.earliest = min(found.earliest, int(second[kept].min()))
+    outcomes.rows += int(kept.sum())
+    outcomes.until = max(outcomes.until, int(second[kept].max()) + 1)
+    outcomes.earliest = min(outcomes.earliest, int(second[kept].min()))
     days, counts = np.unique(second[kept] // DAY_S, return_counts=True)
     for day, count in zip(days.tolist(), counts.tolist(), strict=True):
-        found.by_day[day] = found.by_day.get(day, 0) + count
+        outcomes.by_day[day] = outcomes.by_day.get(day, 0) + count
     event = part.labels("event") if "event" in part.columns else None
     if event is not None:
         totals = np.bincount(event.code[kept] + 1, minlength=len(event.names) + 1)[1:]
         for name, total in zip(event.names.to_pylist(), totals.tolist(), strict=True):
-            found.types[name] = found.types.get(name, 0) + total
+            outcomes.types[name] = outcomes.types.get(name, 0) + total
     person = exposures.units.rows(codes, add=False)
     known = kept & (person >= 0)
     known[known] = exposures.first[person[known]] != NEVER
-    found.strangers += int((kept & ~known).sum())
+    outcomes.strangers += int((kept & ~known).sum())
     since = second - exposures.first[np.where(known, person, 0)]
     near = known & (since < plan.window_s) & (since >= -plan.past_s)
     if "received" in part.columns and plan.settle_s:
         late = near & (part.numbers("received") / 1_000 > second + plan.settle_s)
-        np.add.at(found.late, person[late & (since >= 0)], 1)
+        np.add.at(outcomes.late, person[late & (since >= 0)], 1)
         near &= ~late
     rows = np.flatnonzero(near)
     person, since = person[rows], since[rows]
     again, seen = _repeats(part, rows, person, second[rows], event, seen)
-    np.add.at(found.repeated, person[again & (since >= 0)], 1)
-    if found.has_ids:
+    np.add.at(outcomes.repeated, person[again & (since >= 0)], 1)
+    if outcomes.has_ids:
         rows, person, since = rows[~again], person[~again], since[~again]
     now = since >= 0
     step = since[now] // steps_of(plan)[0]
-    found.events += np.bincount(person[now], minlength=len(found.events))
-    found.active_before[person[~now]] = True
+    outcomes.events += np.bincount(person[now], minlength=len(outcomes.events))
+    outcomes.active_before[person[~now]] = True
     needs_value = any(one.value == "sum" for one in plan.metrics)
     value = part.numbers("value")[rows] if needs_value else None
     type_of = None if event is None else event.code[rows]
     names: list[str] = [] if event is None else event.names.to_pylist()
     for one in plan.metrics:
-        sums = found.sums[one.name]
-        weight = _weights(found, one.event, one.value, len(person), type_of, names, value)
+        sums = outcomes.sums[one.name]
+        weight = _weights(outcomes, one.event, one.value, len(person), type_of, names, value)
         _add(sums.over, sums.past_over, person, now, weight)
-        if daily := one.name in found.daily:
-            _spread(found.daily[one.name], person[now], step, 0, weight[now])
+        if daily := one.name in outcomes.daily:
+            _spread(outcomes.daily[one.name], person[now], step, 0, weight[now])
         if sums.under is not None and sums.past_under is not None and one.per != EXPOSURES:
-            weight = _weights(found, one.per, "count", len(person), type_of, names, None)
+            weight = _weights(outcomes, one.per, "count", len(person), type_of, names, None)
             _add(sums.under, sums.past_under, person, now, weight)
             if daily:
-                _spread(found.daily[one.name], person[now], step, 1, weight[now])
+                _spread(outcomes.daily[one.name], person[now], step, 1, weight[now])
     return seen
 
 
 def _weights(
-    found: Outcomes,
+    outcomes: Outcomes,
     event: str | None,
     value: str,
     rows: int,
@@ -181,7 +181,7 @@ def _weights(
         mine = type_of == (names.index(event) if event in names else -2)
     weight = np.ones(rows) if value != "sum" or values is None else np.asarray(values, np.float64)
     odd = mine & ~np.isfinite(weight)
-    found.without_value += int(odd.sum())
+    outcomes.without_value += int(odd.sum())
     return np.where(mine & ~odd, weight, 0.0)
 
 
@@ -224,12 +224,12 @@ def _repeats(part: Part, rows: Array, person: I32, second: I64, event: Any, seen
     return again, np.sort(np.concatenate([seen, keys[~again]]), kind="stable")
 
 
-def _finish(found: Outcomes, exposures: Exposures) -> None:
+def _finish(outcomes: Outcomes, exposures: Exposures) -> None:
     """What is known only once all rows are read: whether there was any event, and lists in the window."""
     plan = exposures.plan
     for one in plan.metrics:
-        sums = found.sums[one.name]
-        daily = found.daily.get(one.name)
+        sums = outcomes.sums[one.name]
+        daily = outcomes.daily.get(one.name)
         if one.value == "any":
             for column in (sums.over, sums.past_over):
                 np.minimum(column, 1.0, out=column)
@@ -243,7 +243,7 @@ def _finish(found: Outcomes, exposures: Exposures) -> None:
                     step = (second - exposures.first[person])[inside] // steps_of(plan)[0]
                     _spread(daily, person[inside], step, 1, np.ones(len(step)))
         if one.cap is not None:
-            found.uncapped[one.name] = sums.over.copy()
+            outcomes.uncapped[one.name] = sums.over.copy()
             for column in (sums.over, sums.past_over):
                 np.minimum(column, one.cap, out=column)
 

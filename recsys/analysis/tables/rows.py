@@ -31,12 +31,12 @@ class Faults:
 
     def add(self, findings: Sequence[Finding], where: str) -> None:
         """Counts findings about rows; one about a whole column is raised as a DataError."""
-        for found in findings:
-            if not found.count:
-                raise DataError(found.sentence(where))
-            key = (found.column, found.kind)
-            self._count[key] = self._count.get(key, 0) + found.count
-            self._first.setdefault(key, found.placed(where).about(where))
+        for finding in findings:
+            if not finding.count:
+                raise DataError(finding.sentence(where))
+            key = (finding.column, finding.kind)
+            self._count[key] = self._count.get(key, 0) + finding.count
+            self._first.setdefault(key, finding.placed(where).about(where))
 
     def sentences(self) -> list[str]:
         """What was left out, and where it began."""
@@ -206,20 +206,20 @@ class UnitIndex:
         """The number of each row's person, -1 where they are unknown; with `add` they get one."""
         names = one_array(codes.names)
         of_names = hashes(Codes(np.arange(len(names), dtype=np.int32), names))
-        found = np.full(len(names), -1, np.int32)
+        numbers = np.full(len(names), -1, np.int32)
         if len(self._hashes):
             at = np.minimum(np.searchsorted(self._hashes, of_names), len(self._hashes) - 1)
-            found = np.where(self._hashes[at] == of_names, self._numbers[at], np.int32(-1))
+            numbers = np.where(self._hashes[at] == of_names, self._numbers[at], np.int32(-1))
         if add:
             used = np.zeros(len(names) + 1, bool)
             used[codes.code] = True
-            new = np.flatnonzero((found < 0) & used[:-1])
-            found[new] = len(self.ids) + np.arange(len(new), dtype=np.int32)
+            new = np.flatnonzero((numbers < 0) & used[:-1])
+            numbers[new] = len(self.ids) + np.arange(len(new), dtype=np.int32)
             self.ids = pa.concat_arrays([self.ids, names.take(pa.array(new))])
             whole = np.concatenate([self._hashes, of_names[new]])
             order = np.argsort(whole, kind="stable")
-            self._hashes, self._numbers = whole[order], np.concatenate([self._numbers, found[new]])[order]
-        return np.append(found, np.int32(-1))[codes.code]
+            self._hashes, self._numbers = whole[order], np.concatenate([self._numbers, numbers[new]])[order]
+        return np.append(numbers, np.int32(-1))[codes.code]
 
 
 def one_array(names: Any) -> pa.Array:

@@ -92,13 +92,13 @@ def resolve(metric: Named) -> PerUser | PerSystem:
 
 def resolve_all(metrics: Sequence[Named]) -> list[PerUser | PerSystem]:
     """Each metric, in order; at least one, and no name twice."""
-    found = [resolve(metric) for metric in metrics]
-    names = [metric.name for metric in found]
-    if not found:
+    resolved = [resolve(metric) for metric in metrics]
+    names = [metric.name for metric in resolved]
+    if not resolved:
         raise SettingError("evaluation needs at least one metric, as in ndcg_at_10.")
     if twice := [name for name in names if names.count(name) > 1]:
         raise SettingError(f"metric {twice[0]!r} is named more than once; name each once.")
-    return found
+    return resolved
 
 
 def refuse_worthless(metrics: Sequence[PerUser | PerSystem], items: pa.Table) -> None:
@@ -129,15 +129,15 @@ def _of_values(name: str, cut: int, kind: str, column: str) -> PerUser:
     shown = kind in SHOWN_METRICS
     function = (SHOWN_METRICS if shown else VALUE_METRICS)[kind]
 
-    def counted(lists: Lists) -> F64:
+    def count_values(lists: Lists) -> F64:
         assert lists.facts is not None
         return function(lists, lists.facts.numbers(column))
 
-    return PerUser(name, cut, counted, hits_only=not shown, describes=shown, column=column)
+    return PerUser(name, cut, count_values, hits_only=not shown, describes=shown, column=column)
 
 
 def _own(name: str, function: Any) -> PerUser:
-    def checked(lists: Lists) -> F64:
+    def check_and_call(lists: Lists) -> F64:
         values = np.asarray(function(lists))
         if values.shape != (len(lists),) or values.dtype.kind not in "fiub" or np.isinf(values).any():
             raise SettingError(
@@ -147,4 +147,4 @@ def _own(name: str, function: Any) -> PerUser:
             )
         return values.astype(np.float64)
 
-    return PerUser(name, _cut(name)[1] or OWN_CUT, checked)
+    return PerUser(name, _cut(name)[1] or OWN_CUT, check_and_call)

@@ -18,20 +18,20 @@ _MARKS = 1 << 22
 def recall(hits: Bool, targets: I64) -> F64:
     """Hits over all targets of the user (not over min(k, targets)): the denominator of the LightGCN
     tables."""
-    found: F64 = hits.sum(axis=1) / targets
-    return found
+    share: F64 = hits.sum(axis=1) / targets
+    return share
 
 
 def precision(hits: Bool, targets: I64) -> F64:
     """Hits over k. A list shorter than k is not forgiven: what is missing from it counts as a miss."""
-    found: F64 = hits.sum(axis=1) / hits.shape[1]
-    return found
+    share: F64 = hits.sum(axis=1) / hits.shape[1]
+    return share
 
 
 def hit_rate(hits: Bool, targets: I64) -> F64:
     """1 where any target is among the k, else 0."""
-    found: F64 = np.asarray(hits.any(axis=1), np.float64)
-    return found
+    any_hit: F64 = np.asarray(hits.any(axis=1), np.float64)
+    return any_hit
 
 
 def mrr(hits: Bool, targets: I64) -> F64:
@@ -81,9 +81,9 @@ def hits_of(ids: I64, targets: Ragged) -> Bool:
     Most answers are no hit, so a table of marks sorts them out by the low bits of their key; the few that
     pass are looked up among the sorted keys.
     """
-    found = np.zeros(ids.shape, bool)
+    hits = np.zeros(ids.shape, bool)
     if not len(targets.values):
-        return found
+        return hits
     base = 1 + max(int(ids.max(initial=0)), int(targets.values.max(initial=0)))
     keys: Array = np.sort(targets.row_of_value() * base + targets.values)
     asked = np.where(ids < 0, -1, np.arange(len(ids))[:, None] * base + ids)
@@ -91,5 +91,5 @@ def hits_of(ids: I64, targets: Ragged) -> Bool:
     marks[keys & (_MARKS - 1)] = True
     at = np.nonzero(marks[asked & (_MARKS - 1)])
     maybe = asked[at]
-    found[at] = keys[np.minimum(np.searchsorted(keys, maybe), len(keys) - 1)] == maybe
-    return found
+    hits[at] = keys[np.minimum(np.searchsorted(keys, maybe), len(keys) - 1)] == maybe
+    return hits

@@ -56,8 +56,8 @@ def mean_of_shown(lists: Lists, worth: F64) -> F64:
 
 def _of_hits(lists: Lists, worth: F64, weight: F64) -> F64:
     """The worth of the hits of each user, each times the weight (k,) of its rank."""
-    found: F64 = np.sum(lists.of_places(worth) * weight, axis=1, where=lists.hits & lists.known)
-    return found
+    worth_of_hits: F64 = np.sum(lists.of_places(worth) * weight, axis=1, where=lists.hits & lists.known)
+    return worth_of_hits
 
 
 def _over_best(lists: Lists, worth: F64, weight: F64) -> F64:
