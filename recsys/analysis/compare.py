@@ -182,7 +182,7 @@ def _effect(study: Study, metric: Metric, code: int) -> Effect:
         always=_interval(contrast(now), valid),
         always_share=Interval(*map(float, relative(now, valid))),
         plain=Interval(*map(float, relative(_at(plain, last), critical))),
-        stratified=_stratified(study, metric, code, last, critical),
+        stratified=_stratify(study, metric, code, last, critical),
         variance=float((contrast(decided).error / contrast(_at(plain, last)).error) ** 2),
         p=p,
         p_corrected=p,
@@ -229,7 +229,7 @@ def _nothing(study: Study, metric: Metric, code: int, pair: Pair, last: int) -> 
     return "" if _enough(study, metric, code)[last] else FEW
 
 
-def _stratified(study: Study, metric: Metric, code: int, last: int, critical: float) -> Interval:
+def _stratify(study: Study, metric: Metric, code: int, last: int, critical: float) -> Interval:
     """The share of the control, those who were active before and those who were not each weighted by their
     number."""
     pairs = []

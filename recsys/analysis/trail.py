@@ -71,7 +71,7 @@ def follow(exposures: Any, outcomes: Any, study: Study, unit: str, *, progress: 
     plan = study.plan
     ids = pc.index_in(pa.scalar(unit, pa.large_string()), value_set=study.exposures.units.ids).as_py()
     first = NEVER if ids is None else int(study.exposures.first[ids])
-    shown = sorted(_shown(exposures, plan, unit, first, progress), key=lambda one: one.second)
+    shown = sorted(_read_shown(exposures, plan, unit, first, progress), key=lambda one: one.second)
     if ids is None or not shown:
         raise DataError(f"the exposures say nothing of {unit!r}. Is it the id by which people are assigned?")
     requests = {
@@ -116,7 +116,7 @@ def _words(part: Part, rows: Any, role: str) -> list[str | None]:
     return [None if code < 0 else str(codes.names[int(code)].as_py()) for code in codes.code[rows]]
 
 
-def _shown(source: Any, plan: Plan, unit: str, first: int, progress: Progress) -> list[Shown]:
+def _read_shown(source: Any, plan: Plan, unit: str, first: int, progress: Progress) -> list[Shown]:
     own = plan.columns
     roles: dict[str, Sequence[str]] = {
         "unit": ("unit_id", "user_id"),

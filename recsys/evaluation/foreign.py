@@ -58,11 +58,11 @@ class BundleInDataIds:
 
     def recommend(self, users: Users, k: int, *, among: Ragged | None = None) -> Answer:
         answer = self.bundle.recommender.recommend(
-            self.translated(users), k, among=None if among is None else self._items(among)
+            self.translate(users), k, among=None if among is None else self._items(among)
         )
         return Answer(self.back[answer.ids].astype(np.int64), answer.scores, answer.source)
 
-    def translated(self, users: Users) -> Users:
+    def translate(self, users: Users) -> Users:
         """The users in the bundle's numbering, with weights only where it serves by weights."""
         past = users.history
         items = Ragged(past.items.offsets, self.item[past.items.values])

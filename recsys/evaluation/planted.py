@@ -69,18 +69,20 @@ def truths(
     part = holdout.take(rows)
     people = Users(part.user, part.history, users_of(part).now)
 
-    def oracle(users: Users) -> F32:
+    def score_oracle(users: Users) -> F32:
         return oracle_scores(world, users.index, _moments(users), users.history.items)
 
-    def informed(users: Users) -> F32:
+    def score_informed(users: Users) -> F32:
         return informed_scores(world, users.history, _moments(users), progress)
 
-    def unordered(users: Users) -> F32:
+    def score_unordered(users: Users) -> F32:
         return informed_scores(without_drift(world), users.history, _moments(users), progress)
 
     reports = {}
-    knowing = {"oracle": oracle, "informed": informed}
-    for name, score in (knowing if world.truth.leads is None else knowing | {"unordered": unordered}).items():
+    scorers = {"oracle": score_oracle, "informed": score_informed}
+    if world.truth.leads is not None:
+        scorers["unordered"] = score_unordered
+    for name, score in scorers.items():
         ranker = ScoreRanker(score, world.dataset.n_items)
         fallback = np.arange(ranker.n_items, dtype=np.int32)
         reports[name] = evaluate(Recommender(ranker, fallback), people, part.targets, metrics=metrics)

@@ -114,7 +114,7 @@ def split_people(train: Dataset, joined: float, seed: int) -> Dataset:
     place[apart] = np.arange(len(apart))
     more = len(names) - 1
 
-    def moved(user: Array, item: Array) -> Array:
+    def move(user: Array, item: Array) -> Array:
         code = np.maximum(codes[item], 0)
         elsewhere = (place[user] >= 0) & (code > 0)
         return np.where(elsewhere, train.n_users + more * place[user] + code - 1, user).astype(np.int32)
@@ -125,10 +125,10 @@ def split_people(train: Dataset, joined: float, seed: int) -> Dataset:
     features = None if train.user_features is None else train.user_features.take(rows)
     events = train.interactions
     if train.whole is not None:
-        whole = replace(train.whole, user=moved(train.whole.user, train.whole.item), n_users=len(ids))
+        whole = replace(train.whole, user=move(train.whole.user, train.whole.item), n_users=len(ids))
     else:
         whole = None
-    events = replace(events, user=moved(events.user, events.item), n_users=len(ids))
+    events = replace(events, user=move(events.user, events.item), n_users=len(ids))
     return replace(
         train,
         interactions=events,

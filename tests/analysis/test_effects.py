@@ -18,7 +18,7 @@ from recsys.analysis.effects.bounds import (
     looks_taken,
     spent,
 )
-from recsys.analysis.effects.moments import moments_by_look, moments_of, pooled
+from recsys.analysis.effects.moments import moments_by_look, moments_of, pool
 from recsys.analysis.effects.pair import Pair, Quantity, contrast, pair_of, post_stratified, relative
 from recsys.analysis.effects.power import days_for, detectable, people_for, power_of, whole_weeks
 from tests.analysis.oracle_tables import NUMBERS, TABLES, Arm, table
@@ -190,7 +190,7 @@ def test_moments_add_up() -> None:
         whole = moments_of(columns[look <= at])
         for ours, expected in zip((row[at] for row in found), whole, strict=True):
             assert np.allclose(ours, expected, rtol=1e-9)
-    both = pooled(moments_of(columns[:99]), moments_of(columns[99:]))
+    both = pool(moments_of(columns[:99]), moments_of(columns[99:]))
     assert all(np.allclose(*two, rtol=1e-9) for two in zip(both, moments_of(columns), strict=True))
 
 

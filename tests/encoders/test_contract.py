@@ -21,7 +21,7 @@ from tests.helpers.towers import BOTH, SMALL, coloured
 
 ROOT = Path(__file__).parents[2]
 DATA = random_log(1)
-PEOPLE = Users.known(np.arange(DATA.n_users), DATA.interactions.histories().items)
+PEOPLE = Users.of_rows(np.arange(DATA.n_users), DATA.interactions.histories().items)
 
 
 def learned(name: str, **settings: Any) -> EncoderCase:
@@ -101,10 +101,10 @@ def test_the_source_is_the_most_personal_thing_that_went_into_the_vector() -> No
     data = coloured()
     encoder = make_model("two_tower", SMALL | BOTH | {"epochs": 1}).fit(data, seed=1).encoder
     index, history = np.array([3, -1, -1], np.int32), Ragged.of([[1], [1], []])
-    assert encoder.encode(Users.known(index, history)).source.tolist() == [USER_ROW, HISTORY, FALLBACK]
+    assert encoder.encode(Users.of_rows(index, history)).source.tolist() == [USER_ROW, HISTORY, FALLBACK]
     described = make_model("two_tower", SMALL | BOTH | {"epochs": 1, "user_ids": False, "history": "none"})
     by_features = described.fit(data, seed=1).encoder
-    assert by_features.encode(Users.known(index, history)).source.tolist() == [FEATURES, FALLBACK, FALLBACK]
+    assert by_features.encode(Users.of_rows(index, history)).source.tolist() == [FEATURES, FALLBACK, FALLBACK]
 
 
 def test_a_concatenation_says_what_its_most_personal_part_with_a_weight_says() -> None:
@@ -113,7 +113,7 @@ def test_a_concatenation_says_what_its_most_personal_part_with_a_weight_says() -
         make_model(name, settings).fit(data, seed=1)
         for name, settings in (("als", {"dim": 4, "epochs": 1}), ("spectral", {"dim": 4}))
     )
-    known = Users.known(np.arange(3), Ragged.of([[1], [2], []]))
+    known = Users.of_rows(np.arange(3), Ragged.of([[1], [2], []]))
     assert concat([als, spectral], [1, 1]).encoder.encode(known).source.tolist() == [USER_ROW] * 3
     assert concat([als, spectral], [0, 1]).encoder.encode(known).source.tolist() == [
         HISTORY,
@@ -124,7 +124,7 @@ def test_a_concatenation_says_what_its_most_personal_part_with_a_weight_says() -
 
 @pytest.mark.parametrize("kind", ["solve", "bag", "tower"])
 def test_items_beyond_the_inputs_of_an_encoder_count_for_nothing(kind: str) -> None:
-    case = {"solve": TestSolve, "bag": TestBag, "tower": TestUserTower}[kind]().made()
+    case = {"solve": TestSolve, "bag": TestBag, "tower": TestUserTower}[kind]().make_case()
     n_items = len(case.items)
     longer = Users.unknown(Ragged.of([[1, n_items + 3, 2], [n_items]]))
     found = case.encoder.encode(longer)

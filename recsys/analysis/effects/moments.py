@@ -54,7 +54,7 @@ def from_sums(n: F64, sums: F64, products: F64, centre: F64 | float = 0.0) -> Mo
     return Moments(n, mean + centre, cov)
 
 
-def pooled(one: Moments, other: Moments) -> Moments:
+def pool(one: Moments, other: Moments) -> Moments:
     """Of the people of both together."""
     n = one.n + other.n
     share = (other.n / np.maximum(n, 1))[..., None]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from recsys.analysis.effects.moments import Moments, pooled
+from recsys.analysis.effects.moments import Moments, pool
 from recsys.arrays import F64
 
 
@@ -21,7 +21,7 @@ class Quantity(NamedTuple):
     def value(self, moments: Moments) -> F64:
         """(...,); NaN where the ratio has nothing to divide by."""
         over = moments.mean[..., self.over]
-        return over if self.under is None else _divided(over, moments.mean[..., self.under])
+        return over if self.under is None else _divide(over, moments.mean[..., self.under])
 
     def gradient(self, moments: Moments) -> F64:
         """(..., c): by how much the value moves with the mean of each column."""
@@ -29,8 +29,8 @@ class Quantity(NamedTuple):
         if self.under is None:
             slope[..., self.over] = 1.0
         else:
-            slope[..., self.over] = _divided(1.0, moments.mean[..., self.under])
-            slope[..., self.under] -= _divided(self.value(moments), moments.mean[..., self.under])
+            slope[..., self.over] = _divide(1.0, moments.mean[..., self.under])
+            slope[..., self.under] -= _divide(self.value(moments), moments.mean[..., self.under])
         return slope
 
 
@@ -104,7 +104,7 @@ def pair_of(
     Pre-Experiment Data", WSDM 2013; Deng, Knoblich and Lu, "Applying the Delta Method in Metric Analytics",
     KDD 2018; Lin, Annals of Applied Statistics 2013.
     """
-    both, arms = pooled(control, treated), (control, treated)
+    both, arms = pool(control, treated), (control, treated)
     slopes = _slopes(covariates, both)
     values, rests, thetas = [], [], []
     for arm in arms:
@@ -162,7 +162,7 @@ def relative(pair: Pair, critical: F64 | float) -> tuple[F64, F64, F64]:
     b = c * t - square * pair.cov
     root = np.sqrt(np.maximum(b**2 - a * (t**2 - square * pair.var_treated), 0))
     bounded = a > 0
-    effect = np.where(bounded, _divided(t, c) - 1, np.nan)
+    effect = np.where(bounded, _divide(t, c) - 1, np.nan)
     below = np.where(bounded, a, np.nan)
     return effect, (b - root) / below - 1, (b + root) / below - 1
 
@@ -210,7 +210,7 @@ def _quadratic(one: F64, cov: F64, other: F64) -> F64:
     return np.einsum("...c,...cd,...d->...", one, cov, other)  # type: ignore[no-any-return]
 
 
-def _divided(over: F64 | float, under: F64) -> F64:
+def _divide(over: F64 | float, under: F64) -> F64:
     over = np.broadcast_to(np.asarray(over, np.float64), np.shape(under))
     out = np.full(np.shape(under), np.nan)
     np.divide(over, under, out=out, where=np.asarray(under) != 0)

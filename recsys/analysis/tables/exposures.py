@@ -129,7 +129,7 @@ def read_exposures(
     _refuse_several(phases, plan.phase, "phase", table)
     if not found.rows:
         raise DataError(
-            f"the exposures hold none of {_asked(plan)}"
+            f"the exposures hold none of {_describe_plan(plan)}"
             + (f"; arms there are {', '.join(sorted(found.unknown_arms))}" if found.unknown_arms else "")
             + (f"; experiments there are {', '.join(sorted(experiments))}" if experiments else "")
             + ". Mend the plan, or name the table of this experiment."
@@ -185,7 +185,7 @@ def _fold(
         earlier = earlier[np.argsort(-second[earlier], kind="stable")]  # the earliest is written last
         for name, held in found.segments.items():
             labels = part.labels(f"segment {name}")
-            held[person[earlier]] = _labelled(found.labels[name], labels.names)[labels.code[rows][earlier]]
+            held[person[earlier]] = _code_names(found.labels[name], labels.names)[labels.code[rows][earlier]]
     np.minimum.at(found.first, person[counted], second[counted])
     if keep_times:
         found.when.append((person[counted], second[counted]))
@@ -206,10 +206,10 @@ def _fold_others(found: Exposures, part: Part, codes: Codes, rows: Bool) -> None
             continue
         other = found.others.setdefault(name, {"arm": np.full(len(found.units), -1, np.int32), "labels": []})
         here = experiment.code[at] == code
-        other["arm"][person[here]] = _labelled(other["labels"], arms.names)[arms.code[at][here]]
+        other["arm"][person[here]] = _code_names(other["labels"], arms.names)[arms.code[at][here]]
 
 
-def _labelled(labels: list[str], names: pa.Array) -> I32:
+def _code_names(labels: list[str], names: pa.Array) -> I32:
     """Codes of names in a list of labels that grows, and -1 for a missing one."""
     known = {label: at for at, label in enumerate(labels)}
     codes = [known.setdefault(name, len(known)) for name in names.to_pylist()]
@@ -242,6 +242,6 @@ def _refuse_several(seen: dict[str, int], wanted: str | None, what: str, table: 
         )
 
 
-def _asked(plan: Plan) -> str:
+def _describe_plan(plan: Plan) -> str:
     of = f" in experiment {plan.experiment!r}" if plan.experiment else ""
     return f"the arms {', '.join(plan.arms)}{of}" + (f", phase {plan.phase}" if plan.phase else "")
