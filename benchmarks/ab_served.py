@@ -45,7 +45,7 @@ from recsys.experiments.hashing import uniforms
 from recsys.pipelines.ab.served.replayed import Arms
 from recsys.pipelines.service import running
 from recsys.pipelines.simulate.shop import START, Shop, make_shop, publish
-from recsys.pipelines.simulate.sick import SICKNESSES, mean_effect, named, run_sick, sick_checks
+from recsys.pipelines.simulate.sick import SICKNESSES, mean_effect, names_sickness, run_sick, sick_checks
 from recsys.pipelines.simulate.weeks import prepare, report_weeks, run_inside, run_served, store_written
 
 PEOPLE, ITEMS, EFFECT, DAYS = 9_000, 400, 0.1, 14
@@ -86,7 +86,7 @@ def one_run(
     }
     result |= {"mean": mean, "low": low, "high": high, "seconds": time.process_time() - spent}
     if sickness >= 0:
-        result["named"] = named(found, SICKNESSES[sickness])
+        result["named"] = names_sickness(found, SICKNESSES[sickness])
     return result
 
 

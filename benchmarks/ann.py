@@ -32,7 +32,7 @@ from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.threads import set_threads
 from recsys.retrieval.approximate import IndexSettings, factories
 from recsys.retrieval.embeddings import Embeddings
-from recsys.retrieval.tuner import efforts_of, fetches_of, made, replace_settings
+from recsys.retrieval.tuner import efforts_of, fetches_of, make_index, replace_settings
 from recsys.retrieval.vector_ranker import VectorRanker
 
 K, TARGET, QUESTIONS, PASSES, DIM = 100, 0.99, 1_000, 3, 64
@@ -64,7 +64,7 @@ def ours(name: str, items: F32) -> Built:
     """A FAISS index as a bundle has it: so many candidates an item, scored anew by the vectors."""
     name, _, stated = name.partition(" x")
     settings = replace_settings(IndexSettings(), factory=name, fetch=float(stated or 1))
-    index: Any = made(VectorRanker(Embeddings(items, Constant(np.ones(DIM, np.float32)))), settings)
+    index: Any = make_index(VectorRanker(Embeddings(items, Constant(np.ones(DIM, np.float32)))), settings)
     if settings.exact:
         return Built(lambda one, _: index.search(one, K)[1][0], 0, [0])
     return Built(

@@ -95,7 +95,7 @@ def row(
     holdout = getattr(split(data, settings, seed=1), judge)
     events = holdout.train.interactions
     found: dict[str, Any] = {"part": name, **kind_of(events, holdout.targets.values)}
-    users, fallback = Users.known(holdout.user, holdout.history), fallback_order(events, None)
+    users, fallback = Users.of_rows(holdout.user, holdout.history), fallback_order(events, None)
     for label in models:
         model, chosen = MODELS[label]
         engine = recommender_of(make_model(model, chosen).fit(holdout.train, seed=1), fallback, "exclude")

@@ -81,7 +81,7 @@ def judged(
     users = np.unique(asked.user)
     users = users[has_history[users]]
     targets = Ragged.from_pairs(asked.user, asked.item, train.n_users).take(users)
-    people = Users.known(users, train.interactions.histories().take(users))
+    people = Users.of_rows(users, train.interactions.histories().take(users))
     among = None if only is None else Ragged.of([only]).take(np.zeros(len(users), np.int64))
     return evaluate(engine, people, targets, metrics=(METRIC,), among=among).values[METRIC]
 

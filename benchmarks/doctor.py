@@ -147,7 +147,7 @@ def swapped(train: Dataset, share: float) -> Dataset:
     names = np.stack([users[events.user], items[events.item]])
     names[:, turned] = names[::-1, turned]
     (people, person), (things, thing) = (np.unique(row.astype(str), return_inverse=True) for row in names)
-    log = Interactions.ordered(person, thing, n_users=len(people), n_items=len(things), time=events.time)
+    log = Interactions.in_order(person, thing, n_users=len(people), n_items=len(things), time=events.time)
     import pyarrow as pa
 
     table = pa.table({"title": pa.nulls(len(things), pa.string())})

@@ -52,7 +52,7 @@ def main() -> None:
     train = holdout.train
     model = ALS(ALSSettings(dim=64, epochs=3, unobserved_weight=0.01, regularization=0.003))
     engine = recommender_of(model.fit(train, seed=1), fallback_order(train.interactions, None), "exclude")
-    users = Users.known(holdout.user, holdout.history)
+    users = Users.of_rows(holdout.user, holdout.history)
     rows = []
     for name, metrics in (
         ("default metrics, to rank 100", RUN_METRICS),

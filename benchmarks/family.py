@@ -175,7 +175,7 @@ def friendships(work: Path, quick: bool, steps: Steps) -> list[Row]:
         joined = (joined + joined.T).tocsr()
         degrees = np.asarray(joined.sum(axis=1))
         rarity = sparse.diags_array(1 / np.log(np.maximum(degrees, 2)))
-        log = Interactions.ordered(one[learned], other[learned], n_users=n, n_items=n)
+        log = Interactions.in_order(one[learned], other[learned], n_users=n, n_items=n)
         train = replace(data, interactions=log, user_ids=data.item_ids)
         scores: dict[str, Callable[[Array, Array], F64]] = {
             "common neighbours": _cells((joined @ joined).tocsr()),
@@ -185,7 +185,7 @@ def friendships(work: Path, quick: bool, steps: Steps) -> list[Row]:
         for label, bias in {"DeepWalk": {}, "node2vec, p .5, q 2": {"p": 0.5, "q": 2.0}}.items():
             settings = NODE2VEC | bias | ({"epochs": 2} if quick else {})
             found = embeddings_of("node2vec", make_model("node2vec", settings).fit(train, seed=seed))
-            people = found.encoder.encode(Users.known(np.arange(n), log.histories().items)).vectors
+            people = found.encoder.encode(Users.of_rows(np.arange(n), log.histories().items)).vectors
             scores[label] = partial(_products, people, found.items)
         values = {name: _above(score(*ends), score(*strangers)) for name, score in scores.items()}
         for name, mine in values.items():
@@ -285,7 +285,7 @@ def item2vec(work: Path, quick: bool, steps: Steps) -> list[Row]:
         seconds["gensim"] = asked_of_a_peer(work, {"library": "gensim", **asked}, arrays)["cpu_s"]
         inputs, outputs = np.load(work / "inputs.npy"), np.load(work / "outputs.npy")
         learned["gensim"] = Embeddings(outputs, Bag(inputs, None, unit=False, mean=True, half_life=2.0))
-    users, values, rows = Users.known(holdout.user, holdout.history.items), {}, []
+    users, values, rows = Users.of_rows(holdout.user, holdout.history.items), {}, []
     for name, found in learned.items():
         engine = recommender_of(found, fallback, "exclude")
         values[name] = evaluate(engine, users, holdout.targets, metrics=(METRIC,)).values[METRIC]

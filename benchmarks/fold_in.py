@@ -74,7 +74,7 @@ def quality_row(
         with steps.step(f"{name}, {way}") as progress:
             learned = make_model(name, settings).fit(train, seed=SEED, progress=progress)
             index = asked.user if known else np.full(len(asked.user), -1)
-            users = Users.known(index, asked.history)
+            users = Users.of_rows(index, asked.history)
             engine = recommender_of(learned, fallback, "exclude")
             return evaluate(engine, users, asked.targets, metrics=(METRIC,)).values[METRIC]
 

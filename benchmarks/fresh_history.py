@@ -30,7 +30,7 @@ from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.write import publish
 from recsys.data.dataset import Dataset
 from recsys.data.planted.world import WorldSettings, make_world
-from recsys.data.prepare import PrepareSettings, prepared
+from recsys.data.prepare import PrepareSettings, prepare_data
 from recsys.encoders.users import Users
 from recsys.evaluation.significance import bootstrap
 from recsys.history import DAY_S
@@ -85,12 +85,12 @@ def same_row(name: str, settings: dict[str, Any], people: int, duplicates: str) 
     rule, time = PrepareSettings(duplicates=duplicates), log.interactions.time
     assert time is not None
     now = int(time.max()) + 60
-    train, _ = prepared(log.having(log.interactions.where(time <= cut)), rule, compact=False)
-    whole, _ = prepared(log, rule, compact=False)
+    train, _ = prepare_data(log.having(log.interactions.where(time <= cut)), rule, compact=False)
+    whole, _ = prepare_data(log, rule, compact=False)
     learned: Any = make_model(name, settings).fit(train, seed=1)
     with TemporaryDirectory() as folder:
         bundle = load(publish(Path(folder), content_of(name, learned, train, prepare=rule)))
-        everybody = Users.known(np.arange(people), whole.had.histories(), np.full(people, now))
+        everybody = Users.of_rows(np.arange(people), whole.had.histories(), np.full(people, now))
         expected = bundle.encoder.encode(replace(everybody, fresh=np.ones(people, bool))).vectors
         found = np.array([_vector(bundle, log, cut, row, now) for row in range(people)])
     apart = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
@@ -111,7 +111,7 @@ def better_row(name: str, settings: dict[str, Any], world_seed: int, users: int)
     time = log.interactions.time
     assert time is not None
     cut = int(time.max()) - DAYS * DAY_S
-    train, _ = prepared(log.having(log.interactions.where(time <= cut)), PrepareSettings(), compact=False)
+    train, _ = prepare_data(log.having(log.interactions.where(time <= cut)), PrepareSettings(), compact=False)
     learned: Any = make_model(name, settings).fit(train, seed=1)
     gains, scores = [], {"with": list[float](), "without": list[float]()}
     with TemporaryDirectory() as folder:

@@ -158,7 +158,7 @@ def questions(data: Dataset, holdout: Holdout, until: int) -> dict[str, Question
     found = {
         AT_NIGHT: Question(holdout.user, users_of(holdout), holdout.targets),
         FRESH: fresh,
-        STALE: fresh._replace(users=Users.known(fresh.users.index, stale, fresh.users.now)),
+        STALE: fresh._replace(users=Users.of_rows(fresh.users.index, stale, fresh.users.now)),
     }
     for clicks in CLICKS:
         made = np.flatnonzero((before < clicks) & (to_the_end.lengths > clicks)).astype(np.int32)

@@ -30,7 +30,7 @@ from recsys.models.popularity import Popularity, PopularitySettings, fallback_or
 from recsys.models.registry import make_model
 from recsys.models.search import Choices, Space, Span
 from recsys.pipelines.run.run import Run
-from recsys.pipelines.search.space import searched
+from recsys.pipelines.search.space import search_space
 from recsys.pipelines.search.tune import Asked, Tuned, tune
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings
@@ -131,7 +131,7 @@ class ImplicitALS(Learner):
 def _check_lists(learned: Embeddings, train: Dataset, found: Mapping[str, Any]) -> None:
     """Raises ModelError where our answers for these vectors are not those that implicit gave a few people
     itself."""
-    users = Users.known(found["people"], train.interactions.histories().take(found["people"]))
+    users = Users.of_rows(found["people"], train.interactions.histories().take(found["people"]))
     engine, k = (
         recommender_of(learned, fallback_order(train.interactions, None), "exclude"),
         found["lists"].shape[1],
@@ -192,7 +192,7 @@ class Searched:
                 update={"model": dict(stage.model), "fallback_days": self.days}
             )
             own = {key: value for key, value in stage.model.items() if key != "name"}
-            space = searched(str(stage.model["name"]), own, stage.space)
+            space = search_space(str(stage.model["name"]), own, stage.space)
             tuned = tune(replace(run, settings=settings), space, Asked(stage.trials, metric=GOAL))
             mean, values = _lightest(tuned)
             model = {

@@ -29,7 +29,7 @@ from recsys.retrieval.approximate import FLAT, IndexSettings, factories
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.ranker import order_of
 from recsys.retrieval.recommender import Recommender
-from recsys.retrieval.tuner import made, tune_index
+from recsys.retrieval.tuner import make_index, tune_index
 from recsys.retrieval.vector_ranker import VectorRanker
 
 SIZES = (1, 2, 50, 1_000, 10_000, 100_000)
@@ -47,7 +47,7 @@ class Watched(VectorRanker):
         return super()._scan_few(*arguments)
 
     def _approximated(self, *arguments: Any) -> tuple[F32, I64] | None:
-        found = super()._approximated(*arguments)
+        found = super()._search_index(*arguments)
         self.way = SCAN if found is None else INDEX
         return found
 
@@ -81,7 +81,7 @@ def asked(
     ranker = exact.ranker
     assert isinstance(ranker, VectorRanker)
     random, n = np.random.default_rng(seed), exact.n_items
-    watched = Watched(ranker.embeddings, made(ranker, settings))
+    watched = Watched(ranker.embeddings, make_index(ranker, settings))
     masks = [random.random(n) < 10 ** -random.uniform(0, np.log10(n) + 0.5) for _ in range(20)]
     masks += [np.ones(n, bool)] * 12
     ways, recall, wrong = Counter[str](), 0.0, 0
@@ -92,7 +92,7 @@ def asked(
         rules: dict[str, Any] = (
             {"available": mask} if at % 2 else {"among": Ragged.of([np.flatnonzero(mask)])}
         )
-        person = Users.known(np.array([user]), Ragged.empty(1))
+        person = Users.of_rows(np.array([user]), Ragged.empty(1))
         watched.way = SCAN
         answer = watched.top(person, k, forbid=Ragged.of([forbidden]), **rules)
         ways[watched.way] += 1

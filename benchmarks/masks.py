@@ -34,7 +34,7 @@ from recsys.bundle.manifest import read_manifest
 from recsys.bundle.write import exact_recommender, write
 from recsys.pipelines.threads import set_threads
 from recsys.retrieval.approximate import factories
-from recsys.retrieval.tuner import KNOWN, measured, people_of, tune_index
+from recsys.retrieval.tuner import KNOWN, measure_index, people_of, tune_index
 from recsys.retrieval.vector_ranker import VectorRanker
 
 SHARES = (0.0001, 0.001, 0.01, 0.03, 0.1, 0.3, 0.5, 0.8, 1.0)
@@ -83,7 +83,7 @@ def recall_row(bundle: Bundle, people: int) -> dict[str, Any]:
     assert ranker.index is not None
     stated = read_manifest(bundle.path)["index"]
     others = people_of(bundle.histories, people, 99, "tune")
-    found, _ = measured(exact, ranker.index, others, K)
+    found, _ = measure_index(exact, ranker.index, others, K)
     return {**stated, "found": found["all"].recall}
 
 

@@ -98,7 +98,7 @@ class _Judge:
         assert self._holdout is not None
         encoder = Solve(items, items.T @ items, users, regularization=1, unobserved_weight=1, exponent=0)
         engine = recommender_of(Embeddings(items, encoder), self._fallback, "exclude")
-        asked = Users.known(self._holdout.user, self._holdout.history)
+        asked = Users.of_rows(self._holdout.user, self._holdout.history)
         report = evaluate(engine, asked, self._holdout.targets, metrics=(METRIC,))
         ndcg = float(report.interval(METRIC).mean)
         self._rows.add({**wanted, "ndcg": ndcg})

@@ -25,7 +25,7 @@ from recsys.durable import write_whole
 from recsys.evaluation.evaluate import Report
 from recsys.evaluation.order import ASKED, BOTH, IN_ORDER, OrderReport, order_of
 from recsys.pipelines.console import Steps
-from recsys.pipelines.order import measured
+from recsys.pipelines.order import measure_order
 from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import load_settings
@@ -136,7 +136,7 @@ def main(text: str, seeds: str, quick: bool, as_json: bool) -> None:
                 if world not in runs:
                     runs[world] = question(world, SMALL if quick else ())
                 started = process_time()
-                reports = measured(by_seed(runs[world], seed), 1).reports
+                reports = measure_order(by_seed(runs[world], seed), 1).reports
                 kept.add(key, reports, process_time() - started)
             tell(kept, quick, as_json)
     tell(kept, quick, as_json)

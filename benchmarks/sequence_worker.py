@@ -65,7 +65,7 @@ def _recsys(asked: Asked, user: Any, item: Any) -> Any:
     table = pa.table({"title": pa.nulls(n_items, pa.string())})
 
     def data(user: Any, item: Any) -> Any:
-        events = Interactions.ordered(user, item, n_users=n_users, n_items=n_items)
+        events = Interactions.in_order(user, item, n_users=n_users, n_items=n_items)
         return Dataset("peers", events, user_ids, item_ids, table)
 
     settings = {

@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.results import RESULTS, report
 from recsys.arrays import F64, I8, blocks_of
 from recsys.data.split.holdout import Holdout
-from recsys.durable import locked, write_whole
+from recsys.durable import hold_lock, write_whole
 from recsys.encoders.encoder import load_encoder
 from recsys.evaluation.evaluate import users_of
 from recsys.evaluation.metrics.hits import hits_of
@@ -207,7 +207,7 @@ class Measured:
 
     def save(self) -> None:
         """Writes all of it beside what others have measured meanwhile, or leaves what was there."""
-        with locked(PLACES.with_suffix(".lock")):
+        with hold_lock(PLACES.with_suffix(".lock")):
             whole = Measured.load()
             for name, own in vars(self).items():
                 getattr(whole, name).update(own)

@@ -152,7 +152,7 @@ def _ndcg(users: Any, items: Any) -> float:
     assert data.published is not None
     had, asked = (data.interactions.where(data.published.part == part) for part in (TRAIN, VALIDATION))
     who = np.unique(asked.user)
-    people = Users.known(who, had.histories().take(who))
+    people = Users.of_rows(who, had.histories().take(who))
     targets = Ragged.from_pairs(asked.user, asked.item, data.n_users).take(who)
     ranker = ScoreRanker(lambda block: users[block.index] @ items.T, data.n_items)
     engine = Recommender(ranker, fallback_order(had, None))

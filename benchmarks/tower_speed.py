@@ -108,12 +108,12 @@ def request_row(times: int) -> dict[str, Any]:
         [FeatureSettings(column="country"), FeatureSettings(column="age", kind="number")],
     )
     people = pa.table({"country": ["NO", "DE"] * 500, "age": [float(age) for age in range(1_000)]})
-    features = Features.fitted(columns, people, "user")
+    features = Features.fit(columns, people, "user")
     layout = UserLayout(1_000, items, True, 200)
     net = LearnedBagNet(
         layout, drawn(layout.features_at + features.n_rows), features.n_dense, 128, rng
     ).served()
-    nobody = features.encoded(pa.table({"country": [None], "age": [None]}), 1)
+    nobody = features.encode(pa.table({"country": [None], "age": [None]}), 1)
     encoder = UserTower(net, layout, np.ones(items, bool), np.ones(1_000, bool), features, nobody)
 
     def asked() -> None:
@@ -145,7 +145,7 @@ def step_seconds(n_items: int, times: int) -> float:
             np.arange(BATCH + 1) * HISTORY, rng.integers(100_000, size=BATCH * HISTORY, dtype=np.int32)
         )
         person = rng.integers(USERS, size=BATCH).astype(np.int32)
-        found = sampler.drawn(item, rng)
+        found = sampler.draw(item, rng)
         pool = np.union1d(item, found.items)
         ours = users.forward(Inputs(person, Windows.of(Histories(history), HISTORY)))
         theirs = items.forward(Inputs(pool.astype(np.int32)))
@@ -163,7 +163,7 @@ def step_seconds(n_items: int, times: int) -> float:
 def export_seconds(n_items: int) -> tuple[float, float]:
     """Until all items are encoded, and until a bundle with as many events is written, verified and loaded."""
     n_users = n_items // 10
-    events = Interactions.ordered(
+    events = Interactions.in_order(
         rng.integers(n_users, size=n_items), rng.permutation(n_items), n_users=n_users, n_items=n_items
     )
     users, items = (

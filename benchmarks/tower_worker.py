@@ -52,7 +52,7 @@ def _recsys(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> A
 
     set_threads(asked["threads"])
     user_ids, item_ids = (IdMap.of([str(row) for row in range(n)]) for n in (n_users, n_items))
-    events = Interactions.ordered(user, item, n_users=n_users, n_items=n_items)
+    events = Interactions.in_order(user, item, n_users=n_users, n_items=n_items)
     data = Dataset("peers", events, user_ids, item_ids, pa.table({"title": pa.nulls(n_items, pa.string())}))
     settings = TwoTowerSettings(
         dim=asked["dim"],
@@ -74,7 +74,7 @@ def _recsys(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> A
         learner.epoch(number)
         seconds.append(time.perf_counter() - started)
     learned = learner.finish()
-    users, _ = learned.encoder.encode(Users.known(np.arange(n_users), events.histories()))
+    users, _ = learned.encoder.encode(Users.of_rows(np.arange(n_users), events.histories()))
     return seconds, len(user), users, learned.items
 
 

@@ -38,7 +38,7 @@ from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.search.by_domain import Chosen, learn
-from recsys.pipelines.transfer import mixed
+from recsys.pipelines.transfer import mix_learned
 from recsys.retrieval.embeddings import Embeddings, concat
 from recsys.retrieval.recommender import Recommender
 
@@ -92,7 +92,7 @@ def measured(world: str, seed: int, changes: tuple[str, ...], steps: Steps) -> d
         with steps.step(f"{world}, seed {seed}: {joined:.0%} joined"):
             cross = learn(model, split_people(train, joined, seed), 1)
         fits = {(CROSS, 1.0, 1): cross} | {(name, 1.0, 1): one for name, one in alone.items()}
-        served = mixed(replace(run, settings=run.settings.model_copy(update={"seed": 1})), fits, chosen)
+        served = mix_learned(replace(run, settings=run.settings.model_copy(update={"seed": 1})), fits, chosen)
         for name, question in questions.items():
             found |= asked(run, question, {f"{CROSS} {joined:g}": cross, f"{SERVED} {joined:g}": served})
             found[f"{name}, {WEIGHT} {joined:g}"] = np.array([chosen.guards[name].known])

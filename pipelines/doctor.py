@@ -13,7 +13,7 @@ from recsys.pipelines.tracking.registry import resolve
 from recsys.text import text_table
 
 
-def opened(reference: str) -> Bundle:
+def open_bundle(reference: str) -> Bundle:
     """The bundle of a folder, or of a run (an id or its beginning, `last`, `champion`, `challenger`)."""
     if Path(reference).exists():
         return load(current(Path(reference)))
@@ -30,7 +30,7 @@ def diagnose(bundle: Bundle, now: int | None) -> Diagnosis:
     return examine(bundle, now=now)
 
 
-def told(bundle: Bundle, diagnosis: Diagnosis) -> str:
+def describe_diagnosis(bundle: Bundle, diagnosis: Diagnosis) -> str:
     """Findings with cause and fix, then every measure beside its threshold."""
     lines = [f"bundle {bundle.bundle_id} ({bundle.manifest['name']}). {diagnosis.note}", ""]
     for finding in diagnosis.findings:

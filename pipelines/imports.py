@@ -163,7 +163,7 @@ def _float32(column: Array, name: str) -> F32:
     return np.ascontiguousarray(column, np.float32)
 
 
-def imported(
+def make_content(
     data: Dataset,
     items: Rows,
     users: Rows | None,
@@ -182,11 +182,11 @@ def imported(
             f"{users.vectors.shape[1]}; a score is their inner product, so give those of one model."
         )
     data = _with_ids(data, () if users is None else users.ids, items.ids)
-    placed = _placed(items.vectors, items.ids, data.item_ids)
-    table = None if users is None else _placed(users.vectors, users.ids, data.user_ids)
+    placed = _place_rows(items.vectors, items.ids, data.item_ids)
+    table = None if users is None else _place_rows(users.vectors, users.ids, data.user_ids)
     vectors, encoder = placed, _encoder(placed, table, rule, items.bias is not None)
     if items.bias is not None:
-        vectors = np.hstack([placed, _placed(items.bias[:, None], items.ids, data.item_ids)])
+        vectors = np.hstack([placed, _place_rows(items.bias[:, None], items.ids, data.item_ids)])
     lineage = lineage_of(data) | {"imported": {"items": items.name, "users": users and users.name}}
     return content_of(
         name,
@@ -207,7 +207,7 @@ def _encoder(items: F32, table: F32 | None, rule: ImplicitRule | None, biased: b
     return Solve(items, gram, table, **ridge, confidence=rule.alpha)
 
 
-def _placed(rows: F32, ids: Sequence[str], known: IdMap) -> F32:
+def _place_rows(rows: F32, ids: Sequence[str], known: IdMap) -> F32:
     """float32 (len(known), dim): each row at the place of its id, zeros elsewhere."""
     IdMap.of(ids)  # refuses an id twice
     placed = np.zeros((len(known), rows.shape[1]), np.float32)

@@ -35,7 +35,7 @@ class Wanted:
     dry_run: bool
 
 
-def tuned(root: Path, wanted: Wanted, quiet: bool) -> dict[str, Any]:
+def tune_bundle(root: Path, wanted: Wanted, quiet: bool) -> dict[str, Any]:
     """Tries, tells, tracks, and publishes the bundle with another index where one is better than what it
     has."""
     source = current(root)
@@ -61,8 +61,8 @@ def tuned(root: Path, wanted: Wanted, quiet: bool) -> dict[str, Any]:
             names=wanted.only or None,
             progress=progress,
         )
-    steps.say(told(bundle, found))
-    run_id = _tracked(bundle, wanted, found)
+    steps.say(describe_trials(bundle, found))
+    run_id = _track(bundle, wanted, found)
     folder = None
     same = found.chosen == content.index or (found.chosen.exact and content.index.exact)
     if not wanted.dry_run and not same:
@@ -86,7 +86,7 @@ def plain(trial: Trial) -> dict[str, Any]:
     return trial._asdict() | {"settings": trial.settings.model_dump(mode="json"), "quality": quality}
 
 
-def told(bundle: Bundle, found: Tuned) -> str:
+def describe_trials(bundle: Bundle, found: Tuned) -> str:
     """A row for each trial, and what was chosen."""
     k, scan = found.chosen.k, found.trials[0] if found.trials else None
     if scan is None:
@@ -139,7 +139,7 @@ def _row(trial: Trial) -> Sequence[str]:
     ]
 
 
-def _tracked(bundle: Bundle, wanted: Wanted, found: Tuned) -> str:
+def _track(bundle: Bundle, wanted: Wanted, found: Tuned) -> str:
     """Writes table, curve and figures into a run of MLflow; its id."""
     whole = found.measured.get("all")
     metrics = (
@@ -156,7 +156,7 @@ def _tracked(bundle: Bundle, wanted: Wanted, found: Tuned) -> str:
         metrics=metrics,
         texts={
             "trials.json": json.dumps([plain(trial) for trial in found.trials], indent=1),
-            "table.md": told(bundle, found) + "\n",
+            "table.md": describe_trials(bundle, found) + "\n",
         },
         pictures={"recall_by_time.png": plots.recall_by_time(found.trials)} if found.trials else {},
     )

@@ -24,14 +24,14 @@ def order(run: Run, seeds: int) -> dict[str, Any]:
         raise SettingError(
             f"warm={settings.warm}: what it starts from has learned in order. Leave `warm` out."
         )
-    found = measured(run, seeds)
-    run.steps.say(told(run, found))
-    run_id = _tracked(run, found)
+    found = measure_order(run, seeds)
+    run.steps.say(describe_order(run, found))
+    run_id = _track(run, found)
     run.steps.say(f"\nRun {run_id} of the experiment {EXPERIMENT}.")
     return {"run_id": run_id, **plain(run, found), "seconds": run.steps.seconds}
 
 
-def measured(run: Run, seeds: int) -> OrderReport:
+def measure_order(run: Run, seeds: int) -> OrderReport:
     """The order report of the model of a run, by seeds from its own on."""
     train, facts = run.holdout.train, facts_of(run.holdout.train)
 
@@ -49,7 +49,7 @@ def measured(run: Run, seeds: int) -> OrderReport:
         )
 
 
-def told(run: Run, found: OrderReport) -> str:
+def describe_order(run: Run, found: OrderReport) -> str:
     """What was asked, the table, the differences and the sentence."""
     by = f"seed {run.settings.seed}" if len(found.by_seed) == 1 else f"the mean of {len(found.by_seed)} seeds"
     return f"{run.settings.model_name}, {run.title}. {len(run.holdout.user):,} users, {by}.\n\n{found.text}"
@@ -73,7 +73,7 @@ def plain(run: Run, found: OrderReport) -> dict[str, Any]:
     }
 
 
-def _tracked(run: Run, found: OrderReport) -> str:
+def _track(run: Run, found: OrderReport) -> str:
     """Writes table, figures and picture into a run of MLflow; its id."""
     metrics = {f"{found.metric}_{name.replace(' ', '_')}": report.interval(found.metric).mean
                for name, report in found.reports.items()}  # fmt: skip
@@ -85,9 +85,12 @@ def _tracked(run: Run, found: OrderReport) -> str:
         EXPERIMENT,
         run.name,
         "an order report",
-        settings=run.settings.logged(),
+        settings=run.settings.parameters(),
         tags={"holdout": holdout_digest(run.holdout, run.data.digest), "seeds": len(found.by_seed)},
         metrics=metrics,
-        texts={"order.json": json.dumps(plain(run, found), indent=1), "table.md": told(run, found) + "\n"},
+        texts={
+            "order.json": json.dumps(plain(run, found), indent=1),
+            "table.md": describe_order(run, found) + "\n",
+        },
         pictures={"order.png": picture},
     )

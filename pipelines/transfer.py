@@ -28,7 +28,7 @@ from recsys.models.mixture import score_spread
 from recsys.pipelines.run.measure import recommender_for
 from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.run import Run
-from recsys.pipelines.search.by_domain import Chosen, compared, learn, metric_of
+from recsys.pipelines.search.by_domain import Chosen, compare_values, learn, metric_of
 from recsys.pipelines.search.config_file import config_text, write_config
 from recsys.pipelines.search.tune import validation_of
 from recsys.pipelines.tracking import plots
@@ -46,8 +46,8 @@ def transfer(run: Run, *, joined: Sequence[float], trials: int, seeds: int) -> d
     questions = by_domain(run.holdout)
     validation = prepare(validation_of(run.settings), run.steps)
     chosen = Chosen.of(validation, trials)
-    learned = _learned(run, chosen, joined, seeds)
-    found, served = _measured(run, questions, learned, chosen, joined, seeds)
+    learned = _learn(run, chosen, joined, seeds)
+    found, served = _measure(run, questions, learned, chosen, joined, seeds)
     report = transfer_report(questions, found, metric_of(run))
     config = _write_mixture(run, chosen)
     text = "\n".join([_title(run, chosen, trials, seeds), "", report.text, "", *_guard_lines(chosen, served)])
@@ -67,7 +67,7 @@ Fits = dict[
 ]  # by the name of a domain or CROSS, the share joined, and the seed
 
 
-def _learned(run: Run, chosen: Chosen, joined: Sequence[float], seeds: int) -> Fits:
+def _learn(run: Run, chosen: Chosen, joined: Sequence[float], seeds: int) -> Fits:
     found, train = Fits(), run.holdout.train
 
     def fit(label: str, data: Dataset, model: Mapping[str, Any], seed: int) -> Embeddings:
@@ -83,7 +83,7 @@ def _learned(run: Run, chosen: Chosen, joined: Sequence[float], seeds: int) -> F
     return found
 
 
-def _measured(
+def _measure(
     run: Run,
     questions: Mapping[str, DomainQuestion],
     learned: Fits,
@@ -95,7 +95,7 @@ def _measured(
     control."""
     metric, found, served = metric_of(run), dict[tuple[str, float], dict[str, F64]](), dict[str, Comparison]()
     of_seeds = range(run.settings.seed, run.settings.seed + seeds)
-    mixture = recommender_for(run, mixed(run, learned, chosen))
+    mixture = recommender_for(run, mix_learned(run, learned, chosen))
     for name, question in questions.items():
         with run.steps.step(f"ask in {name}"):
             control = [
@@ -108,11 +108,11 @@ def _measured(
                     OWN: np.mean([question.values(engine, metric, own=True) for engine in engines], axis=0),
                     CONTROL: np.mean(control, axis=0),
                 }
-            served[name] = compared(question.values(mixture, metric), control[0])
+            served[name] = compare_values(question.values(mixture, metric), control[0])
     return found, served
 
 
-def mixed(run: Run, learned: Fits, chosen: Chosen) -> Embeddings:
+def mix_learned(run: Run, learned: Fits, chosen: Chosen) -> Embeddings:
     """The mixture that is to be served, of what was learned by the seed of the run from all that is
     joined."""
     train, seed = run.holdout.train, run.settings.seed
@@ -126,11 +126,11 @@ def mixed(run: Run, learned: Fits, chosen: Chosen) -> Embeddings:
         sizes.append(score_spread(parts[-1], train.in_domain(name), seed=seed))
     names, codes = train.domains
 
-    def scaled(weights: Sequence[float]) -> tuple[float, ...]:
+    def scale(weights: Sequence[float]) -> tuple[float, ...]:
         return tuple((np.array(weights) / sizes).tolist())
 
-    rules = {names.index(name): Weights(*map(scaled, rule)) for name, rule in chosen.rules.items()}
-    return concat(parts, scaled([1.0] + [0.0] * len(chosen.controls)), rules, codes)
+    rules = {names.index(name): Weights(*map(scale, rule)) for name, rule in chosen.rules.items()}
+    return concat(parts, scale([1.0] + [0.0] * len(chosen.controls)), rules, codes)
 
 
 def _write_mixture(run: Run, chosen: Chosen) -> Path:
@@ -243,7 +243,7 @@ def _track(
         EXPERIMENT,
         run.name,
         "a transfer report",
-        settings=run.settings.logged(),
+        settings=run.settings.parameters(),
         tags={"holdout": holdout_digest(run.holdout, run.data.digest)},
         metrics=metrics,
         texts={

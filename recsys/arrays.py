@@ -121,7 +121,7 @@ def distinct(ragged: Ragged, n_values: int) -> Ragged:
     )
 
 
-def emptied(table: F32, rows: Array) -> F32:
+def empty_rows(table: F32, rows: Array) -> F32:
     """A copy of a table (n, m) in which the rows of these numbers are zeros."""
     copy: F32 = np.array(table)
     copy[rows] = 0

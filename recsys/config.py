@@ -71,7 +71,7 @@ def _sentences(cls: type[BaseModel], problems: Sequence[Any], where: str, path: 
 
 def _fault(cls: type[BaseModel], problem: Any) -> _Fault:
     kind, value = problem["type"], problem["input"]
-    path, kinds = _walked(cls, problem["loc"], named=kind == "extra_forbidden")
+    path, kinds = _walk_fault(cls, problem["loc"], named=kind == "extra_forbidden")
     if kind == "extra_forbidden":
         fields = [name for one in kinds for name in getattr(one, "model_fields", {})]
         return _Fault(path, f"is unknown; {did_you_mean(str(path[-1]), fields)}", "")
@@ -82,7 +82,7 @@ def _fault(cls: type[BaseModel], problem: Any) -> _Fault:
     return _Fault(path, rule or message, f", got {value!r}.")
 
 
-def _walked(
+def _walk_fault(
     cls: type[BaseModel], loc: Sequence[str | int], *, named: bool
 ) -> tuple[tuple[str | int, ...], list[Any]]:
     """The place of a fault without pydantic's own names of types, and the types of what holds it.

@@ -51,7 +51,7 @@ def exchange(new: Path, old: Path) -> None:
     between the two steps, `settle` brings it back.
     """
     with _naming(old):
-        if _swapped(new, old):
+        if _exchange(new, old):
             fsync(old.parent)
         else:
             rename(old, old.with_name(old.name + BEFORE))
@@ -60,7 +60,7 @@ def exchange(new: Path, old: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def _swapped(first: Path, second: Path) -> bool:
+def _exchange(first: Path, second: Path) -> bool:
     """Whether two names could be exchanged in one step."""
     call = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     return call is not None and call(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0
@@ -96,7 +96,7 @@ def write_pointer(pointer: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool = True, keep: bool = True) -> Iterator[None]:
+def hold_lock(path: Path, *, wait: bool = True, keep: bool = True) -> Iterator[None]:
     """Holds a lock file, which is made where there is none, and is let go at the end, or when the process
     dies.
 
@@ -123,7 +123,7 @@ def publishing(root: Path) -> Iterator[None]:
     after."""
     with _naming(root):
         _make(root)
-        with locked(root / ".lock"):
+        with hold_lock(root / ".lock"):
             _sweep(root)
             try:
                 yield

@@ -107,12 +107,12 @@ def merged(stored: Histories, brought: Histories, duplicates: str = "all") -> Hi
     brought ones that a stored sum holds already. Events that are not learned from all stay.
     """
     items, n = np.concatenate([stored.items.values, brought.items.values]), len(stored)
-    whole = {name: np.concatenate([_filled(one, name) for one in (stored, brought)]) for name in DTYPES}
+    whole = {name: np.concatenate([_fill_column(one, name) for one in (stored, brought)]) for name in DTYPES}
     kept = _new(items, whole["time"], whole["event"], n)
     kept = kept[np.argsort(whole["time"][kept], kind="stable")]
     if duplicates != "all":
         own = kept[whole["weight"][kept] > 0]
-        still = _learned(items[own], whole["time"][own], whole["event"][own], own < n, duplicates)
+        still = _find_learned(items[own], whole["time"][own], whole["event"][own], own < n, duplicates)
         gone, own = own[~still], own[still]
         if duplicates == "sum" and len(own):
             pairs = items[own].astype(np.int64) * 256 + whole["event"][own]
@@ -125,7 +125,7 @@ def merged(stored: Histories, brought: Histories, duplicates: str = "all") -> Hi
     return Histories(Ragged.of([items[kept]]), **{name: whole[name][kept] for name in names})
 
 
-def _filled(one: Histories, name: str) -> Array:
+def _fill_column(one: Histories, name: str) -> Array:
     """A column (n,) of histories, with the value that stands for unknown where there is none."""
     column: Array | None = getattr(one, name)
     return np.full(len(one), _UNKNOWN[name], DTYPES[name]) if column is None else column
@@ -145,7 +145,7 @@ def _new(items: Array, times: Array, types: Array, stored: int) -> Array:
     return np.union1d(np.arange(stored), new)
 
 
-def _learned(items: Array, times: Array, types: Array, stored: Bool, duplicates: str) -> Bool:
+def _find_learned(items: Array, times: Array, types: Array, stored: Bool, duplicates: str) -> Bool:
     """Which of the events (n,), oldest first, training would have kept of each item and type."""
     pair = items.astype(np.int64) * 256 + types  # a type is an int8
     kept = np.zeros(len(items), bool)

@@ -54,7 +54,7 @@ class IdMap:
     @classmethod
     def of(cls, ids: Sequence[str]) -> Self:
         """Index i belongs to `ids[i]`; an empty, duplicate or non-text id is a DataError that names it."""
-        text, offsets = _encoded(ids)
+        text, offsets = _encode_ids(ids)
         if (np.diff(offsets) == 0).any():
             raise DataError(
                 f"an id must not be empty; id number {int(np.argmin(np.diff(offsets)))} is. Drop that row."
@@ -133,7 +133,7 @@ class IdMap:
             return np.full(len(ids), -1, np.int32)
         if len(ids) <= _FEW:
             return np.array([self.index(each) for each in ids], np.int32)
-        text, offsets = _encoded(ids, "surrogatepass")
+        text, offsets = _encode_ids(ids, "surrogatepass")
         hashes = hash_texts(text, offsets)
         at = np.minimum(np.searchsorted(self._hashes, hashes), len(self) - 1)
         found = np.where((self._hashes[at] == hashes) & (np.diff(offsets) > 0), self._order[at], -1)
@@ -151,7 +151,7 @@ class IdMap:
         same[alike[asked.take(rows[alike]).row_of_value()[differ]]] = False
         return same
 
-    def extended(self, ids: Iterable[str]) -> "IdMap":
+    def with_ids(self, ids: Iterable[str]) -> "IdMap":
         """A map in which every old id keeps its index and the unknown ones among `ids` follow, in order."""
         distinct = list(dict.fromkeys(ids))
         fresh = [distinct[row] for row in np.flatnonzero(self.indices(distinct) < 0)]
@@ -202,7 +202,7 @@ class IdMap:
         return cls(text, offsets, hashes, order)
 
 
-def _encoded(ids: Sequence[str], errors: str = "strict") -> tuple[U8, I64]:
+def _encode_ids(ids: Sequence[str], errors: str = "strict") -> tuple[U8, I64]:
     """The ids' UTF-8 bytes, one after the other, and their offsets (n + 1,)."""
     try:
         encoded = [id_.encode(errors=errors) for id_ in ids]

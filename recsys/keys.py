@@ -167,7 +167,7 @@ def _change(path: Path, change: Callable[[KeyRing], KeyRing]) -> KeyRing:
 
     with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with durable.locked(path.with_name(path.name + ".lock")):
+        with durable.hold_lock(path.with_name(path.name + ".lock")):
             after = change(read_keys(path) or KeyRing(secrets.token_bytes(_SECRET_BYTES)))
             value: dict[str, Any] = {
                 "format": FORMAT,

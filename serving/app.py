@@ -199,7 +199,7 @@ class _AsRouted:
 
         begun = False
 
-        async def told(message: Message) -> None:
+        async def tell(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
@@ -211,13 +211,13 @@ class _AsRouted:
             await send(message)
 
         try:
-            await self._app(inner, receive, told)
+            await self._app(inner, receive, tell)
         except Exception as error:  # told here: what stands around us would log all that it says
             response = problems.fault(
                 method, getattr(inner.get("route"), "path", "unknown"), error
             ).response()
             if not begun:
-                await response(inner, receive, told)
+                await response(inner, receive, tell)
         return None
 
 

@@ -93,14 +93,14 @@ def request_in(body: bytes) -> tuple[RecommendRequest, dict[str, Any]]:
         and all(type(number) is int and _LEAST[name] <= number <= MAX_K for name, number in numbers.items())
     ):
         return _NOBODY.model_copy(update=value), value
-    return _checked(value, RecommendRequest), value
+    return _check(value, RecommendRequest), value
 
 
-def parsed(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]:
+def parse_body(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]:
     """The request in the body, and the JSON value that it was read from; a Problem says what is wrong with
     it."""
     value = _object(body)
-    return _checked(value, model), value
+    return _check(value, model), value
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def any_json(body: bytes) -> Any:
     return value
 
 
-def _checked(value: dict[str, Any], model: type[Model]) -> Model:
+def _check(value: dict[str, Any], model: type[Model]) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:

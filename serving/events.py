@@ -94,7 +94,7 @@ class Events:
         """The events in a body, an array or, where `lines`, one in each line, and what will have become of
         those that keep the rules. Raises a Problem where none is taken."""
         _, writer = self._open()
-        told = _told(body, lines)
+        told = _parse_told(body, lines)
         if len(told) > MAX_EVENTS:
             raise Problem(
                 "invalid_request", f"The body holds {len(told):,} events; send {MAX_EVENTS} at once at most."
@@ -105,7 +105,7 @@ class Events:
         except FullError as error:
             raise Problem("event_queue_full", str(error), headers=_AGAIN) from None
 
-    def acknowledged(self, read: ReadEvents, found: Appended) -> bytes:
+    def acknowledge(self, read: ReadEvents, found: Appended) -> bytes:
         """The answer to who told."""
         counts = {"accepted": found.accepted, "duplicate": found.duplicates, "rejected": len(read.rejected)}
         self._metrics.count_events(counts | {"redated": read.redated})
@@ -114,7 +114,7 @@ class Events:
         return orjson.dumps({**said, "rejected": rejected, "state_seq": found.seq})
 
     @staticmethod
-    def failed(error: apsw.Error) -> Problem:
+    def failure_of(error: apsw.Error) -> Problem:
         """The refusal where the disk did not take what was told."""
         _log.error("event store: %s", error)
         return Problem(
@@ -127,7 +127,7 @@ class Events:
         try:
             writer.store.identify(pairs, now_ms())
         except apsw.Error as error:
-            raise self.failed(error) from None
+            raise self.failure_of(error) from None
         return orjson.dumps({"accepted": len(pairs)})
 
     def forget(self, user_id: str) -> bytes:
@@ -136,9 +136,9 @@ class Events:
         try:
             return orjson.dumps({"deleted": writer.store.forget(user_id, now_ms())})
         except apsw.Error as error:
-            raise self.failed(error) from None
+            raise self.failure_of(error) from None
 
-    def known(
+    def read_since(
         self, bundle: Bundle, question: Question, at_least: int | None, wait_s: float
     ) -> tuple[Question, int | None]:
         """The question with what its person did since, and the number up to which the state was read; None
@@ -179,7 +179,7 @@ class Events:
             time.sleep(_LOOK_S)
 
 
-def _told(body: bytes, lines: bool) -> list[Any]:
+def _parse_told(body: bytes, lines: bool) -> list[Any]:
     """The values in a body. A line that is no JSON stands for itself, and is rejected as any other wrong
     event."""
     if not lines:

@@ -95,13 +95,13 @@ class ExposureLog:
                     self._torn = written > 0
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError as error:
-                self._failed(error, lost=1)
+                self._note_failure(error, lost=1)
                 return
             self._torn, self.tally.error = False, None
             self.tally.written += 1
             self._pending = True
 
-    def _failed(self, error: OSError, lost: int) -> None:
+    def _note_failure(self, error: OSError, lost: int) -> None:
         if self.tally.error is None:
             _log.error("exposure log: %s; answers are still given, lost lines are counted", error.strerror)
         self.tally.error = error.strerror
@@ -121,7 +121,7 @@ class ExposureLog:
                 os.fsync(self._file)
             except OSError as error:
                 with self._lock:
-                    self._failed(error, lost=0)
+                    self._note_failure(error, lost=0)
 
     def close(self) -> None:
         """Everything written is on the disk when this returns."""

@@ -128,11 +128,11 @@ def _sentence(problem: Mapping[str, Any]) -> str:
 def install(app: FastAPI) -> None:
     """Makes every refusal of the app a problem document."""
 
-    async def refused(_: Request, error: Exception) -> Response:
+    async def answer_problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
         return error.response()
 
-    async def unrouted(request: Request, error: Exception) -> Response:
+    async def answer_unrouted(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = "method_not_allowed" if error.status_code == 405 else "unknown_route"
         headers = dict(error.headers or {})
@@ -141,10 +141,10 @@ def install(app: FastAPI) -> None:
         detail = f"{request.method} is not served at this address; GET /openapi.json lists what is."
         return Problem(code, detail, headers=headers).response()
 
-    async def misread(_: Request, error: Exception) -> Response:
+    async def answer_misread(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         return Problem.invalid(error.errors(), within=1).response()
 
-    app.add_exception_handler(Problem, refused)
-    app.add_exception_handler(HTTPException, unrouted)
-    app.add_exception_handler(RequestValidationError, misread)
+    app.add_exception_handler(Problem, answer_problem)
+    app.add_exception_handler(HTTPException, answer_unrouted)
+    app.add_exception_handler(RequestValidationError, answer_misread)

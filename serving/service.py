@@ -17,7 +17,7 @@ from recsys.errors import DataError, RequestError, SettingError
 from recsys.events.clock import now_s
 from recsys.serving.access.call import Call
 from recsys.serving.access.gate import Gate
-from recsys.serving.body import parsed
+from recsys.serving.body import parse_body
 from recsys.serving.events import Events
 from recsys.serving.exposure import open_exposures
 from recsys.serving.lists.asked import bundle_of
@@ -63,7 +63,7 @@ class Service:
         self.path, self._settings, self._told, self._metrics = path, settings, started, metrics
         self.reports = reports
         self.store = self._store = Store(
-            path, settings.poll_s, self._started, self._attempted, shared, settings.idle_check_s
+            path, settings.poll_s, self._note_start, self._note_attempt, shared, settings.idle_check_s
         )
         self._first = threading.Event()
         self.events = Events(settings, metrics)
@@ -78,15 +78,15 @@ class Service:
                 self._settings.exposures, self.events, self._metrics.count_lost_lines
             )
         except (SettingError, DataError) as error:
-            self._started(error)
+            self._note_start(error)
         else:
             self._store.start()
 
-    def _attempted(self, outcome: str) -> None:
+    def _note_attempt(self, outcome: str) -> None:
         self._metrics.count_swap(outcome)
         self.reports.write(self._store.live, self._store.swap)
 
-    def _started(self, outcome: Bundle | Exception) -> None:
+    def _note_start(self, outcome: Bundle | Exception) -> None:
         self._told(outcome)
         self._first.set()
 
@@ -106,10 +106,10 @@ class Service:
             self.events.close()
 
     def recommend(self, body: bytes, call: Call) -> bytes:
-        return _timed(call, time.perf_counter(), self.lists.recommend, body)
+        return _time_call(call, time.perf_counter(), self.lists.recommend, body)
 
     def recommend_batch(self, body: bytes, call: Call) -> bytes:
-        return _timed(call, time.perf_counter(), self.lists.recommend_batch, body)
+        return _time_call(call, time.perf_counter(), self.lists.recommend_batch, body)
 
     def assignment(self, name: str, unit_id: str, attributes: Mapping[str, Any]) -> bytes:
         """The arm of a unit in an experiment that runs, or will; no list is made, and nothing is written
@@ -124,7 +124,7 @@ class Service:
             (one for one in arms.assign(unit_id, attributes, now_s()) if one.experiment == name), None
         )
         said = {"phase": None, "arm": None, "reason": "does not run"} if found is None else found._asdict()
-        return _encoded({**said, "experiment": name, "unit_id": unit_id})
+        return _encode({**said, "experiment": name, "unit_id": unit_id})
 
     def similar(self, item_id: str, k: int, domain: str | None) -> bytes:
         bundle = self.live().champion
@@ -132,22 +132,24 @@ class Service:
             found = similar(bundle, item_id, k, domain)
         except RequestError as error:
             raise Problem.of(error) from None
-        return _encoded({"bundle_id": bundle.bundle_id, "item_id": item_id, "items": _shown(found)})
+        return _encode({"bundle_id": bundle.bundle_id, "item_id": item_id, "items": _describe_items(found)})
 
     def encode(self, body: bytes, call: Call) -> bytes:
-        from recsys.answers.new_items import placed  # pyarrow comes with it, and few services are asked this
+        from recsys.answers.new_items import (
+            place_items,  # pyarrow comes with it, and few services are asked this
+        )
 
-        asked, _ = parsed(body, EncodeRequest)
+        asked, _ = parse_body(body, EncodeRequest)
         bundle = bundle_of(self.live(), call)
         try:
-            found = placed(bundle, [item.features for item in asked.items], asked.k)
+            found = place_items(bundle, [item.features for item in asked.items], asked.k)
         except RequestError as error:
             raise Problem.of(error) from None
         items = [
-            {"item_id": item.item_id, "vector": at.vector.tolist(), "similar": _shown(at.similar)}
+            {"item_id": item.item_id, "vector": at.vector.tolist(), "similar": _describe_items(at.similar)}
             for item, at in zip(asked.items, found, strict=True)
         ]
-        return _encoded(
+        return _encode(
             {"bundle_id": bundle.bundle_id, "space_id": bundle.manifest["space_id"], "items": items}
         )
 
@@ -165,7 +167,7 @@ class Service:
         deployment |= {"experiments": experiments, "etag": live.deployment.etag, "quarantined": quarantined}
         swap = asdict(self._store.swap)
         swap["error"] = swap["error"] and self.without_root(swap["error"])
-        return _encoded({**essentials, "domains": domains, "deployment": deployment, "swap": swap})
+        return _encode({**essentials, "domains": domains, "deployment": deployment, "swap": swap})
 
     def without_root(self, text: str) -> str:
         """What an error says, without the place of the folder of bundles on this machine."""
@@ -182,7 +184,7 @@ class Service:
         assert self.lists.exposures is not None  # a bundle is loaded only after the log is open
         tally = asdict(self.lists.exposures.tally)
         status = "degraded" if self._store.swap.state == "failed" or live.quarantined else "ready"
-        return _encoded({"status": status, "bundle_id": live.champion.bundle_id, "exposures": tally})
+        return _encode({"status": status, "bundle_id": live.champion.bundle_id, "exposures": tally})
 
     def live(self) -> Live:
         """What is served; whoever takes a bundle from it may go on with it while another is swapped in."""
@@ -195,16 +197,16 @@ class Service:
         return live
 
 
-def _shown(items: Sequence[Suggestion]) -> list[dict[str, Any]]:
+def _describe_items(items: Sequence[Suggestion]) -> list[dict[str, Any]]:
     return [{"item_id": item.item_id, "score": item.score, "title": item.title} for item in items]
 
 
-def _timed(call: Call, began: float, made: Callable[[bytes, Call], Any], body: bytes) -> bytes:
+def _time_call(call: Call, began: float, made: Callable[[bytes, Call], Any], body: bytes) -> bytes:
     """What is made of a body, as JSON; how long it took is told to the call."""
-    content = _encoded(made(body, call))
+    content = _encode(made(body, call))
     call.search_ms = (time.perf_counter() - began) * 1e3
     return content
 
 
-def _encoded(value: Any) -> bytes:
+def _encode(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)

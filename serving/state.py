@@ -17,7 +17,7 @@ from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.deployment import FILE, Deployment
 from recsys.bundle.manifest import SEAL
 from recsys.bundle.root import POINTER, deployment_of
-from recsys.durable import locked
+from recsys.durable import hold_lock
 from recsys.errors import BundleError
 from recsys.serving.lists.arms import Arms
 
@@ -160,7 +160,7 @@ class Store:
                 self.swap = Swap("loading", bundle_id)
                 try:
                     self._seals[bundle_id] = _seal(root / bundle_id)
-                    held[bundle_id] = self._opened(root / bundle_id)
+                    held[bundle_id] = self._open_bundle(root / bundle_id)
                 except Exception as error:  # a damaged file can fail anywhere; what is served serves on
                     failed[bundle_id] = _sentence(error)
                     if bundle_id == wanted.champion:
@@ -174,7 +174,7 @@ class Store:
         self._count("quarantined" if failed else "serving")
         return None
 
-    def _opened(self, folder: Path) -> Bundle:
+    def _open_bundle(self, folder: Path) -> Bundle:
         """A verified bundle, warm. The first is verified here; later ones aside, while requests are
         answered."""
         if self.live is not None:
@@ -187,7 +187,7 @@ class Store:
         if self._shared is None:
             return _check_aside(folder, self._idle_check_s)
         done = self._shared / f"{folder.name}.{_seal(folder)[:16]}.verified"
-        with locked(self._shared / f"{folder.name}.lock"):
+        with hold_lock(self._shared / f"{folder.name}.lock"):
             if not done.exists():
                 _check_aside(folder, self._idle_check_s)
                 done.touch()

@@ -99,15 +99,15 @@ def test_what_is_no_id_is_refused_by_name(bad: list[str], message: str) -> None:
 
 def test_extending_never_moves_an_old_id() -> None:
     old = IdMap.of(["b", "a"])
-    new = old.extended(["z", "a", "c", "z", "b"])
+    new = old.with_ids(["z", "a", "c", "z", "b"])
     assert list(new) == ["b", "a", "z", "c"]
     assert [new.index(id_) for id_ in ["b", "a", "z", "c"]] == [0, 1, 2, 3]
     assert list(old) == ["b", "a"]
-    assert list(IdMap.of([]).extended(iter(["q"]))) == ["q"]
-    assert old.extended(["a"]) is old
+    assert list(IdMap.of([]).with_ids(iter(["q"]))) == ["q"]
+    assert old.with_ids(["a"]) is old
     for bad in ("", LONE):
         with pytest.raises(DataError):
-            old.extended([bad])
+            old.with_ids([bad])
 
 
 def test_an_empty_map_knows_nobody(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_equal_hashes_do_not_confuse_ids(
     names = ["aa", "ab", "b", "abc", "abd", "007", "70"]
     ids = IdMap.of(names)
     ids.save(tmp_path / "ids")
-    for each in (ids, IdMap.load(tmp_path / "ids"), IdMap.of(names[:2]).extended(names)):
+    for each in (ids, IdMap.load(tmp_path / "ids"), IdMap.of(names[:2]).with_ids(names)):
         assert [each.index(id_) for id_ in names] == list(range(7))
         assert each.indices([*names, "ac", "zzz", "abce"]).tolist() == [*range(7), -1, -1, -1]
     with pytest.raises(DataError, match="'ab' occurs more than once"):
@@ -156,7 +156,7 @@ def test_a_saved_map_is_the_same_map_mapped_into_memory(tmp_path: Path) -> None:
     assert list(loaded) == AWKWARD
     assert loaded.indices([*AWKWARD, "stranger"]).tolist() == [*range(len(AWKWARD)), -1]
     assert loaded.digest() == ids.digest() != IdMap.of(AWKWARD[::-1]).digest()
-    assert list(loaded.extended(["new"])) == [*AWKWARD, "new"]
+    assert list(loaded.with_ids(["new"])) == [*AWKWARD, "new"]
     for part in (loaded._text, loaded._offsets, loaded._hashes, loaded._order):
         assert is_mapped(part)
         assert not part.flags.writeable
@@ -215,6 +215,6 @@ def test_a_forgotten_id_is_found_no_more_and_no_other_moves(tmp_path: Path) -> N
     assert again.index("") == -1
     assert again.indices(["", *names])[0] == again.indices([""])[0] == -1
     assert "" not in again
-    more = again.extended(["user 3", "user 7", "new"])
+    more = again.with_ids(["user 3", "user 7", "new"])
     assert (more.index("user 3"), more.index("user 7"), more.index("new"), len(more)) == (300, 7, 301, 302)
     assert more.index("user 150") == -1

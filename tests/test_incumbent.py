@@ -29,7 +29,7 @@ from recsys.data.interactions import Interactions
 from recsys.errors import DataError
 from recsys.history import DAY_S
 from recsys.pipelines.console import Steps
-from recsys.pipelines.search.space import searched
+from recsys.pipelines.search.space import search_space
 from recsys.testing.toys import dataset, random_log
 
 DAYS = 35
@@ -118,7 +118,7 @@ def test_every_search_is_one_that_its_learner_takes_within_the_trials_of_all(mak
     stages = list(system.stages(SimpleNamespace(data=SimpleNamespace(n_users=1_000, n_items=n_items))))
     for stage in stages:
         own = {key: value for key, value in stage.model.items() if key != "name"}
-        assert searched(stage.model["name"], own, stage.space).start is not None
+        assert search_space(stage.model["name"], own, stage.space).start is not None
     assert 0 < sum(stage.trials for stage in stages) <= TRIALS
 
 

@@ -51,7 +51,7 @@ def test_a_data_set_comes_back_from_its_frames() -> None:
     log = random_log(3)
     rng = np.random.default_rng(1)
     n = len(log.interactions)
-    typed = Interactions.ordered(
+    typed = Interactions.in_order(
         log.interactions.user,
         log.interactions.item,
         n_users=log.n_users,

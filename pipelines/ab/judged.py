@@ -8,7 +8,7 @@ from typing import Any
 from recsys.analysis.health.check import Check
 from recsys.analysis.plan import Plan
 from recsys.analysis.verdict import SHIP, analyse
-from recsys.pipelines.ab.report import plain, told
+from recsys.pipelines.ab.report import describe_verdict, plain
 from recsys.pipelines.commands.stage import Negative
 from recsys.pipelines.console import Steps
 
@@ -51,5 +51,5 @@ def judge_tables(
                     hypothesis=hypothesis, show_sick=show_sick, progress=progress)  # fmt: skip
     if out is not None:
         out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    steps.say(told(verdict, show_sick=show_sick))
+    steps.say(describe_verdict(verdict, show_sick=show_sick))
     return result if verdict.word == SHIP else Negative(result)

@@ -8,7 +8,7 @@ from recsys.analysis.interleaving import Preference
 from recsys.errors import TrackingError
 from recsys.evaluation.significance import Interval
 from recsys.pipelines.tracking import ab_tests
-from recsys.pipelines.tracking.compare_runs import judged, relative_difference
+from recsys.pipelines.tracking.compare_runs import read_judged, relative_difference
 from recsys.text import text_table
 
 ASKED = 0.03  # the offline difference of which the sentence speaks where none is asked about
@@ -57,7 +57,7 @@ def write_preference(name: str, found: Preference) -> None:
     ab_tests.write_figures(test, other[0], figures | {"preferred": found.winner or "none shown"})
 
 
-def learned(of: Sequence[Mapping[str, Any]], metric: str | None = None) -> Any | None:
+def fit_regression(of: Sequence[Mapping[str, Any]], metric: str | None = None) -> Any | None:
     """The regression over the lines that have both figures, of one offline metric (the most common one where
     none is named); None where they are too few."""
     from recsys.analysis.ledger import LEAST, learn_ledger
@@ -160,10 +160,12 @@ def forecast(challenger: str, control: str) -> dict[str, Any] | None:
     if not known:
         return None
     try:
-        metric, difference, error = relative_difference(judged(control, None), judged(challenger, None))
+        metric, difference, error = relative_difference(
+            read_judged(control, None), read_judged(challenger, None)
+        )
     except TrackingError:
         return None
-    fitted = learned(known, metric)
+    fitted = fit_regression(known, metric)
     if fitted is None:
         return None
     said = plain_ledger((), fitted, difference.mean, error)["forecast"]

@@ -13,7 +13,7 @@ from recsys.pipelines.ab.page.facts import facts_of, plan_digest
 from recsys.pipelines.ab.page.page import page_of
 from recsys.pipelines.tracking import ab_tests
 from recsys.pipelines.tracking.ab_tests import Test
-from recsys.pipelines.tracking.compare_runs import best_of, judged, relative_difference
+from recsys.pipelines.tracking.compare_runs import best_of, read_judged, relative_difference
 from recsys.pipelines.tracking.registry import Model, models_of
 from recsys.progress import Progress, silent
 
@@ -123,7 +123,7 @@ def _line(verdict: Verdict, arm: str, lists: Lists, models: list[Model]) -> dict
     if control is None or treated is None or control.run_id == treated.run_id:
         return found
     try:
-        pair = judged(control.run_id, None), judged(treated.run_id, None)
+        pair = read_judged(control.run_id, None), read_judged(treated.run_id, None)
         metric, difference, error = relative_difference(*pair)
     except TrackingError:  # other holdouts, or runs without values: offline they cannot be compared
         return found

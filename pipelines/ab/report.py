@@ -19,7 +19,7 @@ _ROLES = {
 }
 
 
-def told(verdict: Verdict, *, show_sick: bool = False) -> str:
+def describe_verdict(verdict: Verdict, *, show_sick: bool = False) -> str:
     """The verdict, the health, and the effects where they may be seen."""
     parts = [f"{verdict.sentence}\n{verdict.next_step}", _people(verdict), _health(verdict.checks)]
     notes = _notes(verdict)
@@ -247,7 +247,7 @@ def told_needs(needs: Needs) -> str:
             _figure(one.mean),
             _figure(one.deviation),
             f"{100 * (1 - one.left):.0f} %",
-            f"{_asked(one):.3g} %",
+            f"{_people_of(one):.3g} %",
             f"{math.ceil(one.people):,}" if math.isfinite(one.people) else "no number",
             "never" if one.days is None else f"{one.days} days",
             *(f"{100 * one.by_week[week]:.2f} %" if week in one.by_week else "" for week in weeks),
@@ -260,7 +260,7 @@ def told_needs(needs: Needs) -> str:
     )
 
 
-def _asked(one: Need) -> float:
+def _people_of(one: Need) -> float:
     return 100 * (one.metric.margin if one.metric.role == "guardrail" else one.metric.mde)
 
 
@@ -279,7 +279,7 @@ def plain_needs(needs: Needs) -> dict[str, Any]:
                 "mean": one.mean,
                 "deviation": one.deviation,
                 "variance_left": one.left,
-                "effect": _asked(one) / 100,
+                "effect": _people_of(one) / 100,
                 "people": math.ceil(one.people) if math.isfinite(one.people) else None,
                 "days": one.days,
                 "log_too_short": one.beyond,

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from recsys.pipelines.ab.options import PEOPLE, PLAN, STORE, UNTIL, second_of
-from recsys.pipelines.ab.served.commands import TO, root_of, started
+from recsys.pipelines.ab.served.commands import TO, list_started, root_of
 from recsys.pipelines.commands.stage import say, stage
 
 
@@ -44,7 +44,7 @@ def list_command(root: Path | None, as_json: bool) -> Any:
     from recsys.pipelines.tracking import ab_tests
     from recsys.text import text_table
 
-    table, experiments = started(root)
+    table, experiments = list_started(root)
     rows = [_row(one) for one in ab_tests.tests()]
     if not as_json:
         cells = [
@@ -150,10 +150,10 @@ def explain(
 def ledger(offline: float | None, error: float, as_json: bool) -> Any:
     """Show what offline differences have meant online: every finished test of MLflow, and what they say
     together."""
-    from recsys.pipelines.ab.ledger import ASKED, learned, lines, plain_ledger, told_ledger
+    from recsys.pipelines.ab.ledger import ASKED, fit_regression, lines, plain_ledger, told_ledger
 
     known = lines()
-    fitted = learned(known)
+    fitted = fit_regression(known)
     asked = ASKED if offline is None else offline
     if not as_json:
         say(told_ledger(known, fitted, asked, error))

@@ -17,12 +17,12 @@ from recsys.arrays import F32
 from recsys.data.dataset import Dataset
 from recsys.data.planted.world import World
 from recsys.errors import ModelError
-from recsys.pipelines.best.choice import check_elsewhere, chosen, parts_of, seconds_to_keep
+from recsys.pipelines.best.choice import check_elsewhere, choose_model, parts_of, seconds_to_keep
 from recsys.pipelines.best.facts import Facts, facts_of
-from recsys.pipelines.best.ledger import Ledger, opened
-from recsys.pipelines.best.mixing import SPACES, mixed, narrowed
+from recsys.pipelines.best.ledger import Ledger, open_ledger
+from recsys.pipelines.best.mixing import SPACES, mix_narrow, mix_spaces
 from recsys.pipelines.best.page import page
-from recsys.pipelines.best.race import Passed, screened, stepped
+from recsys.pipelines.best.race import Passed, refine_best, screen_portfolio
 from recsys.pipelines.best.result import Asked, Best, Choice
 from recsys.pipelines.best.trials import Trials
 from recsys.pipelines.console import Steps
@@ -56,9 +56,9 @@ def best(
     run = ask(first, steps, world, data)
     facts = facts_of(run)
     max_dim = width_limit(asked, data.n_items)
-    steps.say("\n".join(facts.told()))
+    steps.say("\n".join(facts.describe()))
     name = _name(run, asked, max_dim)
-    with opened(
+    with open_ledger(
         store() / "best" / name, 60 * asked.minutes - (monotonic() - began), asked.minutes, anew=asked.anew
     ) as ledger:
         if ledger.finished:
@@ -66,22 +66,22 @@ def best(
         elif ledger.tried:
             steps.say(f"Going on after {len(ledger.tried)} models and {ledger.spent:,.0f} s.")
         trials = Trials(run, asked.metric, ledger)
-        passed = screened(trials, facts, max_dim, ledger.spent + _PORTFOLIO * ledger.left)
+        passed = screen_portfolio(trials, facts, max_dim, ledger.spent + _PORTFOLIO * ledger.left)
         if not trials.spaces():
             raise ModelError(_nothing(ledger))
 
         def steps_end() -> float:
             return (1 - _MIXING) * ledger.seconds - seconds_to_keep(trials, second is not None)
 
-        stepped(trials, facts, max_dim, steps_end)
+        refine_best(trials, facts, max_dim, steps_end)
         if passed and ledger.spent < steps_end():  # what was too dear for its part of the time
-            passed = screened(trials, facts, max_dim, steps_end())
-            stepped(trials, facts, max_dim, steps_end)
-        mixed(trials, ledger.seconds - seconds_to_keep(trials, False), max_dim)
+            passed = screen_portfolio(trials, facts, max_dim, steps_end())
+            refine_best(trials, facts, max_dim, steps_end)
+        mix_spaces(trials, ledger.seconds - seconds_to_keep(trials, False), max_dim)
         if max_dim is not None:
-            narrowed(trials, ledger.seconds - seconds_to_keep(trials, False))
-        choice = chosen(trials, check_elsewhere(trials, second, asked.metric, world, data))
-        return _finished(trials, facts, passed, choice, asked, (settings, world, data), name)
+            mix_narrow(trials, ledger.seconds - seconds_to_keep(trials, False))
+        choice = choose_model(trials, check_elsewhere(trials, second, asked.metric, world, data))
+        return _finish(trials, facts, passed, choice, asked, (settings, world, data), name)
 
 
 def width_limit(asked: Asked, n_items: int) -> int | None:
@@ -111,7 +111,7 @@ def _name(run: Run, asked: Asked, max_dim: int | None) -> str:
     return f"{plain}-{asked.metric.replace(':', '-')}-{digest}"
 
 
-def _finished(
+def _finish(
     trials: Trials,
     facts: Facts,
     passed: list[Passed],

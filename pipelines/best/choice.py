@@ -47,7 +47,7 @@ def parts_of(settings: RunSettings, data: Dataset) -> tuple[RunSettings, RunSett
     return clumped, first
 
 
-def chosen(trials: Trials, other: Trials | None) -> Choice:
+def choose_model(trials: Trials, other: Trials | None) -> Choice:
     """The model to train: the best that an index can serve; where there are two parts, that which comes
     nearest to the best on both, by the mean of its shares of the best figures. Where hardly anybody was
     asked, the best of many is the luckiest, and the quickest of the portfolio within two standard errors of
@@ -55,7 +55,11 @@ def chosen(trials: Trials, other: Trials | None) -> Choice:
     finalists = finalists_of(trials)
     relative: dict[str, dict[str, float]] = {}
     for part, judged in ((CLUMPS if other else "validation", trials), *([(DRAWN, other)] if other else [])):
-        means = {one.label: known.mean for one in finalists if (known := judged.known(one.model)) is not None}
+        means = {
+            one.label: known.mean
+            for one in finalists
+            if (known := judged.find_earlier(one.model)) is not None
+        }
         top = max((mean for mean in means.values() if mean == mean), default=1.0) or 1.0
         for label, mean in means.items():
             relative.setdefault(label, {})[part] = mean / top
@@ -105,15 +109,15 @@ def check_elsewhere(
         return None
     other = Trials(ask(second, trials.run.steps, world, data), metric, trials.ledger, DRAWN)
     finalists = finalists_of(trials)
-    if any(other.known(one.model) is None for one in finalists) and trials.ledger.left < seconds_to_keep(
-        trials, True
-    ):
+    if any(
+        other.find_earlier(one.model) is None for one in finalists
+    ) and trials.ledger.left < seconds_to_keep(trials, True):
         return None
     for one in sorted(finalists, key=lambda one: one.family == "mixture"):
         if one.family == "mixture":
             learned_again(trials, one, other)
         else:
-            other.tried(one.label, one.model, "second part")
+            other.try_model(one.label, one.model, "second part")
     return other
 
 

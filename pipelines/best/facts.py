@@ -38,7 +38,7 @@ class Facts:
         """Events an item."""
         return self.events / max(self.items, 1)
 
-    def told(self) -> list[str]:
+    def describe(self) -> list[str]:
         """Sentences for whoever reads why models were tried or not."""
         lines = [
             (

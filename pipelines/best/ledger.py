@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from recsys.arrays import F32, F64
-from recsys.durable import locked, write_whole
+from recsys.durable import hold_lock, write_whole
 from recsys.encoders.encoder import load_encoder
 from recsys.errors import SettingError
 from recsys.retrieval.embeddings import Embeddings
@@ -111,7 +111,7 @@ class Ledger:
         kept: F64 = np.load(self.folder / f"{one.key}.npy").astype(np.float64)
         return kept
 
-    def learned(self, one: Tried) -> Embeddings | None:
+    def load_learned(self, one: Tried) -> Embeddings | None:
         """What was learned, as it was kept; None where it was not."""
         place = self.folder / one.key
         if not (place / "items.npy").exists():
@@ -146,14 +146,14 @@ class Ledger:
 
 
 @contextmanager
-def opened(
+def open_ledger(
     folder: Path, seconds: float, minutes: float = float("inf"), *, anew: bool = False
 ) -> Iterator[Ledger]:
     """The ledger of a folder; `anew` forgets what is in it. Raises SettingError where another process is at
     it."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(folder / ".lock", wait=False):
+        with hold_lock(folder / ".lock", wait=False):
             if anew:
                 for name in (LINES, FINISHED):
                     (folder / name).unlink(missing_ok=True)

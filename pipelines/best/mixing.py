@@ -35,7 +35,7 @@ class _Part(NamedTuple):
     spread: float
 
 
-def mixed(trials: Trials, until: float, max_dim: int | None = None) -> Tried | None:
+def mix_spaces(trials: Trials, until: float, max_dim: int | None = None) -> Tried | None:
     """The best mixture of the spaces that were learned, begun with the best of them, grown a part at a time;
     as wide as `max_dim` together, at most.
 
@@ -43,7 +43,7 @@ def mixed(trials: Trials, until: float, max_dim: int | None = None) -> Tried | N
     out by a standard error. None where no part is, or no time is left for any. Source: Caruana et al.,
     "Ensemble Selection from Libraries of Models", ICML 2004.
     """
-    chosen = _chosen(trials, max_dim, until)
+    chosen = _choose_parts(trials, max_dim, until)
     if len(chosen) < 2:
         return None
     model = {
@@ -52,17 +52,17 @@ def mixed(trials: Trials, until: float, max_dim: int | None = None) -> Tried | N
         "weights": [float(f"{weight:.3g}") for _, weight in chosen],
     }
     label = " + ".join(f"{part.one.label} ({weight:.2g})" for part, weight in chosen)
-    return trials.mixed(label, model, _together(chosen), MIXED)
+    return trials.judge_mixture(label, model, _together(chosen), MIXED)
 
 
-def narrowed(trials: Trials, until: float) -> Tried | None:
+def mix_narrow(trials: Trials, until: float) -> Tried | None:
     """The best mixture of any width, in the best narrow model that was tried, which
     starts from it and learns on.
 
     None where nothing learned can start so, where there is no such mixture, or where the time does not reach.
     """
     starts = [one for one in trials.spaces() if getattr(model_class(one.family), "starts_narrow", False)]
-    wide = mixed(trials, until)
+    wide = mix_spaces(trials, until)
     if not starts or wide is None:
         return None
     narrow = starts[0]
@@ -72,29 +72,29 @@ def narrowed(trials: Trials, until: float) -> Tried | None:
     if trials.ledger.spent + expected > until:
         return None
     model = {"name": "narrowed", "wide": dict(wide.model), "narrow": dict(narrow.model)}
-    return trials.tried(f"{narrow.label}, from {wide.label}", model, NARROWED)
+    return trials.try_model(f"{narrow.label}, from {wide.label}", model, NARROWED)
 
 
 def learned_again(trials: Trials, mixture: Tried, elsewhere: Trials) -> Tried:
     """A mixture on another part: its spaces learned there, or found, and judged side by side by the same
     weights."""
-    parts = [elsewhere.tried(_label(trials, one), one, MIXED) for one in mixture.model["parts"]]
-    spaces = [elsewhere.ledger.learned(one) for one in parts]
+    parts = [elsewhere.try_model(_label(trials, one), one, MIXED) for one in mixture.model["parts"]]
+    spaces = [elsewhere.ledger.load_learned(one) for one in parts]
     train, seed = elsewhere.run.holdout.train, elsewhere.run.settings.seed
     whole = [
         (_Part(one, space, score_spread(space, train, seed=seed)), weight)
         for one, space, weight in zip(parts, spaces, mixture.model["weights"], strict=True)
         if space is not None
     ]
-    return elsewhere.mixed(mixture.label, mixture.model, _together(whole), MIXED)
+    return elsewhere.judge_mixture(mixture.label, mixture.model, _together(whole), MIXED)
 
 
 def _label(trials: Trials, model: Mapping[str, Any]) -> str:
-    known = trials.known(model)
+    known = trials.find_earlier(model)
     return str(model["name"]) if known is None else known.label
 
 
-def _chosen(trials: Trials, max_dim: int | None, until: float) -> list[tuple[_Part, float]]:
+def _choose_parts(trials: Trials, max_dim: int | None, until: float) -> list[tuple[_Part, float]]:
     """The parts of the mixture with their weights; fewer than two where none is worth it."""
     spaces = _spaces(trials)
     chosen: list[tuple[_Part, float]] = []
@@ -111,7 +111,7 @@ def _chosen(trials: Trials, max_dim: int | None, until: float) -> list[tuple[_Pa
                 continue
             if trials.ledger.spent > until:
                 break
-            found.append(_weighed(first, chosen, part))
+            found.append(_weigh(first, chosen, part))
         if not found:
             break
         gain, weight, part = max(found, key=lambda one: one[0])
@@ -126,7 +126,7 @@ def _chosen(trials: Trials, max_dim: int | None, until: float) -> list[tuple[_Pa
     return chosen
 
 
-def _weighed(judge: Judge, chosen: Sequence[tuple[_Part, float]], part: _Part) -> tuple[float, float, _Part]:
+def _weigh(judge: Judge, chosen: Sequence[tuple[_Part, float]], part: _Part) -> tuple[float, float, _Part]:
     """The best figure that a part gives beside the chosen ones, and by which weight."""
 
     def figure(weight: float) -> float:
@@ -148,7 +148,7 @@ def _spaces(trials: Trials) -> list[_Part]:
     taken = [*sorted(firsts, key=lambda one: -one.mean), *rest][:SPACES]
     train, found = trials.run.holdout.train, list[_Part]()
     for one in taken:
-        if (learned := trials.ledger.learned(one)) is not None:
+        if (learned := trials.ledger.load_learned(one)) is not None:
             found.append(_Part(one, learned, score_spread(learned, train, seed=trials.run.settings.seed)))
     return found
 

@@ -35,7 +35,7 @@ def page(found: Best, asked: Asked) -> str:
     title, name = found.title, found.title.partition(",")[0]
     sections = [
         f"<h1>The best for {escape(name)}</h1>",
-        f"<p>{escape(title)}. {escape(' '.join(found.facts.told()))}</p>",
+        f"<p>{escape(title)}. {escape(' '.join(found.facts.describe()))}</p>",
         *(f"<p>{escape(sentence)}</p>" for sentence in sentences(found, asked)),
         f"<pre>{escape(_commands(found))}</pre>",
         "<h2>The test part, read once</h2>",

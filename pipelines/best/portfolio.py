@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
 def portfolio(facts: Facts, max_dim: int | None = None) -> list[Entry]:
     """The models to try on such a log, cheap ones first; none wider than `max_dim`."""
-    entries = [*_counted(facts), *_factorized(facts), *_learned(facts)]
+    entries = [*_list_counting(facts), *_list_factorizing(facts), *_list_learning(facts)]
     return [entry for one in entries if (entry := _fitting(one, facts, max_dim)) is not None]
 
 
@@ -68,7 +68,7 @@ def _fitting(entry: Entry, facts: Facts, max_dim: int | None) -> Entry | None:
     return entry._replace(model=model)
 
 
-def _counted(facts: Facts) -> Iterator[Entry]:
+def _list_counting(facts: Facts) -> Iterator[Entry]:
     yield Entry("popularity", {"name": "popularity"}, "the floor")
     if facts.times:
         for days in (7.0, 90.0):
@@ -91,7 +91,7 @@ def _counted(facts: Facts) -> Iterator[Entry]:
         yield Entry("EASE", {"name": "ease", "regularization": 500.0}, "the strongest matrix of items")
 
 
-def _factorized(facts: Facts) -> Iterator[Entry]:
+def _list_factorizing(facts: Facts) -> Iterator[Entry]:
     yield Entry(
         "spectral", {"name": "spectral", "dim": 256}, "seconds, and close to what is learned on gowalla"
     )
@@ -124,7 +124,7 @@ def _factorized(facts: Facts) -> Iterator[Entry]:
         )
 
 
-def _learned(facts: Facts) -> Iterator[Entry]:
+def _list_learning(facts: Facts) -> Iterator[Entry]:
     tastes = {"name": "variational", "dim": 65, "regularization": 8.0, "user_exponent": 0.05}
     yield Entry("variational", tastes | {"propagation": 0.04}, "the best single model of dim 64 on gowalla")
     narrow = {"name": "variational", "dim": 33}
@@ -188,7 +188,7 @@ def _sequences(facts: Facts, described: dict[str, Any]) -> Iterator[Entry]:
 def plan(facts: Facts, max_dim: int | None, minutes: float) -> list[str]:
     """Sentences on what a search of so many minutes would do on such a log."""
     entries = portfolio(facts, max_dim)
-    lines = [*facts.told(), f"{len(entries)} models to begin with:"]
+    lines = [*facts.describe(), f"{len(entries)} models to begin with:"]
     lines += [f"  {entry.label}: {entry.why}" for entry in entries]
     lines.append(
         "then steps from the best settings of the three best families, and the best spaces side by side."

@@ -38,7 +38,7 @@ class Passed(NamedTuple):
     reason: str
 
 
-def screened(trials: Trials, facts: Facts, max_dim: int | None, until: float) -> list[Passed]:
+def screen_portfolio(trials: Trials, facts: Facts, max_dim: int | None, until: float) -> list[Passed]:
     """Tries the portfolio: on a sample of the people where there are many, then the best of each family and
     the better half on all of them, as far as the seconds of the ledger's clock reach. Returns what was passed
     over."""
@@ -48,15 +48,15 @@ def screened(trials: Trials, facts: Facts, max_dim: int | None, until: float) ->
         sampled = []
         for entry in entries:
             within = _DEAR * max(until - trials.ledger.spent, 0.0)
-            sampled.append((entry, trials.tried(entry.label, entry.model, SCREEN, share, within * share)))
+            sampled.append((entry, trials.try_model(entry.label, entry.model, SCREEN, share, within * share)))
         entries = [entry for entry, _ in _better(sampled, passed)]
     for entry in entries:
         left = until - trials.ledger.spent
-        if trials.known(entry.model) is None and left <= 0:
+        if trials.find_earlier(entry.model) is None and left <= 0:
             passed.append(Passed(entry.label, "the time for the portfolio was over"))
             continue
-        one = trials.tried(entry.label, entry.model, SCREEN, within_s=_DEAR * left)
-        if trials.known(entry.model) is None and one.reason is not None:
+        one = trials.try_model(entry.label, entry.model, SCREEN, within_s=_DEAR * left)
+        if trials.find_earlier(entry.model) is None and one.reason is not None:
             passed.append(Passed(entry.label, f"{one.reason}, and {left:,.0f} s were left for the portfolio"))
     return passed
 
@@ -80,7 +80,7 @@ def _better(sampled: Sequence[tuple[Entry, Tried]], passed: list[Passed]) -> Ite
     ]
 
 
-def stepped(trials: Trials, facts: Facts, max_dim: int | None, until: Callable[[], float]) -> None:
+def refine_best(trials: Trials, facts: Facts, max_dim: int | None, until: Callable[[], float]) -> None:
     """Goes on from the best settings of the best families, a step at a time, while the time lasts:
     until some second of the ledger's clock.
 
@@ -100,7 +100,7 @@ def stepped(trials: Trials, facts: Facts, max_dim: int | None, until: Callable[[
             continue
         label = _label(trials, best, step.model)
         if (
-            trials.tried(label, step.model, STEPS, within_s=until() - trials.ledger.spent).key
+            trials.try_model(label, step.model, STEPS, within_s=until() - trials.ledger.spent).key
             not in trials.ledger.tried
         ):
             done.add(family)
@@ -158,11 +158,11 @@ def _steps(trials: Trials, best: Tried, space: Space) -> Iterator[_Step]:
             for direction in (came_by, -came_by) if field == came else (1, -1):
                 if radius == 1 and field == came and direction != came_by:
                     continue
-                value = _moved(one, old, direction * radius, field)
+                value = _move_value(one, old, direction * radius, field)
                 if (value is None and not isinstance(one, Choices)) or value == old:
                     continue
                 model = dict(best.model) | {field: value}
-                if trials.known(model) is not None or not _taken(model):
+                if trials.find_earlier(model) is not None or not _is_accepted(model):
                     continue
                 changed = f"{'-' if direction < 0 else '+'}{field}"
                 yield _Step(model, changed, float(value) / old if field in ("dim", "epochs") else 1.0)
@@ -180,7 +180,7 @@ def _full(model: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _taken(model: Mapping[str, Any]) -> bool:
+def _is_accepted(model: Mapping[str, Any]) -> bool:
     """Whether the learner takes such settings together."""
     try:
         _full(model)
@@ -189,7 +189,7 @@ def _taken(model: Mapping[str, Any]) -> bool:
     return True
 
 
-def _moved(one: Span | Choices, value: Any, by: float, field: str) -> Any:
+def _move_value(one: Span | Choices, value: Any, by: float, field: str) -> Any:
     """The value a step away; the same where the range ends."""
     if isinstance(one, Choices):
         return _next_choice(one.values, value, by) if abs(by) == 1 else value

@@ -34,11 +34,11 @@ class Trials:
     def judge(self) -> Judge:
         return Judge(self.run, self.metric)
 
-    def known(self, model: Mapping[str, Any], share: float = 1.0) -> Tried | None:
+    def find_earlier(self, model: Mapping[str, Any], share: float = 1.0) -> Tried | None:
         """What an earlier call found, if it did."""
         return self.ledger.tried.get(key_of(model, share, self.part))
 
-    def tried(
+    def try_model(
         self,
         label: str,
         model: Mapping[str, Any],
@@ -50,7 +50,7 @@ class Trials:
         """Learns and judges a model, unless it was: then it is what was found. A model that cannot learn is a
         finding, too, with its reason. within_s: seconds that learning may take; a model that would take
         longer is given up after an epoch, with that reason, which is not kept."""
-        if (known := self.known(model, share)) is not None:
+        if (known := self.find_earlier(model, share)) is not None:
             return known
         key, judge = key_of(model, share, self.part), self.judge if share == 1.0 else self._sample(share)
         settings = judge.run.settings.model_copy(update={"model": dict(model)})
@@ -61,7 +61,7 @@ class Trials:
             with self.run.steps.step(
                 label if share == 1.0 else f"{label}, {share:.0%} of the people"
             ) as progress:
-                found = judge.tried(trial, progress, watched=False, within_s=within_s)
+                found = judge.try_settings(trial, progress, watched=False, within_s=within_s)
         except _OF_SETTINGS as error:
             reason = str(error) or type(error).__name__
             took = time.monotonic() - started
@@ -75,9 +75,9 @@ class Trials:
         )
         vectors = isinstance(found.learned, Embeddings)
         kept = found.learned if share == 1.0 and vectors else None
-        return self._kept(replace(done, vectors=vectors), found.values, kept)
+        return self._keep(replace(done, vectors=vectors), found.values, kept)
 
-    def _kept(self, one: Tried, values: F64, learned: Any = None) -> Tried:
+    def _keep(self, one: Tried, values: F64, learned: Any = None) -> Tried:
         self.ledger.add(one, values, learned)
         if one.share == 1.0:
             top = f"best {self.best()[0].mean:.4f}, {max(self.ledger.left, 0):,.0f} s left"
@@ -97,9 +97,9 @@ class Trials:
             if one.vectors and one.family not in ("popularity", "mixture", "narrowed")
         ]
 
-    def mixed(self, label: str, model: Mapping[str, Any], learned: Embeddings, stage: str) -> Tried:
+    def judge_mixture(self, label: str, model: Mapping[str, Any], learned: Embeddings, stage: str) -> Tried:
         """Judges spaces side by side, which were learned before."""
-        if (known := self.known(model)) is not None:
+        if (known := self.find_earlier(model)) is not None:
             return known
         started = time.monotonic()
         values = self.judge.values(learned)
@@ -107,7 +107,7 @@ class Trials:
         took, at = time.monotonic() - started, self.ledger.spent
         key = key_of(model, 1.0, self.part)
         mean, unsure = float(there.mean()), _error(there)
-        return self._kept(
+        return self._keep(
             Tried(key, label, model, 1.0, stage, mean, unsure, took, at, True, part=self.part), values
         )
 

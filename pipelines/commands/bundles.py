@@ -28,11 +28,11 @@ def bundles() -> None:
 @stage
 def list_(root: Path | None, as_json: bool) -> Any:
     """List the bundles of ROOT, the newest first: size, age, and which one is current."""
-    from recsys.bundle.prune import held
+    from recsys.bundle.prune import list_bundles
     from recsys.text import command_line
 
     root = root or _default()
-    found = held(root)
+    found = list_bundles(root)
     if not as_json:
         publish, prune_ = (
             command_line("recsys export", "last", to=root),

@@ -12,7 +12,7 @@ from recsys.pipelines.commands.stage import (
     config_for,
     data_options,
     run_options,
-    shown,
+    show_settings,
     stage,
 )
 
@@ -53,7 +53,7 @@ def check(
 
         settings = load_settings(config or config_for(source), assignments, data=source)
         if dry_run:
-            return shown(settings, as_json)
+            return show_settings(settings, as_json)
         checked = check_for(settings, items=items, users=users)
     else:  # no settings are read, and nothing of the training extra is needed
         from recsys.data.check.check import check as run_check
@@ -184,7 +184,7 @@ def split(
 
     settings = load_settings(config or config_for(data), assignments, data=data)
     if dry_run:
-        return shown(settings, as_json)
+        return show_settings(settings, as_json)
     from recsys.pipelines.console import Steps
     from recsys.pipelines.questions import write_question
     from recsys.pipelines.run.question import prepare

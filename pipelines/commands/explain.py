@@ -92,11 +92,11 @@ def arithmetic(
     Each is an item, or category:NAME for the mean of a category: recsys arithmetic mlruns/bundles 50
     category:Comedy --minus category:Crime
     """
-    from recsys.answers.similar import combined
+    from recsys.answers.similar import combine_items
     from recsys.bundle.bundle import load
     from recsys.bundle.root import current
 
-    found = combined(load(current(bundle)), plus, minus, k, domain)
+    found = combine_items(load(current(bundle)), plus, minus, k, domain)
     if not as_json:
         from recsys.text import text_table
 
@@ -218,11 +218,11 @@ def doctor(reference: str, now: int | None, as_json: bool) -> Any:
     Everyone gets the same list, a collapsed space, norms that only encode popularity, swapped columns, stale
     data, and training that differs from serving.
     """
-    from recsys.pipelines.doctor import diagnose, opened, plain, told
+    from recsys.pipelines.doctor import describe_diagnosis, diagnose, open_bundle, plain
 
-    bundle = opened(reference)
+    bundle = open_bundle(reference)
     diagnosis = diagnose(bundle, now)
     if not as_json:
-        say(told(bundle, diagnosis))
+        say(describe_diagnosis(bundle, diagnosis))
     result = plain(bundle, diagnosis)
     return Negative(result) if diagnosis.findings else result

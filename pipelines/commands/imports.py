@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from recsys.pipelines.commands.stage import config_for, data_options, run_options, shown, stage
+from recsys.pipelines.commands.stage import config_for, data_options, run_options, show_settings, stage
 
 _PATH = click.Path(path_type=Path)
 
@@ -60,7 +60,7 @@ def vectors(
 
     settings = load_settings(config or config_for(data), assignments, data=data)
     if dry_run:
-        return shown(settings, as_json)
+        return show_settings(settings, as_json)
     if (items is None) == (implicit is None) or (
         implicit is not None and (item_ids is None or user_ids is None)
     ):
@@ -70,7 +70,7 @@ def vectors(
             raise SettingError(f"there is no file {path}; check the path.")
     from recsys.bundle.write import publish
     from recsys.pipelines.console import Steps
-    from recsys.pipelines.imports import Rows, imported, read_ids, read_implicit, read_rows
+    from recsys.pipelines.imports import Rows, make_content, read_ids, read_implicit, read_rows
     from recsys.pipelines.run.question import read_data
     from recsys.pipelines.tracking.store import store
     from recsys.text import command_line
@@ -97,7 +97,7 @@ def vectors(
             of_items = read_rows(items, item_ids, "item", own.get("item_id"))
             if users is not None:
                 of_users = read_rows(users, user_ids, "user", own.get("user_id"))
-        content = imported(events, of_items, of_users, settings, rule=rule, name=name)
+        content = make_content(events, of_items, of_users, settings, rule=rule, name=name)
     root = to or store() / "bundles"
     with steps.step("bundle"):
         folder = publish(root, content)

@@ -19,7 +19,7 @@ def listen() -> None:
         sys.unraisablehook = lambda lost: None if issubclass(lost.exc_type, KeyboardInterrupt) else loud(lost)
 
 
-def asked() -> bool:
+def was_pressed() -> bool:
     """Whether it was pressed since `listen`."""
     return _asked
 

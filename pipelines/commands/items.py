@@ -103,7 +103,7 @@ def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool)
     if not found.added:
         steps.say(f"{file} has no item that bundle {loaded.bundle_id} does not know: nothing was published.")
         return {"bundle": str(source), "root": str(root), "added": 0, "kept": found.kept}
-    folder = _published(root, source, to, found.content)
+    folder = _publish(root, source, to, found.content)
     steps.say(
         f"{folder} has {found.added:,} new items beside {len(loaded.item_ids):,} and is the current "
         f"one of {root}."
@@ -195,7 +195,7 @@ def _show(
         )
     catalogue = loaded.catalogue.showing(np.arange(len(loaded.item_ids)), False) if only else loaded.catalogue
     catalogue = catalogue.showing(found[found >= 0], shown)
-    folder = _published(root, source, to, replace(loaded.content(), catalogue=catalogue))
+    folder = _publish(root, source, to, replace(loaded.content(), catalogue=catalogue))
     assert catalogue.availability is not None
     assert catalogue.availability.shown is not None
     hidden = int((~catalogue.availability.shown).sum())
@@ -205,7 +205,7 @@ def _show(
     return {"bundle": str(folder), "root": str(root), "hidden": hidden, "unknown": len(unknown)}
 
 
-def _published(root: Path, source: Path, to: Path | None, content: "Content") -> Path:
+def _publish(root: Path, source: Path, to: Path | None, content: "Content") -> Path:
     """Publishes what was made of the bundle `source`, unless another one became current meanwhile."""
     from recsys.bundle.root import current
     from recsys.bundle.write import publish

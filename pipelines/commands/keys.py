@@ -53,7 +53,7 @@ def make(name: str, scopes: tuple[str, ...], quota: str | None, state: Path | No
             ),
             err=True,
         )
-    return {"key": text, **_shown(key)}
+    return {"key": text, **_describe_key(key)}
 
 
 @keys.command("list")
@@ -81,7 +81,7 @@ def list_(state: Path | None, as_json: bool) -> Any:
         ]
         header = ["id", "name", "scopes", "quota", "made", "revoked"]
         say(text_table(header, rows) if rows else f"{path} holds no keys. Make one: recsys keys make NAME")
-    return {"keys": [_shown(key) for key in found]}
+    return {"keys": [_describe_key(key) for key in found]}
 
 
 @keys.command()
@@ -96,7 +96,7 @@ def revoke(key_id: str, state: Path | None, as_json: bool) -> Any:
     key = revoke_key(_file(state), key_id)
     if not as_json:
         click.echo(f"Key {key.id} of {key.name} is revoked; a service that runs refuses it within a second.")
-    return _shown(key)
+    return _describe_key(key)
 
 
 def _file(state: Path | None) -> Path:
@@ -106,7 +106,7 @@ def _file(state: Path | None) -> Path:
     return home() / (state or "mlruns/state") / FILE
 
 
-def _shown(key: Any) -> dict[str, Any]:
+def _describe_key(key: Any) -> dict[str, Any]:
     return {
         "id": key.id,
         "name": key.name,

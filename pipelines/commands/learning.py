@@ -9,9 +9,9 @@ from recsys.pipelines.commands.stage import (
     Negative,
     config_for,
     data_options,
-    quoted,
+    quote_value,
     run_options,
-    shown,
+    show_settings,
     stage,
 )
 
@@ -35,7 +35,7 @@ def demo(
     usual = "domains" if domains and data == "world" else config_for(data)
     settings = load_settings(config or usual, assignments, data=data)
     if dry_run:
-        return shown(settings, as_json)
+        return show_settings(settings, as_json)
     from recsys.pipelines.console import Steps
     from recsys.pipelines.demo import demo as run_demo
 
@@ -68,7 +68,7 @@ def train(
 
     settings = load_settings(config or config_for(data), assignments, data=data)
     if dry_run:
-        return shown(settings, as_json)
+        return show_settings(settings, as_json)
     from recsys.evaluation.tables import report_data
     from recsys.pipelines.console import Steps
     from recsys.pipelines.machine.distributed import assist, assists, refuse_alone
@@ -140,7 +140,7 @@ def evaluate(
 
     if bundle is not None and "=" in bundle and not Path(bundle).exists():  # the first setting, and no bundle
         assignments, bundle = (bundle, *assignments), None
-    assignments = assignments if data is None else (f"data={quoted(data)}", *assignments)
+    assignments = assignments if data is None else (f"data={quote_value(data)}", *assignments)
     if bundle is None and not candidates:
         raise SettingError("evaluate needs a BUNDLE or --candidates FILE; name what is to be judged.")
     loaded = None if bundle is None else load(current(Path(bundle)))
@@ -158,7 +158,7 @@ def evaluate(
     else:
         settings = load_settings(config or (data and config_for(data)), assignments)
     if dry_run:
-        return shown(settings, as_json)
+        return show_settings(settings, as_json)
     from recsys.evaluation.tables import report_data
     from recsys.pipelines.console import Steps
     from recsys.pipelines.run.question import prepare
@@ -207,7 +207,7 @@ def order(
     named = assignments if config else ("model=sequence", *assignments)
     settings = load_settings(config or config_for(data), named, data=data)
     if dry_run:
-        return shown(settings, as_json)
+        return show_settings(settings, as_json)
     from recsys.pipelines.console import Steps
     from recsys.pipelines.order import order as run_order
     from recsys.pipelines.run.question import prepare
@@ -265,7 +265,7 @@ def transfer(
     named = assignments if config else ("model=sequence", *assignments)
     settings = load_settings(config or config_for(data), named, data=data)
     if dry_run:
-        return shown(settings, as_json)
+        return show_settings(settings, as_json)
     from recsys.pipelines.console import Steps
     from recsys.pipelines.run.question import prepare
     from recsys.pipelines.transfer import transfer as run_transfer

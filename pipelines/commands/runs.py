@@ -25,17 +25,17 @@ def runs(
     RUN: an id or its beginning, `last`, `champion` or `challenger`; `shop/last` is that of experiment `shop`.
     """
     from recsys.errors import TrackingError
-    from recsys.pipelines.tracking.compare_runs import compared, judged, listed
+    from recsys.pipelines.tracking.compare_runs import compare_judged, list_runs, read_judged
 
     if not chosen:
-        text, found = listed(experiment, limit)
+        text, found = list_runs(experiment, limit)
         result: Any = {"runs": found}
         pair = _challenger(found)
     elif len(chosen) == 1:
         raise TrackingError(f"{chosen[0]!r} names one run; name a second one to compare it with.")
     else:
-        asked = [judged(reference, experiment) for reference in chosen]
-        text, result = compared(asked, metric)
+        asked = [read_judged(reference, experiment) for reference in chosen]
+        text, result = compare_judged(asked, metric)
         pair = (asked[0].run.run_id, asked[1].run.run_id)
     if pair is not None:
         from recsys.pipelines.ab.ledger import forecast

@@ -56,7 +56,7 @@ def stage(command: Callable[..., Any]) -> Callable[..., None]:
             say_fault(sentence_of(error))
             sys.exit(EXIT_FAULT)
         except (Exception, KeyboardInterrupt) as error:
-            if not (interrupt.asked() or isinstance(error, KeyboardInterrupt)):
+            if not (interrupt.was_pressed() or isinstance(error, KeyboardInterrupt)):
                 raise
             click.echo("recsys: interrupted", err=True)
             sys.exit(EXIT_INTERRUPTED)
@@ -155,8 +155,8 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def run(*args: Any, columns: Mapping[str, str], model: str | None, **kwargs: Any) -> Any:
-        chosen = [] if model is None else [f"model={quoted(model)}"]
-        own = [f"columns.{role}={quoted(name)}" for role, name in columns.items()]
+        chosen = [] if model is None else [f"model={quote_value(model)}"]
+        own = [f"columns.{role}={quote_value(name)}" for role, name in columns.items()]
         return command(*args, **kwargs | {"assignments": (*own, *chosen, *kwargs["assignments"])})
 
     model = click.option(
@@ -165,7 +165,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return model(column_options(run))
 
 
-def quoted(value: str) -> str:
+def quote_value(value: str) -> str:
     """Text as a setting on the command line that is read as this text, whatever it looks like."""
     return json.dumps(value, ensure_ascii=False)
 
@@ -178,7 +178,7 @@ def config_for(data: str) -> str | None:
     return data if not own and (CONFIGS / f"{data}.toml").is_file() else None
 
 
-def shown(settings: Any, as_json: bool) -> Any:
+def show_settings(settings: Any, as_json: bool) -> Any:
     """Prints checked settings and does nothing else."""
     if not as_json:
         click.echo(settings.model_dump_json(indent=2))

@@ -57,14 +57,14 @@ def tune(
     Stopped or killed at any moment, the same command goes on. The test part is not read.
     """
     from recsys.pipelines.console import Steps
-    from recsys.pipelines.search.space import said, searched, without_order
+    from recsys.pipelines.search.space import describe_space, search_space, without_order
     from recsys.pipelines.search.trial import checked_metric
 
     settings = _settings(data, config, assignments)
     checked_metric(metric)
-    found = searched(settings.model_name, settings.model_settings, space)
+    found = search_space(settings.model_name, settings.model_settings, space)
     if dry_run:
-        shown = {"space": said(found.space), "settings": settings.model_dump(mode="json")}
+        shown = {"space": describe_space(found.space), "settings": settings.model_dump(mode="json")}
         if not as_json:
             click.echo(json.dumps(shown, indent=2))
         return shown
@@ -75,7 +75,7 @@ def tune(
     from recsys.pipelines.search.tune import tune as run_tune
 
     steps = Steps(quiet=as_json)
-    asked = Asked(trials, timeout, metric, not no_prune, anew, _typed("tune"))
+    asked = Asked(trials, timeout, metric, not no_prune, anew, _join_command("tune"))
     run = prepare(settings, steps)
     if not facts_of(run).ordered:
         found, out = without_order(found, space)
@@ -124,7 +124,7 @@ def dims(
     from recsys.errors import SettingError
     from recsys.pipelines.console import Steps
     from recsys.pipelines.search.dims import checked_dims
-    from recsys.pipelines.search.space import Searched, searched
+    from recsys.pipelines.search.space import Searched, search_space
     from recsys.pipelines.search.trial import checked_metric
 
     settings = _settings(data, config, assignments)
@@ -140,7 +140,9 @@ def dims(
     if space and not retune:
         raise SettingError("--space says what --retune searches; say how many trials, as in --retune 10.")
     fixed = {dim: [*space, f"dim={dim}"] for dim in wanted}
-    spaces: dict[int, Searched] = {dim: searched(name, own, fixed[dim]) for dim in wanted} if retune else {}
+    spaces: dict[int, Searched] = (
+        {dim: search_space(name, own, fixed[dim]) for dim in wanted} if retune else {}
+    )
     if dry_run:
         shown = {"dims": wanted, "settings": settings.model_dump(mode="json")}
         if not as_json:
@@ -152,7 +154,7 @@ def dims(
     from recsys.pipelines.search.tune import Asked
 
     steps = Steps(quiet=as_json)
-    typed = _typed("dims")
+    typed = _join_command("dims")
     search = (lambda dim: (spaces[dim], Asked(retune, metric=metric, command=typed))) if retune else None
     advice = advise(prepare(settings, steps), wanted, metric, search=search, command=typed)
     steps.say(f"\n{advice.text}\n\nNext: {train_command(data, advice.config)}")
@@ -191,7 +193,7 @@ def _settings(data: str, config: str | None, assignments: tuple[str, ...]) -> An
     return validation_of(load_settings(config or config_for(data), assignments, data=data), assignments)
 
 
-def _typed(command: str) -> str:
+def _join_command(command: str) -> str:
     """The command as it was typed."""
     return shlex.join(["recsys", command, *sys.argv[2:]])
 
@@ -234,6 +236,6 @@ def tune_index(
     and is really faster than the exact scan; else the bundle keeps the scan. The table and the curve go to
     MLflow.
     """
-    from recsys.pipelines.index import Wanted, tuned
+    from recsys.pipelines.index import Wanted, tune_bundle
 
-    return tuned(root, Wanted(k, target, target_p5, people, seed, only, dry_run), as_json)
+    return tune_bundle(root, Wanted(k, target, target_p5, people, seed, only, dry_run), as_json)

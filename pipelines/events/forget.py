@@ -69,11 +69,11 @@ def finish(person: Person, home: Path, progress: Progress = silent) -> Done:
     _settle(home / OURS)
     gone, held = _left_by_runs(home)
     for folder in gone:
-        found.note("checkpoint", _named(folder, home, person), "deleted: who is in it, nobody can tell")
+        found.note("checkpoint", _hide_id(folder, home, person), "deleted: who is in it, nobody can tell")
     for folder in held:
-        found.note("checkpoint", _named(folder, home, person), "left: a run is writing it", left=True)
+        found.note("checkpoint", _hide_id(folder, home, person), "left: a run is writing it", left=True)
     for place in list(places_of(person, home, progress)):
-        path = _named(place.path, home, person)
+        path = _hide_id(place.path, home, person)
         if place.unread is not None:
             found.note(place.kind, path, f"could not be looked into: {place.unread}", left=True)
         elif not _is_ours(place, home):
@@ -213,7 +213,7 @@ def _take_from_registry(person: Person, found: Done) -> None:
                 found.note("registered bundle", path, f"left: {error}", left=True)
 
 
-def _named(path: Path, home: Path, person: Person) -> str:
+def _hide_id(path: Path, home: Path, person: Person) -> str:
     """A path below the home, without an id in it."""
     text = path.relative_to(home).as_posix()
     for one in sorted(person.ids, key=len, reverse=True):

@@ -57,12 +57,12 @@ def import_files(
     """
     found = Imported()
     for name in files:
-        table, where = read_files(files_of(path_of(name)), _wanted(columns), name=name)
+        table, where = read_files(files_of(path_of(name)), _list_columns(columns), name=name)
         for start, told in _rows(table, columns, where, kind):
             read = read_events(told, now_ms, trusted=True)
             found.rows += len(told)
             _note(found, read.rejected, where, start)
-            events = [_joined(store, event, window_s, found) for event in read.events]
+            events = [_join_list(store, event, window_s, found) for event in read.events]
             (appended,) = store.append([events], now_ms)
             found.accepted += appended.accepted
             found.duplicates += appended.duplicates
@@ -70,7 +70,7 @@ def import_files(
     return found
 
 
-def _wanted(columns: Mapping[str, str]) -> Wanted:
+def _list_columns(columns: Mapping[str, str]) -> Wanted:
     names = {role: columns.get(role, role) for role in ROLES}
     return Wanted(list(names.values()), [names[role] for role in _TEXT])
 
@@ -121,12 +121,12 @@ def _note(found: Imported, rejected: Sequence[Rejected], where: Where, start: in
         found.first.setdefault(one.code, f"{where.row(start + one.index + 1)}: {one.message}")
 
 
-def _joined(store: EventStore, event: StoredEvent, window_s: int, found: Imported) -> StoredEvent:
+def _join_list(store: EventStore, event: StoredEvent, window_s: int, found: Imported) -> StoredEvent:
     """The event with the request and place of the list that it follows, where it names none."""
     if event.request_id is not None or event.user_id is None or not window_s:
         return event
     until_ms = event.timestamp * 1000 + 999
-    shown = store.shown(event.user_id, event.item_id, until_ms - window_s * 1000, until_ms)
+    shown = store.find_shown(event.user_id, event.item_id, until_ms - window_s * 1000, until_ms)
     if shown is None:
         return event
     found.joined += 1

@@ -12,7 +12,7 @@ from recsys.models.registry import model_class
 from recsys.pipelines.run.checkpoints import Fit, Kept, folder_of
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import RunSettings
-from recsys.pipelines.run.warm_start import started
+from recsys.pipelines.run.warm_start import start_warm
 from recsys.training.loop import processes
 
 
@@ -48,7 +48,7 @@ def meet() -> None:
 
 def assist(run: Run) -> None:
     """Learns along with the first process, and leaves nothing behind."""
-    run = started(run)
+    run = start_warm(run)
     kept = Kept(run, folder_of(run), reads_only=True)
     meet()
     fits: list[tuple[Fit, Dataset]] = [("measured", run.holdout.train)]

@@ -164,18 +164,20 @@ def _judge_lists(
 ) -> tuple[Report, FileNotes]:
     """The report of a file's lists; the length of what is left of each list is measured in the same pass."""
 
-    def answered(lists: Lists) -> F64:
+    def count_answered(lists: Lists) -> F64:
         return np.asarray((lists.ids >= 0).sum(axis=1), np.float64)
 
     holdout, metrics, lengths = run.holdout, run.settings.metrics, ranked.lists.lengths
-    answered.__name__ = f"answered_at_{max(1, int(lengths.max()))}"
+    count_answered.__name__ = f"answered_at_{max(1, int(lengths.max()))}"
     everyone = replace(
         holdout, known=np.ones(len(holdout.user), bool)
     )  # a list is found by its user's number
     system = recommender_for(run, ListRanker(ranked.lists, ranked.n_items))
-    report = judge(replace(run, holdout=everyone), system, facts, progress, metrics=(*metrics, answered))
+    report = judge(
+        replace(run, holdout=everyone), system, facts, progress, metrics=(*metrics, count_answered)
+    )
     values = dict(report.values)
-    left = values.pop(answered.__name__)
+    left = values.pop(count_answered.__name__)
     own = lengths[holdout.user]
     inside = (
         own if holdout.among is None else left

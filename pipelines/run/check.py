@@ -31,10 +31,14 @@ def check_for(settings: RunSettings, *, items: str | None = None, users: str | N
         reading=settings.reading,
         split=False,
     )
-    return checked if checked.errors else replace(checked, findings=[*_refused(settings), *checked.findings])
+    return (
+        checked
+        if checked.errors
+        else replace(checked, findings=[*_find_refused(settings), *checked.findings])
+    )
 
 
-def _refused(settings: RunSettings) -> list[Finding]:
+def _find_refused(settings: RunSettings) -> list[Finding]:
     """What a run with these settings refuses when every row can be read."""
     try:
         _, data, _ = read_data(settings, silent)
@@ -62,6 +66,6 @@ def _read_features(who: str, columns: list[FeatureSettings], train: Dataset) -> 
     """Raises DataError where a column does not hold what it is declared to hold."""
     table = train.described_items if who == "item" else train.described_users
     try:
-        Features.fitted(columns, table, who).encoded(table, len(table))
+        Features.fit(columns, table, who).encode(table, len(table))
     except WrongValueError as error:
         raise error.at(train.place(who, error.row)) from None

@@ -17,7 +17,7 @@ from typing import Literal
 
 from recsys import __version__
 from recsys.data.dataset import Dataset
-from recsys.durable import locked
+from recsys.durable import hold_lock
 from recsys.errors import SettingError
 from recsys.models.warm_start import start_of
 from recsys.pipelines.machine.space import bundle_bytes
@@ -79,13 +79,13 @@ def keeping(run: Run, *, resume: bool) -> Iterator[Kept]:
             _begin(run, folder, resume)
             yield Kept(run, folder if _has_room(run, folder) else None)
         except BaseException:
-            if saved(folder):
+            if list_saved(folder):
                 run.steps.warn(
                     "what was learned so far is kept: the same command with --resume goes on from it."
                 )
             raise
         finally:
-            if not saved(folder):
+            if not list_saved(folder):
                 shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):  # both only where nothing else is in them
                 folder.parent.rmdir()
@@ -120,7 +120,7 @@ def key_of(run: Run) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def saved(folder: Path) -> dict[str, int]:
+def list_saved(folder: Path) -> dict[str, int]:
     """The fits and parts of them that have a state, by name, each with the epochs behind it; 0 = not to be
     read."""
     found: dict[str, int] = {}
@@ -135,7 +135,7 @@ def saved(folder: Path) -> dict[str, int]:
 
 def _begin(run: Run, folder: Path, resume: bool) -> None:
     """Says what lies there already, and removes it where it is not wanted."""
-    found = saved(folder)
+    found = list_saved(folder)
     said = ", ".join(f"{name} after epoch {epochs}" for name, epochs in found.items())
     if resume and found:
         run.steps.say(f"Going on from {folder}: {said}.")
@@ -160,7 +160,7 @@ def _has_room(run: Run, folder: Path) -> bool:
     dim = getattr(run.learner().settings, "dim", 0)
     states = 4 * dim * (run.data.n_users + run.data.n_items) * _ARRAYS * (_COPIES + run.settings.refit)
     needed, free = states + 2 * bundle_bytes(run), shutil.disk_usage(folder).free
-    if needed <= free or saved(folder):
+    if needed <= free or list_saved(folder):
         return True
     run.steps.warn(
         f"{folder} has {free / 1e6:,.0f} MB free, and checkpoints need about {states / 1e6:,.0f} MB beside "
@@ -176,7 +176,7 @@ def _lock_of(folder: Path) -> ExitStack | None:
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(locked(folder / ".lock", wait=False))
+            held.enter_context(hold_lock(folder / ".lock", wait=False))
             return held
         except BlockingIOError:
             return None

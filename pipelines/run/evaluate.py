@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from recsys.bundle.bundle import Bundle
-from recsys.data.read.load import located
+from recsys.data.read.load import locate_data
 from recsys.errors import DataError
 from recsys.evaluation.evaluate import Report
 from recsys.evaluation.foreign import BundleInDataIds
@@ -69,7 +69,7 @@ def warn_of_other_data(run: Run, bundle: Bundle) -> None:
     )
     if "data_digest" not in lineage or lineage["data_digest"] == run.data.digest or "data" not in own:
         return
-    own = {**own, "data": located(own["data"])}
+    own = {**own, "data": locate_data(own["data"])}
     if any(
         own.get(name) != asked[name]
         for name in ("data", "columns", "items", "users", "since", "prepare", "world")
@@ -121,7 +121,7 @@ def refuse_known_answers(run: Run, bundle: Bundle) -> None:
         )
     stated = {
         **own,
-        "data": located(own["data"]),
+        "data": locate_data(own["data"]),
     }  # bundles of old say a path as it was typed, and fewer settings
     own = RunSettings.build(stated, where=f"bundle {bundle.bundle_id}").model_dump(mode="json")
     for name in ("data", "prepare", "split", "judge", "seed"):

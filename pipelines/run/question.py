@@ -4,7 +4,7 @@ import numpy as np
 
 from recsys.data.dataset import Dataset
 from recsys.data.planted.world import World, make_world
-from recsys.data.prepare import prepared as prepared_data
+from recsys.data.prepare import prepare_data as prepared_data
 from recsys.data.prepare import refuse_one_sided
 from recsys.data.read.load import load_dataset
 from recsys.data.split.holdout import Holdout
@@ -46,7 +46,7 @@ def ask(settings: RunSettings, steps: Steps, world: World | None, data: Dataset)
     threads = set_threads(settings.threads)
     with steps.step("split"):
         parts = split(data, settings.split, seed=settings.seed)
-        holdout = _sampled(getattr(parts, settings.judge), settings)
+        holdout = _sample_users(getattr(parts, settings.judge), settings)
     asked = "" if holdout.now is None else f", asked at {utc_text(holdout.now)}"
     judged = "" if data.target_event is None else f", judged on {data.target_event.text}"
     title = f"{data.name}, {settings.judge} part, {parts.title}{judged}{asked}"
@@ -61,7 +61,7 @@ def refuse_columns(data: Dataset, settings: RunSettings) -> None:
         resolved_column(data, column)
 
 
-def _sampled(holdout: Holdout, settings: RunSettings) -> Holdout:
+def _sample_users(holdout: Holdout, settings: RunSettings) -> Holdout:
     """The holdout, or its question about `evaluate_users` of its users, the same ones for the same seed."""
     n, asked = len(holdout.user), settings.evaluate_users
     if asked is None or asked >= n:

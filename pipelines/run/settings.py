@@ -12,7 +12,7 @@ from recsys.data.planted.world import WorldSettings
 from recsys.data.prepare import PrepareSettings
 from recsys.data.read.columns import COLUMN_ROLES, own_names
 from recsys.data.read.event_table import Reading
-from recsys.data.read.load import located
+from recsys.data.read.load import locate_data
 from recsys.data.read.storage.partitions import days_of
 from recsys.data.split.holdout import SplitSettings
 from recsys.errors import SettingError
@@ -123,7 +123,7 @@ class RunSettings(Settings):
         drop = self.prepare.missing_users == "drop"
         return Reading(self.since, drop_missing_users=drop, ratings=self.prepare.rates)
 
-    def logged(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Any]:
         """What the run logs as its parameters: every setting of its model, the defaults too; those of the
         planted world only where that is the data."""
         plain = self.model_dump(mode="json", exclude=None if self.data == WORLD else {"world"})
@@ -150,7 +150,7 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
     table = overridden(table, assignments)
     for key in ("data", "items", "users"):
         if isinstance(name := table.get(key), str) and name != WORLD:
-            table[key] = located(name)
+            table[key] = locate_data(name)
     if isinstance(warm := table.get("warm"), str) and Path(warm).exists():
         table["warm"] = str(Path(warm).resolve())
     prepare = table.get("prepare", {})

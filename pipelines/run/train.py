@@ -21,7 +21,7 @@ from recsys.pipelines.machine.space import refuse_without_room
 from recsys.pipelines.run.checkpoints import Kept, keeping
 from recsys.pipelines.run.measure import Measured, measure, table
 from recsys.pipelines.run.run import Run
-from recsys.pipelines.run.warm_start import started
+from recsys.pipelines.run.warm_start import start_warm
 from recsys.pipelines.tracking import client, record
 from recsys.pipelines.tracking.lineage import SYSTEM, git_commit
 from recsys.pipelines.tracking.plots import draw
@@ -58,14 +58,14 @@ def train(run: Run, *, resume: bool = False) -> Trained:
     `mlruns/trained`, a warning says so, and `recsys track` finishes the run later.
     """
     refuse_without_room(run)
-    run = started(run)
+    run = start_warm(run)
     wanted = run.settings.system_metrics
     with watching(run.steps, wanted=wanted), keeping(run, resume=resume) as kept:
         meet()
-        return _trained(run, kept)
+        return _train(run, kept)
 
 
-def _trained(run: Run, kept: Kept) -> Trained:
+def _train(run: Run, kept: Kept) -> Trained:
     """`train`, once all is at hand. kept: where the state is saved."""
     settings, steps, source = run.settings, run.steps, run.holdout.train
     measured = measure(run, kept.aids("measured", source))
@@ -157,7 +157,7 @@ def _lineage(run: Run, source: Dataset) -> dict[str, Any]:
         "data": run.data.name,
         "data_digest": run.data.digest,
         "train": dict(source.interactions.summary()),
-        "unlearned": _unlearned(run.data.interactions, source.interactions),
+        "unlearned": _count_unlearned(run.data.interactions, source.interactions),
         **refit,
         "git": git_commit(),
         "seed": run.settings.seed,
@@ -169,7 +169,7 @@ def _lineage(run: Run, source: Dataset) -> dict[str, Any]:
     }
 
 
-def _unlearned(data: Interactions, learned: Interactions) -> dict[str, Any]:
+def _count_unlearned(data: Interactions, learned: Interactions) -> dict[str, Any]:
     """How many events of the data were not learned, and how many days these reach beyond the last one that
     was; None where they do not, as in a split that is not by time."""
     last, learned_last = data.summary()["last"], learned.summary()["last"]
@@ -218,7 +218,7 @@ def _record(run: Run, trained: Trained, lineage: dict[str, Any], folder: Path) -
     found = record.Record(
         run.name,
         run.settings.experiment,
-        run.settings.logged(),
+        run.settings.parameters(),
         record.tags_of(lineage) | question,
         figures,
         curves | ({SYSTEM: run.steps.load} if run.steps.load else {}),

@@ -11,12 +11,12 @@ from recsys.errors import DataError, RecsysError, SettingError
 from recsys.models.base import Model, takes_aids
 from recsys.models.mixture import Mixture, part_of
 from recsys.models.registry import MODELS, model_class
-from recsys.pipelines.doctor import opened
+from recsys.pipelines.doctor import open_bundle
 from recsys.pipelines.run.evaluate import refuse_known_answers
 from recsys.pipelines.run.run import Run
 
 
-def started(run: Run) -> Run:
+def start_warm(run: Run) -> Run:
     """The run with the bundle that its setting `warm` names, where its vectors are such that it can start
     from them.
 
@@ -33,7 +33,7 @@ def started(run: Run) -> Run:
             f"{fit} do. Leave warm out."
         )
     try:
-        bundle = opened(settings.warm)
+        bundle = open_bundle(settings.warm)
     except RecsysError as error:
         raise SettingError(f"setting 'warm': {error}") from None
     _refuse_other(settings.model_name, model, bundle.encoder, bundle)
@@ -49,7 +49,7 @@ def started(run: Run) -> Run:
 def _can_start(name: str, model: Model) -> bool:
     """Whether learning, or that of a part, may begin at vectors that are there."""
     if isinstance(model, Mixture):
-        return any(_can_start(part["name"], part_of(part)) for part in _learned(model))
+        return any(_can_start(part["name"], part_of(part)) for part in _weighted_parts(model))
     return _starts_from(name) is not None and takes_aids(model)
 
 
@@ -59,7 +59,7 @@ def _starts_from(name: str) -> str | None:
     return kind
 
 
-def _learned(mixture: Mixture) -> list[Mapping[str, Any]]:
+def _weighted_parts(mixture: Mixture) -> list[Mapping[str, Any]]:
     """The parts that have a weight."""
     both = zip(mixture.settings.parts, mixture.settings.weights, strict=True)
     return [part for part, weight in both if weight]
@@ -69,7 +69,7 @@ def _refuse_other(name: str, model: Any, encoder: Encoder, bundle: Bundle) -> No
     """Raises SettingError where the vectors of the bundle are not those of such a model."""
     which, leave = f"setting 'warm': bundle {bundle.bundle_id}", "or leave warm out to start cold"
     if isinstance(model, Mixture):
-        parts = _learned(model)
+        parts = _weighted_parts(model)
         if len(parts_of(encoder)) != len(parts):
             raise SettingError(
                 f"{which} ({bundle.manifest['name']}) is no mixture of {len(parts)} models. Name one of "

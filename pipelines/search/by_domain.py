@@ -19,7 +19,7 @@ from recsys.models.registry import make_model
 from recsys.models.search import Choices, Span
 from recsys.pipelines.run.measure import recommender_for
 from recsys.pipelines.run.run import Run
-from recsys.pipelines.search.space import Searched, searched
+from recsys.pipelines.search.space import Searched, search_space
 from recsys.progress import Progress, silent
 from recsys.retrieval.embeddings import Embeddings, concat, embeddings_of
 from recsys.retrieval.recommender import Recommender
@@ -61,7 +61,7 @@ class Chosen(NamedTuple):
         own = {key: value for key, value in run.settings.model.items() if key != "name"}
         tried = [
             {"name": model} | settings
-            for settings in candidates(searched(model, own), trials, run.settings.seed)
+            for settings in candidates(search_space(model, own), trials, run.settings.seed)
         ]
 
         def best(
@@ -120,12 +120,12 @@ def candidates(found: Searched, count: int, seed: int) -> list[dict[str, Any]]:
             if isinstance(one, Choices):
                 values[path] = one.values[int(rng.integers(len(one.values)))]
             else:
-                values[path] = _drawn(one, rng)
+                values[path] = _draw(one, rng)
         drawn.append(found.settings(values))
     return drawn
 
 
-def _drawn(span: Span, rng: np.random.Generator) -> float | int:
+def _draw(span: Span, rng: np.random.Generator) -> float | int:
     low, high = (np.log(edge) if span.log else edge for edge in (span.low, span.high))
     value = rng.uniform(low, high)
     value = float(np.exp(value) if span.log else value)
@@ -156,7 +156,7 @@ def _guard(run: Run, question: DomainQuestion, of_all: Embeddings, own: Embeddin
     if (~known).sum() > 1:
         cross = values(1.0, 0.0)[~known]
         popular = question.values(_popular(run, question.name), metric)[~known]
-        gain_new = compared(cross, popular)
+        gain_new = compare_values(cross, popular)
     return Guard(weight, gain_new is None or gain_new.verdict != "worse", gain, gain_new)
 
 
@@ -165,7 +165,7 @@ def _popular(run: Run, domain: str) -> Recommender:
     return recommender_for(run, Popularity().fit(run.holdout.train.in_domain(domain), seed=run.settings.seed))
 
 
-def compared(first: F64, second: F64) -> Comparison:
+def compare_values(first: F64, second: F64) -> Comparison:
     """The first against the second, one value a person (n,) each."""
     pair = ("first", "second")
     return compare_pairs({"first": first, "second": second}, [pair], warm={pair: len(first)})[pair]

@@ -21,7 +21,7 @@ def config_text(
     model: its full settings. keep: fields that are written even where they are the default. head: lines of
     comment.
     """
-    written = _changed(settings.model_dump(mode="json"), RunSettings().model_dump(mode="json"))
+    written = _find_changes(settings.model_dump(mode="json"), RunSettings().model_dump(mode="json"))
     written = {"data": settings.data, **{key: value for key, value in written.items() if key not in _APART}}
     usual = make_model(settings.model_name, {}).settings.model_dump(mode="json")
     named = {path.partition(".")[0] for path in keep}
@@ -49,12 +49,12 @@ def _without_none(value: Any) -> Any:
     return [_without_none(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def _changed(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+def _find_changes(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
     """What differs from the defaults, inside tables too."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if value == usual.get(key):
             continue
         both = isinstance(value, Mapping) and isinstance(usual.get(key), Mapping)
-        found[key] = _changed(value, usual[key]) if both else value
+        found[key] = _find_changes(value, usual[key]) if both else value
     return found

@@ -105,7 +105,7 @@ def advise(
         if search is not None:
             run.steps.say(f"dim {dim}: search")
             model = dict(tune(run, *search(dim)).model)
-        weighed.append(_weighed(dim, model, judge, nested))
+        weighed.append(_weigh(dim, model, judge, nested))
     judged = [one for one in weighed if one.reason is None]
     if len(judged) < 2:
         raise ModelError(
@@ -117,7 +117,7 @@ def advise(
     text = _text(run, label, weighed, differences, best, advised)
     advice = Advice(label, weighed, differences, best, advised, config, run_id, text)
     files, means = _write(run, advice, command), advice.chosen.interval
-    logged = flat(settings.logged() | {"metrics": [label]})
+    logged = flat(settings.parameters() | {"metrics": [label]})
     nested.end(
         run_id,
         settings={name: value for name, value in logged.items() if name != "model.dim"},
@@ -146,12 +146,12 @@ def query_ms(items: F32, queries: F32) -> float:
     return 1e3 * float(np.median(taken))
 
 
-def _weighed(dim: int, model: Mapping[str, Any], judge: Judge, nested: Nested) -> Weighed:
+def _weigh(dim: int, model: Mapping[str, Any], judge: Judge, nested: Nested) -> Weighed:
     trial = judge.run.trial(model, nested.begin(f"dim {dim}"))
     described = {"model": trial.settings.model, "metrics": (judge.label,)}
     try:
         with trial.steps.step(f"dim {dim}") as progress:
-            tried = judge.tried(trial, progress, watched=False)
+            tried = judge.try_settings(trial, progress, watched=False)
             assert isinstance(tried, Tried)
             if not isinstance(tried.learned, Embeddings):
                 raise ModelError(

@@ -12,7 +12,7 @@ from recsys.arrays import F64
 from recsys.evaluation.significance import Interval, paired_gap
 from recsys.models.search import Span
 from recsys.pipelines.search import pictures
-from recsys.pipelines.search.space import Searched, said
+from recsys.pipelines.search.space import Searched, describe_space
 from recsys.pipelines.search.study import Trial
 from recsys.text import command_line, text_table
 
@@ -43,7 +43,7 @@ def report_text(
     ]
     counts = Counter(one.state for one in trials)
     reasons = Counter(one.facts["reason"] for one in trials if one.state == "failed")
-    searched = ", ".join(f"{field} {span}" for field, span in said(found.space).items())
+    searched = ", ".join(f"{field} {span}" for field, span in describe_space(found.space).items())
     lines = [
         f"{title}. Searched in {found.name}: {searched}.",
         "",

@@ -27,7 +27,7 @@ class Searched(NamedTuple):
         """The model's full settings with `values` in the place of what is searched."""
         found = dict(self.fixed)
         for path, value in values.items():
-            found = placed(found, path, value)
+            found = set_value(found, path, value)
         return found
 
     @property
@@ -37,7 +37,7 @@ class Searched(NamedTuple):
         return values if all(_inside(self.space[path], value) for path, value in values.items()) else None
 
 
-def searched(name: str, settings: Mapping[str, Any], changes: Sequence[str] = ()) -> Searched:
+def search_space(name: str, settings: Mapping[str, Any], changes: Sequence[str] = ()) -> Searched:
     """The declared space of a model, stretched to hold the settings as given, after `changes`.
 
     A change is FIELD=LOW:HIGH[:log], FIELD=A,B,C (where `none` is no value) or FIELD=VALUE, which is not
@@ -45,20 +45,20 @@ def searched(name: str, settings: Mapping[str, Any], changes: Sequence[str] = ()
     does not take, and where nothing is left to search.
     """
     fixed = full_settings(name, settings)
-    space = {field: _stretched(one, fixed, field) for field, one in space_of(name).items()}
+    space = {field: _stretch(one, fixed, field) for field, one in space_of(name).items()}
     for change in changes:
         field, sign, text = change.partition("=")
         if not sign or not field or not text:
             raise SettingError(
                 f"--space {change!r} must read FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=A,B."
             )
-        space[field] = _parsed(field, text)
+        space[field] = _parse(field, text)
     for field, one in list(space.items()):
         _check(name, fixed, field, one)
         if isinstance(one, Span) and not isinstance(value_at(fixed, field), int):
             space[field] = Span(float(one.low), float(one.high), one.log)
         if isinstance(one, Choices) and len(one.values) == 1:
-            fixed = placed(fixed, field, one.values[0])
+            fixed = set_value(fixed, field, one.values[0])
             del space[field]
     if not space:
         raise SettingError(f"model {name!r} has nothing to search. Say what: --space FIELD=LOW:HIGH.")
@@ -86,7 +86,7 @@ def full_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def placed(settings: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+def set_value(settings: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
     """A copy of `settings` with the value at a path such as `dim` or `weights.1`."""
     changed: dict[str, Any] = json.loads(json.dumps(settings))
     *parents, last = path.split(".")
@@ -121,7 +121,7 @@ def distributions(space: Space) -> dict[str, Any]:
     return {field: one(found) for field, found in space.items()}
 
 
-def shortened(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
+def shorten(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values with three figures where they are fractions, inside their ranges: what is tried and
     written."""
 
@@ -144,7 +144,7 @@ def edges(found: Searched, values: Mapping[str, Any]) -> list[str]:
         place = _share(span, values[field])
         if _EDGE < place < 1 - _EDGE:
             continue
-        low, high = _widened(span, upper=place > 0.5)
+        low, high = _widen(span, upper=place > 0.5)
         beyond = high if place > 0.5 else low
         if beyond in (span.low, span.high):
             continue
@@ -161,7 +161,7 @@ def edges(found: Searched, values: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def said(space: Space) -> dict[str, str]:
+def describe_space(space: Space) -> dict[str, str]:
     """The space as one would write it behind --space."""
 
     def one(found: Span | Choices) -> str:
@@ -172,7 +172,7 @@ def said(space: Space) -> dict[str, str]:
     return {field: one(found) for field, found in space.items()}
 
 
-def _parsed(field: str, text: str) -> Span | Choices:
+def _parse(field: str, text: str) -> Span | Choices:
     parts = text.split(":")
     if len(parts) == 1:
         values = tuple(None if word == "none" else toml_value(word) for word in text.split(","))
@@ -187,7 +187,7 @@ def _parsed(field: str, text: str) -> Span | Choices:
     return Span(low, high, len(parts) == 3)
 
 
-def _stretched(one: Span | Choices, fixed: Mapping[str, Any], field: str) -> Span | Choices:
+def _stretch(one: Span | Choices, fixed: Mapping[str, Any], field: str) -> Span | Choices:
     """A declared range or choice, as wide as it takes to hold the settings as given."""
     try:
         start = value_at(fixed, field)
@@ -235,7 +235,7 @@ def _check(name: str, fixed: Mapping[str, Any], field: str, one: Span | Choices)
             )
     ends = (one.low, one.high) if isinstance(one, Span) else one.values
     for value in ends:
-        make_model(name, placed(fixed, field, value), where=f"the search of model {name!r}")
+        make_model(name, set_value(fixed, field, value), where=f"the search of model {name!r}")
 
 
 def _inside(one: Span | Choices, value: Any) -> bool:
@@ -250,7 +250,7 @@ def _share(span: Span, value: float) -> float:
     return (scale(value) - scale(span.low)) / (scale(span.high) - scale(span.low))
 
 
-def _widened(span: Span, upper: bool) -> tuple[float, float]:
+def _widen(span: Span, upper: bool) -> tuple[float, float]:
     whole, width = _whole(span), span.high - span.low
     if span.log:
         low, high = (span.low, span.high * _WIDER) if upper else (span.low / _WIDER, span.high)

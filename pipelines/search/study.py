@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from recsys.durable import locked
+from recsys.durable import hold_lock
 from recsys.errors import SettingError, TrackingError
 from recsys.models.search import Space
-from recsys.pipelines.search.space import distributions, shortened
+from recsys.pipelines.search.space import distributions, shorten
 from recsys.pipelines.tracking.store import sqlite_uri, store
 from recsys.seeding import generator
 
@@ -63,7 +63,7 @@ class Study:
             self._study.set_user_attr(key, value)
         return self._study.user_attrs.get(key)
 
-    def interrupted(self) -> int:
+    def mark_interrupted(self) -> int:
         """Marks the trials that a dead process left under way, and returns their number."""
         from optuna.trial import TrialState
 
@@ -83,7 +83,7 @@ class Study:
         if place == 1 and start and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             self._study.enqueue_trial(dict(start))
         trial = self._study.ask(distributions(self._space))
-        values = dict(start) if start and trial.params == start else shortened(self._space, trial.params)
+        values = dict(start) if start and trial.params == start else shorten(self._space, trial.params)
         return Begun(self._study, trial, place, values)
 
 
@@ -100,15 +100,15 @@ class Begun:
         return bool(self._trial.should_prune())
 
     def done(self, mean: float, **facts: Any) -> Trial:
-        return self._settled("done", {"mean": mean, **facts})
+        return self._settle("done", {"mean": mean, **facts})
 
-    def pruned(self, **facts: Any) -> Trial:
-        return self._settled("pruned", facts)
+    def prune(self, **facts: Any) -> Trial:
+        return self._settle("pruned", facts)
 
-    def failed(self, reason: str, **facts: Any) -> Trial:
-        return self._settled("failed", {"reason": reason, **facts})
+    def fail(self, reason: str, **facts: Any) -> Trial:
+        return self._settle("failed", {"reason": reason, **facts})
 
-    def _settled(self, state: State, facts: Mapping[str, Any]) -> Trial:
+    def _settle(self, state: State, facts: Mapping[str, Any]) -> Trial:
         from optuna.trial import TrialState
 
         trial = Trial(self.place, state, self.values, json.loads(json.dumps(facts)))
@@ -121,7 +121,7 @@ class Begun:
 
 
 @contextmanager
-def opened(name: str, space: Space, *, seed: int, prune: bool, anew: bool = False) -> Iterator[Study]:
+def open_study(name: str, space: Space, *, seed: int, prune: bool, anew: bool = False) -> Iterator[Study]:
     """The study of this name, made where there is none; `anew` forgets its trials first.
 
     Raises SettingError where another process is at it, TrackingError where the database refuses.
@@ -134,7 +134,7 @@ def opened(name: str, space: Space, *, seed: int, prune: bool, anew: bool = Fals
         logging.getLogger("alembic").setLevel(logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a range that was widened between two calls is meant
-            with locked(folder / ".lock"):
+            with hold_lock(folder / ".lock"):
                 storage = optuna.storages.RDBStorage(
                     sqlite_uri(store() / "tune.db"), engine_kwargs={"connect_args": {"timeout": 60}}
                 )
@@ -176,7 +176,7 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
     """Holds the name against a second process for as long as this one lives."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(folder / f".{name}.lock", wait=False):
+        with hold_lock(folder / f".{name}.lock", wait=False):
             yield
     except BlockingIOError:
         raise SettingError(

@@ -84,7 +84,7 @@ class Judge:
         values = self._values(self._sample, model)
         return float(np.nanmean(values)) if not np.isnan(values).all() else 0.0
 
-    def tried(
+    def try_settings(
         self,
         trial: Run,
         progress: Progress = silent,

@@ -27,7 +27,7 @@ from recsys.pipelines.search.report import (
     write_artefacts,
 )
 from recsys.pipelines.search.space import Searched, edges
-from recsys.pipelines.search.study import Begun, Study, Trial, opened
+from recsys.pipelines.search.study import Begun, Study, Trial, open_study
 from recsys.pipelines.search.trial import VALIDATION_ONLY, Dropped, Judge, Tried
 from recsys.pipelines.tracking.record import holdout_digest
 from recsys.pipelines.tracking.store import store
@@ -98,14 +98,14 @@ def tune(run: Run, found: Searched, asked: Asked) -> Tuned:
     settings, judge = run.settings, Judge(run, asked.metric)
     metric, key = judge.label, _key(run, found, asked.metric)
     name = name_of(run, asked.metric, key)
-    with opened(name, found.space, seed=settings.seed, prune=asked.prune, anew=asked.anew) as study:
+    with open_study(name, found.space, seed=settings.seed, prune=asked.prune, anew=asked.anew) as study:
         nested = Nested(run)
         run_id = nested.open(f"search of {run.name}", study.note("run_id"))
         study.note("run_id", run_id)
         search = _Search(found, asked, judge, study, nested)
         search.go_on()
         best = search.best()
-        model, figures, remark = search.confirmed(best)
+        model, figures, remark = search.confirm(best)
         trials = study.trials
         beyond = edges(found, best.values)
         title = f"{run.title}. {len(run.holdout.user):,} users"
@@ -144,7 +144,7 @@ class _Search(NamedTuple):
 
     def go_on(self) -> None:
         """Tries until so many trials are settled or the time is over."""
-        left, known = self.study.interrupted(), len(self.study.trials)
+        left, known = self.study.mark_interrupted(), len(self.study.trials)
         if known or left:
             again = f"; {left} interrupted, tried again" if left else ""
             self.judge.run.steps.say(f"Going on after {known} trials{again}.")
@@ -171,7 +171,7 @@ class _Search(NamedTuple):
         )
         raise ModelError(f"no trial of the search came to an end; the last reason: {reason}")
 
-    def confirmed(self, best: Trial) -> tuple[dict[str, Any], dict[str, Any], str]:
+    def confirm(self, best: Trial) -> tuple[dict[str, Any], dict[str, Any], str]:
         """The settings to write, with figures of a model that learned by exactly them, and a remark on the
         epochs.
 
@@ -202,7 +202,7 @@ class _Search(NamedTuple):
         if (known := self.study.note(key)) is None:
             trial = self.judge.run.trial(model)
             with trial.steps.step("learn the best again") as progress:
-                tried = self.judge.tried(trial, progress, watched=False)
+                tried = self.judge.try_settings(trial, progress, watched=False)
             assert isinstance(tried, Tried)
             known = _facts(tried)
             run_id = self.nested.begin(f"trial {best.place} again, epochs {model['epochs']}")
@@ -215,22 +215,22 @@ class _Search(NamedTuple):
         trial = self.judge.run.trial(self.found.settings(begun.values), self.nested.begin(f"trial {place}"))
         try:
             with trial.steps.step(f"trial {place} of {self.asked.trials}") as progress:
-                tried = self.judge.tried(trial, progress, hopeless=begun.hopeless)
+                tried = self.judge.try_settings(trial, progress, hopeless=begun.hopeless)
         except Exception as error:  # a fault of another kind is settled too, lest the next call meet it again
             reason = str(error) or type(error).__name__
             tags = {"trial": "failed", "reason": reason[:500]}
             model = trial.settings.model_settings
             self.nested.end(trial.run_id, settings={"model": model}, tags=tags, status="FAILED")
-            failed = begun.failed(reason, run_id=trial.run_id)
+            failed = begun.fail(reason, run_id=trial.run_id)
             if not isinstance(error, _OF_SETTINGS):
                 raise
             return failed
         if isinstance(tried, Dropped):
-            return self._pruned(begun, trial, tried)
+            return self._prune(begun, trial, tried)
         self._log(trial, "done", tried)
         return begun.done(**_facts(tried), run_id=trial.run_id, start=begun.values == self.found.start)
 
-    def _pruned(self, begun: Begun, trial: Run, dropped: Dropped) -> Trial:
+    def _prune(self, begun: Begun, trial: Run, dropped: Dropped) -> Trial:
         epochs, figure = dropped.looks[-1]
         self.nested.end(
             trial.run_id,
@@ -240,7 +240,7 @@ class _Search(NamedTuple):
             curves={"looks": [{self.judge.label: one} for _, one in dropped.looks]},
             status="KILLED",
         )
-        return begun.pruned(run_id=trial.run_id, epochs=epochs, look=figure, seconds=dropped.seconds)
+        return begun.prune(run_id=trial.run_id, epochs=epochs, look=figure, seconds=dropped.seconds)
 
     def _log(self, trial: Run, state: str, tried: Tried) -> None:
         metric, interval = self.judge.label, tried.interval

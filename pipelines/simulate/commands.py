@@ -56,7 +56,7 @@ def simulate(
     from recsys.errors import SettingError
     from recsys.pipelines.console import Steps
     from recsys.pipelines.simulate.shop import make_shop
-    from recsys.pipelines.simulate.sick import SICKNESSES, mean_effect, named, run_sick
+    from recsys.pipelines.simulate.sick import SICKNESSES, mean_effect, names_sickness, run_sick
     from recsys.pipelines.simulate.weeks import prepare, report_weeks, run_inside, run_served, store_written
     from recsys.text import did_you_mean
 
@@ -93,6 +93,6 @@ def simulate(
     steps.say(f"{truth} ({100 * mean:+.2f} %, {100 * low:+.2f} to {100 * high:+.2f}).")
     result = {"true_effect": shop.effect, "covered": covered, "lists": len(weeks.person), "report": report}
     if sickness is not None:
-        result["named"] = named(report, known[sickness])
+        result["named"] = names_sickness(report, known[sickness])
         steps.say(f"{sickness} is {'' if result['named'] else 'NOT '}named by the report.")
     return result if report["verdict"] == "ship" else Negative(result)

@@ -45,7 +45,7 @@ class Shop:
     catalogue: Catalogue
     seed: int
 
-    def expected(self, arm: str) -> F64:
+    def expected_clicks(self, arm: str) -> F64:
         """(n,): the clicks that a list of an arm brings from each person."""
         clicks: F64 = self.people.chances(np.arange(len(self.people)), self.lists[arm]).sum(axis=1)
         return clicks
@@ -55,7 +55,7 @@ class Shop:
         """By how much more people click on what the other arm shows, as a share: each weighs by their
         visits."""
         pace = 1 + 7 * self.people.pace  # a first visit, and those of the week after it
-        control, better = (float((pace * self.expected(arm)).sum()) for arm in ("control", "better"))
+        control, better = (float((pace * self.expected_clicks(arm)).sum()) for arm in ("control", "better"))
         return better / control - 1
 
 

@@ -153,7 +153,7 @@ def _leak(
 ) -> dict[str, Any]:
     """A score of people that was read when the test had moved it."""
     treated = {line["user_id"] for line in mine}
-    score = weeks.shop.expected("control") * rng.lognormal(0, 0.2, len(weeks.shop.user_ids))
+    score = weeks.shop.expected_clicks("control") * rng.lognormal(0, 0.2, len(weeks.shop.user_ids))
     moved = [
         value * (1 + strength * (user in treated))
         for user, value in zip(weeks.shop.user_ids, score, strict=True)
@@ -211,7 +211,7 @@ def _other_bundle(weeks: Weeks, strength: float) -> Alter:
     return alter
 
 
-def _retrained(weeks: Weeks, strength: float) -> Alter:
+def _retrain(weeks: Weeks, strength: float) -> Alter:
     """A day before its new people's end, an arm gets a bundle that learned up to some day of the test."""
     until = START + int(strength * DAY_S) if strength else START - DAY_S + 1
     anew = publish(weeks.root, weeks.shop, B, learned_until=until)
@@ -236,11 +236,11 @@ _PLANTS: Mapping[str, _Plant] = {
 _ALTERS: Mapping[str, Callable[[Weeks, float], Alter]] = {
     "weights changed midway": _other_weights,
     "another bundle served": _other_bundle,
-    "a retrain during the test": _retrained,
+    "a retrain during the test": _retrain,
 }
 
 
-def named(report: Mapping[str, Any], sickness: Sickness) -> bool:
+def names_sickness(report: Mapping[str, Any], sickness: Sickness) -> bool:
     """Whether a report calls a sickness by its name."""
     return any(check["state"] == "sick" and check["name"] in sickness.names for check in report["health"])
 

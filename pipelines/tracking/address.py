@@ -28,7 +28,7 @@ def address_of(bundle: Path) -> dict[str, str]:
     return {ADDRESS: said.as_posix(), DIGEST: digest, HOST: socket.gethostname()}
 
 
-def placed(tags: Mapping[str, str]) -> Path | None:
+def find_bundle(tags: Mapping[str, str]) -> Path | None:
     """The bundle of a run with these tags, where it lies on this machine and is still the one that the run
     wrote; None elsewhere, and of a run of an earlier version, which keeps a copy in the store."""
     if ADDRESS not in tags or DIGEST not in tags:
@@ -60,7 +60,7 @@ def bundle_of(run_id: str) -> Path:
     version."""
     with client.connection() as connected:
         run = client.known_run(connected, run_id)
-        if (here := placed(run.data.tags)) is not None:
+        if (here := find_bundle(run.data.tags)) is not None:
             return here
         return Path(client.artifacts_of(run).download_artifacts(refuse_missing(run, BUNDLE)))
 

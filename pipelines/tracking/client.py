@@ -55,7 +55,7 @@ def connection(*, making: bool = False, writing: bool = False) -> Iterator[Any]:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
     )  # a dead server is said at once, not in minutes
     try:
-        yield _opened()
+        yield _open_store()
     except RecsysError:
         raise
     except Exception as error:
@@ -80,7 +80,7 @@ def nothing_yet() -> bool:
     return not os.environ.get("MLFLOW_TRACKING_URI") and not database().exists()
 
 
-def _opened() -> Any:
+def _open_store() -> Any:
     with opening_database():
         import mlflow
 
@@ -238,7 +238,7 @@ def runs(experiment: str | None = None, limit: int = 20) -> list[LoggedRun]:
             raise TrackingError(
                 f"experiment {experiment!r} is not in {tracking_uri()}; its experiments: {known}."
             )
-        chosen = [key for key, name in experiments.items() if _asked(name, experiment)]
+        chosen = [key for key, name in experiments.items() if _is_asked(name, experiment)]
         found = client.search_runs(chosen, order_by=["attributes.start_time DESC"], max_results=limit)
         aliases = _aliases(client)
         return [_run(run, experiments[run.info.experiment_id], aliases) for run in found]
@@ -265,7 +265,7 @@ def run_of(run_id: str) -> LoggedRun:
         return _run(found, client.get_experiment(found.info.experiment_id).name, _aliases(client))
 
 
-def _asked(name: str, experiment: str | None) -> bool:
+def _is_asked(name: str, experiment: str | None) -> bool:
     hidden = name.endswith(TRIALS) or name.startswith(TESTS)
     return name == experiment or (experiment is None and not hidden)
 
@@ -290,7 +290,7 @@ def _aliases(client: Any) -> dict[str, tuple[str, ...]]:
 def last_run(experiment: str | None) -> str:
     """The id of the newest finished run that learned a model, of an experiment or of all but trials."""
     with connection() as client:
-        places = [one.experiment_id for one in client.search_experiments() if _asked(one.name, experiment)]
+        places = [one.experiment_id for one in client.search_experiments() if _is_asked(one.name, experiment)]
         newest, done = ["attributes.start_time DESC"], "attributes.status = 'FINISHED'"
         for run in client.search_runs(places, done, order_by=newest) if places else ():
             if REPORT not in run.data.tags:

@@ -28,7 +28,7 @@ class Judged(NamedTuple):
     warm: Bool
 
 
-def listed(experiment: str | None, limit: int) -> tuple[str, list[dict[str, Any]]]:
+def list_runs(experiment: str | None, limit: int) -> tuple[str, list[dict[str, Any]]]:
     """The newest runs as a table and as plain data. Figures of different holdouts stand side by side: do not
     compare.
 
@@ -84,7 +84,7 @@ def _figure(run: LoggedRun, metric: str) -> str:
     return f"{mean:.4f}" if low is None or high is None else Interval(mean, low, high).text()
 
 
-def judged(reference: str, experiment: str | None) -> Judged:
+def read_judged(reference: str, experiment: str | None) -> Judged:
     """A run with its values per user; `experiment` as in `resolve`. A TrackingError where it has none."""
     run = client.run_of(resolve(reference, experiment))
     if "holdout" not in run.tags:
@@ -96,7 +96,7 @@ def judged(reference: str, experiment: str | None) -> Judged:
         return Judged(run, values, stored["warm"])
 
 
-def compared(runs: Sequence[Judged], metric: str | None = None) -> tuple[str, dict[str, Any]]:
+def compare_judged(runs: Sequence[Judged], metric: str | None = None) -> tuple[str, dict[str, Any]]:
     """The first run against each other one, as a table and as plain data; Holm's correction over all tests.
 
     metric: what the paired test is on; the first metric that all have, where none is named. Raises

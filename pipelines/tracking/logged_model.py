@@ -21,7 +21,7 @@ from recsys.answers.question import Event, Question
 from recsys.answers.respond import respond
 from recsys.bundle.bundle import Bundle, load
 from recsys.errors import RequestError
-from recsys.pipelines.tracking.address import BUNDLE, MODEL, missing, placed
+from recsys.pipelines.tracking.address import BUNDLE, MODEL, find_bundle, missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,7 @@ def _load_pyfunc(path: str) -> LoggedModel:
     if (folder / BUNDLE).is_dir():
         return LoggedModel(load(folder / BUNDLE))
     tags = json.loads((folder / _ADDRESS).read_text(encoding="utf-8"))
-    if (place := placed(tags)) is None:
+    if (place := find_bundle(tags)) is None:
         raise missing(tags["run_id"], BUNDLE, tags, str(folder))
     return LoggedModel(load(place))
 

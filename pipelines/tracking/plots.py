@@ -57,7 +57,7 @@ def metrics_by_k(name: str, reports: Mapping[str, Report]) -> Any:
     figure, panels = figure_of(len(shown))
     for panel, kind in zip(panels, shown, strict=True):
         ks = sorted(cuts[kind])
-        for row, color, dashes in _styled(name, reports):
+        for row, color, dashes in _style_rows(name, reports):
             found = np.array([reports[row].interval(f"{kind}_at_{k}") for k in ks])  # (ks, 3)
             panel.plot(ks, found[:, 0], dashes, color=color, marker="o", markersize=3.5, label=row)
             panel.fill_between(ks, found[:, 1], found[:, 2], color=color, alpha=0.15, linewidth=0)
@@ -258,7 +258,7 @@ def figure_of(count: int) -> tuple[Any, list[Any]]:
     return figure, panels[:count]
 
 
-def _styled(name: str, reports: Mapping[str, Report]) -> list[tuple[str, str, str]]:
+def _style_rows(name: str, reports: Mapping[str, Report]) -> list[tuple[str, str, str]]:
     """Row, colour and dashes: the model last, so that it lies on top, solid and blue."""
     others = [row for row in reports if row != name]
     return [

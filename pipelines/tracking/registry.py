@@ -14,8 +14,8 @@ from recsys.pipelines.tracking.address import (
     COPY,
     MODEL,
     address_of,
+    find_bundle,
     path_of,
-    placed,
     refuse_missing,
 )
 from recsys.pipelines.tracking.client import (
@@ -47,7 +47,7 @@ def promote(run_id: str, alias: str, tags: Mapping[str, Any] | None = None) -> s
     """
     with connection(writing=True) as client:
         run = known_run(client, run_id)
-        if path_of(run, BUNDLE) is None and (here := placed(run.data.tags)) is not None:
+        if path_of(run, BUNDLE) is None and (here := find_bundle(run.data.tags)) is not None:
             if path_of(run, MODEL) is None:  # a run of an earlier version
                 with TemporaryDirectory() as aside:
                     write_model(Path(aside), run_id, address_of(here) | {"bundle_id": here.name})

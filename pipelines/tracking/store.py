@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from recsys.config import home
-from recsys.durable import locked
+from recsys.durable import hold_lock
 from recsys.errors import TrackingError
 
 _NAME = "mlruns"
@@ -98,7 +98,7 @@ def opening_database() -> Iterator[None]:
         yield
         return
     store().mkdir(parents=True, exist_ok=True)
-    with locked(store() / ".lock"):
+    with hold_lock(store() / ".lock"):
         fresh = not os.environ.get("MLFLOW_TRACKING_URI") and not database().exists()
         try:
             yield

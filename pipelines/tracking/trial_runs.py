@@ -50,7 +50,7 @@ class Nested:
             else:
                 self.parent = client.start_run(self._experiment, name)
         except TrackingError as error:
-            self._refused(error)
+            self._refuse(error)
         return self.parent
 
     def begin(self, name: str) -> str | None:
@@ -60,7 +60,7 @@ class Nested:
         try:
             return client.start_run(self._experiment, name, self.parent)
         except TrackingError as error:
-            self._refused(error)
+            self._refuse(error)
             return None
 
     def end(
@@ -98,7 +98,7 @@ class Nested:
                     status=status,
                 )
         except TrackingError as error:
-            self._refused(error)
+            self._refuse(error)
 
     def values(self, run_id: str | None, metric: str) -> F64 | None:
         """float64 (n,): what a closed run kept of each user; None where the store cannot say."""
@@ -111,6 +111,6 @@ class Nested:
         except (TrackingError, OSError, KeyError):
             return None
 
-    def _refused(self, error: TrackingError) -> None:
+    def _refuse(self, error: TrackingError) -> None:
         self.refused = True
         self._run.steps.warn(f"the trials are not logged from here on: {error}")

@@ -106,7 +106,7 @@ def read_preference(
     for part in shown.parts(progress):
         person = units.rows(part.ids("unit", "unit id"), add=True)
         request = hashes(part.ids("request", "request id"))
-        row, items, team = _list_rows(part)
+        row, items, team = _list_shown(part)
         keys.append(_pair_keys(request[row], items))
         codes = [names.setdefault(one, len(names)) if one is not None else -1 for one in team]
         people.append(person[row].astype(np.int64))
@@ -157,7 +157,7 @@ def _find_clicks(outcomes: Any, key: U64, event: str | None, progress: Progress)
                 np.asarray(pc.equal(kinds.names, event).to_numpy(zero_copy_only=False), bool), False
             )
             kept &= wanted[kinds.code]
-        asked = _mix(hashes(request), hashes(item))[kept]
+        asked = _mix_hashes(hashes(request), hashes(item))[kept]
         at = np.minimum(np.searchsorted(ordered, asked), len(ordered) - 1)
         hit = ordered[at] == asked
         clicked[order[at[hit]]] = True
@@ -165,7 +165,7 @@ def _find_clicks(outcomes: Any, key: U64, event: str | None, progress: Progress)
     return clicked, unmatched
 
 
-def _list_rows(part: Part) -> tuple[I64, pa.Array, list[str | None]]:
+def _list_shown(part: Part) -> tuple[I64, pa.Array, list[str | None]]:
     """The row of each shown item, the items, and the team of each."""
     items, team = (_whole(part.columns[role]) for role in ("items", "team"))
     row = np.arange(len(items))
@@ -193,8 +193,8 @@ def _pair_keys(request: U64, items: pa.Array) -> U64:
     from recsys.data.read.columns import parse_ids
 
     codes, _ = parse_ids(pa.chunked_array([items]), "items")
-    return _mix(request, np.zeros(len(request), np.uint64) if codes is None else hashes(codes))
+    return _mix_hashes(request, np.zeros(len(request), np.uint64) if codes is None else hashes(codes))
 
 
-def _mix(request: U64, item: U64) -> U64:
+def _mix_hashes(request: U64, item: U64) -> U64:
     return np.asarray((request * np.uint64(0x9E3779B97F4A7C15)) ^ item, np.uint64)

@@ -96,7 +96,7 @@ def evaluate_policy(log: ListLog) -> list[Value]:
     cascade = steps.cumprod(axis=1)
     estimates = [
         _value("ips", log.person, whole * reward, whole),
-        _normalise(log.person, whole * reward, whole),
+        _self_normalise(log.person, whole * reward, whole),
     ]
     if log.predicted is not None and log.predicted_target is not None:
         before = np.concatenate([np.ones((len(steps), 1)), cascade[:, :-1]], axis=1)
@@ -149,15 +149,15 @@ def value_of_weights(name: str, person: I64, weights: F64, reward: F64) -> Value
 def _value(name: str, person: I64, earned: F64, weights: F64) -> Value:
     """A mean over requests with its interval over people."""
     n, error, mean = _over_people(person, earned, np.ones(len(earned)))
-    return _value_of(name, person, mean, error, n, weights)
+    return _make_value(name, person, mean, error, n, weights)
 
 
-def _normalise(person: I64, earned: F64, weights: F64) -> Value:
+def _self_normalise(person: I64, earned: F64, weights: F64) -> Value:
     n, error, mean = _over_people(person, earned, weights)
-    return _value_of("snips", person, mean, error, n, weights)
+    return _make_value("snips", person, mean, error, n, weights)
 
 
-def _value_of(name: str, person: I64, mean: float, error: float, n: int, weights: F64) -> Value:
+def _make_value(name: str, person: I64, mean: float, error: float, n: int, weights: F64) -> Value:
     half = float(stats.t.isf(0.025, max(n - 1, 1))) * error
     total = float(weights.sum())
     effective = total**2 / float((weights**2).sum()) if total else 0.0

@@ -75,7 +75,7 @@ def by_step(study: Study, metric: Metric, code: int) -> list[Step]:
         return []
     whole = study.outcomes.daily[metric.name][study.rows]
     target = Quantity(0, None if metric.per is None else 1)
-    counted = _count_people(study, code)
+    counted = _find_complete(study, code)
     rows = []
     for at in range(steps):
         columns = whole[:, at].astype(np.float64)
@@ -115,7 +115,7 @@ def other_ways(study: Study, effect: Effect) -> list[Way]:
     if not np.isfinite(effect.critical):
         return []
     code, metric = study.plan.arms.index(effect.arm), effect.metric
-    figures, counted = study.figures[metric.name], _count_people(study, code)
+    figures, counted = study.figures[metric.name], _find_complete(study, code)
     over = figures.columns[:, 0]
     edge = float(np.quantile(over[counted], 1 - LARGEST))
     ways = [("as it was decided", figures, counted)]
@@ -147,7 +147,7 @@ def _way(study: Study, name: str, figures: Figures, of: Bool, code: int, critica
     return Way(name, int(pair.n), _interval(pair, critical))
 
 
-def _count_people(study: Study, code: int) -> Bool:
+def _find_complete(study: Study, code: int) -> Bool:
     """(n,): the people of control and arm whose window was over at the look that decides."""
     plan = study.plan
     mine = (study.arm == 0) | (study.arm == code)

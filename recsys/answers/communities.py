@@ -38,7 +38,7 @@ def people_of(bundle: Bundle) -> F32:
     vectors = np.zeros((bundle.histories.rows, bundle.encoder.dim), np.float32)
     for start in range(0, len(vectors), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(vectors)))
-        vectors[rows] = bundle.encoder.encode(Users.known(rows, bundle.histories.take(rows))).vectors
+        vectors[rows] = bundle.encoder.encode(Users.of_rows(rows, bundle.histories.take(rows))).vectors
     return vectors
 
 

@@ -73,7 +73,7 @@ def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = Non
         score = float(answer.scores[0, rank - 1])
     inexact = told and bundle.encoder.personal and not bundle.encoder.explains
     like = int(most_like(bundle, users, np.array([item]))[0]) if inexact else -1
-    word, why = _said(bundle, users, user_id, item_id, item, rank, ranked, source)
+    word, why = _explain_rank(bundle, users, user_id, item_id, item, rank, ranked, source)
     title = bundle.catalogue.title(item) if item >= 0 else None
     said = (SOURCES[source], rank, ranked, score, word, why, shares, exact)
     return Explanation(user_id, item_id, title, *said, bundle.item_ids[like] if like >= 0 else None)
@@ -95,7 +95,7 @@ def _shares(bundle: Bundle, users: Users, item: int) -> list[Share]:
     ]
 
 
-def _said(
+def _explain_rank(
     bundle: Bundle,
     users: Users,
     user_id: str,

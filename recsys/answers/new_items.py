@@ -65,7 +65,7 @@ class Placed(NamedTuple):
     similar: list[Suggestion]
 
 
-def placed(bundle: Bundle, rows: Sequence[Mapping[str, Any]], k: int = 0) -> list[Placed]:
+def place_items(bundle: Bundle, rows: Sequence[Mapping[str, Any]], k: int = 0) -> list[Placed]:
     """Where items with these features, each {column: value}, stand among those that the bundle has.
 
     Raises RequestError as `encoded_items`, on values that cannot be read, and on a k out of range.
@@ -115,7 +115,7 @@ def with_items(
     content = replace(
         bundle.content(),
         embeddings=Embeddings(items, bundle.encoder, bundle.item_encoder),
-        item_ids=bundle.item_ids.extended([ids[int(row)] for row in fresh]),
+        item_ids=bundle.item_ids.with_ids([ids[int(row)] for row in fresh]),
         catalogue=bundle.catalogue.followed_by(Catalogue.of(catalogue.take(fresh))),
         fallback=np.concatenate([bundle.recommender.fallback, new]),
         lineage=lineage,

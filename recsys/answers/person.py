@@ -25,7 +25,7 @@ def stored_users(bundle: Bundle, rows: Array, now: int | None = None) -> Users:
     now: unix seconds for a seen policy that counts days; None = the clock.
     """
     moment = int(time.time()) if now is None else now
-    return Users.known(rows, bundle.histories.take(rows), np.full(len(rows), moment, np.int64))
+    return Users.of_rows(rows, bundle.histories.take(rows), np.full(len(rows), moment, np.int64))
 
 
 def indices_of(bundle: Bundle, ids: Sequence[str], ignored: list[str]) -> I32:
@@ -44,7 +44,7 @@ def usable_items(bundle: Bundle, events: Sequence[Event], ignored: list[str]) ->
     if not events:
         return np.empty(0, np.int32)
     found = indices_of(bundle, [event.item_id for event in events], ignored)
-    idle, nowhere = ~_told(bundle, events), np.zeros(len(events), bool)
+    idle, nowhere = ~_find_telling(bundle, events), np.zeros(len(events), bool)
     if bundle.recommender.available is not None:
         nowhere = ~bundle.recommender.available[found]
     ignored.extend(events[int(row)].item_id for row in np.flatnonzero((idle | nowhere) & (found >= 0)))
@@ -52,7 +52,7 @@ def usable_items(bundle: Bundle, events: Sequence[Event], ignored: list[str]) ->
     return found
 
 
-def _told(bundle: Bundle, events: Sequence[Event]) -> Bool:
+def _find_telling(bundle: Bundle, events: Sequence[Event]) -> Bool:
     """(n,): which events that come with a request say something of the taste, by the weights of their
     types."""
     weights = _weights(bundle, events)
@@ -76,8 +76,8 @@ def person_of(bundle: Bundle, question: Question, brought: I32) -> tuple[Users, 
     now = int(time.time()) if question.now is None else question.now
     fresh = None
     if len(brought) and len(usable := np.flatnonzero(brought >= 0)):
-        past = merged(past, _brought(bundle, question, brought, usable, past, now), bundle.duplicates)
-        fresh = np.array([_told(bundle, [question.events[int(at)] for at in usable]).any()])
+        past = merged(past, _read_brought(bundle, question, brought, usable, past, now), bundle.duplicates)
+        fresh = np.array([_find_telling(bundle, [question.events[int(at)] for at in usable]).any()])
     person = Users(
         np.array([index], np.int32),
         past,
@@ -100,7 +100,7 @@ def unlearned_items(bundle: Bundle, users: Users, brought: I32) -> list[str]:
     ]
 
 
-def _brought(
+def _read_brought(
     bundle: Bundle, question: Question, items: I32, usable: I64, past: Histories, now: int
 ) -> Histories:
     """One row of the events of the question that are `usable`; items: int32 (n,), the item of each of its

@@ -137,7 +137,7 @@ def answer(bundle: Bundle, question: Question, *, pick: Pick | None = None, deep
     if question.since:  # whoever asks did not send these
         asked = {event.item_id for event in question.history}
         ignored = [item for item in ignored if item in asked]
-    deny = Ragged.of([_known(indices_of(bundle, question.deny, []))]) if question.deny else None
+    deny = Ragged.of([_drop_padding(indices_of(bundle, question.deny, []))]) if question.deny else None
     try:
         among = items_to_consider(bundle, question, ignored)
         found = bundle.recommender.recommend(users, max(question.k, deep), deny=deny, among=among)
@@ -154,7 +154,7 @@ def answer(bundle: Bundle, question: Question, *, pick: Pick | None = None, deep
     return Answered(bundle, items, scores, reasons, SOURCES[source], why, ignored, unread, propensity)
 
 
-def _known(items: I32) -> I32:
+def _drop_padding(items: I32) -> I32:
     return items[items >= 0]
 
 

@@ -38,7 +38,7 @@ def similar(bundle: Bundle, item_id: str, k: int, domain: str | None = None) -> 
     return nearest(bundle, bundle.item_vectors[item], k, [item], inside)
 
 
-def combined(
+def combine_items(
     bundle: Bundle, plus: Sequence[str], minus: Sequence[str], k: int, domain: str | None = None
 ) -> list[Suggestion]:
     """The k items nearest to a sum of vectors: what is like `plus` and unlike `minus`, by cosine.

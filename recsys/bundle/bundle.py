@@ -149,7 +149,7 @@ def load(folder: Path, *, verified: bool = False) -> Bundle:
     """
     manifest = read_manifest(folder) if verified else verify(folder)
     try:
-        bundle, golden = _opened(folder, manifest), json.loads((folder / "golden.json").read_bytes())
+        bundle, golden = _open_bundle(folder, manifest), json.loads((folder / "golden.json").read_bytes())
     except (OSError, ValueError, KeyError, ModelError) as error:
         raise BundleError(f"{folder} cannot be opened: {error}. Export the bundle again.") from error
     recall = None if index_settings(manifest).exact else float(manifest["index"]["recall"])
@@ -164,7 +164,7 @@ def _return_freed_memory() -> None:
         trim(0)
 
 
-def _opened(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
+def _open_bundle(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
     old, domains = manifest["format"] == 1, manifest.get("domains", ())
     vectors = format_1.read_vectors(folder) if old else map_array(folder / "item_vectors.npy")
     encoder = load_encoder(folder / "encoder", vectors)

@@ -55,11 +55,11 @@ class Catalogue:
         if "title" in columns and columns["title"].null_count < table.num_rows:
             found["titles"] = Texts.of(columns["title"].to_pylist())
         if "domain" in columns:
-            names, codes = _coded(columns["domain"].to_pylist())
+            names, codes = _code_values(columns["domain"].to_pylist())
             found |= {"domain_names": names, "domain_codes": codes}
         if "categories" in columns:
             lists = [one or [] for one in columns["categories"].to_pylist()]
-            names, codes = _coded([one for each in lists for one in each])
+            names, codes = _code_values([one for each in lists for one in each])
             found |= {"category_names": Texts.of(names)}
             found |= {"category_codes": Ragged(offsets_of(np.array(list(map(len, lists)), np.int64)), codes)}
         stated = {name: columns[name] for name in _UNLIMITED if name in columns}
@@ -112,7 +112,7 @@ class Catalogue:
     def followed_by(self, more: "Catalogue") -> "Catalogue":
         """With further items at its end; what one of the two does not say of its items is not known of
         them."""
-        first, second = self._widened(more), more._widened(self)
+        first, second = self._add_columns(more), more._add_columns(self)
         names = tuple(dict.fromkeys([*first.domain_names, *second.domain_names]))
         found: dict[str, Any] = {}
         if first.titles is not None and second.titles is not None:
@@ -135,7 +135,7 @@ class Catalogue:
             found["availability"] = _availability(limits)
         return Catalogue(len(self) + len(more), **found)
 
-    def _widened(self, other: "Catalogue") -> "Catalogue":
+    def _add_columns(self, other: "Catalogue") -> "Catalogue":
         """The same with all columns of the other, empty where it had none."""
         n = len(self)
         limits = {} if self.availability is None else self.availability.columns()
@@ -206,7 +206,7 @@ def _either(own: Any, other: Any, nothing: Any) -> Any:
     return own if own is not None or other is None else nothing
 
 
-def _coded(values: Sequence[str | None]) -> tuple[tuple[str, ...], I32]:
+def _code_values(values: Sequence[str | None]) -> tuple[tuple[str, ...], I32]:
     """The distinct values in the order in which they come, and int32 (n,) the place of each, -1 where it is
     None."""
     names = tuple(dict.fromkeys(value for value in values if value is not None))

@@ -60,17 +60,17 @@ class Deployment:
         experiments = "".join(f"\n{one.name} {one.digest}" for one in self.started)
         return sha256((self.toml() + experiments).encode()).hexdigest()[:16]
 
-    def crowned(self, champion: str) -> "Deployment":
+    def with_champion(self, champion: str) -> "Deployment":
         """With another champion; the one before is the way back."""
         return self if champion == self.champion else replace(self, champion=champion, previous=self.champion)
 
-    def assigned(self, role: str, bundle_id: str | None) -> "Deployment":
+    def with_role(self, role: str, bundle_id: str | None) -> "Deployment":
         """With a bundle in a role: champion, shadow, or an arm as EXPERIMENT/ARM. None takes the role away,
         of all arms by EXPERIMENT alone. Raises BundleError where there is no such role, or nobody in it."""
         experiment, _, arm = role.partition("/")
         if bundle_id is not None:
             if role == "champion":
-                return self.crowned(bundle_id)
+                return self.with_champion(bundle_id)
             if role == "shadow":
                 return replace(self, shadow=bundle_id)
             if not (experiment and arm):
@@ -130,7 +130,7 @@ def read_deployment(root: Path, champion: str) -> Deployment:
             f"their arms. Mend it, or delete it to serve the current bundle alone."
         )
     held = Deployment(values["champion"], values.get("previous"), values.get("shadow"), arms, started)
-    return held.crowned(champion)
+    return held.with_champion(champion)
 
 
 def write_deployment(root: Path, deployment: Deployment) -> None:

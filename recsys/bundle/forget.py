@@ -42,7 +42,7 @@ def forget_rows(folder: Path, rows: I32) -> None:
     written = _write_changed(aside, bundle, rows)
     for name in manifest["files"].keys() - written:
         (aside / name).parent.mkdir(parents=True, exist_ok=True)
-        durable.write(aside / name, partial(_linked, folder / name))
+        durable.write(aside / name, partial(_link_file, folder / name))
     people = len(bundle.user_ids) - int((~bundle.user_ids.present).sum()) - len(rows)
     said = manifest.get("forgotten", {"people": 0, "first_seal": _seal(folder)})
     changed = {
@@ -100,7 +100,7 @@ def _golden(asked: Sequence[Mapping[str, Any]], own: Array) -> list[Mapping[str,
     return [one for one in asked if not (one["history"] in gone and (one["index"] < 0 or own[one["index"]]))]
 
 
-def _linked(source: Path, target: Path) -> None:
+def _link_file(source: Path, target: Path) -> None:
     """A file under a second name, or its copy where the disk has no such thing: files of bundles never
     change."""
     try:

@@ -46,10 +46,10 @@ def make_golden(recommender: Recommender, everyone: Users, needs: frozenset[str]
         asked.append(question)
     stranger = {"index": -1, "history": []} | ({"time": [], "now": last} if "time" in columns else {})
     questions = asked + [question | {"index": -1} for question in asked] + [stranger]
-    return [_answered(recommender, question) for question in questions]
+    return [_answer_question(recommender, question) for question in questions]
 
 
-def _answered(recommender: Recommender, question: Mapping[str, Any]) -> dict[str, Any]:
+def _answer_question(recommender: Recommender, question: Mapping[str, Any]) -> dict[str, Any]:
     """The question with its answer; keys of an earlier answer in it are replaced."""
     beside = {name: np.array(question[name], kind) for name, kind in DTYPES.items() if name in question}
     users = Users(
@@ -76,7 +76,7 @@ def check_golden(
     recall: where the index of the bundle is not exact, the share that it finds of an exact answer, as the
     golden ones are; so much of them all must be found, with the scores that they have there.
     """
-    answers = [_answered(recommender, question) for question in golden]
+    answers = [_answer_question(recommender, question) for question in golden]
     if recall is not None:
         _check_overlap(golden, answers, folder, recall)
         return

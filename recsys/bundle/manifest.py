@@ -72,7 +72,7 @@ def manifest_of(
             "users": len(content.user_ids),
             "events": len(content.histories),
         },
-        "index": _stated(content.index, quality),
+        "index": _describe_index(content.index, quality),
         "seen": SeenSettings.of(content.seen).stated,
         "fallback": {"days": content.fallback_days},
         "files": files,
@@ -80,7 +80,7 @@ def manifest_of(
     } | used
 
 
-def _stated(index: IndexSettings, quality: Mapping[str, Quality]) -> dict[str, Any]:
+def _describe_index(index: IndexSettings, quality: Mapping[str, Quality]) -> dict[str, Any]:
     """The manifest's words on an index: how it is made and asked, and what was measured through it."""
     if index.exact:
         return {"factory": index.factory, "recall": 1.0, "ndcg": 1.0}

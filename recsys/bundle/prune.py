@@ -26,7 +26,7 @@ class Held:
     current: bool
 
 
-def held(root: Path) -> list[Held]:
+def list_bundles(root: Path) -> list[Held]:
     """The bundles of a root, the newest first. Raises BundleError where there is no such folder."""
     try:
         folders = [path for path in root.iterdir() if _NAME.match(path.name) and path.is_dir()]
@@ -34,7 +34,7 @@ def held(root: Path) -> list[Held]:
         fix = "Name a folder of bundles, or publish one: recsys export last"
         raise BundleError(f"{root} cannot be listed: {error.strerror}. {fix}") from None
     current = _current(root)
-    found = [Held(path.name, _created(path.name), _size(path), path.name == current) for path in folders]
+    found = [Held(path.name, _created_s(path.name), _size(path), path.name == current) for path in folders]
     return sorted(found, key=lambda one: one.bundle_id, reverse=True)
 
 
@@ -51,11 +51,11 @@ def prune(root: Path, keep: int, *, dry_run: bool = False) -> list[Held]:
     """
     if keep < 1:
         raise BundleError(f"keep must be at least 1, got {keep}.")
-    found = held(root)  # before a folder that is not there is made for its lock
+    found = list_bundles(root)  # before a folder that is not there is made for its lock
     if dry_run:
         return _spare(root, found, keep)
     with durable.publishing(root):  # nobody moves the pointer meanwhile
-        spare = _spare(root, held(root), keep)
+        spare = _spare(root, list_bundles(root), keep)
         for one in spare:
             aside = root / (one.bundle_id + durable.PARTIAL)
             durable.rename(root / one.bundle_id, aside)
@@ -85,7 +85,7 @@ def _current(root: Path) -> str | None:
         return None
 
 
-def _created(bundle_id: str) -> float:
+def _created_s(bundle_id: str) -> float:
     found = _NAME.match(bundle_id)
     assert found is not None
     return datetime.strptime(found[1], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC).timestamp()

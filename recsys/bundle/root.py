@@ -15,7 +15,7 @@ POINTER = "current"
 
 def point_to(root: Path, bundle_id: str) -> None:
     """Makes a bundle of this root, after verifying it, the current one: the way forward and the way back."""
-    verify(_held(root, bundle_id))
+    verify(_find_bundle(root, bundle_id))
     with durable.publishing(root):
         set_pointer(root, bundle_id)
 
@@ -41,7 +41,7 @@ def assign(root: Path, role: str, bundle_id: str | None, *, expected: str | None
     expected: the etag that the deployment must have; StaleError where it has another.
     """
     if bundle_id is not None:
-        verify(_held(root, bundle_id))
+        verify(_find_bundle(root, bundle_id))
     with durable.publishing(root):
         if bundle_id is not None and role == "champion" and not (root / POINTER).exists():
             before = Deployment(bundle_id)
@@ -51,7 +51,7 @@ def assign(root: Path, role: str, bundle_id: str | None, *, expected: str | None
             raise StaleError(
                 f"{root}: the deployment has the etag {before.etag}, and {expected} was expected."
             )
-        after = before.assigned(role, bundle_id)
+        after = before.with_role(role, bundle_id)
         durable.write_pointer(root / POINTER, after.champion + "\n")
         write_deployment(root, after)
     return after
@@ -120,7 +120,7 @@ def current(root: Path) -> Path:
     return root / bundle_id
 
 
-def _held(root: Path, bundle_id: str) -> Path:
+def _find_bundle(root: Path, bundle_id: str) -> Path:
     """The folder of a bundle of this root; where there is none, a BundleError names the nearest."""
     if not _holds(root, bundle_id):
         held = [path.parent.name for path in sorted(root.glob(f"*/{MANIFEST}"))]

@@ -84,7 +84,7 @@ def stop_experiment(root: Path, name: str, at: int, now: int, lead_s: int = LEAD
         "arms": {arm: left.arms[arm] for arm in left.arms if arm in named},
         "testers": {unit: arm for unit, arm in left.testers.items() if arm in phases[-1].weights},
     }
-    return _changed(root, name, now, update, f"to end at {utc_text(at)}")
+    return _change(root, name, now, update, f"to end at {utc_text(at)}")
 
 
 def ramp_experiment(root: Path, name: str, share: float, at: int, now: int, lead_s: int = LEAD_S) -> Frozen:
@@ -101,7 +101,7 @@ def ramp_experiment(root: Path, name: str, share: float, at: int, now: int, lead
     steps = (*(one for one in phase.ramp if one.at < at), Step(at=at, share=share))
     phases = list(experiment.phases)
     phases[number] = phase.model_copy(update={"ramp": steps})
-    return _changed(root, name, now, {"phases": tuple(phases)}, f"ramp to {share:.4g} at {utc_text(at)}")
+    return _change(root, name, now, {"phases": tuple(phases)}, f"ramp to {share:.4g} at {utc_text(at)}")
 
 
 def note_edition(root: Path, bundle_id: str, now: int) -> list[str]:
@@ -127,7 +127,7 @@ def find_frozen(root: Path, name: str) -> Frozen:
     return found[name]
 
 
-def _changed(root: Path, name: str, now: int, update: dict[str, Any], what: str) -> Frozen:
+def _change(root: Path, name: str, now: int, update: dict[str, Any], what: str) -> Frozen:
     with durable.publishing(root):
         before = find_frozen(root, name)
         if before.over(now):

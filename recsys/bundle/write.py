@@ -24,7 +24,7 @@ from recsys.errors import BundleError, ModelError
 from recsys.history import Histories
 from recsys.retrieval.approximate import FILE, Approximate
 from recsys.retrieval.recommender import Recommender, recommender_of
-from recsys.retrieval.tuner import PEOPLE, Quality, measured, people_of, reaches
+from recsys.retrieval.tuner import PEOPLE, Quality, measure_index, people_of, reaches
 
 
 def publish(root: Path, content: Content) -> Path:
@@ -107,7 +107,7 @@ def _measured_index(
     """The index that is asked for, and what it finds for people drawn from the histories. Raises ModelError
     where that is too little."""
     index = Approximate.build(content.embeddings.items, content.index)
-    quality, _ = measured(exact, index, people_of(past, PEOPLE, 0, "measure"), content.index.k)
+    quality, _ = measure_index(exact, index, people_of(past, PEOPLE, 0, "measure"), content.index.k)
     for source, found in quality.items():
         if not reaches(content.index, found):
             raise ModelError(
@@ -121,7 +121,7 @@ def _measured_index(
 
 def _writers(content: Content, past: Histories, exact: Recommender) -> dict[str, Callable[[Path], object]]:
     """What writes each file, manifest, encoder and index apart."""
-    everyone = Users.known(np.arange(past.items.rows), past)
+    everyone = Users.of_rows(np.arange(past.items.rows), past)
     golden = json.dumps(make_golden(exact, everyone, content.embeddings.encoder.needs)).encode()
     arrays: dict[str, Array] = {
         "item_vectors.npy": np.ascontiguousarray(content.embeddings.items),

@@ -8,7 +8,7 @@ from recsys.arrays import F32, Array, Bool
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.ids import IdMap
-from recsys.matrix.on_disk import chosen, made
+from recsys.matrix.on_disk import make_array, take_where
 
 
 def choose_events(data: Dataset, kept: Array, weight: F32 | None = None) -> Dataset:
@@ -34,7 +34,7 @@ def leave_out(data: Dataset, kept: Array, weight: F32) -> Dataset:
     """The same with these weights (n,) of its events, of which those of a mask (n,) alone are still learned
     from."""
     folder = data.interactions.folder
-    learned = weight[kept] if folder is None else chosen(folder, weight, kept)
+    learned = weight[kept] if folder is None else take_where(folder, weight, kept)
     events = replace(data.interactions.where(kept), weight=learned)
     whole = None if data.whole is None and kept.all() else _weigh_events(data.had, data.learned, weight)
     return replace(data, interactions=events, whole=whole)
@@ -52,7 +52,7 @@ def _weigh_events(whole: Interactions, learned: Bool, weight: F32) -> Interactio
         filled += int(mask.sum())
         return found
 
-    return replace(whole, weight=made(whole.folder, len(whole), np.float32, part))
+    return replace(whole, weight=make_array(whole.folder, len(whole), np.float32, part))
 
 
 def drop_idle(data: Dataset) -> Dataset:
@@ -66,7 +66,7 @@ def drop_idle(data: Dataset) -> Dataset:
         return data
     user, item = np.flatnonzero(with_user), np.flatnonzero(with_item)
 
-    def renumbered(events: Interactions) -> Interactions:
+    def renumber(events: Interactions) -> Interactions:
         return replace(
             events,
             user=np.searchsorted(user, events.user).astype(np.int32),
@@ -78,8 +78,8 @@ def drop_idle(data: Dataset) -> Dataset:
     staying = with_user[had.user] & with_item[had.item]
     return replace(
         data,
-        interactions=renumbered(events),
-        whole=None if data.whole is None else renumbered(data.whole.where(staying)),
+        interactions=renumber(events),
+        whole=None if data.whole is None else renumber(data.whole.where(staying)),
         published=None
         if data.published is None
         else replace(data.published, part=data.published.part[staying]),

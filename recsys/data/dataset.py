@@ -153,7 +153,7 @@ class Dataset:
         had."""
         return replace(self, interactions=interactions, whole=whole, published=None)
 
-    def judged(self, events: Interactions) -> Interactions:
+    def judged_events(self, events: Interactions) -> Interactions:
         """Those of its events that count as targets, or as having had an item: of the types of
         `target_event`."""
         kinds = events.event
@@ -161,10 +161,10 @@ class Dataset:
             return events
         domain, counts = self._judged_types
 
-        def counted(at: slice) -> Array:
+        def counts_at(at: slice) -> Array:
             return counts[domain[events.item[at]], kinds[at]]
 
-        return events.where(on_disk.made(events.folder, len(events), bool, counted))
+        return events.where(on_disk.make_array(events.folder, len(events), bool, counts_at))
 
     def judged_items(self, past: Histories) -> Ragged:
         """The same of histories: the items that count as had."""
@@ -177,7 +177,7 @@ class Dataset:
     def _judged_types(self) -> tuple[I32, Bool]:
         """What `TargetEvents.counted` says of these items and types."""
         assert self.target_event is not None
-        return self.target_event.counted(self.items, self.interactions.event_names)
+        return self.target_event.types_by_item(self.items, self.interactions.event_names)
 
     @cached_property
     def digest(self) -> str:

@@ -33,7 +33,7 @@ class Interactions(EventColumns):
     folder: Path | None = None
 
     @classmethod
-    def ordered(
+    def in_order(
         cls,
         user: Array,
         item: Array,
@@ -69,7 +69,7 @@ class Interactions(EventColumns):
         def choose(column: Array) -> Array:
             if folder is None or isinstance(chosen, slice):
                 return column[chosen]
-            return on_disk.chosen(folder, column, chosen)
+            return on_disk.take_where(folder, column, chosen)
 
         return replace(self, user=choose(self.user), item=choose(self.item), **self.map_columns(choose))
 
@@ -134,11 +134,11 @@ class Interactions(EventColumns):
 
     def item_counts(self, since: int | None = None) -> I64:
         """int64 (n_items,): events of each item, from unix second `since` on."""
-        return on_disk.counted(self.item if since is None else self.item[self._times(since)], self.n_items)
+        return on_disk.count(self.item if since is None else self.item[self._times(since)], self.n_items)
 
     def user_counts(self) -> I64:
         """int64 (n_users,): events of each user."""
-        return on_disk.counted(self.user, self.n_users)
+        return on_disk.count(self.user, self.n_users)
 
     def _times(self, since: int) -> slice:
         if self.time is None:

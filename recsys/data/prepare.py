@@ -22,7 +22,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.targets import Types, target_events
 from recsys.errors import DataError
 from recsys.history import counted_events
-from recsys.matrix.on_disk import made
+from recsys.matrix.on_disk import make_array
 
 
 class PrepareSettings(Settings):
@@ -83,7 +83,9 @@ class PrepareSettings(Settings):
         return ", ".join(f"prepare.{name} = {value:g}" for name, value in stated.items() if value is not None)
 
 
-def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) -> tuple[Dataset, list[str]]:
+def prepare_data(
+    data: Dataset, settings: PrepareSettings, *, compact: bool = True
+) -> tuple[Dataset, list[str]]:
     """The data set after all rules, and a sentence for each rule that changed it.
 
     compact: after a k-core, users and items without events lose their place in the id maps. Raises DataError
@@ -109,11 +111,11 @@ def prepared(data: Dataset, settings: PrepareSettings, *, compact: bool = True) 
             f"{data.name}: {what} looks at all events at once, in memory. Leave it or on_disk out."
         )
     if settings.rates:
-        before, data = data, note(data, _rated(data, settings), settings.ratings_rule)
+        before, data = data, note(data, _apply_ratings(data, settings), settings.ratings_rule)
         if len(data.interactions) == len(before.interactions):
             notes.append(f"{settings.ratings_rule} leaves out none of {len(before.interactions):,} events")
     if settings.event_weights:
-        data = note(data, _weighted(data, settings.event_weights), "prepare.event_weights")
+        data = note(data, _apply_weights(data, settings.event_weights), "prepare.event_weights")
     if settings.duplicates != "all":
         data = note(data, _single(data, settings.duplicates), f"prepare.duplicates = {settings.duplicates!r}")
     if core_asked:
@@ -153,7 +155,7 @@ def _without_bots(data: Dataset, notes: list[str]) -> Dataset:
     return choose_events(data, ~robot[events.user])
 
 
-def _rated(data: Dataset, settings: PrepareSettings) -> Dataset:
+def _apply_ratings(data: Dataset, settings: PrepareSettings) -> Dataset:
     """With a threshold each event that reaches it counts 1, the others 0; without, its rating; what is
     disliked -1."""
     least, most, events = settings.min_rating, settings.disliked_rating, data.interactions
@@ -175,8 +177,8 @@ def _rated(data: Dataset, settings: PrepareSettings) -> Dataset:
         liked = rating[at] if least is None else (rating[at] >= np.float32(least)).astype(np.float32)
         return liked if most is None else np.where(rating[at] <= np.float32(most), np.float32(-1), liked)
 
-    weights = made(folder, len(events), np.float32, weight)
-    return leave_out(data, made(folder, len(events), bool, lambda at: weights[at] > 0), weights)
+    weights = make_array(folder, len(events), np.float32, weight)
+    return leave_out(data, make_array(folder, len(events), bool, lambda at: weights[at] > 0), weights)
 
 
 def _code_of(data: Dataset, name: str, setting: str) -> int:
@@ -189,7 +191,7 @@ def _code_of(data: Dataset, name: str, setting: str) -> int:
     return names.index(name)
 
 
-def _weighted(data: Dataset, weights: dict[str, float]) -> Dataset:
+def _apply_weights(data: Dataset, weights: dict[str, float]) -> Dataset:
     events = data.interactions
     by_code = np.ones(max(len(events.event_names), 1), np.float32)
     for name, factor in weights.items():
@@ -204,8 +206,8 @@ def _weighted(data: Dataset, weights: dict[str, float]) -> Dataset:
         factor: Array = by_code[codes[at]]
         return factor if own is None else own[at] * factor
 
-    weight = made(events.folder, len(events), np.float32, of_type)
-    kept = made(events.folder, len(events), bool, lambda at: weight[at] > 0)
+    weight = make_array(events.folder, len(events), np.float32, of_type)
+    kept = make_array(events.folder, len(events), bool, lambda at: weight[at] > 0)
     return leave_out(data, kept, weight)
 
 

@@ -39,7 +39,7 @@ class TargetEvents(NamedTuple):
         others = "all events in other domains" if self.elsewhere is None else _either(self.elsewhere)
         return f"{', '.join(parts)} and {others}" if parts else others
 
-    def counted(self, items: pa.Table, event_names: tuple[str, ...]) -> tuple[I32, Bool]:
+    def types_by_item(self, items: pa.Table, event_names: tuple[str, ...]) -> tuple[I32, Bool]:
         """int32 (n_items,): the row of each item; (rows, types + 1): which types count there. The last one,
         for an event of unknown type, counts nowhere."""
         others = event_names if self.elsewhere is None else self.elsewhere
@@ -61,7 +61,7 @@ def target_events(
     those that do.
     """
     if not isinstance(stated, Mapping):
-        types = _listed(stated)
+        types = _list_types(stated)
         _refuse_unknown(types, events.event_names, name)
         return TargetEvents({}, types)
     if "domain" not in items.column_names:
@@ -72,12 +72,12 @@ def target_events(
         if not mine.any():
             known = [one for one in pc.unique(items["domain"]).to_pylist() if one is not None]
             raise DataError(f"{SETTING}: {name} has no domain {domain!r}; {did_you_mean(domain, known)}")
-        by_domain[domain] = _listed(own)
+        by_domain[domain] = _list_types(own)
         _refuse_unknown(by_domain[domain], _occurring(events, mine), name, f" in domain {domain!r}")
     return TargetEvents(by_domain, None)
 
 
-def _listed(types: Types) -> tuple[str, ...]:
+def _list_types(types: Types) -> tuple[str, ...]:
     return (types,) if isinstance(types, str) else tuple(types)
 
 

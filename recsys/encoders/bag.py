@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, I32, Bool, blocks_of, emptied
+from recsys.arrays import F32, I32, Bool, blocks_of, empty_rows
 from recsys.encoders.encoder import (
     Encoded,
     StartRows,
     beside_events,
-    encoded,
+    label_sources,
     read_encoder,
     space_id_of,
     write_encoder,
@@ -94,15 +94,15 @@ class Bag:
         rest = np.flatnonzero(~by_table & (users.history.lengths > 0))
         most = max(1, _BLOCK_BYTES // (4 * self.width))
         for block in blocks_of(users.history.lengths[rest], most):
-            vectors[rest[block]] = self._summed(users.take(rest[block]))
-        found = encoded(vectors, by_table)
+            vectors[rest[block]] = self._sum_inputs(users.take(rest[block]))
+        found = label_sources(vectors, by_table)
         if self.level is None:
             return found
         wide: F32 = np.zeros((len(users), self.dim), np.float32)
         wide[:, : self.width], wide[found.known, self.width] = vectors, self.level
         return found._replace(vectors=wide)
 
-    def _summed(self, users: Users) -> F32:
+    def _sum_inputs(self, users: Users) -> F32:
         events = self._events(users)
         summed: F32 = np.add.reduceat(events, users.history.items.offsets[:-1], axis=0)
         if self.unit:
@@ -114,7 +114,7 @@ class Bag:
         asked."""
         events: F32 = self.inputs[self.stand_ins.learned_items(users).history.items.values]
         if users.history.weight is not None or self.half_life is not None or self.root or self.mean:
-            counted: F32 = users.counted(self.half_life)
+            counted: F32 = users.weigh_events(self.half_life)
             if self.root or self.mean:
                 rows = users.history.items.row_of_value()
                 total = np.maximum(np.bincount(rows, counted, minlength=len(users)), 1e-12)
@@ -139,7 +139,7 @@ class Bag:
 
     def without_rows(self, rows: I32) -> Self:
         same = copy(self)
-        same.table = None if self.table is None else emptied(self.table, rows)
+        same.table = None if self.table is None else empty_rows(self.table, rows)
         return same
 
     def save(self, folder: Path) -> None:

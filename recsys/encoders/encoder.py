@@ -178,7 +178,7 @@ class Constant:
         return cls(arrays["vector"])
 
 
-def encoded(vectors: F32, by_row: Bool) -> Encoded:
+def label_sources(vectors: F32, by_row: Bool) -> Encoded:
     """What an encoder made that answers from a row, else from a history. by_row: (n,) whose vector is their
     row."""
     source = np.zeros(len(vectors), np.int8)  # USER_ROW

@@ -86,7 +86,7 @@ class Features:
         return 0, 1 + self.scales[column.column].shape[1]
 
     @classmethod
-    def fitted(cls, columns: Sequence[FeatureSettings], table: pa.Table, what: str) -> Self:
+    def fit(cls, columns: Sequence[FeatureSettings], table: pa.Table, what: str) -> Self:
         """What a table says of the declared columns. what: "item" or "user", for errors.
 
         Raises SettingError on a column that the table lacks, WrongValueError on one that is not of the
@@ -128,7 +128,7 @@ class Features:
                 )
         return cls(columns, vocabularies, scales)
 
-    def encoded(self, table: pa.Table, n: int) -> FeatureRows:
+    def encode(self, table: pa.Table, n: int) -> FeatureRows:
         """n rows of raw columns; columns that the table lacks are missing in every row.
 
         Raises WrongValueError, naming the column and the first row, where a value is not of the declared
@@ -138,9 +138,9 @@ class Features:
         for column, start in zip(self.columns, self.starts.tolist(), strict=False):
             raw = table[column.column].to_pylist() if column.column in table.column_names else [None] * n
             if column.kind in ("number", "vector"):
-                dense.append(self._scaled(raw, column))
+                dense.append(self._scale(raw, column))
                 continue
-            row, value, weight = self._named(raw, column)
+            row, value, weight = self._name_rows(raw, column)
             rows.append(row)
             values.append(value + start)
             weights.append(weight)
@@ -154,7 +154,7 @@ class Features:
         )
         return FeatureRows(ragged, np.concatenate(weights)[order].astype(np.float32), blocks)
 
-    def told(self, table: pa.Table) -> dict[str, Bool]:
+    def known_values(self, table: pa.Table) -> dict[str, Bool]:
         """(n,) for each column of the table: which rows have a value of which training learned something:
         none in other columns, and no category that it never saw."""
         found = {name: np.zeros(len(table), bool) for name in table.column_names}
@@ -172,7 +172,7 @@ class Features:
             found[column.column] = np.array(said, bool)
         return found
 
-    def _named(self, raw: list[Any], column: FeatureSettings) -> tuple[Array, Array, Array]:
+    def _name_rows(self, raw: list[Any], column: FeatureSettings) -> tuple[Array, Array, Array]:
         """Parallel (nnz,): row, table row within the feature, weight; the weights of a row have length 1."""
         if column.kind == "text":
             texts = [None if is_missing(cell) else str(cell) for cell in raw]
@@ -191,7 +191,7 @@ class Features:
         row = np.repeat(np.arange(len(raw)), lengths)
         return row, value, np.repeat(lengths**-0.5, lengths)
 
-    def _scaled(self, raw: list[Any], column: FeatureSettings) -> F32:
+    def _scale(self, raw: list[Any], column: FeatureSettings) -> F32:
         """float32 (n, 1 + width): whether it is missing, and the standardised numbers."""
         centre, scale = self.scales[column.column]
         numbers, missing = numbers_of(raw, column.kind, column.column, len(centre))
@@ -202,7 +202,7 @@ class Features:
         return np.hstack([missing[:, None], scaled]).astype(np.float32)
 
     def digest(self) -> str:
-        """Names what determines `encoded`."""
+        """Names what determines `encode`."""
         parts = [column.model_dump() for column in self.columns]
         words = {name: ids.digest().hex() for name, ids in self.vocabularies.items()}
         return json.dumps(

@@ -36,7 +36,7 @@ class ItemTower:
     def encode(self, features: "pa.Table") -> F32:
         """float32 (n, dim) for items with these raw columns, as `Features.encoded` reads them."""
         n = features.num_rows
-        return self.net.vectors(Inputs(np.full(n, -1, np.int32), features=self.features.encoded(features, n)))
+        return self.net.vectors(Inputs(np.full(n, -1, np.int32), features=self.features.encode(features, n)))
 
     def save(self, folder: Path) -> None:
         text = json.dumps({"kind": self.encoder_kind}) + "\n"

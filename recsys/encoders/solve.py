@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, I32, I64, Bool, Ragged, emptied
+from recsys.arrays import F32, I32, I64, Bool, Ragged, empty_rows
 from recsys.encoders.encoder import (
     Encoded,
     StartRows,
     beside_events,
-    encoded,
+    label_sources,
     read_encoder,
     space_id_of,
     write_encoder,
@@ -124,20 +124,20 @@ class Solve:
             np.argsort(users.history.lengths[rest], kind="stable")
         ]  # alike lengths together: little padding
         for block in _blocks(users.history.lengths[rest], self.dim):
-            vectors[rest[block]] = self._solved(users.take(rest[block]))
-        return encoded(vectors, by_table)
+            vectors[rest[block]] = self._solve(users.take(rest[block]))
+        return label_sources(vectors, by_table)
 
-    def _solved(self, users: Users) -> F32:
-        inputs, left, weights = self._padded(users)
+    def _solve(self, users: Users) -> F32:
+        inputs, left, weights = self._pad_histories(users)
         matrices = self._matrices(inputs, left)
         right = np.matmul(weights[:, None, :], inputs)[:, 0]  # (n, dim)
         solved: F32 = np.linalg.solve(matrices, right[..., None])[..., 0]
         return solved
 
-    def _padded(self, users: Users) -> tuple[F32, F32, F32]:
+    def _pad_histories(self, users: Users) -> tuple[F32, F32, F32]:
         """The histories' input vectors (n, longest, dim), and what each weighs on the left-hand side and on
         the right, (n, longest) each, 0 where there is no event."""
-        history, counted = users.history.items, users.counted(self.half_life)
+        history, counted = users.history.items, users.weigh_events(self.half_life)
         if len(users) == 1 and len(counted):  # one person needs no padding
             items, weights = history.values[None], counted[None]
         else:
@@ -188,7 +188,7 @@ class Solve:
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
         usable = self.usable(user.history)
         inside = user.with_events(usable)
-        inputs, left, weights = self._padded(inside)
+        inputs, left, weights = self._pad_histories(inside)
         if inputs.shape[1] < self.dim:
             solved = self._solved_by_events(inputs[0], left, vectors)
         else:
@@ -214,7 +214,7 @@ class Solve:
 
     def without_rows(self, rows: I32) -> Self:
         same = copy(self)
-        same.table = None if self.table is None else emptied(self.table, rows)
+        same.table = None if self.table is None else empty_rows(self.table, rows)
         return same
 
     def save(self, folder: Path) -> None:

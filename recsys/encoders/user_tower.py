@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from recsys import durable
-from recsys.arrays import F32, I8, I32, Bool, Ragged, emptied
+from recsys.arrays import F32, I8, I32, Bool, Ragged, empty_rows
 from recsys.encoders.encoder import (
     FALLBACK,
     FEATURES,
@@ -105,20 +105,20 @@ class UserTower:
         row, past = self._has_row(users), (users.history.lengths > 0) & self.folds_in
         rows, source = None, np.where(row, USER_ROW, np.where(past, HISTORY, FALLBACK)).astype(np.int8)
         if self.features is not None:
-            rows, described = self._described(users)
+            rows, described = self._describe(users)
             source[described & (source == FALLBACK)] = FEATURES
         own = np.where(row & (users.index < self.layout.n_users), users.index, -1)
         history = Windows.of(users.history, self.layout.longest) if self.layout.n_items else None
         now, domain = (getattr(users, name) if name in self.net.needs else None for name in ("now", "domain"))
         return Inputs(own, history, rows, now, domain), source
 
-    def _described(self, users: Users) -> tuple[FeatureRows, Bool]:
+    def _describe(self, users: Users) -> tuple[FeatureRows, Bool]:
         """The features of the users, and (n,) of whom any are known."""
         assert self.features is not None
         assert self.known is not None
         if users.features is not None:
-            told = np.any(list(self.features.told(users.features).values()), axis=0)
-            return self.features.encoded(users.features, len(users)), np.broadcast_to(told, len(users))
+            told = np.any(list(self.features.known_values(users.features).values()), axis=0)
+            return self.features.encode(users.features, len(users)), np.broadcast_to(told, len(users))
         nobody = len(self.known.dense) - 1
         which = np.where((users.index >= 0) & (users.index < nobody), users.index, nobody)
         return self.known.take(which), which < nobody
@@ -126,7 +126,7 @@ class UserTower:
     def unread(self, described: "pa.Table") -> list[str]:
         if self.features is None:
             return list(described.column_names)
-        return [name for name, told in self.features.told(described).items() if not told.any()]
+        return [name for name, told in self.features.known_values(described).items() if not told.any()]
 
     def encode(self, users: Users) -> Encoded:
         inputs, source = self.inputs(users)
@@ -157,7 +157,7 @@ class UserTower:
             named = rows[rows < len(self.known.dense) - 1]
             kept = ~np.isin(self.known.rows.row_of_value(), named)
             same.known = FeatureRows(
-                self.known.rows.keep(kept), self.known.weight[kept], emptied(self.known.dense, named)
+                self.known.rows.keep(kept), self.known.weight[kept], empty_rows(self.known.dense, named)
             )
         return same
 

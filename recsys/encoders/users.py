@@ -36,7 +36,7 @@ class Users:
             raise ValueError(f"Users: index has {len(self.index)} rows, history has {self.history.rows}")
 
     @classmethod
-    def known(cls, index: Array, history: Ragged | Histories, now: I64 | None = None) -> "Users":
+    def of_rows(cls, index: Array, history: Ragged | Histories, now: I64 | None = None) -> "Users":
         """Users of the training set, with what they did; a Ragged holds the items of histories without
         columns."""
         past = history if isinstance(history, Histories) else Histories(history)
@@ -45,7 +45,7 @@ class Users:
     @classmethod
     def unknown(cls, history: Ragged | Histories, now: I64 | None = None) -> "Users":
         """Users known by their histories alone."""
-        return cls.known(np.full(history.rows, -1, np.int32), history, now)
+        return cls.of_rows(np.full(history.rows, -1, np.int32), history, now)
 
     @property
     def by_row(self) -> Bool:
@@ -60,7 +60,7 @@ class Users:
     def __len__(self) -> int:
         return len(self.index)
 
-    def counted(self, half_life: float | None = None) -> F32:
+    def weigh_events(self, half_life: float | None = None) -> F32:
         """float32 (nnz,): what each event of the histories counts: its weight, 1 where there is none.
 
         half_life: so many events later in the same history it counts half; None = all alike.

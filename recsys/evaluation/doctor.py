@@ -132,7 +132,7 @@ def examine(bundle: Bundle, *, now: int | None, seed: int = 1) -> Diagnosis:
     active = np.flatnonzero(bundle.histories.lengths)
     rows = np.sort(generator(seed, "doctor").permutation(active)[:_SAMPLE])
     if len(rows) > 1 and bundle.encoder.personal:
-        lists = best_unfiltered(bundle, rows)
+        lists = list_unfiltered(bundle, rows)
         measures["same_list"] = lists_alike(lists)
         measures["collapsed_space"] = _directions(bundle, rows)
         measures["norms_are_popularity"] = longest_share(lists, bundle.norms)
@@ -162,10 +162,10 @@ def _note(bundle: Bundle, *, constant: bool) -> str:
     )
 
 
-def best_unfiltered(bundle: Bundle, rows: I64) -> I64:
+def list_unfiltered(bundle: Bundle, rows: I64) -> I64:
     """int64 (n, 10): the best items of these users where nothing is left out as seen; -1 pads."""
     ranker, available = bundle.recommender.ranker, bundle.recommender.available
-    users = Users.known(rows, bundle.histories.take(rows))
+    users = Users.of_rows(rows, bundle.histories.take(rows))
     k = min(_K, ranker.n_items)
     return ranker.top(users, k, forbid=Ragged.empty(len(rows)), available=available).ids
 
@@ -179,7 +179,7 @@ def lists_alike(ids: I64) -> float:
 
 def _directions(bundle: Bundle, rows: I64) -> float | None:
     """`directions` of the bundle's vectors; None without two of each."""
-    encoded = bundle.encoder.encode(Users.known(rows, bundle.histories.take(rows)))
+    encoded = bundle.encoder.encode(Users.of_rows(rows, bundle.histories.take(rows)))
     users, known = encoded.vectors, encoded.known
     items = bundle.item_vectors[np.flatnonzero(bundle.norms)]
     return (
@@ -218,7 +218,7 @@ def users_off(bundle: Bundle, rows: I64) -> float | None:
     if not bundle.encoder.rows_are_fold_ins:
         return None
     past = bundle.histories.take(rows)
-    asked = Users.unknown(past), Users.known(rows, past)
+    asked = Users.unknown(past), Users.of_rows(rows, past)
     solved, rows_of_training = (bundle.encoder.encode(users).vectors for users in asked)
     length = np.maximum(np.linalg.norm(rows_of_training, axis=1), np.linalg.norm(solved, axis=1))
     off = np.linalg.norm(solved - rows_of_training, axis=1) > _OFF * length

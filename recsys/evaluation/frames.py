@@ -26,7 +26,7 @@ def recommend_frame(recommender: Recommender, data: Dataset, k: int) -> "pd.Data
     index, events = np.arange(data.n_users, dtype=np.int32), data.had
     histories = events.histories()
     now = None if events.time is None else np.full(data.n_users, events.time.max(initial=0), np.int64)
-    users = Users.known(index, histories, now)
+    users = Users.of_rows(index, histories, now)
     answer = recommender.recommend(users, k)
     user, rank = np.nonzero(answer.ids >= 0)
     item = answer.ids[user, rank]

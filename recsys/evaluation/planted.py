@@ -79,10 +79,10 @@ def truths(
         return informed_scores(without_drift(world), users.history, _moments(users), progress)
 
     reports = {}
-    knowing = {"oracle": score_oracle, "informed": score_informed}
-    for name, score in (
-        knowing if world.truth.leads is None else knowing | {"unordered": score_unordered}
-    ).items():
+    scorers = {"oracle": score_oracle, "informed": score_informed}
+    if world.truth.leads is not None:
+        scorers["unordered"] = score_unordered
+    for name, score in scorers.items():
         ranker = ScoreRanker(score, world.dataset.n_items)
         fallback = np.arange(ranker.n_items, dtype=np.int32)
         reports[name] = evaluate(Recommender(ranker, fallback), people, part.targets, metrics=metrics)

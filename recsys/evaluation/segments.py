@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from recsys.arrays import I64, Array, Bool
 from recsys.data.dataset import Dataset
 from recsys.data.read.cells.casts import one_dictionary
-from recsys.data.read.cells.plain import decoded
+from recsys.data.read.cells.plain import decode_column
 from recsys.data.split.holdout import Holdout
 from recsys.errors import DataError, SettingError
 from recsys.evaluation.metrics.columns import item_columns, read_numbers, user_columns, without_gaps
@@ -89,7 +89,7 @@ def _parts(column: pa.ChunkedArray, weight: I64, what: str) -> dict[str, Bool]:
     what: the column as it is called, `user.gender`, which every name begins with.
     """
     row, values = _values(column, what)
-    named, code = _code_parts(values)
+    named, code = _code_values(values)
     size = np.bincount(code, weight[row], len(named))
     there = [at for at in range(len(named)) if size[at]]
     largest = sorted(there, key=lambda at: -size[at])[:MOST_VALUES] if len(there) > MOST_VALUES else there
@@ -110,14 +110,14 @@ def _parts(column: pa.ChunkedArray, weight: I64, what: str) -> dict[str, Bool]:
 
 def _values(column: pa.ChunkedArray, what: str) -> tuple[Array, pa.ChunkedArray]:
     """The values that there are, and the row of each; a list has several."""
-    column = decoded(column)
+    column = decode_column(column)
     row = np.arange(len(column))
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         whole = column.combine_chunks()
         whole = pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
         row, column = (
             pc.list_parent_indices(whole).to_numpy(),
-            decoded(pa.chunked_array([pc.list_flatten(whole)])),
+            decode_column(pa.chunked_array([pc.list_flatten(whole)])),
         )
     if pa.types.is_nested(column.type):
         raise DataError(
@@ -128,7 +128,7 @@ def _values(column: pa.ChunkedArray, what: str) -> tuple[Array, pa.ChunkedArray]
     return row[np.asarray(there)], column.filter(there)
 
 
-def _code_parts(values: pa.ChunkedArray) -> tuple[list[str], I64]:
+def _code_values(values: pa.ChunkedArray) -> tuple[list[str], I64]:
     """What each part is called, in the order of the values, and int64 (n,): the part of each value."""
     encoded = one_dictionary(values)
     distinct, numbers = encoded.dictionary.to_pylist(), read_numbers(encoded.dictionary)

@@ -62,7 +62,7 @@ class Database:
             self._database = apsw.Connection(str(self.path))
             self._database.set_busy_timeout(_BUSY_MS)
             with (
-                self._turned()
+                self._take_turn()
             ):  # who changes the journal of a new file waits for nobody, whatever the timeout
                 for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
                     self._database.execute(f"PRAGMA {pragma}").fetchall()
@@ -94,7 +94,7 @@ class Database:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """One transaction, which either is on the disk at its end or has changed nothing."""
-        with self._turned():
+        with self._take_turn():
             try:
                 self._database.execute("BEGIN IMMEDIATE")
                 yield
@@ -105,7 +105,7 @@ class Database:
                 raise
 
     @contextmanager
-    def _turned(self) -> Iterator[None]:
+    def _take_turn(self) -> Iterator[None]:
         """Other processes wait at a lock file, where the kernel wakes the next: SQLite itself asks again and
         again."""
         flock(self._turn, LOCK_EX)

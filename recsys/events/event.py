@@ -93,7 +93,7 @@ def read_events(told: Sequence[Any], received_ms: int, *, trusted: bool = False)
         try:
             one = ToldEvent.model_validate(value)
         except ValidationError as error:
-            rejected.append(_rejected(index, error))
+            rejected.append(_reject(index, error))
             continue
         moment = received if one.timestamp is None else int(one.timestamp)
         if not trusted and not received - EARLY_S <= moment <= received + LATE_S:
@@ -105,7 +105,7 @@ def read_events(told: Sequence[Any], received_ms: int, *, trusted: bool = False)
 _CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field", "string_too_long": "too_long"}
 
 
-def _rejected(index: int, error: ValidationError) -> Rejected:
+def _reject(index: int, error: ValidationError) -> Rejected:
     """The first thing that is wrong with an event."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])

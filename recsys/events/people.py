@@ -118,7 +118,7 @@ class PeopleStore(Database):
                 self._overwrite()
         return gone
 
-    def forgotten(self, user_id: str) -> bool:
+    def is_forgotten(self, user_id: str) -> bool:
         """Whether a person was forgotten. Events that came since are those of somebody new."""
         with self._lock:
             return self._one("SELECT 1 FROM forgotten WHERE digest = ?", (self.digest(user_id),)) is not None

@@ -92,7 +92,7 @@ class EventStore(PeopleStore):
         found = []
         with self._lock, self._writing():
             for told in batches:
-                events = [self._named(event) for event in told] if self.hashed_ids else told
+                events = [self._name_event(event) for event in told] if self.hashed_ids else told
                 before = self._database.total_changes()
                 self._database.executemany(sql, [(received_ms, *event) for event in events])
                 new = self._database.total_changes() - before
@@ -103,18 +103,18 @@ class EventStore(PeopleStore):
     def expose(self, exposures: Sequence[Exposure]) -> None:
         """Writes what was served, in one transaction."""
         if self.hashed_ids:
-            exposures = [self._unnamed(exposure) for exposure in exposures]
+            exposures = [self._name_exposure(exposure) for exposure in exposures]
         with self._lock, self._writing():
             self._database.executemany(
                 "INSERT INTO exposures (request_id, time_ms, user_id, unit_id, line) VALUES (?, ?, ?, ?, ?)",
                 exposures,
             )
 
-    def _named(self, event: StoredEvent) -> StoredEvent:
+    def _name_event(self, event: StoredEvent) -> StoredEvent:
         user, unit = (one and self.name(one) for one in (event.user_id, event.unit_id))
         return event._replace(user_id=user, unit_id=unit)
 
-    def _unnamed(self, exposure: Exposure) -> Exposure:
+    def _name_exposure(self, exposure: Exposure) -> Exposure:
         line = orjson.loads(exposure.line)
         user, unit = (line[name] and self.name(line[name]) for name in ("user_id", "unit_id"))
         line |= {"user_id": user, "unit_id": unit}
@@ -176,7 +176,7 @@ class EventStore(PeopleStore):
                 return
             after = rows[-1][0]
 
-    def followed(
+    def read_followed(
         self, events: int, lists: int, until_ms: int, most: int
     ) -> tuple[list[Followed], list[Followed]]:
         """The next events above a number, each beside the list that it follows, and the next lists above
@@ -200,7 +200,7 @@ class EventStore(PeopleStore):
             ).fetchone()
         return None if row is None else bytes(row[0])
 
-    def shown(self, user_id: str, item_id: str, after_ms: int, until_ms: int) -> tuple[str, int] | None:
+    def find_shown(self, user_id: str, item_id: str, after_ms: int, until_ms: int) -> tuple[str, int] | None:
         """The request and place, 1 = top, at which somebody was last served an item between two times; None =
         never."""
         sql = f"""{SAME} SELECT request_id, line FROM same CROSS JOIN exposures ON user_id = id

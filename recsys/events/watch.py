@@ -66,7 +66,7 @@ class Watch:
         again."""
         new, until = Counter[tuple[str, str, str, bool]](), time.time_ns() // 1_000_000 - _SETTLED_MS
         while True:
-            told, shown = self._store.followed(self._at["events"], self._at["lists"], until, _AT_A_TIME)
+            told, shown = self._store.read_followed(self._at["events"], self._at["lists"], until, _AT_A_TIME)
             for one in (*told, *shown):
                 placement, arm = self._labels(one)
                 day = time.strftime("%Y-%m-%d", time.gmtime(one.timestamp))

@@ -21,7 +21,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import numba
 
-from recsys.durable import locked
+from recsys.durable import hold_lock
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -64,7 +64,7 @@ class SavedKernel(Generic[_P, _R]):
         files."""
         folder = Path(self.dispatcher._cache.cache_path)
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / ".compiling"):
+        with hold_lock(folder / ".compiling"):
             self.dispatcher.compile(types)
 
 

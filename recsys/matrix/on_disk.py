@@ -81,7 +81,7 @@ def chunks(n: int) -> list[slice]:
     return [slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
 
 
-def counted(column: Array, n: int) -> I64:
+def count(column: Array, n: int) -> I64:
     """int64 (n,): how often each of 0 ... n - 1 occurs, with some of the column in memory at a time."""
     found, size = np.zeros(n, np.int64), max(CHUNK, n)
     for start in range(0, len(column), size):
@@ -89,7 +89,7 @@ def counted(column: Array, n: int) -> I64:
     return found
 
 
-def made(folder: Path | None, n: int, dtype: Any, part: Callable[[slice], Any]) -> Array:
+def make_array(folder: Path | None, n: int, dtype: Any, part: Callable[[slice], Any]) -> Array:
     """An array (n,) of which a function gives each chunk; None: in memory."""
     found = room(folder, n, dtype)
     for at in chunks(n):
@@ -97,7 +97,7 @@ def made(folder: Path | None, n: int, dtype: Any, part: Callable[[slice], Any]) 
     return found
 
 
-def chosen(folder: Path, column: Array, mask: Array) -> Array:
+def take_where(folder: Path, column: Array, mask: Array) -> Array:
     """The values (n,) where the mask (n,) is true."""
     found, filled = room(folder, int(np.count_nonzero(mask)), column.dtype), 0
     for part in chunks(len(column)):
@@ -109,7 +109,7 @@ def chosen(folder: Path, column: Array, mask: Array) -> Array:
 
 def by_row(folder: Path, rows: Array, n_rows: int, columns: Sequence[Array]) -> tuple[I64, list[Array]]:
     """Offsets (n_rows + 1,), and the columns (n,) row by row; within a row the given order is kept."""
-    offsets = offsets_of(counted(rows, n_rows))
+    offsets = offsets_of(count(rows, n_rows))
     cuts = np.unique(np.searchsorted(offsets, np.arange(_PART, len(rows), _PART)))
     return offsets, _in_order(folder, rows, cuts, columns)
 
@@ -153,7 +153,7 @@ def _in_order(folder: Path, key: Array, cuts: Array, columns: Sequence[Array]) -
     return into[1:]
 
 
-def taken(folder: Path, past: Histories, rows: Array) -> Histories:
+def take_histories(folder: Path, past: Histories, rows: Array) -> Histories:
     """The rows with these numbers (n,), in this order."""
     lengths = past.items.lengths[rows]
     offsets = offsets_of(lengths)

@@ -45,7 +45,7 @@ def _blocks(matrix: sparse.csr_array) -> Iterator[tuple[slice, slice]]:
         yield block, slice(int(matrix.indptr[block.start]), int(matrix.indptr[block.stop]))
 
 
-def propagated(matrix: sparse.csr_array, users: F32, weight: float) -> F32:
+def propagate(matrix: sparse.csr_array, users: F32, weight: float) -> F32:
     """float32 (n_items, dim): what item vectors take up of the users who had them, in one step over the graph
     of both: `weight` times the degree-normalised matrix, transposed, times the users.
 
@@ -58,13 +58,13 @@ def propagated(matrix: sparse.csr_array, users: F32, weight: float) -> F32:
 
 
 def without_propagation(matrix: sparse.csr_array, users: F32, items: F32, weight: float) -> F32:
-    """The item vectors (n_items, dim) before `propagated` was added to them: exact where the events are the
+    """The item vectors (n_items, dim) before `propagate` was added to them: exact where the events are the
     same.
 
     Rows of zeros, items that were never trained, stay. users: float32 (n_users, dim).
     """
     known = np.asarray(items.any(axis=1))[:, None]
-    return np.where(known, items - propagated(matrix, users, weight), np.float32(0))
+    return np.where(known, items - propagate(matrix, users, weight), np.float32(0))
 
 
 def unit(rows: F32) -> F32:
@@ -73,7 +73,7 @@ def unit(rows: F32) -> F32:
     return found
 
 
-def decomposed(matrix: sparse.csr_array, dim: int, *, seed: int, sweeps: int = 4) -> tuple[F32, F32, F32]:
+def decompose(matrix: sparse.csr_array, dim: int, *, seed: int, sweeps: int = 4) -> tuple[F32, F32, F32]:
     """The leading singular triplets, U (n_users, k), values (k,), V (n_items, k), where k = dim or the
     smaller side.
 

@@ -44,11 +44,11 @@ class Learner:
 
     search: what of its settings is worth searching, and where. starts_from: the kind of encoder whose vectors
     it may start from (`warm`), None = it has nothing to start. starts_narrow: whether it may be the narrow
-    model of `narrowed`. shares_batches: whether processes of torchrun share its batches. keeps_vectors:
-    whether it ends in vectors, which a bundle can hold. knows_taste: whether it knows which items go
-    together. knows_order: whether the order of a history counts, so that what comes next may be none of what
-    goes together. learns_dislikes: whether it has a setting `disliked_weight`, by which events that say "not
-    this" are learned from as negatives.
+    model of `recsys.models.narrowed`. shares_batches: whether processes of torchrun share its batches.
+    keeps_vectors: whether it ends in vectors, which a bundle can hold. knows_taste: whether it knows which
+    items go together. knows_order: whether the order of a history counts, so that what comes next may be none
+    of what goes together. learns_dislikes: whether it has a setting `disliked_weight`, by which events that
+    say "not this" are learned from as negatives.
     """
 
     search: ClassVar[Space] = {}

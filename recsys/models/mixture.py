@@ -126,11 +126,11 @@ class Mixture(Learner):
             parts.append(embeddings_of(part["name"], learned))
             spreads.append(score_spread(parts[-1], data, seed=seed))
 
-        def scaled(weights: tuple[float, ...]) -> tuple[float, ...]:
+        def scale(weights: tuple[float, ...]) -> tuple[float, ...]:
             return tuple((np.array(weights)[used] / spreads).tolist())
 
-        by_code = {names.index(name): Weights(*map(scaled, rule)) for name, rule in rules.items()}
-        whole = concat(parts, scaled(settings.weights), by_code, codes)
+        by_code = {names.index(name): Weights(*map(scale, rule)) for name, rule in rules.items()}
+        whole = concat(parts, scale(settings.weights), by_code, codes)
         if aids.watch is not None:
             aids.watch(1, lambda: whole)
         return whole
@@ -147,6 +147,6 @@ def score_spread(learned: Embeddings, train: Dataset, *, seed: int) -> float:
     histories = train.interactions.histories()
     active = np.flatnonzero(histories.items.lengths)
     drawn = np.sort(generator(seed, "score spread").choice(active, min(_SAMPLE, len(active)), replace=False))
-    encoded = learned.encoder.encode(Users.known(drawn, histories.take(drawn)))
+    encoded = learned.encoder.encode(Users.of_rows(drawn, histories.take(drawn)))
     deviation = [float((vector @ learned.items.T).std()) for vector in encoded.vectors[encoded.known]]
     return max(float(np.mean(deviation)) if deviation else 0.0, 1e-12)

@@ -83,13 +83,13 @@ class Narrowed(Learner):
         wide, narrow = self.settings.wide, self.settings.narrow
         learned = fit_with(part_of(wide), train, seed=seed, progress=progress, aids=aids.for_part(0))
         model = part_of(narrow)
-        start = narrowed(embeddings_of(wide["name"], learned), train, model.settings.dim)
+        start = narrow_rows(embeddings_of(wide["name"], learned), train, model.settings.dim)
         own = replace(aids.for_part(1), watch=aids.watch, warm=start)
         found = fit_with(model, train, seed=seed, progress=progress, aids=own)
         return embeddings_of(narrow["name"], found)
 
 
-def narrowed(wide: Embeddings, train: Dataset, dim: int) -> Start:
+def narrow_rows(wide: Embeddings, train: Dataset, dim: int) -> Start:
     """Rows float32 (n, dim) of users and items whose inner products are the nearest of that rank to those of
     `wide`.
 
@@ -99,7 +99,7 @@ def narrowed(wide: Embeddings, train: Dataset, dim: int) -> Start:
     past, n_users = train.interactions.histories(), train.n_users
     blocks = (np.arange(at, min(at + _ENCODED, n_users)) for at in range(0, n_users, _ENCODED))
     users = np.concatenate(
-        [wide.encoder.encode(Users.known(block, past.take(block))).vectors for block in blocks]
+        [wide.encoder.encode(Users.of_rows(block, past.take(block))).vectors for block in blocks]
     )
     root, inverse = _roots(_gram(users))
     spectrum, directions = np.linalg.eigh(root @ _gram(wide.items) @ root)

@@ -21,7 +21,7 @@ def start_of(bundle: Bundle, train: Dataset) -> Start:
     its learner finds it anew.
     """
     asked = BundleInDataIds(bundle, train)
-    everybody = Users.known(np.arange(train.n_users), train.interactions.histories())
+    everybody = Users.of_rows(np.arange(train.n_users), train.interactions.histories())
     found = bundle.encoder.start_rows(asked.translate(everybody), bundle.item_vectors)
     if found is None:
         raise ModelError(

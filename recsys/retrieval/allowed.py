@@ -74,20 +74,20 @@ class AllowedItems:
         """available: (n_items,), false for items that nobody gets; None = all. among: the only items to
         consider."""
         if among is not None and len(among) < _WORTH_KEEPING:
-            return self._listed(available, among)
+            return self._allow_few(available, among)
         key = (id(available), id(among))
         if (found := self._kept.get(key)) is None:
             found = (
                 available,
                 among,
-                self._made(available, among),
+                self._make_allowed(available, among),
             )  # held, so that no other array gets the same id
             self._kept[key] = found
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return found[2]
 
-    def _listed(self, available: Bool | None, among: Array) -> Allowed:
+    def _allow_few(self, available: Bool | None, among: Array) -> Allowed:
         """Of a short list; where it is not short against all items the bits are used."""
         items = np.unique(among).astype(np.int64)
         items = items if available is None else items[available[items]]
@@ -97,7 +97,7 @@ class AllowedItems:
         mask[items] = True
         return Allowed(np.packbits(mask, bitorder="little"), len(items), None)
 
-    def _made(self, available: Bool | None, among: Array | None) -> Allowed:
+    def _make_allowed(self, available: Bool | None, among: Array | None) -> Allowed:
         mask = np.ones(self._n, bool) if available is None else available
         if among is not None:
             inside = np.zeros(self._n, bool)

@@ -35,13 +35,13 @@ class Availability:
         unlimited = now is None or (self.start is None and self.end is None)
         interval = -1 if now is None or unlimited else int(np.searchsorted(self._changes, now, side="right"))
         found = self._masks.get(interval)
-        if found is None and (found := self._made(now)) is not None:
+        if found is None and (found := self._make_mask(now)) is not None:
             for old in list(self._masks)[: max(0, len(self._masks) + 1 - _KEPT)]:
                 self._masks.pop(old, None)
             self._masks[interval] = found
         return found
 
-    def _made(self, now: int | None) -> Bool | None:
+    def _make_mask(self, now: int | None) -> Bool | None:
         found = None if self.shown is None else np.array(self.shown)
         for inside in (
             None if self.start is None or now is None else self.start <= now,

@@ -61,16 +61,16 @@ class Recommender:
         """
         if k < 1:
             raise RequestError(f"k must be at least 1, got {k}.")
-        forbid = self._forbidden(users, deny)
+        forbid = self._forbid_items(users, deny)
         if self._offered is None:
-            return self._answered(users, k, forbid, among, self.available)
+            return self._answer_alike(users, k, forbid, among, self.available)
         shape = (len(users), k)
         found = Answer(np.empty(shape, np.int64), np.empty(shape, np.float32), np.empty(len(users), np.int8))
         for rows, available in self._offered.by_moment(users.now, len(users)):
             if len(rows) == len(users):
-                return self._answered(users, k, forbid, among, available)
+                return self._answer_alike(users, k, forbid, among, available)
             part = None if among is None else among.take(rows)
-            answer = self._answered(users.take(rows), k, forbid.take(rows), part, available)
+            answer = self._answer_alike(users.take(rows), k, forbid.take(rows), part, available)
             found.ids[rows], found.scores[rows], found.source[rows] = answer.ids, answer.scores, answer.source
         return found
 
@@ -91,7 +91,7 @@ class Recommender:
         shown = self.availability.shown
         return replace(self.availability, shown=self.available if shown is None else shown & self.available)
 
-    def _answered(
+    def _answer_alike(
         self, users: Users, k: int, forbid: Ragged, among: Ragged | None, available: Bool | None
     ) -> Answer:
         """The answer under rules that are the same for all these users."""
@@ -112,10 +112,10 @@ class Recommender:
             answer.ids[block], answer.scores[block] = found
         return answer
 
-    def _forbidden(self, users: Users, deny: Ragged | None) -> Ragged:
+    def _forbid_items(self, users: Users, deny: Ragged | None) -> Ragged:
         parts = [] if deny is None else [deny]
         if isinstance(self.seen, SeenPolicy):
-            parts.append(self.seen.forbidden(users))
+            parts.append(self.seen.forbidden_items(users))
         elif self.seen == "exclude":
             parts.append(users.history.items)
         weight = users.history.weight

@@ -123,7 +123,7 @@ class SeenPolicy:
     limits_s: I64
     domain: I32
 
-    def forbidden(self, users: Users) -> Ragged:
+    def forbidden_items(self, users: Users) -> Ragged:
         """Rows of the items that each user may not be answered at `users.now`.
 
         An event of unknown type counts as the type with the longest limit; one later than now counts. Raises

@@ -93,7 +93,7 @@ def people_of(histories: Histories, n: int, seed: int, half: str) -> dict[str, U
     now = None if past.time is None else np.full(len(mine), past.time.max(initial=0))
     later = past.items.offsets[1:][past.items.row_of_value()] - np.arange(len(past))
     return {
-        KNOWN: Users.known(mine, past, now),
+        KNOWN: Users.of_rows(mine, past, now),
         FOLDED_IN: Users.unknown(past, now),
         THREE_EVENTS: Users.unknown(past.keep(later <= 3), now),
     }
@@ -106,7 +106,7 @@ def with_index(exact: Recommender, index: Index) -> Recommender:
     return replace(exact, ranker=VectorRanker(ranker.embeddings, index))
 
 
-def measured(
+def measure_index(
     exact: Recommender, index: Index, people: Mapping[str, Users], k: int
 ) -> tuple[dict[str, Quality], F64]:
     """How much of the exact answers an index gives these people, by source and of "all", and float64 (n,),
@@ -173,7 +173,7 @@ def tune_index(
     trials: list[Trial] = []
     for at, name in enumerate(names):
         limit = _HOPELESS * min((trial.p50_ms for trial in trials if trial.meets), default=np.inf)
-        trials += _tried(exact, ranker, wanted, name, asked, limit)
+        trials += _try_kind(exact, ranker, wanted, name, asked, limit)
         progress(Step("trying indexes", at + 1, len(names)))
     if not trials:  # nobody has a vector
         return Tuned([], wanted, {})
@@ -182,32 +182,32 @@ def tune_index(
     best = min(enough, key=lambda trial: trial.p50_ms, default=scan).settings
     if not best.exact:
         best = _with_shares(exact, ranker, best, asked, seed)
-    return Tuned(trials, *_confirmed(exact, ranker, best, people_of(histories, PEOPLE, 0, "measure")))
+    return Tuned(trials, *_confirm_index(exact, ranker, best, people_of(histories, PEOPLE, 0, "measure")))
 
 
-def _confirmed(
+def _confirm_index(
     exact: Recommender, ranker: VectorRanker, best: IndexSettings, people: Mapping[str, Users]
 ) -> tuple[IndexSettings, dict[str, Quality]]:
     """The settings with as much more effort as these people need to find enough, and what they find; else the
     scan."""
-    built = made(ranker, best)
+    built = make_index(ranker, best)
     for more in [one for one in efforts_of(best.factory, best.k) if one >= best.effort]:
         filtered = tuple((share, max(more, effort)) for share, effort in best.filtered)
         settings = replace_settings(best, effort=more, filtered=filtered)
         index = Approximate(built.items, built.index, settings) if isinstance(built, Approximate) else built
-        quality, _ = measured(exact, index, people, best.k)
+        quality, _ = measure_index(exact, index, people, best.k)
         if all(reaches(settings, one) for one in quality.values()):
             return settings, quality
     flat = replace_settings(best, factory=FLAT, effort=0, fetch=1.0, filtered=())
-    return flat, measured(exact, Flat(ranker.items), people, best.k)[0]
+    return flat, measure_index(exact, Flat(ranker.items), people, best.k)[0]
 
 
-def made(ranker: VectorRanker, settings: IndexSettings) -> Index:
+def make_index(ranker: VectorRanker, settings: IndexSettings) -> Index:
     """The index of these settings over the items of a ranker."""
     return Flat(ranker.items) if settings.exact else Approximate.build(ranker.items, settings)
 
 
-def _tried(
+def _try_kind(
     exact: Recommender,
     ranker: VectorRanker,
     wanted: IndexSettings,
@@ -219,14 +219,14 @@ def _tried(
     long."""
     settings = replace_settings(wanted, factory=name)
     start = time.perf_counter()
-    index, trials = made(ranker, settings), list[Trial]()
+    index, trials = make_index(ranker, settings), list[Trial]()
     build_s, mib = time.perf_counter() - start, index.nbytes / (1 << 20)
     for fetch in fetches_of(name):
         for effort in efforts_of(name, settings.k):
             tried = replace_settings(settings, effort=effort, fetch=fetch)
             if isinstance(index, Approximate):
                 index = Approximate(index.items, index.index, with_all_shares(tried))
-            quality, seconds = measured(exact, index, people, settings.k)
+            quality, seconds = measure_index(exact, index, people, settings.k)
             if not len(seconds):
                 return trials
             p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
@@ -270,16 +270,18 @@ def _with_shares(
     scan."""
     random, filtered, effort = generator(seed, "index shares"), list[tuple[float, int]](), best.effort
     some = {source: users.take(np.arange(min(len(users), _AT_SHARES))) for source, users in people.items()}
-    scan, built = Flat(ranker.items), made(ranker, best)
+    scan, built = Flat(ranker.items), make_index(ranker, best)
     assert isinstance(built, Approximate)
     efforts = efforts_of(best.factory, best.k, fine=True)
     for share in SHARES:
         mask = random.permutation(exact.n_items) <= share * exact.n_items  # one more than the few
         within = replace(exact, available=mask if exact.available is None else mask & exact.available)
-        _, exactly = measured(within, scan, some, best.k)
+        _, exactly = measure_index(within, scan, some, best.k)
         for more in [one for one in efforts if one >= effort]:
             tried = replace_settings(best, effort=more, filtered=((share / 2, more),))
-            quality, seconds = measured(within, Approximate(built.items, built.index, tried), some, best.k)
+            quality, seconds = measure_index(
+                within, Approximate(built.items, built.index, tried), some, best.k
+            )
             effort = more
             if all(reaches(best, one) for one in quality.values()):
                 break

@@ -88,7 +88,7 @@ class VectorRanker:
                 list(pool.map(fill, rows))
             return Answer(ids, scores, source)
         if not self.encoder.personal and among is None and len(rows) >= _WORTH_SORTING:
-            ids[rows], scores[rows] = self._shared(vectors[rows[0]], k, forbid.take(rows), available)
+            ids[rows], scores[rows] = self._scan_once(vectors[rows[0]], k, forbid.take(rows), available)
             return Answer(ids, scores, source)
         size = block_rows(self.n_items)
         for start in range(0, len(rows), size):
@@ -102,7 +102,7 @@ class VectorRanker:
     def contributions(self, user: Users, ids: I64) -> F32 | None:
         return self.encoder.contributions(user, self.items[ids])
 
-    def _shared(self, vector: F32, k: int, forbid: Ragged, available: Bool | None) -> tuple[I64, F32]:
+    def _scan_once(self, vector: F32, k: int, forbid: Ragged, available: Bool | None) -> tuple[I64, F32]:
         """One scan for everybody, where everybody has the same vector."""
         scores = self.items @ vector
         if available is not None:
@@ -125,7 +125,7 @@ class VectorRanker:
         fetch, aside = min(k + 1, self.n_items), self.n_items - allowed.count + len(forbid.values)
         if isinstance(self.index, Approximate):
             bits = allowed.without(forbid.values)
-            found = self._approximated(self.index, vector, fetch, bits, allowed, forbid)
+            found = self._search_index(self.index, vector, fetch, bits, allowed, forbid)
             scores, ids = self._flat.search(vector, fetch, bits) if found is None else found
         elif aside * _ASIDE <= self.n_items:
             scores, ids = self.index.search(vector, min(fetch + aside, self.n_items))
@@ -144,7 +144,7 @@ class VectorRanker:
                 return self._scan(vector, k, forbid, among, available)
         return _in_order(ids[:, :k], scores[:, :k], k)
 
-    def _approximated(
+    def _search_index(
         self, index: Approximate, vector: F32, k: int, bits: U8, allowed: Allowed, forbid: Ragged
     ) -> tuple[F32, I64] | None:
         """What an approximate index finds, or None where the exact scan is the better way: where few items

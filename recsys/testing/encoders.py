@@ -3,7 +3,7 @@
 Inherit, and make an encoder with the item vectors of its space, and users whom it knows something of:
 
     class TestMine(EncoderContract):
-        def make(self) -> EncoderCase:
+        def made(self) -> EncoderCase:
             return EncoderCase(MyEncoder(...), items, users)
 """
 
@@ -44,12 +44,12 @@ def _with_idle_events(histories: Histories, n_items: int) -> tuple[Histories, Hi
 class EncoderContract:
     """What every encoder promises."""
 
-    def make(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         """The encoder to test, made anew."""
-        raise NotImplementedError("a test of an encoder makes one: def make(self) -> EncoderCase")
+        raise NotImplementedError("a test of an encoder makes one: def made(self) -> EncoderCase")
 
     def test_it_gives_float32_vectors_of_its_dim_and_says_whom_it_could_encode(self) -> None:
-        encoder, items, users = self.make()
+        encoder, items, users = self.make_case()
         vectors, source = encoder.encode(users)
         assert vectors.shape == (len(users), encoder.dim)
         assert vectors.dtype == np.float32
@@ -59,7 +59,7 @@ class EncoderContract:
         assert (source < FALLBACK).all()
 
     def test_one_user_at_a_time_gets_the_vector_that_all_get_together(self) -> None:
-        encoder, _, users = self.make()
+        encoder, _, users = self.make_case()
         together, _ = encoder.encode(users)
         rounding = 1e-5 * float(np.abs(together).max())
         for row in range(len(users)):
@@ -67,7 +67,7 @@ class EncoderContract:
             np.testing.assert_allclose(alone[0], together[row], rtol=1e-4, atol=rounding)
 
     def test_a_history_is_enough_where_it_says_so(self) -> None:
-        encoder, _, users = self.make()
+        encoder, _, users = self.make_case()
         strangers = Users.unknown(users.history)
         encoded = encoder.encode(strangers)
         if encoder.folds_in:
@@ -78,7 +78,7 @@ class EncoderContract:
     def test_events_that_it_cannot_use_count_for_nothing(self) -> None:
         """Events of weight 0, which were had but are not to be learned from, and those of items that it never
         saw."""
-        encoder, items, users = self.make()
+        encoder, items, users = self.make_case()
         strangers = Users.unknown(users.history)
         idle, foreign = _with_idle_events(strangers.history, len(items))
         for spoilt in (idle, foreign):
@@ -96,7 +96,7 @@ class EncoderContract:
                     assert not parts[:, ~encoder.usable(one.history)].any()
 
     def test_saved_and_loaded_it_encodes_to_the_same_bytes(self, tmp_path: Path) -> None:
-        encoder, items, users = self.make()
+        encoder, items, users = self.make_case()
         encoder.save(tmp_path)
         loaded = type(encoder).load(tmp_path, items)
         for trait in ("encoder_kind", "dim", "space_id", "folds_in", "personal", "explains", "needs"):
@@ -104,16 +104,16 @@ class EncoderContract:
         np.testing.assert_array_equal(loaded.encode(users)[0], encoder.encode(users)[0])
 
     def test_what_it_knows_of_one_person_goes_and_all_others_stay(self) -> None:
-        encoder, _, users = self.make()
+        encoder, _, users = self.make_case()
         without, others = encoder.without_rows(np.array([0], np.int32)), users.index != 0
         np.testing.assert_array_equal(without.encode(users)[0][others], encoder.encode(users)[0][others])
         assert without.space_id == encoder.space_id
 
     def test_its_space_is_that_of_its_numbers(self) -> None:
-        assert self.make().encoder.space_id == self.make().encoder.space_id
+        assert self.make_case().encoder.space_id == self.make_case().encoder.space_id
 
     def test_what_each_event_adds_is_the_score_where_it_explains(self) -> None:
-        encoder, items, users = self.make()
+        encoder, items, users = self.make_case()
         strangers = Users.unknown(users.history)
         encoded = encoder.encode(strangers)
         vectors, known = encoded.vectors, encoded.known

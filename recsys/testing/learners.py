@@ -40,19 +40,19 @@ class Case(NamedTuple):
         """What it learns from a data set."""
         return fit_with(make_model(self.name, self.settings), data, seed=seed, progress=silent)
 
-    def learn_once(self, data: Dataset, seed: int = 1) -> Any:
+    def fit_once(self, data: Dataset, seed: int = 1) -> Any:
         """The same as `fit`, kept for all the tests that only look at it."""
         return self._keep(f"{data.digest} {seed}", lambda: self.fit(data, seed))
 
-    def refit_once(self, first: Dataset, second: Dataset) -> Any:
+    def refit(self, first: Dataset, second: Dataset) -> Any:
         """What one and the same object learns from the second data set after the first; kept as well."""
 
-        def fit_twice() -> Any:
+        def fit_again() -> Any:
             model = make_model(self.name, self.settings)
             fit_with(model, first, seed=1)
             return fit_with(model, second, seed=1)
 
-        return self._keep(f"{first.digest} {second.digest}", fit_twice)
+        return self._keep(f"{first.digest} {second.digest}", fit_again)
 
     def _keep(self, what: str, make: Callable[[], Any]) -> Any:
         key = f"{self} {what}"
@@ -66,7 +66,7 @@ _KEPT: dict[str, Any] = {}
 
 def everyone(data: Dataset) -> Users:
     """Every user of a data set by their row, with their history."""
-    return Users.known(np.arange(data.n_users), data.interactions.histories().items)
+    return Users.of_rows(np.arange(data.n_users), data.interactions.histories().items)
 
 
 def strangers(data: Dataset) -> Users:
@@ -117,23 +117,23 @@ class LearnerContract(Contract):
     """What every learner promises, whatever it knows of its users."""
 
     def test_a_refit_on_other_data_equals_a_fresh_fit(self, learner: Case) -> None:
-        again, fresh = learner.refit_once(random_log(1), random_log(2)), learner.learn_once(random_log(2))
+        again, fresh = learner.refit(random_log(1), random_log(2)), learner.fit_once(random_log(2))
         assert answers(again, random_log(2)) == answers(fresh, random_log(2))
 
     def test_the_same_seed_gives_the_same_bytes(self, learner: Case) -> None:
-        first, second = learner.learn_once(random_log(1)), learner.fit(random_log(1))
+        first, second = learner.fit_once(random_log(1)), learner.fit(random_log(1))
         assert answers(first, random_log(1)) == answers(second, random_log(1))
 
     def test_it_says_which_items_it_knows(self, learner: Case) -> None:
         data = dataset(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 3]), 2, 6, time=np.arange(4))
-        learned = learner.learn_once(data)
+        learned = learner.fit_once(data)
         assert learned.trained.tolist() == [True, True, False, True, False, False]
         assert ranker_of(learned).n_items == 6
 
     def test_one_user_at_a_time_gets_what_all_get_together(self, learner: Case) -> None:
         """Scores within rounding of the largest, and other items only where their scores are that near."""
         data = random_log(1)
-        engine = recommender(learner.learn_once(data), data)
+        engine = recommender(learner.fit_once(data), data)
         for users in (everyone(data), strangers(data)):  # 40 rows: also a last block of one
             together = engine.recommend(users, 5)
             rounding = 1e-4 * float(np.abs(together.scores).max())
@@ -146,21 +146,21 @@ class LearnerContract(Contract):
 
     def test_an_unknown_user_without_history_gets_an_answer(self, learner: Case) -> None:
         data = random_log(1)
-        learned = learner.learn_once(data)
+        learned = learner.fit_once(data)
         answer = recommender(learned, data).recommend(Users.unknown(Ragged.of([[]])), 5)
         assert (answer.ids[0] >= 0).all()
         assert (answer.source[0] == FALLBACK) == ranker_of(learned).folds_in
 
     def test_a_user_who_has_seen_everything_gets_nothing(self, learner: Case) -> None:
         data = dataset(np.repeat([0, 1], [6, 2]), np.array([0, 1, 2, 3, 4, 5, 0, 1]), 2, 6, time=np.arange(8))
-        answer = recommender(learner.learn_once(data), data).recommend(everyone(data), 3)
+        answer = recommender(learner.fit_once(data), data).recommend(everyone(data), 3)
         assert (answer.ids[0] == -1).all()
         assert np.isneginf(answer.scores[0]).all()
         assert set(answer.ids[1]) < {2, 3, 4, 5}
 
     def test_k_beyond_the_catalogue_gives_every_allowed_item_once(self, learner: Case) -> None:
         data = random_log(1)
-        answer = recommender(learner.learn_once(data), data, seen="allow").recommend(everyone(data), 100)
+        answer = recommender(learner.fit_once(data), data, seen="allow").recommend(everyone(data), 100)
         for row in answer.ids:
             assert sorted(row[row >= 0]) == list(range(data.n_items))
             assert (row[data.n_items :] == -1).all()
@@ -168,18 +168,18 @@ class LearnerContract(Contract):
     def test_item_and_user_zero_are_real(self, learner: Case, certain_seed: int) -> None:
         user, item = np.repeat(np.arange(8), 3), np.tile([0, 1, 2], 8)
         data = dataset(user, item, 9, 4, time=np.arange(24))
-        answer = recommender(learner.learn_once(data, certain_seed), data).recommend(
+        answer = recommender(learner.fit_once(data, certain_seed), data).recommend(
             Users.unknown(Ragged.of([[1, 2]])), 1
         )
         assert answer.ids[0, 0] == 0
-        known = recommender(learner.learn_once(data, certain_seed), data, seen="allow").recommend(
+        known = recommender(learner.fit_once(data, certain_seed), data, seen="allow").recommend(
             everyone(data), 1
         )
         assert known.source[0] != FALLBACK
 
     def test_items_without_events_are_never_recommended(self, learner: Case) -> None:
         data = dataset(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 3]), 2, 6, time=np.arange(4))
-        answer = recommender(learner.learn_once(data), data, seen="allow").recommend(everyone(data), 6)
+        answer = recommender(learner.fit_once(data), data, seen="allow").recommend(everyone(data), 6)
         assert set(answer.ids.ravel()) == {-1, 0, 1, 3}
 
     def test_progress_ends_at_its_total(self, learner: Case) -> None:
@@ -200,7 +200,7 @@ class TasteContract(Contract):
         """Settings that learn the board by heart fail here: that user u never had item u can be learned,
         too."""
         data = checkerboard()
-        engine = recommender(learner.learn_once(data, certain_seed), data)
+        engine = recommender(learner.fit_once(data, certain_seed), data)
         for users in (everyone(data), strangers(data)):
             np.testing.assert_array_equal(engine.recommend(users, 1).ids[:, 0], np.arange(data.n_users))
 
@@ -213,7 +213,7 @@ class TasteContract(Contract):
         def learn(which: Array, weight: Array | None = None) -> F32:
             more = {} if weight is None else {"weight": weight.astype(np.float32)}
             data = dataset(user[which], item[which], 12, 8, time=which, **more)
-            scores = scores_of(learner.learn_once(data, certain_seed), Ragged.from_pairs(user, item, 12), 8)
+            scores = scores_of(learner.fit_once(data, certain_seed), Ragged.from_pairs(user, item, 12), 8)
             return scores / np.float32(np.linalg.norm(scores))
 
         one = np.arange(len(user))
@@ -227,7 +227,7 @@ class VectorContract(Contract):
 
     def test_the_result_has_the_promised_shapes_and_types(self, learner: Case) -> None:
         data = random_log(1)
-        embeddings = learner.learn_once(data)
+        embeddings = learner.fit_once(data)
         assert embeddings.items.dtype == np.float32
         assert embeddings.items.flags.c_contiguous
         assert embeddings.items.shape == (data.n_items, embeddings.encoder.dim)
@@ -239,13 +239,13 @@ class VectorContract(Contract):
         assert encoded.known.all()
 
     def test_the_space_depends_on_data_and_seed_alone(self, learner: Case) -> None:
-        again, fresh = learner.refit_once(random_log(1), random_log(2)), learner.learn_once(random_log(2))
+        again, fresh = learner.refit(random_log(1), random_log(2)), learner.fit_once(random_log(2))
         assert isinstance(again, Embeddings)
         assert again.encoder.space_id == fresh.encoder.space_id
 
     def test_a_saved_encoder_loads_equal(self, learner: Case, tmp_path: Path) -> None:
         data = random_log(1)
-        embeddings = learner.learn_once(data)
+        embeddings = learner.fit_once(data)
         embeddings.encoder.save(tmp_path)
         loaded = load_encoder(tmp_path, embeddings.items)
         assert loaded.space_id == embeddings.encoder.space_id
@@ -259,7 +259,7 @@ class ReasonContract(Contract):
 
     def test_what_each_event_adds_is_the_score_where_it_explains(self, learner: Case) -> None:
         data = random_log(1)
-        ranker = ranker_of(learner.learn_once(data))
+        ranker = ranker_of(learner.fit_once(data))
         users = strangers(data)
         answer = ranker.top(users, 7, forbid=Ragged.empty(len(users)))
         rounding = 1e-4 * float(np.abs(answer.scores).max())

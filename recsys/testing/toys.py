@@ -14,7 +14,7 @@ from recsys.ids import IdMap
 def dataset(user: Array, item: Array, n_users: int, n_items: int, **events: Any) -> Dataset:
     """A data set of these events with ids u0, u1 ... and i0, i1 ..., titles and two domains.
 
-    events: `time`, `weight`, `event` and `event_names`, as `Interactions.ordered` takes them.
+    events: `time`, `weight`, `event` and `event_names`, as `Interactions.in_order` takes them.
     """
     items = pa.table(
         {
@@ -24,7 +24,7 @@ def dataset(user: Array, item: Array, n_users: int, n_items: int, **events: Any)
     )
     return Dataset(
         "toy",
-        Interactions.ordered(np.asarray(user), np.asarray(item), n_users=n_users, n_items=n_items, **events),
+        Interactions.in_order(np.asarray(user), np.asarray(item), n_users=n_users, n_items=n_items, **events),
         IdMap.of([f"u{user}" for user in range(n_users)]),
         IdMap.of([f"i{item}" for item in range(n_items)]),
         items,

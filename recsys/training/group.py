@@ -33,7 +33,7 @@ class Group:
         if self.size > 1:
             dist.barrier()
 
-    def joined(self, rows: Tensor) -> Tensor:
+    def all_gather(self, rows: Tensor) -> Tensor:
         """The rows (n, width) of all processes, those of the first first; n may differ. They stay on their
         device."""
         if self.size == 1:
@@ -48,18 +48,18 @@ class Group:
         dist.all_gather(found, padded)
         return torch.cat([part[: int(count)] for part, count in zip(found, counts, strict=True)]).to(device)
 
-    def summed(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, in their order."""
-        return tensor if self.size == 1 else self.joined(tensor[None]).sum(0)
+        return tensor if self.size == 1 else self.all_gather(tensor[None]).sum(0)
 
     def summed_rows(self, rows: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The rows that any process touched, int64 (m,) distinct, and the sum of their gradients, (m,
         width)."""
         if self.size == 1:
             return rows, gradient
-        touched, place = torch.unique(self.joined(rows), return_inverse=True)
+        touched, place = torch.unique(self.all_gather(rows), return_inverse=True)
         total = gradient.new_zeros(len(touched), gradient.shape[1])
-        return touched, total.index_add_(0, place, self.joined(gradient))
+        return touched, total.index_add_(0, place, self.all_gather(gradient))
 
 
 @cache

@@ -36,7 +36,7 @@ class Sampler:
         self._place = np.full(len(events), -1, np.int64)
         self._place[self.items] = np.arange(len(self.items))
 
-    def drawn(self, batch: Array, rng: np.random.Generator) -> Drawn:
+    def draw(self, batch: Array, rng: np.random.Generator) -> Drawn:
         """batch: (b,) the items of the step's events."""
         n = len(self.items)
         if self.kind == "all":

@@ -26,7 +26,7 @@ def make_cursor(secret: bytes, bundle_id: str, person: str, shown: I32) -> str:
     ordered = np.sort(shown)
     steps = np.diff(ordered, prepend=0).astype("<u4")
     body = _VERSION + _digest_of(bundle_id) + zlib.compress(steps.tobytes(), 6)
-    return _written(body + _signature(secret, person, body))
+    return _encode(body + _signature(secret, person, body))
 
 
 def read_cursor(secret: bytes, bundle_id: str, person: str, cursor: str) -> I32:
@@ -36,7 +36,7 @@ def read_cursor(secret: bytes, bundle_id: str, person: str, cursor: str) -> I32:
         whole = urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4))
     except (NotBase64, ValueError):
         whole = b""
-    if _written(whole) != cursor:  # the decoder overlooks what it does not know
+    if _encode(whole) != cursor:  # the decoder overlooks what it does not know
         whole = b""
     body, signature = whole[:-_SIGNATURE], whole[-_SIGNATURE:]
     if body[:1] != _VERSION or not hmac.compare_digest(signature, _signature(secret, person, body)):
@@ -53,7 +53,7 @@ def read_cursor(secret: bytes, bundle_id: str, person: str, cursor: str) -> I32:
     return np.cumsum(steps, dtype=np.int64).astype(np.int32)
 
 
-def _written(whole: bytes) -> str:
+def _encode(whole: bytes) -> str:
     return urlsafe_b64encode(whole).decode().rstrip("=")
 
 

@@ -66,7 +66,7 @@ class Arms:
                 return self._choice(found.experiment, found.phase, found.arm)
         return None
 
-    def named(self, experiment: str, arm: str, now: int) -> Choice | None:
+    def assigned_arm(self, experiment: str, arm: str, now: int) -> Choice | None:
         """The arm that somebody else assigned; None where no such arm is among those that were started.
         Raises a Problem where its experiment does not run at `now`."""
         if (experiment, arm) not in self.recipes:

@@ -69,14 +69,14 @@ def choose(live: Live, call: Call, read: RecommendRequest, now: int) -> Choice |
     if SHADOW in call.headers:
         return None
     if read.experiment is not None and read.arm is not None:
-        return live.arms.named(read.experiment, read.arm, now)
+        return live.arms.assigned_arm(read.experiment, read.arm, now)
     if not read.profile:
         return None
     beside = {name: value for name in ("placement", "domain") if (value := getattr(read, name)) is not None}
     return live.arms.choose(read.unit_id or read.user_id, read.features, beside, now)
 
 
-def asked(
+def check_request(
     live: Live,
     events: Events,
     secret: bytes,
@@ -99,7 +99,7 @@ def asked(
     else:
         bundle = live.champion if choice.recipe is None else choice.recipe.bundle
     question, shown = read.question(now), None
-    question, seq = events.known(bundle, question, read.min_state_seq, patience_s)
+    question, seq = events.read_since(bundle, question, read.min_state_seq, patience_s)
     if read.cursor is not None:
         shown = (
             read_cursor(secret, bundle.bundle_id, person_of(read), read.cursor) if read.cursor else _NOTHING

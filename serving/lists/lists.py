@@ -13,10 +13,10 @@ from recsys.answers.respond import Answered, answer
 from recsys.errors import RequestError
 from recsys.events.clock import now_ms
 from recsys.serving.access.call import Call
-from recsys.serving.body import parsed, request_in
+from recsys.serving.body import parse_body, request_in
 from recsys.serving.events import Events
 from recsys.serving.exposure import Exposures, Shown
-from recsys.serving.lists.asked import SHADOW, Asked, asked, next_cursor
+from recsys.serving.lists.asked import SHADOW, Asked, check_request, next_cursor
 from recsys.serving.problems import Problem
 from recsys.serving.runtime.metrics import Metrics
 from recsys.serving.schemas import BatchRequest, RecommendRequest
@@ -44,20 +44,22 @@ class Lists:
     def recommend(self, body: bytes, call: Call) -> dict[str, Any]:
         began = time.perf_counter()
         read, raw = request_in(body)
-        one = self._asked(call, read, raw, now_ms(), began)
-        return self._served(one, self._answered(one), call)
+        one = self._check(call, read, raw, now_ms(), began)
+        return self._log_answer(one, self._answer_arm(one), call)
 
     def recommend_batch(self, body: bytes, call: Call) -> dict[str, Any]:
         began, now = time.perf_counter(), now_ms()
-        read, raw = parsed(body, BatchRequest)
+        read, raw = parse_body(body, BatchRequest)
         pairs = enumerate(zip(read.requests, raw["requests"], strict=True))
-        every = [self._asked(call, one, told, now, began, f"requests[{at}]: ") for at, (one, told) in pairs]
-        found = [self._answered(one) for one in every]
+        every = [self._check(call, one, told, now, began, f"requests[{at}]: ") for at, (one, told) in pairs]
+        found = [self._answer_arm(one) for one in every]
         return {
-            "answers": [self._served(one, answered, call) for one, answered in zip(every, found, strict=True)]
+            "answers": [
+                self._log_answer(one, answered, call) for one, answered in zip(every, found, strict=True)
+            ]
         }
 
-    def _asked(
+    def _check(
         self,
         call: Call,
         read: RecommendRequest,
@@ -68,7 +70,7 @@ class Lists:
     ) -> Asked:
         try:
             live = self._live()
-            return asked(
+            return check_request(
                 live, self._events, self._secret(), self._patience_s, call, read, raw, now, began, where
             )
         except Problem as problem:
@@ -76,7 +78,7 @@ class Lists:
                 problem.detail = where + problem.detail
             raise
 
-    def _answered(self, one: Asked) -> Answered | Merged:
+    def _answer_arm(self, one: Asked) -> Answered | Merged:
         """The answer of the arm, or of the champion where an arm cannot: that is counted, and the arm
         stays."""
         if (choice := one.choice) is not None:
@@ -100,7 +102,7 @@ class Lists:
         except RequestError as error:
             raise Problem.of(error, one.where) from None
 
-    def _served(self, one: Asked, answered: Answered | Merged, call: Call) -> dict[str, Any]:
+    def _log_answer(self, one: Asked, answered: Answered | Merged, call: Call) -> dict[str, Any]:
         """The answer, after its line is in the exposure log."""
         if call.request_id is None:
             call.request_id = one.request_id

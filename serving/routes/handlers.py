@@ -43,18 +43,18 @@ class Handlers:
         self._openapi = openapi
         self._models = Models(service, settings)
 
-    async def _posted(self, request: Request, work: Work) -> Response:
+    async def _post(self, request: Request, work: Work) -> Response:
         call: Call = request.scope["call"]
         text = await body.read(request, self._settings.read_s)
         return _json(await self._pool.run(work, text, call, wait_s=wait_s(call.headers)))
 
     async def recommend(self, request: Request) -> Response:
         """The k best items for a person, known or not; the list goes into the exposure log."""
-        return await self._posted(request, self._service.recommend)
+        return await self._post(request, self._service.recommend)
 
     async def recommend_batch(self, request: Request) -> Response:
         """Several requests of the kind of /v1/recommend, answered from one bundle each, all or none."""
-        return await self._posted(request, self._service.recommend_batch)
+        return await self._post(request, self._service.recommend_batch)
 
     async def similar_items(
         self,
@@ -67,7 +67,7 @@ class Handlers:
 
     async def encode_items(self, request: Request) -> Response:
         """The vectors of brand-new items from their features, and the known items nearest to each."""
-        return await self._posted(request, self._service.encode)
+        return await self._post(request, self._service.encode)
 
     async def tell_events(self, request: Request) -> Response:
         """Takes what people were shown or did; answered once it is on the disk. An array, or JSON lines."""
@@ -77,12 +77,12 @@ class Handlers:
         try:
             found = await asyncio.wrap_future(written)
         except apsw.Error as error:
-            raise self._service.events.failed(error) from None
-        return _json(self._service.events.acknowledged(read, found))
+            raise self._service.events.failure_of(error) from None
+        return _json(self._service.events.acknowledge(read, found))
 
     async def tell_identity(self, request: Request) -> Response:
         """From now on one id is the person of another; their histories are one."""
-        asked, _ = body.parsed(await body.read(request, self._settings.read_s), IdentityRequest)
+        asked, _ = body.parse_body(await body.read(request, self._settings.read_s), IdentityRequest)
         return _json(await asyncio.to_thread(self._service.events.identify, [(asked.old, asked.new)]))
 
     async def get_assignment(
@@ -143,15 +143,15 @@ class Handlers:
     async def activate_bundle(self, request: Request, name: Name) -> Response:
         """Makes a bundle the champion: 202 until all workers report that they serve it, then 200. With
         `If-Match`, only where nothing has changed since."""
-        asked, _ = body.parsed(await body.read(request, self._settings.read_s), ActivateRequest)
-        return _followed(
+        asked, _ = body.parse_body(await body.read(request, self._settings.read_s), ActivateRequest)
+        return _follow(
             await asyncio.to_thread(self._models.activate, name, asked.bundle_id, request.scope["call"])
         )
 
     async def roll_back_bundle(self, request: Request, name: Name) -> Response:
         """Makes the champion before this one the champion: 202, or 200 where all workers serve it already."""
-        body.parsed(await body.read(request, self._settings.read_s), RollBackRequest)
-        return _followed(await asyncio.to_thread(self._models.roll_back, name, request.scope["call"]))
+        body.parse_body(await body.read(request, self._settings.read_s), RollBackRequest)
+        return _follow(await asyncio.to_thread(self._models.roll_back, name, request.scope["call"]))
 
     async def get_live(self) -> Response:
         """200 as long as the process answers."""
@@ -202,6 +202,6 @@ def _document(document: BaseModel, status: int = 200, **headers: str) -> Respons
     return Response(document.model_dump_json(), status, headers or None, "application/json")
 
 
-def _followed(said: Activation) -> Response:
+def _follow(said: Activation) -> Response:
     status = 200 if said.reported >= said.workers else 202
     return _document(said, status, ETag=f'"{said.etag}"', **({} if status == 200 else {"Retry-After": "1"}))

@@ -61,9 +61,9 @@ class Models:
     def activate(self, name: str, bundle_id: str, call: Call) -> Activation:
         """Makes a bundle of the folder the champion, after verifying it; nothing where it is that already."""
         self.refuse_other_names(name)
-        root, now = self._deployed()
+        root, now = self._read_deployment()
         if now.champion == bundle_id:
-            self._expected(call, now)
+            self._expected_etag(call, now)
             return self.activation(now)
         if not (root / bundle_id).is_dir():
             raise Problem("unknown_bundle", "The folder of bundles holds none of this id.")
@@ -74,7 +74,7 @@ class Models:
     def roll_back(self, name: str, call: Call) -> Activation:
         """Makes the champion before this one the champion."""
         self.refuse_other_names(name)
-        root, now = self._deployed()
+        root, now = self._read_deployment()
         return self._change(call, "roll_back_bundle", now.previous, lambda tag: roll_back(root, expected=tag))
 
     def activation(self, wanted: Deployment) -> Activation:
@@ -89,7 +89,7 @@ class Models:
             errors=sorted(errors),
         )
 
-    def _deployed(self) -> tuple[Path, Deployment]:
+    def _read_deployment(self) -> tuple[Path, Deployment]:
         """The folder and what its files say now. Raises a Problem where a bundle by itself is served."""
         self._service.live()
         if not (self._service.path / POINTER).is_file():
@@ -100,7 +100,7 @@ class Models:
             raise Problem("bundle_refused", self._service.without_root(str(error))) from None
 
     @staticmethod
-    def _expected(call: Call, now: Deployment) -> str | None:
+    def _expected_etag(call: Call, now: Deployment) -> str | None:
         """The etag that the caller has seen, if they say; a Problem where it is another one."""
         given = call.headers.get(b"if-match", b"*").decode("latin-1").strip()
         if given == "*":
@@ -114,8 +114,8 @@ class Models:
         self, call: Call, operation: str, bundle_id: str | None, change: Callable[[str | None], Deployment]
     ) -> Activation:
         """Changes what is served, once the audit log has who asked, and again what came of it."""
-        _, before = self._deployed()
-        expected = self._expected(call, before)
+        _, before = self._read_deployment()
+        expected = self._expected_etag(call, before)
         self._note(call, operation, bundle_id, before.etag, "asked")
         try:
             after = change(expected)

@@ -46,7 +46,7 @@ def serve(
     """
     failures: list[Exception] = []
 
-    def started(outcome: Bundle | Exception) -> None:
+    def note_start(outcome: Bundle | Exception) -> None:
         if isinstance(outcome, Exception):
             failures.append(outcome)
             server.stop()
@@ -59,7 +59,7 @@ def serve(
     if settings.clock:
         follow(Path(settings.clock))
     sys.setswitchinterval(_TURN_S)
-    parts = create_parts(path, settings, started, shared)
+    parts = create_parts(path, settings, note_start, shared)
     server = Server(parts, settings)
     admin: Mapping[str, Any] = {}
     if shared is None:

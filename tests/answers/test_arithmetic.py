@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from recsys.answers.projector import write_projector
-from recsys.answers.similar import combined
+from recsys.answers.similar import combine_items
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.catalogue import Catalogue
 from recsys.bundle.write import write
@@ -47,14 +47,14 @@ def test_a_to_b_is_as_c_to_what_stands_in_its_corner(grid: Bundle) -> None:
     right = 0
     for kind, place in np.ndindex(3, 4):
         plus = [item_of(kind, place + 1), item_of(kind + 1, place)]
-        found = combined(grid, plus, [item_of(kind, place)], 5)
+        found = combine_items(grid, plus, [item_of(kind, place)], 5)
         right += {one.item_id for one in found} <= {item_of(kind + 1, place + 1, at) for at in range(EACH)}
         assert not {one.item_id for one in found} & {*plus, item_of(kind, place)}
     assert right >= 11
 
 
 def test_a_category_is_the_mean_of_its_items(grid: Bundle) -> None:
-    found = combined(grid, ["category:comedy", "category:sea"], ["category:drama"], EACH)
+    found = combine_items(grid, ["category:comedy", "category:sea"], ["category:drama"], EACH)
     assert {one.item_id for one in found} == {item_of(1, 1, at) for at in range(EACH)}
     units = grid.item_vectors / grid.norms[:, None]
 
@@ -76,9 +76,9 @@ def test_what_has_no_vector_or_comes_to_nothing_is_refused(grid: Bundle) -> None
         ([], ["i0"], "at least one"),
     ):
         with pytest.raises(RequestError, match=reason):
-            combined(grid, plus, minus, 3)
+            combine_items(grid, plus, minus, 3)
     with pytest.raises(RequestError, match="k must be between"):
-        combined(grid, ["i0"], [], 0)
+        combine_items(grid, ["i0"], [], 0)
 
 
 def test_the_projector_gets_the_vectors_and_a_line_for_each(grid: Bundle, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_both_are_commands(grid: Bundle, tmp_path: Path) -> None:
     )
     assert (
         answer(said)["items"][0]["item_id"]
-        == combined(grid, ["i0", "category:sea"], ["category:town"], 1)[0].item_id
+        == combine_items(grid, ["i0", "category:sea"], ["category:town"], 1)[0].item_id
     )
     assert (
         answer(recsys(tmp_path, "projector", str(grid.path), str(tmp_path / "p"), "--json"))["items"] == 100

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from recsys.answers.new_items import encoded_items, placed, with_items
+from recsys.answers.new_items import encoded_items, place_items, with_items
 from recsys.answers.question import Event, Question
 from recsys.answers.respond import respond
 from recsys.bundle.bundle import Bundle, load
@@ -103,12 +103,12 @@ def test_what_cannot_be_placed_is_refused(root: Path, features: Any, error: Any,
         encoded_items(bundle, described)
     assert all(word in str(said.value) for word in words)
     with pytest.raises(RequestError):
-        placed(bundle, [features])
+        place_items(bundle, [features])
 
 
 def test_a_model_of_ids_alone_says_that_it_cannot(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="two_tower or fasttext model with item_features"):
-        placed(bundled(tmp_path, coloured(), epochs=1), [{"colour": "odd"}])
+        place_items(bundled(tmp_path, coloured(), epochs=1), [{"colour": "odd"}])
 
 
 def test_a_wrong_row_is_named_as_the_caller_counts(root: Path) -> None:

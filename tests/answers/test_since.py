@@ -11,7 +11,7 @@ from recsys.answers.person import person_of, usable_items
 from recsys.answers.question import Event, Question
 from recsys.bundle.bundle import load
 from recsys.bundle.write import publish
-from recsys.data.prepare import PrepareSettings, prepared
+from recsys.data.prepare import PrepareSettings, prepare_data
 from recsys.encoders.users import Users
 from recsys.models.export import content_of
 from recsys.models.registry import make_model
@@ -33,11 +33,11 @@ def test_stored_and_told_events_are_one_history(name: str, duplicates: str, tmp_
     time = log.interactions.time
     assert time is not None
     cut, now = int(np.quantile(time, 0.7)), int(time.max()) + 60
-    train, _ = prepared(log.having(log.interactions.where(time <= cut)), rule, compact=False)
-    whole, _ = prepared(log, rule, compact=False)
+    train, _ = prepare_data(log.having(log.interactions.where(time <= cut)), rule, compact=False)
+    whole, _ = prepare_data(log, rule, compact=False)
     learned: Any = make_model(name, SMALL[name]).fit(train, seed=1)
     bundle = load(publish(tmp_path, content_of(name, learned, train, prepare=rule)))
-    people = Users.known(np.arange(40), whole.had.histories(), np.full(40, now))
+    people = Users.of_rows(np.arange(40), whole.had.histories(), np.full(40, now))
     expected = bundle.encoder.encode(replace(people, fresh=np.ones(40, bool)))
     for row in range(40):
         own = np.flatnonzero((log.interactions.user == row) & (time > cut))

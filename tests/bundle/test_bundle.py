@@ -70,7 +70,7 @@ def test_an_unlisted_file_is_not_read(tmp_path):
 
 def test_a_bundle_of_users_without_events_answers_the_fallback(tmp_path):
     loaded = bundle.load(publish(tmp_path, content(events=0)))
-    answer = loaded.recommender.recommend(Users.known(np.array([3]), Ragged.empty(1)), 5)
+    answer = loaded.recommender.recommend(Users.of_rows(np.array([3]), Ragged.empty(1)), 5)
     assert answer.source[0] == FALLBACK
     assert answer.ids[0].tolist() == [0, 1, 2, 3, 4]
 
@@ -111,7 +111,7 @@ def test_exactly_k_under_seen_deny_and_among_with_ties(tmp_path, seed):
     rng = np.random.default_rng(seed)
     made = content(n_items=60, embeddings=tied(rng, 60, dim=3), seed=seed)
     loaded = bundle.load(publish(tmp_path, made))
-    users = Users.known(np.arange(30), made.histories)
+    users = Users.of_rows(np.arange(30), made.histories)
     deny = Ragged.of([rng.permutation(60)[: rng.integers(40)] for _ in range(30)])
     among = Ragged.of([np.sort(rng.permutation(60)[: rng.integers(1, 60)]) for _ in range(30)])
     for k in (1, 5, 30, 60, 90):
@@ -139,7 +139,7 @@ def test_popularity_of_dim_one_gives_ties_to_the_lower_index(tmp_path):
 
 def test_more_than_there_is_pads_and_never_answers_an_item_without_vector(written):
     recommender = bundle.load(written).recommender
-    users = Users.known(np.arange(30), MADE.histories)
+    users = Users.of_rows(np.arange(30), MADE.histories)
     ids, scores = single(recommender, users, 100)
     for row in range(30):
         answered = set(ids[row, :33].tolist())
@@ -156,7 +156,7 @@ def test_more_than_there_is_pads_and_never_answers_an_item_without_vector(writte
 def test_seen_items_come_back_where_the_policy_allows_them(tmp_path):
     made = content(seen="allow")
     loaded = bundle.load(publish(tmp_path, made))
-    ids, _ = single(loaded.recommender, Users.known(np.arange(30), made.histories), 39)
+    ids, _ = single(loaded.recommender, Users.of_rows(np.arange(30), made.histories), 39)
     assert all(set(ids[row].tolist()) == set(range(39)) for row in range(30))
 
 

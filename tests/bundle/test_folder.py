@@ -61,7 +61,7 @@ def test_a_bundle_of_format_2_loads_with_its_index_and_says_what_it_said_when_it
     assert [loaded.event_names[event] for event in loaded.histories.event[:2]] == ["view", "buy"]
     assert json.loads(loaded.shown[1] + "}") == {"item_id": "i1", "title": None}
     answer = loaded.recommender.recommend(
-        Users.known(np.arange(12), loaded.histories, np.full(12, START)), 20
+        Users.of_rows(np.arange(12), loaded.histories, np.full(12, START)), 20
     )
     assert (answer.ids >= 0).all()
 
@@ -77,7 +77,7 @@ def test_an_upgraded_bundle_gives_the_same_lists(tmp_path, name):
     assert after == upgrade(tmp_path)  # there is nothing left to do
     assert new.manifest["lineage"] == {**old.manifest["lineage"], "upgraded_from": before.name}
     n = len(old.item_ids)
-    users = Users.known(np.arange(len(old.user_ids)), old.histories, np.full(len(old.user_ids), START))
+    users = Users.of_rows(np.arange(len(old.user_ids)), old.histories, np.full(len(old.user_ids), START))
     strangers = replace(users, index=np.full(len(users), -1, np.int32))
     for asked in (users, strangers):
         expected, found = old.recommender.recommend(asked, n), new.recommender.recommend(asked, n)
@@ -178,7 +178,7 @@ def test_large_arrays_are_mapped_and_aligned(written):
 
 def test_parts_outlive_the_bundle_and_the_folder(written, tmp_path):
     folder = Path(shutil.copytree(written, tmp_path / "gone"))
-    users = Users.known(np.arange(30), MADE.histories)
+    users = Users.of_rows(np.arange(30), MADE.histories)
     expected = exact(MADE).recommend(users, 12).ids
     loaded = bundle.load(folder)
     index, vectors = loaded.recommender.ranker.index, bundle.load(folder).item_vectors
@@ -240,7 +240,7 @@ def test_the_page_is_enough_to_read_a_bundle_without_our_code(written):
     names = {"folder": written}
     exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], names)
     answer = bundle.load(written).recommender.recommend(
-        Users.known(np.array([0]), MADE.histories.take([0])), 10
+        Users.of_rows(np.array([0]), MADE.histories.take([0])), 10
     )
     assert [id_ for id_, _, _ in names["answer"]] == [f"i{item}" for item in answer.ids[0]]
     assert [title for _, title, _ in names["answer"]] == [

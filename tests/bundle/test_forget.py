@@ -94,7 +94,7 @@ def test_killed_at_any_step_a_bundle_is_whole_and_the_next_try_ends_as_the_first
     made, fsync = publish(tmp_path / "made", content()), durable.fsync
     rows, calls = rows_in(made, USERS[3:5]), 0
     if not in_one:
-        monkeypatch.setattr(durable, "_swapped", lambda first, second: False)
+        monkeypatch.setattr(durable, "_exchange", lambda first, second: False)
 
     def forget(name: str, killed_at: int) -> Path:
         """A copy of the bundle, whose forgetting ends with its process at a call of fsync; 0 = never."""

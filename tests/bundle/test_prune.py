@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from recsys.bundle import bundle
 from recsys.bundle.manifest import verify
-from recsys.bundle.prune import held, prune
+from recsys.bundle.prune import list_bundles, prune
 from recsys.bundle.root import current, point_to
 from recsys.bundle.write import publish
 from recsys.errors import BundleError
@@ -37,7 +37,7 @@ def root(made: Path, tmp_path: Path) -> Path:
 
 
 def names(root: Path) -> list[str]:
-    return [one.bundle_id for one in held(root)]
+    return [one.bundle_id for one in list_bundles(root)]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def names(root: Path) -> list[str]:
 def test_the_newest_the_current_and_the_one_before_stay(
     root: Path, rolled_to: int, keep: int, left: list[int]
 ) -> None:
-    before = held(root)
+    before = list_bundles(root)
     assert [one.bundle_id for one in before] == sorted((one.bundle_id for one in before), reverse=True)
     point_to(root, before[rolled_to].bundle_id)
     would = prune(root, keep, dry_run=True)
@@ -84,7 +84,7 @@ def test_what_cannot_be_pruned_safely_is_refused(root: Path, tmp_path: Path) -> 
 
 
 def test_a_bundle_that_is_open_answers_on_after_it_is_deleted(root: Path) -> None:
-    oldest = held(root)[-1].bundle_id
+    oldest = list_bundles(root)[-1].bundle_id
     opened = bundle.load(root / oldest)
     assert oldest in {one.bundle_id for one in prune(root, 1)}
     assert not (root / oldest).exists()

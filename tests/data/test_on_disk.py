@@ -14,7 +14,7 @@ import pytest
 from recsys.arrays import Ragged
 from recsys.bundle.bundle import load
 from recsys.data.dataset import Dataset
-from recsys.data.prepare import PrepareSettings, prepared
+from recsys.data.prepare import PrepareSettings, prepare_data
 from recsys.data.read.load import load_dataset
 from recsys.data.read.tables import dataset_of
 from recsys.data.split.audit import audit_split
@@ -79,7 +79,7 @@ def both(path: Path, **settings: Any) -> tuple[Dataset, Dataset]:
     """The data set in memory and on disk, after the same rules."""
     rules = PrepareSettings(**settings)
     read = (load_dataset(str(path), on_disk=folder) for folder in (None, path.parent))
-    first, second = (prepared(data, rules)[0] for data in read)
+    first, second = (prepare_data(data, rules)[0] for data in read)
     assert first.interactions.folder is None
     assert second.interactions.folder == path.parent
     return first, second

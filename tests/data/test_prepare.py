@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from recsys.data.dataset import TEST, TRAIN, Dataset
-from recsys.data.prepare import PrepareSettings, prepared
+from recsys.data.prepare import PrepareSettings, prepare_data
 from recsys.data.read.load import load_dataset
 from recsys.data.read.tables import dataset_of
 from recsys.data.split.holdout import SplitSettings
@@ -51,12 +51,12 @@ def rows_of(data: Dataset) -> list[Row]:
 
 
 def after(rows: list[Row], **settings: Any) -> list[Row]:
-    return rows_of(prepared(data_of(rows), PrepareSettings(**settings))[0])
+    return rows_of(prepare_data(data_of(rows), PrepareSettings(**settings))[0])
 
 
 def test_nothing_is_done_unless_asked() -> None:
     data = data_of(ROWS)
-    same, notes = prepared(data, PrepareSettings())
+    same, notes = prepare_data(data, PrepareSettings())
     assert same is data
     assert notes == []
 
@@ -76,7 +76,7 @@ def test_duplicates_of_a_user_item_and_type(policy: str, expected: list[Row]) ->
 
 def test_a_rating_threshold_keeps_what_was_liked_and_lets_it_count_one() -> None:
     assert after(ROWS, min_rating=3.5) == [(u, i, t, 1.0, e) for u, i, t, w, e in ROWS if w >= 3.5]
-    data, notes = prepared(data_of(ROWS), PrepareSettings(min_rating=3.5))
+    data, notes = prepare_data(data_of(ROWS), PrepareSettings(min_rating=3.5))
     assert notes == [
         "prepare.min_rating = 3.5: 3 of 6 events are left out of learning; they still count as had"
     ]
@@ -92,15 +92,15 @@ def whole_of(data: Dataset) -> list[tuple[str, str, int, float]]:
 
 
 def test_what_is_left_out_of_learning_was_had_and_what_is_disliked_says_so() -> None:
-    data, _ = prepared(data_of(ROWS), PrepareSettings(min_rating=3.5, disliked_rating=1))
+    data, _ = prepare_data(data_of(ROWS), PrepareSettings(min_rating=3.5, disliked_rating=1))
     weights = [-1, 0, 1, 1, 1, -1]
     assert whole_of(data) == [(u, i, t, w) for (u, i, t, _, _), w in zip(ROWS, weights, strict=True)]
-    data, _ = prepared(data_of(ROWS), PrepareSettings(event_weights={"view": 0}, min_rating=2))
+    data, _ = prepare_data(data_of(ROWS), PrepareSettings(event_weights={"view": 0}, min_rating=2))
     assert [row[3] for row in whole_of(data)] == [0, 0, 1, 0, 0, 0]
-    data, _ = prepared(data_of(ROWS), PrepareSettings(event_weights={"buy": -2}))
+    data, _ = prepare_data(data_of(ROWS), PrepareSettings(event_weights={"buy": -2}))
     assert [row[3] for row in whole_of(data)] == [1, 2, -8, 5, 3.5, 0.5]
     assert len(data.interactions) == 5
-    data, notes = prepared(data_of(ROWS), PrepareSettings(min_rating=0.5))
+    data, notes = prepare_data(data_of(ROWS), PrepareSettings(min_rating=0.5))
     assert data.whole is None
     assert notes == ["prepare.min_rating = 0.5 leaves out none of 6 events"]
 
@@ -130,7 +130,7 @@ def test_ratings_of_0_and_less_are_ratings(
     prepare = [f"prepare.{name}={value}" for name, value in rules.items()]
     settings = load_settings(None, [f"data={tmp_path / 'rated.parquet'}", *prepare])
     folder = tmp_path if on_disk else None
-    data, _ = prepared(
+    data, _ = prepare_data(
         load_dataset(settings.data, reading=settings.reading, on_disk=folder), settings.prepare
     )
     assert data.had.weights.tolist() == weights
@@ -145,7 +145,7 @@ def test_weights_of_0_are_refused_where_no_rating_is_asked_for() -> None:
 @pytest.mark.parametrize("policy", ["first", "last", "sum"])
 def test_duplicates_are_taken_out_of_what_is_learned_and_what_is_left_out_stays(policy: str) -> None:
     rules = PrepareSettings(min_rating=2, duplicates=policy)  # type: ignore[arg-type]
-    data, _ = prepared(data_of(ROWS), rules)
+    data, _ = prepare_data(data_of(ROWS), rules)
     learned = [(u, i, t, w) for u, i, t, w, _ in rows_of(data)]
     whole = whole_of(data)
     assert [row for row in whole if row[3] > 0] == learned
@@ -163,14 +163,14 @@ def test_a_core_takes_the_left_out_events_of_whom_it_takes() -> None:
         ("c", "x", 6, 1.0, "view"),
         ("b", "y", 7, 5.0, "view"),
     ]
-    data, _ = prepared(data_of(rows), PrepareSettings(min_rating=3, min_user_events=2, min_item_events=2))
+    data, _ = prepare_data(data_of(rows), PrepareSettings(min_rating=3, min_user_events=2, min_item_events=2))
     assert [row[:3] for row in whole_of(data)] == [row[:3] for row in rows if row[2] not in (5, 6)]
     assert list(data.item_ids) == sorted(data.item_ids)
 
 
 def test_the_published_part_of_what_is_left_out_goes_with_it() -> None:
     part = np.array([TRAIN, TRAIN, TEST, TRAIN, TEST, TEST], np.int8)
-    data, _ = prepared(data_of(ROWS, part), PrepareSettings(min_rating=2, duplicates="first"))
+    data, _ = prepare_data(data_of(ROWS, part), PrepareSettings(min_rating=2, duplicates="first"))
     assert data.published is not None
     assert data.published.part.tolist() == [TRAIN, TRAIN, TEST, TRAIN, TEST, TEST]
     assert data.published.part[data.learned].tolist() == [TRAIN, TEST, TRAIN, TEST]
@@ -198,7 +198,9 @@ def test_the_core_is_that_of_a_slow_second_version(seed: int, least: tuple[int, 
     users, items = (random.zipf(1.6, 400) % 60).astype(str), (random.zipf(1.5, 400) % 80).astype(str)
     rows: list[Row] = [(u, i, t, 1.0, "view") for t, (u, i) in enumerate(zip(users, items, strict=True))]
     expected = slow_core(rows, *least)
-    data, notes = prepared(data_of(rows), PrepareSettings(min_user_events=least[0], min_item_events=least[1]))
+    data, notes = prepare_data(
+        data_of(rows), PrepareSettings(min_user_events=least[0], min_item_events=least[1])
+    )
     assert rows_of(data) == expected
     assert 0 < len(expected) < len(rows)
     assert set(data.user_ids) == {row[0] for row in expected}
@@ -211,9 +213,9 @@ def test_titles_stay_with_their_items_and_a_world_keeps_its_places() -> None:
     rows = pd.DataFrame({"user_id": list("aabbc"), "item_id": list("xyxyz")})
     titles = pd.DataFrame({"item_id": list("zyx"), "title": ["Z", "Y", "X"]})
     data = dataset_of(rows, titles)
-    core, _ = prepared(data, PrepareSettings(min_user_events=2))
+    core, _ = prepare_data(data, PrepareSettings(min_user_events=2))
     assert dict(zip(core.item_ids, core.items["title"].to_pylist(), strict=True)) == {"y": "Y", "x": "X"}
-    kept, _ = prepared(data, PrepareSettings(min_user_events=2), compact=False)
+    kept, _ = prepare_data(data, PrepareSettings(min_user_events=2), compact=False)
     assert list(kept.item_ids) == list(data.item_ids)
     assert kept.interactions.n_users == 3
     assert len(kept.interactions) == len(core.interactions) == 4
@@ -221,7 +223,7 @@ def test_titles_stay_with_their_items_and_a_world_keeps_its_places() -> None:
 
 def test_the_published_part_goes_with_its_events_and_parts_are_never_merged() -> None:
     part = np.array([TRAIN, TRAIN, TRAIN, TEST, TRAIN, TEST], np.int8)
-    data, _ = prepared(data_of(ROWS, part), PrepareSettings(duplicates="first"))
+    data, _ = prepare_data(data_of(ROWS, part), PrepareSettings(duplicates="first"))
     assert data.published is not None
     assert list(zip([row[2] for row in rows_of(data)], data.published.part.tolist(), strict=True)) == [
         (1, TRAIN),
@@ -250,7 +252,7 @@ def test_the_published_part_goes_with_its_events_and_parts_are_never_merged() ->
 )
 def test_rules_that_do_not_fit_the_data_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        prepared(data_of(ROWS), PrepareSettings(**settings))
+        prepare_data(data_of(ROWS), PrepareSettings(**settings))
 
 
 @pytest.mark.parametrize("ratings", [False, True])
@@ -259,14 +261,14 @@ def test_who_acts_as_no_person_does_is_left_out_and_counted(ratings: bool) -> No
     people = [(f"u{at % 50}", f"i{at % 9}", start + at * 500, one, "view") for at in range(1_000)]
     robot = [("robot", f"i{at % 9}", start + at, one - 4 * (at % 2), "view") for at in range(1_300)]
     data, rule = data_of(people + robot), {"min_rating": 3.0} if ratings else {}
-    kept, notes = prepared(data, PrepareSettings(bots="drop", **rule))
+    kept, notes = prepare_data(data, PrepareSettings(bots="drop", **rule))
     assert "robot" not in {kept.user_ids[int(user)] for user in np.unique(kept.had.user)}
     assert len(kept.interactions) == len(kept.had) == 1_000
     assert "prepare.bots = 'drop': 1 users act as no person does, and are left out" in notes
     assert "prepare.bots = 'drop': 1,300 of 2,300 events are left out" in notes
-    assert prepared(data_of(people), PrepareSettings(bots="drop"))[1] == []
+    assert prepare_data(data_of(people), PrepareSettings(bots="drop"))[1] == []
     with pytest.raises(DataError, match="leaves no event"):
-        prepared(data_of(robot), PrepareSettings(bots="drop"))
+        prepare_data(data_of(robot), PrepareSettings(bots="drop"))
 
 
 def test_a_threshold_without_ratings_is_refused() -> None:
@@ -274,9 +276,9 @@ def test_a_threshold_without_ratings_is_refused() -> None:
     with pytest.raises(
         DataError, match=r"needs ratings, and events has no weight column; name it by --weight-col"
     ):
-        prepared(plain, PrepareSettings(min_rating=4))
+        prepare_data(plain, PrepareSettings(min_rating=4))
     with pytest.raises(DataError, match="it has no event column; name it by --event-col"):
-        prepared(plain, PrepareSettings(target_event="buy"))
+        prepare_data(plain, PrepareSettings(target_event="buy"))
 
 
 @pytest.mark.parametrize("kind", ["global_time", "later_half"])
@@ -291,7 +293,7 @@ def test_only_the_target_event_is_asked_for_and_all_are_learned_from(kind: str) 
             "event": random.choice(["view", "buy"], n, p=[0.7, 0.3]),
         }
     )
-    data, _ = prepared(dataset_of(frame), PrepareSettings(target_event="buy"))
+    data, _ = prepare_data(dataset_of(frame), PrepareSettings(target_event="buy"))
     test = split(data, SplitSettings(kind=kind), seed=1).test
     assert test.train.interactions.event is not None
     assert set(test.train.interactions.event.tolist()) == {0, 1}

@@ -11,7 +11,7 @@ import pytest
 from recsys.arrays import I32, Array
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
-from recsys.data.prepare import PrepareSettings, prepared
+from recsys.data.prepare import PrepareSettings, prepare_data
 from recsys.data.read.tables import dataset_of
 from recsys.data.split.audit import audit_holdout
 from recsys.data.split.holdout import Holdout, SplitSettings
@@ -81,7 +81,7 @@ def counting(
 def test_several_types_are_judged_and_count_as_had_everywhere_or_by_domain(
     stated: Any, types: dict[str, tuple[str, ...]], kind: Any
 ) -> None:
-    data, notes = prepared(two_domains(), PrepareSettings(target_event=stated))
+    data, notes = prepare_data(two_domains(), PrepareSettings(target_event=stated))
     holdout = split(data, SplitSettings(kind=kind), seed=1).test
     learned = counting(data, holdout.train.interactions, types)
     later = counting(data, data.interactions, types) - learned
@@ -93,7 +93,7 @@ def test_several_types_are_judged_and_count_as_had_everywhere_or_by_domain(
         assert found == pairs
     assert found
     assert found <= pairs
-    counted = data.judged(holdout.train.interactions)
+    counted = data.judged_events(holdout.train.interactions)
     assert (
         set(zip(counted.user.tolist(), counted.item.tolist(), counted.time.tolist(), strict=True)) == learned
     )
@@ -113,7 +113,7 @@ def test_they_are_said_in_words() -> None:
             "'buy' or 'rent' events in books, 'listen' events in music and all events in other domains",
         ),
     ):
-        data, _ = prepared(two_domains(), PrepareSettings(target_event=stated))  # type: ignore[arg-type]
+        data, _ = prepare_data(two_domains(), PrepareSettings(target_event=stated))  # type: ignore[arg-type]
         assert data.target_event is not None
         assert data.target_event.text == words
 
@@ -133,11 +133,13 @@ def test_they_are_said_in_words() -> None:
 )
 def test_a_type_that_occurs_nowhere_is_refused_with_those_that_do(stated: Any, words: str) -> None:
     with pytest.raises(DataError, match=rf"prepare\.target_event.*{words}"):
-        prepared(two_domains(), PrepareSettings(target_event=stated))
+        prepare_data(two_domains(), PrepareSettings(target_event=stated))
     with pytest.raises(DataError, match="is by domain, and the items of events have none"):
-        prepared(dataset_of(shop()), PrepareSettings(target_event={"books": "buy"}))
+        prepare_data(dataset_of(shop()), PrepareSettings(target_event={"books": "buy"}))
     with pytest.raises(DataError, match=r"'rent' would judge on events that prepare\.event_weights leaves"):
-        prepared(two_domains(), PrepareSettings(target_event={"books": "rent"}, event_weights={"rent": 0}))
+        prepare_data(
+            two_domains(), PrepareSettings(target_event={"books": "rent"}, event_weights={"rent": 0})
+        )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_by_default_what_is_judged_is_what_is_not_answered_again(assignment: str
     settings = load_settings(None, [assignment])
     assert settings.seen.stated == seen
     assert load_settings(None, [], **settings.model_dump(mode="json")) == settings  # as a bundle states it
-    data, _ = prepared(two_domains(), settings.prepare)
+    data, _ = prepare_data(two_domains(), settings.prepare)
     holdout = split(data, SplitSettings(), seed=1).test
     engine = recommender_for(
         Run(settings, Steps(), data, holdout, "", 1), OwnHistory().fit(holdout.train, seed=1)
@@ -177,7 +179,7 @@ def asked(data: Dataset, holdout: Holdout) -> set[tuple[str, str]]:
 @pytest.mark.parametrize("repeats", [False, True])
 def test_buys_are_asked_for_though_viewed_unless_they_were_bought_before(repeats: bool) -> None:
     log = shop()
-    data, _ = prepared(dataset_of(log), BUY)
+    data, _ = prepare_data(dataset_of(log), BUY)
     holdout = split(data, SplitSettings(repeats=repeats), seed=1).test
     buys = log[log.event == "buy"]
     later = buys[buys.timestamp >= holdout.now]
@@ -202,7 +204,7 @@ def test_buys_are_asked_for_though_viewed_unless_they_were_bought_before(repeats
 
 
 def test_a_target_bought_before_is_a_leak_and_one_viewed_before_is_none() -> None:
-    data, _ = prepared(dataset_of(shop()), BUY)
+    data, _ = prepare_data(dataset_of(shop()), BUY)
     holdout = split(data, SplitSettings(repeats=True), seed=1).test
     leaks = {one.kind: one for one in audit_holdout(holdout, "test") if one.level == "error"}
     had = holdout.had
@@ -211,7 +213,7 @@ def test_a_target_bought_before_is_a_leak_and_one_viewed_before_is_none() -> Non
 
 
 def test_drawn_candidates_may_have_been_viewed_as_targets_may() -> None:
-    data, _ = prepared(dataset_of(shop()), BUY)
+    data, _ = prepare_data(dataset_of(shop()), BUY)
     holdout = split(data, SplitSettings(candidates=30), seed=1).test
     assert holdout.among is not None
     viewed = [len(np.intersect1d(row, past)) for row, past in _rows(holdout)]
@@ -235,7 +237,7 @@ def test_the_default_policy_of_a_run_keeps_out_what_was_bought_alone() -> None:
     excluding = load_settings(None, ["prepare.target_event=buy", "seen=exclude"])
     assert excluding.seen.stated == "exclude"
     assert load_settings(None, []).seen.stated == "exclude"
-    data, _ = prepared(dataset_of(shop()), BUY)
+    data, _ = prepare_data(dataset_of(shop()), BUY)
     holdout = split(data, SplitSettings(), seed=1).test
     own = OwnHistory().fit(holdout.train, seed=1)
     found = {

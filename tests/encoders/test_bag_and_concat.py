@@ -66,7 +66,7 @@ def test_a_bag_divides_by_the_root_of_the_weights_and_ends_in_its_level_and_keep
         expected = np.stack([first, np.zeros(4), np.sqrt(2) * INPUTS[8]])
         np.testing.assert_allclose(vectors, np.hstack([expected, [[10], [0], [10]]]), rtol=1e-5)
         assert known.tolist() == [True, False, True]
-        row, _ = one.encode(Users.known(np.array([1]), Ragged.of([[2]])))
+        row, _ = one.encode(Users.of_rows(np.array([1]), Ragged.of([[2]])))
         assert row.tolist() == [[7, 7, 7, 7, 10]]
         assert one.dim == 5
     person = WEIGHTED.take(np.array([0]))

@@ -21,7 +21,7 @@ from tests.helpers.towers import BOTH, SMALL, coloured
 
 ROOT = Path(__file__).parents[2]
 DATA = random_log(1)
-PEOPLE = Users.known(np.arange(DATA.n_users), DATA.interactions.histories().items)
+PEOPLE = Users.of_rows(np.arange(DATA.n_users), DATA.interactions.histories().items)
 
 
 def learned(name: str, **settings: Any) -> EncoderCase:
@@ -30,69 +30,69 @@ def learned(name: str, **settings: Any) -> EncoderCase:
 
 
 class TestSolve(EncoderContract):
-    def make(self) -> EncoderCase:
+    def made(self) -> EncoderCase:
         return learned("als", dim=8, epochs=2)
 
 
 class TestBag(EncoderContract):
-    def make(self) -> EncoderCase:
+    def made(self) -> EncoderCase:
         return learned("softmax", dim=8, epochs=2, batch_size=8)
 
 
 class TestBagWithALevel(EncoderContract):
-    def make(self) -> EncoderCase:
+    def made(self) -> EncoderCase:
         return learned("variational", dim=8, epochs=2, batch_size=8)
 
 
 class TestSolveByConfidence(EncoderContract):
-    def make(self) -> EncoderCase:
+    def made(self) -> EncoderCase:
         items = np.random.default_rng(1).normal(size=(DATA.n_items, 6)).astype(np.float32)
         ridge: Any = {"regularization": 2.0, "unobserved_weight": 1.0, "exponent": 0.0}
         return EncoderCase(Solve(items, items.T @ items, None, **ridge, confidence=3.0), items, PEOPLE)
 
 
 class TestBagOfMeans(EncoderContract):
-    def make(self) -> EncoderCase:
+    def made(self) -> EncoderCase:
         items = np.random.default_rng(1).normal(size=(DATA.n_items, 6)).astype(np.float32)
         return EncoderCase(Bag(items[:, :5].copy(), None, unit=False, mean=True, level=1.0), items, PEOPLE)
 
 
 class TestConstant(EncoderContract):
-    def make(self) -> EncoderCase:
+    def made(self) -> EncoderCase:
         return learned("popularity")
 
 
 class TestUserTower(EncoderContract):
-    def make(self) -> EncoderCase:
+    def made(self) -> EncoderCase:
         return learned("two_tower", dim=8, epochs=1, batch_size=256)
 
 
 class TestUserTowerWithALayer(EncoderContract):
-    def make(self) -> EncoderCase:
+    def made(self) -> EncoderCase:
         return learned("two_tower", dim=8, epochs=1, batch_size=256, hidden=6)
 
 
 class TestSequence(EncoderContract):
-    def make(self) -> EncoderCase:
+    def made(self) -> EncoderCase:
         return learned("sequence", dim=8, epochs=1, batch_size=256)
 
 
 class TestSequenceThatAddsUpWhatItDoesNotRead(EncoderContract):
-    def make(self) -> EncoderCase:
+    def made(self) -> EncoderCase:
         return learned(
             "sequence", dim=8, epochs=1, batch_size=256, net="gru", longest_history=4, similarity="cosine"
         )
 
 
 class TestConcat(EncoderContract):
-    def make(self) -> EncoderCase:
+    def made(self) -> EncoderCase:
         return learned(
             "mixture", parts=[{"name": "als", "dim": 8, "epochs": 2}, {"name": "spectral", "dim": 4}]
         )
 
 
 class TestGuarded(EncoderContract):
-    def make(self) -> EncoderCase:
+    def made(self) -> EncoderCase:
         parts = [{"name": "als", "dim": 8, "epochs": 2}, {"name": "spectral", "dim": 4, "domain": "films"}]
         return learned("mixture", parts=parts, weights=[1, 0], by_domain={"films": {"known": [0.5, 1]}})
 
@@ -101,10 +101,10 @@ def test_the_source_is_the_most_personal_thing_that_went_into_the_vector() -> No
     data = coloured()
     encoder = make_model("two_tower", SMALL | BOTH | {"epochs": 1}).fit(data, seed=1).encoder
     index, history = np.array([3, -1, -1], np.int32), Ragged.of([[1], [1], []])
-    assert encoder.encode(Users.known(index, history)).source.tolist() == [USER_ROW, HISTORY, FALLBACK]
+    assert encoder.encode(Users.of_rows(index, history)).source.tolist() == [USER_ROW, HISTORY, FALLBACK]
     described = make_model("two_tower", SMALL | BOTH | {"epochs": 1, "user_ids": False, "history": "none"})
     by_features = described.fit(data, seed=1).encoder
-    assert by_features.encode(Users.known(index, history)).source.tolist() == [FEATURES, FALLBACK, FALLBACK]
+    assert by_features.encode(Users.of_rows(index, history)).source.tolist() == [FEATURES, FALLBACK, FALLBACK]
 
 
 def test_a_concatenation_says_what_its_most_personal_part_with_a_weight_says() -> None:
@@ -113,7 +113,7 @@ def test_a_concatenation_says_what_its_most_personal_part_with_a_weight_says() -
         make_model(name, settings).fit(data, seed=1)
         for name, settings in (("als", {"dim": 4, "epochs": 1}), ("spectral", {"dim": 4}))
     )
-    known = Users.known(np.arange(3), Ragged.of([[1], [2], []]))
+    known = Users.of_rows(np.arange(3), Ragged.of([[1], [2], []]))
     assert concat([als, spectral], [1, 1]).encoder.encode(known).source.tolist() == [USER_ROW] * 3
     assert concat([als, spectral], [0, 1]).encoder.encode(known).source.tolist() == [
         HISTORY,
@@ -124,7 +124,7 @@ def test_a_concatenation_says_what_its_most_personal_part_with_a_weight_says() -
 
 @pytest.mark.parametrize("kind", ["solve", "bag", "tower"])
 def test_items_beyond_the_inputs_of_an_encoder_count_for_nothing(kind: str) -> None:
-    case = {"solve": TestSolve, "bag": TestBag, "tower": TestUserTower}[kind]().make()
+    case = {"solve": TestSolve, "bag": TestBag, "tower": TestUserTower}[kind]().make_case()
     n_items = len(case.items)
     longer = Users.unknown(Ragged.of([[1, n_items + 3, 2], [n_items]]))
     found = case.encoder.encode(longer)

@@ -22,11 +22,11 @@ TABLE = pa.table(
 
 
 def of(*columns: tuple[str, str], **more: int) -> Features:
-    return Features.fitted([FeatureSettings(column=c, kind=k, **more) for c, k in columns], TABLE, "item")
+    return Features.fit([FeatureSettings(column=c, kind=k, **more) for c, k in columns], TABLE, "item")
 
 
 def rows(features: Features, table: pa.Table) -> list[list[int]]:
-    found = features.encoded(table, table.num_rows).rows
+    found = features.encode(table, table.num_rows).rows
     return [found.row(row).tolist() for row in range(found.rows)]
 
 
@@ -40,20 +40,20 @@ def test_values_have_rows_and_the_rare_unknown_and_missing_have_theirs() -> None
 
 def test_several_values_share_a_weight_of_length_one_and_repeats_count_once() -> None:
     features = of(("genres", "categories"), least=1)
-    encoded = features.encoded(pa.table({"genres": ["a|b|a", "c", "", "z"]}), 4)
+    encoded = features.encode(pa.table({"genres": ["a|b|a", "c", "", "z"]}), 4)
     assert [encoded.rows.row(row).tolist() for row in range(4)] == [[2, 3], [4], [MISSING], [UNKNOWN]]
     np.testing.assert_allclose(encoded.weight, [0.5**0.5, 0.5**0.5, 1, 1, 1], rtol=1e-6)
-    lists = features.encoded(pa.table({"genres": [["b", "a"], [], None, ["q"]]}), 4)
+    lists = features.encode(pa.table({"genres": [["b", "a"], [], None, ["q"]]}), 4)
     assert [lists.rows.row(row).tolist() for row in range(4)] == [[3, 2], [MISSING], [MISSING], [UNKNOWN]]
 
 
 def test_numbers_are_standardised_and_missing_ones_flagged() -> None:
-    dense = of(("price", "number")).encoded(TABLE, 6).dense
+    dense = of(("price", "number")).encode(TABLE, 6).dense
     np.testing.assert_array_equal(dense[:, 0], [0, 0, 0, 1, 0, 1])
     known = dense[[0, 1, 2, 4], 1]
     assert (known.mean(), known.std()) == (pytest.approx(0, abs=1e-6), pytest.approx(1, abs=1e-6))
     assert dense[[3, 5], 1].tolist() == [0, 0]
-    assert of(("price", "number")).encoded(pa.table({"price": [1e9]}), 1).dense[0, 1] == 5
+    assert of(("price", "number")).encode(pa.table({"price": [1e9]}), 1).dense[0, 1] == 5
 
 
 def test_whole_numbers_that_pandas_made_fractions_are_the_same_category() -> None:
@@ -81,10 +81,10 @@ def test_features_stand_side_by_side_and_load_as_saved(tmp_path: Path) -> None:
         ("picture", "vector"),
     )
     features = of(*kinds)
-    encoded = features.encoded(TABLE, 6)
+    encoded = features.encode(TABLE, 6)
     assert features.n_rows == 2 + 2 + 2 + 2 + 2 + (1 << 14)
     assert (features.n_dense, encoded.dense.shape) == (2 + 3, (6, 5))
-    alone = [of(kind).encoded(TABLE, 6).rows for kind in kinds[:3]]
+    alone = [of(kind).encode(TABLE, 6).rows for kind in kinds[:3]]
     for row in range(6):
         starts = features.starts[:3]
         expected = [
@@ -96,7 +96,7 @@ def test_features_stand_side_by_side_and_load_as_saved(tmp_path: Path) -> None:
     features.save(tmp_path, "features")
     loaded = Features.load(tmp_path, "features")
     assert loaded.digest() == features.digest()
-    for one, other in zip(loaded.encoded(TABLE, 6), encoded, strict=True):
+    for one, other in zip(loaded.encode(TABLE, 6), encoded, strict=True):
         for left, right in zip(one, other, strict=True) if isinstance(one, tuple) else [(one, other)]:
             np.testing.assert_array_equal(left, right)
 
@@ -125,14 +125,14 @@ def test_a_value_of_another_kind_is_refused_by_name_and_row(
     column: str, kind: str, value: object, said: str
 ) -> None:
     with pytest.raises(DataError, match=said):
-        of((column, kind)).encoded(pa.table({column: [value]}), 1)
+        of((column, kind)).encode(pa.table({column: [value]}), 1)
 
 
 def test_a_column_of_rare_values_alone_knows_none() -> None:
     features = of(("title", "category"), least=3)
     assert features.n_rows == 2
     assert rows(features, TABLE) == [[UNKNOWN], [UNKNOWN], [MISSING], [UNKNOWN], [UNKNOWN], [UNKNOWN]]
-    assert features.encoded(TABLE.slice(0, 0), 0).rows.rows == 0
+    assert features.encode(TABLE.slice(0, 0), 0).rows.rows == 0
 
 
 def test_declarations_that_cannot_be_are_refused() -> None:
@@ -143,6 +143,6 @@ def test_declarations_that_cannot_be_are_refused() -> None:
     with pytest.raises(SettingError, match="'colour' is declared twice"):
         of(("colour", "category"), ("colour", "text"))
     with pytest.raises(DataError, match="'nothing' has no value at all"):
-        Features.fitted(
+        Features.fit(
             [FeatureSettings(column="nothing", kind="number")], pa.table({"nothing": [None, None]}), "user"
         )

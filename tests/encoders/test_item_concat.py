@@ -117,7 +117,7 @@ def test_a_brand_new_item_of_a_mixture_finds_its_people_with_a_reason(
     bundle = load(publish(tmp_path, wider))
 
     events, n_users = world.dataset.interactions, world.dataset.n_users
-    users = bundle.encoder.encode(Users.known(np.arange(n_users), bundle.histories)).vectors
+    users = bundle.encoder.encode(Users.of_rows(np.arange(n_users), bundle.histories)).vectors
     parts, found = (slice(0, 32), slice(0, 16), slice(16, 32)), []
     for at, item in enumerate(new):
         had = np.zeros(n_users, bool)

@@ -46,7 +46,7 @@ def test_the_parts_of_a_person_are_apart_with_all_that_the_log_says() -> None:
 def test_a_bag_adds_the_row_then_the_history_oldest_first_then_the_features() -> None:
     """2 users, the unknown at 2, items from 3, the empty history at 13, features from 14."""
     layout = UserLayout(2, 10, True, 9)
-    joined = layout.joined(inputs())
+    joined = layout.join(inputs())
     assert [joined.rows.row(row).tolist() for row in range(3)] == [
         [1, 8, 9, 8, 10, 16],
         [2, 13],
@@ -55,11 +55,11 @@ def test_a_bag_adds_the_row_then_the_history_oldest_first_then_the_features() ->
     assert joined.weight.tolist() == [1, 1, 2, 0, 4, 0.5, 1, 1, 1, 5, 6, 2, 3]
     assert joined.place.tolist() == [-1, 2, 1, 1, 0, -1, -1, -1, -1, 1, 0, -1, -1]
     assert joined.dense.tolist() == [[1], [2], [3]]
-    assert layout.joined(inputs(longest=1)).rows.row(0).tolist() == [1, 10, 16]
-    assert set(layout._replace(ordered=False).joined(inputs()).place) == {-1, 0}
+    assert layout.join(inputs(longest=1)).rows.row(0).tolist() == [1, 10, 16]
+    assert set(layout._replace(ordered=False).join(inputs()).place) == {-1, 0}
 
 
 def test_an_item_is_its_row_then_its_features() -> None:
-    joined = ItemLayout(4).joined(Inputs(np.array([3, -1, 0], np.int32), features=FEATURES))
+    joined = ItemLayout(4).join(Inputs(np.array([3, -1, 0], np.int32), features=FEATURES))
     assert [joined.rows.row(row).tolist() for row in range(3)] == [[3, 7], [4], [0, 5, 6]]
     assert joined.weight.tolist() == [1, 0.5, 1, 1, 2, 3]

@@ -16,7 +16,7 @@ from recsys.arrays import Ragged
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.write import write
 from recsys.data.dataset import Dataset
-from recsys.data.prepare import PrepareSettings, prepared
+from recsys.data.prepare import PrepareSettings, prepare_data
 from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
 from recsys.encoders.users import Users
@@ -58,7 +58,7 @@ def bundle_of(data: Dataset, rules: PrepareSettings, folder: Path, seen: Any = "
 
 def made(tmp_path: Path, *, own: bool = False, **rules: Any) -> Bundle:
     stated = PrepareSettings(event_weights=WEIGHTS, **rules)
-    return bundle_of(prepared(log(1, own=own), stated)[0], stated, tmp_path)
+    return bundle_of(prepare_data(log(1, own=own), stated)[0], stated, tmp_path)
 
 
 def scores(bundle: Bundle, question: Question) -> dict[str, float]:
@@ -114,8 +114,8 @@ def test_stored_and_brought_events_count_as_they_would_have_in_one_log(
     assert whole.interactions.time is not None
     cut = int(np.quantile(whole.interactions.time, 0.6))
     early = whole.having(whole.interactions.where(whole.interactions.time < cut))
-    bundle = bundle_of(prepared(early, rules)[0], rules, tmp_path)
-    together = prepared(whole, rules)[0].interactions.histories()
+    bundle = bundle_of(prepare_data(early, rules)[0], rules, tmp_path)
+    together = prepare_data(whole, rules)[0].interactions.histories()
     expected = bundle.recommender.recommend(Users.unknown(replace(together, event=None)), 30)
     events = whole.interactions.histories()
     assert events.time is not None
@@ -135,7 +135,7 @@ def test_stored_and_brought_events_count_as_they_would_have_in_one_log(
 
 def test_an_event_of_a_type_that_training_left_out_is_said_and_counts_as_had_alone(tmp_path: Path) -> None:
     rules = PrepareSettings(event_weights={"view": 0.0, "buy": 2.0})
-    bundle = bundle_of(prepared(log(3), rules)[0], rules, tmp_path, seen="exclude")
+    bundle = bundle_of(prepare_data(log(3), rules)[0], rules, tmp_path, seen="exclude")
     bought = Question(None, [Event("i3", START, "buy")], k=30)
     both = Question(None, [Event("i3", START, "buy"), Event("i9", START + 1, "view")], k=30)
     without = scores(bundle, bought)
@@ -155,7 +155,7 @@ def test_an_item_that_was_disliked_never_comes_again_whatever_the_seen_rule(
     """By a stored event and by one that comes with the request; what was merely viewed obeys the seen
     rule."""
     rules = PrepareSettings(event_weights={"view": 0.0, "cart": -1.0, "buy": 2.0})
-    data, notes = prepared(log(3), rules)
+    data, notes = prepare_data(log(3), rules)
     assert "still count as had" in notes[0]
     bundle = bundle_of(data, rules, tmp_path, seen=seen)
     events = log(3).interactions.histories()

@@ -32,7 +32,7 @@ def engine(lists: list[list[int]], n_items: int) -> Recommender:
 
 
 def report_of(**options: Any) -> Report:
-    users = Users.known(np.arange(4), Ragged.of([[1], [], [0, 3], []]))
+    users = Users.of_rows(np.arange(4), Ragged.of([[1], [], [0, 3], []]))
     return evaluate(engine(LISTS, 4), users, Ragged.of(TARGETS), facts=facts_of(DATA), **options)
 
 
@@ -61,9 +61,12 @@ def test_the_values_of_a_system_are_apart_and_see_their_own_cut() -> None:
     assert set(report.values) == {"recall_at_1"}
     assert report.system == {"item_coverage_at_1": 1.0, "item_coverage_at_3": 1.0, "gini_at_1": 0.0}
     alone = evaluate(
-        engine(LISTS, 4), Users.known(np.arange(1), Ragged.of([[]])), Ragged.of([[0]]), facts=facts_of(DATA),
+        engine(LISTS, 4),
+        Users.of_rows(np.arange(1), Ragged.of([[]])),
+        Ragged.of([[0]]),
+        facts=facts_of(DATA),
         metrics=("item_coverage_at_2", "gini_at_2"),
-    )  # fmt: skip
+    )
     assert alone.system == {"item_coverage_at_2": 0.5, "gini_at_2": 0.5}
     assert dict(alone.values) == {}
 
@@ -90,7 +93,7 @@ def test_a_function_that_gives_no_number_per_user_is_refused(wrong: object) -> N
 
 
 def test_metrics_of_lists_are_refused_without_what_they_need() -> None:
-    users, targets = Users.known(np.arange(1), Ragged.of([[]])), Ragged.of([[0]])
+    users, targets = Users.of_rows(np.arange(1), Ragged.of([[]])), Ragged.of([[0]])
     for metric in (*LIST_DEFAULTS, "miscalibration_at_3"):
         with pytest.raises(SettingError, match=f"'{metric}' needs facts on the items"):
             evaluate(engine(LISTS, 4), users, targets, metrics=(metric,))
@@ -103,7 +106,7 @@ def test_among_candidates_a_tie_goes_against_the_target() -> None:
     says."""
     flat = ScoreRanker(lambda users: np.full((len(users), 6), 0.5, np.float32), 6)
     recommender = Recommender(flat, np.arange(6, dtype=np.int32), "allow")
-    users = Users.known(np.arange(3), Ragged.empty(3))
+    users = Users.of_rows(np.arange(3), Ragged.empty(3))
     among, targets = Ragged.of([[0, 1, 2, 3], [2, 3, 5], [1, 4]]), Ragged.of([[0], [2, 3], [4]])
     found = evaluate(recommender, users, targets, metrics=("mrr_at_4", "recall_at_2"), among=among)
     assert found.values["mrr_at_4"].tolist() == [1 / 4, 1 / 2, 1 / 2]
@@ -122,7 +125,7 @@ def test_a_history_counts_by_its_weights_though_the_recommender_knows_fewer_item
         return np.zeros(len(lists.ids))
 
     past = Histories(Ragged.of([[9, 1], [8], [0]]), weight=np.float32([1, 0, 0, 1]))
-    users = Users.known(np.arange(3), past)
+    users = Users.of_rows(np.arange(3), past)
     report = evaluate(
         engine([[0], [1], [1]], 2), users, Ragged.of([[0], [0], [1]]), metrics=["hit_rate_at_1", noted]
     )
@@ -137,7 +140,7 @@ def test_blocks_do_not_change_a_figure(monkeypatch: pytest.MonkeyPatch) -> None:
         Popularity().fit(data, seed=1), fallback_order(data.interactions, None), "exclude"
     )
     rng = np.random.default_rng(0)
-    users = Users.known(np.arange(60), data.interactions.histories().items)
+    users = Users.of_rows(np.arange(60), data.interactions.histories().items)
     targets = Ragged.of([rng.choice(40, 3, replace=False) for _ in range(60)])
     whole = evaluate(recommender, users, targets, metrics=RUN_METRICS, facts=facts_of(data))
     monkeypatch.setattr("recsys.evaluation.evaluate._BLOCK", 7)
@@ -161,7 +164,7 @@ def test_finished_lists_are_ranked_by_the_rules_around_them() -> None:
         rng.permutation(13)[: rng.integers(0, 13)].tolist() for _ in range(40)
     ]  # 12: unknown to the data
     history = [rng.integers(0, 12, 4).tolist() for _ in range(40)]
-    users = Users.known(np.arange(40), Ragged.of(history))
+    users = Users.of_rows(np.arange(40), Ragged.of(history))
     ranker = ListRanker(Ragged.of(lists), 12)
     answer = Recommender(ranker, np.arange(12, dtype=np.int32), "exclude").recommend(
         users.take(np.arange(39, -1, -1)), 5

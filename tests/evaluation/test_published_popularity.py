@@ -22,7 +22,7 @@ def test_popularity_on_gowalla_gives_the_published_figures_to_four_digits() -> N
         Popularity().fit(train, seed=1), fallback_order(train.interactions, None), seen="exclude"
     )
     report = evaluate(
-        engine, Users.known(test.user, test.history), test.targets, metrics=("recall_at_20", "ndcg_at_20")
+        engine, Users.of_rows(test.user, test.history), test.targets, metrics=("recall_at_20", "ndcg_at_20")
     )
     assert report.sources() == {"known": 29_858}
     assert {name: round(float(np.mean(values)), 4) for name, values in report.values.items()} == {

@@ -147,9 +147,9 @@ def test_nothing_is_left_of_a_person_who_is_forgotten(store: EventStore, tmp_pat
     store.identify([(cookie, secret)], NOW_MS)
     assert any(cookie.encode() in path.read_bytes() for path in (tmp_path / "state").iterdir())
     assert store.forget(cookie, NOW_MS) == {"events": 3, "exposures": 1, "identities": 1}
-    assert store.forgotten(secret)
-    assert store.forgotten(cookie)
-    assert not store.forgotten("u1")
+    assert store.is_forgotten(secret)
+    assert store.is_forgotten(cookie)
+    assert not store.is_forgotten("u1")
     for path in (tmp_path / "state").iterdir():
         assert secret.encode() not in path.read_bytes(), path
         assert cookie.encode() not in path.read_bytes(), path
@@ -201,7 +201,7 @@ def test_a_store_of_an_older_schema_is_brought_up_and_holds_what_it_held(tmp_pat
         database.execute("PRAGMA user_version = 1")
     database.close()
     store = EventStore(tmp_path)
-    assert store.forgotten("u1")
+    assert store.is_forgotten("u1")
     assert store.forgotten_with("u1") == {store.digest("u1")}
     assert [told.event_id for _, _, told in store.events()] == ["e2"]
 
@@ -227,7 +227,7 @@ def test_with_hashed_ids_nobody_is_named_in_the_files_and_everybody_is_found(tmp
     line = b'{"request_id":"r1","user_id":"%s","unit_id":null,"items":["i1","i2"]}\n' % name.encode()
     store.expose([Exposure("r1", NOW_MS, name, None, line)])
     assert [one.seq for one in store.outcomes(name)] == [one.seq for one in store.outcomes(other)] == [1, 2]
-    assert store.shown(name, "i2", 0, NOW_MS) == ("r1", 2)
+    assert store.find_shown(name, "i2", 0, NOW_MS) == ("r1", 2)
     assert store.ids_of(name) == sorted([store.name(name), store.name(other)])
     assert store.people() == {store.name(other): store.name(name)}
     again = [told for _, _, told in store.events()]
@@ -240,7 +240,7 @@ def test_with_hashed_ids_nobody_is_named_in_the_files_and_everybody_is_found(tmp
     assert (tmp_path / "ids.key").stat().st_mode & 0o777 == 0o600
     assert EventStore(tmp_path).hashed_ids  # whoever opens it keeps to it
     assert store.forget(other, NOW_MS) == {"events": 3, "exposures": 1, "identities": 1}
-    assert store.forgotten(name)
+    assert store.is_forgotten(name)
     with pytest.raises(DataError, match="keeps ids hashed, and the other way is asked for"):
         EventStore(tmp_path, hashed_ids=False)
     (tmp_path / "ids.key").unlink()

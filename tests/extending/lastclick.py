@@ -12,7 +12,7 @@ from recsys.encoders.encoder import (
     Encoded,
     StartRows,
     beside_events,
-    encoded,
+    label_sources,
     read_encoder,
     space_id_of,
     write_encoder,
@@ -52,7 +52,7 @@ class LastClick:
         vectors = np.zeros((len(users), self.dim), np.float32)
         active = np.flatnonzero(history.lengths)
         vectors[active] = self.items[history.values[history.offsets[1:][active] - 1]]
-        return encoded(vectors, np.zeros(len(users), bool))
+        return label_sources(vectors, np.zeros(len(users), bool))
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
         usable = self.usable(user.history)

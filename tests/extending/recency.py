@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from recsys.arrays import F32, I32, Array, emptied
+from recsys.arrays import F32, I32, Array, empty_rows
 from recsys.encoders.towers.inputs import Inputs
 from recsys.encoders.towers.layout import UserLayout
 from recsys.training.towers.net import LearnedNet
@@ -52,7 +52,7 @@ class Recency:
         return None
 
     def without_rows(self, rows: I32) -> Self:
-        return type(self)(self.layout, emptied(self.table, rows), self.pace)
+        return type(self)(self.layout, empty_rows(self.table, rows), self.pace)
 
     def parameters(self) -> dict[str, Any]:
         return {}
@@ -79,13 +79,13 @@ class LearnedRecency(LearnedNet):
         return {"pace": torch.full((1, 1), 0.1)}
 
     def summed(self, inputs: Inputs) -> torch.Tensor:
-        person, item, age = (self.placed(part) for part in days_old(inputs))
+        person, item, age = (self.to_device(part) for part in days_old(inputs))
         own = np.where(inputs.row < 0, self.layout.n_users, inputs.row).astype(np.int64)
-        named = torch.cat([self.placed(own), self.layout.items_at + item.long()]).numpy()
+        named = torch.cat([self.to_device(own), self.layout.items_at + item.long()]).numpy()
         distinct, which = np.unique(named, return_inverse=True)
-        rows = self.rows(distinct)[self.placed(which)]
+        rows = self.rows(distinct)[self.to_device(which)]
         weight = torch.exp(-age * self.free["pace"][0])[:, None]
         return rows[: len(own)].index_add(0, person, weight * rows[len(own) :])
 
     def served(self) -> Recency:
-        return Recency(self.layout, self.counted(), self.learned()["pace"][0].copy())
+        return Recency(self.layout, self.served_rows(), self.own_tensors()["pace"][0].copy())

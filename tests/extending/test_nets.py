@@ -31,7 +31,7 @@ def test_a_net_of_theirs_learns_what_it_needs_and_serves_the_same_vectors() -> N
     inputs = learner._users(np.arange(0, 3_000, 7), np.random.default_rng(0))
     assert inputs.now is not None
     assert (inputs.row == -1).any()
-    served = learner.user_tower.served()
+    served = learner.user_tower.export()
     np.testing.assert_allclose(served.vectors(inputs), learner.user_tower.forward(inputs).numpy(), atol=1e-5)
 
 
@@ -55,7 +55,7 @@ def test_it_is_served_from_a_bundle_by_the_entry_point_of_its_package(
     assert encoder.needs >= {"time", "now"}
     past = data.interactions.histories()
     last = past.time[past.items.offsets[1:] - 1]
-    soon, late = (Users.known(np.arange(60), past, now=last + wait) for wait in (0, LATER_S))
+    soon, late = (Users.of_rows(np.arange(60), past, now=last + wait) for wait in (0, LATER_S))
     np.testing.assert_array_equal(encoder.encode(soon).vectors, learned.encoder.encode(soon).vectors)
     assert np.abs(encoder.encode(soon).vectors - encoder.encode(late).vectors).max() > 0.01
 

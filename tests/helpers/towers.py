@@ -43,4 +43,4 @@ def bundled(root: Path, data: Dataset, **settings: Any) -> Bundle:
 
 
 def everyone(data: Dataset) -> Users:
-    return Users.known(np.arange(data.n_users), data.interactions.histories())
+    return Users.of_rows(np.arange(data.n_users), data.interactions.histories())

@@ -91,7 +91,7 @@ class TestEveryLearner(LearnerContract):
         return request.param
 
     def test_it_ends_in_vectors_or_in_a_ranker(self, learner: Case) -> None:
-        learned = learner.learn_once(random_log(1))
+        learned = learner.fit_once(random_log(1))
         assert isinstance(learned, Embeddings) == model_class(learner.name).keeps_vectors
         assert ranker_of(learned).folds_in == (learner.name != "popularity")
 
@@ -116,7 +116,7 @@ class TestReasons(ReasonContract):
     def test_it_explains_unless_layers_follow_the_sums_or_nothing_is_of_the_person(
         self, learner: Case
     ) -> None:
-        explains = ranker_of(learner.learn_once(random_log(1))).explains
+        explains = ranker_of(learner.fit_once(random_log(1))).explains
         assert explains == (learner.name not in UNEXPLAINED and learner != LAYERED)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from recsys.encoders.users import Users
 from recsys.errors import ModelError, SettingError
-from recsys.models.narrowed import narrowed
+from recsys.models.narrowed import narrow_rows
 from recsys.models.registry import make_model
 from recsys.testing.toys import random_log
 from recsys.training.loop import Aids
@@ -26,7 +26,7 @@ def wide() -> tuple[Any, Any, Any]:
     data = random_log(3)
     settings: dict[str, Any] = {key: value for key, value in WIDE.items() if key != "name"}
     learned: Any = make_model("mixture", settings).fit(data, seed=1)
-    users, _ = learned.encoder.encode(Users.known(np.arange(data.n_users), data.interactions.histories()))
+    users, _ = learned.encoder.encode(Users.of_rows(np.arange(data.n_users), data.interactions.histories()))
     return data, learned, users @ learned.items.T
 
 
@@ -35,7 +35,7 @@ def test_the_start_has_the_scores_of_the_truncated_singular_value_decomposition(
     data, learned, scores = wide()
     left, values, right = np.linalg.svd(scores, full_matrices=False)
     best = left[:, :dim] * values[:dim] @ right[:dim]
-    start = narrowed(learned, data, dim)
+    start = narrow_rows(learned, data, dim)
     assert start.users.dtype == start.items.dtype == np.float32
     assert start.users.shape == (data.n_users, min(dim, 18))
     np.testing.assert_allclose(start.users @ start.items.T, best, atol=1e-4 * np.abs(scores).max())
@@ -43,7 +43,7 @@ def test_the_start_has_the_scores_of_the_truncated_singular_value_decomposition(
 
 def test_the_narrow_model_begins_there_and_not_at_the_spectrum() -> None:
     data, learned, _ = wide()
-    start = narrowed(learned, data, 5)
+    start = narrow_rows(learned, data, 5)
     model = make_model("narrowed", {"wide": WIDE, "narrow": STILL})
     found: Any = model.fit(data, seed=1)
     unit = start.items / np.maximum(np.linalg.norm(start.items, axis=1, keepdims=True), 1e-12)

@@ -35,7 +35,7 @@ def test_what_rises_gains_in_the_score_of_everyone_alike() -> None:
         make_model("variational", {"dim": 3, "epochs": 2, "trend_days": days}).fit(data, seed=1)
         for days in (10.0, None)
     )
-    everybody = Users.known(np.arange(data.n_users), data.interactions.histories())
+    everybody = Users.of_rows(np.arange(data.n_users), data.interactions.histories())
     scores = [learned.encoder.encode(everybody)[0] @ learned.items.T for learned in (with_trend, without)]
     rising = trend(data.interactions, 10.0)
     assert rising.std() > 0.1

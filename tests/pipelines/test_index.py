@@ -13,7 +13,7 @@ from recsys.bundle.root import current
 from recsys.bundle.write import publish
 from recsys.errors import BundleError, SettingError
 from recsys.pipelines.cli import main
-from recsys.pipelines.index import Wanted, tuned
+from recsys.pipelines.index import Wanted, tune_bundle
 from recsys.pipelines.tracking import address
 from recsys.retrieval import tuner
 from tests.helpers.bundles import content
@@ -35,7 +35,7 @@ def test_it_publishes_what_it_chose_and_tells_how_it_chose(
     monkeypatch.setattr(tuner, "_FASTER", float("inf"))
     monkeypatch.setattr(tuner, "_HOPELESS", float("inf"))
     before = current(root)
-    found = tuned(root, ASKED, quiet=False)
+    found = tune_bundle(root, ASKED, quiet=False)
     after = current(root)
     assert str(after) == found["bundle"] != str(before)
     stated = read_manifest(after)["index"]
@@ -52,7 +52,7 @@ def test_it_publishes_what_it_chose_and_tells_how_it_chose(
     ]
     assert "recall@20" in address.artifact_of(found["run_id"], "table.md").read_text()
     assert address.artifact_of(found["run_id"], "recall_by_time.png").stat().st_size > 5_000
-    tuned(root, ASKED, quiet=False)
+    tune_bundle(root, ASKED, quiet=False)
     assert current(root) == after
     assert "answers so already" in capsys.readouterr().out
 
@@ -63,16 +63,16 @@ def test_it_leaves_the_scan_where_nothing_is_faster(
     monkeypatch.setattr(tuner, "_FASTER", 0.0)
     monkeypatch.setattr(tuner, "_HOPELESS", float("inf"))
     before = current(root)
-    tuned(root, ASKED, quiet=False)
+    tune_bundle(root, ASKED, quiet=False)
     assert current(root) == before
     assert "Chosen: Flat, for no other finds enough in four fifths of its time." in capsys.readouterr().out
 
 
 def test_what_cannot_be_asked_is_said(root: Path) -> None:
     with pytest.raises(BundleError, match="name the folder it lies in"):
-        tuned(current(root), ASKED, quiet=True)
+        tune_bundle(current(root), ASKED, quiet=True)
     with pytest.raises(SettingError, match="no index is called 'PQ4' here"):
-        tuned(root, replace(ASKED, only=("PQ4",)), quiet=True)
+        tune_bundle(root, replace(ASKED, only=("PQ4",)), quiet=True)
 
 
 def test_the_command_measures_and_with_dry_run_publishes_nothing(root: Path) -> None:

@@ -29,7 +29,14 @@ from recsys.pipelines.cli import main
 from recsys.pipelines.commands.stage import Negative
 from recsys.pipelines.console import Steps
 from recsys.pipelines.simulate.shop import NAME, START, Shop, make_shop
-from recsys.pipelines.simulate.sick import SICKNESSES, Sickness, mean_effect, named, run_sick, sick_checks
+from recsys.pipelines.simulate.sick import (
+    SICKNESSES,
+    Sickness,
+    mean_effect,
+    names_sickness,
+    run_sick,
+    sick_checks,
+)
 from recsys.pipelines.simulate.weeks import (
     HOUR_S,
     Weeks,
@@ -176,7 +183,7 @@ def test_each_sickness_is_named_and_none_is_called_a_win(
     written, beside = run_sick(weeks, sickness, sickness.strengths[2], tmp_path)
     store_written(weeks, written)
     found = report_weeks(weeks, tmp_path / "clock", **beside)
-    assert named(found, sickness), sick_checks(found)
+    assert names_sickness(found, sickness), sick_checks(found)
     assert found["verdict"] == "cannot be trusted"
 
 

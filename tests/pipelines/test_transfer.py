@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from recsys.pipelines.cli import main
 from recsys.pipelines.search.by_domain import candidates
-from recsys.pipelines.search.space import searched
+from recsys.pipelines.search.space import search_space
 from recsys.pipelines.tracking import address, client
 
 WORLD = ["world.users=600", "world.items=80", "world.shared_taste=1", "world.events_per_user=12", "threads=1"]
@@ -51,7 +51,7 @@ def test_the_report_is_told_and_tracked_and_its_mixture_can_be_served(
 
 
 def test_settings_to_try_are_those_given_and_others_of_the_space() -> None:
-    found = searched("als", {"dim": 8})
+    found = search_space("als", {"dim": 8})
     tried = candidates(found, 4, seed=1)
     assert tried[0] == found.settings({})
     assert len({json.dumps(one, sort_keys=True) for one in tried}) == 4

@@ -46,7 +46,7 @@ def recommender(items: F32, table: F32, index: Index | None) -> Recommender:
 
 
 def asked(n_users: int, history: Ragged) -> Users:
-    return Users.known(np.arange(n_users), history)
+    return Users.of_rows(np.arange(n_users), history)
 
 
 @pytest.fixture(scope="module", params=KINDS)

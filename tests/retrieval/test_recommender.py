@@ -62,7 +62,7 @@ SEEN[3], INDEX[3] = [], -1  # a stranger
 SEEN[4], INDEX[4] = [], 4
 SEEN[5], INDEX[5] = list(range(N_ITEMS)), 5  # has seen everything
 SEEN[6], INDEX[6] = list(range(N_ITEMS)), -1
-USERS = Users.known(INDEX, Ragged.of(SEEN))
+USERS = Users.of_rows(INDEX, Ragged.of(SEEN))
 
 
 def recommender(index: Any = None, **rules: Any) -> Recommender:
@@ -145,7 +145,7 @@ def test_index_zero_is_an_item_like_any_other() -> None:
     )
     fan, stranger = Users.unknown(Ragged.of([[0]])), Users.unknown(Ragged.of([[]]))
     assert 0 not in engine.recommend(fan, 4).ids
-    assert engine.recommend(Users.known([0], Ragged.of([[]])), 4).source.tolist() == [USER_ROW]
+    assert engine.recommend(Users.of_rows([0], Ragged.of([[]])), 4).source.tolist() == [USER_ROW]
     allowed = Recommender(engine.ranker, engine.fallback, "allow").recommend(fan, 4)
     assert allowed.ids[0].tolist() == [0, 1, 2, 3]
     assert engine.recommend(stranger, 2).ids[0].tolist() == [0, 1]
@@ -162,7 +162,7 @@ def test_ties_go_to_the_lower_index_also_across_the_cut(index: bool, k: int) -> 
         np.arange(30, dtype=np.int32),
     )
     deny = [4, 0]
-    answer = engine.recommend(Users.known([0], Ragged.of([[]])), k, deny=Ragged.of([deny]))
+    answer = engine.recommend(Users.of_rows([0], Ragged.of([[]])), k, deny=Ragged.of([deny]))
     best = [item for item in [*range(1, 30, 3), *(i for i in range(30) if i % 3 != 1)] if item not in deny]
     assert answer.ids[0].tolist() == (best + [-1] * k)[:k]
 
@@ -182,9 +182,9 @@ def test_a_search_that_also_finds_what_is_left_out_answers_like_the_exact_scan(s
         for index in (None, Flat(items))
     )
     for user in range(20):
-        best = scanned.recommend(Users.known(np.array([user]), Ragged.empty(1)), 20).ids[0]
+        best = scanned.recommend(Users.of_rows(np.array([user]), Ragged.empty(1)), 20).ids[0]
         had = np.concatenate([rng.choice(best, 5, replace=False), rng.integers(2_000, size=9)])
-        one = Users.known(np.array([user]), Ragged.of([had]))
+        one = Users.of_rows(np.array([user]), Ragged.of([had]))
         for k in (1, 10, 100):
             wanted, got = scanned.recommend(one, k), found.recommend(one, k)
             np.testing.assert_array_equal(got.ids, wanted.ids)
@@ -193,7 +193,7 @@ def test_a_search_that_also_finds_what_is_left_out_answers_like_the_exact_scan(s
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    strangers = Users.known(np.where(np.arange(N_USERS) % 2, INDEX, -1), Ragged.of([[]] * N_USERS))
+    strangers = Users.of_rows(np.where(np.arange(N_USERS) % 2, INDEX, -1), Ragged.of([[]] * N_USERS))
     deny, among = Ragged.of(DENY), Ragged.of(AMONG)
     whole = recommender().recommend(strangers, 9, deny=deny, among=among)
     monkeypatch.setattr(ranker_module, "block_rows", lambda n_items: 3)
@@ -241,7 +241,7 @@ def test_what_cannot_be_asked_or_built_is_refused() -> None:
     with pytest.raises(ModelError, match="must be finite; row 7 is not"):
         embeddings_of(broken, TABLE)
     with pytest.raises(ValueError, match="index has 2 rows, history has 1"):
-        Users.known([0, 1], Ragged.of([[]]))
+        Users.of_rows([0, 1], Ragged.of([[]]))
 
 
 def test_an_order_goes_from_high_to_low_and_ties_to_the_lower_index() -> None:
@@ -287,7 +287,7 @@ def test_a_target_that_cannot_be_recommended_stays_in_the_denominator() -> None:
         np.arange(3, dtype=np.int32),
         available=np.array([True, True, False]),
     )
-    users = Users.known([0], Ragged.of([[0]]))
+    users = Users.of_rows([0], Ragged.of([[0]]))
     report = evaluate(
         engine, users, Ragged.of([[1, 2]]), metrics=("recall_at_2", "ndcg_at_2", "hit_rate_at_1")
     )

@@ -95,7 +95,7 @@ def test_forbidden_items_are_those_of_a_slow_reading_of_the_settings(stated: dic
     policy = seen_policy(stated, N_ITEMS, NAMES, DOMAINS)
     people = users(1)
     assert not isinstance(policy, str)
-    found = policy.forbidden(people)
+    found = policy.forbidden_items(people)
     assert [found.row(row).tolist() for row in range(len(people))] == slowly(stated, people)
     assert 0 < len(found.values) < len(people.history.items.values)
 
@@ -117,7 +117,7 @@ def test_a_cooldown_ends_to_the_second() -> None:
     assert not isinstance(policy, str)
     for age, kept_out in ((2 * DAY - 1, [4]), (2 * DAY, [])):
         one = Users.unknown(Histories(Ragged.of([[4]]), time=np.array([NOW - age])), np.array([NOW]))
-        assert policy.forbidden(one).values.tolist() == kept_out
+        assert policy.forbidden_items(one).values.tolist() == kept_out
 
 
 def test_an_item_had_twice_is_kept_out_by_the_later_time() -> None:
@@ -125,7 +125,7 @@ def test_an_item_had_twice_is_kept_out_by_the_later_time() -> None:
     assert not isinstance(policy, str)
     time = np.array([NOW - 9 * DAY, NOW - DAY])
     one = Users.unknown(Histories(Ragged.of([[4, 4]]), time=time), np.array([NOW]))
-    assert policy.forbidden(one).values.tolist() == [4]
+    assert policy.forbidden_items(one).values.tolist() == [4]
 
 
 def test_wrong_policies_are_refused_in_a_sentence() -> None:
@@ -150,9 +150,9 @@ def test_days_need_times_and_a_moment() -> None:
     policy = seen_policy({"policy": "cooldown_days", "days": 2}, N_ITEMS)
     assert not isinstance(policy, str)
     with pytest.raises(ModelError, match="needs `now`"):
-        policy.forbidden(replace(users(1), now=None))
+        policy.forbidden_items(replace(users(1), now=None))
     with pytest.raises(ModelError, match="needs the times of the history"):
-        policy.forbidden(Users.unknown(replace(users(1).history, time=None), users(1).now))
+        policy.forbidden_items(Users.unknown(replace(users(1).history, time=None), users(1).now))
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def counts_at_the_end(whole: Content) -> np.ndarray:
 def test_the_service_keeps_out_what_evaluation_keeps_out(loaded: bundle.Bundle, hours: float) -> None:
     whole = made(STATED)
     now = START + int(hours * 3600)
-    everyone = Users.known(np.arange(30), whole.histories, np.full(30, now))
+    everyone = Users.of_rows(np.arange(30), whole.histories, np.full(30, now))
     offline = recommender_of(
         whole.embeddings, whole.fallback, STATED, event_names=NAMES, domains=whole.catalogue.domains
     ).recommend(everyone, 40)

@@ -16,7 +16,7 @@ from recsys.encoders.users import Users
 from recsys.errors import BundleError, ModelError
 from recsys.retrieval import tuner
 from recsys.retrieval.approximate import FILE, Approximate, IndexSettings
-from recsys.retrieval.tuner import FOLDED_IN, KNOWN, THREE_EVENTS, measured, people_of, tune_index
+from recsys.retrieval.tuner import FOLDED_IN, KNOWN, THREE_EVENTS, measure_index, people_of, tune_index
 from tests.helpers.bundles import content, popularity
 
 MADE = content(n_users=300, n_items=3_000, dim=16, events=12)
@@ -45,7 +45,7 @@ def test_recall_is_counted_as_a_slow_loop_counts_it() -> None:
     index = Approximate.build(
         MADE.embeddings.items, WEAK.model_copy(update={"effort": 3, "filtered": ((0.5, 3),)})
     )
-    quality, seconds = measured(exact, index, people, 20)
+    quality, seconds = measure_index(exact, index, people, 20)
     through, every = tuner.with_index(exact, index), []
     for source, users in people.items():
         recalls = []
@@ -128,7 +128,7 @@ def test_a_bundle_with_an_index_says_what_it_finds_and_answers_through_it(tmp_pa
     assert set(stated["by_source"]) == {KNOWN, FOLDED_IN, THREE_EVENTS}
     loaded = load(folder)
     assert not loaded.recommender.ranker.index.exact  # type: ignore[attr-defined]
-    users = Users.known(np.arange(30), MADE.histories.take(np.arange(30)), np.full(30, 1_800_000_000))
+    users = Users.of_rows(np.arange(30), MADE.histories.take(np.arange(30)), np.full(30, 1_800_000_000))
     truth, found = exact_recommender(MADE).recommend(users, 50), loaded.recommender.recommend(users, 50)
     assert (
         np.mean([len(np.intersect1d(*pair)) / 50 for pair in zip(truth.ids, found.ids, strict=True)]) > 0.98
@@ -168,10 +168,10 @@ def test_who_judges_may_ask_for_more_effort_than_who_chose(monkeypatch: pytest.M
         factory="IVF32,Flat", effort=2, filtered=((0.5, 4),), k=20, target=0.9, target_p5=0.5
     )
     people = people_of(MADE.histories, 100, 0, "measure")
-    settings, quality = tuner._confirmed(exact, ranker, best, people)
+    settings, quality = tuner._confirm_index(exact, ranker, best, people)
     assert settings.effort > 2
     assert settings.filtered == ((0.5, max(4, settings.effort)),)
     assert all(tuner.reaches(settings, one) for one in quality.values())
     monkeypatch.setattr(tuner, "reaches", lambda settings, quality: False)
-    settings, quality = tuner._confirmed(exact, ranker, best, people)
+    settings, quality = tuner._confirm_index(exact, ranker, best, people)
     assert (settings.exact, settings.effort, quality["all"].recall) == (True, 0, 1.0)

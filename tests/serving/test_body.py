@@ -7,7 +7,7 @@ import pytest
 
 from recsys.answers.question import MAX_K
 from recsys.ids import MAX_ID_CHARACTERS
-from recsys.serving.body import parsed, request_in
+from recsys.serving.body import parse_body, request_in
 from recsys.serving.problems import Problem
 from recsys.serving.schemas import RecommendRequest
 
@@ -30,7 +30,7 @@ VALUES: dict[str, list[Any]] = {
 
 def by_model(body: bytes) -> Any:
     try:
-        return parsed(body, RecommendRequest)
+        return parse_body(body, RecommendRequest)
     except Problem as problem:
         return vars(problem)
 

@@ -253,7 +253,10 @@ def test_lists_go_into_the_store_and_are_traced_and_replayed_from_there(
         assert service.process.wait(60) == 0
     store = EventStore(state)
     assert len(list(store.exposures())) == 13
-    assert store.shown("u3", answers[3]["items"][4]["item_id"], 0, 1 << 60) == (answers[3]["request_id"], 5)
+    assert store.find_shown("u3", answers[3]["items"][4]["item_id"], 0, 1 << 60) == (
+        answers[3]["request_id"],
+        5,
+    )
     log = f"events:{state}"
     traced = CliRunner().invoke(
         main, ["trace", answers[1]["request_id"], "--log", log, "--bundles", str(root), "--json"]

@@ -26,7 +26,7 @@ def test_an_item_is_drawn_as_often_as_its_chance_says(kind: str) -> None:
     counts, rng = popular(), np.random.default_rng(0)
     sampler, times, said = Sampler(kind, 100, counts, BATCH), np.zeros(N_ITEMS), np.zeros(N_ITEMS)
     for _ in range(4_000):
-        drawn = sampler.drawn(batch_of(counts, rng), rng)
+        drawn = sampler.draw(batch_of(counts, rng), rng)
         assert (np.diff(drawn.items) > 0).all()
         times[drawn.items] += 1
         said[drawn.items] = drawn.chance
@@ -38,7 +38,7 @@ def test_an_item_is_drawn_as_often_as_its_chance_says(kind: str) -> None:
 
 def test_all_is_every_item_with_events() -> None:
     counts = popular()
-    drawn = Sampler("all", 7, counts, BATCH).drawn(np.array([1]), np.random.default_rng(0))
+    drawn = Sampler("all", 7, counts, BATCH).draw(np.array([1]), np.random.default_rng(0))
     assert drawn.items.tolist() == np.flatnonzero(counts).tolist()
     assert (drawn.chance == 1).all()
 
@@ -62,7 +62,7 @@ def error(kind: str, m: int, log_q: bool, draws: int) -> float:
     exact = softmax(users, items, events, weights, 0.5, sample=full, bound=1.0).users
     mean = torch.zeros_like(exact)
     for _ in range(draws):
-        drawn = sampler.drawn(positive.numpy(), rng)
+        drawn = sampler.draw(positive.numpy(), rng)
         counted = 1 / drawn.chance if log_q else np.ones(len(drawn.items))
         sample = Sample(torch.from_numpy(drawn.items), torch.from_numpy(counted.astype(np.float32)))
         mean += softmax(users, items, events, weights, 0.5, sample=sample, bound=1.0).users

@@ -48,7 +48,7 @@ def forest(bars: Sequence[Bar], what: str, *, mark: float | None = None, marked:
             parts += [_line(end, y - 4, end, y + 4, LINE, 2) for end in (low, high)]
             parts.append(f'<circle cx="{mean:.1f}" cy="{y:.1f}" r="4.5" fill="{LINE}"/>')
     height = bottom + (34 if mark is not None else 20)
-    said = "; ".join(f"{label}: {_said(share)}" for label, share in bars)
+    said = "; ".join(f"{label}: {_describe_share(share)}" for label, share in bars)
     return _picture(parts, height, f"{what}. {said}.")
 
 
@@ -89,7 +89,7 @@ def series(labels: Sequence[str], shares: Sequence[Figure], what: str, x_name: s
     shown = range(0, len(labels), every)
     parts += [_text(left + step * at, bottom + 16, labels[at], anchor="middle", color=GREY) for at in shown]
     parts.append(_text((left + right) / 2, bottom + 32, x_name, anchor="middle", color=GREY))
-    said = f"from {_said(known[0])} at first to {_said(known[-1])} at last"
+    said = f"from {_describe_share(known[0])} at first to {_describe_share(known[-1])} at last"
     return _picture(parts, bottom + 38, f"{what}: {said}.")
 
 
@@ -122,7 +122,7 @@ def _percent(value: float, ticks: Sequence[float]) -> str:
     return f"{100 * value:+.{places}f} %" if value else "0"
 
 
-def _said(share: Figure) -> str:
+def _describe_share(share: Figure) -> str:
     if share is None:
         return "no figure"
     return f"{100 * share['mean']:+.2f} % ({100 * share['low']:+.2f} to {100 * share['high']:+.2f} %)"

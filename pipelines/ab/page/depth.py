@@ -10,7 +10,7 @@ from recsys.pipelines.ab.page.marks import (
     code,
     count,
     details,
-    listed,
+    list_terms,
     number,
     p_value,
     paragraph,
@@ -40,7 +40,7 @@ def over_time(facts: Facts) -> str:
         drawn = ""
         if steps:
             kind = view["step"]
-            drawn += _drawn(
+            drawn += _figure_of(
                 f"{name}: by {kind} since the first exposure",
                 series(
                     labels,
@@ -53,7 +53,7 @@ def over_time(facts: Facts) -> str:
             )
         if len(looks) > 1:
             days = [f"{int(look['at'][8:10])}.{int(look['at'][5:7])}." for look in looks]
-            drawn += _drawn(
+            drawn += _figure_of(
                 f"{name}: what was known at the end of each day",
                 series(
                     days, [look["share"] for look in looks], f"{name} as it was known each day", "day, month"
@@ -76,7 +76,7 @@ def over_time(facts: Facts) -> str:
     return "".join(parts)
 
 
-def _drawn(title: str, picture: str) -> str:
+def _figure_of(title: str, picture: str) -> str:
     return tag("div", tag("h3", text(title)) + picture) if picture else ""
 
 
@@ -136,7 +136,7 @@ def registration(facts: Facts) -> str:
     weights = ", ".join(f"{arm} {percent(part)}" for arm, part in plan["weights"].items())
     rows = [
         ("hypothesis", text((known or {}).get("hypothesis") or "none was written down")),
-        ("registered", _registered(known)),
+        ("registered", _describe_plan(known)),
         (
             "planned end",
             text(" or ".join(end) or "none: only a watch decides, which costs a third of the power"),
@@ -147,13 +147,13 @@ def registration(facts: Facts) -> str:
         ("error", text(f"{plan['alpha']:g} over all primary metrics and all looks")),
     ]
     metrics = [
-        [text(one["name"]), text(one["role"]), text(_measured(one)), text(one["better"]),
+        [text(one["name"]), text(one["role"]), text(_describe_metric(one)), text(one["better"]),
          percent(one["mde"]) if one["role"] != "guardrail" else "",
          percent(one["margin"]) if one["role"] == "guardrail" else "", number(one["cap"])]
         for one in plan["metrics"]
     ]  # fmt: skip
     head = ["metric", "role", "measured", "better", "smallest that matters", "margin", "cap"]
-    parts = [listed(rows), table("Metrics of the plan", head, metrics, words=(0, 1, 2, 3))]
+    parts = [list_terms(rows), table("Metrics of the plan", head, metrics, words=(0, 1, 2, 3))]
     changes = (known or {}).get("changes") or ()
     if changes:
         changed = [
@@ -167,7 +167,7 @@ def registration(facts: Facts) -> str:
     return "".join(parts)
 
 
-def _registered(known: Mapping[str, Any] | None) -> str:
+def _describe_plan(known: Mapping[str, Any] | None) -> str:
     if not known:
         return text(
             "not known: nobody can tell from here whether the plan was written before results were seen"
@@ -176,7 +176,7 @@ def _registered(known: Mapping[str, Any] | None) -> str:
     return f"{text(known['registered'])}{late}, digest {code(known['digest'])}"
 
 
-def _measured(metric: Mapping[str, Any]) -> str:
+def _describe_metric(metric: Mapping[str, Any]) -> str:
     what = metric["event"] or "events"
     measured = {"count": f"number of {what}", "sum": f"value of {what}", "any": f"any {what}"}[
         metric["value"]
@@ -199,7 +199,7 @@ def provenance(facts: Facts) -> str:
         ("digest of the plan", code(found["plan_digest"])),
         ("program", text(f"recsys {found['recsys']}; nothing is drawn by chance, so there is no seed")),
     ]  # fmt: skip
-    parts = [listed(rows)]
+    parts = [list_terms(rows)]
     models = [
         [
             text(one["arm"]),

@@ -11,7 +11,7 @@ from recsys.pipelines.ab.page.marks import (
     STATE,
     absolute,
     count,
-    listed,
+    list_terms,
     number,
     p_value,
     paragraph,
@@ -125,7 +125,7 @@ def _primary(facts: Facts, one: Mapping[str, Any]) -> str:
     mark = -metric["mde"] if lost else metric["mde"]
     what = f"Relative effect of {one['arm']} on {one['metric']}, with 95 % intervals"
     drawn = forest(bars, what, mark=mark, marked=f"smallest that matters: {100 * mark:+g} %")
-    return tag("div", head + tag("div", listed(rows) + drawn, class_="beside"), class_="effect")
+    return tag("div", head + tag("div", list_terms(rows) + drawn, class_="beside"), class_="effect")
 
 
 def guardrails(facts: Facts) -> str:

@@ -28,7 +28,7 @@ def paragraph(said: object, kind: str = "") -> str:
     return tag("p", text(said), **({"class_": kind} if kind else {}))
 
 
-def listed(rows: Sequence[tuple[str, str]]) -> str:
+def list_terms(rows: Sequence[tuple[str, str]]) -> str:
     """Terms with what is said of each, as a description list; the second of a row is markup."""
     return tag("dl", "".join(f"<div>{tag('dt', text(term))}{tag('dd', said)}</div>" for term, said in rows))
 

@@ -94,7 +94,7 @@ def ramp(name: str, share: float, at: str | None, root: Path | None, as_json: bo
     return plain(frozen, now_s())
 
 
-def started(root: Path | None) -> tuple[str, list[dict[str, Any]]]:
+def list_started(root: Path | None) -> tuple[str, list[dict[str, Any]]]:
     """The experiments that were started in a folder of bundles, as a table and for machines."""
     from recsys.events.clock import now_s
     from recsys.experiments.frozen import read_frozen

@@ -114,7 +114,7 @@ def forecast_experiment(
     called, counts = opened.people(), _Counts(experiment)
     with steps.step("make lists again") as progress:
         arms = Arms(experiment, 0, root)
-        for one in arms.replay(_asked(lines_of(opened), experiment, limit), progress):
+        for one in arms.replay(_pick_lines(lines_of(opened), experiment, limit), progress):
             user = one.line["user_id"]
             unit = one.line["unit_id"] or (None if user is None else called.get(user, user))
             if unit is not None and not one.refused:
@@ -127,7 +127,7 @@ def forecast_experiment(
         return _forecast(counts, plan, str(outcomes), start, progress)
 
 
-def _asked(
+def _pick_lines(
     lines: Iterable[dict[str, Any]], experiment: Experiment, limit: int | None
 ) -> Iterable[dict[str, Any]]:
     """Lists of the placement that the experiment is for, the first so many."""
@@ -156,7 +156,7 @@ def _forecast(counts: _Counts, plan: Plan, outcomes: str, since: int, progress: 
         theirs = next(one for one in first.needs if one.metric == metric)
         carried = min(1.0, theirs.mean * first.people / (own.mean * whole.people)) if own.mean else 0.0
         if carried > 0:
-            larger = [_scaled(one, 1 / carried) for one in plan.metrics]
+            larger = [_scale(one, 1 / carried) for one in plan.metrics]
             again = plan.model_copy(update={"metrics": tuple(larger)})
             triggered = plan_power(
                 outcomes, again, exposures=table.filter(pa.array(differs)), since=since, progress=progress
@@ -171,15 +171,15 @@ def _forecast(counts: _Counts, plan: Plan, outcomes: str, since: int, progress: 
         carried=carried,
         whole=whole,
         triggered=triggered,
-        interleaved=_interleaved(counts, metric, plan, outcomes, whole),
+        interleaved=_interleave(counts, metric, plan, outcomes, whole),
     )
 
 
-def _scaled(metric: Metric, times: float) -> Metric:
+def _scale(metric: Metric, times: float) -> Metric:
     return metric.model_copy(update={"mde": metric.mde * times, "margin": min(metric.margin * times, 0.99)})
 
 
-def _interleaved(
+def _interleave(
     counts: _Counts, metric: Metric, plan: Plan, outcomes: str, whole: Needs
 ) -> Interleaved | None:
     """By the clicks on what the control showed: the part of its own items that a merged list keeps carries

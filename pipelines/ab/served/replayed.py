@@ -67,7 +67,7 @@ class Arms:
                 if arm == line["arm"] and _served_by(recipe, line):
                     lists[arm] = line["items"]
                     continue
-                found = _made(recipe, question, request_id)
+                found = _make_list(recipe, question, request_id)
                 refused |= found is None
                 lists[arm] = found or []
             yield Replayed(line, lists, refused)
@@ -79,7 +79,7 @@ def _served_by(recipe: Recipe, line: Mapping[str, Any]) -> bool:
     return line["bundle_id"] == recipe.bundle.bundle_id and line.get("recipe") == recipe.stated
 
 
-def _made(recipe: Recipe, question: Question, request_id: str) -> list[str] | None:
+def _make_list(recipe: Recipe, question: Question, request_id: str) -> list[str] | None:
     try:
         return recipe.make(question, request_id).item_ids
     except RequestError:

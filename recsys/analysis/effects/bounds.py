@@ -50,7 +50,7 @@ def _bounds(information: tuple[float, ...], alpha: float) -> tuple[float, ...]:
         else:
             bound = _bound_of(need, root, step, grid, weight)
         new = bound * root * _NODES
-        density = stats.norm.pdf(new / root) / root if not len(grid) else _move(new, grid, weight, step)
+        density = stats.norm.pdf(new / root) / root if not len(grid) else _advance(new, grid, weight, step)
         grid, weight = new, density * _WEIGHTS * bound * root
         bounds[at], last, done = bound, now, float(spent(np.array(now), alpha))
     return tuple(bounds.tolist())
@@ -78,7 +78,7 @@ def _bound_of(need: float, root: float, step: float, grid: F64, weight: F64) -> 
     return WIDEST if excess(WIDEST) > 0 else float(optimize.brentq(excess, 0.0, WIDEST, xtol=1e-10))
 
 
-def _move(new: F64, grid: F64, weight: F64, step: float) -> F64:
+def _advance(new: F64, grid: F64, weight: F64, step: float) -> F64:
     """The density of those who have crossed no bound yet, one look later."""
     density: F64 = np.exp(-0.5 * ((new[:, None] - grid) / step) ** 2) @ weight
     density /= step * np.sqrt(2 * np.pi)
@@ -94,7 +94,7 @@ def group_power(drift: float, information: F64, alpha: float = 0.05) -> float:
             continue
         root, step = np.sqrt(now), np.sqrt(now - last)
         new = bound * root * _NODES
-        density = _move(new, grid + drift * (now - last), weight, step)
+        density = _advance(new, grid + drift * (now - last), weight, step)
         grid, weight, last = new, density * _WEIGHTS * bound * root, now
         missed = float(weight.sum())
     return 1 - missed
@@ -118,17 +118,17 @@ def group_p(z: float, information: F64) -> float:
     Source: Jennison and Turnbull, "Interim Analyses: The Repeated Confidence Interval Approach", JRSS B 1989.
     """
 
-    def would_cross(log_alpha: float) -> bool:
+    def crosses(log_alpha: float) -> bool:
         return bool(abs(z) > group_bounds(information, float(np.exp(log_alpha)))[-1])
 
     low, high = np.log(1e-12), 0.0
-    if would_cross(low):
+    if crosses(low):
         return 1e-12
-    if not would_cross(np.log(0.999)):
+    if not crosses(np.log(0.999)):
         return 1.0
     while high - low > 1e-3:
         middle = (low + high) / 2
-        low, high = (low, middle) if would_cross(middle) else (middle, high)
+        low, high = (low, middle) if crosses(middle) else (middle, high)
     return float(np.exp(high))
 
 

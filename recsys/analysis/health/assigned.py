@@ -49,7 +49,7 @@ def check_ratio(name: str, study: Study, arm: I32, first: I64) -> Check:
     np.add.at(counts, (days, arm), 1)
     whole = counts.sum(axis=0)
     p = float(ratio_p(counts.cumsum(axis=0), weights)[-1])
-    said = _count_text(study, whole) + f"; p = {p:.2g} over all days"
+    said = _describe_counts(study, whole) + f"; p = {p:.2g} over all days"
     return Check(name, sick_if(p < ALARM), said)
 
 
@@ -77,13 +77,12 @@ def check_ratio_by(study: Study) -> Check:
     p = ratio_p(np.stack([row for _, row in groups])[:, None, :], weights_of(study))[:, 0]
     worst = int(np.argmin(p))
     sick = p[worst] * len(p) < ALARM
-    said = (
-        f"worst of {len(p)}: {groups[worst][0]}, {_count_text(study, groups[worst][1])}; p = {p[worst]:.2g}"
-    )
+    group, counts = groups[worst]
+    said = f"worst of {len(p)}: {group}, {_describe_counts(study, counts)}; p = {p[worst]:.2g}"
     return Check(name, sick_if(sick), said)
 
 
-def _count_text(study: Study, counts: Array) -> str:
+def _describe_counts(study: Study, counts: Array) -> str:
     total = max(float(counts.sum()), 1.0)
     return ", ".join(
         f"{arm} {int(count):,} ({count / total:.2%}, planned {study.plan.weights[arm]:.2%})"

@@ -130,7 +130,7 @@ def read_exposures(
     if not exposures.rows:
         arms = ", ".join(sorted(exposures.unknown_arms))
         raise DataError(
-            f"the exposures hold none of {_columns_to_read(plan)}"
+            f"the exposures hold none of {_describe_plan(plan)}"
             + (f"; arms there are {arms}" if arms else "")
             + (f"; experiments there are {', '.join(sorted(experiments))}" if experiments else "")
             + ". Mend the plan, or name the table of this experiment."
@@ -186,7 +186,9 @@ def _fold(
         earlier = earlier[np.argsort(-second[earlier], kind="stable")]  # the earliest is written last
         for name, held in exposures.segments.items():
             labels = part.labels(f"segment {name}")
-            held[person[earlier]] = _label(exposures.labels[name], labels.names)[labels.code[rows][earlier]]
+            held[person[earlier]] = _code_names(exposures.labels[name], labels.names)[
+                labels.code[rows][earlier]
+            ]
     np.minimum.at(exposures.first, person[counted], second[counted])
     if keep_times:
         exposures.when.append((person[counted], second[counted]))
@@ -209,10 +211,10 @@ def _fold_others(exposures: Exposures, part: Part, codes: Codes, rows: Bool) -> 
             name, {"arm": np.full(len(exposures.units), -1, np.int32), "labels": []}
         )
         here = experiment.code[at] == code
-        other["arm"][person[here]] = _label(other["labels"], arms.names)[arms.code[at][here]]
+        other["arm"][person[here]] = _code_names(other["labels"], arms.names)[arms.code[at][here]]
 
 
-def _label(labels: list[str], names: pa.Array) -> I32:
+def _code_names(labels: list[str], names: pa.Array) -> I32:
     """Codes of names in a list of labels that grows, and -1 for a missing one."""
     known = {label: at for at, label in enumerate(labels)}
     codes = [known.setdefault(name, len(known)) for name in names.to_pylist()]
@@ -245,6 +247,6 @@ def _refuse_several(seen: dict[str, int], wanted: str | None, what: str, table: 
         )
 
 
-def _columns_to_read(plan: Plan) -> str:
+def _describe_plan(plan: Plan) -> str:
     of = f" in experiment {plan.experiment!r}" if plan.experiment else ""
     return f"the arms {', '.join(plan.arms)}{of}" + (f", phase {plan.phase}" if plan.phase else "")

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from recsys.arrays import I32, I64, Array, Bool
 from recsys.data.check.findings import Finding
-from recsys.data.read.cells.plain import decoded, plain_table
+from recsys.data.read.cells.plain import decode_column, plain_table
 from recsys.data.read.cells.wanted import Wanted
 from recsys.data.read.columns import Codes, parse_ids, parse_times
 from recsys.data.read.files import files_of, first_columns
@@ -36,7 +36,7 @@ class Faults:
                 raise DataError(finding.sentence(where))
             key = (finding.column, finding.kind)
             self._count[key] = self._count.get(key, 0) + finding.count
-            self._first.setdefault(key, finding.placed(where).about(where))
+            self._first.setdefault(key, finding.locate(where).about(where))
 
     def sentences(self) -> list[str]:
         """What was left out, and where it began."""
@@ -85,7 +85,7 @@ class Part(NamedTuple):
     def numbers(self, role: str) -> Array:
         """float64 (n,); NaN where there is none, or text."""
         try:
-            column = decoded(self.columns[role]).cast(pa.float64())
+            column = decode_column(self.columns[role]).cast(pa.float64())
         except pa.ArrowException as error:
             said = str(error).splitlines()[0]
             raise DataError(
@@ -95,7 +95,7 @@ class Part(NamedTuple):
 
     def flags(self, role: str) -> Bool:
         """bool (n,): true, 1, or any other number than 0."""
-        column = decoded(self.columns[role])
+        column = decode_column(self.columns[role])
         if pa.types.is_boolean(column.type):
             return np.asarray(column.fill_null(False).to_numpy(), bool)
         return np.asarray(np.nan_to_num(self.numbers(role)) != 0, bool)
@@ -155,7 +155,7 @@ class Table:
         alone."""
         if self._table is not None:
             if len(self._table):
-                yield self._part(self._wanted.made(self._table, self._name)[0], self._name)
+                yield self._part(self._wanted.select(self._table, self._name)[0], self._name)
             return
         for done, file in enumerate(self._files):
             progress(Step(f"read {self.what}", done, len(self._files)))

@@ -20,7 +20,7 @@ from recsys.data.check.described import check_described
 from recsys.data.check.events import Events, parse_table
 from recsys.data.check.findings import Finding, errors, ragged_rows, refusal, whole
 from recsys.data.check.ids import unmet_parts
-from recsys.data.check.patterns import bots, jumps, lonely, swapped
+from recsys.data.check.patterns import bots, find_swapped, jumps, lonely
 from recsys.data.prepare import refuse_one_sided
 from recsys.data.read.event_table import EVERYTHING, EventTable, Reading, event_table, rows_kept
 from recsys.data.read.load import find, read_events, table_of
@@ -87,7 +87,7 @@ def check(
         first, findings = 0, []
         for part, count in read.pieces.items():
             wrong = parse_table(table.slice(first, count), found, ratings=reading.ratings)[1]
-            findings += [_moved(finding, first, part) for finding in wrong]
+            findings += [_move_finding(finding, first, part) for finding in wrong]
             first += count
         findings = list(dict.fromkeys(findings))  # what is wrong with a whole column is said once
     facts: dict[str, int | str | None] = {"rows": len(table), **read.pieces}
@@ -100,7 +100,7 @@ def check(
         facts |= _facts(events)
         if not errors([*ragged, *findings]):
             findings += _refused_by_a_run(read, events, others, columns or {}, split)
-    placed = [*ragged, *(finding.placed(read.where) for finding in findings)]
+    placed = [*ragged, *(finding.locate(read.where) for finding in findings)]
     return Checked(read.where, facts, sorted(placed, key=lambda finding: finding.level != "error"))
 
 
@@ -121,7 +121,7 @@ def _read(
     return read_events(path, columns, skipped, reading), beside
 
 
-def _moved(finding: Finding, first: int, part: str | None) -> Finding:
+def _move_finding(finding: Finding, first: int, part: str | None) -> Finding:
     """A finding about a part that begins after `first` rows, its row counted in the whole table."""
     row = finding.first_row
     return replace(
@@ -138,7 +138,7 @@ def _refused_by_a_run(
     split refuses that a run makes by default: of a log with times its questions alone, without maps of ids
     and histories.
     """
-    part = read.published()[0]
+    part = read.read_parts()[0]
     findings: list[Finding] = []
     if part is not None:
         findings += unmet_parts(events.user, events.users, part, read.roles["user_id"], "user")
@@ -162,7 +162,7 @@ def _patterns(events: Events, found: Mapping[str, str], now: float) -> list[Find
     findings = [] if events.time is None else _times(events, found["timestamp"], now)
     clock = None if errors(findings) else events.time
     findings += _duplicates(events)
-    findings += swapped(events.user, events.item, events.n_users, events.n_items, clock, user, item)
+    findings += find_swapped(events.user, events.item, events.n_users, events.n_items, clock, user, item)
     findings += bots(events.user, events.n_users, clock, events.row, user)
     findings += lonely(events.user, events.n_users, user, "users")
     findings += lonely(events.item, events.n_items, item, "items")

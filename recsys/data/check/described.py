@@ -57,7 +57,7 @@ def check_described(
             wrong += described_twice(codes.code, codes.names, own, who) + odd_ids(
                 codes.code, codes.names, own, who
             )
-        findings += [finding.placed(where) for finding in wrong]
+        findings += [finding.locate(where) for finding in wrong]
     findings = [finding.about(where) for finding in findings]
     if codes is None:
         return findings
@@ -66,13 +66,13 @@ def check_described(
             read_items(source if isinstance(source, str | Path) else table, column, columns)
         except DataError as error:
             findings.append(refusal(error))
-    if who == "item" and (exchanged := _exchanged(events, codes.names, roles)):
+    if who == "item" and (exchanged := _find_exchanged(events, codes.names, roles)):
         return findings + exchanged
     ids = events.items if who == "item" else events.users
     return findings + unmet(ids, codes.names, column, who, str(where))
 
 
-def _exchanged(events: Events, known: pa.Array, roles: Mapping[str, str]) -> list[Finding]:
+def _find_exchanged(events: Events, known: pa.Array, roles: Mapping[str, str]) -> list[Finding]:
     """Whether the ids of the item table, `known`, are those of the users."""
     users, items = (
         float(np.mean(pc.is_in(ids, known).to_numpy(zero_copy_only=False))) if len(ids) else 0.0

@@ -99,7 +99,7 @@ class Finding:
     part: str | None = None
     table: str | None = None
 
-    def placed(self, where: str) -> "Finding":
+    def locate(self, where: str) -> "Finding":
         """The same, its first row counted in the file that it stands in, as `where` knows it."""
         if self.first_row is None or self.table is not None or not isinstance(where, Where):
             return self
@@ -172,7 +172,7 @@ def refuse(findings: Iterable[Finding], where: str) -> None:
     """Raises the first error among the findings as a DataError."""
     for finding in findings:
         if finding.level == "error":
-            raise DataError(finding.placed(where).sentence(where))
+            raise DataError(finding.locate(where).sentence(where))
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:

@@ -30,7 +30,7 @@ _NAMES = {
 }
 
 
-def swapped(
+def find_swapped(
     user: Array,
     item: Array,
     n_users: int,
@@ -45,7 +45,7 @@ def swapped(
     near in time far more often than the next event of the same item would be, its number of events given.
     """
     fix = "Exchange --user-col and --item-col, if this is so."
-    if _named(user_name, "item") and _named(item_name, "user"):
+    if _names_kind(user_name, "item") and _names_kind(item_name, "user"):
         said = f"is read as the users and named like items, {item_name!r} the other way round"
         return [whole("warning", "swapped_columns", user_name, said, fix)]
     if seconds is None or len(user) < 1_000:
@@ -87,7 +87,7 @@ def burstiness(who: Array, n: int, seconds: Array) -> float:
     return float((gaps < mean / 100).mean()) if len(gaps) else 0.0
 
 
-def _named(column: str, kind: str) -> bool:
+def _names_kind(column: str, kind: str) -> bool:
     return any(word in column.lower() for word in _NAMES[kind])
 
 

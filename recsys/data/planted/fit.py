@@ -130,7 +130,7 @@ def _fit_user(
 
 
 @numba.njit(cache=True)
-def _pulled(
+def _appeal_after(
     items: I32, weeks: I64, appeal: F64, leads: F64, factors: F64
 ) -> F64:  # pragma: no cover - compiled
     """(n_items, events): the appeal at each event of one user, times the pull of the item before."""
@@ -173,7 +173,7 @@ def fit_tastes(
     ):  # the user's loop is a function of its own: numba hoists arrays made in a prange
         own = slice(offsets[u], offsets[u + 1])
         if len(leads):  # to the fit, each event is a week of its own
-            mine = _pulled(items[own], weeks[own], appeal, leads, factors)
+            mine = _appeal_after(items[own], weeks[own], appeal, leads, factors)
             each = np.arange(offsets[u + 1] - offsets[u])
             done[u] = _fit_user(items[own], each, vectors, moments, mine, tolerance, modes[u])
         else:

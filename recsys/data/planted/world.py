@@ -174,7 +174,7 @@ def make_world(settings: WorldSettings, progress: Progress = silent) -> World:
     schedule = Schedule(offsets, START + seconds)
     user = np.repeat(np.arange(settings.users, dtype=np.int32), np.diff(schedule.offsets))
     item = _draw(truth, schedule, user, settings.seed, progress)
-    events = Interactions.ordered(
+    events = Interactions.in_order(
         user, item, n_users=settings.users, n_items=settings.items, time=schedule.time
     )
     counts = np.bincount(truth.domain, minlength=len(DOMAINS)).tolist()

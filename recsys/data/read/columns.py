@@ -18,7 +18,7 @@ from recsys.arrays import F32, I8, I32, I64, Array, Bool
 from recsys.data.check.findings import Finding, refuse, rows, whole
 from recsys.data.dataset import AVAILABILITY, ITEM_COLUMNS
 from recsys.data.read.cells.casts import casts, one_dictionary, uncastable
-from recsys.data.read.cells.plain import decoded, is_text, plain, text_of
+from recsys.data.read.cells.plain import decode_column, is_text, plain, text_of
 from recsys.data.read.cells.wanted import EVENT_COLUMNS, UNITS, counts_up, looks_like_value, unit_of
 from recsys.data.read.times import times_of_text
 from recsys.errors import DataError, SettingError
@@ -128,7 +128,7 @@ def parse_ids(
         encoded = one_dictionary(column)
         text = text_of(encoded.dictionary)
     except pa.ArrowException:
-        if not casts(decoded(column[:0]), pa.large_string(), True):
+        if not casts(decode_column(column[:0]), pa.large_string(), True):
             said, fix = f"holds {kind}, which cannot be read as {what}s", "Write it as text or whole numbers."
             return None, [whole("error", f"unreadable_{kind_of}", name, said, fix)]
         wrong = uncastable(column, pa.large_string())
@@ -181,7 +181,7 @@ def unix_seconds(column: pa.ChunkedArray, name: str, where: str) -> I64:
 
 def parse_times(column: pa.ChunkedArray, name: str) -> tuple[Times | None, list[Finding]]:
     """Each row's time, and what is wrong; None where the column holds nothing that can be a time."""
-    column = decoded(plain(column))
+    column = decode_column(plain(column))
     if pa.types.is_null(column.type):
         column = column.cast(pa.int64())
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
@@ -242,7 +242,7 @@ def parse_weights(
 
     ratings: numbers that are not above 0 are none of it.
     """
-    column = decoded(plain(column))
+    column = decode_column(plain(column))
     if (fix := _way_in(column.type, name)) is not None:
         return None, [whole("error", "unreadable_weight", name, f"holds {column.type}, and no weights", fix)]
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from recsys.config import data_folders
-from recsys.durable import locked
+from recsys.durable import hold_lock
 from recsys.errors import DataError
 from recsys.progress import Progress, Step, silent
 
@@ -64,7 +64,10 @@ def download(
         return path
     part = path.with_name(path.name + ".part")
     try:
-        with locked(path.with_name(f".{path.name}.lock"), wait=False, keep=False), open(part, "ab") as stream:
+        with (
+            hold_lock(path.with_name(f".{path.name}.lock"), wait=False, keep=False),
+            open(part, "ab") as stream,
+        ):
             try:
                 _fetch(f"{base.rstrip('/')}/{remote.file}", stream, remote, progress)
                 _check(part, remote)

@@ -56,12 +56,12 @@ class Log(EventColumns):
         rule = "prepare.missing_users = 'drop'"
         return (*self.notes, f"{rule}: {self.without_user:,} of {of:,} events have no user and are left out")
 
-    def numbered(self, user_ids: IdMap, item_ids: IdMap) -> tuple[Interactions, Array | None]:
+    def number_events(self, user_ids: IdMap, item_ids: IdMap) -> tuple[Interactions, Array | None]:
         """The events in their order by the numbers of two maps, and the part of each."""
         log = replace(
             self,
-            user=self._renumbered(self.user, self.users, user_ids),
-            item=self._renumbered(self.item, self.items, item_ids),
+            user=self._renumber(self.user, self.users, user_ids),
+            item=self._renumber(self.item, self.items, item_ids),
         )._in_order()
         events = Interactions(
             log.user,
@@ -74,7 +74,7 @@ class Log(EventColumns):
         )
         return events, log.part
 
-    def _renumbered(self, codes: I32, names: list[str], ids: IdMap) -> I32:
+    def _renumber(self, codes: I32, names: list[str], ids: IdMap) -> I32:
         number = ids.indices(names)
         if self.folder is None:
             return number[codes]
@@ -113,7 +113,7 @@ def log_of(read: EventTable) -> Log:
         id_text(table[roles[role]], roles[role], where, fix=MISSING_FIXES[role]) for role in REQUIRED
     )
     columns, event_names = values_of(read)
-    part, part_name = read.published()
+    part, part_name = read.read_parts()
     place = None
     if columns.time is None and PLACE in table.column_names:
         place = _whole_numbers(table[PLACE], PLACE, where)

@@ -69,7 +69,7 @@ class EventTable:
     without_user: int = 0
     notes: tuple[str, ...] = ()
 
-    def published(self) -> tuple[Array | None, str]:
+    def read_parts(self) -> tuple[Array | None, str]:
         """int8 (n,), the part of each row, and what says so; (None, "") without a published split.
 
         Raises DataError where the column `split` holds anything but names of parts.

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from recsys.data.check.findings import Part, Where
-from recsys.data.read.cells.plain import decoded, is_text, plain_table, text_of
+from recsys.data.read.cells.plain import decode_column, is_text, plain_table, text_of
 from recsys.data.read.cells.wanted import Wanted
 from recsys.data.read.formats import SUFFIXES, Piece, file_columns, origin_of, read_file
 from recsys.data.read.storage.delimited import Skipped
@@ -49,7 +49,7 @@ def read_rows(
         return read_files(files_of(path_of(source)), wanted, name=str(source), skipped=skipped)
     table = arrow_table(source)
     refuse_twice(table.column_names, name)
-    made, origin = wanted.made(plain_table(table), name)
+    made, origin = wanted.select(plain_table(table), name)
     return made, Where(name, origin=origin)
 
 
@@ -73,7 +73,7 @@ def read_files(
             skipped += odd or ()
     if not pieces:
         raise DataError(f"{name} has no rows in any of its {len(files)} files. Is it the folder?")
-    table = concatenated([piece.table for piece in pieces], [part.file for part in parts], wanted.text)
+    table = concat_tables([piece.table for piece in pieces], [part.file for part in parts], wanted.text)
     return table, Where(name, parts, origin=origin_of(pieces))
 
 
@@ -172,7 +172,7 @@ def _from_pandas(frame: Any) -> pa.Table:
         ) from None
 
 
-def concatenated(tables: Sequence[pa.Table], names: Sequence[str], text: Sequence[str] = ()) -> pa.Table:
+def concat_tables(tables: Sequence[pa.Table], names: Sequence[str], text: Sequence[str] = ()) -> pa.Table:
     """The rows of all tables; each must have the columns of the first, with types that go together.
 
     names: what each is called, for errors. text: the columns that become text where their types differ: ids.
@@ -238,9 +238,9 @@ def _as_text(column: pa.ChunkedArray, floats: bool) -> pa.ChunkedArray:
     asked for: they are no ids."""
     kind = _value_type(column.type)
     if is_text(kind) or pa.types.is_null(kind) or (pa.types.is_floating(kind) and not floats):
-        return decoded(column)
+        return decode_column(column)
     try:
-        return pa.chunked_array([text_of(chunk) for chunk in decoded(column).chunks], pa.large_string())
+        return pa.chunked_array([text_of(chunk) for chunk in decode_column(column).chunks], pa.large_string())
     except pa.ArrowException:
         return column
 

@@ -46,12 +46,12 @@ def read_file(file: TableFile, wanted: Wanted, skipped: list[Skipped] | None = N
     `read_rows`."""
     try:
         if file.path.suffix == ".parquet":
-            return _joined(list(_batches(file, wanted))) or _made(
+            return _join_pieces(list(_batches(file, wanted))) or _select_columns(
                 _schema(file.path).empty_table(), file, wanted
             )
         if _is_json(file.path):
-            return _made(_read_json(file.path), file, wanted)
-        return _made(read_delimited(file.path, wanted, skipped), file, wanted)
+            return _select_columns(_read_json(file.path), file, wanted)
+        return _select_columns(read_delimited(file.path, wanted, skipped), file, wanted)
     except _FAULTS as error:
         raise _unreadable(file.path, error) from None
 
@@ -73,13 +73,13 @@ def _is_json(path: Path) -> bool:
     return any(path.name.endswith(ending + packing) for ending in JSON for packing in _PACKED)
 
 
-def _made(table: pa.Table, file: TableFile, wanted: Wanted) -> Piece:
+def _select_columns(table: pa.Table, file: TableFile, wanted: Wanted) -> Piece:
     """The wanted columns of a table of the file."""
-    made, origin = wanted.made(with_keys(plain_table(table), file.keys), str(file))
+    made, origin = wanted.select(with_keys(plain_table(table), file.keys), str(file))
     return Piece(made, len(table), origin)
 
 
-def _joined(pieces: Sequence[Piece]) -> Piece | None:
+def _join_pieces(pieces: Sequence[Piece]) -> Piece | None:
     """All pieces of a file as one; None where there are none."""
     if len(pieces) < 2:
         return pieces[0] if pieces else None
@@ -160,11 +160,11 @@ def _batches(file: TableFile, wanted: Wanted) -> Iterator[Piece]:
         refuse_twice(names, str(file))
         columns = [name for name in names if wanted.takes(name)]
         for batch in opened.iter_batches(_ROWS, columns=columns) if columns else ():
-            piece = _made(pa.Table.from_batches([batch]), file, wanted)
-            yield piece._replace(table=_coded(piece.table, wanted))
+            piece = _select_columns(pa.Table.from_batches([batch]), file, wanted)
+            yield piece._replace(table=_encode_text(piece.table, wanted))
 
 
-def _coded(table: pa.Table, wanted: Wanted) -> pa.Table:
+def _encode_text(table: pa.Table, wanted: Wanted) -> pa.Table:
     """The table with its text columns dictionary-encoded, where they hold what can be an id."""
     columns = [
         column.dictionary_encode() if name in wanted.text and _codable(column.type) else column

@@ -33,14 +33,14 @@ from recsys.data.read.event_table import (
     rows_kept,
     wanted_columns,
 )
-from recsys.data.read.files import ENDINGS, concatenated, files_of, parts_of, root_of
+from recsys.data.read.files import ENDINGS, concat_tables, files_of, parts_of, root_of
 from recsys.data.read.formats import SUFFIXES, Piece, origin_of
 from recsys.data.read.movielens import is_movielens, read_movielens
 from recsys.data.read.storage.delimited import Skipped
 from recsys.data.read.storage.event_store import outcome_table
 from recsys.data.read.storage.location import is_remote, names_in, path_of
 from recsys.data.read.storage.partitions import TableFile, recent, table_file
-from recsys.data.read.streamed import streamed
+from recsys.data.read.streamed import stream_events
 from recsys.data.read.tables import dataset_of
 from recsys.errors import DataError
 from recsys.events.address import is_event_store
@@ -81,7 +81,7 @@ def load_dataset(
     tables: dict[str, Any] = {table: own or beside[table] for table, own in given.items()}
     if on_disk is not None:
         files, notes = log_files(path, reading.since)
-        log = streamed(files, columns or {}, str(path), on_disk, reading, progress)
+        log = stream_events(files, columns or {}, str(path), on_disk, reading, progress)
         log = replace(log, notes=(*notes, *log.notes))
         return dataset_of(log, **tables, columns=columns, name=path.name)
     if not columns and is_movielens(path):
@@ -138,7 +138,7 @@ def find(name: str) -> Path:
     )
 
 
-def located(name: str) -> str:
+def locate_data(name: str) -> str:
     """A name that says the same from any working directory: a path or pattern absolute, another name as it
     is."""
     if is_remote(name):
@@ -178,7 +178,7 @@ def read_events(
         files, notes = log_files(path, reading.since)
         read = replace(events_of(files, columns, name=str(_log(path) or path), skipped=skipped), notes=notes)
     elif {"train", "test"} <= set(parts):
-        read = _joined(_whole(path, path, reading), parts, columns, skipped)
+        read = _join_parts(_whole(path, path, reading), parts, columns, skipped)
     else:
         held = ", ".join(names_in(path))
         raise DataError(
@@ -197,7 +197,7 @@ def log_files(path: Path, since: str | None = None) -> tuple[list[TableFile], tu
             "on_disk out."
         )
     single = _log(path)
-    files = _unnamed(path) if single is None else files_of(single)
+    files = _find_others(path) if single is None else files_of(single)
     if not files:
         held = ", ".join(names_in(path)) or "nothing"
         raise DataError(
@@ -223,13 +223,13 @@ def _parts(path: Path) -> dict[str, Path]:
     return {name: found for name in _PARTS if (found := table_of(path, name)) is not None}
 
 
-def _unnamed(folder: Path) -> list[TableFile]:
+def _find_others(folder: Path) -> list[TableFile]:
     """The tables below a folder, but those of items and users."""
     others = {table for name in ("items", "users") if (table := table_of(folder, name)) is not None}
     return [table_file(file, folder) for file in parts_of(folder) if not others & {file, *file.parents}]
 
 
-def _joined(
+def _join_parts(
     folder: Path, paths: Mapping[str, Path], columns: Mapping[str, str], skipped: list[Skipped] | None
 ) -> EventTable:
     """The published parts as one table with the columns that all of them have."""
@@ -242,7 +242,7 @@ def _joined(
     kept = [name for name in wanted.names or () if all(name in table.column_names for table in tables)]
     part = np.concatenate([_part_of(name, events.table) for name, events in read.items()])
     names = [str(path) for path in paths.values()]
-    joined = concatenated([table.select(kept) for table in tables], names, wanted.text)
+    joined = concat_tables([table.select(kept) for table in tables], names, wanted.text)
     counted = [
         Piece(events.table, sum(file.rows for file in events.where.parts), events.where.origin)
         for events in read.values()

@@ -31,7 +31,7 @@ _KINDS: dict[str, Any] = {"user": np.int32, "item": np.int32} | DTYPES
 _ROLES = {"user": "user_id", "item": "item_id", "time": "timestamp"}  # the others are called the same
 
 
-def streamed(
+def stream_events(
     files: Sequence[TableFile],
     columns: Mapping[str, str],
     name: str,

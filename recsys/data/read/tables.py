@@ -15,7 +15,7 @@ from recsys.data.check.ids import described_twice, odd_ids, unmet, unmet_parts
 from recsys.data.dataset import AVAILABILITY, ITEM_COLUMNS, Dataset, Published, TableRows, columns_of
 from recsys.data.read.cells.flags import parse_flags
 from recsys.data.read.cells.lists import in_brackets, lists_of_text
-from recsys.data.read.cells.plain import decoded, is_text
+from recsys.data.read.cells.plain import decode_column, is_text
 from recsys.data.read.columns import id_text, parse_times
 from recsys.data.read.event_log import Log, log_of
 from recsys.data.read.event_table import EventTable, event_table
@@ -48,23 +48,23 @@ def dataset_of(
     log = events if read is None else log_of(read)
     if part is not None:
         log = replace(log, part=part, part_name=part_name)
-    known = _described(items, "item", columns or {})
+    known = _describe(items, "item", columns or {})
     described, item_ids, item_features = _items(known, columns or {})
     user_ids = IdMap.of(log.users)
-    item_ids = IdMap.of(log.items) if item_ids is None else item_ids.extended(log.items)
-    people = _described(users, "user", columns or {})
+    item_ids = IdMap.of(log.items) if item_ids is None else item_ids.with_ids(log.items)
+    people = _describe(users, "user", columns or {})
     user_ids, user_features, user_row = _users(people, user_ids)
     found = _doubts(log, known, people, columns or {}, Where(name) if read is None else read.where)
-    interactions, part = log.numbered(user_ids, item_ids)
+    interactions, part = log.number_events(user_ids, item_ids)
     published = None if part is None else Published(part, log.part_name)
     return Dataset(
         name,
         interactions,
         user_ids,
         item_ids,
-        _filled(described, len(item_ids)),
+        _fill_items(described, len(item_ids)),
         published,
-        item_features=None if item_features is None else _lengthened(item_features, len(item_ids)),
+        item_features=None if item_features is None else _lengthen(item_features, len(item_ids)),
         user_features=user_features,
         warnings=found,
         item_rows=None if known is None else TableRows(known.where, _item_row(len(known.ids), len(item_ids))),
@@ -89,7 +89,7 @@ def _doubts(
             found += unmet(ids, pa.array(known.ids, pa.large_string()), column, who, str(known.where))
         if log.part is not None:
             found += unmet_parts(code, ids, log.part, column, who)
-    return tuple(finding.placed(where).sentence(where) for finding in found)
+    return tuple(finding.locate(where).sentence(where) for finding in found)
 
 
 def _read(events: Any, columns: Mapping[str, str], name: str) -> EventTable:
@@ -109,11 +109,11 @@ class ItemTable(NamedTuple):
 def read_items(source: Any, own_name: str = "item_id", columns: Mapping[str, str] | None = None) -> ItemTable:
     """A table of items, read as that of a data set is. Raises DataError as `dataset_of`."""
     columns = {"item_id": own_name, **(columns or {})}
-    known = _described(source, "item", columns)
+    known = _describe(source, "item", columns)
     assert known is not None
     shown, ids, features = _items(known, columns)
     assert ids is not None
-    shown = _filled(shown, len(ids))
+    shown = _fill_items(shown, len(ids))
     return ItemTable(known.ids, shown, columns_of(ids, "item_id", shown, features), known.where)
 
 
@@ -132,7 +132,7 @@ def described_text(own_name: str, what: str, columns: Mapping[str, str]) -> list
     return [own_name, f"{what}_id", *own, *ITEM_COLUMNS, *ALIASES.values()]
 
 
-def _described(source: Any, what: str, columns: Mapping[str, str]) -> _Known | None:
+def _describe(source: Any, what: str, columns: Mapping[str, str]) -> _Known | None:
     """What a table says of each item or user; None without a table.
 
     columns: the user's own names. What the events call the id, the table may call so or by the standard name.
@@ -172,7 +172,7 @@ def _items(known: _Known | None, names: Mapping[str, str]) -> tuple[pa.Table, Id
         wanted = [asked[name]] if name in asked else [ALIASES.get(name, name), name]
         present = [own for own in wanted if own in known.table.column_names]
         if present:
-            conformed = _conformed if name in ITEM_COLUMNS else _limits
+            conformed = _conform if name in ITEM_COLUMNS else _limits
             columns[name] = conformed(known.table[present[0]], name, present[0], known.where)
             taken.append(present[0])
     others = _with_lists(known.table.drop_columns(taken))
@@ -182,7 +182,7 @@ def _items(known: _Known | None, names: Mapping[str, str]) -> tuple[pa.Table, Id
 def _with_lists(table: pa.Table) -> pa.Table:
     """The table with lists for the columns of text that hold nothing but lists in brackets."""
     for at, column in enumerate(table.columns):
-        if is_text(decoded(column[:0]).type) and (lists := lists_of_text(column)) is not None:
+        if is_text(decode_column(column[:0]).type) and (lists := lists_of_text(column)) is not None:
             table = table.set_column(at, table.column_names[at], lists)
     return table
 
@@ -199,7 +199,7 @@ def _users(known: _Known | None, ids: IdMap) -> tuple[IdMap, pa.Table | None, I3
     rows."""
     if known is None or not known.table.num_columns:
         return ids, None, None
-    ids = ids.extended(known.ids)
+    ids = ids.with_ids(known.ids)
     row = np.full(len(ids), -1, np.int32)
     row[ids.indices(known.ids)] = np.arange(len(known.ids))
     return ids, _with_lists(known.table).take(pa.array(row, mask=row < 0)), row
@@ -211,12 +211,12 @@ def id_column(table: pa.Table, own_name: str, standard: str) -> str | None:
     return next((name for name in (own_name, standard) if name in table.column_names), None)
 
 
-def _conformed(column: pa.ChunkedArray, name: str, own_name: str, where: str) -> pa.ChunkedArray:
+def _conform(column: pa.ChunkedArray, name: str, own_name: str, where: str) -> pa.ChunkedArray:
     """A column of the type that ITEM_COLUMNS asks for; text with separators becomes a list of categories."""
     try:
         if name != "categories" or pa.types.is_nested(column.type):
             return column.cast(ITEM_COLUMNS[name])
-        text = pc.utf8_trim_whitespace(decoded(column).cast(pa.string()))
+        text = pc.utf8_trim_whitespace(decode_column(column).cast(pa.string()))
     except pa.ArrowException:
         raise DataError(
             f"column {own_name!r} of {where} holds {column.type}, which cannot be read as {name}. "
@@ -240,23 +240,23 @@ def _limits(column: pa.ChunkedArray, name: str, own_name: str, where: Where) -> 
         times, found = parse_times(column, own_name)
         found = [finding for finding in found if finding.kind != "missing_time"]
         flags = None if times is None else pa.array(times.seconds, pa.int64(), mask=~times.ok)
-    refuse([finding.placed(where) for finding in found], where)
+    refuse([finding.locate(where) for finding in found], where)
     assert flags is not None
     return pa.chunked_array([flags], AVAILABILITY[name])
 
 
-def _filled(items: pa.Table, n: int) -> pa.Table:
+def _fill_items(items: pa.Table, n: int) -> pa.Table:
     """The table with a null row for each item that was not described, n rows in all, and a title column in
     any case."""
     if not items.column_names:
         return pa.table({"title": pa.nulls(n, pa.string())})
-    filled = _lengthened(items, n)
+    filled = _lengthen(items, n)
     return (
         filled if "title" in filled.column_names else filled.append_column("title", pa.nulls(n, pa.string()))
     )
 
 
-def _lengthened(table: pa.Table, n: int) -> pa.Table:
+def _lengthen(table: pa.Table, n: int) -> pa.Table:
     """n rows: nulls after those that are there."""
     absent = {name: pa.nulls(n - len(table), table[name].type) for name in table.column_names}
     return pa.concat_tables([table, pa.table(absent, schema=table.schema)])

@@ -27,7 +27,7 @@ def times_of_text(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, 
     common = int(np.argmax(forms.sum(axis=1)))
     odd, kept = ~(forms.any(axis=0) | empty), forms[common]
     mixed = ~(odd | kept | empty)
-    converted = _converted(pc.if_else(pa.array(kept), text, pa.scalar(None, pa.string())), common)
+    converted = _convert(pc.if_else(pa.array(kept), text, pa.scalar(None, pa.string())), common)
     odd |= kept & _flags(pc.is_null(converted))
     found = []
     if odd.any():
@@ -40,7 +40,7 @@ def times_of_text(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, 
     return converted, empty, found
 
 
-def _converted(text: pa.ChunkedArray, form: int) -> pa.ChunkedArray:
+def _convert(text: pa.ChunkedArray, form: int) -> pa.ChunkedArray:
     """Text of one form, cast by the coarsest type that holds it; null where a row is no such time (a 30
     February)."""
     zone = "UTC" if form == _ZONED else None
@@ -59,10 +59,10 @@ def _converted(text: pa.ChunkedArray, form: int) -> pa.ChunkedArray:
             continue
     finest = "ns" if pc.any(pc.match_substring_regex(text, r"\.\d{7}")).as_py() else "us"
     kind = pa.float64() if form == _NUMBER else pa.timestamp(finest, zone)
-    return pa.chunked_array(_halved(text, kind), kind)
+    return pa.chunked_array(_cast_halves(text, kind), kind)
 
 
-def _halved(text: pa.ChunkedArray, kind: pa.DataType) -> list[pa.Array]:
+def _cast_halves(text: pa.ChunkedArray, kind: pa.DataType) -> list[pa.Array]:
     """Casts halves of what cannot be cast in one piece, down to single rows, which become null."""
     try:
         return list(text.cast(kind).chunks)
@@ -70,7 +70,7 @@ def _halved(text: pa.ChunkedArray, kind: pa.DataType) -> list[pa.Array]:
         if len(text) == 1:
             return [pa.nulls(1, kind)]
         middle = len(text) // 2
-        return _halved(text[:middle], kind) + _halved(text[middle:], kind)
+        return _cast_halves(text[:middle], kind) + _cast_halves(text[middle:], kind)
 
 
 def _flags(mask: pa.ChunkedArray) -> Bool:

@@ -66,7 +66,7 @@ def ask_holdout(
 ) -> Holdout:
     """Users with at least one target; `past` is what they bring, `known` (n_users,) who has a row in the
     model."""
-    future = train.judged(future)
+    future = train.judged_events(future)
     if past.folder is None:  # the past of nobody else is needed: a quarter of it at 30M events of a year
         asked = np.zeros(past.n_users, np.bool_)
         asked[future.user] = True
@@ -76,7 +76,7 @@ def ask_holdout(
     user = np.flatnonzero(pairs.lengths).astype(np.int32)
     if not len(user):
         raise DataError(nothing_asked(train.name, repeats))
-    brought = pasts.take(user) if past.folder is None else on_disk.taken(past.folder, pasts, user)
+    brought = pasts.take(user) if past.folder is None else on_disk.take_histories(past.folder, pasts, user)
     trained = train.interactions.user_counts() > 0 if known is None else known
     return Holdout(train, user, brought, trained[user], pairs.take(user), now)
 

@@ -49,7 +49,7 @@ def audit_split(split: Split, *, repeats: bool = False, learn_validation: bool =
     asked = replace(split.validation, train=split.test.train)
     said = "a target of the validation part that the judged model learns from"
     return findings + rows(
-        "error", "validation_in_train", "test.train.item_id", _learned(asked), said, _FIX_VALIDATION
+        "error", "validation_in_train", "test.train.item_id", _find_learned(asked), said, _FIX_VALIDATION
     )
 
 
@@ -68,10 +68,10 @@ def audit_holdout(holdout: Holdout, part: str, *, repeats: bool = False) -> list
     if not repeats:
         n_items = train.n_items
         asked = _keys(holdout.targets, n_items)
-        brought = held(asked, _key_blocks(holdout.had, n_items))
+        brought = find_keys(asked, _key_blocks(holdout.had, n_items))
         said = "a target that stands in the user's history"
         findings += rows("error", "target_in_history", f"{part}.targets.item_id", brought, said, _FIX_REPEATS)
-        learned = _learned(holdout)
+        learned = _find_learned(holdout)
         said = "a target that the model learns from as an event of the same user"
         findings += rows(
             "error", "target_in_train", f"{part}.targets.item_id", learned & ~brought, said, _FIX_REPEATS
@@ -82,13 +82,13 @@ def audit_holdout(holdout: Holdout, part: str, *, repeats: bool = False) -> list
     )
 
 
-def _learned(holdout: Holdout) -> Bool:
+def _find_learned(holdout: Holdout) -> Bool:
     """(nnz,): the targets that stand in train as events of the same user."""
     n_items = holdout.train.n_items
     row = np.full(holdout.train.n_users, -1, np.int64)
     row[holdout.user] = np.arange(len(holdout.user))
-    own = holdout.train.judged(holdout.train.interactions)
-    return held(
+    own = holdout.train.judged_events(holdout.train.interactions)
+    return find_keys(
         _keys(holdout.targets, n_items),
         (row[own.user[at]] * n_items + own.item[at] for at in chunks(len(own))),
     )
@@ -269,7 +269,7 @@ def _key_blocks(ragged: Ragged, n_values: int) -> Iterator[I64]:
         yield users[part.row_of_value()] * n_values + part.values
 
 
-def held(asked: I64, blocks: Iterable[I64]) -> Bool:
+def find_keys(asked: I64, blocks: Iterable[I64]) -> Bool:
     """(n,): which of the distinct keys asked for occur among others, which come in blocks, so that memory is
     theirs."""
     order = np.argsort(asked, kind="stable")

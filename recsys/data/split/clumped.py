@@ -17,7 +17,7 @@ _OF_ITEM, _OF_VISIT, _OF_POPULARITY = (
 )  # spreads of log odds; docs/experiments.md has how they were found
 
 
-def clumped(events: Interactions, share: float, *, seed: int) -> Bool:
+def draw_clumps(events: Interactions, share: float, *, seed: int) -> Bool:
     """bool (n,): about this share of the events of each user, drawn in clumps, all events of a pair together;
     each user keeps a pair.
 
@@ -55,10 +55,10 @@ def _clusters(events: Interactions, seed: int) -> I32:
     """int32 (n_items,): items that the same users had share a cluster."""
     from sklearn.cluster import MiniBatchKMeans
 
-    from recsys.matrix.spectrum import decomposed, degree_normalised
+    from recsys.matrix.spectrum import decompose, degree_normalised
 
     count = max(1, events.n_items // _CLUSTER)
-    _, _, rows = decomposed(degree_normalised(events.matrix()), min(_DIM, count), seed=seed)
+    _, _, rows = decompose(degree_normalised(events.matrix()), min(_DIM, count), seed=seed)
     unit: F32 = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
     random_state = int(generator(seed, "clumped clusters").integers(2**31))
     return np.asarray(MiniBatchKMeans(count, n_init=3, random_state=random_state).fit_predict(unit), np.int32)

@@ -10,7 +10,7 @@ from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from recsys.data.interactions import Interactions
 from recsys.data.split.ask import ask_after, ask_holdout, before_first_asked, events_until, with_idle
 from recsys.data.split.candidates import drawn_candidates, published_candidates
-from recsys.data.split.clumped import clumped
+from recsys.data.split.clumped import draw_clumps
 from recsys.data.split.holdout import Split, SplitSettings
 from recsys.data.split.moments import moment_of_share, two_moments
 from recsys.errors import DataError
@@ -139,7 +139,7 @@ def _ask_twice(
 
 def _published_candidates(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     """The published split, ranked among the published candidates; on validation among as many drawn ones."""
-    found = _published(data, settings, seed)
+    found = _split_published(data, settings, seed)
     test, tune = found.test, found.validation
     among = published_candidates(data, test.user, test.targets)
     listed = among.lengths - test.targets.lengths
@@ -155,7 +155,7 @@ def _published_candidates(data: Dataset, settings: SplitSettings, seed: int) -> 
     )
 
 
-def _published(data: Dataset, settings: SplitSettings, seed: int) -> Split:
+def _split_published(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     """The split that came with the data. It is not by time: the model has seen the future of other users."""
     published = data.published
     assert published is not None
@@ -166,7 +166,7 @@ def _published(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     if settings.clumped:
         learned = np.flatnonzero(train | validation)
         validation = np.zeros(len(train), bool)
-        validation[learned] = clumped(data.interactions.where(learned), settings.clumped, seed=seed)
+        validation[learned] = draw_clumps(data.interactions.where(learned), settings.clumped, seed=seed)
         train = (parts != TEST) & ~validation
     elif not validation.any():  # none was published: a tenth of train, drawn
         validation = train & (generator(seed, "published validation").random(len(train)) < 0.1)
@@ -195,13 +195,13 @@ def _random(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     """
     _refuse_empty(data)
     events = data.interactions
-    judged = _drawn(events, settings.test, seed, "random test")
+    judged = _draw_items(events, settings.test, seed, "random test")
     tuned, rest = np.zeros(len(events), bool), np.flatnonzero(~judged)
     others = events.where(rest)
     if settings.clumped:
-        tuned[rest] = clumped(others, settings.clumped, seed=seed)
+        tuned[rest] = draw_clumps(others, settings.clumped, seed=seed)
     else:
-        tuned[rest] = _drawn(others, settings.validation, seed, "random validation")
+        tuned[rest] = _draw_items(others, settings.validation, seed, "random validation")
 
     def without(asked: Bool) -> Dataset:
         return data.having(events.where(~asked), with_idle(data, ~asked, before_first_asked(asked)))
@@ -218,7 +218,7 @@ def _random(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     )
 
 
-def _drawn(events: Interactions, share: float, seed: int, purpose: str) -> Bool:
+def _draw_items(events: Interactions, share: float, seed: int, purpose: str) -> Bool:
     """(n,): about this share of the items of each user, drawn at random, all events of a pair together; each
     user keeps one."""
     rng = generator(seed, purpose)
@@ -241,7 +241,7 @@ SPLITS: dict[str, Callable[[Dataset, SplitSettings, int], Split]] = {
     "global_time": _global_time,
     "later_half": _later_half,
     "leave_last_out": _leave_last_out,
-    "published": _published,
+    "published": _split_published,
     "published_candidates": _published_candidates,
     "random": _random,
 }

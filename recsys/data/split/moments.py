@@ -5,7 +5,7 @@ from datetime import datetime
 import numpy as np
 
 from recsys.arrays import I32, I64, Array, Bool
-from recsys.data.split.audit import held
+from recsys.data.split.audit import find_keys
 from recsys.data.split.holdout import SplitSettings
 from recsys.errors import DataError
 from recsys.history import DAY_S
@@ -88,7 +88,7 @@ def _asks_for_something_new(user: I32, item: I32, past: Bool, future: Array) -> 
         who[user[some]] = True
         own = np.flatnonzero(past & who[user])
         asked, had = (user[at].astype(np.int64) * n_items + item[at] for at in (some, own))
-        if not held(np.unique(asked), [had]).all():
+        if not find_keys(np.unique(asked), [had]).all():
             return True
     return False
 

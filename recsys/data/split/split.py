@@ -58,16 +58,16 @@ def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
 def _among_drawn(found: Split, data: Dataset, count: int, seed: int) -> Split:
     """The same questions, asked among drawn items only."""
 
-    def drawn(holdout: Holdout) -> Holdout:
+    def ask_among(holdout: Holdout) -> Holdout:
         return replace(holdout, among=drawn_candidates(data, holdout.had, holdout.targets, count, seed=seed))
 
-    test = drawn(found.test)
+    test = ask_among(found.test)
     return Split(
         (
             f"{found.title}; ranked among {_drawn_said(test, count)} and not all: compare within this "
             "protocol only"
         ),
-        drawn(found.validation),
+        ask_among(found.validation),
         test,
     )
 

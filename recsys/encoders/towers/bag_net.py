@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from recsys.arrays import F32, I32, Array, emptied
+from recsys.arrays import F32, I32, Array, empty_rows
 from recsys.encoders.towers.inputs import Inputs
 from recsys.encoders.towers.layout import Layout, Summands
 from recsys.encoders.towers.net import Graph
@@ -22,7 +22,7 @@ class BagNet:
     a graph.
 
     It joins the parts in the order of its layout. table: float32 (rows, width). matrix: float32 (numbers,
-    width). fading: float32 (FADING,), logarithms of the weights by place in a history. graph: from `summed`
+    width). fading: float32 (FADING,), logarithms of the weights by place in a history. graph: from `sum_rows`
     (n, width). linear: whether that does no more than bring to length 1; unit: whether it does that.
 
     Source: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016 (the bag of a
@@ -67,7 +67,7 @@ class BagNet:
             weight[of_history] = counted / np.sqrt(np.maximum(total, 1e-12))
         return weight
 
-    def summed(self, summands: Summands) -> F32:
+    def sum_rows(self, summands: Summands) -> F32:
         """float32 (n, width)."""
         found: F32 = summands.dense @ self.matrix
         some = np.flatnonzero(summands.rows.lengths)
@@ -78,14 +78,14 @@ class BagNet:
 
     def vectors(self, inputs: Inputs) -> F32:
         """float32 (n, width), a block of entities at a time."""
-        summands = self.layout.joined(inputs)
+        summands = self.layout.join(inputs)
         n, offsets = len(inputs), summands.rows.offsets
         if offsets[-1] <= _BLOCK:
-            return self.graph(summed=self.summed(summands))
+            return self.graph(summed=self.sum_rows(summands))
         blocks, start = list[F32](), 0
         while start < n:
             stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _BLOCK, side="right")) - 1)
-            blocks.append(self.graph(summed=self.summed(summands.take(slice(start, stop)))))
+            blocks.append(self.graph(summed=self.sum_rows(summands.take(slice(start, stop)))))
             start = stop
         return np.concatenate(blocks)
 
@@ -93,8 +93,8 @@ class BagNet:
         """None where layers follow the sums."""
         if not self.linear:
             return None
-        summands = self.layout.joined(person)
-        summed = self.summed(summands)[0]
+        summands = self.layout.join(person)
+        summed = self.sum_rows(summands)[0]
         length = max(float(np.linalg.norm(summed)), 1e-12) if self.unit else 1.0
         at = np.flatnonzero(summands.place >= 0)
         if not len(at):
@@ -106,7 +106,7 @@ class BagNet:
 
     def without_rows(self, rows: I32) -> Self:
         same = copy(self)
-        same.table = emptied(self.table, rows)  # the rows of people come first in it
+        same.table = empty_rows(self.table, rows)  # the rows of people come first in it
         return same
 
     def parameters(self) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Layout(Protocol):
     def features_at(self) -> int:
         """The row of the first feature."""
 
-    def joined(self, inputs: Inputs) -> Summands:
+    def join(self, inputs: Inputs) -> Summands:
         """All parts as one row of summands for each entity."""
 
 
@@ -50,7 +50,7 @@ class ItemLayout(NamedTuple):
     def features_at(self) -> int:
         return self.n_items + 1
 
-    def joined(self, inputs: Inputs) -> Summands:
+    def join(self, inputs: Inputs) -> Summands:
         """The row of the item, then its features."""
         return _together([_own(inputs, self.n_items)], inputs, self.features_at)
 
@@ -74,7 +74,7 @@ class UserLayout(NamedTuple):
     def features_at(self) -> int:
         return self.items_at + self.n_items + 1
 
-    def joined(self, inputs: Inputs) -> Summands:
+    def join(self, inputs: Inputs) -> Summands:
         """The row of the person, then the history, oldest first, or the row of the empty one, then the
         features: in this order, since a sum of floats depends on it."""
         parts = [_own(inputs, self.n_users)]

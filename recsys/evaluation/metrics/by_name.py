@@ -129,15 +129,15 @@ def _of_values(name: str, cut: int, kind: str, column: str) -> PerUser:
     shown = kind in SHOWN_METRICS
     function = (SHOWN_METRICS if shown else VALUE_METRICS)[kind]
 
-    def count_values(lists: Lists) -> F64:
+    def count(lists: Lists) -> F64:
         assert lists.facts is not None
         return function(lists, lists.facts.numbers(column))
 
-    return PerUser(name, cut, count_values, hits_only=not shown, describes=shown, column=column)
+    return PerUser(name, cut, count, hits_only=not shown, describes=shown, column=column)
 
 
 def _own(name: str, function: Any) -> PerUser:
-    def check_and_call(lists: Lists) -> F64:
+    def check(lists: Lists) -> F64:
         values = np.asarray(function(lists))
         if values.shape != (len(lists),) or values.dtype.kind not in "fiub" or np.isinf(values).any():
             raise SettingError(
@@ -147,4 +147,4 @@ def _own(name: str, function: Any) -> PerUser:
             )
         return values.astype(np.float64)
 
-    return PerUser(name, _cut(name)[1] or OWN_CUT, check_and_call)
+    return PerUser(name, _cut(name)[1] or OWN_CUT, check)

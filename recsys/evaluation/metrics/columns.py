@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 
 from recsys.arrays import F64
 from recsys.data.dataset import Dataset
-from recsys.data.read.cells.plain import decoded, is_text
+from recsys.data.read.cells.plain import decode_column, is_text
 from recsys.errors import DataError, SettingError
 from recsys.text import did_you_mean
 
@@ -50,7 +50,7 @@ def numbers_of(table: pa.Table, name: str, what: str) -> F64:
 def read_numbers(column: pa.ChunkedArray) -> F64 | None:
     """float64 (n,): a column of whole numbers, fractions or decimals, or of text that holds nothing but such;
     NaN where none is given. None where it holds anything else, or an infinite number."""
-    column = without_gaps(decoded(column))
+    column = without_gaps(decode_column(column))
     kind = column.type
     numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if not numeric and not is_text(kind):

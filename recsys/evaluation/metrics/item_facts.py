@@ -14,7 +14,7 @@ from recsys.arrays import F32, F64, I32, I64, Bool, Ragged, blocks_of
 from recsys.data.dataset import Dataset, columns_combined
 from recsys.evaluation.metrics.columns import column_of, item_columns, numbers_of
 from recsys.matrix import on_disk
-from recsys.matrix.on_disk import counted
+from recsys.matrix.on_disk import count
 from recsys.seeding import generator
 
 _ASKING = "a metric of your own"  # who asks for a column; ours were refused before
@@ -69,7 +69,7 @@ class ItemFacts:
     @cached_property
     def users(self) -> I64:
         """int64 (n_items,): how many users had each item."""
-        return counted(self.had.values, self.n_items)
+        return count(self.had.values, self.n_items)
 
     @cached_property
     def head(self) -> Bool:

@@ -118,7 +118,7 @@ def diversity(lists: Lists) -> F64:
     diversification", WWW 2005.
     """
     features, norms = lists._facts.features, lists._facts.feature_norms
-    shown = _shown_matrix(lists, norms > 0)
+    shown = _mark_shown(lists, norms > 0)
     summed = shown @ features  # (n, d): the sum of each list
     count = np.diff(shown.indptr)
     alike = squared_lengths(summed) - shown @ norms
@@ -137,7 +137,7 @@ def miscalibration(lists: Lists) -> F64:
     if facts.categories is None:
         raise ValueError("miscalibration needs the categories of items, and these data have none")
     described = np.diff(facts.categories.indptr) > 0
-    shown = _shown_matrix(lists, described)
+    shown = _mark_shown(lists, described)
     mine = lists.history.values < facts.n_items
     brought = _rows(lists.history.keep(mine), described)
     result = np.full(len(lists), np.nan)
@@ -154,7 +154,7 @@ def miscalibration(lists: Lists) -> F64:
     return result
 
 
-def _shown_matrix(lists: Lists, wanted: Bool) -> sparse.csr_array:
+def _mark_shown(lists: Lists, wanted: Bool) -> sparse.csr_array:
     """float32 (n, n_items): 1 where the list holds the item and the item is wanted."""
     known = lists.known
     return _rows(

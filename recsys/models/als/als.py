@@ -134,14 +134,14 @@ class ALS(Learner):
             self.settings.epochs,
             lambda number: {"objective": learner.epoch()},
             state=learner.state(),
-            learned=lambda: self._learned(learner.copy()),
+            learned=lambda: self._result_of(learner.copy()),
             aids=aids,
             progress=progress,
             cure="Raise regularization or unobserved_weight, or scale the weights of the events down.",
         )
-        return self._learned(learner)
+        return self._result_of(learner)
 
-    def _learned(self, learner: "Alternation") -> Embeddings:
+    def _result_of(self, learner: "Alternation") -> Embeddings:
         """The result of a learner, which is at its end."""
         learner.finish()
         dim = self.settings.dim

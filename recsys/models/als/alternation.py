@@ -10,7 +10,7 @@ from scipy import sparse
 
 from recsys.arrays import F32, F64, I32, I64, Array
 from recsys.models.als import exact, single
-from recsys.models.als.simd import threaded
+from recsys.models.als.simd import thread_loops
 
 _FEW = 32  # observations up to which an exact solution costs no more than three steps of conjugate gradient
 _PLACES = 1 << 17  # floats a lane that the observations of sixteen rows may take: 8 MiB in all
@@ -161,7 +161,7 @@ class Alternation:
         return float(half_step(side, other, basis, rows, steps).sum(dtype=np.float64) + penalty)
 
 
-@threaded
+@thread_loops
 def gram_and_penalty(rows: F32, ridge: F32) -> tuple[F64, float]:
     """`rows' rows` (width, width), and the sum of ridge[u] |rows[u]|^2: in float64, from blocks in
     float32."""
@@ -182,7 +182,7 @@ def gram_and_penalty(rows: F32, ridge: F32) -> tuple[F64, float]:
     return grams[0], penalties[0]
 
 
-@threaded
+@thread_loops
 def turn(rows: F32, vectors: F32) -> None:
     """rows = rows @ vectors, in place."""
     for block in numba.prange((len(rows) + _BLOCK - 1) // _BLOCK):

@@ -29,13 +29,13 @@ from recsys.models.als.simd import (
     set_product,
     subtract_product,
     take,
-    threaded,
+    thread_loops,
 )
 
 _CHUNK = 64  # observations whose products are summed at a time
 
 
-@threaded
+@thread_loops
 def solve_short(
     order: I64,
     first: int,
@@ -108,7 +108,7 @@ def solve_short(
                     rows[u, f] = solved[f * LANES + lane]
 
 
-@threaded
+@thread_loops
 def solve_long(
     order: I64,
     first: int,

@@ -27,7 +27,7 @@ _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _floats, _integers, _place = types.Array(types.float32, 1, "C"), types.Array(types.int64, 1, "C"), types.int64
 
 
-def threaded(function: Callable[_P, _R]) -> SavedKernel[_P, _R]:
+def thread_loops(function: Callable[_P, _R]) -> SavedKernel[_P, _R]:
     """Compiled, with the loops over `prange`, and nothing else, spread over threads: to look for more takes
     long."""
     others = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
@@ -44,7 +44,7 @@ def _products(typing: Any, source: Any, first: Any, second: Any, step: Any, coun
             _of(context, builder, signature, values, n) for n in range(6)
         )
         starts = [
-            _moved(builder, source, start, [(step, n)]) for start in (first, second) for n in range(TILE)
+            _move(builder, source, start, [(step, n)]) for start in (first, second) for n in range(TILE)
         ]
         zeros = [ir.Constant(_VECTOR, [0.0] * LANES)] * TILE**2
         with _loop(builder, count, 1, zeros) as (k, sums, following):
@@ -78,10 +78,10 @@ def _gather(
             start = builder.add(builder.load(builder.gep(starts, [_integer(lane)])), column)
             rows.append(_load(builder, builder.gep(table, [start])))
         weights = _load(builder, factor)
-        for f, row in enumerate(_transposed(builder, rows)):
+        for f, row in enumerate(_transpose(builder, rows)):
             line = builder.mul(builder.add(column, _integer(f)), _integer(LANES))
             scale = builder.fmul(_load(builder, builder.gep(scales, [line])), weights, flags=_FAST)
-            _store(builder, builder.fmul(row, scale, flags=_FAST), _moved(builder, into, at, [(step, f)]))
+            _store(builder, builder.fmul(row, scale, flags=_FAST), _move(builder, into, at, [(step, f)]))
         return context.get_dummy_value()
 
     return types.void(_floats, _integers, _place, _floats, _floats, _floats, _place, _place), code
@@ -108,7 +108,7 @@ def _fetch(typing: Any, table: Any, starts: Any, at: Any, dim: Any) -> Any:
     return types.void(_floats, _integers, _place, _place), code
 
 
-def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+def _transpose(builder: Any, rows: list[Any]) -> list[Any]:
     """Sixteen vectors of sixteen, transposed: blocks of one are exchanged, then of two, of four, of eight."""
     width = 1
     while width < LANES:
@@ -154,7 +154,7 @@ def _sweep(
             for row, total in zip(rows, sums, strict=True):
                 product = builder.fmul(_load(builder, builder.gep(row, [f])), asked, flags=_FAST)
                 following.append(builder.fadd(total, product, flags=_FAST))
-        bent = builder.fmul(_spread(builder, slope), _summed(builder, sums), flags=_FAST)
+        bent = builder.fmul(_spread(builder, slope), _sum_lanes(builder, sums), flags=_FAST)
         bent = builder.fadd(bent, _load(builder, builder.gep(levels, [at]), ROWS), flags=_FAST)
         bent = builder.fmul(bent, _load(builder, builder.gep(weights, [at]), ROWS), flags=_FAST)
         _store(builder, bent, builder.gep(out, [at]))
@@ -179,7 +179,7 @@ def _rows(builder: Any, table: Any, starts: Any, at: Any) -> list[Any]:
     return [builder.gep(table, [builder.load(place)]) for place in places]
 
 
-def _summed(builder: Any, vectors: list[Any]) -> Any:
+def _sum_lanes(builder: Any, vectors: list[Any]) -> Any:
     """The sums over the lanes of eight vectors of sixteen, as one vector of eight: two become one, three
     times."""
     size = LANES
@@ -212,7 +212,7 @@ def _update(sign: str) -> Any:
     """Makes: into[c + lane] = into[c + lane] sign left[a + lane] * right[b + lane]; without sign, the product
     alone."""
 
-    def declared(typing: Any, into: Any, c: Any, left: Any, a: Any, right: Any, b: Any) -> Any:
+    def declare(typing: Any, into: Any, c: Any, left: Any, a: Any, right: Any, b: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             into, c, left, a, right, b = (_of(context, builder, signature, values, n) for n in range(6))
             out = builder.gep(into, [c])
@@ -226,7 +226,7 @@ def _update(sign: str) -> Any:
 
         return types.void(_floats, _place, _floats, _place, _floats, _place), code
 
-    return intrinsic(declared)
+    return intrinsic(declare)
 
 
 products: Any = intrinsic(_products)
@@ -269,7 +269,7 @@ def _of(context: Any, builder: Any, signature: Any, values: Any, n: int) -> Any:
     )
 
 
-def _moved(builder: Any, pointer: Any, at: Any, more: list[tuple[Any, int]]) -> Any:
+def _move(builder: Any, pointer: Any, at: Any, more: list[tuple[Any, int]]) -> Any:
     for step, times in more:
         at = builder.add(at, builder.mul(step, _integer(times)))
     return builder.gep(pointer, [at])

@@ -8,14 +8,14 @@ import numba
 import numpy as np
 
 from recsys.arrays import F32, I32, I64
-from recsys.models.als.simd import ROWS, fetch, sweep, take, threaded
+from recsys.models.als.simd import ROWS, fetch, sweep, take, thread_loops
 
 _BLOCK = 64  # rows whose start is turned into the basis by one product
 _AHEAD = 32  # rows of the table that are asked for before they are needed
 _CHUNK = 1_024  # observations whose products are summed by one product
 
 
-@threaded
+@thread_loops
 def improve(
     order: I64,
     first: int,
@@ -111,7 +111,7 @@ def improve(
                     rows[u, f] = x[f] * scale[f]
 
 
-@threaded
+@thread_loops
 def solve_alone(
     order: I64,
     first: int,
@@ -144,7 +144,7 @@ def _alone(indices: I32, weights: F32, table: F32, spectrum: F32, ridge: float) 
     dim = len(spectrum)
     scale = np.float32(1.0) / np.sqrt(spectrum + ridge)
     if len(indices) < dim:
-        z, aim = _scaled(indices, weights, table, scale)
+        z, aim = _scale_rows(indices, weights, table, scale)
         solved = aim.copy()
         _solve(np.dot(z, z.T), solved)
         return scale * np.dot(solved, z), np.dot(aim, solved)
@@ -152,7 +152,7 @@ def _alone(indices: I32, weights: F32, table: F32, spectrum: F32, ridge: float) 
     target = np.zeros(dim, np.float32)
     for start in range(0, len(indices), _CHUNK):
         stop = start + _CHUNK
-        z, aim = _scaled(indices[start:stop], weights[start:stop], table, scale)
+        z, aim = _scale_rows(indices[start:stop], weights[start:stop], table, scale)
         matrix += np.dot(z.T, z)
         target += np.dot(aim, z)
     solved = target.copy()
@@ -161,7 +161,7 @@ def _alone(indices: I32, weights: F32, table: F32, spectrum: F32, ridge: float) 
 
 
 @numba.njit(fastmath=True, cache=True)
-def _scaled(indices: I32, weights: F32, table: F32, scale: F32) -> tuple[F32, F32]:
+def _scale_rows(indices: I32, weights: F32, table: F32, scale: F32) -> tuple[F32, F32]:
     """Z (n, dim), and t (n,)."""
     root = np.sqrt(np.abs(weights))
     z = np.empty((len(indices), len(scale)), np.float32)

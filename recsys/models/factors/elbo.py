@@ -26,7 +26,7 @@ class Tastes(NamedTuple):
     slope: Tensor
 
 
-def taken(tastes: Tastes, rows: Tensor) -> Tastes:
+def take_tastes(tastes: Tastes, rows: Tensor) -> Tastes:
     """Those of some users."""
     return Tastes(*(table[rows] for table in tastes))
 

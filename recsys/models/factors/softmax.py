@@ -11,7 +11,7 @@ from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
 from recsys.matrix.ridge import fitted_inputs
-from recsys.matrix.spectrum import propagated, unit
+from recsys.matrix.spectrum import propagate, unit
 from recsys.models.base import Learner, matrix_to_learn
 from recsys.models.factors.spectral import spectral_rows
 from recsys.models.search import HALF_LIVES, Space, Span
@@ -220,7 +220,7 @@ class SoftmaxFit(EpochFit):
             users, items = unit(users), unit(items)
         inputs = self._inputs(users, items)
         if self.settings.propagation:
-            items += propagated(self.matrix, users, self.settings.propagation)
+            items += propagate(self.matrix, users, self.settings.propagation)
         half_life = self.settings.half_life
         table = users if half_life is None and self.settings.user_rows else None
         encoder = Bag(inputs, table, unit=cosine, half_life=half_life)

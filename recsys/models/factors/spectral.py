@@ -11,7 +11,7 @@ from recsys.arrays import F32
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
-from recsys.matrix.spectrum import decomposed, degree_normalised, degrees
+from recsys.matrix.spectrum import decompose, degree_normalised, degrees
 from recsys.models.base import Learner, matrix_to_learn
 from recsys.models.search import HALF_LIVES, Space, Span
 from recsys.progress import Progress, Step, silent
@@ -72,7 +72,7 @@ class Spectral(Learner):
         progress(Step(task, 0, 1))
         by_item = np.maximum(degrees(matrix)[1], 1e-12)[:, None]
         normalised = degree_normalised(matrix, s.exponent, folder=train.interactions.folder)
-        _, values, right = decomposed(normalised, s.dim, seed=seed, sweeps=s.sweeps)
+        _, values, right = decompose(normalised, s.dim, seed=seed, sweeps=s.sweeps)
         filtered = np.zeros((train.n_items, s.dim), np.float64)
         filtered[:, : len(values)] = right * values ** (s.filter / 2)
         filtered[np.bincount(matrix.indices, minlength=train.n_items) == 0] = 0
@@ -88,6 +88,6 @@ def spectral_rows(
     """User rows (n_users, k) and item rows (n_items, k) whose inner products rebuild the normalised matrix: a
     start for other learners. k is `dim`, or the smaller side of the matrix. folder: as in
     `degree_normalised`."""
-    left, values, right = decomposed(degree_normalised(matrix, folder=folder), dim, seed=seed)
+    left, values, right = decompose(degree_normalised(matrix, folder=folder), dim, seed=seed)
     root = np.sqrt(values)
     return left * root, right * root

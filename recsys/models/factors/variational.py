@@ -12,7 +12,7 @@ from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
 from recsys.matrix.ridge import fitted_inputs
-from recsys.matrix.spectrum import propagated
+from recsys.matrix.spectrum import propagate
 from recsys.models.base import Learner, matrix_to_learn
 from recsys.models.factors.spectral import spectral_rows
 from recsys.models.popularity import trend
@@ -166,7 +166,7 @@ class VariationalFit(EpochFit):
         length = np.linalg.norm(start, axis=1, keepdims=True)
         items[:, : start.shape[1]] += start / np.maximum(length, np.float32(1e-12))
         if warm is not None:
-            given = warm.items - propagated(self.matrix, warm.users, self.settings.propagation)
+            given = warm.items - propagate(self.matrix, warm.users, self.settings.propagation)
             known = np.asarray(warm.items.any(axis=1))
             items[known] = given[known]
         return items
@@ -179,14 +179,14 @@ class VariationalFit(EpochFit):
         """Its loss is the bound on the nats of the events."""
         import torch
 
-        from recsys.models.factors.elbo import divergence, taken
+        from recsys.models.factors.elbo import divergence, take_tastes
 
         chosen, share = np.sort(batch), len(batch) / len(self.active)
-        drawn, stands_for = self._drawn(rng)
+        drawn, stands_for = self._draw_items(rng)
         rows, part = torch.from_numpy(chosen), self.informing[chosen]
-        before, had = taken(self.tastes, rows), torch.from_numpy(part @ self.items.table.numpy())
-        found = self._visited(self.tastes, rows, part, had, drawn, stands_for)
-        by_items, by_bias = self._pulled(part, before.mean)
+        before, had = take_tastes(self.tastes, rows), torch.from_numpy(part @ self.items.table.numpy())
+        found = self._visit_users(self.tastes, rows, part, had, drawn, stands_for)
+        by_items, by_bias = self._pull_items(part, before.mean)
         by_items[drawn] += found.items
         by_bias[drawn] += found.bias
         bias = torch.from_numpy(part @ self.bias.table.numpy())
@@ -195,24 +195,29 @@ class VariationalFit(EpochFit):
         self.bias.step(by_bias.add_(self.bias.table - self.bias_start, alpha=share), rate)
         return float(nats)
 
-    def _visited(
+    def _visit_users(
         self, tastes: Any, rows: Any, part: sparse.csr_array, had: Any, drawn: Any, stands_for: Any
     ) -> Any:
         """A step for the tastes of some users, kept in their tables."""
         import torch
 
-        from recsys.models.factors.elbo import taken, visit
+        from recsys.models.factors.elbo import take_tastes, visit
 
         items, bias = self.items.table, self.bias.table
         weight = torch.from_numpy(part.sum(axis=1))[:, None]
         found = visit(
-            taken(tastes, rows), had, weight, items[drawn], bias[drawn] + stands_for, precision=self.precision
+            take_tastes(tastes, rows),
+            had,
+            weight,
+            items[drawn],
+            bias[drawn] + stands_for,
+            precision=self.precision,
         )
         for table, moved in zip(tastes, found.tastes, strict=True):
             table[rows] = moved
         return found
 
-    def _pulled(self, part: sparse.csr_array, means: Any) -> tuple[Any, Any]:
+    def _pull_items(self, part: sparse.csr_array, means: Any) -> tuple[Any, Any]:
         """Minus what the events of some users add to the gradients of all items (n_items, dim - 1) and
         biases."""
         import torch
@@ -220,7 +225,7 @@ class VariationalFit(EpochFit):
         by_item = part.T.tocsr()
         return torch.from_numpy(-(by_item @ means.numpy())), torch.from_numpy(-by_item.sum(axis=1)[:, None])
 
-    def _drawn(self, rng: np.random.Generator) -> tuple[Any, Any]:
+    def _draw_items(self, rng: np.random.Generator) -> tuple[Any, Any]:
         """The items of a step, all or drawn, half by popularity; and the logarithm of how many each stands
         for."""
         import torch
@@ -234,7 +239,7 @@ class VariationalFit(EpochFit):
             np.log(times / (m * chance[drawn])).astype(np.float32)[:, None]
         )
 
-    def _settled(self) -> Any:
+    def _settle_tastes(self) -> Any:
         """The tastes after some more visits to each user while the items stand still."""
         import torch
 
@@ -244,18 +249,18 @@ class VariationalFit(EpochFit):
                 chosen = self.active[first : first + self.settings.batch_size]
                 part = self.informing[chosen]
                 had = torch.from_numpy(part @ self.items.table.numpy())
-                self._visited(tastes, torch.from_numpy(chosen), part, had, slice(None), 0.0)
+                self._visit_users(tastes, torch.from_numpy(chosen), part, had, slice(None), 0.0)
         return tastes
 
     def finish(self) -> Embeddings:
-        s, tastes = self.settings, self._settled()
+        s, tastes = self.settings, self._settle_tastes()
         means = tastes.mean.numpy()
         means[np.diff(self.matrix.indptr) == 0] = 0
         directions = self.items.table.numpy()
         variance = tastes.variance.numpy()[self.active].mean(axis=0)
         bias = self.bias.table.numpy() + (directions**2 @ variance / 2 + self.rising)[:, None]
         bias = (bias - bias[self.counts > 0].mean()) / np.float32(_LEVEL)
-        items = np.hstack([directions + propagated(self.matrix, means, s.propagation), bias])
+        items = np.hstack([directions + propagate(self.matrix, means, s.propagation), bias])
         items[self.counts == 0] = 0
         inputs = fitted_inputs(self.matrix, means, s.fold_in_ridge, hidden=0.0)
         table = means if s.half_life is None else None

@@ -156,7 +156,7 @@ class LightGCNFit(EpochFit):
     def state(self) -> State:
         return {**self.users.state("users"), **self.items.state("items")}
 
-    def averaged(self, users: F32, items: F32) -> tuple[F32, F32]:
+    def average_steps(self, users: F32, items: F32) -> tuple[F32, F32]:
         """The mean of these tables, float32 (n_users, dim) and (n_items, dim), and of what each step over the
         graph makes of them. It is symmetric, so it turns gradients of the means into gradients of the tables,
         too."""
@@ -184,7 +184,7 @@ class LightGCNFit(EpochFit):
         from recsys.training.losses import through_norm, with_length
 
         s, learned = self.settings, (self.users.table.numpy(), self.items.table.numpy())
-        means, cosine = self.averaged(*learned), self.settings.similarity == "cosine"
+        means, cosine = self.average_steps(*learned), self.settings.similarity == "cosine"
         users, user_length = with_length(torch.from_numpy(means[0][chosen]), cosine)
         items, item_length = with_length(torch.from_numpy(means[1]), cosine)
         loss, by_users, by_touched, rows = self._loss(users, items, chosen, rng)
@@ -195,7 +195,7 @@ class LightGCNFit(EpochFit):
         of_users, of_items = (np.zeros_like(table) for table in learned)
         of_users[chosen] = by_users.numpy()
         torch.from_numpy(of_items)[touched] = by_touched
-        by_user, by_item = self.averaged(of_users, of_items)
+        by_user, by_item = self.average_steps(of_users, of_items)
         if s.regularization:
             by_user[chosen] += s.regularization * learned[0][chosen]
             by_item += np.float32(s.regularization * len(chosen) / len(self.active)) * learned[1]
@@ -229,7 +229,7 @@ class LightGCNFit(EpochFit):
 
     def finish(self) -> Embeddings:
         s, cosine = self.settings, self.settings.similarity == "cosine"
-        users, items = self.averaged(self.users.table.numpy(), self.items.table.numpy())
+        users, items = self.average_steps(self.users.table.numpy(), self.items.table.numpy())
         users[np.diff(self.matrix.indptr) == 0] = 0
         items[np.bincount(self.matrix.indices, minlength=len(items)) == 0] = 0
         if cosine:

@@ -11,7 +11,7 @@ from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
 from recsys.matrix.cooccurrence import PairWeights, count_cooccurrences, normalise_degrees
-from recsys.matrix.spectrum import decomposed
+from recsys.matrix.spectrum import decompose
 from recsys.models.base import Learner, refuse_no_events
 from recsys.models.neighbours.item_weights import ItemWeights
 from recsys.models.search import Choices, Space, Span
@@ -84,7 +84,7 @@ class Cooccurrence(Learner):
     ) -> ItemWeights:
         """Sparse weights (n_items, n_items), row i what an event of item i adds. Raises ModelError on no
         events."""
-        matrix = _normalised("cooccurrence", self.settings, train, progress)
+        matrix = _normalise("cooccurrence", self.settings, train, progress)
         return ItemWeights(matrix, train.interactions.item_counts() > 0, self.settings.half_life)
 
 
@@ -120,17 +120,17 @@ class CooccurrenceSVD(Learner):
         """Item vectors float32 (n_items, dim) and a Bag encoder. Columns beyond the number of items are zero,
         and so is the vector of an item that no pair ends in. Raises ModelError on no events."""
         s = self.settings
-        matrix = _normalised("cooccurrence_svd", s, train, progress)
+        matrix = _normalise("cooccurrence_svd", s, train, progress)
         progress(Step("decomposing", 0, 1))
-        left, values, right = decomposed(matrix, s.dim, seed=seed, sweeps=s.sweeps)
-        inputs, items = (_widened(vectors * np.sqrt(values), s.dim) for vectors in (left, right))
+        left, values, right = decompose(matrix, s.dim, seed=seed, sweeps=s.sweeps)
+        inputs, items = (_pad_vectors(vectors * np.sqrt(values), s.dim) for vectors in (left, right))
         inputs[np.diff(matrix.indptr) == 0] = 0  # rounding left something there
         items[np.bincount(matrix.indices, minlength=train.n_items) == 0] = 0
         progress(Step("decomposing", 1, 1))
         return Embeddings(items, Bag(inputs, None, unit=False, half_life=s.half_life))
 
 
-def _normalised(name: str, s: CooccurrenceSettings, train: Dataset, progress: Progress) -> sparse.csr_array:
+def _normalise(name: str, s: CooccurrenceSettings, train: Dataset, progress: Progress) -> sparse.csr_array:
     """The degree-normalised matrix of pairs, float32 (n_items, n_items)."""
     refuse_no_events(name, train)
     events, pairs = train.interactions, PairWeights(s.window, s.decay, s.back)
@@ -141,7 +141,7 @@ def _normalised(name: str, s: CooccurrenceSettings, train: Dataset, progress: Pr
     return matrix
 
 
-def _widened(vectors: F32, dim: int) -> F32:
+def _pad_vectors(vectors: F32, dim: int) -> F32:
     """float32 (n, dim): the vectors (n, k) and zeros beside them."""
     wide = np.zeros((len(vectors), dim), np.float32)
     wide[:, : vectors.shape[1]] = vectors

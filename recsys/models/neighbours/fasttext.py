@@ -88,7 +88,7 @@ class FastTextFit(Item2VecFit):
         self.near = self._has_neighbours()
         self.of_items = described_items(settings.item_features, train)
         if (features := self.of_items.features) is not None:
-            there = features.told(train.described_items).values()
+            there = features.known_values(train.described_items).values()
             if not any(column[self.near].any() for column in there):
                 names = ", ".join(column.column for column in features.columns)
                 raise ModelError(
@@ -103,7 +103,7 @@ class FastTextFit(Item2VecFit):
         self.start("fasttext init", self.summed.shape[1], self.counts)
 
     def finish(self) -> Embeddings:
-        s, told = self.settings, self._told()
+        s, told = self.settings, self._find_learned()
         inputs, outputs = (
             np.where(told[:, None], self.summed @ one, np.float32(0)) for one in (self.inputs, self.outputs)
         )
@@ -115,7 +115,7 @@ class FastTextFit(Item2VecFit):
             outputs.copy(), bag, self._of_new(self.inputs if by_cosine else self.outputs, by_cosine)
         )
 
-    def _told(self) -> Bool:
+    def _find_learned(self) -> Bool:
         """(n_items,): of which items anything was learned: they have neighbours, or share a part with one
         that has."""
         if self.of_items.features is None:

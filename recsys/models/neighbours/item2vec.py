@@ -113,9 +113,9 @@ class Item2VecFit(WindowFit):
         self.counts = np.bincount(self.sequences, minlength=train.n_items)
         self.together = settings.architecture == "cbow"
         self.start("item2vec init", train.n_items, self.counts)
-        self.kept = self._kept()
+        self.kept = self._keep_chance()
 
-    def _kept(self) -> F32:
+    def _keep_chance(self) -> F32:
         """float32 (n_items,): how likely an event of each item is kept, as the word2vec program has it."""
         if self.settings.subsample is None:
             return np.ones(len(self.counts), np.float32)

@@ -78,7 +78,7 @@ class ItemKNN(Learner):
     ) -> ItemWeights:
         """Sparse weights (n_items, n_items), column j the neighbours of item j. Raises ModelError on no
         events."""
-        by_user = self._scaled(matrix_to_learn("item_knn", train))
+        by_user = self._scale_rows(matrix_to_learn("item_knn", train))
         by_item = by_user.T.tocsr()
         norms = np.sqrt(by_item.power(2).sum(axis=1))
         n_items = len(norms)
@@ -95,7 +95,7 @@ class ItemKNN(Learner):
         had = train.interactions.item_counts() > 0
         return ItemWeights(matrix, had, self.settings.half_life, self.settings.repeat_exponent)
 
-    def _scaled(self, by_user: sparse.csr_array) -> sparse.csr_array:
+    def _scale_rows(self, by_user: sparse.csr_array) -> sparse.csr_array:
         """The matrix with each row times the root of its user's weight, for products of columns to carry the
         weight."""
         totals = np.maximum(by_user.sum(axis=1), np.finfo(np.float32).tiny)

@@ -96,7 +96,7 @@ class ItemWeights:
     def _weights(self, users: Users) -> F32:
         """float32 (nnz,): what each event of the histories counts."""
         history = users.history.items
-        counted = users.counted()
+        counted = users.weigh_events()
         if self.repeat_exponent != 1:
             _, pair = np.unique(history.row_of_value() * self.n_items + history.values, return_inverse=True)
             total = np.maximum(np.bincount(pair.ravel(), counted), np.finfo(np.float32).tiny)

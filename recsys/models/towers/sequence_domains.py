@@ -35,7 +35,7 @@ class SequenceDomains:
         gone[(gone == inside).all(axis=1)] = False
         return gone
 
-    def asked(self, place: I64, stop: I64, rng: np.random.Generator) -> tuple[I64, I64]:
+    def draw_questions(self, place: I64, stop: I64, rng: np.random.Generator) -> tuple[I64, I64]:
         """int64 (n,) each: the domain in which the next event is looked for after each place, -1 = in all;
         and where in the log it is, -1 = nowhere. Every second place asks for a drawn domain, where its person
         has something of it later.

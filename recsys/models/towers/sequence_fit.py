@@ -81,8 +81,7 @@ class SequenceFit(EpochFit):
         events = len(windows) / len(self.offered)
         self.hide = settings.dropout if settings.dropout is not None else _by_sparsity(events)
         names, codes = train.domains
-        # Where items are drawn, those of a window are among them, others perhaps not.
-        self.far = not self.negatives
+        self.far = not self.negatives  # else only items of a window are surely among the drawn ones
         several = settings.domains and 1 < len(names) <= MOST
         self.domains = None
         if several:
@@ -93,7 +92,8 @@ class SequenceFit(EpochFit):
         layout, numbers = ItemLayout(train.n_items), self.of_items.numbers
         self.item_tower = LearnedBagNet(layout, start, numbers, 0, rng, unit=cosine, device=where)
         self.net = self._net(rng, where)
-        self.loss = SequenceLoss(settings, len(self.offered), self.domains, self.net.placed, self.precision)
+        offered, to_device = len(self.offered), self.net.to_device
+        self.loss = SequenceLoss(settings, offered, self.domains, to_device, self.precision)
         self.averages = Averages({**self.item_tower.tables("items"), **self.net.tables("net")})
 
     def _net(self, rng: np.random.Generator, where: Any) -> Any:
@@ -155,11 +155,11 @@ class SequenceFit(EpochFit):
         from recsys.training.group import group
         from recsys.training.towers.sequence_net import Hide
 
-        together, placed, items = group(), self.net.placed, self.past.items.values
+        together, placed, items = group(), self.net.to_device, self.past.items.values
         pool, sample = self._pool(batch, rng)
         of_pool, cosine = together.part(len(pool)), self.settings.similarity == "cosine"
         mine = self.item_tower.forward(self._items(pool, rng).take(of_pool))
-        vectors = together.joined(mine).requires_grad_()
+        vectors = together.all_gather(mine).requires_grad_()
         rng = np.random.default_rng([int(rng.integers(1 << 62)), together.rank])
         ours = batch[together.part(len(batch))]
         windows = ours if len(ours) else batch[:1]  # else a window that counts for nothing
@@ -171,22 +171,22 @@ class SequenceFit(EpochFit):
         people = self.net.forward(events, beside, Hide(self.hide, rng), before, inside, masked).flatten(0, 1)
         which = np.flatnonzero(inside if masked is None else masked)
         place, stop = at.ravel()[which], windows[which // at.shape[1], 1]
-        asked, target = self._asked(place, stop, masked is not None, rng)
+        asked, target = self._ask(place, stop, masked is not None, rng)
         there = (target >= 0) & ((target <= stop) | self.far)
         some = np.flatnonzero(there) if there.any() else np.zeros(1, np.int64)  # this, too
         which, asked, target, there = which[some], asked[some], target[some], there[some]
         people = embedding(placed(which), people)
         if self.domains is not None:
-            people = self.net.adapted(people, asked)
+            people = self.net.adapt(people, asked)
         if cosine:
             people = people / people.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        weight = placed(self._counted(target) * there.astype(np.float32) * np.float32(len(ours) > 0))
+        weight = placed(self._event_weights(target) * there.astype(np.float32) * np.float32(len(ours) > 0))
         found = self.loss.of(people.detach(), vectors.detach(), pool, items[target], weight, asked, sample)
         people.backward(found.users)
         self.net.step(rate)
         pull = found.items if vectors.grad is None else found.items + vectors.grad
-        self.item_tower.step(together.summed(pull)[of_pool], rate)
-        return float(together.summed(torch.tensor(found.loss, dtype=torch.float64)))
+        self.item_tower.step(together.all_reduce(pull)[of_pool], rate)
+        return float(together.all_reduce(torch.tensor(found.loss, dtype=torch.float64)))
 
     def _places(self, windows: I64, rng: np.random.Generator) -> tuple[I64, Bool]:
         """int64 and bool (m, length): where the events of windows (m, 2) stand in the log, and which are no
@@ -203,7 +203,7 @@ class SequenceFit(EpochFit):
             gone |= left
         return without_places(at, inside, gone) if gone.any() else (at, inside)
 
-    def _asked(self, place: I64, stop: I64, masked: bool, rng: np.random.Generator) -> tuple[I64, I64]:
+    def _ask(self, place: I64, stop: I64, masked: bool, rng: np.random.Generator) -> tuple[I64, I64]:
         """int64 (n,) each: the domain that is asked for at these places, -1 = all; and where what is to be
         found stands in the log, -1 = nowhere: the event after each, or a drawn one of the next ones up to the
         end of the window, `stop`, or, where events are masked, they themselves."""
@@ -214,9 +214,9 @@ class SequenceFit(EpochFit):
             reach = np.minimum(self.settings.ahead, stop - place)
             place = place + (rng.random(len(place)) * reach).astype(np.int64)
         found = nowhere, self.following[place].astype(np.int64)
-        return found if self.domains is None else self.domains.asked(place, stop, rng)
+        return found if self.domains is None else self.domains.draw_questions(place, stop, rng)
 
-    def _counted(self, at: I64) -> F32:
+    def _event_weights(self, at: I64) -> F32:
         """float32: what the events at these places count."""
         weight = self.past.weight
         return np.ones(len(at), np.float32) if weight is None else weight[at]
@@ -245,7 +245,7 @@ class SequenceFit(EpochFit):
         windows = Windows(self.past, batch[:, 0], batch[:, 1] + 1, self.settings.longest_history + 1)
         named = windows.histories(()).items
         older = [self._older(batch).values] if self.has_older else []
-        drawn = self.sampler.drawn(self.past.items.values[:0], rng)
+        drawn = self.sampler.draw(self.past.items.values[:0], rng)
         pool = np.unique(np.concatenate([named.values, *older, drawn.items]))
         return pool, (np.searchsorted(pool, drawn.items), (1 / drawn.chance).astype(np.float32))
 
@@ -272,18 +272,18 @@ class SequenceFit(EpochFit):
     def finish(self) -> Embeddings:
         n_items, cosine = self.train.n_items, self.settings.similarity == "cosine"
         with self.averages.in_place():
-            of_items = self.item_tower.served()
+            of_items = self.item_tower.export()
             blocks = (np.arange(at, min(at + _ENCODED, n_items)) for at in range(0, n_items, _ENCODED))
             vectors = np.concatenate([of_items.vectors(self._items(block)) for block in blocks])
             features = self.of_items.features
             known = self.trained if features is None else self.trained | self.of_items.told_by(self.trained)
             vectors[~known] = 0
             domain = None if self.domains is None else self.domains.domain
-            net = self.net.served(self.layout, vectors, unit=cosine, domain=domain)
+            net = self.net.export(self.layout, vectors, unit=cosine, domain=domain)
             encoder = UserTower(net, self.layout, known, np.zeros(0, bool), space_id=self._space_id(vectors))
             if features is None:
                 return Embeddings(vectors, encoder)
-            of_new = self.item_tower.served(slice(n_items, None), ItemLayout(0))
+            of_new = self.item_tower.export(slice(n_items, None), ItemLayout(0))
             return Embeddings(vectors, encoder, ItemTower(of_new, features))
 
     def _space_id(self, vectors: F32) -> str:

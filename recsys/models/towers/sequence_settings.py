@@ -136,7 +136,7 @@ class SequenceSettings(Settings):
     )
 
     @model_validator(mode="after")
-    def _drawn(self) -> Self:
+    def _check_negatives(self) -> Self:
         if self.loss == "gbce" and self.negatives == 0:
             raise ValueError(
                 "loss = gbce learns by drawn items: negatives = 0 leaves it none, take 256 or none"

@@ -74,8 +74,8 @@ def described_items(columns: Sequence[FeatureSettings], train: Dataset) -> Descr
     if not columns:
         return Described(None, None)
     with _placing(train, "item"):
-        features = Features.fitted(columns, train.described_items, "item")
-        return Described(features, features.encoded(train.described_items, train.n_items))
+        features = Features.fit(columns, train.described_items, "item")
+        return Described(features, features.encode(train.described_items, train.n_items))
 
 
 def described_users(columns: Sequence[FeatureSettings], train: Dataset) -> Described:
@@ -85,8 +85,8 @@ def described_users(columns: Sequence[FeatureSettings], train: Dataset) -> Descr
     table = train.described_users
     nobody = pa.table({name: pa.nulls(1, table[name].type) for name in table.column_names})
     with _placing(train, "user"):
-        features = Features.fitted(columns, table, "user")
-        return Described(features, features.encoded(pa.concat_tables([table, nobody]), len(table) + 1))
+        features = Features.fit(columns, table, "user")
+        return Described(features, features.encode(pa.concat_tables([table, nobody]), len(table) + 1))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from recsys.encoders.towers.layout import ItemLayout, UserLayout
 from recsys.encoders.user_tower import UserTower
 from recsys.encoders.users import Users
 from recsys.errors import ModelError, SettingError
-from recsys.matrix.spectrum import propagated
+from recsys.matrix.spectrum import propagate
 from recsys.models.base import Learner, refuse_no_events
 from recsys.models.factors.spectral import spectral_rows
 from recsys.models.search import Space, Span
@@ -80,7 +80,7 @@ class TwoTowerSettings(Settings):
     )
 
     @model_validator(mode="after")
-    def _corrected(self) -> Self:
+    def _check_sampler(self) -> Self:
         if self.sampler == "popularity" and not self.log_q:
             raise ValueError(
                 "sampler = popularity needs log_q = true; uncorrected, it punishes what is popular"
@@ -212,13 +212,13 @@ class TwoTowerFit(EpochFit):
         from recsys.training.group import group
         from recsys.training.losses import Positives, Sample, softmax
 
-        s, events, together, placed = self.settings, self.events, group(), self.user_tower.placed
+        s, events, together, placed = self.settings, self.events, group(), self.user_tower.to_device
         item = events.item[batch]
-        drawn = self.sampler.drawn(item, rng)
+        drawn = self.sampler.draw(item, rng)
         pool = np.union1d(item, drawn.items)
         ours, of_pool = together.part(len(batch)), together.part(len(pool))
         users = self.user_tower.forward(self._users(batch, rng).take(ours))
-        items = together.joined(self.item_tower.forward(self._items(pool, rng).take(of_pool)))
+        items = together.all_gather(self.item_tower.forward(self._items(pool, rng).take(of_pool)))
         at, item = batch[ours], item[ours]
         stands_for = (1 / drawn.chance if s.log_q else np.ones(len(drawn.items))).astype(np.float32)
         found = softmax(
@@ -235,8 +235,8 @@ class TwoTowerFit(EpochFit):
         self.user_tower.step(found.users, rate)
         assert found.touched is not None
         by_item = torch.zeros_like(items).index_copy_(0, found.touched, found.items)
-        self.item_tower.step(together.summed(by_item)[of_pool], rate)
-        return float(together.summed(torch.tensor(found.loss, dtype=torch.float64)))
+        self.item_tower.step(together.all_reduce(by_item)[of_pool], rate)
+        return float(together.all_reduce(torch.tensor(found.loss, dtype=torch.float64)))
 
     def _users(self, at: Array, rng: np.random.Generator) -> Inputs:
         """What the user tower takes of some events, part by part, some ids hidden."""
@@ -253,7 +253,7 @@ class TwoTowerFit(EpochFit):
         return self.of_items.inputs(items, self.trained, self.settings.id_dropout, rng)
 
     def finish(self) -> Embeddings:
-        of_users, of_items, n_items = self.user_tower.served(), self.item_tower.served(), self.train.n_items
+        of_users, of_items, n_items = self.user_tower.export(), self.item_tower.export(), self.train.n_items
         encoder = UserTower(
             of_users,
             self.layout,
@@ -269,14 +269,14 @@ class TwoTowerFit(EpochFit):
             ]
         )
         if self.settings.propagation:
-            vectors += propagated(
+            vectors += propagate(
                 self.train.interactions.matrix(), self._everybody(encoder), self.settings.propagation
             )
         if self.of_items.features is None:
             vectors[~self.trained] = 0
             return Embeddings(vectors, encoder)
         vectors[~(self.trained | self.of_items.told_by(self.trained))] = 0
-        of_new = self.item_tower.served(slice(n_items, None), ItemLayout(0))
+        of_new = self.item_tower.export(slice(n_items, None), ItemLayout(0))
         return Embeddings(vectors, encoder, ItemTower(of_new, self.of_items.features))
 
     def _usable(self) -> Bool:
@@ -284,7 +284,7 @@ class TwoTowerFit(EpochFit):
         if self.of_items.features is None or not self.layout.n_items:
             return self.trained
         at = self.layout.items_at
-        usable: Bool = np.asarray(self.user_tower.counted(slice(at, at + self.train.n_items)).any(axis=1))
+        usable: Bool = np.asarray(self.user_tower.served_rows(slice(at, at + self.train.n_items)).any(axis=1))
         return usable
 
     def _everybody(self, encoder: UserTower) -> F32:
@@ -295,5 +295,5 @@ class TwoTowerFit(EpochFit):
             for at in range(0, self.train.n_users, _ENCODED)
         )
         return np.concatenate(
-            [encoder.encode(Users.known(block, past.take(block))).vectors for block in blocks]
+            [encoder.encode(Users.of_rows(block, past.take(block))).vectors for block in blocks]
         )

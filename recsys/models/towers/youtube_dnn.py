@@ -87,10 +87,10 @@ def _net(hidden: int, ages: tuple[int, int] | None = None) -> Any:
     """What makes the tower of users, whatever the layer of the other tower. ages: the first and last second
     of the log, None = the tower does not look at when."""
 
-    def made(layout: Any, table: Any, numbers: int, _: int, *args: Any, **more: Any) -> Any:
+    def make(layout: Any, table: Any, numbers: int, _: int, *args: Any, **more: Any) -> Any:
         from recsys.training.towers.bag_net import AgedBagNet, LearnedBagNet
 
-        made = LearnedBagNet if ages is None else partial(AgedBagNet, ages=ages)
-        return made(layout, table, numbers, hidden, *args, **more)
+        make = LearnedBagNet if ages is None else partial(AgedBagNet, ages=ages)
+        return make(layout, table, numbers, hidden, *args, **more)
 
-    return made
+    return make

@@ -36,12 +36,12 @@ class LearnedBagNet(LearnedNet):
             }
         return whole
 
-    def summed(self, inputs: Inputs) -> Tensor:
-        summands = self.layout.joined(inputs)
+    def sum_rows(self, inputs: Inputs) -> Tensor:
+        summands = self.layout.join(inputs)
         bags, free = Bags.of(summands.rows), self.free
         summed = bag_sums(bags, self.rows(bags.rows), self._weights(summands, bags))
         if summands.dense.shape[1]:
-            summed = summed + self.placed(summands.dense) @ free["matrix"]
+            summed = summed + self.to_device(summands.dense) @ free["matrix"]
         summed = self.moved_by_when(summed, inputs)
         if "first" in free:
             summed = summed + torch.relu(summed @ free["first"] + free["bias"]) @ free["second"]
@@ -52,22 +52,22 @@ class LearnedBagNet(LearnedNet):
         return summed
 
     def _weights(self, summands: Summands, bags: Bags) -> Tensor:
-        weight = self.placed(summands.weight)
+        weight = self.to_device(summands.weight)
         of_history = np.flatnonzero(summands.place >= 0)
         if not len(of_history):
             return weight
-        at, entity = self.placed(of_history), self.placed(bags.entity[of_history])
-        place = self.placed(summands.place[of_history].astype(np.int64))
+        at, entity = self.to_device(of_history), self.to_device(bags.entity[of_history])
+        place = self.to_device(summands.place[of_history].astype(np.int64))
         counted = weight[at] * self.free["fading"][:, 0].exp().index_select(0, place)
         total = weight.new_zeros(summands.rows.rows).index_add(0, entity, counted)
         return weight.index_copy(0, at, counted / total[entity].clamp_min(TINY).sqrt())
 
-    def served(self, rows: slice = slice(None), layout: Layout | None = None) -> BagNet:
+    def export(self, rows: slice = slice(None), layout: Layout | None = None) -> BagNet:
         """`rows` of the table alone, which then stand as in `layout`."""
-        whole = self.learned()
+        whole = self.own_tensors()
         return BagNet(
             layout or self.layout,
-            self.counted(rows),
+            self.served_rows(rows),
             whole["matrix"].copy(),
             whole["fading"][:, 0].copy(),
             Graph(self._onnx(whole)),
@@ -132,5 +132,6 @@ class AgedBagNet(LearnedBagNet):
         assert inputs.now is not None
         age = (self.last - inputs.now).clip(0) / max(self.last - self.first, 1)
         return (
-            summed + self.placed(np.stack([age, np.sqrt(age)], axis=1).astype(np.float32)) @ self.free["age"]
+            summed
+            + self.to_device(np.stack([age, np.sqrt(age)], axis=1).astype(np.float32)) @ self.free["age"]
         )

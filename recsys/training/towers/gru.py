@@ -8,7 +8,7 @@ from torch import Tensor
 
 from recsys.arrays import F32
 from recsys.training.towers.onnx_graph import OnnxGraph
-from recsys.training.towers.sequence_net import Hide, LearnedSequenceNet, drawn
+from recsys.training.towers.sequence_net import Hide, LearnedSequenceNet, draw
 
 
 class LearnedGRU(LearnedSequenceNet):
@@ -21,7 +21,10 @@ class LearnedGRU(LearnedSequenceNet):
     def arrays(self, rng: np.random.Generator) -> dict[str, F32]:
         d, found = self.width, dict[str, F32]()
         for n in range(self.layers):
-            found[f"{n}_inward"], found[f"{n}_onward"] = drawn(rng, d, 3 * d), drawn(rng, d, 3 * d)
+            found[f"{n}_inward"], found[f"{n}_onward"] = (
+                draw(rng, d, 3 * d),
+                draw(rng, d, 3 * d),
+            )
             found[f"{n}_inward_shift"] = np.zeros((1, 3 * d), np.float32)
             found[f"{n}_onward_shift"] = np.zeros((1, 3 * d), np.float32)
         return found

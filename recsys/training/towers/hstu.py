@@ -11,7 +11,7 @@ from torch.nn.functional import layer_norm, silu
 
 from recsys.arrays import F32
 from recsys.training.towers.onnx_graph import OnnxGraph
-from recsys.training.towers.sequence_net import Hide, LearnedSequenceNet, drawn, length_of
+from recsys.training.towers.sequence_net import Hide, LearnedSequenceNet, draw, length_of
 from recsys.training.towers.transformer import distance_bias, heads_of, last_of, products, square
 
 
@@ -32,12 +32,12 @@ class LearnedHSTU(LearnedSequenceNet):
         d, found = self.width, dict[str, F32]()
         for n in range(self.layers):
             found |= self.norm_arrays(f"{n}")
-            found[f"{n}_attend"] = drawn(rng, d, 4 * d)
+            found[f"{n}_attend"] = draw(rng, d, 4 * d)
             # the latest count most, or a mean of many gated products says too little of each to begin to
             # learn
             near = 4 / np.arange(1, self.longest + 1, dtype=np.float32)
             found[f"{n}_distance"] = np.tile(near, (self.heads, 1))
-            found[f"{n}_out"] = drawn(rng, d, d, 1 / math.sqrt(self.layers))
+            found[f"{n}_out"] = draw(rng, d, d, 1 / math.sqrt(self.layers))
         return found
 
     def body(self, events: Tensor, hide: Hide) -> Tensor:
@@ -60,7 +60,7 @@ class LearnedHSTU(LearnedSequenceNet):
         x, one, none = events, np.ones(d, np.float32), np.zeros(d, np.float32)
         for n in range(self.layers):
             last = n == self.layers - 1
-            a, weights = self.normed(graph, whole, x, f"{n}"), whole[f"{n}_attend"]
+            a, weights = self.norm_in(graph, whole, x, f"{n}"), whole[f"{n}_attend"]
             asked = last_of(graph, a) if last else a
             both = [(asked, weights[:, [*range(d), *range(3 * d, 4 * d)]]), (a, weights[:, d : 3 * d])]
             (q, opening), (k, v) = (

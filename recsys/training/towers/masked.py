@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recsys.arrays import F32
 from recsys.training.towers.onnx_graph import OnnxGraph
-from recsys.training.towers.sequence_net import drawn
+from recsys.training.towers.sequence_net import draw
 from recsys.training.towers.transformer import LearnedTransformer, square
 
 
@@ -27,7 +27,7 @@ class LearnedMasked(LearnedTransformer):
         return 2 * self.longest + 1  # back and forth, among the events and one that is to come
 
     def arrays(self, rng: np.random.Generator) -> dict[str, F32]:
-        found = super().arrays(rng) | {"mask": drawn(rng, 1, self.width)}
+        found = super().arrays(rng) | {"mask": draw(rng, 1, self.width)}
         near = 4 / (1 + np.abs(np.arange(-self.longest, self.longest + 1, dtype=np.float32)))
         for n in range(self.layers):
             found[f"{n}_distance"] += near  # attention begins with what is next to each event
@@ -38,7 +38,7 @@ class LearnedMasked(LearnedTransformer):
         apart, none = places[:, None] - places + self.longest, events.new_zeros(())
         if self.inside is None:
             return apart, none
-        return apart, torch.where(self.placed(self.inside), none, -torch.inf)[:, None, None]
+        return apart, torch.where(self.to_device(self.inside), none, -torch.inf)[:, None, None]
 
     def graph(self, whole: Mapping[str, F32], graph: OnnxGraph, events: str) -> str:
         """As of every Transformer, after a masked event was added at the end."""

@@ -25,13 +25,13 @@ class LearnedNet(ABC):
     is here:
 
     - `tensors`: what it learns beside the table.
-    - `summed`: what it makes of its inputs, in torch, from `rows` of the table and from `free`.
-    - `served`: the same without torch (`recsys.encoders.towers.net.Net`).
+    - `sum_rows`: what it makes of its inputs, in torch, from `rows` of the table and from `free`.
+    - `export`: the same without torch (`recsys.encoders.towers.net.Net`).
 
     What a step costs is what it touches: the rows that a batch names are gathered, moved and put back.
 
     needs: what it looks at beside rows, items and features: some of `time`, `event`, `weight` and `now`.
-    free: while `summed` runs, its own tensors by name, to compute with.
+    free: while `sum_rows` runs, its own tensors by name, to compute with.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"weight"})
@@ -54,7 +54,7 @@ class LearnedNet(ABC):
         length 1. device: where all of it stands and is computed."""
         self.layout, self.width = layout, table.shape[1]
         self.built, self.unit, self.device = built, unit, device
-        self.table = Adam(self.placed(table))
+        self.table = Adam(self.to_device(table))
         started = self.tensors(numbers, hidden, rng)
         self.whole = {name: tensor.to(device) for name, tensor in started.items()}
         self._moves = {name: Adam(tensor) for name, tensor in self.whole.items()}
@@ -65,22 +65,22 @@ class LearnedNet(ABC):
         begins."""
 
     @abstractmethod
-    def summed(self, inputs: Inputs) -> Tensor:
+    def sum_rows(self, inputs: Inputs) -> Tensor:
         """(n, width), before it is brought to length 1. Asks once for the `rows` of the table that it
         needs."""
 
     @abstractmethod
-    def served(self) -> Any:
+    def export(self) -> Any:
         """The net so far without torch."""
 
-    def placed(self, array: Array) -> Tensor:
+    def to_device(self, array: Array) -> Tensor:
         """The array, on the device."""
         return torch.from_numpy(array).to(self.device)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """float32 (n, width), on the device; remembered for `step`."""
         self.free = {name: tensor.clone().requires_grad_() for name, tensor in self.whole.items()}
-        summed = self.summed(inputs)
+        summed = self.sum_rows(inputs)
         self._out = summed / summed.norm(dim=1, keepdim=True).clamp_min(TINY) if self.unit else summed
         vectors: Tensor = self._out.detach()
         return vectors
@@ -88,13 +88,13 @@ class LearnedNet(ABC):
     def rows(self, named: I64) -> Tensor:
         """(m, width): what the rows named, int64 (m,) ascending and distinct, count as."""
         if self.built is None:
-            return self._gathered(named)
+            return self._gather_rows(named)
         parts = self.built[named]
         made = Bags.of(Ragged(parts.indptr.astype(np.int64), parts.indices))
-        return bag_sums(made, self._gathered(made.rows), self.placed(parts.data))
+        return bag_sums(made, self._gather_rows(made.rows), self.to_device(parts.data))
 
-    def _gathered(self, rows: I64) -> Tensor:
-        self._touched = self.placed(rows)
+    def _gather_rows(self, rows: I64) -> Tensor:
+        self._touched = self.to_device(rows)
         self._values = self.table.table[self._touched].requires_grad_()
         return self._values
 
@@ -109,7 +109,7 @@ class LearnedNet(ABC):
         for name, tensor in self.free.items():
             if tensor.grad is not None or together.size > 1:
                 own = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
-                self._moves[name].step(together.summed(own), learning_rate)
+                self._moves[name].step(together.all_reduce(own), learning_rate)
 
     def state(self, name: str) -> Mapping[str, Tensor]:
         found = dict(self.table.state(name))
@@ -121,12 +121,12 @@ class LearnedNet(ABC):
         """What is learned, by names of its own."""
         return {name: self.table.table} | {f"{name}_{part}": tensor for part, tensor in self.whole.items()}
 
-    def counted(self, rows: slice = slice(None)) -> F32:
+    def served_rows(self, rows: slice = slice(None)) -> F32:
         """float32 (rows, width): what these rows of the table count as, for the net that serves."""
         table: F32 = self.table.table.cpu().numpy()
         counted: F32 = table[rows].copy() if self.built is None else self.built[rows] @ table
         return counted
 
-    def learned(self) -> dict[str, F32]:
+    def own_tensors(self) -> dict[str, F32]:
         """Its own tensors so far, by name."""
         return {name: tensor.cpu().numpy() for name, tensor in self.whole.items()}

@@ -92,7 +92,7 @@ class LearnedSequenceNet(ABC):
             started["older"] = np.zeros((width, width), np.float32)
         if domains:
             started["domains"] = np.zeros((domains + 1, width), np.float32)
-            started["down"] = drawn(rng, domains * width, rank, math.sqrt(domains))
+            started["down"] = draw(rng, domains * width, rank, math.sqrt(domains))
             started["up"] = np.zeros((domains * rank, width), np.float32)
         if half_life:
             started["recent"] = np.zeros((width, width), np.float32)
@@ -100,7 +100,7 @@ class LearnedSequenceNet(ABC):
             started["types"] = np.zeros((types + 1, width), np.float32)
         if gaps:
             started["gaps"] = np.zeros((GAPS, width), np.float32)
-        self.whole = {name: self.placed(array) for name, array in started.items()}
+        self.whole = {name: self.to_device(array) for name, array in started.items()}
         self._moves = {name: Adam(tensor) for name, tensor in self.whole.items()}
 
     @abstractmethod
@@ -117,7 +117,7 @@ class LearnedSequenceNet(ABC):
         """Writes the body, of the arrays `whole`, from `events` (n, length, width): the name of what is (n,
         1, width), of the last event."""
 
-    def placed(self, array: Array) -> Tensor:
+    def to_device(self, array: Array) -> Tensor:
         """The array, on the device."""
         return torch.from_numpy(array).to(self.device)
 
@@ -140,19 +140,19 @@ class LearnedSequenceNet(ABC):
         masked: bool (n, length), which are masked, where the net has masks.
         """
         self._leaves = {name: tensor.clone().requires_grad_() for name, tensor in self.whole.items()}
-        return self._computed(self._leaves, events, beside, hide, before, inside, masked)
+        return self._compute(self._leaves, events, beside, hide, before, inside, masked)
 
-    def computed(self, events: Tensor, beside: Mapping[str, I64]) -> Tensor:
+    def compute(self, events: Tensor, beside: Mapping[str, I64]) -> Tensor:
         """What `forward` gives, nothing hidden and without what is older; of a net with masks, one event
         more."""
         if not self.masked:
-            return self._computed(self.whole, events, beside, NOTHING, None)
+            return self._compute(self.whole, events, beside, NOTHING, None)
         end = np.pad(np.zeros(events.shape[:2], bool), ((0, 0), (0, 1)), constant_values=True)
         events = torch.nn.functional.pad(events, (0, 0, 0, 1))
         beside = {name: np.pad(rows, ((0, 0), (0, 1))) for name, rows in beside.items()}
-        return self._computed(self.whole, events, beside, NOTHING, None, None, end)
+        return self._compute(self.whole, events, beside, NOTHING, None, None, end)
 
-    def _computed(
+    def _compute(
         self,
         leaves: Mapping[str, Tensor],
         events: Tensor,
@@ -164,9 +164,9 @@ class LearnedSequenceNet(ABC):
     ) -> Tensor:
         self.inside = inside
         for name, rows in beside.items():
-            events = events + embedding(self.placed(rows), leaves[name])
+            events = events + embedding(self.to_device(rows), leaves[name])
         if masked is not None:
-            events = torch.where(self.placed(masked)[:, :, None], leaves["mask"][0], events)
+            events = torch.where(self.to_device(masked)[:, :, None], leaves["mask"][0], events)
         self.free = {name: tensor.to(self.precision) for name, tensor in leaves.items()}
         start = self.norm(events.to(self.precision), "in")
         found = self.norm(self.body(hide(start), hide), "out").float()
@@ -175,15 +175,15 @@ class LearnedSequenceNet(ABC):
             counted = torch.exp2((ages - ages[:, None]) / self.half_life).tril()
             sums = (counted / counted.sum(1, keepdim=True).sqrt()) @ start.float()
             found = found + hide(sums) @ leaves["recent"]
-        return found if before is None else found + (self.placed(before) @ leaves["older"])[:, None]
+        return found if before is None else found + (self.to_device(before) @ leaves["older"])[:, None]
 
-    def adapted(self, vectors: Tensor, domain: I64) -> Tensor:
+    def adapt(self, vectors: Tensor, domain: I64) -> Tensor:
         """float32 (m, width): vectors of the last `forward`, adapted to the domains (m,) asked for, -1 =
         none."""
         parts, down = [vectors], self._leaves["down"].view(-1, self.width, self.whole["down"].shape[1])
         up = self._leaves["up"].view(len(down), -1, self.width)
         for code in np.unique(domain[domain >= 0]).tolist():
-            rows = self.placed(np.flatnonzero(domain == code))
+            rows = self.to_device(np.flatnonzero(domain == code))
             moved = embedding(rows, vectors) @ down[code] @ up[code]
             parts.append(torch.zeros_like(vectors).index_add(0, rows, moved))
         return torch.stack(parts).sum(0)
@@ -194,7 +194,7 @@ class LearnedSequenceNet(ABC):
         for name, tensor in self._leaves.items():
             if tensor.grad is not None or together.size > 1:
                 own = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
-                self._moves[name].step(together.summed(own), learning_rate)
+                self._moves[name].step(together.all_reduce(own), learning_rate)
 
     def state(self, name: str) -> Mapping[str, Tensor]:
         found: dict[str, Tensor] = {}
@@ -206,14 +206,14 @@ class LearnedSequenceNet(ABC):
         """What is learned, by names of its own."""
         return {f"{name}_{part}": tensor for part, tensor in self.whole.items()}
 
-    def served(self, layout: UserLayout, items: F32, *, unit: bool, domain: I32 | None = None) -> SequenceNet:
+    def export(self, layout: UserLayout, items: F32, *, unit: bool, domain: I32 | None = None) -> SequenceNet:
         """The net so far without torch. items: float32 (n_items, width), what goes in for each; unit: whether
         vectors are brought to length 1; domain: int32 (n_items,), the code of the domain of each, where they
         are learned."""
         whole = {name: tensor.cpu().numpy().copy() for name, tensor in self.whole.items()}
         graph = OnnxGraph()
-        start = self.normed(graph, whole, "events", "in")
-        last = self.normed(graph, whole, self.graph(whole, graph, start), "out")
+        start = self.norm_in(graph, whole, "events", "in")
+        last = self.norm_in(graph, whole, self.graph(whole, graph, start), "out")
         if self.half_life:
             last = graph.add("Add", last, self._recent(graph, whole["recent"], start))
         last = graph.add("Squeeze", last, graph.ints(1))
@@ -240,7 +240,7 @@ class LearnedSequenceNet(ABC):
         """Each vector brought to mean 0 and variance 1, then to the gain and shift of this name."""
         return layer_norm(x, (self.width,), self.free[f"{name}_gain"][0], self.free[f"{name}_shift"][0])
 
-    def normed(self, graph: OnnxGraph, whole: Mapping[str, F32], x: str, name: str) -> str:
+    def norm_in(self, graph: OnnxGraph, whole: Mapping[str, F32], x: str, name: str) -> str:
         """`norm` in a graph."""
         gain, shift = (graph.weight(whole[f"{name}_{part}"][0]) for part in ("gain", "shift"))
         return graph.add("LayerNormalization", x, gain, shift, axis=-1, epsilon=1e-5)
@@ -261,7 +261,7 @@ def length_of(graph: OnnxGraph, events: str) -> str:
     return graph.add("Shape", events, start=1, end=2)
 
 
-def drawn(rng: np.random.Generator, rows: int, columns: int, gain: float = 1.0) -> F32:
+def draw(rng: np.random.Generator, rows: int, columns: int, gain: float = 1.0) -> F32:
     """float32 (rows, columns), normal, such that a product with it keeps the size of what is multiplied,
     times gain."""
     found: F32 = rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(gain / math.sqrt(rows))

@@ -33,7 +33,7 @@ class WindowedHistories:
         is drawn.
         """
         windows = self.windows(rng)
-        lengths = rounded(windows[:, 1] - windows[:, 0], self.longest)
+        lengths = round_lengths(windows[:, 1] - windows[:, 0], self.longest)
         order = np.lexsort((rng.random(len(windows)), lengths))
         starts, room, most = [0], 0, 0
         for at, length in enumerate(lengths[order].tolist()):
@@ -88,12 +88,12 @@ def padded_places(windows: I64, longest: int) -> tuple[I64, Bool]:
     """int64 and bool (m, length): where the events of windows (m, 2) stand in the log, one row each, padded
     on the right with places of other events; and which are no pads."""
     lengths = windows[:, 1] - windows[:, 0]
-    step = np.arange(int(rounded(lengths, longest).max()))
+    step = np.arange(int(round_lengths(lengths, longest).max()))
     inside: Array = step < lengths[:, None]
     return np.where(inside, windows[:, :1] + step, windows[:, :1]), inside
 
 
-def rounded(lengths: I64, longest: int) -> I64:
+def round_lengths(lengths: I64, longest: int) -> I64:
     """int64: the lengths rounded up by an eighth at the most, and not above `longest`: a step has one of some
     forty shapes, for each of which torch compiles and keeps its products in half precision."""
     step = np.exp2(np.maximum(np.floor(np.log2(np.maximum(lengths, 1))) - 3, 0)).astype(np.int64)

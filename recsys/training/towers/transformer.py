@@ -11,7 +11,7 @@ from torch.nn.functional import silu
 
 from recsys.arrays import F32
 from recsys.training.towers.onnx_graph import OnnxGraph
-from recsys.training.towers.sequence_net import Hide, LearnedSequenceNet, drawn, length_of
+from recsys.training.towers.sequence_net import Hide, LearnedSequenceNet, draw, length_of
 
 
 class LearnedTransformer(LearnedSequenceNet):
@@ -41,12 +41,12 @@ class LearnedTransformer(LearnedSequenceNet):
         small = 1 / math.sqrt(2 * self.layers)
         for n in range(self.layers):
             found |= self.norm_arrays(f"{n}")
-            found[f"{n}_attend"] = drawn(rng, d, 4 * d)
+            found[f"{n}_attend"] = draw(rng, d, 4 * d)
             found[f"{n}_distance"] = np.zeros((self.heads, self.distances), np.float32)
-            found[f"{n}_out"] = drawn(rng, d, d, small)
+            found[f"{n}_out"] = draw(rng, d, d, small)
             found |= self.norm_arrays(f"{n}_widened")
-            found[f"{n}_widen"] = drawn(rng, d, 2 * self.widened)
-            found[f"{n}_narrow"] = drawn(rng, self.widened, d, small)
+            found[f"{n}_widen"] = draw(rng, d, 2 * self.widened)
+            found[f"{n}_narrow"] = draw(rng, self.widened, d, small)
         return found
 
     def places(self, events: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +77,7 @@ class LearnedTransformer(LearnedSequenceNet):
         x, d = events, self.width
         for n in range(self.layers):
             last = n == self.layers - 1
-            a, weights = self.normed(graph, whole, x, f"{n}"), whole[f"{n}_attend"].copy()
+            a, weights = self.norm_in(graph, whole, x, f"{n}"), whole[f"{n}_attend"].copy()
             weights[:, :d] *= (d / self.heads) ** -0.5
             asked = last_of(graph, a) if last else a
             if last:
@@ -99,7 +99,9 @@ class LearnedTransformer(LearnedSequenceNet):
             opened = graph.add("Mul", mixed, graph.add("Sigmoid", opening))
             moved = graph.add("MatMul", opened, graph.weight(whole[f"{n}_out"]))
             x = graph.add("Add", last_of(graph, x) if last else x, moved)
-            wide, gate = products(graph, self.normed(graph, whole, x, f"{n}_widened"), whole[f"{n}_widen"], 2)
+            wide, gate = products(
+                graph, self.norm_in(graph, whole, x, f"{n}_widened"), whole[f"{n}_widen"], 2
+            )
             opened = graph.add("Mul", graph.add("Mul", gate, graph.add("Sigmoid", gate)), wide)
             x = graph.add("Add", x, graph.add("MatMul", opened, graph.weight(whole[f"{n}_narrow"])))
         return x

@@ -18,7 +18,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.read import download as downloads
 from recsys.data.read.download import Remote, download
 from recsys.data.read.load import load_dataset
-from recsys.durable import locked
+from recsys.durable import hold_lock
 from recsys.errors import DataError
 from recsys.pipelines.cli import main
 from recsys.progress import Step
@@ -292,7 +292,7 @@ def test_two_at_once_do_not_write_one_file(server: Server, tmp_path: Path) -> No
     left = tmp_path / "ml-1m.zip.part"
     left.write_bytes(b"half")
     with (
-        locked(tmp_path / ".ml-1m.zip.lock"),
+        hold_lock(tmp_path / ".ml-1m.zip.lock"),
         pytest.raises(DataError, match="is being downloaded by another process"),
     ):
         download("ml-1m", base=server.address, folder=tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset, Published
 from recsys.data.interactions import Interactions
-from recsys.data.split.clumped import clumped
+from recsys.data.split.clumped import draw_clumps
 from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
 from recsys.testing.toys import dataset
@@ -32,14 +32,14 @@ def journeys() -> Dataset:
 
 def test_each_user_gives_the_share_and_the_seed_decides_which(journeys: Dataset) -> None:
     events = journeys.interactions
-    first, again, other = (clumped(events, 0.25, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (draw_clumps(events, 0.25, seed=seed) for seed in (1, 1, 2))
     assert np.bincount(events.user[first]).tolist() == [9] * PEOPLE
     assert first.tolist() == again.tolist() != other.tolist()
 
 
 def test_the_part_holds_whole_visits_where_a_random_one_holds_a_bit_of_each(journeys: Dataset) -> None:
     events = journeys.interactions
-    drawn = clumped(events, 0.25, seed=1)
+    drawn = draw_clumps(events, 0.25, seed=1)
     random = np.random.default_rng(1).permutation(drawn)
     visit = events.user * TOWNS + events.item // PLACES
 
@@ -56,7 +56,7 @@ def test_famous_items_and_whole_items_stand_out_in_the_part(journeys: Dataset) -
     counts = events.item_counts()
     ratio, spread = [], []
     for seed in range(5):
-        drawn = clumped(events, 0.25, seed=seed)
+        drawn = draw_clumps(events, 0.25, seed=seed)
         ratio.append(counts[events.item[drawn]].mean() / counts[events.item].mean())
         share = np.bincount(events.item[drawn], minlength=len(counts)) / np.maximum(counts, 1)
         famous = counts >= 30
@@ -68,11 +68,11 @@ def test_famous_items_and_whole_items_stand_out_in_the_part(journeys: Dataset) -
 def test_the_events_of_a_pair_stay_together_and_everyone_keeps_something(journeys: Dataset) -> None:
     once = journeys.interactions
     twice = Interactions(np.tile(once.user, 2), np.tile(once.item, 2), once.n_users, once.n_items)
-    drawn = clumped(twice, 0.9, seed=1)
+    drawn = draw_clumps(twice, 0.9, seed=1)
     assert drawn[: len(once)].tolist() == drawn[len(once) :].tolist()
     assert np.unique(twice.user[~drawn]).tolist() == list(range(PEOPLE))
     single = Interactions(np.arange(3, dtype=np.int32), np.zeros(3, np.int32), 3, 1)
-    assert not clumped(single, 0.9, seed=1).any()
+    assert not draw_clumps(single, 0.9, seed=1).any()
 
 
 def test_it_takes_the_place_of_the_published_part_and_leaves_the_test_part_alone(journeys: Dataset) -> None:

@@ -190,7 +190,7 @@ def test_popularity_among_the_published_99_gives_the_published_figures() -> None
     assert len(cut.user) == 6_040
     fallback = fallback_order(cut.train.interactions, None)
     engine = recommender_of(Popularity().fit(cut.train, seed=1), fallback, "exclude")
-    users = Users.known(cut.user, cut.history)
+    users = Users.of_rows(cut.user, cut.history)
     report = evaluate(engine, users, cut.targets, metrics=("hit_rate_at_10", "ndcg_at_10"), among=cut.among)
     assert report.interval("hit_rate_at_10").mean == pytest.approx(0.4535, abs=0.001)
     assert report.interval("ndcg_at_10").mean == pytest.approx(0.2543, abs=0.001)

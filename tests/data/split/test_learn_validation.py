@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from recsys.data.dataset import TRAIN, VALIDATION, Dataset
-from recsys.data.prepare import PrepareSettings, prepared
+from recsys.data.prepare import PrepareSettings, prepare_data
 from recsys.data.read.tables import dataset_of
 from recsys.data.split.audit import refuse_leaks
 from recsys.data.split.holdout import Split, SplitSettings
@@ -101,7 +101,7 @@ def test_what_was_had_and_not_learned_before_the_last_event_is_in_the_history_an
     frame = pd.DataFrame({"user_id": np.repeat(list("xyz"), 7), "item_id": list("abcdefg") * 3})
     frame["timestamp"] = np.tile(np.arange(7), 3)
     frame["weight"] = np.tile([5, 5, 1, 5, 1, 5, 1], 3)
-    data, _ = prepared(dataset_of(frame), PrepareSettings(min_rating=4, disliked_rating=2))
+    data, _ = prepare_data(dataset_of(frame), PrepareSettings(min_rating=4, disliked_rating=2))
     _, alone = both(data, {"kind": "leave_last_out"})
     items = [list("abcdefg").index(data.item_ids[item]) for item in alone.test.history.items.row(0)]
     assert items == [0, 1, 2, 3, 4]

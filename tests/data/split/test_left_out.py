@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from recsys.data.dataset import TEST, TRAIN, VALIDATION, Dataset
-from recsys.data.prepare import PrepareSettings, prepared
+from recsys.data.prepare import PrepareSettings, prepare_data
 from recsys.data.read.tables import dataset_of
 from recsys.data.split.holdout import Holdout, SplitSettings
 from recsys.data.split.split import split
@@ -23,7 +23,7 @@ def rated(seed: int, *, timed: bool) -> Dataset:
     if timed:
         columns["timestamp"] = np.sort(rng.integers(1_000, 1_400, n))  # many ties
     part = None if timed else rng.choice([TRAIN, VALIDATION, TEST], n, p=[0.7, 0.1, 0.2])
-    data, _ = prepared(
+    data, _ = prepare_data(
         dataset_of(pd.DataFrame(columns), part=part, name="rated"), PrepareSettings(min_rating=3)
     )
     return data

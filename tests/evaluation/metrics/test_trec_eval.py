@@ -26,7 +26,7 @@ def test_every_metric_is_that_of_trec_eval(seed: int, k: int) -> None:
     engine = Recommender(
         ListRanker(Ragged.of(lists), N_ITEMS), np.arange(N_ITEMS, dtype=np.int32), seen="allow"
     )
-    users = Users.known(np.arange(N_USERS), history=Ragged.empty(N_USERS))
+    users = Users.of_rows(np.arange(N_USERS), history=Ragged.empty(N_USERS))
     asked = [f"{name}_at_{k}" for name in (*THEIRS, "mrr")]
     found = evaluate(engine, users, Ragged.of(targets), metrics=asked)
     wanted: Any = {f"{user}": {f"i{item}": 1 for item in own} for user, own in enumerate(targets)}

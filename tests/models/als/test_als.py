@@ -371,7 +371,7 @@ def test_one_item_one_user_and_dim_above_the_rank_are_learned() -> None:
     assert np.isfinite(fit(one, dim=64).items).all()
     few = dataset(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, 2)
     assert (
-        fit(few, dim=64, solver="exact").encoder.encode(Users.known([0, 1], Ragged.of([[0, 1], [1]]))).known
+        fit(few, dim=64, solver="exact").encoder.encode(Users.of_rows([0, 1], Ragged.of([[0, 1], [1]]))).known
     ).all()
 
 

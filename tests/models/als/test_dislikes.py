@@ -16,7 +16,7 @@ from recsys.answers.respond import respond
 from recsys.bundle.bundle import load
 from recsys.bundle.write import write
 from recsys.data.dataset import Dataset
-from recsys.data.prepare import PrepareSettings, prepared
+from recsys.data.prepare import PrepareSettings, prepare_data
 from recsys.encoders.users import Users
 from recsys.errors import ModelError, SettingError
 from recsys.models.als import exact, single
@@ -41,7 +41,7 @@ def log() -> Dataset:
     user, item, kind = rng.integers(30, size=n), rng.integers(20, size=n), rng.integers(4, size=n)
     kind[(user == 29) | (item == 19)] = 2
     raw = dataset(user, item, 30, 20, time=START + np.arange(n), event=kind, event_names=NAMES)
-    return prepared(raw, RULES)[0]
+    return prepare_data(raw, RULES)[0]
 
 
 def fit(data: Dataset, **settings: Any) -> Embeddings:
@@ -77,7 +77,7 @@ def test_the_rows_are_the_minimum_of_the_formula_of_the_docstring(solver: str) -
     learned = fit(data, solver=solver, epochs=400)
     liked, disliked = dense(data)
     users, items = (
-        learned.encoder.encode(Users.known(np.arange(30), data.had.histories())).vectors,
+        learned.encoder.encode(Users.of_rows(np.arange(30), data.had.histories())).vectors,
         learned.items,
     )
     for w, v, own, other in ((liked, disliked, users, items), (liked.T, disliked.T, items, users)):
@@ -128,7 +128,7 @@ def test_a_learned_row_is_the_fold_in_of_the_same_history_and_its_shares_sum_to_
     bundle = load(write(tmp_path, content_of("als", fit(data), data, prepare=RULES)))
     people, past = np.arange(29), bundle.histories.take(np.arange(29))
     rows, folded = (
-        bundle.encoder.encode(users) for users in (Users.known(people, past), Users.unknown(past))
+        bundle.encoder.encode(users) for users in (Users.of_rows(people, past), Users.unknown(past))
     )
     np.testing.assert_allclose(rows.vectors, folded.vectors, rtol=1e-3, atol=1e-4)
     for row in people[:5]:
@@ -153,7 +153,7 @@ def test_a_skip_that_a_request_brings_lowers_what_is_like_the_skipped_item(tmp_p
     both = np.concatenate([user, user]), np.concatenate([item, other]), np.repeat([0, 2], len(user))
     raw = dataset(*both[:2], 40, 10, time=START + np.arange(2 * len(user)), event=both[2], event_names=NAMES)
     rules = PrepareSettings(event_weights={"skip": -1.0})
-    data = prepared(raw, rules)[0]
+    data = prepare_data(raw, rules)[0]
     bundle = load(write(tmp_path, content_of("als", fit(data), data, prepare=rules)))
     viewed = [Event(bundle.item_ids[0], START, "view"), Event(bundle.item_ids[5], START + 1, "view")]
     question = Question(history=viewed, k=10, now=START + 3)

@@ -111,7 +111,7 @@ def test_in_a_graph_of_friends_strangers_of_one_circle_are_near(certain_seed: in
     inside = np.arange(48)[:, None] // 12 == np.arange(48) // 12
     np.fill_diagonal(cosines, np.nan)
     assert np.nanmin(np.where(inside, cosines, np.nan)) > np.nanmax(np.where(inside, np.nan, cosines))
-    row = learned.encoder.encode(Users.known(np.array([7]), Ragged.of([[]]))).vectors[0]
+    row = learned.encoder.encode(Users.of_rows(np.array([7]), Ragged.of([[]]))).vectors[0]
     np.testing.assert_allclose(row, learned.items[7])
 
 

@@ -187,7 +187,7 @@ def test_a_score_is_the_history_row_times_the_matrix(kind: str, half_life: float
     weights = ItemWeights(sparse.csr_array(matrix) if kind == "sparse" else matrix, trained, half_life)
     histories = [[3, 0, 3, 7], [5], [], [11], [11, 2]]
     event_weight = rng.random(8).astype(np.float32)
-    users = Users.known(np.array([0, -1, 2, 3, -1]), Histories(Ragged.of(histories), weight=event_weight))
+    users = Users.of_rows(np.array([0, -1, 2, 3, -1]), Histories(Ragged.of(histories), weight=event_weight))
     answer = weights.top(users, 12, forbid=no_rules(5))
     assert answer.source.tolist() == [HISTORY, HISTORY, FALLBACK, FALLBACK, HISTORY]
     at = 0

@@ -218,7 +218,7 @@ def by_torch(fitted: SequenceFit, items: F32, past: Histories) -> F32:
             rows = {"gaps": gaps[at]} if "gaps" in fitted.net.whole else {}
             if fitted.domains is not None:
                 rows["domains"] = fitted.domains.domain[past.items.values[at]].astype(np.int64) + 1
-            found.append(fitted.net.computed(events, rows)[0, -1].numpy())
+            found.append(fitted.net.compute(events, rows)[0, -1].numpy())
     return np.stack(found)
 
 

@@ -128,7 +128,7 @@ def test_torch_and_the_encoder_say_the_same_of_whoever_asks_for_a_domain() -> No
     with fitted.averages.in_place(), torch.no_grad():
         events = torch.from_numpy(learned.items[past.items.values.reshape(past.rows, -1)])
         domain = fitted.domains.domain[past.items.values.reshape(past.rows, -1)].astype(np.int64)
-        vectors = fitted.net.computed(events, {"domains": domain + 1})[:, -1]
+        vectors = fitted.net.compute(events, {"domains": domain + 1})[:, -1]
         down, up = (
             fitted.net.whole[name].numpy().copy().reshape(2, -1, width)
             for name, width in (("down", 8), ("up", 16))
@@ -153,7 +153,7 @@ def test_a_question_is_of_the_next_event_of_its_domain(repeats: bool, certain_se
     domains = SequenceDomains(past, domain, 3, far=True, wanted=wanted)
     person, ends, items = past.items.row_of_value(), past.items.offsets[1:], past.items.values
     place = np.flatnonzero(np.arange(len(past)) < ends[person] - 1)  # an event follows
-    codes, later = domains.asked(place, ends[person[place]] - 1, rng)
+    codes, later = domains.draw_questions(place, ends[person[place]] - 1, rng)
     assert set(codes.tolist()) == {-1, 0, 1, 2}
     for at, code, found in zip(place.tolist(), codes.tolist(), later.tolist(), strict=True):
         own, start = past.items.row(person[at]), past.items.offsets[person[at]]
@@ -164,7 +164,7 @@ def test_a_question_is_of_the_next_event_of_its_domain(repeats: bool, certain_se
         ]
         assert found == (follow[0] if follow else -1)
     near = SequenceDomains(past, domain, 3, far=False, wanted=wanted)
-    codes, later = near.asked(place, place + 1, rng)
+    codes, later = near.draw_questions(place, place + 1, rng)
     assert (later[codes >= 0] == place[codes >= 0] + 1).all()
 
 

@@ -51,7 +51,7 @@ def test_what_serves_gives_the_vectors_that_were_learned(
     at, rng = np.arange(0, len(learner.events.item), 7), np.random.default_rng(0)
     users, items = learner._users(at, rng), learner._items(np.arange(data.n_items), rng)
     for tower, inputs in ((learner.user_tower, users), (learner.item_tower, items)):
-        np.testing.assert_allclose(tower.served().vectors(inputs), tower.forward(inputs).numpy(), atol=1e-5)
+        np.testing.assert_allclose(tower.export().vectors(inputs), tower.forward(inputs).numpy(), atol=1e-5)
     learned = learner.finish()
     learned.encoder.save(tmp_path)
     loaded = load_encoder(tmp_path, learned.items)
@@ -123,7 +123,7 @@ def test_a_new_item_is_found_by_its_features() -> None:
 def test_what_the_events_of_a_history_add_is_the_whole_score(similarity: str) -> None:
     data = coloured()
     learned = fitted(data, **BOTH, history="before", similarity=similarity, epochs=3)
-    user = Users.known(np.array([3]), data.interactions.histories().take(np.array([3])))
+    user = Users.of_rows(np.array([3]), data.interactions.histories().take(np.array([3])))
     vectors, _ = learned.encoder.encode(user)
     shares = learned.encoder.contributions(user, learned.items[:7])
     np.testing.assert_allclose(shares.sum(axis=1), learned.items[:7] @ vectors[0], atol=1e-5)
@@ -196,7 +196,7 @@ def test_where_an_answer_comes_from() -> None:
     data = coloured()
     learned = fitted(data, **BOTH)
     history = Ragged.of([[0, 2], [], [0], []])
-    users = Users.known(np.array([1, 2, -1, -1]), history)
+    users = Users.of_rows(np.array([1, 2, -1, -1]), history)
     source = VectorRanker(learned).top(users, 1, forbid=Ragged.empty(4)).source
     assert source.tolist() == [USER_ROW, USER_ROW, HISTORY, FALLBACK]
     said = dataclasses.replace(users, features=pa.table({"likes": ["odd"] * 4}))

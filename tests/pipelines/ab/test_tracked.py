@@ -23,7 +23,7 @@ from recsys.data.read.load import load_dataset
 from recsys.pipelines.cli import main
 from recsys.pipelines.run.settings import RunSettings
 from recsys.pipelines.tracking import ab_tests, address, client, registry
-from recsys.pipelines.tracking.compare_runs import best_of, judged, relative_difference
+from recsys.pipelines.tracking.compare_runs import best_of, read_judged, relative_difference
 from recsys.testing.toys import random_log
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic|optuna).*")]
@@ -239,7 +239,7 @@ def test_the_ledger_forecasts_for_a_challenger(
             if one.name.startswith(client.TESTS):
                 store.delete_experiment(one.experiment_id)
     assert "forecast" not in answer("runs", learned[1], learned[0])
-    metric = next(iter(judged(learned[0], None).values))
+    metric = next(iter(read_judged(learned[0], None).values))
     plan = {"control": "control", "weights": {"control": 0.5, "wide": 0.5}, "metrics": []}
     rng = np.random.default_rng(1)
     for at in range(8):
@@ -262,7 +262,7 @@ def test_the_ledger_forecasts_for_a_challenger(
     assert meant["low"] < 0.009 < meant["high"]
     assert "an offline +3 % has meant +" in run("ab", "ledger").output
     told = answer("runs", learned[1], learned[0])["forecast"]
-    _, difference, _ = relative_difference(judged(learned[0], None), judged(learned[1], None))
+    _, difference, _ = relative_difference(read_judged(learned[0], None), read_judged(learned[1], None))
     assert told["asked"] == pytest.approx(difference.mean)
     run("promote", learned[0], "--as", "champion")
     run("promote", learned[1], "--as", "challenger")
@@ -272,7 +272,7 @@ def test_the_ledger_forecasts_for_a_challenger(
 
 
 def test_the_offline_difference_is_that_of_the_bootstrap(home: Path, learned: list[str]) -> None:
-    base, other = (judged(one, None) for one in learned)
+    base, other = (read_judged(one, None) for one in learned)
     metric, found, error = relative_difference(base, other)
     one, two = base.values[metric], other.values[metric]
     rng = np.random.default_rng(0)

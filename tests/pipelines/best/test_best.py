@@ -13,12 +13,12 @@ from recsys.errors import SettingError
 from recsys.models.registry import make_model, space_of
 from recsys.pipelines.best import race
 from recsys.pipelines.best.best import width_limit
-from recsys.pipelines.best.choice import CLUMPS, DRAWN, chosen, parts_of
+from recsys.pipelines.best.choice import CLUMPS, DRAWN, choose_model, parts_of
 from recsys.pipelines.best.facts import Facts, facts_of
-from recsys.pipelines.best.ledger import LINES, Ledger, Tried, key_of, opened
-from recsys.pipelines.best.mixing import mixed
+from recsys.pipelines.best.ledger import LINES, Ledger, Tried, key_of, open_ledger
+from recsys.pipelines.best.mixing import mix_spaces
 from recsys.pipelines.best.portfolio import Entry, plan, portfolio, space_for
-from recsys.pipelines.best.race import screened, stepped
+from recsys.pipelines.best.race import refine_best, screen_portfolio
 from recsys.pipelines.best.result import Asked
 from recsys.pipelines.best.trials import Trials
 from recsys.pipelines.console import Steps
@@ -77,11 +77,11 @@ def test_whatever_a_log_is_like_the_portfolio_can_be_learned_from_it(
 
 def test_a_model_is_learned_once_and_a_killed_search_goes_on(home: Path) -> None:
     run = world_run()
-    with opened(home / "s", 60) as ledger:
+    with open_ledger(home / "s", 60) as ledger:
         trials = Trials(run, "ndcg_at_10", ledger)
-        first = trials.tried("als", {"name": "als", "dim": 8}, "portfolio")
-        small = trials.tried("als", {"name": "als", "dim": 8}, "portfolio", share=0.5)
-        failed = trials.tried("wrong", {"name": "als", "dim": 0}, "portfolio")
+        first = trials.try_model("als", {"name": "als", "dim": 8}, "portfolio")
+        small = trials.try_model("als", {"name": "als", "dim": 8}, "portfolio", share=0.5)
+        failed = trials.try_model("wrong", {"name": "als", "dim": 0}, "portfolio")
     assert first.mean > 0
     assert first.vectors
     assert small.key != first.key
@@ -89,30 +89,30 @@ def test_a_model_is_learned_once_and_a_killed_search_goes_on(home: Path) -> None
     assert "dim" in failed.reason
     with (home / "s" / LINES).open("a") as file:
         file.write('{"key": "torn')  # a kill within a line
-    with opened(home / "s", 60) as again:
+    with open_ledger(home / "s", 60) as again:
         assert set(again.tried) == {first.key, small.key, failed.key}
         assert again.spent >= max(one.at for one in again.tried.values()) > 0
         trials = Trials(run, "ndcg_at_10", again)
-        assert trials.tried("als", {"name": "als", "dim": 8}, "portfolio") == first
+        assert trials.try_model("als", {"name": "als", "dim": 8}, "portfolio") == first
         np.testing.assert_allclose(np.nanmean(again.values(first)), first.mean, rtol=1e-5)
-        kept = again.learned(first)
+        kept = again.load_learned(first)
         assert kept is not None
         np.testing.assert_allclose(trials.judge.values(kept), again.values(first), atol=1e-6)
-        trials.tried("als, 4", {"name": "als", "dim": 4}, "portfolio")
-    with opened(home / "s", 60) as last:
+        trials.try_model("als, 4", {"name": "als", "dim": 4}, "portfolio")
+    with open_ledger(home / "s", 60) as last:
         assert len(last.tried) == 4  # the torn line is passed over, the next one stands by itself
-        with pytest.raises(SettingError, match="another process"), opened(home / "s", 60):
+        with pytest.raises(SettingError, match="another process"), open_ledger(home / "s", 60):
             pass
         last.forget_vectors({first.key})
-        assert last.learned(first) is not None
+        assert last.load_learned(first) is not None
         assert sum(path.is_dir() for path in (home / "s").iterdir()) == 1
-    with opened(home / "s", 60, anew=True) as new:
+    with open_ledger(home / "s", 60, anew=True) as new:
         assert not new.tried
 
 
 def test_a_sample_of_the_people_learns_and_is_asked(home: Path) -> None:
     run = world_run()
-    with opened(home / "s", 60) as ledger:
+    with open_ledger(home / "s", 60) as ledger:
         part = Trials(run, "ndcg_at_10", ledger)._sample(0.2).run.holdout
     whole = run.holdout
     counts = part.train.interactions.user_counts()
@@ -125,13 +125,13 @@ def test_a_sample_of_the_people_learns_and_is_asked(home: Path) -> None:
 def test_what_would_take_too_long_is_given_up_after_an_epoch(home: Path) -> None:
     run = world_run()
     slow = {"name": "softmax", "dim": 8, "epochs": 5_000}
-    with opened(home / "s", 600) as ledger:
+    with open_ledger(home / "s", 600) as ledger:
         trials = Trials(run, "ndcg_at_10", ledger)
-        one = trials.tried("slow", slow, "portfolio", within_s=0.5)
+        one = trials.try_model("slow", slow, "portfolio", within_s=0.5)
         assert one.reason is not None
         assert "would take" in one.reason
         assert one.seconds < 60
-        assert trials.known(slow) is None  # with more time it may be tried
+        assert trials.find_earlier(slow) is None  # with more time it may be tried
 
 
 def test_steps_end_where_no_step_is_better(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,10 +139,10 @@ def test_steps_end_where_no_step_is_better(home: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(race, "portfolio", lambda facts, max_dim: [Entry("peak", peak, "")])
     monkeypatch.setattr(race, "space_for", lambda family, facts, max_dim: space_of(family))
     run = world_run()
-    with opened(home / "s", 60) as ledger:
+    with open_ledger(home / "s", 60) as ledger:
         trials = Trials(run, "ndcg_at_10", ledger)
-        assert screened(trials, facts_of(run), None, 30) == []
-        stepped(trials, facts_of(run), None, lambda: ledger.spent + 100)
+        assert screen_portfolio(trials, facts_of(run), None, 30) == []
+        refine_best(trials, facts_of(run), None, lambda: ledger.spent + 100)
         figures = {one.model["x"]: one.mean for one in ledger.tried.values() if one.reason is None}
         failed = {one.model["x"] for one in ledger.tried.values() if one.reason is not None}
     top = max(figures, key=figures.__getitem__)
@@ -153,11 +153,11 @@ def test_steps_end_where_no_step_is_better(home: Path, monkeypatch: pytest.Monke
 
 def test_a_second_copy_of_a_space_adds_nothing_and_is_not_taken(home: Path) -> None:
     run = world_run()
-    with opened(home / "s", 60) as ledger:
+    with open_ledger(home / "s", 60) as ledger:
         trials = Trials(run, "ndcg_at_10", ledger)
-        trials.tried("als", {"name": "als", "dim": 8}, "portfolio")
-        trials.tried("als again", {"name": "als", "dim": 8, "cg_steps": 3, "epochs": 16}, "portfolio")
-        assert mixed(trials, 1e9) is None
+        trials.try_model("als", {"name": "als", "dim": 8}, "portfolio")
+        trials.try_model("als again", {"name": "als", "dim": 8, "cg_steps": 3, "epochs": 16}, "portfolio")
+        assert mix_spaces(trials, 1e9) is None
 
 
 def test_spaces_that_know_different_things_are_taken_together(
@@ -166,7 +166,7 @@ def test_spaces_that_know_different_things_are_taken_together(
     """Of two learners each of whom has seen one half of the items, both know more than one."""
     run = world_run("world.users=1500")
     train = run.holdout.train
-    with opened(home / "s", 60) as ledger:
+    with open_ledger(home / "s", 60) as ledger:
         trials = Trials(run, "ndcg_at_10", ledger)
         for half in (0, 1):
             events = train.interactions.where(train.interactions.item % 2 == half)
@@ -175,11 +175,11 @@ def test_spaces_that_know_different_things_are_taken_together(
             values = trials.judge.values(learned)
             model = {"name": "als", "dim": 8, "epochs": 16 + half}
             ledger.add(tried(model, float(np.nanmean(values)), label=f"half {half}"), values, learned)
-        both = mixed(trials, 1e9)
+        both = mix_spaces(trials, 1e9)
         assert both is not None
         assert both.mean > max(one.mean for one in trials.spaces())
         assert sorted(part["epochs"] for part in both.model["parts"]) == [16, 17]
-        assert mixed(trials, 1e9, max_dim=15) is None
+        assert mix_spaces(trials, 1e9, max_dim=15) is None
 
 
 class Judged:
@@ -206,8 +206,8 @@ def test_where_two_parts_disagree_what_is_near_the_best_on_both_is_taken(tmp_pat
         for part, mean in (("", clumps), (DRAWN, drawn)):
             ledger.add(tried({"name": name}, mean, part, vectors=name != "counted"), np.full(300, mean))
     first, other = Judged(ledger), Judged(ledger, DRAWN)
-    assert chosen(first, None).winner.label == "future"  # type: ignore[arg-type]
-    found = chosen(first, other)  # type: ignore[arg-type]
+    assert choose_model(first, None).winner.label == "future"  # type: ignore[arg-type]
+    found = choose_model(first, other)  # type: ignore[arg-type]
     assert found.winner.label == "even"
     assert found.relative["future"] == {CLUMPS: 1.0, DRAWN: pytest.approx(0.5 / 0.95 * 0.95)}
     assert found.runner_up is not None
@@ -229,7 +229,7 @@ def test_of_few_people_the_luckiest_is_not_taken_for_the_best(
         values = mean + (noise if label == "lucky" else rng.normal(0, 1, people))
         one = replace(tried({"name": label}, float(values.mean())), seconds=seconds, stage=stage)
         ledger.add(replace(one, mean=mean), values)
-    assert chosen(Judged(ledger), None).winner.label == taken  # type: ignore[arg-type]
+    assert choose_model(Judged(ledger), None).winner.label == taken  # type: ignore[arg-type]
 
 
 def test_a_log_without_times_is_searched_on_clumps_and_checked_at_random(tmp_path: Path) -> None:
@@ -256,13 +256,13 @@ def test_limits_are_the_width_that_keeps_them() -> None:
 
 
 def test_a_search_that_finished_is_over_for_as_many_minutes(home: Path) -> None:
-    with opened(home / "s", 60, 1.0) as ledger:
+    with open_ledger(home / "s", 60, 1.0) as ledger:
         assert not ledger.finished
         ledger.finish()
     for minutes, over in ((0.5, True), (1.0, True), (2.0, False)):
-        with opened(home / "s", 60 * minutes, minutes) as again:
+        with open_ledger(home / "s", 60 * minutes, minutes) as again:
             assert (again.finished, again.left <= 0) == (over, over)
-    with opened(home / "s", 60, 1.0, anew=True) as new:
+    with open_ledger(home / "s", 60, 1.0, anew=True) as new:
         assert not new.finished
 
 

@@ -14,7 +14,7 @@ from recsys.bundle.bundle import Bundle, load
 from recsys.errors import DataError
 from recsys.pipelines.cli import main
 from recsys.pipelines.console import Steps
-from recsys.pipelines.doctor import diagnose, told
+from recsys.pipelines.doctor import describe_diagnosis, diagnose
 from recsys.pipelines.run.evaluate import evaluate_bundle
 from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.settings import RunSettings, load_settings
@@ -116,7 +116,7 @@ def test_a_refitted_bundle_knows_what_was_judged_and_the_figures_are_those_of_be
         assert f"events of the last {unlearned['days']:.1f} days" in texts[0]
     diagnosis = diagnose(after, START + 600 * N)
     assert (diagnosis.measures["train_serve_skew"], diagnosis.measures["fallback_skew"]) == (0, 1)
-    assert after.bundle_id in told(after, diagnosis)
+    assert after.bundle_id in describe_diagnosis(after, diagnosis)
     with pytest.raises(
         DataError, match=r"refit=true\), the judged ones among them: it has seen the answers\..*allow_leaks"
     ):

@@ -81,7 +81,7 @@ def test_old_ids_keep_their_rows_and_new_ones_begin_where_their_taste_is(tmp_pat
     users, items = start.users[::-1], start.items[::-1]  # numbered again as `before` numbers them
     assert users.shape == items.shape == (N_NEW, 8)
     np.testing.assert_array_equal(items[:N_OLD], learned.items[:, :8])
-    known, _ = learned.encoder.encode(Users.known(np.arange(N_OLD), before().interactions.histories()))
+    known, _ = learned.encoder.encode(Users.of_rows(np.arange(N_OLD), before().interactions.histories()))
     np.testing.assert_allclose(users[:N_OLD], known[:, :8], atol=1e-6)
     for new in range(N_OLD, N_NEW):
         alike = np.arange(new % 2, N_OLD, 2)
@@ -133,7 +133,7 @@ def test_a_tower_begins_at_the_space_of_the_bundle_and_not_at_the_spectrum(
     _, bundle = bundled(tmp_path, "two_tower", MODELS["two_tower"] | {"propagation": 0.2}, before())
     start = start_of(bundle, data)
     learned = TwoTowerFit(TwoTowerSettings(**settings), data, 1, start).finish()
-    users, _ = learned.encoder.encode(Users.known(np.arange(N_NEW), data.interactions.histories()))
+    users, _ = learned.encoder.encode(Users.of_rows(np.arange(N_NEW), data.interactions.histories()))
     assert np.median(cosine(users, start.users)) > 0.95
     assert np.median(cosine(learned.items, start.items)) > 0.95
 

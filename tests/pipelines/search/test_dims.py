@@ -14,7 +14,7 @@ from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.search import pictures
 from recsys.pipelines.search.dims import Advice, advise, query_ms
-from recsys.pipelines.search.space import searched
+from recsys.pipelines.search.space import search_space
 from recsys.pipelines.search.tune import Asked, validation_of
 from recsys.pipelines.tracking import address, client
 
@@ -129,7 +129,7 @@ def test_every_dim_may_have_settings_of_its_own(advice: Advice) -> None:
     run = on_validation()
 
     def search(dim: int):
-        found = searched("als", run.settings.model_settings, ["regularization=0.001:1:log", f"dim={dim}"])
+        found = search_space("als", run.settings.model_settings, ["regularization=0.001:1:log", f"dim={dim}"])
         return found, Asked(trials=3)
 
     retuned = advise(run, [2, 8], "ndcg_at_20", search=search)

@@ -10,7 +10,7 @@ from recsys.models.registry import MODELS, make_model, space_of
 from recsys.models.search import Choices, Span
 from recsys.pipelines.run.settings import RunSettings
 from recsys.pipelines.search.config_file import config_text, toml_text
-from recsys.pipelines.search.space import edges, placed, said, searched, without_order
+from recsys.pipelines.search.space import describe_space, edges, search_space, set_value, without_order
 
 TOY = "tests.helpers.tuned:Peak"
 
@@ -21,7 +21,7 @@ class Misspelt(ALS):
 
 @pytest.mark.parametrize("name", [name for name in sorted(MODELS) if space_of(name)])
 def test_a_declared_space_fits_its_model_and_holds_the_defaults(name: str) -> None:
-    found = searched(name, {})
+    found = search_space(name, {})
     assert found.start is not None or name == "popularity"  # all time is no number of days
     for field, span in found.space.items():
         for end in span.values if isinstance(span, Choices) else (span.low, span.high):
@@ -46,7 +46,7 @@ def test_every_model_with_settings_of_its_own_can_be_searched() -> None:
 
 
 def test_what_is_asked_for_replaces_adds_and_fixes() -> None:
-    found = searched(
+    found = search_space(
         "als", {"dim": 8}, ["regularization=0.01:0.1", "solver=cg,exact", "unobserved_weight=0.5"]
     )
     half_life = space_of("als")["half_life"]
@@ -54,38 +54,38 @@ def test_what_is_asked_for_replaces_adds_and_fixes() -> None:
     assert found.space == {"half_life": half_life} | asked
     assert (found.fixed["unobserved_weight"], found.fixed["dim"]) == (0.5, 8)
     assert found.start is None  # the default regularization lies outside
-    optional = searched("ease", {}, ["half_life=none,5,20.0"])
+    optional = search_space("ease", {}, ["half_life=none,5,20.0"])
     assert optional.space["half_life"] == Choices((None, 5, 20.0))
     assert optional.start == {"regularization": 300.0, "half_life": None}
-    assert said(optional.space)["half_life"] == "none,5,20.0"
+    assert describe_space(optional.space)["half_life"] == "none,5,20.0"
     assert found.settings({"regularization": 0.02, "solver": "exact"})["solver"] == "exact"
     words = {"half_life": "none,4.0,12.0,40.0", "regularization": "0.01:0.1", "solver": "cg,exact"}
-    assert said(found.space) == words
-    ends = searched("als", {}, ["dim=8:64:log", "exponent=0:1"]).space
+    assert describe_space(found.space) == words
+    ends = search_space("als", {}, ["dim=8:64:log", "exponent=0:1"]).space
     assert isinstance(ends["dim"].low, int)  # whole where the setting is, not where the ends happen to be
     assert isinstance(ends["exponent"].high, float)
 
 
 def test_a_declared_range_is_stretched_to_the_settings_as_given_and_one_of_the_users_own_is_not() -> None:
     given = {"regularization": 2.5, "unobserved_weight": 1e-5, "half_life": 7.0}
-    found = searched("als", given)
+    found = search_space("als", given)
     assert found.space == {
         "regularization": Span(3e-4, 2.5, log=True),
         "unobserved_weight": Span(1e-5, 10.0, log=True),
         "half_life": Choices((None, 4.0, 12.0, 40.0, 7.0)),
     }
     assert found.start == given
-    assert searched("als", {"regularization": 2.5}, ["regularization=0.1:1"]).start is None
+    assert search_space("als", {"regularization": 2.5}, ["regularization=0.1:1"]).start is None
 
 
 def test_places_inside_lists_are_reached() -> None:
-    found = searched("mixture", {}, ["parts.0.regularization=0.001:0.1:log"])
+    found = search_space("mixture", {}, ["parts.0.regularization=0.001:0.1:log"])
     model = found.settings({"weights.1": 0.4, "parts.0.regularization": 0.02})
     assert model["weights"] == [1.0, 0.4]
     assert model["parts"][0]["regularization"] == 0.02
     assert found.fixed["weights"] == [1.0, 0.1], "the settings as given stay as they are"
     make_model("mixture", model)
-    assert placed({"a": [1, {"b": 2}]}, "a.1.b", 3) == {"a": [1, {"b": 3}]}
+    assert set_value({"a": [1, {"b": 2}]}, "a.1.b", 3) == {"a": [1, {"b": 3}]}
 
 
 @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ def test_places_inside_lists_are_reached() -> None:
 )
 def test_a_wrong_space_is_a_sentence(name: str, change: str, words: tuple[str, ...]) -> None:
     with pytest.raises(SettingError) as raised:
-        searched(name, {}, [change] if change else [])
+        search_space(name, {}, [change] if change else [])
     for word in words:
         assert word in str(raised.value)
 
 
 def test_an_edge_is_said_with_the_way_on_unless_the_setting_ends_there() -> None:
-    found = searched("als", {}, ["regularization=0.001:0.1:log", "exponent=0:1", "dim=8:64"])
+    found = search_space("als", {}, ["regularization=0.001:0.1:log", "exponent=0:1", "dim=8:64"])
     inside = {"regularization": 0.01, "exponent": 0.5, "dim": 32, "unobserved_weight": 0.05}
     assert edges(found, inside) == []
     (low,) = edges(found, {**inside, "regularization": 0.00101})
@@ -136,7 +136,7 @@ def test_a_config_is_read_back_as_it_was() -> None:
     odd = {"a": 1, "b": 1e-05, "c": text, "d": [1.5, [True, "x"]], "t": {"k y": {"deep": 0.1}, "z": {}}}
     assert tomllib.loads(toml_text({**odd, "nothing": None})) == odd
     settings = RunSettings(data="c.csv", seed=7, judge="validation", model={"name": "mixture"})
-    model = searched("mixture", {}).settings({"weights.1": 0.25})
+    model = search_space("mixture", {}).settings({"weights.1": 0.25})
     text = config_text(settings, model, ["weights.1"], ["Purpose: a\ntest."])
     read = tomllib.loads(text)
     assert text.startswith("# Purpose: a?test.\n")
@@ -144,16 +144,18 @@ def test_a_config_is_read_back_as_it_was() -> None:
     assert (read["data"], read["seed"], read["model"]["weights"]) == ("c.csv", 7, [1.0, 0.25])
     make_model("mixture", {key: value for key, value in read["model"].items() if key != "name"})
     usual = settings.model_copy(update={"model": {"name": "als"}})
-    assert tomllib.loads(config_text(usual, searched("als", {}).fixed, [], []))["model"] == {"name": "als"}
+    assert tomllib.loads(config_text(usual, search_space("als", {}).fixed, [], []))["model"] == {
+        "name": "als"
+    }
 
 
 def test_what_needs_an_order_is_left_out_unless_it_is_named() -> None:
-    found = searched("als", {})
+    found = search_space("als", {})
     plain, out = without_order(found)
     assert out == ["half_life"]
     assert set(plain.space) == set(found.space) - {"half_life"}
     assert plain.settings({"regularization": 0.5})["half_life"] is None
-    named = searched("als", {}, ["half_life=4,8"])
+    named = search_space("als", {}, ["half_life=4,8"])
     assert without_order(named, ["half_life=4,8"]) == (named, [])
-    alone = searched("als", {}, ["regularization=0.1", "unobserved_weight=0.1"])
+    alone = search_space("als", {}, ["regularization=0.1", "unobserved_weight=0.1"])
     assert without_order(alone) == (alone, [])  # nothing else is searched

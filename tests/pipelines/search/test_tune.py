@@ -23,8 +23,8 @@ from recsys.pipelines.console import Steps
 from recsys.pipelines.run import question
 from recsys.pipelines.run.checkpoints import folder_of, key_of
 from recsys.pipelines.run.settings import load_settings
-from recsys.pipelines.search.space import searched
-from recsys.pipelines.search.study import opened
+from recsys.pipelines.search.space import search_space
+from recsys.pipelines.search.study import open_study
 from recsys.pipelines.search.trial import Judge
 from recsys.pipelines.search.tune import Asked, Tuned, tune, validation_of
 from recsys.pipelines.tracking import address, client
@@ -57,7 +57,7 @@ def search(
         None, [*(WORLD if data == "world" else ()), *more], data=data, model={"name": TOY, **(model or {})}
     )
     run = question.prepare(validation_of(settings), Steps(quiet=True))
-    return tune(run, searched(TOY, settings.model_settings, space), Asked(**asked))
+    return tune(run, search_space(TOY, settings.model_settings, space), Asked(**asked))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_the_search_finds_what_is_good(tuned: Tuned) -> None:
 def test_a_search_refuses_a_run_that_asks_the_test_part(home: Path) -> None:
     run = question.prepare(load_settings(None, WORLD, model={"name": TOY}), Steps(quiet=True))
     with pytest.raises(SettingError, match="judge=test: a search reads the validation part only"):
-        tune(run, searched(TOY, {}, ()), Asked(trials=1))
+        tune(run, search_space(TOY, {}, ()), Asked(trials=1))
 
 
 def test_a_trial_has_a_model_and_an_id_of_its_own_and_leaves_its_run_as_it_was(home: Path) -> None:
@@ -114,7 +114,7 @@ def test_the_config_is_taken_and_gives_the_figure_that_it_states(tuned: Tuned) -
     assert "# Command: recsys train world -c " in head
     assert f"{tuned.figures['mean']:.4f}" in head
     run = question.prepare(validation_of(settings), Steps(quiet=True))
-    found = Judge(run, "ndcg_at_20").tried(run.trial(tuned.model))
+    found = Judge(run, "ndcg_at_20").try_settings(run.trial(tuned.model))
     assert found.interval.mean == pytest.approx(tuned.figures["mean"], abs=1e-12)
 
 
@@ -265,16 +265,16 @@ def test_a_database_that_refuses_is_a_sentence(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "mlruns/tune.db").write_text("no database, and longer than a header of one would be" * 9)
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
     with pytest.raises(TrackingError, match=r"tune\.db, which keeps the trials, refused: .*not a database"):
-        opened("any", searched(TOY, {}).space, seed=1, prune=True).__enter__()
+        open_study("any", search_space(TOY, {}).space, seed=1, prune=True).__enter__()
 
 
 def test_a_second_process_at_the_same_search_is_refused(home: Path) -> None:
-    space = searched(TOY, {}).space
-    with opened("held", space, seed=1, prune=True):
-        second = opened("held", space, seed=1, prune=True)
+    space = search_space(TOY, {}).space
+    with open_study("held", space, seed=1, prune=True):
+        second = open_study("held", space, seed=1, prune=True)
         with pytest.raises(SettingError, match="another process is at the search held"):
             second.__enter__()
-        with opened("other", space, seed=1, prune=True) as other:
+        with open_study("other", space, seed=1, prune=True) as other:
             assert other.trials == []
 
 

@@ -20,7 +20,7 @@ from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
 from recsys.errors import TrackingError
 from recsys.pipelines.tracking import address, client
-from recsys.pipelines.tracking.compare_runs import Judged, compared
+from recsys.pipelines.tracking.compare_runs import Judged, compare_judged
 from recsys.pipelines.tracking.lineage import LoggedRun
 from recsys.pipelines.tracking.record import holdout_digest
 from recsys.testing.toys import random_log
@@ -43,7 +43,7 @@ def test_the_comparison_is_a_paired_test_with_holms_correction() -> None:
     first = judged("a", {"ndcg_at_10": base, "mrr_at_10": base})
     near = judged("b", {"ndcg_at_10": base + rng.normal(0, 0.1, 400)})
     far = judged("c", {"ndcg_at_10": base - 0.05 + rng.normal(0, 0.1, 400)})
-    text, found = compared([first, near, far])
+    text, found = compare_judged([first, near, far])
     p = [float(stats.ttest_rel(base, other.values["ndcg_at_10"]).pvalue) for other in (near, far)]
     assert [row["p"] for row in found["comparisons"]] == pytest.approx(p, rel=1e-6)
     assert p[1] < p[0]
@@ -61,10 +61,10 @@ def test_the_comparison_is_a_paired_test_with_holms_correction() -> None:
 
 def test_another_metric_may_be_asked_for_and_a_missing_one_is_named() -> None:
     values = {"ndcg_at_10": np.linspace(0, 1, 300), "mrr_at_10": np.linspace(1, 0, 300)}
-    _, found = compared([judged("a", values), judged("b", values)], "mrr_at_10")
+    _, found = compare_judged([judged("a", values), judged("b", values)], "mrr_at_10")
     assert found["comparisons"][0]["metric"] == "mrr_at_10"
     with pytest.raises(TrackingError, match="they share ndcg_at_10, mrr_at_10"):
-        compared([judged("a", values), judged("b", values)], "map_at_10")
+        compare_judged([judged("a", values), judged("b", values)], "map_at_10")
 
 
 def test_users_to_whom_a_metric_does_not_apply_are_left_out() -> None:
@@ -72,7 +72,7 @@ def test_users_to_whom_a_metric_does_not_apply_are_left_out() -> None:
     other = values - 0.1
     holes = values.copy()
     holes[::2] = np.nan
-    _, found = compared([judged("a", {"map_at_10": holes}), judged("b", {"map_at_10": other})])
+    _, found = compare_judged([judged("a", {"map_at_10": holes}), judged("b", {"map_at_10": other})])
     assert found["metrics"]["a" * 32]["map_at_10"]["mean"] == pytest.approx(values[1::2].mean())
     assert found["comparisons"][0]["mean"] == pytest.approx(0.1)
 
@@ -88,12 +88,12 @@ def test_users_to_whom_a_metric_does_not_apply_are_left_out() -> None:
 def test_different_holdouts_are_not_compared(tags: dict[str, str], said: str) -> None:
     values = {"ndcg_at_10": np.linspace(0, 1, 300)}
     with pytest.raises(TrackingError, match=said):
-        compared([judged("a", values), judged("b", values), judged("c", values, **tags)])
+        compare_judged([judged("a", values), judged("b", values), judged("c", values, **tags)])
 
 
 def test_few_users_conclude_nothing() -> None:
     first, second = ({"ndcg_at_10": np.linspace(start, 1, 300)} for start in (0.5, 0))
-    text, found = compared([judged("a", first, warm=199), judged("b", second, warm=199)])
+    text, found = compare_judged([judged("a", first, warm=199), judged("b", second, warm=199)])
     assert found["comparisons"][0]["verdict"] == "too few to compare"
     assert "too few to compare" in text
 

@@ -131,8 +131,8 @@ def test_metrics_are_logged_in_groups_and_read_by_either_spelling(home: Path) ->
 
 
 def test_all_settings_of_the_model_are_logged_and_those_of_the_world_only_with_it() -> None:
-    films = flat(load_settings(None, ["data=films.csv", "model.dim=16"]).logged())
+    films = flat(load_settings(None, ["data=films.csv", "model.dim=16"]).parameters())
     assert (films["model.name"], films["model.dim"], films["model.epochs"] > 0) == ("als", 16, True)
     assert not any(name.startswith("world.") for name in films)
-    assert flat(load_settings(None, ["model=popularity"]).logged())["world.users"] > 0
+    assert flat(load_settings(None, ["model=popularity"]).parameters())["world.users"] > 0
     assert np.isin(["model.name", "split.kind", "seed"], list(films)).all()

@@ -18,7 +18,7 @@ def one_dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
     Text has 64-bit offsets in it: distinct ids may be more than 2 GiB together.
     """
     if not pa.types.is_dictionary(column.type):
-        return _joined(_encodable(column).dictionary_encode())
+        return _join_chunks(_encodable(column).dictionary_encode())
     if is_text(column.type.value_type):
         kind = pa.dictionary(column.type.index_type, pa.large_string())
         wide = [
@@ -26,7 +26,7 @@ def one_dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
             for chunk in column.chunks
         ]
         column = pa.chunked_array(wide, kind)
-    merged = _joined(column.unify_dictionaries())
+    merged = _join_chunks(column.unify_dictionaries())
     again = merged.indices.dictionary_encode()
     return pa.DictionaryArray.from_arrays(again.indices, merged.dictionary.take(again.dictionary))
 
@@ -40,7 +40,7 @@ def _encodable(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def _joined(column: pa.ChunkedArray) -> pa.DictionaryArray:
+def _join_chunks(column: pa.ChunkedArray) -> pa.DictionaryArray:
     """The chunks as one array; all have the same dictionary."""
     if column.num_chunks == 1:
         return column.chunk(0)

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.data.check.findings import Finding, rows, whole
-from recsys.data.read.cells.plain import decoded, is_text, plain
+from recsys.data.read.cells.plain import decode_column, is_text, plain
 
 _WORDS = {"true": True, "yes": True, "t": True, "y": True, "1": True, "1.0": True}
 _WORDS |= {"false": False, "no": False, "f": False, "n": False, "0": False, "0.0": False}
@@ -17,7 +17,7 @@ def parse_flags(column: pa.ChunkedArray, name: str) -> tuple[pa.Array | None, li
 
     True and false, yes and no, t and f, y and n in any case, 1 and 0.
     """
-    column = decoded(plain(column))
+    column = decode_column(plain(column))
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), pa.bool_()), []
     if pa.types.is_boolean(column.type):

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.data.read.cells.plain import decoded
+from recsys.data.read.cells.plain import decode_column
 
 _BRACKETS = r"^(\[[\s\S]*\]|\{[\s\S]*\})$"
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
@@ -33,7 +33,7 @@ def lists_of_text(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     The elements are whole numbers or numbers where all of them are, else text. No text, or blanks, is no
     list: null.
     """
-    text = pc.utf8_trim_whitespace(decoded(column).cast(pa.large_string()))
+    text = pc.utf8_trim_whitespace(decode_column(column).cast(pa.large_string()))
     empty = pc.equal(text, "")
     if pc.all(pc.or_(empty, in_brackets(text))).as_py() is not True:
         return None
@@ -79,7 +79,7 @@ def _elements(text: str) -> list[tuple[str, bool]] | None:
         if token is None or token.end() == at:
             return None
         if token["quoted"]:
-            elements.append((_unquoted(token["quoted"]), True))
+            elements.append((_unquote(token["quoted"]), True))
         elif text[0] == "{" and ":" in token["bare"]:  # a mapping
             return None
         elif token["bare"].strip().lower() not in _NOTHING:
@@ -93,7 +93,7 @@ def _numbers_alone(inner: str) -> bool:
     return len(words) > 1 and all(_NUMBER.fullmatch(word) for word in words)
 
 
-def _unquoted(text: str) -> str:
+def _unquote(text: str) -> str:
     for read in (json.loads, ast.literal_eval):
         with suppress(
             SyntaxError, ValueError

@@ -43,7 +43,7 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(kind):
         values = kind.value_type
         if isinstance(values, pa.BaseExtensionType) or pa.types.is_nested(values):
-            return plain(decoded(column))
+            return plain(decode_column(column))
         if pa.types.is_string_view(values) or pa.types.is_binary_view(values):
             wide = pa.large_string() if pa.types.is_string_view(values) else pa.large_binary()
             chunks = [
@@ -54,7 +54,7 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def decode_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The column without dictionary encoding."""
     if not pa.types.is_dictionary(column.type):
         return column
@@ -98,7 +98,7 @@ def whole_numbers(values: Any) -> Any:
 def missing_ids(column: pa.ChunkedArray) -> Bool:
     """(n,): whether a row has no id: null, or empty text."""
     missing: Bool = np.asarray(column.is_null().to_numpy(), bool)
-    if is_text(decoded(column[:0]).type):
+    if is_text(decode_column(column[:0]).type):
         encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
         empty = [pc.take(pc.equal(chunk.dictionary, ""), chunk.indices) for chunk in encoded.chunks]
         missing |= np.concatenate(

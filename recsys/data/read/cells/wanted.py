@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from recsys.arrays import I64
 from recsys.data.read.cells.lists import lists_of_text
-from recsys.data.read.cells.plain import decoded, is_text, plain, text_of, whole_numbers
+from recsys.data.read.cells.plain import decode_column, is_text, plain, text_of, whole_numbers
 from recsys.errors import DataError
 
 EVENT_COLUMNS = ("user_id", "item_id", "timestamp", "event", "weight")
@@ -69,7 +69,7 @@ class Wanted:
     def is_text(self, column: str) -> bool:
         return any(column == name or column in self._sources[name] for name in self.text)
 
-    def numbered(self, name: str) -> bool:
+    def is_number(self, name: str) -> bool:
         """Whether a name counts columns: a number from 1, or made of such."""
         return any(base.isdigit() for base in self._sources[name])
 
@@ -78,7 +78,7 @@ class Wanted:
         made = [name for name in self.names or () if name not in present and _makeable(name, present)]
         return [*present, *made]
 
-    def made(self, table: pa.Table, where: str) -> tuple[pa.Table, I64 | None]:
+    def select(self, table: pa.Table, where: str) -> tuple[pa.Table, I64 | None]:
         """The wanted columns of a table, those that are made of others among them, and, where lists became
         rows, int64 (n,) the row of the table that each comes from.
 
@@ -96,7 +96,7 @@ class Wanted:
         if not made:
             return table.select(kept), None
         paths = {name: [_Path.of(one, table) for one in _alternatives(name)] for name in made}
-        rows, elements = _unrolled(table, [path for several in paths.values() for path in several], where)
+        rows, elements = _unroll_lists(table, [path for several in paths.values() for path in several], where)
         columns = {name: table[name] if rows is None else table[name].take(rows) for name in kept}
         for name, several in paths.items():
             values = [path.values(table, rows, elements, where) for path in several]
@@ -187,7 +187,7 @@ def _field(column: pa.ChunkedArray, fields: Sequence[str], name: str, where: str
     return column
 
 
-def _unrolled(
+def _unroll_lists(
     table: pa.Table, paths: Sequence[_Path], where: str
 ) -> tuple[I64 | None, dict[str, pa.ChunkedArray]]:
     """The row of each element of the lists that paths go through, and the elements of each list by its name.
@@ -213,8 +213,8 @@ def _unrolled(
 def _as_lists(column: pa.ChunkedArray, name: str, where: str) -> pa.Array:
     """The lists of a column in one piece; text holds them in brackets, or with | , or blanks between the
     elements."""
-    if is_text(decoded(column.slice(0, 0)).type):
-        text = pc.utf8_trim_whitespace(decoded(column).cast(pa.large_string()))
+    if is_text(decode_column(column.slice(0, 0)).type):
+        text = pc.utf8_trim_whitespace(decode_column(column).cast(pa.large_string()))
         text = pc.if_else(pc.equal(text, ""), None, text)
         parsed = lists_of_text(text)
         column = pc.split_pattern_regex(text, _SEPARATORS) if parsed is None else parsed
@@ -232,7 +232,7 @@ def _as_lists(column: pa.ChunkedArray, name: str, where: str) -> pa.Array:
 def _first_present(columns: list[pa.ChunkedArray]) -> pa.ChunkedArray:
     """The first value of each row that is there: no null, no NaN, no empty text. Columns of two types become
     text."""
-    values = [decoded(column) for column in columns]
+    values = [decode_column(column) for column in columns]
     kind = values[0].type
     if any(value.type != kind for value in values) or is_text(kind) or pa.types.is_floating(kind):
         values = [_texts(whole_numbers(value)) for value in values]

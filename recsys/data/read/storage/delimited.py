@@ -244,7 +244,7 @@ class _Text:
 
     def read(self, size: int) -> bytes:
         if not self._translates:
-            block = self._stream.read(size) if self._lines is None else _joined(self._lines, size)
+            block = self._stream.read(size) if self._lines is None else _join_lines(self._lines, size)
             self.quotes += block.count(b'"')
             self.backslashes |= b"\\" in block
             return block
@@ -260,7 +260,7 @@ class _Text:
         self.closed = True
 
 
-def _joined(lines: Iterable[bytes], size: int) -> bytes:
+def _join_lines(lines: Iterable[bytes], size: int) -> bytes:
     text = bytearray()
     for line in lines:
         text += line

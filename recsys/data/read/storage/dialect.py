@@ -57,7 +57,7 @@ def dialect_of(path: Path, wanted: Wanted) -> Dialect:
         first = next(csv.reader(io.StringIO(text, ""), delimiter=separator, **form))
     asked = {*(wanted.names or ()), *wanted.text}
     headless = (
-        any(wanted.numbered(name) for name in asked)
+        any(wanted.is_number(name) for name in asked)
         and not counts_up(first)
         and not any(wanted.takes(name) or wanted.is_text(name) for name in first if not name.isdigit())
     )

@@ -41,11 +41,11 @@ def path_of(name: str | Path) -> Path:
         needed = _EXTRAS.get(scheme, "fsspec")
         raise DataError(f"{name} needs {needed}: pip install 'recsys-embeddings[cloud]'.") from None
     except Exception as error:
-        raise unreached(name, error) from None
+        raise explain_unreached(name, error) from None
     return path  # type: ignore[no-any-return]
 
 
-def unreached(path: Any, error: Exception) -> DataError:
+def explain_unreached(path: Any, error: Exception) -> DataError:
     """The error that says why an address cannot be read."""
     reason = (str(error).splitlines() or [""])[0].rstrip(".")[:200] or type(error).__name__
     return DataError(f"{path} cannot be reached: {reason}. Check the address, the keys and the endpoint.")
@@ -60,7 +60,7 @@ def files_below(folder: Path) -> list[Path]:
     try:
         found = [place / key[len(place.path.rstrip("/")) + 1 :] for key in place.fs.find(place.path)]
     except Exception as error:
-        raise unreached(folder, error) from None
+        raise explain_unreached(folder, error) from None
     return sorted(found, key=lambda file: file.relative_to(folder).parts)
 
 
@@ -73,7 +73,7 @@ def matches(pattern: Path) -> list[Path]:
     try:
         return [path_of(place.fs.unstrip_protocol(key)) for key in sorted(place.fs.glob(place.path))]
     except Exception as error:
-        raise unreached(pattern, error) from None
+        raise explain_unreached(pattern, error) from None
 
 
 def names_in(folder: Path) -> list[str]:
@@ -85,7 +85,7 @@ def names_in(folder: Path) -> list[str]:
     try:
         return sorted(key.rstrip("/").rpartition("/")[2] for key in place.fs.ls(place.path, detail=False))
     except Exception as error:
-        raise unreached(folder, error) from None
+        raise explain_unreached(folder, error) from None
 
 
 class _Remote(io.RawIOBase):
@@ -99,7 +99,7 @@ class _Remote(io.RawIOBase):
         try:
             return action(*args)
         except Exception as error:
-            raise unreached(self._path, error) from None
+            raise explain_unreached(self._path, error) from None
 
     def read(self, size: int = -1) -> bytes:
         return bytes(self._done(self._file.read, size))
