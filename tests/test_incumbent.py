@@ -110,7 +110,7 @@ def test_an_event_from_after_the_night_among_what_is_learned_is_refused(log: Dat
         night_of(replace(log, interactions=planted), start, period_s)
 
 
-@pytest.mark.parametrize("make", (*SYSTEMS, *MEMBERS.values()), ids=lambda make: make.name)
+@pytest.mark.parametrize("make", [*SYSTEMS, *MEMBERS.values()], ids=lambda make: make.name)
 @pytest.mark.parametrize("n_items", [1_000, 100_000])
 def test_every_search_is_one_that_its_learner_takes_within_the_trials_of_all(make: Any, n_items: int) -> None:
     system = make()
