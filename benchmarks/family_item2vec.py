@@ -113,9 +113,8 @@ def _learned(work: Path, label: str, library: str, asked: dict[str, Any], holdou
         learn = _ours if library == "recsys" else _gensim
         np.savez(file, **learn(work, asked, holdout)._asdict())
     with np.load(file) as found:
-        return Learned(
-            found["inputs"], found["outputs"], *(float(found[name]) for name in Learned._fields[2:])
-        )
+        cpu_s, wall_s, load = (float(found[name]) for name in ("cpu_s", "wall_s", "load"))
+        return Learned(found["inputs"], found["outputs"], cpu_s, wall_s, load)
 
 
 def _ours(work: Path, asked: dict[str, Any], holdout: Holdout) -> Learned:
@@ -123,8 +122,8 @@ def _ours(work: Path, asked: dict[str, Any], holdout: Holdout) -> Learned:
     fit.step(np.empty(0, np.int64), 0.0, np.random.default_rng(1))  # compiled
     cpu, wall = time.process_time(), time.perf_counter()
     fit.run(silent, ALONE)
-    seconds = time.process_time() - cpu, time.perf_counter() - wall
-    return Learned(fit.inputs, fit.outputs, *seconds, os.getloadavg()[0])
+    cpu_s, wall_s = time.process_time() - cpu, time.perf_counter() - wall
+    return Learned(fit.inputs, fit.outputs, cpu_s, wall_s, os.getloadavg()[0])
 
 
 def _gensim(work: Path, asked: dict[str, Any], holdout: Holdout) -> Learned:
@@ -132,8 +131,8 @@ def _gensim(work: Path, asked: dict[str, Any], holdout: Holdout) -> Learned:
     arrays: dict[str, Array] = {"offsets": histories.offsets, "items": histories.values}
     question = {"library": "gensim", "workers": _THREADS, "n_items": holdout.train.n_items, **asked}
     seconds = asked_of_a_peer(work, question, arrays, _THREADS)
-    tables = (np.load(work / f"{name}.npy") for name in ("inputs", "outputs"))
-    return Learned(*tables, seconds["cpu_s"], seconds["wall_s"], os.getloadavg()[0])
+    inputs, outputs = (np.load(work / f"{name}.npy") for name in ("inputs", "outputs"))
+    return Learned(inputs, outputs, seconds["cpu_s"], seconds["wall_s"], os.getloadavg()[0])
 
 
 def _served(found: Learned, half_life: float | None) -> dict[str, Embeddings]:
