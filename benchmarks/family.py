@@ -6,14 +6,12 @@ ids.
 
 Parts: walks (node2vec's, a CPU-second, beside packages), friends (AUC of held-out friendships of
 lastfm-hetrec beside common neighbours), unknown (a tenth of the items of s3rec-beauty taken out, beside
-content kNN), lightgcn (gowalla, few epochs), item2vec (beside gensim), youtube (its choices, one changed at a
-time). A part that was measured is kept (`results/family.json`); to measure it again name it. CPU seconds of
-one thread are compared, so that other work on the machine tells little. Settings were chosen on other draws
-(11) and on validation parts.
+content kNN), lightgcn (gowalla), item2vec (beside gensim, on a log and on a world of 10 M events), youtube
+(its choices, one changed at a time). A part that was measured is kept (`results/family.json`); to measure it
+again name it; lightgcn and item2vec go on where they were cut off. CPU seconds are compared, so that other
+work on the machine tells little. Settings were chosen on other draws (11) and on validation parts.
 """
 
-import json
-import os
 import subprocess
 import time
 import venv
@@ -21,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 import click
@@ -29,16 +26,14 @@ import numpy as np
 from scipy import sparse
 
 from benchmarks.cold_items import COLUMN, METRIC, content_knn, judged, parts_of
+from benchmarks.family_item2vec import item2vec
+from benchmarks.family_peers import Row, asked_of_a_peer, difference_row
 from benchmarks.results import report, written
 from recsys.arrays import F64, I64, Array
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.data.read.load import find, load_dataset
-from recsys.data.split.holdout import SplitSettings
-from recsys.data.split.split import split
-from recsys.encoders.bag import Bag
 from recsys.encoders.users import Users
-from recsys.evaluation.evaluate import evaluate
 from recsys.evaluation.significance import compare
 from recsys.models.graph.walks import Graph
 from recsys.models.popularity import fallback_order
@@ -47,7 +42,7 @@ from recsys.pipelines.console import Steps
 from recsys.pipelines.run.measure import measure
 from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.settings import load_settings
-from recsys.retrieval.embeddings import Embeddings, embeddings_of
+from recsys.retrieval.embeddings import embeddings_of
 from recsys.retrieval.recommender import Recommender, recommender_of
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.loop import Aids
@@ -69,10 +64,10 @@ YOUTUBE = {
 METRICS = ("recall_at_20", "ndcg_at_20")
 LIGHTGCN = {"lightgcn, softmax, 40 epochs": 'name="lightgcn", dim=64, epochs=40, layers=2, temperature=0.1'}
 NOTE = (
-    "CPU seconds of one thread. `of the fastest peer`: how many times its figure. `difference`: this row "
-    "less the one named, paired, 95 % interval."
+    "CPU seconds of one thread; of item2vec and gensim, with two. `of the fastest peer`: how many times its "
+    "figure. `difference`: this row less the one named, paired, 95 % interval. `load`: of the machine of two "
+    "cores then; seconds by the clock say little above 2."
 )
-Row = dict[str, Any]
 
 
 def graphs(quick: bool) -> dict[str, sparse.csr_array]:
@@ -121,20 +116,6 @@ def _walked(graph: Graph, starts: I64, p: float, q: float) -> float:
     began = time.process_time()
     graph.walks(starts, LENGTH, p, q, 2)
     return len(starts) / (time.process_time() - began)
-
-
-def asked_of_a_peer(work: Path, asked: Row, arrays: dict[str, Array]) -> Row:
-    """What a worker in the peers' environment prints."""
-    for name, array in arrays.items():
-        np.save(work / f"{name}.npy", array)
-    python, worker = work / "peers" / "bin" / "python", Path(__file__).with_name("family_worker.py").resolve()
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    command = [str(python.absolute()), str(worker), json.dumps(asked)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=work)
-    if done.returncode:
-        raise SystemExit(f"{asked['library']} failed:\n{done.stderr[-3000:]}")
-    found: Row = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def friends() -> Dataset:
@@ -192,7 +173,9 @@ def friendships(work: Path, quick: bool, steps: Steps) -> list[Row]:
             row = {"data": f"lastfm-hetrec, draw {seed}", "what": name, "figure": "AUC of held-out friends"}
             against = compare(mine, {"": values["common neighbours"]}, warm=len(mine))[""]
             rows.append(
-                row | {"value": mine.mean(), "n": len(mine)} | _difference(against, "common neighbours", name)
+                row
+                | {"value": mine.mean(), "n": len(mine)}
+                | difference_row(against, "common neighbours", name)
             )
             steps.say(f"draw {seed}, {name}: {mine.mean():.4f}")
     return rows
@@ -215,14 +198,6 @@ def _above(friends: F64, strangers: F64) -> F64:
     return np.asarray((below + upto) / 2 / len(ranked))
 
 
-def _difference(found: Any, other: str, name: str) -> Row:
-    """The paired difference to another row, with its interval and p."""
-    if name == other:
-        return {}
-    return {"less": other, "difference": found.difference.mean, "low": found.difference.low,
-            "high": found.difference.high, "p": found.p}  # fmt: skip
-
-
 def unknown(work: Path, quick: bool, steps: Steps) -> list[Row]:
     """Items without events, by their attributes, among all items."""
     data, rows = load_dataset("s3rec-beauty"), []
@@ -243,7 +218,9 @@ def unknown(work: Path, quick: bool, steps: Steps) -> list[Row]:
                 row = {"data": f"s3rec-beauty, draw {seed}, {part}", "what": name, "figure": METRIC}
                 against = compare(mine, {"": values["content kNN"]}, warm=len(mine))[""]
                 rows.append(
-                    row | {"value": mine.mean(), "n": len(mine)} | _difference(against, "content kNN", name)
+                    row
+                    | {"value": mine.mean(), "n": len(mine)}
+                    | difference_row(against, "content kNN", name)
                 )
     return rows
 
@@ -268,37 +245,6 @@ def lightgcn(work: Path, quick: bool, steps: Steps) -> list[Row]:
     return rows
 
 
-def item2vec(work: Path, quick: bool, steps: Steps) -> list[Row]:
-    """Beside gensim, with the same windows, dim, negatives, rate and epochs, on the test part of
-    ml-1m-seq."""
-    asked = {"dim": 64, "window": 5, "negatives": 10, "negative_exponent": 0.5, "learning_rate": 0.05}
-    asked |= {"epochs": 1 if quick else 10}
-    data = load_dataset("ml-1m-seq")
-    holdout = split(data, SplitSettings(kind="published"), seed=1).test
-    train, events = holdout.train, len(holdout.train.interactions)
-    histories, fallback = train.interactions.histories().items, fallback_order(train.interactions, None)
-    began = time.process_time()
-    ours = make_model("item2vec", {**asked, "half_life": 2.0}).fit(train, seed=1)
-    seconds, learned = {"recsys": time.process_time() - began}, {"recsys": ours}
-    if not quick:
-        arrays: dict[str, Array] = {"offsets": histories.offsets, "items": histories.values}
-        seconds["gensim"] = asked_of_a_peer(work, {"library": "gensim", **asked}, arrays)["cpu_s"]
-        inputs, outputs = np.load(work / "inputs.npy"), np.load(work / "outputs.npy")
-        learned["gensim"] = Embeddings(outputs, Bag(inputs, None, unit=False, mean=True, half_life=2.0))
-    users, values, rows = Users.of_rows(holdout.user, holdout.history.items), {}, []
-    for name, found in learned.items():
-        engine = recommender_of(found, fallback, "exclude")
-        values[name] = evaluate(engine, users, holdout.targets, metrics=(METRIC,)).values[METRIC]
-    for name, mine in values.items():
-        row = {"data": "ml-1m-seq", "what": f"item2vec, {name}"}
-        speed = asked["epochs"] * events / seconds[name]
-        rows.append(row | {"figure": "events a CPU-second", "value": speed})
-        against = compare(values["recsys"], {"": mine}, warm=len(mine))[""]
-        less = {} if name == "recsys" else _difference(against, "recsys", name)
-        rows.append(row | {"figure": METRIC, "value": mine.mean(), "n": len(mine)} | less)
-    return rows
-
-
 def youtube(work: Path, quick: bool, steps: Steps) -> list[Row]:
     """The choices of YouTube's network, one changed at a time, on ml-100k: the later half of people."""
     rows, full = [], None
@@ -309,7 +255,7 @@ def youtube(work: Path, quick: bool, steps: Steps) -> list[Row]:
         full = mine if full is None else full
         row = {"data": "ml-100k, later half", "what": f"youtube_dnn, {label}", "figure": "ndcg_at_10"}
         less = compare(mine, {"": full}, warm=len(mine))[""]
-        rows.append(row | {"value": mine.mean(), "n": len(mine)} | (_difference(less, "all of it", label)))
+        rows.append(row | {"value": mine.mean(), "n": len(mine)} | (difference_row(less, "all of it", label)))
     return rows
 
 

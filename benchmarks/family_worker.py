@@ -68,7 +68,8 @@ def _gensim(asked: Asked) -> Asked:
     from gensim.models import Word2Vec  # type: ignore[import-not-found]
 
     offsets, items = np.load("offsets.npy"), np.load("items.npy")
-    sentences = [items[start:stop].tolist() for start, stop in pairwise(offsets)]
+    names = [str(item) for item in range(asked["n_items"])]  # text: integers would be taken for positions
+    sentences = [[names[item] for item in items[start:stop].tolist()] for start, stop in pairwise(offsets)]
     model = Word2Vec(
         vector_size=asked["dim"],
         window=asked["window"],
@@ -76,21 +77,21 @@ def _gensim(asked: Asked) -> Asked:
         ns_exponent=asked["negative_exponent"],
         alpha=asked["learning_rate"],
         sg=1,
-        sample=0,
+        sample=asked.get("subsample", 0),
         min_count=1,
-        workers=1,
+        workers=asked["workers"],
         seed=1,
     )
     model.build_vocab(sentences)
-    began = time.process_time()
+    cpu, wall = time.process_time(), time.perf_counter()
     model.train(sentences, total_examples=len(sentences), epochs=asked["epochs"])
-    seconds, n_items = time.process_time() - began, int(items.max()) + 1
-    inputs, outputs = (np.zeros((n_items, asked["dim"]), np.float32) for _ in range(2))
-    keys = np.array(model.wv.index_to_key)
+    seconds = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+    inputs, outputs = (np.zeros((asked["n_items"], asked["dim"]), np.float32) for _ in range(2))
+    keys = np.array([int(name) for name in model.wv.index_to_key])
     inputs[keys], outputs[keys] = model.wv.vectors, model.syn1neg
     np.save("inputs.npy", inputs)
     np.save("outputs.npy", outputs)
-    return {"cpu_s": seconds}
+    return seconds
 
 
 if __name__ == "__main__":

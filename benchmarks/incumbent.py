@@ -2,9 +2,11 @@
 system.
 
     python -m benchmarks.incumbent --work FOLDER --set-up                       makes the incumbent's
-    environment, once RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER                all logs, an
-    hour RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER --only ml-100k    this log; the other
-    rows stay
+    environment, once
+    RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER                    all logs, an hour
+    RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER --only ml-100k     this log; the other rows
+    stay
+    RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER --member item2vec  with this learner beside
 
 The end of a log is cut into seven equal periods. Both systems are tuned once, on the part just before them,
 with as many trials; then both learn anew each night from all events before it, and answer everybody who acts
@@ -26,6 +28,7 @@ import numpy as np
 
 from benchmarks.incumbent_systems import (
     GOAL,
+    MEMBERS,
     SEED,
     SYSTEMS,
     ImplicitALS,
@@ -347,8 +350,9 @@ def nightly(log: str, system: System, answers: Answers) -> Iterator[Row]:
         )
 
 
-def replay(log: Log, work: Path, steps: Steps) -> tuple[list[Row], list[Row]]:
-    """The rows of a log, and those of its nights."""
+def replay(log: Log, work: Path, steps: Steps, members: Sequence[str] = ()) -> tuple[list[Row], list[Row]]:
+    """The rows of a log, and those of its nights: of SYSTEMS, and of the members that are asked for or have
+    been settled here before."""
     base = load_settings(
         None, [f"data={log.name}", "threads=1", f"experiment=incumbent-{log.name}", *log.settings]
     )
@@ -360,8 +364,11 @@ def replay(log: Log, work: Path, steps: Steps) -> tuple[list[Row], list[Row]]:
     run = prepare(base.model_copy(update={"split": parts, "judge": "validation"}), steps)
     answers: dict[str, Answers] = {}
     by_night: list[Row] = []
-    for make in SYSTEMS:
+    for make in (*SYSTEMS, *MEMBERS.values()):
         system, name = make(), f"{log.name}-{make.name.replace(' ', '-')}"
+        asked = make in SYSTEMS or make in [MEMBERS[member] for member in members]
+        if not asked and not (work / f"{name}.json").exists():
+            continue
         tuned(system, run, work / f"{name}.json")
         answers[system.name] = replayed(system, data, log.days, steps, work / name)
         by_night += nightly(log.name, system, answers[system.name])
@@ -376,8 +383,15 @@ def replay(log: Log, work: Path, steps: Steps) -> tuple[list[Row], list[Row]]:
 @click.option(
     "--only", multiple=True, type=click.Choice([log.name for log in LOGS]), help="Only this log. Repeatable."
 )
+@click.option(
+    "--member",
+    "members",
+    multiple=True,
+    type=click.Choice(list(MEMBERS)),
+    help="With this learner of the family of word2vec beside the three systems. Repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print only JSON objects.")
-def main(work: Path, set_up: bool, only: tuple[str, ...], as_json: bool) -> None:
+def main(work: Path, set_up: bool, only: tuple[str, ...], members: tuple[str, ...], as_json: bool) -> None:
     work = work.resolve()
     if set_up:
         venv.create(work / "implicit", with_pip=True, clear=True)
@@ -388,7 +402,7 @@ def main(work: Path, set_up: bool, only: tuple[str, ...], as_json: bool) -> None
     steps = Steps(quiet=as_json)
     for log in LOGS:
         if not only or log.name in only:
-            found = replay(log, work, steps)
+            found = replay(log, work, steps, members)
             tables = (written(name) for name in ("incumbent", "incumbent_nights"))
             rows, by_night = (put(log.name, *both) for both in zip(tables, found, strict=True))
             write(rows, by_night, as_json)

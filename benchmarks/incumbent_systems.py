@@ -1,7 +1,8 @@
 """The systems that `benchmarks.incumbent` replays: what each settles before the replay, learns at night and
 answers.
 
-A system is a class with `tune(run)`, `learn(past)` and `answer(users, k)`; those in SYSTEMS get their rows.
+A system is a class with `tune(run)`, `learn(past)` and `answer(users, k)`; those in SYSTEMS get their rows,
+and those of MEMBERS that are asked for.
 """
 
 import json
@@ -41,6 +42,7 @@ from recsys.training.loop import ALONE, Aids
 TRIALS = 30  # of a system, all its learners together
 GOAL = "ndcg_at_20"
 SEED = 1
+_OF_MEMBER = 6  # trials of a member of the family, a fifth of the incumbent's
 _WINDOWS = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0, 365.0, None)  # days of popularity that `Ours` chooses from
 _ALIKE = 0.98  # of the items that implicit answers itself; the others are ties within rounding
 _SMALL, _MANY = 10_000_000, 50_000_000  # pairs of people and items
@@ -300,6 +302,34 @@ def _best_window(run: Run) -> float | None:
 
 
 SYSTEMS: tuple[type[Searched], ...] = (Incumbent, OurALS, Ours)
+
+
+class Member(Searched):
+    """A learner of the family of word2vec, with the incumbent's popularity; FastText learns from categories,
+    where there are any."""
+
+    model: ClassVar[Mapping[str, Any]]
+
+    def stages(self, run: Run) -> Iterator[Stage]:
+        model = dict(self.model)
+        if model["name"] == "fasttext" and "categories" in run.data.described_items.column_names:
+            model["item_features"] = [{"column": "categories", "kind": "categories"}]
+        yield Stage(model, _OF_MEMBER)
+
+
+def _member(name: str, **settings: Any) -> type[Member]:
+    own = {"name": f"our {name}", "model": {"name": name, "dim": 64, **settings}}
+    return type(f"Our{name.title()}", (Member,), own)
+
+
+MEMBERS: dict[str, type[Searched]] = {
+    "item2vec": _member("item2vec", half_life=4.0),
+    "glove": _member("glove", half_life=4.0),
+    "fasttext": _member("fasttext", half_life=4.0, id_dropout=0.0),
+    "node2vec": _member("node2vec", half_life=4.0, user_rows=False, negative_exponent=0.25),
+    "lightgcn": _member("lightgcn"),
+    "youtube_dnn": _member("youtube_dnn", initial="spectral"),
+}
 
 
 def tuned(system: Searched, run: Run, file: Path) -> None:

@@ -112,7 +112,7 @@ def request_row(times: int) -> dict[str, Any]:
     layout = UserLayout(1_000, items, True, 200)
     net = LearnedBagNet(
         layout, drawn(layout.features_at + features.n_rows), features.n_dense, 128, rng
-    ).served()
+    ).export()
     nobody = features.encode(pa.table({"country": [None], "age": [None]}), 1)
     encoder = UserTower(net, layout, np.ones(items, bool), np.ones(1_000, bool), features, nobody)
 
@@ -171,9 +171,9 @@ def export_seconds(n_items: int) -> tuple[float, float]:
     )
     data = Dataset("random", events, users, items, pa.table({"title": pa.nulls(n_items, pa.string())}))
     layout = UserLayout(n_users, n_items, True, 100)
-    of_users = LearnedBagNet(layout, drawn(layout.features_at), 0, 128, rng).served()
+    of_users = LearnedBagNet(layout, drawn(layout.features_at), 0, 128, rng).export()
     encoder = UserTower(of_users, layout, np.ones(n_items, bool), np.ones(n_users, bool))
-    net = LearnedBagNet(ItemLayout(n_items), drawn(n_items + 1), 0, 128, rng).served()
+    net = LearnedBagNet(ItemLayout(n_items), drawn(n_items + 1), 0, 128, rng).export()
     started = time.perf_counter()
     starts = range(0, n_items, 1 << 14)
     blocks = (np.arange(start, min(start + (1 << 14), n_items), dtype=np.int32) for start in starts)

@@ -1,5 +1,5 @@
 """Hooks of MkDocs: pages link to the changelog, to results and to deploy files, which lie outside docs/, and
-the quick start is a notebook; the site has them, too, the notebook as a page."""
+two of them are notebooks; the site has them, too, the notebooks as pages."""
 
 import json
 import re

@@ -23,7 +23,7 @@ from benchmarks.incumbent import (
     replayed,
     rows_of,
 )
-from benchmarks.incumbent_systems import SYSTEMS, TRIALS, Searched
+from benchmarks.incumbent_systems import MEMBERS, SYSTEMS, TRIALS, Searched
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.errors import DataError
@@ -110,12 +110,14 @@ def test_an_event_from_after_the_night_among_what_is_learned_is_refused(log: Dat
         night_of(replace(log, interactions=planted), start, period_s)
 
 
-@pytest.mark.parametrize("make", SYSTEMS, ids=lambda make: make.name)
+@pytest.mark.parametrize("make", [*SYSTEMS, *MEMBERS.values()], ids=lambda make: make.name)
 @pytest.mark.parametrize("n_items", [1_000, 100_000])
 def test_every_search_is_one_that_its_learner_takes_within_the_trials_of_all(make: Any, n_items: int) -> None:
     system = make()
     system.found = [(0.2, {"name": "als"}), (0.1, {"name": "variational"})]
-    stages = list(system.stages(SimpleNamespace(data=SimpleNamespace(n_users=1_000, n_items=n_items))))
+    items = SimpleNamespace(column_names=["item_id", "categories"])
+    data = SimpleNamespace(n_users=1_000, n_items=n_items, described_items=items)
+    stages = list(system.stages(SimpleNamespace(data=data)))
     for stage in stages:
         own = {key: value for key, value in stage.model.items() if key != "name"}
         assert search_space(stage.model["name"], own, stage.space).start is not None

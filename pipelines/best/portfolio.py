@@ -1,6 +1,7 @@
 """Settings that have won somewhere, and the facts of a log under which they can win again.
 
-Where each has won, and by how much, is in docs/experiments.md and benchmarks/results. Cheap ones stand first.
+Where each has won, and by how much, is in docs/experiments.md and benchmarks/results. Cheap ones stand first;
+last, for the time that is left, the family of word2vec, which has won nowhere yet but may on your log.
 What is counted and not learned into vectors (`item_knn`, `cooccurrence`, `ease`) is tried as well: it cannot
 be served by an index, and what cannot beat it is not worth one.
 """
@@ -35,7 +36,12 @@ class Entry(NamedTuple):
 
 def portfolio(facts: Facts, max_dim: int | None = None) -> list[Entry]:
     """The models to try on such a log, cheap ones first; none wider than `max_dim`."""
-    entries = [*_list_counting(facts), *_list_factorizing(facts), *_list_learning(facts)]
+    entries = [
+        *_list_counting(facts),
+        *_list_factorizing(facts),
+        *_list_learning(facts),
+        *_list_of_words(facts),
+    ]
     return [entry for one in entries if (entry := _fitting(one, facts, max_dim)) is not None]
 
 
@@ -142,14 +148,16 @@ def _list_learning(facts: Facts) -> Iterator[Entry]:
     towers = {"name": "two_tower", "dim": 64, "epochs": 8, "batch_size": 8192, "learning_rate": 0.02}
     ids = towers | {"history": "others", "propagation": 0.35}
     yield Entry("two towers, ids", ids, "won on gowalla")
-    described = {"item_features": list(facts.item_features)} if facts.item_features else {}
+    described = _described(facts)
     people = {"user_features": list(facts.user_features)} if facts.user_features else {}
     if described or people:
         yield Entry("two towers, features", ids | described | people, "what is known of items and people")
     if facts.ordered:
-        words = {"name": "item2vec", "dim": 64, "half_life": 2.0}
-        yield Entry("item2vec", words, "above co-occurrence of the same width on ml-1m-seq")
         yield from _sequences(facts, described)
+
+
+def _described(facts: Facts) -> dict[str, Any]:
+    return {"item_features": list(facts.item_features)} if facts.item_features else {}
 
 
 def _sequences(facts: Facts, described: dict[str, Any]) -> Iterator[Entry]:
@@ -183,6 +191,25 @@ def _sequences(facts: Facts, described: dict[str, Any]) -> Iterator[Entry]:
             yield Entry("sequence, features", sparse | asked | described, "the best row on both")
     if facts.per_item > _SPARSE:
         yield Entry("sequence", dense | asked, "won on ml-1m-seq")
+
+
+def _list_of_words(facts: Facts) -> Iterator[Entry]:
+    """What grew from word2vec: windows of histories, walks over the graph, averages over it."""
+    recent = {"dim": 64, "half_life": 2.0}
+    if facts.ordered:
+        words = "above co-occurrence of the same width on ml-1m-seq"
+        yield Entry("item2vec", {"name": "item2vec"} | recent, words)
+        yield Entry("GloVe", {"name": "glove"} | recent, "level with item2vec, in less time on long logs")
+        if described := _described(facts):
+            parts = {"name": "fasttext", "id_dropout": 0.5} | recent | described
+            yield Entry("FastText", parts, "above content-kNN on items without events, in a minute")
+    walks = {"name": "node2vec", "dim": 64, "negative_exponent": 0.25, "half_life": 4.0, "user_rows": False}
+    yield Entry("node2vec", walks, "what few steps of the graph join, as friends do")
+    averaged = {"name": "lightgcn", "dim": 64}
+    yield Entry("LightGCN", averaged, "beside softmax of the same width on gowalla")
+    if facts.times:
+        watched = {"name": "youtube_dnn", "dim": 32, "initial": "spectral"}
+        yield Entry("YouTube's network", watched, "history alone, and the age of each example")
 
 
 def plan(facts: Facts, max_dim: int | None, minutes: float) -> list[str]:

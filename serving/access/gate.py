@@ -43,7 +43,7 @@ class Gate:
         self._metrics, self._busy, self._quotas = metrics, busy, _Quotas(settings.workers)
         self._log = AccessLog(settings.access_log)
         self._spans = Spans(settings.otel, settings.otel_share) if settings.otel else None
-        self._stamp = self._stamp()
+        self._stamp = self._read_stamp()
         self._ring = None if self._file is None else read_keys(self._file)
         self._lonely_secret = _secret_of_start(shared)
         self._closing = threading.Event()
@@ -114,7 +114,7 @@ class Gate:
             self._spans.record(call, method, route, status, seconds)
         return call.answer_head()
 
-    def _stamp(self) -> tuple[int, int, int] | None:
+    def _read_stamp(self) -> tuple[int, int, int] | None:
         if self._file is None:
             return None
         try:
@@ -129,7 +129,7 @@ class Gate:
         while not self._closing.wait(_LOOK_S):
             self._metrics.set_queue(self._busy())
             self._metrics.settle()
-            stamp = self._stamp()
+            stamp = self._read_stamp()
             if self._file is None or stamp == self._stamp:
                 continue
             self._stamp = stamp

@@ -134,7 +134,7 @@ class FastTextFit(Item2VecFit):
         rows = np.concatenate(
             [np.zeros((1, table.shape[1]), np.float32), table[n_items:numbers]]
         )  # first: of no id
-        empty = LearnedBagNet(ItemLayout(0), rows, 0, 0, rng, unit=by_cosine).served()
+        empty = LearnedBagNet(ItemLayout(0), rows, 0, 0, rng, unit=by_cosine).export()
         net = BagNet(
             ItemLayout(0),
             rows,

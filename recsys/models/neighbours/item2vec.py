@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from recsys.arrays import F32, I32, I64, Array
+from recsys.arrays import F32, I32, I64, Array, Ragged
 from recsys.config import Settings
 from recsys.data.dataset import Dataset
 from recsys.encoders.bag import Bag
@@ -90,13 +90,14 @@ class Item2Vec(Learner):
         self, train: Dataset, *, seed: int, progress: Progress = silent, aids: Aids = ALONE
     ) -> Embeddings:
         """Item vectors float32 (n_items, dim) and a Bag encoder. Items without a neighbour in any history get
-        zero rows. Raises ModelError on no events, where nobody has two items, and when learning diverges."""
+        zero rows. Raises ModelError on no events, where nobody has two different items, and when learning
+        diverges."""
         refuse_no_events("item2vec", train)
         return Item2VecFit(self.settings, train, seed).run(progress, aids)
 
 
 class Item2VecFit(WindowFit):
-    """An epoch goes over the people with two events or more."""
+    """An epoch goes over the people who had two different items, `several`."""
 
     name, cure = "item2vec", "Lower learning_rate."
 
@@ -104,12 +105,13 @@ class Item2VecFit(WindowFit):
         histories = train.interactions.histories().items
         self.settings, self.offsets = settings, histories.offsets
         self.sequences: I32 = np.ascontiguousarray(histories.values, np.int32)
-        several = np.flatnonzero(histories.lengths > 1)
-        if not len(several):
+        self.several = _with_different_items(histories)
+        if not len(self.several):
+            two = "two different items" if (histories.lengths > 1).any() else "two events"
             raise ModelError(
-                f"{self.name}: nobody has two events, so no item has a neighbour. Bring longer histories."
+                f"{self.name}: nobody has {two}, so no item has a neighbour. Bring longer histories."
             )
-        super().__init__(settings, seed, Rows(several), float(histories.lengths[several].sum()))
+        super().__init__(settings, seed, Rows(self.several), float(histories.lengths[self.several].sum()))
         self.counts = np.bincount(self.sequences, minlength=train.n_items)
         self.together = settings.architecture == "cbow"
         self.start("item2vec init", train.n_items, self.counts)
@@ -139,6 +141,16 @@ class Item2VecFit(WindowFit):
 
     def _has_neighbours(self) -> Array:
         """(n_items,): who stands beside another item in some history."""
-        lengths = np.diff(self.offsets)
-        near = np.bincount(self.sequences[np.repeat(lengths > 1, lengths)], minlength=len(self.counts)) > 0
-        return np.asarray(near)
+        inside = np.zeros(len(self.offsets) - 1, bool)
+        inside[self.several] = True
+        near = np.bincount(
+            self.sequences[np.repeat(inside, np.diff(self.offsets))], minlength=len(self.counts)
+        )
+        return np.asarray(near > 0)
+
+
+def _with_different_items(histories: Ragged) -> I64:
+    """int64 (n,): the rows that hold two different items."""
+    starts, lengths = histories.offsets[:-1], histories.lengths
+    first = np.repeat(histories.values[starts[lengths > 0]], lengths[lengths > 0])
+    return np.unique(histories.row_of_value()[histories.values != first]).astype(np.int64)

@@ -111,3 +111,11 @@ def test_an_item_without_a_neighbour_is_not_known_and_an_unknown_person_is_encod
     np.testing.assert_array_equal(one, other)
     with pytest.raises(ModelError, match="nobody has two events"):
         make_model("item2vec", {}).fit(dataset(np.array([0, 1]), np.array([0, 1]), 2, 2), seed=1)
+    with pytest.raises(ModelError, match="nobody has two different items"):
+        make_model("item2vec", {}).fit(dataset(np.array([0, 0, 1]), np.array([1, 1, 0]), 2, 2), seed=1)
+
+
+def test_who_had_one_item_again_and_again_says_nothing_of_it() -> None:
+    data = dataset(np.array([0, 0, 1, 1, 2, 2, 3]), np.array([0, 1, 1, 0, 2, 2, 3]), 4, 4)
+    learned = make_model("item2vec", {"dim": 4, "epochs": 2}).fit(data, seed=1)
+    assert learned.trained.tolist() == [True, True, False, False]

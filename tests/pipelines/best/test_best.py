@@ -29,6 +29,7 @@ from tests.helpers.command_line import answer, recsys
 
 pytestmark = pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic|optuna).*")
 WORLD = ["world.users=500", "world.items=150", "metrics=['ndcg_at_10']", "baselines_days=[]"]
+WORDS = {"item2vec", "glove", "fasttext", "node2vec", "lightgcn", "youtube_dnn"}
 FACTS = Facts(1_000, 500, 20_000, True, True, 0.0, False, 1, 1)
 
 
@@ -72,6 +73,9 @@ def test_whatever_a_log_is_like_the_portfolio_can_be_learned_from_it(
         for field in space:
             assert field in settings
     assert described == any("item_features" in entry.model for entry in entries)
+    words = {"node2vec", "lightgcn"} | ({"item2vec", "glove", "youtube_dnn"} if ordered else set())
+    words |= {"fasttext"} if ordered and described else set()
+    assert {entry.family for entry in entries} & WORDS == words
     assert len(plan(facts, max_dim, 5.0)) > len(entries)
 
 
