@@ -16,6 +16,7 @@ from recsys.bundle.deployment import FILE, read_deployment
 from recsys.config import read_toml
 from recsys.experiments.definition import Holdouts
 from recsys.experiments.folder import read_experiment
+from recsys.models.registry import MODELS
 from recsys.pipelines.cli import main
 from recsys.pipelines.run.settings import load_settings
 from recsys.serving.cli import main as serving
@@ -27,6 +28,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
     ROOT / "deploy/README.md",
+    *sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 SETTINGS_OF = ("train", "evaluate", "demo")
@@ -198,10 +200,12 @@ def test_every_word_has_a_meaning_and_a_name_in_the_literature() -> None:
     assert words == sorted(set(words))
 
 
-@pytest.mark.parametrize("name", ["architecture", "contracts"])
+@pytest.mark.parametrize("name", ["docs/architecture.md", "docs/contracts.md", "CONTRIBUTING.md"])
 def test_code_that_a_page_points_to_is_there(name: str) -> None:
-    page = (ROOT / "docs" / f"{name}.md").read_text()
-    paths = re.findall(r"`((?:recsys|serving|pipelines|tests)/[\w/]+(?:\.py|/)?)(?:: (\w+))?`", page)
+    page = (ROOT / name).read_text()
+    paths = re.findall(
+        r"`((?:recsys|serving|pipelines|tests|benchmarks)/[\w/]+(?:\.py|/)?)(?:: (\w+))?`", page
+    )
     assert len(paths) > 10
     for path, function in paths:
         assert (ROOT / path).exists(), path
@@ -313,6 +317,15 @@ def test_every_command_but_serve_takes_json_and_debug_and_every_option_has_a_mea
             assert name == "serve" or {"as_json", "debug"} <= {one.name for one in command.params}, name
             options = [one for one in command.params if isinstance(one, click.Option)]
             assert all(one.help for one in options), name
+
+
+def test_the_page_of_learners_names_each_of_them_and_every_setting_has_a_sentence() -> None:
+    page = (ROOT / "docs/learners.md").read_text()
+    assert not [name for name in MODELS if f"`{name}`" not in page]
+    rows = [line.strip("|").split(" | ") for line in GENERATED.read_text().splitlines() if line[:3] == "| `"]
+    assert len(rows) > 300
+    bare = [row[0] for row in rows if len(row[-1].strip()) < 8]
+    assert not bare
 
 
 def test_docstring_examples_run() -> None:

@@ -12,6 +12,7 @@ from recsys.pipelines.tracking.lineage import TIME
 
 EVERY_S = 10.0  # seconds between two looks, as MLflow has it
 _MB = 1e6
+_FIRST_S = 0.1  # what the first look at the processors is about; later ones are about the time since
 
 
 @contextmanager
@@ -24,11 +25,13 @@ def watching(steps: Steps, *, wanted: bool, every_s: float = EVERY_S) -> Iterato
         yield
         return
     look, ended = _Look(), threading.Event()
-    steps.load.append(look.figures())
 
-    def watch() -> None:
-        while not ended.wait(every_s):
+    def watch() -> None:  # all looks by one thread: psutil counts what processors did since its last one
+        waiting = True
+        while waiting:
             steps.load.append(look.figures())
+            waiting = not ended.wait(every_s)
+        steps.load.append(look.figures())
 
     watcher = threading.Thread(target=watch, name="load", daemon=True)
     watcher.start()
@@ -37,7 +40,6 @@ def watching(steps: Steps, *, wanted: bool, every_s: float = EVERY_S) -> Iterato
     finally:
         ended.set()
         watcher.join()
-        steps.load.append(look.figures())
 
 
 class _Look:
@@ -55,15 +57,16 @@ class _Look:
         self._psutil, self._process = psutil, psutil.Process()
         self._gpus = _gpus()
         self._network = psutil.net_io_counters()
-        psutil.cpu_percent()  # the first call has nothing to compare with
+        self._cpu_s: float | None = _FIRST_S
 
     def figures(self) -> dict[str, float]:
         """What is so now, and `TIME`, unix seconds."""
+        cpu, self._cpu_s = self._psutil.cpu_percent(self._cpu_s), None
         memory, disk = self._psutil.virtual_memory(), self._psutil.disk_usage("/")
         network, before = self._psutil.net_io_counters(), self._network
         figures = {
             TIME: time.time(),
-            "cpu_utilization_percentage": self._psutil.cpu_percent(),
+            "cpu_utilization_percentage": cpu,
             "system_memory_usage_megabytes": memory.used / _MB,
             "system_memory_usage_percentage": 100 * memory.used / memory.total,
             "process_memory_usage_megabytes": self._process.memory_info().rss / _MB,

@@ -196,7 +196,8 @@ def _record(run: Run, trained: Trained, lineage: dict[str, Any], folder: Path) -
     """Writes the record of the run beside its bundle, plots included."""
     measured, curves = trained.measured, run.steps.curves
     figures: dict[str, float] = {}
-    for name, rows in metrics_of(measured).items():
+    own_first = sorted(metrics_of(measured).items(), key=lambda one: one[0] != measured.name)
+    for name, rows in own_first:  # MLflow compares runs by the first metric that was logged
         for metric, interval in rows.items():
             prefix = metric if name == measured.name else f"{name}.{metric}"
             figures |= {
