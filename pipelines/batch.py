@@ -4,10 +4,12 @@ path.
 The folder holds `part-00000.parquet` ... (user_id, rank from 1, item_id, score, source, bundle_id) and
 `_recommendations.json`, which names the bundle, k, the moment of the question and the finished parts; who
 reads a folder as one table passes over names with this `_`. A part is written aside, fsynced, renamed, and
-only then listed: killed at any moment, the next call makes what is missing, nothing twice.
+only then listed: killed at any moment, the next call makes what is missing, nothing twice. Where the name of
+what to write ends in .csv, the parts are joined to one table for a spreadsheet, with titles.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from recsys import durable
@@ -35,6 +39,9 @@ STATE = "_recommendations.json"
 _OLD_STATE = "recommendations.json"  # its name in folders that version 0.1 began
 _PART_ROWS = 1 << 20  # rows of a part, padding included: about 60 MiB in memory
 _BLOCK_USERS = 1_024
+_SHEET = ".csv"  # how the name of a table for a spreadsheet ends
+_FORMULA = r"^([=@\t\r]|[+-][^0-9.])"  # what a spreadsheet would take for one, at the start of a text
+_MARK = b"\xef\xbb\xbf"  # tells Excel that a text is UTF-8
 
 
 @dataclass(frozen=True)
@@ -200,20 +207,50 @@ def command(
             f"The bundle has {loaded.recommender.n_items:,} items, fewer than {k:,}: people get all "
             "that they may."
         )
+    sheet = out.suffix.lower() == _SHEET
+    if sheet and out.is_dir():
+        raise RequestError(f"{out} is a folder. Name a file that ends in {_SHEET}, or a folder without it.")
+    folder = out.with_name(f".{out.name}.parts") if sheet else out
     with steps.step("recommend") as progress:
-        batch = recommend_all(loaded, k, out, people=people, domain=domain, progress=progress)
+        batch = recommend_all(loaded, k, folder, people=people, domain=domain, progress=progress)
+    if sheet:
+        with steps.step("join the parts"):
+            durable.write_whole(out, partial(_write_sheet, loaded, folder))
+        shutil.rmtree(folder)
+    place = "one table" if sheet else f"{batch.parts} part{'s' * (batch.parts != 1)}"
     steps.say(
-        f"{batch.folder} holds {batch.total:,} users in {batch.parts} parts; {batch.users:,} of them "
+        f"{out} holds {batch.total:,} users in {place}; {batch.users:,} of them "
         f"answered now, {batch.users_per_second:,.0f} users a second."
     )
     return {
-        "folder": str(batch.folder),
+        "folder": str(out),
         "users": batch.users,
         "total_users": batch.total,
         "parts": batch.parts,
         "seconds": round(batch.seconds, 2),
         "users_per_second": round(batch.users_per_second, 1),
     }
+
+
+def _write_sheet(bundle: Bundle, folder: Path, path: Path) -> None:
+    """Joins the parts of a folder to one CSV: user_id, rank, item_id, title, score, source. A text that a
+    spreadsheet would run as a formula begins with an apostrophe."""
+    with path.open("wb") as file:
+        file.write(_MARK)
+        writer: Any = None
+        for part in sorted(folder.glob("part-*.parquet")):
+            table = pq.read_table(part)
+            titles = bundle.catalogue.titles_of(bundle.item_ids.indices(table["item_id"].to_pylist()))
+            table = table.append_column("title", pa.array(titles, pa.string()))
+            table = table.select(["user_id", "rank", "item_id", "title", "score", "source"])
+            for at, name in enumerate(table.column_names):
+                if name not in ("rank", "score"):
+                    text = table[name].cast(pa.string())
+                    table = table.set_column(at, name, pc.replace_substring_regex(text, _FORMULA, r"'\1"))
+            writer = writer or pyarrow.csv.CSVWriter(file, table.schema)
+            writer.write_table(table)
+        if writer is not None:
+            writer.close()
 
 
 def _rows_of(bundle: Bundle, ids: Sequence[str], file: Path, steps: Steps) -> Array:

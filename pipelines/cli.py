@@ -3,6 +3,7 @@ them."""
 
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,17 @@ from recsys.pipelines.commands.tuning import dims, index, tune
 from recsys.pipelines.events.commands import events, forget
 from recsys.pipelines.simulate.commands import simulate
 
+_show_as_python_does = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Ours, which are about what a person gave, in a line; those of libraries with their place in the
+    code."""
+    if category is UserWarning:
+        click.echo(f"recsys: warning: {message}", err=True)
+    else:
+        _show_as_python_does(message, category, *where, **more)
+
 
 class OneSentence(click.Group):
     """A group that says a wrong option or argument as it says every other fault: in one sentence, exit status
@@ -39,7 +51,7 @@ class OneSentence(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        called = super().main
+        called, warnings.showwarning = super().main, _show_warning
         if not standalone_mode:
             return called(args, prog_name, complete_var, False, **extra)
         try:

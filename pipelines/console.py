@@ -1,5 +1,7 @@
 """What a person sees: progress bars on standard error, tables and steps on standard output."""
 
+import logging
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -8,9 +10,30 @@ from typing import Any
 
 from recsys.pipelines.commands import interrupt
 from recsys.progress import Progress, Step
-from recsys.text import fit_tables
+from recsys.text import COLUMNS, fit_tables
 
 LOG_EVERY_S = 30.0  # seconds between the lines about a long step, where standard error is no terminal
+
+
+def fitting(text: str) -> str:
+    """The text with its tables made to fit the terminal, or, where there is none, what COLUMNS says, or 100
+    columns."""
+    return fit_tables(text, shutil.get_terminal_size((COLUMNS, 0)).columns)
+
+
+class _Compiling(logging.Handler):
+    """Says once that functions are compiled, which takes longer than anybody expects."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger(record.name).removeHandler(self)
+        _log(record.getMessage())
+
+
+def _say_what_is_compiled() -> None:
+    log = logging.getLogger("recsys.matrix.compiled")
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.INFO)
+        log.addHandler(_Compiling())
 
 
 def _log(line: str) -> None:
@@ -54,6 +77,8 @@ class Steps:
         self.seconds: dict[str, float] = {}
         self.curves: dict[str, list[Mapping[str, float]]] = {}
         self.load: list[Mapping[str, float]] = []
+        if not quiet:
+            _say_what_is_compiled()
 
     @contextmanager
     def step(self, name: str) -> Iterator[Progress]:
@@ -98,4 +123,4 @@ class Steps:
     def say(self, text: str = "") -> None:
         """Lines for the person, unless only the machine listens; tables fit a console."""
         if not self.quiet:
-            print(fit_tables(text), flush=True)
+            print(fitting(text), flush=True)

@@ -79,7 +79,8 @@ def _fit_table(lines: Sequence[str], columns: int) -> str:
         left.insert(0, header[len(widths) - 1])
         del widths[-1]
     table = text_table(header[: len(widths)], [row[: len(widths)] for row in rows])
-    return f"{table}\nLeft out, for the width: {', '.join(left)}." if left else table
+    said = f"Left out, for the width of {columns} columns (COLUMNS): {', '.join(left)}."
+    return f"{table}\n{said}" if left else table
 
 
 def command_line(command: str, *arguments: object, **options: object) -> str:

@@ -63,6 +63,7 @@ def best(
     from recsys.pipelines.best.result import Asked
     from recsys.pipelines.console import Steps
     from recsys.pipelines.run.question import ask, read
+    from recsys.text import command_line
 
     steps = Steps(quiet=as_json)
     asked = Asked(
@@ -81,9 +82,10 @@ def best(
         return {"title": run.title, "plan": planned}
     found = find_best(settings, steps, asked, world, read_data, began)
     told = sentences(found, asked)
-    steps.say(
-        "\n".join(["", found.trained.table, "", *told, "", f"Page: {found.page}", f"Config: {found.config}"])
-    )
+    files = [f"Page: {found.page}", f"Config: {found.config}"]
+    logged = found.trained.run_id or found.trained.bundle
+    files += [] if logged is None else [f"Next: {command_line('recsys export', logged)}"]
+    steps.say("\n".join(["", found.trained.table, "", *told, "", *files]))
     return {
         "chosen": found.choice.winner.label,
         "model": dict(found.choice.winner.model),

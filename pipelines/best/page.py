@@ -74,7 +74,14 @@ def sentences(found: Best, asked: Asked) -> list[str]:
     counted = [one for one in _whole(found) if not one.vectors]
     if counted and counted[0].mean > winner.mean:
         name, mean = counted[0].label, counted[0].mean
-        lines.append(f"{name} has {mean:.4f}, but it is no space of vectors, and no index serves it.")
+        lines.append(
+            f"{name} has {mean:.4f}, but it learns no vectors, so recsys can judge it and not publish it: "
+            f"{winner.label} is the best of those that can be served."
+        )
+    if late := [one for one in found.passed if "time" in one.reason or "would take" in one.reason]:
+        lines.append(
+            f"{len(late)} models of the portfolio were not tried for want of time: --minutes gives more."
+        )
     return lines
 
 
@@ -87,7 +94,7 @@ def _whole(found: Best) -> list[Tried]:
 def _cost(found: Best) -> str:
     learned = found.trained.measured.learned
     if not isinstance(learned, Embeddings):
-        return "It is no space of vectors, and no index serves it."
+        return "It learns no vectors, and no index serves it."
     items, dim = learned.items.shape
     return f"Its {items:,} item vectors of dim {dim} take {learned.items.nbytes / 1e6:,.1f} MB."
 

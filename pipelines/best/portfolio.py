@@ -1,6 +1,7 @@
 """Settings that have won somewhere, and the facts of a log under which they can win again.
 
-Where each has won, and by how much, is in docs/experiments.md and benchmarks/results. Cheap ones stand first;
+Where each has won, and by how much, is in docs/experiments.md and benchmarks/results. What `train` would
+learn stands first, so that no search ends below it for want of time; then cheap ones;
 last, for the time that is left, the family of word2vec, which has won nowhere yet but may on your log.
 What is counted and not learned into vectors (`item_knn`, `cooccurrence`, `ease`) is tried as well: it cannot
 be served by an index, and what cannot beat it is not worth one.
@@ -35,8 +36,10 @@ class Entry(NamedTuple):
 
 
 def portfolio(facts: Facts, max_dim: int | None = None) -> list[Entry]:
-    """The models to try on such a log, cheap ones first; none wider than `max_dim`."""
+    """The models to try on such a log, the usual one and cheap ones first; none wider than `max_dim`."""
+    usual = Entry("als", {"name": "als"}, "what `train` learns where nothing is said")
     entries = [
+        usual,
         *_list_counting(facts),
         *_list_factorizing(facts),
         *_list_learning(facts),

@@ -207,9 +207,7 @@ def replay(log: Path, bundle: Path, limit: int | None, as_json: bool) -> Any:
 )
 @click.option("--domain", help="Only items of this domain.")
 @click.option("-k", "--k", default=10, show_default=True, help="How many items.")
-@click.option(
-    "--all-users", is_flag=True, help="Every user of the bundle, as Parquet files in --out; resumable."
-)
+@click.option("--all-users", is_flag=True, help="Every user of the bundle: lists in --out; resumable.")
 @click.option(
     "--users",
     type=click.Path(path_type=Path),
@@ -221,7 +219,10 @@ def replay(log: Path, bundle: Path, limit: int | None, as_json: bool) -> Any:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="With --all-users or --users: an empty folder, or one to go on with.",
+    help=(
+        "With --all-users or --users: an empty folder for Parquet files, or one to go on with; or a file "
+        "that ends in .csv, for a spreadsheet, with titles."
+    ),
 )
 @stage
 def recommend(

@@ -14,7 +14,7 @@ import click
 
 from recsys.errors import RecsysError, SettingError
 from recsys.pipelines.commands import interrupt
-from recsys.text import fit_tables
+from recsys.pipelines.console import fitting
 
 EXIT_NEGATIVE, EXIT_FAULT, EXIT_OURS, EXIT_INTERRUPTED, EXIT_UNREAD = 1, 2, 70, 130, 141
 _OWN = ("recsys", "pipelines", "serving")
@@ -75,7 +75,7 @@ def leave_unread() -> NoReturn:
 
 def say(text: str) -> None:
     """Lines on standard output whose tables fit a console."""
-    click.echo(fit_tables(text))
+    click.echo(fitting(text))
 
 
 def say_fault(sentence: str) -> None:

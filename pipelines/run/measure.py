@@ -127,4 +127,20 @@ def table(title: str, measured: Measured) -> str:
         f"{next(iter(measured.report.values))}, Holm-corrected:",
     ]
     lines += [f"- {measured.name} against {name}: {against(c)}" for name, c in measured.comparisons.items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_in_words(measured)])
+
+
+def _in_words(measured: Measured) -> list[str]:
+    """What the table says, for who has never seen one; nothing where there is no recall or no popular
+    list."""
+    recall = next((name for name in measured.report.values if name.startswith("recall_at_")), None)
+    popular = measured.reports.get("popularity")
+    if recall is None or popular is None or popular is measured.report:
+        return []
+    mine, theirs = (one.interval(recall).mean for one in (measured.report, popular))
+    return [
+        "",
+        f"In words: of what each of these {len(measured.warm):,} people did next, {mine:.0%} on average is "
+        f"among the first {recall.removeprefix('recall_at_')} items of {measured.name}, and {theirs:.0%} "
+        f"among the most popular.",
+    ]

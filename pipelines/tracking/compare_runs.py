@@ -46,11 +46,11 @@ def list_runs(experiment: str | None, limit: int) -> tuple[str, list[dict[str, A
             [
                 run.run_id[:8],
                 started,
-                run.name,
-                run.status.lower(),
-                holdout[:8],
                 figure,
                 ", ".join(run.aliases),
+                run.name,
+                holdout[:8],
+                run.status.lower(),
             ]
         )
         plain.append(
@@ -67,7 +67,7 @@ def list_runs(experiment: str | None, limit: int) -> tuple[str, list[dict[str, A
                 "metrics": dict(run.metrics),
             }
         )
-    header = ["run", "started (UTC)", "name", "status", "holdout", "first metric", "alias"]
+    header = ["run", "started (UTC)", "first metric", "alias", "name", "holdout", "status"]
     return (text_table(header, rows) if rows else "No runs yet. Run `recsys train world`."), plain
 
 

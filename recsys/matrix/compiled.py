@@ -10,6 +10,7 @@ everybody loads.
 
 import atexit
 import importlib
+import logging
 import os
 import pickle
 import subprocess
@@ -25,6 +26,7 @@ from recsys.durable import hold_lock
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_log = logging.getLogger(__name__)
 _PROGRAM = "from recsys.matrix.compiled import serve_parent; serve_parent()"
 
 
@@ -78,6 +80,7 @@ def _compile_elsewhere(module: str, name: str, types: tuple[Any, ...]) -> None:
 
     Where that fails, nothing is saved, and the caller compiles it itself or says what is wrong.
     """
+    _log.info("compiling for this machine, once in an installation; it takes a minute or two in all")
     compiler = _compiler(os.getpid())
     assert compiler.stdin is not None
     assert compiler.stdout is not None

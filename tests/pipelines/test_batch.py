@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.write import write
 from recsys.encoders.encoder import SOURCES
 from recsys.errors import BundleError, RequestError
+from recsys.ids import IdMap
 from recsys.pipelines.batch import STATE, command, recommend_all
 from recsys.pipelines.cli import main
 from recsys.progress import Step
@@ -225,3 +227,36 @@ def test_a_full_disk_is_one_sentence_and_the_rest_is_made_later(bundle: Bundle, 
     assert "part-00000.parquet" in said.stderr
     assert not list(out.glob("part-*"))
     assert recommend_all(bundle, 39, out).users == USERS
+
+
+def test_a_name_that_ends_in_csv_is_one_table_for_a_spreadsheet(bundle: Bundle, tmp_path: Path) -> None:
+    root, sheet = bundle.path, tmp_path / "lists.csv"
+    told = command(root, K, sheet, None, None, True)
+    command(root, K, tmp_path / "folder", None, None, True)
+    assert told["folder"] == str(sheet)
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")) == [
+        "folder",
+        "lists.csv",
+    ]
+    assert sheet.read_bytes().startswith(b"\xef\xbb\xbf")  # Excel reads the letters of titles by it
+    table, rows = pd.read_csv(sheet, dtype={"user_id": str, "item_id": str}), rows_of(tmp_path / "folder")
+    assert list(table) == ["user_id", "rank", "item_id", "title", "score", "source"]
+    for name in ("user_id", "rank", "item_id", "source"):
+        assert table[name].tolist() == rows[name].to_pylist()
+    titles = dict(zip(bundle.item_ids, bundle.catalogue.titles_of(range(len(bundle.item_ids))), strict=True))
+    shown = [None if pd.isna(title) else title for title in table["title"]]
+    assert shown == [titles[one] for one in table["item_id"]]
+    (tmp_path / "old.csv").mkdir()
+    with pytest.raises(RequestError, match="is a folder"):
+        command(root, K, tmp_path / "old.csv", None, None, True)
+
+
+def test_a_spreadsheet_runs_nothing(tmp_path: Path) -> None:
+    content = bundles.content(n_users=3)
+    hostile = ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3", "-7.5"]
+    ids = [*hostile, *(f"i{number}" for number in range(len(content.item_ids) - len(hostile)))]
+    found = write(tmp_path / "bundles", replace(content, item_ids=IdMap.of(ids)))
+    command(found, len(ids), tmp_path / "lists.csv", None, None, True)
+    shown = set(pd.read_csv(tmp_path / "lists.csv", dtype=str)["item_id"])
+    assert {"'=1+1", "'@SUM(A1)", "'+cmd|' /C calc'!A0", "-7.5"} <= shown
+    assert not {one for one in shown if one[0] in "=@"}

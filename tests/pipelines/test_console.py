@@ -64,7 +64,8 @@ def test_a_table_fits_the_console_or_says_what_was_left_out(capsys: pytest.Captu
     assert "…" in lines[4]
     names = [cell.strip() for cell in lines[2].strip("|").split("|")]
     assert names[:3] == ["item", "title", METRICS[0]]
-    assert lines[6] == f"Left out, for the width: {', '.join(METRICS[len(names) - 2 :])}."
+    left = ", ".join(METRICS[len(names) - 2 :])
+    assert lines[6] == f"Left out, for the width of 100 columns (COLUMNS): {left}."
     assert {len(line) for line in lines[2:6]} == {len(lines[2])}
 
 
