@@ -139,15 +139,15 @@ def _ask_twice(
 
 def _published_candidates(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     """The published split, ranked among the published candidates; on validation among as many drawn ones."""
-    found = _split_published(data, settings, seed)
-    test, tune = found.test, found.validation
+    split = _split_published(data, settings, seed)
+    test, tune = split.test, split.validation
     among = published_candidates(data, test.user, test.targets)
     listed = among.lengths - test.targets.lengths
     least, count = int(listed.min()), int(listed.max())
     said = f"{count:,}" if least == count else f"{least:,} to {count:,}"
     return Split(
         (
-            f"{found.title}; ranked among {said} published candidates and not all items: compare within "
+            f"{split.title}; ranked among {said} published candidates and not all items: compare within "
             "this protocol only"
         ),
         replace(tune, among=drawn_candidates(data, tune.had, tune.targets, count, seed=seed)),

@@ -113,11 +113,11 @@ class BPRFit(EpochFit):
             torch.from_numpy(draw_unseen(self.user[batch], self.pairs, self.matrix.shape[1], rng)),
         )
         users, items = self.users.table[rows], self.items.table
-        found = bpr(users, items, positives, negatives)
+        gradients = bpr(users, items, positives, negatives)
         mass = torch.zeros(len(rows), 1).index_add_(0, positives.user, positives.weight[:, None])
-        self.users.step(found.users + ridge * mass * users, rate, rows)
-        self.items.step(found.items + ridge * items[found.touched], rate, found.touched)
-        return found.loss
+        self.users.step(gradients.users + ridge * mass * users, rate, rows)
+        self.items.step(gradients.items + ridge * items[gradients.touched], rate, gradients.touched)
+        return gradients.loss
 
     def finish(self) -> Embeddings:
         users, items = (adam.table.numpy().copy() for adam in (self.users, self.items))

@@ -168,7 +168,7 @@ class SoftmaxFit(EpochFit):
         positives = Positives(user, torch.from_numpy(part.indices).long(), torch.from_numpy(part.data))
         users, user_length = with_length(self.users.table[rows], cosine)
         items, item_length = with_length(self.items.table, cosine)
-        found = softmax(
+        gradients = softmax(
             users,
             items,
             positives,
@@ -178,7 +178,7 @@ class SoftmaxFit(EpochFit):
             sample=uniform_sample(self.matrix.shape[1], s.negatives, rng),
             bound=1.0 if cosine else None,
         )
-        by_user, by_item, touched = found.users, found.items, found.touched
+        by_user, by_item, touched = gradients.users, gradients.items, gradients.touched
         if user_length is not None and item_length is not None:
             by_user = through_norm(by_user, users, user_length)
             at = slice(None) if touched is None else touched
@@ -189,7 +189,7 @@ class SoftmaxFit(EpochFit):
             by_item += s.regularization * len(rows) / len(self.active) * shrunk
         self.users.step(by_user, rate, rows)
         self.items.step(by_item, rate, touched)
-        return found.loss
+        return gradients.loss
 
     def _inputs(self, users: F32, items: F32) -> F32:
         """float32 (n_items, dim): what the events of a history add to its user's vector."""
