@@ -195,7 +195,7 @@ class Judged:
     def best(self) -> list[Tried]:
         return self.ledger.whole(self.part)
 
-    def known(self, model: dict) -> Tried | None:
+    def find_earlier(self, model: dict) -> Tried | None:
         return self.ledger.tried.get(key_of(model, 1.0, self.part))
 
 
