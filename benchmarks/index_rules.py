@@ -46,7 +46,7 @@ class Watched(VectorRanker):
         self.way = FEW
         return super()._scan_few(*arguments)
 
-    def _approximated(self, *arguments: Any) -> tuple[F32, I64] | None:
+    def _search_index(self, *arguments: Any) -> tuple[F32, I64] | None:
         found = super()._search_index(*arguments)
         self.way = SCAN if found is None else INDEX
         return found

@@ -122,25 +122,25 @@ def _state(folder: Path, wanted: dict[str, Any], part_users: int) -> dict[str, A
         return state
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        found = {"domain": None, "people": None} | state  # a state of old says nothing of these two
-        found = {key: found[key] for key in (*wanted, "part_users", "now", "parts")}
+        stated = {"domain": None, "people": None} | state  # a state of old says nothing of these two
+        stated = {key: stated[key] for key in (*wanted, "part_users", "now", "parts")}
     except (ValueError, KeyError, TypeError):
         raise BundleError(f"{path} cannot be read as the state of a batch. Name an empty folder.") from None
     for key, value in wanted.items():
-        if found[key] != value:
+        if stated[key] != value:
             raise BundleError(
-                f"{folder} holds recommendations of {key} {found[key]}, and this call asks for {value}. "
+                f"{folder} holds recommendations of {key} {stated[key]}, and this call asks for {value}. "
                 "Name an empty folder, or ask for the same."
             )
     if path.name == _OLD_STATE:
-        _save(folder, found)
+        _save(folder, stated)
     (folder / _OLD_STATE).unlink(missing_ok=True)
-    return found
+    return stated
 
 
 def _refuse_strange(folder: Path) -> None:
     """Raises BundleError where a folder holds anything, and no state of a batch."""
-    strange = [found.name for found in folder.iterdir() if found.name != ".lock"]
+    strange = [path.name for path in folder.iterdir() if path.name != ".lock"]
     if (
         strange
         and not {STATE, _OLD_STATE} & {*strange}
@@ -256,8 +256,8 @@ def _write_sheet(bundle: Bundle, folder: Path, path: Path) -> None:
 def _rows_of(bundle: Bundle, ids: Sequence[str], file: Path, steps: Steps) -> Array:
     """int64 (n,), ascending: the rows of the users named in a file; those that the bundle lacks are told
     of."""
-    found = bundle.user_ids.indices(ids)
-    unknown = [one for one, row in zip(ids, found, strict=True) if row < 0]
+    rows = bundle.user_ids.indices(ids)
+    unknown = [one for one, row in zip(ids, rows, strict=True) if row < 0]
     if len(unknown) == len(ids):
         first = f"; the first is {unknown[0]!r}" if unknown else ""
         raise RequestError(
@@ -267,4 +267,4 @@ def _rows_of(bundle: Bundle, ids: Sequence[str], file: Path, steps: Steps) -> Ar
         steps.warn(
             f"{len(unknown):,} of {len(ids):,} users are not in the bundle; the first is {unknown[0]!r}."
         )
-    return np.unique(found[found >= 0]).astype(np.int64)
+    return np.unique(rows[rows >= 0]).astype(np.int64)

@@ -52,7 +52,7 @@ def tune_bundle(root: Path, wanted: Wanted, quiet: bool) -> dict[str, Any]:
         IndexSettings.build({"factory": name}, where="--only")
     content = bundle.content()
     with steps.step("try indexes") as progress:
-        found = tune_index(
+        tuned = tune_index(
             exact_recommender(content),
             bundle.histories,
             wanted=asked,
@@ -61,22 +61,22 @@ def tune_bundle(root: Path, wanted: Wanted, quiet: bool) -> dict[str, Any]:
             names=wanted.only or None,
             progress=progress,
         )
-    steps.say(describe_trials(bundle, found))
-    run_id = _track(bundle, wanted, found)
+    steps.say(describe_trials(bundle, tuned))
+    run_id = _track(bundle, wanted, tuned)
     folder = None
-    same = found.chosen == content.index or (found.chosen.exact and content.index.exact)
+    same = tuned.chosen == content.index or (tuned.chosen.exact and content.index.exact)
     if not wanted.dry_run and not same:
         with steps.step("publish") as _:
-            folder = publish(root, replace(content, index=found.chosen))
-        steps.say(f"{folder} answers by {found.chosen.factory} and is the current bundle of {root}.")
+            folder = publish(root, replace(content, index=tuned.chosen))
+        steps.say(f"{folder} answers by {tuned.chosen.factory} and is the current bundle of {root}.")
     elif not wanted.dry_run:
         steps.say(f"{source.name} answers so already, and stays the current bundle of {root}.")
     return {
         "bundle": str(folder or source),
         "run_id": run_id,
-        "chosen": found.chosen.model_dump(mode="json"),
-        "measured": {name: one._asdict() for name, one in found.measured.items()},
-        "trials": [plain(trial) for trial in found.trials],
+        "chosen": tuned.chosen.model_dump(mode="json"),
+        "measured": {name: one._asdict() for name, one in tuned.measured.items()},
+        "trials": [plain(trial) for trial in tuned.trials],
     }
 
 
@@ -86,9 +86,9 @@ def plain(trial: Trial) -> dict[str, Any]:
     return trial._asdict() | {"settings": trial.settings.model_dump(mode="json"), "quality": quality}
 
 
-def describe_trials(bundle: Bundle, found: Tuned) -> str:
+def describe_trials(bundle: Bundle, tuned: Tuned) -> str:
     """A row for each trial, and what was chosen."""
-    k, scan = found.chosen.k, found.trials[0] if found.trials else None
+    k, scan = tuned.chosen.k, tuned.trials[0] if tuned.trials else None
     if scan is None:
         return f"bundle {bundle.bundle_id}: nobody can be asked, so it keeps the exact scan."
     header = [
@@ -102,8 +102,8 @@ def describe_trials(bundle: Bundle, found: Tuned) -> str:
         "p99 ms",
         "questions/s",
     ]
-    rows = [_row(trial) for trial in found.trials]
-    chosen, whole = found.chosen, found.measured["all"]
+    rows = [_row(trial) for trial in tuned.trials]
+    chosen, whole = tuned.chosen, tuned.measured["all"]
     name = chosen.factory + (f" at effort {chosen.effort}" if chosen.effort else "")
     why = (
         "for no other finds enough in four fifths of its time"
@@ -139,9 +139,9 @@ def _row(trial: Trial) -> Sequence[str]:
     ]
 
 
-def _track(bundle: Bundle, wanted: Wanted, found: Tuned) -> str:
+def _track(bundle: Bundle, wanted: Wanted, tuned: Tuned) -> str:
     """Writes table, curve and figures into a run of MLflow; its id."""
-    whole = found.measured.get("all")
+    whole = tuned.measured.get("all")
     metrics = (
         {}
         if whole is None
@@ -149,14 +149,14 @@ def _track(bundle: Bundle, wanted: Wanted, found: Tuned) -> str:
     )
     return track_report(
         EXPERIMENT,
-        f"{bundle.bundle_id} {found.chosen.factory}",
+        f"{bundle.bundle_id} {tuned.chosen.factory}",
         "an index report",
-        settings={**asdict(wanted), **found.chosen.model_dump(mode="json")},
+        settings={**asdict(wanted), **tuned.chosen.model_dump(mode="json")},
         tags={"bundle_id": bundle.bundle_id},
         metrics=metrics,
         texts={
-            "trials.json": json.dumps([plain(trial) for trial in found.trials], indent=1),
-            "table.md": describe_trials(bundle, found) + "\n",
+            "trials.json": json.dumps([plain(trial) for trial in tuned.trials], indent=1),
+            "table.md": describe_trials(bundle, tuned) + "\n",
         },
-        pictures={"recall_by_time.png": plots.recall_by_time(found.trials)} if found.trials else {},
+        pictures={"recall_by_time.png": plots.recall_by_time(tuned.trials)} if tuned.trials else {},
     )

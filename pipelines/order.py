@@ -24,11 +24,11 @@ def order(run: Run, seeds: int) -> dict[str, Any]:
         raise SettingError(
             f"warm={settings.warm}: what it starts from has learned in order. Leave `warm` out."
         )
-    found = measure_order(run, seeds)
-    run.steps.say(describe_order(run, found))
-    run_id = _track(run, found)
+    report = measure_order(run, seeds)
+    run.steps.say(describe_order(run, report))
+    run_id = _track(run, report)
     run.steps.say(f"\nRun {run_id} of the experiment {EXPERIMENT}.")
-    return {"run_id": run_id, **plain(run, found), "seconds": run.steps.seconds}
+    return {"run_id": run_id, **plain(run, report), "seconds": run.steps.seconds}
 
 
 def measure_order(run: Run, seeds: int) -> OrderReport:
@@ -49,48 +49,52 @@ def measure_order(run: Run, seeds: int) -> OrderReport:
         )
 
 
-def describe_order(run: Run, found: OrderReport) -> str:
+def describe_order(run: Run, report: OrderReport) -> str:
     """What was asked, the table, the differences and the sentence."""
-    by = f"seed {run.settings.seed}" if len(found.by_seed) == 1 else f"the mean of {len(found.by_seed)} seeds"
-    return f"{run.settings.model_name}, {run.title}. {len(run.holdout.user):,} users, {by}.\n\n{found.text}"
+    by = (
+        f"seed {run.settings.seed}"
+        if len(report.by_seed) == 1
+        else f"the mean of {len(report.by_seed)} seeds"
+    )
+    return f"{run.settings.model_name}, {run.title}. {len(run.holdout.user):,} users, {by}.\n\n{report.text}"
 
 
-def plain(run: Run, found: OrderReport) -> dict[str, Any]:
+def plain(run: Run, order: OrderReport) -> dict[str, Any]:
     """The report for machines."""
     rows = {
         name: {metric: plain_interval(report.interval(metric)) for metric in shown_metrics(report)}
-        for name, report in found.reports.items()
+        for name, report in order.reports.items()
     }
     return {
         "title": run.title,
         "model": run.settings.model_name,
         "users": len(run.holdout.user),
-        "gain_by_seed": dict(found.by_seed),
+        "gain_by_seed": dict(order.by_seed),
         "rows": rows,
-        "gain": comparison_data(IN_ORDER, BOTH, found.metric, found.gain),
-        "leaning": comparison_data(IN_ORDER, ASKED, found.metric, found.leaning),
-        "sentence": found.sentence,
+        "gain": comparison_data(IN_ORDER, BOTH, order.metric, order.gain),
+        "leaning": comparison_data(IN_ORDER, ASKED, order.metric, order.leaning),
+        "sentence": order.sentence,
     }
 
 
-def _track(run: Run, found: OrderReport) -> str:
+def _track(run: Run, order: OrderReport) -> str:
     """Writes table, figures and picture into a run of MLflow; its id."""
-    metrics = {f"{found.metric}_{name.replace(' ', '_')}": report.interval(found.metric).mean
-               for name, report in found.reports.items()}  # fmt: skip
-    for name, compared in (("gain", found.gain), ("leaning", found.leaning)):
+    metrics = {f"{order.metric}_{name.replace(' ', '_')}": report.interval(order.metric).mean
+               for name, report in order.reports.items()}  # fmt: skip
+    for name, compared in (("gain", order.gain), ("leaning", order.leaning)):
         mean, low, high = compared.difference
         metrics |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_p_holm": compared.p_holm}
-    picture = plots.by_row(f"{run.name}, and shuffled", found.reports, shown_metrics(found.reports[IN_ORDER]))
+    picture = plots.by_row(f"{run.name}, and shuffled", order.reports, shown_metrics(order.reports[IN_ORDER]))
     return track_report(
         EXPERIMENT,
         run.name,
         "an order report",
         settings=run.settings.parameters(),
-        tags={"holdout": holdout_digest(run.holdout, run.data.digest), "seeds": len(found.by_seed)},
+        tags={"holdout": holdout_digest(run.holdout, run.data.digest), "seeds": len(order.by_seed)},
         metrics=metrics,
         texts={
-            "order.json": json.dumps(plain(run, found), indent=1),
-            "table.md": describe_order(run, found) + "\n",
+            "order.json": json.dumps(plain(run, order), indent=1),
+            "table.md": describe_order(run, order) + "\n",
         },
         pictures={"order.png": picture},
     )

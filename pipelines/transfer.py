@@ -47,8 +47,8 @@ def transfer(run: Run, *, joined: Sequence[float], trials: int, seeds: int) -> d
     validation = prepare(validation_of(run.settings), run.steps)
     chosen = Chosen.of(validation, trials)
     learned = _learn(run, chosen, joined, seeds)
-    found, served = _measure(run, questions, learned, chosen, joined, seeds)
-    report = transfer_report(questions, found, metric_of(run))
+    values, served = _measure(run, questions, learned, chosen, joined, seeds)
+    report = transfer_report(questions, values, metric_of(run))
     config = _write_mixture(run, chosen)
     text = "\n".join([_title(run, chosen, trials, seeds), "", report.text, "", *_guard_lines(chosen, served)])
     run.steps.say(text + f"\n\nTo serve the mixture: recsys train {run.settings.data} -c {config}")
@@ -68,7 +68,7 @@ Fits = dict[
 
 
 def _learn(run: Run, chosen: Chosen, joined: Sequence[float], seeds: int) -> Fits:
-    found, train = Fits(), run.holdout.train
+    fits, train = Fits(), run.holdout.train
 
     def fit(label: str, data: Dataset, model: Mapping[str, Any], seed: int) -> Embeddings:
         with run.steps.step(f"learn {label}, seed {seed}") as progress:
@@ -77,10 +77,10 @@ def _learn(run: Run, chosen: Chosen, joined: Sequence[float], seeds: int) -> Fit
     for seed in range(run.settings.seed, run.settings.seed + seeds):
         for share in joined:
             data = split_people(train, share, run.settings.seed)
-            found[CROSS, share, seed] = fit(f"all domains, {share:.0%} joined", data, chosen.cross, seed)
+            fits[CROSS, share, seed] = fit(f"all domains, {share:.0%} joined", data, chosen.cross, seed)
         for name, model in chosen.controls.items():
-            found[name, 1.0, seed] = fit(f"{name} alone", train.in_domain(name), model, seed)
-    return found
+            fits[name, 1.0, seed] = fit(f"{name} alone", train.in_domain(name), model, seed)
+    return fits
 
 
 def _measure(
@@ -93,7 +93,11 @@ def _measure(
 ) -> tuple[dict[tuple[str, float], dict[str, F64]], dict[str, Comparison]]:
     """Each person's values by domain and share joined, the mean over seeds; and the served mixture against
     control."""
-    metric, found, served = metric_of(run), dict[tuple[str, float], dict[str, F64]](), dict[str, Comparison]()
+    metric, values, served = (
+        metric_of(run),
+        dict[tuple[str, float], dict[str, F64]](),
+        dict[str, Comparison](),
+    )
     of_seeds = range(run.settings.seed, run.settings.seed + seeds)
     mixture = recommender_for(run, mix_learned(run, learned, chosen))
     for name, question in questions.items():
@@ -103,13 +107,13 @@ def _measure(
             ]
             for share in joined:
                 engines = [recommender_for(run, learned[CROSS, share, seed]) for seed in of_seeds]
-                found[name, share] = {
+                values[name, share] = {
                     CROSS: np.mean([question.values(engine, metric) for engine in engines], axis=0),
                     OWN: np.mean([question.values(engine, metric, own=True) for engine in engines], axis=0),
                     CONTROL: np.mean(control, axis=0),
                 }
             served[name] = compare_values(question.values(mixture, metric), control[0])
-    return found, served
+    return values, served
 
 
 def mix_learned(run: Run, learned: Fits, chosen: Chosen) -> Embeddings:

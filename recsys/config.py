@@ -64,8 +64,8 @@ def _sentences(cls: type[BaseModel], problems: Sequence[Any], where: str, path: 
             name = ".".join([path, *map(str, fault.path)] if path else map(str, fault.path))
             by_setting.setdefault(f"setting {name!r} in {where}", []).append(fault)
     return " ".join(
-        f"{owner} {' or '.join(dict.fromkeys(fault.rule for fault in found))}{found[0].end}"
-        for owner, found in by_setting.items()
+        f"{owner} {' or '.join(dict.fromkeys(fault.rule for fault in faults))}{faults[0].end}"
+        for owner, faults in by_setting.items()
     )
 
 

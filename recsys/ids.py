@@ -136,11 +136,11 @@ class IdMap:
         text, offsets = _encode_ids(ids, "surrogatepass")
         hashes = hash_texts(text, offsets)
         at = np.minimum(np.searchsorted(self._hashes, hashes), len(self) - 1)
-        found = np.where((self._hashes[at] == hashes) & (np.diff(offsets) > 0), self._order[at], -1)
-        hits = np.flatnonzero(found >= 0)
-        for row in hits[~self._same(text, offsets, hits, found[hits])]:  # equal hashes of different ids
-            found[row] = self.index(ids[row])
-        return found
+        indices = np.where((self._hashes[at] == hashes) & (np.diff(offsets) > 0), self._order[at], -1)
+        hits = np.flatnonzero(indices >= 0)
+        for row in hits[~self._same(text, offsets, hits, indices[hits])]:  # equal hashes of different ids
+            indices[row] = self.index(ids[row])
+        return indices
 
     def _same(self, text: U8, offsets: I64, rows: I64, candidates: I32) -> Bool:
         """(n,): whether string `rows[i]` of the given ones is the id `candidates[i]`, byte by byte."""

@@ -17,7 +17,7 @@ def load_attribute(name: str, what: str) -> Any:
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        found = getattr(import_module(module), attribute, None)
+        value = getattr(import_module(module), attribute, None)
     except ImportError as error:
         raise SettingError(
             f"{what} {name!r}: module {module!r} cannot be imported: {error}. Run from its folder or "
@@ -25,8 +25,8 @@ def load_attribute(name: str, what: str) -> Any:
         ) from None
     finally:
         sys.path.remove(here)
-    if not callable(found):
+    if not callable(value):
         raise SettingError(
             f"{what} {name!r}: module {module!r} has no {attribute!r} to call. Check the spelling."
         )
-    return found
+    return value

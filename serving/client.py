@@ -163,8 +163,8 @@ class Client:
     def similar(self, item_id: str, *, k: int = 10, domain: str | None = None) -> list[Item]:
         """The items whose vectors point most nearly the same way."""
         within = "" if domain is None else f"&domain={quote(domain, safe='')}"
-        found = self.ask("GET", f"/v1/items/{quote(item_id, safe='')}/similar?k={k}{within}")
-        return [_item(item) for item in found["items"]]
+        answer = self.ask("GET", f"/v1/items/{quote(item_id, safe='')}/similar?k={k}{within}")
+        return [_item(item) for item in answer["items"]]
 
     def model(self) -> dict[str, Any]:
         """What is served, and where it comes from."""
@@ -187,8 +187,8 @@ class Client:
 
     def _change(self, name: str, verb: str, body: Mapping[str, Any], etag: str | None) -> Activation:
         headers = {} if etag is None else {"If-Match": f'"{etag}"'}
-        found = self.ask("POST", f"/v1/models/{quote(name, safe='')}:{verb}", body, headers)
-        return Activation(**{name: found[name] for name in Activation.__dataclass_fields__})
+        answer = self.ask("POST", f"/v1/models/{quote(name, safe='')}:{verb}", body, headers)
+        return Activation(**{name: answer[name] for name in Activation.__dataclass_fields__})
 
     def ask(
         self,
@@ -225,14 +225,14 @@ class Client:
         raise AssertionError("unreachable")
 
 
-def _recommendations(found: Mapping[str, Any]) -> Recommendations:
+def _recommendations(answer: Mapping[str, Any]) -> Recommendations:
     """Fields that a later service adds are left out."""
-    known = {name: found[name] for name in Recommendations.__dataclass_fields__ if name in found}
-    return Recommendations(**{**known, "items": [_item(item) for item in found["items"]]})
+    known = {name: answer[name] for name in Recommendations.__dataclass_fields__ if name in answer}
+    return Recommendations(**{**known, "items": [_item(item) for item in answer["items"]]})
 
 
-def _item(found: Mapping[str, Any]) -> Item:
-    return Item(**{name: found[name] for name in Item.__dataclass_fields__ if name in found})
+def _item(row: Mapping[str, Any]) -> Item:
+    return Item(**{name: row[name] for name in Item.__dataclass_fields__ if name in row})
 
 
 def _refusal(response: http.client.HTTPResponse, content: bytes) -> ServiceError:

@@ -105,13 +105,17 @@ class Events:
         except FullError as error:
             raise Problem("event_queue_full", str(error), headers=_AGAIN) from None
 
-    def acknowledge(self, read: ReadEvents, found: Appended) -> bytes:
+    def acknowledge(self, read: ReadEvents, appended: Appended) -> bytes:
         """The answer to who told."""
-        counts = {"accepted": found.accepted, "duplicate": found.duplicates, "rejected": len(read.rejected)}
+        counts = {
+            "accepted": appended.accepted,
+            "duplicate": appended.duplicates,
+            "rejected": len(read.rejected),
+        }
         self._metrics.count_events(counts | {"redated": read.redated})
         rejected = [{"index": one.index, "code": one.code, "message": one.message} for one in read.rejected]
-        said = {"accepted": found.accepted, "duplicates": found.duplicates, "redated": read.redated}
-        return orjson.dumps({**said, "rejected": rejected, "state_seq": found.seq})
+        said = {"accepted": appended.accepted, "duplicates": appended.duplicates, "redated": read.redated}
+        return orjson.dumps({**said, "rejected": rejected, "state_seq": appended.seq})
 
     @staticmethod
     def failure_of(error: apsw.Error) -> Problem:
@@ -189,11 +193,11 @@ def _parse_told(body: bytes, lines: bool) -> list[Any]:
                 "invalid_request", f"The body must be an array of events, got {type(value).__name__}."
             )
         return value
-    found = []
+    values = []
     for line in body.splitlines():
         if line.strip():
             try:
-                found.append(any_json(line))
+                values.append(any_json(line))
             except Problem as problem:
-                found.append(problem.detail)
-    return found
+                values.append(problem.detail)
+    return values

@@ -120,19 +120,23 @@ class Service:
             raise Problem(
                 "unknown_experiment", f"No experiment of this name was started; those that were: {known}."
             )
-        found = next(
+        assignment = next(
             (one for one in arms.assign(unit_id, attributes, now_s()) if one.experiment == name), None
         )
-        said = {"phase": None, "arm": None, "reason": "does not run"} if found is None else found._asdict()
+        said = (
+            {"phase": None, "arm": None, "reason": "does not run"}
+            if assignment is None
+            else assignment._asdict()
+        )
         return _encode({**said, "experiment": name, "unit_id": unit_id})
 
     def similar(self, item_id: str, k: int, domain: str | None) -> bytes:
         bundle = self.live().champion
         try:
-            found = similar(bundle, item_id, k, domain)
+            items = similar(bundle, item_id, k, domain)
         except RequestError as error:
             raise Problem.of(error) from None
-        return _encode({"bundle_id": bundle.bundle_id, "item_id": item_id, "items": _describe_items(found)})
+        return _encode({"bundle_id": bundle.bundle_id, "item_id": item_id, "items": _describe_items(items)})
 
     def encode(self, body: bytes, call: Call) -> bytes:
         from recsys.answers.new_items import (
@@ -142,12 +146,12 @@ class Service:
         asked, _ = parse_body(body, EncodeRequest)
         bundle = bundle_of(self.live(), call)
         try:
-            found = place_items(bundle, [item.features for item in asked.items], asked.k)
+            places = place_items(bundle, [item.features for item in asked.items], asked.k)
         except RequestError as error:
             raise Problem.of(error) from None
         items = [
             {"item_id": item.item_id, "vector": at.vector.tolist(), "similar": _describe_items(at.similar)}
-            for item, at in zip(asked.items, found, strict=True)
+            for item, at in zip(asked.items, places, strict=True)
         ]
         return _encode(
             {"bundle_id": bundle.bundle_id, "space_id": bundle.manifest["space_id"], "items": items}

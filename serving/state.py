@@ -200,8 +200,8 @@ class Store:
             self._path / FILE,
             *(root / name / SEAL for name in sorted(wanted.named)),
         ]
-        found = [path.stat() for path in places if path.is_file()]
-        return [(status.st_ino, status.st_mtime_ns) for status in found]
+        stats = [path.stat() for path in places if path.is_file()]
+        return [(status.st_ino, status.st_mtime_ns) for status in stats]
 
     def _fail(self, bundle_id: str | None, error: Exception, seen: object) -> Exception:
         self._seen, self.swap = seen, Swap("failed", bundle_id, _sentence(error))

@@ -150,14 +150,14 @@ def interleaving(exposures: str, outcomes: str, event: str | None, track: str | 
 
     steps = Steps(quiet=as_json)
     with steps.step("interleaving") as progress:
-        found = read_preference(exposures, outcomes, event=event, progress=progress)
-    steps.say(told_preference(found))
+        preference = read_preference(exposures, outcomes, event=event, progress=progress)
+    steps.say(told_preference(preference))
     if track is not None:
         from recsys.pipelines.ab.ledger import write_preference
 
-        write_preference(track, found)
-    result = plain_preference(found)
-    return result if found.winner else Negative(result)
+        write_preference(track, preference)
+    result = plain_preference(preference)
+    return result if preference.winner else Negative(result)
 
 
 @ab.command("off-policy")
@@ -238,18 +238,20 @@ def assign(
     from recsys.experiments.folder import read_experiments
     from recsys.text import text_table
 
-    found = read_experiments(folder)
+    experiments = read_experiments(folder)
     now = second_of(at, "--at") or int(time.time())
     brought = overridden({}, attributes)
     rows = [
         {"unit": one, **given._asdict()}
         for one in unit
-        for given in Assigner(found).assign(one, brought, now)
+        for given in Assigner(experiments).assign(one, brought, now)
     ]
     if not as_json:
-        click.echo(f"{len(found.by_name)} experiments and {len(found.holdouts)} holdouts in {folder}.")
+        click.echo(
+            f"{len(experiments.by_name)} experiments and {len(experiments.holdouts)} holdouts in {folder}."
+        )
         if rows:
             cells = [[str(value) if value is not None else "" for value in row.values()] for row in rows]
             say(text_table(list(rows[0]), cells))
-    digests = {name: one.digest for name, one in found.by_name.items()}
-    return {"experiments": digests, "holdouts": [one.name for one in found.holdouts], "assigned": rows}
+    digests = {name: one.digest for name, one in experiments.by_name.items()}
+    return {"experiments": digests, "holdouts": [one.name for one in experiments.holdouts], "assigned": rows}

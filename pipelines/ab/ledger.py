@@ -18,7 +18,7 @@ _FIGURES = ("offline", "offline_error", "online", "online_error")
 def lines() -> list[dict[str, Any]]:
     """A line for each arm of each finished, healthy test, the newest first; figures are shares of the
     control."""
-    found = []
+    rows = []
     for test in ab_tests.tests():
         for arm, run in test.arms.items():
             told = {
@@ -31,30 +31,30 @@ def lines() -> list[dict[str, Any]]:
                 figures = {
                     key: float(value) for key, value in told.items() if key not in (*words, "finished")
                 }
-                found.append({"test": test.name, "arm": arm, "verdict": test.word, **words, **figures})
-    return found
+                rows.append({"test": test.name, "arm": arm, "verdict": test.word, **words, **figures})
+    return rows
 
 
-def write_preference(name: str, found: Preference) -> None:
+def write_preference(name: str, preference: Preference) -> None:
     """Writes which arm people preferred into the line of a test: clicks that a person gives the arm more
     than the control. Raises TrackingError where the merged lists were not of the control and an arm of the
     test."""
     test = ab_tests.known_test(name)
     control = next((arm for arm, run in test.arms.items() if run.tags["control"] == "True"), None)
-    other = [arm for arm in found.arms if arm != control]
-    if control not in found.arms or other[0] not in test.arms:
+    other = [arm for arm in preference.arms if arm != control]
+    if control not in preference.arms or other[0] not in test.arms:
         raise TrackingError(
-            f"the merged lists are of {' and '.join(found.arms)}, and test {name!r} has the arms "
+            f"the merged lists are of {' and '.join(preference.arms)}, and test {name!r} has the arms "
             f"{', '.join(sorted(test.arms))}. They must be of its control and another one."
         )
-    sign = 1.0 if found.arms[0] == control else -1.0
-    low, high = sorted((sign * found.difference.low, sign * found.difference.high))
+    sign = 1.0 if preference.arms[0] == control else -1.0
+    low, high = sorted((sign * preference.difference.low, sign * preference.difference.high))
     figures = {
-        "interleaving": sign * found.difference.mean,
+        "interleaving": sign * preference.difference.mean,
         "interleaving_low": low,
         "interleaving_high": high,
     }
-    ab_tests.write_figures(test, other[0], figures | {"preferred": found.winner or "none shown"})
+    ab_tests.write_figures(test, other[0], figures | {"preferred": preference.winner or "none shown"})
 
 
 def fit_regression(of: Sequence[Mapping[str, Any]], metric: str | None = None) -> Any | None:
@@ -124,11 +124,11 @@ def sentence(fitted: Any | None, offline: float, error: float, tests: int) -> st
             f"{tests} finished tests, of which too few have an offline difference: {LEAST} are needed to "
             "forecast."
         )
-    found = fitted.forecast(offline, error)
+    forecast = fitted.forecast(offline, error)
     return (
         f"By {len(fitted.entries)} tests, an offline {100 * offline:+.2g} % has meant "
-        f"{_percent(found.meant)} online here; of a single one the effect will lie in "
-        f"{_ends(found.single)} (95 %). Online per offline: {fitted.slope.mean:.2f} "
+        f"{_percent(forecast.meant)} online here; of a single one the effect will lie in "
+        f"{_ends(forecast.single)} (95 %). Online per offline: {fitted.slope.mean:.2f} "
         f"[{fitted.slope.low:.2f}, {fitted.slope.high:.2f}]."
     )
 
@@ -139,7 +139,7 @@ def plain_ledger(
     """For machines."""
     if fitted is None:
         return {"tests": list(of), "slope": None, "forecast": None}
-    found = fitted.forecast(offline, error)
+    forecast = fitted.forecast(offline, error)
     return {
         "tests": list(of),
         "slope": fitted.slope._asdict(),
@@ -148,7 +148,7 @@ def plain_ledger(
         "forecast": {
             "asked": offline,
             "error": error,
-            **{key: one._asdict() for key, one in found._asdict().items()},
+            **{key: one._asdict() for key, one in forecast._asdict().items()},
         },
     }
 

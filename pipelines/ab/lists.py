@@ -95,26 +95,26 @@ def plain_values(log: ListLog, values: Sequence[Value]) -> dict[str, Any]:
     }
 
 
-def told_preference(found: Preference) -> str:
+def told_preference(preference: Preference) -> str:
     """The sentence and its figures."""
-    one, other = found.arms
+    (one, other), clicks = preference.arms, preference.clicks
     lines = [
-        found.sentence,
-        f"{found.people:,} people, {found.clicked:,} with clicks on a team's item: {found.clicks[0]:,} on "
-        f"{one}, {found.clicks[1]:,} on {other}, {found.clicks[2]:,} on what both would have shown.",
-        f"A person clicks {found.difference.text('+.4f')} more of {other} (whenever one looks: "
-        f"{found.always.text('+.4f')}); p = {found.p:.2g}.",
+        preference.sentence,
+        f"{preference.people:,} people, {preference.clicked:,} with clicks on a team's item: {clicks[0]:,} "
+        f"on {one}, {clicks[1]:,} on {other}, {clicks[2]:,} on what both would have shown.",
+        f"A person clicks {preference.difference.text('+.4f')} more of {other} (whenever one looks: "
+        f"{preference.always.text('+.4f')}); p = {preference.p:.2g}.",
     ]
-    if found.unmatched:
-        lines.append(f"{found.unmatched:,} clicks name no list, or an item that is not in it.")
-    return "\n".join([*lines, *found.faults])
+    if preference.unmatched:
+        lines.append(f"{preference.unmatched:,} clicks name no list, or an item that is not in it.")
+    return "\n".join([*lines, *preference.faults])
 
 
-def plain_preference(found: Preference) -> dict[str, Any]:
+def plain_preference(preference: Preference) -> dict[str, Any]:
     """For machines."""
-    plain = asdict(found) | {"winner": found.winner, "sentence": found.sentence}
+    plain = asdict(preference) | {"winner": preference.winner, "sentence": preference.sentence}
     for name in ("difference", "always"):
-        plain[name] = getattr(found, name)._asdict()
+        plain[name] = getattr(preference, name)._asdict()
     return {
         key: None if isinstance(value, float) and math.isnan(value) else value for key, value in plain.items()
     }

@@ -82,7 +82,7 @@ def write_page(page: Path, text: Mapping[str, str]) -> None:
 
 def _pictures(facts: Mapping[str, Any]) -> dict[str, str]:
     """The pictures of the page as files: file name -> SVG."""
-    found: dict[str, str] = {}
+    pictures: dict[str, str] = {}
     for view in facts["views"] or ():
         name = f"{view['metric']}, {view['arm']}"
         drawn = {
@@ -101,32 +101,32 @@ def _pictures(facts: Mapping[str, Any]) -> dict[str, str]:
                 svg = figure.removeprefix("<figure>").removesuffix("</figure>")
                 svg = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
                 file = f"plots/{ab_tests.key_of(view['metric'])} {ab_tests.key_of(view['arm'])} {what}.svg"
-                found[file.replace(" ", "_")] = svg
-    return found
+                pictures[file.replace(" ", "_")] = svg
+    return pictures
 
 
 def _line(verdict: Verdict, arm: str, lists: Lists, models: list[Model]) -> dict[str, Any]:
     """What the ledger keeps of an arm: the effect on the first primary metric, and what was known of it
     offline."""
     effect = next(one for one in verdict.effects if one.arm == arm and one.metric.role == "primary")
-    found: dict[str, Any] = {"finished": verdict.looks.ended or verdict.word in ("ship", "do not ship")}
+    line: dict[str, Any] = {"finished": verdict.looks.ended or verdict.word in ("ship", "do not ship")}
     if effect.share.mean == effect.share.mean and effect.critical == effect.critical:
         good = 1.0 if effect.metric.better == "higher" else -1.0
         ends = sorted((good * effect.share.low, good * effect.share.high))
         error = (ends[1] - ends[0]) / 2 / effect.critical
-        found |= {"metric": effect.metric.name, "online": good * effect.share.mean, "online_error": error}
-        found |= {"online_low": ends[0], "online_high": ends[1]}
+        line |= {"metric": effect.metric.name, "online": good * effect.share.mean, "online_error": error}
+        line |= {"online_low": ends[0], "online_high": ends[1]}
     if lists.overlap[arm] == lists.overlap[arm]:
-        found["overlap"] = lists.overlap[arm]
+        line["overlap"] = lists.overlap[arm]
     runs = {one.arm: one.run for one in models}
     control, treated = runs.get(verdict.study.plan.control), runs.get(arm)
     if control is None or treated is None or control.run_id == treated.run_id:
-        return found
+        return line
     try:
         pair = read_judged(control.run_id, None), read_judged(treated.run_id, None)
         metric, difference, error = relative_difference(*pair)
     except TrackingError:  # other holdouts, or runs without values: offline they cannot be compared
-        return found
-    found |= {"offline_metric": metric, "offline": difference.mean, "offline_error": error}
-    found |= {"offline_low": difference.low, "offline_high": difference.high}
-    return found | {"candidates": best_of(treated, control, metric)}
+        return line
+    line |= {"offline_metric": metric, "offline": difference.mean, "offline_error": error}
+    line |= {"offline_low": difference.low, "offline_high": difference.high}
+    return line | {"candidates": best_of(treated, control, metric)}

@@ -138,7 +138,7 @@ def _finish(
     nested = Nested(trials.run)
     run_id = nested.open(f"best of {data.name}")
     trained = train(ask(judged, steps, world, data))
-    found = Best(
+    best = Best(
         trials.run.title,
         facts,
         list(trials.ledger.tried.values()),
@@ -149,16 +149,16 @@ def _finish(
         config.with_suffix(".html"),
         trials.ledger.spent,
     )
-    found.page.write_text(page(found, asked), encoding="utf-8")
+    best.page.write_text(page(best, asked), encoding="utf-8")
     data_file = config.with_suffix(".json")
-    data_file.write_text(json.dumps([one.__dict__ for one in found.tried], indent=1), encoding="utf-8")
+    data_file.write_text(json.dumps([one.__dict__ for one in best.tried], indent=1), encoding="utf-8")
     nested.end(
         run_id,
         settings={"metric": asked.metric, "minutes": asked.minutes},
         tags={"command": asked.command, "chosen": choice.winner.label, "trained": trained.run_id or ""},
-        metrics={asked.metric: choice.winner.mean, "models": len(found.tried), "seconds": found.seconds},
-        files=[config, found.page, data_file],
+        metrics={asked.metric: choice.winner.mean, "models": len(best.tried), "seconds": best.seconds},
+        files=[config, best.page, data_file],
     )
     trials.ledger.forget_vectors({one.key for one in trials.spaces()[:SPACES]})
     trials.ledger.finish()
-    return found
+    return best

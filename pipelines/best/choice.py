@@ -94,11 +94,11 @@ def _mean(shares: Mapping[str, float]) -> float:
 
 def finalists_of(trials: Trials) -> list[Tried]:
     """The best that an index can serve: of each family one, mixtures included, a few at most."""
-    found: dict[str, Tried] = {}
+    finalists: dict[str, Tried] = {}
     for one in trials.best():
         if one.vectors:
-            found.setdefault(one.family, one)
-    return list(found.values())[:_FINALISTS]
+            finalists.setdefault(one.family, one)
+    return list(finalists.values())[:_FINALISTS]
 
 
 def check_elsewhere(

@@ -80,21 +80,21 @@ def best(
         planned = plan(facts_of(run), width_limit(asked, read_data.n_items), minutes)
         steps.say("\n".join([run.title, *planned]))
         return {"title": run.title, "plan": planned}
-    found = find_best(settings, steps, asked, world, read_data, began)
-    told = sentences(found, asked)
-    files = [f"Page: {found.page}", f"Config: {found.config}"]
-    logged = found.trained.run_id or found.trained.bundle
+    result = find_best(settings, steps, asked, world, read_data, began)
+    told = sentences(result, asked)
+    files = [f"Page: {result.page}", f"Config: {result.config}"]
+    logged = result.trained.run_id or result.trained.bundle
     files += [] if logged is None else [f"Next: {command_line('recsys export', logged)}"]
-    steps.say("\n".join(["", found.trained.table, "", *told, "", *files]))
+    steps.say("\n".join(["", result.trained.table, "", *told, "", *files]))
     return {
-        "chosen": found.choice.winner.label,
-        "model": dict(found.choice.winner.model),
-        "validation": {"mean": found.choice.winner.mean, "error": found.choice.winner.error},
-        "run_id": found.trained.run_id,
-        "bundle": None if found.trained.bundle is None else str(found.trained.bundle),
-        "config": str(found.config),
-        "page": str(found.page),
-        "models": len(found.tried),
-        "seconds": round(found.seconds, 1),
+        "chosen": result.choice.winner.label,
+        "model": dict(result.choice.winner.model),
+        "validation": {"mean": result.choice.winner.mean, "error": result.choice.winner.error},
+        "run_id": result.trained.run_id,
+        "bundle": None if result.trained.bundle is None else str(result.trained.bundle),
+        "config": str(result.config),
+        "page": str(result.page),
+        "models": len(result.tried),
+        "seconds": round(result.seconds, 1),
         "told": told,
     }

@@ -95,19 +95,19 @@ def _features(train: Dataset, who: str) -> tuple[dict[str, Any], ...]:
     """The columns of the items, or users, that say something of most of them: lists, words of a short list,
     numbers."""
     table = train.item_features if who == "item" else train.user_features
-    found: list[dict[str, Any]] = []
+    features: list[dict[str, Any]] = []
     categories = (
         train.items["categories"] if who == "item" and "categories" in train.items.column_names else None
     )
     if categories is not None and categories.null_count < (1 - _DESCRIBED) * len(train.items):
-        found.append({"column": "categories", "kind": "categories"})
+        features.append({"column": "categories", "kind": "categories"})
     columns = {} if table is None else {name: table[name] for name in table.column_names}
     for name, column in columns.items():
         if column.null_count > (1 - _DESCRIBED) * len(column):
             continue
         if kind := _kind(column):
-            found.append({"column": name, "kind": kind})
-    return tuple(found)
+            features.append({"column": name, "kind": kind})
+    return tuple(features)
 
 
 def _kind(column: pa.ChunkedArray) -> str | None:

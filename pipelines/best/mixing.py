@@ -104,17 +104,17 @@ def _choose_parts(trials: Trials, max_dim: int | None, until: float) -> list[tup
     chosen = [(spaces.pop(0), 1.0)]
     best, proven = (_values(judge, chosen) for judge in (first, second))
     while spaces and len(chosen) < _PARTS:
-        found = []
+        weighed = []
         for part in spaces:
             width = sum(one.learned.items.shape[1] for one, _ in chosen) + part.learned.items.shape[1]
             if max_dim is not None and width > max_dim:
                 continue
             if trials.ledger.spent > until:
                 break
-            found.append(_weigh(first, chosen, part))
-        if not found:
+            weighed.append(_weigh(first, chosen, part))
+        if not weighed:
             break
-        gain, weight, part = max(found, key=lambda one: one[0])
+        gain, weight, part = max(weighed, key=lambda one: one[0])
         grown = [*chosen, (part, weight)]
         others = _values(second, grown)
         difference = (others - proven)[~np.isnan(others - proven)]
@@ -146,11 +146,11 @@ def _spaces(trials: Trials) -> list[_Part]:
     firsts = list({one.family: one for one in reversed(kept)}.values())
     rest = [one for one in kept if one not in firsts]
     taken = [*sorted(firsts, key=lambda one: -one.mean), *rest][:SPACES]
-    train, found = trials.run.holdout.train, list[_Part]()
+    train, spaces = trials.run.holdout.train, list[_Part]()
     for one in taken:
         if (learned := trials.ledger.load_learned(one)) is not None:
-            found.append(_Part(one, learned, score_spread(learned, train, seed=trials.run.settings.seed)))
-    return found
+            spaces.append(_Part(one, learned, score_spread(learned, train, seed=trials.run.settings.seed)))
+    return spaces
 
 
 def _values(judge: Judge, chosen: Sequence[tuple[_Part, float]]) -> F64:

@@ -29,25 +29,25 @@ svg { width: 100%; height: auto; } .wide { overflow-x: auto; }
 """
 
 
-def page(found: Best, asked: Asked) -> str:
+def page(best: Best, asked: Asked) -> str:
     """One HTML file that needs nothing else."""
-    whole = _whole(found)
-    title, name = found.title, found.title.partition(",")[0]
+    whole = _whole(best)
+    title, name = best.title, best.title.partition(",")[0]
     sections = [
         f"<h1>The best for {escape(name)}</h1>",
-        f"<p>{escape(title)}. {escape(' '.join(found.facts.describe()))}</p>",
-        *(f"<p>{escape(sentence)}</p>" for sentence in sentences(found, asked)),
-        f"<pre>{escape(_commands(found))}</pre>",
+        f"<p>{escape(title)}. {escape(' '.join(best.facts.describe()))}</p>",
+        *(f"<p>{escape(sentence)}</p>" for sentence in sentences(best, asked)),
+        f"<pre>{escape(_commands(best))}</pre>",
         "<h2>The test part, read once</h2>",
-        f'<div class="wide"><pre>{escape(found.trained.table)}</pre></div>',
+        f'<div class="wide"><pre>{escape(best.trained.table)}</pre></div>',
         "<h2>The best figure over time</h2>",
-        _curve(whole, found.seconds, asked.metric),
+        _curve(whole, best.seconds, asked.metric),
         "<h2>What was tried</h2>",
         f'<div class="wide">{_table(whole, asked.metric)}</div>',
         "<h2>Where the time went</h2>",
-        _time(found.tried),
-        *_both_parts(found.choice),
-        *_left_out(found),
+        _time(best.tried),
+        *_both_parts(best.choice),
+        *_left_out(best),
     ]
     head = (
         '<meta charset="utf-8"><meta name="viewport" '
@@ -57,9 +57,9 @@ def page(found: Best, asked: Asked) -> str:
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
-def sentences(found: Best, asked: Asked) -> list[str]:
+def sentences(best: Best, asked: Asked) -> list[str]:
     """What a person has to know, in the order of its weight."""
-    choice, winner = found.choice, found.choice.winner
+    choice, winner = best.choice, best.choice.winner
     figure = f"On validation {asked.metric} is {winner.mean:.4f} (standard error {winner.error:.4f})."
     lines = [f"Chosen: {winner.label}. {figure}"]
     if (other := choice.runner_up) is not None:
@@ -67,11 +67,11 @@ def sentences(found: Best, asked: Asked) -> list[str]:
         chance = "more than two standard errors" if sure else "which may be chance"
         gap = f"{choice.gap:+.4f} against the next, {other.label}, with an error of {choice.error:.4f}"
         lines.append(f"That is {gap}, {chance}.")
-    lines.append(_cost(found))
-    lines.append(_more_time(found))
-    if (people := len(found.trained.measured.warm)) < FEW_USERS:
+    lines.append(_cost(best))
+    lines.append(_more_time(best))
+    if (people := len(best.trained.measured.warm)) < FEW_USERS:
         lines.append(f"Only {people} people were asked about: what is best for so few is hardly known.")
-    counted = [one for one in _whole(found) if not one.vectors]
+    counted = [one for one in _whole(best) if not one.vectors]
     if counted and counted[0].mean > winner.mean:
         name, mean = counted[0].label, counted[0].mean
         lines.append(
@@ -85,25 +85,25 @@ def sentences(found: Best, asked: Asked) -> list[str]:
     return lines
 
 
-def _whole(found: Best) -> list[Tried]:
+def _whole(best: Best) -> list[Tried]:
     """What everybody was asked about on the first part, the best first."""
-    done = [one for one in found.tried if one.share == 1.0 and one.reason is None and not one.part]
+    done = [one for one in best.tried if one.share == 1.0 and one.reason is None and not one.part]
     return sorted(done, key=lambda one: -one.mean)
 
 
-def _cost(found: Best) -> str:
-    learned = found.trained.measured.learned
+def _cost(best: Best) -> str:
+    learned = best.trained.measured.learned
     if not isinstance(learned, Embeddings):
         return "It learns no vectors, and no index serves it."
     items, dim = learned.items.shape
     return f"Its {items:,} item vectors of dim {dim} take {learned.items.nbytes / 1e6:,.1f} MB."
 
 
-def _more_time(found: Best) -> str:
+def _more_time(best: Best) -> str:
     """What the last half of the time brought, as a guess at what as much again would bring."""
-    whole = [one for one in _whole(found) if one.vectors]
-    middle = found.seconds / 2
-    early, top = [one.mean for one in whole if one.at <= middle], found.choice.winner
+    whole = [one for one in _whole(best) if one.vectors]
+    middle = best.seconds / 2
+    early, top = [one.mean for one in whole if one.at <= middle], best.choice.winner
     if not early:
         return "All of the time went into the first models: more of it would let others be tried."
     gain = top.mean - max(early)
@@ -115,10 +115,10 @@ def _more_time(found: Best) -> str:
     return f"The second half of the time brought {gain:+.4f}: as much again may bring more."
 
 
-def _commands(found: Best) -> str:
-    trained = found.trained
+def _commands(best: Best) -> str:
+    trained = best.trained
     logged = trained.bundle if trained.run_id is None else trained.run_id
-    lines = [command_line("recsys train", "DATA", c=found.config)]
+    lines = [command_line("recsys train", "DATA", c=best.config)]
     if trained.bundle is not None and logged is not None:
         lines += [command_line("recsys export", logged), "recsys serve"]
     return "\n".join(lines)
@@ -218,9 +218,9 @@ def _both_parts(choice: Choice) -> list[str]:
     ]
 
 
-def _left_out(found: Best) -> list[str]:
-    failed = [(one.label, one.reason) for one in found.tried if one.reason]
-    lines = [(one.label, one.reason) for one in found.passed] + failed
+def _left_out(best: Best) -> list[str]:
+    failed = [(one.label, one.reason) for one in best.tried if one.reason]
+    lines = [(one.label, one.reason) for one in best.passed] + failed
     if not lines:
         return []
     rows = "".join(

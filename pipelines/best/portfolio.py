@@ -151,7 +151,7 @@ def _list_learning(facts: Facts) -> Iterator[Entry]:
     towers = {"name": "two_tower", "dim": 64, "epochs": 8, "batch_size": 8192, "learning_rate": 0.02}
     ids = towers | {"history": "others", "propagation": 0.35}
     yield Entry("two towers, ids", ids, "won on gowalla")
-    described = _described(facts)
+    described = _list_described(facts)
     people = {"user_features": list(facts.user_features)} if facts.user_features else {}
     if described or people:
         yield Entry("two towers, features", ids | described | people, "what is known of items and people")
@@ -159,7 +159,7 @@ def _list_learning(facts: Facts) -> Iterator[Entry]:
         yield from _sequences(facts, described)
 
 
-def _described(facts: Facts) -> dict[str, Any]:
+def _list_described(facts: Facts) -> dict[str, Any]:
     return {"item_features": list(facts.item_features)} if facts.item_features else {}
 
 
@@ -203,7 +203,7 @@ def _list_of_words(facts: Facts) -> Iterator[Entry]:
         words = "above co-occurrence of the same width on ml-1m-seq"
         yield Entry("item2vec", {"name": "item2vec"} | recent, words)
         yield Entry("GloVe", {"name": "glove"} | recent, "level with item2vec, in less time on long logs")
-        if described := _described(facts):
+        if described := _list_described(facts):
             parts = {"name": "fasttext", "id_dropout": 0.5} | recent | described
             yield Entry("FastText", parts, "above content-kNN on items without events, in a minute")
     walks = {"name": "node2vec", "dim": 64, "negative_exponent": 0.25, "half_life": 4.0, "user_rows": False}

@@ -121,11 +121,11 @@ def _label(trials: Trials, best: Tried, model: Mapping[str, Any]) -> str:
 def _families(trials: Trials, done: Collection[str]) -> dict[str, Tried]:
     """The best of each of the families that an index can serve and that are not done, as many as share the
     time, the best first."""
-    found: dict[str, Tried] = {}
+    families: dict[str, Tried] = {}
     for one in trials.spaces():
         if one.family not in done:
-            found.setdefault(one.family, one)
-    return dict(list(found.items())[: len(_SHARES)])
+            families.setdefault(one.family, one)
+    return dict(list(families.items())[: len(_SHARES)])
 
 
 def _seconds(trials: Trials, family: str) -> float:
@@ -176,8 +176,8 @@ def _was_worth(trials: Trials, best: Tried) -> bool:
 
 def _full(model: Mapping[str, Any]) -> dict[str, Any]:
     own = {key: value for key, value in model.items() if key != "name"}
-    found: dict[str, Any] = model_class(model["name"]).Settings(**own).model_dump(mode="json")
-    return found
+    settings: dict[str, Any] = model_class(model["name"]).Settings(**own).model_dump(mode="json")
+    return settings
 
 
 def _is_accepted(model: Mapping[str, Any]) -> bool:

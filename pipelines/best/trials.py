@@ -61,21 +61,21 @@ class Trials:
             with self.run.steps.step(
                 label if share == 1.0 else f"{label}, {share:.0%} of the people"
             ) as progress:
-                found = judge.try_settings(trial, progress, watched=False, within_s=within_s)
+                outcome = judge.try_settings(trial, progress, watched=False, within_s=within_s)
         except _OF_SETTINGS as error:
             reason = str(error) or type(error).__name__
             took = time.monotonic() - started
             return self.ledger.add(replace(blank, seconds=took, at=self.ledger.spent, reason=reason))
-        if isinstance(found, Dropped):
-            return replace(blank, seconds=found.seconds, reason=f"would take {found.expected_s:,.0f} s")
-        values = found.values[~np.isnan(found.values)]
+        if isinstance(outcome, Dropped):
+            return replace(blank, seconds=outcome.seconds, reason=f"would take {outcome.expected_s:,.0f} s")
+        values = outcome.values[~np.isnan(outcome.values)]
         mean = float(values.mean()) if len(values) else 0.0
         done = replace(
             blank, mean=mean, error=_error(values), seconds=time.monotonic() - started, at=self.ledger.spent
         )
-        vectors = isinstance(found.learned, Embeddings)
-        kept = found.learned if share == 1.0 and vectors else None
-        return self._keep(replace(done, vectors=vectors), found.values, kept)
+        vectors = isinstance(outcome.learned, Embeddings)
+        kept = outcome.learned if share == 1.0 and vectors else None
+        return self._keep(replace(done, vectors=vectors), outcome.values, kept)
 
     def _keep(self, one: Tried, values: F64, learned: Any = None) -> Tried:
         self.ledger.add(one, values, learned)

@@ -32,15 +32,15 @@ def list_(root: Path | None, as_json: bool) -> Any:
     from recsys.text import command_line
 
     root = root or _default()
-    found = list_bundles(root)
+    bundles = list_bundles(root)
     if not as_json:
         publish, prune_ = (
             command_line("recsys export", "last", to=root),
             command_line("recsys bundles prune", root, keep=3),
         )
-        say(_table(found) if found else f"{root} holds no bundles. Publish one: {publish}")
-        click.echo(f"{len(found)} bundles, {_mib(sum(one.size for one in found))} MiB. Next: {prune_}")
-    return {"root": str(root), "bundles": [asdict(one) for one in found]}
+        say(_table(bundles) if bundles else f"{root} holds no bundles. Publish one: {publish}")
+        click.echo(f"{len(bundles)} bundles, {_mib(sum(one.size for one in bundles))} MiB. Next: {prune_}")
+    return {"root": str(root), "bundles": [asdict(one) for one in bundles]}
 
 
 @bundles.command()
@@ -118,12 +118,12 @@ def _default() -> Path:
     return store() / "bundles"
 
 
-def _table(found: Sequence["Held"]) -> str:
+def _table(bundles: Sequence["Held"]) -> str:
     from recsys.text import text_table
 
     rows = [
         [one.bundle_id, _mib(one.size), _age(time.time() - one.created), "current" if one.current else ""]
-        for one in found
+        for one in bundles
     ]
     return text_table(["bundle", "MiB", "age", ""], rows)
 

@@ -25,30 +25,30 @@ def why(bundle: Path, user: str, item: str, limit: int, as_json: bool) -> Any:
     from recsys.bundle.root import current
 
     loaded = load(current(bundle))
-    found = explain(loaded, user, item)
+    explanation = explain(loaded, user, item)
     if not as_json:
         from recsys.text import one_line, text_table
 
-        click.echo(found.why)
-        if found.shares:
-            total = sum(share.share for share in found.shares)
-            shown, rest = found.shares[:limit], found.shares[limit:]
+        click.echo(explanation.why)
+        if explanation.shares:
+            total = sum(share.share for share in explanation.shares)
+            shown, rest = explanation.shares[:limit], explanation.shares[limit:]
             rows = [[one.item_id, one.title or "", str(one.times), f"{one.share:+.4f}"] for one in shown]
             if rest:
                 rows.append(["", f"{len(rest)} others", "", f"{sum(one.share for one in rest):+.4f}"])
             rows.append(
-                ["", "the score" if found.exact else "of the parts that can say", "", f"{total:+.4f}"]
+                ["", "the score" if explanation.exact else "of the parts that can say", "", f"{total:+.4f}"]
             )
             say(text_table(["history item", "title", "times", "share"], rows))
-        if found.like is not None:
-            like = one_line(loaded.name_of(loaded.item_ids.index(found.like)))
+        if explanation.like is not None:
+            like = one_line(loaded.name_of(loaded.item_ids.index(explanation.like)))
             click.echo(
                 f"Of the history, {like} is most like it; the model gives no exact shares, so this is "
                 "no cause."
             )
-        elif found.rank is not None and not found.shares:
+        elif explanation.rank is not None and not explanation.shares:
             click.echo("The history has no part in this score.")
-    return asdict(found)
+    return asdict(explanation)
 
 
 @click.command()
@@ -64,15 +64,15 @@ def similar(bundle: Path, item: str, k: int, domain: str | None, as_json: bool) 
     from recsys.bundle.root import current
 
     loaded = load(current(bundle))
-    found = nearest(loaded, item, k, domain)
+    items_near = nearest(loaded, item, k, domain)
     title = loaded.catalogue.title(loaded.item_ids.index(item))
     if not as_json:
         from recsys.text import one_line, text_table
 
         click.echo(f"Similar to {one_line(title or item)}:")
-        rows = [[one.item_id, one.title or "", f"{one.score:.3f}"] for one in found]
+        rows = [[one.item_id, one.title or "", f"{one.score:.3f}"] for one in items_near]
         say(text_table(["item", "title", "cosine"], rows))
-    items = [{"item_id": one.item_id, "title": one.title, "cosine": one.score} for one in found]
+    items = [{"item_id": one.item_id, "title": one.title, "cosine": one.score} for one in items_near]
     return {"item_id": item, "title": title, "items": items}
 
 
@@ -96,13 +96,13 @@ def arithmetic(
     from recsys.bundle.bundle import load
     from recsys.bundle.root import current
 
-    found = combine_items(load(current(bundle)), plus, minus, k, domain)
+    nearest = combine_items(load(current(bundle)), plus, minus, k, domain)
     if not as_json:
         from recsys.text import text_table
 
-        rows = [[one.item_id, one.title or "", f"{one.score:.3f}"] for one in found]
+        rows = [[one.item_id, one.title or "", f"{one.score:.3f}"] for one in nearest]
         say(text_table(["item", "title", "cosine"], rows))
-    items = [{"item_id": one.item_id, "title": one.title, "cosine": one.score} for one in found]
+    items = [{"item_id": one.item_id, "title": one.title, "cosine": one.score} for one in nearest]
     return {"plus": list(plus), "minus": list(minus), "items": items}
 
 
@@ -169,8 +169,10 @@ def communities(
 
     loaded, what = load(current(bundle)), "people" if people else "items"
     vectors = people_of(loaded) if people else loaded.item_vectors
-    found = find_communities(vectors, neighbours=neighbours, resolution=resolution, runs=runs, seed=seed)
-    groups = (people_apart if people else items_apart)(loaded, found.labels, 5)
+    communities = find_communities(
+        vectors, neighbours=neighbours, resolution=resolution, runs=runs, seed=seed
+    )
+    groups = (people_apart if people else items_apart)(loaded, communities.labels, 5)
     if out is not None:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -178,7 +180,7 @@ def communities(
         from recsys import durable
 
         ids = list(loaded.user_ids if people else loaded.item_ids)
-        table = pa.table({"user_id" if people else "item_id": ids, "community": found.labels})
+        table = pa.table({"user_id" if people else "item_id": ids, "community": communities.labels})
         durable.write_whole(out, lambda path: pq.write_table(table, path))
     if not as_json:
         from recsys.text import one_line, text_table
@@ -198,12 +200,12 @@ def communities(
                 f"All {what} are one community: nothing sets them apart. Raise --resolution, or lower "
                 "--neighbours."
             )
-        agree = f"runs of other seeds agree by {found.stability:.2f} (adjusted Rand index)"
-        click.echo(f"Modularity {found.modularity:.2f}; {agree}.")
+        agree = f"runs of other seeds agree by {communities.stability:.2f} (adjusted Rand index)"
+        click.echo(f"Modularity {communities.modularity:.2f}; {agree}.")
     return {
         "of": what,
-        "modularity": found.modularity,
-        "stability": found.stability,
+        "modularity": communities.modularity,
+        "stability": communities.stability,
         "communities": [asdict(one) for one in groups],
     }
 

@@ -99,16 +99,16 @@ def add(bundle: Path, file: Path, own_name: str, to: Path | None, as_json: bool)
         )
     table, loaded = read_items(file, own_name), load(source)
     with steps.step(f"encode the new ones of {len(table.ids):,} items") as progress, _placing(table):
-        found = with_items(loaded, table.ids, table.shown, table.described, progress)
-    if not found.added:
+        grown = with_items(loaded, table.ids, table.shown, table.described, progress)
+    if not grown.added:
         steps.say(f"{file} has no item that bundle {loaded.bundle_id} does not know: nothing was published.")
-        return {"bundle": str(source), "root": str(root), "added": 0, "kept": found.kept}
-    folder = _publish(root, source, to, found.content)
+        return {"bundle": str(source), "root": str(root), "added": 0, "kept": grown.kept}
+    folder = _publish(root, source, to, grown.content)
     steps.say(
-        f"{folder} has {found.added:,} new items beside {len(loaded.item_ids):,} and is the current "
+        f"{folder} has {grown.added:,} new items beside {len(loaded.item_ids):,} and is the current "
         f"one of {root}."
     )
-    return {"bundle": str(folder), "root": str(root), "added": found.added, "kept": found.kept}
+    return {"bundle": str(folder), "root": str(root), "added": grown.added, "kept": grown.kept}
 
 
 @items.command()
@@ -183,8 +183,8 @@ def _show(
     if not named:
         raise SettingError("name ids of items, or a file of them: --file FILE.")
     loaded, steps = load(source), Steps(quiet=as_json)
-    found = loaded.item_ids.indices(named)
-    unknown = [one for one, index in zip(named, found, strict=True) if index < 0]
+    indices = loaded.item_ids.indices(named)
+    unknown = [one for one, index in zip(named, indices, strict=True) if index < 0]
     if len(unknown) == len(named):
         raise SettingError(
             f"none of the {len(named):,} ids is in bundle {loaded.bundle_id}; the first is {named[0]!r}."
@@ -194,7 +194,7 @@ def _show(
             f"{len(unknown):,} of {len(named):,} ids are not in the bundle; the first is {unknown[0]!r}."
         )
     catalogue = loaded.catalogue.showing(np.arange(len(loaded.item_ids)), False) if only else loaded.catalogue
-    catalogue = catalogue.showing(found[found >= 0], shown)
+    catalogue = catalogue.showing(indices[indices >= 0], shown)
     folder = _publish(root, source, to, replace(loaded.content(), catalogue=catalogue))
     assert catalogue.availability is not None
     assert catalogue.availability.shown is not None

@@ -66,7 +66,7 @@ def list_(state: Path | None, as_json: bool) -> Any:
 
     path = _file(state)
     ring = read_keys(path)
-    found = [] if ring is None else list(ring.keys)
+    keys = [] if ring is None else list(ring.keys)
     if not as_json:
         rows = [
             [
@@ -77,11 +77,11 @@ def list_(state: Path | None, as_json: bool) -> Any:
                 utc_text(key.created),
                 utc_text(key.revoked) if key.revoked else "",
             ]
-            for key in found
+            for key in keys
         ]
         header = ["id", "name", "scopes", "quota", "made", "revoked"]
         say(text_table(header, rows) if rows else f"{path} holds no keys. Make one: recsys keys make NAME")
-    return {"keys": [_describe_key(key) for key in found]}
+    return {"keys": [_describe_key(key) for key in keys]}
 
 
 @keys.command()

@@ -28,9 +28,9 @@ def runs(
     from recsys.pipelines.tracking.compare_runs import compare_judged, list_runs, read_judged
 
     if not chosen:
-        text, found = list_runs(experiment, limit)
-        result: Any = {"runs": found}
-        pair = _challenger(found)
+        text, rows = list_runs(experiment, limit)
+        result: Any = {"runs": rows}
+        pair = _challenger(rows)
     elif len(chosen) == 1:
         raise TrackingError(f"{chosen[0]!r} names one run; name a second one to compare it with.")
     else:
@@ -47,11 +47,11 @@ def runs(
     return result
 
 
-def _challenger(found: list[dict[str, Any]]) -> tuple[str, str] | None:
+def _challenger(rows: list[dict[str, Any]]) -> tuple[str, str] | None:
     """(challenger, champion) of the first experiment among listed runs that has both, asked the same
     question."""
-    for one in found:
-        for other in found:
+    for one in rows:
+        for other in rows:
             same = all(one[key] == other[key] is not None for key in ("experiment", "holdout"))
             if same and "challenger" in one["aliases"] and "champion" in other["aliases"]:
                 return one["run_id"], other["run_id"]

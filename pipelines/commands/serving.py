@@ -32,8 +32,8 @@ def export(run: str, experiment: str | None, to: Path | None, as_json: bool) -> 
         source = current(Path(run))
     else:
         run = resolve(run, experiment)
-        found = client.run_of(run)
-        place, told = found.experiment, f"{found.name}, run {run} of experiment {found.experiment}"
+        logged = client.run_of(run)
+        place, told = logged.experiment, f"{logged.name}, run {run} of experiment {logged.experiment}"
         source = address.bundle_of(run)
     root = to or store() / "bundles"
     folder = copy_into(root, source)

@@ -62,9 +62,9 @@ def tune(
 
     settings = _settings(data, config, assignments)
     checked_metric(metric)
-    found = search_space(settings.model_name, settings.model_settings, space)
+    searched = search_space(settings.model_name, settings.model_settings, space)
     if dry_run:
-        shown = {"space": describe_space(found.space), "settings": settings.model_dump(mode="json")}
+        shown = {"space": describe_space(searched.space), "settings": settings.model_dump(mode="json")}
         if not as_json:
             click.echo(json.dumps(shown, indent=2))
         return shown
@@ -78,10 +78,10 @@ def tune(
     asked = Asked(trials, timeout, metric, not no_prune, anew, _join_command("tune"))
     run = prepare(settings, steps)
     if not facts_of(run).ordered:
-        found, out = without_order(found, space)
+        searched, out = without_order(searched, space)
         if out:
             steps.say(f"Not searched, for the events of a person are in no order: {', '.join(out)}.")
-    tuned = run_tune(run, found, asked)
+    tuned = run_tune(run, searched, asked)
     steps.say(f"\n{tuned.text}\n\nNext: {train_command(data, tuned.config)}")
     return {
         "search": tuned.name,

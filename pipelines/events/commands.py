@@ -112,24 +112,24 @@ def import_(
     store = EventStore(state or home() / STATE)
     with Steps(quiet=as_json).step("import") as progress:
         now_ms = time.time_ns() // 1_000_000
-        found = import_files(
+        counts = import_files(
             store, files, columns, kind=kind, window_s=int(window_h * 3600), now_ms=now_ms, progress=progress
         )
     if not as_json:
         click.echo(
-            f"{found.rows:,} rows: {found.accepted:,} new events, {found.duplicates:,} known already, "
-            f"{found.rejected.total():,} against a rule; {found.joined:,} found the list that they follow."
+            f"{counts.rows:,} rows: {counts.accepted:,} new events, {counts.duplicates:,} known already, "
+            f"{counts.rejected.total():,} against a rule; {counts.joined:,} found the list that they follow."
         )
-        for code, count in found.rejected.most_common():
-            click.echo(f"{code}: {count:,} rows, the first {found.first[code]}")
+        for code, count in counts.rejected.most_common():
+            click.echo(f"{code}: {count:,} rows, the first {counts.first[code]}")
     plain = {
-        "rows": found.rows,
-        "accepted": found.accepted,
-        "duplicates": found.duplicates,
-        "joined": found.joined,
+        "rows": counts.rows,
+        "accepted": counts.accepted,
+        "duplicates": counts.duplicates,
+        "joined": counts.joined,
     }
-    result = plain | {"rejected": dict(found.rejected), "first": found.first}
-    return Negative(result) if found.rejected else result
+    result = plain | {"rejected": dict(counts.rejected), "first": counts.first}
+    return Negative(result) if counts.rejected else result
 
 
 @click.command()
@@ -167,13 +167,13 @@ def forget(user_id: str, state: Path | None, finish: bool, as_json: bool) -> Any
             result |= {"places": done.places, "receipt": str(receipt)}
             rows, left = steps.table_of(done.places), done.left
         else:
-            found = list(places_of(person, home(), progress))
+            places = list(places_of(person, home(), progress))
             result["places"] = [
-                {"kind": one.kind, "path": str(one.path), "unread": one.unread} for one in found
+                {"kind": one.kind, "path": str(one.path), "unread": one.unread} for one in places
             ]
             rows, left = (
-                [[one.kind, str(one.path), one.unread or "holds an id"] for one in found],
-                bool(found),
+                [[one.kind, str(one.path), one.unread or "holds an id"] for one in places],
+                bool(places),
             )
     if not as_json:
         said = ", ".join(f"{count:,} {name}" for name, count in gone.items())

@@ -65,26 +65,26 @@ def finish(person: Person, home: Path, progress: Progress = silent) -> Done:
     What others wrote is named and left. Whoever has a bundle open keeps the old edition until they let it go:
     a running service does so by itself.
     """
-    found = Done()
+    done = Done()
     _settle(home / OURS)
     gone, held = _left_by_runs(home)
     for folder in gone:
-        found.note("checkpoint", _hide_id(folder, home, person), "deleted: who is in it, nobody can tell")
+        done.note("checkpoint", _hide_id(folder, home, person), "deleted: who is in it, nobody can tell")
     for folder in held:
-        found.note("checkpoint", _hide_id(folder, home, person), "left: a run is writing it", left=True)
+        done.note("checkpoint", _hide_id(folder, home, person), "left: a run is writing it", left=True)
     for place in list(places_of(person, home, progress)):
         path = _hide_id(place.path, home, person)
         if place.unread is not None:
-            found.note(place.kind, path, f"could not be looked into: {place.unread}", left=True)
+            done.note(place.kind, path, f"could not be looked into: {place.unread}", left=True)
         elif not _is_ours(place, home):
-            found.note(place.kind, path, "left: recsys did not write it", left=True)
+            done.note(place.kind, path, "left: recsys did not write it", left=True)
         else:
             try:
-                found.note(place.kind, path, _TAKE[place.kind](place.path, person))
+                done.note(place.kind, path, _TAKE[place.kind](place.path, person))
             except (RecsysError, OSError, pa.ArrowException) as error:
-                found.note(place.kind, path, f"left: {error}", left=True)
-    _take_from_registry(person, found)
-    return found
+                done.note(place.kind, path, f"left: {error}", left=True)
+    _take_from_registry(person, done)
+    return done
 
 
 def _settle(folder: Path) -> None:
@@ -195,7 +195,7 @@ def _left_by_runs(home: Path) -> tuple[list[Path], list[Path]]:
     return remove_left(home)
 
 
-def _take_from_registry(person: Person, found: Done) -> None:
+def _take_from_registry(person: Person, done: Done) -> None:
     """Writes the copies of registered bundles anew in a store elsewhere, file by file."""
     for run_id, (artifacts, within) in registry.registered_copies().items():
         path = f"run {run_id}, artefact {within}"
@@ -206,11 +206,11 @@ def _take_from_registry(person: Person, found: Done) -> None:
                     continue
                 said = _take_from_bundle(copy, person)
                 artifacts.log_artifacts(str(copy), within)
-                found.note("registered bundle", path, said)
+                done.note("registered bundle", path, said)
             except (
                 Exception
             ) as error:  # another system's store may refuse in any way, and the rest must be told
-                found.note("registered bundle", path, f"left: {error}", left=True)
+                done.note("registered bundle", path, f"left: {error}", left=True)
 
 
 def _hide_id(path: Path, home: Path, person: Person) -> str:
@@ -222,7 +222,7 @@ def _hide_id(path: Path, home: Path, person: Person) -> str:
 
 
 def write_receipt(
-    folder: Path, digest: bytes, ids: int, deleted: Mapping[str, int], found: Done, began: float
+    folder: Path, digest: bytes, ids: int, deleted: Mapping[str, int], done: Done, began: float
 ) -> Path:
     """Writes what was done, without the id itself, beside the event store; where it lies.
 
@@ -236,8 +236,8 @@ def write_receipt(
         "began": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
         "finished": moment.isoformat(timespec="seconds"),
         "event_store": dict(deleted),
-        "places": found.places,
-        "complete": not found.left,
+        "places": done.places,
+        "complete": not done.left,
         "not_reached": list(NOT_REACHED),
     }
     (folder / RECEIPTS).mkdir(parents=True, exist_ok=True)

@@ -55,19 +55,19 @@ def import_files(
 
     Raises DataError on a file that cannot be read, or lacks a column.
     """
-    found = Imported()
+    counts = Imported()
     for name in files:
         table, where = read_files(files_of(path_of(name)), _list_columns(columns), name=name)
         for start, told in _rows(table, columns, where, kind):
             read = read_events(told, now_ms, trusted=True)
-            found.rows += len(told)
-            _note(found, read.rejected, where, start)
-            events = [_join_list(store, event, window_s, found) for event in read.events]
+            counts.rows += len(told)
+            _note(counts, read.rejected, where, start)
+            events = [_join_list(store, event, window_s, counts) for event in read.events]
             (appended,) = store.append([events], now_ms)
-            found.accepted += appended.accepted
-            found.duplicates += appended.duplicates
+            counts.accepted += appended.accepted
+            counts.duplicates += appended.duplicates
             progress(Step(f"import {name}", start + len(told), len(table)))
-    return found
+    return counts
 
 
 def _list_columns(columns: Mapping[str, str]) -> Wanted:
@@ -115,13 +115,13 @@ def _id_of(row: Mapping[str, Any]) -> str:
     return "row-" + blake2b(said.encode(), digest_size=16).hexdigest()
 
 
-def _note(found: Imported, rejected: Sequence[Rejected], where: Where, start: int) -> None:
+def _note(counts: Imported, rejected: Sequence[Rejected], where: Where, start: int) -> None:
     for one in rejected:
-        found.rejected[one.code] += 1
-        found.first.setdefault(one.code, f"{where.row(start + one.index + 1)}: {one.message}")
+        counts.rejected[one.code] += 1
+        counts.first.setdefault(one.code, f"{where.row(start + one.index + 1)}: {one.message}")
 
 
-def _join_list(store: EventStore, event: StoredEvent, window_s: int, found: Imported) -> StoredEvent:
+def _join_list(store: EventStore, event: StoredEvent, window_s: int, counts: Imported) -> StoredEvent:
     """The event with the request and place of the list that it follows, where it names none."""
     if event.request_id is not None or event.user_id is None or not window_s:
         return event
@@ -129,5 +129,5 @@ def _join_list(store: EventStore, event: StoredEvent, window_s: int, found: Impo
     shown = store.find_shown(event.user_id, event.item_id, until_ms - window_s * 1000, until_ms)
     if shown is None:
         return event
-    found.joined += 1
+    counts.joined += 1
     return event._replace(request_id=shown[0], position=shown[1])

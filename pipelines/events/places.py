@@ -77,9 +77,9 @@ class Person:
     def spans(self, text: "mmap.mmap", *, words: bool) -> Iterator[tuple[int, int]]:
         """Where one of their ids stands by itself. words: whether ids that nobody remembers are looked for,
         too."""
-        yield from (found.span() for found in self.pattern.finditer(text))
+        yield from (match.span() for match in self.pattern.finditer(text))
         if words and not self.only_by_ids:
-            spans = (found.span() for found in _WORD.finditer(text))
+            spans = (match.span() for match in _WORD.finditer(text))
             yield from (span for span in spans if text[slice(*span)].decode("ascii") in self)
 
     def rows(self, bundle: Path) -> I32:

@@ -48,17 +48,16 @@ def audit_world(settings: RunSettings, steps: Steps) -> Mapping[str, Any]:
     }
     model = settings.model_name
     result: dict[str, Any] = {"world": data.name, "metric": METRIC, "model": model, "questions": {}}
-    for name, found in measured.items():
+    for name, one in measured.items():
         result["questions"][name] = {
-            row: found.reports[row].interval(METRIC)._asdict() | {"users": len(found.warm)}
+            row: one.reports[row].interval(METRIC)._asdict() | {"users": len(one.warm)}
             for row in (model, "popularity")
         }
     honest, leaking = (measured[name].reports[model].values[METRIC] for name in ROWS[2:])
     invented = bootstrap(leaking - honest)._asdict()
     share = float(leaking.mean() / honest.mean() - 1)
     means = {
-        name: {row: found["mean"] for row, found in rows.items()}
-        for name, rows in result["questions"].items()
+        name: {row: one["mean"] for row, one in rows.items()} for name, rows in result["questions"].items()
     }
     result["lead"] = [means[name][model] / means[name]["popularity"] - 1 for name in ROWS[:2]]
     result |= {
@@ -101,10 +100,10 @@ def _words(result: Mapping[str, Any], measured: Mapping[str, Measured], model: s
     rows = [
         [
             name,
-            f"{len(found.warm):,}",
-            *(found.reports[row].interval(METRIC).text() for row in (model, "popularity")),
+            f"{len(one.warm):,}",
+            *(one.reports[row].interval(METRIC).text() for row in (model, "popularity")),
         ]
-        for name, found in measured.items()
+        for name, one in measured.items()
     ]
     gap = Interval(**result["leak_difference"])
     return "\n".join(

@@ -81,9 +81,9 @@ class Judged:
     def impossible(self) -> list[str]:
         """A sentence for each file whose lists know the future and leave it out."""
         return [
-            _impossible(name, found, self.moment)
-            for name, found in self.hindsight.items()
-            if found.impossible
+            _impossible(name, hindsight, self.moment)
+            for name, hindsight in self.hindsight.items()
+            if hindsight.impossible
         ]
 
 
@@ -201,7 +201,9 @@ def judged_data(judged: Judged) -> dict[str, Any]:
         "title": judged.title,
         "moment": None if judged.moment is None else utc_text(judged.moment),
         "moment_s": judged.moment,
-        "impossible": {name: found._asdict() for name, found in judged.hindsight.items() if found.impossible},
+        "impossible": {
+            name: hindsight._asdict() for name, hindsight in judged.hindsight.items() if hindsight.impossible
+        },
         "targets": judged.targets,
         "rows": {name: report_data(report) for name, report in judged.reports.items()},
         "files": {name: asdict(notes) for name, notes in judged.notes.items()},
@@ -222,25 +224,27 @@ def judged_table(judged: Judged) -> str:
         lists_table(judged.reports),
         segments_table({name: judged.reports[name] for name in (*judged.notes, "popularity")}),
         f"Mean over users, 95 % bootstrap interval. Paired t-test on {judged.metric}, Holm-corrected:\n"
-        + "\n".join(f"- {a} against {b}: {against(found)}" for (a, b), found in judged.comparisons.items()),
+        + "\n".join(
+            f"- {a} against {b}: {against(comparison)}" for (a, b), comparison in judged.comparisons.items()
+        ),
         "\n".join(_sentence(name, notes, judged.deepest) for name, notes in judged.notes.items()),
         "\n".join(judged.impossible),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _impossible(name: str, found: Hindsight, moment: int | None) -> str:
+def _impossible(name: str, hindsight: Hindsight, moment: int | None) -> str:
     until = (
         "the training part alone"
         if moment is None
         else f"events before {utc_text(moment)} (second {moment}) alone"
     )
     return (
-        f"{name} is impossible to judge: {found.hit:,} of {found.people:,} people have a target in their "
-        f"list, where chance alone would give {found.expected:,.0f} (p = {found.p:.1g}). Its lists know "
-        f"what the judged part holds and leave it out as already had: they were learned after the moment "
-        f"of the question. Learn from {until}, leave out what was had before it, and make the lists again "
-        "(`recsys split` writes that part)."
+        f"{name} is impossible to judge: {hindsight.hit:,} of {hindsight.people:,} people have a target in "
+        f"their list, where chance alone would give {hindsight.expected:,.0f} (p = {hindsight.p:.1g}). Its "
+        f"lists know what the judged part holds and leave it out as already had: they were learned after the "
+        f"moment of the question. Learn from {until}, leave out what was had before it, and make the lists "
+        "again (`recsys split` writes that part)."
     )
 
 

@@ -123,28 +123,28 @@ def key_of(run: Run) -> str:
 def list_saved(folder: Path) -> dict[str, int]:
     """The fits and parts of them that have a state, by name, each with the epochs behind it; 0 = not to be
     read."""
-    found: dict[str, int] = {}
+    epochs: dict[str, int] = {}
     for path in sorted(folder.rglob(STATE)):
         name = path.parent.relative_to(folder).as_posix()
         try:
-            found[name] = len(json.loads(path.read_text())["figures"])
+            epochs[name] = len(json.loads(path.read_text())["figures"])
         except (OSError, ValueError, KeyError, TypeError):
-            found[name] = 0
-    return found
+            epochs[name] = 0
+    return epochs
 
 
 def _begin(run: Run, folder: Path, resume: bool) -> None:
     """Says what lies there already, and removes it where it is not wanted."""
-    found = list_saved(folder)
-    said = ", ".join(f"{name} after epoch {epochs}" for name, epochs in found.items())
-    if resume and found:
+    behind = list_saved(folder)
+    said = ", ".join(f"{name} after epoch {epochs}" for name, epochs in behind.items())
+    if resume and behind:
         run.steps.say(f"Going on from {folder}: {said}.")
     elif resume:
         run.steps.say(
             f"--resume: no checkpoint of a run of {run.name} with these settings, data, seed and threads; "
             f"it starts from the beginning."
         )
-    elif found:
+    elif behind:
         run.steps.warn(
             f"an equal run was stopped ({said}); this one starts from the beginning. --resume would "
             "have gone on."

@@ -230,5 +230,5 @@ def _config_path(config: str) -> Path:
         return path
     if named.is_file():
         return named
-    known = ", ".join(sorted(found.stem for found in CONFIGS.glob("*.toml")))
+    known = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.toml")))
     raise SettingError(f"config {config!r} is neither a file nor one of {known}.")

@@ -216,7 +216,7 @@ def _record(run: Run, trained: Trained, lineage: dict[str, Any], folder: Path) -
         "users": len(run.holdout.user),
         "mlflow.note.content": trained.table[:_DESCRIPTION],
     }
-    found = record.Record(
+    logged = record.Record(
         run.name,
         run.settings.experiment,
         run.settings.parameters(),
@@ -230,5 +230,5 @@ def _record(run: Run, trained: Trained, lineage: dict[str, Any], folder: Path) -
             "segments.json": json.dumps(report_data(measured.report)["segments"], indent=1),
         },
     )
-    files = record.write(folder, found, measured.report, run.holdout)
+    files = record.write(folder, logged, measured.report, run.holdout)
     draw(files, measured, run.holdout, curves)

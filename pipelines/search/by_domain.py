@@ -96,11 +96,11 @@ class Chosen(NamedTuple):
     def rules(self) -> dict[str, Weights]:
         """The weights of the model of all domains and of each domain's own, by the domain that is asked
         for."""
-        found = {}
+        rules = {}
         for at, (name, guard) in enumerate(self.guards.items()):
             own = [float(at == place) for place in range(len(self.controls))]
-            found[name] = Weights((guard.known, *own), (float(guard.new), *[0.0] * len(own)))
-        return found
+            rules[name] = Weights((guard.known, *own), (float(guard.new), *[0.0] * len(own)))
+        return rules
 
 
 def learn(model: Mapping[str, Any], data: Dataset, seed: int, progress: Progress = silent) -> Embeddings:
@@ -111,17 +111,17 @@ def learn(model: Mapping[str, Any], data: Dataset, seed: int, progress: Progress
     )
 
 
-def candidates(found: Searched, count: int, seed: int) -> list[dict[str, Any]]:
+def candidates(searched: Searched, count: int, seed: int) -> list[dict[str, Any]]:
     """Settings to try: those as given, and others drawn from the space of the model."""
-    rng, drawn = generator(seed, "transfer trials"), [found.settings({})]
+    rng, drawn = generator(seed, "transfer trials"), [searched.settings({})]
     for _ in range(count - 1):
         values = {}
-        for path, one in found.space.items():
+        for path, one in searched.space.items():
             if isinstance(one, Choices):
                 values[path] = one.values[int(rng.integers(len(one.values)))]
             else:
                 values[path] = _draw(one, rng)
-        drawn.append(found.settings(values))
+        drawn.append(searched.settings(values))
     return drawn
 
 
@@ -147,11 +147,11 @@ def _guard(run: Run, question: DomainQuestion, of_all: Embeddings, own: Embeddin
     if known.sum() > 1:
         tried = {str(one): values(one, 1.0)[known] for one in WEIGHTS}
         pairs = [(one, CONTROL) for one in tried]
-        found = compare_pairs(
+        comparisons = compare_pairs(
             tried | {CONTROL: control[known]}, pairs, warm=dict.fromkeys(pairs, int(known.sum()))
         )
         best = max(tried, key=lambda one: float(tried[one].mean()))
-        gain = found[best, CONTROL]  # its p-value is corrected over all weights
+        gain = comparisons[best, CONTROL]  # its p-value is corrected over all weights
         weight = float(best) if gain.verdict == "better" else 0.0
     if (~known).sum() > 1:
         cross = values(1.0, 0.0)[~known]

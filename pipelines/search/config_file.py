@@ -51,10 +51,10 @@ def _without_none(value: Any) -> Any:
 
 def _find_changes(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
     """What differs from the defaults, inside tables too."""
-    found: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for key, value in values.items():
         if value == usual.get(key):
             continue
         both = isinstance(value, Mapping) and isinstance(usual.get(key), Mapping)
-        found[key] = _find_changes(value, usual[key]) if both else value
-    return found
+        changes[key] = _find_changes(value, usual[key]) if both else value
+    return changes

@@ -167,7 +167,7 @@ def _weigh(dim: int, model: Mapping[str, Any], judge: Judge, nested: Nested) -> 
             dim, model, np.empty(0), Interval(nothing, nothing, nothing), nothing, nothing, 0.0, reason
         )
     interval, megabytes = tried.interval, tried.learned.items.nbytes / 1e6
-    found = Weighed(dim, model, tried.values, interval, megabytes, ms, tried.seconds)
+    weighed = Weighed(dim, model, tried.values, interval, megabytes, ms, tried.seconds)
     figures = {
         judge.label: interval.mean,
         f"{judge.label}_low": interval.low,
@@ -176,7 +176,7 @@ def _weigh(dim: int, model: Mapping[str, Any], judge: Judge, nested: Nested) -> 
     costs = {"megabytes": megabytes, "query_ms": ms, "seconds": tried.seconds}
     values = (judge.label, tried.values)
     nested.end(trial.run_id, settings=described, metrics=figures | costs, curves=tried.curves, values=values)
-    return found
+    return weighed
 
 
 def _queries(learned: Embeddings, holdout: Holdout) -> F32:

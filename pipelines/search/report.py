@@ -21,7 +21,7 @@ _SHOWN = 10  # trials of the table
 
 def report_text(
     title: str,
-    found: Searched,
+    space: Searched,
     metric: str,
     trials: Sequence[Trial],
     best: Trial,
@@ -35,7 +35,7 @@ def report_text(
         [
             f"{one.place}{' (as given)' if one.facts['start'] else ''}",
             band(one.facts),
-            *(short(one.values[field]) for field in found.space),
+            *(short(one.values[field]) for field in space.space),
             "-" if one.facts["epochs"] is None else str(one.facts["epochs"]),
             f"{one.facts['seconds']:.1f}",
         ]
@@ -43,11 +43,11 @@ def report_text(
     ]
     counts = Counter(one.state for one in trials)
     reasons = Counter(one.facts["reason"] for one in trials if one.state == "failed")
-    searched = ", ".join(f"{field} {span}" for field, span in describe_space(found.space).items())
+    searched = ", ".join(f"{field} {span}" for field, span in describe_space(space.space).items())
     lines = [
-        f"{title}. Searched in {found.name}: {searched}.",
+        f"{title}. Searched in {space.name}: {searched}.",
         "",
-        text_table(["trial", metric, *found.space, "epochs", "seconds"], rows),
+        text_table(["trial", metric, *space.space, "epochs", "seconds"], rows),
         "",
         f"{len(trials)} trials: {counts['done']} done, {counts['pruned']} pruned, {counts['failed']} failed.",
         *(f"Failed {count} times: {reason}" for reason, count in reasons.most_common(3)),
@@ -102,7 +102,7 @@ def train_command(data: str, config: Path) -> str:
 
 
 def write_artefacts(
-    config: Path, text: str, found: Searched, metric: str, trials: Sequence[Trial], best: Trial
+    config: Path, text: str, searched: Searched, metric: str, trials: Sequence[Trial], best: Trial
 ) -> list[Path]:
     """Writes the table, the trials as data and the picture beside the config, and returns their paths."""
     files = [config.with_suffix(suffix) for suffix in (".md", ".json", ".png")]
@@ -110,7 +110,7 @@ def write_artefacts(
     files[1].write_text(json.dumps([trial._asdict() for trial in trials], indent=1), encoding="utf-8")
     done = [one for one in trials if one.state == "done"]
     rows = [{**one.values, metric: one.mean} for one in done]
-    fields = {field: isinstance(one, Span) and one.log for field, one in list(found.space.items())[:6]}
+    fields = {field: isinstance(one, Span) and one.log for field, one in list(searched.space.items())[:6]}
     at = int(np.flatnonzero([one.place == best.place for one in done])[0])
     pictures.by_setting(metric, fields, rows, at).savefig(files[2], dpi=130)
     return files

@@ -25,10 +25,10 @@ class Searched(NamedTuple):
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The model's full settings with `values` in the place of what is searched."""
-        found = dict(self.fixed)
+        settings = dict(self.fixed)
         for path, value in values.items():
-            found = set_value(found, path, value)
-        return found
+            settings = set_value(settings, path, value)
+        return settings
 
     @property
     def start(self) -> dict[str, Any] | None:
@@ -65,25 +65,25 @@ def search_space(name: str, settings: Mapping[str, Any], changes: Sequence[str] 
     return Searched(name, fixed, space)
 
 
-def without_order(found: Searched, changes: Sequence[str] = ()) -> tuple[Searched, list[str]]:
+def without_order(searched: Searched, changes: Sequence[str] = ()) -> tuple[Searched, list[str]]:
     """The same without what means nothing where events are in no order, unless a change names it; and what
     was left out. Nothing is, where nothing else would be left to search."""
     named = {change.partition("=")[0] for change in changes}
-    out = [field for field in found.space if field in OF_ORDER and field not in named]
-    space = {field: one for field, one in found.space.items() if field not in out}
-    return (found._replace(space=space), out) if space else (found, [])
+    out = [field for field in searched.space if field in OF_ORDER and field not in named]
+    space = {field: one for field, one in searched.space.items() if field not in out}
+    return (searched._replace(space=space), out) if space else (searched, [])
 
 
 def full_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a model as plain data, those of the models within it too: the parts of a mixture,
     say."""
-    found: dict[str, Any] = make_model(name, settings, where=f"model {name!r}").settings.model_dump(
+    whole: dict[str, Any] = make_model(name, settings, where=f"model {name!r}").settings.model_dump(
         mode="json"
     )
-    inner = [part for part in found.values() if isinstance(part, dict) and "name" in part]
-    for part in (*found.get("parts", ()), *inner):
+    inner = [part for part in whole.values() if isinstance(part, dict) and "name" in part]
+    for part in (*whole.get("parts", ()), *inner):
         part |= full_settings(part["name"], {key: value for key, value in part.items() if key != "name"})
-    return found
+    return whole
 
 
 def set_value(settings: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -99,26 +99,26 @@ def set_value(settings: Mapping[str, Any], path: str, value: Any) -> dict[str, A
 
 def value_at(settings: Mapping[str, Any], path: str) -> Any:
     """The value at a path; a KeyError where there is none."""
-    found: Any = settings
+    value: Any = settings
     for part in path.split("."):
         try:
-            found = found[_key(found, part)]
+            value = value[_key(value, part)]
         except (IndexError, TypeError, ValueError):
             raise KeyError(path) from None
-    return found
+    return value
 
 
 def distributions(space: Space) -> dict[str, Any]:
     """The space in the words of Optuna."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    def one(found: Span | Choices) -> Any:
-        if isinstance(found, Choices):
-            return CategoricalDistribution(found.values)
-        kind = IntDistribution if _whole(found) else FloatDistribution
-        return kind(found.low, found.high, log=found.log)  # type: ignore[arg-type]
+    def one(span: Span | Choices) -> Any:
+        if isinstance(span, Choices):
+            return CategoricalDistribution(span.values)
+        kind = IntDistribution if _whole(span) else FloatDistribution
+        return kind(span.low, span.high, log=span.log)  # type: ignore[arg-type]
 
-    return {field: one(found) for field, found in space.items()}
+    return {field: one(span) for field, span in space.items()}
 
 
 def shorten(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,11 +134,11 @@ def shorten(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
     return {field: one(field, value) for field, value in values.items()}
 
 
-def edges(found: Searched, values: Mapping[str, Any]) -> list[str]:
+def edges(searched: Searched, values: Mapping[str, Any]) -> list[str]:
     """A sentence, with the option that widens the range, for each value at an end that the setting would
     pass."""
     sentences = []
-    for field, span in found.space.items():
+    for field, span in searched.space.items():
         if not isinstance(span, Span):
             continue
         place = _share(span, values[field])
@@ -149,7 +149,7 @@ def edges(found: Searched, values: Mapping[str, Any]) -> list[str]:
         if beyond in (span.low, span.high):
             continue
         try:
-            make_model(found.name, found.settings({**values, field: beyond}))
+            make_model(searched.name, searched.settings({**values, field: beyond}))
         except SettingError:
             continue  # the setting itself ends here
         option = f"--space {field}={low:g}:{high:g}{':log' if span.log else ''}"
@@ -164,12 +164,12 @@ def edges(found: Searched, values: Mapping[str, Any]) -> list[str]:
 def describe_space(space: Space) -> dict[str, str]:
     """The space as one would write it behind --space."""
 
-    def one(found: Span | Choices) -> str:
-        if isinstance(found, Choices):
-            return ",".join("none" if value is None else str(value) for value in found.values)
-        return f"{found.low:g}:{found.high:g}{':log' if found.log else ''}"
+    def one(span: Span | Choices) -> str:
+        if isinstance(span, Choices):
+            return ",".join("none" if value is None else str(value) for value in span.values)
+        return f"{span.low:g}:{span.high:g}{':log' if span.log else ''}"
 
-    return {field: one(found) for field, found in space.items()}
+    return {field: one(span) for field, span in space.items()}
 
 
 def _parse(field: str, text: str) -> Span | Choices:

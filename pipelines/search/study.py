@@ -50,12 +50,12 @@ class Study:
     @property
     def trials(self) -> list[Trial]:
         """The settled trials by place."""
-        found = [
+        trials = [
             Trial(**one.user_attrs[_SETTLED])
             for one in self._study.get_trials(deepcopy=False)
             if one.state.is_finished() and _SETTLED in one.user_attrs
         ]
-        return sorted(found, key=lambda trial: trial.place)
+        return sorted(trials, key=lambda trial: trial.place)
 
     def note(self, key: str, value: Any = None) -> Any:
         """Keeps a plain value under a key, where one is given, and returns what is kept there."""
@@ -67,10 +67,10 @@ class Study:
         """Marks the trials that a dead process left under way, and returns their number."""
         from optuna.trial import TrialState
 
-        found = [one for one in self._study.get_trials(deepcopy=False) if one.state == TrialState.RUNNING]
-        for one in found:
+        running = [one for one in self._study.get_trials(deepcopy=False) if one.state == TrialState.RUNNING]
+        for one in running:
             self._study.tell(one.number, state=TrialState.FAIL)
-        return len(found)
+        return len(running)
 
     def begin(self, start: Mapping[str, Any] | None) -> "Begun":
         """The next trial: `start` in the first place, where it is given."""

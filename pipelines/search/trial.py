@@ -135,10 +135,10 @@ class Judge:
 
 def checked_metric(metric: str) -> str:
     """The name of a metric of which more is better; else a SettingError with what to ask for instead."""
-    found = resolve(metric)
-    if not isinstance(found, PerUser) or found.describes:
+    resolved = resolve(metric)
+    if not isinstance(resolved, PerUser) or resolved.describes:
         raise SettingError(
             f"metric {metric!r} describes lists and is not to be maximised; search by one of hits, as in "
             f"ndcg_at_20, or by your own as module:function."
         )
-    return found.name
+    return resolved.name

@@ -89,36 +89,36 @@ def validation_of(settings: RunSettings, assignments: Sequence[str] = ()) -> Run
     return settings.model_copy(update={"judge": "validation"})
 
 
-def tune(run: Run, found: Searched, asked: Asked) -> Tuned:
+def tune(run: Run, searched: Searched, asked: Asked) -> Tuned:
     """Goes on with the search for the settings of a run on the validation part, or begins it, until so many
     trials are settled.
 
     Raises ModelError where every trial failed, with the reason of the last.
     """
     settings, judge = run.settings, Judge(run, asked.metric)
-    metric, key = judge.label, _key(run, found, asked.metric)
+    metric, key = judge.label, _key(run, searched, asked.metric)
     name = name_of(run, asked.metric, key)
-    with open_study(name, found.space, seed=settings.seed, prune=asked.prune, anew=asked.anew) as study:
+    with open_study(name, searched.space, seed=settings.seed, prune=asked.prune, anew=asked.anew) as study:
         nested = Nested(run)
         run_id = nested.open(f"search of {run.name}", study.note("run_id"))
         study.note("run_id", run_id)
-        search = _Search(found, asked, judge, study, nested)
+        search = _Search(searched, asked, judge, study, nested)
         search.go_on()
         best = search.best()
         model, figures, remark = search.confirm(best)
         trials = study.trials
-        beyond = edges(found, best.values)
+        beyond = edges(searched, best.values)
         title = f"{run.title}. {len(run.holdout.user):,} users"
         remarks = [
             against_start(trials, best, lambda trial: nested.values(trial.facts["run_id"], metric)),
             remark,
         ]
-        text = report_text(title, found, metric, trials, best, [*remarks, *beyond], bool(beyond))
+        text = report_text(title, searched, metric, trials, best, [*remarks, *beyond], bool(beyond))
         config = store() / "tuned" / f"{name}.toml"
         called = (run.data.name, settings.data)
-        head = config_head(found.name, called, metric, figures, len(trials), asked.command, config)
-        write_config(config, config_text(settings, model, list(found.space), head))
-        files = [config, *write_artefacts(config, text, found, metric, trials, best)]
+        head = config_head(searched.name, called, metric, figures, len(trials), asked.command, config)
+        write_config(config, config_text(settings, model, list(searched.space), head))
+        files = [config, *write_artefacts(config, text, searched, metric, trials, best)]
         nested.end(
             run_id,
             settings={**key, "metrics": (metric,)},
@@ -136,7 +136,7 @@ def tune(run: Run, found: Searched, asked: Asked) -> Tuned:
 class _Search(NamedTuple):
     """The trials of one call. judge: it has the run that they are derived from."""
 
-    found: Searched
+    searched: Searched
     asked: Asked
     judge: Judge
     study: Study
@@ -148,7 +148,7 @@ class _Search(NamedTuple):
         if known or left:
             again = f"; {left} interrupted, tried again" if left else ""
             self.judge.run.steps.say(f"Going on after {known} trials{again}.")
-        elif self.found.start is None:
+        elif self.searched.start is None:
             self.judge.run.steps.say("The settings as given lie outside the space and are not tried.")
         started = time.monotonic()
         while (settled := len(self.study.trials)) < self.asked.trials:
@@ -179,18 +179,18 @@ class _Search(NamedTuple):
         falls over the epochs makes it another model. Where that is worse by more than a standard error, all
         are tried.
         """
-        model = self.found.settings(best.values)
+        model = self.searched.settings(best.values)
         if best.facts["epochs"] in (None, model.get("epochs")):
             return model, dict(best.facts), ""
         error = (best.facts["high"] - best.facts["low"]) / _NORMAL
-        found = []
+        confirmed = []
         for epochs in (best.facts["epochs"], model["epochs"]):
-            found.append(
+            confirmed.append(
                 ({**model, "epochs": epochs}, self._learned_again(best, {**model, "epochs": epochs}))
             )
-            if found[0][1]["mean"] >= best.mean - error:
+            if confirmed[0][1]["mean"] >= best.mean - error:
                 break
-        written, figures = max(found, key=lambda one: one[1]["mean"])
+        written, figures = max(confirmed, key=lambda one: one[1]["mean"])
         remark = (
             f"Trial {best.place} was best after {best.facts['epochs']} of {model['epochs']} epochs. "
             f"Learned again with epochs = {written['epochs']}, as written: {band(figures)}."
@@ -211,8 +211,10 @@ class _Search(NamedTuple):
         return dict(known)
 
     def _try(self, place: int) -> Trial:
-        begun = self.study.begin(self.found.start)
-        trial = self.judge.run.trial(self.found.settings(begun.values), self.nested.begin(f"trial {place}"))
+        begun = self.study.begin(self.searched.start)
+        trial = self.judge.run.trial(
+            self.searched.settings(begun.values), self.nested.begin(f"trial {place}")
+        )
         try:
             with trial.steps.step(f"trial {place} of {self.asked.trials}") as progress:
                 tried = self.judge.try_settings(trial, progress, hopeless=begun.hopeless)
@@ -228,7 +230,7 @@ class _Search(NamedTuple):
         if isinstance(tried, Dropped):
             return self._prune(begun, trial, tried)
         self._log(trial, "done", tried)
-        return begun.done(**_facts(tried), run_id=trial.run_id, start=begun.values == self.found.start)
+        return begun.done(**_facts(tried), run_id=trial.run_id, start=begun.values == self.searched.start)
 
     def _prune(self, begun: Begun, trial: Run, dropped: Dropped) -> Trial:
         epochs, figure = dropped.looks[-1]
@@ -275,17 +277,17 @@ def name_of(run: Run, metric: str, key: Mapping[str, Any]) -> str:
     )
 
 
-def _key(run: Run, found: Searched, metric: str) -> dict[str, Any]:
+def _key(run: Run, searched: Searched, metric: str) -> dict[str, Any]:
     """What the figures of a search depend on, but for the ranges, which may be widened on the way."""
     kinds: dict[str, Any] = {
         field: list(one.values) if isinstance(one, Choices) else ("log" if one.log else "linear")
-        for field, one in found.space.items()
+        for field, one in searched.space.items()
     }
-    fixed = {field: value for field, value in found.fixed.items() if field not in found.space}
+    fixed = {field: value for field, value in searched.fixed.items() if field not in searched.space}
     stated = run.settings.model_dump(mode="json", include=_STATED)
     return {
         **stated,
-        "model": {"name": found.name, **fixed},
+        "model": {"name": searched.name, **fixed},
         "searched": kinds,
         "metric": metric,
         "holdout": holdout_digest(run.holdout, run.data.digest),

@@ -159,8 +159,8 @@ def run_served(weeks: Weeks, clock: Path, workers: int = 1, progress: Progress =
 
 
 def _places(items: Sequence[Any], place: dict[str, int]) -> list[int]:
-    found = [place[item["item_id"]] for item in items]
-    return found + [-1] * (K - len(found))
+    places = [place[item["item_id"]] for item in items]
+    return places + [-1] * (K - len(places))
 
 
 def _hours(since: I64) -> list[tuple[int, int]]:
@@ -290,11 +290,11 @@ def report_weeks(
     keep_time(clock, weeks.until * 1_000)
     follow(clock)
     try:
-        found = report_experiment(
+        answer = report_experiment(
             steps or Steps(quiet=True), NAME, weeks.root, weeks.state, until=now_s(), show_sick=True,
             people=people, plan_path=plan,
         )  # fmt: skip
     finally:
         follow_machine()
-    result: dict[str, Any] = found.result if isinstance(found, Negative) else found
+    result: dict[str, Any] = answer.result if isinstance(answer, Negative) else answer
     return result

@@ -75,21 +75,21 @@ class Test:
         after."""
         if "changed" not in self.run.tags:
             return []
-        found: list[dict[str, str]] = json.loads(
+        changes: list[dict[str, str]] = json.loads(
             address.artifact_of(self.run.run_id, CHANGES).read_text("utf-8")
         )
-        return found
+        return changes
 
     def plan(self) -> dict[str, Any]:
         """The plan as it was registered."""
-        found: dict[str, Any] = json.loads(address.artifact_of(self.run.run_id, PLAN).read_text("utf-8"))
-        return found
+        plan: dict[str, Any] = json.loads(address.artifact_of(self.run.run_id, PLAN).read_text("utf-8"))
+        return plan
 
 
 def tests() -> list[Test]:
     """All tests of the store, the newest first."""
-    found = [_test(name, runs) for name, runs in client.runs_below(TESTS).items()]
-    return sorted((one for one in found if one is not None), key=lambda one: (-one.run.started, one.name))
+    every = [_test(name, runs) for name, runs in client.runs_below(TESTS).items()]
+    return sorted((one for one in every if one is not None), key=lambda one: (-one.run.started, one.name))
 
 
 def find_test(name: str) -> Test | None:
@@ -107,10 +107,10 @@ def _test(experiment: str, runs: Sequence[LoggedRun]) -> Test | None:
 
 def known_test(name: str) -> Test:
     """A test that the store has to know. Raises TrackingError where it does not."""
-    if (found := find_test(name)) is None:
+    if (test := find_test(name)) is None:
         names = [one.name for one in tests()]
         raise TrackingError(f"test {name!r} is not in {tracking_uri()}; {did_you_mean(name, names)}")
-    return found
+    return test
 
 
 def register(
@@ -121,11 +121,11 @@ def register(
     plan: as JSON. late: by the first analysis and not before it. Raises TrackingError where a test of this
     name was registered with another plan.
     """
-    if (found := find_test(name)) is not None:
-        if found.digest == digest:
-            return found
+    if (test := find_test(name)) is not None:
+        if test.digest == digest:
+            return test
         raise TrackingError(
-            f"test {name!r} was registered at {found.run.tags['registered']} with another plan. Analyse it "
+            f"test {name!r} was registered at {test.run.tags['registered']} with another plan. Analyse it "
             "with the new one, and the report names what was changed; or register the new plan under "
             "another name."
         )
@@ -232,8 +232,8 @@ def log_analysis(
         shown = first.values() if arm == control else views
         began = _second(facts["provenance"]["from"]) // DAY_S - 1
         points = [one for view in shown for one in _points(view, arm, control, began)]
-        found = ledger.get(arm, {})
-        told |= {f"ledger.{key}": value for key, value in found.items()}
+        figures = ledger.get(arm, {})
+        told |= {f"ledger.{key}": value for key, value in figures.items()}
         client.add_to_run(run.run_id, tags=_tags(told), points=points, ended=over)
     return known_test(test.name)
 
@@ -268,7 +268,7 @@ def _points(view: Mapping[str, Any], arm: str, control: str, began: int) -> list
         return []
     name = key_of(view["metric"])
     side, mean = (0, "control") if arm == control else (1, "treated")
-    found = []
+    points = []
     for look in view["by_look"]:
         second = _second(look["at"])
         day = (second - 1) // DAY_S - began
@@ -276,12 +276,12 @@ def _points(view: Mapping[str, Any], arm: str, control: str, began: int) -> list
         if arm != control and look["share"]:
             figures |= {f"{name}.effect{end}": look["share"][key] for end, key in
                         (("", "mean"), ("_low", "low"), ("_high", "high"))}  # fmt: skip
-        found += [
+        points += [
             Point(key, float(value), 1_000 * second, day)
             for key, value in figures.items()
             if value is not None
         ]
-    return found
+    return points
 
 
 def key_of(metric: str) -> str:

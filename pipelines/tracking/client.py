@@ -105,9 +105,9 @@ def found_run(client: Any, run_id: str) -> Any | None:
 
 def known_run(client: Any, run_id: str) -> Any:
     """A run as MLflow has it; an id that it does not know is a TrackingError with what to do."""
-    if (found := found_run(client, run_id)) is None:
+    if (run := found_run(client, run_id)) is None:
         raise TrackingError(f"run {run_id!r} is not in {tracking_uri()}. `recsys runs` lists those that are.")
-    return found
+    return run
 
 
 def start_run(experiment: str, name: str, parent: str | None = None, began: float | None = None) -> str:
@@ -207,9 +207,9 @@ def has_run(run_id: str) -> bool:
 
 def _experiment(client: Any, name: str) -> str:
     """The id of an experiment, made with its artefacts beside the database."""
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
     location = None if os.environ.get("MLFLOW_TRACKING_URI") else (store() / "artifacts").as_uri()
     kind = {
         "mlflow.experimentKind": "custom_model_development"
@@ -232,16 +232,16 @@ def runs(experiment: str | None = None, limit: int = 20) -> list[LoggedRun]:
     if experiment is None and nothing_yet():
         return []
     with connection() as client:
-        experiments = {found.experiment_id: found.name for found in client.search_experiments()}
+        experiments = {one.experiment_id: one.name for one in client.search_experiments()}
         if experiment is not None and experiment not in experiments.values():
             known = ", ".join(sorted(experiments.values()))
             raise TrackingError(
                 f"experiment {experiment!r} is not in {tracking_uri()}; its experiments: {known}."
             )
         chosen = [key for key, name in experiments.items() if _is_asked(name, experiment)]
-        found = client.search_runs(chosen, order_by=["attributes.start_time DESC"], max_results=limit)
+        one = client.search_runs(chosen, order_by=["attributes.start_time DESC"], max_results=limit)
         aliases = _aliases(client)
-        return [_run(run, experiments[run.info.experiment_id], aliases) for run in found]
+        return [_run(run, experiments[run.info.experiment_id], aliases) for run in one]
 
 
 def runs_below(prefix: str) -> dict[str, list[LoggedRun]]:
@@ -252,17 +252,17 @@ def runs_below(prefix: str) -> dict[str, list[LoggedRun]]:
         named = {
             one.experiment_id: one.name for one in client.search_experiments() if one.name.startswith(prefix)
         }
-        found: dict[str, list[LoggedRun]] = {name: [] for name in named.values()}
+        runs: dict[str, list[LoggedRun]] = {name: [] for name in named.values()}
         for run in client.search_runs(list(named), max_results=MAX_RUNS) if named else ():
-            found[named[run.info.experiment_id]].append(_run(run, named[run.info.experiment_id], {}))
-        return found
+            runs[named[run.info.experiment_id]].append(_run(run, named[run.info.experiment_id], {}))
+        return runs
 
 
 def run_of(run_id: str) -> LoggedRun:
     """One run."""
     with connection() as client:
-        found = known_run(client, run_id)
-        return _run(found, client.get_experiment(found.info.experiment_id).name, _aliases(client))
+        run = known_run(client, run_id)
+        return _run(run, client.get_experiment(run.info.experiment_id).name, _aliases(client))
 
 
 def _is_asked(name: str, experiment: str | None) -> bool:
@@ -270,8 +270,8 @@ def _is_asked(name: str, experiment: str | None) -> bool:
     return name == experiment or (experiment is None and not hidden)
 
 
-def _run(found: Any, experiment: str, aliases: Mapping[str, tuple[str, ...]]) -> LoggedRun:
-    info, data = found.info, found.data
+def _run(run: Any, experiment: str, aliases: Mapping[str, tuple[str, ...]]) -> LoggedRun:
+    info, data = run.info, run.data
     metrics = {plain_name(key): value for key, value in data.metrics.items()}
     about = info.run_id, experiment, info.run_name, info.status, info.start_time / 1000
     return LoggedRun(*about, dict(data.tags), dict(data.params), metrics, aliases.get(info.run_id, ()))
@@ -279,12 +279,12 @@ def _run(found: Any, experiment: str, aliases: Mapping[str, tuple[str, ...]]) ->
 
 def _aliases(client: Any) -> dict[str, tuple[str, ...]]:
     """run id -> the aliases that the registry gives it."""
-    found: dict[str, tuple[str, ...]] = {}
+    aliases: dict[str, tuple[str, ...]] = {}
     for model in client.search_registered_models():
         for alias, version in (model.aliases or {}).items():
             run_id = client.get_model_version(model.name, version).run_id
-            found[run_id] = (*found.get(run_id, ()), alias)
-    return found
+            aliases[run_id] = (*aliases.get(run_id, ()), alias)
+    return aliases
 
 
 def last_run(experiment: str | None) -> str:

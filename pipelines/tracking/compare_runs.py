@@ -35,9 +35,9 @@ def list_runs(experiment: str | None, limit: int) -> tuple[str, list[dict[str, A
     The column `holdout` tells which may be: runs with the same eight letters have the same data, users and
     targets.
     """
-    found = client.runs(experiment, limit)
+    every = client.runs(experiment, limit)
     rows, plain = [], []
-    for run in found:
+    for run in every:
         metric = _first_metric(run)
         started = datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M")
         figure = f"{metric} {_figure(run, metric)}" if metric else ""
@@ -122,7 +122,10 @@ def compare_judged(runs: Sequence[Judged], metric: str | None = None) -> tuple[s
     )
     shown = [metric, *(name for name in common if name != metric)][:4]
     intervals = [{name: _interval(one.values[name]) for name in common} for one in runs]
-    rows = [[name, *(found[m].text() for m in shown)] for name, found in zip(names, intervals, strict=True)]
+    rows = [
+        [name, *(by_metric[m].text() for m in shown)]
+        for name, by_metric in zip(names, intervals, strict=True)
+    ]
     few = f" Under {FEW_USERS} warm users: too few to compare." if warm < FEW_USERS else ""
     lines = [
         f"{first.run.tags.get('data', '')}: {first.run.tags.get('split', '')}. "
@@ -140,8 +143,8 @@ def compare_judged(runs: Sequence[Judged], metric: str | None = None) -> tuple[s
         lines.append(f"- {names[0]} against {name}: {against_text(against[name])}")
         tests.append(comparison_data(first.run.run_id, other.run.run_id, metric, against[name]))
     metrics = {
-        one.run.run_id: {name: interval._asdict() for name, interval in found.items()}
-        for one, found in zip(runs, intervals, strict=True)
+        one.run.run_id: {name: interval._asdict() for name, interval in by_metric.items()}
+        for one, by_metric in zip(runs, intervals, strict=True)
     }
     return "\n".join(lines), {"metrics": metrics, "comparisons": tests}
 

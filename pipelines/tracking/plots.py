@@ -58,9 +58,9 @@ def metrics_by_k(name: str, reports: Mapping[str, Report]) -> Any:
     for panel, kind in zip(panels, shown, strict=True):
         ks = sorted(cuts[kind])
         for row, color, dashes in _style_rows(name, reports):
-            found = np.array([reports[row].interval(f"{kind}_at_{k}") for k in ks])  # (ks, 3)
-            panel.plot(ks, found[:, 0], dashes, color=color, marker="o", markersize=3.5, label=row)
-            panel.fill_between(ks, found[:, 1], found[:, 2], color=color, alpha=0.15, linewidth=0)
+            figures = np.array([reports[row].interval(f"{kind}_at_{k}") for k in ks])  # (ks, 3)
+            panel.plot(ks, figures[:, 0], dashes, color=color, marker="o", markersize=3.5, label=row)
+            panel.fill_between(ks, figures[:, 1], figures[:, 2], color=color, alpha=0.15, linewidth=0)
         panel.set_xscale("log")
         panel.set_xticks(ks, [str(k) for k in ks])
         panel.minorticks_off()
@@ -91,11 +91,11 @@ def transfer(title: str, report: TransferReport) -> Any:
             at = np.array([segments.index(row.segment) for row in rows]) + 0.12 * (
                 number - (len(shares) - 1) / 2
             )
-            found = np.array([row.transfer.difference for row in rows])  # (rows, 3): mean, low, high
-            beside = np.abs(found[:, 1:] - found[:, :1]).T
+            figures = np.array([row.transfer.difference for row in rows])  # (rows, 3): mean, low, high
+            beside = np.abs(figures[:, 1:] - figures[:, :1]).T
             panel.errorbar(
                 at,
-                found[:, 0],
+                figures[:, 0],
                 beside,
                 fmt="o",
                 color=(MODEL, *GREYS)[number % 5],
@@ -128,14 +128,14 @@ def by_segment(name: str, reports: Mapping[str, Report]) -> Any:
     """The first metric in each segment of users or items that the report has, at most eight, those of columns
     first."""
     metric = next(iter(reports[name].values))
-    found = reports[name].segments
-    ordered = sorted(found, key=lambda part: part not in reports[name].own)
+    values = reports[name].segments
+    ordered = sorted(values, key=lambda part: part not in reports[name].own)
     segments = [
-        part for part in ordered if metric in found[part] and not np.isnan(found[part][metric]).all()
+        part for part in ordered if metric in values[part] and not np.isnan(values[part][metric]).all()
     ][:8]
     if not segments:
         return None
-    labels = [f"{part}\n{int((~np.isnan(found[part][metric])).sum()):,} users" for part in segments]
+    labels = [f"{part}\n{int((~np.isnan(values[part][metric])).sum()):,} users" for part in segments]
     rows = [row for row in _beside(name, reports, metric) if set(segments) <= set(reports[row].segments)]
     intervals = {row: [reports[row].interval(metric, segment=part) for part in segments] for row in rows}
     return _bars(f"{metric} by segment", labels, intervals)
@@ -154,11 +154,11 @@ def _bars(title: str, labels: Sequence[str], intervals: Mapping[str, Sequence[In
         figure.set_figwidth(10)
     width = 0.8 / len(intervals)
     for at, (row, groups) in enumerate(intervals.items()):
-        found = np.array(groups)
+        figures = np.array(groups)
         place = np.arange(len(labels)) + (at - (len(intervals) - 1) / 2) * width
-        panel.bar(place, found[:, 0], width * 0.92, color=MODEL if at == 0 else GREYS[2], label=row)
-        errors = np.abs(found[:, 1:].T - found[:, 0])
-        panel.errorbar(place, found[:, 0], errors, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+        panel.bar(place, figures[:, 0], width * 0.92, color=MODEL if at == 0 else GREYS[2], label=row)
+        errors = np.abs(figures[:, 1:].T - figures[:, 0])
+        panel.errorbar(place, figures[:, 0], errors, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
     panel.set_xticks(range(len(labels)), labels)
     panel.set(title=title, ylim=(0, None))
     figure.legend(loc="outside lower center", ncols=2, frameon=False)

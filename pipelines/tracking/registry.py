@@ -61,7 +61,9 @@ def promote(run_id: str, alias: str, tags: Mapping[str, Any] | None = None) -> s
             if _code(error) != "RESOURCE_ALREADY_EXISTS":
                 raise
         versions = [
-            found for found in client.search_model_versions(f"name = '{model}'") if found.run_id == run_id
+            version
+            for version in client.search_model_versions(f"name = '{model}'")
+            if version.run_id == run_id
         ]
         source = f"{place_of_artifacts(run.info.artifact_uri)}/{MODEL if path == COPY else path}"
         made = versions or [client.create_model_version(model, source, run_id)]
@@ -74,15 +76,15 @@ def promote(run_id: str, alias: str, tags: Mapping[str, Any] | None = None) -> s
 
 def run_named(alias: str, experiment: str) -> str | None:
     """The id of the run that has an alias in an experiment; None where none has."""
-    found = _version(alias, experiment)
-    return None if found is None else str(found.run_id)
+    version = _version(alias, experiment)
+    return None if version is None else str(version.run_id)
 
 
 def tags_named(alias: str, experiment: str) -> dict[str, str]:
     """What is written on the version that has an alias: the verdict it was promoted on; empty where none
     has."""
-    found = _version(alias, experiment)
-    return {} if found is None else dict(found.tags)
+    version = _version(alias, experiment)
+    return {} if version is None else dict(version.tags)
 
 
 def resolve(reference: str, experiment: str | None = None) -> str:
@@ -171,6 +173,6 @@ def _run_of_bundle(bundle_id: str) -> LoggedRun | None:
         return None
     with connection() as store:
         places = [one.experiment_id for one in store.search_experiments() if not one.name.startswith(TESTS)]
-        found = store.search_runs(places, f"tags.bundle_id = '{bundle_id}'", max_results=20) if places else ()
-        learned = [run.info.run_id for run in found if REPORT not in run.data.tags]
+        runs = store.search_runs(places, f"tags.bundle_id = '{bundle_id}'", max_results=20) if places else ()
+        learned = [run.info.run_id for run in runs if REPORT not in run.data.tags]
     return run_of(learned[0]) if learned else None

@@ -75,8 +75,8 @@ def _lift(counts: Array, overall: Array) -> F64:
     """float64 (n,): how many times as much there is of each as the share of all would give, shrunk where that
     is little."""
     expected = overall * (counts.sum() / max(overall.sum(), 1))
-    found: F64 = (counts + _SHRUNK) / (expected + _SHRUNK)
-    return found
+    lift: F64 = (counts + _SHRUNK) / (expected + _SHRUNK)
+    return lift
 
 
 class _Words(NamedTuple):

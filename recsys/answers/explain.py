@@ -63,8 +63,8 @@ def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = Non
     )
     answer = bundle.recommender.exactly().recommend(users, bundle.recommender.n_items)
     source, ranked = int(answer.source[0]), int((answer.ids[0] >= 0).sum())
-    found = np.flatnonzero(answer.ids[0] == item) if item >= 0 else np.empty(0, np.int64)
-    rank = int(found[0]) + 1 if len(found) else None
+    places = np.flatnonzero(answer.ids[0] == item) if item >= 0 else np.empty(0, np.int64)
+    rank = int(places[0]) + 1 if len(places) else None
     told = item >= 0 and source != FALLBACK and len(users.history) > 0 and bundle.norms[item] > 0
     shares = _shares(bundle, users, item) if told else []
     exact = bool(shares) and bundle.encoder.explains

@@ -30,9 +30,9 @@ def stored_users(bundle: Bundle, rows: Array, now: int | None = None) -> Users:
 
 def indices_of(bundle: Bundle, ids: Sequence[str], ignored: list[str]) -> I32:
     """int32 (n,) indices; the ids without one are added to `ignored`."""
-    found = bundle.item_ids.indices(ids)
-    ignored.extend(id_ for id_, index in zip(ids, found, strict=True) if index < 0)
-    return found
+    indices = bundle.item_ids.indices(ids)
+    ignored.extend(id_ for id_, index in zip(ids, indices, strict=True) if index < 0)
+    return indices
 
 
 def usable_items(bundle: Bundle, events: Sequence[Event], ignored: list[str]) -> I32:
@@ -43,13 +43,13 @@ def usable_items(bundle: Bundle, events: Sequence[Event], ignored: list[str]) ->
     """
     if not events:
         return np.empty(0, np.int32)
-    found = indices_of(bundle, [event.item_id for event in events], ignored)
+    items = indices_of(bundle, [event.item_id for event in events], ignored)
     idle, nowhere = ~_find_telling(bundle, events), np.zeros(len(events), bool)
     if bundle.recommender.available is not None:
-        nowhere = ~bundle.recommender.available[found]
-    ignored.extend(events[int(row)].item_id for row in np.flatnonzero((idle | nowhere) & (found >= 0)))
-    found[nowhere] = -1
-    return found
+        nowhere = ~bundle.recommender.available[items]
+    ignored.extend(events[int(row)].item_id for row in np.flatnonzero((idle | nowhere) & (items >= 0)))
+    items[nowhere] = -1
+    return items
 
 
 def _find_telling(bundle: Bundle, events: Sequence[Event]) -> Bool:
@@ -151,8 +151,8 @@ def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) ->
     """The only items to consider, or None for all."""
     allowed: Array | None = None
     if question.allow is not None:
-        found = indices_of(bundle, question.allow, ignored)
-        allowed = np.unique(found[found >= 0])
+        items = indices_of(bundle, question.allow, ignored)
+        allowed = np.unique(items[items >= 0])
     if question.domain is not None:
         inside = items_of_domain(bundle, question.domain)
         allowed = inside if allowed is None else np.intersect1d(allowed, inside)

@@ -169,17 +169,17 @@ def replay(
             break
         start = time.perf_counter()
         try:
-            found = answer(bundle, one.question)
+            again = answer(bundle, one.question)
         except RequestError:
             refused += 1
             continue
         spent[1].append((time.perf_counter() - start) * 1e3)
         spent[0].extend([] if one.ms is None else [one.ms])
-        for counts, source in zip(sources, (one.source or "unknown", found.source), strict=True):
+        for counts, source in zip(sources, (one.source or "unknown", again.source), strict=True):
             counts[source] = counts.get(source, 0) + 1
         person = f"user {one.question.user_id}" if one.question.user_id is not None else f"request {number}"
         for tally in (every, *(segments.setdefault(place, Tally()) for place in one.segments.items())):
-            tally.add(person, one.question.k, one.items, found.item_ids)
+            tally.add(person, one.question.k, one.items, again.item_ids)
         if number % _EVERY == 0:
             progress(Step("asking", number, limit or 0))
     if not every.requests:

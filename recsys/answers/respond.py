@@ -140,11 +140,11 @@ def answer(bundle: Bundle, question: Question, *, pick: Pick | None = None, deep
     deny = Ragged.of([_drop_padding(indices_of(bundle, question.deny, []))]) if question.deny else None
     try:
         among = items_to_consider(bundle, question, ignored)
-        found = bundle.recommender.recommend(users, max(question.k, deep), deny=deny, among=among)
+        best = bundle.recommender.recommend(users, max(question.k, deep), deny=deny, among=among)
     except DataError as error:  # of the features: all else is checked
         raise RequestError(str(error)) from None
-    source, there = int(found.source[0]), np.count_nonzero(found.ids[0] >= 0)
-    items, scores, propensity = found.ids[0, :there], found.scores[0, :there], None
+    source, there = int(best.source[0]), np.count_nonzero(best.ids[0] >= 0)
+    items, scores, propensity = best.ids[0, :there], best.scores[0, :there], None
     if pick is not None:
         places, propensity = pick(bundle.item_ids.take(items), scores.tolist())
         items, scores = items[places], scores[places]

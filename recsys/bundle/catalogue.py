@@ -51,24 +51,24 @@ class Catalogue:
         """From the items' table of a data set: columns `title`, `domain`, `categories`, `available`,
         `available_from` and `available_to`, as far as there are any; null where nothing is known."""
         columns: dict[str, Any] = {name: table[name] for name in table.column_names}
-        found: dict[str, Any] = {}
+        parts: dict[str, Any] = {}
         if "title" in columns and columns["title"].null_count < table.num_rows:
-            found["titles"] = Texts.of(columns["title"].to_pylist())
+            parts["titles"] = Texts.of(columns["title"].to_pylist())
         if "domain" in columns:
             names, codes = _code_values(columns["domain"].to_pylist())
-            found |= {"domain_names": names, "domain_codes": codes}
+            parts |= {"domain_names": names, "domain_codes": codes}
         if "categories" in columns:
             lists = [one or [] for one in columns["categories"].to_pylist()]
             names, codes = _code_values([one for each in lists for one in each])
-            found |= {"category_names": Texts.of(names)}
-            found |= {"category_codes": Ragged(offsets_of(np.array(list(map(len, lists)), np.int64)), codes)}
+            parts |= {"category_names": Texts.of(names)}
+            parts |= {"category_codes": Ragged(offsets_of(np.array(list(map(len, lists)), np.int64)), codes)}
         stated = {name: columns[name] for name in _UNLIMITED if name in columns}
         limits = {
             name: np.array([_UNLIMITED[name] if cell is None else cell for cell in column.to_pylist()])
             for name, column in stated.items()
             if column.null_count < table.num_rows
         }
-        return cls(table.num_rows, **found, availability=_availability(limits))
+        return cls(table.num_rows, **parts, availability=_availability(limits))
 
     def __len__(self) -> int:
         return self.n_items
@@ -114,26 +114,26 @@ class Catalogue:
         them."""
         first, second = self._add_columns(more), more._add_columns(self)
         names = tuple(dict.fromkeys([*first.domain_names, *second.domain_names]))
-        found: dict[str, Any] = {}
+        parts: dict[str, Any] = {}
         if first.titles is not None and second.titles is not None:
-            found["titles"] = first.titles.followed_by(second.titles)
+            parts["titles"] = first.titles.followed_by(second.titles)
         if first.domain_codes is not None and second.domain_codes is not None:
             place = np.array([*(names.index(name) for name in second.domain_names), -1], np.int32)
             codes = np.concatenate([first.domain_codes, place[second.domain_codes]])
-            found |= {"domain_names": names, "domain_codes": codes}
+            parts |= {"domain_names": names, "domain_codes": codes}
         if first.category_codes is not None and second.category_codes is not None:
             assert first.category_names is not None
             assert second.category_names is not None
             own, theirs = first.category_codes, second.category_codes
             offsets = np.concatenate([own.offsets, own.offsets[-1] + theirs.offsets[1:]])
             values = np.concatenate([own.values, theirs.values + np.int32(len(first.category_names))])
-            found |= {"category_codes": Ragged(offsets, values)}
-            found |= {"category_names": first.category_names.followed_by(second.category_names)}
+            parts |= {"category_codes": Ragged(offsets, values)}
+            parts |= {"category_names": first.category_names.followed_by(second.category_names)}
         if first.availability is not None and second.availability is not None:
             one, other = first.availability.columns(), second.availability.columns()
             limits = {name: np.concatenate([one[name], other[name]]) for name in one}
-            found["availability"] = _availability(limits)
-        return Catalogue(len(self) + len(more), **found)
+            parts["availability"] = _availability(limits)
+        return Catalogue(len(self) + len(more), **parts)
 
     def _add_columns(self, other: "Catalogue") -> "Catalogue":
         """The same with all columns of the other, empty where it had none."""
@@ -158,16 +158,16 @@ class Catalogue:
     def arrays(self) -> dict[str, Array]:
         """The columns that there are, by the names of their files without the ending; the names of domains
         are the manifest's."""
-        found: dict[str, Array] = {} if self.titles is None else self.titles.arrays("title")
+        arrays: dict[str, Array] = {} if self.titles is None else self.titles.arrays("title")
         if self.domain_codes is not None:
-            found["domain"] = self.domain_codes
+            arrays["domain"] = self.domain_codes
         if self.category_codes is not None and self.category_names is not None:
-            found |= {
+            arrays |= {
                 f"{_CODES}.offsets": self.category_codes.offsets,
                 f"{_CODES}.codes": self.category_codes.values,
             }
-            found |= self.category_names.arrays(_NAMES)
-        return found | ({} if self.availability is None else self.availability.columns())
+            arrays |= self.category_names.arrays(_NAMES)
+        return arrays | ({} if self.availability is None else self.availability.columns())
 
     @classmethod
     def load(cls, folder: Path, n_items: int, domain_names: Sequence[str] = ()) -> Self:

@@ -46,15 +46,15 @@ class Content:
 
     def __post_init__(self) -> None:
         n_items, n_users = len(self.embeddings.items), len(self.user_ids)
-        for name, found, expected in (
+        for name, given, expected in (
             ("item_ids", len(self.item_ids), n_items),
             ("catalogue", len(self.catalogue), n_items),
             ("fallback", len(np.intersect1d(self.fallback, np.arange(n_items))), n_items),
             ("histories", self.histories.rows, n_users),
         ):
-            if found != expected:
+            if given != expected:
                 raise ModelError(
-                    f"a bundle needs one row of {name} for each of {expected}, got {found} distinct ones."
+                    f"a bundle needs one row of {name} for each of {expected}, got {given} distinct ones."
                 )
         if self.duplicates not in DUPLICATES:
             raise ModelError(

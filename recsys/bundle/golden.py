@@ -58,12 +58,12 @@ def _answer_question(recommender: Recommender, question: Mapping[str, Any]) -> d
         np.array([question["now"]], np.int64) if "now" in question else None,
     )
     answer = recommender.recommend(users, min(_K, recommender.n_items))
-    found = answer.ids[0] >= 0
+    there = answer.ids[0] >= 0
     return {
         **question,
         "source": int(answer.source[0]),
-        "ids": answer.ids[0][found].tolist(),
-        "scores": answer.scores[0][found].tolist(),
+        "ids": answer.ids[0][there].tolist(),
+        "scores": answer.scores[0][there].tolist(),
     }
 
 
@@ -80,10 +80,10 @@ def check_golden(
     if recall is not None:
         _check_overlap(golden, answers, folder, recall)
         return
-    for number, (expected, found) in enumerate(zip(golden, answers, strict=True)):
-        if not _agree(expected, found):
+    for number, (expected, got) in enumerate(zip(golden, answers, strict=True)):
+        if not _agree(expected, got):
             raise BundleError(
-                f"{folder}: golden query {number} answers items {found['ids']}, not {expected['ids']} as "
+                f"{folder}: golden query {number} answers items {got['ids']}, not {expected['ids']} as "
                 "when it was written. This machine computes differently; export the bundle again with its "
                 "library versions."
             )
@@ -93,13 +93,13 @@ def _check_overlap(
     golden: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]], folder: Path, recall: float
 ) -> None:
     wanted = hits = 0
-    for number, (expected, found) in enumerate(zip(golden, answers, strict=True)):
-        scores = dict(zip(found["ids"], found["scores"], strict=True))
+    for number, (expected, got) in enumerate(zip(golden, answers, strict=True)):
+        scores = dict(zip(got["ids"], got["scores"], strict=True))
         stated = zip(expected["ids"], expected["scores"], strict=True)
         common = [(one, scores[item]) for item, one in stated if item in scores]
         wanted, hits = wanted + len(expected["ids"]), hits + len(common)
         same = all(np.isclose(one, other, rtol=_RELATIVE, atol=1e-6) for one, other in common)
-        if not same or expected["source"] != found["source"]:
+        if not same or expected["source"] != got["source"]:
             raise BundleError(
                 f"{folder}: golden query {number} has other scores than when it was written. This machine "
                 f"computes differently; export the bundle again with its library versions."
@@ -112,13 +112,13 @@ def _check_overlap(
         )
 
 
-def _agree(expected: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
-    if expected["source"] != found["source"] or len(expected["ids"]) != len(found["ids"]):
+def _agree(expected: Mapping[str, Any], answer: Mapping[str, Any]) -> bool:
+    if expected["source"] != answer["source"] or len(expected["ids"]) != len(answer["ids"]):
         return False
-    wanted, got = np.array(expected["scores"]), np.array(found["scores"])
+    wanted, got = np.array(expected["scores"]), np.array(answer["scores"])
     if not np.allclose(wanted, got, rtol=_RELATIVE, atol=1e-6):
         return False
-    moved = np.flatnonzero(np.array(expected["ids"]) != np.array(found["ids"]))
+    moved = np.flatnonzero(np.array(expected["ids"]) != np.array(answer["ids"]))
     near = np.isclose(
         wanted[:-1], wanted[1:], rtol=2 * _RELATIVE, atol=2e-6
     )  # rank r is tied with rank r + 1

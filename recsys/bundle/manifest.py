@@ -146,10 +146,10 @@ def verify(folder: Path) -> dict[str, Any]:
         if not path.resolve().is_relative_to(inside):
             raise BundleError(f"{path} is a link that leads out of the bundle. Put the file itself there.")
         try:
-            found = describe(path)
+            actual = describe(path)
         except OSError as error:
             raise _unreadable(path, error) from None
-        if found != expected:
+        if actual != expected:
             raise BundleError(
                 f"{path} is damaged: its bytes do not match the manifest. Export the bundle again."
             )

@@ -34,8 +34,8 @@ def list_bundles(root: Path) -> list[Held]:
         fix = "Name a folder of bundles, or publish one: recsys export last"
         raise BundleError(f"{root} cannot be listed: {error.strerror}. {fix}") from None
     current = _current(root)
-    found = [Held(path.name, _created_s(path.name), _size(path), path.name == current) for path in folders]
-    return sorted(found, key=lambda one: one.bundle_id, reverse=True)
+    bundles = [Held(path.name, _created_s(path.name), _size(path), path.name == current) for path in folders]
+    return sorted(bundles, key=lambda one: one.bundle_id, reverse=True)
 
 
 def prune(root: Path, keep: int, *, dry_run: bool = False) -> list[Held]:
@@ -51,9 +51,9 @@ def prune(root: Path, keep: int, *, dry_run: bool = False) -> list[Held]:
     """
     if keep < 1:
         raise BundleError(f"keep must be at least 1, got {keep}.")
-    found = list_bundles(root)  # before a folder that is not there is made for its lock
+    bundles = list_bundles(root)  # before a folder that is not there is made for its lock
     if dry_run:
-        return _spare(root, found, keep)
+        return _spare(root, bundles, keep)
     with durable.publishing(root):  # nobody moves the pointer meanwhile
         spare = _spare(root, list_bundles(root), keep)
         for one in spare:
@@ -86,9 +86,9 @@ def _current(root: Path) -> str | None:
 
 
 def _created_s(bundle_id: str) -> float:
-    found = _NAME.match(bundle_id)
-    assert found is not None
-    return datetime.strptime(found[1], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC).timestamp()
+    match = _NAME.match(bundle_id)
+    assert match is not None
+    return datetime.strptime(match[1], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC).timestamp()
 
 
 def _size(folder: Path) -> int:

@@ -121,10 +121,10 @@ def note_edition(root: Path, bundle_id: str, now: int) -> list[str]:
 
 def find_frozen(root: Path, name: str) -> Frozen:
     """The experiment of a name. Raises SettingError where none was started by it."""
-    found = {one.name: one for one in read_frozen(root)}
-    if name not in found:
-        raise SettingError(f"no experiment {name!r} was started in {root}; {did_you_mean(name, found)}")
-    return found[name]
+    experiments = {one.name: one for one in read_frozen(root)}
+    if name not in experiments:
+        raise SettingError(f"no experiment {name!r} was started in {root}; {did_you_mean(name, experiments)}")
+    return experiments[name]
 
 
 def _change(root: Path, name: str, now: int, update: dict[str, Any], what: str) -> Frozen:

@@ -108,11 +108,11 @@ def _measured_index(
     where that is too little."""
     index = Approximate.build(content.embeddings.items, content.index)
     quality, _ = measure_index(exact, index, people_of(past, PEOPLE, 0, "measure"), content.index.k)
-    for source, found in quality.items():
-        if not reaches(content.index, found):
+    for source, one in quality.items():
+        if not reaches(content.index, one):
             raise ModelError(
-                f"the index {content.index.factory} finds {found.recall:.4f} of the best {content.index.k} "
-                f"items of people who are {source}, and {found.recall_p5:.2f} for the worst 5 %; "
+                f"the index {content.index.factory} finds {one.recall:.4f} of the best {content.index.k} "
+                f"items of people who are {source}, and {one.recall_p5:.2f} for the worst 5 %; "
                 f"{content.index.target} and {content.index.target_p5} are asked for. Tune it for these "
                 "vectors: recsys index tune."
             )

@@ -47,10 +47,10 @@ def _weigh_events(whole: Interactions, learned: Bool, weight: F32) -> Interactio
     def part(at: slice) -> Array:
         nonlocal filled
         mask = learned[at]
-        found = np.ones(len(mask), np.float32) if whole.weight is None else whole.weight[at].copy()
-        found[mask] = weight[filled : filled + int(mask.sum())]
+        weights = np.ones(len(mask), np.float32) if whole.weight is None else whole.weight[at].copy()
+        weights[mask] = weight[filled : filled + int(mask.sum())]
         filled += int(mask.sum())
-        return found
+        return weights
 
     return replace(whole, weight=make_array(whole.folder, len(whole), np.float32, part))
 

@@ -101,12 +101,12 @@ class Dataset:
     def place(self, who: str, index: int) -> str:
         """How a sentence calls an item or a user (who: "item", "user"): by id, and the row that describes
         it."""
-        ids, found = (self.item_ids, self.item_rows) if who == "item" else (self.user_ids, self.user_rows)
+        ids, rows = (self.item_ids, self.item_rows) if who == "item" else (self.user_ids, self.user_rows)
         named = f"{who} {ids[index]!r}"
         return (
             named
-            if found is None or found.row[index] < 0
-            else f"{found.where.row(found.row[index] + 1)} ({named})"
+            if rows is None or rows.row[index] < 0
+            else f"{rows.where.row(rows.row[index] + 1)} ({named})"
         )
 
     @cached_property

@@ -92,12 +92,12 @@ def _of_domain(items: pa.Table, domain: str) -> Bool:
 
 def _occurring(events: Interactions, items: Bool) -> tuple[str, ...]:
     """The types of the events of some items, a mask (n_items,)."""
-    found = np.zeros(len(events.event_names), bool)
+    occurring = np.zeros(len(events.event_names), bool)
     kinds: Array | None = events.event
     for at in chunks(len(events)) if kinds is not None else []:
         assert kinds is not None
-        found[kinds[at][items[events.item[at]]]] = True
-    return tuple(name for name, occurs in zip(events.event_names, found, strict=True) if occurs)
+        occurring[kinds[at][items[events.item[at]]]] = True
+    return tuple(name for name, occurs in zip(events.event_names, occurring, strict=True) if occurs)
 
 
 def _refuse_unknown(types: tuple[str, ...], occurring: tuple[str, ...], name: str, where: str = "") -> None:

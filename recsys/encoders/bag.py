@@ -95,12 +95,12 @@ class Bag:
         most = max(1, _BLOCK_BYTES // (4 * self.width))
         for block in blocks_of(users.history.lengths[rest], most):
             vectors[rest[block]] = self._sum_inputs(users.take(rest[block]))
-        found = label_sources(vectors, by_table)
+        answer = label_sources(vectors, by_table)
         if self.level is None:
-            return found
+            return answer
         wide: F32 = np.zeros((len(users), self.dim), np.float32)
-        wide[:, : self.width], wide[found.known, self.width] = vectors, self.level
-        return found._replace(vectors=wide)
+        wide[:, : self.width], wide[answer.known, self.width] = vectors, self.level
+        return answer._replace(vectors=wide)
 
     def _sum_inputs(self, users: Users) -> F32:
         events = self._events(users)

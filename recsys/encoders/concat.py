@@ -99,10 +99,10 @@ class Concat:
         for part, weight, columns in zip(self.parts, weights.T, self._columns(), strict=True):
             if not weight.any():
                 continue
-            found = part.encode(users)
-            vectors[:, columns] = weight[:, None] * found.vectors
+            own = part.encode(users)
+            vectors[:, columns] = weight[:, None] * own.vectors
             if part.personal:
-                source = np.where(weight != 0, np.minimum(source, found.source), source)
+                source = np.where(weight != 0, np.minimum(source, own.source), source)
         return Encoded(vectors, source)
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:

@@ -157,9 +157,9 @@ class Features:
     def known_values(self, table: pa.Table) -> dict[str, Bool]:
         """(n,) for each column of the table: which rows have a value of which training learned something:
         none in other columns, and no category that it never saw."""
-        found = {name: np.zeros(len(table), bool) for name in table.column_names}
+        known_by = {name: np.zeros(len(table), bool) for name in table.column_names}
         for column in self.columns:
-            if column.column not in found:
+            if column.column not in known_by:
                 continue
             raw, known = table[column.column].to_pylist(), self.vocabularies.get(column.column)
             if known is None:
@@ -169,8 +169,8 @@ class Features:
                     any(known.index(one) >= 0 for one in values_of(row, column.kind, column.column, at))
                     for at, row in enumerate(raw)
                 ]
-            found[column.column] = np.array(said, bool)
-        return found
+            known_by[column.column] = np.array(said, bool)
+        return known_by
 
     def _name_rows(self, raw: list[Any], column: FeatureSettings) -> tuple[Array, Array, Array]:
         """Parallel (nnz,): row, table row within the feature, weight; the weights of a row have length 1."""

@@ -60,17 +60,17 @@ class Guarded(Concat):
         return used
 
     def row_weights(self, users: Users) -> F32:
-        found = super().row_weights(users)
+        weight = super().row_weights(users)
         if users.domain is None:
-            return found
+            return weight
         had = users.history.counting()
         places, inside = had.items.values, had.items.values < len(self.domain)  # others came after learning
         row, code = had.items.row_of_value()[inside], self.domain[places[inside]]
         for asked, rule in self.rules.items():
             knows = np.bincount(row[code == asked], minlength=len(users)) > 0
             for rows, weights in ((knows, rule.known), (~knows, rule.new)):
-                found[rows & (users.domain == asked)] = np.array(weights, np.float32)
-        return found
+                weight[rows & (users.domain == asked)] = np.array(weights, np.float32)
+        return weight
 
     def _parameters(self) -> dict[str, Any]:
         return super()._parameters() | {"rules": self._plain_rules()}

@@ -89,16 +89,16 @@ class EventStore(PeopleStore):
         the disk when this returns; where it raises, none is."""
         marks = ", ".join("?" * (len(StoredEvent._fields) + 1))
         sql = f"INSERT INTO events (received_ms, {_COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING"
-        found = []
+        counts = []
         with self._lock, self._writing():
             for told in batches:
                 events = [self._name_event(event) for event in told] if self.hashed_ids else told
                 before = self._database.total_changes()
                 self._database.executemany(sql, [(received_ms, *event) for event in events])
                 new = self._database.total_changes() - before
-                found.append((new, len(events) - new))
+                counts.append((new, len(events) - new))
             seq = self._last_seq()
-        return [Appended(*counts, seq) for counts in found]
+        return [Appended(*counts, seq) for counts in counts]
 
     def expose(self, exposures: Sequence[Exposure]) -> None:
         """Writes what was served, in one transaction."""

@@ -94,8 +94,8 @@ class EventWriter:
         try:
             if now.told:
                 received_ms = now_ms()
-                found = self.store.append([events for events, _ in now.told], received_ms)
-                for (_, done), one in zip(now.told, found, strict=True):
+                appended = self.store.append([events for events, _ in now.told], received_ms)
+                for (_, done), one in zip(now.told, appended, strict=True):
                     done.set_result(one)
                 self.error = None
         except apsw.Error as error:

@@ -71,7 +71,7 @@ class Assigner:
             running = self._prepare(now)
         places: dict[str, float] = {}
         held = [place(_HOLDOUT + one.salt, unit) < one.share for one in self._experiments.holdouts]
-        found = []
+        assignments = []
         for one in running:
             arm, reason = None, IN
             if one.testers and unit in one.testers:
@@ -85,15 +85,15 @@ class Assigner:
                     if namespace not in places:
                         places[namespace] = place(_NAMESPACE + namespace, unit)
                     if not one.slots[0] <= places[namespace] < one.slots[1]:
-                        found.append(Assignment(one.name, one.phase, None, OTHER_SLOTS))
+                        assignments.append(Assignment(one.name, one.phase, None, OTHER_SLOTS))
                         continue
                 at, ramp = two_places(one.salt, unit)
                 if ramp < one.share:
                     arm = one.arms[bisect_right(one.tops, at)]
                 else:
                     reason = NOT_YET
-            found.append(Assignment(one.name, one.phase, arm, reason))
-        return found
+            assignments.append(Assignment(one.name, one.phase, arm, reason))
+        return assignments
 
     def _prepare(self, now: int) -> list[_Running]:
         """What runs until the next change."""

@@ -48,14 +48,14 @@ class _EpsilonBelow(NamedTuple):
         return {**(dict.fromkeys(left, other) if other else {}), left[0]: first}
 
     def draw(self, k: int, chance: Iterator[float]) -> Explored:
-        left, found = list(self.candidates), Explored([], [])
-        while left and len(found.items) < k:
-            first, other = self._shares(len(found.items), len(left))
+        left, explored = list(self.candidates), Explored([], [])
+        while left and len(explored.items) < k:
+            first, other = self._shares(len(explored.items), len(left))
             beyond = next(chance) - first
             at = 0 if beyond < 0 or not other else min(1 + int(beyond / other), len(left) - 1)
-            found.items.append(left.pop(at))
-            found.propensity.append(other if at else first)
-        return found
+            explored.items.append(left.pop(at))
+            explored.propensity.append(other if at else first)
+        return explored
 
     def _shares(self, above: int, left: int) -> tuple[float, float]:
         """The probability of the best that is left, and of each other one."""

@@ -72,11 +72,11 @@ def experiments_of(frozen: Sequence[Frozen]) -> Experiments:
 def read_frozen(root: Path) -> list[Frozen]:
     """All experiments that were started in a root of bundles, by name. Raises BundleError where a file was
     changed."""
-    found = []
+    experiments = []
     for path in sorted((root / FOLDER).glob("*.json")):
         status = path.stat()
-        found.append(_read(path, (status.st_ino, status.st_mtime_ns, status.st_size)))
-    return found
+        experiments.append(_read(path, (status.st_ino, status.st_mtime_ns, status.st_size)))
+    return experiments
 
 
 def write_frozen(root: Path, frozen: Frozen) -> None:
@@ -108,7 +108,7 @@ def _read(path: Path, stamp: tuple[int, ...]) -> Frozen:
         holdouts = Holdouts.build({"holdouts": said["holdouts"]}, where=str(path)).holdouts
         history = tuple(Change(**one) for one in said["history"])
         names = None if said["event_names"] is None else tuple(said["event_names"])
-        found, intact = Frozen(experiment, history, holdouts, names), said["digest"] == experiment.digest
+        frozen, intact = Frozen(experiment, history, holdouts, names), said["digest"] == experiment.digest
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}. Mend access to it.") from None
     except (ValueError, KeyError, TypeError, SettingError) as error:
@@ -117,7 +117,7 @@ def _read(path: Path, stamp: tuple[int, ...]) -> Frozen:
         raise BundleError(
             f"{path} was changed since it was frozen, which makes its experiment worthless. {_MEND}"
         )
-    return found
+    return frozen
 
 
 _MEND = "Put back what was there, or delete it to end the experiment."

@@ -42,9 +42,9 @@ def neighbour_graph(vectors: F32, neighbours: int) -> sparse.csr_array:
     directions = np.ascontiguousarray(unit(vectors[rows]), np.float32)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(directions)
-    cosines, found = index.search(directions, min(neighbours + 1, len(rows)))
-    one = np.repeat(rows, found.shape[1])
-    other, weight = rows[found.ravel()], cosines.ravel().astype(np.float64)
+    cosines, nearest = index.search(directions, min(neighbours + 1, len(rows)))
+    one = np.repeat(rows, nearest.shape[1])
+    other, weight = rows[nearest.ravel()], cosines.ravel().astype(np.float64)
     joined = (one != other) & (weight > 0)
     directed = sparse.csr_array((weight[joined], (one[joined], other[joined])), shape=(n, n))
     return directed.maximum(directed.T).tocsr()
@@ -70,14 +70,14 @@ def find_communities(
             "no two of the vectors point the same way, so the graph has no edge and there is no community."
         )
     joined = np.flatnonzero(np.diff(edges.indptr))
-    found = [_partition(edges[joined][:, joined], resolution, seed + run) for run in range(runs)]
+    partitions = [_partition(edges[joined][:, joined], resolution, seed + run) for run in range(runs)]
     labels: I32 = np.full(len(vectors), -1, np.int32)
-    best, modularity = max(found, key=lambda one: one[1])
+    best, modularity = max(partitions, key=lambda one: one[1])
     sizes = np.bincount(best)
     rank = np.empty(len(sizes), np.int32)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
     labels[joined] = rank[best]
-    return Communities(labels, len(sizes), modularity, agreement([one for one, _ in found]))
+    return Communities(labels, len(sizes), modularity, agreement([one for one, _ in partitions]))
 
 
 def _partition(edges: sparse.csr_array, resolution: float, seed: int) -> tuple[I32, float]:

@@ -83,28 +83,28 @@ def chunks(n: int) -> list[slice]:
 
 def count(column: Array, n: int) -> I64:
     """int64 (n,): how often each of 0 ... n - 1 occurs, with some of the column in memory at a time."""
-    found, size = np.zeros(n, np.int64), max(CHUNK, n)
+    counts, size = np.zeros(n, np.int64), max(CHUNK, n)
     for start in range(0, len(column), size):
-        found += np.bincount(column[start : start + size], minlength=n)
-    return found
+        counts += np.bincount(column[start : start + size], minlength=n)
+    return counts
 
 
 def make_array(folder: Path | None, n: int, dtype: Any, part: Callable[[slice], Any]) -> Array:
     """An array (n,) of which a function gives each chunk; None: in memory."""
-    found = room(folder, n, dtype)
+    array = room(folder, n, dtype)
     for at in chunks(n):
-        found[at] = part(at)
-    return found
+        array[at] = part(at)
+    return array
 
 
 def take_where(folder: Path, column: Array, mask: Array) -> Array:
     """The values (n,) where the mask (n,) is true."""
-    found, filled = room(folder, int(np.count_nonzero(mask)), column.dtype), 0
+    taken, filled = room(folder, int(np.count_nonzero(mask)), column.dtype), 0
     for part in chunks(len(column)):
         values = column[part][mask[part]]
-        found[filled : filled + len(values)] = values
+        taken[filled : filled + len(values)] = values
         filled += len(values)
-    return found
+    return taken
 
 
 def by_row(folder: Path, rows: Array, n_rows: int, columns: Sequence[Array]) -> tuple[I64, list[Array]]:

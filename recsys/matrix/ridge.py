@@ -37,15 +37,15 @@ def ridge_rows(rows: sparse.csr_array, targets: F32, ridge: float | F32) -> F32:
     rows: float32 (n, n_columns); targets: float32 (n, dim). ridge: of all columns, or float32 (n_columns, 1).
     """
     columns = rows.T.tocsr()
-    found = np.zeros((rows.shape[1], targets.shape[1]), np.float32)
+    solution = np.zeros((rows.shape[1], targets.shape[1]), np.float32)
     residual = columns @ targets
     direction, size = residual.copy(), (residual**2).sum(axis=0)
     for _ in range(_STEPS):
         product = columns @ (rows @ direction) + ridge * direction
         step = size / np.maximum((direction * product).sum(axis=0), 1e-30)
-        found += step * direction
+        solution += step * direction
         residual -= step * product
         fresh = (residual**2).sum(axis=0)
         direction = residual + fresh / np.maximum(size, 1e-30) * direction
         size = fresh
-    return found
+    return solution

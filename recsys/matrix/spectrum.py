@@ -69,8 +69,8 @@ def without_propagation(matrix: sparse.csr_array, users: F32, items: F32, weight
 
 def unit(rows: F32) -> F32:
     """Rows (n, dim) at length 1; rows of zeros stay."""
-    found: F32 = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
-    return found
+    scaled: F32 = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+    return scaled
 
 
 def decompose(matrix: sparse.csr_array, dim: int, *, seed: int, sweeps: int = 4) -> tuple[F32, F32, F32]:

@@ -85,8 +85,8 @@ class Narrowed(Learner):
         model = part_of(narrow)
         start = narrow_rows(embeddings_of(wide["name"], learned), train, model.settings.dim)
         own = replace(aids.for_part(1), watch=aids.watch, warm=start)
-        found = fit_with(model, train, seed=seed, progress=progress, aids=own)
-        return embeddings_of(narrow["name"], found)
+        fitted = fit_with(model, train, seed=seed, progress=progress, aids=own)
+        return embeddings_of(narrow["name"], fitted)
 
 
 def narrow_rows(wide: Embeddings, train: Dataset, dim: int) -> Start:

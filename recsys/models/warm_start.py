@@ -15,30 +15,30 @@ from recsys.training.loop import Start
 def start_of(bundle: Bundle, train: Dataset) -> Start:
     """The vectors of a bundle in the numbering of the data to learn from.
 
-    Ids that the bundle knows keep their rows. A new user's row is the bundle's fold-in of what he had of its
-    items, a new item's the mean of the rows of those who had it, brought to the length of the other items'
-    rows. What has no such relation to the bundle has zeros. A column that all users end in alike is left out:
-    its learner finds it anew.
+    Ids that the bundle knows keep their rows. A new user's row is the bundle's fold-in of what they had of
+    its items, a new item's the mean of the rows of those who had it, brought to the length of the other
+    items' rows. What has no such relation to the bundle has zeros. A column that all users end in alike is
+    left out: its learner finds it anew.
     """
     asked = BundleInDataIds(bundle, train)
     everybody = Users.of_rows(np.arange(train.n_users), train.interactions.histories())
-    found = bundle.encoder.start_rows(asked.translate(everybody), bundle.item_vectors)
-    if found is None:
+    rows = bundle.encoder.start_rows(asked.translate(everybody), bundle.item_vectors)
+    if rows is None:
         raise ModelError(
             f"bundle {bundle.bundle_id} holds nothing of a taste that learning could start from."
         )
-    return _start(found, asked.item, train)
+    return _start(rows, asked.item, train)
 
 
-def _start(found: StartRows, item: I32, train: Dataset) -> Start:
+def _start(rows: StartRows, item: I32, train: Dataset) -> Start:
     """Rows whose items have the numbers of the bundle as a start. item: int32 (n_items of the data,), or
     -1."""
-    if found.parts:
-        parts = tuple(None if part is None else _start(part, item, train) for part in found.parts)
-        return Start(found.users, np.zeros((train.n_items, 0), np.float32), parts)
-    items = np.zeros((train.n_items, found.users.shape[1]), np.float32)
-    items[item >= 0] = found.items[item[item >= 0]]
-    return Start(found.users, _with_new(items, found.users, train))
+    if rows.parts:
+        parts = tuple(None if part is None else _start(part, item, train) for part in rows.parts)
+        return Start(rows.users, np.zeros((train.n_items, 0), np.float32), parts)
+    items = np.zeros((train.n_items, rows.users.shape[1]), np.float32)
+    items[item >= 0] = rows.items[item[item >= 0]]
+    return Start(rows.users, _with_new(items, rows.users, train))
 
 
 def _with_new(items: F32, users: F32, train: Dataset) -> F32:

@@ -44,8 +44,8 @@ class Allowed:
 
 def is_set(bits: U8, items: Array) -> Bool:
     """(n,): whether the bits of these items are set."""
-    found: Bool = (bits[items >> 3] & _BIT[items & 7]) != 0
-    return found
+    flags: Bool = (bits[items >> 3] & _BIT[items & 7]) != 0
+    return flags
 
 
 class Marks(threading.local):
@@ -54,11 +54,11 @@ class Marks(threading.local):
     def __init__(self, n_items: int) -> None:
         self._marks = np.zeros(n_items, bool)
 
-    def others(self, found: I64, left_out: Array) -> Bool:
-        """(n,): which of the found items are not left out."""
+    def others(self, items: I64, left_out: Array) -> Bool:
+        """(n,): which of the items are not left out."""
         marks = self._marks
         marks[left_out] = True
-        others = ~marks[found]
+        others = ~marks[items]
         marks[left_out] = False
         return others
 
@@ -76,16 +76,16 @@ class AllowedItems:
         if among is not None and len(among) < _WORTH_KEEPING:
             return self._allow_few(available, among)
         key = (id(available), id(among))
-        if (found := self._kept.get(key)) is None:
-            found = (
+        if (entry := self._kept.get(key)) is None:
+            entry = (
                 available,
                 among,
                 self._make_allowed(available, among),
             )  # held, so that no other array gets the same id
-            self._kept[key] = found
+            self._kept[key] = entry
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-        return found[2]
+        return entry[2]
 
     def _allow_few(self, available: Bool | None, among: Array) -> Allowed:
         """Of a short list; where it is not short against all items the bits are used."""

@@ -34,24 +34,24 @@ class Availability:
         = all."""
         unlimited = now is None or (self.start is None and self.end is None)
         interval = -1 if now is None or unlimited else int(np.searchsorted(self._changes, now, side="right"))
-        found = self._masks.get(interval)
-        if found is None and (found := self._make_mask(now)) is not None:
+        mask = self._masks.get(interval)
+        if mask is None and (mask := self._make_mask(now)) is not None:
             for old in list(self._masks)[: max(0, len(self._masks) + 1 - _KEPT)]:
                 self._masks.pop(old, None)
-            self._masks[interval] = found
-        return found
+            self._masks[interval] = mask
+        return mask
 
     def _make_mask(self, now: int | None) -> Bool | None:
-        found = None if self.shown is None else np.array(self.shown)
+        mask = None if self.shown is None else np.array(self.shown)
         for inside in (
             None if self.start is None or now is None else self.start <= now,
             None if self.end is None or now is None else now < self.end,
         ):
             if inside is not None:
-                found = inside if found is None else found & inside
-        if found is not None:
-            found.flags.writeable = False  # whoever asks again gets the same array
-        return found
+                mask = inside if mask is None else mask & inside
+        if mask is not None:
+            mask.flags.writeable = False  # whoever asks again gets the same array
+        return mask
 
     def by_moment(self, now: I64 | None, rows: int) -> Iterator[tuple[I64, Bool | None]]:
         """The rows (n,) of those who ask at moments that are alike for every item, and what they may be

@@ -104,8 +104,8 @@ def rank_in_blocks(
     for start in range(0, len(rows), size):
         block = rows[start : start + size]
         part = None if among is None else among.take(block)
-        found = best_allowed(scores_of(users.take(block)), k, forbid.take(block), part, available)
-        ids[block], scores[block] = found
+        best = best_allowed(scores_of(users.take(block)), k, forbid.take(block), part, available)
+        ids[block], scores[block] = best
     return Answer(ids, scores, source)
 
 

@@ -65,14 +65,14 @@ class Recommender:
         if self._offered is None:
             return self._answer_alike(users, k, forbid, among, self.available)
         shape = (len(users), k)
-        found = Answer(np.empty(shape, np.int64), np.empty(shape, np.float32), np.empty(len(users), np.int8))
+        whole = Answer(np.empty(shape, np.int64), np.empty(shape, np.float32), np.empty(len(users), np.int8))
         for rows, available in self._offered.by_moment(users.now, len(users)):
             if len(rows) == len(users):
                 return self._answer_alike(users, k, forbid, among, available)
             part = None if among is None else among.take(rows)
             answer = self._answer_alike(users.take(rows), k, forbid.take(rows), part, available)
-            found.ids[rows], found.scores[rows], found.source[rows] = answer.ids, answer.scores, answer.source
-        return found
+            whole.ids[rows], whole.scores[rows], whole.source[rows] = answer.ids, answer.scores, answer.source
+        return whole
 
     def exactly(self) -> "Recommender":
         """The same without what an index may miss: for explanations, and for gates."""
@@ -108,8 +108,8 @@ class Recommender:
         for start in range(0, len(rows), size):
             block = rows[start : start + size]
             alike = np.repeat(scores[None], len(block), axis=0)
-            found = best_allowed(alike, k, forbid.take(block), among.take(block), available)
-            answer.ids[block], answer.scores[block] = found
+            best = best_allowed(alike, k, forbid.take(block), among.take(block), available)
+            answer.ids[block], answer.scores[block] = best
         return answer
 
     def _forbid_items(self, users: Users, deny: Ragged | None) -> Ragged:

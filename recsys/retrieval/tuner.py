@@ -112,7 +112,7 @@ def measure_index(
     """How much of the exact answers an index gives these people, by source and of "all", and float64 (n,),
     the processor's seconds for each question. Whoever has no vector is not asked; a source of nobody is left
     out."""
-    through, found, seconds = with_index(exact, index), dict[str, Array](), list[float]()
+    through, by_source, seconds = with_index(exact, index), dict[str, Array](), list[float]()
     for source, users in people.items():
         truth = exact.recommend(users, k)
         rows = np.flatnonzero(truth.source != FALLBACK)
@@ -125,19 +125,19 @@ def measure_index(
             ids = through.recommend(one, k).ids[0]
             seconds.append(time.process_time() - start)
             scores.append(_agreement(truth.ids[row], ids))
-        found[source] = np.array(scores)
-    if found:
-        found["all"] = np.concatenate(list(found.values()))
-    return {source: _quality(scores) for source, scores in found.items()}, np.array(seconds)
+        by_source[source] = np.array(scores)
+    if by_source:
+        by_source["all"] = np.concatenate(list(by_source.values()))
+    return {source: _quality(scores) for source, scores in by_source.items()}, np.array(seconds)
 
 
-def _agreement(truth: I64, found: I64) -> tuple[float, float]:
-    """The share of the true items that was found, and the ndcg of the found list by them."""
+def _agreement(truth: I64, answer: I64) -> tuple[float, float]:
+    """The share of the true items that the answer holds, and its ndcg by them."""
     wanted = truth[truth >= 0]
     if not len(wanted):
         return 1.0, 1.0
-    hit = np.isin(found, wanted)
-    discounts = 1 / np.log2(np.arange(2, len(found) + 2))
+    hit = np.isin(answer, wanted)
+    discounts = 1 / np.log2(np.arange(2, len(answer) + 2))
     return float(hit.sum() / len(wanted)), float(discounts[hit].sum() / discounts[: len(wanted)].sum())
 
 

@@ -125,8 +125,8 @@ class VectorRanker:
         fetch, aside = min(k + 1, self.n_items), self.n_items - allowed.count + len(forbid.values)
         if isinstance(self.index, Approximate):
             bits = allowed.without(forbid.values)
-            found = self._search_index(self.index, vector, fetch, bits, allowed, forbid)
-            scores, ids = self._flat.search(vector, fetch, bits) if found is None else found
+            approximate = self._search_index(self.index, vector, fetch, bits, allowed, forbid)
+            scores, ids = self._flat.search(vector, fetch, bits) if approximate is None else approximate
         elif aside * _ASIDE <= self.n_items:
             scores, ids = self.index.search(vector, min(fetch + aside, self.n_items))
             kept = self._marks.others(ids[0], forbid.values)
@@ -173,10 +173,10 @@ class VectorRanker:
         """One row, over these items alone, ascending, without those at the places left out."""
         every = inner_products(self.items, vector, items[None])
         every[0, left_out] = -np.inf
-        found, scores = top_k(every, k)
-        there = found >= 0
-        found[there] = items[found[there]]
-        return found, scores
+        ids, scores = top_k(every, k)
+        there = ids >= 0
+        ids[there] = items[ids[there]]
+        return ids, scores
 
 
 def _in_order(ids: I64, scores: F32, k: int) -> tuple[I64, F32]:

@@ -3,7 +3,7 @@
 Inherit, and make an encoder with the item vectors of its space, and users whom it knows something of:
 
     class TestMine(EncoderContract):
-        def made(self) -> EncoderCase:
+        def make_case(self) -> EncoderCase:
             return EncoderCase(MyEncoder(...), items, users)
 """
 
@@ -46,7 +46,7 @@ class EncoderContract:
 
     def make_case(self) -> EncoderCase:
         """The encoder to test, made anew."""
-        raise NotImplementedError("a test of an encoder makes one: def made(self) -> EncoderCase")
+        raise NotImplementedError("a test of an encoder makes one: def make_case(self) -> EncoderCase")
 
     def test_it_gives_float32_vectors_of_its_dim_and_says_whom_it_could_encode(self) -> None:
         encoder, items, users = self.make_case()

@@ -52,8 +52,8 @@ class Bags(NamedTuple):
 def bag_sums(bags: Bags, values: Tensor, weight: Tensor) -> Tensor:
     """`Bags.sums` of tensors on any device, with their gradients."""
     if values.device.type == "cpu":
-        found: Tensor = _Compiled.apply(values, weight, bags)  # type: ignore[no-untyped-call]
-        return found
+        sums: Tensor = _Compiled.apply(values, weight, bags)  # type: ignore[no-untyped-call]
+        return sums
     place, offsets = (torch.from_numpy(part).to(values.device) for part in (bags.place, bags.offsets))
     return embedding_bag(
         place, values, offsets, mode="sum", per_sample_weights=weight, include_last_offset=True
@@ -77,12 +77,12 @@ class _Compiled(torch.autograd.Function):
 @kernel(parallel=True, fastmath={"reassoc", "contract"})
 def _sums(values: F32, place: I64, weight: F32, offsets: I64) -> F32:
     n, width = len(offsets) - 1, values.shape[1]
-    found = np.zeros((n, width), np.float32)
+    sums = np.zeros((n, width), np.float32)
     for row in numba.prange(n):
         for at in range(offsets[row], offsets[row + 1]):
             for d in range(width):
-                found[row, d] += weight[at] * values[place[at], d]
-    return found
+                sums[row, d] += weight[at] * values[place[at], d]
+    return sums
 
 
 @kernel(parallel=True, fastmath={"reassoc", "contract"})

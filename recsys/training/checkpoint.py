@@ -51,12 +51,12 @@ class Checkpoint:
             self._check(described["key"])
             figures, saved = tuple(described["figures"]), self.folder / described["arrays"]
             for name, kept in state.items():
-                found, array = np.load(saved / f"{name}.npy", mmap_mode="r"), _array(kept)
-                if (found.shape, found.dtype) != (array.shape, array.dtype):
+                saved_array, array = np.load(saved / f"{name}.npy", mmap_mode="r"), _array(kept)
+                if (saved_array.shape, saved_array.dtype) != (array.shape, array.dtype):
                     raise ValueError(
-                        f"{name} is {found.dtype} {found.shape}, not {array.dtype} {array.shape}"
+                        f"{name} is {saved_array.dtype} {saved_array.shape}, not {array.dtype} {array.shape}"
                     )
-                _fill(kept, found)
+                _fill(kept, saved_array)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"checkpoint {self.folder} cannot be read: {error}. Remove it to start anew."
@@ -110,13 +110,13 @@ def _array(kept: "Array | Tensor") -> Array:
     return kept if isinstance(kept, np.ndarray) else kept.cpu().numpy()
 
 
-def _fill(kept: "Array | Tensor", found: Array) -> None:
+def _fill(kept: "Array | Tensor", array: Array) -> None:
     if isinstance(kept, np.ndarray):
-        kept[...] = found
+        kept[...] = array
         return
     from torch import from_numpy
 
-    kept.copy_(from_numpy(np.array(found)))
+    kept.copy_(from_numpy(np.array(array)))
 
 
 def _plain(figures: Figures) -> dict[str, float]:

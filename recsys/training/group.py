@@ -44,9 +44,9 @@ class Group:
         most = int(max(counts))
         padded = torch.zeros(most, *rows.shape[1:], dtype=rows.dtype)
         padded[: len(rows)] = rows
-        found = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(found, padded)
-        return torch.cat([part[: int(count)] for part, count in zip(found, counts, strict=True)]).to(device)
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)]).to(device)
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, in their order."""

@@ -130,12 +130,12 @@ def softmax_by_pieces(
             some = users[part]
             positives = Positives(torch.arange(len(some), device=users.device), item[part], weight[part])
             even = some.new_ones(len(some))
-            found = softmax(
+            gradients = softmax(
                 some, items, positives, even, temperature, precision=precision, sample=sample, bound=bound
             )
-            assert found.touched is not None
-            loss, by_user[part] = loss + found.loss, found.users
-            by_item.index_add_(0, found.touched, found.items)
+            assert gradients.touched is not None
+            loss, by_user[part] = loss + gradients.loss, gradients.users
+            by_item.index_add_(0, gradients.touched, gradients.items)
         return Gradients(loss, by_user, by_item, None)
     narrow, scaled, pull = (
         items.to(precision),

@@ -46,9 +46,11 @@ def _exponentials_bf16(scores: Array, peak: F32, total: F32) -> None:
             power = max((score - peak[row]) * np.float32(1.4426950408889634), np.float32(-126))  # of two
             whole = np.floor(power)
             part = power - whole
-            found = np.float32(0.22764696) + part * np.float32(0.0771744)
-            found = np.float32(1) + part * (np.float32(0.6951786) + part * found)
-            bits = np.int32(np.float32(found).view(np.int32) + np.int32(np.int32(whole) << np.int32(23)))
+            power_of_part = np.float32(0.22764696) + part * np.float32(0.0771744)
+            power_of_part = np.float32(1) + part * (np.float32(0.6951786) + part * power_of_part)
+            bits = np.int32(
+                np.float32(power_of_part).view(np.int32) + np.int32(np.int32(whole) << np.int32(23))
+            )
             added += bits.view(np.float32)
             values[at] = np.uint16(np.int32(bits + np.int32(0x8000)) >> np.int32(16))
         total[row] = added

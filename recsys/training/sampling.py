@@ -41,12 +41,12 @@ class Sampler:
         n = len(self.items)
         if self.kind == "all":
             return Drawn(self.items, np.ones(n))
-        found = [self._place[batch]] if self.kind in ("batch", "mixed") else []
+        places = [self._place[batch]] if self.kind in ("batch", "mixed") else []
         if self.kind in ("uniform", "mixed"):
-            found.append(rng.integers(n, size=self.count))
+            places.append(rng.integers(n, size=self.count))
         elif self.kind == "popularity":
-            found.append(np.searchsorted(self._ends, rng.random(self.count), side="right").clip(max=n - 1))
-        place = np.unique(np.concatenate(found))
+            places.append(np.searchsorted(self._ends, rng.random(self.count), side="right").clip(max=n - 1))
+        place = np.unique(np.concatenate(places))
         return Drawn(self.items[place], self._chance(place))
 
     def _chance(self, place: I64) -> F64:

@@ -182,7 +182,7 @@ class _Quotas:
     def _limit_of(self, key: Key) -> tuple[Any, bytes]:
         """(the limit of this process, its policy as a header)."""
         assert key.quota is not None
-        if (found := self._limits.get(key.quota)) is None:
+        if (limit_of := self._limits.get(key.quota)) is None:
             import limits  # only where a key has a quota
 
             if self._limiter is None:
@@ -190,8 +190,8 @@ class _Quotas:
             amount, unit = key.quota.split("/")
             share = max(1, int(amount) // self._share)
             limit = limits.parse(f"{share}/{unit}")
-            found = self._limits[key.quota] = limit, b'"key";q=%d;w=%d' % (share, _SECONDS[unit])
-        return found
+            limit_of = self._limits[key.quota] = limit, b'"key";q=%d;w=%d' % (share, _SECONDS[unit])
+        return limit_of
 
 
 def _secret_of_start(shared: Path | None) -> bytes:

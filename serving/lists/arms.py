@@ -58,12 +58,12 @@ class Arms:
         if unit is None or self._idle:
             return None
         attributes = {**(features or {}), **beside} if self._aims else {}
-        for found in self._assigner.assign(unit, attributes, now):
-            if found.arm is None:
+        for one in self._assigner.assign(unit, attributes, now):
+            if one.arm is None:
                 continue
-            placement = self._experiments[found.experiment].placement
+            placement = self._experiments[one.experiment].placement
             if placement is None or placement == beside.get("placement"):
-                return self._choice(found.experiment, found.phase, found.arm)
+                return self._choice(one.experiment, one.phase, one.arm)
         return None
 
     def assigned_arm(self, experiment: str, arm: str, now: int) -> Choice | None:
@@ -80,9 +80,9 @@ class Arms:
 
     def _choice(self, experiment: str, phase: int, arm: str) -> Choice:
         key = (experiment, phase, arm)
-        if (found := self._choices.get(key)) is None:
-            found = self._choices[key] = Choice(experiment, str(phase), arm, self.recipes[experiment, arm])
-        return found
+        if (choice := self._choices.get(key)) is None:
+            choice = self._choices[key] = Choice(experiment, str(phase), arm, self.recipes[experiment, arm])
+        return choice
 
 
 def _recipe(frozen: Frozen, arm: str, loaded: Mapping[str, Bundle]) -> Recipe | None:

@@ -52,10 +52,10 @@ class Lists:
         read, raw = parse_body(body, BatchRequest)
         pairs = enumerate(zip(read.requests, raw["requests"], strict=True))
         every = [self._check(call, one, told, now, began, f"requests[{at}]: ") for at, (one, told) in pairs]
-        found = [self._answer_arm(one) for one in every]
+        answers = [self._answer_arm(one) for one in every]
         return {
             "answers": [
-                self._log_answer(one, answered, call) for one, answered in zip(every, found, strict=True)
+                self._log_answer(one, answered, call) for one, answered in zip(every, answers, strict=True)
             ]
         }
 
@@ -92,11 +92,11 @@ class Lists:
                     reason = "failed"
                     _log.error("arm %s/%s failed: %s", choice.experiment, choice.arm, type(error).__name__)
             try:
-                found = answer(one.champion, one.question)
+                answer_of = answer(one.champion, one.question)
             except RequestError as error:
                 raise Problem.of(error, one.where) from None
             self._metrics.count_arm_fallback(choice.experiment, choice.arm, reason)
-            return found
+            return answer_of
         try:
             return answer(one.bundle, one.question)
         except RequestError as error:

@@ -120,10 +120,10 @@ class History:
 
 def _sums(registry: CollectorRegistry) -> dict[str, float]:
     """The counts that points are made of."""
-    found: dict[str, float] = {}
+    sums: dict[str, float] = {}
 
     def add(name: str, value: float) -> None:
-        found[name] = found.get(name, 0.0) + value
+        sums[name] = sums.get(name, 0.0) + value
 
     for family in registry.collect():
         for sample in family.samples:
@@ -142,7 +142,7 @@ def _sums(registry: CollectorRegistry) -> dict[str, float]:
                 add("swaps", sample.value)
             elif sample.name == "recsys_exposures_lost_total":
                 add("lost", sample.value)
-    return found
+    return sums
 
 
 def _quantile(edges: list[tuple[float, float]], share: float) -> float | None:

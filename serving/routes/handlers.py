@@ -75,10 +75,10 @@ class Handlers:
         lines = body.is_json_lines(dict(request.headers.raw))
         read, written = await asyncio.to_thread(self._service.events.tell, text, lines)
         try:
-            found = await asyncio.wrap_future(written)
+            appended = await asyncio.wrap_future(written)
         except apsw.Error as error:
             raise self._service.events.failure_of(error) from None
-        return _json(self._service.events.acknowledge(read, found))
+        return _json(self._service.events.acknowledge(read, appended))
 
     async def tell_identity(self, request: Request) -> Response:
         """From now on one id is the person of another; their histories are one."""

@@ -41,7 +41,7 @@ class Models:
         labels = _labels(live.deployment)
         if swap.bundle_id is not None and swap.state != "serving":
             labels.setdefault(swap.bundle_id, [])
-        found = []
+        versions = []
         for bundle_id, roles in labels.items():
             if (version is None or bundle_id == version) and (label is None or label in roles):
                 state, told = "AVAILABLE" if bundle_id in live.loaded else "LOADING", _OK
@@ -53,10 +53,10 @@ class Models:
                     )
                 elif bundle_id not in live.loaded and roles == ["previous"]:
                     state = "END"
-                found.append(VersionStatus(version=bundle_id, state=state, status=told, labels=roles))
-        if not found:
+                versions.append(VersionStatus(version=bundle_id, state=state, status=told, labels=roles))
+        if not versions:
             raise Problem("unknown_model", "No bundle of this version or label is deployed.")
-        return ModelStatus(model_version_status=found)
+        return ModelStatus(model_version_status=versions)
 
     def activate(self, name: str, bundle_id: str, call: Call) -> Activation:
         """Makes a bundle of the folder the champion, after verifying it; nothing where it is that already."""
@@ -150,12 +150,12 @@ class Models:
 
 def _labels(deployment: Deployment) -> dict[str, list[str]]:
     """bundle id -> its roles."""
-    found: dict[str, list[str]] = {}
+    labels: dict[str, list[str]] = {}
     roles = asdict(deployment)
     for role in ("champion", "previous", "shadow"):
         if roles[role] is not None:
-            found.setdefault(roles[role], []).append(role)
+            labels.setdefault(roles[role], []).append(role)
     for experiment, arms in deployment.arms.items():
         for arm, bundle_id in arms.items():
-            found.setdefault(bundle_id, []).append(f"{experiment}/{arm}")
-    return found
+            labels.setdefault(bundle_id, []).append(f"{experiment}/{arm}")
+    return labels

@@ -170,20 +170,20 @@ def _headers(route: Route) -> list[dict[str, Any]]:
 def _also(route: Route) -> tuple[str, ...]:
     """Codes with the statuses of others that the table names for a route, and 422 of every query
     parameter."""
-    found = ["invalid_request"]
+    codes = ["invalid_request"]
     if route.operation.startswith("recommend"):
-        found += ["unknown_domain", "unknown_arm", "invalid_cursor"]
+        codes += ["unknown_domain", "unknown_arm", "invalid_cursor"]
     if route.operation == "similar_items":
-        found += ["no_similar_items", "unknown_domain"]
+        codes += ["no_similar_items", "unknown_domain"]
     if route.operation == "activate_bundle":
-        found += ["unknown_bundle"]
+        codes += ["unknown_bundle"]
     if route.asked is not None:
-        found += ["duplicate_key", "too_deep", "invalid_text"]
+        codes += ["duplicate_key", "too_deep", "invalid_text"]
     if route.changes:
-        found += ["audit_failed"]
+        codes += ["audit_failed"]
     if route.operation.startswith("get_ready") or route.operation == "get_model_ready_v2":
-        found += ["draining"]
-    return tuple(found)
+        codes += ["draining"]
+    return tuple(codes)
 
 
 def _link(operation: str, parameters: Mapping[str, str], body: Any) -> dict[str, Any]:

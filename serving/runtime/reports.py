@@ -68,16 +68,16 @@ class Reports:
         """What those say that live; the files of others are removed."""
         if self._folder is None:
             return [] if self._mine is None else [self._mine]
-        found = []
+        reports = []
         for path in self._folder.glob(f"{_PREFIX}*"):
             if not Path(f"/proc/{path.name.removeprefix(_PREFIX)}").exists():
                 path.unlink(missing_ok=True)
                 continue
             try:
-                found.append(Report(**json.loads(path.read_text())))
+                reports.append(Report(**json.loads(path.read_text())))
             except FileNotFoundError:  # it ended in between
                 continue
-        return found
+        return reports
 
 
 class WhatIsServed(Collector):
@@ -87,13 +87,13 @@ class WhatIsServed(Collector):
         self._reports = reports
 
     def collect(self) -> Iterator[Metric]:
-        found = self._reports.read()
+        reports = self._reports.read()
         info = GaugeMetricFamily(
             "recsys_bundle_info",
             "The bundles that answer as champion",
             labels=("bundle_id", "run_id", "space_id"),
         )
-        for ids in sorted({(one.bundle_id or "", one.run_id, one.space_id) for one in found}):
+        for ids in sorted({(one.bundle_id or "", one.run_id, one.space_id) for one in reports}):
             info.add_metric(ids, 1.0)
         loaded = GaugeMetricFamily(
             "recsys_bundle_loaded_timestamp_seconds", "When it was swapped in, by the last of all"
@@ -101,10 +101,10 @@ class WhatIsServed(Collector):
         created = GaugeMetricFamily(
             "recsys_bundle_created_timestamp_seconds", "When it was made; the oldest of them"
         )
-        if found:
-            loaded.add_metric((), max(one.loaded for one in found))
-            created.add_metric((), min(one.created for one in found))
-        yield from (info, loaded, created, *_of_processes([one.pid for one in found]))
+        if reports:
+            loaded.add_metric((), max(one.loaded for one in reports))
+            created.add_metric((), min(one.created for one in reports))
+        yield from (info, loaded, created, *_of_processes([one.pid for one in reports]))
 
 
 def _of_processes(pids: list[int]) -> Iterator[Metric]:

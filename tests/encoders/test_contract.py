@@ -30,69 +30,69 @@ def learned(name: str, **settings: Any) -> EncoderCase:
 
 
 class TestSolve(EncoderContract):
-    def made(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         return learned("als", dim=8, epochs=2)
 
 
 class TestBag(EncoderContract):
-    def made(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         return learned("softmax", dim=8, epochs=2, batch_size=8)
 
 
 class TestBagWithALevel(EncoderContract):
-    def made(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         return learned("variational", dim=8, epochs=2, batch_size=8)
 
 
 class TestSolveByConfidence(EncoderContract):
-    def made(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         items = np.random.default_rng(1).normal(size=(DATA.n_items, 6)).astype(np.float32)
         ridge: Any = {"regularization": 2.0, "unobserved_weight": 1.0, "exponent": 0.0}
         return EncoderCase(Solve(items, items.T @ items, None, **ridge, confidence=3.0), items, PEOPLE)
 
 
 class TestBagOfMeans(EncoderContract):
-    def made(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         items = np.random.default_rng(1).normal(size=(DATA.n_items, 6)).astype(np.float32)
         return EncoderCase(Bag(items[:, :5].copy(), None, unit=False, mean=True, level=1.0), items, PEOPLE)
 
 
 class TestConstant(EncoderContract):
-    def made(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         return learned("popularity")
 
 
 class TestUserTower(EncoderContract):
-    def made(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         return learned("two_tower", dim=8, epochs=1, batch_size=256)
 
 
 class TestUserTowerWithALayer(EncoderContract):
-    def made(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         return learned("two_tower", dim=8, epochs=1, batch_size=256, hidden=6)
 
 
 class TestSequence(EncoderContract):
-    def made(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         return learned("sequence", dim=8, epochs=1, batch_size=256)
 
 
 class TestSequenceThatAddsUpWhatItDoesNotRead(EncoderContract):
-    def made(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         return learned(
             "sequence", dim=8, epochs=1, batch_size=256, net="gru", longest_history=4, similarity="cosine"
         )
 
 
 class TestConcat(EncoderContract):
-    def made(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         return learned(
             "mixture", parts=[{"name": "als", "dim": 8, "epochs": 2}, {"name": "spectral", "dim": 4}]
         )
 
 
 class TestGuarded(EncoderContract):
-    def made(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         parts = [{"name": "als", "dim": 8, "epochs": 2}, {"name": "spectral", "dim": 4, "domain": "films"}]
         return learned("mixture", parts=parts, weights=[1, 0], by_domain={"films": {"known": [0.5, 1]}})
 

@@ -78,7 +78,7 @@ class LearnedRecency(LearnedNet):
     def tensors(self, numbers: int, hidden: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         return {"pace": torch.full((1, 1), 0.1)}
 
-    def summed(self, inputs: Inputs) -> torch.Tensor:
+    def sum_rows(self, inputs: Inputs) -> torch.Tensor:
         person, item, age = (self.to_device(part) for part in days_old(inputs))
         own = np.where(inputs.row < 0, self.layout.n_users, inputs.row).astype(np.int64)
         named = torch.cat([self.to_device(own), self.layout.items_at + item.long()]).numpy()
@@ -87,5 +87,5 @@ class LearnedRecency(LearnedNet):
         weight = torch.exp(-age * self.free["pace"][0])[:, None]
         return rows[: len(own)].index_add(0, person, weight * rows[len(own) :])
 
-    def served(self) -> Recency:
+    def export(self) -> Recency:
         return Recency(self.layout, self.served_rows(), self.own_tensors()["pace"][0].copy())

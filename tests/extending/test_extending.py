@@ -108,7 +108,7 @@ def theirs() -> Embeddings:
 
 
 class TestLastClick(EncoderContract):
-    def made(self) -> EncoderCase:
+    def make_case(self) -> EncoderCase:
         data = random_log(5, n_users=60, n_items=40, n=3_000)
         return EncoderCase(theirs().encoder, theirs().items, Users.unknown(data.interactions.histories()))
 

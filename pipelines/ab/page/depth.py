@@ -87,13 +87,13 @@ def _days(days: list[float]) -> str:
 
 def groups(facts: Facts) -> str:
     """Primary metrics by groups of people."""
-    found = facts["segments"] or ()
-    if not found:
+    segments = facts["segments"] or ()
+    if not segments:
         return paragraph("No group has enough people.")
     rows = [
         [f"{text(one['people'])} ({text(one['metric'])}, {text(one['arm'])})", count(one["number"]),
          share(one["share"]), p_value(one["p_corrected"])]
-        for one in found
+        for one in segments
     ]  # fmt: skip
     return paragraph(
         "To be looked at and not to decide by: of many groups one looks special by chance. P-values are "
@@ -186,18 +186,18 @@ def _describe_metric(metric: Mapping[str, Any]) -> str:
 
 def provenance(facts: Facts) -> str:
     """Where all figures come from, down to the data that the models learned from."""
-    found = facts["provenance"]
-    read = {role: code(found["tables"].get(role, "")) for role in ("exposures", "outcomes")}
+    source = facts["provenance"]
+    read = {role: code(source["tables"].get(role, "")) for role in ("exposures", "outcomes")}
     rows = [
         ("exposures", (
-            f"{count(found['exposures'])} rows of {count(found['people'])} people, "
+            f"{count(source['exposures'])} rows of {count(source['people'])} people, "
             f"{read['exposures']}"
 )),
-        ("outcomes", f"{count(found['outcomes'])} rows, {read['outcomes']}"),
-        ("time", text(f"exposures from {found['from']} on, outcomes up to {found['until']}")),
-        ("digest of what was read", code(found["log_digest"])),
-        ("digest of the plan", code(found["plan_digest"])),
-        ("program", text(f"recsys {found['recsys']}; nothing is drawn by chance, so there is no seed")),
+        ("outcomes", f"{count(source['outcomes'])} rows, {read['outcomes']}"),
+        ("time", text(f"exposures from {source['from']} on, outcomes up to {source['until']}")),
+        ("digest of what was read", code(source["log_digest"])),
+        ("digest of the plan", code(source["plan_digest"])),
+        ("program", text(f"recsys {source['recsys']}; nothing is drawn by chance, so there is no seed")),
     ]  # fmt: skip
     parts = [list_terms(rows)]
     models = [

@@ -88,8 +88,8 @@ def view_of(facts: Facts, effect: Mapping[str, Any]) -> dict[str, Any]:
 
 def metric_of(facts: Facts, effect: Mapping[str, Any]) -> dict[str, Any]:
     """The metric as the plan has it."""
-    found: dict[str, Any] = next(one for one in facts["plan"]["metrics"] if one["name"] == effect["metric"])
-    return found
+    metric: dict[str, Any] = next(one for one in facts["plan"]["metrics"] if one["name"] == effect["metric"])
+    return metric
 
 
 def _primary(facts: Facts, one: Mapping[str, Any]) -> str:
@@ -130,11 +130,11 @@ def _primary(facts: Facts, one: Mapping[str, Any]) -> str:
 
 def guardrails(facts: Facts) -> str:
     """What must not be lost by more than the margin that was set before."""
-    found = of_role(facts, "guardrail")
-    if not found:
+    effects = of_role(facts, "guardrail")
+    if not effects:
         return paragraph("The plan has no guardrails.")
     rows = []
-    for one in found:
+    for one in effects:
         metric = metric_of(facts, one)
         worst = one["share"] and (
             one["share"]["low"] if metric["better"] == "higher" else one["share"]["high"]
@@ -158,8 +158,8 @@ def guardrails(facts: Facts) -> str:
 
 def others(facts: Facts) -> str:
     """Exploratory metrics; nothing where there are none."""
-    found = of_role(facts, "exploratory")
-    if not found:
+    effects = of_role(facts, "exploratory")
+    if not effects:
         return ""
     rows = [
         [
@@ -170,7 +170,7 @@ def others(facts: Facts) -> str:
             share(one["share"]) or absolute(one["difference"]),
             p_value(one["p_corrected"]),
         ]
-        for one in found
+        for one in effects
     ]
     head = ["metric, arm", "so it is", "control", "arm's", "effect, 95 %", "p, corrected"]
     return paragraph("These decide nothing: they are here to learn from.") + table(
@@ -180,35 +180,40 @@ def others(facts: Facts) -> str:
 
 def lists(facts: Facts) -> str:
     """What the arms showed, where the exposures say."""
-    found = facts["lists"]
-    if found is None or not sum(found["lists"].values()):
+    facts_of_lists = facts["lists"]
+    if facts_of_lists is None or not sum(facts_of_lists["lists"].values()):
         return paragraph("Not known: the exposures were not read for it.")
-    arms = list(found["lists"])
-    rows = [["lists", *(count(found["lists"][arm]) for arm in arms)]]
-    if sum(found["shown"].values()):
-        rows.append(["items shown", *(count(found["shown"][arm]) for arm in arms)])
-        rows.append(["different items", *(count(found["items"][arm]) for arm in arms)])
-        both = {arm: percent(part) for arm, part in found["overlap"].items()}
+    arms = list(facts_of_lists["lists"])
+    rows = [["lists", *(count(facts_of_lists["lists"][arm]) for arm in arms)]]
+    if sum(facts_of_lists["shown"].values()):
+        rows.append(["items shown", *(count(facts_of_lists["shown"][arm]) for arm in arms)])
+        rows.append(["different items", *(count(facts_of_lists["items"][arm]) for arm in arms)])
+        both = {arm: percent(part) for arm, part in facts_of_lists["overlap"].items()}
         rows.append(
             ["share of what was shown that the control showed too", *(both.get(arm, "") for arm in arms)]
         )
-    sources = sorted({name for by in found["sources"].values() for name in by})[:_SHOWN_SOURCES]
+    sources = sorted({name for by in facts_of_lists["sources"].values() for name in by})[:_SHOWN_SOURCES]
     for source in sources:
-        parts = [found["sources"][arm].get(source, 0) / max(found["lists"][arm], 1) for arm in arms]
+        parts = [
+            facts_of_lists["sources"][arm].get(source, 0) / max(facts_of_lists["lists"][arm], 1)
+            for arm in arms
+        ]
         rows.append([f"from {text(source)}", *(percent(part) for part in parts)])
-    for bundle in _bundles(found["bundles"].values()):
-        shown = [found["bundles"][arm].get(bundle, 0) for arm in arms]
+    for bundle in _bundles(facts_of_lists["bundles"].values()):
+        shown = [facts_of_lists["bundles"][arm].get(bundle, 0) for arm in arms]
         rows.append([f"of bundle {text(bundle)}", *(count(one) if one else "" for one in shown)])
     said = []
-    if found["differs"] is not None:
-        said.append(f"For {percent(found['differs'])} of the lists the arms would have shown something else.")
-    mixed = [arm for arm in arms if len(found["bundles"][arm]) > 1]
+    if facts_of_lists["differs"] is not None:
+        said.append(
+            f"For {percent(facts_of_lists['differs'])} of the lists the arms would have shown something else."
+        )
+    mixed = [arm for arm in arms if len(facts_of_lists["bundles"][arm]) > 1]
     if mixed:
         said.append(
             f"{', '.join(mixed)} served more than one bundle: the effect is that of their mixture. Arms "
             f"should keep one."
         )
-    if not any(found["bundles"].values()) and not sum(found["shown"].values()):
+    if not any(facts_of_lists["bundles"].values()) and not sum(facts_of_lists["shown"].values()):
         said.append("The exposures name neither items nor bundles: how lists differ is not known.")
     return "".join(map(paragraph, said)) + table("What each arm showed", ["", *arms], rows)
 

@@ -117,14 +117,14 @@ def page_of(facts: Facts) -> str:
 
 
 def _effects(facts: Facts) -> list[tuple[str, str]]:
-    found = [
+    sections = [
         ("What decides", evidence.primary(facts)),
         ("What must not be lost", evidence.guardrails(facts)),
     ]
     if others := evidence.others(facts):
-        found.append(("What else was looked at", others))
+        sections.append(("What else was looked at", others))
     return [
-        *found,
+        *sections,
         ("What differs between the lists?", evidence.lists(facts)),
         ("Does it last?", depth.over_time(facts)),
         ("For whom?", depth.groups(facts)),

@@ -200,48 +200,49 @@ def _interleave(
     return Interleaved(people, None if come is None else math.ceil(come + plan.window_days), share)
 
 
-def told_forecast(found: Forecast) -> str:
+def told_forecast(forecast: Forecast) -> str:
     """The sentence of the forecast, and what it rests on."""
-    needs, effect = found.whole, f"{100 * found.metric.mde:.3g} %"
+    needs, effect = forecast.whole, f"{100 * forecast.metric.mde:.3g} %"
     days = "no number of days" if needs.days is None else f"{needs.days} days"
     sentence = (
-        f"Lists differ for {found.share:.0%} of people: an effect of {effect} on {found.metric.name} needs "
-        f"{days}"
+        f"Lists differ for {forecast.share:.0%} of people: an effect of {effect} on {forecast.metric.name} "
+        f"needs {days}"
     )
-    if found.triggered is not None and found.triggered.days is not None:
-        sentence += f", {found.triggered.days} days where only these people are analysed"
-    if found.interleaved is not None:
+    if forecast.triggered is not None and forecast.triggered.days is not None:
+        sentence += f", {forecast.triggered.days} days where only these people are analysed"
+    if forecast.interleaved is not None:
         days = (
             "more days than the log has"
-            if found.interleaved.days is None
-            else f"{found.interleaved.days} days"
+            if forecast.interleaved.days is None
+            else f"{forecast.interleaved.days} days"
         )
         sentence += f"; interleaving {days}"
     lines = [
         f"{sentence}.",
-        f"{found.lists:,} lists of {found.people:,} people were made again, {found.lists_differ:,} differ. "
-        f"Of what {found.metric.name} counts, {found.carried:.0%} is of people whose lists differ.",
+        f"{forecast.lists:,} lists of {forecast.people:,} people were made again, "
+        f"{forecast.lists_differ:,} differ. Of what {forecast.metric.name} counts, {forecast.carried:.0%} is "
+        "of people whose lists differ.",
         f"People with whole windows: {needs.planned:,.0f} of all"
-        + (f", {found.triggered.planned:,.0f} whose lists differ" if found.triggered else "")
-        + (f", {found.interleaved.people:,.0f} with merged lists" if found.interleaved else "")
+        + (f", {forecast.triggered.planned:,.0f} whose lists differ" if forecast.triggered else "")
+        + (f", {forecast.interleaved.people:,.0f} with merged lists" if forecast.interleaved else "")
         + f"; power {POWER:.2f}.",
     ]
     return "\n".join(lines)
 
 
-def plain_forecast(found: Forecast) -> dict[str, Any]:
+def plain_forecast(forecast: Forecast) -> dict[str, Any]:
     """For machines."""
     return {
-        "metric": found.metric.name,
-        "effect": found.metric.mde,
-        "lists": found.lists,
-        "lists_differ": found.lists_differ,
-        "people": found.people,
-        "people_differ": found.people_differ,
-        "carried": found.carried,
-        "whole": _plain(found.whole),
-        "triggered": None if found.triggered is None else _plain(found.triggered),
-        "interleaving": None if found.interleaved is None else vars(found.interleaved),
+        "metric": forecast.metric.name,
+        "effect": forecast.metric.mde,
+        "lists": forecast.lists,
+        "lists_differ": forecast.lists_differ,
+        "people": forecast.people,
+        "people_differ": forecast.people_differ,
+        "carried": forecast.carried,
+        "whole": _plain(forecast.whole),
+        "triggered": None if forecast.triggered is None else _plain(forecast.triggered),
+        "interleaving": None if forecast.interleaved is None else vars(forecast.interleaved),
     }
 
 

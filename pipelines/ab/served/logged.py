@@ -105,7 +105,7 @@ def forecast(
     from recsys.pipelines.console import Steps
 
     steps = Steps(quiet=as_json)
-    found = forecast_experiment(
+    needs = forecast_experiment(
         steps,
         name,
         folder,
@@ -115,5 +115,5 @@ def forecast(
         since=second_of(since, "--since"),
         limit=limit,
     )
-    steps.say(told_forecast(found))
-    return plain_forecast(found)
+    steps.say(told_forecast(needs))
+    return plain_forecast(needs)

@@ -67,9 +67,9 @@ class Arms:
                 if arm == line["arm"] and _served_by(recipe, line):
                     lists[arm] = line["items"]
                     continue
-                found = _make_list(recipe, question, request_id)
-                refused |= found is None
-                lists[arm] = found or []
+                made = _make_list(recipe, question, request_id)
+                refused |= made is None
+                lists[arm] = made or []
             yield Replayed(line, lists, refused)
             if number % _EVERY == 0:
                 progress(Step("make the lists of the other arms", number, 0))
@@ -96,9 +96,9 @@ def differing(
     """request id -> whether the lists of its arms differ, of the lists of one phase. Raises DataError where
     there are none."""
     mine = (one for one in lines if one["experiment"] == experiment.name and one["phase"] == str(phase))
-    found = {
+    differs = {
         one.line["request_id"]: one.differs for one in Arms(experiment, phase, root).replay(mine, progress)
     }
-    if not found:
+    if not differs:
         raise DataError(f"no list of phase {phase + 1} of experiment {experiment.name!r} is in the log.")
-    return found
+    return differs

@@ -113,9 +113,9 @@ def served_tables(
 
 def _preference(steps: Steps, frozen: Frozen, logged: Logged) -> dict[str, Any]:
     metrics = frozen.experiment.plan.get("metrics") or [{}]
-    found = read_preference(str(logged.merged), str(logged.outcomes), event=metrics[0].get("event"))
-    steps.say(told_preference(found))
-    return plain_preference(found)
+    preference = read_preference(str(logged.merged), str(logged.outcomes), event=metrics[0].get("event"))
+    steps.say(told_preference(preference))
+    return plain_preference(preference)
 
 
 def test_name(frozen: Frozen, phase: int) -> str:

@@ -74,7 +74,7 @@ def check(
     """
     skipped: list[Skipped] = []
     read, own = _read(source, columns or {}, skipped, reading)
-    table, found = read.table, read.roles
+    table, roles = read.table, read.roles
     ragged = ragged_rows(skipped, len(table), read.where)
     others = {
         who: own.get(who) if given is None else given for who, given in (("item", items), ("user", users))
@@ -82,11 +82,11 @@ def check(
     if not len(table):
         empty = whole("error", "no_rows", "", "has no rows", "Is it the file?")
         return Checked(read.where, {"rows": 0}, [*ragged, empty])
-    events, findings = parse_table(table, found, ratings=reading.ratings)
+    events, findings = parse_table(table, roles, ratings=reading.ratings)
     if read.pieces:
         first, findings = 0, []
         for part, count in read.pieces.items():
-            wrong = parse_table(table.slice(first, count), found, ratings=reading.ratings)[1]
+            wrong = parse_table(table.slice(first, count), roles, ratings=reading.ratings)[1]
             findings += [_move_finding(finding, first, part) for finding in wrong]
             first += count
         findings = list(dict.fromkeys(findings))  # what is wrong with a whole column is said once
@@ -94,9 +94,9 @@ def check(
     facts |= {"rows_without_user": read.without_user} if read.without_user else {}
     if events is not None:
         for who in ("item", "user"):
-            findings += check_described(others[who], who, events, found, columns or {})
+            findings += check_described(others[who], who, events, roles, columns or {})
     if events is not None and len(events.user):
-        findings += _patterns(events, found, time.time() if now is None else now)
+        findings += _patterns(events, roles, time.time() if now is None else now)
         facts |= _facts(events)
         if not errors([*ragged, *findings]):
             findings += _refused_by_a_run(read, events, others, columns or {}, split)
@@ -156,10 +156,10 @@ def _refused_by_a_run(
     return findings
 
 
-def _patterns(events: Events, found: Mapping[str, str], now: float) -> list[Finding]:
+def _patterns(events: Events, roles: Mapping[str, str], now: float) -> list[Finding]:
     """What can be seen only over many rows. Times that are wrong as a whole are not looked at any further."""
-    user, item = found["user_id"], found["item_id"]
-    findings = [] if events.time is None else _times(events, found["timestamp"], now)
+    user, item = roles["user_id"], roles["item_id"]
+    findings = [] if events.time is None else _times(events, roles["timestamp"], now)
     clock = None if errors(findings) else events.time
     findings += _duplicates(events)
     findings += find_swapped(events.user, events.item, events.n_users, events.n_items, clock, user, item)
@@ -167,7 +167,7 @@ def _patterns(events: Events, found: Mapping[str, str], now: float) -> list[Find
     findings += lonely(events.user, events.n_users, user, "users")
     findings += lonely(events.item, events.n_items, item, "items")
     if clock is not None:
-        findings += jumps(clock, events.row, found["timestamp"])
+        findings += jumps(clock, events.row, roles["timestamp"])
     return findings
 
 

@@ -48,7 +48,7 @@ class Events:
 
 
 def parse_table(
-    table: pa.Table, found: Mapping[str, str], *, ratings: bool = False
+    table: pa.Table, roles: Mapping[str, str], *, ratings: bool = False
 ) -> tuple[Events | None, list[Finding]]:
     """The rows that can be read, None where a column holds no ids at all; and a finding for each rule that
     rows break which a reader would refuse, or that the columns do. ratings: as in `event_table.Reading`."""
@@ -56,32 +56,32 @@ def parse_table(
     parsed: dict[str, Codes | None] = {}
     times, event = None, None
     for role in REQUIRED:
-        codes, wrong = parse_ids(table[found[role]], found[role], missing_fix=MISSING_FIXES[role])
+        codes, wrong = parse_ids(table[roles[role]], roles[role], missing_fix=MISSING_FIXES[role])
         parsed[role] = codes
         findings += wrong
         if codes is not None:
-            findings += odd_ids(codes.code, codes.names, found[role], role.removesuffix("_id"))
-    if "timestamp" in found:
-        times, wrong = parse_times(table[found["timestamp"]], found["timestamp"])
+            findings += odd_ids(codes.code, codes.names, roles[role], role.removesuffix("_id"))
+    if "timestamp" in roles:
+        times, wrong = parse_times(table[roles["timestamp"]], roles["timestamp"])
         findings += wrong
         if times is not None and times.naive:
             said, fix = (
                 "has no time zone; its times are read as UTC",
                 "Write the zone, as in 2026-01-31T12:00:00Z.",
             )
-            findings.append(whole("warning", "naive_time", found["timestamp"], said, fix))
+            findings.append(whole("warning", "naive_time", roles["timestamp"], said, fix))
     else:
         said, fix = (
             "has no times",
             "Name the column by --time-col: without times nothing can be judged on the future.",
         )
         findings.append(whole("warning", "no_times", "", said, fix))
-    if "event" in found:
-        event, wrong = parse_events(table[found["event"]], found["event"])
+    if "event" in roles:
+        event, wrong = parse_events(table[roles["event"]], roles["event"])
         findings += wrong
-    if "weight" in found:
-        findings += parse_weights(table[found["weight"]], found["weight"], ratings=ratings)[1]
-    if SPLIT in table.column_names and SPLIT not in found.values():
+    if "weight" in roles:
+        findings += parse_weights(table[roles["weight"]], roles["weight"], ratings=ratings)[1]
+    if SPLIT in table.column_names and SPLIT not in roles.values():
         findings += parse_split(table[SPLIT])[1]
     user, item = (parsed[role] for role in REQUIRED)
     if user is None or item is None:

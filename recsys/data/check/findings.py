@@ -150,7 +150,9 @@ def ragged_rows(skipped: Sequence["SkippedRow"], read: int, where: str) -> list[
 
     read: how many rows do fit. where: what the table is called.
     """
-    found = [whole("error", "unclosed_quote", "", one.text, UNCLOSED_FIX) for one in skipped if one.unclosed]
+    findings = [
+        whole("error", "unclosed_quote", "", one.text, UNCLOSED_FIX) for one in skipped if one.unclosed
+    ]
     ragged = [one for one in skipped if not one.unclosed]
     if ragged:
         said = f"rows have another number of fields than the header, as in {ragged[0].text[:80]!r}"
@@ -159,8 +161,8 @@ def ragged_rows(skipped: Sequence["SkippedRow"], read: int, where: str) -> list[
             ragged[0].file if ragged[0].file != where else None,
         )
         count, of = len(ragged), read + len(ragged)
-        found.append(Finding("error", "ragged_row", "", count, of, ragged[0].row, said, fix, file))
-    return found
+        findings.append(Finding("error", "ragged_row", "", count, of, ragged[0].row, said, fix, file))
+    return findings
 
 
 def refusal(error: DataError) -> Finding:

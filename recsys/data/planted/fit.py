@@ -111,11 +111,11 @@ def _fit_user(
     gradient, hessian = np.empty(rank), np.empty((rank, rank))
     value, gain, share = np.inf, 0.0, 1.0
     for _ in range(_NEWTON):
-        found = _evaluate(trial, items, weeks, vectors, moments, appeal, gradient, hessian)
-        if found > value - _ARMIJO * share * gain + _ROUNDING * abs(found):
+        reached = _evaluate(trial, items, weeks, vectors, moments, appeal, gradient, hessian)
+        if reached > value - _ARMIJO * share * gain + _ROUNDING * abs(reached):
             share *= 0.5
         else:
-            value, gain, share = found, 0.0, 1.0
+            value, gain, share = reached, 0.0, 1.0
             _solve(hessian, gradient, step)
             for f in range(rank):
                 p[f] = trial[f]

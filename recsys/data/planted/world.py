@@ -225,8 +225,8 @@ def _truth(settings: WorldSettings) -> tuple[Truth, I32]:
         leads = None if leads is None else np.hstack([leads, np.zeros_like(leads)])
     rank = vectors.shape[1]
     users = generator(settings.seed, "world users").standard_normal((settings.users, rank), dtype=np.float32)
-    found = vectors.astype(np.float32)
-    return Truth(users, found, log_appeal, born, category, domain, settings.taste, leads, shares), second
+    items = vectors.astype(np.float32)
+    return Truth(users, items, log_appeal, born, category, domain, settings.taste, leads, shares), second
 
 
 def _halves(vectors: F64, domain: I32, shared: float) -> F64:

@@ -135,7 +135,7 @@ def parse_ids(
         said = f"{kind} that cannot be read as {what}s"
         return None, rows("error", f"unreadable_{kind_of}", name, wrong, said, "Mend or drop these rows.")
     code = encoded.indices.fill_null(-1).to_numpy().astype(np.int32)
-    found, refused = list[Finding](), np.zeros(len(text), bool)
+    findings, refused = list[Finding](), np.zeros(len(text), bool)
     empty, long = pc.equal(pc.fill_null(text, ""), ""), pc.greater(pc.utf8_length(text), MAX_ID_CHARACTERS)
     binary = pc.match_substring(text, "\0")
     for fault, flags, said, fix in (
@@ -145,10 +145,10 @@ def parse_ids(
     ):
         wrong = pc.fill_null(flags, False).to_numpy(zero_copy_only=False)
         at = np.append(wrong, fault == "missing")[code]
-        found += rows("error", f"{fault}_{kind_of}", name, at, said, fix)
+        findings += rows("error", f"{fault}_{kind_of}", name, at, said, fix)
         refused |= wrong
     code[np.append(refused, False)[code]] = -1
-    return Codes(code, text), found
+    return Codes(code, text), findings
 
 
 def _way_in(kind: pa.DataType, name: str) -> str | None:
@@ -192,7 +192,7 @@ def parse_times(column: pa.ChunkedArray, name: str) -> tuple[Times | None, list[
     odd: list[Finding] = []
     if is_text(column.type):
         column, missing, odd = times_of_text(column, name)
-    found = rows("error", "missing_time", name, missing, "no time", drop) + odd
+    findings = rows("error", "missing_time", name, missing, "no time", drop) + odd
     ok = ~_mask(column.is_null())
     kind, unit = column.type, unit_of(name)
     if pa.types.is_decimal(kind):
@@ -208,22 +208,22 @@ def parse_times(column: pa.ChunkedArray, name: str) -> tuple[Times | None, list[
             seconds = seconds // UNITS[unit]
         if pa.types.is_floating(kind):
             unknown = np.isnan(seconds)
-            found += rows("error", "missing_time", name, unknown, "no time", drop)
+            findings += rows("error", "missing_time", name, unknown, "no time", drop)
             ok &= ~unknown
     else:
         said, fix = f"must hold unix seconds or dates; it holds {kind}", _way_in(kind, name) or "Convert it."
-        return None, [*found, whole("error", "no_time_column", name, said, fix)]
+        return None, [*findings, whole("error", "no_time_column", name, said, fix)]
     early, late = ok & (seconds < 0), ok & (seconds > LATEST_SECOND)
     fix = "Times are unix seconds; mend these rows."
-    found += rows("error", "negative_time", name, early, "a time before 1970", fix)
+    findings += rows("error", "negative_time", name, early, "a time before 1970", fix)
     stem = name if unit is None else name.rpartition(":")[0]
     fix = f"Times are unix seconds; name the column {stem}:ms, {stem}:us or {stem}:ns where they are not."
-    found += rows("error", "time_unit", name, late, "a time after the year 5000", fix)
+    findings += rows("error", "time_unit", name, late, "a time after the year 5000", fix)
     ok &= ~(early | late)
     seconds = np.floor(seconds) if seconds.dtype.kind == "f" else seconds
     seconds = seconds if ok.all() else np.where(ok, seconds, 0)
     naive = pa.types.is_timestamp(kind) and kind.tz is None
-    return Times(seconds.astype(np.int64, copy=False), ok, naive), found
+    return Times(seconds.astype(np.int64, copy=False), ok, naive), findings
 
 
 def event_weights(column: pa.ChunkedArray, name: str, where: str, *, ratings: bool = False) -> F32:
@@ -284,11 +284,11 @@ def event_codes(column: pa.ChunkedArray, name: str, where: str) -> tuple[I8, tup
 
 def parse_events(column: pa.ChunkedArray, name: str) -> tuple[Codes | None, list[Finding]]:
     """Each row's event type as a code, and what is wrong."""
-    codes, found = parse_ids(column, name, "event type")
+    codes, findings = parse_ids(column, name, "event type")
     if codes is not None and len(codes.names) > MAX_EVENT_TYPES:
         said = f"has {len(codes.names)} event types; {MAX_EVENT_TYPES} are possible"
-        found.append(whole("error", "many_event_types", name, said, "Is it the right one?"))
-    return codes, found
+        findings.append(whole("error", "many_event_types", name, said, "Is it the right one?"))
+    return codes, findings
 
 
 def _mask(flags: Any) -> Bool:

@@ -129,10 +129,10 @@ def files_of(path: Path) -> list[TableFile]:
         if not files:
             raise DataError(f"{path} is a folder without tables; name a {ENDINGS} file.")
     else:
-        found = matches(path) if glob.has_magic(str(path)) else []
-        if not found:
+        paths = matches(path) if glob.has_magic(str(path)) else []
+        if not paths:
             raise DataError(f"{path} is not there; name a {ENDINGS} file.")
-        files = [table_file(file.path, root) for match in found for file in files_of(match)]
+        files = [table_file(file.path, root) for match in paths for file in files_of(match)]
     return files
 
 

@@ -220,7 +220,7 @@ def _parts(path: Path) -> dict[str, Path]:
     """The published parts that a folder holds, by name; none where it has a table of all events."""
     if not path.is_dir() or _log(path) is not None:
         return {}
-    return {name: found for name in _PARTS if (found := table_of(path, name)) is not None}
+    return {name: table for name in _PARTS if (table := table_of(path, name)) is not None}
 
 
 def _find_others(folder: Path) -> list[TableFile]:

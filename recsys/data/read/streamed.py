@@ -77,7 +77,7 @@ def stream_events(
 
 def _roles(files: Sequence[TableFile], columns: Mapping[str, str], name: str) -> dict[str, str]:
     """Which column holds what, in all files alike."""
-    found: dict[str, str] = {}
+    first: dict[str, str] = {}
     wanted = wanted_columns(columns)
     for file in files:
         present = wanted.with_made(file_columns(file, wanted))
@@ -89,13 +89,13 @@ def _roles(files: Sequence[TableFile], columns: Mapping[str, str], name: str) ->
             ):
                 raise DataError(f"{file} has a column {odd!r}: {why} is read into memory. Leave on_disk out.")
         roles = named_columns(present, columns, str(file))
-        if found and roles != found:
-            missing = min(set(found.values()) ^ set(roles.values()))
+        if first and roles != first:
+            missing = min(set(first.values()) ^ set(roles.values()))
             raise DataError(
                 f"{name}: all files must have the same columns; {missing!r} is not in all of them."
             )
-        found = roles
-    return found
+        first = roles
+    return first
 
 
 def _batches(

@@ -54,7 +54,7 @@ def dataset_of(
     item_ids = IdMap.of(log.items) if item_ids is None else item_ids.with_ids(log.items)
     people = _describe(users, "user", columns or {})
     user_ids, user_features, user_row = _users(people, user_ids)
-    found = _doubts(log, known, people, columns or {}, Where(name) if read is None else read.where)
+    doubts = _doubts(log, known, people, columns or {}, Where(name) if read is None else read.where)
     interactions, part = log.number_events(user_ids, item_ids)
     published = None if part is None else Published(part, log.part_name)
     return Dataset(
@@ -66,7 +66,7 @@ def dataset_of(
         published,
         item_features=None if item_features is None else _lengthen(item_features, len(item_ids)),
         user_features=user_features,
-        warnings=found,
+        warnings=doubts,
         item_rows=None if known is None else TableRows(known.where, _item_row(len(known.ids), len(item_ids))),
         user_rows=None if people is None or user_row is None else TableRows(people.where, user_row),
         notes=log.left_out(),
@@ -78,18 +78,18 @@ def _doubts(
 ) -> tuple[str, ...]:
     """What is odd about the ids of the events, by themselves and held against the other tables, in
     sentences."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for who, code, names, known in (
         ("user", log.user, log.users, users),
         ("item", log.item, log.items, items),
     ):
         ids, column = pa.array(names, pa.large_string()), columns.get(f"{who}_id", f"{who}_id")
-        found += odd_ids(code, ids, column, who)
+        findings += odd_ids(code, ids, column, who)
         if known is not None:
-            found += unmet(ids, pa.array(known.ids, pa.large_string()), column, who, str(known.where))
+            findings += unmet(ids, pa.array(known.ids, pa.large_string()), column, who, str(known.where))
         if log.part is not None:
-            found += unmet_parts(code, ids, log.part, column, who)
-    return tuple(finding.locate(where).sentence(where) for finding in found)
+            findings += unmet_parts(code, ids, log.part, column, who)
+    return tuple(finding.locate(where).sentence(where) for finding in findings)
 
 
 def _read(events: Any, columns: Mapping[str, str], name: str) -> EventTable:
@@ -235,12 +235,12 @@ def _conform(column: pa.ChunkedArray, name: str, own_name: str, where: str) -> p
 def _limits(column: pa.ChunkedArray, name: str, own_name: str, where: Where) -> pa.ChunkedArray:
     """A column of AVAILABILITY: yes or no, or unix seconds; null where a row says nothing."""
     if name == "available":
-        flags, found = parse_flags(column, own_name)
+        flags, findings = parse_flags(column, own_name)
     else:
-        times, found = parse_times(column, own_name)
-        found = [finding for finding in found if finding.kind != "missing_time"]
+        times, findings = parse_times(column, own_name)
+        findings = [finding for finding in findings if finding.kind != "missing_time"]
         flags = None if times is None else pa.array(times.seconds, pa.int64(), mask=~times.ok)
-    refuse([finding.locate(where) for finding in found], where)
+    refuse([finding.locate(where) for finding in findings], where)
     assert flags is not None
     return pa.chunked_array([flags], AVAILABILITY[name])
 

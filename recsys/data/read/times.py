@@ -29,15 +29,15 @@ def times_of_text(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, 
     mixed = ~(odd | kept | empty)
     converted = _convert(pc.if_else(pa.array(kept), text, pa.scalar(None, pa.string())), common)
     odd |= kept & _flags(pc.is_null(converted))
-    found = []
+    findings = []
     if odd.any():
         said = f"text such as {column[int(np.argmax(odd))].as_py()!r} for a time"
-        found += rows("error", "text_time", name, odd, said, _FIX)
+        findings += rows("error", "text_time", name, odd, said, _FIX)
     if mixed.any():
         one, usual = (column[int(np.argmax(mask))].as_py() for mask in (mixed, kept))
         said = f"times in another form than most rows, such as {one!r} beside {usual!r}"
-        found += rows("error", "mixed_times", name, mixed, said, _FIX)
-    return converted, empty, found
+        findings += rows("error", "mixed_times", name, mixed, said, _FIX)
+    return converted, empty, findings
 
 
 def _convert(text: pa.ChunkedArray, form: int) -> pa.ChunkedArray:

@@ -82,9 +82,9 @@ def ask_holdout(
 
 
 def _targets(train: Dataset, past: Histories, later: Ragged, repeats: bool) -> Ragged:
-    """Rows of the distinct items that each user had later, without those of his past unless they count again;
-    with so many users in memory at a time as have a few million events."""
-    found = []
+    """Rows of the distinct items that each user had later, without those of their past unless they count
+    again; with so many users in memory at a time as have a few million events."""
+    parts = []
     for block in blocks_of(later.lengths + past.items.lengths, _TOGETHER):
         users = np.arange(block.start, block.stop)
         pairs = distinct(later.take(users), train.n_items)
@@ -92,8 +92,8 @@ def _targets(train: Dataset, past: Histories, later: Ragged, repeats: bool) -> R
             old = distinct(train.judged_items(past.take(users)), train.n_items)
             keys, old_keys = (part.row_of_value() * train.n_items + part.values for part in (pairs, old))
             pairs = pairs.keep(~np.isin(keys, old_keys, assume_unique=True))
-        found.append(pairs)
+        parts.append(pairs)
     lengths, values = (
-        np.concatenate([getattr(part, name) for part in found]) for name in ("lengths", "values")
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("lengths", "values")
     )
     return Ragged(offsets_of(lengths), values)

@@ -273,13 +273,13 @@ def find_keys(asked: I64, blocks: Iterable[I64]) -> Bool:
     """(n,): which of the distinct keys asked for occur among others, which come in blocks, so that memory is
     theirs."""
     order = np.argsort(asked, kind="stable")
-    ascending, found = asked[order], np.zeros(len(asked) + 1, bool)
+    ascending, occurs = asked[order], np.zeros(len(asked) + 1, bool)
     for block in blocks:
         place = np.searchsorted(ascending, block)
         hit = np.append(ascending, -1)[place] == block  # asked keys are never negative
-        found[place[hit & (block >= 0)]] = True
+        occurs[place[hit & (block >= 0)]] = True
     held = np.empty(len(asked), bool)
-    held[order] = found[:-1]
+    held[order] = occurs[:-1]
     return held
 
 

@@ -45,10 +45,10 @@ def _refuse_empty(data: Dataset) -> None:
 
 
 def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
-    """Learn before the cut; each later user brings the first half of his later events and is asked for the
+    """Learn before the cut; each later user brings the first half of their later events and is asked for the
     rest.
 
-    What he did before the cut stands in his history as well: it is his, and no target may repeat it. Half of
+    What they did before the cut stands in their history as well, and no target may repeat it. Half of
     these users tune, half judge. All count as unknown to the model: they are encoded from their history.
     """
     events = data.interactions
@@ -80,8 +80,8 @@ def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
 
 
 def _places(events: Interactions) -> tuple[I64, I64]:
-    """int64 (n,) each: the place of an event among those of its user, oldest 0, and how many events he
-    has."""
+    """int64 (n,) each: the place of an event among those of its user, oldest 0, and how many events they
+    have."""
     order = np.argsort(events.user, kind="stable")
     counts = np.bincount(events.user, minlength=events.n_users)
     rank = np.empty(len(events), np.int64)
@@ -139,15 +139,15 @@ def _ask_twice(
 
 def _published_candidates(data: Dataset, settings: SplitSettings, seed: int) -> Split:
     """The published split, ranked among the published candidates; on validation among as many drawn ones."""
-    found = _split_published(data, settings, seed)
-    test, tune = found.test, found.validation
+    split = _split_published(data, settings, seed)
+    test, tune = split.test, split.validation
     among = published_candidates(data, test.user, test.targets)
     listed = among.lengths - test.targets.lengths
     least, count = int(listed.min()), int(listed.max())
     said = f"{count:,}" if least == count else f"{least:,} to {count:,}"
     return Split(
         (
-            f"{found.title}; ranked among {said} published candidates and not all items: compare within "
+            f"{split.title}; ranked among {said} published candidates and not all items: compare within "
             "this protocol only"
         ),
         replace(tune, among=drawn_candidates(data, tune.had, tune.targets, count, seed=seed)),

@@ -45,29 +45,29 @@ def split(data: Dataset, settings: SplitSettings, *, seed: int) -> Split:
             "split.learn_validation=false is of split.kind=published, published_candidates, random and "
             f"leave_last_out; this split of {data.name} is {kind!r}. Leave it out, or name the kind."
         )
-    found = SPLITS[kind](data, settings, seed)
+    parts = SPLITS[kind](data, settings, seed)
     refuse_leaks(
-        found,
+        parts,
         repeats=settings.repeats,
         learn_validation=settings.learn_validation,
         allow=settings.allow_leaks,
     )
-    return _among_drawn(found, data, settings.candidates, seed) if settings.candidates else found
+    return _among_drawn(parts, data, settings.candidates, seed) if settings.candidates else parts
 
 
-def _among_drawn(found: Split, data: Dataset, count: int, seed: int) -> Split:
+def _among_drawn(parts: Split, data: Dataset, count: int, seed: int) -> Split:
     """The same questions, asked among drawn items only."""
 
     def ask_among(holdout: Holdout) -> Holdout:
         return replace(holdout, among=drawn_candidates(data, holdout.had, holdout.targets, count, seed=seed))
 
-    test = ask_among(found.test)
+    test = ask_among(parts.test)
     return Split(
         (
-            f"{found.title}; ranked among {_drawn_said(test, count)} and not all: compare within this "
+            f"{parts.title}; ranked among {_drawn_said(test, count)} and not all: compare within this "
             "protocol only"
         ),
-        ask_among(found.validation),
+        ask_among(parts.validation),
         test,
     )
 
@@ -75,8 +75,8 @@ def _among_drawn(found: Split, data: Dataset, count: int, seed: int) -> Split:
 def _drawn_said(test: Holdout, count: int) -> str:
     """How many items were drawn for a user, where some have fewer unseen ones than were asked for."""
     assert test.among is not None
-    found = test.among.lengths - test.targets.lengths
-    least, most = int(found.min()), int(found.max())
+    counts = test.among.lengths - test.targets.lengths
+    least, most = int(counts.min()), int(counts.max())
     if least == count:
         return f"{count:,} drawn unseen items"
     drawn = f"{most:,}" if least == most else f"{least:,} to {most:,}"

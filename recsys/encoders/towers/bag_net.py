@@ -69,12 +69,12 @@ class BagNet:
 
     def sum_rows(self, summands: Summands) -> F32:
         """float32 (n, width)."""
-        found: F32 = summands.dense @ self.matrix
+        sums: F32 = summands.dense @ self.matrix
         some = np.flatnonzero(summands.rows.lengths)
         if len(some):
             added = self.table[summands.rows.values] * self.weights(summands)[:, None]
-            found[some] += np.add.reduceat(added, summands.rows.offsets[some], axis=0)
-        return found
+            sums[some] += np.add.reduceat(added, summands.rows.offsets[some], axis=0)
+        return sums
 
     def vectors(self, inputs: Inputs) -> F32:
         """float32 (n, width), a block of entities at a time."""
@@ -101,8 +101,8 @@ class BagNet:
             return np.zeros((len(vectors), 0), np.float32)
         events = self.table[summands.rows.values[at]] * (self.weights(summands)[at] / length)[:, None]
         rest = vectors @ (summed / length - events.sum(axis=0)) / len(at)
-        found: F32 = vectors @ events.T + rest[:, None]
-        return found
+        shares: F32 = vectors @ events.T + rest[:, None]
+        return shares
 
     def without_rows(self, rows: I32) -> Self:
         same = copy(self)

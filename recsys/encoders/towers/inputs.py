@@ -56,8 +56,8 @@ class Windows:
         if items.lengths.max(initial=0) > self.longest:
             kept = places_from_end(items) < self.longest
             items, at = items.keep(kept), at[kept]
-        found = self.log.columns()
-        return Histories(items, **{name: found[name][at] for name in columns if name in found})
+        stored = self.log.columns()
+        return Histories(items, **{name: stored[name][at] for name in columns if name in stored})
 
 
 def places_from_end(rows: Ragged) -> I64:

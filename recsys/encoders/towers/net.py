@@ -95,6 +95,6 @@ def load_net(
     folder: Path, layout: UserLayout, parameters: Mapping[str, Any], arrays: Mapping[str, Array]
 ) -> Net:
     """The net of a tower saved in `folder`; one that does not state its kind is a bag."""
-    found = class_of(parameters.get("net", "bag"), folder, NETS, ENTRY_POINTS, "a net")
-    net: Net = found.load(folder, layout, parameters, arrays)
+    kind = class_of(parameters.get("net", "bag"), folder, NETS, ENTRY_POINTS, "a net")
+    net: Net = kind.load(folder, layout, parameters, arrays)
     return net

@@ -80,33 +80,33 @@ class SequenceNet:
             else past
         )
         events = self._events(read, inputs.now)
-        found = np.zeros((len(inputs), self.width), np.float32)
+        vectors = np.zeros((len(inputs), self.width), np.float32)
         lengths, offsets = read.lengths, read.items.offsets
         for length in np.unique(lengths[lengths > 0]):
             people = np.flatnonzero(lengths == length)
             step = max(1, _TOGETHER // int(length))
             for start in range(0, len(people), step):
                 some = people[start : start + step]
-                found[some] = self.graph(events=events[offsets[some][:, None] + np.arange(length)])
+                vectors[some] = self.graph(events=events[offsets[some][:, None] + np.arange(length)])
         if self.older is not None and read is not past:
             older = past.items.keep(places_from_end(past.items) >= self.reads)
-            found += recency_sums(self.items, older, self.reads) @ self.older
+            vectors += recency_sums(self.items, older, self.reads) @ self.older
         if self.down is not None and inputs.domain is not None:
-            found = found + self._adaptations(found, inputs.domain)
+            vectors = vectors + self._adaptations(vectors, inputs.domain)
         if self.unit:
-            found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.float32(1e-6))
-        return found
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-6))
+        return vectors
 
     def _adaptations(self, vectors: F32, domain: I32) -> F32:
         """float32 (n, width): what is added to the vectors of those who ask for these domains (n,), -1 =
         none."""
         assert self.down is not None
         assert self.up is not None
-        found, down = np.zeros_like(vectors), self.down.reshape(-1, self.width, self.down.shape[1])
+        adapted, down = np.zeros_like(vectors), self.down.reshape(-1, self.width, self.down.shape[1])
         for code in np.unique(domain[domain >= 0]).tolist():
             rows = domain == code
-            found[rows] = vectors[rows] @ down[code] @ self.up.reshape(len(down), -1, self.width)[code]
-        return found
+            adapted[rows] = vectors[rows] @ down[code] @ self.up.reshape(len(down), -1, self.width)[code]
+        return adapted
 
     def _events(self, past: Histories, now: I64 | None) -> F32:
         """float32 (nnz, width): what goes into the graph for each event."""
@@ -153,12 +153,12 @@ def recency_sums(vectors: F32, items: Ragged, half_life: float) -> F32:
     The last one counts 1, one that many events before it half; the sum is divided by the root of what was
     counted.
     """
-    found = np.zeros((items.rows, vectors.shape[1]), np.float32)
+    sums = np.zeros((items.rows, vectors.shape[1]), np.float32)
     for row in np.flatnonzero(items.lengths).tolist():
         named = items.row(row)
         counted = np.exp2(-np.arange(len(named), dtype=np.float32)[::-1] / half_life)
-        found[row] = counted @ vectors[named] / np.sqrt(counted.sum())
-    return found
+        sums[row] = counted @ vectors[named] / np.sqrt(counted.sum())
+    return sums
 
 
 def gaps_after(past: Histories, now: I64 | None) -> I64:
@@ -167,9 +167,9 @@ def gaps_after(past: Histories, now: I64 | None) -> I64:
 
     now: int64 (n,), the moments of asking, which end the last gaps; None = unknown.
     """
-    found = np.zeros(len(past), np.int64)
+    gaps = np.zeros(len(past), np.int64)
     if past.time is None or not len(past):
-        return found
+        return gaps
     after = np.empty(len(past), np.int64)
     after[:-1] = past.time[1:]
     last = past.items.offsets[1:][past.lengths > 0] - 1

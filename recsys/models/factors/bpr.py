@@ -1,4 +1,4 @@
-"""BPR matrix factorization: an item that the user had against one that he had not."""
+"""BPR matrix factorization: an item that the user had against one that they had not."""
 
 import math
 from typing import ClassVar
@@ -39,10 +39,10 @@ class BPRSettings(Settings):
 
 
 class BPR(Learner):
-    """A vector for each user and item, such that items the user had score above uniformly drawn ones he had
+    """A vector for each user and item, such that items the user had score above uniformly drawn ones they had
     not.
 
-    A user without a row is encoded by a fitted sum over his history, as in softmax matrix factorization.
+    A user without a row is encoded by a fitted sum over their history, as in softmax matrix factorization.
 
     Source: Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009.
     Relations: SoftmaxMF compares with all items at once; which of the two is stronger depends on the data.
@@ -113,11 +113,11 @@ class BPRFit(EpochFit):
             torch.from_numpy(draw_unseen(self.user[batch], self.pairs, self.matrix.shape[1], rng)),
         )
         users, items = self.users.table[rows], self.items.table
-        found = bpr(users, items, positives, negatives)
+        gradients = bpr(users, items, positives, negatives)
         mass = torch.zeros(len(rows), 1).index_add_(0, positives.user, positives.weight[:, None])
-        self.users.step(found.users + ridge * mass * users, rate, rows)
-        self.items.step(found.items + ridge * items[found.touched], rate, found.touched)
-        return found.loss
+        self.users.step(gradients.users + ridge * mass * users, rate, rows)
+        self.items.step(gradients.items + ridge * items[gradients.touched], rate, gradients.touched)
+        return gradients.loss
 
     def finish(self) -> Embeddings:
         users, items = (adam.table.numpy().copy() for adam in (self.users, self.items))

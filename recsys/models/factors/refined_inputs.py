@@ -52,7 +52,7 @@ def refined_inputs(
             values = table.table.numpy()[bags.rows]
             users, length = with_length(torch.from_numpy(bags.sums(values, weight)), unit)
             asked = (history.row_of_value(), part.indices.astype(np.int64), part.data)
-            found = softmax(
+            gradients = softmax(
                 users,
                 fixed,
                 Positives(*map(torch.from_numpy, asked)),
@@ -62,7 +62,7 @@ def refined_inputs(
                 sample=uniform_sample(len(items), _NEGATIVES, rng),
                 bound=1.0 if unit else None,
             )
-            by_user = found.users if length is None else through_norm(found.users, users, length)
+            by_user = gradients.users if length is None else through_norm(gradients.users, users, length)
             pull, _ = bags.gradients(by_user.numpy(), values, weight)
             rate = cosine_rate(_RATE, epoch + step / steps, epochs)
             table.step(torch.from_numpy(pull), rate, torch.from_numpy(bags.rows))

@@ -26,61 +26,38 @@ from recsys.training.loop import ALONE, Aids, Start
 class SoftmaxSettings(Settings):
     """Settings of SoftmaxMF. Tune `temperature` first, then `learning_rate` with `epochs`."""
 
-    dim: int = Field(64, ge=1, description="width of the vectors")
-    epochs: int = Field(16, ge=1, description="passes over the users; the learning rate falls to 0 over them")
-    batch_size: int = Field(256, ge=1, description="users a step")
-    learning_rate: float = Field(0.03, gt=0, description="Adam's, at the start")
-    temperature: float = Field(0.1, gt=0, description="divides the scores; .05 to .2 for cosine")
-    similarity: Literal["cosine", "dot"] = Field(
-        "cosine", description="cosine: vectors of length 1; dot: with temperature 1 and a regularization"
-    )
-    regularization: float = Field(
-        0.0, ge=0, description="ridge on the rows; 0 for cosine, about 10 for dot; log grid, factor 3"
-    )
-    user_exponent: float = Field(
-        0.5, ge=0, le=1, description="a user weighs his events to the power 1 - this; 0 = all events alike"
-    )
-    negatives: int = Field(0, ge=0, description="items drawn a step to stand for all; 0 = all items, exactly")
-    initial: Literal["spectral", "random"] = Field("spectral", description="vectors to start from")
-    propagation: float = Field(
-        0.3,
-        ge=0,
-        description="weight at which the final item vectors take up the users who had them; 0 = none",
-    )
-    half_life: float | None = Field(
-        None,
-        gt=0,
-        description="events after which one of the history counts half; none = the learned row answers",
-    )
-    fold_in_ridge: float = Field(
-        10.0, gt=0, description="ridge of the inputs that encode a history; log grid from 1 to 100"
-    )
-    fold_in_epochs: int = Field(
-        0,
-        ge=0,
-        description=(
-            "passes in which these inputs are learned on, by the softmax; 2 where history is all alike"
-        ),
-    )
-    user_rows: bool = Field(
-        True,
-        description="known users are answered from their learned rows; false: from their histories, like all",
-    )
-    precision: Literal["auto", "bf16", "float32"] = Field(
-        "auto", description="of the large products; auto: bf16 where the processor multiplies in it"
-    )
+        dim: int = Field(64, ge=1, description="width of the vectors") epochs: int = Field(16, ge=1,
+        description="passes over the users; the learning rate falls to 0 over them") batch_size: int =
+        Field(256, ge=1, description="users a step") learning_rate: float = Field(0.03, gt=0,
+        description="Adam's, at the start") temperature: float = Field(0.1, gt=0, description="divides the
+        scores; .05 to .2 for cosine") similarity: Literal["cosine", "dot"] = Field( "cosine",
+        description="cosine: vectors of length 1; dot: with temperature 1 and a regularization" )
+        regularization: float = Field( 0.0, ge=0, description="ridge on the rows; 0 for cosine, about 10 for
+        dot; log grid, factor 3" ) user_exponent: float = Field( 0.5, ge=0, le=1, description="divides each
+        event by its user's number of events to this power; 0 = not" ) negatives: int = Field(0, ge=0,
+        description="items drawn a step to stand for all; 0 = all items, exactly") initial:
+        Literal["spectral", "random"] = Field("spectral", description="vectors to start from") propagation:
+        float = Field( 0.3, ge=0, description="weight at which the final item vectors take up the users who
+        had them; 0 = none", ) half_life: float | None = Field( None, gt=0, description="events after which
+        one of the history counts half; none = the learned row answers", ) fold_in_ridge: float = Field( 10.0,
+        gt=0, description="ridge of the inputs that encode a history; log grid from 1 to 100" )
+        fold_in_epochs: int = Field( 0, ge=0, description=( "passes in which these inputs are learned on, by
+        the softmax; 2 where history is all alike" ), ) user_rows: bool = Field( True, description="known
+        users are answered from their learned rows; false: from their histories, like all", ) precision:
+        Literal["auto", "bf16", "float32"] = Field( "auto", description="of the large products; auto: bf16
+        where the processor multiplies in it" )
 
 
 class SoftmaxMF(Learner):
-    """A vector for each user and item, such that a softmax of the user's scores over all items gives his
+    """A vector for each user and item, such that a softmax of the user's scores over all items gives their
     events.
 
     All events of a user share one partition sum, so an epoch costs users x items, and not events x items.
     `propagation` adds to each item vector, once and after learning, the degree-normalised sum of the vectors
     of the users who had it.
 
-    A user without a row is encoded by a sum over his history of input vectors, fitted by ridge regression to
-    give the learned users' rows from parts of their histories (`recsys.encoders.bag.Bag`).
+    A user without a row is encoded by a sum over their history of input vectors, fitted by ridge regression
+    to give the learned users' rows from parts of their histories (`recsys.encoders.bag.Bag`).
 
     Sources: Rendle et al., "Item Recommendation from Implicit Feedback", 2021; Wu et al., "On the
     Effectiveness of Sampled Softmax Loss for Item Recommendation", TOIS 2024; He et al., "LightGCN", SIGIR
@@ -168,7 +145,7 @@ class SoftmaxFit(EpochFit):
         positives = Positives(user, torch.from_numpy(part.indices).long(), torch.from_numpy(part.data))
         users, user_length = with_length(self.users.table[rows], cosine)
         items, item_length = with_length(self.items.table, cosine)
-        found = softmax(
+        gradients = softmax(
             users,
             items,
             positives,
@@ -178,7 +155,7 @@ class SoftmaxFit(EpochFit):
             sample=uniform_sample(self.matrix.shape[1], s.negatives, rng),
             bound=1.0 if cosine else None,
         )
-        by_user, by_item, touched = found.users, found.items, found.touched
+        by_user, by_item, touched = gradients.users, gradients.items, gradients.touched
         if user_length is not None and item_length is not None:
             by_user = through_norm(by_user, users, user_length)
             at = slice(None) if touched is None else touched
@@ -189,7 +166,7 @@ class SoftmaxFit(EpochFit):
             by_item += s.regularization * len(rows) / len(self.active) * shrunk
         self.users.step(by_user, rate, rows)
         self.items.step(by_item, rate, touched)
-        return found.loss
+        return gradients.loss
 
     def _inputs(self, users: F32, items: F32) -> F32:
         """float32 (n_items, dim): what the events of a history add to its user's vector."""

@@ -89,8 +89,8 @@ class VariationalMF(Learner):
     everyone; the average variance of users is in it, and the item's trend where asked. One inner product
     holds both: user vectors end in a constant.
 
-    A user without a row is encoded by a sum over his history of input vectors, fitted by ridge regression to
-    give the learned users' means (`recsys.encoders.bag.Bag`).
+    A user without a row is encoded by a sum over their history of input vectors, fitted by ridge regression
+    to give the learned users' means (`recsys.encoders.bag.Bag`).
 
     Sources: Buntine, "Variational Extensions to EM and Multinomial PCA", ECML 2002; Liang et al.,
     "Variational Autoencoders for Collaborative Filtering", WWW 2018; He et al., "LightGCN", SIGIR 2020
@@ -185,12 +185,12 @@ class VariationalFit(EpochFit):
         drawn, stands_for = self._draw_items(rng)
         rows, part = torch.from_numpy(chosen), self.informing[chosen]
         before, had = take_tastes(self.tastes, rows), torch.from_numpy(part @ self.items.table.numpy())
-        found = self._visit_users(self.tastes, rows, part, had, drawn, stands_for)
+        visit = self._visit_users(self.tastes, rows, part, had, drawn, stands_for)
         by_items, by_bias = self._pull_items(part, before.mean)
-        by_items[drawn] += found.items
-        by_bias[drawn] += found.bias
+        by_items[drawn] += visit.items
+        by_bias[drawn] += visit.bias
         bias = torch.from_numpy(part @ self.bias.table.numpy())
-        nats = found.nats + divergence(before) - float(bias.sum() + (before.mean * had).sum())
+        nats = visit.nats + divergence(before) - float(bias.sum() + (before.mean * had).sum())
         self.items.step(by_items.add_(self.items.table, alpha=self.settings.regularization * share), rate)
         self.bias.step(by_bias.add_(self.bias.table - self.bias_start, alpha=share), rate)
         return float(nats)
@@ -205,7 +205,7 @@ class VariationalFit(EpochFit):
 
         items, bias = self.items.table, self.bias.table
         weight = torch.from_numpy(part.sum(axis=1))[:, None]
-        found = visit(
+        visited = visit(
             take_tastes(tastes, rows),
             had,
             weight,
@@ -213,9 +213,9 @@ class VariationalFit(EpochFit):
             bias[drawn] + stands_for,
             precision=self.precision,
         )
-        for table, moved in zip(tastes, found.tastes, strict=True):
+        for table, moved in zip(tastes, visited.tastes, strict=True):
             table[rows] = moved
-        return found
+        return visited
 
     def _pull_items(self, part: sparse.csr_array, means: Any) -> tuple[Any, Any]:
         """Minus what the events of some users add to the gradients of all items (n_items, dim - 1) and

@@ -214,8 +214,8 @@ class LightGCNFit(EpochFit):
         positives = Positives(torch.from_numpy(place), item, weight)
         if s.loss == "bpr":
             negatives = torch.from_numpy(draw_unseen(chosen[place], self.pairs, n_items, rng))
-            found = bpr(users / s.temperature, items, positives, negatives)
-            return found._replace(users=found.users / s.temperature)
+            gradients = bpr(users / s.temperature, items, positives, negatives)
+            return gradients._replace(users=gradients.users / s.temperature)
         return softmax(
             users,
             items,

@@ -181,12 +181,13 @@ class SequenceFit(EpochFit):
         if cosine:
             people = people / people.norm(dim=1, keepdim=True).clamp_min(1e-6)
         weight = placed(self._event_weights(target) * there.astype(np.float32) * np.float32(len(ours) > 0))
-        found = self.loss.of(people.detach(), vectors.detach(), pool, items[target], weight, asked, sample)
-        people.backward(found.users)
+        ends = people.detach(), vectors.detach()
+        gradients = self.loss.of(*ends, pool, items[target], weight, asked, sample)
+        people.backward(gradients.users)
         self.net.step(rate)
-        pull = found.items if vectors.grad is None else found.items + vectors.grad
+        pull = gradients.items if vectors.grad is None else gradients.items + vectors.grad
         self.item_tower.step(together.all_reduce(pull)[of_pool], rate)
-        return float(together.all_reduce(torch.tensor(found.loss, dtype=torch.float64)))
+        return float(together.all_reduce(torch.tensor(gradients.loss, dtype=torch.float64)))
 
     def _places(self, windows: I64, rng: np.random.Generator) -> tuple[I64, Bool]:
         """int64 and bool (m, length): where the events of windows (m, 2) stand in the log, and which are no
@@ -213,8 +214,8 @@ class SequenceFit(EpochFit):
         if self.settings.ahead > 1:
             reach = np.minimum(self.settings.ahead, stop - place)
             place = place + (rng.random(len(place)) * reach).astype(np.int64)
-        found = nowhere, self.following[place].astype(np.int64)
-        return found if self.domains is None else self.domains.draw_questions(place, stop, rng)
+        question = nowhere, self.following[place].astype(np.int64)
+        return question if self.domains is None else self.domains.draw_questions(place, stop, rng)
 
     def _event_weights(self, at: I64) -> F32:
         """float32: what the events at these places count."""
@@ -258,16 +259,16 @@ class SequenceFit(EpochFit):
         """int64 (n, length) each: the rows of what counts beside the items of the events at these places, as
         far as it is learned; some gaps are hidden, and of a masked event everything. last: (n, 1), after
         which none is known."""
-        past, learned, found = self.past, self.net.whole, dict[str, I64]()
+        past, learned, rows_of = self.past, self.net.whole, dict[str, I64]()
         if "types" in learned and past.event is not None:
-            found["types"] = past.event[at].astype(np.int64) + 1
+            rows_of["types"] = past.event[at].astype(np.int64) + 1
         if self.domains is not None:
-            found["domains"] = self.domains.domain[past.items.values[at]].astype(np.int64) + 1
+            rows_of["domains"] = self.domains.domain[past.items.values[at]].astype(np.int64) + 1
         if "gaps" in learned and past.time is not None:
             gaps = gap_rows(past.time[at], past.time[np.minimum(at + 1, len(past) - 1)])
             gaps[rng.random(gaps.shape) < self.settings.unknown_now] = 0
-            found["gaps"] = gaps if masked is None else np.where(at == last, 0, gaps)
-        return found if masked is None else {name: np.where(masked, 0, rows) for name, rows in found.items()}
+            rows_of["gaps"] = gaps if masked is None else np.where(at == last, 0, gaps)
+        return rows_of if masked is None else {name: np.where(masked, 0, r) for name, r in rows_of.items()}
 
     def finish(self) -> Embeddings:
         n_items, cosine = self.train.n_items, self.settings.similarity == "cosine"
@@ -295,6 +296,5 @@ class SequenceFit(EpochFit):
 
 
 def _by_sparsity(events: float) -> float:
-    """The share to hide where an item has so many events: .5 up to 16, .1 less with each fourfold, .1 from
-    4,096 on."""
+    """The share to hide, by events an item: .5 up to 16, .1 less with each fourfold, .1 from 4,096 on."""
     return min(max(0.5 - 0.1 * math.log(max(events, 1) / _SPARSE, 4), 0.1), 0.5)

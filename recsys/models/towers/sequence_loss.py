@@ -58,9 +58,9 @@ class SequenceLoss:
                     continue
                 some = np.searchsorted(among, drawn[0][held]), drawn[1][held]
             wanted = np.searchsorted(pool[among], target[rows])
-            found = self._among(people[row], vectors[column], wanted, weight[row], some)
-            loss, by_user[row] = loss + found.loss, found.users
-            by_item.index_add_(0, column, found.items)
+            gradients = self._among(people[row], vectors[column], wanted, weight[row], some)
+            loss, by_user[row] = loss + gradients.loss, gradients.users
+            by_item.index_add_(0, column, gradients.items)
         return Gradients(loss, by_user, by_item, None)
 
     def _among(self, people: Any, vectors: Any, wanted: I64, weight: Any, drawn: Drawn | None) -> Gradients:

@@ -93,7 +93,7 @@ class TwoTower(Learner):
 
     A vector is the sum of table rows (the id's, those that features name, for users those of the history) and
     of numbers times a matrix, perhaps a layer, for cosine brought to length 1. It is learned from events one
-    by one: each user, by what came before, shall find his item among sampled others. Items without events
+    by one: each user, by what came before, shall find their item among sampled others. Items without events
     have a vector where they have features.
 
     Sources: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016; Yi et al.,
@@ -221,7 +221,7 @@ class TwoTowerFit(EpochFit):
         items = together.all_gather(self.item_tower.forward(self._items(pool, rng).take(of_pool)))
         at, item = batch[ours], item[ours]
         stands_for = (1 / drawn.chance if s.log_q else np.ones(len(drawn.items))).astype(np.float32)
-        found = softmax(
+        gradients = softmax(
             users,
             items,
             Positives(
@@ -232,11 +232,11 @@ class TwoTowerFit(EpochFit):
             sample=Sample(placed(np.searchsorted(pool, drawn.items)), placed(stands_for)),
             bound=1.0 if s.similarity == "cosine" else None,
         )
-        self.user_tower.step(found.users, rate)
-        assert found.touched is not None
-        by_item = torch.zeros_like(items).index_copy_(0, found.touched, found.items)
+        self.user_tower.step(gradients.users, rate)
+        assert gradients.touched is not None
+        by_item = torch.zeros_like(items).index_copy_(0, gradients.touched, gradients.items)
         self.item_tower.step(together.all_reduce(by_item)[of_pool], rate)
-        return float(together.all_reduce(torch.tensor(found.loss, dtype=torch.float64)))
+        return float(together.all_reduce(torch.tensor(gradients.loss, dtype=torch.float64)))
 
     def _users(self, at: Array, rng: np.random.Generator) -> Inputs:
         """What the user tower takes of some events, part by part, some ids hidden."""

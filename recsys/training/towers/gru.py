@@ -19,15 +19,15 @@ class LearnedGRU(LearnedSequenceNet):
     """
 
     def arrays(self, rng: np.random.Generator) -> dict[str, F32]:
-        d, found = self.width, dict[str, F32]()
+        d, arrays = self.width, dict[str, F32]()
         for n in range(self.layers):
-            found[f"{n}_inward"], found[f"{n}_onward"] = (
+            arrays[f"{n}_inward"], arrays[f"{n}_onward"] = (
                 draw(rng, d, 3 * d),
                 draw(rng, d, 3 * d),
             )
-            found[f"{n}_inward_shift"] = np.zeros((1, 3 * d), np.float32)
-            found[f"{n}_onward_shift"] = np.zeros((1, 3 * d), np.float32)
-        return found
+            arrays[f"{n}_inward_shift"] = np.zeros((1, 3 * d), np.float32)
+            arrays[f"{n}_onward_shift"] = np.zeros((1, 3 * d), np.float32)
+        return arrays
 
     def body(self, events: Tensor, hide: Hide) -> Tensor:
         x, free = events, self.free
@@ -46,8 +46,8 @@ class LearnedGRU(LearnedSequenceNet):
                 [self._gates(whole[f"{n}_{way}_shift"])[:, :, 0] for way in ("inward", "onward")], axis=1
             )
             weights = (graph.weight(part) for part in (inward, onward, shift))
-            found = graph.add("GRU", x, *weights, hidden_size=self.width, linear_before_reset=1)
-            x = graph.add("Add", x, graph.add("Squeeze", found, graph.ints(1)))
+            out = graph.add("GRU", x, *weights, hidden_size=self.width, linear_before_reset=1)
+            x = graph.add("Add", x, graph.add("Squeeze", out, graph.ints(1)))
         last = graph.add("Slice", x, graph.ints(-1), graph.ints(np.iinfo(np.int64).max), graph.ints(0))
         return graph.add("Transpose", last, perm=(1, 0, 2))
 

@@ -29,16 +29,16 @@ class LearnedHSTU(LearnedSequenceNet):
         super().__init__(width, longest, layers, rng, **more)
 
     def arrays(self, rng: np.random.Generator) -> dict[str, F32]:
-        d, found = self.width, dict[str, F32]()
+        d, arrays = self.width, dict[str, F32]()
         for n in range(self.layers):
-            found |= self.norm_arrays(f"{n}")
-            found[f"{n}_attend"] = draw(rng, d, 4 * d)
+            arrays |= self.norm_arrays(f"{n}")
+            arrays[f"{n}_attend"] = draw(rng, d, 4 * d)
             # the latest count most, or a mean of many gated products says too little of each to begin to
             # learn
             near = 4 / np.arange(1, self.longest + 1, dtype=np.float32)
-            found[f"{n}_distance"] = np.tile(near, (self.heads, 1))
-            found[f"{n}_out"] = draw(rng, d, d, 1 / math.sqrt(self.layers))
-        return found
+            arrays[f"{n}_distance"] = np.tile(near, (self.heads, 1))
+            arrays[f"{n}_out"] = draw(rng, d, d, 1 / math.sqrt(self.layers))
+        return arrays
 
     def body(self, events: Tensor, hide: Hide) -> Tensor:
         x, free, length = events, self.free, events.shape[1]

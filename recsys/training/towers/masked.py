@@ -27,11 +27,11 @@ class LearnedMasked(LearnedTransformer):
         return 2 * self.longest + 1  # back and forth, among the events and one that is to come
 
     def arrays(self, rng: np.random.Generator) -> dict[str, F32]:
-        found = super().arrays(rng) | {"mask": draw(rng, 1, self.width)}
+        arrays = super().arrays(rng) | {"mask": draw(rng, 1, self.width)}
         near = 4 / (1 + np.abs(np.arange(-self.longest, self.longest + 1, dtype=np.float32)))
         for n in range(self.layers):
-            found[f"{n}_distance"] += near  # attention begins with what is next to each event
-        return found
+            arrays[f"{n}_distance"] += near  # attention begins with what is next to each event
+        return arrays
 
     def places(self, events: Tensor) -> tuple[Tensor, Tensor]:
         places = torch.arange(events.shape[1], device=events.device)

@@ -112,10 +112,10 @@ class LearnedNet(ABC):
                 self._moves[name].step(together.all_reduce(own), learning_rate)
 
     def state(self, name: str) -> Mapping[str, Tensor]:
-        found = dict(self.table.state(name))
+        state = dict(self.table.state(name))
         for part, moves in self._moves.items():
-            found |= moves.state(f"{name}_{part}")
-        return found
+            state |= moves.state(f"{name}_{part}")
+        return state
 
     def tables(self, name: str) -> Mapping[str, Tensor]:
         """What is learned, by names of its own."""

@@ -169,13 +169,13 @@ class LearnedSequenceNet(ABC):
             events = torch.where(self.to_device(masked)[:, :, None], leaves["mask"][0], events)
         self.free = {name: tensor.to(self.precision) for name, tensor in leaves.items()}
         start = self.norm(events.to(self.precision), "in")
-        found = self.norm(self.body(hide(start), hide), "out").float()
+        out = self.norm(self.body(hide(start), hide), "out").float()
         if self.half_life:
             ages = torch.arange(events.shape[1], device=events.device)
             counted = torch.exp2((ages - ages[:, None]) / self.half_life).tril()
             sums = (counted / counted.sum(1, keepdim=True).sqrt()) @ start.float()
-            found = found + hide(sums) @ leaves["recent"]
-        return found if before is None else found + (self.to_device(before) @ leaves["older"])[:, None]
+            out = out + hide(sums) @ leaves["recent"]
+        return out if before is None else out + (self.to_device(before) @ leaves["older"])[:, None]
 
     def adapt(self, vectors: Tensor, domain: I64) -> Tensor:
         """float32 (m, width): vectors of the last `forward`, adapted to the domains (m,) asked for, -1 =
@@ -197,10 +197,10 @@ class LearnedSequenceNet(ABC):
                 self._moves[name].step(together.all_reduce(own), learning_rate)
 
     def state(self, name: str) -> Mapping[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        state: dict[str, Tensor] = {}
         for part, moves in self._moves.items():
-            found |= moves.state(f"{name}_{part}")
-        return found
+            state |= moves.state(f"{name}_{part}")
+        return state
 
     def tables(self, name: str) -> Mapping[str, Tensor]:
         """What is learned, by names of its own."""
@@ -264,5 +264,5 @@ def length_of(graph: OnnxGraph, events: str) -> str:
 def draw(rng: np.random.Generator, rows: int, columns: int, gain: float = 1.0) -> F32:
     """float32 (rows, columns), normal, such that a product with it keeps the size of what is multiplied,
     times gain."""
-    found: F32 = rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(gain / math.sqrt(rows))
-    return found
+    values: F32 = rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(gain / math.sqrt(rows))
+    return values

@@ -55,12 +55,12 @@ class WindowedHistories:
             last - first > self.longest, rng.integers(1, self.longest + 1, len(rows)), self.longest
         )
         ends = np.minimum(first + drawn, last)
-        found = [np.stack([first, ends], axis=1)]
+        windows = [np.stack([first, ends], axis=1)]
         while (going := ends < last).any():
             first, last = ends[going], last[going]
             ends = np.minimum(first + self.longest, last)
-            found.append(np.stack([first, ends], axis=1))
-        return np.concatenate(found)
+            windows.append(np.stack([first, ends], axis=1))
+        return np.concatenate(windows)
 
 
 def next_places(wanted: Bool, past: Histories) -> I32:
@@ -79,9 +79,9 @@ def first_times(past: Histories) -> Bool:
     row, item = items.row_of_value()[order], items.values[order]
     first = np.ones(len(order), bool)
     first[1:] = (row[1:] != row[:-1]) | (item[1:] != item[:-1])
-    found = np.empty(len(order), bool)
-    found[order] = first
-    return found
+    firsts = np.empty(len(order), bool)
+    firsts[order] = first
+    return firsts
 
 
 def padded_places(windows: I64, longest: int) -> tuple[I64, Bool]:
@@ -97,8 +97,8 @@ def round_lengths(lengths: I64, longest: int) -> I64:
     """int64: the lengths rounded up by an eighth at the most, and not above `longest`: a step has one of some
     forty shapes, for each of which torch compiles and keeps its products in half precision."""
     step = np.exp2(np.maximum(np.floor(np.log2(np.maximum(lengths, 1))) - 3, 0)).astype(np.int64)
-    found: I64 = np.minimum(-(-lengths // step) * step, longest)
-    return found
+    rounded: I64 = np.minimum(-(-lengths // step) * step, longest)
+    return rounded
 
 
 def without_places(at: I64, inside: Bool, gone: Bool) -> tuple[I64, Bool]:

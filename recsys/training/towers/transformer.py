@@ -37,17 +37,17 @@ class LearnedTransformer(LearnedSequenceNet):
         return self.longest
 
     def arrays(self, rng: np.random.Generator) -> dict[str, F32]:
-        d, found = self.width, dict[str, F32]()
+        d, arrays = self.width, dict[str, F32]()
         small = 1 / math.sqrt(2 * self.layers)
         for n in range(self.layers):
-            found |= self.norm_arrays(f"{n}")
-            found[f"{n}_attend"] = draw(rng, d, 4 * d)
-            found[f"{n}_distance"] = np.zeros((self.heads, self.distances), np.float32)
-            found[f"{n}_out"] = draw(rng, d, d, small)
-            found |= self.norm_arrays(f"{n}_widened")
-            found[f"{n}_widen"] = draw(rng, d, 2 * self.widened)
-            found[f"{n}_narrow"] = draw(rng, self.widened, d, small)
-        return found
+            arrays |= self.norm_arrays(f"{n}")
+            arrays[f"{n}_attend"] = draw(rng, d, 4 * d)
+            arrays[f"{n}_distance"] = np.zeros((self.heads, self.distances), np.float32)
+            arrays[f"{n}_out"] = draw(rng, d, d, small)
+            arrays |= self.norm_arrays(f"{n}_widened")
+            arrays[f"{n}_widen"] = draw(rng, d, 2 * self.widened)
+            arrays[f"{n}_narrow"] = draw(rng, self.widened, d, small)
+        return arrays
 
     def places(self, events: Tensor) -> tuple[Tensor, Tensor]:
         """int64 (length, length): which distance lies between two events; and what is added to the bias:

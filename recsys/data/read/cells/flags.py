@@ -36,5 +36,5 @@ def parse_flags(column: pa.ChunkedArray, name: str) -> tuple[pa.Array | None, li
     odd = np.asarray(
         pc.and_(pc.fill_null(said, False), pc.is_null(known)).to_numpy(zero_copy_only=False), bool
     )
-    found = rows("error", "odd_flag", name, odd, "neither yes nor no", "Write true or false.")
-    return pc.take(pa.array(_WORDS.values()), known).combine_chunks(), found
+    findings = rows("error", "odd_flag", name, odd, "neither yes nor no", "Write true or false.")
+    return pc.take(pa.array(_WORDS.values()), known).combine_chunks(), findings

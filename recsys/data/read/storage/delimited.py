@@ -142,8 +142,8 @@ class _Marks(NamedTuple):
 def _marks(path: Path) -> _Marks:
     with open_text(path) as stream:
         blocks = iter(lambda: stream.read(_LOOKED_AT), b"")
-        found = [_Marks(block.count(b'"'), b"\\" in block) for block in blocks]
-    return _Marks(sum(one.quotes for one in found), any(one.backslashes for one in found))
+        marks = [_Marks(block.count(b'"'), b"\\" in block) for block in blocks]
+    return _Marks(sum(one.quotes for one in marks), any(one.backslashes for one in marks))
 
 
 def _first_types(path: Path, dialect: Dialect, wanted: Wanted) -> dict[str, pa.DataType]:

@@ -58,10 +58,10 @@ def files_below(folder: Path) -> list[Path]:
         return sorted(file for file in folder.rglob("*") if file.is_file())
     place: Any = folder
     try:
-        found = [place / key[len(place.path.rstrip("/")) + 1 :] for key in place.fs.find(place.path)]
+        files = [place / key[len(place.path.rstrip("/")) + 1 :] for key in place.fs.find(place.path)]
     except Exception as error:
         raise explain_unreached(folder, error) from None
-    return sorted(found, key=lambda file: file.relative_to(folder).parts)
+    return sorted(files, key=lambda file: file.relative_to(folder).parts)
 
 
 def matches(pattern: Path) -> list[Path]:
