@@ -134,6 +134,8 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     start = (tmp_path / "quickstart/index.html").read_text()
     assert "<h1" in start
     assert "because of" in start  # what a cell of the notebook gives
+    assert "The pages, in the order" in (tmp_path / "index.html").read_text()
+    assert "From a log of clicks" in (tmp_path / "readme/index.html").read_text()
 
 
 def test_the_menu_of_the_site_is_the_index_with_every_page_in_the_same_order() -> None:
