@@ -65,7 +65,7 @@ docs: install ## Write docs/commands.md, the public names, docs/openapi.json, an
 	$(BIN)/python docs/notebook.py --write docs/quickstart.ipynb
 	$(BIN)/python docs/notebook.py --write docs/family.ipynb
 
-ui: install ## Open the runs in the MLflow UI, at http://127.0.0.1:5000
+ui: install ## Open the runs in the MLflow UI, at http://127.0.0.1:5000/#/experiments?workflowType=machine_learning
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db
 
 bench: install ## The short form of every benchmark

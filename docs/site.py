@@ -22,7 +22,10 @@ def on_files(files: Any, config: Any) -> Any:
     from mkdocs.structure.files import File
 
     for path in sorted(path for place in PLACES for path in ROOT.glob(place) if path.is_file()):
-        files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
+        file = File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path))
+        if file.src_uri == "README.md":  # MkDocs would put it in the place of docs/index.md
+            file.dest_uri = "readme/index.html"
+        files.append(file)
     for path in sorted((ROOT / "docs").glob("*.ipynb")):
         files.append(File.generated(config, f"{path.stem}.md", content=page_of(path)))
     return files

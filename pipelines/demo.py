@@ -224,7 +224,7 @@ def _tell_next(root: Path, request: dict[str, Any], steps: Steps) -> None:
     steps.say(f"  {commands}{command_line('recsys serve', served, port=8000)}")
     steps.say("  curl -s localhost:8000/v1/recommend -H 'content-type: application/json' \\")
     steps.say(f"  -d {quote(json.dumps(request, separators=(',', ':')))}")
-    steps.say("The run with all metrics, segments and pictures, at http://127.0.0.1:5000:")
+    steps.say("The run with all metrics, segments and pictures, at http://127.0.0.1:5000, *Model training*:")
     steps.say(f"  {commands}mlflow ui --backend-store-uri {quote(tracking_uri())}")
     steps.say("Your own clicks, a table of who, what and when, by your names of the columns:")
     steps.say(f"  {commands}recsys train clicks.csv --user-col visitor --item-col article --time-col at")

@@ -108,6 +108,15 @@ def test_a_notebook_links_to_what_is_there(name: str) -> None:
     assert all((ROOT / "docs" / target).exists() for target in links)
 
 
+def test_pictures_of_the_pages_are_small_and_shown() -> None:
+    pages = "".join(path.read_text() for path in PAGES)
+    pictures = sorted((ROOT / "docs/pictures").iterdir())
+    assert len(pictures) > 4
+    for path in pictures:
+        assert path.stat().st_size < 150_000, path.name
+        assert f"](pictures/{path.name})" in pages, path.name
+
+
 def test_every_page_is_reached_from_the_readme_through_the_index() -> None:
     assert "](docs/index.md)" in (ROOT / "README.md").read_text()
     reached = set(re.findall(r"\]\(([^)#/]+)", (ROOT / "docs/index.md").read_text()))
@@ -125,6 +134,8 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     start = (tmp_path / "quickstart/index.html").read_text()
     assert "<h1" in start
     assert "because of" in start  # what a cell of the notebook gives
+    assert "The pages, in the order" in (tmp_path / "index.html").read_text()
+    assert "From a log of clicks" in (tmp_path / "readme/index.html").read_text()
 
 
 def test_the_menu_of_the_site_is_the_index_with_every_page_in_the_same_order() -> None:

@@ -78,7 +78,7 @@ def sentences(best: Best, asked: Asked) -> list[str]:
             f"{name} has {mean:.4f}, but it learns no vectors, so recsys can judge it and not publish it: "
             f"{winner.label} is the best of those that can be served."
         )
-    if late := [one for one in found.passed if "time" in one.reason or "would take" in one.reason]:
+    if late := [one for one in best.passed if "time" in one.reason or "would take" in one.reason]:
         lines.append(
             f"{len(late)} models of the portfolio were not tried for want of time: --minutes gives more."
         )

@@ -35,6 +35,7 @@ from recsys.pipelines.tracking.lineage import LoggedRun
 from recsys.pipelines.tracking.logged_model import write_model
 from recsys.pipelines.tracking.store import place_of_artifacts, tracking_uri
 
+_DESCRIPTION = 4_900  # characters that MLflow takes as the description of a version
 ALIASES = ("champion", "challenger")
 
 
@@ -66,7 +67,8 @@ def promote(run_id: str, alias: str, tags: Mapping[str, Any] | None = None) -> s
             if version.run_id == run_id
         ]
         source = f"{place_of_artifacts(run.info.artifact_uri)}/{MODEL if path == COPY else path}"
-        made = versions or [client.create_model_version(model, source, run_id)]
+        told = run.data.tags.get("mlflow.note.content", "")[:_DESCRIPTION] or None
+        made = versions or [client.create_model_version(model, source, run_id, description=told)]
         version = made[0].version
         for key, value in (tags or {}).items():
             client.set_model_version_tag(model, version, key, str(value))

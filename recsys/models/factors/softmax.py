@@ -26,26 +26,49 @@ from recsys.training.loop import ALONE, Aids, Start
 class SoftmaxSettings(Settings):
     """Settings of SoftmaxMF. Tune `temperature` first, then `learning_rate` with `epochs`."""
 
-        dim: int = Field(64, ge=1, description="width of the vectors") epochs: int = Field(16, ge=1,
-        description="passes over the users; the learning rate falls to 0 over them") batch_size: int =
-        Field(256, ge=1, description="users a step") learning_rate: float = Field(0.03, gt=0,
-        description="Adam's, at the start") temperature: float = Field(0.1, gt=0, description="divides the
-        scores; .05 to .2 for cosine") similarity: Literal["cosine", "dot"] = Field( "cosine",
-        description="cosine: vectors of length 1; dot: with temperature 1 and a regularization" )
-        regularization: float = Field( 0.0, ge=0, description="ridge on the rows; 0 for cosine, about 10 for
-        dot; log grid, factor 3" ) user_exponent: float = Field( 0.5, ge=0, le=1, description="divides each
-        event by its user's number of events to this power; 0 = not" ) negatives: int = Field(0, ge=0,
-        description="items drawn a step to stand for all; 0 = all items, exactly") initial:
-        Literal["spectral", "random"] = Field("spectral", description="vectors to start from") propagation:
-        float = Field( 0.3, ge=0, description="weight at which the final item vectors take up the users who
-        had them; 0 = none", ) half_life: float | None = Field( None, gt=0, description="events after which
-        one of the history counts half; none = the learned row answers", ) fold_in_ridge: float = Field( 10.0,
-        gt=0, description="ridge of the inputs that encode a history; log grid from 1 to 100" )
-        fold_in_epochs: int = Field( 0, ge=0, description=( "passes in which these inputs are learned on, by
-        the softmax; 2 where history is all alike" ), ) user_rows: bool = Field( True, description="known
-        users are answered from their learned rows; false: from their histories, like all", ) precision:
-        Literal["auto", "bf16", "float32"] = Field( "auto", description="of the large products; auto: bf16
-        where the processor multiplies in it" )
+    dim: int = Field(64, ge=1, description="width of the vectors")
+    epochs: int = Field(16, ge=1, description="passes over the users; the learning rate falls to 0 over them")
+    batch_size: int = Field(256, ge=1, description="users a step")
+    learning_rate: float = Field(0.03, gt=0, description="Adam's, at the start")
+    temperature: float = Field(0.1, gt=0, description="divides the scores; .05 to .2 for cosine")
+    similarity: Literal["cosine", "dot"] = Field(
+        "cosine", description="cosine: vectors of length 1; dot: with temperature 1 and a regularization"
+    )
+    regularization: float = Field(
+        0.0, ge=0, description="ridge on the rows; 0 for cosine, about 10 for dot; log grid, factor 3"
+    )
+    user_exponent: float = Field(
+        0.5, ge=0, le=1, description="divides events by how many their user has, to this power; 0 = alike"
+    )
+    negatives: int = Field(0, ge=0, description="items drawn a step to stand for all; 0 = all items, exactly")
+    initial: Literal["spectral", "random"] = Field("spectral", description="vectors to start from")
+    propagation: float = Field(
+        0.3,
+        ge=0,
+        description="weight of one LightGCN step added to the learned item vectors; 0 = off",
+    )
+    half_life: float | None = Field(
+        None,
+        gt=0,
+        description="events after which one of the history counts half; none = the learned row answers",
+    )
+    fold_in_ridge: float = Field(
+        10.0, gt=0, description="ridge of the inputs that encode a history; log grid from 1 to 100"
+    )
+    fold_in_epochs: int = Field(
+        0,
+        ge=0,
+        description=(
+            "passes in which these inputs are learned on, by the softmax; 2 where history is all alike"
+        ),
+    )
+    user_rows: bool = Field(
+        True,
+        description="known users are answered from their learned rows; false: from their histories, like all",
+    )
+    precision: Literal["auto", "bf16", "float32"] = Field(
+        "auto", description="of the large products; auto: bf16 where the processor multiplies in it"
+    )
 
 
 class SoftmaxMF(Learner):

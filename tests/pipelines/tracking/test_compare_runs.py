@@ -153,6 +153,10 @@ def test_runs_are_listed_compared_promoted_and_exported(home: Path, runs: list[s
     aliases = {run["run_id"]: run["aliases"] for run in answer(recsys(home, "runs", "--json"))["runs"]}
     assert aliases == {runs[0]: [], runs[1]: ["challenger"], runs[2]: ["champion"]}
     assert answer(recsys(home, "promote", runs[0], "--json"))["version"] == "1"
+    with sqlite3.connect(home / "mlruns/mlflow.db") as store:
+        told = store.execute("select description from model_versions where run_id = ?", (runs[0],)).fetchall()
+    store.close()
+    assert "| als " in told[0][0]  # the tables of its run
     exported = answer(recsys(home, "export", "champion", "--json"))
     assert exported["run"] == runs[0]
     manifest = json.loads((Path(exported["bundle"]) / "manifest.json").read_text())
