@@ -287,7 +287,7 @@ def _memory(pid: int) -> dict[str, float]:
 
 
 def write_world(folder: Path, size: Size) -> None:
-    """A world as a customer keeps his log: `events.parquet` in row groups, and `items.parquet`."""
+    """A world as a customer keeps a log: `events.parquet` in row groups, and `items.parquet`."""
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -208,7 +208,7 @@ def _cornac(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> A
 
 def _rectools(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> Any:
     """DSSM, whose towers take rows of ones and zeros as wide as the catalogue: some steps of it, no vectors.
-    An example is a user with his whole history, one item of it, and one drawn negative."""
+    An example is a user with their whole history, one item of it, and one drawn negative."""
     import torch
     from rectools.models.nn.dssm import DSSM
 

@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 
 class UserTower:
-    """The user encoder of the two-tower model: who it is, what he did and what is known of him, into one
+    """The user encoder of the two-tower model: who it is, what they did and what is known of them, into one
     vector.
 
-    Everything counts at once: a known user has his row and his history, an unknown one the row of the unknown
-    and his history; the net is given them apart. net: what makes a vector of them. layout: where what stands
-    in its table, and how much of a history it is given. trained: (n_items,) the items of histories that it
+    Everything counts at once: a known user has a row and a history, an unknown one the row of the unknown and
+    their history; the net is given them apart. net: what makes a vector of them. layout: where what stands in
+    its table, and how much of a history it is given. trained: (n_items,) the items of histories that it
     knows; others are ignored. has_row: (n_users,) who has a row. known: the encoded features of the users of
     training and, last, those of someone of whom nothing is known; a question may bring raw ones, which
     replace them.

@@ -52,7 +52,7 @@ class Recommends(Protocol):
 class Report:
     """What an evaluation found.
 
-    values: float64 (n,) per metric, a value per user, NaN where it does not apply to him. source: int8 (n,),
+    values: float64 (n,) per metric, a value per user, NaN where it does not apply to them. source: int8 (n,),
     where each answer came from. system: one value per metric of the whole system. segments: name -> metric ->
     float64 (n,), the metrics of hits among a part of the users (cold, warm: without and with a history) or
     with regard to a part of the items alone (head, tail, each domain: only targets there count, NaN for users

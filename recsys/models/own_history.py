@@ -1,4 +1,4 @@
-"""Own most frequent: each user is answered what he had most often. The row to beat wherever people come
+"""Own most frequent: each user is answered what they had most often. The row to beat wherever people come
 back."""
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class OwnHistorySettings(Settings):
 
 
 class OwnHistory(Learner):
-    """Ranks a user's own items by how often he had them, then the last one first, then the rest by
+    """Ranks a user's own items by how often they had them, then the last one first, then the rest by
     popularity.
 
     Weighted events count with their weights, as they do for every learner: duplicates that were merged into

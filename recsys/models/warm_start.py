@@ -15,10 +15,10 @@ from recsys.training.loop import Start
 def start_of(bundle: Bundle, train: Dataset) -> Start:
     """The vectors of a bundle in the numbering of the data to learn from.
 
-    Ids that the bundle knows keep their rows. A new user's row is the bundle's fold-in of what he had of its
-    items, a new item's the mean of the rows of those who had it, brought to the length of the other items'
-    rows. What has no such relation to the bundle has zeros. A column that all users end in alike is left out:
-    its learner finds it anew.
+    Ids that the bundle knows keep their rows. A new user's row is the bundle's fold-in of what they had of
+    its items, a new item's the mean of the rows of those who had it, brought to the length of the other
+    items' rows. What has no such relation to the bundle has zeros. A column that all users end in alike is
+    left out: its learner finds it anew.
     """
     asked = BundleInDataIds(bundle, train)
     everybody = Users.of_rows(np.arange(train.n_users), train.interactions.histories())

@@ -32,7 +32,7 @@ def dataset(user: Array, item: Array, n_users: int, n_items: int, **events: Any)
 
 
 def checkerboard(n: int = 50) -> Dataset:
-    """User u has had every item of his parity but item u: item u is the only right answer."""
+    """User u has had every item of the same parity but item u: item u is the only right answer."""
     user, item = (grid.ravel() for grid in np.meshgrid(np.arange(n), np.arange(n), indexing="ij"))
     had = ((user + item) % 2 == 0) & (user != item)
     return dataset(user[had], item[had], n, n)

@@ -66,7 +66,7 @@ def scores(bundle: Bundle, question: Question) -> dict[str, float]:
 
 
 def events_of(bundle: Bundle, row: int) -> list[Event]:
-    """What a user's client would send: everything that the bundle stores of him, but the weights."""
+    """What a user's client would send: everything that the bundle stores of them, but the weights."""
     one = bundle.histories.take(np.array([row]))
     assert one.time is not None
     assert one.event is not None

@@ -43,7 +43,7 @@ def test_segments_typed_by_hand() -> None:
         "cold": [nan, 1.0, nan, 0.0],
         "warm": [0.5, nan, 0.5, nan],
         "head": [1.0, 1.0, nan, nan],  # only item 0 counts
-        "tail": [0.0, nan, 0.5, 0.0],  # user 0: item 3, not in his two; user 2: item 2 of 1 and 2
+        "tail": [0.0, nan, 0.5, 0.0],  # user 0: item 3, not in their two; user 2: item 2 of 1 and 2
         "domain books": [1.0, 1.0, 1.0, nan],
         "domain films": [0.0, nan, 0.0, 0.0],
     }

@@ -33,7 +33,7 @@ def random_data(seed: int, part: bool = False) -> Dataset:
 
 @dataclass
 class Expected:
-    """A holdout the slow way: for each asked user his history, and the set of his targets."""
+    """A holdout the slow way: for each asked user the history, and the set of targets."""
 
     history: dict[int, list[int]]
     targets: dict[int, set[int]]

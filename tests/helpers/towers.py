@@ -22,7 +22,7 @@ BOTH = {"item_features": COLOUR, "user_features": [{"column": "likes"}, {"column
 
 def coloured(cold: int = 0) -> Dataset:
     """The checkerboard, where the colour of an item says for which users it is, and so does what a user says
-    he likes; the last `cold` items have no events."""
+    they like; the last `cold` items have no events."""
     data = checkerboard(40)
     events = data.interactions.where(data.interactions.item < 40 - cold)
     colour, likes = (pa.array(["even", "odd"] * 20) for _ in range(2))

@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clicks(home: Path) -> Path:
-    """A user's own CSV, with column names of his own and ids that look like numbers."""
+    """A user's own CSV, with column names of their own and ids that look like numbers."""
     data = random_log(5, n_users=60, n_items=40, n=3000)
     events = data.interactions
     lines = [

@@ -25,7 +25,7 @@ N_USERS, N_ITEMS, DIM = 40, 90, 6
 
 
 class Mean:
-    """A known user's row, else the mean of his history's vectors, else nothing."""
+    """A known user's row, else the mean of their history's vectors, else nothing."""
 
     encoder_kind: ClassVar[str] = "mean"
     personal: ClassVar[bool] = True

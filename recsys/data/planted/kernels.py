@@ -1,7 +1,7 @@
 """The compiled draw of the planted-truth world. Importing this loads numba, so it is imported where it is
 used.
 
-A user is one iteration of a `prange` and writes only rows of his own, from a random stream of his own: the
+A user is one iteration of a `prange` and writes only its own rows, from its own random stream: the
 bytes do not depend on the number of threads.
 """
 

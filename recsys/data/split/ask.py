@@ -82,8 +82,8 @@ def ask_holdout(
 
 
 def _targets(train: Dataset, past: Histories, later: Ragged, repeats: bool) -> Ragged:
-    """Rows of the distinct items that each user had later, without those of his past unless they count again;
-    with so many users in memory at a time as have a few million events."""
+    """Rows of the distinct items that each user had later, without those of their past unless they count
+    again; with so many users in memory at a time as have a few million events."""
     parts = []
     for block in blocks_of(later.lengths + past.items.lengths, _TOGETHER):
         users = np.arange(block.start, block.stop)

@@ -20,9 +20,9 @@ _AT_A_TIME = 4 << 20  # random numbers: 16 MiB
 
 
 def drawn_candidates(data: Dataset, history: Ragged, targets: Ragged, count: int, seed: int) -> Ragged:
-    """Rows of each user's targets and of `count` random items that he never had, without repetition.
+    """Rows of each user's targets and of `count` random items that they never had, without repetition.
 
-    Where items have domains, only items of the domains of his targets are drawn; fewer than `count` where
+    Where items have domains, only items of the domains of their targets are drawn; fewer than `count` where
     there are no more. Costs a random number for each user and item.
     """
     domain = _domains(data)
@@ -62,7 +62,7 @@ def _domains(data: Dataset) -> I32:
 
 
 def published_candidates(data: Dataset, user: I32, targets: Ragged) -> Ragged:
-    """Rows of each user's targets and of the items published for him: columns user_id and negatives, a list
+    """Rows of each user's targets and of the items published for them: columns user_id and negatives, a list
     of ids."""
     path = None if data.published is None else data.published.negatives
     if path is None:

@@ -45,10 +45,10 @@ def _refuse_empty(data: Dataset) -> None:
 
 
 def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
-    """Learn before the cut; each later user brings the first half of his later events and is asked for the
+    """Learn before the cut; each later user brings the first half of their later events and is asked for the
     rest.
 
-    What he did before the cut stands in his history as well: it is his, and no target may repeat it. Half of
+    What they did before the cut stands in their history as well, and no target may repeat it. Half of
     these users tune, half judge. All count as unknown to the model: they are encoded from their history.
     """
     events = data.interactions
@@ -80,8 +80,8 @@ def _later_half(data: Dataset, settings: SplitSettings, seed: int) -> Split:
 
 
 def _places(events: Interactions) -> tuple[I64, I64]:
-    """int64 (n,) each: the place of an event among those of its user, oldest 0, and how many events he
-    has."""
+    """int64 (n,) each: the place of an event among those of its user, oldest 0, and how many events they
+    have."""
     order = np.argsort(events.user, kind="stable")
     counts = np.bincount(events.user, minlength=events.n_users)
     rank = np.empty(len(events), np.int64)

@@ -1,4 +1,4 @@
-"""BPR matrix factorization: an item that the user had against one that he had not."""
+"""BPR matrix factorization: an item that the user had against one that they had not."""
 
 import math
 from typing import ClassVar
@@ -39,10 +39,10 @@ class BPRSettings(Settings):
 
 
 class BPR(Learner):
-    """A vector for each user and item, such that items the user had score above uniformly drawn ones he had
+    """A vector for each user and item, such that items the user had score above uniformly drawn ones they had
     not.
 
-    A user without a row is encoded by a fitted sum over his history, as in softmax matrix factorization.
+    A user without a row is encoded by a fitted sum over their history, as in softmax matrix factorization.
 
     Source: Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009.
     Relations: SoftmaxMF compares with all items at once; which of the two is stronger depends on the data.

@@ -38,14 +38,14 @@ class SoftmaxSettings(Settings):
         0.0, ge=0, description="ridge on the rows; 0 for cosine, about 10 for dot; log grid, factor 3"
     )
     user_exponent: float = Field(
-        0.5, ge=0, le=1, description="a user weighs his events to the power 1 - this; 0 = all events alike"
+        0.5, ge=0, le=1, description="divides events by how many their user has, to this power; 0 = alike"
     )
     negatives: int = Field(0, ge=0, description="items drawn a step to stand for all; 0 = all items, exactly")
     initial: Literal["spectral", "random"] = Field("spectral", description="vectors to start from")
     propagation: float = Field(
         0.3,
         ge=0,
-        description="weight at which the final item vectors take up the users who had them; 0 = none",
+        description="weight of one LightGCN step added to the learned item vectors; 0 = off",
     )
     half_life: float | None = Field(
         None,
@@ -72,15 +72,15 @@ class SoftmaxSettings(Settings):
 
 
 class SoftmaxMF(Learner):
-    """A vector for each user and item, such that a softmax of the user's scores over all items gives his
+    """A vector for each user and item, such that a softmax of the user's scores over all items gives their
     events.
 
     All events of a user share one partition sum, so an epoch costs users x items, and not events x items.
     `propagation` adds to each item vector, once and after learning, the degree-normalised sum of the vectors
     of the users who had it.
 
-    A user without a row is encoded by a sum over his history of input vectors, fitted by ridge regression to
-    give the learned users' rows from parts of their histories (`recsys.encoders.bag.Bag`).
+    A user without a row is encoded by a sum over their history of input vectors, fitted by ridge regression
+    to give the learned users' rows from parts of their histories (`recsys.encoders.bag.Bag`).
 
     Sources: Rendle et al., "Item Recommendation from Implicit Feedback", 2021; Wu et al., "On the
     Effectiveness of Sampled Softmax Loss for Item Recommendation", TOIS 2024; He et al., "LightGCN", SIGIR

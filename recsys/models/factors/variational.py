@@ -89,8 +89,8 @@ class VariationalMF(Learner):
     everyone; the average variance of users is in it, and the item's trend where asked. One inner product
     holds both: user vectors end in a constant.
 
-    A user without a row is encoded by a sum over his history of input vectors, fitted by ridge regression to
-    give the learned users' means (`recsys.encoders.bag.Bag`).
+    A user without a row is encoded by a sum over their history of input vectors, fitted by ridge regression
+    to give the learned users' means (`recsys.encoders.bag.Bag`).
 
     Sources: Buntine, "Variational Extensions to EM and Multinomial PCA", ECML 2002; Liang et al.,
     "Variational Autoencoders for Collaborative Filtering", WWW 2018; He et al., "LightGCN", SIGIR 2020

@@ -1,4 +1,4 @@
-"""Item-kNN: items are alike that the same users had; a user is answered the neighbours of what he had."""
+"""Item-kNN: items are alike that the same users had; a user is answered the neighbours of what they had."""
 
 from itertools import pairwise
 from typing import ClassVar
@@ -33,7 +33,7 @@ class ItemKNNSettings(Settings):
         1.0, gt=0, description="power of the cosine; above 1 near neighbours outweigh many far"
     )
     user_exponent: float = Field(
-        0.5, ge=0, le=1, description="power of a user's total that divides what he counts"
+        0.5, ge=0, le=1, description="power of a user's total weight that divides each of their events"
     )
     repeat_exponent: float = Field(
         0.5, gt=0, le=1, description="power of a pair's summed weight; 1: each repeat counts"

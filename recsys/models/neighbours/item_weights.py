@@ -1,4 +1,4 @@
-"""Item-to-item weights: a user's scores are his history times a matrix."""
+"""Item-to-item weights: a user's scores are their history times a matrix."""
 
 from dataclasses import dataclass
 from functools import cached_property

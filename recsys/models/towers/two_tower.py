@@ -93,7 +93,7 @@ class TwoTower(Learner):
 
     A vector is the sum of table rows (the id's, those that features name, for users those of the history) and
     of numbers times a matrix, perhaps a layer, for cosine brought to length 1. It is learned from events one
-    by one: each user, by what came before, shall find his item among sampled others. Items without events
+    by one: each user, by what came before, shall find their item among sampled others. Items without events
     have a vector where they have features.
 
     Sources: Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016; Yi et al.,

@@ -96,7 +96,7 @@ def test_a_sample_that_stands_for_items_in_its_bias_is_those_items(events: tuple
 
 
 def test_a_user_of_few_events_is_left_nearer_to_the_mean(certain_seed: int) -> None:
-    """Two tastes in two blocks of items; of user 0 one event is known, of his like thirty."""
+    """Two tastes in two blocks of items; of user 0 one event is known, of those like them thirty."""
     rng = np.random.default_rng(1)
     user, item = [0], [0]
     for one in range(1, 60):

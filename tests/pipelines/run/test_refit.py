@@ -36,7 +36,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def written(folder: Path, kind: str, more: int = 0) -> Path:
     """A log whose last events hold the only ones of the item `fresh` and, but for one of the user `late`, of
-    his."""
+    theirs."""
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(
         {

@@ -22,7 +22,7 @@ SEEN = '{policy="cooldown_days", days=3, events=["buy"]}'
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Events with types, of people who come back to what they had: each to five items of his own, all the
+    """Events with types, of people who come back to what they had: each to five items of their own, all the
     time."""
     rng = np.random.default_rng(1)
     folder = tmp_path_factory.mktemp("log")

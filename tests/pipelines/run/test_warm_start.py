@@ -45,7 +45,7 @@ def home(untracked: Path) -> Path:
 
 
 def later(turned: bool = True) -> Dataset:
-    """Users and items of two tastes, by parity; `turned`: in the opposite order, so that nobody keeps his
+    """Users and items of two tastes, by parity; `turned`: in the opposite order, so that nobody keeps their
     number."""
     user, item = (grid.ravel() for grid in np.meshgrid(np.arange(N_NEW), np.arange(N_NEW), indexing="ij"))
     had = ((user + item) % 2 == 0) & ((user * 7 + item * 3) % 5 > 0)
