@@ -40,6 +40,7 @@ def shift_seeds(shift: int) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ["COLUMNS"] = "100"  # what tables fit where there is no terminal; pytest-xdist says 80
     if "PYTEST_XDIST_WORKER" in os.environ:  # a core each; set before any library reads it
         os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     config.addinivalue_line(
