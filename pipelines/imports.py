@@ -158,6 +158,7 @@ def _array(path: Path) -> Array:
 
 
 def _float32(column: Array, name: str) -> F32:
+    """Numbers of any shape as float32. Raises DataError with the name of what holds something else."""
     if column.dtype.kind not in "fiu":
         raise DataError(f"{name} must hold numbers, got {column.dtype}.")
     return np.ascontiguousarray(column, np.float32)

@@ -15,6 +15,7 @@ IRREGULAR = frozenset(
     [
         "asked",
         "brought",
+        "built",
         "chosen",
         "drawn",
         "forbidden",

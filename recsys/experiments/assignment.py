@@ -108,6 +108,8 @@ class Assigner:
         return running
 
     def _running(self, name: str, experiment: Experiment, number: int, phase: Phase, now: int) -> _Running:
+        """What it takes to assign a unit to this phase, made once for all units. now: unix seconds, by which
+        the share of people that is let in grows."""
         first, arms = experiment.phases[0].starts, sorted(phase.weights)  # whatever their order in the file
         return _Running(
             name=name,

@@ -247,5 +247,6 @@ def plain_forecast(forecast: Forecast) -> dict[str, Any]:
 
 
 def _plain(needs: Needs) -> Mapping[str, Any]:
+    """The people and days that a test needs, for JSON; None where no number of people suffices."""
     people = needs.planned
     return {"people": math.ceil(people) if math.isfinite(people) else None, "days": needs.days}

@@ -237,10 +237,10 @@ def event_weights(column: pa.ChunkedArray, name: str, where: str, *, ratings: bo
 def parse_weights(
     column: pa.ChunkedArray, name: str, *, ratings: bool = False
 ) -> tuple[F32 | None, list[Finding]]:
-    """float32 (n,) weights, NaN where there is none, and what is wrong; None where the column holds no
+    """float32 (n,) weights, NaN where a row has none, and the findings; no array where the column holds no
     numbers.
 
-    ratings: numbers that are not above 0 are none of it.
+    ratings: whether the numbers are ratings, of which 0 and less are no fault.
     """
     column = decode_column(plain(column))
     if (fix := _way_in(column.type, name)) is not None:

@@ -49,7 +49,7 @@ class Log(EventColumns):
     notes: tuple[str, ...] = ()
 
     def left_out(self) -> tuple[str, ...]:
-        """What was not read, in sentences."""
+        """Which events were left out, how many and by which setting, in sentences."""
         if not self.without_user:
             return self.notes
         of = len(self.user) + self.without_user

@@ -123,8 +123,8 @@ class Holdout:
 
     @property
     def had(self) -> Ragged:
-        """Rows of what a target must not repeat: the histories, without events of another type than is asked
-        for."""
+        """The items of each history that no target repeats. Where the split asks for events of one type, only
+        those of that type."""
         return self.train.judged_items(self.history)
 
     @property

@@ -67,6 +67,7 @@ class SequenceNet:
 
     @property
     def width(self) -> int:
+        """Dimensions of the vectors that it reads and gives."""
         return int(self.items.shape[1])
 
     def vectors(self, inputs: Inputs) -> F32:

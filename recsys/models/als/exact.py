@@ -174,7 +174,8 @@ def solve_long(
 
 @numba.njit(fastmath=True, cache=True)
 def _set_scales(order: I64, begin: int, end: int, spectrum: F32, ridge: F32, scales: F32) -> None:
-    """scales[16 f + lane] = s of the row in that lane; lanes without a row repeat the last one."""
+    """Writes scales[16 f + lane] = 1 / sqrt(spectrum[f] + ridge of the row in that lane), for the rows
+    order[begin:end]; lanes without a row repeat the last one."""
     one = np.float32(1.0)
     add = np.empty(LANES, np.float32)
     for lane in range(LANES):

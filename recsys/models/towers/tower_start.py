@@ -134,12 +134,12 @@ def first_tables(
         had[:, :k] += by_item[: layout.n_items]
     items[:n_items][~trained] = 0
     had[~trained[: layout.n_items]] = 0
-    return users, items, _built(len(users), layout.items_at, of_items.matrix()) if behind else None
+    return users, items, _add_features(len(users), layout.items_at, of_items.matrix()) if behind else None
 
 
-def _built(size: int, items_at: int, described: sparse.csr_array) -> sparse.csr_array:
-    """float32 (size, size): all rows count as themselves, those of items with those of their features, the
-    last."""
+def _add_features(size: int, items_at: int, described: sparse.csr_array) -> sparse.csr_array:
+    """float32 (size, size), what each row of the tower's table is summed from: itself, and for the rows of
+    items, from `items_at` on, the rows of their features, which are the last ones of the table."""
     cells = described.tocoo()
     row, column = items_at + cells.row, size - described.shape[1] + cells.col
     more = sparse.csr_array((cells.data, (row, column)), shape=(size, size))
