@@ -33,14 +33,12 @@ class PrepareSettings(Settings):
     )
     bots: Literal["keep", "drop"] = Field(
         "keep",
-        description=(
-            "users whom `recsys data check` calls bots: keep them, or leave all they did out, counted"
-        ),
+        description="users whom `recsys data check` calls bots: keep their events, or leave them out",
     )
     min_rating: float | None = Field(
         None,
-        description="learn from events whose weight is at least this, each then counts 1; for ratings, 0 "
-        "among them. The others still count as had",
+        description="for ratings: learn from events rated at least this, each with weight 1; the others "
+        "still count as had",
     )
     disliked_rating: float | None = Field(
         None,

@@ -25,7 +25,9 @@ class SeenRule(Settings):
     """How long an event keeps its item out of the answers. A plain string stands for `policy`."""
 
     policy: Literal["exclude", "allow", "cooldown_days"] = Field(
-        "exclude", description="exclude: never again; allow: at once; cooldown_days: after so many days"
+        "exclude",
+        description="items had before: exclude = never again; allow = at once; cooldown_days = after so "
+        "many days",
     )
     days: float | None = Field(None, gt=0, description="with cooldown_days: days since the event; no default")
 

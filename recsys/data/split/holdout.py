@@ -37,7 +37,8 @@ class SplitSettings(Settings):
         0.1,
         gt=0,
         lt=1,
-        description="global_time: share of events, the latest, to judge on; random: of what each had",
+        description="global_time: share of events, the latest, to judge on; random: share of each user's "
+        "items",
     )
     test_from: datetime | None = Field(
         None,

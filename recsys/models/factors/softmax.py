@@ -67,7 +67,7 @@ class SoftmaxSettings(Settings):
         description="known users are answered from their learned rows; false: from their histories, like all",
     )
     precision: Literal["auto", "bf16", "float32"] = Field(
-        "auto", description="of the large products; auto: bf16 where the processor multiplies in it"
+        "auto", description="number type of large matrix products; auto: bf16 where the processor has it"
     )
 
 

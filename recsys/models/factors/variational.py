@@ -57,7 +57,7 @@ class VariationalSettings(Settings):
     propagation: float = Field(
         0.05,
         ge=0,
-        description="weight at which the final item vectors take up the users who had them; 0 = none",
+        description="weight of one LightGCN step added to the learned item vectors; 0 = off",
     )
     trend_days: float | None = Field(
         None,
@@ -75,7 +75,7 @@ class VariationalSettings(Settings):
         1.0, gt=0, description="ridge of the inputs that encode a history; log grid from 0.3 to 30"
     )
     precision: Literal["auto", "bf16", "float32"] = Field(
-        "auto", description="of the large products; auto: bf16 where the processor multiplies in it"
+        "auto", description="number type of large matrix products; auto: bf16 where the processor has it"
     )
 
 

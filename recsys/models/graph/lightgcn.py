@@ -70,7 +70,7 @@ class LightGCNSettings(Settings):
         10.0, gt=0, description="ridge of the inputs that encode a history; log grid from 1 to 100"
     )
     precision: Literal["auto", "bf16", "float32"] = Field(
-        "auto", description="of the large products; auto: bf16 where the processor multiplies in it"
+        "auto", description="number type of large matrix products; auto: bf16 where the processor has it"
     )
 
 

@@ -36,8 +36,12 @@ class Node2VecSettings(Settings):
         "friends, whose edges are the log",
     )
     walk_length: int = Field(40, ge=2, description="nodes of a walk")
-    p: float = Field(1.0, gt=0, description="a walk goes back to where it came from 1 / p times as often")
-    q: float = Field(1.0, gt=0, description="and on to what is no neighbour of that 1 / q times as often")
+    p: float = Field(1.0, gt=0, description="node2vec's p: a step back is 1 / p times as likely")
+    q: float = Field(
+        1.0,
+        gt=0,
+        description="node2vec's q: a step to no neighbour of the node before is 1 / q times as likely",
+    )
     window: int = Field(5, ge=1, description="steps to either side that count as near")
     negatives: int = Field(
         5, ge=1, description="nodes drawn for each place, shared by all pairs of its window"

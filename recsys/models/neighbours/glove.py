@@ -44,10 +44,15 @@ class GloVeSettings(Settings):
         gt=0,
         description="counts of a pair from which on all weigh the same; 100 for words, less for items",
     )
-    exponent: float = Field(0.75, ge=0, le=1, description="power of a smaller count by which it weighs")
+    exponent: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="power of a count, as a share of the ceiling, that weighs its pair in the loss",
+    )
     popular: bool = Field(
         True,
-        description="whether what an item has for everybody, its bias, counts in a score; false: taste alone",
+        description="whether the item's bias, its popularity, counts in a score; false: taste alone",
     )
     half_life: float | None = Field(
         None, gt=0, description="events after which one of the history counts half; none = all count alike"

@@ -24,13 +24,13 @@ class ItemKNNSettings(Settings):
     no `shrinkage` and a `half_life` of 5; sparse data (places) want more of `shrinkage`, 10 to 30."""
 
     neighbours: int = Field(
-        500, ge=1, description="items that may speak for one; fewer are faster and forget more"
+        500, ge=1, description="neighbours kept of each item; fewer are faster and less exact"
     )
     shrinkage: float = Field(
-        3.0, ge=0, description="added to the product of norms: rare items are believed less"
+        3.0, ge=0, description="added to the denominator of the cosine: similarities of rare items shrink"
     )
     amplification: float = Field(
-        1.0, gt=0, description="power of the cosine; above 1 near neighbours outweigh many far"
+        1.0, gt=0, description="power of the cosine; above 1, few near neighbours outweigh many far ones"
     )
     user_exponent: float = Field(
         0.5, ge=0, le=1, description="power of a user's total weight that divides each of their events"

@@ -12,14 +12,12 @@ class SequenceSettings(Settings):
     """Settings of Sequence. Tune `dropout` and `epochs` first, then `learning_rate` and `longest_history`."""
 
     net: Literal["transformer", "masked", "hstu", "gru"] = Field(
-        "transformer", description="what reads a history; masked: a transformer that learns by filling gaps"
+        "transformer", description="architecture; masked: a transformer that learns to fill in masked events"
     )
     dim: int = Field(64, ge=2, description="width of the vectors")
     layers: int = Field(2, ge=1, description="blocks of the net, one above the other")
-    heads: int = Field(
-        2, ge=1, description="all but gru: parts that look for something of their own; they divide dim"
-    )
-    widened: int = Field(256, ge=1, description="transformer, masked: width of the layer in each block")
+    heads: int = Field(2, ge=1, description="attention heads, of all nets but gru; dim must be a multiple")
+    widened: int = Field(256, ge=1, description="transformer, masked: width of the feed-forward layer")
     longest_history: int = Field(200, ge=1, description="events that the net reads, the last of a history")
     older_history: int = Field(
         1000, ge=0, description="events before those, whose sum counts too, the later the more; 0 = none"
@@ -27,7 +25,8 @@ class SequenceSettings(Settings):
     half_life: float = Field(
         0.0,
         ge=0,
-        description="of a sum of the events beside the net, in events: it learns sooner by it; 0 = no sum",
+        description="half-life, in events, of a decayed sum of the history that is added to the net's "
+        "output, which then learns sooner; 0 = no sum",
     )
     epochs: int = Field(
         40, ge=1, description="passes over the events; the learning rate falls to 0 over them"
@@ -38,7 +37,7 @@ class SequenceSettings(Settings):
         None,
         ge=0,
         lt=1,
-        description="share of values hidden in learning; none = by the events an item: .5 to .1",
+        description="dropout; none = .5 to .1, the more events an item has the less",
     )
     similarity: Literal["cosine", "dot"] = Field(
         "dot", description="dot: the lengths of the vectors count; cosine: vectors of length 1"
@@ -48,16 +47,19 @@ class SequenceSettings(Settings):
         None,
         ge=0,
         description=(
-            "items drawn a step for all; 0 = all items, exactly; none = all up to 50,000 (softmax), else "
-            "4,096"
+            "sampled items in the loss; 0 = all items, exactly; none = all up to 50,000 (softmax), else 4,096"
         ),
     )
     loss: Literal["softmax", "gbce"] = Field(
         "softmax",
-        description="gbce: each item for itself, by drawn ones; softmax learns more where it is affordable",
+        description="softmax: cross-entropy over items; gbce: binary cross-entropy with sampled negatives, "
+        "cheaper and worse",
     )
     calibration: float = Field(
-        0.75, ge=0, le=1, description="gbce: 1 undoes all that drawing makes scores too high, 0 nothing"
+        0.75,
+        ge=0,
+        le=1,
+        description="gbce: how much of the overconfidence of sampling is undone; 0 = none, 1 = all",
     )
     item_features: tuple[FeatureSettings, ...] = Field(
         (), description="columns of the item table to learn from"
@@ -80,12 +82,12 @@ class SequenceSettings(Settings):
     ahead: int = Field(
         1,
         ge=1,
-        description="events after each one of which a drawn one is to be found; 1 = the next; 5 to 50 "
-        "where the answer is for days rather than for the next click",
+        description="predict an event drawn from the next so many; 1 = the next one; 5 to 50 where a list "
+        "is for days rather than for the next click",
     )
     repeats: bool = Field(
         True,
-        description="whether what somebody had before is to be found again; false is better where people "
+        description="whether events with items had before are targets too; false is better where people "
         "come back to things and answers leave out what they had",
     )
     masked: float = Field(
@@ -120,16 +122,16 @@ class SequenceSettings(Settings):
     )
     within_domain: bool = Field(
         True,
-        description="whether what is looked for in a domain is compared with the items of that domain alone",
+        description="whether the loss of a question about a domain compares with items of that domain only",
     )
     averaged: float = Field(
         0.34,
         ge=0,
         lt=1,
-        description="the answer is the mean of the weights after this last share of the epochs",
+        description="the weights are averaged over this last share of the epochs",
     )
     precision: Literal["auto", "bf16", "float32"] = Field(
-        "auto", description="of the large products; auto: bf16 where the processor multiplies in it"
+        "auto", description="number type of large matrix products; auto: bf16 where the processor has it"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where to learn; auto = a GPU where there is one"

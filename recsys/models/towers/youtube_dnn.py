@@ -31,7 +31,9 @@ class YouTubeDNNSettings(TwoTowerSettings):
     sampler: Kind = Field(
         "popularity", description="where negatives come from; each is corrected for its chance"
     )
-    initial: Literal["spectral", "random"] = Field("random", description="where the rows of ids start")
+    initial: Literal["spectral", "random"] = Field(
+        "random", description="where the rows of ids start: at the vectors of a truncated SVD, or at random"
+    )
     example_age: bool = Field(
         True,
         description="in learning, the time from an event to the last of all goes into the tower of users, "
