@@ -17,15 +17,11 @@ from recsys.retrieval.embeddings import Embeddings, concat
 from recsys.seeding import generator
 
 MIXED, NARROWED = "mixture", "narrowed"
-_COARSE, _FINE = (
-    (0.1, 0.3, 1.0),
-    (0.6, 1.7),
-)  # weights beside 1 of the first part, and factors around the best of them
+# weights beside 1 of the first part, and factors around the best of them
+_COARSE, _FINE = (0.1, 0.3, 1.0), (0.6, 1.7)
 _PARTS, SPACES = 3, 6  # of a mixture at most; spaces to choose from
-_ASKED, _SCORES = (
-    4_000,
-    1 << 26,
-)  # people by whom weights are chosen, and as many by whom a part has to prove itself
+# people by whom weights are chosen, and as many by whom a part has to prove itself
+_ASKED, _SCORES = 4_000, 1 << 26
 _PROVEN = 1.0  # standard errors that a part has to bring among the others
 
 

@@ -22,12 +22,8 @@ _RADII = (1.0, 0.5)
 _FACTOR = 3.0  # by which a step of radius 1 changes what is searched by its logarithm
 _PART = 0.2  # of its range that it changes what is searched as it is
 _OF_EPOCHS = 1.6  # the same of epochs
-_FIRST = (
-    "unobserved_weight",
-    "temperature",
-    "regularization",
-    "dim",
-)  # what matters most, where a family has it
+# what matters most, where a family has it
+_FIRST = ("unobserved_weight", "temperature", "regularization", "dim")
 _WORTH = 0.25  # standard errors that a step has to bring for the next to go on in its direction
 
 

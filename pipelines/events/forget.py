@@ -94,9 +94,8 @@ def _settle(folder: Path) -> None:
         durable.settle(before.with_name(before.name.removesuffix(durable.BEFORE)))
     for aside in sorted(folder.rglob(f"*{durable.PARTIAL}")):
         written = aside.with_name(aside.name.removesuffix(durable.PARTIAL))
-        if (
-            aside.is_dir() and (written / MANIFEST).is_file()
-        ):  # the next edition of a bundle, and nobody else's
+        # the next edition of a bundle, and nobody else's
+        if aside.is_dir() and (written / MANIFEST).is_file():
             shutil.rmtree(aside)
         elif aside.is_file() and aside.stat().st_mtime < time.time() - _IDLE_S:
             aside.unlink()

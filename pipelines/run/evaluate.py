@@ -47,9 +47,8 @@ def warn_of_strangers(served: BundleInDataIds, steps: Steps) -> None:
         ("item", served.item, data.item_ids, bundle.item_ids),
     ):
         unknown = np.flatnonzero(index < 0)
-        if (
-            not len(unknown) or not len(own) or (who == "user" and len(unknown) < len(index))
-        ):  # new users are no fault
+        # new users are no fault
+        if not len(unknown) or not len(own) or (who == "user" and len(unknown) < len(index)):
             continue
         how_many = "none" if len(unknown) == len(index) else f"{len(index) - len(unknown):,}"
         steps.warn(
@@ -119,10 +118,8 @@ def refuse_known_answers(run: Run, bundle: Bundle) -> None:
             f"split, nor can a split that is not by time tell which answers it has seen. Judge it on a "
             f"split by time, or set split.allow_leaks=true."
         )
-    stated = {
-        **own,
-        "data": locate_data(own["data"]),
-    }  # bundles of old say a path as it was typed, and fewer settings
+    # bundles of old say a path as it was typed, and fewer settings
+    stated = {**own, "data": locate_data(own["data"])}
     own = RunSettings.build(stated, where=f"bundle {bundle.bundle_id}").model_dump(mode="json")
     for name in ("data", "prepare", "split", "judge", "seed"):
         if own[name] != asked[name]:

@@ -226,9 +226,8 @@ def log_analysis(
                 "data_digest": one["data_digest"] or "",
             }
         control = facts["plan"]["control"]
-        first = {
-            view["metric"]: view for view in reversed(views)
-        }  # the control stands in the views of all arms
+        # the control stands in the views of all arms
+        first = {view["metric"]: view for view in reversed(views)}
         shown = first.values() if arm == control else views
         began = _second(facts["provenance"]["from"]) // DAY_S - 1
         points = [one for view in shown for one in _points(view, arm, control, began)]

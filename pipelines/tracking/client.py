@@ -51,9 +51,8 @@ def connection(*, making: bool = False, writing: bool = False) -> Iterator[Any]:
             f"{store()} has no runs yet. Run `recsys train`, or set RECSYS_HOME to their folder."
         )
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ.setdefault(
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
-    )  # a dead server is said at once, not in minutes
+    # a dead server is said at once, not in minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     try:
         yield _open_store()
     except RecsysError:
@@ -211,9 +210,8 @@ def _experiment(client: Any, name: str) -> str:
     if experiment is not None:
         return str(experiment.experiment_id)
     location = None if os.environ.get("MLFLOW_TRACKING_URI") else (store() / "artifacts").as_uri()
-    kind = {
-        "mlflow.experimentKind": "custom_model_development"
-    }  # the page on models, and not that on prompts
+    # the page on models, and not that on prompts
+    kind = {"mlflow.experimentKind": "custom_model_development"}
     return str(client.create_experiment(name, artifact_location=location, tags=kind))
 
 

@@ -158,9 +158,8 @@ def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) ->
         allowed = inside if allowed is None else np.intersect1d(allowed, inside)
     if allowed is None:
         return None
-    return Ragged(
-        np.array([0, len(allowed)]), allowed
-    )  # no copy: a rule over many items is known by its array
+    # no copy: a rule over many items is known by its array
+    return Ragged(np.array([0, len(allowed)]), allowed)
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> "pa.Table":

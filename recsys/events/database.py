@@ -55,15 +55,13 @@ class Database:
             folder.mkdir(parents=True, exist_ok=True)
             self._turn = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
             self._leave = finalize(self, os.close, self._turn)
-            with suppress(
-                FileExistsError
-            ):  # SQLite's own mode would have it read by everybody, and it holds people
+            # SQLite's own mode would have it read by everybody, and it holds people
+            with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
             self._database = apsw.Connection(str(self.path))
             self._database.set_busy_timeout(_BUSY_MS)
-            with (
-                self._take_turn()
-            ):  # who changes the journal of a new file waits for nobody, whatever the timeout
+            # who changes the journal of a new file waits for nobody, whatever the timeout
+            with self._take_turn():
                 for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
                     self._database.execute(f"PRAGMA {pragma}").fetchall()
             self._make()

@@ -218,6 +218,5 @@ class Supervisor:
         elif all(worker.ready for worker in staying):
             leaving = self._outgoing.pop(0)
             leaving.leaving = True
-            leaving.process.send_signal(
-                signal.SIGINT
-            )  # at once: the socket stays open, others answer new connections
+            # at once: the socket stays open, others answer new connections
+            leaving.process.send_signal(signal.SIGINT)
