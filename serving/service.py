@@ -91,7 +91,7 @@ class Service:
         self._first.set()
 
     def wait_for_first(self) -> None:
-        """Until the first bundle is served, or something stands in its way."""
+        """Returns when the first bundle is served, or has failed to load."""
         self._first.wait()
 
     def leave(self) -> None:
@@ -206,7 +206,7 @@ def _describe_items(items: Sequence[Suggestion]) -> list[dict[str, Any]]:
 
 
 def _time_call(call: Call, began: float, made: Callable[[bytes, Call], Any], body: bytes) -> bytes:
-    """What is made of a body, as JSON; how long it took is told to the call."""
+    """The answer to a body, as JSON; its milliseconds are left in `call.search_ms`."""
     content = _encode(made(body, call))
     call.search_ms = (time.perf_counter() - began) * 1e3
     return content

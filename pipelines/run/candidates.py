@@ -194,7 +194,7 @@ def _judge_lists(
 
 
 def judged_data(judged: Judged) -> dict[str, Any]:
-    """Everything as plain data."""
+    """The judgement as plain data, for JSON."""
     return {
         "title": judged.title,
         "moment": None if judged.moment is None else utc_text(judged.moment),

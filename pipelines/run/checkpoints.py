@@ -41,8 +41,7 @@ class Kept:
     reads_only: bool = False
 
     def aids(self, fit: Fit, source: Dataset) -> Aids:
-        """What helps a fit of the run to `source` along: its checkpoint, and where the run has one, its warm
-        start."""
+        """The checkpoint of a fit of the run to `source`, and its warm start if the run has one."""
         checkpoint = warm = None
         if self.folder is not None:
             checkpoint = Checkpoint(self.folder / fit, key_of(self.run), reads_only=self.reads_only)
@@ -52,7 +51,7 @@ class Kept:
         return Aids(warm=warm, checkpoint=checkpoint, checkpoint_s=self.run.settings.checkpoint_s)
 
     def remove(self) -> None:
-        """Forgets the states: what was learned is safe."""
+        """Deletes the states, once the model is safe in its bundle."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -40,7 +40,7 @@ def evaluate_bundle(run: Run, bundle: Bundle) -> tuple[str, Report]:
 
 
 def warn_of_strangers(served: BundleInDataIds, steps: Steps) -> None:
-    """Says where a bundle and the data share no user or not all items, with one id of each side."""
+    """Warns where a bundle and the data share no user or not all items, with one id of each side."""
     bundle, data = served.bundle, served.data
     for who, index, ids, own in (
         ("user", served.person, data.user_ids, bundle.user_ids),

@@ -166,8 +166,8 @@ def _short(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def note_changes(test: Test, plan: Mapping[str, Any], digest: str) -> Test:
-    """Writes down what a plan has changed since it was registered, with the moment it was noticed; the test
-    anew."""
+    """Adds to the test what a plan has changed since it was registered, with the moment it was noticed, and
+    returns the test as it then is."""
     if digest == test.digest:
         return test
     before, after = (flat(_by_name(one)) for one in (test.plan(), plan))

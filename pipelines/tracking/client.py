@@ -128,7 +128,7 @@ def finish_run(
     files: Path | None,
     status: str = "FINISHED",
 ) -> None:
-    """Writes what a run found and closes it; once more changes nothing.
+    """Writes the results of a run and closes it; calling it again changes nothing.
 
     settings: nested, logged flat as parameters. tags: of a run with a bundle also its address (`address_of`).
     curves: task -> figures of each step, perhaps with `TIME`. files: a folder of artefacts.
