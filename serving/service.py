@@ -95,7 +95,8 @@ class Service:
         self._first.wait()
 
     def leave(self) -> None:
-        """Readiness is refused from now on, so that nobody new comes; who comes is answered."""
+        """Makes readiness fail from now on, so that balancers send nobody new; requests that come are still
+        answered."""
         self._leaving = True
 
     def close(self) -> None:
@@ -174,7 +175,7 @@ class Service:
         return _encode({**essentials, "domains": domains, "deployment": deployment, "swap": swap})
 
     def without_root(self, text: str) -> str:
-        """What an error says, without the place of the folder of bundles on this machine."""
+        """The text of an error without the path of the folder of bundles."""
         for root in (self.path, self.path.resolve(), self.path.parent, self.path.resolve().parent):
             text = text.replace(f"{root}/", "") if len(root.parts) > 1 else text
         for root in (self.path, self.path.resolve()):

@@ -122,7 +122,7 @@ class Store:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the watch; a load that still runs is not waited for, since nothing depends on it."""
+        """Stops the watch. A load that still runs is not waited for, since nothing depends on it."""
         self._stop.set()
         self._thread.join(_PATIENCE_S)
 

@@ -59,7 +59,7 @@ def list_command(root: Path | None, as_json: bool) -> Any:
 
 
 def _row(test: Any) -> dict[str, Any]:
-    """A test for machines."""
+    """A test as plain data, for JSON."""
     tags = test.run.tags
     return {
         "name": test.name,

@@ -52,8 +52,8 @@ def mix_spaces(trials: Trials, until: float, max_dim: int | None = None) -> Trie
 
 
 def mix_narrow(trials: Trials, until: float) -> Tried | None:
-    """The best mixture of any width, in the best narrow model that was tried, which
-    starts from it and learns on.
+    """The best mixture of any width, distilled into the best narrow model that was tried: it starts from the
+    mixture and learns on.
 
     None where nothing learned can start so, where there is no such mixture, or where the time does not reach.
     """
@@ -161,7 +161,7 @@ def _together(chosen: Sequence[tuple[_Part, float]]) -> Embeddings:
 
 
 def _halves(trials: Trials) -> tuple[Judge, Judge]:
-    """Two judges who ask other people."""
+    """Two judges over two disjoint halves of the people."""
     run = trials.run
     order = generator(run.settings.seed, "halves of a mixture").permutation(len(run.holdout.user))
     middle, most = len(order) // 2, max(500, min(_ASKED, _SCORES // max(run.data.n_items, 1)))

@@ -92,13 +92,13 @@ def keeping(run: Run, *, resume: bool) -> Iterator[Kept]:
 
 
 def folder_of(run: Run) -> Path:
-    """Where the checkpoints of a run lie."""
+    """The folder of the checkpoints of a run."""
     return store() / "checkpoints" / key_of(run)[:16]
 
 
 def remove_left(home: Path) -> tuple[list[Path], list[Path]]:
-    """Removes what killed runs left in a home; which checkpoints, and which stay since a run goes on writing
-    them."""
+    """Removes the checkpoints that killed runs left in a home. Returns the removed folders, and those that
+    stay since a run still writes them."""
     gone, held = list[Path](), list[Path]()
     for folder in sorted(path for path in (home / "mlruns" / "checkpoints").glob("*") if path.is_dir()):
         lock = _lock_of(folder)
@@ -133,7 +133,7 @@ def list_saved(folder: Path) -> dict[str, int]:
 
 
 def _begin(run: Run, folder: Path, resume: bool) -> None:
-    """Says what lies there already, and removes it where it is not wanted."""
+    """Says what an earlier run left in the folder, and removes it unless `resume`."""
     behind = list_saved(folder)
     said = ", ".join(f"{name} after epoch {epochs}" for name, epochs in behind.items())
     if resume and behind:

@@ -93,7 +93,7 @@ def tests() -> list[Test]:
 
 
 def find_test(name: str) -> Test | None:
-    """A test by its name; None where the store has none."""
+    """The test of this name in the store, or None."""
     return _test(TESTS + name, client.runs_below(TESTS + name).get(TESTS + name, ()))
 
 
@@ -106,7 +106,8 @@ def _test(experiment: str, runs: Sequence[LoggedRun]) -> Test | None:
 
 
 def known_test(name: str) -> Test:
-    """A test that the store has to know. Raises TrackingError where it does not."""
+    """The test of this name in the store. Raises TrackingError, with the nearest name, where there is
+    none."""
     if (test := find_test(name)) is None:
         names = [one.name for one in tests()]
         raise TrackingError(f"test {name!r} is not in {tracking_uri()}; {did_you_mean(name, names)}")
@@ -284,5 +285,5 @@ def _points(view: Mapping[str, Any], arm: str, control: str, began: int) -> list
 
 
 def key_of(metric: str) -> str:
-    """A metric's name as MLflow takes it for a key."""
+    """A metric's name without the characters that MLflow refuses in a key."""
     return re.sub(r"[^\w\-. ]", "_", metric)[:200]

@@ -165,7 +165,7 @@ def finish_run(
 
 
 def _input(context: str, digest: str, name: str, source: str, profile: str) -> Any:
-    """What a run read, as MLflow has it."""
+    """A data set that a run read, as an MLflow input."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     tags = [InputTag("mlflow.data.context", context)]

@@ -65,7 +65,7 @@ def reasons_of(bundle: Bundle, users: Users, ids: I64, source: int) -> list[Reas
 
 
 def sentences(bundle: Bundle, reasons: Sequence[Reason]) -> list[Sentence]:
-    """The reasons in words."""
+    """The reasons as sentences."""
     return [_sentence(bundle, reason) for reason in reasons]
 
 

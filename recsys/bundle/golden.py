@@ -50,7 +50,7 @@ def make_golden(recommender: Recommender, everyone: Users, needs: frozenset[str]
 
 
 def _answer_question(recommender: Recommender, question: Mapping[str, Any]) -> dict[str, Any]:
-    """The question with its answer; keys of an earlier answer in it are replaced."""
+    """The question with the answer of the recommender; keys of an earlier answer are replaced."""
     beside = {name: np.array(question[name], kind) for name, kind in DTYPES.items() if name in question}
     users = Users(
         np.array([question["index"]], np.int32),

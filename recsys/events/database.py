@@ -104,8 +104,8 @@ class Database:
 
     @contextmanager
     def _take_turn(self) -> Iterator[None]:
-        """Other processes wait at a lock file, where the kernel wakes the next: SQLite itself asks again and
-        again."""
+        """Waits for other writing processes at a lock file: there the kernel wakes the next one, while SQLite
+        polls."""
         flock(self._turn, LOCK_EX)
         try:
             yield
@@ -121,11 +121,11 @@ class Database:
         return None if row is None else str(row[0])
 
     def _overwrite(self) -> None:
-        """What was deleted is overwritten on the disk, in the log beside the file too."""
+        """Overwrites deleted rows on the disk, in the write-ahead log, too."""
         self._database.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def close(self) -> None:
-        """Nothing waits to be written: what was told is on the disk."""
+        """Closes the file; all that was written is on the disk already."""
         with self._lock:
             self._database.close()
             self._leave()
