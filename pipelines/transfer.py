@@ -62,9 +62,8 @@ def transfer(run: Run, *, joined: Sequence[float], trials: int, seeds: int) -> d
     }
 
 
-Fits = dict[
-    tuple[str, float, int], Embeddings
-]  # by the name of a domain or CROSS, the share joined, and the seed
+# by the name of a domain or CROSS, the share joined, and the seed
+Fits = dict[tuple[str, float, int], Embeddings]
 
 
 def _learn(run: Run, chosen: Chosen, joined: Sequence[float], seeds: int) -> Fits:
@@ -237,9 +236,8 @@ def _track(
     """Writes table, figures and config into a run of MLflow; its id."""
     metrics = dict[str, float]()
     for row in report.rows:
-        label = re.sub(
-            r"[^\w.-]", "_", f"{row.domain}_{row.joined:g}_{row.segment}"
-        )  # MLflow takes no other signs
+        # MLflow takes no other signs
+        label = re.sub(r"[^\w.-]", "_", f"{row.domain}_{row.joined:g}_{row.segment}")
         mean, low, high = row.transfer.difference
         metrics |= {f"transfer_{label}": mean, f"transfer_{label}_low": low, f"transfer_{label}_high": high}
     figures = _plain(run, report, chosen, served)

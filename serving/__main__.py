@@ -4,9 +4,8 @@ imported."""
 import os
 import sys
 
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # one thread a request: threads of threads only wait for each other
+# one thread a request: threads of threads only wait for each other
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 try:
     from recsys.serving.cli import main

@@ -90,7 +90,7 @@ class Parts(NamedTuple):
         self.service.start()
 
     def close(self) -> None:
-        """Running requests end first."""
+        """Closes all parts, after the running requests have ended."""
         self.pool.close()
         self.service.close()
         self.gate.close()

@@ -106,7 +106,7 @@ class Events:
             raise Problem("event_queue_full", str(error), headers=_AGAIN) from None
 
     def acknowledge(self, read: ReadEvents, appended: Appended) -> bytes:
-        """The answer to who told."""
+        """Counts the events, and answers their sender: how many were accepted, and which were not and why."""
         counts = {
             "accepted": appended.accepted,
             "duplicate": appended.duplicates,
@@ -119,7 +119,7 @@ class Events:
 
     @staticmethod
     def failure_of(error: apsw.Error) -> Problem:
-        """The refusal where the disk did not take what was told."""
+        """Logs an error of the store, and returns the problem that its sender is answered with."""
         _log.error("event store: %s", error)
         return Problem(
             "event_store_failed", "The events could not be written; none of them was taken.", headers=_AGAIN
@@ -145,11 +145,11 @@ class Events:
     def read_since(
         self, bundle: Bundle, question: Question, at_least: int | None, wait_s: float
     ) -> tuple[Question, int | None]:
-        """The question with what its person did since, and the number up to which the state was read; None
-        without one.
+        """The question with the events that its person did since the training, and the `seq` up to which the
+        store was read; None without a store.
 
-        at_least: such a number that must have been reached, for which `wait_s` seconds are waited. Raises a
-        Problem where it is not.
+        at_least: a `seq` that the store must have reached; it is given `wait_s` seconds. Raises a Problem
+        where it has not.
         """
         if self._store is None:
             if at_least is not None:
@@ -174,7 +174,7 @@ class Events:
 
     @staticmethod
     def _wait_for(store: EventStore, at_least: int, wait_s: float) -> None:
-        """Until the store has come to a number. Raises a Problem where it does not within so many seconds."""
+        """Returns when the store has reached a `seq`. Raises a Problem after `wait_s` seconds without it."""
         until = time.monotonic() + wait_s
         while (seq := store.last_seq()) < at_least:
             if time.monotonic() > until:
@@ -184,8 +184,8 @@ class Events:
 
 
 def _parse_told(body: bytes, lines: bool) -> list[Any]:
-    """The values in a body. A line that is no JSON stands for itself, and is rejected as any other wrong
-    event."""
+    """The JSON values in a body: of an array, or one per line. A line that is no JSON is replaced by the
+    error's text, so that it is rejected in its place as any other wrong event."""
     if not lines:
         value = any_json(body)
         if not isinstance(value, list):

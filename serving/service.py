@@ -91,11 +91,12 @@ class Service:
         self._first.set()
 
     def wait_for_first(self) -> None:
-        """Until the first bundle is served, or something stands in its way."""
+        """Returns when the first bundle is served, or has failed to load."""
         self._first.wait()
 
     def leave(self) -> None:
-        """Readiness is refused from now on, so that nobody new comes; who comes is answered."""
+        """Makes readiness fail from now on, so that balancers send nobody new; requests that come are still
+        answered."""
         self._leaving = True
 
     def close(self) -> None:
@@ -174,7 +175,7 @@ class Service:
         return _encode({**essentials, "domains": domains, "deployment": deployment, "swap": swap})
 
     def without_root(self, text: str) -> str:
-        """What an error says, without the place of the folder of bundles on this machine."""
+        """The text of an error without the path of the folder of bundles."""
         for root in (self.path, self.path.resolve(), self.path.parent, self.path.resolve().parent):
             text = text.replace(f"{root}/", "") if len(root.parts) > 1 else text
         for root in (self.path, self.path.resolve()):
@@ -206,7 +207,7 @@ def _describe_items(items: Sequence[Suggestion]) -> list[dict[str, Any]]:
 
 
 def _time_call(call: Call, began: float, made: Callable[[bytes, Call], Any], body: bytes) -> bytes:
-    """What is made of a body, as JSON; how long it took is told to the call."""
+    """The answer to a body, as JSON; its milliseconds are left in `call.search_ms`."""
     content = _encode(made(body, call))
     call.search_ms = (time.perf_counter() - began) * 1e3
     return content

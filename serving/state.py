@@ -122,7 +122,7 @@ class Store:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the watch; a load that still runs is not waited for, since nothing depends on it."""
+        """Stops the watch. A load that still runs is not waited for, since nothing depends on it."""
         self._stop.set()
         self._thread.join(_PATIENCE_S)
 
@@ -194,7 +194,7 @@ class Store:
         return None
 
     def _stamp(self, root: Path, wanted: Deployment) -> list[tuple[int, int]]:
-        """Changes whenever the pointer, the deployment, or a bundle that it names is written."""
+        """(inode, nanoseconds of the last write) of pointer, deployment, and each bundle that it names."""
         places = [
             self._path / POINTER,
             self._path / FILE,
@@ -238,7 +238,7 @@ def _check_aside(folder: Path, idle_s: float) -> None:
 
 
 def _seal(folder: Path) -> str:
-    """What changes with every file of a bundle; empty where there is none."""
+    """The seal of a bundle, which changes with every file of it; empty where there is none."""
     try:
         return (folder / SEAL).read_text("ascii", "replace")
     except OSError:

@@ -186,16 +186,20 @@ def off_policy(log: str, as_json: bool) -> Any:
 @ab.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
-    "--people", type=click.IntRange(min=1_000), default=6_000, show_default=True, help="In both arms."
+    "--people",
+    type=click.IntRange(min=1_000),
+    default=6_000,
+    show_default=True,
+    help="Number of people in both arms together.",
 )
 @click.option(
     "--effect",
     type=click.FloatRange(-1, 10),
     default=0.1,
     show_default=True,
-    help="Of the arm `wide`, as a share.",
+    help="Effect of the arm `wide`, as a share.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @stage
 def demo(out: Path, people: int, effect: float, seed: int, as_json: bool) -> Any:
     """Write logs whose truth is known into the folder OUT, and a plan, to try the other commands on.
@@ -219,12 +223,14 @@ def demo(out: Path, people: int, effect: float, seed: int, as_json: bool) -> Any
 
 @ab.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--unit", multiple=True, help="A person, by the id that is assigned; may be given several times."
-)
+@click.option("--unit", multiple=True, help="A person, by the id that is assigned; repeatable.")
 @click.option("--at", help="The moment, as 2026-12-29T00:00:00Z; default: now.")
 @click.option(
-    "--attribute", "attributes", multiple=True, metavar="KEY=VALUE", help="What a request would bring."
+    "--attribute",
+    "attributes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An attribute that a request would bring; repeatable.",
 )
 @stage
 def assign(

@@ -116,7 +116,7 @@ def told_ledger(of: Sequence[Mapping[str, Any]], fitted: Any | None, offline: fl
 
 
 def sentence(fitted: Any | None, offline: float, error: float, tests: int) -> str:
-    """What an offline difference has meant here, in words."""
+    """A sentence on what an offline difference of this size has meant online."""
     from recsys.analysis.ledger import LEAST
 
     if fitted is None:
@@ -136,7 +136,7 @@ def sentence(fitted: Any | None, offline: float, error: float, tests: int) -> st
 def plain_ledger(
     of: Sequence[Mapping[str, Any]], fitted: Any | None, offline: float, error: float
 ) -> dict[str, Any]:
-    """For machines."""
+    """The tests, the regression and the forecast as plain data, for JSON."""
     if fitted is None:
         return {"tests": list(of), "slope": None, "forecast": None}
     forecast = fitted.forecast(offline, error)

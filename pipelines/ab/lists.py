@@ -63,7 +63,7 @@ def read_list_log(source: Any) -> ListLog:
 
 
 def told_values(log: ListLog, values: Sequence[Value]) -> str:
-    """A table, and what each estimator takes for granted."""
+    """The values of a policy as a table, with what each estimator assumes."""
     logged = log.reward.sum(axis=1).mean()
     k = log.reward.shape[1]
     lines = [f"{len(log.reward):,} lists of {k}; the policy that showed them earned {logged:.4g} a list."]
@@ -79,7 +79,7 @@ def told_values(log: ListLog, values: Sequence[Value]) -> str:
 
 
 def plain_values(log: ListLog, values: Sequence[Value]) -> dict[str, Any]:
-    """For machines; a value that may not be read is null."""
+    """The values as plain data, for JSON; a value that must not be read is null."""
     return {
         "lists": len(log.reward),
         "length": log.reward.shape[1],
@@ -96,7 +96,7 @@ def plain_values(log: ListLog, values: Sequence[Value]) -> dict[str, Any]:
 
 
 def told_preference(preference: Preference) -> str:
-    """The sentence and its figures."""
+    """The preference as a sentence, with its figures."""
     (one, other), clicks = preference.arms, preference.clicks
     lines = [
         preference.sentence,
@@ -111,7 +111,7 @@ def told_preference(preference: Preference) -> str:
 
 
 def plain_preference(preference: Preference) -> dict[str, Any]:
-    """For machines."""
+    """The preference as plain data, for JSON; NaN is null."""
     plain = asdict(preference) | {"winner": preference.winner, "sentence": preference.sentence}
     for name in ("difference", "always"):
         plain[name] = getattr(preference, name)._asdict()

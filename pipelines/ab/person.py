@@ -64,7 +64,7 @@ def _cut(head: list[str], rows: list[list[str]]) -> str:
 
 
 def plain_trail(trail: Trail) -> dict[str, Any]:
-    """For machines."""
+    """The trail of a person as plain data, for JSON."""
     return {
         "unit": trail.unit,
         "arm": trail.arm,

@@ -74,7 +74,7 @@ def _short(said: str) -> str:
 
 
 def _notes(verdict: Verdict) -> list[str]:
-    """What was wrong with rows, and what the tables hold beside."""
+    """Sentences on rows that were wrong, and on what else the tables hold."""
     study = verdict.study
     notes = [f"Exposures: {said}." for said in study.exposures.faults]
     notes += [f"Outcomes: {said}." for said in study.outcomes.faults]
@@ -207,7 +207,7 @@ def _plain_segment(one: Segment) -> dict[str, Any]:
 
 
 def _plain_interval(interval: Interval) -> dict[str, float] | None:
-    """None where there is none, and where it is not bounded."""
+    """The interval as plain data; None where there is none, or where it is unbounded."""
     if not all(map(math.isfinite, interval)):
         return None
     return dict(zip(("mean", "low", "high"), interval, strict=True))
@@ -265,7 +265,7 @@ def _people_of(one: Need) -> float:
 
 
 def plain_needs(needs: Needs) -> dict[str, Any]:
-    """For machines."""
+    """What a plan needs, as plain data, for JSON."""
     return {
         "people": math.ceil(needs.planned) if math.isfinite(needs.planned) else None,
         "days": needs.days,

@@ -59,7 +59,7 @@ def list_command(root: Path | None, as_json: bool) -> Any:
 
 
 def _row(test: Any) -> dict[str, Any]:
-    """A test for machines."""
+    """A test as plain data, for JSON."""
     tags = test.run.tags
     return {
         "name": test.name,
@@ -144,7 +144,11 @@ def explain(
     "--offline", type=float, help="An offline difference to forecast from, as a share: 0.03 is +3 %."
 )
 @click.option(
-    "--error", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Its standard error."
+    "--error",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Standard error of the offline difference.",
 )
 @stage
 def ledger(offline: float | None, error: float, as_json: bool) -> Any:

@@ -120,7 +120,7 @@ def _finish(
     source: tuple[RunSettings, World | None, Dataset],
     name: str,
 ) -> Best:
-    """Writes the config, trains by it, and writes the page."""
+    """Writes the config, trains by it, writes the page, and closes the search."""
     settings, world, data = source
     model = dict(choice.winner.model)
     own = {key: value for key, value in model.items() if key != "name"}

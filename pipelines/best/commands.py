@@ -13,15 +13,21 @@ from recsys.pipelines.commands.stage import config_for, data_options, run_option
 @click.command()
 @click.argument("data")
 @click.option(
-    "--minutes", default=30.0, show_default=True, type=click.FloatRange(0, min_open=True), help="All in all."
+    "--minutes",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Minutes for the whole search.",
 )
-@click.option("--max-dim", type=click.IntRange(2), help="The widest vectors to serve.")
-@click.option("--max-mb", type=click.FloatRange(0, min_open=True), help="The most megabytes of item vectors.")
+@click.option("--max-dim", type=click.IntRange(2), help="Most dimensions of the served vectors.")
+@click.option("--max-mb", type=click.FloatRange(0, min_open=True), help="Most megabytes of item vectors.")
 @click.option(
-    "--max-ms", type=click.FloatRange(0, min_open=True), help="The longest exact search, on this machine."
+    "--max-ms",
+    type=click.FloatRange(0, min_open=True),
+    help="Most milliseconds of an exact search on this machine.",
 )
-@click.option("--metric", default="ndcg_at_20", show_default=True, help="What is to be as high as can be.")
-@click.option("--anew", is_flag=True, help="Forget what was tried, and begin again.")
+@click.option("--metric", default="ndcg_at_20", show_default=True, help="The metric to maximise.")
+@click.option("--anew", is_flag=True, help="Discard earlier trials and start over.")
 @data_options
 @run_options
 @stage

@@ -35,11 +35,11 @@ class Facts:
 
     @property
     def per_item(self) -> float:
-        """Events an item."""
+        """Mean number of events per item."""
         return self.events / max(self.items, 1)
 
     def describe(self) -> list[str]:
-        """Sentences for whoever reads why models were tried or not."""
+        """Sentences on the data, which explain why models are tried or not."""
         lines = [
             (
                 f"{self.users:,} users, {self.items:,} items, {self.events:,} events ({self.per_item:.1f} "

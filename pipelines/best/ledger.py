@@ -81,18 +81,18 @@ class Ledger:
                 continue  # torn by a kill: it is measured again
 
     def _finished_minutes(self) -> float:
-        """Of the longest search that came to its end."""
+        """The minutes of the longest search that was finished."""
         path = self.folder / FINISHED
         return float(path.read_text()) if path.exists() else -1.0
 
     def finish(self) -> None:
-        """Says that the search came to its end, before or at the last of its minutes."""
+        """Marks the search as finished: it ended before or at the last of its minutes."""
         longest = max(self.minutes, self._finished_minutes())
         write_whole(self.folder / FINISHED, lambda path: path.write_text(str(longest)))
 
     @property
     def spent(self) -> float:
-        """Seconds of this search, those of earlier calls among them."""
+        """Seconds of this search so far, those of earlier calls included."""
         return self._before + time.monotonic() - self._since
 
     @property
@@ -112,7 +112,7 @@ class Ledger:
         return kept
 
     def load_learned(self, one: Tried) -> Embeddings | None:
-        """What was learned, as it was kept; None where it was not."""
+        """The space that a model learned; None where it was not kept."""
         place = self.folder / one.key
         if not (place / "items.npy").exists():
             return None
@@ -120,7 +120,7 @@ class Ledger:
         return Embeddings(items, load_encoder(place, items))
 
     def add(self, one: Tried, values: F64 | None = None, learned: Any = None) -> Tried:
-        """Keeps what was found: vectors and values first, then the line that says they are there."""
+        """Adds a result: vectors and values are written first, then the line that refers to them."""
         if isinstance(learned, Embeddings):
             place = self.folder / one.key
             place.mkdir(exist_ok=True)
@@ -136,7 +136,7 @@ class Ledger:
         return one
 
     def forget_vectors(self, kept: set[str]) -> None:
-        """Frees the disk of vectors of all but these keys."""
+        """Deletes the vectors of all but these keys."""
         for one in self.tried.values():
             place = self.folder / one.key
             if one.key not in kept and place.is_dir():

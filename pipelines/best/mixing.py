@@ -17,15 +17,11 @@ from recsys.retrieval.embeddings import Embeddings, concat
 from recsys.seeding import generator
 
 MIXED, NARROWED = "mixture", "narrowed"
-_COARSE, _FINE = (
-    (0.1, 0.3, 1.0),
-    (0.6, 1.7),
-)  # weights beside 1 of the first part, and factors around the best of them
+# weights beside 1 of the first part, and factors around the best of them
+_COARSE, _FINE = (0.1, 0.3, 1.0), (0.6, 1.7)
 _PARTS, SPACES = 3, 6  # of a mixture at most; spaces to choose from
-_ASKED, _SCORES = (
-    4_000,
-    1 << 26,
-)  # people by whom weights are chosen, and as many by whom a part has to prove itself
+# people by whom weights are chosen, and as many by whom a part has to prove itself
+_ASKED, _SCORES = 4_000, 1 << 26
 _PROVEN = 1.0  # standard errors that a part has to bring among the others
 
 
@@ -56,8 +52,8 @@ def mix_spaces(trials: Trials, until: float, max_dim: int | None = None) -> Trie
 
 
 def mix_narrow(trials: Trials, until: float) -> Tried | None:
-    """The best mixture of any width, in the best narrow model that was tried, which
-    starts from it and learns on.
+    """The best mixture of any width, distilled into the best narrow model that was tried: it starts from the
+    mixture and learns on.
 
     None where nothing learned can start so, where there is no such mixture, or where the time does not reach.
     """
@@ -165,7 +161,7 @@ def _together(chosen: Sequence[tuple[_Part, float]]) -> Embeddings:
 
 
 def _halves(trials: Trials) -> tuple[Judge, Judge]:
-    """Two judges who ask other people."""
+    """Two judges over two disjoint halves of the people."""
     run = trials.run
     order = generator(run.settings.seed, "halves of a mixture").permutation(len(run.holdout.user))
     middle, most = len(order) // 2, max(500, min(_ASKED, _SCORES // max(run.data.n_items, 1)))

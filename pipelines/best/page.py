@@ -30,7 +30,7 @@ svg { width: 100%; height: auto; } .wide { overflow-x: auto; }
 
 
 def page(best: Best, asked: Asked) -> str:
-    """One HTML file that needs nothing else."""
+    """The search as one HTML file without external parts."""
     whole = _whole(best)
     title, name = best.title, best.title.partition(",")[0]
     sections = [
@@ -58,7 +58,7 @@ def page(best: Best, asked: Asked) -> str:
 
 
 def sentences(best: Best, asked: Asked) -> list[str]:
-    """What a person has to know, in the order of its weight."""
+    """Sentences on the result, the most important first."""
     choice, winner = best.choice, best.choice.winner
     figure = f"On validation {asked.metric} is {winner.mean:.4f} (standard error {winner.error:.4f})."
     lines = [f"Chosen: {winner.label}. {figure}"]
@@ -86,7 +86,7 @@ def sentences(best: Best, asked: Asked) -> list[str]:
 
 
 def _whole(best: Best) -> list[Tried]:
-    """What everybody was asked about on the first part, the best first."""
+    """The models judged on everybody of the first part, the best first."""
     done = [one for one in best.tried if one.share == 1.0 and one.reason is None and not one.part]
     return sorted(done, key=lambda one: -one.mean)
 
@@ -100,7 +100,7 @@ def _cost(best: Best) -> str:
 
 
 def _more_time(best: Best) -> str:
-    """What the last half of the time brought, as a guess at what as much again would bring."""
+    """A sentence on what the second half of the time gained: about what as much again may gain."""
     whole = [one for one in _whole(best) if one.vectors]
     middle = best.seconds / 2
     early, top = [one.mean for one in whole if one.at <= middle], best.choice.winner

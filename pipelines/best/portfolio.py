@@ -164,8 +164,8 @@ def _list_described(facts: Facts) -> dict[str, Any]:
 
 
 def _sequences(facts: Facts, described: dict[str, Any]) -> Iterator[Entry]:
-    """Where events stand in order. New places rather than the next click are asked for where people come
-    back."""
+    """The sequence models, for events in order. Where events repeat and repeats are not asked for, they
+    predict new items instead of the next event."""
     asked: dict[str, Any] = {} if facts.returns or facts.repeats < 0.05 else {"repeats": False, "ahead": 10}
     sparse: dict[str, Any] = {
         "name": "sequence",

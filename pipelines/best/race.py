@@ -22,12 +22,8 @@ _RADII = (1.0, 0.5)
 _FACTOR = 3.0  # by which a step of radius 1 changes what is searched by its logarithm
 _PART = 0.2  # of its range that it changes what is searched as it is
 _OF_EPOCHS = 1.6  # the same of epochs
-_FIRST = (
-    "unobserved_weight",
-    "temperature",
-    "regularization",
-    "dim",
-)  # what matters most, where a family has it
+# what matters most, where a family has it
+_FIRST = ("unobserved_weight", "temperature", "regularization", "dim")
 _WORTH = 0.25  # standard errors that a step has to bring for the next to go on in its direction
 
 
@@ -169,7 +165,7 @@ def _steps(trials: Trials, best: Tried, space: Space) -> Iterator[_Step]:
 
 
 def _was_worth(trials: Trials, best: Tried) -> bool:
-    """Whether the best of a family is well above what was the best of it before."""
+    """Whether the best model of a family is clearly better than its previous best."""
     earlier = [one.mean for one in trials.spaces() if one.family == best.family and one.at < best.at]
     return not earlier or best.mean - max(earlier) > _WORTH * best.error
 
@@ -181,7 +177,7 @@ def _full(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_accepted(model: Mapping[str, Any]) -> bool:
-    """Whether the learner takes such settings together."""
+    """Whether the learner accepts this combination of settings."""
     try:
         _full(model)
     except ValueError:
@@ -190,7 +186,7 @@ def _is_accepted(model: Mapping[str, Any]) -> bool:
 
 
 def _move_value(one: Span | Choices, value: Any, by: float, field: str) -> Any:
-    """The value a step away; the same where the range ends."""
+    """The value one step away; unchanged at the end of the range."""
     if isinstance(one, Choices):
         return _next_choice(one.values, value, by) if abs(by) == 1 else value
     if value is None or (one.log and value <= 0):

@@ -35,7 +35,7 @@ class Trials:
         return Judge(self.run, self.metric)
 
     def find_earlier(self, model: Mapping[str, Any], share: float = 1.0) -> Tried | None:
-        """What an earlier call found, if it did."""
+        """The result of an earlier call for the same model; None without one."""
         return self.ledger.tried.get(key_of(model, share, self.part))
 
     def try_model(
@@ -98,7 +98,7 @@ class Trials:
         ]
 
     def judge_mixture(self, label: str, model: Mapping[str, Any], learned: Embeddings, stage: str) -> Tried:
-        """Judges spaces side by side, which were learned before."""
+        """Judges a concatenation of spaces that were learned before."""
         if (known := self.find_earlier(model)) is not None:
             return known
         started = time.monotonic()

@@ -94,7 +94,7 @@ def upgrade(root: Path | None, as_json: bool) -> Any:
 @bundles.command()
 @_ROOT
 @click.option(
-    "--keep", type=click.IntRange(min=1), required=True, help="How many of the newest bundles stay."
+    "--keep", type=click.IntRange(min=1), required=True, help="Number of the newest bundles to keep."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 @stage

@@ -79,7 +79,7 @@ def similar(bundle: Path, item: str, k: int, domain: str | None, as_json: bool) 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("plus", nargs=-1, required=True)
-@click.option("--minus", multiple=True, help="What it shall be unlike; repeatable.")
+@click.option("--minus", multiple=True, help="What the items shall be unlike; repeatable.")
 @click.option("-k", "--k", default=10, show_default=True, help="How many items.")
 @click.option("--domain", help="Only items of this domain.")
 @stage
@@ -110,7 +110,11 @@ def arithmetic(
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--items", default=10_000, show_default=True, type=click.IntRange(1), help="The most popular so many."
+    "--items",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of the most popular items to write.",
 )
 @stage
 def projector(bundle: Path, folder: Path, items: int, as_json: bool) -> Any:
@@ -130,20 +134,24 @@ def projector(bundle: Path, folder: Path, items: int, as_json: bool) -> Any:
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--people", is_flag=True, help="Of the people, by their vectors, and not of the items.")
+@click.option("--people", is_flag=True, help="Group the people by their vectors, instead of the items.")
 @click.option(
-    "--neighbours", default=15, show_default=True, type=click.IntRange(1), help="Edges of each, by cosine."
+    "--neighbours",
+    default=15,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Nearest neighbours of each, by cosine.",
 )
 @click.option("--resolution", default=1.0, show_default=True, type=click.FloatRange(0, min_open=True),
-              help="Above 1 more and smaller ones.")  # fmt: skip
+              help="Above 1: more and smaller communities.")  # fmt: skip
 @click.option(
     "--runs",
     default=5,
     show_default=True,
     type=click.IntRange(2),
-    help="Runs, by whose agreement it is stable.",
+    help="Runs with other seeds, whose agreement is reported.",
 )
-@click.option("--seed", default=1, show_default=True, help="Of the first run.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the first run.")
 @click.option("--out", type=click.Path(path_type=Path), help="Parquet file: id, community.")
 @stage
 def communities(

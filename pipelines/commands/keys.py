@@ -27,7 +27,7 @@ def keys() -> None:
     multiple=True,
     default=("read",),
     show_default=True,
-    help="read, write or admin; several times for several.",
+    help="A scope of the key: read, write or admin; repeatable.",
 )
 @click.option(
     "--quota", help="Requests that it may make, as in 100/second or 10000/day; default as many as it likes."

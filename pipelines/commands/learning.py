@@ -188,7 +188,7 @@ def evaluate(
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="Learn by so many seeds, from seed on.",
+    help="Number of seeds to train with, counted from `seed`.",
 )
 @data_options
 @run_options
@@ -231,14 +231,14 @@ def order(
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="Settings to try, for each model alike.",
+    help="Number of settings to try for each model.",
 )
 @click.option(
     "--seeds",
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="Learn by so many seeds, from seed on.",
+    help="Number of seeds to train with, counted from `seed`.",
 )
 @data_options
 @run_options

@@ -67,7 +67,7 @@ def _challenger(rows: list[dict[str, Any]]) -> tuple[str, str] | None:
     type=click.Choice(["champion", "challenger"]),
     default="champion",
     show_default=True,
-    help="The name that it gets.",
+    help="The alias that the run gets.",
 )
 @click.option(
     "--verdict",

@@ -169,7 +169,7 @@ def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -
     required=True,
     help="The challenger: a bundle, or a folder of them.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Ask the first so many questions alone.")
+@click.option("--limit", type=click.IntRange(min=1), help="Ask only the first so many questions.")
 @stage
 def replay(log: Path, bundle: Path, limit: int | None, as_json: bool) -> Any:
     """Put the questions of LOG to a bundle, and compare its lists. LOG: `events:` for the service's own event

@@ -16,7 +16,7 @@ from recsys.pipelines.commands.stage import config_for, data_options, run_option
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What both commands take."""
     command = click.option(
-        "--metric", default="ndcg_at_20", show_default=True, help="What is to be as high as can be."
+        "--metric", default="ndcg_at_20", show_default=True, help="The metric to maximise."
     )(command)
     return click.option(
         "--space",
@@ -29,11 +29,15 @@ def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @click.argument("data")
 @click.option(
-    "--trials", default=30, show_default=True, type=click.IntRange(1), help="Trials in all, earlier ones too."
+    "--trials",
+    default=30,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of trials, earlier ones included.",
 )
 @click.option("--timeout", type=click.FloatRange(0), help="Seconds after which no further trial begins.")
-@click.option("--no-prune", is_flag=True, help="Learn every trial to its end.")
-@click.option("--anew", is_flag=True, help="Forget the trials of this search and begin again.")
+@click.option("--no-prune", is_flag=True, help="Train every trial to its last epoch.")
+@click.option("--anew", is_flag=True, help="Discard earlier trials of this search and start over.")
 @search_options
 @data_options
 @run_options
@@ -97,9 +101,15 @@ def tune(
 
 @click.command()
 @click.argument("data")
-@click.option("--dims", default="16,32,64,128,256", show_default=True, help="The dims to weigh.")
 @click.option(
-    "--retune", default=0, show_default=True, type=click.IntRange(0), help="Trials of a search for each dim."
+    "--dims", default="16,32,64,128,256", show_default=True, help="The dims to compare, separated by commas."
+)
+@click.option(
+    "--retune",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Trials of a search of its own for each dim; 0 = none.",
 )
 @search_options
 @data_options
@@ -206,16 +216,26 @@ def index() -> None:
 @index.command("tune")
 @click.argument("root", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.option(
-    "--target", default=0.99, show_default=True, type=click.FloatRange(0, 1), help="Mean recall at k."
+    "--target",
+    default=0.99,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Mean recall at k that the index must reach.",
 )
-@click.option("--target-p5", default=0.9, show_default=True, help="Recall at k that 95 % of people reach.")
 @click.option(
-    "-k", "--k", default=100, show_default=True, type=click.IntRange(1, 1_000), help="Items of an answer."
+    "--target-p5", default=0.9, show_default=True, help="Recall at k that 95 % of people must reach."
 )
 @click.option(
-    "--people", default=500, show_default=True, type=click.IntRange(1), help="Who choose; 500 others judge."
+    "-k", "--k", default=100, show_default=True, type=click.IntRange(1, 1_000), help="Items in a list."
 )
-@click.option("--seed", default=0, show_default=True, help="Draws the people.")
+@click.option(
+    "--people",
+    default=500,
+    show_default=True,
+    type=click.IntRange(1),
+    help="People the index is chosen by; 500 others judge it.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the draw of people.")
 @click.option("--only", multiple=True, metavar="FACTORY", help="An index to try beside Flat; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Measure, and publish nothing.")
 @stage

@@ -48,7 +48,7 @@ def export_(to: Path, state: Path | None, as_json: bool) -> Any:
 @events.command()
 @_STATE
 @click.option(
-    "--keep-days", type=click.FloatRange(0), required=True, help="Days of events and lists that stay."
+    "--keep-days", type=click.FloatRange(0), required=True, help="Days that events and lists are kept."
 )
 @stage
 def prune(state: Path | None, keep_days: float, as_json: bool) -> Any:
@@ -71,7 +71,7 @@ def prune(state: Path | None, keep_days: float, as_json: bool) -> Any:
     default="outcome",
     show_default=True,
     type=click.Choice(["outcome", "impression"]),
-    help="What all rows are.",
+    help="The kind of all rows.",
 )
 @click.option(
     "--col", multiple=True, metavar="ROLE=COLUMN", help="Your own name of a column, as user_id=visitor."

@@ -88,15 +88,13 @@ def finish(person: Person, home: Path, progress: Progress = silent) -> Done:
 
 
 def _settle(folder: Path) -> None:
-    """Ends what was killed on its way: an exchange of two editions of a bundle, and files that were never
-    finished."""
+    """Completes what a killed process left: exchanges of two editions of a bundle, and unfinished files."""
     for before in sorted(folder.rglob(f"*{durable.BEFORE}")):
         durable.settle(before.with_name(before.name.removesuffix(durable.BEFORE)))
     for aside in sorted(folder.rglob(f"*{durable.PARTIAL}")):
         written = aside.with_name(aside.name.removesuffix(durable.PARTIAL))
-        if (
-            aside.is_dir() and (written / MANIFEST).is_file()
-        ):  # the next edition of a bundle, and nobody else's
+        # the next edition of a bundle, and nobody else's
+        if aside.is_dir() and (written / MANIFEST).is_file():
             shutil.rmtree(aside)
         elif aside.is_file() and aside.stat().st_mtime < time.time() - _IDLE_S:
             aside.unlink()
@@ -249,5 +247,5 @@ def write_receipt(
 
 
 def table_of(places: Sequence[Mapping[str, str]]) -> list[list[str]]:
-    """Rows for people."""
+    """The places as rows of a table."""
     return [[one["kind"], one["path"], one["done"]] for one in places]

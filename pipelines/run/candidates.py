@@ -169,9 +169,8 @@ def _judge_lists(
 
     holdout, metrics, lengths = run.holdout, run.settings.metrics, ranked.lists.lengths
     count_answered.__name__ = f"answered_at_{max(1, int(lengths.max()))}"
-    everyone = replace(
-        holdout, known=np.ones(len(holdout.user), bool)
-    )  # a list is found by its user's number
+    # a list is found by its user's number
+    everyone = replace(holdout, known=np.ones(len(holdout.user), bool))
     system = recommender_for(run, ListRanker(ranked.lists, ranked.n_items))
     report = judge(
         replace(run, holdout=everyone), system, facts, progress, metrics=(*metrics, count_answered)
@@ -179,9 +178,8 @@ def _judge_lists(
     values = dict(report.values)
     left = values.pop(count_answered.__name__)
     own = lengths[holdout.user]
-    inside = (
-        own if holdout.among is None else left
-    )  # of published candidates, what is left out says nothing of seen
+    # of published candidates, what is left out says nothing of seen
+    inside = own if holdout.among is None else left
     notes = FileNotes(
         rows=ranked.rows,
         users=int((own > 0).sum()),
@@ -196,7 +194,7 @@ def _judge_lists(
 
 
 def judged_data(judged: Judged) -> dict[str, Any]:
-    """Everything as plain data."""
+    """The judgement as plain data, for JSON."""
     return {
         "title": judged.title,
         "moment": None if judged.moment is None else utc_text(judged.moment),

@@ -39,7 +39,7 @@ def check_for(settings: RunSettings, *, items: str | None = None, users: str | N
 
 
 def _find_refused(settings: RunSettings) -> list[Finding]:
-    """What a run with these settings refuses when every row can be read."""
+    """The first error that a run with these settings would raise on readable data, as a finding."""
     try:
         _, data, _ = read_data(settings, silent)
         refuse_columns(data, settings)

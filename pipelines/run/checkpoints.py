@@ -41,8 +41,7 @@ class Kept:
     reads_only: bool = False
 
     def aids(self, fit: Fit, source: Dataset) -> Aids:
-        """What helps a fit of the run to `source` along: its checkpoint, and where the run has one, its warm
-        start."""
+        """The checkpoint of a fit of the run to `source`, and its warm start if the run has one."""
         checkpoint = warm = None
         if self.folder is not None:
             checkpoint = Checkpoint(self.folder / fit, key_of(self.run), reads_only=self.reads_only)
@@ -52,7 +51,7 @@ class Kept:
         return Aids(warm=warm, checkpoint=checkpoint, checkpoint_s=self.run.settings.checkpoint_s)
 
     def remove(self) -> None:
-        """Forgets the states: what was learned is safe."""
+        """Deletes the states, once the model is safe in its bundle."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -93,13 +92,13 @@ def keeping(run: Run, *, resume: bool) -> Iterator[Kept]:
 
 
 def folder_of(run: Run) -> Path:
-    """Where the checkpoints of a run lie."""
+    """The folder of the checkpoints of a run."""
     return store() / "checkpoints" / key_of(run)[:16]
 
 
 def remove_left(home: Path) -> tuple[list[Path], list[Path]]:
-    """Removes what killed runs left in a home; which checkpoints, and which stay since a run goes on writing
-    them."""
+    """Removes the checkpoints that killed runs left in a home. Returns the removed folders, and those that
+    stay since a run still writes them."""
     gone, held = list[Path](), list[Path]()
     for folder in sorted(path for path in (home / "mlruns" / "checkpoints").glob("*") if path.is_dir()):
         lock = _lock_of(folder)
@@ -134,7 +133,7 @@ def list_saved(folder: Path) -> dict[str, int]:
 
 
 def _begin(run: Run, folder: Path, resume: bool) -> None:
-    """Says what lies there already, and removes it where it is not wanted."""
+    """Says what an earlier run left in the folder, and removes it unless `resume`."""
     behind = list_saved(folder)
     said = ", ".join(f"{name} after epoch {epochs}" for name, epochs in behind.items())
     if resume and behind:

@@ -40,16 +40,15 @@ def evaluate_bundle(run: Run, bundle: Bundle) -> tuple[str, Report]:
 
 
 def warn_of_strangers(served: BundleInDataIds, steps: Steps) -> None:
-    """Says where a bundle and the data share no user or not all items, with one id of each side."""
+    """Warns where a bundle and the data share no user or not all items, with one id of each side."""
     bundle, data = served.bundle, served.data
     for who, index, ids, own in (
         ("user", served.person, data.user_ids, bundle.user_ids),
         ("item", served.item, data.item_ids, bundle.item_ids),
     ):
         unknown = np.flatnonzero(index < 0)
-        if (
-            not len(unknown) or not len(own) or (who == "user" and len(unknown) < len(index))
-        ):  # new users are no fault
+        # new users are no fault
+        if not len(unknown) or not len(own) or (who == "user" and len(unknown) < len(index)):
             continue
         how_many = "none" if len(unknown) == len(index) else f"{len(index) - len(unknown):,}"
         steps.warn(
@@ -119,10 +118,8 @@ def refuse_known_answers(run: Run, bundle: Bundle) -> None:
             f"split, nor can a split that is not by time tell which answers it has seen. Judge it on a "
             f"split by time, or set split.allow_leaks=true."
         )
-    stated = {
-        **own,
-        "data": locate_data(own["data"]),
-    }  # bundles of old say a path as it was typed, and fewer settings
+    # bundles of old say a path as it was typed, and fewer settings
+    stated = {**own, "data": locate_data(own["data"])}
     own = RunSettings.build(stated, where=f"bundle {bundle.bundle_id}").model_dump(mode="json")
     for name in ("data", "prepare", "split", "judge", "seed"):
         if own[name] != asked[name]:

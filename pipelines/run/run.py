@@ -44,7 +44,7 @@ class Run:
 
     @cached_property
     def fallback(self) -> I32:
-        """The items for those of whom nothing is known, the most popular first."""
+        """The fallback order: items by popularity, the most popular first."""
         return fallback_order(self.holdout.train.interactions, self.settings.fallback_days)
 
     @cached_property
@@ -53,11 +53,11 @@ class Run:
         return segments_of(self.holdout, self.settings.segments)
 
     def learner(self) -> Model:
-        """The model as it is before it learns."""
+        """The untrained model of the settings."""
         return make_model(self.settings.model_name, self.settings.model_settings)
 
     def everything(self) -> Dataset:
-        """All events, the judged ones too: what a refit learns from."""
+        """The data set of all events, the judged ones included, which a refit learns from."""
         return self.data.having(self.data.interactions, self.data.whole)
 
     def trial(self, model: Mapping[str, Any], run_id: str | None = None) -> "Run":

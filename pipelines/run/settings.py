@@ -41,33 +41,33 @@ class RunSettings(Settings):
     users: str | None = Field(None, description="the table of users; none = that of the folder")
     since: str | None = Field(
         None,
-        description="read only the partitions by date of so many days or weeks, as in 180d, back from "
-        "where the newest begins; none = all",
+        description="read only the date partitions of the last days or weeks, such as 180d or 26w, "
+        "counted back from the start of the newest one; none = all",
     )
     on_disk: bool = Field(
         False,
-        description="keep the events in files below mlruns/ while the run lasts, not in memory: for a log "
-        "in Parquet that is larger than it, and two_tower",
+        description="keep the events in files below mlruns/ during the run instead of in memory: for "
+        "Parquet logs larger than memory, and two_tower",
     )
     world: WorldSettings = Field(
-        WorldSettings(), description="size and nature of the planted world; for data = world"
+        WorldSettings(), description="settings of the planted world, for data = world"
     )
     prepare: PrepareSettings = Field(
         PrepareSettings(), description="rating threshold, event weights, duplicates, k-core: before the split"
     )
     split: SplitSettings = Field(
-        SplitSettings(), description="how the events are cut into learning and judging"
+        SplitSettings(), description="how the events are split into train, validation and test"
     )
     model: dict[str, Any] = Field(
-        {"name": "als"}, description="`name` of a model, and its own settings beside it"
+        {"name": "als"}, description="`name` of the model, and its settings beside it"
     )
     judge: Literal["test", "validation"] = Field(
         "test", description="the part to judge on; tune on validation only"
     )
     refit: bool = Field(
         False,
-        description="after judging, learn again from all events, the judged ones too, for the bundle: "
-        "twice the time; the figures stay those of the model that was judged",
+        description="after judging, train the bundle's model again on all events, the judged ones too; "
+        "takes twice the time, and the figures stay those of the judged model",
     )
     warm: str | None = Field(
         None,
@@ -77,11 +77,11 @@ class RunSettings(Settings):
     checkpoint_s: float = Field(
         30,
         ge=0,
-        description="at most so many seconds of learning, or one epoch, are lost in a crash (`recsys train "
-        "--resume`); 0 = save after each epoch",
+        description="seconds of learning that a crash may cost, or one epoch where that is longer "
+        "(`recsys train --resume` goes on); 0 = save after each epoch",
     )
     evaluate_users: int | None = Field(
-        None, ge=1, description="judge on so many users of the part, drawn by the seed; none = all of them"
+        None, ge=1, description="judge on a random sample of so many users; none = all of them"
     )
     metrics: tuple[str, ...] = Field(
         RUN_METRICS,
@@ -90,21 +90,21 @@ class RunSettings(Settings):
     )
     segments: tuple[str, ...] = Field(
         (),
-        description="columns of the table of users or items, as in gender or item.brand: the metrics stand "
-        "for each value by itself",
+        description="columns of the table of users or items, such as gender or item.brand, for each "
+        "value of which the metrics are reported, too",
     )
     baselines_days: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (7, 30, 365), description="windows of the popularity rows beside all time"
+        (7, 30, 365), description="days that the popularity baselines count, beside the one of all time"
     )
     fallback_days: float | None = Field(
-        30, gt=0, description="window of the popularity fallback; ignored without times"
+        30, gt=0, description="days that the popularity fallback counts; ignored without times"
     )
     seen: SeenSettings = Field(
         SeenSettings(),
-        description="may an answer hold what the user had before? exclude | allow | a table [seen]; "
-        "default: exclude, with prepare.target_event only what was had by such an event",
+        description="whether a list may repeat items that the user had: exclude | allow | a table [seen]; by "
+        "default exclude, and with prepare.target_event only items had by that event",
     )
-    seed: int = Field(1, ge=0, description="the one seed of the run")
+    seed: int = Field(1, ge=0, description="seed of all random draws of the run")
     threads: int = Field(
         0, ge=0, description="threads for numba, BLAS, faiss and torch; 0 = all cores of this process"
     )

@@ -66,7 +66,7 @@ def train(run: Run, *, resume: bool = False) -> Trained:
 
 
 def _train(run: Run, kept: Kept) -> Trained:
-    """`train`, once all is at hand. kept: where the state is saved."""
+    """`train`, after the checks. kept: the checkpoints of the run."""
     settings, steps, source = run.settings, run.steps, run.holdout.train
     measured = measure(run, kept.aids("measured", source))
     text, learned = table(run.title, measured), measured.learned

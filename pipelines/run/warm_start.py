@@ -60,7 +60,7 @@ def _starts_from(name: str) -> str | None:
 
 
 def _weighted_parts(mixture: Mixture) -> list[Mapping[str, Any]]:
-    """The parts that have a weight."""
+    """The parts of a mixture whose weight is not 0."""
     both = zip(mixture.settings.parts, mixture.settings.weights, strict=True)
     return [part for part, weight in both if weight]
 

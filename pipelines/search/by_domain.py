@@ -104,7 +104,7 @@ class Chosen(NamedTuple):
 
 
 def learn(model: Mapping[str, Any], data: Dataset, seed: int, progress: Progress = silent) -> Embeddings:
-    """What a model learns from data. model: its `name` and settings."""
+    """The embeddings that a model learns from data. model: its `name` and settings."""
     own = {key: value for key, value in model.items() if key != "name"}
     return embeddings_of(
         model["name"], fit_with(make_model(model["name"], own), data, seed=seed, progress=progress)
@@ -112,7 +112,7 @@ def learn(model: Mapping[str, Any], data: Dataset, seed: int, progress: Progress
 
 
 def candidates(searched: Searched, count: int, seed: int) -> list[dict[str, Any]]:
-    """Settings to try: those as given, and others drawn from the space of the model."""
+    """Settings to try: those as given, then random draws from the space of the model."""
     rng, drawn = generator(seed, "transfer trials"), [searched.settings({})]
     for _ in range(count - 1):
         values = {}
@@ -161,12 +161,12 @@ def _guard(run: Run, question: DomainQuestion, of_all: Embeddings, own: Embeddin
 
 
 def _popular(run: Run, domain: str) -> Recommender:
-    """What most people had in the domain, for everybody."""
+    """A recommender of the items that are most popular in the domain."""
     return recommender_for(run, Popularity().fit(run.holdout.train.in_domain(domain), seed=run.settings.seed))
 
 
 def compare_values(first: F64, second: F64) -> Comparison:
-    """The first against the second, one value a person (n,) each."""
+    """The paired test of the first against the second, values per person (n,) each."""
     pair = ("first", "second")
     return compare_pairs({"first": first, "second": second}, [pair], warm={pair: len(first)})[pair]
 

@@ -34,13 +34,8 @@ from recsys.pipelines.tracking.store import store
 from recsys.pipelines.tracking.trial_runs import Nested
 
 _STATED = {"experiment", "prepare", "split", "seen", "fallback_days", "seed"}  # what figures depend on
-_OF_SETTINGS = (
-    ModelError,
-    SettingError,
-    MemoryError,
-    ArithmeticError,
-    LinAlgError,
-)  # what a trial may end in
+# what a trial may end in
+_OF_SETTINGS = (ModelError, SettingError, MemoryError, ArithmeticError, LinAlgError)
 _NORMAL = 3.92  # standard errors that a 95 % interval is wide
 
 

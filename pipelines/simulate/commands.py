@@ -12,26 +12,48 @@ from recsys.pipelines.commands.stage import Negative, stage
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
-    "--people", type=click.IntRange(min=2_000), default=9_000, show_default=True, help="In both arms."
+    "--people",
+    type=click.IntRange(min=2_000),
+    default=9_000,
+    show_default=True,
+    help="Number of people in both arms together.",
 )
-@click.option("--items", type=click.IntRange(min=50), default=400, show_default=True, help="Of the shop.")
+@click.option(
+    "--items",
+    type=click.IntRange(min=50),
+    default=400,
+    show_default=True,
+    help="Number of items in the shop.",
+)
 @click.option(
     "--effect",
     type=click.FloatRange(-0.5, 1),
     default=0.1,
     show_default=True,
-    help="Of the better arm on clicks.",
+    help="Effect of the better arm on clicks, as a share.",
 )
 @click.option(
-    "--days", type=click.IntRange(min=7), default=14, show_default=True, help="In which people arrive."
+    "--days",
+    type=click.IntRange(min=7),
+    default=14,
+    show_default=True,
+    help="Days during which people arrive.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Of what is drawn.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of all random draws.")
 @click.option(
-    "--workers", type=click.IntRange(1, 8), default=1, show_default=True, help="Processes of the service."
+    "--workers",
+    type=click.IntRange(1, 8),
+    default=1,
+    show_default=True,
+    help="Worker processes of the service.",
 )
-@click.option("--inside", is_flag=True, help="Without a service: what it would have written is written.")
-@click.option("--sickness", help="With --inside, what goes wrong, by its name; `list` lists them.")
-@click.option("--strength", type=click.IntRange(1, 3), default=2, show_default=True, help="Of the sickness.")
+@click.option(
+    "--inside", is_flag=True, help="Without a service: its lines are computed and written directly."
+)
+@click.option("--sickness", help="With --inside: the fault to plant, by its name; `list` lists them.")
+@click.option(
+    "--strength", type=click.IntRange(1, 3), default=2, show_default=True, help="Strength of the fault."
+)
 @stage
 def simulate(
     out: Path,

@@ -93,7 +93,7 @@ def tests() -> list[Test]:
 
 
 def find_test(name: str) -> Test | None:
-    """A test by its name; None where the store has none."""
+    """The test of this name in the store, or None."""
     return _test(TESTS + name, client.runs_below(TESTS + name).get(TESTS + name, ()))
 
 
@@ -106,7 +106,8 @@ def _test(experiment: str, runs: Sequence[LoggedRun]) -> Test | None:
 
 
 def known_test(name: str) -> Test:
-    """A test that the store has to know. Raises TrackingError where it does not."""
+    """The test of this name in the store. Raises TrackingError, with the nearest name, where there is
+    none."""
     if (test := find_test(name)) is None:
         names = [one.name for one in tests()]
         raise TrackingError(f"test {name!r} is not in {tracking_uri()}; {did_you_mean(name, names)}")
@@ -166,8 +167,8 @@ def _short(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def note_changes(test: Test, plan: Mapping[str, Any], digest: str) -> Test:
-    """Writes down what a plan has changed since it was registered, with the moment it was noticed; the test
-    anew."""
+    """Adds to the test what a plan has changed since it was registered, with the moment it was noticed, and
+    returns the test as it then is."""
     if digest == test.digest:
         return test
     before, after = (flat(_by_name(one)) for one in (test.plan(), plan))
@@ -226,9 +227,8 @@ def log_analysis(
                 "data_digest": one["data_digest"] or "",
             }
         control = facts["plan"]["control"]
-        first = {
-            view["metric"]: view for view in reversed(views)
-        }  # the control stands in the views of all arms
+        # the control stands in the views of all arms
+        first = {view["metric"]: view for view in reversed(views)}
         shown = first.values() if arm == control else views
         began = _second(facts["provenance"]["from"]) // DAY_S - 1
         points = [one for view in shown for one in _points(view, arm, control, began)]
@@ -285,5 +285,5 @@ def _points(view: Mapping[str, Any], arm: str, control: str, began: int) -> list
 
 
 def key_of(metric: str) -> str:
-    """A metric's name as MLflow takes it for a key."""
+    """A metric's name without the characters that MLflow refuses in a key."""
     return re.sub(r"[^\w\-. ]", "_", metric)[:200]

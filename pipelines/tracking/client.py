@@ -51,9 +51,8 @@ def connection(*, making: bool = False, writing: bool = False) -> Iterator[Any]:
             f"{store()} has no runs yet. Run `recsys train`, or set RECSYS_HOME to their folder."
         )
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ.setdefault(
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
-    )  # a dead server is said at once, not in minutes
+    # a dead server is said at once, not in minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     try:
         yield _open_store()
     except RecsysError:
@@ -129,7 +128,7 @@ def finish_run(
     files: Path | None,
     status: str = "FINISHED",
 ) -> None:
-    """Writes what a run found and closes it; once more changes nothing.
+    """Writes the results of a run and closes it; calling it again changes nothing.
 
     settings: nested, logged flat as parameters. tags: of a run with a bundle also its address (`address_of`).
     curves: task -> figures of each step, perhaps with `TIME`. files: a folder of artefacts.
@@ -166,7 +165,7 @@ def finish_run(
 
 
 def _input(context: str, digest: str, name: str, source: str, profile: str) -> Any:
-    """What a run read, as MLflow has it."""
+    """A data set that a run read, as an MLflow input."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     tags = [InputTag("mlflow.data.context", context)]
@@ -211,9 +210,8 @@ def _experiment(client: Any, name: str) -> str:
     if experiment is not None:
         return str(experiment.experiment_id)
     location = None if os.environ.get("MLFLOW_TRACKING_URI") else (store() / "artifacts").as_uri()
-    kind = {
-        "mlflow.experimentKind": "custom_model_development"
-    }  # the page on models, and not that on prompts
+    # the page on models, and not that on prompts
+    kind = {"mlflow.experimentKind": "custom_model_development"}
     return str(client.create_experiment(name, artifact_location=location, tags=kind))
 
 

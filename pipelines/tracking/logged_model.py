@@ -116,9 +116,8 @@ def write_model(files: Path, run_id: str, tags: Mapping[str, str]) -> dict[str, 
     inputs = [{"name": name, "required": False, **kind} for name, kind in _QUESTION.items()]
     outputs = [{"name": name, "required": True, **kind} for name, kind in _REPLY.items()]
     signature = {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs), "params": None}
-    (folder / "MLmodel").write_text(
-        json.dumps(about | {"signature": signature}, indent=1), encoding="utf-8"
-    )  # YAML
+    # YAML
+    (folder / "MLmodel").write_text(json.dumps(about | {"signature": signature}, indent=1), encoding="utf-8")
     (folder / _ADDRESS).write_text(json.dumps({**tags, "run_id": run_id}, indent=1), encoding="utf-8")
     (folder / "requirements.txt").write_text(f"recsys-embeddings[train]=={__version__}\n", encoding="utf-8")
     return {"mlflow.log-model.history": json.dumps([about])}
@@ -128,9 +127,8 @@ def _question(row: Mapping[Any, Any]) -> Question:
     """The question of a row of a table."""
     fields = {name: _plain(value) for name, value in row.items() if _is_given(value)}
     events = fields.pop("history", [])
-    fields |= {
-        name: int(fields[name]) for name in ("k", "now", "reasons") if name in fields
-    }  # floats beside a gap
+    # floats beside a gap
+    fields |= {name: int(fields[name]) for name in ("k", "now", "reasons") if name in fields}
     return Question(**fields, history=[_event(one) for one in events])
 
 

@@ -95,9 +95,8 @@ def resolve(reference: str, experiment: str | None = None) -> str:
     `shop/champion` asks the experiment `shop`, a plain word asks `experiment`; without one, `last` is the
     last run of any, and an alias that of the experiment `recsys`.
     """
-    from recsys.pipelines.run.settings import (
-        DEFAULT_EXPERIMENT,
-    )  # a machine that only serves lacks what it loads
+    # a machine that only serves lacks what it loads
+    from recsys.pipelines.run.settings import DEFAULT_EXPERIMENT
 
     place, _, word = reference.rpartition("/")
     if word == "last":

@@ -26,8 +26,8 @@ class Group:
 
 
 def people_of(bundle: Bundle) -> F32:
-    """float32 (n_users, dim): the vectors of all people whom the bundle knows, zeros where it can say
-    nothing.
+    """float32 (n_users, dim): the vectors of all people in the bundle; rows of zeros for those without a
+    vector.
 
     Raises RequestError where everybody has the same vector, as with popularity.
     """
@@ -72,15 +72,15 @@ def _group(bundle: Bundle, label: int, size: int, items: Array, categories: list
 
 
 def _lift(counts: Array, overall: Array) -> F64:
-    """float64 (n,): how many times as much there is of each as the share of all would give, shrunk where that
-    is little."""
+    """float64 (n,): the ratio of each count to the one expected from its share of all, shrunk towards 1 where
+    counts are small."""
     expected = overall * (counts.sum() / max(overall.sum(), 1))
     lift: F64 = (counts + _SHRUNK) / (expected + _SHRUNK)
     return lift
 
 
 class _Words(NamedTuple):
-    """The categories by name, and which item, int64 (nnz,), is of which, int64 (nnz,)."""
+    """The names of all categories, and pairs int64 (nnz,): `item` is of the category `names[name]`."""
 
     names: list[str]
     item: I64
@@ -96,7 +96,7 @@ class _Words(NamedTuple):
         return cls(names, item, name)
 
     def most(self, counts: Array, overall: Array) -> list[str]:
-        """The three that items with these counts (n_items,) have most beyond their share of all items'
-        counts."""
+        """The three categories whose counts over these items (n_items,) exceed their share of all items
+        most."""
         inside, share = (np.bincount(self.name, one[self.item], len(self.names)) for one in (counts, overall))
         return [self.names[at] for at in np.argsort(-_lift(inside, share), kind="stable")[:3] if inside[at]]

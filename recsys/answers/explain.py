@@ -15,7 +15,7 @@ from recsys.encoders.users import Users
 
 @dataclass(frozen=True)
 class Share:
-    """An item of the history and how much it adds to the score; times: how often it stands in the history."""
+    """An item of the history and what it adds to the score. times: how often the history holds it."""
 
     item_id: str
     title: str | None
@@ -25,7 +25,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A user and an item.
+    """Why a user gets an item, or why not.
 
     rank: from 1, among `ranked` items that the rules allow this user, or None with `not_because` in a word
     (`unknown`, `no vector`, `unavailable`, `disliked`, `seen`, `rules`) and `why` in a sentence. score: None
@@ -80,7 +80,8 @@ def explain(bundle: Bundle, user_id: str, item_id: str, *, now: int | None = Non
 
 
 def _shares(bundle: Bundle, users: Users, item: int) -> list[Share]:
-    """What each distinct item of the history adds, biggest first; nothing where the model cannot say."""
+    """What each distinct item of the history adds to the score, the largest first; empty where the model
+    cannot say."""
     parts: F32 | None = bundle.recommender.ranker.contributions(users, np.array([item]))
     if parts is None:
         return []
@@ -105,7 +106,7 @@ def _explain_rank(
     ranked: int,
     source: int,
 ) -> tuple[str | None, str]:
-    """The word for what stands in the way, or None, and a sentence."""
+    """A code for what keeps the item out, None where nothing does, and a sentence."""
     if item < 0:
         return (
             "unknown",

@@ -66,7 +66,7 @@ class Placed(NamedTuple):
 
 
 def place_items(bundle: Bundle, rows: Sequence[Mapping[str, Any]], k: int = 0) -> list[Placed]:
-    """Where items with these features, each {column: value}, stand among those that the bundle has.
+    """The vectors of items with these features, each {column: value}, and the k known items nearest to each.
 
     Raises RequestError as `encoded_items`, on values that cannot be read, and on a k out of range.
     """

@@ -53,14 +53,13 @@ def usable_items(bundle: Bundle, events: Sequence[Event], ignored: list[str]) ->
 
 
 def _find_telling(bundle: Bundle, events: Sequence[Event]) -> Bool:
-    """(n,): which events that come with a request say something of the taste, by the weights of their
-    types."""
+    """bool (n,): the events of a request that say something of the taste, by the weights of their types."""
     weights = _weights(bundle, events)
     return weights != 0 if "dislikes" in bundle.encoder.needs else weights > 0
 
 
 def _weights(bundle: Bundle, events: Sequence[Event]) -> F32:
-    """float32 (n,): what events that come with a request weigh, by their types."""
+    """float32 (n,): the weights of the events of a request, by their types."""
     return np.array([bundle.event_weights.get(event.event or "", 1.0) for event in events], np.float32)
 
 
@@ -125,7 +124,7 @@ def _read_brought(
 
 
 def _features(question: Question) -> "pa.Table | None":
-    """One row of what the question says of the person."""
+    """One row of features, from those that the question brings."""
     return table_of([question.features]) if question.features else None
 
 
@@ -148,7 +147,7 @@ def items_of_domain(bundle: Bundle, domain: str) -> I32:
 
 
 def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) -> Ragged | None:
-    """The only items to consider, or None for all."""
+    """The item indices that the question restricts the answer to, as one row; None = all items."""
     allowed: Array | None = None
     if question.allow is not None:
         items = indices_of(bundle, question.allow, ignored)
@@ -158,9 +157,8 @@ def items_to_consider(bundle: Bundle, question: Question, ignored: list[str]) ->
         allowed = inside if allowed is None else np.intersect1d(allowed, inside)
     if allowed is None:
         return None
-    return Ragged(
-        np.array([0, len(allowed)]), allowed
-    )  # no copy: a rule over many items is known by its array
+    # no copy: a rule over many items is known by its array
+    return Ragged(np.array([0, len(allowed)]), allowed)
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> "pa.Table":

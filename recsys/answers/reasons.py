@@ -41,10 +41,8 @@ _NAMED = {
     BECAUSE: b'"reason":"because of %b,"reason_code":"because","because":%b,"like":null}',
     LIKE: b'"reason":"like %b,"reason_code":"like","because":null,"like":%b}',
 }
-_ID, _TITLE = (
-    len(b'{"item_id":'),
-    b',"title":',
-)  # between these stands the id; quotes within an id are escaped
+# between these stands the id; quotes within an id are escaped
+_ID, _TITLE = len(b'{"item_id":'), b',"title":'
 
 
 def reasons_of(bundle: Bundle, users: Users, ids: I64, source: int) -> list[Reason]:
@@ -67,7 +65,7 @@ def reasons_of(bundle: Bundle, users: Users, ids: I64, source: int) -> list[Reas
 
 
 def sentences(bundle: Bundle, reasons: Sequence[Reason]) -> list[Sentence]:
-    """The reasons in words."""
+    """The reasons as sentences."""
     return [_sentence(bundle, reason) for reason in reasons]
 
 

@@ -37,7 +37,7 @@ class Recipe:
 
     @property
     def bundle(self) -> Bundle:
-        """What the list is said to be of: the first part's."""
+        """The bundle that the list is logged under: the first part's."""
         return self.parts[0].bundle
 
     @cached_property

@@ -140,7 +140,8 @@ class Tally:
             self.empty[at] += not items
 
     def row(self) -> dict[str, Any]:
-        """The figures. overlap: mean share of a list's items that the other list has, too."""
+        """The figures as a row. overlap: mean share of the items of a list that the other system lists,
+        too."""
         return {
             "requests": self.requests,
             "people": len(self.people),
@@ -200,7 +201,7 @@ def replay(
 
 
 def replay_text(result: Mapping[str, Any]) -> str:
-    """The figures of `replay` for people."""
+    """The figures of `replay` as text."""
     rows = [{"segment": "all", "value": "", **result}, *result["segments"]]
     header = [
         "segment",

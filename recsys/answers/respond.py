@@ -85,7 +85,7 @@ class Answered:
         return b"[" + b",".join(self._parts()) + b"]"
 
     def each_json(self) -> list[bytes]:
-        """The same, each item by itself."""
+        """The items of `reply`, each as a JSON object of its own."""
         parts = self._parts()
         return [b",".join(parts[at : at + 3]) for at in range(0, len(parts), 3)]
 
@@ -159,7 +159,7 @@ def _drop_padding(items: I32) -> I32:
 
 
 def _why(bundle: Bundle, question: Question, users: Users, stored: int, source: int) -> str:
-    """One sentence on where the answer comes from."""
+    """A sentence on where the answer comes from: a stored vector, the history, features, or popularity."""
     if question.user_id is None:
         person = "No user id"
     elif users.index[0] < 0:
@@ -190,7 +190,7 @@ def _why(bundle: Bundle, question: Question, users: Users, stored: int, source: 
 
 
 def _nothing_left(question: Question) -> str:
-    """Why a list is empty."""
+    """A sentence on why the list is empty."""
     if question.allow is not None and not question.allow:
         return " Nothing is answered, for the list of allowed items is empty."
     among = " of this domain" if question.domain is not None else ""

@@ -103,7 +103,7 @@ class Catalogue:
         return {name: order[edges[code] : edges[code + 1]] for code, name in enumerate(self.domain_names)}
 
     def showing(self, items: Array, shown: bool) -> "Catalogue":
-        """The same with these items (n,) shown or hidden."""
+        """A copy in which these items (n,) are shown, or hidden."""
         stated = self.availability or Availability()
         flags = np.ones(len(self), bool) if stated.shown is None else np.array(stated.shown)
         flags[items] = shown
@@ -136,7 +136,7 @@ class Catalogue:
         return Catalogue(len(self) + len(more), **parts)
 
     def _add_columns(self, other: "Catalogue") -> "Catalogue":
-        """The same with all columns of the other, empty where it had none."""
+        """A copy with all columns of the other catalogue, empty where this one has none."""
         n = len(self)
         limits = {} if self.availability is None else self.availability.columns()
         asked = {} if other.availability is None else other.availability.columns()
@@ -171,7 +171,7 @@ class Catalogue:
 
     @classmethod
     def load(cls, folder: Path, n_items: int, domain_names: Sequence[str] = ()) -> Self:
-        """Maps the columns from their files."""
+        """The catalogue in a folder; its arrays are memory-mapped."""
         there = {path.name.removesuffix(".npy") for path in folder.glob("*.npy")}
 
         def column(name: str) -> Any:

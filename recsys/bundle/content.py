@@ -18,7 +18,8 @@ from recsys.retrieval.seen import SeenSettings
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Content:
-    """What goes into a bundle.
+    """The content of a bundle: vectors, encoder, ids, histories, catalogue and rules, checked against each
+    other.
 
     histories: what each known user did, weighted as learned from, with types that are codes into
     `event_names`. seen: the seen policy, in a word or as settings. fallback: int32 (n_items,), every item,

@@ -56,12 +56,13 @@ class Deployment:
 
     @property
     def etag(self) -> str:
-        """Changes with what it says, and with the experiments that run."""
+        """A digest that changes with the deployment and with the experiments that run."""
         experiments = "".join(f"\n{one.name} {one.digest}" for one in self.started)
         return sha256((self.toml() + experiments).encode()).hexdigest()[:16]
 
     def with_champion(self, champion: str) -> "Deployment":
-        """With another champion; the one before is the way back."""
+        """A copy with another champion; the present one becomes the previous one, which a roll back returns
+        to."""
         return self if champion == self.champion else replace(self, champion=champion, previous=self.champion)
 
     def with_role(self, role: str, bundle_id: str | None) -> "Deployment":
@@ -93,7 +94,7 @@ class Deployment:
         return replace(self, arms=others | ({experiment: kept} if kept else {}))
 
     def toml(self) -> str:
-        """As it stands in the file."""
+        """The deployment as the text of its file."""
         lines = [
             f"{name} = {json.dumps(value)}" for name in _IDS if (value := getattr(self, name)) is not None
         ]
@@ -139,7 +140,7 @@ def write_deployment(root: Path, deployment: Deployment) -> None:
 
 
 def _names_bundles(table: Any) -> bool:
-    """Whether it is a table of names of folders directly below a root."""
+    """Whether a value is a table whose values are names of folders directly below a root."""
     return isinstance(table, dict) and all(
         isinstance(name, str) and name not in ("", "..") and Path(name).name == name
         for name in table.values()

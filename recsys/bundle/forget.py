@@ -70,7 +70,7 @@ def _seal(folder: Path) -> str:
 
 
 def _write_changed(aside: Path, bundle: Bundle, rows: I32) -> set[str]:
-    """Writes the files in which anything of these users stands; their names."""
+    """Writes the files that hold anything of these users, and returns their names."""
     own = np.zeros(len(bundle.user_ids), bool)
     own[rows] = True
     past = bundle.histories.keep(~own[bundle.histories.items.row_of_value()])

@@ -50,7 +50,7 @@ def make_golden(recommender: Recommender, everyone: Users, needs: frozenset[str]
 
 
 def _answer_question(recommender: Recommender, question: Mapping[str, Any]) -> dict[str, Any]:
-    """The question with its answer; keys of an earlier answer in it are replaced."""
+    """The question with the answer of the recommender; keys of an earlier answer are replaced."""
     beside = {name: np.array(question[name], kind) for name, kind in DTYPES.items() if name in question}
     users = Users(
         np.array([question["index"]], np.int32),
@@ -119,8 +119,7 @@ def _agree(expected: Mapping[str, Any], answer: Mapping[str, Any]) -> bool:
     if not np.allclose(wanted, got, rtol=_RELATIVE, atol=1e-6):
         return False
     moved = np.flatnonzero(np.array(expected["ids"]) != np.array(answer["ids"]))
-    near = np.isclose(
-        wanted[:-1], wanted[1:], rtol=2 * _RELATIVE, atol=2e-6
-    )  # rank r is tied with rank r + 1
+    # rank r is tied with rank r + 1
+    near = np.isclose(wanted[:-1], wanted[1:], rtol=2 * _RELATIVE, atol=2e-6)
     tied = np.concatenate([near, [True]]) | np.concatenate([[False], near])
     return bool(tied[moved].all())

@@ -90,7 +90,7 @@ def _describe_index(index: IndexSettings, quality: Mapping[str, Quality]) -> dic
 
 
 def index_settings(manifest: Mapping[str, Any]) -> IndexSettings:
-    """Which index a manifest says that its bundle has."""
+    """The settings of the index that a manifest states."""
     stated = {name: value for name, value in manifest["index"].items() if name in IndexSettings.model_fields}
     return IndexSettings.build(stated, where="the manifest's index")
 

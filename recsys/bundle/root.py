@@ -31,7 +31,7 @@ def deployment_of(path: Path) -> tuple[Path, Deployment]:
 
 
 class StaleError(BundleError):
-    """What is deployed is not what whoever wants to change it has seen."""
+    """The deployment has changed since the caller read it."""
 
 
 def assign(root: Path, role: str, bundle_id: str | None, *, expected: str | None = None) -> Deployment:

@@ -55,15 +55,13 @@ class Database:
             folder.mkdir(parents=True, exist_ok=True)
             self._turn = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
             self._leave = finalize(self, os.close, self._turn)
-            with suppress(
-                FileExistsError
-            ):  # SQLite's own mode would have it read by everybody, and it holds people
+            # SQLite's own mode would have it read by everybody, and it holds people
+            with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
             self._database = apsw.Connection(str(self.path))
             self._database.set_busy_timeout(_BUSY_MS)
-            with (
-                self._take_turn()
-            ):  # who changes the journal of a new file waits for nobody, whatever the timeout
+            # who changes the journal of a new file waits for nobody, whatever the timeout
+            with self._take_turn():
                 for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
                     self._database.execute(f"PRAGMA {pragma}").fetchall()
             self._make()
@@ -106,8 +104,8 @@ class Database:
 
     @contextmanager
     def _take_turn(self) -> Iterator[None]:
-        """Other processes wait at a lock file, where the kernel wakes the next: SQLite itself asks again and
-        again."""
+        """Waits for other writing processes at a lock file: there the kernel wakes the next one, while SQLite
+        polls."""
         flock(self._turn, LOCK_EX)
         try:
             yield
@@ -123,11 +121,11 @@ class Database:
         return None if row is None else str(row[0])
 
     def _overwrite(self) -> None:
-        """What was deleted is overwritten on the disk, in the log beside the file too."""
+        """Overwrites deleted rows on the disk, in the write-ahead log, too."""
         self._database.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def close(self) -> None:
-        """Nothing waits to be written: what was told is on the disk."""
+        """Closes the file; all that was written is on the disk already."""
         with self._lock:
             self._database.close()
             self._leave()

@@ -18,7 +18,7 @@ Word = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class ToldEvent(BaseModel):
-    """One event as it is told.
+    """One event as a client sends it.
 
     event_id: chosen by who tells it; the same id again is the same event. kind: `impression`, an item was on
     a screen, or `outcome`, a person did something with it. event: the type of an outcome, as `click`.
@@ -106,7 +106,7 @@ _CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field", "strin
 
 
 def _reject(index: int, error: ValidationError) -> Rejected:
-    """The first thing that is wrong with an event."""
+    """A rejected event with the first rule that it breaks."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")

@@ -17,7 +17,7 @@ HASHED = re.compile(r"~[0-9a-f]{32}")
 
 
 class PlainNames:
-    """Ids as they are told."""
+    """Ids are kept as clients send them."""
 
     def of(self, id_: str) -> str:
         """What stands for an id in the store."""
@@ -54,7 +54,7 @@ def make_key(folder: Path) -> None:
 
 
 def hashed_names(folder: Path) -> HashedNames:
-    """Those of the key in a folder. Raises DataError where there is none."""
+    """The names by the key in a folder. Raises DataError where there is no key."""
     try:
         return HashedNames(bytes.fromhex((folder / KEY).read_text("ascii").strip()))
     except (OSError, ValueError):

@@ -18,7 +18,7 @@ SAME = """WITH RECURSIVE same(id) AS (VALUES (?1) UNION SELECT new FROM identiti
 
 
 class PeopleStore(Database):
-    """What an event store knows of people beside what they did."""
+    """The part of an event store on people: their ids, identities, forgetting, and deletion by age."""
 
     def __init__(self, folder: Path, *, hashed_ids: bool | None = None) -> None:
         """Opens the store in a folder, made where there is none.
@@ -130,6 +130,6 @@ class PeopleStore(Database):
             return frozenset(bytes(row[0]) for row in self._database.execute(sql, (self.digest(user_id),)))
 
     def digest(self, user_id: str) -> bytes:
-        """128 bits that stand for an id, and that nobody turns back who has not the store."""
+        """128 bits that stand for an id, by a key of the store: without the key nobody can invert them."""
         name = self.name(user_id).encode(errors="surrogatepass")
         return blake2b(name, key=self._key, digest_size=16).digest()

@@ -101,7 +101,7 @@ class EventStore(PeopleStore):
         return [Appended(*counts, seq) for counts in counts]
 
     def expose(self, exposures: Sequence[Exposure]) -> None:
-        """Writes what was served, in one transaction."""
+        """Writes served lists, in one transaction."""
         if self.hashed_ids:
             exposures = [self._name_exposure(exposure) for exposure in exposures]
         with self._lock, self._writing():
@@ -121,8 +121,7 @@ class EventStore(PeopleStore):
         return exposure._replace(line=orjson.dumps(line) + b"\n", user_id=user, unit_id=unit)
 
     def last_seq(self) -> int:
-        """The number up to which the store holds all that was told, 0 where nothing was; some numbers have no
-        event."""
+        """The largest `seq` in the store, 0 where it is empty; some numbers below it have no event."""
         with self._lock:
             return self._last_seq()
 
@@ -130,8 +129,8 @@ class EventStore(PeopleStore):
         return int(self._one("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'")[0])
 
     def person(self, user_id: str) -> PersonState:
-        """What is known of a person. Of most nothing was told: that is seen by one look, at a third of the
-        cost."""
+        """The events and the state of a person, read at one moment. For people without events it takes a
+        third of the time."""
         name, digest = self.name(user_id), self.digest(user_id)
         with self._lock:
             seq, forgotten, told = self._one(_ANYTHING, (name, digest))
@@ -142,7 +141,7 @@ class EventStore(PeopleStore):
         return PersonState(seq or 0, outcomes, bool(forgotten))
 
     def outcomes(self, user_id: str, after: int = 0) -> list[Outcome]:
-        """What somebody did, under any of their ids, in the order of numbers; those above `after`."""
+        """What a person did, under any of their ids, by rising `seq`; only events above `after`."""
         sql = f"""{SAME} SELECT seq, item_id, timestamp, event FROM same CROSS JOIN events ON user_id = id
             WHERE seq > ?2 AND kind = 'outcome' ORDER BY seq"""
         with self._lock:

@@ -34,11 +34,8 @@ COLUMNS = (
     "joined_impressions",
     "joined_outcomes",
 )
-DAYS, MOST, OTHER = (
-    31,
-    50,
-    "_other",
-)  # days that are kept; placements and arms, which others name, and the name of more
+# days that are kept; placements and arms, which others name, and the name of more
+DAYS, MOST, OTHER = 31, 50, "_other"
 _SETTLED_MS = 2_000  # after which a list that an event follows is in the store
 _AT_A_TIME = 2_000
 _COUNTED = {"list": "lists", "impression": "impressions", "outcome": "outcomes"}

@@ -81,9 +81,8 @@ class EventWriter:
             with self._news:
                 while not (self._waiting.told or self._waiting.exposures or self._closing):
                     self._news.wait()
-                if (
-                    not self._waiting.told
-                ):  # nobody waits for exposures, and one transaction for many costs far less
+                # nobody waits for exposures, and one transaction for many costs far less
+                if not self._waiting.told:
                     self._news.wait_for(lambda: self._waiting.told or self._closing, _GATHER_S)
                 if self._closing and not (self._waiting.told or self._waiting.exposures):
                     return

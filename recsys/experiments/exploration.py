@@ -79,10 +79,8 @@ class _PlackettLuce(NamedTuple):
         on."""
         arrival = {item: log(-log(next(chance) or _LEAST)) - logit for item, logit in self.logits.items()}
         order = sorted(arrival, key=arrival.__getitem__)
-        propensity, total = (
-            [1.0] * len(order),
-            -inf,
-        )  # total: the logarithm of the odds of this item and those below
+        # total: the logarithm of the odds of this item and those below
+        propensity, total = [1.0] * len(order), -inf
         for at in range(len(order) - 1, -1, -1):
             logit = self.logits[order[at]]
             high, low = (total, logit) if total > logit else (logit, total)

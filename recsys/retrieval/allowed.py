@@ -77,11 +77,8 @@ class AllowedItems:
             return self._allow_few(available, among)
         key = (id(available), id(among))
         if (entry := self._kept.get(key)) is None:
-            entry = (
-                available,
-                among,
-                self._make_allowed(available, among),
-            )  # held, so that no other array gets the same id
+            # held, so that no other array gets the same id
+            entry = (available, among, self._make_allowed(available, among))
             self._kept[key] = entry
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)

@@ -12,10 +12,8 @@ from recsys.encoders.users import Users
 from recsys.retrieval.topk import top_k
 
 _BLOCK_SCORES = 4 << 20  # scores computed at a time: 16 MiB of float32
-_LEAST_ROWS, _MOST_SCORES = (
-    64,
-    32 << 20,
-)  # but of 64 users at least, which a product needs to be fast, within 128 MiB
+# but of 64 users at least, which a product needs to be fast, within 128 MiB
+_LEAST_ROWS, _MOST_SCORES = 64, 32 << 20
 
 
 def block_rows(n_items: int) -> int:

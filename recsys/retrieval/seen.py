@@ -15,10 +15,8 @@ from recsys.encoders.users import Users
 from recsys.errors import ModelError, SettingError
 from recsys.history import DAY_S
 
-_FOREVER, _NEVER = (
-    np.iinfo(np.int64).max,
-    np.iinfo(np.int64).min,
-)  # seconds after an event until it is forgotten
+# seconds after an event until it is forgotten
+_FOREVER, _NEVER = np.iinfo(np.int64).max, np.iinfo(np.int64).min
 
 
 class SeenRule(Settings):

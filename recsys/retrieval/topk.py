@@ -61,9 +61,8 @@ def top_shared(order: Array, scores: F32, k: int, forbid: Ragged) -> tuple[I64, 
     best = np.full((forbid.rows, k), -np.inf, np.float32)
     place = np.full(len(scores), len(order))
     place[order] = np.arange(len(order))
-    by_length = np.argsort(
-        forbid.lengths, kind="stable"
-    )  # alike lengths together: little that is looked at in vain
+    # alike lengths together: little that is looked at in vain
+    by_length = np.argsort(forbid.lengths, kind="stable")
     start = 0
     while start < len(by_length):
         longest = int(forbid.lengths[by_length[min(start + _ROWS, len(by_length)) - 1]])
@@ -102,9 +101,8 @@ def _fill(scores: F32, ids: I64, best: F32) -> None:
 def _falling(values: F32) -> I64:
     """int64 in 32 bits, smaller the higher the value, equal for equal values: floats order like sign and
     magnitude."""
-    bits = (
-        (values + np.float32(0)).view(np.int32).astype(np.int64)
-    )  # + 0: a negative zero equals a positive one
+    # + 0: a negative zero equals a positive one
+    bits = (values + np.float32(0)).view(np.int32).astype(np.int64)
     return np.where(bits < 0, bits & 0x7FFFFFFF, ~bits)
 
 

@@ -75,9 +75,8 @@ class VectorRanker:
         ids = np.full((len(users), k), -1, np.int64)
         scores = np.full((len(users), k), -np.inf, np.float32)
         rows = np.flatnonzero(source != FALLBACK)
-        if isinstance(
-            self.index, Approximate
-        ):  # many go the same way as one: what is measured is what is served
+        # many go the same way as one: what is measured is what is served
+        if isinstance(self.index, Approximate):
 
             def fill(row: int) -> None:
                 one = np.array([row])

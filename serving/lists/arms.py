@@ -67,8 +67,8 @@ class Arms:
         return None
 
     def assigned_arm(self, experiment: str, arm: str, now: int) -> Choice | None:
-        """The arm that somebody else assigned; None where no such arm is among those that were started.
-        Raises a Problem where its experiment does not run at `now`."""
+        """The arm of this name, as the request brings it; None where no started experiment has it. Raises a
+        Problem where its experiment does not run at `now` (unix seconds)."""
         if (experiment, arm) not in self.recipes:
             return None
         phase = self._experiments[experiment].phase_at(now)

@@ -88,9 +88,9 @@ def check_request(
     began: float,
     where: str,
 ) -> Asked:
-    """A request that may be answered, with its bundle. Raises a Problem where it may not.
+    """What a request asks, from which bundle and in which arm. Raises a Problem where it may not be answered.
 
-    secret: signs cursors; patience_s: for which a state that was asked for is waited.
+    secret: signs cursors. patience_s: seconds that the event store gets to reach `min_state_seq`.
     """
     now = now_ms // 1_000
     choice = choose(live, call, read, now)

@@ -31,7 +31,7 @@ class Models:
             raise Problem("unknown_model", f"What is served is called {self._settings.model_name}.")
 
     def etag(self) -> str:
-        """Of what is deployed, as a header."""
+        """The header ETag of what is deployed."""
         return f'"{self._service.live().deployment.etag}"'
 
     def status(self, name: str, *, version: str | None = None, label: str | None = None) -> ModelStatus:
@@ -78,7 +78,7 @@ class Models:
         return self._change(call, "roll_back_bundle", now.previous, lambda tag: roll_back(root, expected=tag))
 
     def activation(self, wanted: Deployment) -> Activation:
-        """How far the workers have followed."""
+        """The champion, and how many workers serve it already."""
         reports = self._service.reports.read()
         errors = {self._service.without_root(one.error) for one in reports if one.error is not None}
         return Activation(
@@ -101,7 +101,7 @@ class Models:
 
     @staticmethod
     def _expected_etag(call: Call, now: Deployment) -> str | None:
-        """The etag that the caller has seen, if they say; a Problem where it is another one."""
+        """The etag of the header `If-Match`, None without one; a Problem where it is not the current one."""
         given = call.headers.get(b"if-match", b"*").decode("latin-1").strip()
         if given == "*":
             return None
@@ -113,7 +113,7 @@ class Models:
     def _change(
         self, call: Call, operation: str, bundle_id: str | None, change: Callable[[str | None], Deployment]
     ) -> Activation:
-        """Changes what is served, once the audit log has who asked, and again what came of it."""
+        """Changes the deployment; the audit log gets who asked before it, and the outcome after it."""
         _, before = self._read_deployment()
         expected = self._expected_etag(call, before)
         self._note(call, operation, bundle_id, before.etag, "asked")

@@ -90,7 +90,7 @@ _LINKS: Mapping[str, Mapping[str, tuple[str, Mapping[str, str], Any]]] = {
 
 
 def describe(app: FastAPI, root_path: str) -> dict[str, Any]:
-    """The document. app: holds the routes of the table."""
+    """The OpenAPI document of an app with the routes of the table."""
     document = get_openapi(
         title="recsys",
         version=__version__,
@@ -168,8 +168,8 @@ def _headers(route: Route) -> list[dict[str, Any]]:
 
 
 def _also(route: Route) -> tuple[str, ...]:
-    """Codes with the statuses of others that the table names for a route, and 422 of every query
-    parameter."""
+    """Codes of a route beside those in the table: those with the same status as one there, and 422 for its
+    query parameters."""
     codes = ["invalid_request"]
     if route.operation.startswith("recommend"):
         codes += ["unknown_domain", "unknown_arm", "invalid_cursor"]

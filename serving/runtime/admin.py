@@ -45,7 +45,7 @@ def serve_admin(
             return self._say(200, media, encode(registry))
 
         def _refusal(self, scope: str) -> int | None:
-            """The status of whoever may not see this."""
+            """The status to refuse a request with, 401 or 403; None where its key has the scope."""
             try:
                 ring = None if settings.keys_file is None else read_keys(settings.keys_file)
             except SettingError:
@@ -87,7 +87,7 @@ def serve_admin(
 
 
 def _stacks() -> dict[str, list[str]]:
-    """Where each thread of this process is."""
+    """The stack of each thread of this process, by its name."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     return {
         names.get(ident, str(ident)): [line.strip() for line in traceback.format_stack(frame)]

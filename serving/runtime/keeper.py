@@ -24,8 +24,8 @@ _log = logging.getLogger("serving")
 
 
 class Keeper:
-    """folder: of the store. keep_days: how long events and lists stay, None = for ever. watch_s: seconds
-    between two looks at what came; prune_s: between two at what is old."""
+    """The thread. folder: of the store. keep_days: days that events and lists are kept, None = for ever.
+    watch_s: seconds between two counts of new events; prune_s: between two deletions of old ones."""
 
     def __init__(
         self, folder: Path, metrics: Metrics, keep_days: float | None, watch_s: float, prune_s: float = 600.0

@@ -40,7 +40,7 @@ _MOST_PLACEMENTS, _OTHER = 50, "_other"  # labels are written by clients, and me
 
 
 class Metrics:
-    """The metrics of one process. Whoever has an answer finds it counted.
+    """The metrics of one process. An answer is counted before anybody can look.
 
     at_once: every answer is counted before it leaves, for values in files, which outlive the process. Else
     answers wait in a queue, and are counted many at a time and before anybody looks: the values end with the
@@ -156,13 +156,12 @@ class Metrics:
         self._lost.inc(lines)
 
     def count_events(self, counts: Mapping[str, int]) -> None:
-        """By what became of them; `redated` are among the accepted."""
+        """counts: by outcome; `redated` are among the accepted."""
         for result, count in counts.items():
             self._child(self._events, result).inc(count)
 
     def count_followed(self, counts: Mapping[tuple[str, str, str, bool], int]) -> None:
-        """By kind, placement, arm, and whether they join; whoever counts has seen to it that there are
-        few."""
+        """counts: by kind, placement, arm, and whether the list is known; the caller keeps the labels few."""
         for (kind, placement, arm, joined), count in counts.items():
             self._child(self._followed, kind, placement, arm, str(joined).lower()).inc(count)
 
@@ -174,7 +173,7 @@ class Metrics:
         self._child(self._swaps, outcome).inc()
 
     def settle(self) -> None:
-        """Counts what waits."""
+        """Counts the answers that wait in the queue."""
         with self._settling:  # whoever looks waits for what another is just counting
             while self._waiting:
                 add, told = self._waiting.popleft()
@@ -209,7 +208,7 @@ class Metrics:
             self._short.inc()
 
     def _child(self, metric: Any, *labels: str) -> Any:
-        """`metric.labels`, which is dear, looked up once."""
+        """`metric.labels(...)`, cached, since it is slow."""
         key = (metric._name, *labels)
         if (child := self._children.get(key)) is None:
             child = self._children[key] = metric.labels(*labels)
@@ -226,7 +225,7 @@ def keep_in_files(slot: int) -> None:
 
 
 class _Before(Collector):
-    """Has no metrics: does something before those that are registered after it are looked at."""
+    """A collector without metrics: runs a function before those that are registered after it are read."""
 
     def __init__(self, act: Callable[[], None]) -> None:
         self._act = act

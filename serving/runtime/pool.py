@@ -58,7 +58,7 @@ class Pool:
         ]
 
     def start(self) -> None:
-        """To be called in the thread of the loop."""
+        """Starts the threads. Call it in the thread of the event loop."""
         faiss.omp_set_num_threads(1)  # OpenMP keeps its count for each thread
         for thread in self._threads:
             thread.start()
@@ -72,7 +72,7 @@ class Pool:
 
     @property
     def full(self) -> bool:
-        """Whether one more request would be too many."""
+        """Whether a further request is refused."""
         return self.busy >= self._limit
 
     def submit(

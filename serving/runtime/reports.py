@@ -46,7 +46,7 @@ class Reports:
         self._mine: Report | None = None
 
     def write(self, live: "Live | None", swap: "Swap") -> None:
-        """Says what this process serves now."""
+        """Writes what this process serves now."""
         manifest = {} if live is None else live.champion.manifest
         created = datetime.fromisoformat(manifest["created"]).timestamp() if "created" in manifest else 0.0
         self._mine = Report(
@@ -65,7 +65,7 @@ class Reports:
             aside.replace(self._folder / f"{_PREFIX}{os.getpid()}")
 
     def read(self) -> list[Report]:
-        """What those say that live; the files of others are removed."""
+        """The reports of processes that live; files of dead ones are removed."""
         if self._folder is None:
             return [] if self._mine is None else [self._mine]
         reports = []

@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
         self._at_once = False
 
     def stop(self) -> None:
-        """Ends it without the time for balancers; from any thread."""
+        """Stops at once, without the lame-duck time that balancers get; callable from any thread."""
         self._at_once = self.should_exit = True
 
     def handle_exit(self, sig: int, frame: object) -> None:

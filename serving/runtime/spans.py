@@ -33,7 +33,7 @@ class Spans:
         self._tracer: Any = self._provider.get_tracer("recsys.serving")
 
     def record(self, call: Call, method: str, route: str, status: int, seconds: float) -> None:
-        """A request that was just answered."""
+        """Records a span for a request that was just answered, if it is in the sample."""
         parent = call.traceparent
         context = None if parent is None else self._extract({"traceparent": parent.decode()})
         end = time.time_ns()

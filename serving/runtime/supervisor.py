@@ -116,7 +116,7 @@ class Supervisor:
             self._history.close()
 
     def _about(self) -> Mapping[str, Any]:
-        """What the admin port says of the workers."""
+        """The part of /debug on the workers."""
         told = [{"pid": one.process.pid, "slot": one.slot, "ready": one.ready} for one in list(self._workers)]
         return {"pid": os.getpid(), "workers": told}
 
@@ -160,7 +160,7 @@ class Supervisor:
         return write, read
 
     def _listen(self) -> None:
-        """Takes what workers said; the first time that all answer, the world is told."""
+        """Reads the lines that workers wrote; once all answer for the first time, the start is announced."""
         for worker in self._workers:
             try:
                 text = os.read(worker.report, 65_536)
@@ -177,7 +177,7 @@ class Supervisor:
             self._say({**(self._workers[0].said or {}), **admin})
 
     def _bury(self) -> None:
-        """Forgets workers that ended. Raises what the first ones say that cannot serve."""
+        """Removes workers that ended. Raises the error of a first worker that cannot serve."""
         for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
             self._listen()
             os.close(worker.report)
@@ -218,6 +218,5 @@ class Supervisor:
         elif all(worker.ready for worker in staying):
             leaving = self._outgoing.pop(0)
             leaving.leaving = True
-            leaving.process.send_signal(
-                signal.SIGINT
-            )  # at once: the socket stays open, others answer new connections
+            # at once: the socket stays open, others answer new connections
+            leaving.process.send_signal(signal.SIGINT)

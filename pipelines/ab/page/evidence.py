@@ -79,7 +79,7 @@ def of_role(facts: Facts, role: str) -> list[dict[str, Any]]:
 
 
 def view_of(facts: Facts, effect: Mapping[str, Any]) -> dict[str, Any]:
-    """What else is known of an effect; empty where nothing is."""
+    """The further views of an effect in the facts; empty where there are none."""
     views = facts["views"] or ()
     return next(
         (one for one in views if (one["metric"], one["arm"]) == (effect["metric"], effect["arm"])), {}
@@ -129,7 +129,7 @@ def _primary(facts: Facts, one: Mapping[str, Any]) -> str:
 
 
 def guardrails(facts: Facts) -> str:
-    """What must not be lost by more than the margin that was set before."""
+    """The section on guardrails: effects beside the margin that the plan allows."""
     effects = of_role(facts, "guardrail")
     if not effects:
         return paragraph("The plan has no guardrails.")
@@ -157,7 +157,7 @@ def guardrails(facts: Facts) -> str:
 
 
 def others(facts: Facts) -> str:
-    """Exploratory metrics; nothing where there are none."""
+    """The section on exploratory metrics; empty where there are none."""
     effects = of_role(facts, "exploratory")
     if not effects:
         return ""
@@ -179,7 +179,7 @@ def others(facts: Facts) -> str:
 
 
 def lists(facts: Facts) -> str:
-    """What the arms showed, where the exposures say."""
+    """The section on the lists of the arms: how many, from which source and bundle, how far they overlap."""
     facts_of_lists = facts["lists"]
     if facts_of_lists is None or not sum(facts_of_lists["lists"].values()):
         return paragraph("Not known: the exposures were not read for it.")

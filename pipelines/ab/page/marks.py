@@ -59,7 +59,7 @@ def table(
 
 
 def details(summary: str, inner: str) -> str:
-    """What is folded away on the screen; on paper it is there."""
+    """A part that is folded on the screen and open on paper."""
     return tag("details", tag("summary", text(summary)) + inner)
 
 
@@ -108,5 +108,5 @@ def p_value(p: float | None) -> str:
 
 
 def code(value: Any) -> str:
-    """An id or a digest, which may break anywhere."""
+    """An id or a digest as code; it may break at any letter."""
     return tag("code", text(value))

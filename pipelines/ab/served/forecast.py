@@ -130,7 +130,7 @@ def forecast_experiment(
 def _pick_lines(
     lines: Iterable[dict[str, Any]], experiment: Experiment, limit: int | None
 ) -> Iterable[dict[str, Any]]:
-    """Lists of the placement that the experiment is for, the first so many."""
+    """The first `limit` lists of the placement that the experiment is for."""
     number = 0
     for line in lines:
         if experiment.placement in (None, line["placement"]):
@@ -201,7 +201,7 @@ def _interleave(
 
 
 def told_forecast(forecast: Forecast) -> str:
-    """The sentence of the forecast, and what it rests on."""
+    """The forecast as a sentence, and what it rests on."""
     needs, effect = forecast.whole, f"{100 * forecast.metric.mde:.3g} %"
     days = "no number of days" if needs.days is None else f"{needs.days} days"
     sentence = (
@@ -231,7 +231,7 @@ def told_forecast(forecast: Forecast) -> str:
 
 
 def plain_forecast(forecast: Forecast) -> dict[str, Any]:
-    """For machines."""
+    """The forecast as plain data, for JSON."""
     return {
         "metric": forecast.metric.name,
         "effect": forecast.metric.mde,

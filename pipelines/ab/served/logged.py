@@ -84,7 +84,7 @@ def report(
 @click.option(
     "--since", help="Lists from then on, as 2026-11-01T00:00:00Z; default: past_days after the first."
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Make the first so many lists again, and no more.")
+@click.option("--limit", type=click.IntRange(min=1), help="Make only the first so many lists again.")
 @stage
 def forecast(
     name: str,

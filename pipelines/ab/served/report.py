@@ -124,7 +124,8 @@ def test_name(frozen: Frozen, phase: int) -> str:
 
 
 def _phase(frozen: Frozen, phase: int | None, until: int) -> int:
-    """The number of the phase that is meant, from 0."""
+    """The index of a phase, from 0: of `phase`, which counts from 1, or of the last one that has started at
+    `until`."""
     phases = frozen.experiment.phases
     if phase is not None and phase > len(phases):
         raise SettingError(
