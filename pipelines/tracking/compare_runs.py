@@ -47,10 +47,10 @@ def list_runs(experiment: str | None, limit: int) -> tuple[str, list[dict[str, A
                 run.run_id[:8],
                 started,
                 run.name,
-                run.status.lower(),
-                holdout[:8],
                 figure,
                 ", ".join(run.aliases),
+                holdout[:8],
+                run.status.lower(),
             ]
         )
         plain.append(
@@ -67,7 +67,8 @@ def list_runs(experiment: str | None, limit: int) -> tuple[str, list[dict[str, A
                 "metrics": dict(run.metrics),
             }
         )
-    header = ["run", "started (UTC)", "name", "status", "holdout", "first metric", "alias"]
+    # a narrow console leaves columns out from the right
+    header = ["run", "started (UTC)", "name", "first metric", "alias", "holdout", "status"]
     return (text_table(header, rows) if rows else "No runs yet. Run `recsys train world`."), plain
 
 
