@@ -46,9 +46,9 @@ def list_runs(experiment: str | None, limit: int) -> tuple[str, list[dict[str, A
             [
                 run.run_id[:8],
                 started,
+                run.name,
                 figure,
                 ", ".join(run.aliases),
-                run.name,
                 holdout[:8],
                 run.status.lower(),
             ]
@@ -67,7 +67,8 @@ def list_runs(experiment: str | None, limit: int) -> tuple[str, list[dict[str, A
                 "metrics": dict(run.metrics),
             }
         )
-    header = ["run", "started (UTC)", "first metric", "alias", "name", "holdout", "status"]
+    # a narrow console leaves columns out from the right
+    header = ["run", "started (UTC)", "name", "first metric", "alias", "holdout", "status"]
     return (text_table(header, rows) if rows else "No runs yet. Run `recsys train world`."), plain
 
 
