@@ -66,7 +66,8 @@ def page() -> str:
     parts += [_SETTINGS, *_settings("", RunSettings)]
     parts += [
         "## Models\n",
-        "Settings of the model, beside its name: `model.name=ease model.half_life=10`.\n",
+        "Settings of the model, beside its name: `--model ease model.half_life=10`. (`model.name=ease`\n"
+        "would keep what the config of the data states for its own model; `--model` starts without.)\n",
     ]
     for name in sorted(MODELS):
         cls = model_class(name)

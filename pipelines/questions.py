@@ -38,7 +38,7 @@ def write_question(run: Run, out: Path) -> dict[str, Any]:
         "people": len(holdout.user),
         "events": len(train.had),
         "settings": run.settings.model_dump(
-            mode="json", include={"data", "columns", "prepare", "split", "judge", "seed"}
+            mode="json", include={"data", "columns", "prepare", "split", "judge", "seen", "seed"}
         ),
     }
     durable.write_pointer(out / "split.json", json.dumps(stated, indent=1, ensure_ascii=False) + "\n")

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -18,7 +19,8 @@ from recsys.experiments.definition import Holdouts
 from recsys.experiments.folder import read_experiment
 from recsys.models.registry import MODELS
 from recsys.pipelines.cli import main
-from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.commands.stage import config_for
+from recsys.pipelines.run.settings import CONFIGS, load_settings
 from recsys.serving.cli import main as serving
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +33,7 @@ PAGES = [
     *sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-SETTINGS_OF = ("train", "evaluate", "demo")
+SETTINGS_OF = ("train", "evaluate", "demo", "split")
 EXPERIMENTS = {  # a table that only such a file has -> what reads it
     "metrics": read_plan,
     "phases": read_experiment,
@@ -136,9 +138,10 @@ def test_a_quoted_command_is_one_that_the_program_takes(page: str, line: str, wh
     if isinstance(command, click.Group):
         return
     command = serving if command.name == "serve" else command
+    given: dict[str, Any] = {}
     try:
         if whole:
-            command.make_context(line, list(words))
+            given = command.make_context(line, list(words)).params
         else:
             found, *_ = command.make_parser(click.Context(command, info_name=line)).parse_args(list(words))
             needed = [one.name for one in command.params if isinstance(one, click.Argument) and one.required]
@@ -150,8 +153,13 @@ def test_a_quoted_command_is_one_that_the_program_takes(page: str, line: str, wh
     settings = [
         word for word in words if re.match(r"[a-z_.]+=", word) and "..." not in word and "NAME" not in word
     ]
-    if settings and command.name in SETTINGS_OF:
-        load_settings(None, [word for word in settings if "mine:" not in word])
+    model = given.get("model")
+    if model is not None and ":" not in model and model != "NAME":
+        settings = [f"model={model}", *settings]
+    if settings and command.name in SETTINGS_OF:  # with the config of the data, as the command takes it
+        config = given.get("config") or config_for(given.get("data") or "")
+        named = config is None or (CONFIGS / f"{config}.toml").is_file()
+        load_settings(config if named else None, [word for word in settings if "mine:" not in word])
 
 
 def test_quoted_commands_are_found() -> None:

@@ -147,6 +147,7 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
     """
     table: dict[str, Any] = read_toml(_config_path(config)) if config else {}
     table, assignments = _with_model({**table, **values}, assignments)
+    model_of_config = table.get("model")
     table = overridden(table, assignments)
     for key in ("data", "items", "users"):
         if isinstance(name := table.get(key), str) and name != WORLD:
@@ -162,12 +163,16 @@ def load_settings(config: str | None, assignments: Sequence[str], **values: Any)
         table["model"] = {"name": "als", **model}
     where = "settings" if config is None else config
     settings = RunSettings.build(table, where=where)
-    make_model(
-        settings.model_name,
-        settings.model_settings,
-        where=f"model {settings.model_name!r} of {where}",
-        path="model",
-    )
+    try:
+        make_model(
+            settings.model_name,
+            settings.model_settings,
+            where=f"model {settings.model_name!r} of {where}",
+            path="model",
+        )
+    except SettingError as error:
+        cure = _cure_of_lent(settings.model_name, model_of_config, where, error)
+        raise SettingError(f"{error}{cure}") from None
     _refuse_hopeless_repeats(settings)
     resolve_all(settings.metrics)
     if settings.since is not None:
@@ -221,6 +226,18 @@ def _with_model(table: dict[str, Any], assignments: Sequence[str]) -> tuple[dict
         if not (text.startswith("model=") and isinstance(toml_value(text[6:]), str))
     ]
     return table | {"model": {**base, "name": named[-1]}}, others
+
+
+def _cure_of_lent(name: str, of_config: Any, where: str, error: SettingError) -> str:
+    """What to do where a model was given settings that a config states for another one; empty elsewhere."""
+    lent = set(of_config) - {"name"} if isinstance(of_config, Mapping) else set()
+    own = of_config.get("name", "als") if lent else name
+    if own == name or not any(f"'model.{key}'" in str(error) for key in lent):
+        return ""
+    return (
+        f" The config {where} states these for {own}: model={name}, in place of model.name={name}, starts "
+        "without them."
+    )
 
 
 def _config_path(config: str) -> Path:

@@ -168,7 +168,7 @@ def _why(bundle: Bundle, question: Question, users: Users, stored: int, source: 
         person = f"User {question.user_id!r} has {stored} stored events"
     if source == FALLBACK:
         days = bundle.manifest["fallback"]["days"]
-        window = f"in the last {days:g} days" if days is not None else "of all time"
+        window = f"in the last {days:g} days of the log" if days is not None else "of all time"
         return f"{person}, and there is no usable history: these are the most popular items {window}."
     if not bundle.encoder.personal:
         return f"{person}: this bundle holds popularity, the same list for everyone."

@@ -52,6 +52,7 @@ def test_what_is_written_is_the_question_of_the_split(log: Path, tmp_path: Path,
         had = [holdout.train.item_ids[int(item)] for item in holdout.history.items.row(row)]
         assert asked["history"][row].tolist() == had
     assert stated["moment_s"] == holdout.now
+    assert stated["settings"]["seen"]["policy"] == "exclude"
     if holdout.now is not None:
         assert train["timestamp"].max() < pd.Timestamp(stated["moment"])
 

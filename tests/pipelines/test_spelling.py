@@ -72,6 +72,24 @@ def test_a_model_by_name_keeps_its_own_settings_and_takes_none_of_another(tmp_pa
     assert model() == {"name": "bpr"}
 
 
+@pytest.mark.parametrize("of_config", ['name = "als"\n', ""])
+def test_settings_that_a_config_lends_to_another_model_are_refused_with_the_cure(
+    tmp_path: Path, of_config: str
+) -> None:
+    (tmp_path / "run.toml").write_text(f"[model]\n{of_config}unobserved_weight = 2.0\n")
+    config = str(tmp_path / "run.toml")
+    with pytest.raises(SettingError) as refused:
+        load_settings(config, ["model.name=item_knn"])
+    cure = f"The config {config} states these for als: model=item_knn, in place of model.name=item_knn, "
+    assert "'model.unobserved_weight'" in str(refused.value)
+    assert str(refused.value).endswith(f"{cure}starts without them.")
+    assert load_settings(config, ["model=item_knn"]).model == {"name": "item_knn"}
+    for own in (["model.name=als", "model.shrinkage=1"], ["model=item_knn", "model.unobserved_weight=2"]):
+        with pytest.raises(SettingError) as refused:
+            load_settings(config, own)
+        assert "The config" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [

@@ -213,10 +213,16 @@ def _duplicates(events: Events) -> list[Finding]:
     """Rows that repeat an earlier one in user, item, type and time."""
     repeated = repeats(events.user, events.item, events.n_items, events.time, events.kind)
     what = "user, item and time" if events.time is not None else "user and item"
-    fix = (
-        "Was the file joined or exported twice? prepare.duplicates=first keeps one event of each user and "
-        "item."
-    )
+    fix = "Was the file joined or exported twice? Then drop these rows."
+    if repeated.any():
+        of = "user, item and type" if events.kind is not None else "user and item"
+        dropped = int(repeats(events.user, events.item, events.n_items, None, events.kind).sum())
+        others = dropped - int(repeated.sum())
+        more = f", {others:,} of them repeats at other times" if others else ""
+        fix += (
+            f" prepare.duplicates=first keeps one event of each {of}, whatever its time: it leaves out up to "
+            f"{dropped:,} rows{more}."
+        )
     return _at_rows(events, "warning", "duplicate", "", repeated, f"the same {what} as an earlier row", fix)
 
 

@@ -166,6 +166,17 @@ def test_exchanged_columns_are_seen_by_the_sittings_of_people(seed: int) -> None
     assert checked(straight, user_id="a", item_id="b").findings == []
 
 
+def test_repeated_rows_say_what_the_setting_would_leave_out_in_all() -> None:
+    columns = {name: np.append(values, values[:3]) for name, values in sound().items()}
+    pairs = len(set(zip(columns["user_id"], columns["item_id"], strict=True)))
+    dropped = len(columns["user_id"]) - pairs
+    again = found(columns, "duplicate")
+    assert again.count == 3 < dropped
+    assert f"whatever its time: it leaves out up to {dropped:,} rows, {dropped - 3:,} of them" in again.fix
+    without_times = found({name: columns[name] for name in ("user_id", "item_id")}, "duplicate")
+    assert (without_times.count, without_times.fix.count("of them")) == (dropped, 0)
+
+
 def test_exchanged_columns_are_seen_by_their_names_and_by_the_item_table() -> None:
     columns = {"user_id": ["i1", "i2", "i3"], "item_id": ["u1", "u1", "u2"]}
     by_name = {"product_id": ["1", "2"], "customer": ["3", "4"]}
