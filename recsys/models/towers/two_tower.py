@@ -71,9 +71,7 @@ class TwoTowerSettings(Settings):
     id_dropout: float = Field(
         0.1, ge=0, lt=1, description="share of ids hidden in a step, so that features learn to do without"
     )
-    initial: Literal["spectral", "random"] = Field(
-        "spectral", description="where the rows of ids start: at the vectors of a truncated SVD, or at random"
-    )
+    initial: Literal["spectral", "random"] = Field("spectral", description="where the rows of ids start")
     propagation: float = Field(
         0.0, ge=0, description="weight of one LightGCN step added to the learned item vectors; 0 = off"
     )

@@ -31,9 +31,7 @@ class YouTubeDNNSettings(TwoTowerSettings):
     sampler: Kind = Field(
         "popularity", description="where negatives come from; each is corrected for its chance"
     )
-    initial: Literal["spectral", "random"] = Field(
-        "random", description="where the rows of ids start: at the vectors of a truncated SVD, or at random"
-    )
+    initial: Literal["spectral", "random"] = Field("random", description="where the rows of ids start")
     example_age: bool = Field(
         True,
         description="in learning, the time from an event to the last of all goes into the tower of users, "
