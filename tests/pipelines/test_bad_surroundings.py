@@ -26,9 +26,10 @@ from recsys.models.als.als import ALS, ALSSettings
 from recsys.models.export import content_of
 from recsys.pipelines.cli import main
 from recsys.pipelines.console import Steps
+from recsys.pipelines.machine import space
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import load_settings
-from recsys.pipelines.tracking import space, store
+from recsys.pipelines.tracking import store
 from recsys.testing.toys import random_log
 from tests.helpers.refusals import GOOD, ROOT, bundles, file, refused, snapshot
 
