@@ -113,7 +113,7 @@ def _advance(progress: Progress, start: int, total: int, done: int) -> None:
 
 
 def _state(folder: Path, wanted: dict[str, Any], part_users: int) -> dict[str, Any]:
-    """What an earlier call left, if it was about the same; else a fresh state, in an empty folder only."""
+    """The state that an earlier call with the same request left; else a fresh one, if the folder is empty."""
     path = next((path for name in (STATE, _OLD_STATE) if (path := folder / name).exists()), None)
     if path is None:
         _refuse_strange(folder)
@@ -139,7 +139,7 @@ def _state(folder: Path, wanted: dict[str, Any], part_users: int) -> dict[str, A
 
 
 def _refuse_strange(folder: Path) -> None:
-    """Raises BundleError where a folder holds anything, and no state of a batch."""
+    """Raises BundleError where a folder is not empty and holds no state of a batch."""
     strange = [path.name for path in folder.iterdir() if path.name != ".lock"]
     if (
         strange
@@ -254,8 +254,7 @@ def _write_sheet(bundle: Bundle, folder: Path, path: Path) -> None:
 
 
 def _rows_of(bundle: Bundle, ids: Sequence[str], file: Path, steps: Steps) -> Array:
-    """int64 (n,), ascending: the rows of the users named in a file; those that the bundle lacks are told
-    of."""
+    """int64 (n,), ascending: the rows of the users in a file; a warning names ids that the bundle lacks."""
     rows = bundle.user_ids.indices(ids)
     unknown = [one for one, row in zip(ids, rows, strict=True) if row < 0]
     if len(unknown) == len(ids):

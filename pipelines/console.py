@@ -22,7 +22,7 @@ def fitting(text: str) -> str:
 
 
 class _Compiling(logging.Handler):
-    """Says once that functions are compiled, which takes longer than anybody expects."""
+    """Says once that functions are being compiled, which takes seconds."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logging.getLogger(record.name).removeHandler(self)
@@ -117,7 +117,7 @@ class Steps:
             _say_dimly(console, f"{name}: {seconds:.1f} s")
 
     def warn(self, text: str) -> None:
-        """A line that must not be missed, on standard error."""
+        """Prints a warning on standard error."""
         print(f"recsys: warning: {text}", file=sys.stderr, flush=True)
 
     def say(self, text: str = "") -> None:

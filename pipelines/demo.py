@@ -217,7 +217,7 @@ def _tell_answer(run: Run, person: str, body: dict[str, Any], answer: dict[str, 
 
 
 def _tell_next(root: Path, request: dict[str, Any], steps: Steps) -> None:
-    """The same by hand, the run with its pictures, and the reader's own data."""
+    """The same steps by hand, the run with its pictures, and how to use own data."""
     commands, served = _commands(), os.path.relpath(root) if root.is_relative_to(Path.cwd()) else str(root)
     steps.say("4. What to type next")
     steps.say("The service, and from another terminal the newcomer's question:")

@@ -50,7 +50,7 @@ def describe_diagnosis(bundle: Bundle, diagnosis: Diagnosis) -> str:
 
 
 def plain(bundle: Bundle, diagnosis: Diagnosis) -> dict[str, Any]:
-    """The diagnosis for machines."""
+    """The diagnosis as plain data, for JSON."""
     from dataclasses import asdict
 
     return {"bundle_id": bundle.bundle_id, "healthy": not diagnosis.findings, **asdict(diagnosis)}

@@ -36,8 +36,8 @@ class Wanted:
 
 
 def tune_bundle(root: Path, wanted: Wanted, quiet: bool) -> dict[str, Any]:
-    """Tries, tells, tracks, and publishes the bundle with another index where one is better than what it
-    has."""
+    """Tries indexes, reports and tracks them, and publishes the bundle with another index if one is
+    better."""
     source = current(root)
     if source == root and not wanted.dry_run:
         raise BundleError(
@@ -81,7 +81,7 @@ def tune_bundle(root: Path, wanted: Wanted, quiet: bool) -> dict[str, Any]:
 
 
 def plain(trial: Trial) -> dict[str, Any]:
-    """A trial for machines."""
+    """A trial as plain data, for JSON."""
     quality = {source: one._asdict() for source, one in trial.quality.items()}
     return trial._asdict() | {"settings": trial.settings.model_dump(mode="json"), "quality": quality}
 
@@ -140,7 +140,7 @@ def _row(trial: Trial) -> Sequence[str]:
 
 
 def _track(bundle: Bundle, wanted: Wanted, tuned: Tuned) -> str:
-    """Writes table, curve and figures into a run of MLflow; its id."""
+    """Writes table, curve and figures into a run of MLflow, and returns its id."""
     whole = tuned.measured.get("all")
     metrics = (
         {}

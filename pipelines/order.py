@@ -18,7 +18,8 @@ EXPERIMENT = "order"
 
 
 def order(run: Run, seeds: int) -> dict[str, Any]:
-    """Learns and asks by so many seeds, tells, and tracks. Raises SettingError on a warm start."""
+    """Trains and evaluates with each seed, in order and shuffled; prints, tracks and returns the report.
+    Raises SettingError on a warm start."""
     settings = run.settings
     if settings.warm is not None:
         raise SettingError(
@@ -60,7 +61,7 @@ def describe_order(run: Run, report: OrderReport) -> str:
 
 
 def plain(run: Run, order: OrderReport) -> dict[str, Any]:
-    """The report for machines."""
+    """The order report as plain data, for JSON."""
     rows = {
         name: {metric: plain_interval(report.interval(metric)) for metric in shown_metrics(report)}
         for name, report in order.reports.items()
@@ -78,7 +79,7 @@ def plain(run: Run, order: OrderReport) -> dict[str, Any]:
 
 
 def _track(run: Run, order: OrderReport) -> str:
-    """Writes table, figures and picture into a run of MLflow; its id."""
+    """Writes table, figures and picture into a run of MLflow, and returns its id."""
     metrics = {f"{order.metric}_{name.replace(' ', '_')}": report.interval(order.metric).mean
                for name, report in order.reports.items()}  # fmt: skip
     for name, compared in (("gain", order.gain), ("leaning", order.leaning)):

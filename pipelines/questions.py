@@ -20,8 +20,8 @@ from recsys.text import utc_text
 
 
 def write_question(run: Run, out: Path) -> dict[str, Any]:
-    """Writes train.parquet, questions.parquet and, last, split.json into a folder; what split.json says comes
-    back.
+    """Writes train.parquet, questions.parquet and, last, split.json into a folder; returns the content of
+    split.json.
 
     The answers are not written. Raises SettingError where the folder holds anything.
     """

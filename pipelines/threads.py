@@ -30,8 +30,7 @@ def writable_numba_cache() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep what is freed for the next allocation, large blocks too, in place of giving it back to
-    the system.
+    """Makes glibc keep freed memory, large blocks included, for the next allocation.
 
     A learner takes and frees arrays as large as its tables in every step, and pages that are mapped anew are
     zeroed: at dim 256 on 41,000 items that took two fifths of the time of softmax. Nothing happens where
@@ -44,7 +43,7 @@ def keep_freed_memory() -> None:
 
 
 def set_threads(threads: int) -> int:
-    """Sets numba, BLAS, faiss and torch to `threads`, returns the number in force.
+    """Sets the threads of numba, BLAS, faiss and torch, and returns their number.
 
     0 = all cores of this process, shared with the others that torchrun started on this machine.
     """

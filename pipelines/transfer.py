@@ -137,7 +137,7 @@ def mix_learned(run: Run, learned: Fits, chosen: Chosen) -> Embeddings:
 
 
 def _write_mixture(run: Run, chosen: Chosen) -> Path:
-    """The config of the mixture to serve."""
+    """Writes the config of the mixture to serve, and returns its path."""
     name = run.settings.model_name
     parts = [chosen.cross, *(model | {"domain": domain} for domain, model in chosen.controls.items())]
     rules = {
@@ -195,7 +195,7 @@ def _guard_lines(chosen: Chosen, served: Mapping[str, Comparison]) -> list[str]:
 def _plain(
     run: Run, report: TransferReport, chosen: Chosen, served: Mapping[str, Comparison]
 ) -> dict[str, Any]:
-    """The report for machines."""
+    """The transfer report as plain data, for JSON."""
     rows = [
         {
             "domain": row.domain,
@@ -233,7 +233,7 @@ def _track(
     served: Mapping[str, Comparison],
     config: Path,
 ) -> str:
-    """Writes table, figures and config into a run of MLflow; its id."""
+    """Writes table, figures and config into a run of MLflow, and returns its id."""
     metrics = dict[str, float]()
     for row in report.rows:
         # MLflow takes no other signs

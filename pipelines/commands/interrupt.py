@@ -9,7 +9,7 @@ _asked = False
 
 
 def listen() -> None:
-    """Remembers that Ctrl-C was pressed, where it is Python's to handle."""
+    """Starts to remember Ctrl-C, where Python handles it."""
     global _asked
     _asked = False
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -20,12 +20,13 @@ def listen() -> None:
 
 
 def was_pressed() -> bool:
-    """Whether it was pressed since `listen`."""
+    """Whether Ctrl-C was pressed since `listen`."""
     return _asked
 
 
 def stop_if_asked() -> None:
-    """Raises KeyboardInterrupt where it was pressed and got lost; long work calls this after each step."""
+    """Raises KeyboardInterrupt where Ctrl-C was pressed and the exception got lost; long work calls this
+    after each step."""
     if _asked:
         raise KeyboardInterrupt
 

@@ -64,7 +64,7 @@ def encode(bundle: Path, file: Path, own_name: str, out: Path, as_json: bool) ->
 
 @contextmanager
 def _placing(table: "ItemTable") -> Iterator[None]:
-    """Says of a wrong value of a feature whose it is, and where it stands."""
+    """Adds to an error about a feature value its item id and its row."""
     from recsys.encoders.cells import WrongValueError
 
     try:
@@ -206,7 +206,8 @@ def _show(
 
 
 def _publish(root: Path, source: Path, to: Path | None, content: "Content") -> Path:
-    """Publishes what was made of the bundle `source`, unless another one became current meanwhile."""
+    """Publishes content made of the bundle `source`; BundleError where another bundle became current
+    meanwhile."""
     from recsys.bundle.root import current
     from recsys.bundle.write import publish
     from recsys.errors import BundleError

@@ -67,19 +67,18 @@ def stage(command: Callable[..., Any]) -> Callable[..., None]:
 
 
 def leave_unread() -> NoReturn:
-    """Ends quietly where nobody reads the output any more, as after `| head`; nor will Python's own last
-    flush."""
+    """Exits quietly where nobody reads the output any more, as after `| head`."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(EXIT_UNREAD)
 
 
 def say(text: str) -> None:
-    """Lines on standard output whose tables fit a console."""
+    """Prints lines whose tables fit the console."""
     click.echo(fitting(text))
 
 
 def say_fault(sentence: str) -> None:
-    """One printable line on standard error."""
+    """Prints one printable line on standard error."""
     text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(sentence.split()))
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 4 :]}"
@@ -87,7 +86,7 @@ def say_fault(sentence: str) -> None:
 
 
 def sentence_of(error: Exception) -> str:
-    """What an error says; in our words where it is the system's."""
+    """The sentence of an error; errors of the system get words of our own."""
     if isinstance(error, ModuleNotFoundError):
         return f"{error}. This command needs the extra `train`: pip install 'recsys-embeddings[train]'."
     if isinstance(error, MemoryError):
@@ -120,7 +119,7 @@ def _is_text(word: str) -> bool:
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What every command that starts from settings takes."""
+    """Adds the options of every command that starts from settings."""
     command = click.argument("assignments", nargs=-1, metavar="[KEY=VALUE]...")(command)
     command = click.option("-c", "--config", help="A TOML file, or the name of one in pipelines/configs.")(
         command
@@ -179,7 +178,7 @@ def config_for(data: str) -> str | None:
 
 
 def show_settings(settings: Any, as_json: bool) -> Any:
-    """Prints checked settings and does nothing else."""
+    """Prints the checked settings and returns them as plain data, for --dry-run."""
     if not as_json:
         click.echo(settings.model_dump_json(indent=2))
     return settings.model_dump(mode="json")

@@ -14,7 +14,7 @@ from recsys.pipelines.commands.stage import config_for, data_options, run_option
 
 
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What both commands take."""
+    """Adds the options that `tune` and `dims` share."""
     command = click.option(
         "--metric", default="ndcg_at_20", show_default=True, help="The metric to maximise."
     )(command)
@@ -204,7 +204,7 @@ def _settings(data: str, config: str | None, assignments: tuple[str, ...]) -> An
 
 
 def _join_command(command: str) -> str:
-    """The command as it was typed."""
+    """The command line as it was typed, quoted for a shell."""
     return shlex.join(["recsys", command, *sys.argv[2:]])
 
 

@@ -32,7 +32,7 @@ def config_text(
 
 
 def write_config(path: Path, text: str) -> None:
-    """Puts the file in its place, whole or not at all."""
+    """Writes the file atomically: whole or not at all."""
     aside = path.with_suffix(".partial")
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)
@@ -50,7 +50,7 @@ def _without_none(value: Any) -> Any:
 
 
 def _find_changes(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs from the defaults, inside tables too."""
+    """The values that differ from the defaults, inside tables, too."""
     changes: dict[str, Any] = {}
     for key, value in values.items():
         if value == usual.get(key):

@@ -28,7 +28,7 @@ def report_text(
     remarks: Sequence[str],
     at_edge: bool,
 ) -> str:
-    """The best trials with their intervals, what became of the others, and how the best is to be taken."""
+    """The report: the best trials with intervals, counts of the others, and how to use the best."""
     done = sorted((one for one in trials if one.state == "done"), key=lambda one: -one.mean)
     shown = [*done[:_SHOWN], *(one for one in done[_SHOWN:] if one.facts["start"])]
     rows = [
@@ -96,7 +96,7 @@ def config_head(
 
 
 def train_command(data: str, config: Path) -> str:
-    """What learns by a config; its path as it is from here."""
+    """The command that trains by a config, whose path is relative to the current folder."""
     place = config.relative_to(Path.cwd()) if config.is_relative_to(Path.cwd()) else config
     return command_line("recsys train", data, c=place)
 
@@ -122,7 +122,7 @@ def band(facts: Mapping[str, Any]) -> str:
 
 
 def short(value: Any) -> str:
-    """A value with three figures, where it is a fraction."""
+    """A value as text; fractions with three significant digits."""
     if value is None:
         return "none"
     return f"{float(f'{value:.3g}'):g}" if isinstance(value, float) else str(value)

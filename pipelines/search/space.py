@@ -66,8 +66,8 @@ def search_space(name: str, settings: Mapping[str, Any], changes: Sequence[str] 
 
 
 def without_order(searched: Searched, changes: Sequence[str] = ()) -> tuple[Searched, list[str]]:
-    """The same without what means nothing where events are in no order, unless a change names it; and what
-    was left out. Nothing is, where nothing else would be left to search."""
+    """The search without settings that need events in order, unless a change names them, and the names of
+    those left out. Nothing is left out where nothing else would be searched."""
     named = {change.partition("=")[0] for change in changes}
     out = [field for field in searched.space if field in OF_ORDER and field not in named]
     space = {field: one for field, one in searched.space.items() if field not in out}
@@ -75,8 +75,8 @@ def without_order(searched: Searched, changes: Sequence[str] = ()) -> tuple[Sear
 
 
 def full_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a model as plain data, those of the models within it too: the parts of a mixture,
-    say."""
+    """All settings of a model as plain data, those of the models inside it included, such as the parts of a
+    mixture."""
     whole: dict[str, Any] = make_model(name, settings, where=f"model {name!r}").settings.model_dump(
         mode="json"
     )
@@ -109,7 +109,7 @@ def value_at(settings: Mapping[str, Any], path: str) -> Any:
 
 
 def distributions(space: Space) -> dict[str, Any]:
-    """The space in the words of Optuna."""
+    """The space as distributions of Optuna."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     def one(span: Span | Choices) -> Any:
@@ -122,8 +122,7 @@ def distributions(space: Space) -> dict[str, Any]:
 
 
 def shorten(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with three figures where they are fractions, inside their ranges: what is tried and
-    written."""
+    """The values to try and to write: fractions rounded to three significant digits, inside their ranges."""
 
     def one(field: str, value: Any) -> Any:
         span = space[field]
@@ -162,7 +161,7 @@ def edges(searched: Searched, values: Mapping[str, Any]) -> list[str]:
 
 
 def describe_space(space: Space) -> dict[str, str]:
-    """The space as one would write it behind --space."""
+    """The space by field, as the text of a change: LOW:HIGH, LOW:HIGH:log or A,B."""
 
     def one(span: Span | Choices) -> str:
         if isinstance(span, Choices):
@@ -201,7 +200,8 @@ def _stretch(one: Span | Choices, fixed: Mapping[str, Any], field: str) -> Span 
 
 
 def _figure(text: str) -> int | float | None:
-    """The finite number that a text says; a whole one only where it is written so."""
+    """The number that a text holds, an int where it has no decimal point; None where it is not finite or no
+    number."""
     try:
         value = int(text) if text.strip().lstrip("+-").isdecimal() else float(text)
     except ValueError:
@@ -245,7 +245,7 @@ def _inside(one: Span | Choices, value: Any) -> bool:
 
 
 def _share(span: Span, value: float) -> float:
-    """Where in its range a value lies, from 0 to 1."""
+    """The place of a value in its range, from 0 to 1."""
     scale = log if span.log else float
     return (scale(value) - scale(span.low)) / (scale(span.high) - scale(span.low))
 

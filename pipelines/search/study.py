@@ -42,7 +42,7 @@ class Trial(NamedTuple):
 
 
 class Study:
-    """The settled trials of one search, and the way to the next. Made by `opened`."""
+    """The settled trials of one search, and the way to the next. Made by `open_study`."""
 
     def __init__(self, study: Any, space: Space, seed: int) -> None:
         self._study, self._space, self._seed = study, space, seed
@@ -58,7 +58,7 @@ class Study:
         return sorted(trials, key=lambda trial: trial.place)
 
     def note(self, key: str, value: Any = None) -> Any:
-        """Keeps a plain value under a key, where one is given, and returns what is kept there."""
+        """Stores a plain value under a key, if one is given, and returns the stored value."""
         if value is not None:
             self._study.set_user_attr(key, value)
         return self._study.user_attrs.get(key)
@@ -88,13 +88,13 @@ class Study:
 
 
 class Begun:
-    """A trial under way: to be settled once, by `done`, `pruned` or `failed`. values: what to try."""
+    """A trial under way: to be settled once, by `done`, `prune` or `fail`. values: what to try."""
 
     def __init__(self, study: Any, trial: Any, place: int, values: dict[str, Any]) -> None:
         self._study, self._trial, self.place, self.values = study, trial, place, values
 
     def hopeless(self, step: int, value: float) -> bool:
-        """Keeps the figure after a step of learning; whether the model lies below the median of the others
+        """Stores the figure after an epoch, and says whether it lies below the median of the other trials
         there."""
         self._trial.report(value, step)
         return bool(self._trial.should_prune())
@@ -157,7 +157,7 @@ def open_study(name: str, space: Space, *, seed: int, prune: bool, anew: bool = 
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Puts what the database says into our words."""
+    """Turns errors of the database into errors with a next step."""
     from optuna.exceptions import OptunaError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -173,7 +173,7 @@ def _errors() -> Iterator[None]:
 
 @contextmanager
 def _alone(folder: Path, name: str) -> Iterator[None]:
-    """Holds the name against a second process for as long as this one lives."""
+    """Locks the name of a study against other processes."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with hold_lock(folder / f".{name}.lock", wait=False):

@@ -69,18 +69,18 @@ class Judge:
         self._sample = replace(run, holdout=run.holdout.take(np.sort(drawn)))
 
     def values(self, learned: Embeddings | TrainedRanker) -> F64:
-        """float64 (n,): the metric of each user who is asked about; NaN: it does not apply to them."""
+        """float64 (n,): the metric of each user of the question; NaN where it does not apply."""
         return self._values(self.run, learned)
 
     def _values(self, run: Run, learned: Embeddings | TrainedRanker, progress: Progress = silent) -> F64:
-        """float64 (n,): the metric of each user whom the run asks about; NaN: it does not apply to them."""
+        """float64 (n,): the metric of each user of the run's question; NaN where it does not apply."""
         report = measure.judge(
             run, measure.recommender_for(run, learned), self.facts, progress, [self.metric]
         )
         return next(iter(report.values.values()))
 
     def _figure(self, model: Embeddings) -> float:
-        """The mean of the metric over the sample of users, 0 where it applies to nobody."""
+        """The mean of the metric over a sample of users; 0 where it applies to nobody."""
         values = self._values(self._sample, model)
         return float(np.nanmean(values)) if not np.isnan(values).all() else 0.0
 
@@ -134,7 +134,7 @@ class Judge:
 
 
 def checked_metric(metric: str) -> str:
-    """The name of a metric of which more is better; else a SettingError with what to ask for instead."""
+    """The name of a metric, if higher is better. Raises SettingError, with metrics to use instead, if not."""
     resolved = resolve(metric)
     if not isinstance(resolved, PerUser) or resolved.describes:
         raise SettingError(

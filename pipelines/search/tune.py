@@ -157,7 +157,7 @@ class _Search(NamedTuple):
             self.judge.run.steps.say(self._line(self._try(settled + 1)))
 
     def best(self) -> Trial:
-        """The best trial that is done, the first of equals."""
+        """The best finished trial; of equals the first."""
         done = [trial for trial in self.study.trials if trial.state == "done"]
         if done:
             return max(done, key=lambda trial: trial.mean)
@@ -273,7 +273,7 @@ def name_of(run: Run, metric: str, key: Mapping[str, Any]) -> str:
 
 
 def _key(run: Run, searched: Searched, metric: str) -> dict[str, Any]:
-    """What the figures of a search depend on, but for the ranges, which may be widened on the way."""
+    """What the figures of a search depend on, apart from the ranges, which may be widened later."""
     kinds: dict[str, Any] = {
         field: list(one.values) if isinstance(one, Choices) else ("log" if one.log else "linear")
         for field, one in searched.space.items()

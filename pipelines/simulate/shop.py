@@ -90,7 +90,7 @@ def make_shop(people: int, items: int, effect: float, seed: int, *, differ: floa
 
 
 def _top(table: F32, items: F32) -> I64:
-    """(n, k): the items of the largest inner products, ties to the lower one."""
+    """int (n, k): the items with the largest inner products; ties go to the lower index."""
     return np.argsort(-(table @ items.T), axis=1, kind="stable")[:, :K]
 
 

@@ -241,12 +241,12 @@ _ALTERS: Mapping[str, Callable[[Weeks, float], Alter]] = {
 
 
 def names_sickness(report: Mapping[str, Any], sickness: Sickness) -> bool:
-    """Whether a report calls a sickness by its name."""
+    """Whether one of the checks that are sick in a report belongs to this sickness."""
     return any(check["state"] == "sick" and check["name"] in sickness.names for check in report["health"])
 
 
 def sick_checks(report: Mapping[str, Any]) -> list[str]:
-    """What a report calls sick."""
+    """The names of the checks that a report finds sick."""
     return [check["name"] for check in report["health"] if check["state"] == "sick"]
 
 

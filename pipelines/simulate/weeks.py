@@ -68,7 +68,7 @@ class Weeks:
 
     @property
     def until(self) -> int:
-        """The second at which it is over, and reported."""
+        """The second at which the test is over and reported."""
         return START + (self.days + STAY_DAYS) * DAY_S
 
     def outcomes(self, person: I64, request: Sequence[str], lists: I64, second: I64, told: Told) -> None:
@@ -113,7 +113,7 @@ def prepare(folder: Path, shop: Shop, *, days: int, seed: int, salt: str = "s") 
 def freeze(
     root: Path, state: Path, shop: Shop, bundles: dict[str, str], *, days: int, seed: int, salt: str
 ) -> Weeks:
-    """The test between bundles that are published already."""
+    """The test between bundles that are published already, its experiment frozen."""
     begin = START - BEFORE_DAYS * DAY_S
     person, second = draw_visits(shop.people, begin, BEFORE_DAYS + days, STAY_DAYS, seed)
     inside = second >= START
@@ -124,7 +124,7 @@ def freeze(
 
 
 def run_served(weeks: Weeks, clock: Path, workers: int = 1, progress: Progress = silent) -> int:
-    """Drives the service over HTTP through all weeks; how many lists were served."""
+    """Drives the service over HTTP through all weeks, and returns the number of lists served."""
     begin = START - BEFORE_DAYS * DAY_S
     keep_time(clock, begin * 1_000)
     place = {item: at for at, item in enumerate(weeks.shop.item_ids)}
@@ -192,7 +192,7 @@ class _Service:
             yield from self._ask("/v1/recommend:batch", {"requests": asked})["answers"]
 
     def tell(self, told: Told) -> None:
-        """Tells what waits, and forgets it."""
+        """Sends the events that wait, and removes them from the list."""
         for start in range(0, len(told.events), _TOLD):
             answer = self._ask("/v1/events", told.events[start : start + _TOLD])
             if answer["rejected"] or answer["redated"]:
