@@ -101,7 +101,7 @@ def test_over_a_sparse_graph_steps_find_what_is_near(loss: str, certain_seed: in
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
 def test_items_are_served_by_a_power_of_their_averaged_length(power: float) -> None:
     fit = LightGCNFit(LightGCNSettings(dim=8, layers=2, served_length=power), random_log(2), seed=1)
-    averaged = fit.averaged(fit.users.table.numpy(), fit.items.table.numpy())[1]
+    averaged = fit.average_steps(fit.users.table.numpy(), fit.items.table.numpy())[1]
     served, there = fit.finish().items, np.bincount(fit.matrix.indices, minlength=len(averaged)) > 0
     lengths = np.linalg.norm(averaged[there], axis=1)
     assert np.ptp(lengths) > 0.1
