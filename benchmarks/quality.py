@@ -27,6 +27,10 @@ from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import load_settings
 
 Row = dict[str, str | float | int | None]
+NOTE = (
+    "The settings of each row: the config of its data, or that config with the model that "
+    "`benchmarks/quality_jobs.py` states."
+)
 
 
 def rows_of(data: str, reports: dict[str, Report], metrics: tuple[str, ...]) -> list[Row]:
@@ -140,7 +144,7 @@ def main(quick: bool, long: bool, only: tuple[str, ...], as_json: bool) -> None:
         name, title = "quality_long", "EASE on the published gowalla split"
     if only and not quick:
         rows = replaced(written(name), rows)
-    report(name, rows, title=title, quick=quick, as_json=as_json)
+    report(name, rows, title=title, note=NOTE, quick=quick, as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The command line: a thin skin over the stages. Heavy libraries are loaded by the command that needs
 them."""
 
+import re
 import sys
 import traceback
 import warnings
@@ -63,6 +64,8 @@ class OneSentence(click.Group):
                 context = getattr(error, "ctx", None)
                 path = context.command_path if context else "recsys"
                 said = error.format_message()
+                if hint := _hint_of_user(said, context):
+                    said = said.rstrip(".") + hint
                 if isinstance(error, click.NoSuchOption):
                     said += (
                         f" An id or a file that begins with a dash stands behind --, as in `{path} -- -1`."
@@ -81,6 +84,13 @@ class OneSentence(click.Group):
                 f"this is a fault of recsys and not yours ({said}). Please report it with the lines above."
             )
             sys.exit(EXIT_OURS)
+
+
+def _hint_of_user(said: str, context: click.Context | None) -> str:
+    """The end of a refusal of one word too many, where it may be the id of a user."""
+    extra = re.match(r"Got unexpected extra argument \((.+)\)", said)
+    takes_users = context is not None and any("--user" in one.opts for one in context.command.params)
+    return f": did you mean --user {extra[1]}?" if extra and takes_users else ""
 
 
 @click.group(

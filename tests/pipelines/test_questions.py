@@ -2,6 +2,7 @@
 fairly."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,9 @@ from recsys.pipelines.console import Steps
 from recsys.pipelines.run.question import prepare
 from recsys.pipelines.run.settings import load_settings
 from recsys.testing.toys import random_log
+
+PAGE = Path(__file__).parents[2] / "docs/judge-your-system.md"
+EXAMPLE = re.search(r"```python\n(import pandas.*?)```", PAGE.read_text(), re.DOTALL)[1]  # type: ignore[index]
 
 
 @pytest.fixture
@@ -57,21 +61,18 @@ def test_what_is_written_is_the_question_of_the_split(log: Path, tmp_path: Path,
         assert train["timestamp"].max() < pd.Timestamp(stated["moment"])
 
 
-def test_lists_made_of_what_is_written_are_judged_and_are_not_impossible(log: Path, tmp_path: Path) -> None:
+def test_lists_made_as_the_page_makes_them_are_judged_and_are_not_impossible(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     CliRunner().invoke(main, ["split", str(log), "--out", str(tmp_path / "q"), "--user-col", "visitor"])
-    popular = pd.read_parquet(tmp_path / "q/train.parquet")["item_id"].value_counts().index
-    rows = [
-        (user, item, rank)
-        for user, had in pd.read_parquet(tmp_path / "q/questions.parquet").itertuples(index=False)
-        for rank, item in enumerate([item for item in popular if item not in set(had)][:10], 1)
-    ]
-    pd.DataFrame(rows, columns=["user_id", "item_id", "rank"]).to_parquet(tmp_path / "lists.parquet")
+    monkeypatch.chdir(tmp_path)
+    exec(EXAMPLE, {})
     arguments = ["evaluate", f"data={log}", "--user-col", "visitor", 'metrics=["hit_rate_at_10"]', "--json"]
-    said = CliRunner().invoke(main, [*arguments, "--candidates", str(tmp_path / "lists.parquet")])
+    said = CliRunner().invoke(main, [*arguments, "--candidates", str(tmp_path / "ours.parquet")])
     assert said.exit_code == 0, said.output
     found = json.loads(said.stdout.splitlines()[-1])
-    assert found["files"]["lists"]["without_list"] == found["files"]["lists"]["seen"] == 0
-    assert found["rows"]["lists"]["metrics"]["hit_rate_at_10"]["mean"] > 0.1
+    assert found["files"]["ours"]["without_list"] == found["files"]["ours"]["seen"] == 0
+    assert found["rows"]["ours"]["metrics"]["hit_rate_at_10"]["mean"] > 0.1
 
 
 def test_a_folder_with_something_in_it_is_left_alone(log: Path, tmp_path: Path) -> None:

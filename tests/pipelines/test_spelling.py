@@ -171,3 +171,11 @@ def test_a_fault_of_ours_is_no_verdict(run: Callable[..., Result], monkeypatch: 
     assert said.stderr.splitlines()[-1].startswith(
         "recsys: this is a fault of recsys and not yours (TypeError: two and two)"
     )
+
+
+def test_a_user_behind_the_bundle_is_told_the_option(run: Callable[..., Result]) -> None:
+    said = run("recommend", "bundles", "50")
+    assert said.exit_code == 2
+    assert "extra argument (50): did you mean --user 50? See `recsys recommend --help`." in said.stderr
+    assert "did you mean" not in run("runs", "--json", "-n", "3", "--metric", "a", "x", "--nonsense").stderr
+    assert "did you mean" not in run("promote", "last", "50").stderr
