@@ -244,7 +244,7 @@ def test_hostile_strings_stay_text_in_what_is_told_and_assigned(tmp_path: Path) 
         assert log.isascii()
         assert "\x1b" not in log
         for bad in ("forged", "<script", "jndi", "Set-Cookie", "passwd", "HYPERLINK"):
-            # file:///etc/passwd is a plain word by the rule of placements: a look at what followed may name it
+            # file:///etc/passwd is a plain word by the rule of placements, which stand in the metrics by name
             assert bad not in log or (bad == "passwd" and log is metrics), bad
     assert all(json.loads(line) for log in (stderr, access) for line in log.splitlines())
 
