@@ -5,8 +5,7 @@ return, and a few do most. Every method sees people with whole windows alone, by
 in a few minutes.
 
     python -m benchmarks.ab_rates [--quick]
-    python -m benchmarks.ab_rates --cell    the cell of the table that lies farthest above 95, alone, 200,000
-    tests
+    python -m benchmarks.ab_rates --cell    the cell that lies farthest above 95, alone, 200,000 tests
 """
 
 import sys

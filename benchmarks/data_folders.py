@@ -1,10 +1,9 @@
 """Is every fault of a folder named with its file, and does `train` take what `check` lets pass?
 
-    python -m benchmarks.data_folders                    2,000 folders of all layouts and types, most with a
-    fault python -m benchmarks.data_folders --quick            40 of them
+    python -m benchmarks.data_folders                    2,000 folders of all layouts, most with a fault
+    python -m benchmarks.data_folders --quick            40 of them
     python -m benchmarks.data_folders --first 9001       2,000 others; nothing is written
-    python -m benchmarks.data_folders --seed 7 --show    the folder of one seed, kept, with what was said of
-    it
+    python -m benchmarks.data_folders --seed 7 --show    the folder of one seed, kept, with what was said
 
 A folder is drawn from its seed alone. `recsys data check` and what `recsys train` does with data (read,
 prepare, split, read the features, write the bundle) run in this process. Exit status 1 where a folder did not

@@ -1,7 +1,7 @@
 """Does the doctor find what is planted, and is it silent where nothing is?
 
-    python -m benchmarks.doctor            every ailment at three strengths on five data sets, and the healthy
-    runs python -m benchmarks.doctor --quick    one world, a few healthy runs
+    python -m benchmarks.doctor            every ailment at three strengths on five sets, and healthy runs
+    python -m benchmarks.doctor --quick    one world, a few healthy runs
 
 Every case is a bundle, written and loaded. A detection is the planted ailment among the findings; a false
 alarm is any finding on a healthy bundle, served within two weeks of its last event. The thresholds were set

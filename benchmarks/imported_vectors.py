@@ -1,7 +1,7 @@
 """Does an imported model answer as the library does that learned it?
 
-    python -m benchmarks.imported_vectors --work FOLDER --set-up                    makes the peer's
-    environment, once RECSYS_DATA=... python -m benchmarks.imported_vectors --work FOLDER [--data poi-gowalla]
+    python -m benchmarks.imported_vectors --work FOLDER --set-up    makes the peer's environment, once
+    RECSYS_DATA=... python -m benchmarks.imported_vectors --work FOLDER [--data poi-gowalla]
 
 implicit's ALS (its rows, and its fold-in by `recalculate_user`), and LightFM with the biases of items: the
 best 20 of 1,000 people by the library and by the bundle that `recsys import vectors` makes of its model, item

@@ -1,12 +1,10 @@
 """Would switching to ours have been better, night by night? The end of a log, replayed against the usual
 system.
 
-    python -m benchmarks.incumbent --work FOLDER --set-up                       makes the incumbent's
-    environment, once
-    RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER                    all logs, an hour
-    RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER --only ml-100k     this log; the other rows
-    stay
-    RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER --member item2vec  with this learner beside
+    python -m benchmarks.incumbent --work FOLDER --set-up           makes its environment, once
+    RECSYS_DATA=... python -m benchmarks.incumbent --work FOLDER    all logs, an hour
+    ... --only ml-100k                                              this log; the other rows stay
+    ... --member item2vec                                           with this learner beside
 
 The end of a log is cut into seven equal periods. Both systems are tuned once, on the part just before them,
 with as many trials; then both learn anew each night from all events before it, and answer everybody who acts

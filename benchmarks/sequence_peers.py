@@ -2,8 +2,7 @@
 
     python -m benchmarks.sequence_peers --work FOLDER --set-up             makes the peer's environment, once
     RECSYS_DATA=... python -m benchmarks.sequence_peers --work FOLDER      hours, most of them the peer's
-    ... --quick                                                            ours alone, a small world; writes
-    nothing
+    ... --quick                                                            ours alone, a small world
 
 The training parts of the sets, dim 64, two blocks of two heads, the same window, dropout, rate and loss (the
 softmax over all items), float32; each person's last window alone, which is all that the peer reads. `fast` is

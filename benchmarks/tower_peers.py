@@ -3,8 +3,7 @@ RecTools?
 
     python -m benchmarks.tower_peers --work FOLDER --set-up             makes the peers' environments, once
     RECSYS_DATA=... python -m benchmarks.tower_peers --work FOLDER      half an hour
-    ... --quick                                                         ours alone, a small world; writes
-    nothing
+    ... --quick                                                         ours alone, a small world
 
 gowalla's training part, users and items by their ids, dim 64. TensorFlow Recommenders learns what ours does
 with `sampler = "batch"`: the softmax over the items of a batch, corrected by popularity; the same batches,

@@ -1,12 +1,13 @@
 """The errors a user can meet. Each message names the thing, its owner, the rule, the value found and the next
 step.
 
-RecsysError the user's or the environment's fault: exit status 2, no traceback but with --debug ├──
-SettingError a setting is unknown, of the wrong type or out of range ├── DataError a file, a column or a row
-breaks a rule ├── ModelError a model cannot learn from these data, or cannot do what it is asked ├──
-BundleError a bundle is missing, damaged, or made by an incompatible version ├── TrackingError the tracking
-store does not take or give what is asked └── RequestError a request asks for something that no answer can
-meet
+RecsysError              the user's or the environment's fault: exit status 2, no traceback
+├── SettingError         a setting is unknown, of the wrong type or out of range
+├── DataError            a file, a column or a row breaks a rule
+├── ModelError           a model cannot learn from these data, or cannot do what it is asked
+├── BundleError          a bundle is missing, damaged, or made by an incompatible version
+├── TrackingError        the tracking store does not take or give what is asked
+└── RequestError         a request asks for something that no answer can meet
 """
 
 

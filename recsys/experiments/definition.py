@@ -8,11 +8,11 @@
     [testers]                                  # see this arm whatever else holds, and are never analysed
     u-17 = "wide"
 
-    [arms.wide]                                # what it serves (recsys/experiments/arms.py); others, the
-    champion bundle = "20261123T020000000000Z-5e6f7a8b"
+    [arms.wide]                                # what it serves (recsys/experiments/arms.py); else: champion
+    bundle = "20261123T020000000000Z-5e6f7a8b"
 
-    [[phases]]                                 # what changes weights, people or conditions is a phase of its
-    own salt = "wide-towers-1"                     # people are drawn anew by each salt
+    [[phases]]                                 # other weights, people or conditions are another phase
+    salt = "wide-towers-1"                     # people are drawn anew by each salt
     starts = 2026-12-01T00:00:00Z
     weights = { control = 0.5, wide = 0.5 }
     slots = [0.0, 0.5]                         # the part of the namespace that is asked

@@ -44,7 +44,8 @@ class Metrics:
 
     at_once: every answer is counted before it leaves, for values in files, which outlive the process. Else
     answers wait in a queue, and are counted many at a time and before anybody looks: the values end with the
-    process, so nobody can tell, and a request pays a quarter of the price.
+    process, so nobody can tell, and a request does not pay for counters that the search pushed out of the
+    caches.
     """
 
     def __init__(self, *, at_once: bool = False) -> None:
