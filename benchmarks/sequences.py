@@ -1,8 +1,8 @@
 """Sequences of behaviours, the last event left out: hit rate and NDCG at 10 of all items, those of the
 history out.
 
-    RECSYS_DATA=... python -m benchmarks.sequences [--data ml-1m-seq] [--row TEXT] [--work FOLDER] [--again]
-    [--quick]
+    RECSYS_DATA=... python -m benchmarks.sequences [--data ml-1m-seq] [--row TEXT] [--seeds 1,2,3]
+    [--work FOLDER] [--again] [--quick]
 
 Each row of ROWS is learned once a seed. What was measured is kept, per-user places included
 (`sequences.npz`), after every seed, so a run that was stopped goes on where it was; a row whose settings
@@ -393,6 +393,7 @@ NOTE = (
 @click.command()
 @click.option("--data", multiple=True, help="Only this data set. Repeatable.")
 @click.option("--row", "text", default="", help="Only rows whose label holds this text.")
+@click.option("--seeds", default="1,2,3", show_default=True, help="Of learning, where a row has them.")
 @click.option(
     "--work",
     type=click.Path(path_type=Path),
@@ -402,7 +403,7 @@ NOTE = (
 @click.option("--quick", is_flag=True, help="One small row; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
 def main(
-    data: tuple[str, ...], text: str, work: Path | None, again: bool, quick: bool, as_json: bool
+    data: tuple[str, ...], text: str, seeds: str, work: Path | None, again: bool, quick: bool, as_json: bool
 ) -> None:
     """Measure models of sequences, row by row; what is measured already is not measured again."""
     steps, measured = Steps(quiet=as_json), Measured() if quick else Measured.load()
@@ -410,7 +411,7 @@ def main(
     if not chosen:
         raise click.UsageError(f"no row is of {' or '.join(data) or 'any data'} with {text!r} in its label")
     for row in [ROWS[0]] if quick else chosen:
-        for seed in row.seeds:
+        for seed in sorted(set(row.seeds) & {int(word) for word in seeds.split(",")}):
             if measured.has(row, seed) and not again:
                 continue
             key = row.key(seed)
