@@ -2,11 +2,11 @@
 
     RECSYS_DATA=... python -m benchmarks.cross_domain [--row TEXT] [--seeds 1,2,3] [--quick] [--json]
 
-`of 999`: the target among 999 drawn items of its domain that the person has not had, as ABXI asks; `all`:
-among all items of the domain that they have not had. The models have learned from train alone, the validation
-event stands in the history. In these files 30 % of the steps share a day with the one before, inside of which
-items stand by number, so figures of the people whose last event has a day of its own stand beside (`untied`).
-What was measured is kept by row and seed.
+`of 999`: the target among 999 drawn items of its domain that the person has not had, as ABXI asks, the mean
+of three draws; `all`: among all items of the domain that they have not had. The models have learned from
+train alone, the validation event stands in the history. In these files 30 % of the steps share a day with the
+one before, inside of which items stand by number, so figures of the people whose last event has a day of its
+own stand beside (`untied`). What was measured is kept by row and seed.
 
 Source of files and protocol: Bian et al., "ABXI: Invariant Interest Adaptation for Task-Guided Cross-Domain
 Sequential Recommendation", WWW 2025.
@@ -15,7 +15,6 @@ Sequential Recommendation", WWW 2025.
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -26,7 +25,7 @@ import numpy as np
 from benchmarks.results import RESULTS, report
 from recsys.arrays import F64, Bool
 from recsys.data.split.candidates import drawn_candidates
-from recsys.durable import write_whole
+from recsys.durable import hold_lock, write_whole
 from recsys.evaluation.evaluate import evaluate
 from recsys.evaluation.significance import bootstrap, compare_pairs, p_text
 from recsys.evaluation.transfer import DomainQuestion, by_domain
@@ -43,6 +42,7 @@ from recsys.retrieval.recommender import Recommender
 
 BASE = "co-occurrence"
 KEPT, METRICS, DRAWN = RESULTS / "cross_domain.npz", ("hit_rate_at_10", "ndcg_at_10"), 999
+DRAWS = (1, 2, 3)  # seeds of what is drawn
 # Those of s3rec-beauty; of `sequence`, by the validation part after 10 epochs: no sum of recent events beside
 # the net (half_life 2 found .370 and .256 among 999, none .389 and .265), domain_dropout .1 (among all .123
 # and .067, .3 .118 and .060).
@@ -73,15 +73,32 @@ def question(judge: str, quick: bool) -> Run:
 
 
 def values(run: Run, engine: Recommender, asked: DomainQuestion) -> dict[str, F64]:
-    """Each metric of each person (n,), among all items of the domain and among those drawn."""
+    """Each metric of each person (n,), among all items of the domain and, the mean of DRAWS, among those
+    drawn."""
     shown = asked.inside if engine.available is None else engine.available & asked.inside
     users, targets = asked.users(), asked.holdout.targets
-    found = evaluate(replace(engine, available=shown), users, targets, metrics=METRICS).values
-    drawn = drawn_candidates(run.holdout.train, asked.holdout.had, targets, DRAWN, seed=1)
-    short = evaluate(engine, users, targets, metrics=METRICS, among=drawn).values
-    return {f"all, {name}": one for name, one in found.items()} | {
-        f"of 999, {name}": one for name, one in short.items()
+    whole = evaluate(replace(engine, available=shown), users, targets, metrics=METRICS).values
+    short = []
+    for seed in DRAWS:
+        drawn = drawn_candidates(run.holdout.train, asked.holdout.had, targets, DRAWN, seed=seed)
+        short.append(evaluate(engine, users, targets, metrics=METRICS, among=drawn).values)
+    among = {name: np.mean([one[name] for one in short], axis=0) for name in METRICS}
+    return {f"all, {name}": one for name, one in whole.items()} | {
+        f"of 999, {name}": one for name, one in among.items()
     }
+
+
+def key_of(label: str, seed: int) -> str:
+    """What names a measurement: all that its figures depend on."""
+    return f"{label}, seed {seed}, {json.dumps({'draws': DRAWS, **MODELS[label]}, sort_keys=True)}"
+
+
+def load() -> dict[str, F64]:
+    """What earlier runs left."""
+    if not KEPT.exists():
+        return {}
+    with np.load(KEPT, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def untied(run: Run, asked: DomainQuestion) -> F64:
@@ -106,15 +123,13 @@ def untied(run: Run, asked: DomainQuestion) -> F64:
 def main(text: str, seeds: str, judge: str, quick: bool, as_json: bool) -> None:
     """Measure models of two domains; what is measured already is not measured again."""
     set_threads(0)
-    kept, dry = dict[str, F64](), quick or judge == "validation"
-    if not dry and KEPT.exists():
-        with np.load(KEPT, allow_pickle=False) as arrays:
-            kept = {name: arrays[name] for name in arrays.files}
+    dry = quick or judge == "validation"
+    kept = {} if dry else load()
     run, steps = question(judge, quick), Steps(quiet=as_json)
     questions = by_domain(run.holdout)
     for label, model in MODELS.items():
         for seed in (int(word) for word in seeds.split(",")):
-            key = f"{label}, seed {seed}, {json.dumps(model, sort_keys=True)}"
+            key = key_of(label, seed)
             if text not in label or f"{key}, seconds" in kept or (quick and label == "sequence"):
                 continue
             own = {name: one for name, one in model.items() if name != "name"}
@@ -123,14 +138,15 @@ def main(text: str, seeds: str, judge: str, quick: bool, as_json: bool) -> None:
                 learned = fit_with(
                     make_model(model["name"], own), run.holdout.train, seed=seed, progress=progress
                 )
-            kept[f"{key}, seconds"] = np.array([monotonic() - started])
+            figures = {f"{key}, seconds": np.array([monotonic() - started])}
             engine = recommender_for(run, learned)
             for name, asked in questions.items():
-                kept |= {
+                figures |= {
                     f"{key}, {name}, {metric}": one for metric, one in values(run, engine, asked).items()
                 }
+            kept |= figures
             if not dry:
-                write_whole(KEPT, partial(_save, kept))
+                save(figures)
     apart = {name: untied(run, asked) > 0 for name, asked in questions.items()}
     report(
         "cross_domain",
@@ -145,8 +161,8 @@ def rows_of(kept: Mapping[str, F64], apart: Mapping[str, Bool]) -> list[dict[str
     """A row for each model and domain, the mean over its seeds, against co-occurrence (Holm over all
     rows)."""
     found, counts = dict[tuple[str, str], dict[str, F64]](), dict[str, list[str]]()
-    for label, model in MODELS.items():
-        named = f", {json.dumps(model, sort_keys=True)}, seconds"
+    for label in MODELS:
+        named = f"{key_of(label, 0).removeprefix(f'{label}, seed 0')}, seconds"
         counts[label] = [key for key in kept if key.startswith(f"{label}, seed") and key.endswith(named)]
         keys = [key.removesuffix(", seconds") for key in counts[label]]
         for name in apart if keys else ():
@@ -172,9 +188,16 @@ def rows_of(kept: Mapping[str, F64], apart: Mapping[str, Bool]) -> list[dict[str
     return rows
 
 
-def _save(kept: dict[str, F64], path: Path) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, **kept)  # type: ignore[arg-type]
+def save(measured: Mapping[str, F64]) -> None:
+    """Writes it beside what others have measured meanwhile."""
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez_compressed(file, **whole)  # type: ignore[arg-type]
+
+    with hold_lock(KEPT.with_suffix(".lock")):
+        whole = load() | dict(measured)
+        write_whole(KEPT, write)
 
 
 if __name__ == "__main__":
