@@ -151,8 +151,12 @@ def main(quick: bool, first: int, seed: int | None, show: bool, as_json: bool) -
         if one.verdict != "right":
             click.echo(f"seed {one.seed}, {one.fault}: {one.verdict}", err=True)
     rows = [
-        {"fault": name, "folders": sum(found.values()), **{verdict: found[verdict] for verdict in VERDICTS}}
-        for name, found in sorted(counts.items())
+        {
+            "fault": name,
+            "folders": sum(by_verdict.values()),
+            **{verdict: by_verdict[verdict] for verdict in VERDICTS},
+        }
+        for name, by_verdict in sorted(counts.items())
     ]
     total: dict[str, Any] = {key: sum(row[key] for row in rows) for key in ("folders", *VERDICTS)}
     report(
