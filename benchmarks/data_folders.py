@@ -55,7 +55,7 @@ class Outcome:
 
 def outcome_of(seed: int, folder: Path) -> Outcome:
     """Draws a folder, writes it, and holds what is said of it against what was planted."""
-    draft = Draft.drawn(seed)
+    draft = Draft.of_seed(seed)
     path = write_draft(draft, folder)
     options = [f"--{short}-col={name}" for short, name in draft.own_names().items()]
     checked = CliRunner().invoke(recsys, ["data", "check", str(path), *options, *draft.settings, "--json"])

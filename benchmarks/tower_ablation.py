@@ -58,8 +58,8 @@ def main(seed: int, quick: bool, as_json: bool) -> None:
             if name == "full":
                 full[part] = values
             else:
-                found = compare(values, {"full": full[part]}, warm=len(values))["full"].difference
-                row |= {"less full": found.mean, "low": found.low, "high": found.high}
+                difference = compare(values, {"full": full[part]}, warm=len(values))["full"].difference
+                row |= {"less full": difference.mean, "low": difference.low, "high": difference.high}
             rows.append(row)
     rows.sort(key=lambda row: str(row["part"]))
     note = f"{DATA}, items drawn by seed {seed}, {METRIC}."
