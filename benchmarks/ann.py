@@ -22,7 +22,7 @@ import faiss
 import numpy as np
 
 from benchmarks.answer import clusters
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.arrays import F32, I64
 from recsys.encoders.encoder import Constant
 from recsys.models.registry import make_model
@@ -209,7 +209,7 @@ def main(names: Sequence[str], skip: Sequence[str], questions: int, quick: bool,
         items, people = vectors_of(name)
         items, people = map(np.ascontiguousarray, (items, people[: questions // 10 if quick else questions]))
         rows += rows_of(name, items, people, skip)
-    rows += [row for row in written("ann") if row["data"] not in names or row["index"] in skip]
+    rows += [row for row in read_rows("ann") if row["data"] not in names or row["index"] in skip]
     rows.sort(key=lambda row: (DATA.index(row["data"]), -row["qps"]))
     note = (
         "Questions a CPU-second, one thread, one at a time, at the first effort that reaches recall@100 of "

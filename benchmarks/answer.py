@@ -57,7 +57,7 @@ class Plain(BaseModel):
     items: list[Item]
 
 
-def made(
+def make_bundle(
     n_items: int,
     n_users: int,
     folder: Path,
@@ -215,8 +215,8 @@ def main(sizes: Sequence[int], quick: bool, as_json: bool) -> None:
     ROUNDS = 3 if quick else ROUNDS
     rows = []
     with TemporaryDirectory() as folder:
-        rows = [answer_row(made(size, 2_000, Path(folder, str(size)))) for size in sizes]
-        batch = {} if quick else batch_row(made(40_000, 30_000, Path(folder, "batch")))
+        rows = [answer_row(make_bundle(size, 2_000, Path(folder, str(size)))) for size in sizes]
+        batch = {} if quick else batch_row(make_bundle(40_000, 30_000, Path(folder, "batch")))
     columns = {
         "items": "items",
         "search": "search",

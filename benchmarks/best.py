@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.evaluation.metrics.item_facts import facts_of
 from recsys.models.base import fit_with
 from recsys.pipelines.best.best import best
@@ -137,7 +137,7 @@ COLUMNS = {
 @click.option("--json", "as_json", is_flag=True)
 def main(names: Sequence[str], minutes: float, seeds: str, regret: bool, quick: bool, as_json: bool) -> None:
     """Writes benchmarks/results/best.md."""
-    kept = {(row["data"], row["minutes"], row["seed"]): row for row in written("best")}
+    kept = {(row["data"], row["minutes"], row["seed"]): row for row in read_rows("best")}
     if quick:
         names, minutes, seeds, kept = ("world, many events",), 0.5, "1", {}
     for name in names or SETS:

@@ -26,7 +26,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.answer import made
+from benchmarks.answer import make_bundle
 from benchmarks.results import report
 from benchmarks.service_contract import two_tower
 from benchmarks.service_load import Process, serving
@@ -146,8 +146,8 @@ FAULTS: dict[str, Fault] = {
 
 def kinds(root: Path) -> list[Path]:
     """Bundles that hold all the files that there are."""
-    plain = made(300, 40, root)
-    content, past = made(300, 40, root, domains=2).content(), np.arange(len(plain.histories)) % 2
+    plain = make_bundle(300, 40, root)
+    content, past = make_bundle(300, 40, root, domains=2).content(), np.arange(len(plain.histories)) % 2
     histories = replace(content.histories, event=past.astype(np.int8), weight=(1 + past).astype(np.float32))
     index = IndexSettings(factory="IVF4,SQfp16", effort=4, target=0.5, target_p5=0.1, k=5)
     typed: dict[str, Any] = {"event_names": ("view", "buy"), "event_weights": {"buy": 2.0}}

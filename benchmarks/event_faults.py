@@ -25,9 +25,9 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.answer import made
-from benchmarks.results import report, written
-from benchmarks.service_load import HEAD, Connection, Process, request, serving, started
+from benchmarks.answer import make_bundle
+from benchmarks.results import read_rows, report
+from benchmarks.service_load import HEAD, Connection, Process, request, running, serving
 from recsys.events.store import EventStore
 
 PARTS = ("kill", "full", "slow", "model")
@@ -191,7 +191,7 @@ def slow(root: Path, folder: Path, seconds: float, rounds: int) -> dict[str, Any
         for name, delay in (("as it is", 0.0), ("slow", SLOW_S)):
             options = ["--port", "0", "--lame-duck-s", "0", "--state", str(folder / f"{name} {number}")]
             command = [sys.executable, "-m", "benchmarks.slow_disk", str(delay), str(root), *options]
-            with started(command) as process:
+            with running(command) as process:
                 _p99_ms(process, seconds / 10)
                 by_disk[name].append(_p99_ms(process, seconds)[0])
     ratios = [one / other for one, other in zip(by_disk["slow"], by_disk["as it is"], strict=True)]
@@ -234,7 +234,7 @@ def main(
     fresh = dict[str, dict[str, Any]]()
     with TemporaryDirectory() as place:
         folder = Path(place)
-        root = made(ITEMS, USERS, folder / "bundles").path
+        root = make_bundle(ITEMS, USERS, folder / "bundles").path
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "kill": lambda: kill(root, folder, kills),
             "full": lambda: full(root, folder, seconds),
@@ -243,7 +243,7 @@ def main(
         }
         for part in only or PARTS:
             fresh[part] = {"part": part, **parts[part]()}
-    rows = {row["part"]: row for row in written("event_faults")}
+    rows = {row["part"]: row for row in read_rows("event_faults")}
     rows |= {part: add_rows(row, rows[part]) if more and part in rows else row for part, row in fresh.items()}
     report(
         "event_faults",

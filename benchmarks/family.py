@@ -28,7 +28,7 @@ from scipy import sparse
 from benchmarks.cold_items import COLUMN, METRIC, content_knn, judge, parts_of
 from benchmarks.family_item2vec import item2vec
 from benchmarks.family_peers import Row, asked_of_a_peer, difference_row
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.arrays import F64, I64, Array
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
@@ -288,7 +288,7 @@ def main(work: Path, set_up: bool, parts: tuple[str, ...], quick: bool, as_json:
         return
     steps, rows = (
         Steps(quiet=as_json),
-        [] if quick else [row for row in written("family") if row["part"] not in parts],
+        [] if quick else [row for row in read_rows("family") if row["part"] not in parts],
     )
     there = {row["part"] for row in rows}
     for part in parts or [name for name in PARTS if name not in there]:

@@ -22,7 +22,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.answers.person import person_of, usable_items
 from recsys.answers.question import Event, Question
 from recsys.answers.respond import respond
@@ -159,7 +159,7 @@ def main(
     chosen, parts = list(models or SMALL), only or PARTS
     if quick:
         people, worlds, chosen = 50, (1,), ["als", "sequence"]
-    rows = {(row["part"], row["what"]): row for row in written("fresh_history")}
+    rows = {(row["part"], row["what"]): row for row in read_rows("fresh_history")}
     new = list[dict[str, Any]]()
     if "same" in parts:
         new += [same_row(name, SMALL[name], people, rule) for name in chosen for rule in ("all", "sum")]

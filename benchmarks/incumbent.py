@@ -36,7 +36,7 @@ from benchmarks.incumbent_systems import (
     System,
     tune_system,
 )
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.arrays import F64, I32, I64, Ragged, distinct
 from recsys.data.dataset import Dataset
 from recsys.data.split.holdout import Holdout, SplitSettings
@@ -403,7 +403,7 @@ def main(work: Path, set_up: bool, only: tuple[str, ...], members: tuple[str, ..
     for log in LOGS:
         if not only or log.name in only:
             new = replay(log, work, steps, members)
-            tables = (written(name) for name in ("incumbent", "incumbent_nights"))
+            tables = (read_rows(name) for name in ("incumbent", "incumbent_nights"))
             rows, by_night = (put(log.name, *both) for both in zip(tables, new, strict=True))
             write(rows, by_night, as_json)
 

@@ -18,7 +18,7 @@ from unittest.mock import patch
 import click
 import numpy as np
 
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.arrays import F32, I64, Bool, Ragged
 from recsys.encoders.bag import Bag
 from recsys.encoders.users import Users
@@ -141,7 +141,7 @@ def main(questions: int, only: Sequence[str], quick: bool, as_json: bool) -> Non
         print(row, f"{time.perf_counter() - start:.0f} s", flush=True)
         rows = [
             row,
-            *(other for other in (rows if quick else written("index_rules")) if other["index"] != name),
+            *(other for other in (rows if quick else read_rows("index_rules")) if other["index"] != name),
         ]
         rows.sort(key=lambda row: row["index"])
         total = {way: sum(row.get(way, 0) for row in rows) for way in (FEW, INDEX, SCAN)}

@@ -26,7 +26,7 @@ import click
 import numpy as np
 
 from benchmarks.ann import DIM, K
-from benchmarks.answer import made
+from benchmarks.answer import make_bundle
 from benchmarks.results import report
 from recsys.arrays import I64, Bool, Ragged
 from recsys.bundle.bundle import Bundle, load
@@ -56,7 +56,7 @@ sys.stdin.readline()
 
 def tune_bundle(n_items: int, people: int, folder: Path) -> Bundle:
     """A bundle of so many items, with the index that the tuner chooses among inverted files."""
-    plain = made(n_items, USERS, folder / "plain", clustered=True)
+    plain = make_bundle(n_items, USERS, folder / "plain", clustered=True)
     content = plain.content()
     lists = (
         max(int(name[3:].partition(",")[0]) for name in factories(n_items, DIM) if name.startswith("IVF"))

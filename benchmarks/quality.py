@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import click
 
 from benchmarks.quality_jobs import FACTORIZATIONS, LONG, PUBLISHED, QUICK, WORLDS, Job
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.evaluation.evaluate import Report
 from recsys.evaluation.planted import attainable_gain, sample_rows, truths
 from recsys.pipelines.console import Steps
@@ -143,7 +143,7 @@ def main(quick: bool, long: bool, only: tuple[str, ...], as_json: bool) -> None:
     if long:
         name, title = "quality_long", "EASE on the published gowalla split"
     if only and not quick:
-        rows = replace_rows(written(name), rows)
+        rows = replace_rows(read_rows(name), rows)
     report(name, rows, title=title, note=NOTE, quick=quick, as_json=as_json)
 
 

@@ -51,7 +51,7 @@ def report(
     print(json.dumps(summary), flush=True)
 
 
-def written(name: str) -> list[dict[str, Any]]:
+def read_rows(name: str) -> list[dict[str, Any]]:
     """The rows of the last full run; none where there was none."""
     path = RESULTS / f"{name}.json"
     return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []

@@ -16,7 +16,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.arrays import F64
 from recsys.data.split.holdout import Holdout
 from recsys.encoders.towers.inputs import places_from_end
@@ -84,7 +84,7 @@ def sizes(parts: Sequence[Embeddings], users: Users) -> list[float]:
     ]
 
 
-def mixed(parts: Sequence[Embeddings], size: Sequence[float], weight: float) -> Embeddings:
+def mix(parts: Sequence[Embeddings], size: Sequence[float], weight: float) -> Embeddings:
     """The first part, and so much of the second."""
     return concat(parts, [1 / size[0], weight / size[1]])
 
@@ -99,7 +99,7 @@ def chosen_weight(parts: Sequence[Embeddings], holdout: Holdout) -> float:
     """The weight of the second part by which the validation part is answered best."""
     users = users_of(holdout)
     size = sizes(parts, users)
-    means = {weight: float(values(mixed(parts, size, weight), holdout, users).mean()) for weight in GRID}
+    means = {weight: float(values(mix(parts, size, weight), holdout, users).mean()) for weight in GRID}
     return max(means, key=means.__getitem__)
 
 
@@ -120,7 +120,7 @@ def rows_of(data: str, judge: str, quick: bool, steps: Steps) -> list[dict[str, 
     models = models or learn_models(data, holdout, als, quick, steps)
     parts = list(models.values())
     everybody = users_of(holdout)
-    models[MIXTURE] = mixed(parts, sizes(parts, everybody), weight)
+    models[MIXTURE] = mix(parts, sizes(parts, everybody), weight)
     history = everybody.history.lengths
     groups = {"whole history": (everybody, history > 0)}
     groups |= {f"{n} click{'s' * (n > 1)}": (visitors(holdout, n), history >= n) for n in CLICKS}
@@ -153,7 +153,7 @@ def main(data: tuple[str, ...], judge: str, quick: bool, as_json: bool) -> None:
     """Compare a factorization, a sequence model and both in one index, by how much is known of a person."""
     set_threads(0)
     chosen = ("ml-100k",) if quick else data or tuple(SEQUENCES)
-    rows = [row for row in ([] if quick else written("visitors")) if row["data"] not in chosen]
+    rows = [row for row in ([] if quick else read_rows("visitors")) if row["data"] not in chosen]
     for name in chosen:
         rows += rows_of(name, judge, quick, Steps(quiet=as_json))
     report(
