@@ -44,14 +44,14 @@ def uniform(people: int) -> list[dict[str, Any]]:
         pairs[one, other] = float(stats.chi2_contingency(table, correction=False).pvalue)
     rows = []
     for what, p in (("salts uniform", alone), ("pairs of salts independent", pairs)):
-        found = holm(p)
+        adjusted = holm(p)
         rows.append(
             {
                 "what": f"{what}, {people:,} people",
                 "number": len(p),
                 "least p": round(min(p.values()), 6),
-                "least p, Holm": round(min(found.values()), 4),
-                "refused at .05": sum(one < 0.05 for one in found.values()),
+                "least p, Holm": round(min(adjusted.values()), 4),
+                "refused at .05": sum(one < 0.05 for one in adjusted.values()),
             }
         )
     return rows

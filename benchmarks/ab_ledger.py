@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.analysis.ledger import Entry, Ledger, learn_ledger
 from recsys.arrays import F64
 
@@ -126,7 +126,7 @@ def _p_below(one: list[float], other: list[float]) -> float:
 def main() -> None:
     quick = "--quick" in sys.argv
     asked = [name for name in sys.argv[1:] if name in WORLDS] or list(WORLDS)
-    rows = {} if quick else {row["world"]: row for row in written("ab_ledger")}
+    rows = {} if quick else {row["world"]: row for row in read_rows("ab_ledger")}
     for name in asked:
         rows[name] = judge(name, 40 if quick else 400)
         report(

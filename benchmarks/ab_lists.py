@@ -46,7 +46,7 @@ def people(rng: np.random.Generator, heavy: bool, gain: float) -> Test:
     return Test(visits, np.clip(taste * activity[:, None], 0, 0.9), one, other)
 
 
-def interleaved(rng: np.random.Generator, test: Test) -> F64:
+def interleaving_scores(rng: np.random.Generator, test: Test) -> F64:
     """Each person's clicks on B's items less those on A's."""
     score = np.zeros(PEOPLE)
     for person, (visits, one, other) in enumerate(
@@ -85,7 +85,7 @@ def main() -> None:
             means, shown, shown_ab = [], [], []
             for _ in range(tests):
                 test = people(rng, heavy, gain)
-                difference, _, z, p = preference(interleaved(rng, test))
+                difference, _, z, p = preference(interleaving_scores(rng, test))
                 means.append(difference.mean)
                 shown.append(p < 0.05 and (gain == 0 or z > 0))
                 shown_ab.append(ab_test(rng, test) < 0.05)

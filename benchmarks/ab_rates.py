@@ -95,17 +95,17 @@ def simulate(name: str, tests: int, effect: float, looks: int) -> dict[str, list
         edges = np.round(world.arrivals * PEOPLE).astype(int)
     else:
         edges = np.round(np.linspace(PEOPLE / looks, PEOPLE, looks)).astype(int)
-    found: dict[str, list[Pair]] = {metric: [] for metric in METRICS}
+    pairs: dict[str, list[Pair]] = {metric: [] for metric in METRICS}
     for _ in range(tests // AT_ONCE):
         control, treated = (
             by_look(people(rng, world, (AT_ONCE, PEOPLE), lift), edges) for lift in (0.0, effect)
         )
         for metric, (target, covariates) in METRICS.items():
-            found[metric].append(pair_of(control, treated, target, covariates))
-    return found
+            pairs[metric].append(pair_of(control, treated, target, covariates))
+    return pairs
 
 
-def joined(pairs: list[Pair]) -> Pair:
+def concat_pairs(pairs: list[Pair]) -> Pair:
     return Pair(
         *(np.concatenate([np.asarray(getattr(one, field)) for one in pairs]) for field in Pair._fields)
     )
@@ -142,9 +142,9 @@ def rates(tests: int) -> list[dict[str, Any]]:
     """False positives and coverage of every metric in both worlds."""
     rows = []
     for name in WORLDS:
-        null = {metric: joined(found) for metric, found in simulate(name, tests, 0.0, LOOKS).items()}
-        many = {metric: joined(found) for metric, found in simulate(name, tests, 0.0, MANY).items()}
-        lifted = {metric: joined(found) for metric, found in simulate(name, tests, 0.1, LOOKS).items()}
+        null = {metric: concat_pairs(pairs) for metric, pairs in simulate(name, tests, 0.0, LOOKS).items()}
+        many = {metric: concat_pairs(pairs) for metric, pairs in simulate(name, tests, 0.0, MANY).items()}
+        lifted = {metric: concat_pairs(pairs) for metric, pairs in simulate(name, tests, 0.1, LOOKS).items()}
         for metric in METRICS:
             truth = float((lifted[metric].treated[:, -1] - lifted[metric].control[:, -1]).mean())
             wrong = false_positives(null[metric])
@@ -171,14 +171,14 @@ def rates(tests: int) -> list[dict[str, Any]]:
 def one_cell(tests: int, name: str = "even", metric: str = "money, CUPED") -> list[dict[str, Any]]:
     """Whether the largest coverage of the table is chance: the same cell on a fresh stream, one look, and its
     sides."""
-    found = {effect: joined(simulate(name, tests, effect, 1)[metric]) for effect in (0.0, 0.1)}
-    truth = float((found[0.1].treated[:, -1] - found[0.1].control[:, -1]).mean())
+    pairs = {effect: concat_pairs(simulate(name, tests, effect, 1)[metric]) for effect in (0.0, 0.1)}
+    truth = float((pairs[0.1].treated[:, -1] - pairs[0.1].control[:, -1]).mean())
     rows = []
     for effect, difference in ((0.0, 0.0), (0.1, truth)):
-        end = Pair(*(np.asarray(part)[:, -1] for part in found[effect]))
+        end = Pair(*(np.asarray(part)[:, -1] for part in pairs[effect]))
         one = contrast(end)
         _, low, high = relative(end, stats.t.isf(0.025, one.df))
-        for key, value in coverage(found[effect], difference, effect).items():
+        for key, value in coverage(pairs[effect], difference, effect).items():
             rows.append(
                 {
                     "cell": f"{name}, {metric}: {key}, {effect:+.0%}",
@@ -224,8 +224,8 @@ def growing(tests: int, days: int = 28, arm: int = 600) -> list[dict[str, Any]]:
         for key in wrong:
             information = np.array(counts[key]) / counts[key][-1]
             wrong[key] += int((np.abs(z[key]) > group_bounds(information)).any(axis=1).sum())
-    return [{"figure": f"group-sequential false positives, {key}", "percent": round(100 * found / tests, 2)}
-            for key, found in wrong.items()]  # fmt: skip
+    return [{"figure": f"group-sequential false positives, {key}", "percent": round(100 * count / tests, 2)}
+            for key, count in wrong.items()]  # fmt: skip
 
 
 def power(tests: int) -> list[dict[str, Any]]:
@@ -238,14 +238,17 @@ def power(tests: int) -> list[dict[str, Any]]:
         z = np.abs(walk + (stats.norm.isf(0.025) + stats.norm.isf(0.2)) * t) / np.sqrt(t)
         n = 10_000 * t
         watch = (z > band(n, WATCH * 0.05, 10_000)).any(axis=1)
-        for method, found in (
+        for method, detected in (
             ("fixed at the end", z[:, -1] > stats.norm.isf(0.025)),
             ("group-sequential", (z > group_bounds(t)).any(axis=1)),
             ("hybrid", watch | (z[:, -1] > stats.norm.isf(END * 0.05 / 2))),
             ("always-valid", (z > band(n, 0.05, 10_000)).any(axis=1)),
         ):
             rows.append(
-                {"figure": f"power, {looks} looks, {method}", "percent": round(100 * float(found.mean()), 2)}
+                {
+                    "figure": f"power, {looks} looks, {method}",
+                    "percent": round(100 * float(detected.mean()), 2),
+                }
             )
     width = float(band(np.array([10_000.0]), 0.05, 10_000)[0] / stats.norm.isf(0.025))
     return [

@@ -101,15 +101,15 @@ def measure(folder: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     if said.returncode not in (0, 1):
         raise RuntimeError(said.stderr)
-    found = json.loads(said.stdout.splitlines()[-1])
+    analysis = json.loads(said.stdout.splitlines()[-1])
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     most, busy = used.ru_maxrss / 2**20, used.ru_utime + used.ru_stime
-    sick = [one["name"] for one in found["health"] if one["state"] == "sick"]
+    sick = [one["name"] for one in analysis["health"] if one["state"] == "sick"]
     return {
         "seconds": round(seconds, 1),
         "of the processor": round(busy, 1),
         "memory GiB": round(most, 2),
-        "people analysed": sum(found["people"].values()),
+        "people analysed": sum(analysis["people"].values()),
         "sick": "; ".join(sick),
     }
 

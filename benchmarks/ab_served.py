@@ -76,21 +76,21 @@ def one_run(
             store_written(weeks, run_inside(weeks))
         else:
             run_served(weeks, folder / "clock")
-        found = report_weeks(weeks, folder / "clock", **beside)
-    mean, low, high = mean_effect(found)
+        week_report = report_weeks(weeks, folder / "clock", **beside)
+    mean, low, high = mean_effect(week_report)
     result = {
-        "verdict": found["verdict"],
-        "arm": found["arm"],
-        "sick": sick_checks(found),
+        "verdict": week_report["verdict"],
+        "arm": week_report["arm"],
+        "sick": sick_checks(week_report),
         "true": shop.effect,
     }
     result |= {"mean": mean, "low": low, "high": high, "seconds": time.process_time() - spent}
     if sickness >= 0:
-        result["named"] = names_sickness(found, SICKNESSES[sickness])
+        result["named"] = names_sickness(week_report, SICKNESSES[sickness])
     return result
 
 
-def replayed(requests: int) -> dict[str, Any]:
+def replay_lists(requests: int) -> dict[str, Any]:
     """Lists of the other arm made again, against lists that were really served to the same people by it; and
     lists of arms with chance, and of merged ones, made again from their lines."""
     shop = shop_of(2_000, EFFECT, 1)
@@ -161,7 +161,7 @@ def plain_draft(
     return shown, team
 
 
-def drawn(count: int) -> dict[str, Any]:
+def check_lists(count: int) -> dict[str, Any]:
     """Merged and explored lists under rules, against a plain model; faults are counted."""
     shop, faults, spread = shop_of(2_000, EFFECT, 1), 0, 0.0
     rng = random.Random(7)
@@ -176,17 +176,17 @@ def drawn(count: int) -> dict[str, Any]:
             asked = Question(rng.choice(shop.user_ids), k=k, deny=deny, allow=allow, now=START, reasons=0)
             request = f"request {number}"
             if number % 2:
-                found = merged.make(asked, request)
+                made = merged.make(asked, request)
                 one, other = (answer(part.bundle, asked).item_ids for part in parts)
                 items, team = plain_draft(one, other, k, request)
                 names = [None if at is None else parts[at].arm for at in team]
-                good = found.item_ids == items and found.team == names
+                good = made.item_ids == items and made.team == names
             else:
                 explore = _explore(rng)
-                found = Recipe((parts[0],), explore).make(asked, request)
-                good, off = _explored_well(parts[0].bundle, explore, asked, found)
+                made = Recipe((parts[0],), explore).make(asked, request)
+                good, off = _explored_well(parts[0].bundle, explore, asked, made)
                 spread = max(spread, off)
-            shown = found.item_ids
+            shown = made.item_ids
             kept = not set(shown) & set(deny) and (allow is None or set(shown) <= set(allow))
             faults += not (good and kept and len(shown) == len(set(shown)) <= k)
     return {"lists": count, "faults": faults, "furthest from 1": spread}
@@ -200,7 +200,7 @@ def _explore(rng: random.Random) -> Explore:
     return Explore(temperature=rng.uniform(0.1, 3), candidates=rng.randint(2, 60))
 
 
-def _explored_well(bundle: Bundle, explore: Explore, asked: Question, found: Any) -> tuple[bool, float]:
+def _explored_well(bundle: Bundle, explore: Explore, asked: Question, made: Any) -> tuple[bool, float]:
     """Whether propensities are those of the policy over the best that the rules allow, and how far they are
     from adding up to 1 at any place."""
     deep = max(asked.k, explore.candidates)
@@ -212,10 +212,10 @@ def _explored_well(bundle: Bundle, explore: Explore, asked: Question, found: Any
         policy = epsilon_below(best.item_ids, explore.epsilon, explore.position)
     else:
         policy = plackett_luce(best.item_ids, scores, float(explore.temperature or 1))
-    sums = [abs(sum(policy(found.item_ids[:at]).values()) - 1) for at in range(len(found.item_ids))]
-    pairs = zip(propensities(policy, found.item_ids), found.propensity, strict=True)
+    sums = [abs(sum(policy(made.item_ids[:at]).values()) - 1) for at in range(len(made.item_ids))]
+    pairs = zip(propensities(policy, made.item_ids), made.propensity, strict=True)
     same = all(isclose(one, other, rel_tol=1e-9) for one, other in pairs)
-    return same and len(found.item_ids) == min(asked.k, len(best.item_ids)), max(sums, default=0.0)
+    return same and len(made.item_ids) == min(asked.k, len(best.item_ids)), max(sums, default=0.0)
 
 
 def jobs(parts: Sequence[str], runs: int, inside: int, quick: bool) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -231,9 +231,15 @@ def jobs(parts: Sequence[str], runs: int, inside: int, quick: bool) -> Iterator[
             key = {"part": "sick", "people": people, "sickness": one.name, "strength": at}
             yield key, lambda n=number, s=strength: one_run(people, EFFECT, 5, "inside", n, s)
     if "replay" in parts:
-        yield {"part": "replay", "requests": 50 if quick else 1_000}, lambda: replayed(50 if quick else 1_000)
+        yield (
+            {"part": "replay", "requests": 50 if quick else 1_000},
+            lambda: replay_lists(50 if quick else 1_000),
+        )
     if "lists" in parts:
-        yield {"part": "lists", "count": 500 if quick else 10_000}, lambda: drawn(500 if quick else 10_000)
+        yield (
+            {"part": "lists", "count": 500 if quick else 10_000},
+            lambda: check_lists(500 if quick else 10_000),
+        )
 
 
 def rows_of(done: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -257,10 +263,10 @@ def rows_of(done: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         )
         if mine:
             said = ", ".join(f"{strength:g}" for strength in one.strengths)
-            found = "".join("named " if each["named"] else "not named " for each in mine).split("named ")
+            words = "".join("named " if each["named"] else "not named " for each in mine).split("named ")
             rows.append({
                 "what": f"{one.name}: {one.measure} {said}", "runs": len(mine),
-                "named": ", ".join("no" if part == "not " else "yes" for part in found[:-1]),
+                "named": ", ".join("no" if part == "not " else "yes" for part in words[:-1]),
                 "called a win": sum(each["verdict"] == "ship" for each in mine if each["strength"] > 1),
             })  # fmt: skip
     for each in done:

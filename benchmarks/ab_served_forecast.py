@@ -67,25 +67,27 @@ def pair(number: int, pairs: int, people: int) -> dict[str, Any]:
         bundles = {arm: weeks.frozen.experiment.arm(arm).bundle for arm in ("control", "better")}
         log_of_control(weeks, bundles["control"])
         (folder / "next.toml").write_text(DEFINITION.format(**bundles))
-        found = forecast_experiment(Steps(quiet=True), "next", folder, weeks.root, weeks.state, limit=LISTS)
+        forecasts = forecast_experiment(
+            Steps(quiet=True), "next", folder, weeks.root, weeks.state, limit=LISTS
+        )
     clicks, merged, preferred = what_people_do(replace_seed(weeks), shop)
-    inflation = found.whole.inflation
+    inflation = forecasts.whole.inflation
     carried = float(clicks[differs].sum() / clicks.sum())
-    whole = needed(clicks, MDE) * inflation
-    triggered = needed(clicks[differs], MDE / carried) * inflation
+    whole = people_needed(clicks, MDE) * inflation
+    triggered = people_needed(clicks[differs], MDE / carried) * inflation
     interleaved = Z**2 * merged.var() / (preferred * MDE / shop.effect) ** 2
-    assert found.triggered is not None
-    assert found.interleaved is not None
+    assert forecasts.triggered is not None
+    assert forecasts.interleaved is not None
     return {
         "pair": number,
         "differ": float(differs.mean()),
-        "forecast differ": found.share,
+        "forecast differ": forecasts.share,
         **{
             name: float(np.sqrt(forecast / truth) - 1)
             for name, forecast, truth in (
-                ("all", found.whole.planned, whole),
-                ("triggered", found.triggered.planned, triggered),
-                ("interleaving", found.interleaved.people, interleaved),
+                ("all", forecasts.whole.planned, whole),
+                ("triggered", forecasts.triggered.planned, triggered),
+                ("interleaving", forecasts.interleaved.people, interleaved),
             )
         },
         "people": float(whole),
@@ -94,7 +96,7 @@ def pair(number: int, pairs: int, people: int) -> dict[str, Any]:
     }
 
 
-def needed(figures: F64, effect: float) -> float:
+def people_needed(figures: F64, effect: float) -> float:
     """People of both arms whom an effect, as a share of the mean of these figures, needs in one look."""
     return float(4 * Z**2 * figures.var() / (effect * figures.mean()) ** 2)
 
@@ -166,10 +168,10 @@ def off_policy(logs: int, people: int) -> dict[str, Any]:
             for one, row in zip(who.tolist(), places.tolist(), strict=True)
         ]
         reward = (rng.random(chosen.shape) < shop.people.chances(who, chosen)).astype(np.float64)
-        found = evaluate_policy(
+        values = evaluate_policy(
             ListLog(who, reward, np.array([chance for _, chance in shown]), np.array(asked))
         )
-        for value in found:
+        for value in values:
             refused += bool(value.refused)
             covered[value.estimator] += not value.refused and value.value.low <= truth <= value.value.high
     return {"logs": logs, "truth": truth, "refused": refused, **covered}

@@ -32,7 +32,7 @@ def verdict_on(seed: int, effect: float, people: int, heavy: bool) -> Verdict:
     return analyse(log.exposures, log.outcomes, plan_for(people))
 
 
-def sized(heavy: bool) -> int:
+def people_needed(heavy: bool) -> int:
     """People of both arms whom a fixed test of the primary metric, with CUPED, needs: by a log of another
     seed."""
     figures = verdict_on(999, 0.0, 20_000, heavy).study.figures["plays"]
@@ -46,11 +46,11 @@ def main() -> None:
     quick, heavy = "--quick" in sys.argv, "--heavy" in sys.argv
     logs = 10 if quick else 100
     rows: list[dict[str, Any]] = []
-    people = sized(heavy)
+    people = people_needed(heavy)
     for effect, right in ((EFFECT, SHIP), (0.0, DO_NOT_SHIP)):
-        found = [verdict_on(seed, effect, people, heavy) for seed in range(logs)]
-        sick = Counter(one.name for each in found for one in each.checks if one.state == SICK)
-        words = Counter(each.word for each in found)
+        verdicts = [verdict_on(seed, effect, people, heavy) for seed in range(logs)]
+        sick = Counter(one.name for each in verdicts for one in each.checks if one.state == SICK)
+        words = Counter(each.word for each in verdicts)
         rows.append(
             {
                 "world": "heavy" if heavy else "even",
@@ -59,9 +59,9 @@ def main() -> None:
                 "logs": logs,
                 "right": words[right],
                 "ship": words[SHIP],
-                "sick": sum(any(one.state == SICK for one in each.checks) for each in found),
+                "sick": sum(any(one.state == SICK for one in each.checks) for each in verdicts),
                 "share in its interval": sum(
-                    each.effects[0].share.low <= effect <= each.effects[0].share.high for each in found
+                    each.effects[0].share.low <= effect <= each.effects[0].share.high for each in verdicts
                 ),
             }
         )

@@ -22,7 +22,7 @@ import faiss
 import numpy as np
 
 from benchmarks.answer import clusters
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.arrays import F32, I64
 from recsys.encoders.encoder import Constant
 from recsys.models.registry import make_model
@@ -82,8 +82,8 @@ def hnswlib(items: F32) -> Built:
 
     def search(one: F32, effort: int) -> I64:
         index.set_ef(effort)
-        found: I64 = index.knn_query(one, K)[0][0].astype(np.int64)
-        return found
+        ids: I64 = index.knn_query(one, K)[0][0].astype(np.int64)
+        return ids
 
     return Built(search, _size(index.save_index), _rising())
 
@@ -96,8 +96,8 @@ def usearch(items: F32) -> Built:
 
     def search(one: F32, effort: int) -> I64:
         setattr(index, "expansion_search", effort)  # noqa: B010
-        found: I64 = index.search(one[0], K, threads=1).keys.astype(np.int64)
-        return found
+        ids: I64 = index.search(one[0], K, threads=1).keys.astype(np.int64)
+        return ids
 
     return Built(search, int(index.serialized_length), _rising())
 
@@ -148,13 +148,13 @@ def _size(save: Callable[[str], None]) -> int:
         return os.path.getsize(f"{folder}/index")
 
 
-def measured(name: str, built: Built, build_s: float, people: F32, truth: I64) -> dict[str, Any]:
+def measure(name: str, built: Built, build_s: float, people: F32, truth: I64) -> dict[str, Any]:
     """The first effort that reaches the target, or the last, with its questions a second."""
     asked = [people[row : row + 1] for row in range(len(people))]
     recall, effort = 0.0, 0
     for effort in built.efforts:
-        found = [built.search(one, effort) for one in asked]
-        recall = float(np.mean([len(np.intersect1d(*pair)) / K for pair in zip(found, truth, strict=True)]))
+        ids = [built.search(one, effort) for one in asked]
+        recall = float(np.mean([len(np.intersect1d(*pair)) / K for pair in zip(ids, truth, strict=True)]))
         if recall >= TARGET:
             break
     seconds = []
@@ -190,8 +190,8 @@ def rows_of(data: str, items: F32, people: F32, skip: Sequence[str]) -> Iterator
             continue
         build_s = time.perf_counter() - start
         set_threads(1)
-        found = measured(name, built, build_s, people, truth)
-        row = {"data": data, "items": len(items), **found, "load": os.getloadavg()[0]}
+        figures = measure(name, built, build_s, people, truth)
+        row = {"data": data, "items": len(items), **figures, "load": os.getloadavg()[0]}
         print(row, flush=True)
         yield row
 
@@ -209,7 +209,7 @@ def main(names: Sequence[str], skip: Sequence[str], questions: int, quick: bool,
         items, people = vectors_of(name)
         items, people = map(np.ascontiguousarray, (items, people[: questions // 10 if quick else questions]))
         rows += rows_of(name, items, people, skip)
-    rows += [row for row in written("ann") if row["data"] not in names or row["index"] in skip]
+    rows += [row for row in read_rows("ann") if row["data"] not in names or row["index"] in skip]
     rows.sort(key=lambda row: (DATA.index(row["data"]), -row["qps"]))
     note = (
         "Questions a CPU-second, one thread, one at a time, at the first effort that reaches recall@100 of "

@@ -57,7 +57,7 @@ class Plain(BaseModel):
     items: list[Item]
 
 
-def made(
+def make_bundle(
     n_items: int,
     n_users: int,
     folder: Path,
@@ -154,14 +154,14 @@ def answer_row(bundle: Bundle) -> dict[str, Any]:
     rules = [faiss.SearchParameters(sel=selector(one)) for one in had]
 
     def plain(one: int) -> str:
-        scores, found = index.search(vectors[one], K + EVENTS)
-        pairs = zip(found[0].tolist(), scores[0].tolist(), strict=True)
+        scores, best = index.search(vectors[one], K + EVENTS)
+        pairs = zip(best[0].tolist(), scores[0].tolist(), strict=True)
         kept = [(item, score) for item, score in pairs if item not in seen[one]][:K]
         return Plain(
             items=[Item(item_id=ids[i], title=titles[i], score=score) for i, score in kept]
         ).model_dump_json()
 
-    found = in_turn(
+    times = in_turn(
         {
             "search": lambda one: index.search(vectors[one], K, params=rules[one]),
             "recommend": lambda one: bundle.recommender.recommend(people[one], K),
@@ -172,10 +172,10 @@ def answer_row(bundle: Bundle) -> dict[str, Any]:
     )
     return {
         "items": n,
-        **found,
-        "recommend_over_search_us": 1e3 * (found["recommend"] - found["search"]),
-        "respond_over_recommend_ms": found["respond"] - found["recommend"],
-        "bytes_over_recommend_ms": found["bytes"] - found["recommend"],
+        **times,
+        "recommend_over_search_us": 1e3 * (times["recommend"] - times["search"]),
+        "respond_over_recommend_ms": times["respond"] - times["recommend"],
+        "bytes_over_recommend_ms": times["bytes"] - times["recommend"],
         "load": os.getloadavg()[0],
     }
 
@@ -215,8 +215,8 @@ def main(sizes: Sequence[int], quick: bool, as_json: bool) -> None:
     ROUNDS = 3 if quick else ROUNDS
     rows = []
     with TemporaryDirectory() as folder:
-        rows = [answer_row(made(size, 2_000, Path(folder, str(size)))) for size in sizes]
-        batch = {} if quick else batch_row(made(40_000, 30_000, Path(folder, "batch")))
+        rows = [answer_row(make_bundle(size, 2_000, Path(folder, str(size)))) for size in sizes]
+        batch = {} if quick else batch_row(make_bundle(40_000, 30_000, Path(folder, "batch")))
     columns = {
         "items": "items",
         "search": "search",

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.evaluation.metrics.item_facts import facts_of
 from recsys.models.base import fit_with
 from recsys.pipelines.best.best import best
@@ -60,7 +60,7 @@ SETS: dict[str, Set] = {
 }
 
 
-def measured(name: str, minutes: float, seed: int, regret: bool) -> dict[str, Any]:
+def measure(name: str, minutes: float, seed: int, regret: bool) -> dict[str, Any]:
     """One search, and its figure on the test part. regret: whether the other finalists are judged there, too:
     not to choose by, but to say what the choice by validation cost."""
     wanted, began = SETS[name], monotonic()
@@ -69,10 +69,10 @@ def measured(name: str, minutes: float, seed: int, regret: bool) -> dict[str, An
     settings = load_settings(config_for(data), [*own, *wanted.assignments, *world], data=data)
     steps = Steps()
     planted, read_data = read(settings, steps)
-    found = best(settings, steps, Asked(minutes, wanted.metric), planted, read_data, began)
-    interval = found.trained.measured.report.interval(wanted.metric)
+    search = best(settings, steps, Asked(minutes, wanted.metric), planted, read_data, began)
+    interval = search.trained.measured.report.interval(wanted.metric)
     hand = None if wanted.hand is None else wanted.hand[0]
-    finalists = _on_test(found, settings, planted, read_data, wanted.metric) if regret else {}
+    finalists = _on_test(search, settings, planted, read_data, wanted.metric) if regret else {}
     return {
         "data": name,
         "minutes": minutes,
@@ -84,23 +84,23 @@ def measured(name: str, minutes: float, seed: int, regret: bool) -> dict[str, An
         "hand": hand,
         "share": None if hand is None else interval.mean / hand,
         "took": (monotonic() - began) / 60,
-        "models": len(found.tried),
-        "chosen": found.choice.winner.label,
+        "models": len(search.tried),
+        "chosen": search.choice.winner.label,
         "regret": 1 - interval.mean / max([interval.mean, *finalists.values()]) if regret else None,
         "finalists": finalists,
     }
 
 
-def _on_test(found: Best, settings: RunSettings, world: Any, data: Any, metric: str) -> dict[str, float]:
+def _on_test(search: Best, settings: RunSettings, world: Any, data: Any, metric: str) -> dict[str, float]:
     """The figure of each other finalist on the test part, by its label."""
     firsts: dict[str, Tried] = {}
-    for one in sorted(found.tried, key=lambda one: -one.mean):
-        if one.vectors and one.share == 1.0 and not one.part and one.label != found.choice.winner.label:
+    for one in sorted(search.tried, key=lambda one: -one.mean):
+        if one.vectors and one.share == 1.0 and not one.part and one.label != search.choice.winner.label:
             firsts.setdefault(one.family, one)
     figures = {}
     for one in list(firsts.values())[:FINALISTS]:
         split = settings.split.model_copy(
-            update={"kind": "random" if "random" in found.title else settings.split.kind}
+            update={"kind": "random" if "random" in search.title else settings.split.kind}
         )
         run = ask(
             settings.model_copy(update={"model": dict(one.model), "split": split}), Steps(), world, data
@@ -137,13 +137,13 @@ COLUMNS = {
 @click.option("--json", "as_json", is_flag=True)
 def main(names: Sequence[str], minutes: float, seeds: str, regret: bool, quick: bool, as_json: bool) -> None:
     """Writes benchmarks/results/best.md."""
-    kept = {(row["data"], row["minutes"], row["seed"]): row for row in written("best")}
+    kept = {(row["data"], row["minutes"], row["seed"]): row for row in read_rows("best")}
     if quick:
         names, minutes, seeds, kept = ("world, many events",), 0.5, "1", {}
     for name in names or SETS:
         for seed in map(int, seeds.split(",")):
             if (name, minutes, seed) not in kept:
-                kept[name, minutes, seed] = measured(name, minutes, seed, regret)
+                kept[name, minutes, seed] = measure(name, minutes, seed, regret)
                 _report(list(kept.values()), quick, as_json)
     _report(list(kept.values()), quick, as_json)
 

@@ -26,7 +26,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.answer import made
+from benchmarks.answer import make_bundle
 from benchmarks.results import report
 from benchmarks.service_contract import two_tower
 from benchmarks.service_load import Process, serving
@@ -42,14 +42,14 @@ Fault = Callable[[Path, random.Random], None]
 
 
 def _bit(file: Path, draw: random.Random) -> None:
-    _changed(
+    _change(
         file, lambda text, at: text[:at] + bytes([text[at] ^ 1 << draw.randrange(8)]) + text[at + 1 :], draw
     )
 
 
 def _run(file: Path, draw: random.Random) -> None:
     length = draw.randrange(2, 200)
-    _changed(
+    _change(
         file,
         lambda text, at: text[:at] + bytes(255 - one for one in text[at : at + length]) + text[at + length :],
         draw,
@@ -60,15 +60,15 @@ def _cut(file: Path, draw: random.Random) -> None:
     os.truncate(file, draw.randrange(file.stat().st_size))
 
 
-def _grown(file: Path, draw: random.Random) -> None:
+def _grow(file: Path, draw: random.Random) -> None:
     file.write_bytes(file.read_bytes() + draw.randbytes(draw.randrange(1, 50)))
 
 
-def _emptied(file: Path, draw: random.Random) -> None:
+def _empty(file: Path, draw: random.Random) -> None:
     file.write_bytes(b"")
 
 
-def _gone(file: Path, draw: random.Random) -> None:
+def _remove(file: Path, draw: random.Random) -> None:
     file.unlink()
 
 
@@ -77,13 +77,13 @@ def _folder(file: Path, draw: random.Random) -> None:
     file.mkdir()
 
 
-def _linked(file: Path, draw: random.Random) -> None:
+def _link(file: Path, draw: random.Random) -> None:
     """Leads to something else outside of the bundle."""
     file.unlink()
     file.symlink_to("/etc/hostname" if draw.random() < 0.5 else "/dev/null")
 
 
-def _swapped(file: Path, draw: random.Random) -> None:
+def _swap(file: Path, draw: random.Random) -> None:
     bundle = next(folder for folder in file.parents if (folder / MANIFEST).exists())
     others = [
         one for one in sorted(bundle.rglob("*")) if one.is_file() and one.read_bytes() != file.read_bytes()
@@ -91,7 +91,7 @@ def _swapped(file: Path, draw: random.Random) -> None:
     shutil.copyfile(draw.choice(others), file)
 
 
-def _changed(file: Path, change: Callable[[bytes, int], bytes], draw: random.Random) -> None:
+def _change(file: Path, change: Callable[[bytes, int], bytes], draw: random.Random) -> None:
     text = file.read_bytes()
     file.write_bytes(change(text, draw.randrange(len(text))))
 
@@ -118,7 +118,7 @@ _LIES: tuple[Callable[[dict[str, Any], random.Random], None], ...] = (
 )
 
 
-def _lied(file: Path, draw: random.Random) -> None:
+def _lie(file: Path, draw: random.Random) -> None:
     """The manifest says something else, and its seal is right."""
     path = file.parent / MANIFEST
     while path.parent.name and not path.exists():
@@ -134,20 +134,20 @@ FAULTS: dict[str, Fault] = {
     "bit": _bit,
     "run of bytes": _run,
     "cut": _cut,
-    "grown": _grown,
-    "emptied": _emptied,
-    "gone": _gone,
+    "grown": _grow,
+    "emptied": _empty,
+    "gone": _remove,
     "folder": _folder,
-    "link": _linked,
-    "swapped": _swapped,
-    "manifest": _lied,
+    "link": _link,
+    "swapped": _swap,
+    "manifest": _lie,
 }
 
 
 def kinds(root: Path) -> list[Path]:
     """Bundles that hold all the files that there are."""
-    plain = made(300, 40, root)
-    content, past = made(300, 40, root, domains=2).content(), np.arange(len(plain.histories)) % 2
+    plain = make_bundle(300, 40, root)
+    content, past = make_bundle(300, 40, root, domains=2).content(), np.arange(len(plain.histories)) % 2
     histories = replace(content.histories, event=past.astype(np.int8), weight=(1 + past).astype(np.float32))
     index = IndexSettings(factory="IVF4,SQfp16", effort=4, target=0.5, target_p5=0.1, k=5)
     typed: dict[str, Any] = {"event_names": ("view", "buy"), "event_weights": {"buy": 2.0}}
@@ -155,7 +155,7 @@ def kinds(root: Path) -> list[Path]:
     return [plain.path, indexed, two_tower(root)]
 
 
-def damaged(good: Path, into: Path, draw: random.Random) -> str:
+def damage(good: Path, into: Path, draw: random.Random) -> str:
     """Makes a copy of a bundle with one fault; which."""
     shutil.copytree(good, into)
     files = sorted(path for path in into.rglob("*") if path.is_file() and path.stat().st_size)
@@ -164,7 +164,7 @@ def damaged(good: Path, into: Path, draw: random.Random) -> str:
     return name
 
 
-def refused(folder: Path) -> str | None:
+def refusal(folder: Path) -> str | None:
     """What is said of a bundle by the check that stands before the service; None where it would serve."""
     try:
         load(folder)
@@ -212,9 +212,9 @@ def corrupt(cases: int, seed: int, every: int = 500) -> list[dict[str, Any]]:
         with serving(root, *options) as process:
             for case in range(cases):
                 bad = Path(place, f"damaged-{case}")
-                name = damaged(bundles[case % len(bundles)], bad, draw)
+                name = damage(bundles[case % len(bundles)], bad, draw)
                 count[name] += 1
-                passed[name] += refused(bad) is None
+                passed[name] += refusal(bad) is None
                 if case % every == 0:
                     (on if goes_on(process, root, good.name, bad) else off)[name] += 1
                 shutil.rmtree(bad, ignore_errors=True)

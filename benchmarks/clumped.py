@@ -94,19 +94,19 @@ def row(
 ) -> dict[str, Any]:
     holdout = getattr(split(data, settings, seed=1), judge)
     events = holdout.train.interactions
-    found: dict[str, Any] = {"part": name, **kind_of(events, holdout.targets.values)}
+    result: dict[str, Any] = {"part": name, **kind_of(events, holdout.targets.values)}
     users, fallback = Users.of_rows(holdout.user, holdout.history), fallback_order(events, None)
     for label in models:
         model, chosen = MODELS[label]
         engine = recommender_of(make_model(model, chosen).fit(holdout.train, seed=1), fallback, "exclude")
         values = evaluate(engine, users, holdout.targets, metrics=(METRIC,)).values[METRIC]
-        found[label] = float(values.mean())
-    return found
+        result[label] = float(values.mean())
+    return result
 
 
-def off(found: dict[str, Any], true: dict[str, Any], models: list[str]) -> float:
+def off(row: dict[str, Any], true: dict[str, Any], models: list[str]) -> float:
     """Root mean square of the difference in log quality, after each side's mean is taken away."""
-    difference = np.array([np.log(found[label]) - np.log(true[label]) for label in models])
+    difference = np.array([np.log(row[label]) - np.log(true[label]) for label in models])
     return float(np.std(difference))
 
 
@@ -130,8 +130,8 @@ def main() -> None:
     whole = replace(data, published=Published(part, "clumped"))
     clumps = SplitSettings(kind="published", clumped=SHARE)
     rows.append(row("in clumps", whole, judge="validation", settings=clumps, models=models))
-    for found in rows:
-        found["off"] = off(found, rows[0], models)
+    for each in rows:
+        each["off"] = off(each, rows[0], models)
     if not asked.quick:
         test = split(load_dataset("gowalla"), published, seed=1).test
         rows.append({"part": "gowalla, published", **kind_of(test.train.interactions, test.targets.values)})

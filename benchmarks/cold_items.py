@@ -67,13 +67,13 @@ def content_knn(data: Dataset) -> ScoreRanker:
     def score(users: Users) -> F32:
         offsets, items = users.history.items
         had = sparse.csr_array((np.ones(len(items), np.float32), items, offsets), (len(users), data.n_items))
-        found: F32 = ((had @ unit) @ unit.T).toarray().astype(np.float32)
-        return found
+        scores: F32 = ((had @ unit) @ unit.T).toarray().astype(np.float32)
+        return scores
 
     return ScoreRanker(score, data.n_items)
 
 
-def judged(
+def judge(
     engine: Recommender, train: Dataset, asked: Interactions, has_history: Bool, only: Array | None = None
 ) -> F64:
     """The metric of each user who is asked for, who are the same for every engine. only: the items to
@@ -95,22 +95,22 @@ def rows_of(data: Dataset, seed: int, changes: dict[str, Any], steps: Steps) -> 
     }
     for name, settings in (("ids alone", BY_IDS), ("ids and attributes", BY_FEATURES)):
 
-        def learned(settings: dict[str, Any] = settings, name: str = name) -> Recommender:
+        def learn(settings: dict[str, Any] = settings, name: str = name) -> Recommender:
             with steps.step(f"seed {seed}, {name}") as progress:
                 model = make_model("two_tower", settings | changes)
                 return recommender_of(model.fit(train, seed=seed, progress=progress), fallback, "exclude")
 
-        engines[f"two_tower, {name}"] = learned
-    found = {}
+        engines[f"two_tower, {name}"] = learn
+    figures = {}
     for name, made in engines.items():
         engine = made()
-        found[name] = {part: judged(engine, train, events, has_history) for part, events in asked.items()}
+        figures[name] = {part: judge(engine, train, events, has_history) for part, events in asked.items()}
         taken_out = np.unique(asked["cold"].item)
-        found[name]["cold among cold"] = judged(engine, train, asked["cold"], has_history, taken_out)
+        figures[name]["cold among cold"] = judge(engine, train, asked["cold"], has_history, taken_out)
     rows = []
     for part in (*asked, "cold among cold"):
-        ours = found["two_tower, ids and attributes"][part]
-        for name, values in found.items():
+        ours = figures["two_tower, ids and attributes"][part]
+        for name, values in figures.items():
             row = {
                 "items drawn by": seed,
                 "part": part,

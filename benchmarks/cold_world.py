@@ -77,10 +77,10 @@ class Asked:
         rng, vectors = generator(seed, "content"), self.world.truth.item_vectors
         content = vectors @ rng.standard_normal((vectors.shape[1], NUMBERS)).astype(np.float32)
         noise = rng.standard_normal(content.shape, dtype=np.float32)
-        found: F32 = content + np.float32(NOISE * content.std()) * noise
-        return found
+        noisy: F32 = content + np.float32(NOISE * content.std()) * noise
+        return noisy
 
-    def judged(self, engine: Recommender, among_cold: bool) -> F64:
+    def judge(self, engine: Recommender, among_cold: bool) -> F64:
         among = (
             Ragged.of([np.flatnonzero(self.cold)]).take(np.zeros(len(self.users), np.int64))
             if among_cold
@@ -119,8 +119,8 @@ class Asked:
             np.add.reduceat(content[users.history.items.values], offsets[:-1])
             / users.history.lengths[:, None]
         )
-        found: F32 = (means @ content.T).astype(np.float32)
-        return found
+        scores: F32 = (means @ content.T).astype(np.float32)
+        return scores
 
 
 def rows_of(seed: int, judge: str, changes: dict[str, Any], steps: Steps) -> list[dict[str, Any]]:
@@ -135,7 +135,7 @@ def rows_of(seed: int, judge: str, changes: dict[str, Any], steps: Steps) -> lis
     engines["two_tower"] = recommender_of(learned, fallback_order(asked.train.interactions, 30), "exclude")
     rows = []
     for part, among_cold in (("new items", True), ("all items", False)):
-        values = {name: asked.judged(engine, among_cold) for name, engine in engines.items()}
+        values = {name: asked.judge(engine, among_cold) for name, engine in engines.items()}
         nothing = np.zeros(len(asked.users))  # of popularity: nobody ever had them
         for name, ours in values.items():
             row = {"world": seed, "ranked": part, "what": name, "users": len(ours), METRIC: ours.mean()}

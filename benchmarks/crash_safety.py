@@ -220,12 +220,12 @@ def exporter(root: Path, made: Any, announce: Callable[[str], object]) -> None:
         if not inside:
             announce(f"out {phase}")
 
-    def hooked(phase: str, operation: Callable[..., object]) -> Callable[..., None]:
-        def announced(*arguments: object) -> None:
+    def hook(phase: str, operation: Callable[..., object]) -> Callable[..., None]:
+        def run(*arguments: object) -> None:
             with announcing(phase):
                 operation(*arguments)
 
-        return announced
+        return run
 
     replace = os.replace
 
@@ -237,10 +237,10 @@ def exporter(root: Path, made: Any, announce: Callable[[str], object]) -> None:
 
     random.seed()
     os.replace = replace_with_naps  # type: ignore[assignment]
-    durable.write = hooked("write", durable.write)
-    durable.fsync = hooked("fsync", durable.fsync)
-    durable.rename = hooked("rename", durable.rename)
-    durable.write_pointer = hooked("pointer", durable.write_pointer)
+    durable.write = hook("write", durable.write)
+    durable.fsync = hook("fsync", durable.fsync)
+    durable.rename = hook("rename", durable.rename)
+    durable.write_pointer = hook("pointer", durable.write_pointer)
     try:
         publish(root, made)
     except BaseException as error:

@@ -101,7 +101,7 @@ def load() -> dict[str, F64]:
         return {name: arrays[name] for name in arrays.files}
 
 
-def untied(run: Run, asked: DomainQuestion) -> F64:
+def has_own_day(run: Run, asked: DomainQuestion) -> F64:
     """(n,): 1 for whom the last event has a day of its own, 0 for others."""
     events = run.data.interactions
     if events.time is None:
@@ -147,7 +147,7 @@ def main(text: str, seeds: str, judge: str, quick: bool, as_json: bool) -> None:
             kept |= figures
             if not dry:
                 save(figures)
-    apart = {name: untied(run, asked) > 0 for name, asked in questions.items()}
+    apart = {name: has_own_day(run, asked) > 0 for name, asked in questions.items()}
     report(
         "cross_domain",
         rows_of(kept, apart),
@@ -160,23 +160,23 @@ def main(text: str, seeds: str, judge: str, quick: bool, as_json: bool) -> None:
 def rows_of(kept: Mapping[str, F64], apart: Mapping[str, Bool]) -> list[dict[str, Any]]:
     """A row for each model and domain, the mean over its seeds, against co-occurrence (Holm over all
     rows)."""
-    found, counts = dict[tuple[str, str], dict[str, F64]](), dict[str, list[str]]()
+    figures, counts = dict[tuple[str, str], dict[str, F64]](), dict[str, list[str]]()
     for label in MODELS:
         named = f"{key_of(label, 0).removeprefix(f'{label}, seed 0')}, seconds"
         counts[label] = [key for key in kept if key.startswith(f"{label}, seed") and key.endswith(named)]
         keys = [key.removesuffix(", seconds") for key in counts[label]]
         for name in apart if keys else ():
             metrics = [f"{among}, {one}" for among in ("of 999", "all") for one in METRICS]
-            found[label, name] = {
+            figures[label, name] = {
                 metric: np.mean([kept[f"{key}, {name}, {metric}"] for key in keys], axis=0)
                 for metric in metrics
             }
     first = f"all, {METRICS[0]}"
-    pairs = [(key, (BASE, key[1])) for key in found if key[0] != BASE and (BASE, key[1]) in found]
-    values = {key: of[first] for key, of in found.items()}
+    pairs = [(key, (BASE, key[1])) for key in figures if key[0] != BASE and (BASE, key[1]) in figures]
+    values = {key: of[first] for key, of in figures.items()}
     compared = compare_pairs(values, pairs, warm={pair: len(values[pair[0]]) for pair in pairs})
     rows = []
-    for (label, name), of in found.items():
+    for (label, name), of in figures.items():
         row = {"model": label, "domain": name, "people": len(apart[name]), "seeds": len(counts[label])}
         for metric, each in of.items():
             row |= {metric: bootstrap(each).text(".4f"), f"{metric}, untied": float(each[apart[name]].mean())}

@@ -65,17 +65,17 @@ def main(quick: bool, as_json: bool, work: Path | None, world_only: tuple[float,
     size = QUICK if quick else FULL
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="customer-run-")))
-        rows, found = line(folder, size)
-    title = f"{size.users:,} users, {size.items:,} items, {found['events']:,} events through the whole line"
+        rows, facts = line(folder, size)
+    title = f"{size.users:,} users, {size.items:,} items, {facts['events']:,} events through the whole line"
     headings = ("step", "seconds", "CPU seconds", "peak memory, GiB", "")
     columns = dict(zip(("step", "seconds", "cpu", "peak_gib", "note"), headings, strict=True))
     report(
-        "customer_run", rows, title=title, columns=columns, note=_note(found), quick=quick, as_json=as_json
+        "customer_run", rows, title=title, columns=columns, note=_note(facts), quick=quick, as_json=as_json
     )
 
 
-def _note(found: dict[str, Any]) -> str:
-    quality = ", ".join(f"{name} {value:.4f}" for name, value in found["ndcg_at_10"].items())
+def _note(facts: dict[str, Any]) -> str:
+    quality = ", ".join(f"{name} {value:.4f}" for name, value in facts["ndcg_at_10"].items())
     return (
         "Each command is a process of its own. CPU seconds are summed over cores. Peak memory: resident, "
         "mapped files included; of a service: its own "
@@ -103,7 +103,7 @@ def line(folder: Path, size: Size) -> tuple[list[dict[str, Any]], dict[str, Any]
     bundles = Path(json.loads(exported.output)["root"])
     megabytes = sum(path.stat().st_size for path in bundles.rglob("*") if path.is_file()) / 1e6
     rows.append(exported.row(f"a bundle of {megabytes:,.0f} MB"))
-    rows += _served(bundles, folder, counts["people"])
+    rows += _worker_rows(bundles, folder, counts["people"])
     figures: dict[str, float] = {}
     for name, value in _FIGURE.findall(trained.output):
         figures.setdefault(name, float(value))  # the first table: ndcg_at_10
@@ -175,9 +175,9 @@ def _run(name: str, arguments: Sequence[str], folder: Path, fails: bool = False)
         assert process.stderr is not None
         for text in process.stderr:
             errors.append(text)
-            if found := _STEP.match(text.strip()):
+            if match := _STEP.match(text.strip()):
                 cpu = _cpu_seconds(process.pid)
-                steps.append(Part(found[1], float(found[2]), round(cpu - spent, 1), _peak_gib(process.pid)))
+                steps.append(Part(match[1], float(match[2]), round(cpu - spent, 1), _peak_gib(process.pid)))
                 spent = cpu
                 print(f"  {text.strip()}, {steps[-1].peak_gib} GiB", file=sys.stderr, flush=True)
         _, status, usage = os.wait4(process.pid, 0)
@@ -212,7 +212,7 @@ def _peak_gib(pid: int) -> float:
     return round(kib * 1024 / GIB, 2)
 
 
-def _served(bundles: Path, folder: Path, people: Sequence[str]) -> list[dict[str, Any]]:
+def _worker_rows(bundles: Path, folder: Path, people: Sequence[str]) -> list[dict[str, Any]]:
     """Two workers on one bundle: seconds to ready, and the memory that each adds."""
     rows, serving = [], ["-m", "recsys.serving", str(bundles), "--port", "0", "--until-stdin-closes"]
     with ExitStack() as stack:
@@ -236,7 +236,7 @@ def _served(bundles: Path, folder: Path, people: Sequence[str]) -> list[dict[str
             stack.callback(process.stdin.close)
             url = json.loads(process.stdout.readline())["url"]
             seconds = time.perf_counter() - started
-            milliseconds = _asked(url, people)
+            milliseconds = _request_ms(url, people)
             workers.append(process.pid)
             memory = _memory(process.pid)
             peak = _peak_gib(process.pid)
@@ -262,7 +262,7 @@ def _served(bundles: Path, folder: Path, people: Sequence[str]) -> list[dict[str
     return rows
 
 
-def _asked(url: str, people: Sequence[str]) -> float:
+def _request_ms(url: str, people: Sequence[str]) -> float:
     """Milliseconds that a request takes, the median over people; each gets ten items, and most are known."""
     taken, sources = [], []
     for person in people:

@@ -55,7 +55,7 @@ class Outcome:
 
 def outcome_of(seed: int, folder: Path) -> Outcome:
     """Draws a folder, writes it, and holds what is said of it against what was planted."""
-    draft = Draft.drawn(seed)
+    draft = Draft.of_seed(seed)
     path = write_draft(draft, folder)
     options = [f"--{short}-col={name}" for short, name in draft.own_names().items()]
     checked = CliRunner().invoke(recsys, ["data", "check", str(path), *options, *draft.settings, "--json"])
@@ -151,8 +151,12 @@ def main(quick: bool, first: int, seed: int | None, show: bool, as_json: bool) -
         if one.verdict != "right":
             click.echo(f"seed {one.seed}, {one.fault}: {one.verdict}", err=True)
     rows = [
-        {"fault": name, "folders": sum(found.values()), **{verdict: found[verdict] for verdict in VERDICTS}}
-        for name, found in sorted(counts.items())
+        {
+            "fault": name,
+            "folders": sum(by_verdict.values()),
+            **{verdict: by_verdict[verdict] for verdict in VERDICTS},
+        }
+        for name, by_verdict in sorted(counts.items())
     ]
     total: dict[str, Any] = {key: sum(row[key] for row in rows) for key in ("folders", *VERDICTS)}
     report(

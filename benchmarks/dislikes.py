@@ -59,7 +59,7 @@ def disliked_later(data: Dataset, holdout: Holdout) -> Ragged:
 
 def values_of(data: Dataset, holdout: Holdout, model: dict[str, Any], seeds: Sequence[int]) -> dict[str, F64]:
     """Each figure of the warm users (n,), as a mean over the seeds."""
-    found = []
+    by_seed = []
     for seed in seeds:
         learned = make_model("als", model).fit(holdout.train, seed=seed)
         engine = recommender_of(learned, fallback_order(holdout.train.interactions, None), "exclude")
@@ -68,8 +68,8 @@ def values_of(data: Dataset, holdout: Holdout, model: dict[str, Any], seeds: Seq
         values["liked_at_10"] = hits_of(ids, holdout.targets)[:, :10].sum(axis=1)
         disliked = hits_of(ids, disliked_later(data, holdout))
         values |= {f"disliked_at_{k}": disliked[:, :k].sum(axis=1) for k in (10, 20)}
-        found.append({name: value[holdout.warm] for name, value in values.items()})
-    return {name: np.mean([one[name] for one in found], axis=0) for name in COLUMNS}
+        by_seed.append({name: value[holdout.warm] for name, value in values.items()})
+    return {name: np.mean([one[name] for one in by_seed], axis=0) for name in COLUMNS}
 
 
 @click.command()
@@ -86,7 +86,7 @@ def main(seeds: str, quick: bool, as_json: bool) -> None:
             with steps.step(f"{log}, {kind}") as progress:
                 _, data, _ = read_data(settings, progress)
                 parts = split(data, settings.split, seed=1)
-                rows += _compared(log, kind, data, parts.validation, parts.test, stated, drawn, quick)
+                rows += _weight_rows(log, kind, data, parts.validation, parts.test, stated, drawn, quick)
     note = (
         f"Means over {len(drawn)} seeds and warm users; differences to weight 0 with 95 % bootstrap "
         "intervals."
@@ -96,7 +96,7 @@ def main(seeds: str, quick: bool, as_json: bool) -> None:
     )
 
 
-def _compared(
+def _weight_rows(
     log: str,
     kind: str,
     data: Dataset,

@@ -61,14 +61,14 @@ SETS: list[tuple[str, list[str]]] = [
 ]
 
 
-def learned(name: str, settings: Settings, train: Dataset) -> Embeddings:
+def learn(name: str, settings: Settings, train: Dataset) -> Embeddings:
     """What a model of the registry ends in."""
     space: Any = make_model(name, settings).fit(train, seed=1)
     assert isinstance(space, Embeddings)
     return space
 
 
-def judged(
+def diagnose(
     train: Dataset, space: Embeddings, *, stored: Dataset | None = None, age_days: float = 3.0
 ) -> Diagnosis:
     """The doctor's word on a bundle of these vectors. stored: whose histories it holds, where not the
@@ -120,7 +120,7 @@ def same_list(space: Embeddings, share: float) -> Embeddings:
     return solving(space, space.items, ((1 - share) * table + share * table.mean(axis=0)).astype(np.float32))
 
 
-def collapsed(space: Embeddings, left: float, histories: Ragged) -> Embeddings:
+def collapse(space: Embeddings, left: float, histories: Ragged) -> Embeddings:
     """All but the strongest direction of the item vectors shrunk to `left`."""
     _, axes = np.linalg.eigh((space.items.T @ space.items).astype(np.float64))
     main = axes[:, -1:].astype(np.float32)
@@ -139,7 +139,7 @@ def popular_norms(space: Embeddings, power: float, counts: Any) -> Embeddings:
     return solving(space, (space.items * scale[:, None]).astype(np.float32), solver(space).table)
 
 
-def swapped(train: Dataset, share: float) -> Dataset:
+def swap_columns(train: Dataset, share: float) -> Dataset:
     """A log in which this share of the rows has user and item id exchanged."""
     events, rng = train.interactions, generator(1, "swapped rows")
     users, items = np.array(list(train.user_ids), object), np.array(list(train.item_ids), object)
@@ -154,13 +154,13 @@ def swapped(train: Dataset, share: float) -> Dataset:
     return Dataset(train.name, log, IdMap.of(people.tolist()), IdMap.of(things.tolist()), table)
 
 
-def weighted(train: Dataset, spread: float) -> Dataset:
+def vary_weights(train: Dataset, spread: float) -> Dataset:
     """The same log with weights between 1 - spread and 1 + spread."""
     weight = 1 + spread * generator(1, "weights").uniform(-1, 1, len(train.interactions))
     return train.having(replace(train.interactions, weight=weight.astype(np.float32)))
 
 
-def shortened(train: Dataset, share: float) -> Dataset:
+def shorten_histories(train: Dataset, share: float) -> Dataset:
     """The log without the older half of the events of this share of the users."""
     events = train.interactions
     chosen = generator(1, "shortened users").random(train.n_users) < share
@@ -173,36 +173,44 @@ def shortened(train: Dataset, share: float) -> Dataset:
 
 def cases(train: Dataset, model: Settings) -> Iterator[Case]:
     """Ailment, strength and what gives the doctor's word, strongest first."""
-    space = learned("als", model, train)
+    space = learn("als", model, train)
     histories, counts = train.interactions.histories().items, train.interactions.item_counts()
     for share in (1.0, 0.9, 0.8):
         sick = same_list(space, share)
-        yield "same_list", f"rows {share:.0%} of the way to their mean", partial(judged, train, sick)
+        yield "same_list", f"rows {share:.0%} of the way to their mean", partial(diagnose, train, sick)
     for left in (0.0, 0.1, 0.2):
-        sick = collapsed(space, left, histories)
-        yield "collapsed_space", f"all but one direction times {left:g}", partial(judged, train, sick)
+        sick = collapse(space, left, histories)
+        yield "collapsed_space", f"all but one direction times {left:g}", partial(diagnose, train, sick)
     for power in (3.0, 2.0, 1.0):
         sick = popular_norms(space, power, counts)
-        yield "norms_are_popularity", f"lengths = events ** {power:g}", partial(judged, train, sick)
+        yield "norms_are_popularity", f"lengths = events ** {power:g}", partial(diagnose, train, sick)
     if train.interactions.time is not None:
         for share in (1.0, 0.8, 0.65):
-            yield "swapped_columns", f"{share:.0%} of the rows", partial(_fresh, swapped(train, share), model)
+            yield (
+                "swapped_columns",
+                f"{share:.0%} of the rows",
+                partial(_fresh, swap_columns(train, share), model),
+            )
         for days in (365.0, 90.0, 45.0):
-            yield "stale_data", f"last event {days:g} days ago", partial(judged, train, space, age_days=days)
+            yield (
+                "stale_data",
+                f"last event {days:g} days ago",
+                partial(diagnose, train, space, age_days=days),
+            )
     for spread in (0.9, 0.5, 0.1):
-        sick = learned("als", model, weighted(train, spread))
-        yield "train_serve_skew", f"weights 1 +- {spread:g} in training only", partial(judged, train, sick)
+        sick = learn("als", model, vary_weights(train, spread))
+        yield "train_serve_skew", f"weights 1 +- {spread:g} in training only", partial(diagnose, train, sick)
     for share in (0.5, 0.1, 0.03):
-        stored = shortened(train, share)
+        stored = shorten_histories(train, share)
         yield (
             "train_serve_skew",
             f"{share:.0%} of the users stored by half",
-            partial(judged, train, space, stored=stored),
+            partial(diagnose, train, space, stored=stored),
         )
 
 
 def _fresh(train: Dataset, model: Settings) -> Diagnosis:
-    return judged(train, learned("als", model, train))
+    return diagnose(train, learn("als", model, train))
 
 
 def healthy(quick: bool, steps: Steps) -> Iterator[tuple[str, Diagnosis]]:
@@ -220,21 +228,21 @@ def healthy(quick: bool, steps: Steps) -> Iterator[tuple[str, Diagnosis]]:
         settings = load_settings("world", size)
         train = prepare(settings, steps).holdout.train
         for dim in ((4, 16, 64)[seed % 3], 32):
-            space = learned("als", settings.model_settings | {"dim": dim}, train)
+            space = learn("als", settings.model_settings | {"dim": dim}, train)
             yield (
                 f"world {users} x {items}, als dim {dim}",
-                judged(train, space, age_days=float(rng.uniform(0, 14))),
+                diagnose(train, space, age_days=float(rng.uniform(0, 14))),
             )
-        yield f"world {users} x {items}, popularity", judged(train, learned("popularity", {}, train))
+        yield f"world {users} x {items}, popularity", diagnose(train, learn("popularity", {}, train))
     for name in () if quick else ("ml-100k", "poi-gowalla", "ml-latest-small", "gowalla"):
         settings = load_settings(name, [])
         train = prepare(settings, steps).holdout.train
         for dim in (8, 32, 100):
             yield (
                 f"{name}, als dim {dim}",
-                judged(train, learned("als", settings.model_settings | {"dim": dim}, train)),
+                diagnose(train, learn("als", settings.model_settings | {"dim": dim}, train)),
             )
-        yield f"{name}, popularity", judged(train, learned("popularity", {}, train))
+        yield f"{name}, popularity", diagnose(train, learn("popularity", {}, train))
 
 
 @click.command()
@@ -249,30 +257,30 @@ def main(quick: bool, as_json: bool) -> None:
         settings = load_settings(name, assignments)
         train = prepare(settings, steps).holdout.train
         for ailment, strength, look in cases(train, settings.model_settings):
-            found = look()
-            said = [finding.code for finding in found.findings]
+            diagnosis = look()
+            said = [finding.code for finding in diagnosis.findings]
             rows.append(
                 {
                     "data": train.name,
                     "planted": ailment,
                     "strength": strength,
-                    "measure": found.measures[ailment],
+                    "measure": diagnosis.measures[ailment],
                     "detected": "yes" if ailment in said else "no",
                     "also said": ", ".join(code for code in said if code != ailment),
                 }
             )
-            say(f"{train.name} {ailment} ({strength}): {found.measures[ailment]} {said}")
+            say(f"{train.name} {ailment} ({strength}): {diagnosis.measures[ailment]} {said}")
     alarms: list[str] = []
     runs = 0
     extremes: dict[str, tuple[float, float]] = {}
-    for name, found in healthy(quick, steps):
+    for name, diagnosis in healthy(quick, steps):
         runs += 1
-        alarms += [f"{name}: {finding.code} {finding.value:.3g}" for finding in found.findings]
-        for code, value in found.measures.items():
+        alarms += [f"{name}: {finding.code} {finding.value:.3g}" for finding in diagnosis.findings]
+        for code, value in diagnosis.measures.items():
             if value is not None:
                 low, high = extremes.get(code, (value, value))
                 extremes[code] = (min(low, value), max(high, value))
-        say(f"healthy: {name}: {[finding.code for finding in found.findings]}")
+        say(f"healthy: {name}: {[finding.code for finding in diagnosis.findings]}")
     rows += [
         {
             "data": f"{runs} healthy runs",

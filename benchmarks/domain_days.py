@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.cross_domain import MODELS
 from benchmarks.results import report
-from benchmarks.visitors import GRID, mixed, sizes
+from benchmarks.visitors import GRID, mix, sizes
 from recsys.arrays import F64
 from recsys.evaluation.evaluate import users_of
 from recsys.evaluation.significance import bootstrap, compare_pairs, p_text
@@ -44,22 +44,22 @@ def question(judge: str, quick: bool) -> Run:
     return prepare(load_settings(None, [*data[1:], f"judge={judge}"], data=data[0]), Steps(quiet=True))
 
 
-def learned(run: Run, models: dict[str, dict[str, Any]], steps: Steps) -> dict[str, Any]:
+def learn_models(run: Run, models: dict[str, dict[str, Any]], steps: Steps) -> dict[str, Any]:
     """What each model learns from the merged histories."""
-    found = {}
+    learned = {}
     for label, model in models.items():
         own = {name: one for name, one in model.items() if name != "name"}
         with steps.step(label) as progress:
-            found[label] = fit_with(
+            learned[label] = fit_with(
                 make_model(model["name"], own), run.holdout.train, seed=1, progress=progress
             )
-    return found
+    return learned
 
 
 def both(run: Run, models: dict[str, Any], weight: float) -> Any:
     """als, and so much of the sequence beside it."""
     parts = [models[ALS], models["sequence"]]
-    return mixed(parts, sizes(parts, users_of(run.holdout)), weight)
+    return mix(parts, sizes(parts, users_of(run.holdout)), weight)
 
 
 def values(run: Run, model: Any) -> dict[str, F64]:
@@ -80,8 +80,8 @@ def chosen_weights(run: Run, models: dict[str, Any]) -> dict[str, float]:
 
 def by_weights(run: Run, models: dict[str, Any], weights: dict[str, float]) -> dict[str, F64]:
     """The metric of each person, each domain answered by its own weight."""
-    found = {weight: values(run, both(run, models, weight)) for weight in set(weights.values())}
-    return {name: found[weight][name] for name, weight in weights.items()}
+    by_weight = {weight: values(run, both(run, models, weight)) for weight in set(weights.values())}
+    return {name: by_weight[weight][name] for name, weight in weights.items()}
 
 
 def segment(asked: DomainQuestion, name: str) -> Any:
@@ -97,12 +97,12 @@ def rows_of(judge: str, quick: bool, steps: Steps) -> list[dict[str, Any]]:
     if quick:
         models["sequence"] = models["sequence"] | {"epochs": 1, "dim": 16}
     tuning = question("validation", quick)
-    tried = learned(tuning, models, steps)
+    tried = learn_models(tuning, models, steps)
     weights = chosen_weights(tuning, tried)
     run = tuning if judge == "validation" else question(judge, quick)
-    of = tried if run is tuning else learned(run, models, steps)
-    found = {label: values(run, model) for label, model in of.items()}
-    found[MIXTURE] = by_weights(run, of, weights)
+    of = tried if run is tuning else learn_models(run, models, steps)
+    by_model = {label: values(run, model) for label, model in of.items()}
+    by_model[MIXTURE] = by_weights(run, of, weights)
     gains, facts = dict[tuple[str, str, str], F64](), {}
     for domain, asked in by_domain(run.holdout).items():
         for name in SEGMENTS:
@@ -110,7 +110,7 @@ def rows_of(judge: str, quick: bool, steps: Steps) -> list[dict[str, Any]]:
             if who.sum() < 2:
                 continue
             facts[domain, name] = int(who.sum())
-            gains |= {(domain, name, label): one[domain][who] for label, one in found.items()}
+            gains |= {(domain, name, label): one[domain][who] for label, one in by_model.items()}
     pairs = [(key, (*key[:2], ALS)) for key in gains if key[2] != ALS]
     compared = compare_pairs(gains, pairs, warm={pair: len(gains[pair[0]]) for pair in pairs})
     rows = []

@@ -25,9 +25,9 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.answer import made
-from benchmarks.results import report, written
-from benchmarks.service_load import HEAD, Connection, Process, request, serving, started
+from benchmarks.answer import make_bundle
+from benchmarks.results import read_rows, report
+from benchmarks.service_load import HEAD, Connection, Process, request, running, serving
 from recsys.events.store import EventStore
 
 PARTS = ("kill", "full", "slow", "model")
@@ -93,7 +93,7 @@ class Tellers:
         return {one for ids in self.acknowledged for one in ids}
 
 
-def compared(state: Path, acknowledged: set[str]) -> dict[str, Any]:
+def compare_store(state: Path, acknowledged: set[str]) -> dict[str, Any]:
     """What the store holds of what was acknowledged."""
     store = EventStore(state)
     kept = [event.event_id for _, _, event in store.events()]
@@ -120,10 +120,15 @@ def kill(root: Path, folder: Path, kills: int) -> dict[str, Any]:
                 died += 1
     finally:
         acknowledged = tellers.end()
-    return {"what": "kill -9", "times": kills, **compared(state, acknowledged), "told again": tellers.again}
+    return {
+        "what": "kill -9",
+        "times": kills,
+        **compare_store(state, acknowledged),
+        "told again": tellers.again,
+    }
 
 
-def added(row: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+def add_rows(row: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """Two rows of one part as one: what is counted adds up."""
     return row | {
         key: value + before[key] for key, value in row.items() if isinstance(value, int) and key in before
@@ -159,7 +164,7 @@ def full(root: Path, folder: Path, seconds: float) -> dict[str, Any]:
         acknowledged = tellers.end()
     return {
         "what": "full disk",
-        **compared(state, acknowledged),
+        **compare_store(state, acknowledged),
         "refused": tellers.refused,
         "lists meanwhile": answered,
     }
@@ -181,16 +186,16 @@ def _p99_ms(process: Process, seconds: float) -> tuple[float, int]:
 
 def slow(root: Path, folder: Path, seconds: float, rounds: int) -> dict[str, Any]:
     """A row: lists beside a disk that syncs in 200 ms, against one that is as it is."""
-    found: dict[str, list[float]] = {"slow": [], "as it is": []}
+    by_disk: dict[str, list[float]] = {"slow": [], "as it is": []}
     for number in range(rounds):
         for name, delay in (("as it is", 0.0), ("slow", SLOW_S)):
             options = ["--port", "0", "--lame-duck-s", "0", "--state", str(folder / f"{name} {number}")]
             command = [sys.executable, "-m", "benchmarks.slow_disk", str(delay), str(root), *options]
-            with started(command) as process:
+            with running(command) as process:
                 _p99_ms(process, seconds / 10)
-                found[name].append(_p99_ms(process, seconds)[0])
-    ratios = [one / other for one, other in zip(found["slow"], found["as it is"], strict=True)]
-    p99 = {f"p99 ms, {name}": float(np.median(values)) for name, values in found.items()}
+                by_disk[name].append(_p99_ms(process, seconds)[0])
+    ratios = [one / other for one, other in zip(by_disk["slow"], by_disk["as it is"], strict=True)]
+    p99 = {f"p99 ms, {name}": float(np.median(values)) for name, values in by_disk.items()}
     return {"what": "slow disk, 200 ms a sync", **p99, "ratio": float(np.median(ratios))}
 
 
@@ -226,10 +231,10 @@ def main(
     """Kill, fill and slow what events are written to."""
     if quick:
         kills, steps, seconds = 5, 20, 2.0
-    found = dict[str, dict[str, Any]]()
+    fresh = dict[str, dict[str, Any]]()
     with TemporaryDirectory() as place:
         folder = Path(place)
-        root = made(ITEMS, USERS, folder / "bundles").path
+        root = make_bundle(ITEMS, USERS, folder / "bundles").path
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "kill": lambda: kill(root, folder, kills),
             "full": lambda: full(root, folder, seconds),
@@ -237,9 +242,9 @@ def main(
             "model": lambda: model(steps),
         }
         for part in only or PARTS:
-            found[part] = {"part": part, **parts[part]()}
-    rows = {row["part"]: row for row in written("event_faults")}
-    rows |= {part: added(row, rows[part]) if more and part in rows else row for part, row in found.items()}
+            fresh[part] = {"part": part, **parts[part]()}
+    rows = {row["part"]: row for row in read_rows("event_faults")}
+    rows |= {part: add_rows(row, rows[part]) if more and part in rows else row for part, row in fresh.items()}
     report(
         "event_faults",
         [rows[part] for part in PARTS if part in rows],

@@ -52,7 +52,7 @@ def array_of(client: int, number: int) -> list[StoredEvent]:
     ]
 
 
-def measured(clients: list[Tell], seconds: float) -> dict[str, float]:
+def measure(clients: list[Tell], seconds: float) -> dict[str, float]:
     """Events a second, and milliseconds of a call."""
     taken: list[list[float]] = [[] for _ in clients]
     end = time.perf_counter() + seconds
@@ -84,10 +84,10 @@ def ours(folder: Path, writers: int, seconds: float) -> dict[str, float]:
     def client(writer: EventWriter) -> Tell:
         return lambda events: writer.tell(events).result() and None
 
-    found = measured([client(made[at % writers]) for at in range(CLIENTS)], seconds)
+    figures = measure([client(made[at % writers]) for at in range(CLIENTS)], seconds)
     for writer in made:
         writer.close()
-    return found
+    return figures
 
 
 def plain(folder: Path, seconds: float) -> dict[str, float]:
@@ -109,7 +109,7 @@ def plain(folder: Path, seconds: float) -> dict[str, float]:
 
         return tell
 
-    return measured([client() for _ in range(CLIENTS)], seconds)
+    return measure([client() for _ in range(CLIENTS)], seconds)
 
 
 @click.command()
@@ -127,14 +127,14 @@ def main(seconds: float, folder: Path | None, quick: bool, as_json: bool) -> Non
         "two writers": lambda place: ours(place, 2, seconds),
         "plain": lambda place: plain(place, seconds),
     }
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    by_way: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for _ in range(1 if quick else ROUNDS):
         for name, way in ways.items():
             with tempfile.TemporaryDirectory(dir=folder) as place:
-                found[name].append(way(Path(place)))
+                by_way[name].append(way(Path(place)))
     rows: list[dict[str, Any]] = [
         {"way": name, **{key: median(one[key] for one in rounds) for key in rounds[0]}}
-        for name, rounds in found.items()
+        for name, rounds in by_way.items()
     ]
     report(
         "event_store",

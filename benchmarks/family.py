@@ -25,10 +25,10 @@ import click
 import numpy as np
 from scipy import sparse
 
-from benchmarks.cold_items import COLUMN, METRIC, content_knn, judged, parts_of
+from benchmarks.cold_items import COLUMN, METRIC, content_knn, judge, parts_of
 from benchmarks.family_item2vec import item2vec
 from benchmarks.family_peers import Row, asked_of_a_peer, difference_row
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.arrays import F64, I64, Array
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
@@ -75,14 +75,14 @@ def graphs(quick: bool) -> dict[str, sparse.csr_array]:
     weights."""
     (one, other), n = pairs_of(friends())
     joined = sparse.csr_array((np.ones(len(one)), (one, other)), shape=(n, n))
-    found = {"lastfm-hetrec, friends": joined + joined.T}
+    matrices = {"lastfm-hetrec, friends": joined + joined.T}
     if not quick:
         matrix = load_dataset("ml-1m-seq").interactions.matrix()
         matrix.data[:] = 1
-        found["ml-1m-seq, people and films"] = sparse.block_array(
+        matrices["ml-1m-seq, people and films"] = sparse.block_array(
             [[None, matrix], [matrix.T, None]], format="csr"
         )
-    return found
+    return matrices
 
 
 def walks(work: Path, quick: bool, steps: Steps) -> list[Row]:
@@ -92,7 +92,7 @@ def walks(work: Path, quick: bool, steps: Steps) -> list[Row]:
         graph = Graph.of(edges.tocsr())
         starts = np.repeat(np.arange(len(graph.offsets) - 1), 2 if quick else 10)
         for p, q in ((1.0, 1.0), (0.5, 2.0)):
-            found = {"recsys": _walked(graph, starts, p, q)}
+            speeds = {"recsys": _walk_speed(graph, starts, p, q)}
             for library in () if quick else ("fastnode2vec", "csrgraph"):
                 few = starts[:: 1 if p == 1 or library == "fastnode2vec" else 100]
                 asked = {"library": library, "length": LENGTH, "p": p, "q": q}
@@ -101,17 +101,17 @@ def walks(work: Path, quick: bool, steps: Steps) -> list[Row]:
                     "neighbours": graph.neighbours,
                     "starts": few,
                 }
-                found[library] = asked_of_a_peer(work, asked, arrays)["walks"]
-                steps.say(f"{name}, p {p}, q {q}, {library}: {found[library]:,.0f} walks a CPU-second")
-            peer = max((speed for what, speed in found.items() if what != "recsys"), default=None)
-            for what, speed in found.items():
+                speeds[library] = asked_of_a_peer(work, asked, arrays)["walks"]
+                steps.say(f"{name}, p {p}, q {q}, {library}: {speeds[library]:,.0f} walks a CPU-second")
+            peer = max((speed for what, speed in speeds.items() if what != "recsys"), default=None)
+            for what, speed in speeds.items():
                 row = {"data": name, "what": f"{what}, p {p}, q {q}", "figure": "walks of 40 a CPU-second"}
-                ratio = found["recsys"] / peer if peer and what == "recsys" else None
+                ratio = speeds["recsys"] / peer if peer and what == "recsys" else None
                 rows.append(row | {"value": speed, "of the fastest peer": ratio})
     return rows
 
 
-def _walked(graph: Graph, starts: I64, p: float, q: float) -> float:
+def _walk_speed(graph: Graph, starts: I64, p: float, q: float) -> float:
     graph.walks(starts[:10], LENGTH, p, q, 1)  # compiled
     began = time.process_time()
     graph.walks(starts, LENGTH, p, q, 2)
@@ -165,9 +165,9 @@ def friendships(work: Path, quick: bool, steps: Steps) -> list[Row]:
         }
         for label, bias in {"DeepWalk": {}, "node2vec, p .5, q 2": {"p": 0.5, "q": 2.0}}.items():
             settings = NODE2VEC | bias | ({"epochs": 2} if quick else {})
-            found = embeddings_of("node2vec", make_model("node2vec", settings).fit(train, seed=seed))
-            people = found.encoder.encode(Users.of_rows(np.arange(n), log.histories().items)).vectors
-            scores[label] = partial(_products, people, found.items)
+            space = embeddings_of("node2vec", make_model("node2vec", settings).fit(train, seed=seed))
+            people = space.encoder.encode(Users.of_rows(np.arange(n), log.histories().items)).vectors
+            scores[label] = partial(_products, people, space.items)
         values = {name: _above(score(*ends), score(*strangers)) for name, score in scores.items()}
         for name, mine in values.items():
             row = {"data": f"lastfm-hetrec, draw {seed}", "what": name, "figure": "AUC of held-out friends"}
@@ -187,9 +187,9 @@ def _cells(matrix: sparse.csr_array) -> Callable[[Array, Array], F64]:
 
 def _products(people: Array, items: Array, one: Array, other: Array) -> F64:
     """What each of two people scores for the other, added up."""
-    found: F64 = np.einsum("nd,nd->n", people[one], items[other]).astype(np.float64)
-    found += np.einsum("nd,nd->n", people[other], items[one])
-    return found
+    total: F64 = np.einsum("nd,nd->n", people[one], items[other]).astype(np.float64)
+    total += np.einsum("nd,nd->n", people[other], items[one])
+    return total
 
 
 def _above(friends: F64, strangers: F64) -> F64:
@@ -213,7 +213,7 @@ def unknown(work: Path, quick: bool, steps: Steps) -> list[Row]:
                 learned = make_model("fasttext", settings).fit(train, seed=seed, progress=progress)
             engines[f"fasttext, id_dropout {share}"] = recommender_of(learned, fallback, "exclude")
         for part, events in asked.items():
-            values = {name: judged(engine, train, events, has_history) for name, engine in engines.items()}
+            values = {name: judge(engine, train, events, has_history) for name, engine in engines.items()}
             for name, mine in values.items():
                 row = {"data": f"s3rec-beauty, draw {seed}, {part}", "what": name, "figure": METRIC}
                 against = compare(mine, {"": values["content kNN"]}, warm=len(mine))[""]
@@ -233,11 +233,11 @@ def lightgcn(work: Path, quick: bool, steps: Steps) -> list[Row]:
         state = Checkpoint(work / "lightgcn" / str(crc32(words.encode())), words)
         whole, began = not state.folder.exists(), time.process_time()
         run = prepare(load_settings("gowalla", [f"model={{{words}}}", f"metrics={list(METRICS)}"]), steps)
-        found = measure(run, Aids(checkpoint=state))
+        measured = measure(run, Aids(checkpoint=state))
         cpu = (time.process_time() - began) / 60 if whole else None
         for metric in METRICS:
             row = {"data": "gowalla", "what": label, "figure": metric}
-            interval = found.reports[found.name].interval(metric)
+            interval = measured.reports[measured.name].interval(metric)
             rows.append(
                 row | {"value": interval.mean, "low": interval.low, "high": interval.high, "cpu_minutes": cpu}
             )
@@ -250,8 +250,8 @@ def youtube(work: Path, quick: bool, steps: Steps) -> list[Row]:
     rows, full = [], None
     for label, change in list(YOUTUBE.items())[: 2 if quick else None]:
         words = f'name="youtube_dnn", dim=32{change}' + (", epochs=1" if quick else "")
-        found = measure(prepare(load_settings("ml-100k", [f"model={{{words}}}"]), steps))
-        mine = found.reports[found.name].values["ndcg_at_10"]
+        measured = measure(prepare(load_settings("ml-100k", [f"model={{{words}}}"]), steps))
+        mine = measured.reports[measured.name].values["ndcg_at_10"]
         full = mine if full is None else full
         row = {"data": "ml-100k, later half", "what": f"youtube_dnn, {label}", "figure": "ndcg_at_10"}
         less = compare(mine, {"": full}, warm=len(mine))[""]
@@ -288,7 +288,7 @@ def main(work: Path, set_up: bool, parts: tuple[str, ...], quick: bool, as_json:
         return
     steps, rows = (
         Steps(quiet=as_json),
-        [] if quick else [row for row in written("family") if row["part"] not in parts],
+        [] if quick else [row for row in read_rows("family") if row["part"] not in parts],
     )
     there = {row["part"] for row in rows}
     for part in parts or [name for name in PARTS if name not in there]:

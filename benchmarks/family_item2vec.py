@@ -78,15 +78,15 @@ def item2vec(work: Path, quick: bool, steps: Steps) -> list[Row]:
             library, settings = _SYSTEMS[name]
             asked = settings | {"epochs": 1 if quick else log.epochs}
             with steps.step(f"{log.name}, {name}"):
-                found = _learned(work, f"{log.name}, {name}", library, asked, holdout)
-            row = {"data": log.name, "what": f"item2vec, {name}", "load": found.load}
+                learned = _learn(work, f"{log.name}, {name}", library, asked, holdout)
+            row = {"data": log.name, "what": f"item2vec, {name}", "load": learned.load}
             for figure, seconds in (
-                ("CPU-second", found.cpu_s),
-                (f"second, {_THREADS} threads", found.wall_s),
+                ("CPU-second", learned.cpu_s),
+                (f"second, {_THREADS} threads", learned.wall_s),
             ):
                 value = asked["epochs"] * events / seconds
                 rows.append(row | {"figure": f"events a {figure}", "value": value})
-            for served, judged in _served(found, log.half_life).items():
+            for served, judged in _spaces(learned, log.half_life).items():
                 engine = recommender_of(judged, fallback_order(holdout.train.interactions, None), "exclude")
                 mine = evaluate_on(engine, holdout, metrics=(METRIC,)).values[METRIC]
                 what = f"{name}, {served}"
@@ -103,18 +103,18 @@ def _holdout(name: str) -> Holdout:
     if name == "ml-1m-seq":
         return split(load_dataset(name), SplitSettings(kind="published"), seed=1).test
     world = make_world(WorldSettings(users=100_000, items=5_000, events_per_user=100)).dataset
-    found = split(world, SplitSettings(kind="leave_last_out"), seed=1).test
-    return found.take(np.arange(0, len(found.user), -(-len(found.user) // _ASKED)))
+    test = split(world, SplitSettings(kind="leave_last_out"), seed=1).test
+    return test.take(np.arange(0, len(test.user), -(-len(test.user) // _ASKED)))
 
 
-def _learned(work: Path, label: str, library: str, asked: dict[str, Any], holdout: Holdout) -> Learned:
+def _learn(work: Path, label: str, library: str, asked: dict[str, Any], holdout: Holdout) -> Learned:
     file = work / f"item2vec-{label}-{asked['epochs']}.npz".replace(" ", "-")
     if not file.exists():
         learn = _ours if library == "recsys" else _gensim
         np.savez(file, **learn(work, asked, holdout)._asdict())
-    with np.load(file) as found:
-        cpu_s, wall_s, load = (float(found[name]) for name in ("cpu_s", "wall_s", "load"))
-        return Learned(found["inputs"], found["outputs"], cpu_s, wall_s, load)
+    with np.load(file) as arrays:
+        cpu_s, wall_s, load = (float(arrays[name]) for name in ("cpu_s", "wall_s", "load"))
+        return Learned(arrays["inputs"], arrays["outputs"], cpu_s, wall_s, load)
 
 
 def _ours(work: Path, asked: dict[str, Any], holdout: Holdout) -> Learned:
@@ -135,12 +135,12 @@ def _gensim(work: Path, asked: dict[str, Any], holdout: Holdout) -> Learned:
     return Learned(inputs, outputs, seconds["cpu_s"], seconds["wall_s"], os.getloadavg()[0])
 
 
-def _served(found: Learned, half_life: float | None) -> dict[str, Embeddings]:
+def _spaces(learned: Learned, half_life: float | None) -> dict[str, Embeddings]:
     """A person as the mean of the inputs of their history, against outputs or, by cosine, against inputs."""
-    directions = unit(found.inputs)
+    directions = unit(learned.inputs)
     return {
         "outputs": Embeddings(
-            found.outputs, Bag(found.inputs, None, unit=False, mean=True, half_life=half_life)
+            learned.outputs, Bag(learned.inputs, None, unit=False, mean=True, half_life=half_life)
         ),
         "inputs by cosine": Embeddings(directions, Bag(directions, None, unit=True, half_life=half_life)),
     }

@@ -25,13 +25,13 @@ def asked_of_a_peer(work: Path, asked: Row, arrays: Mapping[str, Array], threads
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=work)
     if done.returncode:
         raise SystemExit(f"{asked['library']} failed:\n{done.stderr[-3000:]}")
-    found: Row = json.loads(done.stdout.splitlines()[-1])
-    return found
+    answer: Row = json.loads(done.stdout.splitlines()[-1])
+    return answer
 
 
-def difference_row(found: Any, other: str, name: str) -> Row:
+def difference_row(comparison: Any, other: str, name: str) -> Row:
     """The paired difference to another row, with its interval and p; nothing of a row to itself."""
     if name == other:
         return {}
-    return {"less": other, "difference": found.difference.mean, "low": found.difference.low,
-            "high": found.difference.high, "p": found.p}  # fmt: skip
+    return {"less": other, "difference": comparison.difference.mean, "low": comparison.difference.low,
+            "high": comparison.difference.high, "p": comparison.p}  # fmt: skip

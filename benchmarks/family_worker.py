@@ -52,14 +52,14 @@ def _csrgraph(asked: Asked) -> Asked:
     offsets, neighbours, starts = _graph()
     weights = np.repeat(1 / np.diff(offsets), np.diff(offsets)).astype(np.float32)
     graph = csrgraph(csr_matrix((weights, neighbours, offsets)), threads=1)
-    biased = {} if asked["p"] == asked["q"] == 1 else _biased(asked["p"], asked["q"])
+    biased = {} if asked["p"] == asked["q"] == 1 else _bias(asked["p"], asked["q"])
     graph.random_walks(walklen=asked["length"], start_nodes=starts[:2], **biased)
     began = time.process_time()
     graph.random_walks(walklen=asked["length"], start_nodes=starts, **biased)
     return {"walks": len(starts) / (time.process_time() - began)}
 
 
-def _biased(p: float, q: float) -> dict[str, float]:
+def _bias(p: float, q: float) -> dict[str, float]:
     """Its weights are of the way back and of common neighbours, against those further away."""
     return {"return_weight": q / p, "neighbor_weight": q}
 

@@ -70,7 +70,7 @@ def quality_row(
     events = holdout.train.interactions
     fallback = fallback_order(events, None)
 
-    def judged(train: Dataset, asked: Holdout, known: bool, way: str) -> F64:
+    def judge(train: Dataset, asked: Holdout, known: bool, way: str) -> F64:
         with steps.step(f"{name}, {way}") as progress:
             learned = make_model(name, settings).fit(train, seed=SEED, progress=progress)
             index = asked.user if known else np.full(len(asked.user), -1)
@@ -82,10 +82,10 @@ def quality_row(
         return np.flatnonzero((holdout.user % EVERY == fold) & (holdout.history.lengths > 0))
 
     everybody = np.concatenate([of_fold(fold) for fold in range(folds)])
-    learned = judged(holdout.train, holdout.take(everybody), True, "learned")
+    learned = judge(holdout.train, holdout.take(everybody), True, "learned")
     encoded = np.concatenate(
         [
-            judged(
+            judge(
                 holdout.train.having(events.where(events.user % EVERY != fold)),
                 holdout.take(of_fold(fold)),
                 False,

@@ -76,7 +76,7 @@ class Draft:
     file_of_fault: str | None = None
 
     @classmethod
-    def drawn(cls, seed: int) -> "Draft":
+    def of_seed(cls, seed: int) -> "Draft":
         """The draft of a seed: a sound log with structure, dressed in some way, and mostly one fault in
         it."""
         draw = random.Random(seed)
@@ -217,7 +217,7 @@ def _set(column: str, at: int, value: Any) -> Callable[[Draft, Rows], int]:
     return change
 
 
-def _renamed(column: str) -> Callable[[Draft, Rows], None]:
+def _rename(column: str) -> Callable[[Draft, Rows], None]:
     def change(draft: Draft, rows: Rows) -> None:
         rows["number"] = rows.pop(column)
         draft.columns.pop(column, None)
@@ -291,7 +291,7 @@ def _no_utf8(draft: Draft) -> tuple[str, int] | None:
     return "events", row
 
 
-def _ragged(table: str) -> Any:
+def _lengthen_row(table: str) -> Any:
     def plant(draft: Draft) -> tuple[str, int] | None:
         if draft.format not in ("csv", "csv.gz") or table not in draft.tables:
             return None
@@ -383,8 +383,8 @@ FAULTS = [
     Fault("junk for events", _junk("events"), ("cannot be read",)),
     Fault("junk for items", _junk("items"), ("cannot be read",)),
     Fault("no UTF-8", _no_utf8, ("UTF",)),
-    Fault("too many fields", _ragged("events"), ("ragged_row",)),
-    Fault("too many fields of an item", _ragged("items"), ("ragged_row",)),
+    Fault("too many fields", _lengthen_row("events"), ("ragged_row",)),
+    Fault("too many fields of an item", _lengthen_row("items"), ("ragged_row",)),
     Fault("a column twice", _twice("events"), ("more than once",)),
     Fault("a column of items twice", _twice("items"), ("more than once",)),
     Fault("NULL for nobody", words_of("user_id", "NULL"), ("nobody_id", "NULL")),
@@ -397,8 +397,8 @@ FAULTS = [
     Fault("a user twice", in_table("users", _again), ("described_twice",)),
     Fault("an item without id", in_table("items", _set("item_id", 3, None)), ("missing_id",)),
     Fault("a user without id", in_table("users", _set("user_id", 3, None)), ("missing_id",)),
-    Fault("items without ids", in_table("items", _renamed("item_id")), ("item_table", "number")),
-    Fault("users without ids", in_table("users", _renamed("user_id")), ("user_table", "number")),
+    Fault("items without ids", in_table("items", _rename("item_id")), ("item_table", "number")),
+    Fault("users without ids", in_table("users", _rename("user_id")), ("user_table", "number")),
     Fault("float ids of items", kind_of("items", "item_id", "floats", needs="parquet"), ("float_id",)),
     Fault("titles that are lists", kind_of("items", "title", "list", needs="parquet"), ("title",)),
     Fault("no item is described", in_table("items", _other_ids("item_id", 1.0)), ("unmet_item_table",)),

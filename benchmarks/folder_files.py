@@ -64,7 +64,7 @@ def _write(draft: Draft, table: str, rows: Rows, file: Path, kept: Sequence[int]
         file.write_bytes(draft.raw[table])
         return
     names = {name: draft.columns.get(name, name) for name in rows}
-    own = {names[name]: _typed(draft, table, name, column) for name, column in rows.items()}
+    own = {names[name]: _column(draft, table, name, column) for name, column in rows.items()}
     if draft.format == "parquet":
         arrays = list(own.values())
         if table in draft.header:
@@ -114,7 +114,7 @@ def _as_text(value: Any) -> Any:
     return "" if value is None else str(value) if not isinstance(value, int | float) else value
 
 
-def _typed(draft: Draft, table: str, name: str, values: list[Any]) -> Any:
+def _column(draft: Draft, table: str, name: str, values: list[Any]) -> Any:
     """The values of a column as the draft types it; a value of another type makes it text."""
     kind = draft.kinds.get((table, name), "plain")
     if kind in _WILD:

@@ -22,7 +22,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.answers.person import person_of, usable_items
 from recsys.answers.question import Event, Question
 from recsys.answers.respond import respond
@@ -92,8 +92,8 @@ def same_row(name: str, settings: dict[str, Any], people: int, duplicates: str) 
         bundle = load(publish(Path(folder), content_of(name, learned, train, prepare=rule)))
         everybody = Users.of_rows(np.arange(people), whole.had.histories(), np.full(people, now))
         expected = bundle.encoder.encode(replace(everybody, fresh=np.ones(people, bool))).vectors
-        found = np.array([_vector(bundle, log, cut, row, now) for row in range(people)])
-    apart = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
+        vectors = np.array([_vector(bundle, log, cut, row, now) for row in range(people)])
+    apart = float(np.abs(vectors - expected).max() / max(np.abs(expected).max(), 1e-12))
     return {"part": "same", "what": f"{name}, duplicates {duplicates}", "people": people, "apart": apart}
 
 
@@ -159,20 +159,20 @@ def main(
     chosen, parts = list(models or SMALL), only or PARTS
     if quick:
         people, worlds, chosen = 50, (1,), ["als", "sequence"]
-    rows = {(row["part"], row["what"]): row for row in written("fresh_history")}
-    found = list[dict[str, Any]]()
+    rows = {(row["part"], row["what"]): row for row in read_rows("fresh_history")}
+    new = list[dict[str, Any]]()
     if "same" in parts:
-        found += [same_row(name, SMALL[name], people, rule) for name in chosen for rule in ("all", "sum")]
+        new += [same_row(name, SMALL[name], people, rule) for name in chosen for rule in ("all", "sum")]
     if "better" in parts:
         better = {"als": {"dim": 16}, "cooccurrence_svd": {"dim": 16}, "sequence": {"dim": 16, "epochs": 12}}
         users = 400 if quick else 8_000
-        found += [
+        new += [
             better_row(name, better[name], world, users)
             for name in better
             for world in worlds
             if name in chosen
         ]
-    rows |= {(row["part"], row["what"]): row for row in found}
+    rows |= {(row["part"], row["what"]): row for row in new}
     report(
         "fresh_history",
         list(rows.values()),

@@ -84,17 +84,17 @@ def _agreement(library: str, folder: Path, work: Path, log: pd.DataFrame) -> dic
     subprocess.run([*program, *files, "--to", str(folder / "bundles")], check=True, capture_output=True)
     bundle, had = load(current(folder / "bundles")), log.groupby("user_id").item_id.apply(list)
     lists = pd.read_parquet(folder / "lists.parquet")
-    found = {}
+    shares = {}
     for kind, rows in lists.groupby("kind"):
         same = [
-            len({*theirs} & {*_answered(bundle, user, had[user], str(kind), len(theirs))})
+            len({*theirs} & {*_answer(bundle, user, had[user], str(kind), len(theirs))})
             for user, theirs in zip(rows.user_id, rows["items"], strict=True)
         ]
-        found[str(kind)] = round(float(np.sum(same)) / float(rows["items"].str.len().sum()), 5)
-    return found | {"people": lists.user_id.nunique()}
+        shares[str(kind)] = round(float(np.sum(same)) / float(rows["items"].str.len().sum()), 5)
+    return shares | {"people": lists.user_id.nunique()}
 
 
-def _answered(bundle: Bundle, user: str, had: list[str], kind: str, k: int) -> list[str]:
+def _answer(bundle: Bundle, user: str, had: list[str], kind: str, k: int) -> list[str]:
     question = Question(user, k=k) if kind == "known" else Question(None, [Event(item) for item in had], k=k)
     return [item.item_id for item in respond(bundle, question).items]
 

@@ -26,12 +26,12 @@ def main(library: str, events: str, folder: Path) -> None:
     people = np.sort(np.random.default_rng(1).choice(len(users), min(PEOPLE, len(users)), replace=False))
     (folder / "users.txt").write_text("\n".join(users))
     (folder / "items.txt").write_text("\n".join(items))
-    found = {"implicit": _implicit, "lightfm": _lightfm}[library](
+    by_kind = {"implicit": _implicit, "lightfm": _lightfm}[library](
         matrix, people, list(users), list(items), folder
     )
     rows = [
         {"user_id": users[who], "kind": kind, "items": [items[one] for one in best]}
-        for kind, lists in found.items()
+        for kind, lists in by_kind.items()
         for who, best in zip(people, lists, strict=True)
     ]
     pd.DataFrame(rows).to_parquet(folder / "lists.parquet")

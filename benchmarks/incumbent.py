@@ -34,9 +34,9 @@ from benchmarks.incumbent_systems import (
     OurALS,
     Ours,
     System,
-    tuned,
+    tune_system,
 )
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.arrays import F64, I32, I64, Ragged, distinct
 from recsys.data.dataset import Dataset
 from recsys.data.split.holdout import Holdout, SplitSettings
@@ -152,19 +152,21 @@ def questions(data: Dataset, holdout: Holdout, until: int) -> dict[str, Question
     known = holdout.train.interactions.user_counts() > 0
     halfway = np.array([_halfway(to_the_end, user, int(count)) for user, count in enumerate(before)])
     later = np.flatnonzero(halfway > before).astype(np.int32)
-    fresh = _asked(data, to_the_end, later, halfway[later], known, before)
+    fresh = _question(data, to_the_end, later, halfway[later], known, before)
     stale = fresh.users.history.keep(
         _places(fresh.users.history) < np.repeat(before[fresh.person], fresh.users.history.lengths)
     )
-    found = {
+    by_occasion = {
         AT_NIGHT: Question(holdout.user, users_of(holdout), holdout.targets),
         FRESH: fresh,
         STALE: fresh._replace(users=Users.of_rows(fresh.users.index, stale, fresh.users.now)),
     }
     for clicks in CLICKS:
         made = np.flatnonzero((before < clicks) & (to_the_end.lengths > clicks)).astype(np.int32)
-        found[after(clicks)] = _asked(data, to_the_end, made, np.full(len(made), clicks), known, before)
-    return found
+        by_occasion[after(clicks)] = _question(
+            data, to_the_end, made, np.full(len(made), clicks), known, before
+        )
+    return by_occasion
 
 
 def after(clicks: int) -> str:
@@ -188,7 +190,7 @@ def _halfway(past: Histories, user: int, before: int) -> int:
     )
 
 
-def _asked(data: Dataset, whole: Histories, user: I32, count: I64, known: Any, before: I64) -> Question:
+def _question(data: Dataset, whole: Histories, user: I32, count: I64, known: Any, before: I64) -> Question:
     """What users are asked once they have made `count` events (n,): who has nothing new left is not asked.
 
     before: (n_users,) events up to the night; known: (n_users,) who was learned from then.
@@ -235,7 +237,7 @@ class Answers(NamedTuple):
         return means
 
 
-def replayed(system: System, data: Dataset, days: int, steps: Steps, folder: Path) -> Answers:
+def replay_nights(system: System, data: Dataset, days: int, steps: Steps, folder: Path) -> Answers:
     """What a system answers on all nights; a night that lies in the folder is not learned again."""
     folder.mkdir(parents=True, exist_ok=True)
     values: dict[Key, list[F64]] = {}
@@ -246,26 +248,26 @@ def replayed(system: System, data: Dataset, days: int, steps: Steps, folder: Pat
             with steps.step(f"{data.name}, {system.name}, night {number}"):
                 night = night_of(data, start, period_s)
                 system.learn(night.past)
-                judged: dict[str, Any] = {"|".join(key): one for key, one in _judged(system, night)}
+                judged: dict[str, Any] = {"|".join(key): one for key, one in _judge(system, night)}
                 np.savez(file, cpu_s=system.cpu_s, **judged)
-        with np.load(file) as found:
-            cpu_s.append(float(found["cpu_s"]))
-            for name in found.files:
+        with np.load(file) as arrays:
+            cpu_s.append(float(arrays["cpu_s"]))
+            for name in arrays.files:
                 if name != "cpu_s":
                     occasion, segment, metric = name.split("|")
-                    one = np.insert(found[name], 1, number, axis=1)
+                    one = np.insert(arrays[name], 1, number, axis=1)
                     values.setdefault((occasion, segment, metric), []).append(one)
     return Answers({key: np.concatenate(parts) for key, parts in values.items()}, cpu_s)
 
 
-def _judged(system: System, night: Night) -> Iterator[tuple[Key, F64]]:
+def _judge(system: System, night: Night) -> Iterator[tuple[Key, F64]]:
     """Each key with float64 (n, 2): the persons to whom it applies, and their values."""
     facts, asked = facts_of(night.past), _Asked(system, night.past.n_items)
     for occasion, question in night.questions.items():
         if not len(question.person):
             continue
-        found = evaluate(asked, question.users, question.targets, metrics=METRICS, facts=facts)
-        for segment, values in ({ALL: found.values} | dict(found.segments)).items():
+        figures = evaluate(asked, question.users, question.targets, metrics=METRICS, facts=facts)
+        for segment, values in ({ALL: figures.values} | dict(figures.segments)).items():
             for metric, column in values.items():
                 some = ~np.isnan(column)
                 yield (occasion, segment, metric), np.stack([question.person[some], column[some]], axis=1)
@@ -274,7 +276,7 @@ def _judged(system: System, night: Night) -> Iterator[tuple[Key, F64]]:
 def rows_of(log: str, answers: Mapping[str, Answers]) -> list[Row]:
     """The rows of a log: every system against the incumbent, ours by segment, and what comes from where."""
     return [
-        {"log": log, "what": what, "of": f"{one[0]} - {other[0]}", "metric": metric} | compared(*both)
+        {"log": log, "what": what, "of": f"{one[0]} - {other[0]}", "metric": metric} | compare_systems(*both)
         for what, segment, one, other in _questions(answers)
         for metric in METRICS
         if len(answers[one[0]].values.get((one[1], segment, metric), ()))
@@ -304,7 +306,7 @@ def _questions(answers: Mapping[str, Answers]) -> Iterator[tuple[str, str, Answe
         yield f"freshness of {name}", ALL, (name, FRESH), (name, STALE)
 
 
-def compared(first: F64, second: F64) -> Row:
+def compare_systems(first: F64, second: F64) -> Row:
     """The first system against the second, (n,) one value per person each and NaN for whoever was not
     asked."""
     both = ~np.isnan(first)
@@ -367,8 +369,8 @@ def replay(log: Log, work: Path, steps: Steps, members: Sequence[str] = ()) -> t
         asked = make in SYSTEMS or make in [MEMBERS[member] for member in members]
         if not asked and not (work / f"{name}.json").exists():
             continue
-        tuned(system, run, work / f"{name}.json")
-        answers[system.name] = replayed(system, data, log.days, steps, work / name)
+        tune_system(system, run, work / f"{name}.json")
+        answers[system.name] = replay_nights(system, data, log.days, steps, work / name)
         by_night += nightly(log.name, system, answers[system.name])
     return rows_of(log.name, answers), by_night
 
@@ -400,9 +402,9 @@ def main(work: Path, set_up: bool, only: tuple[str, ...], members: tuple[str, ..
     steps = Steps(quiet=as_json)
     for log in LOGS:
         if not only or log.name in only:
-            found = replay(log, work, steps, members)
-            tables = (written(name) for name in ("incumbent", "incumbent_nights"))
-            rows, by_night = (put(log.name, *both) for both in zip(tables, found, strict=True))
+            new = replay(log, work, steps, members)
+            tables = (read_rows(name) for name in ("incumbent", "incumbent_nights"))
+            rows, by_night = (put(log.name, *both) for both in zip(tables, new, strict=True))
             write(rows, by_night, as_json)
 
 
@@ -446,17 +448,21 @@ def _note(rows: Sequence[Row], by_night: Sequence[Row]) -> str:
     lines = []
     for log in dict.fromkeys(row["log"] for row in rows):
         said = "; ".join(
-            f"{row['metric']} {_said(row)}" for row in of if (row["log"], row["what"]) == (log, PEOPLE[ALL])
+            f"{row['metric']} {_sentence(row)}"
+            for row in of
+            if (row["log"], row["what"]) == (log, PEOPLE[ALL])
         )
         cpu = " against ".join(f"{_cpu_minutes(by_night, log, name):.2g}" for name in (OURS, THEIRS))
         lines.append(f"- **{log}**, ours against the incumbent: {said}. CPU minutes of a night: {cpu}.")
-    below = [f"{row['log']}, {row['what']}, {row['metric']} {_said(row)}" for row in of if row["high"] < 0]
+    below = [
+        f"{row['log']}, {row['what']}, {row['metric']} {_sentence(row)}" for row in of if row["high"] < 0
+    ]
     lines.append(f"- Significantly below the incumbent: {'; '.join(below) or 'nowhere'}.")
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     return "\n".join([_METHOD, "", *lines, "", f"{_COMMAND} Load averages when this was written: {load}."])
 
 
-def _said(row: Row) -> str:
+def _sentence(row: Row) -> str:
     interval = Interval(row["difference"], row["low"], row["high"]).text("+.4f")
     return f"{row['first']:.4f} against {row['second']:.4f}, {interval}, {p_text(row['p'])}, {row['verdict']}"
 

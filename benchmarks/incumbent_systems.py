@@ -110,39 +110,39 @@ class ImplicitALS(Learner):
         Raises ModelError where the lists of these vectors are not those that implicit itself gives.
         """
         with tempfile.TemporaryDirectory(prefix="incumbent-") as folder:
-            found = self._fitted(matrix_to_learn("implicit", train), Path(folder))
-        self.cpu_s = float(found["cpu_s"])
-        items, s = found["items"], self.settings
+            arrays = self._fit_in_worker(matrix_to_learn("implicit", train), Path(folder))
+        self.cpu_s = float(arrays["cpu_s"])
+        items, s = arrays["items"], self.settings
         rule: dict[str, Any] = {"regularization": s.regularization, "unobserved_weight": 1.0, "exponent": 0.0}
-        table = None if s.recalculate else found["users"]
+        table = None if s.recalculate else arrays["users"]
         learned = Embeddings(items, Solve(items, items.T @ items, table, **rule, confidence=s.alpha))
-        _check_lists(learned, train, found)
+        _check_lists(learned, train, arrays)
         return learned
 
-    def _fitted(self, matrix: sparse.csr_array, folder: Path) -> Mapping[str, Any]:
+    def _fit_in_worker(self, matrix: sparse.csr_array, folder: Path) -> Mapping[str, Any]:
         sparse.save_npz(folder / "events.npz", sparse.csr_matrix(matrix))
         (folder / "asked.json").write_text(self.settings.model_dump_json())
         process = _worker(self.python)
         print(folder, file=process.stdin, flush=True)
         if process.stdout.readline() != "done\n":
             raise ModelError("implicit's process ended; what it said stands above.")
-        with np.load(folder / "found.npz") as found:
-            return dict(found)
+        with np.load(folder / "found.npz") as arrays:
+            return dict(arrays)
 
 
-def _check_lists(learned: Embeddings, train: Dataset, found: Mapping[str, Any]) -> None:
+def _check_lists(learned: Embeddings, train: Dataset, arrays: Mapping[str, Any]) -> None:
     """Raises ModelError where our answers for these vectors are not those that implicit gave a few people
     itself."""
-    users = Users.of_rows(found["people"], train.interactions.histories().take(found["people"]))
+    users = Users.of_rows(arrays["people"], train.interactions.histories().take(arrays["people"]))
     engine, k = (
         recommender_of(learned, fallback_order(train.interactions, None), "exclude"),
-        found["lists"].shape[1],
+        arrays["lists"].shape[1],
     )
-    both = zip(engine.recommend(users, k).ids, found["lists"], strict=True)
+    both = zip(engine.recommend(users, k).ids, arrays["lists"], strict=True)
     same = sum(len({*ours.tolist()} & {*theirs.tolist()}) for ours, theirs in both)
-    if same < _ALIKE * found["lists"].size:
+    if same < _ALIKE * arrays["lists"].size:
         raise ModelError(
-            f"of {found['lists'].size} items that implicit answers, ours has {same}: not the same model."
+            f"of {arrays['lists'].size} items that implicit answers, ours has {same}: not the same model."
         )
 
 
@@ -332,7 +332,7 @@ MEMBERS: dict[str, type[Searched]] = {
 }
 
 
-def tuned(system: Searched, run: Run, file: Path) -> None:
+def tune_system(system: Searched, run: Run, file: Path) -> None:
     """Tunes a system, or takes what an earlier call settled from the file."""
     if file.exists():
         system.chosen = json.loads(file.read_text())

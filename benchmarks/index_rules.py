@@ -18,7 +18,7 @@ from unittest.mock import patch
 import click
 import numpy as np
 
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.arrays import F32, I64, Bool, Ragged
 from recsys.encoders.bag import Bag
 from recsys.encoders.users import Users
@@ -47,9 +47,9 @@ class Watched(VectorRanker):
         return super()._scan_few(*arguments)
 
     def _search_index(self, *arguments: Any) -> tuple[F32, I64] | None:
-        found = super()._search_index(*arguments)
-        self.way = SCAN if found is None else INDEX
-        return found
+        answer = super()._search_index(*arguments)
+        self.way = SCAN if answer is None else INDEX
+        return answer
 
 
 def space(n: int, seed: int) -> Embeddings:
@@ -63,7 +63,7 @@ def space(n: int, seed: int) -> Embeddings:
     return Embeddings(items, Bag(items, table, unit=False))
 
 
-def tuned(space: Embeddings, name: str) -> tuple[Recommender, IndexSettings]:
+def tune(space: Embeddings, name: str) -> tuple[Recommender, IndexSettings]:
     """The exact recommender, and how the tuner would ask this index."""
     n, random = len(space.items), np.random.default_rng(0)
     exact = Recommender(VectorRanker(space), order_of(np.arange(n)))
@@ -74,7 +74,7 @@ def tuned(space: Embeddings, name: str) -> tuple[Recommender, IndexSettings]:
         return exact, tune_index(exact, history, people=60, names=[name]).chosen
 
 
-def asked(
+def ask(
     exact: Recommender, settings: IndexSettings, questions: int, seed: int
 ) -> tuple[Counter[str], float, int]:
     """How many answers took each way, the summed recall of the index's, and how many answers were wrong."""
@@ -131,17 +131,17 @@ def main(questions: int, only: Sequence[str], quick: bool, as_json: bool) -> Non
         for seed, size in enumerate(SIZES):
             if name not in factories(size, DIM):
                 continue
-            exact, settings = tuned(space(size, seed), name)
-            found = asked(
+            exact, settings = tune(space(size, seed), name)
+            counts = ask(
                 exact, settings, each * len(SIZES) // sum(name in factories(one, DIM) for one in SIZES), seed
             )
-            ways, recall, wrong = ways + found[0], recall + found[1], wrong + found[2]
+            ways, recall, wrong = ways + counts[0], recall + counts[1], wrong + counts[2]
         mean = recall / ways[INDEX] if ways[INDEX] else None
         row = {"index": name, "questions": ways.total(), **ways, "recall": mean, "wrong": wrong}
         print(row, f"{time.perf_counter() - start:.0f} s", flush=True)
         rows = [
             row,
-            *(other for other in (rows if quick else written("index_rules")) if other["index"] != name),
+            *(other for other in (rows if quick else read_rows("index_rules")) if other["index"] != name),
         ]
         rows.sort(key=lambda row: row["index"])
         total = {way: sum(row.get(way, 0) for row in rows) for way in (FEW, INDEX, SCAN)}

@@ -45,9 +45,7 @@ def main(work: Path | None, quick: bool, as_json: bool) -> None:
             write_log(path, n)
             for kept in ("on disk", "in memory"):
                 if kept == "on disk" or n <= IN_MEMORY:
-                    rows.append(
-                        {"events": n, "kept": kept, **_trained(path, kept == "on disk", Path(folder))}
-                    )
+                    rows.append({"events": n, "kept": kept, **_train(path, kept == "on disk", Path(folder))})
                     click.echo(rows[-1], err=True)
     for row in rows:
         first = next(one for one in rows if one["kept"] == row["kept"])
@@ -72,7 +70,7 @@ def write_log(path: Path, n: int) -> None:
             writer.write_table(pa.table([rng.integers(USERS, size=size), item, time], schema=schema))
 
 
-def _trained(path: Path, on_disk: bool, home: Path) -> dict[str, Any]:
+def _train(path: Path, on_disk: bool, home: Path) -> dict[str, Any]:
     """Seconds and the most megabytes of a run."""
     settings = [
         f"on_disk={str(on_disk).lower()}",

@@ -26,7 +26,7 @@ import click
 import numpy as np
 
 from benchmarks.ann import DIM, K
-from benchmarks.answer import made
+from benchmarks.answer import make_bundle
 from benchmarks.results import report
 from recsys.arrays import I64, Bool, Ragged
 from recsys.bundle.bundle import Bundle, load
@@ -54,17 +54,17 @@ sys.stdin.readline()
 """
 
 
-def tuned(n_items: int, people: int, folder: Path) -> Bundle:
+def tune_bundle(n_items: int, people: int, folder: Path) -> Bundle:
     """A bundle of so many items, with the index that the tuner chooses among inverted files."""
-    plain = made(n_items, USERS, folder / "plain", clustered=True)
+    plain = make_bundle(n_items, USERS, folder / "plain", clustered=True)
     content = plain.content()
     lists = (
         max(int(name[3:].partition(",")[0]) for name in factories(n_items, DIM) if name.startswith("IVF"))
         // 2
     )
     names = [f"IVF1,PQ{DIM}x4fs", f"IVF{lists},PQ{DIM}x4fs", f"IVF{lists},SQfp16"]
-    found = tune_index(exact_recommender(content), content.histories, people=people, names=names)
-    for trial in found.trials:
+    tuned = tune_index(exact_recommender(content), content.histories, people=people, names=names)
+    for trial in tuned.trials:
         print(
             trial.settings.factory,
             trial.settings.effort,
@@ -72,7 +72,7 @@ def tuned(n_items: int, people: int, folder: Path) -> Bundle:
             f"{trial.p50_ms:.3f} ms",
             flush=True,
         )
-    return load(write(folder / "tuned", replace(content, index=found.chosen)))
+    return load(write(folder / "tuned", replace(content, index=tuned.chosen)))
 
 
 def recall_row(bundle: Bundle, people: int) -> dict[str, Any]:
@@ -83,8 +83,8 @@ def recall_row(bundle: Bundle, people: int) -> dict[str, Any]:
     assert ranker.index is not None
     stated = read_manifest(bundle.path)["index"]
     others = people_of(bundle.histories, people, 99, "tune")
-    found, _ = measure_index(exact, ranker.index, others, K)
-    return {**stated, "found": found["all"].recall}
+    measured, _ = measure_index(exact, ranker.index, others, K)
+    return {**stated, "found": measured["all"].recall}
 
 
 def mask_rows(bundle: Bundle) -> list[dict[str, Any]]:
@@ -107,10 +107,10 @@ def mask_rows(bundle: Bundle) -> list[dict[str, Any]]:
             scores = ranker.items[allowed] @ vectors[row]
             return allowed[np.argpartition(scores, -min(K, len(allowed)))[-K:]]
 
-        def unfiltered(row: int) -> object:
+        def search_all(row: int) -> object:
             return index.search(vectors[row : row + 1], K)
 
-        ways: dict[str, Callable[[int], object]] = {"ours": ours, "exact": exact, "unfiltered": unfiltered}
+        ways: dict[str, Callable[[int], object]] = {"ours": ours, "exact": exact, "unfiltered": search_all}
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for row in range(len(one)):
             for name, way in ways.items():
@@ -123,8 +123,8 @@ def mask_rows(bundle: Bundle) -> list[dict[str, Any]]:
             .ranker.top(users, K, forbid=Ragged.empty(len(users)), available=mask)
             .ids
         )
-        found = ranker.top(users, K, forbid=Ragged.empty(len(users)), available=mask).ids
-        pairs = [(got[got >= 0], true[true >= 0]) for got, true in zip(found, truth, strict=True)]
+        ids = ranker.top(users, K, forbid=Ragged.empty(len(users)), available=mask).ids
+        pairs = [(got[got >= 0], true[true >= 0]) for got, true in zip(ids, truth, strict=True)]
         recall = float(np.mean([len(np.intersect1d(*pair)) / len(pair[1]) for pair in pairs]))
         bound = 2 * min(spent["exact"], spent["unfiltered"]) + 0.2
         rows.append(
@@ -135,7 +135,7 @@ def mask_rows(bundle: Bundle) -> list[dict[str, Any]]:
 
 def shares_of_memory(folder: Path) -> dict[str, float]:
     """MiB of proportional shares that one process holds, and four together."""
-    found = {}
+    mib = {}
     for count in (1, 4):
         command = [sys.executable, "-c", _HOLD, str(folder)]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -148,10 +148,10 @@ def shares_of_memory(folder: Path) -> dict[str, float]:
         for process in held:
             assert process.stdout is not None
             process.stdout.readline()
-        found[str(count)] = sum(_pss(process.pid) for process in held)
+        mib[str(count)] = sum(_pss(process.pid) for process in held)
         for process in held:
             process.communicate(b"\n")
-    return {"one_mib": found["1"], "four_mib": found["4"], "ratio": found["4"] / found["1"]}
+    return {"one_mib": mib["1"], "four_mib": mib["4"], "ratio": mib["4"] / mib["1"]}
 
 
 def _pss(pid: int) -> float:
@@ -168,7 +168,7 @@ def main(items: int, people: int, quick: bool, as_json: bool) -> None:
     """Writes benchmarks/results/masks.md."""
     set_threads(1)
     with TemporaryDirectory() as folder:
-        bundle = tuned(200_000 if quick else items, people, Path(folder))
+        bundle = tune_bundle(200_000 if quick else items, people, Path(folder))
         truth, path = recall_row(bundle, people), bundle.path
         rows = mask_rows(bundle)
         del bundle  # what this process maps would be shared with it

@@ -71,8 +71,8 @@ class Measured:
             "repeat": repeat,
         }
         key |= COMMON | (settings or {})
-        if found := next(self.having(kind=kind, **key), None):
-            return found
+        if earlier := next(self.having(kind=kind, **key), None):
+            return earlier
         folder = make(data, self.work / "data")
         factors = str(self.work / "factors") if kept else None
         python = sys.executable if library == "recsys" else self.work / library / "bin" / "python"

@@ -48,10 +48,10 @@ def seconds_to_ndcg(rows: Measured, repeats: int) -> Iterator[Row]:
         seconds = statistics.median(taken["recsys"]) if epochs else None
         yield {
             "peer": peer,
-            "peer_settings": _said(point),
+            "peer_settings": _text(point),
             "peer_ndcg": goal,
             "peer_s": theirs,
-            "settings": _said(ours),
+            "settings": _text(ours),
             "epochs": epochs,
             "ndcg": judge.ndcg("recsys", ours, epochs or 2 * EPOCHS),
             "s": seconds,
@@ -59,7 +59,7 @@ def seconds_to_ndcg(rows: Measured, repeats: int) -> Iterator[Row]:
         }
 
 
-def _said(point: Row) -> str:
+def _text(point: Row) -> str:
     return ", ".join(f"{key} {value:g}" for key, value in point.items())
 
 
@@ -80,9 +80,7 @@ class _Judge:
         points = [
             {"unobserved_weight": a, "regularization": ridge, "exponent": exponent} for a, ridge in grid
         ]
-        return max(
-            ((self.ndcg(library, point, EPOCHS), point) for point in points), key=lambda found: found[0]
-        )
+        return max(((self.ndcg(library, point, EPOCHS), point) for point in points), key=lambda pair: pair[0])
 
     def fit(self, library: str, point: Row, epochs: int, repeat: int, *, kept: bool = False) -> Row:
         kind = "quality-fit"
@@ -90,8 +88,8 @@ class _Judge:
 
     def ndcg(self, library: str, point: Row, epochs: int) -> float:
         wanted = {"kind": "ndcg", "library": library, "epochs": epochs, **point}
-        if found := next(self._rows.having(**wanted), None):
-            return float(found["ndcg"])
+        if earlier := next(self._rows.having(**wanted), None):
+            return float(earlier["ndcg"])
         self.fit(library, point, epochs, 0, kept=True)
         folder = self._rows.work
         users, items = (np.load(folder / f"factors-{side}.npy") for side in ("users", "items"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.mf_data import make
 from benchmarks.mf_measured import LIBRARIES, Measured
-from benchmarks.results import RESULTS, machine, report, written
+from benchmarks.results import RESULTS, machine, read_rows, report
 from recsys.pipelines.tracking.plots import GREYS, MODEL, figure_of
 
 BARS = {("cg", 64): (1.4, 2.0), ("cg", 128): (1.4, 2.0), ("cg", 256): (1.8, 2.5)}  # must, aim: times faster
@@ -23,7 +23,7 @@ def write_tables(rows: Measured, quick: bool, as_json: bool) -> None:
         fresh = {_case(row) for row in table}
         cpu = machine()["cpu"]
         table = [row | {"cpu": cpu} for row in table]
-        table += [] if quick else [row for row in written("mf_speed") if _case(row) not in fresh]
+        table += [] if quick else [row for row in read_rows("mf_speed") if _case(row) not in fresh]
         report("mf_speed", table, title="Seconds of one ALS iteration", columns=SECONDS, note=NOTE, **said)
     scale = [
         {

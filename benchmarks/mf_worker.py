@@ -43,14 +43,14 @@ def main() -> None:
         np.save(asked["factors"] + "-users.npy", users / scale)
         np.save(asked["factors"] + "-items.npy", items / scale)
     epochs, cpu = np.diff(ends, axis=0).T.tolist()
-    found = {
+    figures = {
         "compile_s": compiled,
         "total_s": total,
         "epochs_s": epochs,
         "cpu_s": cpu,
         "peak_bytes": peak - before,
     }
-    print(json.dumps(found))
+    print(json.dumps(figures))
 
 
 def _load(folder: Path, library: str) -> Any:
@@ -96,10 +96,10 @@ def _recsys(asked: dict[str, Any]) -> Any:
         events = Interactions(user, item, n_users, n_items)
         ids = IdMap.of([])  # learning asks for no id
         train = Dataset("benchmark", events, ids, ids, pa.table({}))
-        found = ALS(settings).fit(
+        learned = ALS(settings).fit(
             train, seed=asked["seed"], progress=lambda step: ends.append(_now()) if step.values else None
         )
-        return found.encoder.table, found.items  # type: ignore[attr-defined]
+        return learned.encoder.table, learned.items  # type: ignore[attr-defined]
 
     return run
 

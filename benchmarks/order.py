@@ -92,23 +92,23 @@ def key_of(world: str, seed: int) -> str:
     return " ".join([world, *SIZE, *WORLDS[world], *MODEL, f"seed={seed}"])
 
 
-def row_of(world: str, found: OrderReport, seconds: float) -> dict[str, Any]:
+def row_of(world: str, order: OrderReport, seconds: float) -> dict[str, Any]:
     """A row of the table."""
-    gain, leaning = found.gain.difference, found.leaning.difference
+    gain, leaning = order.gain.difference, order.leaning.difference
     drifts = world.startswith("drift")
-    right = found.gain.verdict == ("better" if drifts else "no difference shown")
-    values = {name: one.values[METRIC] for name, one in found.reports.items()}
+    right = order.gain.verdict == ("better" if drifts else "no difference shown")
+    values = {name: one.values[METRIC] for name, one in order.reports.items()}
     return {
         "world": world,
         "people": len(values[IN_ORDER]),
-        "seeds": len(found.by_seed),
+        "seeds": len(order.by_seed),
         **{name: float(one.mean()) for name, one in values.items()},
         "gain": gain.text("+.4f"),
         "half-width": (gain.high - gain.low) / 2,
-        "by seed": ", ".join(f"{one:+.4f}" for one in found.by_seed.values()),
-        "p (Holm)": found.gain.p_holm,
+        "by seed": ", ".join(f"{one:+.4f}" for one in order.by_seed.values()),
+        "p (Holm)": order.gain.p_holm,
         "leans on": leaning.text("+.4f"),
-        "says": found.sentence,
+        "says": order.sentence,
         "right": "yes" if right else "no",
         "CPU minutes a seed": seconds / 60,
     }
@@ -149,8 +149,8 @@ def tell(kept: Kept, quick: bool, as_json: bool) -> None:
         keys = {seed: key_of(world, seed) for seed in range(1, 100) if key_of(world, seed) in kept.seconds}
         if keys:
             reports = {seed: kept.reports(key) for seed, key in keys.items()}
-            found = order_of(reports, warm=len(reports[min(reports)][IN_ORDER].values[METRIC]))
-            rows.append(row_of(world, found, float(np.mean([kept.seconds[key] for key in keys.values()]))))
+            order = order_of(reports, warm=len(reports[min(reports)][IN_ORDER].values[METRIC]))
+            rows.append(row_of(world, order, float(np.mean([kept.seconds[key] for key in keys.values()]))))
     note = (
         f"Worlds of 8,000 people without fashions or new items, {METRIC}, last event left out; who has but "
         "one event is not asked. The interval is over people, the values of each the mean over the seeds "

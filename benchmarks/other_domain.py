@@ -35,8 +35,8 @@ def mapping(train: Dataset, source: str, target: str) -> Scores:
 
     def scores(users: Users) -> F32:
         mapped = learned.predict(parts[source].encoder.encode(users).vectors)
-        found: F32 = (mapped @ parts[target].items.T).astype(np.float32)
-        return found
+        values: F32 = (mapped @ parts[target].items.T).astype(np.float32)
+        return values
 
     return scores
 
@@ -52,8 +52,8 @@ def neighbours(train: Dataset, source: str, target: str) -> Scores:
         alike = (normalize(_matrix(users.history.items, train.n_items)) @ known.T).toarray()
         few = min(NEIGHBOURS, alike.shape[1])
         alike[alike < np.partition(alike, -few, axis=1)[:, [-few]]] = 0
-        found: F32 = (alike @ had[target]).astype(np.float32)
-        return found
+        values: F32 = (alike @ had[target]).astype(np.float32)
+        return values
 
     return scores
 

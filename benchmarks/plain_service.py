@@ -46,8 +46,8 @@ class Answer(BaseModel):
 @app.post("/v1/recommend", response_model=Answer)
 def recommend(asked: Asked) -> Answer:
     user = int(asked.user_id[1:])
-    scores, found = index.search(people[user : user + 1], asked.k + len(seen[user]))
-    pairs = zip(found[0].tolist(), scores[0].tolist(), strict=True)
+    scores, rows = index.search(people[user : user + 1], asked.k + len(seen[user]))
+    pairs = zip(rows[0].tolist(), scores[0].tolist(), strict=True)
     items = [Item(item_id=ids[item], score=score) for item, score in pairs if item not in seen[user]]
     return Answer(request_id=uuid.uuid4().hex, items=items[: asked.k])
 

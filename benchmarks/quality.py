@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import click
 
 from benchmarks.quality_jobs import FACTORIZATIONS, LONG, PUBLISHED, QUICK, WORLDS, Job
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.evaluation.evaluate import Report
 from recsys.evaluation.planted import attainable_gain, sample_rows, truths
 from recsys.pipelines.console import Steps
@@ -40,10 +40,10 @@ def rows_of(data: str, reports: dict[str, Report], metrics: tuple[str, ...]) -> 
             "data": data,
             "model": model,
             "metric": metric,
-            **found.interval(metric)._asdict(),
+            **one.interval(metric)._asdict(),
             "published": PUBLISHED.get((data, model, metric)),
         }
-        for model, found in reports.items()
+        for model, one in reports.items()
         for metric in metrics
     ]
 
@@ -106,7 +106,7 @@ def attainable_rows(judged: Run, reports: dict[str, Report], model: str) -> list
     return rows_of(name, known, ("ndcg_at_10",)) + shares
 
 
-def replaced(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+def replace_rows(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
     """The old rows, with all those on the data of the new ones replaced by these, in the place of the
     first."""
     fresh = {row["data"] for row in new}
@@ -143,7 +143,7 @@ def main(quick: bool, long: bool, only: tuple[str, ...], as_json: bool) -> None:
     if long:
         name, title = "quality_long", "EASE on the published gowalla split"
     if only and not quick:
-        rows = replaced(written(name), rows)
+        rows = replace_rows(read_rows(name), rows)
     report(name, rows, title=title, note=NOTE, quick=quick, as_json=as_json)
 
 

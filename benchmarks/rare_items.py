@@ -72,15 +72,15 @@ def main(seeds: str, quick: bool, as_json: bool) -> None:
     fallback = fallback_order(train.interactions, None)
     values: dict[str, dict[str, Any]] = {}
     for name, stated in models(settings.model, quick).items():
-        found = []
+        by_seed = []
         for seed in drawn:
             with steps.step(f"{name}, seed {seed}") as progress:
                 own = {key: value for key, value in stated.items() if key != "name"}
                 learned = make_model(stated["name"], own).fit(train, seed=seed, progress=progress)
-            found.append(
+            by_seed.append(
                 evaluate_on(recommender_of(learned, fallback, settings.seen), holdout, metrics=METRICS).values
             )
-        values[name] = {metric: np.mean([one[metric] for one in found], axis=0) for metric in METRICS}
+        values[name] = {metric: np.mean([one[metric] for one in by_seed], axis=0) for metric in METRICS}
     rows = []
     for part, which in (("rare", rare), ("all", np.ones(len(rare), bool))):
         for metric in METRICS:

@@ -36,7 +36,12 @@ def report(
     """
     summary = {"name": name, "machine": machine(), "rows": list(rows)}
     headings = columns or {key: key for row in rows for key in row}
-    text = f"# {title}\n\n" + (f"{note}\n\n" if note else "") + table(rows, headings) + f"\n{described()}\n"
+    text = (
+        f"# {title}\n\n"
+        + (f"{note}\n\n" if note else "")
+        + table(rows, headings)
+        + f"\n{describe_machine()}\n"
+    )
     if not quick:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
@@ -46,7 +51,7 @@ def report(
     print(json.dumps(summary), flush=True)
 
 
-def written(name: str) -> list[dict[str, Any]]:
+def read_rows(name: str) -> list[dict[str, Any]]:
     """The rows of the last full run; none where there was none."""
     path = RESULTS / f"{name}.json"
     return list(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else []
@@ -75,14 +80,14 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(memory / 2**30, 1),
         "python": platform.python_version(),
         "versions": {"recsys": __version__}
-        | {library: found for library in LIBRARIES if (found := _version(library))},
+        | {library: version for library in LIBRARIES if (version := _version(library))},
     }
 
 
-def described() -> str:
+def describe_machine() -> str:
     """`machine` in a sentence."""
     facts = machine()
-    versions = ", ".join(f"{library} {found}" for library, found in facts["versions"].items())
+    versions = ", ".join(f"{library} {version}" for library, version in facts["versions"].items())
     return (
         f"Measured on {facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB; "
         f"Python {facts['python']}; {versions}."

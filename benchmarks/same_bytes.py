@@ -63,15 +63,15 @@ def digests(config: str) -> Iterator[tuple[str, dict[str, str]]]:
     for name in MODELS:
         for variant in VARIANTS.get(name, ({},)):
             learned = fit_with(make_model(name, variant), train, seed=settings.seed)
-            found = {}
+            row = {}
             if isinstance(learned, Embeddings):
-                found["items"] = digest(learned.items)
+                row["items"] = digest(learned.items)
                 encoded = learned.encoder.encode(people)
-                found["people"] = digest(encoded.vectors, encoded.known)
-                found["space_id"] = learned.encoder.space_id
+                row["people"] = digest(encoded.vectors, encoded.known)
+                row["space_id"] = learned.encoder.space_id
             answer = recommender_for(run, learned).recommend(people, 100)
-            found["lists"] = digest(answer.ids, answer.scores, answer.source)
-            yield f"{config} {name} {json.dumps(variant)}", found
+            row["lists"] = digest(answer.ids, answer.scores, answer.source)
+            yield f"{config} {name} {json.dumps(variant)}", row
 
 
 @click.command()
@@ -81,13 +81,13 @@ def digests(config: str) -> Iterator[tuple[str, dict[str, str]]]:
 @click.option("--only", multiple=True, default=("ml-100k", "world"), help="Only this config. Repeatable.")
 def main(against: Path | None, only: tuple[str, ...]) -> None:
     """Print the digests of every learner, or compare them with earlier ones."""
-    found = {name: row for config in only for name, row in digests(config)}
-    print(json.dumps(found, indent=1))
+    rows = {name: row for config in only for name, row in digests(config)}
+    print(json.dumps(rows, indent=1))
     if against is not None:
         before = json.loads(against.read_text())
-        differing = [name for name in found if before.get(name) != found[name]]
+        differing = [name for name in rows if before.get(name) != rows[name]]
         print(
-            f"{len(found) - len(differing)} of {len(found)} are the same",
+            f"{len(rows) - len(differing)} of {len(rows)} are the same",
             *differing,
             sep="\n  ",
             file=sys.stderr,

@@ -32,7 +32,7 @@ LENGTHS = (1, 50, 200, 1_000)
 @click.option("--learn", "asked", hidden=True, help="What a process of its own does.")
 def main(quick: bool, as_json: bool, asked: str | None) -> None:
     if asked is not None:
-        click.echo(json.dumps(_learned(**json.loads(asked))))
+        click.echo(json.dumps(_learning_costs(**json.loads(asked))))
         return
     size = (
         {"people": 2_000, "items": 5_000, "each": 10}
@@ -47,7 +47,7 @@ def main(quick: bool, as_json: bool, asked: str | None) -> None:
     for net in ("transformer", "gru"):
         rows += [
             {"what": f"encode, {net}", "each": length, "ms": ms}
-            for length, ms in _encoded(net, quick).items()
+            for length, ms in _encoding_ms(net, quick).items()
         ]
     report(
         "sequence_costs",
@@ -73,7 +73,7 @@ def _log(people: int, items: int, each: int) -> Any:
     return dataset(np.repeat(np.arange(people), each), rng.permutation(item), people, items)
 
 
-def _learned(people: int, items: int, each: int) -> dict[str, float]:
+def _learning_costs(people: int, items: int, each: int) -> dict[str, float]:
     from recsys.models.registry import make_model
     from recsys.training.checkpoint import Checkpoint
     from recsys.training.loop import Aids
@@ -96,7 +96,7 @@ def _memory(name: str) -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
 
 
-def _encoded(net: str, quick: bool) -> dict[int, float]:
+def _encoding_ms(net: str, quick: bool) -> dict[int, float]:
     """Milliseconds by how long the history is."""
     from recsys.arrays import Ragged
     from recsys.encoders.users import Users
@@ -104,7 +104,7 @@ def _encoded(net: str, quick: bool) -> dict[int, float]:
 
     data = _log(500, 1_000 if quick else 50_000, 20)
     learned: Any = make_model("sequence", {"net": net, "epochs": 1, "negatives": 256}).fit(data, seed=1)
-    rng, found = np.random.default_rng(1), {}
+    rng, by_length = np.random.default_rng(1), {}
     for length in LENGTHS:
         seconds = []
         for _ in range(20 if quick else 300):
@@ -112,8 +112,8 @@ def _encoded(net: str, quick: bool) -> dict[int, float]:
             began = time.perf_counter()
             learned.encoder.encode(person)
             seconds.append(time.perf_counter() - began)
-        found[length] = statistics.median(seconds) * 1e3
-    return found
+        by_length[length] = statistics.median(seconds) * 1e3
+    return by_length
 
 
 if __name__ == "__main__":

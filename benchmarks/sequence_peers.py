@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.arrays import F64, I64
 from recsys.data.planted.world import WorldSettings, make_world
 from recsys.data.read.load import load_dataset
@@ -90,7 +90,7 @@ def main(
     for name in names:
         fit_all(name, _question(name), work, text, threads, quick)
     rows = [row for name in names for row in rows_of(name, _question(name), work, threads, quick)]
-    others = [] if quick else [row for row in written("sequence_peers") if row["data"] not in names]
+    others = [] if quick else [row for row in read_rows("sequence_peers") if row["data"] not in names]
     columns = ("data", "what", "seeds", "epoch_cpu_s", "events_a_second", "ratio", "ndcg_at_10", "against")
     report(
         "sequence_peers",

@@ -32,10 +32,10 @@ def main() -> None:
     seconds, lists = fit[asked["library"]](asked, user, item)
     if lists is not None:
         np.save(Path(asked["out"]) / "lists.npy", lists)
-    found = np.minimum(np.bincount(user) - 1, asked["longest"] if asked["last_only"] else len(user)).clip(
+    events = np.minimum(np.bincount(user) - 1, asked["longest"] if asked["last_only"] else len(user)).clip(
         min=0
     )
-    print(json.dumps({"epochs_cpu_s": seconds, "events": int(found.sum())}))
+    print(json.dumps({"epochs_cpu_s": seconds, "events": int(events.sum())}))
 
 
 def _recsys(asked: Asked, user: Any, item: Any) -> Any:
@@ -156,9 +156,9 @@ def _rectools(asked: Asked, user: Any, item: Any) -> Any:
     model.fit(data)
     if not asked["lists"]:
         return seconds, None
-    found = model.recommend(np.unique(user), data, k=K, filter_viewed=True)
+    table = model.recommend(np.unique(user), data, k=K, filter_viewed=True)
     lists = np.full((int(user.max()) + 1, K), -1, np.int64)
-    lists[found[Columns.User].to_numpy(), found[Columns.Rank].to_numpy() - 1] = found[Columns.Item].to_numpy()
+    lists[table[Columns.User].to_numpy(), table[Columns.Rank].to_numpy() - 1] = table[Columns.Item].to_numpy()
     return seconds, lists
 
 

@@ -333,35 +333,35 @@ def table(measured: Measured) -> list[dict[str, Any]]:
     set."""
     done = {(row.data, row.label): row for row in ROWS if any(measured.has(row, seed) for seed in row.seeds)}
     values = {key: measured.values(row) for key, row in done.items()}
-    found = []
+    rows = []
     for data in dict.fromkeys(row.data for row in ROWS):
         pairs = [((data, row.label), (data, row.against)) for row in done.values() if row.data == data]
         pairs = [(one, other) for one, other in pairs if one != other and other in done]
         gains = {key: value["ndcg_at_10"] for key, value in values.items() if key[0] == data}
         compared = compare_pairs(gains, pairs, warm={pair: len(gains[pair[0]]) for pair in pairs})
         against = {one: (other[1], compared[one, other]) for one, other in pairs}
-        found += [
-            _described(row, measured, values[key], against.get(key))
+        rows += [
+            _describe(row, measured, values[key], against.get(key))
             for key, row in done.items()
             if key[0] == data
         ]
-    return found
+    return rows
 
 
-def _described(row: Row, measured: Measured, values: dict[str, F64], against: Any) -> dict[str, Any]:
+def _describe(row: Row, measured: Measured, values: dict[str, F64], against: Any) -> dict[str, Any]:
     seconds = {seed: measured.seconds[row.key(seed)] for seed in row.seeds if measured.has(row, seed)}
-    found = {"data": row.data, "label": row.label, "users": len(values["ndcg_at_10"]), "seeds": len(seconds)}
+    facts = {"data": row.data, "label": row.label, "users": len(values["ndcg_at_10"]), "seeds": len(seconds)}
     for name, each in values.items():
         interval = bootstrap(each)
-        found |= {name: interval.mean, f"{name}_95": f"{interval.low:.4f} to {interval.high:.4f}"}
+        facts |= {name: interval.mean, f"{name}_95": f"{interval.low:.4f} to {interval.high:.4f}"}
     if against is not None:
         other, comparison = against
-        found |= {
+        facts |= {
             "against": other,
             "difference": comparison.difference.text("+.4f"),
             "p_holm": comparison.p_holm,
         }
-    return found | {
+    return facts | {
         "minutes": float(np.mean(list(seconds.values()))) / 60,
         "seconds": seconds,
         "settings": json.loads(row.settings()),

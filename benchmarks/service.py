@@ -22,9 +22,9 @@ import click
 import faiss
 import numpy as np
 
-from benchmarks.answer import DIM, K, made
+from benchmarks.answer import DIM, K, make_bundle
 from benchmarks.results import report
-from benchmarks.service_load import Clients, Connection, Process, arrive, request, serving, started
+from benchmarks.service_load import Clients, Connection, Process, arrive, request, running, serving
 
 USERS, ASKED, ROUNDS = 2_000, 500, 5
 
@@ -59,21 +59,21 @@ def raw_ms(items: int, asked: int) -> float:
 
 def cost_row(items: int, folder: Path, asked: int) -> dict[str, Any]:
     """Ours, ours without reasons and log, with two workers, the plain app and the raw search, in turn."""
-    root = made(items, USERS, folder).path
+    root = make_bundle(items, USERS, folder).path
     plain = [sys.executable, "-P", str(Path(__file__).with_name("plain_service.py")), str(items), str(USERS)]
     log = str(folder / "log")
     with (
         serving(root, "--exposures", log) as ours,
         serving(root, "--exposures", log, "--workers", "2") as two,
-        started(plain) as other,
+        running(plain) as other,
     ):
         ways = {"ours": ours, "two": two, "plain": other}
-        found: dict[str, list[float]] = {name: [] for name in (*ways, "raw")}
+        times: dict[str, list[float]] = {name: [] for name in (*ways, "raw")}
         for _ in range(ROUNDS):
             for name, process in ways.items():
-                found[name].append(cpu_ms(process, asked))
-            found["raw"].append(raw_ms(items, min(asked, 500)))
-    row = {name: float(np.median(values)) for name, values in found.items()}
+                times[name].append(cpu_ms(process, asked))
+            times["raw"].append(raw_ms(items, min(asked, 500)))
+    row = {name: float(np.median(values)) for name, values in times.items()}
     return {
         "items": items,
         **row,
@@ -89,17 +89,21 @@ def tail_rows(items: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
     """Eight clients that ask again as soon as they are answered, in turn at ours, ours with two workers, and
     the plain
     app: medians of five."""
-    root = made(items, USERS, folder).path
+    root = make_bundle(items, USERS, folder).path
     plain = [sys.executable, "-P", str(Path(__file__).with_name("plain_service.py")), str(items), str(USERS)]
     log = str(folder / "log")
     with (
         serving(root, "--exposures", log) as ours,
         serving(root, "--exposures", log, "--workers", "2") as two,
-        started(plain) as other,
+        running(plain) as other,
     ):
-        found: dict[str, list[tuple[float, ...]]] = {"ours": [], "ours, two workers": [], "plain app": []}
+        by_service: dict[str, list[tuple[float, ...]]] = {
+            "ours": [],
+            "ours, two workers": [],
+            "plain app": [],
+        }
         for _ in range(ROUNDS):
-            for rounds, process in zip(found.values(), (ours, two, other), strict=True):
+            for rounds, process in zip(by_service.values(), (ours, two, other), strict=True):
                 spent, clients = process.cpu_ms(), Clients(partial(getattr, process, "address"), 8, USERS)
                 time.sleep(seconds)
                 seen = clients.end()
@@ -109,7 +113,7 @@ def tail_rows(items: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
                     (seen.answered / seconds, (process.cpu_ms() - spent) / asked, p50, p99, p99 / p50)
                 )
     names = ("answers_a_second", "cpu_ms", "p50_ms", "p99_ms", "p99_of_p50")
-    medians = {name: np.median(np.array(rounds), axis=0).tolist() for name, rounds in found.items()}
+    medians = {name: np.median(np.array(rounds), axis=0).tolist() for name, rounds in by_service.items()}
     load = os.getloadavg()[0]
     return [
         {"service": name, **dict(zip(names, row, strict=True)), "load": load} for name, row in medians.items()
@@ -118,7 +122,7 @@ def tail_rows(items: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
 
 def load_rows(items: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
     """One worker under arrivals at rates around what it can do."""
-    root = made(items, USERS, folder).path
+    root = make_bundle(items, USERS, folder).path
     bodies = [request({"user_id": f"u{user}", "k": K}) for user in range(USERS)]
     rows = []
     with serving(root, "--exposures", str(folder / "log"), "--threads", "1") as process:

@@ -19,9 +19,9 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.answer import made
+from benchmarks.answer import make_bundle
 from benchmarks.results import report
-from benchmarks.service_load import Connection, Process, serving, started
+from benchmarks.service_load import Connection, Process, running, serving
 from recsys.keys import FILE, make_key
 
 ITEMS, USERS, K = 10_000, 2_000, 10
@@ -107,7 +107,7 @@ def main(rounds: int, asked: int, quick: bool, as_json: bool) -> None:
         state = Path(folder, "state")
         key, _ = make_key(state / FILE, "benchmark", ["read"])
         quota, _ = make_key(state / FILE, "with a quota", ["read"], "100000000/day")
-        root = made(ITEMS, USERS, Path(folder, "bundles")).path
+        root = make_bundle(ITEMS, USERS, Path(folder, "bundles")).path
         options = ("--exposures", "off", "--state", str(state))
         plain = [
             sys.executable,
@@ -119,16 +119,16 @@ def main(rounds: int, asked: int, quick: bool, as_json: bool) -> None:
         ]
         people = np.random.default_rng(0).integers(USERS, size=asked)
         keyed, limited = ([request(user, one) for user in people] for one in (key, quota))
-        with serving(root, *options) as ours, started(plain) as other:
-            found: dict[str, list[float]] = {"ours": [], "quota": [], "without": []}
+        with serving(root, *options) as ours, running(plain) as other:
+            times: dict[str, list[float]] = {"ours": [], "quota": [], "without": []}
             for _ in range(rounds):
-                found["ours"].append(cpu_ms(ours, keyed))
-                found["without"].append(cpu_ms(other, keyed))
-                found["quota"].append(cpu_ms(ours, limited))
+                times["ours"].append(cpu_ms(ours, keyed))
+                times["without"].append(cpu_ms(other, keyed))
+                times["quota"].append(cpu_ms(ours, limited))
         with in_loop(state) as (gate, metrics):
             alone = [min(loop_ms(gate, metrics, one, asked) for _ in range(rounds)) for one in (key, quota)]
-    with_all, bare_ms, with_quota = (float(np.median(found[name])) for name in ("ours", "without", "quota"))
-    paired = float(np.median(np.subtract(found["ours"], found["without"])))
+    with_all, bare_ms, with_quota = (float(np.median(times[name])) for name in ("ours", "without", "quota"))
+    paired = float(np.median(np.subtract(times["ours"], times["without"])))
     rows = [
         {"what": "with key, metrics and trace ids", "cpu_ms": with_all, "alone_ms": alone[0]},
         {"what": "with a quota as well", "cpu_ms": with_quota, "alone_ms": alone[1]},

@@ -22,7 +22,7 @@ from typing import Any
 import click
 
 from benchmarks.results import report
-from benchmarks.service_contract import served
+from benchmarks.service_contract import example_service
 
 PATHS: tuple[bytes, ...] = (
     b"/v1/recommend",
@@ -92,7 +92,7 @@ _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 _PATIENCE_S = 10.0
 
 
-def drawn(draw: random.Random, key: bytes | None) -> list[bytes]:
+def draw_case(draw: random.Random, key: bytes | None) -> list[bytes]:
     """One case: the pieces that are sent, one after the other."""
     if draw.random() < 0.1:
         return [draw.randbytes(draw.randrange(1, 300))]
@@ -139,7 +139,7 @@ def _request(draw: random.Random, key: bytes | None) -> bytes:
 
 def ask(address: tuple[str, int], pieces: list[bytes]) -> tuple[list[int], bool]:
     """(statuses that came, whether it hung)."""
-    found = b""
+    answer = b""
     try:
         with socket.create_connection(address, timeout=_PATIENCE_S) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -147,12 +147,12 @@ def ask(address: tuple[str, int], pieces: list[bytes]) -> tuple[list[int], bool]
                 connection.sendall(piece)
             connection.shutdown(socket.SHUT_WR)
             while more := connection.recv(65_536):
-                found += more
+                answer += more
     except TimeoutError:
-        return [int(status) for status in _STATUS.findall(found)], True
+        return [int(status) for status in _STATUS.findall(answer)], True
     except OSError:  # closed by the other side, which is an answer
         pass
-    return [int(status) for status in _STATUS.findall(found)], False
+    return [int(status) for status in _STATUS.findall(answer)], False
 
 
 def attack(address: tuple[str, int], key: bytes | None, cases: int, seed: int) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def attack(address: tuple[str, int], key: bytes | None, cases: int, seed: int) -
     draw, statuses, hangs, silent = random.Random(seed), Counter[int](), 0, 0
     start = time.monotonic()
     for _ in range(cases):
-        came, hung = ask(address, drawn(draw, key))
+        came, hung = ask(address, draw_case(draw, key))
         statuses.update(came)
         hangs += hung
         silent += not came
@@ -178,7 +178,7 @@ def attack(address: tuple[str, int], key: bytes | None, cases: int, seed: int) -
 
 def rows_of(cases: int, seed: int) -> Iterator[dict[str, Any]]:
     for keyed in (True, False):
-        with TemporaryDirectory() as folder, served(Path(folder), keyed=keyed) as (url, key):
+        with TemporaryDirectory() as folder, example_service(Path(folder), keyed=keyed) as (url, key):
             host, port = url.removeprefix("http://").split(":")
             shown = None if key is None else key.encode()
             yield {

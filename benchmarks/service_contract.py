@@ -28,8 +28,8 @@ from typing import Any
 import click
 import pyarrow as pa
 
-from benchmarks.answer import made
-from benchmarks.results import report, written
+from benchmarks.answer import make_bundle
+from benchmarks.results import read_rows, report
 from benchmarks.service_load import serving
 from recsys.bundle.bundle import load
 from recsys.bundle.root import point_to
@@ -82,7 +82,7 @@ def check(url: str, key: str | None, examples: int, seed: int) -> dict[str, Any]
         command += ["--header", f"Authorization: Bearer {key}"]
     start = time.monotonic()
     with TemporaryDirectory() as folder:
-        Path(folder, "openapi.json").write_text(json.dumps(_described(asks=key is not None)))
+        Path(folder, "openapi.json").write_text(json.dumps(_document_with_examples(asks=key is not None)))
         Path(folder, "schemathesis.toml").write_text(_CONFIG)
         Path(folder, "hooks.py").write_text(_HOOKS)
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=3_600)
@@ -99,7 +99,7 @@ def check(url: str, key: str | None, examples: int, seed: int) -> dict[str, Any]
     }
 
 
-def counted(log: Path) -> dict[str, Any]:
+def count_answers(log: Path) -> dict[str, Any]:
     """What an access log says: faults (a 5xx but 503), 503s, and how many of the operations were once
     answered well."""
     lines = [json.loads(line) for line in log.read_bytes().splitlines()]
@@ -113,7 +113,7 @@ def counted(log: Path) -> dict[str, Any]:
     }
 
 
-def _described(*, asks: bool) -> dict[str, Any]:
+def _document_with_examples(*, asks: bool) -> dict[str, Any]:
     """The document with examples of this service; of one that asks for no key, without saying that it
     does."""
     document: dict[str, Any] = json.loads(DOCUMENT.read_text())
@@ -132,11 +132,11 @@ def _described(*, asks: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def served(folder: Path, *, keyed: bool, towers: bool = False) -> Iterator[tuple[str, str | None]]:
+def example_service(folder: Path, *, keyed: bool, towers: bool = False) -> Iterator[tuple[str, str | None]]:
     """(address of a service, a key with every scope, where it asks for one). towers: bundles of a two-tower
     model."""
     root, state = folder / "bundles", folder / "state"
-    older, newer = (two_tower(root) if towers else made(1_000, 200, root).path for _ in range(2))
+    older, newer = (two_tower(root) if towers else make_bundle(1_000, 200, root).path for _ in range(2))
     point_to(root, newer.name)
     arms = {**_ARMS, "older": {"bundle": older.name}}
     now = int(time.time())
@@ -172,14 +172,17 @@ def two_tower(root: Path) -> Path:
 
 def _round(seed: int, examples: int) -> dict[str, Any]:
     keyed, towers = seed % 2 == 1, seed % 4 in (3, 0)
-    with TemporaryDirectory() as folder, served(Path(folder), keyed=keyed, towers=towers) as (url, key):
-        found = check(url, key, examples, seed) | counted(Path(folder, ACCESS))
-    print(found.pop("said"), file=sys.stderr, end="")
+    with (
+        TemporaryDirectory() as folder,
+        example_service(Path(folder), keyed=keyed, towers=towers) as (url, key),
+    ):
+        counts = check(url, key, examples, seed) | count_answers(Path(folder, ACCESS))
+    print(counts.pop("said"), file=sys.stderr, end="")
     return {
         "keys": "with" if keyed else "without",
         "model": "two_tower" if towers else "als",
         "seed": seed,
-    } | found
+    } | counts
 
 
 @click.command()
@@ -191,7 +194,7 @@ def _round(seed: int, examples: int) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True)
 def main(cases: int, resume: bool, quick: bool, as_json: bool) -> None:
     """Writes benchmarks/results/service_contract.md after each round; exit status 1 where something fails."""
-    before = [row for row in written(_NAME) if resume and not row["status"]]
+    before = [row for row in read_rows(_NAME) if resume and not row["status"]]
     rows, examples = {int(row["seed"]): row for row in before}, 5 if quick else 60
     for seed in range(1, 1_000):
         if seed not in rows:

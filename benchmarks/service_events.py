@@ -18,7 +18,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.answer import K, made
+from benchmarks.answer import K, make_bundle
 from benchmarks.results import report
 from benchmarks.service import cpu_ms
 from benchmarks.service_load import HEAD, Connection, Process, serving
@@ -41,7 +41,7 @@ def array_of(first: int, count: int) -> bytes:
     return (HEAD.format(path="/v1/events", length=len(text)) + text).encode()
 
 
-def told(process: Process, seconds: float) -> dict[str, float]:
+def tell_events(process: Process, seconds: float) -> dict[str, float]:
     """Events a second and milliseconds of a call, by all clients at once."""
     taken: list[list[float]] = [[] for _ in range(CLIENTS)]
     end = time.perf_counter() + seconds
@@ -67,18 +67,20 @@ def told(process: Process, seconds: float) -> dict[str, float]:
 
 def rows_of(folder: Path, seconds: float, asked: int, rounds: int) -> list[dict[str, Any]]:
     """A row for each way."""
-    root, rows = made(ITEMS, USERS, folder).path, []
+    root, rows = make_bundle(ITEMS, USERS, folder).path, []
     for workers in (1, 2):
         options = ("--workers", str(workers), "--state", str(folder / f"told {workers}"), "--waiting", "64")
         with serving(root, *options) as process:
-            rows.append({"what": f"told, {workers} worker{'s' * (workers > 1)}", **told(process, seconds)})
+            rows.append(
+                {"what": f"told, {workers} worker{'s' * (workers > 1)}", **tell_events(process, seconds)}
+            )
     ways: dict[str, tuple[str, ...]] = {
         "no state, exposures off": ("--state", "off", "--exposures", "off"),
         "exposures off": ("--exposures", "off"),
         "exposures in a file": ("--exposures", str(folder / "lists.jsonl")),
         "exposures in the store": ("--exposures", "store"),
     }
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, chosen in ways.items():
             state = () if "--state" in chosen else ("--state", str(folder / name.replace(" ", "-")))
@@ -87,8 +89,8 @@ def rows_of(folder: Path, seconds: float, asked: int, rounds: int) -> list[dict[
                     connection = Connection(process.address)
                     for first in range(0, USERS * EVENTS, 500):
                         connection.ask(array_of(first, 500))
-                found[name].append(cpu_ms(process, asked))
-    return rows + [{"what": f"asked, {name}", "CPU-ms": float(np.median(one))} for name, one in found.items()]
+                times[name].append(cpu_ms(process, asked))
+    return rows + [{"what": f"asked, {name}", "CPU-ms": float(np.median(one))} for name, one in times.items()]
 
 
 @click.command()

@@ -15,7 +15,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.answer import K, made
+from benchmarks.answer import K, make_bundle
 from benchmarks.results import report
 from benchmarks.service import cpu_ms
 from benchmarks.service_load import serving
@@ -50,26 +50,26 @@ def start(root: Path, name: str, now: int) -> None:
 
 def rows_of(folder: Path, asked: int, rounds: int) -> list[dict[str, Any]]:
     """A row for each way."""
-    now, found = int(time.time()), dict[str, list[float]]()
+    now, times = int(time.time()), dict[str, list[float]]()
     roots = {}
     for name in WAYS:
         roots[name] = folder / name.replace(" ", "-").replace(",", "")
-        point_to(roots[name], made(ITEMS, USERS, roots[name]).path.name)
+        point_to(roots[name], make_bundle(ITEMS, USERS, roots[name]).path.name)
         start(roots[name], name, now)
     keep_time(folder / "clock", (now + 10) * 1_000)
     for number in range(rounds):
         for name, root in roots.items():
             state = folder / f"{number} {root.name}"
             with serving(root, "--state", str(state), "--clock", str(folder / "clock")) as process:
-                found.setdefault(name, []).append(cpu_ms(process, asked))
-    plain = np.array(found["no experiment"])
+                times.setdefault(name, []).append(cpu_ms(process, asked))
+    plain = np.array(times["no experiment"])
     return [
         {
             "what": name,
             "CPU-ms a list": float(np.median(spent)),
             "more": float(np.median(np.array(spent) / plain) - 1),
         }
-        for name, spent in found.items()
+        for name, spent in times.items()
     ]
 
 

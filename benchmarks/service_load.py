@@ -93,12 +93,12 @@ def serving(root: Path, *options: str) -> Iterator[Process]:
         "0",
         *options,
     ]
-    with started(command) as process:
+    with running(command) as process:
         yield process
 
 
 @contextmanager
-def started(command: Sequence[str]) -> Iterator[Process]:
+def running(command: Sequence[str]) -> Iterator[Process]:
     """A service that says {"url"} in its first line."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from benchmarks.answer import made
+from benchmarks.answer import make_bundle
 from benchmarks.results import report
 from benchmarks.service_load import serving
 from recsys.bundle.root import point_to
@@ -70,7 +70,7 @@ def main(times: int, pictures: Path | None, quick: bool, as_json: bool) -> None:
         state = Path(folder, "state")
         state.mkdir()
         write_history(state, MOST)
-        bundle = made(10_000, 1_000, Path(folder, "bundles")).path
+        bundle = make_bundle(10_000, 1_000, Path(folder, "bundles")).path
         point_to(bundle.parent, bundle.name)
         with serving(bundle.parent, "--state", str(state)) as process:
             url = "http://{}:{}/".format(*process.address)

@@ -20,8 +20,8 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.answer import K, made
-from benchmarks.results import report, written
+from benchmarks.answer import K, make_bundle
+from benchmarks.results import read_rows, report
 from benchmarks.service_load import Connection, arrive, request, serving
 
 DOMAINS, EVENTS, RATE = 8, 50, 100
@@ -29,7 +29,7 @@ DOMAINS, EVENTS, RATE = 8, 50, 100
 
 def start_row(folder: Path, quick: bool) -> dict[str, Any]:
     n = 100_000 if quick else 1_000_000
-    root, seconds, spent = made(n, 1_000, folder).path, list[float](), list[float]()
+    root, seconds, spent = make_bundle(n, 1_000, folder).path, list[float](), list[float]()
     for _ in range(5):
         begin = time.perf_counter()
         with serving(root, "--exposures", "off") as process:
@@ -44,7 +44,7 @@ def start_row(folder: Path, quick: bool) -> dict[str, Any]:
 
 def memory_row(folder: Path, quick: bool) -> dict[str, Any]:
     n = 10_000 if quick else 100_000
-    with serving(made(n, 1_000, folder).path, "--exposures", str(folder / "log")) as process:
+    with serving(make_bundle(n, 1_000, folder).path, "--exposures", str(folder / "log")) as process:
         connection = Connection(process.address)
         for user in range(1_000):
             connection.ask(request({"user_id": f"u{user}", "k": K}))
@@ -55,7 +55,7 @@ def memory_row(folder: Path, quick: bool) -> dict[str, Any]:
 
 def shop_row(folder: Path, quick: bool) -> dict[str, Any]:
     items, people, seconds = (40_000, 30_000, 2) if quick else (400_000, 3_000_000, 30)
-    root, draw = made(items, people, folder, events=5, domains=DOMAINS).path, random.Random(0)
+    root, draw = make_bundle(items, people, folder, events=5, domains=DOMAINS).path, random.Random(0)
     bodies = [
         request(
             {
@@ -97,7 +97,7 @@ def main(parts: Sequence[str], quick: bool, as_json: bool) -> None:
         with TemporaryDirectory() as folder:
             rows.append({**PARTS[part](Path(folder), quick), "load": os.getloadavg()[0]})
         click.echo(rows[-1]["said"], err=True)
-    others = [row for row in written("service_sizes") if row["part"] not in {one["part"] for one in rows}]
+    others = [row for row in read_rows("service_sizes") if row["part"] not in {one["part"] for one in rows}]
     every = sorted([*others, *rows], key=lambda row: list(PARTS).index(row["part"]))
     note = (
         "`start`: the command to the first answer, median of five. `shop`: 100 requests a second, two "

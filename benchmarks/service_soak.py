@@ -29,8 +29,8 @@ from urllib.request import urlopen
 import click
 import numpy as np
 
-from benchmarks.answer import K, made
-from benchmarks.results import report, written
+from benchmarks.answer import K, make_bundle
+from benchmarks.results import read_rows, report
 from benchmarks.service_load import Clients, Connection, Process, request, serving
 from recsys.answers.question import Question
 from recsys.answers.replay import find_line, trace
@@ -42,7 +42,7 @@ from recsys.bundle.write import write
 USERS, CLIENTS, SWAP_S = 2_000, 8, 30
 
 
-def waited(for_: Callable[[], bool], seconds: float = 120) -> bool:
+def wait_for(for_: Callable[[], bool], seconds: float = 120) -> bool:
     deadline = time.monotonic() + seconds
     while not for_():
         if time.monotonic() > deadline:
@@ -67,7 +67,7 @@ def swaps(root: Path, log: Path, times: int) -> dict[str, Any]:
         for turn in range(times):
             wanted = ids[(turn + 1) % len(ids)]
             point_to(root, wanted)
-            swapped += waited(lambda wanted=wanted: champion(process) == wanted)  # type: ignore[misc]
+            swapped += wait_for(lambda wanted=wanted: champion(process) == wanted)  # type: ignore[misc]
         seen = clients.end()
         grown = process.memory_kib() - memory
     bundles = {bundle_id: load(root / bundle_id) for bundle_id in ids}
@@ -94,7 +94,7 @@ def endurance(root: Path, log: Path, times: int) -> dict[str, Any]:
         for turn in range(times):
             until, wanted = time.monotonic() + SWAP_S, ids[(turn + 1) % len(ids)]
             point_to(root, wanted)
-            swapped += waited(lambda wanted=wanted: champion(process) == wanted)  # type: ignore[misc]
+            swapped += wait_for(lambda wanted=wanted: champion(process) == wanted)  # type: ignore[misc]
             time.sleep(max(0.0, until - time.monotonic()))
             held.append((time.monotonic() / 60, process.memory_kib()))
             if turn == len(ids):
@@ -139,7 +139,7 @@ def resets(root: Path, log: Path, times: int) -> dict[str, Any]:
         stop.set()
         for thread in threads:
             thread.join()
-        waited(lambda: process.files_and_threads()[0] <= files, 10)
+        wait_for(lambda: process.files_and_threads()[0] <= files, 10)
         left = process.files_and_threads()
         healthy = process.get("/v1/health/ready")[0] == 200
     bad = not healthy or grown / minutes > 1_024 or left[0] > files or left[1] > running
@@ -147,7 +147,7 @@ def resets(root: Path, log: Path, times: int) -> dict[str, Any]:
     return {"requests": sum(asked), "failed": 0, "bad": bad, "said": said}
 
 
-def counted(process: Process) -> float:
+def count_answers(process: Process) -> float:
     text = urlopen(f"{process.admin}/metrics", timeout=10).read().decode()
     return sum(
         float(value) for value in re.findall(r"^recsys_answers_total\{[^}]*\} (\S+)$", text, re.MULTILINE)
@@ -157,8 +157,8 @@ def counted(process: Process) -> float:
 def workers_of(process: Process) -> float:
     """How many answer, as the parent says; none while it has not looked yet."""
     text = urlopen(f"{process.admin}/metrics", timeout=60).read().decode()
-    found = re.search(r"^recsys_workers (\S+)$", text, re.MULTILINE)
-    return float(found[1]) if found else 0
+    match = re.search(r"^recsys_workers (\S+)$", text, re.MULTILINE)
+    return float(match[1]) if match else 0
 
 
 def kills(root: Path, log: Path, times: int) -> dict[str, Any]:
@@ -169,14 +169,14 @@ def kills(root: Path, log: Path, times: int) -> dict[str, Any]:
             workers = process.children()
             errors, dead = len(clients.seen.errors), workers[turn % len(workers)]
             os.kill(dead, signal.SIGKILL)
-            survived += waited(lambda dead=dead: dead not in process.children())  # type: ignore[misc]
+            survived += wait_for(lambda dead=dead: dead not in process.children())  # type: ignore[misc]
             time.sleep(0.2)  # the parent counts the living twenty times a second
-            survived += waited(lambda: workers_of(process) == 2)
+            survived += wait_for(lambda: workers_of(process) == 2)
             time.sleep(0.3)
             if len(clients.seen.errors) - errors > CLIENTS:
                 survived -= 2
         seen = clients.end()
-        total = counted(process)
+        total = count_answers(process)
     right = seen.answered <= total <= seen.sent
     return {
         "requests": seen.sent,
@@ -220,7 +220,7 @@ def restarts(root: Path, log: Path, times: int) -> dict[str, Any]:
 
         watcher = threading.Thread(target=look)
         watcher.start()
-        waited(lambda: len(ready) == 2)
+        wait_for(lambda: len(ready) == 2)
         clients = Clients(choose, CLIENTS // 2, USERS, fresh=True)
         for number in range(times):
             inner, process = places[number % 2]
@@ -229,7 +229,7 @@ def restarts(root: Path, log: Path, times: int) -> dict[str, Any]:
             inner.close()
             fresh = stack.enter_context(ExitStack())
             places[number % 2] = fresh, fresh.enter_context(serving(root, *options))
-            waited(lambda: len(ready) == 2)
+            wait_for(lambda: len(ready) == 2)
         seen = clients.end()
         stop.set()
         watcher.join()
@@ -252,8 +252,8 @@ def hangups(root: Path, log: Path, times: int) -> dict[str, Any]:
         for _ in range(times):
             before = set(process.children())
             process.process.send_signal(signal.SIGHUP)
-            replaced += waited(partial(_all_gone, process, before))
-            waited(lambda: len(process.children()) == 2)
+            replaced += wait_for(partial(_all_gone, process, before))
+            wait_for(lambda: len(process.children()) == 2)
         seen = clients.end()
     bad = seen.failed > 0 or replaced < times
     return {
@@ -264,7 +264,7 @@ def hangups(root: Path, log: Path, times: int) -> dict[str, Any]:
     }
 
 
-def traced(root: Path, log: Path, times: int) -> dict[str, Any]:
+def trace_lists(root: Path, log: Path, times: int) -> dict[str, Any]:
     """Twenty requests a time, some with a history, each list made again from its bundle."""
     bundle = load(root / deployment_of(root)[1].champion)
     with serving(root, "--exposures", str(log)) as process:
@@ -285,7 +285,7 @@ PARTS = {
     "kills": kills,
     "restarts": restarts,
     "hangups": hangups,
-    "trace": traced,
+    "trace": trace_lists,
 }
 
 
@@ -307,9 +307,9 @@ def main(parts: Sequence[str], items: int, people: int, times: int, quick: bool,
     times = 3 if quick else times
     with TemporaryDirectory() as name:
         root = Path(name, "bundles")
-        first = made(items, people, root)
+        first = make_bundle(items, people, root)
         for at, clustered in enumerate((True, False)):
-            write(root, made(items, people, Path(name, f"aside-{at}"), clustered=clustered).content())
+            write(root, make_bundle(items, people, Path(name, f"aside-{at}"), clustered=clustered).content())
             shutil.rmtree(Path(name, f"aside-{at}"))
         point_to(root, first.bundle_id)
         size = sum(path.stat().st_size for path in first.path.rglob("*") if path.is_file())
@@ -325,7 +325,7 @@ def main(parts: Sequence[str], items: int, people: int, times: int, quick: bool,
                 }
             )
             click.echo(json.dumps(rows[-1]), err=True)
-    others = [row for row in written("service_soak") if row["part"] not in {one["part"] for one in rows}]
+    others = [row for row in read_rows("service_soak") if row["part"] not in {one["part"] for one in rows}]
     every = sorted([*others, *rows], key=lambda row: list(PARTS).index(row["part"]))
     note = (
         "Each part so many times (of `resets` seconds, of `trace` twenty requests), under load; bad: "

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from benchmarks.cold_items import BY_FEATURES, DATA, METRIC, judged, parts_of
+from benchmarks.cold_items import BY_FEATURES, DATA, METRIC, judge, parts_of
 from benchmarks.results import report
 from recsys.data.read.load import load_dataset
 from recsys.evaluation.significance import compare
@@ -53,13 +53,13 @@ def main(seed: int, quick: bool, as_json: bool) -> None:
             learned = make_model("two_tower", settings).fit(train, seed=seed, progress=progress)
         engine = recommender_of(learned, fallback, "exclude")
         for part, events in asked.items():
-            values = judged(engine, train, events, has_history)
+            values = judge(engine, train, events, has_history)
             row = {"part": part, "settings": name, METRIC: values.mean()}
             if name == "full":
                 full[part] = values
             else:
-                found = compare(values, {"full": full[part]}, warm=len(values))["full"].difference
-                row |= {"less full": found.mean, "low": found.low, "high": found.high}
+                difference = compare(values, {"full": full[part]}, warm=len(values))["full"].difference
+                row |= {"less full": difference.mean, "low": difference.low, "high": difference.high}
             rows.append(row)
     rows.sort(key=lambda row: str(row["part"]))
     note = f"{DATA}, items drawn by seed {seed}, {METRIC}."

@@ -89,8 +89,8 @@ def main(work: Path, set_up: bool, quick: bool, as_json: bool) -> None:
         for name, case in cases.items():
             if repeat >= case.get("fits", REPEATS):
                 continue
-            found, vectors = _fit(case, work, data, epochs=1 if quick else EPOCHS)
-            speeds[name] += [found["events"] / one for one in found["epochs_s"]]
+            costs, vectors = _fit(case, work, data, epochs=1 if quick else EPOCHS)
+            speeds[name] += [costs["events"] / one for one in costs["epochs_s"]]
             if not repeat and vectors is not None and not quick:
                 figures[name] = _ndcg(*vectors)
             click.echo(f"{name}: {statistics.median(speeds[name]):,.0f} events a second", err=True)

@@ -52,7 +52,7 @@ DIM, BATCH, NEGATIVES, HISTORY, USERS = 64, 8_192, 1_024, 30, 100_000
 rng = np.random.default_rng(1)
 
 
-def drawn(rows: int) -> Any:
+def draw_table(rows: int) -> Any:
     return rng.standard_normal((rows, DIM), dtype=np.float32)
 
 
@@ -93,13 +93,13 @@ def learned_request_row(name: str, times: int, epochs: int | None) -> dict[str, 
             clicks = [Event(data.item_ids[int(item)]) for item in rng.choice(known, 200, replace=False)]
             questions.append(Question(history=clicks, features=features))
 
-        def asked() -> None:
+        def encode_question() -> None:
             question = questions.pop()
             users, _ = person_of(bundle, question, usable_items(bundle, question.history, []))
             bundle.encoder.encode(users)
 
         row = {"what": f"request of 200 events to the tower of {name}, ms"}
-        return row | {"median": 1e3 * median(asked, times, time.perf_counter)}
+        return row | {"median": 1e3 * median(encode_question, times, time.perf_counter)}
 
 
 def request_row(times: int) -> dict[str, Any]:
@@ -111,12 +111,12 @@ def request_row(times: int) -> dict[str, Any]:
     features = Features.fit(columns, people, "user")
     layout = UserLayout(1_000, items, True, 200)
     net = LearnedBagNet(
-        layout, drawn(layout.features_at + features.n_rows), features.n_dense, 128, rng
+        layout, draw_table(layout.features_at + features.n_rows), features.n_dense, 128, rng
     ).export()
     nobody = features.encode(pa.table({"country": [None], "age": [None]}), 1)
     encoder = UserTower(net, layout, np.ones(items, bool), np.ones(1_000, bool), features, nobody)
 
-    def asked() -> None:
+    def encode_request() -> None:
         request = {
             "history": rng.integers(items, size=200).tolist(),
             "features": {"country": "NO", "age": 44},
@@ -127,14 +127,14 @@ def request_row(times: int) -> dict[str, Any]:
 
     return {
         "what": "request of 200 events and 2 features to random tables, ms",
-        "median": 1e3 * median(asked, times, time.perf_counter),
+        "median": 1e3 * median(encode_request, times, time.perf_counter),
     }
 
 
 def step_seconds(n_items: int, times: int) -> float:
     layout = UserLayout(USERS, 100_000, True, HISTORY)
-    users = LearnedBagNet(layout, drawn(layout.features_at), 0, 0, rng)
-    items = LearnedBagNet(ItemLayout(n_items), drawn(n_items + 1), 0, 0, rng)
+    users = LearnedBagNet(layout, draw_table(layout.features_at), 0, 0, rng)
+    items = LearnedBagNet(ItemLayout(n_items), draw_table(n_items + 1), 0, 0, rng)
     sampler = Sampler("uniform", NEGATIVES, np.ones(n_items), BATCH)
 
     def step() -> None:
@@ -145,14 +145,14 @@ def step_seconds(n_items: int, times: int) -> float:
             np.arange(BATCH + 1) * HISTORY, rng.integers(100_000, size=BATCH * HISTORY, dtype=np.int32)
         )
         person = rng.integers(USERS, size=BATCH).astype(np.int32)
-        found = sampler.draw(item, rng)
-        pool = np.union1d(item, found.items)
+        negatives = sampler.draw(item, rng)
+        pool = np.union1d(item, negatives.items)
         ours = users.forward(Inputs(person, Windows.of(Histories(history), HISTORY)))
         theirs = items.forward(Inputs(pool.astype(np.int32)))
         at = torch.from_numpy(np.searchsorted(pool, item))
         positives = Positives(torch.arange(BATCH), at, torch.ones(BATCH))
-        counts = torch.from_numpy((1 / found.chance).astype(np.float32))
-        sample = Sample(torch.from_numpy(np.searchsorted(pool, found.items)), counts)
+        counts = torch.from_numpy((1 / negatives.chance).astype(np.float32))
+        sample = Sample(torch.from_numpy(np.searchsorted(pool, negatives.items)), counts)
         moved = softmax(ours, theirs, positives, torch.ones(BATCH), 0.1, sample=sample, bound=1.0)
         users.step(moved.users, 0.01)
         items.step(moved.items, 0.01)
@@ -171,9 +171,9 @@ def export_seconds(n_items: int) -> tuple[float, float]:
     )
     data = Dataset("random", events, users, items, pa.table({"title": pa.nulls(n_items, pa.string())}))
     layout = UserLayout(n_users, n_items, True, 100)
-    of_users = LearnedBagNet(layout, drawn(layout.features_at), 0, 128, rng).export()
+    of_users = LearnedBagNet(layout, draw_table(layout.features_at), 0, 128, rng).export()
     encoder = UserTower(of_users, layout, np.ones(n_items, bool), np.ones(n_users, bool))
-    net = LearnedBagNet(ItemLayout(n_items), drawn(n_items + 1), 0, 128, rng).export()
+    net = LearnedBagNet(ItemLayout(n_items), draw_table(n_items + 1), 0, 128, rng).export()
     started = time.perf_counter()
     starts = range(0, n_items, 1 << 14)
     blocks = (np.arange(start, min(start + (1 << 14), n_items), dtype=np.int32) for start in starts)

@@ -161,7 +161,7 @@ def _recbole(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> 
         trainer._train_epoch(batches, number, show_progress=False)
         seconds.append(time.perf_counter() - started)
     model.eval()
-    found = []
+    vectors = []
     for field, size, mlp in (
         ("user_id", n_users, model.user_mlp_layers),
         ("item_id", n_items, model.item_mlp_layers),
@@ -169,8 +169,10 @@ def _recbole(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> 
         place = np.array([data.field2token_id[field].get(str(row), 0) for row in range(size)])
         at = torch.from_numpy(place) + int(model.token_field_offsets[0 if field == "user_id" else 1])
         with torch.no_grad():
-            found.append(_unit(mlp(model.token_embedding_table.embedding(at)).numpy()) * (place > 0)[:, None])
-    return seconds, len(user), *found
+            vectors.append(
+                _unit(mlp(model.token_embedding_table.embedding(at)).numpy()) * (place > 0)[:, None]
+            )
+    return seconds, len(user), *vectors
 
 
 def _cornac(asked: Asked, user: Any, item: Any, n_users: int, n_items: int) -> Any:

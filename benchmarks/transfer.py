@@ -71,18 +71,18 @@ SERVED, TWINS = "served", "twins"
 PEERS = {"mapping": mapping, "neighbours": neighbours}
 
 
-def measured(world: str, seed: int, changes: tuple[str, ...], steps: Steps) -> dict[str, F64]:
+def measure(world: str, seed: int, changes: tuple[str, ...], steps: Steps) -> dict[str, F64]:
     """Each person's values by the names of a domain and of a row; and the weight of cross in what is
     served."""
     assignments = [*SIZE, *WORLDS[world], *MODEL, f"world.seed={seed}", *changes]
     run = prepare(load_settings("world", assignments), Steps(quiet=True))
     validation = prepare(load_settings("world", [*assignments, "judge=validation"]), Steps(quiet=True))
-    train, questions, found = run.holdout.train, by_domain(run.holdout), dict[str, F64]()
+    train, questions, values = run.holdout.train, by_domain(run.holdout), dict[str, F64]()
     model, alone = dict(run.settings.model), dict[str, Embeddings]()
     for name in questions:
         with steps.step(f"{world}, seed {seed}: {name} alone"):
             alone[name], twin = (learn(model, train.in_domain(name), learning) for learning in (1, 2))
-        found |= asked(
+        values |= values_of(
             run, questions[name], {CONTROL: alone[name], TWINS: concat([alone[name], twin], [1.0, 1.0])}
         )
     for joined in JOINED:
@@ -94,14 +94,14 @@ def measured(world: str, seed: int, changes: tuple[str, ...], steps: Steps) -> d
         fits = {(CROSS, 1.0, 1): cross} | {(name, 1.0, 1): one for name, one in alone.items()}
         served = mix_learned(replace(run, settings=run.settings.model_copy(update={"seed": 1})), fits, chosen)
         for name, question in questions.items():
-            found |= asked(run, question, {f"{CROSS} {joined:g}": cross, f"{SERVED} {joined:g}": served})
-            found[f"{name}, {WEIGHT} {joined:g}"] = np.array([chosen.guards[name].known])
+            values |= values_of(run, question, {f"{CROSS} {joined:g}": cross, f"{SERVED} {joined:g}": served})
+            values[f"{name}, {WEIGHT} {joined:g}"] = np.array([chosen.guards[name].known])
             if joined == 1:
-                found |= elsewhere(run, name, question, recommender_for(run, cross))
-    return found
+                values |= elsewhere(run, name, question, recommender_for(run, cross))
+    return values
 
 
-def asked(run: Run, question: DomainQuestion, models: dict[str, Embeddings]) -> dict[str, F64]:
+def values_of(run: Run, question: DomainQuestion, models: dict[str, Embeddings]) -> dict[str, F64]:
     """Each person's values by the names of the domain and of a model."""
     return {
         f"{question.name}, {label}": question.values(recommender_for(run, one), METRIC)
@@ -131,28 +131,28 @@ def elsewhere(run: Any, name: str, question: Any, engine: Recommender) -> dict[s
 def rows_of(world: str, kept: dict[str, F64], seeds: list[int]) -> list[dict[str, Any]]:
     """The rows of a world, its seeds pooled."""
 
-    def pooled(names: tuple[str, ...], label: str) -> F64:
+    def pool(names: tuple[str, ...], label: str) -> F64:
         return np.concatenate([kept[f"{world} {seed}, {name}, {label}"] for seed in seeds for name in names])
 
     rows = []
     for names in (("films",), ("books",), ("films", "books")):
-        control, twins = pooled(names, CONTROL), pooled(names, TWINS)
+        control, twins = pool(names, CONTROL), pool(names, TWINS)
         for joined in JOINED:
-            cross, served = (pooled(names, f"{label} {joined:g}") for label in (CROSS, SERVED))
+            cross, served = (pool(names, f"{label} {joined:g}") for label in (CROSS, SERVED))
             values = {CROSS: cross, SERVED: served, CONTROL: control, TWINS: twins}
             pairs = [(CROSS, CONTROL), (SERVED, CONTROL), (TWINS, CONTROL)]
-            found = compare_pairs(values, pairs, warm=dict.fromkeys(pairs, len(cross)))
+            compared = compare_pairs(values, pairs, warm=dict.fromkeys(pairs, len(cross)))
             row: dict[str, Any] = {"world": world, "seeds": len(seeds), "domain": " and ".join(names)}
             row |= {"joined": f"{joined:.0%}", "people": len(cross), CONTROL: float(control.mean())}
             for pair in pairs:
-                one = found[pair]
+                one = compared[pair]
                 row[" - ".join(pair)] = f"{one.difference.text('+.4f')}, {p_text(one.p_holm)}"
-            low, high = found[pairs[0]].difference.low, found[pairs[0]].difference.high
+            low, high = compared[pairs[0]].difference.low, compared[pairs[0]].difference.high
             row[f"{CROSS}, half-width"] = (high - low) / 2
-            row["weights"] = ", ".join(f"{one:g}" for one in pooled(names, f"{WEIGHT} {joined:g}"))
+            row["weights"] = ", ".join(f"{one:g}" for one in pool(names, f"{WEIGHT} {joined:g}"))
             if joined == 1:
                 for label in (ELSEWHERE, *PEERS):
-                    gain = attainable_gain(*(pooled(names, one) for one in (label, POPULAR, INFORMED)))
+                    gain = attainable_gain(*(pool(names, one) for one in (label, POPULAR, INFORMED)))
                     told = "attainable, by the other's history" + ("" if label == ELSEWHERE else f": {label}")
                     row[told] = "" if np.isnan(gain.mean) else gain.text(".2f")
             rows.append(row)
@@ -177,8 +177,8 @@ def main(text: str, seeds: str, quick: bool, as_json: bool) -> None:
             if f"{world} {seed}, seconds" in kept:
                 continue
             started = process_time()
-            found = measured(world, seed, SMALL if quick else (), Steps(quiet=as_json))
-            kept |= {f"{world} {seed}, {name}": values for name, values in found.items()}
+            new = measure(world, seed, SMALL if quick else (), Steps(quiet=as_json))
+            kept |= {f"{world} {seed}, {name}": values for name, values in new.items()}
             kept[f"{world} {seed}, seconds"] = np.array([process_time() - started])
             if not quick:
                 write_whole(KEPT, partial(_save, kept))

@@ -16,7 +16,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.results import report, written
+from benchmarks.results import read_rows, report
 from recsys.arrays import F64
 from recsys.data.split.holdout import Holdout
 from recsys.encoders.towers.inputs import places_from_end
@@ -54,25 +54,25 @@ SEQUENCES: dict[str, dict[str, Any]] = {
 }
 
 
-def asked(data: str, judge: str) -> tuple[Holdout, dict[str, Any]]:
+def prepare_question(data: str, judge: str) -> tuple[Holdout, dict[str, Any]]:
     """The question, and the settings of the config's model."""
     settings = load_settings(data, [f"judge={judge}"])
     model = {key: value for key, value in dict(settings.model).items() if key != "name"}
     return prepare(settings, Steps(quiet=True)).holdout, model
 
 
-def learned(
+def learn_models(
     data: str, holdout: Holdout, als: Mapping[str, Any], quick: bool, steps: Steps
 ) -> dict[str, Embeddings]:
     """The two models."""
-    found: dict[str, Any] = {}
+    models: dict[str, Any] = {}
     for name, settings in ((ALS, dict(als)), (SEQUENCE, SEQUENCES[data])):
         few = {"epochs": 1} if quick and name == SEQUENCE else {}
         with steps.step(f"{data}, {name}") as progress:
-            found[name] = fit_with(
+            models[name] = fit_with(
                 make_model(name, settings | few), holdout.train, seed=SEED, progress=progress
             )
-    return found
+    return models
 
 
 def sizes(parts: Sequence[Embeddings], users: Users) -> list[float]:
@@ -84,7 +84,7 @@ def sizes(parts: Sequence[Embeddings], users: Users) -> list[float]:
     ]
 
 
-def mixed(parts: Sequence[Embeddings], size: Sequence[float], weight: float) -> Embeddings:
+def mix(parts: Sequence[Embeddings], size: Sequence[float], weight: float) -> Embeddings:
     """The first part, and so much of the second."""
     return concat(parts, [1 / size[0], weight / size[1]])
 
@@ -99,8 +99,8 @@ def chosen_weight(parts: Sequence[Embeddings], holdout: Holdout) -> float:
     """The weight of the second part by which the validation part is answered best."""
     users = users_of(holdout)
     size = sizes(parts, users)
-    found = {weight: float(values(mixed(parts, size, weight), holdout, users).mean()) for weight in GRID}
-    return max(found, key=found.__getitem__)
+    means = {weight: float(values(mix(parts, size, weight), holdout, users).mean()) for weight in GRID}
+    return max(means, key=means.__getitem__)
 
 
 def visitors(holdout: Holdout, clicks: int) -> Users:
@@ -112,15 +112,15 @@ def visitors(holdout: Holdout, clicks: int) -> Users:
 
 def rows_of(data: str, judge: str, quick: bool, steps: Steps) -> list[dict[str, Any]]:
     """Each model with everybody's whole history, and with so many clicks of those who have as many."""
-    validation, als = asked(data, "validation")
-    tried = list(learned(data, validation, als, quick, steps).values())
+    validation, als = prepare_question(data, "validation")
+    tried = list(learn_models(data, validation, als, quick, steps).values())
     weight = chosen_weight(tried, validation)
-    holdout = validation if judge == "validation" else asked(data, judge)[0]
+    holdout = validation if judge == "validation" else prepare_question(data, judge)[0]
     models = dict(zip((ALS, SEQUENCE), tried, strict=True)) if holdout is validation else {}
-    models = models or learned(data, holdout, als, quick, steps)
+    models = models or learn_models(data, holdout, als, quick, steps)
     parts = list(models.values())
     everybody = users_of(holdout)
-    models[MIXTURE] = mixed(parts, sizes(parts, everybody), weight)
+    models[MIXTURE] = mix(parts, sizes(parts, everybody), weight)
     history = everybody.history.lengths
     groups = {"whole history": (everybody, history > 0)}
     groups |= {f"{n} click{'s' * (n > 1)}": (visitors(holdout, n), history >= n) for n in CLICKS}
@@ -153,7 +153,7 @@ def main(data: tuple[str, ...], judge: str, quick: bool, as_json: bool) -> None:
     """Compare a factorization, a sequence model and both in one index, by how much is known of a person."""
     set_threads(0)
     chosen = ("ml-100k",) if quick else data or tuple(SEQUENCES)
-    rows = [row for row in ([] if quick else written("visitors")) if row["data"] not in chosen]
+    rows = [row for row in ([] if quick else read_rows("visitors")) if row["data"] not in chosen]
     for name in chosen:
         rows += rows_of(name, judge, quick, Steps(quiet=as_json))
     report(

@@ -57,8 +57,8 @@ def main(*arguments: str) -> None:
         print(json.dumps(outputs))
         return
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    for number, (cell, found) in enumerate(zip(code, outputs, strict=True), 1):
-        cell |= {"execution_count": number, "outputs": found}
+    for number, (cell, printed) in enumerate(zip(code, outputs, strict=True), 1):
+        cell |= {"execution_count": number, "outputs": printed}
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -47,7 +47,7 @@ def _operations(before: Document, after: Document) -> Iterator[str]:
             yield from _parameters(name, old.get("parameters", []), new.get("parameters", []), before, after)
             if "requestBody" in new:
                 schemas = [one["requestBody"]["content"]["application/json"]["schema"] for one in (old, new)]
-                yield from _asked(f"{name}: body", schemas[0], schemas[1], before, after, ())
+                yield from _request_breaks(f"{name}: body", schemas[0], schemas[1], before, after, ())
             for status, answer in old["responses"].items():
                 if status not in new["responses"]:
                     yield f"{name}: status {status} is gone"
@@ -58,18 +58,20 @@ def _operations(before: Document, after: Document) -> Iterator[str]:
                         yield f"{name}: status {status} is no {media} any more"
                     else:
                         where = f"{name}: answer {status}"
-                        yield from _answered(where, content["schema"], other["schema"], before, after, ())
+                        yield from _response_breaks(
+                            where, content["schema"], other["schema"], before, after, ()
+                        )
 
 
 def _parameters(
     name: str, old: list[Any], new: list[Any], before: Document, after: Document
 ) -> Iterator[str]:
-    olds, news = ({(one["in"], one["name"].lower()): one for one in found} for found in (old, new))
+    olds, news = ({(one["in"], one["name"].lower()): one for one in given} for given in (old, new))
     for key, one in olds.items():
         if key not in news:
             yield f"{name}: parameter {one['name']} is gone"
         else:
-            yield from _asked(
+            yield from _request_breaks(
                 f"{name}: parameter {one['name']}", one["schema"], news[key]["schema"], before, after, ()
             )
     for key, one in news.items():
@@ -77,13 +79,13 @@ def _parameters(
             yield f"{name}: parameter {one['name']} is required now"
 
 
-def _asked(
+def _request_breaks(
     where: str, old: Any, new: Any, before: Document, after: Document, seen: tuple[str, ...]
 ) -> Iterator[str]:
     """What was taken and is refused now."""
     if (known := _seen(old, seen)) is None:
         return
-    old, new = _resolved(old, before), _resolved(new, after)
+    old, new = _resolve(old, before), _resolve(new, after)
     if lost := _types(old, before) - _types(new, after):
         yield f"{where}: {', '.join(sorted(lost))} is refused now"
     for part, other in zip(_branches(old), _branches(new), strict=False):
@@ -100,18 +102,20 @@ def _asked(
             if name not in other.get("properties", {}):
                 yield f"{where}.{name} is gone"
             else:
-                yield from _asked(f"{where}.{name}", inner, other["properties"][name], before, after, known)
+                yield from _request_breaks(
+                    f"{where}.{name}", inner, other["properties"][name], before, after, known
+                )
         if "items" in part and "items" in other:
-            yield from _asked(f"{where}[]", part["items"], other["items"], before, after, known)
+            yield from _request_breaks(f"{where}[]", part["items"], other["items"], before, after, known)
 
 
-def _answered(
+def _response_breaks(
     where: str, old: Any, new: Any, before: Document, after: Document, seen: tuple[str, ...]
 ) -> Iterator[str]:
     """What was promised and is not any more."""
     if (known := _seen(old, seen)) is None:
         return
-    old, new = _resolved(old, before), _resolved(new, after)
+    old, new = _resolve(old, before), _resolve(new, after)
     if gained := _types(new, after) - _types(old, before):
         yield f"{where}: it may be {', '.join(sorted(gained))} now"
     for part, other in zip(_branches(old), _branches(new), strict=False):
@@ -121,11 +125,11 @@ def _answered(
             if name not in other.get("properties", {}):
                 yield f"{where}.{name} is gone"
             else:
-                yield from _answered(
+                yield from _response_breaks(
                     f"{where}.{name}", inner, other["properties"][name], before, after, known
                 )
         if "items" in part and "items" in other:
-            yield from _answered(f"{where}[]", part["items"], other["items"], before, after, known)
+            yield from _response_breaks(f"{where}[]", part["items"], other["items"], before, after, known)
 
 
 def _seen(schema: Any, seen: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -136,7 +140,7 @@ def _seen(schema: Any, seen: tuple[str, ...]) -> tuple[str, ...] | None:
     return None if name in seen else (*seen, name)
 
 
-def _resolved(schema: Any, document: Document) -> Any:
+def _resolve(schema: Any, document: Document) -> Any:
     return document["components"]["schemas"][schema["$ref"].split("/")[-1]] if "$ref" in schema else schema
 
 
@@ -148,7 +152,7 @@ def _branches(schema: Any) -> list[Any]:
 def _types(schema: Any, document: Document) -> set[str]:
     """The types that a schema allows; every one where it names none."""
     if "anyOf" in schema:
-        return set().union(*(_types(_resolved(one, document), document) for one in schema["anyOf"]))
+        return set().union(*(_types(_resolve(one, document), document) for one in schema["anyOf"]))
     return (
         {schema["type"]}
         if "type" in schema
@@ -158,9 +162,11 @@ def _types(schema: Any, document: Document) -> set[str]:
 
 def main() -> None:
     text = page()
-    found = breaks(json.loads(FILE.read_text()), json.loads(text)) if FILE.exists() else []
-    if found and "--breaking" not in sys.argv[1:]:
-        sys.exit(f"{len(found)} changes break clients; add fields and routes instead:\n" + "\n".join(found))
+    changes = breaks(json.loads(FILE.read_text()), json.loads(text)) if FILE.exists() else []
+    if changes and "--breaking" not in sys.argv[1:]:
+        sys.exit(
+            f"{len(changes)} changes break clients; add fields and routes instead:\n" + "\n".join(changes)
+        )
     print(text, end="")
 
 

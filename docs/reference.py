@@ -96,7 +96,7 @@ def _command(name: str, command: click.Command) -> list[str]:
     context = click.Context(command, info_name=name)
     usage = " ".join(command.collect_usage_pieces(context))
     options = [one for one in command.params if isinstance(one, click.Option) and not {*one.opts} & _COMMON]
-    records = [found for one in options if (found := one.get_help_record(context))]
+    records = [record for one in options if (record := one.get_help_record(context))]
     rows = [f"| `{_cell(flag)}` | {_cell(said)} |" for flag, said in records]
     text = "\n".join(line.strip() for line in (command.help or "").strip().splitlines())
     return [f"### {name}\n", f"```\n{name} {usage}\n```\n", f"{text}\n", *_rows(["option", "meaning"], rows)]

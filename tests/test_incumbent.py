@@ -17,10 +17,10 @@ from benchmarks.incumbent import (
     STALE,
     Question,
     after,
-    compared,
+    compare_systems,
     moments,
     night_of,
-    replayed,
+    replay_nights,
     rows_of,
 )
 from benchmarks.incumbent_systems import MEMBERS, SYSTEMS, TRIALS, Searched
@@ -143,11 +143,11 @@ def test_a_replay_learns_each_night_once_and_compares_people_with_themselves(
     log: Dataset, tmp_path: Path
 ) -> None:
     system = Popular()
-    found = replayed(system, log, DAYS, Steps(quiet=True), tmp_path / "nights")
+    found = replay_nights(system, log, DAYS, Steps(quiet=True), tmp_path / "nights")
     assert [until < start for until, (start, _) in zip(system.until, moments(log, DAYS), strict=True)] == [
         True
     ] * NIGHTS
-    again = replayed(system, log, DAYS, Steps(quiet=True), tmp_path / "nights")
+    again = replay_nights(system, log, DAYS, Steps(quiet=True), tmp_path / "nights")
     assert len(system.until) == NIGHTS  # what lies in the folder is not learned again
     assert again.values.keys() == found.values.keys()
     person, night, value = found.values[AT_NIGHT, ALL, GOAL].T
@@ -163,8 +163,8 @@ def test_a_replay_learns_each_night_once_and_compares_people_with_themselves(
 
 def test_a_gain_is_said_where_the_interval_leaves_out_zero() -> None:
     noise = np.random.default_rng(1).normal(size=400)
-    assert compared(noise + 1, noise)["verdict"] == "better"
-    assert compared(noise - 1, noise)["verdict"] == "WORSE"
-    assert compared(noise, noise)["verdict"] == "no gain shown"
-    assert compared(np.append(noise, np.nan), np.append(noise, np.nan))["people"] == 400
-    assert compared(noise[:50] + 1, noise[:50])["verdict"] == "better (50 people are few)"
+    assert compare_systems(noise + 1, noise)["verdict"] == "better"
+    assert compare_systems(noise - 1, noise)["verdict"] == "WORSE"
+    assert compare_systems(noise, noise)["verdict"] == "no gain shown"
+    assert compare_systems(np.append(noise, np.nan), np.append(noise, np.nan))["people"] == 400
+    assert compare_systems(noise[:50] + 1, noise[:50])["verdict"] == "better (50 people are few)"

@@ -20,7 +20,7 @@ import pytest
 
 from benchmarks.bundle_corruptions import FAULTS, corrupt
 from benchmarks.service_bytes import attack
-from benchmarks.service_contract import check, served
+from benchmarks.service_contract import check, example_service
 from recsys.bundle.catalogue import Catalogue
 from recsys.bundle.write import publish
 from recsys.events.store import EventStore
@@ -34,7 +34,7 @@ from tests.helpers.service import ITEMS, USERS, Running, content, published, run
 @pytest.mark.slow
 @pytest.mark.parametrize("keyed", [True, False], ids=["with keys", "without"])
 def test_drawn_requests_are_answered_as_the_document_says(tmp_path: Path, keyed: bool) -> None:
-    with served(tmp_path, keyed=keyed) as (url, key):
+    with example_service(tmp_path, keyed=keyed) as (url, key):
         found = check(url, key, examples=3, seed=1)
     assert found["status"] == 0, found["said"]
     assert found["failures"] == 0
@@ -44,7 +44,7 @@ def test_drawn_requests_are_answered_as_the_document_says(tmp_path: Path, keyed:
 @pytest.mark.slow
 @pytest.mark.parametrize("keyed", [True, False], ids=["with keys", "without"])
 def test_whatever_bytes_come_the_service_goes_on(tmp_path: Path, keyed: bool) -> None:
-    with served(tmp_path, keyed=keyed) as (url, key):
+    with example_service(tmp_path, keyed=keyed) as (url, key):
         host, port = url.removeprefix("http://").split(":")
         found = attack((host, int(port)), None if key is None else key.encode(), 300, seed=2)
     assert (found["hangs"], found["faults"], found["answers_after"]) == (0, 0, True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.event_faults import array_of, full, kill
-from benchmarks.service_load import Connection, request, started
+from benchmarks.service_load import Connection, request, running
 from recsys.bundle.root import current
 from recsys.events.store import EventStore
 from tests.helpers.service import published
@@ -40,7 +40,7 @@ def test_a_list_does_not_wait_for_the_disk_that_events_wait_for(bundle: Path, tm
     EventStore(tmp_path / "state").close()
     options = ["--port", "0", "--lame-duck-s", "0", "--state", str(tmp_path / "state")]
     command = [sys.executable, "-m", "benchmarks.slow_disk", "1.5", str(bundle), *options]
-    with started(command) as process:
+    with running(command) as process:
         order, asked = list[str](), Connection(process.address)
         teller = Connection(process.address)
 
