@@ -1,12 +1,13 @@
-"""The order report on planted worlds: with a drift order says much, without anything that moves it says
-nothing.
+"""The order report: on planted worlds, where with a drift order says much and without anything that moves it
+says nothing, and on real logs.
 
-    python -m benchmarks.order [--world TEXT] [--seeds 1,2,3] [--quick] [--json]
+    RECSYS_DATA=... python -m benchmarks.order [--only TEXT] [--seeds 1,2,3] [--quick] [--json]
 
-8,000 people, the last event of each left out. What was measured is kept by world and seed of learning, each
-person's values included (`order.npz`), so a run that was stopped goes on where it was. Settings of the model
-were chosen on worlds of other seeds and sizes; those of WORLDS have been seen by nothing else. `right`: order
-is said to bring something with a drift, and nothing that was shown without one.
+The last event of each person left out; worlds of 8,000 people. What was measured is kept by world or log and
+seed of learning, each person's values included (`order.npz`), so a run that was stopped goes on where it was.
+Settings of the model were chosen on worlds of other seeds and sizes; the planted ones of CASES have been seen
+by nothing else. `right`: order is said to bring something with a drift, and nothing that was shown without
+one.
 """
 
 import json
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -38,19 +39,42 @@ STILL = (
 )  # no fashions and no new items: only the last item could say more
 MODEL = ("model=sequence", "model.dim=32", "model.layers=1", "model.widened=64", "model.longest_history=50",
          "model.epochs=10", "model.batch_size=512", "model.learning_rate=3e-3")  # fmt: skip
-WORLDS: dict[str, tuple[str, ...]] = {
-    "drift 1.5, seed 31": ("world.drift=1.5", "world.seed=31", *STILL),
-    "no drift, seed 32": ("world.drift=0", "world.seed=32", *STILL),
-}
 SMALL = ("world.users=300", "world.items=100", "model.epochs=1")
+_PUBLISHED = ("split.kind=published", "split.learn_validation=false")
+_LOGGED = ("model=sequence", "model.epochs=10", "model.longest_history=50")
+_SPARSE = ("model.batch_size=512", "model.dropout=0.5", "model.initial=spectral")
 
 
-def question(world: str, changes: tuple[str, ...]) -> Run:
-    """The run on a world, whose settings all that is kept depends on."""
-    asked = ("split.kind=leave_last_out", f'metrics=["{METRIC}"]', "threads=1")
-    return prepare(
-        load_settings("world", [*SIZE, *WORLDS[world], *asked, *MODEL, *changes]), Steps(quiet=True)
-    )
+class Case(NamedTuple):
+    """A log whose order is asked about. settings: of the data and the question. drifts: whether there is
+    something in its order; None = nobody knows."""
+
+    data: str
+    settings: tuple[str, ...]
+    model: tuple[str, ...] = MODEL
+    drifts: bool | None = None
+
+    def key(self, label: str, seed: int) -> str:
+        """Names a measurement, by all that it depends on."""
+        return " ".join([label, *self.settings, *self.model, f"seed={seed}"])
+
+
+CASES: dict[str, Case] = {
+    "drift 1.5, seed 31": Case("world", (*SIZE, "world.drift=1.5", "world.seed=31", *STILL), drifts=True),
+    "no drift, seed 32": Case("world", (*SIZE, "world.drift=0", "world.seed=32", *STILL), drifts=False),
+    "ml-100k": Case("ml-100k", (), (*_LOGGED, "model.batch_size=512")),
+    "ml-1m-seq": Case("ml-1m-seq", _PUBLISHED, (*_LOGGED, "model.batch_size=4096")),
+    "s3rec-beauty": Case("s3rec-beauty", _PUBLISHED, (*_LOGGED, *_SPARSE)),
+    "s3rec-sports-outdoors": Case("s3rec-sports-outdoors", _PUBLISHED, (*_LOGGED, *_SPARSE)),
+}
+
+
+def question(case: Case, changes: tuple[str, ...]) -> Run:
+    """The run on a log, whose settings all that is kept depends on."""
+    asked = ("split.kind=leave_last_out", f'metrics=["{METRIC}"]', "threads=1", *case.settings)
+    config = case.data if case.data == "world" else None
+    settings = load_settings(config, [*asked, *case.model, *changes], data=case.data)
+    return prepare(settings, Steps(quiet=True))
 
 
 def by_seed(run: Run, seed: int) -> Run:
@@ -87,19 +111,14 @@ class Kept:
         return {name: Report({METRIC: one}, np.zeros(len(one), np.int8)) for name, one in values.items()}
 
 
-def key_of(world: str, seed: int) -> str:
-    """Names a measurement, by all that it depends on."""
-    return " ".join([world, *SIZE, *WORLDS[world], *MODEL, f"seed={seed}"])
-
-
-def row_of(world: str, order: OrderReport, seconds: float) -> dict[str, Any]:
+def row_of(label: str, order: OrderReport, seconds: float) -> dict[str, Any]:
     """A row of the table."""
     gain, leaning = order.gain.difference, order.leaning.difference
-    drifts = world.startswith("drift")
-    right = order.gain.verdict == ("better" if drifts else "no difference shown")
+    drifts, says = CASES[label].drifts, order.gain.verdict
+    right = "" if drifts is None else says == ("better" if drifts else "no difference shown")
     values = {name: one.values[METRIC] for name, one in order.reports.items()}
     return {
-        "world": world,
+        "log": label,
         "people": len(values[IN_ORDER]),
         "seeds": len(order.by_seed),
         **{name: float(one.mean()) for name, one in values.items()},
@@ -109,34 +128,36 @@ def row_of(world: str, order: OrderReport, seconds: float) -> dict[str, Any]:
         "p (Holm)": order.gain.p_holm,
         "leans on": leaning.text("+.4f"),
         "says": order.sentence,
-        "right": "yes" if right else "no",
+        "right": {True: "yes", False: "no"}.get(right, ""),
         "CPU minutes a seed": seconds / 60,
     }
 
 
 @click.command()
-@click.option("--world", "text", default="", help="Only worlds whose name holds this text.")
+@click.option("--only", "text", default="", help="Only worlds and logs whose name holds this text.")
 @click.option(
     "--seeds", default="1,2,3", show_default=True, help="Seeds of learning, the mean of which is judged."
 )
 @click.option("--quick", is_flag=True, help="A small world and one epoch; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
 def main(text: str, seeds: str, quick: bool, as_json: bool) -> None:
-    """Measure what the order report says of planted worlds; what is measured already is not measured
+    """Measure what the order report says of worlds and logs; what is measured already is not measured
     again."""
     kept, steps = Kept(None if quick else KEPT), Steps(quiet=as_json)
-    chosen = [world for world in WORLDS if text in world]
+    chosen = {label: case for label, case in CASES.items() if text in label}
+    if quick:
+        chosen = dict(list(chosen.items())[:1])
     runs: dict[str, Run] = {}
     for seed in [1] if quick else [int(word) for word in seeds.split(",")]:
-        for world in chosen:
-            key = key_of(world, seed)
+        for label, case in chosen.items():
+            key = case.key(label, seed)
             if key in kept.seconds:
                 continue
-            with steps.step(f"{world}, seed {seed}"):
-                if world not in runs:
-                    runs[world] = question(world, SMALL if quick else ())
+            with steps.step(f"{label}, seed {seed}"):
+                if label not in runs:
+                    runs[label] = question(case, SMALL if quick else ())
                 started = process_time()
-                reports = measure_order(by_seed(runs[world], seed), 1).reports
+                reports = measure_order(by_seed(runs[label], seed), 1).reports
                 kept.add(key, reports, process_time() - started)
             tell(kept, quick, as_json)
     tell(kept, quick, as_json)
@@ -145,16 +166,18 @@ def main(text: str, seeds: str, quick: bool, as_json: bool) -> None:
 def tell(kept: Kept, quick: bool, as_json: bool) -> None:
     """Writes the table of all that was measured."""
     rows = []
-    for world in WORLDS:
-        keys = {seed: key_of(world, seed) for seed in range(1, 100) if key_of(world, seed) in kept.seconds}
+    for label, case in CASES.items():
+        keys = {
+            seed: case.key(label, seed) for seed in range(1, 100) if case.key(label, seed) in kept.seconds
+        }
         if keys:
             reports = {seed: kept.reports(key) for seed, key in keys.items()}
             order = order_of(reports, warm=len(reports[min(reports)][IN_ORDER].values[METRIC]))
-            rows.append(row_of(world, order, float(np.mean([kept.seconds[key] for key in keys.values()]))))
+            rows.append(row_of(label, order, float(np.mean([kept.seconds[key] for key in keys.values()]))))
     note = (
-        f"Worlds of 8,000 people without fashions or new items, {METRIC}, last event left out; who has but "
-        "one event is not asked. The interval is over people, the values of each the mean over the seeds "
-        "of learning. One thread."
+        f"{METRIC}, last event left out; worlds of 8,000 people without fashions or new items, where who has "
+        "but one event is not asked, and real logs. The interval is over people, the values of each the mean "
+        "over the seeds of learning. One thread."
     )
     report("order", rows, title="What order brings", note=note, quick=quick, as_json=as_json)
 
