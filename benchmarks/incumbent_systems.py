@@ -305,8 +305,8 @@ SYSTEMS: tuple[type[Searched], ...] = (Incumbent, OurALS, Ours)
 
 
 class Member(Searched):
-    """A learner of the family of word2vec, with the incumbent's popularity; FastText learns from categories,
-    where there are any."""
+    """A learner of the family of word2vec or of sequences, with the incumbent's popularity; FastText learns
+    from categories, where there are any."""
 
     model: ClassVar[Mapping[str, Any]]
 
@@ -329,6 +329,8 @@ MEMBERS: dict[str, type[Searched]] = {
     "node2vec": _member("node2vec", half_life=4.0, user_rows=False, negative_exponent=0.25),
     "lightgcn": _member("lightgcn"),
     "youtube_dnn": _member("youtube_dnn", initial="spectral"),
+    "cooccurrence": _member("cooccurrence_svd"),
+    "sequence": _member("sequence", initial="spectral"),
 }
 
 
