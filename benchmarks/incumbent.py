@@ -388,7 +388,7 @@ def replay(log: Log, work: Path, steps: Steps, members: Sequence[str] = ()) -> t
     "members",
     multiple=True,
     type=click.Choice(list(MEMBERS)),
-    help="With this learner of the family of word2vec, or of sequences, beside the three systems. Repeatable.",
+    help="With this learner of the family of word2vec, or of sequences, beside. Repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print only JSON objects.")
 def main(work: Path, set_up: bool, only: tuple[str, ...], members: tuple[str, ...], as_json: bool) -> None:
