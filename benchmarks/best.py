@@ -5,17 +5,21 @@
 
 Default options; the test part is read once a run. `hand` is the best row of the tables of this folder that an
 index can serve, on the same split; sets that no config of ours names have none. What was measured is kept by
-data, minutes and seed, so that a run that was stopped goes on. Searches lie below RECSYS_HOME, and go on,
-too, where they were stopped.
+data, minutes and seed, the values of the people in `best.npz`, so that a run that was stopped goes on.
+Searches lie below RECSYS_HOME, and go on, too, where they were stopped.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
 import click
+import numpy as np
 
-from benchmarks.results import read_rows, report
+from benchmarks.results import RESULTS, read_rows, report
+from recsys.arrays import F64
+from recsys.durable import write_whole
 from recsys.evaluation.metrics.item_facts import facts_of
 from recsys.models.base import fit_with
 from recsys.pipelines.best.best import best
@@ -28,7 +32,7 @@ from recsys.pipelines.run.question import ask, read
 from recsys.pipelines.run.settings import RunSettings, load_settings
 from recsys.progress import silent
 
-FINALISTS = 3
+FINALISTS, VALUES = 3, RESULTS / "best.npz"
 _WORLDS = {
     "world, few events": ("world.users=8000", "world.items=4000", "world.seed=11"),
     "world, many events": ("world.users=4000", "world.items=600", "world.seed=12"),
@@ -60,17 +64,47 @@ SETS: dict[str, Set] = {
 }
 
 
+def question_settings(name: str, seed: int) -> RunSettings:
+    """The settings of a search on a set, by default options."""
+    wanted = SETS[name]
+    data, world = ("world", _WORLDS[name]) if name in _WORLDS else (name, ())
+    own = (f'metrics=["{wanted.metric}"]', f"seed={seed}", "baselines_days=[]")
+    return load_settings(config_for(data), [*own, *wanted.assignments, *world], data=data)
+
+
+def values_of(name: str, minutes: float, seed: int) -> F64 | None:
+    """(n,) the metric of each person of the test part, as a search left it; None where there was none."""
+    return _values().get(f"{name}, {minutes:g} minutes, seed {seed}")
+
+
+def keep_values(name: str, minutes: float, seed: int, values: F64) -> None:
+    """Writes them beside those of other searches."""
+    arrays: dict[str, Any] = _values() | {f"{name}, {minutes:g} minutes, seed {seed}": values}
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    write_whole(VALUES, write)
+
+
+def _values() -> dict[str, F64]:
+    if not VALUES.exists():
+        return {}
+    with np.load(VALUES, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
 def measure(name: str, minutes: float, seed: int, regret: bool) -> dict[str, Any]:
     """One search, and its figure on the test part. regret: whether the other finalists are judged there, too:
     not to choose by, but to say what the choice by validation cost."""
-    wanted, began = SETS[name], monotonic()
-    data, world = ("world", _WORLDS[name]) if name in _WORLDS else (name, ())
-    own = (f'metrics=["{wanted.metric}"]', f"seed={seed}", "baselines_days=[]")
-    settings = load_settings(config_for(data), [*own, *wanted.assignments, *world], data=data)
-    steps = Steps()
+    wanted, began, steps = SETS[name], monotonic(), Steps()
+    settings = question_settings(name, seed)
     planted, read_data = read(settings, steps)
     search = best(settings, steps, Asked(minutes, wanted.metric), planted, read_data, began)
-    interval = search.trained.measured.report.interval(wanted.metric)
+    judged = search.trained.measured.report
+    keep_values(name, minutes, seed, judged.values[wanted.metric])
+    interval = judged.interval(wanted.metric)
     hand = None if wanted.hand is None else wanted.hand[0]
     finalists = _on_test(search, settings, planted, read_data, wanted.metric) if regret else {}
     return {
