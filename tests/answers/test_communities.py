@@ -59,9 +59,9 @@ def test_items_are_told_by_their_middle_and_categories(grouped: Bundle) -> None:
 
 def test_people_are_told_by_what_they_had_more_than_others(grouped: Bundle) -> None:
     vectors = people_of(grouped)
-    found = find_communities(vectors, neighbours=30)
+    communities = find_communities(vectors, neighbours=30)
     for label in range(3):
-        assert len(set(found.labels[label::3])) == 1
+        assert len(set(communities.labels[label::3])) == 1
     groups = people_apart(grouped, (np.arange(PEOPLE) % 3).astype(np.int32), 5)
     for at, one in enumerate(groups):
         assert (one.size, one.categories) == (PEOPLE // 3, (KINDS[at],))

@@ -48,9 +48,9 @@ def extended(bundle: Bundle) -> Any:
 
 def test_new_items_reach_those_whose_taste_they_are(root: Path, tmp_path: Path) -> None:
     old = load(current(root))
-    found = extended(old)
-    assert (found.added, found.kept) == (2, 1)
-    new = load(publish(tmp_path, found.content))
+    extension = extended(old)
+    assert (extension.added, extension.kept) == (2, 1)
+    new = load(publish(tmp_path, extension.content))
     assert new.manifest["space_id"] == old.manifest["space_id"]
     assert list(new.item_ids)[-2:] == ["new even", "new odd"]
     assert new.recommender.fallback.tolist() == [*old.recommender.fallback, 40, 41]

@@ -64,16 +64,16 @@ def test_what_was_had_but_not_learned_from_is_nothing_to_be_like(layered: Bundle
     idle = replace(
         layered, histories=Histories(stored.items, time=stored.time, weight=weight, event=stored.event)
     )
-    found = {item.like for item in respond(idle, Question("u2", k=20, reasons=20)).items}
-    assert most not in found
-    assert found - {None}
+    others = {item.like for item in respond(idle, Question("u2", k=20, reasons=20)).items}
+    assert most not in others
+    assert others - {None}
 
 
 def test_why_says_what_it_is_like_and_that_this_is_no_cause(layered: Bundle) -> None:
     item = respond(layered, Question("u2", k=5)).items[0]
-    found = explain(layered, "u2", item.item_id)
-    assert (found.like, found.shares, found.exact) == (item.like, [], False)
-    assert found.score == pytest.approx(item.score, rel=1e-4)
+    explanation = explain(layered, "u2", item.item_id)
+    assert (explanation.like, explanation.shares, explanation.exact) == (item.like, [], False)
+    assert explanation.score == pytest.approx(item.score, rel=1e-4)
 
 
 def test_exact_shares_are_a_cause_and_nothing_is_like(tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_a_mixture_gives_causes_of_the_part_that_can_and_else_says_what_it_is_li
     bundle = load(write(tmp_path, content_of("mixture", learned, data)))
     codes = set()
     for item in respond(bundle, Question("u2", k=20, reasons=20)).items:
-        found = explain(bundle, "u2", item.item_id)
-        assert not found.exact
-        assert found.like is not None
-        added = {share.item_id: share.share for share in found.shares}
+        explanation = explain(bundle, "u2", item.item_id)
+        assert not explanation.exact
+        assert explanation.like is not None
+        added = {share.item_id: share.share for share in explanation.shares}
         assert (item.reason_code == "because") == (max(added.values()) > 0)
         named = item.because if item.reason_code == "because" else item.like
         assert named == (
-            max(added, key=lambda one: added[one]) if item.reason_code == "because" else found.like
+            max(added, key=lambda one: added[one]) if item.reason_code == "because" else explanation.like
         )
         codes.add(item.reason_code)
     assert "because" in codes

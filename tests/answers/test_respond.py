@@ -59,8 +59,8 @@ def fold_in(history):
 def test_stored_and_brought_events_become_one_history_oldest_first(loaded):
     stored = [(id_, START + hour * HOUR) for hour, id_ in enumerate(STORED)]
     fresh = [Event("i7", START + 90), Event("i0", START - 5)]
-    found, reply = history_of(loaded, Question("u4", fresh))
-    assert found == sorted([*stored, ("i7", START + 90), ("i0", START - 5)], key=lambda event: event[1])
+    history, reply = history_of(loaded, Question("u4", fresh))
+    assert history == sorted([*stored, ("i7", START + 90), ("i0", START - 5)], key=lambda event: event[1])
     assert reply.source == "history"
 
 
@@ -72,19 +72,19 @@ def test_the_same_event_counts_once_and_another_time_counts_again(loaded):
         Event("i7", START),
         Event("i7", START + 1),
     ]
-    found, _ = history_of(loaded, Question("u4", again))
-    assert found == [stored[0], ("i7", START), ("i7", START + 1), *stored[1:]]
+    history, _ = history_of(loaded, Question("u4", again))
+    assert history == [stored[0], ("i7", START), ("i7", START + 1), *stored[1:]]
 
 
 def test_events_of_one_second_stay_in_the_order_given(loaded):
     given = [Event(id_, START) for id_ in ("i9", "i3", "i5", "i3")]
-    found, _ = history_of(loaded, Question(None, given))
-    assert [id_ for id_, _ in found] == ["i9", "i3", "i5"]
+    history, _ = history_of(loaded, Question(None, given))
+    assert [id_ for id_, _ in history] == ["i9", "i3", "i5"]
 
 
 def test_an_event_without_time_comes_after_the_stored_ones(loaded):
-    found, _ = history_of(loaded, Question("u4", [Event("i7"), Event("i3")]))
-    assert [id_ for id_, _ in found] == [*STORED, "i7", "i3"]
+    history, _ = history_of(loaded, Question("u4", [Event("i7"), Event("i3")]))
+    assert [id_ for id_, _ in history] == [*STORED, "i7", "i3"]
 
 
 def test_unknown_items_are_reported_and_change_nothing_else(loaded):
@@ -211,10 +211,10 @@ def test_similar_items_are_those_of_the_highest_cosine(loaded):
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = units @ units[6]
     cosines[6] = -np.inf
-    found = similar(loaded, "i6", 100)
-    assert [item.item_id for item in found] == [f"i{item}" for item in np.argsort(-cosines)[:38]]
+    items = similar(loaded, "i6", 100)
+    assert [item.item_id for item in items] == [f"i{item}" for item in np.argsort(-cosines)[:38]]
     np.testing.assert_allclose(
-        [item.score for item in found], np.sort(cosines)[::-1][:38], rtol=1e-4, atol=1e-6
+        [item.score for item in items], np.sort(cosines)[::-1][:38], rtol=1e-4, atol=1e-6
     )
     for item_id in ("i39", "nope"):
         with pytest.raises(RequestError, match="has no vector"):

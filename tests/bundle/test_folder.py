@@ -80,9 +80,9 @@ def test_an_upgraded_bundle_gives_the_same_lists(tmp_path, name):
     users = Users.of_rows(np.arange(len(old.user_ids)), old.histories, np.full(len(old.user_ids), START))
     strangers = replace(users, index=np.full(len(users), -1, np.int32))
     for asked in (users, strangers):
-        expected, found = old.recommender.recommend(asked, n), new.recommender.recommend(asked, n)
+        expected, lists = old.recommender.recommend(asked, n), new.recommender.recommend(asked, n)
         for part in ("ids", "scores", "source"):
-            np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
+            np.testing.assert_array_equal(getattr(lists, part), getattr(expected, part))
         for one, other in zip(
             single(old.recommender, asked, n), single(new.recommender, asked, n), strict=True
         ):

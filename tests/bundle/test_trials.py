@@ -223,9 +223,9 @@ def test_holdouts_stay_as_they_are_while_somebody_is_held_by_them(root: Path) ->
 
 def test_the_plan_of_the_analysis_is_frozen_with_the_rest() -> None:
     plan = {"window_days": 7, "metrics": [METRIC]}
-    found = plan_of(build(plan=plan, testers={"t": "wide"}))
-    assert (found.weights, found.experiment, found.phase) == ({"control": 0.5, "wide": 0.5}, "towers", "0")
-    assert found.testers == ("t",)
+    frozen = plan_of(build(plan=plan, testers={"t": "wide"}))
+    assert (frozen.weights, frozen.experiment, frozen.phase) == ({"control": 0.5, "wide": 0.5}, "towers", "0")
+    assert frozen.testers == ("t",)
     for words, wrong in (
         ("no table", {}),
         ("did you mean 'window_days'", plan | {"window_dais": 3}),
@@ -237,9 +237,9 @@ def test_the_plan_of_the_analysis_is_frozen_with_the_rest() -> None:
 
 def test_the_commands_start_ramp_list_and_stop(root: Path, tmp_path: Path) -> None:
     def run(*words: str, rc: int = 0) -> str:
-        found = CliRunner().invoke(main, ["ab", *words, "--bundles", str(root)])
-        assert found.exit_code == rc, found.output + repr(found.exception)
-        return found.output
+        result = CliRunner().invoke(main, ["ab", *words, "--bundles", str(root)])
+        assert result.exit_code == rc, result.output + repr(result.exception)
+        return result.output
 
     folder = tmp_path / "definitions"
     folder.mkdir()

@@ -105,8 +105,8 @@ def test_the_tables_of_the_options_come_before_those_of_the_folder(tmp_path: Pat
     path = shop(tmp_path / "d", items=described("item", 20), users=described("user", 30))
     other = shop(tmp_path / "o", items=described("item", 19), users=described("user", 29))
     assert said(check(str(path))) == {}
-    found = said(check(str(path), items=other / "items.csv", users=other / "users.csv"))
-    assert set(found) == {"undescribed_item", "undescribed_user"}
+    findings = said(check(str(path), items=other / "items.csv", users=other / "users.csv"))
+    assert set(findings) == {"undescribed_item", "undescribed_user"}
     call = CliRunner().invoke(main, ["data", "check", str(path), "--users", str(other / "users.csv")])
     assert "1 of 30 users are not in the user table" in call.stdout
 

@@ -31,14 +31,14 @@ def test_the_last_event_of_each_user_is_asked_for(seed: int, timeless: bool) -> 
         places.setdefault(user, []).append(at)
     last = {own[-1] for own in places.values() if len(own) > 1}
     before = {own[-2] for own in places.values() if len(own) > 2}
-    found = split(data, SplitSettings(kind="leave_last_out", repeats=True), seed=1)
+    parts = split(data, SplitSettings(kind="leave_last_out", repeats=True), seed=1)
     past = [row for at, row in enumerate(rows) if at not in last]
-    check(found.test, slowly(past, [rows[at] for at in sorted(last)], True), None)
-    assert rows_of(found.test.train.interactions) == past
+    check(parts.test, slowly(past, [rows[at] for at in sorted(last)], True), None)
+    assert rows_of(parts.test.train.interactions) == past
     tuned_past = [row for at, row in enumerate(rows) if at not in last | before]
-    check(found.validation, slowly(tuned_past, [rows[at] for at in sorted(before)], True), None)
-    assert "leave-last-out split, not by time: it leaks the future" in found.title
-    assert found.test.targets.lengths.tolist() == [1] * len(last)
+    check(parts.validation, slowly(tuned_past, [rows[at] for at in sorted(before)], True), None)
+    assert "leave-last-out split, not by time: it leaks the future" in parts.title
+    assert parts.test.targets.lengths.tolist() == [1] * len(last)
 
 
 def test_a_user_keeps_what_he_has_where_that_is_one_event() -> None:
@@ -54,14 +54,14 @@ def test_a_user_keeps_what_he_has_where_that_is_one_event() -> None:
 def test_a_share_of_what_each_user_had_is_hidden_whatever_its_time(seed: int, clumps: float) -> None:
     data = random_log(seed, n_users=200, n_items=80, n=6_000)
     settings = SplitSettings(kind="random", test=0.3, validation=0.2, clumped=clumps)
-    found, again, other = (split(data, settings, seed=one) for one in (1, 1, 2))
-    assert rows_of(found.test.train.interactions) == rows_of(again.test.train.interactions)
-    assert rows_of(found.test.train.interactions) != rows_of(other.test.train.interactions)
+    parts, again, other = (split(data, settings, seed=one) for one in (1, 1, 2))
+    assert rows_of(parts.test.train.interactions) == rows_of(again.test.train.interactions)
+    assert rows_of(parts.test.train.interactions) != rows_of(other.test.train.interactions)
     events = data.interactions
     every = set(zip(events.user.tolist(), events.item.tolist(), strict=True))
     for holdout, share, whole in (
-        (found.test, 0.3, every),
-        (found.validation, 0.2, {row[:2] for row in rows_of(found.test.train.interactions)}),
+        (parts.test, 0.3, every),
+        (parts.validation, 0.2, {row[:2] for row in rows_of(parts.test.train.interactions)}),
     ):
         kept = {row[:2] for row in rows_of(holdout.train.interactions)}
         asked = {
@@ -75,14 +75,14 @@ def test_a_share_of_what_each_user_had_is_hidden_whatever_its_time(seed: int, cl
         own = {user: len([1 for one, _ in whole if one == user]) for user in {user for user, _ in asked}}
         for user in own:
             assert abs(len([1 for one, _ in asked if one == user]) - share * own[user]) < 1
-    assert "not by time: it leaks the future of everybody" in found.title
-    assert ("in clumps" in found.title) == bool(clumps)
+    assert "not by time: it leaks the future of everybody" in parts.title
+    assert ("in clumps" in parts.title) == bool(clumps)
 
 
 def test_whoever_had_one_item_is_asked_for_nothing() -> None:
     data = dataset_of(pd.DataFrame({"user_id": list("aabccc"), "item_id": list("113456")}))
-    found = split(data, SplitSettings(kind="random", test=0.4, validation=0.5), seed=1)
-    assert found.test.user.tolist() == [2]
+    parts = split(data, SplitSettings(kind="random", test=0.4, validation=0.5), seed=1)
+    assert parts.test.user.tolist() == [2]
 
 
 def test_drawn_candidates_are_the_targets_and_unseen_items_of_their_domains() -> None:

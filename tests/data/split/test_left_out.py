@@ -52,9 +52,9 @@ def check(holdout: Holdout, events: list[Event], past: set[int], asked: set[int]
             targets.setdefault(user, set()).add(item)
     users = sorted(targets)
     assert holdout.user.tolist() == users
-    found = range(len(users))
-    assert [set(holdout.targets.row(row).tolist()) for row in found] == [targets[user] for user in users]
-    assert [holdout.history.items.row(row).tolist() for row in found] == [
+    rows = range(len(users))
+    assert [set(holdout.targets.row(row).tolist()) for row in rows] == [targets[user] for user in users]
+    assert [holdout.history.items.row(row).tolist() for row in rows] == [
         history.get(user, []) for user in users
     ]
     by_user: dict[int, list[bool]] = {}
