@@ -127,11 +127,11 @@ def test_items_beyond_the_inputs_of_an_encoder_count_for_nothing(kind: str) -> N
     case = {"solve": TestSolve, "bag": TestBag, "tower": TestUserTower}[kind]().make_case()
     n_items = len(case.items)
     longer = Users.unknown(Ragged.of([[1, n_items + 3, 2], [n_items]]))
-    found = case.encoder.encode(longer)
+    encoded = case.encoder.encode(longer)
     np.testing.assert_array_equal(
-        found.vectors[0], case.encoder.encode(Users.unknown(Ragged.of([[1, 2]]))).vectors[0]
+        encoded.vectors[0], case.encoder.encode(Users.unknown(Ragged.of([[1, 2]]))).vectors[0]
     )
-    assert found.source.tolist() == [HISTORY, FALLBACK]
+    assert encoded.source.tolist() == [HISTORY, FALLBACK]
     parts = case.encoder.contributions(longer.take(np.array([0])), case.items)
     assert parts is not None
     assert parts.shape == (n_items, 3)

@@ -108,13 +108,13 @@ def test_a_tower_takes_the_row_of_the_learned_item_most_alike(tmp_path: Path) ->
 @pytest.mark.parametrize("choose", [lambda n: np.ones(n, bool), lambda n: np.arange(n) % 2 == 0])
 def test_only_what_has_an_input_stands_in(choose: Callable[[int], Bool]) -> None:
     learned = choose(LEARNED)
-    found = (
+    items = (
         StandIns(learned, ITEMS)
         .learned_items(asked(3, LEARNED, 3, LEARNED + 1, LEARNED))
         .history.items.values
     )
-    assert found[[0, 2]].tolist() == [3, 3]
-    assert found[1] == found[4]
-    assert learned[found[[1, 3]]].all()
-    assert 7 not in found
+    assert items[[0, 2]].tolist() == [3, 3]
+    assert items[1] == items[4]
+    assert learned[items[[1, 3]]].all()
+    assert 7 not in items
     assert not StandIns(learned).usable(asked(LEARNED).history).any()  # a model in memory was given no item

@@ -108,9 +108,9 @@ def test_among_candidates_a_tie_goes_against_the_target() -> None:
     recommender = Recommender(flat, np.arange(6, dtype=np.int32), "allow")
     users = Users.of_rows(np.arange(3), Ragged.empty(3))
     among, targets = Ragged.of([[0, 1, 2, 3], [2, 3, 5], [1, 4]]), Ragged.of([[0], [2, 3], [4]])
-    found = evaluate(recommender, users, targets, metrics=("mrr_at_4", "recall_at_2"), among=among)
-    assert found.values["mrr_at_4"].tolist() == [1 / 4, 1 / 2, 1 / 2]
-    assert found.values["recall_at_2"].tolist() == [0.0, 0.5, 1.0]
+    report = evaluate(recommender, users, targets, metrics=("mrr_at_4", "recall_at_2"), among=among)
+    assert report.values["mrr_at_4"].tolist() == [1 / 4, 1 / 2, 1 / 2]
+    assert report.values["recall_at_2"].tolist() == [0.0, 0.5, 1.0]
     whole = evaluate(recommender, users, targets, metrics=("mrr_at_4",))
     assert whole.values["mrr_at_4"][0] == 1.0  # over the whole catalogue as served: the lower index
 

@@ -73,32 +73,32 @@ def reported(
 
 @pytest.mark.parametrize(("name", "settings"), [("cooccurrence", PAIRS), ("sequence", SEQUENCE)])
 def test_order_brings_much_where_it_says_all(name: str, settings: dict[str, Any]) -> None:
-    found = reported(asked(log(np.random.default_rng(1), chain=True)), name, settings)
-    means = {row: report.interval("ndcg_at_10").mean for row, report in found.reports.items()}
+    report = reported(asked(log(np.random.default_rng(1), chain=True)), name, settings)
+    means = {row: one.interval("ndcg_at_10").mean for row, one in report.reports.items()}
     assert means[IN_ORDER] > 0.7
-    assert found.gain.verdict == found.leaning.verdict == "better"
-    assert found.gain.difference.mean == pytest.approx(means[IN_ORDER] - means[BOTH])
-    assert found.leaning.difference.mean == pytest.approx(means[IN_ORDER] - means[ASKED])
-    assert min(found.gain.difference.low, found.leaning.difference.low) > 0.2
+    assert report.gain.verdict == report.leaning.verdict == "better"
+    assert report.gain.difference.mean == pytest.approx(means[IN_ORDER] - means[BOTH])
+    assert report.leaning.difference.mean == pytest.approx(means[IN_ORDER] - means[ASKED])
+    assert min(report.gain.difference.low, report.leaning.difference.low) > 0.2
 
 
 def test_order_brings_nothing_where_items_are_drawn() -> None:
     """0 lies within twice the interval: once in ten thousand logs it does not."""
-    found = reported(asked(log(np.random.default_rng(2), chain=False)), "cooccurrence", PAIRS)
-    for mean, low, high in (found.gain.difference, found.leaning.difference):
+    report = reported(asked(log(np.random.default_rng(2), chain=False)), "cooccurrence", PAIRS)
+    for mean, low, high in (report.gain.difference, report.leaning.difference):
         assert 2 * low - mean < 0 < 2 * high - mean
         assert high - low < 0.1
 
 
 @pytest.mark.parametrize("name", ["als", "popularity"])
 def test_who_looks_at_no_order_leans_on_none(name: str) -> None:
-    found = reported(
+    report = reported(
         asked(log(np.random.default_rng(3), chain=True)), name, {"dim": 4} if name == "als" else {}
     )
-    assert tuple(found.leaning.difference) == (0, 0, 0)
-    assert tuple(found.gain.difference) == (0, 0, 0)
+    assert tuple(report.leaning.difference) == (0, 0, 0)
+    assert tuple(report.gain.difference) == (0, 0, 0)
     assert (
-        found.sentence
+        report.sentence
         == "Order brings nothing that was shown: +0.0000 [+0.0000, +0.0000] of ndcg_at_10, p = 1."
     )
 
@@ -241,6 +241,6 @@ def test_the_rules_around_the_model_know_the_true_history() -> None:
 def test_logs_without_weights_or_times_are_shuffled_too() -> None:
     data = log(np.random.default_rng(10), chain=False)
     bare = data.having(replace(data.interactions, time=None))
-    found = shuffled_data(bare, np.random.default_rng(1)).interactions
-    assert found.time is found.weight is found.event is None
-    np.testing.assert_array_equal(found.matrix().toarray(), bare.interactions.matrix().toarray())
+    events = shuffled_data(bare, np.random.default_rng(1)).interactions
+    assert events.time is events.weight is events.event is None
+    np.testing.assert_array_equal(events.matrix().toarray(), bare.interactions.matrix().toarray())

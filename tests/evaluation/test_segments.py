@@ -67,10 +67,10 @@ def test_people_of_a_value_have_their_metrics_and_items_of_a_value_their_targets
         report.segments["user.gender F"]["novelty_at_2"],
         np.where([1, 0, 0, 1], report.values["novelty_at_2"], nan),
     )
-    found = report_data(report)["segments"]
-    assert (found["user.gender F"]["users"], found["item.brand a"]["users"]) == (2, 3)
-    assert set(found["user.gender F"]) == {"users", "recall_at_2", "novelty_at_2"}
-    assert found["item.brand a"]["recall_at_2"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    segments = report_data(report)["segments"]
+    assert (segments["user.gender F"]["users"], segments["item.brand a"]["users"]) == (2, 3)
+    assert set(segments["user.gender F"]) == {"users", "recall_at_2", "novelty_at_2"}
+    assert segments["item.brand a"]["recall_at_2"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
 
 
 def test_the_table_has_each_metric_of_each_value_for_each_system() -> None:

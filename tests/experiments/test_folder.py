@@ -70,9 +70,9 @@ def test_a_folder_is_read_as_a_whole(tmp_path: Path) -> None:
     (tmp_path / "holdouts.toml").write_text(
         '[[holdouts]]\nname = "year"\nsalt = "year"\nshare = 0.05\nstarts = 2026-01-01T00:00:00Z\n'
     )
-    found = read_experiments(tmp_path)
-    assert set(found.by_name) == {"a", "b", "c"}
-    assert found.holdouts[0].share == 0.05
+    experiments = read_experiments(tmp_path)
+    assert set(experiments.by_name) == {"a", "b", "c"}
+    assert experiments.holdouts[0].share == 0.05
     write(tmp_path, "d", "[0.4, 0.6]", "2026-12-14T00:00:00Z", "2026-12-20T00:00:00Z")
     with pytest.raises(
         SettingError, match=r"'a' and 'd' overlap in namespace 'home'.*\[0, 0.5\] and \[0.4, 0.6\]"

@@ -182,8 +182,8 @@ def starve(folder: Path, limit: int) -> None:
             os._exit(DIED)
 
     status = forked(victim)
-    found = aftermath(root, first) if status == DIED else {}
-    print(json.dumps({"limit": limit, "status": status, **found}), flush=True)
+    facts = aftermath(root, first) if status == DIED else {}
+    print(json.dumps({"limit": limit, "status": status, **facts}), flush=True)
     shutil.rmtree(root)
 
 

@@ -71,8 +71,8 @@ def live(root: Path, log: Path, bundles: list[str]) -> tuple[int, int]:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             for method, path, body, status in ROUTES:
-                found = ask(method, path, body)
-                assert found[0] == status, (path, found)
+                reply = ask(method, path, body)
+                assert reply[0] == status, (path, reply)
                 answered += 1
     return answered, max(openmp)
 

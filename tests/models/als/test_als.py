@@ -71,8 +71,8 @@ def test_the_reported_objective_is_the_formula_of_the_docstring() -> None:
         data, seed=1, progress=more.append
     )
     converged = fit(data, epochs=40, solver="exact")
-    found = slow_objective(data, converged.encoder.table, converged.items)
-    assert found == pytest.approx(more[-1].values["objective"], rel=1e-4)
+    objective = slow_objective(data, converged.encoder.table, converged.items)
+    assert objective == pytest.approx(more[-1].values["objective"], rel=1e-4)
 
 
 @pytest.mark.parametrize("solver", ["cg", "exact"])
@@ -137,9 +137,9 @@ def test_every_exact_solver_agrees_with_an_obvious_solve(solver: Callable[..., N
         value,
         numba.get_num_threads(),
     )
-    found = rows @ basis.vectors.T
+    solution = rows @ basis.vectors.T
     for u in range(1, len(lengths)):
-        np.testing.assert_allclose(found[u], expected[u], rtol=2e-3, atol=2e-4 * abs(expected[u]).max())
+        np.testing.assert_allclose(solution[u], expected[u], rtol=2e-3, atol=2e-4 * abs(expected[u]).max())
     target = [
         y[side.indices[side.indptr[u] : side.indptr[u + 1]]].T @ _weights(side, u)
         for u in range(len(lengths))
@@ -386,10 +386,10 @@ def test_who_looks_on_sees_the_model_so_far_may_stop_it_and_changes_nothing(solv
     model = ALS(ALSSettings(dim=8, epochs=5, solver=solver, unobserved_weight=A, regularization=REG))
     stopped = model.fit(data, seed=1, aids=Aids(watch=watch))
     assert sorted(seen) == [1, 2, 3]
-    for epochs, found in {**seen, 4: stopped}.items():
+    for epochs, model_so_far in {**seen, 4: stopped}.items():
         alone = fit(data, epochs=min(epochs, 3), solver=solver)
-        np.testing.assert_array_equal(found.items, alone.items)
-        np.testing.assert_array_equal(found.encoder.table, alone.encoder.table)
+        np.testing.assert_array_equal(model_so_far.items, alone.items)
+        np.testing.assert_array_equal(model_so_far.encoder.table, alone.encoder.table)
 
 
 def test_a_run_that_goes_on_from_a_checkpoint_ends_in_the_same_bytes(tmp_path: Path) -> None:
@@ -413,14 +413,14 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_in_the_same_bytes(tmp_path: P
 @pytest.mark.parametrize("solver", ["cg", "exact"])
 def test_bytes_do_not_depend_on_the_number_of_threads(solver: str) -> None:
     data, threads = random_log(1, 400, 300, 9000), numba.get_num_threads()
-    found = []
+    tables = []
     try:
         for count in (1, threads):
             numba.set_num_threads(count)
-            found.append(fit(data, dim=24, solver=solver).items.tobytes())
+            tables.append(fit(data, dim=24, solver=solver).items.tobytes())
     finally:
         numba.set_num_threads(threads)
-    assert found[0] == found[1]
+    assert tables[0] == tables[1]
 
 
 def test_bytes_do_not_depend_on_what_ran_before(tmp_path: object) -> None:

@@ -74,13 +74,13 @@ def test_a_step_moves_all_parts_down_the_slow_gradient() -> None:
 @pytest.mark.parametrize("settings", [{}, {"served": "input", "architecture": "cbow"}])
 def test_without_parts_it_is_item2vec(settings: dict[str, object]) -> None:
     own = {"dim": 8, "epochs": 3} | settings
-    found = make_model("fasttext", own).fit(random_log(1), seed=1)
+    learned = make_model("fasttext", own).fit(random_log(1), seed=1)
     fit = FastTextFit(FastTextSettings(**own), random_log(1), 1)
     assert fit.summed.shape == (30, 30)
     assert (fit.summed.toarray() == np.eye(30)).all()
-    assert found.item_encoder is None
+    assert learned.item_encoder is None
     plain = make_model("item2vec", own).fit(random_log(1), seed=1)
-    assert found.trained.tolist() == plain.trained.tolist()
+    assert learned.trained.tolist() == plain.trained.tolist()
 
 
 @pytest.mark.parametrize("settings", [{}, {"served": "input"}, {"id_dropout": 1.0, "half_life": 4.0}])

@@ -155,14 +155,14 @@ def test_a_question_is_of_the_next_event_of_its_domain(repeats: bool, certain_se
     place = np.flatnonzero(np.arange(len(past)) < ends[person] - 1)  # an event follows
     codes, later = domains.draw_questions(place, ends[person[place]] - 1, rng)
     assert set(codes.tolist()) == {-1, 0, 1, 2}
-    for at, code, found in zip(place.tolist(), codes.tolist(), later.tolist(), strict=True):
+    for at, code, target in zip(place.tolist(), codes.tolist(), later.tolist(), strict=True):
         own, start = past.items.row(person[at]), past.items.offsets[person[at]]
         follow = [
             one
             for one in range(at + 1, ends[person[at]])
             if (code < 0 or domain[items[one]] == code) and (repeats or items[one] not in own[: one - start])
         ]
-        assert found == (follow[0] if follow else -1)
+        assert target == (follow[0] if follow else -1)
     near = SequenceDomains(past, domain, 3, far=False, wanted=wanted)
     codes, later = near.draw_questions(place, place + 1, rng)
     assert (later[codes >= 0] == place[codes >= 0] + 1).all()
@@ -174,12 +174,12 @@ def test_the_events_of_a_domain_are_left_out_unless_there_is_no_other() -> None:
         past, np.array([0, 0, 0, 1], np.int32), 2, far=True, wanted=np.ones(len(past), bool)
     )
     at, inside = np.arange(6).reshape(2, 3), np.ones((2, 3), bool)
-    found = {
+    masks = {
         tuple(map(tuple, domains.left_out(at, inside, 0.9, np.random.default_rng(seed)).tolist()))
         for seed in range(40)
     }
-    assert {one[0] for one in found} == {(False, False, False), (True, False, True), (False, True, False)}
-    assert {one[1] for one in found} == {(False, False, False)}
+    assert {one[0] for one in masks} == {(False, False, False), (True, False, True), (False, True, False)}
+    assert {one[1] for one in masks} == {(False, False, False)}
 
 
 def test_a_request_of_films_is_answered_in_books_from_its_history(tmp_path: Path) -> None:
