@@ -77,9 +77,9 @@ def test_nothing_that_is_sold_or_over_is_judged_or_answered(market: Path, tmp_pa
     answered = set()
     for now in range(START, START + DAYS * DAY_S, 5 * DAY_S):
         for question in (Question("u3", k=50, now=now), Question(None, k=50, now=now)):
-            found = {item.item_id for item in respond(bundle, question).items}
-            assert all(there(one, now) for one in found)
-            answered |= found
+            items = {item.item_id for item in respond(bundle, question).items}
+            assert all(there(one, now) for one in items)
+            answered |= items
     assert len(answered) > LISTED // 2
     sold = explain(bundle, "u3", "i13", now=week_of(13)[0])
     assert (sold.rank, sold.not_because) == (None, "unavailable")

@@ -231,6 +231,6 @@ def another_npz(folder: Path, items: Array) -> list[Any]:
 def test_what_is_no_model_is_refused_in_a_sentence(
     made: Any, said: str, log: Path, vectors: tuple[Array, Array], tmp_path: Path
 ) -> None:
-    found = recsys(tmp_path, "import", "vectors", str(log), *map(str, made(tmp_path, vectors[1])), rc=2)
-    assert said in found.stderr
-    assert "Traceback" not in found.stderr
+    result = recsys(tmp_path, "import", "vectors", str(log), *map(str, made(tmp_path, vectors[1])), rc=2)
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr

@@ -50,11 +50,11 @@ def test_it_tells_what_order_brings_and_tracks_it() -> None:
 def test_machines_get_one_object() -> None:
     told = said(*WORLD, "model=popularity", "--json")
     assert told.exit_code == 0, told.output
-    found = json.loads(told.stdout.splitlines()[-1])
-    assert found["gain"]["mean"] == found["leaning"]["mean"] == 0
-    assert found["gain"]["verdict"] == "no difference shown"
-    assert found["sentence"].startswith("Order brings nothing that was shown")
-    assert found["rows"]["in order"] == found["rows"]["asked shuffled"]
+    report = json.loads(told.stdout.splitlines()[-1])
+    assert report["gain"]["mean"] == report["leaning"]["mean"] == 0
+    assert report["gain"]["verdict"] == "no difference shown"
+    assert report["sentence"].startswith("Order brings nothing that was shown")
+    assert report["rows"]["in order"] == report["rows"]["asked shuffled"]
 
 
 @pytest.mark.parametrize(

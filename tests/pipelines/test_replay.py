@@ -101,13 +101,13 @@ def test_the_same_bundle_gives_the_same_lists_and_another_one_others(
     assert {row["value"] for row in same["segments"] if row["segment"] == "domain"} == {"film", "book"}
     assert sum(row["requests"] for row in same["segments"] if row["segment"] == "source") == len(lines)
     other = load(write(tmp_path / "other", content(2)))
-    found = replay(other, read_log(log))
-    assert 0 < found["overlap"] < 1
-    by_source = {row["value"]: row for row in found["segments"] if row["segment"] == "source"}
+    report = replay(other, read_log(log))
+    assert 0 < report["overlap"] < 1
+    by_source = {row["value"]: row for row in report["segments"] if row["segment"] == "source"}
     assert by_source["known"]["people_with_other_lists"] == 1
     said = recsys(tmp_path, "replay", str(log), "--bundle", str(other.path), "--limit", "20")
     assert " 20 " in said.stdout.replace("|", " ")
-    assert json.loads(json.dumps(found)) == found
+    assert json.loads(json.dumps(report)) == report
 
 
 def test_a_log_of_another_system_is_asked_too(tmp_path: Path) -> None:
@@ -126,10 +126,10 @@ def test_a_log_of_another_system_is_asked_too(tmp_path: Path) -> None:
         {"user_id": "u2", "items": [], "domain": "opera"},
     ]
     log.write_text("\n".join(map(json.dumps, lines)))
-    found = replay(bundle, read_log(log))
-    assert (found["requests"], found["refused"], found["short"]) == (2, 1, [1, 0])
-    assert found["latency_ms"]["before"]["p50"] == 3.5
-    assert [row["value"] for row in found["segments"]] == ["app"]
+    report = replay(bundle, read_log(log))
+    assert (report["requests"], report["refused"], report["short"]) == (2, 1, [1, 0])
+    assert report["latency_ms"]["before"]["p50"] == 3.5
+    assert [row["value"] for row in report["segments"]] == ["app"]
     log.write_text(json.dumps({"user_id": "u1"}))
     with pytest.raises(DataError, match=r"theirs.jsonl line 1: `items` must be"):
         replay(bundle, read_log(log))

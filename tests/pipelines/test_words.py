@@ -62,14 +62,14 @@ def test_where_the_informed_ranker_is_no_better_there_is_a_sentence_and_no_figur
 
 def test_a_chance_too_small_for_a_float_is_not_said_to_be_none() -> None:
     values = np.arange(4_000) / 4_000
-    found = compare(
+    comparisons = compare(
         values + 1,
         {"flat": values, "near": values + 1 - np.random.default_rng(0).random(4_000) * 1e-2},
         warm=999,
     )
-    assert found["flat"].p_holm == 0.0
-    assert "p < 1e-300: better" in against(found["flat"])
-    assert "p < 1e-300" in against(found["near"])
+    assert comparisons["flat"].p_holm == 0.0
+    assert "p < 1e-300: better" in against(comparisons["flat"])
+    assert "p < 1e-300" in against(comparisons["near"])
     assert [p_text(p) for p in (1.0, 0.0312, 2e-173, 1e-310, 0.0)] == [
         "p = 1",
         "p = 0.031",

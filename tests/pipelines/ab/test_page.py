@@ -56,10 +56,10 @@ def facts(
     log: Any = LOG, asked: Plan | None = None, *, show_sick: bool = False, **more: Any
 ) -> dict[str, Any]:
     asked = asked or plan()
-    found = analyse(log.exposures, log.outcomes, asked, **more)
+    verdict = analyse(log.exposures, log.outcomes, asked, **more)
     where = {"exposures": "shop/exposures", "outcomes": "shop/outcomes"}
     lists = read_lists(log.exposures, asked)
-    return facts_of(found, "wide-towers", tables=where, lists=lists, show_sick=show_sick)
+    return facts_of(verdict, "wide-towers", tables=where, lists=lists, show_sick=show_sick)
 
 
 WIN = facts()
@@ -116,13 +116,14 @@ class Read(HTMLParser):
 def test_a_page_says_its_verdict_first_and_asks_nothing_of_the_net(
     case: str, verdict: str, word: str
 ) -> None:
-    found = CASES[case]()
-    assert found["verdict"] == verdict
-    page = page_of(found)
+    case_facts = CASES[case]()
+    assert case_facts["verdict"] == verdict
+    page = page_of(case_facts)
     read = Read(page)
     texts = [said for _, said in read.texts]
     order = [
-        texts.index(said) for said in (word, found["sentence"], found["next_step"], "Can it be trusted?")
+        texts.index(said)
+        for said in (word, case_facts["sentence"], case_facts["next_step"], "Can it be trusted?")
     ]
     assert order == sorted(order)
     assert not re.search(r"https?:|//|url\(|@import|<script|<link|src=|\son\w+=", page)
@@ -278,11 +279,11 @@ def test_the_same_log_is_the_same_bytes_in_another_zone_and_locale(written: Path
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    found = {}
+    pages = {}
     for case, make in CASES.items():
-        found[case] = tmp_path / f"{case}.html"
-        found[case].write_text(page_of(make()), "utf-8")
-    return found
+        pages[case] = tmp_path / f"{case}.html"
+        pages[case].write_text(page_of(make()), "utf-8")
+    return pages
 
 
 @needs_chromium
@@ -329,8 +330,8 @@ def test_odd_tests_have_whole_pages(changes: dict[str, Any]) -> None:
                 for unit, arm in zip(LOG.exposures["unit_id"].to_pylist(), arms, strict=True)]  # fmt: skip
         log = LOG._replace(exposures=LOG.exposures.set_column(2, "arm", pa.array(arms)))
     until = {"until": START + 60 * DAY_S} if changes.get("window_days") == 40 else {}
-    found = facts(log, plan(**changes), **until)
-    page = page_of(json.loads(json.dumps(found)))
+    odd = facts(log, plan(**changes), **until)
+    page = page_of(json.loads(json.dumps(odd)))
     texts = [said for _, said in Read(page).texts]
-    assert found["sentence"] in texts
+    assert odd["sentence"] in texts
     assert not re.search(r"\bnan\b|\binf\b|None", page)

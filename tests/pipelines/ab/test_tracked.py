@@ -33,9 +33,9 @@ TABLES = ["--exposures", "shop/exposures", "--outcomes", "shop/outcomes", "--pla
 
 
 def run(*words: str, rc: int = 0) -> Result:
-    found = CliRunner().invoke(main, list(words))
-    assert found.exit_code == rc, found.output + repr(found.exception)
-    return found
+    result = CliRunner().invoke(main, list(words))
+    assert result.exit_code == rc, result.output + repr(result.exception)
+    return result
 
 
 def answer(*words: str, rc: int = 0) -> Any:
@@ -182,8 +182,8 @@ def test_a_plan_that_is_changed_is_named_and_may_not_be_registered_again(home: P
     run(*words)
     run(*words)
     known = json.loads(Path("changed.json").read_text())["registration"]
-    found = [(one["what"], one["before"], one["after"]) for one in known["changes"]]
-    assert found == [("metrics.plays.mde", "0.1", "0.05"), ("metrics.skips a list.margin", "0.1", "0.2")]
+    changes = [(one["what"], one["before"], one["after"]) for one in known["changes"]]
+    assert changes == [("metrics.plays.mde", "0.1", "0.05"), ("metrics.skips a list.margin", "0.1", "0.2")]
     assert (known["late"], known["digest"]) == (False, first["digest"])
     assert "metrics.plays.mde" in Path("changed.html").read_text()
     row = next(one for one in answer("ab", "list")["tests"] if one["name"] == "changed")
@@ -256,9 +256,9 @@ def test_the_ledger_forecasts_for_a_challenger(
             "candidates": 1,
         }
         ab_tests.write_figures(test, "wide", figures)
-    found = answer("ab", "ledger", "--offline", "0.03")
-    assert found["slope"]["low"] < 0.3 < found["slope"]["high"]
-    meant = found["forecast"]["meant"]
+    ledger = answer("ab", "ledger", "--offline", "0.03")
+    assert ledger["slope"]["low"] < 0.3 < ledger["slope"]["high"]
+    meant = ledger["forecast"]["meant"]
     assert meant["low"] < 0.009 < meant["high"]
     assert "an offline +3 % has meant +" in run("ab", "ledger").output
     told = answer("runs", learned[1], learned[0])["forecast"]
@@ -273,12 +273,12 @@ def test_the_ledger_forecasts_for_a_challenger(
 
 def test_the_offline_difference_is_that_of_the_bootstrap(home: Path, learned: list[str]) -> None:
     base, other = (read_judged(one, None) for one in learned)
-    metric, found, error = relative_difference(base, other)
+    metric, difference, error = relative_difference(base, other)
     one, two = base.values[metric], other.values[metric]
     rng = np.random.default_rng(0)
     draws = [rng.integers(0, len(one), len(one)) for _ in range(2_000)]
     ratios = [two[rows].mean() / one[rows].mean() - 1 for rows in draws]
-    assert found.mean == pytest.approx(two.mean() / one.mean() - 1)
+    assert difference.mean == pytest.approx(two.mean() / one.mean() - 1)
     assert error == pytest.approx(float(np.std(ratios)), rel=0.25)
     control, treated = (client.run_of(one) for one in learned)
     assert best_of(treated, control, metric) == 1  # the control is no candidate, and there is no third run

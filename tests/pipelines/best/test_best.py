@@ -211,11 +211,11 @@ def test_where_two_parts_disagree_what_is_near_the_best_on_both_is_taken(tmp_pat
             ledger.add(tried({"name": name}, mean, part, vectors=name != "counted"), np.full(300, mean))
     first, other = Judged(ledger), Judged(ledger, DRAWN)
     assert choose_model(first, None).winner.label == "future"  # type: ignore[arg-type]
-    found = choose_model(first, other)  # type: ignore[arg-type]
-    assert found.winner.label == "even"
-    assert found.relative["future"] == {CLUMPS: 1.0, DRAWN: pytest.approx(0.5 / 0.95 * 0.95)}
-    assert found.runner_up is not None
-    assert "counted" not in found.relative
+    choice = choose_model(first, other)  # type: ignore[arg-type]
+    assert choice.winner.label == "even"
+    assert choice.relative["future"] == {CLUMPS: 1.0, DRAWN: pytest.approx(0.5 / 0.95 * 0.95)}
+    assert choice.runner_up is not None
+    assert "counted" not in choice.relative
 
 
 @pytest.mark.parametrize(("people", "taken"), [(60, "quick"), (600, "lucky")])
@@ -277,25 +277,25 @@ def test_the_command_ends_in_a_config_a_bundle_and_a_page(home: Path) -> None:
     planned = answer(recsys(home, *command, "--dry-run"))
     assert any("als" in line for line in planned["plan"])
     assert not (home / "mlruns" / "best").exists()
-    found = answer(recsys(home, *command))
+    best = answer(recsys(home, *command))
     assert (
-        load(Path(found["bundle"])).manifest["lineage"]["settings"]["model"]["name"] == found["model"]["name"]
+        load(Path(best["bundle"])).manifest["lineage"]["settings"]["model"]["name"] == best["model"]["name"]
     )
-    page = Path(found["page"]).read_text()
+    page = Path(best["page"]).read_text()
     assert "<script" not in page
     assert "http" not in page
-    assert found["chosen"] in page
-    models = json.loads(Path(found["config"]).with_suffix(".json").read_text())
-    assert len(models) == found["models"]
-    assert found["validation"]["mean"] == max(
+    assert best["chosen"] in page
+    models = json.loads(Path(best["config"]).with_suffix(".json").read_text())
+    assert len(models) == best["models"]
+    assert best["validation"]["mean"] == max(
         one["mean"] for one in models if one["vectors"] and one["share"] == 1.0
     )
-    settings = load_settings(found["config"], [])
-    assert (settings.model["name"], settings.judge) == (found["model"]["name"], "test")
+    settings = load_settings(best["config"], [])
+    assert (settings.model["name"], settings.judge) == (best["model"]["name"], "test")
     again = answer(recsys(home, *command))  # a search that has finished is answered by what it tried
-    assert again["models"] == found["models"]
-    assert again["chosen"] == found["chosen"]
-    assert again["validation"] == found["validation"]
+    assert again["models"] == best["models"]
+    assert again["chosen"] == best["chosen"]
+    assert again["validation"] == best["validation"]
 
 
 @pytest.mark.parametrize("word", ["model=als", "model.dim=3", "judge=test", "warm=x"])

@@ -51,17 +51,17 @@ def home(untracked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def learned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Gets (place, epoch) of each epoch that is saved: with checkpoint_s=0, of each that is learned."""
-    found, save = [], Checkpoint.save
+    epochs, save = [], Checkpoint.save
 
     def watched(self: Checkpoint, figures: Sequence[Any], state: Any) -> None:
         save(self, figures, state)
-        found.append((self.folder.name, len(figures)))
-        if found[-1] in STOPS:
+        epochs.append((self.folder.name, len(figures)))
+        if epochs[-1] in STOPS:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Checkpoint, "save", watched)
     STOPS.clear()
-    return found
+    return epochs
 
 
 STOPS: list[tuple[str, int]] = []
@@ -83,9 +83,9 @@ def files_of(trained: Trained) -> Any:
     """Size and digest of all files of the bundle: vectors, encoder, ids, histories, fallback and golden
     answers."""
     assert trained.bundle is not None
-    found = json.loads((trained.bundle / "manifest.json").read_text())["files"]
-    assert {"item_vectors.npy", "encoder/table.npy", "encoder/encoder.json"} <= set(found)
-    return found
+    files = json.loads((trained.bundle / "manifest.json").read_text())["files"]
+    assert {"item_vectors.npy", "encoder/table.npy", "encoder/encoder.json"} <= set(files)
+    return files
 
 
 def checkpoints(home: Path) -> Path:
@@ -279,7 +279,7 @@ def test_a_killed_train_command_ends_in_the_same_bytes_when_it_is_resumed(
     killed(home, "measured", 5)
     command[3] = str(home / "s.toml")
     again = answer(recsys(home, *command, "--resume"))
-    found = json.loads(Path(again["bundle"], "manifest.json").read_text())
-    assert found["files"] == whole["files"]
-    assert found["lineage"]["settings"] == whole["lineage"]["settings"]
+    manifest = json.loads(Path(again["bundle"], "manifest.json").read_text())
+    assert manifest["files"] == whole["files"]
+    assert manifest["lineage"]["settings"] == whole["lineage"]["settings"]
     assert not checkpoints(home).exists()

@@ -52,8 +52,8 @@ def test_a_run_with_a_policy_by_event_type_has_the_own_row_and_states_it_in_its_
     assert manifest["seen"] == {"policy": "cooldown_days", "days": 3.0, "events": ["buy"]}
     assert sorted(manifest["event_names"]) == ["buy", "view"]
     again = answer(recsys(home, "evaluate", said["bundle"], "--json"))  # the same policy, from the manifest
-    found = again["metrics"]
-    own = found.get("ndcg_at_10") or next(iter(found.values()))["ndcg_at_10"]
+    metrics = again["metrics"]
+    own = metrics.get("ndcg_at_10") or next(iter(metrics.values()))["ndcg_at_10"]
     assert own["mean"] == pytest.approx(said["metrics"]["als"]["ndcg_at_10"]["mean"])
 
 

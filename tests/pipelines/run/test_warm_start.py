@@ -150,9 +150,9 @@ def ran(*assignments: str) -> Trained:
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a softmax run on the first 80 % of a world's events."""
     with untracked_in(tmp_path_factory.mktemp("earlier")):
-        found = ran(*SOFTMAX, "judge=validation").bundle
-    assert found is not None
-    return found
+        bundle = ran(*SOFTMAX, "judge=validation").bundle
+    assert bundle is not None
+    return bundle
 
 
 def test_a_warm_run_starts_near_its_end_and_states_where_it_started(earlier: Path) -> None:

@@ -114,8 +114,8 @@ def test_the_config_is_taken_and_gives_the_figure_that_it_states(tuned: Tuned) -
     assert "# Command: recsys train world -c " in head
     assert f"{tuned.figures['mean']:.4f}" in head
     run = question.prepare(validation_of(settings), Steps(quiet=True))
-    found = Judge(run, "ndcg_at_20").try_settings(run.trial(tuned.model))
-    assert found.interval.mean == pytest.approx(tuned.figures["mean"], abs=1e-12)
+    result = Judge(run, "ndcg_at_20").try_settings(run.trial(tuned.model))
+    assert result.interval.mean == pytest.approx(tuned.figures["mean"], abs=1e-12)
 
 
 @pytest.mark.slow
@@ -158,26 +158,26 @@ def test_a_finished_search_is_not_learned_again_but_goes_on_when_more_is_asked_f
 @pytest.mark.slow
 def test_hopeless_trials_are_pruned_and_the_best_is_not(home: Path) -> None:
     EPOCHS_SEEN.clear()
-    found = search("x=0:9", "colour=red", trials=16)
-    pruned = [trial for trial in found.trials if trial.state == "pruned"]
+    result = search("x=0:9", "colour=red", trials=16)
+    pruned = [trial for trial in result.trials if trial.state == "pruned"]
     assert len(pruned) >= 2
-    assert found.best.state == "done"
+    assert result.best.state == "done"
     for trial in pruned:
-        assert abs(trial.values["x"] - 3) > abs(found.best.values["x"] - 3)
+        assert abs(trial.values["x"] - 3) > abs(result.best.values["x"] - 3)
         assert 4 <= trial.facts["epochs"] < 8  # not before half of them
         last = max(epoch for x, epoch in EPOCHS_SEEN if x == trial.values["x"])
         assert last == trial.facts["epochs"]
-    assert f"{len(pruned)} pruned" in found.text
+    assert f"{len(pruned)} pruned" in result.text
 
 
 @pytest.mark.slow
 def test_a_trial_that_cannot_learn_is_a_failed_one_with_its_reason(home: Path) -> None:
-    found = search("x=5:10", "colour=green", model={"x": 9.9}, trials=6)
-    failed = [trial for trial in found.trials if trial.state == "failed"]
-    assert found.trials[0] in failed
+    result = search("x=5:10", "colour=green", model={"x": 9.9}, trials=6)
+    failed = [trial for trial in result.trials if trial.state == "failed"]
+    assert result.trials[0] in failed
     assert all("diverged" in trial.facts["reason"] for trial in failed)
-    assert len(found.trials) == 6
-    assert "diverged" in found.text
+    assert len(result.trials) == 6
+    assert "diverged" in result.text
     assert client.run_of(failed[0].facts["run_id"]).status == "FAILED"
     with pytest.raises(ModelError, match=r"no trial .* diverged at x"):
         search("x=9.6:9.9", model={"x": 9.7, "epochs": 3}, trials=2)
@@ -187,24 +187,24 @@ def test_a_trial_that_cannot_learn_is_a_failed_one_with_its_reason(home: Path) -
 def test_a_bug_ends_the_search_once_and_is_not_met_again(home: Path) -> None:
     for _ in range(8):
         try:
-            found = search("x=0:9", "colour=bug", model={"x": 5.0}, trials=4)
+            result = search("x=0:9", "colour=bug", model={"x": 5.0}, trials=4)
             break
         except KeyError:
             pass
-    assert len(found.trials) == 4
-    failed = [trial for trial in found.trials if trial.state == "failed"]
+    assert len(result.trials) == 4
+    failed = [trial for trial in result.trials if trial.state == "failed"]
     assert failed
     assert all(trial.values["x"] > 6.5 and "a bug" in trial.facts["reason"] for trial in failed)
 
 
 @pytest.mark.slow
 def test_the_best_epoch_is_recorded_and_written(home: Path) -> None:
-    found = search("x=2:4", model={"x": 3.0, "peak": 4, "epochs": 12}, trials=3)
-    assert found.best.facts["epochs"] == 4
-    settings = load_settings(str(found.config), [])
+    result = search("x=2:4", model={"x": 3.0, "peak": 4, "epochs": 12}, trials=3)
+    assert result.best.facts["epochs"] == 4
+    settings = load_settings(str(result.config), [])
     assert settings.model["epochs"] == 4
-    assert found.figures["mean"] == pytest.approx(
-        found.best.mean
+    assert result.figures["mean"] == pytest.approx(
+        result.best.mean
     )  # learned again with 4 epochs; the noise is the same
 
 
@@ -213,11 +213,11 @@ def test_an_epoch_that_cannot_be_had_alone_is_not_written(home: Path) -> None:
     """With 4 epochs this model's schedule is another one: all 12 are better, and what is written was
     measured."""
     model = {"x": 3.0, "peak": 4, "epochs": 12, "by_schedule": True}
-    found = search("x=2:4", model=model, trials=2)
-    assert found.best.facts["epochs"] == 4
-    assert found.model["epochs"] == load_settings(str(found.config), []).model["epochs"] == 12
-    assert found.figures["mean"] < found.best.mean
-    assert "Learned again with epochs = 12" in found.text
+    result = search("x=2:4", model=model, trials=2)
+    assert result.best.facts["epochs"] == 4
+    assert result.model["epochs"] == load_settings(str(result.config), []).model["epochs"] == 12
+    assert result.figures["mean"] < result.best.mean
+    assert "Learned again with epochs = 12" in result.text
 
 
 @pytest.mark.slow
@@ -252,10 +252,10 @@ def test_the_test_part_is_not_touched(home: Path, tmp_path: Path, monkeypatch: p
 
     split = question.split
     monkeypatch.setattr(question, "split", sealed)
-    found = [search("x=0:9", data=str(tmp_path / f"{name}.csv"), trials=4) for name in ("one", "other")]
-    first, second = ([(trial.values, trial.mean) for trial in one.trials] for one in found)
+    searches = [search("x=0:9", data=str(tmp_path / f"{name}.csv"), trials=4) for name in ("one", "other")]
+    first, second = ([(trial.values, trial.mean) for trial in one.trials] for one in searches)
     assert first == second
-    assert found[0].name != found[1].name  # other data, another search
+    assert searches[0].name != searches[1].name  # other data, another search
     with pytest.raises(AssertionError, match="reads the test part"):
         question.prepare(load_settings(None, [], data=str(tmp_path / "one.csv")), Steps(quiet=True))
 
@@ -285,10 +285,10 @@ def test_a_store_that_refuses_costs_the_runs_and_not_the_search(
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns/mlflow.db").write_text("no database")
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
-    found = search("x=0:9", trials=2)
-    assert [trial.state for trial in found.trials] == ["done", "done"]
-    assert found.run_id is None
-    assert found.config.is_file()
+    result = search("x=0:9", trials=2)
+    assert [trial.state for trial in result.trials] == ["done", "done"]
+    assert result.run_id is None
+    assert result.config.is_file()
     assert capsys.readouterr().err.count("not logged from here on") == 1
 
 
@@ -332,10 +332,10 @@ def test_killed_it_goes_on_to_the_trials_of_one_that_never_stopped(home: Path, t
     process = command(tmp_path, *options)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
-    found = answer(subprocess.CompletedProcess([], 0, out, err))
+    result = answer(subprocess.CompletedProcess([], 0, out, err))
     plain = [
         (trial["place"], trial["state"], trial["values"], trial["facts"].get("mean"))
-        for trial in found["trials"]
+        for trial in result["trials"]
     ]
     assert plain == [
         (trial.place, trial.state, trial.values, trial.facts.get("mean")) for trial in whole.trials
@@ -373,8 +373,8 @@ def settled(home: Path) -> dict[int, float]:
         "select a.value_json from trial_user_attributes a join trials t using (trial_id) "
         "where t.state = 'COMPLETE' and a.key = 'settled'",
     )
-    found = [json.loads(row[0]) for row in rows]
-    return {one["place"]: one["facts"]["mean"] for one in found}
+    trials = [json.loads(row[0]) for row in rows]
+    return {one["place"]: one["facts"]["mean"] for one in trials}
 
 
 def under_way(home: Path) -> int:
