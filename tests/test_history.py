@@ -45,9 +45,9 @@ def test_merging_keeps_the_columns_of_what_is_stored_and_brought_weights() -> No
     brought = Histories(
         Ragged.of([[5]]), time=np.array([9]), weight=np.float32([2]), event=np.array([1], np.int8)
     )
-    found = merged(plain, brought)
-    assert found.items.values.tolist() == [4, 5]
-    assert {name: column.tolist() for name, column in found.columns().items()} == {"weight": [1, 2]}
+    both = merged(plain, brought)
+    assert both.items.values.tolist() == [4, 5]
+    assert {name: column.tolist() for name, column in both.columns().items()} == {"weight": [1, 2]}
 
 
 def spelled(tree: ast.Module) -> Iterator[int]:
@@ -79,11 +79,11 @@ def makes_an_object(call: ast.Call) -> bool:
 
 
 def test_nobody_but_the_module_of_histories_spells_their_columns() -> None:
-    found = []
+    places = []
     for path in (*ROOT.glob("recsys/**/*.py"), *ROOT.glob("pipelines/**/*.py"), *ROOT.glob("serving/*.py")):
         if path != ROOT / "recsys" / "history.py":
-            found += [f"{path.relative_to(ROOT)}:{line}" for line in spelled(ast.parse(path.read_text()))]
-    assert not found
+            places += [f"{path.relative_to(ROOT)}:{line}" for line in spelled(ast.parse(path.read_text()))]
+    assert not places
 
 
 @pytest.mark.parametrize(

@@ -87,13 +87,13 @@ def test_the_tests_of_a_system_are_those_of_compare() -> None:
         )
         for name, values in (("als", rng.random(400) + 0.1), ("popularity", rng.random(400)))
     }
-    found = compare(
+    comparisons = compare(
         reports["als"].values["ndcg_at_10"],
         {"popularity": reports["popularity"].values["ndcg_at_10"]},
         warm=int(warm.sum()),
     )
     line = compared_lines(reports, "als")
-    assert line.startswith(f"als against popularity: {found['popularity'].difference.mean:+.4f}")
+    assert line.startswith(f"als against popularity: {comparisons['popularity'].difference.mean:+.4f}")
     assert line.endswith(": better")
     few = {
         name: Report(

@@ -73,15 +73,15 @@ def test_whatever_is_allowed_the_answer_is_whole_and_nothing_else(kind: Any, k: 
             rules = {"among": Ragged.of([np.flatnonzero(allowed)])}
         else:
             engines = [Recommender(one.ranker, one.fallback, "exclude", allowed) for one in engines]
-        truth, found = (one.recommend(users, k, **rules) for one in engines)
-        ids = found.ids[0][found.ids[0] >= 0]
+        truth, lists = (one.recommend(users, k, **rules) for one in engines)
+        ids = lists.ids[0][lists.ids[0] >= 0]
         left = np.setdiff1d(np.flatnonzero(allowed), had)
         assert len(ids) == len(set(ids.tolist())) == min(k, len(left))
         assert np.isin(ids, left).all()
-        np.testing.assert_allclose(found.scores[0][: len(ids)], items[ids] @ table[row], rtol=1e-4, atol=1e-5)
-        assert (np.diff(found.scores[0][: len(ids)]) <= 0).all()
-        assert (found.ids[0][len(ids) :] == -1).all()
-        assert np.isneginf(found.scores[0][len(ids) :]).all()
+        np.testing.assert_allclose(lists.scores[0][: len(ids)], items[ids] @ table[row], rtol=1e-4, atol=1e-5)
+        assert (np.diff(lists.scores[0][: len(ids)]) <= 0).all()
+        assert (lists.ids[0][len(ids) :] == -1).all()
+        assert np.isneginf(lists.scores[0][len(ids) :]).all()
         hits, wanted = hits + len(np.intersect1d(ids, truth.ids[0])), wanted + len(ids)
     assert hits / wanted > 0.9
 
@@ -104,15 +104,15 @@ def test_without_what_an_index_may_miss_the_answer_is_the_exact_one(kind: Any) -
     users = asked(60, Ragged.empty(60))
     for k in (10, len(items)):
         truth = recommender(items, table, None).recommend(users, k)
-        found = recommender(items, table, index).exactly().recommend(users, k)
-        np.testing.assert_array_equal(found.ids, truth.ids)
+        lists = recommender(items, table, index).exactly().recommend(users, k)
+        np.testing.assert_array_equal(lists.ids, truth.ids)
 
 
 def test_asked_for_more_than_it_was_measured_for_the_scan_answers(kind: Any) -> None:
     items, table, index = kind
     users = asked(60, Ragged.empty(60)).take(np.array([0]))
-    truth, found = (recommender(items, table, one).recommend(users, 500) for one in (Flat(items), index))
-    np.testing.assert_array_equal(found.ids, truth.ids)
+    truth, lists = (recommender(items, table, one).recommend(users, 500) for one in (Flat(items), index))
+    np.testing.assert_array_equal(lists.ids, truth.ids)
 
 
 def test_an_index_that_ignores_the_rule_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,8 +126,8 @@ def test_an_index_that_ignores_the_rule_is_not_believed(monkeypatch: pytest.Monk
         best = np.argsort(-(items @ table[row]), kind="stable")
         forbidden = best[:30]
         users = asked(5, Ragged.from_pairs(np.full(30, row), forbidden, 5)).take(np.array([row]))
-        found = recommender(items, table, index).recommend(users, 10)
-        np.testing.assert_array_equal(found.ids[0], best[30:40])
+        lists = recommender(items, table, index).recommend(users, 10)
+        np.testing.assert_array_equal(lists.ids[0], best[30:40])
 
 
 @pytest.mark.parametrize("n", [1, 2, 50])
@@ -147,9 +147,9 @@ def test_few_items_and_odd_ones_are_found_like_others(n: int, made: str) -> None
         users = asked(4, Ragged.of([[0], [], [0], []]))
         truth = recommender(items, table, None).recommend(users, 10)
         for row in range(4):
-            found = recommender(items, table, index).recommend(users.take(np.array([row])), 10)
-            assert (found.ids[0] >= 0).sum() == min(10, n - (row % 2 == 0))
-            np.testing.assert_allclose(found.scores[0], truth.scores[row], rtol=1e-4, atol=1e-5)
+            lists = recommender(items, table, index).recommend(users.take(np.array([row])), 10)
+            assert (lists.ids[0] >= 0).sum() == min(10, n - (row % 2 == 0))
+            np.testing.assert_allclose(lists.scores[0], truth.scores[row], rtol=1e-4, atol=1e-5)
 
 
 def test_what_cannot_be_built_says_so() -> None:

@@ -95,9 +95,9 @@ def test_forbidden_items_are_those_of_a_slow_reading_of_the_settings(stated: dic
     policy = seen_policy(stated, N_ITEMS, NAMES, DOMAINS)
     people = users(1)
     assert not isinstance(policy, str)
-    found = policy.forbidden_items(people)
-    assert [found.row(row).tolist() for row in range(len(people))] == slowly(stated, people)
-    assert 0 < len(found.values) < len(people.history.items.values)
+    forbidden = policy.forbidden_items(people)
+    assert [forbidden.row(row).tolist() for row in range(len(people))] == slowly(stated, people)
+    assert 0 < len(forbidden.values) < len(people.history.items.values)
 
 
 @pytest.mark.parametrize("word", ["exclude", "allow"])
@@ -212,7 +212,7 @@ def test_an_event_of_the_request_counts_by_its_type_and_time(loaded: bundle.Bund
 
     def keeps_out(item: str, **event: Any) -> bool:
         reply = respond(loaded, Question(None, [Event(item, **event)], k=40, now=now))
-        return item not in [found.item_id for found in reply.items]
+        return item not in [one.item_id for one in reply.items]
 
     film, book = "i6", "i7"
     assert keeps_out(film, timestamp=now - 60, event="view")

@@ -28,12 +28,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def pages(service: Running, count: int, **asked: Any) -> list[list[str]]:
-    found, cursor = [], ""
+    lists, cursor = [], ""
     for _ in range(count):
         answer = service.recommend(**asked, cursor=cursor)
-        found.append([item["item_id"] for item in answer["items"]])
+        lists.append([item["item_id"] for item in answer["items"]])
         cursor = answer["cursor"]
-    return found
+    return lists
 
 
 ITEMS = [f"i{number}" for number in range(600)]
@@ -50,8 +50,8 @@ RULES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("person", [{"user_id": "u1"}, {"history": [{"item_id": "i7"}]}, {}], ids=str)
 def test_pages_are_the_one_list(service: Running, rules: dict[str, Any], person: dict[str, Any]) -> None:
     whole = [item["item_id"] for item in service.recommend(**person, **rules, k=200)["items"]]
-    found = pages(service, 20, **person, **rules, k=10)
-    assert [item for page in found for item in page] == whole
+    lists = pages(service, 20, **person, **rules, k=10)
+    assert [item for page in lists for item in page] == whole
     assert len(set(whole)) == 200
 
 

@@ -90,9 +90,9 @@ def test_an_event_is_in_the_history_of_the_next_request_of_every_worker(
     assert (told["accepted"], told["duplicates"], told["rejected"], told["redated"]) == (3, 1, [], 0)
     for _ in range(12):  # two workers answer in turn
         after = service.recommend(user_id=USER, k=50)
-        found = {item["item_id"] for item in after["items"]}
-        assert not {first, second} & found
-        assert shown in found  # only what somebody did is had
+        items = {item["item_id"] for item in after["items"]}
+        assert not {first, second} & items
+        assert shown in items  # only what somebody did is had
         assert after["state_seq"] >= told["state_seq"]
         assert "those told since among them" in after["why"]
 

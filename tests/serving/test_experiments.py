@@ -152,8 +152,8 @@ def test_rules_of_a_request_hold_in_every_arm_and_a_page_never_repeats(shop: Sho
 
 def test_reasons_come_for_the_best_places_of_any_arm(shop: Shop) -> None:
     for user in USERS[:20]:
-        found = shop.home(user, k=8, reasons=3)["items"]
-        assert all(item["reason"] for item in found[:3])
+        items = shop.home(user, k=8, reasons=3)["items"]
+        assert all(item["reason"] for item in items[:3])
 
 
 def test_who_is_not_in_it_gets_the_champion_and_no_name(shop: Shop) -> None:

@@ -88,15 +88,15 @@ def test_no_route_answers_without_its_scope(
         {"Authorization": "Basic eA=="},
     ):
         answers[str(headers)] = asked(service, route, headers)
-    for shown, found in answers.items():
+    for shown, reply in answers.items():
         if route.scope is None or shown == route.scope:
-            assert found.status not in (401, 403), (shown, found.body)
+            assert reply.status not in (401, 403), (shown, reply.body)
         elif shown in SCOPES:
-            assert (found.status, found.json["code"]) == (403, "missing_scope")
-            assert f'scope="{route.scope}"' in found.headers["www-authenticate"]
+            assert (reply.status, reply.json["code"]) == (403, "missing_scope")
+            assert f'scope="{route.scope}"' in reply.headers["www-authenticate"]
         else:
-            assert (found.status, found.json["code"]) == (401, "unauthorized")
-            assert found.headers["www-authenticate"].startswith("Bearer")
+            assert (reply.status, reply.json["code"]) == (401, "unauthorized")
+            assert reply.headers["www-authenticate"].startswith("Bearer")
 
 
 def test_the_hot_routes_ask_for_a_key_on_both_ways(keyed: tuple[Running, dict[str, str], Path]) -> None:
@@ -311,8 +311,8 @@ def test_secrets_and_people_stand_in_no_log_no_metric_and_no_error(tmp_path: Pat
             {**who, "domain": "opera"},
         ):
             for path in ("/v1/recommend", "/v1/recommend:batch"):
-                found = service.ask("POST", path, body, bearer(key))
-                errors += found.body if found.status >= 400 else b""
+                reply = service.ask("POST", path, body, bearer(key))
+                errors += reply.body if reply.status >= 400 else b""
         event = {"event_id": person, "kind": "outcome", "event": "click", "item_id": "007", **who}
         told: tuple[tuple[str, Any], ...] = (
             ("/v1/events", [event, {**event, "kind": person}, person]),

@@ -51,16 +51,16 @@ def test_the_metrics_stand_by_the_names_of_the_convention(tmp_path: Path, worker
         for _ in range(20):
             service.recommend(user_id="u1", k=3, placement="home", experiment="towers", arm="b")
         service.recommend(k=1000)
-        found = openmetrics(service)
-        counted = {sample.name: sample for family in found.values() for sample in family.samples}
+        families = openmetrics(service)
+        counted = {sample.name: sample for family in families.values() for sample in family.samples}
         home = {"source": "known", "placement": "home", "arm": "towers/b"}
         assert {"labels": home, "value": 20.0} in [
-            {"labels": one.labels, "value": one.value} for one in found["recsys_answers"].samples
+            {"labels": one.labels, "value": one.value} for one in families["recsys_answers"].samples
         ]
         assert counted["recsys_answer_items_total"].value == 60 + 59
         assert counted["recsys_answers_short_total"].value == 1
         assert counted["recsys_search_duration_seconds_count"].value == 21
-        info = found["recsys_bundle_info"].samples
+        info = families["recsys_bundle_info"].samples
         assert [one.labels["bundle_id"] for one in info] == [first]
         assert abs(counted["recsys_bundle_loaded_timestamp_seconds"].value - time.time()) < 60
         assert abs(counted["recsys_bundle_created_timestamp_seconds"].value - time.time()) < 60
@@ -79,7 +79,7 @@ def test_the_metrics_stand_by_the_names_of_the_convention(tmp_path: Path, worker
             "recsys_arm_fallbacks_total",
         }  # the latter once an arm has failed
         named = set(re.findall(r"`((?:recsys|http|process)_[a-z_]+)`", page)) - idle
-        names = set(counted) | set(found) | {re.sub("_(count|sum|bucket)$", "", name) for name in counted}
+        names = set(counted) | set(families) | {re.sub("_(count|sum|bucket)$", "", name) for name in counted}
         missing = (
             named - names - (set() if workers == "2" else {"recsys_workers", "recsys_worker_restarts_total"})
         )
@@ -113,12 +113,12 @@ def test_placements_cannot_grow_without_end() -> None:
 def series(before: Mapping[str, float], after: Mapping[str, float]) -> list[dict[str, str]]:
     """For promtool: a quarter of an hour of the first scrape, and one in which it goes on as it did to the
     second."""
-    found = []
+    rows = []
     for name, value in after.items():
         was = before.get(name, 0.0)
         if name.startswith(("recsys_", "http_server")) and "_bucket" not in name:
-            found.append({"series": name, "values": f"{was}x15 {value}+{max(0.0, value - was)}x15"})
-    return found
+            rows.append({"series": name, "values": f"{was}x15 {value}+{max(0.0, value - was)}x15"})
+    return rows
 
 
 def fired(folder: Path, before: Mapping[str, float], after: Mapping[str, float]) -> set[str]:
@@ -267,9 +267,9 @@ def test_every_alert_has_a_section_with_its_four_parts_and_a_test() -> None:
 
 
 def points(service: Running) -> list[list[Any]]:
-    found = service.ask("GET", "/v1/stats?points=10000").json
-    assert found["columns"] == list(COLUMNS)
-    return list(found["rows"])
+    answer = service.ask("GET", "/v1/stats?points=10000").json
+    assert answer["columns"] == list(COLUMNS)
+    return list(answer["rows"])
 
 
 def known_of(rows: list[list[Any]]) -> float:

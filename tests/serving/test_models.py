@@ -164,8 +164,10 @@ def test_the_status_is_tensorflow_servings_and_kserves(tmp_path: Path) -> None:
     assign(root, "towers/b", third)
     os.truncate(root / third / "users.ids", 3)
     with running(root, Path("off"), "--model-name", "shop.v2") as service:
-        found = service.ask("GET", "/v1/models/shop.v2")
-        states = {one["version"]: (one["state"], one["labels"]) for one in found.json["model_version_status"]}
+        answer = service.ask("GET", "/v1/models/shop.v2")
+        states = {
+            one["version"]: (one["state"], one["labels"]) for one in answer.json["model_version_status"]
+        }
         assert states[second] == ("AVAILABLE", ["champion"])
         assert states[third] == ("END", ["towers/b"])
         assert states[first][1] == ["previous"]
@@ -176,7 +178,7 @@ def test_the_status_is_tensorflow_servings_and_kserves(tmp_path: Path) -> None:
         assert str(tmp_path) not in broken[0]["status"]["error_message"]
         labelled = service.ask("GET", "/v1/models/shop.v2/labels/champion").json["model_version_status"]
         assert [one["version"] for one in labelled] == [second]
-        assert found.headers["etag"] == service.ask("GET", "/v1/model").headers["etag"]
+        assert answer.headers["etag"] == service.ask("GET", "/v1/model").headers["etag"]
         for path in ("/v1/models/other", "/v1/models/shop.v2/versions/none", "/v2/models/other/ready"):
             assert service.ask("GET", path).json["code"] == "unknown_model"
         for path, body in (

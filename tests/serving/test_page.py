@@ -135,16 +135,16 @@ def test_a_key_is_asked_for_kept_nowhere_and_goes_in_a_header(tmp_path: Path) ->
 
 def test_the_page_is_allowed_nothing_from_elsewhere(service: tuple[Running, str]) -> None:
     for path in ("/", "/page/page.js", "/page/page.css", "/page/uPlot.iife.min.js", "/page/uPlot.min.css"):
-        found = service[0].ask("GET", path)
-        policy = found.headers["content-security-policy"]
-        assert found.status == 200
+        answer = service[0].ask("GET", path)
+        policy = answer.headers["content-security-policy"]
+        assert answer.status == 200
         assert "unsafe" not in policy
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
-        assert found.headers["x-content-type-options"] == "nosniff"
-        again = service[0].ask("GET", path, headers={"if-none-match": found.headers["etag"]})
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        again = service[0].ask("GET", path, headers={"if-none-match": answer.headers["etag"]})
         assert (again.status, again.body) == (304, b"")
-        text = found.body.decode()
+        text = answer.body.decode()
         assert path.endswith("js") or "http" not in text.replace("http-equiv", "")
         if path == "/":
             assert "style=" not in text

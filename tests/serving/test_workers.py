@@ -28,8 +28,8 @@ def children(service: Running) -> set[int]:
 def metrics(service: Running) -> dict[str, float]:
     assert service.admin is not None
     text = urlopen(f"{service.admin}/metrics", timeout=PATIENCE_S).read().decode()
-    found = re.findall(r"^(\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE)
-    return {name: float(value) for name, value in found}
+    lines = re.findall(r"^(\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in lines}
 
 
 def have_restarted(service: Running, times: int) -> bool:

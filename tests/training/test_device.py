@@ -108,9 +108,9 @@ def test_sums_and_their_gradients_are_those_of_the_compiled_passes(other: torch.
 
     def moved(device: torch.device) -> list[F32]:
         values, weights = (torch.from_numpy(array).to(device).requires_grad_() for array in (table, weight))
-        found = bag_sums(bags, values, weights)
-        gradients = torch.autograd.grad(found, (values, weights), torch.from_numpy(pull).to(device))
-        return [tensor.detach().cpu().numpy() for tensor in (found, *gradients)]
+        sums = bag_sums(bags, values, weights)
+        gradients = torch.autograd.grad(sums, (values, weights), torch.from_numpy(pull).to(device))
+        return [tensor.detach().cpu().numpy() for tensor in (sums, *gradients)]
 
     for here, there in zip(moved(torch.device("cpu")), moved(other), strict=True):
         np.testing.assert_allclose(there, here, atol=1e-6)

@@ -79,11 +79,11 @@ def test_several_processes_learn_what_one_does(more: dict[str, Any], tmp_path: P
     script.write_text(TOY.format(root=str(ROOT), out=str(tmp_path / "rank"), more=more))
     done = torchrun(size, str(script))
     assert done.returncode == 0, done.stderr[-3000:]
-    found = [np.load(tmp_path / f"rank-{rank}.npz") for rank in range(size)]
+    ranks = [np.load(tmp_path / f"rank-{rank}.npz") for rank in range(size)]
     for side, alone in zip(("items", "users"), vectors(more), strict=True):
-        for other in found[1:]:
-            np.testing.assert_array_equal(other[side], found[0][side])
-        np.testing.assert_allclose(found[0][side], alone, atol=2e-4)
+        for other in ranks[1:]:
+            np.testing.assert_array_equal(other[side], ranks[0][side])
+        np.testing.assert_allclose(ranks[0][side], alone, atol=2e-4)
 
 
 def test_a_run_under_torchrun_ends_in_one_run_and_one_bundle(
@@ -98,16 +98,16 @@ def test_a_run_under_torchrun_ends_in_one_run_and_one_bundle(
     done = torchrun(2, "-m", "recsys.pipelines.cli", *small, RECSYS_HOME=str(tmp_path / "both"))
     assert done.returncode == 0, done.stderr[-3000:]
     outputs["both"] = done.stdout
-    found, ndcg = {}, {}
+    vectors, ndcg = {}, {}
     for name, output in outputs.items():
         lines = [line for line in output.splitlines() if line.startswith("{")]
         assert len(lines) == 1
         answer = json.loads(lines[0])
-        found[name] = load(Path(answer["bundle"])).item_vectors
+        vectors[name] = load(Path(answer["bundle"])).item_vectors
         ndcg[name] = answer["metrics"]["two_tower"]["ndcg_at_10"]["mean"]
         assert not list(tmp_path.glob(f"{name}/mlruns/checkpoints/*"))
     assert len(list(tmp_path.glob("both/mlruns/**/manifest.json"))) == 1
-    np.testing.assert_allclose(found["both"], found["alone"], atol=2e-4)
+    np.testing.assert_allclose(vectors["both"], vectors["alone"], atol=2e-4)
     assert ndcg["both"] == pytest.approx(ndcg["alone"], rel=0.02)
 
 
