@@ -50,7 +50,7 @@ def test_merging_keeps_the_columns_of_what_is_stored_and_brought_weights() -> No
     assert {name: column.tolist() for name, column in both.columns().items()} == {"weight": [1, 2]}
 
 
-def spelled(tree: ast.Module) -> Iterator[int]:
+def spelling_lines(tree: ast.Module) -> Iterator[int]:
     """The lines at which two or more columns of a history are declared, handed on one by one, or listed."""
     for node in ast.walk(tree):
         names: list[str] = []
@@ -82,7 +82,9 @@ def test_nobody_but_the_module_of_histories_spells_their_columns() -> None:
     places = []
     for path in (*ROOT.glob("recsys/**/*.py"), *ROOT.glob("pipelines/**/*.py"), *ROOT.glob("serving/*.py")):
         if path != ROOT / "recsys" / "history.py":
-            places += [f"{path.relative_to(ROOT)}:{line}" for line in spelled(ast.parse(path.read_text()))]
+            places += [
+                f"{path.relative_to(ROOT)}:{line}" for line in spelling_lines(ast.parse(path.read_text()))
+            ]
     assert not places
 
 
@@ -99,4 +101,4 @@ def test_nobody_but_the_module_of_histories_spells_their_columns() -> None:
     ],
 )
 def test_each_way_of_spelling_them_is_noticed(code: str) -> None:
-    assert list(spelled(ast.parse(code)))
+    assert list(spelling_lines(ast.parse(code)))

@@ -77,7 +77,7 @@ every_file = pytest.mark.parametrize("path", CODE, ids=[str(path.relative_to(ROO
 
 
 @cache
-def imported(path: Path) -> frozenset[str]:
+def imports_of(path: Path) -> frozenset[str]:
     """Every module that a file imports, anywhere in it: within functions, and for type checkers alone,
     too."""
     modules: set[str] = set()
@@ -91,7 +91,7 @@ def imported(path: Path) -> frozenset[str]:
 
 
 def own_imports(path: Path) -> set[str]:
-    return {name for name in imported(path) if name in MODULES}
+    return {name for name in imports_of(path) if name in MODULES}
 
 
 @every_file
@@ -110,7 +110,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     it."""
     measured = {f"benchmarks.{path.stem}": path for path in (ROOT / "benchmarks").glob("*.py")}
     graph = {name: own_imports(path) - {name} for name, path in MODULES.items()}
-    graph |= {name: imported(path) & measured.keys() - {name} for name, path in measured.items()}
+    graph |= {name: imports_of(path) & measured.keys() - {name} for name, path in measured.items()}
     while leaves := {name for name, imports in graph.items() if not imports & graph.keys()}:
         graph = {name: imports for name, imports in graph.items() if name not in leaves}
     assert not graph
@@ -119,7 +119,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 @every_file
 def test_heavy_libraries_stay_out_of_what_serves(path: Path) -> None:
     module = module_of(path)
-    libraries = {name.split(".")[0] for name in imported(path)}
+    libraries = {name.split(".")[0] for name in imports_of(path)}
     if room_of(module) in SERVED | {"ground", "serving"}:
         assert not libraries & HEAVY
     if module != "recsys.pipelines.tracking.client":
@@ -226,5 +226,5 @@ def test_nothing_is_imported_that_is_not_declared() -> None:
     }
     available = {known.get(name, name) for name in names} | set(sys.stdlib_module_names)
     available |= {"recsys", "starlette", "anyio"}  # the last two: FastAPI's own floor
-    used = {name.split(".")[0] for path in CODE for name in imported(path)}
+    used = {name.split(".")[0] for path in CODE for name in imports_of(path)}
     assert used <= available

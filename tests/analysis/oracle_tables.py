@@ -83,7 +83,7 @@ def _gb(control: Arm, treated: Arm) -> dict[str, list[float]]:
     def mean(values: Any) -> Any:
         return SampleMeanStatistic(n=len(values), sum=values.sum(), sum_squares=(values**2).sum())
 
-    def adjusted(arm: Arm) -> Any:
+    def adjust(arm: Arm) -> Any:
         return RegressionAdjustedStatistic(
             n=len(arm.y), post_statistic=mean(arm.y), pre_statistic=mean(arm.past_y),
             post_pre_sum_of_products=(arm.y * arm.past_y).sum(), theta=0,
@@ -100,7 +100,7 @@ def _gb(control: Arm, treated: Arm) -> dict[str, list[float]]:
     plain = {"difference_type": "absolute"}
     results = {
         name: TwoSidedTTest(make(control), make(treated), FrequentistConfig(**plain)).compute_result()
-        for name, make in (("mean", lambda arm: mean(arm.y)), ("cuped", adjusted), ("ratio", ratio))
+        for name, make in (("mean", lambda arm: mean(arm.y)), ("cuped", adjust), ("ratio", ratio))
     }
     results["relative"] = TwoSidedTTest(
         mean(control.y), mean(treated.y), FrequentistConfig(difference_type="relative")

@@ -140,7 +140,7 @@ def test_lists_are_told_by_arm_with_items_in_a_list_or_in_rows() -> None:
     assert bare.main_bundle("wide") is None
 
 
-def damaged() -> PlantedLog:
+def damage_outcomes() -> PlantedLog:
     """Every third outcome twice, every fifth an hour late."""
     rows = LOG.outcomes.to_pylist()
     told = [
@@ -152,7 +152,7 @@ def damaged() -> PlantedLog:
 
 
 def test_what_a_person_did_adds_up_row_by_row_to_what_was_counted() -> None:
-    log = damaged()
+    log = damage_outcomes()
     study = analyse(log.exposures, log.outcomes, plan(settle_hours=1)).study
     said = set()
     for unit in [f"u{at}" for at in range(0, 60, 2)]:

@@ -22,7 +22,7 @@ from tests.helpers.bundles import content
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bundles")
     for seed in range(5):
         publish(root, content(seed=seed))
@@ -32,8 +32,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def root(made: Path, tmp_path: Path) -> Path:
-    return Path(copytree(made, tmp_path / "root"))
+def root(original: Path, tmp_path: Path) -> Path:
+    return Path(copytree(original, tmp_path / "root"))
 
 
 def names(root: Path) -> list[str]:

@@ -23,7 +23,7 @@ from recsys.encoders.users import Users
 from recsys.errors import ModelError
 from recsys.models.export import content_of
 from recsys.models.registry import make_model
-from tests.helpers.towers import BOTH, SMALL, coloured
+from tests.helpers.towers import BOTH, SMALL, colour_checkerboard
 
 RNG = np.random.default_rng(3)
 
@@ -72,7 +72,7 @@ def mixture(train: Dataset, seed: int, **tower: Any) -> Any:
 
 
 def test_it_is_kept_in_a_bundle_and_stays_that_of_the_learned_items(tmp_path: Path) -> None:
-    data = coloured()
+    data = colour_checkerboard()
     learned = mixture(data, 1, **SMALL | {"dim": 8, "epochs": 2} | BOTH)
     colours = pa.table({"colour": ["even", "odd"]})
     expected = learned.item_encoder.encode(colours)

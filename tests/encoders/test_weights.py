@@ -56,7 +56,7 @@ def bundle_of(data: Dataset, rules: PrepareSettings, folder: Path, seen: Any = "
     return load(write(folder, content_of("als", learned, data, seen=seen, prepare=rules)))
 
 
-def made(tmp_path: Path, *, own: bool = False, **rules: Any) -> Bundle:
+def make_bundle(tmp_path: Path, *, own: bool = False, **rules: Any) -> Bundle:
     stated = PrepareSettings(event_weights=WEIGHTS, **rules)
     return bundle_of(prepare_data(log(1, own=own), stated)[0], stated, tmp_path)
 
@@ -79,7 +79,7 @@ def events_of(bundle: Bundle, row: int) -> list[Event]:
 def test_a_learned_row_is_the_fold_in_of_the_same_weighted_history(
     tmp_path: Path, own: bool, duplicates: str
 ) -> None:
-    bundle = made(tmp_path, own=own, duplicates=duplicates)
+    bundle = make_bundle(tmp_path, own=own, duplicates=duplicates)
     known = bundle.recommender.recommend(stored_users(bundle, np.arange(40), START), 30)
     folded = bundle.recommender.recommend(Users.unknown(bundle.histories), 30)
     np.testing.assert_allclose(np.sort(folded.scores), np.sort(known.scores), atol=1e-4)
@@ -94,7 +94,7 @@ def test_a_learned_row_is_the_fold_in_of_the_same_weighted_history(
 
 
 def test_who_brings_his_whole_history_gets_the_row_that_was_learned_from_it(tmp_path: Path) -> None:
-    bundle = made(tmp_path)
+    bundle = make_bundle(tmp_path)
     assert bundle.manifest["event_weights"] == {"view": 0.5, "buy": 6.0, "cart": 1.0}
     for row in PEOPLE:
         brought = scores(bundle, Question("a stranger", events_of(bundle, row)))

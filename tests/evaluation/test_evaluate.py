@@ -120,14 +120,17 @@ def test_a_history_counts_by_its_weights_though_the_recommender_knows_fewer_item
     nobody."""
     seen = list[list[int]]()
 
-    def noted(lists: Lists) -> F64:
+    def note_histories(lists: Lists) -> F64:
         seen.extend(lists.history.row(row).tolist() for row in range(lists.history.rows))
         return np.zeros(len(lists.ids))
 
     past = Histories(Ragged.of([[9, 1], [8], [0]]), weight=np.float32([1, 0, 0, 1]))
     users = Users.of_rows(np.arange(3), past)
     report = evaluate(
-        engine([[0], [1], [1]], 2), users, Ragged.of([[0], [0], [1]]), metrics=["hit_rate_at_1", noted]
+        engine([[0], [1], [1]], 2),
+        users,
+        Ragged.of([[0], [0], [1]]),
+        metrics=["hit_rate_at_1", note_histories],
     )
     assert seen == [[9], [], [0]]
     assert np.isnan(report.segments["cold"]["hit_rate_at_1"]).tolist() == [True, False, True]

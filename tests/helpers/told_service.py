@@ -15,7 +15,7 @@ from recsys.bundle.root import current
 from recsys.events.store import EventStore
 from recsys.keys import make_key
 from recsys.pipelines.events.export import export
-from tests.helpers.service import ITEMS, published, running
+from tests.helpers.service import ITEMS, publish_toy, running
 
 PEOPLE = ["u1", "u2", "u3", "cookie", "phone"]
 person = st.sampled_from(PEOPLE)
@@ -39,7 +39,7 @@ class ToldService(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        published(self.root, self.seed)
+        publish_toy(self.root, self.seed)
         self.start()
 
     def start(self) -> None:
@@ -96,7 +96,7 @@ class ToldService(RuleBasedStateMachine):
     @rule()
     def swap(self) -> None:
         self.seed += 1
-        wanted = published(self.root, self.seed)
+        wanted = publish_toy(self.root, self.seed)
         from tests.serving.test_life import wait_for
 
         wait_for(lambda: self.ask("GET", "/v1/model")["bundle_id"] == wanted)

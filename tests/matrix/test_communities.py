@@ -15,7 +15,7 @@ from recsys.models.registry import make_model
 from recsys.progress import silent
 
 
-def planted(seed: int, spread: float = 0.4, groups: int = 7) -> tuple[F32, I32]:
+def plant_groups(seed: int, spread: float = 0.4, groups: int = 7) -> tuple[F32, I32]:
     """Vectors around the centres of groups of unequal sizes, and their groups."""
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(groups), 40 + 5 * np.arange(groups))
@@ -25,7 +25,7 @@ def planted(seed: int, spread: float = 0.4, groups: int = 7) -> tuple[F32, I32]:
 
 
 def test_the_graph_joins_the_nearest_by_cosine() -> None:
-    vectors, _ = planted(1)
+    vectors, _ = plant_groups(1)
     vectors = vectors[:60]
     vectors[5] = 0
     lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -39,7 +39,7 @@ def test_the_graph_joins_the_nearest_by_cosine() -> None:
 
 
 def test_planted_groups_are_found_and_the_runs_agree(certain_seed: int) -> None:
-    vectors, group = planted(certain_seed)
+    vectors, group = plant_groups(certain_seed)
     vectors[:3] = 0
     communities = find_communities(vectors, seed=certain_seed)
     assert (communities.labels[:3] == -1).all()
@@ -64,7 +64,7 @@ def test_the_categories_of_a_planted_world_are_found_in_what_was_learned_of_it(s
 
 
 def test_a_resolution_makes_more_or_fewer() -> None:
-    vectors, _ = planted(4, spread=1.5)
+    vectors, _ = plant_groups(4, spread=1.5)
     counts = [find_communities(vectors, resolution=one, runs=2).count for one in (0.05, 1.0, 5.0)]
     assert counts[0] < counts[1] < counts[2]
 
@@ -95,4 +95,4 @@ def test_what_has_no_groups_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(SettingError, match=r"extra `communities`"):
-        find_communities(planted(1)[0])
+        find_communities(plant_groups(1)[0])

@@ -87,16 +87,16 @@ def test_the_service_writes_what_the_pure_functions_say(shop: Shop, inside: Week
     run_served(short, tmp_path / "clock")
     assert now_ms() > START * 1_000 - 10**12  # the clock of this process is its own again
 
-    def said(one: dict[str, Any], bundles: dict[str, str]) -> tuple[Any, ...]:
+    def facts_of(one: dict[str, Any], bundles: dict[str, str]) -> tuple[Any, ...]:
         place = tuple(one[name] for name in ("user_id", "experiment", "phase", "arm"))
         return one["now_s"] // HOUR_S, place, bundles[one["bundle_id"]], tuple(one["items"])
 
     def by_arm(weeks: Weeks) -> dict[str, str]:
         return {weeks.frozen.experiment.arm(arm).bundle: arm for arm in ("control", "better")}
 
-    served = sorted((said(one, by_arm(weeks)) for one in lines(weeks)), key=str)
+    served = sorted((facts_of(one, by_arm(weeks)) for one in lines(weeks)), key=str)
     expected = sorted(
-        (said(one, by_arm(inside)) for one in lines(inside) if one["now_s"] < START + DAY_S), key=str
+        (facts_of(one, by_arm(inside)) for one in lines(inside) if one["now_s"] < START + DAY_S), key=str
     )
     assert len(served) == until
     assert served == [one for one in expected if one[0] <= weeks.second[until - 1] // HOUR_S]

@@ -90,7 +90,7 @@ def odd_ids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def asked(root: Path, *history: str) -> tuple[str, str]:
+def why_and_unknown(root: Path, *history: str) -> tuple[str, str]:
     """The words of an answer to this history, and the ids that it does not know."""
     arguments = [word for one in history for word in ("--history", one)]
     said = CliRunner().invoke(main, ["recommend", str(root), *arguments, "-k", "3", "--json"])
@@ -113,7 +113,7 @@ def asked(root: Path, *history: str) -> tuple[str, str]:
 def test_histories_are_lists_of_ids_with_quotes_around_commas(
     odd_ids: Path, history: list[str], events: int, ignored: str
 ) -> None:
-    why, unknown = asked(odd_ids, *history)
+    why, unknown = why_and_unknown(odd_ids, *history)
     assert unknown == ignored
     assert ("a history of" in why) == (events > 0)
     if events:

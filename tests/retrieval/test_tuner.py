@@ -148,7 +148,7 @@ def test_an_index_that_finds_too_little_is_not_published(tmp_path: Path) -> None
 
 
 def test_an_index_of_other_vectors_fails_the_golden_questions(tmp_path: Path) -> None:
-    from tests.bundle.test_damage import resealed
+    from tests.bundle.test_damage import reseal
 
     folder = publish(tmp_path, replace(MADE, index=GOOD))
     other = content(n_users=300, n_items=3_000, dim=16, events=12, seed=9)
@@ -157,7 +157,7 @@ def test_an_index_of_other_vectors_fails_the_golden_questions(tmp_path: Path) ->
     )
     stated = read_manifest(folder)["index"] | {"effort": 2, "fetch": 1.0, "filtered": [[0.5, 2]]}
     with pytest.raises(BundleError, match=r"its index finds \d+ of \d+ items of the golden answers"):
-        load(resealed(folder, index=stated))
+        load(reseal(folder, index=stated))
 
 
 def test_who_judges_may_ask_for_more_effort_than_who_chose(monkeypatch: pytest.MonkeyPatch) -> None:

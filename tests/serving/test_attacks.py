@@ -28,7 +28,7 @@ from recsys.ids import IdMap
 from recsys.keys import AUDIT, FILE, make_key
 from recsys.pipelines.events.export import export
 from recsys.text import text_table
-from tests.helpers.service import ITEMS, USERS, Running, content, published, running
+from tests.helpers.service import ITEMS, USERS, Running, content, publish_toy, running
 
 
 @pytest.mark.slow
@@ -192,7 +192,7 @@ def test_hostile_strings_stay_text_in_what_is_told_and_assigned(tmp_path: Path) 
     """In events, identities, names of experiments and units, 500 of them: kept as they are, in the export
     too, and nothing of them in a log, a metric or the address of a redirect; then everybody is forgotten,
     whatever the name."""
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     state = tmp_path / "state"
     key, _ = make_key(state / FILE, "hostile", ["read", "write", "admin"])
     headers = {"Authorization": f"Bearer {key}"}

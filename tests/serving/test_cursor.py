@@ -14,7 +14,7 @@ from recsys.serving.access.cursor import make_cursor, read_cursor
 from recsys.serving.problems import Problem
 from recsys.serving.schemas import MAX_CURSOR
 from tests.helpers import bundles
-from tests.helpers.service import Running, content, published, running
+from tests.helpers.service import Running, content, publish_toy, running
 from tests.serving.test_life import wait_for
 
 
@@ -106,7 +106,7 @@ def test_a_cursor_of_another_bundle_is_gone_and_one_of_the_same_outlives_workers
     tmp_path: Path,
 ) -> None:
     root, state = tmp_path / "bundles", tmp_path / "state"
-    first = published(root)
+    first = publish_toy(root)
     key, _ = make_key(state / FILE, "shop", ["read"])
     headers = {"Authorization": f"Bearer {key}"}
     options = ("--state", str(state), "--workers", "2")

@@ -22,8 +22,8 @@ from recsys.bundle.root import assign
 from recsys.bundle.write import write
 from recsys.serving.page.history import COLUMNS, MOST
 from recsys.serving.runtime.metrics import Metrics
-from tests.helpers.service import REPOSITORY, Running, content, published, running
-from tests.serving.test_life import served, wait_for
+from tests.helpers.service import REPOSITORY, Running, content, publish_toy, running
+from tests.serving.test_life import bundle_of, wait_for
 from tests.serving.test_workers import children, metrics
 
 ALERTS = yaml.safe_load((REPOSITORY / "deploy/alerts.yaml").read_text())["groups"][0]["rules"]
@@ -44,7 +44,7 @@ def openmetrics(service: Running) -> dict[str, Any]:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_metrics_stand_by_the_names_of_the_convention(tmp_path: Path, workers: str) -> None:
     root = tmp_path / "bundles"
-    first = published(root)
+    first = publish_toy(root)
     second = write(root, content(2)).name
     assign(root, "towers/b", second)
     with running(root, tmp_path / "log", "--admin-port", "0", "--workers", workers) as service:
@@ -66,7 +66,7 @@ def test_the_metrics_stand_by_the_names_of_the_convention(tmp_path: Path, worker
         assert abs(counted["recsys_bundle_created_timestamp_seconds"].value - time.time()) < 60
         assert counted["process_resident_memory_bytes"].value > 20e6 * int(workers)
         assign(root, "champion", second)
-        wait_for(lambda: {served(service) for _ in range(6)} == {second})
+        wait_for(lambda: {bundle_of(service) for _ in range(6)} == {second})
         wait_for(
             lambda: (
                 [one.labels["bundle_id"] for one in openmetrics(service)["recsys_bundle_info"].samples]
@@ -121,7 +121,7 @@ def series(before: Mapping[str, float], after: Mapping[str, float]) -> list[dict
     return rows
 
 
-def fired(folder: Path, before: Mapping[str, float], after: Mapping[str, float]) -> set[str]:
+def firing_alerts(folder: Path, before: Mapping[str, float], after: Mapping[str, float]) -> set[str]:
     """The alerts that Prometheus's own program finds firing between two scrapes, one second apart for it."""
     assert PROMTOOL is not None
     firing = set()
@@ -211,7 +211,7 @@ def test_each_alert_fires_where_its_condition_is_brought_about_and_no_other_does
     grow."""
     provoke, options, watched = CONDITIONS[name]
     root = tmp_path / "bundles"
-    published(root)
+    publish_toy(root)
     broken = write(root, content(8)).name
     if name == "RecsysErrorsBurnTheBudget":
         assign(root, "towers/broken", broken)
@@ -237,7 +237,7 @@ def test_each_alert_fires_where_its_condition_is_brought_about_and_no_other_does
         before, after = {**before, **fresh}, {**after, **fresh}
     if PROMTOOL is None:
         pytest.skip("no promtool is installed, so the rule itself is not asked: apt-get install prometheus")
-    assert fired(tmp_path, before, after) == {name}
+    assert firing_alerts(tmp_path, before, after) == {name}
 
 
 def age(root: Path, days: int) -> None:
@@ -280,7 +280,7 @@ def known_of(rows: list[list[Any]]) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_history_is_of_all_workers_and_outlives_them(tmp_path: Path, workers: str) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     options = ("--state", str(tmp_path / "state"), "--history-s", "0.2", "--workers", workers)
     rows: list[list[Any]] = []
     for _ in range(2):
@@ -301,7 +301,7 @@ def test_history_is_of_all_workers_and_outlives_them(tmp_path: Path, workers: st
 
 
 def test_history_keeps_so_many_points_and_no_torn_line(tmp_path: Path) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     file = tmp_path / "state" / "history.jsonl"
     file.parent.mkdir()
     file.write_bytes(
@@ -337,7 +337,7 @@ def test_a_request_becomes_a_span_of_its_callers_trace(tmp_path: Path) -> None:
 
     collector = HTTPServer(("127.0.0.1", 0), Collector)
     threading.Thread(target=collector.serve_forever, daemon=True).start()
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     trace, unsampled = "4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4736"
     endpoint = f"http://127.0.0.1:{collector.server_port}/v1/traces"
     with running(tmp_path / "bundles", Path("off"), "--otel", endpoint, "--otel-share", "0") as service:

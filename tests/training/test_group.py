@@ -17,7 +17,7 @@ from recsys.models.registry import make_model
 from recsys.pipelines.cli import main
 from recsys.pipelines.machine.distributed import refuse_alone
 from recsys.pipelines.run.settings import RunSettings
-from tests.helpers.towers import BOTH, SMALL, coloured, everyone
+from tests.helpers.towers import BOTH, SMALL, colour_checkerboard, everyone
 
 pytestmark = pytest.mark.slow
 
@@ -51,11 +51,11 @@ def vectors(more: dict[str, Any]) -> tuple[Any, Any]:
     """Of items and users, with features, a layer, places of the history, batches that do not divide by three;
     of a sequence model, where a net is named."""
     if "net" in more:
-        learned: Any = make_model("sequence", SEQUENCE | more).fit(coloured(cold=3), seed=1)
-        return learned.items, learned.encoder.encode(everyone(coloured()))[0]
+        learned: Any = make_model("sequence", SEQUENCE | more).fit(colour_checkerboard(cold=3), seed=1)
+        return learned.items, learned.encoder.encode(everyone(colour_checkerboard()))[0]
     settings = SMALL | BOTH | {"epochs": 4, "batch_size": 47, "history": "before", "hidden": 6} | more
-    learned = make_model("two_tower", settings).fit(coloured(cold=3), seed=1)
-    return learned.items, learned.encoder.encode(everyone(coloured()))[0]
+    learned = make_model("two_tower", settings).fit(colour_checkerboard(cold=3), seed=1)
+    return learned.items, learned.encoder.encode(everyone(colour_checkerboard()))[0]
 
 
 def torchrun(size: int, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

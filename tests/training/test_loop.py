@@ -43,11 +43,11 @@ def learned_epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     learned."""
     epochs, save = [], Checkpoint.save
 
-    def saved(self, figures, state) -> None:
+    def note_and_save(self, figures, state) -> None:
         epochs.append(len(figures))
         save(self, figures, state)
 
-    monkeypatch.setattr(Checkpoint, "save", saved)
+    monkeypatch.setattr(Checkpoint, "save", note_and_save)
     return epochs
 
 

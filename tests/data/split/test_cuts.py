@@ -136,7 +136,7 @@ def test_every_unseen_item_is_drawn_where_there_are_not_enough() -> None:
 
 
 @pytest.fixture
-def published(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Two users with a published split and candidates."""
     pd.DataFrame({"user_id": [1, 2, 3], "item_id": [10, 10, 11]}).to_parquet(tmp_path / "train.parquet")
     pd.DataFrame({"user_id": [1, 2], "item_id": [11, 12]}).to_parquet(tmp_path / "validation.parquet")
@@ -148,8 +148,8 @@ def published(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_published_candidates_stand_beside_the_target_of_their_user(published: Path) -> None:
-    data = load_dataset(str(published))
+def test_published_candidates_stand_beside_the_target_of_their_user(folder: Path) -> None:
+    data = load_dataset(str(folder))
     cut = split(data, SplitSettings(kind="published_candidates"), seed=3)
     assert cut.test.among is not None
     named = [[data.item_ids[int(item)] for item in cut.test.among.row(row)] for row in range(2)]
@@ -159,25 +159,25 @@ def test_published_candidates_stand_beside_the_target_of_their_user(published: P
     assert split(data, SplitSettings(kind="published"), seed=3).test.among is None
 
 
-def test_published_candidates_that_do_not_fit_are_refused(published: Path) -> None:
-    path = published / "test_negatives.parquet"
+def test_published_candidates_that_do_not_fit_are_refused(folder: Path) -> None:
+    path = folder / "test_negatives.parquet"
 
-    def said() -> str:
+    def message() -> str:
         with pytest.raises(DataError) as caught:
-            split(load_dataset(str(published)), SplitSettings(kind="published_candidates"), seed=3)
+            split(load_dataset(str(folder)), SplitSettings(kind="published_candidates"), seed=3)
         return str(caught.value)
 
     pd.DataFrame({"user_id": [1], "negatives": [[13]]}).to_parquet(path)
-    assert "1 of 2 users to judge have no row, the first is '2'" in said()
+    assert "1 of 2 users to judge have no row, the first is '2'" in message()
     pd.DataFrame({"user_id": [1, 2], "negatives": [[99], [13]]}).to_parquet(path)
-    assert "column 'negatives'" in said()
-    assert "1 ids are not in" in said()
+    assert "column 'negatives'" in message()
+    assert "1 ids are not in" in message()
     pd.DataFrame({"user_id": [1, 2], "negatives": ["13", "14"]}).to_parquet(path)
-    assert "must hold lists of item ids" in said()
+    assert "must hold lists of item ids" in message()
     pd.DataFrame({"user_id": [1, 2]}).to_parquet(path)
-    assert "has no column 'negatives'" in said()
+    assert "has no column 'negatives'" in message()
     path.unlink()
-    assert "has no published candidates" in said()
+    assert "has no published candidates" in message()
     assert "'published_candidates'" not in refusal(random_data(0, part=True), kind="published_candidates")
 
 

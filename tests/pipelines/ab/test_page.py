@@ -25,7 +25,7 @@ from recsys.pipelines.ab.page.charts import Bar, forest, series
 from recsys.pipelines.ab.page.facts import facts_of, log_digest, plan_digest
 from recsys.pipelines.ab.page.marks import percent
 from recsys.pipelines.ab.page.page import STYLE, page_of
-from tests.helpers.browser import needs_chromium, opened
+from tests.helpers.browser import needs_chromium, open_tab
 
 ROOT = Path(__file__).parents[3]
 PEOPLE = 4_000
@@ -242,7 +242,7 @@ def test_charts_of_odd_figures_are_drawn_or_left_out() -> None:
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     write_log(folder / "shop", LOG, PEOPLE, 0.1)
     return folder
@@ -267,10 +267,10 @@ def _report(folder: Path, name: str, **variables: str) -> tuple[bytes, bytes]:
     return page.read_bytes(), page.with_suffix(".json").read_bytes()
 
 
-def test_the_same_log_is_the_same_bytes_in_another_zone_and_locale(written: Path) -> None:
-    here = _report(written, "here", TZ="UTC", LC_ALL="C", PYTHONHASHSEED="1")
+def test_the_same_log_is_the_same_bytes_in_another_zone_and_locale(folder: Path) -> None:
+    here = _report(folder, "here", TZ="UTC", LC_ALL="C", PYTHONHASHSEED="1")
     there = _report(
-        written, "there", TZ="Asia/Kolkata", LC_ALL="de_DE.UTF-8", LANG="tr_TR.UTF-8", PYTHONHASHSEED="2"
+        folder, "there", TZ="Asia/Kolkata", LC_ALL="de_DE.UTF-8", LANG="tr_TR.UTF-8", PYTHONHASHSEED="2"
     )
     assert here == there
     assert b"wide" in here[0]
@@ -288,7 +288,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 @needs_chromium
 def test_a_browser_shows_it_wide_and_on_a_phone_without_a_request(files: dict[str, Path]) -> None:
-    with opened(files["win"].as_uri()) as (tab, complaints):
+    with open_tab(files["win"].as_uri()) as (tab, complaints):
         for case, width in [("win", 1_200), *((case, 360) for case in files)]:
             tab.set_viewport_size({"width": width, "height": 800})
             tab.goto(files[case].as_uri())

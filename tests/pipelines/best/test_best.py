@@ -40,7 +40,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def tried(model: dict[str, Any], mean: float, part: str = "", vectors: bool = True, label: str = "") -> Tried:
+def make_tried(
+    model: dict[str, Any], mean: float, part: str = "", vectors: bool = True, label: str = ""
+) -> Tried:
     key, label = key_of(model, 1.0, part), label or model["name"]
     return Tried(key, label, model, 1.0, "portfolio", mean, 0.01, 1.0, 1.0, vectors, part=part)
 
@@ -178,7 +180,7 @@ def test_spaces_that_know_different_things_are_taken_together(
             learned = make_model("als", {"dim": 8}).fit(part.holdout.train, seed=1)
             values = trials.judge.values(learned)
             model = {"name": "als", "dim": 8, "epochs": 16 + half}
-            ledger.add(tried(model, float(np.nanmean(values)), label=f"half {half}"), values, learned)
+            ledger.add(make_tried(model, float(np.nanmean(values)), label=f"half {half}"), values, learned)
         both = mix_spaces(trials, 1e9)
         assert both is not None
         assert both.mean > max(one.mean for one in trials.spaces())
@@ -208,7 +210,7 @@ def test_where_two_parts_disagree_what_is_near_the_best_on_both_is_taken(tmp_pat
         ("counted", 9.0, 9.0),
     ):
         for part, mean in (("", clumps), (DRAWN, drawn)):
-            ledger.add(tried({"name": name}, mean, part, vectors=name != "counted"), np.full(300, mean))
+            ledger.add(make_tried({"name": name}, mean, part, vectors=name != "counted"), np.full(300, mean))
     first, other = Judged(ledger), Judged(ledger, DRAWN)
     assert choose_model(first, None).winner.label == "future"  # type: ignore[arg-type]
     choice = choose_model(first, other)  # type: ignore[arg-type]
@@ -231,7 +233,7 @@ def test_of_few_people_the_luckiest_is_not_taken_for_the_best(
         ("bad", -9.0, 0.0, "portfolio"),
     ):
         values = mean + (noise if label == "lucky" else rng.normal(0, 1, people))
-        one = replace(tried({"name": label}, float(values.mean())), seconds=seconds, stage=stage)
+        one = replace(make_tried({"name": label}, float(values.mean())), seconds=seconds, stage=stage)
         ledger.add(replace(one, mean=mean), values)
     assert choose_model(Judged(ledger), None).winner.label == taken  # type: ignore[arg-type]
 

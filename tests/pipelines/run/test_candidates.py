@@ -58,7 +58,7 @@ def lists_of(settings: RunSettings, row: str, k: int) -> pd.DataFrame:
     )
 
 
-def judged(settings: RunSettings, *files: Path) -> Judged:
+def judge_files(settings: RunSettings, *files: Path) -> Judged:
     return evaluate_candidates(prepare(settings, QUIET), by_name(files))
 
 
@@ -73,7 +73,7 @@ def test_our_own_lists_by_file_get_the_figures_that_they_get_inside(
     shuffled.assign(score=-shuffled["rank"] / 7).drop(columns="rank").to_csv(
         tmp_path / "by_score.csv", index=False
     )
-    result = judged(settings, tmp_path / "by_rank.parquet", tmp_path / "by_score.csv")
+    result = judge_files(settings, tmp_path / "by_rank.parquet", tmp_path / "by_score.csv")
     inside = result.reports["popularity_30_days"]
     for name in ("by_rank", "by_score"):
         report = result.reports[name]
@@ -102,7 +102,7 @@ def test_what_is_odd_in_a_file_is_counted_and_told(settings: RunSettings, tmp_pa
     rows += [(ids[1], seen[1][0], 1), (ids[1], targets[1][0], 2)]
     rows += [("stranger", targets[0][0], 1), ("stranger", "alien", 2)]
     pd.DataFrame(rows, columns=["visitor", "item_id", "rank"]).to_parquet(tmp_path / "odd.parquet")
-    result = judged(settings, tmp_path / "odd.parquet")
+    result = judge_files(settings, tmp_path / "odd.parquet")
     notes, report = result.notes["odd"], result.reports["odd"]
     assert (notes.rows, notes.users, notes.without_list) == (7, 2, len(ids) - 2)
     assert (notes.seen, notes.short, notes.not_asked) == (2, 2, 0)
@@ -123,7 +123,7 @@ def test_with_repeats_allowed_nothing_leaves_a_list(settings: RunSettings, tmp_p
     own = ["columns.user_id=visitor", "threads=1", "seen=allow", "split.repeats=true"]
     again = load_settings(None, own, data=settings.data)
     lists_of(again, "own_history", 10).to_parquet(tmp_path / "mine.parquet")
-    result = judged(again, tmp_path / "mine.parquet")
+    result = judge_files(again, tmp_path / "mine.parquet")
     assert result.notes["mine"].seen == 0
     assert "own_history" in result.reports
     mine, inside = result.reports["mine"], result.reports["own_history"]
@@ -143,7 +143,7 @@ def test_a_worse_system_is_called_worse(settings: RunSettings, tmp_path: Path) -
     best.assign(
         item_id=[f"x{number}" if rank > 1 else items[number] for number, rank in enumerate(place)]
     ).to_csv(tmp_path / "half.csv", index=False)
-    result = judged(settings, tmp_path / "best.parquet", tmp_path / "half.csv")
+    result = judge_files(settings, tmp_path / "best.parquet", tmp_path / "half.csv")
     assert result.reports["best"].interval("ndcg_at_10") == (1.0, 1.0, 1.0)
     assert result.comparisons["best", "half"].verdict == "better"
     assert result.comparisons["best", "popularity"].verdict == "better"
@@ -221,13 +221,13 @@ def test_lists_for_nobody_who_is_asked_are_refused(settings: RunSettings, tmp_pa
         tmp_path / "no.parquet"
     )
     with pytest.raises(DataError, match=r"no: none of the \d+ users to judge has a list"):
-        judged(settings, tmp_path / "no.parquet")
+        judge_files(settings, tmp_path / "no.parquet")
 
 
 def test_two_files_of_one_name_are_refused(settings: RunSettings, tmp_path: Path) -> None:
     for names in (["a.csv", "a.parquet"], ["popularity.csv"]):
         with pytest.raises(SettingError, match="two rows of the table would be called"):
-            judged(settings, *(tmp_path / name for name in names))
+            judge_files(settings, *(tmp_path / name for name in names))
 
 
 def test_the_command_takes_files_and_settings_without_a_bundle(
@@ -268,7 +268,7 @@ def test_the_report_of_lists_is_that_of_the_judge(settings: RunSettings, tmp_pat
     run = prepare(narrow, QUIET)
     engine = recommender_for(run, baselines(run)["popularity"])
     report = judge(run, engine, facts_of(run.holdout.train), lambda step: None)
-    result = judged(narrow, tmp_path / "five.parquet")
+    result = judge_files(narrow, tmp_path / "five.parquet")
     for metric, values in report.values.items():
         np.testing.assert_allclose(result.reports["five"].values[metric], values)
     assert result.notes["five"].short == 0
@@ -368,7 +368,7 @@ def test_lists_of_today_that_leave_out_what_is_asked_are_named_with_the_moment(
 def test_the_table_prints_every_metric_that_was_asked_for(settings: RunSettings, tmp_path: Path) -> None:
     lists_of(settings, "popularity", 20).to_parquet(tmp_path / "theirs.parquet")
     asked = ("recall_at_20", "recall_at_5", "mrr_at_3", "hit_rate_at_7", "novelty_at_5", "gini_at_5")
-    result = judged(settings.model_copy(update={"metrics": asked}), tmp_path / "theirs.parquet")
+    result = judge_files(settings.model_copy(update={"metrics": asked}), tmp_path / "theirs.parquet")
     text = judged_table(result)
     (header,) = [line for line in text.splitlines() if line.startswith("| model") and "recall" in line]
     assert [cell.strip() for cell in header.split("|")[2:-1]] == list(asked[:4])

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 COLUMNS = ["--user-col", "visitor", "--item-col", "article", "--time-col", "at"]
 
 
-def judged(run_id: str, values: dict[str, Any], warm: int = 300, **tags: str) -> Judged:
+def make_judged(run_id: str, values: dict[str, Any], warm: int = 300, **tags: str) -> Judged:
     named = {"holdout": "h", "data": "toy", "data_digest": "d", "split": "by time", **tags}
     run = LoggedRun(run_id * 32, "recsys", f"model {run_id}", "FINISHED", 0.0, named, {}, {}, ())
     n = len(next(iter(values.values())))
@@ -40,9 +40,9 @@ def judged(run_id: str, values: dict[str, Any], warm: int = 300, **tags: str) ->
 def test_the_comparison_is_a_paired_test_with_holms_correction() -> None:
     rng = np.random.default_rng(1)
     base = rng.random(400)
-    first = judged("a", {"ndcg_at_10": base, "mrr_at_10": base})
-    near = judged("b", {"ndcg_at_10": base + rng.normal(0, 0.1, 400)})
-    far = judged("c", {"ndcg_at_10": base - 0.05 + rng.normal(0, 0.1, 400)})
+    first = make_judged("a", {"ndcg_at_10": base, "mrr_at_10": base})
+    near = make_judged("b", {"ndcg_at_10": base + rng.normal(0, 0.1, 400)})
+    far = make_judged("c", {"ndcg_at_10": base - 0.05 + rng.normal(0, 0.1, 400)})
     text, report = compare_judged([first, near, far])
     p = [float(stats.ttest_rel(base, other.values["ndcg_at_10"]).pvalue) for other in (near, far)]
     assert [row["p"] for row in report["comparisons"]] == pytest.approx(p, rel=1e-6)
@@ -61,10 +61,10 @@ def test_the_comparison_is_a_paired_test_with_holms_correction() -> None:
 
 def test_another_metric_may_be_asked_for_and_a_missing_one_is_named() -> None:
     values = {"ndcg_at_10": np.linspace(0, 1, 300), "mrr_at_10": np.linspace(1, 0, 300)}
-    _, report = compare_judged([judged("a", values), judged("b", values)], "mrr_at_10")
+    _, report = compare_judged([make_judged("a", values), make_judged("b", values)], "mrr_at_10")
     assert report["comparisons"][0]["metric"] == "mrr_at_10"
     with pytest.raises(TrackingError, match="they share ndcg_at_10, mrr_at_10"):
-        compare_judged([judged("a", values), judged("b", values)], "map_at_10")
+        compare_judged([make_judged("a", values), make_judged("b", values)], "map_at_10")
 
 
 def test_users_to_whom_a_metric_does_not_apply_are_left_out() -> None:
@@ -72,7 +72,9 @@ def test_users_to_whom_a_metric_does_not_apply_are_left_out() -> None:
     other = values - 0.1
     holes = values.copy()
     holes[::2] = np.nan
-    _, report = compare_judged([judged("a", {"map_at_10": holes}), judged("b", {"map_at_10": other})])
+    _, report = compare_judged(
+        [make_judged("a", {"map_at_10": holes}), make_judged("b", {"map_at_10": other})]
+    )
     assert report["metrics"]["a" * 32]["map_at_10"]["mean"] == pytest.approx(values[1::2].mean())
     assert report["comparisons"][0]["mean"] == pytest.approx(0.1)
 
@@ -88,12 +90,12 @@ def test_users_to_whom_a_metric_does_not_apply_are_left_out() -> None:
 def test_different_holdouts_are_not_compared(tags: dict[str, str], said: str) -> None:
     values = {"ndcg_at_10": np.linspace(0, 1, 300)}
     with pytest.raises(TrackingError, match=said):
-        compare_judged([judged("a", values), judged("b", values), judged("c", values, **tags)])
+        compare_judged([make_judged("a", values), make_judged("b", values), make_judged("c", values, **tags)])
 
 
 def test_few_users_conclude_nothing() -> None:
     first, second = ({"ndcg_at_10": np.linspace(start, 1, 300)} for start in (0.5, 0))
-    text, report = compare_judged([judged("a", first, warm=199), judged("b", second, warm=199)])
+    text, report = compare_judged([make_judged("a", first, warm=199), make_judged("b", second, warm=199)])
     assert report["comparisons"][0]["verdict"] == "too few to compare"
     assert "too few to compare" in text
 

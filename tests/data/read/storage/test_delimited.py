@@ -200,10 +200,10 @@ def test_every_dialect_reads_the_same_titles(tmp_path: Path) -> None:
     breaks."""
     titles = {"a": 'say "hi", x', "b": "two\nlines", "c": "tab\tand \\ stroke", "d": None, "e": "plain"}
 
-    def quoted(title: str | None, quote: str) -> str:
+    def quote_title(title: str | None, quote: str) -> str:
         return "" if title is None else '"' + title.replace('"', quote) + '"'
 
-    def escaped(title: str | None, mark: str) -> str:
+    def escape_title(title: str | None, mark: str) -> str:
         if title is None:
             return "\\N"
         text = title.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
@@ -214,10 +214,10 @@ def test_every_dialect_reads_the_same_titles(tmp_path: Path) -> None:
         return "".join(f"{item}{mark}{title}\n" for item, title in rows)
 
     written = {
-        "rfc.csv": lines(",", lambda title: quoted(title, '""')),
-        "copy.tsv": lines("\t", lambda title: escaped(title, "\t")),
-        "unload.csv": lines(",", lambda title: escaped(title, ",")),
-        "spark.csv": lines(",", lambda title: quoted(title and title.replace("\\", "\\\\"), '\\"')),
+        "rfc.csv": lines(",", lambda title: quote_title(title, '""')),
+        "copy.tsv": lines("\t", lambda title: escape_title(title, "\t")),
+        "unload.csv": lines(",", lambda title: escape_title(title, ",")),
+        "spark.csv": lines(",", lambda title: quote_title(title and title.replace("\\", "\\\\"), '\\"')),
     }
     (tmp_path / "events.csv").write_text("user_id,item_id\n" + "".join(f"u,{k}\n" for k in titles))
     for name, text in written.items():
