@@ -16,7 +16,7 @@ from recsys.pipelines.run.settings import load_settings
 from recsys.testing.toys import random_log
 
 PAGE = Path(__file__).parents[2] / "docs/judge-your-system.md"
-EXAMPLE = re.search(r"```python\n(import pandas.*?)```", PAGE.read_text(), re.DOTALL)[1]  # type: ignore[index]
+(EXAMPLE,) = re.findall(r"```python\n(import pandas.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 @pytest.fixture

@@ -60,7 +60,8 @@ LAYOUTS: dict[str, dict[str, bytes]] = {
     },
     "ml-25m": {
         "ratings.csv": (
-            b"userId,movieId,rating,timestamp\n196,242,3.0,881250949\n7,9,5.0,881250900\n196,9,1.0,881250950\n"
+            b"userId,movieId,rating,timestamp\n"
+            b"196,242,3.0,881250949\n7,9,5.0,881250900\n196,9,1.0,881250950\n"
         ),
         "movies.csv": (
             "movieId,title,genres\n242,Kolya (1996),Action|Adventure\n"
