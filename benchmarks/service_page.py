@@ -31,10 +31,10 @@ BAR_MS = 1_000
 
 def visit(url: str, size: tuple[int, int], picture: Path | None) -> dict[str, Any]:
     """Milliseconds of one visit, and what is wrong with what it shows."""
-    from tests.helpers.browser import CHECKS, opened, painted_ms
+    from tests.helpers.browser import CHECKS, open_tab, painted_ms
 
     began = time.monotonic()
-    with opened("about:blank", width=size[0], height=size[1]) as (tab, complaints):
+    with open_tab("about:blank", width=size[0], height=size[1]) as (tab, complaints):
         began = time.monotonic()
         tab.goto(url)
         tab.wait_for_selector("body[data-drawn]")

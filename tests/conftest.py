@@ -33,10 +33,10 @@ def shift_seeds(shift: int) -> None:
 
     drawn = seeding.generator
 
-    def shifted(seed: int, purpose: str) -> np.random.Generator:
+    def shift_generator(seed: int, purpose: str) -> np.random.Generator:
         return drawn(seed + 1_000 * shift, purpose)
 
-    seeding.generator = shifted
+    seeding.generator = shift_generator
 
 
 def pytest_configure(config: pytest.Config) -> None:

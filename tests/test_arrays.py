@@ -74,8 +74,8 @@ def test_positions_index_arrays_beside_the_values(rows: list[list[int]]) -> None
         [f"{row}.{place}" for row, values in enumerate(rows) for place in range(len(values))], dtype=object
     )
     chosen = list(range(len(rows)))[::-1]
-    found = names[ragged.positions(np.array(chosen, np.int64))].tolist()
-    assert found == [f"{row}.{place}" for row in chosen for place in range(len(rows[row]))]
+    labels = names[ragged.positions(np.array(chosen, np.int64))].tolist()
+    assert labels == [f"{row}.{place}" for row in chosen for place in range(len(rows[row]))]
 
 
 def test_keep_drops_values_and_never_a_row(rows: list[list[int]]) -> None:
@@ -85,9 +85,9 @@ def test_keep_drops_values_and_never_a_row(rows: list[list[int]]) -> None:
 
 
 def test_distinct_sorts_each_row_without_duplicates(rows: list[list[int]]) -> None:
-    found = distinct(Ragged.of(rows), 30)
-    assert rows_of(found) == [sorted(set(row)) for row in rows]
-    assert (found.offsets.dtype, found.values.dtype) == (np.int64, np.int32)
+    sets = distinct(Ragged.of(rows), 30)
+    assert rows_of(sets) == [sorted(set(row)) for row in rows]
+    assert (sets.offsets.dtype, sets.values.dtype) == (np.int64, np.int32)
 
 
 def test_distinct_survives_keys_beyond_32_bits() -> None:

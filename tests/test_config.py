@@ -46,7 +46,7 @@ def test_an_unknown_key_like_no_other_lists_what_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "key", "found"),
+    ("values", "key", "value"),
     [
         ({"dim": "wide"}, "'dim'", "'wide'"),
         ({"dim": 0}, "'dim'", "0"),
@@ -57,12 +57,12 @@ def test_an_unknown_key_like_no_other_lists_what_is_known() -> None:
     ],
 )
 def test_a_wrong_value_is_named_with_its_key_and_place(
-    values: dict[str, object], key: str, found: str
+    values: dict[str, object], key: str, value: str
 ) -> None:
     message = refusal(values)
     assert key in message
     assert "run.toml" in message
-    assert f"got {found}" in message
+    assert f"got {value}" in message
 
 
 def test_every_wrong_key_is_reported_at_once() -> None:
@@ -129,9 +129,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_value_of_the_command_line_is_toml_or_else_text(text: str, value: object) -> None:
-    found = overridden({}, [f"key={text}"])["key"]
-    assert found == value
-    assert type(found) is type(value)
+    setting = overridden({}, [f"key={text}"])["key"]
+    assert setting == value
+    assert type(setting) is type(value)
 
 
 @pytest.mark.parametrize("assignment", ["dim", "=3", ""])

@@ -58,16 +58,16 @@ def code_of(page: Path) -> tuple[list[str], list[str]]:
 def quoted_commands() -> list[tuple[str, str, bool]]:
     """(page, command line, whole) of every `recsys ...` that a page quotes; in sentences arguments may be
     left out."""
-    found = []
+    commands = []
     for page in PAGES:
         if page != GENERATED:
             for whole, quoted in zip((True, False), code_of(page), strict=True):
-                found += [
+                commands += [
                     (page.name, line, whole)
                     for line in quoted
                     if re.match(r"(\.venv/bin/)?recsys [a-z-]", line)
                 ]
-    return found
+    return commands
 
 
 COMMANDS = quoted_commands()
@@ -143,9 +143,11 @@ def test_a_quoted_command_is_one_that_the_program_takes(page: str, line: str, wh
         if whole:
             given = command.make_context(line, list(words)).params
         else:
-            found, *_ = command.make_parser(click.Context(command, info_name=line)).parse_args(list(words))
+            options, *_ = command.make_parser(click.Context(command, info_name=line)).parse_args(list(words))
             needed = [one.name for one in command.params if isinstance(one, click.Argument) and one.required]
-            assert sum(isinstance(found[name], str) for name in needed) in (0, len(needed)), f"{page}: {line}"
+            assert sum(isinstance(options[name], str) for name in needed) in (0, len(needed)), (
+                f"{page}: {line}"
+            )
     except click.exceptions.Exit:  # --help
         return
     except click.UsageError as error:
@@ -181,11 +183,11 @@ def test_other_programs_in_a_page_exist(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
     lines, inline = code_of(page)
     for line in (*lines, *inline):
-        if found := re.match(r"make ([a-z]+)", line):
-            assert f"\n{found[1]}:" in makefile, line
-        if found := re.match(r"(?:\S*/)?python -m ([a-z_.]+)", line):
-            file = ROOT / f"{found[1].replace('.', '/')}.py"
-            assert file.exists() or importlib.util.find_spec(found[1].split(".")[0]) is not None, line
+        if match := re.match(r"make ([a-z]+)", line):
+            assert f"\n{match[1]}:" in makefile, line
+        if match := re.match(r"(?:\S*/)?python -m ([a-z_.]+)", line):
+            file = ROOT / f"{match[1].replace('.', '/')}.py"
+            assert file.exists() or importlib.util.find_spec(match[1].split(".")[0]) is not None, line
 
 
 @every_page

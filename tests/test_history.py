@@ -45,12 +45,12 @@ def test_merging_keeps_the_columns_of_what_is_stored_and_brought_weights() -> No
     brought = Histories(
         Ragged.of([[5]]), time=np.array([9]), weight=np.float32([2]), event=np.array([1], np.int8)
     )
-    found = merged(plain, brought)
-    assert found.items.values.tolist() == [4, 5]
-    assert {name: column.tolist() for name, column in found.columns().items()} == {"weight": [1, 2]}
+    both = merged(plain, brought)
+    assert both.items.values.tolist() == [4, 5]
+    assert {name: column.tolist() for name, column in both.columns().items()} == {"weight": [1, 2]}
 
 
-def spelled(tree: ast.Module) -> Iterator[int]:
+def spelling_lines(tree: ast.Module) -> Iterator[int]:
     """The lines at which two or more columns of a history are declared, handed on one by one, or listed."""
     for node in ast.walk(tree):
         names: list[str] = []
@@ -79,11 +79,13 @@ def makes_an_object(call: ast.Call) -> bool:
 
 
 def test_nobody_but_the_module_of_histories_spells_their_columns() -> None:
-    found = []
+    places = []
     for path in (*ROOT.glob("recsys/**/*.py"), *ROOT.glob("pipelines/**/*.py"), *ROOT.glob("serving/*.py")):
         if path != ROOT / "recsys" / "history.py":
-            found += [f"{path.relative_to(ROOT)}:{line}" for line in spelled(ast.parse(path.read_text()))]
-    assert not found
+            places += [
+                f"{path.relative_to(ROOT)}:{line}" for line in spelling_lines(ast.parse(path.read_text()))
+            ]
+    assert not places
 
 
 @pytest.mark.parametrize(
@@ -99,4 +101,4 @@ def test_nobody_but_the_module_of_histories_spells_their_columns() -> None:
     ],
 )
 def test_each_way_of_spelling_them_is_noticed(code: str) -> None:
-    assert list(spelled(ast.parse(code)))
+    assert list(spelling_lines(ast.parse(code)))

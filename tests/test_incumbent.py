@@ -94,9 +94,11 @@ def test_after_so_many_clicks_a_person_is_known_by_these(log: Dataset) -> None:
                 night_of(log, start, period_s).questions[after(clicks)].users.history.lengths == clicks
             ).all()
     one = dataset([0, 1, 1, 1, 2, 2], [0, 0, 1, 2, 0, 1], 3, 3, time=np.array([0, 5, 6, 7, 1, 9]) * DAY_S)
-    found = night_of(one, 4 * DAY_S, 6 * DAY_S).questions[after(1)]
-    assert found.person.tolist() == [1]  # who came after the night; not who made the first click before it
-    assert found.targets.values.tolist() == [1, 2]
+    questions = night_of(one, 4 * DAY_S, 6 * DAY_S).questions[after(1)]
+    assert questions.person.tolist() == [
+        1
+    ]  # who came after the night; not who made the first click before it
+    assert questions.targets.values.tolist() == [1, 2]
 
 
 def test_an_event_from_after_the_night_among_what_is_learned_is_refused(log: Dataset) -> None:
@@ -143,18 +145,18 @@ def test_a_replay_learns_each_night_once_and_compares_people_with_themselves(
     log: Dataset, tmp_path: Path
 ) -> None:
     system = Popular()
-    found = replay_nights(system, log, DAYS, Steps(quiet=True), tmp_path / "nights")
+    replay = replay_nights(system, log, DAYS, Steps(quiet=True), tmp_path / "nights")
     assert [until < start for until, (start, _) in zip(system.until, moments(log, DAYS), strict=True)] == [
         True
     ] * NIGHTS
     again = replay_nights(system, log, DAYS, Steps(quiet=True), tmp_path / "nights")
     assert len(system.until) == NIGHTS  # what lies in the folder is not learned again
-    assert again.values.keys() == found.values.keys()
-    person, night, value = found.values[AT_NIGHT, ALL, GOAL].T
-    means = found.by_person((AT_NIGHT, ALL, GOAL))
+    assert again.values.keys() == replay.values.keys()
+    person, night, value = replay.values[AT_NIGHT, ALL, GOAL].T
+    means = replay.by_person((AT_NIGHT, ALL, GOAL))
     assert np.allclose(means[int(person[0])], value[person == person[0]].mean())
     assert {*night} == {*range(1, NIGHTS + 1)}
-    rows = rows_of("toy", {"ours": found, "our als": found, "incumbent": again})
+    rows = rows_of("toy", {"ours": replay, "our als": replay, "incumbent": again})
     assert {row["difference"] for row in rows if not row["what"].startswith("freshness")} == {0.0}
     assert {"new people", "returning people", "domain films", "after 4 clicks"} <= {
         row["what"] for row in rows

@@ -24,18 +24,18 @@ from recsys.models.als.als import ALS, ALSSettings
 from recsys.models.export import content_of
 from recsys.pipelines.cli import main
 from recsys.testing.toys import random_log
-from tests.helpers.notebooks import ROOT, assert_alike, printed, shown
+from tests.helpers.notebooks import ROOT, assert_alike, read_outputs, run_notebook
 
 NOTEBOOK = ROOT / "docs/quickstart.ipynb"
 
 
 @pytest.mark.slow
 def test_the_quick_start_prints_what_it_shows() -> None:
-    assert_alike(printed(NOTEBOOK), shown(NOTEBOOK), atol=0.002)
+    assert_alike(run_notebook(NOTEBOOK), read_outputs(NOTEBOOK), atol=0.002)
 
 
 def test_the_quick_start_shows_the_whole_line() -> None:
-    text = "\n".join(shown(NOTEBOOK))
+    text = "\n".join(read_outputs(NOTEBOOK))
     for promised in (
         "| popularity |",
         "| als ",
@@ -87,13 +87,13 @@ def test_the_tests_of_a_system_are_those_of_compare() -> None:
         )
         for name, values in (("als", rng.random(400) + 0.1), ("popularity", rng.random(400)))
     }
-    found = compare(
+    comparisons = compare(
         reports["als"].values["ndcg_at_10"],
         {"popularity": reports["popularity"].values["ndcg_at_10"]},
         warm=int(warm.sum()),
     )
     line = compared_lines(reports, "als")
-    assert line.startswith(f"als against popularity: {found['popularity'].difference.mean:+.4f}")
+    assert line.startswith(f"als against popularity: {comparisons['popularity'].difference.mean:+.4f}")
     assert line.endswith(": better")
     few = {
         name: Report(

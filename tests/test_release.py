@@ -26,7 +26,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working tree as a repository of its own, with one commit."""
     copy = tmp_path_factory.mktemp("release") / "source"
     shutil.copytree(ROOT, copy, ignore=LEFT_OUT, symlinks=True)
@@ -38,9 +38,9 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def repository(committed: Path, tmp_path: Path) -> Path:
+def repository(source: Path, tmp_path: Path) -> Path:
     clone = tmp_path / "clone"
-    git(committed, "clone", "--quiet", str(committed), str(clone))
+    git(source, "clone", "--quiet", str(source), str(clone))
     for key, value in (("user.name", "A"), ("user.email", "a@example.org")):
         git(clone, "config", key, value)
     return clone

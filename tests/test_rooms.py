@@ -77,21 +77,21 @@ every_file = pytest.mark.parametrize("path", CODE, ids=[str(path.relative_to(ROO
 
 
 @cache
-def imported(path: Path) -> frozenset[str]:
+def imports_of(path: Path) -> frozenset[str]:
     """Every module that a file imports, anywhere in it: within functions, and for type checkers alone,
     too."""
-    found: set[str] = set()
+    modules: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if name in MODULES else node.module for name in names} | names
-    return frozenset(found)
+            modules |= {name if name in MODULES else node.module for name in names} | names
+    return frozenset(modules)
 
 
 def own_imports(path: Path) -> set[str]:
-    return {name for name in imported(path) if name in MODULES}
+    return {name for name in imports_of(path) if name in MODULES}
 
 
 @every_file
@@ -110,7 +110,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     it."""
     measured = {f"benchmarks.{path.stem}": path for path in (ROOT / "benchmarks").glob("*.py")}
     graph = {name: own_imports(path) - {name} for name, path in MODULES.items()}
-    graph |= {name: imported(path) & measured.keys() - {name} for name, path in measured.items()}
+    graph |= {name: imports_of(path) & measured.keys() - {name} for name, path in measured.items()}
     while leaves := {name for name, imports in graph.items() if not imports & graph.keys()}:
         graph = {name: imports for name, imports in graph.items() if name not in leaves}
     assert not graph
@@ -119,7 +119,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 @every_file
 def test_heavy_libraries_stay_out_of_what_serves(path: Path) -> None:
     module = module_of(path)
-    libraries = {name.split(".")[0] for name in imported(path)}
+    libraries = {name.split(".")[0] for name in imports_of(path)}
     if room_of(module) in SERVED | {"ground", "serving"}:
         assert not libraries & HEAVY
     if module != "recsys.pipelines.tracking.client":
@@ -134,11 +134,11 @@ def test_files_stay_readable_in_one_sitting(path: Path) -> None:
 
 
 def folders() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    by_folder: dict[str, list[str]] = {}
     for module, path in MODULES.items():
         if path.name != "__init__.py":
-            found.setdefault(module.rpartition(".")[0], []).append(module)
-    return found
+            by_folder.setdefault(module.rpartition(".")[0], []).append(module)
+    return by_folder
 
 
 @pytest.mark.parametrize("folder", folders())
@@ -169,15 +169,15 @@ def folders_of_the_page() -> list[str]:
     """The folders of the tree in docs/architecture.md, as modules; a folder without a sentence is left
     out."""
     block = (ROOT / "docs/architecture.md").read_text().split("## The tree")[1].split("```")[1]
-    found: list[str] = []
+    listed: list[str] = []
     parents: list[str] = []
     for line in filter(None, block.splitlines()):
         depth = (len(line) - len(line.lstrip())) // 2
         name, sentence = line.strip().split("/", 1)
         parents = [*parents[:depth], name]
         if sentence.strip():
-            found.append(".".join(parents if parents[0] == "recsys" else ["recsys", *parents]))
-    return found
+            listed.append(".".join(parents if parents[0] == "recsys" else ["recsys", *parents]))
+    return listed
 
 
 def test_the_tree_of_the_architecture_page_is_that_of_the_code() -> None:
@@ -226,5 +226,5 @@ def test_nothing_is_imported_that_is_not_declared() -> None:
     }
     available = {known.get(name, name) for name in names} | set(sys.stdlib_module_names)
     available |= {"recsys", "starlette", "anyio"}  # the last two: FastAPI's own floor
-    used = {name.split(".")[0] for path in CODE for name in imported(path)}
+    used = {name.split(".")[0] for path in CODE for name in imports_of(path)}
     assert used <= available

@@ -13,7 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 from recsys.events.store import EventStore
-from tests.helpers.service import REPOSITORY, Running, command, published
+from tests.helpers.service import REPOSITORY, Running, command, publish_toy
 
 FORBIDDEN = {"torch", "pandas", "mlflow", "numba", "scipy", "scikit-learn"}
 LEFT_OUT = shutil.ignore_patterns(".*", "venv", "mlruns", "build", "dist", "*.egg-info", "__pycache__")
@@ -81,7 +81,7 @@ def test_a_fresh_install_of_the_service_answers(service_alone: Path, tmp_path: P
     names = {package["name"].lower() for package in listed}
     assert not names & FORBIDDEN
     assert "fastapi" in names
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     outside = tmp_path / "elsewhere"
     outside.mkdir()
     where = subprocess.check_output(
@@ -115,7 +115,7 @@ def test_the_page_leads_from_the_wheel_to_a_service_that_is_replaced(
     _, start, ask, restart = re.findall(r"```console\n(.*?)```", section, re.DOTALL)
     lines = [line.removeprefix("$ ") for block in (start, ask, restart) for line in block.splitlines()]
     assert sum("pip install" in line for line in lines) == 2
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         ports = {"8000": str(one.getsockname()[1]), "9000": str(other.getsockname()[1])}
     changed = {
@@ -163,19 +163,19 @@ def test_the_page_leads_from_the_wheel_to_a_service_that_is_replaced(
 
 
 def test_without_an_extra_a_command_says_which_one_it_needs(service_alone: Path, tmp_path: Path) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
 
-    def said(*arguments: str) -> tuple[int, str]:
+    def run_program(*arguments: str) -> tuple[int, str]:
         done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path)
         return done.returncode, done.stderr + done.stdout
 
     recsys = str(service_alone / "recsys")
-    status, answer = said(recsys, "recommend", "bundles", "--user", "u1", "-k", "1")
+    status, answer = run_program(recsys, "recommend", "bundles", "--user", "u1", "-k", "1")
     assert status == 0
     assert answer.startswith("known: ")
     rows = [f"u{at % 20},i{at % 7},{1_700_000_000 + 3_600 * at}" for at in range(400)]
     (tmp_path / "clicks.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
-    status, answer = said(recsys, "data", "check", "clicks.csv")  # needs none
+    status, answer = run_program(recsys, "data", "check", "clicks.csv")  # needs none
     assert status in (0, 1), answer
     assert "400" in answer
     EventStore(tmp_path / "mlruns/state").close()
@@ -185,18 +185,19 @@ def test_without_an_extra_a_command_says_which_one_it_needs(service_alone: Path,
         ["bundles", "prune", "bundles", "--keep", "1"],
         ["forget", "me", "--finish"],
     ):
-        status, answer = said(recsys, *works)  # what the runbook has an operator do where nothing is learned
+        # what the runbook has an operator do where nothing is learned
+        status, answer = run_program(recsys, *works)
         assert status == 0, answer
     for refused in (
         ["deploy", *bundles, "--roll-back"],
         ["trace", "x"],
         ["replay", "events:", "--bundle", "bundles"],
     ):
-        status, answer = said(recsys, *refused)
+        status, answer = run_program(recsys, *refused)
         assert status == 2
         assert "No module named" not in answer
     for wanting in (["train", "clicks.csv"], ["runs"], ["models"]):
-        status, answer = said(recsys, *wanting)
+        status, answer = run_program(recsys, *wanting)
         assert status == 2
         assert answer.count("\n") == 1
         assert "No module named" in answer
@@ -204,7 +205,7 @@ def test_without_an_extra_a_command_says_which_one_it_needs(service_alone: Path,
     subprocess.run(
         [str(service_alone / "python"), "-m", "pip", "uninstall", "-q", "-y", "uvicorn"], check=True
     )
-    status, answer = said(recsys, "serve", "bundles")
+    status, answer = run_program(recsys, "serve", "bundles")
     assert (status, answer.count("\n")) == (2, 1)
     assert "'recsys-embeddings[serve]'" in answer
 

@@ -50,7 +50,7 @@ def _tea(control: Arm, treated: Arm) -> dict[str, list[float]]:
 
     columns = {name: np.r_[getattr(control, name), getattr(treated, name)] for name in Arm._fields}
     variant = np.r_[np.zeros(len(control.y), int), np.ones(len(treated.y), int)]
-    found = tt.Experiment(
+    results = tt.Experiment(
         mean=tt.Mean("y"),
         cuped=tt.Mean("y", covariate="past_y"),
         ratio=tt.RatioOfMeans("y", "under"),
@@ -67,7 +67,7 @@ def _tea(control: Arm, treated: Arm) -> dict[str, list[float]]:
             one.rel_effect_size,
         ]
         for name in ("mean", "cuped", "ratio", "cuped_ratio")
-        for one in [found[name]]
+        for one in [results[name]]
     }
 
 
@@ -83,7 +83,7 @@ def _gb(control: Arm, treated: Arm) -> dict[str, list[float]]:
     def mean(values: Any) -> Any:
         return SampleMeanStatistic(n=len(values), sum=values.sum(), sum_squares=(values**2).sum())
 
-    def adjusted(arm: Arm) -> Any:
+    def adjust(arm: Arm) -> Any:
         return RegressionAdjustedStatistic(
             n=len(arm.y), post_statistic=mean(arm.y), pre_statistic=mean(arm.past_y),
             post_pre_sum_of_products=(arm.y * arm.past_y).sum(), theta=0,
@@ -98,17 +98,17 @@ def _gb(control: Arm, treated: Arm) -> dict[str, list[float]]:
         )
 
     plain = {"difference_type": "absolute"}
-    found = {
+    results = {
         name: TwoSidedTTest(make(control), make(treated), FrequentistConfig(**plain)).compute_result()
-        for name, make in (("mean", lambda arm: mean(arm.y)), ("cuped", adjusted), ("ratio", ratio))
+        for name, make in (("mean", lambda arm: mean(arm.y)), ("cuped", adjust), ("ratio", ratio))
     }
-    found["relative"] = TwoSidedTTest(
+    results["relative"] = TwoSidedTTest(
         mean(control.y), mean(treated.y), FrequentistConfig(difference_type="relative")
     ).compute_result()
-    found["sequential"] = SequentialTwoSidedTTest(
+    results["sequential"] = SequentialTwoSidedTTest(
         mean(control.y), mean(treated.y), SequentialConfig(**plain, sequential_tuning_parameter=1_000)
     ).compute_result()
-    return {name: [one.expected, *one.ci, one.p_value] for name, one in found.items()}
+    return {name: [one.expected, *one.ci, one.p_value] for name, one in results.items()}
 
 
 def _statsmodels(control: Arm, treated: Arm) -> list[float]:
@@ -139,7 +139,7 @@ def main() -> None:
     import statsmodels
     import tea_tasting
 
-    found = []
+    rows = []
     for seed in range(TABLES):
         control, treated = table(seed)
         numbers = {
@@ -147,8 +147,8 @@ def main() -> None:
             "gb": _gb(control, treated),
             "sm": _statsmodels(control, treated),
         }
-        found.append(numbers | ({"power": _power(control)} if seed < 20 else {}))
-    NUMBERS.write_text("[\n" + ",\n".join(json.dumps(one, default=float) for one in found) + "\n]\n")
+        rows.append(numbers | ({"power": _power(control)} if seed < 20 else {}))
+    NUMBERS.write_text("[\n" + ",\n".join(json.dumps(one, default=float) for one in rows) + "\n]\n")
     print(
         f"tea-tasting {tea_tasting.__version__}, statsmodels {statsmodels.__version__}, gbstats",
         file=sys.stderr,

@@ -41,17 +41,17 @@ def pair(seed: int, case: str) -> Pair:
 @pytest.mark.parametrize("case", CASES)
 def test_effects_are_those_of_tea_tasting_and_gbstats(case: str) -> None:
     for seed in range(TABLES):
-        found = pair(seed, case)
-        one = contrast(found)
+        arms = pair(seed, case)
+        one = contrast(arms)
         low, high = one.interval(0.05)
         ours = [
-            found.control,
-            found.treated,
+            arms.control,
+            arms.treated,
             one.estimate,
             low,
             high,
             one.p,
-            found.treated / found.control - 1,
+            arms.treated / arms.control - 1,
         ]
         assert np.allclose(ours, ORACLES[seed]["tea"][case], rtol=1e-9, atol=1e-12), seed
         if case in ORACLES[seed]["gb"]:
@@ -76,10 +76,10 @@ def test_welch_is_that_of_scipy_and_statsmodels() -> None:
 
 def test_the_confidence_sequence_is_that_of_gbstats() -> None:
     for seed in range(TABLES):
-        found = pair(seed, "mean")
-        one = contrast(found)
-        half = band(found.n, 0.05, 1_000) * one.error
-        p = always_valid_p(one.estimate / one.error, found.n, 0.05, 1_000)
+        arms = pair(seed, "mean")
+        one = contrast(arms)
+        half = band(arms.n, 0.05, 1_000) * one.error
+        p = always_valid_p(one.estimate / one.error, arms.n, 0.05, 1_000)
         ours = [one.estimate, one.estimate - half, one.estimate + half, p]
         assert np.allclose(ours, ORACLES[seed]["gb"]["sequential"], rtol=1e-9, atol=0)
 
@@ -89,8 +89,8 @@ def test_a_relative_interval_is_near_that_of_the_delta_method_where_the_control_
 ):
     """And not the same: Fieller's is longer on the far side. Without variance of the control they are one."""
     for seed in range(TABLES):
-        found = pair(seed, "mean")
-        ours = np.array(relative(found, stats.t.isf(0.025, contrast(found).df)))
+        arms = pair(seed, "mean")
+        ours = np.array(relative(arms, stats.t.isf(0.025, contrast(arms).df)))
         theirs = np.array(ORACLES[seed]["gb"]["relative"][:3])
         assert ours[0] == pytest.approx(theirs[0], rel=1e-9)
         assert np.abs(ours - theirs).max() < 0.2 * (theirs[2] - theirs[1])
@@ -185,10 +185,10 @@ def test_power_of_bounds_is_what_simulation_gives() -> None:
 def test_moments_add_up() -> None:
     rng = np.random.default_rng(1)
     columns, look = 1e6 + rng.random((500, 3)), rng.integers(0, 4, 500)
-    found = moments_by_look(columns, look, 4)
+    by_look = moments_by_look(columns, look, 4)
     for at in range(4):
         whole = moments_of(columns[look <= at])
-        for ours, expected in zip((row[at] for row in found), whole, strict=True):
+        for ours, expected in zip((row[at] for row in by_look), whole, strict=True):
             assert np.allclose(ours, expected, rtol=1e-9)
     both = pool(moments_of(columns[:99]), moments_of(columns[99:]))
     assert all(np.allclose(*two, rtol=1e-9) for two in zip(both, moments_of(columns), strict=True))
@@ -215,13 +215,13 @@ def test_a_theta_for_each_arm_is_the_regression_with_interactions() -> None:
         centred = x - x.mean()
         design = np.stack([np.ones(len(y)), arm, centred, arm * centred], 1)
         moments = [moments_of(np.stack(one, axis=1)) for one in (control, treated)]
-        found = contrast(pair_of(*moments, Quantity(Y), [Quantity(PAST_Y)], by_arm=True))
+        effect = contrast(pair_of(*moments, Quantity(Y), [Quantity(PAST_Y)], by_arm=True))
         coefficients, *_ = np.linalg.lstsq(design, y)
-        assert float(found.estimate) == pytest.approx(coefficients[1], rel=1e-9)
+        assert float(effect.estimate) == pytest.approx(coefficients[1], rel=1e-9)
         rest = y - design @ coefficients
         bread = np.linalg.inv(design.T @ design)
         robust = bread @ (design * rest[:, None] ** 2).T @ design @ bread
-        assert float(found.error) == pytest.approx(np.sqrt(robust[1, 1]), rel=0.15)  # few people
+        assert float(effect.error) == pytest.approx(np.sqrt(robust[1, 1]), rel=0.15)  # few people
 
 
 def test_no_relative_figure_where_the_control_mean_may_be_zero() -> None:

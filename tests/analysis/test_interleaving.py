@@ -35,19 +35,19 @@ def log(people: int, chance_of_b: float, seed: int) -> tuple[pa.Table, pa.Table]
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_list_that_people_click_wins_and_common_picks_say_nothing(seed: int) -> None:
     exposures, outcomes = log(400, 0.8, seed)
-    found = read_preference(exposures, outcomes, event="click")
-    assert found.winner == "b"
-    assert "go on to an A/B test" in found.sentence
-    assert found.difference.low > 0
-    assert found.always.low < found.difference.low
-    assert found.clicks[2] == len(exposures)  # one click on the top item of each list
-    assert found.clicks[0] + found.clicks[1] == len(exposures)
-    assert (found.people, found.clicked, found.unmatched) == (400, 400, 0)
+    preference = read_preference(exposures, outcomes, event="click")
+    assert preference.winner == "b"
+    assert "go on to an A/B test" in preference.sentence
+    assert preference.difference.low > 0
+    assert preference.always.low < preference.difference.low
+    assert preference.clicks[2] == len(exposures)  # one click on the top item of each list
+    assert preference.clicks[0] + preference.clicks[1] == len(exposures)
+    assert (preference.people, preference.clicked, preference.unmatched) == (400, 400, 0)
     turned = exposures.set_column(3, "team", pa.array(
         [[{"a": "b", "b": "a", None: None}[one] for one in row] for row in exposures["team"].to_pylist()]
     ))  # fmt: skip
     assert read_preference(turned, outcomes, event="click").difference.mean == pytest.approx(
-        -found.difference.mean
+        -preference.difference.mean
     )
 
 
@@ -63,9 +63,9 @@ def test_a_row_for_each_item_is_as_good_as_lists() -> None:
 
 def test_few_people_and_clicks_from_elsewhere() -> None:
     exposures, outcomes = log(LEAST_PEOPLE - 1, 0.9, 1)
-    found = read_preference(exposures, outcomes)
-    assert found.winner is None
-    assert "Cannot tell yet: 49 people" in found.sentence
+    preference = read_preference(exposures, outcomes)
+    assert preference.winner is None
+    assert "Cannot tell yet: 49 people" in preference.sentence
     odd = pa.concat_tables(
         [outcomes, pa.table({"request_id": ["x", "r1-0-0"], "item_id": ["a1", "x"], "event": ["click"] * 2})]
     )

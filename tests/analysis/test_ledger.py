@@ -30,12 +30,12 @@ def entries(
 @pytest.mark.certain
 def test_where_nothing_has_an_error_the_slope_is_that_of_the_line(certain_seed: int) -> None:
     known = entries(np.random.default_rng(certain_seed), offline=1e-6, online=1e-6, tau=1e-4)
-    found = learn_ledger(known)
+    ledger = learn_ledger(known)
     line = np.polyfit([one.offline for one in known], [one.online for one in known], 1)
-    assert found.slope.mean == pytest.approx(line[0], abs=0.002)
-    assert found.intercept.mean == pytest.approx(line[1], abs=1e-4)
-    assert found.slope.low < line[0] < found.slope.high
-    assert found.forecast(0.03).meant.mean == pytest.approx(np.polyval(line, 0.03), abs=1e-4)
+    assert ledger.slope.mean == pytest.approx(line[0], abs=0.002)
+    assert ledger.intercept.mean == pytest.approx(line[1], abs=1e-4)
+    assert ledger.slope.low < line[0] < ledger.slope.high
+    assert ledger.forecast(0.03).meant.mean == pytest.approx(np.polyval(line, 0.03), abs=1e-4)
 
 
 def test_errors_of_the_offline_figures_do_not_flatten_the_slope() -> None:
@@ -72,22 +72,22 @@ def test_a_lucky_test_is_shrunk_towards_what_its_offline_difference_meant_elsewh
 
 def test_forecasts_widen_with_their_doubt_and_are_the_same_each_time() -> None:
     known = entries(np.random.default_rng(5))
-    found, again = learn_ledger(known), learn_ledger(known)
-    for one, other in zip(found.forecast(0.03, 0.01), again.forecast(0.03, 0.01), strict=True):
+    ledger, again = learn_ledger(known), learn_ledger(known)
+    for one, other in zip(ledger.forecast(0.03, 0.01), again.forecast(0.03, 0.01), strict=True):
         assert one == other
-    widths = [found.forecast(0.03, error).single for error in (0.0, 0.01, 0.03)]
+    widths = [ledger.forecast(0.03, error).single for error in (0.0, 0.01, 0.03)]
     assert all(one.high - one.low < other.high - other.low for one, other in pairwise(widths))
-    one = found.forecast(0.03, 0.01)
+    one = ledger.forecast(0.03, 0.01)
     assert one.single.low < one.meant.low < one.meant.mean < one.meant.high < one.single.high
-    assert found.effective > 500
+    assert ledger.effective > 500
 
 
 def test_few_tests_say_little() -> None:
     widths = []
     for seed in range(5):
         known = entries(np.random.default_rng([6, seed]))
-        found = [learn_ledger(known[:LEAST]).slope, learn_ledger(known).slope]
-        widths.append([one.high - one.low for one in found])
+        slopes = [learn_ledger(known[:LEAST]).slope, learn_ledger(known).slope]
+        widths.append([one.high - one.low for one in slopes])
     few, many = np.mean(widths, axis=0)
     assert few > 2.5 * many
     with pytest.raises(DataError, match=f"has 4 finished tests, and {LEAST} are needed"):

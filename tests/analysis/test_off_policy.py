@@ -59,11 +59,11 @@ FITS = {  # which estimator is unbiased for which reward
 
 
 def slot_chances(policy: Policy) -> dict[tuple[int, str], float]:
-    found: dict[tuple[int, str], float] = {}
+    by_slot: dict[tuple[int, str], float] = {}
     for items, chance in lists_of(policy, 2, ITEMS):
         for at, item in enumerate(items):
-            found[at, item] = found.get((at, item), 0.0) + chance
-    return found
+            by_slot[at, item] = by_slot.get((at, item), 0.0) + chance
+    return by_slot
 
 
 def log_of(target: Policy, rewards: F64) -> ListLog:
@@ -93,12 +93,14 @@ def test_over_all_lists_estimators_are_exact_where_their_assumption_holds(name: 
     assert len(LISTS) == 5_040
     truth = sum(chance * sum(REWARDS[reward](items)) for items, chance in lists_of(target, 2, ITEMS))
     rewards = np.array([REWARDS[reward](items) for items in LISTS])
-    found = {one.estimator: one for one in evaluate_policy(log_of(target, rewards))}
-    for estimator, one in found.items():
+    estimates = {one.estimator: one for one in evaluate_policy(log_of(target, rewards))}
+    for estimator, one in estimates.items():
         near = abs(one.value.mean - truth) < 1e-12
         assert near if estimator in FITS[reward] else estimator == "snips" or not near, estimator
         assert one.control == pytest.approx(1, abs=1e-12)
-    assert found["snips"].value.mean == pytest.approx(truth, abs=1e-12)  # the mean weight is exactly 1 here
+    assert estimates["snips"].value.mean == pytest.approx(
+        truth, abs=1e-12
+    )  # the mean weight is exactly 1 here
     logging, asked = (dict(lists_of(policy, 2, ITEMS)) for policy in (LOGGING, target))
     weights = pseudo_inverse(LISTS, logging, asked)
     slate = value_of_weights("pseudo-inverse", np.arange(len(LISTS)), weights, rewards.sum(axis=1))

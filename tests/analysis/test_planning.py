@@ -25,7 +25,7 @@ def needs(since: int | None = START, **changes: Any) -> Needs:
 
 def test_people_follow_from_what_the_log_says_of_people() -> None:
     """Held against the window's plays counted by hand, without CUPED."""
-    found = needs(past_days=0)
+    report = needs(past_days=0)
     first = dict(
         zip(*(LOG.exposures[name].to_pylist()[::-1] for name in ("unit_id", "timestamp")), strict=True)
     )
@@ -34,7 +34,7 @@ def test_people_follow_from_what_the_log_says_of_people() -> None:
     for unit, second, event in zip(*columns, strict=True):
         plays[unit] += event == "play" and 0 <= second - first[unit] < 7 * 86_400
     values = np.array(list(plays.values()))
-    one = found.needs[0]
+    one = report.needs[0]
     assert one.mean == pytest.approx(values.mean())
     assert one.deviation == pytest.approx(values.std(ddof=1))
     assert one.left == pytest.approx(1)
@@ -44,14 +44,14 @@ def test_people_follow_from_what_the_log_says_of_people() -> None:
 
 
 def test_people_who_return_are_counted_once_and_time_is_in_whole_weeks() -> None:
-    found = needs()
-    assert found.new_by_day.sum() == len(pc.unique(LOG.exposures["unit_id"]))
-    assert len(found.new_by_day) == 14
-    assert found.days is not None
-    assert found.days % 7 == 0
-    sizes = list(found.needs[0].by_week.values())
+    report = needs()
+    assert report.new_by_day.sum() == len(pc.unique(LOG.exposures["unit_id"]))
+    assert len(report.new_by_day) == 14
+    assert report.days is not None
+    assert report.days % 7 == 0
+    sizes = list(report.needs[0].by_week.values())
     assert sizes == sorted(sizes, reverse=True)
-    assert found.needs[0].beyond
+    assert report.needs[0].beyond
     assert (
         not needs(metrics=[{"name": "plays", "event": "play", "role": "primary", "mde": 0.5}]).needs[0].beyond
     )

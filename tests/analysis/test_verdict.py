@@ -29,78 +29,78 @@ def plan(people: int | None = PEOPLE, **changes: Any) -> Plan:
     return Plan.build(values | changes, where="a test")
 
 
-def verdict(log: PlantedLog, asked: Plan | None = None, **more: Any) -> Verdict:
+def decide(log: PlantedLog, asked: Plan | None = None, **more: Any) -> Verdict:
     return analyse(log.exposures, log.outcomes, asked or plan(), **more)
 
 
-def sick(found: Verdict) -> list[str]:
-    return [one.name for one in found.checks if one.state == "sick"]
+def sick(verdict: Verdict) -> list[str]:
+    return [one.name for one in verdict.checks if one.state == "sick"]
 
 
 def test_a_planted_gain_is_shipped_and_nothing_is_sick() -> None:
-    found = verdict(LOG)
-    assert sick(found) == []
-    assert (found.word, found.arm) == (SHIP, "wide")
-    assert found.sentence.startswith("Ship wide: plays +")
-    plays = found.effects[0]
+    verdict = decide(LOG)
+    assert sick(verdict) == []
+    assert (verdict.word, verdict.arm) == (SHIP, "wide")
+    assert verdict.sentence.startswith("Ship wide: plays +")
+    plays = verdict.effects[0]
     assert plays.share.low < 0.25 < plays.share.high
     assert plays.always.low < plays.difference.low
     assert 0.5 < plays.variance < 0.9
-    assert [one.segment for one in found.segments] == ["active before", "new"]
-    skips = found.effects[1]
+    assert [one.segment for one in verdict.segments] == ["active before", "new"]
+    skips = verdict.effects[1]
     assert skips.state == "kept"
     assert skips.control == pytest.approx(0.5, abs=0.03)
 
 
 def test_no_effect_ends_without_a_gain_and_a_loss_is_named() -> None:
-    found = verdict(SAME)
-    assert found.word == DO_NOT_SHIP
-    assert "no gain of wide was shown" in found.sentence
-    worse = verdict(plant(PEOPLE, -0.25, seed=3))
+    verdict = decide(SAME)
+    assert verdict.word == DO_NOT_SHIP
+    assert "no gain of wide was shown" in verdict.sentence
+    worse = decide(plant(PEOPLE, -0.25, seed=3))
     assert (worse.word, worse.effects[0].state) == (DO_NOT_SHIP, "worse")
 
 
 def test_before_the_end_it_says_how_long_to_wait() -> None:
-    found = verdict(SAME, plan(2 * PEOPLE))
-    assert found.word == WAIT
-    assert "nobody new has come for a week" in found.next_step
-    early = verdict(SAME, until=START + 12 * DAY_S)
+    verdict = decide(SAME, plan(2 * PEOPLE))
+    assert verdict.word == WAIT
+    assert "nobody new has come for a week" in verdict.next_step
+    early = decide(SAME, until=START + 12 * DAY_S)
     assert early.word == WAIT
     assert "5 days of the 7" in early.sentence
-    middle = verdict(SAME, until=START + 16 * DAY_S)
+    middle = decide(SAME, until=START + 16 * DAY_S)
     assert "more days for the 4,000 planned people" in middle.next_step
     assert 4 <= int(middle.next_step.split()[1]) <= 7
     assert sum(middle.study.people) < 3_000
 
 
 def test_without_planned_people_a_watch_decides_and_says_what_that_costs() -> None:
-    found = verdict(SAME, plan(None))
-    assert found.word == WAIT
-    assert found.looks.kind == "always-valid watch"
-    assert "a third of the power" in found.next_step
-    ended = verdict(SAME, plan(None, ends="2026-12-20T00:00:00Z"))
+    verdict = decide(SAME, plan(None))
+    assert verdict.word == WAIT
+    assert verdict.looks.kind == "always-valid watch"
+    assert "a third of the power" in verdict.next_step
+    ended = decide(SAME, plan(None, ends="2026-12-20T00:00:00Z"))
     assert (ended.word, ended.looks.kind) == (DO_NOT_SHIP, "at the end")
-    assert verdict(LOG, plan(None)).effects[0].state == "better"
+    assert decide(LOG, plan(None)).effects[0].state == "better"
 
 
 def test_people_count_only_with_their_whole_window() -> None:
     """Outcomes outside a person's seven days change nothing, and neither do people whose days are not
     over."""
     until = START + 15 * DAY_S
-    found = verdict(LOG, until=until)
+    verdict = decide(LOG, until=until)
     first = {}
     for unit, second in zip(
         LOG.exposures["unit_id"].to_pylist(), LOG.exposures["timestamp"].to_pylist(), strict=True
     ):
         first.setdefault(unit, second)
     ripe = {unit for unit, second in first.items() if second + 7 * DAY_S <= until}
-    assert sum(found.study.people) == len(ripe)
+    assert sum(verdict.study.people) == len(ripe)
     plays = 0
     for unit, second, event in zip(
         *(LOG.outcomes[name].to_pylist() for name in ("unit_id", "timestamp", "event")), strict=True
     ):
         plays += event == "play" and unit in ripe and 0 <= second - first[unit] < 7 * DAY_S
-    assert found.study.figures["plays"].columns[:, 0].sum() == plays
+    assert verdict.study.figures["plays"].columns[:, 0].sum() == plays
 
 
 SICK: dict[str, tuple[str, Callable[[PlantedLog], dict[str, Any]]]] = {}
@@ -232,57 +232,59 @@ def one_country_sees_one_arm_more(log: PlantedLog) -> dict[str, Any]:
 def test_a_sickness_is_named_and_hides_the_effect(name: str) -> None:
     named, make = SICK[name]
     given = {"exposures": LOG.exposures, "outcomes": LOG.outcomes, "plan": plan()} | make(LOG)
-    found = analyse(given["exposures"], given["outcomes"], given["plan"], people=given.get("people"))
-    assert named in sick(found)
-    assert (found.word, found.arm) == (DISTRUST, None)
-    assert found.sentence.startswith("Cannot be trusted")
+    verdict = analyse(given["exposures"], given["outcomes"], given["plan"], people=given.get("people"))
+    assert named in sick(verdict)
+    assert (verdict.word, verdict.arm) == (DISTRUST, None)
+    assert verdict.sentence.startswith("Cannot be trusted")
 
 
 def test_repeats_with_ids_are_left_out_and_counted() -> None:
     again = LOG.outcomes.slice(0, 40_000)
-    found = analyse(LOG.exposures, pa.concat_tables([LOG.outcomes, again]), plan())
-    clean = verdict(LOG)
-    assert found.effects[0].difference == clean.effects[0].difference
-    assert sick(found) == []
-    assert found.study.outcomes.repeated.sum() > 1_000
+    verdict = analyse(LOG.exposures, pa.concat_tables([LOG.outcomes, again]), plan())
+    clean = decide(LOG)
+    assert verdict.effects[0].difference == clean.effects[0].difference
+    assert sick(verdict) == []
+    assert verdict.study.outcomes.repeated.sum() > 1_000
 
 
 def test_late_outcomes_are_left_out_once_they_were_given_time_to_come() -> None:
     late = pa.array(_people(LOG.outcomes) % 10 == 0)
     received = pc.multiply(pc.add(LOG.outcomes["timestamp"], pc.if_else(late, 3 * DAY_S, 5)), 1_000)
-    found = analyse(LOG.exposures, LOG.outcomes.append_column("received_ms", received), plan(settle_hours=24))
-    assert found.study.outcomes.late.sum() > 1_000
-    of_tenth = found.study.figures["plays"].columns[found.study.rows % 1 == 0]
-    assert of_tenth[:, 0].sum() < verdict(LOG).study.figures["plays"].columns[:, 0].sum()
+    verdict = analyse(
+        LOG.exposures, LOG.outcomes.append_column("received_ms", received), plan(settle_hours=24)
+    )
+    assert verdict.study.outcomes.late.sum() > 1_000
+    of_tenth = verdict.study.figures["plays"].columns[verdict.study.rows % 1 == 0]
+    assert of_tenth[:, 0].sum() < decide(LOG).study.figures["plays"].columns[:, 0].sum()
 
 
 def test_testers_and_the_busy_are_counted_and_left_out() -> None:
     units = list(dict.fromkeys(LOG.exposures["unit_id"].to_pylist()))
-    found = verdict(LOG, plan(testers=units[:7], max_events_a_day=2))
-    assert found.study.excluded["testers"].sum() == 7
-    assert 0 < found.study.excluded["bots by how much they do"].sum() < 300
+    verdict = decide(LOG, plan(testers=units[:7], max_events_a_day=2))
+    assert verdict.study.excluded["testers"].sum() == 7
+    assert 0 < verdict.study.excluded["bots by how much they do"].sum() < 300
 
 
 def test_only_people_whose_lists_differ_are_analysed_where_that_is_known() -> None:
     """The others only dilute: here a third of people get other lists, and only they play more."""
     differs = _people(LOG.exposures) % 3 == 0
     exposures = LOG.exposures.append_column("differs", pa.array(differs))
-    found = analyse(exposures, LOG.outcomes, plan(1_300))
-    assert sum(found.study.people) == len(np.unique(_people(LOG.exposures)[differs]))
-    assert sick(found) == []
-    assert found.study.excluded["lists that did not differ"].sum() == PEOPLE - sum(found.study.people)
+    verdict = analyse(exposures, LOG.outcomes, plan(1_300))
+    assert sum(verdict.study.people) == len(np.unique(_people(LOG.exposures)[differs]))
+    assert sick(verdict) == []
+    assert verdict.study.excluded["lists that did not differ"].sum() == PEOPLE - sum(verdict.study.people)
 
 
 def test_several_arms_are_held_against_the_control_with_holm() -> None:
     third = np.where(_people(LOG.exposures) % 2 == 0, "wide", "other")
     arm = pa.array(np.where(_wide(LOG), third, "control"))
     weights = {"control": 0.5, "wide": 0.25, "other": 0.25}
-    found = analyse(LOG.exposures.set_column(2, "arm", arm), LOG.outcomes, plan(weights=weights))
-    primary = [one for one in found.effects if one.metric.role == "primary"]
+    verdict = analyse(LOG.exposures.set_column(2, "arm", arm), LOG.outcomes, plan(weights=weights))
+    primary = [one for one in verdict.effects if one.metric.role == "primary"]
     assert [one.arm for one in primary] == ["wide", "other"]
     assert max(one.p_corrected for one in primary) == pytest.approx(max(one.p for one in primary))
     assert min(one.p_corrected for one in primary) >= min(one.p for one in primary)
-    assert found.word == SHIP
+    assert verdict.word == SHIP
 
 
 def test_what_other_tools_write_is_read_as_it_is(tmp_path: Any) -> None:
@@ -299,9 +301,9 @@ def test_what_other_tools_write_is_read_as_it_is(tmp_path: Any) -> None:
 
     csv.write_csv(shown, tmp_path / "exposures.csv")
     asked = plan(control="0", weights={"0": 0.5, "1": 0.5})
-    found = analyse(tmp_path / "exposures.csv", LOG.outcomes, asked)
-    assert found.effects[0].difference == verdict(LOG).effects[0].difference
-    assert (found.word, found.arm) == (SHIP, "1")
+    verdict = analyse(tmp_path / "exposures.csv", LOG.outcomes, asked)
+    assert verdict.effects[0].difference == decide(LOG).effects[0].difference
+    assert (verdict.word, verdict.arm) == (SHIP, "1")
 
 
 def test_the_export_of_the_event_store_is_read_as_it_is() -> None:
@@ -319,21 +321,21 @@ def test_the_export_of_the_event_store_is_read_as_it_is() -> None:
             outside.column_names.index(name), name, pa.array([None] * 50, pa.string())
         )
     outcomes = LOG.outcomes.append_column("user_id", LOG.outcomes["unit_id"])
-    found = analyse(pa.concat_tables([*items, outside]), outcomes, plan(experiment="towers"))
-    assert found.effects == verdict(LOG).effects
-    assert found.study.exposures.faults == []
+    verdict = analyse(pa.concat_tables([*items, outside]), outcomes, plan(experiment="towers"))
+    assert verdict.effects == decide(LOG).effects
+    assert verdict.study.exposures.faults == []
 
 
 def test_daily_files_give_what_one_table_gives(tmp_path: Any) -> None:
     write_log(tmp_path, LOG, PEOPLE, 0.1)
     steps = []
-    found = analyse(
+    verdict = analyse(
         tmp_path / "exposures",
         tmp_path / "outcomes",
         read_plan(tmp_path / "plan.toml"),
         progress=steps.append,
     )
-    assert found.effects == verdict(LOG).effects
+    assert verdict.effects == decide(LOG).effects
     read = [step for step in steps if step.task == "read exposures"]
     assert read[-1].done == read[-1].total > 14
 
@@ -345,19 +347,19 @@ def test_bad_rows_are_named_counted_and_left_out() -> None:
     table = LOG.exposures.set_column(0, "unit_id", pa.array(unit)).set_column(
         1, "timestamp", pa.array(second)
     )
-    found = analyse(table, LOG.outcomes, plan())
-    assert len(found.study.exposures.faults) == 2
+    verdict = analyse(table, LOG.outcomes, plan())
+    assert len(verdict.study.exposures.faults) == 2
     assert any(
-        "1 rows have an empty unit id" in said and "row 6" in said for said in found.study.exposures.faults
+        "1 rows have an empty unit id" in said and "row 6" in said for said in verdict.study.exposures.faults
     )
-    assert any("2 rows have no time" in said and "row 8" in said for said in found.study.exposures.faults)
+    assert any("2 rows have no time" in said and "row 8" in said for said in verdict.study.exposures.faults)
 
 
 def test_an_arm_without_people_is_no_verdict() -> None:
     only = LOG.exposures.filter(pa.array(~_wide(LOG)))
-    found = analyse(only, LOG.outcomes, plan())
-    assert found.word == DISTRUST
-    assert "people came to the arms as planned" in sick(found)
+    verdict = analyse(only, LOG.outcomes, plan())
+    assert verdict.word == DISTRUST
+    assert "people came to the arms as planned" in sick(verdict)
     few = analyse(only.slice(0, 15), LOG.outcomes, plan(min_days=1))
     assert few.word in (WAIT, DISTRUST)
     assert {one.state for one in few.effects} == {"too few people"}
@@ -366,9 +368,9 @@ def test_an_arm_without_people_is_no_verdict() -> None:
 def test_a_metric_that_is_the_same_for_everybody_is_said_to_be() -> None:
     value = pa.array(np.where(pc.equal(LOG.outcomes["event"].cast(pa.string()), "skip").to_numpy(), 0.0, 1.0))
     metrics = [{"name": "worth", "event": "skip", "value": "sum", "role": "primary"}]
-    found = analyse(LOG.exposures, LOG.outcomes.append_column("value", value), plan(metrics=metrics))
-    assert found.word == WAIT
-    assert "worth of wide: the same for everybody" in found.sentence
+    verdict = analyse(LOG.exposures, LOG.outcomes.append_column("value", value), plan(metrics=metrics))
+    assert verdict.word == WAIT
+    assert "worth of wide: the same for everybody" in verdict.sentence
 
 
 def _without(column: str) -> dict[str, pa.Table]:

@@ -65,11 +65,11 @@ def test_the_last_look_is_what_holds_whenever_one_looks() -> None:
 
 
 def test_other_ways_begin_with_what_decided() -> None:
-    found = {one.name: one for one in other_ways(VERDICT.study, PLAYS)}
-    assert found["as it was decided"].share == pytest.approx(PLAYS.share)
-    assert found["without CUPED"].share == pytest.approx(PLAYS.plain)
-    capped = next(one for name, one in found.items() if name.startswith("capped at"))
-    fewer = found["without the 1 % who have most"]
+    ways = {one.name: one for one in other_ways(VERDICT.study, PLAYS)}
+    assert ways["as it was decided"].share == pytest.approx(PLAYS.share)
+    assert ways["without CUPED"].share == pytest.approx(PLAYS.plain)
+    capped = next(one for name, one in ways.items() if name.startswith("capped at"))
+    fewer = ways["without the 1 % who have most"]
     assert capped.people == PEOPLE > fewer.people > 0.98 * PEOPLE
     assert fewer.share.mean < PLAYS.share.mean  # whoever has most is rather in the better arm
 
@@ -93,8 +93,8 @@ def test_an_effect_of_few_people_is_seen_to_be_one() -> None:
     more = pa.table({"unit_id": [unit for unit, _ in rows], "timestamp": [second for _, second in rows],
                      "event": ["play"] * len(rows)})  # fmt: skip
     outcomes = pa.concat_tables([same.outcomes.select(more.column_names).cast(more.schema), more])
-    found = analyse(same.exposures, outcomes, plan())
-    ways = {one.name: one.share for one in other_ways(found.study, found.effects[0])}
+    verdict = analyse(same.exposures, outcomes, plan())
+    ways = {one.name: one.share for one in other_ways(verdict.study, verdict.effects[0])}
     assert ways["as it was decided"].mean > 0.5
     assert abs(ways["without the 1 % who have most"].mean) < 0.05
     metrics = [{"name": "plays", "event": "play", "role": "primary", "cap": 20.0}]
@@ -140,7 +140,7 @@ def test_lists_are_told_by_arm_with_items_in_a_list_or_in_rows() -> None:
     assert bare.main_bundle("wide") is None
 
 
-def damaged() -> PlantedLog:
+def damage_outcomes() -> PlantedLog:
     """Every third outcome twice, every fifth an hour late."""
     rows = LOG.outcomes.to_pylist()
     told = [
@@ -152,7 +152,7 @@ def damaged() -> PlantedLog:
 
 
 def test_what_a_person_did_adds_up_row_by_row_to_what_was_counted() -> None:
-    log = damaged()
+    log = damage_outcomes()
     study = analyse(log.exposures, log.outcomes, plan(settle_hours=1)).study
     said = set()
     for unit in [f"u{at}" for at in range(0, 60, 2)]:

@@ -47,15 +47,15 @@ def test_a_to_b_is_as_c_to_what_stands_in_its_corner(grid: Bundle) -> None:
     right = 0
     for kind, place in np.ndindex(3, 4):
         plus = [item_of(kind, place + 1), item_of(kind + 1, place)]
-        found = combine_items(grid, plus, [item_of(kind, place)], 5)
-        right += {one.item_id for one in found} <= {item_of(kind + 1, place + 1, at) for at in range(EACH)}
-        assert not {one.item_id for one in found} & {*plus, item_of(kind, place)}
+        nearest = combine_items(grid, plus, [item_of(kind, place)], 5)
+        right += {one.item_id for one in nearest} <= {item_of(kind + 1, place + 1, at) for at in range(EACH)}
+        assert not {one.item_id for one in nearest} & {*plus, item_of(kind, place)}
     assert right >= 11
 
 
 def test_a_category_is_the_mean_of_its_items(grid: Bundle) -> None:
-    found = combine_items(grid, ["category:comedy", "category:sea"], ["category:drama"], EACH)
-    assert {one.item_id for one in found} == {item_of(1, 1, at) for at in range(EACH)}
+    nearest = combine_items(grid, ["category:comedy", "category:sea"], ["category:drama"], EACH)
+    assert {one.item_id for one in nearest} == {item_of(1, 1, at) for at in range(EACH)}
     units = grid.item_vectors / grid.norms[:, None]
 
     def mean(word: str) -> np.ndarray:
@@ -65,7 +65,7 @@ def test_a_category_is_the_mean_of_its_items(grid: Bundle) -> None:
 
     total = mean("comedy") + mean("sea") - mean("drama")
     cosines = np.sort(units @ total / np.linalg.norm(total))[::-1]
-    np.testing.assert_allclose([one.score for one in found], cosines[:EACH], atol=1e-5)
+    np.testing.assert_allclose([one.score for one in nearest], cosines[:EACH], atol=1e-5)
 
 
 def test_what_has_no_vector_or_comes_to_nothing_is_refused(grid: Bundle) -> None:

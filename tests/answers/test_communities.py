@@ -26,7 +26,7 @@ NEAR = ("--neighbours", "30")
 
 
 @pytest.fixture(scope="module")
-def grouped(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """People have items of one kind, and the most popular item of all."""
     rng, n_items = np.random.default_rng(1), len(KINDS) * EACH + 1
     rows = [[*rng.choice(EACH, 6, replace=False) + EACH * (who % 3), n_items - 1] for who in range(PEOPLE)]
@@ -46,9 +46,9 @@ def grouped(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return load(write(tmp_path_factory.mktemp("grouped"), made))
 
 
-def test_items_are_told_by_their_middle_and_categories(grouped: Bundle) -> None:
+def test_items_are_told_by_their_middle_and_categories(bundle: Bundle) -> None:
     labels = np.append(np.repeat(np.arange(3, dtype=np.int32), EACH), np.int32(-1))
-    groups = items_apart(grouped, labels, 4)
+    groups = items_apart(bundle, labels, 4)
     assert [(one.label, one.size, one.categories[0]) for one in groups] == [
         (at, EACH, kind) for at, kind in enumerate(KINDS)
     ]
@@ -57,12 +57,12 @@ def test_items_are_told_by_their_middle_and_categories(grouped: Bundle) -> None:
         assert all(labels[int(name[1:])] == one.label for name in one.items)
 
 
-def test_people_are_told_by_what_they_had_more_than_others(grouped: Bundle) -> None:
-    vectors = people_of(grouped)
-    found = find_communities(vectors, neighbours=30)
+def test_people_are_told_by_what_they_had_more_than_others(bundle: Bundle) -> None:
+    vectors = people_of(bundle)
+    communities = find_communities(vectors, neighbours=30)
     for label in range(3):
-        assert len(set(found.labels[label::3])) == 1
-    groups = people_apart(grouped, (np.arange(PEOPLE) % 3).astype(np.int32), 5)
+        assert len(set(communities.labels[label::3])) == 1
+    groups = people_apart(bundle, (np.arange(PEOPLE) % 3).astype(np.int32), 5)
     for at, one in enumerate(groups):
         assert (one.size, one.categories) == (PEOPLE // 3, (KINDS[at],))
         assert all(int(name[1:]) // EACH == at for name in one.items)  # and not what everybody had
@@ -75,12 +75,12 @@ def test_where_all_are_alike_nobody_is_grouped(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_a_command(grouped: Bundle, tmp_path: Path) -> None:
+def test_it_is_a_command(bundle: Bundle, tmp_path: Path) -> None:
     said = answer(
         recsys(
             tmp_path,
             "communities",
-            str(grouped.path),
+            str(bundle.path),
             "--people",
             *NEAR,
             "--out",
@@ -94,5 +94,5 @@ def test_it_is_a_command(grouped: Bundle, tmp_path: Path) -> None:
     written = pq.read_table(tmp_path / "groups.parquet")
     assert written.column_names == ["user_id", "community"]
     assert written.num_rows == PEOPLE
-    whole = recsys(tmp_path, "communities", str(grouped.path), *NEAR, "--resolution", "0.001").stdout
+    whole = recsys(tmp_path, "communities", str(bundle.path), *NEAR, "--resolution", "0.001").stdout
     assert "All items are one community" in whole

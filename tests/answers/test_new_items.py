@@ -20,7 +20,7 @@ from recsys.bundle.write import publish
 from recsys.errors import DataError, RequestError
 from recsys.pipelines.cli import main
 from tests.helpers.service import Running, running
-from tests.helpers.towers import COLOUR, bundled, coloured, everyone
+from tests.helpers.towers import COLOUR, colour_checkerboard, everyone, publish_towers
 
 BY_COLOUR: dict[str, Any] = {"item_features": COLOUR, "id_dropout": 0.5, "user_ids": False}
 NEW = "item_id,title,colour\nnew even,An even one,even\ni3,Known already,even\nnew odd,An odd one,odd\n"
@@ -29,7 +29,7 @@ NEW = "item_id,title,colour\nnew even,An even one,even\ni3,Known already,even\nn
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles")
-    bundled(folder, coloured(), **BY_COLOUR)
+    publish_towers(folder, colour_checkerboard(), **BY_COLOUR)
     return folder
 
 
@@ -40,7 +40,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def extended(bundle: Bundle) -> Any:
+def extend(bundle: Bundle) -> Any:
     ids = ["new even", "i3", "new odd"]
     described = pa.table({"item_id": ids, "colour": ["even", "even", "odd"]})
     return with_items(bundle, ids, pa.table({"title": ["An even one", "Known", "An odd one"]}), described)
@@ -48,15 +48,15 @@ def extended(bundle: Bundle) -> Any:
 
 def test_new_items_reach_those_whose_taste_they_are(root: Path, tmp_path: Path) -> None:
     old = load(current(root))
-    found = extended(old)
-    assert (found.added, found.kept) == (2, 1)
-    new = load(publish(tmp_path, found.content))
+    extension = extend(old)
+    assert (extension.added, extension.kept) == (2, 1)
+    new = load(publish(tmp_path, extension.content))
     assert new.manifest["space_id"] == old.manifest["space_id"]
     assert list(new.item_ids)[-2:] == ["new even", "new odd"]
     assert new.recommender.fallback.tolist() == [*old.recommender.fallback, 40, 41]
     assert new.manifest["lineage"]["added_items"] == [{"to": old.bundle_id, "count": 2}]
     np.testing.assert_array_equal(new.item_vectors[:40], old.item_vectors)
-    users = everyone(coloured())
+    users = everyone(colour_checkerboard())
     np.testing.assert_array_equal(
         new.recommender.ranker.encoder.encode(users)[0],  # type: ignore[attr-defined]
         old.recommender.ranker.encoder.encode(users)[0],  # type: ignore[attr-defined]
@@ -75,7 +75,7 @@ def test_new_items_reach_those_whose_taste_they_are(root: Path, tmp_path: Path) 
 
 
 def test_a_bundle_can_grow_twice_and_says_so(root: Path, tmp_path: Path) -> None:
-    once = load(publish(tmp_path, extended(load(current(root))).content))
+    once = load(publish(tmp_path, extend(load(current(root))).content))
     more = with_items(
         once, ["later"], pa.table({"title": ["L"], "domain": ["film"]}), pa.table({"colour": ["odd"]})
     )
@@ -108,7 +108,7 @@ def test_what_cannot_be_placed_is_refused(root: Path, features: Any, error: Any,
 
 def test_a_model_of_ids_alone_says_that_it_cannot(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="two_tower or fasttext model with item_features"):
-        place_items(bundled(tmp_path, coloured(), epochs=1), [{"colour": "odd"}])
+        place_items(publish_towers(tmp_path, colour_checkerboard(), epochs=1), [{"colour": "odd"}])
 
 
 def test_a_wrong_row_is_named_as_the_caller_counts(root: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_wrong_row_is_named_as_the_caller_counts(root: Path) -> None:
         encoded_items(load(current(root)), pa.table({"colour": cells}))
 
 
-def answered(service: Running, body: Any) -> Any:
+def encode_items(service: Running, body: Any) -> Any:
     return service.ask("POST", "/v1/items:encode", body)
 
 
@@ -129,7 +129,7 @@ def test_the_service_places_a_new_item_and_retrieves_it_once_added(
             {"item_id": "x", "features": {"colour": "odd", "unheard of": 3}},
             {"features": {"colour": "even"}},
         ]
-        answer = answered(service, {"items": rows, "k": 3})
+        answer = encode_items(service, {"items": rows, "k": 3})
         assert answer.status == 200, answer.body
         vectors = encoded_items(load(current(root)), pa.table({"colour": ["odd", "even"]}))
         np.testing.assert_allclose([item["vector"] for item in answer.json["items"]], vectors, rtol=1e-6)
@@ -148,7 +148,7 @@ def test_the_service_places_a_new_item_and_retrieves_it_once_added(
             ({"items": [{"features": {"colour": "odd"}}], "k": 1001}, 422, "invalid_request"),
             ({"items": []}, 422, "invalid_request"),
         ):
-            refused = answered(service, body)
+            refused = encode_items(service, body)
             assert (refused.status, refused.json["code"]) == (status, code), body
         done = CliRunner().invoke(main, ["items", "add", str(root), str(file)])
         assert done.exit_code == 0, done.output

@@ -16,13 +16,13 @@ from recsys.models.export import content_of
 from recsys.models.registry import make_model
 from recsys.testing.toys import random_log
 from tests.helpers import bundles
-from tests.helpers.towers import SMALL, bundled
+from tests.helpers.towers import SMALL, publish_towers
 
 
 @pytest.fixture(scope="module")
-def layered(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def towers(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Towers with a layer after the sums, which no sum over a history can share out."""
-    return bundled(tmp_path_factory.mktemp("layered"), random_log(1), history="before", hidden=8)
+    return publish_towers(tmp_path_factory.mktemp("layered"), random_log(1), history="before", hidden=8)
 
 
 def cosines(bundle: Bundle, item: str, history: list[str]) -> dict[str, float]:
@@ -34,46 +34,46 @@ def cosines(bundle: Bundle, item: str, history: list[str]) -> dict[str, float]:
     }
 
 
-def test_a_net_names_what_an_item_is_most_like_of_the_history(layered: Bundle) -> None:
+def test_a_net_names_what_an_item_is_most_like_of_the_history(towers: Bundle) -> None:
     named = set()
-    history = [layered.item_ids[int(item)] for item in layered.histories.items.row(2)]
+    history = [towers.item_ids[int(item)] for item in towers.histories.items.row(2)]
     for question, had in (
         (Question("u2", k=20, reasons=20), history),
         (Question("u2", [Event("i3"), Event("i4")], k=20, reasons=20), [*history, "i3", "i4"]),
         (Question(None, [Event("i5"), Event("i6"), Event("i5")], k=20, reasons=20), ["i5", "i6"]),
     ):
-        for item in respond(layered, question).items:
-            alike = cosines(layered, item.item_id, had)
+        for item in respond(towers, question).items:
+            alike = cosines(towers, item.item_id, had)
             best = max(alike, key=lambda one: alike[one])
             assert item.because is None
             if alike[best] <= 0:
                 assert (item.reason, item.reason_code, item.like) == (None, None, None)
                 continue
             assert (item.reason_code, item.like) == ("like", best)
-            assert item.reason == f"like {layered.name_of(layered.item_ids.index(best))}"
+            assert item.reason == f"like {towers.name_of(towers.item_ids.index(best))}"
             named.add(best)
     assert len(named) > 2
 
 
-def test_what_was_had_but_not_learned_from_is_nothing_to_be_like(layered: Bundle) -> None:
+def test_what_was_had_but_not_learned_from_is_nothing_to_be_like(towers: Bundle) -> None:
     """An event of weight 0 and an item added after training: the encoder looks at neither."""
-    likes = [item.like for item in respond(layered, Question("u2", k=20, reasons=20)).items]
+    likes = [item.like for item in respond(towers, Question("u2", k=20, reasons=20)).items]
     most = max({*likes} - {None}, key=likes.count)
-    stored = layered.histories
-    weight = np.where(stored.items.values == layered.item_ids.index(most), 0, 1).astype(np.float32)
+    stored = towers.histories
+    weight = np.where(stored.items.values == towers.item_ids.index(most), 0, 1).astype(np.float32)
     idle = replace(
-        layered, histories=Histories(stored.items, time=stored.time, weight=weight, event=stored.event)
+        towers, histories=Histories(stored.items, time=stored.time, weight=weight, event=stored.event)
     )
-    found = {item.like for item in respond(idle, Question("u2", k=20, reasons=20)).items}
-    assert most not in found
-    assert found - {None}
+    others = {item.like for item in respond(idle, Question("u2", k=20, reasons=20)).items}
+    assert most not in others
+    assert others - {None}
 
 
-def test_why_says_what_it_is_like_and_that_this_is_no_cause(layered: Bundle) -> None:
-    item = respond(layered, Question("u2", k=5)).items[0]
-    found = explain(layered, "u2", item.item_id)
-    assert (found.like, found.shares, found.exact) == (item.like, [], False)
-    assert found.score == pytest.approx(item.score, rel=1e-4)
+def test_why_says_what_it_is_like_and_that_this_is_no_cause(towers: Bundle) -> None:
+    item = respond(towers, Question("u2", k=5)).items[0]
+    explanation = explain(towers, "u2", item.item_id)
+    assert (explanation.like, explanation.shares, explanation.exact) == (item.like, [], False)
+    assert explanation.score == pytest.approx(item.score, rel=1e-4)
 
 
 def test_exact_shares_are_a_cause_and_nothing_is_like(tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_a_mixture_gives_causes_of_the_part_that_can_and_else_says_what_it_is_li
     bundle = load(write(tmp_path, content_of("mixture", learned, data)))
     codes = set()
     for item in respond(bundle, Question("u2", k=20, reasons=20)).items:
-        found = explain(bundle, "u2", item.item_id)
-        assert not found.exact
-        assert found.like is not None
-        added = {share.item_id: share.share for share in found.shares}
+        explanation = explain(bundle, "u2", item.item_id)
+        assert not explanation.exact
+        assert explanation.like is not None
+        added = {share.item_id: share.share for share in explanation.shares}
         assert (item.reason_code == "because") == (max(added.values()) > 0)
         named = item.because if item.reason_code == "because" else item.like
         assert named == (
-            max(added, key=lambda one: added[one]) if item.reason_code == "because" else found.like
+            max(added, key=lambda one: added[one]) if item.reason_code == "because" else explanation.like
         )
         codes.add(item.reason_code)
     assert "because" in codes

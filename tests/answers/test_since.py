@@ -45,5 +45,5 @@ def test_stored_and_told_events_are_one_history(name: str, duplicates: str, tmp_
         question = Question(log.user_ids[row], since=since, now=now)
         person, _ = person_of(bundle, question, usable_items(bundle, question.events, []))
         person = replace(person, fresh=np.ones(1, bool))  # also who did nothing since
-        found = bundle.encoder.encode(person).vectors[0]
-        np.testing.assert_allclose(found, expected.vectors[row], rtol=1e-4, atol=1e-5)
+        vector = bundle.encoder.encode(person).vectors[0]
+        np.testing.assert_allclose(vector, expected.vectors[row], rtol=1e-4, atol=1e-5)

@@ -22,16 +22,16 @@ MADE = content()
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def original(tmp_path_factory):
     """A bundle that no test may change."""
     return publish(tmp_path_factory.mktemp("written"), MADE)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known users", "histories alone"])
-def test_a_loaded_bundle_answers_as_the_exact_recommender(written, known):
+def test_a_loaded_bundle_answers_as_the_exact_recommender(original, known):
     users = Users(np.arange(30, dtype=np.int32) if known else np.full(30, -1, np.int32), MADE.histories)
     expected = exact(MADE).recommend(users, 12)
-    loaded = bundle.load(written)
+    loaded = bundle.load(original)
     batch = loaded.recommender.recommend(users, 12)
     ids, scores = single(loaded.recommender, users, 12)
     assert (expected.source == (USER_ROW if known else HISTORY)).all()
@@ -40,8 +40,8 @@ def test_a_loaded_bundle_answers_as_the_exact_recommender(written, known):
         np.testing.assert_allclose(found_scores, expected.scores, rtol=1e-4)
 
 
-def test_everything_else_comes_back(written):
-    loaded = bundle.load(written)
+def test_everything_else_comes_back(original):
+    loaded = bundle.load(original)
     assert list(loaded.user_ids) == [f"u{user}" for user in range(30)]
     assert list(loaded.item_ids) == [f"i{item}" for item in range(40)]
     np.testing.assert_array_equal(loaded.histories.items.offsets, MADE.histories.items.offsets)
@@ -54,7 +54,7 @@ def test_everything_else_comes_back(written):
     assert [loaded.catalogue.domain(item) for item in (0, 1)] == ["films", "books"]
     assert loaded.catalogue.domains["books"].tolist() == list(range(1, 40, 2))
     assert loaded.catalogue.categories(0) == []  # a column that the data did not have
-    assert loaded.bundle_id == written.name
+    assert loaded.bundle_id == original.name
     assert loaded.recommender.seen == "exclude"
 
 
@@ -88,7 +88,7 @@ def test_vectors_in_fortran_order_are_stored_row_by_row(tmp_path):
     )
 
 
-def tied(rng, n_items, dim):
+def make_ties(rng, n_items, dim):
     """Vectors of small whole numbers: float32 adds them without rounding, so equal scores are equal
     exactly."""
     items = rng.integers(-1, 2, (n_items, dim)).astype(np.float32)
@@ -109,7 +109,7 @@ def by_hand(embeddings, k, forbidden, allowed):
 @pytest.mark.parametrize("seed", range(6))
 def test_exactly_k_under_seen_deny_and_among_with_ties(tmp_path, seed):
     rng = np.random.default_rng(seed)
-    made = content(n_items=60, embeddings=tied(rng, 60, dim=3), seed=seed)
+    made = content(n_items=60, embeddings=make_ties(rng, 60, dim=3), seed=seed)
     loaded = bundle.load(publish(tmp_path, made))
     users = Users.of_rows(np.arange(30), made.histories)
     deny = Ragged.of([rng.permutation(60)[: rng.integers(40)] for _ in range(30)])
@@ -137,8 +137,8 @@ def test_popularity_of_dim_one_gives_ties_to_the_lower_index(tmp_path):
         assert answer.scores[0].tolist() == [5.0, 5, 5, 5, 2, 2, 1][:k]
 
 
-def test_more_than_there_is_pads_and_never_answers_an_item_without_vector(written):
-    recommender = bundle.load(written).recommender
+def test_more_than_there_is_pads_and_never_answers_an_item_without_vector(original):
+    recommender = bundle.load(original).recommender
     users = Users.of_rows(np.arange(30), MADE.histories)
     ids, scores = single(recommender, users, 100)
     for row in range(30):

@@ -23,7 +23,7 @@ COLUMNS: dict[str, Any] = {
 }
 
 
-def told(one: Catalogue) -> list[Any]:
+def rows_of(one: Catalogue) -> list[Any]:
     """All that a catalogue says of each item."""
     limits = {} if one.availability is None else one.availability.columns()
     return [
@@ -37,7 +37,7 @@ def told(one: Catalogue) -> list[Any]:
     ]
 
 
-def kept(one: Catalogue, folder: Path) -> Catalogue:
+def save_and_load(one: Catalogue, folder: Path) -> Catalogue:
     """The same through files."""
     folder.mkdir(exist_ok=True)
     for name, array in one.arrays().items():
@@ -46,9 +46,12 @@ def kept(one: Catalogue, folder: Path) -> Catalogue:
 
 
 def test_it_says_of_each_item_what_the_table_says(tmp_path: Path) -> None:
-    for one in (Catalogue.of(pa.table(COLUMNS)), kept(Catalogue.of(pa.table(COLUMNS)), tmp_path / "columns")):
+    for one in (
+        Catalogue.of(pa.table(COLUMNS)),
+        save_and_load(Catalogue.of(pa.table(COLUMNS)), tmp_path / "columns"),
+    ):
         ever, never = np.iinfo(np.int64).min, np.iinfo(np.int64).max
-        assert told(one) == [
+        assert rows_of(one) == [
             (
                 "Heat",
                 "film",
@@ -72,9 +75,9 @@ def test_a_column_of_which_nothing_is_known_is_none(name: str, tmp_path: Path) -
     without = pa.table({one: column for one, column in COLUMNS.items() if one != name})
     unknown = pa.table(COLUMNS | {name: pa.nulls(5, COLUMNS[name].type)})
     assert (
-        told(Catalogue.of(unknown))
-        == told(Catalogue.of(without))
-        == told(kept(Catalogue.of(without), tmp_path))
+        rows_of(Catalogue.of(unknown))
+        == rows_of(Catalogue.of(without))
+        == rows_of(save_and_load(Catalogue.of(without), tmp_path))
     )
 
 
@@ -87,7 +90,7 @@ def test_further_items_are_as_if_they_had_been_there_at_once(first: str | None, 
     ]
     whole = Catalogue.of(pa.concat_tables(parts, promote_options="default"))
     joined = Catalogue.of(parts[0]).followed_by(Catalogue.of(parts[1]))
-    assert told(joined) == told(whole)
+    assert rows_of(joined) == rows_of(whole)
     assert {name: items.tolist() for name, items in joined.domains.items()} == {
         name: items.tolist() for name, items in whole.domains.items()
     }

@@ -21,7 +21,7 @@ from tests.helpers.crash_process import DIED, POINTER, TASKS, WAYS, small
 pytestmark = pytest.mark.slow
 
 
-def started(*arguments: object) -> "subprocess.Popen[str]":
+def start_process(*arguments: object) -> "subprocess.Popen[str]":
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     command = [sys.executable, "-m", "tests.helpers.crash_process", *map(str, arguments)]
     return subprocess.Popen(command, env=os.environ | single, stdout=PIPE, stderr=PIPE, text=True)
@@ -34,19 +34,19 @@ def rows_of(process: "subprocess.Popen[str]") -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def interrupted():
+def rows_by_way():
     """(task, how) -> a row for each point: six processes side by side, in memory where that is at hand."""
     with TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
         ways = [(task, how) for task in TASKS for how in WAYS]
         for task, how in ways:
             Path(folder, task, how).mkdir(parents=True)
-        processes = [started("interrupt", Path(folder, *way), *way) for way in ways]
+        processes = [start_process("interrupt", Path(folder, *way), *way) for way in ways]
         yield dict(zip(ways, map(rows_of, processes), strict=True))
 
 
 @pytest.fixture(params=[(task, how) for task in TASKS for how in WAYS], ids=" ".join)
-def interruptions(request, interrupted):
-    return *request.param, interrupted[request.param]
+def interruptions(request, rows_by_way):
+    return *request.param, rows_by_way[request.param]
 
 
 def test_each_write_fsync_and_replace_is_a_point(interruptions):
@@ -119,7 +119,7 @@ def test_everything_is_on_the_disk_before_a_name_appears(interruptions):
 
 def test_a_full_disk_is_one_clear_error(tmp_path):
     limits = [0, 40, 100, 127, 128, 130, 150, 200, 300, 500, 700, 900, 1200, 1500, 2000, 2500, 3000]
-    rows = rows_of(started("starve", tmp_path, *limits))
+    rows = rows_of(start_process("starve", tmp_path, *limits))
     errors = {row["limit"]: row["error"] for row in rows if "error" in row}
     assert sorted(errors) == limits
     for row in rows:

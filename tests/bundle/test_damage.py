@@ -46,18 +46,18 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def original(tmp_path_factory):
     """A bundle that no test may change."""
     return publish(tmp_path_factory.mktemp("written"), MADE)
 
 
 @pytest.fixture
-def copied(written, tmp_path):
+def copy(original, tmp_path):
     """The same, for a test to damage."""
-    return Path(shutil.copytree(written, tmp_path / "copied"))
+    return Path(shutil.copytree(original, tmp_path / "copied"))
 
 
-def resealed(folder, **changes):
+def reseal(folder, **changes):
     """Makes the manifest true to the files again, by hand, as only somebody who means it would."""
     manifest = json.loads((folder / "manifest.json").read_bytes()) | changes
     for name in manifest["files"]:
@@ -72,122 +72,122 @@ def resealed(folder, **changes):
 # Damage
 
 
-def test_these_are_all_the_files(written):
-    assert {p.relative_to(written).as_posix() for p in written.rglob("*") if p.is_file()} == FILES
-    assert set(read_manifest(written)["files"]) == FILES - set(SEAL)
+def test_these_are_all_the_files(original):
+    assert {p.relative_to(original).as_posix() for p in original.rglob("*") if p.is_file()} == FILES
+    assert set(read_manifest(original)["files"]) == FILES - set(SEAL)
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
-def test_one_changed_byte_is_refused_and_the_file_named(copied, name, place):
-    raw = bytearray((copied / name).read_bytes())
+def test_one_changed_byte_is_refused_and_the_file_named(copy, name, place):
+    raw = bytearray((copy / name).read_bytes())
     raw[{"first": 0, "middle": len(raw) // 2, "last": -1}[place]] ^= 1
-    (copied / name).write_bytes(raw)
+    (copy / name).write_bytes(raw)
     with pytest.raises(BundleError, match=Path(name).name):
-        bundle.load(copied)
+        bundle.load(copy)
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
 @pytest.mark.parametrize("length", ["none", "half", "one more"])
-def test_another_length_is_refused_and_the_file_named(copied, name, length):
-    raw = (copied / name).read_bytes()
-    (copied / name).write_bytes({"none": b"", "half": raw[: len(raw) // 2], "one more": raw + b"\0"}[length])
+def test_another_length_is_refused_and_the_file_named(copy, name, length):
+    raw = (copy / name).read_bytes()
+    (copy / name).write_bytes({"none": b"", "half": raw[: len(raw) // 2], "one more": raw + b"\0"}[length])
     with pytest.raises(BundleError, match=Path(name).name):
-        bundle.load(copied)
+        bundle.load(copy)
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_a_missing_file_is_named(copied, name):
-    (copied / name).unlink()
+def test_a_missing_file_is_named(copy, name):
+    (copy / name).unlink()
     with pytest.raises(BundleError, match=f"{name} cannot be read"):
-        bundle.load(copied)
+        bundle.load(copy)
 
 
 # Mixing
 
 
-def test_an_encoder_of_another_training_is_refused(copied, tmp_path):
+def test_an_encoder_of_another_training_is_refused(copy, tmp_path):
     other = publish(tmp_path / "other", content(seed=2))
-    shutil.rmtree(copied / "encoder")
-    shutil.copytree(other / "encoder", copied / "encoder")
+    shutil.rmtree(copy / "encoder")
+    shutil.copytree(other / "encoder", copy / "encoder")
     with pytest.raises(BundleError, match="the encoder belongs to space"):
-        bundle.load(resealed(copied))
+        bundle.load(reseal(copy))
 
 
 @pytest.mark.parametrize("name", ["item_vectors.npy", "encoder/gram.npy", "encoder/table.npy"])
-def test_arrays_of_another_training_fail_the_golden_queries(copied, tmp_path, name):
+def test_arrays_of_another_training_fail_the_golden_queries(copy, tmp_path, name):
     other = publish(tmp_path / "other", content(seed=2, weighted=True))
-    shutil.copy(other / name, copied / name)
+    shutil.copy(other / name, copy / name)
     with pytest.raises(BundleError, match="golden query"):
-        bundle.load(resealed(copied))
+        bundle.load(reseal(copy))
 
 
-def test_a_changed_golden_answer_is_refused_and_a_near_tie_is_not(copied):
-    path = copied / "golden.json"
+def test_a_changed_golden_answer_is_refused_and_a_near_tie_is_not(copy):
+    path = copy / "golden.json"
     golden = json.loads(path.read_bytes())
     golden[0]["scores"] = [score * (1 + 1e-5) for score in golden[0]["scores"]]
     path.write_text(json.dumps(golden))
-    bundle.load(resealed(copied))
+    bundle.load(reseal(copy))
     wrong = [golden[0] | {"scores": [score * (1 + 1e-3) for score in golden[0]["scores"]]}, *golden[1:]]
     path.write_text(json.dumps(wrong))
     with pytest.raises(BundleError, match="golden query 0"):
-        bundle.load(resealed(copied))
+        bundle.load(reseal(copy))
     golden[0]["ids"][:2] = golden[0]["ids"][1::-1]
     path.write_text(json.dumps(golden))
     with pytest.raises(BundleError, match="golden query 0"):
-        bundle.load(resealed(copied))
+        bundle.load(reseal(copy))
 
 
 @pytest.mark.parametrize("number", [0, 3, None, "1"])
-def test_another_format_is_refused(copied, number):
+def test_another_format_is_refused(copy, number):
     with pytest.raises(BundleError, match="format"):
-        bundle.load(resealed(copied, format=number))
+        bundle.load(reseal(copy, format=number))
 
 
-def test_what_a_bundle_requires_and_this_version_does_not_know_is_refused(copied):
-    bundle.load(resealed(copied, requires=[]))
+def test_what_a_bundle_requires_and_this_version_does_not_know_is_refused(copy):
+    bundle.load(reseal(copy, requires=[]))
     with pytest.raises(BundleError, match="requires 'colours' of whoever reads it"):
-        bundle.load(resealed(copied, requires=["colours"]))
+        bundle.load(reseal(copy, requires=["colours"]))
 
 
 @pytest.mark.parametrize("bundle_id", ["../outside", "/outside"])
-def test_a_manifest_that_leaves_its_folder_is_refused(copied, tmp_path, bundle_id):
+def test_a_manifest_that_leaves_its_folder_is_refused(copy, tmp_path, bundle_id):
     with pytest.raises(BundleError, match="outside the bundle"):
-        copy_into(tmp_path / "root", resealed(copied, bundle_id=bundle_id))
+        copy_into(tmp_path / "root", reseal(copy, bundle_id=bundle_id))
 
 
-def test_an_array_that_does_not_fit_is_a_bundle_error(copied):
-    np.save(copied / "item_vectors.npy", np.ones((40, 3), np.float32))
+def test_an_array_that_does_not_fit_is_a_bundle_error(copy):
+    np.save(copy / "item_vectors.npy", np.ones((40, 3), np.float32))
     with pytest.raises(BundleError, match="cannot be opened"):
-        bundle.load(resealed(copied))
+        bundle.load(reseal(copy))
 
 
 # Publishing beside others
 
 
-def test_copying_publishes_a_verified_copy(written, tmp_path):
-    folder = copy_into(tmp_path, written)
-    assert folder == tmp_path / written.name
+def test_copying_publishes_a_verified_copy(original, tmp_path):
+    folder = copy_into(tmp_path, original)
+    assert folder == tmp_path / original.name
     assert current(tmp_path) == folder
     for name in FILES:
-        assert (folder / name).read_bytes() == (written / name).read_bytes()
-    assert copy_into(tmp_path, written) == folder  # again: nothing to do
+        assert (folder / name).read_bytes() == (original / name).read_bytes()
+    assert copy_into(tmp_path, original) == folder  # again: nothing to do
 
 
-def test_copying_refuses_a_damaged_source_and_a_damaged_copy(copied, tmp_path):
+def test_copying_refuses_a_damaged_source_and_a_damaged_copy(copy, tmp_path):
     root = tmp_path / "root"
-    folder = copy_into(root, copied)
+    folder = copy_into(root, copy)
     newer = publish(root, content(seed=2))
     (folder / "items.ids").write_bytes(b"damaged")
     with pytest.raises(BundleError, match=r"items\.ids is damaged"):
-        copy_into(root, copied)
-    (copied / "fallback.npy").write_bytes(b"damaged")
+        copy_into(root, copy)
+    (copy / "fallback.npy").write_bytes(b"damaged")
     with pytest.raises(BundleError, match=r"fallback\.npy is damaged"):
-        copy_into(root, copied)
+        copy_into(root, copy)
     assert current(root) == newer
 
 
-def test_a_copy_that_was_cut_without_a_word_is_refused(copied, tmp_path, monkeypatch):
+def test_a_copy_that_was_cut_without_a_word_is_refused(copy, tmp_path, monkeypatch):
     write = durable.write
 
     def cutting(path, writer):
@@ -197,13 +197,13 @@ def test_a_copy_that_was_cut_without_a_word_is_refused(copied, tmp_path, monkeyp
 
     monkeypatch.setattr(durable, "write", cutting)
     with pytest.raises(BundleError, match=r"items\.ids is damaged"):
-        copy_into(tmp_path / "root", copied)
+        copy_into(tmp_path / "root", copy)
     assert [path.name for path in (tmp_path / "root").iterdir()] == [".lock"]
 
 
-def test_copying_takes_only_what_the_manifest_lists(copied, tmp_path):
-    (copied / "notes.txt").write_text("not part of it")
-    assert not (copy_into(tmp_path / "root", copied) / "notes.txt").exists()
+def test_copying_takes_only_what_the_manifest_lists(copy, tmp_path):
+    (copy / "notes.txt").write_text("not part of it")
+    assert not (copy_into(tmp_path / "root", copy) / "notes.txt").exists()
 
 
 def test_publishers_take_turns(tmp_path):

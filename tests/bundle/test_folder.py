@@ -25,7 +25,7 @@ OLD = Path(__file__).parents[1] / "bundles"  # as earlier versions wrote them
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def original(tmp_path_factory):
     """A bundle that no test may change."""
     return publish(tmp_path_factory.mktemp("written"), MADE)
 
@@ -80,9 +80,9 @@ def test_an_upgraded_bundle_gives_the_same_lists(tmp_path, name):
     users = Users.of_rows(np.arange(len(old.user_ids)), old.histories, np.full(len(old.user_ids), START))
     strangers = replace(users, index=np.full(len(users), -1, np.int32))
     for asked in (users, strangers):
-        expected, found = old.recommender.recommend(asked, n), new.recommender.recommend(asked, n)
+        expected, lists = old.recommender.recommend(asked, n), new.recommender.recommend(asked, n)
         for part in ("ids", "scores", "source"):
-            np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
+            np.testing.assert_array_equal(getattr(lists, part), getattr(expected, part))
         for one, other in zip(
             single(old.recommender, asked, n), single(new.recommender, asked, n), strict=True
         ):
@@ -121,10 +121,10 @@ def test_a_bundle_without_weights_is_written_as_it_was_before_there_were_any(tmp
             assert before["files"][file] == after["files"][file]
 
 
-def test_the_manifest_tells_where_the_bundle_comes_from(written):
-    manifest = read_manifest(written)
+def test_the_manifest_tells_where_the_bundle_comes_from(original):
+    manifest = read_manifest(original)
     assert (manifest["format"], manifest["requires"]) == (2, [])
-    assert manifest["bundle_id"] == written.name
+    assert manifest["bundle_id"] == original.name
     assert manifest["space_id"] == MADE.embeddings.encoder.space_id
     assert (manifest["kind"], manifest["dim"], manifest["metric"]) == ("solve", 8, "inner_product")
     assert manifest["counts"] == {"items": 40, "items_with_vector": 39, "users": 30, "events": 180}
@@ -135,28 +135,28 @@ def test_the_manifest_tells_where_the_bundle_comes_from(written):
     assert manifest["created"].endswith("+00:00")
 
 
-def test_nothing_in_a_bundle_is_a_pickle(written):
-    for path in written.rglob("*.npy"):
+def test_nothing_in_a_bundle_is_a_pickle(original):
+    for path in original.rglob("*.npy"):
         assert np.load(path, allow_pickle=False).dtype.kind in "fiu"
 
 
-def test_the_vectors_are_stored_once_and_shared_by_all_who_use_them(written):
+def test_the_vectors_are_stored_once_and_shared_by_all_who_use_them(original):
     stored = MADE.embeddings.items.tobytes()
-    assert [p.name for p in written.rglob("*") if p.is_file() and stored in p.read_bytes()] == [
+    assert [p.name for p in original.rglob("*") if p.is_file() and stored in p.read_bytes()] == [
         "item_vectors.npy"
     ]
-    loaded = bundle.load(written)
+    loaded = bundle.load(original)
     address = loaded.item_vectors.ctypes.data
     ranker = loaded.recommender.ranker
-    assert np.load(written / "item_vectors.npy", mmap_mode="r").offset % 64 == 0
+    assert np.load(original / "item_vectors.npy", mmap_mode="r").offset % 64 == 0
     assert ranker.index.nbytes == 0
     assert ranker.encoder.inputs.ctypes.data == address
     assert ranker.items.ctypes.data == address
 
 
-def test_large_arrays_are_mapped_and_aligned(written):
+def test_large_arrays_are_mapped_and_aligned(original):
     before = pa.total_allocated_bytes()
-    loaded = bundle.load(written)
+    loaded = bundle.load(original)
     mapped = [
         loaded.recommender.ranker.encoder.table,
         loaded.recommender.fallback,
@@ -176,8 +176,8 @@ def test_large_arrays_are_mapped_and_aligned(written):
     assert pa.total_allocated_bytes() == before
 
 
-def test_parts_outlive_the_bundle_and_the_folder(written, tmp_path):
-    folder = Path(shutil.copytree(written, tmp_path / "gone"))
+def test_parts_outlive_the_bundle_and_the_folder(original, tmp_path):
+    folder = Path(shutil.copytree(original, tmp_path / "gone"))
     users = Users.of_rows(np.arange(30), MADE.histories)
     expected = exact(MADE).recommend(users, 12).ids
     loaded = bundle.load(folder)
@@ -217,9 +217,9 @@ def test_the_pointer_never_names_what_is_not_a_whole_bundle(tmp_path):
     assert current(tmp_path) == second
 
 
-def test_current_of_a_bundle_is_itself(written):
-    assert current(written) == written
-    assert current(written.parent) == written
+def test_current_of_a_bundle_is_itself(original):
+    assert current(original) == original
+    assert current(original.parent) == original
 
 
 @pytest.mark.parametrize("text", [None, "", "\n", "absent\n", "..\n", b"\xff\xfe"])
@@ -235,11 +235,11 @@ def test_current_of_nothing_says_what_to_do(tmp_path, text):
 # The page about it
 
 
-def test_the_page_is_enough_to_read_a_bundle_without_our_code(written):
+def test_the_page_is_enough_to_read_a_bundle_without_our_code(original):
     page = (Path(__file__).parents[2] / "docs/bundle.md").read_text()
-    names = {"folder": written}
+    names = {"folder": original}
     exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], names)
-    answer = bundle.load(written).recommender.recommend(
+    answer = bundle.load(original).recommender.recommend(
         Users.of_rows(np.array([0]), MADE.histories.take([0])), 10
     )
     assert [id_ for id_, _, _ in names["answer"]] == [f"i{item}" for item in answer.ids[0]]

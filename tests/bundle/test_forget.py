@@ -122,6 +122,6 @@ def test_killed_at_any_step_a_bundle_is_whole_and_the_next_try_ends_as_the_first
         folder = forget(f"{step}", step)
         durable.settle(folder)
         verify(folder)
-        if len(found := rows_in(folder, USERS[3:5])):
-            forget_rows(folder, found)
+        if len(left := rows_in(folder, USERS[3:5])):
+            forget_rows(folder, left)
         assert files(folder) == new

@@ -22,7 +22,7 @@ from tests.helpers.bundles import content
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bundles")
     for seed in range(5):
         publish(root, content(seed=seed))
@@ -32,8 +32,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def root(made: Path, tmp_path: Path) -> Path:
-    return Path(copytree(made, tmp_path / "root"))
+def root(original: Path, tmp_path: Path) -> Path:
+    return Path(copytree(original, tmp_path / "root"))
 
 
 def names(root: Path) -> list[str]:
@@ -136,11 +136,11 @@ def test_killed_at_any_moment_it_leaves_whole_bundles_and_can_be_called_again(
 
 def test_the_command_lists_and_prunes(root: Path) -> None:
     listed = CliRunner().invoke(main, ["bundles", "list", str(root), "--json"])
-    found = json.loads(listed.stdout)["bundles"]
-    assert [one["bundle_id"] for one in found] == names(root)
-    assert [one["current"] for one in found] == [True, False, False, False, False]
-    size = sum(file.stat().st_size for file in (root / found[0]["bundle_id"]).rglob("*") if file.is_file())
-    assert found[0]["size"] == size
+    bundles = json.loads(listed.stdout)["bundles"]
+    assert [one["bundle_id"] for one in bundles] == names(root)
+    assert [one["current"] for one in bundles] == [True, False, False, False, False]
+    size = sum(file.stat().st_size for file in (root / bundles[0]["bundle_id"]).rglob("*") if file.is_file())
+    assert bundles[0]["size"] == size
     shown = CliRunner().invoke(main, ["bundles", "list", str(root)]).stdout
     assert shown.count("current") == 1
     assert "seconds" in shown
@@ -148,7 +148,7 @@ def test_the_command_lists_and_prunes(root: Path) -> None:
     assert "Would delete 2 bundles" in dry.stdout
     done = CliRunner().invoke(main, ["bundles", "prune", str(root), "--keep", "3", "--json"])
     assert [one["bundle_id"] for one in json.loads(done.stdout)["deleted"]] == [
-        one["bundle_id"] for one in found[3:]
+        one["bundle_id"] for one in bundles[3:]
     ]
     assert len(names(root)) == 3
     assert CliRunner().invoke(main, ["bundles", "prune", str(root), "--keep", "0"]).exit_code == 2

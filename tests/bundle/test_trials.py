@@ -17,7 +17,7 @@ from recsys.experiments.folder import experiment_of
 from recsys.experiments.frozen import read_frozen
 from recsys.pipelines.ab.served.plans import plan_of
 from recsys.pipelines.cli import main
-from tests.helpers.service import published
+from tests.helpers.service import publish_toy
 
 NOW = 1_800_000_000
 METRIC = {"name": "clicks", "event": "click", "role": "primary"}
@@ -26,8 +26,8 @@ METRIC = {"name": "clicks", "event": "click", "role": "primary"}
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Two bundles, of which the second is current."""
-    published(tmp_path, 1)
-    published(tmp_path, 2)
+    publish_toy(tmp_path, 1)
+    publish_toy(tmp_path, 2)
     return tmp_path
 
 
@@ -40,7 +40,9 @@ def build(name: str = "towers", starts: int = NOW + 60, **values: Any) -> Experi
     return experiment_of({"control": "control", "phases": [phase], **values}, name, where=f"{name}.toml")
 
 
-def refused(root: Path, words: str, experiment: Experiment, kind: type[RecsysError] = SettingError) -> None:
+def assert_refused(
+    root: Path, words: str, experiment: Experiment, kind: type[RecsysError] = SettingError
+) -> None:
     with pytest.raises(kind, match=words):
         start_experiment(root, experiment, (), NOW)
     assert not read_frozen(root)
@@ -73,12 +75,12 @@ def test_what_an_arm_may_not_say() -> None:
 
 
 def test_nothing_starts_that_could_not_be_served(root: Path) -> None:
-    refused(
+    assert_refused(
         root, "arm 'wide'.*has no bundle", build(arms={"wide": {"bundle": "20260101T000000Z"}}), BundleError
     )
-    refused(root, "in the past", build(starts=NOW - 1))
-    refused(root, "in 5 s, .*at least 10 s ahead", build(starts=NOW + 5))
-    refused(
+    assert_refused(root, "in the past", build(starts=NOW - 1))
+    assert_refused(root, "in 5 s, .*at least 10 s ahead", build(starts=NOW + 5))
+    assert_refused(
         root,
         "arm 'wide'.*seen.domains names 'toys'",
         build(arms={"wide": {"seen": {"domains": {"toys": "allow"}}}}),
@@ -87,7 +89,7 @@ def test_nothing_starts_that_could_not_be_served(root: Path) -> None:
     vectors = root / first / "item_vectors.npy"
     whole = vectors.read_bytes()
     vectors.write_bytes(whole[:-4] + b"\0\0\0\1")
-    refused(root, "item_vectors", build(arms={"wide": {"bundle": first}}), BundleError)
+    assert_refused(root, "item_vectors", build(arms={"wide": {"bundle": first}}), BundleError)
     vectors.write_bytes(whole)
     assert start_experiment(root, build(arms={"wide": {"bundle": first}}), (), NOW).bundles == set(ids(root))
 
@@ -118,7 +120,7 @@ def test_no_list_is_of_two_experiments(root: Path) -> None:
 def test_arms_keep_their_bundles_whatever_becomes_of_the_champion(root: Path) -> None:
     older, newer = ids(root)
     start_experiment(root, build(arms={"wide": {"bundle": older}}), (), NOW)
-    third, fourth = published(root, 3), published(root, 4)
+    third, fourth = publish_toy(root, 3), publish_toy(root, 4)
     assign(root, "shadow", newer)
     assign(root, "shadow", None)
     point_to(root, third)
@@ -127,7 +129,7 @@ def test_arms_keep_their_bundles_whatever_becomes_of_the_champion(root: Path) ->
     assert deployed.champion == third
     assert {older, newer} <= deployed.named
     assert {older, newer} <= set(deployed.live)
-    published(root, 5)
+    publish_toy(root, 5)
     prune(root, 1)
     assert {older, newer} <= set(ids(root))
     assert third in ids(root) or fourth in ids(root)
@@ -211,21 +213,21 @@ def test_that_an_arm_was_written_anew_without_somebody_stands_in_its_history(roo
 
 
 def test_holdouts_stay_as_they_are_while_somebody_is_held_by_them(root: Path) -> None:
-    def held(share: float) -> tuple[Holdout, ...]:
+    def holdouts(share: float) -> tuple[Holdout, ...]:
         return (Holdout(name="year", salt="h", share=share, starts=NOW),)
 
-    start_experiment(root, build("a", placement="home"), held(0.1), NOW)
+    start_experiment(root, build("a", placement="home"), holdouts(0.1), NOW)
     with pytest.raises(SettingError, match="holdout 'year' is another one"):
-        start_experiment(root, build("b", placement="cart"), held(0.2), NOW)
-    start_experiment(root, build("b", placement="cart"), held(0.1), NOW)
-    assert [one.holdouts for one in read_frozen(root)] == [held(0.1)] * 2
+        start_experiment(root, build("b", placement="cart"), holdouts(0.2), NOW)
+    start_experiment(root, build("b", placement="cart"), holdouts(0.1), NOW)
+    assert [one.holdouts for one in read_frozen(root)] == [holdouts(0.1)] * 2
 
 
 def test_the_plan_of_the_analysis_is_frozen_with_the_rest() -> None:
     plan = {"window_days": 7, "metrics": [METRIC]}
-    found = plan_of(build(plan=plan, testers={"t": "wide"}))
-    assert (found.weights, found.experiment, found.phase) == ({"control": 0.5, "wide": 0.5}, "towers", "0")
-    assert found.testers == ("t",)
+    frozen = plan_of(build(plan=plan, testers={"t": "wide"}))
+    assert (frozen.weights, frozen.experiment, frozen.phase) == ({"control": 0.5, "wide": 0.5}, "towers", "0")
+    assert frozen.testers == ("t",)
     for words, wrong in (
         ("no table", {}),
         ("did you mean 'window_days'", plan | {"window_dais": 3}),
@@ -237,9 +239,9 @@ def test_the_plan_of_the_analysis_is_frozen_with_the_rest() -> None:
 
 def test_the_commands_start_ramp_list_and_stop(root: Path, tmp_path: Path) -> None:
     def run(*words: str, rc: int = 0) -> str:
-        found = CliRunner().invoke(main, ["ab", *words, "--bundles", str(root)])
-        assert found.exit_code == rc, found.output + repr(found.exception)
-        return found.output
+        result = CliRunner().invoke(main, ["ab", *words, "--bundles", str(root)])
+        assert result.exit_code == rc, result.output + repr(result.exception)
+        return result.output
 
     folder = tmp_path / "definitions"
     folder.mkdir()

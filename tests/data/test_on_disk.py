@@ -153,18 +153,18 @@ def test_the_split_of_a_log_on_disk_asks_the_same(
 
 def test_a_leak_is_found_on_disk_too(log: Path) -> None:
     """The question moved back in time, and a target that is in the history and in what is learned from."""
-    found = []
+    findings = []
     for data in both(log):
         cut = split(data, SplitSettings(), seed=4)
         assert cut.test.now is not None
         values = cut.test.targets.values.copy()
         values[0] = cut.test.history.items.row(0)[0]
         targets = Ragged(cut.test.targets.offsets, values)
-        found.append(
+        findings.append(
             audit_split(replace(cut, test=replace(cut.test, now=cut.test.now - 9_000, targets=targets)))
         )
-    assert found[0] == found[1]
-    kinds = {finding.kind for finding in found[1]}
+    assert findings[0] == findings[1]
+    kinds = {finding.kind for finding in findings[1]}
     assert {"future_in_train", "future_in_history", "target_in_history"} <= kinds
 
 

@@ -329,19 +329,19 @@ def test_the_settings_of_a_run_are_applied_before_its_split(tmp_path: Path) -> N
     roles = {"user_id": "who", "item_id": "what", "timestamp": "at", "event": "type", "weight": "stars"}
     assert (shown["columns"], shown["prepare"]["min_user_events"]) == (roles, 2)
     settings = RunSettings.build(shown, where="test")
-    found = prepare(settings, Steps(quiet=True))
+    run = prepare(settings, Steps(quiet=True))
     expected = frame[frame.stars >= 1]
     expected = expected[expected.groupby("who").who.transform("size") >= 2]
-    assert len(found.data.interactions) == len(expected) < len(frame[frame.stars >= 1])
-    assert set(found.data.user_ids) == set(expected.who)
-    assert "core of 2 events a user" in found.title
+    assert len(run.data.interactions) == len(expected) < len(frame[frame.stars >= 1])
+    assert set(run.data.user_ids) == set(expected.who)
+    assert "core of 2 events a user" in run.title
 
 
 def test_a_world_keeps_the_places_of_its_users_and_items() -> None:
     settings = load_settings("world", ["world.users=300", "world.items=60", "prepare.min_user_events=9"])
-    found = prepare(settings, Steps(quiet=True))
-    assert found.world is not None
-    assert (found.data.n_users, found.data.n_items) == (300, 60)
-    counts = np.bincount(found.data.interactions.user, minlength=300)
+    run = prepare(settings, Steps(quiet=True))
+    assert run.world is not None
+    assert (run.data.n_users, run.data.n_items) == (300, 60)
+    counts = np.bincount(run.data.interactions.user, minlength=300)
     assert (counts == 0).any()
     assert counts[counts > 0].min() >= 9

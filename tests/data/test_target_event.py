@@ -88,11 +88,11 @@ def test_several_types_are_judged_and_count_as_had_everywhere_or_by_domain(
     had = {(user, item) for user, item, _ in learned}
     pairs = {(user, item) for user, item, _ in later} - had
     targets = holdout.targets
-    found = set(zip(holdout.user[targets.row_of_value()].tolist(), targets.values.tolist(), strict=True))
+    questions = set(zip(holdout.user[targets.row_of_value()].tolist(), targets.values.tolist(), strict=True))
     if kind == "global_time":
-        assert found == pairs
-    assert found
-    assert found <= pairs
+        assert questions == pairs
+    assert questions
+    assert questions <= pairs
     counted = data.judged_events(holdout.train.interactions)
     assert (
         set(zip(counted.user.tolist(), counted.item.tolist(), counted.time.tolist(), strict=True)) == learned
@@ -168,7 +168,7 @@ def test_by_default_what_is_judged_is_what_is_not_answered_again(assignment: str
         assert set(ids[ids >= 0].tolist()) == set(range(40)) - set(holdout.had.row(row).tolist())
 
 
-def asked(data: Dataset, holdout: Holdout) -> set[tuple[str, str]]:
+def questions_of(data: Dataset, holdout: Holdout) -> set[tuple[str, str]]:
     return {
         (data.user_ids[int(user)], data.item_ids[int(item)])
         for row, user in enumerate(holdout.user)
@@ -191,7 +191,7 @@ def test_buys_are_asked_for_though_viewed_unless_they_were_bought_before(repeats
         )
     )
     slow = set(zip(later.user_id, later.item_id, strict=True)) - (set() if repeats else earlier)
-    assert asked(data, holdout) == slow
+    assert questions_of(data, holdout) == slow
     viewed = set(
         zip(log.user_id[log.timestamp < holdout.now], log.item_id[log.timestamp < holdout.now], strict=True)
     )
@@ -240,7 +240,7 @@ def test_the_default_policy_of_a_run_keeps_out_what_was_bought_alone() -> None:
     data, _ = prepare_data(dataset_of(shop()), BUY)
     holdout = split(data, SplitSettings(), seed=1).test
     own = OwnHistory().fit(holdout.train, seed=1)
-    found = {
+    recalls = {
         name: evaluate_on(
             recommender_for(Run(chosen, Steps(), data, holdout, "", 1), own),
             holdout,
@@ -255,8 +255,8 @@ def test_the_default_policy_of_a_run_keeps_out_what_was_bought_alone() -> None:
         for row in range(len(holdout.user))
     )
     assert viewed > 0
-    assert found["default"] == pytest.approx(1.0)  # all 40 items but those bought before may be answered
-    assert found["exclude"] < 0.6
+    assert recalls["default"] == pytest.approx(1.0)  # all 40 items but those bought before may be answered
+    assert recalls["exclude"] < 0.6
 
 
 def test_the_title_of_a_run_says_which_events_are_judged(tmp_path: Path) -> None:

@@ -124,12 +124,12 @@ def test_the_scores_of_a_concatenation_are_the_weighted_sums_and_so_are_the_reas
     both = concat(parts, weights)
     users = Users.unknown(Ragged.of([[1, 4], [7]]))
     scores = [part.encoder.encode(users)[0] @ part.items.T for part in parts]
-    found = both.encoder.encode(users)[0] @ both.items.T
-    np.testing.assert_allclose(found, 0.5 * scores[0] + 2 * scores[1], rtol=1e-4, atol=1e-5)
+    combined = both.encoder.encode(users)[0] @ both.items.T
+    np.testing.assert_allclose(combined, 0.5 * scores[0] + 2 * scores[1], rtol=1e-4, atol=1e-5)
     person = users.take(np.array([0]))
     reasons = both.encoder.contributions(person, both.items)
     assert reasons is not None
-    np.testing.assert_allclose(reasons.sum(axis=1), found[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(reasons.sum(axis=1), combined[0], rtol=1e-3, atol=1e-4)
 
 
 def test_a_user_is_unknown_to_a_concatenation_only_where_all_parts_say_so() -> None:
@@ -186,11 +186,11 @@ def test_a_bundle_answers_a_stranger_as_the_model_it_was_made_of(name: str, tmp_
     bundle = load(publish(tmp_path, content(data.n_users, data.n_items, embeddings=learned)))
     users = Users.unknown(Ragged.of([[1, 2, 3], [9]]))
     vectors = learned.encoder.encode(users)[0]
-    found = bundle.recommender.recommend(users, 5)
+    lists = bundle.recommender.recommend(users, 5)
     for row, history in enumerate(([1, 2, 3], [9])):
         scores = learned.items @ vectors[row]
         scores[history] = -np.inf
-        np.testing.assert_array_equal(found.ids[row], np.argsort(-scores, kind="stable")[:5])
+        np.testing.assert_array_equal(lists.ids[row], np.argsort(-scores, kind="stable")[:5])
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])

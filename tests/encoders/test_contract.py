@@ -17,31 +17,31 @@ from recsys.models.registry import make_model
 from recsys.retrieval.embeddings import concat
 from recsys.testing.encoders import EncoderCase, EncoderContract
 from recsys.testing.toys import random_log
-from tests.helpers.towers import BOTH, SMALL, coloured
+from tests.helpers.towers import BOTH, SMALL, colour_checkerboard
 
 ROOT = Path(__file__).parents[2]
 DATA = random_log(1)
 PEOPLE = Users.of_rows(np.arange(DATA.n_users), DATA.interactions.histories().items)
 
 
-def learned(name: str, **settings: Any) -> EncoderCase:
+def learn_case(name: str, **settings: Any) -> EncoderCase:
     embeddings: Any = make_model(name, settings).fit(DATA, seed=1)
     return EncoderCase(embeddings.encoder, embeddings.items, PEOPLE)
 
 
 class TestSolve(EncoderContract):
     def make_case(self) -> EncoderCase:
-        return learned("als", dim=8, epochs=2)
+        return learn_case("als", dim=8, epochs=2)
 
 
 class TestBag(EncoderContract):
     def make_case(self) -> EncoderCase:
-        return learned("softmax", dim=8, epochs=2, batch_size=8)
+        return learn_case("softmax", dim=8, epochs=2, batch_size=8)
 
 
 class TestBagWithALevel(EncoderContract):
     def make_case(self) -> EncoderCase:
-        return learned("variational", dim=8, epochs=2, batch_size=8)
+        return learn_case("variational", dim=8, epochs=2, batch_size=8)
 
 
 class TestSolveByConfidence(EncoderContract):
@@ -59,34 +59,34 @@ class TestBagOfMeans(EncoderContract):
 
 class TestConstant(EncoderContract):
     def make_case(self) -> EncoderCase:
-        return learned("popularity")
+        return learn_case("popularity")
 
 
 class TestUserTower(EncoderContract):
     def make_case(self) -> EncoderCase:
-        return learned("two_tower", dim=8, epochs=1, batch_size=256)
+        return learn_case("two_tower", dim=8, epochs=1, batch_size=256)
 
 
 class TestUserTowerWithALayer(EncoderContract):
     def make_case(self) -> EncoderCase:
-        return learned("two_tower", dim=8, epochs=1, batch_size=256, hidden=6)
+        return learn_case("two_tower", dim=8, epochs=1, batch_size=256, hidden=6)
 
 
 class TestSequence(EncoderContract):
     def make_case(self) -> EncoderCase:
-        return learned("sequence", dim=8, epochs=1, batch_size=256)
+        return learn_case("sequence", dim=8, epochs=1, batch_size=256)
 
 
 class TestSequenceThatAddsUpWhatItDoesNotRead(EncoderContract):
     def make_case(self) -> EncoderCase:
-        return learned(
+        return learn_case(
             "sequence", dim=8, epochs=1, batch_size=256, net="gru", longest_history=4, similarity="cosine"
         )
 
 
 class TestConcat(EncoderContract):
     def make_case(self) -> EncoderCase:
-        return learned(
+        return learn_case(
             "mixture", parts=[{"name": "als", "dim": 8, "epochs": 2}, {"name": "spectral", "dim": 4}]
         )
 
@@ -94,11 +94,11 @@ class TestConcat(EncoderContract):
 class TestGuarded(EncoderContract):
     def make_case(self) -> EncoderCase:
         parts = [{"name": "als", "dim": 8, "epochs": 2}, {"name": "spectral", "dim": 4, "domain": "films"}]
-        return learned("mixture", parts=parts, weights=[1, 0], by_domain={"films": {"known": [0.5, 1]}})
+        return learn_case("mixture", parts=parts, weights=[1, 0], by_domain={"films": {"known": [0.5, 1]}})
 
 
 def test_the_source_is_the_most_personal_thing_that_went_into_the_vector() -> None:
-    data = coloured()
+    data = colour_checkerboard()
     encoder = make_model("two_tower", SMALL | BOTH | {"epochs": 1}).fit(data, seed=1).encoder
     index, history = np.array([3, -1, -1], np.int32), Ragged.of([[1], [1], []])
     assert encoder.encode(Users.of_rows(index, history)).source.tolist() == [USER_ROW, HISTORY, FALLBACK]
@@ -127,11 +127,11 @@ def test_items_beyond_the_inputs_of_an_encoder_count_for_nothing(kind: str) -> N
     case = {"solve": TestSolve, "bag": TestBag, "tower": TestUserTower}[kind]().make_case()
     n_items = len(case.items)
     longer = Users.unknown(Ragged.of([[1, n_items + 3, 2], [n_items]]))
-    found = case.encoder.encode(longer)
+    encoded = case.encoder.encode(longer)
     np.testing.assert_array_equal(
-        found.vectors[0], case.encoder.encode(Users.unknown(Ragged.of([[1, 2]]))).vectors[0]
+        encoded.vectors[0], case.encoder.encode(Users.unknown(Ragged.of([[1, 2]]))).vectors[0]
     )
-    assert found.source.tolist() == [HISTORY, FALLBACK]
+    assert encoded.source.tolist() == [HISTORY, FALLBACK]
     parts = case.encoder.contributions(longer.take(np.array([0])), case.items)
     assert parts is not None
     assert parts.shape == (n_items, 3)

@@ -26,8 +26,8 @@ def of(*columns: tuple[str, str], **more: int) -> Features:
 
 
 def rows(features: Features, table: pa.Table) -> list[list[int]]:
-    found = features.encode(table, table.num_rows).rows
-    return [found.row(row).tolist() for row in range(found.rows)]
+    ragged = features.encode(table, table.num_rows).rows
+    return [ragged.row(row).tolist() for row in range(ragged.rows)]
 
 
 def test_values_have_rows_and_the_rare_unknown_and_missing_have_theirs() -> None:

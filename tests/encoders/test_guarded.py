@@ -28,7 +28,7 @@ def fit(**settings: Any) -> Embeddings:
     return learned
 
 
-def encoded(learned: Embeddings, histories: list[list[int]], domain: int | None) -> F32:
+def encode(learned: Embeddings, histories: list[list[int]], domain: int | None) -> F32:
     users = Users.unknown(Ragged.of(histories))
     codes = None if domain is None else np.full(len(users), domain, np.int32)
     return learned.encoder.encode(dataclasses.replace(users, domain=codes)).vectors
@@ -38,18 +38,18 @@ def test_weights_depend_on_the_domain_and_on_whether_somebody_was_there(tmp_path
     learned = fit(by_domain={"films": {"known": [0.5, 2], "new": [3, 0]}})
     plain = fit(weights=[1, 1])
     histories = [OF_FILMS, OF_BOOKS]
-    first, second = encoded(plain, histories, None)[:, :4], encoded(plain, histories, None)[:, 4:]
+    first, second = encode(plain, histories, None)[:, :4], encode(plain, histories, None)[:, 4:]
     for domain in (None, BOOKS, -1):
-        vectors = encoded(learned, histories, domain)
+        vectors = encode(learned, histories, domain)
         np.testing.assert_allclose(vectors, np.hstack([first, 0 * second]), rtol=1e-5)
-    films = encoded(learned, histories, FILMS)
+    films = encode(learned, histories, FILMS)
     np.testing.assert_allclose(films[0], np.concatenate([0.5 * first[0], 2 * second[0]]), rtol=1e-5)
     np.testing.assert_allclose(films[1], np.concatenate([3 * first[1], 0 * second[1]]), rtol=1e-5)
     learned.encoder.save(tmp_path)
     loaded = load_encoder(tmp_path, learned.items)
     assert isinstance(loaded, Guarded)
     assert loaded.space_id == learned.encoder.space_id != plain.encoder.space_id
-    np.testing.assert_array_equal(encoded(Embeddings(learned.items, loaded), histories, FILMS), films)
+    np.testing.assert_array_equal(encode(Embeddings(learned.items, loaded), histories, FILMS), films)
 
 
 def test_all_weights_zero_leaves_the_answer_to_the_fallback() -> None:

@@ -23,7 +23,7 @@ from recsys.encoders.users import Users
 from recsys.errors import ModelError
 from recsys.models.export import content_of
 from recsys.models.registry import make_model
-from tests.helpers.towers import BOTH, SMALL, coloured
+from tests.helpers.towers import BOTH, SMALL, colour_checkerboard
 
 RNG = np.random.default_rng(3)
 
@@ -43,12 +43,12 @@ def test_a_part_without_an_item_encoder_gets_the_mean_over_the_nearest_learned_i
     other[:5] = 0  # items that the other part never learned are nobody's neighbours
     encoder = ItemConcat([None, Numbers()], np.hstack([other, numbers]), [3, 4], neighbours=6)
     content = RNG.normal(size=(7, 4)).astype(np.float32)
-    found = encoder.encode(pa.table({"content": list(content)}))
-    np.testing.assert_array_equal(found[:, 3:], content)
+    vectors = encoder.encode(pa.table({"content": list(content)}))
+    np.testing.assert_array_equal(vectors[:, 3:], content)
     for row, vector in enumerate(content):  # the slow, obvious way
         cosine = [float(vector @ one / np.linalg.norm(vector) / np.linalg.norm(one)) for one in numbers]
         nearest = sorted(range(5, 30), key=lambda item: -cosine[item])[:6]
-        np.testing.assert_allclose(found[row, :3], other[nearest].mean(axis=0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(vectors[row, :3], other[nearest].mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
 def test_fewer_learned_items_than_neighbours_are_all_neighbours_and_none_gives_zeros() -> None:
@@ -72,7 +72,7 @@ def mixture(train: Dataset, seed: int, **tower: Any) -> Any:
 
 
 def test_it_is_kept_in_a_bundle_and_stays_that_of_the_learned_items(tmp_path: Path) -> None:
-    data = coloured()
+    data = colour_checkerboard()
     learned = mixture(data, 1, **SMALL | {"dim": 8, "epochs": 2} | BOTH)
     colours = pa.table({"colour": ["even", "odd"]})
     expected = learned.item_encoder.encode(colours)
@@ -118,15 +118,15 @@ def test_a_brand_new_item_of_a_mixture_finds_its_people_with_a_reason(
 
     events, n_users = world.dataset.interactions, world.dataset.n_users
     users = bundle.encoder.encode(Users.of_rows(np.arange(n_users), bundle.histories)).vectors
-    parts, found = (slice(0, 32), slice(0, 16), slice(16, 32)), []
+    parts, aucs = (slice(0, 32), slice(0, 16), slice(16, 32)), []
     for at, item in enumerate(new):
         had = np.zeros(n_users, bool)
         had[events.user[events.item == item]] = True
         if had.sum() >= 5:
-            found.append(
+            aucs.append(
                 [auc(users[:, part] @ bundle.item_vectors[-len(new) + at, part], had) for part in parts]
             )
-    whole, als, tower = np.mean(found, axis=0)
+    whole, als, tower = np.mean(aucs, axis=0)
     assert whole > 0.8
     assert als > 0.8  # which never saw a feature: by the neighbours alone
     assert whole > tower

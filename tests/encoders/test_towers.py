@@ -27,10 +27,10 @@ def inputs(longest: int = 9) -> Inputs:
 def test_windows_are_slices_of_one_log_that_nothing_copies() -> None:
     windows = Windows(LOG, np.array([0, 1, 0]), np.array([4, 4, 0]), 2, np.array([7, 5, 5], np.int32))
     assert windows.log is LOG
-    found = windows.histories(("time", "event"))
-    assert [found.items.row(row).tolist() for row in range(3)] == [[6, 5], [6, 7], []]
-    assert (found.time.tolist(), found.event.tolist()) == ([20, 20, 20, 30], [1, 0, 1, 1])
-    assert found.weight is None
+    histories = windows.histories(("time", "event"))
+    assert [histories.items.row(row).tolist() for row in range(3)] == [[6, 5], [6, 7], []]
+    assert (histories.time.tolist(), histories.event.tolist()) == ([20, 20, 20, 30], [1, 0, 1, 1])
+    assert histories.weight is None
     assert windows.take(slice(1, 3)).histories().weight.tolist() == [2, 4]
 
 

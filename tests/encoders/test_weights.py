@@ -56,7 +56,7 @@ def bundle_of(data: Dataset, rules: PrepareSettings, folder: Path, seen: Any = "
     return load(write(folder, content_of("als", learned, data, seen=seen, prepare=rules)))
 
 
-def made(tmp_path: Path, *, own: bool = False, **rules: Any) -> Bundle:
+def make_bundle(tmp_path: Path, *, own: bool = False, **rules: Any) -> Bundle:
     stated = PrepareSettings(event_weights=WEIGHTS, **rules)
     return bundle_of(prepare_data(log(1, own=own), stated)[0], stated, tmp_path)
 
@@ -79,7 +79,7 @@ def events_of(bundle: Bundle, row: int) -> list[Event]:
 def test_a_learned_row_is_the_fold_in_of_the_same_weighted_history(
     tmp_path: Path, own: bool, duplicates: str
 ) -> None:
-    bundle = made(tmp_path, own=own, duplicates=duplicates)
+    bundle = make_bundle(tmp_path, own=own, duplicates=duplicates)
     known = bundle.recommender.recommend(stored_users(bundle, np.arange(40), START), 30)
     folded = bundle.recommender.recommend(Users.unknown(bundle.histories), 30)
     np.testing.assert_allclose(np.sort(folded.scores), np.sort(known.scores), atol=1e-4)
@@ -94,7 +94,7 @@ def test_a_learned_row_is_the_fold_in_of_the_same_weighted_history(
 
 
 def test_who_brings_his_whole_history_gets_the_row_that_was_learned_from_it(tmp_path: Path) -> None:
-    bundle = made(tmp_path)
+    bundle = make_bundle(tmp_path)
     assert bundle.manifest["event_weights"] == {"view": 0.5, "buy": 6.0, "cart": 1.0}
     for row in PEOPLE:
         brought = scores(bundle, Question("a stranger", events_of(bundle, row)))
@@ -126,11 +126,11 @@ def test_stored_and_brought_events_count_as_they_would_have_in_one_log(
             Event(f"i{events.items.values[place]}", int(events.time[place]), NAMES[events.event[place]])
             for place in at
         ]
-        found = scores(bundle, Question(f"u{row}", sent))
+        by_item = scores(bundle, Question(f"u{row}", sent))
         wanted = dict(
             zip((f"i{item}" for item in expected.ids[row]), expected.scores[row].tolist(), strict=True)
         )
-        assert found == pytest.approx(wanted, abs=1e-4)
+        assert by_item == pytest.approx(wanted, abs=1e-4)
 
 
 def test_an_event_of_a_type_that_training_left_out_is_said_and_counts_as_had_alone(tmp_path: Path) -> None:
@@ -205,10 +205,10 @@ def test_a_rating_is_a_weight_without_types(tmp_path: Path) -> None:
             bundle.item_ids[int(bundle.histories.items.row(row)[0])], -1
         )  # times are unknown: as if stored
         again = respond(bundle, Question(f"u{row}", [stored], k=25))
-        found = {item.item_id: item.score for item in again.items}
-        assert found == pytest.approx(scores(bundle, Question(f"u{row}")), abs=1e-4)
+        by_item = {item.item_id: item.score for item in again.items}
+        assert by_item == pytest.approx(scores(bundle, Question(f"u{row}")), abs=1e-4)
         shares = explain(bundle, f"u{row}", "i3").shares
-        assert sum(share.share for share in shares) == pytest.approx(found["i3"], abs=1e-4)
+        assert sum(share.share for share in shares) == pytest.approx(by_item["i3"], abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["global_time", "later_half", "leave_last_out"])
@@ -217,8 +217,8 @@ def test_a_holdout_brings_the_weights_of_its_histories(kind: str) -> None:
     whole = data.interactions
     assert whole.time is not None
     weight = dict(zip(whole.time.tolist(), whole.weights.tolist(), strict=True))  # a time names an event
-    found = split(data, SplitSettings(kind=kind), seed=1)  # type: ignore[arg-type]
-    for holdout in (found.validation, found.test, found.test.take(np.array([2, 0]))):
+    parts = split(data, SplitSettings(kind=kind), seed=1)  # type: ignore[arg-type]
+    for holdout in (parts.validation, parts.test, parts.test.take(np.array([2, 0]))):
         users = users_of(holdout)
         assert holdout.history.time is not None
         assert users.history.weight is not None
@@ -240,8 +240,10 @@ def test_a_bundle_is_judged_with_the_weights_of_the_data(tmp_path: Path) -> None
         event_names=NAMES,
     )
     bundle, asked = bundle_of(known, PrepareSettings(), tmp_path), log(7, own=True)
-    found = BundleInDataIds(bundle, asked).translate(Users.unknown(asked.interactions.histories())).history
-    for column, expected in zip(columns_of(found), columns_of(bundle.histories), strict=True):
+    histories = (
+        BundleInDataIds(bundle, asked).translate(Users.unknown(asked.interactions.histories())).history
+    )
+    for column, expected in zip(columns_of(histories), columns_of(bundle.histories), strict=True):
         np.testing.assert_array_equal(column, expected)
     plain = replace(
         bundle, histories=replace(bundle.histories, weight=None)

@@ -110,11 +110,11 @@ def codes(content: Content, folder: Path, age_days: float = 1.0) -> set[str]:
 
 
 def test_a_healthy_bundle_has_no_finding_and_every_measure(healthy: Content, tmp_path: Path) -> None:
-    found = word(healthy, tmp_path)
-    assert found.findings == []
-    assert None not in found.measures.values()
-    assert found.measures["train_serve_skew"] == 0
-    assert found.measures["fallback_skew"] == 1
+    diagnosis = word(healthy, tmp_path)
+    assert diagnosis.findings == []
+    assert None not in diagnosis.measures.values()
+    assert diagnosis.measures["train_serve_skew"] == 0
+    assert diagnosis.measures["fallback_skew"] == 1
 
 
 def test_stale_data_are_older_than_the_window_of_the_fallback(healthy: Content, tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_histories_that_training_did_not_see_are_skew(healthy: Content, tmp_path
     lost = np.where(np.arange(old.rows) % 10 == 0, old.lengths // 2, 0)
     rank = np.arange(len(old.values)) - np.repeat(old.offsets[:-1], old.lengths)
     kept = rank >= np.repeat(lost, old.lengths)
-    found = word(replace(healthy, histories=healthy.histories.keep(kept)), tmp_path)
-    assert {finding.code for finding in found.findings} == {"train_serve_skew"}
-    assert found.measures["train_serve_skew"] == pytest.approx(0.1, abs=0.02)
+    diagnosis = word(replace(healthy, histories=healthy.histories.keep(kept)), tmp_path)
+    assert {finding.code for finding in diagnosis.findings} == {"train_serve_skew"}
+    assert diagnosis.measures["train_serve_skew"] == pytest.approx(0.1, abs=0.02)
 
 
 def test_a_fallback_of_other_events_is_skew(healthy: Content, tmp_path: Path) -> None:
@@ -165,10 +165,10 @@ def test_vectors_scaled_by_popularity_are_found(healthy: Content, tmp_path: Path
 
 def test_popularity_is_not_sick_for_being_popularity(healthy: Content, tmp_path: Path) -> None:
     world = make_world(WorldSettings(users=800, items=200, seed=5)).dataset
-    found = word(replace(healthy, embeddings=Popularity().fit(world, seed=1)), tmp_path)
-    assert found.findings == []
-    assert "by design" in found.note
-    assert found.measures["same_list"] is None
+    diagnosis = word(replace(healthy, embeddings=Popularity().fit(world, seed=1)), tmp_path)
+    assert diagnosis.findings == []
+    assert "by design" in diagnosis.note
+    assert diagnosis.measures["same_list"] is None
 
 
 def test_every_finding_says_value_cause_and_fix(tmp_path: Path) -> None:

@@ -108,9 +108,9 @@ def test_among_candidates_a_tie_goes_against_the_target() -> None:
     recommender = Recommender(flat, np.arange(6, dtype=np.int32), "allow")
     users = Users.of_rows(np.arange(3), Ragged.empty(3))
     among, targets = Ragged.of([[0, 1, 2, 3], [2, 3, 5], [1, 4]]), Ragged.of([[0], [2, 3], [4]])
-    found = evaluate(recommender, users, targets, metrics=("mrr_at_4", "recall_at_2"), among=among)
-    assert found.values["mrr_at_4"].tolist() == [1 / 4, 1 / 2, 1 / 2]
-    assert found.values["recall_at_2"].tolist() == [0.0, 0.5, 1.0]
+    report = evaluate(recommender, users, targets, metrics=("mrr_at_4", "recall_at_2"), among=among)
+    assert report.values["mrr_at_4"].tolist() == [1 / 4, 1 / 2, 1 / 2]
+    assert report.values["recall_at_2"].tolist() == [0.0, 0.5, 1.0]
     whole = evaluate(recommender, users, targets, metrics=("mrr_at_4",))
     assert whole.values["mrr_at_4"][0] == 1.0  # over the whole catalogue as served: the lower index
 
@@ -120,14 +120,17 @@ def test_a_history_counts_by_its_weights_though_the_recommender_knows_fewer_item
     nobody."""
     seen = list[list[int]]()
 
-    def noted(lists: Lists) -> F64:
+    def note_histories(lists: Lists) -> F64:
         seen.extend(lists.history.row(row).tolist() for row in range(lists.history.rows))
         return np.zeros(len(lists.ids))
 
     past = Histories(Ragged.of([[9, 1], [8], [0]]), weight=np.float32([1, 0, 0, 1]))
     users = Users.of_rows(np.arange(3), past)
     report = evaluate(
-        engine([[0], [1], [1]], 2), users, Ragged.of([[0], [0], [1]]), metrics=["hit_rate_at_1", noted]
+        engine([[0], [1], [1]], 2),
+        users,
+        Ragged.of([[0], [0], [1]]),
+        metrics=["hit_rate_at_1", note_histories],
     )
     assert seen == [[9], [], [0]]
     assert np.isnan(report.segments["cold"]["hit_rate_at_1"]).tolist() == [True, False, True]

@@ -51,39 +51,39 @@ def scores_of(learned: Array, past: Array) -> Array:
 System = Callable[[Holdout, Array, Array, np.random.Generator], Ragged]  # holdout, past, past and future
 
 
-def _liked(people: Holdout, past: Array, rng: np.random.Generator) -> Array:
+def _rate_items(people: Holdout, past: Array, rng: np.random.Generator) -> Array:
     return scores_of(past, past) + 1e-6 * rng.random(past.shape)
 
 
 HONEST: dict[str, System] = {
-    "by taste": lambda q, past, both, rng: best(_liked(q, past, rng), past, 10),
-    "against taste": lambda q, past, both, rng: best(-_liked(q, past, rng), past, 10),
+    "by taste": lambda q, past, both, rng: best(_rate_items(q, past, rng), past, 10),
+    "against taste": lambda q, past, both, rng: best(-_rate_items(q, past, rng), past, 10),
     "against taste, of what is popular": lambda q, past, both, rng: best(
-        np.where(past.sum(axis=0) > np.median(past.sum(axis=0)), -_liked(q, past, rng), -1e9), past, 10
+        np.where(past.sum(axis=0) > np.median(past.sum(axis=0)), -_rate_items(q, past, rng), -1e9), past, 10
     ),
     "popular": lambda q, past, both, rng: best(np.tile(past.sum(axis=0), (len(past), 1)), past, 10),
     "unpopular": lambda q, past, both, rng: best(np.tile(-past.sum(axis=0), (len(past), 1)), past, 10),
     "drawn": lambda q, past, both, rng: best(rng.random(past.shape), past, 10),
     "somebody else's": lambda q, past, both, rng: best(
-        _liked(q, past, rng)[rng.permutation(len(past))], past, 10
+        _rate_items(q, past, rng)[rng.permutation(len(past))], past, 10
     ),
     "what they had": lambda q, past, both, rng: best(past + 1e-6 * rng.random(past.shape), 0 * past, 10),
     "of one domain": lambda q, past, both, rng: best(
-        np.where(domains(q) == 0, _liked(q, past, rng), -1e9), past, 10
+        np.where(domains(q) == 0, _rate_items(q, past, rng), -1e9), past, 10
     ),
-    "short": lambda q, past, both, rng: best(_liked(q, past, rng), past, 1),
+    "short": lambda q, past, both, rng: best(_rate_items(q, past, rng), past, 1),
 }  # fmt: skip
 IMPOSSIBLE: dict[str, System] = {
-    "by taste": lambda q, past, both, rng: best(_liked(q, both, rng), both, 10),
+    "by taste": lambda q, past, both, rng: best(_rate_items(q, both, rng), both, 10),
     "popular": lambda q, past, both, rng: best(np.tile(both.sum(axis=0), (len(both), 1)), both, 10),
     "drawn, long": lambda q, past, both, rng: best(rng.random(past.shape), both, 100),
     "a few days younger than the log": lambda q, past, both, rng: best(
-        _liked(q, both, rng), np.where(rng.random(both.shape) < 0.002, past, both), 10
+        _rate_items(q, both, rng), np.where(rng.random(both.shape) < 0.002, past, both), 10
     ),
 }  # fmt: skip
 
 
-def found(system: System, seed: int) -> Hindsight:
+def hindsight_of(system: System, seed: int) -> Hindsight:
     people = question(seed)
     n_items = people.train.n_items
     past = dense(people.history.items, n_items)
@@ -95,10 +95,10 @@ def found(system: System, seed: int) -> Hindsight:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("system", HONEST)
 def test_honest_lists_are_not_suspected(system: str, seed: int) -> None:
-    assert not found(HONEST[system], seed).impossible
+    assert not hindsight_of(HONEST[system], seed).impossible
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("system", IMPOSSIBLE)
 def test_lists_that_know_what_they_leave_out_are_named(system: str, seed: int) -> None:
-    assert found(IMPOSSIBLE[system], seed).impossible
+    assert hindsight_of(IMPOSSIBLE[system], seed).impossible

@@ -54,11 +54,11 @@ def log(rng: np.random.Generator, *, chain: bool) -> Dataset:
     return dataset(user, items.ravel(), PEOPLE, ITEMS, time=np.tile(np.arange(LENGTH) * 1_000, PEOPLE) + user)
 
 
-def asked(data: Dataset) -> Holdout:
+def question_of(data: Dataset) -> Holdout:
     return split(data, SplitSettings(kind="leave_last_out"), seed=1).test
 
 
-def reported(
+def report_order(
     holdout: Holdout, name: str, settings: dict[str, Any], seeds: tuple[int, ...] = (1,)
 ) -> OrderReport:
     fallback = fallback_order(holdout.train.interactions, None)
@@ -73,55 +73,57 @@ def reported(
 
 @pytest.mark.parametrize(("name", "settings"), [("cooccurrence", PAIRS), ("sequence", SEQUENCE)])
 def test_order_brings_much_where_it_says_all(name: str, settings: dict[str, Any]) -> None:
-    found = reported(asked(log(np.random.default_rng(1), chain=True)), name, settings)
-    means = {row: report.interval("ndcg_at_10").mean for row, report in found.reports.items()}
+    report = report_order(question_of(log(np.random.default_rng(1), chain=True)), name, settings)
+    means = {row: one.interval("ndcg_at_10").mean for row, one in report.reports.items()}
     assert means[IN_ORDER] > 0.7
-    assert found.gain.verdict == found.leaning.verdict == "better"
-    assert found.gain.difference.mean == pytest.approx(means[IN_ORDER] - means[BOTH])
-    assert found.leaning.difference.mean == pytest.approx(means[IN_ORDER] - means[ASKED])
-    assert min(found.gain.difference.low, found.leaning.difference.low) > 0.2
+    assert report.gain.verdict == report.leaning.verdict == "better"
+    assert report.gain.difference.mean == pytest.approx(means[IN_ORDER] - means[BOTH])
+    assert report.leaning.difference.mean == pytest.approx(means[IN_ORDER] - means[ASKED])
+    assert min(report.gain.difference.low, report.leaning.difference.low) > 0.2
 
 
 def test_order_brings_nothing_where_items_are_drawn() -> None:
     """0 lies within twice the interval: once in ten thousand logs it does not."""
-    found = reported(asked(log(np.random.default_rng(2), chain=False)), "cooccurrence", PAIRS)
-    for mean, low, high in (found.gain.difference, found.leaning.difference):
+    report = report_order(question_of(log(np.random.default_rng(2), chain=False)), "cooccurrence", PAIRS)
+    for mean, low, high in (report.gain.difference, report.leaning.difference):
         assert 2 * low - mean < 0 < 2 * high - mean
         assert high - low < 0.1
 
 
 @pytest.mark.parametrize("name", ["als", "popularity"])
 def test_who_looks_at_no_order_leans_on_none(name: str) -> None:
-    found = reported(
-        asked(log(np.random.default_rng(3), chain=True)), name, {"dim": 4} if name == "als" else {}
+    report = report_order(
+        question_of(log(np.random.default_rng(3), chain=True)), name, {"dim": 4} if name == "als" else {}
     )
-    assert tuple(found.leaning.difference) == (0, 0, 0)
-    assert tuple(found.gain.difference) == (0, 0, 0)
+    assert tuple(report.leaning.difference) == (0, 0, 0)
+    assert tuple(report.gain.difference) == (0, 0, 0)
     assert (
-        found.sentence
+        report.sentence
         == "Order brings nothing that was shown: +0.0000 [+0.0000, +0.0000] of ndcg_at_10, p = 1."
     )
 
 
 def test_item_knn_leans_on_a_half_life_and_else_on_the_last_bits_of_its_sums_at_most() -> None:
-    holdout = asked(log(np.random.default_rng(4), chain=True))
-    alike, recent = (reported(holdout, "item_knn", {"half_life": events}) for events in (None, 1.0))
+    holdout = question_of(log(np.random.default_rng(4), chain=True))
+    alike, recent = (report_order(holdout, "item_knn", {"half_life": events}) for events in (None, 1.0))
     assert abs(alike.leaning.difference.mean) < 0.01
     assert recent.leaning.verdict == "better"
 
 
 def test_each_person_counts_with_the_mean_of_the_seeds() -> None:
-    holdout = asked(log(np.random.default_rng(5), chain=True))
-    first, second, both = (reported(holdout, "cooccurrence", PAIRS, seeds) for seeds in ((1,), (2,), (1, 2)))
+    holdout = question_of(log(np.random.default_rng(5), chain=True))
+    first, second, both = (
+        report_order(holdout, "cooccurrence", PAIRS, seeds) for seeds in ((1,), (2,), (1, 2))
+    )
     for row in (IN_ORDER, ASKED, BOTH):
         means = [one.reports[row].values["ndcg_at_10"] for one in (first, second)]
         np.testing.assert_array_equal(both.reports[row].values["ndcg_at_10"], np.mean(means, axis=0))
     assert (first.reports[ASKED].values["ndcg_at_10"] != second.reports[ASKED].values["ndcg_at_10"]).any()
     assert both.by_seed == {1: first.gain.difference.mean, 2: second.gain.difference.mean}
     assert f"Gain by seed: {first.gain.difference.mean:+.4f}, {second.gain.difference.mean:+.4f}" in both.text
-    assert reported(holdout, "cooccurrence", PAIRS, (2,)).text == second.text
+    assert report_order(holdout, "cooccurrence", PAIRS, (2,)).text == second.text
     with pytest.raises(SettingError, match=r"several distinct ones, got \[1, 1\]"):
-        reported(holdout, "cooccurrence", PAIRS, (1, 1))
+        report_order(holdout, "cooccurrence", PAIRS, (1, 1))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ def test_the_sentence_says_what_the_interval_holds(shift: float, people: int, sa
     assert order_of({1: reports}, warm=people).sentence.startswith(said)
 
 
-def weighed(rng: np.random.Generator) -> Dataset:
+def log_with_weights(rng: np.random.Generator) -> Dataset:
     """A log with repeats, weights and types, in which a third of the events is had and not learned from."""
     n, people = 3_000, 40
     columns = {"time": np.sort(rng.integers(0, 500, n)), "event": rng.integers(0, 3, n)}
@@ -153,7 +155,7 @@ def weighed(rng: np.random.Generator) -> Dataset:
 
 
 def test_what_is_learned_from_changes_its_order_and_nothing_else() -> None:
-    data = weighed(np.random.default_rng(7))
+    data = log_with_weights(np.random.default_rng(7))
     shuffled = shuffled_data(data, np.random.default_rng(1))
     for before, after in ((data.interactions, shuffled.interactions), (data.whole, shuffled.whole)):
         np.testing.assert_array_equal(before.user, after.user)
@@ -171,7 +173,7 @@ def test_what_is_learned_from_changes_its_order_and_nothing_else() -> None:
 
 
 def test_histories_keep_their_times_and_what_counts_for_nothing_its_place() -> None:
-    past = weighed(np.random.default_rng(8)).whole.histories()
+    past = log_with_weights(np.random.default_rng(8)).whole.histories()
     shuffled = shuffled_histories(past, np.random.default_rng(1))
     np.testing.assert_array_equal(past.items.offsets, shuffled.items.offsets)
     np.testing.assert_array_equal(past.time, shuffled.time)
@@ -211,7 +213,7 @@ class Remembers:
 
 
 def test_the_rules_around_the_model_know_the_true_history() -> None:
-    holdout, rankers = asked(log(np.random.default_rng(9), chain=False)), [Remembers(), Remembers()]
+    holdout, rankers = question_of(log(np.random.default_rng(9), chain=False)), [Remembers(), Remembers()]
     learned = iter(rankers)
     seen: list[Dataset] = []
 
@@ -241,6 +243,6 @@ def test_the_rules_around_the_model_know_the_true_history() -> None:
 def test_logs_without_weights_or_times_are_shuffled_too() -> None:
     data = log(np.random.default_rng(10), chain=False)
     bare = data.having(replace(data.interactions, time=None))
-    found = shuffled_data(bare, np.random.default_rng(1)).interactions
-    assert found.time is found.weight is found.event is None
-    np.testing.assert_array_equal(found.matrix().toarray(), bare.interactions.matrix().toarray())
+    events = shuffled_data(bare, np.random.default_rng(1)).interactions
+    assert events.time is events.weight is events.event is None
+    np.testing.assert_array_equal(events.matrix().toarray(), bare.interactions.matrix().toarray())

@@ -35,7 +35,7 @@ def test_the_truths_are_judged_on_the_sampled_users_and_never_answer_what_was_se
     rows = sample_rows(holdout, seed=1)
     assert (holdout.history.lengths[rows] > 0).all()
     assert len(rows) == np.count_nonzero(holdout.history.lengths)
-    found = truths(world, holdout, rows, ("ndcg_at_10",))
+    reports = truths(world, holdout, rows, ("ndcg_at_10",))
     part = holdout.take(rows)
     scores = oracle_scores(world, part.user, part.now)
     expected = []
@@ -48,5 +48,5 @@ def test_the_truths_are_judged_on_the_sampled_users_and_never_answer_what_was_se
         wanted = set(part.targets.row(row).tolist())
         gained = sum(1 / np.log2(rank + 2) for rank, item in enumerate(ranked) if item in wanted)
         expected.append(gained / sum(1 / np.log2(rank + 2) for rank in range(min(10, len(wanted)))))
-    np.testing.assert_allclose(found["oracle"].values["ndcg_at_10"], expected)
-    assert found["oracle"].values["ndcg_at_10"].mean() > found["informed"].values["ndcg_at_10"].mean()
+    np.testing.assert_allclose(reports["oracle"].values["ndcg_at_10"], expected)
+    assert reports["oracle"].values["ndcg_at_10"].mean() > reports["informed"].values["ndcg_at_10"].mean()

@@ -23,7 +23,7 @@ LISTS = [[0, 1, 2], [3, 0], [2, 3, 1], [1, 0, 2]]
 TARGETS = [[0, 3], [0], [1, 2], [3]]
 
 
-def described(items: dict[str, list[Any]], users: dict[str, list[Any]] | None = None, n: int = 4) -> Dataset:
+def make_data(items: dict[str, list[Any]], users: dict[str, list[Any]] | None = None, n: int = 4) -> Dataset:
     """n users, each with an event of item 0, and items and users with such columns."""
     n_items = max(4, *map(len, items.values())) if items else 4
     plain = dataset(np.arange(n), np.zeros(n, int), n, n_items)
@@ -37,7 +37,7 @@ def question(data: Dataset, targets: list[list[int]], users: list[int] | None = 
     return Holdout(data, user, nothing, np.ones(len(user), bool), Ragged.of(targets), None)
 
 
-def judged(holdout: Holdout, names: list[str], **options: Any) -> Report:
+def judge(holdout: Holdout, names: list[str], **options: Any) -> Report:
     engine = Recommender(ListRanker(Ragged.of(LISTS), 4), np.arange(4, dtype=np.int32), "allow")
     return evaluate_on(engine, holdout, segments=segments_of(holdout, names), **options)
 
@@ -47,9 +47,9 @@ def rows_of(parts: dict[str, Any]) -> dict[str, list[int]]:
 
 
 def test_people_of_a_value_have_their_metrics_and_items_of_a_value_their_targets() -> None:
-    data = described({"brand": ["a", "b", "a", None]}, {"gender": ["F", "M", None, "F"]})
+    data = make_data({"brand": ["a", "b", "a", None]}, {"gender": ["F", "M", None, "F"]})
     holdout = question(data, TARGETS)
-    report = judged(holdout, ["gender", "item.brand"], metrics=("recall_at_2", "novelty_at_2"))
+    report = judge(holdout, ["gender", "item.brand"], metrics=("recall_at_2", "novelty_at_2"))
     nan = np.nan
     expected = {
         "user.gender F": [0.5, nan, nan, 0.0],
@@ -67,15 +67,15 @@ def test_people_of_a_value_have_their_metrics_and_items_of_a_value_their_targets
         report.segments["user.gender F"]["novelty_at_2"],
         np.where([1, 0, 0, 1], report.values["novelty_at_2"], nan),
     )
-    found = report_data(report)["segments"]
-    assert (found["user.gender F"]["users"], found["item.brand a"]["users"]) == (2, 3)
-    assert set(found["user.gender F"]) == {"users", "recall_at_2", "novelty_at_2"}
-    assert found["item.brand a"]["recall_at_2"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    segments = report_data(report)["segments"]
+    assert (segments["user.gender F"]["users"], segments["item.brand a"]["users"]) == (2, 3)
+    assert set(segments["user.gender F"]) == {"users", "recall_at_2", "novelty_at_2"}
+    assert segments["item.brand a"]["recall_at_2"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
 
 
 def test_the_table_has_each_metric_of_each_value_for_each_system() -> None:
-    holdout = question(described({}, {"gender": ["F", "M", "M", "F"]}), TARGETS)
-    report = judged(holdout, ["gender"], metrics=("recall_at_2", "mrr_at_2"))
+    holdout = question(make_data({}, {"gender": ["F", "M", "M", "F"]}), TARGETS)
+    report = judge(holdout, ["gender"], metrics=("recall_at_2", "mrr_at_2"))
     lines = own_table({"mine": report, "theirs": report}).splitlines()
     assert [word.strip() for word in lines[0].strip("| ").split("|")] == [
         "segment",
@@ -85,7 +85,7 @@ def test_the_table_has_each_metric_of_each_value_for_each_system() -> None:
     ]
     assert len(lines) == 2 + 2 * 2
     assert "user.gender F (2 users)" in lines[2]
-    assert "user.gender" not in segments_table({"mine": judged(holdout, [], metrics=("recall_at_2",))})
+    assert "user.gender" not in segments_table({"mine": judge(holdout, [], metrics=("recall_at_2",))})
     assert "warm" not in lines[2]
     assert own_table({"mine": report}) in segments_table({"mine": report})
 
@@ -93,12 +93,12 @@ def test_the_table_has_each_metric_of_each_value_for_each_system() -> None:
 def test_the_values_that_most_have_stand_alone_and_the_rest_together() -> None:
     n = 11
     towns = ["big", "big", *[f"town{number}" for number in range(n - 2)]]
-    holdout = question(described({}, {"town": towns}, n), [[0]] * n)
+    holdout = question(make_data({}, {"town": towns}, n), [[0]] * n)
     parts = rows_of(dict(segments_of(holdout, ["town"]).people))
     assert parts.pop("user.town big") == [0, 1]
     assert parts.pop("user.town (2 other values)") == [9, 10]
     assert parts == {f"user.town town{number}": [number + 2] for number in range(7)}
-    alone = question(described({}, {"town": towns}, n), [[0], [0]], users=[10, 3])
+    alone = question(make_data({}, {"town": towns}, n), [[0], [0]], users=[10, 3])
     assert rows_of(dict(segments_of(alone, ["town"]).people)) == {
         "user.town town1": [1],
         "user.town town8": [0],
@@ -107,7 +107,7 @@ def test_the_values_that_most_have_stand_alone_and_the_rest_together() -> None:
 
 def test_items_are_counted_by_targets() -> None:
     brands = ["rare", *[f"b{number}" for number in range(10)]]
-    holdout = question(described({"brand": brands}, n=2), [[*range(1, 11)], [*range(2, 11), 0]])
+    holdout = question(make_data({"brand": brands}, n=2), [[*range(1, 11)], [*range(2, 11), 0]])
     parts = segments_of(holdout, ["brand"]).items
     assert list(parts) == [
         *[f"item.brand b{number}" for number in range(1, 9)],
@@ -121,7 +121,7 @@ def test_numbers_of_many_values_are_cut_at_their_quartiles(kind: type) -> None:
     """Numbers written as text are numbers; a missing one stands apart, and a quartile belongs to the part
     below it."""
     prices: list[Any] = [kind(number) for number in range(1, 13)]
-    holdout = question(described({"price": [*prices, None]}, n=1), [list(range(13))])
+    holdout = question(make_data({"price": [*prices, None]}, n=1), [list(range(13))])
     text = [f"{float(one):g}" for one in (3, 6, 9)]
     assert rows_of(dict(segments_of(holdout, ["price"]).items)) == {
         f"item.price up to {text[0]}": [0, 1, 2],
@@ -133,7 +133,7 @@ def test_numbers_of_many_values_are_cut_at_their_quartiles(kind: type) -> None:
 
 
 def test_few_numbers_and_flags_stand_by_value_in_their_order() -> None:
-    data = described({"size": ["10", "9", "", "9"], "new": [True, False, True, True]})
+    data = make_data({"size": ["10", "9", "", "9"], "new": [True, False, True, True]})
     parts = segments_of(question(data, [[0, 1, 2, 3]]), ["size", "new"]).items
     assert rows_of(dict(parts)) == {
         "item.size 9": [1, 3], "item.size 10": [0], "item.size (no value)": [2],
@@ -143,14 +143,14 @@ def test_few_numbers_and_flags_stand_by_value_in_their_order() -> None:
 
 def test_quartiles_that_are_equal_make_fewer_parts() -> None:
     prices = [0.0] * 30 + [float(number) for number in range(1, 9)]
-    parts = segments_of(question(described({"price": prices}, n=1), [list(range(38))]), ["price"]).items
+    parts = segments_of(question(make_data({"price": prices}, n=1), [list(range(38))]), ["price"]).items
     assert {name: int(mask.sum()) for name, mask in parts.items()} == {
         "item.price up to 0": 30, "item.price over 0": 8,
     }  # fmt: skip
 
 
 def test_a_list_belongs_to_each_of_its_values() -> None:
-    data = described({"tags": [["a", "b"], ["b", "b"], [], None]})
+    data = make_data({"tags": [["a", "b"], ["b", "b"], [], None]})
     parts = segments_of(question(data, [[0, 1, 2, 3]]), ["tags"]).items
     assert rows_of(dict(parts)) == {"item.tags a": [0], "item.tags b": [0, 1], "item.tags (no value)": [2, 3]}
 
@@ -173,7 +173,7 @@ def test_a_column_that_is_not_there_or_has_no_values_is_refused(
     name: str, error: type[Exception], words: str
 ) -> None:
     items = {"age": [1, 2, 3, 4], "boxes": [{"a": 1}] * 4}
-    data = described(items, {"gender": ["F", "M", "M", "F"], "age": [1, 2, 3, 4]})
+    data = make_data(items, {"gender": ["F", "M", "M", "F"], "age": [1, 2, 3, 4]})
     with pytest.raises(error, match=words):
         segments_of(question(data, TARGETS), [name])
 
@@ -182,5 +182,5 @@ def test_without_a_table_no_column_is_known_but_those_of_the_items() -> None:
     with pytest.raises(
         SettingError, match=r"'gender' is no column of the users or items; known ones are domain, title"
     ):
-        segments_of(question(described({}), TARGETS), ["gender"])
-    assert segments_of(question(described({}), TARGETS), []) == Segments({}, {})
+        segments_of(question(make_data({}), TARGETS), ["gender"])
+    assert segments_of(question(make_data({}), TARGETS), []) == Segments({}, {})

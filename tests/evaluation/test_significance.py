@@ -71,10 +71,10 @@ def with_p(monkeypatch: pytest.MonkeyPatch, p: dict[str, float]) -> dict[str, fl
     others = {name: np.full(3, float(at + 1)) for at, name in enumerate(p)}
     by_level = {float(at + 1): value for at, value in enumerate(p.values())}
     monkeypatch.setattr("recsys.evaluation.significance.paired_p", lambda _, other: by_level[other[0]])
-    found = compare(np.zeros(3), others, warm=FEW_USERS)
-    assert {name: comparison.p for name, comparison in found.items()} == p
-    assert list(found) == list(p)
-    return {name: comparison.p_holm for name, comparison in found.items()}
+    comparisons = compare(np.zeros(3), others, warm=FEW_USERS)
+    assert {name: comparison.p for name, comparison in comparisons.items()} == p
+    assert list(comparisons) == list(p)
+    return {name: comparison.p_holm for name, comparison in comparisons.items()}
 
 
 @pytest.mark.parametrize(
@@ -88,19 +88,19 @@ def with_p(monkeypatch: pytest.MonkeyPatch, p: dict[str, float]) -> dict[str, fl
     ],
 )
 def test_holms_correction_by_hand(monkeypatch: pytest.MonkeyPatch, p: list[float], holm: list[float]) -> None:
-    found = with_p(monkeypatch, {f"row {at}": value for at, value in enumerate(p)})
-    assert list(found.values()) == pytest.approx(holm)
+    by_row = with_p(monkeypatch, {f"row {at}": value for at, value in enumerate(p)})
+    assert list(by_row.values()) == pytest.approx(holm)
 
 
 def test_a_comparison_is_first_minus_other() -> None:
     rng = np.random.default_rng(7)
     first = rng.random(400)
-    found = compare(first, {"worse": first - 0.2 + rng.normal(0, 0.1, 400), "same": first}, warm=400)
-    assert found["worse"].difference.mean == pytest.approx(0.2, abs=0.02)
-    assert found["worse"].difference.low > 0.15
-    assert (found["worse"].verdict, found["same"].verdict) == ("better", "no difference shown")
-    assert (found["same"].p, found["same"].p_holm) == (1.0, 1.0)
-    assert found["worse"].warm == 400
+    comparisons = compare(first, {"worse": first - 0.2 + rng.normal(0, 0.1, 400), "same": first}, warm=400)
+    assert comparisons["worse"].difference.mean == pytest.approx(0.2, abs=0.02)
+    assert comparisons["worse"].difference.low > 0.15
+    assert (comparisons["worse"].verdict, comparisons["same"].verdict) == ("better", "no difference shown")
+    assert (comparisons["same"].p, comparisons["same"].p_holm) == (1.0, 1.0)
+    assert comparisons["worse"].warm == 400
 
 
 @pytest.mark.parametrize(

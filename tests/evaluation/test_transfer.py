@@ -112,8 +112,8 @@ def test_people_are_split_by_domain_and_more_joined_add_to_fewer(world: Dataset)
 
 def report(world: Dataset, holdout: Holdout, values: Any) -> TransferReport:
     questions = by_domain(holdout)
-    found = {(name, 1.0): values(question) for name, question in questions.items()}
-    return transfer_report(questions, found, METRIC)
+    by_domain_and_share = {(name, 1.0): values(question) for name, question in questions.items()}
+    return transfer_report(questions, by_domain_and_share, METRIC)
 
 
 def test_a_gain_is_shown_where_there_is_one_and_where_it_came_from(world: Dataset, holdout: Holdout) -> None:
@@ -124,8 +124,8 @@ def test_a_gain_is_shown_where_there_is_one_and_where_it_came_from(world: Datase
         own = control + 0.01
         return {CONTROL: control, OWN: own, CROSS: own + (0.05 + 0.01 * rng.standard_normal(len(own)))}
 
-    found = report(world, holdout, values)
-    everybody = [row for row in found.rows if row.segment == "all"]
+    transfer = report(world, holdout, values)
+    everybody = [row for row in transfer.rows if row.segment == "all"]
     assert [row.domain for row in everybody] == ["films", "books"]
     for row in everybody:
         assert row.transfer.verdict == row.history.verdict == row.training.verdict == "better"
@@ -133,9 +133,9 @@ def test_a_gain_is_shown_where_there_is_one_and_where_it_came_from(world: Datase
         assert row.training.difference.mean == pytest.approx(0.01, abs=1e-6)
         assert row.means[CROSS] - row.means[CONTROL] == pytest.approx(row.transfer.difference.mean)
         assert "the other domains bring: +0.0" in row.sentence
-    parts = {row.segment: row.people for row in found.rows if row.domain == "films"}
+    parts = {row.segment: row.people for row in transfer.rows if row.domain == "films"}
     assert parts["all"] == sum(people for segment, people in parts.items() if segment != "all")
-    assert "films, everybody, 100% joined" in found.text
+    assert "films, everybody, 100% joined" in transfer.text
 
 
 def test_no_gain_is_said_where_there_is_none(world: Dataset, holdout: Holdout) -> None:

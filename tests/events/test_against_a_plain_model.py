@@ -41,10 +41,10 @@ class PlainStore:
         return new
 
     def ids_of(self, user: str) -> set[str]:
-        found = {user}
-        while more := {b for a, b in self.edges() if a in found} - found:
-            found |= more
-        return found
+        ids = {user}
+        while more := {b for a, b in self.edges() if a in ids} - ids:
+            ids |= more
+        return ids
 
     def edges(self) -> set[tuple[str, str]]:
         pairs = set(self.became.items())
@@ -66,11 +66,11 @@ class Store(RuleBasedStateMachine):
 
     @rule(batches=st.lists(st.lists(told, max_size=5), min_size=1, max_size=3))
     def tell(self, batches: list[list[StoredEvent]]) -> None:
-        for events, found in zip(batches, self.store.append(batches, NOW_MS), strict=True):
+        for events, receipt in zip(batches, self.store.append(batches, NOW_MS), strict=True):
             new = self.plain.tell(events)
-            assert (found.accepted, found.duplicates) == (new, len(events) - new)
-            assert found.seq >= self.seq
-            self.seq = found.seq
+            assert (receipt.accepted, receipt.duplicates) == (new, len(events) - new)
+            assert receipt.seq >= self.seq
+            self.seq = receipt.seq
 
     @rule(old=person, new=person)
     def identify(self, old: str, new: str) -> None:

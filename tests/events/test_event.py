@@ -30,12 +30,12 @@ def test_all_fields_are_kept_and_those_left_out_are_none() -> None:
         "value": 9.5,
         "timestamp": NOW - 5.5,
     }
-    found = read(GOOD, whole)
-    assert found.events == [
+    reading = read(GOOD, whole)
+    assert reading.events == [
         StoredEvent("e1", "outcome", "i1", "click", "u1", None, NOW - 5, None, None, None, None),
         StoredEvent("e1", "outcome", "i1", "click", "u1", "c1", NOW - 6, "r1", 3, "home", 9.5),
     ]
-    assert (found.rejected, found.redated) == ([], 0)
+    assert (reading.rejected, reading.redated) == ([], 0)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_all_fields_are_kept_and_those_left_out_are_none() -> None:
 def test_an_event_against_the_rules_is_named_and_the_others_are_taken(
     change: dict[str, Any], code: str, said: str
 ) -> None:
-    found = read(GOOD, GOOD | change, GOOD | {"event_id": "e2"})
-    assert [event.event_id for event in found.events] == ["e1", "e2"]
-    (wrong,) = found.rejected
+    reading = read(GOOD, GOOD | change, GOOD | {"event_id": "e2"})
+    assert [event.event_id for event in reading.events] == ["e1", "e2"]
+    (wrong,) = reading.rejected
     assert (wrong.index, wrong.code) == (1, code)
     assert said in wrong.message
 
@@ -87,13 +87,13 @@ def test_what_is_no_object_is_rejected(wrong: Any) -> None:
     ],
 )
 def test_a_time_far_from_its_receipt_is_that_of_its_receipt_and_counted(told: int, kept: int) -> None:
-    found = read(GOOD | {"timestamp": told})
-    assert [event.timestamp for event in found.events] == [kept]
-    assert found.redated == int(told != kept)
+    reading = read(GOOD | {"timestamp": told})
+    assert [event.timestamp for event in reading.events] == [kept]
+    assert reading.redated == int(told != kept)
     trusted = read(GOOD | {"timestamp": told}, trusted=True)
     assert ([event.timestamp for event in trusted.events], trusted.redated) == ([told], 0)
 
 
 def test_an_event_without_a_time_has_that_of_its_receipt() -> None:
-    found = read({key: value for key, value in GOOD.items() if key != "timestamp"})
-    assert (found.events[0].timestamp, found.redated) == (NOW, 0)
+    reading = read({key: value for key, value in GOOD.items() if key != "timestamp"})
+    assert (reading.events[0].timestamp, reading.redated) == (NOW, 0)

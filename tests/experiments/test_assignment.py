@@ -91,8 +91,8 @@ def test_a_ramp_moves_nobody() -> None:
     by_day = [arms(one, units, NOW + day * DAY) for day in range(5)]
     for before, after in pairwise(by_day):
         assert all(arm in (None, new) for arm, new in zip(before, after, strict=True))
-    for found, share in zip(by_day, shares, strict=True):
-        inside = sum(arm is not None for arm in found)
+    for of_day, share in zip(by_day, shares, strict=True):
+        inside = sum(arm is not None for arm in of_day)
         assert abs(inside - share * 5_000) <= 5 * np.sqrt(5_000 * share * (1 - share))
 
 

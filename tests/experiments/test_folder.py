@@ -23,27 +23,29 @@ def phase(**values: Any) -> dict[str, Any]:
     return {"phases": [PHASE | values]}
 
 
-def refused(words: str, **values: Any) -> None:
+def assert_refused(words: str, **values: Any) -> None:
     with pytest.raises(SettingError, match=words):
         build(**values)
 
 
 def test_what_a_file_may_not_say() -> None:
-    refused("add up to 1, and these add up to 0.9", **phase(weights={"control": 0.5, "wide": 0.4}))
-    refused("wieghts.*did you mean 'weights'", **phase(wieghts={}))
-    refused("no arm 'old', which is the control", control="old")
-    refused("slots must rise", **phase(slots=[0.5, 0.5]), namespace="home")
-    refused("name it", **phase(slots=[0.0, 0.5]))
-    refused("a ramp must go up", **phase(ramp=[{"at": NOW, "share": 0.5}, {"at": NOW + 1, "share": 0.4}]))
-    refused("begins before the phase", **phase(ramp=[{"at": NOW - 1, "share": 0.5}]))
-    refused("each starts later", phases=[PHASE, PHASE | {"salt": "s2"}])
-    refused("have one salt", phases=[PHASE, PHASE | {"starts": NOW + 1}])
-    refused("ends before", ends=NOW)
-    refused("tester 't' is given the arm 'narrow'", testers={"t": "narrow"})
-    refused("needs a rule", **phase(where={"country": {}}))
-    refused("needs its zone", **phase(starts="2026-12-01T00:00:00"))
-    refused("hash_version", hash_version=2)
-    refused("called as its file", name="other")
+    assert_refused("add up to 1, and these add up to 0.9", **phase(weights={"control": 0.5, "wide": 0.4}))
+    assert_refused("wieghts.*did you mean 'weights'", **phase(wieghts={}))
+    assert_refused("no arm 'old', which is the control", control="old")
+    assert_refused("slots must rise", **phase(slots=[0.5, 0.5]), namespace="home")
+    assert_refused("name it", **phase(slots=[0.0, 0.5]))
+    assert_refused(
+        "a ramp must go up", **phase(ramp=[{"at": NOW, "share": 0.5}, {"at": NOW + 1, "share": 0.4}])
+    )
+    assert_refused("begins before the phase", **phase(ramp=[{"at": NOW - 1, "share": 0.5}]))
+    assert_refused("each starts later", phases=[PHASE, PHASE | {"salt": "s2"}])
+    assert_refused("have one salt", phases=[PHASE, PHASE | {"starts": NOW + 1}])
+    assert_refused("ends before", ends=NOW)
+    assert_refused("tester 't' is given the arm 'narrow'", testers={"t": "narrow"})
+    assert_refused("needs a rule", **phase(where={"country": {}}))
+    assert_refused("needs its zone", **phase(starts="2026-12-01T00:00:00"))
+    assert_refused("hash_version", hash_version=2)
+    assert_refused("called as its file", name="other")
     assert build(**phase(starts="2027-01-15T08:00:00Z")).phases[0].starts == NOW
 
 
@@ -70,9 +72,9 @@ def test_a_folder_is_read_as_a_whole(tmp_path: Path) -> None:
     (tmp_path / "holdouts.toml").write_text(
         '[[holdouts]]\nname = "year"\nsalt = "year"\nshare = 0.05\nstarts = 2026-01-01T00:00:00Z\n'
     )
-    found = read_experiments(tmp_path)
-    assert set(found.by_name) == {"a", "b", "c"}
-    assert found.holdouts[0].share == 0.05
+    experiments = read_experiments(tmp_path)
+    assert set(experiments.by_name) == {"a", "b", "c"}
+    assert experiments.holdouts[0].share == 0.05
     write(tmp_path, "d", "[0.4, 0.6]", "2026-12-14T00:00:00Z", "2026-12-20T00:00:00Z")
     with pytest.raises(
         SettingError, match=r"'a' and 'd' overlap in namespace 'home'.*\[0, 0.5\] and \[0.4, 0.6\]"

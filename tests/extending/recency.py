@@ -42,11 +42,11 @@ class Recency:
 
     def vectors(self, inputs: Inputs) -> F32:
         person, item, age = days_old(inputs)
-        found = self.table[np.where(inputs.row < 0, self.layout.n_users, inputs.row)]
+        rows = self.table[np.where(inputs.row < 0, self.layout.n_users, inputs.row)]
         np.add.at(
-            found, person, np.exp(-age * self.pace[0])[:, None] * self.table[self.layout.items_at + item]
+            rows, person, np.exp(-age * self.pace[0])[:, None] * self.table[self.layout.items_at + item]
         )
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     def shares(self, person: Inputs, vectors: F32) -> None:
         return None

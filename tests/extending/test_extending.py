@@ -46,7 +46,7 @@ def recsys(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+def training(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """Their learner on a log of clicks, judged by their metric beside ours, from the command line."""
     home = tmp_path_factory.mktemp("home")
     events = random_log(5, n_users=60, n_items=40, n=3_000).interactions
@@ -68,8 +68,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 
 
 @pytest.mark.slow
-def test_it_is_trained_judged_by_its_own_metric_exported_and_served(trained: tuple[Path, Any]) -> None:
-    home, run = trained
+def test_it_is_trained_judged_by_its_own_metric_exported_and_served(training: tuple[Path, Any]) -> None:
+    home, run = training
     judged = run["metrics"]["covisits:CoVisits"]
     assert set(judged) == {"ndcg_at_10", "early_hit_at_10", "novel_share_at_10", "mean_of_year_at_10"}
     assert 0 <= judged["early_hit_at_10"]["low"] <= judged["early_hit_at_10"]["high"] <= 1
@@ -87,8 +87,8 @@ def test_it_is_trained_judged_by_its_own_metric_exported_and_served(trained: tup
 
 
 @pytest.mark.slow
-def test_what_is_misspelt_is_said_with_the_way_out(trained: tuple[Path, Any]) -> None:
-    home, _ = trained
+def test_what_is_misspelt_is_said_with_the_way_out(training: tuple[Path, Any]) -> None:
+    home, _ = training
     for model, words in (
         ("covisits:CoVisit", "module 'covisits' has no 'CoVisit' to call"),
         ("covisit:CoVisits", "module 'covisit' cannot be imported"),

@@ -44,8 +44,8 @@ def test_the_page_shows_the_test_of_this_very_case() -> None:
 
 def test_it_is_judged_and_beats_what_all_people_had(mine: Path) -> None:
     own = ["model=mine:PMF", "world.users=400", "world.items=150", "threads=1"]
-    found = measure(prepare(load_settings(None, own), Steps(quiet=True)))
-    values = {name: report.values["ndcg_at_10"].mean() for name, report in found.reports.items()}
+    measured = measure(prepare(load_settings(None, own), Steps(quiet=True)))
+    values = {name: report.values["ndcg_at_10"].mean() for name, report in measured.reports.items()}
     assert values["mine:PMF"] > max(value for name, value in values.items() if name != "mine:PMF")
 
 

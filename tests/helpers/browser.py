@@ -63,7 +63,7 @@ CHECKS = """() => {
 
 
 @contextmanager
-def opened(url: str, *, width: int = 1280, height: int = 900) -> Iterator[tuple[Any, list[str]]]:
+def open_tab(url: str, *, width: int = 1280, height: int = 900) -> Iterator[tuple[Any, list[str]]]:
     """(a tab at an address, what it complains of: errors, refusals of the policy, and failed requests)."""
     from playwright.sync_api import sync_playwright
 

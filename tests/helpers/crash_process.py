@@ -34,11 +34,11 @@ TASKS, WAYS = ("publish", "copy_into", "point_to"), ("die", "refuse")
 
 
 @contextmanager
-def hooked(root: Path, event: Callable[[str, str, str], None]) -> Iterator[None]:
+def hook_writes(root: Path, event: Callable[[str, str, str], None]) -> Iterator[None]:
     """Calls `event(kind, path, moment)` around each write, fsync and replace below `root`."""
     write, fsync, replace = durable.write, os.fsync, os.replace
 
-    def named(path: Path | str) -> str:
+    def name_of(path: Path | str) -> str:
         parts = Path(path).relative_to(root).parts
         return "/".join(
             "FOLDER" if part[:1].isdigit() else part.removesuffix(durable.PARTIAL) for part in parts
@@ -46,26 +46,26 @@ def hooked(root: Path, event: Callable[[str, str, str], None]) -> Iterator[None]
 
     def hooked_write(path, writer):
         def writes(path):
-            event("write", named(path), "before")
+            event("write", name_of(path), "before")
             writer(path)
             whole = path.read_bytes()
             path.write_bytes(whole[: len(whole) // 2])
-            event("write", named(path), "during")
+            event("write", name_of(path), "during")
             path.write_bytes(whole)
-            event("write", named(path), "after")
+            event("write", name_of(path), "after")
 
         write(path, writes)
 
     def hooked_fsync(descriptor):
-        path = named(os.readlink(f"/proc/self/fd/{descriptor}"))
+        path = name_of(os.readlink(f"/proc/self/fd/{descriptor}"))
         event("fsync", path, "before")
         fsync(descriptor)
         event("fsync", path, "after")
 
     def hooked_replace(source, target):
-        event("replace", named(target), "before")
+        event("replace", name_of(target), "before")
         replace(source, target)
-        event("replace", named(target), "after")
+        event("replace", name_of(target), "after")
 
     durable.write, os.fsync, os.replace = hooked_write, hooked_fsync, hooked_replace
     try:
@@ -74,7 +74,7 @@ def hooked(root: Path, event: Callable[[str, str, str], None]) -> Iterator[None]
         durable.write, os.fsync, os.replace = write, fsync, replace
 
 
-def forked(work: Callable[[], None]) -> int:
+def run_in_child(work: Callable[[], None]) -> int:
     """The exit status of a child that does the work: 0 done, 1 an exception."""
     child = os.fork()
     if not child:
@@ -128,14 +128,14 @@ def interrupt(folder: Path, name: str, how: str) -> None:
         if how == "die":
 
             def victim(root: Path = root, event: Callable = event, task: Callable = task) -> None:
-                with hooked(root, event):
+                with hook_writes(root, event):
                     task()
 
-            status = forked(victim)
+            status = run_in_child(victim)
         else:
             status = 0
             try:
-                with hooked(root, event):
+                with hook_writes(root, event):
                     task()
             except BundleError as raised:
                 status, error = DIED, str(raised)
@@ -181,9 +181,9 @@ def starve(folder: Path, limit: int) -> None:
             sys.stdout.flush()
             os._exit(DIED)
 
-    status = forked(victim)
-    found = aftermath(root, first) if status == DIED else {}
-    print(json.dumps({"limit": limit, "status": status, **found}), flush=True)
+    status = run_in_child(victim)
+    facts = aftermath(root, first) if status == DIED else {}
+    print(json.dumps({"limit": limit, "status": status, **facts}), flush=True)
     shutil.rmtree(root)
 
 

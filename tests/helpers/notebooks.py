@@ -16,13 +16,13 @@ _FRACTION = re.compile(r"[+-]?\d+\.\d+(?:e[+-]?\d+)?")
 _WORDS = 0.9  # of a cell's words that stay where a list has two neighbours in the other order
 
 
-def shown(notebook: Path) -> list[str]:
+def read_outputs(notebook: Path) -> list[str]:
     """The outputs that the file holds, a text for each cell of code."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     return _texts([cell["outputs"] for cell in cells if cell["cell_type"] == "code"])
 
 
-def printed(notebook: Path, **environment: str) -> list[str]:
+def run_notebook(notebook: Path, **environment: str) -> list[str]:
     """The outputs of a run in a process of its own, which must write no error. environment: in place of
     `RECSYS_DATA`."""
     command = [sys.executable, str(ROOT / "docs/notebook.py"), str(notebook)]

@@ -46,7 +46,7 @@ def snapshot(folder: Path) -> dict[str, str | None]:
     }
 
 
-def refused(code: int, stdout: str, stderr: str, said: tuple[str, ...]) -> None:
+def assert_refused(code: int, stdout: str, stderr: str, said: tuple[str, ...]) -> None:
     assert code == 2, stdout + stderr
     *steps, sentence = stderr.splitlines()
     assert all(STEP.fullmatch(line) for line in steps), stderr

@@ -18,11 +18,11 @@ class Elsewhere(torch.Tensor):
 
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> "Elsewhere":
-        found: Elsewhere = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        wrapper: Elsewhere = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls, held.shape, held.stride(), held.storage_offset(), dtype=held.dtype, device=ELSEWHERE
         )
-        found.held = held
-        return found
+        wrapper.held = held
+        return wrapper
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -47,9 +47,10 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     else:
         there = isinstance(tensors[0], Elsewhere) if func in _MOVES else bool(holders)
     args, kwargs = tree_map(lambda leaf: leaf.held if isinstance(leaf, Elsewhere) else leaf, (args, kwargs))
-    found = func(*args, **kwargs)
+    result = func(*args, **kwargs)
     if not there:
-        return found
+        return result
     return tree_map(
-        lambda leaf: holders.get(id(leaf), Elsewhere(leaf)) if isinstance(leaf, torch.Tensor) else leaf, found
+        lambda leaf: holders.get(id(leaf), Elsewhere(leaf)) if isinstance(leaf, torch.Tensor) else leaf,
+        result,
     )

@@ -18,7 +18,7 @@ STATED = {
 }
 
 
-def made(seen: Any) -> Content:
+def make_content(seen: Any) -> Content:
     whole = content(seen=seen)
     event = np.random.default_rng(5).integers(3, size=len(whole.histories)).astype(np.int8)
     return replace(whole, histories=replace(whole.histories, event=event), event_names=NAMES)

@@ -62,7 +62,7 @@ def content(seed: int = 1, *, popular: bool = False) -> Content:
     )
 
 
-def published(root: Path, seed: int = 1) -> str:
+def publish_toy(root: Path, seed: int = 1) -> str:
     """The id of a toy bundle that is now the root's current one."""
     return publish(root, content(seed)).name
 

@@ -57,11 +57,11 @@ def live(root: Path, log: Path, bundles: list[str]) -> tuple[int, int]:
 
     openmp, answer = set(), lists.answer  # type: ignore[attr-defined]
 
-    def watched(*arguments: object) -> object:
+    def watch_answer(*arguments: object) -> object:
         openmp.add(faiss.omp_get_max_threads())
         return answer(*arguments)  # type: ignore[arg-type]
 
-    lists.answer = watched  # type: ignore[attr-defined,assignment]
+    lists.answer = watch_answer  # type: ignore[attr-defined,assignment]
     answered = 0
     with in_process(create_app(root, ServingSettings(poll_s=0.05, exposures=log, idle_check_s=0))) as ask:
         for bundle in bundles:
@@ -71,8 +71,8 @@ def live(root: Path, log: Path, bundles: list[str]) -> tuple[int, int]:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             for method, path, body, status in ROUTES:
-                found = ask(method, path, body)
-                assert found[0] == status, (path, found)
+                reply = ask(method, path, body)
+                assert reply[0] == status, (path, reply)
                 answered += 1
     return answered, max(openmp)
 

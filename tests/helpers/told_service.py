@@ -15,7 +15,7 @@ from recsys.bundle.root import current
 from recsys.events.store import EventStore
 from recsys.keys import make_key
 from recsys.pipelines.events.export import export
-from tests.helpers.service import ITEMS, published, running
+from tests.helpers.service import ITEMS, publish_toy, running
 
 PEOPLE = ["u1", "u2", "u3", "cookie", "phone"]
 person = st.sampled_from(PEOPLE)
@@ -39,7 +39,7 @@ class ToldService(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        published(self.root, self.seed)
+        publish_toy(self.root, self.seed)
         self.start()
 
     def start(self) -> None:
@@ -53,10 +53,10 @@ class ToldService(RuleBasedStateMachine):
         return answer.json
 
     def ids_of(self, user: str) -> set[str]:
-        found, pairs = {user}, {*self.became.items(), *((new, old) for old, new in self.became.items())}
-        while more := {b for a, b in pairs if a in found} - found:
-            found |= more
-        return found
+        ids, pairs = {user}, {*self.became.items(), *((new, old) for old, new in self.became.items())}
+        while more := {b for a, b in pairs if a in ids} - ids:
+            ids |= more
+        return ids
 
     @rule(
         number=st.integers(0, 200),
@@ -67,10 +67,10 @@ class ToldService(RuleBasedStateMachine):
     def tell(self, number: int, user: str, item: int, kind: str) -> None:
         event_id, new = f"e{number}", f"e{number}" not in self.events
         told = {"event_id": event_id, "kind": kind, "user_id": user, "item_id": ITEMS[item]}
-        found = self.ask("POST", "/v1/events", [told])
-        assert (found["accepted"], found["duplicates"]) == (int(new), int(not new))
-        assert found["state_seq"] >= self.seq
-        self.seq = found["state_seq"]
+        answer = self.ask("POST", "/v1/events", [told])
+        assert (answer["accepted"], answer["duplicates"]) == (int(new), int(not new))
+        assert answer["state_seq"] >= self.seq
+        self.seq = answer["state_seq"]
         if new:
             self.events[event_id] = (user, ITEMS[item], kind)
 
@@ -82,21 +82,21 @@ class ToldService(RuleBasedStateMachine):
 
     @rule(user=person)
     def look(self, user: str) -> None:
-        found = self.ask("POST", "/v1/recommend", {"user_id": user, "k": 60, "min_state_seq": self.seq})
-        assert found["state_seq"] >= self.seq
+        answer = self.ask("POST", "/v1/recommend", {"user_id": user, "k": 60, "min_state_seq": self.seq})
+        assert answer["state_seq"] >= self.seq
         ids, had = self.ids_of(user), set[str]()
         if (row := self.served.user_ids.index(user)) >= 0 and user not in self.forgotten:
             had |= set(self.served.item_ids.take(self.served.histories.row(row).items.values))
         had |= {item for who, item, kind in self.events.values() if who in ids and kind == "outcome"}
-        answered = {one["item_id"] for one in found["items"]}
+        answered = {one["item_id"] for one in answer["items"]}
         assert not answered & had
         assert answered | had >= set(ITEMS[:-1])
-        assert (found["source"] == "fallback") == (not had)
+        assert (answer["source"] == "fallback") == (not had)
 
     @rule()
     def swap(self) -> None:
         self.seed += 1
-        wanted = published(self.root, self.seed)
+        wanted = publish_toy(self.root, self.seed)
         from tests.serving.test_life import wait_for
 
         wait_for(lambda: self.ask("GET", "/v1/model")["bundle_id"] == wanted)

@@ -20,7 +20,7 @@ COLOUR = [{"column": "colour"}]
 BOTH = {"item_features": COLOUR, "user_features": [{"column": "likes"}, {"column": "age", "kind": "number"}]}
 
 
-def coloured(cold: int = 0) -> Dataset:
+def colour_checkerboard(cold: int = 0) -> Dataset:
     """The checkerboard, where the colour of an item says for which users it is, and so does what a user says
     they like; the last `cold` items have no events."""
     data = checkerboard(40)
@@ -33,13 +33,13 @@ def coloured(cold: int = 0) -> Dataset:
     )
 
 
-def fitted(data: Dataset, **settings: Any) -> Any:
+def fit_towers(data: Dataset, **settings: Any) -> Any:
     return make_model("two_tower", SMALL | settings).fit(data, seed=1)
 
 
-def bundled(root: Path, data: Dataset, **settings: Any) -> Bundle:
+def publish_towers(root: Path, data: Dataset, **settings: Any) -> Bundle:
     """Published below `root`, and the current one there."""
-    return load(publish(root, content_of("two_tower", fitted(data, **settings), data)))
+    return load(publish(root, content_of("two_tower", fit_towers(data, **settings), data)))
 
 
 def everyone(data: Dataset) -> Users:

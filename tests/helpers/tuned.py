@@ -47,7 +47,7 @@ class Peak:
         counts = train.interactions.item_counts()
         place = np.argsort(np.argsort(-counts, kind="stable"))  # 0 = the most popular
 
-        def learned(epoch: int) -> Embeddings:
+        def learn(epoch: int) -> Embeddings:
             off = abs(s.x - 3) / 20 + abs(epoch - (s.peak or s.epochs)) / s.epochs / 2
             off += 0.6 if s.by_schedule and s.epochs < 8 else 0.0
             scores = (
@@ -60,6 +60,6 @@ class Peak:
         for epoch in range(1, s.epochs + 1):
             time.sleep(s.slow)
             EPOCHS_SEEN.append((s.x, epoch))
-            if aids.watch and aids.watch(epoch, lambda epoch=epoch: learned(epoch)):
+            if aids.watch and aids.watch(epoch, lambda epoch=epoch: learn(epoch)):
                 break
-        return learned(epoch)
+        return learn(epoch)

@@ -15,7 +15,7 @@ from recsys.models.registry import make_model
 from recsys.progress import silent
 
 
-def planted(seed: int, spread: float = 0.4, groups: int = 7) -> tuple[F32, I32]:
+def plant_groups(seed: int, spread: float = 0.4, groups: int = 7) -> tuple[F32, I32]:
     """Vectors around the centres of groups of unequal sizes, and their groups."""
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(groups), 40 + 5 * np.arange(groups))
@@ -25,7 +25,7 @@ def planted(seed: int, spread: float = 0.4, groups: int = 7) -> tuple[F32, I32]:
 
 
 def test_the_graph_joins_the_nearest_by_cosine() -> None:
-    vectors, _ = planted(1)
+    vectors, _ = plant_groups(1)
     vectors = vectors[:60]
     vectors[5] = 0
     lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -39,18 +39,18 @@ def test_the_graph_joins_the_nearest_by_cosine() -> None:
 
 
 def test_planted_groups_are_found_and_the_runs_agree(certain_seed: int) -> None:
-    vectors, group = planted(certain_seed)
+    vectors, group = plant_groups(certain_seed)
     vectors[:3] = 0
-    found = find_communities(vectors, seed=certain_seed)
-    assert (found.labels[:3] == -1).all()
-    assert adjusted_rand_score(group[3:], found.labels[3:]) > 0.95
-    assert found.stability > 0.95
-    assert found.modularity > 0.6
-    sizes = np.bincount(found.labels[3:])
+    communities = find_communities(vectors, seed=certain_seed)
+    assert (communities.labels[:3] == -1).all()
+    assert adjusted_rand_score(group[3:], communities.labels[3:]) > 0.95
+    assert communities.stability > 0.95
+    assert communities.modularity > 0.6
+    sizes = np.bincount(communities.labels[3:])
     assert (np.diff(sizes) <= 0).all()
-    assert found.count == len(sizes)
+    assert communities.count == len(sizes)
     again = find_communities(vectors, seed=certain_seed)
-    np.testing.assert_array_equal(found.labels, again.labels)
+    np.testing.assert_array_equal(communities.labels, again.labels)
 
 
 @pytest.mark.parametrize("seed", [21, 22])
@@ -58,13 +58,13 @@ def test_the_categories_of_a_planted_world_are_found_in_what_was_learned_of_it(s
     shape: dict[str, Any] = {"categories": 5, "category_share": 0.95, "new_share": 0.0, "wave": 0.0}
     world = make_world(WorldSettings(users=1500, items=200, rank=6, taste=3.0, seed=seed, **shape), silent)
     learned = make_model("als", {"dim": 8}).fit(world.dataset, seed=1)
-    found = find_communities(learned.items)
-    assert adjusted_rand_score(world.truth.category, found.labels) > 0.8
-    assert found.stability > 0.8
+    communities = find_communities(learned.items)
+    assert adjusted_rand_score(world.truth.category, communities.labels) > 0.8
+    assert communities.stability > 0.8
 
 
 def test_a_resolution_makes_more_or_fewer() -> None:
-    vectors, _ = planted(4, spread=1.5)
+    vectors, _ = plant_groups(4, spread=1.5)
     counts = [find_communities(vectors, resolution=one, runs=2).count for one in (0.05, 1.0, 5.0)]
     assert counts[0] < counts[1] < counts[2]
 
@@ -95,4 +95,4 @@ def test_what_has_no_groups_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(SettingError, match=r"extra `communities`"):
-        find_communities(planted(1)[0])
+        find_communities(plant_groups(1)[0])

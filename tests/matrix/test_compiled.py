@@ -96,10 +96,10 @@ def test_where_no_other_process_can_compile_the_caller_does(monkeypatch: pytest.
     monkeypatch.setattr("recsys.matrix.compiled._compile_elsewhere", lambda *task: None)
 
     @kernel(parallel=True)
-    def doubled(rows: F32, out: F32) -> None:
+    def double(rows: F32, out: F32) -> None:
         for row in numba.prange(len(rows)):
             out[row] = 2 * rows[row]
 
     out = np.zeros(2)
-    doubled(np.array([1.0, 3.0]), out)
+    double(np.array([1.0, 3.0]), out)
     assert out.tolist() == [2, 6]

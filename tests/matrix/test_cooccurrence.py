@@ -26,7 +26,7 @@ def random_histories(seed: int, weighted: bool) -> Histories:
 
 def slowly(histories: Histories, n_items: int, pairs: PairWeights) -> np.ndarray:
     """float64 (n_items, n_items): pair by pair."""
-    found = np.zeros((n_items, n_items))
+    counts = np.zeros((n_items, n_items))
     for row in range(histories.rows):
         one = histories.row(row)
         runs: list[tuple[int, float]] = []
@@ -39,9 +39,9 @@ def slowly(histories: Histories, n_items: int, pairs: PairWeights) -> np.ndarray
                 (i, w), (j, v) = runs[first], runs[later]
                 if i != j:
                     counted = w * v * pairs.decay ** (later - first - 1)
-                    found[i, j] += counted
-                    found[j, i] += counted * pairs.back
-    return found
+                    counts[i, j] += counted
+                    counts[j, i] += counted * pairs.back
+    return counts
 
 
 def weights_of(histories: Histories) -> F32:
@@ -58,15 +58,17 @@ def test_pairs_are_counted_as_a_slow_second_version_counts_them(
     for seed, folder in ((1, None), (2, tmp_path)):
         histories = random_histories(seed, weighted)
         steps: list[Step] = []
-        found = count_cooccurrences(histories, 11, pairs, folder=folder, progress=steps.append)
-        np.testing.assert_allclose(found.toarray(), slowly(histories, 11, pairs), rtol=1e-5)
-        assert found.dtype == np.float32
+        counts = count_cooccurrences(histories, 11, pairs, folder=folder, progress=steps.append)
+        np.testing.assert_allclose(counts.toarray(), slowly(histories, 11, pairs), rtol=1e-5)
+        assert counts.dtype == np.float32
         assert steps[-1].done == steps[-1].total == 11
 
 
 def test_no_pair_joins_the_end_of_one_history_to_the_beginning_of_the_next() -> None:
-    found = count_cooccurrences(Histories(Ragged.of([[0, 1], [], [1, 2], [3]])), 4, PairWeights(10, 1.0, 0.0))
-    assert found.toarray().tolist() == [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    counts = count_cooccurrences(
+        Histories(Ragged.of([[0, 1], [], [1, 2], [3]])), 4, PairWeights(10, 1.0, 0.0)
+    )
+    assert counts.toarray().tolist() == [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
 
 
 def test_histories_without_events_have_no_pairs() -> None:

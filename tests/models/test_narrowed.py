@@ -45,9 +45,9 @@ def test_the_narrow_model_begins_there_and_not_at_the_spectrum() -> None:
     data, learned, _ = wide()
     start = narrow_rows(learned, data, 5)
     model = make_model("narrowed", {"wide": WIDE, "narrow": STILL})
-    found: Any = model.fit(data, seed=1)
+    narrow: Any = model.fit(data, seed=1)
     unit = start.items / np.maximum(np.linalg.norm(start.items, axis=1, keepdims=True), 1e-12)
-    np.testing.assert_allclose(found.items, unit, atol=1e-4)
+    np.testing.assert_allclose(narrow.items, unit, atol=1e-4)
 
 
 def test_a_propagated_narrow_model_takes_the_start_as_it_is() -> None:
@@ -55,11 +55,11 @@ def test_a_propagated_narrow_model_takes_the_start_as_it_is() -> None:
     kind."""
     data, _, _ = wide()
     for name in ("softmax", "two_tower"):
-        found = []
+        models = []
         for weight in (0.0, 0.4):
             narrow = STILL | {"name": name, "propagation": weight}
-            found.append(make_model("narrowed", {"wide": WIDE, "narrow": narrow}).fit(data, seed=1))
-        first, second = (model.items for model in found)  # type: ignore[union-attr]
+            models.append(make_model("narrowed", {"wide": WIDE, "narrow": narrow}).fit(data, seed=1))
+        first, second = (model.items for model in models)  # type: ignore[union-attr]
         apart = second - first
         assert 0.1 < np.linalg.norm(apart) / np.linalg.norm(first) < 2
         alone = make_model("narrowed", {"wide": WIDE, "narrow": STILL | {"name": name}})

@@ -19,11 +19,11 @@ def test_trend_is_the_gain_over_all_time_of_what_was_had_lately() -> None:
     events = dataset(
         np.zeros(120, int), item, 1, 4, time=(1_700_000_000 + days * 86_400).astype(int)
     ).interactions
-    found = trend(events, 10.0)
+    trends = trend(events, 10.0)
     recent = np.bincount(item, 0.5 ** ((200 - days) / 10), minlength=4)
     expected = recent.sum() * np.array([1 / 3, 1 / 3, 1 / 3, 0])
-    np.testing.assert_allclose(found, np.log((recent + 3) / (expected + 3)), rtol=1e-4)
-    assert found[0] < found[1] < found[3] == 0 < found[2]
+    np.testing.assert_allclose(trends, np.log((recent + 3) / (expected + 3)), rtol=1e-4)
+    assert trends[0] < trends[1] < trends[3] == 0 < trends[2]
     assert not trend(events, None).any()
     with pytest.raises(ModelError, match="trend_days needs timestamps"):
         trend(dataclasses.replace(events, time=None), 10.0)

@@ -15,9 +15,9 @@ PAGE = (Path(__file__).parents[2] / "docs/ab.md").read_text()
 
 
 def run(*words: str, rc: int = 0) -> Result:
-    found = CliRunner().invoke(main, list(words))
-    assert found.exit_code == rc, found.output + repr(found.exception)
-    return found
+    result = CliRunner().invoke(main, list(words))
+    assert result.exit_code == rc, result.output + repr(result.exception)
+    return result
 
 
 def answer(*words: str, rc: int = 0) -> Any:
@@ -67,12 +67,12 @@ def test_machines_get_the_whole_report(shop: Path, tmp_path: Path) -> None:
         "--out",
         str(tmp_path / "report.json"),
     ]
-    found = answer(*words)
-    assert found == json.loads((tmp_path / "report.json").read_text())
-    assert (found["verdict"], found["arm"]) == ("ship", "wide")
-    assert {one["metric"]: one["state"] for one in found["effects"]}["skips a list"] == "kept"
-    assert found["effects"][0]["share"]["low"] < 0.1 < found["effects"][0]["share"]["high"]
-    assert found["people"]["control"] + found["people"]["wide"] == 6_000
+    report = answer(*words)
+    assert report == json.loads((tmp_path / "report.json").read_text())
+    assert (report["verdict"], report["arm"]) == ("ship", "wide")
+    assert {one["metric"]: one["state"] for one in report["effects"]}["skips a list"] == "kept"
+    assert report["effects"][0]["share"]["low"] < 0.1 < report["effects"][0]["share"]["high"]
+    assert report["people"]["control"] + report["people"]["wide"] == 6_000
     needs = answer("ab", "plan", "--outcomes", str(shop / "outcomes"), "--plan", str(shop / "plan.toml"))
     assert needs["weeks"] * 7 == needs["days"]
     assert needs["people"] == max(one["people"] for one in needs["metrics"] if one["metric"] != "came back")
@@ -87,8 +87,8 @@ def test_a_sick_test_hides_its_effect_unless_it_is_asked_for(shop: Path, tmp_pat
         (shop / "plan.toml").read_text().replace("control = 0.5, wide = 0.5", "control = 0.6, wide = 0.4")
     )
     words = ["ab", "analyse", *tables(shop), "--plan", str(plan)]
-    found = answer(*words, rc=1)
-    assert (found["verdict"], found["effects"], found["segments"]) == ("cannot be trusted", None, None)
+    report = answer(*words, rc=1)
+    assert (report["verdict"], report["effects"], report["segments"]) == ("cannot be trusted", None, None)
     assert "%" not in run(*words, rc=1).output.split("Find the cause")[0]
     assert answer(*words, "--show-sick", rc=1)["effects"]
     assert "THE TEST IS SICK" in run(*words, "--show-sick", rc=1).output
@@ -104,9 +104,9 @@ def test_before_the_end_the_status_is_that_of_no_verdict(shop: Path) -> None:
         "--until",
         "2026-12-13T00:00:00Z",
     ]
-    found = answer(*words, rc=1)
-    assert found["verdict"] == "cannot tell yet"
-    assert found["excluded"]["window not over yet"]["wide"] > 1_500
+    report = answer(*words, rc=1)
+    assert report["verdict"] == "cannot tell yet"
+    assert report["excluded"]["window not over yet"]["wide"] > 1_500
 
 
 ANALYSE = "analyse --exposures {shop}/exposures --outcomes {shop}/outcomes --plan {shop}/plan.toml"
@@ -132,9 +132,9 @@ ANALYSE = "analyse --exposures {shop}/exposures --outcomes {shop}/outcomes --pla
     ],
 )
 def test_faults_are_one_sentence(shop: Path, line: str, said: str) -> None:
-    found = run("ab", *shlex.split(line.format(shop=shop)), rc=2)
-    assert said in found.output
-    assert "Traceback" not in found.output
+    result = run("ab", *shlex.split(line.format(shop=shop)), rc=2)
+    assert said in result.output
+    assert "Traceback" not in result.output
 
 
 def test_wrong_experiments_are_named(tmp_path: Path) -> None:

@@ -77,9 +77,9 @@ def test_nothing_that_is_sold_or_over_is_judged_or_answered(market: Path, tmp_pa
     answered = set()
     for now in range(START, START + DAYS * DAY_S, 5 * DAY_S):
         for question in (Question("u3", k=50, now=now), Question(None, k=50, now=now)):
-            found = {item.item_id for item in respond(bundle, question).items}
-            assert all(there(one, now) for one in found)
-            answered |= found
+            items = {item.item_id for item in respond(bundle, question).items}
+            assert all(there(one, now) for one in items)
+            answered |= items
     assert len(answered) > LISTED // 2
     sold = explain(bundle, "u3", "i13", now=week_of(13)[0])
     assert (sold.rank, sold.not_because) == (None, "unavailable")
@@ -99,25 +99,25 @@ def test_items_are_hidden_and_shown_again_and_a_list_says_what_there_is(market: 
     root = tmp_path / "bundles"
     publish(root, content_of("als", learned, data, seen="allow"))
 
-    def asked() -> tuple[Bundle, set[str]]:
+    def ask() -> tuple[Bundle, set[str]]:
         bundle = load(current(root))
         return bundle, {item.item_id for item in respond(bundle, Question("u1", k=200)).items}
 
-    _, everything = asked()
+    _, everything = ask()
     assert len(everything) == LISTED
     said = answer(recsys(tmp_path, "items", "hide", str(root), "i5", "i7", "nothing", "--json"))
     assert (said["hidden"], said["unknown"]) == (2, 1)
-    bundle, left = asked()
+    bundle, left = ask()
     assert left == everything - {"i5", "i7"}
     assert {item.item_id for item in similar(bundle, "i5", 200)} == everything - {"i5", "i7"}
     assert answer(recsys(tmp_path, "items", "show", str(root), "i5", "--json"))["hidden"] == 1
-    assert asked()[1] == everything - {"i7"}
+    assert ask()[1] == everything - {"i7"}
     (tmp_path / "now.txt").write_text("i1\ni7\n")
     only = recsys(
         tmp_path, "items", "show", str(root), "--file", str(tmp_path / "now.txt"), "--only", "--json"
     )
     assert answer(only)["hidden"] == LISTED - 2
-    assert asked()[1] == {"i1", "i7"}
+    assert ask()[1] == {"i1", "i7"}
     out = tmp_path / "lists"
     recsys(tmp_path, "recommend", str(root), "--all-users", "-k", "20", "--out", str(out))
     assert set(pd.concat([pd.read_parquet(file) for file in out.glob("*.parquet")]).item_id) <= {"i1", "i7"}

@@ -21,11 +21,11 @@ from click.testing import CliRunner
 from pyarrow import parquet
 
 from recsys.pipelines.cli import main
-from tests.helpers.refusals import GOOD, JUNK, START, Made, bundles, file, refused, snapshot, table
-from tests.helpers.service import Running, published, running
+from tests.helpers.refusals import GOOD, JUNK, START, Made, assert_refused, bundles, file, snapshot, table
+from tests.helpers.service import Running, publish_toy, running
 
 
-def weighted(weight: str) -> str:
+def table_with_weight(weight: str) -> str:
     return table(f"u1,i1,{START},{weight}", columns="user_id,item_id,timestamp,weight", more=",1")
 
 
@@ -64,7 +64,7 @@ def manifest(**changes: Any) -> Made:
     return make
 
 
-def damaged(folder: Path) -> None:
+def damage(folder: Path) -> None:
     path = bundles(folder) / "item_vectors.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
 
@@ -182,7 +182,7 @@ TABLES = [
             f"weight {weight!r}",
             "train c.csv",
             ("'weight'", "c.csv: 1 of 300", "row 150", "these rows"),
-            file(weighted(weight)),
+            file(table_with_weight(weight)),
         )
         for weight in ("inf", "-1", "0", "nan", "", "much", "1e400")
     ],
@@ -209,7 +209,7 @@ TABLES = [
         "nothing above the threshold",
         "train c.csv prepare.min_rating=6",
         ("min_rating = 6", "no event", "milder"),
-        file(weighted("1")),
+        file(table_with_weight("1")),
     ),
     Bad(
         "a threshold without ratings",
@@ -315,7 +315,7 @@ BUNDLES = [
         "a damaged bundle",
         "recommend bundles",
         ("item_vectors.npy is damaged", "Export the bundle again"),
-        damaged,
+        damage,
     ),
     Bad(
         "an unsealed manifest",
@@ -430,7 +430,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     before = snapshot(tmp_path)
     said = CliRunner().invoke(main, shlex.split(case.command), prog_name="recsys")
     assert isinstance(said.exception, SystemExit), said.exc_info
-    refused(said.exit_code, said.stdout, said.stderr, case.said)
+    assert_refused(said.exit_code, said.stdout, said.stderr, case.said)
     assert snapshot(tmp_path) == before
 
 
@@ -494,7 +494,7 @@ ASKED: list[tuple[int, str, str, str, bytes | None, dict[str, str]]] = [
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("serving")
-    published(folder / "bundles")
+    publish_toy(folder / "bundles")
     with running(folder / "bundles", folder / "logs" / "exposures.jsonl") as service:
         yield service
 

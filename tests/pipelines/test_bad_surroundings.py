@@ -31,7 +31,7 @@ from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import load_settings
 from recsys.pipelines.tracking import store
 from recsys.testing.toys import random_log
-from tests.helpers.refusals import GOOD, ROOT, bundles, file, refused, snapshot
+from tests.helpers.refusals import GOOD, ROOT, assert_refused, bundles, file, snapshot
 
 
 def command(*arguments: str) -> list[str]:
@@ -68,7 +68,9 @@ def test_a_home_that_may_not_be_written_is_found_before_learning(tmp_path: Path)
     before = snapshot(tmp_path)
     said = child(tmp_path, "train", "c.csv", preexec_fn=without_override)
     tmp_path.chmod(0o755)
-    refused(said.returncode, said.stdout, said.stderr, (f"{tmp_path}, where runs are kept", "RECSYS_HOME"))
+    assert_refused(
+        said.returncode, said.stdout, said.stderr, (f"{tmp_path}, where runs are kept", "RECSYS_HOME")
+    )
     assert "learn" not in said.stderr
     assert snapshot(tmp_path) == before
 
@@ -80,7 +82,7 @@ def test_a_full_disk_leaves_no_half_bundle(tmp_path: Path) -> None:
     largest = max(path.stat().st_size for path in made.rglob("*"))
     limited = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (largest - 1, largest - 1))
     said = child(tmp_path, "export", str(made), "--to", "there", preexec_fn=limited)
-    refused(said.returncode, said.stdout, said.stderr, ("there/", "File too large", "Free space"))
+    assert_refused(said.returncode, said.stdout, said.stderr, ("there/", "File too large", "Free space"))
     assert snapshot(tmp_path) == before | {"there": None, "there/.lock": hashlib.sha256(b"").hexdigest()}
 
 
@@ -120,7 +122,9 @@ def test_a_package_that_is_not_installed_is_named_with_the_extra(module: str, tm
         [sys.executable, "-c", program, *arguments],
         cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    refused(said.returncode, said.stdout, said.stderr, (module, "pip install 'recsys-embeddings[train]'"))
+    assert_refused(
+        said.returncode, said.stdout, said.stderr, (module, "pip install 'recsys-embeddings[train]'")
+    )
     assert snapshot(tmp_path) == before | (
         {"mlruns/.lock": hashlib.sha256(b"").hexdigest()} if arguments[0] == "runs" else {}
     )

@@ -45,11 +45,11 @@ def test_everyone_gets_what_a_single_request_gets(bundle: Bundle, tmp_path: Path
     assert (batch.users, batch.total, batch.parts) == (USERS, USERS, 5)
     assert batch.users_per_second > 0
     assert (steps[-1].done, steps[-1].total) == (USERS, USERS)
-    found: dict[str, list[dict[str, object]]] = {}
+    by_user: dict[str, list[dict[str, object]]] = {}
     for row in rows_of(tmp_path / "out").to_pylist():
-        found.setdefault(row["user_id"], []).append(row)
-    assert list(found) == list(bundle.user_ids)
-    for user, rows in found.items():
+        by_user.setdefault(row["user_id"], []).append(row)
+    assert list(by_user) == list(bundle.user_ids)
+    for user, rows in by_user.items():
         single = respond(bundle, Question(user, k=K))
         assert [row["item_id"] for row in rows] == [item.item_id for item in single.items]
         assert [row["score"] for row in rows] == pytest.approx(
@@ -157,17 +157,17 @@ def test_a_domain_and_a_list_of_people_get_what_single_requests_get(bundle: Bund
     out = tmp_path / "out"
     batch = recommend_all(bundle, K, out, people=people, domain="books", part_users=3)
     assert (batch.users, batch.total, batch.parts) == (4, 4, 2)
-    found: dict[str, list[str]] = {}
+    by_user: dict[str, list[str]] = {}
     for row in rows_of(out).to_pylist():
-        found.setdefault(row["user_id"], []).append(row["item_id"])
-    assert found == {
+        by_user.setdefault(row["user_id"], []).append(row["item_id"])
+    assert by_user == {
         bundle.user_ids[int(row)]: [
             item.item_id
             for item in respond(bundle, Question(bundle.user_ids[int(row)], k=K, domain="books")).items
         ]
         for row in people
     }
-    assert all(int(item[1:]) % 2 for items in found.values() for item in items)
+    assert all(int(item[1:]) % 2 for items in by_user.values() for item in items)
     assert recommend_all(bundle, K, out, people=people, domain="books").users == 0
     with pytest.raises(
         BundleError, match="holds recommendations of domain books, and this call asks for None"
@@ -255,8 +255,8 @@ def test_a_spreadsheet_runs_nothing(tmp_path: Path) -> None:
     content = bundles.content(n_users=3)
     hostile = ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3", "-7.5"]
     ids = [*hostile, *(f"i{number}" for number in range(len(content.item_ids) - len(hostile)))]
-    found = write(tmp_path / "bundles", replace(content, item_ids=IdMap.of(ids)))
-    command(found, len(ids), tmp_path / "lists.csv", None, None, True)
+    folder = write(tmp_path / "bundles", replace(content, item_ids=IdMap.of(ids)))
+    command(folder, len(ids), tmp_path / "lists.csv", None, None, True)
     shown = set(pd.read_csv(tmp_path / "lists.csv", dtype=str)["item_id"])
     assert {"'=1+1", "'@SUM(A1)", "'+cmd|' /C calc'!A0", "-7.5"} <= shown
     assert not {one for one in shown if one[0] in "=@"}

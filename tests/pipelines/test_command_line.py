@@ -46,27 +46,27 @@ def clicks(home: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(home: Path, clicks: Path) -> Any:
+def training(home: Path, clicks: Path) -> Any:
     columns = ["--user-col", "visitor", "--item-col", "article", "--time-col", "at"]
     return answer(recsys(home, "train", str(clicks), *columns, *TINY, "--json"))
 
 
 @pytest.fixture(scope="module")
-def exported(home: Path, trained: Any) -> Path:
-    return Path(answer(recsys(home, "export", trained["run_id"], "--json"))["root"])
+def root(home: Path, training: Any) -> Path:
+    return Path(answer(recsys(home, "export", training["run_id"], "--json"))["root"])
 
 
-def test_train_prints_one_object_with_what_it_promises(trained: Any) -> None:
-    assert {"run_id", "bundle", "metrics", "comparisons", "seconds"} <= set(trained)
+def test_train_prints_one_object_with_what_it_promises(training: Any) -> None:
+    assert {"run_id", "bundle", "metrics", "comparisons", "seconds"} <= set(training)
     for row in ("als", "popularity", "popularity_7_days", "popularity_30_days", "popularity_365_days"):
-        for interval in trained["metrics"][row].values():
+        for interval in training["metrics"][row].values():
             assert 0 <= interval["low"] <= interval["mean"] <= interval["high"] <= 1
-    assert {row["second"] for row in trained["comparisons"]} == set(trained["metrics"]) - {"als"}
+    assert {row["second"] for row in training["comparisons"]} == set(training["metrics"]) - {"als"}
 
 
-def test_the_run_holds_settings_data_code_figures_curves_and_bundle(home: Path, trained: Any) -> None:
+def test_the_run_holds_settings_data_code_figures_curves_and_bundle(home: Path, training: Any) -> None:
     with sqlite3.connect(home / "mlruns/mlflow.db") as store:
-        run = (trained["run_id"],)
+        run = (training["run_id"],)
         params = dict(store.execute("select key, value from params where run_uuid = ?", run))
         tags = dict(store.execute("select key, value from tags where run_uuid = ?", run))
         metrics = store.execute("select key, value, step from metrics where run_uuid = ?", run).fetchall()
@@ -81,14 +81,14 @@ def test_the_run_holds_settings_data_code_figures_curves_and_bundle(home: Path, 
     assert int(tags["train.first"]) < int(tags["train.last"])
     assert {"git", "versions.numpy", "bundle_id", "split"} <= set(tags)
     latest = {key: value for key, value, step in metrics if step == 0}
-    interval, names = trained["metrics"]["als"]["ndcg_at_10"], ("", "interval/%s_low", "interval/%s_high")
+    interval, names = training["metrics"]["als"]["ndcg_at_10"], ("", "interval/%s_low", "interval/%s_high")
     logged = [latest[name % "ndcg_at_10" if name else "ndcg_at_10"] for name in names]
     assert logged == pytest.approx(list(interval.values()))
     assert latest["popularity/ndcg_at_10"] == pytest.approx(
-        trained["metrics"]["popularity"]["ndcg_at_10"]["mean"]
+        training["metrics"]["popularity"]["ndcg_at_10"]["mean"]
     )
     assert sum(key == "learning_als/objective" for key, _, _ in metrics) == 3
-    artifacts = home / "mlruns/artifacts" / trained["run_id"] / "artifacts"
+    artifacts = home / "mlruns/artifacts" / training["run_id"] / "artifacts"
     assert {"settings.json", "comparisons.json", "values.npz"} <= {
         path.name for path in (artifacts / "record").iterdir()
     }
@@ -99,51 +99,51 @@ def test_the_run_holds_settings_data_code_figures_curves_and_bundle(home: Path, 
         artifacts / "model/bundle"
     ).exists()  # the store has its address and digest, and a copy once it is registered
     placed = home / tags["bundle_address"]
-    assert placed == Path(trained["bundle"])
+    assert placed == Path(training["bundle"])
     assert (placed / "manifest.sha256").read_text().split()[0] == tags["bundle_digest"]
     assert [path for path in (home / "mlruns/trained").iterdir() if path.is_dir()] == [placed]
 
 
-def test_the_same_settings_give_the_same_figures_and_space(home: Path, clicks: Path, trained: Any) -> None:
+def test_the_same_settings_give_the_same_figures_and_space(home: Path, clicks: Path, training: Any) -> None:
     columns = ["--user-col", "visitor", "--item-col", "article", "--time-col", "at"]
     again = answer(recsys(home, "train", str(clicks), *columns, *TINY, "--json"))
-    assert again["metrics"] == trained["metrics"]
-    first, second = (json.loads(Path(run["bundle"], "manifest.json").read_text()) for run in (trained, again))
+    assert again["metrics"] == training["metrics"]
+    first, second = (
+        json.loads(Path(run["bundle"], "manifest.json").read_text()) for run in (training, again)
+    )
     assert first["space_id"] == second["space_id"]
-    assert (first["lineage"]["run_id"], second["lineage"]["run_id"]) == (trained["run_id"], again["run_id"])
+    assert (first["lineage"]["run_id"], second["lineage"]["run_id"]) == (training["run_id"], again["run_id"])
     for name in ("item_vectors.npy", "encoder/table.npy", "items.ids", "histories.items.npy"):
         assert first["files"][name] == second["files"][name]
 
 
 def test_evaluating_the_exported_bundle_gives_the_figures_of_its_run(
-    home: Path, exported: Path, trained: Any
+    home: Path, root: Path, training: Any
 ) -> None:
     """The metric measures what is served."""
-    judged = answer(recsys(home, "evaluate", str(exported), "--json"))
-    for metric, interval in trained["metrics"]["als"].items():
+    judged = answer(recsys(home, "evaluate", str(root), "--json"))
+    for metric, interval in training["metrics"]["als"].items():
         assert judged["metrics"][metric]["mean"] == pytest.approx(interval["mean"], abs=1e-9)
 
 
-def test_recommend_answers_known_users_histories_and_strangers(home: Path, exported: Path) -> None:
-    known = answer(recsys(home, "recommend", str(exported), "--user", "007", "-k", "5", "--json"))
+def test_recommend_answers_known_users_histories_and_strangers(home: Path, root: Path) -> None:
+    known = answer(recsys(home, "recommend", str(root), "--user", "007", "-k", "5", "--json"))
     assert (known["source"], len(known["items"])) == ("known", 5)
-    fresh = answer(recsys(home, "recommend", str(exported), "--history", "003, 017,nothing", "--json"))
+    fresh = answer(recsys(home, "recommend", str(root), "--history", "003, 017,nothing", "--json"))
     assert (fresh["source"], fresh["ignored"]) == ("history", ["nothing"])
     assert not {"003", "017"} & {item["item_id"] for item in fresh["items"]}
-    assert answer(recsys(home, "recommend", str(exported), "--json"))["source"] == "fallback"
-    assert "reason" in recsys(home, "recommend", str(exported), "--user", "007").stdout
+    assert answer(recsys(home, "recommend", str(root), "--json"))["source"] == "fallback"
+    assert "reason" in recsys(home, "recommend", str(root), "--user", "007").stdout
 
 
-def test_a_second_export_moves_the_pointer_and_keeps_the_first(
-    home: Path, exported: Path, trained: Any
-) -> None:
-    first = (exported / "current").read_text().strip()
-    recsys(home, "export", "last", "--to", str(exported))
-    second = (exported / "current").read_text().strip()
+def test_a_second_export_moves_the_pointer_and_keeps_the_first(home: Path, root: Path, training: Any) -> None:
+    first = (root / "current").read_text().strip()
+    recsys(home, "export", "last", "--to", str(root))
+    second = (root / "current").read_text().strip()
     assert first != second
-    assert (exported / first / "manifest.json").is_file()
-    recsys(home, "export", trained["run_id"], "--to", str(exported))
-    assert (exported / "current").read_text().strip() == first
+    assert (root / first / "manifest.json").is_file()
+    recsys(home, "export", training["run_id"], "--to", str(root))
+    assert (root / "current").read_text().strip() == first
 
 
 def test_the_demo_on_another_world_runs_the_whole_line(home: Path) -> None:
@@ -342,11 +342,11 @@ def test_torch_keeps_to_the_threads_of_a_run_whenever_it_is_loaded(order: str) -
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "1"
 
 
-def test_a_bundle_that_has_seen_the_answers_is_not_judged_on_them(home: Path, exported: Path) -> None:
+def test_a_bundle_that_has_seen_the_answers_is_not_judged_on_them(home: Path, root: Path) -> None:
     for leak in (["judge=validation"], ["split.test=0.4"]):
-        said = recsys(home, "evaluate", str(exported), *leak, rc=2)
+        said = recsys(home, "evaluate", str(root), *leak, rc=2)
         assert "it has seen the answers" in said.stderr
-        assert answer(recsys(home, "evaluate", str(exported), *leak, "split.allow_leaks=true", "--json"))[
+        assert answer(recsys(home, "evaluate", str(root), *leak, "split.allow_leaks=true", "--json"))[
             "metrics"
         ]
 

@@ -14,7 +14,7 @@ from recsys.progress import Step
 from recsys.text import fit_tables, text_table
 
 
-def shown(quiet: bool, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def lines_of(quiet: bool, capsys: pytest.CaptureFixture[str]) -> list[str]:
     with Steps(quiet=quiet).step("learn") as progress:
         for done in range(4):
             progress(Step("als", done, 3))
@@ -24,15 +24,15 @@ def shown(quiet: bool, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_a_log_has_the_start_and_the_end_of_a_step(capsys: pytest.CaptureFixture[str]) -> None:
-    assert shown(False, capsys) == ["learn ...", "als", "learn: 0.0 s"]
-    assert shown(True, capsys) == []
+    assert lines_of(False, capsys) == ["learn ...", "als", "learn: 0.0 s"]
+    assert lines_of(True, capsys) == []
 
 
 def test_a_long_step_says_now_and_then_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "LOG_EVERY_S", 0.0)
-    assert shown(False, capsys)[1:-1] == ["als", *(f"als: {done} of 3" for done in range(4))]
+    assert lines_of(False, capsys)[1:-1] == ["als", *(f"als: {done} of 3" for done in range(4))]
 
 
 def test_a_step_that_fails_has_been_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,7 +47,7 @@ def test_colours_are_for_terminals_alone(
     """Where standard error is a file, as here, not even FORCE_COLOR makes any."""
     for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"):
         monkeypatch.setenv(name, "1")
-    assert shown(False, capsys) == ["learn ...", "als", "learn: 0.0 s"]
+    assert lines_of(False, capsys) == ["learn ...", "als", "learn: 0.0 s"]
 
 
 METRICS = [f"metric_{number}_at_10" for number in range(9)]

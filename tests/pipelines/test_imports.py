@@ -38,25 +38,25 @@ def vectors() -> tuple[Array, Array]:
     return users, items
 
 
-def listed(frame: pd.DataFrame, scores: F64, user: str, k: int) -> list[str]:
+def best_unseen(frame: pd.DataFrame, scores: F64, user: str, k: int) -> list[str]:
     """The best items that the user did not have."""
     had = set(frame.item_id[frame.user_id == user])
     order = [f"i{item}" for item in np.argsort(-scores, kind="stable")]
     return [item for item in order if item not in had][:k]
 
 
-def asked(bundle: Bundle, question: Question) -> list[str]:
+def answer_ids(bundle: Bundle, question: Question) -> list[str]:
     return [item.item_id for item in respond(bundle, question).items]
 
 
-def brought(frame: pd.DataFrame, user: str) -> list[Event]:
+def events_of(frame: pd.DataFrame, user: str) -> list[Event]:
     return [
         Event(item, int(time))
         for item, time in frame.loc[frame.user_id == user, ["item_id", "timestamp"]].values
     ]
 
 
-def imported(home: Path, log: Path, *arguments: Any) -> Bundle:
+def import_vectors(home: Path, log: Path, *arguments: Any) -> Bundle:
     said = recsys(
         home, "import", "vectors", str(log), *map(str, arguments), "--to", str(home / "b"), "--json"
     )
@@ -90,10 +90,10 @@ def test_a_model_of_implicit_answers_by_its_rows_and_folds_in_by_its_equation(
         tmp_path / "users.csv", index=False
     )
     ids = ("--item-ids", tmp_path / "items.txt", "--user-ids", tmp_path / "users.csv")
-    bundle = imported(tmp_path, log, "--implicit", tmp_path / "als.npz", *ids, "--weight-col", "weight")
+    bundle = import_vectors(tmp_path, log, "--implicit", tmp_path / "als.npz", *ids, "--weight-col", "weight")
     for user in ("u0", "u7", "u28", "u29"):
         scores = items.astype(np.float64) @ users[int(user[1:])]
-        assert asked(bundle, Question(user, k=15)) == listed(frame, scores, user, 15)
+        assert answer_ids(bundle, Question(user, k=15)) == best_unseen(frame, scores, user, 15)
     assert respond(bundle, Question("u7")).source == "known"
     for user in ("u1", "u2", "u3"):  # a click of now takes the place of the row
         fresh = frame[frame.user_id == user]
@@ -101,7 +101,7 @@ def test_a_model_of_implicit_answers_by_its_rows_and_folds_in_by_its_equation(
             {"user_id": [user], "item_id": ["i39"], "timestamp": [1_800_000_000], "weight": [1.0]}
         )
         solved = confident(items, pd.concat([fresh, extra]), 0.3, 4.0)
-        wanted = listed(pd.concat([frame, extra]), items.astype(np.float64) @ solved, user, 15)
+        wanted = best_unseen(pd.concat([frame, extra]), items.astype(np.float64) @ solved, user, 15)
         reply = respond(bundle, Question(user, [Event("i39", 1_800_000_000)], k=15))
         assert [item.item_id for item in reply.items] == wanted
         assert reply.source == "history"
@@ -123,18 +123,18 @@ def test_plain_vectors_score_by_inner_product_and_a_stranger_is_the_mean_of_a_hi
     np.save(tmp_path / "users.npy", users[:20])
     (tmp_path / "people.txt").write_text("\n".join(f"u{user}" for user in range(20)))
     files = ("--items", tmp_path / "items.parquet", "--users", tmp_path / "users.npy")
-    bundle = imported(tmp_path, log, *files, "--user-ids", tmp_path / "people.txt")
+    bundle = import_vectors(tmp_path, log, *files, "--user-ids", tmp_path / "people.txt")
     added = bias.astype(np.float64) if biased else np.zeros(ITEMS)
     y = items.astype(np.float64)
     for user in ("u0", "u7", "u19"):
         scores = y @ users[int(user[1:])] + added
-        assert asked(bundle, Question(user, k=15)) == listed(frame, scores, user, 15)
+        assert answer_ids(bundle, Question(user, k=15)) == best_unseen(frame, scores, user, 15)
     for user in ("u21", "u25"):  # without a row of their own
         had = frame[frame.user_id == user]
         mean = np.average(y[[int(item[1:]) for item in had.item_id]], axis=0, weights=had.weight)
         reply = respond(bundle, Question(user, k=15))
         assert reply.source == "history"
-        assert [item.item_id for item in reply.items] == listed(frame, y @ mean + added, user, 15)
+        assert [item.item_id for item in reply.items] == best_unseen(frame, y @ mean + added, user, 15)
     assert respond(bundle, Question("nobody")).source == "fallback"
 
 
@@ -147,7 +147,7 @@ def test_an_imported_bundle_is_judged_like_any_other(
     pd.DataFrame({"item_id": [f"i{item}" for item in range(ITEMS)], "vector": list(items)}).to_parquet(
         tmp_path / "items.parquet"
     )
-    imported(tmp_path, tmp_path / "past.parquet", "--items", tmp_path / "items.parquet")
+    import_vectors(tmp_path, tmp_path / "past.parquet", "--items", tmp_path / "items.parquet")
     said = recsys(tmp_path, "evaluate", str(tmp_path / "b"), "--data", str(log), "split.test=0.2", "--json")
     assert answer(said)["metrics"]["ndcg_at_10"]["mean"] > 0
     refused = recsys(tmp_path, "evaluate", str(tmp_path / "b"), "--data", str(log), "split.test=0.5", rc=2)
@@ -189,7 +189,7 @@ def twice(folder: Path, items: Array) -> list[Any]:
     return ["--items", folder / "v.parquet"]
 
 
-def ragged(folder: Path, items: Array) -> list[Any]:
+def of_two_lengths(folder: Path, items: Array) -> list[Any]:
     pd.DataFrame({"item_id": ["i1", "i2"], "vector": [[1.0, 2.0], [1.0]]}).to_parquet(folder / "v.parquet")
     return ["--items", folder / "v.parquet"]
 
@@ -223,7 +223,7 @@ def another_npz(folder: Path, items: Array) -> list[Any]:
         (ids_of_another_name, "one id a line is called .txt or .ids"),
         (not_finite, "the first is that of 'i7' (row 8)"),
         (twice, "'i1'"),
-        (ragged, "of 2 lengths"),
+        (of_two_lengths, "of 2 lengths"),
         (other_width, "vectors of 5 numbers"),
         (another_npz, "has no 'item_factors'; it holds weights"),
     ],
@@ -231,6 +231,6 @@ def another_npz(folder: Path, items: Array) -> list[Any]:
 def test_what_is_no_model_is_refused_in_a_sentence(
     made: Any, said: str, log: Path, vectors: tuple[Array, Array], tmp_path: Path
 ) -> None:
-    found = recsys(tmp_path, "import", "vectors", str(log), *map(str, made(tmp_path, vectors[1])), rc=2)
-    assert said in found.stderr
-    assert "Traceback" not in found.stderr
+    result = recsys(tmp_path, "import", "vectors", str(log), *map(str, made(tmp_path, vectors[1])), rc=2)
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr

@@ -35,9 +35,9 @@ def test_it_publishes_what_it_chose_and_tells_how_it_chose(
     monkeypatch.setattr(tuner, "_FASTER", float("inf"))
     monkeypatch.setattr(tuner, "_HOPELESS", float("inf"))
     before = current(root)
-    found = tune_bundle(root, ASKED, quiet=False)
+    report = tune_bundle(root, ASKED, quiet=False)
     after = current(root)
-    assert str(after) == found["bundle"] != str(before)
+    assert str(after) == report["bundle"] != str(before)
     stated = read_manifest(after)["index"]
     assert (stated["factory"], stated["k"], stated["target"]) == ("IVF32,SQ8", 20, 0.95)
     assert stated["recall"] >= 0.95
@@ -45,13 +45,13 @@ def test_it_publishes_what_it_chose_and_tells_how_it_chose(
     assert "| Flat" in said
     assert f"Chosen: IVF32,SQ8 at effort {stated['effort']}, the soonest that finds enough." in said
     assert f"{after} answers by IVF32,SQ8 and is the current bundle" in said
-    files = address.artifact_of(found["run_id"], "trials.json")
+    files = address.artifact_of(report["run_id"], "trials.json")
     trials = json.loads(files.read_text())
     assert [trial["settings"]["factory"] for trial in trials] == [
-        trial["settings"]["factory"] for trial in found["trials"]
+        trial["settings"]["factory"] for trial in report["trials"]
     ]
-    assert "recall@20" in address.artifact_of(found["run_id"], "table.md").read_text()
-    assert address.artifact_of(found["run_id"], "recall_by_time.png").stat().st_size > 5_000
+    assert "recall@20" in address.artifact_of(report["run_id"], "table.md").read_text()
+    assert address.artifact_of(report["run_id"], "recall_by_time.png").stat().st_size > 5_000
     tune_bundle(root, ASKED, quiet=False)
     assert current(root) == after
     assert "answers so already" in capsys.readouterr().out
@@ -80,8 +80,8 @@ def test_the_command_measures_and_with_dry_run_publishes_nothing(root: Path) -> 
     options = ["--dry-run", "--people", "20", "-k", "10", "--only", "SQfp16", "--json"]
     said = CliRunner().invoke(main, ["index", "tune", str(before), *options])
     assert said.exit_code == 0, said.output
-    found = json.loads(said.stdout.splitlines()[-1])
+    report = json.loads(said.stdout.splitlines()[-1])
     assert current(root) == before
-    assert found["bundle"] == str(before)
-    assert [trial["settings"]["factory"] for trial in found["trials"]] == ["Flat", "SQfp16"]
-    assert found["trials"][0]["quality"]["all"]["recall"] == 1
+    assert report["bundle"] == str(before)
+    assert [trial["settings"]["factory"] for trial in report["trials"]] == ["Flat", "SQfp16"]
+    assert report["trials"][0]["quality"]["all"]["recall"] == 1

@@ -20,12 +20,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
 
 
-def said(*words: str) -> Any:
+def run_order(*words: str) -> Any:
     return CliRunner().invoke(main, ["order", *words])
 
 
 def test_it_tells_what_order_brings_and_tracks_it() -> None:
-    told = said(*WORLD, "world.drift=3", *PAIRS, "--seeds", "2", "seed=5")
+    told = run_order(*WORLD, "world.drift=3", *PAIRS, "--seeds", "2", "seed=5")
     assert told.exit_code == 0, told.output
     assert "cooccurrence, world-400x80-seed1-drift3, test part, leave-last-out split" in told.output
     for row in ("| in order ", "| asked shuffled ", "| learned and asked shuffled ", "Order brings +0."):
@@ -48,13 +48,13 @@ def test_it_tells_what_order_brings_and_tracks_it() -> None:
 
 
 def test_machines_get_one_object() -> None:
-    told = said(*WORLD, "model=popularity", "--json")
+    told = run_order(*WORLD, "model=popularity", "--json")
     assert told.exit_code == 0, told.output
-    found = json.loads(told.stdout.splitlines()[-1])
-    assert found["gain"]["mean"] == found["leaning"]["mean"] == 0
-    assert found["gain"]["verdict"] == "no difference shown"
-    assert found["sentence"].startswith("Order brings nothing that was shown")
-    assert found["rows"]["in order"] == found["rows"]["asked shuffled"]
+    report = json.loads(told.stdout.splitlines()[-1])
+    assert report["gain"]["mean"] == report["leaning"]["mean"] == 0
+    assert report["gain"]["verdict"] == "no difference shown"
+    assert report["sentence"].startswith("Order brings nothing that was shown")
+    assert report["rows"]["in order"] == report["rows"]["asked shuffled"]
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_machines_get_one_object() -> None:
     ],
 )
 def test_the_model_is_the_sequence_model_unless_another_is_named(words: tuple[str, ...], name: str) -> None:
-    told = said("world", "--dry-run", "--json", *words)
+    told = run_order("world", "--dry-run", "--json", *words)
     assert told.exit_code == 0, told.output
     assert json.loads(told.stdout.splitlines()[-1])["model"]["name"] == name
 
 
 def test_a_warm_start_has_learned_in_order() -> None:
-    told = said(*WORLD, *PAIRS, "warm=some/bundle")
+    told = run_order(*WORLD, *PAIRS, "warm=some/bundle")
     assert told.exit_code == 2
     assert "what it starts from has learned in order" in told.output

@@ -16,7 +16,7 @@ from recsys.pipelines.run.settings import load_settings
 from recsys.testing.toys import random_log
 
 PAGE = Path(__file__).parents[2] / "docs/judge-your-system.md"
-EXAMPLE = re.search(r"```python\n(import pandas.*?)```", PAGE.read_text(), re.DOTALL)[1]  # type: ignore[index]
+(EXAMPLE,) = re.findall(r"```python\n(import pandas.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 @pytest.fixture
@@ -70,9 +70,9 @@ def test_lists_made_as_the_page_makes_them_are_judged_and_are_not_impossible(
     arguments = ["evaluate", f"data={log}", "--user-col", "visitor", 'metrics=["hit_rate_at_10"]', "--json"]
     said = CliRunner().invoke(main, [*arguments, "--candidates", str(tmp_path / "ours.parquet")])
     assert said.exit_code == 0, said.output
-    found = json.loads(said.stdout.splitlines()[-1])
-    assert found["files"]["ours"]["without_list"] == found["files"]["ours"]["seen"] == 0
-    assert found["rows"]["ours"]["metrics"]["hit_rate_at_10"]["mean"] > 0.1
+    report = json.loads(said.stdout.splitlines()[-1])
+    assert report["files"]["ours"]["without_list"] == report["files"]["ours"]["seen"] == 0
+    assert report["rows"]["ours"]["metrics"]["hit_rate_at_10"]["mean"] > 0.1
 
 
 def test_a_folder_with_something_in_it_is_left_alone(log: Path, tmp_path: Path) -> None:

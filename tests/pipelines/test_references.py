@@ -32,20 +32,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_HOME", str(home))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        found = {"home": str(home)}
+        by_name = {"home": str(home)}
         for at, (name, experiment) in enumerate(
             (("first", "recsys"), ("middle", "shop"), ("later", "recsys"))
         ):
-            found[name] = client.start_run(experiment, name)
+            by_name[name] = client.start_run(experiment, name)
             folder = write(home / "made", content(seed=at))
             nothing: dict[str, float] = {}
             client.finish_run(
-                found[name], settings={}, tags=address_of(folder), metrics=nothing, curves={}, files=None
+                by_name[name], settings={}, tags=address_of(folder), metrics=nothing, curves={}, files=None
             )
         said: dict[str, dict[str, str]] = {"texts": {"table.md": "nothing"}, "pictures": {}}
         track_report("order", "a report", "an order report", settings={}, tags={}, metrics=nothing, **said)
-        found["running"] = client.start_run("shop", "never finished")
-    return found
+        by_name["running"] = client.start_run("shop", "never finished")
+    return by_name
 
 
 @pytest.fixture

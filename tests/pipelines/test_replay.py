@@ -13,7 +13,7 @@ from recsys.bundle.root import assign
 from recsys.bundle.write import write
 from recsys.errors import DataError
 from tests.helpers.command_line import answer, recsys
-from tests.helpers.service import ITEMS, content, published, running
+from tests.helpers.service import ITEMS, content, publish_toy, running
 
 
 def bodies(seed: int) -> list[dict[str, Any]]:
@@ -41,10 +41,10 @@ def bodies(seed: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def service_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(root of bundles, exposure log) after a service has answered."""
     folder = tmp_path_factory.mktemp("replay")
-    published(folder / "bundles")
+    publish_toy(folder / "bundles")
     with running(folder / "bundles", folder / "log") as service:
         for body in bodies(0):
             service.recommend(**body)
@@ -59,8 +59,8 @@ def bundle_of(root: Path) -> Bundle:
     return load(root / (root / "current").read_text().strip())
 
 
-def test_every_logged_list_is_made_again(logged: tuple[Path, Path]) -> None:
-    root, log = logged
+def test_every_logged_list_is_made_again(service_log: tuple[Path, Path]) -> None:
+    root, log = service_log
     bundle, lines = bundle_of(root), lines_of(log)
     assert {line["source"] for line in lines} == {"known", "history", "fallback"}
     for line in lines:
@@ -73,8 +73,8 @@ def test_every_logged_list_is_made_again(logged: tuple[Path, Path]) -> None:
     assert not trace(bundle, {**longest, "scores": [score * 1.001 for score in longest["scores"]]}).same
 
 
-def test_the_command_traces_and_tells_by_its_status(logged: tuple[Path, Path], tmp_path: Path) -> None:
-    root, log = logged
+def test_the_command_traces_and_tells_by_its_status(service_log: tuple[Path, Path], tmp_path: Path) -> None:
+    root, log = service_log
     line = lines_of(log)[3]
     places = ("--bundles", str(root), "--log")
     said = recsys(tmp_path, "trace", line["request_id"], *places, str(log))
@@ -87,9 +87,9 @@ def test_the_command_traces_and_tells_by_its_status(logged: tuple[Path, Path], t
 
 
 def test_the_same_bundle_gives_the_same_lists_and_another_one_others(
-    logged: tuple[Path, Path], tmp_path: Path
+    service_log: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    root, log = logged
+    root, log = service_log
     lines = lines_of(log)
     torn = tmp_path / "log"
     torn.write_text(json.dumps({"schema": 1, "items": []}) + "\n" + log.read_text() + '{"schema": 2, "torn')
@@ -101,17 +101,17 @@ def test_the_same_bundle_gives_the_same_lists_and_another_one_others(
     assert {row["value"] for row in same["segments"] if row["segment"] == "domain"} == {"film", "book"}
     assert sum(row["requests"] for row in same["segments"] if row["segment"] == "source") == len(lines)
     other = load(write(tmp_path / "other", content(2)))
-    found = replay(other, read_log(log))
-    assert 0 < found["overlap"] < 1
-    by_source = {row["value"]: row for row in found["segments"] if row["segment"] == "source"}
+    report = replay(other, read_log(log))
+    assert 0 < report["overlap"] < 1
+    by_source = {row["value"]: row for row in report["segments"] if row["segment"] == "source"}
     assert by_source["known"]["people_with_other_lists"] == 1
     said = recsys(tmp_path, "replay", str(log), "--bundle", str(other.path), "--limit", "20")
     assert " 20 " in said.stdout.replace("|", " ")
-    assert json.loads(json.dumps(found)) == found
+    assert json.loads(json.dumps(report)) == report
 
 
 def test_a_log_of_another_system_is_asked_too(tmp_path: Path) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     bundle = bundle_of(tmp_path / "bundles")
     log = tmp_path / "theirs.jsonl"
     lines = [
@@ -126,10 +126,10 @@ def test_a_log_of_another_system_is_asked_too(tmp_path: Path) -> None:
         {"user_id": "u2", "items": [], "domain": "opera"},
     ]
     log.write_text("\n".join(map(json.dumps, lines)))
-    found = replay(bundle, read_log(log))
-    assert (found["requests"], found["refused"], found["short"]) == (2, 1, [1, 0])
-    assert found["latency_ms"]["before"]["p50"] == 3.5
-    assert [row["value"] for row in found["segments"]] == ["app"]
+    report = replay(bundle, read_log(log))
+    assert (report["requests"], report["refused"], report["short"]) == (2, 1, [1, 0])
+    assert report["latency_ms"]["before"]["p50"] == 3.5
+    assert [row["value"] for row in report["segments"]] == ["app"]
     log.write_text(json.dumps({"user_id": "u1"}))
     with pytest.raises(DataError, match=r"theirs.jsonl line 1: `items` must be"):
         replay(bundle, read_log(log))
@@ -140,7 +140,7 @@ def test_a_log_of_another_system_is_asked_too(tmp_path: Path) -> None:
 
 def test_deploy_gives_roles_and_goes_back(tmp_path: Path) -> None:
     root = tmp_path / "mlruns" / "bundles"
-    first, second = published(root), write(root, content(2)).name
+    first, second = publish_toy(root), write(root, content(2)).name
     assert answer(recsys(tmp_path, "deploy", second, "--as", "towers/b", "--json"))["arms"] == {
         "towers": {"b": second}
     }

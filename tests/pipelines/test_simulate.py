@@ -87,16 +87,16 @@ def test_the_service_writes_what_the_pure_functions_say(shop: Shop, inside: Week
     run_served(short, tmp_path / "clock")
     assert now_ms() > START * 1_000 - 10**12  # the clock of this process is its own again
 
-    def said(one: dict[str, Any], bundles: dict[str, str]) -> tuple[Any, ...]:
+    def facts_of(one: dict[str, Any], bundles: dict[str, str]) -> tuple[Any, ...]:
         place = tuple(one[name] for name in ("user_id", "experiment", "phase", "arm"))
         return one["now_s"] // HOUR_S, place, bundles[one["bundle_id"]], tuple(one["items"])
 
     def by_arm(weeks: Weeks) -> dict[str, str]:
         return {weeks.frozen.experiment.arm(arm).bundle: arm for arm in ("control", "better")}
 
-    served = sorted((said(one, by_arm(weeks)) for one in lines(weeks)), key=str)
+    served = sorted((facts_of(one, by_arm(weeks)) for one in lines(weeks)), key=str)
     expected = sorted(
-        (said(one, by_arm(inside)) for one in lines(inside) if one["now_s"] < START + DAY_S), key=str
+        (facts_of(one, by_arm(inside)) for one in lines(inside) if one["now_s"] < START + DAY_S), key=str
     )
     assert len(served) == until
     assert served == [one for one in expected if one[0] <= weeks.second[until - 1] // HOUR_S]
@@ -110,16 +110,16 @@ def test_the_service_writes_what_the_pure_functions_say(shop: Shop, inside: Week
 def test_a_healthy_test_is_shipped_and_its_interval_holds_the_truth(
     shop: Shop, inside: Weeks, tmp_path: Path
 ) -> None:
-    found = report_weeks(inside, tmp_path / "clock")
-    assert not sick_checks(found)
-    assert found["verdict"] == "ship"
-    _, low, high = mean_effect(found)
+    report = report_weeks(inside, tmp_path / "clock")
+    assert not sick_checks(report)
+    assert report["verdict"] == "ship"
+    _, low, high = mean_effect(report)
     assert low <= shop.effect <= high
-    assert found["experiment"]["digest"] == inside.frozen.digest
+    assert report["experiment"]["digest"] == inside.frozen.digest
     assert {
         "each arm was served its own bundle",
         "everybody was in the arm that the definition gives them",
-    } <= {check["name"] for check in found["health"] if check["state"] == "ok"}
+    } <= {check["name"] for check in report["health"] if check["state"] == "ok"}
 
 
 def test_lists_made_again_say_for_whom_the_arms_differ(shop: Shop, inside: Weeks, tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ def test_lists_made_again_say_for_whom_the_arms_differ(shop: Shop, inside: Weeks
         person = number[one["user_id"]]
         truth = bool((shop.lists["control"][person] != shop.lists["better"][person]).any())
         assert differs[one["request_id"]] == truth
-    found = report_experiment(QUIET, NAME, inside.root, inside.state, until=inside.until, triggered=True)
-    report = found.result if isinstance(found, Negative) else found
+    result = report_experiment(QUIET, NAME, inside.root, inside.state, until=inside.until, triggered=True)
+    report = result.result if isinstance(result, Negative) else result
     whole = report_experiment(QUIET, NAME, inside.root, inside.state, until=inside.until)
     people = [
         sum(one["people"].values())
@@ -163,14 +163,14 @@ salt = "next"
 starts = 2100-01-01T00:00:00Z
 weights = {{ control = 0.5, better = 0.5 }}
 """)
-    found = forecast_experiment(QUIET, "next", tmp_path, inside.root, inside.state)
+    forecast = forecast_experiment(QUIET, "next", tmp_path, inside.root, inside.state)
     truth = (shop.lists["control"] != shop.lists["better"]).any(axis=1)
-    assert abs(found.share - truth.mean()) < 0.03
-    assert found.triggered is not None
-    assert found.interleaved is not None
-    assert found.triggered.planned < found.whole.planned
-    assert found.interleaved.people < found.whole.planned / 3
-    assert "Lists differ for" in told_forecast(found)
+    assert abs(forecast.share - truth.mean()) < 0.03
+    assert forecast.triggered is not None
+    assert forecast.interleaved is not None
+    assert forecast.triggered.planned < forecast.whole.planned
+    assert forecast.interleaved.people < forecast.whole.planned / 3
+    assert "Lists differ for" in told_forecast(forecast)
     with pytest.raises(SettingError, match=r"has no nxet.toml; did you mean 'next'"):
         forecast_experiment(QUIET, "nxet", tmp_path, inside.root, inside.state)
 
@@ -182,9 +182,9 @@ def test_each_sickness_is_named_and_none_is_called_a_win(
     weeks = prepare(tmp_path, shop, days=DAYS, seed=SEED)
     written, beside = run_sick(weeks, sickness, sickness.strengths[2], tmp_path)
     store_written(weeks, written)
-    found = report_weeks(weeks, tmp_path / "clock", **beside)
-    assert names_sickness(found, sickness), sick_checks(found)
-    assert found["verdict"] == "cannot be trusted"
+    report = report_weeks(weeks, tmp_path / "clock", **beside)
+    assert names_sickness(report, sickness), sick_checks(report)
+    assert report["verdict"] == "cannot be trusted"
 
 
 def test_what_cannot_be_reported_is_said(inside: Weeks) -> None:
@@ -201,9 +201,9 @@ def test_what_cannot_be_reported_is_said(inside: Weeks) -> None:
 
 def test_the_command_simulates_and_refuses_what_it_cannot(tmp_path: Path) -> None:
     def run(*words: str, rc: int) -> str:
-        found = CliRunner().invoke(main, ["simulate", *words])
-        assert found.exit_code == rc, found.output + repr(found.exception)
-        return found.output
+        result = CliRunner().invoke(main, ["simulate", *words])
+        assert result.exit_code == rc, result.output + repr(result.exception)
+        return result.output
 
     assert "hash collision" in run(str(tmp_path / "x"), "--sickness", "list", rc=0)
     assert "it goes with --inside" in run(str(tmp_path / "x"), "--sickness", "hash collision", rc=2)
@@ -254,9 +254,9 @@ def test_an_arm_that_merges_two_lists_says_which_one_people_prefer(shop: Shop, t
             }
             written.events.append(event | {"timestamp": line["now_s"] + 5})
     store_written(weeks, written)
-    found = report_experiment(QUIET, "both", weeks.root, weeks.state, until=weeks.until)
-    assert not isinstance(found, Negative)
-    assert found["preference"]["winner"] == "better"
+    report = report_experiment(QUIET, "both", weeks.root, weeks.state, until=weeks.until)
+    assert not isinstance(report, Negative)
+    assert report["preference"]["winner"] == "better"
     (line,) = written.lines[:1]
     opened = {bundle: load(weeks.root / bundle) for bundle in bundles.values()}
     recipe = recipe_of(find_frozen(weeks.root, "both").experiment, "merged", opened.__getitem__)

@@ -17,9 +17,9 @@ SMALL = ["model=als", "model.dim=4", "model.epochs=2", "split.kind=leave_last_ou
 
 
 def invoke(*arguments: str) -> str:
-    found = CliRunner().invoke(main, list(arguments))
-    assert found.exit_code == 0, found.output
-    return found.stdout
+    result = CliRunner().invoke(main, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def test_the_report_is_told_and_tracked_and_its_mixture_can_be_served(
@@ -27,36 +27,36 @@ def test_the_report_is_told_and_tracked_and_its_mixture_can_be_served(
 ) -> None:
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
     told = invoke("transfer", "world", *WORLD, *SMALL, "--joined", "0.1", "--trials", "2", "--json")
-    found = json.loads(told.splitlines()[-1])
-    assert {(row["domain"], row["joined"]) for row in found["rows"]} == {
+    report = json.loads(told.splitlines()[-1])
+    assert {(row["domain"], row["joined"]) for row in report["rows"]} == {
         (domain, share) for domain in ("films", "books") for share in (1.0, 0.1)
     }
-    for row in found["rows"]:
+    for row in report["rows"]:
         means = row["means"]
         assert row["transfer"]["mean"] == pytest.approx(means["cross"] - means["control"], abs=1e-9)
         parts = row["history"]["mean"] + row["training"]["mean"]
         assert row["transfer"]["mean"] == pytest.approx(parts, abs=1e-9)
     run = client.runs("transfer")[0]
-    assert run.run_id == found["run_id"]
-    films = next(row for row in found["rows"] if row["domain"] == "films" and row["segment"] == "all")
+    assert run.run_id == report["run_id"]
+    films = next(row for row in report["rows"] if row["domain"] == "films" and row["segment"] == "all")
     assert run.metrics["transfer_films_1_all"] == pytest.approx(films["transfer"]["mean"])
-    assert json.loads(address.artifact_of(run.run_id, "transfer.json").read_text())["rows"] == found["rows"]
+    assert json.loads(address.artifact_of(run.run_id, "transfer.json").read_text())["rows"] == report["rows"]
     assert address.artifact_of(run.run_id, "transfer.png").stat().st_size > 5_000
     assert "Served in films" in address.artifact_of(run.run_id, "table.md").read_text()
-    trained = json.loads(invoke("train", "world", "-c", found["config"], *WORLD, "--json").splitlines()[-1])
+    trained = json.loads(invoke("train", "world", "-c", report["config"], *WORLD, "--json").splitlines()[-1])
     assert trained["run_id"]
-    config = Path(found["config"]).read_text()
+    config = Path(report["config"]).read_text()
     assert 'domain = "films"' in config
     assert "[model.by_domain.films]" in config
 
 
 def test_settings_to_try_are_those_given_and_others_of_the_space() -> None:
-    found = search_space("als", {"dim": 8})
-    tried = candidates(found, 4, seed=1)
-    assert tried[0] == found.settings({})
+    space = search_space("als", {"dim": 8})
+    tried = candidates(space, 4, seed=1)
+    assert tried[0] == space.settings({})
     assert len({json.dumps(one, sort_keys=True) for one in tried}) == 4
-    assert tried == candidates(found, 4, seed=1)
-    assert all(one["dim"] == tried[0]["dim"] for one in tried if "dim" not in found.space)
+    assert tried == candidates(space, 4, seed=1)
+    assert all(one["dim"] == tried[0]["dim"] for one in tried if "dim" not in space.space)
 
 
 def test_data_without_domains_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,10 +66,10 @@ def test_data_without_domains_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
         f"u{user},i{item},{1_700_000_000 + 60 * item}" for user in range(20) for item in range(user % 3, 9)
     ]
     log.write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
-    found = CliRunner().invoke(main, ["transfer", str(log), *SMALL])
-    assert found.exit_code != 0
-    assert "column `domain`" in found.output
-    assert "Traceback" not in found.output
+    result = CliRunner().invoke(main, ["transfer", str(log), *SMALL])
+    assert result.exit_code != 0
+    assert "column `domain`" in result.output
+    assert "Traceback" not in result.output
 
 
 def test_a_domain_with_one_item_and_one_that_nobody_is_asked_in(
@@ -91,11 +91,13 @@ def test_a_domain_with_one_item_and_one_that_nobody_is_asked_in(
     items = [f"i{number},{name}" for number, name in enumerate(domain)]
     (folder / "items.csv").write_text("item_id,domain\n" + "\n".join(items) + "\n")
     settings = ["model.dim=4", "model.epochs=1", "split.kind=leave_last_out", "threads=1"]
-    found = json.loads(invoke("transfer", str(folder), *settings, "--joined", "1", "--json").splitlines()[-1])
-    assert found["controls"]["cards"] == {"name": "popularity"}
-    assert found["controls"]["toys"] == {"name": "popularity"}
-    assert found["controls"]["films & series"]["name"] == "sequence"
-    assert {"films & series", "books", "cards"} == {row["domain"] for row in found["rows"]}
+    report = json.loads(
+        invoke("transfer", str(folder), *settings, "--joined", "1", "--json").splitlines()[-1]
+    )
+    assert report["controls"]["cards"] == {"name": "popularity"}
+    assert report["controls"]["toys"] == {"name": "popularity"}
+    assert report["controls"]["films & series"]["name"] == "sequence"
+    assert {"films & series", "books", "cards"} == {row["domain"] for row in report["rows"]}
     assert "transfer_films___series_1_all" in client.runs("transfer")[0].metrics
-    trained = json.loads(invoke("train", str(folder), "-c", found["config"], "--json").splitlines()[-1])
+    trained = json.loads(invoke("train", str(folder), "-c", report["config"], "--json").splitlines()[-1])
     assert trained["run_id"]

@@ -62,14 +62,14 @@ def test_where_the_informed_ranker_is_no_better_there_is_a_sentence_and_no_figur
 
 def test_a_chance_too_small_for_a_float_is_not_said_to_be_none() -> None:
     values = np.arange(4_000) / 4_000
-    found = compare(
+    comparisons = compare(
         values + 1,
         {"flat": values, "near": values + 1 - np.random.default_rng(0).random(4_000) * 1e-2},
         warm=999,
     )
-    assert found["flat"].p_holm == 0.0
-    assert "p < 1e-300: better" in against(found["flat"])
-    assert "p < 1e-300" in against(found["near"])
+    assert comparisons["flat"].p_holm == 0.0
+    assert "p < 1e-300: better" in against(comparisons["flat"])
+    assert "p < 1e-300" in against(comparisons["near"])
     assert [p_text(p) for p in (1.0, 0.0312, 2e-173, 1e-310, 0.0)] == [
         "p = 1",
         "p = 0.031",
@@ -90,7 +90,7 @@ def odd_ids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def asked(root: Path, *history: str) -> tuple[str, str]:
+def why_and_unknown(root: Path, *history: str) -> tuple[str, str]:
     """The words of an answer to this history, and the ids that it does not know."""
     arguments = [word for one in history for word in ("--history", one)]
     said = CliRunner().invoke(main, ["recommend", str(root), *arguments, "-k", "3", "--json"])
@@ -113,7 +113,7 @@ def asked(root: Path, *history: str) -> tuple[str, str]:
 def test_histories_are_lists_of_ids_with_quotes_around_commas(
     odd_ids: Path, history: list[str], events: int, ignored: str
 ) -> None:
-    why, unknown = asked(odd_ids, *history)
+    why, unknown = why_and_unknown(odd_ids, *history)
     assert unknown == ignored
     assert ("a history of" in why) == (events > 0)
     if events:

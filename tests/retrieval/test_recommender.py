@@ -177,7 +177,7 @@ def test_a_search_that_also_finds_what_is_left_out_answers_like_the_exact_scan(s
     )  # small whole numbers: many scores are equal
     items[rng.integers(2_000, size=5)] = 0
     rules: dict[str, Any] = {"fallback": np.arange(2_000, dtype=np.int32), "available": items.any(axis=1)}
-    scanned, found = (
+    scanned, searching = (
         Recommender(VectorRanker(embeddings_of(items, TABLE), index), **rules)
         for index in (None, Flat(items))
     )
@@ -186,7 +186,7 @@ def test_a_search_that_also_finds_what_is_left_out_answers_like_the_exact_scan(s
         had = np.concatenate([rng.choice(best, 5, replace=False), rng.integers(2_000, size=9)])
         one = Users.of_rows(np.array([user]), Ragged.of([had]))
         for k in (1, 10, 100):
-            wanted, got = scanned.recommend(one, k), found.recommend(one, k)
+            wanted, got = scanned.recommend(one, k), searching.recommend(one, k)
             np.testing.assert_array_equal(got.ids, wanted.ids)
             np.testing.assert_array_equal(got.scores, wanted.scores)
             assert not set(had.tolist()) & set(got.ids[0].tolist())

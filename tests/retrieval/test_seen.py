@@ -20,7 +20,7 @@ from recsys.history import Histories
 from recsys.retrieval.recommender import recommender_of
 from recsys.retrieval.seen import SeenSettings, seen_policy
 from tests.helpers.bundles import START, content
-from tests.helpers.seen import DAY, NAMES, STATED, made
+from tests.helpers.seen import DAY, NAMES, STATED, make_content
 
 NOW = 1_700_000_000
 N_ITEMS = 30
@@ -95,9 +95,9 @@ def test_forbidden_items_are_those_of_a_slow_reading_of_the_settings(stated: dic
     policy = seen_policy(stated, N_ITEMS, NAMES, DOMAINS)
     people = users(1)
     assert not isinstance(policy, str)
-    found = policy.forbidden_items(people)
-    assert [found.row(row).tolist() for row in range(len(people))] == slowly(stated, people)
-    assert 0 < len(found.values) < len(people.history.items.values)
+    forbidden = policy.forbidden_items(people)
+    assert [forbidden.row(row).tolist() for row in range(len(people))] == slowly(stated, people)
+    assert 0 < len(forbidden.values) < len(people.history.items.values)
 
 
 @pytest.mark.parametrize("word", ["exclude", "allow"])
@@ -156,15 +156,15 @@ def test_days_need_times_and_a_moment() -> None:
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> bundle.Bundle:
-    return bundle.load(publish(tmp_path_factory.mktemp("root"), made(STATED)))
+def shop(tmp_path_factory: pytest.TempPathFactory) -> bundle.Bundle:
+    return bundle.load(publish(tmp_path_factory.mktemp("root"), make_content(STATED)))
 
 
-def test_a_bundle_keeps_policy_events_and_names(loaded: bundle.Bundle) -> None:
-    assert loaded.manifest["seen"] == SeenSettings.of(STATED).stated
-    assert loaded.event_names == NAMES
-    np.testing.assert_array_equal(loaded.histories.event, made(STATED).histories.event)
-    golden = json.loads((loaded.path / "golden.json").read_text())
+def test_a_bundle_keeps_policy_events_and_names(shop: bundle.Bundle) -> None:
+    assert shop.manifest["seen"] == SeenSettings.of(STATED).stated
+    assert shop.event_names == NAMES
+    np.testing.assert_array_equal(shop.histories.event, make_content(STATED).histories.event)
+    golden = json.loads((shop.path / "golden.json").read_text())
     assert {"time", "event", "now"} <= set(golden[0])
 
 
@@ -187,15 +187,15 @@ def counts_at_the_end(whole: Content) -> np.ndarray:
 
 
 @pytest.mark.parametrize("hours", [0, 5, 20, 24.5, 26.5, 28.1, 40])
-def test_the_service_keeps_out_what_evaluation_keeps_out(loaded: bundle.Bundle, hours: float) -> None:
-    whole = made(STATED)
+def test_the_service_keeps_out_what_evaluation_keeps_out(shop: bundle.Bundle, hours: float) -> None:
+    whole = make_content(STATED)
     now = START + int(hours * 3600)
     everyone = Users.of_rows(np.arange(30), whole.histories, np.full(30, now))
     offline = recommender_of(
         whole.embeddings, whole.fallback, STATED, event_names=NAMES, domains=whole.catalogue.domains
     ).recommend(everyone, 40)
     for user in range(30):
-        reply = respond(loaded, Question(f"u{user}", k=40, now=now))
+        reply = respond(shop, Question(f"u{user}", k=40, now=now))
         served = [item.item_id for item in reply.items]
         assert served == [f"i{item}" for item in offline.ids[user] if item >= 0]
     counts = (offline.ids >= 0).sum(axis=1)
@@ -207,12 +207,12 @@ def test_the_service_keeps_out_what_evaluation_keeps_out(loaded: bundle.Bundle, 
     )  # a day after the last event only bought books are kept out
 
 
-def test_an_event_of_the_request_counts_by_its_type_and_time(loaded: bundle.Bundle) -> None:
+def test_an_event_of_the_request_counts_by_its_type_and_time(shop: bundle.Bundle) -> None:
     now = START + 100 * DAY
 
     def keeps_out(item: str, **event: Any) -> bool:
-        reply = respond(loaded, Question(None, [Event(item, **event)], k=40, now=now))
-        return item not in [found.item_id for found in reply.items]
+        reply = respond(shop, Question(None, [Event(item, **event)], k=40, now=now))
+        return item not in [one.item_id for one in reply.items]
 
     film, book = "i6", "i7"
     assert keeps_out(film, timestamp=now - 60, event="view")
@@ -224,24 +224,22 @@ def test_an_event_of_the_request_counts_by_its_type_and_time(loaded: bundle.Bund
     assert keeps_out(book, timestamp=now - 200 * DAY, event="buy")  # for books a purchase is for ever
 
 
-def test_the_clock_is_now_where_nothing_else_is_said(loaded: bundle.Bundle) -> None:
+def test_the_clock_is_now_where_nothing_else_is_said(shop: bundle.Bundle) -> None:
     reply = respond(
-        loaded, Question("u4", k=40)
+        shop, Question("u4", k=40)
     )  # the stored events are years old: only bought books stay away
-    books = {f"i{item}" for item in loaded.catalogue.domains["books"]}
+    books = {f"i{item}" for item in shop.catalogue.domains["books"]}
     kept_out = {f"i{item}" for item in range(39)} - {item.item_id for item in reply.items}
-    start = loaded.histories.items.offsets[4]
-    codes = loaded.histories.event[start : start + 6]  # type: ignore[index]
-    bought = {
-        f"i{item}" for item, code in zip(loaded.histories.items.row(4), codes, strict=True) if code == 1
-    }
+    start = shop.histories.items.offsets[4]
+    codes = shop.histories.event[start : start + 6]  # type: ignore[index]
+    bought = {f"i{item}" for item, code in zip(shop.histories.items.row(4), codes, strict=True) if code == 1}
     assert kept_out == bought & books
 
 
-def test_a_stored_event_sent_again_counts_once_also_without_its_type(loaded: bundle.Bundle) -> None:
-    stored = loaded.histories.items.row(4)
-    time = loaded.histories.time[loaded.histories.items.offsets[4]]  # type: ignore[index]
+def test_a_stored_event_sent_again_counts_once_also_without_its_type(shop: bundle.Bundle) -> None:
+    stored = shop.histories.items.row(4)
+    time = shop.histories.time[shop.histories.items.offsets[4]]  # type: ignore[index]
     again = [Event(f"i{stored[0]}", int(time)), Event(f"i{stored[0]}", int(time), "no such type")]
-    brought, plain = (respond(loaded, Question("u4", events, k=40, now=START)) for events in (again, []))
+    brought, plain = (respond(shop, Question("u4", events, k=40, now=START)) for events in (again, []))
     assert "6 events" in brought.why
     assert [item.item_id for item in brought.items] == [item.item_id for item in plain.items]

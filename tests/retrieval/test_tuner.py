@@ -51,8 +51,8 @@ def test_recall_is_counted_as_a_slow_loop_counts_it() -> None:
         recalls = []
         for row in range(len(users)):
             one = users.take(np.array([row]))
-            truth, found = exact.recommend(one, 20).ids[0], through.recommend(one, 20).ids[0]
-            recalls.append(len(set(truth.tolist()) & set(found.tolist())) / 20)
+            truth, items = exact.recommend(one, 20).ids[0], through.recommend(one, 20).ids[0]
+            recalls.append(len(set(truth.tolist()) & set(items.tolist())) / 20)
         assert quality[source].recall == pytest.approx(np.mean(recalls))
         assert quality[source].recall_p5 == pytest.approx(np.percentile(recalls, 5))
         assert quality[source].recall < 1
@@ -68,11 +68,11 @@ def test_the_scan_stays_where_nothing_is_faster_or_nothing_finds_enough(
     exact = exact_recommender(MADE)
     monkeypatch.setattr(tuner, "_FASTER", 0.0)
     monkeypatch.setattr(tuner, "_HOPELESS", float("inf"))
-    found = tune_index(exact, MADE.histories, people=20, names=["SQfp16", "IVF32,Flat"])
-    assert found.chosen.exact
-    assert found.measured["all"].recall == 1
-    assert [trial.settings.factory for trial in found.trials][:2] == ["Flat", "SQfp16"]
-    assert found.trials[-1].meets
+    tuned = tune_index(exact, MADE.histories, people=20, names=["SQfp16", "IVF32,Flat"])
+    assert tuned.chosen.exact
+    assert tuned.measured["all"].recall == 1
+    assert [trial.settings.factory for trial in tuned.trials][:2] == ["Flat", "SQfp16"]
+    assert tuned.trials[-1].meets
     monkeypatch.setattr(tuner, "_FASTER", np.inf)
     monkeypatch.setattr(tuner, "_HOPELESS", float("inf"))
     monkeypatch.setattr(tuner, "reaches", lambda settings, quality: False)
@@ -86,7 +86,7 @@ def test_what_is_taken_finds_enough_for_others_and_its_effort_was_needed(
     monkeypatch.setattr(tuner, "_HOPELESS", float("inf"))
     steps: list[Any] = []
     wanted = IndexSettings(k=50, target=0.95, target_p5=0.8)
-    found = tune_index(
+    tuned = tune_index(
         exact_recommender(MADE),
         MADE.histories,
         wanted=wanted,
@@ -94,13 +94,13 @@ def test_what_is_taken_finds_enough_for_others_and_its_effort_was_needed(
         names=["IVF32,SQ8"],
         progress=steps.append,
     )
-    trials = [trial for trial in found.trials if trial.settings.factory == "IVF32,SQ8"]
+    trials = [trial for trial in tuned.trials if trial.settings.factory == "IVF32,SQ8"]
     assert [trial.meets for trial in trials] == [False] * (len(trials) - 1) + [True]
     assert [trial.settings.effort for trial in trials] == sorted(trial.settings.effort for trial in trials)
-    assert found.measured["all"].people == 450
-    assert found.measured["all"].recall > 0.94
+    assert tuned.measured["all"].people == 450
+    assert tuned.measured["all"].recall > 0.94
     assert [(step.done, step.total) for step in steps] == [(1, 2), (2, 2)]
-    shares, efforts = zip(*found.chosen.filtered, strict=True) if found.chosen.filtered else ((), ())
+    shares, efforts = zip(*tuned.chosen.filtered, strict=True) if tuned.chosen.filtered else ((), ())
     assert list(shares) == sorted(shares, reverse=True)
     assert list(efforts) == sorted(efforts)
 
@@ -114,8 +114,8 @@ def test_few_items_keep_the_scan(n: int) -> None:
 def test_where_nobody_can_be_asked_the_scan_stays() -> None:
     made = content(n_users=4, n_items=60, dim=4, events=2)
     nobody = replace(made, histories=made.histories.empty(4))
-    found = tune_index(exact_recommender(nobody), nobody.histories, people=4)
-    assert (found.chosen.exact, found.measured) == (True, {})
+    tuned = tune_index(exact_recommender(nobody), nobody.histories, people=4)
+    assert (tuned.chosen.exact, tuned.measured) == (True, {})
     alike = replace(made, embeddings=popularity(np.arange(60, dtype=np.float32)))
     assert tune_index(exact_recommender(alike), alike.histories, people=4).chosen.exact
 
@@ -129,9 +129,9 @@ def test_a_bundle_with_an_index_says_what_it_finds_and_answers_through_it(tmp_pa
     loaded = load(folder)
     assert not loaded.recommender.ranker.index.exact  # type: ignore[attr-defined]
     users = Users.of_rows(np.arange(30), MADE.histories.take(np.arange(30)), np.full(30, 1_800_000_000))
-    truth, found = exact_recommender(MADE).recommend(users, 50), loaded.recommender.recommend(users, 50)
+    truth, lists = exact_recommender(MADE).recommend(users, 50), loaded.recommender.recommend(users, 50)
     assert (
-        np.mean([len(np.intersect1d(*pair)) / 50 for pair in zip(truth.ids, found.ids, strict=True)]) > 0.98
+        np.mean([len(np.intersect1d(*pair)) / 50 for pair in zip(truth.ids, lists.ids, strict=True)]) > 0.98
     )
     np.testing.assert_array_equal(loaded.recommender.exactly().recommend(users, 50).ids, truth.ids)
     again = publish(
@@ -148,7 +148,7 @@ def test_an_index_that_finds_too_little_is_not_published(tmp_path: Path) -> None
 
 
 def test_an_index_of_other_vectors_fails_the_golden_questions(tmp_path: Path) -> None:
-    from tests.bundle.test_damage import resealed
+    from tests.bundle.test_damage import reseal
 
     folder = publish(tmp_path, replace(MADE, index=GOOD))
     other = content(n_users=300, n_items=3_000, dim=16, events=12, seed=9)
@@ -157,7 +157,7 @@ def test_an_index_of_other_vectors_fails_the_golden_questions(tmp_path: Path) ->
     )
     stated = read_manifest(folder)["index"] | {"effort": 2, "fetch": 1.0, "filtered": [[0.5, 2]]}
     with pytest.raises(BundleError, match=r"its index finds \d+ of \d+ items of the golden answers"):
-        load(resealed(folder, index=stated))
+        load(reseal(folder, index=stated))
 
 
 def test_who_judges_may_ask_for_more_effort_than_who_chose(monkeypatch: pytest.MonkeyPatch) -> None:

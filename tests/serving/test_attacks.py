@@ -28,17 +28,17 @@ from recsys.ids import IdMap
 from recsys.keys import AUDIT, FILE, make_key
 from recsys.pipelines.events.export import export
 from recsys.text import text_table
-from tests.helpers.service import ITEMS, USERS, Running, content, published, running
+from tests.helpers.service import ITEMS, USERS, Running, content, publish_toy, running
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("keyed", [True, False], ids=["with keys", "without"])
 def test_drawn_requests_are_answered_as_the_document_says(tmp_path: Path, keyed: bool) -> None:
     with example_service(tmp_path, keyed=keyed) as (url, key):
-        found = check(url, key, examples=3, seed=1)
-    assert found["status"] == 0, found["said"]
-    assert found["failures"] == 0
-    assert found["cases"] > 150
+        report = check(url, key, examples=3, seed=1)
+    assert report["status"] == 0, report["said"]
+    assert report["failures"] == 0
+    assert report["cases"] > 150
 
 
 @pytest.mark.slow
@@ -46,9 +46,9 @@ def test_drawn_requests_are_answered_as_the_document_says(tmp_path: Path, keyed:
 def test_whatever_bytes_come_the_service_goes_on(tmp_path: Path, keyed: bool) -> None:
     with example_service(tmp_path, keyed=keyed) as (url, key):
         host, port = url.removeprefix("http://").split(":")
-        found = attack((host, int(port)), None if key is None else key.encode(), 300, seed=2)
-    assert (found["hangs"], found["faults"], found["answers_after"]) == (0, 0, True)
-    assert {200, 400, 404} <= set(found["statuses"])
+        report = attack((host, int(port)), None if key is None else key.encode(), 300, seed=2)
+    assert (report["hangs"], report["faults"], report["answers_after"]) == (0, 0, True)
+    assert {200, 400, 404} <= set(report["statuses"])
 
 
 @pytest.mark.slow
@@ -113,10 +113,10 @@ KINDS: dict[str, list[str]] = {
 def hostile_strings(count: int = 500) -> list[str]:
     """So many different strings, each a bad one, alone or within others."""
     draw, plain = random.Random(1), [text for texts in KINDS.values() for text in texts]
-    found = dict.fromkeys(plain)
-    while len(found) < count:
-        found["".join(draw.choice((*plain, "x", " ", "42")) for _ in range(draw.randrange(2, 4)))] = None
-    return list(found)[:count]
+    strings = dict.fromkeys(plain)
+    while len(strings) < count:
+        strings["".join(draw.choice((*plain, "x", " ", "42")) for _ in range(draw.randrange(2, 4)))] = None
+    return list(strings)[:count]
 
 
 HOSTILE = hostile_strings()
@@ -192,7 +192,7 @@ def test_hostile_strings_stay_text_in_what_is_told_and_assigned(tmp_path: Path) 
     """In events, identities, names of experiments and units, 500 of them: kept as they are, in the export
     too, and nothing of them in a log, a metric or the address of a redirect; then everybody is forgotten,
     whatever the name."""
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     state = tmp_path / "state"
     key, _ = make_key(state / FILE, "hostile", ["read", "write", "admin"])
     headers = {"Authorization": f"Bearer {key}"}
@@ -219,8 +219,8 @@ def test_hostile_strings_stay_text_in_what_is_told_and_assigned(tmp_path: Path) 
                     f"/v1/experiments/x/assignment?unit_id={quote(text, safe='')}",
                 ):
                     assert service.ask("GET", path, headers=headers).status in (404, 422)
-                found = service.ask("POST", "/v1/identities", {"from": f"{text}~", "to": text}, headers)
-                assert found.status == 200
+                answer = service.ask("POST", "/v1/identities", {"from": f"{text}~", "to": text}, headers)
+                assert answer.status == 200
                 refused = service.ask("POST", "/v1/events", [{"event_id": text, text: text}], headers)
                 assert (refused.status, len(refused.json["rejected"])) == (200, 1)
         store = EventStore(state)
@@ -230,9 +230,9 @@ def test_hostile_strings_stay_text_in_what_is_told_and_assigned(tmp_path: Path) 
         assert sorted(row["item_id"] for row in rows) == sorted(HOSTILE)
         gone = 0
         for text in HOSTILE:
-            found = service.ask("DELETE", f"/v1/users/{quote(text, safe='')}", headers=headers)
-            assert found.status == 200, found.body
-            gone += found.json["deleted"]["events"]
+            answer = service.ask("DELETE", f"/v1/users/{quote(text, safe='')}", headers=headers)
+            assert answer.status == 200, answer.body
+            gone += answer.json["deleted"]["events"]
         assert gone == len(HOSTILE)
         with urlopen(Request(f"{service.admin}/metrics", headers=headers), timeout=10) as response:
             metrics = response.read().decode()

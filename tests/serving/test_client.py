@@ -13,14 +13,14 @@ import pytest
 from recsys.bundle.write import write
 from recsys.keys import FILE, make_key
 from recsys.serving.client import Client, ServiceError
-from tests.helpers.service import Running, content, published, running
+from tests.helpers.service import Running, content, publish_toy, running
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, str, str]]:
     """(a service, a key, the id of a bundle that is not served)."""
     folder = tmp_path_factory.mktemp("client")
-    published(folder / "bundles")
+    publish_toy(folder / "bundles")
     second = write(folder / "bundles", content(2)).name
     key, _ = make_key(folder / "state" / FILE, "shop", ["read", "admin"])
     options = ("--state", str(folder / "state"), "--root-path", "/shop", "--idle-check-s", "0")

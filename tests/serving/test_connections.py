@@ -16,7 +16,7 @@ from recsys.serving.app import create_parts
 from recsys.serving.runtime.protocol import Protocol
 from recsys.serving.runtime.server import Server
 from recsys.serving.settings import ServingSettings
-from tests.helpers.service import published
+from tests.helpers.service import publish_toy
 
 HEAD = b"POST /v1/recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 HEAD += b"content-length: %d\r\n%s\r\n"
@@ -27,9 +27,9 @@ def request(body: bytes = b'{"k": 2}', headers: bytes = b"") -> bytes:
 
 
 @contextmanager
-def served(folder: Path, **settings: object) -> Iterator[tuple[Server, tuple[str, int]]]:
+def serve(folder: Path, **settings: object) -> Iterator[tuple[Server, tuple[str, int]]]:
     """The server of the command line, within this process."""
-    published(folder / "bundles")
+    publish_toy(folder / "bundles")
     ready = threading.Event()
     given = ServingSettings(exposures=folder / "log", lame_duck_s=0, **settings)  # type: ignore[arg-type]
     parts = create_parts(folder / "bundles", given, lambda _: ready.set())
@@ -60,7 +60,7 @@ def read_answer(connection: socket.socket) -> tuple[bytes, bytes]:
 
 
 def test_nothing_is_held_of_a_connection_that_ended_by_a_reset(tmp_path: Path) -> None:
-    with served(tmp_path) as (server, address):
+    with serve(tmp_path) as (server, address):
         for _ in range(50):
             connection = socket.create_connection(address)
             connection.sendall(request())
@@ -77,7 +77,7 @@ def test_nothing_is_held_of_a_connection_that_ended_by_a_reset(tmp_path: Path) -
 
 def test_no_part_of_an_answer_waits_for_an_acknowledgement(tmp_path: Path) -> None:
     """Such a wait takes 40 ms wherever the other side delays its own."""
-    with served(tmp_path) as (server, address), socket.create_connection(address) as connection:
+    with serve(tmp_path) as (server, address), socket.create_connection(address) as connection:
         connection.sendall(request())
         read_answer(connection)
         (protocol,) = server.server_state.connections
@@ -86,7 +86,7 @@ def test_no_part_of_an_answer_waits_for_an_acknowledgement(tmp_path: Path) -> No
 
 
 def test_requests_in_a_row_are_answered_in_their_order(tmp_path: Path) -> None:
-    with served(tmp_path) as (_, address), socket.create_connection(address) as connection:
+    with serve(tmp_path) as (_, address), socket.create_connection(address) as connection:
         model = b"GET /v1/health/live HTTP/1.1\r\nhost: x\r\n\r\n"
         connection.sendall(request(b'{"k": 1}') + request(b'{"k": 2}') + model + request(b'{"k": 3}'))
         answers = [json.loads(read_answer(connection)[1]) for _ in range(4)]
@@ -96,7 +96,7 @@ def test_requests_in_a_row_are_answered_in_their_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [5, 60, 150])
 def test_a_request_may_come_in_pieces(tmp_path: Path, cut: int) -> None:
-    with served(tmp_path) as (_, address), socket.create_connection(address) as connection:
+    with serve(tmp_path) as (_, address), socket.create_connection(address) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         whole = request(b'{"k": 1,                                                     "user_id": "u1"}')
         for piece in (whole[:cut], whole[cut:]):
@@ -112,7 +112,7 @@ def test_a_request_may_come_in_pieces(tmp_path: Path, cut: int) -> None:
 
 def test_a_body_that_does_not_arrive_is_given_up(tmp_path: Path) -> None:
     with (
-        served(tmp_path, read_s=0.3) as (_, address),
+        serve(tmp_path, read_s=0.3) as (_, address),
         socket.create_connection(address, timeout=120) as connection,
     ):
         connection.sendall(request(b'{"k": 1}')[:-3])
@@ -127,7 +127,7 @@ def test_nobody_waits_longer_than_they_said(tmp_path: Path) -> None:
     ).encode()
     batch = request(heavy).replace(b"/v1/recommend ", b"/v1/recommend:batch ")
     with (
-        served(tmp_path, threads=1) as (_, address),
+        serve(tmp_path, threads=1) as (_, address),
         socket.create_connection(address) as busy,
         socket.create_connection(address) as hurried,
     ):

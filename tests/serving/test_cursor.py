@@ -14,7 +14,7 @@ from recsys.serving.access.cursor import make_cursor, read_cursor
 from recsys.serving.problems import Problem
 from recsys.serving.schemas import MAX_CURSOR
 from tests.helpers import bundles
-from tests.helpers.service import Running, content, published, running
+from tests.helpers.service import Running, content, publish_toy, running
 from tests.serving.test_life import wait_for
 
 
@@ -28,12 +28,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def pages(service: Running, count: int, **asked: Any) -> list[list[str]]:
-    found, cursor = [], ""
+    lists, cursor = [], ""
     for _ in range(count):
         answer = service.recommend(**asked, cursor=cursor)
-        found.append([item["item_id"] for item in answer["items"]])
+        lists.append([item["item_id"] for item in answer["items"]])
         cursor = answer["cursor"]
-    return found
+    return lists
 
 
 ITEMS = [f"i{number}" for number in range(600)]
@@ -50,8 +50,8 @@ RULES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("person", [{"user_id": "u1"}, {"history": [{"item_id": "i7"}]}, {}], ids=str)
 def test_pages_are_the_one_list(service: Running, rules: dict[str, Any], person: dict[str, Any]) -> None:
     whole = [item["item_id"] for item in service.recommend(**person, **rules, k=200)["items"]]
-    found = pages(service, 20, **person, **rules, k=10)
-    assert [item for page in found for item in page] == whole
+    lists = pages(service, 20, **person, **rules, k=10)
+    assert [item for page in lists for item in page] == whole
     assert len(set(whole)) == 200
 
 
@@ -106,7 +106,7 @@ def test_a_cursor_of_another_bundle_is_gone_and_one_of_the_same_outlives_workers
     tmp_path: Path,
 ) -> None:
     root, state = tmp_path / "bundles", tmp_path / "state"
-    first = published(root)
+    first = publish_toy(root)
     key, _ = make_key(state / FILE, "shop", ["read"])
     headers = {"Authorization": f"Bearer {key}"}
     options = ("--state", str(state), "--workers", "2")

@@ -25,25 +25,25 @@ PODS: list[Any] = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text
 
 def settings_of(arguments: list[str]) -> ServingSettings:
     """The settings that a command line gives."""
-    found = serving.make_context("serve", list(arguments)).params
+    options = serving.make_context("serve", list(arguments)).params
     given = {
         name: value
-        for name, value in found.items()
+        for name, value in options.items()
         if name in ServingSettings.model_fields and value is not None
     }
     return ServingSettings.build(given, where="here")
 
 
 def container_arguments() -> list[str]:
-    found = re.search(r"^CMD (\[.*\])$", (DEPLOY / "Containerfile").read_text(), re.MULTILINE)
-    assert found
-    return list(json.loads(found[1]))
+    match = re.search(r"^CMD (\[.*\])$", (DEPLOY / "Containerfile").read_text(), re.MULTILINE)
+    assert match
+    return list(json.loads(match[1]))
 
 
 def unit(name: str) -> str:
-    found = re.search(rf"^{name}=(.*)$", (DEPLOY / "recsys.service").read_text(), re.MULTILINE)
-    assert found, name
-    return found[1]
+    match = re.search(rf"^{name}=(.*)$", (DEPLOY / "recsys.service").read_text(), re.MULTILINE)
+    assert match, name
+    return match[1]
 
 
 def test_the_arguments_are_options_of_the_service() -> None:

@@ -9,15 +9,15 @@ from recsys.bundle.forget import forget_rows, rows_in
 from recsys.bundle.root import assign, roll_back
 from recsys.bundle.write import write
 from recsys.serving.state import Store
-from tests.helpers.service import content, published, running
-from tests.serving.test_life import served, wait_for
+from tests.helpers.service import content, publish_toy, running
+from tests.serving.test_life import bundle_of, wait_for
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_shadow_request_goes_to_the_shadow_and_leaves_no_line(tmp_path: Path) -> None:
     root = tmp_path / "bundles"
-    first, second = published(root), write(root, content(2)).name
+    first, second = publish_toy(root), write(root, content(2)).name
     with running(root, tmp_path / "log") as service:
         deployed = assign(root, "shadow", second)
         wait_for(lambda: service.ask("GET", "/v1/model").json["deployment"]["shadow"] == second)
@@ -27,14 +27,14 @@ def test_a_shadow_request_goes_to_the_shadow_and_leaves_no_line(tmp_path: Path) 
         assert (mirrored["bundle_id"], service.recommend(**asked)["bundle_id"]) == (second, first)
         assert [line["bundle_id"] for line in service.lines()] == [first]
         assign(root, "champion", second)
-        wait_for(lambda: served(service) == second)
+        wait_for(lambda: bundle_of(service) == second)
         assert service.ask("POST", "/v1/recommend", asked).json["items"] == mirrored["items"]
         assert roll_back(root).champion == first
-        wait_for(lambda: served(service) == first)
+        wait_for(lambda: bundle_of(service) == first)
 
 
 def test_a_broken_arm_is_left_out_and_the_champion_goes_on(tmp_path: Path) -> None:
-    first = published(tmp_path)
+    first = publish_toy(tmp_path)
     second, third = write(tmp_path, content(2)).name, write(tmp_path, content(3)).name
     assign(tmp_path, "towers/b", second)
     store = Store(tmp_path, 0.05, lambda _: None)
@@ -60,7 +60,7 @@ def test_a_broken_arm_is_left_out_and_the_champion_goes_on(tmp_path: Path) -> No
 
 def test_a_file_that_says_something_else_keeps_what_is_served(tmp_path: Path) -> None:
     root = tmp_path / "bundles"
-    first = published(root)
+    first = publish_toy(root)
     with running(root, tmp_path / "log") as service:
         for text in (
             "champion = 3",
@@ -78,7 +78,7 @@ def test_a_file_that_says_something_else_keeps_what_is_served(tmp_path: Path) ->
 
 
 def test_a_bundle_that_was_written_anew_without_a_person_is_opened_again(tmp_path: Path) -> None:
-    bundle_id = published(tmp_path)
+    bundle_id = publish_toy(tmp_path)
     store = Store(tmp_path, 0.05, lambda _: None)
     store.start()
     try:

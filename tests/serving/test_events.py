@@ -20,7 +20,7 @@ from recsys.bundle.root import current
 from recsys.events.event import read_events
 from recsys.events.store import EventStore
 from recsys.pipelines.cli import main
-from tests.helpers.service import ITEMS, Answer, Running, published, running
+from tests.helpers.service import ITEMS, Answer, Running, publish_toy, running
 from tests.serving.test_life import wait_for
 
 NOW = 1_700_000_000
@@ -30,7 +30,7 @@ USER = "u3"
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles")
-    published(folder)
+    publish_toy(folder)
     return folder
 
 
@@ -90,9 +90,9 @@ def test_an_event_is_in_the_history_of_the_next_request_of_every_worker(
     assert (told["accepted"], told["duplicates"], told["rejected"], told["redated"]) == (3, 1, [], 0)
     for _ in range(12):  # two workers answer in turn
         after = service.recommend(user_id=USER, k=50)
-        found = {item["item_id"] for item in after["items"]}
-        assert not {first, second} & found
-        assert shown in found  # only what somebody did is had
+        items = {item["item_id"] for item in after["items"]}
+        assert not {first, second} & items
+        assert shown in items  # only what somebody did is had
         assert after["state_seq"] >= told["state_seq"]
         assert "those told since among them" in after["why"]
 
@@ -315,11 +315,11 @@ def test_what_follows_is_counted_old_events_go_and_ids_are_hashed(
         assert after["source"] == "history"
         assert not {item, "i30"} & {one["item_id"] for one in after["items"]}
 
-        def watched() -> dict[tuple[str, str], list[int]]:
+        def read_watch() -> dict[tuple[str, str], list[int]]:
             rows = service.ask("GET", "/v1/stats").json["watched"]["rows"]
             return {(row[1], row[2]): row[3:] for row in rows}
 
-        wait_for(lambda: watched() == {("home", ""): [1, 1, 1, 1, 1], ("", ""): [1, 0, 1, 0, 0]})
+        wait_for(lambda: read_watch() == {("home", ""): [1, 1, 1, 1, 1], ("", ""): [1, 0, 1, 0, 0]})
         assert service.admin is not None
 
         def metrics() -> str:

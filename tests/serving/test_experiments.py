@@ -25,7 +25,7 @@ from recsys.experiments.definition import Experiment
 from recsys.experiments.folder import experiment_of
 from recsys.experiments.frozen import experiments_of, read_frozen
 from recsys.keys import make_key
-from tests.helpers.service import USERS, Running, published, running
+from tests.helpers.service import USERS, Running, publish_toy, running
 from tests.serving.test_life import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.slow
@@ -92,7 +92,7 @@ class Shop:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("shop")
     root, clock = folder / "bundles", folder / "clock"
-    older, newer = published(root, 1), published(root, 2)
+    older, newer = publish_toy(root, 1), publish_toy(root, 2)
     start_experiment(root, definition(root, older), (), NOW)
     keep_time(clock, (STARTS + 10) * 1_000)
     options = ("--clock", str(clock), "--admin-port", "0", "--idle-check-s", "0")
@@ -152,8 +152,8 @@ def test_rules_of_a_request_hold_in_every_arm_and_a_page_never_repeats(shop: Sho
 
 def test_reasons_come_for_the_best_places_of_any_arm(shop: Shop) -> None:
     for user in USERS[:20]:
-        found = shop.home(user, k=8, reasons=3)["items"]
-        assert all(item["reason"] for item in found[:3])
+        items = shop.home(user, k=8, reasons=3)["items"]
+        assert all(item["reason"] for item in items[:3])
 
 
 def test_who_is_not_in_it_gets_the_champion_and_no_name(shop: Shop) -> None:
@@ -205,7 +205,7 @@ def test_a_batch_is_assigned_request_by_request(shop: Shop) -> None:
 
 def test_a_bundle_that_disappears_leaves_the_champion_and_a_counted_reason(tmp_path: Path) -> None:
     root, clock = tmp_path / "bundles", tmp_path / "clock"
-    older, newer = published(root, 1), published(root, 2)
+    older, newer = publish_toy(root, 1), publish_toy(root, 2)
     phase = {"salt": "s", "starts": STARTS, "weights": {"control": 0.5, "wide": 0.5}}
     plain = {"control": "control", "arms": {"wide": {"bundle": older}}, "phases": [phase]}
     start_experiment(root, experiment_of(plain, "two", where="two.toml"), (), NOW)
@@ -245,7 +245,7 @@ def test_a_bundle_that_disappears_leaves_the_champion_and_a_counted_reason(tmp_p
 
 def test_a_clock_is_for_this_machine_alone(tmp_path: Path) -> None:
     make_key(tmp_path / "keys.json", "us", ["read"])
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     for words, options in (
         (
             "which no simulator asks from",
@@ -262,8 +262,8 @@ def test_a_clock_is_for_this_machine_alone(tmp_path: Path) -> None:
 
 def test_nobody_is_in_two_arms_while_two_workers_ramp_and_stop_under_load(tmp_path: Path) -> None:
     root = tmp_path / "bundles"
-    older = published(root, 1)
-    published(root, 2)
+    older = publish_toy(root, 1)
+    publish_toy(root, 2)
     people = [f"p{number}" for number in range(300)]
     options = (
         "--workers",

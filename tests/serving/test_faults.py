@@ -11,7 +11,7 @@ from benchmarks.event_faults import array_of, full, kill
 from benchmarks.service_load import Connection, request, running
 from recsys.bundle.root import current
 from recsys.events.store import EventStore
-from tests.helpers.service import published
+from tests.helpers.service import publish_toy
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bundles")
-    published(root)
+    publish_toy(root)
     return current(root)
 
 

@@ -21,7 +21,7 @@ from recsys.serving.app import create_app
 from recsys.serving.routes.table import TABLE, Route, plain_path
 from recsys.serving.settings import ServingSettings
 from tests.helpers.command_line import answer, recsys
-from tests.helpers.service import Answer, Running, published, running
+from tests.helpers.service import Answer, Running, publish_toy, running
 from tests.serving.test_life import failure, wait_for
 
 NAMES = {
@@ -38,18 +38,20 @@ def bearer(key: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, dict[str, str], Path]]:
+def with_keys(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Running, dict[str, str], Path]]:
     """(a service with keys, a key by scope, its folder of state)."""
     folder = tmp_path_factory.mktemp("keys")
     state = folder / "state"
     keys = {scope: make_key(state / FILE, scope, [scope])[0] for scope in SCOPES}
-    published(folder / "bundles")
+    publish_toy(folder / "bundles")
     options = ("--state", str(state), "--access-log", str(folder / "access.jsonl"), "--admin-port", "0")
     with running(folder / "bundles", folder / "log", *options) as service:
         yield service, keys, state
 
 
-def asked(service: Running, route: Route, headers: dict[str, str] | None = None) -> Answer:
+def ask_route(service: Running, route: Route, headers: dict[str, str] | None = None) -> Answer:
     path = plain_path(route.path)
     for name, value in NAMES.items():
         path = path.replace(name, value)
@@ -76,10 +78,10 @@ def test_every_route_of_the_app_stands_in_the_table() -> None:
 
 @pytest.mark.parametrize("route", TABLE, ids=[route.operation for route in TABLE])
 def test_no_route_answers_without_its_scope(
-    keyed: tuple[Running, dict[str, str], Path], route: Route
+    with_keys: tuple[Running, dict[str, str], Path], route: Route
 ) -> None:
-    service, keys, _ = keyed
-    answers = {scope: asked(service, route, bearer(key)) for scope, key in keys.items()}
+    service, keys, _ = with_keys
+    answers = {scope: ask_route(service, route, bearer(key)) for scope, key in keys.items()}
     for headers in (
         {},
         bearer("rk_" + "0" * 12 + "_" + "A" * 43),
@@ -87,20 +89,22 @@ def test_no_route_answers_without_its_scope(
         bearer(""),
         {"Authorization": "Basic eA=="},
     ):
-        answers[str(headers)] = asked(service, route, headers)
-    for shown, found in answers.items():
+        answers[str(headers)] = ask_route(service, route, headers)
+    for shown, reply in answers.items():
         if route.scope is None or shown == route.scope:
-            assert found.status not in (401, 403), (shown, found.body)
+            assert reply.status not in (401, 403), (shown, reply.body)
         elif shown in SCOPES:
-            assert (found.status, found.json["code"]) == (403, "missing_scope")
-            assert f'scope="{route.scope}"' in found.headers["www-authenticate"]
+            assert (reply.status, reply.json["code"]) == (403, "missing_scope")
+            assert f'scope="{route.scope}"' in reply.headers["www-authenticate"]
         else:
-            assert (found.status, found.json["code"]) == (401, "unauthorized")
-            assert found.headers["www-authenticate"].startswith("Bearer")
+            assert (reply.status, reply.json["code"]) == (401, "unauthorized")
+            assert reply.headers["www-authenticate"].startswith("Bearer")
 
 
-def test_the_hot_routes_ask_for_a_key_on_both_ways(keyed: tuple[Running, dict[str, str], Path]) -> None:
-    service, keys, _ = keyed
+def test_the_hot_routes_ask_for_a_key_on_both_ways(
+    with_keys: tuple[Running, dict[str, str], Path],
+) -> None:
+    service, keys, _ = with_keys
     for path in ("/v1/recommend", "/v1/recommend:batch", "/v1/recommend?x=1"):
         for body in (b"{}", iter([b"{", b"}"])):
             assert service.ask("POST", path, body).status == 401
@@ -109,8 +113,8 @@ def test_the_hot_routes_ask_for_a_key_on_both_ways(keyed: tuple[Running, dict[st
     assert service.ask("POST", "/v1/recommend", iter([b"{", b"}"]), bearer(keys["read"])).status == 200
 
 
-def test_the_admin_port_asks_for_keys_too(keyed: tuple[Running, dict[str, str], Path]) -> None:
-    service, keys, _ = keyed
+def test_the_admin_port_asks_for_keys_too(with_keys: tuple[Running, dict[str, str], Path]) -> None:
+    service, keys, _ = with_keys
 
     def status(path: str, headers: dict[str, str]) -> int:
         try:
@@ -130,8 +134,8 @@ def test_the_admin_port_asks_for_keys_too(keyed: tuple[Running, dict[str, str], 
     assert status("/etc/passwd", bearer(keys["admin"])) == 404
 
 
-def test_a_key_is_rotated_without_a_restart(keyed: tuple[Running, dict[str, str], Path]) -> None:
-    service, _, state = keyed
+def test_a_key_is_rotated_without_a_restart(with_keys: tuple[Running, dict[str, str], Path]) -> None:
+    service, _, state = with_keys
     old, known = make_key(state / FILE, "shop", ["read"])
     wait_for(lambda: service.ask("GET", "/v1/model", headers=bearer(old)).status == 200)
     new, _ = make_key(state / FILE, "shop", ["read"])
@@ -223,7 +227,7 @@ def test_keys_by_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
 def test_a_host_that_others_reach_asks_for_keys_first(tmp_path: Path, host: str) -> None:
     root = tmp_path / "bundles"
-    published(root)
+    publish_toy(root)
     state = tmp_path / "state"
     for given in (str(state), "off"):
         said = failure(str(root), "--port", "0", "--exposures", "off", "--host", host, "--state", given)
@@ -247,7 +251,7 @@ def test_a_host_that_others_reach_asks_for_keys_first(tmp_path: Path, host: str)
 
 
 def test_a_host_that_others_reach_serves_with_a_key(tmp_path: Path) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     key, _ = make_key(tmp_path / "state" / FILE, "shop", ["read"])
     with running(
         tmp_path / "bundles", Path("off"), "--host", "0.0.0.0", "--state", str(tmp_path / "state")
@@ -257,7 +261,7 @@ def test_a_host_that_others_reach_serves_with_a_key(tmp_path: Path) -> None:
 
 
 def test_a_quota_counts_by_key_and_says_so(tmp_path: Path) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     path = tmp_path / "state" / FILE
     (few, _), (many, _) = make_key(path, "few", ["read"], "5/hour"), make_key(path, "many", ["read"])
     with running(
@@ -285,7 +289,7 @@ def test_a_quota_counts_by_key_and_says_so(tmp_path: Path) -> None:
 
 def test_secrets_and_people_stand_in_no_log_no_metric_and_no_error(tmp_path: Path) -> None:
     person, unit = "anna.secret@example.org", "device-4711-secret"
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     key, known = make_key(tmp_path / "state" / FILE, "shop", ["read", "write", "admin"])
     options = (
         "--state",
@@ -311,8 +315,8 @@ def test_secrets_and_people_stand_in_no_log_no_metric_and_no_error(tmp_path: Pat
             {**who, "domain": "opera"},
         ):
             for path in ("/v1/recommend", "/v1/recommend:batch"):
-                found = service.ask("POST", path, body, bearer(key))
-                errors += found.body if found.status >= 400 else b""
+                reply = service.ask("POST", path, body, bearer(key))
+                errors += reply.body if reply.status >= 400 else b""
         event = {"event_id": person, "kind": "outcome", "event": "click", "item_id": "007", **who}
         told: tuple[tuple[str, Any], ...] = (
             ("/v1/events", [event, {**event, "kind": person}, person]),
@@ -370,7 +374,7 @@ def test_a_fault_tells_the_log_where_and_nobody_who(
         raise KeyError(person)
 
     monkeypatch.setattr(code, "answer", fails)
-    published(tmp_path)
+    publish_toy(tmp_path)
     settings = ServingSettings.build({"state": "off", "exposures": "off"}, where="here")
     with in_process(create_app(tmp_path, settings)) as ask:
         wait_for(lambda: ask("GET", "/v1/health/ready")[0] == 200)

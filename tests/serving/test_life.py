@@ -24,7 +24,7 @@ from recsys.serving.app import create_app
 from recsys.serving.exposure import ExposureLog, Shown
 from recsys.serving.settings import ServingSettings
 from recsys.serving.state import Store
-from tests.helpers.service import REPOSITORY, Running, content, published, running
+from tests.helpers.service import REPOSITORY, Running, content, publish_toy, running
 from tests.helpers.service_inside import in_process
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def swap_of(service: Running) -> Any:
     return service.ask("GET", "/v1/model").json["swap"]
 
 
-def served(service: Running) -> str:
+def bundle_of(service: Running) -> str:
     bundle_id: str = service.ask("GET", "/v1/model").json["bundle_id"]
     return bundle_id
 
@@ -89,16 +89,16 @@ class Traffic:
 
 def test_swap_and_roll_back_under_load(tmp_path: Path) -> None:
     root = tmp_path / "bundles"
-    first = published(root)
+    first = publish_toy(root)
     with running(root, tmp_path / "log") as service:
         traffic = Traffic(service)
-        second = published(root, seed=2)
-        wait_for(lambda: served(service) == second)  # the check has the lowest claim on a busy processor
+        second = publish_toy(root, seed=2)
+        wait_for(lambda: bundle_of(service) == second)  # the check has the lowest claim on a busy processor
         wait_for(
             lambda: str(root / first) not in Path(f"/proc/{service.pid}/maps").read_text()
         )  # memory given back
         point_to(root, first)
-        wait_for(lambda: served(service) == first)
+        wait_for(lambda: bundle_of(service) == first)
         traffic.end()
         assert not traffic.faults
         assert {answer["bundle_id"] for answer in traffic.answers} == {first, second}
@@ -107,7 +107,7 @@ def test_swap_and_roll_back_under_load(tmp_path: Path) -> None:
 
 def test_a_damaged_bundle_leaves_the_old_one_serving(tmp_path: Path) -> None:
     root = tmp_path / "bundles"
-    first = published(root)
+    first = publish_toy(root)
     with running(root, tmp_path / "log") as service:
         bad = publish(tmp_path / "elsewhere", content(3))
         damaged = bytearray((bad / "fallback.npy").read_bytes())
@@ -124,14 +124,14 @@ def test_a_damaged_bundle_leaves_the_old_one_serving(tmp_path: Path) -> None:
         assert (ready.status, ready.json["status"]) == (200, "degraded")
         (root / "current").unlink()
         wait_for(lambda: "neither a bundle nor" in str(swap_of(service)["error"]))
-        second = published(root, seed=2)
-        wait_for(lambda: served(service) == second)
+        second = publish_toy(root, seed=2)
+        wait_for(lambda: bundle_of(service) == second)
         assert swap_of(service)["error"] is None
         assert service.ask("GET", "/v1/health/ready").json["status"] == "ready"
 
 
 def test_the_old_bundle_goes_with_its_last_request(tmp_path: Path) -> None:
-    published(tmp_path)
+    publish_toy(tmp_path)
     started: list[Any] = []
     store = Store(tmp_path, 0.05, lambda outcome: started.append(type(outcome)))
     store.start()
@@ -140,7 +140,7 @@ def test_the_old_bundle_goes_with_its_last_request(tmp_path: Path) -> None:
         assert started == [Bundle]
         assert store.live is not None
         old = weakref.ref(store.live.champion)
-        second = published(tmp_path, seed=2)
+        second = publish_toy(tmp_path, seed=2)
         wait_for(lambda: store.live is not None and store.live.champion.bundle_id == second)
         wait_for(lambda: old() is None)
     finally:
@@ -158,13 +158,13 @@ def test_not_ready_before_the_first_bundle(tmp_path: Path) -> None:
             assert status == 503
             assert json.loads(text)["code"] == "not_ready"
         assert ask("GET", "/v1/health/live")[0] == 200
-        published(tmp_path / "nothing")
+        publish_toy(tmp_path / "nothing")
         wait_for(lambda: ask("GET", "/v1/health/ready")[0] == 200)
 
 
 def test_who_comes_before_balancers_have_turned_away_is_answered(tmp_path: Path) -> None:
     """For a while after SIGTERM readiness is refused, and new connections are still taken."""
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     with running(tmp_path / "bundles", tmp_path / "log", "--lame-duck-s", str(PATIENCE_S)) as service:
         os.kill(service.pid, signal.SIGTERM)
         wait_for(lambda: service.ask("GET", "/v1/health/ready").status == 503)
@@ -179,7 +179,7 @@ def test_who_comes_before_balancers_have_turned_away_is_answered(tmp_path: Path)
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_drops_no_request(tmp_path: Path, number: signal.Signals) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     with running(tmp_path / "bundles", tmp_path / "log") as service:
         traffic = Traffic(service)
         wait_for(lambda: len(traffic.answers) > 50)
@@ -192,7 +192,7 @@ def test_a_stop_signal_drops_no_request(tmp_path: Path, number: signal.Signals) 
 
 
 def test_kill_9_loses_no_answered_line_and_a_torn_one_is_closed(tmp_path: Path) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     with running(tmp_path / "bundles", tmp_path / "log") as service:
         traffic = Traffic(service)
         wait_for(lambda: len(traffic.answers) > 100)
@@ -225,7 +225,7 @@ def test_a_half_written_line_is_lost_alone(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_service_ends_with_its_standard_input(tmp_path: Path) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     options = ("--until-stdin-closes",)
     with running(tmp_path / "bundles", tmp_path / "log", *options, stdin=subprocess.PIPE) as service:
         service.recommend()
@@ -251,7 +251,7 @@ def failure(*arguments: str) -> str:
 
 def test_what_stands_in_the_way_is_one_sentence_and_exit_2(tmp_path: Path) -> None:
     root, log = tmp_path / "bundles", str(tmp_path / "log")
-    bundle = root / published(root)
+    bundle = root / publish_toy(root)
     assert "neither a bundle nor" in failure(str(tmp_path / "none"), "--port", "0", "--exposures", log)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -266,7 +266,7 @@ def test_what_stands_in_the_way_is_one_sentence_and_exit_2(tmp_path: Path) -> No
 
 def test_forbidden_libraries_stay_out_through_a_whole_life(tmp_path: Path) -> None:
     root = tmp_path / "bundles"
-    first, second = published(root), published(root, seed=2)
+    first, second = publish_toy(root), publish_toy(root, seed=2)
     point_to(root, first)
     done = subprocess.run(
         [

@@ -22,8 +22,8 @@ from recsys.bundle.root import assign
 from recsys.bundle.write import write
 from recsys.serving.page.history import COLUMNS, MOST
 from recsys.serving.runtime.metrics import Metrics
-from tests.helpers.service import REPOSITORY, Running, content, published, running
-from tests.serving.test_life import served, wait_for
+from tests.helpers.service import REPOSITORY, Running, content, publish_toy, running
+from tests.serving.test_life import bundle_of, wait_for
 from tests.serving.test_workers import children, metrics
 
 ALERTS = yaml.safe_load((REPOSITORY / "deploy/alerts.yaml").read_text())["groups"][0]["rules"]
@@ -44,29 +44,29 @@ def openmetrics(service: Running) -> dict[str, Any]:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_metrics_stand_by_the_names_of_the_convention(tmp_path: Path, workers: str) -> None:
     root = tmp_path / "bundles"
-    first = published(root)
+    first = publish_toy(root)
     second = write(root, content(2)).name
     assign(root, "towers/b", second)
     with running(root, tmp_path / "log", "--admin-port", "0", "--workers", workers) as service:
         for _ in range(20):
             service.recommend(user_id="u1", k=3, placement="home", experiment="towers", arm="b")
         service.recommend(k=1000)
-        found = openmetrics(service)
-        counted = {sample.name: sample for family in found.values() for sample in family.samples}
+        families = openmetrics(service)
+        counted = {sample.name: sample for family in families.values() for sample in family.samples}
         home = {"source": "known", "placement": "home", "arm": "towers/b"}
         assert {"labels": home, "value": 20.0} in [
-            {"labels": one.labels, "value": one.value} for one in found["recsys_answers"].samples
+            {"labels": one.labels, "value": one.value} for one in families["recsys_answers"].samples
         ]
         assert counted["recsys_answer_items_total"].value == 60 + 59
         assert counted["recsys_answers_short_total"].value == 1
         assert counted["recsys_search_duration_seconds_count"].value == 21
-        info = found["recsys_bundle_info"].samples
+        info = families["recsys_bundle_info"].samples
         assert [one.labels["bundle_id"] for one in info] == [first]
         assert abs(counted["recsys_bundle_loaded_timestamp_seconds"].value - time.time()) < 60
         assert abs(counted["recsys_bundle_created_timestamp_seconds"].value - time.time()) < 60
         assert counted["process_resident_memory_bytes"].value > 20e6 * int(workers)
         assign(root, "champion", second)
-        wait_for(lambda: {served(service) for _ in range(6)} == {second})
+        wait_for(lambda: {bundle_of(service) for _ in range(6)} == {second})
         wait_for(
             lambda: (
                 [one.labels["bundle_id"] for one in openmetrics(service)["recsys_bundle_info"].samples]
@@ -79,7 +79,7 @@ def test_the_metrics_stand_by_the_names_of_the_convention(tmp_path: Path, worker
             "recsys_arm_fallbacks_total",
         }  # the latter once an arm has failed
         named = set(re.findall(r"`((?:recsys|http|process)_[a-z_]+)`", page)) - idle
-        names = set(counted) | set(found) | {re.sub("_(count|sum|bucket)$", "", name) for name in counted}
+        names = set(counted) | set(families) | {re.sub("_(count|sum|bucket)$", "", name) for name in counted}
         missing = (
             named - names - (set() if workers == "2" else {"recsys_workers", "recsys_worker_restarts_total"})
         )
@@ -113,15 +113,15 @@ def test_placements_cannot_grow_without_end() -> None:
 def series(before: Mapping[str, float], after: Mapping[str, float]) -> list[dict[str, str]]:
     """For promtool: a quarter of an hour of the first scrape, and one in which it goes on as it did to the
     second."""
-    found = []
+    rows = []
     for name, value in after.items():
         was = before.get(name, 0.0)
         if name.startswith(("recsys_", "http_server")) and "_bucket" not in name:
-            found.append({"series": name, "values": f"{was}x15 {value}+{max(0.0, value - was)}x15"})
-    return found
+            rows.append({"series": name, "values": f"{was}x15 {value}+{max(0.0, value - was)}x15"})
+    return rows
 
 
-def fired(folder: Path, before: Mapping[str, float], after: Mapping[str, float]) -> set[str]:
+def firing_alerts(folder: Path, before: Mapping[str, float], after: Mapping[str, float]) -> set[str]:
     """The alerts that Prometheus's own program finds firing between two scrapes, one second apart for it."""
     assert PROMTOOL is not None
     firing = set()
@@ -211,7 +211,7 @@ def test_each_alert_fires_where_its_condition_is_brought_about_and_no_other_does
     grow."""
     provoke, options, watched = CONDITIONS[name]
     root = tmp_path / "bundles"
-    published(root)
+    publish_toy(root)
     broken = write(root, content(8)).name
     if name == "RecsysErrorsBurnTheBudget":
         assign(root, "towers/broken", broken)
@@ -237,7 +237,7 @@ def test_each_alert_fires_where_its_condition_is_brought_about_and_no_other_does
         before, after = {**before, **fresh}, {**after, **fresh}
     if PROMTOOL is None:
         pytest.skip("no promtool is installed, so the rule itself is not asked: apt-get install prometheus")
-    assert fired(tmp_path, before, after) == {name}
+    assert firing_alerts(tmp_path, before, after) == {name}
 
 
 def age(root: Path, days: int) -> None:
@@ -267,9 +267,9 @@ def test_every_alert_has_a_section_with_its_four_parts_and_a_test() -> None:
 
 
 def points(service: Running) -> list[list[Any]]:
-    found = service.ask("GET", "/v1/stats?points=10000").json
-    assert found["columns"] == list(COLUMNS)
-    return list(found["rows"])
+    answer = service.ask("GET", "/v1/stats?points=10000").json
+    assert answer["columns"] == list(COLUMNS)
+    return list(answer["rows"])
 
 
 def known_of(rows: list[list[Any]]) -> float:
@@ -280,7 +280,7 @@ def known_of(rows: list[list[Any]]) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_history_is_of_all_workers_and_outlives_them(tmp_path: Path, workers: str) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     options = ("--state", str(tmp_path / "state"), "--history-s", "0.2", "--workers", workers)
     rows: list[list[Any]] = []
     for _ in range(2):
@@ -301,7 +301,7 @@ def test_history_is_of_all_workers_and_outlives_them(tmp_path: Path, workers: st
 
 
 def test_history_keeps_so_many_points_and_no_torn_line(tmp_path: Path) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     file = tmp_path / "state" / "history.jsonl"
     file.parent.mkdir()
     file.write_bytes(
@@ -337,7 +337,7 @@ def test_a_request_becomes_a_span_of_its_callers_trace(tmp_path: Path) -> None:
 
     collector = HTTPServer(("127.0.0.1", 0), Collector)
     threading.Thread(target=collector.serve_forever, daemon=True).start()
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     trace, unsampled = "4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4736"
     endpoint = f"http://127.0.0.1:{collector.server_port}/v1/traces"
     with running(tmp_path / "bundles", Path("off"), "--otel", endpoint, "--otel-share", "0") as service:

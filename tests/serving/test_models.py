@@ -12,7 +12,7 @@ import pytest
 from recsys.bundle.root import assign, deployment_of
 from recsys.bundle.write import write
 from recsys.keys import AUDIT, FILE, make_key
-from tests.helpers.service import Answer, Running, content, published, running
+from tests.helpers.service import Answer, Running, content, publish_toy, running
 from tests.serving.test_life import wait_for
 
 MODEL = "/v1/models/recommender"
@@ -23,7 +23,7 @@ class Keyed:
 
     def __init__(self, folder: Path) -> None:
         self.root, self.state = folder / "bundles", folder / "state"
-        self.first = published(self.root)
+        self.first = publish_toy(self.root)
         self.second = write(self.root, content(2)).name
         key, self.key = make_key(self.state / FILE, "platform", ["read", "admin"])
         self.headers = {"Authorization": f"Bearer {key}"}
@@ -37,7 +37,7 @@ class Keyed:
 
 
 @pytest.fixture
-def keyed(tmp_path: Path) -> Iterator[Keyed]:
+def shop(tmp_path: Path) -> Iterator[Keyed]:
     made = Keyed(tmp_path)
     options = ("--state", str(made.state), "--workers", "2", "--idle-check-s", "0")
     with running(made.root, tmp_path / "log", *options) as made.service:
@@ -45,39 +45,39 @@ def keyed(tmp_path: Path) -> Iterator[Keyed]:
 
 
 @pytest.mark.slow
-def test_activation_answers_202_until_all_workers_serve_and_200_then(keyed: Keyed) -> None:
-    tag = keyed.ask("GET", MODEL).headers["etag"]
-    changed = keyed.activate(keyed.second, **{"If-Match": tag})
+def test_activation_answers_202_until_all_workers_serve_and_200_then(shop: Keyed) -> None:
+    tag = shop.ask("GET", MODEL).headers["etag"]
+    changed = shop.activate(shop.second, **{"If-Match": tag})
     assert changed.status == 202
-    assert changed.json["bundle_id"] == keyed.second
+    assert changed.json["bundle_id"] == shop.second
     assert changed.json["workers"] == 2
     assert changed.headers["etag"] != tag
-    wait_for(lambda: keyed.activate(keyed.second).status == 200)
-    assert keyed.activate(keyed.second).json["reported"] == 2
-    assert {keyed.ask("POST", "/v1/recommend", {}).json["bundle_id"] for _ in range(12)} == {keyed.second}
-    stale = keyed.activate(keyed.first, **{"If-Match": tag})
+    wait_for(lambda: shop.activate(shop.second).status == 200)
+    assert shop.activate(shop.second).json["reported"] == 2
+    assert {shop.ask("POST", "/v1/recommend", {}).json["bundle_id"] for _ in range(12)} == {shop.second}
+    stale = shop.activate(shop.first, **{"If-Match": tag})
     assert (stale.status, stale.json["code"]) == (412, "precondition_failed")
-    assert deployment_of(keyed.root)[1].champion == keyed.second
-    back = keyed.ask("POST", f"{MODEL}:rollback", {}, **{"If-Match": changed.headers["etag"]})
-    assert (back.status, back.json["bundle_id"]) == (202, keyed.first)
-    wait_for(lambda: keyed.activate(keyed.first).status == 200)
-    told = [json.loads(line) for line in (keyed.state / AUDIT).read_text().splitlines()]
+    assert deployment_of(shop.root)[1].champion == shop.second
+    back = shop.ask("POST", f"{MODEL}:rollback", {}, **{"If-Match": changed.headers["etag"]})
+    assert (back.status, back.json["bundle_id"]) == (202, shop.first)
+    wait_for(lambda: shop.activate(shop.first).status == 200)
+    told = [json.loads(line) for line in (shop.state / AUDIT).read_text().splitlines()]
     done = [
         (one["operation"], one["bundle_id"], one["key"], one["outcome"]) for one in told if "outcome" in one
     ]
     assert done == [
-        ("activate_bundle", keyed.second, keyed.key.id, "asked"),
-        ("activate_bundle", keyed.second, keyed.key.id, "done"),
-        ("roll_back_bundle", keyed.first, keyed.key.id, "asked"),
-        ("roll_back_bundle", keyed.first, keyed.key.id, "done"),
+        ("activate_bundle", shop.second, shop.key.id, "asked"),
+        ("activate_bundle", shop.second, shop.key.id, "done"),
+        ("roll_back_bundle", shop.first, shop.key.id, "asked"),
+        ("roll_back_bundle", shop.first, shop.key.id, "done"),
     ]
 
 
 @pytest.mark.slow
-def test_what_cannot_be_activated_changes_nothing(keyed: Keyed, tmp_path: Path) -> None:
+def test_what_cannot_be_activated_changes_nothing(shop: Keyed, tmp_path: Path) -> None:
     outside = write(tmp_path / "elsewhere", content(3))
-    (keyed.root / "linked").symlink_to(outside)
-    damaged = keyed.root / keyed.second / "fallback.npy"
+    (shop.root / "linked").symlink_to(outside)
+    damaged = shop.root / shop.second / "fallback.npy"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\x07")
     for bundle_id, status, code in (
         ("none", 404, "unknown_bundle"),
@@ -85,34 +85,34 @@ def test_what_cannot_be_activated_changes_nothing(keyed: Keyed, tmp_path: Path) 
         ("../elsewhere/" + outside.name, 422, "invalid_request"),
         ("a\x00b", 422, "invalid_request"),
         ("linked", 409, "bundle_refused"),
-        (keyed.second, 409, "bundle_refused"),
+        (shop.second, 409, "bundle_refused"),
     ):
-        refused = keyed.activate(bundle_id)
+        refused = shop.activate(bundle_id)
         assert (refused.status, refused.json["code"]) == (status, code), refused.body
         assert str(tmp_path) not in refused.body.decode()
-    empty = keyed.ask("POST", f"{MODEL}:rollback", {})
+    empty = shop.ask("POST", f"{MODEL}:rollback", {})
     assert (empty.status, empty.json["code"]) == (409, "bundle_refused")
     assert str(tmp_path) not in empty.body.decode()
-    assert str(keyed.root) not in empty.body.decode()
+    assert str(shop.root) not in empty.body.decode()
     assert (
-        keyed.ask("POST", "/v1/models/other:activate", {"bundle_id": keyed.first}).json["code"]
+        shop.ask("POST", "/v1/models/other:activate", {"bundle_id": shop.first}).json["code"]
         == "unknown_model"
     )
-    assert keyed.ask("POST", "/v1/recommend", {}).json["bundle_id"] == keyed.first
-    assert deployment_of(keyed.root)[1].champion == keyed.first
+    assert shop.ask("POST", "/v1/recommend", {}).json["bundle_id"] == shop.first
+    assert deployment_of(shop.root)[1].champion == shop.first
 
 
 @pytest.mark.slow
-def test_what_cannot_be_written_down_is_not_done(keyed: Keyed) -> None:
-    (keyed.state / AUDIT).unlink()
-    (keyed.state / AUDIT).mkdir()
-    refused = keyed.activate(keyed.second)
+def test_what_cannot_be_written_down_is_not_done(shop: Keyed) -> None:
+    (shop.state / AUDIT).unlink()
+    (shop.state / AUDIT).mkdir()
+    refused = shop.activate(shop.second)
     assert (refused.status, refused.json["code"]) == (500, "audit_failed")
-    assert deployment_of(keyed.root)[1].champion == keyed.first
+    assert deployment_of(shop.root)[1].champion == shop.first
 
 
 def test_without_keys_nothing_is_changed_over_http(tmp_path: Path) -> None:
-    first = published(tmp_path / "bundles")
+    first = publish_toy(tmp_path / "bundles")
     with running(tmp_path / "bundles", Path("off")) as service:
         for verb, body in (("activate", {"bundle_id": first}), ("rollback", {})):
             refused = service.ask("POST", f"{MODEL}:{verb}", body)
@@ -121,7 +121,7 @@ def test_without_keys_nothing_is_changed_over_http(tmp_path: Path) -> None:
 
 def test_an_arm_answers_with_its_bundle_and_stands_in_the_log(tmp_path: Path) -> None:
     root = tmp_path / "bundles"
-    first = published(root)
+    first = publish_toy(root)
     second, third = write(root, content(2)).name, write(root, content(3)).name
     assign(root, "towers/a", first)
     assign(root, "towers/b", second)
@@ -157,15 +157,17 @@ def test_an_arm_answers_with_its_bundle_and_stands_in_the_log(tmp_path: Path) ->
 
 def test_the_status_is_tensorflow_servings_and_kserves(tmp_path: Path) -> None:
     root = tmp_path / "bundles"
-    first = published(root)
+    first = publish_toy(root)
     second = write(root, content(2)).name
     third = write(root, content(3)).name
     assign(root, "champion", second)
     assign(root, "towers/b", third)
     os.truncate(root / third / "users.ids", 3)
     with running(root, Path("off"), "--model-name", "shop.v2") as service:
-        found = service.ask("GET", "/v1/models/shop.v2")
-        states = {one["version"]: (one["state"], one["labels"]) for one in found.json["model_version_status"]}
+        answer = service.ask("GET", "/v1/models/shop.v2")
+        states = {
+            one["version"]: (one["state"], one["labels"]) for one in answer.json["model_version_status"]
+        }
         assert states[second] == ("AVAILABLE", ["champion"])
         assert states[third] == ("END", ["towers/b"])
         assert states[first][1] == ["previous"]
@@ -176,7 +178,7 @@ def test_the_status_is_tensorflow_servings_and_kserves(tmp_path: Path) -> None:
         assert str(tmp_path) not in broken[0]["status"]["error_message"]
         labelled = service.ask("GET", "/v1/models/shop.v2/labels/champion").json["model_version_status"]
         assert [one["version"] for one in labelled] == [second]
-        assert found.headers["etag"] == service.ask("GET", "/v1/model").headers["etag"]
+        assert answer.headers["etag"] == service.ask("GET", "/v1/model").headers["etag"]
         for path in ("/v1/models/other", "/v1/models/shop.v2/versions/none", "/v2/models/other/ready"):
             assert service.ask("GET", path).json["code"] == "unknown_model"
         for path, body in (

@@ -17,8 +17,8 @@ import pytest
 
 from recsys.keys import FILE, make_key
 from recsys.serving.problems import CODES
-from tests.helpers.service import REPOSITORY, Answer, Running, published, running
-from tests.helpers.towers import COLOUR, bundled, coloured
+from tests.helpers.service import REPOSITORY, Answer, Running, publish_toy, running
+from tests.helpers.towers import COLOUR, colour_checkerboard, publish_towers
 
 COMMITTED = json.loads((REPOSITORY / "docs/openapi.json").read_text())
 ENCODE = "/v1/items:encode"
@@ -40,7 +40,7 @@ OPENAPI = program()
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, dict[str, str]]]:
     folder = tmp_path_factory.mktemp("serving")
-    published(folder / "bundles")
+    publish_toy(folder / "bundles")
     key, _ = make_key(folder / "state" / FILE, "everything", ["read", "write", "admin"])
     with running(folder / "bundles", folder / "log", "--state", str(folder / "state")) as service:
         yield service, {"Authorization": f"Bearer {key}"}
@@ -57,7 +57,7 @@ def conforms(value: Any, schema: Any) -> None:
     jsonschema.Draft202012Validator({**schema, "components": COMMITTED["components"]}).validate(value)
 
 
-def answered(answer: Answer, operation: Any) -> None:
+def assert_as_described(answer: Answer, operation: Any) -> None:
     """Whether the status is named, and the body is as its schema says, with no field beside those
     described."""
     content = operation["responses"][str(answer.status)]["content"]
@@ -86,25 +86,25 @@ def test_every_answer_is_as_described_and_every_example_is_answered(
             for body in examples(operation) if method == "post" else [None]:
                 for headers in ({}, service[1]):
                     answer = service[0].ask(method.upper(), where, body, headers)
-                    answered(answer, operation)
+                    assert_as_described(answer, operation)
                     statuses.add(answer.status)
                     unasked = path == ENCODE or "/experiments/" in path
                     if headers and not unasked and ":activate" not in path and ":rollback" not in path:
                         assert answer.status == 200, (path, answer.body)
             if method == "post":
                 for wrong in (b"[", b"[1]", b'{"no such field": 1}'):
-                    answered(service[0].ask("POST", where, wrong, service[1]), operation)
+                    assert_as_described(service[0].ask("POST", where, wrong, service[1]), operation)
     assert statuses >= {200, 401, 404}
 
 
 def test_new_items_are_as_described(tmp_path: Path) -> None:
-    bundled(tmp_path / "bundles", coloured(), epochs=2, item_features=COLOUR)
+    publish_towers(tmp_path / "bundles", colour_checkerboard(), epochs=2, item_features=COLOUR)
     operation = COMMITTED["paths"][ENCODE]["post"]
     with running(tmp_path / "bundles", tmp_path / "exposures.jsonl") as service:
         for body in [{"items": [{"features": {"colour": "odd"}}]}, *examples(operation)]:
             answer = service.ask("POST", ENCODE, body)
             assert answer.status == 200
-            answered(answer, operation)
+            assert_as_described(answer, operation)
 
 
 def examples(operation: Any) -> list[Any]:

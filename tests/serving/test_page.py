@@ -13,8 +13,8 @@ from recsys.bundle.root import assign
 from recsys.bundle.write import publish, write
 from recsys.keys import FILE, make_key
 from recsys.serving.page.history import MOST
-from tests.helpers.browser import CHECKS, needs_chromium, opened, painted_ms, write_history
-from tests.helpers.service import ITEMS, Running, content, published, running
+from tests.helpers.browser import CHECKS, needs_chromium, open_tab, painted_ms, write_history
+from tests.helpers.service import ITEMS, Running, content, publish_toy, running
 
 MARKUP = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
 
@@ -43,7 +43,7 @@ def test_a_person_in_two_bundles_by_keyboard_alone(
     service: tuple[Running, str], size: tuple[int, int], scheme: str
 ) -> None:
     running, second = service
-    with opened(running.url, width=size[0], height=size[1]) as (tab, complaints):
+    with open_tab(running.url, width=size[0], height=size[1]) as (tab, complaints):
         tab.emulate_media(color_scheme=scheme)
         tab.wait_for_selector(f"body[data-drawn='{1000}']")
         tab.keyboard.press("Tab")
@@ -83,7 +83,7 @@ def test_a_person_in_two_bundles_by_keyboard_alone(
 
 @needs_chromium
 def test_what_is_wrong_is_said_and_the_page_goes_on(service: tuple[Running, str]) -> None:
-    with opened(service[0].url) as (tab, _):
+    with open_tab(service[0].url) as (tab, _):
         tab.wait_for_selector("body[data-drawn]")
         tab.fill("#person", "x" * 2000)
         tab.click("#ask-form button")
@@ -101,7 +101,7 @@ def test_what_is_wrong_is_said_and_the_page_goes_on(service: tuple[Running, str]
 def test_ten_thousand_points_are_painted(service: tuple[Running, str]) -> None:
     """With ten thousand points of history; benchmarks/service_page.py measures it, this bound is for a busy
     machine."""
-    with opened(service[0].url) as (tab, complaints):
+    with open_tab(service[0].url) as (tab, complaints):
         assert painted_ms(tab) < 3_000
         tab.select_option("#span", "10000")
         tab.wait_for_selector(f"body[data-drawn='{MOST}']")
@@ -112,11 +112,11 @@ def test_ten_thousand_points_are_painted(service: tuple[Running, str]) -> None:
 
 @needs_chromium
 def test_a_key_is_asked_for_kept_nowhere_and_goes_in_a_header(tmp_path: Path) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     key, _ = make_key(tmp_path / "state" / FILE, "page", ["read"])
     asked: list[Any] = []
     options = ("--state", str(tmp_path / "state"))
-    with running(tmp_path / "bundles", Path("off"), *options) as service, opened(service.url) as (tab, _):
+    with running(tmp_path / "bundles", Path("off"), *options) as service, open_tab(service.url) as (tab, _):
         tab.on("request", lambda request: asked.append(request))
         tab.wait_for_selector("#key-section:not([hidden])")
         tab.fill("#key", key)
@@ -135,16 +135,16 @@ def test_a_key_is_asked_for_kept_nowhere_and_goes_in_a_header(tmp_path: Path) ->
 
 def test_the_page_is_allowed_nothing_from_elsewhere(service: tuple[Running, str]) -> None:
     for path in ("/", "/page/page.js", "/page/page.css", "/page/uPlot.iife.min.js", "/page/uPlot.min.css"):
-        found = service[0].ask("GET", path)
-        policy = found.headers["content-security-policy"]
-        assert found.status == 200
+        answer = service[0].ask("GET", path)
+        policy = answer.headers["content-security-policy"]
+        assert answer.status == 200
         assert "unsafe" not in policy
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
-        assert found.headers["x-content-type-options"] == "nosniff"
-        again = service[0].ask("GET", path, headers={"if-none-match": found.headers["etag"]})
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        again = service[0].ask("GET", path, headers={"if-none-match": answer.headers["etag"]})
         assert (again.status, again.body) == (304, b"")
-        text = found.body.decode()
+        text = answer.body.decode()
         assert path.endswith("js") or "http" not in text.replace("http-equiv", "")
         if path == "/":
             assert "style=" not in text

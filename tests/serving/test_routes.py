@@ -8,7 +8,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from tests.helpers.service import DIM, ITEMS, ODD_IDS, UNTRAINED, Running, content, published, running
+from tests.helpers.service import DIM, ITEMS, ODD_IDS, UNTRAINED, Running, content, publish_toy, running
 
 MIB = 1 << 20
 
@@ -16,7 +16,7 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("serving")
-    published(folder / "bundles")
+    publish_toy(folder / "bundles")
     with running(folder / "bundles", folder / "logs" / "exposures.jsonl") as service:
         yield service
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recsys.bundle.write import publish
-from tests.helpers.service import ITEMS, Running, content, published, running
+from tests.helpers.service import ITEMS, Running, content, publish_toy, running
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_without_an_exposure_log_lists_are_served_and_none_is_written(service: R
 
 
 def test_exposures_go_to_standard_output(tmp_path: Path) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     with running(tmp_path / "bundles", Path("-")) as service:
         answers = [service.recommend(user_id="u1", k=3), service.recommend(k=2)]
         service.process.terminate()
@@ -143,7 +143,7 @@ def test_exposures_go_to_standard_output(tmp_path: Path) -> None:
     ("option", "value"), [("--cors", "example.com"), ("--root-path", "shop"), ("--root-path", "/")]
 )
 def test_a_setting_that_cannot_work_is_refused_by_name(tmp_path: Path, option: str, value: str) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     refused = pytest.raises(AssertionError, match=option.strip("-").replace("-", "_"))
     with refused, running(tmp_path / "bundles", Path("off"), option, value):
         pass

@@ -13,8 +13,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.helpers.service import REPOSITORY, Running, command, published, running
-from tests.serving.test_life import PATIENCE_S, Traffic, failure, served, wait_for
+from tests.helpers.service import REPOSITORY, Running, command, publish_toy, running
+from tests.serving.test_life import PATIENCE_S, Traffic, bundle_of, failure, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -28,8 +28,8 @@ def children(service: Running) -> set[int]:
 def metrics(service: Running) -> dict[str, float]:
     assert service.admin is not None
     text = urlopen(f"{service.admin}/metrics", timeout=PATIENCE_S).read().decode()
-    found = re.findall(r"^(\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE)
-    return {name: float(value) for name, value in found}
+    lines = re.findall(r"^(\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in lines}
 
 
 def have_restarted(service: Running, times: int) -> bool:
@@ -40,7 +40,7 @@ def have_restarted(service: Running, times: int) -> bool:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Two workers that several tests put to the test, one after the other; bundles are beside the log."""
     folder = tmp_path_factory.mktemp("pair")
-    published(folder / "bundles")
+    publish_toy(folder / "bundles")
     options = ("--workers", "2", "--admin-port", "0", "--idle-check-s", "0")
     with running(folder / "bundles", folder / "log", *options) as service:
         yield service
@@ -52,7 +52,7 @@ def answers_counted(service: Running) -> float:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_to_the_parent_drops_no_request(tmp_path: Path, number: signal.Signals) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     with running(tmp_path / "bundles", tmp_path / "log", "--workers", "2", "--admin-port", "0") as service:
         workers = children(service)
         assert len(workers) == 2
@@ -108,8 +108,8 @@ def test_a_hangup_replaces_the_workers_one_by_one_and_nobody_notices(pair: Runni
 def test_all_workers_swap_and_verify_once(pair: Running) -> None:
     root, swaps = pair.exposures.parent / "bundles", 'recsys_swaps_total{outcome="serving"}'
     before = metrics(pair)[swaps]
-    second = published(root, seed=2)
-    wait_for(lambda: {served(pair) for _ in range(8)} == {second})
+    second = publish_toy(root, seed=2)
+    wait_for(lambda: {bundle_of(pair) for _ in range(8)} == {second})
     wait_for(lambda: metrics(pair)[swaps] == before + 2)
     assert "mlflow" not in Path(f"/proc/{pair.pid}/maps").read_text()
     assert (
@@ -118,7 +118,7 @@ def test_all_workers_swap_and_verify_once(pair: Running) -> None:
 
 
 def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     with running(tmp_path / "bundles", tmp_path / "log", "--workers", "2") as service:
         workers = children(service)
         os.kill(service.pid, signal.SIGKILL)
@@ -126,7 +126,7 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
 
 
 def test_workers_end_with_a_parent_that_was_killed_while_they_began(tmp_path: Path) -> None:
-    published(tmp_path / "bundles")
+    publish_toy(tmp_path / "bundles")
     begun = command(tmp_path / "bundles", "--port", "0", "--workers", "2", "--exposures", "off")
     with subprocess.Popen(begun, cwd=REPOSITORY, stderr=subprocess.DEVNULL) as parent:
         listed = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
@@ -139,7 +139,7 @@ def test_workers_end_with_a_parent_that_was_killed_while_they_began(tmp_path: Pa
 def test_what_stands_in_the_way_of_workers_is_one_sentence(tmp_path: Path) -> None:
     workers = ("--port", "0", "--workers", "2", "--exposures")
     root = tmp_path / "bundles"
-    bundle = root / published(root)
+    bundle = root / publish_toy(root)
     assert "exposures" in failure(str(root), *workers, str(bundle / "manifest.json" / "log"))
     shutil.copyfile(bundle / "users.ids", bundle / "items.ids")
     assert "items.ids is damaged" in failure(str(root), *workers, "off")

@@ -20,7 +20,7 @@ from recsys.training.bags import Bags, bag_sums
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.loop import Aids
 from tests.helpers.second_device import ELSEWHERE, SecondDevice
-from tests.helpers.towers import BOTH, coloured, everyone, fitted
+from tests.helpers.towers import BOTH, colour_checkerboard, everyone, fit_towers
 
 SETTINGS: dict[str, Any] = BOTH | {"history": "before", "epochs": 4, "hidden": 6, "batch_size": 200}
 GPU = [torch.device("cuda")] if torch.cuda.is_available() else []
@@ -61,12 +61,12 @@ def test_the_second_device_keeps_its_tensors_apart() -> None:
 def test_a_model_learned_elsewhere_is_the_one_learned_here(
     settings: dict[str, Any], other: torch.device
 ) -> None:
-    data = coloured()
-    here, there = (fitted(data, **(SETTINGS | settings | more)) for more in ({"device": "cpu"}, {}))
+    data = colour_checkerboard()
+    here, there = (fit_towers(data, **(SETTINGS | settings | more)) for more in ({"device": "cpu"}, {}))
     np.testing.assert_allclose(there.items, here.items, atol=1e-4)
     users = everyone(data)
     np.testing.assert_allclose(there.encoder.encode(users)[0], here.encoder.encode(users)[0], atol=1e-4)
-    untouched = fitted(data, **(SETTINGS | settings | {"learning_rate": 1e-9, "device": "cpu"}))
+    untouched = fit_towers(data, **(SETTINGS | settings | {"learning_rate": 1e-9, "device": "cpu"}))
     assert np.abs(untouched.items - here.items).max() > 0.1
 
 
@@ -75,7 +75,7 @@ def test_a_sequence_model_learned_elsewhere_is_the_one_learned_here(
     more: dict[str, Any], other: torch.device
 ) -> None:
     settings = {"dim": 8, "epochs": 2, "longest_history": 5, "precision": "float32", "dropout": 0.2} | more
-    data = coloured()
+    data = colour_checkerboard()
     here, there = (
         make_model("sequence", settings | {"device": where}).fit(data, seed=1) for where in ("cpu", "auto")
     )
@@ -85,7 +85,7 @@ def test_a_sequence_model_learned_elsewhere_is_the_one_learned_here(
 
 
 def test_a_run_elsewhere_goes_on_from_its_checkpoint(tmp_path: Path, other: torch.device) -> None:
-    model, data = make_model("two_tower", {"dim": 8, "epochs": 4, "batch_size": 64}), coloured()
+    model, data = make_model("two_tower", {"dim": 8, "epochs": 4, "batch_size": 64}), colour_checkerboard()
     aids, seen = Aids(checkpoint=Checkpoint(tmp_path / "state", "key"), checkpoint_s=0), []
 
     def stop(step: Step) -> None:
@@ -106,13 +106,13 @@ def test_sums_and_their_gradients_are_those_of_the_compiled_passes(other: torch.
     table, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((len(bags.rows), 4), 7))
     pull = rng.standard_normal((3, 4)).astype(np.float32)
 
-    def moved(device: torch.device) -> list[F32]:
+    def sums_on(device: torch.device) -> list[F32]:
         values, weights = (torch.from_numpy(array).to(device).requires_grad_() for array in (table, weight))
-        found = bag_sums(bags, values, weights)
-        gradients = torch.autograd.grad(found, (values, weights), torch.from_numpy(pull).to(device))
-        return [tensor.detach().cpu().numpy() for tensor in (found, *gradients)]
+        sums = bag_sums(bags, values, weights)
+        gradients = torch.autograd.grad(sums, (values, weights), torch.from_numpy(pull).to(device))
+        return [tensor.detach().cpu().numpy() for tensor in (sums, *gradients)]
 
-    for here, there in zip(moved(torch.device("cpu")), moved(other), strict=True):
+    for here, there in zip(sums_on(torch.device("cpu")), sums_on(other), strict=True):
         np.testing.assert_allclose(there, here, atol=1e-6)
 
 
@@ -123,13 +123,13 @@ def test_adam_moves_the_rows_that_the_compiled_pass_moves(other: torch.device) -
         rng.standard_normal((5, 2, 3)).astype(np.float32),
     )
 
-    def moved(device: torch.device) -> list[F32]:
+    def steps_on(device: torch.device) -> list[F32]:
         adam = Adam(torch.from_numpy(start.copy()).to(device))
         for step, pull in enumerate(pulls):
             adam.step(torch.from_numpy(pull).to(device), 0.1, torch.tensor([step % 2, 4]).to(device))
         return [tensor.cpu().numpy() for tensor in adam.state("").values()]
 
-    for here, there in zip(moved(torch.device("cpu")), moved(other), strict=True):
+    for here, there in zip(steps_on(torch.device("cpu")), steps_on(other), strict=True):
         np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-5)
 
 

@@ -17,7 +17,7 @@ from recsys.models.registry import make_model
 from recsys.pipelines.cli import main
 from recsys.pipelines.machine.distributed import refuse_alone
 from recsys.pipelines.run.settings import RunSettings
-from tests.helpers.towers import BOTH, SMALL, coloured, everyone
+from tests.helpers.towers import BOTH, SMALL, colour_checkerboard, everyone
 
 pytestmark = pytest.mark.slow
 
@@ -51,11 +51,11 @@ def vectors(more: dict[str, Any]) -> tuple[Any, Any]:
     """Of items and users, with features, a layer, places of the history, batches that do not divide by three;
     of a sequence model, where a net is named."""
     if "net" in more:
-        learned: Any = make_model("sequence", SEQUENCE | more).fit(coloured(cold=3), seed=1)
-        return learned.items, learned.encoder.encode(everyone(coloured()))[0]
+        learned: Any = make_model("sequence", SEQUENCE | more).fit(colour_checkerboard(cold=3), seed=1)
+        return learned.items, learned.encoder.encode(everyone(colour_checkerboard()))[0]
     settings = SMALL | BOTH | {"epochs": 4, "batch_size": 47, "history": "before", "hidden": 6} | more
-    learned = make_model("two_tower", settings).fit(coloured(cold=3), seed=1)
-    return learned.items, learned.encoder.encode(everyone(coloured()))[0]
+    learned = make_model("two_tower", settings).fit(colour_checkerboard(cold=3), seed=1)
+    return learned.items, learned.encoder.encode(everyone(colour_checkerboard()))[0]
 
 
 def torchrun(size: int, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -79,11 +79,11 @@ def test_several_processes_learn_what_one_does(more: dict[str, Any], tmp_path: P
     script.write_text(TOY.format(root=str(ROOT), out=str(tmp_path / "rank"), more=more))
     done = torchrun(size, str(script))
     assert done.returncode == 0, done.stderr[-3000:]
-    found = [np.load(tmp_path / f"rank-{rank}.npz") for rank in range(size)]
+    ranks = [np.load(tmp_path / f"rank-{rank}.npz") for rank in range(size)]
     for side, alone in zip(("items", "users"), vectors(more), strict=True):
-        for other in found[1:]:
-            np.testing.assert_array_equal(other[side], found[0][side])
-        np.testing.assert_allclose(found[0][side], alone, atol=2e-4)
+        for other in ranks[1:]:
+            np.testing.assert_array_equal(other[side], ranks[0][side])
+        np.testing.assert_allclose(ranks[0][side], alone, atol=2e-4)
 
 
 def test_a_run_under_torchrun_ends_in_one_run_and_one_bundle(
@@ -98,16 +98,16 @@ def test_a_run_under_torchrun_ends_in_one_run_and_one_bundle(
     done = torchrun(2, "-m", "recsys.pipelines.cli", *small, RECSYS_HOME=str(tmp_path / "both"))
     assert done.returncode == 0, done.stderr[-3000:]
     outputs["both"] = done.stdout
-    found, ndcg = {}, {}
+    vectors, ndcg = {}, {}
     for name, output in outputs.items():
         lines = [line for line in output.splitlines() if line.startswith("{")]
         assert len(lines) == 1
         answer = json.loads(lines[0])
-        found[name] = load(Path(answer["bundle"])).item_vectors
+        vectors[name] = load(Path(answer["bundle"])).item_vectors
         ndcg[name] = answer["metrics"]["two_tower"]["ndcg_at_10"]["mean"]
         assert not list(tmp_path.glob(f"{name}/mlruns/checkpoints/*"))
     assert len(list(tmp_path.glob("both/mlruns/**/manifest.json"))) == 1
-    np.testing.assert_allclose(found["both"], found["alone"], atol=2e-4)
+    np.testing.assert_allclose(vectors["both"], vectors["alone"], atol=2e-4)
     assert ndcg["both"] == pytest.approx(ndcg["alone"], rel=0.02)
 
 

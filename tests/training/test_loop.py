@@ -41,14 +41,14 @@ class KilledError(Exception):
 def learned_epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Gets the number of every epoch that is saved from now on, which with checkpoint_s=0 is every one
     learned."""
-    found, save = [], Checkpoint.save
+    epochs, save = [], Checkpoint.save
 
-    def saved(self, figures, state) -> None:
-        found.append(len(figures))
+    def note_and_save(self, figures, state) -> None:
+        epochs.append(len(figures))
         save(self, figures, state)
 
-    monkeypatch.setattr(Checkpoint, "save", saved)
-    return found
+    monkeypatch.setattr(Checkpoint, "save", note_and_save)
+    return epochs
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -46,13 +46,13 @@ def test_the_full_softmax_has_the_loss_and_the_gradients_of_the_obvious_formula(
     batch: tuple, bound: float
 ) -> None:
     users, items, events, user_weights = batch
-    found = softmax(users, items, events, user_weights, TEMPERATURE, bound=bound)
+    result = softmax(users, items, events, user_weights, TEMPERATURE, bound=bound)
     users, items = users.clone().requires_grad_(), items.clone().requires_grad_()
     expected = obvious(users, items, events, user_weights)
     expected.backward()
-    assert found.loss == pytest.approx(float(expected.detach()), rel=1e-4)
-    torch.testing.assert_close(found.users, users.grad, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found.items, items.grad, rtol=1e-4, atol=1e-4)
+    assert result.loss == pytest.approx(float(expected.detach()), rel=1e-4)
+    torch.testing.assert_close(result.users, users.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(result.items, items.grad, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [1.0, 40.0])
@@ -68,13 +68,13 @@ def test_by_pieces_is_all_at_once(
     once = softmax(
         users, items, Positives(torch.arange(150), item, weight), torch.ones(150), TEMPERATURE, sample=drawn
     )
-    found = softmax_by_pieces(users, items, item, weight, TEMPERATURE, sample=drawn)
-    assert found.loss == pytest.approx(once.loss, rel=1e-4)
-    torch.testing.assert_close(found.users, once.users, rtol=1e-4, atol=1e-4)
+    result = softmax_by_pieces(users, items, item, weight, TEMPERATURE, sample=drawn)
+    assert result.loss == pytest.approx(once.loss, rel=1e-4)
+    torch.testing.assert_close(result.users, once.users, rtol=1e-4, atol=1e-4)
     expected = once.items
     if once.touched is not None:
         expected = torch.zeros_like(items).index_add_(0, once.touched, once.items)
-    torch.testing.assert_close(found.items, expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(result.items, expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("exponent", [1.0, 0.3])
@@ -86,16 +86,16 @@ def test_generalised_cross_entropy_has_the_gradients_of_the_obvious_formula(
     rng = torch.Generator().manual_seed(3)
     users, items = torch.randn(150, DIM, generator=rng) / 2, torch.randn(ITEMS, DIM, generator=rng) / 2
     item, weight, drawn = torch.arange(150) % ITEMS, torch.arange(150) % 3 / 1.0, torch.tensor([2, 5, 17, 28])
-    found = gbce_by_pieces(users, items, item, weight, TEMPERATURE, sample=drawn, exponent=exponent)
+    result = gbce_by_pieces(users, items, item, weight, TEMPERATURE, sample=drawn, exponent=exponent)
     users, items, expected = users.requires_grad_(), items.requires_grad_(), torch.zeros(())
     for user, own, counts in zip(users, item, weight, strict=True):
         scores = torch.sigmoid(items @ user / TEMPERATURE)
         others = torch.log(1 - scores[drawn[drawn != own]]).sum()
         expected = expected - counts * (exponent * torch.log(scores[own]) + others)
     expected.backward()
-    assert found.loss == pytest.approx(float(expected.detach()), rel=1e-4)
-    torch.testing.assert_close(found.users, users.grad, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(found.items, items.grad, rtol=1e-3, atol=1e-3)
+    assert result.loss == pytest.approx(float(expected.detach()), rel=1e-4)
+    torch.testing.assert_close(result.users, users.grad, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(result.items, items.grad, rtol=1e-3, atol=1e-3)
 
 
 def test_exponentials_in_half_precision_are_those_of_the_rounded_scores() -> None:
@@ -152,17 +152,17 @@ def test_the_gradient_of_a_sample_approaches_that_of_all_items_as_one_over_its_s
 def test_bpr_has_the_loss_and_the_gradients_of_the_obvious_formula(batch: tuple) -> None:
     users, items, events, _ = batch
     negatives = torch.tensor([1, 2, 0, 7, 7, 3, 20, 21])
-    found = bpr(users, items, events, negatives)
+    result = bpr(users, items, events, negatives)
     users, items = users.clone().requires_grad_(), items.clone().requires_grad_()
     expected = torch.zeros(())
     for user, item, weight, negative in zip(*events, negatives, strict=True):
         expected = expected - weight * torch.log(torch.sigmoid(users[user] @ (items[item] - items[negative])))
     expected.backward()
-    assert found.loss == pytest.approx(float(expected.detach()), rel=1e-5)
-    torch.testing.assert_close(found.users, users.grad)
-    assert found.touched is not None
-    torch.testing.assert_close(found.items, items.grad[found.touched])
-    assert found.touched.tolist() == sorted({*events.item.tolist(), *negatives.tolist()})
+    assert result.loss == pytest.approx(float(expected.detach()), rel=1e-5)
+    torch.testing.assert_close(result.users, users.grad)
+    assert result.touched is not None
+    torch.testing.assert_close(result.items, items.grad[result.touched])
+    assert result.touched.tolist() == sorted({*events.item.tolist(), *negatives.tolist()})
 
 
 def test_through_norm_is_the_gradient_of_normalising() -> None:
@@ -170,8 +170,8 @@ def test_through_norm_is_the_gradient_of_normalising() -> None:
     length = rows.norm(dim=1, keepdim=True)
     weights = torch.arange(12.0).reshape(4, 3)
     (rows / length * weights).sum().backward()
-    found = through_norm(weights, (rows / length).detach(), length.detach())
-    torch.testing.assert_close(found, rows.grad)
+    gradient = through_norm(weights, (rows / length).detach(), length.detach())
+    torch.testing.assert_close(gradient, rows.grad)
 
 
 def test_adam_moves_all_rows_as_torch_does() -> None:

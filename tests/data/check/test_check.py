@@ -41,19 +41,19 @@ def sound(seed: int = 1, n_users: int = 300) -> dict[str, np.ndarray]:
     }
 
 
-def checked(columns: dict[str, Any], **names: str) -> Checked:
+def check_columns(columns: dict[str, Any], **names: str) -> Checked:
     return check(pa.table(columns), names, now=NOW)
 
 
-def found(columns: dict[str, Any], kind: str, **names: str) -> Finding:
-    matches = [finding for finding in checked(columns, **names).findings if finding.kind == kind]
-    assert len(matches) == 1, [finding.kind for finding in checked(columns, **names).findings]
+def finding_of(columns: dict[str, Any], kind: str, **names: str) -> Finding:
+    matches = [finding for finding in check_columns(columns, **names).findings if finding.kind == kind]
+    assert len(matches) == 1, [finding.kind for finding in check_columns(columns, **names).findings]
     return matches[0]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_sound_log_has_no_finding(seed: int) -> None:
-    result = checked(sound(seed))
+    result = check_columns(sound(seed))
     assert result.findings == []
     columns = sound(seed)
     assert result.facts["rows"] == len(columns["user_id"])
@@ -84,7 +84,7 @@ def spoilt(name: str, value: Any, at: list[int]) -> dict[str, Any]:
     ],
 )
 def test_bad_rows_are_errors_with_count_and_first_row(name: str, value: Any, kind: str) -> None:
-    finding = found(spoilt(name, value, [17, 40, 41]), kind)
+    finding = finding_of(spoilt(name, value, [17, 40, 41]), kind)
     assert (finding.level, finding.column, finding.count, finding.first_row) == ("error", name, 3, 18)
     assert finding.fix
 
@@ -97,7 +97,7 @@ def test_all_faults_are_found_at_once() -> None:
     columns["weight"][2] = -1.0
     columns["event"] = ["view"] * len(columns["user_id"])
     columns["event"][11] = ""
-    result = checked(columns)
+    result = check_columns(columns)
     errors = {(finding.kind, finding.column, finding.first_row) for finding in result.findings}
     assert errors >= {
         ("missing_id", "user_id", 4),
@@ -117,13 +117,13 @@ def test_all_faults_are_found_at_once() -> None:
 def test_a_wrong_unit_of_all_times_is_an_error(divide: int) -> None:
     columns = sound()
     columns["timestamp"] = columns["timestamp"] // divide
-    assert found(columns, "time_unit").level == "error"
+    assert finding_of(columns, "time_unit").level == "error"
 
 
 def test_milliseconds_in_all_rows_are_an_error_with_their_count() -> None:
     columns = sound()
     columns["timestamp"] = columns["timestamp"] * 1000
-    assert found(columns, "time_unit").count == len(columns["timestamp"])
+    assert finding_of(columns, "time_unit").count == len(columns["timestamp"])
 
 
 def test_text_among_the_times_of_a_csv_does_not_hide_the_rest(tmp_path: Path) -> None:
@@ -161,26 +161,26 @@ def test_repeated_rows_are_counted_as_a_slow_second_version_counts_them(with_tim
 def test_exchanged_columns_are_seen_by_the_sittings_of_people(seed: int) -> None:
     columns = sound(seed)
     swapped = {"a": columns["item_id"], "b": columns["user_id"], "timestamp": columns["timestamp"]}
-    assert found(swapped, "swapped_columns", user_id="a", item_id="b").column == "a"
+    assert finding_of(swapped, "swapped_columns", user_id="a", item_id="b").column == "a"
     straight = {"a": columns["user_id"], "b": columns["item_id"], "timestamp": columns["timestamp"]}
-    assert checked(straight, user_id="a", item_id="b").findings == []
+    assert check_columns(straight, user_id="a", item_id="b").findings == []
 
 
 def test_repeated_rows_say_what_the_setting_would_leave_out_in_all() -> None:
     columns = {name: np.append(values, values[:3]) for name, values in sound().items()}
     pairs = len(set(zip(columns["user_id"], columns["item_id"], strict=True)))
     dropped = len(columns["user_id"]) - pairs
-    again = found(columns, "duplicate")
+    again = finding_of(columns, "duplicate")
     assert again.count == 3 < dropped
     assert f"whatever its time: it leaves out up to {dropped:,} rows, {dropped - 3:,} of them" in again.fix
-    without_times = found({name: columns[name] for name in ("user_id", "item_id")}, "duplicate")
+    without_times = finding_of({name: columns[name] for name in ("user_id", "item_id")}, "duplicate")
     assert (without_times.count, without_times.fix.count("of them")) == (dropped, 0)
 
 
 def test_exchanged_columns_are_seen_by_their_names_and_by_the_item_table() -> None:
     columns = {"user_id": ["i1", "i2", "i3"], "item_id": ["u1", "u1", "u2"]}
     by_name = {"product_id": ["1", "2"], "customer": ["3", "4"]}
-    assert found(by_name, "swapped_columns", user_id="product_id", item_id="customer").level == "warning"
+    assert finding_of(by_name, "swapped_columns", user_id="product_id", item_id="customer").level == "warning"
     items = pa.table({"item_id": ["i1", "i2", "i3", "i4"]})
     swapped = [
         finding for finding in check(pa.table(columns), items=items).findings if finding.level == "error"
@@ -209,19 +209,19 @@ def test_a_robot_is_named_and_a_busy_person_is_not() -> None:
         "item_id": np.append(columns["item_id"], columns["item_id"][:n]),
         "timestamp": np.append(columns["timestamp"], START + 50 * DAY // 3_600 * 3_600 + np.arange(n)),
     }
-    finding = found(robot, "bot")
+    finding = finding_of(robot, "bot")
     assert (finding.count, finding.first_row) == (1, len(columns["user_id"]) + 1)
     robot["timestamp"][-n:] = START + np.arange(n) * 5_000
     robot["user_id"][-n:] = np.char.add("u", (np.arange(n) % 3).astype(str))
-    assert "bot" not in {finding.kind for finding in checked(robot).findings}
+    assert "bot" not in {finding.kind for finding in check_columns(robot).findings}
 
 
 def test_users_and_items_of_one_event() -> None:
     n = 400
     columns = {"user_id": np.char.add("u", np.arange(n).astype(str)), "item_id": ["a", "b"] * (n // 2)}
-    finding = found(columns, "one_event_users")
+    finding = finding_of(columns, "one_event_users")
     assert (finding.level, finding.count, finding.of) == ("warning", n, n)
-    assert "one_event_items" not in {one.kind for one in checked(columns).findings}
+    assert "one_event_items" not in {one.kind for one in check_columns(columns).findings}
 
 
 @pytest.mark.parametrize(("factor", "days"), [(20, 1), (0, 1)])
@@ -235,7 +235,7 @@ def test_a_day_that_jumps_is_dated(factor: int, days: int) -> None:
     )
     user = np.char.add("u", random.integers(0, 500, len(kept)).astype(str))
     item = np.char.add("i", random.integers(0, 500, len(kept)).astype(str))
-    finding = found({"user_id": user, "item_id": item, "timestamp": kept}, "jump")
+    finding = finding_of({"user_id": user, "item_id": item, "timestamp": kept}, "jump")
     assert finding.count == days
     assert str(np.datetime64(int(broken), "D")) in finding.said
 

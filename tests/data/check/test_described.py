@@ -34,7 +34,7 @@ def events(n: int = 300) -> dict[str, Any]:
     }
 
 
-def described(who: str, n: int, **columns: Any) -> dict[str, Any]:
+def make_columns(who: str, n: int, **columns: Any) -> dict[str, Any]:
     return {f"{who}_id": [f"{who[0]}{k}" for k in range(n)], "price": [str(k) for k in range(n)], **columns}
 
 
@@ -53,7 +53,7 @@ def shop(path: Path, parts: bool = False, **tables: dict[str, Any]) -> Path:
     return path
 
 
-def said(checked: Checked) -> dict[str, str]:
+def sentences_of(checked: Checked) -> dict[str, str]:
     return {finding.kind: finding.sentence(checked.where) for finding in checked.findings}
 
 
@@ -72,15 +72,15 @@ def refusal(path: Path) -> str:
 def test_a_row_of_another_table_is_named_in_its_file(
     who: str, n: int, kind: str, words: str, tmp_path: Path
 ) -> None:
-    columns = described(who, n)
+    columns = make_columns(who, n)
     columns[f"{who}_id"][15] = f"{who[0]}3" if kind == "described_twice" else ""
     path = shop(tmp_path / "d", **{f"{who}s": columns})
-    sentence = said(check(str(path)))[kind]
+    sentence = sentences_of(check(str(path)))[kind]
     assert f"column '{who}_id' of {path}/{who}s.csv: 1 of {n} rows" in sentence
     assert words.format(who[0], 16) in sentence
     assert refusal(path) == sentence
     path = shop(tmp_path / "parts", parts=True, **{f"{who}s": columns})
-    sentence = said(check(str(path)))[kind]
+    sentence = sentences_of(check(str(path)))[kind]
     assert f"first row 6 of {path}/{who}s/b.csv" in sentence
     assert refusal(path) == sentence
 
@@ -89,24 +89,24 @@ def test_a_table_without_ids_names_its_columns(tmp_path: Path) -> None:
     path = shop(tmp_path / "d", users={"visitor": ["u1"], "age": [1]})
     assert (
         f"{path}/users.csv is no table of users: it has no column 'user_id'"
-        in said(check(str(path)))["user_table"]
+        in sentences_of(check(str(path)))["user_table"]
     )
-    assert "visitor, age" in said(check(str(path)))["user_table"]
+    assert "visitor, age" in sentences_of(check(str(path)))["user_table"]
 
 
 def test_a_column_that_no_bundle_can_hold_is_said_as_a_run_says_it(tmp_path: Path) -> None:
     path = shop(tmp_path / "d")
-    parquet.write_table(pa.table(described("item", 20, title=[["a"]] * 20)), path / "items.parquet")
-    assert said(check(str(path)))["refused"] == refusal(path)
+    parquet.write_table(pa.table(make_columns("item", 20, title=[["a"]] * 20)), path / "items.parquet")
+    assert sentences_of(check(str(path)))["refused"] == refusal(path)
     assert f"'title' of {path}/items.parquet" in refusal(path)
 
 
 def test_the_tables_of_the_options_come_before_those_of_the_folder(tmp_path: Path) -> None:
-    path = shop(tmp_path / "d", items=described("item", 20), users=described("user", 30))
-    other = shop(tmp_path / "o", items=described("item", 19), users=described("user", 29))
-    assert said(check(str(path))) == {}
-    found = said(check(str(path), items=other / "items.csv", users=other / "users.csv"))
-    assert set(found) == {"undescribed_item", "undescribed_user"}
+    path = shop(tmp_path / "d", items=make_columns("item", 20), users=make_columns("user", 30))
+    other = shop(tmp_path / "o", items=make_columns("item", 19), users=make_columns("user", 29))
+    assert sentences_of(check(str(path))) == {}
+    findings = sentences_of(check(str(path), items=other / "items.csv", users=other / "users.csv"))
+    assert set(findings) == {"undescribed_item", "undescribed_user"}
     call = CliRunner().invoke(main, ["data", "check", str(path), "--users", str(other / "users.csv")])
     assert "1 of 30 users are not in the user table" in call.stdout
 
@@ -138,7 +138,7 @@ def test_what_a_run_refuses_though_each_row_is_right(
 
 def test_the_settings_of_a_run_tell_what_it_refuses(tmp_path: Path) -> None:
     columns = {name: values for name, values in events().items() if name != "timestamp"}
-    path = shop(tmp_path / "d", events=columns | {"weight": [1.0] * 300}, items=described("item", 20))
+    path = shop(tmp_path / "d", events=columns | {"weight": [1.0] * 300}, items=make_columns("item", 20))
 
     def call(*settings: str) -> tuple[int, str]:
         done = CliRunner().invoke(main, ["data", "check", str(path), *settings])
@@ -150,7 +150,7 @@ def test_the_settings_of_a_run_tell_what_it_refuses(tmp_path: Path) -> None:
     shop(
         path,
         events=columns,
-        items=described("item", 20, price=[*map(str, range(15)), "—", *map(str, range(4))]),
+        items=make_columns("item", 20, price=[*map(str, range(15)), "—", *map(str, range(4))]),
     )
     code, text = call("split.kind=leave_last_out", FEATURE)
     assert (code, f"row 16 of {path}/items.csv (item 'i15') holds '—'" in text) == (1, True)
@@ -160,7 +160,7 @@ def test_the_settings_of_a_run_tell_what_it_refuses(tmp_path: Path) -> None:
 
 
 def test_a_check_takes_no_training_library(tmp_path: Path) -> None:
-    path = shop(tmp_path / "d", items=described("item", 20), users=described("user", 30))
+    path = shop(tmp_path / "d", items=make_columns("item", 20), users=make_columns("user", 30))
     script = f"""
 import sys
 LIBRARIES = "torch pandas mlflow numba scipy sklearn rich optuna onnx matplotlib sqlalchemy".split()

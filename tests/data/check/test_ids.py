@@ -87,10 +87,10 @@ def test_an_item_that_is_no_item_is_counted_too(tmp_path: Path) -> None:
 
 
 def test_numbers_that_went_through_floating_point(tmp_path: Path) -> None:
-    found = findings(
+    by_kind = findings(
         folder(tmp_path / "d", events=log("{}.0".format, lambda k: f"{k + 1.5:.3e}".replace("e+00", "e+08")))
     )
-    assert {kind: (one.column, one.count) for kind, one in found.items()} == {
+    assert {kind: (one.column, one.count) for kind, one in by_kind.items()} == {
         "decimal_id": ("user_id", 600),
         "rounded_id": ("item_id", 600),
     }

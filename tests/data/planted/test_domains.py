@@ -89,14 +89,14 @@ def test_films_tell_the_taste_in_books_as_far_as_it_is_shared() -> None:
         films = past.keep(world.truth.domain[past.items.values] == 0)
         some = np.flatnonzero(films.lengths >= 5)
         books = world.truth.item_vectors[world.truth.domain == 1].astype(np.float64)
-        found, truth = (
+        pull, truth = (
             fitted_tastes(world, films.take(some)) @ books.T,
             world.truth.user_vectors[some] @ books.T,
         )
         if not shared:
-            np.testing.assert_allclose(found, 0, atol=1e-9)
+            np.testing.assert_allclose(pull, 0, atol=1e-9)
         else:
-            near[shared] = np.corrcoef(found.ravel(), truth.ravel())[0, 1]
+            near[shared] = np.corrcoef(pull.ravel(), truth.ravel())[0, 1]
     assert near[0.5] > 0.2
     assert near[1.0] > near[0.5] + 0.15
 

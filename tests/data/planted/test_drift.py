@@ -33,15 +33,15 @@ def test_a_drift_changes_what_is_drawn_and_nothing_else_of_the_world() -> None:
 
 
 def test_the_number_of_threads_changes_no_byte_of_a_world_with_a_drift() -> None:
-    found, before = [], numba.get_num_threads()
+    worlds, before = [], numba.get_num_threads()
     try:
         for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
             numba.set_num_threads(threads)
             world = make_world(DRIFTING)
-            found.append((world.dataset.digest, fitted_tastes(world, histories(world)).tobytes()))
+            worlds.append((world.dataset.digest, fitted_tastes(world, histories(world)).tobytes()))
     finally:
         numba.set_num_threads(before)
-    assert found[0] == found[1]
+    assert worlds[0] == worlds[1]
 
 
 def test_chains_come_with_their_exact_probabilities() -> None:
@@ -70,13 +70,13 @@ def test_chains_come_with_their_exact_probabilities() -> None:
         expected.append(probability * n)
     drawn, counts = np.unique(item.reshape(n, 3), axis=0, return_counts=True)
     observed = dict(zip(map(tuple, drawn.tolist()), counts.tolist(), strict=True))
-    found, expected = np.array([observed.get(s, 0) for s in sequences]), np.array(expected)
+    counts, expected = np.array([observed.get(s, 0) for s in sequences]), np.array(expected)
     assert expected.sum() == pytest.approx(n, rel=1e-5)
-    assert found[expected == 0].sum() == 0
+    assert counts[expected == 0].sum() == 0
     often = expected > 5
-    found, expected = (np.append(x[often], x[~often].sum()) for x in (found, expected))
-    found, expected = found[expected > 0], expected[expected > 0]
-    assert chisquare(found, expected * n / expected.sum()).pvalue > 0.01
+    counts, expected = (np.append(x[often], x[~often].sum()) for x in (counts, expected))
+    counts, expected = counts[expected > 0], expected[expected > 0]
+    assert chisquare(counts, expected * n / expected.sum()).pvalue > 0.01
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -125,11 +125,11 @@ def test_scores_follow_the_last_item_of_each_history_at_a_moment_of_its_own() ->
     truth, past = world.truth, histories(world).take(np.array([4, 9]))
     assert truth.leads is not None
     users, now = np.array([4, 9], np.int32), START + np.array([3, 40]) * WEEK_S
-    found = oracle_scores(world, users, now, past.items)
+    scores = oracle_scores(world, users, now, past.items)
     for row in range(2):
         pull = truth.taste * truth.user_vectors[users[row]] + truth.leads[past.items.row(row)[-1]]
         expected = truth.item_vectors @ pull + truth.log_appeal[[3, 40][row]]
-        np.testing.assert_allclose(found[row], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(scores[row], expected, rtol=1e-4, atol=1e-4)
     nobody = informed_scores(world, past.empty(1), int(now[0]))
     np.testing.assert_array_equal(nobody[0], truth.log_appeal[3])
 
@@ -141,8 +141,8 @@ def test_knowing_the_drift_is_worth_much_where_there_is_one(seed: int) -> None:
     settings = WorldSettings(users=800, items=150, events_per_user=10, drift=2.0, seed=seed)
     world = make_world(settings)
     holdout = split(world.dataset, SplitSettings(kind="leave_last_out"), seed=1).test
-    found = truths(world, holdout, sample_rows(holdout, 1), ("ndcg_at_10",))
-    values = {name: report.values["ndcg_at_10"] for name, report in found.items()}
+    reports = truths(world, holdout, sample_rows(holdout, 1), ("ndcg_at_10",))
+    values = {name: report.values["ndcg_at_10"] for name, report in reports.items()}
     assert set(values) == {"oracle", "informed", "unordered"}
     assert bootstrap(values["informed"] - values["unordered"]).low > 0.03
     assert bootstrap(values["oracle"] - values["informed"]).low > 0

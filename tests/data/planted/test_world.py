@@ -195,13 +195,13 @@ def test_sequences_come_with_their_exact_probabilities(lead, draw, monkeypatch):
         expected.append(probability * n)
     drawn, counts = np.unique(item.reshape(n, 3), axis=0, return_counts=True)
     observed = dict(zip(map(tuple, drawn.tolist()), counts.tolist(), strict=True))
-    found, expected = np.array([observed.get(s, 0) for s in sequences]), np.array(expected)
+    counts, expected = np.array([observed.get(s, 0) for s in sequences]), np.array(expected)
     assert expected.sum() == pytest.approx(n, rel=1e-5)
-    assert found[expected == 0].sum() == 0
+    assert counts[expected == 0].sum() == 0
     often = expected > 5
-    found, expected = (np.append(x[often], x[~often].sum()) for x in (found, expected))
-    found, expected = found[expected > 0], expected[expected > 0]
-    assert chisquare(found, expected * n / expected.sum()).pvalue > 0.01
+    counts, expected = (np.append(x[often], x[~often].sum()) for x in (counts, expected))
+    counts, expected = counts[expected > 0], expected[expected > 0]
+    assert chisquare(counts, expected * n / expected.sum()).pvalue > 0.01
 
 
 @pytest.mark.parametrize("how", ["by item", "by cluster"])
@@ -212,16 +212,16 @@ def test_first_events_of_whole_worlds_follow_the_oracle(how, request):
     world = make_world(WorldSettings(users=4_000, items=40, days=60, active_days=20, events_per_user=3))
     whole = histories(world)
     items, time = whole.items, whole.time
-    expected, found = np.zeros(40), np.zeros(40)
+    expected, counts = np.zeros(40), np.zeros(40)
     first, when = items.values[items.offsets[:-1]], world.truth.week(time[items.offsets[:-1]])
     for week in np.unique(when):
         users = np.flatnonzero(when == week).astype(np.int32)
         scores = oracle_scores(world, users, int(START + week * WEEK_S)).astype(np.float64)
         weights = np.exp(scores)
         expected += (weights / weights.sum(axis=1, keepdims=True)).sum(axis=0)
-        found += np.bincount(first[users], minlength=40)
+        counts += np.bincount(first[users], minlength=40)
     assert (
-        ((found - expected) ** 2 / expected).sum()
+        ((counts - expected) ** 2 / expected).sum()
     ) < 70  # chi-square of at most 39 degrees of freedom: p = .002
 
 

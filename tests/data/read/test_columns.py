@@ -17,10 +17,10 @@ def test_ids_have_64_bit_offsets_whatever_they_came_in(coded: bool) -> None:
     change."""
     chunks = [pa.array(["b", "a", "b"]), pa.array(["c", "a", None]), pa.array([], pa.string())]
     column = pa.chunked_array([chunk.dictionary_encode() for chunk in chunks] if coded else chunks)
-    found = one_dictionary(column)
-    assert found.type.value_type == pa.large_string()
-    assert found.to_pylist() == ["b", "a", "b", "c", "a", None]
-    assert found.dictionary.to_pylist() == ["b", "a", "c"]
+    encoded = one_dictionary(column)
+    assert encoded.type.value_type == pa.large_string()
+    assert encoded.to_pylist() == ["b", "a", "b", "c", "a", None]
+    assert encoded.dictionary.to_pylist() == ["b", "a", "c"]
     codes, findings = parse_ids(column, "user_id")
     assert codes is not None
     assert (codes.code.tolist(), codes.names.type) == ([0, 1, 0, 2, 1, -1], pa.large_string())

@@ -37,7 +37,7 @@ def log(n: int, seed: int = 1) -> dict[str, list[object]]:
     }
 
 
-def expected(columns: dict[str, list[object]]) -> list[tuple[object, ...]]:
+def expected_rows(columns: dict[str, list[object]]) -> list[tuple[object, ...]]:
     return list(zip(columns["visitor"], columns["article"], columns["at"], strict=True))
 
 
@@ -57,7 +57,7 @@ def test_many_parquet_files_are_one_table(
     monkeypatch.setattr(formats, "_ROWS", 64)
     monkeypatch.setenv("RECSYS_DATA", str(tmp_path))
     source = {"pattern": f"{folder}/part-*.parquet", "named": "shop"}.get(where, str(folder))
-    assert rows_of(load_dataset(source, OWN)) == expected(columns)
+    assert rows_of(load_dataset(source, OWN)) == expected_rows(columns)
 
 
 def test_numbers_as_ids_are_the_same_in_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

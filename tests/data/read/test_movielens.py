@@ -60,7 +60,8 @@ LAYOUTS: dict[str, dict[str, bytes]] = {
     },
     "ml-25m": {
         "ratings.csv": (
-            b"userId,movieId,rating,timestamp\n196,242,3.0,881250949\n7,9,5.0,881250900\n196,9,1.0,881250950\n"
+            b"userId,movieId,rating,timestamp\n"
+            b"196,242,3.0,881250949\n7,9,5.0,881250900\n196,9,1.0,881250950\n"
         ),
         "movies.csv": (
             "movieId,title,genres\n242,Kolya (1996),Action|Adventure\n"
@@ -71,7 +72,7 @@ LAYOUTS: dict[str, dict[str, bytes]] = {
 }
 
 
-def zipped(name: str) -> bytes:
+def zip_layout(name: str) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for file, content in LAYOUTS[name].items():
@@ -106,7 +107,7 @@ def test_every_layout_reads_the_same(
             (folder / file).write_bytes(content)
         source = str(tmp_path / "own")
     else:
-        (folder / f"{name}.zip").write_bytes(zipped(name))
+        (folder / f"{name}.zip").write_bytes(zip_layout(name))
         monkeypatch.setenv("RECSYS_DATA", str(folder))
         source = name if shape == "named" else str(folder / f"{name}.zip")
     assert_whole(load_dataset(source))
@@ -124,7 +125,7 @@ def test_damaged_ratings_and_zips_are_refused_in_one_sentence(bad: bytes, tmp_pa
     (tmp_path / "movies.dat").write_bytes(b"2::A::Drama\n")
     with pytest.raises(DataError):
         load_dataset(str(tmp_path))
-    (tmp_path / "cut.zip").write_bytes(zipped("ml-1m")[:500])
+    (tmp_path / "cut.zip").write_bytes(zip_layout("ml-1m")[:500])
     with pytest.raises(DataError, match=r"cut\.zip cannot be read"):
         load_dataset(str(tmp_path / "cut.zip"))
 
@@ -171,7 +172,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    content = zipped("ml-1m")
+    content = zip_layout("ml-1m")
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     monkeypatch.setitem(downloads.REMOTES, "ml-1m", Remote("ml-1m.zip", digest, "toy"))
     monkeypatch.setattr(downloads, "_CHUNK", 4_096)

@@ -57,8 +57,8 @@ def test_marks_inside_a_quoted_name_separate_nothing(tmp_path: Path) -> None:
 def test_a_row_with_too_many_semicolons_is_found(tmp_path: Path) -> None:
     path = tmp_path / "clicks.csv"
     path.write_text("user_id;item_id\nu;i\nu;i;i\nv;i\n")
-    (found,) = [finding for finding in check(path).findings if finding.kind == "ragged_row"]
-    assert found.first_row == 2
+    (fault,) = [finding for finding in check(path).findings if finding.kind == "ragged_row"]
+    assert fault.first_row == 2
 
 
 def test_a_column_that_is_not_there_names_the_option(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def write(folder: Path, form: str, **tables: dict[str, Any]) -> Path:
     return folder
 
 
-def found(source: Any, kind: str, **names: str) -> list[Finding]:
+def findings_of(source: Any, kind: str, **names: str) -> list[Finding]:
     return [finding for finding in check(source, names, now=NOW).findings if finding.kind == kind]
 
 
@@ -69,9 +69,9 @@ def test_a_fault_in_the_third_file_names_it_and_its_row(form: str, tmp_path: Pat
     write(tmp_path / "log", form, a=rows(5), b=rows(7), c=rows(6, user_id={4: ""}, timestamp={2: -5}))
     third = str(tmp_path / "log" / f"c.{form}")
     for source in (tmp_path / "log", tmp_path / "log" / f"*.{form}"):
-        (missing,) = found(source, "missing_id")
+        (missing,) = findings_of(source, "missing_id")
         assert (missing.count, missing.of, missing.file, missing.first_row) == (1, 18, third, 5)
-        (early,) = found(source, "negative_time")
+        (early,) = findings_of(source, "negative_time")
         assert (early.file, early.first_row) == (third, 3)
         with pytest.raises(DataError, match=f"1 of 18 rows have an empty id, first row 5 of {third}\\."):
             load_dataset(str(source))
@@ -81,9 +81,9 @@ def test_a_fault_in_the_third_file_names_it_and_its_row(form: str, tmp_path: Pat
 
 def test_patterns_name_the_file_too_and_one_file_is_not_named(tmp_path: Path) -> None:
     write(tmp_path / "log", "parquet", a=rows(5), b={name: values[1:3] for name, values in rows(5).items()})
-    (again,) = found(tmp_path / "log", "duplicate")
+    (again,) = findings_of(tmp_path / "log", "duplicate")
     assert (again.count, again.file, again.first_row) == (2, str(tmp_path / "log" / "b.parquet"), 1)
-    (alone,) = found(pa.table(rows(3, user_id={1: ""})), "missing_id")
+    (alone,) = findings_of(pa.table(rows(3, user_id={1: ""})), "missing_id")
     assert (alone.file, alone.first_row) == (None, 2)
 
 
@@ -92,11 +92,11 @@ def test_rows_of_a_csv_that_do_not_fit_count_in_the_numbers_of_the_others(tmp_pa
     log.mkdir()
     (log / "a.csv").write_text("user_id,item_id\nu,i\n")
     (log / "b.csv").write_text("user_id,item_id\nu,a,b,c\nu,i\nu\n,i\n")
-    (ragged,) = found(log, "ragged_row")
+    (ragged,) = findings_of(log, "ragged_row")
     assert (ragged.count, ragged.of, ragged.file, ragged.first_row) == (2, 5, str(log / "b.csv"), 1)
-    (missing,) = found(log, "missing_id")
+    (missing,) = findings_of(log, "missing_id")
     assert (missing.file, missing.first_row) == (str(log / "b.csv"), 4)
-    (alone,) = found(log / "b.csv", "missing_id")
+    (alone,) = findings_of(log / "b.csv", "missing_id")
     assert (alone.file, alone.first_row) == (None, 4)
 
 
@@ -135,7 +135,7 @@ def test_what_is_wrong_with_a_whole_column_is_said_once(tmp_path: Path) -> None:
     folder = write(
         tmp_path / "cut", "parquet", **{part: {**rows(9), "timestamp": naive} for part in ("train", "test")}
     )
-    (finding,) = found(folder, "naive_time")
+    (finding,) = findings_of(folder, "naive_time")
     assert (finding.level, finding.part) == ("warning", None)
     with pytest.warns(UserWarning, match="no time zone") as warned:
         load_dataset(str(folder))
@@ -200,7 +200,7 @@ def test_a_split_column_of_another_meaning_is_refused_or_named_as_what_it_is() -
         DataError, match=r"column 'split' of events: 8 of 8 rows have none of .* rename the column"
     ):
         dataset_of(table)
-    (finding,) = found(table, "split_value")
+    (finding,) = findings_of(table, "split_value")
     assert (finding.level, finding.count) == ("error", 8)
     assert dataset_of(table, columns={"event": "split"}).published is None
 

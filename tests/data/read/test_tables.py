@@ -53,10 +53,10 @@ def times_of(values: Any, n: int = 1) -> list[int]:
     """The seconds that a column of times becomes."""
     ids = [str(number) for number in range(n)]
     table = pa.table({"user_id": ids, "item_id": ids, "timestamp": values})
-    found = dataset_of(table).interactions.time
-    assert found is not None
-    assert found.dtype == np.int64
-    return found.tolist()
+    times = dataset_of(table).interactions.time
+    assert times is not None
+    assert times.dtype == np.int64
+    return times.tolist()
 
 
 def refusal(events: Any, items: Any = None, columns: dict[str, str] | None = None) -> str:

@@ -44,7 +44,7 @@ def slow(text: str) -> int:
     return int(np.floor((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()))
 
 
-def written(text: list[str], how: str, folder: Path) -> Path:
+def write_log(text: list[str], how: str, folder: Path) -> Path:
     ids = [str(row) for row in range(len(text))]
     path = folder / f"log.{how.split()[0]}"
     if how == "csv":
@@ -70,7 +70,7 @@ def test_every_format_reads_the_same_seconds(form: str, how: str, tmp_path: Path
     text = stamps(form)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        events = load_dataset(str(written(text, how, tmp_path))).interactions
+        events = load_dataset(str(write_log(text, how, tmp_path))).interactions
     assert events.time is not None
     order = np.argsort(events.user)  # users in the order of the rows
     assert events.time[order].tolist() == [slow(one) for one in text]

@@ -43,7 +43,7 @@ def slow(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, int]:
     rows, pairs = set(learned), {(user, item) for user, item, _ in learned}
     users = {user for user, _, _ in learned}
     same = sum(row in rows for row in asked)
-    found = {
+    counts = {
         "future_in_train": sum(time > cut for _, _, time in learned),
         "own_future_in_train": sum(time > first.get(user, time) for user, _, time in learned),
         "item_from_the_future": sum(time > cut for time in born.values()),
@@ -52,7 +52,7 @@ def slow(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, int]:
         "cold_item": sum(item not in born for _, item, _ in asked),
         "cold_user": sum(user not in users for user, _, _ in asked),
     }
-    return {kind: count for kind, count in found.items() if count}
+    return {kind: count for kind, count in counts.items() if count}
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -83,11 +83,11 @@ def test_a_cut_at_one_moment_leaks_nothing_but_what_users_had_before() -> None:
 def test_the_first_row_is_that_of_the_file_and_ids_meet_across_types() -> None:
     train = pd.DataFrame({"user_id": ["1", "2", "3"], "item_id": [5, 6, 7], "timestamp": [50, 900, 40]})
     test = pd.DataFrame({"user_id": [1, 2, 3], "item_id": ["9", "6", "8"], "timestamp": [200, 300, 100]})
-    found = {finding.kind: finding for finding in audit_tables(train, test)}
-    assert (found["future_in_train"].first_row, found["future_in_train"].column) == (2, "train.timestamp")
-    assert (found["target_in_history"].first_row, found["target_in_history"].count) == (2, 1)
-    assert (found["cold_item"].first_row, found["cold_item"].count) == (1, 2)
-    assert "cold_user" not in found
+    by_kind = {finding.kind: finding for finding in audit_tables(train, test)}
+    assert (by_kind["future_in_train"].first_row, by_kind["future_in_train"].column) == (2, "train.timestamp")
+    assert (by_kind["target_in_history"].first_row, by_kind["target_in_history"].count) == (2, 1)
+    assert (by_kind["cold_item"].first_row, by_kind["cold_item"].count) == (1, 2)
+    assert "cold_user" not in by_kind
 
 
 def test_without_times_the_audit_says_what_it_cannot_see() -> None:
@@ -113,8 +113,8 @@ def test_our_own_splits_leak_nothing(kind: str, seed: int) -> None:
     assert [finding.kind for finding in errors(audit_split(repeated))] == ["target_in_history"] * 2
 
 
-def with_test(found: Split, **changes: Any) -> Split:
-    return replace(found, test=replace(found.test, **changes))
+def with_test(parts: Split, **changes: Any) -> Split:
+    return replace(parts, test=replace(parts.test, **changes))
 
 
 def test_train_from_after_the_cut_is_a_leak_and_refused_unless_allowed() -> None:
@@ -141,17 +141,17 @@ def test_train_from_after_the_cut_is_a_leak_and_refused_unless_allowed() -> None
 
 
 def test_a_target_in_a_history_and_a_history_from_the_future_are_leaks() -> None:
-    found = honest()
-    history, targets = found.test.history, found.test.targets
+    parts = honest()
+    history, targets = parts.test.history, parts.test.targets
     row = int(np.flatnonzero(history.lengths)[0])
     values = history.items.values.copy()
     values[history.items.offsets[row]] = targets.row(row)[0]
-    spoilt = with_test(found, history=replace(history, items=history.items._replace(values=values)))
+    spoilt = with_test(parts, history=replace(history, items=history.items._replace(values=values)))
     assert [(one.kind, one.count) for one in errors(audit_split(spoilt))] == [("target_in_history", 1)]
-    assert found.test.history.time is not None
-    later = found.test.history.time.copy()
-    later[5] = found.test.now
-    spoilt = with_test(found, history=replace(found.test.history, time=later))
+    assert parts.test.history.time is not None
+    later = parts.test.history.time.copy()
+    later[5] = parts.test.now
+    spoilt = with_test(parts, history=replace(parts.test.history, time=later))
     assert [(one.kind, one.first_row) for one in errors(audit_split(spoilt))] == [("future_in_history", 6)]
 
 

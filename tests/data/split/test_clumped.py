@@ -81,14 +81,14 @@ def test_it_takes_the_place_of_the_published_part_and_leaves_the_test_part_alone
     )
     data = replace(journeys, published=Published(part.astype(np.int8), "drawn"))
     plain = split(data, SplitSettings(), seed=1)
-    found = split(data, SplitSettings(clumped=0.2), seed=1)
-    assert found.title == plain.title + "; tuned on 20% of train in clumps"
-    refit, judged = found.test.train.interactions, found.test.targets
+    parts = split(data, SplitSettings(clumped=0.2), seed=1)
+    assert parts.title == plain.title + "; tuned on 20% of train in clumps"
+    refit, judged = parts.test.train.interactions, parts.test.targets
     assert (refit.user.tolist(), refit.item.tolist()) == (
         plain.test.train.interactions.user.tolist(),
         plain.test.train.interactions.item.tolist(),
     )
     assert judged.values.tolist() == plain.test.targets.values.tolist()
-    held = len(refit) - len(found.validation.train.interactions)
-    assert held == len(found.validation.targets.values)
+    held = len(refit) - len(parts.validation.train.interactions)
+    assert held == len(parts.validation.targets.values)
     assert abs(held / len(refit) - 0.2) < 0.02

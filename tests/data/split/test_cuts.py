@@ -31,14 +31,14 @@ def test_the_last_event_of_each_user_is_asked_for(seed: int, timeless: bool) -> 
         places.setdefault(user, []).append(at)
     last = {own[-1] for own in places.values() if len(own) > 1}
     before = {own[-2] for own in places.values() if len(own) > 2}
-    found = split(data, SplitSettings(kind="leave_last_out", repeats=True), seed=1)
+    parts = split(data, SplitSettings(kind="leave_last_out", repeats=True), seed=1)
     past = [row for at, row in enumerate(rows) if at not in last]
-    check(found.test, slowly(past, [rows[at] for at in sorted(last)], True), None)
-    assert rows_of(found.test.train.interactions) == past
+    check(parts.test, slowly(past, [rows[at] for at in sorted(last)], True), None)
+    assert rows_of(parts.test.train.interactions) == past
     tuned_past = [row for at, row in enumerate(rows) if at not in last | before]
-    check(found.validation, slowly(tuned_past, [rows[at] for at in sorted(before)], True), None)
-    assert "leave-last-out split, not by time: it leaks the future" in found.title
-    assert found.test.targets.lengths.tolist() == [1] * len(last)
+    check(parts.validation, slowly(tuned_past, [rows[at] for at in sorted(before)], True), None)
+    assert "leave-last-out split, not by time: it leaks the future" in parts.title
+    assert parts.test.targets.lengths.tolist() == [1] * len(last)
 
 
 def test_a_user_keeps_what_he_has_where_that_is_one_event() -> None:
@@ -54,14 +54,14 @@ def test_a_user_keeps_what_he_has_where_that_is_one_event() -> None:
 def test_a_share_of_what_each_user_had_is_hidden_whatever_its_time(seed: int, clumps: float) -> None:
     data = random_log(seed, n_users=200, n_items=80, n=6_000)
     settings = SplitSettings(kind="random", test=0.3, validation=0.2, clumped=clumps)
-    found, again, other = (split(data, settings, seed=one) for one in (1, 1, 2))
-    assert rows_of(found.test.train.interactions) == rows_of(again.test.train.interactions)
-    assert rows_of(found.test.train.interactions) != rows_of(other.test.train.interactions)
+    parts, again, other = (split(data, settings, seed=one) for one in (1, 1, 2))
+    assert rows_of(parts.test.train.interactions) == rows_of(again.test.train.interactions)
+    assert rows_of(parts.test.train.interactions) != rows_of(other.test.train.interactions)
     events = data.interactions
     every = set(zip(events.user.tolist(), events.item.tolist(), strict=True))
     for holdout, share, whole in (
-        (found.test, 0.3, every),
-        (found.validation, 0.2, {row[:2] for row in rows_of(found.test.train.interactions)}),
+        (parts.test, 0.3, every),
+        (parts.validation, 0.2, {row[:2] for row in rows_of(parts.test.train.interactions)}),
     ):
         kept = {row[:2] for row in rows_of(holdout.train.interactions)}
         asked = {
@@ -75,14 +75,14 @@ def test_a_share_of_what_each_user_had_is_hidden_whatever_its_time(seed: int, cl
         own = {user: len([1 for one, _ in whole if one == user]) for user in {user for user, _ in asked}}
         for user in own:
             assert abs(len([1 for one, _ in asked if one == user]) - share * own[user]) < 1
-    assert "not by time: it leaks the future of everybody" in found.title
-    assert ("in clumps" in found.title) == bool(clumps)
+    assert "not by time: it leaks the future of everybody" in parts.title
+    assert ("in clumps" in parts.title) == bool(clumps)
 
 
 def test_whoever_had_one_item_is_asked_for_nothing() -> None:
     data = dataset_of(pd.DataFrame({"user_id": list("aabccc"), "item_id": list("113456")}))
-    found = split(data, SplitSettings(kind="random", test=0.4, validation=0.5), seed=1)
-    assert found.test.user.tolist() == [2]
+    parts = split(data, SplitSettings(kind="random", test=0.4, validation=0.5), seed=1)
+    assert parts.test.user.tolist() == [2]
 
 
 def test_drawn_candidates_are_the_targets_and_unseen_items_of_their_domains() -> None:
@@ -136,7 +136,7 @@ def test_every_unseen_item_is_drawn_where_there_are_not_enough() -> None:
 
 
 @pytest.fixture
-def published(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Two users with a published split and candidates."""
     pd.DataFrame({"user_id": [1, 2, 3], "item_id": [10, 10, 11]}).to_parquet(tmp_path / "train.parquet")
     pd.DataFrame({"user_id": [1, 2], "item_id": [11, 12]}).to_parquet(tmp_path / "validation.parquet")
@@ -148,8 +148,8 @@ def published(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_published_candidates_stand_beside_the_target_of_their_user(published: Path) -> None:
-    data = load_dataset(str(published))
+def test_published_candidates_stand_beside_the_target_of_their_user(folder: Path) -> None:
+    data = load_dataset(str(folder))
     cut = split(data, SplitSettings(kind="published_candidates"), seed=3)
     assert cut.test.among is not None
     named = [[data.item_ids[int(item)] for item in cut.test.among.row(row)] for row in range(2)]
@@ -159,25 +159,25 @@ def test_published_candidates_stand_beside_the_target_of_their_user(published: P
     assert split(data, SplitSettings(kind="published"), seed=3).test.among is None
 
 
-def test_published_candidates_that_do_not_fit_are_refused(published: Path) -> None:
-    path = published / "test_negatives.parquet"
+def test_published_candidates_that_do_not_fit_are_refused(folder: Path) -> None:
+    path = folder / "test_negatives.parquet"
 
-    def said() -> str:
+    def message() -> str:
         with pytest.raises(DataError) as caught:
-            split(load_dataset(str(published)), SplitSettings(kind="published_candidates"), seed=3)
+            split(load_dataset(str(folder)), SplitSettings(kind="published_candidates"), seed=3)
         return str(caught.value)
 
     pd.DataFrame({"user_id": [1], "negatives": [[13]]}).to_parquet(path)
-    assert "1 of 2 users to judge have no row, the first is '2'" in said()
+    assert "1 of 2 users to judge have no row, the first is '2'" in message()
     pd.DataFrame({"user_id": [1, 2], "negatives": [[99], [13]]}).to_parquet(path)
-    assert "column 'negatives'" in said()
-    assert "1 ids are not in" in said()
+    assert "column 'negatives'" in message()
+    assert "1 ids are not in" in message()
     pd.DataFrame({"user_id": [1, 2], "negatives": ["13", "14"]}).to_parquet(path)
-    assert "must hold lists of item ids" in said()
+    assert "must hold lists of item ids" in message()
     pd.DataFrame({"user_id": [1, 2]}).to_parquet(path)
-    assert "has no column 'negatives'" in said()
+    assert "has no column 'negatives'" in message()
     path.unlink()
-    assert "has no published candidates" in said()
+    assert "has no published candidates" in message()
     assert "'published_candidates'" not in refusal(random_data(0, part=True), kind="published_candidates")
 
 

@@ -86,13 +86,13 @@ def test_a_known_person_is_encoded_from_a_history_that_their_row_has_not_learned
     users = users_of(alone.test)
     learned = make_model("als", {"dim": 4, "epochs": 2}).fit(alone.test.train, seed=1)
     assert isinstance(learned, Embeddings)
-    found = learned.encoder.encode(users)
+    encoded = learned.encoder.encode(users)
     fresh = alone.test.fresh
     assert 0 < fresh.sum() < len(fresh)
-    assert set(found.source[fresh].tolist()) == {HISTORY}
-    assert set(found.source[~fresh & alone.test.known].tolist()) <= {USER_ROW}
+    assert set(encoded.source[fresh].tolist()) == {HISTORY}
+    assert set(encoded.source[~fresh & alone.test.known].tolist()) <= {USER_ROW}
     by_history = learned.encoder.encode(Users.unknown(alone.test.history)).vectors
-    np.testing.assert_allclose(found.vectors[fresh], by_history[fresh], rtol=1e-5)
+    np.testing.assert_allclose(encoded.vectors[fresh], by_history[fresh], rtol=1e-5)
 
 
 def test_what_was_had_and_not_learned_before_the_last_event_is_in_the_history_and_not_in_train() -> None:

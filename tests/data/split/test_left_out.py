@@ -14,7 +14,7 @@ from recsys.data.split.split import split
 Event = tuple[int, int, int, bool]  # user, item, time or part, whether it is learned from
 
 
-def rated(seed: int, *, timed: bool) -> Dataset:
+def make_ratings(seed: int, *, timed: bool) -> Dataset:
     """A log with ratings 1 to 5, of which those from 3 on are learned from."""
     rng = np.random.default_rng(seed)
     n = 900
@@ -52,9 +52,9 @@ def check(holdout: Holdout, events: list[Event], past: set[int], asked: set[int]
             targets.setdefault(user, set()).add(item)
     users = sorted(targets)
     assert holdout.user.tolist() == users
-    found = range(len(users))
-    assert [set(holdout.targets.row(row).tolist()) for row in found] == [targets[user] for user in users]
-    assert [holdout.history.items.row(row).tolist() for row in found] == [
+    rows = range(len(users))
+    assert [set(holdout.targets.row(row).tolist()) for row in rows] == [targets[user] for user in users]
+    assert [holdout.history.items.row(row).tolist() for row in rows] == [
         history.get(user, []) for user in users
     ]
     by_user: dict[int, list[bool]] = {}
@@ -72,7 +72,7 @@ def check(holdout: Holdout, events: list[Event], past: set[int], asked: set[int]
 
 @pytest.mark.parametrize("seed", range(3))
 def test_by_time_the_history_is_all_that_happened_before_the_moment(seed: int) -> None:
-    data = rated(seed, timed=True)
+    data = make_ratings(seed, timed=True)
     events = events_of(data)
     cut = split(data, SplitSettings(kind="global_time", validation=0.15, test=0.15), seed=1)
     last = max(time for _, _, time, _ in events) + 1
@@ -106,7 +106,7 @@ def own_past(events: list[Event], asked: set[int], gone: set[int]) -> set[int]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_leaving_the_last_out_the_history_ends_where_its_user_is_asked(seed: int) -> None:
-    data = rated(seed, timed=True)
+    data = make_ratings(seed, timed=True)
     events = events_of(data)
     own: dict[int, list[int]] = {}
     for place, (user, _, _, learned) in enumerate(events):
@@ -121,7 +121,7 @@ def test_leaving_the_last_out_the_history_ends_where_its_user_is_asked(seed: int
 
 @pytest.mark.parametrize("seed", range(3))
 def test_of_later_users_it_ends_where_the_half_begins_that_they_are_asked_for(seed: int) -> None:
-    data = rated(seed, timed=True)
+    data = make_ratings(seed, timed=True)
     events = events_of(data)
     moment = int(np.ceil(np.quantile([time for *_, time, learned in events if learned], 0.6)))
     later: dict[int, list[int]] = {}
@@ -142,7 +142,7 @@ def test_of_later_users_it_ends_where_the_half_begins_that_they_are_asked_for(se
 
 @pytest.mark.parametrize("seed", range(3))
 def test_of_published_parts_it_is_that_of_the_parts_that_are_learned_from(seed: int) -> None:
-    data = rated(seed, timed=False)
+    data = make_ratings(seed, timed=False)
     events = events_of(data)
     cut = split(data, SplitSettings(kind="published"), seed=1)
     places = {

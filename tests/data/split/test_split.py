@@ -93,17 +93,17 @@ def test_the_later_half_split_equals_a_slow_one(seed: int, repeats: bool) -> Non
         past += own[:half]
         future += own[half:]
     expected = slowly(past, future, repeats)
-    found = split(data, SplitSettings(kind="later_half", repeats=repeats), seed=7)
-    tuned, judged = set(found.validation.user.tolist()), set(found.test.user.tolist())
+    parts = split(data, SplitSettings(kind="later_half", repeats=repeats), seed=7)
+    tuned, judged = set(parts.validation.user.tolist()), set(parts.test.user.tolist())
     assert not tuned & judged
     assert tuned | judged == set(expected.targets)
     assert abs(len(tuned) - len(judged)) <= 1
-    for holdout in (found.validation, found.test):
+    for holdout in (parts.validation, parts.test):
         users = set(holdout.user.tolist())
         mine = Expected(*({user: of[user] for user in users} for of in (expected.history, expected.targets)))
         check(holdout, mine, trained=set())
         assert rows_of(holdout.train.interactions) == before
-    assert "later-half split" in found.title
+    assert "later-half split" in parts.title
 
 
 def test_the_first_half_of_later_events_is_brought_and_the_odd_one_too() -> None:

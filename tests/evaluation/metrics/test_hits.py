@@ -184,9 +184,9 @@ def test_names_resolve_into_metric_and_cut() -> None:
     assert (coverage.name, coverage.cut) == ("item_coverage_at_5", 5)
     assert resolve("gini_at_3").function is gini
     for name in LIST_METRICS:
-        found = resolve(f"{name}_at_100")
-        assert isinstance(found, PerUser)
-        assert (found.cut, found.hits_only) == (100, False)
+        metric = resolve(f"{name}_at_100")
+        assert isinstance(metric, PerUser)
+        assert (metric.cut, metric.hits_only) == (100, False)
     assert not METRICS.keys() & LIST_METRICS.keys()  # a name means one thing
     assert not (METRICS | LIST_METRICS).keys() & SYSTEM_METRICS.keys()
 
@@ -196,7 +196,7 @@ def test_a_function_is_a_metric_under_its_own_name_and_sees_the_cut_that_it_says
 
     def clicks(lists: object) -> np.ndarray: ...
 
-    assert [(found.name, found.cut) for found in resolve_all([clicks_at_7, clicks])] == [
+    assert [(metric.name, metric.cut) for metric in resolve_all([clicks_at_7, clicks])] == [
         ("clicks_at_7", 7),
         ("clicks", 10),
     ]

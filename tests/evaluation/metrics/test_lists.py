@@ -82,9 +82,9 @@ def test_diversity_by_categories_equals_all_pairs(seed: int) -> None:
         described = [set(categories[item] or []) for item in row if item >= 0 and categories[item]]
         pairs = [(a, b) for at, a in enumerate(described) for b in described[at + 1 :]]
         expected.append(1 - np.mean([slow_cosine(a, b) for a, b in pairs]) if pairs else math.nan)
-    found = diversity(lists_of(data, ids, history))
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-    assert 0 < np.isnan(found).sum() < 50
+    values = diversity(lists_of(data, ids, history))
+    np.testing.assert_allclose(values, expected, atol=1e-12)
+    assert 0 < np.isnan(values).sum() < 50
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -105,25 +105,25 @@ def test_miscalibration_equals_the_sum_of_the_paper(seed: int) -> None:
             share * math.log(share / (0.99 * q.get(name, 0.0) + 0.01 * share)) for name, share in p.items()
         )
         expected.append(kl if p and q else math.nan)
-    found = miscalibration(lists_of(data, ids, history))
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-    assert np.nanmax(found) > 0.5
+    values = miscalibration(lists_of(data, ids, history))
+    np.testing.assert_allclose(values, expected, atol=1e-12)
+    assert np.nanmax(values) > 0.5
 
 
 def test_a_list_like_the_history_is_calibrated_and_one_without_its_categories_costs_log_of_a_hundred() -> (
     None
 ):
     data = with_categories(LOG, [["a"], ["a"], ["b"], None])
-    found = miscalibration(lists_of(data, [[1, 2], [2, -1], [3, -1]], [[0, 2], [0, 1], [0]]))
-    np.testing.assert_allclose(found, [0.0, math.log(100), math.nan], atol=1e-12)
+    values = miscalibration(lists_of(data, [[1, 2], [2, -1], [3, -1]], [[0, 2], [0, 1], [0]]))
+    np.testing.assert_allclose(values, [0.0, math.log(100), math.nan], atol=1e-12)
 
 
 def test_diversity_typed_by_hand() -> None:
     data = with_categories(LOG, [["a"], ["a", "b"], ["b"], None])
     # a with ab: cosine 1 / sqrt 2; a with b: 0; one item, or an item without category, has no pair
-    found = diversity(lists_of(data, [[0, 1, -1], [0, 2, 3], [0, 3, -1], [0, 1, 2]]))
+    values = diversity(lists_of(data, [[0, 1, -1], [0, 2, 3], [0, 3, -1], [0, 1, 2]]))
     np.testing.assert_allclose(
-        found, [1 - math.sqrt(0.5), 1.0, math.nan, 1 - 2 * math.sqrt(0.5) / 3], atol=1e-12
+        values, [1 - math.sqrt(0.5), 1.0, math.nan, 1 - 2 * math.sqrt(0.5) / 3], atol=1e-12
     )
 
 

@@ -28,7 +28,7 @@ def test_every_metric_is_that_of_trec_eval(seed: int, k: int) -> None:
     )
     users = Users.of_rows(np.arange(N_USERS), history=Ragged.empty(N_USERS))
     asked = [f"{name}_at_{k}" for name in (*THEIRS, "mrr")]
-    found = evaluate(engine, users, Ragged.of(targets), metrics=asked)
+    report = evaluate(engine, users, Ragged.of(targets), metrics=asked)
     wanted: Any = {f"{user}": {f"i{item}": 1 for item in own} for user, own in enumerate(targets)}
     given = {
         f"{user}": {f"i{item}": float(-at) for at, item in enumerate(own[:k])}
@@ -38,4 +38,6 @@ def test_every_metric_is_that_of_trec_eval(seed: int, k: int) -> None:
     judged = pytrec_eval.RelevanceEvaluator(wanted, measures).evaluate(given)
     for name, theirs in (*THEIRS.items(), ("mrr", "recip_rank")):
         expected = [judged[str(user)][theirs.format(k)] for user in range(N_USERS)]
-        np.testing.assert_allclose(found.values[f"{name}_at_{k}"], expected, rtol=0, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(
+            report.values[f"{name}_at_{k}"], expected, rtol=0, atol=1e-12, err_msg=name
+        )

@@ -54,8 +54,8 @@ def test_values_typed_by_hand(name: str, expected: list[float]) -> None:
 
 def test_discounted_worth_prefers_the_dear_target_on_top() -> None:
     second = 1 / np.log2(3)
-    found = value("ndcg_of_price_at_2", lists(ids=[[1, 3], [3, 1]], targets=[[1, 3], [1, 3]]))
-    np.testing.assert_allclose(found, [(1 + 4 * second) / (4 + second), 1.0])
+    values = value("ndcg_of_price_at_2", lists(ids=[[1, 3], [3, 1]], targets=[[1, 3], [1, 3]]))
+    np.testing.assert_allclose(values, [(1 + 4 * second) / (4 + second), 1.0])
 
 
 def test_where_each_item_is_worth_1_they_are_the_metrics_of_hits() -> None:

@@ -33,7 +33,7 @@ def fit(data: Dataset, **settings: object) -> Embeddings:
     return ALS(ALSSettings(**values)).fit(data, seed=1)
 
 
-def weighted(seed: int = 1) -> Dataset:
+def weighted_log(seed: int = 1) -> Dataset:
     data = random_log(seed)
     weight = np.random.default_rng(seed).uniform(0.5, 3, len(data.interactions)).astype(np.float32)
     events = data.interactions
@@ -59,7 +59,7 @@ def slow_user(data: Dataset, items: np.ndarray, user: int) -> np.ndarray:
 
 
 def test_the_reported_objective_is_the_formula_of_the_docstring() -> None:
-    data, steps = weighted(), []
+    data, steps = weighted_log(), []
     embeddings = ALS(
         ALSSettings(dim=8, epochs=1, unobserved_weight=A, regularization=REG, solver="exact")
     ).fit(data, seed=1, progress=steps.append)
@@ -71,22 +71,22 @@ def test_the_reported_objective_is_the_formula_of_the_docstring() -> None:
         data, seed=1, progress=more.append
     )
     converged = fit(data, epochs=40, solver="exact")
-    found = slow_objective(data, converged.encoder.table, converged.items)
-    assert found == pytest.approx(more[-1].values["objective"], rel=1e-4)
+    objective = slow_objective(data, converged.encoder.table, converged.items)
+    assert objective == pytest.approx(more[-1].values["objective"], rel=1e-4)
 
 
 @pytest.mark.parametrize("solver", ["cg", "exact"])
 def test_the_objective_falls_in_every_epoch(solver: str) -> None:
     steps: list[Step] = []
     settings = ALSSettings(dim=8, epochs=15, solver=solver, unobserved_weight=A, regularization=REG)
-    ALS(settings).fit(weighted(), seed=1, progress=steps.append)
+    ALS(settings).fit(weighted_log(), seed=1, progress=steps.append)
     objective = [step.values["objective"] for step in steps if step.values]
     assert all(later <= earlier * (1 + 1e-6) for earlier, later in pairwise(objective))
     assert objective[-1] < 0.9 * objective[0]
 
 
 def test_conjugate_gradient_and_cholesky_reach_the_same_optimum() -> None:
-    data = weighted()
+    data = weighted_log()
     exact = fit(data, solver="exact", epochs=60)
     gradient = fit(data, solver="cg", epochs=60, cg_steps=8)
     first, second = (slow_objective(data, e.encoder.table, e.items) for e in (exact, gradient))
@@ -137,9 +137,9 @@ def test_every_exact_solver_agrees_with_an_obvious_solve(solver: Callable[..., N
         value,
         numba.get_num_threads(),
     )
-    found = rows @ basis.vectors.T
+    solution = rows @ basis.vectors.T
     for u in range(1, len(lengths)):
-        np.testing.assert_allclose(found[u], expected[u], rtol=2e-3, atol=2e-4 * abs(expected[u]).max())
+        np.testing.assert_allclose(solution[u], expected[u], rtol=2e-3, atol=2e-4 * abs(expected[u]).max())
     target = [
         y[side.indices[side.indptr[u] : side.indptr[u + 1]]].T @ _weights(side, u)
         for u in range(len(lengths))
@@ -205,7 +205,7 @@ def test_a_half_step_solves_every_row_whatever_its_length(dim: int) -> None:
 
 @pytest.mark.parametrize("solver", ["cg", "exact"])
 def test_user_rows_are_the_exact_solution_for_the_item_vectors(solver: str) -> None:
-    data = weighted()
+    data = weighted_log()
     embeddings = fit(data, solver=solver)
     for user in range(data.n_users):
         np.testing.assert_allclose(
@@ -214,7 +214,7 @@ def test_user_rows_are_the_exact_solution_for_the_item_vectors(solver: str) -> N
 
 
 def test_a_user_folded_in_from_the_same_events_gets_the_vector_of_training() -> None:
-    data = weighted()
+    data = weighted_log()
     embeddings = fit(data)
     stranger = Users.unknown(data.interactions.histories())
     encoded = embeddings.encoder.encode(stranger)
@@ -304,7 +304,7 @@ def test_weights_that_are_not_positive_are_refused(weight: float) -> None:
 
 
 def test_weights_of_any_size_give_the_right_answer_or_a_clear_error() -> None:
-    data = weighted()
+    data = weighted_log()
     events = data.interactions
     for factor, exponent in ((1e-20, 1.0), (1e30, 1.0), (1e30, 0.0)):
         heavy = dataset(
@@ -351,7 +351,7 @@ def test_memory_is_stated_first_and_refused_where_it_is_not_free(monkeypatch: py
 
 def test_known_item_rows_start_a_run_and_the_basis_is_theirs() -> None:
     """A run from the rows of a converged one stays where they are: nothing is turned or mirrored."""
-    data = weighted()
+    data = weighted_log()
     before = fit(data, epochs=200, solver="exact", regularization=0.02)
     model = ALS(ALSSettings(dim=8, epochs=1, solver="exact", unobserved_weight=A, regularization=0.02))
     start = Start(np.zeros((data.n_users, 8), np.float32), before.items)
@@ -377,7 +377,7 @@ def test_one_item_one_user_and_dim_above_the_rank_are_learned() -> None:
 
 @pytest.mark.parametrize("solver", ["cg", "exact"])
 def test_who_looks_on_sees_the_model_so_far_may_stop_it_and_changes_nothing(solver: str) -> None:
-    data, seen = weighted(), {}
+    data, seen = weighted_log(), {}
 
     def watch(epoch: int, learned: Callable[[], Embeddings]) -> bool:
         seen[epoch] = learned()
@@ -386,22 +386,22 @@ def test_who_looks_on_sees_the_model_so_far_may_stop_it_and_changes_nothing(solv
     model = ALS(ALSSettings(dim=8, epochs=5, solver=solver, unobserved_weight=A, regularization=REG))
     stopped = model.fit(data, seed=1, aids=Aids(watch=watch))
     assert sorted(seen) == [1, 2, 3]
-    for epochs, found in {**seen, 4: stopped}.items():
+    for epochs, model_so_far in {**seen, 4: stopped}.items():
         alone = fit(data, epochs=min(epochs, 3), solver=solver)
-        np.testing.assert_array_equal(found.items, alone.items)
-        np.testing.assert_array_equal(found.encoder.table, alone.encoder.table)
+        np.testing.assert_array_equal(model_so_far.items, alone.items)
+        np.testing.assert_array_equal(model_so_far.encoder.table, alone.encoder.table)
 
 
 def test_a_run_that_goes_on_from_a_checkpoint_ends_in_the_same_bytes(tmp_path: Path) -> None:
-    data, settings = weighted(), ALSSettings(dim=8, epochs=6, unobserved_weight=A, regularization=REG)
+    data, settings = weighted_log(), ALSSettings(dim=8, epochs=6, unobserved_weight=A, regularization=REG)
     kept = Aids(checkpoint=Checkpoint(tmp_path / "kept", "key"), checkpoint_s=0.0)
 
-    def killed(step: Step) -> None:
+    def kill(step: Step) -> None:
         if step.done == 4 and step.values:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ALS(settings).fit(data, seed=1, progress=killed, aids=kept)
+        ALS(settings).fit(data, seed=1, progress=kill, aids=kept)
     steps: list[Step] = []
     again = ALS(settings).fit(data, seed=1, progress=steps.append, aids=kept)
     whole = ALS(settings).fit(data, seed=1)
@@ -413,14 +413,14 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_in_the_same_bytes(tmp_path: P
 @pytest.mark.parametrize("solver", ["cg", "exact"])
 def test_bytes_do_not_depend_on_the_number_of_threads(solver: str) -> None:
     data, threads = random_log(1, 400, 300, 9000), numba.get_num_threads()
-    found = []
+    tables = []
     try:
         for count in (1, threads):
             numba.set_num_threads(count)
-            found.append(fit(data, dim=24, solver=solver).items.tobytes())
+            tables.append(fit(data, dim=24, solver=solver).items.tobytes())
     finally:
         numba.set_num_threads(threads)
-    assert found[0] == found[1]
+    assert tables[0] == tables[1]
 
 
 def test_bytes_do_not_depend_on_what_ran_before(tmp_path: object) -> None:

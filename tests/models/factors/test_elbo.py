@@ -35,7 +35,7 @@ def bound(
     return (counts * (mean @ items.T + bias.T)).sum() - nats - apart, nats
 
 
-def ascended(events: tuple, visits: int) -> Tastes:
+def ascend(events: tuple, visits: int) -> Tastes:
     items, bias, counts = events
     tastes = at_first()
     for _ in range(visits):
@@ -45,19 +45,19 @@ def ascended(events: tuple, visits: int) -> Tastes:
 
 def test_the_gradients_of_the_items_are_those_of_autograd(events: tuple) -> None:
     items, bias, counts = events
-    tastes = ascended(events, 2)
-    found = visit(tastes, counts @ items, counts.sum(1, keepdim=True), items, bias)
+    tastes = ascend(events, 2)
+    step = visit(tastes, counts @ items, counts.sum(1, keepdim=True), items, bias)
     items, bias = items.clone().requires_grad_(), bias.clone().requires_grad_()
     _, nats = bound(tastes.mean, tastes.variance, items, bias, counts)
     nats.backward()
-    assert found.nats == pytest.approx(float(nats.detach()), rel=1e-5)
-    torch.testing.assert_close(found.items, items.grad, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found.bias, bias.grad, rtol=1e-4, atol=1e-5)
+    assert step.nats == pytest.approx(float(nats.detach()), rel=1e-5)
+    torch.testing.assert_close(step.items, items.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(step.bias, bias.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_visits_climb_to_where_no_gradient_is_left(events: tuple) -> None:
     items, bias, counts = events
-    tastes = ascended(events, 60)
+    tastes = ascend(events, 60)
     mean, variance = (table.clone().requires_grad_() for table in (tastes.mean, tastes.variance))
     top, _ = bound(mean, variance, items, bias, counts)
     top.backward()
@@ -75,14 +75,14 @@ def test_the_bound_lies_under_the_log_probability_with_the_tastes_integrated_out
     events: tuple,
 ) -> None:
     items, bias, counts = events
-    tastes = ascended(events, 60)
-    found, _ = bound(tastes.mean, tastes.variance, items, bias, counts)
+    tastes = ascend(events, 60)
+    lower, _ = bound(tastes.mean, tastes.variance, items, bias, counts)
     drawn = torch.randn(200_000, WIDTH, generator=torch.Generator().manual_seed(5))
     log_shares = torch.log_softmax(drawn @ items.T + bias.T, 1)
     exact = float((torch.logsumexp(log_shares @ counts.T, 0) - np.log(len(drawn))).sum())
     point, _ = bound(tastes.mean, torch.full_like(tastes.variance, 1e-4), items, bias, counts)
-    assert float(found) <= exact + 0.02
-    assert exact - float(found) < 0.25 * (exact - float(point))
+    assert float(lower) <= exact + 0.02
+    assert exact - float(lower) < 0.25 * (exact - float(point))
 
 
 def test_a_sample_that_stands_for_items_in_its_bias_is_those_items(events: tuple) -> None:

@@ -36,8 +36,8 @@ def weights_of(weighted: bool) -> F64:
 def chances(weights: F64, came: int, at: int, p: float, q: float) -> F64:
     """Those of the next node, as the paper writes them."""
     bias = [1 / p if to == came else 1.0 if weights[came, to] else 1 / q for to in range(len(weights))]
-    found = weights[at] * bias
-    return found / found.sum()
+    weight_to = weights[at] * bias
+    return weight_to / weight_to.sum()
 
 
 @pytest.mark.parametrize("weighted", [False, True])

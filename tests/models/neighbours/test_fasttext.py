@@ -22,7 +22,7 @@ KIND = {"column": "kind", "kind": "categories"}
 GROUPS, EACH = 4, 12
 
 
-def described(data: Dataset, **columns: Array | list[str | None]) -> Dataset:
+def describe_items(data: Dataset, **columns: Array | list[str | None]) -> Dataset:
     return replace(data, item_features=pa.table({name: list(column) for name, column in columns.items()}))
 
 
@@ -33,7 +33,7 @@ def groups(seed: int) -> Dataset:
     group = rng.integers(GROUPS, size=300)
     item = np.concatenate([rng.choice(EACH - 2, 6, replace=False) + EACH * one for one in group])
     data = dataset(np.repeat(np.arange(300), 6), item, 300, GROUPS * EACH)
-    return described(data, kind=[f"kind {one // EACH}" for one in range(GROUPS * EACH)])
+    return describe_items(data, kind=[f"kind {one // EACH}" for one in range(GROUPS * EACH)])
 
 
 def loss_of(inputs: F64, outputs: F64, parts: F64, context: list[int], at: list[int]) -> float:
@@ -74,13 +74,13 @@ def test_a_step_moves_all_parts_down_the_slow_gradient() -> None:
 @pytest.mark.parametrize("settings", [{}, {"served": "input", "architecture": "cbow"}])
 def test_without_parts_it_is_item2vec(settings: dict[str, object]) -> None:
     own = {"dim": 8, "epochs": 3} | settings
-    found = make_model("fasttext", own).fit(random_log(1), seed=1)
+    learned = make_model("fasttext", own).fit(random_log(1), seed=1)
     fit = FastTextFit(FastTextSettings(**own), random_log(1), 1)
     assert fit.summed.shape == (30, 30)
     assert (fit.summed.toarray() == np.eye(30)).all()
-    assert found.item_encoder is None
+    assert learned.item_encoder is None
     plain = make_model("item2vec", own).fit(random_log(1), seed=1)
-    assert found.trained.tolist() == plain.trained.tolist()
+    assert learned.trained.tolist() == plain.trained.tolist()
 
 
 @pytest.mark.parametrize("settings", [{}, {"served": "input"}, {"id_dropout": 1.0, "half_life": 4.0}])
@@ -103,7 +103,9 @@ def of_new(learned: Embeddings, **columns: list[str | None]) -> Array:
 @pytest.mark.parametrize("served", ["output", "input"])
 def test_an_item_that_comes_later_has_the_vector_of_one_that_nobody_had(served: str) -> None:
     price = [float(one % 5) for one in range(GROUPS * EACH)]
-    data = described(groups(1), kind=[f"kind {one // EACH}" for one in range(GROUPS * EACH)], price=price)
+    data = describe_items(
+        groups(1), kind=[f"kind {one // EACH}" for one in range(GROUPS * EACH)], price=price
+    )
     columns = [KIND, {"column": "price", "kind": "number"}]
     own = {"dim": 8, "epochs": 4, "item_features": columns, "served": served}
     learned = make_model("fasttext", own).fit(data, seed=1)
@@ -133,6 +135,8 @@ def test_what_cannot_be_learned_from_is_refused() -> None:
         make_model("fasttext", {"item_features": [{"column": "colour"}]}).fit(data, seed=1)
     with pytest.raises(ModelError, match="nobody has two events"):
         make_model("fasttext", {}).fit(dataset(np.array([0, 1]), np.array([0, 1]), 2, 2), seed=1)
-    empty = described(data, text=["" if one % EACH < EACH - 2 else "words" for one in range(GROUPS * EACH)])
+    empty = describe_items(
+        data, text=["" if one % EACH < EACH - 2 else "words" for one in range(GROUPS * EACH)]
+    )
     with pytest.raises(ModelError, match=r"item_features \(text\) are empty"):
         make_model("fasttext", {"item_features": [{"column": "text", "kind": "text"}]}).fit(empty, seed=1)

@@ -37,8 +37,8 @@ def test_objective_and_steps_are_those_of_a_plain_version(seed: int) -> None:
     weights, logs = weights_of(rng.uniform(0.1, 30, 60).astype(np.float32), 10.0, 0.75)
     slow = [[one.astype(np.float64) for one in group] for group in (tables, squares)]
     batch = rng.permutation(60)
-    found = learn_pairs(batch, rows, columns, weights, logs, *tables, *squares, np.float32(0.05))
-    assert found == pytest.approx(plain(list(batch), rows, columns, weights, logs, *slow, 0.05), rel=1e-5)
+    objective = learn_pairs(batch, rows, columns, weights, logs, *tables, *squares, np.float32(0.05))
+    assert objective == pytest.approx(plain(list(batch), rows, columns, weights, logs, *slow, 0.05), rel=1e-5)
     for fast, other in zip([*tables, *squares], [*slow[0], *slow[1]], strict=True):
         np.testing.assert_allclose(fast, other, atol=1e-5, rtol=1e-5)
 

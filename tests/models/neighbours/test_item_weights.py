@@ -62,7 +62,7 @@ def test_neighbours_are_those_of_pairwise_cosines(
 ) -> None:
     monkeypatch.setattr(knn_module, "_BLOCK_PAIRS", block)
     data = weighted_log(1)
-    found = ItemKNN(ItemKNNSettings(**settings)).fit(data, seed=1).matrix.toarray()
+    matrix = ItemKNN(ItemKNNSettings(**settings)).fit(data, seed=1).matrix.toarray()
     x = dense(data)
     totals = x.sum(axis=1)
     x **= settings["repeat_exponent"]
@@ -78,7 +78,7 @@ def test_neighbours_are_those_of_pairwise_cosines(
         expected = np.zeros(30)
         for i in nearest:
             expected[i] = cosines[i] ** settings["amplification"]
-        np.testing.assert_allclose(found[:, j], expected, rtol=1e-4)
+        np.testing.assert_allclose(matrix[:, j], expected, rtol=1e-4)
 
 
 def test_the_weights_of_item_knn_stay_sparse() -> None:
@@ -92,29 +92,32 @@ def test_the_weights_of_item_knn_stay_sparse() -> None:
 
 def test_ease_is_the_closed_form_of_the_paper() -> None:
     data = weighted_log(2)
-    found = EASE(EASESettings(regularization=7.0)).fit(data, seed=1).matrix
+    matrix = EASE(EASESettings(regularization=7.0)).fit(data, seed=1).matrix
     x = dense(data)
     p = np.linalg.inv(x.T @ x + 7.0 * np.eye(30))
     expected = p / -np.diag(p)
     np.fill_diagonal(expected, 0)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    assert matrix.dtype == np.float32
+    np.testing.assert_allclose(matrix, expected, atol=2e-5)
 
 
 def test_ease_rebuilds_better_than_any_weights_near_it() -> None:
     """Ridge loss with a zero diagonal, not the formula: no small change of the weights lowers it."""
     data = weighted_log(3)
-    x, found = dense(data), EASE(EASESettings(regularization=4.0)).fit(data, seed=1).matrix.astype(np.float64)
+    x, matrix = (
+        dense(data),
+        EASE(EASESettings(regularization=4.0)).fit(data, seed=1).matrix.astype(np.float64),
+    )
 
     def loss(weights: np.ndarray) -> float:
         return float(np.sum((x - x @ weights) ** 2) + 4.0 * np.sum(weights**2))
 
     rng = np.random.default_rng(0)
-    assert (np.diag(found) == 0).all()
+    assert (np.diag(matrix) == 0).all()
     for _ in range(50):
-        change = rng.normal(size=found.shape) * 1e-2
+        change = rng.normal(size=matrix.shape) * 1e-2
         np.fill_diagonal(change, 0)
-        assert loss(found + change) > loss(found)
+        assert loss(matrix + change) > loss(matrix)
 
 
 def test_ease_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,13 +179,13 @@ def test_torch_and_the_graph_say_the_same_of_any_mix_of_lengths(net: str, times:
     fitted = SequenceFit(model.settings, data, 1)
     learned = fitted.run(silent, ALONE)
     past = data.interactions.histories()
-    found = learned.encoder.encode(Users.unknown(past)).vectors
+    vectors = learned.encoder.encode(Users.unknown(past)).vectors
     expected = by_torch(fitted, learned.items, past)
     assert "half_life" not in settings or fitted.net.whole["recent"].abs().min() > 0
-    np.testing.assert_allclose(found, expected, atol=1e-5 * float(np.abs(expected).max()))
+    np.testing.assert_allclose(vectors, expected, atol=1e-5 * float(np.abs(expected).max()))
     order = rng.permutation(past.rows)
     again = learned.encoder.encode(Users.unknown(past.take(order))).vectors
-    np.testing.assert_allclose(again, found[order], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(again, vectors[order], rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_older_than_the_window_counts_as_it_was_learned() -> None:
@@ -198,8 +198,8 @@ def test_what_is_older_than_the_window_counts_as_it_was_learned() -> None:
     data = dataset(np.repeat(np.arange(people), item.shape[1]), item.ravel(), people, 7)
     for older in (10, 0):
         learned = fit(data, longest_history=read, older_history=older, epochs=60)
-        found = [next_item(learned, [which] * 4 + [2, 3, 4]) for which in (0, 1)]
-        assert (found == [5, 6]) == bool(older)
+        next_items = [next_item(learned, [which] * 4 + [2, 3, 4]) for which in (0, 1)]
+        assert (next_items == [5, 6]) == bool(older)
     for which in (0, 1):
         assert next_item(fit(data, longest_history=8), [which] * 4 + [2, 3, 4]) == 5 + which
 
@@ -210,7 +210,7 @@ def by_torch(fitted: SequenceFit, items: F32, past: Histories) -> F32:
 
     from recsys.encoders.towers.sequence_net import gaps_after
 
-    found, gaps = [], gaps_after(past, None)
+    vectors, gaps = [], gaps_after(past, None)
     with fitted.averages.in_place(), torch.no_grad():
         for row in range(past.rows):
             at = np.arange(past.items.offsets[row], past.items.offsets[row + 1])[None]
@@ -218,8 +218,8 @@ def by_torch(fitted: SequenceFit, items: F32, past: Histories) -> F32:
             rows = {"gaps": gaps[at]} if "gaps" in fitted.net.whole else {}
             if fitted.domains is not None:
                 rows["domains"] = fitted.domains.domain[past.items.values[at]].astype(np.int64) + 1
-            found.append(fitted.net.compute(events, rows)[0, -1].numpy())
-    return np.stack(found)
+            vectors.append(fitted.net.compute(events, rows)[0, -1].numpy())
+    return np.stack(vectors)
 
 
 def test_what_stands_before_the_window_and_what_nobody_learned_counts_for_nothing() -> None:
@@ -310,18 +310,18 @@ def test_each_event_after_the_first_of_a_history_is_found_once_an_epoch(certain_
     lengths = np.random.default_rng(certain_seed).integers(0, 40, 50)
     windows = windows_of(lengths, 8, certain_seed)
     assert (windows[:, 1] - windows[:, 0] <= 8).all()
-    found = np.concatenate([np.arange(start + 1, stop + 1) for start, stop in windows])
+    events = np.concatenate([np.arange(start + 1, stop + 1) for start, stop in windows])
     first = np.cumsum(lengths) - lengths
-    assert sorted(found) == sorted(set(range(int(lengths.sum()))) - set(first.tolist()))
+    assert sorted(events) == sorted(set(range(int(lengths.sum()))) - set(first.tolist()))
     assert not np.array_equal(np.sort(windows[:, 0]), np.sort(windows_of(lengths, 8, certain_seed + 1)[:, 0]))
 
 
 def test_a_bundle_answers_in_the_order_of_the_clicks_and_says_what_an_item_is_like(tmp_path: Path) -> None:
     data = circle()
     bundle = load(publish(tmp_path, content_of("sequence", fit(data), data)))
-    for history, found in (([0, 1, 2], 3), ([3, 2, 1], 0)):
+    for history, best in (([0, 1, 2], 3), ([3, 2, 1], 0)):
         clicks = [Event(f"i{item}") for item in history]
         first = respond(bundle, Question(None, clicks, k=1)).items[0]
-        assert first.item_id == f"i{found}"
+        assert first.item_id == f"i{best}"
         assert first.reason_code in ("like", None)  # never a cause
         assert first.because is None

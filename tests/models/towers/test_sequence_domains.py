@@ -49,7 +49,7 @@ def fit(data: Dataset, seed: int = 1, **settings: Any) -> Embeddings:
     return learned
 
 
-def asked(histories: list[list[int]], domain: int | None) -> Users:
+def users_of(histories: list[list[int]], domain: int | None) -> Users:
     users = Users.unknown(Ragged.of(histories))
     codes = None if domain is None else np.full(len(users), domain, np.int32)
     return dataclasses.replace(users, domain=codes)
@@ -58,7 +58,7 @@ def asked(histories: list[list[int]], domain: int | None) -> Users:
 def best(learned: Embeddings, histories: list[list[int]], domain: int) -> Array:
     """The best item of the domain asked for."""
     inside = np.arange(2 * KINDS) + 2 * KINDS * domain
-    scores = learned.encoder.encode(asked(histories, domain)).vectors @ learned.items[inside].T
+    scores = learned.encoder.encode(users_of(histories, domain)).vectors @ learned.items[inside].T
     return inside[scores.argmax(axis=1)]
 
 
@@ -73,7 +73,7 @@ def test_films_alone_say_which_books_and_books_alone_which_films(
     books = [[kind + 2 * KINDS, kind + 3 * KINDS] for kind in range(KINDS)]
     assert (best(learned, films, 1) % KINDS).tolist() == [0, 1, 2, 3]
     assert (best(learned, books, 0) % KINDS).tolist() == [0, 1, 2, 3]
-    assert learned.encoder.encode(asked(films, 1)).source.tolist() == [HISTORY] * KINDS
+    assert learned.encoder.encode(users_of(films, 1)).source.tolist() == [HISTORY] * KINDS
 
 
 def test_masked_events_are_found_in_their_domain() -> None:
@@ -91,15 +91,15 @@ def test_without_a_domain_the_plain_vector_answers_and_what_is_saved_says_the_sa
     learned = fit(data, epochs=20)
     histories = [[0, 4, 0], [9, 13], [2, 10, 6, 14]]
     assert "domain" in learned.encoder.needs
-    plain, films, books = (learned.encoder.encode(asked(histories, code)).vectors for code in (None, 0, 1))
-    none = learned.encoder.encode(asked(histories, -1)).vectors
+    plain, films, books = (learned.encoder.encode(users_of(histories, code)).vectors for code in (None, 0, 1))
+    none = learned.encoder.encode(users_of(histories, -1)).vectors
     np.testing.assert_array_equal(plain, none)
     assert not np.allclose(plain, films, atol=1e-3)
     assert not np.allclose(films, books, atol=1e-3)
     learned.encoder.save(tmp_path)
     loaded = load_encoder(tmp_path, learned.items)
     assert loaded.space_id == learned.encoder.space_id
-    np.testing.assert_array_equal(loaded.encode(asked(histories, 1)).vectors, books)
+    np.testing.assert_array_equal(loaded.encode(users_of(histories, 1)).vectors, books)
 
 
 def test_one_domain_or_none_learns_as_if_there_were_none() -> None:
@@ -155,14 +155,14 @@ def test_a_question_is_of_the_next_event_of_its_domain(repeats: bool, certain_se
     place = np.flatnonzero(np.arange(len(past)) < ends[person] - 1)  # an event follows
     codes, later = domains.draw_questions(place, ends[person[place]] - 1, rng)
     assert set(codes.tolist()) == {-1, 0, 1, 2}
-    for at, code, found in zip(place.tolist(), codes.tolist(), later.tolist(), strict=True):
+    for at, code, target in zip(place.tolist(), codes.tolist(), later.tolist(), strict=True):
         own, start = past.items.row(person[at]), past.items.offsets[person[at]]
         follow = [
             one
             for one in range(at + 1, ends[person[at]])
             if (code < 0 or domain[items[one]] == code) and (repeats or items[one] not in own[: one - start])
         ]
-        assert found == (follow[0] if follow else -1)
+        assert target == (follow[0] if follow else -1)
     near = SequenceDomains(past, domain, 3, far=False, wanted=wanted)
     codes, later = near.draw_questions(place, place + 1, rng)
     assert (later[codes >= 0] == place[codes >= 0] + 1).all()
@@ -174,12 +174,12 @@ def test_the_events_of_a_domain_are_left_out_unless_there_is_no_other() -> None:
         past, np.array([0, 0, 0, 1], np.int32), 2, far=True, wanted=np.ones(len(past), bool)
     )
     at, inside = np.arange(6).reshape(2, 3), np.ones((2, 3), bool)
-    found = {
+    masks = {
         tuple(map(tuple, domains.left_out(at, inside, 0.9, np.random.default_rng(seed)).tolist()))
         for seed in range(40)
     }
-    assert {one[0] for one in found} == {(False, False, False), (True, False, True), (False, True, False)}
-    assert {one[1] for one in found} == {(False, False, False)}
+    assert {one[0] for one in masks} == {(False, False, False), (True, False, True), (False, True, False)}
+    assert {one[1] for one in masks} == {(False, False, False)}
 
 
 def test_a_request_of_films_is_answered_in_books_from_its_history(tmp_path: Path) -> None:

@@ -28,7 +28,15 @@ from recsys.testing.toys import dataset, random_log
 from recsys.training.checkpoint import Checkpoint
 from recsys.training.loop import Aids
 from recsys.training.towers.events import PastOfEvents
-from tests.helpers.towers import BOTH, COLOUR, SMALL, bundled, coloured, everyone, fitted
+from tests.helpers.towers import (
+    BOTH,
+    COLOUR,
+    SMALL,
+    colour_checkerboard,
+    everyone,
+    fit_towers,
+    publish_towers,
+)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
@@ -38,7 +46,7 @@ def test_what_serves_gives_the_vectors_that_were_learned(
 ) -> None:
     """The net by onnxruntime and the sums by numpy against torch, on the inputs of training and after a
     reload."""
-    data = coloured()
+    data = colour_checkerboard()
     learner = TwoTowerFit(
         TwoTowerSettings(
             **(SMALL | BOTH | {"hidden": hidden, "history": "before", "similarity": similarity})
@@ -69,7 +77,7 @@ def test_a_step_follows_the_gradient_of_all_that_it_uses(hidden: int, similarity
         TwoTowerSettings(
             **(SMALL | BOTH | {"hidden": hidden, "history": "before", "similarity": similarity})
         ),
-        coloured(),
+        colour_checkerboard(),
         1,
     )
     tower, rng = learner.user_tower, np.random.default_rng(0)
@@ -98,8 +106,8 @@ def test_a_step_follows_the_gradient_of_all_that_it_uses(hidden: int, similarity
 
 
 def test_a_new_item_is_found_by_its_features() -> None:
-    data = coloured(cold=6)
-    learned = fitted(data, item_features=COLOUR, id_dropout=0.5, user_ids=False)
+    data = colour_checkerboard(cold=6)
+    learned = fit_towers(data, item_features=COLOUR, id_dropout=0.5, user_ids=False)
     assert learned.trained.all()
     vectors, _ = learned.encoder.encode(everyone(data))
     scores = vectors @ learned.items[34:].T
@@ -110,19 +118,19 @@ def test_a_new_item_is_found_by_its_features() -> None:
     foreign = pa.array(
         ["even", "odd"] * 17 + ["new", "new", None, None, "even", "odd"]
     )  # nobody had "new", or no colour
-    apart = fitted(
+    apart = fit_towers(
         dataclasses.replace(data, item_features=pa.table({"colour": foreign})), item_features=COLOUR
     )
     assert apart.trained.tolist() == [True] * 34 + [False] * 4 + [True] * 2
-    bare = fitted(data)
+    bare = fit_towers(data)
     assert not bare.trained[34:].any()
     assert bare.item_encoder is None
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_what_the_events_of_a_history_add_is_the_whole_score(similarity: str) -> None:
-    data = coloured()
-    learned = fitted(data, **BOTH, history="before", similarity=similarity, epochs=3)
+    data = colour_checkerboard()
+    learned = fit_towers(data, **BOTH, history="before", similarity=similarity, epochs=3)
     user = Users.of_rows(np.array([3]), data.interactions.histories().take(np.array([3])))
     vectors, _ = learned.encoder.encode(user)
     shares = learned.encoder.contributions(user, learned.items[:7])
@@ -131,8 +139,8 @@ def test_what_the_events_of_a_history_add_is_the_whole_score(similarity: str) ->
 
 
 def test_a_bundle_keeps_the_item_encoder_and_answers_from_features(tmp_path: Path) -> None:
-    data = coloured()
-    learned = fitted(data, **BOTH, history="none", id_dropout=0.5)
+    data = colour_checkerboard()
+    learned = fit_towers(data, **BOTH, history="none", id_dropout=0.5)
     bundle = load(write(tmp_path, content_of("two_tower", learned, data)))
     colours = pa.table({"colour": ["odd", None, "pink"]})
     assert bundle.item_encoder is not None
@@ -162,7 +170,7 @@ def test_a_bundle_keeps_the_item_encoder_and_answers_from_features(tmp_path: Pat
 
 
 def test_fresh_clicks_of_a_known_user_join_what_is_known_of_him(tmp_path: Path) -> None:
-    bundle = bundled(tmp_path, random_log(1), history="before")
+    bundle = publish_towers(tmp_path, random_log(1), history="before")
     before = respond(bundle, Question("u1", k=30))
     after = respond(bundle, Question("u1", [Event("i3"), Event("i4")], k=30))
     assert (before.source, after.source) == ("known", "known")
@@ -173,7 +181,7 @@ def test_fresh_clicks_of_a_known_user_join_what_is_known_of_him(tmp_path: Path) 
 def test_within_a_mixture_a_tower_keeps_the_row_to_which_fresh_clicks_come(tmp_path: Path) -> None:
     """iALS folds the clicks in, in place of its row; towers without history keep theirs; and both give
     reasons."""
-    data = coloured()
+    data = colour_checkerboard()
     tower = {"name": "two_tower", **SMALL, **BOTH, "history": "none"}
     settings = {"parts": [{"name": "als", "dim": 4}, tower], "weights": [1.0, 0.5]}
     learned = make_model("mixture", settings).fit(data, seed=1)
@@ -193,8 +201,8 @@ def test_within_a_mixture_a_tower_keeps_the_row_to_which_fresh_clicks_come(tmp_p
 
 
 def test_where_an_answer_comes_from() -> None:
-    data = coloured()
-    learned = fitted(data, **BOTH)
+    data = colour_checkerboard()
+    learned = fit_towers(data, **BOTH)
     history = Ragged.of([[0, 2], [], [0], []])
     users = Users.of_rows(np.array([1, 2, -1, -1]), history)
     source = VectorRanker(learned).top(users, 1, forbid=Ragged.empty(4)).source
@@ -208,9 +216,9 @@ def test_where_an_answer_comes_from() -> None:
 
 
 def test_a_described_user_without_events_is_answered_from_his_features(tmp_path: Path) -> None:
-    data = coloured()
+    data = colour_checkerboard()
     data = data.having(data.interactions.where(data.interactions.user < 38))
-    bundle = bundled(tmp_path, data, **BOTH)
+    bundle = publish_towers(tmp_path, data, **BOTH)
     reply = respond(bundle, Question("u39"))
     assert (reply.source, reply.why) == (
         "features",
@@ -222,7 +230,7 @@ def test_a_history_holds_strictly_earlier_events_without_the_item_itself() -> No
     items = Ragged.of([[5, 6, 5, 7], [8, 9]])
     past = Histories(items, time=np.array([1, 2, 2, 3, 4, 4]), weight=np.arange(6, dtype=np.float32))
 
-    def found(history: str, longest: int = 9, timed: bool = True) -> list[list[int]]:
+    def histories_of(history: str, longest: int = 9, timed: bool = True) -> list[list[int]]:
         given = past if timed else Histories(items, weight=past.weight)
         events = PastOfEvents(given, history, longest)
         assert events.user(np.arange(6)).tolist() == [0, 0, 0, 0, 1, 1]
@@ -230,11 +238,11 @@ def test_a_history_holds_strictly_earlier_events_without_the_item_itself() -> No
         assert (histories.time is not None) == timed
         return [histories.items.row(row).tolist() for row in range(6)]
 
-    assert found("before") == [[], [5], [], [5, 6, 5], [], []]
-    assert found("before", timed=False) == [[], [5], [6], [5, 6, 5], [], [8]]
-    assert found("before", longest=1, timed=False) == [[], [5], [6], [5], [], [8]]
-    assert found("others") == [[6, 7], [5, 5, 7], [6, 7], [5, 6, 5], [9], [8]]
-    assert found("none") == [[]] * 6
+    assert histories_of("before") == [[], [5], [], [5, 6, 5], [], []]
+    assert histories_of("before", timed=False) == [[], [5], [6], [5, 6, 5], [], [8]]
+    assert histories_of("before", longest=1, timed=False) == [[], [5], [6], [5], [], [8]]
+    assert histories_of("others") == [[6, 7], [5, 5, 7], [6, 7], [5, 6, 5], [9], [8]]
+    assert histories_of("none") == [[]] * 6
     both = PastOfEvents(past, "before", 9).windows(np.array([3, 1])).histories(("time", "weight"))
     assert (both.weight.tolist(), both.time.tolist()) == ([0, 1, 2, 0], [1, 2, 2, 1])
 
@@ -242,7 +250,7 @@ def test_a_history_holds_strictly_earlier_events_without_the_item_itself() -> No
 @pytest.mark.parametrize("last", [1, 5, 9])
 def test_a_run_that_goes_on_ends_in_the_same_bytes(last: int, tmp_path: Path) -> None:
     settings = SMALL | BOTH | {"epochs": 10, "hidden": 6}
-    model, data = make_model("two_tower", settings), coloured()
+    model, data = make_model("two_tower", settings), colour_checkerboard()
     aids = Aids(checkpoint=Checkpoint(tmp_path, "key"), checkpoint_s=0)
 
     def dies(step: Any) -> None:
@@ -258,7 +266,7 @@ def test_a_run_that_goes_on_ends_in_the_same_bytes(last: int, tmp_path: Path) ->
 
 def test_a_rate_out_of_range_diverges_with_a_sentence() -> None:
     with pytest.raises(ModelError, match="Lower learning_rate"):
-        fitted(coloured(), learning_rate=1e38, **BOTH)
+        fit_towers(colour_checkerboard(), learning_rate=1e38, **BOTH)
 
 
 def test_what_cannot_be_learned_from_is_refused() -> None:
@@ -272,7 +280,7 @@ def test_what_cannot_be_learned_from_is_refused() -> None:
         ({"user_features": [{"column": "likes", "kind": "number"}]}, DataError, "'likes' must hold a number"),
     ):
         with pytest.raises(error, match=said):
-            TwoTower(TwoTowerSettings(**(SMALL | settings))).fit(coloured(), seed=1)
+            TwoTower(TwoTowerSettings(**(SMALL | settings))).fit(colour_checkerboard(), seed=1)
 
 
 def test_a_popularity_sample_without_its_correction_is_refused() -> None:
@@ -283,6 +291,6 @@ def test_a_popularity_sample_without_its_correction_is_refused() -> None:
 def test_ids_themselves_can_be_read_as_text() -> None:
     """FastText's idea: an id that training did not know has a vector by its parts."""
     data = dataset(np.repeat(np.arange(20), 10), np.tile(np.arange(10), 20), 20, 10)
-    learned = fitted(data, item_features=[{"column": "item_id", "kind": "text"}])
+    learned = fit_towers(data, item_features=[{"column": "item_id", "kind": "text"}])
     vectors = learned.item_encoder.encode(pa.table({"item_id": ["i1", "zzz"]}))
     assert np.abs(vectors[0] - vectors[1]).max() > 0.05

@@ -16,7 +16,7 @@ from recsys.training.towers.bag_net import AgedBagNet
 SMALL = {"dim": 8, "hidden": 8, "epochs": 4, "batch_size": 256}
 
 
-def fitted(data: Dataset, seed: int = 1, **more: object) -> Embeddings:
+def fit(data: Dataset, seed: int = 1, **more: object) -> Embeddings:
     learned = make_model("youtube_dnn", SMALL | more).fit(data, seed=seed)
     assert isinstance(learned, Embeddings)
     return learned
@@ -34,10 +34,10 @@ def test_the_tower_of_users_has_a_layer_and_that_of_items_has_none() -> None:
 def test_without_times_the_age_does_nothing() -> None:
     log = random_log(2).interactions
     data = dataset(log.user, log.item, 40, 30)
-    with_age, without = (fitted(data, example_age=one) for one in (True, False))
+    with_age, without = (fit(data, example_age=one) for one in (True, False))
     assert answers(with_age, data) == answers(without, data)
     timed = random_log(2)
-    assert answers(fitted(timed), timed) != answers(fitted(timed, example_age=False), timed)
+    assert answers(fit(timed), timed) != answers(fit(timed, example_age=False), timed)
 
 
 def test_the_age_is_that_of_the_event_and_none_in_the_end() -> None:
@@ -73,7 +73,7 @@ def test_with_the_age_what_is_popular_is_so_as_of_today(certain_seed: int) -> No
     """Of someone who had one item of each half: the margin of what is popular now over what was."""
     data, margin = fashion(certain_seed), {}
     for age in (True, False):
-        learned = fitted(data, certain_seed, epochs=15, learning_rate=0.03, example_age=age)
+        learned = fit(data, certain_seed, epochs=15, learning_rate=0.03, example_age=age)
         scores = scores_of(learned, Ragged.of([[0, 10]]), 20)[0]
         margin[age] = scores[11:].mean() - scores[1:10].mean()
     assert margin[True] > 0
@@ -83,4 +83,4 @@ def test_with_the_age_what_is_popular_is_so_as_of_today(certain_seed: int) -> No
 @pytest.mark.parametrize("change", [{"user_ids": True}, {"hidden": 0}, {"similarity": "cosine"}])
 def test_each_choice_may_be_another(change: dict[str, object]) -> None:
     data = random_log(3)
-    assert answers(fitted(data, **change), data) != answers(fitted(data), data)
+    assert answers(fit(data, **change), data) != answers(fit(data), data)

@@ -25,7 +25,7 @@ from recsys.pipelines.ab.page.charts import Bar, forest, series
 from recsys.pipelines.ab.page.facts import facts_of, log_digest, plan_digest
 from recsys.pipelines.ab.page.marks import percent
 from recsys.pipelines.ab.page.page import STYLE, page_of
-from tests.helpers.browser import needs_chromium, opened
+from tests.helpers.browser import needs_chromium, open_tab
 
 ROOT = Path(__file__).parents[3]
 PEOPLE = 4_000
@@ -56,10 +56,10 @@ def facts(
     log: Any = LOG, asked: Plan | None = None, *, show_sick: bool = False, **more: Any
 ) -> dict[str, Any]:
     asked = asked or plan()
-    found = analyse(log.exposures, log.outcomes, asked, **more)
+    verdict = analyse(log.exposures, log.outcomes, asked, **more)
     where = {"exposures": "shop/exposures", "outcomes": "shop/outcomes"}
     lists = read_lists(log.exposures, asked)
-    return facts_of(found, "wide-towers", tables=where, lists=lists, show_sick=show_sick)
+    return facts_of(verdict, "wide-towers", tables=where, lists=lists, show_sick=show_sick)
 
 
 WIN = facts()
@@ -116,13 +116,14 @@ class Read(HTMLParser):
 def test_a_page_says_its_verdict_first_and_asks_nothing_of_the_net(
     case: str, verdict: str, word: str
 ) -> None:
-    found = CASES[case]()
-    assert found["verdict"] == verdict
-    page = page_of(found)
+    case_facts = CASES[case]()
+    assert case_facts["verdict"] == verdict
+    page = page_of(case_facts)
     read = Read(page)
     texts = [said for _, said in read.texts]
     order = [
-        texts.index(said) for said in (word, found["sentence"], found["next_step"], "Can it be trusted?")
+        texts.index(said)
+        for said in (word, case_facts["sentence"], case_facts["next_step"], "Can it be trusted?")
     ]
     assert order == sorted(order)
     assert not re.search(r"https?:|//|url\(|@import|<script|<link|src=|\son\w+=", page)
@@ -241,7 +242,7 @@ def test_charts_of_odd_figures_are_drawn_or_left_out() -> None:
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     write_log(folder / "shop", LOG, PEOPLE, 0.1)
     return folder
@@ -266,10 +267,10 @@ def _report(folder: Path, name: str, **variables: str) -> tuple[bytes, bytes]:
     return page.read_bytes(), page.with_suffix(".json").read_bytes()
 
 
-def test_the_same_log_is_the_same_bytes_in_another_zone_and_locale(written: Path) -> None:
-    here = _report(written, "here", TZ="UTC", LC_ALL="C", PYTHONHASHSEED="1")
+def test_the_same_log_is_the_same_bytes_in_another_zone_and_locale(folder: Path) -> None:
+    here = _report(folder, "here", TZ="UTC", LC_ALL="C", PYTHONHASHSEED="1")
     there = _report(
-        written, "there", TZ="Asia/Kolkata", LC_ALL="de_DE.UTF-8", LANG="tr_TR.UTF-8", PYTHONHASHSEED="2"
+        folder, "there", TZ="Asia/Kolkata", LC_ALL="de_DE.UTF-8", LANG="tr_TR.UTF-8", PYTHONHASHSEED="2"
     )
     assert here == there
     assert b"wide" in here[0]
@@ -278,16 +279,16 @@ def test_the_same_log_is_the_same_bytes_in_another_zone_and_locale(written: Path
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    found = {}
+    pages = {}
     for case, make in CASES.items():
-        found[case] = tmp_path / f"{case}.html"
-        found[case].write_text(page_of(make()), "utf-8")
-    return found
+        pages[case] = tmp_path / f"{case}.html"
+        pages[case].write_text(page_of(make()), "utf-8")
+    return pages
 
 
 @needs_chromium
 def test_a_browser_shows_it_wide_and_on_a_phone_without_a_request(files: dict[str, Path]) -> None:
-    with opened(files["win"].as_uri()) as (tab, complaints):
+    with open_tab(files["win"].as_uri()) as (tab, complaints):
         for case, width in [("win", 1_200), *((case, 360) for case in files)]:
             tab.set_viewport_size({"width": width, "height": 800})
             tab.goto(files[case].as_uri())
@@ -329,8 +330,8 @@ def test_odd_tests_have_whole_pages(changes: dict[str, Any]) -> None:
                 for unit, arm in zip(LOG.exposures["unit_id"].to_pylist(), arms, strict=True)]  # fmt: skip
         log = LOG._replace(exposures=LOG.exposures.set_column(2, "arm", pa.array(arms)))
     until = {"until": START + 60 * DAY_S} if changes.get("window_days") == 40 else {}
-    found = facts(log, plan(**changes), **until)
-    page = page_of(json.loads(json.dumps(found)))
+    odd = facts(log, plan(**changes), **until)
+    page = page_of(json.loads(json.dumps(odd)))
     texts = [said for _, said in Read(page).texts]
-    assert found["sentence"] in texts
+    assert odd["sentence"] in texts
     assert not re.search(r"\bnan\b|\binf\b|None", page)

@@ -25,13 +25,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:::(mlflow|sql
 def weeks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weeks]:
     """Nine days of a small shop, in whose folder all commands are given."""
     folder = tmp_path_factory.mktemp("served")
-    found = prepare(folder, make_shop(400, 60, 0.3, 5), days=9, seed=5)
-    store_written(found, run_inside(found))
+    simulated = prepare(folder, make_shop(400, 60, 0.3, 5), days=9, seed=5)
+    store_written(simulated, run_inside(simulated))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("RECSYS_HOME", str(folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        yield found
+        yield simulated
     follow_machine()
 
 
@@ -46,8 +46,8 @@ def where(weeks: Weeks) -> list[str]:
 
 
 def test_what_the_service_wrote_down_gives_page_and_tracked_test(weeks: Weeks) -> None:
-    found = CliRunner().invoke(main, ["ab", "report", *where(weeks), "--report", "served.html", "--track"])
-    assert found.exit_code in (0, 1), found.output
+    result = CliRunner().invoke(main, ["ab", "report", *where(weeks), "--report", "served.html", "--track"])
+    assert result.exit_code in (0, 1), result.output
     report = json.loads(Path("served.json").read_text())
     bundles = {arm: weeks.frozen.experiment.arm(arm).bundle for arm in ("control", "better")}
     assert {one["arm"]: one["bundle_id"] for one in report["models"]} == bundles

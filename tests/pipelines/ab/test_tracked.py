@@ -33,9 +33,9 @@ TABLES = ["--exposures", "shop/exposures", "--outcomes", "shop/outcomes", "--pla
 
 
 def run(*words: str, rc: int = 0) -> Result:
-    found = CliRunner().invoke(main, list(words))
-    assert found.exit_code == rc, found.output + repr(found.exception)
-    return found
+    result = CliRunner().invoke(main, list(words))
+    assert result.exit_code == rc, result.output + repr(result.exception)
+    return result
 
 
 def answer(*words: str, rc: int = 0) -> Any:
@@ -69,12 +69,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def learned(home: Path) -> list[str]:
+def run_ids(home: Path) -> list[str]:
     """The ids of both runs, control and wide."""
     return [one["run_id"] for one in reversed(answer("runs")["runs"])]
 
 
-def test_the_page_from_plan_to_winner_runs_line_by_line(home: Path, learned: list[str]) -> None:
+def test_the_page_from_plan_to_winner_runs_line_by_line(home: Path, run_ids: list[str]) -> None:
     said = {}
     for page in ("ab-run.md", "ab-report.md"):
         for line in (DOCS / page).read_text().splitlines():
@@ -93,7 +93,7 @@ def test_the_page_from_plan_to_winner_runs_line_by_line(home: Path, learned: lis
         "ab explain",
     }
     assert "Ship wide: plays +" in said["ab list"]
-    assert f"Run {learned[1]} is the champion of recsys" in said["promote --verdict"]
+    assert f"Run {run_ids[1]} is the champion of recsys" in said["promote --verdict"]
     assert "wide-towers | wide" in said["ab ledger"]
     assert "the window begins here" in said["ab explain"]
     assert Path("report.html").read_text().count("Towers of twice the width bring more plays.") == 1
@@ -103,7 +103,7 @@ def test_the_page_from_plan_to_winner_runs_line_by_line(home: Path, learned: lis
     assert "verdict.forced" not in tags
 
 
-def test_every_link_from_an_exposure_to_the_training_data_holds(home: Path, learned: list[str]) -> None:
+def test_every_link_from_an_exposure_to_the_training_data_holds(home: Path, run_ids: list[str]) -> None:
     """Exposure -> bundle -> run -> data: each is followed by what the one before names, and by nothing
     else."""
     run("ab", "analyse", *TABLES, "--track", "linked", "--report", "linked.html")
@@ -128,7 +128,7 @@ def test_every_link_from_an_exposure_to_the_training_data_holds(home: Path, lear
     assert served["run_id"] in page
     arms = ab_tests.known_test("linked").arms
     assert {arm: one.tags["model_run"] for arm, one in arms.items()} == dict(
-        zip(("control", "wide"), learned, strict=True)
+        zip(("control", "wide"), run_ids, strict=True)
     )
 
 
@@ -182,8 +182,8 @@ def test_a_plan_that_is_changed_is_named_and_may_not_be_registered_again(home: P
     run(*words)
     run(*words)
     known = json.loads(Path("changed.json").read_text())["registration"]
-    found = [(one["what"], one["before"], one["after"]) for one in known["changes"]]
-    assert found == [("metrics.plays.mde", "0.1", "0.05"), ("metrics.skips a list.margin", "0.1", "0.2")]
+    changes = [(one["what"], one["before"], one["after"]) for one in known["changes"]]
+    assert changes == [("metrics.plays.mde", "0.1", "0.05"), ("metrics.skips a list.margin", "0.1", "0.2")]
     assert (known["late"], known["digest"]) == (False, first["digest"])
     assert "metrics.plays.mde" in Path("changed.html").read_text()
     row = next(one for one in answer("ab", "list")["tests"] if one["name"] == "changed")
@@ -192,22 +192,22 @@ def test_a_plan_that_is_changed_is_named_and_may_not_be_registered_again(home: P
     assert "(late)" in run("ab", "list").output
 
 
-def test_an_alias_moves_on_a_verdict_to_ship_alone(home: Path, learned: list[str]) -> None:
-    run("promote", learned[0], "--as", "champion")
+def test_an_alias_moves_on_a_verdict_to_ship_alone(home: Path, run_ids: list[str]) -> None:
+    run("promote", run_ids[0], "--as", "champion")
     run("ab", "analyse", *TABLES, "--track", "early", "--until", "2026-12-13T00:00:00Z", rc=1)
     refused = answer("promote", "--verdict", "early", rc=1)
     assert (refused["promoted"], refused["verdict"]) == (False, "cannot tell yet")
     assert "the verdict of test 'early' is 'cannot tell yet'" in refused["refusal"]
     run("ab", "analyse", *TABLES, "--track", "won")
-    assert f"is won by run {learned[1]}" in answer("promote", learned[0], "--verdict", "won", rc=1)["refusal"]
+    assert f"is won by run {run_ids[1]}" in answer("promote", run_ids[0], "--verdict", "won", rc=1)["refusal"]
     run("ab", "register", "waits", "--plan", "shop/plan.toml")
     assert "was not analysed yet" in answer("promote", "--verdict", "waits", rc=1)["refusal"]
-    assert registry.run_named("champion", "recsys") == learned[0]
-    forced = answer("promote", learned[0], "--verdict", "early", "--force")
+    assert registry.run_named("champion", "recsys") == run_ids[0]
+    forced = answer("promote", run_ids[0], "--verdict", "early", "--force")
     assert "cannot tell yet" in forced["verdict.forced"]
     assert registry.tags_named("champion", "recsys")["verdict"] == "cannot tell yet"
     moved = answer("promote", "--verdict", "won")
-    assert (moved["run_id"], registry.run_named("champion", "recsys")) == (learned[1], learned[1])
+    assert (moved["run_id"], registry.run_named("champion", "recsys")) == (run_ids[1], run_ids[1])
     assert "did you mean 'won'" in run("promote", "--verdict", "wonn", rc=2).output
     assert "name the run" in run("promote", rc=2).output
 
@@ -230,7 +230,7 @@ def test_another_machine_reads_tests_and_ledger_from_the_store_alone(
 
 
 def test_the_ledger_forecasts_for_a_challenger(
-    home: Path, learned: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, run_ids: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(home / "mlruns", tmp_path / "mlruns")
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
@@ -238,8 +238,8 @@ def test_the_ledger_forecasts_for_a_challenger(
         for one in store.search_experiments():
             if one.name.startswith(client.TESTS):
                 store.delete_experiment(one.experiment_id)
-    assert "forecast" not in answer("runs", learned[1], learned[0])
-    metric = next(iter(read_judged(learned[0], None).values))
+    assert "forecast" not in answer("runs", run_ids[1], run_ids[0])
+    metric = next(iter(read_judged(run_ids[0], None).values))
     plan = {"control": "control", "weights": {"control": 0.5, "wide": 0.5}, "metrics": []}
     rng = np.random.default_rng(1)
     for at in range(8):
@@ -256,31 +256,31 @@ def test_the_ledger_forecasts_for_a_challenger(
             "candidates": 1,
         }
         ab_tests.write_figures(test, "wide", figures)
-    found = answer("ab", "ledger", "--offline", "0.03")
-    assert found["slope"]["low"] < 0.3 < found["slope"]["high"]
-    meant = found["forecast"]["meant"]
+    ledger = answer("ab", "ledger", "--offline", "0.03")
+    assert ledger["slope"]["low"] < 0.3 < ledger["slope"]["high"]
+    meant = ledger["forecast"]["meant"]
     assert meant["low"] < 0.009 < meant["high"]
     assert "an offline +3 % has meant +" in run("ab", "ledger").output
-    told = answer("runs", learned[1], learned[0])["forecast"]
-    _, difference, _ = relative_difference(read_judged(learned[0], None), read_judged(learned[1], None))
+    told = answer("runs", run_ids[1], run_ids[0])["forecast"]
+    _, difference, _ = relative_difference(read_judged(run_ids[0], None), read_judged(run_ids[1], None))
     assert told["asked"] == pytest.approx(difference.mean)
-    run("promote", learned[0], "--as", "champion")
-    run("promote", learned[1], "--as", "challenger")
+    run("promote", run_ids[0], "--as", "champion")
+    run("promote", run_ids[1], "--as", "challenger")
     listed = run("runs").output
     assert f"The ledger: {metric} " in listed
     assert re.search(r"has meant [+-][\d.]+ % \[[+-][\d.]+, [+-][\d.]+\] online here", listed)
 
 
-def test_the_offline_difference_is_that_of_the_bootstrap(home: Path, learned: list[str]) -> None:
-    base, other = (read_judged(one, None) for one in learned)
-    metric, found, error = relative_difference(base, other)
+def test_the_offline_difference_is_that_of_the_bootstrap(home: Path, run_ids: list[str]) -> None:
+    base, other = (read_judged(one, None) for one in run_ids)
+    metric, difference, error = relative_difference(base, other)
     one, two = base.values[metric], other.values[metric]
     rng = np.random.default_rng(0)
     draws = [rng.integers(0, len(one), len(one)) for _ in range(2_000)]
     ratios = [two[rows].mean() / one[rows].mean() - 1 for rows in draws]
-    assert found.mean == pytest.approx(two.mean() / one.mean() - 1)
+    assert difference.mean == pytest.approx(two.mean() / one.mean() - 1)
     assert error == pytest.approx(float(np.std(ratios)), rel=0.25)
-    control, treated = (client.run_of(one) for one in learned)
+    control, treated = (client.run_of(one) for one in run_ids)
     assert best_of(treated, control, metric) == 1  # the control is no candidate, and there is no third run
     higher = replace(treated, run_id="none")
     assert best_of(max(control, treated, key=lambda one: one.metrics[metric]), higher, metric) == 2
@@ -288,10 +288,10 @@ def test_the_offline_difference_is_that_of_the_bootstrap(home: Path, learned: li
 
 
 def test_an_arm_serves_what_an_alias_of_the_registry_means_at_the_start(
-    home: Path, learned: list[str]
+    home: Path, run_ids: list[str]
 ) -> None:
-    run("export", learned[0])
-    run("promote", learned[1], "--as", "challenger")
+    run("export", run_ids[0])
+    run("promote", run_ids[1], "--as", "challenger")
     Path("experiments").mkdir()
     plain = """control = "control"
 [arms.next]
@@ -305,14 +305,14 @@ weights = { control = 0.5, next = 0.5 }
     definition.write_text(plain % "@nobody")
     assert "@champion or @challenger" in run("ab", "start", "next", rc=2).output
     definition.write_text(plain % "@challenger")
-    bundle = client.run_of(learned[1]).tags["bundle_id"]
+    bundle = client.run_of(run_ids[1]).tags["bundle_id"]
     assert answer("ab", "start", "next")["arms"]["next"]["bundle"] == bundle
     assert read_manifest(Path("mlruns/bundles") / bundle)["bundle_id"] == bundle
-    run("promote", learned[0], "--as", "challenger")
+    run("promote", run_ids[0], "--as", "challenger")
     assert answer("ab", "start", "next")["arms"]["next"]["bundle"] == bundle
     definition.write_text(plain.replace("next", "later") % "recsys@challenger")
     definition.rename("experiments/later.toml")
     assert "would both decide" in run("ab", "start", "later", rc=2).output
     run("ab", "stop", "next")
-    other = client.run_of(learned[0]).tags["bundle_id"]
+    other = client.run_of(run_ids[0]).tags["bundle_id"]
     assert answer("ab", "start", "later")["arms"]["later"]["bundle"] == other

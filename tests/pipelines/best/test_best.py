@@ -40,7 +40,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def tried(model: dict[str, Any], mean: float, part: str = "", vectors: bool = True, label: str = "") -> Tried:
+def make_tried(
+    model: dict[str, Any], mean: float, part: str = "", vectors: bool = True, label: str = ""
+) -> Tried:
     key, label = key_of(model, 1.0, part), label or model["name"]
     return Tried(key, label, model, 1.0, "portfolio", mean, 0.01, 1.0, 1.0, vectors, part=part)
 
@@ -178,7 +180,7 @@ def test_spaces_that_know_different_things_are_taken_together(
             learned = make_model("als", {"dim": 8}).fit(part.holdout.train, seed=1)
             values = trials.judge.values(learned)
             model = {"name": "als", "dim": 8, "epochs": 16 + half}
-            ledger.add(tried(model, float(np.nanmean(values)), label=f"half {half}"), values, learned)
+            ledger.add(make_tried(model, float(np.nanmean(values)), label=f"half {half}"), values, learned)
         both = mix_spaces(trials, 1e9)
         assert both is not None
         assert both.mean > max(one.mean for one in trials.spaces())
@@ -208,14 +210,14 @@ def test_where_two_parts_disagree_what_is_near_the_best_on_both_is_taken(tmp_pat
         ("counted", 9.0, 9.0),
     ):
         for part, mean in (("", clumps), (DRAWN, drawn)):
-            ledger.add(tried({"name": name}, mean, part, vectors=name != "counted"), np.full(300, mean))
+            ledger.add(make_tried({"name": name}, mean, part, vectors=name != "counted"), np.full(300, mean))
     first, other = Judged(ledger), Judged(ledger, DRAWN)
     assert choose_model(first, None).winner.label == "future"  # type: ignore[arg-type]
-    found = choose_model(first, other)  # type: ignore[arg-type]
-    assert found.winner.label == "even"
-    assert found.relative["future"] == {CLUMPS: 1.0, DRAWN: pytest.approx(0.5 / 0.95 * 0.95)}
-    assert found.runner_up is not None
-    assert "counted" not in found.relative
+    choice = choose_model(first, other)  # type: ignore[arg-type]
+    assert choice.winner.label == "even"
+    assert choice.relative["future"] == {CLUMPS: 1.0, DRAWN: pytest.approx(0.5 / 0.95 * 0.95)}
+    assert choice.runner_up is not None
+    assert "counted" not in choice.relative
 
 
 @pytest.mark.parametrize(("people", "taken"), [(60, "quick"), (600, "lucky")])
@@ -231,7 +233,7 @@ def test_of_few_people_the_luckiest_is_not_taken_for_the_best(
         ("bad", -9.0, 0.0, "portfolio"),
     ):
         values = mean + (noise if label == "lucky" else rng.normal(0, 1, people))
-        one = replace(tried({"name": label}, float(values.mean())), seconds=seconds, stage=stage)
+        one = replace(make_tried({"name": label}, float(values.mean())), seconds=seconds, stage=stage)
         ledger.add(replace(one, mean=mean), values)
     assert choose_model(Judged(ledger), None).winner.label == taken  # type: ignore[arg-type]
 
@@ -277,25 +279,25 @@ def test_the_command_ends_in_a_config_a_bundle_and_a_page(home: Path) -> None:
     planned = answer(recsys(home, *command, "--dry-run"))
     assert any("als" in line for line in planned["plan"])
     assert not (home / "mlruns" / "best").exists()
-    found = answer(recsys(home, *command))
+    best = answer(recsys(home, *command))
     assert (
-        load(Path(found["bundle"])).manifest["lineage"]["settings"]["model"]["name"] == found["model"]["name"]
+        load(Path(best["bundle"])).manifest["lineage"]["settings"]["model"]["name"] == best["model"]["name"]
     )
-    page = Path(found["page"]).read_text()
+    page = Path(best["page"]).read_text()
     assert "<script" not in page
     assert "http" not in page
-    assert found["chosen"] in page
-    models = json.loads(Path(found["config"]).with_suffix(".json").read_text())
-    assert len(models) == found["models"]
-    assert found["validation"]["mean"] == max(
+    assert best["chosen"] in page
+    models = json.loads(Path(best["config"]).with_suffix(".json").read_text())
+    assert len(models) == best["models"]
+    assert best["validation"]["mean"] == max(
         one["mean"] for one in models if one["vectors"] and one["share"] == 1.0
     )
-    settings = load_settings(found["config"], [])
-    assert (settings.model["name"], settings.judge) == (found["model"]["name"], "test")
+    settings = load_settings(best["config"], [])
+    assert (settings.model["name"], settings.judge) == (best["model"]["name"], "test")
     again = answer(recsys(home, *command))  # a search that has finished is answered by what it tried
-    assert again["models"] == found["models"]
-    assert again["chosen"] == found["chosen"]
-    assert again["validation"] == found["validation"]
+    assert again["models"] == best["models"]
+    assert again["chosen"] == best["chosen"]
+    assert again["validation"] == best["validation"]
 
 
 @pytest.mark.parametrize("word", ["model=als", "model.dim=3", "judge=test", "warm=x"])

@@ -158,10 +158,10 @@ def test_tables_of_others_are_taken_in_once_and_find_their_lists(store: EventSto
         return done.exit_code, json.loads(done.stdout.splitlines()[-1])
 
     before = store.last_seq()
-    code, found = run("--col", "user_id=visitor")
-    assert (code, found["rows"], found["accepted"], found["joined"]) == (1, 5, 4, 1)
-    assert found["rejected"] == {"invalid_value": 1}
-    assert found["first"]["invalid_value"].startswith(f"row 4 of {tmp_path / 'sales.csv'}")
+    code, counts = run("--col", "user_id=visitor")
+    assert (code, counts["rows"], counts["accepted"], counts["joined"]) == (1, 5, 4, 1)
+    assert counts["rejected"] == {"invalid_value": 1}
+    assert counts["first"]["invalid_value"].startswith(f"row 4 of {tmp_path / 'sales.csv'}")
     kept = [told for _, _, told in store.events(after=before)]
     assert [(told.user_id, told.request_id, told.position, told.value) for told in kept] == [
         ("u5", "r1", 2, 9.5),  # shown a minute before
@@ -172,8 +172,8 @@ def test_tables_of_others_are_taken_in_once_and_find_their_lists(store: EventSto
     assert [told.timestamp for told in kept] == frame["timestamp"].drop(
         3
     ).tolist()  # of years ago, and it counts
-    code, found = run("--col", "user_id=visitor")
-    assert (found["accepted"], found["duplicates"]) == (0, 4)
+    code, counts = run("--col", "user_id=visitor")
+    assert (counts["accepted"], counts["duplicates"]) == (0, 4)
     plain = ["events", "import", str(tmp_path / "sales.csv"), "--state", str(tmp_path / "state")]
     assert "has no column 'user_id' or 'unit_id'" in CliRunner().invoke(main, plain).output
     wrong = CliRunner().invoke(main, [*plain, "--col", "visitor"])

@@ -37,12 +37,12 @@ def test_every_place_that_holds_an_id_is_named(tmp_path: Path, monkeypatch: pyte
     (mlruns / "longer.txt").write_text("xu3 u3x u33 cookie-abcdefghijklmnopqr")
     (mlruns / "broken.parquet").write_text("no table")
     bundle = publish(mlruns / "bundles", content())
-    code, found = forget(cookie)
+    code, report = forget(cookie)
     assert code == 1
-    assert (found["ids"], found["deleted"]) == (2, {"events": 2, "exposures": 0, "identities": 1})
+    assert (report["ids"], report["deleted"]) == (2, {"events": 2, "exposures": 0, "identities": 1})
     places = {
         (one["kind"], Path(one["path"]).relative_to(mlruns).parts[0]): one["unread"]
-        for one in found["places"]
+        for one in report["places"]
     }
     assert set(places) == {
         ("bundle", "bundles"),
@@ -51,14 +51,14 @@ def test_every_place_that_holds_an_id_is_named(tmp_path: Path, monkeypatch: pyte
         ("table", "broken.parquet"),
     }
     assert [name for name, why in places.items() if why] == [("table", "broken.parquet")]
-    assert Path(next(one["path"] for one in found["places"] if one["kind"] == "bundle")) == bundle
+    assert Path(next(one["path"] for one in report["places"] if one["kind"] == "bundle")) == bundle
     (mlruns / "report.md").write_text(f"Asked for {cookie} and others.\n")
     (tmp_path / "own.csv").write_text(f"user,item\n{cookie},i1\n")
     (mlruns / "broken.parquet").unlink()
     notes = (mlruns / "notes.jsonl").stat()
     left = load(bundle)
-    code, found = forget("u3", "--finish")  # nobody remembers that u3 was the cookie, but for the digests
-    done = {one["path"]: (one["kind"], one["done"]) for one in found["places"]}
+    code, report = forget("u3", "--finish")  # nobody remembers that u3 was the cookie, but for the digests
+    done = {one["path"]: (one["kind"], one["done"]) for one in report["places"]}
     assert done["mlruns/notes.jsonl"] == ("lines", "1 lines overwritten with blanks")
     assert done[f"mlruns/bundles/{bundle.name}"][0] == "bundle"
     tables = [path for path, (kind, _) in done.items() if kind == "table"]
@@ -66,11 +66,11 @@ def test_every_place_that_holds_an_id_is_named(tmp_path: Path, monkeypatch: pyte
     assert all(path.startswith("mlruns/log/outcomes/dt=") for path in tables)
     assert done["mlruns/report.md"] == ("text", "overwritten with x at 1 places")
     assert done["own.csv"] == ("text", "left: recsys did not write it")
-    assert (code, json.loads(Path(found["receipt"]).read_text())["complete"]) == (1, False)
+    assert (code, json.loads(Path(report["receipt"]).read_text())["complete"]) == (1, False)
     (tmp_path / "own.csv").unlink()
-    code, found = forget(cookie, "--finish")
-    assert (code, found["places"]) == (0, [])
-    receipt = json.loads(Path(found["receipt"]).read_text())
+    code, report = forget(cookie, "--finish")
+    assert (code, report["places"]) == (0, [])
+    receipt = json.loads(Path(report["receipt"]).read_text())
     assert (receipt["person"], receipt["complete"]) == (store.digest(cookie).hex(), True)
     assert any("backups" in one for one in receipt["not_reached"])
     after = (mlruns / "notes.jsonl").stat()
@@ -83,8 +83,8 @@ def test_every_place_that_holds_an_id_is_named(tmp_path: Path, monkeypatch: pyte
     assert (again.user_ids.index("u3"), again.user_ids.index("u4")) == (-1, left.user_ids.index("u4"))
     rows = ds.dataset(mlruns / "log" / "outcomes").to_table(["event_id"]).column(0).to_pylist()
     assert rows == ["e3"]
-    code, found = forget("nobody-else-zyxwvuts")
-    assert {one["kind"] for one in found["places"] if one["unread"] is None} == {"table"}
+    code, report = forget("nobody-else-zyxwvuts")
+    assert {one["kind"] for one in report["places"] if one["unread"] is None} == {"table"}
     said = CliRunner().invoke(main, ["forget", "who-is-that-abcdefgh"])
     assert "0 events" in said.output
 
@@ -111,9 +111,9 @@ def test_a_registered_copy_in_a_store_elsewhere_is_written_anew(
     (far / "model").mkdir(parents=True)
     publish(tmp_path / "made", content()).rename(far / "model/bundle")
     monkeypatch.setattr(registry, "registered_copies", lambda: {"run1": (Elsewhere(far), "model/bundle")})
-    code, found = forget("u3", "--finish")
+    code, report = forget("u3", "--finish")
     assert code == 0
-    assert [(one["kind"], one["path"]) for one in found["places"]] == [
+    assert [(one["kind"], one["path"]) for one in report["places"]] == [
         ("registered bundle", "run run1, artefact model/bundle")
     ]
     assert "u3" not in load(far / "model/bundle").user_ids

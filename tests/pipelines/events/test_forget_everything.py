@@ -104,10 +104,10 @@ def test_no_byte_of_an_id_is_left_and_others_are_answered_as_before(
         assert len(holding(tmp_path, person)) > 4
         gone = service.ask("DELETE", f"/v1/users/{person}", None, head)
         assert gone.status == 200
-        found = recsys("forget", person, "--finish")
-        kinds = {one["kind"] for one in found["places"]}
+        report = recsys("forget", person, "--finish")
+        kinds = {one["kind"] for one in report["places"]}
         assert kinds == {"bundle", "table", "lines", "checkpoint"}
-        assert sum(one["kind"] == "bundle" for one in found["places"]) == 3  # trained, registered, exported
+        assert sum(one["kind"] == "bundle" for one in report["places"]) == 3  # trained, registered, exported
         wait_for(lambda: not _open_files(service))  # it has let the old edition go by itself
         for who in (person, cookie):
             assert ask(service, who, profile=False)["source"] == "fallback"
@@ -117,7 +117,7 @@ def test_no_byte_of_an_id_is_left_and_others_are_answered_as_before(
     assert holding(tmp_path, person) == holding(tmp_path, cookie) == []
     lines = [json.loads(line) for line in log.read_bytes().splitlines() if line.strip()]
     assert [line["user_id"] for line in lines] == []  # the list of u1 was shown to the cookie as well
-    receipt = json.loads(Path(found["receipt"]).read_text())
+    receipt = json.loads(Path(report["receipt"]).read_text())
     assert (receipt["complete"], receipt["ids"]) == (True, 2)
     exported = recsys(
         "export", "champion", "--to", str(tmp_path / "again")

@@ -26,6 +26,6 @@ def untracked_in(home: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def untracked(tmp_path: Path) -> Iterator[Path]:
+def untracked_home(tmp_path: Path) -> Iterator[Path]:
     with untracked_in(tmp_path):
         yield tmp_path

@@ -58,7 +58,7 @@ def lists_of(settings: RunSettings, row: str, k: int) -> pd.DataFrame:
     )
 
 
-def judged(settings: RunSettings, *files: Path) -> Judged:
+def judge_files(settings: RunSettings, *files: Path) -> Judged:
     return evaluate_candidates(prepare(settings, QUIET), by_name(files))
 
 
@@ -73,22 +73,22 @@ def test_our_own_lists_by_file_get_the_figures_that_they_get_inside(
     shuffled.assign(score=-shuffled["rank"] / 7).drop(columns="rank").to_csv(
         tmp_path / "by_score.csv", index=False
     )
-    found = judged(settings, tmp_path / "by_rank.parquet", tmp_path / "by_score.csv")
-    inside = found.reports["popularity_30_days"]
+    result = judge_files(settings, tmp_path / "by_rank.parquet", tmp_path / "by_score.csv")
+    inside = result.reports["popularity_30_days"]
     for name in ("by_rank", "by_score"):
-        report = found.reports[name]
+        report = result.reports[name]
         assert report.system == inside.system
         assert set(report.values) == set(inside.values)
         for metric, values in inside.values.items():
             np.testing.assert_allclose(report.values[metric], values, rtol=1e-6)
         for segment, of in inside.segments.items():
             np.testing.assert_array_equal(report.segments[segment]["recall_at_20"], of["recall_at_20"])
-        assert found.notes[name].users == len(report.source)
-        assert found.notes[name].seen == 0
-    same = found.comparisons["by_rank", "popularity_30_days"]
+        assert result.notes[name].users == len(report.source)
+        assert result.notes[name].seen == 0
+    same = result.comparisons["by_rank", "popularity_30_days"]
     assert (same.difference.mean, same.p_holm) == (0.0, 1.0)
-    assert ("by_rank", "by_score") in found.comparisons
-    assert len(found.comparisons) == 2 * 4 + 1
+    assert ("by_rank", "by_score") in result.comparisons
+    assert len(result.comparisons) == 2 * 4 + 1
 
 
 def test_what_is_odd_in_a_file_is_counted_and_told(settings: RunSettings, tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_what_is_odd_in_a_file_is_counted_and_told(settings: RunSettings, tmp_pa
     rows += [(ids[1], seen[1][0], 1), (ids[1], targets[1][0], 2)]
     rows += [("stranger", targets[0][0], 1), ("stranger", "alien", 2)]
     pd.DataFrame(rows, columns=["visitor", "item_id", "rank"]).to_parquet(tmp_path / "odd.parquet")
-    found = judged(settings, tmp_path / "odd.parquet")
-    notes, report = found.notes["odd"], found.reports["odd"]
+    result = judge_files(settings, tmp_path / "odd.parquet")
+    notes, report = result.notes["odd"], result.reports["odd"]
     assert (notes.rows, notes.users, notes.without_list) == (7, 2, len(ids) - 2)
     assert (notes.seen, notes.short, notes.not_asked) == (2, 2, 0)
     assert (notes.unknown_users, notes.unknown_items) == (1, 1)
@@ -111,22 +111,22 @@ def test_what_is_odd_in_a_file_is_counted_and_told(settings: RunSettings, tmp_pa
     assert report.values["mrr_at_10"][:3].tolist() == [0.5, 1.0, 0.0]
     assert report.values["recall_at_10"][:2].tolist() == [1 / len(targets[0]), 1 / len(targets[1])]
     assert report.system["item_coverage_at_10"] == len({targets[0][0], targets[1][0]}) / 40
-    assert all(c.verdict == "too few to compare" for c in found.comparisons.values())
-    text = judged_table(found)
+    assert all(c.verdict == "too few to compare" for c in result.comparisons.values())
+    text = judged_table(result)
     assert "odd: 7 rows, 2 users judged; " in text
     assert "2 listed items that the user had before were left out (seen policy)" in text
     assert "1 users are not in the data" in text
-    json.dumps(judged_data(found), allow_nan=False)
+    json.dumps(judged_data(result), allow_nan=False)
 
 
 def test_with_repeats_allowed_nothing_leaves_a_list(settings: RunSettings, tmp_path: Path) -> None:
     own = ["columns.user_id=visitor", "threads=1", "seen=allow", "split.repeats=true"]
     again = load_settings(None, own, data=settings.data)
     lists_of(again, "own_history", 10).to_parquet(tmp_path / "mine.parquet")
-    found = judged(again, tmp_path / "mine.parquet")
-    assert found.notes["mine"].seen == 0
-    assert "own_history" in found.reports
-    mine, inside = found.reports["mine"], found.reports["own_history"]
+    result = judge_files(again, tmp_path / "mine.parquet")
+    assert result.notes["mine"].seen == 0
+    assert "own_history" in result.reports
+    mine, inside = result.reports["mine"], result.reports["own_history"]
     np.testing.assert_array_equal(mine.values["recall_at_10"], inside.values["recall_at_10"])
 
 
@@ -143,10 +143,10 @@ def test_a_worse_system_is_called_worse(settings: RunSettings, tmp_path: Path) -
     best.assign(
         item_id=[f"x{number}" if rank > 1 else items[number] for number, rank in enumerate(place)]
     ).to_csv(tmp_path / "half.csv", index=False)
-    found = judged(settings, tmp_path / "best.parquet", tmp_path / "half.csv")
-    assert found.reports["best"].interval("ndcg_at_10") == (1.0, 1.0, 1.0)
-    assert found.comparisons["best", "half"].verdict == "better"
-    assert found.comparisons["best", "popularity"].verdict == "better"
+    result = judge_files(settings, tmp_path / "best.parquet", tmp_path / "half.csv")
+    assert result.reports["best"].interval("ndcg_at_10") == (1.0, 1.0, 1.0)
+    assert result.comparisons["best", "half"].verdict == "better"
+    assert result.comparisons["best", "popularity"].verdict == "better"
 
 
 TWO: dict[str, Any] = {"user_id": ["u", "u"], "item_id": ["a", "b"]}
@@ -206,9 +206,9 @@ def test_equal_scores_go_to_the_lower_index_and_places_may_start_at_zero(tmp_pat
     path = tmp_path / "lists.csv"
     path.write_text("user_id,item_id,score\nu,c,1\nu,z,1\nu,a,1\nu,b,2\n")
     users, items = IdMap.of(["u", "v"]), IdMap.of(["a", "b", "c"])
-    found = read_ranked(path, users, items)
-    assert found.lists.row(0).tolist() == [1, 0, 2, 3]
-    assert found.lists.row(1).tolist() == []
+    ranked = read_ranked(path, users, items)
+    assert ranked.lists.row(0).tolist() == [1, 0, 2, 3]
+    assert ranked.lists.row(1).tolist() == []
     path.write_text("user_id,item_id,rank\nu,c,1\nu,a,0\n")
     assert read_ranked(path, users, items).lists.row(0).tolist() == [0, 2]
 
@@ -221,13 +221,13 @@ def test_lists_for_nobody_who_is_asked_are_refused(settings: RunSettings, tmp_pa
         tmp_path / "no.parquet"
     )
     with pytest.raises(DataError, match=r"no: none of the \d+ users to judge has a list"):
-        judged(settings, tmp_path / "no.parquet")
+        judge_files(settings, tmp_path / "no.parquet")
 
 
 def test_two_files_of_one_name_are_refused(settings: RunSettings, tmp_path: Path) -> None:
     for names in (["a.csv", "a.parquet"], ["popularity.csv"]):
         with pytest.raises(SettingError, match="two rows of the table would be called"):
-            judged(settings, *(tmp_path / name for name in names))
+            judge_files(settings, *(tmp_path / name for name in names))
 
 
 def test_the_command_takes_files_and_settings_without_a_bundle(
@@ -243,19 +243,19 @@ def test_the_command_takes_files_and_settings_without_a_bundle(
     ]
     said = CliRunner().invoke(main, ["evaluate", "--candidates", "theirs.parquet", *arguments, "--json"])
     assert said.exit_code == 0, said.output
-    found = json.loads(said.stdout.splitlines()[-1])
-    assert set(found["rows"]) == {
+    report = json.loads(said.stdout.splitlines()[-1])
+    assert set(report["rows"]) == {
         "popularity",
         "popularity_7_days",
         "popularity_30_days",
         "popularity_365_days",
         "theirs",
     }
-    metrics = found["rows"]["theirs"]["metrics"]
-    assert metrics == found["rows"]["popularity"]["metrics"]
+    metrics = report["rows"]["theirs"]["metrics"]
+    assert metrics == report["rows"]["popularity"]["metrics"]
     assert 5 < metrics["length"]["mean"] <= 10
-    assert found["rows"]["theirs"]["segments"]["head"]["users"] > 0
-    assert {row["second"] for row in found["comparisons"]} == set(found["rows"]) - {"theirs"}
+    assert report["rows"]["theirs"]["segments"]["head"]["users"] > 0
+    assert {row["second"] for row in report["comparisons"]} == set(report["rows"]) - {"theirs"}
     nothing = CliRunner().invoke(main, ["evaluate", *arguments])
     assert nothing.exit_code == 2
     assert "evaluate needs a BUNDLE or --candidates FILE" in nothing.stderr
@@ -268,10 +268,10 @@ def test_the_report_of_lists_is_that_of_the_judge(settings: RunSettings, tmp_pat
     run = prepare(narrow, QUIET)
     engine = recommender_for(run, baselines(run)["popularity"])
     report = judge(run, engine, facts_of(run.holdout.train), lambda step: None)
-    found = judged(narrow, tmp_path / "five.parquet")
+    result = judge_files(narrow, tmp_path / "five.parquet")
     for metric, values in report.values.items():
-        np.testing.assert_allclose(found.reports["five"].values[metric], values)
-    assert found.notes["five"].short == 0
+        np.testing.assert_allclose(result.reports["five"].values[metric], values)
+    assert result.notes["five"].short == 0
 
 
 @pytest.mark.slow
@@ -307,19 +307,19 @@ def test_a_bundle_stands_beside_the_lists_with_the_figures_of_its_run(
     other = settings.model_copy(update={"data": str(tmp_path / "shuffled.csv")})
     lists_of(other, "popularity", 100).to_parquet(tmp_path / "theirs.parquet")
     theirs = {"theirs": tmp_path / "theirs.parquet"}
-    found = evaluate_candidates(prepare(other, QUIET), theirs, bundle)
+    result = evaluate_candidates(prepare(other, QUIET), theirs, bundle)
     assert prepare(other, QUIET).holdout.train.item_ids[0] != train.item_ids[0]
-    assert found.reports["bundle"].sources() == found.reports["popularity"].sources()
+    assert result.reports["bundle"].sources() == result.reports["popularity"].sources()
     np.testing.assert_allclose(
-        found.reports["bundle"].interval("hit_rate_at_20"),
-        found.reports["popularity"].interval("hit_rate_at_20"),
+        result.reports["bundle"].interval("hit_rate_at_20"),
+        result.reports["popularity"].interval("hit_rate_at_20"),
         atol=0.02,
     )
-    assert found.comparisons["theirs", "bundle"].p_holm > 0.05
+    assert result.comparisons["theirs", "bundle"].p_holm > 0.05
     late = other.model_copy(update={"judge": "validation"})
     with pytest.raises(DataError, match="has seen the answers"):
         evaluate_candidates(prepare(late, QUIET), theirs, bundle)
-    json.dumps(judged_data(found), allow_nan=False)
+    json.dumps(judged_data(result), allow_nan=False)
 
 
 def test_lists_of_today_that_leave_out_what_is_asked_are_named_with_the_moment(
@@ -351,15 +351,15 @@ def test_lists_of_today_that_leave_out_what_is_asked_are_named_with_the_moment(
     files = [f"--candidates={tmp_path / name}.parquet" for name in ("today", "then")]
     said = CliRunner().invoke(main, [*arguments, *files])
     assert said.exit_code == 1, said.output
-    found = json.loads(said.stdout.splitlines()[-1])
-    assert set(found["impossible"]) == {"today"}
-    assert found["impossible"]["today"]["hit"] == 0
-    assert found["moment_s"] == holdout.now
-    assert pd.Timestamp(found["moment"]) == pd.Timestamp(holdout.now, unit="s", tz="UTC")
-    assert f"asked at {found['moment']}" in found["title"]
+    report = json.loads(said.stdout.splitlines()[-1])
+    assert set(report["impossible"]) == {"today"}
+    assert report["impossible"]["today"]["hit"] == 0
+    assert report["moment_s"] == holdout.now
+    assert pd.Timestamp(report["moment"]) == pd.Timestamp(holdout.now, unit="s", tz="UTC")
+    assert f"asked at {report['moment']}" in report["title"]
     shown = CliRunner().invoke(main, [*arguments[:-1], files[0]])
     assert f"today is impossible to judge: 0 of {len(had):,} people" in shown.stdout
-    assert f"Learn from events before {found['moment']} (second {holdout.now}) alone" in shown.stdout
+    assert f"Learn from events before {report['moment']} (second {holdout.now}) alone" in shown.stdout
     honest = CliRunner().invoke(main, [*arguments, files[1]])
     assert honest.exit_code == 0
     assert json.loads(honest.stdout.splitlines()[-1])["impossible"] == {}
@@ -368,10 +368,10 @@ def test_lists_of_today_that_leave_out_what_is_asked_are_named_with_the_moment(
 def test_the_table_prints_every_metric_that_was_asked_for(settings: RunSettings, tmp_path: Path) -> None:
     lists_of(settings, "popularity", 20).to_parquet(tmp_path / "theirs.parquet")
     asked = ("recall_at_20", "recall_at_5", "mrr_at_3", "hit_rate_at_7", "novelty_at_5", "gini_at_5")
-    found = judged(settings.model_copy(update={"metrics": asked}), tmp_path / "theirs.parquet")
-    text = judged_table(found)
+    result = judge_files(settings.model_copy(update={"metrics": asked}), tmp_path / "theirs.parquet")
+    text = judged_table(result)
     (header,) = [line for line in text.splitlines() if line.startswith("| model") and "recall" in line]
     assert [cell.strip() for cell in header.split("|")[2:-1]] == list(asked[:4])
     (lists,) = [line for line in text.splitlines() if line.startswith("| model") and "novelty" in line]
     assert [cell.strip() for cell in lists.split("|")[2:-1]] == list(asked[4:])
-    assert set(judged_data(found)["rows"]["theirs"]["segments"]["warm"]) == {"users", *asked[:4]}
+    assert set(judged_data(result)["rows"]["theirs"]["segments"]["warm"]) == {"users", *asked[:4]}

@@ -57,8 +57,8 @@ def test_segments_stand_beside_the_lists_of_another_system(shop: Path) -> None:
         f"data={shop}",
         'segments=["gender","brand"]',
     ]
-    found = json.loads(recsys(*asked, "--json").stdout)
-    theirs = found["rows"]["dear_first"]
+    report = json.loads(recsys(*asked, "--json").stdout)
+    theirs = report["rows"]["dear_first"]
     parts = {name: of for name, of in theirs["segments"].items() if name.startswith(("user.", "item."))}
     assert list(parts) == ["user.gender F", "user.gender M", "item.brand acme", "item.brand other"]
     women, men = parts["user.gender F"], parts["user.gender M"]

@@ -34,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def written(folder: Path, kind: str, more: int = 0) -> Path:
+def write_log(folder: Path, kind: str, more: int = 0) -> Path:
     """A log whose last events hold the only ones of the item `fresh` and, but for one of the user `late`, of
     theirs."""
     rng = np.random.default_rng(1)
@@ -70,7 +70,7 @@ def ran(path: Path, kind: str, *assignments: str) -> tuple[RunSettings, Trained,
     return settings, train(prepare(settings, steps)), steps
 
 
-def opened(trained: Trained) -> Bundle:
+def open_bundle(trained: Trained) -> Bundle:
     assert trained.bundle is not None
     return load(trained.bundle)
 
@@ -81,16 +81,16 @@ def knows(bundle: Bundle, item: str) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_refitted_bundle_knows_what_was_judged_and_the_figures_are_those_of_before(
-    home: Path, untracked: None, kind: str
+    home: Path, untracked_home: None, kind: str
 ) -> None:
-    path = written(home, kind)
+    path = write_log(home, kind)
     _, once, _ = ran(path, kind)
     settings, twice, steps = ran(path, kind, "refit=true")
     assert metrics_of(twice.measured) == metrics_of(once.measured)
     assert twice.table.startswith(once.table)
     assert "Refit: the bundle's model learned again, from all 1,507 events." in twice.table
     assert steps.seconds.keys() >= {"learn", "learn again"}
-    before, after = opened(once), opened(twice)
+    before, after = open_bundle(once), open_bundle(twice)
     assert (knows(before, "fresh"), knows(after, "fresh")) == (False, True)
     assert after.manifest["counts"]["events"] == N + 7
     assert "fresh" in [item.item_id for item in respond(after, Question("u9", k=41)).items]
@@ -128,48 +128,48 @@ def test_a_refitted_bundle_knows_what_was_judged_and_the_figures_are_those_of_be
     assert honest.interval("ndcg_at_10").mean == once.measured.report.interval("ndcg_at_10").mean
 
 
-def test_a_refitted_bundle_is_judged_on_what_came_after_its_events(home: Path, untracked: None) -> None:
-    _, trained, _ = ran(written(home, "global_time"), "global_time", "refit=true")
-    bundle = opened(trained)
+def test_a_refitted_bundle_is_judged_on_what_came_after_its_events(home: Path, untracked_home: None) -> None:
+    _, trained, _ = ran(write_log(home, "global_time"), "global_time", "refit=true")
+    bundle = open_bundle(trained)
     newer = load_settings(
-        None, [*SMALL, f"data={written(home, 'global_time', more=N)}", "split.kind=global_time"]
+        None, [*SMALL, f"data={write_log(home, 'global_time', more=N)}", "split.kind=global_time"]
     )
     _, report = evaluate_bundle(prepare(newer, Steps(quiet=True)), bundle)
     assert report.interval("ndcg_at_10").mean >= 0
     by_parts = load_settings(
-        None, [*SMALL, f"data={written(home, 'global_time', more=N)}", "split.kind=leave_last_out"]
+        None, [*SMALL, f"data={write_log(home, 'global_time', more=N)}", "split.kind=leave_last_out"]
     )
     with pytest.raises(DataError, match="has seen the answers"):
         evaluate_bundle(prepare(by_parts, Steps(quiet=True)), bundle)
 
 
 def test_a_bundle_is_judged_on_data_that_grew_with_a_warning(
-    home: Path, untracked: None, capsys: pytest.CaptureFixture[str]
+    home: Path, untracked_home: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = written(home, "global_time")
+    path = write_log(home, "global_time")
     settings, trained, _ = ran(path, "global_time")
-    evaluate_bundle(prepare(settings, Steps(quiet=True)), opened(trained))
+    evaluate_bundle(prepare(settings, Steps(quiet=True)), open_bundle(trained))
     assert "was made of" not in capsys.readouterr().err
     frame = pd.read_parquet(path)
     pd.concat([frame, frame.tail(3).assign(timestamp=frame["timestamp"].max() + 60)]).to_parquet(path)
-    evaluate_bundle(prepare(settings, Steps(quiet=True)), opened(trained))
+    evaluate_bundle(prepare(settings, Steps(quiet=True)), open_bundle(trained))
     said = capsys.readouterr().err
     wanted = (
-        f"{path.name} is not what bundle {opened(trained).bundle_id} was made of (1,507 events; 1,510 "
+        f"{path.name} is not what bundle {open_bundle(trained).bundle_id} was made of (1,507 events; 1,510 "
         "events now)"
     )
     assert wanted in said
     other = load_settings(
-        None, [*SMALL, f"data={written(home, 'global_time', more=N)}", "split.kind=global_time"]
+        None, [*SMALL, f"data={write_log(home, 'global_time', more=N)}", "split.kind=global_time"]
     )
-    evaluate_bundle(prepare(other, Steps(quiet=True)), opened(trained))  # other data are not what grew
+    evaluate_bundle(prepare(other, Steps(quiet=True)), open_bundle(trained))  # other data are not what grew
     assert "was made of" not in capsys.readouterr().err
 
 
-def test_a_model_without_vectors_does_not_learn_again_for_nothing(home: Path, untracked: None) -> None:
+def test_a_model_without_vectors_does_not_learn_again_for_nothing(home: Path, untracked_home: None) -> None:
     model = ["model.name=item_knn"]
     settings = load_settings(
-        None, [*model, f"data={written(home, 'global_time')}", "refit=true", "baselines_days=[]"]
+        None, [*model, f"data={write_log(home, 'global_time')}", "refit=true", "baselines_days=[]"]
     )
     steps = Steps(quiet=True)
     trained = train(prepare(settings, steps))
@@ -179,7 +179,7 @@ def test_a_model_without_vectors_does_not_learn_again_for_nothing(home: Path, un
 
 
 def test_the_run_says_in_a_tag_what_its_bundle_learned_from(home: Path) -> None:
-    path = written(home, "global_time")
+    path = write_log(home, "global_time")
     run = answer(recsys(home, "train", str(path), *SMALL, "split.kind=global_time", "refit=true", "--json"))
     with sqlite3.connect(home / "mlruns/mlflow.db") as store:
         tags = dict(store.execute("select key, value from tags where run_uuid = ?", (run["run_id"],)))

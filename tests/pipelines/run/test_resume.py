@@ -42,26 +42,26 @@ EPOCHS = [1, 9]  # to kill after, beside the one that the command itself resumes
 
 
 @pytest.fixture(autouse=True)
-def home(untracked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(untracked_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """fsync only pretends, which no killed process can notice; the real commands below have the real one."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    return untracked
+    return untracked_home
 
 
 @pytest.fixture
-def learned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+def epochs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Gets (place, epoch) of each epoch that is saved: with checkpoint_s=0, of each that is learned."""
-    found, save = [], Checkpoint.save
+    epochs, save = [], Checkpoint.save
 
-    def watched(self: Checkpoint, figures: Sequence[Any], state: Any) -> None:
+    def save_and_stop(self: Checkpoint, figures: Sequence[Any], state: Any) -> None:
         save(self, figures, state)
-        found.append((self.folder.name, len(figures)))
-        if found[-1] in STOPS:
+        epochs.append((self.folder.name, len(figures)))
+        if epochs[-1] in STOPS:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Checkpoint, "save", watched)
+    monkeypatch.setattr(Checkpoint, "save", save_and_stop)
     STOPS.clear()
-    return found
+    return epochs
 
 
 STOPS: list[tuple[str, int]] = []
@@ -72,7 +72,7 @@ def run(*assignments: str, resume: bool = False) -> tuple[Trained, Steps]:
     return train(prepare(load_settings(None, [*TINY, *assignments]), steps), resume=resume), steps
 
 
-def interrupted(*assignments: str, at: tuple[str, int], resume: bool = False) -> None:
+def interrupt_run(*assignments: str, at: tuple[str, int], resume: bool = False) -> None:
     STOPS.append(at)
     with pytest.raises(KeyboardInterrupt):
         run(*assignments, resume=resume)
@@ -83,9 +83,9 @@ def files_of(trained: Trained) -> Any:
     """Size and digest of all files of the bundle: vectors, encoder, ids, histories, fallback and golden
     answers."""
     assert trained.bundle is not None
-    found = json.loads((trained.bundle / "manifest.json").read_text())["files"]
-    assert {"item_vectors.npy", "encoder/table.npy", "encoder/encoder.json"} <= set(found)
-    return found
+    files = json.loads((trained.bundle / "manifest.json").read_text())["files"]
+    assert {"item_vectors.npy", "encoder/table.npy", "encoder/encoder.json"} <= set(files)
+    return files
 
 
 def checkpoints(home: Path) -> Path:
@@ -94,16 +94,16 @@ def checkpoints(home: Path) -> Path:
 
 @pytest.mark.parametrize("model", ["softmax", "als", "variational", "two_tower"])
 def test_a_stopped_run_goes_on_to_the_same_bundle_figures_and_curve(
-    home: Path, learned: list[Any], model: str
+    home: Path, epochs: list[Any], model: str
 ) -> None:
     named = () if model == "softmax" else (f'model={{name="{model}", dim=8, epochs=10}}',)
     whole, told = run(*named)
-    assert learned == [("measured", epoch) for epoch in range(1, 11)]
+    assert epochs == [("measured", epoch) for epoch in range(1, 11)]
     assert not checkpoints(home).exists()
-    interrupted(*named, at=("measured", 4))
-    learned.clear()
+    interrupt_run(*named, at=("measured", 4))
+    epochs.clear()
     resumed, again = run(*named, resume=True)
-    assert learned == [("measured", epoch) for epoch in range(5, 11)]
+    assert epochs == [("measured", epoch) for epoch in range(5, 11)]
     assert files_of(resumed) == files_of(whole)
     assert again.curves == told.curves
     assert len(told.curves[f"learning {model}"]) == 10
@@ -111,50 +111,50 @@ def test_a_stopped_run_goes_on_to_the_same_bundle_figures_and_curve(
     assert not checkpoints(home).exists()
 
 
-def test_of_a_refitted_run_the_finished_fit_is_not_learned_again(home: Path, learned: list[Any]) -> None:
+def test_of_a_refitted_run_the_finished_fit_is_not_learned_again(home: Path, epochs: list[Any]) -> None:
     whole, told = run("refit=true")
-    learned.clear()
-    interrupted("refit=true", at=("refit", 3))
-    assert learned == [("measured", epoch) for epoch in range(1, 11)] + [
+    epochs.clear()
+    interrupt_run("refit=true", at=("refit", 3))
+    assert epochs == [("measured", epoch) for epoch in range(1, 11)] + [
         ("refit", epoch) for epoch in (1, 2, 3)
     ]
-    learned.clear()
-    interrupted("refit=true", at=("refit", 6), resume=True)
+    epochs.clear()
+    interrupt_run("refit=true", at=("refit", 6), resume=True)
     resumed, again = run("refit=true", resume=True)
-    assert learned == [("refit", epoch) for epoch in range(4, 11)]
+    assert epochs == [("refit", epoch) for epoch in range(4, 11)]
     assert files_of(resumed) == files_of(whole)
     assert again.curves == told.curves
     assert resumed.table == whole.table
 
 
 def test_without_resume_a_stopped_run_is_named_and_removed(
-    home: Path, learned: list[Any], capsys: pytest.CaptureFixture[str]
+    home: Path, epochs: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    interrupted(at=("measured", 4))
+    interrupt_run(at=("measured", 4))
     assert "the same command with --resume goes on" in capsys.readouterr().err
-    learned.clear()
+    epochs.clear()
     run()
     lines = [line for line in capsys.readouterr().err.splitlines() if "--resume" in line]
     assert lines == [
         "recsys: warning: an equal run was stopped (measured after epoch 4); this one starts from the "
         "beginning. --resume would have gone on."
     ]
-    assert learned == [("measured", epoch) for epoch in range(1, 11)]
+    assert epochs == [("measured", epoch) for epoch in range(1, 11)]
 
 
 def test_with_nothing_to_resume_that_is_said_and_it_starts_from_the_beginning(
-    learned: list[Any], capsys: pytest.CaptureFixture[str]
+    epochs: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    interrupted(at=("measured", 4))
-    learned.clear()
+    interrupt_run(at=("measured", 4))
+    epochs.clear()
     settings = load_settings(None, [*TINY, "seed=2"])
     train(prepare(settings, Steps()), resume=True)
     assert "--resume: no checkpoint of a run of softmax on world-120x60-seed1" in capsys.readouterr().out
-    assert learned == [("measured", epoch) for epoch in range(1, 11)]
+    assert epochs == [("measured", epoch) for epoch in range(1, 11)]
 
 
 def test_a_bundle_that_could_not_be_written_is_made_later_without_learning_again(
-    home: Path, learned: list[Any], monkeypatch: pytest.MonkeyPatch
+    home: Path, epochs: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: Any) -> Path:
         raise BundleError("no space left.")
@@ -163,9 +163,9 @@ def test_a_bundle_that_could_not_be_written_is_made_later_without_learning_again
         broken.setattr("recsys.pipelines.run.train.write", full)
         with pytest.raises(BundleError):
             run()
-    learned.clear()
+    epochs.clear()
     resumed, _ = run(resume=True)
-    assert learned == []
+    assert epochs == []
     assert files_of(resumed) == files_of(run()[0])
 
 
@@ -186,20 +186,20 @@ def test_a_run_that_saved_nothing_leaves_nothing(home: Path) -> None:
 def test_only_an_equal_run_goes_on(changed: str) -> None:
     def key(*assignments: str, threads: int = 2, warm: str | None = None) -> str:
         start: Any = warm and SimpleNamespace(bundle_id=warm)
-        return key_of(replace(settled(*assignments), threads=threads, start=start))
+        return key_of(replace(prepare_run(*assignments), threads=threads, start=start))
 
     assert key() == key("checkpoint_s=7")
     assert len({key(), key(changed), key(threads=1), key(warm="20260728T101500000000Z-0a1b2c3d")}) == 4
 
 
-def settled(*assignments: str) -> Run:
+def prepare_run(*assignments: str) -> Run:
     return replace(prepare(load_settings(None, [*TINY, *assignments]), Steps(quiet=True)), steps=Steps())
 
 
 def test_two_equal_runs_at_once_do_not_share_a_checkpoint(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = settled()
+    run = prepare_run()
     with keeping(run, resume=False) as first:
         with keeping(run, resume=False) as second:
             assert (first.folder is None, second.folder is None) == (False, True)
@@ -218,7 +218,7 @@ def test_two_equal_runs_at_once_do_not_share_a_checkpoint(
 def test_where_there_is_no_room_a_run_keeps_none_and_says_so(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = settled()
+    run = prepare_run()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, 20_000))
     with keeping(run, resume=False) as kept:
         assert kept.aids("measured", run.holdout.train).checkpoint is None
@@ -226,7 +226,7 @@ def test_where_there_is_no_room_a_run_keeps_none_and_says_so(
     assert not checkpoints(home).exists()
 
 
-def killed(home: Path, place: str, epoch: int, *assignments: str) -> None:
+def kill_training(home: Path, place: str, epoch: int, *assignments: str) -> None:
     """Starts the real command and kills it with SIGKILL as soon as the state after that epoch is on the
     disk."""
     command = [
@@ -262,24 +262,24 @@ def killed(home: Path, place: str, epoch: int, *assignments: str) -> None:
 
 
 def test_a_killed_train_command_ends_in_the_same_bytes_when_it_is_resumed(
-    home: Path, learned: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    home: Path, epochs: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("whole")
     (elsewhere / "s.toml").write_text("")
     command = ["train", "world", "-c", str(elsewhere / "s.toml"), *TINY, "--json"]
     whole = json.loads(Path(answer(recsys(elsewhere, *command))["bundle"], "manifest.json").read_text())
     for epoch in EPOCHS:
-        killed(home, "measured", epoch)
-        learned.clear()
+        kill_training(home, "measured", epoch)
+        epochs.clear()
         resumed, _ = run(resume=True)
         assert files_of(resumed) == whole["files"], epoch
-        assert learned == [("measured", later) for later in range(11 - len(learned), 11)]
-        assert len(learned) <= 10 - epoch
+        assert epochs == [("measured", later) for later in range(11 - len(epochs), 11)]
+        assert len(epochs) <= 10 - epoch
         shutil.rmtree(home / "mlruns")
-    killed(home, "measured", 5)
+    kill_training(home, "measured", 5)
     command[3] = str(home / "s.toml")
     again = answer(recsys(home, *command, "--resume"))
-    found = json.loads(Path(again["bundle"], "manifest.json").read_text())
-    assert found["files"] == whole["files"]
-    assert found["lineage"]["settings"] == whole["lineage"]["settings"]
+    manifest = json.loads(Path(again["bundle"], "manifest.json").read_text())
+    assert manifest["files"] == whole["files"]
+    assert manifest["lineage"]["settings"] == whole["lineage"]["settings"]
     assert not checkpoints(home).exists()

@@ -13,7 +13,7 @@ from recsys.bundle.write import publish
 from recsys.errors import SettingError
 from recsys.pipelines.run.settings import load_settings
 from tests.helpers.command_line import TINY, answer, recsys
-from tests.helpers.seen import DAY, NAMES, STATED, made
+from tests.helpers.seen import DAY, NAMES, STATED, make_content
 from tests.helpers.service import running
 
 pytestmark = pytest.mark.slow
@@ -52,8 +52,8 @@ def test_a_run_with_a_policy_by_event_type_has_the_own_row_and_states_it_in_its_
     assert manifest["seen"] == {"policy": "cooldown_days", "days": 3.0, "events": ["buy"]}
     assert sorted(manifest["event_names"]) == ["buy", "view"]
     again = answer(recsys(home, "evaluate", said["bundle"], "--json"))  # the same policy, from the manifest
-    found = again["metrics"]
-    own = found.get("ndcg_at_10") or next(iter(found.values()))["ndcg_at_10"]
+    metrics = again["metrics"]
+    own = metrics.get("ndcg_at_10") or next(iter(metrics.values()))["ndcg_at_10"]
     assert own["mean"] == pytest.approx(said["metrics"]["als"]["ndcg_at_10"]["mean"])
 
 
@@ -101,20 +101,20 @@ def test_a_policy_that_the_data_cannot_keep_is_refused_before_anything_is_writte
 
 
 def test_a_service_keeps_the_policy_by_type_and_time(tmp_path: Path) -> None:
-    publish(tmp_path / "root", made(STATED))
+    publish(tmp_path / "root", make_content(STATED))
     import time
 
     now = int(time.time())
     with running(tmp_path / "root", tmp_path / "exposures.jsonl") as service:
 
-        def answered(**event: Any) -> bool:
+        def has_item(**event: Any) -> bool:
             body = {"history": [{"item_id": "i6", **event}], "k": 40}
             return "i6" in [item["item_id"] for item in service.recommend(**body)["items"]]
 
-        assert not answered(timestamp=now - 60, event="view")
-        assert answered(timestamp=now - 60, event="rate")
-        assert answered(timestamp=now - 2 * DAY, event="view")
-        assert not answered()
+        assert not has_item(timestamp=now - 60, event="view")
+        assert has_item(timestamp=now - 60, event="rate")
+        assert has_item(timestamp=now - 2 * DAY, event="view")
+        assert not has_item()
         model = service.ask("GET", "/v1/model").json
     assert model["seen"] == {
         "policy": "cooldown_days",

@@ -15,7 +15,7 @@ from recsys.testing.toys import random_log
 from tests.helpers.bundles import content
 
 
-def said(
+def warnings_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], users: str, items: str, new_items: int = 0
 ) -> str:
     data = random_log(1, n_users=20, n_items=30 + new_items)
@@ -30,13 +30,13 @@ def said(
 
 
 def test_a_bundle_of_the_data_is_not_spoken_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(tmp_path, capsys, "u{}", "i{}") == ""
+    assert warnings_of(tmp_path, capsys, "u{}", "i{}") == ""
 
 
 def test_a_bundle_that_shares_no_id_names_one_of_each_side(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    users, items = said(tmp_path, capsys, "{}", "i{}.0").splitlines()
+    users, items = warnings_of(tmp_path, capsys, "{}", "i{}.0").splitlines()
     assert "none of the 20 users of the data is in bundle" in users
     assert "('0' in the data, 'u0' in the bundle)" in users
     assert "none of the 30 items of the data is in bundle" in items
@@ -46,6 +46,6 @@ def test_a_bundle_that_shares_no_id_names_one_of_each_side(
 def test_a_bundle_that_knows_some_items_says_how_many(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (items,) = said(tmp_path, capsys, "u{}", "i{}", new_items=2).splitlines()
+    (items,) = warnings_of(tmp_path, capsys, "u{}", "i{}", new_items=2).splitlines()
     assert "30 of the 32 items of the data are in bundle" in items
     assert "'i930' in the data" in items

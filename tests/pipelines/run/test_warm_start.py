@@ -40,8 +40,8 @@ N_OLD, N_NEW = 40, 44  # users and items, before and after
 
 
 @pytest.fixture(autouse=True)
-def home(untracked: Path) -> Path:
-    return untracked
+def home(untracked_home: Path) -> Path:
+    return untracked_home
 
 
 def later(turned: bool = True) -> Dataset:
@@ -64,7 +64,9 @@ def before() -> Dataset:
     return dataset(events.user[kept], events.item[kept], N_OLD, N_OLD)
 
 
-def bundled(folder: Path, name: str, settings: dict[str, Any], data: Dataset) -> tuple[Embeddings, Bundle]:
+def learn_bundle(
+    folder: Path, name: str, settings: dict[str, Any], data: Dataset
+) -> tuple[Embeddings, Bundle]:
     learned = make_model(name, settings).fit(data, seed=1)
     assert isinstance(learned, Embeddings)
     return learned, load(write(folder, content_of(name, learned, data)))
@@ -76,7 +78,7 @@ def cosine(left: F32, right: F32) -> Any:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_old_ids_keep_their_rows_and_new_ones_begin_where_their_taste_is(tmp_path: Path, name: str) -> None:
-    learned, bundle = bundled(tmp_path, name, MODELS[name], before())
+    learned, bundle = learn_bundle(tmp_path, name, MODELS[name], before())
     start = start_of(bundle, later())
     users, items = start.users[::-1], start.items[::-1]  # numbered again as `before` numbers them
     assert users.shape == items.shape == (N_NEW, 8)
@@ -96,7 +98,7 @@ def test_old_ids_keep_their_rows_and_new_ones_begin_where_their_taste_is(tmp_pat
 
 
 def test_what_has_nothing_to_do_with_the_bundle_has_no_row(tmp_path: Path) -> None:
-    _, bundle = bundled(tmp_path, "softmax", MODELS["softmax"], before())
+    _, bundle = learn_bundle(tmp_path, "softmax", MODELS["softmax"], before())
     stranger = dataset(np.repeat([0, 1], 3), np.array([0, 1, 2, 3, 4, 5]), 2, 6)
     stranger = dataclasses.replace(stranger, user_ids=IdMap.of(["u3", "x"]), item_ids=IdMap.of([*"abcdef"]))
     start = start_of(bundle, stranger)
@@ -110,7 +112,7 @@ def test_a_mixture_starts_part_by_part_and_what_cannot_start_has_no_start(tmp_pa
         {"name": "popularity"},
         {"name": "bpr", **MODELS["bpr"]},
     ]
-    learned, bundle = bundled(tmp_path, "mixture", {"parts": parts, "weights": [1, 1, 2]}, before())
+    learned, bundle = learn_bundle(tmp_path, "mixture", {"parts": parts, "weights": [1, 1, 2]}, before())
     softmax, popularity, bpr = start_of(bundle, later()).parts
     assert softmax is not None
     assert popularity is None
@@ -130,7 +132,7 @@ def test_a_tower_begins_at_the_space_of_the_bundle_and_not_at_the_spectrum(
     data = later()
     if features:
         settings |= {"item_features": [{"column": "item_id"}]}
-    _, bundle = bundled(tmp_path, "two_tower", MODELS["two_tower"] | {"propagation": 0.2}, before())
+    _, bundle = learn_bundle(tmp_path, "two_tower", MODELS["two_tower"] | {"propagation": 0.2}, before())
     start = start_of(bundle, data)
     learned = TwoTowerFit(TwoTowerSettings(**settings), data, 1, start).finish()
     users, _ = learned.encoder.encode(Users.of_rows(np.arange(N_NEW), data.interactions.histories()))
@@ -150,9 +152,9 @@ def ran(*assignments: str) -> Trained:
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a softmax run on the first 80 % of a world's events."""
     with untracked_in(tmp_path_factory.mktemp("earlier")):
-        found = ran(*SOFTMAX, "judge=validation").bundle
-    assert found is not None
-    return found
+        bundle = ran(*SOFTMAX, "judge=validation").bundle
+    assert bundle is not None
+    return bundle
 
 
 def test_a_warm_run_starts_near_its_end_and_states_where_it_started(earlier: Path) -> None:

@@ -129,8 +129,8 @@ def test_every_dim_may_have_settings_of_its_own(advice: Advice) -> None:
     run = on_validation()
 
     def search(dim: int):
-        found = search_space("als", run.settings.model_settings, ["regularization=0.001:1:log", f"dim={dim}"])
-        return found, Asked(trials=3)
+        space = search_space("als", run.settings.model_settings, ["regularization=0.001:1:log", f"dim={dim}"])
+        return space, Asked(trials=3)
 
     retuned = advise(run, [2, 8], "ndcg_at_20", search=search)
     for one, plain in zip(retuned.weighed, advice.weighed, strict=False):
@@ -152,10 +152,10 @@ def test_a_dim_that_cannot_be_learned_is_left_out(
         return fit(self, *arguments, **named)
 
     monkeypatch.setattr(ALS, "fit", small_only)
-    found = advise(on_validation(), [2, 8, 32], "ndcg_at_20")
-    assert found.weighed[2].reason == "als needs 99 GiB. Set dim to 8 or less."
-    assert "not learned" in found.text
-    assert set(found.differences) == {2, 8}
+    smaller = advise(on_validation(), [2, 8, 32], "ndcg_at_20")
+    assert smaller.weighed[2].reason == "als needs 99 GiB. Set dim to 8 or less."
+    assert "not learned" in smaller.text
+    assert set(smaller.differences) == {2, 8}
     assert "dim 32 is left out" in capsys.readouterr().err
     with pytest.raises(ModelError, match="fewer than two of the dims"):
         advise(on_validation(), [8, 32], "ndcg_at_20")

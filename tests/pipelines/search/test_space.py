@@ -21,11 +21,11 @@ class Misspelt(ALS):
 
 @pytest.mark.parametrize("name", [name for name in sorted(MODELS) if space_of(name)])
 def test_a_declared_space_fits_its_model_and_holds_the_defaults(name: str) -> None:
-    found = search_space(name, {})
-    assert found.start is not None or name == "popularity"  # all time is no number of days
-    for field, span in found.space.items():
+    searched = search_space(name, {})
+    assert searched.start is not None or name == "popularity"  # all time is no number of days
+    for field, span in searched.space.items():
         for end in span.values if isinstance(span, Choices) else (span.low, span.high):
-            make_model(name, found.settings({field: end}))
+            make_model(name, searched.settings({field: end}))
 
 
 def test_every_model_with_settings_of_its_own_can_be_searched() -> None:
@@ -46,21 +46,21 @@ def test_every_model_with_settings_of_its_own_can_be_searched() -> None:
 
 
 def test_what_is_asked_for_replaces_adds_and_fixes() -> None:
-    found = search_space(
+    searched = search_space(
         "als", {"dim": 8}, ["regularization=0.01:0.1", "solver=cg,exact", "unobserved_weight=0.5"]
     )
     half_life = space_of("als")["half_life"]
     asked = {"regularization": Span(0.01, 0.1), "solver": Choices(("cg", "exact"))}
-    assert found.space == {"half_life": half_life} | asked
-    assert (found.fixed["unobserved_weight"], found.fixed["dim"]) == (0.5, 8)
-    assert found.start is None  # the default regularization lies outside
+    assert searched.space == {"half_life": half_life} | asked
+    assert (searched.fixed["unobserved_weight"], searched.fixed["dim"]) == (0.5, 8)
+    assert searched.start is None  # the default regularization lies outside
     optional = search_space("ease", {}, ["half_life=none,5,20.0"])
     assert optional.space["half_life"] == Choices((None, 5, 20.0))
     assert optional.start == {"regularization": 300.0, "half_life": None}
     assert describe_space(optional.space)["half_life"] == "none,5,20.0"
-    assert found.settings({"regularization": 0.02, "solver": "exact"})["solver"] == "exact"
+    assert searched.settings({"regularization": 0.02, "solver": "exact"})["solver"] == "exact"
     words = {"half_life": "none,4.0,12.0,40.0", "regularization": "0.01:0.1", "solver": "cg,exact"}
-    assert describe_space(found.space) == words
+    assert describe_space(searched.space) == words
     ends = search_space("als", {}, ["dim=8:64:log", "exponent=0:1"]).space
     assert isinstance(ends["dim"].low, int)  # whole where the setting is, not where the ends happen to be
     assert isinstance(ends["exponent"].high, float)
@@ -68,22 +68,22 @@ def test_what_is_asked_for_replaces_adds_and_fixes() -> None:
 
 def test_a_declared_range_is_stretched_to_the_settings_as_given_and_one_of_the_users_own_is_not() -> None:
     given = {"regularization": 2.5, "unobserved_weight": 1e-5, "half_life": 7.0}
-    found = search_space("als", given)
-    assert found.space == {
+    searched = search_space("als", given)
+    assert searched.space == {
         "regularization": Span(3e-4, 2.5, log=True),
         "unobserved_weight": Span(1e-5, 10.0, log=True),
         "half_life": Choices((None, 4.0, 12.0, 40.0, 7.0)),
     }
-    assert found.start == given
+    assert searched.start == given
     assert search_space("als", {"regularization": 2.5}, ["regularization=0.1:1"]).start is None
 
 
 def test_places_inside_lists_are_reached() -> None:
-    found = search_space("mixture", {}, ["parts.0.regularization=0.001:0.1:log"])
-    model = found.settings({"weights.1": 0.4, "parts.0.regularization": 0.02})
+    searched = search_space("mixture", {}, ["parts.0.regularization=0.001:0.1:log"])
+    model = searched.settings({"weights.1": 0.4, "parts.0.regularization": 0.02})
     assert model["weights"] == [1.0, 0.4]
     assert model["parts"][0]["regularization"] == 0.02
-    assert found.fixed["weights"] == [1.0, 0.1], "the settings as given stay as they are"
+    assert searched.fixed["weights"] == [1.0, 0.1], "the settings as given stay as they are"
     make_model("mixture", model)
     assert set_value({"a": [1, {"b": 2}]}, "a.1.b", 3) == {"a": [1, {"b": 3}]}
 
@@ -120,15 +120,15 @@ def test_a_wrong_space_is_a_sentence(name: str, change: str, words: tuple[str, .
 
 
 def test_an_edge_is_said_with_the_way_on_unless_the_setting_ends_there() -> None:
-    found = search_space("als", {}, ["regularization=0.001:0.1:log", "exponent=0:1", "dim=8:64"])
+    searched = search_space("als", {}, ["regularization=0.001:0.1:log", "exponent=0:1", "dim=8:64"])
     inside = {"regularization": 0.01, "exponent": 0.5, "dim": 32, "unobserved_weight": 0.05}
-    assert edges(found, inside) == []
-    (low,) = edges(found, {**inside, "regularization": 0.00101})
+    assert edges(searched, inside) == []
+    (low,) = edges(searched, {**inside, "regularization": 0.00101})
     assert "lower edge" in low
     assert "--space regularization=0.0001:0.1:log" in low
-    (high,) = edges(found, {**inside, "dim": 64})
+    (high,) = edges(searched, {**inside, "dim": 64})
     assert "--space dim=8:120" in high
-    assert edges(found, {**inside, "exponent": 1.0}) == []
+    assert edges(searched, {**inside, "exponent": 1.0}) == []
 
 
 def test_a_config_is_read_back_as_it_was() -> None:
@@ -150,10 +150,10 @@ def test_a_config_is_read_back_as_it_was() -> None:
 
 
 def test_what_needs_an_order_is_left_out_unless_it_is_named() -> None:
-    found = search_space("als", {})
-    plain, out = without_order(found)
+    searched = search_space("als", {})
+    plain, out = without_order(searched)
     assert out == ["half_life"]
-    assert set(plain.space) == set(found.space) - {"half_life"}
+    assert set(plain.space) == set(searched.space) - {"half_life"}
     assert plain.settings({"regularization": 0.5})["half_life"] is None
     named = search_space("als", {}, ["half_life=4,8"])
     assert without_order(named, ["half_life=4,8"]) == (named, [])

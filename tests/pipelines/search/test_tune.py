@@ -61,30 +61,30 @@ def search(
 
 
 @pytest.fixture(scope="module")
-def tuned(home: Path) -> Tuned:
+def tuning(home: Path) -> Tuned:
     return search("x=0:9", trials=14, prune=False)
 
 
 @pytest.mark.slow
-def test_the_search_finds_what_is_good(tuned: Tuned) -> None:
+def test_the_search_finds_what_is_good(tuning: Tuned) -> None:
     """Figures fall with the distance of x from 3, and the search ends nearer to it than a third of the
     range."""
-    assert [trial.place for trial in tuned.trials] == list(range(1, 15))
-    assert {trial.state for trial in tuned.trials} == {"done"}
-    off = [abs(trial.values["x"] - 3) for trial in tuned.trials]
-    means = [trial.mean for trial in tuned.trials]
+    assert [trial.place for trial in tuning.trials] == list(range(1, 15))
+    assert {trial.state for trial in tuning.trials} == {"done"}
+    off = [abs(trial.values["x"] - 3) for trial in tuning.trials]
+    means = [trial.mean for trial in tuning.trials]
     assert np.corrcoef(off, means)[0, 1] < -0.8
-    assert tuned.best.mean == max(means) > min(means)
-    assert abs(tuned.best.values["x"] - 3) < 1
-    assert (tuned.trials[0].values, tuned.trials[0].facts["start"]) == ({"x": 8.0}, True)
-    assert not any(trial.facts["start"] for trial in tuned.trials[1:])
+    assert tuning.best.mean == max(means) > min(means)
+    assert abs(tuning.best.values["x"] - 3) < 1
+    assert (tuning.trials[0].values, tuning.trials[0].facts["start"]) == ({"x": 8.0}, True)
+    assert not any(trial.facts["start"] for trial in tuning.trials[1:])
     kept = [
         np.load(address.artifact_of(trial.facts["run_id"], "values.npz"))["ndcg_at_20"]
-        for trial in (tuned.best, tuned.trials[0])
+        for trial in (tuning.best, tuning.trials[0])
     ]
     gap = kept[0] - kept[1]
     error = gap.std(ddof=1) / len(gap) ** 0.5
-    assert f"Above the settings as given by {gap.mean():.4f}, standard error {error:.4f}" in tuned.text
+    assert f"Above the settings as given by {gap.mean():.4f}, standard error {error:.4f}" in tuning.text
 
 
 def test_a_search_refuses_a_run_that_asks_the_test_part(home: Path) -> None:
@@ -105,79 +105,79 @@ def test_a_trial_has_a_model_and_an_id_of_its_own_and_leaves_its_run_as_it_was(h
 
 
 @pytest.mark.slow
-def test_the_config_is_taken_and_gives_the_figure_that_it_states(tuned: Tuned) -> None:
-    settings = load_settings(str(tuned.config), [])
-    assert settings.model == {"name": TOY, "x": tuned.best.values["x"]}
+def test_the_config_is_taken_and_gives_the_figure_that_it_states(tuning: Tuned) -> None:
+    settings = load_settings(str(tuning.config), [])
+    assert settings.model == {"name": TOY, "x": tuning.best.values["x"]}
     assert settings.judge == "test"
     assert settings.world.users == 300
-    head = tuned.config.read_text()
+    head = tuning.config.read_text()
     assert "# Command: recsys train world -c " in head
-    assert f"{tuned.figures['mean']:.4f}" in head
+    assert f"{tuning.figures['mean']:.4f}" in head
     run = question.prepare(validation_of(settings), Steps(quiet=True))
-    found = Judge(run, "ndcg_at_20").try_settings(run.trial(tuned.model))
-    assert found.interval.mean == pytest.approx(tuned.figures["mean"], abs=1e-12)
+    result = Judge(run, "ndcg_at_20").try_settings(run.trial(tuning.model))
+    assert result.interval.mean == pytest.approx(tuning.figures["mean"], abs=1e-12)
 
 
 @pytest.mark.slow
-def test_trials_are_runs_nested_in_one_and_apart_from_those_of_training(tuned: Tuned) -> None:
+def test_trials_are_runs_nested_in_one_and_apart_from_those_of_training(tuning: Tuned) -> None:
     assert client.runs() == []  # `last` and the list are those of training
     runs = {run.run_id: run for run in client.runs("recsys/trials", 100)}
-    nested = [run for run in runs.values() if run.tags.get("mlflow.parentRunId") == tuned.run_id]
-    assert len(nested) == len(tuned.trials) == 14
-    for trial in tuned.trials:
+    nested = [run for run in runs.values() if run.tags.get("mlflow.parentRunId") == tuning.run_id]
+    assert len(nested) == len(tuning.trials) == 14
+    for trial in tuning.trials:
         run = runs[trial.facts["run_id"]]
         assert run.metrics["ndcg_at_20"] == trial.mean
         assert (run.metrics["ndcg_at_20_low"], run.metrics["epochs"]) == (trial.facts["low"], 8)
         assert float(run.params["model.x"]) == trial.values["x"]
     for name in (
-        tuned.config.name,
-        tuned.config.with_suffix(".png").name,
-        tuned.config.with_suffix(".md").name,
+        tuning.config.name,
+        tuning.config.with_suffix(".png").name,
+        tuning.config.with_suffix(".md").name,
     ):
-        assert address.artifact_of(str(tuned.run_id), name).stat().st_size > 100
-    with np.load(address.artifact_of(tuned.best.facts["run_id"], "values.npz")) as stored:
-        assert stored["ndcg_at_20"].mean() == pytest.approx(tuned.best.mean)
+        assert address.artifact_of(str(tuning.run_id), name).stat().st_size > 100
+    with np.load(address.artifact_of(tuning.best.facts["run_id"], "values.npz")) as stored:
+        assert stored["ndcg_at_20"].mean() == pytest.approx(tuning.best.mean)
 
 
 @pytest.mark.slow
 def test_a_finished_search_is_not_learned_again_but_goes_on_when_more_is_asked_for(
-    tuned: Tuned, home: Path
+    tuning: Tuned, home: Path
 ) -> None:
     EPOCHS_SEEN.clear()
     again = search("x=0:9", trials=14, prune=False)
     assert EPOCHS_SEEN == []
-    assert again.trials == tuned.trials
+    assert again.trials == tuning.trials
     wider = search("x=0:9.4", trials=15, prune=False)
-    assert wider.trials[:14] == tuned.trials
+    assert wider.trials[:14] == tuning.trials
     assert len(wider.trials) == 15
-    assert wider.run_id == tuned.run_id
+    assert wider.run_id == tuning.run_id
     anew = search("x=0:9", trials=2, prune=False, anew=True)
-    assert [trial.values for trial in anew.trials] == [trial.values for trial in tuned.trials[:2]]
+    assert [trial.values for trial in anew.trials] == [trial.values for trial in tuning.trials[:2]]
 
 
 @pytest.mark.slow
 def test_hopeless_trials_are_pruned_and_the_best_is_not(home: Path) -> None:
     EPOCHS_SEEN.clear()
-    found = search("x=0:9", "colour=red", trials=16)
-    pruned = [trial for trial in found.trials if trial.state == "pruned"]
+    result = search("x=0:9", "colour=red", trials=16)
+    pruned = [trial for trial in result.trials if trial.state == "pruned"]
     assert len(pruned) >= 2
-    assert found.best.state == "done"
+    assert result.best.state == "done"
     for trial in pruned:
-        assert abs(trial.values["x"] - 3) > abs(found.best.values["x"] - 3)
+        assert abs(trial.values["x"] - 3) > abs(result.best.values["x"] - 3)
         assert 4 <= trial.facts["epochs"] < 8  # not before half of them
         last = max(epoch for x, epoch in EPOCHS_SEEN if x == trial.values["x"])
         assert last == trial.facts["epochs"]
-    assert f"{len(pruned)} pruned" in found.text
+    assert f"{len(pruned)} pruned" in result.text
 
 
 @pytest.mark.slow
 def test_a_trial_that_cannot_learn_is_a_failed_one_with_its_reason(home: Path) -> None:
-    found = search("x=5:10", "colour=green", model={"x": 9.9}, trials=6)
-    failed = [trial for trial in found.trials if trial.state == "failed"]
-    assert found.trials[0] in failed
+    result = search("x=5:10", "colour=green", model={"x": 9.9}, trials=6)
+    failed = [trial for trial in result.trials if trial.state == "failed"]
+    assert result.trials[0] in failed
     assert all("diverged" in trial.facts["reason"] for trial in failed)
-    assert len(found.trials) == 6
-    assert "diverged" in found.text
+    assert len(result.trials) == 6
+    assert "diverged" in result.text
     assert client.run_of(failed[0].facts["run_id"]).status == "FAILED"
     with pytest.raises(ModelError, match=r"no trial .* diverged at x"):
         search("x=9.6:9.9", model={"x": 9.7, "epochs": 3}, trials=2)
@@ -187,24 +187,24 @@ def test_a_trial_that_cannot_learn_is_a_failed_one_with_its_reason(home: Path) -
 def test_a_bug_ends_the_search_once_and_is_not_met_again(home: Path) -> None:
     for _ in range(8):
         try:
-            found = search("x=0:9", "colour=bug", model={"x": 5.0}, trials=4)
+            result = search("x=0:9", "colour=bug", model={"x": 5.0}, trials=4)
             break
         except KeyError:
             pass
-    assert len(found.trials) == 4
-    failed = [trial for trial in found.trials if trial.state == "failed"]
+    assert len(result.trials) == 4
+    failed = [trial for trial in result.trials if trial.state == "failed"]
     assert failed
     assert all(trial.values["x"] > 6.5 and "a bug" in trial.facts["reason"] for trial in failed)
 
 
 @pytest.mark.slow
 def test_the_best_epoch_is_recorded_and_written(home: Path) -> None:
-    found = search("x=2:4", model={"x": 3.0, "peak": 4, "epochs": 12}, trials=3)
-    assert found.best.facts["epochs"] == 4
-    settings = load_settings(str(found.config), [])
+    result = search("x=2:4", model={"x": 3.0, "peak": 4, "epochs": 12}, trials=3)
+    assert result.best.facts["epochs"] == 4
+    settings = load_settings(str(result.config), [])
     assert settings.model["epochs"] == 4
-    assert found.figures["mean"] == pytest.approx(
-        found.best.mean
+    assert result.figures["mean"] == pytest.approx(
+        result.best.mean
     )  # learned again with 4 epochs; the noise is the same
 
 
@@ -213,11 +213,11 @@ def test_an_epoch_that_cannot_be_had_alone_is_not_written(home: Path) -> None:
     """With 4 epochs this model's schedule is another one: all 12 are better, and what is written was
     measured."""
     model = {"x": 3.0, "peak": 4, "epochs": 12, "by_schedule": True}
-    found = search("x=2:4", model=model, trials=2)
-    assert found.best.facts["epochs"] == 4
-    assert found.model["epochs"] == load_settings(str(found.config), []).model["epochs"] == 12
-    assert found.figures["mean"] < found.best.mean
-    assert "Learned again with epochs = 12" in found.text
+    result = search("x=2:4", model=model, trials=2)
+    assert result.best.facts["epochs"] == 4
+    assert result.model["epochs"] == load_settings(str(result.config), []).model["epochs"] == 12
+    assert result.figures["mean"] < result.best.mean
+    assert "Learned again with epochs = 12" in result.text
 
 
 @pytest.mark.slow
@@ -244,18 +244,18 @@ def test_the_test_part_is_not_touched(home: Path, tmp_path: Path, monkeypatch: p
         def test(self, value):
             pass
 
-    def sealed(*arguments: Any, **named: Any) -> Any:
+    def split_sealed(*arguments: Any, **named: Any) -> Any:
         parts = split(*arguments, **named)
         sealed = object.__new__(Sealed)
         sealed.__dict__.update(title=parts.title, validation=parts.validation)
         return sealed
 
     split = question.split
-    monkeypatch.setattr(question, "split", sealed)
-    found = [search("x=0:9", data=str(tmp_path / f"{name}.csv"), trials=4) for name in ("one", "other")]
-    first, second = ([(trial.values, trial.mean) for trial in one.trials] for one in found)
+    monkeypatch.setattr(question, "split", split_sealed)
+    searches = [search("x=0:9", data=str(tmp_path / f"{name}.csv"), trials=4) for name in ("one", "other")]
+    first, second = ([(trial.values, trial.mean) for trial in one.trials] for one in searches)
     assert first == second
-    assert found[0].name != found[1].name  # other data, another search
+    assert searches[0].name != searches[1].name  # other data, another search
     with pytest.raises(AssertionError, match="reads the test part"):
         question.prepare(load_settings(None, [], data=str(tmp_path / "one.csv")), Steps(quiet=True))
 
@@ -285,10 +285,10 @@ def test_a_store_that_refuses_costs_the_runs_and_not_the_search(
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns/mlflow.db").write_text("no database")
     monkeypatch.setenv("RECSYS_HOME", str(tmp_path))
-    found = search("x=0:9", trials=2)
-    assert [trial.state for trial in found.trials] == ["done", "done"]
-    assert found.run_id is None
-    assert found.config.is_file()
+    result = search("x=0:9", trials=2)
+    assert [trial.state for trial in result.trials] == ["done", "done"]
+    assert result.run_id is None
+    assert result.config.is_file()
     assert capsys.readouterr().err.count("not logged from here on") == 1
 
 
@@ -320,22 +320,22 @@ def test_killed_it_goes_on_to_the_trials_of_one_that_never_stopped(home: Path, t
     options = ["--model", TOY, "--space", "x=0:9", "--trials", "7", "model.slow=0.05", "model.epochs=4"]
     process = command(tmp_path, *options)
     deadline = time.monotonic() + 200
-    while len(settled(tmp_path)) < 3 or not under_way(tmp_path):
+    while len(means_by_place(tmp_path)) < 3 or not under_way(tmp_path):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    kept = settled(tmp_path)
+    kept = means_by_place(tmp_path)
     assert 3 <= len(kept) < 7
     assert under_way(tmp_path) == 1
     process = command(tmp_path, *options)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
-    found = answer(subprocess.CompletedProcess([], 0, out, err))
+    result = answer(subprocess.CompletedProcess([], 0, out, err))
     plain = [
         (trial["place"], trial["state"], trial["values"], trial["facts"].get("mean"))
-        for trial in found["trials"]
+        for trial in result["trials"]
     ]
     assert plain == [
         (trial.place, trial.state, trial.values, trial.facts.get("mean")) for trial in whole.trials
@@ -353,7 +353,7 @@ def test_killed_it_goes_on_to_the_trials_of_one_that_never_stopped(home: Path, t
     assert parents == (1,)
 
 
-def asked(home: Path, query: str) -> list[Any]:
+def query_trials(home: Path, query: str) -> list[Any]:
     """What the database of trials answers; nothing as long as it is not there."""
     if not (home / "mlruns/tune.db").exists():
         return []
@@ -366,19 +366,19 @@ def asked(home: Path, query: str) -> list[Any]:
         store.close()
 
 
-def settled(home: Path) -> dict[int, float]:
+def means_by_place(home: Path) -> dict[int, float]:
     """place -> mean of the trials that are done, as the database has them at this moment."""
-    rows = asked(
+    rows = query_trials(
         home,
         "select a.value_json from trial_user_attributes a join trials t using (trial_id) "
         "where t.state = 'COMPLETE' and a.key = 'settled'",
     )
-    found = [json.loads(row[0]) for row in rows]
-    return {one["place"]: one["facts"]["mean"] for one in found}
+    trials = [json.loads(row[0]) for row in rows]
+    return {one["place"]: one["facts"]["mean"] for one in trials}
 
 
 def under_way(home: Path) -> int:
-    return len(asked(home, "select 1 from trials where state in ('RUNNING', 'WAITING')"))
+    return len(query_trials(home, "select 1 from trials where state in ('RUNNING', 'WAITING')"))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 COLUMNS = ["--user-col", "visitor", "--item-col", "article", "--time-col", "at"]
 
 
-def judged(run_id: str, values: dict[str, Any], warm: int = 300, **tags: str) -> Judged:
+def make_judged(run_id: str, values: dict[str, Any], warm: int = 300, **tags: str) -> Judged:
     named = {"holdout": "h", "data": "toy", "data_digest": "d", "split": "by time", **tags}
     run = LoggedRun(run_id * 32, "recsys", f"model {run_id}", "FINISHED", 0.0, named, {}, {}, ())
     n = len(next(iter(values.values())))
@@ -40,19 +40,19 @@ def judged(run_id: str, values: dict[str, Any], warm: int = 300, **tags: str) ->
 def test_the_comparison_is_a_paired_test_with_holms_correction() -> None:
     rng = np.random.default_rng(1)
     base = rng.random(400)
-    first = judged("a", {"ndcg_at_10": base, "mrr_at_10": base})
-    near = judged("b", {"ndcg_at_10": base + rng.normal(0, 0.1, 400)})
-    far = judged("c", {"ndcg_at_10": base - 0.05 + rng.normal(0, 0.1, 400)})
-    text, found = compare_judged([first, near, far])
+    first = make_judged("a", {"ndcg_at_10": base, "mrr_at_10": base})
+    near = make_judged("b", {"ndcg_at_10": base + rng.normal(0, 0.1, 400)})
+    far = make_judged("c", {"ndcg_at_10": base - 0.05 + rng.normal(0, 0.1, 400)})
+    text, report = compare_judged([first, near, far])
     p = [float(stats.ttest_rel(base, other.values["ndcg_at_10"]).pvalue) for other in (near, far)]
-    assert [row["p"] for row in found["comparisons"]] == pytest.approx(p, rel=1e-6)
+    assert [row["p"] for row in report["comparisons"]] == pytest.approx(p, rel=1e-6)
     assert p[1] < p[0]
-    assert [row["p_holm"] for row in found["comparisons"]] == pytest.approx(
+    assert [row["p_holm"] for row in report["comparisons"]] == pytest.approx(
         [p[0], min(1, 2 * p[1])], rel=1e-6
     )
-    assert found["comparisons"][1]["verdict"] == "better"
-    assert found["comparisons"][1]["mean"] == pytest.approx(float((base - far.values["ndcg_at_10"]).mean()))
-    assert found["metrics"]["c" * 32]["ndcg_at_10"]["mean"] == pytest.approx(
+    assert report["comparisons"][1]["verdict"] == "better"
+    assert report["comparisons"][1]["mean"] == pytest.approx(float((base - far.values["ndcg_at_10"]).mean()))
+    assert report["metrics"]["c" * 32]["ndcg_at_10"]["mean"] == pytest.approx(
         float(far.values["ndcg_at_10"].mean())
     )
     assert "mrr_at_10" not in text
@@ -61,10 +61,10 @@ def test_the_comparison_is_a_paired_test_with_holms_correction() -> None:
 
 def test_another_metric_may_be_asked_for_and_a_missing_one_is_named() -> None:
     values = {"ndcg_at_10": np.linspace(0, 1, 300), "mrr_at_10": np.linspace(1, 0, 300)}
-    _, found = compare_judged([judged("a", values), judged("b", values)], "mrr_at_10")
-    assert found["comparisons"][0]["metric"] == "mrr_at_10"
+    _, report = compare_judged([make_judged("a", values), make_judged("b", values)], "mrr_at_10")
+    assert report["comparisons"][0]["metric"] == "mrr_at_10"
     with pytest.raises(TrackingError, match="they share ndcg_at_10, mrr_at_10"):
-        compare_judged([judged("a", values), judged("b", values)], "map_at_10")
+        compare_judged([make_judged("a", values), make_judged("b", values)], "map_at_10")
 
 
 def test_users_to_whom_a_metric_does_not_apply_are_left_out() -> None:
@@ -72,9 +72,11 @@ def test_users_to_whom_a_metric_does_not_apply_are_left_out() -> None:
     other = values - 0.1
     holes = values.copy()
     holes[::2] = np.nan
-    _, found = compare_judged([judged("a", {"map_at_10": holes}), judged("b", {"map_at_10": other})])
-    assert found["metrics"]["a" * 32]["map_at_10"]["mean"] == pytest.approx(values[1::2].mean())
-    assert found["comparisons"][0]["mean"] == pytest.approx(0.1)
+    _, report = compare_judged(
+        [make_judged("a", {"map_at_10": holes}), make_judged("b", {"map_at_10": other})]
+    )
+    assert report["metrics"]["a" * 32]["map_at_10"]["mean"] == pytest.approx(values[1::2].mean())
+    assert report["comparisons"][0]["mean"] == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -88,13 +90,13 @@ def test_users_to_whom_a_metric_does_not_apply_are_left_out() -> None:
 def test_different_holdouts_are_not_compared(tags: dict[str, str], said: str) -> None:
     values = {"ndcg_at_10": np.linspace(0, 1, 300)}
     with pytest.raises(TrackingError, match=said):
-        compare_judged([judged("a", values), judged("b", values), judged("c", values, **tags)])
+        compare_judged([make_judged("a", values), make_judged("b", values), make_judged("c", values, **tags)])
 
 
 def test_few_users_conclude_nothing() -> None:
     first, second = ({"ndcg_at_10": np.linspace(start, 1, 300)} for start in (0.5, 0))
-    text, found = compare_judged([judged("a", first, warm=199), judged("b", second, warm=199)])
-    assert found["comparisons"][0]["verdict"] == "too few to compare"
+    text, report = compare_judged([make_judged("a", first, warm=199), make_judged("b", second, warm=199)])
+    assert report["comparisons"][0]["verdict"] == "too few to compare"
     assert "too few to compare" in text
 
 
@@ -140,11 +142,11 @@ def test_runs_are_listed_compared_promoted_and_exported(home: Path, runs: list[s
     listed = answer(recsys(home, "runs", "--json"))["runs"]
     assert [run["run_id"] for run in listed] == runs[::-1]
     assert listed[2]["holdout"] == listed[1]["holdout"] != listed[0]["holdout"]
-    found = answer(recsys(home, "runs", runs[0], runs[1][:8], "--json"))
+    report = answer(recsys(home, "runs", runs[0], runs[1][:8], "--json"))
     for run in listed[1:]:
-        mean = found["metrics"][run["run_id"]]["ndcg_at_10"]["mean"]
+        mean = report["metrics"][run["run_id"]]["ndcg_at_10"]["mean"]
         assert mean == pytest.approx(run["metrics"]["ndcg_at_10"])
-    assert found["comparisons"][0]["mean"] == pytest.approx(
+    assert report["comparisons"][0]["mean"] == pytest.approx(
         listed[2]["metrics"]["ndcg_at_10"] - listed[1]["metrics"]["ndcg_at_10"]
     )
     assert "different splits" in recsys(home, "runs", runs[0], "last", rc=2).stderr  # of another moment
@@ -238,8 +240,8 @@ def test_a_home_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("RECSYS_HOME", str(home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run_id = client.start_run("shop", "als on clicks")
-    found: dict[str, Any] = {"settings": {"dim": 8}, "tags": {}, "metrics": {"ndcg_at_10": 0.5}, "curves": {}}
-    client.finish_run(run_id, **found, files=kept)
+    facts: dict[str, Any] = {"settings": {"dim": 8}, "tags": {}, "metrics": {"ndcg_at_10": 0.5}, "curves": {}}
+    client.finish_run(run_id, **facts, files=kept)
     assert address.artifact_of(run_id, "table.md").read_text() == "figures"
     assert [run.metrics for run in client.runs("shop")] == [{"ndcg_at_10": 0.5}]
     assert (home / "mlruns/mlflow.db").is_file()
@@ -255,9 +257,9 @@ def test_mlflow_shows_data_source_commit_duration_and_the_view_of_models(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run_id = client.start_run("shop", "als on clicks", began=time.time() - 90)
     tags = {"data": "clicks", "data_digest": "d" * 64, "holdout": "h" * 64, "users": 7, "train.events": 11}
-    found: dict[str, Any] = {"settings": {"data": "clicks.csv", "judge": "test"}, "metrics": {}, "curves": {}}
+    facts: dict[str, Any] = {"settings": {"data": "clicks.csv", "judge": "test"}, "metrics": {}, "curves": {}}
     for _ in range(2):  # logged once more, as `recsys track` may, it is the same
-        client.finish_run(run_id, tags=tags, **found, files=None)
+        client.finish_run(run_id, tags=tags, **facts, files=None)
     with client.connection() as store:
         run = store.get_run(run_id)
         kind = store.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"]

@@ -20,14 +20,14 @@ _READ_ONLY, _REMOUNT, _BIND = 1, 32, 4096
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def said(home: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
+def run_command(home: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
     """Exit status and output of a command in a home."""
     monkeypatch.setenv("RECSYS_HOME", str(home))
     result = CliRunner().invoke(main, list(arguments))
     return result.exit_code, result.output
 
 
-def logged(made: Content) -> tuple[str, str]:
+def log_run(made: Content) -> tuple[str, str]:
     """The ids of a run in the home at hand and of the bundle that it logged."""
     folder = write(store.store() / "trained", made)
     run_id, _ = record.track(folder)
@@ -48,20 +48,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_moved_home_exports_and_promotes_and_logs_what_it_held(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id, bundle_id = logged(content())
-    assert said(home, monkeypatch, "promote", run_id)[0] == 0
+    run_id, bundle_id = log_run(content())
+    assert run_command(home, monkeypatch, "promote", run_id)[0] == 0
     moved = tmp_path / "there" / "new"
     moved.parent.mkdir()
     home.rename(moved)
     shutil.rmtree(moved / "mlruns/trained")  # who is registered has a copy
     for reference in ("last", "champion", run_id[:8]):
-        code, text = said(moved, monkeypatch, "export", reference)
+        code, text = run_command(moved, monkeypatch, "export", reference)
         assert code == 0, text
         assert (moved / "mlruns/bundles" / bundle_id).is_dir()
         shutil.rmtree(moved / "mlruns/bundles")
-    assert said(moved, monkeypatch, "promote", "last", "--as", "challenger")[0] == 0
-    assert said(moved, monkeypatch, "doctor", "last", "--now", "1700100000")[0] in (0, 1)
-    later, _ = logged(content(seed=2))  # in an experiment that was made at the old place
+    assert run_command(moved, monkeypatch, "promote", "last", "--as", "challenger")[0] == 0
+    assert run_command(moved, monkeypatch, "doctor", "last", "--now", "1700100000")[0] in (0, 1)
+    later, _ = log_run(content(seed=2))  # in an experiment that was made at the old place
     assert address.bundle_of(later).is_relative_to(moved)
     assert client.last_run(None) == later
     assert not home.exists()
@@ -70,34 +70,35 @@ def test_a_moved_home_exports_and_promotes_and_logs_what_it_held(
 def test_two_homes_of_one_origin_each_answer_from_themselves(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id, bundle_id = logged(content())
+    run_id, bundle_id = log_run(content())
     copy = tmp_path / "copy"
     shutil.copytree(home, copy)
     shutil.rmtree(home / "mlruns/trained")
-    assert said(copy, monkeypatch, "export", "last")[0] == 0
+    assert run_command(copy, monkeypatch, "export", "last")[0] == 0
     assert (copy / "mlruns/bundles" / bundle_id).is_dir()
-    code, text = said(home, monkeypatch, "export", "last")  # lost here, and that the copy has it is no excuse
+    # lost here, and that the copy has it is no excuse
+    code, text = run_command(home, monkeypatch, "export", "last")
     assert code == 2
     assert f"run {run_id} had a bundle" in text
     assert f"mlruns/trained/{bundle_id} on " in text
     before = snapshot(home)
     monkeypatch.setenv("RECSYS_HOME", str(copy))
-    logged(content(seed=2))
+    log_run(content(seed=2))
     assert snapshot(home) == before
 
 
 def test_no_bundle_is_said_only_of_a_run_that_never_had_one(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id, _ = logged(content())
+    run_id, _ = log_run(content())
     never = client.start_run("recsys", "killed before its bundle")
     for command in ("export", "promote"):
-        code, text = said(home, monkeypatch, command, never)
+        code, text = run_command(home, monkeypatch, command, never)
         assert code == 2
         assert f"run {never} has no bundle" in text
     shutil.rmtree(address.bundle_of(run_id))
     for command in ("export", "promote"):
-        code, text = said(home, monkeypatch, command, run_id)
+        code, text = run_command(home, monkeypatch, command, run_id)
         assert code == 2
         assert "had a bundle" in text
         assert "has no bundle" not in text
@@ -107,8 +108,8 @@ def test_no_bundle_is_said_only_of_a_run_that_never_had_one(
 def read_only(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The home mounted elsewhere, to be read alone; where nobody may mount, moved and without the right to
     write."""
-    logged(content())
-    assert said(home, monkeypatch, "export", "last")[0] == 0
+    log_run(content())
+    assert run_command(home, monkeypatch, "export", "last")[0] == 0
     place = tmp_path / "mounted"
     place.mkdir()
     paths = os.fsencode(home), os.fsencode(place)
@@ -141,12 +142,12 @@ def test_a_home_that_may_only_be_read_is_read_and_refuses_what_writes(
         ("recommend", str(read_only / "mlruns/bundles"), "--user", "u1"),
     ]
     for command in reading:
-        code, text = said(read_only, monkeypatch, *command)
+        code, text = run_command(read_only, monkeypatch, *command)
         assert code in (0, 1), (command, text)
     kept = str(tmp_path / "out")
     writing = [("promote", "last"), ("export", "last"), ("track", kept), ("bundles", "prune", "--keep", "1")]
     for words in writing:
-        code, text = said(read_only, monkeypatch, *words)
+        code, text = run_command(read_only, monkeypatch, *words)
         assert code == 2, (words, text)
         assert text.count("\n") == 1
         assert text.startswith(f"recsys: {read_only / 'mlruns'}"), text

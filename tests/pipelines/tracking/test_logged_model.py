@@ -56,7 +56,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     mlflow.set_registry_uri("")
 
 
-def loaded(address: str) -> Any:
+def load_model(address: str) -> Any:
     import mlflow
 
     mlflow.set_tracking_uri(store.tracking_uri())
@@ -72,7 +72,7 @@ def test_what_mlflow_loads_answers_as_respond_does_and_the_bundle_is_stored_once
     assert [len(reply.items) for reply in expected[:3]] == [5, 4, 3]
 
     def check(address: str) -> None:
-        answers = loaded(address).predict(TABLE)
+        answers = load_model(address).predict(TABLE)
         assert answers.index.tolist() == [7, 3, 5, 1]
         for reply, row in zip(expected, answers.to_dict("records"), strict=True):
             assert row.pop("items") == [item._asdict() for item in reply.items]
@@ -94,12 +94,12 @@ def test_a_model_whose_bundle_is_gone_says_where_it_was(home: Path) -> None:
     run_id, folder = record.track(write(store.store() / "trained", content()))
     shutil.rmtree(folder)
     with pytest.raises(TrackingError, match=f"run {run_id} had a bundle at mlruns/trained/{folder.name} on "):
-        loaded(f"runs:/{run_id}/model")
+        load_model(f"runs:/{run_id}/model")
 
 
 def test_a_wrong_question_is_refused_in_a_sentence(home: Path) -> None:
     run_id, _ = record.track(write(store.store() / "trained", content()))
-    model = loaded(f"runs:/{run_id}/model")
+    model = load_model(f"runs:/{run_id}/model")
     with pytest.raises(RequestError, match="k must be between 1 and"):
         model.predict(pd.DataFrame({"user_id": ["u1"], "k": [0]}))
     with pytest.raises(RequestError, match="column 'visitor' is unknown; columns are user_id, history"):

@@ -32,21 +32,21 @@ def reports(n: int) -> dict[str, Report]:
 
 
 def test_metrics_by_k_has_a_panel_for_each_metric_at_several_k() -> None:
-    found = reports(50)
-    figure = plots.metrics_by_k("als", found)
+    by_row = reports(50)
+    figure = plots.metrics_by_k("als", by_row)
     assert [panel.get_title() for panel in figure.axes] == ["ndcg", "recall"]
     lines = {line.get_label(): line for line in figure.axes[1].get_lines()}
     assert list(lines) == ["popularity", "popularity_7_days", "als"]
     for row, line in lines.items():
         assert line.get_xdata().tolist() == [10, 20]
-        expected = [found[row].values[f"recall_at_{k}"].mean() for k in (10, 20)]
+        expected = [by_row[row].values[f"recall_at_{k}"].mean() for k in (10, 20)]
         assert line.get_ydata() == pytest.approx(expected)
 
 
 def test_bars_by_history_are_the_means_of_the_users_in_them(holdout: Holdout) -> None:
-    found = reports(len(holdout.user))
-    figure = plots.by_history("als", found, holdout)
-    lengths, values = holdout.history.lengths, found["als"].values["ndcg_at_10"]
+    by_row = reports(len(holdout.user))
+    figure = plots.by_history("als", by_row, holdout)
+    lengths, values = holdout.history.lengths, by_row["als"].values["ndcg_at_10"]
     groups = [lengths == 0, (lengths >= 1) & (lengths < 5), (lengths >= 5) & (lengths < 20), lengths >= 20]
     expected = [values[where].mean() for where in groups if where.any()]
     assert [bar.get_height() for bar in figure.axes[0].patches[: len(expected)]] == pytest.approx(expected)
@@ -75,9 +75,9 @@ def test_popularity_against_score_shows_mean_scores(holdout: Holdout) -> None:
 
 
 def test_only_the_pictures_that_have_something_to_show_are_drawn(holdout: Holdout, tmp_path: Path) -> None:
-    found = reports(len(holdout.user))
+    by_row = reports(len(holdout.user))
     learned = Popularity().fit(holdout.train, seed=1)
-    measured: Any = SimpleNamespace(name="als", reports=found, learned=learned)
+    measured: Any = SimpleNamespace(name="als", reports=by_row, learned=learned)
     plots.draw(tmp_path, measured, holdout, {})
     assert {path.name for path in tmp_path.iterdir()} == {"metrics_by_k.png", "by_history.png"}
     curves = {"learning als": [{"objective": 2.0}, {"objective": 1.0}]}

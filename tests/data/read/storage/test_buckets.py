@@ -109,11 +109,11 @@ def test_since_opens_only_the_partitions_that_it_needs(
     opened = set[str]()
     real = pa.OSFile
 
-    def noted(path: str, mode: str) -> Any:
+    def note_open(path: str, mode: str) -> Any:
         opened.add(path)
         return real(path, mode)
 
-    monkeypatch.setattr(pa, "OSFile", noted)
+    monkeypatch.setattr(pa, "OSFile", note_open)
     folder = write_months(tmp_path / "log", name)
     data = load_dataset(str(folder), reading=Reading(since="30d"))
     newest = [str(folder / name.format(2023, month)) for month in (11, 12)]
@@ -126,13 +126,13 @@ def test_since_opens_two_of_24_objects(bucket: Any, tmp_path: Path, monkeypatch:
     opened = set[str]()
     real = s3fs.S3FileSystem.open
 
-    def noted(self: Any, path: str, *args: Any, **kwargs: Any) -> Any:
+    def note_open(self: Any, path: str, *args: Any, **kwargs: Any) -> Any:
         opened.add(path)
         return real(self, path, *args, **kwargs)
 
     folder = write_months(tmp_path / "log", MONTHS[0])
     bucket.put(str(folder), "shop/log", recursive=True)
-    monkeypatch.setattr(s3fs.S3FileSystem, "open", noted)
+    monkeypatch.setattr(s3fs.S3FileSystem, "open", note_open)
     data = load_dataset("s3://shop/log", reading=Reading(since="30d"))
     assert opened == {f"shop/log/month=2023-{month}/part-0.parquet" for month in (11, 12)}
     assert data.digest == load_dataset(str(folder), reading=Reading(since="30d")).digest

@@ -175,8 +175,8 @@ def test_a_quote_that_is_never_closed_is_a_finding_with_its_line(
     path.write_text(",".join(HEADER) + "\n" + text)
     with pytest.raises(DataError, match=rf"events\.csv has a quote in line {line} that is never closed"):
         dataset_of(path)
-    (found,) = (finding for finding in check(path).findings if finding.kind == "unclosed_quote")
-    assert f"in line {line} " in found.sentence("x")
+    (fault,) = (finding for finding in check(path).findings if finding.kind == "unclosed_quote")
+    assert f"in line {line} " in fault.sentence("x")
     assert check(path).facts["rows"] == line - 2
 
 
@@ -191,8 +191,8 @@ def test_rows_with_other_fields_are_told_in_files_with_line_breaks(tmp_path: Pat
     path = write(tmp_path / "events.csv", 20)
     with open(path, "a") as file:
         file.write("a,b\n")
-    (found,) = (finding for finding in check(path).findings if finding.level == "error")
-    assert (found.kind, found.first_row) == ("ragged_row", 21)
+    (fault,) = (finding for finding in check(path).findings if finding.level == "error")
+    assert (fault.kind, fault.first_row) == ("ragged_row", 21)
 
 
 def test_every_dialect_reads_the_same_titles(tmp_path: Path) -> None:
@@ -200,10 +200,10 @@ def test_every_dialect_reads_the_same_titles(tmp_path: Path) -> None:
     breaks."""
     titles = {"a": 'say "hi", x', "b": "two\nlines", "c": "tab\tand \\ stroke", "d": None, "e": "plain"}
 
-    def quoted(title: str | None, quote: str) -> str:
+    def quote_title(title: str | None, quote: str) -> str:
         return "" if title is None else '"' + title.replace('"', quote) + '"'
 
-    def escaped(title: str | None, mark: str) -> str:
+    def escape_title(title: str | None, mark: str) -> str:
         if title is None:
             return "\\N"
         text = title.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
@@ -214,10 +214,10 @@ def test_every_dialect_reads_the_same_titles(tmp_path: Path) -> None:
         return "".join(f"{item}{mark}{title}\n" for item, title in rows)
 
     written = {
-        "rfc.csv": lines(",", lambda title: quoted(title, '""')),
-        "copy.tsv": lines("\t", lambda title: escaped(title, "\t")),
-        "unload.csv": lines(",", lambda title: escaped(title, ",")),
-        "spark.csv": lines(",", lambda title: quoted(title and title.replace("\\", "\\\\"), '\\"')),
+        "rfc.csv": lines(",", lambda title: quote_title(title, '""')),
+        "copy.tsv": lines("\t", lambda title: escape_title(title, "\t")),
+        "unload.csv": lines(",", lambda title: escape_title(title, ",")),
+        "spark.csv": lines(",", lambda title: quote_title(title and title.replace("\\", "\\\\"), '\\"')),
     }
     (tmp_path / "events.csv").write_text("user_id,item_id\n" + "".join(f"u,{k}\n" for k in titles))
     for name, text in written.items():
@@ -269,8 +269,8 @@ def test_a_first_row_taken_for_a_header_is_told(tmp_path: Path) -> None:
 def test_marks_for_nothing_are_missing_values(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     path.write_text("user_id,item_id,timestamp,weight\nu,i,1700000000,2\n\\N,j,\\N,\\N\n")
-    found = {finding.kind for finding in check(path).findings if finding.level == "error"}
-    assert found == {"missing_id", "missing_time", "weight_not_positive"}
+    kinds = {finding.kind for finding in check(path).findings if finding.level == "error"}
+    assert kinds == {"missing_id", "missing_time", "weight_not_positive"}
     path.write_text("user_id,item_id\nNA,NULL\n")
     assert events(path) == [("NA", "NULL")]
     assert load_dataset(str(path)).n_users == 1

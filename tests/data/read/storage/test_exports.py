@@ -167,13 +167,13 @@ def snowflake_bare(folder: Path) -> dict[str, str]:
     """As Snowflake writes without options: nothing is quoted, a backslash escapes, null is \\N; with a
     header."""
 
-    def escaped(text: str) -> str:
+    def escape(text: str) -> str:
         return text.replace("\\", "\\\\").replace(",", "\\,").replace("\n", "\\\n")
 
     for number in range(PARTS):
         lines = ["USER_ID,ITEM_ID,AT,EVENT,PRICE"]
         lines += [
-            f"{escaped(event.user)},{escaped(event.item)},{clock(event.time, '.000')},{event.event},\\N"
+            f"{escape(event.user)},{escape(event.item)},{clock(event.time, '.000')},{event.event},\\N"
             for event in part(number)
         ]
         packed = gzip.compress(("\n".join(lines) + "\n").encode())
@@ -241,7 +241,7 @@ def spark_csv(folder: Path) -> dict[str, str]:
     """option("header", true): an empty part among them, quotes and backslashes within quotes escaped by a
     backslash."""
 
-    def quoted(text: str) -> str:
+    def quote(text: str) -> str:
         bare = not re.search(r'[",\n\\]', text)
         return text if bare else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -249,7 +249,7 @@ def spark_csv(folder: Path) -> dict[str, str]:
         lines = ["user_id,item_id,timestamp,event"]
         for event in part(number):
             at = datetime.fromtimestamp(event.time, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-            lines.append(f"{quoted(event.user)},{quoted(event.item)},{at},{event.event}")
+            lines.append(f"{quote(event.user)},{quote(event.item)},{at},{event.event}")
         name = f"part-{number:05}-3f1c2b7e-6d0a-4a51-9f0e-0c7c1a5c1c11-c000.csv"
         (folder / name).write_text("\n".join(lines) + "\n")
         (folder / f".{name}.crc").write_bytes(b"crc\0\0\0\2\0")
