@@ -115,7 +115,7 @@ def row_of(label: str, order: OrderReport, seconds: float) -> dict[str, Any]:
     """A row of the table."""
     gain, leaning = order.gain.difference, order.leaning.difference
     drifts, says = CASES[label].drifts, order.gain.verdict
-    right = "" if drifts is None else says == ("better" if drifts else "no difference shown")
+    right = {True: "better", False: "no difference shown", None: says}[drifts] == says
     values = {name: one.values[METRIC] for name, one in order.reports.items()}
     return {
         "log": label,
@@ -128,7 +128,7 @@ def row_of(label: str, order: OrderReport, seconds: float) -> dict[str, Any]:
         "p (Holm)": order.gain.p_holm,
         "leans on": leaning.text("+.4f"),
         "says": order.sentence,
-        "right": {True: "yes", False: "no"}.get(right, ""),
+        "right": "" if drifts is None else "yes" if right else "no",
         "CPU minutes a seed": seconds / 60,
     }
 
