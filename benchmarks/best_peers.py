@@ -64,6 +64,8 @@ def tune_peer(library: str, name: str, minutes: float, seed: int, work: Path) ->
     asked["k"] = int(SETS[name].metric.rpartition("_")[2])
     if not (folder / f"{library}.npy").exists():
         _run(library, asked | {"task": "tune"}, work, minutes * 60 * SLACK)
+        if not (folder / f"{library}.json").exists():
+            raise SystemExit(f"{library} ended no trial on {name} in {minutes:g} minutes: give it more.")
         _run(library, asked | {"task": "answer"}, work, None)
     return folder
 
