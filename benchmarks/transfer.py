@@ -1,7 +1,7 @@
 """What the transfer report says of planted worlds: of domains that share taste, and of domains that share
 nothing.
 
-    python -m benchmarks.transfer [--world TEXT] [--seeds 41,42,43] [--quick] [--json]
+    python -m benchmarks.transfer [--world TEXT] [--seeds 44,45,46] [--quick] [--json]
 
 4,000 people, the last event of each left out, films and books. For each world a model of both domains
 (`cross`), with all people joined and with a tenth of them, and a control for each domain. `served` is both by
@@ -10,7 +10,8 @@ different seeds side by side: what two models bring each other without anything 
 several seeds are pooled. **Attainable**: (cross - popular) / (informed - popular) of people of whom nothing
 is shown but what they did in the other domain; beside it a mapping of vectors (EMCDR) and neighbours in the
 other domain. What was measured is kept by world and seed (`transfer.npz`). Settings of the model were chosen
-on worlds of other seeds.
+on worlds of other seeds; on those of 41 to 43 it was seen that people without events in a domain get a worse
+list where cross answers them for want of proof.
 """
 
 import json
@@ -161,7 +162,7 @@ def rows_of(world: str, kept: dict[str, F64], seeds: list[int]) -> list[dict[str
 
 @click.command()
 @click.option("--world", "text", default="", help="Only worlds whose name holds this text.")
-@click.option("--seeds", default="41,42,43", show_default=True, help="Seeds of worlds, which are pooled.")
+@click.option("--seeds", default="44,45,46", show_default=True, help="Seeds of worlds, which are pooled.")
 @click.option("--quick", is_flag=True, help="A small world and one epoch; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the last line, one JSON object.")
 def main(text: str, seeds: str, quick: bool, as_json: bool) -> None:
@@ -171,7 +172,7 @@ def main(text: str, seeds: str, quick: bool, as_json: bool) -> None:
     if not quick and KEPT.exists():
         with np.load(KEPT, allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in arrays.files}
-    numbers, rows = [41] if quick else [int(word) for word in seeds.split(",")], []
+    numbers, rows = [44] if quick else [int(word) for word in seeds.split(",")], []
     for seed in numbers:
         for world in [one for one in WORLDS if text in one]:
             if f"{world} {seed}, seconds" in kept:

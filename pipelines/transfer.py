@@ -176,12 +176,8 @@ def _guard_lines(chosen: Chosen, served: Mapping[str, Comparison]) -> list[str]:
             )
         else:
             known = f"no gain shown for people with events there, weight 0 ({against(guard.gain)})"
-        new = (
-            "the model of all domains answers"
-            if guard.new
-            else "what is popular answers, which is shown to be better for"
-        )
-        new += " people without"
+        new = "the model of all domains" if guard.new else "what is popular, which is better on validation,"
+        new += " answers people without"
         new += "" if guard.gain_new is None else f" (against what is popular {against(guard.gain_new)})"
         here = (
             f"On this part against control: {against(served[name])}"

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from recsys.pipelines.cli import main
-from recsys.pipelines.search.by_domain import candidates
+from recsys.pipelines.search.by_domain import candidates, choose_new
 from recsys.pipelines.search.space import search_space
 from recsys.pipelines.tracking import address, client
 
@@ -57,6 +57,14 @@ def test_settings_to_try_are_those_given_and_others_of_the_space() -> None:
     assert len({json.dumps(one, sort_keys=True) for one in tried}) == 4
     assert tried == candidates(space, 4, seed=1)
     assert all(one["dim"] == tried[0]["dim"] for one in tried if "dim" not in space.space)
+
+
+def test_the_few_people_without_events_get_what_is_better_on_validation_proof_or_none() -> None:
+    popular = np.linspace(0, 1, 30)
+    for shift in (0.01, -0.01):
+        crosses, comparison = choose_new(popular + shift * np.tile([0, 2], 15), popular)
+        assert crosses == (shift > 0)
+        assert comparison.verdict not in ("better", "worse")  # too few for a proof
 
 
 def test_data_without_domains_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
