@@ -111,12 +111,12 @@ def test_the_changelog_is_cut_at_its_first_section(release: ModuleType) -> None:
         release.cut("# Changelog\n", "0.4.0", "2026-12-24")
 
 
-def test_the_changelog_of_the_repository_can_be_cut(release: ModuleType) -> None:
+def test_the_changelog_of_the_repository_can_be_cut_once_it_says_something(release: ModuleType) -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
-    title = text.split("\n## ")[1].partition("\n")[0]
-    cut, notes = release.cut(text, title.split(" (")[0] if "(" in title else "9.9.9", "2026-12-24")
-    assert "### Added" in notes
-    assert len(cut.splitlines()) == len(text.splitlines()) + 2
+    head, mark, rest = text.partition("\n## Unreleased\n")  # empty after a release, and not to be cut then
+    cut, notes = release.cut(f"{head}{mark}\n- A line that says something.\n{rest}", "9.9.9", "2026-12-24")
+    assert notes.startswith("- A line that says something.")
+    assert f"\n## Unreleased\n\n## 9.9.9 (2026-12-24)\n\n{notes}" in cut
     assert "\n## 0.1.0\n" in cut
 
 
