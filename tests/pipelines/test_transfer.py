@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from recsys.models.als.als import ALS
 from recsys.pipelines.cli import main
 from recsys.pipelines.search.by_domain import candidates, choose_new
 from recsys.pipelines.search.space import search_space
@@ -48,6 +49,17 @@ def test_the_report_is_told_and_tracked_and_its_mixture_can_be_served(
     config = Path(report["config"]).read_text()
     assert 'domain = "films"' in config
     assert "[model.by_domain.films]" in config
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "dims", "best", "order", "transfer"])
+def test_a_home_that_is_not_there_is_said_before_anything_is_learned(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(ALS, "fit", lambda *arguments, **named: pytest.fail("it learned"))
+    result = CliRunner().invoke(main, [command, "world", *WORLD, *(SMALL if command != "best" else [])])
+    assert result.exit_code == 2, result.output
+    assert "which is no folder" in result.output
 
 
 def test_settings_to_try_are_those_given_and_others_of_the_space() -> None:
