@@ -13,6 +13,7 @@ from recsys.pipelines.run.measure import judge, recommender_for
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.tracking import plots
 from recsys.pipelines.tracking.record import holdout_digest, track_report
+from recsys.pipelines.tracking.store import refuse_read_only
 
 EXPERIMENT = "order"
 
@@ -20,6 +21,7 @@ EXPERIMENT = "order"
 def order(run: Run, seeds: int) -> dict[str, Any]:
     """Trains and evaluates with each seed, in order and shuffled; prints, tracks and returns the report.
     Raises SettingError on a warm start."""
+    refuse_read_only()  # before anything is learned
     settings = run.settings
     if settings.warm is not None:
         raise SettingError(

@@ -33,7 +33,7 @@ from recsys.pipelines.search.config_file import config_text, write_config
 from recsys.pipelines.search.tune import validation_of
 from recsys.pipelines.tracking import plots
 from recsys.pipelines.tracking.record import holdout_digest, track_report
-from recsys.pipelines.tracking.store import store
+from recsys.pipelines.tracking.store import refuse_read_only, store
 from recsys.retrieval.embeddings import Embeddings, concat
 
 EXPERIMENT = "transfer"
@@ -43,6 +43,7 @@ def transfer(run: Run, *, joined: Sequence[float], trials: int, seeds: int) -> d
     """Tunes, learns, asks, tells and tracks. joined: shares of people who are one person in all domains.
     trials: of settings for the model of all domains, and for that of each. seeds: of learning, from that of
     the run on."""
+    refuse_read_only()  # before anything is learned
     questions = by_domain(run.holdout)
     validation = prepare(validation_of(run.settings), run.steps)
     chosen = Chosen.of(validation, trials)

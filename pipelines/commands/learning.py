@@ -211,9 +211,7 @@ def order(
     from recsys.pipelines.console import Steps
     from recsys.pipelines.order import order as run_order
     from recsys.pipelines.run.question import prepare
-    from recsys.pipelines.tracking.store import refuse_read_only
 
-    refuse_read_only()  # before anything is learned
     return run_order(prepare(settings, Steps(quiet=as_json)), seeds)
 
 
@@ -270,10 +268,8 @@ def transfer(
         return show_settings(settings, as_json)
     from recsys.pipelines.console import Steps
     from recsys.pipelines.run.question import prepare
-    from recsys.pipelines.tracking.store import refuse_read_only
     from recsys.pipelines.transfer import transfer as run_transfer
 
-    refuse_read_only()  # before anything is learned
     shares = tuple(dict.fromkeys((1.0, *joined))) if joined else (1.0, 0.1)
     return run_transfer(prepare(settings, Steps(quiet=as_json)), joined=shares, trials=trials, seeds=seeds)
 
