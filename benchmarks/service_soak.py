@@ -71,14 +71,17 @@ def swaps(root: Path, log: Path, times: int) -> dict[str, Any]:
         seen = clients.end()
         grown = process.memory_kib() - memory
     bundles = {bundle_id: load(root / bundle_id) for bundle_id in ids}
-    mixed = sum(
-        tuple(answer(bundles[bundle_id], Question(user, k=K)).item_ids) != items
-        for user, bundle_id, items in seen.answers
-    )
+    shared = list[int]()  # of each answer that is not made again, the items that it has in common with that
+    for user, bundle_id, items in seen.answers:
+        again = tuple(answer(bundles[bundle_id], Question(user, k=K)).item_ids)
+        if again != items:
+            shared.append(len(set(again) & set(items)))
+    mixed = len(shared)
     times_p99 = seen.quantile_ms(0.99) / before.quantile_ms(0.99)
     bad = seen.failed or mixed or swapped < times
+    alike = f" (in common {shared[:5]} of {K})" if shared else ""
     said = (
-        f"{swapped} swaps, {mixed} of {len(seen.answers)} answers mixed, p99 {times_p99:.2f} times, "
+        f"{swapped} swaps, {mixed} of {len(seen.answers)} answers mixed{alike}, p99 {times_p99:.2f} times, "
         f"{grown:+} KiB"
     )
     return {"requests": seen.sent, "failed": seen.failed, "bad": bool(bad), "said": said}
