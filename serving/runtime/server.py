@@ -5,7 +5,8 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -23,10 +24,10 @@ class Server(uvicorn.Server):
     """uvicorn, whose end has three steps.
 
     Lame duck: for `lame_duck_s` seconds readiness is refused (`leave` is called) while new connections are
-    still taken, so that balancers turn away before anybody is refused. Then the door is closed, and for
-    `drain_s` seconds open connections are answered with `Connection: close`. Then those that are idle are
-    closed, and running requests end. SIGTERM takes all of them; SIGINT, a closed standard input and `stop`
-    leave the first one out.
+    still taken, so that balancers turn away before anybody is refused. Then whoever waits at the door is let
+    in, the door is closed, and for `drain_s` seconds open connections are answered with `Connection: close`.
+    Then those that are idle are closed, and running requests end. SIGTERM takes all of them; SIGINT, a closed
+    standard input and `stop` leave the first one out.
     """
 
     def __init__(self, parts: Parts, settings: ServingSettings) -> None:
@@ -69,12 +70,33 @@ class Server(uvicorn.Server):
         if not self._at_once:
             self._parts.service.leave()
             await self._wait(self._settings.lame_duck_s, lambda: self._at_once)
-        for server in self.servers:
-            server.close()
+        await self._close_the_door(sockets if sockets and self.servers else [])
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
         await self._wait(self._settings.drain_s, lambda: not self.server_state.connections)
         await super().shutdown(sockets)
         self._parts.close()
+
+    async def _close_the_door(self, listeners: Sequence[socket.socket]) -> None:
+        """Takes no new connections, after all that the kernel has made: a socket that closes resets them."""
+        doors = [listener.dup() for listener in listeners]  # the loop closes the listeners themselves
+        for server in self.servers:
+            server.close()
+        inside: list[socket.socket] = []
+        for door in doors:
+            with door, suppress(BlockingIOError):
+                while True:
+                    inside.append(door.accept()[0])
+        loop = asyncio.get_running_loop()
+        for connection in inside:
+            with suppress(OSError):  # who has left meanwhile
+                await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind = cast(Any, self.config.http_protocol_class)
+        protocol: asyncio.Protocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
     async def _wait(self, seconds: float, over: Callable[[], bool]) -> None:
         deadline = time.monotonic() + seconds

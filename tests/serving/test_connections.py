@@ -140,3 +140,33 @@ def test_nobody_waits_longer_than_they_said(tmp_path: Path) -> None:
         assert b" 200 " in read_answer(busy)[0].splitlines()[0]
         hurried.sendall(request(headers=b"x-request-timeout-ms: soon\r\n"))
         assert b" 422 " in read_answer(hurried)[0].splitlines()[0]
+
+
+def test_whoever_waits_at_the_door_while_it_closes_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that the kernel has made is let in, though the loop had no time to see it."""
+    came: list[socket.socket] = []
+    with serve(tmp_path, drain_s=60) as (server, address):
+        service = server._parts.service
+        leave = service.leave
+
+        def come_and_leave() -> None:  # in the loop's thread, which takes nobody in meanwhile
+            for _ in range(5):
+                came.append(socket.create_connection(address))
+                came[-1].sendall(request())
+            leave()
+
+        monkeypatch.setattr(service, "leave", come_and_leave)
+        server.should_exit = True
+        deadline = time.monotonic() + 120
+        while len(came) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for connection in came:
+            head, body = read_answer(connection)
+            assert head.startswith(b"HTTP/1.1 200")
+            assert b"connection: close" in head
+            assert len(json.loads(body)["items"]) == 2
+            connection.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)

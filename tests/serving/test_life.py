@@ -33,6 +33,7 @@ FORBIDDEN = ("torch", "pandas", "mlflow", "numba", "scipy", "sklearn", "pyarrow"
 
 
 PATIENCE_S = 120  # a bound for what never comes; a starved machine is slow
+UNHURRIED = ("--drain-s", "60")  # a client that is starved itself asks in time, and leaves when told to
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -180,7 +181,7 @@ def test_who_comes_before_balancers_have_turned_away_is_answered(tmp_path: Path)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_drops_no_request(tmp_path: Path, number: signal.Signals) -> None:
     publish_toy(tmp_path / "bundles")
-    with running(tmp_path / "bundles", tmp_path / "log") as service:
+    with running(tmp_path / "bundles", tmp_path / "log", *UNHURRIED) as service:
         traffic = Traffic(service)
         wait_for(lambda: len(traffic.answers) > 50)
         os.kill(service.pid, number)
