@@ -162,14 +162,14 @@ class Connection:
 
 @dataclass
 class Seen:
-    """What clients saw. seconds: of the answers with status 200; answers: (user, bundle id, item ids) of
-    some."""
+    """What clients saw. seconds: of the answers with status 200; answers: (user, bundle id, [(item id,
+    score)]) of some."""
 
     sent: int = 0
     statuses: dict[int, int] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    answers: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
+    answers: list[tuple[str, str, list[tuple[str, float]]]] = field(default_factory=list)
 
     @property
     def answered(self) -> int:
@@ -244,7 +244,7 @@ class Clients:
                     self.seen.seconds.append(spent)
                     if len(self.seen.answers) < self._keep or (self._keep and draw.random() < 0.01):
                         told = json.loads(body)
-                        items = tuple(item["item_id"] for item in told["items"])
+                        items = [(item["item_id"], item["score"]) for item in told["items"]]
                         self.seen.answers.append((user, told["bundle_id"], items))
         if connection is not None:
             connection.socket.close()

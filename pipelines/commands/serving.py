@@ -1,5 +1,6 @@
 """Commands that publish and answer: export, deploy, recommend, serve, trace, replay."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,9 @@ def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -
         raise BundleError(f"{folder.parent} holds {line['bundle_id']} no more, which answered this request.")
     merged = {bundle_id for _, bundle_id, _ in (line.get("recipe") or {}).get("merged", ())} - {folder.name}
     traced = lists.trace(load(folder), line, {one: load(folder.parent / one) for one in merged})
-    verdict = "identical" if traced.same else "NOT the list that was served"
+    verdict = "NOT the list that was served"
+    if traced.same:
+        verdict = "identical" if traced.identical else "the same, but for items that tie"
     if not as_json:
         asked = {name: value for name, value in line["question"].items() if value is not None}
         click.echo(
@@ -155,7 +158,7 @@ def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -
     result = {
         "line": line,
         "identical": traced.identical,
-        "furthest": traced.furthest if traced.identical else None,
+        "furthest": traced.furthest if math.isfinite(traced.furthest) else None,
     }
     result["items"] = [item._asdict() for item in traced.items]
     return result if traced.same else Negative(result)

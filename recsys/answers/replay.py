@@ -28,8 +28,7 @@ _EVERY = 100  # questions between two looks at the progress
 class Traced(NamedTuple):
     """A served list and the same question asked again. items: as answered now, with titles and reasons.
 
-    identical: the same items in the same order. furthest: the largest difference of two scores, in shares of
-    the largest score.
+    identical: the same items in the same order. furthest: as in `furthest`.
     """
 
     line: Mapping[str, Any]
@@ -39,7 +38,7 @@ class Traced(NamedTuple):
 
     @property
     def same(self) -> bool:
-        return self.identical and self.furthest <= TOLERANCE
+        return self.furthest <= TOLERANCE
 
 
 def find_line(log: Path, request_id: str) -> dict[str, Any]:
@@ -74,16 +73,29 @@ def trace(bundle: Bundle, line: Mapping[str, Any], others: Mapping[str, Bundle] 
     opened = {**(others or {}), bundle.bundle_id: bundle}
     recipe = recipe_of_line(line, opened.__getitem__)
     reply = recipe.make(question_of(line, reasons=len(line["items"])), line["request_id"]).reply()
-    identical = [item.item_id for item in reply.items] == line["items"]
-    now, then = (
-        np.array(scores, np.float32) for scores in ([item.score for item in reply.items], line["scores"])
-    )
-    furthest = (
-        float(np.abs(now - then).max(initial=0) / max(np.abs(then).max(initial=0), 1e-12))
-        if identical
-        else np.inf
-    )
-    return Traced(line, reply.items, identical, furthest)
+    now = [(item.item_id, item.score) for item in reply.items]
+    identical = [item for item, _ in now] == line["items"]
+    distance = furthest(now, list(zip(line["items"], line["scores"], strict=False)))  # whole or not
+    return Traced(line, reply.items, identical, distance)
+
+
+def furthest(now: Sequence[tuple[str, float]], then: Sequence[tuple[str, float]]) -> float:
+    """How far the scores of two lists of (item id, score) lie apart: the largest difference, place by place
+    and item by item, in shares of the largest score of `then`; infinite where their lengths differ.
+
+    Items whose scores tie stand in either order, and the last place is either's: how many threads add up
+    decides it. So an item of one list alone is held against the lowest score of the other.
+    """
+    if len(now) != len(then):
+        return np.inf
+    if not then:
+        return 0.0
+    new, old = dict(now), dict(then)
+    either = new | old
+    first = [*new.values(), *(new.get(item, min(new.values())) for item in either)]
+    second = [*old.values(), *(old.get(item, min(old.values())) for item in either)]
+    differences = np.abs(np.array(first, np.float32) - np.array(second, np.float32))
+    return float(differences.max() / max(*map(abs, old.values()), 1e-12))
 
 
 class Asked(NamedTuple):

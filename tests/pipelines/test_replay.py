@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.answers.replay import find_line, read_log, replay, trace
+from recsys.answers.replay import TOLERANCE, find_line, furthest, read_log, replay, trace
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.root import assign
 from recsys.bundle.write import write
@@ -71,6 +71,18 @@ def test_every_logged_list_is_made_again(service_log: tuple[Path, Path]) -> None
     longest = max(lines, key=lambda line: len(line["items"]))
     assert not trace(bundle, {**longest, "items": longest["items"][::-1]}).same
     assert not trace(bundle, {**longest, "scores": [score * 1.001 for score in longest["scores"]]}).same
+
+
+def test_items_that_tie_stand_in_either_order_and_others_do_not() -> None:
+    then = [("a", 3.0), ("b", 2.0), ("c", 2.0 - 1e-6), ("d", 1.0)]
+    swapped = [then[0], ("c", 2.0), ("b", 2.0 - 1e-6), then[3]]  # b and c by other threads
+    assert 0 < furthest(swapped, then) <= TOLERANCE
+    assert furthest([*then[:3], ("e", 1.0 + 1e-6)], then) <= TOLERANCE  # the last place is either's
+    assert furthest([*then[:2], ("e", 2.0 - 1e-6), then[3]], then) == pytest.approx(1 / 3, rel=1e-5)
+    assert furthest([then[1], then[0], *then[2:]], then) == pytest.approx(1 / 3)
+    assert furthest([("b", 3.0), ("a", 2.0), *then[2:]], then) == pytest.approx(1 / 3)
+    assert furthest(then[:3], then) == float("inf")
+    assert furthest([], []) == 0
 
 
 def test_the_command_traces_and_tells_by_its_status(service_log: tuple[Path, Path], tmp_path: Path) -> None:
