@@ -40,12 +40,15 @@ def draw_bits(state: I64) -> np.uint64:
 
 
 @_njit
-def _learn_pair(given: F32, moved: F32, outputs: F32, at: I32, count: int, rate: np.float32) -> np.float32:
+def _learn_pair(
+    given: F32, moved: F32, outputs: F32, at: I32, count: int, rate: np.float32, by: F32
+) -> np.float32:
     """One vector (dim,) against the output rows `at` (count,), the first of which is right and the others are
     not.
 
     Moves the output rows, adds what the vector has to move by to `moved`, and returns the loss. Sigmoid and
-    loss are read off tables, as in the word2vec program.
+    loss are read off tables, as in the word2vec program. by: float32 (count or more,), room. All scores come
+    before the first row moves, so that none waits for another.
     """
     dim, loss, limit = len(given), np.float32(0.0), np.float32(_LIMIT)
     for place in range(count):
@@ -53,13 +56,17 @@ def _learn_pair(given: F32, moved: F32, outputs: F32, at: I32, count: int, rate:
         score = np.float32(0.0)
         for k in range(dim):
             score += given[k] * row[k]
-        step = int((min(max(score, -limit), limit) + limit) * _SCALE)
+        by[place] = score
+    for place in range(count):
+        step = int((min(max(by[place], -limit), limit) + limit) * _SCALE)
         loss += _LOSS[step] if place == 0 else _LOSS[_STEPS - 1 - step]
-        by = ((np.float32(1.0) if place == 0 else np.float32(0.0)) - _SIGMOID[step]) * rate
+        by[place] = ((np.float32(1.0) if place == 0 else np.float32(0.0)) - _SIGMOID[step]) * rate
+    for place in range(count):
+        row = outputs[at[place]]
         for k in range(dim):
             old = row[k]
-            moved[k] += by * old
-            row[k] = old + by * given[k]
+            moved[k] += by[place] * old
+            row[k] = old + by[place] * given[k]
     return loss
 
 
@@ -80,10 +87,10 @@ def learn_window(
 
     together: CBOW: the mean of the inputs says what stands in the middle; else skip-gram: each of them says
     it.
-    spare: float32 (2, dim), room for sums.
+    spare: float32 (3, dim or more and count or more), room for sums and scores.
     """
     dim, loss = inputs.shape[1], np.float32(0.0)
-    given, moved = spare[0], spare[1]
+    given, moved = spare[0, :dim], spare[1, :dim]
     if together:
         for k in range(dim):
             given[k], moved[k] = 0.0, 0.0
@@ -93,7 +100,7 @@ def learn_window(
                 given[k] += row[k]
         for k in range(dim):
             given[k] /= n
-        loss += _learn_pair(given, moved, outputs, at, count, rate)
+        loss += _learn_pair(given, moved, outputs, at, count, rate, spare[2])
         for place in range(n):
             row = inputs[context[place]]
             for k in range(dim):
@@ -103,7 +110,7 @@ def learn_window(
         row = inputs[context[place]]
         for k in range(dim):
             moved[k] = 0.0
-        loss += _learn_pair(row, moved, outputs, at, count, rate)
+        loss += _learn_pair(row, moved, outputs, at, count, rate, spare[2])
         for k in range(dim):
             row[k] += moved[k]
     return loss
@@ -231,7 +238,7 @@ def learn_sequences(
     for user in users:
         longest = max(longest, offsets[user + 1] - offsets[user])
     sequence, at = np.empty(longest, np.int32), np.empty(negatives + 1, np.int32)
-    context, spare = np.empty(longest, np.int32), np.empty((2, dim), np.float32)
+    context, spare = np.empty(longest, np.int32), np.empty((3, max(dim, negatives + 1)), np.float32)
     most = max(longest, negatives + 1) if summed else 0
     order, first = np.arange(most).astype(np.int32), np.empty((2, most), np.int64)
     given, against = np.empty((2, most, dim), np.float32), np.empty((2, most, dim), np.float32)

@@ -34,7 +34,7 @@ def test_a_window_moves_both_tables_down_the_slow_gradient(seed: int, together: 
     context, at, rate = [0, 2, 5], [3, 1, 4], 1e-4
     moved: list[F32] = [inputs.astype(np.float32), outputs.astype(np.float32)]
     before = [one.copy() for one in moved]
-    room = np.empty((2, DIM), np.float32)
+    room = np.empty((3, max(DIM, len(at))), np.float32)
     rows = (np.array([*context, 0, 0], np.int32), 3, np.array(at, np.int32), 3)
     loss = learn_window(*moved, *rows, np.float32(rate), together, room)
     assert loss == pytest.approx(loss_of(inputs, outputs, context, at, together), abs=0.02)
