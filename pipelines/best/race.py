@@ -10,7 +10,7 @@ from recsys.models.search import Choices, Space, Span
 from recsys.pipelines.best.facts import Facts
 from recsys.pipelines.best.ledger import Tried
 from recsys.pipelines.best.portfolio import Entry, portfolio, space_for
-from recsys.pipelines.best.trials import Trials
+from recsys.pipelines.best.trials import Trials, base_label
 from recsys.pipelines.search.space import value_at
 
 SCREEN, STEPS = "portfolio", "steps"
@@ -44,17 +44,28 @@ def screen_portfolio(trials: Trials, facts: Facts, max_dim: int | None, until: f
         sampled = []
         for entry in entries:
             within = _DEAR * max(until - trials.ledger.spent, 0.0)
-            sampled.append((entry, trials.try_model(entry.label, entry.model, SCREEN, share, within * share)))
+            one = trials.try_model(entry.label, entry.model, SCREEN, share, within * share, shorten=True)
+            sampled.append((_as_tried(entry, one, passed), one))
         entries = [entry for entry, _ in _better(sampled, passed)]
     for entry in entries:
         left = until - trials.ledger.spent
         if trials.find_earlier(entry.model) is None and left <= 0:
             passed.append(Passed(entry.label, "the time for the portfolio was over"))
             continue
-        one = trials.try_model(entry.label, entry.model, SCREEN, within_s=_DEAR * left)
+        one = trials.try_model(entry.label, entry.model, SCREEN, within_s=_DEAR * left, shorten=True)
+        _as_tried(entry, one, passed)
         if trials.find_earlier(entry.model) is None and one.reason is not None:
             passed.append(Passed(entry.label, f"{one.reason}, and {left:,.0f} s were left for the portfolio"))
     return passed
+
+
+def _as_tried(entry: Entry, one: Tried, passed: list[Passed]) -> Entry:
+    """The entry with the epochs that there was time for; what it lacks is added to `passed`."""
+    if one.label != entry.label:
+        whole = base_label(entry.label)
+        passed[:] = [other for other in passed if other.label != whole]
+        passed.append(Passed(whole, f"there was time for {one.model['epochs']} epochs"))
+    return entry._replace(label=one.label, model=one.model)
 
 
 def _better(sampled: Sequence[tuple[Entry, Tried]], passed: list[Passed]) -> Iterator[tuple[Entry, Tried]]:
@@ -104,8 +115,10 @@ def refine_best(trials: Trials, facts: Facts, max_dim: int | None, until: Callab
 
 def _label(trials: Trials, best: Tried, model: Mapping[str, Any]) -> str:
     """That of the model of the portfolio from which steps led here, and all that differs from it."""
-    label = best.label.partition(", with ")[0]
-    origin = next((one.model for one in trials.ledger.tried.values() if one.label == label), best.model)
+    label = base_label(best.label)
+    known = [one for one in trials.ledger.tried.values() if base_label(one.label) == label]
+    first = min(known, key=lambda one: one.label != label, default=best)
+    origin = {name: value for name, value in first.model.items() if name != "epochs" or first.label == label}
     changed = {name: value for name, value in model.items() if origin.get(name) != value}
     said = [
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"

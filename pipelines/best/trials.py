@@ -19,6 +19,7 @@ from recsys.retrieval.embeddings import Embeddings
 from recsys.seeding import generator
 
 _OF_SETTINGS = (ModelError, SettingError, DataError, MemoryError, ArithmeticError, LinAlgError)
+_FEWEST = 3  # epochs below which learning says nothing
 _ASKED = 200  # people of a sample who must be asked about, else a larger one is drawn
 
 
@@ -46,10 +47,12 @@ class Trials:
         share: float = 1.0,
         within_s: float | None = None,
         changed: str = "",
+        shorten: bool = False,
     ) -> Tried:
         """Learns and judges a model, unless it was: then it is what was found. A model that cannot learn is a
         finding, too, with its reason. within_s: seconds that learning may take; a model that would take
-        longer is given up after an epoch, with that reason, which is not kept."""
+        longer is given up after an epoch, with that reason, which is not kept. shorten: whether it then
+        learns in as many epochs as it may take, and so as another model."""
         if (known := self.find_earlier(model, share)) is not None:
             return known
         key, judge = key_of(model, share, self.part), self.judge if share == 1.0 else self._sample(share)
@@ -67,6 +70,10 @@ class Trials:
             took = time.monotonic() - started
             return self.ledger.add(replace(blank, seconds=took, at=self.ledger.spent, reason=reason))
         if isinstance(outcome, Dropped):
+            epochs = _affordable_epochs(trial, outcome, within_s) if shorten else 0
+            if epochs >= _FEWEST:
+                fewer = dict(model) | {"epochs": epochs}
+                return self.try_model(f"{base_label(label)}, with epochs {epochs}", fewer, stage, share)
             return replace(blank, seconds=outcome.seconds, reason=f"would take {outcome.expected_s:,.0f} s")
         values = outcome.values[~np.isnan(outcome.values)]
         mean = float(values.mean()) if len(values) else 0.0
@@ -125,6 +132,17 @@ class Trials:
             question = replace(holdout.take(np.flatnonzero(people[holdout.user])), train=part)
             self._samples[share] = Judge(replace(run, holdout=question), self.metric)
         return self._samples[share]
+
+
+def base_label(label: str) -> str:
+    """The label of the model of the portfolio from which this one comes."""
+    return label.partition(", with ")[0]
+
+
+def _affordable_epochs(trial: Run, dropped: Dropped, within_s: float | None) -> int:
+    """How many epochs fit into what is left of the seconds after those that showed how long they take."""
+    settings: Any = trial.learner().settings
+    return int(settings.epochs * ((within_s or 0.0) - dropped.seconds) / (dropped.expected_s or np.inf))
 
 
 def _error(values: Any) -> float:

@@ -140,6 +140,27 @@ def test_what_would_take_too_long_is_given_up_after_an_epoch(home: Path) -> None
         assert trials.find_earlier(slow) is None  # with more time it may be tried
 
 
+def test_what_would_take_too_long_is_learned_in_the_epochs_that_fit(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = {"name": "tests.helpers.tuned:Peak", "x": 4.0, "epochs": 500, "slow": 0.05}
+    monkeypatch.setattr(race, "portfolio", lambda facts, max_dim: [Entry("peak", slow, "")])
+    monkeypatch.setattr(race, "space_for", lambda family, facts, max_dim: space_of(family))
+    run = world_run()
+    with open_ledger(home / "s", 600) as ledger:
+        trials = Trials(run, "ndcg_at_10", ledger)
+        passed = screen_portfolio(trials, facts_of(run), None, ledger.spent + 10)
+        (one,) = trials.spaces()
+        epochs = one.model["epochs"]
+        assert 3 <= epochs < 100  # .4 of 10 s, at .05 s and more an epoch
+        assert one.label == f"peak, with epochs {epochs}"
+        assert [(other.label, other.reason) for other in passed] == [
+            ("peak", f"there was time for {epochs} epochs")
+        ]
+        step = race._label(trials, one, dict(one.model) | {"x": 3.0})
+        assert step == f"peak, with x 3, epochs {epochs}"
+
+
 def test_steps_end_where_no_step_is_better(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     peak = {"name": "tests.helpers.tuned:Peak", "x": 6.0, "epochs": 2}
     monkeypatch.setattr(race, "portfolio", lambda facts, max_dim: [Entry("peak", peak, "")])
