@@ -32,8 +32,9 @@ import numpy as np
 from benchmarks.answer import K, make_bundle
 from benchmarks.results import read_rows, report
 from benchmarks.service_load import Clients, Connection, Process, request, serving
+from recsys.answers.exposure import find_line
 from recsys.answers.question import Question
-from recsys.answers.replay import TOLERANCE, find_line, furthest, trace
+from recsys.answers.replay import TOLERANCE, furthest, trace
 from recsys.answers.respond import answer
 from recsys.bundle.bundle import load
 from recsys.bundle.root import deployment_of, point_to

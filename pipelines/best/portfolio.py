@@ -187,11 +187,11 @@ def _sequences(facts: Facts, described: dict[str, Any]) -> Iterator[Entry]:
         "averaged": 0.2,
     }
     if facts.per_item < _DENSE:
+        if described:
+            yield Entry("sequence, features", sparse | asked | described, "the best row on two sets of shops")
         yield Entry(
             "sequence, few events an item", sparse | asked, "won on s3rec-beauty and -sports-outdoors"
         )
-        if described:
-            yield Entry("sequence, features", sparse | asked | described, "the best row on both")
     if facts.per_item > _SPARSE:
         yield Entry("sequence", dense | asked, "won on ml-1m-seq")
 

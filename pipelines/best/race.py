@@ -24,6 +24,17 @@ _PART = 0.2  # of its range that it changes what is searched as it is
 _OF_EPOCHS = 1.6  # the same of epochs
 # what matters most, where a family has it
 _FIRST = ("unobserved_weight", "temperature", "regularization", "dim")
+_QUICK = (
+    "popularity",
+    "own_history",
+    "item_knn",
+    "cooccurrence",
+    "ease",
+    "spectral",
+    "als",
+    "cooccurrence_svd",
+)
+_OF_ORDER = ("sequence",)
 _WORTH = 0.25  # standard errors that a step has to bring for the next to go on in its direction
 
 
@@ -47,7 +58,7 @@ def screen_portfolio(trials: Trials, facts: Facts, max_dim: int | None, until: f
             one = trials.try_model(entry.label, entry.model, SCREEN, share, within * share, shorten=True)
             sampled.append((_as_tried(entry, one, passed), one))
         entries = [entry for entry, _ in _better(sampled, passed)]
-    for entry in entries:
+    for entry in _in_turn(trials, entries):
         left = until - trials.ledger.spent
         if trials.find_earlier(entry.model) is None and left <= 0:
             passed.append(Passed(entry.label, "the time for the portfolio was over"))
@@ -57,6 +68,22 @@ def screen_portfolio(trials: Trials, facts: Facts, max_dim: int | None, until: f
         if trials.find_earlier(entry.model) is None and one.reason is not None:
             passed.append(Passed(entry.label, f"{one.reason}, and {left:,.0f} s were left for the portfolio"))
     return passed
+
+
+def _in_turn(trials: Trials, entries: Sequence[Entry]) -> Iterator[Entry]:
+    """The entries in their order, but the models of sequences before all others that learn for long, where
+    counting what follows what is ahead of all that takes events together."""
+    waiting = list(entries)
+    while waiting:
+        of_order = [entry for entry in waiting if entry.family in _OF_ORDER]
+        ahead = bool(of_order) and waiting[0].family not in _QUICK and _order_tells(trials)
+        yield waiting.pop(waiting.index(of_order[0]) if ahead else 0)
+
+
+def _order_tells(trials: Trials) -> bool:
+    """Whether the best of what was tried counts what follows what."""
+    best = next((one for one in trials.best() if one.family in _QUICK), None)
+    return best is not None and best.family in ("cooccurrence", "cooccurrence_svd")
 
 
 def _as_tried(entry: Entry, one: Tried, passed: list[Passed]) -> Entry:

@@ -130,13 +130,14 @@ def trace(request_id: str, log: Path | None, root: Path | None, as_json: bool) -
     Exit status 1 where the list or a score is another one now.
     """
     from recsys.answers import replay as lists
+    from recsys.answers.exposure import find_line
     from recsys.bundle.bundle import load
     from recsys.errors import BundleError
     from recsys.events.address import ADDRESS
     from recsys.pipelines.tracking.store import store
     from recsys.text import text_table
 
-    line = lists.find_line(log or Path(ADDRESS), request_id)
+    line = find_line(log or Path(ADDRESS), request_id)
     folder = (root or store() / "bundles") / line["bundle_id"]
     if not folder.is_dir():
         raise BundleError(f"{folder.parent} holds {line['bundle_id']} no more, which answered this request.")

@@ -3,8 +3,10 @@
 The form is fixed: fields may be filled that are null today, none is renamed or given another meaning.
 """
 
+import mmap
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,6 +15,7 @@ from recsys.answers.question import Event, Question
 from recsys.answers.recipe import Merged
 from recsys.answers.respond import Answered
 from recsys.errors import DataError
+from recsys.events.address import is_event_store, open_store
 
 SCHEMA = 2
 
@@ -117,3 +120,29 @@ def uuid7(time_ms: int) -> str:
     value = value & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def find_line(log: Path, request_id: str) -> dict[str, Any]:
+    """The line of a request in an event store (`events:`) or an exposure log. Raises DataError where it has
+    none."""
+    if is_event_store(log):
+        if (kept := open_store(log).exposure(request_id)) is None:
+            raise DataError(
+                f"the event store has no list of request {request_id!r}. Shadow requests leave none."
+            )
+        return dict(orjson.loads(kept))
+    wanted = b'"request_id":"%s"' % request_id.encode()
+    try:
+        with log.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            at = text.find(wanted)
+            if at >= 0:
+                start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+                line: dict[str, Any] = orjson.loads(text[start : end if end >= 0 else len(text)])
+                return line
+    except ValueError:  # an empty file cannot be mapped, and a torn line is none
+        pass
+    except OSError as error:
+        raise DataError(f"{log} cannot be read: {error.strerror}. Name the exposure log by --log.") from None
+    raise DataError(
+        f"{log} has no line of request {request_id!r}. Shadow requests leave none; logs are rotated."
+    )

@@ -1,6 +1,5 @@
 """What was served, asked again: one list traced to its bundle, or a log of questions put to a challenger."""
 
-import mmap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,32 +38,6 @@ class Traced(NamedTuple):
     @property
     def same(self) -> bool:
         return self.furthest <= TOLERANCE
-
-
-def find_line(log: Path, request_id: str) -> dict[str, Any]:
-    """The line of a request in an event store (`events:`) or an exposure log. Raises DataError where it has
-    none."""
-    if is_event_store(log):
-        if (kept := open_store(log).exposure(request_id)) is None:
-            raise DataError(
-                f"the event store has no list of request {request_id!r}. Shadow requests leave none."
-            )
-        return dict(orjson.loads(kept))
-    wanted = b'"request_id":"%s"' % request_id.encode()
-    try:
-        with log.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            at = text.find(wanted)
-            if at >= 0:
-                start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
-                line: dict[str, Any] = orjson.loads(text[start : end if end >= 0 else len(text)])
-                return line
-    except ValueError:  # an empty file cannot be mapped, and a torn line is none
-        pass
-    except OSError as error:
-        raise DataError(f"{log} cannot be read: {error.strerror}. Name the exposure log by --log.") from None
-    raise DataError(
-        f"{log} has no line of request {request_id!r}. Shadow requests leave none; logs are rotated."
-    )
 
 
 def trace(bundle: Bundle, line: Mapping[str, Any], others: Mapping[str, Bundle] | None = None) -> Traced:

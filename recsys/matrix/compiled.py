@@ -15,6 +15,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import cache, update_wrapper
 from pathlib import Path
@@ -27,6 +28,7 @@ from recsys.durable import hold_lock
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _log = logging.getLogger(__name__)
+_waited_s = [0.0]
 _PROGRAM = "from recsys.matrix.compiled import serve_parent; serve_parent()"
 
 
@@ -70,6 +72,11 @@ class SavedKernel(Generic[_P, _R]):
             self.dispatcher.compile(types)
 
 
+def compile_seconds() -> float:
+    """How long this process has waited for compiled functions: once in an installation, and not again."""
+    return _waited_s[0]
+
+
 def kernel(**options: Any) -> Callable[[Callable[_P, _R]], SavedKernel[_P, _R]]:
     """Decorates as `numba.njit(cache=True, **options)` does: `@kernel(parallel=True, fastmath=True)`."""
     return lambda function: SavedKernel(function, **options)
@@ -81,7 +88,7 @@ def _compile_elsewhere(module: str, name: str, types: tuple[Any, ...]) -> None:
     Where that fails, nothing is saved, and the caller compiles it itself or says what is wrong.
     """
     _log.info("compiling for this machine, once in an installation; it takes a minute or two in all")
-    compiler = _compiler(os.getpid())
+    compiler, began = _compiler(os.getpid()), time.monotonic()
     assert compiler.stdin is not None
     assert compiler.stdout is not None
     try:
@@ -90,6 +97,7 @@ def _compile_elsewhere(module: str, name: str, types: tuple[Any, ...]) -> None:
     except BrokenPipeError:
         return
     compiler.stdout.readline()
+    _waited_s[0] += time.monotonic() - began
 
 
 @cache

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from recsys.matrix.compiled import compile_seconds
 from recsys.retrieval.embeddings import Embeddings
 
 _LOOKS = 8  # at most, while one model learns: a look costs about what an epoch does
@@ -48,16 +49,16 @@ class Deadline:
     """A watch that ends learning which would take longer than it may, as soon as an epoch shows that.
 
     epochs: of the whole. seconds: that it may take from now on. expected: what it would take, once it was
-    ended so; None while it is in time.
+    ended so; None while it is in time. What compiles for this machine, once in an installation, counts not.
     """
 
     def __init__(self, epochs: int, seconds: float) -> None:
-        self._epochs, self._seconds, self._began = epochs, seconds, time.monotonic()
+        self._epochs, self._seconds, self._began = epochs, seconds, time.monotonic() - compile_seconds()
         self.expected: float | None = None
 
     def __call__(self, epoch: int, learned: Callable[[], Embeddings]) -> bool:
         """Whether to stop after this epoch, counted from 1."""
-        expected = (time.monotonic() - self._began) / epoch * self._epochs
+        expected = (time.monotonic() - compile_seconds() - self._began) / epoch * self._epochs
         if epoch < self._epochs and expected > self._seconds:
             self.expected = expected
         return self.expected is not None

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.answers.replay import TOLERANCE, find_line, furthest, read_log, replay, trace
+from recsys.answers.exposure import find_line
+from recsys.answers.replay import TOLERANCE, furthest, read_log, replay, trace
 from recsys.bundle.bundle import Bundle, load
 from recsys.bundle.root import assign
 from recsys.bundle.write import write

@@ -161,6 +161,26 @@ def test_what_would_take_too_long_is_learned_in_the_epochs_that_fit(
         assert step == f"peak, with x 3, epochs {epochs}"
 
 
+@pytest.mark.parametrize(
+    ("ahead", "turn"),
+    [
+        ("cooccurrence", ["als", "cooccurrence_svd", "sequence", "softmax", "item2vec"]),
+        ("als", ["als", "cooccurrence_svd", "softmax", "sequence", "item2vec"]),
+    ],
+)
+def test_sequences_come_before_what_learns_for_long_where_order_tells(
+    home: Path, ahead: str, turn: list[str]
+) -> None:
+    names = ("als", "cooccurrence_svd", "softmax", "sequence", "item2vec")
+    entries = [Entry(name, {"name": name}, "") for name in names]
+    with open_ledger(home / "s", 60) as ledger:
+        trials = Trials(world_run(), "ndcg_at_10", ledger)
+        for name, mean in ((ahead, 0.2), ("item_knn", 0.1)):
+            model = {"name": name}
+            ledger.add(Tried(name, name, model, 1.0, race.SCREEN, mean, 0.01, 1.0, 1.0, True))
+        assert [entry.family for entry in race._in_turn(trials, entries)] == turn
+
+
 def test_steps_end_where_no_step_is_better(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     peak = {"name": "tests.helpers.tuned:Peak", "x": 6.0, "epochs": 2}
     monkeypatch.setattr(race, "portfolio", lambda facts, max_dim: [Entry("peak", peak, "")])
