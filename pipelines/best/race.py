@@ -128,8 +128,9 @@ def refine_best(trials: Trials, facts: Facts, max_dim: int | None, until: Callab
         had = {name: _seconds(trials, name) / share for name, share in zip(families, _SHARES, strict=False)}
         family = min(had, key=had.__getitem__)
         best = families[family]
-        step = next(_steps(trials, best, space_for(family, facts, max_dim)), None)
-        if step is None or trials.ledger.spent + best.seconds * step.dearer > until():
+        left = until() - trials.ledger.spent
+        steps = _steps(trials, best, space_for(family, facts, max_dim))
+        if (step := next((one for one in steps if best.seconds * one.dearer <= left), None)) is None:
             done.add(family)
             continue
         label = _label(trials, best, step.model)

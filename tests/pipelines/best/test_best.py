@@ -198,6 +198,25 @@ def test_steps_end_where_no_step_is_better(home: Path, monkeypatch: pytest.Monke
     assert failed <= {10.0}  # where this model cannot learn
 
 
+def test_a_step_that_is_too_dear_does_not_end_the_steps_of_its_family(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peak = {"name": "tests.helpers.tuned:Peak", "x": 6.0, "epochs": 2, "slow": 0.05}
+    dear, cheap = race._Step(peak | {"x": 1.0}, "-x", 1e6), race._Step(peak | {"x": 4.0}, "-x", 1.0)
+
+    def steps(trials: Trials, best: Tried, space: Any) -> Any:
+        return (one for one in (dear, cheap) if trials.find_earlier(one.model) is None)
+
+    monkeypatch.setattr(race, "portfolio", lambda facts, max_dim: [Entry("peak", peak, "")])
+    monkeypatch.setattr(race, "_steps", steps)
+    run = world_run()
+    with open_ledger(home / "s", 60) as ledger:
+        trials = Trials(run, "ndcg_at_10", ledger)
+        screen_portfolio(trials, facts_of(run), None, 30)
+        refine_best(trials, facts_of(run), None, lambda: ledger.spent + 60)
+        assert {one.model["x"] for one in ledger.tried.values()} == {6.0, 4.0}
+
+
 def test_a_second_copy_of_a_space_adds_nothing_and_is_not_taken(home: Path) -> None:
     run = world_run()
     with open_ledger(home / "s", 60) as ledger:
