@@ -78,11 +78,16 @@ def sentences(best: Best, asked: Asked) -> list[str]:
             f"{name} has {mean:.4f}, but it learns no vectors, so recsys can judge it and not publish it: "
             f"{winner.label} is the best of those that can be served."
         )
-    if late := [one for one in best.passed if "time" in one.reason or "would take" in one.reason]:
-        lines.append(
-            f"{len(late)} models of the portfolio were not tried for want of time: --minutes gives more."
-        )
-    return lines
+    return [*lines, *_short_of_time(best)]
+
+
+def _short_of_time(best: Best) -> list[str]:
+    """What more time would have been for, in a sentence; none where there was enough."""
+    shortened = sum("there was time for" in one.reason for one in best.passed)
+    late = sum("time for the portfolio" in one.reason or "would take" in one.reason for one in best.passed)
+    said = [f"{late} models of the portfolio were not tried"] if late else []
+    said += [f"{shortened} learned in fewer epochs"] if shortened else []
+    return [f"For want of time {' and '.join(said)}: --minutes gives more."] if said else []
 
 
 def _whole(best: Best) -> list[Tried]:
@@ -226,4 +231,4 @@ def _left_out(best: Best) -> list[str]:
     rows = "".join(
         f"<tr><td>{escape(label)}</td><td>{escape(str(reason))}</td></tr>" for label, reason in lines
     )
-    return ["<h2>What was not tried on everybody, or failed</h2>", f"<table>{rows}</table>"]
+    return ["<h2>What was not tried on everybody or as it is, or failed</h2>", f"<table>{rows}</table>"]

@@ -5,7 +5,7 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, cast
@@ -81,15 +81,18 @@ class Server(uvicorn.Server):
         doors = [listener.dup() for listener in listeners]  # the loop closes the listeners themselves
         for server in self.servers:
             server.close()
-        inside: list[socket.socket] = []
-        for door in doors:
-            with door, suppress(BlockingIOError):
-                while True:
-                    inside.append(door.accept()[0])
+        inside = [connection for door in doors for connection in self._waiting(door)]
         loop = asyncio.get_running_loop()
         for connection in inside:
             with suppress(OSError):  # who has left meanwhile
                 await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _waiting(self, door: socket.socket) -> Iterator[socket.socket]:
+        """The connections that the kernel has made at a door, which then is closed."""
+        door.setblocking(False)
+        with door, suppress(BlockingIOError):
+            for _ in range(self.config.backlog):
+                yield door.accept()[0]
 
     def _protocol(self) -> asyncio.Protocol:
         kind = cast(Any, self.config.http_protocol_class)
