@@ -454,10 +454,14 @@ def _note(rows: Sequence[Row], by_night: Sequence[Row]) -> str:
         )
         cpu = " against ".join(f"{_cpu_minutes(by_night, log, name):.2g}" for name in (OURS, THEIRS))
         lines.append(f"- **{log}**, ours against the incumbent: {said}. CPU minutes of a night: {cpu}.")
-    below = [
-        f"{row['log']}, {row['what']}, {row['metric']} {_sentence(row)}" for row in of if row["high"] < 0
-    ]
-    lines.append(f"- Significantly below the incumbent: {'; '.join(below) or 'nowhere'}.")
+    single = [row for row in rows if row["what"] == PEOPLE[ALL] and row not in of]
+    for name, some in (("ours", of), ("single learners of ours", single)):
+        below = [
+            f"{row['log']}, {row['what'] if some is of else row['of']}, {row['metric']} {_sentence(row)}"
+            for row in some
+            if row["high"] < 0
+        ]
+        lines.append(f"- Significantly below the incumbent, {name}: {'; '.join(below) or 'nowhere'}.")
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     return "\n".join([_METHOD, "", *lines, "", f"{_COMMAND} Load averages when this was written: {load}."])
 
