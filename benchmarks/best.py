@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from benchmarks.results import RESULTS, read_rows, report
+from benchmarks.results import RESULTS, cores, read_rows, report
 from recsys.arrays import F64
 from recsys.durable import write_whole
 from recsys.evaluation.metrics.item_facts import facts_of
@@ -110,6 +110,7 @@ def measure(name: str, minutes: float, seed: int, regret: bool) -> dict[str, Any
     return {
         "data": name,
         "minutes": minutes,
+        "cores": cores(),
         "seed": seed,
         "metric": wanted.metric,
         "figure": interval.mean,
@@ -148,6 +149,7 @@ def _on_test(search: Best, settings: RunSettings, world: Any, data: Any, metric:
 COLUMNS = {
     "data": "data",
     "minutes": "minutes",
+    "cores": "cores",
     "seed": "seed",
     "metric": "metric",
     "figure": "test",

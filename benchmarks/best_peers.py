@@ -21,14 +21,15 @@ import click
 import numpy as np
 
 from benchmarks.best import SETS, question_settings, values_of
-from benchmarks.results import read_rows, report
+from benchmarks.results import cores, read_rows, report
 from recsys.arrays import F64, I64
 from recsys.data.split.holdout import Holdout
 from recsys.encoders.users import Users
 from recsys.evaluation.evaluate import evaluate, users_of
 from recsys.evaluation.significance import bootstrap, compare_pairs
+from recsys.pipelines.best.choice import parts_of
 from recsys.pipelines.console import Steps
-from recsys.pipelines.run.question import prepare
+from recsys.pipelines.run.question import ask, read
 from recsys.retrieval.ranker import Answer
 
 PACKAGES = {
@@ -83,8 +84,13 @@ def _run(library: str, asked: dict[str, Any], work: Path, seconds: float | None)
 
 
 def _holdout(name: str, seed: int, judge: str) -> Holdout:
-    settings = question_settings(name, seed).model_copy(update={"judge": judge})
-    return prepare(settings, Steps(quiet=True)).holdout
+    """A part of the set, cut as a search cuts it: at random where there are neither times nor a published
+    split."""
+    steps, settings = Steps(quiet=True), question_settings(name, seed)
+    planted, data = read(settings, steps)
+    kind = parts_of(settings, data)[0].split.kind
+    cut = settings.split.model_copy(update={"kind": kind})
+    return ask(settings.model_copy(update={"judge": judge, "split": cut}), steps, planted, data).holdout
 
 
 def _write(holdout: Holdout, file: Path) -> None:
@@ -127,7 +133,13 @@ def rows_of(name: str, minutes: float, seeds: Sequence[int], work: Path) -> list
     compared = compare_pairs(means, pairs, warm={pair: len(means[pair[1]]) for pair in pairs})
     rows = []
     for label, mean in means.items():
-        row: Row = {"data": name, "minutes": minutes, "what": label, "seeds": len(values[label])}
+        row: Row = {
+            "data": name,
+            "minutes": minutes,
+            "cores": cores(),
+            "what": label,
+            "seeds": len(values[label]),
+        }
         row |= {"metric": metric, "test": bootstrap(mean).text(".4f")}
         if (OURS, label) in compared:
             against = compared[OURS, label]
