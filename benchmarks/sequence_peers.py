@@ -6,12 +6,13 @@
     ... --quick                                                            ours alone, a small world
 
 The training parts of the sets, dim 64, two blocks of two heads, the same window, dropout, rate and loss (the
-softmax over all items), float32; each person's last window alone, which is all that the peer reads. `fast` is
-the net and the sequences of RecTools' `fast_transformers` in the loop of its UniSRec model, and `plain torch`
-what one would write in a few lines. Each fit is a process of its own, in turn, and CPU time is compared, so
-that other work on the machine tells little. N@10 is that after ten epochs, of the validation item of each
-person among all items that they have not had, the mean over the seeds of a row; differences are paired. What
-a fit left lies in FOLDER, so that a run which was cut off goes on where it stopped.
+softmax over all items), float32, the same number of steps an epoch; each person's last window alone, which is
+all that the peer reads. `fast` is the net and the sequences of RecTools' `fast_transformers` in the loop of
+its UniSRec model, and `plain torch` what one would write in a few lines. Each fit is a process of its own, in
+turn, and CPU time is compared, so that other work on the machine tells little. N@10 is that after ten epochs,
+of the validation item of each person among all items that they have not had, the mean over the seeds of a
+row; differences are paired. What a fit left lies in FOLDER, so that a run which was cut off goes on where it
+stopped.
 """
 
 import json
@@ -40,8 +41,10 @@ DIM = 64
 Case = dict[str, Any]
 Row = dict[str, Any]
 WINDOWS = {"ml-1m-seq": 200, "s3rec-beauty": 50}
-# epochs: how many are timed; after ten, lists are made. A user's window is a row of the peer's batch.
-OURS = {"library": "recsys", "batch": 4_096, "rate": 1e-3, "precision": "float32", "widened": 64}
+# A user's window is a row of the peer's batch; ours has as many events a step as so many windows hold: both
+# take as many steps an epoch. epochs: how many are timed; after ten, lists are made.
+USERS_A_BATCH = 128
+OURS = {"library": "recsys", "rate": 1e-3, "precision": "float32", "widened": 64}
 MODEL, BF16, PEER_MODEL = "recsys", "recsys, bf16", "RecTools SASRec"
 CASES: dict[str, Case] = {
     MODEL: OURS | {"epochs": 10, "lists": True},
@@ -112,11 +115,16 @@ def fit_all(name: str, question: Holdout, work: Path, text: str, threads: int, q
     past = question.train.interactions.histories()
     np.save(folder / "user.npy", past.items.row_of_value().astype(np.int32))
     np.save(folder / "item.npy", past.items.values)
+    longest = WINDOWS.get(name, 50)
+    learned_from = (
+        np.minimum(past.lengths[past.lengths > 0], longest + 1) - 1
+    )  # events after each window's first
+    shared = {"longest": longest, "dropout": DROPOUT.get(name, 0.2), "users_a_batch": USERS_A_BATCH}
+    shared["batch"] = max(1, round(USERS_A_BATCH * float(learned_from.mean())))
     for label, seed in _fits(quick):
         file = _file(folder, label, seed, threads)
         if file.exists() or text not in label:
             continue
-        shared = {"longest": WINDOWS.get(name, 50), "dropout": DROPOUT.get(name, 0.2), "users_a_batch": 128}
         fit = _fit(shared | CASES[label] | {"threads": threads, "seed": seed}, folder, work, quick)
         lists = np.zeros((0, 0), np.int64) if fit.lists is None else fit.lists
         np.savez(file, epochs_cpu_s=fit.epochs_cpu_s, events=fit.events, lists=lists)
