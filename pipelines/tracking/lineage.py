@@ -41,7 +41,7 @@ def git_commit() -> str:
     """The commit of the working directory, marked where files differ from it; "none" outside a repository."""
     try:
         said = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # by no tag's name
             capture_output=True,
             text=True,
             timeout=10,

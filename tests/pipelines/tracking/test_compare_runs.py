@@ -21,7 +21,7 @@ from recsys.data.split.split import split
 from recsys.errors import TrackingError
 from recsys.pipelines.tracking import address, client
 from recsys.pipelines.tracking.compare_runs import Judged, compare_judged
-from recsys.pipelines.tracking.lineage import LoggedRun
+from recsys.pipelines.tracking.lineage import LoggedRun, git_commit
 from recsys.pipelines.tracking.record import holdout_digest
 from recsys.testing.toys import random_log
 from tests.helpers.command_line import TINY, answer, recsys
@@ -246,6 +246,29 @@ def test_a_home_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest
     assert [run.metrics for run in client.runs("shop")] == [{"ndcg_at_10": 0.5}]
     assert (home / "mlruns/mlflow.db").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["kept", name])
+
+
+def test_the_commit_is_a_commit_though_the_repository_has_tags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_commit() == "none"
+
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        return subprocess.run(
+            ["git", *who, *words], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    git("init", "--quiet")
+    (tmp_path / "clicks.csv").write_text("1\n")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "first")
+    git("tag", "-a", "v1", "-m", "a release")
+    assert git_commit() == git("rev-parse", "HEAD")
+    (tmp_path / "clicks.csv").write_text("2\n")
+    assert git_commit() == git("rev-parse", "HEAD") + "-dirty"
 
 
 @pytest.mark.slow
