@@ -84,10 +84,10 @@ def sentences(best: Best, asked: Asked) -> list[str]:
 def _short_of_time(best: Best) -> list[str]:
     """What more time would have been for, in a sentence; none where there was enough."""
     shortened = sum("there was time for" in one.reason for one in best.passed)
-    late = sum("time for the portfolio" in one.reason or "would take" in one.reason for one in best.passed)
-    said = [f"{late} models of the portfolio were not tried"] if late else []
-    said += [f"{shortened} learned in fewer epochs"] if shortened else []
-    return [f"For want of time {' and '.join(said)}: --minutes gives more."] if said else []
+    untried = sum("time for the portfolio" in one.reason or "would take" in one.reason for one in best.passed)
+    parts = [f"{untried} models of the portfolio were not tried"] if untried else []
+    parts += [f"{shortened} learned in fewer epochs"] if shortened else []
+    return [f"For want of time {' and '.join(parts)}: --minutes gives more."] if parts else []
 
 
 def _whole(best: Best) -> list[Tried]:

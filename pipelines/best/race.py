@@ -56,7 +56,8 @@ def screen_portfolio(trials: Trials, facts: Facts, max_dim: int | None, until: f
         for entry in entries:
             within = _DEAR * max(until - trials.ledger.spent, 0.0)
             one = trials.try_model(entry.label, entry.model, SCREEN, share, within * share, shorten=True)
-            sampled.append((_as_tried(entry, one, passed), one))
+            _note_epochs(entry, one, passed)
+            sampled.append((entry._replace(label=one.label, model=one.model), one))
         entries = [entry for entry, _ in _better(sampled, passed)]
     for entry in _in_turn(trials, entries):
         left = until - trials.ledger.spent
@@ -64,7 +65,7 @@ def screen_portfolio(trials: Trials, facts: Facts, max_dim: int | None, until: f
             passed.append(Passed(entry.label, "the time for the portfolio was over"))
             continue
         one = trials.try_model(entry.label, entry.model, SCREEN, within_s=_DEAR * left, shorten=True)
-        _as_tried(entry, one, passed)
+        _note_epochs(entry, one, passed)
         if trials.find_earlier(entry.model) is None and one.reason is not None:
             passed.append(Passed(entry.label, f"{one.reason}, and {left:,.0f} s were left for the portfolio"))
     return passed
@@ -86,13 +87,13 @@ def _order_tells(trials: Trials) -> bool:
     return best is not None and best.family in ("cooccurrence", "cooccurrence_svd")
 
 
-def _as_tried(entry: Entry, one: Tried, passed: list[Passed]) -> Entry:
-    """The entry with the epochs that there was time for; what it lacks is added to `passed`."""
-    if one.label != entry.label:
-        whole = base_label(entry.label)
-        passed[:] = [other for other in passed if other.label != whole]
-        passed.append(Passed(whole, f"there was time for {one.model['epochs']} epochs"))
-    return entry._replace(label=one.label, model=one.model)
+def _note_epochs(entry: Entry, one: Tried, passed: list[Passed]) -> None:
+    """Puts an entry that was learned in fewer epochs than it asks for among the passed, once."""
+    if one.label == entry.label:
+        return
+    whole = base_label(entry.label)
+    passed[:] = [other for other in passed if other.label != whole]
+    passed.append(Passed(whole, f"there was time for {one.model['epochs']} epochs"))
 
 
 def _better(sampled: Sequence[tuple[Entry, Tried]], passed: list[Passed]) -> Iterator[tuple[Entry, Tried]]:

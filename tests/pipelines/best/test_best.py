@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from recsys.pipelines.best.choice import CLUMPS, DRAWN, choose_model, parts_of
 from recsys.pipelines.best.facts import Facts, facts_of
 from recsys.pipelines.best.ledger import LINES, Ledger, Tried, key_of, open_ledger
 from recsys.pipelines.best.mixing import mix_spaces
+from recsys.pipelines.best.page import _short_of_time
 from recsys.pipelines.best.portfolio import Entry, plan, portfolio, space_for
 from recsys.pipelines.best.race import refine_best, screen_portfolio
 from recsys.pipelines.best.result import Asked
@@ -179,6 +181,18 @@ def test_sequences_come_before_what_learns_for_long_where_order_tells(
             model = {"name": name}
             ledger.add(Tried(name, name, model, 1.0, race.SCREEN, mean, 0.01, 1.0, 1.0, True))
         assert [entry.family for entry in race._in_turn(trials, entries)] == turn
+
+
+def test_what_there_was_no_time_for_is_said_in_a_sentence() -> None:
+    reasons = ["the time for the portfolio was over", "would take 90 s, and 20 s were left for the portfolio"]
+    reasons += ["there was time for 4 epochs", "0.1000 on the sample, 0.2000 the best"]
+    best: Any = SimpleNamespace(passed=[race.Passed(f"m{at}", why) for at, why in enumerate(reasons)])
+    assert _short_of_time(best) == [
+        "For want of time 2 models of the portfolio were not tried and 1 learned in fewer epochs: "
+        "--minutes gives more."
+    ]
+    best.passed = best.passed[3:]
+    assert _short_of_time(best) == []
 
 
 def test_steps_end_where_no_step_is_better(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
