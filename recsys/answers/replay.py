@@ -48,7 +48,9 @@ def trace(bundle: Bundle, line: Mapping[str, Any], others: Mapping[str, Bundle] 
     reply = recipe.make(question_of(line, reasons=len(line["items"])), line["request_id"]).reply()
     now = [(item.item_id, item.score) for item in reply.items]
     identical = [item for item, _ in now] == line["items"]
-    distance = furthest(now, list(zip(line["items"], line["scores"], strict=False)))  # whole or not
+    distance = furthest(
+        now, list(zip(line["items"], line["scores"], strict=False))
+    )  # of a line cut short, too
     return Traced(line, reply.items, identical, distance)
 
 
