@@ -70,10 +70,9 @@ class Trials:
             took = time.monotonic() - started
             return self.ledger.add(replace(blank, seconds=took, at=self.ledger.spent, reason=reason))
         if isinstance(outcome, Dropped):
-            epochs = _affordable_epochs(trial, outcome, within_s) if shorten else 0
-            if epochs >= _FEWEST:
-                fewer = dict(model) | {"epochs": epochs}
-                return self.try_model(f"{base_label(label)}, with epochs {epochs}", fewer, stage, share)
+            if shorten and outcome.fitting >= _FEWEST:
+                fewer, said = dict(model) | {"epochs": outcome.fitting}, f"with epochs {outcome.fitting}"
+                return self.try_model(f"{base_label(label)}, {said}", fewer, stage, share)
             return replace(blank, seconds=outcome.seconds, reason=f"would take {outcome.expected_s:,.0f} s")
         values = outcome.values[~np.isnan(outcome.values)]
         mean = float(values.mean()) if len(values) else 0.0
@@ -137,12 +136,6 @@ class Trials:
 def base_label(label: str) -> str:
     """The label of the model of the portfolio from which this one comes."""
     return label.partition(", with ")[0]
-
-
-def _affordable_epochs(trial: Run, dropped: Dropped, within_s: float | None) -> int:
-    """How many epochs fit into what is left of the seconds after those that showed how long they take."""
-    settings: Any = trial.learner().settings
-    return int(settings.epochs * ((within_s or 0.0) - dropped.seconds) / (dropped.expected_s or np.inf))
 
 
 def _error(values: Any) -> float:

@@ -28,11 +28,13 @@ LOOKED_AT = 2_000  # users by whom a model is judged while it learns
 
 class Dropped(NamedTuple):
     """Settings that were given up while they learned. looks: (epoch, figure on a sample of users), in order.
-    expected_s: what learning would have taken, where that was too long."""
+    expected_s: what learning would have taken, where that was too long; fitting: how many epochs, begun anew,
+    would end in what was left."""
 
     looks: list[tuple[int, float]]
     seconds: float
     expected_s: float | None = None
+    fitting: int = 0
 
 
 class Tried(NamedTuple):
@@ -122,7 +124,7 @@ class Judge:
             deadline, aided = Deadline(epochs, within_s), learner
             learned = aided.fit(train, seed=seed, progress=report, aids=Aids(watch=deadline))
             if deadline.expected is not None:
-                return Dropped([], time.perf_counter() - started, deadline.expected)
+                return Dropped([], time.perf_counter() - started, deadline.expected, deadline.fitting)
         else:
             learned = learner.fit(train, seed=seed, progress=report)
         reached = epochs
