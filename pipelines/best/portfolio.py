@@ -16,6 +16,7 @@ from recsys.pipelines.best.facts import Facts
 
 _EASE_ITEMS = 12_000  # items up to which a dense matrix of all pairs is affordable
 _DENSE, _SPARSE = 60.0, 25.0  # events an item: above the first tastes are well known, below the second hardly
+_MANY_ITEMS = 10_000  # above it width pays, alone and side by side
 _ALIKE = 1e9  # a half-life by which all events weigh the same
 _DIMS = (32, 64, 128, 256)
 _EPOCHS = Span(4, 96, log=True)
@@ -104,9 +105,14 @@ def _list_factorizing(facts: Facts) -> Iterator[Entry]:
     yield Entry(
         "spectral", {"name": "spectral", "dim": 256}, "seconds, and close to what is learned on gowalla"
     )
+    many = facts.items > _MANY_ITEMS
+    if many:
+        wide = {"name": "spectral", "dim": 1024, "exponent": 0.6}
+        yield Entry("spectral, wide", wide, "a part of the best mixture on gowalla")
     strong = {"name": "spectral", "dim": 64, "exponent": 0.4, "filter": 0.5, "half_life": 4.0}
     yield Entry("spectral, narrow", strong, "won on ml-100k among factorizations without learning")
     for weight, ridge, dim, life in (
+        *([(0.01, 0.003, 512, None)] if many else []),  # a part of the best mixture on gowalla
         (0.01, 0.01, 64, None),  # gowalla
         (0.1, 0.003, 128, None),  # ml-1m-seq
         (0.1, 0.01, 128, 50.0),  # poi-gowalla
@@ -141,7 +147,8 @@ def _list_learning(facts: Facts) -> Iterator[Entry]:
     if facts.times:
         trend = {"name": "variational", "dim": 65, "trend_days": 30.0}
         yield Entry("variational, trend", trend, "the best single model on poi-gowalla and the planted world")
-    propagated = {"name": "softmax", "dim": 64, "epochs": 24, "temperature": 0.1, "propagation": 0.35}
+    width = 128 if facts.items > _MANY_ITEMS else 64
+    propagated = {"name": "softmax", "dim": width, "epochs": 24, "temperature": 0.1, "propagation": 0.35}
     yield Entry("softmax, propagated", propagated, "won on gowalla")
     plain = {"name": "softmax", "dim": 128, "temperature": 0.15, "propagation": 0.0}
     yield Entry("softmax", plain, "won on ml-1m-ncf, beside als")

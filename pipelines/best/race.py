@@ -17,6 +17,7 @@ SCREEN, STEPS = "portfolio", "steps"
 _SAMPLED = 60_000  # events of a first sample
 _WHOLE = 250_000  # events up to which everybody is learned from at once
 _DEAR = 0.4  # of the time that is left for the portfolio: what one model of it may take
+_CHEAP = 0.15  # of it: what a quick model may take to be tried on everybody whatever a sample says
 _SHARES = (0.6, 0.3, 0.1)  # of the time for steps, by the rank of a family among those that are not done
 _RADII = (1.0, 0.5)
 _FACTOR = 3.0  # by which a step of radius 1 changes what is searched by its logarithm
@@ -46,9 +47,9 @@ class Passed(NamedTuple):
 
 
 def screen_portfolio(trials: Trials, facts: Facts, max_dim: int | None, until: float) -> list[Passed]:
-    """Tries the portfolio: on a sample of the people where there are many, then the best of each family and
-    the better half on all of them, as far as the seconds of the ledger's clock reach. Returns what was passed
-    over."""
+    """Tries the portfolio: on a sample of the people where there are many, then what is quick, the best of
+    each family and the better half on all of them, as far as the seconds of the ledger's clock reach. Returns
+    what was passed over."""
     entries, passed = portfolio(facts, max_dim), list[Passed]()
     if facts.events > _WHOLE:
         share = _SAMPLED / facts.events
@@ -58,7 +59,8 @@ def screen_portfolio(trials: Trials, facts: Facts, max_dim: int | None, until: f
             one = trials.try_model(entry.label, entry.model, SCREEN, share, within * share, shorten=True)
             _note_epochs(entry, one, passed)
             sampled.append((entry._replace(label=one.label, model=one.model), one))
-        entries = [entry for entry, _ in _better(sampled, passed)]
+        dear = _CHEAP * max(until - trials.ledger.spent, 0.0) * share
+        entries = [entry for entry, _ in _worth_all(sampled, dear, passed)]
     for entry in _in_turn(trials, entries):
         left = until - trials.ledger.spent
         if trials.find_earlier(entry.model) is None and left <= 0:
@@ -96,18 +98,26 @@ def _note_epochs(entry: Entry, one: Tried, passed: list[Passed]) -> None:
     passed.append(Passed(whole, f"there was time for {one.model['epochs']} epochs"))
 
 
-def _better(sampled: Sequence[tuple[Entry, Tried]], passed: list[Passed]) -> Iterator[tuple[Entry, Tried]]:
-    """The better half, and the best of each family; why the others are out is added to `passed`."""
+def _worth_all(
+    sampled: Sequence[tuple[Entry, Tried]], dear: float, passed: list[Passed]
+) -> Iterator[tuple[Entry, Tried]]:
+    """What to learn from everybody: first all that is quick and took less than `dear` seconds, for of a few
+    people narrow models look better than they are of many; then of the rest the better half and the best of
+    each family, best first. Why the others are out is added to `passed`."""
     done = sorted((one for one in sampled if one[1].reason is None), key=lambda one: -one[1].mean)
-    families: set[str] = set()
-    for place, (entry, one) in enumerate(done):
+    cheap = [one for one in sampled if one in done and one[0].family in _QUICK and one[1].seconds < dear]
+    yield from cheap
+    families = {entry.family for entry, _ in cheap}
+    for place, one in enumerate(done):
+        if one in cheap:
+            continue
+        entry, known = one
         if place < (len(done) + 1) // 2 or entry.family not in families:
             families.add(entry.family)
-            yield entry, one
+            yield one
         else:
-            passed.append(
-                Passed(entry.label, f"{one.mean:.4f} on the sample, {done[0][1].mean:.4f} the best")
-            )
+            said = f"{known.mean:.4f} on the sample, {done[0][1].mean:.4f} the best"
+            passed.append(Passed(entry.label, said))
     passed += [
         Passed(entry.label, f"{one.reason}, on the sample")
         for entry, one in sampled
