@@ -16,8 +16,8 @@ from recsys.pipelines.search.space import value_at
 SCREEN, STEPS = "portfolio", "steps"
 _SAMPLED = 60_000  # events of a first sample
 _WHOLE = 250_000  # events up to which everybody is learned from at once
+_QUICK_WHOLE = 3_000_000  # the same for what is quick
 _DEAR = 0.4  # of the time that is left for the portfolio: what one model of it may take
-_CHEAP = 0.15  # of it: what a quick model may take to be tried on everybody whatever a sample says
 _SHARES = (0.6, 0.3, 0.1)  # of the time for steps, by the rank of a family among those that are not done
 _RADII = (1.0, 0.5)
 _FACTOR = 3.0  # by which a step of radius 1 changes what is searched by its logarithm
@@ -47,20 +47,52 @@ class Passed(NamedTuple):
 
 
 def screen_portfolio(trials: Trials, facts: Facts, max_dim: int | None, until: float) -> list[Passed]:
-    """Tries the portfolio: on a sample of the people where there are many, then what is quick, the best of
-    each family and the better half on all of them, as far as the seconds of the ledger's clock reach. Returns
-    what was passed over."""
+    """Tries the portfolio: what is quick first; of the rest, where there are many people, the better half on
+    a sample of them and the best of each family; as far as the seconds of the ledger's clock reach. Returns
+    what was passed over.
+
+    Of a very long log the quick ones begin on the sample as well, though of a few people narrow models look
+    better than they are of many.
+    """
     entries, passed = portfolio(facts, max_dim), list[Passed]()
     if facts.events > _WHOLE:
-        share = _SAMPLED / facts.events
-        sampled = []
-        for entry in entries:
-            within = _DEAR * max(until - trials.ledger.spent, 0.0)
-            one = trials.try_model(entry.label, entry.model, SCREEN, share, within * share, shorten=True)
-            _note_epochs(entry, one, passed)
-            sampled.append((entry._replace(label=one.label, model=one.model), one))
-        dear = _CHEAP * max(until - trials.ledger.spent, 0.0) * share
-        entries = [entry for entry, _ in _worth_all(sampled, dear, passed)]
+        first = [entry for entry in entries if entry.family in _QUICK and facts.events <= _QUICK_WHOLE]
+        _learn_all(trials, first, until, passed)
+        rest = [entry for entry in entries if entry not in first]
+        entries = _better_on_sample(trials, rest, _SAMPLED / facts.events, until, passed)
+    _learn_all(trials, entries, until, passed)
+    return passed
+
+
+def _better_on_sample(
+    trials: Trials, entries: Sequence[Entry], share: float, until: float, passed: list[Passed]
+) -> list[Entry]:
+    """The better half of the entries on a share of the people, and the best of each family, the best first;
+    why the others are out is added to `passed`."""
+    done = list[tuple[Entry, Tried]]()
+    for entry in entries:
+        within = _DEAR * max(until - trials.ledger.spent, 0.0)
+        one = trials.try_model(entry.label, entry.model, SCREEN, share, within * share, shorten=True)
+        _note_epochs(entry, one, passed)
+        if one.reason is None:
+            done.append((entry._replace(label=one.label, model=one.model), one))
+        else:
+            passed.append(Passed(entry.label, f"{one.reason}, on the sample"))
+    done.sort(key=lambda one: -one[1].mean)
+    better, families = list[Entry](), set[str]()
+    for place, (entry, one) in enumerate(done):
+        if place < (len(done) + 1) // 2 or entry.family not in families:
+            families.add(entry.family)
+            better.append(entry)
+        else:
+            said = f"{one.mean:.4f} on the sample, {done[0][1].mean:.4f} the best"
+            passed.append(Passed(entry.label, said))
+    return better
+
+
+def _learn_all(trials: Trials, entries: Sequence[Entry], until: float, passed: list[Passed]) -> None:
+    """Tries entries on everybody, as far as the seconds of the ledger's clock reach; what is passed over is
+    added to `passed`."""
     for entry in _in_turn(trials, entries):
         left = until - trials.ledger.spent
         if trials.find_earlier(entry.model) is None and left <= 0:
@@ -70,7 +102,6 @@ def screen_portfolio(trials: Trials, facts: Facts, max_dim: int | None, until: f
         _note_epochs(entry, one, passed)
         if trials.find_earlier(entry.model) is None and one.reason is not None:
             passed.append(Passed(entry.label, f"{one.reason}, and {left:,.0f} s were left for the portfolio"))
-    return passed
 
 
 def _in_turn(trials: Trials, entries: Sequence[Entry]) -> Iterator[Entry]:
@@ -96,33 +127,6 @@ def _note_epochs(entry: Entry, one: Tried, passed: list[Passed]) -> None:
     whole = base_label(entry.label)
     passed[:] = [other for other in passed if other.label != whole]
     passed.append(Passed(whole, f"there was time for {one.model['epochs']} epochs"))
-
-
-def _worth_all(
-    sampled: Sequence[tuple[Entry, Tried]], dear: float, passed: list[Passed]
-) -> Iterator[tuple[Entry, Tried]]:
-    """What to learn from everybody: first all that is quick and took less than `dear` seconds, for of a few
-    people narrow models look better than they are of many; then of the rest the better half and the best of
-    each family, best first. Why the others are out is added to `passed`."""
-    done = sorted((one for one in sampled if one[1].reason is None), key=lambda one: -one[1].mean)
-    cheap = [one for one in sampled if one in done and one[0].family in _QUICK and one[1].seconds < dear]
-    yield from cheap
-    families = {entry.family for entry, _ in cheap}
-    for place, one in enumerate(done):
-        if one in cheap:
-            continue
-        entry, known = one
-        if place < (len(done) + 1) // 2 or entry.family not in families:
-            families.add(entry.family)
-            yield one
-        else:
-            said = f"{known.mean:.4f} on the sample, {done[0][1].mean:.4f} the best"
-            passed.append(Passed(entry.label, said))
-    passed += [
-        Passed(entry.label, f"{one.reason}, on the sample")
-        for entry, one in sampled
-        if one.reason is not None
-    ]
 
 
 def refine_best(trials: Trials, facts: Facts, max_dim: int | None, until: Callable[[], float]) -> None:
