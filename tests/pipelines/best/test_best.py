@@ -59,11 +59,12 @@ def world_run(*changes: str) -> Run:
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("described", [True, False])
 @pytest.mark.parametrize("max_dim", [None, 3, 40])
+@pytest.mark.parametrize("items", [500, 20_000])
 def test_whatever_a_log_is_like_the_portfolio_can_be_learned_from_it(
-    ordered: bool, described: bool, max_dim: int | None
+    ordered: bool, described: bool, max_dim: int | None, items: int
 ) -> None:
     columns = ({"column": "brand", "kind": "category"},) if described else ()
-    facts = replace(FACTS, times=ordered, ordered=ordered, item_features=columns, repeats=0.3)
+    facts = replace(FACTS, items=items, times=ordered, ordered=ordered, item_features=columns, repeats=0.3)
     entries = portfolio(facts, max_dim)
     assert len({entry.label for entry in entries}) == len(entries)
     for entry in entries:
@@ -181,6 +182,33 @@ def test_sequences_come_before_what_learns_for_long_where_order_tells(
             model = {"name": name}
             ledger.add(Tried(name, name, model, 1.0, race.SCREEN, mean, 0.01, 1.0, 1.0, True))
         assert [entry.family for entry in race._in_turn(trials, entries)] == turn
+
+
+@pytest.mark.parametrize("very_long", [False, True])
+def test_what_is_quick_is_tried_on_everybody_and_the_better_half_of_the_rest_on_a_sample_first(
+    home: Path, monkeypatch: pytest.MonkeyPatch, very_long: bool
+) -> None:
+    learning = [
+        Entry(f"softmax {epochs}", {"name": "softmax", "dim": 8, "epochs": epochs}, "") for epochs in (8, 6)
+    ]
+    run = world_run()
+    facts = facts_of(run)
+    entries = [Entry("als", {"name": "als", "dim": 8}, ""), *learning]
+    monkeypatch.setattr(race, "portfolio", lambda facts, max_dim: entries)
+    monkeypatch.setattr(race, "_SAMPLED", facts.events // 2)
+    monkeypatch.setattr(race, "_WHOLE", 0)
+    monkeypatch.setattr(race, "_QUICK_WHOLE", 0 if very_long else facts.events)
+    with open_ledger(home / "s", 600) as ledger:
+        passed = screen_portfolio(Trials(run, "ndcg_at_10", ledger), facts, None, 500)
+        sampled = {one.label for one in ledger.tried.values() if one.share < 1}
+        whole = {one.label for one in ledger.tried.values() if one.share == 1}
+    both = {entry.label for entry in learning}
+    assert sampled == (both | {"als"} if very_long else both)
+    assert "als" in whole
+    assert whole & both
+    assert {one.label for one in passed} == both - whole
+    assert all("on the sample" in one.reason for one in passed)
+    assert very_long or len(passed) == 1
 
 
 def test_what_there_was_no_time_for_is_said_in_a_sentence() -> None:
