@@ -102,7 +102,7 @@ def measure(name: str, minutes: float, seed: int, regret: bool) -> dict[str, Any
     settings = question_settings(name, seed)
     planted, read_data = read(settings, steps)
     search = best(settings, steps, Asked(minutes, wanted.metric), planted, read_data, began)
-    judged = search.trained.measured.report
+    took, judged = (monotonic() - began) / 60, search.trained.measured.report
     keep_values(name, minutes, seed, judged.values[wanted.metric])
     interval = judged.interval(wanted.metric)
     hand = None if wanted.hand is None else wanted.hand[0]
@@ -118,7 +118,7 @@ def measure(name: str, minutes: float, seed: int, regret: bool) -> dict[str, Any
         "high": interval.high,
         "hand": hand,
         "share": None if hand is None else interval.mean / hand,
-        "took": (monotonic() - began) / 60,
+        "took": took,
         "models": len(search.tried),
         "chosen": search.choice.winner.label,
         "regret": 1 - interval.mean / max([interval.mean, *finalists.values()]) if regret else None,

@@ -77,7 +77,7 @@ def best(
         if passed and ledger.spent < steps_end():  # what was too dear for its part of the time
             passed = screen_portfolio(trials, facts, max_dim, steps_end())
             refine_best(trials, facts, max_dim, steps_end)
-        mix_spaces(trials, ledger.seconds - seconds_to_keep(trials, False), max_dim)
+        mix_spaces(trials, ledger.seconds - seconds_to_keep(trials, second is not None), max_dim)
         if max_dim is not None:
             mix_narrow(trials, ledger.seconds - seconds_to_keep(trials, False))
         choice = choose_model(trials, check_elsewhere(trials, second, asked.metric, world, data))

@@ -1,7 +1,7 @@
 """Which model a search takes: by one validation part where there are times, else by two that mislead
 differently."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from recsys.data.dataset import VALIDATION, Dataset
 from recsys.data.planted.world import World
 from recsys.evaluation.significance import FEW_USERS, paired_gap
 from recsys.pipelines.best.ledger import Tried
-from recsys.pipelines.best.mixing import learned_again
+from recsys.pipelines.best.mixing import MIXED, PARTS, learned_again, parts_to_learn
 from recsys.pipelines.best.race import SCREEN
 from recsys.pipelines.best.result import Choice
 from recsys.pipelines.best.trials import Trials
@@ -20,10 +20,10 @@ CLUMPS, DRAWN = "clumps", "drawn"
 _CLUMPED = 0.2  # of what each user had, where there are no times to cut by
 _FINALISTS = 4
 _SURE = 2.0  # standard errors
+_TWICE = 0.15  # of the time: what the finalists may take on a second part
 _REST = 0.04  # of the time: the tables of the test part, the bundle, the record
-_AGAIN = (
-    1.3  # how much longer the chosen model takes on the test part, which holds the validation part as well
-)
+# how much longer the chosen model takes on the test part, which holds the validation part as well
+_AGAIN = 1.3
 
 
 def parts_of(settings: RunSettings, data: Dataset) -> tuple[RunSettings, RunSettings | None]:
@@ -104,27 +104,36 @@ def finalists_of(trials: Trials) -> list[Tried]:
 def check_elsewhere(
     trials: Trials, second: RunSettings | None, metric: str, world: World | None, data: Dataset
 ) -> Trials | None:
-    """The finalists on a second part, as far as the time reaches; None where there is none, or no time."""
+    """The finalists on a second part, the best first, as far as the time reaches; None where there is no
+    second part, or no time for the best and one more."""
     if second is None:
         return None
     other = Trials(ask(second, trials.run.steps, world, data), metric, trials.ledger, DRAWN)
-    finalists = finalists_of(trials)
-    if any(
-        other.find_earlier(one.model) is None for one in finalists
-    ) and trials.ledger.left < seconds_to_keep(trials, True):
-        return None
-    for one in sorted(finalists, key=lambda one: one.family == "mixture"):
-        if one.family == "mixture":
+    known = 0
+    for one in finalists_of(trials):
+        new = [part for part in parts_to_learn(trials, one) if other.find_earlier(part.model) is None]
+        if trials.ledger.left >= _seconds(new) + seconds_to_keep(trials, False):
             learned_again(trials, one, other)
-        else:
-            other.try_model(one.label, one.model, "second part")
-    return other
+            known += 1
+        elif not known:
+            return None
+    return other if known > 1 else None
 
 
 def seconds_to_keep(trials: Trials, twice: bool) -> float:
     """Seconds to keep for what comes last: the chosen model learned and judged once more, and, where the
-    finalists are judged `twice`, these on the second part."""
+    finalists are judged `twice`, some of the time for that.
+
+    Until spaces were put side by side, the chosen model is taken to be as dear as the best of three families
+    together.
+    """
     finalists = finalists_of(trials)
-    again = sum(one.seconds for one in finalists if one.family not in ("mixture", "narrowed"))
-    side_by_side = sum(one.seconds for one in finalists if one.family == "mixture")  # to judge it alone
-    return _AGAIN * again + 2 * side_by_side + _REST * trials.ledger.seconds + (again if twice else 0.0)
+    costs = [_seconds(parts_to_learn(trials, one)) for one in finalists]
+    if not any(one.family == MIXED for one in finalists):
+        costs.append(_seconds(finalists[:PARTS]))
+    again = _AGAIN * max(costs, default=0.0) + _REST * trials.ledger.seconds
+    return again + (min(_seconds(finalists), _TWICE * trials.ledger.seconds) if twice else 0.0)
+
+
+def _seconds(models: Iterable[Tried]) -> float:
+    return sum(one.seconds for one in models)

@@ -16,10 +16,10 @@ from recsys.pipelines.search.trial import Judge
 from recsys.retrieval.embeddings import Embeddings, concat
 from recsys.seeding import generator
 
-MIXED, NARROWED = "mixture", "narrowed"
+MIXED, NARROWED, ELSEWHERE = "mixture", "narrowed", "second part"
 # weights beside 1 of the first part, and factors around the best of them
 _COARSE, _FINE = (0.1, 0.3, 1.0), (0.6, 1.7)
-_PARTS, SPACES = 3, 6  # of a mixture at most; spaces to choose from
+PARTS, SPACES = 3, 6  # of a mixture at most; spaces to choose from
 # people by whom weights are chosen, and as many by whom a part has to prove itself
 _ASKED, _SCORES = 4_000, 1 << 26
 _PROVEN = 1.0  # standard errors that a part has to bring among the others
@@ -71,18 +71,29 @@ def mix_narrow(trials: Trials, until: float) -> Tried | None:
     return trials.try_model(f"{narrow.label}, from {wide.label}", model, NARROWED)
 
 
-def learned_again(trials: Trials, mixture: Tried, elsewhere: Trials) -> Tried:
-    """A mixture on another part: its spaces learned there, or found, and judged side by side by the same
-    weights."""
-    parts = [elsewhere.try_model(_label(trials, one), one, MIXED) for one in mixture.model["parts"]]
-    spaces = [elsewhere.ledger.load_learned(one) for one in parts]
+def learned_again(trials: Trials, one: Tried, elsewhere: Trials) -> Tried:
+    """A model on another part. The spaces of a mixture are learned there, unless they were, and judged side
+    by side by the same weights."""
+    if one.family != MIXED:
+        return elsewhere.try_model(one.label, one.model, ELSEWHERE)
+    parts = [elsewhere.try_model(_label(trials, model), model, ELSEWHERE) for model in one.model["parts"]]
+    spaces = [elsewhere.ledger.load_learned(part) for part in parts]
     train, seed = elsewhere.run.holdout.train, elsewhere.run.settings.seed
     whole = [
-        (_Part(one, space, score_spread(space, train, seed=seed)), weight)
-        for one, space, weight in zip(parts, spaces, mixture.model["weights"], strict=True)
+        (_Part(part, space, score_spread(space, train, seed=seed)), weight)
+        for part, space, weight in zip(parts, spaces, one.model["weights"], strict=True)
         if space is not None
     ]
-    return elsewhere.judge_mixture(mixture.label, mixture.model, _together(whole), MIXED)
+    return elsewhere.judge_mixture(one.label, one.model, _together(whole), ELSEWHERE)
+
+
+def parts_to_learn(trials: Trials, one: Tried) -> list[Tried]:
+    """What is learned for a model: itself, or the spaces of a mixture, which then has to be judged as
+    well."""
+    if one.family != MIXED:
+        return [one]
+    known = (trials.find_earlier(part) for part in one.model["parts"])
+    return [one, *(part for part in known if part is not None)]
 
 
 def _label(trials: Trials, model: Mapping[str, Any]) -> str:
@@ -99,7 +110,7 @@ def _choose_parts(trials: Trials, max_dim: int | None, until: float) -> list[tup
     first, second = _halves(trials)
     chosen = [(spaces.pop(0), 1.0)]
     best, proven = (_values(judge, chosen) for judge in (first, second))
-    while spaces and len(chosen) < _PARTS:
+    while spaces and len(chosen) < PARTS:
         weighed = []
         for part in spaces:
             width = sum(one.learned.items.shape[1] for one, _ in chosen) + part.learned.items.shape[1]

@@ -1,0 +1,286 @@
+"""Which settings of a learner are the best single choice for data that nobody has tuned on?
+
+    RECSYS_DATA=... python -m benchmarks.defaults [--family NAME] ... [--data NAME] ... [--test] [--json]
+
+Every combination of a small grid learns and is judged on the validation part of each development set: the
+sets that configs of ours name, and the planted world. Its share is its figure over the best one of the same
+learner there; its regret is what is missing to 1. The best single choice has the lowest mean regret. The
+width is not searched: wider is nearly always better, and dearer.
+--test: the defaults as they were (`BEFORE`) and as they are, on the test part of those sets and of others
+that nobody tuned on. What was measured is kept, so that a run that was stopped goes on.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.best import SETS, question_settings
+from benchmarks.results import read_rows, report
+from recsys.evaluation.metrics.item_facts import facts_of
+from recsys.evaluation.significance import paired_gap
+from recsys.models.registry import model_class
+from recsys.pipelines.best.choice import parts_of
+from recsys.pipelines.commands.stage import config_for
+from recsys.pipelines.console import Steps
+from recsys.pipelines.run.measure import judge, recommender_for
+from recsys.pipelines.run.question import ask, read
+from recsys.pipelines.run.run import Run
+from recsys.pipelines.run.settings import RunSettings, load_settings
+from recsys.pipelines.search.trial import Judge, Tried
+from recsys.progress import silent
+
+WORLD = "world"
+DEVELOPMENT = (
+    "ml-100k",
+    "ml-1m-ncf",
+    "gowalla",
+    "poi-gowalla",
+    "s3rec-beauty",
+    "s3rec-sports-outdoors",
+    WORLD,
+)
+GRIDS: dict[str, dict[str, Sequence[Any]]] = {
+    "als": {
+        "unobserved_weight": (0.03, 0.1, 0.3, 1.0),
+        "regularization": (0.003, 0.01, 0.03),
+        "half_life": (None, 4.0, 20.0),
+    },
+    "spectral": {"exponent": (0.4, 0.5, 0.6), "filter": (0.0, 0.5), "half_life": (None, 4.0, 20.0)},
+    "cooccurrence": {
+        "back": (0.05, 0.25, 0.5),
+        "from_exponent": (0.4, 0.5, 0.6),
+        "to_exponent": (0.2, 0.3, 0.4),
+        "half_life": (1.5, 2.5, 5.0),
+    },
+    "cooccurrence_svd": {
+        "back": (0.05, 0.25, 0.5),
+        "from_exponent": (0.4, 0.5, 0.6),
+        "half_life": (1.5, 2.5, 5.0),
+    },
+    "item_knn": {
+        "shrinkage": (0.3, 3.0, 10.0),
+        "amplification": (1.0, 1.5, 2.0),
+        "half_life": (5.0, 20.0, 80.0),
+    },
+    "ease": {"regularization": (100.0, 300.0, 500.0, 1000.0), "half_life": (None, 4.0, 20.0)},
+    "softmax": {"temperature": (0.1, 0.15), "propagation": (0.0, 0.3), "half_life": (None, 20.0)},
+    "variational": {"regularization": (4.0, 8.0), "propagation": (0.0, 0.05), "half_life": (None, 4.0)},
+}
+# what the settings of the grids were before they were chosen so
+BEFORE: dict[str, dict[str, Any]] = {
+    "als": {"unobserved_weight": 0.1, "regularization": 0.003, "half_life": None},
+    "spectral": {"exponent": 0.5, "filter": 0.0, "half_life": None},
+    "cooccurrence": {"back": 0.25, "from_exponent": 0.5, "to_exponent": 0.3, "half_life": 1.5},
+    "cooccurrence_svd": {"back": 0.25, "from_exponent": 0.5, "half_life": 1.5},
+    "item_knn": {"shrinkage": 3.0, "amplification": 1.0, "half_life": 20.0},
+    "ease": {"regularization": 300.0, "half_life": None},
+    "softmax": {"temperature": 0.1, "propagation": 0.3, "half_life": None},
+    "variational": {"regularization": 4.0, "propagation": 0.05, "half_life": None},
+}
+DENSE_ITEMS = 15_000  # items up to which EASE is asked for
+
+Figures = dict[tuple[str, str], dict[str, float]]  # by learner and settings: the figure of each set
+
+
+def grid(family: str) -> Iterator[dict[str, Any]]:
+    """Every combination of its grid."""
+    names, values = list(GRIDS[family]), GRIDS[family].values()
+    for combination in itertools.product(*values):
+        yield dict(zip(names, combination, strict=True))
+
+
+def default_of(family: str) -> dict[str, Any]:
+    """What the learner has where nothing is said, of the settings that are searched here."""
+    declared = model_class(family).Settings.model_fields
+    return {name: declared[name].default for name in GRIDS[family]}
+
+
+def settings_of(name: str) -> RunSettings:
+    """The question of a set: that of `benchmarks.best`, or of the demo's planted world."""
+    if name != WORLD:
+        return question_settings(name, 1)
+    own = ('metrics=["ndcg_at_10"]', "seed=1", "baselines_days=[]")
+    return load_settings(config_for(WORLD), list(own), data=WORLD)
+
+
+def metric_of(name: str) -> str:
+    return SETS[name].metric if name in SETS else "ndcg_at_10"
+
+
+def measure(name: str, families: Sequence[str], figures: Figures) -> None:
+    """Judges what is not known yet of a set, on its validation part, into `figures`."""
+    todo = {
+        (family, _text(one)): one
+        for family in families
+        for one in [default_of(family), BEFORE[family], *grid(family)]
+        if name not in figures.get((family, _text(one)), {})
+    }
+    if not todo:
+        return
+    settings, steps = settings_of(name), Steps()
+    world, data = read(settings, steps)
+    run = ask(parts_of(settings, data)[0], steps, world, data)
+    asked = Judge(run, metric_of(name))
+    for (family, said), one in todo.items():
+        if family == "ease" and data.n_items > DENSE_ITEMS:
+            continue
+        outcome = asked.try_settings(_with(run, family, one), watched=False)
+        assert isinstance(outcome, Tried)
+        figures.setdefault((family, said), {})[name] = float(np.nanmean(outcome.values))
+        print(f"{name}: {figures[family, said][name]:.4f} {family} {said}", flush=True)
+
+
+def order(family: str, figures: Figures) -> list[dict[str, Any]]:
+    """The combinations of a learner that were judged on all sets, by mean regret: the best single choice
+    first."""
+    ours = {said: by_set for (name, said), by_set in figures.items() if name == family}
+    tops: dict[str, float] = {}
+    for by_set in ours.values():
+        for name, figure in by_set.items():
+            tops[name] = max(figure, tops.get(name, 0.0))
+    rows = []
+    for said, by_set in ours.items():
+        regrets = {name: 1 - figure / tops[name] for name, figure in by_set.items()}
+        worst = max(regrets, key=regrets.__getitem__)
+        settings = json.loads(said)
+        rows.append(
+            {
+                "family": family,
+                "settings": said,
+                "default": ", ".join(
+                    when
+                    for when, default in (("before", BEFORE[family]), ("now", default_of(family)))
+                    if settings == default
+                ),
+                "regret": sum(regrets.values()) / len(regrets) if len(regrets) == len(tops) else None,
+                "worst": regrets[worst],
+                "worst_on": worst,
+                "figures": by_set,
+            }
+        )
+    return sorted(rows, key=lambda row: (row["regret"] is None, row["regret"]))
+
+
+def test(name: str, family: str) -> dict[str, Any]:
+    """The default of a learner as it was and as it is, on the test part of a set, which is read here."""
+    settings, steps = settings_of(name), Steps()
+    world, data = read(settings, steps)
+    values = []
+    for own in (BEFORE[family], default_of(family)):
+        run = _with(ask(settings, steps, world, data), family, own)
+        learned, facts = run.learner().fit(run.holdout.train, seed=1), facts_of(run.holdout.train)
+        judged = judge(run, recommender_for(run, learned), facts, silent, [metric_of(name)])
+        values.append(judged.values[metric_of(name)])
+    gap, error = paired_gap(values[1], values[0])
+    hand = SETS[name].hand if name in SETS else None
+    return {
+        "family": family,
+        "data": name,
+        "metric": metric_of(name),
+        "before": float(np.nanmean(values[0])),
+        "now": float(np.nanmean(values[1])),
+        "gap": gap,
+        "error": error,
+        "hand": hand[0] if hand else None,
+    }
+
+
+def mean_shares(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Per learner the mean share of the rows tuned by hand, before and now, and the standard error of the
+    gain."""
+    for family in dict.fromkeys(row["family"] for row in rows):
+        known = [row for row in rows if row["family"] == family and row["hand"]]
+        before, now = (
+            float(np.mean([row[when] / row["hand"] for row in known])) for when in ("before", "now")
+        )
+        error = float(np.sqrt(sum((row["error"] / row["hand"]) ** 2 for row in known)) / len(known))
+        yield {
+            "family": family,
+            "data": f"share of the row by hand, mean of {len(known)}",
+            "before": before,
+            "now": now,
+            "gap": now - before,
+            "error": error,
+        }
+
+
+def _with(run: Run, family: str, own: Mapping[str, Any]) -> Run:
+    return replace(run, settings=run.settings.model_copy(update={"model": {"name": family, **own}}))
+
+
+def _text(one: Mapping[str, Any]) -> str:
+    return json.dumps(dict(one), sort_keys=True)
+
+
+COLUMNS = {
+    "family": "learner",
+    "settings": "settings",
+    "default": "default",
+    "regret": "mean regret",
+    "worst": "worst",
+    "worst_on": "on",
+}
+TEST_COLUMNS = {
+    "family": "learner",
+    "data": "data",
+    "metric": "metric",
+    "before": "before",
+    "now": "now",
+    "gap": "gain",
+    "error": "standard error",
+    "hand": "by hand",
+}
+
+
+@click.command()
+@click.option("--family", "families", multiple=True, type=click.Choice(list(GRIDS)), help="Only these.")
+@click.option("--data", "names", multiple=True, type=click.Choice([*SETS, WORLD]), help="Only these.")
+@click.option("--test", "on_test", is_flag=True, help="Judge the defaults before and now on the test parts.")
+@click.option("--json", "as_json", is_flag=True)
+def main(families: Sequence[str], names: Sequence[str], on_test: bool, as_json: bool) -> None:
+    """Writes benchmarks/results/defaults.md, or defaults_test.md."""
+    chosen = list(families or GRIDS)
+    if on_test:
+        kept = {(row["family"], row["data"]): row for row in read_rows("defaults_test") if "metric" in row}
+        for family, name in itertools.product(chosen, names or [*SETS, WORLD]):
+            if default_of(family) != BEFORE[family] and (family, name) not in kept:
+                kept[family, name] = test(name, family)
+                _report_test(list(kept.values()), as_json)
+        _report_test(list(kept.values()), as_json)
+        return
+    figures: Figures = {(row["family"], row["settings"]): row["figures"] for row in read_rows("defaults")}
+    for name in names or DEVELOPMENT:
+        measure(name, chosen, figures)
+        _report(figures, as_json)
+
+
+def _report(figures: Figures, as_json: bool) -> None:
+    rows = [row for family in GRIDS for row in order(family, figures)]
+    report(
+        "defaults",
+        rows,
+        title="The best single choice of each learner",
+        columns=COLUMNS,
+        note=f"By mean regret on the validation parts of {', '.join(DEVELOPMENT)}.",
+        as_json=as_json,
+    )
+
+
+def _report_test(rows: list[dict[str, Any]], as_json: bool) -> None:
+    report(
+        "defaults_test",
+        [*rows, *mean_shares(rows)],
+        title="The defaults of each learner, before and now",
+        columns=TEST_COLUMNS,
+        note="Test parts, each read once; the sets below the planted worlds name no config of ours.",
+        as_json=as_json,
+    )
+
+
+if __name__ == "__main__":
+    main()
