@@ -1,7 +1,7 @@
 """The race of a search: a portfolio on a sample of people, the better half on everybody, and steps from the
 best."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import exp, log
 from typing import Any, NamedTuple
 
@@ -36,6 +36,8 @@ _QUICK = (
     "cooccurrence_svd",
 )
 _OF_ORDER = ("sequence",)
+_OF_SIZE = ("dim", "epochs")  # other settings are about as good whatever these are
+_CLEARLY = 2.0  # standard errors
 _WORTH = 0.25  # standard errors that a step has to bring for the next to go on in its direction
 
 
@@ -144,7 +146,7 @@ def refine_best(trials: Trials, facts: Facts, max_dim: int | None, until: Callab
         family = min(had, key=had.__getitem__)
         best = families[family]
         left = until() - trials.ledger.spent
-        steps = _steps(trials, best, space_for(family, facts, max_dim))
+        steps = _worse_last(trials, best, _steps(trials, best, space_for(family, facts, max_dim)))
         if (step := next((one for one in steps if best.seconds * one.dearer <= left), None)) is None:
             done.add(family)
             continue
@@ -218,6 +220,17 @@ def _steps(trials: Trials, best: Tried, space: Space) -> Iterator[_Step]:
                     continue
                 changed = f"{'-' if direction < 0 else '+'}{field}"
                 yield _Step(model, changed, float(value) / old if field in ("dim", "epochs") else 1.0)
+
+
+def _worse_last(trials: Trials, best: Tried, steps: Iterable[_Step]) -> list[_Step]:
+    """The steps in their order, last those which led to something clearly worse from another width or from
+    other epochs."""
+    worse = [_but_size(one.model) for one in trials.spaces() if one.mean < best.mean - _CLEARLY * best.error]
+    return sorted(steps, key=lambda step: step.changed[1:] not in _OF_SIZE and _but_size(step.model) in worse)
+
+
+def _but_size(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in model.items() if name not in _OF_SIZE}
 
 
 def _was_worth(trials: Trials, best: Tried) -> bool:

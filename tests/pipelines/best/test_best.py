@@ -259,6 +259,25 @@ def test_a_step_that_is_too_dear_does_not_end_the_steps_of_its_family(
         assert {one.model["x"] for one in ledger.tried.values()} == {6.0, 4.0}
 
 
+def test_a_step_that_was_clearly_worse_from_another_width_is_tried_last(tmp_path: Path) -> None:
+    def model(dim: int, weight: float) -> dict[str, Any]:
+        return {"name": "als", "dim": dim, "unobserved_weight": weight}
+
+    with open_ledger(tmp_path / "s", 60) as ledger:
+        for one, mean in ((model(32, 1.0), 0.1), (model(32, 0.3), 0.05), (model(64, 1.0), 0.12)):
+            ledger.add(make_tried(one, mean), np.full(3, mean))
+        trials, best = Judged(ledger), make_tried(model(64, 1.0), 0.12)
+        steps = [
+            race._Step(model(64, 0.3), "-unobserved_weight", 1.0),
+            race._Step(model(64, 3.0), "+unobserved_weight", 1.0),
+            race._Step(model(128, 1.0), "+dim", 2.0),
+        ]
+        assert race._worse_last(trials, best, steps) == [*steps[1:], steps[0]]
+        near = ledger.add(make_tried(model(32, 3.0), 0.101), np.full(3, 0.1))
+        assert near.mean > best.mean - race._CLEARLY * best.error
+        assert race._worse_last(trials, best, steps) == [*steps[1:], steps[0]]
+
+
 def test_a_second_copy_of_a_space_adds_nothing_and_is_not_taken(home: Path) -> None:
     run = world_run()
     with open_ledger(home / "s", 60) as ledger:
@@ -298,6 +317,8 @@ class Judged:
 
     def best(self) -> list[Tried]:
         return self.ledger.whole(self.part)
+
+    spaces = best
 
     def find_earlier(self, model: dict) -> Tried | None:
         return self.ledger.tried.get(key_of(model, 1.0, self.part))
